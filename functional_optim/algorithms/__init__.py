@@ -1,0 +1,1 @@
+"""One file for each published algorithm: its rule, its `scale_by_x`, its optimizer `x`."""

@@ -1,0 +1,1 @@
+"""What every transformation stands on: protocol, rule engine, chain, hyperparameters, trees."""

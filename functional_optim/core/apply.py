@@ -1,0 +1,67 @@
+"""Adding updates to parameters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .precision import compute_dtype, wider
+from .protocol import PyTree
+from .trees import align, is_absent, path_string
+
+__all__ = ["apply_updates"]
+
+
+def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+    """Adds updates to parameters, each leaf in at least float32, cast once to its own dtype.
+
+    A parameter whose update is None is returned as it is. An update of a wider dtype than
+    its parameter is added in the wider one: a link that computes the new parameter itself
+    returns the exact float32 difference, and the sum is that parameter.
+
+    Args:
+      params: tree of arrays.
+      updates: tree of the same structure and shapes; None stands for no update.
+
+    Raises:
+      ValueError: structure or a shape differs; the message names the leaf.
+
+    Example:
+      >>> apply_updates({"w": jnp.ones(2), "b": jnp.ones(1)}, {"w": -0.5 * jnp.ones(2), "b": None})
+      {'b': Array([1.], dtype=float32), 'w': Array([0.5, 0.5], dtype=float32)}
+    """
+    treedef: Any
+    flat, treedef = jax.tree_util.tree_flatten_with_path(params)
+    found = align(params, updates, link="apply_updates", name="updates")
+    return treedef.unflatten(
+        [p if is_absent(u) else _add(path, p, u) for (path, p), u in zip(flat, found, strict=True)]
+    )
+
+
+def _add(path: Any, p: Any, u: Any) -> Any:
+    p, u = _array(p), _array(u)
+    if u.dtype == jax.dtypes.float0:
+        return p
+    if p.shape != u.shape:
+        raise ValueError(
+            f"apply_updates: at '{path_string(path)}' the update has shape {u.shape}, "
+            f"and the parameter {p.shape}."
+        )
+    if not jnp.issubdtype(p.dtype, jnp.inexact):
+        if u.dtype == p.dtype:
+            return p + u
+        raise TypeError(
+            f"apply_updates: the parameter at '{path_string(path)}' has dtype {p.dtype}, and its "
+            f"update {u.dtype}. Pass None as the update of what is not trained."
+        )
+    dtype = compute_dtype(wider(p.dtype, u.dtype))
+    # lax, not jnp: it is a third of the time to trace, and there is one of these per leaf.
+    return _to(jax.lax.add(_to(p, dtype), _to(u, dtype)), p.dtype)
+
+
+def _array(x: Any) -> Any:
+    return x if hasattr(x, "dtype") else jnp.asarray(x)
+
+
+def _to(x: Any, dtype: Any) -> Any:
+    return x if x.dtype == dtype else jax.lax.convert_element_type(x, dtype)

@@ -1,0 +1,136 @@
+"""Hyperparameters in a state: reading the values in force, and setting them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .protocol import PyTree
+from .state import State
+from .trees import path_string
+
+__all__ = ["get_hyperparams", "set_hyperparams"]
+
+
+def get_hyperparams(state: PyTree) -> dict[str, jax.Array]:
+    """Finds the hyperparameters in force, in any nesting of states.
+
+    A scheduled one has the value that the last update used; before the first update, the
+    value that the first will use.
+
+    Returns:
+      Name -> array `()` (with leading dimensions where the state is vmapped). A name that
+      occurs in several links is written with its path: `scale_by_adam.b1`. The numbers of a
+      schedule stand under the hyperparameter's name: `learning_rate.peak_value`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> state = fo.sgd(0.5, momentum=0.75).init({"w": 0.0})
+      >>> {name: float(value) for name, value in fo.get_hyperparams(state).items()}
+      {'decay': 0.75, 'learning_rate': 0.5}
+    """
+    entries = list(_entries(state))
+    return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}
+
+
+def set_hyperparams(
+    state: PyTree, values: Mapping[str, Any] | None = None, /, **named: Any
+) -> PyTree:
+    """Returns the state with other hyperparameters; nothing is recompiled.
+
+    Args:
+      state: any nesting of states.
+      values: name -> value, names as `get_hyperparams` writes them, for those that are no
+        Python identifiers (`{"scale_by_adam.b1": 0.8}`, `{"learning_rate.peak_value": 1e-3}`).
+      **named: name = value. Values may be traced. They take the dtype that the state has,
+        and its shape: a vmapped state takes one value for all or one for each.
+
+    Raises:
+      KeyError: no such hyperparameter; the message lists those that exist.
+      ValueError: the hyperparameter follows a schedule, whose numbers can be set instead; or
+        a value has a shape that does not fit.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> state = fo.sgd(0.5).init({"w": 0.0})
+      >>> float(fo.get_hyperparams(fo.set_hyperparams(state, learning_rate=0.25))["learning_rate"])
+      0.25
+    """
+    entries = list(_entries(state))
+    known = dict(zip(_names(entries), entries, strict=True))
+    known |= {f"{link}.{local}": (link, local, v) for link, local, v in entries}
+    new: dict[tuple[str, str], jax.Array] = {}
+    for name, value in (dict(values or {}) | named).items():
+        if name not in known:
+            listed = ", ".join(_names(entries)) or "none"
+            raise KeyError(
+                f"set_hyperparams: there is no {name!r} in this state. It has: {listed}."
+            )
+        link, local, old = known[name]
+        numbers = [n for n in _names(entries) if n.startswith(f"{name}.")]
+        if numbers:
+            raise ValueError(
+                f"set_hyperparams: {name} follows a schedule, which would overwrite the value at "
+                f"the next step. Set its numbers instead: {', '.join(numbers)}."
+            )
+        new[link, local] = _fit(name, value, old)
+    return _with_entries(state, new)
+
+
+Entry = tuple[str, str, Any]
+"""Path of the link; name within the link; value."""
+
+
+def _is_link(node: Any) -> bool:
+    return isinstance(node, State) and "hyperparams" in node
+
+
+def _entries(state: PyTree) -> Iterator[Entry]:
+    """All hyperparameters, and all numbers of their schedules."""
+    for path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
+        if _is_link(node):
+            link = path_string(path) if path else ""
+            for field in ("hyperparams", "schedules"):
+                if field in node:
+                    for inner, value in jax.tree_util.tree_flatten_with_path(node[field])[0]:
+                        yield link, path_string(inner), value
+
+
+def _names(entries: list[Entry]) -> list[str]:
+    """The name within the link, or with the link's path where several links have that name."""
+    local = [name for _, name, _ in entries]
+    return [n if local.count(n) == 1 else f"{link}.{n}" for link, n, _ in entries]
+
+
+def _fit(name: str, value: Any, old: jax.Array) -> jax.Array:
+    """The value with the dtype and shape that the state has."""
+    new = jnp.asarray(value)
+    if jnp.iscomplexobj(new) or new.dtype == jnp.bool_:
+        raise TypeError(f"set_hyperparams: {name} must be a real number, got {value!r}.")
+    if new.shape not in ((), old.shape):
+        raise ValueError(
+            f"set_hyperparams: {name} has shape {old.shape} in this state, got a value of shape "
+            f"{new.shape}. To train several values at once, vmap over states: "
+            f"jax.vmap(lambda v: set_hyperparams(state, {name}=v))(values)."
+        )
+    return jnp.broadcast_to(new.astype(old.dtype), old.shape)
+
+
+def _with_entries(state: PyTree, new: Mapping[tuple[str, str], jax.Array]) -> PyTree:
+    """The state with other values under the given links and names."""
+
+    def replace(path: Any, node: Any) -> Any:
+        if not _is_link(node):
+            return node
+        link = path_string(path) if path else ""
+        fields = {
+            field: jax.tree_util.tree_map_with_path(
+                lambda inner, old: new.get((link, path_string(inner)), old), node[field]
+            )
+            for field in ("hyperparams", "schedules")
+            if field in node
+        }
+        return node._replace(**fields)
+
+    return jax.tree_util.tree_map_with_path(replace, state, is_leaf=_is_link)

@@ -1,0 +1,135 @@
+"""Labels: which leaf belongs where, decided by the parameters and never by the updates."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import jax
+
+from .protocol import PyTree
+from .trees import path_string
+
+__all__ = ["FrozenTree", "Labeller", "as_labeller", "path_labels", "resolve_labels"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenTree:
+    """A tree of hashable leaves that can itself be hashed, so that a transformation can hold it."""
+
+    leaves: tuple[Hashable, ...]
+    treedef: Any
+
+    @classmethod
+    def of(cls, tree: PyTree) -> "FrozenTree":
+        """Freezes a tree; NumPy and JAX booleans become Python's."""
+        leaves, treedef = jax.tree.flatten(tree)
+        return cls(tuple(x.item() if hasattr(x, "item") else x for x in leaves), treedef)
+
+    def __call__(self, params: PyTree) -> PyTree:
+        """The tree, whatever the parameters."""
+        del params
+        return self.treedef.unflatten(self.leaves)
+
+    def __repr__(self) -> str:
+        return repr(self(None))
+
+
+Labeller = Callable[[PyTree], PyTree]
+"""A function of the parameters that gives a tree of labels, or a prefix of one."""
+
+
+def as_labeller(labels: Any) -> Labeller:
+    """Views labels, a tree or a function of the parameters, as a hashable function."""
+    return labels if callable(labels) else FrozenTree.of(labels)
+
+
+def resolve_labels(link: str, what: str, labeller: Labeller, params: PyTree | None) -> PyTree:
+    """The labels of the parameters' leaves, with a prefix spread over what it stands for.
+
+    Raises:
+      ValueError: params is None and the labels are a function of them, or the structures
+        differ; the message names the place.
+    """
+    if isinstance(labeller, FrozenTree) and params is None:
+        return labeller(None)
+    if params is None:
+        raise ValueError(
+            f"{link}: {what} is a function of the parameters, so update needs params. "
+            "Call update(updates, state, params)."
+        )
+    labels = labeller(params)
+    try:
+        return jax.tree.broadcast(labels, params)
+    except ValueError:
+        raise ValueError(
+            f"{link}: {what} does not fit the parameters: {_mismatch(labels, params)} "
+            f"Give one entry for each parameter, or one for a whole subtree."
+        ) from None
+
+
+def _mismatch(labels: PyTree, params: PyTree) -> str:
+    """The first path that one tree has and the other has not."""
+    wanted = [path_string(k) for k, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    given = [path_string(k) for k, _ in jax.tree_util.tree_flatten_with_path(labels)[0]]
+    for path in wanted:
+        if not any(path == g or path.startswith(f"{g}.") or g == "(root)" for g in given):
+            return f"it has nothing for the parameter at '{path}'."
+    for path in given:
+        if not any(path == w or w.startswith(f"{path}.") for w in wanted):
+            return f"it has an entry at '{path}', where there is no parameter."
+    return f"it is built of other containers ({jax.tree.structure(labels)})."
+
+
+@dataclasses.dataclass(frozen=True)
+class path_labels:
+    r"""Labels leaves by regular expressions on their paths, or by predicates.
+
+    The first rule that matches gives the label. A pattern is searched in the dotted path
+    (`layers.0.bias`); a predicate is called with that path and the leaf, of which it may
+    read shape and dtype.
+
+    Args:
+      rules: `(pattern or predicate, label)` pairs, or a mapping of patterns to labels.
+      default: label of the leaves that no rule matches.
+
+    Raises:
+      ValueError: (when called) a rule matches no leaf; the message lists some paths.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> label = path_labels({r"bias$": "plain"}, default="decay")
+      >>> label({"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}})
+      {'dense': {'bias': 'plain', 'kernel': 'decay'}}
+    """
+
+    rules: Any
+    default: Hashable = None
+
+    def __post_init__(self) -> None:
+        rules = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
+        object.__setattr__(self, "rules", tuple((test, label) for test, label in rules))
+
+    def __call__(self, params: PyTree) -> PyTree:
+        """The tree of labels of `params`."""
+        treedef: Any
+        flat, treedef = jax.tree_util.tree_flatten_with_path(params)
+        used: set[int] = set()
+        labels = []
+        for path, leaf in flat:
+            name = path_string(path)
+            hits = [i for i, (test, _) in enumerate(self.rules) if _matches(test, name, leaf)]
+            used.update(hits)
+            labels.append(self.rules[hits[0]][1] if hits else self.default)
+        for i, (test, label) in enumerate(self.rules):
+            if i not in used:
+                shown = ", ".join(path_string(path) for path, _ in flat[:8])
+                raise ValueError(
+                    f"path_labels: the rule {test!r} for {label!r} matches no parameter. "
+                    f"The paths are {shown}{', ...' if len(flat) > 8 else ''}."
+                )
+        return treedef.unflatten(labels)
+
+
+def _matches(test: Any, path: str, leaf: Any) -> bool:
+    return bool(test(path, leaf)) if callable(test) else re.search(test, path) is not None

@@ -1,0 +1,95 @@
+"""One leaf: the precision it is computed in, and complex numbers as pairs of real ones."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .precision import compute_dtype
+
+__all__ = ["by_parts", "cast", "read_parameter", "start_slots"]
+
+Array = jax.Array
+Maths = Callable[[Array, dict[str, Array], Array | None], tuple[Array, Mapping[str, Array]]]
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Casts the inexact arrays of a tree to `dtype`, leaving integers alone."""
+
+    def convert(x: Array) -> Array:
+        if x.dtype == dtype or not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        return x.astype(dtype)
+
+    return jax.tree.map(convert, tree)
+
+
+def by_parts(
+    maths: Maths, g: Array, slots: dict[str, Array], p: Array | None
+) -> tuple[Array, dict[str, Array]]:
+    """Runs the maths of a real array, on real and imaginary part in turn where there are two.
+
+    So torch treats complex parameters: as pairs of real ones.
+    """
+    if not jnp.iscomplexobj(g):
+        u, kept = maths(g, slots, p)
+        return u, dict(kept)
+    (u, kept), (v, kept_imag) = (
+        maths(part(g), {k: part(s) for k, s in slots.items()}, None if p is None else part(p))
+        for part in (jnp.real, jnp.imag)
+    )
+    return jax.lax.complex(u, v), {k: jax.lax.complex(kept[k], kept_imag[k]) for k in kept}
+
+
+def start_slots(
+    make: Callable[[Array], Mapping[str, Array]], p: Array, dtypes: Mapping[str, Any]
+) -> dict[str, Array]:
+    """Slots of one parameter as they start, in the dtypes that they keep.
+
+    Args:
+      make: a rule's `slots` with its options filled in.
+      p: the parameter.
+      dtypes: slot -> dtype; `*` stands for the slots that are not named.
+    """
+    wide = p.astype(compute_dtype(p.dtype))
+    if jnp.iscomplexobj(wide):
+        real, imag = make(wide.real), make(wide.imag)
+        slots = {k: jax.lax.complex(real[k], imag[k]) for k in real}
+    else:
+        slots = dict(make(wide))
+    return {
+        k: v.astype(_kept_as(v.dtype, dtypes.get(k, dtypes.get("*")))) for k, v in slots.items()
+    }
+
+
+def _kept_as(natural: Any, asked: Any) -> Any:
+    """A slot of complex numbers stays complex, whatever real dtype was asked for."""
+    keeps_complex = jnp.issubdtype(natural, jnp.complexfloating)
+    if asked is None or (keeps_complex and not jnp.issubdtype(asked, jnp.complexfloating)):
+        return natural
+    return asked
+
+
+def read_parameter(link: str, path: str, leaf: Any) -> Array:
+    """A leaf of the parameters as an array; zeros where only its shape is known.
+
+    Raises:
+      TypeError: not an array, or not of a floating-point or complex dtype.
+    """
+    if isinstance(leaf, (float, complex)):
+        leaf = jnp.asarray(leaf)
+    if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
+        raise TypeError(
+            f"{link}: the parameter at '{path}' is of type {type(leaf).__name__}, not an array. "
+            "Put None in its place, so that only what is trained is in the tree."
+        )
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        raise TypeError(
+            f"{link}: the parameter at '{path}' has dtype {leaf.dtype}, and only floating-point "
+            "and complex arrays are trained. Put None in its place, or route it elsewhere with "
+            "masked or partition."
+        )
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
+    return jnp.asarray(leaf)

@@ -1,0 +1,109 @@
+"""The leaves of one update, lined up: gradients, slots, parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .precision import wider
+from .protocol import PyTree
+from .state import State
+from .trees import align, align_params, is_absent, leaf_paths
+
+__all__ = ["ENGINE_FIELDS", "Leaves"]
+
+Slots = dict[str, jax.Array]
+
+ENGINE_FIELDS = ("count", "steps", "hyperparams", "schedules", "memory", "metrics")
+"""Fields of a link's state that the engine keeps; the others are the rule's slots."""
+
+
+class Leaves:
+    """Lines up the updates with the slots of some links and with the parameters.
+
+    Attributes:
+      updates: per leaf, the update, or what stands for none.
+      slots: per leaf, the slots of each link.
+      params: per leaf, the parameter, or None.
+      active: numbers of the leaves that have an update.
+      dtypes: per leaf, the dtype that its update is to have: the gradient's or the
+        parameter's, whichever holds more.
+    """
+
+    def __init__(self, link: str, updates: PyTree, states: Sequence[State], params: PyTree | None):
+        self.link = link
+        self.names = [[k for k in s._fields if k not in ENGINE_FIELDS] for s in states]
+        trees = [(s, k) for s, names in zip(states, self.names, strict=True) for k in names]
+        # A link with slots knows the parameters' structure; the others take the gradients'.
+        self.reference = trees[0][0][trees[0][1]] if trees else updates
+        self.treedef: Any = jax.tree.structure(self.reference)
+        self.updates = align(self.reference, updates, link=link, name="updates")
+        n = len(self.updates)
+        columns = iter(
+            [align(self.reference, s[k], link=link, name=f"state.{k}") for s, k in trees]
+        )
+        by_link = [{k: next(columns) for k in names} for names in self.names]
+        self.slots = [tuple({k: c[i] for k, c in d.items()} for d in by_link) for i in range(n)]
+        if params is None:
+            self.params = [None] * n
+        else:
+            self.params = align_params(self.reference, params, link=link)
+        self.active = [i for i, g in enumerate(self.updates) if not is_absent(g)]
+        self.dtypes = [self._check(i) if i in set(self.active) else None for i in range(n)]
+
+    def _check(self, i: int) -> Any:
+        """Checks dtype and shape of an update, and gives the dtype it is to leave with."""
+        g, p = self.updates[i], self.params[i]
+        dtype = jnp.result_type(g)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise TypeError(
+                f"{self.link}: the update at '{self.path(i)}' has dtype {dtype}. "
+                "Pass None for a leaf that is not trained."
+            )
+        if p is None or is_absent(p):
+            return dtype
+        if jnp.shape(p) != jnp.shape(g):
+            raise ValueError(self._wrong_shape(i, f"the parameter has shape {jnp.shape(p)}"))
+        return wider(dtype, jnp.result_type(p))
+
+    def _wrong_shape(self, i: int, other: str) -> str:
+        shape = jnp.shape(self.updates[i])
+        return (
+            f"{self.link}: the update at '{self.path(i)}' has shape {shape}, and {other}. "
+            "Pass the gradient with respect to these parameters."
+        )
+
+    def path(self, i: int) -> str:
+        """Where leaf `i` is."""
+        return leaf_paths(self.reference)[i]
+
+    def put(self, i: int, update: jax.Array, slots: Sequence[Slots]) -> None:
+        """Takes over what the rules made of leaf `i`."""
+        for new, old in zip(slots, self.slots[i], strict=True):
+            for k in old:
+                if new[k].shape != old[k].shape:
+                    raise ValueError(
+                        self._wrong_shape(i, f"the state's {k} has shape {old[k].shape}")
+                    )
+        self.updates[i], self.slots[i] = update, tuple(slots)
+
+    def explain(self, i: int, error: Exception) -> None:
+        """Raises what an exception out of leaf `i` comes from, or notes on it which leaf it was."""
+        shape = jnp.shape(self.updates[i])
+        kept = [(k, x.shape) for slots in self.slots[i] for k, x in slots.items()]
+        if kept and shape not in [known for _, known in kept]:
+            name, known = kept[0]
+            reason = f"the state's {name} has shape {known}"
+            raise ValueError(self._wrong_shape(i, reason)) from error
+        error.add_note(
+            f"{self.link}: at the leaf '{self.path(i)}', whose update has shape {shape}."
+        )
+
+    def rebuild(self) -> tuple[PyTree, list[dict[str, PyTree]]]:
+        """The tree of the updates, and for each link the trees of its slots."""
+        slots = [
+            {k: self.treedef.unflatten([s[j][k] for s in self.slots]) for k in names}
+            for j, names in enumerate(self.names)
+        ]
+        return self.treedef.unflatten(self.updates), slots

@@ -1,0 +1,46 @@
+"""Running means that are stored bias-corrected."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .precision import safe_log
+
+__all__ = ["MeanWeights", "mean_weights", "running_mean"]
+
+Array = jax.Array
+
+
+class MeanWeights(NamedTuple):
+    """Weights of one step of a bias-corrected running mean; see `mean_weights`."""
+
+    keep: Array | float  # of the mean so far
+    gain: Array  # of what the new value adds to it
+
+
+def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
+    """Weights for `running_mean` at the update number `t` (1, 2, ...).
+
+    Adam keeps `m = b m + (1 - b) x` and divides by `1 - b**t` where it reads m. The same
+    numbers come from keeping the quotient, the mean itself:
+
+        mean <- keep mean + gain (x - mean),    gain = (1 - b) / (1 - b**t)
+
+    where keep is 1 while b does not change. In float32 the first form stalls: near its limit
+    the increment is below half an ulp of m, and m stays off by up to ulp / (1 - b), 5e-4 for
+    b = 0.9999. The second has no such point: a constant x is met at the first step, exactly.
+
+    When b changes from `last_b` (a schedule, an edit), Adam's m carries over, and so does
+    its quotient: keep takes up the difference, and the numbers stay those of the first form.
+    """
+    log_b = safe_log(b)
+    total = -jnp.expm1(t * log_b)
+    before = t - 1
+    drift = jnp.expm1(before * log_b) - jnp.expm1(before * safe_log(last_b))
+    return MeanWeights(1 + b * drift / total, (1 - b) / total)
+
+
+def running_mean(mean: Array, x: Array, weights: MeanWeights) -> Array:
+    """The next bias-corrected mean, of the shape of `x`."""
+    return weights.keep * mean + weights.gain * (x - mean)

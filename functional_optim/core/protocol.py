@@ -1,0 +1,89 @@
+"""The protocol: a pair of pure functions over pytrees."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from .state import State
+
+__all__ = [
+    "GradientTransformation",
+    "Hyperparameter",
+    "MaskedNode",
+    "PyTree",
+    "Schedule",
+    "TransformInitFn",
+    "TransformUpdateFn",
+    "identity",
+]
+
+PyTree = Any
+"""Any nesting of containers that JAX knows, with arrays as leaves."""
+
+Schedule = Callable[[Any], Any]
+"""A function of the number of updates made so far (from 0), giving a scalar."""
+
+Hyperparameter = Any
+"""For a factory: a number, a scalar array or a schedule. For the maths: a scalar array."""
+
+
+class TransformInitFn(Protocol):
+    """Makes the state for parameters."""
+
+    def __call__(self, params: PyTree, /) -> PyTree:
+        """Returns the state of a transformation that has seen no update."""
+
+
+class TransformUpdateFn(Protocol):
+    """Turns updates (at first the gradients) into updates, and the state into the next."""
+
+    def __call__(
+        self, updates: PyTree, state: PyTree, params: PyTree | None = None, /, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
+        """Returns the new updates, shaped as they came, and the new state."""
+
+
+class GradientTransformation(NamedTuple):
+    """A pair of pure functions `(init, update)`: the protocol of the JAX ecosystem.
+
+    `init(params) -> state`; `update(updates, state, params=None, **extra) -> (updates,
+    state)`. Flax's `TrainState`, `nnx.Optimizer`, Equinox loops and optax's combinators
+    consume this pair, so any transformation of this package runs there.
+
+    A pair of this package is hashable, pickles, holds no `jax.Array`, and compares equal to
+    another made with the same arguments. Its `update` does not depend on the numbers: two
+    learning rates share one `update`, and so one compiled program.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> fo.sgd(0.1) == fo.sgd(0.1), fo.sgd(0.1).update is fo.sgd(0.2).update
+      (True, True)
+    """
+
+    init: Callable[..., Any]
+    update: Callable[..., Any]
+
+    def __repr__(self) -> str:
+        return repr(self.init)
+
+
+class MaskedNode(NamedTuple):
+    """Stands, without leaves, where a mask has taken a leaf out of a tree."""
+
+
+def identity_init(params: PyTree) -> State:
+    """Needs no state."""
+    del params
+    return State()
+
+
+def identity_update(
+    updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    """Passes the updates on."""
+    del params, extra
+    return updates, state
+
+
+def identity() -> GradientTransformation:
+    """Passes updates on unchanged, and keeps no state."""
+    return GradientTransformation(identity_init, identity_update)

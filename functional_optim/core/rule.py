@@ -1,0 +1,173 @@
+"""Rules: how an author declares the maths of one array, and what a user's call makes of it."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec
+
+import jax
+import jax.numpy as jnp
+
+from .engine import Now, Rule, RuleUpdate
+from .interning import intern
+from .numbers import Interval, as_number
+from .protocol import GradientTransformation
+from .rule_init import RuleInit
+from .schedule import numbered
+
+__all__ = ["Now", "Rule", "leaf_rule"]
+
+P = ParamSpec("P")
+Array = jax.Array
+Slots = Mapping[str, Array]
+
+
+def leaf_rule(
+    *,
+    slots: Callable[..., Slots] | None = None,
+    clock: Callable[..., tuple[Mapping[str, Any], Mapping[str, Array]]] | None = None,
+    memory: tuple[str, ...] = (),
+    measure: Callable[..., Mapping[str, Array]] | None = None,
+    combine: Callable[..., Mapping[str, Array]] | None = None,
+    metrics: tuple[str, ...] = (),
+    static: tuple[str, ...] = (),
+    initial: tuple[str, ...] = (),
+    slot_dtypes: Mapping[str, str] | None = None,
+    bounds: Mapping[str, str] | None = None,
+    requires: tuple[str, ...] = (),
+) -> Callable[
+    [Callable[Concatenate[Any, Any, Any, Any, P], tuple[Array, Slots]]],
+    Callable[P, GradientTransformation],
+]:
+    """Makes a factory of transformations out of maths on one array.
+
+    The decorated function is `(g, slots, p, now, <hyperparameters>) -> (u, slots)`: the
+    update of one leaf, the arrays kept for it (read as `slots.mu`, returned as a mapping),
+    the parameter (None unless the rule requires `params`), and the scalars of this step.
+    What follows those four are the hyperparameters: the factory takes them with the same
+    names, order, kinds and defaults. Each may be a number, an array or a schedule; it is
+    kept in the state, and the maths receives it as a scalar array in the leaf's precision.
+    One that is None is absent: the maths sees None, and the program is another.
+
+    The maths runs in float32 for narrower leaves, and on the real and the imaginary part in
+    turn for complex ones. It is traced once for each distinct shape and dtype.
+
+    Args:
+      slots: `(p, <any hyperparameters, by name>) -> {name: array}`, the arrays kept for a
+        leaf, as they start.
+      clock: `(t, memory, **hyperparameters) -> (scalars, memory)`: what depends on a leaf's
+        number of updates `t` and not on its array, computed for all leaves at once (each
+        value has shape `(n,)`); the scalars reach the maths through `now`.
+      memory: names of the scalars per leaf that the clock keeps from one step to the next.
+      measure: `(g, p, **hyperparameters) -> {name: ()}`, what to measure on each leaf.
+      combine: `({name: (n,)}, metrics, **hyperparameters) -> metrics`: makes the quantities
+        of the whole tree out of the leaves'; they reach the maths through `now`, and stay
+        in the state to be read and to be given to the next call.
+      metrics: names of the quantities that `combine` returns.
+      static: hyperparameters that shape the program (a switch, a mode, a count of rounds).
+      initial: numbers that only `slots` reads: they are not kept, and the maths, whose
+        signature declares them, is not given them.
+      slot_dtypes: argument -> slot whose dtype it sets, as `{"mu_dtype": "mu"}`.
+      bounds: hyperparameter -> the interval in which a concrete value must lie.
+      requires: what `update` must be given beyond gradients: `params`, or the name of a
+        scalar extra argument, which the maths reads from `now`.
+    """
+
+    def decorate(maths: Callable[..., tuple[Array, Slots]]) -> Callable[P, GradientTransformation]:
+        parameters = list(inspect.signature(maths).parameters.values())[4:]
+        if slots is not None and "state_dtype" not in {p.name for p in parameters}:
+            parameters.append(_STATE_DTYPE)
+        rule = Rule(
+            name=maths.__name__,
+            module=maths.__module__,
+            leaf=maths,
+            signature=inspect.Signature(parameters, return_annotation=GradientTransformation),
+            slots=slots,
+            clock=clock,
+            memory=memory,
+            measure=measure,
+            combine=combine,
+            metrics=metrics,
+            static=static,
+            initial=initial,
+            slot_dtypes=dict(slot_dtypes or {}),
+            bounds={k: Interval(v) for k, v in (bounds or {}).items()},
+            requires=requires,
+        )
+
+        @functools.wraps(maths)
+        def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
+            return _instantiate(rule, *args, **kwargs)
+
+        factory.__signature__ = rule.signature  # type: ignore[attr-defined]
+        factory.rule = rule  # type: ignore[attr-defined]
+        return factory
+
+    return decorate
+
+
+_STATE_DTYPE = inspect.Parameter(
+    "state_dtype", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Any
+)
+
+
+def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformation:
+    """Sorts the arguments into what shapes the program and what is data."""
+    try:
+        bound = rule.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{rule.name}: {error}. It takes {rule.signature}.") from None
+    bound.apply_defaults()
+    numbers: list[tuple[str, Any]] = []
+    options: list[tuple[str, Any]] = []
+    schedules: list[tuple[str, Any]] = []
+    starts: list[tuple[str, Any]] = []
+    dtypes: list[tuple[str, Any]] = []
+    for name, value in bound.arguments.items():
+        if name == "state_dtype":
+            dtypes += _state_dtypes(rule, value)
+        elif name in rule.slot_dtypes:
+            if value is not None:
+                dtypes.append((rule.slot_dtypes[name], _float_dtype(value, f"{rule.name}: {name}")))
+        elif name in rule.initial:
+            starts.append((name, as_number(value, f"{rule.name}: {name}", rule.bounds.get(name))))
+        elif name in rule.static or value is None:
+            options.append((name, value))
+        elif callable(value):
+            plan = numbered(value)
+            schedules.append((name, plan.evaluate))
+            numbers.append((name, plan))
+        else:
+            where = f"{rule.name}: {name}"
+            numbers.append((name, as_number(value, where, rule.bounds.get(name))))
+    update = intern(
+        RuleUpdate(
+            rule, tuple(options), tuple(schedules), tuple(sorted(dtypes, key=lambda d: d[0]))
+        )
+    )
+    init = RuleInit(update, tuple(numbers), tuple(starts), _text(rule, bound.arguments))
+    return GradientTransformation(init, update)
+
+
+def _text(rule: Rule, arguments: Mapping[str, Any]) -> str:
+    """The call that makes the transformation, without what is default."""
+    defaults = {k: p.default for k, p in rule.signature.parameters.items()}
+    shown = [f"{k}={v!r}" for k, v in arguments.items() if v is not defaults[k]]
+    return f"{rule.name}({', '.join(shown)})"
+
+
+def _float_dtype(value: Any, where: str) -> Any:
+    dtype = jnp.dtype(value)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(f"{where} must be a floating-point dtype, got {dtype}.")
+    return dtype
+
+
+def _state_dtypes(rule: Rule, value: Any) -> list[tuple[str, Any]]:
+    """Reads `state_dtype`: one dtype for all slots (under the name `*`), or a dict by slot."""
+    if value is None:
+        return []
+    where = f"{rule.name}: state_dtype"
+    if isinstance(value, Mapping):
+        return [(k, _float_dtype(v, f"{where}[{k!r}]")) for k, v in value.items()]
+    return [("*", _float_dtype(value, where))]

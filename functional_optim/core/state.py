@@ -1,0 +1,93 @@
+"""The container of every state: a tuple whose fields have names."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+__all__ = ["State"]
+
+
+class State(tuple[Any, ...]):
+    """Holds values under names, in order; a pytree node, immutable.
+
+    Reads like a NamedTuple (`state.mu`, `state[0]`, iteration, `_fields`, `_asdict`,
+    `_replace`) and also by name (`state["scale_by_adam"]`). Its field names are the keys of
+    its pytree paths, so that the path of a moment reads `.scale_by_adam.mu['dense']`
+    whatever stands before it in a chain. A NamedTuple class would need one type for each
+    chain; this is one type for all, which pickles and restores without its maker.
+
+    Example:
+      >>> s = State(count=3, mu={"w": 1.0})
+      >>> s.mu, s["count"], s[1]
+      ({'w': 1.0}, 3, {'w': 1.0})
+      >>> s._replace(count=4)
+      State(count=4, mu={'w': 1.0})
+    """
+
+    _fields: tuple[str, ...]
+
+    def __new__(cls, /, **fields: Any) -> "State":
+        """Makes a state of the given fields."""
+        return cls._build(tuple(fields), fields.values())
+
+    @classmethod
+    def _build(cls, names: tuple[str, ...], values: Any) -> "State":
+        self = super().__new__(cls, values)
+        self.__dict__["_fields"] = names
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return tuple.__getitem__(self, self._fields.index(name))
+        except ValueError:
+            raise AttributeError(
+                f"this state has no field {name!r}; it has {', '.join(self._fields) or 'none'}."
+            ) from None
+
+    # `count` and `index` are methods of tuple, and would hide the fields of those names.
+    count = property(lambda self: self.__getattr__("count"))
+    index = property(lambda self: self.__getattr__("index"))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a state is immutable; use state._replace({name}=...).")
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            try:
+                return self.__getattr__(key)
+            except AttributeError as error:
+                raise KeyError(str(error)) from None
+        return tuple.__getitem__(self, key)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+    def __repr__(self) -> str:
+        return f"State({', '.join(f'{k}={v!r}' for k, v in self._items())})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return State._build, (self._fields, tuple(self))
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        return zip(self._fields, self, strict=True)
+
+    def _asdict(self) -> dict[str, Any]:
+        return dict(self._items())
+
+    def _replace(self, **fields: Any) -> "State":
+        unknown = set(fields) - set(self._fields)
+        if unknown:
+            raise ValueError(
+                f"this state has no field {sorted(unknown)[0]!r}; "
+                f"it has {', '.join(self._fields) or 'none'}."
+            )
+        return State._build(self._fields, (fields.get(k, v) for k, v in self._items()))
+
+
+jax.tree_util.register_pytree_with_keys(
+    State,
+    lambda s: (tuple((jax.tree_util.GetAttrKey(k), v) for k, v in s._items()), s._fields),
+    State._build,
+    lambda s: (tuple(s), s._fields),
+)

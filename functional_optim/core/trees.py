@@ -1,0 +1,124 @@
+"""Trees: their leaves' paths, and lining one tree up with another."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .protocol import PyTree
+
+__all__ = ["align", "align_params", "is_absent", "leaf_paths", "path_string", "tree_nbytes"]
+
+
+def path_string(path: Sequence[Any]) -> str:
+    """Writes a key path with dots: `layers.0.kernel`; the root is `(root)`.
+
+    Example:
+      >>> jax.tree_util.tree_flatten_with_path({"a": [1, 2]})[0][1][0]
+      (DictKey(key='a'), SequenceKey(idx=1))
+      >>> path_string(_)
+      'a.1'
+    """
+    return jax.tree_util.keystr(tuple(path), simple=True, separator=".") or "(root)"
+
+
+def leaf_paths(tree: PyTree) -> list[str]:
+    """Dotted path of each leaf, in flattening order."""
+    return [path_string(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+
+
+def is_absent(subtree: PyTree) -> bool:
+    """Whether nothing is there: `None`, a `MaskedNode` of any library, an empty container."""
+    return not hasattr(subtree, "dtype") and not jax.tree.leaves(subtree)
+
+
+def align(
+    reference: PyTree, tree: PyTree, *, link: str, name: str, reference_name: str = "the parameters"
+) -> list[Any]:
+    """Finds in `tree` what stands at each leaf of `reference`.
+
+    Args:
+      reference: the tree that decides where the leaves are.
+      tree: a tree with the same containers; `None` (or any empty node) may stand for a leaf.
+      link: the transformation to name in the error.
+      name: what `tree` is called in the error.
+      reference_name: what `reference` is called in the error.
+
+    Raises:
+      ValueError: the trees differ; the message names the first leaf that does.
+    """
+    treedef: Any = jax.tree.structure(reference)
+    try:
+        return treedef.flatten_up_to(tree)
+    except ValueError as error:
+        difference = first_difference(reference, tree, name, reference_name)
+        raise ValueError(f"{link}: {difference or error}") from None
+
+
+def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
+    """Finds the parameter at each leaf of `reference`.
+
+    Unlike `align`, this lets `params` have leaves where the reference has None: a whole
+    model, with what is not trained, may be passed beside gradients of its arrays.
+    """
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(reference, is_leaf=lambda x: x is None)
+    try:
+        found = treedef.flatten_up_to(params)
+    except ValueError as error:
+        difference = first_difference(reference, params, "params", "the updates")
+        raise ValueError(f"{link}: {difference or error}") from None
+    return [p for p, leaf in zip(found, leaves, strict=True) if leaf is not None]
+
+
+def first_difference(reference: PyTree, tree: PyTree, name: str, reference_name: str) -> str:
+    """Says at which path two trees first differ in structure, or an empty string."""
+
+    def leaves(t: PyTree) -> dict[tuple[Any, ...], Any]:
+        flat = jax.tree_util.tree_flatten_with_path(t, is_leaf=lambda x: x is None)[0]
+        return {tuple(path): leaf for path, leaf in flat if leaf is not None}
+
+    wanted, got = leaves(reference), leaves(tree)
+    nones = {
+        tuple(path)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is None)[0]
+        if leaf is None
+    }
+    for path, leaf in wanted.items():
+        if path not in got and path not in nones:
+            return (
+                f"{name} has no leaf at '{path_string(path)}', where {reference_name} have an "
+                f"array of shape {jnp.shape(leaf)}. Pass None there for a leaf without a gradient."
+            )
+    for path in got:
+        if path not in wanted:
+            return (
+                f"{name} has a leaf at '{path_string(path)}', where {reference_name} have none. "
+                "Pass trees of one structure to init and to update."
+            )
+    a, b = _first_type_difference(reference, tree)
+    return (
+        f"{name} is built of other containers than {reference_name}: {b} where they have {a}. "
+        "Pass trees of one structure to init and to update."
+    )
+
+
+def _first_type_difference(a: PyTree, b: PyTree) -> tuple[str, str]:
+    """Types of the first two nodes, from the root, that are of different kinds."""
+    if type(a) is not type(b):
+        return type(a).__name__, type(b).__name__
+    one_level = jax.tree_util.default_registry.flatten_one_level
+    children_a, children_b = one_level(a), one_level(b)
+    if children_a is None or children_b is None:
+        return type(a).__name__, type(b).__name__
+    for x, y in zip(children_a[0], children_b[0], strict=False):
+        structures: list[Any] = [jax.tree.structure(x), jax.tree.structure(y)]
+        if structures[0] != structures[1]:
+            return _first_type_difference(x, y)
+    return type(a).__name__, type(b).__name__
+
+
+def tree_nbytes(tree: PyTree) -> int:
+    """Bytes that the arrays of a tree hold, all devices' copies counted once."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))

@@ -1,0 +1,1 @@
+"""Pure functions of the step, whose numbers live in the state."""

@@ -1,0 +1,1 @@
+"""Links that are not algorithms: clipping, decay, momentum, scaling, masking."""

@@ -1,0 +1,88 @@
+"""Bounding updates, by element and by the norm of the whole tree."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.norms import combine_norms, scaled_squares
+from ..core.protocol import Hyperparameter
+from ..core.rule import leaf_rule
+
+__all__ = ["clip", "clip_by_global_norm"]
+
+Array = jax.Array
+
+
+@leaf_rule(bounds={"max_delta": "[0, inf)"})
+def clip(
+    g: Array, slots: Any, p: None, now: Any, max_delta: Hyperparameter
+) -> tuple[Array, dict[str, Array]]:
+    """Clips every element of the updates to [-max_delta, max_delta].
+
+    `max_delta` `()` is in units of g. Of a complex element both parts are clipped.
+
+    Raises:
+      ValueError: max_delta < 0.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.clip(1.0)
+      >>> tx.update({"w": jnp.array([-3.0, 0.5])}, tx.init({"w": jnp.zeros(2)}))[0]
+      {'w': Array([-1. ,  0.5], dtype=float32)}
+    """
+    del slots, p, now
+    return jnp.clip(g, -max_delta, max_delta), {}
+
+
+def _measure(g: Array, p: None, max_norm: Array) -> Mapping[str, Array]:
+    del p, max_norm
+    return scaled_squares(g)
+
+
+def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[str, Array]:
+    del last
+    norm = combine_norms(stats)
+    # Written so that a NaN norm gives a NaN factor: what is not finite must not look clipped.
+    factor = jnp.where(norm <= max_norm, jnp.ones_like(norm), max_norm / norm)
+    return {"global_norm": norm, "clip_factor": factor}
+
+
+@leaf_rule(
+    measure=_measure,
+    combine=_combine,
+    metrics=("global_norm", "clip_factor"),
+    bounds={"max_norm": "[0, inf)"},
+)
+def clip_by_global_norm(
+    g: Array, slots: Any, p: None, now: Any, max_norm: Hyperparameter
+) -> tuple[Array, dict[str, Array]]:
+    """Scales all updates down together so that their Euclidean norm is at most `max_norm`.
+
+    For each leaf of shape `*p`: u = g min(1, max_norm / norm), where norm `()` is over all
+    leaves that have a gradient, taken in float32 (or wider) and scaled so that it is finite
+    wherever float32 can hold it. `max_norm` `()` is in units of g.
+
+    The state holds what was measured: `metrics["global_norm"]`, before clipping, and
+    `metrics["clip_factor"]`, 1 where nothing was clipped.
+
+    Differences: torch's `clip_grad_norm_` divides by norm + 1e-6; here and in optax the
+    clipped norm is max_norm. A norm that is NaN or infinite makes the updates NaN or zero,
+    as max_norm / norm says; guard with `apply_if_finite`.
+
+    Raises:
+      ValueError: max_norm < 0.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.clip_by_global_norm(1.0)
+      >>> updates, state = tx.update({"w": jnp.array([3.0, 4.0])}, tx.init({"w": jnp.zeros(2)}))
+      >>> updates["w"].tolist(), float(state.metrics["global_norm"])
+      ([0.6000000238418579, 0.800000011920929], 5.0)
+
+    Reference: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural
+    networks, ICML 2013, Algorithm 1, arXiv:1211.5063.
+    """
+    del slots, p, max_norm
+    return g * now.clip_factor, {}

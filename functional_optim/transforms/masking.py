@@ -1,0 +1,296 @@
+"""Transformations of part of a tree: masks, partitions, frozen leaves."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.interning import intern
+from ..core.labels import Labeller, as_labeller, resolve_labels
+from ..core.link import Link, check_pair, link_name
+from ..core.protocol import GradientTransformation, MaskedNode, PyTree, identity
+from ..core.state import State
+from ..core.trees import align, align_params, is_absent, path_string
+
+__all__ = ["freeze", "maskable", "masked", "partition", "set_to_zero"]
+
+
+def partition(
+    transforms: Mapping[Hashable, GradientTransformation], param_labels: Any
+) -> GradientTransformation:
+    """Routes each leaf to the transformation of its label.
+
+    Each transformation sees the tree with `MaskedNode` in place of the others' leaves, and
+    keeps no state for them. The state has one field for each label, named by it.
+
+    Args:
+      transforms: label -> transformation.
+      param_labels: tree of labels shaped like the parameters (or a prefix of that), or a
+        function of the parameters that returns one, such as `path_labels`. A function is
+        called with the parameters, at init and at update alike, never with the updates.
+
+    Raises:
+      ValueError: a leaf has a label that `transforms` lacks; labels and parameters differ in
+        structure; or labels are a function and update is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.partition({"fast": fo.sgd(1.0), "slow": fo.sgd(0.1)}, {"a": "fast", "b": "slow"})
+      >>> params = {"a": 1.0, "b": 1.0}
+      >>> tx.update({"a": 1.0, "b": 1.0}, tx.init(params), params)[0]
+      {'a': Array(-1., dtype=float32), 'b': Array(-0.1, dtype=float32)}
+    """
+    pairs = {k: check_pair(f"partition: the transform {k!r}", tx) for k, tx in transforms.items()}
+    labeller = as_labeller(param_labels)
+    links = tuple((k, Link.to(update)) for k, (_, update) in pairs.items())
+    inits = tuple((k, init) for k, (init, _) in pairs.items())
+    router = Router("partition", "param_labels", labeller, tuple(pairs))
+    return GradientTransformation(
+        PartitionInit(router, inits), intern(PartitionUpdate(router, links))
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Router:
+    """Splits trees by the labels of the parameters, and joins them again."""
+
+    link: str
+    what: str
+    labeller: Labeller
+    known: tuple[Hashable, ...]
+
+    def labels(self, params: PyTree | None) -> PyTree:
+        """The labels of all leaves, checked."""
+        labels = resolve_labels(self.link, self.what, self.labeller, params)
+        for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
+            if label not in self.known:
+                raise ValueError(
+                    f"{self.link}: {self.what} has {label!r} at '{path_string(path)}'; it must be "
+                    f"one of {', '.join(map(repr, self.known))}."
+                )
+        return labels
+
+    def split(self, labels: PyTree, leaves: list[Any], label: Hashable) -> PyTree:
+        """The tree with only the leaves of one label."""
+        treedef: Any
+        flat, treedef = jax.tree.flatten(labels)
+        pairs = zip(flat, leaves, strict=True)
+        return treedef.unflatten([x if k == label else MaskedNode() for k, x in pairs])
+
+
+@dataclasses.dataclass(frozen=True)
+class PartitionInit:
+    """`init` of a partition."""
+
+    router: Router
+    inits: tuple[tuple[Hashable, Callable[..., Any]], ...]
+    name = "partition"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the state: one field for each label."""
+        labels = self.router.labels(params)
+        leaves = align(labels, params, link=self.name, name="params", reference_name="the labels")
+        return State(
+            **{str(k): init(self.router.split(labels, leaves, k)) for k, init in self.inits}
+        )
+
+    def __repr__(self) -> str:
+        return f"partition({{{', '.join(f'{k!r}: {init!r}' for k, init in self.inits)}}})"
+
+
+@dataclasses.dataclass(frozen=True)
+class PartitionUpdate:
+    """`update` of a partition."""
+
+    router: Router
+    links: tuple[tuple[Hashable, Link], ...]
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Routes each leaf to the transformation of its label."""
+        router = self.router
+        labels = router.labels(params)
+        treedef: Any
+        flat, treedef = jax.tree.flatten(labels)
+        result = align(labels, updates, link=router.link, name="updates")
+        values = None if params is None else align_params(labels, params, link=router.link)
+        given = list(result)
+        states = {}
+        for label, link in self.links:
+            inner, states[str(label)] = link(
+                router.split(labels, given, label),
+                state[str(label)],
+                None if values is None else router.split(labels, values, label),
+                extra,
+            )
+            found = align(labels, inner, link=router.link, name=f"the updates of {label!r}")
+            result = [f if k == label else r for k, f, r in zip(flat, found, result, strict=True)]
+        return treedef.unflatten(result), State(**states)
+
+
+def masked(
+    inner: GradientTransformation, mask: Any, *, otherwise: str = "pass"
+) -> GradientTransformation:
+    """Applies a transformation to the leaves where the mask is True, and keeps state for them only.
+
+    The state is that of `inner`, so that its paths are the same with and without a mask.
+
+    Args:
+      inner: transformation of the leaves where the mask is True.
+      mask: tree of booleans shaped like the parameters (or a prefix of that), or a function
+        of the parameters that returns one. A function is called with the parameters, at init
+        and at update alike, never with the updates.
+      otherwise: what becomes of the other leaves' updates: `"pass"`, they are left as they
+        are, as in optax; `"zero"`, they become zero, so that the parameters rest.
+
+    Raises:
+      ValueError: mask and parameters differ in structure, or the mask is a function and
+        update is called without params.
+      TypeError: an entry of the mask is not a boolean.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.masked(fo.scale(-1.0), {"a": True, "b": False})
+      >>> params = {"a": 1.0, "b": 1.0}
+      >>> tx.update({"a": 2.0, "b": 2.0}, tx.init(params), params)[0]
+      {'a': Array(-2., dtype=float32), 'b': 2.0}
+    """
+    if otherwise not in ("pass", "zero"):
+        raise ValueError(f"masked: otherwise must be 'pass' or 'zero', got {otherwise!r}.")
+    init, update = check_pair("masked: inner", inner)
+    name = link_name(init, update)
+    router = Router(f"masked({name})", "mask", as_labeller(mask), (True, False))
+    link = Link.to(update)
+    return GradientTransformation(
+        MaskedInit(router, init, name), intern(MaskedUpdate(router, link, otherwise))
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedInit:
+    """`init` of a masked transformation."""
+
+    router: Router
+    init: Callable[..., Any]
+    name: str
+
+    def __call__(self, params: PyTree) -> Any:
+        """Makes the inner state, for the leaves where the mask is True."""
+        labels = self.router.labels(params)
+        link = self.router.link
+        leaves = align(labels, params, link=link, name="params", reference_name="the mask")
+        return self.init(self.router.split(labels, leaves, True))
+
+    def __repr__(self) -> str:
+        return f"masked({self.init!r}, {self.router.labeller!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedUpdate:
+    """`update` of a masked transformation."""
+
+    router: Router
+    link: Link
+    otherwise: str
+
+    def __call__(
+        self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        """Transforms the leaves where the mask is True."""
+        router = self.router
+        labels = router.labels(params)
+        treedef: Any
+        flat, treedef = jax.tree.flatten(labels)
+        given = align(labels, updates, link=router.link, name="updates")
+        values = None if params is None else align_params(labels, params, link=router.link)
+        inner, state = self.link(
+            router.split(labels, given, True),
+            state,
+            None if values is None else router.split(labels, values, True),
+            extra,
+        )
+        found = align(labels, inner, link=router.link, name="the inner updates")
+        rest = given if self.otherwise == "pass" else [_zero(g) for g in given]
+        merged = [f if k else r for k, f, r in zip(flat, found, rest, strict=True)]
+        return treedef.unflatten(merged), state
+
+
+def _zero(g: Any) -> Any:
+    """Zero in the place of an update; nothing in the place of none."""
+    return g if is_absent(g) else jnp.zeros_like(g)
+
+
+def set_to_zero_update(
+    updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+) -> tuple[PyTree, State]:
+    """Makes every update zero."""
+    del params, extra
+    return jax.tree.map(jnp.zeros_like, updates), state
+
+
+def set_to_zero() -> GradientTransformation:
+    """Makes every update zero, and keeps no state."""
+    return GradientTransformation(identity().init, set_to_zero_update)
+
+
+def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTransformation:
+    """Keeps parameters where they are: their updates become zero.
+
+    Args:
+      mask: tree of booleans, or a function of the parameters that returns one; True freezes.
+      inner: transformation of all other leaves, which keeps no state for the frozen ones.
+        Without it this is a link, as in optax: put it last, for what follows it (weight
+        decay, say) would move the frozen leaves again.
+
+    Raises:
+      ValueError: mask and parameters differ in structure, or the mask is a function and
+        update is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.freeze({"a": True, "b": False}, fo.sgd(0.5, momentum=0.9))
+      >>> params = {"a": 1.0, "b": 1.0}
+      >>> state = tx.init(params)
+      >>> state.trace.trace
+      {'a': MaskedNode(), 'b': Array(0., dtype=float32, weak_type=True)}
+    """
+    if inner is None:
+        return masked(set_to_zero(), mask)
+    trained = _Not(mask) if callable(mask) else jax.tree.map(lambda frozen: not frozen, mask)
+    return masked(inner, trained, otherwise="zero")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Not:
+    """The opposite of a mask."""
+
+    mask: Labeller
+
+    def __call__(self, params: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: not x, self.mask(params))
+
+
+def maskable(factory: Callable[..., GradientTransformation]) -> Callable[..., Any]:
+    """Gives a factory of links one more argument, `mask`; see `masked`."""
+    signature = inspect.signature(factory)
+    parameter = inspect.Parameter(
+        "mask", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=Any
+    )
+    positional = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    rest = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    extended = signature.replace(parameters=[*positional, parameter, *rest])
+
+    @functools.wraps(factory)
+    def with_mask(*args: Any, **kwargs: Any) -> GradientTransformation:
+        bound = extended.bind(*args, **kwargs)
+        mask = bound.arguments.pop("mask", None)
+        link = factory(*bound.args, **bound.kwargs)
+        return link if mask is None else masked(link, mask)
+
+    with_mask.__signature__ = extended  # type: ignore[attr-defined]
+    return with_mask

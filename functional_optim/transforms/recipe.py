@@ -1,0 +1,89 @@
+"""Optimizers as recipes: links, then a step of minus the learning rate, under one signature."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..core.chain import chain
+from ..core.protocol import GradientTransformation, Hyperparameter
+from .scaling import scale_by_learning_rate
+
+__all__ = ["optimizer", "renamed"]
+
+_LEARNING_RATE = inspect.Parameter(
+    "learning_rate", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Hyperparameter
+)
+
+
+def optimizer(
+    *links: Callable[..., GradientTransformation],
+    defaults: Mapping[str, Any] | None = None,
+    order: tuple[str, ...] = (),
+) -> Callable[[Callable[[], None]], Callable[..., GradientTransformation]]:
+    """Makes an optimizer out of link factories; the decorated function gives name and docs.
+
+    Its arguments are `learning_rate` and then those of the links, in the links' order, with
+    the links' defaults: they are stated where the maths is, and nowhere else.
+
+    Args:
+      *links: factories; `scale_by_learning_rate` follows them.
+      defaults: defaults that differ from the link's, by the optimizer's argument name.
+      order: positional arguments that come first, where the links' order is not the field's.
+    """
+    defaults = dict(defaults or {})
+
+    def decorate(describe: Callable[[], None]) -> Callable[..., GradientTransformation]:
+        signature = _merge(links, defaults, order)
+
+        @functools.wraps(describe)
+        def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                name = describe.__name__
+                raise TypeError(f"{name}: {error}. Its signature is {name}{signature}.") from None
+            bound.apply_defaults()
+            given = bound.arguments
+            parts = [
+                link(**{k: given[k] for k in inspect.signature(link).parameters}) for link in links
+            ]
+            return chain(*parts, scale_by_learning_rate(given["learning_rate"]))
+
+        factory.__signature__ = signature  # type: ignore[attr-defined]
+        return factory
+
+    return decorate
+
+
+def _merge(
+    links: tuple[Callable[..., Any], ...],
+    defaults: Mapping[str, Any],
+    order: tuple[str, ...],
+) -> inspect.Signature:
+    found: dict[str, inspect.Parameter] = {"learning_rate": _LEARNING_RATE}
+    for link in links:
+        for p in inspect.signature(link).parameters.values():
+            found.setdefault(p.name, p.replace(default=defaults.get(p.name, p.default)))
+    first = ["learning_rate", *order]
+    for name in order:
+        found[name] = found[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [found[k] for k in first] + [p for k, p in found.items() if k not in first]
+    parameters.sort(key=lambda p: p.kind)
+    return inspect.Signature(parameters, return_annotation=GradientTransformation)
+
+
+def renamed(
+    factory: Callable[..., GradientTransformation], **names: str
+) -> Callable[..., GradientTransformation]:
+    """The factory with other names for some arguments: `renamed(trace, decay="momentum")`."""
+    signature = inspect.signature(factory)
+    old = {new: k for k, new in names.items()}
+    parameters = [p.replace(name=names.get(k, k)) for k, p in signature.parameters.items()]
+
+    @functools.wraps(factory)
+    def call(*args: Any, **kwargs: Any) -> GradientTransformation:
+        return factory(*args, **{old.get(k, k): v for k, v in kwargs.items()})
+
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return call

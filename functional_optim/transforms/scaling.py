@@ -1,0 +1,77 @@
+"""Multiplying updates by a number."""
+
+from typing import Any
+
+import jax
+
+from ..core.protocol import GradientTransformation, Hyperparameter, Schedule
+from ..core.rule import leaf_rule
+
+__all__ = ["scale", "scale_by_learning_rate", "scale_by_schedule"]
+
+Array = jax.Array
+
+
+@leaf_rule()
+def scale(
+    g: Array, slots: Any, p: None, now: Any, step_size: Hyperparameter
+) -> tuple[Array, dict[str, Array]]:
+    """Multiplies updates by `step_size`.
+
+    For one leaf of shape `*p`: u = step_size g. `step_size` `()` has the unit of u per unit
+    of g, and any sign.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale(-0.5)
+      >>> tx.update({"w": 4.0}, tx.init({"w": 0.0}))[0]
+      {'w': Array(-2., dtype=float32)}
+    """
+    del slots, p, now
+    return step_size * g, {}
+
+
+@leaf_rule(static=("flip_sign",), bounds={"learning_rate": "[0, inf)"})
+def scale_by_learning_rate(
+    g: Array,
+    slots: Any,
+    p: None,
+    now: Any,
+    learning_rate: Hyperparameter,
+    *,
+    flip_sign: bool = True,
+) -> tuple[Array, dict[str, Array]]:
+    """Multiplies a direction by minus the learning rate: the last link of an optimizer.
+
+    For one leaf of shape `*p`: u = -learning_rate g, or +learning_rate g without
+    `flip_sign`. `learning_rate` `()` has the unit of p per unit of direction; given as a
+    schedule it is a function of this link's count of updates, from 0.
+
+    Raises:
+      ValueError: learning_rate < 0 or NaN.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_learning_rate(fo.linear_schedule(1.0, 0.0, 4))
+      >>> state = tx.init({"w": 0.0})
+      >>> for _ in range(3):
+      ...     updates, state = tx.update({"w": 2.0}, state)
+      >>> updates, float(fo.get_hyperparams(state)["learning_rate"])
+      ({'w': Array(-1., dtype=float32)}, 0.5)
+    """
+    del slots, p, now
+    return (-learning_rate if flip_sign else learning_rate) * g, {}
+
+
+def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
+    """Multiplies updates by a schedule of the number of updates made: `scale(step_size_fn)`.
+
+    Raises:
+      TypeError: step_size_fn is not callable.
+    """
+    if not callable(step_size_fn):
+        raise TypeError(
+            f"scale_by_schedule: step_size_fn must be a function of the step, got "
+            f"{step_size_fn!r}. For a constant, use scale."
+        )
+    return scale(step_size_fn)
