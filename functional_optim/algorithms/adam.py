@@ -162,8 +162,8 @@ def adamw() -> None:
       >>> params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
       >>> grads = jax.tree.map(jnp.zeros_like, params)
       >>> updates, _ = tx.update(grads, tx.init(params), params)
-      >>> updates["bias"].tolist(), float(updates["kernel"][0, 0])
-      ([-0.0, -0.0], -9.999999747378752e-05)
+      >>> updates["bias"].tolist(), round(float(updates["kernel"][0, 0]), 8)
+      ([-0.0, -0.0], -0.0001)
 
     Reference: Loshchilov & Hutter, Decoupled Weight Decay Regularization, ICLR 2019,
     Algorithm 2, arXiv:1711.05101.

@@ -28,7 +28,7 @@ def get_hyperparams(state: PyTree) -> dict[str, jax.Array]:
       >>> import functional_optim as fo
       >>> state = fo.sgd(0.5, momentum=0.75).init({"w": 0.0})
       >>> {name: float(value) for name, value in fo.get_hyperparams(state).items()}
-      {'decay': 0.75, 'learning_rate': 0.5}
+      {'dampening': 0.0, 'decay': 0.75, 'learning_rate': 0.5}
     """
     entries = list(_entries(state))
     return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}

@@ -35,7 +35,7 @@ def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
     its quotient: keep takes up the difference, and the numbers stay those of the first form.
     """
     log_b = safe_log(b)
-    total = -jnp.expm1(t * log_b)
+    total = jnp.where(t == 1, 1 - b, -jnp.expm1(t * log_b))  # the gain is 1 at once, exactly
     before = t - 1
     drift = jnp.expm1(before * log_b) - jnp.expm1(before * safe_log(last_b))
     return MeanWeights(1 + b * drift / total, (1 - b) / total)

@@ -257,7 +257,7 @@ def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTr
       >>> params = {"a": 1.0, "b": 1.0}
       >>> state = tx.init(params)
       >>> state.trace.trace
-      {'a': MaskedNode(), 'b': Array(0., dtype=float32, weak_type=True)}
+      {'a': MaskedNode(), 'b': Array(0., dtype=float32)}
     """
     if inner is None:
         return masked(set_to_zero(), mask)
