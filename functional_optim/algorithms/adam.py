@@ -97,7 +97,7 @@ def scale_by_adam(
       >>> tx = fo.scale_by_adam()
       >>> params = {"w": jnp.zeros(2)}
       >>> updates, state = tx.update({"w": jnp.array([10.0, -0.1])}, tx.init(params), params)
-      >>> updates["w"].round(4).tolist(), state.mu["w"].round(4).tolist()
+      >>> updates["w"].round(4).tolist(), state.mu["w"].tolist()
       ([1.0, -1.0], [10.0, -0.10000000149011612])
 
     Reference: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015,
