@@ -1,0 +1,30 @@
+"""What every test runs under: eight devices on the host, and no promotion that nobody asked for."""
+
+import os
+
+# Before JAX makes its devices: sharding is tested on the host's.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+).strip()
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    """Float64, for comparison with oracles of that precision."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def mesh() -> jax.sharding.Mesh:
+    """Eight devices as 4 by 2."""
+    if jax.device_count() < 8:
+        pytest.skip("needs eight devices; the host has them where JAX_PLATFORMS is cpu")
+    return jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)

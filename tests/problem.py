@@ -1,0 +1,50 @@
+"""A small problem that most tests share: two leaves, random gradients, a training loop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+import functional_optim as fo
+
+SHAPES = {"b": (4,), "w": (3, 4)}
+
+
+def arrays(dtype: Any = np.float32, seed: int = 0) -> dict[str, Any]:
+    """Normal numbers in the shapes of the parameters, as JAX arrays."""
+    return jax.tree.map(lambda x: jax.numpy.asarray(x, dtype), normal(dtype, seed))
+
+
+def normal(dtype: Any, seed: int, leading: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
+    """Normal numbers of float64, complex where `dtype` is."""
+    rng = np.random.default_rng(seed)
+    complex_ = jax.numpy.issubdtype(dtype, np.complexfloating)
+
+    def draw(shape: tuple[int, ...]) -> np.ndarray:
+        x = rng.standard_normal(leading + shape)
+        return x + 1j * rng.standard_normal(leading + shape) if complex_ else x
+
+    return {k: draw(shape) for k, shape in SHAPES.items()}
+
+
+def step_of(tx: Any) -> Callable[..., Any]:
+    """One training step: `(params, state, grads) -> (params, state)`."""
+
+    def step(params: Any, state: Any, grads: Any) -> Any:
+        updates, state = tx.update(grads, state, params)
+        return fo.apply_updates(params, updates), state
+
+    return step
+
+
+def train(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
+    """Trains in one scan over stacked gradients; returns parameters, state and all updates."""
+
+    def body(carry: Any, g: Any) -> Any:
+        updates, state = tx.update(g, carry[1], carry[0])
+        return (fo.apply_updates(carry[0], updates), state), updates
+
+    run = jax.jit(lambda carry, grads: jax.lax.scan(body, carry, grads))
+    (params, state), updates = run((params, tx.init(params)), grads)
+    return params, state, updates
