@@ -1,0 +1,52 @@
+# Every target makes what it needs: a virtual environment, and in it the extra it runs on.
+# Arguments pass through ARGS: make demo ARGS="--epochs 5", make test ARGS="-k adam".
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+TORCH := torch==2.13.0
+
+.PHONY: demo test docs notebooks lint format types bench parity clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python -m functional_optim $(ARGS)
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+docs: $(VENV)/test.stamp
+	$(BIN)/python -m pytest functional_optim tests/test_docs.py $(ARGS)
+
+notebooks: $(VENV)/dev.stamp
+	$(BIN)/jupyter-execute $(ARGS) notebooks/*.ipynb
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/trace.py $(ARGS)
+
+# Opt-in: torch is large, and no other target needs it.
+parity: $(VENV)-parity/test.stamp
+	$(VENV)-parity/bin/python -m pip install --quiet $(TORCH)
+	$(VENV)-parity/bin/python -m pytest tests/parity $(ARGS)
+
+# An extra, installed once until pyproject.toml changes.
+%.stamp: pyproject.toml
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --editable '.[$(*F)]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV)-parity build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
