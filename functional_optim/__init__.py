@@ -19,7 +19,23 @@ from .core.protocol import (
 from .core.rule import leaf_rule
 from .core.schedule import schedule
 from .core.state import State
-from .schedules.decay import linear_schedule
+from .schedules.decay import (
+    constant_schedule,
+    cosine_decay_schedule,
+    exponential_decay,
+    linear_schedule,
+    polynomial_schedule,
+)
+from .schedules.join import join_schedules, sgdr_schedule
+from .schedules.onecycle import cosine_onecycle_schedule, linear_onecycle_schedule
+from .schedules.piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
+from .schedules.stable import warmup_stable_decay_schedule
+from .schedules.warmup import (
+    inverse_sqrt_schedule,
+    warmup_constant_schedule,
+    warmup_cosine_decay_schedule,
+    warmup_exponential_decay_schedule,
+)
 from .transforms.clipping import clip, clip_by_global_norm
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.momentum import ema, trace
@@ -39,17 +55,27 @@ __all__ = [
     "chain",
     "clip",
     "clip_by_global_norm",
+    "constant_schedule",
+    "cosine_decay_schedule",
+    "cosine_onecycle_schedule",
     "ema",
+    "exponential_decay",
     "freeze",
     "get_hyperparams",
     "global_norm",
     "identity",
+    "inverse_sqrt_schedule",
+    "join_schedules",
     "leaf_rule",
+    "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
     "masked",
     "partition",
     "path_labels",
+    "piecewise_constant_schedule",
+    "piecewise_interpolate_schedule",
+    "polynomial_schedule",
     "rmsprop",
     "scale",
     "scale_by_adam",
@@ -61,7 +87,12 @@ __all__ = [
     "set_hyperparams",
     "set_to_zero",
     "sgd",
+    "sgdr_schedule",
     "trace",
+    "warmup_constant_schedule",
+    "warmup_cosine_decay_schedule",
+    "warmup_exponential_decay_schedule",
+    "warmup_stable_decay_schedule",
 ]
 
 __version__ = "0.1.0"

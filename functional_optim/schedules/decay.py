@@ -1,81 +1,172 @@
 """Schedules that move from one value to another."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from ..core.schedule import schedule
+from ..core.schedule import Number, schedule
+from .phases import between, cosine, phase, raised
 
 __all__ = [
     "constant_schedule",
+    "cosine_decay_schedule",
+    "exponential_decay",
     "linear_schedule",
     "polynomial_schedule",
-    "progress",
 ]
 
 Array = jax.Array
 
 
-def progress(step: Array, steps: Array, begin: Any = 0.0) -> Array:
-    """Share of a phase that is over, in [0, 1]; a phase of no steps is over from its start."""
-    done = jnp.clip((step - begin) / jnp.where(steps > 0, steps, 1.0), 0.0, 1.0)
-    return jnp.where(steps > 0, done, jnp.where(step < begin, 0.0, 1.0))
-
-
 @schedule()
-def constant_schedule(step: Array, value: Any) -> Array:
-    """The same value at every step."""
-    del step
-    return value
+def constant_schedule(step: Array, value: Number) -> Array:
+    """The same value at every step.
+
+    Unlike a bare number it stays a schedule: its number is `learning_rate.value`.
+
+    Example:
+      >>> float(constant_schedule(0.5)(1000))
+      0.5
+    """
+    return jnp.broadcast_to(value, step.shape)
 
 
-@schedule(bounds={"transition_steps": "[0, inf)"})
+@schedule(
+    bounds={"power": "[0, inf)", "transition_steps": "[0, inf)", "transition_begin": "[0, inf)"}
+)
 def polynomial_schedule(
     step: Array,
-    init_value: Any,
-    end_value: Any,
-    power: Any,
-    transition_steps: Any,
-    transition_begin: Any = 0,
+    init_value: Number,
+    end_value: Number,
+    power: Number,
+    transition_steps: Number,
+    transition_begin: Number = 0,
 ) -> Array:
     """Moves from `init_value` to `end_value` as a power of the share that is left.
 
-        end_value + (init_value - end_value) (1 - progress)^power
+        done  = (step - transition_begin) / transition_steps, kept in [0, 1]
+        value = end_value + (init_value - end_value) (1 - done)^power
 
-    All arguments are `()`. `transition_begin` and `transition_steps` count updates; progress
-    is 0 until the first and 1 after both. A transition of no steps is over from its start.
+    All arguments are `()`. `step`, `transition_begin` and `transition_steps` are in updates,
+    counted from 0; `init_value`, `end_value` and the result are in units of what is
+    scheduled; `power` has no unit.
+
+    Differences: a transition of no steps is over from its start; in optax it never starts,
+    and the value stays `init_value`. Negative numbers of steps are errors; optax takes
+    them for 0.
+
+    Raises:
+      ValueError: power, transition_steps or transition_begin < 0.
 
     Example:
       >>> s = polynomial_schedule(1.0, 0.0, 2, 4)
       >>> [float(s(i)) for i in (0, 2, 4, 9)]
       [1.0, 0.25, 0.0, 0.0]
     """
-    left = 1.0 - progress(step, transition_steps, transition_begin)
-    # The inner where keeps the derivative of 0**power finite.
-    weight = jnp.where(
-        left > 0, jnp.where(left > 0, left, 1.0) ** power, jnp.where(power == 0, 1.0, 0.0)
-    )
-    return end_value + (init_value - end_value) * weight
+    weights = raised(phase(step, transition_steps, transition_begin), power)
+    return between(init_value, end_value, weights)
 
 
-@schedule(bounds={"transition_steps": "[0, inf)"})
+@schedule(bounds={"transition_steps": "[0, inf)", "transition_begin": "[0, inf)"})
 def linear_schedule(
     step: Array,
-    init_value: Any,
-    end_value: Any,
-    transition_steps: Any,
-    transition_begin: Any = 0,
+    init_value: Number,
+    end_value: Number,
+    transition_steps: Number,
+    transition_begin: Number = 0,
 ) -> Array:
     """Moves from `init_value` to `end_value` in a straight line.
 
-    All arguments are `()`; see `polynomial_schedule`, of which this is the power 1.
+    `polynomial_schedule` with power 1, which says what the arguments are, and what differs.
+
+    Raises:
+      ValueError: transition_steps or transition_begin < 0.
 
     Example:
       >>> s = linear_schedule(0.0, 1.0, 4, transition_begin=2)
       >>> [float(s(i)) for i in (0, 2, 3, 6, 9)]
       [0.0, 0.0, 0.25, 1.0, 1.0]
     """
-    return init_value + (end_value - init_value) * progress(
-        step, transition_steps, transition_begin
-    )
+    return between(init_value, end_value, phase(step, transition_steps, transition_begin))
+
+
+@schedule(
+    static=("staircase",),
+    bounds={
+        "transition_steps": "(0, inf)",
+        "decay_rate": "(0, inf)",
+        "transition_begin": "[0, inf)",
+    },
+)
+def exponential_decay(
+    step: Array,
+    init_value: Number,
+    transition_steps: Number,
+    decay_rate: Number,
+    transition_begin: Number = 0,
+    staircase: bool = False,
+    end_value: Number | None = None,
+) -> Array:
+    """Multiplies a value by `decay_rate` over every `transition_steps`.
+
+        periods = max(0, step - transition_begin) / transition_steps
+        value   = init_value decay_rate^periods
+
+    All arguments are `()`. `step`, `transition_steps` and `transition_begin` are in updates,
+    counted from 0; `decay_rate` has no unit; the values are in units of what is scheduled.
+
+    Args:
+      staircase: count whole periods only, so that the value falls in steps.
+      end_value: where to stop: the least value if decay_rate < 1, else the greatest.
+
+    Differences: optax returns `init_value` forever where transition_steps or decay_rate is
+    0; here both are errors.
+
+    Raises:
+      ValueError: transition_steps or decay_rate is not positive, or transition_begin < 0.
+
+    Example:
+      >>> s = exponential_decay(1.0, 10, 0.5, staircase=True, end_value=0.25)
+      >>> [float(s(i)) for i in (0, 9, 10, 25, 99)]
+      [1.0, 1.0, 0.5, 0.25, 0.25]
+    """
+    elapsed = jnp.maximum(step - transition_begin, 0.0)
+    # Not the floor of the quotient, which accelerators round: 30 / 10 may fall below 3.
+    divide = jnp.floor_divide if staircase else jnp.divide
+    value = init_value * decay_rate ** divide(elapsed, transition_steps)
+    if end_value is None:
+        return value
+    return jnp.where(decay_rate < 1, jnp.maximum(value, end_value), jnp.minimum(value, end_value))
+
+
+@schedule(bounds={"decay_steps": "[0, inf)", "exponent": "[0, inf)"})
+def cosine_decay_schedule(
+    step: Array,
+    init_value: Number,
+    decay_steps: Number,
+    alpha: Number = 0.0,
+    exponent: Number = 1.0,
+) -> Array:
+    """Falls from `init_value` to `alpha init_value` along half a cosine.
+
+        done  = min(1, step / decay_steps)
+        value = init_value (alpha + (1 - alpha) ((1 + cos(pi done)) / 2)^exponent)
+
+    All arguments are `()`. `step` and `decay_steps` are in updates, counted from 0; `alpha`,
+    the share of `init_value` that remains, and `exponent` have no unit.
+
+    Differences: a decay of no steps is over from the start; in optax it is an error. Near
+    the end, where 1 + cos cancels in float32, the value here keeps its digits.
+
+    Raises:
+      ValueError: decay_steps or exponent < 0.
+
+    Example:
+      >>> s = cosine_decay_schedule(1.0, 4, alpha=0.5)
+      >>> [round(float(s(i)), 6) for i in (0, 2, 4, 9)]
+      [1.0, 0.75, 0.5, 0.5]
+
+    Reference: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts,
+    ICLR 2017, equation 5, arXiv:1608.03983.
+    """
+    weights = raised(cosine(phase(step, decay_steps)), exponent)
+    return between(init_value, alpha * init_value, weights)

@@ -1,0 +1,167 @@
+"""Schedules one after another."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.interning import intern
+from ..core.numbers import Interval, as_number
+from ..core.schedule import Number, NumberedSchedule, numbered
+from .decay import constant_schedule
+from .warmup import warmup_cosine_decay_schedule
+
+__all__ = ["join_schedules", "sgdr_schedule"]
+
+Array = jax.Array
+Evaluate = Callable[[Array, Mapping[str, Any]], Array]
+
+
+def join_schedules(
+    schedules: Sequence[Callable[[Any], Any] | Number], boundaries: Sequence[Number]
+) -> NumberedSchedule:
+    """Follows several schedules in turn, each from its own step 0.
+
+    Before `boundaries[0]` the value is `schedules[0](step)`; from `boundaries[i]` on, and
+    before the next, it is `schedules[i + 1](step - boundaries[i])`. `step` and the
+    boundaries, each `()`, are in updates, counted from 0. Where two boundaries are equal, the
+    schedule between them is skipped.
+
+    In the state, the numbers are `boundaries.0`, ... and, with the names of each part,
+    `schedules.0.init_value`, ...
+
+    Args:
+      schedules: schedules of this package, functions of the step, or numbers that stay.
+
+    Differences: outside its turn, a part is evaluated at the nearest step of its turn; in
+    optax at negative steps and past its end, where an infinite value makes derivatives NaN.
+
+    Raises:
+      ValueError: there are no schedules, the boundaries are not one fewer, or they are
+        negative or decrease.
+      TypeError: a part is neither a callable nor a number.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> s = fo.join_schedules([fo.linear_schedule(0.0, 1.0, 4), 0.5], [4])
+      >>> [float(s(i)) for i in (0, 3, 4, 9)]
+      [0.0, 0.75, 0.5, 0.5]
+      >>> state = fo.sgd(s).init({"w": 0.0})
+      >>> float(fo.get_hyperparams(state)["learning_rate.schedules.0.end_value"])
+      1.0
+    """
+    parts = tuple(_part(i, value) for i, value in enumerate(schedules))
+    numbers = (("schedules", parts), ("boundaries", _boundaries(len(parts), boundaries)))
+    text = f"join_schedules({list(parts)!r}, {list(boundaries)!r})"
+    return NumberedSchedule(intern(_Join(_evaluates(parts))), numbers, text)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Join:
+    """Follows the parts in turn, between given boundaries."""
+
+    parts: tuple[Evaluate, ...]
+
+    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+        return _in_turn(step, self.parts, numbers["schedules"], numbers["boundaries"])
+
+
+def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Number]]) -> NumberedSchedule:
+    """Restarts `warmup_cosine_decay_schedule` again and again, each cycle with its numbers.
+
+    A cycle takes its `decay_steps`, which includes its warmup, and the next begins at its own
+    step 0; the last stays at its end. All numbers are `()`; steps are in updates, counted
+    from 0. In the state they are `cycles.0.peak_value`, ...; a change of `cycles.0.decay_steps`
+    moves all cycles after it.
+
+    Args:
+      cosine_kwargs: the arguments of `warmup_cosine_decay_schedule` for each cycle.
+
+    Raises:
+      ValueError: there are no cycles, or one has numbers that are not allowed.
+      TypeError: the arguments of a cycle are not those of `warmup_cosine_decay_schedule`.
+
+    Example:
+      >>> cycle = {"init_value": 0.0, "warmup_steps": 2, "decay_steps": 6}
+      >>> s = sgdr_schedule([cycle | {"peak_value": 1.0}, cycle | {"peak_value": 0.5}])
+      >>> [round(float(s(i)), 6) for i in (0, 2, 4, 6, 8, 10, 12)]
+      [0.0, 1.0, 0.5, 0.0, 0.5, 0.25, 0.0]
+
+    Reference: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts,
+    ICLR 2017, section 3, arXiv:1608.03983.
+    """
+    cycles = tuple(_cycle(i, kwargs) for i, kwargs in enumerate(cosine_kwargs))
+    if not cycles:
+        raise ValueError("sgdr_schedule: cosine_kwargs is empty. Pass a dict for each cycle.")
+    text = f"sgdr_schedule({list(cycles)!r})"
+    return NumberedSchedule(intern(_Restarts(_evaluates(cycles))), (("cycles", cycles),), text)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Restarts:
+    """Follows the cycles in turn, each for its `decay_steps`."""
+
+    parts: tuple[Evaluate, ...]
+
+    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+        cycles = numbers["cycles"]
+        boundaries = list(itertools.accumulate(cycle["decay_steps"] for cycle in cycles[:-1]))
+        return _in_turn(step, self.parts, cycles, boundaries)
+
+
+def _in_turn(
+    step: Array,
+    parts: Sequence[Evaluate],
+    numbers: Sequence[Mapping[str, Any]],
+    boundaries: Sequence[Array],
+) -> Array:
+    begins = (jnp.zeros((), step.dtype), *boundaries)
+    ends = (*boundaries, jnp.full((), jnp.inf, step.dtype))
+    values = [
+        # Outside its turn a part need not be finite, and a derivative would show it.
+        part(jnp.clip(step, begin, end) - begin, given)
+        for part, given, begin, end in zip(parts, numbers, begins, ends, strict=True)
+    ]
+    result = values[0]
+    for boundary, value in zip(boundaries, values[1:], strict=True):
+        result = jnp.where(step < boundary, result, value)
+    return result
+
+
+def _evaluates(parts: Sequence[NumberedSchedule]) -> tuple[Evaluate, ...]:
+    return tuple(part.evaluate for part in parts)
+
+
+def _part(i: int, value: Any) -> NumberedSchedule:
+    if callable(value):
+        return numbered(value)
+    return constant_schedule(as_number(value, f"join_schedules: schedules[{i}]"))
+
+
+def _boundaries(parts: int, boundaries: Sequence[Number]) -> tuple[Number, ...]:
+    if not parts:
+        raise ValueError("join_schedules: schedules is empty. Pass at least one schedule.")
+    if len(boundaries) != parts - 1:
+        raise ValueError(
+            f"join_schedules: boundaries must be one fewer than the schedules, {parts - 1}, got "
+            f"{len(boundaries)}. Pass the steps at which one schedule follows another."
+        )
+    where, interval = "join_schedules: boundaries", Interval("[0, inf)")
+    steps = tuple(as_number(b, f"{where}[{i}]", interval) for i, b in enumerate(boundaries))
+    concrete = [b for b in steps if not isinstance(b, jax.core.Tracer)]
+    if concrete != sorted(concrete):
+        raise ValueError(
+            f"{where} must not decrease, got {list(steps)!r}. Pass steps counted from the start "
+            "of the first schedule, not the lengths of the schedules."
+        )
+    return steps
+
+
+def _cycle(i: int, kwargs: Mapping[str, Number]) -> NumberedSchedule:
+    try:
+        return warmup_cosine_decay_schedule(**kwargs)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"sgdr_schedule: cosine_kwargs[{i}]: {error}") from None

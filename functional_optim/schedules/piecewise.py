@@ -1,0 +1,114 @@
+"""Schedules given by boundaries, and by what the value is multiplied with at each."""
+
+import dataclasses
+import itertools
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.interning import intern
+from ..core.numbers import Interval, as_number
+from ..core.schedule import Number, NumberedSchedule, check_choice
+from .phases import SHAPES, through
+
+__all__ = ["piecewise_constant_schedule", "piecewise_interpolate_schedule"]
+
+Array = jax.Array
+
+
+def piecewise_constant_schedule(
+    init_value: Number, boundaries_and_scales: Mapping[int, Number] | None = None
+) -> NumberedSchedule:
+    """Starts at `init_value`, and is multiplied by a scale at each boundary.
+
+        value = init_value times the product of all scales whose boundary <= step
+
+    All numbers are `()`. `step` and the boundaries are in updates, counted from 0; scales
+    have no unit. In the state, the numbers are `boundaries.0`, `scales.0` and so on, in the
+    order of the boundaries.
+
+    Args:
+      boundaries_and_scales: boundary -> scale, in any order.
+
+    Raises:
+      ValueError: a boundary or a scale is negative.
+
+    Example:
+      >>> s = piecewise_constant_schedule(1.0, {10: 0.5, 20: 0.5})
+      >>> [float(s(i)) for i in (0, 9, 10, 20, 99)]
+      [1.0, 1.0, 0.5, 0.25, 0.25]
+    """
+    name = "piecewise_constant_schedule"
+    numbers = _numbers(name, init_value, boundaries_and_scales)
+    text = f"{name}({init_value!r}, {boundaries_and_scales!r})"
+    return NumberedSchedule(_jumps, numbers, text)
+
+
+def _jumps(step: Array, numbers: Mapping[str, Any]) -> Array:
+    value = jnp.broadcast_to(numbers["init_value"], step.shape)
+    for boundary, scale in zip(numbers["boundaries"], numbers["scales"], strict=True):
+        value = jnp.where(step < boundary, value, value * scale)
+    return value
+
+
+def piecewise_interpolate_schedule(
+    interpolate_type: str,
+    init_value: Number,
+    boundaries_and_scales: Mapping[int, Number] | None = None,
+) -> NumberedSchedule:
+    """Starts at `init_value`, and moves to reach a multiple of the value at each boundary.
+
+    At a boundary the value is `init_value` times the product of the scales up to that
+    boundary; in between it moves in a straight line or along half a cosine, and after the
+    last it stays. All numbers are `()`. `step` and the boundaries are in updates, counted
+    from 0; scales have no unit. In the state, the numbers are `boundaries.0`, `scales.0` and
+    so on, in the order of the boundaries, in which they have to stay.
+
+    Args:
+      interpolate_type: `"linear"` or `"cosine"`.
+      boundaries_and_scales: boundary -> scale, in any order.
+
+    Raises:
+      ValueError: a boundary or a scale is negative, or another interpolate_type.
+
+    Example:
+      >>> s = piecewise_interpolate_schedule("linear", 1.0, {4: 0.5, 8: 0.0})
+      >>> [float(s(i)) for i in (0, 2, 4, 6, 8, 99)]
+      [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    """
+    name = "piecewise_interpolate_schedule"
+    shape = check_choice(interpolate_type, f"{name}: interpolate_type", ("linear", "cosine"))
+    numbers = _numbers(name, init_value, boundaries_and_scales)
+    text = f"{name}({shape!r}, {init_value!r}, {boundaries_and_scales!r})"
+    return NumberedSchedule(intern(_Moves(shape)), numbers, text)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Moves:
+    """Moves from value to value in a shape."""
+
+    shape: str
+
+    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+        factors = (numbers["init_value"], *numbers["scales"])
+        values = tuple(itertools.accumulate(factors, operator.mul))
+        return through(step, numbers["boundaries"], values, SHAPES[self.shape])
+
+
+def _numbers(
+    name: str, init_value: Number, boundaries_and_scales: Mapping[int, Number] | None
+) -> tuple[tuple[str, Any], ...]:
+    interval = Interval("[0, inf)")
+    what = f"{name}: boundaries_and_scales"
+    scales = {
+        as_number(k, f"{what}: a boundary", interval): as_number(v, f"{what}[{k!r}]", interval)
+        for k, v in (boundaries_and_scales or {}).items()
+    }
+    return (
+        ("init_value", as_number(init_value, f"{name}: init_value")),
+        ("boundaries", tuple(sorted(scales))),
+        ("scales", tuple(scales[k] for k in sorted(scales))),
+    )
