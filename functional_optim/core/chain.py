@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .engine import Pass, RuleUpdate
+from .engine import Pass, RuleUpdate, wrong_state
 from .interning import intern
 from .link import Link, check_pair, link_name
 from .protocol import GradientTransformation, PyTree
@@ -91,11 +91,9 @@ class ChainUpdate:
         self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Passes the updates through the links in order."""
-        if len(state) != len(self.links):
-            raise ValueError(
-                f"chain: the state has {len(state)} fields and the chain {len(self.links)} links "
-                f"({', '.join(self.names)}). Make the state with init of the same transformation."
-            )
+        if not isinstance(state, State) or state._fields != self.names:
+            had = state._fields if isinstance(state, State) else type(state).__name__
+            raise ValueError(wrong_state("chain", f"with the links {self.names}, got {had}"))
         given, kept = iter(state), []
         for stage in self._stages:
             if isinstance(stage, Pass):

@@ -67,6 +67,7 @@ class Rule:
     combine: Callable[..., Mapping[str, Array]] | None
     metrics: tuple[str, ...]
     static: tuple[str, ...]
+    optional: tuple[str, ...]
     initial: tuple[str, ...]
     slot_dtypes: Mapping[str, str]
     bounds: Mapping[str, Interval]
@@ -115,11 +116,29 @@ class RuleUpdate:
                 raise ValueError(
                     f"{self.rule.name}: update needs {name}. Call update(updates, state, {call})."
                 )
-        if not isinstance(state, State) or "hyperparams" not in state:
-            raise TypeError(
-                f"{self.rule.name}: state must be what init made, got {type(state).__name__}. "
-                "Restore a checkpoint with jax.eval_shape(tx.init, params) as its target."
+        if not isinstance(state, State):
+            raise TypeError(wrong_state(self.rule.name, f"got {type(state).__name__}"))
+        fields = state._asdict()
+        kept = tuple(sorted(fields.get(k, ())) for k in ("hyperparams", "schedules"))
+        if kept != self._numbers:
+            (had, planned), (has, plans) = kept, self._numbers
+            raise ValueError(
+                wrong_state(
+                    self.rule.name,
+                    f"got one with the hyperparameters {had} and schedules for {planned}, where "
+                    f"this link has {has} and schedules for {plans}",
+                )
             )
+
+    @functools.cached_property
+    def _numbers(self) -> tuple[list[str], list[str]]:
+        """Names of the hyperparameters in the state, and of those that follow a schedule."""
+        rule = self.rule
+        other = {*rule.initial, *rule.slot_dtypes, "state_dtype", *dict(self.options)}
+        return (
+            sorted(k for k in rule.signature.parameters if k not in other),
+            sorted(name for name, _ in self.schedules),
+        )
 
     def in_force(self, state: State) -> Scalars:
         """The hyperparameters of this step: as they stand, or by their schedules."""
@@ -279,6 +298,14 @@ class Pass:
             u, new = rule.on_leaf(u, cast(own, compute), p, now, hyper)
             kept.append({k: new[k].astype(own[k].dtype) for k in own})
         return u.astype(dtype), kept
+
+
+def wrong_state(link: str, got: str) -> str:
+    """The message for a state that another transformation made."""
+    return (
+        f"{link}: state must be what init of the same transformation made, {got}. Restore a "
+        "checkpoint with jax.eval_shape(tx.init, params) as its target."
+    )
 
 
 def _next(old: State, new: Mapping[str, Any]) -> State:

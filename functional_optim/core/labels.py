@@ -24,7 +24,7 @@ class FrozenTree:
     def of(cls, tree: PyTree) -> "FrozenTree":
         """Freezes a tree; NumPy and JAX booleans become Python's."""
         leaves, treedef = jax.tree.flatten(tree)
-        return cls(tuple(x.item() if hasattr(x, "item") else x for x in leaves), treedef)
+        return cls(tuple(_python(x) for x in leaves), treedef)
 
     def __call__(self, params: PyTree) -> PyTree:
         """The tree, whatever the parameters."""
@@ -33,6 +33,13 @@ class FrozenTree:
 
     def __repr__(self) -> str:
         return repr(self(None))
+
+
+def _python(label: Any) -> Any:
+    """A NumPy or JAX scalar as Python's; an array of several as text, which is no label."""
+    if not hasattr(label, "item"):
+        return label
+    return label.item() if label.size == 1 else repr(label)
 
 
 Labeller = Callable[[PyTree], PyTree]
@@ -58,7 +65,7 @@ def resolve_labels(link: str, what: str, labeller: Labeller, params: PyTree | No
             f"{link}: {what} is a function of the parameters, so update needs params. "
             "Call update(updates, state, params)."
         )
-    labels = labeller(params)
+    labels = jax.tree.map(_python, labeller(params))
     try:
         return jax.tree.broadcast(labels, params)
     except ValueError:
@@ -94,7 +101,7 @@ class path_labels:
       default: label of the leaves that no rule matches.
 
     Raises:
-      ValueError: (when called) a rule matches no leaf; the message lists some paths.
+      ValueError: (when called) a rule gives no leaf its label; the message lists some paths.
 
     Example:
       >>> import jax.numpy as jnp
@@ -119,14 +126,15 @@ class path_labels:
         for path, leaf in flat:
             name = path_string(path)
             hits = [i for i, (test, _) in enumerate(self.rules) if _matches(test, name, leaf)]
-            used.update(hits)
+            used.update(hits[:1])
             labels.append(self.rules[hits[0]][1] if hits else self.default)
         for i, (test, label) in enumerate(self.rules):
             if i not in used:
                 shown = ", ".join(path_string(path) for path, _ in flat[:8])
                 raise ValueError(
-                    f"path_labels: the rule {test!r} for {label!r} matches no parameter. "
-                    f"The paths are {shown}{', ...' if len(flat) > 8 else ''}."
+                    f"path_labels: the rule {test!r} for {label!r} matches no parameter that an "
+                    f"earlier rule has not taken. The paths are {shown}"
+                    f"{', ...' if len(flat) > 8 else ''}."
                 )
         return treedef.unflatten(labels)
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .placement import alike
 from .precision import compute_dtype
 
 __all__ = ["by_parts", "cast", "read_parameter", "start_slots"]
@@ -58,6 +59,7 @@ def start_slots(
         slots = {k: jax.lax.complex(real[k], imag[k]) for k in real}
     else:
         slots = dict(make(wide))
+    slots = {k: alike(v, wide) for k, v in slots.items()}
     return {
         k: v.astype(_kept_as(v.dtype, dtypes.get(k, dtypes.get("*")))) for k, v in slots.items()
     }

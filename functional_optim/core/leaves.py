@@ -63,6 +63,11 @@ class Leaves:
             )
         if p is None or is_absent(p):
             return dtype
+        if jnp.iscomplexobj(g) and not jnp.iscomplexobj(p):
+            raise TypeError(
+                f"{self.link}: the update at '{self.path(i)}' is complex, and the parameter real. "
+                "Pass the gradient of a real function of these parameters."
+            )
         if jnp.shape(p) != jnp.shape(g):
             raise ValueError(self._wrong_shape(i, f"the parameter has shape {jnp.shape(p)}"))
         return wider(dtype, jnp.result_type(p))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .numbers import as_state
-from .precision import compute_dtype
+from .precision import compute_dtype, safe_sqrt
 from .protocol import PyTree
 
 __all__ = ["combine_norms", "global_norm", "scaled_squares"]
@@ -23,18 +23,22 @@ def scaled_squares(x: Array) -> dict[str, Array]:
     """
     magnitude = jnp.abs(x)
     top = jnp.max(magnitude, initial=0.0)
-    # An infinite top stays: inf / inf would turn an honest infinity into NaN.
-    unit = jnp.where((top > 0) & jnp.isfinite(top), top, jnp.ones_like(top))
-    return {"unit": unit, "squares": jnp.sum(jnp.square(magnitude / unit))}
+    return {"top": top, "squares": jnp.sum(jnp.square(magnitude / _unit(top)))}
 
 
 def combine_norms(stats: Mapping[str, Array] | None) -> Array:
     """Euclidean norm over leaves, out of their `scaled_squares` stacked to `(n,)`."""
     if stats is None:
         return as_state(0.0)
-    unit, squares = stats["unit"], stats["squares"]
-    top = jnp.max(unit)
-    return top * jnp.sqrt(jnp.sum(squares * jnp.square(unit / top)))
+    top = jnp.max(stats["top"])
+    ratio = stats["top"] / _unit(top)
+    norm = _unit(top) * safe_sqrt(jnp.sum(stats["squares"] * jnp.square(ratio)))
+    return jnp.where(jnp.isfinite(top), norm, top)
+
+
+def _unit(top: Array) -> Array:
+    """What to divide by: the largest magnitude, unless it is 0 or not finite."""
+    return jnp.where((top > 0) & jnp.isfinite(top), top, jnp.ones_like(top))
 
 
 def global_norm(tree: PyTree) -> Array:

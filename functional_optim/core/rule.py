@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec
 import jax
 import jax.numpy as jnp
 
+from .binding import bind
 from .engine import Now, Rule, RuleUpdate
 from .interning import intern
 from .numbers import Interval, as_number
@@ -31,6 +32,7 @@ def leaf_rule(
     combine: Callable[..., Mapping[str, Array]] | None = None,
     metrics: tuple[str, ...] = (),
     static: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
     initial: tuple[str, ...] = (),
     slot_dtypes: Mapping[str, str] | None = None,
     bounds: Mapping[str, str] | None = None,
@@ -47,7 +49,6 @@ def leaf_rule(
     What follows those four are the hyperparameters: the factory takes them with the same
     names, order, kinds and defaults. Each may be a number, an array or a schedule; it is
     kept in the state, and the maths receives it as a scalar array in the leaf's precision.
-    One that is None is absent: the maths sees None, and the program is another.
 
     The maths runs in float32 for narrower leaves, and on the real and the imaginary part in
     turn for complex ones. It is traced once for each distinct shape and dtype.
@@ -65,6 +66,8 @@ def leaf_rule(
         in the state to be read and to be given to the next call.
       metrics: names of the quantities that `combine` returns.
       static: hyperparameters that shape the program (a switch, a mode, a count of rounds).
+      optional: hyperparameters that may be None: the maths then sees None, nothing of them is
+        in the state, and the program is another.
       initial: numbers that only `slots` reads: they are not kept, and the maths, whose
         signature declares them, is not given them.
       slot_dtypes: argument -> slot whose dtype it sets, as `{"mu_dtype": "mu"}`.
@@ -89,6 +92,7 @@ def leaf_rule(
             combine=combine,
             metrics=metrics,
             static=static,
+            optional=optional,
             initial=initial,
             slot_dtypes=dict(slot_dtypes or {}),
             bounds={k: Interval(v) for k, v in (bounds or {}).items()},
@@ -113,17 +117,13 @@ _STATE_DTYPE = inspect.Parameter(
 
 def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformation:
     """Sorts the arguments into what shapes the program and what is data."""
-    try:
-        bound = rule.signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(f"{rule.name}: {error}. It takes {rule.signature}.") from None
-    bound.apply_defaults()
+    given = bind(rule.name, rule.signature, args, kwargs)
     numbers: list[tuple[str, Any]] = []
     options: list[tuple[str, Any]] = []
     schedules: list[tuple[str, Any]] = []
     starts: list[tuple[str, Any]] = []
     dtypes: list[tuple[str, Any]] = []
-    for name, value in bound.arguments.items():
+    for name, value in given.items():
         if name == "state_dtype":
             dtypes += _state_dtypes(rule, value)
         elif name in rule.slot_dtypes:
@@ -131,7 +131,7 @@ def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformatio
                 dtypes.append((rule.slot_dtypes[name], _float_dtype(value, f"{rule.name}: {name}")))
         elif name in rule.initial:
             starts.append((name, as_number(value, f"{rule.name}: {name}", rule.bounds.get(name))))
-        elif name in rule.static or value is None:
+        elif name in rule.static or (value is None and name in rule.optional):
             options.append((name, value))
         elif callable(value):
             plan = numbered(value)
@@ -145,7 +145,7 @@ def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformatio
             rule, tuple(options), tuple(schedules), tuple(sorted(dtypes, key=lambda d: d[0]))
         )
     )
-    init = RuleInit(update, tuple(numbers), tuple(starts), _text(rule, bound.arguments))
+    init = RuleInit(update, tuple(numbers), tuple(starts), _text(rule, given))
     return GradientTransformation(init, update)
 
 

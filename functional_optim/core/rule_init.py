@@ -12,6 +12,7 @@ import numpy as np
 from .engine import RuleUpdate
 from .leaf import cast, read_parameter, start_slots
 from .numbers import as_state
+from .placement import beside
 from .precision import hyper_dtype
 from .protocol import PyTree
 from .schedule import NumberedSchedule
@@ -57,6 +58,7 @@ class RuleInit:
         if rule.metrics:
             fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in rule.metrics}
         make, dtypes = self._slot_maker(numbers["hyperparams"]), dict(self.update.dtypes)
+        fields = jax.tree.map(beside(arrays), fields)
         slots = [start_slots(make, p, dtypes) for p in arrays]
         for k in names:
             fields[k] = treedef.unflatten([s[k] for s in slots])

@@ -44,8 +44,10 @@ def _measure(g: Array, p: None, max_norm: Array) -> Mapping[str, Array]:
 def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[str, Array]:
     del last
     norm = combine_norms(stats)
-    # Written so that a NaN norm gives a NaN factor: what is not finite must not look clipped.
-    factor = jnp.where(norm <= max_norm, jnp.ones_like(norm), max_norm / norm)
+    # A NaN norm must give a NaN factor: what is not finite must not look clipped.
+    inside = norm <= max_norm
+    one = jnp.ones_like(norm)
+    factor = jnp.where(inside, one, max_norm / jnp.where(inside, one, norm))
     return {"global_norm": norm, "clip_factor": factor}
 
 

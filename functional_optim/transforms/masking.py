@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ..core.binding import bind
 from ..core.interning import intern
 from ..core.labels import Labeller, as_labeller, resolve_labels
 from ..core.link import Link, check_pair, link_name
@@ -67,7 +69,8 @@ class Router:
         """The labels of all leaves, checked."""
         labels = resolve_labels(self.link, self.what, self.labeller, params)
         for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
-            if label not in self.known:
+            # 1 == True, but a mask of numbers is a mistake.
+            if label not in self.known or (True in self.known and not isinstance(label, bool)):
                 raise ValueError(
                     f"{self.link}: {self.what} has {label!r} at '{path_string(path)}'; it must be "
                     f"one of {', '.join(map(repr, self.known))}."
@@ -149,9 +152,8 @@ def masked(
         are, as in optax; `"zero"`, they become zero, so that the parameters rest.
 
     Raises:
-      ValueError: mask and parameters differ in structure, or the mask is a function and
-        update is called without params.
-      TypeError: an entry of the mask is not a boolean.
+      ValueError: mask and parameters differ in structure, an entry is not a boolean, or the
+        mask is a function and update is called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -261,7 +263,7 @@ def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTr
     """
     if inner is None:
         return masked(set_to_zero(), mask)
-    trained = _Not(mask) if callable(mask) else jax.tree.map(lambda frozen: not frozen, mask)
+    trained = _Not(mask) if callable(mask) else _negate(mask)
     return masked(inner, trained, otherwise="zero")
 
 
@@ -272,7 +274,12 @@ class _Not:
     mask: Labeller
 
     def __call__(self, params: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: not x, self.mask(params))
+        return _negate(self.mask(params))
+
+
+def _negate(mask: PyTree) -> PyTree:
+    """The opposite of a mask; what is no boolean stays, to be refused as it was written."""
+    return jax.tree.map(lambda x: not x if isinstance(x, (bool, np.bool_)) else x, mask)
 
 
 def maskable(factory: Callable[..., GradientTransformation]) -> Callable[..., Any]:
@@ -287,9 +294,9 @@ def maskable(factory: Callable[..., GradientTransformation]) -> Callable[..., An
 
     @functools.wraps(factory)
     def with_mask(*args: Any, **kwargs: Any) -> GradientTransformation:
-        bound = extended.bind(*args, **kwargs)
-        mask = bound.arguments.pop("mask", None)
-        link = factory(*bound.args, **bound.kwargs)
+        given = bind(factory.__name__, extended, args, kwargs)
+        mask = given.pop("mask")
+        link = factory(**given)
         return link if mask is None else masked(link, mask)
 
     with_mask.__signature__ = extended  # type: ignore[attr-defined]

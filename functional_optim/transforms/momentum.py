@@ -19,6 +19,7 @@ Array = jax.Array
 @leaf_rule(
     slots=lambda p, decay: {} if decay is None else {"trace": jnp.zeros_like(p)},
     static=("nesterov",),
+    optional=("decay",),
     slot_dtypes={"accumulator_dtype": "trace"},
     bounds={"decay": "[0, inf)", "dampening": "(-inf, inf)"},
 )

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..core.binding import bind
 from ..core.chain import chain
 from ..core.protocol import GradientTransformation, Hyperparameter
 from .scaling import scale_by_learning_rate
@@ -38,13 +39,7 @@ def optimizer(
 
         @functools.wraps(describe)
         def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
-            try:
-                bound = signature.bind(*args, **kwargs)
-            except TypeError as error:
-                name = describe.__name__
-                raise TypeError(f"{name}: {error}. Its signature is {name}{signature}.") from None
-            bound.apply_defaults()
-            given = bound.arguments
+            given = bind(describe.__name__, signature, args, kwargs)
             parts = [
                 link(**{k: given[k] for k in inspect.signature(link).parameters}) for link in links
             ]

@@ -1,0 +1,8 @@
+"""The stateful side: torch.optim's interface over pure update rules."""
+
+from . import lr_scheduler
+from .classes import SGD, Adam, AdamW, Lion, RMSprop
+from .groups import path_groups
+from .optimizer import Optimizer
+
+__all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop", "lr_scheduler", "path_groups"]
