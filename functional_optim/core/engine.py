@@ -72,6 +72,7 @@ class Rule:
     slot_dtypes: Mapping[str, str]
     bounds: Mapping[str, Interval]
     requires: tuple[str, ...]
+    check: Callable[[Mapping[str, Any]], str | None] | None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _find_rule, (self.module, self.name)

@@ -27,9 +27,11 @@ def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
 
         mean <- keep mean + gain (x - mean),    gain = (1 - b) / (1 - b**t)
 
-    where keep is 1 while b does not change. In float32 the first form stalls: near its limit
-    the increment is below half an ulp of m, and m stays off by up to ulp / (1 - b), 5e-4 for
-    b = 0.9999. The second has no such point: a constant x is met at the first step, exactly.
+    where keep is 1 while b does not change. In float32 the first form drifts away from a
+    constant x: near its limit the increment is below half an ulp of m, and m stays off by up
+    to ulp / (1 - b), 5e-4 for b = 0.9999. The second is x from the first step on, exactly.
+    (Towards a limit that it does not start from it stalls as well, at ulp / (2 gain); where
+    x varies, the roundings of both average out.)
 
     When b changes from `last_b` (a schedule, an edit), Adam's m carries over, and so does
     its quotient: keep takes up the difference, and the numbers stay those of the first form.

@@ -37,6 +37,7 @@ def leaf_rule(
     slot_dtypes: Mapping[str, str] | None = None,
     bounds: Mapping[str, str] | None = None,
     requires: tuple[str, ...] = (),
+    check: Callable[[Mapping[str, Any]], str | None] | None = None,
 ) -> Callable[
     [Callable[Concatenate[Any, Any, Any, Any, P], tuple[Array, Slots]]],
     Callable[P, GradientTransformation],
@@ -74,6 +75,8 @@ def leaf_rule(
       bounds: hyperparameter -> the interval in which a concrete value must lie.
       requires: what `update` must be given beyond gradients: `params`, or the name of a
         scalar extra argument, which the maths reads from `now`.
+      check: `{argument: value} -> message`, what is wrong with arguments that do not go
+        together and what to do, or None.
     """
 
     def decorate(maths: Callable[..., tuple[Array, Slots]]) -> Callable[P, GradientTransformation]:
@@ -97,6 +100,7 @@ def leaf_rule(
             slot_dtypes=dict(slot_dtypes or {}),
             bounds={k: Interval(v) for k, v in (bounds or {}).items()},
             requires=requires,
+            check=check,
         )
 
         @functools.wraps(maths)
@@ -118,6 +122,9 @@ _STATE_DTYPE = inspect.Parameter(
 def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformation:
     """Sorts the arguments into what shapes the program and what is data."""
     given = bind(rule.name, rule.signature, args, kwargs)
+    wrong = rule.check(given) if rule.check is not None else None
+    if wrong:
+        raise ValueError(f"{rule.name}: {wrong}")
     numbers: list[tuple[str, Any]] = []
     options: list[tuple[str, Any]] = []
     schedules: list[tuple[str, Any]] = []

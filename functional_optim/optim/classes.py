@@ -61,7 +61,7 @@ def SGD(
     return chain(
         _signed(maximize),
         add_decayed_weights(weight_decay),
-        trace(momentum, nesterov, dampening=dampening),
+        trace(momentum, nesterov, dampening=0.0 if momentum is None else dampening),
         scale_by_learning_rate(lr),
     )
 

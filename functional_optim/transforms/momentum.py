@@ -16,10 +16,20 @@ __all__ = ["ema", "trace"]
 Array = jax.Array
 
 
+def _check_trace(given: Mapping[str, Any]) -> str | None:
+    """Options of a trace say nothing where there is none."""
+    defaults = {"nesterov": False, "accumulator_dtype": None, "dampening": 0.0}
+    for name, default in defaults.items():
+        if given["decay"] is None and given[name] is not default and given[name] != default:
+            return f"{name}={given[name]!r} needs momentum, got None. Pass a decay, such as 0.9."
+    return None
+
+
 @leaf_rule(
     slots=lambda p, decay: {} if decay is None else {"trace": jnp.zeros_like(p)},
     static=("nesterov",),
     optional=("decay",),
+    check=_check_trace,
     slot_dtypes={"accumulator_dtype": "trace"},
     bounds={"decay": "[0, inf)", "dampening": "(-inf, inf)"},
 )
