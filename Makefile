@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 TORCH := torch==2.13.0
 
-.PHONY: demo test docs notebooks lint format types bench parity clean
+.PHONY: demo test docs api notebooks lint format types bench parity clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -18,6 +18,9 @@ test: $(VENV)/test.stamp
 
 docs: $(VENV)/test.stamp
 	$(BIN)/python -m pytest functional_optim tests/test_docs.py $(ARGS)
+
+api: $(VENV)/test.stamp
+	$(BIN)/python docs/api.py
 
 notebooks: $(VENV)/dev.stamp
 	$(BIN)/jupyter-execute $(ARGS) notebooks/*.ipynb

@@ -1,0 +1,71 @@
+"""The documentation's code runs, its links lead somewhere, and it leaves nothing public out."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import runpy
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import pytest
+
+import functional_optim
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@each_page
+def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    """All blocks of a page in order, in one namespace, with JAX as readers have it."""
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    namespace = {"__name__": "page"}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        for block in BLOCK.finditer(text):
+            above = "\n" * text.count("\n", 0, block.start(1))  # tracebacks show the page's lines
+            exec(compile(above + block[1], page, "exec"), namespace)
+
+
+@each_page
+def test_links_of_a_page_lead_somewhere(page):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        if not target.startswith(("http:", "https:")):
+            assert (page.parent / target).exists(), target
+
+
+def test_list_of_names_is_current():
+    written = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    generator = runpy.run_path(str(ROOT / "docs" / "api.py"))
+    assert written == generator["page"](), "run `make api`"
+
+
+def modules(of: ModuleType) -> list[str]:
+    """Names of a package and of all modules in it but the command line's."""
+    found = pkgutil.walk_packages(of.__path__, f"{of.__name__}.")
+    return [of.__name__, *(m.name for m in found if not m.name.endswith("__main__"))]
+
+
+@pytest.mark.parametrize("name", modules(functional_optim))
+def test_what_a_module_exports_has_a_docstring(name):
+    """The linter asks this of what is written; this, also of what decorators make."""
+    module = importlib.import_module(name)
+    for exported in getattr(module, "__all__", ()):
+        value = getattr(module, exported)
+        if callable(value) and getattr(value, "__module__", "").startswith("functional_optim"):
+            assert inspect.getdoc(value), exported
+
+
+@pytest.mark.parametrize("name", modules(functional_optim.algorithms)[1:])
+def test_an_algorithm_shows_an_example_and_its_source(name):
+    module = importlib.import_module(name)
+    for exported in module.__all__:
+        text = inspect.getdoc(getattr(module, exported))
+        assert "\nExample:\n" in text, exported
+        assert "\nReference: " in text, exported

@@ -1,0 +1,52 @@
+"""What is installed: the wheel's files, and what importing it brings along."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONAL = ("optax", "flax", "torch", "orbax", "sklearn", "matplotlib", "tqdm")
+
+
+def run(*arguments: str, **options: object) -> str:
+    """Output of this Python with other arguments."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> list[str]:
+    """Names of the files in a wheel, built from a copy so that the checkout stays clean."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "functional_optim", source / "functional_optim", ignore=ignored)
+    build = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir")
+    run(*build, str(target), str(source))
+    (path,) = target.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def test_wheel_tells_type_checkers_that_it_is_typed(wheel):
+    assert "functional_optim/py.typed" in wheel
+
+
+def test_wheel_holds_every_module_and_the_licence_and_nothing_else(wheel):
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "functional_optim").rglob("*.py")}
+    metadata = {name for name in wheel if ".dist-info/" in name}
+    assert set(wheel) - metadata == modules | {"functional_optim/py.typed"}
+    assert any(name.endswith("/licenses/LICENSE") for name in metadata)
+
+
+@pytest.mark.parametrize("module", ["functional_optim", "functional_optim.optim"])
+def test_importing_needs_no_extra(module, tmp_path):
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    imported = run("-c", code, cwd=tmp_path).split()
+    assert "jax" in imported
+    assert not set(OPTIONAL) & set(imported)
