@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["bind"]
+__all__ = ["bind", "call_text"]
 
 
 def bind(
@@ -27,3 +27,10 @@ def bind(
 def _show(parameter: inspect.Parameter) -> str:
     default = parameter.default
     return parameter.name if default is parameter.empty else f"{parameter.name}={default!r}"
+
+
+def call_text(name: str, signature: inspect.Signature, given: Mapping[str, Any]) -> str:
+    """Writes a call, without the arguments that are default."""
+    defaults = {k: p.default for k, p in signature.parameters.items()}
+    shown = [f"{k}={v!r}" for k, v in given.items() if v is not defaults[k]]
+    return f"{name}({', '.join(shown)})"

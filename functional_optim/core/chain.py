@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .engine import Pass, RuleUpdate, wrong_state
-from .interning import intern
+from .interning import Interned
 from .link import Link, check_pair, link_name
 from .protocol import GradientTransformation, PyTree
 from .state import State
@@ -39,7 +39,7 @@ def chain(*links: GradientTransformation) -> GradientTransformation:
     names = _distinct(link_name(init, update) for init, update in pairs)
     inits = tuple(init for init, _ in pairs)
     updates = tuple(Link.to(update) for _, update in pairs)
-    update = _chain_update(names, updates)
+    update = ChainUpdate.of(names, updates)
     return GradientTransformation(ChainInit(names, inits), update)
 
 
@@ -78,14 +78,11 @@ class ChainInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class ChainUpdate:
+class ChainUpdate(Interned):
     """`update` of a chain."""
 
     names: tuple[str, ...]
     links: tuple[Link, ...]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _chain_update, (self.names, self.links)
 
     def __call__(
         self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
@@ -117,8 +114,4 @@ class ChainUpdate:
                 stages[-1] = Pass((*stages[-1].rules, rule))
             else:
                 stages.append(Pass((rule,)))
-        return [intern(stage) for stage in stages]
-
-
-def _chain_update(names: tuple[str, ...], links: tuple[Link, ...]) -> ChainUpdate:
-    return intern(ChainUpdate(names, links))
+        return [Pass.of(stage.rules) if isinstance(stage, Pass) else stage for stage in stages]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .interning import intern
+from .interning import Interned
 from .leaf import by_parts, cast
 from .leaves import Leaves
 from .numbers import Interval, as_state
@@ -78,16 +78,12 @@ class Rule:
         return _find_rule, (self.module, self.name)
 
 
-def _interned(kind: Callable[..., Any], *fields: Any) -> Any:
-    return intern(kind(*fields))
-
-
 def _find_rule(module: str, name: str) -> Rule:
     return getattr(importlib.import_module(module), name).rule
 
 
 @dataclasses.dataclass(frozen=True)
-class RuleUpdate:
+class RuleUpdate(Interned):
     """`update` of a rule: all that shapes the program, and no number."""
 
     rule: Rule
@@ -102,12 +98,9 @@ class RuleUpdate:
         updates, (state,) = self._alone(updates, (state,), params, extra)
         return updates, state
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _interned, (RuleUpdate, self.rule, self.options, self.schedules, self.dtypes)
-
     @functools.cached_property
     def _alone(self) -> "Pass":
-        return intern(Pass((self,)))
+        return Pass.of((self,))
 
     def check_given(self, state: State, params: PyTree | None, extra: Mapping[str, Any]) -> None:
         """Raises where the rule lacks what it requires, or the state is not one of init."""
@@ -218,7 +211,7 @@ class Context(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pass:
+class Pass(Interned):
     """Rules that go over the leaves together.
 
     The rules of one pass are applied to a leaf one after the other, in the precision of the
@@ -228,9 +221,6 @@ class Pass:
     """
 
     rules: tuple[RuleUpdate, ...]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _interned, (Pass, self.rules)
 
     def __call__(
         self,

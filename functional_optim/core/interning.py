@@ -1,24 +1,37 @@
 """One object for equal values, so that compiled programs are found by identity."""
 
+import dataclasses
 import weakref
-from typing import Any, TypeVar
+from typing import Any, Self
 
-__all__ = ["intern"]
-
-T = TypeVar("T")
+__all__ = ["Interned"]
 
 _pool: "weakref.WeakKeyDictionary[Any, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
 
 
-def intern(value: T) -> T:
-    """Returns the first living object that equals `value`.
+class Interned:
+    """Base of frozen dataclasses of which there is one living object for equal fields.
 
     `jax.jit` finds its compiled programs by the identity of the function: with one `update`
-    object for all learning rates, a sweep over new transformations compiles once.
+    object for all learning rates, a sweep over new transformations compiles once. Objects
+    are made with `of`, and unpickled and copied to the one that lives.
     """
-    known = _pool.get(value)
-    found = known() if known is not None else None
-    if found is not None:
+
+    @classmethod
+    def of(cls, *fields: Any) -> Self:
+        """Returns the living object that has these fields."""
+        value = cls(*fields)
+        known = _pool.get(value)
+        found = known() if known is not None else None
+        if found is None:
+            _pool[value] = weakref.ref(value)
+            return value
         return found
-    _pool[value] = weakref.ref(value)
-    return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (getattr(self, f.name) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return _of, (type(self), *values)
+
+
+def _of(kind: type[Interned], *fields: Any) -> Any:
+    return kind.of(*fields)

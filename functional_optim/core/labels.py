@@ -88,6 +88,9 @@ def _mismatch(labels: PyTree, params: PyTree) -> str:
     return f"it is built of other containers ({jax.tree.structure(labels)})."
 
 
+_NO_DEFAULT = "(no default)"
+
+
 @dataclasses.dataclass(frozen=True)
 class path_labels:
     r"""Labels leaves by regular expressions on their paths, or by predicates.
@@ -98,10 +101,11 @@ class path_labels:
 
     Args:
       rules: `(pattern or predicate, label)` pairs, or a mapping of patterns to labels.
-      default: label of the leaves that no rule matches.
+      default: label of the leaves that no rule matches; without it, each must be matched.
 
     Raises:
-      ValueError: (when called) a rule gives no leaf its label; the message lists some paths.
+      ValueError: (when called) a rule gives no leaf its label, or a leaf has no rule and
+        there is no default; the message names it.
 
     Example:
       >>> import jax.numpy as jnp
@@ -111,7 +115,7 @@ class path_labels:
     """
 
     rules: Any
-    default: Hashable = None
+    default: Hashable = _NO_DEFAULT
 
     def __post_init__(self) -> None:
         rules = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
@@ -127,6 +131,11 @@ class path_labels:
             name = path_string(path)
             hits = [i for i, (test, _) in enumerate(self.rules) if _matches(test, name, leaf)]
             used.update(hits[:1])
+            if not hits and self.default == _NO_DEFAULT:
+                raise ValueError(
+                    f"path_labels: no rule matches the parameter at '{name}'. Add a rule, or "
+                    "pass default=..."
+                )
             labels.append(self.rules[hits[0]][1] if hits else self.default)
         for i, (test, label) in enumerate(self.rules):
             if i not in used:

@@ -7,16 +7,22 @@ import jax.numpy as jnp
 
 from .precision import safe_log
 
-__all__ = ["MeanWeights", "mean_weights", "running_mean"]
+__all__ = ["MeanWeights", "lerp_weights", "mean_weights", "running_mean"]
 
 Array = jax.Array
 
 
 class MeanWeights(NamedTuple):
-    """Weights of one step of a bias-corrected running mean; see `mean_weights`."""
+    """Weights of one step of a running mean; see `mean_weights` and `lerp_weights`."""
 
-    keep: Array | float  # of the mean so far
-    gain: Array  # of what the new value adds to it
+    drift: Array | float  # of the mean so far: what changed decays add
+    gain: Array  # of the new value
+    near: Array  # whether the mean weighs more than the new value
+
+
+def lerp_weights(gain: Array, drift: Array | float = 0.0) -> MeanWeights:
+    """Weights for `mean + gain (x - mean) + drift mean`."""
+    return MeanWeights(drift, gain, gain < 0.5)
 
 
 def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
@@ -25,24 +31,30 @@ def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
     Adam keeps `m = b m + (1 - b) x` and divides by `1 - b**t` where it reads m. The same
     numbers come from keeping the quotient, the mean itself:
 
-        mean <- keep mean + gain (x - mean),    gain = (1 - b) / (1 - b**t)
+        mean <- mean + gain (x - mean) + drift mean,    gain = (1 - b) / (1 - b**t)
 
-    where keep is 1 while b does not change. In float32 the first form drifts away from a
+    where drift is 0 while b does not change. In float32 the first form drifts away from a
     constant x: near its limit the increment is below half an ulp of m, and m stays off by up
     to ulp / (1 - b), 5e-4 for b = 0.9999. The second is x from the first step on, exactly.
     (Towards a limit that it does not start from it stalls as well, at ulp / (2 gain); where
     x varies, the roundings of both average out.)
 
     When b changes from `last_b` (a schedule, an edit), Adam's m carries over, and so does
-    its quotient: keep takes up the difference, and the numbers stay those of the first form.
+    its quotient: drift takes up the difference, and the numbers stay those of the first form.
     """
     log_b = safe_log(b)
     total = jnp.where(t == 1, 1 - b, -jnp.expm1(t * log_b))  # the gain is 1 at once, exactly
     before = t - 1
     drift = jnp.expm1(before * log_b) - jnp.expm1(before * safe_log(last_b))
-    return MeanWeights(1 + b * drift / total, (1 - b) / total)
+    return lerp_weights((1 - b) / total, b * drift / total)
 
 
 def running_mean(mean: Array, x: Array, weights: MeanWeights) -> Array:
-    """The next bias-corrected mean, of the shape of `x`."""
-    return weights.keep * mean + weights.gain * (x - mean)
+    """The next mean, of the shape of `x`.
+
+    Counted from the nearer of the two ends: from the mean, a gain near 1 would lose the
+    digits of an x that is much smaller than the mean.
+    """
+    drift, gain, near = weights
+    base = jnp.where(near, mean, x)
+    return base + jnp.where(near, gain, gain - 1) * (x - mean) + drift * mean

@@ -1,5 +1,6 @@
 """The protocol: a pair of pure functions over pytrees."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ __all__ = [
     "MaskedNode",
     "PyTree",
     "Schedule",
+    "Stateless",
     "TransformInitFn",
     "TransformUpdateFn",
     "identity",
@@ -70,10 +72,19 @@ class MaskedNode(NamedTuple):
     """Stands, without leaves, where a mask has taken a leaf out of a tree."""
 
 
-def identity_init(params: PyTree) -> State:
-    """Needs no state."""
-    del params
-    return State()
+@dataclasses.dataclass(frozen=True)
+class Stateless:
+    """`init` of a transformation that keeps no state."""
+
+    name: str
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the empty state."""
+        del params
+        return State()
+
+    def __repr__(self) -> str:
+        return f"{self.name}()"
 
 
 def identity_update(
@@ -86,4 +97,4 @@ def identity_update(
 
 def identity() -> GradientTransformation:
     """Passes updates on unchanged, and keeps no state."""
-    return GradientTransformation(identity_init, identity_update)
+    return GradientTransformation(Stateless("identity"), identity_update)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from .chain import ChainInit
 from .leaves import ENGINE_FIELDS
-from .protocol import GradientTransformation
+from .protocol import GradientTransformation, PyTree
 from .rule_init import RuleInit
 from .schedule import NumberedSchedule
 from .state import State
 
-__all__ = ["carry_over", "renumber"]
+__all__ = ["Parked", "carry_over", "renumber"]
 
 
 def renumber(state: State, old: GradientTransformation, new: GradientTransformation) -> State:
@@ -64,23 +64,24 @@ def _place(value: Any, old: jax.Array) -> jax.Array:
     return jax.device_put(new, old.sharding)
 
 
-def carry_over(old: State, fresh: State) -> State:
+Parked = dict[str, dict[str, PyTree]]
+"""Slots that no link keeps at present: link -> slot -> tree."""
+
+
+def carry_over(old: State, fresh: State, parked: Parked) -> tuple[State, Parked]:
     """The fresh state with all that the old one knows under the same links and names.
 
-    Numbers are the fresh one's. A link that keeps slots for the first time starts anew.
+    Numbers are the fresh one's. A link that keeps slots for the first time starts anew. A
+    slot that the fresh state has no place for is parked, and taken up again when one has.
     """
-    links = {}
+    links, rest = {}, {}
     for name, link in fresh._asdict().items():
         known = old._asdict().get(name, State())
-        same_clock = isinstance(known, State) and ("steps" in known) == ("steps" in link)
-        links[name] = _carry_link(known, link) if same_clock else link
-    return State(**links)
-
-
-def _carry_link(known: State, link: State) -> State:
-    kept = {
-        k: v
-        for k, v in known._asdict().items()
-        if k in link and (k not in ENGINE_FIELDS or k in ("count", "steps", "memory"))
-    }
-    return link._replace(**kept)
+        slots = {k: v for k, v in known._asdict().items() if k not in ENGINE_FIELDS}
+        slots = parked.get(name, {}) | slots
+        rest[name] = {k: v for k, v in slots.items() if k not in link}
+        if ("steps" in known) == ("steps" in link):
+            clocks = {k: known[k] for k in ("count", "steps", "memory") if k in known}
+            link = link._replace(**clocks, **{k: v for k, v in slots.items() if k in link})
+        links[name] = link
+    return State(**links), rest

@@ -8,9 +8,8 @@ from typing import Any, Concatenate, ParamSpec
 import jax
 import jax.numpy as jnp
 
-from .binding import bind
+from .binding import bind, call_text
 from .engine import Now, Rule, RuleUpdate
-from .interning import intern
 from .numbers import Interval, as_number
 from .protocol import GradientTransformation
 from .rule_init import RuleInit
@@ -147,20 +146,12 @@ def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformatio
         else:
             where = f"{rule.name}: {name}"
             numbers.append((name, as_number(value, where, rule.bounds.get(name))))
-    update = intern(
-        RuleUpdate(
-            rule, tuple(options), tuple(schedules), tuple(sorted(dtypes, key=lambda d: d[0]))
-        )
+    kept_as = tuple(sorted(dtypes, key=lambda d: d[0]))
+    update = RuleUpdate.of(rule, tuple(options), tuple(schedules), kept_as)
+    init = RuleInit(
+        update, tuple(numbers), tuple(starts), call_text(rule.name, rule.signature, given)
     )
-    init = RuleInit(update, tuple(numbers), tuple(starts), _text(rule, given))
     return GradientTransformation(init, update)
-
-
-def _text(rule: Rule, arguments: Mapping[str, Any]) -> str:
-    """The call that makes the transformation, without what is default."""
-    defaults = {k: p.default for k, p in rule.signature.parameters.items()}
-    shown = [f"{k}={v!r}" for k, v in arguments.items() if v is not defaults[k]]
-    return f"{rule.name}({', '.join(shown)})"
 
 
 def _float_dtype(value: Any, where: str) -> Any:

@@ -53,7 +53,7 @@ class RuleInit:
         if names:
             fields["steps"] = jnp.zeros(len(arrays), np.int32)
         fields |= numbers
-        if rule.memory:
+        if names and rule.memory:
             fields["memory"] = {k: jnp.zeros(len(arrays), hyper_dtype()) for k in rule.memory}
         if rule.metrics:
             fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in rule.metrics}

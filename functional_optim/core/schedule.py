@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .interning import intern
+from .binding import bind, call_text
+from .interning import Interned
 from .numbers import Interval, as_number, as_state
 
 __all__ = ["Number", "NumberedSchedule", "ScheduleFactory", "check_choice", "numbered", "schedule"]
@@ -70,7 +71,7 @@ class ScheduleFactory(Protocol[P]):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Evaluate:
+class _Evaluate(Interned):
     """Calls the maths of a factory with its options."""
 
     # The factory, not its maths: a module shows the factory alone, and pickle looks there.
@@ -82,7 +83,7 @@ class _Evaluate:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Plain:
+class _Plain(Interned):
     """A callable that someone else wrote: it has no numbers that we could see."""
 
     function: Callable[[Any], Any]
@@ -142,14 +143,9 @@ def schedule(
 
         @functools.wraps(maths)
         def factory(*args: P.args, **kwargs: P.kwargs) -> NumberedSchedule:
-            try:
-                bound = signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{name}: {error}. It takes {_names(signature)}.") from None
-            text = f"{name}({', '.join(f'{k}={v!r}' for k, v in bound.arguments.items())})"
-            bound.apply_defaults()
+            given = bind(name, signature, args, kwargs)
             numbers, options = {}, {}
-            for k, v in bound.arguments.items():
+            for k, v in given.items():
                 where = f"{name}: {k}"
                 if k in choices:
                     options[k] = check_choice(v, where, choices[k])
@@ -158,7 +154,8 @@ def schedule(
                 else:
                     numbers[k] = as_number(v, where, intervals.get(k))
             _check_order(name, ordered, numbers)
-            evaluate = intern(_Evaluate(made, tuple(options.items())))
+            evaluate = _Evaluate.of(made, tuple(options.items()))
+            text = call_text(name, signature, given)
             return NumberedSchedule(evaluate, tuple(numbers.items()), text)
 
         made: Any = factory
@@ -167,11 +164,6 @@ def schedule(
         return made
 
     return decorate
-
-
-def _names(signature: inspect.Signature) -> str:
-    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    return str(inspect.Signature(bare))
 
 
 def check_choice(value: Any, where: str, choices: tuple[str, ...]) -> str:
@@ -200,7 +192,7 @@ def numbered(function: Callable[[Any], Any]) -> NumberedSchedule:
     """Views any callable of the step as a schedule; a foreign one has no numbers."""
     if isinstance(function, NumberedSchedule):
         return function
-    return NumberedSchedule(intern(_Plain(function)), (), _name(function))
+    return NumberedSchedule(_Plain.of(function), (), _name(function))
 
 
 def _name(function: Callable[..., Any]) -> str:

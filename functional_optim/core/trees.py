@@ -33,6 +33,11 @@ def is_absent(subtree: PyTree) -> bool:
     return not hasattr(subtree, "dtype") and not jax.tree.leaves(subtree)
 
 
+def _is_placeholder(x: Any) -> bool:
+    """Whether x stands for a leaf that is not there: None, or an empty NamedTuple."""
+    return x is None or (isinstance(x, tuple) and not x and hasattr(x, "_fields"))
+
+
 def align(
     reference: PyTree, tree: PyTree, *, link: str, name: str, reference_name: str = "the parameters"
 ) -> list[Any]:
@@ -59,17 +64,17 @@ def align(
 def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
     """Finds the parameter at each leaf of `reference`.
 
-    Unlike `align`, this lets `params` have leaves where the reference has None: a whole
+    Unlike `align`, this lets `params` have leaves where the reference has none: a whole
     model, with what is not trained, may be passed beside gradients of its arrays.
     """
     treedef: Any
-    leaves, treedef = jax.tree.flatten(reference, is_leaf=lambda x: x is None)
+    leaves, treedef = jax.tree.flatten(reference, is_leaf=_is_placeholder)
     try:
         found = treedef.flatten_up_to(params)
     except ValueError as error:
         difference = first_difference(reference, params, "params", "the updates")
         raise ValueError(f"{link}: {difference or error}") from None
-    return [p for p, leaf in zip(found, leaves, strict=True) if leaf is not None]
+    return [p for p, leaf in zip(found, leaves, strict=True) if not _is_placeholder(leaf)]
 
 
 def first_difference(reference: PyTree, tree: PyTree, name: str, reference_name: str) -> str:

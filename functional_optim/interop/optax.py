@@ -25,7 +25,7 @@ def to_optax(tx: GradientTransformation) -> Any:
       >>> tx = optax.chain(to_optax(fo.scale_by_adam()), optax.scale(-1e-3))
     """
     try:
-        import optax
+        import optax  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
         raise ImportError("to_optax needs optax. Install it: pip install optax") from error
     return optax.GradientTransformationExtraArgs(*check_pair("to_optax: tx", tx))

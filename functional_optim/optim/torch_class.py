@@ -9,10 +9,12 @@ import numpy as np
 
 from ..core.binding import bind
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.renumber import carry_over, renumber
+from ..core.renumber import Parked, carry_over, renumber
+from ..core.state import State
 from .groups import ParamGroup
 from .optimizer import Optimizer
-from .torch_state import Kept, load_torch_state, torch_state
+from .torch_load import load_torch_state
+from .torch_state import Kept, torch_state
 
 __all__ = ["TorchOptimizer", "torch_class"]
 
@@ -40,6 +42,7 @@ class TorchOptimizer(Optimizer):
         options = bind(name, inspect.signature(type(self).recipe), args, kwargs)
         self._transformations: list[GradientTransformation] = []
         self._present: list[set[str]] = []
+        self._parked: list[Parked] = []
         _check_flags(name, options)
         self._transformation(name, options, set())
         self._setup(params, options, donate=not options.get("differentiable", False))
@@ -49,6 +52,7 @@ class TorchOptimizer(Optimizer):
         tx = self._transformation(f"{type(self).__name__}: group {index}", group.options, present)
         self._transformations.append(tx)
         self._present.append(present)
+        self._parked.append({})
         return tx.update, tx.init(group["params"])
 
     def _refresh(self, index: int, group: ParamGroup) -> tuple[Callable[..., Any], PyTree]:
@@ -58,15 +62,22 @@ class TorchOptimizer(Optimizer):
         if tx.update is old.update:
             state = renumber(state, old, tx)
         else:
-            state = carry_over(state, tx.init(group["params"]))
+            fresh = tx.init(group["params"])
+            state, self._parked[index] = carry_over(state, fresh, self._parked[index])
         self._transformations[index] = tx
         return tx.update, state
 
-    def _adopt(self, index: int, tx: GradientTransformation, present: set[str], state: Any) -> None:
-        """Takes over a group's loaded transformation and state."""
-        self._transformations[index], self._present[index] = tx, present
-        self._states[index] = state
-        self._updates = tuple(tx.update for tx in self._transformations)
+    def whole_states(self) -> list[State]:
+        """The state of each group, with the slots that its options have no use for now."""
+        return [
+            State(
+                **{
+                    name: State(**link._asdict(), **parked.get(name, {}))
+                    for name, link in state._asdict().items()
+                }
+            )
+            for state, parked in zip(self.state, self._parked, strict=True)
+        ]
 
     def _transformation(
         self, where: str, options: Mapping[str, Any], present: set[str]
@@ -103,7 +114,13 @@ class TorchOptimizer(Optimizer):
         Raises:
           ValueError: groups, names, entries or shapes differ; nothing is loaded then.
         """
-        load_torch_state(self, state_dict)
+        loaded = load_torch_state(self, state_dict)
+        for i, (group, new) in enumerate(zip(self.param_groups, loaded, strict=True)):
+            group.update(new.options)
+            group.edited = False
+            self._transformations[i], self._present[i] = new.tx, new.present
+            self._states[i], self._parked[i] = new.state, new.parked
+        self._updates = tuple(tx.update for tx in self._transformations)
 
 
 def torch_class(

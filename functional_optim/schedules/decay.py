@@ -51,8 +51,9 @@ def polynomial_schedule(
     scheduled; `power` has no unit.
 
     Differences: a transition of no steps is over from its start; in optax it never starts,
-    and the value stays `init_value`. Negative numbers of steps are errors; optax takes
-    them for 0.
+    and the value stays `init_value`. Negative numbers of steps are errors; optax takes them
+    for 0. Once jitted, optax's 1 - done may round to less than 0 at the end, and a power that
+    is not whole is NaN from then on; here the end is exact.
 
     Raises:
       ValueError: power, transition_steps or transition_begin < 0.

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.interning import intern
+from ..core.interning import Interned
 from ..core.numbers import Interval, as_number
 from ..core.schedule import Number, NumberedSchedule, numbered
 from .decay import constant_schedule
@@ -56,11 +56,11 @@ def join_schedules(
     parts = tuple(_part(i, value) for i, value in enumerate(schedules))
     numbers = (("schedules", parts), ("boundaries", _boundaries(len(parts), boundaries)))
     text = f"join_schedules({list(parts)!r}, {list(boundaries)!r})"
-    return NumberedSchedule(intern(_Join(_evaluates(parts))), numbers, text)
+    return NumberedSchedule(_Join.of(_evaluates(parts)), numbers, text)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Join:
+class _Join(Interned):
     """Follows the parts in turn, between given boundaries."""
 
     parts: tuple[Evaluate, ...]
@@ -97,11 +97,11 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Number]]) -> NumberedSche
     if not cycles:
         raise ValueError("sgdr_schedule: cosine_kwargs is empty. Pass a dict for each cycle.")
     text = f"sgdr_schedule({list(cycles)!r})"
-    return NumberedSchedule(intern(_Restarts(_evaluates(cycles))), (("cycles", cycles),), text)
+    return NumberedSchedule(_Restarts.of(_evaluates(cycles)), (("cycles", cycles),), text)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Restarts:
+class _Restarts(Interned):
     """Follows the cycles in turn, each for its `decay_steps`."""
 
     parts: tuple[Evaluate, ...]

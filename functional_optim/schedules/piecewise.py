@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.interning import intern
+from ..core.interning import Interned
 from ..core.numbers import Interval, as_number
 from ..core.schedule import Number, NumberedSchedule, check_choice
 from .phases import SHAPES, through
@@ -83,11 +83,11 @@ def piecewise_interpolate_schedule(
     shape = check_choice(interpolate_type, f"{name}: interpolate_type", ("linear", "cosine"))
     numbers = _numbers(name, init_value, boundaries_and_scales)
     text = f"{name}({shape!r}, {init_value!r}, {boundaries_and_scales!r})"
-    return NumberedSchedule(intern(_Moves(shape)), numbers, text)
+    return NumberedSchedule(_Moves.of(shape), numbers, text)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Moves:
+class _Moves(Interned):
     """Moves from value to value in a shape."""
 
     shape: str

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.binding import bind
-from ..core.interning import intern
+from ..core.interning import Interned
 from ..core.labels import Labeller, as_labeller, resolve_labels
 from ..core.link import Link, check_pair, link_name
-from ..core.protocol import GradientTransformation, MaskedNode, PyTree, identity
+from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
 from ..core.state import State
 from ..core.trees import align, align_params, is_absent, path_string
 
@@ -51,9 +51,7 @@ def partition(
     links = tuple((k, Link.to(update)) for k, (_, update) in pairs.items())
     inits = tuple((k, init) for k, (init, _) in pairs.items())
     router = Router("partition", "param_labels", labeller, tuple(pairs))
-    return GradientTransformation(
-        PartitionInit(router, inits), intern(PartitionUpdate(router, links))
-    )
+    return GradientTransformation(PartitionInit(router, inits), PartitionUpdate.of(router, links))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +104,7 @@ class PartitionInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class PartitionUpdate:
+class PartitionUpdate(Interned):
     """`update` of a partition."""
 
     router: Router
@@ -169,7 +167,7 @@ def masked(
     router = Router(f"masked({name})", "mask", as_labeller(mask), (True, False))
     link = Link.to(update)
     return GradientTransformation(
-        MaskedInit(router, init, name), intern(MaskedUpdate(router, link, otherwise))
+        MaskedInit(router, init, name), MaskedUpdate.of(router, link, otherwise)
     )
 
 
@@ -193,7 +191,7 @@ class MaskedInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedUpdate:
+class MaskedUpdate(Interned):
     """`update` of a masked transformation."""
 
     router: Router
@@ -237,7 +235,7 @@ def set_to_zero_update(
 
 def set_to_zero() -> GradientTransformation:
     """Makes every update zero, and keeps no state."""
-    return GradientTransformation(identity().init, set_to_zero_update)
+    return GradientTransformation(Stateless("set_to_zero"), set_to_zero_update)
 
 
 def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTransformation:

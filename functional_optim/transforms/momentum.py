@@ -25,8 +25,17 @@ def _check_trace(given: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _trace_clock(
+    t: Array, last: Mapping[str, Array], decay: Array, **_: Any
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    first = last["started"] == 0
+    return {"first": first}, {"started": jnp.where(decay != 0, jnp.ones_like(t), last["started"])}
+
+
 @leaf_rule(
     slots=lambda p, decay: {} if decay is None else {"trace": jnp.zeros_like(p)},
+    clock=_trace_clock,
+    memory=("started",),
     static=("nesterov",),
     optional=("decay",),
     check=_check_trace,
@@ -48,7 +57,7 @@ def trace(
 
     For one parameter of shape `*p`, with b its trace of the same shape:
 
-        b <- g                              at its first update
+        b <- g                              at its first update with decay not 0
         b <- decay b + (1 - dampening) g    after that
         u  = b, or g + decay b with nesterov
 
@@ -75,7 +84,7 @@ def trace(
     del p, accumulator_dtype
     if decay is None:
         return g, {}
-    moved = jnp.where(now.t == 1, g, decay * slots.trace + (1 - dampening) * g)
+    moved = jnp.where(now.first, g, decay * slots.trace + (1 - dampening) * g)
     on = decay != 0
     u = g + decay * moved if nesterov else moved
     return jnp.where(on, u, g), {"trace": jnp.where(on, moved, slots.trace)}
