@@ -23,6 +23,13 @@ def x64():
 
 
 @pytest.fixture
+def eager():
+    """Operations one by one: what a test of values does not share with others is not compiled."""
+    with jax.disable_jit():
+        yield
+
+
+@pytest.fixture
 def mesh() -> jax.sharding.Mesh:
     """Eight devices as 4 by 2."""
     if jax.device_count() < 8:

@@ -15,6 +15,9 @@ import functional_optim as fo
 
 from . import oracles
 
+NEEDS = {"dampening": "momentum"}
+"""An argument that is refused without another."""
+
 Bad = tuple[Mapping[str, Any], type[Exception], str]
 
 
@@ -67,10 +70,12 @@ class Case:
     def numbers(self) -> dict[str, float]:
         """The numeric arguments: those given, and the defaults of the others."""
         defaults = {k: p.default for k, p in self.signature.items()}
+        given = {**defaults, **self.arguments}
+        without = [k for k, other in NEEDS.items() if given.get(other, 0) is None]
         return {
             k: v
-            for k, v in {**defaults, **self.arguments}.items()
-            if isinstance(v, (int, float)) and not isinstance(v, bool)
+            for k, v in given.items()
+            if isinstance(v, (int, float)) and not isinstance(v, bool) and k not in without
         }
 
 
@@ -277,8 +282,8 @@ RULES = (
                 "param_labels": {"w": "fast", "b": "slow"},
             },
             "paths": {
-                "transforms": {"fast": fo.adam(1e-3), None: fo.set_to_zero()},
-                "param_labels": fo.path_labels({"^w$": "fast"}),
+                "transforms": {"fast": fo.adam(1e-3), "rest": fo.set_to_zero()},
+                "param_labels": fo.path_labels({"^w": "fast"}, default="rest"),
             },
         },
         bad=(

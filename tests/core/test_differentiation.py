@@ -1,0 +1,100 @@
+"""Hyperparameters are values: training can be differentiated with respect to each."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+
+from .. import problem
+from ..rules import each
+from ..trees import assert_finite, settable
+
+NUMBERS = {
+    "learning_rate": 0.05,
+    "b1": 0.8,
+    "b2": 0.95,
+    "eps": 1e-3,
+    "weight_decay": 0.2,
+}
+
+
+def loss(params):
+    return sum(jnp.sum(jnp.square(x - 1.0)) for x in jax.tree.leaves(params))
+
+
+def loss_after(tx, params, state, steps=5):
+    """The loss after some steps of descent."""
+    step = problem.step_of(tx)
+
+    def body(carry, _):
+        return step(*carry, jax.grad(loss)(carry[0])), None
+
+    (params, _), _ = jax.lax.scan(body, (params, state), length=steps)
+    return loss(params)
+
+
+def by_factory(numbers):
+    params, tx = problem.arrays(np.float64), fo.adamw(**numbers)
+    return loss_after(tx, params, tx.init(params))
+
+
+def by_edit(numbers):
+    params, tx = problem.arrays(np.float64), fo.adamw(1e-3)
+    return loss_after(tx, params, fo.set_hyperparams(tx.init(params), **numbers))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("run", [by_factory, by_edit])
+def test_derivatives_by_all_numbers_are_those_of_finite_differences(run):
+    slopes = jax.jit(jax.grad(run))(NUMBERS)
+    evaluate = jax.jit(run)
+    for name, slope in slopes.items():
+        h = 1e-5 * NUMBERS[name]
+        above, below = (evaluate({**NUMBERS, name: NUMBERS[name] + d}) for d in (h, -h))
+        np.testing.assert_allclose(slope, (above - below) / (2 * h), rtol=1e-5, err_msg=name)
+        assert slope != 0
+
+
+@pytest.mark.usefixtures("x64")
+def test_derivatives_by_the_numbers_of_a_schedule_are_those_of_finite_differences():
+    params = problem.arrays(np.float64)
+
+    def run(end_value):
+        tx = fo.sgd(fo.linear_schedule(0.1, end_value, 4), momentum=0.9)
+        return loss_after(tx, params, tx.init(params))
+
+    slope, h = jax.grad(run)(0.01), 1e-6
+    np.testing.assert_allclose(slope, (run(0.01 + h) - run(0.01 - h)) / (2 * h), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("eager")
+@each
+def test_derivatives_through_steps_with_zero_gradients_are_finite(case):
+    tx = case.make()
+
+    def after(params, numbers):
+        state = fo.set_hyperparams(tx.init(params), numbers)
+        return loss_after(tx, params, state, steps=2)
+
+    # Here the gradients are zero, and depend on the parameters.
+    params = jax.tree.map(jnp.ones_like, problem.arrays())
+    numbers = settable(tx.init(params))
+    assert_finite(jax.grad(after, argnums=(0, 1))(params, numbers))
+
+
+def test_a_leaf_that_the_loss_ignores_does_not_spoil_the_derivative():
+    tx = fo.chain(fo.clip_by_global_norm(1.0), fo.adam(0.1))
+
+    def after(rate):
+        params = {"used": jnp.zeros(3), "unused": jnp.zeros(2)}
+        state = fo.set_hyperparams(tx.init(params), learning_rate=rate)
+        for _ in range(2):
+            grads = jax.grad(lambda p: loss(p["used"]))(params)
+            params, state = problem.step_of(tx)(params, state, grads)
+        return loss(params["used"])
+
+    slope = jax.jit(jax.grad(after))(0.1)
+    assert jnp.isfinite(slope)
+    assert slope < 0

@@ -1,0 +1,172 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import functional_optim as fo
+from functional_optim import get_hyperparams, set_hyperparams
+
+PARAMS = {"w": jnp.ones(2), "b": jnp.ones(())}
+
+WRAPPED = {
+    "alone": lambda tx: tx,
+    "chain": lambda tx: fo.chain(fo.clip(1.0), tx),
+    "masked": lambda tx: fo.masked(tx, {"w": True, "b": False}),
+    "partition": lambda tx: fo.partition({"a": tx, "b": fo.set_to_zero()}, {"w": "a", "b": "b"}),
+    "optax.chain": lambda tx: optax.chain(optax.clip(1.0), tx),
+    "optax.masked": lambda tx: optax.masked(tx, {"w": True, "b": False}),
+    "optax.MultiSteps": lambda tx: optax.MultiSteps(tx, 2),
+    "optax.apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+}
+each_wrapped = pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+
+
+@pytest.fixture
+def promotion():
+    """What optax's own arithmetic relies on."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def floats(state):
+    return {name: float(value) for name, value in get_hyperparams(state).items()}
+
+
+def test_reads_all_numbers_of_an_optimizer():
+    expected = {"b1": 0.9, "b2": 0.99, "eps": 0.5, "eps_root": 0.0, "learning_rate": 0.25}
+    assert floats(fo.adam(0.25, b2=0.99, eps=0.5).init(PARAMS)) == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("promotion")
+@each_wrapped
+def test_reads_and_sets_in_any_nesting(wrap):
+    tx = wrap(fo.adam(0.5))
+    state = tx.init(PARAMS)
+    assert get_hyperparams(state)["learning_rate"] == 0.5
+    edited = set_hyperparams(state, learning_rate=0.25, b1=0.75)
+    assert get_hyperparams(edited)["learning_rate"] == 0.25
+    assert get_hyperparams(edited)["b1"] == 0.75
+    assert get_hyperparams(state)["learning_rate"] == 0.5, "a state is a value"
+    assert jax.tree.structure(edited) == jax.tree.structure(state)
+    tx.update(PARAMS, edited, PARAMS)
+
+
+@pytest.mark.usefixtures("promotion")
+@each_wrapped
+def test_an_edit_acts_on_the_next_step(wrap):
+    tx = wrap(fo.sgd(1.0))
+    state = set_hyperparams(tx.init(PARAMS), learning_rate=0.25)
+    updates = PARAMS
+    for _ in range(2):  # MultiSteps moves at the second
+        updates, state = tx.update(PARAMS, state, PARAMS)
+    np.testing.assert_allclose(updates["w"], [-0.25, -0.25])
+
+
+def test_a_name_that_several_links_have_is_written_with_its_path():
+    tx = fo.chain(fo.ema(0.5), fo.trace(0.75), fo.trace(0.25))
+    state = tx.init(PARAMS)
+    names = {"ema.decay": 0.5, "trace.decay": 0.75, "trace_1.decay": 0.25}
+    found = floats(state)
+    assert {k: found[k] for k in names} == names
+    edited = set_hyperparams(state, {"trace_1.decay": 0.125})
+    assert {k: floats(edited)[k] for k in names} == {**names, "trace_1.decay": 0.125}
+    with pytest.raises(KeyError, match=r"there is no 'decay' .* It has: ema.decay, trace.dampen"):
+        set_hyperparams(state, decay=0.1)
+
+
+def test_a_name_that_one_link_has_may_be_written_with_its_path():
+    state = fo.adam(0.5).init(PARAMS)
+    edited = set_hyperparams(state, {"scale_by_adam.b1": 0.5})
+    assert get_hyperparams(edited)["b1"] == 0.5
+
+
+def test_an_unknown_name_lists_the_known():
+    state = fo.sgd(0.5, momentum=0.9).init(PARAMS)
+    with pytest.raises(
+        KeyError, match=r"no 'lr' in this state\. It has: dampening, decay, learning_rate"
+    ):
+        set_hyperparams(state, lr=0.1)
+    with pytest.raises(KeyError, match=r"no 'lr' in this state\. It has: none"):
+        set_hyperparams({"any": "state"}, lr=0.1)
+
+
+class TestScheduled:
+    tx = fo.chain(fo.clip(1.0), fo.sgd(fo.linear_schedule(1.0, 0.0, 4)))
+
+    def test_shows_the_value_in_force_and_the_numbers(self):
+        state = self.tx.init(PARAMS)
+        assert get_hyperparams(state)["learning_rate"] == 1.0
+        for expected in (1.0, 0.75, 0.5):
+            _, state = self.tx.update(PARAMS, state, PARAMS)
+            assert get_hyperparams(state)["learning_rate"] == expected
+        assert get_hyperparams(state)["learning_rate.transition_steps"] == 4
+
+    def test_refuses_the_value_and_lists_the_numbers(self):
+        text = (
+            "learning_rate follows a schedule, .* Set its numbers instead: "
+            "learning_rate.end_value, learning_rate.init_value, learning_rate.transition_begin"
+        )
+        with pytest.raises(ValueError, match=text):
+            set_hyperparams(self.tx.init(PARAMS), learning_rate=0.1)
+
+    def test_a_number_that_was_set_acts_on_the_next_step(self):
+        state = set_hyperparams(self.tx.init(PARAMS), {"learning_rate.init_value": 0.5})
+        updates, _ = self.tx.update(PARAMS, state, PARAMS)
+        assert updates["b"] == -0.5
+
+    def test_numbers_of_two_schedules_are_told_apart_by_their_links(self):
+        ramp = fo.linear_schedule(1.0, 0.0, 4)
+        state = fo.chain(fo.scale(ramp), fo.scale(ramp)).init(PARAMS)
+        edited = set_hyperparams(state, {"scale_1.step_size.end_value": 0.5})
+        assert edited.scale.schedules["step_size"]["end_value"] == 0
+        assert edited.scale_1.schedules["step_size"]["end_value"] == 0.5
+        with pytest.raises(ValueError, match=r"scale\.step_size follows a schedule"):
+            set_hyperparams(state, {"scale.step_size": 0.1})
+
+
+class TestBatched:
+    tx = fo.adam(0.5)
+    states = jax.vmap(lambda rate: fo.adam(rate).init(PARAMS))(jnp.array([0.1, 0.2, 0.3]))
+
+    def test_reads_one_value_for_each_run(self):
+        np.testing.assert_allclose(get_hyperparams(self.states)["learning_rate"], [0.1, 0.2, 0.3])
+
+    @pytest.mark.parametrize("value", [0.5, [0.5, 0.5, 0.5]], ids=str)
+    def test_sets_one_value_for_all_or_one_for_each(self, value):
+        edited = set_hyperparams(self.states, learning_rate=jnp.array(value))
+        np.testing.assert_allclose(get_hyperparams(edited)["learning_rate"], [0.5, 0.5, 0.5])
+
+    def test_refuses_another_shape(self):
+        text = r"learning_rate has shape \(3,\) in this state, got a value of shape \(2,\)"
+        with pytest.raises(ValueError, match=text):
+            set_hyperparams(self.states, learning_rate=jnp.ones(2))
+
+
+def test_reads_and_sets_within_jit():
+    state = fo.adam(0.5).init(PARAMS)
+
+    @jax.jit
+    def halve(state):
+        return set_hyperparams(state, learning_rate=get_hyperparams(state)["learning_rate"] / 2)
+
+    assert get_hyperparams(halve(state))["learning_rate"] == 0.25
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.float64(0.5), np.int64(2), jnp.int32(3)])
+def test_a_value_takes_the_dtype_that_the_state_has(value):
+    edited = set_hyperparams(fo.adam(0.1).init(PARAMS), learning_rate=value)
+    rate = get_hyperparams(edited)["learning_rate"]
+    assert (rate.dtype, rate.weak_type, rate.shape) == (jnp.float32, False, ())
+    assert float(rate) == float(value)
+
+
+@pytest.mark.parametrize("value", [1j, True])
+def test_refuses_what_is_no_real_number(value):
+    with pytest.raises(TypeError, match="set_hyperparams: b1 must be a real number, got"):
+        set_hyperparams(fo.adam(0.1).init(PARAMS), b1=value)
+
+
+def test_an_empty_edit_changes_nothing():
+    state = fo.adam(0.1).init(PARAMS)
+    assert jax.tree.leaves(set_hyperparams(state)) == jax.tree.leaves(state)

@@ -1,0 +1,103 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+
+from ..trees import assert_finite
+
+
+def clipped(grads, max_norm=1.0):
+    """Updates and metrics of `clip_by_global_norm`."""
+    tx = fo.clip_by_global_norm(max_norm)
+    updates, state = tx.update(grads, tx.init(grads))
+    return updates, state.metrics
+
+
+def both_norms(grads):
+    """The norm by the function, and the norm that the link measured."""
+    return fo.global_norm(grads), clipped(grads)[1]["global_norm"]
+
+
+def test_two_thousand_bfloat16_leaves_keep_five_digits():
+    rng = np.random.default_rng(0)
+    grads = list(jnp.asarray(rng.standard_normal((2000, 1000)), jnp.bfloat16))
+    exact = np.sqrt(np.square(np.asarray(grads, np.float64)).sum())
+    for norm in both_norms(grads):
+        assert norm.dtype == jnp.float32
+        np.testing.assert_allclose(norm, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("grads", "norm"),
+    [
+        ({"huge": jnp.full(4, 1e20)}, 2e20),
+        ({"tiny": jnp.full(4, 1e-25)}, 2e-25),
+        ({"tiny": jnp.full(4, 1e-25), "zero": jnp.zeros(3)}, 2e-25),
+        ({"huge": jnp.full(4, 1e20), "tiny": jnp.full(4, 1e-25), "zero": jnp.zeros(3)}, 2e20),
+        ({"w": jnp.array([3.0]), "b": jnp.array([4.0], jnp.bfloat16)}, 5.0),
+        ({"complex": jnp.array([3 + 4j, 12j])}, 13.0),
+        ({"none": jnp.zeros((0, 3)), "one": jnp.ones(())}, 1.0),
+        ({"zero": jnp.zeros(3)}, 0.0),
+        ({"inf": jnp.array([jnp.inf, 1.0])}, np.inf),
+        ({"inf": jnp.array([-jnp.inf]), "huge": jnp.full(4, 1e20)}, np.inf),
+        ({"inf": jnp.array([-jnp.inf]), "tiny": jnp.full(4, 1e-25)}, np.inf),
+        ({"nan": jnp.array([jnp.nan, 1.0]), "one": jnp.ones(1)}, np.nan),
+        ({"nan": jnp.array([jnp.nan]), "inf": jnp.array([jnp.inf])}, np.nan),
+        ({}, 0.0),
+    ],
+    ids=lambda x: "+".join(x) or "empty" if isinstance(x, dict) else "",
+)
+def test_the_norm_of_leaves_of_every_size(grads, norm):
+    for ours in both_norms(grads):
+        np.testing.assert_allclose(ours, norm, rtol=1e-6)
+
+
+def test_none_and_numbers_count_in_a_norm_as_they_should():
+    assert fo.global_norm({"a": 3.0, "b": None, "c": [4.0]}) == 5.0
+    assert fo.global_norm({"int": jnp.array([3, 4])}) == 5.0
+
+
+def test_clipping_leaves_zero_gradients_zero():
+    for max_norm in (1.0, 0.0):
+        updates, metrics = clipped({"w": jnp.zeros(3)}, max_norm)
+        assert updates["w"].tolist() == [0.0, 0.0, 0.0]
+        assert metrics["clip_factor"] == 1
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-25, 3.0])
+def test_clipped_updates_have_the_norm_that_was_asked_for(size):
+    updates, metrics = clipped({"w": jnp.full(4, size)}, max_norm=size)
+    np.testing.assert_allclose(fo.global_norm(updates), size, rtol=1e-6)
+    np.testing.assert_allclose(metrics["clip_factor"], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(metrics["global_norm"], 2 * size, rtol=1e-6)
+
+
+def test_within_the_bound_the_updates_are_untouched():
+    g = jnp.array([0.1, -0.7])
+    updates, metrics = clipped(g, max_norm=10.0)
+    assert updates.tolist() == g.tolist()
+    assert metrics["clip_factor"] == 1
+
+
+def test_what_is_not_finite_does_not_look_clipped():
+    updates, metrics = clipped({"a": jnp.array([jnp.nan, 1.0]), "b": jnp.ones(2)})
+    assert jnp.isnan(updates["a"]).all()
+    assert jnp.isnan(updates["b"]).all()
+    assert jnp.isnan(metrics["clip_factor"])
+    updates, metrics = clipped({"a": jnp.array([jnp.inf]), "b": jnp.ones(2)})
+    assert jnp.isnan(updates["a"]).all()
+    assert metrics["clip_factor"] == 0
+
+
+@pytest.mark.parametrize("g", [[0.0, 0.0], [3.0, 4.0], [0.3, 0.0]], ids=str)
+def test_the_derivative_of_a_norm_and_of_clipping_is_finite(g):
+    g = {"a": jnp.array(g), "b": jnp.zeros(2)}
+    assert_finite(jax.grad(fo.global_norm)(g))
+    assert_finite(jax.grad(lambda g: clipped(g)[0]["a"].sum())(g))
+
+
+def test_the_derivative_of_a_norm_is_the_direction():
+    slope = jax.grad(fo.global_norm)(jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose(slope, [0.6, 0.8], rtol=1e-6)

@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from functional_optim.core import precision
+
+
+@pytest.mark.parametrize("b", [0.0, 0.5, 0.9, 0.999, 0.9999, 0.999999, 1.0])
+@pytest.mark.parametrize("n", [0, 1, 2, 10, 1000, 100_000])
+def test_one_minus_power_keeps_its_digits(b, n):
+    b = np.float32(b)
+    exact = 1.0 - float(b) ** n
+    ours = precision.one_minus_power(jnp.asarray(b), jnp.float32(n))
+    np.testing.assert_allclose(ours, exact, rtol=5e-7, atol=0)
+
+
+def test_one_minus_power_has_a_derivative_where_the_power_is_zero():
+    for n in (0.0, 1.0, 5.0):
+        slope = jax.grad(precision.one_minus_power)(jnp.float32(0.0), jnp.float32(n))
+        assert jnp.isfinite(slope)
+
+
+def test_safe_sqrt_is_a_square_root_with_derivative_zero_at_zero():
+    x = jnp.array([0.0, 4.0, 1e-30, -1e-9])
+    np.testing.assert_allclose(precision.safe_sqrt(x), [0.0, 2.0, 1e-15, 0.0])
+    slopes = jax.vmap(jax.grad(precision.safe_sqrt))(jnp.array([0.0, 4.0]))
+    assert slopes.tolist() == [0.0, 0.25]
+
+
+def test_safe_sqrt_passes_on_what_is_not_finite():
+    roots = precision.safe_sqrt(jnp.array([jnp.nan, jnp.inf]))
+    assert jnp.isnan(roots[0])
+    assert jnp.isposinf(roots[1])
+
+
+def test_a_counter_stays_at_its_largest_value():
+    top = np.iinfo(np.int32).max
+    counts = precision.safe_increment(jnp.array([0, top - 1, top], jnp.int32))
+    assert counts.tolist() == [1, top, top]
+    assert counts.dtype == jnp.int32
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("bfloat16", "float16", "float32"),
+        ("bfloat16", "float32", "float32"),
+        ("float16", "float16", "float16"),
+        ("float32", "complex64", "complex64"),
+        ("bfloat16", "complex64", "complex64"),
+        ("float64", "complex64", "complex128"),
+        ("float64", "float32", "float64"),
+    ],
+)
+def test_wider_holds_both(a, b, expected):
+    assert precision.wider(a, b) == precision.wider(b, a) == jnp.dtype(expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("float16", "float32"),
+        ("bfloat16", "float32"),
+        ("float32", "float32"),
+        ("float64", "float64"),
+    ],
+)
+def test_narrow_leaves_are_computed_in_float32(dtype, expected):
+    assert precision.compute_dtype(dtype) == jnp.dtype(expected)
+
+
+def test_hyperparameters_are_float32_or_float64_under_x64():
+    assert precision.hyper_dtype() == np.float32
+    with jax.enable_x64(True):
+        assert precision.hyper_dtype() == np.float64

@@ -1,0 +1,124 @@
+"""What leaves init is law: update gives every leaf of the state back as it was made."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+
+from .. import problem
+from ..rules import each
+from ..trees import dtypes_of, law, mixed
+
+SINGLE = ("float16", "bfloat16", "float32", "complex64")
+DOUBLE = ("bfloat16", "float32", "float64", "complex128")
+DTYPES = pytest.mark.parametrize("dtypes", [SINGLE, DOUBLE], ids=["single", "double"])
+
+
+def under(dtypes):
+    return jax.enable_x64(dtypes is DOUBLE)
+
+
+@DTYPES
+@each
+def test_update_keeps_shape_dtype_weak_type_and_structure_of_the_state(case, dtypes):
+    with under(dtypes):
+        tx, params = case.make(), mixed(dtypes)
+        state = tx.init(params)
+        updates, after = jax.eval_shape(tx.update, params, state, params)
+        assert law(after) == law(state)
+        assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
+        assert dtypes_of(updates) == dtypes_of(params)
+        assert jax.tree.structure(updates) == jax.tree.structure(params)
+
+
+@DTYPES
+@each
+def test_init_makes_the_same_law_of_shapes_and_within_jit(case, dtypes):
+    with under(dtypes):
+        tx, params = case.make(), mixed(dtypes)
+        state = law(tx.init(params))
+        shapes = jax.eval_shape(lambda: params)
+        assert law(tx.init(shapes)) == state
+        assert law(jax.eval_shape(tx.init, params)) == state
+        assert law(jax.eval_shape(tx.init, shapes)) == state
+
+
+@DTYPES
+@each
+def test_no_state_is_kept_in_less_than_float32(case, dtypes):
+    with under(dtypes):
+        kept = jax.tree.leaves(case.make().init(mixed(dtypes)))
+        assert not [x.dtype for x in kept if x.dtype in (jnp.bfloat16, np.float16)]
+
+
+SLOT_DTYPES = [
+    (fo.scale_by_adam, {"mu_dtype": "bfloat16"}, {"mu": "bfloat16", "nu": "float32"}),
+    (fo.scale_by_adam, {"state_dtype": "bfloat16"}, {"mu": "bfloat16", "nu": "bfloat16"}),
+    (
+        fo.scale_by_adam,
+        {"state_dtype": {"nu": "float16"}, "mu_dtype": jnp.bfloat16},
+        {"mu": "bfloat16", "nu": "float16"},
+    ),
+    (fo.scale_by_adam, {"state_dtype": np.float16, "amsgrad": True}, {"nu_max": "float16"}),
+    (fo.scale_by_lion, {"mu_dtype": "bfloat16"}, {"mu": "bfloat16"}),
+    (fo.trace, {"decay": 0.9, "accumulator_dtype": "bfloat16"}, {"trace": "bfloat16"}),
+    (fo.ema, {"decay": 0.9, "accumulator_dtype": "float16"}, {"ema": "float16"}),
+    (fo.scale_by_rms, {"centered": True, "state_dtype": {"mu": "float16"}}, {"mu": "float16"}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize(("factory", "arguments", "expected"), SLOT_DTYPES)
+def test_a_slot_keeps_the_dtype_that_was_asked_for(factory, arguments, expected, dtype):
+    tx, params = factory(**arguments), problem.arrays(dtype)
+    state = tx.init(params)
+    _, after = jax.eval_shape(tx.update, params, state, params)
+    for slot, kept in expected.items():
+        assert dtypes_of(state[slot]) == dtypes_of(after[slot]) == [jnp.dtype(kept)] * 2
+
+
+@pytest.mark.parametrize("factory", [fo.adam, fo.adamw, fo.lion])
+def test_an_optimizer_hands_the_dtype_to_its_link(factory):
+    state = factory(1e-3, mu_dtype="bfloat16").init(problem.arrays())
+    assert dtypes_of(state[0].mu) == [jnp.bfloat16] * 2
+
+
+def test_a_complex_slot_stays_complex_whatever_real_dtype_was_asked_for():
+    state = fo.scale_by_adam(state_dtype="bfloat16").init(problem.arrays(np.complex64))
+    assert dtypes_of(state.mu) == [jnp.complex64] * 2
+
+
+@pytest.mark.parametrize(
+    ("params", "grads", "updates"),
+    [
+        ("float32", "bfloat16", "float32"),
+        ("bfloat16", "float32", "float32"),
+        ("bfloat16", "float16", "float32"),
+        ("complex64", "float32", "complex64"),
+    ],
+)
+@pytest.mark.parametrize("make", [lambda: fo.adamw(1e-3), lambda: fo.sgd(0.1, momentum=0.9)])
+def test_gradients_of_another_dtype_leave_the_state_alone(make, params, grads, updates):
+    tx, p, g = make(), problem.arrays(params), problem.arrays(grads)
+    state = tx.init(p)
+    out, after = jax.eval_shape(tx.update, g, state, p)
+    assert law(after) == law(state)
+    assert dtypes_of(out) == [jnp.dtype(updates)] * 2
+    assert dtypes_of(fo.apply_updates(p, problem.arrays(updates))) == [jnp.dtype(params)] * 2
+
+
+@pytest.mark.usefixtures("eager")
+@each
+def test_complex_leaves_are_pairs_of_real_ones(case):
+    if "clip_by_global_norm" in repr(case.make()):
+        pytest.skip("the norm is over both parts")
+    tx = case.make()
+    params, grads = (problem.arrays(np.complex64, seed) for seed in (0, 1))
+    whole, _ = tx.update(grads, tx.init(params), params)
+    for part in (jnp.real, jnp.imag):
+        p, g = (jax.tree.map(part, tree) for tree in (params, grads))
+        alone, _ = tx.update(g, tx.init(p), p)
+        for k in alone:
+            np.testing.assert_allclose(part(whole[k]), alone[k], rtol=1e-6)
