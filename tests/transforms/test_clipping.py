@@ -1,0 +1,50 @@
+"""Clipping by element; the norms are tested with the core's."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import functional_optim as fo
+
+from .. import problem
+
+
+def clipped(g, bound=1.0):
+    tx = fo.clip(bound)
+    return tx.update(g, tx.init(g))[0]
+
+
+def test_bounds_every_element_on_both_sides():
+    assert clipped(jnp.array([-3.0, -0.5, 0.0, 0.5, 3.0])).tolist() == [-1, -0.5, 0, 0.5, 1]
+
+
+def test_both_parts_of_a_complex_element_are_bounded():
+    assert clipped(jnp.array([3 - 0.5j, 0.5 - 3j])).tolist() == [1 - 0.5j, 0.5 - 1j]
+
+
+def test_infinities_are_bounded_and_nan_is_seen():
+    updates = clipped(jnp.array([jnp.inf, -jnp.inf, jnp.nan]))
+    assert updates[:2].tolist() == [1.0, -1.0]
+    assert jnp.isnan(updates[2])
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_the_norm_is_of_what_the_links_before_have_made(place):
+    before, after = {"first": (0, 2), "middle": (1, 1), "last": (2, 0)}[place]
+    tx = fo.chain(*[fo.scale(2.0)] * before, fo.clip_by_global_norm(1.0), *[fo.scale(2.0)] * after)
+    g = jnp.array([3.0, 4.0])
+    updates, state = tx.update(g, tx.init(g))
+    assert state.clip_by_global_norm.metrics["global_norm"] == 5 * 2**before
+    assert fo.global_norm(updates) == pytest.approx(2**after)
+
+
+def test_the_metrics_are_those_of_the_last_step():
+    tx = fo.clip_by_global_norm(1.0)
+    params = problem.arrays()
+    state = tx.init(params)
+    assert {k: float(v) for k, v in state.metrics.items()} == {"clip_factor": 0, "global_norm": 0}
+    for size in (2.0, 0.5):
+        grads = jax.tree.map(lambda p, size=size: jnp.full_like(p, size / 4), params)
+        _, state = tx.update(grads, state)
+    assert state.metrics["global_norm"] == 0.5
+    assert state.metrics["clip_factor"] == 1
