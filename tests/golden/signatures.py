@@ -1,0 +1,38 @@
+"""The signatures of torch 2.13, without annotations."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+OPTIMIZERS = {
+    "SGD": (
+        "(params, lr=0.001, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, "
+        "maximize=False, foreach=None, differentiable=False, fused=None)"
+    ),
+    "Adam": (
+        "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, amsgrad=False, *, "
+        "foreach=None, maximize=False, capturable=False, differentiable=False, fused=None, "
+        "decoupled_weight_decay=False)"
+    ),
+    "AdamW": (
+        "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, amsgrad=False, *, "
+        "maximize=False, foreach=None, capturable=False, differentiable=False, fused=None)"
+    ),
+    "RMSprop": (
+        "(params, lr=0.01, alpha=0.99, eps=1e-08, weight_decay=0, momentum=0, centered=False, "
+        "capturable=False, foreach=None, maximize=False, differentiable=False)"
+    ),
+}
+
+SCHEDULERS = {
+    "StepLR": "(optimizer, step_size, gamma=0.1, last_epoch=-1)",
+    "LambdaLR": "(optimizer, lr_lambda, last_epoch=-1)",
+    "CosineAnnealingLR": "(optimizer, T_max, eta_min=0.0, last_epoch=-1)",
+}
+
+
+def bare(function: Callable[..., Any]) -> str:
+    """A signature without annotations."""
+    signature = inspect.signature(function)
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(inspect.Signature(parameters))

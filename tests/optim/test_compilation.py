@@ -1,0 +1,186 @@
+"""What compiles, and what does not: editing a number never does."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+from functional_optim import optim
+
+from .. import problem
+from ..trees import assert_same
+from .makers import MAKERS, each, grads, quadratic, steps
+
+NUMBERS = {
+    "SGD-nesterov": {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.1, "maximize": True},
+    "SGD-momentum": {"lr": 0.01, "momentum": 0.0, "dampening": 0.1, "weight_decay": 0.1},
+    "Adam": {"lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.0, "maximize": True},
+    "AdamW": {"lr": 0.01, "betas": (0.0, 0.0), "eps": 1e-3, "weight_decay": 0.2, "maximize": True},
+    "RMSprop-full": {"lr": 0.01, "alpha": 0.5, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.1},
+    "Lion": {"lr": 0.01, "betas": (0.5, 0.9), "weight_decay": 0.1, "maximize": True},
+    "Optimizer": {"learning_rate": 0.01, "b1": 0.5, "max_norm": 2.0, "weight_decay": 0.1},
+}
+
+
+@contextlib.contextmanager
+def compilations():
+    """The names of the programs that are compiled within."""
+    found = []
+
+    def note(event, duration, fun_name="", **_):
+        if event.endswith("backend_compile_duration"):
+            found.append(str(fun_name))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_compilations_are_seen():
+    optimizer = optim.SGD({"unheard": jnp.ones(17)})
+    with compilations() as found:
+        optimizer.step({"unheard": jnp.ones(17)})
+    assert found == ["jit(optimizer_step)"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_editing_a_number_compiles_nothing(name):
+    optimizer = MAKERS[name](problem.arrays())
+    steps(optimizer, range(2))
+    optimizer.minimize(quadratic, 1.0)
+    gradients = [grads(i) for i in range(len(NUMBERS[name]))]
+    with compilations() as found:
+        for g, (option, value) in zip(gradients, NUMBERS[name].items(), strict=True):
+            optimizer.param_groups[0][option] = value
+            optimizer.step(g)
+            optimizer.minimize(quadratic, 1.0)
+    assert found == []
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_edited_number_acts(name):
+    for option, value in NUMBERS[name].items():
+        edited, other = MAKERS[name](problem.arrays()), MAKERS[name](problem.arrays())
+        edited.param_groups[0][option] = value
+        a, b = steps(edited, range(9)), steps(other, range(9))
+        assert any((a[k] != b[k]).any() for k in a), option
+        assert edited.param_groups[0][option] == value
+
+
+@pytest.mark.parametrize("name", [k for k in NUMBERS if k != "Optimizer"])
+def test_an_edited_number_is_that_of_the_constructor(name):
+    cls, options = getattr(optim, name.split("-")[0]), NUMBERS[name]
+    first = MAKERS[name](problem.arrays())
+    made = cls(problem.arrays(), **{**_options(first), **options})
+    first.param_groups[0].update(options)
+    assert_same(steps(first, range(3)), steps(made, range(3)))
+
+
+def _options(optimizer):
+    return optimizer.param_groups[0].options
+
+
+def test_values_that_take_turns_compile_nothing():
+    optimizer = optim.AdamW(problem.arrays())
+    steps(optimizer, range(2))
+    with compilations() as found:
+        for lr in (1e-2, np.float32(1e-3), jnp.float32(1e-4), 0, np.ones(1)):
+            optimizer.param_groups[0]["lr"] = lr
+            optimizer.step(jax.tree.map(np.asarray, optimizer.params))
+    assert found == []
+
+
+def test_optimizers_of_one_structure_share_a_program():
+    steps(optim.Adam(problem.arrays(), lr=0.1), range(2))
+    gradients = grads(0)
+    another = optim.Adam(problem.arrays(), lr=0.2, betas=(0.5, 0.9), weight_decay=0.1)
+    with compilations() as found:
+        another.step(gradients)
+        another.step(gradients)
+    assert found == []
+
+
+STATIC = [
+    (optim.SGD, {"momentum": 0.9}, "nesterov", True),
+    (optim.SGD, {}, "momentum", 0.9),
+    (optim.Adam, {}, "amsgrad", True),
+    (optim.Adam, {"weight_decay": 0.1}, "decoupled_weight_decay", True),
+    (optim.RMSprop, {}, "centered", True),
+    (optim.RMSprop, {}, "momentum", 0.9),
+    (optim.AdamW, {}, "lr", fo.linear_schedule(0.1, 0.0, 10)),
+]
+
+
+@pytest.mark.parametrize(
+    "i", range(len(STATIC)), ids=lambda i: f"{STATIC[i][0].__name__}-{STATIC[i][2]}"
+)
+def test_an_option_that_shapes_the_program_compiles_one_more(i):
+    cls, options, option, value = STATIC[i]
+    params = {"w": jnp.ones(20 + i)}  # of a shape that nothing else has compiled for
+    optimizer = cls(params, **options)
+    optimizer.step(params)
+    before = entry(optimizer)
+    optimizer.param_groups[0][option] = value
+    assert_same({k: entry(optimizer)[k] for k in before}, before)
+    with compilations() as found:
+        for _ in range(3):
+            optimizer.step(params)
+    assert found.count("jit(optimizer_step)") == 1
+    assert float(entry(optimizer).get("step", 4.0)) == 4.0
+
+
+def entry(optimizer):
+    """The state of the first parameter, if it has any."""
+    return optimizer.state_dict()["state"].get(0, {})
+
+
+def test_flags_that_mean_nothing_here_compile_nothing():
+    optimizer = optim.Adam(problem.arrays())
+    steps(optimizer, range(2))
+    gradients = grads(0)
+    with compilations() as found:
+        for flag in ("foreach", "fused", "capturable"):
+            optimizer.param_groups[0][flag] = True
+            optimizer.step(gradients)
+    assert found == []
+
+
+def test_a_hundred_groups_compile_once():
+    groups = [{"params": [i * jnp.ones(3) for _ in range(10)], "lr": 0.01 * i} for i in range(100)]
+    optimizer = optim.SGD(groups, momentum=0.9)
+    ones = jax.tree.map(jnp.ones_like, optimizer.params)
+    with compilations() as found:
+        for i in range(3):
+            optimizer.param_groups[7]["lr"] = float(i)
+            optimizer.step(ones)
+    assert found.count("jit(optimizer_step)") == 1
+    np.testing.assert_allclose(optimizer.params[99][0], 99 - 0.99 * (1 + 1.9 + 2.71), rtol=1e-6)
+
+
+def test_weakly_typed_parameters_compile_once():
+    optimizer = optim.SGD({"w": jnp.full(19, 0.5)})
+    with compilations() as found:
+        for _ in range(2):
+            optimizer.step({"w": jnp.ones(19)})
+            optimizer.params = {"w": jnp.full(19, 0.5)}
+    assert found.count("jit(optimizer_step)") == 1
+
+
+@each
+def test_a_scheduler_compiles_nothing(make):
+    optimizer = make(problem.arrays())
+    if "lr" not in optimizer.defaults:
+        pytest.skip("a wrapped transformation names its options itself")
+    scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    steps(optimizer, range(2))
+    gradients = grads(0)
+    with compilations() as found:
+        for _ in range(3):
+            scheduler.step()
+            optimizer.step(gradients)
+    assert found == []

@@ -1,0 +1,93 @@
+"""Copies of an optimizer, and optimizers that have been pickled, go on by themselves."""
+
+import copy
+import pickle
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import functional_optim as fo
+from functional_optim import optim
+
+from .. import problem
+from ..trees import assert_same
+from .makers import each, steps
+
+WAYS = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda optimizer: pickle.loads(pickle.dumps(optimizer)),
+}
+ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+
+@ways
+@each
+def test_a_copy_goes_on_bit_for_bit_and_by_itself(make, way):
+    optimizer = make(problem.arrays())
+    steps(optimizer, range(3))
+    other = way(optimizer)
+    assert type(other) is type(optimizer)
+    assert other.step_count == 3
+    expected = jax.tree.map(jnp.copy, steps(optimizer, range(3, 6)))
+    steps(optimizer, range(6, 9))
+    assert_same(steps(other, range(3, 6)), expected)
+
+
+@ways
+def test_a_copy_has_its_own_options(way):
+    optimizer = optim.SGD(problem.arrays(), lr=0.5)
+    other = way(optimizer)
+    other.param_groups[0]["lr"] = 0.0
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    before = jax.tree.map(jnp.copy, other.params)
+    assert_same(steps(other, range(1)), before)
+    with pytest.raises(TypeError, match="cannot be deleted"):
+        del other.param_groups[0]["lr"]
+
+
+@ways
+def test_edits_and_gradients_are_copied(way):
+    optimizer = optim.Adam(problem.arrays(), lr=0.5)
+    optimizer.backward(lambda params: params["w"].sum())
+    optimizer.param_groups[0].update(amsgrad=True, lr=fo.linear_schedule(1.0, 0.0, 10))
+    other = way(optimizer)
+    optimizer.step()
+    other.step()
+    assert_same(other.params, optimizer.params)
+    assert_same(other.state, optimizer.state)
+
+
+@ways
+def test_path_groups_and_added_groups_are_copied(way):
+    groups = optim.path_groups(problem.arrays(), {"^b": {"lr": 0.5}})
+    optimizer = optim.SGD(groups, lr=0.1)
+    optimizer.add_param_group({"params": jnp.ones(2)})
+    other = way(optimizer)
+    ones = jax.tree.map(jnp.ones_like, optimizer.params)
+    optimizer.step(ones)
+    other.step(ones)
+    assert_same(other.params, optimizer.params)
+    assert jax.tree.structure(other.params) == jax.tree.structure(optimizer.params)
+
+
+def test_the_copied_shares_its_program():
+    optimizer = optim.Adam(problem.arrays())
+    other = copy.deepcopy(optimizer)
+    assert [tx.update for tx in other._transformations] == [
+        tx.update for tx in optimizer._transformations
+    ]
+    assert other._updates[0] is optimizer._updates[0]
+
+
+@ways
+def test_a_scheduler_is_copied_with_its_optimizer(way):
+    optimizer = optim.SGD(problem.arrays(), lr=0.5)
+    scheduler = optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    optimizer.step(problem.arrays())
+    scheduler.step()
+    other = way(scheduler)
+    other.step()
+    assert other.optimizer is not optimizer
+    assert other.optimizer.param_groups[0]["lr"] == 0.125
+    assert optimizer.param_groups[0]["lr"] == 0.25

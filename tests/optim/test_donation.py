@@ -1,0 +1,88 @@
+"""A step gives the memory of the old parameters to the new, and of nothing else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from functional_optim import optim
+
+from .. import problem
+from ..trees import assert_same
+from .makers import each, grads, quadratic
+
+ACTIONS = {
+    "step": lambda optimizer: optimizer.step(grads(0)),
+    "closure": lambda optimizer: optimizer.step(lambda params: quadratic(params, 1.0)),
+    "minimize": lambda optimizer: optimizer.minimize(quadratic, 1.0),
+}
+actions = pytest.mark.parametrize("act", ACTIONS.values(), ids=ACTIONS)
+
+
+@actions
+@each
+def test_the_callers_arrays_stay_valid(make, act):
+    params = problem.arrays()
+    before = jax.tree.map(np.array, params)
+    optimizer = make(params)
+    for _ in range(2):
+        act(optimizer)
+    assert_same(params, before)
+
+
+@actions
+@each
+def test_the_old_parameters_and_state_give_up_their_memory(make, act):
+    optimizer = make(problem.arrays())
+    act(optimizer)  # what init makes of a constant may be shared
+    params, state = optimizer.params, optimizer.state
+    act(optimizer)
+    assert all(p.is_deleted() for p in jax.tree.leaves(params))
+    slots = [x for x in jax.tree.leaves(state) if x.ndim]
+    assert all(x.is_deleted() for x in slots)
+    with pytest.raises(RuntimeError, match="deleted"):
+        np.asarray(params["w"])
+
+
+def test_gradients_stay_valid():
+    given = grads(0)
+    optimizer = optim.Adam(problem.arrays())
+    optimizer.step(given)
+    optimizer.step(given)
+    assert_same(given, grads(0))
+    optimizer.backward(quadratic, 1.0)
+    kept = optimizer.grads
+    optimizer.step()
+    assert optimizer.grads is kept
+    assert all(not g.is_deleted() for g in jax.tree.leaves(kept))
+
+
+def test_assigned_parameters_stay_valid():
+    optimizer = optim.SGD(problem.arrays())
+    mine = problem.arrays(seed=7)
+    optimizer.params = mine
+    optimizer.step(grads(0))
+    assert_same(mine, problem.arrays(seed=7))
+
+
+def test_two_optimizers_may_share_their_first_parameters():
+    params = problem.arrays()
+    first, second = optim.SGD(params), optim.SGD(params)
+    first.step(grads(0))
+    second.step(grads(0))
+    assert_same(first.params, second.params)
+
+
+def test_one_array_may_stand_at_two_places():
+    w = jnp.ones(2)
+    optimizer = optim.SGD({"a": w, "b": w}, lr=0.5)
+    optimizer.step({"a": jnp.ones(2), "b": jnp.zeros(2)})
+    assert_same(optimizer.params, {"a": jnp.full(2, 0.5), "b": jnp.ones(2)})
+
+
+@actions
+def test_a_differentiable_optimizer_deletes_nothing(act):
+    optimizer = optim.Adam(problem.arrays(), differentiable=True)
+    params, state = optimizer.params, optimizer.state
+    act(optimizer)
+    assert not any(x.is_deleted() for x in jax.tree.leaves((params, state)))

@@ -1,0 +1,258 @@
+"""state_dict and back: plain data in torch's format, and a run that goes on bit for bit."""
+
+import collections
+import copy
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+from functional_optim import optim
+
+from .. import problem
+from ..trees import assert_same
+from .makers import MAKERS, each, grads, steps
+
+DTYPES = {
+    "float32": jnp.float32,
+    "bfloat16": jnp.bfloat16,
+    "complex64": jnp.complex64,
+    "float64": np.float64,
+}
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request):
+    """The dtype of the parameters, with x64 where it needs it."""
+    with jax.enable_x64(request.param == "float64"):
+        yield DTYPES[request.param]
+
+
+def continued(make, optimizer, dtype):
+    """A new optimizer with the parameters and the state of another."""
+    other = make(problem.arrays(dtype, seed=9))
+    other.params = optimizer.params
+    other.load_state_dict(optimizer.state_dict())
+    return other
+
+
+@each
+@pytest.mark.parametrize("done", [0, 1, 7])
+def test_a_run_goes_on_bit_for_bit(make, dtype, done):
+    optimizer = make(problem.arrays(dtype))
+    steps(optimizer, range(done), dtype)
+    other = continued(make, optimizer, dtype)
+    assert_same(other.state_dict(), optimizer.state_dict())
+    assert_same(steps(other, range(7, 12), dtype), steps(optimizer, range(7, 12), dtype))
+    assert_same(other.state_dict(), optimizer.state_dict())
+
+
+@each
+def test_a_long_run_goes_on_bit_for_bit(make):
+    optimizer = make(problem.arrays())
+    steps(optimizer, [*range(50)] * 4)
+    other = continued(make, optimizer, np.float32)
+    for a, b in zip(*(map(slots, x.state) for x in (other, optimizer)), strict=True):
+        assert_same(a, b)
+
+
+def slots(state):
+    """All of a state but the clocks, some of which torch's format has no place for."""
+    return [
+        {k: v for k, v in link._asdict().items() if k not in ("count", "steps")} for link in state
+    ]
+
+
+@each
+def test_state_and_options_are_plain_data(make):
+    optimizer = make(problem.arrays())
+    optimizer.param_groups[0].update({"lr": jnp.float32(0.5)} if "lr" in optimizer.defaults else {})
+    steps(optimizer, range(2))
+    saved = optimizer.state_dict()
+    for leaf in jax.tree.leaves(saved):
+        assert isinstance(leaf, (np.ndarray, int, float, bool, str)), type(leaf)
+    assert_same(pickle.loads(pickle.dumps(saved)), saved)
+
+
+def test_state_dict_has_torchs_names_and_numbers():
+    optimizer = optim.Adam(
+        [{"params": {"b": jnp.ones(2), "a": jnp.ones(1)}}, {"params": [jnp.ones(3)]}], amsgrad=True
+    )
+    optimizer.step([{"b": jnp.ones(2), "a": None}, [jnp.ones(3)]])
+    saved = optimizer.state_dict()
+    assert set(saved) == {"state", "param_groups"}
+    assert sorted(saved["state"]) == [1, 2]
+    names = {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+    assert set(saved["state"][1]) == names
+    assert [group["params"] for group in saved["param_groups"]] == [[0, 1], [2]]
+    assert [group["param_names"] for group in saved["param_groups"]] == [["0.a", "0.b"], ["1.0"]]
+    assert saved["param_groups"][0]["betas"] == (0.9, 0.999)
+
+
+def test_exp_avg_is_torchs_biased_mean():
+    optimizer = optim.Adam({"w": jnp.zeros(1)}, betas=(0.75, 0.5))
+    for g in (1.0, 3.0):
+        optimizer.step({"w": jnp.array([g])})
+    entry = optimizer.state_dict()["state"][0]
+    np.testing.assert_allclose(entry["exp_avg"], [0.75 * 0.25 * 1 + 0.25 * 3], rtol=1e-6)
+    np.testing.assert_allclose(entry["exp_avg_sq"], [0.5 * 0.5 * 1 + 0.5 * 9], rtol=1e-6)
+
+
+def test_a_state_dict_does_not_change_with_its_optimizer():
+    optimizer = MAKERS["Adam"](problem.arrays())
+    steps(optimizer, range(2))
+    saved = optimizer.state_dict()
+    kept = copy.deepcopy(saved)
+    steps(optimizer, range(3))
+    optimizer.param_groups[0]["lr"] = 7.0
+    assert_same(saved, kept)
+
+
+def test_loading_takes_copies():
+    optimizer = MAKERS["Adam"](problem.arrays())
+    steps(optimizer, range(2))
+    saved = optimizer.state_dict()
+    kept = copy.deepcopy(saved)
+    other = continued(MAKERS["Adam"], optimizer, np.float32)
+    saved["state"][0]["exp_avg"][:] = 7.0
+    saved["param_groups"][0]["lr"] = 7.0
+    assert_same(other.state_dict(), kept)
+    other.load_state_dict(kept)
+    steps(other, range(3))
+    assert_same(kept, optimizer.state_dict())
+
+
+def test_the_saved_options_replace_those_that_are_there():
+    optimizer = optim.Adam(problem.arrays(), lr=0.5, betas=(0.5, 0.9), eps=1e-3)
+    other = optim.Adam(problem.arrays(), lr=0.1, weight_decay=0.1)
+    other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[0].options == optimizer.param_groups[0].options
+    assert_same(steps(other, range(3)), steps(optimizer, range(3)))
+
+
+@pytest.mark.parametrize("with_state", [True, False], ids=["after", "before"])
+def test_options_that_were_edited_cross(with_state):
+    first = MAKERS["SGD"](problem.arrays())
+    steps(first, range(2 * with_state))
+    first.param_groups[0].update(momentum=0.9, lr=0.01)
+    steps(first, range(2))
+    first.param_groups[0].update(momentum=0.0)
+    steps(first, range(2))
+    other = continued(MAKERS["SGD"], first, np.float32)
+    for optimizer in (first, other):
+        optimizer.param_groups[0].update(momentum=0.5)
+        steps(optimizer, range(2))
+    assert_same(other.params, first.params)
+
+
+@pytest.mark.parametrize("option", ["amsgrad", "centered"])
+def test_what_an_option_has_kept_crosses_while_it_is_off(option):
+    cls = optim.Adam if option == "amsgrad" else optim.RMSprop
+    first = cls(problem.arrays(), **{option: True})
+    steps(first, range(2))
+    first.param_groups[0][option] = False
+    steps(first, range(2))
+    other = continued(cls, first, np.float32)
+    for optimizer in (first, other):
+        optimizer.param_groups[0][option] = True
+        steps(optimizer, range(2))
+    assert_same(other.params, first.params)
+    assert_same(other.state_dict(), first.state_dict())
+
+
+def test_betas_that_were_edited_just_before_cross_to_rounding():
+    first = MAKERS["Adam"](problem.arrays())
+    steps(first, range(3))
+    first.param_groups[0]["betas"] = (0.5, 0.9)
+    other = continued(MAKERS["Adam"], first, np.float32)
+    a, b = steps(other, range(3)), steps(first, range(3))
+    for k in a:
+        np.testing.assert_allclose(a[k], b[k], rtol=1e-5)
+
+
+def test_the_number_of_a_schedules_steps_crosses():
+    def make(params):
+        return optim.SGD(params, lr=fo.linear_schedule(1.0, 0.0, 10))
+
+    optimizer = make(problem.arrays())
+    steps(optimizer, range(4))
+    other = continued(make, optimizer, np.float32)
+    assert_same(steps(other, range(3)), steps(optimizer, range(3)))
+
+
+def test_parameters_without_gradients_yet_have_no_state_and_cross():
+    def step(optimizer, *present):
+        optimizer.step({k: g if k in present else None for k, g in grads(0).items()})
+
+    optimizer = MAKERS["Adam"](problem.arrays())
+    step(optimizer, "w")
+    step(optimizer, "w")
+    other = continued(MAKERS["Adam"], optimizer, np.float32)
+    assert sorted(other.state_dict()["state"]) == [1]
+    for each_one in (optimizer, other):
+        step(each_one, "b", "w")
+    assert_same(other.params, optimizer.params)
+    assert [float(e["step"]) for e in other.state_dict()["state"].values()] == [1.0, 3.0]
+
+
+def test_loading_goes_by_name_where_the_order_differs():
+    def ordered(names):
+        return collections.OrderedDict((k, jnp.ones(3)) for k in names)
+
+    optimizer = optim.SGD(ordered("abc"), momentum=0.9)
+    optimizer.step(collections.OrderedDict(a=jnp.ones(3), b=2 * jnp.ones(3), c=3 * jnp.ones(3)))
+    other = optim.SGD(ordered("cab"), momentum=0.9)
+    other.load_state_dict(optimizer.state_dict())
+    buffers = other.state[0].trace.trace
+    assert {k: float(x[0]) for k, x in buffers.items()} == {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+def test_a_state_without_names_is_matched_by_position():
+    optimizer = optim.SGD({"a": jnp.ones(3), "b": jnp.ones(3)}, momentum=0.9)
+    optimizer.step({"a": jnp.ones(3), "b": 2 * jnp.ones(3)})
+    saved = optimizer.state_dict()
+    del saved["param_groups"][0]["param_names"]
+    other = optim.SGD([jnp.ones(3), jnp.ones(3)], momentum=0.9)
+    other.load_state_dict(saved)
+    assert [float(x[0]) for x in other.state[0].trace.trace] == [1.0, 2.0]
+
+
+def test_numbers_of_parameters_may_have_become_strings():
+    optimizer = MAKERS["Adam"](problem.arrays())
+    steps(optimizer, range(3))
+    saved = optimizer.state_dict()
+    saved["state"] = {str(k): entry for k, entry in saved["state"].items()}
+    other = MAKERS["Adam"](optimizer.params)
+    other.load_state_dict(saved)
+    assert_same(other.state_dict(), optimizer.state_dict())
+
+
+def test_states_of_path_groups_cross_to_other_path_groups_of_the_same_rules():
+    def make(params):
+        return optim.Adam(optim.path_groups(params, {"^b": {"lr": 0.5}}), lr=0.1)
+
+    optimizer = make(problem.arrays())
+    steps(optimizer, range(3))
+    other = continued(make, optimizer, np.float32)
+    assert_same(steps(other, range(3)), steps(optimizer, range(3)))
+
+
+def test_a_group_that_was_added_crosses():
+    def make(params):
+        optimizer = optim.Adam({"w": params["w"]}, lr=0.1)
+        optimizer.add_param_group({"params": {"b": params["b"]}, "lr": 0.5})
+        return optimizer
+
+    def step(optimizer, seed):
+        g = grads(seed)
+        optimizer.step([{"w": g["w"]}, {"b": g["b"]}])
+
+    optimizer = make(problem.arrays())
+    step(optimizer, 0)
+    other = continued(make, optimizer, np.float32)
+    step(optimizer, 1)
+    step(other, 1)
+    assert_same(other.params, optimizer.params)

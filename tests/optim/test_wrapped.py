@@ -1,0 +1,147 @@
+"""`Optimizer` over any pair: of this package, of optax, or the user's own."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import functional_optim as fo
+from functional_optim import optim
+
+from .. import problem
+from ..trees import assert_close, assert_same
+from .makers import grads, quadratic, steps
+
+PAIRS = {
+    "adam": lambda: fo.adam(0.1),
+    "clipped chain": lambda: fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(0.1)),
+    "masked": lambda: fo.adamw(0.1, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
+    "partition": lambda: fo.partition(
+        {"a": fo.sgd(0.1), "b": fo.adam(0.1)}, fo.path_labels({"^b": "b"}, default="a")
+    ),
+    "optax": lambda: optax.adamw(0.1),
+    "optax chain": lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1, 0.9)),
+    "both": lambda: fo.chain(optax.clip_by_global_norm(1.0), fo.adam(0.1), optax.scale(0.5)),
+}
+
+
+@pytest.fixture
+def lenient():
+    """optax adds integers to floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.mark.usefixtures("lenient")
+@pytest.mark.parametrize("make", PAIRS.values(), ids=PAIRS)
+def test_it_steps_as_the_pair_does(make):
+    tx, params = make(), problem.arrays()
+    optimizer = optim.Optimizer(params, make())
+    state = tx.init(params)
+    for seed in range(3):
+        updates, state = tx.update(grads(seed), state, params)
+        params = fo.apply_updates(params, updates)
+        optimizer.step(grads(seed))
+    assert_close(optimizer.params, params, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.usefixtures("lenient")
+@pytest.mark.parametrize("make", PAIRS.values(), ids=PAIRS)
+def test_its_state_goes_on_in_another(make):
+    first, second = (optim.Optimizer(problem.arrays(), make()) for _ in range(2))
+    steps(first, range(3))
+    second.params = first.params
+    second.load_state_dict(first.state_dict())
+    assert_same(steps(second, range(3)), steps(first, range(3)))
+
+
+def test_options_are_the_hyperparameters():
+    tx = fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(1e-3))
+    optimizer = optim.Optimizer(problem.arrays(), tx)
+    options = optimizer.param_groups[0].options
+    assert options == {
+        "max_norm": 1.0,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-8,
+        "eps_root": 0.0,
+        "weight_decay": 1e-4,
+        "learning_rate": 1e-3,
+    }
+
+
+def test_a_groups_options_override_and_can_be_edited():
+    tx = fo.sgd(0.5, momentum=0.75)
+    groups = [{"params": jnp.zeros(1)}, {"params": jnp.zeros(1), "learning_rate": 0.25}]
+    optimizer = optim.Optimizer(groups, tx)
+    optimizer.step([jnp.ones(1), jnp.ones(1)])
+    optimizer.param_groups[0]["decay"] = 0.0
+    optimizer.param_groups[1]["learning_rate"] = 1.0
+    optimizer.step([jnp.ones(1), jnp.ones(1)])
+    assert [p.tolist() for p in optimizer.params] == [[-1.0], [-2.0]]
+
+
+def test_the_numbers_of_a_schedule_are_options():
+    optimizer = optim.Optimizer({"w": jnp.zeros(1)}, fo.sgd(fo.linear_schedule(1.0, 0.0, 4)))
+    options = optimizer.param_groups[0].options
+    assert options["learning_rate.init_value"] == 1.0
+    assert "learning_rate" not in options
+    optimizer.param_groups[0]["learning_rate.init_value"] = 3.0
+    optimizer.step({"w": jnp.ones(1)})
+    assert optimizer.params["w"].tolist() == [-3.0]
+
+
+def test_an_edit_to_no_number_is_an_error():
+    optimizer = optim.Optimizer({"w": jnp.zeros(1)}, fo.sgd(0.5))
+    optimizer.param_groups[0]["learning_rate"] = "fast"
+    with pytest.raises(TypeError, match="learning_rate"):
+        optimizer.step({"w": jnp.ones(1)})
+
+
+def test_path_groups_and_minimize_work_over_a_pair():
+    groups = optim.path_groups(problem.arrays(), {"^b": {"learning_rate": 0.0}})
+    optimizer = optim.Optimizer(groups, fo.sgd(0.5))
+    loss = optimizer.minimize(quadratic, 1.0)
+    start = problem.arrays()
+    np.testing.assert_allclose(loss, quadratic(start, 1.0), rtol=1e-6)
+    assert_close(optimizer.params, {"b": start["b"], "w": (start["w"] + 1) / 2}, rtol=1e-6)
+
+
+def test_groups_have_states_of_their_own():
+    """A clip of the global norm is one of each group's norm."""
+    tx = fo.chain(fo.clip_by_global_norm(1.0), fo.sgd(1.0))
+    optimizer = optim.Optimizer([{"params": jnp.zeros(1)}, {"params": jnp.zeros(1)}], tx)
+    optimizer.step([jnp.full(1, 100.0), jnp.full(1, 0.5)])
+    assert [round(float(p[0]), 5) for p in optimizer.params] == [-1.0, -0.5]
+
+
+class Scale(NamedTuple):
+    """A user's own pair, with plain functions and a plain state."""
+
+    factor: float
+
+    def init(self, params):
+        return {"count": jnp.zeros((), jnp.int32)}
+
+    def update(self, updates, state, params):
+        scaled = jax.tree.map(lambda g: -self.factor * g, updates)
+        return scaled, {"count": state["count"] + 1}
+
+
+def test_a_pair_of_the_users_own():
+    optimizer = optim.Optimizer({"w": jnp.ones(2)}, Scale(0.25))
+    optimizer.step({"w": jnp.ones(2)})
+    assert optimizer.params["w"].tolist() == [0.75, 0.75]
+    assert optimizer.param_groups[0].options == {}
+    assert optimizer.state_dict()["state"]["0.count"] == 1
+
+
+@pytest.mark.parametrize("tx", [None, fo.adam, 0.1, optim.SGD, (fo.sgd(0.1),)], ids=repr)
+def test_what_is_no_pair_is_refused(tx):
+    with pytest.raises(
+        TypeError, match=r"Optimizer: tx must be a pair of functions \(init, update\)"
+    ):
+        optim.Optimizer({"w": jnp.ones(1)}, tx)
