@@ -1,0 +1,1 @@
+"""A whole job with this library: train, checkpoint, resume, compare, sweep, report."""

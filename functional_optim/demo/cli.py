@@ -1,0 +1,111 @@
+"""The command line of the demo."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .config import Config
+from .data import TRAIN_SIZE
+from .extras import UsageError
+from .job import run
+from .rules import RULES
+
+__all__ = ["main"]
+
+_ABOUT = """\
+Trains a small network on handwritten digits with a chain of this library's links, and ends
+with a report of one HTML file. The images come with scikit-learn: nothing is downloaded.
+
+  1. The training: one jitted scan per epoch, and a checkpoint after each.
+  2. The same through the stateful interface; both must end at the same parameters.
+  3. A race of all rules over a grid of learning rates, one compiled program for each rule.
+"""
+
+_RESUMING = """\
+Killed at any moment and started again with the same options, it goes on from the latest
+checkpoint in DIR/checkpoints and ends at the parameters, bit for bit, of a run that was not
+interrupted. Where that training is complete, only steps 2 and 3 and the report are done
+again; --fresh starts anew. A checkpoint of other options is never overwritten: it is an error.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the demo; returns the exit status."""
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    choices = {name: options.pop(name) for name in ("out", "fresh", "with_race")}
+    try:
+        run(Config(**options), **choices)
+    except UsageError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. Start again with the same options to go on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = Config()
+    parser = argparse.ArgumentParser(
+        prog="python -m functional_optim",
+        description=_ABOUT,
+        epilog=_RESUMING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--epochs",
+        type=_whole(1),
+        default=defaults.epochs,
+        metavar="N",
+        help="passes over the training images (%(default)s)",
+    )
+    add(
+        "--rule",
+        choices=sorted(RULES),
+        default=defaults.rule,
+        help="update rule of steps 1 and 2 (%(default)s)",
+    )
+    add(
+        "--seed",
+        type=_whole(0),
+        default=defaults.seed,
+        metavar="N",
+        help="of the held-out images, the first parameters and the batches (%(default)s)",
+    )
+    add(
+        "--batch-size",
+        type=_whole(1, TRAIN_SIZE),
+        default=defaults.batch_size,
+        metavar="N",
+        help="images in a step (%(default)s)",
+    )
+    add(
+        "--out",
+        type=Path,
+        default=Path("out/demo"),
+        metavar="DIR",
+        help="directory of the checkpoints and the report (%(default)s)",
+    )
+    add("--fresh", action="store_true", help="delete the checkpoints in DIR and start anew")
+    add("--no-race", dest="with_race", action="store_false", help="leave out step 3")
+    return parser
+
+
+def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
+    """Makes a reader of whole numbers from `low` to `high`."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low} to {high}, got {text!r}"
+            )
+        return number
+
+    return read

@@ -1,0 +1,79 @@
+"""The demo from start to end."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+
+import functional_optim as fo
+
+from .checkpoint import Checkpoints
+from .config import Config
+from .data import load
+from .extras import UsageError, require
+from .mistakes import mistakes
+from .outcome import Outcome
+from .race import race
+from .report import write_report
+from .stateful import compare
+from .train import train
+
+__all__ = ["run"]
+
+_EXTRAS = ("matplotlib.figure", "orbax.checkpoint", "sklearn.datasets", "tqdm")
+
+
+def run(config: Config, out: Path, *, fresh: bool = False, with_race: bool = True) -> Outcome:
+    """Trains, compares, races if asked to, and writes the report into `out`.
+
+    Raises:
+      UsageError: an extra is missing, `out` cannot be written to, or it holds a run with
+        another configuration.
+    """
+    began = time.perf_counter()
+    for module in _EXTRAS:
+        require(module)
+    _make_directory(out)
+    digits = load(config.seed)
+    tx = config.optimizer()
+    print(f"functional_optim {fo.__version__}, jax {jax.__version__}, {jax.devices()[0]}")
+    checkpoints = Checkpoints(out / "checkpoints", config, fresh=fresh)
+    resumed = checkpoints.latest_epoch
+    _announce(resumed, config, out)
+    state, curves = train(config, tx, digits, checkpoints)
+    checkpoints.close()
+    outcome = Outcome(
+        config=config,
+        state=state,
+        curves=curves,
+        resumed=resumed,
+        comparison=compare(config, tx, digits, state.params),
+        race=race(config, digits) if with_race else [],
+        mistakes=mistakes(state.params, digits),
+        seconds=time.perf_counter() - began,
+    )
+    print(outcome.summary)
+    print(f"report: {write_report(outcome, out).absolute()}")
+    return outcome
+
+
+def _make_directory(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise UsageError(
+            f"--out must be a directory that can be written to, got {out} ({error.strerror}). "
+            "Pass another one."
+        ) from error
+
+
+def _announce(resumed: int, config: Config, out: Path) -> None:
+    if resumed == config.epochs:
+        print(
+            f"The training in {out} is complete; the rest is done again. "
+            "To train anew, pass --fresh or another --out."
+        )
+    elif resumed:
+        print(f"Resumed from {out}, after epoch {resumed} of {config.epochs}.")

@@ -1,0 +1,63 @@
+"""The same training through the stateful interface."""
+
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import functional_optim as fo
+from functional_optim import optim
+
+from . import model
+from .config import Config
+from .data import Digits, draw
+from .progress import Progress
+from .train import start
+
+__all__ = ["Comparison", "compare"]
+
+
+class Comparison(NamedTuple):
+    """How far apart two interfaces end.
+
+    Attributes:
+      difference: largest over all parameters, in units of them.
+      scale: largest parameter.
+      steps: number of calls of `minimize`.
+      seconds: that they took, compilation included.
+    """
+
+    difference: float
+    scale: float
+    steps: int
+    seconds: float
+
+
+def compare(
+    config: Config, tx: fo.GradientTransformation, digits: Digits, params: model.Params
+) -> Comparison:
+    """Trains anew with `Optimizer.minimize`, and compares with the parameters of `train`."""
+    began = time.perf_counter()
+    again = train_stateful(config, tx, digits)
+    seconds = time.perf_counter() - began
+    differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), params, again)
+    scales = jax.tree.map(lambda a: jnp.max(jnp.abs(a)), params)
+    return Comparison(_largest(differences), _largest(scales), config.steps, seconds)
+
+
+def train_stateful(config: Config, tx: fo.GradientTransformation, digits: Digits) -> model.Params:
+    """Trains on the batches that `train` draws, a call for each."""
+    params, _, key = start(config, tx)
+    opt = optim.Optimizer(params, tx)
+    with Progress("stateful", config.epochs) as progress:
+        for _ in range(config.epochs):
+            key, batches = draw(key, digits, config.batch_size)
+            for images, labels in zip(*batches, strict=True):
+                loss = opt.minimize(model.loss_fn, images, labels)
+            progress.advance({"loss": f"{loss:.4f}"})
+    return opt.params
+
+
+def _largest(tree: dict[str, dict[str, jax.Array]]) -> float:
+    return max(float(x) for x in jax.tree.leaves(tree))

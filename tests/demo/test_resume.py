@@ -1,0 +1,139 @@
+"""The demo as a process: killed, started again, and started twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from functional_optim.demo.cli import main
+
+EPOCHS = 12
+
+
+class Demo:
+    """A process that runs the demo, with its output in files."""
+
+    def __init__(self, out):
+        out.mkdir(parents=True, exist_ok=True)
+        self.checkpoints = out / "checkpoints"
+        self._texts = [out / "stdout", out / "stderr"]
+        environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+        with self._texts[0].open("w") as stdout, self._texts[1].open("w") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "functional_optim", *options(out)],
+                stdout=stdout,
+                stderr=stderr,
+                env=environment,
+            )
+
+    def end(self):
+        """Waits for the end; returns what the process printed."""
+        assert self._process.wait(timeout=300) == 0, self._texts[1].read_text()
+        return tuple(path.read_text() for path in self._texts)
+
+    def kill_after_epoch(self, epoch):
+        """Kills the process as soon as that epoch's checkpoint is there."""
+        while not (self.checkpoints / str(epoch)).exists():
+            assert self._process.poll() is None, self._texts[1].read_text()
+            time.sleep(0.005)
+        self._process.send_signal(signal.SIGKILL)
+        assert self._process.wait(timeout=300) == -signal.SIGKILL
+
+    def epochs(self):
+        """Numbers of the checkpoints."""
+        return [int(path.name) for path in self.checkpoints.iterdir() if path.name.isdigit()]
+
+    def final(self):
+        """All arrays of the last checkpoint: parameters, optimizer state, key, curves."""
+        manager = ocp.CheckpointManager(self.checkpoints)
+        args = ocp.args.Composite(run=ocp.args.StandardRestore())
+        leaves = jax.tree_util.tree_flatten_with_path(manager.restore(EPOCHS, args=args).run)[0]
+        manager.close()
+        return {jax.tree_util.keystr(path): _plain(x) for path, x in leaves}
+
+
+def _plain(x):
+    is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(x) if is_key else x)
+
+
+def options(out, **changed):
+    """Command line of a short run."""
+    given = {"epochs": EPOCHS, "out": out} | changed
+    return ["--no-race", *(f"--{name}={value}" for name, value in given.items())]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that was not interrupted, and what it printed."""
+    demo = Demo(tmp_path_factory.mktemp("finished"))
+    return demo, demo.end()
+
+
+def assert_same_bits(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    assert any("kernel" in path and "params" in path for path in ours)
+    for path, x in ours.items():
+        assert x.dtype == theirs[path].dtype, path
+        assert x.tobytes() == theirs[path].tobytes(), path
+
+
+def test_killed_run_ends_where_an_uninterrupted_one_does(finished, tmp_path):
+    killed = Demo(tmp_path / "killed")
+    killed.kill_after_epoch(3)
+    assert max(killed.epochs()) < EPOCHS
+    resumed = Demo(tmp_path / "killed")
+    printed, _ = resumed.end()
+    assert "Resumed from" in printed
+    assert f"of {EPOCHS}" in printed
+    assert_same_bits(resumed.final(), finished[0].final())
+
+
+def test_two_runs_end_at_the_same_bits(finished, tmp_path):
+    again = Demo(tmp_path)
+    again.kill_after_epoch(EPOCHS)
+    assert_same_bits(again.final(), finished[0].final())
+
+
+def test_a_run_prints_no_warning_and_the_path_of_its_report(finished):
+    demo, (printed, errors) = finished
+    assert errors == ""
+    report = demo.checkpoints.parent / "report.html"
+    assert printed.rstrip().endswith(str(report))
+    assert report.exists()
+
+
+def test_finished_run_started_again_says_so_and_writes_the_report_anew(finished, capsys):
+    out = finished[0].checkpoints.parent
+    (out / "report.html").unlink()
+    before = finished[0].final()
+    assert main(options(out)) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert (out / "report.html").exists()
+    assert_same_bits(finished[0].final(), before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seed": 1}, "has seed=1. To go on with that run, pass --seed 0"),
+        ({"rule": "lion"}, "has rule=lion. To go on with that run, pass --rule adamw"),
+        (
+            {"epochs": 7, "batch-size": 32},
+            "has batch_size=32, epochs=7. To go on with that run, pass --batch-size 64 --epochs 12",
+        ),
+    ],
+)
+def test_other_options_than_the_checkpoint_has_are_an_error(finished, capsys, changed, named):
+    before = finished[0].final()
+    assert main(options(finished[0].checkpoints.parent, **changed)) == 2
+    message = capsys.readouterr().err
+    assert named in message
+    assert "--fresh" in message
+    assert_same_bits(finished[0].final(), before)
