@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from ..core.moments import lerp_weights, running_mean
 from ..core.precision import one_minus_power, safe_sqrt
 from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.rule import leaf_rule, renamed
 from ..transforms.momentum import trace
-from ..transforms.recipe import optimizer, renamed
+from ..transforms.recipe import optimizer
 
 __all__ = ["rmsprop", "scale_by_rms"]
 
@@ -23,8 +23,15 @@ def _slots(p: Array, initial_scale: Any, centered: bool) -> dict[str, Array]:
     return {"nu": nu, "mu": jnp.zeros_like(p)} if centered else {"nu": nu}
 
 
+def _clock(
+    t: Array, last: Mapping[str, Array], decay: Array, bias_correction: bool, **_: Any
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    return ({"total": one_minus_power(decay, t)} if bias_correction else {}), {}
+
+
 @leaf_rule(
     slots=_slots,
+    clock=_clock,
     initial=("initial_scale",),
     static=("eps_in_sqrt", "bias_correction", "centered"),
     bounds={"decay": "[0, 1]", "eps": "[0, inf)", "initial_scale": "[0, inf)"},
@@ -75,7 +82,7 @@ def scale_by_rms(
     del p, initial_scale
     weights = lerp_weights(1 - decay)
     kept = {"nu": running_mean(slots.nu, jnp.square(g), weights)}
-    total = one_minus_power(decay, now.t) if bias_correction else 1.0
+    total = now.total if bias_correction else 1.0
     s = kept["nu"] / total
     if centered:
         kept["mu"] = running_mean(slots.mu, g, weights)

@@ -1,7 +1,8 @@
 """Stochastic gradient descent, with momentum."""
 
+from ..core.rule import renamed
 from ..transforms.momentum import trace
-from ..transforms.recipe import optimizer, renamed
+from ..transforms.recipe import optimizer
 
 __all__ = ["sgd"]
 

@@ -47,6 +47,11 @@ def _add(path: Any, p: Any, u: Any) -> Any:
             f"apply_updates: at '{path_string(path)}' the update has shape {u.shape}, "
             f"and the parameter {p.shape}."
         )
+    if jnp.iscomplexobj(u) and not jnp.iscomplexobj(p):
+        raise TypeError(
+            f"apply_updates: the update at '{path_string(path)}' is complex, and the parameter "
+            "real. Pass the gradient of a real function of these parameters."
+        )
     if not jnp.issubdtype(p.dtype, jnp.inexact):
         if u.dtype == p.dtype:
             return p + u

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -52,11 +53,10 @@ def _flat(position: int, link: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:
-    taken: dict[str, int] = {}
-    result = []
+    result: list[str] = []
     for name in names:
-        n = taken[name] = taken.get(name, -1) + 1
-        result.append(f"{name}_{n}" if n else name)
+        numbered = (f"{name}_{n}" if n else name for n in itertools.count())
+        result.append(next(candidate for candidate in numbered if candidate not in result))
     return tuple(result)
 
 
@@ -83,6 +83,11 @@ class ChainUpdate(Interned):
 
     names: tuple[str, ...]
     links: tuple[Link, ...]
+
+    @property
+    def lasting(self) -> bool:
+        """As long as all links are."""
+        return all(getattr(link.function, "lasting", False) for link in self.links)
 
     def __call__(
         self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .interning import Interned
-from .leaf import by_parts, cast
-from .leaves import Leaves
+from .leaf import by_parts, cast, cast_like
+from .leaves import ENGINE_FIELDS, Leaves
 from .numbers import Interval, as_state
 from .precision import compute_dtype, hyper_dtype, safe_increment
 from .protocol import PyTree
 from .state import State
+from .unstack import unstack
 
 __all__ = ["Now", "Pass", "Rule", "RuleUpdate"]
 
@@ -32,24 +33,23 @@ Scalars = dict[str, Array]
 class Now:
     """Scalars of this step and this leaf, by name, as a rule reads them.
 
-    Always `t`, the number of this leaf's updates with the present one (1, 2, ...) where the
-    rule has slots; and whatever the rule's clock, measure and `requires` add. Each is taken
-    out of its vector when it is read: most rules read few.
+    What the rule's clock, its `combine` and its `requires` give; and `leaf`, the number of
+    the leaf (int32), to tell random numbers of one leaf from another's.
     """
 
-    def __init__(self, context: "Context", i: Array, dtype: Any):
-        self._context, self._i, self._dtype = context, i, dtype
+    def __init__(self, context: "Context", row: Array | None, own: Mapping[str, Any], dtype: Any):
+        self._context, self._row, self._own, self._dtype = context, row, own, dtype
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._context.whole:
-            return cast(self._context.whole[name], self._dtype)
-        if name in self._context.clock:
-            return cast(jax.tree.map(self._here, self._context.clock[name]), self._dtype)
-        known = sorted({*self._context.clock, *self._context.whole})
+        context = self._context
+        if name in context.whole:
+            return cast(context.whole[name], self._dtype)
+        if name in self._own:
+            return cast(self._own[name], self._dtype)
+        if name in context.columns.names:
+            return cast(context.columns.read(name, self._row), self._dtype)
+        known = sorted({*context.columns.names, *context.whole, *self._own})
         raise AttributeError(f"the rule declares no {name!r}; it has {known}.")
-
-    def _here(self, vector: Array) -> Array:
-        return jax.lax.squeeze(jax.lax.dynamic_slice(vector, (self._i,), (1,)), (0,))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,12 +66,16 @@ class Rule:
     measure: Callable[..., Mapping[str, Array]] | None
     combine: Callable[..., Mapping[str, Array]] | None
     metrics: tuple[str, ...]
+    scalars: Callable[..., Mapping[str, Any]] | None
     static: tuple[str, ...]
     optional: tuple[str, ...]
     initial: tuple[str, ...]
     slot_dtypes: Mapping[str, str]
     bounds: Mapping[str, Interval]
     requires: tuple[str, ...]
+    requires_trees: tuple[str, ...]
+    exact: bool
+    parts: bool
     check: Callable[[Mapping[str, Any]], str | None] | None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -90,6 +94,7 @@ class RuleUpdate(Interned):
     options: tuple[tuple[str, Any], ...]
     schedules: tuple[tuple[str, Callable[..., Any]], ...]
     dtypes: tuple[tuple[str, Any], ...]
+    lasting = True
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
@@ -104,42 +109,51 @@ class RuleUpdate(Interned):
 
     def check_given(self, state: State, params: PyTree | None, extra: Mapping[str, Any]) -> None:
         """Raises where the rule lacks what it requires, or the state is not one of init."""
-        for name in self.rule.requires:
+        for name in (*self.rule.requires, *self.rule.requires_trees):
             if (params if name == "params" else extra.get(name)) is None:
                 call = "params" if name == "params" else f"params, {name}=..."
                 raise ValueError(
-                    f"{self.rule.name}: update needs {name}. Call update(updates, state, {call})."
+                    f"{self.rule.name}: update needs {name}. Call update(updates, state, {call}). "
+                    "A chain of optax hands extra arguments only to what to_optax returns."
                 )
         if not isinstance(state, State):
             raise TypeError(wrong_state(self.rule.name, f"got {type(state).__name__}"))
         fields = state._asdict()
-        kept = tuple(sorted(fields.get(k, ())) for k in ("hyperparams", "schedules"))
-        if kept != self._numbers:
-            (had, planned), (has, plans) = kept, self._numbers
-            raise ValueError(
-                wrong_state(
-                    self.rule.name,
-                    f"got one with the hyperparameters {had} and schedules for {planned}, where "
-                    f"this link has {has} and schedules for {plans}",
-                )
-            )
+        kept = [sorted(fields.get(k, ())) for k in ("hyperparams", "schedules")]
+        kept.append([k for k in fields if k not in ENGINE_FIELDS])
+        if any(own not in (None, had) for own, had in zip(self._parts, kept, strict=True)):
+            names = "(hyperparameters, schedules, slots)"
+            got = f"which has {names} = {self._parts}, got {kept}"
+            raise ValueError(wrong_state(self.rule.name, got))
 
     @functools.cached_property
-    def _numbers(self) -> tuple[list[str], list[str]]:
-        """Names of the hyperparameters in the state, and of those that follow a schedule."""
+    def _parts(self) -> tuple[list[str], list[str], list[str] | None]:
+        """Names of the hyperparameters, of those that follow a schedule, and of the slots."""
         rule = self.rule
         other = {*rule.initial, *rule.slot_dtypes, "state_dtype", *dict(self.options)}
-        return (
-            sorted(k for k in rule.signature.parameters if k not in other),
-            sorted(name for name, _ in self.schedules),
-        )
+        numbers = sorted(k for k in rule.signature.parameters if k not in other)
+        return numbers, sorted(name for name, _ in self.schedules), self._slot_names()
+
+    def _slot_names(self) -> list[str] | None:
+        """Names of the slots, of a scalar that stands in for a parameter; None if it cannot."""
+        if self.rule.slots is None:
+            return []
+        options, stand_in = dict(self.options), jax.ShapeDtypeStruct((), hyper_dtype())
+        wanted = list(inspect.signature(self.rule.slots).parameters)[1:]
+        make = functools.partial(self.rule.slots, **{k: options[k] for k in wanted if k in options})
+        try:
+            found = jax.eval_shape(
+                make, stand_in, **{k: stand_in for k in wanted if k not in options}
+            )
+        except Exception:  # the maths of a matrix, say
+            return None
+        return list(found)
 
     def in_force(self, state: State) -> Scalars:
         """The hyperparameters of this step: as they stand, or by their schedules."""
         values = dict(state.hyperparams)
-        count = state.count.astype(hyper_dtype())
         for name, evaluate in self.schedules:
-            values[name] = as_state(evaluate(count, state.schedules[name]))
+            values[name] = as_state(evaluate(state.count, state.schedules[name]))
         return values
 
     def tick(
@@ -156,38 +170,63 @@ class RuleUpdate(Interned):
             )
         moved = np.isin(np.arange(n), leaves.active)
         steps = jnp.where(moved, safe_increment(state.steps), state.steps)
-        t = steps.astype(hyper_dtype())
         if self.rule.clock is None:
-            return {"t": t}, {"steps": steps}
+            return {}, {"steps": steps}
         last = dict(state.memory) if self.rule.memory else {}
+        t = steps.astype(hyper_dtype())
         scalars, memory = self.rule.clock(t, last, **hyper, **dict(self.options))
         kept = {k: jnp.where(moved, memory[k], last[k]) for k in self.rule.memory}
-        return {"t": t, **scalars}, {"steps": steps} | ({"memory": kept} if kept else {})
+        return dict(scalars), {"steps": steps} | ({"memory": kept} if kept else {})
 
-    def measure(self, leaves: Leaves, state: State, hyper: Scalars) -> Scalars:
-        """Quantities of the whole tree, out of the leaves that have a gradient."""
+    def measure(
+        self, leaves: Leaves, state: State, hyper: Scalars, given: Scalars, trees: list[Scalars]
+    ) -> dict[str, Scalars]:
+        """Quantities of the whole tree, out of the leaves that have a gradient.
+
+        Returns:
+          What the state keeps of them: its `scalars` and its `metrics`.
+        """
         rule = self.rule
-        if rule.combine is None:
+        if rule.combine is None or rule.measure is None:
             return {}
+        fields = [k for k in ("scalars", "metrics") if k in state]
+        last = {name: value for k in fields for name, value in state[k].items()}
+        context = Context(Columns((), None), last | given, hyper)
         found = [
             self._jitted_measure(
-                leaves.updates[i], leaves.params[i] if "params" in rule.requires else None, hyper
+                leaves.updates[i],
+                leaves.slots[i][0],
+                leaves.params[i] if "params" in rule.requires else None,
+                np.int32(i),
+                trees[i],
+                context,
             )
             for i in leaves.active
         ]
         stats = jax.tree.map(lambda *xs: jnp.stack(xs), *found) if found else None
-        whole = rule.combine(stats, dict(state.metrics), **hyper, **dict(self.options))
-        return {k: as_state(whole[k]) for k in rule.metrics}
+        whole = rule.combine(stats, last | given, **hyper, **dict(self.options))
+        return {k: {name: as_state(whole[name]) for name in state[k]} for k in fields}
 
     @functools.cached_property
     def _jitted_measure(self) -> Callable[..., Any]:
         return _jit(self._on_leaf_measure, f"{self.rule.name}_measure")
 
-    def _on_leaf_measure(self, g: Array, p: Array | None, hyper: Scalars) -> Scalars:
+    def _on_leaf_measure(
+        self,
+        g: Array,
+        slots: Scalars,
+        p: Array | None,
+        i: Array,
+        own: Scalars,
+        context: "Context",
+    ) -> Scalars:
         assert self.rule.measure is not None
         compute = compute_dtype(g.dtype)
-        arguments = cast(hyper, jnp.finfo(compute).dtype) | dict(self.options)
-        found = self.rule.measure(*cast((g, p), compute), **arguments)
+        real = jnp.finfo(compute).dtype
+        now = Now(context, None, own | {"leaf": i}, real)
+        arguments = cast(context.hyper, real) | dict(self.options)
+        g, slots, p = cast((g, slots, p), compute)
+        found = self.rule.measure(g, State(**slots), p, now, **arguments)
         return {k: as_state(v) for k, v in found.items()}
 
     def on_leaf(
@@ -199,15 +238,46 @@ class RuleUpdate(Interned):
         def maths(g: Array, slots: Scalars, p: Array | None) -> Any:
             return self.rule.leaf(g, State(**slots), p, now, **arguments)
 
-        return by_parts(maths, g, slots, p if "params" in self.rule.requires else None)
+        p = p if "params" in self.rule.requires else None
+        if self.rule.parts:
+            return by_parts(maths, g, slots, p)
+        u, kept = maths(g, slots, p)
+        return u, dict(kept)
 
 
-class Context(NamedTuple):
-    """What a rule reads besides arrays."""
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Which column of a leaf's row of clock scalars has what name."""
 
-    clock: dict[str, Any]  # per leaf: each value is (n,)
+    names: tuple[str, ...]
+    treedef: Any
+
+    def read(self, name: str, row: Array | None) -> Any:
+        """What the clock called `name`, for the leaf whose row this is."""
+        assert row is not None
+        places = self.treedef.unflatten(range(self.treedef.num_leaves))[name]
+        return jax.tree.map(lambda j: row[j], places)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["whole", "hyper"], meta_fields=["columns"]
+)
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a rule reads besides arrays, the same for all leaves."""
+
+    columns: Columns
     whole: Scalars  # of the whole tree, and extra arguments: ()
     hyper: Scalars  # in force: ()
+
+
+class _Prepared(NamedTuple):
+    """A rule at one step."""
+
+    context: Context
+    rows: Sequence[Array | None]  # per leaf: its clock's scalars, (k,)
+    trees: list[Scalars]  # per leaf: what the extra trees have there
+    kept: dict[str, Any]  # fields of the next state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,11 +307,12 @@ class Pass(Interned):
             self._prepare(rule, leaves, state, extra)
             for rule, state in zip(self.rules, states, strict=True)
         ]
-        contexts = tuple(context for context, _ in prepared)
+        contexts = tuple(p.context for p in prepared)
         needs_params = any("params" in rule.rule.requires for rule in self.rules)
         for i in leaves.active:
+            own = tuple((p.rows[i], p.trees[i]) for p in prepared)
             p = leaves.params[i] if needs_params else None
-            arguments = (leaves.updates[i], leaves.slots[i], p, np.int32(i), contexts)
+            arguments = (leaves.updates[i], leaves.slots[i], p, np.int32(i), own, contexts)
             try:
                 result = self._jitted(*arguments, leaves.dtypes[i])
             except Exception as error:
@@ -249,26 +320,32 @@ class Pass(Interned):
                 raise
             leaves.put(i, *result)
         outputs, slots = leaves.rebuild()
-        kept = [_next(s, k | v) for s, (_, k), v in zip(states, prepared, slots, strict=True)]
+        kept = [_next(s, p.kept | v) for s, p, v in zip(states, prepared, slots, strict=True)]
         return outputs, kept
 
     @staticmethod
     def _prepare(
         rule: RuleUpdate, leaves: Leaves, state: State, extra: Mapping[str, Any]
-    ) -> tuple[Context, dict[str, Any]]:
+    ) -> _Prepared:
         """What a rule reads at this step, and what of it the state keeps."""
-        hyper = rule.in_force(state)
+        declared, hyper, n = rule.rule, rule.in_force(state), len(leaves.updates)
+        columns = {k: leaves.column(extra[k], k) for k in declared.requires_trees}
+        trees = [{k: column[i] for k, column in columns.items()} for i in range(n)]
+        given = {k: jnp.asarray(extra[k]) for k in declared.requires if k != "params"}
         clock, kept = rule.tick(leaves, state, hyper)
-        whole = rule.measure(leaves, state, hyper)
-        if rule.rule.metrics:
-            kept["metrics"] = dict(whole)
-        given = {k: as_state(extra[k]) for k in rule.rule.requires if k != "params"}
-        kept |= {"count": safe_increment(state.count), "hyperparams": hyper}
-        return Context(clock, whole | given, hyper), kept
+        measured = rule.measure(leaves, state, hyper, given, trees)
+        whole = given | {name: v for values in measured.values() for name, v in values.items()}
+        kept |= measured | {"count": safe_increment(state.count), "hyperparams": hyper}
+        flat, treedef = jax.tree.flatten(clock)
+        rows: Sequence[Array | None] = [None] * n
+        if flat and n:
+            matrix = jnp.stack([jnp.broadcast_to(as_state(v), (n,)) for v in flat], axis=1)
+            rows = unstack(matrix)
+        return _Prepared(Context(Columns(tuple(clock), treedef), whole, hyper), rows, trees, kept)
 
     @functools.cached_property
     def _jitted(self) -> Callable[..., Any]:
-        return _jit(self._on_leaf, "__".join(r.rule.name for r in self.rules), static_argnums=5)
+        return _jit(self._on_leaf, "__".join(r.rule.name for r in self.rules), static_argnums=6)
 
     def _on_leaf(
         self,
@@ -276,6 +353,7 @@ class Pass(Interned):
         slots: tuple[Scalars, ...],
         p: Array | None,
         i: Array,
+        own: tuple[tuple[Array | None, Scalars], ...],
         contexts: tuple[Context, ...],
         dtype: Any,
     ) -> tuple[Array, list[Scalars]]:
@@ -284,11 +362,12 @@ class Pass(Interned):
         real = jnp.finfo(compute).dtype
         u, p = cast((g, p), compute)
         kept = []
-        for rule, own, context in zip(self.rules, slots, contexts, strict=True):
-            now, hyper = Now(context, i, real), cast(context.hyper, real)
-            u, new = rule.on_leaf(u, cast(own, compute), p, now, hyper)
-            kept.append({k: new[k].astype(own[k].dtype) for k in own})
-        return u.astype(dtype), kept
+        for rule, old, (row, trees), context in zip(self.rules, slots, own, contexts, strict=True):
+            now = Now(context, row, trees | {"leaf": i}, real)
+            u, new = rule.on_leaf(u, cast(old, compute), p, now, cast(context.hyper, real))
+            kept.append({k: cast_like(new[k], old[k]) for k in old})
+        # The exact difference to a narrower parameter would not survive its dtype.
+        return (u if self.rules[-1].rule.exact else u.astype(dtype)), kept
 
 
 def wrong_state(link: str, got: str) -> str:

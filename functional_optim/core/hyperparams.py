@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .placement import in_place_of
 from .protocol import PyTree
 from .state import State
 from .trees import path_string
@@ -60,6 +61,7 @@ def set_hyperparams(
     entries = list(_entries(state))
     known = dict(zip(_names(entries), entries, strict=True))
     known |= {f"{link}.{local}": (link, local, v) for link, local, v in entries}
+    scheduled = set(_scheduled(state))
     new: dict[tuple[str, str], jax.Array] = {}
     for name, value in (dict(values or {}) | named).items():
         if name not in known:
@@ -68,11 +70,17 @@ def set_hyperparams(
                 f"set_hyperparams: there is no {name!r} in this state. It has: {listed}."
             )
         link, local, old = known[name]
-        numbers = [n for n in _names(entries) if n.startswith(f"{name}.")]
-        if numbers:
+        if (link, local) in scheduled:
+            numbers = [n for n, e in known.items() if e[0] == link and e[1].startswith(f"{local}.")]
+            what = f"Set its numbers instead: {', '.join(sorted(set(numbers)))}."
             raise ValueError(
                 f"set_hyperparams: {name} follows a schedule, which would overwrite the value at "
-                f"the next step. Set its numbers instead: {', '.join(numbers)}."
+                f"the next step. "
+                + (
+                    what
+                    if numbers
+                    else "It has no numbers: write it with functional_optim.schedule."
+                )
             )
         new[link, local] = _fit(name, value, old)
     return _with_entries(state, new)
@@ -90,11 +98,28 @@ def _entries(state: PyTree) -> Iterator[Entry]:
     """All hyperparameters, and all numbers of their schedules."""
     for path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
         if _is_link(node):
-            link = path_string(path) if path else ""
+            link = _link_path(path)
             for field in ("hyperparams", "schedules"):
                 if field in node:
                     for inner, value in jax.tree_util.tree_flatten_with_path(node[field])[0]:
-                        yield link, path_string(inner), value
+                        yield link, _number_path(inner), value
+
+
+def _scheduled(state: PyTree) -> Iterator[tuple[str, str]]:
+    """Link and name of each hyperparameter that follows a schedule."""
+    for path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
+        if _is_link(node) and "schedules" in node:
+            yield from ((_link_path(path), name) for name in node.schedules)
+
+
+def _link_path(path: Any) -> str:
+    return path_string(path) if path else ""
+
+
+def _number_path(path: Any) -> str:
+    """Path of a number within its link; what holds it in `nnx` is no part of its name."""
+    inner = [k for k in path if k != jax.tree_util.GetAttrKey("value")]
+    return path_string(inner)
 
 
 def _names(entries: list[Entry]) -> list[str]:
@@ -114,7 +139,7 @@ def _fit(name: str, value: Any, old: jax.Array) -> jax.Array:
             f"{new.shape}. To train several values at once, vmap over states: "
             f"jax.vmap(lambda v: set_hyperparams(state, {name}=v))(values)."
         )
-    return jnp.broadcast_to(new.astype(old.dtype), old.shape)
+    return in_place_of(old, jnp.broadcast_to(new, old.shape))
 
 
 def _with_entries(state: PyTree, new: Mapping[tuple[str, str], jax.Array]) -> PyTree:
@@ -123,10 +148,10 @@ def _with_entries(state: PyTree, new: Mapping[tuple[str, str], jax.Array]) -> Py
     def replace(path: Any, node: Any) -> Any:
         if not _is_link(node):
             return node
-        link = path_string(path) if path else ""
+        link = _link_path(path)
         fields = {
             field: jax.tree_util.tree_map_with_path(
-                lambda inner, old: new.get((link, path_string(inner)), old), node[field]
+                lambda inner, old: new.get((link, _number_path(inner)), old), node[field]
             )
             for field in ("hyperparams", "schedules")
             if field in node

@@ -1,5 +1,6 @@
 """One object for equal values, so that compiled programs are found by identity."""
 
+import collections
 import dataclasses
 import weakref
 from typing import Any, Self
@@ -7,6 +8,9 @@ from typing import Any, Self
 __all__ = ["Interned"]
 
 _pool: "weakref.WeakKeyDictionary[Any, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
+
+# A sweep makes each transformation anew and drops it; what it compiled must outlive that.
+_recent: collections.deque[Any] = collections.deque(maxlen=512)
 
 
 class Interned:
@@ -17,6 +21,11 @@ class Interned:
     are made with `of`, and unpickled and copied to the one that lives.
     """
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the object may be kept alive: it holds no traced value and no array."""
+        return False
+
     @classmethod
     def of(cls, *fields: Any) -> Self:
         """Returns the living object that has these fields."""
@@ -25,6 +34,8 @@ class Interned:
         found = known() if known is not None else None
         if found is None:
             _pool[value] = weakref.ref(value)
+            if value.lasting:
+                _recent.append(value)
             return value
         return found
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .placement import alike
 from .precision import compute_dtype
 
-__all__ = ["by_parts", "cast", "read_parameter", "start_slots"]
+__all__ = ["as_parameter", "by_parts", "cast", "cast_like", "check_parameter", "start_slots"]
 
 Array = jax.Array
 Maths = Callable[[Array, dict[str, Array], Array | None], tuple[Array, Mapping[str, Array]]]
@@ -24,6 +24,11 @@ def cast(tree: Any, dtype: Any) -> Any:
         return x.astype(dtype)
 
     return jax.tree.map(convert, tree)
+
+
+def cast_like(new: Array, old: Array) -> Array:
+    """A slot's new value in the dtype that the slot keeps."""
+    return new if new.dtype == old.dtype else new.astype(old.dtype)
 
 
 def by_parts(
@@ -44,7 +49,11 @@ def by_parts(
 
 
 def start_slots(
-    make: Callable[[Array], Mapping[str, Array]], p: Array, dtypes: Mapping[str, Any]
+    make: Callable[[Array], Mapping[str, Array]],
+    p: Array,
+    dtypes: Mapping[str, Any],
+    *,
+    parts: bool,
 ) -> dict[str, Array]:
     """Slots of one parameter as they start, in the dtypes that they keep.
 
@@ -52,35 +61,35 @@ def start_slots(
       make: a rule's `slots` with its options filled in.
       p: the parameter.
       dtypes: slot -> dtype; `*` stands for the slots that are not named.
+      parts: whether to make them for real and imaginary part in turn.
     """
     wide = p.astype(compute_dtype(p.dtype))
-    if jnp.iscomplexobj(wide):
+    if parts and jnp.iscomplexobj(wide):
         real, imag = make(wide.real), make(wide.imag)
         slots = {k: jax.lax.complex(real[k], imag[k]) for k in real}
     else:
         slots = dict(make(wide))
-    slots = {k: alike(v, wide) for k, v in slots.items()}
-    return {
+    kept = {
         k: v.astype(_kept_as(v.dtype, dtypes.get(k, dtypes.get("*")))) for k, v in slots.items()
     }
+    # A slot that starts as the parameter must not be its buffer: both will be donated.
+    return {k: alike(jnp.array(v, copy=True) if v is p else v, p) for k, v in kept.items()}
 
 
 def _kept_as(natural: Any, asked: Any) -> Any:
-    """A slot of complex numbers stays complex, whatever real dtype was asked for."""
+    """What was asked for, but integers stay integers, and complex numbers complex."""
+    if not jnp.issubdtype(natural, jnp.inexact):
+        return natural
     keeps_complex = jnp.issubdtype(natural, jnp.complexfloating)
     if asked is None or (keeps_complex and not jnp.issubdtype(asked, jnp.complexfloating)):
         return natural
     return asked
 
 
-def read_parameter(link: str, path: str, leaf: Any) -> Array:
-    """A leaf of the parameters as an array; zeros where only its shape is known.
-
-    Raises:
-      TypeError: not an array, or not of a floating-point or complex dtype.
-    """
+def check_parameter(link: str, path: str, leaf: Any) -> None:
+    """Raises TypeError where a leaf of the parameters cannot be trained."""
     if isinstance(leaf, (float, complex)):
-        leaf = jnp.asarray(leaf)
+        return
     if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
         raise TypeError(
             f"{link}: the parameter at '{path}' is of type {type(leaf).__name__}, not an array. "
@@ -92,6 +101,10 @@ def read_parameter(link: str, path: str, leaf: Any) -> Array:
             "and complex arrays are trained. Put None in its place, or route it elsewhere with "
             "masked or partition."
         )
+
+
+def as_parameter(leaf: Any) -> Array:
+    """A leaf of the parameters as an array; zeros where only its shape is known."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
     return jnp.asarray(leaf)

@@ -15,7 +15,7 @@ __all__ = ["ENGINE_FIELDS", "Leaves"]
 
 Slots = dict[str, jax.Array]
 
-ENGINE_FIELDS = ("count", "steps", "hyperparams", "schedules", "memory", "metrics")
+ENGINE_FIELDS = ("count", "steps", "hyperparams", "schedules", "memory", "scalars", "metrics")
 """Fields of a link's state that the engine keeps; the others are the rule's slots."""
 
 
@@ -61,16 +61,21 @@ class Leaves:
                 f"{self.link}: the update at '{self.path(i)}' has dtype {dtype}. "
                 "Pass None for a leaf that is not trained."
             )
-        if p is None or is_absent(p):
-            return dtype
-        if jnp.iscomplexobj(g) and not jnp.iscomplexobj(p):
+        known = [x for x in (p, *self._kept(i).values()) if not is_absent(x)]
+        if jnp.iscomplexobj(g) and known and not any(map(jnp.iscomplexobj, known)):
             raise TypeError(
                 f"{self.link}: the update at '{self.path(i)}' is complex, and the parameter real. "
                 "Pass the gradient of a real function of these parameters."
             )
+        if p is None or is_absent(p):
+            return dtype
         if jnp.shape(p) != jnp.shape(g):
             raise ValueError(self._wrong_shape(i, f"the parameter has shape {jnp.shape(p)}"))
         return wider(dtype, jnp.result_type(p))
+
+    def _kept(self, i: int) -> Slots:
+        """All slots of leaf `i`."""
+        return {k: x for slots in self.slots[i] for k, x in slots.items()}
 
     def _wrong_shape(self, i: int, other: str) -> str:
         shape = jnp.shape(self.updates[i])
@@ -79,12 +84,18 @@ class Leaves:
             "Pass the gradient with respect to these parameters."
         )
 
+    def column(self, tree: PyTree, name: str) -> list[Any]:
+        """What another tree, shaped like the parameters, has at each leaf."""
+        return align(self.reference, tree, link=self.link, name=name)
+
     def path(self, i: int) -> str:
         """Where leaf `i` is."""
         return leaf_paths(self.reference)[i]
 
     def put(self, i: int, update: jax.Array, slots: Sequence[Slots]) -> None:
         """Takes over what the rules made of leaf `i`."""
+        if update.shape != jnp.shape(self.updates[i]):
+            raise ValueError(self._wrong_shape(i, f"the rule makes {update.shape} of it"))
         for new, old in zip(slots, self.slots[i], strict=True):
             for k in old:
                 if new[k].shape != old[k].shape:
@@ -96,9 +107,10 @@ class Leaves:
     def explain(self, i: int, error: Exception) -> None:
         """Raises what an exception out of leaf `i` comes from, or notes on it which leaf it was."""
         shape = jnp.shape(self.updates[i])
-        kept = [(k, x.shape) for slots in self.slots[i] for k, x in slots.items()]
-        if kept and shape not in [known for _, known in kept]:
-            name, known = kept[0]
+        kept = {k: x.shape for k, x in self._kept(i).items()}
+        shapes = set(kept.values())
+        if len(shapes) == 1 and shape not in shapes and self.params[i] is None:
+            name, known = next(iter(kept.items()))
             reason = f"the state's {name} has shape {known}"
             raise ValueError(self._wrong_shape(i, reason)) from error
         error.add_note(

@@ -1,6 +1,5 @@
 """Norms of trees that neither overflow nor lose digits."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,35 +9,38 @@ from .numbers import as_state
 from .precision import compute_dtype, safe_sqrt
 from .protocol import PyTree
 
-__all__ = ["combine_norms", "global_norm", "scaled_squares"]
+__all__ = ["combine_norms", "global_norm", "leaf_norm"]
 
 Array = jax.Array
 
 
-def scaled_squares(x: Array) -> dict[str, Array]:
-    """Largest magnitude of an array, and the sum of squares in units of it.
+def leaf_norm(x: Array) -> Array:
+    """Euclidean norm of an array, in its precision.
 
-    Squares of 1e20 overflow float32 and squares of 1e-23 vanish; those of x / max|x| do
-    neither.
+    The sum of squares is taken as it is, in one pass; only where it overflows or comes near
+    to vanishing, once more, in units of the largest magnitude.
     """
     magnitude = jnp.abs(x)
-    top = jnp.max(magnitude, initial=0.0)
-    return {"top": top, "squares": jnp.sum(jnp.square(magnitude / _unit(top)))}
+    total = jnp.sum(jnp.square(magnitude))
+    limits = jnp.finfo(total.dtype)
+    sound = (total > limits.tiny / limits.eps**2) & (total < limits.max)
+    return jax.lax.cond(sound, lambda _, t: safe_sqrt(t), lambda m, _: _scaled(m), magnitude, total)
 
 
-def combine_norms(stats: Mapping[str, Array] | None) -> Array:
-    """Euclidean norm over leaves, out of their `scaled_squares` stacked to `(n,)`."""
-    if stats is None:
-        return as_state(0.0)
-    top = jnp.max(stats["top"])
-    ratio = stats["top"] / _unit(top)
-    norm = _unit(top) * safe_sqrt(jnp.sum(stats["squares"] * jnp.square(ratio)))
+def _scaled(magnitude: Array) -> Array:
+    return _euclid(magnitude, jnp.max(magnitude, initial=0.0))
+
+
+def _euclid(magnitude: Array, top: Array) -> Array:
+    """Norm of magnitudes of which `top` is the largest."""
+    unit = jnp.where((top > 0) & jnp.isfinite(top), top, jnp.ones_like(top))
+    norm = unit * safe_sqrt(jnp.sum(jnp.square(magnitude / unit)))
     return jnp.where(jnp.isfinite(top), norm, top)
 
 
-def _unit(top: Array) -> Array:
-    """What to divide by: the largest magnitude, unless it is 0 or not finite."""
-    return jnp.where((top > 0) & jnp.isfinite(top), top, jnp.ones_like(top))
+def combine_norms(norms: Array | None) -> Array:
+    """Euclidean norm over leaves, out of their norms `(n,)`; 0 without leaves."""
+    return as_state(0.0) if norms is None else _scaled(norms)
 
 
 def global_norm(tree: PyTree) -> Array:
@@ -54,10 +56,8 @@ def global_norm(tree: PyTree) -> Array:
       >>> float(global_norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}))
       5.0
     """
-    found = [
-        {k: as_state(v) for k, v in scaled_squares(_wide(x)).items()} for x in jax.tree.leaves(tree)
-    ]
-    return combine_norms(jax.tree.map(lambda *xs: jnp.stack(xs), *found) if found else None)
+    norms = [as_state(leaf_norm(_wide(x))) for x in jax.tree.leaves(tree)]
+    return combine_norms(jnp.stack(norms) if norms else None)
 
 
 def _wide(x: Any) -> Array:

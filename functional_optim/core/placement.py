@@ -1,12 +1,15 @@
-"""Where arrays of the state live: with the parameters."""
+"""Where arrays of the state live: with the parameters, and where they were before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.experimental.shard_alike import shard_alike
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["alike", "beside"]
+__all__ = ["alike", "beside", "in_place_of"]
 
 Array = jax.Array
 
@@ -17,19 +20,37 @@ def alike(slot: Array, p: Array) -> Array:
     Zeros know nothing of the parameter that they were made for once a program is compiled;
     outside of one they are made in its place.
     """
-    traced = isinstance(slot, jax.core.Tracer) or isinstance(p, jax.core.Tracer)
-    return shard_alike(slot, p)[0] if traced and slot.shape == p.shape else slot
+    if not _traced(slot, p) or slot.shape != p.shape:
+        return slot
+    return shard_alike(slot, p.astype(slot.dtype))[0]
 
 
-def beside(params: Sequence[Array]) -> Callable[[Array], Array]:
-    """A function that places a scalar on all devices of the parameters' mesh.
+def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
+    """A function that places an array on all devices of the parameters' mesh.
 
     There a step's scalars come out; left on one device, they would make the second call of
     a compiled step compile again.
     """
     for p in params:
-        sharding = None if isinstance(p, jax.core.Tracer) else p.sharding
-        if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.Mesh):
+        sharding = None if _traced(p) else getattr(p, "sharding", None)
+        if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
             everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-            return lambda x: x if isinstance(x, jax.core.Tracer) else jax.device_put(x, everywhere)
+            return lambda x: x if _traced(x) else jax.device_put(x, everywhere)
     return lambda x: x
+
+
+def in_place_of(old: Array, value: Any) -> Array:
+    """A new array of the value, with dtype and place of the old one.
+
+    New even where the value is an array: the state's arrays are donated, the caller's not.
+    Placed as the old one, so that a compiled step takes it without compiling again.
+    """
+    if _traced(value, old):
+        return jnp.asarray(value).astype(old.dtype)
+    # By way of the host, explicitly: a guard against implicit transfers lets it pass.
+    host = np.array(jax.device_get(value), old.dtype)
+    return jax.device_put(host, old.sharding if old.committed else None)
+
+
+def _traced(*values: Any) -> bool:
+    return any(isinstance(v, jax.core.Tracer) for v in values)

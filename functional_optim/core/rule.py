@@ -15,7 +15,7 @@ from .protocol import GradientTransformation
 from .rule_init import RuleInit
 from .schedule import numbered
 
-__all__ = ["Now", "Rule", "leaf_rule"]
+__all__ = ["Now", "Rule", "leaf_rule", "renamed"]
 
 P = ParamSpec("P")
 Array = jax.Array
@@ -30,12 +30,16 @@ def leaf_rule(
     measure: Callable[..., Mapping[str, Array]] | None = None,
     combine: Callable[..., Mapping[str, Array]] | None = None,
     metrics: tuple[str, ...] = (),
+    scalars: Callable[..., Mapping[str, Any]] | None = None,
     static: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
     initial: tuple[str, ...] = (),
     slot_dtypes: Mapping[str, str] | None = None,
     bounds: Mapping[str, str] | None = None,
     requires: tuple[str, ...] = (),
+    requires_trees: tuple[str, ...] = (),
+    exact: bool = False,
+    parts: bool = True,
     check: Callable[[Mapping[str, Any]], str | None] | None = None,
 ) -> Callable[
     [Callable[Concatenate[Any, Any, Any, Any, P], tuple[Array, Slots]]],
@@ -60,11 +64,14 @@ def leaf_rule(
         number of updates `t` and not on its array, computed for all leaves at once (each
         value has shape `(n,)`); the scalars reach the maths through `now`.
       memory: names of the scalars per leaf that the clock keeps from one step to the next.
-      measure: `(g, p, **hyperparameters) -> {name: ()}`, what to measure on each leaf.
-      combine: `({name: (n,)}, metrics, **hyperparameters) -> metrics`: makes the quantities
-        of the whole tree out of the leaves'; they reach the maths through `now`, and stay
-        in the state to be read and to be given to the next call.
-      metrics: names of the quantities that `combine` returns.
+      measure: `(g, slots, p, now, **hyperparameters) -> {name: ()}`, what to measure on each
+        leaf, before any is updated; `now` has the tree's quantities as the last step left them.
+      combine: `({name: (n,)}, last, **hyperparameters) -> {name: ()}`: makes the quantities of
+        the whole tree out of the leaves', the last ones, and what the rule requires. They
+        reach the maths through `now`. The first argument is None where no leaf has an update.
+      scalars: `(<any hyperparameters, by name>) -> {name: start}`, the quantities that the
+        rule needs to go on: `combine` returns their next values.
+      metrics: names of the quantities, also returned by `combine`, that are there to be read.
       static: hyperparameters that shape the program (a switch, a mode, a count of rounds).
       optional: hyperparameters that may be None: the maths then sees None, nothing of them is
         in the state, and the program is another.
@@ -72,8 +79,14 @@ def leaf_rule(
         signature declares them, is not given them.
       slot_dtypes: argument -> slot whose dtype it sets, as `{"mu_dtype": "mu"}`.
       bounds: hyperparameter -> the interval in which a concrete value must lie.
-      requires: what `update` must be given beyond gradients: `params`, or the name of a
-        scalar extra argument, which the maths reads from `now`.
+      requires: what `update` must be given beyond gradients: `params`, or the name of an
+        extra argument, an array that the maths reads from `now`.
+      requires_trees: names of extra arguments that are trees shaped like the parameters; the
+        maths reads its leaf of each from `now`.
+      exact: whether the update leaves in the precision of the computation, float32 for a
+        narrower parameter: for a rule that decides the new parameter itself.
+      parts: whether a complex leaf is treated as two real ones, as torch does for elementwise
+        maths; without it the maths sees complex arrays, and real hyperparameters.
       check: `{argument: value} -> message`, what is wrong with arguments that do not go
         together and what to do, or None.
     """
@@ -82,6 +95,7 @@ def leaf_rule(
         parameters = list(inspect.signature(maths).parameters.values())[4:]
         if slots is not None and "state_dtype" not in {p.name for p in parameters}:
             parameters.append(_STATE_DTYPE)
+        _check_names(maths.__name__, parameters, static, optional, initial, bounds, slot_dtypes)
         rule = Rule(
             name=maths.__name__,
             module=maths.__module__,
@@ -93,18 +107,22 @@ def leaf_rule(
             measure=measure,
             combine=combine,
             metrics=metrics,
+            scalars=scalars,
             static=static,
             optional=optional,
             initial=initial,
             slot_dtypes=dict(slot_dtypes or {}),
             bounds={k: Interval(v) for k, v in (bounds or {}).items()},
             requires=requires,
+            requires_trees=requires_trees,
+            exact=exact,
+            parts=parts,
             check=check,
         )
 
         @functools.wraps(maths)
         def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
-            return _instantiate(rule, *args, **kwargs)
+            return _instantiate(rule, bind(rule.name, rule.signature, args, kwargs), {})
 
         factory.__signature__ = rule.signature  # type: ignore[attr-defined]
         factory.rule = rule  # type: ignore[attr-defined]
@@ -113,14 +131,44 @@ def leaf_rule(
     return decorate
 
 
+def _check_names(name: str, parameters: list[inspect.Parameter], *declared: Any) -> None:
+    """Raises where a declaration names an argument that the maths does not have."""
+    known = {p.name for p in parameters}
+    unknown = sorted({k for names in declared for k in names or ()} - known)
+    if unknown:
+        raise TypeError(f"leaf_rule: {name} declares {unknown[0]!r}, which is no argument of it.")
+
+
 _STATE_DTYPE = inspect.Parameter(
     "state_dtype", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Any
 )
 
 
-def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformation:
-    """Sorts the arguments into what shapes the program and what is data."""
-    given = bind(rule.name, rule.signature, args, kwargs)
+def renamed(
+    factory: Callable[..., GradientTransformation], **names: str
+) -> Callable[..., GradientTransformation]:
+    """The factory of a rule with other argument names: `renamed(trace, decay="momentum")`."""
+    rule: Rule = factory.rule  # type: ignore[attr-defined]
+    old = {new: k for k, new in names.items()}
+    parameters = [p.replace(name=names.get(k, k)) for k, p in rule.signature.parameters.items()]
+    signature = rule.signature.replace(parameters=parameters)
+
+    @functools.wraps(factory)
+    def call(*args: Any, **kwargs: Any) -> GradientTransformation:
+        given = bind(rule.name, signature, args, kwargs)
+        return _instantiate(rule, {old.get(k, k): v for k, v in given.items()}, names)
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
+
+
+def _instantiate(
+    rule: Rule, given: Mapping[str, Any], names: Mapping[str, str]
+) -> GradientTransformation:
+    """Sorts the arguments into what shapes the program and what is data.
+
+    `names` are those by which the caller knows arguments, where they are others.
+    """
     wrong = rule.check(given) if rule.check is not None else None
     if wrong:
         raise ValueError(f"{rule.name}: {wrong}")
@@ -130,13 +178,14 @@ def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformatio
     starts: list[tuple[str, Any]] = []
     dtypes: list[tuple[str, Any]] = []
     for name, value in given.items():
+        where = f"{rule.name}: {names.get(name, name)}"
         if name == "state_dtype":
             dtypes += _state_dtypes(rule, value)
         elif name in rule.slot_dtypes:
             if value is not None:
-                dtypes.append((rule.slot_dtypes[name], _float_dtype(value, f"{rule.name}: {name}")))
+                dtypes.append((rule.slot_dtypes[name], _float_dtype(value, where)))
         elif name in rule.initial:
-            starts.append((name, as_number(value, f"{rule.name}: {name}", rule.bounds.get(name))))
+            starts.append((name, as_number(value, where, rule.bounds.get(name))))
         elif name in rule.static or (value is None and name in rule.optional):
             options.append((name, value))
         elif callable(value):
@@ -144,7 +193,6 @@ def _instantiate(rule: Rule, *args: Any, **kwargs: Any) -> GradientTransformatio
             schedules.append((name, plan.evaluate))
             numbers.append((name, plan))
         else:
-            where = f"{rule.name}: {name}"
             numbers.append((name, as_number(value, where, rule.bounds.get(name))))
     kept_as = tuple(sorted(dtypes, key=lambda d: d[0]))
     update = RuleUpdate.of(rule, tuple(options), tuple(schedules), kept_as)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .engine import RuleUpdate
-from .leaf import cast, read_parameter, start_slots
+from .leaf import as_parameter, cast, check_parameter, start_slots
+from .leaves import ENGINE_FIELDS
 from .numbers import as_state
 from .placement import beside
 from .precision import hyper_dtype
@@ -46,53 +47,78 @@ class RuleInit:
         rule = self.update.rule
         treedef: Any
         leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
-        arrays = [read_parameter(rule.name, path_string(path), leaf) for path, leaf in leaves]
-        fields: dict[str, Any] = {"count": jnp.zeros((), np.int32)}
+        for path, leaf in leaves:
+            check_parameter(rule.name, path_string(path), leaf)
+        place = beside(leaf for _, leaf in leaves)
         numbers = self.hyperparams()
-        names = self._slot_names(numbers["hyperparams"])
-        if names:
-            fields["steps"] = jnp.zeros(len(arrays), np.int32)
+        slots = self._slots([leaf for _, leaf in leaves], numbers["hyperparams"], place)
+        fields: dict[str, Any] = {"count": jnp.zeros((), np.int32)}
+        if slots is not None:
+            fields["steps"] = jnp.zeros(len(leaves), np.int32)
         fields |= numbers
-        if names and rule.memory:
-            fields["memory"] = {k: jnp.zeros(len(arrays), hyper_dtype()) for k in rule.memory}
+        if slots is not None and rule.memory:
+            fields["memory"] = {k: jnp.zeros(len(leaves), hyper_dtype()) for k in rule.memory}
+        if rule.scalars is not None:
+            starts = self._ask(rule.scalars, numbers["hyperparams"])
+            fields["scalars"] = {k: as_state(v) for k, v in rule.scalars(**starts).items()}
         if rule.metrics:
             fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in rule.metrics}
-        make, dtypes = self._slot_maker(numbers["hyperparams"]), dict(self.update.dtypes)
-        fields = jax.tree.map(beside(arrays), fields)
-        slots = [start_slots(make, p, dtypes) for p in arrays]
-        for k in names:
-            fields[k] = treedef.unflatten([s[k] for s in slots])
-        return State(**fields)
+        fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
+        return State(**fields, **{k: treedef.unflatten(v) for k, v in (slots or {}).items()})
 
-    def hyperparams(self) -> dict[str, Any]:
-        """The state's fields that hold numbers, before the first update."""
-        plans = {k: v for k, v in self.numbers if isinstance(v, NumberedSchedule)}
-        numbers = {k: plan.initial_numbers() for k, plan in plans.items()}
-        start = jnp.zeros((), hyper_dtype())
-        values = {
-            k: as_state(v.evaluate(start, numbers[k]) if k in plans else v) for k, v in self.numbers
-        }
-        return {"hyperparams": values} | ({"schedules": numbers} if plans else {})
+    def _slots(
+        self, leaves: list[Any], hyper: Mapping[str, Array], place: Callable[[Array], Array]
+    ) -> dict[str, list[Array]] | None:
+        """The slots, by name and then by leaf; None where the rule keeps none."""
+        rule, dtypes = self.update.rule, dict(self.update.dtypes)
+        if rule.slots is None:
+            return None
+        make_with = rule.slots
+        asked = self._ask(make_with, hyper, skip=1)
+        known = {k: v for k, v in asked.items() if k in hyper}
+        fixed = {k: v for k, v in asked.items() if k not in hyper}
 
-    def _slot_maker(self, hyper: Mapping[str, Array]) -> Callable[[Array], Mapping[str, Array]]:
-        """The rule's `slots`, given those of the arguments that it asks for."""
-        make = self.update.rule.slots
-        if make is None:
-            return lambda p: {}
-        wanted = list(inspect.signature(make).parameters)[1:]
-        known = dict(self.update.options) | dict(self.starts)
-        fixed = {k: known[k] for k in wanted if k in known}
-        scalars = {k: hyper[k] for k in wanted if k not in known}
-        return lambda p: make(p, **fixed, **cast(scalars, p.dtype))
+        def make(p: Array) -> Mapping[str, Array]:
+            return make_with(p, **cast(known, p.real.dtype), **fixed)
 
-    def _slot_names(self, hyper: Mapping[str, Array]) -> tuple[str, ...]:
-        """Names of the slots, found on a stand-in: the tree may have no leaf to ask."""
-        stand_in = jax.ShapeDtypeStruct((), hyper_dtype())
-        names = tuple(jax.eval_shape(self._slot_maker(hyper), stand_in))
-        unknown = sorted({k for k, _ in self.update.dtypes} - set(names) - {"*"})
+        found = []
+        for leaf in leaves:
+            p = as_parameter(leaf)
+            slots = start_slots(make, p, dtypes, parts=rule.parts)
+            found.append({k: v if v.shape == p.shape else place(v) for k, v in slots.items()})
+        # A tree without leaves has no parameter to ask; a scalar stands in for one.
+        names = tuple(found[0] if found else jax.eval_shape(make, jnp.zeros((), hyper_dtype())))
+        self._check_slots(names, dtypes)
+        return {k: [slots[k] for slots in found] for k in names} if names else None
+
+    def _check_slots(self, names: tuple[str, ...], dtypes: Mapping[str, Any]) -> None:
+        unknown = sorted(set(dtypes) - set(names) - {"*"})
         if unknown:
             raise ValueError(
                 f"{self.name}: state_dtype names the slot {unknown[0]!r}, which this rule does "
                 f"not keep. Its slots are: {', '.join(names) or 'none'}."
             )
-        return names
+        taken = sorted(set(names) & set(ENGINE_FIELDS))
+        if taken:
+            raise ValueError(
+                f"{self.name}: {taken[0]!r} cannot be the name of a slot: the engine keeps it. "
+                "Choose another name."
+            )
+
+    def _ask(
+        self, function: Callable[..., Any], hyper: Mapping[str, Array], skip: int = 0
+    ) -> dict[str, Any]:
+        """Those of the rule's arguments that a function takes, after its first `skip`."""
+        known = dict(hyper) | dict(self.update.options) | dict(self.starts)
+        wanted = list(inspect.signature(function).parameters)[skip:]
+        return {k: known[k] for k in wanted}
+
+    def hyperparams(self) -> dict[str, Any]:
+        """The state's fields that hold numbers, before the first update."""
+        plans = {k: v for k, v in self.numbers if isinstance(v, NumberedSchedule)}
+        numbers = {k: plan.initial_numbers() for k, plan in plans.items()}
+        start = jnp.zeros((), np.int32)
+        values = {
+            k: as_state(v.evaluate(start, numbers[k]) if k in plans else v) for k, v in self.numbers
+        }
+        return {"hyperparams": values} | ({"schedules": numbers} if plans else {})

@@ -45,7 +45,7 @@ class NumberedSchedule:
 
     def __call__(self, step: Any) -> Array:
         """Value at `step`, the number of updates made so far; for an array, at each."""
-        return self.evaluate(as_state(step), self.initial_numbers())
+        return self.evaluate(jnp.asarray(step), self.initial_numbers())
 
     def initial_numbers(self) -> dict[str, Any]:
         """The numbers as a dictionary of scalar arrays, nested as the schedule is."""
@@ -79,7 +79,7 @@ class _Evaluate(Interned):
     options: tuple[tuple[str, Any], ...]
 
     def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
-        return self.factory.maths(step, **numbers, **dict(self.options))
+        return self.factory.maths(as_state(step), **numbers, **dict(self.options))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,8 @@ class _Plain(Interned):
     def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
         del numbers
         # Other libraries count in integers, and a function may look its values up in a table.
-        value = as_state(self.function(step.astype(np.int32)))
+        whole = step if jnp.issubdtype(step.dtype, jnp.integer) else step.astype(np.int32)
+        value = as_state(self.function(whole))
         if value.shape not in ((), step.shape):
             raise ValueError(
                 f"{_name(self.function)}: a schedule must return a scalar, got an array of shape "

@@ -38,6 +38,11 @@ def _is_placeholder(x: Any) -> bool:
     return x is None or (isinstance(x, tuple) and not x and hasattr(x, "_fields"))
 
 
+def _is_one(x: Any) -> bool:
+    """Whether x is one leaf, or stands for one: an array, a label, a placeholder."""
+    return hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
+
+
 def align(
     reference: PyTree, tree: PyTree, *, link: str, name: str, reference_name: str = "the parameters"
 ) -> list[Any]:
@@ -55,10 +60,13 @@ def align(
     """
     treedef: Any = jax.tree.structure(reference)
     try:
-        return treedef.flatten_up_to(tree)
-    except ValueError as error:
+        found: list[Any] | None = treedef.flatten_up_to(tree)
+    except ValueError:
+        found = None
+    if found is None or not all(map(_is_one, found)):
         difference = first_difference(reference, tree, name, reference_name)
-        raise ValueError(f"{link}: {difference or error}") from None
+        raise ValueError(f"{link}: {difference}")
+    return found
 
 
 def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.interning import Interned
-from ..core.numbers import Interval, as_number
+from ..core.numbers import Interval, as_number, as_state
 from ..core.schedule import Number, NumberedSchedule, numbered
 from .decay import constant_schedule
 from .warmup import warmup_cosine_decay_schedule
@@ -118,6 +118,7 @@ def _in_turn(
     numbers: Sequence[Mapping[str, Any]],
     boundaries: Sequence[Array],
 ) -> Array:
+    step = as_state(step)
     begins = (jnp.zeros((), step.dtype), *boundaries)
     ends = (*boundaries, jnp.full((), jnp.inf, step.dtype))
     values = [

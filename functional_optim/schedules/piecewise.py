@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.interning import Interned
-from ..core.numbers import Interval, as_number
+from ..core.numbers import Interval, as_number, as_state
 from ..core.schedule import Number, NumberedSchedule, check_choice
 from .phases import SHAPES, through
 
@@ -95,7 +95,7 @@ class _Moves(Interned):
     def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
         factors = (numbers["init_value"], *numbers["scales"])
         values = tuple(itertools.accumulate(factors, operator.mul))
-        return through(step, numbers["boundaries"], values, SHAPES[self.shape])
+        return through(as_state(step), numbers["boundaries"], values, SHAPES[self.shape])
 
 
 def _numbers(

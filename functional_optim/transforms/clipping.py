@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import combine_norms, scaled_squares
+from ..core.norms import combine_norms, leaf_norm
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
 
@@ -36,14 +36,14 @@ def clip(
     return jnp.clip(g, -max_delta, max_delta), {}
 
 
-def _measure(g: Array, p: None, max_norm: Array) -> Mapping[str, Array]:
-    del p, max_norm
-    return scaled_squares(g)
+def _measure(g: Array, slots: Any, p: None, now: Any, max_norm: Array) -> Mapping[str, Array]:
+    del slots, p, now, max_norm
+    return {"norm": leaf_norm(g)}
 
 
 def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[str, Array]:
     del last
-    norm = combine_norms(stats)
+    norm = combine_norms(None if stats is None else stats["norm"])
     # A NaN norm must give a NaN factor: what is not finite must not look clipped.
     inside = norm <= max_norm
     one = jnp.ones_like(norm)

@@ -47,6 +47,12 @@ def partition(
       {'a': Array(-1., dtype=float32), 'b': Array(-0.1, dtype=float32)}
     """
     pairs = {k: check_pair(f"partition: the transform {k!r}", tx) for k, tx in transforms.items()}
+    texts = [str(k) for k in pairs]
+    if len(set(texts)) < len(texts):
+        raise ValueError(
+            f"partition: two labels of {list(pairs)!r} read the same, and the state is keyed by "
+            "what they read. Rename one."
+        )
     labeller = as_labeller(param_labels)
     links = tuple((k, Link.to(update)) for k, (_, update) in pairs.items())
     inits = tuple((k, init) for k, (init, _) in pairs.items())
@@ -62,13 +68,14 @@ class Router:
     what: str
     labeller: Labeller
     known: tuple[Hashable, ...]
+    boolean: bool = False
 
     def labels(self, params: PyTree | None) -> PyTree:
         """The labels of all leaves, checked."""
         labels = resolve_labels(self.link, self.what, self.labeller, params)
         for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
             # 1 == True, but a mask of numbers is a mistake.
-            if label not in self.known or (True in self.known and not isinstance(label, bool)):
+            if label not in self.known or (self.boolean and not isinstance(label, bool)):
                 raise ValueError(
                     f"{self.link}: {self.what} has {label!r} at '{path_string(path)}'; it must be "
                     f"one of {', '.join(map(repr, self.known))}."
@@ -164,7 +171,7 @@ def masked(
         raise ValueError(f"masked: otherwise must be 'pass' or 'zero', got {otherwise!r}.")
     init, update = check_pair("masked: inner", inner)
     name = link_name(init, update)
-    router = Router(f"masked({name})", "mask", as_labeller(mask), (True, False))
+    router = Router(f"masked({name})", "mask", as_labeller(mask), (True, False), boolean=True)
     link = Link.to(update)
     return GradientTransformation(
         MaskedInit(router, init, name), MaskedUpdate.of(router, link, otherwise)
@@ -221,8 +228,8 @@ class MaskedUpdate(Interned):
 
 
 def _zero(g: Any) -> Any:
-    """Zero in the place of an update; nothing in the place of none."""
-    return g if is_absent(g) else jnp.zeros_like(g)
+    """What leaves a parameter as it is, to the bit: -0, for -0 + 0 is 0."""
+    return g if is_absent(g) else jnp.full_like(g, -0.0)
 
 
 def set_to_zero_update(
@@ -230,7 +237,7 @@ def set_to_zero_update(
 ) -> tuple[PyTree, State]:
     """Makes every update zero."""
     del params, extra
-    return jax.tree.map(jnp.zeros_like, updates), state
+    return jax.tree.map(_zero, updates), state
 
 
 def set_to_zero() -> GradientTransformation:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.bound import is_traced
 from ..core.moments import mean_weights, running_mean
 from ..core.precision import one_minus_power
 from ..core.protocol import Hyperparameter
@@ -20,8 +21,9 @@ def _check_trace(given: Mapping[str, Any]) -> str | None:
     """Options of a trace say nothing where there is none."""
     defaults = {"nesterov": False, "accumulator_dtype": None, "dampening": 0.0}
     for name, default in defaults.items():
-        if given["decay"] is None and given[name] is not default and given[name] != default:
-            return f"{name}={given[name]!r} needs momentum, got None. Pass a decay, such as 0.9."
+        value = given[name]
+        if given["decay"] is None and (is_traced(value) or value != default):
+            return f"{name}={value!r} needs momentum, got None. Pass a decay, such as 0.9."
     return None
 
 

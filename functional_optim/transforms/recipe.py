@@ -10,7 +10,7 @@ from ..core.chain import chain
 from ..core.protocol import GradientTransformation, Hyperparameter
 from .scaling import scale_by_learning_rate
 
-__all__ = ["optimizer", "renamed"]
+__all__ = ["optimizer"]
 
 _LEARNING_RATE = inspect.Parameter(
     "learning_rate", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Hyperparameter
@@ -66,19 +66,3 @@ def _merge(
     parameters = [found[k] for k in first] + [p for k, p in found.items() if k not in first]
     parameters.sort(key=lambda p: p.kind)
     return inspect.Signature(parameters, return_annotation=GradientTransformation)
-
-
-def renamed(
-    factory: Callable[..., GradientTransformation], **names: str
-) -> Callable[..., GradientTransformation]:
-    """The factory with other names for some arguments: `renamed(trace, decay="momentum")`."""
-    signature = inspect.signature(factory)
-    old = {new: k for k, new in names.items()}
-    parameters = [p.replace(name=names.get(k, k)) for k, p in signature.parameters.items()]
-
-    @functools.wraps(factory)
-    def call(*args: Any, **kwargs: Any) -> GradientTransformation:
-        return factory(*args, **{old.get(k, k): v for k, v in kwargs.items()})
-
-    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return call

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
@@ -22,7 +23,8 @@ def add_decayed_weights(
 
     For one parameter of shape `*p`: u = g + weight_decay p. Before a preconditioner this is
     an L2 penalty of weight_decay / 2 |p|^2; after it, and before the learning rate, it is
-    the decoupled decay of AdamW. `weight_decay` `()` has the unit of g per unit of p.
+    the decoupled decay of AdamW. `weight_decay` `()` has the unit of g per unit of p; while
+    it is 0, updates pass as they are, whatever the parameters.
 
     Args:
       mask: tree of booleans shaped like the parameters (or a prefix of that), or a function
@@ -42,4 +44,4 @@ def add_decayed_weights(
     Algorithm 2, arXiv:1711.05101.
     """
     del slots, now
-    return g + weight_decay * p, {}
+    return jnp.where(weight_decay != 0, g + weight_decay * p, g), {}
