@@ -4,6 +4,7 @@ import copy
 import sys
 import types
 import unittest
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,11 +28,13 @@ def configurations() -> Iterator[Case]:
 
 
 def _database() -> list[Any]:
-    # It imports a package for tests of expected output, which nothing here runs.
+    # It imports packages for testing, which nothing here needs, and warns of one more.
     stand_in = types.ModuleType("expecttest")
     stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]
     sys.modules.setdefault("expecttest", stand_in)
-    from torch.testing._internal.common_optimizers import optim_db
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch.testing._internal.common_optimizers import optim_db
 
     return [info for info in optim_db if info.name in CLASSES]
 
