@@ -1,5 +1,6 @@
 """Every rule against its oracle: in float64 to rounding, in float32 over a long run."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,36 +9,45 @@ from .. import problem
 from ..rules import each_with_oracle
 
 
-def both(case, dtype, steps):
-    """Updates of the package and of the oracle, each stacked, and the parameters' scale."""
-    params = problem.arrays(dtype, seed=1)
-    grads = {k: jnp.asarray(g, dtype) for k, g in problem.normal(dtype, 0, (steps,)).items()}
-    _, _, ours = problem.train(case.make(), params, grads)
-    oracle, theirs = case.expected(), []
-    moving = {k: np.asarray(p, np.float64) for k, p in params.items()}
-    exact = {k: np.asarray(g, np.float64) for k, g in grads.items()}
+def in_float64(tree, at=...):
+    return {k: np.asarray(x[at], np.float64) for k, x in tree.items()}
+
+
+def expected(case, params, grads, steps):
+    """Updates of the oracle, stacked, and its parameters at the end."""
+    oracle, moving, updates = case.expected(), in_float64(params), []
     for t in range(steps):
-        theirs.append(oracle({k: g[t] for k, g in exact.items()}, moving))
-        moving = {k: p + theirs[-1][k] for k, p in moving.items()}
-    scale = max(np.abs(p).max() for p in moving.values())
-    for k in params:
-        yield k, np.asarray(ours[k], np.float64), np.stack([u[k] for u in theirs]), scale
+        updates.append(oracle(in_float64(grads, t), moving))
+        moving = {k: p + updates[-1][k] for k, p in moving.items()}
+    return {k: np.stack([u[k] for u in updates]) for k in params}, moving
 
 
 @pytest.mark.usefixtures("x64")
 @each_with_oracle
 def test_float64_agrees_to_rounding(case):
-    for k, ours, theirs, _ in both(case, np.float64, 20):
-        np.testing.assert_allclose(
-            ours, theirs, rtol=1e-12, atol=1e-12 * np.abs(theirs).max(), err_msg=k
-        )
+    params = problem.arrays(np.float64, seed=1)
+    grads = problem.normal(np.float64, 0, (20,))
+    theirs, _ = expected(case, params, grads, 20)
+    tx = case.make()
+    state, update = tx.init(params), jax.jit(tx.update)
+    for t in range(20):
+        updates, state = update({k: g[t] for k, g in grads.items()}, state, params)
+        params = {k: p + updates[k] for k, p in params.items()}
+        for k, u in updates.items():
+            scale = np.abs(theirs[k]).max()
+            np.testing.assert_allclose(u, theirs[k][t], rtol=1e-12, atol=1e-12 * scale)
 
 
 @each_with_oracle
 def test_float32_stays_with_the_oracle(case):
-    # The way that the updates go together is compared, not their sum in float32: adding up
-    # costs half an ulp of the parameter at each step, whatever the rule.
-    for k, ours, theirs, scale in both(case, np.float32, 1000):
-        np.testing.assert_allclose(
-            ours.sum(axis=0), theirs.sum(axis=0), rtol=0, atol=5e-7 * scale, err_msg=k
-        )
+    steps = 1000
+    params = problem.arrays(np.float32, seed=1)
+    grads = jax.tree.map(jnp.float32, problem.normal(np.float32, 0, (steps,)))
+    _, _, ours = problem.train(case.make(), params, grads)
+    theirs, moved = expected(case, params, jax.device_get(grads), steps)
+    scale = max(np.abs(p).max() for p in moved.values())
+    for k, u in in_float64(ours).items():
+        # The way that the updates go together is compared, not their sum in float32: adding
+        # up costs half an ulp of the parameter at each step, whatever the rule.
+        error = np.abs(u.sum(axis=0) - theirs[k].sum(axis=0)).max()
+        assert error < 5e-7 * scale, k

@@ -56,7 +56,7 @@ def test_the_bounds_of_a_rule_are_checked_where_a_value_is_concrete():
 def test_the_maths_sees_float32_and_its_update_has_the_dtype_of_the_gradient(dtype):
     seen = []
 
-    @fo.leaf_rule(slots=lambda p: {"s": p})
+    @fo.leaf_rule(slots=lambda p: {"s": p}, clock=lambda t, last, rate: ({"t": t}, {}))
     def watch(g, slots, p, now, rate=0.1):
         seen.extend([g.dtype, slots.s.dtype, rate.dtype, now.t.dtype])
         return g, {"s": slots.s}
@@ -152,7 +152,7 @@ def test_a_clock_computes_for_all_leaves_at_once_and_remembers():
 
 
 def test_measure_and_combine_make_a_quantity_of_the_whole_tree():
-    def measure(g, p, power):
+    def measure(g, slots, p, now, power):
         return {"sum": jnp.sum(g**power)}
 
     def combine(stats, last, power):
@@ -185,16 +185,16 @@ def test_an_extra_argument_that_is_required_reaches_the_maths():
 
 
 def test_a_scalar_that_the_rule_did_not_declare_is_an_error_that_lists_the_declared():
-    @fo.leaf_rule(slots=lambda p: {"s": p})
+    @fo.leaf_rule(slots=lambda p: {"s": p}, clock=lambda t, last: ({"t": t}, {}))
     def wrong(g, slots, p, now):
         return now.tt * g, {"s": slots.s}
 
-    with pytest.raises(AttributeError, match=r"the rule declares no 'tt'; it has \['t'\]"):
+    with pytest.raises(AttributeError, match=r"the rule declares no 'tt'; it has \['leaf', 't'\]"):
         one_step(wrong())
 
 
 def test_own_steps_count_from_one():
-    @fo.leaf_rule(slots=lambda p: {"s": p})
+    @fo.leaf_rule(slots=lambda p: {"s": p}, clock=lambda t, last: ({"t": t}, {}))
     def stepper(g, slots, p, now):
         return g * 0 + now.t, {"s": slots.s}
 
