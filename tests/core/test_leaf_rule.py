@@ -219,3 +219,91 @@ def test_a_rule_in_a_function_works_under_jit_and_vmap():
     state = tx.init(PARAMS)
     updates = jax.jit(jax.vmap(lambda g: tx.update(g, state)[0]))(batched)
     np.testing.assert_allclose(updates["b"], [15.0, 30.0])
+
+
+def test_scalars_of_the_tree_go_on_from_step_to_step():
+    @fo.leaf_rule(
+        scalars=lambda first: {"best": first},
+        measure=lambda g, slots, p, now, first: {"top": jnp.max(jnp.abs(g))},
+        combine=lambda stats, last, first: {"best": jnp.maximum(last["best"], stats["top"].max())},
+    )
+    def by_largest(g, slots, p, now, first=1.0):
+        return g / now.best, {}
+
+    tx = by_largest(first=20.0)
+    state = tx.init(PARAMS)
+    assert state.scalars["best"] == 20
+    updates, state = tx.update(GRADS, state, PARAMS)
+    assert updates["b"] == 1
+    updates, state = tx.update({"a": GRADS["a"], "b": jnp.array(6.0)}, state, PARAMS)
+    np.testing.assert_allclose(updates["b"], 0.2)
+    assert state.scalars["best"] == 30
+
+
+def test_a_tree_that_is_required_reaches_the_maths_leaf_by_leaf():
+    @fo.leaf_rule(requires_trees=("curvature",))
+    def newton(g, slots, p, now):
+        return g / now.curvature, {}
+
+    curvature = {"a": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}
+    updates, _ = one_step(newton(), curvature=curvature)
+    assert updates["a"].tolist() == [10.0, 10.0]
+    assert updates["b"] == 10
+    with pytest.raises(ValueError, match="newton: update needs curvature"):
+        one_step(newton())
+    with pytest.raises(ValueError, match=r"newton: curvature has no leaf at 'b'"):
+        one_step(newton(), curvature={"a": curvature["a"]})
+
+
+def test_an_exact_update_leaves_in_float32():
+    @fo.leaf_rule(exact=True, requires=("params",))
+    def towards_one(g, slots, p, now):
+        return 1 - p, {}
+
+    params = jnp.array([0.1, 3.0], jnp.bfloat16)
+    updates, _ = towards_one().update(params, towards_one().init(params), params)
+    assert updates.dtype == jnp.float32
+    assert fo.apply_updates(params, updates).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("parts", "expected"), [(True, 3 + 4j), (False, 5.0)])
+def test_a_complex_leaf_is_two_real_ones_unless_the_rule_says_otherwise(parts, expected):
+    @fo.leaf_rule(parts=parts)
+    def magnitude(g, slots, p, now, factor=1.0):
+        return (factor * jnp.abs(g)).astype(g.dtype), {}
+
+    g = jnp.array(-3 + 4j)
+    assert magnitude().update(g, magnitude().init(g))[0] == expected
+
+
+def test_the_maths_knows_the_number_of_its_leaf():
+    @fo.leaf_rule()
+    def numbered(g, slots, p, now):
+        return g * 0 + now.leaf.astype(g.dtype), {}
+
+    updates, _ = one_step(numbered())
+    assert (updates["a"].tolist(), float(updates["b"])) == ([0.0, 0.0], 1.0)
+
+
+@pytest.mark.parametrize("declaration", ["static", "optional", "initial", "bounds"])
+def test_a_declaration_of_what_is_no_argument_is_an_error(declaration):
+    value = {"typo": "[0, 1]"} if declaration == "bounds" else ("typo",)
+    with pytest.raises(TypeError, match="leaf_rule: maths declares 'typo', which is no argument"):
+
+        @fo.leaf_rule(**{declaration: value})
+        def maths(g, slots, p, now, rate=0.1):
+            return rate * g, {}
+
+
+def test_a_slot_cannot_have_a_name_that_the_engine_keeps():
+    @fo.leaf_rule(slots=lambda p: {"count": p})
+    def counted(g, slots, p, now):
+        return g, {"count": slots.count}
+
+    with pytest.raises(ValueError, match="counted: 'count' cannot be the name of a slot"):
+        counted().init(PARAMS)
+
+
+def test_traced_numbers_pass_the_check_of_arguments():
+    tx_of = jax.jit(lambda rate, decay: one_step(fo.rmsprop(rate, decay=decay))[0]["b"])
+    assert tx_of(0.1, 0.5) < 0
