@@ -4,64 +4,62 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from .chain import ChainInit
 from .leaves import ENGINE_FIELDS
+from .placement import in_place_of
 from .protocol import GradientTransformation, PyTree
 from .rule_init import RuleInit
 from .schedule import NumberedSchedule
 from .state import State
 
-__all__ = ["Parked", "carry_over", "renumber"]
+__all__ = ["Parked", "carry_over", "place_number", "renumber", "rules_of"]
 
 
-def renumber(state: State, old: GradientTransformation, new: GradientTransformation) -> State:
-    """The state of `old` with the numbers of `new`, which has the same `update`.
+def renumber(state: State, tx: GradientTransformation) -> State:
+    """The state with the numbers of `tx`, which has the `update` that the state was made for.
 
-    Only what differs is replaced, each by an array placed as the one before it, so that a
-    compiled step accepts the state as it is.
+    Each is placed as the one before it, so that a compiled step accepts the state as it is.
     """
     links = dict(state._asdict())
-    for name, before, after in _rules(old, new):
-        if before.numbers != after.numbers:
-            links[name] = _renumber_link(links[name], before, after)
+    for name, rule in rules_of(tx):
+        links[name] = _renumber_link(links[name], rule)
     return State(**links)
 
 
-def _rules(
-    old: GradientTransformation, new: GradientTransformation
-) -> Iterator[tuple[str, RuleInit, RuleInit]]:
-    assert isinstance(old.init, ChainInit)
-    assert isinstance(new.init, ChainInit)
-    for name, before, after in zip(old.init.names, old.init.inits, new.init.inits, strict=True):
-        if isinstance(before, RuleInit) and isinstance(after, RuleInit):
-            yield name, before, after
+def rules_of(tx: GradientTransformation) -> Iterator[tuple[str, RuleInit]]:
+    """The links of a chain that are rules, with the names of their states."""
+    assert isinstance(tx.init, ChainInit)
+    for name, init in zip(tx.init.names, tx.init.inits, strict=True):
+        if isinstance(init, RuleInit):
+            yield name, init
 
 
-def _renumber_link(state: State, before: RuleInit, after: RuleInit) -> State:
+def _renumber_link(state: State, rule: RuleInit) -> State:
     values, schedules = dict(state.hyperparams), dict(state._asdict().get("schedules", {}))
-    for (name, was), (_, now) in zip(before.numbers, after.numbers, strict=True):
-        if was is now or (not _traced(was, now) and was == now):
-            continue
-        if isinstance(now, NumberedSchedule):
-            schedules[name] = jax.tree.map(_place, now.initial_numbers(), schedules[name])
+    for name, number in rule.numbers:
+        if isinstance(number, NumberedSchedule):
+            new = number.initial_numbers()
+            schedules[name] = jax.tree.map(place_number, new, schedules[name])
         else:
-            values[name] = _place(now, values[name])
+            values[name] = place_number(number, values[name])
     fields = {"hyperparams": values} | ({"schedules": schedules} if schedules else {})
     return state._replace(**fields)
 
 
-def _traced(*values: Any) -> bool:
-    return any(isinstance(v, jax.core.Tracer) for v in values)
+def place_number(value: Any, old: Any) -> Any:
+    """A number as a scalar that a compiled step takes for the old one: in its dtype and place.
 
-
-def _place(value: Any, old: jax.Array) -> jax.Array:
-    """The value as an array like the old one: its dtype, and its place."""
-    new = jnp.asarray(value).astype(old.dtype)
-    if _traced(new, old) or not old.committed:
-        return new
-    return jax.device_put(new, old.sharding)
+    Where the old one has no place of its own, that is a NumPy scalar, which costs a twentieth
+    of an array of JAX; unless a guard is there to forbid that a step transfers it.
+    """
+    placed = isinstance(old, jax.Array) and (isinstance(old, jax.core.Tracer) or old.committed)
+    if isinstance(value, jax.core.Tracer) or placed:
+        return in_place_of(old, value)
+    host = np.asarray(jax.device_get(value)).astype(old.dtype)[()]
+    guarded = jax.config.jax_transfer_guard_host_to_device not in (None, "allow")  # type: ignore[attr-defined]
+    return jax.device_put(host) if guarded else host
 
 
 Parked = dict[str, dict[str, PyTree]]

@@ -3,20 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
+
+from .plain import as_numpy
 
 __all__ = ["bias", "unbias"]
 
 Array = np.ndarray[Any, Any]
 
 
-def bias(name: str, mean: Array, step: int, last: float, decay: float) -> dict[str, Array]:
+def bias(name: str, mean: Array, step: int, last: float, decay: float) -> dict[str, Any]:
     """torch's entry for a bias-corrected mean: `m = mean (1 - decay^step)`.
 
     The product is rounded, and so dividing by it again may miss the mean by an ulp. The
-    number of ulps is kept beside it, in `{name}_ulp`, where there are any: a state that is
-    written and read here goes on bit for bit, and torch does not mind the entry.
+    number of ulps is kept beside it where there are any, in `{name}_ulp` with the step that
+    they are of: a state that is written and read here goes on bit for bit.
 
     Args:
       name: torch's name.
@@ -27,21 +28,27 @@ def bias(name: str, mean: Array, step: int, last: float, decay: float) -> dict[s
     """
     same = np.asarray(decay, np.float32) == np.float32(last) or decay == last
     biased = _scaled(mean, _total(decay if same else last, step))
-    entry = {name: biased}
+    entry: dict[str, Any] = {name: biased}
     if same:
         missed = _ulps(mean) - _ulps(_scaled(biased, 1 / _total(decay, step)))
         if missed.any():
             width = np.int8 if np.abs(missed).max() < 128 else np.int64
-            entry[f"{name}_ulp"] = missed.astype(width)
+            entry[f"{name}_ulp"] = (step, missed.astype(width))
     return entry
 
 
-def unbias(name: str, entry: Mapping[str, Any], step: int, decay: float, like: jax.Array) -> Array:
-    """The bias-corrected mean of torch's entry, in the dtype of the slot."""
-    biased = np.asarray(entry[name]).astype(like.dtype)
+def unbias(name: str, entry: Mapping[str, Any], step: int, decay: float, like: Any) -> Array:
+    """The bias-corrected mean of torch's entry, in the dtype of the slot.
+
+    The ulps are those of another mean if it has moved since, in torch: they count only at the
+    step at which they were written.
+    """
+    biased = as_numpy(entry[name]).astype(like.dtype)
     mean = _scaled(biased, 1 / _total(decay, step))
-    missed = entry.get(f"{name}_ulp")
-    return mean if missed is None else _from_ulps(_ulps(mean) + np.asarray(missed), mean)
+    written, missed = entry.get(f"{name}_ulp") or (None, None)
+    if written is None or int(written) != step:
+        return mean
+    return _from_ulps(_ulps(mean) + as_numpy(missed), mean)
 
 
 def _total(decay: float, step: int) -> float:

@@ -1,5 +1,6 @@
 """torch.optim's classes: each a recipe from the options of a group to a transformation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..algorithms.adam import scale_by_adam
@@ -7,6 +8,7 @@ from ..algorithms.lion import scale_by_lion
 from ..algorithms.rmsprop import scale_by_rms
 from ..core.chain import chain
 from ..core.protocol import GradientTransformation
+from ..core.rule import renamed
 from ..transforms.momentum import trace
 from ..transforms.scaling import scale, scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -21,16 +23,30 @@ def _signed(maximize: bool) -> GradientTransformation:
     return scale(-1.0 if maximize else 1.0)
 
 
-def _check_nesterov(momentum: Any, dampening: Any, nesterov: bool) -> None:
-    if nesterov and (not momentum or dampening):
+_trace = renamed(trace, decay="momentum")
+
+
+def _check_nesterov(options: Mapping[str, Any]) -> None:
+    momentum, dampening = options["momentum"], options["dampening"]
+    if options["nesterov"] and (not momentum or dampening):
         raise ValueError(
-            "Nesterov momentum requires a momentum and zero dampening, got "
-            f"momentum={momentum or 0}, dampening={dampening}. Pass momentum=0.9, for example."
+            "SGD: Nesterov momentum requires a momentum and zero dampening, got "
+            f"momentum={momentum}, dampening={dampening}. Pass momentum=0.9, for example."
         )
 
 
+def _pair(betas: Any) -> tuple[Any, Any]:
+    if not isinstance(betas, tuple):
+        raise TypeError(f"betas must be a pair of numbers, got {betas!r}. Pass (0.9, 0.99).")
+    if len(betas) != 2:
+        raise ValueError(f"betas must be two numbers, got {len(betas)}. Pass (0.9, 0.99).")
+    return betas
+
+
 @torch_class(
-    kept={"momentum_buffer": Kept("trace", "trace")}, optional={"momentum": "momentum_buffer"}
+    kept={"momentum_buffer": Kept("trace", "trace")},
+    optional={"momentum": "momentum_buffer"},
+    check=_check_nesterov,
 )
 def SGD(
     lr: Any = 1e-3,
@@ -57,11 +73,10 @@ def SGD(
       >>> opt.params
       {'w': Array([0.5, 0.5], dtype=float32)}
     """
-    _check_nesterov(momentum, dampening, nesterov)
     return chain(
         _signed(maximize),
         add_decayed_weights(weight_decay),
-        trace(momentum, nesterov, dampening=0.0 if momentum is None else dampening),
+        _trace(momentum, nesterov, dampening=0.0 if momentum is None else dampening),
         scale_by_learning_rate(lr),
     )
 
@@ -102,7 +117,7 @@ def Adam(
       [0.5, 1.5]
     """
     decay = add_decayed_weights(weight_decay)
-    adam = scale_by_adam(*betas, eps=eps, amsgrad=amsgrad)
+    adam = scale_by_adam(*_pair(betas), eps=eps, amsgrad=amsgrad)
     middle = (adam, decay) if decoupled_weight_decay else (decay, adam)
     return chain(_signed(maximize), *middle, scale_by_learning_rate(lr))
 
@@ -133,7 +148,7 @@ def AdamW(
     """
     return chain(
         _signed(maximize),
-        scale_by_adam(*betas, eps=eps, amsgrad=amsgrad),
+        scale_by_adam(*_pair(betas), eps=eps, amsgrad=amsgrad),
         add_decayed_weights(weight_decay),
         scale_by_learning_rate(lr),
     )
@@ -176,7 +191,7 @@ def RMSprop(
         _signed(maximize),
         add_decayed_weights(weight_decay),
         scale_by_rms(alpha, eps, eps_in_sqrt=False, centered=centered),
-        trace(momentum),
+        _trace(momentum),
         scale_by_learning_rate(lr),
     )
 
@@ -204,7 +219,7 @@ def Lion(
     """
     return chain(
         _signed(maximize),
-        scale_by_lion(*betas),
+        scale_by_lion(*_pair(betas)),
         add_decayed_weights(weight_decay),
         scale_by_learning_rate(lr),
     )

@@ -1,7 +1,7 @@
-"""Parameter groups: dicts whose edits are noticed, and how groups make up the parameters."""
+"""How parameters are given, in groups or in one tree, and how the groups make them up."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import jax
@@ -10,67 +10,7 @@ from ..core.labels import FrozenTree, path_labels
 from ..core.protocol import MaskedNode, PyTree
 from ..core.trees import align, path_string
 
-__all__ = ["Layout", "ParamGroup", "PathGroups", "path_groups", "read_params"]
-
-
-class ParamGroup(dict[str, Any]):
-    """A group's parameters and options: torch's dict, which knows when it was edited.
-
-    `group["lr"] = 1e-4` takes effect at the next step. `group["params"]` is the group's tree
-    of current parameters; assign `optimizer.params` to replace them.
-    """
-
-    edited = True
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key == "params" and key in self:
-            raise TypeError(
-                "param_groups: 'params' cannot be assigned. Assign optimizer.params, or add a "
-                "group with add_param_group."
-            )
-        self.edited = True
-        super().__setitem__(key, value)
-
-    def __delitem__(self, key: str) -> None:
-        raise TypeError(
-            f"param_groups: the option {key!r} cannot be deleted. Assign another value."
-        )
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Assigns several options."""
-        for key, value in dict(*args, **kwargs).items():
-            self[key] = value
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """Assigns an option that is not there."""
-        if key not in self:
-            self[key] = default
-        return self[key]
-
-    def __ior__(self, other: Any) -> "ParamGroup":  # type: ignore[override, misc]
-        self.update(other)
-        return self
-
-    def pop(self, key: str, *default: Any) -> Any:
-        """Refuses: every option has a value."""
-        del self[key]
-
-    def popitem(self) -> Any:
-        """Refuses: every option has a value."""
-        del self["an option"]
-
-    def clear(self) -> None:
-        """Refuses: every option has a value."""
-        del self["an option"]
-
-    def put_params(self, params: PyTree) -> None:
-        """Takes over the parameters after a step; this is no edit."""
-        super().__setitem__("params", params)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """All but the parameters."""
-        return {k: v for k, v in self.items() if k != "params"}
+__all__ = ["Layout", "PathGroups", "check_new_params", "path_groups", "read_params"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,29 +123,61 @@ class Layout:
         return Layout((*self.parts, _Whole()), True)
 
 
-def read_params(params: Any) -> tuple[Layout, list[dict[str, Any]]]:
+def read_params(
+    who: str, params: Any, options: Collection[str]
+) -> tuple[Layout, list[dict[str, Any]]]:
     """Reads what an optimizer is given: a tree, a list of group dicts, or `PathGroups`.
+
+    Args:
+      who: the optimizer, for errors.
+      params: what it is given.
+      options: names of its options, which no tree of parameters has beside `params`.
 
     Returns:
       The layout, and for each group a new dict of its tree (under `params`) and options.
 
     Raises:
-      TypeError: a set, whose order is not defined, or an iterator.
+      TypeError: a set, whose order is not defined, or an iterator; a dict that is a group, or
+        a list of which only some entries are.
       ValueError: nothing to train.
     """
-    if isinstance(params, (set, frozenset)) or hasattr(params, "__next__"):
-        raise TypeError(
-            f"optimizer: parameters must be a pytree or a list of group dicts, got "
-            f"{type(params).__name__}, which has no fixed order. Pass a list or a dict."
-        )
     if isinstance(params, PathGroups):
         return _read_path_groups(params)
+    _check_kind(who, params, options)
     if isinstance(params, (list, tuple)) and params and all(map(_is_group, params)):
         groups = [dict(group) for group in params]
         return Layout(tuple(_Whole() for _ in groups), True), groups
     if not jax.tree.leaves(params):
         raise ValueError("optimizer got an empty parameter list: there is no array in it.")
     return Layout((_Whole(),), False), [{"params": params}]
+
+
+def _check_kind(who: str, params: Any, options: Collection[str]) -> None:
+    """Refuses what would be taken for a tree of parameters, and is none."""
+    if isinstance(params, (set, frozenset)) or hasattr(params, "__next__"):
+        kind = type(params).__name__
+        why = "which has no fixed order" if isinstance(params, (set, frozenset)) else "read once"
+        raise TypeError(
+            f"{who}: parameters must be a pytree or a list of group dicts, got {kind}, {why}. "
+            "Pass a dict, or list(...) of it."
+        )
+    if _is_group(params) and (found := sorted(set(params) & set(options))):
+        raise TypeError(
+            f"{who}: parameters are a dict with 'params' and the option {found[0]!r}, which is one "
+            "group. Wrap it in a list: [{'params': ..., " + f"{found[0]!r}: ...}}]."
+        )
+    if not isinstance(params, (list, tuple)):
+        return
+    entries = {i: entry for i, entry in enumerate(params) if not _is_group(entry)}
+    if 0 < len(entries) < len(params):
+        i, entry = next(iter(entries.items()))
+        got = f"the keys {list(entry)}" if isinstance(entry, Mapping) else type(entry).__name__
+        raise TypeError(
+            f"{who}: parameters are a list of groups, but entry {i} has no 'params': it is "
+            f"{got}. Give each entry its parameters under 'params'."
+        )
+    if params and all(isinstance(e, tuple) and e and isinstance(e[0], str) for e in params):
+        raise TypeError(f"{who}: parameters are pairs of name and array. Pass dict(...) of them.")
 
 
 def _is_group(entry: Any) -> bool:

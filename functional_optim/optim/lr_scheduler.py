@@ -1,6 +1,5 @@
 """torch.optim.lr_scheduler: objects that edit the learning rates of an optimizer's groups."""
 
-import abc
 import math
 import types
 import warnings
@@ -8,62 +7,85 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .optimizer import Optimizer
+from .param_group import ParamGroup
 
 __all__ = ["CosineAnnealingLR", "LRScheduler", "LambdaLR", "StepLR"]
 
 
-class LRScheduler(abc.ABC):
-    """Base of the schedulers: sets `lr` of every group at each `step`.
+class LRScheduler:
+    """Base of the schedulers: sets the learning rate of every group at each `step`.
 
-    A subclass gives `next_lr`, from the present learning rate, so that schedulers compose
-    and edits persist; and `lr_at`, from the initial one, for `step(epoch)`. Constructing a
-    scheduler makes its first step, as in torch. A group that is added later starts with the
-    learning rate that it has then.
+    A subclass gives either `get_lr`, as in torch: a list with the new learning rate of each
+    group. Or, for one group at a time, `lr_at`, from the initial learning rate, and where
+    schedulers are to compose and edits to persist, `next_lr`, from the present one.
+
+    Constructing a scheduler makes its first step, as in torch. A group that is added later
+    starts with the learning rate that it has then. The option is `lr`, or `learning_rate` of
+    an `Optimizer` over a transformation.
 
     Args:
       optimizer: a stateful optimizer.
-      last_epoch: number of the last epoch of a run that is continued; -1 starts anew.
+      last_epoch: number of the last epoch of a run that is continued; -1 starts anew. The
+        learning rates are then those of the next epoch, computed from the initial ones.
+
+    Attributes:
+      base_lrs: the initial learning rates of the groups; may be edited.
+      last_epoch: number of the present epoch.
 
     Raises:
-      TypeError: optimizer is not one of this package.
-      KeyError: last_epoch is not -1, and a group has no `initial_lr`.
+      TypeError: optimizer is not one of this package, or a learning rate is a schedule.
+      KeyError: a group has no learning rate; or last_epoch is not -1, and a group has no
+        `initial_lr`.
     """
 
+    # What schedulers written for torch ask in get_lr, to warn where a user calls it.
+    _get_lr_called_within_step = True
+
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
+        name = type(self).__name__
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
-                f"{type(self).__name__}: {type(optimizer).__name__} is not an Optimizer. Pass one "
+                f"{name}: {type(optimizer).__name__} is not an Optimizer. Pass one "
                 "of functional_optim.optim."
             )
         self.optimizer = optimizer
+        key = rate_key(name, optimizer)
         for i, group in enumerate(optimizer.param_groups):
+            if callable(group[key]):
+                raise TypeError(f"{name}: {key} of group {i} is a schedule already. Pass a number.")
             if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
+                group.setdefault("initial_lr", group[key])
             elif "initial_lr" not in group:
                 raise KeyError(
                     f"param 'initial_lr' is not specified in param_groups[{i}] when resuming "
-                    f"{type(self).__name__} with last_epoch={last_epoch}. Load the optimizer's "
+                    f"{name} with last_epoch={last_epoch}. Load the optimizer's "
                     "state_dict first, or set it."
                 )
+        self.base_lrs: list[Any] = []
         self.last_epoch = last_epoch
         self._step_count = 0
-        self._set(last_epoch + 1, self.next_lr)
+        self._last_lr: list[Any] = []
+        self._set(last_epoch + 1, anew=last_epoch != -1)
+
+    def get_lr(self) -> list[Any]:
+        """The learning rates of the groups at `last_epoch`, from those of the epoch before."""
+        key = rate_key(type(self).__name__, self.optimizer)
+        return [
+            self.next_lr(group[key], initial_lr, i)
+            for i, (group, initial_lr) in enumerate(self._groups())
+        ]
 
     def next_lr(self, lr: Any, initial_lr: Any, index: int) -> Any:
         """The learning rate of group `index` at `last_epoch`, from that of the epoch before."""
         del lr
         return self.lr_at(initial_lr, index)
 
-    @abc.abstractmethod
     def lr_at(self, initial_lr: Any, index: int) -> Any:
         """The learning rate of group `index` at `last_epoch`, from the initial one."""
-
-    @property
-    def base_lrs(self) -> list[Any]:
-        """The initial learning rates of the groups."""
-        return [
-            group.setdefault("initial_lr", group["lr"]) for group in self.optimizer.param_groups
-        ]
+        raise NotImplementedError(
+            f"{type(self).__name__}: a scheduler must define get_lr(self), which returns the "
+            "learning rates of all groups, or lr_at(self, initial_lr, index)."
+        )
 
     def get_last_lr(self) -> list[Any]:
         """The learning rates that the last step set."""
@@ -82,30 +104,75 @@ class LRScheduler(abc.ABC):
                 UserWarning,
                 stacklevel=2,
             )
-        if epoch is None:
-            self._set(self.last_epoch + 1, self.next_lr)
-        else:
-            self._set(epoch, lambda lr, initial_lr, index: self.lr_at(initial_lr, index))
+        self._set(self.last_epoch + 1 if epoch is None else epoch, anew=epoch is not None)
 
-    def _set(self, epoch: int, rule: Callable[[Any, Any, int], Any]) -> None:
+    def _set(self, epoch: int, anew: bool) -> None:
+        """Sets the learning rates of an epoch; anew: from the initial ones, where that is known."""
         self.last_epoch = epoch
         self._step_count += 1
+        key = rate_key(type(self).__name__, self.optimizer)
+        groups = self._groups()
+        if anew and type(self).lr_at is not LRScheduler.lr_at:
+            rates = [self.lr_at(initial_lr, i) for i, (_, initial_lr) in enumerate(groups)]
+        else:
+            rates = self.get_lr()
+        for (group, _), rate in zip(groups, rates, strict=True):
+            group[key] = rate
+        self._last_lr = [group[key] for group, _ in groups]
+
+    def _groups(self) -> list[tuple[ParamGroup, Any]]:
+        """The groups with their initial learning rates; new ones are noted."""
         groups = self.optimizer.param_groups
-        for i, (group, initial) in enumerate(zip(groups, self.base_lrs, strict=True)):
-            group["lr"] = rule(group["lr"], initial, i)
-        self._last_lr = [group["lr"] for group in groups]
+        key = rate_key(type(self).__name__, self.optimizer)
+        for group in groups[len(self.base_lrs) :]:
+            self.base_lrs.append(group.setdefault("initial_lr", group[key]))
+        return list(zip(groups, self.base_lrs, strict=False))
 
     def state_dict(self) -> dict[str, Any]:
         """All but the optimizer, as plain data, under torch's names."""
         own = {k: v for k, v in self.__dict__.items() if k != "optimizer"}
-        return {**own, "base_lrs": self.base_lrs}
+        return {**own, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave, here or in torch."""
-        state = dict(state_dict)
-        for group, lr in zip(self.optimizer.param_groups, state.pop("base_lrs", []), strict=False):
-            group["initial_lr"] = lr
-        self.__dict__.update(state)
+        """Restores what `state_dict` gave, here or in torch.
+
+        Raises:
+          ValueError: it has entries of another scheduler; nothing is loaded then.
+        """
+        own = self.state_dict().keys()
+        unknown = [k for k in state_dict if k not in own and not _is_of_torch(k)]
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: there is no {unknown[0]!r} in this "
+                f"scheduler. It has: {', '.join(sorted(own))}."
+            )
+        state = {k: v for k, v in state_dict.items() if k in own}
+        lists = {k: list(v) for k, v in state.items() if k in ("base_lrs", "_last_lr")}
+        self.__dict__.update({**state, **lists})
+
+
+_LRScheduler = LRScheduler  # the name under which older code for torch subclasses it
+
+
+def _is_of_torch(key: str) -> bool:
+    """Whether torch alone has an entry: a private one, or one of its older versions."""
+    return key.startswith("_") or key == "verbose"
+
+
+def rate_key(name: str, optimizer: Optimizer) -> str:
+    """The option that is the learning rate.
+
+    Raises:
+      KeyError: there is none; the message names `name`.
+    """
+    for key in ("lr", "learning_rate"):
+        if all(key in group for group in optimizer.param_groups):
+            return key
+    raise KeyError(
+        f"{name}: the groups have neither an option 'lr' nor 'learning_rate'. Pass an optimizer "
+        "of functional_optim.optim, or one over a transformation with a learning_rate that is a "
+        "number."
+    )
 
 
 class StepLR(LRScheduler):
@@ -126,6 +193,7 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ):
+        _check_positive("StepLR: step_size", step_size)
         self.step_size = step_size
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
@@ -148,6 +216,7 @@ class LambdaLR(LRScheduler):
       lr_lambda: function of the epoch, or a list of one for each group.
 
     Raises:
+      TypeError: lr_lambda is no function.
       ValueError: the list has another length than there are groups.
     """
 
@@ -165,6 +234,12 @@ class LambdaLR(LRScheduler):
             )
         n = len(optimizer.param_groups)
         self.lr_lambdas: list[Any] = list(given) if given is not None else [lr_lambda] * n
+        for function in self.lr_lambdas:
+            if not callable(function):
+                raise TypeError(
+                    f"LambdaLR: lr_lambda must be a function of the epoch, or a list of such, got "
+                    f"{function!r}."
+                )
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, initial_lr: Any, index: int) -> Any:
@@ -181,10 +256,11 @@ class LambdaLR(LRScheduler):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """As the base; functions stay those of this scheduler."""
         state = dict(state_dict)
-        for function, saved in zip(self.lr_lambdas, state.pop("lr_lambdas"), strict=False):
+        attributes = state.pop("lr_lambdas", [])
+        super().load_state_dict(state)
+        for function, saved in zip(self.lr_lambdas, attributes, strict=False):
             if saved is not None:
                 function.__dict__.update(saved)
-        super().load_state_dict(state)
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -199,6 +275,7 @@ class CosineAnnealingLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
     ):
+        _check_positive("CosineAnnealingLR: T_max", T_max)
         self.T_max = T_max
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
@@ -210,7 +287,7 @@ class CosineAnnealingLR(LRScheduler):
         """Moves along the cosine from where the learning rate is."""
         if self.last_epoch == 0:
             return lr
-        if self._step_count == 1:  # continued from last_epoch: there is no step before
+        if index >= len(self._last_lr):  # the group was not there at the epoch before
             return self.lr_at(initial_lr, index)
         before = self._wave(self.last_epoch - 1)
         if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # before is 0
@@ -221,3 +298,8 @@ class CosineAnnealingLR(LRScheduler):
         """`eta_min + (initial_lr - eta_min) (1 + cos(pi epoch / T_max)) / 2`."""
         del index
         return self.eta_min + (initial_lr - self.eta_min) * self._wave(self.last_epoch)
+
+
+def _check_positive(where: str, value: Any) -> None:
+    if not value > 0:
+        raise ValueError(f"{where} must be a positive number of epochs, got {value!r}.")

@@ -9,14 +9,30 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.trees import path_string
+from .plain import as_numpy
 
-__all__ = ["load_named_state", "named_state"]
+__all__ = ["load_named_state", "named_state", "place", "read_state_dict"]
 
 
 def named_state(state: PyTree) -> dict[str, np.ndarray[Any, Any]]:
     """Writes the arrays of a state under their paths: `0.scale_by_adam.mu.dense.kernel`."""
     flat = jax.tree_util.tree_flatten_with_path(state)[0]
     return {path_string(path): np.asarray(x) for path, x in flat}
+
+
+def read_state_dict(who: str, given: Any) -> tuple[Mapping[Any, Any], list[Mapping[str, Any]]]:
+    """The state and the groups of a state_dict.
+
+    Raises:
+      TypeError: it is none.
+    """
+    if not isinstance(given, Mapping) or not {"state", "param_groups"} <= given.keys():
+        raise TypeError(
+            f"{who}: state_dict must be a dict with 'state' and 'param_groups', got "
+            f"{f'the keys {list(given)}' if isinstance(given, Mapping) else type(given).__name__}. "
+            "Pass what state_dict() of an optimizer gave."
+        )
+    return given["state"], list(given["param_groups"])
 
 
 def load_named_state(who: str, state: PyTree, saved: Mapping[str, Any]) -> PyTree:
@@ -36,13 +52,14 @@ def load_named_state(who: str, state: PyTree, saved: Mapping[str, Any]) -> PyTre
     ]
     if problems:
         raise ValueError(
-            f"{who}.load_state_dict: the saved state is of another optimizer or other "
+            f"{who}: the saved state is of another optimizer or other "
             f"parameters: {'; '.join(problems)}. Nothing was loaded."
         )
     return jax.tree_util.tree_unflatten(treedef, [place(saved[k], x) for k, x in wanted.items()])
 
 
-def place(value: Any, like: jax.Array) -> jax.Array:
+def place(value: Any, like: Any) -> jax.Array:
     """The value as a new array with the dtype, and where committed the sharding, of another."""
-    new = jnp.array(np.asarray(value), like.dtype)
-    return jax.device_put(new, like.sharding) if like.committed else new
+    new = jnp.array(as_numpy(value), like.dtype)
+    committed = isinstance(like, jax.Array) and like.committed  # NumPy scalars are nowhere
+    return jax.device_put(new, like.sharding) if committed else new

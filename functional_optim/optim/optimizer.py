@@ -1,7 +1,6 @@
 """The stateful optimizer: torch.optim's interface over any pair of pure functions."""
 
-import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,10 +9,16 @@ import numpy as np
 
 from ..core.hyperparams import get_hyperparams, set_hyperparams
 from ..core.link import check_pair
+from ..core.numbers import as_number
 from ..core.protocol import GradientTransformation, PyTree
-from . import programs
-from .groups import ParamGroup, check_new_params, read_params
-from .named_state import load_named_state, named_state
+from .group import Group, Place
+from .groups import check_new_params, read_params
+from .loss import differentiate, is_closure
+from .named_state import load_named_state, named_state, read_state_dict
+from .own import own, own_like, warn_of_tied
+from .param_group import ParamGroup, ParamGroups
+from .programs import Programs, accumulate
+from .run import refuse_traced, run
 
 __all__ = ["Optimizer"]
 
@@ -23,8 +28,7 @@ class Optimizer:
 
     Each group of parameters has a state of its own; all groups are updated by one jitted
     step. The arrays that you pass in stay valid; those of `params` do not outlive a step,
-    which gives their memory to the new ones: to keep a copy, take
-    `jax.tree.map(jnp.copy, opt.params)`.
+    which gives their memory to the new ones: to keep a copy, take `copy_params()`.
 
     Args:
       params: a pytree of arrays; or a list of dicts, each with a pytree under `params` and
@@ -56,60 +60,61 @@ class Optimizer:
     """
 
     def __init__(self, params: Any, tx: GradientTransformation):
-        check_pair(f"{type(self).__name__}: tx", tx)
+        name = type(self).__name__
+        check_pair(f"{name}: tx", tx)
         self._tx = tx
-        names = get_hyperparams(tx.init({}))
+        _, groups = read_params(name, params, ())
+        names = get_hyperparams(tx.init(groups[0]["params"]))
         scheduled = {k for k in names if any(n.startswith(f"{k}.") for n in names)}
         self._setup(params, {k: _number(v) for k, v in names.items() if k not in scheduled})
 
     def _setup(self, params: Any, defaults: Mapping[str, Any], donate: bool = True) -> None:
         """Makes groups and states; what a subclass calls once its options are known."""
         self.defaults = dict(defaults)
-        self.param_groups: list[ParamGroup] = []
         self.grads: PyTree | None = None
         self.step_count = 0
         self._donate = donate
-        self._states: list[PyTree] = []
-        self._updates: tuple[Callable[..., Any], ...] = ()
-        self._layout, groups = read_params(params)
-        for group in groups:
-            self._append(group)
+        self._groups: list[Group] = []
+        self._programs: Programs | None = None
+        self._layout, given = read_params(type(self).__name__, params, self.defaults)
+        for group in given:
+            self._groups.append(self._new_group(group))
+        warn_of_tied([group["params"] for group in given])
+
+    def _new_group(self, given: Mapping[str, Any]) -> Group:
+        where = f"{type(self).__name__}: group {len(self._groups)}"
+        options = ParamGroup(where, self.defaults, {**self.defaults, **given})
+        if self._donate:
+            options.put_params(own(where, options["params"]))
+        return self._make(where, options)
 
     # How a group's options reach its transformation. A subclass that makes the
     # transformation out of the options overrides these two.
 
-    def _make(self, index: int, group: ParamGroup) -> tuple[Callable[..., Any], PyTree]:
-        """The update and the state of a new group."""
-        return self._tx.update, self._renumber(self._tx.init(group["params"]), group)
+    def _make(self, where: str, options: ParamGroup) -> Group:
+        """A new group, with the state before the first step."""
+        treedef: Any
+        leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
+        group = Group(options, self._tx, leaves, treedef)
+        numbers = get_hyperparams(treedef.unflatten(range(len(leaves))))
+        group.places = {
+            k: (Place(None, int(i), None),)
+            for k, i in numbers.items()
+            if k in self.defaults and not jnp.shape(leaves[int(i)])
+        }
+        self._refresh(where, group, options.keys())
+        return group
 
-    def _refresh(self, index: int, group: ParamGroup) -> tuple[Callable[..., Any], PyTree]:
-        """The update and the state of a group whose options were edited."""
-        return self._tx.update, self._renumber(self._states[index], group)
-
-    def _renumber(self, state: PyTree, group: ParamGroup) -> PyTree:
-        values = {k: v for k, v in group.options.items() if k in self.defaults}
-        return set_hyperparams(state, values) if values else state
-
-    def _append(self, given: Mapping[str, Any]) -> None:
-        group = ParamGroup({**self.defaults, **given})
-        params = group["params"]
-        group.put_params(jax.tree.map(_own, params) if self._donate else params)
-        for key in given:
-            self._check_option(key)
-        update, state = self._make(len(self.param_groups), group)
-        group.edited = False
-        self.param_groups.append(group)
-        self._states.append(state)
-        self._updates = (*self._updates, update)
-
-    def _check_option(self, key: str) -> None:
-        """Refuses what looks like a misspelt option; other keys are the user's, and kept."""
-        close = difflib.get_close_matches(key, self.defaults, n=1, cutoff=0.8)
-        if key not in ("params", *self.defaults) and close:
-            raise ValueError(
-                f"{type(self).__name__}: group {len(self.param_groups)} has the unknown option "
-                f"{key!r}. Did you mean {close[0]!r}?"
-            )
+    def _refresh(self, where: str, group: Group, edited: Any) -> None:
+        """Brings state and transformation of a group to its edited options."""
+        options = {k: v for k, v in group.options.options.items() if k in edited}
+        values = {
+            k: v if np.ndim(v) else as_number(v, f"{where}: {k}")
+            for k, v in options.items()
+            if k in self.defaults
+        }
+        if values:
+            group.state = set_hyperparams(group.state, values)
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Adds a group; `params` is from then on a list of trees, the new one last.
@@ -125,24 +130,33 @@ class Optimizer:
                 f"{type(self).__name__}.add_param_group: param_group must be a dict with a pytree "
                 f"under 'params', got {type(param_group).__name__}."
             )
-        self._append(param_group)
+        group = self._new_group(param_group)
         if self.grads is not None:
             grads = list(self.grads) if self._layout.as_list else [self.grads]
-            none = jax.tree.map(lambda _: None, self.param_groups[-1]["params"])
-            self.grads = [*grads, none]
+            self.grads = [*grads, None]
+        self._groups.append(group)
         self._layout = self._layout.extended()
+        self._programs = None
+
+    @property
+    def param_groups(self) -> ParamGroups:
+        """The groups: dicts of parameters and options, whose options may be edited."""
+        return ParamGroups(group.options for group in self._groups)
 
     @property
     def params(self) -> PyTree:
         """The current parameters, in the structure that was passed."""
-        return self._layout.join([group["params"] for group in self.param_groups])
+        return self._layout.join([group.params for group in self._groups])
 
     @params.setter
     def params(self, params: PyTree) -> None:
         check_new_params(self.params, params)
-        for group, tree in zip(self.param_groups, self._layout.split(params), strict=True):
-            old = group["params"]
-            group.put_params(jax.tree.map(lambda a, b: _own(b).astype(a.dtype), old, tree))
+        for group, tree in zip(self._groups, self._layout.split(params), strict=True):
+            group.options.put_params(jax.tree.map(own_like, group.params, tree))
+
+    def copy_params(self) -> PyTree:
+        """A copy of the current parameters, which later steps leave alone."""
+        return jax.tree.map(jnp.copy, self.params)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the accumulated gradients, or makes them zero."""
@@ -154,122 +168,152 @@ class Optimizer:
     def backward(
         self, loss_fn: Callable[..., Any], *args: Any, has_aux: bool = False, **kwargs: Any
     ) -> Any:
-        """Adds the gradient of `loss_fn(params, *args, **kwargs)` at `params` to `grads`.
+        """Adds the gradient of `loss_fn`; all that changes between calls must be an argument.
 
-        `loss_fn` is compiled once for each function object and shape of arguments: define it
-        outside the loop, and pass what changes as arguments.
+        The gradient of `loss_fn(params, *args, **kwargs)` at `params` is added to `grads`.
+        `loss_fn` is compiled once for each function object and shape of arguments, and what
+        it reads from elsewhere is a constant of that program. The loss of a discriminator
+        reads the generator's parameters from its arguments:
+
+            def loss_fn(d, g, x): ...
+            discriminator.backward(loss_fn, generator.params, x)
 
         Args:
-          loss_fn: pure function that returns a scalar, or `(scalar, aux)` with has_aux.
+          loss_fn: pure function that returns a scalar, or `(scalar, aux)` with has_aux; made
+            outside the loop.
 
         Returns:
           The loss `()`, or `(loss, aux)`.
         """
-        program = programs.backward_program(loss_fn, self._layout, has_aux)
-        value, groups = program([g["params"] for g in self.param_groups], args, kwargs)
-        grads = self._layout.join(groups)
-        self.grads = grads if self.grads is None else programs.accumulate(self.grads, grads)
+        program = self._compiled().backward(loss_fn, has_aux)
+        params = [group.params for group in self._groups]
+        value, grads = program(params, args, kwargs)
+        if self._donate:
+            refuse_traced(f"{type(self).__name__}.backward", params, grads)
+        self.grads = grads if self.grads is None else accumulate(self.grads, grads)
         return value
 
     def step(self, grads: Any = None, *, closure: Callable[..., Any] | None = None) -> Any:
         """Updates parameters and state once.
 
         Args:
-          grads: gradients structured like `params`, None where there is none; or a closure.
-            Without either, `grads` of this optimizer; where those are None, nothing moves.
+          grads: gradients structured like `params`, None where there is none, also for a whole
+            subtree or group; or a closure. Without either, `grads` of this optimizer; where
+            those are None, nothing moves.
           closure: pure function `closure(params) -> loss`, differentiated here. It is not
             jitted, for it may read what changes between calls; jit what it calls.
 
         Returns:
           The loss of the closure, or None.
+
+        Raises:
+          TypeError: grads and a closure are given, or the closure does not take the parameters.
         """
-        loss = None
-        if callable(grads) or closure is not None:
-            loss, grads = jax.value_and_grad(closure or grads)(self.params)
+        loss, name = None, f"{type(self).__name__}.step"
+        if is_closure(grads):
+            grads, closure = None, closure or grads
+        if closure is not None:
+            if grads is not None:
+                raise TypeError(f"{name}: got gradients and a closure. Pass one of them.")
+            loss, grads = differentiate(name, closure, self.params)
             self.grads = grads
         grads = self.grads if grads is None else grads
         if grads is not None:
-            params, states = self._current()
-            program = programs.step_program(self._updates, self._donate)
-            self._take(*program(params, states, self._layout.split(grads)))
+            self._advance(name, self._compiled().step, grads)
         return loss
 
     def minimize(
         self, loss_fn: Callable[..., Any], *args: Any, has_aux: bool = False, **kwargs: Any
     ) -> Any:
-        """Makes one step on `loss_fn(params, *args, **kwargs)`: the fast path.
+        """Makes one step on `loss_fn`; all that changes between calls must be an argument.
 
-        Forward, backward and update are one jitted call, compiled once for each function
-        object and shape of arguments. `grads` is left alone.
+        The loss is `loss_fn(params, *args, **kwargs)`. This is the fast path: forward,
+        backward and update are one jitted call, compiled once for each function object and
+        shape of arguments, and what loss_fn reads from elsewhere is a constant of it (see
+        `backward`). `grads` is left alone.
 
         Returns:
           The loss `()` before the step, or `(loss, aux)` with has_aux.
         """
-        params, states = self._current()
-        program = programs.minimize_program(
-            loss_fn, self._layout, has_aux, self._updates, self._donate
-        )
-        value, params, states = program(params, states, args, kwargs)
-        self._take(params, states)
-        return value
+        program = self._compiled().minimize(loss_fn, has_aux)
+        return self._advance(f"{type(self).__name__}.minimize", program, args, kwargs)
 
-    def _current(self) -> tuple[list[PyTree], list[PyTree]]:
-        """Parameters and states of the groups, with the edits of their options."""
-        for i, group in enumerate(self.param_groups):
-            if group.edited:
-                update, self._states[i] = self._refresh(i, group)
-                group.edited = False
-                if update is not self._updates[i]:
-                    self._updates = (*self._updates[:i], update, *self._updates[i + 1 :])
-        return [group["params"] for group in self.param_groups], self._states
+    def _compiled(self) -> Programs:
+        """The programs for the groups with their options as edited."""
+        for group in self._groups:
+            if group.options.edited:
+                self._apply_edits(group)
+        if self._programs is None:
+            updates = tuple(group.tx.update for group in self._groups)
+            treedefs = tuple(group.treedef for group in self._groups)
+            self._programs = Programs.of(updates, treedefs, self._layout, self._donate)
+        return self._programs
 
-    def _take(self, params: list[PyTree], states: list[PyTree]) -> None:
-        """Takes over what a step made."""
-        for group, p in zip(self.param_groups, params, strict=True):
-            group.put_params(p)
-        self._states = states
+    def _apply_edits(self, group: Group) -> None:
+        if not group.write_numbers():
+            before = group.tx.update, group.treedef
+            index = next(i for i, other in enumerate(self._groups) if other is group)
+            where = f"{type(self).__name__}: group {index}"
+            self._refresh(where, group, group.options.edited)
+            if before[0] is not group.tx.update or before[1] != group.treedef:
+                self._programs = None
+        group.options.edited.clear()
+
+    def _advance(self, name: str, program: Callable[..., Any], *arguments: Any) -> Any:
+        """Runs a program that makes a step, and takes over what it made; returns the rest."""
+        params = [group.params for group in self._groups]
+        leaves = [group.leaves for group in self._groups]
+        if self._donate:
+            refuse_traced(name, params, arguments)  # before they are donated
+            new, states, *rest = run(name, program, params, leaves, arguments)
+            refuse_traced(name, params, jax.tree.leaves(new)[:1])  # all are, or none
+        else:
+            new, states, *rest = program(params, leaves, *arguments)
+        for group, p, s in zip(self._groups, new, states, strict=True):
+            group.options.put_params(p)
+            group.leaves = s
         self.step_count += 1
+        return rest[0] if rest else None
 
     @property
-    def state(self) -> list[PyTree]:
+    def state(self) -> Sequence[PyTree]:
         """The state of each group, as its transformation keeps it; for reading."""
-        return self._current()[1]
+        self._compiled()
+        return tuple(group.state for group in self._groups)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as plain data: NumPy arrays under the paths of the state, and the options."""
-        groups = [group.options for group in self.param_groups]
+        groups = [group.options.options for group in self._groups]
         return {"state": named_state(self.state), "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave; parameters are not part of it.
 
         Raises:
+          TypeError: not a dict of state and param_groups.
           ValueError: paths or shapes differ; the message lists them.
         """
-        name = type(self).__name__
-        groups = state_dict["param_groups"]
-        if len(groups) != len(self.param_groups):
+        name = f"{type(self).__name__}.load_state_dict"
+        saved, groups = read_state_dict(name, state_dict)
+        if len(groups) != len(self._groups):
             raise ValueError(
-                f"{name}.load_state_dict: the loaded state has {len(groups)} parameter groups, "
-                f"and this optimizer {len(self.param_groups)}."
+                f"{name}: the loaded state has {len(groups)} parameter groups, "
+                f"and this optimizer {len(self._groups)}."
             )
-        states = load_named_state(name, self.state, state_dict["state"])
-        for group, options in zip(self.param_groups, groups, strict=True):
-            group.update(options)
-            group.edited = False
-        self._states = states
+        states = load_named_state(name, self.state, saved)
+        for group, options, state in zip(self._groups, groups, states, strict=True):
+            group.options.load(options)
+            group.state = state
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_programs": None}  # compiled again, or found
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
-        for i, group in enumerate(self.param_groups):
+        for i, group in enumerate(self._groups):
             lines.append(f"Parameter Group {i}")
-            lines += [f"    {k}: {v}" for k, v in sorted(group.options.items())]
+            lines += [f"    {k}: {v}" for k, v in sorted(group.options.options.items())]
         return "\n".join([*lines, ")"])
-
-
-def _own(x: Any) -> jax.Array:
-    """A copy that a step may overwrite."""
-    return jnp.array(x, copy=True)
 
 
 def _number(x: jax.Array) -> float:

@@ -9,70 +9,125 @@ import jax.numpy as jnp
 
 from ..core.apply import apply_updates
 from ..core.protocol import PyTree
+from ..core.trees import align, is_absent, leaf_paths
 from .groups import Layout
+from .weak import Get, WeakPrograms
 
-__all__ = ["accumulate", "backward_program", "minimize_program", "step_program"]
+__all__ = ["Programs", "accumulate"]
 
 Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
 
+Leaves = list[Any]
+"""The leaves of a group's state: the programs know its structure, which costs time to flatten."""
 
-def _step(
-    updates: Updates, params: list[PyTree], states: list[PyTree], grads: list[PyTree]
-) -> tuple[list[PyTree], list[PyTree]]:
-    """One update of all groups."""
-    new_params, new_states = [], []
-    for update, p, s, g in zip(updates, params, states, grads, strict=True):
-        # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
-        u, s = update(jax.tree.map(_conjugate, g), s, p)
-        new_params.append(apply_updates(p, u))
-        new_states.append(s)
-    return new_params, new_states
+
+class Programs:
+    """The programs of optimizers of one structure, each compiled when it is first called.
+
+    All take `params` and `states`, lists with the tree and the leaves of each group.
+    """
+
+    def __init__(self, updates: Updates, treedefs: tuple[Any, ...], layout: Layout, donate: bool):
+        self._updates, self._treedefs, self._layout = updates, treedefs, layout
+        self._donated = (0, 1) if donate else ()
+        self.backward = WeakPrograms(self._make_backward)
+        self.minimize = WeakPrograms(self._make_minimize)
+
+    @classmethod
+    @functools.lru_cache(maxsize=256)
+    def of(cls, *structure: Any) -> "Programs":
+        """The programs of a structure, of which there is one object."""
+        return cls(*structure)
+
+    @functools.cached_property
+    def step(self) -> Callable[..., Any]:
+        """`(params, states, grads) -> (params, states)`; grads as the user gives them."""
+
+        def optimizer_step(params: Any, states: Any, grads: Any) -> Any:
+            whole = self._layout.join(params)
+            return self._step(params, states, self._layout.split(_spread(grads, whole)))
+
+        return jax.jit(optimizer_step, donate_argnums=self._donated)
+
+    def _make_backward(self, get: Get, has_aux: bool) -> Callable[..., Any]:
+        """`(params, args, kwargs) -> (value, grads)`, grads structured as the user's."""
+        value_and_grad = self._value_and_grad(get, has_aux)
+
+        def optimizer_backward(params: Any, args: Any, kwargs: Any) -> Any:
+            value, grads = value_and_grad(params, args, kwargs)
+            return value, self._layout.join(grads)
+
+        return jax.jit(optimizer_backward)
+
+    def _make_minimize(self, get: Get, has_aux: bool) -> Callable[..., Any]:
+        """`(params, states, args, kwargs) -> (params, states, value)`: one dispatch for a step."""
+        value_and_grad = self._value_and_grad(get, has_aux)
+
+        def optimizer_minimize(params: Any, states: Any, args: Any, kwargs: Any) -> Any:
+            value, grads = value_and_grad(params, args, kwargs)
+            return (*self._step(params, states, grads), value)
+
+        return jax.jit(optimizer_minimize, donate_argnums=self._donated)
+
+    def _value_and_grad(self, get: Get, has_aux: bool) -> Callable[..., Any]:
+        def loss(params: list[PyTree], args: Any, kwargs: Any) -> Any:
+            return get()(self._layout.join(params), *args, **kwargs)
+
+        return jax.value_and_grad(loss, has_aux=has_aux)
+
+    def _step(
+        self, params: list[PyTree], states: list[Leaves], grads: list[PyTree]
+    ) -> tuple[list[PyTree], list[Leaves]]:
+        """One update of all groups."""
+        new_params, new_states = [], []
+        groups = zip(self._updates, self._treedefs, params, states, grads, strict=True)
+        for i, (update, treedef, p, leaves, g) in enumerate(groups):
+            # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
+            g = jax.tree.map(_conjugate, _lined_up(i, p, g))
+            try:
+                u, state = update(g, treedef.unflatten(leaves), p)
+                new_params.append(apply_updates(p, u))
+            except Exception as error:
+                error.add_note(f"In the group {i} of the optimizer.")
+                raise
+            new_leaves, structure = jax.tree.flatten(state)
+            if structure != treedef:
+                raise ValueError(
+                    f"optimizer: the state of group {i} has after update another structure than "
+                    f"after init: {structure} instead of {treedef}. An update must keep it."
+                )
+            new_states.append(new_leaves)
+        return new_params, new_states
+
+
+def _lined_up(index: int, params: PyTree, grads: PyTree) -> PyTree:
+    """The gradients of a group, checked against its parameters."""
+    link = f"optimizer: group {index}"
+    found = align(params, grads, link=link, name="the gradient")
+    for path, g, p in zip(leaf_paths(params), found, jax.tree.leaves(params), strict=True):
+        if not is_absent(g) and jnp.shape(g) != jnp.shape(p):
+            raise ValueError(
+                f"{link}: the gradient at '{path}' has shape {jnp.shape(g)}, and the parameter "
+                f"{jnp.shape(p)}. Pass the gradient with respect to these parameters."
+            )
+    return jax.tree.unflatten(jax.tree.structure(params), found)
+
+
+def _spread(grads: PyTree, params: PyTree) -> PyTree:
+    """The gradients with a None that stands for a whole subtree put at each of its leaves."""
+
+    def spread(g: Any, p: PyTree) -> PyTree:
+        return jax.tree.map(lambda _: None, p) if g is None else g
+
+    try:
+        return jax.tree.map(spread, grads, params, is_leaf=lambda x: x is None)
+    except ValueError:  # of another structure; what says where follows
+        return grads
 
 
 def _conjugate(g: Any) -> Any:
     return jnp.conj(g) if jnp.iscomplexobj(g) else g
-
-
-@functools.lru_cache(maxsize=256)
-def step_program(updates: Updates, donate: bool) -> Callable[..., Any]:
-    """`(params, states, grads) -> (params, states)`, lists with one entry for each group."""
-
-    def optimizer_step(params: Any, states: Any, grads: Any) -> Any:
-        return _step(updates, params, states, grads)
-
-    return jax.jit(optimizer_step, donate_argnums=(0, 1) if donate else ())
-
-
-def _value_and_grad(
-    loss_fn: Callable[..., Any], layout: Layout, has_aux: bool
-) -> Callable[..., Any]:
-    def loss(groups: list[PyTree], args: Any, kwargs: Any) -> Any:
-        return loss_fn(layout.join(groups), *args, **kwargs)
-
-    return jax.value_and_grad(loss, has_aux=has_aux)
-
-
-@functools.lru_cache(maxsize=256)
-def backward_program(
-    loss_fn: Callable[..., Any], layout: Layout, has_aux: bool
-) -> Callable[..., Any]:
-    """`(params, args, kwargs) -> (value, grads)`."""
-    return jax.jit(_value_and_grad(loss_fn, layout, has_aux))
-
-
-@functools.lru_cache(maxsize=256)
-def minimize_program(
-    loss_fn: Callable[..., Any], layout: Layout, has_aux: bool, updates: Updates, donate: bool
-) -> Callable[..., Any]:
-    """`(params, states, args, kwargs) -> (value, params, states)`: one dispatch for a step."""
-    value_and_grad = _value_and_grad(loss_fn, layout, has_aux)
-
-    def optimizer_minimize(params: Any, states: Any, args: Any, kwargs: Any) -> Any:
-        value, grads = value_and_grad(params, args, kwargs)
-        return (value, *_step(updates, params, states, grads))
-
-    return jax.jit(optimizer_minimize, donate_argnums=(0, 1) if donate else ())
 
 
 @jax.jit

@@ -1,24 +1,25 @@
 """Classes with torch's signatures, derived from recipes: options of a group -> transformation."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..core.binding import bind
-from ..core.protocol import GradientTransformation, PyTree
-from ..core.renumber import Parked, carry_over, renumber
-from ..core.state import State
-from .groups import ParamGroup
+from ..core.protocol import GradientTransformation
+from ..core.renumber import carry_over, renumber
+from .group import Group
+from .handed import find_places, hand_over
 from .optimizer import Optimizer
-from .torch_load import load_torch_state
+from .param_group import ParamGroup
+from .plain import frozen, is_plain_number
+from .torch_file import SavedGroup, match_groups
+from .torch_load import any_has, fill_state, park_rest
 from .torch_state import Kept, torch_state
 
 __all__ = ["TorchOptimizer", "torch_class"]
-
-_FLAGS = ("foreach", "fused", "capturable", "differentiable")
 
 
 class TorchOptimizer(Optimizer):
@@ -30,108 +31,149 @@ class TorchOptimizer(Optimizer):
 
     `foreach`, `fused` and `capturable` choose between torch's implementations; here there is
     one, compiled, and they are accepted for their exclusions only. `differentiable` keeps
-    the old arrays alive, so that a step can be differentiated.
+    the old arrays alive, so that a step can be differentiated; it is one for all groups.
     """
 
     recipe: Callable[..., GradientTransformation]
+    signature: Mapping[str, inspect.Parameter]
     kept: Mapping[str, Kept]
     optional: Mapping[str, str]
+    check: Callable[[Mapping[str, Any]], None]
 
     def __init__(self, params: Any, *args: Any, **kwargs: Any):
         name = type(self).__name__
         options = bind(name, inspect.signature(type(self).recipe), args, kwargs)
-        self._transformations: list[GradientTransformation] = []
-        self._present: list[set[str]] = []
-        self._parked: list[Parked] = []
-        _check_flags(name, options)
-        self._transformation(name, options, set())
-        self._setup(params, options, donate=not options.get("differentiable", False))
+        self._donate = not options.get("differentiable", False)
+        _check_exclusions(name, options)
+        type(self).check(options)
+        self._transformation(name, frozen(options), frozenset())
+        self._setup(params, options, self._donate)
 
-    def _make(self, index: int, group: ParamGroup) -> tuple[Callable[..., Any], PyTree]:
-        present: set[str] = set()
-        tx = self._transformation(f"{type(self).__name__}: group {index}", group.options, present)
-        self._transformations.append(tx)
-        self._present.append(present)
-        self._parked.append({})
-        return tx.update, tx.init(group["params"])
+    def _make(self, where: str, options: ParamGroup) -> Group:
+        tx, given, present = self._transformation(where, options, frozenset())
+        leaves, treedef = jax.tree.flatten(tx.init(options["params"]))
+        group = Group(options, tx, leaves, treedef, present=present)
+        _take_places(group, given)
+        return group
 
-    def _refresh(self, index: int, group: ParamGroup) -> tuple[Callable[..., Any], PyTree]:
-        where = f"{type(self).__name__}: group {index}"
-        old, state = self._transformations[index], self._states[index]
-        tx = self._transformation(where, group.options, self._present[index])
-        if tx.update is old.update:
-            state = renumber(state, old, tx)
+    def _refresh(self, where: str, group: Group, edited: Any) -> None:
+        tx, given, present = self._transformation(where, group.options, group.present)
+        if tx.update is group.tx.update:
+            group.state = renumber(group.state, tx)
         else:
-            fresh = tx.init(group["params"])
-            state, self._parked[index] = carry_over(state, fresh, self._parked[index])
-        self._transformations[index] = tx
-        return tx.update, state
-
-    def whole_states(self) -> list[State]:
-        """The state of each group, with the slots that its options have no use for now."""
-        return [
-            State(
-                **{
-                    name: State(**link._asdict(), **parked.get(name, {}))
-                    for name, link in state._asdict().items()
-                }
-            )
-            for state, parked in zip(self.state, self._parked, strict=True)
-        ]
+            group.state, group.parked = carry_over(group.state, tx.init(group.params), group.parked)
+        group.tx, group.present = tx, present
+        _take_places(group, given)
 
     def _transformation(
-        self, where: str, options: Mapping[str, Any], present: set[str]
-    ) -> GradientTransformation:
-        """Makes a group's transformation; notes in `present` what has been on, and so stays."""
-        recipe = type(self).recipe
-        wanted = inspect.signature(recipe).parameters
-        given = {k: _squeeze(where, k, options[k]) for k in wanted}
-        for k in type(self).optional:
-            if not _is_zero(given[k]):
-                present.add(k)
-            elif k not in present:
-                given[k] = None
+        self, where: str, options: Mapping[str, Any], present: frozenset[str]
+    ) -> tuple[GradientTransformation, dict[str, Any], frozenset[str]]:
+        """A group's transformation, what it was made of, and what has been on, and so stays."""
         try:
-            return recipe(**given)
+            given = {k: hand_over(k, _squeeze(k, options[k])) for k in type(self).signature}
+            for k in type(self).optional:
+                if given[k] is None:
+                    raise TypeError(f"{k} must be a real number, got None. Pass 0 for none.")
+                if not (is_plain_number(given[k]) and given[k] == 0):
+                    present |= {k}
+                elif k not in present:
+                    given[k] = None
+            self._check_flags(options)
+            return type(self).recipe(**given), given, present
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where}: {error}") from None
+
+    def _check_flags(self, options: Mapping[str, Any]) -> None:
+        """Flags are flags, and the one that is for all groups is the same in each."""
+        for k, parameter in type(self).signature.items():
+            flag = parameter.annotation in (bool, bool | None)
+            if flag and options[k] not in (None, True, False):
+                raise TypeError(f"{k} must be True, False or None, got {options[k]!r}.")
+        if bool(options.get("differentiable")) == self._donate:
+            raise ValueError(
+                f"differentiable is {not self._donate} for the optimizer, and cannot be "
+                f"{self._donate} for a group. Pass it to the constructor."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The state in torch's format, with NumPy arrays.
 
         `{"state": {i: {"step": ..., "exp_avg": ...}}, "param_groups": [{"params": [i], ...}]}`,
         with parameters numbered over the groups in the order of their trees' leaves, and
-        none for a parameter that has had no gradient. `param_names` holds their paths.
+        none for a parameter that has had no gradient. `param_names` holds their dotted paths,
+        with the number of the group in front where several groups have one path. For torch
+        itself, see `functional_optim.interop.torch.to_torch`.
         """
-        return torch_state(self)
+        self._compiled()
+        return torch_state(self.kept, self._groups)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores a state in torch's format, from here or from torch.
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], *, names: Sequence[str] | None = None
+    ) -> None:
+        """Restores a state in torch's format, from here or from torch, or through JSON.
 
-        Parameters are matched by `param_names` where the saved groups have them, else by
-        position. The options of the saved groups replace those here.
+        Parameters are found by name over all groups, so that they may have been grouped
+        otherwise. A saved group's options replace those of the group here that has the same
+        parameters; a group here that is in the file in no such form keeps its own options.
+        `differentiable` stays as it is here.
+
+        Args:
+          names: names of the saved parameters, as the dotted paths here, in the order of their
+            numbers. A file of torch has none, unless its optimizer was given named
+            parameters: pass `[name for name, _ in model.named_parameters()]`. Without names,
+            parameters are found by position where trees are flat lists, whose order is plain.
 
         Raises:
-          ValueError: groups, names, entries or shapes differ; nothing is loaded then.
+          TypeError: not a dict of state and param_groups.
+          ValueError: parameters, entries or shapes differ, or which parameter is which cannot
+            be known; nothing is loaded then.
         """
-        loaded = load_torch_state(self, state_dict)
-        for i, (group, new) in enumerate(zip(self.param_groups, loaded, strict=True)):
-            group.update(new.options)
-            group.edited = False
-            self._transformations[i], self._present[i] = new.tx, new.present
-            self._states[i], self._parked[i] = new.state, new.parked
-        self._updates = tuple(tx.update for tx in self._transformations)
+        who = f"{type(self).__name__}.load_state_dict"
+        saved = match_groups(who, [g.params for g in self._groups], state_dict, names)
+        made = [self._load(who, g, s) for g, s in zip(self._groups, saved, strict=True)]
+        for group, (options, new, given) in zip(self._groups, made, strict=True):
+            group.options.load(options)
+            group.tx, group.state = new.tx, new.state
+            group.present, group.parked = new.present, new.parked
+            _take_places(group, given)
+        self._programs = None
+
+    def _load(
+        self, who: str, group: Group, saved: SavedGroup
+    ) -> tuple[dict[str, Any], Group, dict[str, Any]]:
+        """What a group becomes: options, the rest, and what its transformation was made of."""
+        own = {k: group.options[k] for k in ("differentiable",) if k in group.options}
+        options = {**group.options.options, **saved.options, **own}
+        known = {k: frozen(v) if k in self.defaults else v for k, v in options.items()}
+        on = frozenset(k for k, name in self.optional.items() if any_has(saved.entries, name))
+        tx, given, present = self._transformation(who, known, on)
+        fresh = tx.init(group.params)
+        state = fill_state(
+            who, self.kept, self.optional.values(), saved, known, group.params, fresh
+        )
+        leaves, treedef = jax.tree.flatten(state)
+        parked = park_rest(self.kept, state, saved.entries, group.params)
+        made = Group(group.options, tx, leaves, treedef, {}, present, parked)
+        return options, made, given
 
 
 def torch_class(
-    *, kept: Mapping[str, Kept], optional: Mapping[str, str] | None = None
+    *,
+    kept: Mapping[str, Kept],
+    optional: Mapping[str, str] | None = None,
+    check: Callable[[Mapping[str, Any]], None] = lambda options: None,
 ) -> Callable[[Callable[..., GradientTransformation]], type[TorchOptimizer]]:
     """Makes a class out of a recipe, whose signature (after `params`) is the class's.
+
+    A recipe hands numbers on to links, or makes others of them, and decides by flags and by
+    None. Where a number decides something by being 0, it is `optional`: an edit of a number
+    that was handed on goes into the state, and does not come by the recipe again.
 
     Args:
       kept: torch's name of an entry of the state -> where it is kept here.
       optional: option -> the entry of the state that is kept for it, but only once the option
         is first not zero; until then the recipe gets None.
+      check: raises for arguments of the constructor that do not go together.
     """
 
     def decorate(recipe: Callable[..., GradientTransformation]) -> type[TorchOptimizer]:
@@ -144,8 +186,10 @@ def torch_class(
             "__qualname__": recipe.__qualname__,
             "__signature__": public,
             "recipe": staticmethod(recipe),
+            "signature": dict(signature.parameters),
             "kept": dict(kept),
             "optional": dict(optional or {}),
+            "check": staticmethod(check),
         }
         recipe.__doc__ = None  # the class has it
         return type(recipe.__name__, (TorchOptimizer,), members)
@@ -153,31 +197,27 @@ def torch_class(
     return decorate
 
 
-def _check_flags(name: str, options: Mapping[str, Any]) -> None:
-    """torch's exclusions of flags that have no meaning here."""
-    flags = {k: options.get(k) for k in _FLAGS}
-    for k, value in flags.items():
-        if value not in (None, True, False):
-            raise TypeError(f"{name}: {k} must be True, False or None, got {value!r}.")
-    if flags["fused"] and flags["differentiable"]:
+def _check_exclusions(name: str, options: Mapping[str, Any]) -> None:
+    """torch's exclusions of flags that have no meaning here, which it checks here only."""
+    if options.get("fused") and options.get("differentiable"):
         raise RuntimeError(f"{name}: `fused` does not support `differentiable`. Pass one of them.")
-    if flags["fused"] and flags["foreach"]:
+    if options.get("fused") and options.get("foreach"):
         raise RuntimeError(
             f"{name}: `fused` and `foreach` cannot be `True` together. Pass one of them."
         )
 
 
-def _squeeze(where: str, name: str, value: Any) -> Any:
+def _take_places(group: Group, given: Mapping[str, Any]) -> None:
+    indices = group.treedef.unflatten(range(len(group.leaves)))
+    group.places = find_places(group.tx, given, indices)
+
+
+def _squeeze(name: str, value: Any) -> Any:
     """An array of one element as a scalar, as torch has it; other values as they are."""
     if isinstance(value, (tuple, list)):
-        return tuple(_squeeze(where, name, v) for v in value)
+        return tuple(_squeeze(name, v) for v in value)
     if hasattr(value, "shape") and value.shape:
         if value.size != 1:
-            raise ValueError(f"{where}: Tensor {name} must be 1-element, got shape {value.shape}.")
+            raise ValueError(f"Tensor {name} must be 1-element, got shape {value.shape}.")
         return jnp.reshape(value, ())
     return value
-
-
-def _is_zero(value: Any) -> bool:
-    """Whether a concrete number is zero; a traced one may be anything."""
-    return isinstance(value, (int, float, np.generic)) and value == 0

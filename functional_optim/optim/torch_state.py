@@ -1,19 +1,19 @@
 """Writing a state in torch's format: torch's names and numbering of what it keeps."""
 
+import collections
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
+from ..core.protocol import PyTree
 from ..core.state import State
-from ..core.trees import path_string
+from ..core.trees import leaf_paths
 from .biased import bias
-from .groups import ParamGroup
-
-if TYPE_CHECKING:
-    from .torch_class import TorchOptimizer
+from .group import Group
+from .param_group import ParamGroup
 
 __all__ = ["Entry", "Kept", "param_names", "torch_state"]
 
@@ -37,50 +37,64 @@ class Kept:
     decay: tuple[str, Callable[[Mapping[str, Any]], float]] | None = None
 
 
-def torch_state(optimizer: "TorchOptimizer") -> dict[str, Any]:
-    """The optimizer's state and options as torch writes them."""
+def torch_state(kept: Mapping[str, Kept], groups: Sequence[Group]) -> dict[str, Any]:
+    """The state and options of groups as torch writes them."""
     entries: dict[int, Entry] = {}
-    groups: list[dict[str, Any]] = []
+    written: list[dict[str, Any]] = []
     first = 0
-    for group, state in zip(optimizer.param_groups, optimizer.whole_states(), strict=True):
-        names = param_names(optimizer, len(groups), group)
-        for i in range(len(names)):
-            entry = _read_entry(optimizer.kept, state, group, i)
+    for group, names in zip(groups, param_names([g.params for g in groups]), strict=True):
+        state = _whole_state(group)
+        for i, entry in enumerate(_entries(kept, state, group.options, len(names))):
             if entry:
                 entries[first + i] = entry
-        numbers = list(range(first, first + len(names)))
-        options = {k: _plain(v) for k, v in group.options.items()}
+        options = {k: _plain(v) for k, v in group.options.options.items()}
         options["count"] = max((int(link.count) for link in state), default=0)
-        groups.append({**options, "params": numbers, "param_names": names})
+        numbers = list(range(first, first + len(names)))
+        written.append({**options, "params": numbers, "param_names": names})
         first += len(names)
-    return {"state": entries, "param_groups": groups}
+    return {"state": entries, "param_groups": written}
 
 
-def param_names(optimizer: "TorchOptimizer", index: int, group: ParamGroup) -> list[str]:
-    """Dotted paths of a group's parameters, with its number in front where trees are listed."""
-    prefix = f"{index}." if optimizer._layout.as_list else ""
-    flat = jax.tree_util.tree_flatten_with_path(group["params"])[0]
-    return [prefix + path_string(path) for path, _ in flat]
+def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
+    """Dotted paths of the groups' parameters, with the group's number where several have one."""
+    paths = [leaf_paths(tree) for tree in trees]
+    count = collections.Counter(name for names in paths for name in names)
+    return [
+        [name if count[name] == 1 else f"{i}.{name}" for name in names]
+        for i, names in enumerate(paths)
+    ]
 
 
-def _read_entry(kept: Mapping[str, Kept], state: State, group: ParamGroup, i: int) -> Entry:
-    """torch's entry for the parameter number `i` of a group; empty before its first step."""
-    entry: Entry = {}
+def _whole_state(group: Group) -> State:
+    """The state of a group, with the slots that its options have no use for now."""
+    links = group.state._asdict().items()
+    return State(
+        **{name: State(**link._asdict(), **group.parked.get(name, {})) for name, link in links}
+    )
+
+
+def _entries(kept: Mapping[str, Kept], state: State, group: ParamGroup, n: int) -> list[Entry]:
+    """torch's entries for the parameters of a group; empty before a parameter's first step."""
+    entries: list[Entry] = [{} for _ in range(n)]
     for name, where in kept.items():
         link = state._asdict().get(where.link, State())
-        if where.slot not in link or not int(link.steps[i]):
+        if where.slot not in link:
             continue
-        memory = link._asdict().get("memory", {})
-        if where.slot == "steps":
-            entry[name] = np.asarray(link.steps[i], np.float32)
-        elif float(memory.get("started", [1] * (i + 1))[i]):
-            value = np.asarray(jax.tree.leaves(link[where.slot])[i])
-            if where.decay is None:
-                entry[name] = value
+        steps = np.asarray(link.steps)
+        memory = {k: np.asarray(v) for k, v in link._asdict().get("memory", {}).items()}
+        started = (steps > 0) & (memory.get("started", steps) != 0)
+        values = steps if where.slot == "steps" else jax.tree.leaves(link[where.slot])
+        for i in np.flatnonzero(started if where.slot != "steps" else steps):
+            if where.slot == "steps":
+                entries[i][name] = np.asarray(values[i], np.float32)
+            elif where.decay is None:
+                entries[i][name] = np.asarray(values[i])
             else:
                 last = float(memory[where.decay[0]][i])
-                entry |= bias(name, value, int(link.steps[i]), last, where.decay[1](group))
-    return entry
+                now = where.decay[1](group)
+                now = last if callable(now) else now  # a schedule's value is not an option
+                entries[i] |= bias(name, np.asarray(values[i]), int(steps[i]), last, now)
+    return entries
 
 
 def _plain(value: Any) -> Any:

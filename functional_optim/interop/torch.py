@@ -1,0 +1,49 @@
+"""Bridge to torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["to_torch"]
+
+_OURS = ("count", "param_names")
+
+
+def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns a `state_dict` of `functional_optim.optim` into one that torch's optimizer loads.
+
+    Arrays become tensors of the same dtype, on the CPU; what torch does not keep is left out.
+    The parameters of torch's optimizer must be in the order of the numbers: that of
+    `param_names` in the groups.
+
+    Raises:
+      ImportError: torch is not installed.
+    """
+    try:
+        import torch  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise ImportError("to_torch needs torch. Install it: pip install torch") from error
+
+    def tensor(x: Any) -> Any:
+        array = np.asarray(x)
+        if array.dtype.name == "bfloat16":  # which torch does not read from NumPy
+            return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
+        return torch.from_numpy(array.copy())
+
+    state = {
+        number: {k: tensor(x) for k, x in entry.items() if not k.endswith("_ulp")}
+        for number, entry in state_dict["state"].items()
+    }
+    groups = [
+        {k: _option(v) for k, v in group.items() if k not in _OURS}
+        for group in state_dict["param_groups"]
+    ]
+    return {"state": state, "param_groups": groups}
+
+
+def _option(value: Any) -> Any:
+    """An option with numbers of NumPy as numbers of Python."""
+    if isinstance(value, tuple):
+        return tuple(_option(v) for v in value)
+    return np.asarray(value).item() if hasattr(value, "dtype") and not np.ndim(value) else value

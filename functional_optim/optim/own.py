@@ -1,0 +1,57 @@
+"""Arrays of the optimizer's own, which a step may overwrite."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.protocol import PyTree
+from ..core.trees import path_string
+
+__all__ = ["own", "own_like", "warn_of_tied"]
+
+
+def own(where: str, params: PyTree) -> PyTree:
+    """Copies of all arrays.
+
+    Raises:
+      TypeError: a leaf is no array; the message names it.
+    """
+    return jax.tree_util.tree_map_with_path(lambda path, x: _own(where, path, x), params)
+
+
+def _own(where: str, path: Any, x: Any) -> jax.Array:
+    try:
+        array = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{where}: the parameter at '{path_string(path)}' is of type {type(x).__name__}, and "
+            "no array. Pass the arrays alone, such as equinox.filter(model, equinox.is_array)."
+        ) from error
+    # With a dtype, the copy is not weakly typed: a step's results are not either.
+    return jnp.array(array, array.dtype, copy=True)
+
+
+def own_like(old: jax.Array, x: Any) -> jax.Array:
+    """A copy in the dtype of another array, and in its place unless it has one of its own."""
+    copy = jnp.array(x, copy=True).astype(old.dtype)
+    if isinstance(copy, jax.core.Tracer) or isinstance(old, jax.core.Tracer):
+        return copy
+    return jax.device_put(copy, old.sharding) if old.committed and not copy.committed else copy
+
+
+def warn_of_tied(params: Sequence[PyTree]) -> None:
+    """Warns of an array that stands at two places: each gets a copy, and they part."""
+    seen: dict[int, str] = {}
+    for path, x in jax.tree_util.tree_flatten_with_path(list(params))[0]:
+        name = path_string(path)
+        if isinstance(x, jax.Array) and seen.setdefault(id(x), name) != name:
+            warnings.warn(
+                f"optimizer: the parameters at '{seen[id(x)]}' and '{name}' (group, then path) are "
+                "one array. From the first step on they are two. To tie them, keep one, and use "
+                "it twice in the loss.",
+                UserWarning,
+                stacklevel=5,
+            )
