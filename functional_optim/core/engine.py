@@ -33,8 +33,9 @@ Scalars = dict[str, Array]
 class Now:
     """Scalars of this step and this leaf, by name, as a rule reads them.
 
-    What the rule's clock, its `combine` and its `requires` give; and `leaf`, the number of
-    the leaf (int32), to tell random numbers of one leaf from another's.
+    What the rule's clock, its `combine` and its `requires` give; without a clock `t`, the
+    number of the leaf's updates with the present one (1, 2, ...), where the rule has slots;
+    and `leaf`, the number of the leaf (int32), to tell the random numbers of two apart.
     """
 
     def __init__(self, context: "Context", row: Array | None, own: Mapping[str, Any], dtype: Any):
@@ -170,10 +171,10 @@ class RuleUpdate(Interned):
             )
         moved = np.isin(np.arange(n), leaves.active)
         steps = jnp.where(moved, safe_increment(state.steps), state.steps)
-        if self.rule.clock is None:
-            return {}, {"steps": steps}
-        last = dict(state.memory) if self.rule.memory else {}
         t = steps.astype(hyper_dtype())
+        if self.rule.clock is None:
+            return {"t": t}, {"steps": steps}
+        last = dict(state.memory) if self.rule.memory else {}
         scalars, memory = self.rule.clock(t, last, **hyper, **dict(self.options))
         kept = {k: jnp.where(moved, memory[k], last[k]) for k in self.rule.memory}
         return dict(scalars), {"steps": steps} | ({"memory": kept} if kept else {})

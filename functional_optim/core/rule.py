@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .binding import bind, call_text
+from .bound import Bound, is_traced
 from .engine import Now, Rule, RuleUpdate
 from .numbers import Interval, as_number
 from .protocol import GradientTransformation
@@ -196,10 +197,10 @@ def _instantiate(
             numbers.append((name, as_number(value, where, rule.bounds.get(name))))
     kept_as = tuple(sorted(dtypes, key=lambda d: d[0]))
     update = RuleUpdate.of(rule, tuple(options), tuple(schedules), kept_as)
-    init = RuleInit(
-        update, tuple(numbers), tuple(starts), call_text(rule.name, rule.signature, given)
-    )
-    return GradientTransformation(init, update)
+    text = call_text(rule.name, rule.signature, given)
+    init = RuleInit(update, tuple(numbers), tuple(starts), text)
+    traced = tuple((k, v) for k, v in numbers if is_traced(v))
+    return GradientTransformation(init, Bound(update, traced) if traced else update)
 
 
 def _float_dtype(value: Any, where: str) -> Any:
