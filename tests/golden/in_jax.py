@@ -12,6 +12,9 @@ from .cases import Case, decode
 from .problem import GROUPS, Problem
 from .run import Arrays, Run
 
+NAMES = [k for names in GROUPS for k in names]
+"""In the order of torch's numbers."""
+
 
 def run(case: Case, problem: Problem, golden: Run | None = None) -> Run:
     """Plays a case; given torch's run, from the state_dict that was saved in it."""
@@ -21,7 +24,7 @@ def run(case: Case, problem: Problem, golden: Run | None = None) -> Run:
     if golden is not None:
         first = case["saved"]
         optimizer.params = split(golden.params[first - 1])
-        optimizer.load_state_dict(torch_state_dict(golden))
+        optimizer.load_state_dict(torch_state_dict(golden), names=NAMES)
     for t in range(first, case["steps"]):
         apply_events(optimizer, case, t)
         optimizer.step(split(problem.at(t), conjugate=True))
@@ -64,16 +67,14 @@ def join(trees: list[dict[str, Any]]) -> Arrays:
 def state_of(optimizer: Any) -> dict[str, Arrays]:
     """torch's entries by name of the parameter."""
     saved = jax.tree.map(np.asarray, optimizer.state_dict()["state"])
-    names = [k for names in GROUPS for k in names]
-    return {names[i]: entry for i, entry in saved.items()}
+    return {NAMES[i]: entry for i, entry in saved.items()}
 
 
 def torch_state_dict(golden: Run) -> dict[str, Any]:
     """The state_dict that torch wrote in a run, before it was taken apart."""
-    names = [k for names in GROUPS for k in names]
-    numbers = [[names.index(k) for k in group] for group in GROUPS]
+    numbers = [[NAMES.index(k) for k in group] for group in GROUPS]
     groups = [
         {**options(given), "params": own}
         for given, own in zip(golden.saved_groups, numbers, strict=True)
     ]
-    return {"state": {names.index(k): e for k, e in golden.saved.items()}, "param_groups": groups}
+    return {"state": {NAMES.index(k): e for k, e in golden.saved.items()}, "param_groups": groups}

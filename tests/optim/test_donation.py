@@ -75,7 +75,8 @@ def test_two_optimizers_may_share_their_first_parameters():
 
 def test_one_array_may_stand_at_two_places():
     w = jnp.ones(2)
-    optimizer = optim.SGD({"a": w, "b": w}, lr=0.5)
+    with pytest.warns(UserWarning, match="at '0.a' and '0.b' .* are one array"):
+        optimizer = optim.SGD({"a": w, "b": w}, lr=0.5)
     optimizer.step({"a": jnp.ones(2), "b": jnp.zeros(2)})
     assert_same(optimizer.params, {"a": jnp.full(2, 0.5), "b": jnp.ones(2)})
 
@@ -86,3 +87,10 @@ def test_a_differentiable_optimizer_deletes_nothing(act):
     params, state = optimizer.params, optimizer.state
     act(optimizer)
     assert not any(x.is_deleted() for x in jax.tree.leaves((params, state)))
+
+
+def test_copies_of_the_parameters_stay_valid():
+    optimizer = optim.Adam(problem.arrays())
+    kept = optimizer.copy_params()
+    optimizer.step(grads(0))
+    assert_same(kept, problem.arrays())

@@ -7,7 +7,7 @@ import pytest
 
 import functional_optim as fo
 from functional_optim import optim
-from functional_optim.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, StepLR
+from functional_optim.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
 
 
 def sgd(**options):
@@ -54,9 +54,17 @@ def test_a_function_for_each_group():
     assert scheduler.get_last_lr() == [2.0, 0.5]
 
 
-def test_a_scheduler_of_a_wrapped_transformation_needs_an_lr():
+def test_a_scheduler_of_a_wrapped_transformation_sets_its_learning_rate():
     optimizer = optim.Optimizer({"w": jnp.zeros(1)}, fo.sgd(1.0))
-    with pytest.raises(KeyError, match=r"StepLR: .*'lr'.*learning_rate"):
+    step(optimizer, StepLR(optimizer, 1, gamma=0.5), times=3)
+    assert optimizer.params["w"].tolist() == [-1.75]
+    assert optimizer.param_groups[0]["learning_rate"] == 0.125
+
+
+@pytest.mark.parametrize("tx", [fo.scale(-1.0), fo.sgd(fo.linear_schedule(1.0, 0.0, 4))])
+def test_a_scheduler_needs_a_learning_rate(tx):
+    optimizer = optim.Optimizer({"w": jnp.zeros(1)}, tx)
+    with pytest.raises(KeyError, match=r"StepLR: the groups have neither .*'learning_rate'"):
         StepLR(optimizer, 2)
 
 
@@ -148,6 +156,58 @@ def test_an_added_group_is_scheduled():
     assert scheduler.base_lrs == [1.0, 0.25]
 
 
+def test_the_initial_rates_can_be_edited():
+    optimizer = sgd()
+    scheduler = LambdaLR(optimizer, lambda epoch: 0.5**epoch)
+    scheduler.base_lrs[0] = 8.0
+    step(optimizer, scheduler)
+    assert lr(optimizer) == 4.0
+    scheduler.base_lrs = [16.0]
+    step(optimizer, scheduler)
+    assert lr(optimizer) == 4.0
+
+
+class Halved(LRScheduler):
+    """Written for torch."""
+
+    def get_lr(self):
+        assert self._get_lr_called_within_step
+        return [base / (1 + self.last_epoch) for base in self.base_lrs]
+
+
+def test_a_scheduler_written_for_torch_works():
+    optimizer = sgd()
+    scheduler = Halved(optimizer)
+    step(optimizer, scheduler, times=2)
+    assert scheduler.get_last_lr() == [1 / 3]
+    scheduler.step(7)
+    assert lr(optimizer) == 0.125
+    assert optim.lr_scheduler._LRScheduler is LRScheduler
+
+
+def test_a_scheduler_must_say_what_the_rates_are():
+    with pytest.raises(NotImplementedError, match="LRScheduler: a scheduler must define get_lr"):
+        LRScheduler(sgd())
+
+
+def test_the_state_of_another_scheduler_is_refused():
+    scheduler = CosineAnnealingLR(sgd(), 4)
+    with pytest.raises(
+        ValueError, match=r"CosineAnnealingLR\.load_state_dict: there is no 'step_size'"
+    ):
+        scheduler.load_state_dict(StepLR(sgd(), 2, gamma=0.3).state_dict())
+    assert "gamma" not in vars(scheduler)
+
+
+def test_a_loaded_state_is_not_shared():
+    first = StepLR(sgd(), 2)
+    saved = first.state_dict()
+    second = StepLR(sgd(), 2)
+    second.load_state_dict(saved)
+    second.base_lrs[0] = 7.0
+    assert (first.base_lrs, saved["base_lrs"]) == ([1.0], [1.0])
+
+
 def test_epochs_can_be_skipped():
     optimizer = sgd()
     scheduler = CosineAnnealingLR(optimizer, 10, eta_min=0.5)
@@ -175,7 +235,7 @@ def test_a_list_of_functions_must_fit_the_groups():
 
 
 def test_a_schedule_in_place_of_a_number_cannot_be_scheduled_again():
-    with pytest.raises(TypeError, match=r"StepLR: .*lr.*schedule"):
+    with pytest.raises(TypeError, match="StepLR: lr of group 0 is a schedule already"):
         StepLR(sgd(lr=fo.linear_schedule(1.0, 0.0, 10)), 2)
 
 

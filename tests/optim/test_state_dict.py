@@ -1,7 +1,7 @@
 """state_dict and back: plain data in torch's format, and a run that goes on bit for bit."""
 
-import collections
 import copy
+import json
 import pickle
 
 import jax
@@ -88,7 +88,7 @@ def test_state_dict_has_torchs_names_and_numbers():
     names = {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
     assert set(saved["state"][1]) == names
     assert [group["params"] for group in saved["param_groups"]] == [[0, 1], [2]]
-    assert [group["param_names"] for group in saved["param_groups"]] == [["0.a", "0.b"], ["1.0"]]
+    assert [group["param_names"] for group in saved["param_groups"]] == [["a", "b"], ["0"]]
     assert saved["param_groups"][0]["betas"] == (0.9, 0.999)
 
 
@@ -173,6 +173,32 @@ def test_betas_that_were_edited_just_before_cross_to_rounding():
         np.testing.assert_allclose(a[k], b[k], rtol=1e-5)
 
 
+def test_ulps_of_a_mean_that_has_moved_elsewhere_do_not_count():
+    optimizer = MAKERS["Adam"](problem.arrays())
+    steps(optimizer, range(9))
+    saved = optimizer.state_dict()
+    assert any(name.endswith("_ulp") for entry in saved["state"].values() for name in entry)
+    for entry in saved["state"].values():
+        entry["step"] = entry["step"] + 1  # as after a step in torch, which keeps the ulps
+    plain = copy.deepcopy(saved)
+    for entry in plain["state"].values():
+        for name in [name for name in entry if name.endswith("_ulp")]:
+            del entry[name]
+    first, second = (MAKERS["Adam"](problem.arrays()) for _ in range(2))
+    first.load_state_dict(saved)
+    second.load_state_dict(plain)
+    assert_same(first.state, second.state)
+
+
+def test_json_keeps_a_state():
+    optimizer = optim.Adam(problem.arrays(), lr=0.1)
+    steps(optimizer, range(3))
+    text = json.dumps(optimizer.state_dict(), default=lambda x: x.tolist())
+    other = optim.Adam(optimizer.params)
+    other.load_state_dict(json.loads(text))
+    assert_same(steps(other, range(3)), steps(optimizer, range(3)))
+
+
 def test_the_number_of_a_schedules_steps_crosses():
     def make(params):
         return optim.SGD(params, lr=fo.linear_schedule(1.0, 0.0, 10))
@@ -196,28 +222,6 @@ def test_parameters_without_gradients_yet_have_no_state_and_cross():
         step(each_one, "b", "w")
     assert_same(other.params, optimizer.params)
     assert [float(e["step"]) for e in other.state_dict()["state"].values()] == [1.0, 3.0]
-
-
-def test_loading_goes_by_name_where_the_order_differs():
-    def ordered(names):
-        return collections.OrderedDict((k, jnp.ones(3)) for k in names)
-
-    optimizer = optim.SGD(ordered("abc"), momentum=0.9)
-    optimizer.step(collections.OrderedDict(a=jnp.ones(3), b=2 * jnp.ones(3), c=3 * jnp.ones(3)))
-    other = optim.SGD(ordered("cab"), momentum=0.9)
-    other.load_state_dict(optimizer.state_dict())
-    buffers = other.state[0].trace.trace
-    assert {k: float(x[0]) for k, x in buffers.items()} == {"a": 1.0, "b": 2.0, "c": 3.0}
-
-
-def test_a_state_without_names_is_matched_by_position():
-    optimizer = optim.SGD({"a": jnp.ones(3), "b": jnp.ones(3)}, momentum=0.9)
-    optimizer.step({"a": jnp.ones(3), "b": 2 * jnp.ones(3)})
-    saved = optimizer.state_dict()
-    del saved["param_groups"][0]["param_names"]
-    other = optim.SGD([jnp.ones(3), jnp.ones(3)], momentum=0.9)
-    other.load_state_dict(saved)
-    assert [float(x[0]) for x in other.state[0].trace.trace] == [1.0, 2.0]
 
 
 def test_numbers_of_parameters_may_have_become_strings():

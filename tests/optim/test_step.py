@@ -1,5 +1,8 @@
 """Gradients in, parameters out: backward, step, closures, minimize, zero_grad."""
 
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,3 +168,52 @@ def test_step_count_counts_the_steps_that_were_made():
     optimizer.minimize(line, 1.0)
     optimizer.step({"w": jnp.ones(1)})
     assert optimizer.step_count == 2
+
+
+@pytest.mark.parametrize(
+    "gradients", [[None, {"w": jnp.ones(1)}], [{"v": None}, {"w": jnp.ones(1)}]]
+)
+def test_none_may_stand_for_a_whole_group(gradients):
+    optimizer = optim.SGD([{"params": {"v": jnp.ones(1)}}, {"params": {"w": jnp.ones(1)}}], lr=0.5)
+    optimizer.step(gradients)
+    assert_same(optimizer.params, [{"v": jnp.ones(1)}, {"w": jnp.full(1, 0.5)}])
+    optimizer.grads = gradients
+    optimizer.step()
+    assert_same(optimizer.params, [{"v": jnp.ones(1)}, {"w": jnp.zeros(1)}])
+
+
+def test_none_may_stand_for_a_subtree():
+    params = {"frozen": {"a": jnp.ones(1), "b": jnp.ones(2)}, "w": jnp.ones(1)}
+    optimizer = optim.Adam(params, lr=0.5)
+    optimizer.step({"frozen": None, "w": jnp.ones(1)})
+    assert_same(optimizer.params["frozen"], params["frozen"])
+    assert optimizer.params["w"].tolist() == [0.5]
+
+
+def test_a_loss_gives_up_its_program_and_what_it_holds():
+    """A function made for each batch must not keep the batches alive."""
+    optimizer = optim.SGD({"w": jnp.ones(2)})
+    held = []
+    for _ in range(3):
+        batch = np.ones(2, np.float32).view(Held)
+        held.append(weakref.ref(batch))
+        optimizer.backward(lambda params, x=batch: jnp.vdot(params["w"], np.asarray(x)))
+        optimizer.minimize(lambda params, x=batch: jnp.vdot(params["w"], np.asarray(x)))
+    del batch
+    gc.collect()
+    assert [ref() for ref in held] == [None] * 3
+
+
+class Held(np.ndarray):
+    """An array that can be referred to weakly."""
+
+
+def test_what_a_loss_reads_can_be_passed_as_an_argument():
+    def loss_fn(params, other):
+        return jnp.vdot(params["w"], other["w"])
+
+    first, second = (optim.SGD({"w": jnp.ones(1)}, lr=0.5) for _ in range(2))
+    for _ in range(2):
+        first.minimize(loss_fn, second.params)
+        second.minimize(loss_fn, first.params)
+    np.testing.assert_allclose(first.params["w"], [1 - 0.5 - 0.5 * 0.75])

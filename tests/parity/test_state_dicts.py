@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from functional_optim import optim
+from functional_optim.interop.torch import to_torch
 
 from ..golden.compare import distance
 from .conftest import SEED
 
 SHAPES = {"bias": (3,), "weight": (3, 2)}
+NAMES = list(SHAPES)
 STEPS, SAVED = 30, 10
 CONFIGURATIONS = {
     "SGD": ("SGD", {"lr": 0.1}),
@@ -66,11 +68,6 @@ class Ours:
         return {k: np.asarray(p, np.float64) for k, p in self.optimizer.params.items()}
 
 
-def as_tensors(state):
-    """A state_dict of ours as torch saves one."""
-    return jax.tree.map(lambda x: torch.tensor(x) if isinstance(x, np.ndarray) else x, state)
-
-
 def through_a_file(state):
     """A state_dict, saved and loaded."""
     file = io.BytesIO()
@@ -91,7 +88,9 @@ def test_from_torch(name, options, names):
     theirs = Torch(name, options, names=names)
     theirs.step(range(SAVED))
     ours = Ours(name, {}, theirs.numbers())
-    ours.optimizer.load_state_dict(through_a_file(theirs.optimizer.state_dict()))
+    ours.optimizer.load_state_dict(
+        through_a_file(theirs.optimizer.state_dict()), names=None if names else NAMES
+    )
     for side in (ours, theirs):
         side.step(range(SAVED, STEPS))
     assert_same_run(ours, theirs)
@@ -103,7 +102,7 @@ def test_to_torch(name, options):
     ours = Ours(name, options)
     ours.step(range(SAVED))
     theirs = Torch(name, {}, ours.numbers())
-    theirs.optimizer.load_state_dict(through_a_file(as_tensors(ours.optimizer.state_dict())))
+    theirs.optimizer.load_state_dict(through_a_file(to_torch(ours.optimizer.state_dict())))
     for side in (ours, theirs):
         side.step(range(SAVED, STEPS))
     assert_same_run(ours, theirs)
@@ -115,10 +114,10 @@ def test_there_and_back(name, options):
     ours = Ours(name, options)
     ours.step(range(SAVED))
     between = Torch(name, {}, ours.numbers())
-    between.optimizer.load_state_dict(as_tensors(ours.optimizer.state_dict()))
+    between.optimizer.load_state_dict(to_torch(ours.optimizer.state_dict()))
     between.step(range(SAVED, SAVED + 5))
     again = Ours(name, {}, between.numbers())
-    again.optimizer.load_state_dict(through_a_file(between.optimizer.state_dict()))
+    again.optimizer.load_state_dict(through_a_file(between.optimizer.state_dict()), names=NAMES)
     ours.step(range(SAVED, STEPS))
     again.step(range(SAVED + 5, STEPS))
     assert_same_run(ours, again)
@@ -130,7 +129,7 @@ def test_a_state_in_bfloat16_is_read(name, options):
     theirs.step(range(3))
     saved = theirs.optimizer.state_dict()
     ours = Ours(name, {}, theirs.numbers(), jnp.bfloat16)
-    ours.optimizer.load_state_dict(saved)
+    ours.optimizer.load_state_dict(saved, names=NAMES)
     written = ours.optimizer.state_dict()["state"]
     for i, entry in saved["state"].items():
         for key, x in entry.items():
@@ -183,7 +182,7 @@ def test_schedulers_cross_with_their_optimizers(name):
     for t in range(7):
         sides[0].step([t])
         schedulers[0].step()
-    sides[1].optimizer.load_state_dict(sides[0].optimizer.state_dict())
+    sides[1].optimizer.load_state_dict(sides[0].optimizer.state_dict(), names=NAMES)
     schedulers[1].load_state_dict(schedulers[0].state_dict())
     for t in range(7, 20):
         for side, scheduler in zip(sides, schedulers, strict=True):
@@ -192,7 +191,7 @@ def test_schedulers_cross_with_their_optimizers(name):
     assert schedulers[1].get_last_lr() == pytest.approx(schedulers[0].get_last_lr(), rel=1e-12)
     back = Torch("SGD", {"lr": 0.5})
     scheduler = getattr(torch.optim.lr_scheduler, name)(back.optimizer, *arguments)
-    back.optimizer.load_state_dict(as_tensors(sides[1].optimizer.state_dict()))
+    back.optimizer.load_state_dict(to_torch(sides[1].optimizer.state_dict()))
     scheduler.load_state_dict(schedulers[1].state_dict())
     back.step([20])
     scheduler.step()

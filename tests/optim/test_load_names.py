@@ -1,0 +1,154 @@
+"""Which saved entry is whose: by name over all groups; by position where the order is plain."""
+
+import collections
+
+import jax.numpy as jnp
+import pytest
+
+from functional_optim import optim
+
+
+def tree(*names):
+    """Parameters that only their names tell apart."""
+    return {k: jnp.ones(3) for k in names}
+
+
+def gradients(*names):
+    """Different ones, by name."""
+    return {k: (1.0 + ord(k) - ord("a")) * jnp.ones(3) for k in names}
+
+
+def buffers(optimizer):
+    """The first number of each momentum buffer."""
+    found = [link.trace.trace for link in optimizer.state]
+    return [{k: float(x[0]) for k, x in tree.items() if hasattr(x, "dtype")} for tree in found]
+
+
+def sgd(params, **options):
+    return optim.SGD(params, momentum=0.9, **options)
+
+
+def saved(*names, groups=None):
+    """What torch writes of parameters defined in the order of names."""
+    state = {i: {"momentum_buffer": gradients(k)[k]} for i, k in enumerate(names)}
+    numbers = groups or [list(range(len(names)))]
+    return {"state": state, "param_groups": [{"lr": 0.5, "params": ks} for ks in numbers]}
+
+
+def test_loading_goes_by_name_where_the_order_differs():
+    def ordered(names):
+        return collections.OrderedDict((k, jnp.ones(3)) for k in names)
+
+    optimizer = optim.SGD(ordered("abc"), momentum=0.9)
+    optimizer.step(collections.OrderedDict(a=jnp.ones(3), b=2 * jnp.ones(3), c=3 * jnp.ones(3)))
+    other = optim.SGD(ordered("cab"), momentum=0.9)
+    other.load_state_dict(optimizer.state_dict())
+    buffers = other.state[0].trace.trace
+    assert {k: float(x[0]) for k, x in buffers.items()} == {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+def test_a_state_without_names_is_matched_by_position():
+    optimizer = optim.SGD({"a": jnp.ones(3), "b": jnp.ones(3)}, momentum=0.9)
+    optimizer.step({"a": jnp.ones(3), "b": 2 * jnp.ones(3)})
+    saved = optimizer.state_dict()
+    del saved["param_groups"][0]["param_names"]
+    other = optim.SGD([jnp.ones(3), jnp.ones(3)], momentum=0.9)
+    other.load_state_dict(saved)
+    assert [float(x[0]) for x in other.state[0].trace.trace] == [1.0, 2.0]
+
+
+def test_a_file_of_torch_without_names_is_not_guessed_at():
+    optimizer = sgd(tree("q", "k"))
+    with pytest.raises(ValueError, match=r"alphabetic order\. Pass .*names=\[\.\.\.\]"):
+        optimizer.load_state_dict(saved("q", "k"))
+    assert buffers(optimizer) == [{"k": 0.0, "q": 0.0}]
+
+
+def test_a_file_of_torch_is_read_with_the_names_of_its_order():
+    optimizer = sgd(tree("q", "k"), lr=0.1)
+    optimizer.load_state_dict(saved("q", "k"), names=["q", "k"])
+    assert buffers(optimizer) == [{"k": 11.0, "q": 17.0}]
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("params", [[jnp.ones(3), jnp.ones(3)], (jnp.ones(3), None, jnp.ones(3))])
+def test_a_flat_list_has_the_order_of_torch(params):
+    optimizer = sgd(params)
+    optimizer.load_state_dict(saved("q", "k"))
+    assert [float(x[0]) for x in optimizer.state[0].trace.trace if x is not None] == [17.0, 11.0]
+
+
+def test_one_parameter_needs_no_name():
+    optimizer = sgd({"deep": {"only": jnp.ones(3)}})
+    optimizer.load_state_dict(saved("c"))
+    assert float(optimizer.state[0].trace.trace["deep"]["only"][0]) == 3.0
+
+
+def test_a_file_without_state_needs_no_names():
+    optimizer = sgd(tree("q", "k"), lr=0.1)
+    optimizer.load_state_dict({"state": {}, "param_groups": saved("q", "k")["param_groups"]})
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["q"], "the file has 2 parameters, and 1 different names"),
+        (["q", "q"], "2 parameters, and 1 different names of 2"),
+        (["q", "w"], r"only on one side are k, w\. Pass names"),
+    ],
+)
+def test_names_must_be_those_of_the_parameters(names, message):
+    with pytest.raises(ValueError, match=message):
+        sgd(tree("q", "k")).load_state_dict(saved("q", "k"), names=names)
+
+
+def test_parameters_may_have_been_in_other_groups():
+    first = sgd([{"params": tree("a", "b", "c"), "lr": 0.5}])
+    first.step([gradients("a", "b", "c")])
+    second = sgd([{"params": tree("c"), "lr": 0.1}, {"params": tree("a", "b"), "lr": 0.2}])
+    second.load_state_dict(first.state_dict())
+    assert buffers(second) == [{"c": 3.0}, {"a": 1.0, "b": 2.0}]
+    assert [group["lr"] for group in second.param_groups] == [0.1, 0.2]
+    one = sgd(tree("a", "b", "c"), lr=0.7)
+    one.load_state_dict(second.state_dict())
+    assert buffers(one) == [{"a": 1.0, "b": 2.0, "c": 3.0}]
+    assert one.param_groups[0]["lr"] == 0.7
+
+
+def test_groups_may_stand_in_another_order():
+    first = sgd([{"params": tree("a"), "lr": 0.1}, {"params": tree("b"), "lr": 0.2}])
+    first.step([gradients("a"), gradients("b")])
+    second = sgd([{"params": tree("b")}, {"params": tree("a")}])
+    second.load_state_dict(first.state_dict())
+    assert buffers(second) == [{"b": 2.0}, {"a": 1.0}]
+    assert [group["lr"] for group in second.param_groups] == [0.2, 0.1]
+
+
+def test_groups_of_equal_names_are_told_apart_by_their_numbers():
+    optimizer = sgd([{"params": tree("a", "b")}, {"params": tree("a")}])
+    optimizer.step([gradients("a", "b"), {"a": jnp.full(3, 7.0)}])
+    written = optimizer.state_dict()
+    names = [group["param_names"] for group in written["param_groups"]]
+    assert names == [["0.a", "b"], ["1.a"]]
+    other = sgd([{"params": tree("a", "b")}, {"params": tree("a")}])
+    other.load_state_dict(written)
+    assert buffers(other) == [{"a": 1.0, "b": 2.0}, {"a": 7.0}]
+
+
+def test_a_tree_given_as_a_group_has_the_same_names():
+    first = sgd(tree("a", "b"))
+    first.step(gradients("a", "b"))
+    second = sgd([{"params": tree("a", "b")}])
+    second.load_state_dict(first.state_dict())
+    assert buffers(second) == [{"a": 1.0, "b": 2.0}]
+
+
+def test_rules_on_paths_may_have_changed():
+    first = sgd(optim.path_groups(tree("a", "b", "c"), {"a|b": {"lr": 0.5}}))
+    first.step(gradients("a", "b", "c"))
+    second = sgd(optim.path_groups(tree("a", "b", "c"), {"c": {"lr": 0.2}, "b": {"lr": 0.1}}))
+    second.load_state_dict(first.state_dict())
+    found = {k: x for state in buffers(second) for k, x in state.items()}
+    assert found == {"a": 1.0, "b": 2.0, "c": 3.0}
+    assert [group["lr"] for group in second.param_groups] == [0.001, 0.1, 0.001]
