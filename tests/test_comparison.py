@@ -120,7 +120,7 @@ def test_equality_and_pickling(library):
     tx = library.adam(1e-3)
     assert (tx == library.adam(1e-3)) == (library is fo)
     if library is optax:
-        with pytest.raises(AttributeError, match="pickle"):
+        with pytest.raises(AttributeError, match="local object"):
             pickle.dumps(tx)
     else:
         assert pickle.loads(pickle.dumps(tx)) == tx
