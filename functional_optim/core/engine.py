@@ -121,7 +121,7 @@ class RuleUpdate(Interned):
             raise TypeError(wrong_state(self.rule.name, f"got {type(state).__name__}"))
         fields = state._asdict()
         kept = [sorted(fields.get(k, ())) for k in ("hyperparams", "schedules")]
-        kept.append([k for k in fields if k not in ENGINE_FIELDS])
+        kept.append(sorted(k for k in fields if k not in ENGINE_FIELDS))
         if any(own not in (None, had) for own, had in zip(self._parts, kept, strict=True)):
             names = "(hyperparameters, schedules, slots)"
             got = f"which has {names} = {self._parts}, got {kept}"
@@ -148,7 +148,7 @@ class RuleUpdate(Interned):
             )
         except Exception:  # the maths of a matrix, say
             return None
-        return list(found)
+        return sorted(found)
 
     def in_force(self, state: State) -> Scalars:
         """The hyperparameters of this step: as they stand, or by their schedules."""

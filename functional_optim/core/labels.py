@@ -51,20 +51,22 @@ def as_labeller(labels: Any) -> Labeller:
     return labels if callable(labels) else FrozenTree.of(labels)
 
 
-def resolve_labels(link: str, what: str, labeller: Labeller, params: PyTree | None) -> PyTree:
+def resolve_labels(
+    link: str, what: str, labeller: Labeller, params: PyTree | None, updates: PyTree | None
+) -> PyTree:
     """The labels of the parameters' leaves, with a prefix spread over what it stands for.
 
     Raises:
       ValueError: params is None and the labels are a function of them, or the structures
         differ; the message names the place.
     """
-    if isinstance(labeller, FrozenTree) and params is None:
-        return labeller(None)
-    if params is None:
+    if params is None and not isinstance(labeller, FrozenTree):
         raise ValueError(
             f"{link}: {what} is a function of the parameters, so update needs params. "
             "Call update(updates, state, params)."
         )
+    # Labels that are no function do not depend on values: any tree of the structure will do.
+    params = updates if params is None else params
     labels = jax.tree.map(_python, labeller(params))
     try:
         return jax.tree.broadcast(labels, params)

@@ -14,17 +14,25 @@ __all__ = ["combine_norms", "global_norm", "leaf_norm"]
 Array = jax.Array
 
 
+_LARGE = 2**16
+"""Elements from which a second pass over an array costs more than the choice to make it."""
+
+
+@jax.jit
 def leaf_norm(x: Array) -> Array:
     """Euclidean norm of an array, in its precision.
 
-    The sum of squares is taken as it is, in one pass; only where it overflows or comes near
-    to vanishing, once more, in units of the largest magnitude.
+    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; those of x in units of
+    max|x| do neither. A large array is first summed as it is, in one pass (and one collective, where
+    it is sharded), and again in units of its maximum only if that was not sound.
     """
     magnitude = jnp.abs(x)
+    if x.size < _LARGE:
+        return _scaled(magnitude)
     total = jnp.sum(jnp.square(magnitude))
     limits = jnp.finfo(total.dtype)
     sound = (total > limits.tiny / limits.eps**2) & (total < limits.max)
-    return jax.lax.cond(sound, lambda _, t: safe_sqrt(t), lambda m, _: _scaled(m), magnitude, total)
+    return jax.lax.cond(sound, lambda: safe_sqrt(total), lambda: _scaled(magnitude))
 
 
 def _scaled(magnitude: Array) -> Array:
@@ -33,7 +41,10 @@ def _scaled(magnitude: Array) -> Array:
 
 def _euclid(magnitude: Array, top: Array) -> Array:
     """Norm of magnitudes of which `top` is the largest."""
-    unit = jnp.where((top > 0) & jnp.isfinite(top), top, jnp.ones_like(top))
+    # A power of two, so that dividing by it rounds nothing.
+    limits = jnp.finfo(top.dtype)
+    power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
+    unit = jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
     norm = unit * safe_sqrt(jnp.sum(jnp.square(magnitude / unit)))
     return jnp.where(jnp.isfinite(top), norm, top)
 

@@ -70,9 +70,9 @@ class Router:
     known: tuple[Hashable, ...]
     boolean: bool = False
 
-    def labels(self, params: PyTree | None) -> PyTree:
-        """The labels of all leaves, checked."""
-        labels = resolve_labels(self.link, self.what, self.labeller, params)
+    def labels(self, params: PyTree | None, updates: PyTree | None = None) -> PyTree:
+        """The labels of all leaves, checked; a tree of labels may do without the parameters."""
+        labels = resolve_labels(self.link, self.what, self.labeller, params, updates)
         for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
             # 1 == True, but a mask of numbers is a mistake.
             if label not in self.known or (self.boolean and not isinstance(label, bool)):
@@ -122,7 +122,7 @@ class PartitionUpdate(Interned):
     ) -> tuple[PyTree, State]:
         """Routes each leaf to the transformation of its label."""
         router = self.router
-        labels = router.labels(params)
+        labels = router.labels(params, updates)
         treedef: Any
         flat, treedef = jax.tree.flatten(labels)
         result = align(labels, updates, link=router.link, name="updates")
@@ -210,7 +210,7 @@ class MaskedUpdate(Interned):
     ) -> tuple[PyTree, Any]:
         """Transforms the leaves where the mask is True."""
         router = self.router
-        labels = router.labels(params)
+        labels = router.labels(params, updates)
         treedef: Any
         flat, treedef = jax.tree.flatten(labels)
         given = align(labels, updates, link=router.link, name="updates")
