@@ -3,21 +3,25 @@
 import copy
 import gc
 import json
+import sys
 import weakref
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import functional_optim as fo
 from functional_optim import optim
+from functional_optim.interop.torch import to_torch
 from functional_optim.optim.lr_scheduler import LRScheduler, StepLR
 
 from ..trees import assert_same
 from .test_compilation import compilations
+
+
+SIGN = fo.GradientTransformation(lambda params: (), lambda g, state, params: (g, state))
+"""A transformation of somebody else, which keeps no hyperparameters."""
 
 
 def two():
@@ -175,10 +179,32 @@ def test_tensors_in_a_file_are_read():
     assert float(optimizer.param_groups[0]["lr"]) == 0.25
 
 
+def test_torch_is_imported_only_to_make_tensors(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"to_torch needs torch\. Install it: pip install torch"):
+        to_torch(optim.SGD(two()).state_dict())
+
+
+def test_torch_goes_on_with_a_state_of_ours():
+    torch = pytest.importorskip("torch")
+    params = [jnp.arange(6.0).reshape(2, 3), jnp.ones(3)]
+    ours = stepped(stepped(optim.AdamW(params, lr=np.float32(0.125))))
+    tensors = [torch.nn.Parameter(torch.tensor(np.array(p))) for p in ours.params]
+    theirs = torch.optim.AdamW(tensors)
+    theirs.load_state_dict(to_torch(ours.state_dict()))
+    assert sorted(theirs.state_dict()["state"][0]) == ["exp_avg", "exp_avg_sq", "step"]
+    for p in tensors:
+        p.grad = torch.ones_like(p)
+    theirs.step()
+    for p, q in zip(stepped(ours).params, tensors, strict=True):
+        np.testing.assert_allclose(p, q.detach().numpy(), rtol=1e-6)
+
+
 # What a step is given.
 
 
 def test_gradients_of_a_module_are_no_closure():
+    eqx = pytest.importorskip("equinox")
     model = eqx.nn.Linear(2, 2, key=jax.random.key(0))
     optimizer = optim.SGD(model, lr=0.5)
     optimizer.step(jax.tree.map(jnp.ones_like, model))
@@ -243,6 +269,9 @@ def test_a_step_within_a_trace_is_refused_and_changes_nothing(transform):
         transform(step)(jnp.ones(()))
     with pytest.raises(RuntimeError, match=r"SGD\.backward: called within a trace"):
         transform(lambda x: optimizer.backward(lambda p, x: p["w"] * x, x))(jnp.ones(()))
+    gradients = {"w": jnp.ones(())}
+    with pytest.raises(RuntimeError, match=r"SGD\.step: called within a trace"):
+        jax.jit(lambda: optimizer.step(gradients))()
     assert optimizer.step_count == 0
     assert_same(stepped(optimizer).params, {"w": jnp.full((), 0.5)})
 
@@ -377,9 +406,9 @@ def test_state_cannot_be_taken_apart():
         (lambda p: optim.SGD(p), "learning_rate"),
         (lambda p: optim.SGD(p), "weight_decy"),
         (lambda p: optim.Optimizer(p, fo.adamw(0.1)), "lr"),
-        (lambda p: optim.Optimizer(p, optax.adam(0.1)), "lr"),
+        (lambda p: optim.Optimizer(p, SIGN), "lr"),
     ],
-    ids=["other", "misspelt", "wrapped", "optax"],
+    ids=["other", "misspelt", "wrapped", "foreign"],
 )
 def test_an_option_without_effect_cannot_be_set(make, key):
     optimizer = make(two())
@@ -504,7 +533,7 @@ def test_the_learning_rate_of_a_wrapped_transformation_is_scheduled(tx):
 
 def test_what_has_no_learning_rate_cannot_be_scheduled():
     with pytest.raises(KeyError, match=r"StepLR: .*neither an option 'lr' nor 'learning_rate'"):
-        StepLR(optim.Optimizer(two(), optax.adam(0.1)), 1)
+        StepLR(optim.Optimizer(two(), SIGN), 1)
 
 
 def test_base_lrs_can_be_edited():
