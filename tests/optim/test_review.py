@@ -19,7 +19,6 @@ from functional_optim.optim.lr_scheduler import LRScheduler, StepLR
 from ..trees import assert_same
 from .test_compilation import compilations
 
-
 SIGN = fo.GradientTransformation(lambda params: (), lambda g, state, params: (g, state))
 """A transformation of somebody else, which keeps no hyperparameters."""
 
