@@ -32,6 +32,7 @@ def trained(make, start, lr, weight_decay):
 def test_derivatives_are_finite_differences(make):
     arguments = (jax.tree.map(jnp.asarray, START), jnp.array(0.1), jnp.array(0.01))
 
+    @jax.jit
     def value(arguments):
         return trained(make, *arguments)
 
@@ -45,6 +46,7 @@ def test_derivatives_are_finite_differences(make):
 
 @pytest.mark.usefixtures("x64")
 def test_the_derivative_with_respect_to_betas():
+    @jax.jit
     def value(b1, b2):
         make = CLASSES["AdamW"]
         return trained(lambda *a, **k: make(*a, betas=(b1, b2), **k), START, 0.1, 0.0)
