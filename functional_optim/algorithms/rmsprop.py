@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import lerp_weights, running_mean
+from ..core.moments import MeanWeights, running_mean
 from ..core.precision import one_minus_power, safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule, renamed
@@ -80,7 +80,7 @@ def scale_by_rms(
     to 41, arXiv:1308.0850.
     """
     del p, initial_scale
-    weights = lerp_weights(1 - decay)
+    weights = MeanWeights(drift=0.0, gain=1 - decay)
     kept = {"nu": running_mean(slots.nu, jnp.square(g), weights)}
     total = now.total if bias_correction else 1.0
     s = kept["nu"] / total

@@ -192,7 +192,7 @@ class RuleUpdate(Interned):
             return {}
         fields = [k for k in ("scalars", "metrics") if k in state]
         last = {name: value for k in fields for name, value in state[k].items()}
-        context = Context(Columns((), None), last | given, hyper)
+        context = Context.of(Columns((), None), last | given, hyper)
         found = [
             self._jitted_measure(
                 leaves.updates[i],
@@ -225,7 +225,7 @@ class RuleUpdate(Interned):
         compute = compute_dtype(g.dtype)
         real = jnp.finfo(compute).dtype
         now = Now(context, None, own | {"leaf": i}, real)
-        arguments = cast(context.hyper, real) | dict(self.options)
+        arguments = context.hyper(real) | dict(self.options)
         g, slots, p = cast((g, slots, p), compute)
         found = self.rule.measure(g, State(**slots), p, now, **arguments)
         return {k: as_state(v) for k, v in found.items()}
@@ -257,19 +257,44 @@ class Columns:
         """What the clock called `name`, for the leaf whose row this is."""
         assert row is not None
         places = self.treedef.unflatten(range(self.treedef.num_leaves))[name]
-        return jax.tree.map(lambda j: row[j], places)
+        return jax.tree.map(functools.partial(_item, row), places)
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["whole", "hyper"], meta_fields=["columns"]
+    jax.tree_util.register_dataclass,
+    data_fields=["whole", "numbers"],
+    meta_fields=["columns", "names"],
 )
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a rule reads besides arrays, the same for all leaves."""
+    """What a rule reads besides arrays, the same for all leaves.
+
+    The hyperparameters travel as one vector: each argument more of a leaf's function costs
+    time to trace and to lower, for every leaf.
+    """
 
     columns: Columns
     whole: Scalars  # of the whole tree, and extra arguments: ()
-    hyper: Scalars  # in force: ()
+    names: tuple[str, ...]
+    numbers: Array | None  # the hyperparameters in force, by these names
+
+    @classmethod
+    def of(cls, columns: Columns, whole: Scalars, hyper: Scalars) -> "Context":
+        """Packs the hyperparameters."""
+        numbers = jnp.stack(list(hyper.values())) if hyper else None
+        return cls(columns, whole, tuple(hyper), numbers)
+
+    def hyper(self, dtype: Any) -> Scalars:
+        """The hyperparameters by name, in the precision of the computation."""
+        if self.numbers is None:
+            return {}
+        numbers = cast(self.numbers, dtype)
+        return {k: _item(numbers, j) for j, k in enumerate(self.names)}
+
+
+def _item(vector: Array, j: int) -> Array:
+    """An element; by lax, which traces in a third of the time of indexing."""
+    return jax.lax.squeeze(jax.lax.slice(vector, (j,), (j + 1,)), (0,))
 
 
 class _Prepared(NamedTuple):
@@ -342,7 +367,8 @@ class Pass(Interned):
         if flat and n:
             matrix = jnp.stack([jnp.broadcast_to(as_state(v), (n,)) for v in flat], axis=1)
             rows = unstack(matrix)
-        return _Prepared(Context(Columns(tuple(clock), treedef), whole, hyper), rows, trees, kept)
+        context = Context.of(Columns(tuple(clock), treedef), whole, hyper)
+        return _Prepared(context, rows, trees, kept)
 
     @functools.cached_property
     def _jitted(self) -> Callable[..., Any]:
@@ -365,7 +391,7 @@ class Pass(Interned):
         kept = []
         for rule, old, (row, trees), context in zip(self.rules, slots, own, contexts, strict=True):
             now = Now(context, row, trees | {"leaf": i}, real)
-            u, new = rule.on_leaf(u, cast(old, compute), p, now, cast(context.hyper, real))
+            u, new = rule.on_leaf(u, cast(old, compute), p, now, context.hyper(real))
             kept.append({k: cast_like(new[k], old[k]) for k in old})
         # The exact difference to a narrower parameter would not survive its dtype.
         return (u if self.rules[-1].rule.exact else u.astype(dtype)), kept

@@ -61,17 +61,21 @@ class Leaves:
                 f"{self.link}: the update at '{self.path(i)}' has dtype {dtype}. "
                 "Pass None for a leaf that is not trained."
             )
-        known = [x for x in (p, *self._kept(i).values()) if not is_absent(x)]
-        if jnp.iscomplexobj(g) and known and not any(map(jnp.iscomplexobj, known)):
-            raise TypeError(
-                f"{self.link}: the update at '{self.path(i)}' is complex, and the parameter real. "
-                "Pass the gradient of a real function of these parameters."
-            )
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            self._check_complex(i)
         if p is None or is_absent(p):
             return dtype
         if jnp.shape(p) != jnp.shape(g):
             raise ValueError(self._wrong_shape(i, f"the parameter has shape {jnp.shape(p)}"))
         return wider(dtype, jnp.result_type(p))
+
+    def _check_complex(self, i: int) -> None:
+        known = [x for x in (self.params[i], *self._kept(i).values()) if not is_absent(x)]
+        if known and not any(map(jnp.iscomplexobj, known)):
+            raise TypeError(
+                f"{self.link}: the update at '{self.path(i)}' is complex, and the parameter real. "
+                "Pass the gradient of a real function of these parameters."
+            )
 
     def _kept(self, i: int) -> Slots:
         """All slots of leaf `i`."""

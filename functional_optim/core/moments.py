@@ -7,22 +7,16 @@ import jax.numpy as jnp
 
 from .precision import safe_log
 
-__all__ = ["MeanWeights", "lerp_weights", "mean_weights", "running_mean"]
+__all__ = ["MeanWeights", "mean_weights", "running_mean"]
 
 Array = jax.Array
 
 
 class MeanWeights(NamedTuple):
-    """Weights of one step of a running mean; see `mean_weights` and `lerp_weights`."""
+    """Weights of one step of a running mean; see `running_mean`."""
 
     drift: Array | float  # of the mean so far: what changed decays add
     gain: Array  # of the new value
-    near: Array  # whether the mean weighs more than the new value
-
-
-def lerp_weights(gain: Array, drift: Array | float = 0.0) -> MeanWeights:
-    """Weights for `mean + gain (x - mean) + drift mean`."""
-    return MeanWeights(drift, gain, gain < 0.5)
 
 
 def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
@@ -46,15 +40,16 @@ def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
     total = jnp.where(t == 1, 1 - b, -jnp.expm1(t * log_b))  # the gain is 1 at once, exactly
     before = t - 1
     drift = jnp.expm1(before * log_b) - jnp.expm1(before * safe_log(last_b))
-    return lerp_weights((1 - b) / total, b * drift / total)
+    return MeanWeights(b * drift / total, (1 - b) / total)
 
 
 def running_mean(mean: Array, x: Array, weights: MeanWeights) -> Array:
-    """The next mean, of the shape of `x`.
+    """The next mean, of the shape of `x`: `mean + gain (x - mean) + drift mean`.
 
     Counted from the nearer of the two ends: from the mean, a gain near 1 would lose the
     digits of an x that is much smaller than the mean.
     """
-    drift, gain, near = weights
+    drift, gain = weights
+    near = gain < 0.5
     base = jnp.where(near, mean, x)
     return base + jnp.where(near, gain, gain - 1) * (x - mean) + drift * mean

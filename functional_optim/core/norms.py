@@ -23,8 +23,8 @@ def leaf_norm(x: Array) -> Array:
     """Euclidean norm of an array, in its precision.
 
     Squares of 1e20 overflow float32, and squares of 1e-23 vanish; those of x in units of
-    max|x| do neither. A large array is first summed as it is, in one pass (and one collective, where
-    it is sharded), and again in units of its maximum only if that was not sound.
+    max|x| do neither. A large array is first summed as it is, in one pass (and one
+    collective, where it is sharded), and in those units only if that was not sound.
     """
     magnitude = jnp.abs(x)
     if x.size < _LARGE:

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 __all__ = ["unstack"]
@@ -32,23 +31,27 @@ def _unstack_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 def _by_slices(matrix: Array) -> tuple[Array, ...]:
-    return tuple(matrix[i] for i in range(matrix.shape[0]))
+    rows = jax.lax.split(matrix, (1,) * matrix.shape[0])
+    return tuple(jax.lax.squeeze(row, (0,)) for row in rows)
 
 
 def _by_reductions(matrix: Array) -> tuple[Array, ...]:
     n, k = matrix.shape
-    padded = jnp.zeros((-(-n // _CHUNK) * _CHUNK, k), matrix.dtype).at[:n].set(matrix)
-    chunks = [padded[i : i + _CHUNK] for i in range(0, n, _CHUNK)]
+    missing = -n % _CHUNK
+    padded = jax.lax.pad(matrix, np.zeros((), matrix.dtype), ((0, missing, 0), (0, 0, 0)))
+    chunks = [jax.lax.slice(padded, (i, 0), (i + _CHUNK, k)) for i in range(0, n, _CHUNK)]
     return tuple(row for chunk in chunks for row in _rows(chunk))[:n]
 
 
 @jax.jit
 def _rows(chunk: Array) -> list[Array]:
     """Each row as the sum over all rows of what is nonzero in it alone."""
+    zero = np.zeros((), chunk.dtype)
     row = jax.lax.broadcasted_iota(np.int32, chunk.shape, 0)
-    zero = jnp.zeros_like(chunk)
+    zeros = jax.lax.full_like(chunk, zero)
     alone = [
-        jax.lax.select(jax.lax.eq(row, jnp.full_like(row, i)), chunk, zero) for i in range(_CHUNK)
+        jax.lax.select(jax.lax.eq(row, jax.lax.full_like(row, i)), chunk, zeros)
+        for i in range(_CHUNK)
     ]
-    start = [np.zeros((), chunk.dtype)] * _CHUNK
-    return jax.lax.reduce(alone, start, functools.partial(jax.tree.map, jax.lax.add), (0,))
+    add = functools.partial(jax.tree.map, jax.lax.add)
+    return jax.lax.reduce(alone, [zero] * _CHUNK, add, (0,))
