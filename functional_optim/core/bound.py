@@ -5,13 +5,15 @@ from typing import Any
 
 import jax
 
+from .chain import ChainUpdate
 from .engine import RuleUpdate
+from .link import Link
 from .numbers import as_state
-from .protocol import PyTree
+from .protocol import GradientTransformation, PyTree
 from .schedule import NumberedSchedule
 from .state import State
 
-__all__ = ["Bound", "is_traced"]
+__all__ = ["Bound", "is_traced", "unbound"]
 
 
 def is_traced(number: Any) -> bool:
@@ -46,3 +48,21 @@ class Bound:
                 values[name] = as_state(number)
         fields = {"hyperparams": values} | ({"schedules": schedules} if schedules else {})
         return self.update(updates, state._replace(**fields), params, **extra)
+
+
+def unbound(tx: GradientTransformation) -> GradientTransformation:
+    """The transformation whose numbers are those of the state alone.
+
+    For who keeps state and transformation together, and knows that one made the other: the
+    update then holds no traced value, and may be kept.
+    """
+    return GradientTransformation(tx.init, _unbound_update(tx.update))
+
+
+def _unbound_update(update: Any) -> Any:
+    if isinstance(update, Bound):
+        return update.update
+    if isinstance(update, ChainUpdate):
+        links = tuple(Link.to(_unbound_update(link.function)) for link in update.links)
+        return ChainUpdate.of(update.names, links)
+    return update

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.binding import bind
+from ..core.bound import unbound
 from ..core.protocol import GradientTransformation
 from ..core.renumber import carry_over, renumber
 from .group import Group
@@ -79,7 +80,7 @@ class TorchOptimizer(Optimizer):
                 elif k not in present:
                     given[k] = None
             self._check_flags(options)
-            return type(self).recipe(**given), given, present
+            return unbound(type(self).recipe(**given)), given, present
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where}: {error}") from None
 
