@@ -9,6 +9,8 @@ ROOMS = {
     "functional_optim": "Pure functions over pytrees; `help(fo.adam)` says all about one.",
     "functional_optim.optim": "The interface of `torch.optim`.",
     "functional_optim.optim.lr_scheduler": "Schedulers of the stateful interface.",
+    "functional_optim.interop.optax": "For use inside optax.",
+    "functional_optim.interop.torch": "For use inside torch.",
 }
 PARTS = {
     "algorithms": "Algorithms",
