@@ -5,7 +5,7 @@ Whoever adds a factory adds it here; the conformance tests then run on it.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -323,10 +323,23 @@ def _chain(links: tuple[fo.GradientTransformation, ...]) -> fo.GradientTransform
     return fo.chain(*links)
 
 
-each = pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in cases()])
+def _each(chosen: Iterable[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in chosen])
+
+
+each = _each(cases())
 """Runs a test on every variant of every factory."""
 
-each_with_oracle = pytest.mark.parametrize(
-    "case", [pytest.param(c, id=c.name) for c in cases() if c.oracle is not None]
+each_factory = _each(c for c in cases() if c.factory is _chain or "-" not in c.name)
+"""Runs a test on the plain variant of every factory, and on every chain."""
+
+each_link = _each(c for c in cases() if c.oracle and "learning_rate" not in c.arguments)
+"""Runs a test on every variant of every link, of which the optimizers are made."""
+
+each_on_any_tree = _each(
+    c for c in cases() if c.factory not in (fo.masked, fo.freeze, fo.partition)
 )
+"""Runs a test on every variant that does not name the leaves of the parameters."""
+
+each_with_oracle = _each(c for c in cases() if c.oracle)
 """Runs a test on every variant that has an oracle."""

@@ -8,7 +8,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import each
+from ..rules import each_link
 from ..trees import assert_finite, settable
 
 NUMBERS = {
@@ -70,7 +70,7 @@ def test_derivatives_by_the_numbers_of_a_schedule_are_those_of_finite_difference
 
 
 @pytest.mark.usefixtures("eager")
-@each
+@each_link
 def test_derivatives_through_steps_with_zero_gradients_are_finite(case):
     tx = case.make()
 

@@ -8,7 +8,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import each
+from ..rules import each, each_link
 from ..trees import dtypes_of, law, mixed
 
 SINGLE = ("float16", "bfloat16", "float32", "complex64")
@@ -110,7 +110,7 @@ def test_gradients_of_another_dtype_leave_the_state_alone(make, params, grads, u
 
 
 @pytest.mark.usefixtures("eager")
-@each
+@each_link
 def test_complex_leaves_are_pairs_of_real_ones(case):
     if "clip_by_global_norm" in repr(case.make()):
         pytest.skip("the norm is over both parts")

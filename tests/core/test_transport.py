@@ -9,14 +9,8 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import Case, each
+from ..rules import Case, each, each_factory, each_link, each_on_any_tree
 from ..trees import assert_close, assert_finite, assert_same, law, mixed, zeros_like
-
-COMBINATORS = ("masked", "freeze", "partition")
-each_on_any_tree = pytest.mark.parametrize(
-    "case",
-    [p for p in each.args[1] if not p.id.startswith(COMBINATORS)],
-)
 
 
 def one_step(tx, params, grads):
@@ -33,7 +27,7 @@ def test_is_a_scan_carry(case: Case):
 
 
 @pytest.mark.usefixtures("eager")
-@each
+@each_factory
 def test_maps_over_a_batch_of_runs(case):
     tx = case.make()
     params, grads = ([problem.arrays(seed=s) for s in seeds] for seeds in ((0, 1), (2, 3)))
@@ -48,7 +42,7 @@ def test_maps_over_a_batch_of_runs(case):
 
 
 @pytest.mark.usefixtures("eager")
-@each
+@each_link
 def test_zero_gradients_give_finite_updates_in_every_precision(case):
     tx, params = case.make(), mixed(("float16", "bfloat16", "float32"))
     grads, step = zeros_like(params), problem.step_of(tx)
@@ -58,7 +52,7 @@ def test_zero_gradients_give_finite_updates_in_every_precision(case):
         assert_finite((params, state))
 
 
-@each
+@each_factory
 def test_init_within_jit_makes_what_it_makes_outside(case):
     tx, params = case.make(), problem.arrays()
     assert_same(jax.jit(tx.init)(params), tx.init(params))
@@ -71,7 +65,7 @@ def test_init_of_shapes_makes_what_it_makes_of_arrays(case):
 
 
 @pytest.mark.usefixtures("eager")
-@each
+@each_factory
 def test_a_state_maps_to_itself(case):
     tx, params = case.make(), problem.arrays()
     state = jax.tree.map(lambda x: x, tx.init(params))
@@ -79,7 +73,7 @@ def test_a_state_maps_to_itself(case):
 
 
 @pytest.mark.usefixtures("eager")
-@each
+@each_factory
 def test_scalars_and_leaves_without_elements_are_trained(case):
     params = {"w": jnp.ones((0, 3)), "b": jnp.ones(())}
     updates, _ = one_step(case.make(), params, params)
@@ -98,7 +92,7 @@ def test_a_tree_without_leaves_is_trained(case, empty):
 
 
 @pytest.mark.usefixtures("eager")
-@each
+@each_factory
 def test_a_parameter_may_be_none(case):
     params = {"w": jnp.ones((3, 4)), "b": None}
     updates, state = one_step(case.make(), params, params)
@@ -121,7 +115,7 @@ def clocks_of(state, name):
 
 
 @pytest.mark.usefixtures("eager")
-@each
+@each_factory
 def test_a_leaf_without_a_gradient_rests_and_the_others_move_as_if_alone(case):
     tx, params, grads = case.make(), problem.arrays(seed=0), problem.arrays(seed=1)
     state = tx.init(params)
