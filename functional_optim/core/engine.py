@@ -112,10 +112,14 @@ class RuleUpdate(Interned):
         """Raises where the rule lacks what it requires, or the state is not one of init."""
         for name in (*self.rule.requires, *self.rule.requires_trees):
             if (params if name == "params" else extra.get(name)) is None:
-                call = "params" if name == "params" else f"params, {name}=..."
+                message = (
+                    f"{self.rule.name}: update needs {name}. Call update(updates, state, params"
+                )
+                if name == "params":
+                    raise ValueError(f"{message}).")
                 raise ValueError(
-                    f"{self.rule.name}: update needs {name}. Call update(updates, state, {call}). "
-                    "A chain of optax hands extra arguments only to what to_optax returns."
+                    f"{message}, {name}=...). Combinators of optax hand extra arguments only to "
+                    "what interop.optax.to_optax returns."
                 )
         if not isinstance(state, State):
             raise TypeError(wrong_state(self.rule.name, f"got {type(state).__name__}"))
