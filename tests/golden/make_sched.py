@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from .run import Arrays
 from .sched_cases import cases
 from .sched_in_torch import TORCH
 from .store import HERE
 
 
 def main() -> None:
-    written, arrays = [], {}
+    written: list[dict[str, Any]] = []
+    arrays: Arrays = {}
     warnings.simplefilter("ignore")  # step(epoch) is deprecated there
     for i, case in enumerate(cases()):
         named: dict[str, Any] = {"id": f"{i:03d}", **case, "error": None}
@@ -29,7 +31,7 @@ def main() -> None:
         written.append(named)
     text = ",\n".join(json.dumps(c, allow_nan=False) for c in written)
     (HERE / "schedulers.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
-    np.savez_compressed(HERE / "schedulers.npz", **arrays)
+    np.savez_compressed(HERE / "schedulers.npz", **arrays)  # type: ignore[arg-type]
     print(f"{len(written)} cases")
 
 

@@ -36,7 +36,7 @@ def write(name: str, cases: list[Case], arrays: Arrays, problems: dict[str, Prob
             arrays |= {f"{key}/{field}/{k}": x for k, x in getattr(problem, field).items()}
     text = ",\n".join(json.dumps(c, allow_nan=False) for c in cases)
     (HERE / f"{name}.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
-    np.savez_compressed(HERE / f"{name}.npz", **arrays)
+    np.savez_compressed(HERE / f"{name}.npz", **arrays)  # type: ignore[arg-type]
 
 
 def take_apart(case: Case, run: Run) -> tuple[Case, Arrays]:
@@ -44,12 +44,17 @@ def take_apart(case: Case, run: Run) -> tuple[Case, Arrays]:
     arrays = {}
     if run.params:
         arrays[f"{case['id']}/params"] = np.stack([pack(p) for p in run.params])
-    kept = {"groups": run.groups, "error": run.error, "saved_groups": run.saved_groups}
+    kept: dict[str, Any] = {
+        "groups": run.groups,
+        "error": run.error,
+        "saved_groups": run.saved_groups,
+    }
     for field in ("state", "saved"):
         state = getattr(run, field)
         keys = sorted({k for entry in state.values() for k in entry})
-        kept[field + "_names"] = {k: sorted(n for n, e in state.items() if k in e) for k in keys}
-        for key, names in kept[field + "_names"].items():
+        owners = {k: sorted(n for n, e in state.items() if k in e) for k in keys}
+        kept[field + "_names"] = owners
+        for key, names in owners.items():
             arrays[f"{case['id']}/{field}/{key}"] = pack({n: state[n][key] for n in names})
     return case | {"run": kept}, arrays
 

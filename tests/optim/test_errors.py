@@ -139,6 +139,7 @@ def test_a_tree_that_can_be_called_is_a_tree_of_gradients():
     assert optimizer.params.w.tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("transform", [jax.jit, jax.grad])
 @pytest.mark.parametrize(
     "act",
     [
@@ -149,13 +150,20 @@ def test_a_tree_that_can_be_called_is_a_tree_of_gradients():
     ],
     ids=["step", "minimize", "backward", "closure"],
 )
-def test_a_step_within_a_trace_is_refused_and_changes_nothing(act):
+def test_a_step_within_a_trace_is_refused_and_changes_nothing(act, transform):
     optimizer = optim.Adam(ONE)
     with pytest.raises(RuntimeError, match="within a trace"):
-        jax.jit(lambda x: act(optimizer, x))(1.0)
+        transform(lambda x: act(optimizer, x))(1.0)
     assert_same(optimizer.params, ONE)
     optimizer.step({"w": jnp.ones(2)})
     assert optimizer.step_count == 1
+
+
+def test_a_step_with_known_gradients_within_a_trace_is_refused():
+    optimizer, gradients = optim.SGD(ONE), {"w": jnp.ones(2)}
+    with pytest.raises(RuntimeError, match=r"SGD\.step: called within a trace"):
+        jax.jit(lambda: optimizer.step(gradients))()
+    assert_same(optimizer.params, ONE)
 
 
 def test_gradients_may_share_the_memory_of_the_parameters():

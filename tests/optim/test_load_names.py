@@ -84,9 +84,11 @@ def test_one_parameter_needs_no_name():
     assert float(optimizer.state[0].trace.trace["deep"]["only"][0]) == 3.0
 
 
-def test_a_file_without_state_needs_no_names():
+def test_a_file_without_state_needs_no_names_and_starts_anew():
     optimizer = sgd(tree("q", "k"), lr=0.1)
+    optimizer.step(gradients("q", "k"))
     optimizer.load_state_dict({"state": {}, "param_groups": saved("q", "k")["param_groups"]})
+    assert optimizer.state_dict()["state"] == {}
     assert optimizer.param_groups[0]["lr"] == 0.5
 
 
@@ -94,6 +96,7 @@ def test_a_file_without_state_needs_no_names():
     ("names", "message"),
     [
         (["q"], "the file has 2 parameters, and 1 different names"),
+        (["q", "k", "v"], "2 parameters, and 3 different names"),
         (["q", "q"], "2 parameters, and 1 different names of 2"),
         (["q", "w"], r"only on one side are k, w\. Pass names"),
     ],

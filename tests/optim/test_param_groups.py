@@ -99,18 +99,26 @@ def test_what_state_returns_is_not_the_optimizers():
     assert moved(optimizer) == 0.5
 
 
-@pytest.mark.parametrize("option", ["weight_decy", "learning_rate"])
-def test_an_edit_of_what_is_no_option_is_refused(option):
-    optimizer = optim.SGD(ONE, lr=0.5)
-    with pytest.raises(ValueError, match=f"SGD: group 0 has the unknown option {option!r}"):
-        optimizer.param_groups[0][option] = 0.0
-    assert option not in optimizer.param_groups[0]
+SIGN = fo.GradientTransformation(lambda params: (), lambda g, state, params: (g, state))
+"""A transformation of somebody else, which keeps no hyperparameters."""
 
 
-def test_a_wrapped_transformation_says_what_its_learning_rate_is_called():
-    optimizer = optim.Optimizer(ONE, fo.sgd(0.5))
-    with pytest.raises(ValueError, match=r"'lr'\. Did you mean 'learning_rate'"):
-        optimizer.param_groups[0]["lr"] = 0.0
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (optim.SGD, "learning_rate"),
+        (optim.SGD, "weight_decy"),
+        (lambda p: optim.Optimizer(p, fo.adamw(0.1)), "lr"),
+        (lambda p: optim.Optimizer(p, SIGN), "lr"),
+    ],
+    ids=["other", "misspelt", "wrapped", "foreign"],
+)
+def test_an_option_without_effect_cannot_be_set(make, key):
+    optimizer = make(ONE)
+    with pytest.raises(ValueError, match=f"group 0 has the unknown option {key!r}"):
+        optimizer.param_groups[0][key] = 0.0
+    with pytest.raises(ValueError, match="unknown option"):
+        optimizer.add_param_group({"params": jnp.ones(1), key: 0.0})
 
 
 def test_a_refused_update_changes_nothing():

@@ -190,11 +190,12 @@ def test_ulps_of_a_mean_that_has_moved_elsewhere_do_not_count():
     assert_same(first.state, second.state)
 
 
-def test_json_keeps_a_state():
-    optimizer = optim.Adam(problem.arrays(), lr=0.1)
+@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Lion])
+def test_json_keeps_a_state(cls):
+    optimizer = cls(problem.arrays(), lr=0.1)
     steps(optimizer, range(3))
     text = json.dumps(optimizer.state_dict(), default=lambda x: x.tolist())
-    other = optim.Adam(optimizer.params)
+    other = cls(optimizer.params)
     other.load_state_dict(json.loads(text))
     assert_same(steps(other, range(3)), steps(optimizer, range(3)))
 
