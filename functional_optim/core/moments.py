@@ -43,6 +43,8 @@ def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
     return MeanWeights(b * drift / total, (1 - b) / total)
 
 
+# Jitted apart: traced once for all means of one shape.
+@jax.jit
 def running_mean(mean: Array, x: Array, weights: MeanWeights) -> Array:
     """The next mean, of the shape of `x`: `mean + gain (x - mean) + drift mean`.
 

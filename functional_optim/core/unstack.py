@@ -1,6 +1,7 @@
 """Taking a matrix apart into its rows, in few kernels."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -31,20 +32,30 @@ def _unstack_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 def _by_slices(matrix: Array) -> tuple[Array, ...]:
-    rows = jax.lax.split(matrix, (1,) * matrix.shape[0])
-    return tuple(jax.lax.squeeze(row, (0,)) for row in rows)
+    return _by_chunks(_slices, matrix)
 
 
 def _by_reductions(matrix: Array) -> tuple[Array, ...]:
+    return _by_chunks(_sums, matrix)
+
+
+def _by_chunks(rows: Callable[[Array], list[Array]], matrix: Array) -> tuple[Array, ...]:
     n, k = matrix.shape
     missing = -n % _CHUNK
     padded = jax.lax.pad(matrix, np.zeros((), matrix.dtype), ((0, missing, 0), (0, 0, 0)))
     chunks = [jax.lax.slice(padded, (i, 0), (i + _CHUNK, k)) for i in range(0, n, _CHUNK)]
-    return tuple(row for chunk in chunks for row in _rows(chunk))[:n]
+    return tuple(row for chunk in chunks for row in rows(chunk))[:n]
+
+
+# Jitted apart: traced once for all chunks.
+@jax.jit
+def _slices(chunk: Array) -> list[Array]:
+    """Each row, cut out."""
+    return [jax.lax.squeeze(row, (0,)) for row in jax.lax.split(chunk, (1,) * _CHUNK)]
 
 
 @jax.jit
-def _rows(chunk: Array) -> list[Array]:
+def _sums(chunk: Array) -> list[Array]:
     """Each row as the sum over all rows of what is nonzero in it alone."""
     zero = np.zeros((), chunk.dtype)
     row = jax.lax.broadcasted_iota(np.int32, chunk.shape, 0)
