@@ -93,3 +93,11 @@ def test_a_scheduler_is_copied_with_its_optimizer(way):
     assert other.optimizer is not optimizer
     assert other.optimizer.param_groups[0]["lr"] == 0.125
     assert optimizer.param_groups[0]["lr"] == 0.25
+
+
+@ways
+def test_a_copy_of_param_groups_is_a_plain_list(way):
+    groups = optim.SGD(problem.arrays(), lr=0.5).param_groups
+    copied = way(groups)
+    assert type(copied) is list
+    assert copied[0].options == groups[0].options

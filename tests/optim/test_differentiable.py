@@ -64,3 +64,13 @@ def test_a_run_is_one_traced_program():
 
 
 START32 = {k: x.astype(np.float32) for k, x in START.items()}
+
+
+def test_parameters_may_be_assigned_within_a_trace():
+    def value(w):
+        optimizer = optim.SGD({"w": jnp.zeros(2)}, lr=0.5, differentiable=True)
+        optimizer.params = {"w": w}
+        optimizer.step(lambda params: quadratic(params, 0.0))
+        return quadratic(optimizer.params, 0.0)
+
+    np.testing.assert_allclose(jax.grad(value)(jnp.array([1.0, 2.0])), [0.25, 0.5])

@@ -94,3 +94,21 @@ def test_copies_of_the_parameters_stay_valid():
     kept = optimizer.copy_params()
     optimizer.step(grads(0))
     assert_same(kept, problem.arrays())
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda optimizer: optimizer.step(lambda params: params["w"]),
+        lambda optimizer: optimizer.minimize(lambda params: params["w"]),
+        lambda optimizer: optimizer.backward(lambda params: params["w"]),
+        lambda optimizer: optimizer.backward(lambda params: (0.0, params["w"]), has_aux=True)[1],
+        lambda optimizer: optimizer.minimize(lambda params: (0.0, params["w"]), has_aux=True)[1],
+    ],
+    ids=["closure", "minimize", "backward", "backward-aux", "minimize-aux"],
+)
+def test_what_a_loss_returns_stays_valid(act):
+    optimizer = optim.SGD({"w": jnp.array(3.0)})
+    found = act(optimizer)
+    optimizer.step({"w": jnp.ones(())})
+    assert float(found) == 3.0

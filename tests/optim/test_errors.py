@@ -202,3 +202,16 @@ def test_a_pair_that_changes_its_state_is_named():
     tx = fo.GradientTransformation(lambda params: (), lambda g, s, p: (g, (*s, 0)))
     with pytest.raises(ValueError, match="state of group 0 has after update another structure"):
         optim.Optimizer(ONE, tx).step(ONE)
+
+
+def test_an_update_that_fails_says_in_which_group():
+    def update(g, state, params):
+        if params.shape == (2,):
+            raise ZeroDivisionError
+        return g, state
+
+    groups = [{"params": jnp.ones(1)}, {"params": jnp.ones(2)}]
+    optimizer = optim.Optimizer(groups, fo.GradientTransformation(lambda params: (), update))
+    with pytest.raises(ZeroDivisionError) as caught:
+        optimizer.step([jnp.ones(1), jnp.ones(2)])
+    assert caught.value.__notes__[0] == "In the group 1 of the optimizer."

@@ -125,3 +125,10 @@ def test_a_wrapped_state_of_another_shape_names_the_leaf():
 def test_what_is_no_state_dict_is_refused_by_name(make, given):
     with pytest.raises((TypeError, ValueError), match=r"load_state_dict: .*'param_groups'"):
         make(params()).load_state_dict(given)
+
+
+def test_a_wrapped_state_of_other_groups_is_refused():
+    groups = [{"params": jnp.ones(1)}, {"params": jnp.ones(2)}]
+    saved = optim.Optimizer(groups, fo.adam(0.1)).state_dict()
+    with pytest.raises(ValueError, match="has 2 parameter groups, and this optimizer 1"):
+        optim.Optimizer(params(), fo.adam(0.1)).load_state_dict(saved)

@@ -1,6 +1,7 @@
 """Gradients in, parameters out: backward, step, closures, minimize, zero_grad."""
 
 import gc
+import operator
 import weakref
 
 import jax
@@ -239,3 +240,10 @@ def test_what_a_loss_reads_can_be_passed_as_an_argument():
         first.minimize(loss_fn, second.params)
         second.minimize(loss_fn, first.params)
     np.testing.assert_allclose(first.params["w"], [1 - 0.5 - 0.5 * 0.75])
+
+
+@pytest.mark.parametrize("how", ["minimize", "step"])
+def test_a_loss_may_be_any_callable(how):
+    optimizer = optim.SGD({"w": jnp.ones(())}, lr=0.5)
+    loss_fn = operator.itemgetter("w")  # neither a signature nor weak references
+    assert [float(getattr(optimizer, how)(loss_fn)) for _ in range(2)] == [1.0, 0.5]
