@@ -110,6 +110,11 @@ class TestScheduled:
         with pytest.raises(ValueError, match=text):
             set_hyperparams(self.tx.init(PARAMS), learning_rate=0.1)
 
+    def test_refuses_the_value_of_a_function_that_has_no_numbers(self):
+        state = fo.sgd(lambda step: 0.1).init(PARAMS)
+        with pytest.raises(ValueError, match=r"learning_rate follows a schedule, .* no numbers"):
+            set_hyperparams(state, learning_rate=0.1)
+
     def test_a_number_that_was_set_acts_on_the_next_step(self):
         state = set_hyperparams(self.tx.init(PARAMS), {"learning_rate.init_value": 0.5})
         updates, _ = self.tx.update(PARAMS, state, PARAMS)

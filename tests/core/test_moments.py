@@ -57,6 +57,18 @@ def test_a_mean_stays_within_what_it_is_of():
     assert (means <= xs.max() * (1 + 1e-6)).all()
 
 
+@pytest.mark.parametrize("b", [0.9, 0.999, 0.9999, 0.999999])
+def test_float32_keeps_the_digits_of_the_first_steps(b):
+    xs = jnp.asarray(np.random.default_rng(0).uniform(1.0, 2.0, 20), jnp.float32)
+    bs = jnp.full(20, b, jnp.float32)
+    np.testing.assert_allclose(run(xs, bs), biased(xs, bs), rtol=1e-6)
+
+
+def test_a_small_value_after_a_large_one_keeps_its_digits():
+    xs = jnp.array([1e8, 1.2345], jnp.float32)
+    assert run(xs, jnp.zeros(2, jnp.float32))[-1] == np.float32(1.2345)
+
+
 @pytest.mark.parametrize("t", [1.0, 2.0, 100.0])
 @pytest.mark.parametrize("b", [0.0, 0.9])
 def test_its_derivative_by_the_decay_is_finite(t, b):

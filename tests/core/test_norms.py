@@ -54,6 +54,22 @@ def test_the_norm_of_leaves_of_every_size(grads, norm):
         np.testing.assert_allclose(ours, norm, rtol=1e-6)
 
 
+@pytest.mark.parametrize("value", [3.0, 1e20, 1e-25, 0.0, np.inf, np.nan])
+def test_the_norm_of_a_large_array_of_every_size(value):
+    # Large arrays are summed in one pass where that is sound, and small ones are not.
+    size = 2**18
+    ours = fo.global_norm({"large": jnp.full(size, value), "zero": jnp.zeros(3)})
+    np.testing.assert_allclose(ours, value * np.sqrt(size), rtol=1e-5)
+    one = jnp.zeros(size).at[7].set(value)
+    np.testing.assert_allclose(fo.global_norm(one), value, rtol=1e-6)
+
+
+def test_the_derivative_of_the_norm_of_a_large_array():
+    slope = jax.grad(fo.global_norm)(jnp.full(2**18, 2.0))
+    np.testing.assert_allclose(slope, 1 / 2**9, rtol=1e-5)
+    assert_finite(jax.grad(fo.global_norm)(jnp.zeros(2**18)))
+
+
 def test_none_and_numbers_count_in_a_norm_as_they_should():
     assert fo.global_norm({"a": 3.0, "b": None, "c": [4.0]}) == 5.0
     assert fo.global_norm({"int": jnp.array([3, 4])}) == 5.0
