@@ -55,7 +55,7 @@ class Leaves:
     def _check(self, i: int) -> Any:
         """Checks dtype and shape of an update, and gives the dtype it is to leave with."""
         g, p = self.updates[i], self.params[i]
-        dtype = jnp.result_type(g)
+        dtype = _dtype(g)
         if not jnp.issubdtype(dtype, jnp.inexact):
             raise TypeError(
                 f"{self.link}: the update at '{self.path(i)}' has dtype {dtype}. "
@@ -67,7 +67,7 @@ class Leaves:
             return dtype
         if jnp.shape(p) != jnp.shape(g):
             raise ValueError(self._wrong_shape(i, f"the parameter has shape {jnp.shape(p)}"))
-        return wider(dtype, jnp.result_type(p))
+        return wider(dtype, _dtype(p))
 
     def _check_complex(self, i: int) -> None:
         known = [x for x in (self.params[i], *self._kept(i).values()) if not is_absent(x)]
@@ -128,3 +128,8 @@ class Leaves:
             for j, names in enumerate(self.names)
         ]
         return self.treedef.unflatten(self.updates), slots
+
+
+def _dtype(x: Any) -> Any:
+    """Dtype of an array, or of a Python number as an array."""
+    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
