@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..core.protocol import PyTree
 
@@ -31,4 +32,6 @@ def differentiate(where: str, closure: Callable[..., Any], params: PyTree) -> tu
         ) from None
     except ValueError:  # a builtin without a signature
         pass
-    return jax.value_and_grad(closure)(params)
+    value, grads = jax.value_and_grad(closure)(params)
+    # A loss may be a parameter itself, whose buffer the step gives away.
+    return jnp.array(value, copy=True), grads
