@@ -24,7 +24,7 @@ OPEN = {"", "demo"}
 """Rooms that see the package as a user does: its root, and the demonstration."""
 
 VARIANTS: dict[str, set[str]] = {}
-"""Algorithms that are a named variant of another: file -> the files that it may import."""
+"""Algorithms that are a named variant of another: module -> modules that it may import."""
 
 REQUIRED = {"chex", "jax", "numpy"}
 
@@ -86,12 +86,12 @@ def test_a_module_imports_only_from_the_rooms_before_it(file):
     here = room(module_of(file))
     if here in OPEN:
         return
+    variants = VARIANTS.get(module_of(file), set())
     for name, _ in imports(file):
         target = own(name)
-        if target is not None:
-            assert room(target) in MAY_IMPORT[here] | {here if here != "algorithms" else None} or (
-                here == room(target) and target in VARIANTS.get(module_of(file), set())
-            ), f"{here} may not import {name}"
+        assert target is None or room(target) in MAY_IMPORT[here] or target in variants, (
+            f"{here} may not import {name}"
+        )
 
 
 @each_file
