@@ -9,7 +9,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import Case, each, each_factory, each_link, each_on_any_tree
+from ..rules import Case, cases, each, each_factory, each_link, each_on_any_tree
 from ..trees import assert_close, assert_finite, assert_same, law, mixed, zeros_like
 
 
@@ -26,10 +26,17 @@ def test_is_a_scan_carry(case: Case):
     assert law(shapes[1]) == law(case.make().init(params))
 
 
-@pytest.mark.usefixtures("eager")
-@each_factory
+@each
 def test_maps_over_a_batch_of_runs(case):
-    tx = case.make()
+    tx, params = case.make(), problem.arrays()
+    batch = jax.tree.map(lambda x: jnp.stack([x, x]), params)
+    states = jax.eval_shape(jax.vmap(tx.init), batch)
+    assert law(jax.eval_shape(jax.vmap(tx.update), batch, states, batch)) == law((batch, states))
+
+
+@pytest.mark.parametrize("name", ["adamw-mask", "rmsprop-torch", "chain-clip-adam-schedule"])
+def test_a_batch_of_runs_does_what_each_does_alone(name):
+    tx = next(case for case in cases() if case.name == name).make()
     params, grads = ([problem.arrays(seed=s) for s in seeds] for seeds in ((0, 1), (2, 3)))
 
     def stack(trees):
