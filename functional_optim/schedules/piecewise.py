@@ -48,9 +48,9 @@ def piecewise_constant_schedule(
 
 
 def _jumps(step: Array, numbers: Mapping[str, Any]) -> Array:
-    value = jnp.broadcast_to(numbers["init_value"], step.shape)
+    at, value = as_state(step), jnp.broadcast_to(numbers["init_value"], step.shape)
     for boundary, scale in zip(numbers["boundaries"], numbers["scales"], strict=True):
-        value = jnp.where(step < boundary, value, value * scale)
+        value = jnp.where(at < boundary, value, value * scale)
     return value
 
 
