@@ -1,7 +1,10 @@
 """The stateful side: torch.optim's interface over pure update rules."""
 
 from . import lr_scheduler
-from .classes import SGD, Adam, AdamW, Lion, RMSprop
+from .classes.adam import Adam, AdamW
+from .classes.lion import Lion
+from .classes.rmsprop import RMSprop
+from .classes.sgd import SGD
 from .groups import path_groups
 from .optimizer import Optimizer
 

@@ -5,7 +5,8 @@ import pytest
 
 import functional_optim as fo
 
-from .. import oracles, problem
+from .. import problem
+from ..oracles import adam as oracles
 
 B2 = (0.9, 0.99, 0.999, 0.9999)
 STEPS = (1, 2, 3, 10, 100, 1_000, 10_000, 100_000, 1_000_000)

@@ -1,0 +1,1 @@
+"""torch.optim's classes: each a recipe from the options of a group to a transformation."""

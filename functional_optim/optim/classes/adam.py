@@ -1,0 +1,87 @@
+"""torch.optim.Adam and AdamW."""
+
+from typing import Any
+
+from ...algorithms.adam import scale_by_adam
+from ...core.chain import chain
+from ...core.protocol import GradientTransformation
+from ...transforms.scaling import scale_by_learning_rate
+from ...transforms.weight_decay import add_decayed_weights
+from ..torch_class import torch_class
+from ..torch_state import Kept
+from .common import pair, signed
+
+__all__ = ["Adam", "AdamW"]
+
+
+_ADAM = {
+    "step": Kept("scale_by_adam", "steps"),
+    "exp_avg": Kept("scale_by_adam", "mu", ("b1", lambda group: group["betas"][0])),
+    "exp_avg_sq": Kept("scale_by_adam", "nu", ("b2", lambda group: group["betas"][1])),
+    "max_exp_avg_sq": Kept("scale_by_adam", "nu_max"),
+}
+
+
+@torch_class(kept=_ADAM)
+def Adam(
+    lr: Any = 1e-3,
+    betas: tuple[Any, Any] = (0.9, 0.999),
+    eps: Any = 1e-8,
+    weight_decay: Any = 0,
+    amsgrad: bool = False,
+    *,
+    foreach: bool | None = None,
+    maximize: bool = False,
+    capturable: bool = False,
+    differentiable: bool = False,
+    fused: bool | None = None,
+    decoupled_weight_decay: bool = False,
+) -> GradientTransformation:
+    """torch.optim.Adam: `scale_by_adam`, then a step of minus `lr`.
+
+    Weight decay is an L2 penalty, or decoupled with `decoupled_weight_decay`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from functional_optim import optim
+      >>> opt = optim.Adam({"w": jnp.ones(2)}, lr=0.5)
+      >>> opt.step({"w": jnp.array([3.0, -0.1])})
+      >>> opt.params["w"].round(4).tolist()
+      [0.5, 1.5]
+    """
+    decay = add_decayed_weights(weight_decay)
+    adam = scale_by_adam(*pair(betas), eps=eps, amsgrad=amsgrad)
+    middle = (adam, decay) if decoupled_weight_decay else (decay, adam)
+    return chain(signed(maximize), *middle, scale_by_learning_rate(lr))
+
+
+@torch_class(kept=_ADAM)
+def AdamW(
+    lr: Any = 1e-3,
+    betas: tuple[Any, Any] = (0.9, 0.999),
+    eps: Any = 1e-8,
+    weight_decay: Any = 1e-2,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+    foreach: bool | None = None,
+    capturable: bool = False,
+    differentiable: bool = False,
+    fused: bool | None = None,
+) -> GradientTransformation:
+    """torch.optim.AdamW: `scale_by_adam`, decoupled weight decay, then a step of minus `lr`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from functional_optim import optim
+      >>> opt = optim.AdamW({"w": jnp.ones(2)}, lr=0.5, weight_decay=0.1)
+      >>> opt.step({"w": jnp.zeros(2)})
+      >>> opt.params
+      {'w': Array([0.95, 0.95], dtype=float32)}
+    """
+    return chain(
+        signed(maximize),
+        scale_by_adam(*pair(betas), eps=eps, amsgrad=amsgrad),
+        add_decayed_weights(weight_decay),
+        scale_by_learning_rate(lr),
+    )

@@ -1,0 +1,41 @@
+"""Adam and its relatives."""
+
+import numpy as np
+
+from .common import decoupled, in_order, leafwise
+from .links import scale
+
+
+@leafwise
+def scale_by_adam(b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, nesterov=False, amsgrad=False):
+    """Kingma & Ba, Algorithm 1; AMSGrad as in torch; Nesterov as in Dozat with a constant b1.
+
+    The betas may be functions of the step number t = 1, 2, ...: torch, too, divides by 1 minus
+    the power of the beta in force.
+    """
+    beta1, beta2 = (b if callable(b) else (lambda t, b=b: b) for b in (b1, b2))
+    m = v = largest = 0.0
+    t = 0
+
+    def step(g, p):
+        nonlocal m, v, largest, t
+        t += 1
+        b1, b2 = beta1(t), beta2(t)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        largest = np.maximum(largest, v)
+        nu = (largest if amsgrad else v) / (1 - b2**t)
+        mu = m / (1 - b1**t)
+        if nesterov:
+            mu = b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+        return mu / (np.sqrt(nu + eps_root) + eps)
+
+    return step
+
+
+@leafwise
+def adam(learning_rate, **how):
+    return in_order(scale_by_adam.leaf(**how), scale.leaf(-learning_rate))
+
+
+adamw = decoupled(scale_by_adam, default=1e-4)

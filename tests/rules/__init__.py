@@ -1,0 +1,86 @@
+"""The table of all factories: arguments that are valid, arguments that are not, and oracles.
+
+Whoever adds a factory adds it to the file of its family; the conformance tests then run on it.
+"""
+
+from collections.abc import Iterable
+
+import pytest
+
+import functional_optim as fo
+
+from . import adam, combinators, links, lion, rmsprop, sgd
+from .table import Bad, Case, Entry, matrices
+
+__all__ = [
+    "Bad",
+    "Case",
+    "Entry",
+    "RULES",
+    "cases",
+    "each",
+    "each_factory",
+    "each_link",
+    "each_on_any_tree",
+    "each_with_oracle",
+    "matrices",
+]
+
+FAMILIES = (
+    links,
+    adam,
+    lion,
+    rmsprop,
+    sgd,
+    combinators,
+)
+
+RULES = tuple(entry for family in FAMILIES for entry in family.RULES)
+
+CHAINS = {
+    "empty": (),
+    "clip-adam-schedule": (
+        fo.clip_by_global_norm(1.0),
+        fo.scale_by_adam(),
+        fo.scale_by_learning_rate(fo.linear_schedule(1e-2, 1e-3, 10)),
+    ),
+    "clip-in-between": (fo.trace(0.9), fo.clip_by_global_norm(1.0), fo.sgd(0.1)),
+}
+"""`chain` takes no names: these are its positional arguments."""
+
+
+def cases() -> list[Case]:
+    """All variants of all factories."""
+    named = [
+        Case(f"{entry.factory.__name__}{'-' * bool(variant)}{variant}", entry.factory, *rest)
+        for entry in RULES
+        for variant, *rest in ((k, v, entry.oracle) for k, v in entry.valid.items())
+    ]
+    chained = [Case(f"chain-{k}", _chain, {"links": v}, None) for k, v in CHAINS.items()]
+    return named + chained
+
+
+def _chain(links: tuple[fo.GradientTransformation, ...]) -> fo.GradientTransformation:
+    return fo.chain(*links)
+
+
+def _each(chosen: Iterable[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in chosen])
+
+
+each = _each(cases())
+"""Runs a test on every variant of every factory."""
+
+each_factory = _each(c for c in cases() if c.factory is _chain or "-" not in c.name)
+"""Runs a test on the plain variant of every factory, and on every chain."""
+
+each_link = _each(c for c in cases() if c.oracle and "learning_rate" not in c.arguments)
+"""Runs a test on every variant of every link, of which the optimizers are made."""
+
+each_on_any_tree = _each(
+    c for c in cases() if c.factory not in (fo.masked, fo.freeze, fo.partition)
+)
+"""Runs a test on every variant that does not name the leaves of the parameters."""
+
+each_with_oracle = _each(c for c in cases() if c.oracle)
+"""Runs a test on every variant that has an oracle."""

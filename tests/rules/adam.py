@@ -1,0 +1,49 @@
+"""Adam and its relatives."""
+
+import functional_optim as fo
+
+from ..oracles import adam as oracles
+from .table import RATE_RANGES, Entry, matrices, ranges
+
+ADAM_RANGES = (
+    ("b1", 1.2, "[0, 1)"),
+    ("b1", 1.0, "[0, 1)"),
+    ("b2", -0.1, "[0, 1)"),
+    ("eps", -1e-8, "[0, inf)"),
+    ("eps_root", -1.0, "[0, inf)"),
+)
+
+RULES = (
+    Entry(
+        fo.scale_by_adam,
+        {
+            "": {},
+            "b1=0": {"b1": 0.0},
+            "nesterov": {"nesterov": True},
+            "amsgrad": {"amsgrad": True},
+            "nesterov-amsgrad": {"nesterov": True, "amsgrad": True, "b2": 0.9},
+            "eps_root": {"eps_root": 1e-3, "eps": 1e-2},
+        },
+        bad=ranges(*ADAM_RANGES),
+        oracle=oracles.scale_by_adam,
+    ),
+    Entry(
+        fo.adam,
+        {
+            "": {"learning_rate": 1e-3},
+            "nesterov": {"learning_rate": 1e-3, "nesterov": True},
+            "amsgrad": {"learning_rate": 1e-3, "amsgrad": True, "b2": 0.99},
+        },
+        bad=ranges(*RATE_RANGES) + ranges(*ADAM_RANGES, learning_rate=0.1),
+        oracle=oracles.adam,
+    ),
+    Entry(
+        fo.adamw,
+        {
+            "": {"learning_rate": 1e-3},
+            "mask": {"learning_rate": 1e-3, "weight_decay": 0.1, "mask": matrices},
+        },
+        bad=ranges(*RATE_RANGES) + ranges(("weight_decay", -1.0, "[0, inf)"), learning_rate=0.1),
+        oracle=oracles.adamw,
+    ),
+)

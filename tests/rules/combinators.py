@@ -1,0 +1,54 @@
+"""Transformations that act on others."""
+
+import functional_optim as fo
+
+from .table import Entry, matrices
+
+RULES = (
+    Entry(fo.identity, {"": {}}),
+    Entry(fo.set_to_zero, {"": {}}),
+    Entry(
+        fo.masked,
+        {
+            "": {"inner": fo.adam(1e-3), "mask": matrices},
+            "tree": {"inner": fo.trace(0.9), "mask": {"w": True, "b": False}},
+            "zero": {"inner": fo.trace(0.9), "mask": matrices, "otherwise": "zero"},
+        },
+        bad=(
+            ({"inner": 3, "mask": True}, TypeError, "masked: inner must be a pair of functions"),
+            (
+                {"inner": fo.scale(1.0), "mask": True, "otherwise": "keep"},
+                ValueError,
+                "masked: otherwise must be 'pass' or 'zero', got 'keep'",
+            ),
+        ),
+    ),
+    Entry(
+        fo.freeze,
+        {
+            "": {"mask": {"w": False, "b": True}},
+            "inner": {"mask": matrices, "inner": fo.sgd(0.1, momentum=0.9)},
+        },
+        bad=(({"mask": True, "inner": 3}, TypeError, "must be a pair of functions"),),
+    ),
+    Entry(
+        fo.partition,
+        {
+            "": {
+                "transforms": {"fast": fo.adam(1e-3), "slow": fo.sgd(0.1, momentum=0.9)},
+                "param_labels": {"w": "fast", "b": "slow"},
+            },
+            "paths": {
+                "transforms": {"fast": fo.adam(1e-3), "rest": fo.set_to_zero()},
+                "param_labels": fo.path_labels({"^w": "fast"}, default="rest"),
+            },
+        },
+        bad=(
+            (
+                {"transforms": {"a": fo.clip}, "param_labels": "a"},
+                TypeError,
+                "partition: the transform 'a' must be a pair of functions",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,93 @@
+"""What an entry of the table of factories is."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+import functional_optim as fo
+
+from ..oracles.common import Step
+
+NEEDS = {"dampening": "momentum"}
+"""An argument that is refused without another."""
+
+Bad = tuple[Mapping[str, Any], type[Exception], str]
+
+
+def matrices(params: Any) -> Any:
+    """A mask that is a function of the parameters."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A factory.
+
+    Attributes:
+      factory: what the package exports.
+      valid: name of a variant -> its arguments.
+      bad: arguments with the error that they must raise, its type and a pattern of its text.
+      oracle: the factory's namesake in `oracles`, if it has one.
+    """
+
+    factory: Callable[..., fo.GradientTransformation]
+    valid: Mapping[str, Mapping[str, Any]]
+    bad: tuple[Bad, ...] = ()
+    oracle: Callable[..., Step] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One variant of one factory."""
+
+    name: str
+    factory: Callable[..., fo.GradientTransformation]
+    arguments: Mapping[str, Any]
+    oracle: Callable[..., Step] | None
+
+    def make(self, **other: Any) -> fo.GradientTransformation:
+        """The transformation, with some of its arguments changed."""
+        return self.factory(**{**self.arguments, **other})
+
+    def expected(self) -> Step:
+        """The oracle of these arguments."""
+        assert self.oracle is not None
+        return self.oracle(**self.arguments)
+
+    @property
+    def signature(self) -> Mapping[str, inspect.Parameter]:
+        """The factory's arguments."""
+        return inspect.signature(self.factory).parameters
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numeric arguments: those given, and the defaults of the others."""
+        defaults = {k: p.default for k, p in self.signature.items()}
+        given = {**defaults, **self.arguments}
+        without = [k for k, other in NEEDS.items() if given.get(other, 0) is None]
+        return {
+            k: v
+            for k, v in given.items()
+            if isinstance(v, (int, float)) and not isinstance(v, bool) and k not in without
+        }
+
+
+def out_of_range(argument: str, value: float, interval: str, **others: Any) -> Bad:
+    """A number outside its interval; the message says which."""
+    text = rf"\w+: {argument} must be in {interval}, got {value}. Pass a number in that range."
+    escaped = text.replace("[", r"\[").replace(")", r"\)").replace("(", r"\(")
+    return {**others, argument: value}, ValueError, escaped
+
+
+RATE_RANGES = (
+    ("learning_rate", -0.1, "[0, inf)"),
+    ("learning_rate", float("nan"), "[0, inf)"),
+    ("learning_rate", float("inf"), "[0, inf)"),
+)
+
+
+def ranges(*triples: tuple[str, float, str], **others: Any) -> tuple[Bad, ...]:
+    return tuple(out_of_range(*triple, **others) for triple in triples)
