@@ -21,6 +21,8 @@ def optimizer(
     *links: Callable[..., GradientTransformation],
     defaults: Mapping[str, Any] | None = None,
     order: tuple[str, ...] = (),
+    names: Mapping[str, str] | None = None,
+    last: Callable[[Any], GradientTransformation] = scale_by_learning_rate,
 ) -> Callable[[Callable[[], None]], Callable[..., GradientTransformation]]:
     """Makes an optimizer out of link factories; the decorated function gives name and docs.
 
@@ -28,22 +30,25 @@ def optimizer(
     the links' defaults: they are stated where the maths is, and nowhere else.
 
     Args:
-      *links: factories; `scale_by_learning_rate` follows them.
+      *links: factories.
       defaults: defaults that differ from the link's, by the optimizer's argument name.
       order: positional arguments that come first, where the links' order is not the field's.
+      names: a link's argument -> the optimizer's, where they differ.
+      last: makes the link that follows them, out of the learning rate.
     """
-    defaults = dict(defaults or {})
+    defaults, names = dict(defaults or {}), dict(names or {})
 
     def decorate(describe: Callable[[], None]) -> Callable[..., GradientTransformation]:
-        signature = _merge(links, defaults, order)
+        signature = _merge(links, defaults, order, names)
 
         @functools.wraps(describe)
         def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
             given = bind(describe.__name__, signature, args, kwargs)
             parts = [
-                link(**{k: given[k] for k in inspect.signature(link).parameters}) for link in links
+                link(**{k: given[names.get(k, k)] for k in inspect.signature(link).parameters})
+                for link in links
             ]
-            return chain(*parts, scale_by_learning_rate(given["learning_rate"]))
+            return chain(*parts, last(given["learning_rate"]))
 
         factory.__signature__ = signature  # type: ignore[attr-defined]
         return factory
@@ -55,11 +60,13 @@ def _merge(
     links: tuple[Callable[..., Any], ...],
     defaults: Mapping[str, Any],
     order: tuple[str, ...],
+    names: Mapping[str, str],
 ) -> inspect.Signature:
-    found: dict[str, inspect.Parameter] = {"learning_rate": _LEARNING_RATE}
-    for link in links:
-        for p in inspect.signature(link).parameters.values():
-            found.setdefault(p.name, p.replace(default=defaults.get(p.name, p.default)))
+    found: dict[str, inspect.Parameter] = {}
+    own = [p for link in links for p in inspect.signature(link).parameters.values()]
+    for p in [_LEARNING_RATE, *own]:
+        name = names.get(p.name, p.name)
+        found.setdefault(name, p.replace(name=name, default=defaults.get(name, p.default)))
     first = ["learning_rate", *order]
     for name in order:
         found[name] = found[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
