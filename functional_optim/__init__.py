@@ -1,5 +1,6 @@
 """Optimizers for JAX: pure update rules over pytrees, and torch.optim's interface on them."""
 
+from . import losses
 from .algorithms.adam import adam, adamw, scale_by_adam
 from .algorithms.lion import lion, scale_by_lion
 from .algorithms.rmsprop import rmsprop, scale_by_rms
@@ -70,6 +71,7 @@ __all__ = [
     "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
+    "losses",
     "masked",
     "partition",
     "path_labels",

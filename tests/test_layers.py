@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "transforms": {"core", "transforms"},
     "schedules": {"core", "schedules"},
     "algorithms": {"core", "transforms", "schedules"},
+    "losses": {"core", "losses"},
     "optim": {"core", "transforms", "schedules", "algorithms", "optim"},
     "interop": {"core", "transforms", "schedules", "algorithms", "optim", "interop"},
     "testing": {"core", "transforms", "schedules", "algorithms", "testing"},

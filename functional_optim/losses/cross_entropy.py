@@ -1,0 +1,184 @@
+"""Cross entropies of labels and logits, and what is made of them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .inputs import Axis, as_floats, broadcast, select_label
+
+__all__ = [
+    "poly_loss_cross_entropy",
+    "safe_softmax_cross_entropy",
+    "sigmoid_binary_cross_entropy",
+    "sigmoid_focal_loss",
+    "smooth_labels",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
+]
+
+Array = jax.Array
+
+
+def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Array:
+    """Cross entropy of probabilities `labels` under sigmoid(logits), elementwise.
+
+    Args:
+      logits: real numbers of any shape.
+      labels: in [0, 1], broadcast with logits.
+
+    Example:
+      >>> print(sigmoid_binary_cross_entropy(jnp.array([0.0, 100.0]), jnp.array([1, 0])).round(4))
+      [  0.6931 100.    ]
+    """
+    x, y = broadcast("sigmoid_binary_cross_entropy", logits=logits, labels=labels)
+    return -y * jax.nn.log_sigmoid(x) - (1.0 - y) * jax.nn.log_sigmoid(-x)
+
+
+def softmax_cross_entropy(logits: Any, labels: Any, axis: Axis = -1, where: Any = None) -> Array:
+    """Cross entropy of distributions `labels` under softmax(logits): one number by example.
+
+    Args:
+      logits: `(..., classes)`.
+      labels: distributions over the classes, not negative and of sum 1; broadcast with logits.
+      axis: where the classes are.
+      where: booleans, of which classes there are.
+
+    Returns:
+      `(...)`. Where a logit is -inf and its label 0, NaN: see `safe_softmax_cross_entropy`.
+
+    Example:
+      >>> print(softmax_cross_entropy(jnp.zeros((2, 4)), jnp.eye(2, 4)).round(4))
+      [1.3863 1.3863]
+    """
+    x, y = broadcast("softmax_cross_entropy", logits=logits, labels=labels)
+    log_p = jax.nn.log_softmax(x, axis, where=where)
+    return -jnp.sum(y * log_p, axis, where=where)
+
+
+def safe_softmax_cross_entropy(logits: Any, labels: Any) -> Array:
+    """`softmax_cross_entropy` over the last axis, in which a label of 0 counts nothing.
+
+    Also where its logit is -inf, by which a class is excluded: 0 log 0 = 0.
+
+    Example:
+      >>> x, y = jnp.array([0.0, -jnp.inf]), jnp.array([1.0, 0.0])
+      >>> float(safe_softmax_cross_entropy(x, y)), float(softmax_cross_entropy(x, y))
+      (-0.0, nan)
+    """
+    x, y = broadcast("safe_softmax_cross_entropy", logits=logits, labels=labels)
+    counts = y != 0
+    log_p = jnp.where(counts, jax.nn.log_softmax(x), 0.0)
+    return -jnp.sum(jnp.where(counts, y * log_p, 0.0), axis=-1)
+
+
+def softmax_cross_entropy_with_integer_labels(
+    logits: Any, labels: Any, axis: int | tuple[int, ...] = -1, where: Any = None
+) -> Array:
+    """Cross entropy of the true classes under softmax(logits): one number by example.
+
+    Faster than `softmax_cross_entropy` of one-hot labels, which are never made.
+
+    Args:
+      logits: `(..., classes)`.
+      labels: `(...)`, integers in [0, classes). A number outside gives NaN.
+      axis: where the classes are; of several axes, a label is the index into them flattened.
+      where: booleans, of which classes there are.
+
+    Raises:
+      TypeError: labels are not integers.
+      ValueError: labels have another shape.
+
+    Example:
+      >>> x = jnp.log(jnp.array([[0.75, 0.25], [0.5, 0.5]]))
+      >>> jnp.exp(-softmax_cross_entropy_with_integer_labels(x, jnp.array([0, 1]))).tolist()
+      [0.75, 0.5]
+    """
+    (x,) = as_floats(logits)
+    if where is not None:
+        where = _classes_last(jnp.broadcast_to(where, x.shape), axis)
+    x = _classes_last(x, axis)
+    normalizer = jax.nn.logsumexp(x, -1, where=where)
+    return normalizer - select_label("softmax_cross_entropy_with_integer_labels", x, labels)
+
+
+def _classes_last(x: Array, axis: int | tuple[int, ...]) -> Array:
+    """`x` with the axes of classes as one, the last."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    x = jnp.moveaxis(x, axes, range(-len(axes), 0))
+    return jnp.reshape(x, (*x.shape[: x.ndim - len(axes)], -1))
+
+
+def poly_loss_cross_entropy(
+    logits: Any, labels: Any, *, epsilon: Any = 2.0, axis: Axis = -1, where: Any = None
+) -> Array:
+    """`softmax_cross_entropy` plus epsilon (1 - P), P the probability of the true label.
+
+    `epsilon` `()` has no unit; 2 for ImageNet, -1 for detection, in the paper.
+
+    Example:
+      >>> print(poly_loss_cross_entropy(jnp.zeros(2), jnp.array([1.0, 0.0])).round(4))
+      1.6931
+
+    Reference: Leng et al., PolyLoss, ICLR 2022, equation 6, arXiv:2204.12511.
+    """
+    x, y = broadcast("poly_loss_cross_entropy", logits=logits, labels=labels)
+    p = jnp.sum(y * jax.nn.softmax(x, axis, where=where), axis, where=where)
+    (weight,) = as_floats(epsilon)
+    cross_entropy = softmax_cross_entropy(x, y, axis, where)
+    return cross_entropy + weight.astype(x.dtype) * (1.0 - p)
+
+
+def sigmoid_focal_loss(logits: Any, labels: Any, *, alpha: Any = None, gamma: Any = 2.0) -> Array:
+    """`sigmoid_binary_cross_entropy` in which examples that are right already count less.
+
+        weight (1 - P)^gamma cross_entropy,    P = sigmoid(x) y + (1 - sigmoid(x)) (1 - y)
+
+    Args:
+      logits: real numbers x of any shape.
+      labels: y in [0, 1], broadcast with logits.
+      alpha: weight of y = 1, in (0, 1), with 1 - alpha for y = 0; without it all weigh 1.
+      gamma: exponent; 0 gives the cross entropy.
+
+    Example:
+      >>> print(sigmoid_focal_loss(jnp.array([0.0, 4.0]), jnp.array([1, 1])).round(6))
+      [1.73287e-01 6.00000e-06]
+
+    Reference: Lin et al., Focal loss for dense object detection, ICCV 2017, equations 4 and 5,
+    arXiv:1708.02002.
+    """
+    x, y = broadcast("sigmoid_focal_loss", logits=logits, labels=labels)
+    cross_entropy = sigmoid_binary_cross_entropy(x, y)
+    # log(1 - P) by logarithms, of which neither vanishes where P is near 1.
+    log_wrong = jnp.logaddexp(
+        jnp.where(y > 0, jnp.log(jnp.where(y > 0, y, 1.0)), -jnp.inf) + jax.nn.log_sigmoid(-x),
+        jnp.where(y < 1, jnp.log(jnp.where(y < 1, 1.0 - y, 1.0)), -jnp.inf) + jax.nn.log_sigmoid(x),
+    )
+    (power,) = as_floats(gamma)
+    loss = jnp.exp(power.astype(x.dtype) * log_wrong) * cross_entropy
+    if alpha is None:
+        return loss
+    weight = as_floats(alpha)[0].astype(x.dtype)
+    return (weight * y + (1.0 - weight) * (1.0 - y)) * loss
+
+
+def smooth_labels(labels: Any, alpha: Any, *, axis: Axis = -1, where: Any = None) -> Array:
+    """Mixes labels with the uniform distribution: (1 - alpha) labels + alpha / classes.
+
+    Args:
+      labels: distributions `(..., classes)`.
+      alpha: `()`, in [0, 1].
+      axis: where the classes are.
+      where: booleans, of which classes there are.
+
+    Example:
+      >>> smooth_labels(jnp.array([1.0, 0.0]), 0.5).tolist()
+      [0.75, 0.25]
+
+    Reference: Müller, Kornblith & Hinton, When does label smoothing help?, NeurIPS 2019,
+    arXiv:1906.02629.
+    """
+    (y,) = as_floats(labels)
+    share = as_floats(alpha)[0].astype(y.dtype)
+    classes = jnp.sum(jnp.ones_like(y), axis, keepdims=True, where=where)
+    return (1.0 - share) * y + share / classes

@@ -1,0 +1,41 @@
+"""Losses made of a function to be maximised."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .inputs import as_floats
+
+__all__ = ["make_fenchel_young_loss"]
+
+Array = jax.Array
+
+
+def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Array]:
+    """Makes the Fenchel-Young loss of a convex function: max_fun(scores) - <scores, targets>.
+
+    Its derivative by the scores is that of max_fun minus the targets.
+
+    Args:
+      max_fun: `max_fun(scores, *args, **kwargs) -> ()`, such as `jax.nn.logsumexp`.
+
+    Returns:
+      `loss(scores, targets, *args, **kwargs) -> ()`, for one example: `jax.vmap` maps it over
+      more.
+
+    Example:
+      >>> cross_entropy = make_fenchel_young_loss(jax.nn.logsumexp)
+      >>> print(cross_entropy(jnp.zeros(2), jnp.array([1.0, 0.0])).round(4))
+      0.6931
+
+    Reference: Blondel, Martins & Niculae, Learning with Fenchel-Young losses, JMLR 2020,
+    arXiv:1901.02324.
+    """
+
+    def fenchel_young_loss(scores: Any, targets: Any, *args: Any, **kwargs: Any) -> Array:
+        x, y = as_floats(scores, targets)
+        return max_fun(x, *args, **kwargs) - jnp.vdot(y, x)
+
+    return fenchel_young_loss
