@@ -72,13 +72,15 @@ def _check_entries(
     params: list[Any],
 ) -> None:
     problems: list[str] = []
-    needed = sorted(k for k, w in kept.items() if _has(state, w) and k not in optional)
+    needed = sorted(k for k, w in kept.items() if w.read(state) is not None and k not in optional)
     for name, entry, p in zip(saved.names, saved.entries, params, strict=True):
         given = {k: v for k, v in entry.items() if v is not None and not k.endswith("_ulp")}
         for k, v in given.items():
             if k not in kept:
                 problems.append(f"'{name}' has an entry {k!r}, which is not kept here")
-            elif kept[k].slot != "steps" and np.shape(v) != p.shape:
+            elif kept[k].is_scalar(state) and np.prod(np.shape(v)) != 1:
+                problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, and is one number")
+            elif not kept[k].is_scalar(state) and np.shape(v) != p.shape:
                 problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, the parameter {p.shape}")
         if given:
             problems += [f"'{name}' has no entry {k!r}" for k in needed if k not in given]
@@ -87,10 +89,6 @@ def _check_entries(
             f"{who}: the saved state is of another optimizer or other parameters: "
             f"{'; '.join(problems[:12])}. Nothing was loaded."
         )
-
-
-def _has(state: State, where: Kept) -> bool:
-    return where.slot in state._asdict().get(where.link, State())
 
 
 def _fill(
@@ -102,7 +100,8 @@ def _fill(
     count: int,
 ) -> State:
     """The state of one link, with what was saved for it."""
-    own = {k: w for k, w in kept.items() if w.link == name and w.slot in link and w.slot != "steps"}
+    own = {k: w for k, w in kept.items() if w.link == name and w.slot != "steps"}
+    own = {k: w for k, w in own.items() if w.read(State(**{name: link})) is not None}
     if not own:
         return link
     started = np.array([any(e.get(k) is not None for k in own) for e in entries])
@@ -112,6 +111,9 @@ def _fill(
         memory["started"] = place(started, memory["started"])
     fields: dict[str, Any] = {}
     for k, where in own.items():
+        if where.slot in memory:
+            memory[where.slot] = _fill_scalars(k, memory[where.slot], entries)
+            continue
         decay = None if where.decay is None else _last(where.decay[1](options), count)
         fields[where.slot] = _fill_slot(k, link[where.slot], entries, steps, decay)
         if where.decay is not None:
@@ -123,6 +125,15 @@ def _fill(
 def _last(decay: Any, count: int) -> float:
     """A decay as the last update used it."""
     return float(decay(max(count - 1, 0)) if callable(decay) else decay)
+
+
+def _fill_scalars(name: str, old: jax.Array, entries: list[Entry]) -> jax.Array:
+    """A scalar of each parameter with the entries of those that have one."""
+    new = np.array(old)
+    for i, entry in enumerate(entries):
+        if entry.get(name) is not None:
+            new[i] = as_numpy(entry[name]).item()
+    return place(new, old)
 
 
 def _fill_slot(
@@ -144,7 +155,7 @@ def park_rest(
     """The entries that the options of a group have no use for now."""
     parked: Parked = {}
     for k, where in kept.items():
-        if where.link in state and not _has(state, where) and any_has(entries, k):
+        if where.link in state and where.read(state) is None and any_has(entries, k):
             zeros = jax.tree.map(jax.numpy.zeros_like, params)
             slot = _fill_slot(k, zeros, entries, [0] * len(entries), None)
             parked.setdefault(where.link, {})[where.slot] = slot

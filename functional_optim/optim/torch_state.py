@@ -27,14 +27,35 @@ class Kept:
 
     Attributes:
       link: name of the link.
-      slot: name of the slot; `steps` for the count of a parameter's steps.
+      slot: name of the slot, or of a scalar in the link's memory; `steps` for the count of a
+        parameter's steps.
       decay: for a bias-corrected mean, which torch keeps biased: the name of its decay in
         the link's memory, and what reads it from the group's options.
+      at_start: whether torch has the entry before a parameter's first step.
     """
 
     link: str
     slot: str
     decay: tuple[str, Callable[[Mapping[str, Any]], float]] | None = None
+    at_start: bool = False
+
+    def read(self, state: State) -> list[Any] | None:
+        """What is kept for each parameter, or None if nothing is."""
+        link = state._asdict().get(self.link, State())
+        if self.slot == "steps":
+            return list(np.asarray(link.steps, np.float32)) if "steps" in link else None
+        if self.slot in link:
+            return jax.tree.leaves(link[self.slot])
+        memory = _memory(link)
+        return list(memory[self.slot]) if self.slot in memory else None
+
+    def is_scalar(self, state: State) -> bool:
+        """Whether it is one number for a parameter."""
+        return self.slot == "steps" or self.slot in _memory(state._asdict().get(self.link, State()))
+
+
+def _memory(link: State) -> dict[str, np.ndarray[Any, Any]]:
+    return {k: np.asarray(v) for k, v in link._asdict().get("memory", {}).items()}
 
 
 def torch_state(kept: Mapping[str, Kept], groups: Sequence[Group]) -> dict[str, Any]:
@@ -74,20 +95,20 @@ def _whole_state(group: Group) -> State:
 
 
 def _entries(kept: Mapping[str, Kept], state: State, group: ParamGroup, n: int) -> list[Entry]:
-    """torch's entries for the parameters of a group; empty before a parameter's first step."""
+    """torch's entries for the parameters of a group; most start with a parameter's first step."""
     entries: list[Entry] = [{} for _ in range(n)]
     for name, where in kept.items():
-        link = state._asdict().get(where.link, State())
-        if where.slot not in link:
+        values = where.read(state)
+        if values is None:
             continue
+        link = state[where.link]
         steps = np.asarray(link.steps)
-        memory = {k: np.asarray(v) for k, v in link._asdict().get("memory", {}).items()}
-        started = (steps > 0) & (memory.get("started", steps) != 0)
-        values = steps if where.slot == "steps" else jax.tree.leaves(link[where.slot])
-        for i in np.flatnonzero(started if where.slot != "steps" else steps):
-            if where.slot == "steps":
-                entries[i][name] = np.asarray(values[i], np.float32)
-            elif where.decay is None:
+        memory = _memory(link)
+        started = np.ones(n, bool) if where.at_start else steps > 0
+        if where.slot != "steps":
+            started &= memory.get("started", np.ones(n)) != 0
+        for i in np.flatnonzero(started):
+            if where.decay is None:
                 entries[i][name] = np.asarray(values[i])
             else:
                 last = float(memory[where.decay[0]][i])
