@@ -21,6 +21,7 @@ from .leaves import ENGINE_FIELDS, Leaves
 from .numbers import Interval, as_state
 from .precision import compute_dtype, hyper_dtype, safe_increment
 from .protocol import PyTree
+from .rows import Rows
 from .state import State
 from .unstack import unstack
 
@@ -63,7 +64,7 @@ class Rule:
     signature: inspect.Signature
     slots: Callable[..., Mapping[str, Array]] | None
     clock: Callable[..., Any] | None
-    memory: tuple[str, ...]
+    memory: tuple[str, ...] | Callable[..., tuple[str, ...]]
     measure: Callable[..., Mapping[str, Array]] | None
     combine: Callable[..., Mapping[str, Array]] | None
     metrics: tuple[str, ...]
@@ -77,6 +78,7 @@ class Rule:
     requires_trees: tuple[str, ...]
     exact: bool
     parts: bool
+    rows: bool | Callable[..., bool]
     check: Callable[[Mapping[str, Any]], str | None] | None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -131,6 +133,23 @@ class RuleUpdate(Interned):
             got = f"which has {names} = {self._parts}, got {kept}"
             raise ValueError(wrong_state(self.rule.name, got))
 
+    def check_sparse(self, leaves: Leaves) -> None:
+        """Raises where an update is sparse, and the rule has to see all rows."""
+        if leaves.sparse and not self._acts_on_rows:
+            raise ValueError(
+                f"{self.rule.name}: the update at '{leaves.path(leaves.sparse[0])}' is sparse, and "
+                "this rule moves rows that have no gradient, too. Put densify() in front of it, "
+                "or pass the todense() of what is sparse."
+            )
+
+    @functools.cached_property
+    def _acts_on_rows(self) -> bool:
+        declared = self.rule.rows
+        if not callable(declared):
+            return declared
+        fixed, numbers = self._stand_ins(declared)
+        return declared(**fixed, **numbers)
+
     @functools.cached_property
     def _parts(self) -> tuple[list[str], list[str], list[str] | None]:
         """Names of the hyperparameters, of those that follow a schedule, and of the slots."""
@@ -143,16 +162,31 @@ class RuleUpdate(Interned):
         """Names of the slots, of a scalar that stands in for a parameter; None if it cannot."""
         if self.rule.slots is None:
             return []
-        options, stand_in = dict(self.options), jax.ShapeDtypeStruct((), hyper_dtype())
-        wanted = list(inspect.signature(self.rule.slots).parameters)[1:]
-        make = functools.partial(self.rule.slots, **{k: options[k] for k in wanted if k in options})
+        fixed, numbers = self._stand_ins(self.rule.slots, skip=1)
+        make = functools.partial(self.rule.slots, **fixed)
         try:
-            found = jax.eval_shape(
-                make, stand_in, **{k: stand_in for k in wanted if k not in options}
-            )
+            found = jax.eval_shape(make, _stand_in(), **numbers)
         except Exception:  # the maths of a matrix, say
             return None
         return sorted(found)
+
+    @functools.cached_property
+    def memory(self) -> tuple[str, ...]:
+        """Names of the scalars that the clock keeps for each leaf, with these options."""
+        declared = self.rule.memory
+        if not callable(declared):
+            return declared
+        fixed, numbers = self._stand_ins(declared)
+        return declared(**fixed, **numbers)
+
+    def _stand_ins(
+        self, function: Callable[..., Any], skip: int = 0
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of the arguments of a function, after some: options, and stand-ins for numbers."""
+        options = dict(self.options)
+        wanted = list(inspect.signature(function).parameters)[skip:]
+        fixed = {k: options[k] for k in wanted if k in options}
+        return fixed, {k: _stand_in() for k in wanted if k not in options}
 
     def in_force(self, state: State) -> Scalars:
         """The hyperparameters of this step: as they stand, or by their schedules."""
@@ -178,9 +212,9 @@ class RuleUpdate(Interned):
         t = steps.astype(hyper_dtype())
         if self.rule.clock is None:
             return {"t": t}, {"steps": steps}
-        last = dict(state.memory) if self.rule.memory else {}
+        last = dict(state.memory) if self.memory else {}
         scalars, memory = self.rule.clock(t, last, **hyper, **dict(self.options))
-        kept = {k: jnp.where(moved, memory[k], last[k]) for k in self.rule.memory}
+        kept = {k: jnp.where(moved, memory[k], last[k]) for k in self.memory}
         return dict(scalars), {"steps": steps} | ({"memory": kept} if kept else {})
 
     def measure(
@@ -230,7 +264,8 @@ class RuleUpdate(Interned):
         real = jnp.finfo(compute).dtype
         now = Now(context, None, own | {"leaf": i}, real)
         arguments = context.hyper(real) | dict(self.options)
-        g, slots, p = cast((g, slots, p), compute)
+        rows = Rows(g)
+        g, slots, p = cast((rows.values, *rows.of((slots, p))), compute)
         found = self.rule.measure(g, State(**slots), p, now, **arguments)
         return {k: as_state(v) for k, v in found.items()}
 
@@ -333,6 +368,8 @@ class Pass(Interned):
         for rule, state in zip(self.rules, states, strict=True):
             rule.check_given(state, params, extra)
         leaves = Leaves(self.rules[0].rule.name, updates, states, params)
+        for rule in self.rules:
+            rule.check_sparse(leaves)
         prepared = [
             self._prepare(rule, leaves, state, extra)
             for rule, state in zip(self.rules, states, strict=True)
@@ -391,14 +428,15 @@ class Pass(Interned):
         """All rules on the leaf number `i`, whose update is to have `dtype`."""
         compute = compute_dtype(dtype)
         real = jnp.finfo(compute).dtype
-        u, p = cast((g, p), compute)
+        rows = Rows(g)
+        u, p = cast((rows.values, rows.of(p)), compute)
         kept = []
         for rule, old, (row, trees), context in zip(self.rules, slots, own, contexts, strict=True):
             now = Now(context, row, trees | {"leaf": i}, real)
-            u, new = rule.on_leaf(u, cast(old, compute), p, now, context.hyper(real))
-            kept.append({k: cast_like(new[k], old[k]) for k in old})
+            u, new = rule.on_leaf(u, cast(rows.of(old), compute), p, now, context.hyper(real))
+            kept.append({k: rows.put(old[k], cast_like(new[k], old[k])) for k in old})
         # The exact difference to a narrower parameter would not survive its dtype.
-        return (u if self.rules[-1].rule.exact else u.astype(dtype)), kept
+        return rows.update(u if self.rules[-1].rule.exact else u.astype(dtype)), kept
 
 
 def wrong_state(link: str, got: str) -> str:
@@ -407,6 +445,11 @@ def wrong_state(link: str, got: str) -> str:
         f"{link}: state must be what init of the same transformation made, {got}. Restore a "
         "checkpoint with jax.eval_shape(tx.init, params) as its target."
     )
+
+
+def _stand_in() -> jax.ShapeDtypeStruct:
+    """What stands for a number whose value is not asked."""
+    return jax.ShapeDtypeStruct((), hyper_dtype())
 
 
 def _next(old: State, new: Mapping[str, Any]) -> State:

@@ -27,7 +27,7 @@ def leaf_rule(
     *,
     slots: Callable[..., Slots] | None = None,
     clock: Callable[..., tuple[Mapping[str, Any], Mapping[str, Array]]] | None = None,
-    memory: tuple[str, ...] = (),
+    memory: tuple[str, ...] | Callable[..., tuple[str, ...]] = (),
     measure: Callable[..., Mapping[str, Array]] | None = None,
     combine: Callable[..., Mapping[str, Array]] | None = None,
     metrics: tuple[str, ...] = (),
@@ -41,6 +41,7 @@ def leaf_rule(
     requires_trees: tuple[str, ...] = (),
     exact: bool = False,
     parts: bool = True,
+    rows: bool | Callable[..., bool] = False,
     check: Callable[[Mapping[str, Any]], str | None] | None = None,
 ) -> Callable[
     [Callable[Concatenate[Any, Any, Any, Any, P], tuple[Array, Slots]]],
@@ -64,7 +65,8 @@ def leaf_rule(
       clock: `(t, memory, **hyperparameters) -> (scalars, memory)`: what depends on a leaf's
         number of updates `t` and not on its array, computed for all leaves at once (each
         value has shape `(n,)`); the scalars reach the maths through `now`.
-      memory: names of the scalars per leaf that the clock keeps from one step to the next.
+      memory: names of the scalars per leaf that the clock keeps from one step to the next; where
+        they depend on options, a function of those, which sees whether an optional number is None.
       measure: `(g, slots, p, now, **hyperparameters) -> {name: ()}`, what to measure on each
         leaf, before any is updated; `now` has the tree's quantities as the last step left them.
       combine: `({name: (n,)}, last, **hyperparameters) -> {name: ()}`: makes the quantities of
@@ -88,6 +90,9 @@ def leaf_rule(
         narrower parameter: for a rule that decides the new parameter itself.
       parts: whether a complex leaf is treated as two real ones, as torch does for elementwise
         maths; without it the maths sees complex arrays, and real hyperparameters.
+      rows: whether a sparse update, a BCOO of some rows, may be computed from these rows of
+        the slots and of the parameter alone: for elementwise maths that leaves rows without a
+        gradient as they are. Where that depends on options, a function of those, as for memory.
       check: `{argument: value} -> message`, what is wrong with arguments that do not go
         together and what to do, or None.
     """
@@ -118,6 +123,7 @@ def leaf_rule(
             requires_trees=requires_trees,
             exact=exact,
             parts=parts,
+            rows=rows,
             check=check,
         )
 

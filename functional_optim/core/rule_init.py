@@ -16,6 +16,7 @@ from .numbers import as_state
 from .placement import beside
 from .precision import hyper_dtype
 from .protocol import PyTree
+from .rows import is_sparse
 from .schedule import NumberedSchedule
 from .state import State
 from .trees import path_string
@@ -46,8 +47,13 @@ class RuleInit:
         """Makes the state for `params`, whose leaves may be `jax.ShapeDtypeStruct`."""
         rule = self.update.rule
         treedef: Any
-        leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_sparse)
         for path, leaf in leaves:
+            if is_sparse(leaf):
+                raise TypeError(
+                    f"{rule.name}: the parameter at '{path_string(path)}' is a sparse array. Pass "
+                    "its todense(): gradients may be sparse, parameters are dense."
+                )
             check_parameter(rule.name, path_string(path), leaf)
         place = beside(leaf for _, leaf in leaves)
         numbers = self.hyperparams()
@@ -56,8 +62,9 @@ class RuleInit:
         if slots is not None:
             fields["steps"] = jnp.zeros(len(leaves), np.int32)
         fields |= numbers
-        if slots is not None and rule.memory:
-            fields["memory"] = {k: jnp.zeros(len(leaves), hyper_dtype()) for k in rule.memory}
+        if slots is not None and self.update.memory:
+            kept = self.update.memory
+            fields["memory"] = {k: jnp.zeros(len(leaves), hyper_dtype()) for k in kept}
         if rule.scalars is not None:
             starts = self._ask(rule.scalars, numbers["hyperparams"])
             fields["scalars"] = {k: as_state(v) for k, v in rule.scalars(**starts).items()}

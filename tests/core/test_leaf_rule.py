@@ -151,6 +151,24 @@ def test_a_clock_computes_for_all_leaves_at_once_and_remembers():
     assert state.memory["sum"].tolist() == [1.0, 0.5], "b has rested"
 
 
+@pytest.mark.parametrize(("rate", "kept"), [(None, ["sum"]), (0.5, ["sum", "total"])])
+def test_what_a_clock_remembers_may_depend_on_options(rate, kept):
+    def clock(t, last, rate):
+        return {}, {"sum": t} if rate is None else {"sum": t, "total": last["total"] + rate}
+
+    @fo.leaf_rule(
+        slots=lambda p: {"s": p},
+        clock=clock,
+        memory=lambda rate: ("sum",) if rate is None else ("sum", "total"),
+        optional=("rate",),
+    )
+    def clocked(g, slots, p, now, rate=None):
+        return g, {"s": slots.s}
+
+    _, state = one_step(clocked(rate))
+    assert list(state.memory) == kept
+
+
 def test_measure_and_combine_make_a_quantity_of_the_whole_tree():
     def measure(g, slots, p, now, power):
         return {"sum": jnp.sum(g**power)}
