@@ -81,6 +81,11 @@ class Rule:
     rows: bool | Callable[..., bool]
     check: Callable[[Mapping[str, Any]], str | None] | None
 
+    @property
+    def counts_alone(self) -> bool:
+        """Whether it has a clock and no slots: the parameters then say which leaf is which."""
+        return self.clock is not None and self.slots is None and "params" in self.requires
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _find_rule, (self.module, self.name)
 

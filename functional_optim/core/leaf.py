@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from .placement import alike
 from .precision import compute_dtype
+from .protocol import MaskedNode
 
 __all__ = ["as_parameter", "by_parts", "cast", "cast_like", "check_parameter", "start_slots"]
 
@@ -49,13 +50,15 @@ def by_parts(
 
 
 def start_slots(
-    make: Callable[[Array], Mapping[str, Array]],
+    make: Callable[[Array], Mapping[str, Array | None]],
     p: Array,
     dtypes: Mapping[str, Any],
     *,
     parts: bool,
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """Slots of one parameter as they start, in the dtypes that they keep.
+
+    A `MaskedNode` stands for one that this parameter does not have.
 
     Args:
       make: a rule's `slots` with its options filled in.
@@ -66,14 +69,22 @@ def start_slots(
     wide = p.astype(compute_dtype(p.dtype))
     if parts and jnp.iscomplexobj(wide):
         real, imag = make(wide.real), make(wide.imag)
-        slots = {k: jax.lax.complex(real[k], imag[k]) for k in real}
+        slots = {k: _pair(real[k], imag[k]) for k in real}
     else:
         slots = dict(make(wide))
-    kept = {
-        k: v.astype(_kept_as(v.dtype, dtypes.get(k, dtypes.get("*")))) for k, v in slots.items()
-    }
-    # A slot that starts as the parameter must not be its buffer: both will be donated.
-    return {k: alike(jnp.array(v, copy=True) if v is p else v, p) for k, v in kept.items()}
+
+    def kept(k: str, v: Array | None) -> Any:
+        if v is None:
+            return MaskedNode()
+        v = v.astype(_kept_as(v.dtype, dtypes.get(k, dtypes.get("*"))))
+        # A slot that starts as the parameter must not be its buffer: both will be donated.
+        return alike(jnp.array(v, copy=True) if v is p else v, p)
+
+    return {k: kept(k, v) for k, v in slots.items()}
+
+
+def _pair(real: Array | None, imag: Array | None) -> Array | None:
+    return None if real is None or imag is None else jax.lax.complex(real, imag)
 
 
 def _kept_as(natural: Any, asked: Any) -> Any:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from .precision import wider
-from .protocol import PyTree
+from .protocol import MaskedNode, PyTree
 from .state import State
-from .trees import align, align_params, is_absent, leaf_paths
+from .trees import align, align_params, is_absent, is_placeholder, leaf_paths
 
 __all__ = ["ENGINE_FIELDS", "Leaves"]
 
@@ -35,8 +35,7 @@ class Leaves:
         self.link = link
         self.names = [[k for k in s._fields if k not in ENGINE_FIELDS] for s in states]
         trees = [(s, k) for s, names in zip(states, self.names, strict=True) for k in names]
-        # A link with slots knows the parameters' structure; the others take the gradients'.
-        self.reference = trees[0][0][trees[0][1]] if trees else updates
+        self.reference = _reference(states, self.names, updates, params)
         self.treedef: Any = jax.tree.structure(self.reference)
         self.updates = align(self.reference, updates, link=link, name="updates")
         n = len(self.updates)
@@ -44,7 +43,10 @@ class Leaves:
             [align(self.reference, s[k], link=link, name=f"state.{k}") for s, k in trees]
         )
         by_link = [{k: next(columns) for k in names} for names in self.names]
-        self.slots = [tuple({k: c[i] for k, c in d.items()} for d in by_link) for i in range(n)]
+        self.slots = [
+            tuple({k: c[i] for k, c in d.items() if not is_absent(c[i])} for d in by_link)
+            for i in range(n)
+        ]
         if params is None:
             self.params = [None] * n
         else:
@@ -124,10 +126,36 @@ class Leaves:
     def rebuild(self) -> tuple[PyTree, list[dict[str, PyTree]]]:
         """The tree of the updates, and for each link the trees of its slots."""
         slots = [
-            {k: self.treedef.unflatten([s[j][k] for s in self.slots]) for k in names}
+            {k: self.treedef.unflatten([s[j].get(k, _NO_SLOT) for s in self.slots]) for k in names}
             for j, names in enumerate(self.names)
         ]
         return self.treedef.unflatten(self.updates), slots
+
+
+_NO_SLOT = MaskedNode()
+
+
+def _reference(
+    states: Sequence[State], names: list[list[str]], updates: PyTree, params: PyTree | None
+) -> PyTree:
+    """A tree with a leaf for each parameter: slots, or what there is without any."""
+    for state, own in zip(states, names, strict=True):
+        if own:
+            return _all_slots(state, own)
+    counted = any("steps" in state for state in states)
+    return params if counted else updates
+
+
+def _all_slots(state: State, names: list[str]) -> PyTree:
+    """A slot that all parameters have, or all slots taken together."""
+    first = state[names[0]]
+    if len(jax.tree.leaves(first)) == state.steps.shape[-1]:
+        return first
+    return jax.tree.map(
+        lambda *found: next((x for x in found if not is_absent(x)), found[0]),
+        *(state[k] for k in names),
+        is_leaf=is_placeholder,
+    )
 
 
 def _dtype(x: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["alike", "beside", "in_place_of"]
+__all__ = ["alike", "beside", "in_place_of", "reduced"]
 
 Array = jax.Array
 
@@ -25,17 +25,27 @@ def alike(slot: Array, p: Array) -> Array:
     return shard_alike(slot, p.astype(slot.dtype))[0]
 
 
+def reduced(p: Array, axis: int) -> Array:
+    """Zeros of the shape of p's mean over an axis, which stays with size 1.
+
+    Sharded as that mean would be: as the parameter along its other axes.
+    """
+    mean = jnp.sum(p, axis=axis, keepdims=True)
+    zeros = jnp.zeros_like(mean)
+    return shard_alike(zeros, mean)[0] if _traced(p) else zeros
+
+
 def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
     """A function that places an array on all devices of the parameters' mesh.
 
-    There a step's scalars come out; left on one device, they would make the second call of
-    a compiled step compile again.
+    One that has a place of its own keeps it. There a step's scalars come out; left on one
+    device, they would make the second call of a compiled step compile again.
     """
     for p in params:
         sharding = None if _traced(p) else getattr(p, "sharding", None)
         if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
             everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-            return lambda x: x if _traced(x) else jax.device_put(x, everywhere)
+            return lambda x: x if _traced(x) or x.committed else jax.device_put(x, everywhere)
     return lambda x: x
 
 

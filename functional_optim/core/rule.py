@@ -61,10 +61,12 @@ def leaf_rule(
 
     Args:
       slots: `(p, <any hyperparameters, by name>) -> {name: array}`, the arrays kept for a
-        leaf, as they start.
+        leaf, as they start; None for one that this leaf has no use for, which the maths then
+        neither reads nor returns.
       clock: `(t, memory, **hyperparameters) -> (scalars, memory)`: what depends on a leaf's
         number of updates `t` and not on its array, computed for all leaves at once (each
         value has shape `(n,)`); the scalars reach the maths through `now`.
+        Without slots, a rule with a clock must require `params`.
       memory: names of the scalars per leaf that the clock keeps from one step to the next; where
         they depend on options, a function of those, which sees whether an optional number is None.
       measure: `(g, slots, p, now, **hyperparameters) -> {name: ()}`, what to measure on each

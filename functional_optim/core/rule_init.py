@@ -19,7 +19,7 @@ from .protocol import PyTree
 from .rows import is_sparse
 from .schedule import NumberedSchedule
 from .state import State
-from .trees import path_string
+from .trees import is_absent, path_string
 
 __all__ = ["RuleInit"]
 
@@ -59,10 +59,10 @@ class RuleInit:
         numbers = self.hyperparams()
         slots = self._slots([leaf for _, leaf in leaves], numbers["hyperparams"], place)
         fields: dict[str, Any] = {"count": jnp.zeros((), np.int32)}
-        if slots is not None:
+        if slots is not None or rule.counts_alone:
             fields["steps"] = jnp.zeros(len(leaves), np.int32)
         fields |= numbers
-        if slots is not None and self.update.memory:
+        if "steps" in fields and self.update.memory:
             kept = self.update.memory
             fields["memory"] = {k: jnp.zeros(len(leaves), hyper_dtype()) for k in kept}
         if rule.scalars is not None:
@@ -92,7 +92,8 @@ class RuleInit:
         for leaf in leaves:
             p = as_parameter(leaf)
             slots = start_slots(make, p, dtypes, parts=rule.parts)
-            found.append({k: v if v.shape == p.shape else place(v) for k, v in slots.items()})
+            own = [k for k, v in slots.items() if is_absent(v) or v.shape == p.shape]
+            found.append({k: v if k in own else place(v) for k, v in slots.items()})
         # A tree without leaves has no parameter to ask; a scalar stands in for one.
         names = tuple(found[0] if found else jax.eval_shape(make, jnp.zeros((), hyper_dtype())))
         self._check_slots(names, dtypes)

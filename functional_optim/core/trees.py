@@ -8,7 +8,15 @@ import jax.numpy as jnp
 
 from .protocol import PyTree
 
-__all__ = ["align", "align_params", "is_absent", "leaf_paths", "path_string", "tree_nbytes"]
+__all__ = [
+    "align",
+    "align_params",
+    "is_absent",
+    "is_placeholder",
+    "leaf_paths",
+    "path_string",
+    "tree_nbytes",
+]
 
 
 def path_string(path: Sequence[Any]) -> str:
@@ -33,7 +41,7 @@ def is_absent(subtree: PyTree) -> bool:
     return not hasattr(subtree, "dtype") and not jax.tree.leaves(subtree)
 
 
-def _is_placeholder(x: Any) -> bool:
+def is_placeholder(x: Any) -> bool:
     """Whether x stands for a leaf that is not there: None, or an empty NamedTuple."""
     return x is None or (isinstance(x, tuple) and not x and hasattr(x, "_fields"))
 
@@ -76,13 +84,13 @@ def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
     model, with what is not trained, may be passed beside gradients of its arrays.
     """
     treedef: Any
-    leaves, treedef = jax.tree.flatten(reference, is_leaf=_is_placeholder)
+    leaves, treedef = jax.tree.flatten(reference, is_leaf=is_placeholder)
     try:
         found = treedef.flatten_up_to(params)
     except ValueError as error:
         difference = first_difference(reference, params, "params", "the updates")
         raise ValueError(f"{link}: {difference or error}") from None
-    return [p for p, leaf in zip(found, leaves, strict=True) if not _is_placeholder(leaf)]
+    return [p for p, leaf in zip(found, leaves, strict=True) if not is_placeholder(leaf)]
 
 
 def first_difference(reference: PyTree, tree: PyTree, name: str, reference_name: str) -> str:
