@@ -10,7 +10,14 @@ from ..core.labels import FrozenTree, path_labels
 from ..core.protocol import MaskedNode, PyTree
 from ..core.trees import align, path_string
 
-__all__ = ["Layout", "PathGroups", "check_new_params", "path_groups", "read_params"]
+__all__ = [
+    "Layout",
+    "PathGroups",
+    "check_new_params",
+    "path_groups",
+    "read_params",
+    "refuse_unordered",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +153,8 @@ def read_params(
     _check_kind(who, params, options)
     if isinstance(params, (list, tuple)) and params and all(map(_is_group, params)):
         groups = [dict(group) for group in params]
+        for i, group in enumerate(groups):
+            refuse_unordered(f"{who}: group {i}", group["params"])
         return Layout(tuple(_Whole() for _ in groups), True), groups
     if not jax.tree.leaves(params):
         raise ValueError("optimizer got an empty parameter list: there is no array in it.")
@@ -154,13 +163,7 @@ def read_params(
 
 def _check_kind(who: str, params: Any, options: Collection[str]) -> None:
     """Refuses what would be taken for a tree of parameters, and is none."""
-    if isinstance(params, (set, frozenset)) or hasattr(params, "__next__"):
-        kind = type(params).__name__
-        why = "which has no fixed order" if isinstance(params, (set, frozenset)) else "read once"
-        raise TypeError(
-            f"{who}: parameters must be a pytree or a list of group dicts, got {kind}, {why}. "
-            "Pass a dict, or list(...) of it."
-        )
+    refuse_unordered(who, params)
     if _is_group(params) and (found := sorted(set(params) & set(options))):
         raise TypeError(
             f"{who}: parameters are a dict with 'params' and the option {found[0]!r}, which is one "
@@ -176,8 +179,17 @@ def _check_kind(who: str, params: Any, options: Collection[str]) -> None:
             f"{who}: parameters are a list of groups, but entry {i} has no 'params': it is "
             f"{got}. Give each entry its parameters under 'params'."
         )
-    if params and all(isinstance(e, tuple) and e and isinstance(e[0], str) for e in params):
-        raise TypeError(f"{who}: parameters are pairs of name and array. Pass dict(...) of them.")
+
+
+def refuse_unordered(who: str, params: Any) -> None:
+    """Raises TypeError for parameters in a set, whose order is not defined, or an iterator."""
+    if isinstance(params, (set, frozenset)) or hasattr(params, "__next__"):
+        kind = type(params).__name__
+        why = "which has no fixed order" if isinstance(params, (set, frozenset)) else "read once"
+        raise TypeError(
+            f"{who}: parameters must be a pytree or a list of group dicts, got {kind}, {why}. "
+            "Pass a dict, or list(...) of it."
+        )
 
 
 def _is_group(entry: Any) -> bool:

@@ -12,18 +12,19 @@ from ..core.link import check_pair
 from ..core.numbers import as_number
 from ..core.protocol import GradientTransformation, PyTree
 from .group import Group, Place
-from .groups import check_new_params, read_params
+from .groups import read_params
+from .holder import Holder
+from .hook_calls import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .loss import differentiate, is_closure
 from .named_state import load_named_state, named_state, read_state_dict
-from .own import own, own_like, warn_of_tied
-from .param_group import ParamGroup, ParamGroups
+from .param_group import ParamGroup
 from .programs import Programs, accumulate
 from .run import refuse_traced, run
 
 __all__ = ["Optimizer"]
 
 
-class Optimizer:
+class Optimizer(Holder):
     """Holds parameters and the state of a transformation, and updates them in place.
 
     Each group of parameters has a state of its own; all groups are updated by one jitted
@@ -68,26 +69,6 @@ class Optimizer:
         scheduled = {k for k in names if any(n.startswith(f"{k}.") for n in names)}
         self._setup(params, {k: _number(v) for k, v in names.items() if k not in scheduled})
 
-    def _setup(self, params: Any, defaults: Mapping[str, Any], donate: bool = True) -> None:
-        """Makes groups and states; what a subclass calls once its options are known."""
-        self.defaults = dict(defaults)
-        self.grads: PyTree | None = None
-        self.step_count = 0
-        self._donate = donate
-        self._groups: list[Group] = []
-        self._programs: Programs | None = None
-        self._layout, given = read_params(type(self).__name__, params, self.defaults)
-        for group in given:
-            self._groups.append(self._new_group(group))
-        warn_of_tied([group["params"] for group in given])
-
-    def _new_group(self, given: Mapping[str, Any]) -> Group:
-        where = f"{type(self).__name__}: group {len(self._groups)}"
-        options = ParamGroup(where, self.defaults, {**self.defaults, **given})
-        if self._donate:
-            options.put_params(own(where, options["params"]))
-        return self._make(where, options)
-
     # How a group's options reach its transformation. A subclass that makes the
     # transformation out of the options overrides these two.
 
@@ -115,55 +96,6 @@ class Optimizer:
         }
         if values:
             group.state = set_hyperparams(group.state, values)
-
-    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
-        """Adds a group; `params` is from then on a list of trees, the new one last.
-
-        Args:
-          param_group: a dict with a pytree under `params`, and options.
-
-        Raises:
-          TypeError: not a dict with `params`.
-        """
-        if not isinstance(param_group, Mapping) or "params" not in param_group:
-            raise TypeError(
-                f"{type(self).__name__}.add_param_group: param_group must be a dict with a pytree "
-                f"under 'params', got {type(param_group).__name__}."
-            )
-        group = self._new_group(param_group)
-        if self.grads is not None:
-            grads = list(self.grads) if self._layout.as_list else [self.grads]
-            self.grads = [*grads, None]
-        self._groups.append(group)
-        self._layout = self._layout.extended()
-        self._programs = None
-
-    @property
-    def param_groups(self) -> ParamGroups:
-        """The groups: dicts of parameters and options, whose options may be edited."""
-        return ParamGroups(group.options for group in self._groups)
-
-    @property
-    def params(self) -> PyTree:
-        """The current parameters, in the structure that was passed."""
-        return self._layout.join([group.params for group in self._groups])
-
-    @params.setter
-    def params(self, params: PyTree) -> None:
-        check_new_params(self.params, params)
-        for group, tree in zip(self._groups, self._layout.split(params), strict=True):
-            group.options.put_params(jax.tree.map(own_like, group.params, tree))
-
-    def copy_params(self) -> PyTree:
-        """A copy of the current parameters, which later steps leave alone."""
-        return jax.tree.map(jnp.copy, self.params)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forgets the accumulated gradients, or makes them zero."""
-        if set_to_none or self.grads is None:
-            self.grads = None
-        else:
-            self.grads = jax.tree.map(jnp.zeros_like, self.grads)
 
     def backward(
         self, loss_fn: Callable[..., Any], *args: Any, has_aux: bool = False, **kwargs: Any
@@ -193,6 +125,7 @@ class Optimizer:
         self.grads = grads if self.grads is None else accumulate(self.grads, grads)
         return value
 
+    @with_step_hooks
     def step(self, grads: Any = None, *, closure: Callable[..., Any] | None = None) -> Any:
         """Updates parameters and state once.
 
@@ -222,6 +155,7 @@ class Optimizer:
             self._advance(name, self._compiled().step, grads)
         return loss
 
+    @with_step_hooks
     def minimize(
         self, loss_fn: Callable[..., Any], *args: Any, has_aux: bool = False, **kwargs: Any
     ) -> Any:
@@ -281,11 +215,13 @@ class Optimizer:
         self._compiled()
         return tuple(group.state for group in self._groups)
 
+    @with_state_dict_hooks
     def state_dict(self) -> dict[str, Any]:
         """The state as plain data: NumPy arrays under the paths of the state, and the options."""
         groups = [group.options.options for group in self._groups]
         return {"state": named_state(self.state), "param_groups": groups}
 
+    @with_load_hooks
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave; parameters are not part of it.
 
@@ -304,16 +240,6 @@ class Optimizer:
         for group, options, state in zip(self._groups, groups, states, strict=True):
             group.options.load(options)
             group.state = state
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": None}  # compiled again, or found
-
-    def __repr__(self) -> str:
-        lines = [f"{type(self).__name__} ("]
-        for i, group in enumerate(self._groups):
-            lines.append(f"Parameter Group {i}")
-            lines += [f"    {k}: {v}" for k, v in sorted(group.options.options.items())]
-        return "\n".join([*lines, ")"])
 
 
 def _number(x: jax.Array) -> float:

@@ -1,7 +1,5 @@
 """Arrays of the optimizer's own, which a step may overwrite."""
 
-import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +8,7 @@ import jax.numpy as jnp
 from ..core.protocol import PyTree
 from ..core.trees import path_string
 
-__all__ = ["own", "own_like", "warn_of_tied"]
+__all__ = ["own", "own_like"]
 
 
 def own(where: str, params: PyTree) -> PyTree:
@@ -40,18 +38,3 @@ def own_like(old: jax.Array, x: Any) -> jax.Array:
     if isinstance(copy, jax.core.Tracer) or isinstance(old, jax.core.Tracer):
         return copy
     return jax.device_put(copy, old.sharding) if old.committed and not copy.committed else copy
-
-
-def warn_of_tied(params: Sequence[PyTree]) -> None:
-    """Warns of an array that stands at two places: each gets a copy, and they part."""
-    seen: dict[int, str] = {}
-    for path, x in jax.tree_util.tree_flatten_with_path(list(params))[0]:
-        name = path_string(path)
-        if isinstance(x, jax.Array) and seen.setdefault(id(x), name) != name:
-            warnings.warn(
-                f"optimizer: the parameters at '{seen[id(x)]}' and '{name}' (group, then path) are "
-                "one array. From the first step on they are two. To tie them, keep one, and use "
-                "it twice in the loss.",
-                UserWarning,
-                stacklevel=5,
-            )

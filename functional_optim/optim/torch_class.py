@@ -13,6 +13,7 @@ from ..core.protocol import GradientTransformation
 from ..core.renumber import carry_over, renumber
 from .group import Group
 from .handed import find_places, hand_over
+from .hook_calls import with_load_hooks, with_state_dict_hooks
 from .optimizer import Optimizer
 from .param_group import ParamGroup
 from .plain import frozen, is_plain_number
@@ -96,6 +97,7 @@ class TorchOptimizer(Optimizer):
                 f"{self._donate} for a group. Pass it to the constructor."
             )
 
+    @with_state_dict_hooks
     def state_dict(self) -> dict[str, Any]:
         """The state in torch's format, with NumPy arrays.
 
@@ -108,6 +110,7 @@ class TorchOptimizer(Optimizer):
         self._compiled()
         return torch_state(self.kept, self._groups)
 
+    @with_load_hooks
     def load_state_dict(
         self, state_dict: Mapping[str, Any], *, names: Sequence[str] | None = None
     ) -> None:

@@ -16,10 +16,20 @@ def group(**options):
 CONSTRUCTION = {
     "set": (lambda: optim.SGD({1.0, 2.0}), TypeError, "set, which has no fixed order"),
     "generator": (lambda: optim.SGD(x for x in [jnp.ones(1)]), TypeError, "generator"),
-    "named": (
-        lambda: optim.SGD([("w", jnp.ones(1))]),
+    "half named": (
+        lambda: optim.SGD([("w", jnp.ones(1)), jnp.ones(2)]),
+        ValueError,
+        "SGD: group 0: all optimizer params should be with/without names. Some .* parameter 1",
+    ),
+    "named twice": (
+        lambda: optim.SGD([("w", jnp.ones(1)), ("w", jnp.ones(2))]),
+        ValueError,
+        "several parameters have one name",
+    ),
+    "set in a group": (
+        lambda: optim.SGD([{"params": {1.0, 2.0}}]),
         TypeError,
-        r"SGD: parameters are pairs of name and array\. Pass dict",
+        "SGD: group 0: .* set, which has no fixed order",
     ),
     "group without a list": (
         lambda: optim.SGD({"params": jnp.ones(1), "lr": 0.5}),

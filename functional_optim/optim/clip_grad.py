@@ -1,0 +1,179 @@
+"""torch.nn.utils.clip_grad: bounding trees of gradients outside of a transformation."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.norms import global_norm
+from ..core.numbers import Interval, as_number, as_state
+from ..core.precision import compute_dtype
+from ..core.protocol import PyTree
+
+__all__ = ["clip_grad_norm", "clip_grad_value", "clip_grads_with_norm", "get_total_norm"]
+
+Array = jax.Array
+
+
+def clip_grad_norm(
+    grads: PyTree, max_norm: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> tuple[PyTree, Array]:
+    """Scales gradients down together so that their norm is at most `max_norm`.
+
+        clipped = g min(1, max_norm / (norm + 1e-6)),    norm from `get_total_norm`
+
+    `max_norm` `()` is in units of g; with infinity, nothing is clipped, and the norm measured.
+    A norm that is NaN makes all gradients NaN; an infinite one makes them 0, and NaN where they
+    are not finite, as in torch. As a link of a chain, which has the norm in its `metrics` and
+    can be guarded: `clip_by_global_norm`.
+
+    Differences: torch's function writes into the gradients and returns the norm alone; and see
+    `get_total_norm` for its order 0.
+
+    Args:
+      grads: tree of arrays; None stands for no gradient.
+      norm_type: order of the norm.
+      error_if_nonfinite: raise instead. The norm is read for it, which waits for the device
+        and cannot be done within a trace.
+
+    Returns:
+      The clipped gradients, and their norm before, `()`.
+
+    Raises:
+      ValueError: max_norm < 0.
+      RuntimeError: the norm is not finite, with error_if_nonfinite.
+      TypeError: error_if_nonfinite within jit.
+
+    Example:
+      >>> from functional_optim import optim
+      >>> clipped, norm = optim.clip_grad_norm({"w": jnp.array([3.0, 4.0])}, 1.0)
+      >>> clipped["w"].round(3).tolist(), float(norm)
+      ([0.6000000238418579, 0.800000011920929], 5.0)
+
+    Reference: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural
+    networks, ICML 2013, Algorithm 1, arXiv:1211.5063.
+    """
+    norm = get_total_norm(grads, norm_type, error_if_nonfinite)
+    return clip_grads_with_norm(grads, max_norm, norm), norm
+
+
+def get_total_norm(
+    grads: PyTree, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Array:
+    """Computes the norm of all gradients taken together, `()`, in at least float32.
+
+    Of order p it is (sum |g|^p)^(1/p) over all elements, in units of g; the largest |g| for
+    p = inf, the smallest for -inf, and for p = 0 the number of elements that are not 0. It is
+    scaled so that it is finite wherever float32 can hold it, and 0 without gradients.
+
+    Differences: torch takes the norm of the norms of its tensors, which for p = 0 is the number
+    of tensors that are not all 0.
+
+    Args:
+      grads: tree of arrays; None stands for no gradient.
+      norm_type: p.
+      error_if_nonfinite: see `clip_grad_norm`.
+    """
+    norm = _total_norm(_arrays(grads), float(norm_type))
+    if error_if_nonfinite:
+        if isinstance(norm, jax.core.Tracer):
+            raise TypeError(
+                "get_total_norm: error_if_nonfinite reads the norm, which has no value within a "
+                "trace (jit, grad, scan, ...). Leave it out there, and look at the norm outside."
+            )
+        if not jnp.isfinite(norm):
+            raise RuntimeError(
+                f"The total norm of order {norm_type} for gradients is non-finite, so it cannot "
+                f"be clipped: it is {norm}. To scale the gradients by it anyway, set "
+                "error_if_nonfinite=False."
+            )
+    return norm
+
+
+def clip_grads_with_norm(grads: PyTree, max_norm: Any, total_norm: Any) -> PyTree:
+    """Scales gradients by `min(1, max_norm / (total_norm + 1e-6))`, for a norm known already.
+
+    `max_norm` and `total_norm` `()` are in units of g.
+
+    Raises:
+      ValueError: max_norm < 0.
+    """
+    max_norm = as_number(max_norm, "clip_grads_with_norm: max_norm", Interval("[0, inf]"))
+    return _scaled_down(grads, max_norm, total_norm)
+
+
+def clip_grad_value(grads: PyTree, clip_value: Any) -> PyTree:
+    """Clips every element to [-clip_value, clip_value], in units of g.
+
+    Of a complex element both parts are clipped, where torch raises. NaN stays.
+
+    Raises:
+      ValueError: clip_value < 0.
+
+    Example:
+      >>> from functional_optim import optim
+      >>> optim.clip_grad_value({"w": jnp.array([-3.0, 0.5])}, 1.0)
+      {'w': Array([-1. ,  0.5], dtype=float32)}
+    """
+    bound = as_number(clip_value, "clip_grad_value: clip_value", Interval("[0, inf]"))
+    return _clipped(grads, bound)
+
+
+def _arrays(grads: PyTree) -> list[Any]:
+    """The gradients that are numbers: of an integer parameter, jax.grad returns none."""
+    return [g for g in jax.tree.leaves(grads) if _is_number(g)]
+
+
+def _is_number(g: Any) -> bool:
+    return getattr(g, "dtype", None) != jax.dtypes.float0
+
+
+@functools.partial(jax.jit, static_argnames="p")
+def _total_norm(grads: list[Array], p: float) -> Array:
+    magnitudes = [as_state(jnp.abs(_wide(g))).ravel() for g in grads if g.size]
+    if not magnitudes:
+        return as_state(0.0)
+    if p == 2:
+        return as_state(global_norm(grads))
+    if p == 0:
+        return sum((as_state(jnp.count_nonzero(g)) for g in magnitudes), as_state(0.0))
+    extreme = jnp.max if p > 0 else jnp.min
+    end = extreme(jnp.stack([extreme(g) for g in magnitudes]))
+    if math.isinf(p):
+        return end
+    unit = jnp.where((end > 0) & jnp.isfinite(end), end, jnp.ones_like(end))
+    powers = sum((jnp.sum((g / unit) ** p) for g in magnitudes), as_state(0.0))
+    return unit * powers ** (1 / p)
+
+
+@jax.jit
+def _scaled_down(grads: PyTree, max_norm: Array, total_norm: Array) -> PyTree:
+    factor = jnp.minimum(as_state(max_norm) / (as_state(total_norm) + 1e-6), 1.0)
+
+    def scaled(g: Any) -> Any:
+        if not _is_number(g):
+            return g
+        wide = _wide(g)
+        return (wide * factor.astype(wide.real.dtype).astype(wide.dtype)).astype(g.dtype)
+
+    return jax.tree.map(scaled, grads)
+
+
+@jax.jit
+def _clipped(grads: PyTree, bound: Array) -> PyTree:
+    def clipped(g: Any) -> Any:
+        if not _is_number(g):
+            return g
+        if jnp.iscomplexobj(g):
+            return jax.lax.complex(clipped(g.real), clipped(g.imag))
+        limit = bound.astype(g.dtype)
+        return jnp.clip(g, -limit, limit)
+
+    return jax.tree.map(clipped, grads)
+
+
+def _wide(g: Any) -> Array:
+    g = jnp.asarray(g)
+    return g.astype(compute_dtype(g.dtype))

@@ -1,0 +1,79 @@
+"""Parameters that are given with their names, as pairs: torch's `named_parameters`."""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.trees import leaf_paths
+
+__all__ = ["is_pair", "read_names"]
+
+
+def read_names(
+    where: str, group: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The group with parameters that are pairs `(name, tree)` as an ordered dict.
+
+    Their order is kept, which is that of the numbers in a `state_dict`. The names are also
+    under `param_names`; a list of arrays with such a list beside it is read as pairs.
+
+    Args:
+      where: what errors call the group.
+      group: parameters and options.
+      others: the groups that are there.
+
+    Raises:
+      ValueError: some parameters have names and some have none, or two have the same.
+    """
+    group = {**group, "params": _with_names(where, group)}
+    pairs = _pairs(where, group["params"])
+    if pairs is not None:
+        group["params"] = collections.OrderedDict(pairs)
+        group["param_names"] = [name for name, _ in pairs]
+        if len(group["params"]) < len(pairs):
+            raise ValueError(
+                f"{where}: several parameters have one name among {group['param_names']}. Give "
+                "each its own."
+            )
+    named = "param_names" in group
+    if any(("param_names" in other) != named for other in others):
+        raise ValueError(
+            f"{where}: all optimizer param groups should be with/without names. cannot add param "
+            f"group with{'' if named else 'out'} names to the optimizer. Give all groups lists of "
+            "pairs (name, array), or none."
+        )
+    return group
+
+
+def is_pair(x: Any) -> bool:
+    """Whether x is a name and what it names; a text is no parameter."""
+    return isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], str)
+
+
+def _pairs(where: str, params: Any) -> list[tuple[str, Any]] | None:
+    """The pairs of a list of them, or None where it is something else."""
+    if not isinstance(params, (list, tuple)) or not any(map(is_pair, params)):
+        return None
+    if not all(map(is_pair, params)):
+        index = next(i for i, x in enumerate(params) if not is_pair(x))
+        raise ValueError(
+            f"{where}: all optimizer params should be with/without names. Some param names are "
+            f"missing: the first is that of the parameter {index}. Pass a list of pairs "
+            "(name, array), or of arrays."
+        )
+    return list(params)
+
+
+def _with_names(where: str, group: Mapping[str, Any]) -> Any:
+    """The parameters of a group, with names that stand beside a list of them."""
+    params, names = group["params"], group.get("param_names")
+    if names is None or (isinstance(params, (list, tuple)) and any(map(is_pair, params))):
+        return params
+    if isinstance(params, (list, tuple)) and len(params) == len(names):
+        return list(zip(names, params, strict=True))
+    if leaf_paths(params) != list(names):
+        raise ValueError(
+            f"{where}: param_names are {list(names)}, and the parameters {leaf_paths(params)}. "
+            "Leave param_names out: a tree has the names of its paths."
+        )
+    return params
