@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .precision import wider
+from .precision import compute_dtype, wider
 from .protocol import MaskedNode, PyTree
+from .rows import check_rows, coalesced, is_sparse
 from .state import State
 from .trees import align, align_params, is_absent, is_placeholder, leaf_paths
 
@@ -23,7 +24,7 @@ class Leaves:
     """Lines up the updates with the slots of some links and with the parameters.
 
     Attributes:
-      updates: per leaf, the update, or what stands for none.
+      updates: per leaf, the update, or what stands for none; a sparse one with each row once.
       slots: per leaf, the slots of each link.
       params: per leaf, the parameter, or None.
       active: numbers of the leaves that have an update.
@@ -36,7 +37,7 @@ class Leaves:
         self.names = [[k for k in s._fields if k not in ENGINE_FIELDS] for s in states]
         trees = [(s, k) for s, names in zip(states, self.names, strict=True) for k in names]
         self.reference = _reference(states, self.names, updates, params)
-        self.treedef: Any = jax.tree.structure(self.reference)
+        self.treedef: Any = jax.tree.structure(self.reference, is_leaf=is_sparse)
         self.updates = align(self.reference, updates, link=link, name="updates")
         n = len(self.updates)
         columns = iter(
@@ -53,10 +54,15 @@ class Leaves:
             self.params = align_params(self.reference, params, link=link)
         self.active = [i for i, g in enumerate(self.updates) if not is_absent(g)]
         self.dtypes = [self._check(i) if i in set(self.active) else None for i in range(n)]
+        self.sparse = [i for i in self.active if is_sparse(self.updates[i])]
+        for i in self.sparse:
+            self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
 
     def _check(self, i: int) -> Any:
         """Checks dtype and shape of an update, and gives the dtype it is to leave with."""
         g, p = self.updates[i], self.params[i]
+        if is_sparse(g):
+            check_rows(f"{self.link}: the update at '{self.path(i)}'", g)
         dtype = _dtype(g)
         if not jnp.issubdtype(dtype, jnp.inexact):
             raise TypeError(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from .numbers import as_state
 from .precision import compute_dtype, safe_sqrt
 from .protocol import PyTree
+from .rows import coalesced, is_sparse
 
 __all__ = ["combine_norms", "global_norm", "leaf_norm"]
 
@@ -67,11 +68,13 @@ def global_norm(tree: PyTree) -> Array:
       >>> float(global_norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}))
       5.0
     """
-    norms = [as_state(leaf_norm(_wide(x))) for x in jax.tree.leaves(tree)]
+    norms = [as_state(leaf_norm(_wide(x))) for x in jax.tree.leaves(tree, is_leaf=is_sparse)]
     return combine_norms(jnp.stack(norms) if norms else None)
 
 
 def _wide(x: Any) -> Array:
+    if is_sparse(x):
+        return coalesced(x, compute_dtype(x.dtype)).data
     x = jnp.asarray(x)
     floating = jnp.issubdtype(x.dtype, jnp.inexact)
     return x.astype(compute_dtype(x.dtype if floating else jnp.float32))

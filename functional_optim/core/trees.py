@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .protocol import PyTree
+from .rows import is_sparse
 
 __all__ = [
     "align",
@@ -33,7 +34,8 @@ def path_string(path: Sequence[Any]) -> str:
 
 def leaf_paths(tree: PyTree) -> list[str]:
     """Dotted path of each leaf, in flattening order."""
-    return [path_string(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+    flat = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_sparse)[0]
+    return [path_string(path) for path, _ in flat]
 
 
 def is_absent(subtree: PyTree) -> bool:
@@ -66,7 +68,7 @@ def align(
     Raises:
       ValueError: the trees differ; the message names the first leaf that does.
     """
-    treedef: Any = jax.tree.structure(reference)
+    treedef: Any = jax.tree.structure(reference, is_leaf=is_sparse)
     try:
         found: list[Any] | None = treedef.flatten_up_to(tree)
     except ValueError:
@@ -84,7 +86,9 @@ def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
     model, with what is not trained, may be passed beside gradients of its arrays.
     """
     treedef: Any
-    leaves, treedef = jax.tree.flatten(reference, is_leaf=is_placeholder)
+    leaves, treedef = jax.tree.flatten(
+        reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
+    )
     try:
         found = treedef.flatten_up_to(params)
     except ValueError as error:
@@ -97,7 +101,9 @@ def first_difference(reference: PyTree, tree: PyTree, name: str, reference_name:
     """Says at which path two trees first differ in structure, or an empty string."""
 
     def leaves(t: PyTree) -> dict[tuple[Any, ...], Any]:
-        flat = jax.tree_util.tree_flatten_with_path(t, is_leaf=lambda x: x is None)[0]
+        flat = jax.tree_util.tree_flatten_with_path(t, is_leaf=lambda x: x is None or is_sparse(x))[
+            0
+        ]
         return {tuple(path): leaf for path, leaf in flat if leaf is not None}
 
     wanted, got = leaves(reference), leaves(tree)

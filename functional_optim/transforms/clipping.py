@@ -15,7 +15,7 @@ __all__ = ["clip", "clip_by_global_norm"]
 Array = jax.Array
 
 
-@leaf_rule(bounds={"max_delta": "[0, inf)"})
+@leaf_rule(bounds={"max_delta": "[0, inf)"}, rows=True)
 def clip(
     g: Array, slots: Any, p: None, now: Any, max_delta: Hyperparameter
 ) -> tuple[Array, dict[str, Array]]:
@@ -56,6 +56,7 @@ def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[
     combine=_combine,
     metrics=("global_norm", "clip_factor"),
     bounds={"max_norm": "[0, inf)"},
+    rows=True,
 )
 def clip_by_global_norm(
     g: Array, slots: Any, p: None, now: Any, max_norm: Hyperparameter

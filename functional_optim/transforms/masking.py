@@ -15,6 +15,7 @@ from ..core.interning import Interned
 from ..core.labels import Labeller, as_labeller, resolve_labels
 from ..core.link import Link, check_pair, link_name
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
+from ..core.rows import is_sparse, no_rows
 from ..core.state import State
 from ..core.trees import align, align_params, is_absent, path_string
 
@@ -229,6 +230,8 @@ class MaskedUpdate(Interned):
 
 def _zero(g: Any) -> Any:
     """What leaves a parameter as it is, to the bit: -0, for -0 + 0 is 0."""
+    if is_sparse(g):
+        return no_rows(g)
     return g if is_absent(g) else jnp.full_like(g, -0.0)
 
 
@@ -237,7 +240,7 @@ def set_to_zero_update(
 ) -> tuple[PyTree, State]:
     """Makes every update zero."""
     del params, extra
-    return jax.tree.map(_zero, updates), state
+    return jax.tree.map(_zero, updates, is_leaf=is_sparse), state
 
 
 def set_to_zero() -> GradientTransformation:

@@ -43,6 +43,7 @@ def _trace_clock(
     check=_check_trace,
     slot_dtypes={"accumulator_dtype": "trace"},
     bounds={"decay": "[0, inf)", "dampening": "(-inf, inf)"},
+    rows=lambda decay: decay is None,  # a trace goes on without a gradient
 )
 def trace(
     g: Array,

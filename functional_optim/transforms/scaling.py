@@ -12,7 +12,7 @@ __all__ = ["scale", "scale_by_learning_rate", "scale_by_schedule"]
 Array = jax.Array
 
 
-@leaf_rule()
+@leaf_rule(rows=True)
 def scale(
     g: Array, slots: Any, p: None, now: Any, step_size: Hyperparameter
 ) -> tuple[Array, dict[str, Array]]:
@@ -31,7 +31,7 @@ def scale(
     return step_size * g, {}
 
 
-@leaf_rule(static=("flip_sign",), bounds={"learning_rate": "[0, inf)"})
+@leaf_rule(static=("flip_sign",), bounds={"learning_rate": "[0, inf)"}, rows=True)
 def scale_by_learning_rate(
     g: Array,
     slots: Any,

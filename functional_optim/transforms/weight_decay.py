@@ -15,7 +15,7 @@ Array = jax.Array
 
 
 @maskable
-@leaf_rule(requires=("params",), bounds={"weight_decay": "[0, inf)"})
+@leaf_rule(requires=("params",), bounds={"weight_decay": "[0, inf)"}, rows=True)
 def add_decayed_weights(
     g: Array, slots: Any, p: Array, now: Any, weight_decay: Hyperparameter = 0.0
 ) -> tuple[Array, dict[str, Array]]:
@@ -24,7 +24,8 @@ def add_decayed_weights(
     For one parameter of shape `*p`: u = g + weight_decay p. Before a preconditioner this is
     an L2 penalty of weight_decay / 2 |p|^2; after it, and before the learning rate, it is
     the decoupled decay of AdamW. `weight_decay` `()` has the unit of g per unit of p; while
-    it is 0, updates pass as they are, whatever the parameters.
+    it is 0, updates pass as they are, whatever the parameters. Of a parameter with a sparse
+    update, the rows that have one decay, and the others rest.
 
     Args:
       mask: tree of booleans shaped like the parameters (or a prefix of that), or a function

@@ -1,0 +1,36 @@
+"""Making sparse updates dense, for links that have to see all rows."""
+
+import jax
+
+from ..core.protocol import GradientTransformation, PyTree, Stateless
+from ..core.rows import is_sparse
+from ..core.state import State
+
+__all__ = ["densify"]
+
+
+def densify_update(
+    updates: PyTree, state: State, params: PyTree | None = None, **extra: object
+) -> tuple[PyTree, State]:
+    """Makes every sparse update dense."""
+    del params, extra
+    dense = jax.tree.map(lambda g: g.todense() if is_sparse(g) else g, updates, is_leaf=is_sparse)
+    return dense, state
+
+
+def densify() -> GradientTransformation:
+    """Makes sparse updates dense, for links that have to see all rows, and keeps no state.
+
+    From here on, a step costs what the table costs. Links that take sparse updates as they
+    are, such as `clip_by_global_norm`, stand better before it.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import functional_optim as fo
+      >>> params = {"table": jnp.zeros(3)}
+      >>> grads = {"table": fo.row_sparse(jnp.ones(2), jnp.array([0, 0]), (3,))}
+      >>> tx = fo.chain(fo.densify(), fo.sgd(0.5, momentum=0.9))
+      >>> tx.update(grads, tx.init(params))[0]
+      {'table': Array([-1., -0., -0.], dtype=float32)}
+    """
+    return GradientTransformation(Stateless("densify"), densify_update)
