@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import mean_weights, running_mean
+from ..core.moments import AheadWeights, ahead_weights, look_ahead, mean_weights, running_mean
 from ..core.precision import one_minus_power, safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
@@ -30,26 +30,62 @@ def _clock(
     b2: Array,
     nesterov: bool,
     amsgrad: bool,
+    momentum_decay: Array | None,
     **_: Any,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     scalars: dict[str, Any] = {
         "mu": mean_weights(t, b1, last["b1"]),
         "nu": mean_weights(t, b2, last["b2"]),
     }
-    if nesterov:
-        scalars["ahead"] = b1 * one_minus_power(b1, t) / one_minus_power(b1, t + 1)
+    memory = {"b1": b1, "b2": b2}
+    if momentum_decay is not None:
+        before = jnp.where(t == 1, 1.0, last["mu_product"])
+        scalars["ahead"], memory["mu_product"] = _scheduled(t, b1, momentum_decay, before)
+    elif nesterov:
+        scalars["ahead"] = ahead_weights(t, b1)
     if amsgrad:
         scalars["nu_total"] = one_minus_power(b2, t)
-    return scalars, {"b1": b1, "b2": b2}
+    return scalars, memory
+
+
+def _scheduled(
+    t: Array, b1: Array, momentum_decay: Array, before: Array
+) -> tuple[AheadWeights, Array]:
+    """Weights of the look ahead with Dozat's schedule, and the product of its terms so far."""
+    term, following = (b1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
+    product = before * term
+    mean = following * one_minus_power(b1, t) / (1 - product * following)
+    return AheadWeights(mean, (1 - term) / (1 - product)), product
+
+
+def _memory(momentum_decay: Any) -> tuple[str, ...]:
+    return ("b1", "b2") if momentum_decay is None else ("b1", "b2", "mu_product")
+
+
+def _check(given: Mapping[str, Any]) -> str | None:
+    if given["momentum_decay"] is None or given["nesterov"]:
+        return None
+    return (
+        f"momentum_decay must be None without nesterov, got {given['momentum_decay']!r}. "
+        "Pass nesterov=True as well."
+    )
 
 
 @leaf_rule(
     slots=_slots,
     clock=_clock,
-    memory=("b1", "b2"),
+    memory=_memory,
     static=("nesterov", "amsgrad"),
+    optional=("momentum_decay",),
     slot_dtypes={"mu_dtype": "mu"},
-    bounds={"b1": "[0, 1)", "b2": "[0, 1)", "eps": "[0, inf)", "eps_root": "[0, inf)"},
+    bounds={
+        "b1": "[0, 1)",
+        "b2": "[0, 1)",
+        "eps": "[0, inf)",
+        "eps_root": "[0, inf)",
+        "momentum_decay": "[0, inf)",
+    },
+    check=_check,
 )
 def scale_by_adam(
     g: Array,
@@ -64,6 +100,7 @@ def scale_by_adam(
     *,
     nesterov: bool = False,
     amsgrad: bool = False,
+    momentum_decay: Hyperparameter | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides a running mean of updates by their running root mean square.
 
@@ -82,15 +119,20 @@ def scale_by_adam(
       nesterov: look ahead: mu becomes b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
       amsgrad: divide by the largest v so far: the state keeps nu_max <- max(nu_max, v), and
         nu becomes nu_max / (1 - b2^t).
+      momentum_decay: look ahead with a momentum that grows with t, per update, without a unit:
+        with b(t) = b1 (1 - 0.96^(t momentum_decay) / 2) and P(t) = b(1) b(2) ... b(t), mu
+        becomes b(t+1) m / (1 - P(t+1)) + (1 - b(t)) g / (1 - P(t)); m itself decays by b1.
 
     Differences: none from the paper, from torch with its defaults, and from optax with
     `eps_root`. The state of optax and torch is m and v. amsgrad follows torch, which takes
-    the maximum before bias correction; the paper of AMSGrad has no bias correction, and
-    optax takes the maximum after it. nesterov follows Dozat and optax; torch's NAdam also
-    schedules b1. Complex parameters are pairs of real ones, as in torch; optax takes |g|^2.
+    the maximum before bias correction; `scale_by_amsgrad` takes it after it, as optax, or has
+    no correction, as the paper of AMSGrad. nesterov alone follows Dozat and optax, and
+    momentum_decay torch; in Dozat's paper, m decays by b(t) too. Complex parameters are pairs
+    of real ones, as in torch; optax takes |g|^2.
 
     Raises:
-      ValueError: b1 or b2 outside [0, 1), eps or eps_root negative.
+      ValueError: b1 or b2 outside [0, 1); eps, eps_root or momentum_decay negative;
+        momentum_decay without nesterov.
 
     Example:
       >>> import functional_optim as fo
@@ -105,7 +147,7 @@ def scale_by_adam(
     Beyond, ICLR 2018, Algorithm 2, arXiv:1904.09237. Dozat, Incorporating Nesterov Momentum
     into Adam, ICLR 2016 workshop.
     """
-    del p, mu_dtype
+    del p, mu_dtype, momentum_decay
     mu = running_mean(slots.mu, g, now.mu)
     nu = running_mean(slots.nu, jnp.square(g), now.nu)
     kept = {"mu": mu, "nu": nu}
@@ -113,7 +155,7 @@ def scale_by_adam(
         kept["nu_max"] = jnp.maximum(slots.nu_max, nu * now.nu_total)
         nu = kept["nu_max"] / now.nu_total
     if nesterov:
-        mu = now.ahead * mu + now.mu.gain * g
+        mu = look_ahead(mu, g, now.ahead)
     return mu / (safe_sqrt(nu + eps_root) + eps), kept
 
 

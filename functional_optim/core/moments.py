@@ -1,13 +1,20 @@
-"""Running means that are stored bias-corrected."""
+"""Running means that are stored bias-corrected, and Nesterov's look ahead of them."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from .precision import safe_log
+from .precision import one_minus_power, safe_log
 
-__all__ = ["MeanWeights", "mean_weights", "running_mean"]
+__all__ = [
+    "AheadWeights",
+    "MeanWeights",
+    "ahead_weights",
+    "look_ahead",
+    "mean_weights",
+    "running_mean",
+]
 
 Array = jax.Array
 
@@ -55,3 +62,25 @@ def running_mean(mean: Array, x: Array, weights: MeanWeights) -> Array:
     near = gain < 0.5
     base = jnp.where(near, mean, x)
     return base + jnp.where(near, gain, gain - 1) * (x - mean) + drift * mean
+
+
+class AheadWeights(NamedTuple):
+    """Weights of one look ahead; see `look_ahead`."""
+
+    mean: Array
+    new: Array
+
+
+def ahead_weights(t: Array, b: Array) -> AheadWeights:
+    """Weights for `look_ahead` at the update number `t`, by Dozat: m is decayed once more.
+
+    With `m = mean (1 - b**t)` as Adam keeps it, the mean becomes
+    `b m / (1 - b**(t + 1)) + (1 - b) x / (1 - b**t)`.
+    """
+    total = one_minus_power(b, t)
+    return AheadWeights(b * total / one_minus_power(b, t + 1), (1 - b) / total)
+
+
+def look_ahead(mean: Array, x: Array, weights: AheadWeights) -> Array:
+    """The mean, of the shape of `x`, with its newest value `x` weighted as if met again."""
+    return weights.mean * mean + weights.new * x

@@ -12,6 +12,11 @@ ADAM_RANGES = (
     ("eps", -1e-8, "[0, inf)"),
     ("eps_root", -1.0, "[0, inf)"),
 )
+WITHOUT_NESTEROV = (
+    {"momentum_decay": 0.004},
+    ValueError,
+    "scale_by_adam: momentum_decay must be None without nesterov, got 0.004",
+)
 
 RULES = (
     Entry(
@@ -23,8 +28,11 @@ RULES = (
             "amsgrad": {"amsgrad": True},
             "nesterov-amsgrad": {"nesterov": True, "amsgrad": True, "b2": 0.9},
             "eps_root": {"eps_root": 1e-3, "eps": 1e-2},
+            "momentum_decay": {"nesterov": True, "momentum_decay": 0.1},
         },
-        bad=ranges(*ADAM_RANGES),
+        bad=ranges(*ADAM_RANGES)
+        + ranges(("momentum_decay", -0.1, "[0, inf)"), nesterov=True)
+        + (WITHOUT_NESTEROV,),
         oracle=oracles.scale_by_adam,
     ),
     Entry(
@@ -45,5 +53,36 @@ RULES = (
         },
         bad=ranges(*RATE_RANGES) + ranges(("weight_decay", -1.0, "[0, inf)"), learning_rate=0.1),
         oracle=oracles.adamw,
+    ),
+    Entry(
+        fo.nadam,
+        {
+            "": {"learning_rate": 1e-3},
+            "torch": {"learning_rate": 1e-3, "momentum_decay": 4e-3},
+        },
+        bad=ranges(*RATE_RANGES) + ranges(*ADAM_RANGES, learning_rate=0.1),
+        oracle=oracles.nadam,
+    ),
+    Entry(
+        fo.nadamw,
+        {"": {"learning_rate": 1e-3}},
+        bad=ranges(*RATE_RANGES) + ranges(("weight_decay", -1.0, "[0, inf)"), learning_rate=0.1),
+        oracle=oracles.nadamw,
+    ),
+    Entry(
+        fo.scale_by_amsgrad,
+        {
+            "": {},
+            "paper": {"bias_correction_mu": False, "bias_correction_nu": False, "b2": 0.875},
+            "eps_root": {"eps_root": 1e-3, "eps": 1e-2},
+        },
+        bad=ranges(*ADAM_RANGES),
+        oracle=oracles.scale_by_amsgrad,
+    ),
+    Entry(
+        fo.amsgrad,
+        {"": {"learning_rate": 1e-3}},
+        bad=ranges(*RATE_RANGES) + ranges(*ADAM_RANGES, learning_rate=0.1),
+        oracle=oracles.amsgrad,
     ),
 )
