@@ -2,7 +2,11 @@
 
 from . import losses
 from .algorithms.adam import adam, adamw, scale_by_adam
+from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
+from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
 from .algorithms.lion import lion, scale_by_lion
+from .algorithms.nadam import nadam, nadamw
+from .algorithms.radam import radam, scale_by_radam
 from .algorithms.rmsprop import rmsprop, scale_by_rms
 from .algorithms.sgd import sgd
 from .core.apply import apply_updates
@@ -50,8 +54,11 @@ __all__ = [
     "TransformInitFn",
     "TransformUpdateFn",
     "adam",
+    "adamax",
+    "adamaxw",
     "adamw",
     "add_decayed_weights",
+    "amsgrad",
     "apply_updates",
     "chain",
     "clip",
@@ -73,16 +80,22 @@ __all__ = [
     "lion",
     "losses",
     "masked",
+    "nadam",
+    "nadamw",
     "partition",
     "path_labels",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "polynomial_schedule",
+    "radam",
     "rmsprop",
     "scale",
     "scale_by_adam",
+    "scale_by_adamax",
+    "scale_by_amsgrad",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_radam",
     "scale_by_rms",
     "scale_by_schedule",
     "schedule",

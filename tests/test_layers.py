@@ -24,7 +24,7 @@ MAY_IMPORT = {
 OPEN = {"", "demo"}
 """Rooms that see the package as a user does: its root, and the demonstration."""
 
-VARIANTS: dict[str, set[str]] = {}
+VARIANTS: dict[str, set[str]] = {"algorithms.nadam": {"algorithms.adam"}}
 """Algorithms that are a named variant of another: module -> modules that it may import."""
 
 REQUIRED = {"chex", "jax", "numpy"}

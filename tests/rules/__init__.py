@@ -9,7 +9,7 @@ import pytest
 
 import functional_optim as fo
 
-from . import adam, combinators, links, lion, rmsprop, sgd
+from . import adam, adamax, combinators, links, lion, radam, rmsprop, sgd
 from .table import Bad, Case, Entry, matrices
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
 FAMILIES = (
     links,
     adam,
+    adamax,
+    radam,
     lion,
     rmsprop,
     sgd,
