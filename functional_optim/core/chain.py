@@ -113,7 +113,7 @@ class ChainUpdate(Interned):
         stages: list[Pass | Link] = []
         for link in self.links:
             rule = link.function
-            if not isinstance(rule, RuleUpdate):
+            if not isinstance(rule, RuleUpdate) or not rule.by_leaf:
                 stages.append(link)
             elif stages and isinstance(stages[-1], Pass) and rule.rule.combine is None:
                 stages[-1] = Pass((*stages[-1].rules, rule))

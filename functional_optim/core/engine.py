@@ -25,7 +25,7 @@ from .rows import Rows
 from .state import State
 from .unstack import unstack
 
-__all__ = ["Now", "Pass", "Rule", "RuleUpdate"]
+__all__ = ["Now", "Pass", "Rule", "RuleUpdate", "next_state", "wrong_state"]
 
 Array = jax.Array
 Scalars = dict[str, Array]
@@ -62,24 +62,28 @@ class Rule:
     module: str
     leaf: Callable[..., Any]
     signature: inspect.Signature
-    slots: Callable[..., Mapping[str, Array]] | None
-    clock: Callable[..., Any] | None
-    memory: tuple[str, ...] | Callable[..., tuple[str, ...]]
-    measure: Callable[..., Mapping[str, Array]] | None
-    combine: Callable[..., Mapping[str, Array]] | None
-    metrics: tuple[str, ...]
-    scalars: Callable[..., Mapping[str, Any]] | None
-    static: tuple[str, ...]
-    optional: tuple[str, ...]
-    initial: tuple[str, ...]
-    slot_dtypes: Mapping[str, str]
-    bounds: Mapping[str, Interval]
-    requires: tuple[str, ...]
-    requires_trees: tuple[str, ...]
-    exact: bool
-    parts: bool
-    rows: bool | Callable[..., bool]
-    check: Callable[[Mapping[str, Any]], str | None] | None
+    slots: Callable[..., Mapping[str, Array]] | None = None
+    clock: Callable[..., Any] | None = None
+    memory: tuple[str, ...] | Callable[..., tuple[str, ...]] = ()
+    measure: Callable[..., Mapping[str, Array]] | None = None
+    combine: Callable[..., Mapping[str, Array]] | None = None
+    metrics: tuple[str, ...] = ()
+    scalars: Callable[..., Mapping[str, Any]] | None = None
+    static: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    initial: tuple[str, ...] = ()
+    slot_dtypes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    bounds: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
+    requires: tuple[str, ...] = ()
+    requires_trees: tuple[str, ...] = ()
+    exact: bool = False
+    parts: bool = True
+    rows: bool | Callable[..., bool] = False
+    check: Callable[[Mapping[str, Any]], str | None] | None = None
+
+    def make_update(self, *fields: Any) -> "RuleUpdate":
+        """The `update` of these options, schedules and dtypes."""
+        return RuleUpdate.of(self, *fields)
 
     @property
     def counts_alone(self) -> bool:
@@ -103,6 +107,7 @@ class RuleUpdate(Interned):
     schedules: tuple[tuple[str, Callable[..., Any]], ...]
     dtypes: tuple[tuple[str, Any], ...]
     lasting = True
+    by_leaf = True
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
@@ -392,7 +397,7 @@ class Pass(Interned):
                 raise
             leaves.put(i, *result)
         outputs, slots = leaves.rebuild()
-        kept = [_next(s, p.kept | v) for s, p, v in zip(states, prepared, slots, strict=True)]
+        kept = [next_state(s, p.kept | v) for s, p, v in zip(states, prepared, slots, strict=True)]
         return outputs, kept
 
     @staticmethod
@@ -457,7 +462,7 @@ def _stand_in() -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((), hyper_dtype())
 
 
-def _next(old: State, new: Mapping[str, Any]) -> State:
+def next_state(old: State, new: Mapping[str, Any]) -> State:
     """The state with new values, each in the dtype that it had: what init made is law."""
     fields = {k: new.get(k, v) for k, v in old._asdict().items()}
     return jax.tree.map(

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from .binding import bind, call_text
 from .bound import Bound, is_traced
-from .engine import Now, Rule, RuleUpdate
+from .engine import Now, Rule
 from .numbers import Interval, as_number
 from .protocol import GradientTransformation
 from .rule_init import RuleInit
 from .schedule import numbered
 
-__all__ = ["Now", "Rule", "leaf_rule", "renamed"]
+__all__ = ["Now", "Rule", "instantiate", "leaf_rule", "renamed"]
 
 P = ParamSpec("P")
 Array = jax.Array
@@ -131,7 +131,7 @@ def leaf_rule(
 
         @functools.wraps(maths)
         def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
-            return _instantiate(rule, bind(rule.name, rule.signature, args, kwargs), {})
+            return instantiate(rule, bind(rule.name, rule.signature, args, kwargs), {})
 
         factory.__signature__ = rule.signature  # type: ignore[attr-defined]
         factory.rule = rule  # type: ignore[attr-defined]
@@ -165,13 +165,13 @@ def renamed(
     @functools.wraps(factory)
     def call(*args: Any, **kwargs: Any) -> GradientTransformation:
         given = bind(rule.name, signature, args, kwargs)
-        return _instantiate(rule, {old.get(k, k): v for k, v in given.items()}, names)
+        return instantiate(rule, {old.get(k, k): v for k, v in given.items()}, names)
 
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call
 
 
-def _instantiate(
+def instantiate(
     rule: Rule, given: Mapping[str, Any], names: Mapping[str, str]
 ) -> GradientTransformation:
     """Sorts the arguments into what shapes the program and what is data.
@@ -204,7 +204,7 @@ def _instantiate(
         else:
             numbers.append((name, as_number(value, where, rule.bounds.get(name))))
     kept_as = tuple(sorted(dtypes, key=lambda d: d[0]))
-    update = RuleUpdate.of(rule, tuple(options), tuple(schedules), kept_as)
+    update = rule.make_update(tuple(options), tuple(schedules), kept_as)
     text = call_text(rule.name, rule.signature, given)
     init = RuleInit(update, tuple(numbers), tuple(starts), text)
     traced = tuple((k, v) for k, v in numbers if is_traced(v))

@@ -1,0 +1,221 @@
+"""The iteration of L-BFGS: directions out of pairs, a step along each, until one of the ends."""
+
+import dataclasses
+import enum
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..core.protocol import PyTree
+from ..core.vectors import add_scaled, choose, dot, largest, scaled, sum_of_magnitudes
+from ..transforms.wolfe import Found, Line, Point, Wolfe, cubic_step, search
+from .curvature import Curvature
+
+__all__ = ["Limits", "Memory", "Progress", "Status", "iterate"]
+
+Array = jax.Array
+
+_DECREASE, _CURVATURE = 1e-4, 0.9
+"""Of the strong Wolfe conditions; Nocedal & Wright, section 3.1, and torch's."""
+
+_LEAST_CURVATURE = 1e-10
+"""Below this s.y a pair is not kept; torch's."""
+
+
+class Status(enum.IntEnum):
+    """Why a search ended."""
+
+    GOING_ON = 0
+    GRADIENT = 1
+    CHANGE = 2
+    ITERATIONS = 3
+    EVALUATIONS = 4
+    NO_DESCENT = 5
+
+
+class Limits(NamedTuple):
+    """What ends a search, each `()`.
+
+    Attributes:
+      iterations: of the search.
+      evaluations: of the objective, with the one at the start; int32 as iterations.
+      gradient: largest magnitude of a component of the gradient that counts as zero.
+      change: largest change of a parameter, or of the value, that counts as none.
+    """
+
+    iterations: Array
+    evaluations: Array
+    gradient: Array
+    change: Array
+
+
+class Memory(NamedTuple):
+    """What one search hands on to the next.
+
+    Attributes:
+      curvature: the pairs.
+      scale: of the inverse Hessian before any pair, `()`.
+      direction: the last direction.
+      grad: the gradient where it began.
+      step: how far it was followed, `()`.
+      value: of the objective where it began, `()`.
+      taken: what the recursion took of each pair, `(m,)`.
+      iterations: made in all searches, `()`, int32.
+      evaluations: made in all searches, `()`, int32.
+    """
+
+    curvature: Curvature
+    scale: Array
+    direction: PyTree
+    grad: PyTree
+    step: Array
+    value: Array
+    taken: Array
+    iterations: Array
+    evaluations: Array
+
+
+class Progress(NamedTuple):
+    """A search under way; `grad` is what `jax.grad` gives."""
+
+    x: PyTree
+    value: Array
+    grad: PyTree
+    memory: Memory
+    iterations: Array
+    evaluations: Array
+    status: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Iteration:
+    """One iteration, of given rules."""
+
+    evaluate: Callable[[PyTree], tuple[Array, PyTree]]
+    rate: Array
+    limits: Limits
+    by_wolfe: bool
+
+    def __call__(self, now: Progress) -> Progress:
+        g = jax.tree.map(jnp.conj, now.grad)
+        k, first = now.iterations + 1, now.memory.iterations == 0
+        memory = _directed(now.memory, g)._replace(
+            grad=g, value=now.value, iterations=now.memory.iterations + 1
+        )
+        # The first direction is the gradient, whose length says nothing of the step's.
+        cautious = jnp.minimum(1, 1 / sum_of_magnitudes(g))
+        step = jnp.where(first, cautious, 1) * self.rate
+        line = Line(self.evaluate, now.x, memory.direction)
+        start = line.point(jnp.zeros_like(step), now.value, now.grad)
+        # Not `>`: where the slope is NaN, there is nowhere to go.
+        descends = start.slope <= -self.limits.change
+        found = self._move(line, start, step, descends, now, k)
+        taken = jnp.where(descends, found.point.step, step)
+        memory = memory._replace(step=taken, evaluations=memory.evaluations + found.evals)
+        x = choose(descends, add_scaled(now.x, taken, memory.direction), now.x)
+        after = Progress(
+            x,
+            found.point.value,
+            found.point.grad,
+            memory,
+            k,
+            now.evaluations + found.evals,
+            now.status,
+        )
+        status = self._status(after, now.value)
+        return after._replace(status=jnp.where(descends, status, jnp.int32(Status.NO_DESCENT)))
+
+    def _move(
+        self, line: Line, start: Point, step: Array, descends: Array, now: Progress, k: Array
+    ) -> Found:
+        """The point to go to."""
+        if self.by_wolfe:
+            dtype = step.dtype
+            tolerance = jnp.zeros((), dtype)
+            decrease, curvature = jnp.array(_DECREASE, dtype), jnp.array(_CURVATURE, dtype)
+            conditions = Wolfe(start, decrease, curvature, tolerance)
+            narrow = self.limits.change / largest(line.d)
+            left = self.limits.evaluations - now.evaluations + 1
+            return search(line, conditions, step, _extend, narrow, left, descends)
+
+        # After the last iteration nobody asks for the value, which may cost as much as a step.
+        evaluated = descends & (k < self.limits.iterations)
+        unknown = start._replace(step=step)
+        point = jax.lax.cond(evaluated, line.at, lambda _: unknown, step)
+        return Found(point, evaluated.astype(jnp.int32))
+
+    def _status(self, after: Progress, before: Array) -> Array:
+        """Why to end after an iteration, if so."""
+        moved = largest(scaled(after.memory.step, after.memory.direction))
+        still = (moved <= self.limits.change) | (jnp.abs(after.value - before) < self.limits.change)
+        return _first(
+            (largest(after.grad) <= self.limits.gradient, Status.GRADIENT),
+            (after.iterations >= self.limits.iterations, Status.ITERATIONS),
+            (after.evaluations >= self.limits.evaluations, Status.EVALUATIONS),
+            (still, Status.CHANGE),
+        )
+
+
+def iterate(
+    evaluate: Callable[[PyTree], tuple[Array, PyTree]],
+    x: PyTree,
+    value: Array,
+    grad: PyTree,
+    memory: Memory,
+    rate: Array,
+    limits: Limits,
+    *,
+    by_wolfe: bool,
+) -> Progress:
+    """Minimizes from x until a limit is reached.
+
+    Args:
+      evaluate: value and gradient, as `jax.value_and_grad` gives them.
+      x: where to start.
+      value: of the objective there.
+      grad: as evaluate gives it there.
+      memory: of the searches before.
+      rate: the step to try first, or without line search, to take.
+      limits: what ends the search.
+      by_wolfe: whether steps satisfy the strong Wolfe conditions, or are of length `rate`.
+    """
+    at_rest = largest(grad) <= limits.gradient
+    status = _first((at_rest, Status.GRADIENT), (limits.iterations < 1, Status.ITERATIONS))
+    memory = memory._replace(evaluations=memory.evaluations + 1)
+    one = jnp.ones((), jnp.int32)
+    begun = Progress(x, value, grad, memory, one - 1, one, status)
+    iteration = _Iteration(evaluate, rate, limits, by_wolfe)
+    return jax.lax.while_loop(lambda now: now.status == Status.GOING_ON, iteration, begun)
+
+
+def _directed(memory: Memory, g: PyTree) -> Memory:
+    """The memory with the pair of the last step, and the direction at gradient g."""
+    s = scaled(memory.step, memory.direction)
+    y = jax.tree.map(jnp.subtract, g, memory.grad)
+    sy = dot(s, y)
+    accepted = sy > _LEAST_CURVATURE
+    curvature = memory.curvature.push(s, y, sy, accepted)
+    scale = jnp.where(accepted, sy / jnp.where(accepted, dot(y, y), 1), memory.scale)
+    direction, taken = curvature.apply(g, scale, curvature.size)
+    return memory._replace(
+        curvature=curvature,
+        scale=scale,
+        direction=jax.tree.map(jnp.negative, direction),
+        taken=taken,
+    )
+
+
+def _extend(last: Point, present: Point) -> Array:
+    """The next larger step where no minimum is bracketed; at most tenfold."""
+    least = present.step + 0.01 * (present.step - last.step)
+    return cubic_step(last, present, least, 10 * present.step)
+
+
+def _first(*cases: tuple[Array, Status]) -> Array:
+    """The first status whose condition holds."""
+    status = jnp.int32(Status.GOING_ON)
+    for condition, name in reversed(cases):
+        status = jnp.where(condition, jnp.int32(name), status)
+    return status

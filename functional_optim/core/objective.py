@@ -1,0 +1,48 @@
+"""The function that is minimized, as a rule of the whole tree sees it."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from .leaf import cast
+from .leaves import Leaves
+from .numbers import as_state
+from .precision import compute_dtype
+
+__all__ = ["Objective", "arguments_of"]
+
+Array = jax.Array
+
+
+class Objective:
+    """`value_fn` as a function of the leaves that have an update, in the computation's precision.
+
+    What it is given is cast to the parameters' own dtypes, as `apply_updates` does: it is the
+    value at the parameters that a step leads to.
+    """
+
+    def __init__(self, value_fn: Callable[..., Any], leaves: Leaves, extra: Mapping[str, Any]):
+        self._value_fn, self._leaves = value_fn, leaves
+        self._extra = arguments_of(value_fn, extra)
+
+    def __call__(self, xs: list[Array]) -> Array:
+        """The value `()` at other values of those leaves."""
+        leaves = self._leaves
+        params: list[Any] = list(leaves.params)
+        for i, x in zip(leaves.active, xs, strict=True):
+            params[i] = x.astype(params[i].dtype)
+        return as_state(self._value_fn(leaves.treedef.unflatten(params), **self._extra))
+
+    def value_and_grad(self, xs: list[Array]) -> tuple[Array, list[Array]]:
+        """The value, and what `jax.grad` gives, in at least float32."""
+        value, grads = jax.value_and_grad(self)(xs)
+        return value, [cast(g, compute_dtype(g.dtype)) for g in grads]
+
+
+def arguments_of(value_fn: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The extra arguments that a function takes by name; the others are for other links."""
+    parameters = list(inspect.signature(value_fn).parameters.values())[1:]
+    names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
+    return {k: v for k, v in extra.items() if k in names}
