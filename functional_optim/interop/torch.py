@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ..optim.named_state import COUNT
+
 __all__ = ["to_torch"]
 
-_OURS = ("count", "param_names")
+_OURS = (COUNT, "param_names")
 
 
 def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:

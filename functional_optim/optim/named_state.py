@@ -11,7 +11,10 @@ from ..core.protocol import PyTree
 from ..core.trees import path_string
 from .plain import as_numpy
 
-__all__ = ["load_named_state", "named_state", "place", "read_state_dict"]
+__all__ = ["COUNT", "load_named_state", "named_state", "place", "read_state_dict"]
+
+COUNT = "_count"
+"""Key of the number of steps in a saved group; it is none of the user's."""
 
 
 def named_state(state: PyTree) -> dict[str, np.ndarray[Any, Any]]:

@@ -16,7 +16,7 @@ from .groups import read_params
 from .holder import Holder
 from .hook_calls import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .loss import differentiate, is_closure
-from .named_state import load_named_state, named_state, read_state_dict
+from .named_state import COUNT, load_named_state, named_state, read_state_dict
 from .param_group import ParamGroup
 from .programs import Programs, accumulate
 from .run import refuse_traced, run
@@ -218,7 +218,7 @@ class Optimizer(Holder):
     @with_state_dict_hooks
     def state_dict(self) -> dict[str, Any]:
         """The state as plain data: NumPy arrays under the paths of the state, and the options."""
-        groups = [group.options.options for group in self._groups]
+        groups = [{**group.options.options, COUNT: self.step_count} for group in self._groups]
         return {"state": named_state(self.state), "param_groups": groups}
 
     @with_load_hooks
@@ -238,8 +238,9 @@ class Optimizer(Holder):
             )
         states = load_named_state(name, self.state, saved)
         for group, options, state in zip(self._groups, groups, states, strict=True):
-            group.options.load(options)
+            group.options.load({k: v for k, v in options.items() if k != COUNT})
             group.state = state
+        self.step_count = max(int(options.get(COUNT, 0)) for options in groups)
 
 
 def _number(x: jax.Array) -> float:

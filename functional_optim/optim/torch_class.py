@@ -19,7 +19,7 @@ from .param_group import ParamGroup
 from .plain import frozen, is_plain_number
 from .torch_file import SavedGroup, match_groups
 from .torch_load import any_has, fill_state, park_rest
-from .torch_state import Kept, torch_state
+from .torch_state import Kept, torch_state, updates_made
 
 __all__ = ["TorchOptimizer", "torch_class"]
 
@@ -140,6 +140,7 @@ class TorchOptimizer(Optimizer):
             group.tx, group.state = new.tx, new.state
             group.present, group.parked = new.present, new.parked
             _take_places(group, given)
+        self.step_count = max(updates_made(group.state) for group in self._groups)
         self._programs = None
 
     def _load(

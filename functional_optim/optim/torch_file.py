@@ -7,12 +7,12 @@ import jax
 
 from ..core.protocol import PyTree
 from ..core.trees import is_absent
-from .named_state import read_state_dict
+from .named_state import COUNT, read_state_dict
 from .torch_state import Entry, param_names
 
 __all__ = ["SavedGroup", "match_groups"]
 
-_NOT_OPTIONS = ("params", "param_names", "count")
+_NOT_OPTIONS = ("params", "param_names", COUNT)
 
 
 class SavedGroup(NamedTuple):
@@ -61,13 +61,13 @@ def match_groups(
     by_name = {name: k for k, name in saved.items()}
     _check_names(who, wanted, numbers, by_name)
     by_set = {frozenset(saved[k] for k in ks): g for ks, g in zip(numbers, groups, strict=True)}
-    count = max((int(g.get("count") or 0) for g in groups), default=0) or None
+    count = max((int(g.get(COUNT) or 0) for g in groups), default=0) or None
     matched = []
     for own in wanted:
         group = by_set.get(frozenset(own), {})
         options = {k: v for k, v in group.items() if k not in _NOT_OPTIONS}
         own_entries = [entries.get(by_name[name], {}) for name in own]
-        matched.append(SavedGroup(own, own_entries, options, group.get("count", count)))
+        matched.append(SavedGroup(own, own_entries, options, group.get(COUNT, count)))
     return matched
 
 

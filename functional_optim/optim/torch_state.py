@@ -13,9 +13,10 @@ from ..core.state import State
 from ..core.trees import leaf_paths
 from .biased import bias
 from .group import Group
+from .named_state import COUNT
 from .param_group import ParamGroup
 
-__all__ = ["Entry", "Kept", "param_names", "torch_state"]
+__all__ = ["Entry", "Kept", "param_names", "torch_state", "updates_made"]
 
 Entry = dict[str, Any]
 """What torch keeps for one parameter: name -> array."""
@@ -69,7 +70,7 @@ def torch_state(kept: Mapping[str, Kept], groups: Sequence[Group]) -> dict[str, 
             if entry:
                 entries[first + i] = entry
         options = {k: _plain(v) for k, v in group.options.options.items()}
-        options["count"] = max((int(link.count) for link in state), default=0)
+        options[COUNT] = updates_made(state)
         numbers = list(range(first, first + len(names)))
         written.append({**options, "params": numbers, "param_names": names})
         first += len(names)
@@ -84,6 +85,11 @@ def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
         [name if count[name] == 1 else f"{i}.{name}" for name in names]
         for i, names in enumerate(paths)
     ]
+
+
+def updates_made(state: State) -> int:
+    """How many updates a group has had; a parameter may have had fewer."""
+    return max((int(link.count) for link in state), default=0)
 
 
 def _whole_state(group: Group) -> State:
