@@ -1,14 +1,19 @@
 """Optimizers for JAX: pure update rules over pytrees, and torch.optim's interface on them."""
 
-from . import losses
+from . import losses, projections, tree
+from .algorithms.adadelta import adadelta, scale_by_adadelta
+from .algorithms.adagrad import adagrad, scale_by_rss
 from .algorithms.adam import adam, adamw, scale_by_adam
 from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
 from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
+from .algorithms.asgd import asgd, scale_by_asgd
 from .algorithms.lion import lion, scale_by_lion
 from .algorithms.nadam import nadam, nadamw
 from .algorithms.radam import radam, scale_by_radam
 from .algorithms.rmsprop import rmsprop, scale_by_rms
+from .algorithms.rprop import rprop, scale_by_rprop
 from .algorithms.sgd import sgd
+from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
 from .core.apply import apply_updates
 from .core.chain import chain
 from .core.hyperparams import get_hyperparams, set_hyperparams
@@ -21,6 +26,7 @@ from .core.protocol import (
     TransformUpdateFn,
     identity,
 )
+from .core.rows import row_sparse
 from .core.rule import leaf_rule
 from .core.schedule import schedule
 from .core.state import State
@@ -42,6 +48,7 @@ from .schedules.warmup import (
     warmup_exponential_decay_schedule,
 )
 from .transforms.clipping import clip, clip_by_global_norm
+from .transforms.densify import densify
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.momentum import ema, trace
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
@@ -53,6 +60,8 @@ __all__ = [
     "State",
     "TransformInitFn",
     "TransformUpdateFn",
+    "adadelta",
+    "adagrad",
     "adam",
     "adamax",
     "adamaxw",
@@ -60,12 +69,14 @@ __all__ = [
     "add_decayed_weights",
     "amsgrad",
     "apply_updates",
+    "asgd",
     "chain",
     "clip",
     "clip_by_global_norm",
     "constant_schedule",
     "cosine_decay_schedule",
     "cosine_onecycle_schedule",
+    "densify",
     "ema",
     "exponential_decay",
     "freeze",
@@ -87,23 +98,33 @@ __all__ = [
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "polynomial_schedule",
+    "projections",
     "radam",
     "rmsprop",
+    "row_sparse",
+    "rprop",
     "scale",
+    "scale_by_adadelta",
     "scale_by_adam",
     "scale_by_adamax",
     "scale_by_amsgrad",
+    "scale_by_asgd",
     "scale_by_learning_rate",
     "scale_by_lion",
     "scale_by_radam",
     "scale_by_rms",
+    "scale_by_rprop",
+    "scale_by_rss",
     "scale_by_schedule",
+    "scale_by_sparse_adam",
     "schedule",
     "set_hyperparams",
     "set_to_zero",
     "sgd",
     "sgdr_schedule",
+    "sparse_adam",
     "trace",
+    "tree",
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",

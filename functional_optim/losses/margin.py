@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..projections.simplex import nearest_of_simplex
 from .inputs import as_floats, broadcast, select_label
 
 __all__ = [
@@ -131,14 +132,5 @@ def multiclass_sparsemax_loss(scores: Any, labels: Any) -> Array:
     right = select_label("multiclass_sparsemax_loss", x, labels)
     # Scores relative to the label's, so that large ones lose no digits.
     z = x - right[..., None]
-    p = jax.lax.stop_gradient(_nearest_of_simplex(z))
+    p = jax.lax.stop_gradient(nearest_of_simplex(z))
     return jnp.sum(p * (z - 0.5 * p), axis=-1) + 0.5
-
-
-def _nearest_of_simplex(z: Array) -> Array:
-    """The point of the probability simplex nearest to `z`, along the last axis."""
-    descending = -jnp.sort(-z, axis=-1)
-    number = jnp.arange(1, z.shape[-1] + 1).astype(z.dtype)
-    means = (jnp.cumsum(descending, axis=-1) - 1.0) / jnp.broadcast_to(number, z.shape)
-    support = jnp.sum(descending > means, axis=-1, keepdims=True)
-    return jnp.maximum(z - jnp.take_along_axis(means, support - 1, axis=-1), 0.0)

@@ -1,0 +1,120 @@
+"""Finding and replacing parts of a state by their names."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from ..core.trees import path_string
+
+__all__ = ["get", "get_all_with_path", "set"]
+
+Path = tuple[Any, ...]
+PyTree = Any
+Filter = Callable[[Path, Any], bool]
+
+
+def _children(node: PyTree) -> tuple[list[tuple[Path, Any]], Any]:
+    """Children of a node with their keys, and how to put others in their places."""
+    is_child = lambda x: x is not node  # noqa: E731
+    return jax.tree_util.tree_flatten_with_path(node, is_leaf=is_child)
+
+
+def _name(key: Any) -> str:
+    for field in ("name", "key", "idx"):
+        if hasattr(key, field):
+            return str(getattr(key, field))
+    return str(key)
+
+
+def _is_named(path: Path, node: PyTree, key: str) -> bool:
+    """Whether the last names of a path are those of a dotted key, or the node's class is."""
+    parts = str(key).split(".")
+    names = [_name(k) for k in path[-len(parts) :]]
+    return names == parts or (hasattr(node, "_fields") and type(node).__name__ == key)
+
+
+def _nodes(path: Path, node: PyTree) -> Iterator[tuple[Path, Any]]:
+    yield path, node
+    children, _ = _children(node)
+    if children and children[0][0]:  # a leaf is its own and only child
+        for step, child in children:
+            yield from _nodes((*path, *step), child)
+
+
+def get_all_with_path(
+    tree: PyTree, key: Any, filtering: Filter | None = None
+) -> list[tuple[Path, Any]]:
+    """All that stands in a tree under a name, with where it stands.
+
+    Args:
+      key: name of a field, a dict's key, a class of NamedTuples, or several names with dots,
+        as the ends of paths: `"scale_by_adam.mu"`.
+      filtering: `filtering(path, value)`, which says whether to take it.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> state = fo.adam(1e-3).init({"w": 1.0})
+      >>> [fo.tree.get(state, "scale_by_adam.hyperparams.b1").item()]
+      [0.8999999761581421]
+      >>> [jax.tree_util.keystr(path) for path, _ in fo.tree.get_all_with_path(state, "mu")]
+      ['.scale_by_adam.mu']
+    """
+    found = ((path, node) for path, node in _nodes((), tree) if _is_named(path, node, key))
+    return [(path, x) for path, x in found if filtering is None or filtering(path, x)]
+
+
+def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
+    """What stands in a tree under a name; see `get_all_with_path`.
+
+    Args:
+      default: what is returned if nothing does.
+
+    Raises:
+      KeyError: several stand there; their paths are in the message.
+
+    Example:
+      >>> get({"a": {"b": 1}}, "b"), get({"a": {"b": 1}}, "c", default=0)
+      (1, 0)
+    """
+    found = get_all_with_path(tree, key, filtering)
+    if len(found) > 1:
+        places = ", ".join(path_string(path) for path, _ in found)
+        raise KeyError(f"get: {key!r} stands at {places}. Pass a longer name, or filtering.")
+    return found[0][1] if found else default
+
+
+def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTree:
+    """A tree in which other values stand under some names, wherever they stand.
+
+    To change hyperparameters, `set_hyperparams` is the way: it keeps their dtypes, and with
+    them the compiled program.
+
+    Args:
+      filtering: `filtering(path, value)`, which says whether to replace it.
+      kwargs: name -> new value. Dotted names pass as `**{"scale_by_adam.mu": ...}`.
+
+    Raises:
+      KeyError: nothing stands under a name.
+
+    Example:
+      >>> set({"a": {"b": 1}, "c": [2]}, b=3)
+      {'a': {'b': 3}, 'c': [2]}
+    """
+    replaced = dict.fromkeys(kwargs, False)
+
+    def build(path: Path, node: PyTree) -> PyTree:
+        for name, value in kwargs.items():
+            if _is_named(path, node, name) and (filtering is None or filtering(path, node)):
+                replaced[name] = True
+                return value
+        children, treedef = _children(node)
+        if not children or not children[0][0]:
+            return node
+        return treedef.unflatten([build((*path, *step), child) for step, child in children])
+
+    made = build((), tree)
+    missing = [name for name, done in replaced.items() if not done]
+    if missing:
+        raise KeyError(f"set: nothing stands under {missing[0]!r} in the tree.")
+    return made

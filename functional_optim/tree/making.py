@@ -1,0 +1,171 @@
+"""Trees made after another: of zeros, of random numbers, in another dtype."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.precision import wider
+
+__all__ = [
+    "batch_shape",
+    "cast",
+    "cast_like",
+    "dtype",
+    "full_like",
+    "ones_like",
+    "random_like",
+    "split_key_like",
+    "unwrap_random_key_data",
+    "zeros_like",
+]
+
+Array = jax.Array
+PyTree = Any
+
+
+def zeros_like(tree: PyTree, dtype: Any = None) -> PyTree:
+    """A tree of zeros.
+
+    Args:
+      dtype: that of each leaf where left out.
+
+    Example:
+      >>> zeros_like({"a": jnp.array([1.0, 2.0])})
+      {'a': Array([0., 0.], dtype=float32)}
+    """
+    return jax.tree.map(functools.partial(jnp.zeros_like, dtype=dtype), tree)
+
+
+def ones_like(tree: PyTree, dtype: Any = None) -> PyTree:
+    """A tree of ones; see `zeros_like`."""
+    return jax.tree.map(functools.partial(jnp.ones_like, dtype=dtype), tree)
+
+
+def full_like(tree: PyTree, fill_value: Any, dtype: Any = None) -> PyTree:
+    """A tree of one number; see `zeros_like`."""
+    return jax.tree.map(lambda x: jnp.full_like(x, fill_value, dtype=dtype), tree)
+
+
+def batch_shape(tree: PyTree, shape: tuple[int, ...] = ()) -> PyTree:
+    """Repeats every leaf `*p` to `(*shape, *p)`.
+
+    Example:
+      >>> batch_shape({"a": jnp.array([1.0, 2.0])}, (3,))["a"].shape
+      (3, 2)
+    """
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, *jnp.shape(x))), tree)
+
+
+def cast(tree: PyTree, dtype: Any) -> PyTree:
+    """A tree in one dtype; as it is for None.
+
+    Example:
+      >>> cast({"a": jnp.array(1.5)}, jnp.bfloat16)
+      {'a': Array(1.5, dtype=bfloat16)}
+    """
+    if dtype is None:
+        return tree
+    return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), tree)
+
+
+def cast_like(tree: PyTree, other_tree: PyTree) -> PyTree:
+    """A tree whose leaves have the dtypes of another's.
+
+    Example:
+      >>> cast_like({"a": jnp.array(1.5)}, {"a": jnp.bfloat16(0)})
+      {'a': Array(1.5, dtype=bfloat16)}
+    """
+    return jax.tree.map(lambda x, y: jnp.asarray(x).astype(jnp.result_type(y)), tree, other_tree)
+
+
+def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> Any:
+    """The dtype of all leaves; float32 (float64 under x64) of none.
+
+    Args:
+      mixed_dtype_handler: what stands for several: `"promote"`, one that holds all of them;
+        `"highest"` or `"lowest"`, the one of them with the most or the fewest digits.
+
+    Raises:
+      ValueError: several dtypes and no handler, or an unknown one.
+
+    Example:
+      >>> dtype({"a": jnp.bfloat16(1), "b": jnp.float32(1)}, "lowest")
+      dtype(bfloat16)
+    """
+    found = [jnp.result_type(x) for x in jax.tree.leaves(tree)]
+    if not found:
+        return jnp.asarray([]).dtype
+    if mixed_dtype_handler is None:
+        if len(set(found)) > 1:
+            names = ", ".join(sorted({str(x) for x in found}))
+            raise ValueError(f"dtype: the leaves are of {names}. Pass mixed_dtype_handler.")
+        return found[0]
+    if mixed_dtype_handler == "promote":
+        return functools.reduce(wider, found)
+    digits = {x: -jnp.finfo(x).eps.astype(float) for x in found}
+    if mixed_dtype_handler == "highest":
+        return max(found, key=digits.__getitem__)
+    if mixed_dtype_handler == "lowest":
+        return min(found, key=digits.__getitem__)
+    raise ValueError(
+        "dtype: mixed_dtype_handler must be None, 'promote', 'highest' or 'lowest', got "
+        f"{mixed_dtype_handler!r}."
+    )
+
+
+def split_key_like(rng_key: Array, target_tree: PyTree) -> PyTree:
+    """A tree with a random key of its own at each leaf.
+
+    Example:
+      >>> keys = split_key_like(jax.random.key(0), {"a": 0, "b": 0})
+      >>> bool(jnp.any(jax.random.key_data(keys["a"]) != jax.random.key_data(keys["b"])))
+      True
+    """
+    leaves, treedef = jax.tree.flatten(target_tree)
+    return jax.tree.unflatten(treedef, jax.random.split(rng_key, len(leaves)))
+
+
+def random_like(
+    rng_key: Array,
+    target_tree: PyTree,
+    sampler: Callable[..., Array] = jax.random.normal,
+    dtype: Any = None,
+) -> PyTree:
+    """A tree of random arrays.
+
+    Args:
+      rng_key: a key, of which each leaf gets one of its own.
+      target_tree: gives shapes, dtypes and shardings.
+      sampler: `sampler(key, shape, dtype)`, or with `out_sharding` as well.
+      dtype: that of each leaf where left out.
+
+    Example:
+      >>> random_like(jax.random.key(0), {"a": jnp.zeros(2)})["a"].shape
+      (2,)
+    """
+    placed = "out_sharding" in inspect.signature(sampler).parameters
+
+    def leaf(key: Array, x: Any) -> Array:
+        where = {"out_sharding": jax.typeof(x).sharding} if placed else {}
+        return sampler(key, jnp.shape(x), dtype or jnp.result_type(x), **where)
+
+    return jax.tree.map(leaf, split_key_like(rng_key, target_tree), target_tree)
+
+
+def unwrap_random_key_data(input_tree: PyTree) -> PyTree:
+    """A tree with the plain numbers of its random keys, which compare and save.
+
+    Example:
+      >>> unwrap_random_key_data({"key": jax.random.key(7)})["key"].tolist()
+      [0, 7]
+    """
+
+    def leaf(x: Any) -> Any:
+        is_key = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(x) if is_key else x
+
+    return jax.tree.map(leaf, input_tree)

@@ -1,0 +1,63 @@
+"""Running moments of trees, for rules written tree by tree."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.numbers import as_state
+from ..core.precision import one_minus_power
+from .arithmetic import add_scale, scale
+
+__all__ = [
+    "bias_correction",
+    "update_infinity_moment",
+    "update_moment",
+    "update_moment_per_elem_norm",
+]
+
+Array = jax.Array
+PyTree = Any
+
+
+def update_moment(updates: PyTree, moments: PyTree, decay: Any, order: int) -> PyTree:
+    """decay moments + (1 - decay) updates^order, element by element.
+
+    Example:
+      >>> update_moment({"a": jnp.array(2.0)}, {"a": jnp.array(0.0)}, 0.75, 2)
+      {'a': Array(1., dtype=float32)}
+    """
+    powers = jax.tree.map(lambda g: g**order, updates)
+    return add_scale(scale(decay, moments), 1 - decay, powers)
+
+
+def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: Any, order: int) -> PyTree:
+    """`update_moment` of the absolute values, which for complex numbers differ in the squares.
+
+    Example:
+      >>> update_moment_per_elem_norm({"a": jnp.array(2j)}, {"a": jnp.array(0.0)}, 0.75, 2)
+      {'a': Array(1., dtype=float32)}
+    """
+    return update_moment(jax.tree.map(jnp.abs, updates), moments, decay, order)
+
+
+def update_infinity_moment(updates: PyTree, moments: PyTree, decay: Any, eps: Any) -> PyTree:
+    """max(|updates| + eps, decay moments), element by element.
+
+    Example:
+      >>> update_infinity_moment({"a": jnp.array([-2.0])}, {"a": jnp.ones(1)}, 0.5, 0.0)
+      {'a': Array([2.], dtype=float32)}
+    """
+    decayed = scale(decay, moments)
+    return jax.tree.map(lambda g, m: jnp.maximum(jnp.abs(g) + eps, m), updates, decayed)
+
+
+def bias_correction(moment: PyTree, decay: Any, count: Any) -> PyTree:
+    """moment / (1 - decay^count), without the cancellation of the difference.
+
+    Example:
+      >>> bias_correction({"a": jnp.array(1.0)}, 0.5, 1)
+      {'a': Array(2., dtype=float32)}
+    """
+    total = one_minus_power(as_state(decay), as_state(count))
+    return scale(1 / total, moment)

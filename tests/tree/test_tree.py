@@ -1,0 +1,154 @@
+"""`functional_optim.tree` beside `optax.tree`, and where optax loses digits, beside NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import functional_optim as fo
+
+A = {"w": np.array([[1.0, -2.0], [0.5, 3.0]]), "b": [np.array(4.0), None, np.array([])]}
+B = jax.tree.map(lambda x: 0.3 * x + 1.0, A)
+KEY = 7
+
+SAME = {
+    "add": (A, B, A),
+    "sub": (A, B),
+    "mul": (A, B),
+    "div": (A, B),
+    "scale": (0.7, A),
+    "add_scale": (A, 0.7, B),
+    "clip": (A, -1.0, 2.0),
+    "where": (True, A, B),
+    "conj": (jax.tree.map(lambda x: x + 1j, A),),
+    "real": (jax.tree.map(lambda x: x + 1j, A),),
+    "sum": (A,),
+    "vdot": (A, B),
+    "max": (A,),
+    "min": (A,),
+    "size": (A,),
+    "norm": (A,),
+    "zeros_like": (A,),
+    "ones_like": (A,),
+    "full_like": (A, 2.0),
+    "batch_shape": (A, (3,)),
+    "cast": (A, "float32"),
+    "cast_like": (A, jax.tree.map(np.float32, A)),
+    "allclose": (A, A),
+    "update_moment": (A, B, 0.9, 2),
+    "update_moment_per_elem_norm": (A, B, 0.9, 2),
+    "update_infinity_moment": (A, B, 0.9, 1e-8),
+    "bias_correction": (A, 0.9, 3),
+}
+
+
+def arrays(args):
+    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, args)
+
+
+@pytest.mark.parametrize("name", sorted(SAME))
+def test_values_are_optaxs(name, x64):
+    ours = getattr(fo.tree, name)(*arrays(SAME[name]))
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = getattr(optax.tree, name)(*arrays(SAME[name]))
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-14)
+        assert jnp.result_type(a) == jnp.result_type(b)
+
+
+OWN_TESTS = {
+    "dtype",
+    "get",
+    "get_all_with_path",
+    "random_like",
+    "set",
+    "split_key_like",
+    "unwrap_random_key_data",
+}
+
+
+def test_every_function_is_tested_and_only_map_params_is_left_out():
+    theirs = {
+        k for k in dir(optax.tree) if not k.startswith("_") and callable(getattr(optax.tree, k))
+    }
+    assert set(fo.tree.__all__) == set(SAME) | OWN_TESTS == theirs - {"map_params"}
+
+
+@pytest.mark.parametrize("order", [1, 2, "inf"])
+def test_norms_of_narrow_leaves_keep_their_digits(order):
+    tree = [jnp.full(1000, 1.0, jnp.bfloat16)] * 2000
+    exact = {1: 2e6, 2: 2e6**0.5, "inf": 1.0}[order]
+    np.testing.assert_allclose(fo.tree.norm(tree, order), exact, rtol=1e-5)
+    np.testing.assert_allclose(fo.tree.norm(tree, order, squared=True), exact**2, rtol=1e-5)
+
+
+def test_sums_of_narrow_leaves_keep_their_digits():
+    tree = [jnp.full(1000, 0.5, jnp.float16)] * 200
+    assert fo.tree.sum(tree) == 1e5
+    assert fo.tree.vdot(tree, tree) == 5e4
+
+
+@pytest.mark.parametrize("name", ["sum", "norm", "max", "min", "size"])
+def test_trees_without_arrays_have_numbers(name):
+    expected = {"max": -np.inf, "min": np.inf}.get(name, 0)
+    for tree in ({}, None, {"a": jnp.zeros(0)}):
+        assert getattr(fo.tree, name)(tree) == expected
+
+
+def test_dtypes_of_a_mixed_tree():
+    tree = {"a": jnp.bfloat16(1), "b": jnp.float16(1), "c": jnp.float32(1)}
+    assert fo.tree.dtype(tree["c"]) == jnp.float32
+    assert fo.tree.dtype(tree, "promote") == jnp.float32
+    assert fo.tree.dtype(tree, "highest") == jnp.float32
+    assert fo.tree.dtype(tree, "lowest") == jnp.bfloat16
+    with pytest.raises(ValueError, match="the leaves are of bfloat16, float16, float32"):
+        fo.tree.dtype(tree)
+    with pytest.raises(ValueError, match="got 'widest'"):
+        fo.tree.dtype(tree, "widest")
+
+
+def test_random_leaves_differ_and_repeat():
+    like = {"a": jnp.zeros(3), "b": jnp.zeros(3, jnp.bfloat16)}
+    made = fo.tree.random_like(jax.random.key(KEY), like)
+    again = fo.tree.random_like(jax.random.key(KEY), like, dtype=jnp.float32)
+    assert made["b"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(made["a"], again["a"])
+    assert not np.allclose(again["a"], again["b"])
+
+
+def test_a_name_finds_a_field_and_a_longer_one_decides():
+    state = fo.chain(fo.trace(0.9), fo.scale_by_adam()).init({"count": jnp.ones(2)})
+    assert fo.tree.get(state, "mu")["count"].shape == (2,)
+    with pytest.raises(KeyError, match=r"'count' stands at trace\.count, "):
+        fo.tree.get(state, "count")
+    assert fo.tree.get(state, "scale_by_adam.count") == 0
+    assert fo.tree.get(state, "nothing", default=3) == 3
+    wide = lambda path, x: hasattr(x, "shape") and x.ndim  # noqa: E731
+    assert len(fo.tree.get_all_with_path(state, "count", wide)) == 3  # trace, mu and nu have one
+
+
+def test_optaxs_states_are_found_by_their_classes():
+    state = optax.adam(1e-3).init({"w": jnp.ones(2)})
+    assert fo.tree.get(state, "ScaleByAdamState").mu["w"].shape == (2,)
+
+
+def test_a_field_is_replaced_and_nothing_else():
+    tx = fo.adam(1e-3)
+    state = tx.init({"w": jnp.ones(2)})
+    mu = {"w": jnp.full(2, 5.0)}
+    changed = fo.tree.set(state, **{"scale_by_adam.mu": mu})
+    assert changed.scale_by_adam.mu is mu
+    assert changed.scale_by_adam.nu["w"] is state.scale_by_adam.nu["w"]
+    assert jax.tree.structure(changed) == jax.tree.structure(state)
+    with pytest.raises(KeyError, match="nothing stands under 'mo'"):
+        fo.tree.set(state, mo=1)
+
+
+def test_random_keys_become_plain_numbers():
+    tree = {"key": jax.random.key(KEY), "x": jnp.ones(2)}
+    plain = fo.tree.unwrap_random_key_data(tree)
+    assert plain["key"].dtype == jnp.uint32
+    assert plain["x"] is tree["x"]
+    assert jax.tree.structure(fo.tree.split_key_like(tree["key"], tree)) == jax.tree.structure(tree)
