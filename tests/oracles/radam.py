@@ -32,12 +32,12 @@ def scale_by_radam(
         rho = rho_infinity - 2 * t * b2**t / (1 - b2**t)
         if rho <= threshold:
             return m_hat
-        l = np.sqrt(1 - b2**t) / (np.sqrt(v) + eps)
+        adaptive = np.sqrt(1 - b2**t) / (np.sqrt(v) + eps)
         if not eps_before_correction:
-            l = 1 / (np.sqrt(v / (1 - b2**t) + eps_root) + eps)
+            adaptive = 1 / (np.sqrt(v / (1 - b2**t) + eps_root) + eps)
         above = (rho - 4) * (rho - 2) * rho_infinity
         below = (rho_infinity - 4) * (rho_infinity - 2) * rho
-        return m_hat * np.sqrt(above / below) * l
+        return m_hat * np.sqrt(above / below) * adaptive
 
     return step
 
