@@ -73,9 +73,12 @@ class TorchOptimizer(Optimizer):
         """A group's transformation, what it was made of, and what has been on, and so stays."""
         try:
             given = {k: hand_over(k, _squeeze(k, options[k])) for k in type(self).signature}
+            for k, parameter in type(self).signature.items():
+                if given[k] is None and is_plain_number(parameter.default):
+                    raise TypeError(
+                        f"{k} must be a real number, got None. Its default is {parameter.default}."
+                    )
             for k in type(self).optional:
-                if given[k] is None:
-                    raise TypeError(f"{k} must be a real number, got None. Pass 0 for none.")
                 if not (is_plain_number(given[k]) and given[k] == 0):
                     present |= {k}
                 elif k not in present:
