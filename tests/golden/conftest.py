@@ -1,3 +1,9 @@
 """Keeps what needs torch out of the collection of doctests."""
 
-collect_ignore = ["in_torch.py", "make_golden.py", "sched_in_torch.py", "make_sched.py"]
+collect_ignore = [
+    "configurations.py",
+    "in_torch.py",
+    "make_golden.py",
+    "sched_in_torch.py",
+    "make_sched.py",
+]

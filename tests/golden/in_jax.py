@@ -1,43 +1,45 @@
 """Plays cases with the optimizers of this package."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.sparse import BCOO
 
 from functional_optim import optim
 
 from .cases import Case, decode
-from .problem import GROUPS, Problem
+from .losses import loss
+from .problem import Groups, Problem, Rows
 from .run import Arrays, Run
-
-NAMES = [k for names in GROUPS for k in names]
-"""In the order of torch's numbers."""
 
 
 def run(case: Case, problem: Problem, golden: Run | None = None) -> Run:
     """Plays a case; given torch's run, from the state_dict that was saved in it."""
-    optimizer = make(case, problem.start)
-    result = Run(groups=[group.options for group in optimizer.param_groups])
-    first = 0
+    optimizer, result, first = make(case, problem), Run(), 0
     if golden is not None:
         first = case["saved"]
-        optimizer.params = split(golden.params[first - 1])
-        optimizer.load_state_dict(torch_state_dict(golden), names=NAMES)
+        optimizer.params = split(golden.params[first - 1], problem.groups)
+        optimizer.load_state_dict(torch_state_dict(golden, problem), names=problem.names)
     for t in range(first, case["steps"]):
         apply_events(optimizer, case, t)
-        optimizer.step(split(problem.at(t), conjugate=True))
-        result.params.append(join(optimizer.params))
-    result.state = state_of(optimizer)
+        if problem.loss:
+            result.losses.append(float(optimizer.step(closure(problem.loss))))
+            result.counts.append(_counts(optimizer))
+        else:
+            optimizer.step(_gradients(problem, t))
+        result.params[t] = join(optimizer.params)
+    result.state = state_of(optimizer, problem)
     return result
 
 
-def make(case: Case, start: Arrays) -> Any:
+def make(case: Case, problem: Problem) -> Any:
     """The optimizer of a case."""
-    trees = split(start)
-    groups = [{"params": trees[0]}, {"params": trees[1], **options(case["overrides"])}]
-    return getattr(optim, case["optimizer"])(groups, foreach=False, **options(case["kwargs"]))
+    groups = [{"params": tree} for tree in split(problem.start, problem.groups)]
+    groups[-1] |= options(case["overrides"])
+    return getattr(optim, case["optimizer"])(groups, **options(case["kwargs"]))
 
 
 def apply_events(optimizer: Any, case: Case, step: int) -> None:
@@ -52,11 +54,45 @@ def options(given: dict[str, Any]) -> dict[str, Any]:
     return {k: decode(v, jnp.asarray) for k, v in given.items()}
 
 
-def split(arrays: dict[str, Any], conjugate: bool = False) -> list[dict[str, Any]]:
-    """Trees of the groups; `conjugate` turns torch's gradients into those of `jax.grad`."""
-    change = np.conj if conjugate else np.asarray
-    arrays = {k: None if x is None else jnp.asarray(change(x)) for k, x in arrays.items()}
-    return [{k: arrays[k] for k in names} for names in GROUPS]
+@functools.cache
+def closure(kind: str) -> Any:
+    """A loss of the parameters but `never`; one function for each, as it is compiled once."""
+
+    def flat(params: Any) -> jax.Array:
+        leaves = [p for k, p in params[0].items() if k != "never"]
+        parts = [jnp.stack([p.real, p.imag], -1) if jnp.iscomplexobj(p) else p for p in leaves]
+        x = jnp.concatenate([p.ravel() for p in parts])
+        return loss(kind, x, lambda v: jnp.asarray(v, x.dtype))
+
+    return jax.jit(flat)
+
+
+def _counts(optimizer: Any) -> list[int]:
+    entry = optimizer.state_dict()["state"][0]
+    return [int(entry["n_iter"]), int(entry["func_evals"])]
+
+
+def _gradients(problem: Problem, step: int) -> list[dict[str, Any]]:
+    """In the convention of `jax.grad`, which gives the conjugate of torch's."""
+    found = problem.at(step)
+    made: dict[str, Any] = {
+        k: _rows(g, problem.start[k].shape) if isinstance(g, Rows) else _conjugate(g)
+        for k, g in found.items()
+    }
+    return [{k: made[k] for k in names} for names in problem.groups]
+
+
+def _conjugate(g: Any) -> Any:
+    return None if g is None else jnp.asarray(np.conj(g))
+
+
+def _rows(g: Rows, shape: tuple[int, ...]) -> BCOO:
+    return BCOO((jnp.asarray(g.values), jnp.asarray(g.indices[:, None])), shape=shape)
+
+
+def split(arrays: Arrays, groups: Groups) -> list[dict[str, Any]]:
+    """Trees of the groups."""
+    return [{k: jnp.asarray(arrays[k]) for k in names} for names in groups]
 
 
 def join(trees: list[dict[str, Any]]) -> Arrays:
@@ -64,17 +100,34 @@ def join(trees: list[dict[str, Any]]) -> Arrays:
     return {k: np.asarray(x) for tree in trees for k, x in tree.items()}
 
 
-def state_of(optimizer: Any) -> dict[str, Arrays]:
-    """torch's entries by name of the parameter."""
-    saved = jax.tree.map(np.asarray, optimizer.state_dict()["state"])
-    return {NAMES[i]: entry for i, entry in saved.items()}
+def state_of(optimizer: Any, problem: Problem) -> dict[str, Arrays]:
+    """torch's entries by name of the parameter; lists of arrays stacked."""
+    saved = optimizer.state_dict()["state"]
+    return {
+        problem.names[i]: {
+            k: np.stack(x) if isinstance(x, list) else np.asarray(x)
+            for k, x in entry.items()
+            if not k.endswith("_ulp")
+        }
+        for i, entry in saved.items()
+    }
 
 
-def torch_state_dict(golden: Run) -> dict[str, Any]:
+def torch_state_dict(golden: Run, problem: Problem) -> dict[str, Any]:
     """The state_dict that torch wrote in a run, before it was taken apart."""
-    numbers = [[NAMES.index(k) for k in group] for group in GROUPS]
+    numbers = [[problem.names.index(k) for k in group] for group in problem.groups]
     groups = [
         {**options(given), "params": own}
         for given, own in zip(golden.saved_groups, numbers, strict=True)
     ]
-    return {"state": {NAMES.index(k): e for k, e in golden.saved.items()}, "param_groups": groups}
+    return {
+        "state": {
+            problem.names.index(k): {name: _lists(name, x) for name, x in entry.items()}
+            for k, entry in golden.saved.items()
+        },
+        "param_groups": groups,
+    }
+
+
+def _lists(name: str, x: np.ndarray) -> Any:
+    return list(x) if name in ("old_dirs", "old_stps", "ro") else x

@@ -1,29 +1,43 @@
-"""Writes `optimizers.json` and `optimizers.npz`, what the tests compare with: runs of torch.
+"""Writes `data/`, what the tests compare with: runs of torch.
 
-In an environment with torch: `python -m tests.golden.make_golden`.
+In an environment with torch: `python -m tests.golden.make_golden`, and names of classes for
+those only.
 """
 
+import sys
+
 from .cases import DTYPES, Case
+from .configurations import configurations
 from .edges import EDGES
 from .fuzz import fuzz
-from .in_torch import configurations, run
+from .in_torch import run
 from .problem import make_problem
 from .run import Arrays
 from .store import take_apart, write
 
+FUZZ = 5
+"""Random cases of each class."""
 
-def main() -> None:
-    problems = {dtype: make_problem(dtype, seed) for seed, dtype in enumerate(DTYPES)}
-    cases: list[Case] = []
-    arrays: Arrays = {}
-    for i, case in enumerate([*configurations(), *EDGES, *fuzz(seed=0, count=8)]):
-        named = {"id": f"{case['optimizer']}-{i:03d}", **case}
-        full, own = take_apart(named, run(named, problems[case["dtype"]]))
-        cases.append(full)
-        arrays |= own
-    write("optimizers", cases, arrays, problems)
-    print(f"{len(cases)} cases, {len(arrays)} arrays")
+
+def main(names: list[str]) -> None:
+    cases = [*configurations(), *EDGES, *fuzz(seed=0, count=FUZZ)]
+    for name in names or DTYPES:
+        own = [case for case in cases if case["optimizer"] == name]
+        write_class(name, own)
+        print(f"{name}: {len(own)} cases")
+
+
+def write_class(name: str, cases: list[Case]) -> None:
+    made: list[Case] = []
+    vectors: Arrays = {}
+    for i, case in enumerate(cases):
+        found = run(case, make_problem(case["problem"], case["dtype"]))
+        named, vectors[f"{i:03d}"] = take_apart({"id": f"{i:03d}", **case}, found)
+        if i:
+            named["run"].pop("defaults")  # the same for all
+        made.append(named)
+    write(name, made, vectors)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

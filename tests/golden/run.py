@@ -13,17 +13,21 @@ class Run:
     """A run.
 
     Attributes:
-      params: after each step, name -> parameter.
+      params: step, from 0 -> name -> parameter after it; in the files, of some steps.
       state: name -> entries of the optimizer's state at the end, for those that have any.
-      groups: options of each group at the start.
+      defaults: options of a group that names none.
       saved: the state in the same form after `saved` steps, where the case asks for it.
       saved_groups: options of each group then.
+      losses: where the problem is a loss, what each step returned.
+      counts: there, after each step, `n_iter`, `func_evals` and the calls of the closure.
       error: what torch raised, and the run ends there.
     """
 
-    params: list[Arrays] = dataclasses.field(default_factory=list)
+    params: dict[int, Arrays] = dataclasses.field(default_factory=dict)
     state: dict[str, Arrays] = dataclasses.field(default_factory=dict)
-    groups: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     saved: dict[str, Arrays] = dataclasses.field(default_factory=dict)
     saved_groups: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    losses: list[float] = dataclasses.field(default_factory=list)
+    counts: list[list[int]] = dataclasses.field(default_factory=list)
     error: str | None = None

@@ -1,88 +1,93 @@
-"""The golden files: cases as JSON, arrays packed flat, a few for each case."""
+"""The golden files, two for each class: cases as JSON, and of each case one vector of numbers."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .cases import Case
-from .problem import SHAPES, Problem
+from .problem import Problem
 from .run import Arrays, Run
 
 HERE = Path(__file__).parent
+_STEPS = {0, 1, 2, 5, 6, 8, 12, 19}
+"""After which parameters are kept; and after the last, and where the state is saved."""
+
+State = dict[str, Arrays]
 
 
-def pack(arrays: Arrays) -> np.ndarray:
-    """One vector of all arrays, in the order of their names."""
-    return np.concatenate([np.ravel(arrays[k]) for k in sorted(arrays)])
+def write(name: str, cases: list[Case], vectors: Arrays) -> None:
+    """Writes the files of a class."""
+    text = ",\n".join(json.dumps(c, allow_nan=False, separators=(",", ":")) for c in cases)
+    path = HERE / "data" / name
+    path.with_suffix(".json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    np.savez_compressed(path.with_suffix(".npz"), **vectors)  # type: ignore[arg-type]
 
 
-def unpack(vector: np.ndarray, shapes: dict[str, tuple[int, ...]], like: Arrays) -> Arrays:
-    """The arrays that `pack` put together, of the given shapes, as real as others are."""
-    ends = np.cumsum([int(np.prod(shapes[k])) for k in sorted(shapes)])[:-1]
-    parts = zip(sorted(shapes), np.split(vector, ends), strict=True)
-    return {k: _like(x, like[k]).reshape(shapes[k]) for k, x in parts}
+def read(name: str) -> tuple[list[Case], Arrays]:
+    """Cases and vectors of a class."""
+    path = HERE / "data" / name
+    with np.load(path.with_suffix(".npz")) as file:
+        return json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), dict(file)
 
 
-def _like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return x if np.iscomplexobj(other) else x.real
-
-
-def write(name: str, cases: list[Case], arrays: Arrays, problems: dict[str, Problem]) -> None:
-    """Writes `<name>.json` and `<name>.npz`."""
-    for key, problem in problems.items():
-        for field in ("start", "grads", "given"):
-            arrays |= {f"{key}/{field}/{k}": x for k, x in getattr(problem, field).items()}
-    text = ",\n".join(json.dumps(c, allow_nan=False) for c in cases)
-    (HERE / f"{name}.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
-    np.savez_compressed(HERE / f"{name}.npz", **arrays)  # type: ignore[arg-type]
-
-
-def take_apart(case: Case, run: Run) -> tuple[Case, Arrays]:
-    """A case with what is JSON of its run, and the arrays."""
-    arrays = {}
-    if run.params:
-        arrays[f"{case['id']}/params"] = np.stack([pack(p) for p in run.params])
-    kept: dict[str, Any] = {
-        "groups": run.groups,
-        "error": run.error,
+def take_apart(case: Case, run: Run) -> tuple[Case, np.ndarray]:
+    """A case with what is JSON of its run, and the numbers of the rest in one vector."""
+    steps = sorted({*_STEPS, case["steps"] - 1, case.get("saved", 1) - 1} & set(run.params))
+    made = {
+        "defaults": run.defaults,
+        "steps": steps,
+        "state": _shapes(run.state),
+        "saved": _shapes(run.saved),
         "saved_groups": run.saved_groups,
+        "counts": run.counts,
+        "error": run.error,
     }
-    for field in ("state", "saved"):
-        state = getattr(run, field)
-        keys = sorted({k for entry in state.values() for k in entry})
-        owners = {k: sorted(n for n, e in state.items() if k in e) for k in keys}
-        kept[field + "_names"] = owners
-        for key, names in owners.items():
-            arrays[f"{case['id']}/{field}/{key}"] = pack({n: state[n][key] for n in names})
-    return case | {"run": kept}, arrays
+    params = [run.params[t][k] for t in steps for k in sorted(run.params[t])]
+    parts = [*params, *_arrays(run.state), *_arrays(run.saved), np.array(run.losses)]
+    vector = np.concatenate([np.zeros(0, case["dtype"]), *map(np.ravel, parts)])
+    return case | {"run": made}, vector.astype(case["dtype"])
 
 
-def put_together(case: Case, arrays: Any, problem: Problem) -> Run:
+def put_together(case: Case, vector: np.ndarray, problem: Problem) -> Run:
     """The run of a case."""
-    kept, like = case["run"], problem.start
-    run = Run(groups=kept["groups"], error=kept["error"], saved_groups=kept["saved_groups"])
-    run.params = [unpack(row, SHAPES, like) for row in arrays[f"{case['id']}/params"]]
-    for field in ("state", "saved"):
-        for key, names in kept[field + "_names"].items():
-            shapes = {n: () if key == "step" else SHAPES[n] for n in names}
-            found = unpack(arrays[f"{case['id']}/{field}/{key}"], shapes, like)
-            for name, x in found.items():
-                getattr(run, field).setdefault(name, {})[key] = x
-    return run
-
-
-def read(name: str) -> tuple[list[Case], Arrays, dict[str, Problem]]:
-    """Cases, arrays and problems."""
-    cases = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
-    with np.load(HERE / f"{name}.npz") as file:
-        arrays = dict(file)
-    problems = {c["dtype"]: _problem(arrays, c["dtype"]) for c in cases}
-    return cases, arrays, problems
-
-
-def _problem(arrays: Arrays, key: str) -> Problem:
-    return Problem(
-        *({k: arrays[f"{key}/{f}/{k}"] for k in SHAPES} for f in ("start", "grads", "given"))
+    made, reader = case["run"], _Reader(vector)
+    shapes = {k: problem.start[k].shape for k in sorted(problem.start)}
+    params = {t: {k: reader.take(shape) for k, shape in shapes.items()} for t in made["steps"]}
+    state, saved = reader.state(made["state"]), reader.state(made["saved"])
+    return Run(
+        params,
+        state,
+        made.get("defaults", {}),
+        saved,
+        made["saved_groups"],
+        [float(x) for x in reader.take((len(made["counts"]),))],
+        made["counts"],
+        made["error"],
     )
+
+
+def _shapes(state: State) -> dict[str, dict[str, Sequence[int]]]:
+    return {k: {e: state[k][e].shape for e in sorted(state[k])} for k in sorted(state)}
+
+
+def _arrays(state: State) -> list[np.ndarray]:
+    return [state[k][e] for k, entry in _shapes(state).items() for e in entry]
+
+
+class _Reader:
+    """Takes arrays from the front of a vector."""
+
+    def __init__(self, vector: np.ndarray):
+        self._vector, self._at = vector, 0
+
+    def take(self, shape: Sequence[int]) -> np.ndarray:
+        """An array; complex only where it has an imaginary part, for all are stored alike."""
+        start, self._at = self._at, self._at + int(np.prod(shape))
+        x = self._vector[start : self._at].reshape(shape)
+        return x if np.iscomplexobj(x) and x.imag.any() else x.real
+
+    def state(self, shapes: dict[str, dict[str, Sequence[int]]]) -> State:
+        """Entries by name of the parameter."""
+        return {k: {e: self.take(n) for e, n in entry.items()} for k, entry in shapes.items()}
