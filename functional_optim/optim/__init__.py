@@ -2,10 +2,25 @@
 
 from . import lr_scheduler
 from .classes.adam import Adam, AdamW
+from .classes.adamax import Adamax
 from .classes.lion import Lion
+from .classes.nadam import NAdam
+from .classes.radam import RAdam
 from .classes.rmsprop import RMSprop
 from .classes.sgd import SGD
 from .groups import path_groups
 from .optimizer import Optimizer
 
-__all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop", "lr_scheduler", "path_groups"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "lr_scheduler",
+    "path_groups",
+]
