@@ -21,8 +21,8 @@ def program(tx):
 
 
 def other(value):
-    """Another number, within the same bounds."""
-    return value / 2 or 0.25
+    """Another number, within the same bounds; one between 1 and 2 may have to exceed 1."""
+    return (1 + value) / 2 if 1 < value < 2 else value / 2 or 0.25
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,20 @@ import pytest
 
 import functional_optim as fo
 
-from . import adam, adamax, combinators, links, lion, radam, rmsprop, sgd
+from . import (
+    adadelta,
+    adagrad,
+    adam,
+    adamax,
+    asgd,
+    combinators,
+    links,
+    lion,
+    radam,
+    rmsprop,
+    rprop,
+    sgd,
+)
 from .table import Bad, Case, Entry, matrices
 
 __all__ = [
@@ -34,6 +47,10 @@ FAMILIES = (
     lion,
     rmsprop,
     sgd,
+    adadelta,
+    adagrad,
+    asgd,
+    rprop,
     combinators,
 )
 

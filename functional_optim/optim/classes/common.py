@@ -18,10 +18,10 @@ def signed(maximize: bool) -> GradientTransformation:
     return scale(-1.0 if maximize else 1.0)
 
 
-def pair(betas: Any) -> tuple[Any, Any]:
-    """Betas, checked to be two."""
-    if not isinstance(betas, tuple):
-        raise TypeError(f"betas must be a pair of numbers, got {betas!r}. Pass (0.9, 0.99).")
-    if len(betas) != 2:
-        raise ValueError(f"betas must be two numbers, got {len(betas)}. Pass (0.9, 0.99).")
-    return betas
+def pair(given: Any, name: str = "betas") -> tuple[Any, Any]:
+    """An option of two numbers, checked to be two."""
+    if not isinstance(given, tuple):
+        raise TypeError(f"{name} must be a pair of numbers, got {given!r}. Pass a tuple of two.")
+    if len(given) != 2:
+        raise ValueError(f"{name} must be two numbers, got {len(given)}. Pass a tuple of two.")
+    return given

@@ -1,0 +1,23 @@
+"""ASGD."""
+
+from .common import leafwise
+
+
+@leafwise
+def scale_by_asgd(learning_rate, lambd=1e-4, alpha=0.75, t0=1e6):
+    """Xu, equations 3 and 4: the rate of the step t = 0, 1, ...; the average does not show."""
+    t = 0
+
+    def step(g, p):
+        nonlocal t
+        eta = learning_rate * (1 + lambd * learning_rate * t) ** -alpha
+        t += 1
+        return p - ((1 - lambd * eta) * p - eta * g)
+
+    return step
+
+
+@leafwise
+def asgd(learning_rate, **how):
+    find = scale_by_asgd.leaf(learning_rate, **how)
+    return lambda g, p: -find(g, p)
