@@ -1,22 +1,28 @@
 """The stateful side: torch.optim's interface over pure update rules."""
 
-from . import lr_scheduler
+from ..interop.checkpoint import load_torch_checkpoint
+from . import lr_scheduler, swa_utils
 from .classes.adadelta import Adadelta
 from .classes.adagrad import Adagrad
 from .classes.adam import Adam, AdamW
 from .classes.adamax import Adamax
 from .classes.asgd import ASGD
+from .classes.lbfgs import LBFGS
 from .classes.lion import Lion
 from .classes.nadam import NAdam
 from .classes.radam import RAdam
 from .classes.rmsprop import RMSprop
 from .classes.rprop import Rprop
 from .classes.sgd import SGD
+from .classes.sparse_adam import SparseAdam
+from .clip_grad import clip_grad_norm, clip_grad_value, clip_grads_with_norm, get_total_norm
 from .groups import path_groups
+from .hook_calls import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .optimizer import Optimizer
 
 __all__ = [
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
@@ -29,6 +35,15 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SparseAdam",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "clip_grads_with_norm",
+    "get_total_norm",
+    "load_torch_checkpoint",
     "lr_scheduler",
     "path_groups",
+    "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook",
+    "swa_utils",
 ]

@@ -11,6 +11,7 @@ from ..core.norms import global_norm
 from ..core.numbers import Interval, as_number, as_state
 from ..core.precision import compute_dtype
 from ..core.protocol import PyTree
+from ..core.rows import coalesced, is_sparse
 
 __all__ = ["clip_grad_norm", "clip_grad_value", "clip_grads_with_norm", "get_total_norm"]
 
@@ -123,11 +124,18 @@ def clip_grad_value(grads: PyTree, clip_value: Any) -> PyTree:
 
 def _arrays(grads: PyTree) -> list[Any]:
     """The gradients that are numbers: of an integer parameter, jax.grad returns none."""
-    return [g for g in jax.tree.leaves(grads) if _is_number(g)]
+    return [g for g in jax.tree.leaves(_rows_once(grads)) if _is_number(g)]
+
+
+def _rows_once(grads: PyTree) -> PyTree:
+    """The gradients, sparse ones with each row once, as sums count and not what adds up to them."""
+    return jax.tree.map(
+        lambda g: coalesced(g, g.dtype) if is_sparse(g) else g, grads, is_leaf=is_sparse
+    )
 
 
 def _is_number(g: Any) -> bool:
-    return getattr(g, "dtype", None) != jax.dtypes.float0
+    return jnp.issubdtype(jnp.result_type(g), jnp.inexact)  # nor are the indices of sparse ones
 
 
 @functools.partial(jax.jit, static_argnames="p")
@@ -171,7 +179,7 @@ def _clipped(grads: PyTree, bound: Array) -> PyTree:
         limit = bound.astype(g.dtype)
         return jnp.clip(g, -limit, limit)
 
-    return jax.tree.map(clipped, grads)
+    return jax.tree.map(clipped, _rows_once(grads))
 
 
 def _wide(g: Any) -> Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
+from ..core.rows import is_sparse, no_rows
 from .clip_grad import clip_grad_norm, clip_grad_value
 from .group import Group
 from .groups import check_new_params, read_params, refuse_unordered
@@ -105,7 +106,7 @@ class Holder(Hooked):
         if set_to_none or self.grads is None:
             self.grads = None
         else:
-            self.grads = jax.tree.map(jnp.zeros_like, self.grads)
+            self.grads = jax.tree.map(_zeros, self.grads, is_leaf=is_sparse)
 
     def clip_grad_norm_(
         self, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
@@ -131,3 +132,7 @@ class Holder(Hooked):
             lines.append(f"Parameter Group {i}")
             lines += [f"    {k}: {v}" for k, v in sorted(group.options.options.items())]
         return "\n".join([*lines, ")"])
+
+
+def _zeros(g: Any) -> Any:
+    return no_rows(g) if is_sparse(g) else jnp.zeros_like(g)

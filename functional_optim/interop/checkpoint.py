@@ -1,0 +1,97 @@
+"""Checkpoints of torch, read into plain dicts of NumPy arrays."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["load_torch_checkpoint"]
+
+_NAMES = {"BOOL": "bool", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+"""dtypes whose names in a safetensors file are not a letter and the bits."""
+
+_KINDS = {"F": "float", "I": "int", "U": "uint", "C": "complex"}
+
+
+def load_torch_checkpoint(path: Any) -> Any:
+    """Reads a file of `torch.save` or safetensors, with NumPy arrays in the place of tensors.
+
+    What was saved keeps its form: dicts, lists, numbers and texts. Arrays keep their dtypes;
+    those that NumPy lacks, such as bfloat16, are those of `ml_dtypes`, which JAX reads. A file
+    of torch is read with `weights_only`: it holds data, and runs no code.
+
+    The optimizer's part goes to `load_state_dict`, with `names` where torch had none.
+
+    Args:
+      path: of the file. A name that ends in `.safetensors` is read as that, which needs the
+        extra `safetensors`; any other with torch, which needs the extra `torch`.
+
+    Raises:
+      ImportError: the extra is not installed.
+      FileNotFoundError: there is no such file.
+
+    Example:
+      >>> import numpy as np, os, tempfile
+      >>> from safetensors.numpy import save_file
+      >>> from functional_optim import optim
+      >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+      >>> save_file({"layer.weight": np.ones(2, np.float32)}, path)
+      >>> optim.load_torch_checkpoint(path)
+      {'layer.weight': array([1., 1.], dtype=float32)}
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    torch = _needed("torch")
+    return _as_plain(torch, torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _needed(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"load_torch_checkpoint needs {name} for this file. Install the extra: "
+            f"pip install 'functional_optim[{name}]'"
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    data = _needed("safetensors").deserialize(path.read_bytes())
+    return {
+        name: np.frombuffer(bytes(x["data"]), _dtype(x["dtype"])).reshape(x["shape"]).copy()
+        for name, x in data
+    }
+
+
+def _dtype(name: str) -> Any:
+    kind, bits = name[0], name[1:]
+    return jnp.dtype(_NAMES.get(name) or _KINDS[kind] + bits)
+
+
+def _as_plain(torch: Any, value: Any) -> Any:
+    """The value with its tensors as arrays."""
+    if isinstance(value, torch.Tensor):
+        return _as_array(torch, value.detach().cpu().resolve_conj().resolve_neg())
+    if isinstance(value, Mapping):
+        return {k: _as_plain(torch, v) for k, v in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_as_plain(torch, v) for v in value)
+    return value
+
+
+def _as_array(torch: Any, tensor: Any) -> np.ndarray[Any, Any]:
+    if tensor.layout != torch.strided:
+        raise ValueError(
+            f"load_torch_checkpoint: a tensor of shape {tuple(tensor.shape)} is of layout "
+            f"{tensor.layout}, and arrays are dense. Save tensor.to_dense()."
+        )
+    try:
+        return np.array(tensor.numpy())
+    except TypeError:  # of a dtype that NumPy lacks: its bits, and its name
+        bits = tensor.contiguous().view(getattr(torch, f"uint{8 * tensor.element_size()}"))
+        return np.array(bits.numpy()).view(jnp.dtype(str(tensor.dtype).removeprefix("torch.")))

@@ -1,0 +1,203 @@
+"""torch.optim.swa_utils: averages of the parameters of a run, and statistics for them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core.protocol import PyTree
+from .averages import Average, AveragedTree, Each
+from .named_state import load_named_state, named_state
+
+__all__ = [
+    "AveragedModel",
+    "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
+    "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
+    "update_bn",
+]
+
+
+def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, Any], Any]:
+    """Makes the `avg_fn` of an exponential moving average: decay averaged + (1 - decay) current.
+
+    Raises:
+      ValueError: decay outside [0, 1].
+    """
+    return Average(decay)
+
+
+def get_swa_avg_fn() -> Callable[[Any, Any, Any], Any]:
+    """Makes the `avg_fn` of the mean: averaged + (current - averaged) / (num_averaged + 1)."""
+    return Average()
+
+
+def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, Any], list[Any]]:
+    """Makes the `multi_avg_fn` of `get_ema_avg_fn`: of lists of arrays."""
+    return Each(get_ema_avg_fn(decay))
+
+
+def get_swa_multi_avg_fn() -> Callable[[Any, Any, Any], list[Any]]:
+    """Makes the `multi_avg_fn` of `get_swa_avg_fn`: of lists of arrays."""
+    return Each(get_swa_avg_fn())
+
+
+class AveragedModel:
+    """Averages the parameters that it is shown: equally, or as a given function says.
+
+    The first `update_parameters` copies. The average of arrays narrower than float32 is kept
+    in float32, and `module` has their dtype. Leaves that are no floating arrays (counters, the
+    functions of an equinox module) are those of the last model. Statistics of batches are
+    `buffers`, a tree of their own.
+
+    Differences: torch's `multi_avg_fn` writes into its first list; here it returns the list of
+    averages. torch finds the buffers in the model, and averages in the parameters' dtype.
+
+    Args:
+      model: tree of parameters, copied.
+      device: device or sharding on which the average is kept.
+      avg_fn: `avg_fn(averaged, current, num_averaged)` of two arrays; None for the mean.
+      multi_avg_fn: the same of two lists of arrays.
+      use_buffers: average the buffers too, which are copied otherwise.
+      buffers: tree of statistics, copied.
+
+    Attributes:
+      n_averaged: how many models were averaged.
+
+    Raises:
+      ValueError: avg_fn and multi_avg_fn are given.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from functional_optim import optim
+      >>> average = optim.swa_utils.AveragedModel({"w": jnp.zeros(1)})
+      >>> for w in (1.0, 2.0, 6.0):
+      ...     average.update_parameters({"w": jnp.full(1, w)})
+      >>> average.module
+      {'w': Array([3.], dtype=float32)}
+
+    Reference: Izmailov, Podoprikhin, Garipov, Vetrov & Wilson, Averaging weights leads to wider
+    optima and better generalization, UAI 2018, Algorithm 1, arXiv:1803.05407.
+    """
+
+    def __init__(
+        self,
+        model: PyTree,
+        device: Any = None,
+        avg_fn: Callable[[Any, Any, Any], Any] | None = None,
+        multi_avg_fn: Callable[[Any, Any, Any], Any] | None = None,
+        use_buffers: bool = False,
+        *,
+        buffers: PyTree = None,
+    ):
+        if avg_fn is not None and multi_avg_fn is not None:
+            raise ValueError("Only one of avg_fn and multi_avg_fn should be provided.")
+        self.n_averaged = 0
+        self.use_buffers = use_buffers
+        self._function = multi_avg_fn or Each(avg_fn or get_swa_avg_fn())
+        self._model = AveragedTree("AveragedModel", model, device)
+        self._buffers = AveragedTree("AveragedModel: buffers", buffers, device)
+
+    @property
+    def module(self) -> PyTree:
+        """The averaged model."""
+        return self._model.tree
+
+    @property
+    def params(self) -> PyTree:
+        """The averaged model, under the name that optimizers have for it."""
+        return self.module
+
+    @property
+    def buffers(self) -> PyTree:
+        """The buffers of the averaged model."""
+        return self._buffers.tree
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the averaged model, where models are functions."""
+        return self.module(*args, **kwargs)
+
+    def update_parameters(self, model: PyTree, buffers: PyTree = None) -> None:
+        """Takes a model into the average.
+
+        Raises:
+          ValueError: model or buffers have another structure or shape.
+        """
+        trees = [(self._model, model, True), (self._buffers, buffers, self.use_buffers)]
+        for averaged, tree, is_mean in trees:
+            if is_mean and self.n_averaged:
+                averaged.average(tree, self._function, self.n_averaged)
+            else:
+                averaged.copy(tree)
+        self.n_averaged += 1
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The average as NumPy arrays: `n_averaged`, `module.<path>` and `buffers.<path>`.
+
+        The averaging function is no part of it.
+        """
+        return {"n_averaged": np.asarray(self.n_averaged, np.int64), **named_state(self._arrays())}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave, or that of torch's class for the same paths.
+
+        Raises:
+          ValueError: a path is missing or unexpected, or a shape differs.
+        """
+        saved = dict(state_dict)
+        count = saved.pop("n_averaged", self.n_averaged)
+        found = load_named_state("AveragedModel.load_state_dict", self._arrays(), saved)
+        self._model.take(found.get("module"))
+        self._buffers.take(found.get("buffers"))
+        self.n_averaged = int(count)
+
+    def _arrays(self) -> dict[str, PyTree]:
+        return {"buffers": self._buffers.arrays, "module": self._model.arrays}
+
+
+def update_bn(
+    loader: Iterable[Any],
+    params: PyTree,
+    statistics: Callable[[PyTree, Any], PyTree],
+    device: Any = None,
+) -> PyTree:
+    """Computes statistics of batches for averaged parameters, which no batch has run through.
+
+    They are the mean of `statistics(params, batch)` over the loader, each batch counting as
+    much as another: what torch's layers compute with momentum None. With Flax, for one:
+
+        def statistics(params, x):
+            variables = {"params": params, "batch_stats": initial}
+            _, new = model.apply(variables, x, mutable=["batch_stats"])  # momentum=0
+            return new["batch_stats"]
+
+    Differences: torch's function writes into the layers of a model; here the function that
+    knows them is an argument, and the statistics are returned.
+
+    Args:
+      loader: batches; of a tuple or list, the first is meant.
+      params: of the averaged model, such as `AveragedModel.module`.
+      statistics: of one batch, as a tree of arrays.
+      device: where batches are put first.
+
+    Raises:
+      ValueError: the loader is empty.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from functional_optim import optim
+      >>> batches = [jnp.array([1.0, 3.0]), jnp.array([4.0])]
+      >>> optim.swa_utils.update_bn(batches, 2.0, lambda scale, x: {"mean": (scale * x).mean()})
+      {'mean': Array(6., dtype=float32)}
+    """
+    mean: AveragedModel | None = None
+    for batch in loader:
+        x = batch[0] if isinstance(batch, (list, tuple)) else batch
+        found = statistics(params, x if device is None else jax.device_put(x, device))
+        mean = AveragedModel(found) if mean is None else mean
+        mean.update_parameters(found)
+    if mean is None:
+        raise ValueError("update_bn: the loader is empty, and gives no statistics.")
+    return mean.module
