@@ -29,7 +29,7 @@ def _slots(p: Array, history_size: int) -> dict[str, Array]:
 
 def _scalars(history_size: int) -> dict[str, Any]:
     nothing = {"step": 0.0, "value_before": 0.0, "scale": 1.0, "taken": np.zeros(history_size)}
-    counts = dict.fromkeys(("iterations", "evaluations", "status"), np.int32(0))
+    counts = dict.fromkeys(("iterations", "evaluations"), np.int32(0))
     return Curvature.start(history_size) | nothing | counts
 
 
@@ -48,6 +48,7 @@ def _check(options: Mapping[str, Any]) -> str | None:
 @tree_rule(
     slots=_slots,
     scalars=_scalars,
+    metrics=("status",),
     static=("history_size", "line_search_fn"),
     bounds={
         "lr": "[0, inf)",
@@ -77,7 +78,8 @@ def search_by_lbfgs(
     """Moves by up to `max_iter` iterations of L-BFGS; see `functional_optim.optim.LBFGS`.
 
     The state goes on from one update to the next: pairs of steps and changes of the gradient,
-    leaves of shape `(history_size, *p)`, and the last direction and gradient, `*p`.
+    leaves of shape `(history_size, *p)`, and the last direction and gradient, `*p`. Its metric
+    `status` says why the update ended, by the numbers of `Status`.
     """
     del g, history_size  # `grad` is what came in, before any conjugation
     curvature = Curvature(

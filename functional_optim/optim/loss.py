@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ..core.protocol import PyTree
 
-__all__ = ["differentiate", "is_closure"]
+__all__ = ["check_closure", "differentiate", "is_closure"]
 
 
 def is_closure(x: Any) -> bool:
@@ -17,12 +17,8 @@ def is_closure(x: Any) -> bool:
     return callable(x) and jax.tree_util.all_leaves([x])
 
 
-def differentiate(where: str, closure: Callable[..., Any], params: PyTree) -> tuple[Any, PyTree]:
-    """Value and gradient of a closure.
-
-    Raises:
-      TypeError: it does not take the parameters.
-    """
+def check_closure(where: str, closure: Callable[..., Any], params: PyTree) -> None:
+    """Raises TypeError where a closure does not take the parameters."""
     try:
         inspect.signature(closure).bind(params)
     except TypeError:
@@ -32,6 +28,15 @@ def differentiate(where: str, closure: Callable[..., Any], params: PyTree) -> tu
         ) from None
     except ValueError:  # a builtin without a signature
         pass
+
+
+def differentiate(where: str, closure: Callable[..., Any], params: PyTree) -> tuple[Any, PyTree]:
+    """Value and gradient of a closure.
+
+    Raises:
+      TypeError: it does not take the parameters.
+    """
+    check_closure(where, closure, params)
     value, grads = jax.value_and_grad(closure)(params)
     # A loss may be a parameter itself, whose buffer the step gives away.
     return jnp.array(value, copy=True), grads

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.apply import apply_updates
+from ..core.link import Link
 from ..core.protocol import PyTree
+from ..core.rows import is_sparse
 from ..core.trees import align, is_absent, leaf_paths
 from .groups import Layout
 from .weak import Get, WeakPrograms
@@ -46,7 +48,7 @@ class Programs:
 
         def optimizer_step(params: Any, states: Any, grads: Any) -> Any:
             whole = self._layout.join(params)
-            return self._step(params, states, self._layout.split(_spread(grads, whole)))
+            return self._step(params, states, self._layout.split(_spread(grads, whole)), None)
 
         return jax.jit(optimizer_step, donate_argnums=self._donated)
 
@@ -65,8 +67,13 @@ class Programs:
         value_and_grad = self._value_and_grad(get, has_aux)
 
         def optimizer_minimize(params: Any, states: Any, args: Any, kwargs: Any) -> Any:
+            def loss_of(params: list[PyTree]) -> Any:
+                result = get()(self._layout.join(params), *args, **kwargs)
+                return result[0] if has_aux else result
+
             value, grads = value_and_grad(params, args, kwargs)
-            return (*self._step(params, states, grads), value)
+            objective = value[0] if has_aux else value, loss_of
+            return (*self._step(params, states, grads, objective), value)
 
         return jax.jit(optimizer_minimize, donate_argnums=self._donated)
 
@@ -77,16 +84,21 @@ class Programs:
         return jax.value_and_grad(loss, has_aux=has_aux)
 
     def _step(
-        self, params: list[PyTree], states: list[Leaves], grads: list[PyTree]
+        self,
+        params: list[PyTree],
+        states: list[Leaves],
+        grads: list[PyTree],
+        objective: tuple[Any, Callable[[list[PyTree]], Any]] | None,
     ) -> tuple[list[PyTree], list[Leaves]]:
-        """One update of all groups."""
+        """One update of all groups; those that search are given the loss, and what it is here."""
         new_params, new_states = [], []
         groups = zip(self._updates, self._treedefs, params, states, grads, strict=True)
         for i, (update, treedef, p, leaves, g) in enumerate(groups):
+            extra = {} if objective is None else _extra(i, params, g, *objective)
             # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
             g = jax.tree.map(_conjugate, _lined_up(i, p, g))
             try:
-                u, state = update(g, treedef.unflatten(leaves), p)
+                u, state = Link.to(update)(g, treedef.unflatten(leaves), p, extra)
                 new_params.append(apply_updates(p, u))
             except Exception as error:
                 error.add_note(f"In the group {i} of the optimizer.")
@@ -99,6 +111,21 @@ class Programs:
                 )
             new_states.append(new_leaves)
         return new_params, new_states
+
+
+def _extra(
+    index: int,
+    params: list[PyTree],
+    grad: PyTree,
+    value: Any,
+    loss_of: Callable[[list[PyTree]], Any],
+) -> dict[str, Any]:
+    """What a search for one group asks for; the others' parameters are constants to it."""
+
+    def value_fn(own: PyTree) -> Any:
+        return loss_of([*params[:index], own, *params[index + 1 :]])
+
+    return {"value": value, "grad": grad, "value_fn": value_fn}
 
 
 def _lined_up(index: int, params: PyTree, grads: PyTree) -> PyTree:
@@ -121,7 +148,7 @@ def _spread(grads: PyTree, params: PyTree) -> PyTree:
         return jax.tree.map(lambda _: None, p) if g is None else g
 
     try:
-        return jax.tree.map(spread, grads, params, is_leaf=lambda x: x is None)
+        return jax.tree.map(spread, grads, params, is_leaf=lambda x: x is None or is_sparse(x))
     except ValueError:  # of another structure; what says where follows
         return grads
 
@@ -133,9 +160,11 @@ def _conjugate(g: Any) -> Any:
 @jax.jit
 def accumulate(total: PyTree, grads: PyTree) -> PyTree:
     """Adds gradients; where one of them is None, the other stands."""
-    return jax.tree.map(
-        lambda a, b: b if a is None else a if b is None else a + b,
-        total,
-        grads,
-        is_leaf=lambda x: x is None,
-    )
+    return jax.tree.map(_sum, total, grads, is_leaf=lambda x: x is None or is_sparse(x))
+
+
+def _sum(a: Any, b: Any) -> Any:
+    if a is None or b is None:
+        return b if a is None else a
+    a, b = (x.todense() if is_sparse(x) else x for x in (a, b))
+    return a + b

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from ..core.binding import bind
 from ..core.bound import unbound
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, PyTree
 from ..core.renumber import carry_over, renumber
+from ..core.state import State
 from .group import Group
 from .handed import find_places, hand_over
 from .hook_calls import with_load_hooks, with_state_dict_hooks
@@ -19,7 +20,7 @@ from .param_group import ParamGroup
 from .plain import frozen, is_plain_number
 from .torch_file import SavedGroup, match_groups
 from .torch_load import any_has, fill_state, park_rest
-from .torch_state import Kept, torch_state, updates_made
+from .torch_state import Entry, Kept, entries_of, torch_state, updates_made
 
 __all__ = ["TorchOptimizer", "torch_class"]
 
@@ -111,7 +112,7 @@ class TorchOptimizer(Optimizer):
         itself, see `functional_optim.interop.torch.to_torch`.
         """
         self._compiled()
-        return torch_state(self.kept, self._groups)
+        return torch_state(self._groups, self._entries)
 
     @with_load_hooks
     def load_state_dict(
@@ -156,13 +157,29 @@ class TorchOptimizer(Optimizer):
         on = frozenset(k for k, name in self.optional.items() if any_has(saved.entries, name))
         tx, given, present = self._transformation(who, known, on)
         fresh = tx.init(group.params)
-        state = fill_state(
-            who, self.kept, self.optional.values(), saved, known, group.params, fresh
-        )
+        state = self._filled(who, saved, known, group.params, fresh)
         leaves, treedef = jax.tree.flatten(state)
         parked = park_rest(self.kept, state, saved.entries, group.params)
         made = Group(group.options, tx, leaves, treedef, {}, present, parked)
         return options, made, given
+
+    # The form of the state in a file. A subclass whose state is not of single parameters
+    # overrides these two.
+
+    def _entries(self, group: Group) -> list[Entry]:
+        """torch's entries for each parameter of a group."""
+        return entries_of(self.kept, group)
+
+    def _filled(
+        self,
+        who: str,
+        saved: SavedGroup,
+        options: Mapping[str, Any],
+        params: PyTree,
+        fresh: State,
+    ) -> State:
+        """The fresh state of a group with what was saved."""
+        return fill_state(who, self.kept, self.optional.values(), saved, options, params, fresh)
 
 
 def torch_class(
@@ -170,6 +187,7 @@ def torch_class(
     kept: Mapping[str, Kept],
     optional: Mapping[str, str] | None = None,
     check: Callable[[Mapping[str, Any]], None] = lambda options: None,
+    base: type[TorchOptimizer] = TorchOptimizer,
 ) -> Callable[[Callable[..., GradientTransformation]], type[TorchOptimizer]]:
     """Makes a class out of a recipe, whose signature (after `params`) is the class's.
 
@@ -182,6 +200,7 @@ def torch_class(
       optional: option -> the entry of the state that is kept for it, but only once the option
         is first not zero; until then the recipe gets None.
       check: raises for arguments of the constructor that do not go together.
+      base: what the class derives from.
     """
 
     def decorate(recipe: Callable[..., GradientTransformation]) -> type[TorchOptimizer]:
@@ -200,7 +219,7 @@ def torch_class(
             "check": staticmethod(check),
         }
         recipe.__doc__ = None  # the class has it
-        return type(recipe.__name__, (TorchOptimizer,), members)
+        return type(recipe.__name__, (base,), members)
 
     return decorate
 

@@ -21,12 +21,14 @@ class SavedGroup(NamedTuple):
     Attributes:
       names: of the parameters.
       entries: of the parameters; empty where the file has none.
+      numbers: of the parameters in the file.
       options: empty where no group of the file has just these parameters.
       steps: how many were made, or None.
     """
 
     names: list[str]
     entries: list[Entry]
+    numbers: list[int]
     options: dict[str, Any]
     steps: int | None
 
@@ -66,8 +68,10 @@ def match_groups(
     for own in wanted:
         group = by_set.get(frozenset(own), {})
         options = {k: v for k, v in group.items() if k not in _NOT_OPTIONS}
-        own_entries = [entries.get(by_name[name], {}) for name in own]
-        matched.append(SavedGroup(own, own_entries, options, group.get(COUNT, count)))
+        own_numbers = [by_name[name] for name in own]
+        own_entries = [entries.get(k, {}) for k in own_numbers]
+        steps = group.get(COUNT, count)
+        matched.append(SavedGroup(own, own_entries, own_numbers, options, steps))
     return matched
 
 

@@ -14,9 +14,8 @@ from ..core.trees import leaf_paths
 from .biased import bias
 from .group import Group
 from .named_state import COUNT
-from .param_group import ParamGroup
 
-__all__ = ["Entry", "Kept", "param_names", "torch_state", "updates_made"]
+__all__ = ["Entry", "Kept", "entries_of", "param_names", "torch_state", "updates_made"]
 
 Entry = dict[str, Any]
 """What torch keeps for one parameter: name -> array."""
@@ -33,12 +32,14 @@ class Kept:
       decay: for a bias-corrected mean, which torch keeps biased: the name of its decay in
         the link's memory, and what reads it from the group's options.
       at_start: whether torch has the entry before a parameter's first step.
+      plain: whether torch's count of steps is an int, from which it computes in double precision.
     """
 
     link: str
     slot: str
     decay: tuple[str, Callable[[Mapping[str, Any]], float]] | None = None
     at_start: bool = False
+    plain: bool = False
 
     def read(self, state: State) -> list[Any] | None:
         """What is kept for each parameter, or None if nothing is."""
@@ -59,18 +60,24 @@ def _memory(link: State) -> dict[str, np.ndarray[Any, Any]]:
     return {k: np.asarray(v) for k, v in link._asdict().get("memory", {}).items()}
 
 
-def torch_state(kept: Mapping[str, Kept], groups: Sequence[Group]) -> dict[str, Any]:
-    """The state and options of groups as torch writes them."""
+def torch_state(
+    groups: Sequence[Group], entries_of: Callable[[Group], list[Entry]]
+) -> dict[str, Any]:
+    """The state and options of groups as torch writes them.
+
+    Args:
+      groups: of the optimizer.
+      entries_of: gives the entries of each parameter of a group.
+    """
     entries: dict[int, Entry] = {}
     written: list[dict[str, Any]] = []
     first = 0
     for group, names in zip(groups, param_names([g.params for g in groups]), strict=True):
-        state = _whole_state(group)
-        for i, entry in enumerate(_entries(kept, state, group.options, len(names))):
+        for i, entry in enumerate(entries_of(group)):
             if entry:
                 entries[first + i] = entry
         options = {k: _plain(v) for k, v in group.options.options.items()}
-        options[COUNT] = updates_made(state)
+        options[COUNT] = updates_made(group.state)
         numbers = list(range(first, first + len(names)))
         written.append({**options, "params": numbers, "param_names": names})
         first += len(names)
@@ -89,7 +96,7 @@ def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
 
 def updates_made(state: State) -> int:
     """How many updates a group has had; a parameter may have had fewer."""
-    return max((int(link.count) for link in state), default=0)
+    return max((int(link.count) for link in state if "count" in link), default=0)
 
 
 def _whole_state(group: Group) -> State:
@@ -100,8 +107,9 @@ def _whole_state(group: Group) -> State:
     )
 
 
-def _entries(kept: Mapping[str, Kept], state: State, group: ParamGroup, n: int) -> list[Entry]:
+def entries_of(kept: Mapping[str, Kept], group: Group) -> list[Entry]:
     """torch's entries for the parameters of a group; most start with a parameter's first step."""
+    state, n = _whole_state(group), len(jax.tree.leaves(group.params))
     entries: list[Entry] = [{} for _ in range(n)]
     for name, where in kept.items():
         values = where.read(state)
@@ -114,11 +122,13 @@ def _entries(kept: Mapping[str, Kept], state: State, group: ParamGroup, n: int) 
         if where.slot != "steps":
             started &= memory.get("started", np.ones(n)) != 0
         for i in np.flatnonzero(started):
-            if where.decay is None:
+            if where.plain:
+                entries[i][name] = int(values[i])
+            elif where.decay is None:
                 entries[i][name] = np.asarray(values[i])
             else:
                 last = float(memory[where.decay[0]][i])
-                now = where.decay[1](group)
+                now = where.decay[1](group.options)
                 now = last if callable(now) else now  # a schedule's value is not an option
                 entries[i] |= bias(name, np.asarray(values[i]), int(steps[i]), last, now)
     return entries
