@@ -148,8 +148,8 @@ class RuleUpdate(Interned):
         if leaves.sparse and not self._acts_on_rows:
             raise ValueError(
                 f"{self.rule.name}: the update at '{leaves.path(leaves.sparse[0])}' is sparse, and "
-                "this rule moves rows that have no gradient, too. Put densify() in front of it, "
-                "or pass the todense() of what is sparse."
+                "this rule has to see all rows. Put densify() in front of it, or pass the "
+                "todense() of what is sparse."
             )
 
     @functools.cached_property

@@ -69,7 +69,7 @@ def no_rows(like: Any) -> Any:
 
 
 def check_rows(where: str, x: Any) -> None:
-    """Raises ValueError where a sparse array is not one of rows; the message starts with `where`."""
+    """Raises ValueError where a sparse array is not one of rows; `where` begins the message."""
     indices = getattr(x, "indices", None)
     form = type(x).__name__, getattr(x, "n_batch", None), getattr(x, "n_sparse", None)
     if form != ("BCOO", 0, 1):

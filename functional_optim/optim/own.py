@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
+from ..core.rows import is_sparse
 from ..core.trees import path_string
 
 __all__ = ["own", "own_like"]
@@ -17,7 +18,9 @@ def own(where: str, params: PyTree) -> PyTree:
     Raises:
       TypeError: a leaf is no array; the message names it.
     """
-    return jax.tree_util.tree_map_with_path(lambda path, x: _own(where, path, x), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: _own(where, path, x), params, is_leaf=is_sparse
+    )
 
 
 def _own(where: str, path: Any, x: Any) -> jax.Array:

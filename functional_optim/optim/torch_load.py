@@ -47,7 +47,7 @@ def fill_state(
         count = max((_step(entry, 0) for entry in saved.entries), default=0)
     links = {
         name: _fill(kept, name, link, saved.entries, options, count)._replace(
-            count=place(count, link.count)
+            **({"count": place(count, link.count)} if "count" in link else {})
         )
         for name, link in fresh._asdict().items()
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...transforms.densify import densify
 from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
 from ..torch_class import torch_class
@@ -45,6 +46,10 @@ def SGD(
     With weight decay as an L2 penalty; see `functional_optim.sgd` for the maths. A group
     keeps no momentum buffer until its `momentum` is first not zero.
 
+    A sparse gradient, as `row_sparse` makes it, moves its rows alone, and weight decay pulls
+    these rows alone; torch has no weight decay then. Under momentum, all rows go on moving, as
+    in torch: the step costs what the table costs.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim
@@ -53,7 +58,9 @@ def SGD(
       >>> opt.params
       {'w': Array([0.5, 0.5], dtype=float32)}
     """
+    dense = () if momentum is None else (densify(),)
     return chain(
+        *dense,
         signed(maximize),
         add_decayed_weights(weight_decay),
         momentum_trace(momentum, nesterov, dampening=0.0 if momentum is None else dampening),
