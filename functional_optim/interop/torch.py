@@ -28,8 +28,10 @@ def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         raise ImportError("to_torch needs torch. Install it: pip install torch") from error
 
     def tensor(x: Any) -> Any:
-        if isinstance(x, int):
+        if x is None or isinstance(x, (int, float)):
             return x
+        if isinstance(x, list):
+            return [tensor(part) for part in x]
         array = np.asarray(x)
         if array.dtype.name == "bfloat16":  # which torch does not read from NumPy
             return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
