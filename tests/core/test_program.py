@@ -21,7 +21,9 @@ def program(tx):
 
 
 def other(value):
-    """Another number, within the same bounds; one between 1 and 2 may have to exceed 1."""
+    """Another number, within the same bounds, which may be 1 or 4 from below."""
+    if value > 2:
+        return value + 1
     return (1 + value) / 2 if 1 < value < 2 else value / 2 or 0.25
 
 
