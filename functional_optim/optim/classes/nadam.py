@@ -46,8 +46,8 @@ def NAdam(
       >>> from functional_optim import optim
       >>> opt = optim.NAdam({"w": jnp.ones(1)}, lr=0.5, betas=(0.5, 0.999), momentum_decay=0)
       >>> opt.step({"w": jnp.array([3.0])})
-      >>> opt.params["w"].round(4).tolist()
-      [0.4333]
+      >>> round(float(opt.params["w"][0]), 4)
+      0.4333
     """
     decay = add_decayed_weights(weight_decay)
     nadam = scale_by_adam(*pair(betas), eps=eps, nesterov=True, momentum_decay=momentum_decay)
