@@ -2,11 +2,13 @@
 
 from . import losses, projections, tree
 from .algorithms.adadelta import adadelta, scale_by_adadelta
+from .algorithms.adafactor import adafactor, scale_by_relative_step
 from .algorithms.adagrad import adagrad, scale_by_rss
 from .algorithms.adam import adam, adamw, scale_by_adam
 from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
 from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
 from .algorithms.asgd import asgd, scale_by_asgd
+from .algorithms.factored_rms import scale_by_factored_rms
 from .algorithms.lion import lion, scale_by_lion
 from .algorithms.nadam import nadam, nadamw
 from .algorithms.radam import radam, scale_by_radam
@@ -30,6 +32,7 @@ from .core.rows import row_sparse
 from .core.rule import leaf_rule
 from .core.schedule import schedule
 from .core.state import State
+from .schedules.cyclic import cyclic_schedule
 from .schedules.decay import (
     constant_schedule,
     cosine_decay_schedule,
@@ -38,8 +41,13 @@ from .schedules.decay import (
     polynomial_schedule,
 )
 from .schedules.join import join_schedules, sgdr_schedule
-from .schedules.onecycle import cosine_onecycle_schedule, linear_onecycle_schedule
+from .schedules.onecycle import (
+    cosine_onecycle_schedule,
+    linear_onecycle_schedule,
+    onecycle_schedule,
+)
 from .schedules.piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
+from .schedules.restarts import cosine_restarts_schedule
 from .schedules.stable import warmup_stable_decay_schedule
 from .schedules.warmup import (
     inverse_sqrt_schedule,
@@ -47,10 +55,12 @@ from .schedules.warmup import (
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
 )
+from .transforms.blocks import clip_by_block_rms, scale_by_param_block_rms
 from .transforms.clipping import clip, clip_by_global_norm
 from .transforms.densify import densify
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.momentum import ema, trace
+from .transforms.plateau import reduce_on_plateau
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.weight_decay import add_decayed_weights
 
@@ -61,6 +71,7 @@ __all__ = [
     "TransformInitFn",
     "TransformUpdateFn",
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
@@ -72,10 +83,13 @@ __all__ = [
     "asgd",
     "chain",
     "clip",
+    "clip_by_block_rms",
     "clip_by_global_norm",
     "constant_schedule",
     "cosine_decay_schedule",
     "cosine_onecycle_schedule",
+    "cosine_restarts_schedule",
+    "cyclic_schedule",
     "densify",
     "ema",
     "exponential_decay",
@@ -93,6 +107,7 @@ __all__ = [
     "masked",
     "nadam",
     "nadamw",
+    "onecycle_schedule",
     "partition",
     "path_labels",
     "piecewise_constant_schedule",
@@ -100,6 +115,7 @@ __all__ = [
     "polynomial_schedule",
     "projections",
     "radam",
+    "reduce_on_plateau",
     "rmsprop",
     "row_sparse",
     "rprop",
@@ -109,9 +125,12 @@ __all__ = [
     "scale_by_adamax",
     "scale_by_amsgrad",
     "scale_by_asgd",
+    "scale_by_factored_rms",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_param_block_rms",
     "scale_by_radam",
+    "scale_by_relative_step",
     "scale_by_rms",
     "scale_by_rprop",
     "scale_by_rss",

@@ -62,7 +62,7 @@ class Rule:
     module: str
     leaf: Callable[..., Any]
     signature: inspect.Signature
-    slots: Callable[..., Mapping[str, Array]] | None = None
+    slots: Callable[..., Mapping[str, Array | None]] | None = None
     clock: Callable[..., Any] | None = None
     memory: tuple[str, ...] | Callable[..., tuple[str, ...]] = ()
     measure: Callable[..., Mapping[str, Array]] | None = None
@@ -236,7 +236,7 @@ class RuleUpdate(Interned):
           What the state keeps of them: its `scalars` and its `metrics`.
         """
         rule = self.rule
-        if rule.combine is None or rule.measure is None:
+        if rule.combine is None:
             return {}
         fields = [k for k in ("scalars", "metrics") if k in state]
         last = {name: value for k in fields for name, value in state[k].items()}
@@ -250,7 +250,7 @@ class RuleUpdate(Interned):
                 trees[i],
                 context,
             )
-            for i in leaves.active
+            for i in (leaves.active if rule.measure is not None else ())
         ]
         stats = jax.tree.map(lambda *xs: jnp.stack(xs), *found) if found else None
         whole = rule.combine(stats, last | given, **hyper, **dict(self.options))

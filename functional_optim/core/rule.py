@@ -25,7 +25,7 @@ Slots = Mapping[str, Array]
 
 def leaf_rule(
     *,
-    slots: Callable[..., Slots] | None = None,
+    slots: Callable[..., Mapping[str, Array | None]] | None = None,
     clock: Callable[..., tuple[Mapping[str, Any], Mapping[str, Array]]] | None = None,
     memory: tuple[str, ...] | Callable[..., tuple[str, ...]] = (),
     measure: Callable[..., Mapping[str, Array]] | None = None,
@@ -73,7 +73,8 @@ def leaf_rule(
         leaf, before any is updated; `now` has the tree's quantities as the last step left them.
       combine: `({name: (n,)}, last, **hyperparameters) -> {name: ()}`: makes the quantities of
         the whole tree out of the leaves', the last ones, and what the rule requires. They
-        reach the maths through `now`. The first argument is None where no leaf has an update.
+        reach the maths through `now`. The first argument is None where no leaf has an update, or
+        nothing is measured.
       scalars: `(<any hyperparameters, by name>) -> {name: start}`, the quantities that the
         rule needs to go on: `combine` returns their next values.
       metrics: names of the quantities, also returned by `combine`, that are there to be read.

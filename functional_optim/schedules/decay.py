@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ..core.namespace import namespace
 from ..core.schedule import Number, schedule
 from .phases import between, cosine, phase, raised
 
@@ -130,13 +131,14 @@ def exponential_decay(
       >>> [float(s(i)) for i in (0, 9, 10, 25, 99)]
       [1.0, 1.0, 0.5, 0.25, 0.25]
     """
-    elapsed = jnp.maximum(step - transition_begin, 0.0)
+    xp = namespace(step)
+    elapsed = xp.maximum(step - transition_begin, 0.0)
     # Not the floor of the quotient, which accelerators round: 30 / 10 may fall below 3.
-    divide = jnp.floor_divide if staircase else jnp.divide
+    divide = xp.floor_divide if staircase else xp.divide
     value = init_value * decay_rate ** divide(elapsed, transition_steps)
     if end_value is None:
         return value
-    return jnp.where(decay_rate < 1, jnp.maximum(value, end_value), jnp.minimum(value, end_value))
+    return xp.where(decay_rate < 1, xp.maximum(value, end_value), xp.minimum(value, end_value))
 
 
 @schedule(bounds={"decay_steps": "[0, inf)", "exponent": "[0, inf)"})

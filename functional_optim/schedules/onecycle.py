@@ -4,9 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from ..core.schedule import Number, schedule
-from .phases import cosine, linear, through
+from .phases import SHAPES, cosine, linear, through
 
-__all__ = ["cosine_onecycle_schedule", "linear_onecycle_schedule"]
+__all__ = [
+    "boundaries",
+    "cosine_onecycle_schedule",
+    "linear_onecycle_schedule",
+    "onecycle_schedule",
+]
 
 Array = jax.Array
 
@@ -48,9 +53,8 @@ def linear_onecycle_schedule(
     of the whole, and the two factors have no unit.
 
     Differences: a phase of no steps is skipped; in optax equal boundaries replace one
-    another, and transition_steps = 0 is an error. torch's OneCycleLR, with
-    `three_phase=True`, returns in as many updates as it rises; its boundaries are not rounded
-    and come one update earlier.
+    another, and transition_steps = 0 is an error. torch's OneCycleLR
+    is `onecycle_schedule`.
 
     Raises:
       ValueError: transition_steps < 0, pct_start or pct_final outside [0, 1], pct_final <
@@ -91,8 +95,7 @@ def cosine_onecycle_schedule(
     two factors have no unit.
 
     Differences: a phase of no steps is skipped; in optax transition_steps = 0 is an error.
-    torch's OneCycleLR has the same shape; its boundaries are not rounded and come one update
-    earlier.
+    torch's OneCycleLR is `onecycle_schedule`.
 
     Raises:
       ValueError: transition_steps < 0, pct_start outside [0, 1], or a factor that is not
@@ -110,3 +113,64 @@ def cosine_onecycle_schedule(
     peak = _whole(transition_steps, pct_start)
     values = (low, peak_value, low / final_div_factor)
     return through(step, (peak, transition_steps), values, cosine)
+
+
+def boundaries(total_steps: Array, pct_start: Array, three_phase: bool) -> tuple[Array, ...]:
+    """The steps at which the phases of torch's cycle end: its last step is total_steps - 1."""
+    peak = pct_start * total_steps - 1.0
+    back = (2.0 * pct_start * total_steps - 2.0,) if three_phase else ()
+    return (peak, *back, total_steps - 1.0)
+
+
+@schedule(
+    static=("three_phase",),
+    choices={"anneal_strategy": ("cos", "linear")},
+    bounds={k: v for k, v in _BOUNDS.items() if k.endswith("factor")}
+    | {"total_steps": "[1, inf)", "pct_start": "[0, 1]"},
+)
+def onecycle_schedule(
+    step: Array,
+    max_value: Number,
+    total_steps: Number,
+    pct_start: Number = 0.3,
+    anneal_strategy: str = "cos",
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
+    three_phase: bool = False,
+) -> Array:
+    """Rises to a peak and falls far below the start, as torch's OneCycleLR does.
+
+        step                                value
+        0                                   max_value / div_factor
+        pct_start total_steps - 1           max_value
+        2 pct_start total_steps - 2         max_value / div_factor, with `three_phase`
+        total_steps - 1                     max_value / (div_factor final_div_factor)
+
+    All numbers are `()`. `step` and `total_steps` are in updates, counted from 0: update
+    `total_steps - 1` is the last, and from it on the value stays. The inner boundaries need not
+    be whole. `pct_start`, a share of the whole, and the two factors have no unit.
+
+    Args:
+      anneal_strategy: between the boundaries, `"cos"`, half a cosine, or `"linear"`.
+      three_phase: return to the start in as many updates as it rose.
+
+    Differences: `cosine_onecycle_schedule` and `linear_onecycle_schedule`, which are optax's,
+    round their boundaries, and end one update later. torch goes beyond the minimum in the
+    update after the last, and then raises.
+
+    Raises:
+      ValueError: total_steps < 1, pct_start outside [0, 1], a factor that is not positive, or
+        another anneal_strategy.
+
+    Example:
+      >>> s = onecycle_schedule(1.0, 10, 0.5, "linear", div_factor=4.0, final_div_factor=2.0)
+      >>> [round(float(s(i)), 6) for i in (0, 2, 4, 9, 99)]
+      [0.25, 0.625, 1.0, 0.125, 0.125]
+
+    Reference: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using
+    Large Learning Rates, SPIE 2019, where it is called 1cycle, arXiv:1708.07120.
+    """
+    low = max_value / div_factor
+    values = (low, max_value, *((low,) if three_phase else ()), low / final_div_factor)
+    shape = SHAPES["cosine" if anneal_strategy == "cos" else "linear"]
+    return through(step, boundaries(total_steps, pct_start, three_phase), values, shape)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
+from ..core.namespace import namespace
 from ..core.precision import safe_sqrt
 
 __all__ = [
@@ -40,12 +40,13 @@ class Phase(NamedTuple):
 
 def phase(step: Array, steps: Array, begin: Array | float = 0.0) -> Phase:
     """Where `step` is in a phase of `steps` from `begin`; one of no steps is done at once."""
+    xp = namespace(step)
     some = steps > 0
-    length = jnp.where(some, steps, 1.0)
-    done = jnp.clip((step - begin) / length, 0.0, 1.0)
-    left = jnp.clip((begin + steps - step) / length, 0.0, 1.0)
-    begun = jnp.where(step < begin, 0.0, 1.0)
-    return Phase(jnp.where(some, done, begun), jnp.where(some, left, 1.0 - begun))
+    length = xp.where(some, steps, 1.0)
+    done = xp.clip((step - begin) / length, 0.0, 1.0)
+    left = xp.clip((begin + steps - step) / length, 0.0, 1.0)
+    begun = xp.where(step < begin, 0.0, 1.0)
+    return Phase(xp.where(some, done, begun), xp.where(some, left, 1.0 - begun))
 
 
 def between(start: Array, end: Array, weights: Phase) -> Array:
@@ -65,7 +66,8 @@ def cosine(of: Phase) -> Phase:
 
 
 def _sin_squared(share: Array) -> Array:
-    return jnp.square(jnp.sin(0.5 * jnp.pi * share))
+    xp = namespace(share)
+    return xp.square(xp.sin(0.5 * xp.pi * share))
 
 
 def sqrt(of: Phase) -> Phase:
@@ -79,10 +81,11 @@ SHAPES: dict[str, Callable[[Phase], Phase]] = {"linear": linear, "cosine": cosin
 
 def raised(of: Phase, exponent: Array) -> Phase:
     """The weight of the start to a power; 0 to the power 0 is 1."""
+    xp = namespace(of.left)
     some = of.left > 0
     # The inner where keeps the derivative of 0**exponent finite.
-    left = jnp.where(some, of.left, 1.0) ** exponent
-    left = jnp.where(some | (exponent == 0), left, 0.0)
+    left = xp.where(some, of.left, 1.0) ** exponent
+    left = xp.where(some | (exponent == 0), left, 0.0)
     return Phase(1.0 - left, left)
 
 
@@ -96,7 +99,7 @@ def after_warmup(
 ) -> Array:
     """A line from `init_value` to `peak_value` for `warmup_steps`, then `after`."""
     warmup = line(step, init_value, peak_value, warmup_steps)
-    return jnp.where(step < warmup_steps, warmup, after)
+    return namespace(step).where(step < warmup_steps, warmup, after)
 
 
 def through(
@@ -106,10 +109,11 @@ def through(
     shape: Callable[[Phase], Phase],
 ) -> Array:
     """The first value at step 0, and each of the others at its boundary, moving in between."""
-    result = jnp.broadcast_to(values[-1], step.shape)
-    begins = (jnp.zeros_like(boundaries[0]), *boundaries[:-1]) if boundaries else ()
+    xp = namespace(step)
+    result = xp.broadcast_to(values[-1], step.shape)
+    begins = (xp.zeros_like(boundaries[0]), *boundaries[:-1]) if boundaries else ()
     pieces = list(zip(begins, boundaries, itertools.pairwise(values), strict=True))
     for begin, end, (a, b) in reversed(pieces):
         moving = between(a, b, shape(phase(step, end - begin, begin)))
-        result = jnp.where(step < end, moving, result)
+        result = xp.where(step < end, moving, result)
     return result

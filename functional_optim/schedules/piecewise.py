@@ -3,18 +3,18 @@
 import dataclasses
 import itertools
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ..core.interning import Interned
+from ..core.namespace import namespace
 from ..core.numbers import Interval, as_number, as_state
 from ..core.schedule import Number, NumberedSchedule, check_choice
 from .phases import SHAPES, through
 
-__all__ = ["piecewise_constant_schedule", "piecewise_interpolate_schedule"]
+__all__ = ["jumps", "piecewise_constant_schedule", "piecewise_interpolate_schedule"]
 
 Array = jax.Array
 
@@ -48,9 +48,17 @@ def piecewise_constant_schedule(
 
 
 def _jumps(step: Array, numbers: Mapping[str, Any]) -> Array:
-    at, value = as_state(step), jnp.broadcast_to(numbers["init_value"], step.shape)
-    for boundary, scale in zip(numbers["boundaries"], numbers["scales"], strict=True):
-        value = jnp.where(at < boundary, value, value * scale)
+    return jumps(as_state(step), **numbers)
+
+
+def jumps(
+    step: Array, init_value: Array, boundaries: Sequence[Array], scales: Sequence[Array]
+) -> Array:
+    """A value times the scales of all boundaries that are reached."""
+    xp = namespace(step)
+    value = xp.broadcast_to(init_value, step.shape)
+    for boundary, scale in zip(boundaries, scales, strict=True):
+        value = xp.where(step < boundary, value, value * scale)
     return value
 
 

@@ -1,0 +1,247 @@
+"""What all schedulers have: the groups' learning rates, and an epoch."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..optimizer import Optimizer
+from ..param_group import ParamGroup
+
+__all__ = ["LRScheduler", "check_optimizer", "put_rate", "rate_key", "rates_of"]
+
+
+class LRScheduler:
+    """Base of the schedulers: sets the learning rate of every group at each `step`.
+
+    A subclass gives `get_lr`, as in torch: a list with the new learning rate of each group;
+    and, where it has one, `_get_closed_form_lr`, the same from `base_lrs` alone.
+
+    Constructing a scheduler makes its first step, as in torch. A group that is added later
+    starts with the learning rate that it has then. The option is `lr`, or `learning_rate` of
+    an `Optimizer` over a transformation.
+
+    Args:
+      optimizer: a stateful optimizer.
+      last_epoch: number of the last epoch of a run that is continued; -1 starts anew. The
+        learning rates are then those of the next epoch, computed from the initial ones where
+        they can be. For several schedulers of one optimizer, use `load_state_dict`.
+
+    Attributes:
+      base_lrs: the initial learning rates of the groups; may be edited.
+      last_epoch: number of the present epoch.
+
+    Raises:
+      TypeError: optimizer is not one of this package, or a learning rate is a schedule.
+      KeyError: a group has no learning rate; or last_epoch is not -1, and a group has no
+        `initial_lr`.
+    """
+
+    # Schedulers written for torch read these two in get_lr.
+    _get_lr_called_within_step = False
+    _is_initial = False
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
+        name = type(self).__name__
+        check_optimizer(name, optimizer)
+        self.optimizer = optimizer
+        key = rate_key(name, optimizer)
+        for i, group in enumerate(optimizer.param_groups):
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group[key])
+            elif "initial_lr" not in group:
+                raise KeyError(
+                    f"param 'initial_lr' is not specified in param_groups[{i}] when resuming "
+                    f"{name} with last_epoch={last_epoch}. Load the optimizer's "
+                    "state_dict first, or set it."
+                )
+        self.base_lrs = self._find_base_lrs()
+        self.last_epoch = last_epoch
+        self._last_lr: list[Any] = []
+        self._initial_step()
+
+    def _find_base_lrs(self) -> list[Any]:
+        return [group["initial_lr"] for group in self.optimizer.param_groups]
+
+    def _initial_step(self) -> None:
+        """Makes the step into the first epoch, which the constructor makes."""
+        self._step_count = 0
+        self._is_initial = True
+        try:
+            self.step()
+        finally:
+            del self._is_initial
+
+    def _undo(self) -> None:
+        """Goes back before the first epoch; the learning rates stay."""
+        self.last_epoch = -1
+
+    def get_lr(self) -> list[Any]:
+        """The learning rates of the groups at `last_epoch`, from those of the epoch before."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: a scheduler must define get_lr(self), which returns the "
+            "learning rates of all groups."
+        )
+
+    def get_last_lr(self) -> list[Any]:
+        """The learning rates that the last step set."""
+        return list(self._last_lr)
+
+    def step(self, epoch: int | None = None) -> None:
+        """Moves to the next epoch, or to a given one, and sets the learning rates.
+
+        Args:
+          epoch: compute the learning rates from the initial ones, at this epoch.
+        """
+        self._warn_of_order()
+        self._step_count += 1
+        self._update_lr(epoch)
+
+    def _warn_of_order(self) -> None:
+        if self._step_count == 1 and self.optimizer.step_count == 0:
+            warnings.warn(
+                "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first "
+                "value of the schedule is skipped. Call optimizer.step() first.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        """Sets the learning rates of the next epoch, or of a given one from the initial ones."""
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        self._admit()
+        closed = getattr(self, "_get_closed_form_lr", None)
+        self._get_lr_called_within_step = True
+        try:
+            rates = self.get_lr() if epoch is None or closed is None else closed()
+        finally:
+            del self._get_lr_called_within_step
+        self._set_rates(rates)
+        self._last_lr = self._rates()
+
+    def _admit(self) -> None:
+        """Notes the initial learning rates of groups that are new."""
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
+            self.base_lrs.append(group.setdefault("initial_lr", group[self._key]))
+
+    def _check_within_step(self) -> None:
+        if not self._get_lr_called_within_step:
+            warnings.warn(
+                "To get the last learning rate computed by the scheduler, please use "
+                "`get_last_lr()`: get_lr() is the step from one epoch to the next.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def _key(self) -> str:
+        return rate_key(type(self).__name__, self.optimizer)
+
+    def _rates(self) -> list[Any]:
+        return rates_of(type(self).__name__, self.optimizer)
+
+    def _set_rates(self, rates: Sequence[Any]) -> None:
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            put_rate(group, self._key, rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All but the optimizer, as plain data, under torch's names."""
+        own = {k: v for k, v in self.__dict__.items() if k != "optimizer"}
+        return {k: list(v) if isinstance(v, list) else v for k, v in own.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave, here or in torch; in either order with the optimizer.
+
+        Raises:
+          ValueError: it has entries of another scheduler; nothing is loaded then.
+        """
+        state = self._known(state_dict)
+        untouched = self._is_untouched()
+        self._load(state)
+        if untouched:
+            self._restore_rates()
+
+    def _known(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """The entries that this scheduler has, too."""
+        own = self.state_dict().keys()
+        unknown = [k for k in state_dict if k not in own and not _is_of_torch(k)]
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: there is no {unknown[0]!r} in this "
+                f"scheduler. It has: {', '.join(sorted(own))}."
+            )
+        return {k: v for k, v in state_dict.items() if k in own}
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update({k: list(v) if isinstance(v, list) else v for k, v in state.items()})
+
+    def _is_untouched(self) -> bool:
+        """Whether the groups have the learning rates that this scheduler has set.
+
+        The constructor's must not outlast a load: where the optimizer's state came before, the
+        constructor has overwritten the rates; where it comes after, it brings its own.
+        """
+        pairs = zip(self._rates(), self._last_lr, strict=False)
+        return all(bool(np.all(a == b)) for a, b in pairs)
+
+    def _restore_rates(self) -> None:
+        """Gives the groups the rates that were loaded."""
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=False):
+            put_rate(group, self._key, rate)
+
+
+def _is_of_torch(key: str) -> bool:
+    """Whether torch alone has an entry: a private one, or one of its older versions."""
+    return key.startswith("_") or key == "verbose"
+
+
+def check_optimizer(name: str, optimizer: Any) -> None:
+    """Refuses what is no optimizer of this package, and one whose rates are schedules.
+
+    Raises:
+      TypeError: it is one of those; the message names `name`.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"{name}: {type(optimizer).__name__} is not an Optimizer. Pass one "
+            "of functional_optim.optim."
+        )
+    key = rate_key(name, optimizer)
+    for i, group in enumerate(optimizer.param_groups):
+        if callable(group[key]):
+            raise TypeError(f"{name}: {key} of group {i} is a schedule already. Pass a number.")
+
+
+def rate_key(name: str, optimizer: Optimizer) -> str:
+    """The option that is the learning rate.
+
+    Raises:
+      KeyError: there is none; the message names `name`.
+    """
+    for key in ("lr", "learning_rate"):
+        if all(key in group for group in optimizer.param_groups):
+            return key
+    raise KeyError(
+        f"{name}: the groups have neither an option 'lr' nor 'learning_rate'. Pass an optimizer "
+        "of functional_optim.optim, or one over a transformation with a learning_rate that is a "
+        "number."
+    )
+
+
+def rates_of(name: str, optimizer: Optimizer) -> list[Any]:
+    """The learning rates of all groups."""
+    key = rate_key(name, optimizer)
+    return [group[key] for group in optimizer.param_groups]
+
+
+def put_rate(group: ParamGroup, key: str, value: Any) -> None:
+    """Sets an option; one that is an array stays one, of its dtype and shape."""
+    old = group[key]
+    if isinstance(old, jax.Array):
+        value = jnp.broadcast_to(jnp.asarray(value, old.dtype), old.shape)
+    elif isinstance(old, np.ndarray):
+        value = np.broadcast_to(np.asarray(value, old.dtype), old.shape)
+    group[key] = value

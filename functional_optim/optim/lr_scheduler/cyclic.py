@@ -1,0 +1,143 @@
+"""torch's CyclicLR."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...schedules.cyclic import MODES, Swing, amplitude, part_of, swing
+from ...schedules.phases import between
+from ..optimizer import Optimizer
+from .arguments import check_epochs, check_one_of, per_group
+from .base import LRScheduler, check_optimizer, put_rate, rate_key
+from .functions import load_attributes, saved_attributes
+from .momentum import has_betas, put_momentum
+from .weighted import host
+
+__all__ = ["CyclicLR"]
+
+
+class CyclicLR(LRScheduler):
+    """Swings the learning rate between two bounds, and the momentum the other way.
+
+    One cycle takes `step_size_up + step_size_down` epochs (here mostly called iterations). The
+    momentum is `momentum`, or the first of `betas`. As a schedule: `cyclic_schedule(base_lr,
+    max_lr, step_size_up, step_size_down, mode, gamma)`; for the momentum, with
+    `max_momentum` and `base_momentum`. A group that is added later swings as the last one.
+
+    Differences: after another scheduler, torch starts from that one's initial rate, and is at
+    `base_lr` only from the next cycle on.
+
+    Args:
+      base_lr: lower bound, one for all groups or a list.
+      max_lr: upper bound of the first cycle, one for all groups or a list.
+      mode: `"triangular"`, `"triangular2"` or `"exp_range"`; see `cyclic_schedule`.
+      scale_fn: in place of a mode: function whose values the height is multiplied by.
+      scale_mode: what scale_fn is a function of: the number of the `"cycle"`, from 1, or that
+        of `"iterations"`, from 0.
+
+    Raises:
+      ValueError: a list has another length than there are groups, another mode, or no
+        momentum to cycle.
+
+    Reference: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017,
+    arXiv:1506.01186.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: float | Sequence[float],
+        max_lr: float | Sequence[float],
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float | Sequence[float] = 0.8,
+        max_momentum: float | Sequence[float] = 0.9,
+        last_epoch: int = -1,
+    ):
+        check_optimizer("CyclicLR", optimizer)
+        self._lowest = per_group("CyclicLR: base_lr", optimizer, base_lr)
+        self.max_lrs = per_group("CyclicLR: max_lr", optimizer, max_lr)
+        down = step_size_up if step_size_down is None else step_size_down
+        check_epochs("CyclicLR: step_size_up", step_size_up, least=1)
+        check_epochs("CyclicLR: step_size_down", down)
+        self.total_size = float(step_size_up + down)
+        self.step_ratio = step_size_up / self.total_size
+        if scale_fn is None:
+            check_one_of("CyclicLR: mode", mode, MODES)
+            scale_mode = "iterations" if mode == "exp_range" else "cycle"
+        check_one_of("CyclicLR: scale_mode", scale_mode, ("cycle", "iterations"))
+        self.mode = mode
+        self.gamma = gamma
+        self._scale_fn_custom = scale_fn
+        self.scale_mode = scale_mode
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum:
+            self.use_beta1 = has_betas("CyclicLR", optimizer)
+            self.base_momentums = per_group("CyclicLR: base_momentum", optimizer, base_momentum)
+            self.max_momentums = per_group("CyclicLR: max_momentum", optimizer, max_momentum)
+        if last_epoch == -1:
+            self._mark(optimizer)
+        super().__init__(optimizer, last_epoch)
+
+    def _mark(self, optimizer: Optimizer) -> None:
+        """Leaves the bounds in the groups, as torch does."""
+        key = rate_key("CyclicLR", optimizer)
+        for i, group in enumerate(optimizer.param_groups):
+            put_rate(group, key, self._lowest[i])
+            if self.cycle_momentum:
+                group["max_momentum"] = self.max_momentums[i]
+                group["base_momentum"] = self.base_momentums[i]
+
+    def _find_base_lrs(self) -> list[Any]:
+        return self.__dict__.pop("_lowest")
+
+    def _admit(self) -> None:
+        names = ["base_lrs", "max_lrs"]
+        names += ["base_momentums", "max_momentums"] * self.cycle_momentum
+        for values in (getattr(self, name) for name in names):
+            values += values[-1:] * (len(self.optimizer.param_groups) - len(values))
+        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group.setdefault("initial_lr", lr)
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        super()._update_lr(epoch)
+        self._set_momenta()
+
+    def _restore_rates(self) -> None:
+        super()._restore_rates()
+        self._set_momenta()
+
+    def get_lr(self) -> list[Any]:
+        """From `base_lrs` to `max_lrs` and back."""
+        self._check_within_step()
+        return self._between(self.base_lrs, self.max_lrs)
+
+    def _set_momenta(self) -> None:
+        if self.cycle_momentum:
+            momenta = self._between(self.max_momentums, self.base_momentums)
+            for group, momentum in zip(self.optimizer.param_groups, momenta, strict=False):
+                put_momentum(group, self.use_beta1, momentum)
+
+    def _between(self, starts: Sequence[Any], ends: Sequence[Any]) -> list[float]:
+        up = self.step_ratio * self.total_size
+        at = swing(*host(self.last_epoch, up, self.total_size - up))
+        way = part_of(at.way, host(self._scale(at))[0])
+        return [float(between(*host(a, b), way)) for a, b in zip(starts, ends, strict=True)]
+
+    def _scale(self, at: Swing) -> Any:
+        if self._scale_fn_custom is None:
+            return amplitude(self.mode, *host(self.last_epoch, at.cycle, self.gamma))
+        cycle = int(at.cycle) + 1
+        return self._scale_fn_custom(cycle if self.scale_mode == "cycle" else self.last_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As the base; of scale_fn, only the attributes of a callable object are saved."""
+        return {**super().state_dict(), "_scale_fn_custom": saved_attributes(self._scale_fn_custom)}
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        load_attributes(self._scale_fn_custom, state.get("_scale_fn_custom"))
+        super()._load({k: v for k, v in state.items() if k != "_scale_fn_custom"})

@@ -1,0 +1,173 @@
+"""Schedulers that multiply the learning rate."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...schedules.decay import exponential_decay, linear_schedule, polynomial_schedule
+from ...schedules.piecewise import jumps
+from ..optimizer import Optimizer
+from .arguments import check_epochs, check_share
+from .weighted import WeightedLR, host
+
+__all__ = ["ConstantLR", "ExponentialLR", "LinearLR", "MultiStepLR", "PolynomialLR", "StepLR"]
+
+
+class StepLR(WeightedLR):
+    """Multiplies the learning rate by `gamma` every `step_size` epochs.
+
+    As a schedule: `exponential_decay(lr, step_size, gamma, staircase=True)`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from functional_optim import optim
+      >>> opt = optim.SGD({"w": jnp.ones(1)}, lr=1.0)
+      >>> scheduler = optim.lr_scheduler.StepLR(opt, step_size=2, gamma=0.5)
+      >>> for _ in range(4):
+      ...     opt.step({"w": jnp.ones(1)})
+      ...     scheduler.step()
+      >>> scheduler.get_last_lr()
+      [0.25]
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ):
+        check_epochs("StepLR: step_size", step_size, least=1)
+        self.step_size = step_size
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def weight(self, epoch: int) -> float:
+        """`gamma^(epoch // step_size)`."""
+        numbers = host(epoch, 1.0, self.step_size, self.gamma, 0)
+        return exponential_decay.maths(*numbers, staircase=True)
+
+
+class ExponentialLR(WeightedLR):
+    """Multiplies the learning rate by `gamma` every epoch.
+
+    As a schedule: `exponential_decay(lr, 1, gamma)`.
+    """
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def weight(self, epoch: int) -> float:
+        """`gamma^epoch`."""
+        return exponential_decay.maths(*host(epoch, 1.0, 1, self.gamma, 0))
+
+
+class MultiStepLR(WeightedLR):
+    """Multiplies the learning rate by `gamma` at each of the milestones.
+
+    A milestone that is there twice counts twice; one of 0 counts from the start. As a
+    schedule: `piecewise_constant_schedule(lr, {milestone: gamma, ...})`.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        milestones: Iterable[int],
+        gamma: float = 0.1,
+        last_epoch: int = -1,
+    ):
+        self.milestones = Counter(milestones)
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def weight(self, epoch: int) -> float:
+        """`gamma` to the power of the number of milestones that are reached."""
+        scales = host(*(self.gamma**n for n in self.milestones.values()))
+        return float(jumps(*host(epoch, 1.0), host(*self.milestones), scales))
+
+    def state_dict(self) -> dict[str, Any]:
+        """As the base."""
+        return {**super().state_dict(), "milestones": self.milestones.copy()}
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        super()._load(state)
+        # Through JSON, numbers that are keys come back as texts.
+        self.milestones = Counter({int(k): n for k, n in self.milestones.items()})
+
+
+class ConstantLR(WeightedLR):
+    """Multiplies the learning rate by `factor`, until epoch `total_iters`.
+
+    As a schedule: `piecewise_constant_schedule(factor * lr, {total_iters: 1 / factor})`.
+
+    Differences: with `total_iters=0` nothing is multiplied; torch then keeps the factor. A
+    `factor` of 0 ends as any other does; in torch it is an error, at that epoch.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: float = 1.0 / 3,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ):
+        check_share("ConstantLR: factor", factor)
+        check_epochs("ConstantLR: total_iters", total_iters)
+        self.factor = factor
+        self.total_iters = total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def weight(self, epoch: int) -> float:
+        """`factor` before `total_iters`, then 1: a line of no length."""
+        return linear_schedule.maths(*host(epoch, self.factor, 1.0, 0, self.total_iters))
+
+
+class LinearLR(WeightedLR):
+    """Multiplies the learning rate by a factor that moves in a straight line.
+
+    As a schedule: `linear_schedule(start_factor * lr, end_factor * lr, total_iters)`.
+
+    Differences: with `total_iters=0` the factor is `end_factor`; torch then keeps
+    `start_factor`.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ):
+        check_share("LinearLR: start_factor", start_factor, positive=True)
+        check_share("LinearLR: end_factor", end_factor)
+        check_epochs("LinearLR: total_iters", total_iters)
+        self.start_factor = start_factor
+        self.end_factor = end_factor
+        self.total_iters = total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def weight(self, epoch: int) -> float:
+        """From `start_factor` at epoch 0 to `end_factor` at `total_iters`."""
+        numbers = host(epoch, self.start_factor, self.end_factor, self.total_iters)
+        return linear_schedule.maths(*numbers, 0)
+
+
+class PolynomialLR(WeightedLR):
+    """Lowers the learning rate to 0 at epoch `total_iters`, as a power of what is left.
+
+    As a schedule: `polynomial_schedule(lr, 0.0, power, total_iters)`.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_iters: int = 5,
+        power: float = 1.0,
+        last_epoch: int = -1,
+    ):
+        check_epochs("PolynomialLR: total_iters", total_iters, least=1)
+        self.total_iters = total_iters
+        self.power = power
+        super().__init__(optimizer, last_epoch)
+
+    def weight(self, epoch: int) -> float:
+        """`(1 - epoch / total_iters)^power`."""
+        return polynomial_schedule.maths(*host(epoch, 1.0, 0.0, self.power, self.total_iters), 0)

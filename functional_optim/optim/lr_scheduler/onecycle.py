@@ -1,0 +1,153 @@
+"""torch's OneCycleLR."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from ...schedules.onecycle import boundaries
+from ...schedules.phases import SHAPES, through
+from ..optimizer import Optimizer
+from ..param_group import ParamGroup
+from .arguments import check_one_of, per_group
+from .base import LRScheduler, check_optimizer
+from .momentum import has_betas, put_momentum
+from .weighted import host
+
+__all__ = ["OneCycleLR"]
+
+
+class OneCycleLR(LRScheduler):
+    """Raises the learning rate to a peak, and lets it fall far below the start.
+
+    One epoch of it is mostly called an iteration. The momentum, `momentum` or the first of
+    `betas`, falls to `base_momentum` where the rate rises, and comes back. As a schedule:
+    `onecycle_schedule(max_lr, total_steps, pct_start, ...)`. A group that is added later has
+    the bounds of the last one, or those under `max_lr`, `min_lr`, `initial_lr`, `max_momentum`
+    and `base_momentum` in its dict.
+
+    Differences: past `total_steps` the last values stay, with a warning; torch goes beyond
+    them at epoch `total_steps`, and then raises. With `pct_start=1.0` the last epoch has fallen;
+    in torch it has not, and the next is a division by zero.
+
+    Args:
+      max_lr: the peak, one for all groups or a list.
+      total_steps: how many there are; or epochs and steps_per_epoch, whose product it is.
+      three_phase: return to the start in as many iterations as it rose, then fall.
+
+    Raises:
+      ValueError: total_steps cannot be known or is not a positive integer, pct_start outside
+        [0, 1], another strategy, a list of another length than there are groups, or no
+        momentum to cycle.
+
+    Reference: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using
+    Large Learning Rates, SPIE 2019, arXiv:1708.07120.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | Sequence[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float | Sequence[float] = 0.85,
+        max_momentum: float | Sequence[float] = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ):
+        check_optimizer("OneCycleLR", optimizer)
+        self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
+        if not 0 <= pct_start <= 1:
+            raise ValueError(f"OneCycleLR: pct_start must be in [0, 1], got {pct_start!r}.")
+        check_one_of("OneCycleLR: anneal_strategy", anneal_strategy, ("cos", "linear"))
+        self._schedule_phases = _phases(self.total_steps, pct_start, three_phase)
+        self._anneal_func_type = anneal_strategy
+        self.cycle_momentum = cycle_momentum
+        bounds = {"max_lr": max_lr}
+        if cycle_momentum:
+            self.use_beta1 = has_betas("OneCycleLR", optimizer)
+            bounds |= {"max_momentum": max_momentum, "base_momentum": base_momentum}
+        lists = {k: per_group(f"OneCycleLR: {k}", optimizer, v) for k, v in bounds.items()}
+        if last_epoch == -1:
+            for i, group in enumerate(optimizer.param_groups):
+                low = lists["max_lr"][i] / div_factor
+                own = {k: values[i] for k, values in lists.items()}
+                group.update(own, initial_lr=low, min_lr=low / final_div_factor)
+        super().__init__(optimizer, last_epoch)
+
+    def _admit(self) -> None:
+        old, *_ = groups = self.optimizer.param_groups[len(self.base_lrs) - 1 :]
+        for group in groups[1:]:
+            peak = group.setdefault("max_lr", old["max_lr"])
+            for k in ("initial_lr", "min_lr"):
+                group.setdefault(k, old[k] / old["max_lr"] * peak)
+            for k in ("max_momentum", "base_momentum") * self.cycle_momentum:
+                group.setdefault(k, old[k])
+        super()._admit()
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        before = self.last_epoch
+        super()._update_lr(epoch)
+        self._set_momenta()
+        if self.last_epoch > self.total_steps >= before:
+            warnings.warn(
+                f"OneCycleLR: the cycle has {self.total_steps} steps, and this is step "
+                f"{self.last_epoch}; the last learning rate stays. Pass a larger total_steps.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _restore_rates(self) -> None:
+        super()._restore_rates()
+        self._set_momenta()
+
+    def get_lr(self) -> list[Any]:
+        """From `initial_lr` of a group through `max_lr` to `min_lr`."""
+        self._check_within_step()
+        return [self._value(group, "lr") for group in self.optimizer.param_groups]
+
+    def _set_momenta(self) -> None:
+        if self.cycle_momentum:
+            for group in self.optimizer.param_groups:
+                put_momentum(group, self.use_beta1, self._value(group, "momentum"))
+
+    def _value(self, group: ParamGroup, what: str) -> float:
+        phases = self._schedule_phases
+        names = [phases[0][f"start_{what}"], *(phase[f"end_{what}"] for phase in phases)]
+        shape = SHAPES["cosine" if self._anneal_func_type == "cos" else "linear"]
+        ends = host(*(phase["end_step"] for phase in phases))
+        return float(through(*host(self.last_epoch), ends, host(*(group[k] for k in names)), shape))
+
+
+def _total_steps(total: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
+    product = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    given = product if total is None else {"total_steps": total}
+    if None in given.values():
+        raise ValueError(
+            "OneCycleLR: You must define either total_steps OR (epochs AND steps_per_epoch)."
+        )
+    for name, value in given.items():
+        if not isinstance(value, int) or value <= 0:
+            raise ValueError(f"OneCycleLR: {name} must be a positive integer, got {value!r}.")
+    return total if total is not None else epochs * steps_per_epoch  # type: ignore[operator]
+
+
+def _phases(total_steps: int, pct_start: float, three_phase: bool) -> list[dict[str, Any]]:
+    """What is passed through, under torch's names: phase by phase, ends and values."""
+    lrs = ["initial_lr", "max_lr", *["initial_lr"] * three_phase, "min_lr"]
+    momenta = ["max_momentum", "base_momentum", *["max_momentum"] * three_phase, "max_momentum"]
+    return [
+        {
+            "end_step": float(end),
+            "start_lr": lrs[i],
+            "end_lr": lrs[i + 1],
+            "start_momentum": momenta[i],
+            "end_momentum": momenta[i + 1],
+        }
+        for i, end in enumerate(boundaries(*host(total_steps, pct_start), three_phase))
+    ]

@@ -1,0 +1,133 @@
+"""torch's ReduceLROnPlateau."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, SupportsFloat
+
+from ...transforms.plateau import Watch, judge
+from ..optimizer import Optimizer
+from .arguments import check_one_of, per_group
+from .base import LRScheduler, check_optimizer, put_rate
+from .weighted import host
+
+__all__ = ["ReduceLROnPlateau"]
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Multiplies the learning rate by `factor` when a metric has stopped improving.
+
+    A metric is better than the best so far by `threshold` of it (`threshold_mode="rel"`), or
+    by `threshold` (`"abs"`). After more than `patience` epochs that are not better, the rate is
+    multiplied, and the next `cooldown` epochs do not count. NaN is not better. As a
+    transformation: `reduce_on_plateau`.
+
+    A negative metric is compared as in torch: with `"rel"` the bound is best (1 - threshold),
+    or best (1 + threshold) for `mode="max"`, which for a best below 0 lets through what is a
+    little worse. Take `"abs"` there, or `reduce_on_plateau`, which compares with |best|.
+
+    Args:
+      mode: `"min"` for a metric that is to fall, `"max"` for one that is to rise.
+      min_lr: lower bound of the learning rate, one for all groups or a list.
+      eps: a change of the learning rate that is not larger is not made.
+
+    Raises:
+      ValueError: factor >= 1, another mode or threshold_mode, or a list of another length than
+        there are groups.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from functional_optim import optim
+      >>> opt = optim.SGD({"w": jnp.ones(1)}, lr=1.0)
+      >>> scheduler = optim.lr_scheduler.ReduceLROnPlateau(opt, factor=0.5, patience=1)
+      >>> for loss in (3.0, 2.0, 2.0, 2.0):
+      ...     scheduler.step(loss)
+      >>> scheduler.get_last_lr()
+      [0.5]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float | Sequence[float] = 0,
+        eps: float = 1e-8,
+    ):
+        if factor >= 1.0:
+            raise ValueError(f"ReduceLROnPlateau: factor should be < 1.0, got {factor!r}.")
+        check_one_of("ReduceLROnPlateau: mode", mode, ("min", "max"))
+        check_one_of("ReduceLROnPlateau: threshold_mode", threshold_mode, ("rel", "abs"))
+        check_optimizer("ReduceLROnPlateau", optimizer)
+        self.optimizer = optimizer
+        self.factor = factor
+        self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else min_lr
+        self.min_lrs = per_group("ReduceLROnPlateau: min_lr", optimizer, min_lr)
+        self.patience = patience
+        self.cooldown = cooldown
+        self.eps = eps
+        self.last_epoch = 0
+        self.mode = mode
+        self.threshold = threshold
+        self.threshold_mode = threshold_mode
+        self.mode_worse = math.inf if mode == "min" else -math.inf
+        self._last_lr = self._rates()
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forgets the best metric, and what has been counted."""
+        self.best = self.mode_worse
+        self.cooldown_counter = 0
+        self.num_bad_epochs = 0
+
+    @property
+    def in_cooldown(self) -> bool:
+        """Whether epochs do not count."""
+        return self.cooldown_counter > 0
+
+    def step(  # type: ignore[override]
+        self, metrics: SupportsFloat, epoch: int | None = None
+    ) -> None:
+        """Takes the metric of an epoch, and lowers the learning rates where it is time."""
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        relative = self.threshold_mode == "rel"
+        watch, reduce = judge(
+            Watch(*host(self.best, self.num_bad_epochs, self.cooldown_counter)),
+            *host(
+                float(metrics),
+                self.threshold if relative else 0.0,
+                0.0 if relative else self.threshold,
+                self.patience,
+                self.cooldown,
+            ),
+            mode=self.mode,
+            of_size=False,
+        )
+        self.best = float(watch.best)
+        self.num_bad_epochs, self.cooldown_counter = int(watch.bad), int(watch.cooldown)
+        if reduce:
+            self._reduce_lr()
+        self._last_lr = self._rates()
+
+    def _reduce_lr(self) -> None:
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self.min_lrs):
+            if self.default_min_lr is None:
+                raise RuntimeError(
+                    f"The number of param groups in the `optimizer` ({len(groups)}) differs from "
+                    f"when `ReduceLROnPlateau` was initialized ({len(self.min_lrs)}). Add the "
+                    "lower bounds of the new groups to its `min_lrs`."
+                )
+            self.min_lrs = [self.default_min_lr] * len(groups)
+        for group, rate, least in zip(groups, self._rates(), self.min_lrs, strict=True):
+            old = float(rate)
+            new = max(old * self.factor, least)
+            if old - new > self.eps:
+                put_rate(group, self._key, new)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        super()._load(state)
+        self.mode_worse = math.inf if self.mode == "min" else -math.inf

@@ -1,0 +1,87 @@
+"""torch's SWALR."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...schedules.phases import SHAPES, phase
+from ..optimizer import Optimizer
+from .arguments import check_one_of, per_group
+from .base import LRScheduler, check_optimizer
+from .weighted import host
+
+__all__ = ["SWALR"]
+
+
+class SWALR(LRScheduler):
+    """Anneals the learning rate, from wherever it is, to a value that stays.
+
+    Over `anneal_epochs` the distance to `swa_lr` shrinks, and so an edit of the learning rate
+    lasts until the end. As a schedule: `linear_schedule(lr, swa_lr, anneal_epochs)`, or
+    `cyclic_schedule` and `cosine_decay_schedule` along a cosine. A group that is added later
+    goes to the `swa_lr` in its dict, or to that of the last one.
+
+    Differences: a run continued with last_epoch goes on; in torch the annealing starts again.
+
+    Args:
+      swa_lr: the value, one for all groups or a list.
+      anneal_strategy: `"cos"` or `"linear"`.
+
+    Raises:
+      ValueError: another strategy, anneal_epochs that is no integer or < 0, or a list of
+        another length than there are groups.
+
+    Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better
+    Generalization, UAI 2018, section 3.2, arXiv:1803.05407.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        swa_lr: float | Sequence[float],
+        anneal_epochs: int = 10,
+        anneal_strategy: str = "cos",
+        last_epoch: int = -1,
+    ):
+        check_optimizer("SWALR", optimizer)
+        values = per_group("SWALR: swa_lr", optimizer, swa_lr)
+        check_one_of("SWALR: anneal_strategy", anneal_strategy, ("cos", "linear"))
+        if not isinstance(anneal_epochs, int) or anneal_epochs < 0:
+            raise ValueError(
+                f"SWALR: anneal_epochs must be an integer >= 0, got {anneal_epochs!r}."
+            )
+        for group, value in zip(optimizer.param_groups, values, strict=True):
+            group["swa_lr"] = value
+        self._anneal_strategy = anneal_strategy
+        self.anneal_epochs = anneal_epochs
+        super().__init__(optimizer, last_epoch)
+
+    def _weight(self, epoch: int) -> float:
+        """The weight of the learning rate where the annealing began; before it, 1."""
+        if epoch < 0:
+            return 1.0
+        shape = SHAPES["cosine" if self._anneal_strategy == "cos" else "linear"]
+        return float(shape(phase(*host(epoch, self.anneal_epochs))).left)
+
+    def _admit(self) -> None:
+        groups = self.optimizer.param_groups
+        for group in groups[len(self.base_lrs) :]:
+            group.setdefault("swa_lr", groups[len(self.base_lrs) - 1]["swa_lr"])
+        super()._admit()
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self._before = self._weight(self.last_epoch)
+        try:
+            super()._update_lr(epoch)
+        finally:
+            del self._before
+
+    def get_lr(self) -> list[Any]:
+        """`swa_lr + (lr - swa_lr)` times the weight over that of the epoch before."""
+        self._check_within_step()
+        if self._is_initial and self.last_epoch > 0:
+            return self._rates()
+        now = self._weight(self.last_epoch)
+        before = getattr(self, "_before", self._weight(self.last_epoch - 1))
+        share = now / before if before else 0.0
+        pairs = zip(self._rates(), self.optimizer.param_groups, strict=True)
+        return [group["swa_lr"] + (lr - group["swa_lr"]) * share for lr, group in pairs]

@@ -1,0 +1,172 @@
+"""Lowering the learning rate when a metric has stopped improving."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..core.namespace import namespace
+from ..core.protocol import Hyperparameter
+from ..core.rule import leaf_rule
+
+__all__ = ["Watch", "judge", "reduce_on_plateau"]
+
+Array = jax.Array
+
+MODES = ("min", "max")
+
+
+class Watch(NamedTuple):
+    """What is known of a metric: the best value, bad ones since, and ones yet to be ignored."""
+
+    best: Array
+    bad: Array
+    cooldown: Array
+
+
+def judge(
+    watch: Watch,
+    value: Array,
+    rtol: Array,
+    atol: Array,
+    patience: Array,
+    cooldown: Array,
+    *,
+    mode: str,
+    of_size: bool = True,
+) -> tuple[Watch, Array]:
+    """Takes a value of the metric; says whether more than `patience` in turn were bad.
+
+    Args:
+      mode: `"min"` for a metric that is to fall, `"max"` for one that is to rise.
+      of_size: whether rtol is a share of |best|, or of best with its sign, which turns the
+        tolerance around for a negative one.
+    """
+    xp = namespace(value)
+    sign = 1.0 if mode == "min" else -1.0
+    best, new = sign * watch.best, sign * value
+    size = xp.sign(best) if of_size else sign
+    bound = xp.where(xp.isinf(best), best, best * (1.0 - rtol * size) - atol)
+    better = new < bound
+    resting = watch.cooldown > 0
+    bad = xp.where(better | resting, 0.0, watch.bad + 1.0)
+    reduce = bad > patience
+    rest = xp.where(reduce, cooldown, xp.maximum(watch.cooldown - 1.0, 0.0))
+    return Watch(xp.where(better, value, watch.best), xp.where(reduce, 0.0, bad), rest), reduce
+
+
+def _start(mode: str) -> dict[str, Any]:
+    worst = jnp.inf if mode == "min" else -jnp.inf
+    zero = dict.fromkeys(("plateau_count", "cooldown_count", "accumulated", "avg_value"), 0.0)
+    return {"scale": 1.0, "best_value": worst, **zero}
+
+
+def _combine(
+    stats: Any,
+    last: Mapping[str, Array],
+    factor: Array,
+    patience: Array,
+    rtol: Array,
+    atol: Array,
+    cooldown: Array,
+    accumulation_size: Array,
+    min_scale: Array,
+    mode: str,
+) -> Mapping[str, Array]:
+    del stats
+    value = last["value"].astype(last["avg_value"].dtype)
+    n = last["accumulated"] + 1.0
+    mean = last["avg_value"] + (value - last["avg_value"]) / n
+    before = Watch(last["best_value"], last["plateau_count"], last["cooldown_count"])
+    after, reduce = judge(before, mean, rtol, atol, patience - 1.0, cooldown, mode=mode)
+    full = n >= accumulation_size
+    lower = jnp.maximum(last["scale"] * factor, jnp.minimum(min_scale, last["scale"]))
+    watch = Watch(*(jnp.where(full, new, old) for new, old in zip(after, before, strict=True)))
+    return {
+        "scale": jnp.where(full & reduce, lower, last["scale"]),
+        "best_value": watch.best,
+        "plateau_count": watch.bad,
+        "cooldown_count": watch.cooldown,
+        "accumulated": jnp.where(full, 0.0, n),
+        "avg_value": jnp.where(full, 0.0, mean),
+    }
+
+
+def _check(arguments: Mapping[str, Any]) -> str | None:
+    if arguments["mode"] not in MODES:
+        return f"mode must be one of 'min', 'max', got {arguments['mode']!r}."
+    return None
+
+
+@leaf_rule(
+    combine=_combine,
+    scalars=_start,
+    static=("mode",),
+    bounds={
+        "factor": "(0, 1)",
+        "patience": "[1, inf)",
+        "rtol": "[0, 1]",
+        "atol": "[0, inf)",
+        "cooldown": "[0, inf)",
+        "accumulation_size": "[1, inf)",
+        "min_scale": "[0, 1]",
+    },
+    requires=("value",),
+    check=_check,
+)
+def reduce_on_plateau(
+    g: Array,
+    slots: Any,
+    p: None,
+    now: Any,
+    factor: Hyperparameter = 0.1,
+    patience: Hyperparameter = 10,
+    rtol: Hyperparameter = 1e-4,
+    atol: Hyperparameter = 0.0,
+    cooldown: Hyperparameter = 0,
+    accumulation_size: Hyperparameter = 1,
+    min_scale: Hyperparameter = 0.0,
+    *,
+    mode: str = "min",
+) -> tuple[Array, dict[str, Array]]:
+    """Multiplies updates by a scale that falls when a metric has stopped improving.
+
+    The metric is the extra argument `value` `()` of `update`: a loss. Of every
+    `accumulation_size` values the mean is taken, and it is better than the best so far where
+
+        mean < best - (rtol |best| + atol)        (mode="max": mean > best + ...)
+
+    After `patience` means in turn that are not, scale <- max(factor scale, min_scale), and the
+    next `cooldown` means do not count. For each leaf of shape `*p`: u = scale g.
+
+    `rtol`, `factor` and `min_scale` have no unit, `atol` is in units of the metric, `patience`
+    and `cooldown` are in means, `accumulation_size` in updates; all `()`. A metric that is NaN
+    is not better. The state keeps `scalars`: `scale`, `best_value`, `plateau_count`, ...
+
+    Put it last in a chain, or before the learning rate: it commutes with what is linear.
+
+    Args:
+      mode: whether the metric is to fall, `"min"`, or to rise, `"max"`.
+
+    Differences: optax takes rtol of best, not of |best|, so that below 0 a value passes for
+    better that is a little worse; it has no mode; its state is float16 where a parameter is;
+    and with patience 0 it waits for an improvement. torch's `patience` is one less.
+
+    Raises:
+      ValueError: a number outside its range, or another mode; `update` without `value`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.chain(fo.sgd(1.0), fo.reduce_on_plateau(factor=0.5, patience=2))
+      >>> state = tx.init({"w": 0.0})
+      >>> for loss in (-3.0, -3.0, -2.0, -2.0):
+      ...     updates, state = tx.update({"w": 1.0}, state, value=loss)
+      ...     print(updates["w"])
+      -1.0
+      -1.0
+      -0.5
+      -0.5
+    """
+    del slots, p, factor, patience, rtol, atol, cooldown, accumulation_size, min_scale, mode
+    return now.scale * g, {}
