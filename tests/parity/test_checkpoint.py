@@ -1,0 +1,84 @@
+"""Files that torch has written, read as NumPy arrays."""
+
+import collections
+import pickle
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from functional_optim import optim
+
+DTYPES = [
+    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32",
+    "float64", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tensors_of_all_dtypes_are_read(tmp_path, dtype):
+    tensor = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.5, 1.0]]).to(getattr(torch, dtype))
+    torch.save({"x": tensor, "t": tensor.T, "s": tensor[1, 2]}, tmp_path / "x.pt")
+    read = optim.load_torch_checkpoint(tmp_path / "x.pt")
+    wide = torch.complex128 if tensor.is_complex() else torch.float64
+    for k, x in {"x": tensor, "t": tensor.T, "s": tensor[1, 2]}.items():
+        assert read[k].dtype == jnp.dtype(dtype)
+        np.testing.assert_array_equal(read[k].astype(np.complex128), x.to(wide).numpy())
+
+
+def test_other_data_keep_their_form(tmp_path):
+    saved = {
+        "epoch": 3,
+        "loss": [0.5, None, True],
+        "model": collections.OrderedDict(w=torch.nn.Parameter(torch.ones(2))),
+        "nested": ({"a": torch.zeros(1)}, "text"),
+        "conjugate": torch.tensor([1j]).conj(),
+    }
+    torch.save(saved, tmp_path / "run.tar")
+    read = optim.load_torch_checkpoint(str(tmp_path / "run.tar"))
+    assert (read["epoch"], read["loss"], read["nested"][1]) == (3, [0.5, None, True], "text")
+    assert type(read["model"]["w"]) is np.ndarray
+    assert read["model"]["w"].tolist() == [1.0, 1.0]
+    assert read["nested"][0]["a"].tolist() == [0.0]
+    assert read["conjugate"].tolist() == [-1j]
+
+
+class Code:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_code_in_a_file_is_not_run(tmp_path, capsys):
+    torch.save({"x": Code()}, tmp_path / "x.pt")
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        optim.load_torch_checkpoint(tmp_path / "x.pt")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_sparse_tensor_is_an_error(tmp_path):
+    torch.save({"x": torch.eye(2).to_sparse()}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"layout torch.sparse_coo, and arrays are dense"):
+        optim.load_torch_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_run_of_torch_goes_on_from_its_file(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    theirs = torch.optim.AdamW(model.parameters(), lr=0.1)
+    x = torch.ones(4, 3)
+
+    def step():
+        theirs.zero_grad()
+        model(x).square().sum().backward()
+        theirs.step()
+
+    step()
+    saved = {"model": model.state_dict(), "optimizer": theirs.state_dict()}
+    torch.save(saved, tmp_path / "run.pt")
+    read = optim.load_torch_checkpoint(tmp_path / "run.pt")
+    ours = optim.AdamW(list(read["model"].items()))
+    ours.load_state_dict(read["optimizer"], names=list(read["model"]))
+    ours.minimize(lambda p: jnp.sum((jnp.ones((4, 3)) @ p["weight"].T + p["bias"][None]) ** 2))
+    step()
+    for name, p in model.named_parameters():
+        np.testing.assert_allclose(ours.params[name], p.detach().numpy(), rtol=1e-5, atol=1e-6)
