@@ -10,7 +10,7 @@ from .precision import compute_dtype, safe_sqrt
 from .protocol import PyTree
 from .rows import coalesced, is_sparse
 
-__all__ = ["combine_norms", "global_norm", "leaf_norm"]
+__all__ = ["combine_norms", "global_norm", "leaf_norm", "leaf_rms"]
 
 Array = jax.Array
 
@@ -34,6 +34,11 @@ def leaf_norm(x: Array) -> Array:
     limits = jnp.finfo(total.dtype)
     sound = (total > limits.tiny / limits.eps**2) & (total < limits.max)
     return jax.lax.cond(sound, lambda: safe_sqrt(total), lambda: _scaled(magnitude))
+
+
+def leaf_rms(x: Array) -> Array:
+    """Root mean square of an array, in its precision; 0 of an array without elements."""
+    return leaf_norm(x) / max(x.size, 1) ** 0.5
 
 
 def _scaled(magnitude: Array) -> Array:

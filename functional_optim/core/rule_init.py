@@ -85,7 +85,7 @@ class RuleInit:
         known = {k: v for k, v in asked.items() if k in hyper}
         fixed = {k: v for k, v in asked.items() if k not in hyper}
 
-        def make(p: Array) -> Mapping[str, Array]:
+        def make(p: Array) -> Mapping[str, Array | None]:
             return make_with(p, **cast(known, p.real.dtype), **fixed)
 
         found = []

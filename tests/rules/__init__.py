@@ -11,6 +11,7 @@ import functional_optim as fo
 
 from . import (
     adadelta,
+    adafactor,
     adagrad,
     adam,
     adamax,
@@ -41,6 +42,7 @@ __all__ = [
 
 FAMILIES = (
     links,
+    adafactor,
     adam,
     adamax,
     radam,

@@ -14,6 +14,9 @@ from ..oracles.common import Step
 NEEDS = {"dampening": "momentum"}
 """An argument that is refused without another."""
 
+COUNTS = {"min_dim_size_to_factor", "ns_steps"}
+"""Whole numbers that shape the program."""
+
 Bad = tuple[Mapping[str, Any], type[Exception], str]
 
 
@@ -67,7 +70,7 @@ class Case:
         """The numeric arguments: those given, and the defaults of the others."""
         defaults = {k: p.default for k, p in self.signature.items()}
         given = {**defaults, **self.arguments}
-        without = [k for k, other in NEEDS.items() if given.get(other, 0) is None]
+        without = [k for k, other in NEEDS.items() if given.get(other, 0) is None] + [*COUNTS]
         return {
             k: v
             for k, v in given.items()

@@ -1,0 +1,67 @@
+"""Links that look at one parameter as a whole: its root mean square."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.norms import leaf_rms
+from ..core.protocol import Hyperparameter
+from ..core.rule import leaf_rule
+
+__all__ = ["clip_by_block_rms", "scale_by_param_block_rms"]
+
+Array = jax.Array
+
+
+@leaf_rule(bounds={"threshold": "(0, inf)"})
+def clip_by_block_rms(
+    g: Array, slots: Any, p: None, now: Any, threshold: Hyperparameter
+) -> tuple[Array, dict[str, Array]]:
+    """Scales each leaf of the updates down so that its root mean square is at most `threshold`.
+
+    For one leaf of shape `*p`: u = g / max(1, rms(g) / threshold), where rms(g) is the root of
+    the mean of g^2 over the leaf. `threshold` `()` is in units of g. A leaf without elements
+    stays as it is; of a complex one, the two parts are clipped apart.
+
+    Raises:
+      ValueError: threshold <= 0.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.clip_by_block_rms(1.0)
+      >>> tx.update({"w": jnp.array([2.0, -2.0, 2.0, 2.0])}, tx.init({"w": jnp.zeros(4)}))[0]
+      {'w': Array([ 1., -1.,  1.,  1.], dtype=float32)}
+
+    Reference: Shazeer & Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost,
+    ICML 2018, section 6, arXiv:1804.04235.
+    """
+    del slots, p, now
+    return g / jnp.maximum(1.0, leaf_rms(g) / threshold), {}
+
+
+@leaf_rule(requires=("params",), bounds={"min_scale": "[0, inf)"})
+def scale_by_param_block_rms(
+    g: Array, slots: Any, p: Array, now: Any, min_scale: Hyperparameter = 1e-3
+) -> tuple[Array, dict[str, Array]]:
+    """Multiplies each leaf of the updates by the root mean square of its parameter.
+
+    For one parameter of shape `*p`: u = max(min_scale, rms(p)) g. `min_scale` `()` is in units
+    of p: parameters that start at zero move by it.
+
+    Raises:
+      ValueError: min_scale < 0, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_param_block_rms()
+      >>> params = {"w": jnp.full(4, 3.0), "b": jnp.zeros(1)}
+      >>> updates, _ = tx.update({"w": jnp.ones(4), "b": jnp.ones(1)}, tx.init(params), params)
+      >>> updates["w"].tolist(), round(float(updates["b"][0]), 6)
+      ([3.0, 3.0, 3.0, 3.0], 0.001)
+
+    Reference: Shazeer & Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost,
+    ICML 2018, section 8, arXiv:1804.04235.
+    """
+    del slots, now
+    return jnp.maximum(leaf_rms(p), min_scale) * g, {}
