@@ -94,10 +94,10 @@ def coalesced(g: Any, dtype: Any) -> Any:
     """
     n = g.shape[0]
     data, index = cast(g.data, dtype), g.indices[:, 0]
-    if index.dtype not in (jnp.int32, jnp.int64):
-        index = index.astype(jnp.int32)
+    index = jnp.minimum(index, min(n, jnp.iinfo(index.dtype).max))
+    index = index.astype(index.dtype if index.dtype in (jnp.int32, jnp.int64) else jnp.int32)
     index = jnp.where(index < 0, index + n, index)
-    index = jnp.where((index < 0) | (index > n), n, index)
+    index = jnp.where(index < 0, n, index)
     if not g.unique_indices:
         order = jnp.argsort(index)
         index, data = index[order], data[order]

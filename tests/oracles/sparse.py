@@ -1,0 +1,27 @@
+"""SparseAdam, and rows."""
+
+import numpy as np
+
+from .common import in_order, leafwise
+from .links import scale
+
+
+@leafwise
+def scale_by_sparse_adam(b1=0.9, b2=0.999, eps=1e-8):
+    """Kingma & Ba, the last lines of section 2: the correction is in the step size."""
+    m = v = 0.0
+    t = 0
+
+    def step(g, p):
+        nonlocal m, v, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        return np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(v) + eps)
+
+    return step
+
+
+@leafwise
+def sparse_adam(learning_rate, **how):
+    return in_order(scale_by_sparse_adam.leaf(**how), scale.leaf(-learning_rate))
