@@ -22,6 +22,22 @@ OPTIMIZERS = {
         "(params, lr=0.01, alpha=0.99, eps=1e-08, weight_decay=0, momentum=0, centered=False, "
         "capturable=False, foreach=None, maximize=False, differentiable=False)"
     ),
+    "Adadelta": (
+        "(params, lr=1.0, rho=0.9, eps=1e-06, weight_decay=0, foreach=None, *, "
+        "capturable=False, maximize=False, differentiable=False)"
+    ),
+    "Adagrad": (
+        "(params, lr=0.01, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10, "
+        "foreach=None, *, maximize=False, differentiable=False, fused=None)"
+    ),
+    "ASGD": (
+        "(params, lr=0.01, lambd=0.0001, alpha=0.75, t0=1000000.0, weight_decay=0, foreach=None, "
+        "maximize=False, differentiable=False, capturable=False)"
+    ),
+    "Rprop": (
+        "(params, lr=0.01, etas=(0.5, 1.2), step_sizes=(1e-06, 50), *, capturable=False, "
+        "foreach=None, maximize=False, differentiable=False)"
+    ),
 }
 
 SCHEDULERS = {

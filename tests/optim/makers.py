@@ -20,6 +20,8 @@ MAKERS = {
     "AdamW": lambda params: optim.AdamW(params, lr=0.1),
     "RMSprop": lambda params: optim.RMSprop(params, lr=0.1),
     "RMSprop-full": lambda params: optim.RMSprop(params, lr=0.1, momentum=0.9, centered=True),
+    "Adagrad": lambda params: optim.Adagrad(params, lr=0.1, lr_decay=0.1),
+    "ASGD": lambda params: optim.ASGD(params, lr=0.1, lambd=0.1, t0=2),
     "Lion": lambda params: optim.Lion(params, lr=0.1),
     "Optimizer": lambda params: optim.Optimizer(
         params, fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(0.1))

@@ -24,6 +24,10 @@ CONFIGURATIONS = {
     "Adam-amsgrad": ("Adam", {"lr": 0.01, "amsgrad": True}),
     "AdamW": ("AdamW", {"lr": 0.01, "betas": (0.5, 0.9)}),
     "RMSprop": ("RMSprop", {"lr": 0.01, "momentum": 0.9, "centered": True, "eps": 1e-3}),
+    "Adadelta": ("Adadelta", {"rho": 0.5, "weight_decay": 0.1}),
+    "Adagrad": ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.1}),
+    "ASGD": ("ASGD", {"lr": 0.05, "lambd": 0.1, "t0": 15}),
+    "Rprop": ("Rprop", {"etas": (0.3, 1.5), "step_sizes": (1e-3, 0.1)}),
 }
 each = pytest.mark.parametrize(("name", "options"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 

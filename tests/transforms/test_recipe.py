@@ -16,6 +16,8 @@ SIGNATURES = {
     fo.adamw: [
         "learning_rate", "b1", "b2", "eps", "eps_root", "mu_dtype", "weight_decay", "mask",
     ],
+    fo.adagrad: ["learning_rate", "initial_accumulator_value", "eps"],
+    fo.rprop: ["learning_rate", "eta_minus", "eta_plus", "min_step_size", "max_step_size"],
     fo.lion: ["learning_rate", "b1", "b2", "mu_dtype", "weight_decay", "mask"],
     fo.rmsprop: [
         "learning_rate", "decay", "eps", "initial_scale", "eps_in_sqrt", "centered", "momentum",
@@ -37,6 +39,9 @@ DEFAULTS = {
     fo.sgd: {"momentum": None, "nesterov": False, "dampening": 0.0},
     fo.adam: {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0, "nesterov": False},
     fo.adamw: {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 1e-4, "mask": None},
+    fo.adagrad: {"initial_accumulator_value": 0.1, "eps": 1e-7, "lr_decay": 0.0},
+    fo.rprop: {"eta_minus": 0.5, "eta_plus": 1.2, "min_step_size": 1e-6, "max_step_size": 50.0},
+    fo.asgd: {"lambd": 1e-4, "alpha": 0.75, "t0": 1e6},
     fo.lion: {"b1": 0.9, "b2": 0.99, "weight_decay": 1e-3},
     fo.rmsprop: {"decay": 0.9, "eps": 1e-8, "momentum": None, "centered": False},
 }
