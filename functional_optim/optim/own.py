@@ -17,6 +17,7 @@ def own(where: str, params: PyTree) -> PyTree:
 
     Raises:
       TypeError: a leaf is no array; the message names it.
+      ValueError: a leaf is sparse.
     """
     return jax.tree_util.tree_map_with_path(
         lambda path, x: _own(where, path, x), params, is_leaf=is_sparse
@@ -24,6 +25,11 @@ def own(where: str, params: PyTree) -> PyTree:
 
 
 def _own(where: str, path: Any, x: Any) -> jax.Array:
+    if is_sparse(x):
+        raise ValueError(
+            f"{where} requires dense parameter tensors, and the parameter at "
+            f"'{path_string(path)}' is sparse. Pass its todense(); gradients may be sparse."
+        )
     try:
         array = jnp.asarray(x)
     except (TypeError, ValueError) as error:

@@ -48,7 +48,7 @@ class TorchOptimizer(Optimizer):
         options = bind(name, inspect.signature(type(self).recipe), args, kwargs)
         self._donate = not options.get("differentiable", False)
         _check_exclusions(name, options)
-        type(self).check(options)
+        type(self).check({k: _squeeze(k, v) for k, v in options.items()})
         self._transformation(name, frozen(options), frozenset())
         self._setup(params, options, self._donate)
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import functional_optim as fo
 from functional_optim import optim
 
 from .. import problem
@@ -29,6 +30,18 @@ def test_the_norm_is_that_of_one_vector(order, dtype, scale):
         oracle(tree, order),
         rtol=2e-6,
     )
+
+
+@pytest.mark.parametrize("order", [p for p in ORDERS if p >= 0])
+def test_rows_are_clipped_as_the_table_is(order):
+    g = jnp.array([[3.0, 1.0], [-2.0, 0.5], [1.0, 1.0]])
+    rows = fo.row_sparse(g, jnp.array([4, 0, 4]), (5, 2))
+    for clip in (
+        lambda g: optim.clip_grad_norm(g, 1.0, order)[0],
+        lambda g: optim.clip_grad_value(g, 1.5),
+    ):
+        found, expected = clip({"w": rows}), clip({"w": rows.todense()})
+        np.testing.assert_allclose(found["w"].todense(), expected["w"], rtol=1e-6)
 
 
 def test_the_order_zero_counts_elements_and_not_tensors():

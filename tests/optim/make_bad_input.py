@@ -1,0 +1,58 @@
+"""Writes bad_input.json: what torch's optimizers must refuse, by torch's own tests; needs torch.
+
+Run as `python -m tests.optim.make_bad_input`. A row has the classes that it is for, arguments,
+and what torch raises. A tensor is written with a number for each object, so that the same one at
+two places is seen to be the same, and with its values where it is an option.
+"""
+
+import json
+import sys
+import types
+from pathlib import Path
+
+FILE = Path(__file__).parent / "bad_input.json"
+
+
+def rows():
+    """A row for each error input of torch's table, with all classes that have it."""
+    # torch's table is among its test helpers, which import a package that it does not need.
+    sys.modules.setdefault("expecttest", types.ModuleType("expecttest")).TestCase = object
+    import torch
+    from torch.testing._internal.common_optimizers import optim_db
+
+    classes = {}
+    for info in sorted(optim_db, key=lambda info: info.optim_cls.__name__):
+        for given in info.optim_error_inputs_func("cpu", torch.float32):
+            made, numbers = given.optimizer_error_input, {}
+            row = {
+                "params": encode(made.params, numbers),
+                "options": encode(made.kwargs, numbers),
+                "raises": given.error_type.__name__,
+                "says": given.error_regex,
+                "at": "step" if "STEP" in given.error_on.name else "construction",
+            }
+            classes.setdefault(json.dumps(row), []).append(info.optim_cls.__name__)
+    return [{"classes": names, **json.loads(row)} for row, names in classes.items()]
+
+
+def encode(value, numbers):
+    """The value as JSON; tensors are numbered in the order in which they are met."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return {
+            "tensor": numbers.setdefault(id(value), len(numbers)),
+            "dtype": str(value.dtype).removeprefix("torch."),
+            "shape": list(value.shape),
+            "values": value.tolist() if value.ndim < 2 and value.layout == torch.strided else None,
+            "sparse": value.layout != torch.strided,
+        }
+    if isinstance(value, dict):
+        return {"dict": {k: encode(v, numbers) for k, v in value.items()}}
+    if isinstance(value, tuple):
+        return {"tuple": [encode(v, numbers) for v in value]}
+    return [encode(v, numbers) for v in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    FILE.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows()) + "\n]\n")

@@ -1,0 +1,108 @@
+"""What torch's own tests want refused: its 124 cases, by class, are refused here for the same."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.sparse import BCOO
+
+from functional_optim import optim
+
+from .make_bad_input import FILE
+
+ROWS = json.loads(FILE.read_text())
+KINDS = {kind.__name__: kind for kind in (RuntimeError, TypeError, UserWarning, ValueError)}
+
+OURS = {
+    "Invalid rho value: 1.1": r"rho must be in \[0, 1\], got 1\.1",
+    "Invalid beta parameter at index 0: 1.0": r"b1 must be in \[0, 1\), got 1\.0",
+    "Invalid beta parameter at index 1: 1.0": r"b2 must be in \[0, 1\), got 1\.0",
+    "Invalid weight_decay value: -1": r"weight_decay must be in \[0, inf\), got -1",
+    "Invalid weight_decay value: -0.5": r"weight_decay must be in \[0, inf\), got -0\.5",
+    "Invalid lr_decay value: -0.5": r"lr_decay must be in \[0, inf\), got -0\.5",
+    "Invalid momentum value: -1.0": r"momentum must be in \[0, inf\), got -1\.0",
+    "Invalid momentum value: -0.5": r"momentum must be in \[0, inf\), got -0\.5",
+    "Invalid momentum_decay value: -0.2": r"momentum_decay must be in \[0, inf\), got -0\.2",
+    "Invalid eta values: 1.0, 0.5": r"etas? .*1\.0|eta_minus must be in .*, got 1\.0",
+    "epsilon1 should be >= 0": r"eps.* must be in \[0, inf\), got -1e-30",
+    "Clipping threshold d should be >= 1": r"\bd must be in \[1, inf\), got 0\.0",
+    "beta2_decay should be <= 0": r"beta2_decay must be in \(-inf, 0\], got 0\.8",
+    "Adjust learning rate function arbitrary is not supported": r"adjust_lr_fn .*'arbitrary'",
+    "SparseAdam requires dense parameter tensors": "SparseAdam.* requires dense parameter tensors",
+}
+"""Where our words are not torch's: what they are. All name the argument and its value."""
+
+ACCEPTED = {
+    "params argument given to the optimizer should be an iterable of Tensors or dicts": (
+        "an array is a tree of one leaf; torch would iterate over its rows"
+    ),
+    "lr as a Tensor is not supported for capturable=False and foreach=True": (
+        "every number is an array of the state, and there is one implementation"
+    ),
+    "betas must be either both floats or both Tensors": "the same",
+    r"betas\[0\] as a Tensor is not supported for capturable=False and foreach=True": "the same",
+}
+"""What is refused in torch for a reason that does not exist here."""
+
+
+def decode(value, arrays):
+    """Arguments as they were, with arrays in the place of tensors."""
+    if isinstance(value, list):
+        return [decode(v, arrays) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "dict" in value:
+        return {k: decode(v, arrays) for k, v in value["dict"].items()}
+    if "tuple" in value:
+        return tuple(decode(v, arrays) for v in value["tuple"])
+    number = value["tensor"]
+    if number not in arrays:
+        values = 1.0 if value["values"] is None else np.reshape(value["values"], value["shape"])
+        array = jnp.full(value["shape"], values, value["dtype"])
+        arrays[number] = BCOO.fromdense(array) if value["sparse"] else array
+    return arrays[number]
+
+
+def arguments(row):
+    """Parameters and options of a row; where it has no parameters, any will do."""
+    arrays = {}
+    params = decode(row["params"], arrays)
+    return [jnp.ones((1, 1))] if params is None else params, decode(row["options"], arrays)
+
+
+def cases(accepted):
+    return [
+        pytest.param(name, row, id=f"{name}-{row['says']}")
+        for row in ROWS
+        for name in row["classes"]
+        if (row["says"] in ACCEPTED) == accepted
+    ]
+
+
+@pytest.mark.parametrize(("name", "row"), cases(accepted=False))
+def test_what_torch_refuses_is_refused_for_the_same(name, row):
+    params, options = arguments(row)
+    kind, message = KINDS[row["raises"]], OURS.get(row["says"], row["says"])
+    refused = pytest.warns if issubclass(kind, Warning) else pytest.raises
+    with refused(kind, match=message):
+        optimizer = getattr(optim, name)(params, **options)
+        if row["at"] == "step":
+            optimizer.step(params)
+
+
+@pytest.mark.parametrize(("name", "row"), cases(accepted=True))
+def test_what_torch_refuses_for_its_own_reasons_is_accepted(name, row):
+    params, options = arguments(row)
+    optimizer = getattr(optim, name)(params, **options)
+    assert len(optimizer.param_groups) == 1
+    assert optimizer.params is not params
+    for k, value in options.items():
+        np.testing.assert_allclose(optimizer.param_groups[0][k], value)
+
+
+def test_all_of_torchs_cases_are_here():
+    assert sum(len(row["classes"]) for row in ROWS) == 124
+    assert len({name for row in ROWS for name in row["classes"]}) == 15
+    said = {row["says"] for row in ROWS}
+    assert said >= OURS.keys() | ACCEPTED.keys()
