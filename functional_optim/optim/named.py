@@ -71,7 +71,8 @@ def _with_names(where: str, group: Mapping[str, Any]) -> Any:
         return params
     if isinstance(params, (list, tuple)) and len(params) == len(names):
         return list(zip(names, params, strict=True))
-    if leaf_paths(params) != list(names):
+    keys = list(params) if isinstance(params, Mapping) else []
+    if list(names) not in (keys, leaf_paths(params)):
         raise ValueError(
             f"{where}: param_names are {list(names)}, and the parameters {leaf_paths(params)}. "
             "Leave param_names out: a tree has the names of its paths."

@@ -261,3 +261,18 @@ def test_a_group_that_was_added_crosses():
     step(optimizer, 1)
     step(other, 1)
     assert_same(other.params, optimizer.params)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: optim.Adam(problem.arrays()), lambda: optim.Optimizer(problem.arrays(), fo.sgd(0.1))],
+    ids=["Adam", "Optimizer"],
+)
+def test_the_number_of_steps_crosses_and_a_key_count_is_the_users(make):
+    optimizer, other = make(), make()
+    optimizer.param_groups[0]["count"] = "mine"
+    steps(optimizer, range(3))
+    other.load_state_dict(json.loads(json.dumps(optimizer.state_dict(), default=np.ndarray.tolist)))
+    assert other.step_count == 3
+    assert other.param_groups[0]["count"] == "mine"
+    assert other.param_groups[0].keys() == optimizer.param_groups[0].keys()

@@ -247,3 +247,16 @@ def test_a_loss_may_be_any_callable(how):
     optimizer = optim.SGD({"w": jnp.ones(())}, lr=0.5)
     loss_fn = operator.itemgetter("w")  # neither a signature nor weak references
     assert [float(getattr(optimizer, how)(loss_fn)) for _ in range(2)] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_zero_grad_forgets_gradients_or_makes_them_zero(set_to_none):
+    optimizer = optim.SGD({"w": jnp.ones(2), "v": jnp.ones(1)}, lr=0.5, weight_decay=1.0)
+    optimizer.zero_grad(set_to_none)
+    assert optimizer.grads is None
+    optimizer.grads = {"w": jnp.ones(2), "v": None}
+    optimizer.zero_grad(set_to_none=set_to_none)
+    optimizer.step()
+    assert optimizer.params["v"].tolist() == [1.0]
+    # Zero gradients decay; without any, nothing moves.
+    assert optimizer.params["w"].tolist() == ([1.0, 1.0] if set_to_none else [0.5, 0.5])
