@@ -4,100 +4,129 @@ A case has `optimizer` (a key of OPTIMIZERS), `schedulers` (specifications, step
 `driver`, `steps`, and `at`: the step at which the driver does what it does:
 
     step         nothing; the schedulers are stepped
-    epoch        nothing; they are stepped with the number of the epoch
+    epoch        nothing; they are stepped with the numbers of `epochs`
     external     the learning rates are halved from outside
     add_group    a third group is added
     resume       all is built anew, and both state_dicts are loaded
     last_epoch   the schedulers are built anew with last_epoch = at - 1
 
-A function is written as `{"function": name, "argument": x}`.
+`metrics` is a key of METRICS: what a ReduceLROnPlateau is stepped with.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Spec = dict[str, Any]
+from .sched_grid import COMPOSITES, PLATEAUS, Spec, grid, pairs, spec
+
+Case = dict[str, Any]
 STEPS = 40
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "sgd": {"optimizer": "SGD", "lrs": [0.05, 0.5]},
+    "sgd": {"optimizer": "SGD", "lrs": [0.05, 0.5], "momentum": 0.9},
     "adamw": {"optimizer": "AdamW", "lrs": [0.001, 0.01]},
-    "float32": {"optimizer": "SGD", "lrs": [0.05, 0.5], "dtype": "float32"},
-    "float64": {"optimizer": "SGD", "lrs": [0.05, 0.5], "dtype": "float64"},
+    "float32": {"optimizer": "SGD", "lrs": [0.05, 0.5], "momentum": 0.9, "dtype": "float32"},
+    "float64": {"optimizer": "SGD", "lrs": [0.05, 0.5], "momentum": 0.9, "dtype": "float64"},
 }
 
-FUNCTIONS: dict[str, Callable[[float], Callable[[int], float]]] = {
+FUNCTIONS: dict[str, Callable[[float], Callable[[float], float]]] = {
     "power": lambda base: lambda epoch: base**epoch,
     "quotient": lambda k: lambda epoch: float(epoch // k),
     "inverse": lambda k: lambda epoch: 1 / (1 + k * epoch),
+    "constant": lambda c: lambda epoch: c,
+    "halves": lambda k: lambda cycle: 1 / 2.0 ** (cycle - k),
 }
 
+METRICS: dict[str, list[float]] = {
+    "flat": [1.0] * STEPS,
+    "improving": [10 - 0.0167 * i for i in range(STEPS)],
+    "stairs": [10.0 - i // 9 for i in range(STEPS)],
+    "noisy": [1.0 + 0.3 * math.sin(1.7 * i) - 0.01 * i for i in range(STEPS)],
+    "rising": [1.5 * 1.005**i for i in range(STEPS)],
+    "nan": [1.0, 0.9, math.nan] + [0.8] * (STEPS - 3),
+    "infinite": [1.0, math.inf] + [0.5 - 0.01 * i for i in range(STEPS - 2)],
+    "negative": [-0.8] * 2 + [-0.234] * (STEPS - 2),
+}
 
-def function(written: Any) -> Any:
-    """The function of a specification, or the list of them."""
-    if isinstance(written, list):
-        return [function(w) for w in written]
-    return FUNCTIONS[written["function"]](written["argument"])
+CLOSED = {
+    *("StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "PolynomialLR"),
+    "CosineAnnealingLR",
+}
+"""Those that torch has a second formula for, which `step(epoch)` uses."""
+
+FRACTIONS = [0.4 * i for i in range(30)]
+LEAPS = [0, 1, 2, 3, 4, 5, 25, 32, 33, 34, 80, 81, 3]
 
 
 def arguments(spec: Spec) -> Spec:
     """What a specification passes to the scheduler."""
-    made = {"lr_lambda": function(spec["lr_lambda"])} if "lr_lambda" in spec else {}
+    made = {k: _function(spec[k]) for k in ("lr_lambda", "scale_fn") if k in spec}
     return {k: v for k, v in spec.items() if k != "scheduler"} | made
 
 
-def _step_lr(step_size: int, gamma: float) -> Spec:
-    return {"scheduler": "StepLR", "step_size": step_size, "gamma": gamma}
+def _function(written: Any) -> Any:
+    if isinstance(written, list):
+        return [_function(w) for w in written]
+    return FUNCTIONS[written["function"]](written["argument"])
 
 
-def _lambda_lr(*functions: tuple[str, float]) -> Spec:
-    written = [{"function": name, "argument": x} for name, x in functions]
-    return {"scheduler": "LambdaLR", "lr_lambda": written if len(written) > 1 else written[0]}
-
-
-def _cosine(T_max: int, eta_min: float) -> Spec:
-    return {"scheduler": "CosineAnnealingLR", "T_max": T_max, "eta_min": eta_min}
-
-
-STEP_LR = [_step_lr(n, gamma) for n in (1, 3, 10) for gamma in (0.1, 0.5, 1.0)]
-LAMBDA_LR = [
-    _lambda_lr(("power", 0.95)),
-    _lambda_lr(("quotient", 3)),
-    _lambda_lr(("power", 0.9), ("inverse", 0.5)),
-]
-COSINE = [_cosine(n, eta_min) for n in (1, 2, 5, 10, 37) for eta_min in (0.0, 1e-3, 0.2)]
-SOME = [
-    *(STEP_LR[i] for i in (0, 1, 6)),
-    *(LAMBDA_LR[i] for i in (0, 2)),
-    *(COSINE[i] for i in (0, 1, 6)),
-]
-
-
-def cases() -> Iterator[dict[str, Any]]:
+def cases() -> Iterator[Case]:
     """All cases."""
-    for spec in (*STEP_LR, *LAMBDA_LR, *COSINE):
-        yield _case("sgd", [spec], "step")
-    for spec in (*STEP_LR, *COSINE):  # LambdaLR has one formula
-        yield _case("sgd", [spec], "epoch")
-    for spec in SOME:
-        for name in ("adamw", "float32", "float64"):
-            yield _case(name, [spec], "step")
-        yield _case("sgd", [spec], "external", 7)
-        yield _case("sgd", [spec], "add_group", 5)
+    yield from _single()
+    yield from _driven()
+    for specs in (*pairs(), *COMPOSITES):
+        yield _case("sgd", specs, "step")
+    for specs in (*COMPOSITES, *list(pairs())[:60]):
+        yield _case("sgd", specs, "resume", 8)
+    for plateau in PLATEAUS:
+        for metrics in METRICS:
+            yield _case("sgd", [plateau], "step", metrics=metrics)
+    for metrics in METRICS:
+        yield _case("sgd", PLATEAUS[:1], "resume", 8, metrics=metrics)
+        yield _case("sgd", PLATEAUS[:1], "add_group", 5, metrics=metrics)
+        both = [spec("StepLR", step_size=3, gamma=0.5), PLATEAUS[0]]
+        yield _case("sgd", both, "step", metrics=metrics)
+
+
+def _single() -> Iterator[Case]:
+    for each in grid():
+        yield _case("sgd", [each], "step")
+        if each["scheduler"] in CLOSED:
+            yield _case("sgd", [each], "epoch", epochs=list(range(1, STEPS + 1)))
+        if each["scheduler"] in ("CyclicLR", "OneCycleLR"):
+            yield _case("adamw", [each], "step")
+        if each["scheduler"] == "CosineAnnealingWarmRestarts":
+            for epochs in (FRACTIONS, LEAPS):
+                yield _case("sgd", [each], "epoch", epochs=epochs)
+
+
+def _driven() -> Iterator[Case]:
+    """Three of each class through the other drivers."""
+    seen: Counter[str] = Counter()
+    for each in grid():
+        seen[each["scheduler"]] += 1
+        if seen[each["scheduler"]] not in (1, 2, 7):
+            continue
+        yield _case("sgd", [each], "external", 7)
+        yield _case("sgd", [each], "add_group", 5)
         for at in (1, 6, 17):
-            yield _case("sgd", [spec], "resume", at)
-            yield _case("sgd", [spec], "last_epoch", at)
-    for first in (STEP_LR[4], LAMBDA_LR[0], COSINE[7]):
-        for second in (STEP_LR[4], LAMBDA_LR[0], COSINE[10]):
-            yield _case("sgd", [first, second], "step")
-            yield _case("sgd", [first, second], "resume", 8)
+            yield _case("sgd", [each], "resume", at)
+            yield _case("sgd", [each], "last_epoch", at)
+        for optimizer in ("float32", "float64"):
+            yield _case(optimizer, [each], "step")
 
 
-def _case(optimizer: str, schedulers: list[Spec], driver: str, at: int = 0) -> dict[str, Any]:
-    return {
-        "optimizer": optimizer,
-        "schedulers": schedulers,
-        "driver": driver,
-        "steps": STEPS,
-        "at": at,
-    }
+def _case(
+    optimizer: str,
+    schedulers: list[Spec],
+    driver: str,
+    at: int = 0,
+    epochs: list[float] | None = None,
+    metrics: str | None = None,
+) -> Case:
+    more = {"epochs": epochs} if epochs else {}
+    more |= {"metrics": metrics} if metrics else {}
+    steps = len(epochs) if epochs else STEPS
+    head = {"optimizer": optimizer, "schedulers": schedulers, "driver": driver}
+    return head | {"steps": steps, "at": at} | more

@@ -1,20 +1,26 @@
 """The schedulers' cases in torch."""
 
+from typing import Any
+
 import torch
+from torch.optim import lr_scheduler, swa_utils
 
 from .sched_run import Side
 
 
+def _make(name: str, groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
+    optimizer = getattr(torch.optim, name)(groups, **options)
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    return optimizer
+
+
 def _step(optimizer: torch.optim.Optimizer) -> None:
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            p.grad = torch.zeros_like(p)
-    optimizer.step()
+    optimizer.step()  # without gradients
 
 
 TORCH = Side(
-    torch.optim,
-    torch.optim.lr_scheduler,
+    _make,
+    (lr_scheduler, swa_utils),
     lambda n: torch.nn.Parameter(torch.ones(n)),
     lambda value, dtype: torch.tensor(value, dtype=getattr(torch, dtype)),
     _step,

@@ -1,69 +1,94 @@
 """Plays a scheduler's case, in torch or here: what differs between them is passed in."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from .sched_cases import OPTIMIZERS, Spec, arguments
+from .sched_cases import METRICS, OPTIMIZERS, Case, Spec, arguments
 
-Rates = list[float]
+Row = list[float]
 
 
+@dataclasses.dataclass
+class Track:
+    """What a run shows before its first step and after each.
+
+    Attributes:
+      lr: the learning rates of all groups.
+      last_lr: what the last scheduler says that they are.
+      momentum: of all groups, or the first of their betas.
+      states: the schedulers' state_dicts at the end.
+      error: name of the exception that ended it.
+    """
+
+    lr: list[Row] = dataclasses.field(default_factory=list)
+    last_lr: list[Row] = dataclasses.field(default_factory=list)
+    momentum: list[Row] = dataclasses.field(default_factory=list)
+    states: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Side:
     """One of the two libraries.
 
     Attributes:
-      optimizers: module with the optimizers.
-      schedulers: module with the schedulers.
-      array: makes an array of a shape, or a scalar of a value and a dtype.
-      step: makes one step of an optimizer with zero gradients.
+      make: makes an optimizer: class, groups, options.
+      schedulers: modules with the schedulers.
+      parameter: makes a parameter of a length.
+      scalar: makes an array of a number and a dtype.
+      step: makes a step of an optimizer, or lets the schedulers believe it.
     """
 
-    def __init__(
-        self,
-        optimizers: Any,
-        schedulers: Any,
-        parameter: Callable[[int], Any],
-        scalar: Callable[[float, str], Any],
-        step: Callable[[Any], None],
-    ):
-        self.optimizers, self.schedulers = optimizers, schedulers
-        self.parameter, self.scalar, self.step = parameter, scalar, step
+    make: Callable[..., Any]
+    schedulers: tuple[Any, ...]
+    parameter: Callable[[int], Any]
+    scalar: Callable[[float, str], Any]
+    step: Callable[[Any], None]
 
     def optimizer(self, name: str) -> Any:
         """An optimizer with one parameter in each group."""
-        how = OPTIMIZERS[name]
-        lrs = [self.scalar(lr, how["dtype"]) if "dtype" in how else lr for lr in how["lrs"]]
+        how = dict(OPTIMIZERS[name])
+        dtype, lrs = how.pop("dtype", None), how.pop("lrs")
+        lrs = [self.scalar(lr, dtype) if dtype else lr for lr in lrs]
         groups = [{"params": [self.parameter(i + 1)], "lr": lr} for i, lr in enumerate(lrs)]
-        return getattr(self.optimizers, how["optimizer"])(groups, lr=0.1)
+        return self.make(how.pop("optimizer"), groups, lr=0.1, **how)
 
-    def build(self, optimizer: Any, specs: list[Spec], **more: Any) -> list[Any]:
-        """The schedulers of a case."""
-        return [
-            getattr(self.schedulers, spec["scheduler"])(optimizer, **arguments(spec), **more)
-            for spec in specs
-        ]
+    def build(self, optimizer: Any, spec: Spec, **more: Any) -> Any:
+        """The scheduler of a specification."""
+        given = arguments(spec)
+        if "schedulers" in given:
+            given["schedulers"] = [self.build(optimizer, each) for each in given["schedulers"]]
+        name = spec["scheduler"]
+        (found,) = {getattr(m, name) for m in self.schedulers if hasattr(m, name)}
+        if name == "ChainedScheduler":
+            return found(given["schedulers"], optimizer)
+        return found(optimizer, **given, **more)
 
-    def play(self, case: dict[str, Any]) -> tuple[list[Rates], list[Rates], list[dict[str, Any]]]:
-        """Learning rates before the first step and after each, and as the last scheduler says.
+    def play(self, case: Case, catch: tuple[type[Exception], ...] = ()) -> Track:
+        """Plays a case, up to an exception that is caught."""
+        track = Track()
+        try:
+            self._play(case, track)
+        except catch as error:
+            track.error = type(error).__name__
+        return track
 
-        Returns:
-          Both, for all groups, and the schedulers' state_dicts at the end.
-        """
+    def _play(self, case: Case, track: Track) -> None:
         optimizer = self.optimizer(case["optimizer"])
-        schedulers = self.build(optimizer, case["schedulers"])
-        rates, last = [_rates(optimizer)], [_floats(schedulers[-1].get_last_lr())]
+        schedulers = [self.build(optimizer, spec) for spec in case["schedulers"]]
+        _look(track, optimizer, schedulers)
         for t in range(case["steps"]):
             if t == case["at"]:
                 optimizer, schedulers = self._drive(case, optimizer, schedulers)
             self.step(optimizer)
-            for scheduler in schedulers:
-                scheduler.step(*[t + 1] * (case["driver"] == "epoch"))
-            rates.append(_rates(optimizer))
-            last.append(_floats(schedulers[-1].get_last_lr()))
-        return rates, last, [scheduler.state_dict() for scheduler in schedulers]
+            for spec, scheduler in zip(case["schedulers"], schedulers, strict=True):
+                scheduler.step(*_argument(case, spec, t))
+            _look(track, optimizer, schedulers)
+        track.states = [scheduler.state_dict() for scheduler in schedulers]
 
-    def _drive(self, case: dict[str, Any], optimizer: Any, schedulers: list[Any]) -> Any:
+    def _drive(self, case: Case, optimizer: Any, schedulers: list[Any]) -> Any:
         driver, at = case["driver"], case["at"]
         if driver == "external":
             for group in optimizer.param_groups:
@@ -72,21 +97,29 @@ class Side:
             optimizer.add_param_group({"params": [self.parameter(9)], "lr": 0.7})
         if driver not in ("resume", "last_epoch"):
             return optimizer, schedulers
-        saved = copy.deepcopy([x.state_dict() for x in (optimizer, *schedulers)])
+        saved = copy.deepcopy([x.state_dict() for x in (*schedulers, optimizer)])
         optimizer = self.optimizer(case["optimizer"])
         if driver == "last_epoch":
-            optimizer.load_state_dict(saved[0])
+            optimizer.load_state_dict(saved[-1])
             # The constructor makes the step from at - 1.
-            return optimizer, self.build(optimizer, case["schedulers"], last_epoch=at - 1)
-        schedulers = self.build(optimizer, case["schedulers"])
-        for x, state in zip((optimizer, *schedulers), saved, strict=True):
+            (spec,) = case["schedulers"]
+            return optimizer, [self.build(optimizer, spec, last_epoch=at - 1)]
+        schedulers = [self.build(optimizer, spec) for spec in case["schedulers"]]
+        for x, state in zip((*schedulers, optimizer), saved, strict=True):
             x.load_state_dict(state)
         return optimizer, schedulers
 
 
-def _rates(optimizer: Any) -> Rates:
-    return _floats(group["lr"] for group in optimizer.param_groups)
+def _argument(case: Case, spec: Spec, t: int) -> list[float]:
+    """What a scheduler's step number t is called with."""
+    if spec["scheduler"] == "ReduceLROnPlateau":
+        return [METRICS[case["metrics"]][t]]
+    return [case["epochs"][t]] if "epochs" in case else []
 
 
-def _floats(values: Any) -> Rates:
-    return [float(v) for v in values]
+def _look(track: Track, optimizer: Any, schedulers: list[Any]) -> None:
+    groups = optimizer.param_groups
+    track.lr.append([float(group["lr"]) for group in groups])
+    track.last_lr.append([float(lr) for lr in schedulers[-1].get_last_lr()])
+    first = [group["betas"][0] if "betas" in group else group["momentum"] for group in groups]
+    track.momentum.append([float(x) for x in first])

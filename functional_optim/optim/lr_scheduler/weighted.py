@@ -38,18 +38,15 @@ class WeightedLR(LRScheduler):
             return self._get_closed_form_lr()
         now = self._weight(self.last_epoch)
         before = self._weight(self.last_epoch - 1) if self.last_epoch > 0 else 1.0
-        known = len(self._last_lr)
-        return [
-            self._onwards(lr if i < known or before else self.floor, initial_lr, now, before)
-            for i, (lr, initial_lr) in enumerate(zip(self._rates(), self.base_lrs, strict=True))
-        ]
-
-    def _onwards(self, lr: Any, initial_lr: Any, now: float, before: float) -> Any:
+        lrs = self._rates()
         if now == before:
-            return lr
-        if before == 0:
-            return lr + (initial_lr - self.floor) * now
-        return self.floor + (lr - self.floor) * (now / before)
+            return lrs
+        if before:
+            return [self.floor + (lr - self.floor) * (now / before) for lr in lrs]
+        # A group that is new has not come to the floor with the others.
+        lrs[len(self._last_lr) :] = [self.floor] * (len(lrs) - len(self._last_lr))
+        gains = [(lr - self.floor) * now for lr in self.base_lrs]
+        return [lr + gain for lr, gain in zip(lrs, gains, strict=True)]
 
     def _get_closed_form_lr(self) -> list[Any]:
         weight = self._weight(self.last_epoch)
