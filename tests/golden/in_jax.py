@@ -101,16 +101,17 @@ def join(trees: list[dict[str, Any]]) -> Arrays:
 
 
 def state_of(optimizer: Any, problem: Problem) -> dict[str, Arrays]:
-    """torch's entries by name of the parameter; lists of arrays stacked."""
+    """torch's entries by name of the parameter, lists of arrays as one array."""
     saved = optimizer.state_dict()["state"]
     return {
-        problem.names[i]: {
-            k: np.stack(x) if isinstance(x, list) else np.asarray(x)
-            for k, x in entry.items()
-            if not k.endswith("_ulp")
-        }
+        problem.names[i]: {k: np.asarray(x) for k, x in entry.items() if _is_compared(k)}
         for i, entry in saved.items()
     }
+
+
+def _is_compared(name: str) -> bool:
+    """All but the ulps beside a mean, which are our own, and LBFGS's room to compute in."""
+    return not name.endswith("_ulp") and name != "al"
 
 
 def torch_state_dict(golden: Run, problem: Problem) -> dict[str, Any]:
