@@ -8,9 +8,11 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from .averages import Average, AveragedTree, Each
+from .lr_scheduler.swa import SWALR
 from .named_state import load_named_state, named_state
 
 __all__ = [
+    "SWALR",
     "AveragedModel",
     "get_ema_avg_fn",
     "get_ema_multi_avg_fn",
