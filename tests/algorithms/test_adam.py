@@ -39,7 +39,11 @@ def numbered(before, after, change):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("how", [{}, {"amsgrad": True}, {"nesterov": True}], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"amsgrad": True}, {"nesterov": True}, {"nesterov": True, "momentum_decay": 0.1}],
+    ids=str,
+)
 @pytest.mark.parametrize("b1", [(0.9, 0.5), (0.5, 0.95), (0.0, 0.9), (0.9, 0.0)])
 @pytest.mark.parametrize("b2", [(0.999, 0.9), (0.9, 0.9999)])
 def test_betas_edited_during_the_run_act_as_on_the_biased_moments(b1, b2, how):

@@ -73,8 +73,13 @@ RULES = (
         fo.scale_by_amsgrad,
         {
             "": {},
-            "paper": {"bias_correction_mu": False, "bias_correction_nu": False, "b2": 0.875},
-            "eps_root": {"eps_root": 1e-3, "eps": 1e-2},
+            "biased": {
+                "b2": 0.875,
+                "eps": 1e-2,
+                "eps_root": 1e-3,
+                "bias_correction_mu": False,
+                "bias_correction_nu": False,
+            },
         },
         bad=ranges(*ADAM_RANGES),
         oracle=oracles.scale_by_amsgrad,

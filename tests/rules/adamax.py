@@ -12,7 +12,7 @@ B2 = 1 - 2.0**-10
 RULES = (
     Entry(
         fo.scale_by_adamax,
-        {"": {"b2": B2}, "b2=0": {"b2": 0.0, "eps": 0.5}},
+        {"": {"b2": B2}},
         bad=ranges(*ADAMAX_RANGES),
         oracle=oracles.scale_by_adamax,
     ),
