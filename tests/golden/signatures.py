@@ -18,6 +18,20 @@ OPTIMIZERS = {
         "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, amsgrad=False, *, "
         "maximize=False, foreach=None, capturable=False, differentiable=False, fused=None)"
     ),
+    "Adamax": (
+        "(params, lr=0.002, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, foreach=None, *, "
+        "maximize=False, differentiable=False, capturable=False)"
+    ),
+    "NAdam": (
+        "(params, lr=0.002, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, momentum_decay=0.004, "
+        "decoupled_weight_decay=False, *, foreach=None, maximize=False, capturable=False, "
+        "differentiable=False)"
+    ),
+    "RAdam": (
+        "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, "
+        "decoupled_weight_decay=False, *, foreach=None, maximize=False, capturable=False, "
+        "differentiable=False)"
+    ),
     "RMSprop": (
         "(params, lr=0.01, alpha=0.99, eps=1e-08, weight_decay=0, momentum=0, centered=False, "
         "capturable=False, foreach=None, maximize=False, differentiable=False)"

@@ -18,6 +18,7 @@ MAKERS = {
     "Adam": lambda params: optim.Adam(params, lr=0.1, weight_decay=0.1),
     "Adam-amsgrad": lambda params: optim.Adam(params, lr=0.1, amsgrad=True),
     "AdamW": lambda params: optim.AdamW(params, lr=0.1),
+    "NAdam": lambda params: optim.NAdam(params, lr=0.1, momentum_decay=0.1),
     "RMSprop": lambda params: optim.RMSprop(params, lr=0.1),
     "RMSprop-full": lambda params: optim.RMSprop(params, lr=0.1, momentum=0.9, centered=True),
     "Adagrad": lambda params: optim.Adagrad(params, lr=0.1, lr_decay=0.1),
