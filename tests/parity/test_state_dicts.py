@@ -11,6 +11,7 @@ import torch
 from functional_optim import optim
 from functional_optim.interop.torch import to_torch
 
+from ..golden import in_torch
 from ..golden.compare import distance
 from .conftest import SEED
 
@@ -81,6 +82,13 @@ def through_a_file(state):
     torch.save(state, file)
     file.seek(0)
     return torch.load(file, weights_only=True)
+
+
+@pytest.fixture(autouse=True)
+def scalars(request):
+    """torch's own scalars (ASGD's eta) in float64 where the parameters are."""
+    with in_torch.precision("float64" if "x64" in request.fixturenames else "float32"):
+        yield
 
 
 def assert_same_run(ours, theirs):
