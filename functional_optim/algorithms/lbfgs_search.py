@@ -5,32 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..core.protocol import Hyperparameter
 from ..core.tree_rule import tree_rule
-from .curvature import Curvature
-from .quasi_newton import Limits, Memory, iterate
+from .lbfgs_memory import Memory
+from .quasi_newton import Limits, iterate
 
 __all__ = ["search_by_lbfgs"]
-
-Array = jax.Array
-
-
-def _slots(p: Array, history_size: int) -> dict[str, Array]:
-    ring = jnp.zeros((history_size, *p.shape), p.dtype)
-    return {
-        "direction": jnp.zeros_like(p),
-        "grad": jnp.zeros_like(p),
-        "diff_params_memory": ring,
-        "diff_updates_memory": ring.copy(),
-    }
-
-
-def _scalars(history_size: int) -> dict[str, Any]:
-    nothing = {"step": 0.0, "value_before": 0.0, "scale": 1.0, "taken": np.zeros(history_size)}
-    counts = dict.fromkeys(("iterations", "evaluations"), np.int32(0))
-    return Curvature.start(history_size) | nothing | counts
 
 
 def _check(options: Mapping[str, Any]) -> str | None:
@@ -46,8 +27,8 @@ def _check(options: Mapping[str, Any]) -> str | None:
 
 
 @tree_rule(
-    slots=_slots,
-    scalars=_scalars,
+    slots=Memory.slots_of,
+    scalars=Memory.scalars_of,
     metrics=("status",),
     static=("history_size", "line_search_fn"),
     bounds={
@@ -82,44 +63,11 @@ def search_by_lbfgs(
     `status` says why the update ended, by the numbers of `Status`.
     """
     del g, history_size  # `grad` is what came in, before any conjugation
-    curvature = Curvature(
-        slots.diff_params_memory, slots.diff_updates_memory, now.weights, now.end, now.size
-    )
-    memory = Memory(
-        curvature,
-        now.scale,
-        slots.direction,
-        slots.grad,
-        now.step,
-        now.value_before,
-        now.taken,
-        now.iterations,
-        now.evaluations,
-    )
-    limits = Limits(
-        max_iter.astype(jnp.int32), max_eval.astype(jnp.int32), tolerance_grad, tolerance_change
-    )
-    evaluate = now.value_fn.value_and_grad
+    iterations, evaluations = max_iter.astype(jnp.int32), max_eval.astype(jnp.int32)
+    limits = Limits(iterations, evaluations, evaluations, tolerance_grad, tolerance_change)
+    evaluate, memory = now.value_fn.value_and_grad, Memory.of(slots, now)
     end = iterate(
         evaluate, p, now.value, now.grad, memory, lr, limits, by_wolfe=line_search_fn is not None
     )
-    memory, curvature = end.memory, end.memory.curvature
-    kept = {
-        "direction": memory.direction,
-        "grad": memory.grad,
-        "diff_params_memory": curvature.s,
-        "diff_updates_memory": curvature.y,
-    }
-    scalars = {
-        "weights": curvature.weights,
-        "end": curvature.end,
-        "size": curvature.size,
-        "scale": memory.scale,
-        "step": memory.step,
-        "value_before": memory.value,
-        "taken": memory.taken,
-        "iterations": memory.iterations,
-        "evaluations": memory.evaluations,
-        "status": end.status,
-    }
-    return jax.tree.map(jnp.subtract, end.x, p), kept, scalars
+    delta = jax.tree.map(jnp.subtract, end.x, p)
+    return delta, end.memory.slots(), {**end.memory.scalars(), "status": end.status}

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from ..core.protocol import PyTree
 from ..core.vectors import add_scaled, choose, dot, largest, scaled, sum_of_magnitudes
 from ..transforms.wolfe import Found, Line, Point, Wolfe, cubic_step, search
-from .curvature import Curvature
+from .lbfgs_memory import Memory
 
-__all__ = ["Limits", "Memory", "Progress", "Status", "iterate"]
+__all__ = ["Limits", "Progress", "Status", "iterate"]
 
 Array = jax.Array
 
@@ -41,40 +41,16 @@ class Limits(NamedTuple):
     Attributes:
       iterations: of the search.
       evaluations: of the objective, with the one at the start; int32 as iterations.
+      along_a_line: the same, of one line; int32.
       gradient: largest magnitude of a component of the gradient that counts as zero.
       change: largest change of a parameter, or of the value, that counts as none.
     """
 
     iterations: Array
     evaluations: Array
+    along_a_line: Array
     gradient: Array
     change: Array
-
-
-class Memory(NamedTuple):
-    """What one search hands on to the next.
-
-    Attributes:
-      curvature: the pairs.
-      scale: of the inverse Hessian before any pair, `()`.
-      direction: the last direction.
-      grad: the gradient where it began.
-      step: how far it was followed, `()`.
-      value: of the objective where it began, `()`.
-      taken: what the recursion took of each pair, `(m,)`.
-      iterations: made in all searches, `()`, int32.
-      evaluations: made in all searches, `()`, int32.
-    """
-
-    curvature: Curvature
-    scale: Array
-    direction: PyTree
-    grad: PyTree
-    step: Array
-    value: Array
-    taken: Array
-    iterations: Array
-    evaluations: Array
 
 
 class Progress(NamedTuple):
@@ -97,6 +73,7 @@ class _Iteration:
     rate: Array
     limits: Limits
     by_wolfe: bool
+    approximate: Array | None
 
     def __call__(self, now: Progress) -> Progress:
         g = jax.tree.map(jnp.conj, now.grad)
@@ -117,7 +94,7 @@ class _Iteration:
         x = choose(descends, add_scaled(now.x, taken, memory.direction), now.x)
         after = Progress(
             x,
-            found.point.value,
+            jnp.where(descends, found.point.value, now.value),
             found.point.grad,
             memory,
             k,
@@ -135,9 +112,10 @@ class _Iteration:
             dtype = step.dtype
             tolerance = jnp.zeros((), dtype)
             decrease, curvature = jnp.array(_DECREASE, dtype), jnp.array(_CURVATURE, dtype)
-            conditions = Wolfe(start, decrease, curvature, tolerance)
+            conditions = Wolfe(start, decrease, curvature, tolerance, self.approximate)
             narrow = self.limits.change / largest(line.d)
             left = self.limits.evaluations - now.evaluations + 1
+            left = jnp.minimum(left, self.limits.along_a_line)
             return search(line, conditions, step, _extend, narrow, left, descends)
 
         # After the last iteration nobody asks for the value, which may cost as much as a step.
@@ -168,6 +146,7 @@ def iterate(
     limits: Limits,
     *,
     by_wolfe: bool,
+    approximate: Array | None = None,
 ) -> Progress:
     """Minimizes from x until a limit is reached.
 
@@ -180,13 +159,14 @@ def iterate(
       rate: the step to try first, or without line search, to take.
       limits: what ends the search.
       by_wolfe: whether steps satisfy the strong Wolfe conditions, or are of length `rate`.
+      approximate: of these conditions, see `Wolfe`.
     """
     at_rest = largest(grad) <= limits.gradient
     status = _first((at_rest, Status.GRADIENT), (limits.iterations < 1, Status.ITERATIONS))
     memory = memory._replace(evaluations=memory.evaluations + 1)
     one = jnp.ones((), jnp.int32)
     begun = Progress(x, value, grad, memory, one - 1, one, status)
-    iteration = _Iteration(evaluate, rate, limits, by_wolfe)
+    iteration = _Iteration(evaluate, rate, limits, by_wolfe, approximate)
     return jax.lax.while_loop(lambda now: now.status == Status.GOING_ON, iteration, begun)
 
 

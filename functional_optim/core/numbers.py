@@ -9,7 +9,7 @@ import numpy as np
 
 from .precision import hyper_dtype
 
-__all__ = ["Interval", "as_number", "as_state"]
+__all__ = ["Interval", "as_number", "as_start", "as_state"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,3 +87,8 @@ def as_state(value: Any) -> jax.Array:
     Integers beyond the exact range of float32 and infinities are kept as that dtype can.
     """
     return jnp.asarray(value).astype(hyper_dtype())
+
+
+def as_start(value: Any) -> jax.Array:
+    """A scalar that a rule keeps, as it starts; an integer of NumPy is a count, and stays one."""
+    return jnp.asarray(value, np.int32) if isinstance(value, np.integer) else as_state(value)

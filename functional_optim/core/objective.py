@@ -10,6 +10,7 @@ from .leaf import cast
 from .leaves import Leaves
 from .numbers import as_state
 from .precision import compute_dtype
+from .protocol import PyTree
 
 __all__ = ["Objective", "arguments_of"]
 
@@ -29,11 +30,14 @@ class Objective:
 
     def __call__(self, xs: list[Array]) -> Array:
         """The value `()` at other values of those leaves."""
-        leaves = self._leaves
-        params: list[Any] = list(leaves.params)
+        return as_state(self._value_fn(self.whole(xs, self._leaves.params), **self._extra))
+
+    def whole(self, xs: list[Array], others: list[Any]) -> PyTree:
+        """The tree with values of those leaves, in the parameters' dtypes, and the others'."""
+        leaves, result = self._leaves, list(others)
         for i, x in zip(leaves.active, xs, strict=True):
-            params[i] = x.astype(params[i].dtype)
-        return as_state(self._value_fn(leaves.treedef.unflatten(params), **self._extra))
+            result[i] = x.astype(leaves.params[i].dtype)  # type: ignore[attr-defined]
+        return leaves.treedef.unflatten(result)
 
     def value_and_grad(self, xs: list[Array]) -> tuple[Array, list[Array]]:
         """The value, and what `jax.grad` gives, in at least float32."""

@@ -12,7 +12,7 @@ import numpy as np
 from .engine import RuleUpdate
 from .leaf import as_parameter, cast, check_parameter, start_slots
 from .leaves import ENGINE_FIELDS
-from .numbers import as_state
+from .numbers import as_start, as_state
 from .placement import beside
 from .precision import hyper_dtype
 from .protocol import PyTree
@@ -67,7 +67,7 @@ class RuleInit:
             fields["memory"] = {k: jnp.zeros(len(leaves), hyper_dtype()) for k in kept}
         if rule.scalars is not None:
             starts = self._ask(rule.scalars, numbers["hyperparams"])
-            fields["scalars"] = {k: _kept(v) for k, v in rule.scalars(**starts).items()}
+            fields["scalars"] = {k: as_start(v) for k, v in rule.scalars(**starts).items()}
         if rule.metrics:
             fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in rule.metrics}
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
@@ -130,8 +130,3 @@ class RuleInit:
             k: as_state(v.evaluate(start, numbers[k]) if k in plans else v) for k, v in self.numbers
         }
         return {"hyperparams": values} | ({"schedules": numbers} if plans else {})
-
-
-def _kept(start: Any) -> Array:
-    """A scalar of the state as it starts; an integer of NumPy is a count, and stays one."""
-    return jnp.asarray(start, np.int32) if isinstance(start, np.integer) else as_state(start)

@@ -45,8 +45,9 @@ def tree_rule(
     The decorated function is `(g, slots, p, now, <hyperparameters>) -> (u, slots, scalars)`, as
     that of a `leaf_rule`, but g, u and p are lists, one entry for each leaf that has an update,
     and so are the slots. Leaves are in float32 or wider, complex ones as they are. `scalars`
-    returns the next values of the declared scalars and metrics. `now` has the last ones, and
-    what the rule requires; of trees, the leaves that have an update.
+    returns the next values of the declared scalars and metrics. `now` has the last ones, `count`,
+    the number of updates before this one, and what the rule requires; of trees, the leaves that
+    have an update.
 
     Args are as in `leaf_rule`, except:
 
@@ -140,7 +141,7 @@ class TreeUpdate(RuleUpdate):
         wide: Callable[[list[Any]], list[Any]],
     ) -> State:
         """What the maths reads besides arrays."""
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {"count": state.count}
         for field in ("scalars", "metrics"):
             given |= state._asdict().get(field, {})
         for name in self.rule.requires:

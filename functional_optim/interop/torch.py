@@ -28,7 +28,7 @@ def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         raise ImportError("to_torch needs torch. Install it: pip install torch") from error
 
     def tensor(x: Any) -> Any:
-        if x is None or isinstance(x, (int, float)):
+        if x is None or type(x) in (int, float):
             return x
         if isinstance(x, list):
             return [tensor(part) for part in x]

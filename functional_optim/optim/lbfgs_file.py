@@ -69,7 +69,7 @@ def read_entry(who: str, saved: SavedGroup, params: PyTree, fresh: State) -> Sta
     found = [entry for entry in saved.entries if entry]
     if not found:
         return fresh
-    entry = dict.fromkeys((*_VECTORS, *_RINGS, *_SCALARS, *_COUNTS, *_LISTS)) | found[0]
+    entry: Entry = dict.fromkeys((*_VECTORS, *_RINGS, *_SCALARS, *_COUNTS, *_LISTS)) | found[0]
     _check(who, found, entry, params, len(fresh.scalars["weights"]))
     count = entry["n_iter"] if saved.steps is None else saved.steps
     scalars = dict(fresh.scalars)
@@ -134,6 +134,7 @@ def _parts(vector: Any, saved: SavedGroup, params: PyTree) -> list[Array]:
 
 def _put(slot: PyTree, rows: list[list[Array]], at: tuple[slice, ...]) -> PyTree:
     """The slot with arrays of the leaves put in, in its dtype and place."""
+    treedef: Any
     leaves, treedef = jax.tree.flatten(slot)
     new = []
     for i, old in enumerate(leaves):

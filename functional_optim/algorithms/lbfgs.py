@@ -1,0 +1,169 @@
+"""L-BFGS, as links."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.chain import chain
+from ..core.protocol import GradientTransformation, Hyperparameter, identity
+from ..core.tree_rule import tree_rule
+from ..core.vectors import choose, dot, scaled
+from ..transforms.scaling import scale, scale_by_learning_rate
+from ..transforms.zoom import scale_by_zoom_linesearch
+from .curvature import Curvature
+
+__all__ = ["lbfgs", "scale_by_lbfgs"]
+
+Array = jax.Array
+
+_ZOOM = scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
+
+
+def _slots(p: Array, memory_size: int) -> dict[str, Array]:
+    ring = jnp.zeros((memory_size, *p.shape), p.dtype)
+    zeros = jnp.zeros_like(p)
+    return {
+        "params": zeros,
+        "updates": zeros.copy(),
+        "diff_params_memory": ring,
+        "diff_updates_memory": ring.copy(),
+    }
+
+
+def _check(options: Mapping[str, Any]) -> str | None:
+    size = options["memory_size"]
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        return f"memory_size must be an integer from 1, got {size!r}."
+    return None
+
+
+@tree_rule(
+    slots=_slots,
+    scalars=lambda memory_size: Curvature.start(memory_size) | {"scale": 1.0},
+    static=("memory_size", "scale_init_precond"),
+    requires=("params",),
+    check=_check,
+)
+def scale_by_lbfgs(
+    g: Any,
+    slots: Any,
+    p: Any,
+    now: Any,
+    memory_size: int = 10,
+    scale_init_precond: bool = True,
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Multiplies the gradient by the inverse Hessian that the last steps stand for.
+
+    For all parameters as one vector x with gradient g, and the last memory_size pairs
+    s = x_{k+1} - x_k, y = g_{k+1} - g_k, newest outermost:
+
+        H <- V^T H V + s s^T / s.y,    V = I - y s^T / s.y
+        u = H g
+
+    H starts as I s.y / y.y, of the newest pair; before there is a pair, as I min(1, 1 / |g|).
+    Without `scale_init_precond` it starts as I. u `*p` is in units of p where the loss has
+    none.
+
+    The state keeps the last parameters and gradient, and the pairs as leaves `(memory_size,
+    *p)`. Pairs are kept where s.y > eps |s| |y|, with eps of the parameters' precision: of
+    negative curvature, which a step that does not satisfy the Wolfe conditions may have met,
+    there is no H. So -u is a direction of descent; where rounding spoils that, u = g min(1,
+    1 / |g|). A leaf without a gradient rests.
+
+    Differences: optax keeps pairs of any curvature, and then may return a direction of ascent.
+    For complex parameters, as there, g is the conjugate of what `jax.grad` gives.
+
+    Raises:
+      ValueError: memory_size < 1.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_lbfgs()
+      >>> params = jnp.array([3.0, 1.0])
+      >>> state = tx.init(params)
+      >>> for _ in range(3):  # of the loss |x|^2
+      ...     updates, state = tx.update(2 * params, state, params)
+      ...     params = params - updates
+      >>> params.tolist()
+      [0.0, 0.0]
+
+    Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithms 7.4 and 7.5;
+    Liu & Nocedal, On the limited memory BFGS method, Mathematical Programming 1989.
+    """
+    curvature = Curvature(
+        slots.diff_params_memory, slots.diff_updates_memory, now.weights, now.end, now.size
+    )
+    s = jax.tree.map(jnp.subtract, p, slots.params)
+    y = jax.tree.map(jnp.subtract, g, slots.updates)
+    sy, yy = dot(s, y), dot(y, y)
+    accepted = (now.count > 0) & (sy > _rounding(g) * jnp.sqrt(dot(s, s)) * jnp.sqrt(yy))
+    curvature = curvature.push(s, y, sy, accepted)
+    last = jnp.where(accepted, sy / jnp.where(accepted, yy, 1), now.scale)
+    norm = jnp.sqrt(dot(g, g))
+    cautious = 1 / jnp.maximum(norm, 1)
+    scale = jnp.where(curvature.size > 0, last, cautious)
+    direction, _ = curvature.apply(
+        g, scale if scale_init_precond else jnp.ones_like(scale), memory_size
+    )
+    u = choose(dot(g, direction) > 0, direction, scaled(cautious, g))
+    kept = {
+        "params": p,
+        "updates": g,
+        "diff_params_memory": curvature.s,
+        "diff_updates_memory": curvature.y,
+    }
+    scalars = {
+        "weights": curvature.weights,
+        "end": curvature.end,
+        "size": curvature.size,
+        "scale": last,
+    }
+    return u, kept, scalars
+
+
+def _rounding(g: Any) -> float:
+    """Relative precision of the least precise leaf."""
+    return max((float(jnp.finfo(x.dtype).eps) for x in g), default=0.0)
+
+
+def lbfgs(
+    learning_rate: Hyperparameter | None = None,
+    memory_size: int = 10,
+    scale_init_precond: bool = True,
+    linesearch: GradientTransformation | None = _ZOOM,
+) -> GradientTransformation:
+    """L-BFGS: `scale_by_lbfgs`, a step of minus the learning rate, and a line search.
+
+    `update` needs what the line search needs: `value=`, `grad=` and `value_fn=`. To minimize
+    a function to the end, `minimize` is one call.
+
+    Args:
+      learning_rate: of the step from which the line search begins; None is 1.
+      linesearch: a link that scales the step, or None; by default, one that satisfies the
+        strong Wolfe conditions, and begins with the whole step.
+
+    Raises:
+      ValueError: memory_size < 1.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> def f(x):
+      ...     return jnp.sum((x - 1.0) ** 2)
+      >>> tx, params = fo.lbfgs(), jnp.zeros(3)
+      >>> state = tx.init(params)
+      >>> for _ in range(2):
+      ...     value, grad = jax.value_and_grad(f)(params)
+      ...     updates, state = tx.update(
+      ...         grad, state, params, value=value, grad=grad, value_fn=f
+      ...     )
+      ...     params = fo.apply_updates(params, updates)
+      >>> params.round(5).tolist()
+      [1.0, 1.0, 1.0]
+
+    Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithm 7.5.
+    """
+    down = scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate)
+    direction = scale_by_lbfgs(memory_size, scale_init_precond)
+    return chain(direction, down, identity() if linesearch is None else linesearch)

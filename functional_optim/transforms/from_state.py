@@ -1,0 +1,79 @@
+"""Value and gradient that a line search has already computed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.protocol import PyTree
+from ..core.state import State
+
+__all__ = ["value_and_grad_from_state"]
+
+
+def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tuple[Any, PyTree]]:
+    """Makes a function as `jax.value_and_grad` does, which takes both from a state if it can.
+
+    A line search ends with value and gradient at the parameters that it leads to. Where the
+    loss does not change from step to step, the next step need not compute them again.
+
+    Args:
+      value_fn: `value_fn(params, *args, **kwargs)` returns a scalar.
+
+    Returns:
+      `(params, *args, state, **kwargs) -> (value, grad)`: from the state, of any nesting, with
+      one link that searches; computed where the state has no finite value yet.
+
+    Raises:
+      ValueError: (when called) no link of the state keeps value and gradient, or several do.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> def f(x):
+      ...     return jnp.sum(x**2)
+      >>> tx, params = fo.lbfgs(), jnp.array([1.0, 2.0])
+      >>> value_and_grad, state = fo.value_and_grad_from_state(f), tx.init(params)
+      >>> for _ in range(2):
+      ...     value, grad = value_and_grad(params, state=state)
+      ...     updates, state = tx.update(
+      ...         grad, state, params, value=value, grad=grad, value_fn=f
+      ...     )
+      ...     params = fo.apply_updates(params, updates)
+      >>> bool(f(params) < 1e-9)
+      True
+    """
+    compute = jax.value_and_grad(value_fn)
+
+    def from_state(params: PyTree, *args: Any, state: PyTree, **kwargs: Any) -> Any:
+        link = _the_link(state)
+        wanted = jax.eval_shape(lambda: compute(params, *args, **kwargs))
+        known = jax.tree.map(
+            lambda x, like: x.astype(like.dtype), (link.scalars["value"], link.grad), wanted
+        )
+        return jax.lax.cond(
+            jnp.isfinite(link.scalars["value"]),
+            lambda: known,
+            lambda: jax.tree.map(jnp.asarray, compute(params, *args, **kwargs)),
+        )
+
+    return from_state
+
+
+def _the_link(state: PyTree) -> State:
+    """The one link that keeps value and gradient."""
+    nodes = jax.tree.leaves(state, is_leaf=_keeps_both)
+    found = [node for node in nodes if _keeps_both(node)]
+    if len(found) != 1:
+        raise ValueError(
+            f"value_and_grad_from_state: {len(found)} links of this state keep the value and the "
+            "gradient, and it must be one. Those that do are scale_by_zoom_linesearch, and "
+            "scale_by_backtracking_linesearch with store_grad=True."
+        )
+    return found[0]
+
+
+def _keeps_both(node: Any) -> bool:
+    return (
+        isinstance(node, State) and "grad" in node and "value" in node._asdict().get("scalars", ())
+    )
