@@ -72,6 +72,18 @@ CONSTRUCTION = {
     ),
     "b1": (lambda: optim.Adam(ONE, betas=(1, 0.9)), ValueError, r"b1 must be in \[0, 1\), got 1"),
     "b2": (lambda: optim.AdamW(ONE, betas=(0.9, -0.1)), ValueError, r"b2 must be in \[0, 1\)"),
+    "b2 of Adamax": (lambda: optim.Adamax(ONE, betas=(0.0, 1.0)), ValueError, "b2 must be in"),
+    "decay of RAdam": (lambda: optim.RAdam(ONE, weight_decay=-1), ValueError, "weight_decay must"),
+    "momentum_decay": (
+        lambda: optim.NAdam(ONE, momentum_decay=-0.2),
+        ValueError,
+        r"NAdam: group 0: scale_by_adam: momentum_decay must be in \[0, inf\), got -0.2",
+    ),
+    "no momentum_decay": (
+        lambda: optim.NAdam(ONE, momentum_decay=None),
+        TypeError,
+        "NAdam: momentum_decay must be a real number, got None. Its default is 0.004",
+    ),
     "eps": (lambda: optim.Adam(ONE, eps=-1e-8), ValueError, r"eps must be in \[0, inf\)"),
     "alpha": (lambda: optim.RMSprop(ONE, alpha=-0.1), ValueError, "alpha|decay must be in"),
     "array of two": (
