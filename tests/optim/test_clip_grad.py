@@ -70,6 +70,11 @@ def test_clipping_scales_as_torch_does(order, max_norm):
             np.testing.assert_array_equal(clipped[k], g)
 
 
+def test_a_norm_near_zero_is_scaled_by_torchs_term():
+    clipped, _ = optim.clip_grad_norm({"a": jnp.array([1e-6, 0.0])}, 1e-6)
+    np.testing.assert_allclose(clipped["a"], [0.5e-6, 0.0], rtol=1e-5)
+
+
 def test_a_known_norm_is_used():
     tree = {"a": jnp.array([1.0, 2.0])}
     clipped = optim.clip_grads_with_norm(tree, 1.0, 4.0)
