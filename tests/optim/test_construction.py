@@ -56,7 +56,11 @@ CONSTRUCTION = {
         TypeError,
         "learning_rate must be a real",
     ),
-    "none for a number": (lambda: optim.Adam(ONE, lr=None), TypeError, "learning_rate must be a"),
+    "none for a number": (
+        lambda: optim.Adam(ONE, lr=None),
+        TypeError,
+        "Adam: lr must be a real number",
+    ),
     "no momentum": (lambda: optim.SGD(ONE, momentum=None), TypeError, "momentum must be a real"),
     "momentum": (lambda: optim.SGD(ONE, momentum=-2), ValueError, "momentum must be in .* got -2"),
     "decay": (lambda: optim.SGD(ONE, weight_decay=-0.5), ValueError, "weight_decay must be in"),
@@ -77,7 +81,7 @@ CONSTRUCTION = {
     "momentum_decay": (
         lambda: optim.NAdam(ONE, momentum_decay=-0.2),
         ValueError,
-        r"NAdam: group 0: scale_by_adam: momentum_decay must be in \[0, inf\), got -0.2",
+        r"NAdam: scale_by_adam: momentum_decay must be in \[0, inf\), got -0.2",
     ),
     "no momentum_decay": (
         lambda: optim.NAdam(ONE, momentum_decay=None),
