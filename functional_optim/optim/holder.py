@@ -124,7 +124,8 @@ class Holder(Hooked):
         self.grads = clip_grad_value(self.grads, clip_value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": None}  # compiled again, or found
+        # Programs are compiled again, or found. A shallow copy shares the groups that there are.
+        return {**self.__dict__, "_programs": None, "_groups": list(self._groups)}
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

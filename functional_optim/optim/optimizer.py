@@ -16,6 +16,7 @@ from .groups import read_params
 from .holder import Holder
 from .hook_calls import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .loss import differentiate, is_closure
+from .named import read_names
 from .named_state import COUNT, load_named_state, named_state, read_state_dict
 from .param_group import ParamGroup
 from .programs import Programs, accumulate
@@ -65,7 +66,8 @@ class Optimizer(Holder):
         check_pair(f"{name}: tx", tx)
         self._tx = tx
         _, groups = read_params(name, params, ())
-        names = get_hyperparams(tx.init(groups[0]["params"]))
+        first = read_names(name, groups[0], [])["params"]
+        names = get_hyperparams(tx.init(first))
         scheduled = {k for k in names if any(n.startswith(f"{k}.") for n in names)}
         self._setup(params, {k: _number(v) for k, v in names.items() if k not in scheduled})
 

@@ -35,7 +35,7 @@ class Given:
         Raises:
           ValueError: an array is in another group as well.
         """
-        others = {id(x) for _, x in _arrays(list(held))}
+        others = {id(x) for x in jax.tree.leaves(list(held))}
         here: dict[int, str] = {}
         for name, x in _arrays(params):
             if id(x) in others or id(x) in self._arrays:

@@ -95,6 +95,17 @@ def test_a_scheduler_is_copied_with_its_optimizer(way):
     assert optimizer.param_groups[0]["lr"] == 0.25
 
 
+def test_a_shallow_copy_shares_what_there_is():
+    optimizer = optim.SGD(problem.arrays(), lr=0.5, momentum=0.9)
+    other = copy.copy(optimizer)
+    steps(other, range(2))
+    assert_same(optimizer.params, other.params)
+    assert_same(optimizer.state, other.state)
+    other.add_param_group({"params": jnp.ones(2)})
+    assert_same(steps(optimizer, range(2, 3)), other.params[0])
+    assert (len(optimizer.param_groups), len(other.param_groups)) == (1, 2)
+
+
 @ways
 def test_a_copy_of_param_groups_is_a_plain_list(way):
     groups = optim.SGD(problem.arrays(), lr=0.5).param_groups

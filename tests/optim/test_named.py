@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import functional_optim as fo
 from functional_optim import optim
 
 from ..trees import assert_same
@@ -29,6 +30,13 @@ def test_pairs_become_a_dict_in_their_order():
     saved = optimizer.state_dict()
     assert saved["param_groups"][0]["param_names"] == ["z.weight", "a.bias", "m.x"]
     assert [saved["state"][i]["momentum_buffer"].size for i in range(3)] == [2, 1, 3]
+
+
+def test_a_wrapped_transformation_takes_pairs():
+    optimizer = optim.Optimizer(pairs(), fo.sgd(0.5))
+    optimizer.minimize(lambda params: params["z.weight"].sum())
+    assert list(optimizer.params) == ["z.weight", "a.bias", "m"]
+    assert optimizer.params["z.weight"].tolist() == [0.5, 0.5]
 
 
 GROUPS = {
