@@ -104,7 +104,7 @@ def scale_by_factored_rms(
         u  = g / sqrt(v)
 
     `decay_rate` `()` has no unit, `step_offset` is in updates, `epsilon` `()` in units of g^2;
-    u has no unit. The slots that a parameter does not have are `MaskedNode` in the state.
+    u has no unit. The slots that a parameter does not have are `NoSlot()` in the state.
 
     Args:
       factored: False keeps all elements of every parameter.
@@ -134,7 +134,7 @@ def scale_by_factored_rms(
       >>> params = {"w": jnp.zeros((2, 3))}
       >>> state = tx.init(params)
       >>> state.v_row["w"].shape, state.v_col["w"].shape, state.v["w"]
-      ((2, 1), (1, 3), MaskedNode())
+      ((2, 1), (1, 3), NoSlot())
       >>> rank_one = jnp.array([[1.0], [-10.0]]) * jnp.array([3.0, 0.2, 1.0])
       >>> tx.update({"w": rank_one}, state)[0]["w"].round(5).tolist()
       [[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .placement import alike
 from .precision import compute_dtype
-from .protocol import MaskedNode
+from .protocol import NoSlot
 
 __all__ = ["as_parameter", "by_parts", "cast", "cast_like", "check_parameter", "start_slots"]
 
@@ -58,7 +58,7 @@ def start_slots(
 ) -> dict[str, Any]:
     """Slots of one parameter as they start, in the dtypes that they keep.
 
-    A `MaskedNode` stands for one that this parameter does not have.
+    A `NoSlot` stands for one that this parameter does not have.
 
     Args:
       make: a rule's `slots` with its options filled in.
@@ -75,7 +75,7 @@ def start_slots(
 
     def kept(k: str, v: Array | None) -> Any:
         if v is None:
-            return MaskedNode()
+            return NoSlot()
         v = v.astype(_kept_as(v.dtype, dtypes.get(k, dtypes.get("*"))))
         # A slot that starts as the parameter must not be its buffer: both will be donated.
         return alike(jnp.array(v, copy=True) if v is p else v, p)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .precision import compute_dtype, wider
-from .protocol import MaskedNode, PyTree
+from .protocol import NoSlot, PyTree
 from .rows import check_rows, coalesced, is_sparse
 from .state import State
 from .trees import align, align_params, is_absent, is_placeholder, leaf_paths
@@ -132,13 +132,10 @@ class Leaves:
     def rebuild(self) -> tuple[PyTree, list[dict[str, PyTree]]]:
         """The tree of the updates, and for each link the trees of its slots."""
         slots = [
-            {k: self.treedef.unflatten([s[j].get(k, _NO_SLOT) for s in self.slots]) for k in names}
+            {k: self.treedef.unflatten([s[j].get(k, NoSlot()) for s in self.slots]) for k in names}
             for j, names in enumerate(self.names)
         ]
         return self.treedef.unflatten(self.updates), slots
-
-
-_NO_SLOT = MaskedNode()
 
 
 def _reference(

@@ -10,6 +10,7 @@ __all__ = [
     "GradientTransformation",
     "Hyperparameter",
     "MaskedNode",
+    "NoSlot",
     "PyTree",
     "Schedule",
     "Stateless",
@@ -70,6 +71,10 @@ class GradientTransformation(NamedTuple):
 
 class MaskedNode(NamedTuple):
     """Stands, without leaves, where a mask has taken a leaf out of a tree."""
+
+
+class NoSlot(NamedTuple):
+    """Stands, without leaves, where a parameter does not have one of its link's slots."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from ..interop.checkpoint import load_torch_checkpoint
 from . import lr_scheduler, swa_utils
 from .classes.adadelta import Adadelta
+from .classes.adafactor import Adafactor
 from .classes.adagrad import Adagrad
 from .classes.adam import Adam, AdamW
 from .classes.adamax import Adamax
@@ -25,6 +26,7 @@ __all__ = [
     "LBFGS",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",

@@ -13,7 +13,7 @@ from .biased import unbias
 from .named_state import place
 from .plain import as_numpy
 from .torch_file import SavedGroup
-from .torch_state import Entry, Kept
+from .torch_state import Entry, Kept, is_no_slot
 
 __all__ = ["any_has", "fill_state", "park_rest"]
 
@@ -72,18 +72,22 @@ def _check_entries(
     params: list[Any],
 ) -> None:
     problems: list[str] = []
-    needed = sorted(k for k, w in kept.items() if w.read(state) is not None and k not in optional)
-    for name, entry, p in zip(saved.names, saved.entries, params, strict=True):
+    slots = {k: w.read(state) or params for k, w in sorted(kept.items())}
+    needed = {k for k, w in kept.items() if w.read(state) is not None} - set(optional)
+    for i, (name, entry) in enumerate(zip(saved.names, saved.entries, strict=True)):
         given = {k: v for k, v in entry.items() if v is not None and not k.endswith("_ulp")}
+        own = {k: values[i] for k, values in slots.items() if not is_no_slot(values[i])}
         for k, v in given.items():
-            if k not in kept:
+            if k not in own:
                 problems.append(f"'{name}' has an entry {k!r}, which is not kept here")
             elif kept[k].is_scalar(state) and np.prod(np.shape(v)) != 1:
                 problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, and is one number")
-            elif not kept[k].is_scalar(state) and np.shape(v) != p.shape:
-                problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, the parameter {p.shape}")
+            elif not kept[k].is_scalar(state) and np.shape(v) != own[k].shape:
+                of = "the parameter" if own[k].shape == params[i].shape else "here"
+                problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, {of} {own[k].shape}")
         if given:
-            problems += [f"'{name}' has no entry {k!r}" for k in needed if k not in given]
+            missing = [k for k in own if k in needed and k not in given]
+            problems += [f"'{name}' has no entry {k!r}" for k in missing]
     if problems:
         raise ValueError(
             f"{who}: the saved state is of another optimizer or other parameters: "
@@ -102,6 +106,8 @@ def _fill(
     """The state of one link, with what was saved for it."""
     own = {k: w for k, w in kept.items() if w.link == name and w.slot != "steps"}
     own = {k: w for k, w in own.items() if w.read(State(**{name: link})) is not None}
+    if not own and "steps" in link:  # it counts, and keeps nothing else
+        return link._replace(steps=place([_step(e, 0) for e in entries], link.steps))
     if not own:
         return link
     started = np.array([any(e.get(k) is not None for k in own) for e in entries])
@@ -140,7 +146,7 @@ def _fill_slot(
     name: str, slot: PyTree, entries: list[Entry], steps: list[int], decay: float | None
 ) -> PyTree:
     """A slot with the entries of the parameters that have one; others stay as they start."""
-    old, treedef = jax.tree.flatten(slot)
+    old, treedef = jax.tree.flatten(slot, is_leaf=is_no_slot)
     new = list(old)
     for i, (entry, step) in enumerate(zip(entries, steps, strict=True)):
         if entry.get(name) is not None:

@@ -8,14 +8,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..core.protocol import PyTree
+from ..core.protocol import NoSlot, PyTree
 from ..core.state import State
 from ..core.trees import leaf_paths
 from .biased import bias
 from .group import Group
 from .named_state import COUNT
 
-__all__ = ["Entry", "Kept", "entries_of", "param_names", "torch_state", "updates_made"]
+__all__ = [
+    "Entry",
+    "Kept",
+    "entries_of",
+    "is_no_slot",
+    "param_names",
+    "torch_state",
+    "updates_made",
+]
 
 Entry = dict[str, Any]
 """What torch keeps for one parameter: name -> array."""
@@ -42,18 +50,26 @@ class Kept:
     plain: bool = False
 
     def read(self, state: State) -> list[Any] | None:
-        """What is kept for each parameter, or None if nothing is."""
+        """What is kept for each parameter, or None if nothing is.
+
+        A parameter that has no such slot has a `NoSlot` in its place.
+        """
         link = state._asdict().get(self.link, State())
         if self.slot == "steps":
             return list(np.asarray(link.steps, np.float32)) if "steps" in link else None
         if self.slot in link:
-            return jax.tree.leaves(link[self.slot])
+            return jax.tree.leaves(link[self.slot], is_leaf=is_no_slot)
         memory = _memory(link)
         return list(memory[self.slot]) if self.slot in memory else None
 
     def is_scalar(self, state: State) -> bool:
         """Whether it is one number for a parameter."""
         return self.slot == "steps" or self.slot in _memory(state._asdict().get(self.link, State()))
+
+
+def is_no_slot(x: Any) -> bool:
+    """Whether x stands for a slot that a parameter does not have."""
+    return isinstance(x, NoSlot)
 
 
 def _memory(link: State) -> dict[str, np.ndarray[Any, Any]]:
@@ -122,6 +138,8 @@ def entries_of(kept: Mapping[str, Kept], group: Group) -> list[Entry]:
         if where.slot != "steps":
             started &= memory.get("started", np.ones(n)) != 0
         for i in np.flatnonzero(started):
+            if is_no_slot(values[i]):
+                continue
             if where.plain:
                 entries[i][name] = int(values[i])
             elif where.decay is None:

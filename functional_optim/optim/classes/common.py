@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from ...core.protocol import GradientTransformation
-from ...core.rule import renamed
+from ...core.rule import leaf_rule, renamed
 from ...transforms.momentum import trace
 from ...transforms.scaling import scale
 
-__all__ = ["momentum_trace", "pair", "signed"]
+__all__ = ["momentum_trace", "pair", "refuse_complex", "signed"]
 
 momentum_trace = renamed(trace, decay="momentum")
 """`trace` under torch's name of its number."""
@@ -16,6 +19,17 @@ momentum_trace = renamed(trace, decay="momentum")
 def signed(maximize: bool) -> GradientTransformation:
     """The gradient to descend along; a number, so that the option can be edited."""
     return scale(-1.0 if maximize else 1.0)
+
+
+@leaf_rule(parts=False, static=("who",))
+def refuse_complex(
+    g: jax.Array, slots: Any, p: None, now: Any, who: str
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Passes real updates on; for classes whose maths has no form for complex parameters."""
+    del slots, p, now
+    if jnp.iscomplexobj(g):
+        raise RuntimeError(f"{who} does not support complex parameters. Pass real ones.")
+    return g, {}
 
 
 def pair(given: Any, name: str = "betas") -> tuple[Any, Any]:
