@@ -33,8 +33,11 @@ class Optimizer(Holder):
     which gives their memory to the new ones: to keep a copy, take `copy_params()`.
 
     Args:
-      params: a pytree of arrays; or a list of dicts, each with a pytree under `params` and
-        options of that group; or `path_groups(tree, rules)`.
+      params: a pytree of arrays, of which one array is the smallest; or a list of dicts, each
+        with a pytree under `params` and options of that group; or `path_groups(tree, rules)`.
+        A pytree may be given as a list of pairs (name, tree), as torch's named_parameters, and
+        is an ordered dict then. One array at two places of a group becomes two, with a warning;
+        in two groups it is an error.
       tx: any pair `(init, update)`: of this package, of optax, or your own. The options of a
         group are the names of `get_hyperparams` (for a schedule, of its numbers).
 
