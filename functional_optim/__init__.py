@@ -1,21 +1,37 @@
 """Optimizers for JAX: pure update rules over pytrees, and torch.optim's interface on them."""
 
 from . import losses, projections, tree
+from .algorithms.adabelief import adabelief, scale_by_belief
 from .algorithms.adadelta import adadelta, scale_by_adadelta
 from .algorithms.adafactor import adafactor, scale_by_relative_step
 from .algorithms.adagrad import adagrad, scale_by_rss
 from .algorithms.adam import adam, adamw, scale_by_adam
 from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
+from .algorithms.adan import adan, scale_by_adan
 from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
 from .algorithms.asgd import asgd, scale_by_asgd
 from .algorithms.factored_rms import scale_by_factored_rms
+from .algorithms.fromage import fromage
+from .algorithms.lamb import lamb
+from .algorithms.lars import lars
+from .algorithms.lbfgs import lbfgs, scale_by_lbfgs
 from .algorithms.lion import lion, scale_by_lion
+from .algorithms.minimize import minimize
 from .algorithms.nadam import nadam, nadamw
+from .algorithms.novograd import novograd, scale_by_novograd
+from .algorithms.optimistic import (
+    optimistic_adam_v2,
+    optimistic_gradient_descent,
+    scale_by_optimistic_gradient,
+)
+from .algorithms.polyak import polyak_sgd, scale_by_polyak
 from .algorithms.radam import radam, scale_by_radam
 from .algorithms.rmsprop import rmsprop, scale_by_rms
 from .algorithms.rprop import rprop, scale_by_rprop
 from .algorithms.sgd import sgd
+from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
 from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
+from .algorithms.yogi import scale_by_yogi, yogi
 from .core.apply import apply_updates
 from .core.chain import chain
 from .core.hyperparams import get_hyperparams, set_hyperparams
@@ -55,14 +71,21 @@ from .schedules.warmup import (
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
 )
+from .transforms.backtracking import scale_by_backtracking_linesearch
 from .transforms.blocks import clip_by_block_rms, scale_by_param_block_rms
 from .transforms.clipping import clip, clip_by_global_norm
+from .transforms.constraining import keep_params_nonnegative, zero_nans
 from .transforms.densify import densify
+from .transforms.from_state import value_and_grad_from_state
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.momentum import ema, trace
+from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.plateau import reduce_on_plateau
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
+from .transforms.trust_ratio import scale_by_trust_ratio
+from .transforms.unitwise import adaptive_grad_clip
 from .transforms.weight_decay import add_decayed_weights
+from .transforms.zoom import scale_by_zoom_linesearch
 
 __all__ = [
     "GradientTransformation",
@@ -70,6 +93,7 @@ __all__ = [
     "State",
     "TransformInitFn",
     "TransformUpdateFn",
+    "adabelief",
     "adadelta",
     "adafactor",
     "adagrad",
@@ -77,10 +101,13 @@ __all__ = [
     "adamax",
     "adamaxw",
     "adamw",
+    "adan",
+    "adaptive_grad_clip",
     "add_decayed_weights",
     "amsgrad",
     "apply_updates",
     "asgd",
+    "centralize",
     "chain",
     "clip",
     "clip_by_block_rms",
@@ -94,24 +121,35 @@ __all__ = [
     "ema",
     "exponential_decay",
     "freeze",
+    "fromage",
     "get_hyperparams",
     "global_norm",
     "identity",
     "inverse_sqrt_schedule",
     "join_schedules",
+    "keep_params_nonnegative",
+    "lamb",
+    "lars",
+    "lbfgs",
     "leaf_rule",
     "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
     "losses",
     "masked",
+    "minimize",
     "nadam",
     "nadamw",
+    "normalize_by_update_norm",
+    "novograd",
     "onecycle_schedule",
+    "optimistic_adam_v2",
+    "optimistic_gradient_descent",
     "partition",
     "path_labels",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
+    "polyak_sgd",
     "polynomial_schedule",
     "projections",
     "radam",
@@ -123,31 +161,47 @@ __all__ = [
     "scale_by_adadelta",
     "scale_by_adam",
     "scale_by_adamax",
+    "scale_by_adan",
     "scale_by_amsgrad",
     "scale_by_asgd",
+    "scale_by_backtracking_linesearch",
+    "scale_by_belief",
     "scale_by_factored_rms",
+    "scale_by_lbfgs",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_novograd",
+    "scale_by_optimistic_gradient",
     "scale_by_param_block_rms",
+    "scale_by_polyak",
     "scale_by_radam",
     "scale_by_relative_step",
     "scale_by_rms",
     "scale_by_rprop",
     "scale_by_rss",
     "scale_by_schedule",
+    "scale_by_sign",
     "scale_by_sparse_adam",
+    "scale_by_trust_ratio",
+    "scale_by_yogi",
+    "scale_by_zoom_linesearch",
     "schedule",
     "set_hyperparams",
     "set_to_zero",
     "sgd",
     "sgdr_schedule",
+    "sign_sgd",
+    "signum",
     "sparse_adam",
     "trace",
     "tree",
+    "value_and_grad_from_state",
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
     "warmup_stable_decay_schedule",
+    "yogi",
+    "zero_nans",
 ]
 
 __version__ = "0.1.0"

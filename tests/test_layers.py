@@ -29,7 +29,11 @@ OPEN = {"", "demo"}
 HANDED_ON = {"optim": {"interop.checkpoint"}}
 """What a room hands on from a later one: where torch's users look for it."""
 
-VARIANTS: dict[str, set[str]] = {"algorithms.nadam": {"algorithms.adam"}}
+VARIANTS: dict[str, set[str]] = {
+    "algorithms.lamb": {"algorithms.adam"},
+    "algorithms.nadam": {"algorithms.adam"},
+    "algorithms.optimistic": {"algorithms.adam"},
+}
 """Algorithms that are a named variant of another: module -> modules that it may import."""
 
 REQUIRED = {"chex", "jax", "numpy"}

@@ -23,6 +23,7 @@ def optimizer(
     order: tuple[str, ...] = (),
     names: Mapping[str, str] | None = None,
     last: Callable[[Any], GradientTransformation] = scale_by_learning_rate,
+    after: tuple[Callable[..., GradientTransformation], ...] = (),
 ) -> Callable[[Callable[[], None]], Callable[..., GradientTransformation]]:
     """Makes an optimizer out of link factories; the decorated function gives name and docs.
 
@@ -33,22 +34,25 @@ def optimizer(
       *links: factories.
       defaults: defaults that differ from the link's, by the optimizer's argument name.
       order: positional arguments that come first, where the links' order is not the field's.
-      names: a link's argument -> the optimizer's, where they differ.
+      names: a link's argument -> the optimizer's, where they differ; also of `learning_rate`.
       last: makes the link that follows them, out of the learning rate.
+      after: factories of links that come after that one.
     """
     defaults, names = dict(defaults or {}), dict(names or {})
+    rate = names.get("learning_rate", "learning_rate")
 
     def decorate(describe: Callable[[], None]) -> Callable[..., GradientTransformation]:
-        signature = _merge(links, defaults, order, names)
+        signature = _merge((*links, *after), defaults, order, names)
 
         @functools.wraps(describe)
         def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
             given = bind(describe.__name__, signature, args, kwargs)
-            parts = [
-                link(**{k: given[names.get(k, k)] for k in inspect.signature(link).parameters})
-                for link in links
-            ]
-            return chain(*parts, last(given["learning_rate"]))
+
+            def make(link: Callable[..., GradientTransformation]) -> GradientTransformation:
+                arguments = inspect.signature(link).parameters
+                return link(**{k: given[names.get(k, k)] for k in arguments})
+
+            return chain(*map(make, links), last(given[rate]), *map(make, after))
 
         factory.__signature__ = signature  # type: ignore[attr-defined]
         return factory
@@ -67,7 +71,8 @@ def _merge(
     for p in [_LEARNING_RATE, *own]:
         name = names.get(p.name, p.name)
         found.setdefault(name, p.replace(name=name, default=defaults.get(name, p.default)))
-    first = ["learning_rate", *order]
+    rate = names.get("learning_rate", "learning_rate")
+    first = list(order) if rate in order else [rate, *order]
     for name in order:
         found[name] = found[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = [found[k] for k in first] + [p for k, p in found.items() if k not in first]

@@ -15,14 +15,19 @@ from . import (
     adagrad,
     adam,
     adamax,
+    adaptive,
     asgd,
     combinators,
+    layerwise,
     links,
     lion,
+    plateau,
     radam,
     rmsprop,
     rprop,
     sgd,
+    signs,
+    sparse,
 )
 from .table import Bad, Case, Entry, matrices
 
@@ -36,12 +41,14 @@ __all__ = [
     "each_factory",
     "each_link",
     "each_on_any_tree",
+    "each_with_extra",
     "each_with_oracle",
     "matrices",
 ]
 
 FAMILIES = (
     links,
+    plateau,
     adafactor,
     adam,
     adamax,
@@ -53,6 +60,10 @@ FAMILIES = (
     adagrad,
     asgd,
     rprop,
+    sparse,
+    adaptive,
+    layerwise,
+    signs,
     combinators,
 )
 
@@ -70,15 +81,19 @@ CHAINS = {
 """`chain` takes no names: these are its positional arguments."""
 
 
-def cases() -> list[Case]:
-    """All variants of all factories."""
-    named = [
+def _named(needs_extra: bool) -> list[Case]:
+    return [
         Case(f"{entry.factory.__name__}{'-' * bool(variant)}{variant}", entry.factory, *rest)
         for entry in RULES
-        for variant, *rest in ((k, v, entry.oracle) for k, v in entry.valid.items())
+        if (entry.extra is not None) == needs_extra
+        for variant, *rest in ((k, v, entry.oracle, entry.extra) for k, v in entry.valid.items())
     ]
+
+
+def cases() -> list[Case]:
+    """All variants of all factories whose `update` needs gradients and parameters alone."""
     chained = [Case(f"chain-{k}", _chain, {"links": v}, None) for k, v in CHAINS.items()]
-    return named + chained
+    return _named(needs_extra=False) + chained
 
 
 def _chain(links: tuple[fo.GradientTransformation, ...]) -> fo.GradientTransformation:
@@ -91,6 +106,9 @@ def _each(chosen: Iterable[Case]) -> pytest.MarkDecorator:
 
 each = _each(cases())
 """Runs a test on every variant of every factory."""
+
+each_with_extra = _each(_named(needs_extra=True))
+"""Runs a test on every variant of every factory whose `update` needs more than that."""
 
 each_factory = _each(c for c in cases() if c.factory is _chain or "-" not in c.name)
 """Runs a test on the plain variant of every factory, and on every chain."""

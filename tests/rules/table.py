@@ -14,7 +14,7 @@ from ..oracles.common import Step
 NEEDS = {"dampening": "momentum"}
 """An argument that is refused without another."""
 
-COUNTS = {"min_dim_size_to_factor", "ns_steps"}
+COUNTS = {"axis", "memory_size", "min_dim_size_to_factor", "ns_steps"}
 """Whole numbers that shape the program."""
 
 Bad = tuple[Mapping[str, Any], type[Exception], str]
@@ -34,12 +34,15 @@ class Entry:
       valid: name of a variant -> its arguments.
       bad: arguments with the error that they must raise, its type and a pattern of its text.
       oracle: the factory's namesake in `oracles`, if it has one.
+      extra: arguments that `update` needs beyond gradients and parameters, or a function of
+        those two that makes them.
     """
 
     factory: Callable[..., fo.GradientTransformation]
     valid: Mapping[str, Mapping[str, Any]]
     bad: tuple[Bad, ...] = ()
     oracle: Callable[..., Step] | None = None
+    extra: Mapping[str, Any] | Callable[[Any, Any], Mapping[str, Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Case:
     factory: Callable[..., fo.GradientTransformation]
     arguments: Mapping[str, Any]
     oracle: Callable[..., Step] | None
+    extra: Mapping[str, Any] | Callable[[Any, Any], Mapping[str, Any]] | None = None
 
     def make(self, **other: Any) -> fo.GradientTransformation:
         """The transformation, with some of its arguments changed."""

@@ -1,0 +1,58 @@
+"""Fromage: updates relative to their parameters, on a sphere."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.protocol import Hyperparameter
+from ..core.rule import leaf_rule
+from ..transforms.trust_ratio import trust_ratio
+
+__all__ = ["fromage"]
+
+Array = jax.Array
+
+
+@leaf_rule(
+    requires=("params",),
+    parts=False,
+    bounds={"learning_rate": "[0, inf)", "min_norm": "[0, inf)"},
+)
+def fromage(
+    g: Array,
+    slots: Any,
+    p: Array,
+    now: Any,
+    learning_rate: Hyperparameter,
+    min_norm: Hyperparameter = 1e-6,
+) -> tuple[Array, dict[str, Array]]:
+    """Fromage: a step relative to each parameter's norm, then a contraction that undoes growth.
+
+    For one parameter of shape `*p`, with Euclidean norms of the whole array, at least
+    `min_norm`:
+
+        p <- (p - learning_rate g |p| / |g|) / sqrt(1 + learning_rate^2)
+
+    `learning_rate` `()` has no unit; `min_norm` `()` is in units of p and of g.
+
+    Raises:
+      ValueError: an argument is negative, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.fromage(0.75), {"w": jnp.array([1.0, 0.0])}
+      >>> updates, _ = tx.update({"w": jnp.array([0.0, 2.0])}, tx.init(params), params)
+      >>> bool(jnp.allclose(fo.apply_updates(params, updates)["w"], jnp.array([0.8, -0.6])))
+      True
+
+    Reference: Bernstein et al., On the distance between two neural networks and the stability
+    of learning, NeurIPS 2020, Algorithm 1, arXiv:2002.03432.
+    """
+    del slots, now
+    squared = jnp.square(learning_rate)
+    root = jnp.sqrt(1 + squared)
+    # 1 / root - 1, of which a small learning rate would leave no digits.
+    contraction = -squared / (root * (1 + root))
+    step = learning_rate / root * trust_ratio(g, p, min_norm)
+    return contraction.astype(p.dtype) * p - step.astype(g.dtype) * g, {}

@@ -1,0 +1,122 @@
+"""Polyak's step size, out of how far the loss is from its least value."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.norms import combine_norms, leaf_norm
+from ..core.protocol import Hyperparameter
+from ..core.rule import leaf_rule
+from ..transforms.recipe import optimizer
+
+__all__ = ["polyak_sgd", "scale_by_polyak"]
+
+Array = jax.Array
+
+
+def _measure(g: Array, slots: Any, p: None, now: Any, **_: Any) -> Mapping[str, Array]:
+    del slots, p, now
+    return {"norm": leaf_norm(g)}
+
+
+def _combine(
+    stats: Any,
+    last: Mapping[str, Array],
+    f_min: Array,
+    max_learning_rate: Array,
+    eps: Array,
+    variant: str,
+) -> Mapping[str, Array]:
+    squared = jnp.square(combine_norms(None if stats is None else stats["norm"])) + eps
+    gap = last["value"] - f_min
+    if variant == "sps+":
+        gap = jnp.maximum(gap, 0.0)
+    moving = squared > 0
+    step = jnp.minimum(gap / jnp.where(moving, squared, 1.0), max_learning_rate)
+    return {"step_size": jnp.where(moving, step, 0.0)}
+
+
+def _check(given: Mapping[str, Any]) -> str | None:
+    if given["variant"] in ("sps", "sps+"):
+        return None
+    return f"variant must be 'sps' or 'sps+', got {given['variant']!r}."
+
+
+@leaf_rule(
+    measure=_measure,
+    combine=_combine,
+    metrics=("step_size",),
+    requires=("value",),
+    static=("variant",),
+    parts=False,
+    bounds={"max_learning_rate": "[0, inf)", "eps": "[0, inf)"},
+    check=_check,
+)
+def scale_by_polyak(
+    g: Array,
+    slots: Any,
+    p: None,
+    now: Any,
+    f_min: Hyperparameter = 0.0,
+    max_learning_rate: Hyperparameter = 1.0,
+    eps: Hyperparameter = 0.0,
+    variant: str = "sps",
+) -> tuple[Array, dict[str, Array]]:
+    """Scales updates by Polyak's step size.
+
+    For each leaf of shape `*p`, with the norm `()` over all leaves that have a gradient:
+
+        u = g min((value - f_min) / (|g|^2 + eps), max_learning_rate)
+
+    `value` `()`, the loss at the parameters, is passed to `update`. `f_min` `()`, its least
+    value, is in units of the loss, `eps` `()` in those of g^2. Where all gradients are 0, u is.
+
+    The state holds what was found: `metrics["step_size"]`.
+
+    Args:
+      variant: `"sps"`, or `"sps+"`, which takes a gap below 0 for 0.
+
+    Raises:
+      ValueError: max_learning_rate or eps negative, another variant, or `update` is called
+        without value.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_polyak()
+      >>> tx.update({"w": 4.0}, tx.init({"w": 2.0}), value=4.0)[0]
+      {'w': Array(1., dtype=float32)}
+
+    Reference: Loizou et al., Stochastic Polyak step-size for SGD, AISTATS 2021, equation 3,
+    arXiv:2002.10542; sps+: Garrigos, Gower & Schaipp, Function value learning, 2023,
+    arXiv:2307.14528.
+    """
+    del slots, p, f_min, max_learning_rate, eps, variant
+    return g * now.step_size.astype(g.dtype), {}
+
+
+@optimizer(
+    names={"learning_rate": "scaling"},
+    defaults={"scaling": 1.0},
+    order=("max_learning_rate", "scaling", "f_min"),
+    after=(scale_by_polyak,),
+)
+def polyak_sgd() -> None:
+    """Gradient descent with Polyak's step size: a scaling, then `scale_by_polyak`.
+
+        p <- p - g min((value - f_min) / (scaling |g|^2), scaling max_learning_rate)
+
+    `scaling` `()` is the c of the paper; `value` `()`, the loss at the parameters, is passed
+    to `update`. The other arguments are those of `scale_by_polyak`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.polyak_sgd(), {"w": 2.0}
+      >>> updates, _ = tx.update({"w": 4.0}, tx.init(params), params, value=4.0)
+      >>> fo.apply_updates(params, updates)
+      {'w': Array(1., dtype=float32)}
+
+    Reference: Loizou et al., Stochastic Polyak step-size for SGD, AISTATS 2021,
+    arXiv:2002.10542.
+    """

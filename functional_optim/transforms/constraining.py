@@ -1,0 +1,66 @@
+"""Keeping updates, or what they make of the parameters, within bounds that must hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.numbers import as_state
+from ..core.rule import leaf_rule
+
+__all__ = ["keep_params_nonnegative", "zero_nans"]
+
+Array = jax.Array
+
+
+@leaf_rule(requires=("params",), rows=True)
+def keep_params_nonnegative(
+    g: Array, slots: Any, p: Array, now: Any
+) -> tuple[Array, dict[str, Array]]:
+    """Bounds updates so that no parameter becomes negative.
+
+    For one parameter of shape `*p`: u = max(g, -p). It belongs at the end of a chain, after
+    the learning rate. A parameter that is negative already becomes 0.
+
+    Raises:
+      ValueError: `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.keep_params_nonnegative(), {"w": jnp.array([1.0, 1.0])}
+      >>> tx.update({"w": jnp.array([-3.0, -0.5])}, tx.init(params), params)[0]
+      {'w': Array([-1. , -0.5], dtype=float32)}
+    """
+    del slots, now
+    return jnp.maximum(g, -p), {}
+
+
+def _measure(g: Array, slots: Any, p: None, now: Any) -> Mapping[str, Array]:
+    del slots, p, now
+    return {"nans": as_state(jnp.sum(jnp.isnan(g)))}
+
+
+def _combine(stats: Any, last: Mapping[str, Array]) -> Mapping[str, Array]:
+    del last
+    return {"nans": as_state(0.0) if stats is None else jnp.sum(stats["nans"])}
+
+
+@leaf_rule(measure=_measure, combine=_combine, metrics=("nans",), parts=False, rows=True)
+def zero_nans(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str, Array]]:
+    """Replaces NaN in updates by 0, and counts them.
+
+    The state holds `metrics["nans"]`, how many elements were NaN at the last step. Infinite
+    elements stay: guard against them with `apply_if_finite`.
+
+    Differences: optax's state says of each leaf whether it had any.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.zero_nans()
+      >>> updates, state = tx.update({"w": jnp.array([jnp.nan, 2.0])}, tx.init({"w": jnp.zeros(2)}))
+      >>> updates["w"].tolist(), float(state.metrics["nans"])
+      ([0.0, 2.0], 1.0)
+    """
+    del slots, p, now
+    return jnp.where(jnp.isnan(g), jnp.zeros_like(g), g), {}

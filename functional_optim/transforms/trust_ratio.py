@@ -1,0 +1,64 @@
+"""Updates as long as their parameters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.norms import leaf_norm
+from ..core.protocol import Hyperparameter
+from ..core.rule import leaf_rule
+
+__all__ = ["scale_by_trust_ratio", "trust_ratio"]
+
+Array = jax.Array
+
+
+def trust_ratio(
+    g: Array, p: Array, min_norm: Array, coefficient: Array | float = 1.0, eps: Array | float = 0.0
+) -> Array:
+    """coefficient |p| / (|g| + eps), norms at least `min_norm`; 1 where one of them is 0."""
+    p_norm, g_norm = (jnp.maximum(leaf_norm(x), min_norm) for x in (p, g))
+    some = (p_norm > 0) & (g_norm > 0)
+    return jnp.where(some, coefficient * p_norm / jnp.where(some, g_norm + eps, 1.0), 1.0)
+
+
+@leaf_rule(
+    requires=("params",),
+    parts=False,
+    bounds={"min_norm": "[0, inf)", "trust_coefficient": "[0, inf)", "eps": "[0, inf)"},
+)
+def scale_by_trust_ratio(
+    g: Array,
+    slots: Any,
+    p: Array,
+    now: Any,
+    min_norm: Hyperparameter = 0.0,
+    trust_coefficient: Hyperparameter = 1.0,
+    eps: Hyperparameter = 0.0,
+) -> tuple[Array, dict[str, Array]]:
+    """Gives the updates of each parameter the length of that parameter.
+
+    For one parameter of shape `*p`, with Euclidean norms of the whole array, at least
+    `min_norm`:
+
+        u = g trust_coefficient |p| / (|g| + eps),    u = g where |p| or |g| is 0
+
+    `trust_coefficient` `()` is in units of u / p; `min_norm` and `eps` `()` are in units of
+    p and of g.
+
+    Raises:
+      ValueError: an argument is negative, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.scale_by_trust_ratio(), {"w": jnp.array([0.0, 10.0])}
+      >>> tx.update({"w": jnp.array([3.0, 4.0])}, tx.init(params), params)[0]
+      {'w': Array([6., 8.], dtype=float32)}
+
+    Reference: You, Gitman & Ginsburg, Large batch training of convolutional networks, 2017,
+    equation 6, arXiv:1708.03888.
+    """
+    del slots, now
+    ratio = trust_ratio(g, p, min_norm, trust_coefficient, eps)
+    return g * ratio.astype(g.dtype), {}

@@ -1,0 +1,84 @@
+"""Bounding updates by their parameters, unit by unit."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.precision import safe_sqrt
+from ..core.protocol import Hyperparameter
+from ..core.rule import leaf_rule
+
+__all__ = ["adaptive_grad_clip"]
+
+Array = jax.Array
+Axis = int | tuple[int, ...] | None
+
+_AXES = {2: (0,), 3: (0,), 4: (0, 1, 2), 5: (0, 1, 2, 3)}
+"""Rank -> axes of one unit: `(in, out)`, `(in, heads, out)`, and kernels of convolutions."""
+
+
+def _unit_axes(x: Array, axis: Axis) -> Axis:
+    """The axes over which one unit extends."""
+    if axis is not None or sum(n > 1 for n in x.shape) <= 1:
+        return axis
+    if x.ndim not in _AXES:
+        raise ValueError(
+            f"adaptive_grad_clip: a parameter of shape {x.shape} has no default axes. Pass axis."
+        )
+    return _AXES[x.ndim]
+
+
+def _unit_norm(x: Array, axis: Axis) -> Array:
+    return safe_sqrt(jnp.sum(jnp.square(jnp.abs(x)), axis=axis, keepdims=True))
+
+
+@leaf_rule(
+    requires=("params",),
+    static=("axis",),
+    parts=False,
+    bounds={"clipping": "[0, inf)", "eps": "[0, inf)"},
+)
+def adaptive_grad_clip(
+    g: Array,
+    slots: Any,
+    p: Array,
+    now: Any,
+    clipping: Hyperparameter,
+    eps: Hyperparameter = 1e-3,
+    axis: Axis = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Scales the updates of each unit down to at most `clipping` times the unit's norm.
+
+    For one parameter of shape `*p`, with norms over the axes of one unit:
+
+        u = g min(1, clipping max(|p|, eps) / |g|)
+
+    `clipping` `()` is in units of g / p; `eps` `()`, in units of p, lets parameters move that
+    start at 0. The authors do not clip a network's last layer: see `masked`.
+
+    Args:
+      axis: axes of one unit, whose norm is taken. By default those of JAX's layers: all of a
+        scalar or vector, 0 of `(in, out)` and `(in, heads, out)`, all but the last of kernels
+        `HWIO` and `DHWIO`.
+
+    Raises:
+      ValueError: clipping or eps negative, a parameter of more than five axes without axis, or
+        `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.adaptive_grad_clip(0.5, axis=0), {"w": jnp.ones((1, 2))}
+      >>> tx.update({"w": jnp.array([[2.0, 0.25]])}, tx.init(params), params)[0]
+      {'w': Array([[0.5 , 0.25]], dtype=float32)}
+
+    Reference: Brock et al., High-performance large-scale image recognition without
+    normalization, ICML 2021, equation 3, arXiv:2102.06171.
+    """
+    del slots, now
+    axes = _unit_axes(p, axis)
+    bound = clipping * jnp.maximum(_unit_norm(p, axes), eps)
+    norm = _unit_norm(g, axes)
+    inside = norm <= bound
+    factor = jnp.where(inside, 1.0, bound / jnp.where(inside, 1.0, norm))
+    return g * jnp.broadcast_to(factor, g.shape).astype(g.dtype), {}

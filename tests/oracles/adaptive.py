@@ -1,0 +1,93 @@
+"""Second moments of other kinds than Adam's: AdaBelief, Yogi, NovoGrad, Adan."""
+
+import numpy as np
+
+from .common import decoupled, in_order, leafwise
+from .links import scale
+
+
+@leafwise
+def scale_by_belief(b1=0.9, b2=0.999, eps=1e-16, eps_root=1e-16, nesterov=False):
+    """Zhuang et al., the authors' code without rectification: eps goes into s at each step."""
+    m = s = 0.0
+    t = 0
+
+    def step(g, p):
+        nonlocal m, s, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        s = b2 * s + (1 - b2) * (g - m) ** 2 + eps_root
+        mean = m / (1 - b1**t)
+        if nesterov:
+            mean = b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+        return mean / (np.sqrt(s / (1 - b2**t)) + eps)
+
+    return step
+
+
+adabelief = decoupled(scale_by_belief, default=0.0)
+
+
+@leafwise
+def scale_by_yogi(b1=0.9, b2=0.999, eps=1e-3, eps_root=0.0, initial_accumulator_value=1e-6):
+    """Zaheer et al., Algorithm 2, with the bias correction of their TensorFlow code."""
+    m = v = initial_accumulator_value
+    t = 0
+
+    def step(g, p):
+        nonlocal m, v, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        v = v - (1 - b2) * np.sign(v - g**2) * g**2
+        return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t) + eps_root) + eps)
+
+    return step
+
+
+@leafwise
+def yogi(learning_rate, **how):
+    return in_order(scale_by_yogi.leaf(**how), scale.leaf(-learning_rate))
+
+
+@leafwise
+def scale_by_novograd(b1=0.9, b2=0.25, eps=1e-8, eps_root=0.0, weight_decay=0.0):
+    """Ginsburg et al., Algorithm 1."""
+    m, v = 0.0, None
+
+    def step(g, p):
+        nonlocal m, v
+        norm2 = np.sum(np.abs(g) ** 2)
+        v = norm2 if v is None else b2 * v + (1 - b2) * norm2
+        m = b1 * m + (g / (np.sqrt(v + eps_root) + eps) + weight_decay * p)
+        return m
+
+    return step
+
+
+@leafwise
+def novograd(learning_rate, eps=1e-6, **how):
+    return in_order(scale_by_novograd.leaf(eps=eps, **how), scale.leaf(-learning_rate))
+
+
+@leafwise
+def scale_by_adan(b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=0.0):
+    """Xie et al., as their code has it: the betas weigh what is kept."""
+    m = d = n = 0.0
+    before, t = None, 0
+
+    def step(g, p):
+        nonlocal m, d, n, before, t
+        t += 1
+        change = 0 * g if before is None else g - before
+        before = g
+        m = b1 * m + (1 - b1) * g
+        d = b2 * d + (1 - b2) * change
+        n = b3 * n + (1 - b3) * (g + b2 * change) ** 2
+        root = np.sqrt(n / (1 - b3**t) + eps_root) + eps
+        return (m / (1 - b1**t) + b2 * d / (1 - b2**t)) / root
+
+    return step
+
+
+def adan(learning_rate, eps_root=1e-8, **how):
+    return decoupled(scale_by_adan, default=0.0)(learning_rate, eps_root=eps_root, **how)
