@@ -139,7 +139,7 @@ def test_sparse_adam_refuses_dense_gradients_and_complex_or_sparse_parameters():
         optim.SparseAdam(START).step({"bias": jnp.ones(2), "table": draw(0).sparse})
     with pytest.raises(ValueError, match="does not support complex parameters, and that at 'w'"):
         optim.SparseAdam({"w": jnp.ones(2, complex)})
-    with pytest.raises(ValueError, match="requires dense parameter tensors, and .* 'table' is"):
+    with pytest.raises(ValueError, match=r"requires dense parameter tensors, and .* 'table' is"):
         optim.SparseAdam({"table": draw(0).sparse})
 
 
