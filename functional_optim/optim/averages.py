@@ -117,7 +117,7 @@ class AveragedTree:
                 f"got {type(found).__name__}. Arrays cannot be written into."
             )
         for i, x in zip(floating, found, strict=True):
-            new[i] = jnp.array(x, old[i].dtype, copy=any(x is y for y in current))
+            new[i] = jnp.asarray(x, old[i].dtype)
         self._put(new)
 
     def _placed(self, tree: PyTree) -> list[Any]:
