@@ -130,8 +130,8 @@ def boundaries(total_steps: Array, pct_start: Array, three_phase: bool) -> tuple
 )
 def onecycle_schedule(
     step: Array,
-    max_value: Number,
     total_steps: Number,
+    peak_value: Number,
     pct_start: Number = 0.3,
     anneal_strategy: str = "cos",
     div_factor: Number = 25.0,
@@ -141,10 +141,10 @@ def onecycle_schedule(
     """Rises to a peak and falls far below the start, as torch's OneCycleLR does.
 
         step                                value
-        0                                   max_value / div_factor
-        pct_start total_steps - 1           max_value
-        2 pct_start total_steps - 2         max_value / div_factor, with `three_phase`
-        total_steps - 1                     max_value / (div_factor final_div_factor)
+        0                                   peak_value / div_factor
+        pct_start total_steps - 1           peak_value
+        2 pct_start total_steps - 2         peak_value / div_factor, with `three_phase`
+        total_steps - 1                     peak_value / (div_factor final_div_factor)
 
     All numbers are `()`. `step` and `total_steps` are in updates, counted from 0: update
     `total_steps - 1` is the last, and from it on the value stays. The inner boundaries need not
@@ -163,14 +163,14 @@ def onecycle_schedule(
         another anneal_strategy.
 
     Example:
-      >>> s = onecycle_schedule(1.0, 10, 0.5, "linear", div_factor=4.0, final_div_factor=2.0)
+      >>> s = onecycle_schedule(10, 1.0, 0.5, "linear", div_factor=4.0, final_div_factor=2.0)
       >>> [round(float(s(i)), 6) for i in (0, 2, 4, 9, 99)]
       [0.25, 0.625, 1.0, 0.125, 0.125]
 
     Reference: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using
     Large Learning Rates, SPIE 2019, where it is called 1cycle, arXiv:1708.07120.
     """
-    low = max_value / div_factor
-    values = (low, max_value, *((low,) if three_phase else ()), low / final_div_factor)
+    low = peak_value / div_factor
+    values = (low, peak_value, *((low,) if three_phase else ()), low / final_div_factor)
     shape = SHAPES["cosine" if anneal_strategy == "cos" else "linear"]
     return through(step, boundaries(total_steps, pct_start, three_phase), values, shape)

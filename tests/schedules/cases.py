@@ -126,6 +126,40 @@ def cosine_onecycle(
     return through(t, boundaries, [low, peak_value, low / final_div_factor], "cosine")
 
 
+def cyclic(
+    t, init_value, peak_value, up_steps, down_steps=None, mode="triangular", gamma=1.0,
+    shape="linear",
+):  # fmt: skip
+    down = up_steps if down_steps is None else down_steps
+    cycle, at = divmod(t, up_steps + down)
+    way = at / up_steps if at < up_steps else 1 - (at - up_steps) / down
+    way = {"linear": way, "cosine": (1 - math.cos(math.pi * way)) / 2, "sqrt": math.sqrt(way)}
+    height = {"triangular": 1, "triangular2": 2.0**-cycle, "exp_range": gamma**t}[mode]
+    return init_value + (peak_value - init_value) * height * way[shape]
+
+
+def cosine_restarts(t, init_value, first_steps, growth=1.0, end_value=0.0):
+    begins = [0]
+    while begins[-1] <= t:
+        begins.append(round(sum(first_steps * growth**i for i in range(len(begins)))))
+    *_, begin, end = begins
+    wave = (1 + math.cos(math.pi * (t - begin) / (end - begin))) / 2
+    return end_value + (init_value - end_value) * wave
+
+
+def onecycle(
+    t, total_steps, peak_value, pct_start=0.3, anneal_strategy="cos", div_factor=25.0,
+    final_div_factor=1e4, three_phase=False,
+):  # fmt: skip
+    low = peak_value / div_factor
+    rise, last = pct_start * total_steps, total_steps - 1
+    boundaries, values = [0, rise - 1], [low, peak_value]
+    if three_phase:
+        boundaries, values = [*boundaries, 2 * rise - 2], [*values, low]
+    wave = "cosine" if anneal_strategy == "cos" else None
+    return through(t, [*boundaries, last], [*values, low / final_div_factor], wave)
+
+
 def piecewise_constant(t, init_value, boundaries_and_scales=None):
     reached = [scale for step, scale in (boundaries_and_scales or {}).items() if step <= t]
     return init_value * math.prod(reached)
@@ -212,6 +246,23 @@ CASES = [
     case("cosine_onecycle_schedule", cosine_onecycle, transition_steps=40, peak_value=0.3),
     case("cosine_onecycle_schedule", cosine_onecycle, transition_steps=37, peak_value=0.3,
          pct_start=0.41, div_factor=4.0, final_div_factor=3.0),
+    case("onecycle_schedule", onecycle, total_steps=40, peak_value=0.3, agrees=False),
+    case("onecycle_schedule", onecycle, total_steps=37, peak_value=0.3, pct_start=0.4,
+         anneal_strategy="linear", div_factor=4.0, final_div_factor=3.0, three_phase=True,
+         agrees=False),
+    case("cyclic_schedule", cyclic, init_value=0.1, peak_value=0.4, up_steps=4, agrees=False),
+    case("cyclic_schedule", cyclic, init_value=0.1, peak_value=0.4, up_steps=3, down_steps=8,
+         mode="triangular2", agrees=False),
+    case("cyclic_schedule", cyclic, init_value=0.4, peak_value=0.1, up_steps=5, down_steps=2,
+         mode="exp_range", gamma=0.95, agrees=False),
+    case("cyclic_schedule", cyclic, init_value=0.4, peak_value=0.01, up_steps=9, shape="cosine",
+         agrees=False),
+    case("cosine_restarts_schedule", cosine_restarts, init_value=0.3, first_steps=7,
+         agrees=False),
+    case("cosine_restarts_schedule", cosine_restarts, init_value=0.3, first_steps=3, growth=2,
+         end_value=0.01, agrees=False),
+    case("cosine_restarts_schedule", cosine_restarts, init_value=0.3, first_steps=5, growth=1.3,
+         end_value=0.01, agrees=False),
     case("piecewise_constant_schedule", piecewise_constant, init_value=0.3,
          boundaries_and_scales=SCALES),
     case("piecewise_constant_schedule", piecewise_constant, init_value=0.3),
@@ -249,6 +300,8 @@ WITHOUT_A_PHASE = [
          else through(t, [20, 40], [0.05, 0.025]),
          transition_steps=40, peak_value=0.2, pct_start=0.5, pct_final=0.5, div_factor=4.0,
          final_div_factor=2.0),
+    case("cyclic_schedule", lambda t, **_: 0.1 + 0.3 * (t % 4) / 4, init_value=0.1,
+         peak_value=0.4, up_steps=4, down_steps=0, agrees=False),
     case("cosine_onecycle_schedule", lambda t, **_: 0.025, transition_steps=0, peak_value=0.2,
          div_factor=4.0, final_div_factor=2.0),
     case("piecewise_constant_schedule", piecewise_constant, init_value=0.3,

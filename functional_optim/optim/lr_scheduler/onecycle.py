@@ -21,7 +21,7 @@ class OneCycleLR(LRScheduler):
 
     One epoch of it is mostly called an iteration. The momentum, `momentum` or the first of
     `betas`, falls to `base_momentum` where the rate rises, and comes back. As a schedule:
-    `onecycle_schedule(max_lr, total_steps, pct_start, ...)`. A group that is added later has
+    `onecycle_schedule(total_steps, max_lr, pct_start, ...)`. A group that is added later has
     the bounds of the last one, or those under `max_lr`, `min_lr`, `initial_lr`, `max_momentum`
     and `base_momentum` in its dict.
 
