@@ -214,3 +214,16 @@ def test_gradients_can_be_clipped_by_a_hook():
     optimizer.backward(lambda params: jnp.sum(params["w"] * np.array([3.0, 4.0], np.float32)))
     optimizer.step()
     np.testing.assert_allclose(optimizer.params["w"], [1 - 0.3, 1 - 0.4], rtol=1e-5)
+
+
+CLASSES = [cls for cls in vars(optim).values() if getattr(cls, "recipe", None)]
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_the_hooks_of_every_class_are_called_once(cls):
+    optimizer, calls = cls({"w": jnp.ones((2, 2))}), []
+    for name, _ in REGISTER.values():
+        getattr(optimizer, name)(lambda *_, name=name: calls.append(name))
+    optimizer.step(*[half_square] * (cls is optim.LBFGS))  # without gradients nothing moves
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert calls == [name for name, _ in REGISTER.values()]
