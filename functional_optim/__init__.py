@@ -10,6 +10,7 @@ from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
 from .algorithms.adan import adan, scale_by_adan
 from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
 from .algorithms.asgd import asgd, scale_by_asgd
+from .algorithms.dog import scale_by_distance_over_gradients
 from .algorithms.factored_rms import scale_by_factored_rms
 from .algorithms.fromage import fromage
 from .algorithms.lamb import lamb
@@ -17,7 +18,9 @@ from .algorithms.lars import lars
 from .algorithms.lbfgs import lbfgs, scale_by_lbfgs
 from .algorithms.lion import lion, scale_by_lion
 from .algorithms.minimize import minimize
+from .algorithms.muon import muon, scale_by_muon
 from .algorithms.nadam import nadam, nadamw
+from .algorithms.newton_schulz import orthogonalize
 from .algorithms.novograd import novograd, scale_by_novograd
 from .algorithms.optimistic import (
     optimistic_adam_v2,
@@ -30,6 +33,7 @@ from .algorithms.rmsprop import rmsprop, scale_by_rms
 from .algorithms.rprop import rprop, scale_by_rprop
 from .algorithms.sgd import sgd
 from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
+from .algorithms.sm3 import scale_by_sm3, sm3
 from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
 from .algorithms.yogi import scale_by_yogi, yogi
 from .core.apply import apply_updates
@@ -78,6 +82,7 @@ from .transforms.constraining import keep_params_nonnegative, zero_nans
 from .transforms.densify import densify
 from .transforms.from_state import value_and_grad_from_state
 from .transforms.masking import freeze, masked, partition, set_to_zero
+from .transforms.matrices import MuonDimensionNumbers
 from .transforms.momentum import ema, trace
 from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.plateau import reduce_on_plateau
@@ -90,6 +95,7 @@ from .transforms.zoom import scale_by_zoom_linesearch
 __all__ = [
     "GradientTransformation",
     "MaskedNode",
+    "MuonDimensionNumbers",
     "State",
     "TransformInitFn",
     "TransformUpdateFn",
@@ -138,6 +144,7 @@ __all__ = [
     "losses",
     "masked",
     "minimize",
+    "muon",
     "nadam",
     "nadamw",
     "normalize_by_update_norm",
@@ -145,6 +152,7 @@ __all__ = [
     "onecycle_schedule",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
+    "orthogonalize",
     "partition",
     "path_labels",
     "piecewise_constant_schedule",
@@ -166,10 +174,12 @@ __all__ = [
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
+    "scale_by_distance_over_gradients",
     "scale_by_factored_rms",
     "scale_by_lbfgs",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_muon",
     "scale_by_novograd",
     "scale_by_optimistic_gradient",
     "scale_by_param_block_rms",
@@ -181,6 +191,7 @@ __all__ = [
     "scale_by_rss",
     "scale_by_schedule",
     "scale_by_sign",
+    "scale_by_sm3",
     "scale_by_sparse_adam",
     "scale_by_trust_ratio",
     "scale_by_yogi",
@@ -192,6 +203,7 @@ __all__ = [
     "sgdr_schedule",
     "sign_sgd",
     "signum",
+    "sm3",
     "sparse_adam",
     "trace",
     "tree",

@@ -91,3 +91,44 @@ def scale_by_adan(b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=0.0):
 
 def adan(learning_rate, eps_root=1e-8, **how):
     return decoupled(scale_by_adan, default=0.0)(learning_rate, eps_root=eps_root, **how)
+
+
+@leafwise
+def scale_by_sm3(b1=0.9, b2=1.0, eps=1e-8):
+    """Anil et al., SM3-II, with a set for each row and each column."""
+    covers = m = None
+
+    def step(g, p):
+        nonlocal covers, m
+        if covers is None:
+            covers, m = [np.zeros(n) for n in g.shape], np.zeros(g.shape)
+        along = [np.moveaxis(np.ones(g.shape) * 0, i, -1) + c for i, c in enumerate(covers)]
+        along = [np.moveaxis(x, -1, i) for i, x in enumerate(along)]
+        nu = (1.0 if b2 == 1 else 1 - b2) * g**2 + b2 * np.min(along, axis=0)
+        covers = [np.moveaxis(nu, i, 0).reshape(n, -1).max(1) for i, n in enumerate(g.shape)]
+        m = b1 * m + (1 - b1) * np.where(nu > 0, g / np.sqrt(nu + eps), 0.0)
+        return m
+
+    return step
+
+
+@leafwise
+def sm3(learning_rate, momentum=0.9):
+    return in_order(scale_by_sm3.leaf(momentum), scale.leaf(-learning_rate))
+
+
+@leafwise
+def scale_by_distance_over_gradients(reps_rel=1e-6, eps=1e-8, global_scale=1.0):
+    """Ivgi, Hinder & Carmon, by layer."""
+    start = farthest = None
+    total = 0.0
+
+    def step(g, p):
+        nonlocal start, farthest, total
+        if start is None:
+            start, farthest = p.copy(), reps_rel * (1 + np.linalg.norm(p))
+        farthest = max(farthest, np.linalg.norm(p - start))
+        total += np.sum(g**2)
+        return global_scale * farthest / np.sqrt(total + eps) * g
+
+    return step

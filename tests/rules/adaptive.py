@@ -75,4 +75,22 @@ RULES = (
         + ranges(*BETAS, ("b3", 1.0, "[0, 1)"), *EPS, *DECAY, learning_rate=0.1),
         oracle=oracles.adan,
     ),
+    Entry(
+        fo.scale_by_sm3,
+        {"": {}, "decay": {"b1": 0.5, "b2": 0.875}},
+        bad=ranges(("b1", 1.0, "[0, 1)"), ("b2", 1.5, "[0, 1]"), ("eps", -1.0, "[0, inf)")),
+        oracle=oracles.scale_by_sm3,
+    ),
+    Entry(
+        fo.sm3,
+        {"": {"learning_rate": 1e-3}},
+        bad=ranges(*RATE_RANGES),
+        oracle=oracles.sm3,
+    ),
+    Entry(
+        fo.scale_by_distance_over_gradients,
+        {"": {"reps_rel": 1e-3, "global_scale": 0.125}},
+        bad=ranges(("reps_rel", -1.0, "[0, inf)"), ("eps", -1.0, "[0, inf)")),
+        oracle=oracles.scale_by_distance_over_gradients,
+    ),
 )

@@ -1,0 +1,120 @@
+"""SM3: second moments of rows and columns instead of elements."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.precision import safe_sqrt
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rule import leaf_rule
+from ..transforms.recipe import optimizer
+
+__all__ = ["scale_by_sm3", "sm3"]
+
+Array = jax.Array
+
+
+def _slots(p: Array) -> dict[str, Array]:
+    # One vector for all axes, end to end: parameters of any rank have the same slots.
+    size = p.size if p.ndim < 2 else sum(p.shape)
+    return {"mu": jnp.zeros_like(p), "cover": jnp.zeros(size, p.dtype)}
+
+
+def _axes(cover: Array, shape: tuple[int, ...]) -> Iterator[Array]:
+    """The accumulator of each axis, in the shape of the parameter."""
+    ends = np.cumsum(shape)
+    for axis, part in enumerate(jnp.split(cover, ends[:-1])):
+        along = [n if i == axis else 1 for i, n in enumerate(shape)]
+        yield jnp.broadcast_to(part.reshape(along), shape)
+
+
+def _least(cover: Array, shape: tuple[int, ...]) -> Array:
+    """For each element the least of its axes' accumulators."""
+    if len(shape) < 2:
+        return cover.reshape(shape)
+    first, *rest = _axes(cover, shape)
+    for other in rest:
+        first = jnp.minimum(first, other)
+    return first
+
+
+def _largest(nu: Array) -> Array:
+    """For each place along each axis the largest of its elements, end to end."""
+    if nu.ndim < 2:
+        return nu.reshape(-1)
+    others = [tuple(j for j in range(nu.ndim) if j != i) for i in range(nu.ndim)]
+    return jnp.concatenate([jnp.max(nu, axis=axes, initial=0.0) for axes in others])
+
+
+@leaf_rule(
+    slots=_slots,
+    bounds={"b1": "[0, 1)", "b2": "[0, 1]", "eps": "[0, inf)"},
+)
+def scale_by_sm3(
+    g: Array,
+    slots: Any,
+    p: None,
+    now: Any,
+    b1: Hyperparameter = 0.9,
+    b2: Hyperparameter = 1.0,
+    eps: Hyperparameter = 1e-8,
+) -> tuple[Array, dict[str, Array]]:
+    """Divides updates by the root of sums of squares that are kept for rows and columns only.
+
+    For one parameter of shape `*p`, whose cover has a number for each place along each axis:
+
+        nu     = w g^2 + b2 min(cover)    over the element's axes; w = 1 - b2, but 1 for b2 = 1
+        cover <- max(nu)                  over all other axes
+        mu    <- b1 mu + (1 - b1) g / sqrt(nu + eps)    with 0 for the quotient where nu is 0
+        u      = mu
+
+    The state keeps mu, of shape `*p`, and the cover, one vector of as many elements as the axes
+    have together. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g^2; u has no unit.
+
+    Differences: b1 averages quotients, as in optax; in the paper momentum is over updates too.
+
+    Raises:
+      ValueError: b1 outside [0, 1), b2 outside [0, 1], or eps negative.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.scale_by_sm3(b1=0.0), {"w": jnp.zeros((2, 2))}
+      >>> updates, state = tx.update({"w": jnp.array([[1.0, 2.0], [0.0, 3.0]])}, tx.init(params))
+      >>> print(state.cover["w"])
+      [4. 9. 1. 9.]
+
+    Reference: Anil et al., Memory-efficient adaptive optimization, NeurIPS 2019, Algorithm
+    SM3-II, arXiv:1901.11150.
+    """
+    del p, now
+    weight = jnp.where(b2 == 1, jnp.ones_like(b2), 1 - b2)
+    nu = weight * jnp.square(g) + b2 * _least(slots.cover, g.shape)
+    some = nu > 0
+    quotient = jnp.where(some, g / safe_sqrt(jnp.where(some, nu + eps, jnp.ones_like(nu))), 0.0)
+    mu = b1 * slots.mu + (1 - b1) * quotient
+    return mu, {"mu": mu, "cover": _largest(nu)}
+
+
+def _scale(momentum: Hyperparameter = 0.9) -> GradientTransformation:
+    return scale_by_sm3(momentum)
+
+
+@optimizer(_scale)
+def sm3() -> None:
+    """SM3: `scale_by_sm3`, then a step of minus the learning rate.
+
+    `learning_rate` `()` is in units of p; `momentum` `()` is the b1 of `scale_by_sm3`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.sm3(0.1, momentum=0.0), {"w": jnp.zeros(2)}
+      >>> updates, _ = tx.update({"w": jnp.array([4.0, -1.0])}, tx.init(params))
+      >>> print(updates["w"])
+      [-0.1  0.1]
+
+    Reference: Anil et al., Memory-efficient adaptive optimization, NeurIPS 2019,
+    arXiv:1901.11150.
+    """
