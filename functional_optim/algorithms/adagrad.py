@@ -57,8 +57,8 @@ def scale_by_rss(
 
     Differences: the paper has eps (there delta) outside the root, and s = 0 at the start;
     so has torch, with eps 1e-10 (`initial_accumulator_value=0.0, eps=1e-10,
-    eps_in_sqrt=False`). There, a gradient of 0 gives NaN with eps = 0. optax, whose defaults
-    are these, has no lr_decay.
+    eps_in_sqrt=False`). In torch a gradient of 0 gives NaN with eps = 0. optax, whose
+    defaults are these, has neither eps outside the root nor lr_decay.
 
     Raises:
       ValueError: an argument is negative.

@@ -59,8 +59,8 @@ def scale_by_rprop(
 
     Differences: this is iRprop- of Igel & Hüsken, as torch has it; Riedmiller & Braun also
     take back the step after which the sign changed. torch multiplies g and prev, which
-    underflows for small gradients, and so misses changes of sign. In optax the update is that
-    of the step before, and the first is 0.
+    underflows for small gradients, and so misses changes of sign. optax makes each step one
+    update late, and not at all where the sign has changed by then.
 
     Raises:
       ValueError: eta_minus outside (0, 1), eta_plus not above 1, or a step size negative.

@@ -11,7 +11,7 @@ DECAYED = {"weight_decay": 0.1, "weight_decay_mask": matrices}
 RULES = (
     Entry(
         fo.scale_by_adadelta,
-        {"": {}, "paper": {"rho": 0.95}, "eps=1": {"eps": 1.0}},
+        {"": {}, "eps=1": {"rho": 0.95, "eps": 1.0}},
         bad=ranges(*ADADELTA_RANGES),
         oracle=oracles.scale_by_adadelta,
     ),

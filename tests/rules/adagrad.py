@@ -21,7 +21,7 @@ RULES = (
     ),
     Entry(
         fo.adagrad,
-        {"": {"learning_rate": 0.1}, "torch": {"learning_rate": 1e-2, **TORCH}},
+        {"": {"learning_rate": 0.1}},
         bad=ranges(*RATE_RANGES) + ranges(*RSS_RANGES, learning_rate=0.1),
         oracle=oracles.adagrad,
     ),

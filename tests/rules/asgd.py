@@ -10,21 +10,22 @@ ASGD_RANGES = (
     ("alpha", -0.5, "[0, inf)"),
     ("t0", -2.0, "[-1, inf]"),
 )
-VARIANTS = {
-    "": {"learning_rate": 0.01},
-    "averaged": {"learning_rate": 0.01, "t0": 3.0},
-    "slowed": {"learning_rate": 0.01, "lambd": 0.03125, "alpha": 0.5},
-}
 
-RULES = tuple(
+RULES = (
     Entry(
-        factory,
-        VARIANTS,
+        fo.scale_by_asgd,
+        {
+            "": {"learning_rate": 0.01},
+            "averaged": {"learning_rate": 0.01, "t0": 3.0},
+            "slowed": {"learning_rate": 0.01, "lambd": 0.03125, "alpha": 0.5},
+        },
         bad=ranges(*RATE_RANGES) + ranges(*ASGD_RANGES, learning_rate=0.1),
-        oracle=oracle,
-    )
-    for factory, oracle in (
-        (fo.scale_by_asgd, oracles.scale_by_asgd),
-        (fo.asgd, oracles.asgd),
-    )
+        oracle=oracles.scale_by_asgd,
+    ),
+    Entry(
+        fo.asgd,
+        {"": {"learning_rate": 0.01}},
+        bad=ranges(*RATE_RANGES) + ranges(*ASGD_RANGES, learning_rate=0.1),
+        oracle=oracles.asgd,
+    ),
 )

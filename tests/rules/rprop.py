@@ -12,22 +12,23 @@ RPROP_RANGES = (
     ("min_step_size", -1.0, "[0, inf)"),
     ("max_step_size", -1.0, "[0, inf]"),
 )
-VARIANTS = {
-    "": {"learning_rate": 0.01},
-    # Both bounds are met within twenty steps.
-    "bounds": {"learning_rate": 0.01, "min_step_size": 0.005, "max_step_size": 0.015},
-    "etas": {"learning_rate": 0.01, "eta_minus": 0.9, "eta_plus": 1.0625},
-}
 
-RULES = tuple(
+RULES = (
     Entry(
-        factory,
-        VARIANTS,
+        fo.scale_by_rprop,
+        {
+            "": {"learning_rate": 0.01},
+            # Both bounds are met within twenty steps.
+            "bounds": {"learning_rate": 0.01, "min_step_size": 0.005, "max_step_size": 0.015},
+            "etas": {"learning_rate": 0.01, "eta_minus": 0.9, "eta_plus": 1.0625},
+        },
         bad=ranges(*RATE_RANGES) + ranges(*RPROP_RANGES, learning_rate=0.1),
-        oracle=oracle,
-    )
-    for factory, oracle in (
-        (fo.scale_by_rprop, oracles.scale_by_rprop),
-        (fo.rprop, oracles.rprop),
-    )
+        oracle=oracles.scale_by_rprop,
+    ),
+    Entry(
+        fo.rprop,
+        {"": {"learning_rate": 0.01}},
+        bad=ranges(*RATE_RANGES) + ranges(*RPROP_RANGES, learning_rate=0.1),
+        oracle=oracles.rprop,
+    ),
 )
