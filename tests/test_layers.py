@@ -31,10 +31,15 @@ HANDED_ON = {"optim": {"interop.checkpoint"}}
 
 VARIANTS: dict[str, set[str]] = {
     "algorithms.lamb": {"algorithms.adam"},
+    "algorithms.lbfgs": {"algorithms.curvature"},
+    "algorithms.lbfgs_memory": {"algorithms.curvature"},
+    "algorithms.lbfgs_search": {"algorithms.lbfgs_memory", "algorithms.quasi_newton"},
+    "algorithms.minimize": {"algorithms.lbfgs_memory", "algorithms.quasi_newton"},
     "algorithms.nadam": {"algorithms.adam"},
     "algorithms.optimistic": {"algorithms.adam"},
+    "algorithms.quasi_newton": {"algorithms.lbfgs_memory"},
 }
-"""Algorithms that are a named variant of another: module -> modules that it may import."""
+"""Algorithms that are a variant of another, or made of parts: module -> modules it may import."""
 
 REQUIRED = {"chex", "jax", "numpy"}
 
