@@ -19,6 +19,7 @@ from . import (
     asgd,
     combinators,
     layerwise,
+    lbfgs,
     links,
     lion,
     plateau,
@@ -63,6 +64,7 @@ FAMILIES = (
     sparse,
     adaptive,
     layerwise,
+    lbfgs,
     signs,
     combinators,
 )
