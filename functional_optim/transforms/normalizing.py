@@ -57,6 +57,7 @@ def _combine(
     combine=_combine,
     metrics=("update_norm", "factor"),
     bounds={"eps": "[0, inf)"},
+    rows=True,
 )
 def normalize_by_update_norm(
     g: Array,

@@ -10,15 +10,12 @@ from jax.experimental.sparse import BCOO
 import functional_optim as fo
 
 from .. import problem
+from ..rules import cases
 from ..sparse import TABLE, Rows, draw
 from ..trees import assert_same, law
 
 AS_DENSE = {
-    "scale": fo.scale(-0.5),
-    "schedule": fo.scale_by_schedule(fo.linear_schedule(1.0, 0.0, 4)),
-    "clip": fo.clip(0.7),
-    "clip_by_global_norm": fo.clip_by_global_norm(0.5),
-    "sgd": fo.sgd(0.1),
+    "sgd": fo.sgd(fo.linear_schedule(1.0, 0.0, 4)),
     "adagrad": fo.adagrad(0.1),
     "in a row": fo.chain(fo.clip(1.0), fo.clip_by_global_norm(0.5), fo.adagrad(0.1), fo.scale(2.0)),
     "masked": fo.masked(fo.sgd(0.1), {"table": True, "bias": False}),
@@ -28,6 +25,9 @@ AS_DENSE = {
     "densify": fo.chain(fo.densify(), fo.adamw(0.1)),
 }
 """Transformations that leave rows without a gradient as they are, or see all of them."""
+
+
+ON_ROWS = [c for c in cases() if getattr(getattr(c.factory, "rule", None), "rows", None) is True]
 
 
 def tree(table, dtype=np.float32):
@@ -59,6 +59,22 @@ def test_rows_give_what_all_rows_give(name):
     of_rows = run(tx, params, [g.sparse for g in grads])
     of_all = run(tx, params, [jnp.asarray(g.dense) for g in grads])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), of_rows, of_all)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in ON_ROWS])
+def test_every_rule_on_rows_gives_them_what_they_get_among_all_rows(case):
+    g, params = draw(0, 3), tree(jnp.ones(TABLE))
+    tx, bias = case.make(), jnp.ones(4)
+    found, expected = (
+        tx.update({"table": table, "bias": bias}, tx.init(params), params)
+        for table in (g.sparse, jnp.asarray(g.dense))
+    )
+    rows = found[0]["table"].todense()
+    np.testing.assert_allclose(rows[g.touched], expected[0]["table"][g.touched], rtol=1e-6)
+    assert not np.any(np.delete(rows, g.touched, axis=0))
+    assert_same(found[0]["bias"], expected[0]["bias"])
+    assert law(found[1]) == law(expected[1])
 
 
 def test_rows_without_a_gradient_rest_bit_for_bit():
