@@ -38,7 +38,7 @@ from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
 from .algorithms.yogi import scale_by_yogi, yogi
 from .core.apply import apply_updates
 from .core.chain import chain
-from .core.hyperparams import get_hyperparams, set_hyperparams
+from .core.hyperparams import get_hyperparams, metrics, set_hyperparams
 from .core.labels import path_labels
 from .core.norms import global_norm
 from .core.protocol import (
@@ -143,6 +143,7 @@ __all__ = [
     "lion",
     "losses",
     "masked",
+    "metrics",
     "minimize",
     "muon",
     "nadam",

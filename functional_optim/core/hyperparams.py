@@ -1,4 +1,4 @@
-"""Hyperparameters in a state: reading the values in force, and setting them."""
+"""Reading out of a state what is in force and what was measured, and setting hyperparameters."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from .protocol import PyTree
 from .state import State
 from .trees import path_string
 
-__all__ = ["get_hyperparams", "set_hyperparams"]
+__all__ = ["get_hyperparams", "metrics", "set_hyperparams"]
 
 
 def get_hyperparams(state: PyTree) -> dict[str, jax.Array]:
@@ -86,6 +86,25 @@ def set_hyperparams(
     return _with_entries(state, new)
 
 
+def metrics(state: PyTree) -> dict[str, jax.Array]:
+    """Finds what the links measured at the last update, in any nesting of states.
+
+    Returns:
+      Name -> array `()` (with leading dimensions where the state is vmapped). A name that
+      occurs in several links is written with its path: `clip_by_global_norm.global_norm`. What
+      each means stands in the docstring of its link.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.chain(fo.clip_by_global_norm(1.0), fo.sgd(0.1))
+      >>> _, state = tx.update({"w": 4.0}, tx.init({"w": 0.0}))
+      >>> {name: float(value) for name, value in fo.metrics(state).items()}
+      {'clip_factor': 0.25, 'global_norm': 4.0}
+    """
+    entries = list(_entries(state, ("metrics",)))
+    return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}
+
+
 Entry = tuple[str, str, Any]
 """Path of the link; name within the link; value."""
 
@@ -94,12 +113,15 @@ def _is_link(node: Any) -> bool:
     return isinstance(node, State) and "hyperparams" in node
 
 
-def _entries(state: PyTree) -> Iterator[Entry]:
-    """All hyperparameters, and all numbers of their schedules."""
+_NUMBERS = ("hyperparams", "schedules")
+
+
+def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entry]:
+    """What stands in these fields of links: hyperparameters, and numbers of their schedules."""
     for path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
         if _is_link(node):
             link = _link_path(path)
-            for field in ("hyperparams", "schedules"):
+            for field in fields:
                 if field in node:
                     for inner, value in jax.tree_util.tree_flatten_with_path(node[field])[0]:
                         yield link, _number_path(inner), value
@@ -153,7 +175,7 @@ def _with_entries(state: PyTree, new: Mapping[tuple[str, str], jax.Array]) -> Py
             field: jax.tree_util.tree_map_with_path(
                 lambda inner, old: new.get((link, _number_path(inner)), old), node[field]
             )
-            for field in ("hyperparams", "schedules")
+            for field in _NUMBERS
             if field in node
         }
         return node._replace(**fields)
