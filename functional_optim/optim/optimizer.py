@@ -18,6 +18,7 @@ from .hook_calls import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .loss import differentiate, is_closure
 from .named import read_names
 from .named_state import COUNT, load_named_state, named_state, read_state_dict
+from .own import each_once
 from .param_group import ParamGroup
 from .programs import Programs, accumulate
 from .run import refuse_traced, run
@@ -81,7 +82,7 @@ class Optimizer(Holder):
         """A new group, with the state before the first step."""
         treedef: Any
         leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
-        group = Group(options, self._tx, leaves, treedef)
+        group = Group(options, self._tx, each_once(leaves), treedef)
         numbers = get_hyperparams(treedef.unflatten(range(len(leaves))))
         group.places = {
             k: (Place(None, int(i), None),)

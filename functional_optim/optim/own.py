@@ -1,5 +1,6 @@
 """Arrays of the optimizer's own, which a step may overwrite."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from ..core.protocol import PyTree
 from ..core.rows import is_sparse
 from ..core.trees import path_string
 
-__all__ = ["own", "own_like"]
+__all__ = ["each_once", "own", "own_like"]
 
 
 def own(where: str, params: PyTree) -> PyTree:
@@ -39,6 +40,16 @@ def _own(where: str, path: Any, x: Any) -> jax.Array:
         ) from error
     # With a dtype, the copy is not weakly typed: a step's results are not either.
     return jnp.array(array, array.dtype, copy=True)
+
+
+def each_once(leaves: Sequence[Any]) -> list[Any]:
+    """The arrays, with copies of those that are there before: a step donates each."""
+    seen: set[int] = set()
+    made = []
+    for x in leaves:
+        made.append(jnp.copy(x) if id(x) in seen else x)
+        seen.add(id(x))
+    return made
 
 
 def own_like(old: jax.Array, x: Any) -> jax.Array:
