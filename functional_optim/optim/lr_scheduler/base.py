@@ -1,6 +1,7 @@
 """What all schedulers have: the groups' learning rates, and an epoch."""
 
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,9 @@ class LRScheduler:
         self.base_lrs = self._find_base_lrs()
         self.last_epoch = last_epoch
         self._last_lr: list[Any] = []
+        before = self._rates()
         self._initial_step()
+        self._note_change(before)
 
     def _find_base_lrs(self) -> list[Any]:
         return [group["initial_lr"] for group in self.optimizer.param_groups]
@@ -120,6 +123,7 @@ class LRScheduler:
         finally:
             del self._get_lr_called_within_step
         self._set_rates(rates)
+        self._set_momenta()
         self._last_lr = self._rates()
 
     def _admit(self) -> None:
@@ -159,10 +163,12 @@ class LRScheduler:
           ValueError: it has entries of another scheduler; nothing is loaded then.
         """
         state = self._known(state_dict)
-        untouched = self._is_untouched()
+        as_constructed = _equal(_PUT.get(self.optimizer), self._rates())
         self._load(state)
-        if untouched:
-            self._restore_rates()
+        if as_constructed:
+            self._set_rates([*self._last_lr, *self._rates()[len(self._last_lr) :]])
+            self._set_momenta()
+            _PUT[self.optimizer] = self._rates()
 
     def _known(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """The entries that this scheduler has, too."""
@@ -178,19 +184,29 @@ class LRScheduler:
     def _load(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update({k: list(v) if isinstance(v, list) else v for k, v in state.items()})
 
-    def _is_untouched(self) -> bool:
-        """Whether the groups have the learning rates that this scheduler has set.
+    def _note_change(self, before: list[Any]) -> None:
+        """Notes rates that the constructor has put in the place of others."""
+        if not _equal(before, self._rates()):
+            _PUT[self.optimizer] = self._rates()
 
-        The constructor's must not outlast a load: where the optimizer's state came before, the
-        constructor has overwritten the rates; where it comes after, it brings its own.
-        """
-        pairs = zip(self._rates(), self._last_lr, strict=False)
-        return all(bool(np.all(a == b)) for a, b in pairs)
+    def _set_momenta(self) -> None:
+        """Sets what else of the groups is a function of `last_epoch`."""
 
-    def _restore_rates(self) -> None:
-        """Gives the groups the rates that were loaded."""
-        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=False):
-            put_rate(group, self._key, rate)
+
+_PUT: weakref.WeakKeyDictionary[Optimizer, list[Any]] = weakref.WeakKeyDictionary()
+"""The rates that constructors, and loads after them, have put in the place of an optimizer's.
+
+They must not outlast a load. Where the optimizer's state was loaded before, a constructor has
+overwritten the rates; where it is loaded after, it brings its own.
+"""
+
+
+def _equal(a: list[Any] | None, b: list[Any]) -> bool:
+    return (
+        a is not None
+        and len(a) == len(b)
+        and all(bool(np.all(x == y)) for x, y in zip(a, b, strict=True))
+    )
 
 
 def _is_of_torch(key: str) -> bool:

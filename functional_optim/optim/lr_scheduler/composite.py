@@ -43,6 +43,10 @@ class _Composite(LRScheduler):
             for _ in range(epoch):
                 self.step()
 
+    def _set_momenta(self) -> None:
+        for scheduler in self._schedulers:
+            scheduler._set_momenta()
+
     def state_dict(self) -> dict[str, Any]:
         """As the base, with the state of each scheduler."""
         states = [scheduler.state_dict() for scheduler in self._schedulers]
@@ -123,7 +127,9 @@ class SequentialLR(_Composite):
             raise ValueError(f"SequentialLR: milestones must not decrease, got {milestones!r}.")
         self._milestones = list(milestones)
         self.last_epoch = last_epoch
+        before = self._rates()
         self._update_lr(last_epoch + 1)
+        self._note_change(before)
 
     def _undo(self) -> None:
         self.last_epoch = -1

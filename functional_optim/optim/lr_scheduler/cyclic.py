@@ -7,7 +7,7 @@ from ...schedules.cyclic import MODES, Swing, amplitude, part_of, swing
 from ...schedules.phases import between
 from ..optimizer import Optimizer
 from .arguments import check_epochs, check_one_of, per_group
-from .base import LRScheduler, check_optimizer, put_rate, rate_key
+from .base import LRScheduler, check_optimizer
 from .functions import load_attributes, saved_attributes
 from .momentum import has_betas, put_momentum
 from .weighted import host
@@ -85,9 +85,8 @@ class CyclicLR(LRScheduler):
 
     def _mark(self, optimizer: Optimizer) -> None:
         """Leaves the bounds in the groups, as torch does."""
-        key = rate_key("CyclicLR", optimizer)
         for i, group in enumerate(optimizer.param_groups):
-            put_rate(group, key, self._lowest[i])
+            group.setdefault("initial_lr", self._lowest[i])
             if self.cycle_momentum:
                 group["max_momentum"] = self.max_momentums[i]
                 group["base_momentum"] = self.base_momentums[i]
@@ -103,21 +102,13 @@ class CyclicLR(LRScheduler):
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group.setdefault("initial_lr", lr)
 
-    def _update_lr(self, epoch: int | None = None) -> None:
-        super()._update_lr(epoch)
-        self._set_momenta()
-
-    def _restore_rates(self) -> None:
-        super()._restore_rates()
-        self._set_momenta()
-
     def get_lr(self) -> list[Any]:
         """From `base_lrs` to `max_lrs` and back."""
         self._check_within_step()
         return self._between(self.base_lrs, self.max_lrs)
 
     def _set_momenta(self) -> None:
-        if self.cycle_momentum:
+        if self.cycle_momentum and self.last_epoch >= 0:
             momenta = self._between(self.max_momentums, self.base_momentums)
             for group, momentum in zip(self.optimizer.param_groups, momenta, strict=False):
                 put_momentum(group, self.use_beta1, momentum)

@@ -93,7 +93,6 @@ class OneCycleLR(LRScheduler):
     def _update_lr(self, epoch: int | None = None) -> None:
         before = self.last_epoch
         super()._update_lr(epoch)
-        self._set_momenta()
         if self.last_epoch > self.total_steps >= before:
             warnings.warn(
                 f"OneCycleLR: the cycle has {self.total_steps} steps, and this is step "
@@ -102,17 +101,13 @@ class OneCycleLR(LRScheduler):
                 stacklevel=3,
             )
 
-    def _restore_rates(self) -> None:
-        super()._restore_rates()
-        self._set_momenta()
-
     def get_lr(self) -> list[Any]:
         """From `initial_lr` of a group through `max_lr` to `min_lr`."""
         self._check_within_step()
         return [self._value(group, "lr") for group in self.optimizer.param_groups]
 
     def _set_momenta(self) -> None:
-        if self.cycle_momentum:
+        if self.cycle_momentum and self.last_epoch >= 0:
             for group in self.optimizer.param_groups:
                 put_momentum(group, self.use_beta1, self._value(group, "momentum"))
 

@@ -82,6 +82,8 @@ class SWALR(LRScheduler):
             return self._rates()
         now = self._weight(self.last_epoch)
         before = getattr(self, "_before", self._weight(self.last_epoch - 1))
+        if now == before != 0:
+            return self._rates()
         share = now / before if before else 0.0
         pairs = zip(self._rates(), self.optimizer.param_groups, strict=True)
         return [group["swa_lr"] + (lr - group["swa_lr"]) * share for lr, group in pairs]
