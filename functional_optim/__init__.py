@@ -69,6 +69,7 @@ from .schedules.onecycle import (
 from .schedules.piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
 from .schedules.restarts import cosine_restarts_schedule
 from .schedules.stable import warmup_stable_decay_schedule
+from .schedules.table import schedule_table
 from .schedules.warmup import (
     inverse_sqrt_schedule,
     warmup_constant_schedule,
@@ -198,6 +199,7 @@ __all__ = [
     "scale_by_yogi",
     "scale_by_zoom_linesearch",
     "schedule",
+    "schedule_table",
     "set_hyperparams",
     "set_to_zero",
     "sgd",
