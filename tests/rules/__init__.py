@@ -115,7 +115,7 @@ each_with_extra = _each(_named(needs_extra=True))
 each_factory = _each(c for c in cases() if c.factory is _chain or "-" not in c.name)
 """Runs a test on the plain variant of every factory, and on every chain."""
 
-each_link = _each(c for c in cases() if c.oracle and "learning_rate" not in c.arguments)
+each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "rule"))
 """Runs a test on every variant of every link, of which the optimizers are made."""
 
 each_on_any_tree = _each(
