@@ -47,8 +47,8 @@ def SGD(
     keeps no momentum buffer until its `momentum` is first not zero.
 
     A sparse gradient, as `row_sparse` makes it, moves its rows alone, and weight decay pulls
-    these rows alone; torch has no weight decay then. Under momentum, all rows go on moving, as
-    in torch: the step costs what the table costs.
+    these rows alone; torch refuses weight decay then. Under momentum it is made dense, for all
+    rows go on moving, as in torch: the step costs what the table costs.
 
     Example:
       >>> import jax.numpy as jnp
