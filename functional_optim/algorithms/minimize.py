@@ -65,8 +65,8 @@ def minimize(
       A `State` with `params`; `value` `()` and `grad` there, as `jax.value_and_grad` gives
       them; the numbers `n_iter` and `n_evals`, of value and gradient together; `converged`,
       whether the gradient is within its tolerance; `status`: 1 converged, 2 no change, 3
-      max_iter or 4 max_eval reached, 5 no direction of descent, as where the value or its
-      gradient at x0 is NaN. With has_aux also `aux`, of one more evaluation at the end.
+      max_iter or 4 max_eval reached, 5 no direction of descent, as where the gradient at
+      x0 is NaN. With has_aux also `aux`, of one more evaluation at the end.
 
     Raises:
       TypeError: a leaf of x0 is no floating-point or complex array.

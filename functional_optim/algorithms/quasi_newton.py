@@ -94,7 +94,7 @@ class _Iteration:
         x = choose(descends, add_scaled(now.x, taken, memory.direction), now.x)
         after = Progress(
             x,
-            jnp.where(descends, found.point.value, now.value),
+            jnp.where((found.evals > 0) & (taken > 0), found.point.value, now.value),
             found.point.grad,
             memory,
             k,

@@ -86,10 +86,6 @@ def test_maps_over_starts():
     assert together.n_iter[1] == alone.n_iter
 
 
-def nowhere(x):
-    return jnp.sum(jnp.log(x))
-
-
 @pytest.mark.parametrize(
     ("fn", "x0", "options", "status"),
     [
@@ -99,14 +95,16 @@ def nowhere(x):
         (rosenbrock, START, {"max_iter": 0}, MAX_ITER),
         (rosenbrock, START, {"max_eval": 7}, MAX_EVAL),
         (rosenbrock, START, {"tolerance_change": 0.5}, NO_CHANGE),
-        (nowhere, -jnp.ones(2), {}, NO_DESCENT),
+        (lambda x: jnp.sum(jnp.log(x)), -jnp.ones(2), {}, NO_CHANGE),
+        (lambda x: jnp.sum(jnp.nan * x), START, {}, NO_DESCENT),
     ],
-    ids=["at rest", "flat", "empty", "no iteration", "evaluations", "change", "NaN"],
+    ids=["rest", "flat", "empty", "no iteration", "evaluations", "change", "NaN", "NaN gradient"],
 )
 def test_how_it_ends(fn, x0, options, status):
     result = fo.minimize(fn, x0, **options)
     assert result.status == status
     assert result.converged == (status == CONVERGED)
+    np.testing.assert_allclose(result.value, fn(result.params), rtol=1e-5)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
 
 
