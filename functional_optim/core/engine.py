@@ -219,7 +219,8 @@ class RuleUpdate(Interned):
             )
         moved = np.isin(np.arange(n), leaves.active)
         steps = jnp.where(moved, safe_increment(state.steps), state.steps)
-        t = steps.astype(hyper_dtype())
+        # At step 0 clocks divide by 0: a leaf that has not started counts as one that starts.
+        t = jnp.maximum(steps, 1).astype(hyper_dtype())
         if self.rule.clock is None:
             return {"t": t}, {"steps": steps}
         last = dict(state.memory) if self.memory else {}

@@ -98,3 +98,15 @@ def test_a_leaf_that_the_loss_ignores_does_not_spoil_the_derivative():
     slope = jax.jit(jax.grad(after))(0.1)
     assert jnp.isfinite(slope)
     assert slope < 0
+
+
+def test_a_leaf_that_has_not_started_does_not_spoil_the_derivative():
+    tx, grads = fo.scale_by_adam(), {"started": jnp.array([1.0, 2.0]), "not": None}
+
+    def after(b1):
+        state = fo.set_hyperparams(tx.init({"started": jnp.zeros(2), "not": jnp.zeros(2)}), b1=b1)
+        _, state = tx.update(grads, state)
+        updates, _ = tx.update(jax.tree.map(jnp.square, grads), state)
+        return updates["started"][1]
+
+    assert jax.jit(jax.grad(after))(0.9) < 0
