@@ -5,9 +5,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .sched_cases import METRICS, OPTIMIZERS, Case, Spec, arguments
 
 Row = list[float]
+FIELDS = ("lr", "last_lr", "momentum")
 
 
 @dataclasses.dataclass
@@ -123,3 +126,9 @@ def _look(track: Track, optimizer: Any, schedulers: list[Any]) -> None:
     track.last_lr.append([float(lr) for lr in schedulers[-1].get_last_lr()])
     first = [group["betas"][0] if "betas" in group else group["momentum"] for group in groups]
     track.momentum.append([float(x) for x in first])
+
+
+def table(rows: list[Row]) -> np.ndarray:
+    """Rows as one array, with NaN where a group is not there yet."""
+    n = max(map(len, rows))
+    return np.array([row + [np.nan] * (n - len(row)) for row in rows])

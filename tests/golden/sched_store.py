@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 
 from .sched_cases import Case
-from .sched_run import Row, Track
+from .sched_run import FIELDS, Row, Track, table
 from .store import HERE
-
-FIELDS = ("lr", "last_lr", "momentum")
 
 
 def write(cases: list[Case], tracks: list[Track]) -> None:
@@ -41,12 +39,6 @@ def read() -> list[Case]:
         case.update({k: np.stack([columns[i] for i in case[k]], axis=1) for k in FIELDS})
         case["states"] = _unplain(case.get("states", []))
     return cases
-
-
-def table(rows: list[Row]) -> np.ndarray:
-    """Rows as one array, with NaN where a group is not there yet."""
-    n = max(map(len, rows))
-    return np.array([row + [np.nan] * (n - len(row)) for row in rows])
 
 
 def _columns(rows: list[Row]) -> list[np.ndarray]:

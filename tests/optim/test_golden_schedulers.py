@@ -11,7 +11,8 @@ import pytest
 from ..golden.sched_cases import cases
 from ..golden.sched_exceptions import REASONS, compared, reason
 from ..golden.sched_in_jax import OURS
-from ..golden.sched_store import FIELDS, read, table
+from ..golden.sched_run import FIELDS, table
+from ..golden.sched_store import read
 
 CASES = read()
 

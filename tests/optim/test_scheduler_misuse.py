@@ -5,7 +5,9 @@ import pytest
 
 import functional_optim as fo
 from functional_optim import optim
+from functional_optim.optim import lr_scheduler
 from functional_optim.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
+from functional_optim.optim.lr_scheduler.swa import SWALR
 
 from .test_schedulers import lr, sgd, step
 
@@ -95,3 +97,109 @@ def test_a_schedule_in_place_of_a_number_cannot_be_scheduled_again():
 def test_bad_arguments_are_refused_by_name(make, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make(sgd())
+
+
+def test_get_lr_outside_a_step_warns():
+    for make in (lambda o: StepLR(o, 2), lambda o: LambdaLR(o, lambda epoch: 1.0)):
+        with pytest.warns(UserWarning, match=r"please use `get_last_lr\(\)`"):
+            assert make(sgd()).get_lr() == [1.0]
+
+
+def test_a_step_past_the_end_of_one_cycle_warns_once():
+    optimizer = sgd(momentum=0.9)
+    scheduler = lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=3)
+    step(optimizer, scheduler, times=3)
+    with pytest.warns(UserWarning, match=r"the cycle has 3 steps, and this is step 4") as caught:
+        step(optimizer, scheduler, times=4)
+    assert len(caught) == 1
+    assert lr(optimizer) == pytest.approx(1 / 25e4)
+
+
+@pytest.mark.parametrize("name", ["CyclicLR", "OneCycleLR"])
+def test_what_has_no_momentum_cannot_cycle_it(name):
+    arguments = {"CyclicLR": (0.1, 1.0), "OneCycleLR": (1.0, 10)}[name]
+    optimizer = optim.Optimizer({"w": jnp.zeros(1)}, fo.sgd(1.0))
+    with pytest.raises(ValueError, match=r"must support momentum or beta1 .* got Optimizer"):
+        getattr(lr_scheduler, name)(optimizer, *arguments)
+    assert getattr(lr_scheduler, name)(optimizer, *arguments, cycle_momentum=False).last_epoch == 0
+
+
+def test_lower_bounds_must_fit_the_groups():
+    optimizer = sgd()
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, min_lr=[0.1])
+    optimizer.add_param_group({"params": {"v": jnp.zeros(1)}})
+    scheduler.step(1.0)
+    with pytest.raises(
+        RuntimeError, match=r"param groups in the `optimizer` \(2\) differs .*\(1\)"
+    ):
+        scheduler.step(1.0)
+
+
+BAD = [
+    ("MultiplicativeLR", {"lr_lambda": 0.5}, "lr_lambda must be a function"),
+    ("ConstantLR", {"factor": 1.5}, r"factor must be in \[0, 1\], got 1.5"),
+    ("ConstantLR", {"total_iters": -1}, "total_iters must be a non-negative number .* got -1"),
+    ("LinearLR", {"start_factor": 0.0}, r"start_factor must be in \(0, 1\], got 0.0"),
+    ("LinearLR", {"end_factor": -0.1}, r"end_factor must be in \[0, 1\], got -0.1"),
+    ("PolynomialLR", {"total_iters": 0}, "total_iters must be a positive number .* got 0"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 0}, "T_0 must be a positive integer, got 0"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 1.5}, "T_0 must be a positive integer, got 1.5"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 4, "T_mult": 0}, "T_mult must be a positive integer"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 4, "eta_min": "x"}, "eta_min must be a float or an"),
+    (
+        "CyclicLR",
+        {"base_lr": [0.1, 0.2], "max_lr": 1.0},
+        "base_lr must have the same length .* got 2",
+    ),
+    (
+        "CyclicLR",
+        {"base_lr": 0.1, "max_lr": 1.0, "mode": "square"},
+        "mode must be one of .* got 'sq",
+    ),
+    ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 0}, "step_size_up must be a pos"),
+    ("OneCycleLR", {"max_lr": 1.0}, "You must define either total_steps OR"),
+    (
+        "OneCycleLR",
+        {"max_lr": 1.0, "total_steps": 0},
+        "total_steps must be a positive integer, got 0",
+    ),
+    ("OneCycleLR", {"max_lr": 1.0, "epochs": 2, "steps_per_epoch": 0.5}, "steps_per_epoch must be"),
+    (
+        "OneCycleLR",
+        {"max_lr": 1.0, "total_steps": 9, "pct_start": 1.5},
+        r"pct_start must be in \[0",
+    ),
+    (
+        "OneCycleLR",
+        {"max_lr": 1.0, "total_steps": 9, "anneal_strategy": "x"},
+        "anneal_strategy must",
+    ),
+    ("ReduceLROnPlateau", {"factor": 1.0}, "factor should be < 1.0, got 1.0"),
+    ("ReduceLROnPlateau", {"mode": "mean"}, "mode must be one of 'min' or 'max', got 'mean'"),
+    ("ReduceLROnPlateau", {"threshold_mode": "x"}, "threshold_mode must be one of 'rel' or 'abs'"),
+    ("ReduceLROnPlateau", {"min_lr": [0.1, 0.2]}, "min_lr must have the same length .* got 2"),
+    ("SWALR", {"swa_lr": 0.1, "anneal_strategy": "x"}, "anneal_strategy must be one of 'cos' or"),
+    (
+        "SWALR",
+        {"swa_lr": 0.1, "anneal_epochs": -1},
+        "anneal_epochs must be an integer >= 0, got -1",
+    ),
+    ("SWALR", {"swa_lr": [0.1, 0.2]}, "swa_lr must have the same length .* got 2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"), BAD, ids=lambda x: x if isinstance(x, str) else None
+)
+def test_arguments_are_refused_by_name(name, arguments, message):
+    make = SWALR if name == "SWALR" else getattr(lr_scheduler, name)
+    with pytest.raises((TypeError, ValueError), match=f"^{name}: {message}"):
+        make(sgd(momentum=0.9), **arguments)
+
+
+def test_a_negative_epoch_is_refused():
+    optimizer = sgd()
+    scheduler = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 4)
+    step(optimizer, scheduler)
+    with pytest.raises(ValueError, match="non-negative epoch, but got -1"):
+        scheduler.step(-1)

@@ -3,11 +3,16 @@
 import pickle
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import functional_optim as fo
 from functional_optim import optim
+from functional_optim.optim import lr_scheduler
 from functional_optim.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, StepLR
+from functional_optim.optim.lr_scheduler.swa import SWALR
+
+from .test_compilation import compilations
 
 
 def sgd(**options):
@@ -171,3 +176,96 @@ def test_epochs_can_be_skipped():
     scheduler.step(20)
     assert lr(optimizer) == 1.0
     assert scheduler.last_epoch == 20
+
+
+SCHEDULES = [
+    (lambda o: StepLR(o, 3, 0.5), fo.exponential_decay(1.0, 3, 0.5, staircase=True)),
+    (lambda o: lr_scheduler.ExponentialLR(o, 0.9), fo.exponential_decay(1.0, 1, 0.9)),
+    (
+        lambda o: lr_scheduler.MultiStepLR(o, [2, 5], 0.5),
+        fo.piecewise_constant_schedule(1.0, {2: 0.5, 5: 0.5}),
+    ),
+    (
+        lambda o: lr_scheduler.ConstantLR(o, 0.25, 4),
+        fo.piecewise_constant_schedule(0.25, {4: 4.0}),
+    ),
+    (lambda o: lr_scheduler.LinearLR(o, 0.2, 0.8, 5), fo.linear_schedule(0.2, 0.8, 5)),
+    (lambda o: lr_scheduler.PolynomialLR(o, 6, 2.0), fo.polynomial_schedule(1.0, 0.0, 2.0, 6)),
+    (
+        lambda o: CosineAnnealingLR(o, 4, 0.1),
+        fo.cyclic_schedule(1.0, 0.1, 4, shape="cosine"),
+    ),
+    (
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2, 2, 0.1),
+        fo.cosine_restarts_schedule(1.0, 2, 2, 0.1),
+    ),
+    (
+        lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.5, 2, 3, "exp_range", 0.9),
+        fo.cyclic_schedule(0.1, 0.5, 2, 3, "exp_range", 0.9),
+    ),
+    (
+        lambda o: lr_scheduler.OneCycleLR(o, 0.5, 12, three_phase=True),
+        fo.onecycle_schedule(12, 0.5, three_phase=True),
+    ),
+    (
+        lambda o: lr_scheduler.SequentialLR(
+            o, [lr_scheduler.LinearLR(o, 0.1, 1.0, 4), CosineAnnealingLR(o, 8)], [4]
+        ),
+        fo.warmup_cosine_decay_schedule(0.1, 1.0, 4, 12),
+    ),
+    (lambda o: SWALR(o, 0.1, 4, "linear"), fo.linear_schedule(1.0, 0.1, 4)),
+]
+
+
+@pytest.mark.parametrize(("make", "schedule"), SCHEDULES, ids=lambda x: repr(x)[:30])
+def test_a_scheduler_is_its_schedule(make, schedule):
+    optimizer = sgd(momentum=0.9)
+    scheduler, found = make(optimizer), [lr(optimizer)]
+    for _ in range(11):
+        optimizer.step_count += 1
+        scheduler.step()
+        found.append(lr(optimizer))
+    np.testing.assert_allclose(schedule(jnp.arange(12)), found, rtol=3e-6, atol=1e-7)
+
+
+def test_the_momentum_of_a_step_is_that_of_its_epoch():
+    optimizer = sgd(momentum=0.9)
+    scheduler = lr_scheduler.CyclicLR(optimizer, 1.0, 1.0, 1, base_momentum=0.0, max_momentum=0.5)
+    step(optimizer, scheduler, times=3)
+    # Buffers: 1, then 0 x 1 + 1, then 0.5 x 1 + 1.
+    assert optimizer.params["w"].tolist() == [-(1 + 1 + 1.5)]
+
+
+def test_betas_cycle_and_leave_the_second():
+    optimizer = optim.AdamW({"w": jnp.zeros(1)})
+    scheduler = lr_scheduler.OneCycleLR(optimizer, 0.1, 10)
+    step(optimizer, scheduler, times=2)
+    assert optimizer.param_groups[0]["betas"] == (0.85, 0.999)
+    assert float(fo.get_hyperparams(optimizer.state[0])["b1"]) == np.float32(0.85)
+
+
+def test_a_cycle_of_rate_and_momentum_compiles_nothing():
+    optimizer = sgd(momentum=0.9)
+    scheduler = lr_scheduler.OneCycleLR(optimizer, 1.0, 20)
+    step(optimizer, scheduler)
+    with compilations() as found:
+        step(optimizer, scheduler, times=5)
+    assert found == []
+
+
+@pytest.mark.parametrize("array", [jnp.float32, np.float32], ids=["jax", "numpy"])
+def test_a_rate_that_is_an_array_stays_one(array):
+    for make in (
+        lambda o: StepLR(o, 1, 0.5),
+        lambda o: lr_scheduler.CyclicLR(o, 0.25, 0.5, 1, cycle_momentum=False),
+        lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0),
+    ):
+        optimizer = sgd(lr=array(0.5) if array is jnp.float32 else np.array(0.5, np.float32))
+        kind = type(lr(optimizer))
+        scheduler = make(optimizer)
+        for _ in range(3):
+            optimizer.step({"w": jnp.ones(1)})
+            scheduler.step(*[1.0] * isinstance(scheduler, lr_scheduler.ReduceLROnPlateau))
+        assert isinstance(lr(optimizer), kind)
+        assert lr(optimizer).dtype == np.float32
+        assert float(scheduler.get_last_lr()[0]) == float(lr(optimizer))

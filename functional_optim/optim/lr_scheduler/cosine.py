@@ -94,7 +94,10 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         if epoch is None:  # what is begun of an epoch stays begun
             epoch = self.last_epoch + 1 + self.T_cur % 1
         if epoch < 0:
-            raise ValueError(f"Expected non-negative epoch, but got {epoch}")
+            raise ValueError(
+                "CosineAnnealingWarmRestarts.step: Expected non-negative epoch, but got "
+                f"{epoch!r}."
+            )
         begin, steps = last_restart(*host(epoch, self.T_0, self.T_mult))
         self.T_cur, self.T_i = epoch - int(begin), int(steps)
         super()._update_lr(math.floor(epoch))
