@@ -76,7 +76,8 @@ def saved(*arguments: Any) -> Case:
 
 def flagged(optimizer: str, *flags: str) -> Case:
     """A case with the flags that choose torch's implementation; torch plays it without."""
-    return case(optimizer, f"flags: {', '.join(flags)}", dict.fromkeys(flags, True))
+    found = case(optimizer, f"flags: {', '.join(flags)}", dict.fromkeys(flags, True))
+    return found | {"dtype": "float32"}
 
 
 def array(value: Any) -> dict[str, Any]:

@@ -40,7 +40,6 @@ def _lbfgs(rng: random.Random) -> Case:
     kwargs = {
         "lr": _log_uniform(rng, -2, 0.2),
         "max_iter": rng.randint(1, 25),
-        "history_size": rng.randint(1, 12),
         "line_search_fn": rng.choice([None, "strong_wolfe"]),
     }
     return case("LBFGS", "fuzz", kwargs) | {"problem": rng.choice(LOSSES)}

@@ -139,15 +139,12 @@ def _rows(rng: Any, shape: tuple[int, ...], dtype: str, name: str) -> list[Rows]
 def _given(names: list[str], holes: bool) -> dict[str, np.ndarray]:
     """One parameter starts late, one has holes, one never moves; at one step, none does.
 
-    Each pattern is a program to compile, so that one dtype has holes, and the others not.
+    Each pattern is a program to compile, and so only one dtype has them.
     """
-    given = {k: np.ones(STEPS, bool) for k in names}
+    given = {k: np.full(STEPS, k != "never") for k in names}
     for k, mask in given.items():
-        if k in LATE:
-            mask[:2] = False
-        if k in HOLED and holes:
-            mask[[3, 4, 9]] = False
-        mask[7] = False
-        if k == "never":
-            mask[:] = False
+        if holes:
+            mask[:2] &= k not in LATE
+            mask[[3, 4, 9]] &= k not in HOLED
+            mask[7] = False
     return given

@@ -6,6 +6,8 @@ from ..cases import Case, case, edit
 from ..losses import LOSSES
 
 _WOLFE = {"line_search_fn": "strong_wolfe"}
+_SHORT = {"history_size": 3}
+"""One length and one loss, as each is a program to compile."""
 
 
 def _case(origin: str, kwargs: dict[str, Any], problem: str, *events: Any) -> Case:
@@ -14,16 +16,16 @@ def _case(origin: str, kwargs: dict[str, Any], problem: str, *events: Any) -> Ca
 
 _EVERY = {
     "one iteration": {"max_iter": 1},
-    "short history": {"max_iter": 4, "history_size": 2},
     "few evaluations": {"max_iter": 4, "max_eval": 3},
-    "small steps": {"lr": 0.1, "max_iter": 10, "history_size": 3},
-    "wolfe, short history": {**_WOLFE, "history_size": 3, "max_iter": 6},
     "wolfe, few evaluations": {**_WOLFE, "max_iter": 30, "max_eval": 12},
     "wolfe, one evaluation": {**_WOLFE, "max_eval": 1},
     "wolfe, small first step": {**_WOLFE, "lr": 0.01},
     "wolfe, large first step": {**_WOLFE, "lr": 10.0},
 }
 _QUARTIC = {
+    "small steps": {"lr": 0.1, "max_iter": 10, **_SHORT},
+    "short history": {"lr": 0.5, "max_iter": 4, **_SHORT},
+    "wolfe, short history": {**_WOLFE, "max_iter": 6, **_SHORT},
     "a large gradient will do": {"tolerance_grad": 1e2},
     "a large change ends a step": {"tolerance_change": 1e-1},
 }
@@ -34,7 +36,7 @@ EDGES = [
     *(_case(origin, kwargs, "quartic") for origin, kwargs in _QUARTIC.items()),
     _case("numbers edited", {"max_iter": 4}, "quartic", *_EDITED),
     *(
-        _case("state_dict saved", {**kwargs, "max_iter": 2, "history_size": 5}, "quartic")
+        _case("state_dict saved", {**kwargs, "max_iter": 2, **_SHORT}, "quartic")
         | {"steps": 30, "saved": 10}
         for kwargs in ({}, _WOLFE)
     ),
