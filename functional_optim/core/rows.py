@@ -70,7 +70,7 @@ def no_rows(like: Any) -> Any:
 
 def check_rows(where: str, x: Any) -> None:
     """Raises ValueError where a sparse array is not one of rows; `where` begins the message."""
-    indices = getattr(x, "indices", None)
+    indices: Any = getattr(x, "indices", None)
     form = type(x).__name__, getattr(x, "n_batch", None), getattr(x, "n_sparse", None)
     if form != ("BCOO", 0, 1):
         raise ValueError(
@@ -125,7 +125,7 @@ class Rows:
     """
 
     def __init__(self, update: Any):
-        self._sparse = update if is_sparse(update) else None
+        self._sparse: Any = update if is_sparse(update) else None
         self.values: Array = update.data if is_sparse(update) else update
 
     def of(self, tree: Any) -> Any:

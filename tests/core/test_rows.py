@@ -208,6 +208,17 @@ def test_memory_beside_donated_arrays_grows_with_the_rows_and_not_with_the_table
 
 
 @pytest.mark.usefixtures("eager")
+def test_a_table_stays_where_its_rows_are(mesh):
+    place = jax.NamedSharding(mesh, jax.P("x", None))
+    params = jax.device_put(jnp.ones((8, 3)), place)
+    tx = fo.sparse_adam(0.1)
+    step, state = jax.jit(problem.step_of(tx)), tx.init(params)
+    for seed in range(2):
+        params, state = step(params, state, draw(seed, shape=(8, 3)).sparse)
+        assert params.sharding == state.scale_by_sparse_adam.m.sharding == place
+    assert step._cache_size() == 1
+
+
 def test_gradients_that_add_up_cancel_before_they_are_clipped():
     tx = fo.clip(1.0)
     g = Rows(np.array([[5.0], [-5.0]], np.float32), np.array([0, 0]), (2, 1)).sparse
