@@ -10,6 +10,7 @@ from .classes.adamax import Adamax
 from .classes.asgd import ASGD
 from .classes.lbfgs import LBFGS
 from .classes.lion import Lion
+from .classes.muon import Muon
 from .classes.nadam import NAdam
 from .classes.radam import RAdam
 from .classes.rmsprop import RMSprop
@@ -32,6 +33,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

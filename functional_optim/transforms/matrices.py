@@ -1,0 +1,183 @@
+"""Parameters as matrices: which axes are rows and columns, and which count matrices."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.interning import Interned
+from ..core.labels import Labeller, as_labeller, resolve_labels
+from ..core.link import Link, check_pair, link_name
+from ..core.protocol import GradientTransformation, MaskedNode, PyTree
+from ..core.trees import align, align_params, is_absent
+
+__all__ = ["MatrixLeaves", "MuonDimensionNumbers", "on_matrices"]
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class MuonDimensionNumbers:
+    """Which axes of a parameter are the inputs of a linear map, and which its outputs.
+
+    Several axes are taken together, in the order in which they are given; all others count
+    matrices.
+
+    Args:
+      reduction_axis: axis or axes over which a layer sums.
+      output_axis: axis or axes of its outputs.
+
+    Example:
+      >>> conv = MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+      >>> layers = MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+    """
+
+    reduction_axis: int | tuple[int, ...] = 0
+    output_axis: int | tuple[int, ...] = 1
+
+    def axes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """The axes that count matrices, those of rows, and those of columns.
+
+        Raises:
+          ValueError: an axis is not there, or is both.
+        """
+        given = [
+            (axis,) if isinstance(axis, int) else tuple(axis)
+            for axis in (self.reduction_axis, self.output_axis)
+        ]
+        flat = [i for axes in given for i in axes]
+        there = all(-len(shape) <= i < len(shape) for i in flat)
+        rows, columns = (tuple(i % max(len(shape), 1) for i in axes) for axes in given)
+        if not there or len({*rows, *columns}) < len(flat):
+            raise ValueError(
+                f"{self} does not fit a parameter of shape {shape}. Give each axis once, between "
+                f"{-len(shape)} and {len(shape) - 1}."
+            )
+        return tuple(i for i in range(len(shape)) if i not in rows + columns), rows, columns
+
+    def as_matrices(self, x: Array) -> Array:
+        """The array with shape `(matrices, rows, columns)`."""
+        parts = self.axes(x.shape)
+        sizes = [math.prod(x.shape[i] for i in axes) for axes in parts]
+        return jnp.transpose(x, sum(parts, ())).reshape(sizes)
+
+    def restored(self, matrices: Array, shape: tuple[int, ...]) -> Array:
+        """The opposite of `as_matrices`, for an array that had `shape`."""
+        order = sum(self.axes(shape), ())
+        return jnp.transpose(
+            matrices.reshape([shape[i] for i in order]), [order.index(i) for i in range(len(order))]
+        )
+
+
+REST = "rest"
+"""In place of a spec, where a parameter is no matrix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixLeaves:
+    """For each parameter its `MuonDimensionNumbers`, or `REST`.
+
+    Attributes:
+      given: a tree of `MuonDimensionNumbers`, shaped like the parameters or a prefix of that,
+        with None for what is no matrix; a function of the parameters that returns one; or
+        None: all parameters of two axes are matrices.
+    """
+
+    given: Labeller | None
+
+    @classmethod
+    def of(cls, given: Any) -> "MatrixLeaves":
+        """Makes a hashable one."""
+        return cls(None if given is None else as_labeller(given))
+
+    def __call__(self, params: PyTree) -> PyTree:
+        """The specs of the parameters."""
+        if self.given is None:
+            plain = MuonDimensionNumbers()
+            return jax.tree.map(lambda p: plain if jnp.ndim(p) == 2 else REST, params)
+        return jax.tree.map(
+            lambda spec: REST if spec is None else spec, self.given(params), is_leaf=_is_none
+        )
+
+    def where(self, matrices: bool) -> "_Where":
+        """A mask: the matrices, or all others."""
+        return _Where(self, matrices)
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Where:
+    leaves: MatrixLeaves
+    matrices: bool
+
+    def __call__(self, params: PyTree) -> PyTree:
+        return jax.tree.map(lambda spec: (spec != REST) == self.matrices, self.leaves(params))
+
+
+def on_matrices(inner: GradientTransformation, leaves: MatrixLeaves) -> GradientTransformation:
+    """Applies a transformation without slots to the matrices of a tree, and to nothing else.
+
+    It sees each as an array of shape `(matrices, rows, columns)`.
+
+    Args:
+      inner: the transformation.
+      leaves: which parameters are matrices, and how.
+    """
+    init, update = check_pair("on_matrices: inner", inner)
+    name = link_name(init, update)
+    return GradientTransformation(
+        _MatricesInit(name, init), _MatricesUpdate.of(name, Link.to(update), leaves)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _MatricesInit:
+    """`init` of what acts on matrices: there are no slots, whose shape would matter."""
+
+    name: str
+    init: Callable[..., Any]
+
+    def __call__(self, params: PyTree) -> Any:
+        return self.init(params)
+
+    def __repr__(self) -> str:
+        return repr(self.init)
+
+
+@dataclasses.dataclass(frozen=True)
+class _MatricesUpdate(Interned):
+    """`update` of what acts on matrices."""
+
+    name: str
+    link: Link
+    leaves: MatrixLeaves
+
+    def __call__(
+        self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        """Transforms the matrices."""
+        what = "weight_dimension_numbers"
+        labels = resolve_labels(self.name, what, self.leaves, params, updates)
+        treedef: Any
+        specs, treedef = jax.tree.flatten(labels)
+        given = align(labels, updates, link=self.name, name="updates")
+        align_params(labels, params, link=self.name)
+        chosen = [spec != REST and not is_absent(g) for spec, g in zip(specs, given, strict=True)]
+        seen = [
+            spec.as_matrices(g) if use else MaskedNode()
+            for spec, g, use in zip(specs, given, chosen, strict=True)
+        ]
+        inner, state = self.link(treedef.unflatten(seen), state, None, extra)
+        found = align(labels, inner, link=self.name, name="the inner updates")
+        return treedef.unflatten(
+            [
+                spec.restored(u, jnp.shape(g)) if use else g
+                for spec, g, u, use in zip(specs, given, found, chosen, strict=True)
+            ]
+        ), state
