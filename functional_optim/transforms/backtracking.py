@@ -63,8 +63,9 @@ def scale_by_backtracking_linesearch(
 
     `update` needs `value=` f(x), `grad=` what `jax.grad` gives there, and `value_fn=` f; extra
     arguments that value_fn has by name are handed to it. The state has `scalars`
-    learning_rate, the last one tried, and value, and `metrics` num_linesearch_steps and decrease_error, by how much
-    the condition is missed. Jit the step: outside, each search is compiled anew.
+    learning_rate, the last one tried, and value, and `metrics` num_linesearch_steps and
+    decrease_error, by how much the condition is missed. Jit the step: outside, each search is
+    compiled anew.
 
     Differences from optax: where the last step tried does not decrease the loss at all, or u
     is no direction of descent, learning_rate is 0 and the parameters stay, and the next search
@@ -125,6 +126,6 @@ def scale_by_backtracking_linesearch(
         "tried": last,
         "value": jnp.where(decreased, value, now.value),
         "num_linesearch_steps": steps,
-        "decrease_error": error,
+        "decrease_error": jnp.where(steps > 0, error, 0),
     }
     return scaled(rate, g), kept, scalars
