@@ -12,8 +12,8 @@ from .sched_grid import Spec, chain, function, sequence, spec
 Rng = np.random.Generator
 
 
-def _one(rng: Rng) -> Spec:
-    """A scheduler that may be part of others, with random arguments."""
+def _one(rng: Rng, alone: bool = False) -> Spec:
+    """A scheduler with random arguments, alone or as part of others."""
     n, m = (int(k) for k in rng.integers(1, 15, 2))
     x, y = (round(float(u), 4) for u in rng.uniform(0.05, 1.0, 2))
     made = [
@@ -25,7 +25,7 @@ def _one(rng: Rng) -> Spec:
         spec("LinearLR", start_factor=x, end_factor=y, total_iters=n),
         spec("ExponentialLR", gamma=x),
         spec("PolynomialLR", total_iters=n, power=2 * x),
-        spec("CosineAnnealingLR", T_max=n, eta_min=0.04 * x),
+        spec("CosineAnnealingLR", T_max=n, eta_min=0.04 * x * alone),
         spec("CosineAnnealingWarmRestarts", T_0=n, T_mult=1 + m % 3, eta_min=0.04 * x),
     ]
     return made[rng.integers(len(made))]
@@ -81,7 +81,7 @@ def _schedulers(rng: Rng) -> list[Spec]:
     parts = [_one(rng) for _ in range(3)]
     milestones = sorted(int(m) for m in rng.integers(1, 20, 2))
     made: list[list[Spec]] = [
-        parts[:1],
+        [_one(rng, alone=True)],
         [_cycle(rng)],
         parts[:2],
         [chain(*parts)],

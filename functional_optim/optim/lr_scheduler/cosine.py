@@ -21,6 +21,9 @@ class CosineAnnealingLR(WeightedLR):
     `cyclic_schedule(lr, eta_min, T_max, shape="cosine")`; or `cosine_decay_schedule`, which
     stays at its end.
 
+    A rate that another scheduler has brought below `eta_min` moves away from it, as in torch,
+    while the cosine rises: with others, let eta_min be 0.
+
     Reference: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts,
     ICLR 2017, equation 5, arXiv:1608.03983.
     """
