@@ -1,22 +1,62 @@
-"""The classes are called as torch's are."""
+"""Every name of torch.optim is on the page, is here where the page says, and is called alike."""
 
+import functools
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
 from functional_optim import optim
 
-from ..golden.signatures import OPTIMIZERS, SCHEDULERS, bare
+from ..golden.signatures import bare, read
+
+PAGE = Path(__file__).parents[2] / "docs" / "from_torch.md"
+CODE = re.compile(r"`([^`]+)`")
+TORCH = read()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizers_signature_is_torchs(name):
-    assert bare(getattr(optim, name)) == OPTIMIZERS[name]
+def rows():
+    """Name of torch -> name here, or None, of the tables whose head is a module of torch."""
+    found, module = {}, None
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            module = None
+        elif cells[0].startswith("`torch."):
+            module = cells[0].strip("`")
+        elif module and "`" in cells[0]:
+            for name in CODE.findall(cells[0]):
+                target = (CODE.findall(cells[1]) or [None])[0]
+                found[f"{module}.{name}"] = target and target.replace("*", name)
+    return found
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_schedulers_signature_is_torchs(name):
-    assert bare(getattr(optim.lr_scheduler, name)) == SCHEDULERS[name]
+HERE = rows()
+
+DIFFERENT = {
+    "torch.optim.Optimizer": "any transformation, in the place of defaults",
+    "torch.optim.Optimizer.step": "gradients may be handed in",
+    "torch.optim.swa_utils.AveragedModel": "buffers are handed in",
+    "torch.optim.swa_utils.update_bn": "a model is parameters and a function",
+    **{name: "of gradients" for name in TORCH if name.startswith("torch.nn.utils.")},
+}
+"""Names that are called otherwise than in torch; the page says how."""
+
+
+def resolve(name):
+    first, *rest = name.split(".")
+    return functools.reduce(getattr, rest, {"optim": optim, "opt": optim.Optimizer}[first])
+
+
+def test_the_page_has_every_name_of_torch():
+    assert set(HERE) == set(TORCH)
+
+
+@pytest.mark.parametrize("name", [name for name, target in HERE.items() if target])
+def test_a_name_is_where_the_page_says_and_called_alike(name):
+    found = resolve(HERE[name])
+    assert TORCH[name] is None or (bare(found) == TORCH[name]) == (name not in DIFFERENT)
 
 
 def test_a_signature_shows_annotations_and_class():
