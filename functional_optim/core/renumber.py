@@ -69,8 +69,9 @@ Parked = dict[str, dict[str, PyTree]]
 def carry_over(old: State, fresh: State, parked: Parked) -> tuple[State, Parked]:
     """The fresh state with all that the old one knows under the same links and names.
 
-    Numbers are the fresh one's. A link that keeps slots for the first time starts anew. A
-    slot that the fresh state has no place for is parked, and taken up again when one has.
+    Numbers are the fresh one's. A link that keeps slots for the first time starts anew, and so
+    do slots, and the scalars of the whole tree, of other shapes. A slot that the fresh state
+    has no place for is parked, and taken up again when one has.
     """
     links, rest = {}, {}
     for name, link in fresh._asdict().items():
@@ -80,6 +81,13 @@ def carry_over(old: State, fresh: State, parked: Parked) -> tuple[State, Parked]
         rest[name] = {k: v for k, v in slots.items() if k not in link}
         if ("steps" in known) == ("steps" in link):
             clocks = {k: known[k] for k in ("count", "steps", "memory") if k in known}
-            link = link._replace(**clocks, **{k: v for k, v in slots.items() if k in link})
+            kept = {k: known[k] for k in ("scalars",) if k in known} | slots
+            fitting = {k: v for k, v in kept.items() if k in link and _same_shapes(v, link[k])}
+            link = link._replace(**clocks, **fitting)
         links[name] = link
     return State(**links), rest
+
+
+def _same_shapes(a: PyTree, b: PyTree) -> bool:
+    leaves, others = jax.tree.leaves(a), jax.tree.leaves(b)
+    return [x.shape for x in leaves] == [x.shape for x in others]

@@ -105,6 +105,19 @@ def test_a_state_of_parameters_in_another_order_is_put_right():
     assert_close([other.params["z"], other.params["a"]], [opt.params["b"], opt.params["w"]])
 
 
+def test_the_search_may_be_edited_and_the_memory_stays():
+    opt = optim.LBFGS(start(), lr=1e-3, max_iter=3, max_eval=20)
+    opt.step(loss)
+    opt.param_groups[0]["line_search_fn"] = "strong_wolfe"
+    opt.step(loss)
+    assert entry_of(opt)["n_iter"] == 6
+    assert len(entry_of(opt)["ro"]) == 5
+    opt.param_groups[0]["history_size"] = 2
+    value = opt.step(loss)
+    assert len(entry_of(opt)["ro"]) == 2
+    assert opt.step(loss) < value
+
+
 def test_keys_are_torchs_and_come_as_torchs_do():
     opt = optim.LBFGS(start(), max_iter=1, **STRONG)
     assert opt.state_dict()["state"] == {}

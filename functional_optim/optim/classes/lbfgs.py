@@ -53,7 +53,8 @@ def LBFGS(
 
     The step is one jitted loop; see `step` for what is compiled when, and
     `functional_optim.minimize` for a function that does the same to the end. The state holds
-    2 history_size + 2 times the parameters, from the start on.
+    2 history_size + 2 times the parameters, from the start on; with another history_size, its
+    pairs are gathered anew.
 
     Differences: torch makes room for pairs as they come, and ends in an exception or NaN where
     the loss becomes NaN; here a search turns back from such a point as from a high one, and
