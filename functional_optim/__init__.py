@@ -76,15 +76,20 @@ from .schedules.warmup import (
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
 )
+from .transforms.accumulation import MultiSteps, skip_large_updates, skip_not_finite
 from .transforms.backtracking import scale_by_backtracking_linesearch
 from .transforms.blocks import clip_by_block_rms, scale_by_param_block_rms
 from .transforms.clipping import clip, clip_by_global_norm
+from .transforms.conditional import conditionally_mask, conditionally_transform
 from .transforms.constraining import keep_params_nonnegative, zero_nans
 from .transforms.densify import densify
 from .transforms.from_state import value_and_grad_from_state
+from .transforms.guard import apply_if_finite
+from .transforms.lookahead import lookahead
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.momentum import ema, trace
+from .transforms.naming import named_chain
 from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.plateau import reduce_on_plateau
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
@@ -96,6 +101,7 @@ from .transforms.zoom import scale_by_zoom_linesearch
 __all__ = [
     "GradientTransformation",
     "MaskedNode",
+    "MultiSteps",
     "MuonDimensionNumbers",
     "State",
     "TransformInitFn",
@@ -112,6 +118,7 @@ __all__ = [
     "adaptive_grad_clip",
     "add_decayed_weights",
     "amsgrad",
+    "apply_if_finite",
     "apply_updates",
     "asgd",
     "centralize",
@@ -119,6 +126,8 @@ __all__ = [
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
+    "conditionally_mask",
+    "conditionally_transform",
     "constant_schedule",
     "cosine_decay_schedule",
     "cosine_onecycle_schedule",
@@ -142,6 +151,7 @@ __all__ = [
     "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
+    "lookahead",
     "losses",
     "masked",
     "metrics",
@@ -149,6 +159,7 @@ __all__ = [
     "muon",
     "nadam",
     "nadamw",
+    "named_chain",
     "normalize_by_update_norm",
     "novograd",
     "onecycle_schedule",
@@ -206,6 +217,8 @@ __all__ = [
     "sgdr_schedule",
     "sign_sgd",
     "signum",
+    "skip_large_updates",
+    "skip_not_finite",
     "sm3",
     "sparse_adam",
     "trace",

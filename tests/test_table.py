@@ -6,7 +6,7 @@ import functional_optim as fo
 
 from .rules import RULES
 
-WITHOUT_NAMES = {"chain"}
+WITHOUT_NAMES = {"chain", "named_chain"}
 """Factories whose arguments have no names: `rules.CHAINS` has their variants."""
 
 

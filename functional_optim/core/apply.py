@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from .precision import compute_dtype, wider
 from .protocol import PyTree
-from .rows import Rows, check_rows, coalesced, is_sparse
+from .rows import Rows, check_rows, coalesced, is_sparse, no_rows
 from .trees import align, is_absent, path_string
 
-__all__ = ["apply_updates"]
+__all__ = ["apply_updates", "no_update", "no_updates"]
 
 
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
@@ -77,3 +77,15 @@ def _array(x: Any) -> Any:
 
 def _to(x: Any, dtype: Any) -> Any:
     return x if x.dtype == dtype else jax.lax.convert_element_type(x, dtype)
+
+
+def no_update(g: Any) -> Any:
+    """What leaves a parameter as it is, to the bit, in the form of `g`: -0, for -0 + 0 is 0."""
+    if is_sparse(g):
+        return no_rows(g)
+    return g if is_absent(g) else jnp.full_like(g, -0.0)
+
+
+def no_updates(updates: PyTree) -> PyTree:
+    """What leaves all parameters as they are, in the form of `updates`."""
+    return jax.tree.map(no_update, updates, is_leaf=is_sparse)

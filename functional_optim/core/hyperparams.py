@@ -109,29 +109,36 @@ Entry = tuple[str, str, Any]
 """Path of the link; name within the link; value."""
 
 
-def _is_link(node: Any) -> bool:
-    return isinstance(node, State) and "hyperparams" in node
-
-
 _NUMBERS = ("hyperparams", "schedules")
+
+
+def _children(node: Any) -> Any:
+    """Where to stop on the way down: at the states below a node."""
+    return lambda x: isinstance(x, State) and x is not node
+
+
+def _states(node: PyTree, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, State]]:
+    """All states within a tree, those within others too, with their paths."""
+    if isinstance(node, State):
+        yield _link_path(path), node
+    for inner, child in jax.tree_util.tree_flatten_with_path(node, is_leaf=_children(node))[0]:
+        if isinstance(child, State):
+            yield from _states(child, (*path, *inner))
 
 
 def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entry]:
     """What stands in these fields of links: hyperparameters, and numbers of their schedules."""
-    for path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
-        if _is_link(node):
-            link = _link_path(path)
-            for field in fields:
-                if field in node:
-                    for inner, value in jax.tree_util.tree_flatten_with_path(node[field])[0]:
-                        yield link, _number_path(inner), value
+    for link, node in _states(state):
+        for field in (f for f in fields if f in node):
+            for inner, value in jax.tree_util.tree_flatten_with_path(node[field])[0]:
+                yield link, _number_path(inner), value
 
 
 def _scheduled(state: PyTree) -> Iterator[tuple[str, str]]:
     """Link and name of each hyperparameter that follows a schedule."""
-    for path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
-        if _is_link(node) and "schedules" in node:
-            yield from ((_link_path(path), name) for name in node.schedules)
+    for link, node in _states(state):
+        if "schedules" in node:
+            yield from ((link, name) for name in node.schedules)
 
 
 def _link_path(path: Any) -> str:
@@ -164,20 +171,23 @@ def _fit(name: str, value: Any, old: jax.Array) -> jax.Array:
     return in_place_of(old, jnp.broadcast_to(new, old.shape))
 
 
-def _with_entries(state: PyTree, new: Mapping[tuple[str, str], jax.Array]) -> PyTree:
-    """The state with other values under the given links and names."""
+def _with_entries(
+    node: PyTree, new: Mapping[tuple[str, str], jax.Array], path: tuple[Any, ...] = ()
+) -> PyTree:
+    """A state with other values under the given links and names."""
 
-    def replace(path: Any, node: Any) -> Any:
-        if not _is_link(node):
-            return node
-        link = _link_path(path)
-        fields = {
-            field: jax.tree_util.tree_map_with_path(
-                lambda inner, old: new.get((link, _number_path(inner)), old), node[field]
-            )
-            for field in _NUMBERS
-            if field in node
-        }
-        return node._replace(**fields)
+    def below(inner: Any, child: Any) -> Any:
+        return _with_entries(child, new, (*path, *inner)) if isinstance(child, State) else child
 
-    return jax.tree_util.tree_map_with_path(replace, state, is_leaf=_is_link)
+    node = jax.tree_util.tree_map_with_path(below, node, is_leaf=_children(node))
+    if not isinstance(node, State):
+        return node
+    link = _link_path(path)
+    fields = {
+        field: jax.tree_util.tree_map_with_path(
+            lambda inner, old: new.get((link, _number_path(inner)), old), node[field]
+        )
+        for field in _NUMBERS
+        if field in node
+    }
+    return node._replace(**fields)

@@ -7,17 +7,16 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from ..core.apply import no_update, no_updates
 from ..core.binding import bind
 from ..core.interning import Interned
 from ..core.labels import Labeller, as_labeller, resolve_labels
 from ..core.link import Link, check_pair, link_name
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
-from ..core.rows import is_sparse, no_rows
 from ..core.state import State
-from ..core.trees import align, align_params, is_absent, path_string
+from ..core.trees import align, align_params, path_string
 
 __all__ = ["freeze", "maskable", "masked", "partition", "set_to_zero"]
 
@@ -223,16 +222,9 @@ class MaskedUpdate(Interned):
             extra,
         )
         found = align(labels, inner, link=router.link, name="the inner updates")
-        rest = given if self.otherwise == "pass" else [_zero(g) for g in given]
+        rest = given if self.otherwise == "pass" else [no_update(g) for g in given]
         merged = [f if k else r for k, f, r in zip(flat, found, rest, strict=True)]
         return treedef.unflatten(merged), state
-
-
-def _zero(g: Any) -> Any:
-    """What leaves a parameter as it is, to the bit: -0, for -0 + 0 is 0."""
-    if is_sparse(g):
-        return no_rows(g)
-    return g if is_absent(g) else jnp.full_like(g, -0.0)
 
 
 def set_to_zero_update(
@@ -240,7 +232,7 @@ def set_to_zero_update(
 ) -> tuple[PyTree, State]:
     """Makes every update zero."""
     del params, extra
-    return jax.tree.map(_zero, updates, is_leaf=is_sparse), state
+    return no_updates(updates), state
 
 
 def set_to_zero() -> GradientTransformation:

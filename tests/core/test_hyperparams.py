@@ -175,3 +175,12 @@ def test_refuses_what_is_no_real_number(value):
 def test_an_empty_edit_changes_nothing():
     state = fo.adam(0.1).init(PARAMS)
     assert jax.tree.leaves(set_hyperparams(state)) == jax.tree.leaves(state)
+
+
+def test_links_within_wrappers_are_read_and_set():
+    tx = fo.apply_if_finite(fo.MultiSteps(fo.sgd(0.5), 2), 3)
+    state = tx.init({"w": 0.0})
+    assert fo.get_hyperparams(state)["learning_rate"] == 0.5
+    state = fo.set_hyperparams(state, learning_rate=0.25)
+    inner = state.inner_state.inner_opt_state
+    assert inner.scale_by_learning_rate.hyperparams["learning_rate"] == 0.25

@@ -4,6 +4,11 @@ import functional_optim as fo
 
 from .table import Entry, matrices
 
+
+def at_even_steps(step):
+    return step % 2 == 0
+
+
 RULES = (
     Entry(fo.identity, {"": {}}),
     Entry(fo.set_to_zero, {"": {}}),
@@ -50,5 +55,31 @@ RULES = (
                 "partition: the transform 'a' must be a pair of functions",
             ),
         ),
+    ),
+    Entry(
+        fo.apply_if_finite,
+        {"": {"inner": fo.adam(1e-3), "max_consecutive_errors": 3}},
+        bad=(
+            ({"inner": 3, "max_consecutive_errors": 1}, TypeError, "must be a pair of functions"),
+        ),
+    ),
+    Entry(
+        fo.lookahead,
+        {"": {"fast_optimizer": fo.adam(1e-3), "sync_period": 2, "slow_step_size": 0.5}},
+        bad=(
+            (
+                {"fast_optimizer": fo.sgd(0.1), "sync_period": 2, "slow_step_size": -0.1},
+                ValueError,
+                r"slow_step_size must be in \[0, 1\], got -0.1",
+            ),
+        ),
+    ),
+    Entry(
+        fo.conditionally_transform,
+        {"": {"inner": fo.adam(1e-3), "should_transform_fn": at_even_steps}},
+    ),
+    Entry(
+        fo.conditionally_mask,
+        {"": {"inner": fo.adam(1e-3), "should_transform_fn": at_even_steps}},
     ),
 )

@@ -1,0 +1,250 @@
+"""Gradients of several calls gathered into one step."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.apply import no_updates
+from ..core.interning import Interned
+from ..core.link import Link, check_pair
+from ..core.norms import global_norm
+from ..core.precision import compute_dtype, safe_increment
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.state import State
+from ..core.trees import align, is_absent
+from .guard import all_finite
+
+__all__ = ["MultiSteps", "skip_large_updates", "skip_not_finite"]
+
+Array = jax.Array
+Skip = Callable[..., tuple[Array, Mapping[str, Array]]]
+
+
+def skip_not_finite(
+    updates: PyTree, gradient_step: Array, params: PyTree | None
+) -> tuple[Array, dict[str, Array]]:
+    """For `MultiSteps`: leaves a mini-step out if a gradient is not finite.
+
+    Returns:
+      Whether to leave it out, and what the state then keeps of it: `should_skip`, the same.
+    """
+    del gradient_step, params
+    bad = ~all_finite(updates)
+    return bad, {"should_skip": bad}
+
+
+def skip_large_updates(
+    updates: PyTree,
+    gradient_step: Array,
+    params: PyTree | None,
+    max_squared_norm: float,
+) -> tuple[Array, dict[str, Array]]:
+    """For `MultiSteps`: leaves a mini-step out if the gradients' norm is large or not finite.
+
+    Bind the bound with `functools.partial`; it is of the square of the norm, and inclusive.
+
+    Returns:
+      Whether to leave it out, and what the state then keeps: `should_skip` and `norm_squared`.
+    """
+    del gradient_step, params
+    squared = jnp.square(global_norm(updates))
+    bad = ~(squared < max_squared_norm)
+    return bad, {"should_skip": bad, "norm_squared": squared}
+
+
+class MultiSteps(GradientTransformation):
+    """Gathers the gradients of k calls, the mini-steps, into one step of a transformation.
+
+    At every k-th mini-step the inner transformation is given the mean of the k gradients, which
+    is that of one k times larger batch; the updates of the others are zero. The inner
+    transformation runs at no other time, and gets the extra arguments of that call.
+
+    The state holds `mini_step` and `gradient_step`, the numbers of mini-steps in the present
+    step and of steps so far; `inner_opt_state`; `acc_grads`, sums of gradients in float32 or
+    wider, shaped like the parameters; `updated`, whether the last call was a step; and
+    `skip_state`. Gathering ends with its step: what was not finite in it goes with it.
+
+    To hold one gradient instead of a sum beside it, gather inside the step: see `microbatch`.
+
+    Args:
+      opt: the transformation.
+      every_k_schedule: k, at least 1; or a function of the number of steps so far.
+      use_grad_mean: whether to give the mean, or else the sum.
+      should_skip_update_fn: `(updates, gradient_step, params) -> (skip, dict)`: whether to leave
+        a mini-step out, which then does not count. See `skip_not_finite`.
+
+    Differences: it is a transformation itself. optax runs the inner one at each mini-step, and
+    lets what is not finite pass to later ones.
+
+    Raises:
+      TypeError: opt is not a pair of functions, or k neither an integer nor a function.
+      ValueError: k < 1.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.MultiSteps(fo.sgd(1.0), every_k_schedule=2)
+      >>> state = tx.init({"w": 0.0})
+      >>> for g in (1.0, 3.0):
+      ...     updates, state = tx.update({"w": g}, state)
+      ...     print(updates["w"], bool(tx.has_updated(state)))
+      -0.0 False
+      -2.0 True
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        opt: GradientTransformation,
+        every_k_schedule: int | Callable[[Array], Array],
+        use_grad_mean: bool = True,
+        should_skip_update_fn: Skip | None = None,
+    ) -> "MultiSteps":
+        """Makes the pair."""
+        init, update = check_pair("MultiSteps: opt", opt)
+        is_number = isinstance(every_k_schedule, int) and not isinstance(every_k_schedule, bool)
+        if not is_number and not callable(every_k_schedule):
+            raise TypeError(
+                "MultiSteps: every_k_schedule must be an integer or a function of the step, got "
+                f"{every_k_schedule!r}."
+            )
+        if isinstance(every_k_schedule, int) and every_k_schedule < 1:
+            raise ValueError(
+                f"MultiSteps: every_k_schedule must be at least 1, got {every_k_schedule}."
+            )
+        schedule = every_k_schedule if callable(every_k_schedule) else None
+        k = None if callable(every_k_schedule) else every_k_schedule
+        made_update = _Update.of(
+            Link.to(update), schedule, bool(use_grad_mean), should_skip_update_fn
+        )
+        made_init = _Init(init, k, should_skip_update_fn)
+        return super().__new__(cls, made_init, made_update)
+
+    def __getnewargs__(self) -> Any:
+        """What a copy is made of."""
+        return self.init, self.update
+
+    def __reduce__(self) -> Any:
+        """Pickles as the pair it is."""
+        return _restore, tuple(self)
+
+    @property
+    def inner_opt(self) -> Any:
+        """The init of the inner transformation."""
+        return self.init.init
+
+    def has_updated(self, state: State) -> Array:
+        """Whether the last call was a step of the inner transformation."""
+        return state.updated
+
+    def gradient_transformation(self) -> GradientTransformation:
+        """The pair itself, for code that is written for optax."""
+        return self
+
+
+def _restore(init: Any, update: Any) -> MultiSteps:
+    return tuple.__new__(MultiSteps, (init, update))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    """`init` of a transformation that gathers."""
+
+    init: Callable[..., Any]
+    k: int | None
+    skip: Skip | None
+    name = "MultiSteps"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the inner state, and sums of nothing."""
+        zero = jnp.zeros((), jnp.int32)
+        fields = {} if self.k is None else {"every_k": jnp.array(self.k, jnp.int32)}
+        sums = jax.tree.map(_sum_of_nothing, params)
+        # Of what a skip function says the shapes are wanted, before there is a gradient.
+        says = {} if self.skip is None else jax.eval_shape(self.skip, sums, zero, params)[1]
+        return State(
+            **fields,
+            mini_step=zero,
+            gradient_step=zero,
+            updated=jnp.array(False),
+            inner_opt_state=self.init(params),
+            acc_grads=sums,
+            skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in says.items()},
+        )
+
+    def __repr__(self) -> str:
+        return f"MultiSteps({self.init!r}, {self.k})"
+
+
+def _sum_of_nothing(p: Any) -> Array:
+    p = jnp.asarray(p)
+    return jnp.zeros_like(p, dtype=compute_dtype(p.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Update(Interned):
+    """`update` of a transformation that gathers."""
+
+    inner: Link
+    schedule: Callable[[Array], Array] | None
+    mean: bool
+    skip: Skip | None
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Adds the gradients up, and takes a step where they are enough."""
+        left_out, said = jnp.array(False), state.skip_state
+        if self.skip is not None:
+            left_out, said = self.skip(updates, state.gradient_step, params)
+        k = state.every_k if self.schedule is None else self.schedule(state.gradient_step)
+        sums = self._add(updates, state.acc_grads, left_out)
+        number = state.mini_step + 1
+        emit = ~left_out & (number >= k)
+        divisor = number if self.mean else jnp.ones_like(number)
+
+        def step() -> tuple[PyTree, PyTree]:
+            given = _as_updates(updates, sums, divisor)
+            return self.inner(given, state.inner_opt_state, params, extra)
+
+        def wait() -> tuple[PyTree, PyTree]:
+            like = jax.eval_shape(step)[0]
+            nothing = no_updates(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
+            return nothing, jax.tree.map(jnp.asarray, state.inner_opt_state)
+
+        new, inner_state = jax.lax.cond(emit, step, wait)
+        return new, state._replace(
+            mini_step=jnp.where(emit, 0, jnp.where(left_out, state.mini_step, number)),
+            gradient_step=jnp.where(emit, safe_increment(state.gradient_step), state.gradient_step),
+            updated=emit,
+            inner_opt_state=inner_state,
+            acc_grads=jax.tree.map(lambda s: jnp.where(emit, jnp.zeros_like(s), s), sums),
+            skip_state=dict(said),
+        )
+
+    def _add(self, updates: PyTree, sums: PyTree, left_out: Array) -> PyTree:
+        """The sums with these gradients, where they are not left out."""
+        treedef: Any
+        flat, treedef = jax.tree.flatten(sums)
+        given = align(sums, updates, link="MultiSteps", name="updates")
+        return treedef.unflatten(
+            [
+                s if is_absent(g) else jnp.where(left_out, s, s + jnp.asarray(g).astype(s.dtype))
+                for g, s in zip(given, flat, strict=True)
+            ]
+        )
+
+
+def _as_updates(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
+    """Means in the form of the gradients: a leaf without one has none, and its sum waits."""
+
+    def mean(s: Array) -> Array:
+        return s / divisor.astype(jnp.finfo(s.dtype).dtype).astype(s.dtype)
+
+    flat, treedef = jax.tree.flatten(sums)
+    given = align(sums, updates, link="MultiSteps", name="updates")
+    found = [g if is_absent(g) else mean(s) for g, s in zip(given, flat, strict=True)]
+    return jax.tree.unflatten(treedef, found)

@@ -1,0 +1,123 @@
+"""Transformations that act at some steps only."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.apply import no_updates
+from ..core.interning import Interned
+from ..core.link import Link, check_pair
+from ..core.precision import safe_increment
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.state import State
+
+__all__ = ["conditionally_mask", "conditionally_transform"]
+
+
+def conditionally_transform(
+    inner: GradientTransformation,
+    should_transform_fn: Callable[..., Any],
+    forward_extra_args: bool = False,
+) -> GradientTransformation:
+    """Applies a transformation at some steps, and passes the updates on at the others.
+
+    At those the inner transformation is not computed, and its state rests.
+
+    Args:
+      inner: what to apply.
+      should_transform_fn: `should_transform_fn(step) -> ()`, a boolean; step `()` is the number
+        of updates before this one.
+      forward_extra_args: whether the function is called with the extra arguments of `update`
+        as well.
+
+    Raises:
+      TypeError: inner is not a pair of functions, or the condition no function.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.conditionally_transform(fo.scale(2.0), lambda step: step % 2 == 1)
+      >>> state = tx.init({"w": 0.0})
+      >>> for _ in range(2):
+      ...     updates, state = tx.update({"w": jnp.float32(1.0)}, state)
+      ...     print(updates["w"])
+      1.0
+      2.0
+    """
+    return _make("conditionally_transform", inner, should_transform_fn, forward_extra_args, False)
+
+
+def conditionally_mask(
+    inner: GradientTransformation,
+    should_transform_fn: Callable[..., Any],
+    forward_extra_args: bool = False,
+) -> GradientTransformation:
+    """Applies a transformation at some steps, and makes the updates zero at the others.
+
+    See `conditionally_transform` for the arguments and errors.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.conditionally_mask(fo.scale(2.0), lambda step: step > 0)
+      >>> tx.update({"w": jnp.float32(1.0)}, tx.init({"w": 0.0}))[0]
+      {'w': Array(-0., dtype=float32)}
+    """
+    return _make("conditionally_mask", inner, should_transform_fn, forward_extra_args, True)
+
+
+def _make(
+    name: str, inner: Any, condition: Callable[..., Any], forward: bool, zero: bool
+) -> GradientTransformation:
+    init, update = check_pair(f"{name}: inner", inner)
+    if not callable(condition):
+        raise TypeError(f"{name}: should_transform_fn must be a function, got {condition!r}.")
+    return GradientTransformation(
+        _Init(name, init), _Update.of(name, Link.to(update), condition, bool(forward), zero)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    """`init` of a conditional transformation."""
+
+    name: str
+    init: Callable[..., Any]
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the inner state, and the count of steps."""
+        return State(step=jnp.zeros((), jnp.int32), inner_state=self.init(params))
+
+    def __repr__(self) -> str:
+        return f"{self.name}({self.init!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Update(Interned):
+    """`update` of a conditional transformation."""
+
+    name: str
+    inner: Link
+    condition: Callable[..., Any]
+    forward: bool
+    zero: bool
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Applies the inner transformation where the condition holds."""
+        holds = self.condition(state.step, **(extra if self.forward else {}))
+
+        def act() -> tuple[PyTree, PyTree]:
+            return self.inner(updates, state.inner_state, params, extra)
+
+        def rest() -> tuple[PyTree, PyTree]:
+            given = no_updates(updates) if self.zero else updates
+            # In the dtypes of the inner updates, which may be wider than the gradients'.
+            like = jax.eval_shape(act)[0]
+            given = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), given, like)
+            return given, jax.tree.map(jnp.asarray, state.inner_state)
+
+        new, inner_state = jax.lax.cond(jnp.asarray(holds), act, rest)
+        return new, State(step=safe_increment(state.step), inner_state=inner_state)
