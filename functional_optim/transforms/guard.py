@@ -62,7 +62,11 @@ def apply_if_finite(
       -0.0 1 0
     """
     init, update = check_pair("apply_if_finite: inner", inner)
-    most = operator.index(max_consecutive_errors)
+    most = max_consecutive_errors
+    if not isinstance(most, int) or isinstance(most, bool):
+        raise TypeError(
+            f"apply_if_finite: max_consecutive_errors must be an integer, got {most!r}."
+        )
     if most < 0:
         raise ValueError(
             f"apply_if_finite: max_consecutive_errors must be at least 0, got {most}. Pass 0 to "

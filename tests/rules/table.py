@@ -14,7 +14,14 @@ from ..oracles.common import Step
 NEEDS = {"dampening": "momentum"}
 """An argument that is refused without another."""
 
-COUNTS = {"axis", "memory_size", "min_dim_size_to_factor", "ns_steps"}
+COUNTS = {
+    "axis",
+    "max_consecutive_errors",
+    "memory_size",
+    "min_dim_size_to_factor",
+    "ns_steps",
+    "sync_period",
+}
 """Whole numbers that shape the program."""
 
 Bad = tuple[Mapping[str, Any], type[Exception], str]

@@ -73,7 +73,8 @@ def test_leaves_without_gradients_and_extra_arguments_pass():
     [
         ((3, 1), TypeError, "apply_if_finite: inner must be a pair"),
         ((INNER, -1), ValueError, "must be at least 0, got -1"),
-        ((INNER, 1.5), TypeError, "integer"),
+        ((INNER, 1.5), TypeError, "must be an integer, got 1.5"),
+        ((INNER, True), TypeError, "must be an integer, got True"),
     ],
 )
 def test_bad_arguments(arguments, error, text):
