@@ -55,8 +55,8 @@ CLOSED = {
 }
 """Those that torch has a second formula for, which `step(epoch)` uses."""
 
-FRACTIONS = [0.4 * i for i in range(30)]
-LEAPS = [0, 1, 2, 3, 4, 5, 25, 32, 33, 34, 80, 81, 3]
+FRACTIONS: list[float] = [0.4 * i for i in range(30)]
+LEAPS: list[float] = [0, 1, 2, 3, 4, 5, 25, 32, 33, 34, 80, 81, 3]
 
 
 def arguments(spec: Spec) -> Spec:
@@ -93,7 +93,7 @@ def _single() -> Iterator[Case]:
     for each in grid():
         yield _case("sgd", [each], "step")
         if each["scheduler"] in CLOSED:
-            yield _case("sgd", [each], "epoch", epochs=list(range(1, STEPS + 1)))
+            yield _case("sgd", [each], "epoch", epochs=[*range(1, STEPS + 1)])
         if each["scheduler"] in ("CyclicLR", "OneCycleLR"):
             yield _case("adamw", [each], "step")
         if each["scheduler"] == "CosineAnnealingWarmRestarts":
@@ -125,7 +125,7 @@ def _case(
     epochs: list[float] | None = None,
     metrics: str | None = None,
 ) -> Case:
-    more = {"epochs": epochs} if epochs else {}
+    more: dict[str, Any] = {"epochs": epochs} if epochs else {}
     more |= {"metrics": metrics} if metrics else {}
     steps = len(epochs) if epochs else STEPS
     head = {"optimizer": optimizer, "schedulers": schedulers, "driver": driver}

@@ -33,8 +33,10 @@ def decays_twice(case: Case) -> bool:
     return case["driver"] == "last_epoch" and at_boundary is not None and at_boundary()
 
 
-_LISTS = ("LambdaLR", "MultiplicativeLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts")
-_LISTS += ("CyclicLR", "OneCycleLR", "SWALR")
+_LISTS = [
+    *("LambdaLR", "MultiplicativeLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts"),
+    *("CyclicLR", "OneCycleLR", "SWALR"),
+]
 
 REASONS: dict[str, Says] = {
     "a phase of no epochs keeps the factor of its start": lambda c: _is(

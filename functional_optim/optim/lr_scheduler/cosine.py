@@ -37,13 +37,13 @@ class CosineAnnealingLR(WeightedLR):
         super().__init__(optimizer, last_epoch)
 
     @property
-    def floor(self) -> Any:  # type: ignore[override]
+    def floor(self) -> Any:
         """`eta_min`."""
         return self.eta_min
 
     def weight(self, epoch: int) -> float:
         """`(1 + cos(pi epoch / T_max)) / 2`."""
-        return cosine(swing(*host(epoch, self.T_max, self.T_max)).way).left
+        return float(cosine(swing(*host(epoch, self.T_max, self.T_max)).way).left)
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -98,8 +98,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             epoch = self.last_epoch + 1 + self.T_cur % 1
         if epoch < 0:
             raise ValueError(
-                "CosineAnnealingWarmRestarts.step: Expected non-negative epoch, but got "
-                f"{epoch!r}."
+                f"CosineAnnealingWarmRestarts.step: Expected non-negative epoch, but got {epoch!r}."
             )
         begin, steps = last_restart(*host(epoch, self.T_0, self.T_mult))
         self.T_cur, self.T_i = epoch - int(begin), int(steps)

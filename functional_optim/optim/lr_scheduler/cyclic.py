@@ -116,8 +116,10 @@ class CyclicLR(LRScheduler):
     def _between(self, starts: Sequence[Any], ends: Sequence[Any]) -> list[float]:
         up = self.step_ratio * self.total_size
         at = swing(*host(self.last_epoch, up, self.total_size - up))
-        way = part_of(at.way, host(self._scale(at))[0])
-        return [float(between(*host(a, b), way)) for a, b in zip(starts, ends, strict=True)]
+        (share,) = host(self._scale(at))
+        way = part_of(at.way, share)
+        pairs = zip(host(*starts), host(*ends), strict=True)
+        return [float(between(start, end, way)) for start, end in pairs]
 
     def _scale(self, at: Swing) -> Any:
         if self._scale_fn_custom is None:

@@ -40,8 +40,8 @@ class StepLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """`gamma^(epoch // step_size)`."""
-        numbers = host(epoch, 1.0, self.step_size, self.gamma, 0)
-        return exponential_decay.maths(*numbers, staircase=True)
+        step, one, steps, gamma = host(epoch, 1.0, self.step_size, self.gamma)
+        return float(exponential_decay.maths(step, one, steps, gamma, 0, staircase=True))
 
 
 class ExponentialLR(WeightedLR):
@@ -56,7 +56,7 @@ class ExponentialLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """`gamma^epoch`."""
-        return exponential_decay.maths(*host(epoch, 1.0, 1, self.gamma, 0))
+        return float(exponential_decay.maths(*host(epoch, 1.0, 1, self.gamma, 0)))
 
 
 class MultiStepLR(WeightedLR):
@@ -80,7 +80,8 @@ class MultiStepLR(WeightedLR):
     def weight(self, epoch: int) -> float:
         """`gamma` to the power of the number of milestones that are reached."""
         scales = host(*(self.gamma**n for n in self.milestones.values()))
-        return float(jumps(*host(epoch, 1.0), host(*self.milestones), scales))
+        step, one = host(epoch, 1.0)
+        return float(jumps(step, one, host(*self.milestones), scales))
 
     def state_dict(self) -> dict[str, Any]:
         """As the base."""
@@ -116,7 +117,7 @@ class ConstantLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """`factor` before `total_iters`, then 1: a line of no length."""
-        return linear_schedule.maths(*host(epoch, self.factor, 1.0, 0, self.total_iters))
+        return float(linear_schedule.maths(*host(epoch, self.factor, 1.0, 0, self.total_iters)))
 
 
 class LinearLR(WeightedLR):
@@ -146,8 +147,8 @@ class LinearLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """From `start_factor` at epoch 0 to `end_factor` at `total_iters`."""
-        numbers = host(epoch, self.start_factor, self.end_factor, self.total_iters)
-        return linear_schedule.maths(*numbers, 0)
+        numbers = host(epoch, self.start_factor, self.end_factor, self.total_iters, 0)
+        return float(linear_schedule.maths(*numbers))
 
 
 class PolynomialLR(WeightedLR):
@@ -170,4 +171,5 @@ class PolynomialLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """`(1 - epoch / total_iters)^power`."""
-        return polynomial_schedule.maths(*host(epoch, 1.0, 0.0, self.power, self.total_iters), 0)
+        numbers = host(epoch, 1.0, 0.0, self.power, self.total_iters, 0)
+        return float(polynomial_schedule.maths(*numbers))

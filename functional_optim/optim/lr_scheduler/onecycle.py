@@ -116,7 +116,8 @@ class OneCycleLR(LRScheduler):
         names = [phases[0][f"start_{what}"], *(phase[f"end_{what}"] for phase in phases)]
         shape = SHAPES["cosine" if self._anneal_func_type == "cos" else "linear"]
         ends = host(*(phase["end_step"] for phase in phases))
-        return float(through(*host(self.last_epoch), ends, host(*(group[k] for k in names)), shape))
+        (step,) = host(self.last_epoch)
+        return float(through(step, ends, host(*(group[k] for k in names)), shape))
 
 
 def _total_steps(total: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
@@ -136,6 +137,7 @@ def _phases(total_steps: int, pct_start: float, three_phase: bool) -> list[dict[
     """What is passed through, under torch's names: phase by phase, ends and values."""
     lrs = ["initial_lr", "max_lr", *["initial_lr"] * three_phase, "min_lr"]
     momenta = ["max_momentum", "base_momentum", *["max_momentum"] * three_phase, "max_momentum"]
+    total, share = host(total_steps, pct_start)
     return [
         {
             "end_step": float(end),
@@ -144,5 +146,5 @@ def _phases(total_steps: int, pct_start: float, three_phase: bool) -> list[dict[
             "start_momentum": momenta[i],
             "end_momentum": momenta[i + 1],
         }
-        for i, end in enumerate(boundaries(*host(total_steps, pct_start), three_phase))
+        for i, end in enumerate(boundaries(total, share, three_phase))
     ]

@@ -29,7 +29,7 @@ class WeightedLR(LRScheduler):
     def _weight(self, epoch: int) -> float:
         # Where a power exceeds float64, infinity is its value, and no cause for a warning.
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(self.weight(epoch))
+            return self.weight(epoch)
 
     def get_lr(self) -> list[Any]:
         """The learning rates at `last_epoch`, from those that the groups have."""

@@ -1,0 +1,83 @@
+"""Any number of any class may follow a schedule, from any place where it can be given."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+from functional_optim import optim
+
+from ..trees import assert_close
+
+OTHERWISE = {"LBFGS", "SparseAdam"}
+"""Those that are not stepped with dense gradients."""
+
+FIXED = {"initial_accumulator_value", "ns_coefficients", "ns_steps"}
+"""Options that shape the program, or the state's start."""
+
+CLASSES = [
+    name
+    for name in optim.__all__
+    if inspect.isclass(getattr(optim, name))
+    and issubclass(getattr(optim, name), optim.Optimizer)
+    and name not in {"Optimizer", *OTHERWISE}
+]
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def plan(value, factor):
+    """A schedule from a value, or from 0.1 where that is 0, to a multiple of it."""
+    value = float(value) or 0.1
+    return fo.linear_schedule(value, factor * value, 3)
+
+
+def plans(name, low, high):
+    """Schedules for all numbers of a class."""
+    found = {}
+    for key, parameter in inspect.signature(getattr(optim, name)).parameters.items():
+        value = parameter.default
+        factor = high if key == "d" else low
+        if key in FIXED:
+            continue
+        if isinstance(value, tuple):
+            found[key] = tuple(plan(v, factor) if is_number(v) else v for v in value)
+        elif is_number(value):
+            found[key] = plan(value, factor)
+    return found
+
+
+def at(options, t):
+    """The numbers of a step."""
+    number = lambda v: float(v(t)) if callable(v) else v  # noqa: E731
+    return jax.tree.map(number, options, is_leaf=callable)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_number_may_be_a_schedule(name):
+    """By the constructor, by a group, and by an edit in the middle of the run."""
+    make = getattr(optim, name)
+    first, second = plans(name, 0.95, 1.05), plans(name, 0.9, 1.1)
+    rng = np.random.default_rng(0)
+    start = [{"w": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)} for _ in range(3)]
+    groups = [{"params": start[0]}, {"params": start[1], **second}, {"params": start[2]}]
+    scheduled = make(groups, **first)
+    scheduled.param_groups[2].update(at(first, 0))
+    numbers = make([{"params": p} for p in start], **at(first, 0))
+    for t in range(4):
+        if t == 2:
+            scheduled.param_groups[2].update(second)
+        third = second if t >= 2 else {k: at(first, 0)[k] for k in first}
+        for group, options in zip(numbers.param_groups, (first, second, third), strict=True):
+            group.update(at(options, t))
+        grads = [{"w": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)} for _ in range(3)]
+        scheduled.step(grads)
+        numbers.step(grads)
+        assert_close(scheduled.params, numbers.params, rtol=2e-5, atol=2e-6)
+    moved = jax.tree.map(lambda p, q: bool((p != q).any()), scheduled.params, start)
+    assert all(jax.tree.leaves(moved))
