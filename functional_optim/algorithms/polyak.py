@@ -8,8 +8,9 @@ import jax.numpy as jnp
 
 from ..core.norms import combine_norms, leaf_norm
 from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.rule import leaf_rule, renamed
 from ..transforms.recipe import optimizer
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["polyak_sgd", "scale_by_polyak"]
 
@@ -97,6 +98,7 @@ def scale_by_polyak(
 
 
 @optimizer(
+    last=renamed(scale_by_learning_rate, learning_rate="scaling"),
     names={"learning_rate": "scaling"},
     defaults={"scaling": 1.0},
     order=("max_learning_rate", "scaling", "f_min"),

@@ -42,7 +42,7 @@ RULES = (
         {"": {}, "sps+": {"f_min": 5.0, "max_learning_rate": 0.1, "eps": 0.1, "variant": "sps+"}},
         bad=(
             *ranges(("max_learning_rate", -1.0, "[0, inf)"), ("eps", -1.0, "[0, inf)")),
-            ({"variant": "sps-"}, ValueError, "variant must be 'sps' or 'sps+', got 'sps-'"),
+            ({"variant": "sps-"}, ValueError, r"variant must be 'sps' or 'sps\+', got 'sps-'"),
         ),
         extra={"value": 2.0},
     ),
