@@ -105,8 +105,8 @@ def _of_states(ours: Run, golden: Run) -> Iterator[tuple[str, float]]:
 def same_counts(case: Case, ours: Run, golden: Run) -> bool:
     """Whether as many iterations and evaluations were made, at each step."""
     first, end = len(golden.counts) - len(ours.counts), compared_steps(case)
-    theirs = [counts[:2] for counts in golden.counts[first:end]]
-    return ours.counts[: len(theirs)] == theirs
+    both = zip(golden.counts[first:end], ours.counts, strict=False)
+    return all(theirs[:2] == here[:2] for theirs, here in both)
 
 
 def kept(run: Run) -> dict[str, dict[str, tuple[int, ...]]]:

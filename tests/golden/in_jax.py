@@ -24,15 +24,27 @@ def run(case: Case, problem: Problem, golden: Run | None = None) -> Run:
         optimizer.params = split(golden.params[first - 1], problem.groups)
         optimizer.load_state_dict(torch_state_dict(golden, problem), names=problem.names)
     for t in range(first, case["steps"]):
-        apply_events(optimizer, case, t)
-        if problem.loss:
-            result.losses.append(float(optimizer.step(closure(problem.loss))))
-            result.counts.append(_counts(optimizer))
-        else:
-            optimizer.step(_gradients(problem, t))
-        result.params[t] = join(optimizer.params)
+        _step(optimizer, case, problem, t, result)
     result.state = state_of(optimizer, problem)
     return result
+
+
+def save(case: Case, problem: Problem) -> tuple[Arrays, dict[str, Any]]:
+    """Plays a case to where it is saved; returns parameters and state_dict."""
+    optimizer = make(case, problem)
+    for t in range(case["saved"]):
+        _step(optimizer, case, problem, t, Run())
+    return join(optimizer.params), optimizer.state_dict()
+
+
+def _step(optimizer: Any, case: Case, problem: Problem, t: int, result: Run) -> None:
+    apply_events(optimizer, case, t)
+    if problem.loss:
+        result.losses.append(float(optimizer.step(closure(problem.loss))))
+        result.counts.append(_counts(optimizer))
+    else:
+        optimizer.step(_gradients(problem, t))
+    result.params[t] = join(optimizer.params)
 
 
 def make(case: Case, problem: Problem) -> Any:

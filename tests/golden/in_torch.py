@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import inspect
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from .cases import Case, decode
 from .losses import loss
 from .problem import Problem, Rows
-from .run import Run
+from .run import Arrays, Run
 
 _FLAGS = ("foreach", "fused", "capturable", "differentiable")
 """What chooses an implementation, and changes no number."""
@@ -29,18 +30,22 @@ def precision(dtype: str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def run(case: Case, problem: Problem) -> Run:
-    """Plays a case."""
-    with precision(case["dtype"]):
-        return _run(case, problem)
+def run(case: Case, problem: Problem, begun: tuple[Arrays, Any] | None = None) -> Run:
+    """Plays a case; given parameters and a state_dict, from where they were saved."""
+    with precision(case["dtype"]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch: sparse tensors, losses as floats
+        return _run(case, problem, begun)
 
 
-def _run(case: Case, problem: Problem) -> Run:
-    params = {k: torch.nn.Parameter(torch.from_numpy(x.copy())) for k, x in problem.start.items()}
+def _run(case: Case, problem: Problem, begun: tuple[Arrays, Any] | None) -> Run:
+    start = problem.start if begun is None else begun[0]
+    params = {k: torch.nn.Parameter(torch.from_numpy(np.array(x))) for k, x in start.items()}
     optimizer = _make(case, problem, params)
+    if begun is not None:
+        optimizer.load_state_dict(begun[1])
     closure = _Closure(problem, params, optimizer) if problem.loss else None
     result = Run(defaults={k: encode(v) for k, v in optimizer.defaults.items()})
-    for t in range(case["steps"]):
+    for t in range(case["saved"] if begun else 0, case["steps"]):
         for e in case["events"]:
             if e["step"] == t:
                 optimizer.param_groups[e["group"]] |= _options({e["key"]: e["value"]})
@@ -84,7 +89,8 @@ def _gradient(g: Any, p: Any) -> Any:
     if not isinstance(g, Rows):
         return torch.from_numpy(np.array(g))
     indices = torch.from_numpy(g.indices.astype(np.int64)[None])
-    return torch.sparse_coo_tensor(indices, torch.from_numpy(g.values.copy()), p.shape)
+    values = torch.from_numpy(g.values.copy())
+    return torch.sparse_coo_tensor(indices, values, p.shape)
 
 
 class _Closure:

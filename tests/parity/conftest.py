@@ -1,5 +1,6 @@
 """A live comparison with torch, on fresh numbers: `make parity`. Without torch, nothing."""
 
+import dataclasses
 import importlib.util
 import os
 import time
@@ -10,11 +11,21 @@ if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["*.py"]
 
 SEED = int(os.environ.get("PARITY_SEED", time.time_ns() % 10**6))
-WORST = pytest.StashKey[dict[tuple[str, str], tuple[float, str]]]()
+NOTES = pytest.StashKey[dict[tuple[str, str], "Note"]]()
+
+
+@dataclasses.dataclass
+class Note:
+    """What was seen of a class and dtype: the error nearest to its bound, and in which tests."""
+
+    tests: set[str] = dataclasses.field(default_factory=set)
+    error: float = 0.0
+    bound: float = 1.0
+    where: str = ""
 
 
 def pytest_configure(config):
-    config.stash[WORST] = {}
+    config.stash[NOTES] = {}
 
 
 def pytest_report_header(config):
@@ -22,19 +33,25 @@ def pytest_report_header(config):
 
 
 @pytest.fixture
-def note(pytestconfig):
+def note(pytestconfig, request):
     """Notes an error of a class and dtype, for the table at the end."""
-    worst = pytestconfig.stash[WORST]
+    notes = pytestconfig.stash[NOTES]
 
-    def write(name, dtype, error, where):
-        worst[name, dtype] = max(worst.get((name, dtype), (0.0, "")), (error, where))
+    def write(name, dtype, error, where, bound=1e-12):
+        found = notes.setdefault((name, dtype), Note())
+        found.tests.add(request.node.nodeid)
+        if error / bound >= found.error / found.bound:
+            found.error, found.bound, found.where = error, bound, where
 
     return write
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    worst = config.stash[WORST]
-    if worst:
+    notes = config.stash[NOTES]
+    if notes:
         terminalreporter.section(f"largest errors, relative (PARITY_SEED={SEED})")
-    for (name, dtype), (error, where) in sorted(worst.items()):
-        terminalreporter.write_line(f"{name:<20} {dtype:<12} {error:8.1e}  {where}")
+        terminalreporter.write_line(f"{'':<40} {'tests':>5} {'error':>8} {'bound':>8}")
+    for (name, dtype), found in sorted(notes.items()):
+        count, error, bound = len(found.tests), found.error, found.bound
+        line = f"{name:<28} {dtype:<12} {count:>4} {error:8.1e} {bound:8.1e}  {found.where}"
+        terminalreporter.write_line(line)

@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+from functional_optim.interop.torch import to_torch
+
 from ..golden import configurations, in_jax, in_torch
 from ..golden.compare import compared_steps, differences, kept, same_counts, tolerance
 from ..golden.edges import EDGES
@@ -23,20 +25,39 @@ def problem_of(case):
     return make_problem(case["problem"], case["dtype"], SEED)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if not is_excepted(c)], ids=name_of)
+COMPARED = [case for case in CASES if not is_excepted(case)]
+
+
+def assert_same_run(case, problem, run, golden, note):
+    assert golden.error is None
+    for what, error in differences(case, problem, run, golden):
+        bound = tolerance(case, what)
+        note(case["optimizer"], case["dtype"], error, f"{case['origin']}, {what}", bound)
+        assert error <= 10 * bound, what  # fresh numbers may cancel
+    assert same_counts(case, run, golden)
+    if compared_steps(case) == case["steps"]:
+        assert kept(run) == kept(golden)
+
+
+@pytest.mark.parametrize("case", COMPARED, ids=name_of)
 def test_a_run_is_torchs(case, note):
     problem = problem_of(case)
     golden = in_torch.run(case, problem)
     with jax.enable_x64(case["dtype"] != "float32"):
         ours = in_jax.run(case, problem)
-        runs = [ours, in_jax.run(case, problem, golden)] if "saved" in case else [ours]
-    for run in runs:
-        for what, error in differences(case, problem, run, golden):
-            note(case, error, tolerance(case, what), what)
-            assert error <= 10 * tolerance(case, what), what  # fresh numbers may cancel
-        assert same_counts(case, run, golden)
-        if compared_steps(case) == case["steps"]:
-            assert kept(run) == kept(golden)
+    assert_same_run(case, problem, ours, golden, note)
+
+
+@pytest.mark.parametrize("case", [c for c in COMPARED if "saved" in c], ids=name_of)
+def test_a_state_crosses_over(case, note):
+    problem = problem_of(case)
+    golden = in_torch.run(case, problem)
+    with jax.enable_x64(True):
+        here = in_jax.run(case, problem, golden)
+        params, state = in_jax.save(case, problem)
+    there = in_torch.run(case, problem, (params, to_torch(state)))
+    for run in (here, there):
+        assert_same_run(case, problem, run, golden, note)
 
 
 def test_an_exception_is_still_one():
