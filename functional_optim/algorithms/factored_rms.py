@@ -114,8 +114,9 @@ def scale_by_factored_rms(
       epsilon: None is the machine epsilon of the computation; it needs eps_as_floor.
       decay_rate_fn: `(updates since step_offset, from 0; decay_rate) -> 1 - w`, such as one that
         bounds the decay away from 1.
-      dims: which axes are rows and columns: `"largest"`, the two largest, as in Mesh TensorFlow
-        and optax, or `"last"`, the last two, as in the paper, fairseq and torch.
+      dims: which axes are rows and columns: `"largest"`, the two largest, of which the larger
+        is that of the columns, as in Mesh TensorFlow and optax; or `"last"`, the last two, as in
+        the paper, fairseq and torch.
       eps_as_floor: as in torch: epsilon, in units of g, is not added to g^2, but is the least
         that mean_i(v_row) can be, and its square the least of what is under the root.
 

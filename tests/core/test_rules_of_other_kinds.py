@@ -130,6 +130,32 @@ def test_slots_may_have_shapes_of_their_own():
     assert updates["m"].tolist() == [[0.25, 0.25]] * 3
 
 
+def test_a_leaf_may_do_without_a_slot():
+    @fo.leaf_rule(slots=lambda p: {"a": p if p.ndim else None, "b": None if p.ndim else p})
+    def either(g, slots, p, now):
+        kept = {"a": slots.a + g} if g.ndim else {"b": slots.b + g}
+        return next(iter(kept.values())), kept
+
+    params = {"s": jnp.array(1.0), "v": jnp.ones(2)}
+    updates, state = run(either(), params, params, steps=2)
+    assert (updates["s"].tolist(), updates["v"].tolist()) == (3.0, [3.0, 3.0])
+    assert [len(jax.tree.leaves(state[k])) for k in ("a", "b")] == [1, 1]
+    assert either().update({"s": None, "v": params["v"]}, state)[0]["v"].tolist() == [4.0, 4.0]
+
+
+def test_a_rule_without_slots_may_count_the_updates_of_each_parameter():
+    @fo.leaf_rule(clock=lambda t, last: ({"t": t}, {}), requires=("params",))
+    def counted(g, slots, p, now):
+        return now.t * g, {}
+
+    params = {"a": jnp.ones(()), "b": jnp.ones(())}
+    tx = counted()
+    state = tx.init(params)
+    _, state = tx.update({"a": None, "b": params["b"]}, state, params)
+    updates, state = tx.update(params, state, params)
+    assert (float(updates["a"]), float(updates["b"])) == (1.0, 2.0)
+
+
 def test_an_error_of_the_maths_stays_and_says_which_leaf():
     @fo.leaf_rule(slots=lambda p: {"norm": jnp.zeros(())})
     def broken(g, slots, p, now):

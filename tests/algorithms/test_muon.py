@@ -1,0 +1,139 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+from functional_optim.algorithms.newton_schulz import COEFFICIENTS
+
+from .. import problem
+
+BANDS = {
+    ("standard", 1e-2): (0.6818, 1.1344),
+    ("standard", 1e-3): (0.4705, 1.2024),
+    ("dion", 1e-2): (0.9778, 1.0318),
+    ("dion", 1e-3): (0.4750, 1.1450),
+    ("polar_express", 1e-2): (0.8589, 1.1411),
+    ("polar_express", 1e-3): (0.8589, 1.1411),  # the best there is errs to both sides alike
+}
+"""Least and largest that five rounds make of singular values from the given one to 1."""
+
+
+def orthogonal(rows, columns, seed=0):
+    q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((max(rows, columns),) * 2))
+    return q[:rows, :columns]
+
+
+def apply(tx, g, params=None):
+    return tx.update(g, tx.init(g), params)[0]
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("name", "least"), BANDS)
+def test_singular_values_come_into_the_published_band(name, least):
+    sigma = np.geomspace(least, 1.0, 1500)
+    # One matrix for each value, beside a value that makes its norm 1.
+    matrices = np.zeros((1500, 2, 2))
+    matrices[:, 0, 0], matrices[:, 1, 1] = sigma, np.sqrt(1 - sigma**2)
+    u = apply(fo.orthogonalize(name, eps=0.0), jnp.asarray(matrices))[:, 0, 0]
+    np.testing.assert_allclose([u.min(), u.max()], BANDS[name, least], atol=2e-4)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (2, 3, 5)])
+@pytest.mark.parametrize("how", ["frobenius", "spectral", "schatten"])
+def test_the_limit_is_the_polar_factor(shape, how):
+    g = np.random.default_rng(0).standard_normal(shape)
+    tx = fo.orthogonalize((1.5, -0.5, 0.0), 60, 0.0, preconditioning=how)
+    u, _, v = np.linalg.svd(g, full_matrices=False)
+    np.testing.assert_allclose(apply(tx, jnp.asarray(g)), u @ v, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+@pytest.mark.parametrize("how", ["frobenius", "spectral", "schatten", "aol"])
+def test_rows_come_out_orthonormal(how, dtype):
+    g = jnp.asarray(np.random.default_rng(1).standard_normal((16, 48)), dtype)
+    u = apply(fo.orthogonalize("dion", preconditioning=how), g).astype(jnp.float32)
+    assert jnp.abs(u @ u.T - jnp.eye(16)).max() < 0.1
+
+
+def test_a_complex_matrix_comes_out_unitary():
+    rng = np.random.default_rng(2)
+    g = jnp.asarray(rng.standard_normal((4, 9)) + 1j * rng.standard_normal((4, 9)), jnp.complex64)
+    u = apply(fo.orthogonalize("dion"), g)
+    assert jnp.abs(u @ u.conj().T - jnp.eye(4, dtype=u.dtype)).max() < 0.1
+
+
+def test_rounding_to_bfloat16_is_seen_in_every_element():
+    g = jnp.asarray(np.random.default_rng(3).standard_normal((8, 8)), jnp.float32)
+    rounded, whole = (apply(fo.orthogonalize(ns_dtype=d), g) for d in (jnp.bfloat16, None))
+    assert (rounded == rounded.astype(jnp.bfloat16).astype(jnp.float32)).all()
+    assert 0 < jnp.abs(rounded - whole).max() < 0.1
+
+
+@pytest.mark.parametrize("how", ["frobenius", "spectral", "schatten", "aol"])
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1e25])
+def test_small_large_and_no_gradients_are_finite(how, scale):
+    g = {"w": scale * jnp.asarray(orthogonal(3, 5), jnp.float32), "none": jnp.zeros((0, 3))}
+    u = apply(fo.scale_by_muon(preconditioning=how, eps=1e-20), g)
+    assert jnp.isfinite(u["w"]).all()
+    assert (jnp.abs(u["w"]).max() > 0.1) == (scale > 0 and (how, scale) not in TOO_LARGE)
+
+
+TOO_LARGE = {(how, scale) for how in ("schatten", "aol") for scale in (1e25,)}
+"""The gram matrix is not finite there in float32, and the quotient 0."""
+
+
+def test_the_embedding_and_the_layers_go_where_the_specs_say():
+    params = {
+        "embedding": jnp.ones((5, 2)),
+        "layers": jnp.ones((3, 2, 4)),
+        "conv": jnp.ones((3, 3, 2, 4)),
+    }
+    specs = {
+        "embedding": None,
+        "layers": fo.MuonDimensionNumbers(1, 2),
+        "conv": fo.MuonDimensionNumbers((0, 1, 2), 3),
+    }
+    tx = fo.muon(1.0, muon_weight_dimension_numbers=specs, nesterov=False)
+    state = tx.init(params)
+    assert {k for k, x in state.muon_momentum.mu.items() if hasattr(x, "shape")} == {
+        "layers",
+        "conv",
+    }
+    assert state.scale_by_adam.mu["embedding"].shape == (5, 2)
+    grads = jax.tree.map(
+        lambda p: jnp.asarray(np.random.default_rng(0).standard_normal(p.shape), jnp.float32),
+        params,
+    )
+    updates, _ = tx.update(grads, state, params)
+    np.testing.assert_allclose(updates["embedding"], -jnp.sign(grads["embedding"]), rtol=1e-5)
+    plain = fo.orthogonalize()
+    for i in range(3):
+        alone = 2**0.5 * apply(plain, grads["layers"][i])
+        np.testing.assert_allclose(-updates["layers"][i], alone, rtol=1e-4, atol=1e-6)
+    flat = apply(plain, grads["conv"].reshape(18, 4)).reshape(3, 3, 2, 4)
+    np.testing.assert_allclose(-updates["conv"], flat, rtol=1e-4, atol=1e-6)
+
+
+def test_a_spec_that_does_not_fit_says_so():
+    params = {"w": jnp.ones((2, 3))}
+    tx = fo.muon(0.1, muon_weight_dimension_numbers=fo.MuonDimensionNumbers(1, -1))
+    with pytest.raises(ValueError, match=r"does not fit a parameter of shape \(2, 3\). Give each"):
+        tx.update(params, tx.init(params), params)
+
+
+def test_one_learning_rate_is_for_all_unless_adam_has_its_own():
+    one, two = (
+        fo.muon(0.1, **how).init(problem.arrays()) for how in ({}, {"adam_learning_rate": 1.0})
+    )
+    assert float(fo.get_hyperparams(one)["learning_rate"]) == np.float32(0.1)
+    assert "scale_by_learning_rate_1.learning_rate" in fo.get_hyperparams(two)
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+def test_a_step_has_the_root_mean_square_that_was_asked_for(name):
+    g = jnp.asarray(np.random.default_rng(0).standard_normal((64, 16)), jnp.float32)
+    tx = fo.muon(1.0, name, consistent_rms=0.2)
+    updates, _ = tx.update(g, tx.init(g), g)
+    assert abs(float(jnp.sqrt(jnp.mean(updates**2))) / 0.2 - 1) < 0.15
