@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from .protocol import PyTree
+from .rows import is_sparse
 from .trees import path_string
 
 __all__ = ["FrozenTree", "Labeller", "as_labeller", "path_labels", "resolve_labels"]
@@ -65,8 +66,9 @@ def resolve_labels(
             f"{link}: {what} is a function of the parameters, so update needs params. "
             "Call update(updates, state, params)."
         )
-    # Labels that are no function do not depend on values: any tree of the structure will do.
-    params = updates if params is None else params
+    if params is None:
+        # Labels that are no function do not depend on values: any tree of the structure will do.
+        params = jax.tree.map(lambda g: 0, updates, is_leaf=is_sparse)
     labels = jax.tree.map(_python, labeller(params))
     try:
         return jax.tree.broadcast(labels, params)

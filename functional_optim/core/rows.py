@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from .leaf import cast
 
-__all__ = ["Rows", "check_rows", "coalesced", "is_sparse", "no_rows", "row_sparse"]
+__all__ = ["Rows", "check_rows", "coalesced", "dense", "is_sparse", "no_rows", "row_sparse"]
 
 Array = jax.Array
 
@@ -63,9 +63,17 @@ def row_sparse(rows: Any, indices: Any, shape: tuple[int, ...]) -> Any:
     return BCOO((rows, indices.reshape(indices.size, 1)), shape=shape)
 
 
+def dense(x: Any) -> Any:
+    """An array with all rows, if it is a sparse one; else what it is."""
+    return x.todense() if is_sparse(x) else x
+
+
 def no_rows(like: Any) -> Any:
-    """A sparse update of nothing."""
-    return type(like)((like.data[:0], like.indices[:0]), shape=like.shape, unique_indices=True)
+    """A sparse update of nothing, with the shapes of another: all its rows are out of range."""
+    out = min(like.shape[0], jnp.iinfo(like.indices.dtype).max)
+    children, kind = jax.tree.flatten(like)
+    nothing = [jnp.full_like(x, -0.0 if x is like.data else out) for x in children]
+    return jax.tree.unflatten(kind, nothing)
 
 
 def check_rows(where: str, x: Any) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ..core.apply import apply_updates
 from ..core.link import Link
 from ..core.protocol import PyTree
-from ..core.rows import is_sparse
+from ..core.rows import dense, is_sparse
 from ..core.trees import align, is_absent, leaf_paths
 from .groups import Layout
 from .weak import Get, WeakPrograms
@@ -166,5 +166,4 @@ def accumulate(total: PyTree, grads: PyTree) -> PyTree:
 def _sum(a: Any, b: Any) -> Any:
     if a is None or b is None:
         return b if a is None else a
-    a, b = (x.todense() if is_sparse(x) else x for x in (a, b))
-    return a + b
+    return dense(a) + dense(b)

@@ -13,6 +13,7 @@ from ..core.link import Link, check_pair
 from ..core.norms import global_norm
 from ..core.precision import compute_dtype, safe_increment
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.rows import dense
 from ..core.state import State
 from ..core.trees import align, is_absent
 from .guard import all_finite
@@ -232,7 +233,9 @@ class _Update(Interned):
         given = align(sums, updates, link="MultiSteps", name="updates")
         return treedef.unflatten(
             [
-                s if is_absent(g) else jnp.where(left_out, s, s + jnp.asarray(g).astype(s.dtype))
+                s
+                if is_absent(g)
+                else jnp.where(left_out, s, s + jnp.asarray(dense(g)).astype(s.dtype))
                 for g, s in zip(given, flat, strict=True)
             ]
         )

@@ -3,7 +3,7 @@
 import jax
 
 from ..core.protocol import GradientTransformation, PyTree, Stateless
-from ..core.rows import is_sparse
+from ..core.rows import dense, is_sparse
 from ..core.state import State
 
 __all__ = ["densify"]
@@ -14,8 +14,7 @@ def densify_update(
 ) -> tuple[PyTree, State]:
     """Makes every sparse update dense."""
     del params, extra
-    dense = jax.tree.map(lambda g: g.todense() if is_sparse(g) else g, updates, is_leaf=is_sparse)
-    return dense, state
+    return jax.tree.map(dense, updates, is_leaf=is_sparse), state
 
 
 def densify() -> GradientTransformation:

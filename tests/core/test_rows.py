@@ -22,6 +22,8 @@ AS_DENSE = {
     "partition": fo.partition(
         {"a": fo.adagrad(0.1), "b": fo.sgd(1.0)}, {"table": "a", "bias": "b"}
     ),
+    "guarded": fo.apply_if_finite(fo.adagrad(0.1), 2),
+    "gathered": fo.MultiSteps(fo.sgd(0.1), 2),
     "densify": fo.chain(fo.densify(), fo.adamw(0.1)),
 }
 """Transformations that leave rows without a gradient as they are, or see all of them."""
@@ -282,6 +284,22 @@ def test_a_frozen_table_rests():
     for tx in (fo.freeze({"table": True, "bias": False}, fo.sgd(0.1)), fo.set_to_zero()):
         updates, _ = tx.update(tree(draw(0).sparse), tx.init(params), params)
         assert_same(fo.apply_updates(params, updates)["table"], params["table"])
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_step_that_is_not_finite_touches_no_row():
+    tx = fo.apply_if_finite(fo.sgd(0.1), 2)
+    g = Rows(np.full((2, 3), np.inf, np.float32), np.array([0, 5]))
+    params = tree(jnp.full(TABLE, -0.0))
+    updates, _ = tx.update(tree(g.sparse), tx.init(params), params)
+    assert np.signbit(fo.apply_updates(params, updates)["table"]).all()
+
+
+@pytest.mark.usefixtures("eager")
+def test_labels_need_no_parameters():
+    tx = fo.masked(fo.scale(-1.0), True)
+    updates, _ = tx.update(tree(draw(0).sparse), tx.init(parameters()))
+    assert_same(updates["table"].todense(), -draw(0).sparse.todense())
 
 
 def test_rows_of_a_batch_of_indices():
