@@ -9,7 +9,16 @@ import jax.numpy as jnp
 
 from .leaf import cast
 
-__all__ = ["Rows", "check_rows", "coalesced", "dense", "is_sparse", "no_rows", "row_sparse"]
+__all__ = [
+    "Rows",
+    "check_rows",
+    "coalesced",
+    "dense",
+    "is_sparse",
+    "no_rows",
+    "row_sparse",
+    "rows_once",
+]
 
 Array = jax.Array
 
@@ -113,6 +122,13 @@ def coalesced(g: Any, dtype: Any) -> Any:
         data = jnp.zeros_like(data).at[place].add(data)
         index = jnp.full_like(index, n).at[place].set(index)
     return _bcoo(g, data, index)
+
+
+def rows_once(tree: Any) -> Any:
+    """A tree with the sparse arrays in it coalesced, in their dtypes."""
+    return jax.tree.map(
+        lambda g: coalesced(g, g.dtype) if is_sparse(g) else g, tree, is_leaf=is_sparse
+    )
 
 
 def _bcoo(like: Any, data: Array, index: Array) -> Any:

@@ -11,7 +11,7 @@ from ..core.norms import global_norm
 from ..core.numbers import Interval, as_number, as_state
 from ..core.precision import compute_dtype
 from ..core.protocol import PyTree
-from ..core.rows import coalesced, is_sparse
+from ..core.rows import rows_once
 
 __all__ = ["clip_grad_norm", "clip_grad_value", "clip_grads_with_norm", "get_total_norm"]
 
@@ -124,14 +124,7 @@ def clip_grad_value(grads: PyTree, clip_value: Any) -> PyTree:
 
 def _arrays(grads: PyTree) -> list[Any]:
     """The gradients that are numbers: of an integer parameter, jax.grad returns none."""
-    return [g for g in jax.tree.leaves(_rows_once(grads)) if _is_number(g)]
-
-
-def _rows_once(grads: PyTree) -> PyTree:
-    """The gradients, sparse ones with each row once, as sums count and not what adds up to them."""
-    return jax.tree.map(
-        lambda g: coalesced(g, g.dtype) if is_sparse(g) else g, grads, is_leaf=is_sparse
-    )
+    return [g for g in jax.tree.leaves(rows_once(grads)) if _is_number(g)]
 
 
 def _is_number(g: Any) -> bool:
@@ -179,7 +172,7 @@ def _clipped(grads: PyTree, bound: Array) -> PyTree:
         limit = bound.astype(g.dtype)
         return jnp.clip(g, -limit, limit)
 
-    return jax.tree.map(clipped, _rows_once(grads))
+    return jax.tree.map(clipped, rows_once(grads))
 
 
 def _wide(g: Any) -> Array:

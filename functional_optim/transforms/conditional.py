@@ -12,6 +12,7 @@ from ..core.interning import Interned
 from ..core.link import Link, check_pair
 from ..core.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.rows import rows_once
 from ..core.state import State
 
 __all__ = ["conditionally_mask", "conditionally_transform"]
@@ -107,6 +108,7 @@ class _Update(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Applies the inner transformation where the condition holds."""
+        updates = rows_once(updates)  # as the inner transformation returns them
         holds = self.condition(state.step, **(extra if self.forward else {}))
 
         def act() -> tuple[PyTree, PyTree]:

@@ -23,6 +23,7 @@ AS_DENSE = {
         {"a": fo.adagrad(0.1), "b": fo.sgd(1.0)}, {"table": "a", "bias": "b"}
     ),
     "guarded": fo.apply_if_finite(fo.adagrad(0.1), 2),
+    "conditional": fo.conditionally_mask(fo.adagrad(0.1), lambda step: step != 1),
     "gathered": fo.MultiSteps(fo.sgd(0.1), 2),
     "densify": fo.chain(fo.densify(), fo.adamw(0.1)),
 }
