@@ -32,6 +32,13 @@ class Curvature(NamedTuple):
     size: Array
 
     @staticmethod
+    def rings(p: Array, m: int) -> dict[str, Array]:
+        """The rings of one parameter, empty."""
+        # Broadcast, they are sharded as the parameter is.
+        ring = jnp.broadcast_to(jnp.zeros_like(p), (m, *p.shape))
+        return {"diff_params_memory": ring, "diff_updates_memory": ring.copy()}
+
+    @staticmethod
     def start(m: int) -> dict[str, Any]:
         """What is kept beside the leaves, as it starts."""
         return {"weights": np.zeros(m), "end": np.int32(0), "size": np.int32(0)}

@@ -22,14 +22,8 @@ _ZOOM = scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy
 
 
 def _slots(p: Array, memory_size: int) -> dict[str, Array]:
-    ring = jnp.zeros((memory_size, *p.shape), p.dtype)
-    zeros = jnp.zeros_like(p)
-    return {
-        "params": zeros,
-        "updates": zeros.copy(),
-        "diff_params_memory": ring,
-        "diff_updates_memory": ring.copy(),
-    }
+    last = {"params": jnp.zeros_like(p), "updates": jnp.zeros_like(p)}
+    return last | Curvature.rings(p, memory_size)
 
 
 def _check(options: Mapping[str, Any]) -> str | None:

@@ -47,13 +47,8 @@ class Memory(NamedTuple):
     @staticmethod
     def slots_of(p: Array, history_size: int) -> dict[str, Array]:
         """The slots of one parameter before the first search."""
-        ring = jnp.zeros((history_size, *p.shape), p.dtype)
-        return {
-            "direction": jnp.zeros_like(p),
-            "grad": jnp.zeros_like(p),
-            "diff_params_memory": ring,
-            "diff_updates_memory": ring.copy(),
-        }
+        last = {"direction": jnp.zeros_like(p), "grad": jnp.zeros_like(p)}
+        return last | Curvature.rings(p, history_size)
 
     @staticmethod
     def scalars_of(history_size: int) -> dict[str, Any]:

@@ -4,10 +4,12 @@ import copy
 import json
 import pickle
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 import functional_optim as fo
 from functional_optim import optim
@@ -148,6 +150,24 @@ def test_where_the_loss_is_nan_the_parameters_stay_finite(options):
         opt.step(cliff)
     assert jnp.isfinite(opt.params).all()
     assert not options or jnp.isfinite(cliff(opt.params))
+
+
+def test_pairs_lie_where_their_parameters_lie(mesh):
+    traced = []
+
+    def closure(params):
+        traced.append(1)
+        return jnp.sum((params["w"] - 2) ** 4)
+
+    place = NamedSharding(mesh, PartitionSpec("x", "y"))
+    opt = optim.LBFGS({"w": jax.device_put(jnp.ones((8, 4)), place)}, history_size=2, max_iter=2)
+    opt.step(closure)
+    before = len(traced)
+    opt.step(closure)
+    assert len(traced) == before
+    ring = opt.state[0].search_by_lbfgs.diff_params_memory["w"]
+    wanted = NamedSharding(mesh, PartitionSpec(None, "x", "y"))
+    assert ring.sharding.is_equivalent_to(wanted, 3)
 
 
 def test_other_optimizers_search_within_minimize():
