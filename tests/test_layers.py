@@ -30,11 +30,13 @@ HANDED_ON = {"optim": {"interop.checkpoint"}}
 """What a room hands on from a later one: where torch's users look for it."""
 
 VARIANTS: dict[str, set[str]] = {
+    "algorithms.adafactor": {"algorithms.factored_rms"},
     "algorithms.lamb": {"algorithms.adam"},
     "algorithms.lbfgs": {"algorithms.curvature"},
     "algorithms.lbfgs_memory": {"algorithms.curvature"},
     "algorithms.lbfgs_search": {"algorithms.lbfgs_memory", "algorithms.quasi_newton"},
     "algorithms.minimize": {"algorithms.lbfgs_memory", "algorithms.quasi_newton"},
+    "algorithms.muon": {"algorithms.adam", "algorithms.newton_schulz"},
     "algorithms.nadam": {"algorithms.adam"},
     "algorithms.optimistic": {"algorithms.adam"},
     "algorithms.quasi_newton": {"algorithms.lbfgs_memory"},
