@@ -77,12 +77,15 @@ from .schedules.warmup import (
     warmup_exponential_decay_schedule,
 )
 from .transforms.accumulation import MultiSteps, skip_large_updates, skip_not_finite
+from .transforms.averaging import params_ema, params_swa
 from .transforms.backtracking import scale_by_backtracking_linesearch
 from .transforms.blocks import clip_by_block_rms, scale_by_param_block_rms
 from .transforms.clipping import clip, clip_by_global_norm
 from .transforms.conditional import conditionally_mask, conditionally_transform
 from .transforms.constraining import keep_params_nonnegative, zero_nans
 from .transforms.densify import densify
+from .transforms.evaluation import eval_params
+from .transforms.following import incremental_update, periodic_update
 from .transforms.from_state import value_and_grad_from_state
 from .transforms.guard import apply_if_finite
 from .transforms.lookahead import lookahead
@@ -135,12 +138,14 @@ __all__ = [
     "cyclic_schedule",
     "densify",
     "ema",
+    "eval_params",
     "exponential_decay",
     "freeze",
     "fromage",
     "get_hyperparams",
     "global_norm",
     "identity",
+    "incremental_update",
     "inverse_sqrt_schedule",
     "join_schedules",
     "keep_params_nonnegative",
@@ -166,8 +171,11 @@ __all__ = [
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
     "orthogonalize",
+    "params_ema",
+    "params_swa",
     "partition",
     "path_labels",
+    "periodic_update",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "polyak_sgd",

@@ -446,8 +446,10 @@ class Pass(Interned):
             now = Now(context, row, trees | {"leaf": i}, real)
             u, new = rule.on_leaf(u, cast(rows.of(old), compute), p, now, context.hyper(real))
             kept.append({k: rows.put(old[k], cast_like(new[k], old[k])) for k in old})
-        # The exact difference to a narrower parameter would not survive its dtype.
-        return rows.update(u if self.rules[-1].rule.exact else u.astype(dtype)), kept
+        # The exact difference to a narrower parameter would not survive its dtype, and what
+        # follows the rule that made it (an average, say) is to see it too.
+        exact = any(rule.rule.exact for rule in self.rules)
+        return rows.update(u if exact else u.astype(dtype)), kept
 
 
 def wrong_state(link: str, got: str) -> str:

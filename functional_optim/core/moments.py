@@ -11,6 +11,8 @@ __all__ = [
     "AheadWeights",
     "MeanWeights",
     "ahead_weights",
+    "even_weights",
+    "fixed_weights",
     "look_ahead",
     "mean_weights",
     "running_mean",
@@ -23,7 +25,7 @@ class MeanWeights(NamedTuple):
     """Weights of one step of a running mean; see `running_mean`."""
 
     drift: Array | float  # of the mean so far: what changed decays add
-    gain: Array  # of the new value
+    gain: Array | float  # of the new value
 
 
 def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
@@ -48,6 +50,16 @@ def mean_weights(t: Array, b: Array, last_b: Array) -> MeanWeights:
     before = t - 1
     drift = jnp.expm1(before * log_b) - jnp.expm1(before * safe_log(last_b))
     return MeanWeights(b * drift / total, (1 - b) / total)
+
+
+def even_weights(n: Array) -> MeanWeights:
+    """Weights for `running_mean` by which all values count alike; the new one is number n >= 1."""
+    return MeanWeights(0.0, 1 / n)
+
+
+def fixed_weights(b: Array | float) -> MeanWeights:
+    """Weights for `running_mean` of `b mean + (1 - b) x`, whatever the mean started as."""
+    return MeanWeights(0.0, 1 - b)
 
 
 # Jitted apart: traced once for all means of one shape.

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import MeanWeights, running_mean
+from ..core.moments import even_weights, fixed_weights, running_mean
 from ..core.precision import compute_dtype
 from ..core.protocol import PyTree
 from ..core.trees import align, leaf_paths
@@ -41,9 +41,11 @@ class Average:
         if jnp.iscomplexobj(averaged):
             parts = [(averaged.real, current.real), (averaged.imag, current.imag)]
             return jax.lax.complex(*(self(a, x, num_averaged) for a, x in parts))
-        count = jnp.asarray(num_averaged).astype(averaged.dtype) + 1
-        gain = 1 / count if self.decay is None else jnp.asarray(1 - self.decay, averaged.dtype)
-        return running_mean(averaged, current, MeanWeights(0.0, gain))
+        if self.decay is None:
+            weights = even_weights(jnp.asarray(num_averaged).astype(averaged.dtype) + 1)
+        else:
+            weights = fixed_weights(self.decay)
+        return running_mean(averaged, current, weights)
 
 
 @dataclasses.dataclass(frozen=True)

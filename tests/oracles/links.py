@@ -6,6 +6,12 @@ from .common import Tree, leafwise
 
 
 @leafwise
+def passes(**how):
+    """Of a link that keeps something, and leaves the updates as they are."""
+    return lambda g, p: g
+
+
+@leafwise
 def scale(step_size):
     return lambda g, p: step_size * g
 

@@ -16,6 +16,7 @@ from . import (
     adam,
     adamax,
     adaptive,
+    around,
     asgd,
     combinators,
     layerwise,
@@ -66,9 +67,10 @@ FAMILIES = (
     sparse,
     adaptive,
     layerwise,
-    lbfgs,
     signs,
+    lbfgs,
     combinators,
+    around,
 )
 
 RULES = tuple(entry for family in FAMILIES for entry in family.RULES)

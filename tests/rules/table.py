@@ -16,6 +16,7 @@ NEEDS = {"dampening": "momentum"}
 
 COUNTS = {
     "axis",
+    "every",
     "max_consecutive_errors",
     "memory_size",
     "min_dim_size_to_factor",

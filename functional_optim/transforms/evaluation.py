@@ -1,0 +1,80 @@
+"""The parameters to evaluate at, where a state knows better ones than those that train."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.protocol import PyTree
+from ..core.state import State
+from ..core.trees import align, is_absent, leaf_paths, path_string
+
+__all__ = ["eval_params"]
+
+SLOTS = ("average", "slow", "ax")
+"""Slots that hold a parameter to evaluate at: of averages, of lookahead, of ASGD."""
+
+
+def eval_params(state: PyTree, params: PyTree) -> PyTree:
+    """Finds the parameters to evaluate at, in any nesting of states.
+
+    They are the average of `params_ema` or `params_swa`, the slow weights of `lookahead`, or
+    the average of `asgd`; each in its parameter's dtype. Parameters for which the state has
+    none of these are returned as they are.
+
+    Args:
+      state: of a chain, a wrapper, a partition, or one link.
+      params: the parameters that train.
+
+    Raises:
+      ValueError: two links have a point of their own for one parameter, or one that does not
+        fit it; the message names links and parameter.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.lookahead(fo.sgd(1.0), sync_period=2, slow_step_size=0.5)
+      >>> params = {"w": 4.0}
+      >>> updates, state = tx.update({"w": 1.0}, tx.init(params), params)
+      >>> fo.apply_updates(params, updates), fo.eval_params(state, params)
+      ({'w': Array(3., dtype=float32)}, {'w': Array(4., dtype=float32)})
+    """
+    treedef: Any
+    flat, treedef = jax.tree.flatten(params)
+    result, owners, paths = list(flat), [""] * len(flat), leaf_paths(params)
+    for link, tree in _points(state):
+        found = align(params, tree, link="eval_params", name=link)
+        for i, x in enumerate(found):
+            if is_absent(x):
+                continue
+            if owners[i]:
+                raise ValueError(
+                    f"eval_params: {owners[i]} and {link} both have a point to evaluate "
+                    f"'{paths[i]}' at. Pass the state of the one that you mean."
+                )
+            owners[i], result[i] = link, _like(x, flat[i], link, paths[i])
+    return treedef.unflatten(result)
+
+
+def _points(state: PyTree) -> Iterator[tuple[str, PyTree]]:
+    """The trees of points, each with the path of its slot."""
+    for path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_has_point)[0]:
+        if _has_point(node):
+            for slot in SLOTS:
+                if slot in node:
+                    yield path_string((*path, jax.tree_util.GetAttrKey(slot))), node[slot]
+
+
+def _has_point(node: Any) -> bool:
+    is_link = isinstance(node, State) and "hyperparams" in node
+    return is_link and any(slot in node for slot in SLOTS)
+
+
+def _like(x: Any, p: Any, link: str, path: str) -> Any:
+    """A point in its parameter's dtype."""
+    if jnp.shape(x) != jnp.shape(p):
+        raise ValueError(
+            f"eval_params: {link} has shape {jnp.shape(x)} at '{path}', and the parameter "
+            f"{jnp.shape(p)}. Pass the parameters that the state was made for."
+        )
+    return x.astype(jnp.asarray(p).dtype)

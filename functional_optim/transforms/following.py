@@ -1,0 +1,72 @@
+"""Trees that follow others, such as target networks."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.moments import MeanWeights, running_mean
+from ..core.precision import compute_dtype
+from ..core.protocol import PyTree
+from ..core.trees import align, is_absent
+
+__all__ = ["incremental_update", "periodic_update"]
+
+Array = jax.Array
+
+
+def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Any) -> PyTree:
+    """Moves a tree a part of the way to another: `old + step_size (new - old)`.
+
+    Each leaf is computed in at least float32, and has the dtype of the old one; where the new
+    tree has None, so has the result. To average parameters within a chain, see `params_ema`.
+
+    Args:
+      step_size: `()`, 0 for the old tree, 1 for the new one.
+
+    Raises:
+      ValueError: the trees differ in structure.
+
+    Example:
+      >>> incremental_update({"w": jnp.array(3.0)}, {"w": jnp.array(1.0)}, 0.25)
+      {'w': Array(1.5, dtype=float32)}
+    """
+    treedef: Any
+    olds, treedef = jax.tree.flatten(old_tensors)
+    news = align(
+        old_tensors,
+        new_tensors,
+        link="incremental_update",
+        name="new_tensors",
+        reference_name="old_tensors",
+    )
+    pairs = zip(olds, news, strict=True)
+    return treedef.unflatten([n if is_absent(n) else _toward(o, n, step_size) for o, n in pairs])
+
+
+def _toward(old: Any, new: Any, step_size: Any) -> Array:
+    old, new = jnp.asarray(old), jnp.asarray(new)
+    if jnp.iscomplexobj(old):
+        parts = ((old.real, new.real), (old.imag, new.imag))
+        return jax.lax.complex(*(_toward(o, n, step_size) for o, n in parts))
+    dtype = compute_dtype(old.dtype)
+    weights = MeanWeights(0.0, jnp.asarray(step_size).astype(dtype))
+    return running_mean(old.astype(dtype), new.astype(dtype), weights).astype(old.dtype)
+
+
+def periodic_update(
+    new_tensors: PyTree, old_tensors: PyTree, steps: Any, update_period: Any
+) -> PyTree:
+    """Replaces a tree by another at every `update_period`-th step, and keeps it at the others.
+
+    Args:
+      steps: `()`, number of steps of the tree that is followed.
+      update_period: `()`.
+
+    Example:
+      >>> new, old = {"w": jnp.array(3.0)}, {"w": jnp.array(1.0)}
+      >>> [float(periodic_update(new, old, steps, 2)["w"]) for steps in (1, 2)]
+      [1.0, 3.0]
+    """
+    replace = jnp.asarray(steps) % update_period == 0
+    return jax.tree.map(lambda n, o: jnp.where(replace, n, o), new_tensors, old_tensors)
