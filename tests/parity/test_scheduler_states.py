@@ -40,6 +40,7 @@ def moved(spec, side, optimizer, scheduler):
     return other, theirs
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
 @pytest.mark.parametrize("spec", [*filter(is_followed, SPECS)], ids=lambda s: s["scheduler"])
 def test_a_run_goes_on_in_the_other_library(spec):
     ours = OURS.optimizer("sgd")

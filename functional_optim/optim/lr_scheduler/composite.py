@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, put_rate
+from .base import LRScheduler
 from .plateau import ReduceLROnPlateau
+from .rates import put_rate
 
 __all__ = ["ChainedScheduler", "SequentialLR"]
 

@@ -7,9 +7,10 @@ from ...schedules.cyclic import MODES, Swing, amplitude, part_of, swing
 from ...schedules.phases import between
 from ..optimizer import Optimizer
 from .arguments import check_epochs, check_one_of, per_group
-from .base import LRScheduler, check_optimizer
+from .base import LRScheduler
 from .functions import load_attributes, saved_attributes
 from .momentum import has_betas, put_momentum
+from .rates import check_optimizer
 from .weighted import host
 
 __all__ = ["CyclicLR"]

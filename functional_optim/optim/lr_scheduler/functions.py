@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, check_optimizer
+from .base import LRScheduler
+from .rates import check_optimizer
 
 __all__ = ["LambdaLR", "MultiplicativeLR", "load_attributes", "saved_attributes"]
 

@@ -9,8 +9,9 @@ from ...schedules.phases import SHAPES, through
 from ..optimizer import Optimizer
 from ..param_group import ParamGroup
 from .arguments import check_one_of, per_group
-from .base import LRScheduler, check_optimizer
+from .base import LRScheduler
 from .momentum import has_betas, put_momentum
+from .rates import check_optimizer
 from .weighted import host
 
 __all__ = ["OneCycleLR"]

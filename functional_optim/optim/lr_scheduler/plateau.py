@@ -7,7 +7,8 @@ from typing import Any, SupportsFloat
 from ...transforms.plateau import Watch, judge
 from ..optimizer import Optimizer
 from .arguments import check_one_of, per_group
-from .base import LRScheduler, check_optimizer, put_rate
+from .base import LRScheduler
+from .rates import check_optimizer, put_rate
 from .weighted import host
 
 __all__ = ["ReduceLROnPlateau"]

@@ -6,7 +6,8 @@ from typing import Any
 from ...schedules.phases import SHAPES, phase
 from ..optimizer import Optimizer
 from .arguments import check_one_of, per_group
-from .base import LRScheduler, check_optimizer
+from .base import LRScheduler
+from .rates import check_optimizer
 from .weighted import host
 
 __all__ = ["SWALR"]
