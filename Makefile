@@ -14,7 +14,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/python -m functional_optim $(ARGS)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 docs: $(VENV)/test.stamp
 	$(BIN)/python -m pytest functional_optim tests/test_docs.py $(ARGS)
