@@ -124,18 +124,9 @@ class MultiSteps(GradientTransformation):
         made_init = _Init(init, k, should_skip_update_fn)
         return super().__new__(cls, made_init, made_update)
 
-    def __getnewargs__(self) -> Any:
-        """What a copy is made of."""
-        return self.init, self.update
-
     def __reduce__(self) -> Any:
         """Pickles as the pair it is."""
         return _restore, tuple(self)
-
-    @property
-    def inner_opt(self) -> Any:
-        """The init of the inner transformation."""
-        return self.init.init
 
     def has_updated(self, state: State) -> Array:
         """Whether the last call was a step of the inner transformation."""
