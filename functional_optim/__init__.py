@@ -1,6 +1,6 @@
 """Optimizers for JAX: pure update rules over pytrees, and torch.optim's interface on them."""
 
-from . import losses, projections, tree
+from . import losses, microbatching, projections, tree
 from .algorithms.adabelief import adabelief, scale_by_belief
 from .algorithms.adadelta import adadelta, scale_by_adadelta
 from .algorithms.adafactor import adafactor, scale_by_relative_step
@@ -52,6 +52,7 @@ from .core.rows import row_sparse
 from .core.rule import leaf_rule
 from .core.schedule import schedule
 from .core.state import State
+from .microbatching import micro_grad, microbatch
 from .schedules.cyclic import cyclic_schedule
 from .schedules.decay import (
     constant_schedule,
@@ -76,6 +77,8 @@ from .schedules.warmup import (
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
 )
+from .serialization.reading import from_state_dict
+from .serialization.writing import to_state_dict
 from .transforms.accumulation import MultiSteps, skip_large_updates, skip_not_finite
 from .transforms.averaging import params_ema, params_swa
 from .transforms.backtracking import scale_by_backtracking_linesearch
@@ -141,6 +144,7 @@ __all__ = [
     "eval_params",
     "exponential_decay",
     "freeze",
+    "from_state_dict",
     "fromage",
     "get_hyperparams",
     "global_norm",
@@ -160,6 +164,9 @@ __all__ = [
     "losses",
     "masked",
     "metrics",
+    "micro_grad",
+    "microbatch",
+    "microbatching",
     "minimize",
     "muon",
     "nadam",
@@ -229,6 +236,7 @@ __all__ = [
     "skip_not_finite",
     "sm3",
     "sparse_adam",
+    "to_state_dict",
     "trace",
     "tree",
     "value_and_grad_from_state",

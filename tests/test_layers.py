@@ -16,11 +16,21 @@ MAY_IMPORT = {
     "transforms": {"core", "transforms"},
     "schedules": {"core", "schedules"},
     "algorithms": {"core", "transforms", "schedules"},
+    "serialization": {"core", "serialization"},
     "tree": {"core", "tree"},
+    "microbatching": {"core", "microbatching"},
     "projections": {"core", "tree", "projections"},
     "losses": {"core", "projections", "losses"},
-    "optim": {"core", "transforms", "schedules", "algorithms", "optim"},
-    "interop": {"core", "transforms", "schedules", "algorithms", "optim", "interop"},
+    "optim": {"core", "serialization", "transforms", "schedules", "algorithms", "optim"},
+    "interop": {
+        "core",
+        "serialization",
+        "transforms",
+        "schedules",
+        "algorithms",
+        "optim",
+        "interop",
+    },
     "testing": {"core", "transforms", "schedules", "algorithms", "testing"},
 }
 OPEN = {"", "demo"}

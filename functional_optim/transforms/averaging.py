@@ -29,7 +29,7 @@ def _check_every(given: Mapping[str, Any]) -> str | None:
     )
 
 
-def _gain(takes: Array, started: Array, gain: Array) -> MeanWeights:
+def _gain(takes: Array, started: Array, gain: Array | float) -> MeanWeights:
     """Weights where a value is taken; before the first is, the average follows, then it rests."""
     return MeanWeights(0.0, jnp.where(takes, gain, jnp.where(started, 0, 1)))
 

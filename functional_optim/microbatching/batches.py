@@ -1,0 +1,119 @@
+"""A batch as microbatches: which rows belong to which, and how arrays are cut."""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.protocol import PyTree
+
+__all__ = ["Layout", "cut", "reshape_batch_axis"]
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How many microbatches there are.
+
+    Attributes:
+      count: full ones.
+      size: rows in each of them.
+      rest: rows in one more, which is smaller; 0 if there is none.
+    """
+
+    count: int
+    size: int
+    rest: int
+
+    @classmethod
+    def of(cls, trees: Sequence[PyTree], axes: Sequence[int], size: int) -> "Layout":
+        """The layout of arguments whose arrays all have a batch axis of one length."""
+        lengths = {
+            jnp.shape(x)[axis]
+            for tree, axis in zip(trees, axes, strict=True)
+            for x in jax.tree.leaves(tree)
+        }
+        if len(lengths) != 1 or 0 in lengths:
+            raise ValueError(
+                "microbatch: the arguments that argnums and argnames name must have batch axes of "
+                f"one length, at least 1, got {sorted(lengths)}. in_axes says which axes these are."
+            )
+        (batch,) = lengths
+        size = min(size, batch)
+        return cls(batch // size, size, batch % size)
+
+    @property
+    def part(self) -> float:
+        """How much the smaller one counts."""
+        return self.rest / self.size
+
+
+def checked_size(where: str, size: Any) -> int:
+    """A number of rows, at least 1."""
+    try:
+        number = 0 if isinstance(size, bool) else operator.index(size)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(
+            f"{where}: microbatch_size must be an integer of at least 1, got {size!r}. Pass None "
+            "to evaluate the whole batch at once."
+        )
+    return number
+
+
+def cut(tree: PyTree, axis: int, layout: Layout) -> tuple[PyTree, PyTree]:
+    """The microbatches, stacked along a new first axis, and the rows of the smaller one."""
+
+    def full(x: Any) -> Array:
+        x = jnp.asarray(x)
+        whole = jax.lax.slice_in_dim(x, 0, layout.count * layout.size, axis=axis)
+        return jnp.moveaxis(_grouped(whole, layout.size, axis), axis, 0)
+
+    def rest(x: Any) -> Array:
+        x = jnp.asarray(x)
+        return jax.lax.slice_in_dim(x, layout.count * layout.size, x.shape[axis], axis=axis)
+
+    return jax.tree.map(full, tree), jax.tree.map(rest, tree)
+
+
+def reshape_batch_axis(tree: PyTree, microbatch_size: int, axis: int = 0) -> PyTree:
+    """Splits a batch axis into two, `(microbatches, microbatch_size)`.
+
+    Row r is in microbatch r modulo their number, so that each device, of those that a batch is
+    sharded over, has rows of every microbatch.
+
+    Raises:
+      ValueError: microbatch_size does not divide the length of the axis.
+
+    Example:
+      >>> reshape_batch_axis(jnp.arange(6), 3)
+      Array([[0, 2, 4],
+             [1, 3, 5]], dtype=int32)
+    """
+    size = checked_size("reshape_batch_axis", microbatch_size)
+
+    def split(x: Any) -> Array:
+        x = jnp.asarray(x)
+        if x.shape[axis] % size:
+            raise ValueError(
+                f"reshape_batch_axis: microbatch_size {size} must divide the length of axis "
+                f"{axis}, got {x.shape[axis]}."
+            )
+        return _grouped(x, size, axis % x.ndim)
+
+    return jax.tree.map(split, tree)
+
+
+def _grouped(x: Array, size: int, axis: int) -> Array:
+    split = x.reshape(*x.shape[:axis], size, x.shape[axis] // size, *x.shape[axis + 1 :])
+    return jnp.swapaxes(split, axis, axis + 1)
+
+
+def ungrouped(x: Array) -> Array:
+    """The rows of `(microbatches, rows, ...)` in the order that they had before `cut`."""
+    return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])

@@ -1,0 +1,150 @@
+"""Functions of one example, mapped over a batch in parts: gradients of each example."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..core.protocol import PyTree
+from .accumulators import AccumulationType, aggregate
+from .loop import microbatch
+
+__all__ = ["IndividualOutputs", "micro_grad", "micro_vmap"]
+
+
+class IndividualOutputs(NamedTuple):
+    """What `micro_grad` returns of each example, stacked.
+
+    Attributes:
+      values: `(batch,)`, the function's values.
+      metrics: what metrics_fn gives.
+      aux: the function's auxiliary results; None without has_aux.
+    """
+
+    values: Any
+    metrics: Any
+    aux: Any
+
+
+def micro_vmap(
+    fun: Callable[..., Any],
+    in_axes: int | Sequence[int | None] | None = 0,
+    out_axes: int = 0,
+    *,
+    microbatch_size: int | None = None,
+    vmap_fn: Callable[..., Any] = jax.vmap,
+    accumulator: Any = AccumulationType.CONCAT,
+    num_real_microbatches: Any = None,
+) -> Callable[..., Any]:
+    """Maps a function over a batch axis, one microbatch after another.
+
+    With an accumulator, the results of the rows are summed or averaged as they come.
+
+    Args:
+      in_axes: batch axis of each argument, or of all; None for one that is no batch. Keyword
+        arguments are batches along their first axis, as in `jax.vmap`.
+      out_axes: must be 0.
+      microbatch_size: how many rows are computed together; None for all.
+      vmap_fn: used in the place of `jax.vmap`.
+      accumulator: see `microbatch`; of each row's results.
+      num_real_microbatches: see `microbatch`.
+
+    Raises:
+      ValueError: out_axes is not 0, or what `microbatch` raises.
+
+    Example:
+      >>> micro_vmap(lambda x: x**2, microbatch_size=2)(jnp.arange(5))
+      Array([ 0,  1,  4,  9, 16], dtype=int32)
+    """
+    if out_axes != 0:
+        raise ValueError(f"micro_vmap: out_axes must be 0, got {out_axes!r}.")
+
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        axes = (in_axes,) * len(args) if isinstance(in_axes, int | None) else tuple(in_axes)
+
+        def of_rows(*args: Any, named: dict[str, Any]) -> Any:
+            return aggregate(accumulator, vmap_fn(fun, axes, out_axes)(*args, **named))
+
+        return microbatch(
+            of_rows,
+            [i for i, axis in enumerate(axes) if axis is not None],
+            microbatch_size,
+            accumulator,
+            argnames="named",
+            in_axes=[axis for axis in axes if axis is not None] + [0],
+            num_real_microbatches=num_real_microbatches,
+        )(*args, named=kwargs)
+
+    return mapped
+
+
+def micro_grad(
+    fun: Callable[..., Any],
+    has_aux: bool = False,
+    argnums: int | Sequence[int] = 0,
+    *,
+    batch_argnums: int | Sequence[int] = 1,
+    keep_batch_dim: bool = True,
+    microbatch_size: int | None = None,
+    accumulator: Any = AccumulationType.SUM,
+    transform_fn: Callable[[PyTree], PyTree] | None = None,
+    metrics_fn: Callable[[PyTree], PyTree] | None = None,
+    num_real_microbatches: Any = None,
+) -> Callable[..., tuple[PyTree, IndividualOutputs]]:
+    """Makes a function that gives the sum of the examples' gradients, each transformed first.
+
+    What clips or measures the gradient of each example, and needs the memory of one microbatch of
+    them. The function returns `(gradients, IndividualOutputs(values, metrics, aux))`.
+
+    Args:
+      fun: value of a batch; called with one example at a time.
+      has_aux: whether it returns a pair, value and auxiliary results.
+      argnums: positions of the arguments to differentiate by.
+      batch_argnums: positions of the arguments that are batches along their first axis.
+      keep_batch_dim: whether an example is given as a batch of one.
+      microbatch_size: how many examples' gradients are computed together; None for all.
+      accumulator: what becomes of the transformed gradients; see `microbatch`.
+      transform_fn: of the gradient of one example; None for the gradient itself.
+      metrics_fn: of the gradient of one example, before that; None for no metrics.
+      num_real_microbatches: see `microbatch`.
+
+    Example:
+      >>> from functional_optim.microbatching import micro_grad
+      >>> loss = lambda w, x: jnp.mean(w * x)
+      >>> grads, each = micro_grad(loss, transform_fn=lambda g: jnp.minimum(g, 2.0))(
+      ...     1.0, jnp.array([1.0, 2.0, 5.0])
+      ... )
+      >>> float(grads), each.values
+      (5.0, Array([1., 2., 5.], dtype=float32))
+    """
+    batches = {batch_argnums} if isinstance(batch_argnums, int) else set(batch_argnums)
+
+    def with_aux(*args: Any, **kwargs: Any) -> Any:
+        return fun(*args, **kwargs) if has_aux else (fun(*args, **kwargs), None)
+
+    value_and_grad = jax.value_and_grad(with_aux, argnums, has_aux=True)
+
+    def of_example(*args: Any, **kwargs: Any) -> tuple[PyTree, IndividualOutputs]:
+        if keep_batch_dim:
+            args = tuple(_as_batch(x) if i in batches else x for i, x in enumerate(args))
+            kwargs = _as_batch(kwargs)
+        (value, aux), grad = value_and_grad(*args, **kwargs)
+        result = grad if transform_fn is None else transform_fn(grad)
+        metrics = None if metrics_fn is None else metrics_fn(grad)
+        return result, IndividualOutputs(value, metrics, aux)
+
+    def of_batch(*args: Any, **kwargs: Any) -> tuple[PyTree, IndividualOutputs]:
+        return micro_vmap(
+            of_example,
+            [0 if i in batches else None for i in range(len(args))],
+            microbatch_size=microbatch_size,
+            accumulator=(accumulator, AccumulationType.CONCAT),
+            num_real_microbatches=num_real_microbatches,
+        )(*args, **kwargs)
+
+    return of_batch
+
+
+def _as_batch(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: jnp.expand_dims(x, 0), tree)
