@@ -10,7 +10,8 @@ import pytest
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["*.py"]
 
-SEED = int(os.environ.get("PARITY_SEED", time.time_ns() % 10**6))
+# Through the environment, so that processes share it; `make parity PARITY_SEED=7` fixes it.
+SEED = int(os.environ.setdefault("PARITY_SEED", str(time.time_ns() % 10**6)))
 NOTES = pytest.StashKey[dict[tuple[str, str], "Note"]]()
 
 
