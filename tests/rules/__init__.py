@@ -40,6 +40,7 @@ __all__ = [
     "Entry",
     "RULES",
     "cases",
+    "cases_with_extra",
     "each",
     "each_factory",
     "each_link",
@@ -102,6 +103,11 @@ def cases() -> list[Case]:
     return _named(needs_extra=False) + chained
 
 
+def cases_with_extra() -> list[Case]:
+    """All variants of all factories whose `update` needs more than that."""
+    return _named(needs_extra=True)
+
+
 def _chain(links: tuple[fo.GradientTransformation, ...]) -> fo.GradientTransformation:
     return fo.chain(*links)
 
@@ -113,7 +119,7 @@ def _each(chosen: Iterable[Case]) -> pytest.MarkDecorator:
 each = _each(cases())
 """Runs a test on every variant of every factory."""
 
-each_with_extra = _each(_named(needs_extra=True))
+each_with_extra = _each(cases_with_extra())
 """Runs a test on every variant of every factory whose `update` needs more than that."""
 
 each_factory = _each(c for c in cases() if c.factory is _chain or "-" not in c.name)

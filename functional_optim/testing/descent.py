@@ -1,0 +1,93 @@
+"""Checks that an optimizer minimizes: a quadratic, and Rosenbrock's function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.apply import apply_updates
+from ..core.link import Link, check_pair
+from ..core.protocol import GradientTransformation, PyTree
+from .failure import blaming
+
+__all__ = ["check_quadratic", "check_rosenbrock"]
+
+ADVICE = "Give it more steps, or another learning rate; if neither helps, look at its sign."
+
+
+def check_quadratic(tx: GradientTransformation, *, steps: int = 200, factor: float = 0.1) -> None:
+    """Checks that training lowers a badly scaled quadratic: curvatures 1 to 10, in 10 dimensions.
+
+    The update is also given `value`, `grad` and `value_fn`, if it takes them.
+
+    Args:
+      tx: an optimizer, with a learning rate for steps of order one.
+      steps: how long to train.
+      factor: what fraction of the first loss must be reached.
+
+    Example:
+      >>> from functional_optim import sgd
+      >>> check_quadratic(sgd(0.1), steps=50)
+    """
+    curvatures = jnp.linspace(1.0, 10.0, 10)
+
+    def loss(params: PyTree) -> jax.Array:
+        return 0.5 * jnp.sum(curvatures * jnp.square(params["x"]))
+
+    _descend("quadratic", tx, loss, {"x": jnp.ones(10)}, steps, factor)
+
+
+def check_rosenbrock(
+    tx: GradientTransformation, *, steps: int = 2000, factor: float = 0.01
+) -> None:
+    """Checks that training lowers Rosenbrock's function from (-1.2, 1), where it is 24.2.
+
+    Args:
+      tx: an optimizer.
+      steps: how long to train.
+      factor: what fraction of the first loss must be reached; 0.17 is the floor of the
+        valley, and lower values are reached along it.
+
+    Example:
+      >>> from functional_optim import adam
+      >>> check_rosenbrock(adam(0.02))
+
+    Reference: H. H. Rosenbrock, An Automatic Method for Finding the Greatest or Least Value
+      of a Function, The Computer Journal 3 (1960).
+    """
+
+    def loss(params: PyTree) -> jax.Array:
+        x, y = params["x"], params["y"]
+        return 100.0 * jnp.square(y - jnp.square(x)) + jnp.square(1.0 - x)
+
+    start = {"x": jnp.float32(-1.2), "y": jnp.float32(1.0)}
+    _descend("rosenbrock", tx, loss, start, steps, factor)
+
+
+def _descend(
+    check: str,
+    tx: GradientTransformation,
+    loss: Callable[[PyTree], jax.Array],
+    params: PyTree,
+    steps: int,
+    factor: float,
+) -> None:
+    """Trains in one scan, and compares the last loss with the first."""
+    init, update = check_pair(f"check_{check}: tx", tx)
+    link = Link.to(update)
+
+    def body(carry: Any, _: None) -> Any:
+        params, state = carry
+        value, grad = jax.value_and_grad(loss)(params)
+        extra = {"value": value, "grad": grad, "value_fn": loss}
+        updates, state = link(grad, state, params, extra)
+        return (apply_updates(params, updates), state), None
+
+    with blaming(check, "", ADVICE):
+        start = (params, init(params))
+        (last, _), _ = jax.jit(lambda carry: jax.lax.scan(body, carry, length=steps))(start)
+        before, after = float(loss(params)), float(loss(last))
+        assert after <= factor * before, (
+            f"{steps} steps went from {before:.3g} to {after:.3g}, not to {factor * before:.3g}."
+        )

@@ -1,0 +1,54 @@
+"""What a check raises: which check failed, on what, and what to do."""
+
+import contextlib
+import textwrap
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["ConformanceError", "Failure", "blaming"]
+
+LONGEST = 400
+"""Characters of an exception's text that a message quotes: JAX's can be pages."""
+
+
+class Failure(NamedTuple):
+    """A check that a transformation did not pass."""
+
+    check: str
+    message: str
+
+
+class ConformanceError(AssertionError):
+    """Raised where a transformation does not do what the protocol asks.
+
+    Attributes:
+      failures: one for each check that failed, in the order in which they ran.
+    """
+
+    def __init__(self, *failures: Failure):
+        super().__init__(*failures)
+        self.failures = failures
+
+    def __str__(self) -> str:
+        return "\n".join(f"check_{failure.check}: {failure.message}" for failure in self.failures)
+
+
+@contextlib.contextmanager
+def blaming(check: str, where: str, advice: str) -> Iterator[None]:
+    """Turns whatever is raised within into a `ConformanceError` of this check.
+
+    Args:
+      check: name of the check.
+      where: what it looks at: `with bfloat16 parameters`; may be empty.
+      advice: what to do, in one sentence.
+    """
+    try:
+        yield
+    except ConformanceError:
+        raise
+    except Exception as error:
+        place = f"{where}: " if where else ""
+        kind = "" if isinstance(error, AssertionError) else f"raised {type(error).__name__}: "
+        reason = textwrap.shorten(str(error).split("\n\n")[0], LONGEST, placeholder=" ...")
+        message = f"{place}{kind}{reason} {advice}"
+        raise ConformanceError(Failure(check, message)) from error

@@ -1,0 +1,119 @@
+"""What the checks look at: a transformation, with what is needed to call it."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.apply import apply_updates
+from ..core.hyperparams import get_hyperparams
+from ..core.protocol import GradientTransformation, PyTree
+
+__all__ = ["DTYPES", "Extra", "Subject", "settable"]
+
+DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64")
+"""Of the parameters that a transformation is tried on; float64 with x64 switched on."""
+
+Extra = Mapping[str, Any] | Callable[[PyTree, PyTree], Mapping[str, Any]] | None
+"""Extra arguments of `update`, or a function `(grads, params)` that makes them."""
+
+SHAPES = {"b": (8,), "w": (8, 4)}
+"""Of the parameters where the caller gives none."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A transformation under test.
+
+    Attributes:
+      tx: the pair.
+      given: the caller's parameters, or None.
+      extra: what `update` needs beyond gradients and parameters.
+      dtypes: those of `DTYPES` to try.
+    """
+
+    tx: GradientTransformation
+    given: PyTree = None
+    extra: Extra = None
+    dtypes: tuple[str, ...] = DTYPES
+
+    def params(self, dtype: Any = np.float32, seed: int = 0) -> PyTree:
+        """Parameters of a dtype: the caller's, or normal numbers."""
+        if self.given is None:
+            return _normal(SHAPES, dtype, seed, is_leaf=lambda x: isinstance(x, tuple))
+        if seed:
+            return _normal(jax.tree.map(jnp.shape, self.given), dtype, seed, self._at_leaf)
+        return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), self.given)
+
+    def grads(self, dtype: Any = np.float32, seed: int = 1) -> PyTree:
+        """Gradients: normal numbers, shaped as the parameters."""
+        shapes = jax.tree.map(jnp.shape, self.params(np.float32))
+        return _normal(shapes, dtype, seed, self._at_leaf)
+
+    @staticmethod
+    def _at_leaf(x: Any) -> bool:
+        return isinstance(x, tuple) and all(isinstance(n, int) for n in x)
+
+    def init(self, params: PyTree) -> PyTree:
+        """The state before the first update."""
+        return self.tx.init(params)
+
+    def update(self, grads: PyTree, state: PyTree, params: PyTree, **more: Any) -> Any:
+        """Calls the update with what it needs."""
+        extra = self.extra(grads, params) if callable(self.extra) else self.extra or {}
+        return self.tx.update(grads, state, params, **extra, **more)
+
+    def step(self, params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
+        """One training step."""
+        updates, state = self.update(grads, state, params)
+        return apply_updates(params, updates), state
+
+    @functools.cached_property
+    def traced(self) -> list[str]:
+        """Grows by one entry whenever `jitted_step` is traced."""
+        return []
+
+    @functools.cached_property
+    def jitted_step(self) -> Any:
+        """The step as one program, compiled once for all checks."""
+
+        def step(params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
+            self.traced.append("jitted_step")
+            return self.step(params, state, grads)
+
+        return jax.jit(step)
+
+    @functools.cached_property
+    def mapped_step(self) -> Any:
+        """The step mapped over a leading axis of all its arguments, as one program."""
+        return jax.jit(jax.vmap(self.step))
+
+    def run(self, params: PyTree, steps: int = 2) -> tuple[PyTree, PyTree]:
+        """Parameters and state after some jitted steps."""
+        state = self.init(params)
+        for seed in range(1, steps + 1):
+            params, state = self.jitted_step(params, state, self.grads(seed=seed))
+        return params, state
+
+
+def _normal(shapes: PyTree, dtype: Any, seed: int, is_leaf: Callable[[Any], bool]) -> PyTree:
+    """Normal numbers of these shapes."""
+    rng = np.random.default_rng(seed)
+
+    def draw(shape: tuple[int, ...]) -> jax.Array:
+        x = rng.standard_normal(shape)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            return jnp.asarray(x + 1j * rng.standard_normal(shape), dtype)
+        return jnp.asarray(x, dtype)
+
+    return jax.tree.map(draw, shapes, is_leaf=is_leaf)
+
+
+def settable(state: PyTree) -> dict[str, jax.Array]:
+    """The hyperparameters of a state that can be set: not those that follow a schedule."""
+    known = get_hyperparams(state)
+    return {k: v for k, v in known.items() if not any(n.startswith(f"{k}.") for n in known)}

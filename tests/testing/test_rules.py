@@ -1,0 +1,43 @@
+"""Every rule of the package passes the kit."""
+
+import pytest
+
+import functional_optim as fo
+from functional_optim.testing import check_transformation
+
+from ..rules import Case, cases, cases_with_extra
+
+COMPILED = dict.fromkeys(
+    [
+        "checkpoint",
+        "jit",
+        "lowering",
+        "new_hyperparams",
+        "recompilation",
+        "sharding",
+        "vmap",
+        "vmap_hyperparams",
+    ],
+    "compiles, and the plain variant of the factory is compiled",
+)
+
+NAMED = {"empty_trees": "labels name leaves, which must be there"}
+
+LEFT_OUT = {
+    fo.masked: NAMED,
+    fo.freeze: NAMED,
+    fo.partition: NAMED | {"none_parameters": "labels name leaves, which must be there"},
+}
+
+
+def left_out(case: Case) -> dict[str, str]:
+    """Checks that a case need not pass, and why."""
+    plain = "-" not in case.name or case.name.startswith("chain-")
+    return LEFT_OUT.get(case.factory, {}) | ({} if plain else COMPILED)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name) for case in cases() + cases_with_extra()]
+)
+def test_a_rule_passes_the_kit(case):
+    check_transformation(case.make(), extra=case.extra, leave_out=left_out(case))
