@@ -3,15 +3,13 @@
 import jax
 import pytest
 
-from functional_optim import optim
-
 from ..golden import in_jax, store
 from ..golden.cases import DTYPES
 from ..golden.compare import compared_steps, differences, kept, same_counts, tolerance
 from ..golden.exceptions import is_excepted
 from ..golden.problem import make_problem
 
-FILES = {name: store.read(name) for name in DTYPES if hasattr(optim, name)}
+FILES = {name: store.read(name) for name in DTYPES}
 CASES = [case for cases, _ in FILES.values() for case in cases]
 
 

@@ -11,6 +11,7 @@ from ..golden.edges import EDGES
 from ..golden.exceptions import is_excepted
 from ..golden.fuzz import fuzz
 from ..golden.problem import make_problem
+from ..optim.test_golden_coverage import CONFIGURATIONS
 from .conftest import SEED
 
 CASES = [*configurations.configurations(), *EDGES, *fuzz(SEED, 10)]
@@ -70,3 +71,8 @@ def test_an_exception_is_still_one():
                 run = in_jax.run(case, problem)
             errors = [error for _, error in differences(case, problem, run, golden)]
             assert max(errors) > 1e-3, case["origin"]
+
+
+def test_torch_has_no_other_configurations():
+    found = {x.name: len(x.optim_inputs_func(device="cpu")) for x in configurations.database()}
+    assert found == CONFIGURATIONS
