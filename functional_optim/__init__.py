@@ -1,6 +1,6 @@
 """Optimizers for JAX: pure update rules over pytrees, and torch.optim's interface on them."""
 
-from . import losses, microbatching, projections, tree
+from . import contrib, losses, microbatching, projections, schedules, transforms, tree, tree_utils
 from .algorithms.adabelief import adabelief, scale_by_belief
 from .algorithms.adadelta import adadelta, scale_by_adadelta
 from .algorithms.adafactor import adafactor, scale_by_relative_step
@@ -41,6 +41,8 @@ from .core.chain import chain
 from .core.hyperparams import get_hyperparams, metrics, set_hyperparams
 from .core.labels import path_labels
 from .core.norms import global_norm
+from .core.precision import safe_increment
+from .core.precision import safe_increment as safe_int32_increment
 from .core.protocol import (
     GradientTransformation,
     MaskedNode,
@@ -50,8 +52,46 @@ from .core.protocol import (
 )
 from .core.rows import row_sparse
 from .core.rule import leaf_rule
+from .core.safe import safe_norm, safe_root_mean_squares, scale_gradient
 from .core.schedule import schedule
 from .core.state import State
+from .core.stateless import (
+    init_empty_state,
+    stateless,
+    stateless_with_tree_map,
+    with_extra_args_support,
+)
+from .core.types import (
+    ArrayTree,
+    EmptyState,
+    GradientTransformationExtraArgs,
+    MaskOrFn,
+    OptState,
+    Params,
+    ScalarOrSchedule,
+    Schedule,
+    TransformUpdateExtraArgsFn,
+    Updates,
+)
+from .losses import (
+    convex_kl_divergence,
+    cosine_distance,
+    cosine_similarity,
+    generalized_kl_divergence,
+    hinge_loss,
+    huber_loss,
+    kl_divergence,
+    l2_loss,
+    log_cosh,
+    ntxent,
+    safe_softmax_cross_entropy,
+    sigmoid_binary_cross_entropy,
+    sigmoid_focal_loss,
+    smooth_labels,
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels,
+    squared_error,
+)
 from .microbatching import micro_grad, microbatch
 from .schedules.cyclic import cyclic_schedule
 from .schedules.decay import (
@@ -93,6 +133,7 @@ from .transforms.from_state import value_and_grad_from_state
 from .transforms.guard import apply_if_finite
 from .transforms.lookahead import lookahead
 from .transforms.masking import freeze, masked, partition, set_to_zero
+from .transforms.masking import partition as multi_transform
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.momentum import ema, trace
 from .transforms.naming import named_chain
@@ -103,15 +144,31 @@ from .transforms.trust_ratio import scale_by_trust_ratio
 from .transforms.unitwise import adaptive_grad_clip
 from .transforms.weight_decay import add_decayed_weights
 from .transforms.zoom import scale_by_zoom_linesearch
+from .tree import (
+    bias_correction,
+    update_infinity_moment,
+    update_moment,
+    update_moment_per_elem_norm,
+)
 
 __all__ = [
+    "ArrayTree",
+    "EmptyState",
     "GradientTransformation",
+    "GradientTransformationExtraArgs",
+    "MaskOrFn",
     "MaskedNode",
     "MultiSteps",
     "MuonDimensionNumbers",
+    "OptState",
+    "Params",
+    "ScalarOrSchedule",
+    "Schedule",
     "State",
     "TransformInitFn",
+    "TransformUpdateExtraArgsFn",
     "TransformUpdateFn",
+    "Updates",
     "adabelief",
     "adadelta",
     "adafactor",
@@ -127,6 +184,7 @@ __all__ = [
     "apply_if_finite",
     "apply_updates",
     "asgd",
+    "bias_correction",
     "centralize",
     "chain",
     "clip",
@@ -135,9 +193,13 @@ __all__ = [
     "conditionally_mask",
     "conditionally_transform",
     "constant_schedule",
+    "contrib",
+    "convex_kl_divergence",
     "cosine_decay_schedule",
+    "cosine_distance",
     "cosine_onecycle_schedule",
     "cosine_restarts_schedule",
+    "cosine_similarity",
     "cyclic_schedule",
     "densify",
     "ema",
@@ -146,13 +208,19 @@ __all__ = [
     "freeze",
     "from_state_dict",
     "fromage",
+    "generalized_kl_divergence",
     "get_hyperparams",
     "global_norm",
+    "hinge_loss",
+    "huber_loss",
     "identity",
     "incremental_update",
+    "init_empty_state",
     "inverse_sqrt_schedule",
     "join_schedules",
     "keep_params_nonnegative",
+    "kl_divergence",
+    "l2_loss",
     "lamb",
     "lars",
     "lbfgs",
@@ -160,6 +228,7 @@ __all__ = [
     "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
+    "log_cosh",
     "lookahead",
     "losses",
     "masked",
@@ -168,12 +237,14 @@ __all__ = [
     "microbatch",
     "microbatching",
     "minimize",
+    "multi_transform",
     "muon",
     "nadam",
     "nadamw",
     "named_chain",
     "normalize_by_update_norm",
     "novograd",
+    "ntxent",
     "onecycle_schedule",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
@@ -193,6 +264,11 @@ __all__ = [
     "rmsprop",
     "row_sparse",
     "rprop",
+    "safe_increment",
+    "safe_int32_increment",
+    "safe_norm",
+    "safe_root_mean_squares",
+    "safe_softmax_cross_entropy",
     "scale",
     "scale_by_adadelta",
     "scale_by_adam",
@@ -224,26 +300,42 @@ __all__ = [
     "scale_by_trust_ratio",
     "scale_by_yogi",
     "scale_by_zoom_linesearch",
+    "scale_gradient",
     "schedule",
     "schedule_table",
+    "schedules",
     "set_hyperparams",
     "set_to_zero",
     "sgd",
     "sgdr_schedule",
+    "sigmoid_binary_cross_entropy",
+    "sigmoid_focal_loss",
     "sign_sgd",
     "signum",
     "skip_large_updates",
     "skip_not_finite",
     "sm3",
+    "smooth_labels",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
     "sparse_adam",
+    "squared_error",
+    "stateless",
+    "stateless_with_tree_map",
     "to_state_dict",
     "trace",
+    "transforms",
     "tree",
+    "tree_utils",
+    "update_infinity_moment",
+    "update_moment",
+    "update_moment_per_elem_norm",
     "value_and_grad_from_state",
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
     "warmup_stable_decay_schedule",
+    "with_extra_args_support",
     "yogi",
     "zero_nans",
 ]

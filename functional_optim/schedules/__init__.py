@@ -1,1 +1,47 @@
 """Pure functions of the step, whose numbers live in the state."""
+
+from ..core.protocol import Schedule
+from .cyclic import cyclic_schedule
+from .decay import (
+    constant_schedule,
+    cosine_decay_schedule,
+    exponential_decay,
+    linear_schedule,
+    polynomial_schedule,
+)
+from .join import join_schedules, sgdr_schedule
+from .onecycle import cosine_onecycle_schedule, linear_onecycle_schedule, onecycle_schedule
+from .piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
+from .restarts import cosine_restarts_schedule
+from .stable import warmup_stable_decay_schedule
+from .table import schedule_table
+from .warmup import (
+    inverse_sqrt_schedule,
+    warmup_constant_schedule,
+    warmup_cosine_decay_schedule,
+    warmup_exponential_decay_schedule,
+)
+
+__all__ = [
+    "Schedule",
+    "constant_schedule",
+    "cosine_decay_schedule",
+    "cosine_onecycle_schedule",
+    "cosine_restarts_schedule",
+    "cyclic_schedule",
+    "exponential_decay",
+    "inverse_sqrt_schedule",
+    "join_schedules",
+    "linear_onecycle_schedule",
+    "linear_schedule",
+    "onecycle_schedule",
+    "piecewise_constant_schedule",
+    "piecewise_interpolate_schedule",
+    "polynomial_schedule",
+    "schedule_table",
+    "sgdr_schedule",
+    "warmup_constant_schedule",
+    "warmup_cosine_decay_schedule",
+    "warmup_exponential_decay_schedule",
+    "warmup_stable_decay_schedule",
+]

@@ -1,0 +1,129 @@
+"""Transformations of one's own that keep no state, out of one function."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from .link import Link, check_pair
+from .protocol import GradientTransformation, PyTree
+from .trees import align_params, is_placeholder
+from .types import EmptyState
+
+__all__ = [
+    "init_empty_state",
+    "stateless",
+    "stateless_with_tree_map",
+    "with_extra_args_support",
+]
+
+
+def init_empty_state(params: PyTree) -> EmptyState:
+    """Makes the state of a transformation that keeps none: an `init` for one's own pair."""
+    del params
+    return EmptyState()
+
+
+def stateless(f: Callable[[PyTree, PyTree | None], PyTree]) -> GradientTransformation:
+    """Makes a transformation of a function of the updates and the parameters, as trees.
+
+    Args:
+      f: `f(updates, params) -> updates`. `params` is None where `update` got none.
+
+    Raises:
+      TypeError: `f` is not callable.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> double = fo.stateless(lambda updates, params: {"w": 2 * updates["w"]})
+      >>> double.update({"w": 3.0}, double.init({"w": 0.0}))
+      ({'w': 6.0}, EmptyState())
+    """
+    return GradientTransformation(init_empty_state, Stateless(_callable("stateless", f)))
+
+
+def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformation:
+    """Makes a transformation of a function of one update and its parameter, as arrays.
+
+    An update that is None stays, and `f` is not called for it.
+
+    Args:
+      f: `f(update, param) -> update`. `param` is None where `update` got no parameters.
+
+    Raises:
+      TypeError: `f` is not callable.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> double = fo.stateless_with_tree_map(lambda u, p: 2 * u)
+      >>> double.update({"w": 3.0, "b": None}, double.init({"w": 0.0, "b": 0.0}))
+      ({'b': None, 'w': 6.0}, EmptyState())
+    """
+    f = _callable("stateless_with_tree_map", f)
+    return GradientTransformation(init_empty_state, Stateless(EachLeaf(f)))
+
+
+def with_extra_args_support(tx: GradientTransformation) -> GradientTransformation:
+    """Lets the update of a pair take extra arguments, and drops those that it does not know.
+
+    `chain` and the other combinators do this by themselves.
+
+    Raises:
+      TypeError: `tx` is not a pair of callables.
+    """
+    init, update = check_pair("with_extra_args_support: tx", tx)
+    return GradientTransformation(init, Lenient(Link.to(update)))
+
+
+def _callable(where: str, f: Any) -> Any:
+    if not callable(f):
+        raise TypeError(
+            f"{where}: f must be a function of an update and a parameter, got {f!r}. Pass "
+            "lambda update, param: ..."
+        )
+    return f
+
+
+@dataclasses.dataclass(frozen=True)
+class Stateless:
+    """`update` out of a function of updates and parameters."""
+
+    f: Callable[[PyTree, PyTree | None], PyTree]
+
+    def __call__(
+        self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
+        """Applies the function; the state stays."""
+        del extra
+        return self.f(updates, params), state
+
+
+@dataclasses.dataclass(frozen=True)
+class EachLeaf:
+    """A function of arrays, applied to the leaves of trees."""
+
+    f: Callable[[Any, Any], Any]
+
+    def __call__(self, updates: PyTree, params: PyTree | None) -> PyTree:
+        """Applies the function to each leaf that is there."""
+        treedef: Any
+        leaves, treedef = jax.tree.flatten(updates, is_leaf=is_placeholder)
+        there = [leaf for leaf in leaves if not is_placeholder(leaf)]
+        link = "stateless_with_tree_map"
+        beside = [None] * len(there) if params is None else align_params(updates, params, link=link)
+        made = map(self.f, there, beside)
+        return treedef.unflatten([u if is_placeholder(u) else next(made) for u in leaves])
+
+
+@dataclasses.dataclass(frozen=True)
+class Lenient:
+    """An `update` that takes any extra argument."""
+
+    link: Link
+
+    def __call__(
+        self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
+        """Calls the update with those that it knows."""
+        return self.link(updates, state, params, extra)

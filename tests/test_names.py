@@ -1,0 +1,111 @@
+"""A program that says `import functional_optim as optax` finds the names that it knows."""
+
+import inspect
+from types import ModuleType
+
+import optax
+import pytest
+
+import functional_optim as fo
+
+NAMESPACES = ["contrib", "losses", "projections", "schedules", "transforms", "tree", "tree_utils"]
+
+LEFT_OUT = {
+    "not about optimization": {
+        "assignment",
+        "binary_dice_loss",
+        "ctc_loss",
+        "ctc_loss_with_forward_probs",
+        "dice_loss",
+        "multi_normal",
+        "multiclass_generalized_dice_loss",
+        "perturbations",
+        "ranking_softmax_loss",
+    },
+    "deprecated, or about to be": {
+        "inject_stateful_hyperparams",
+        "optimistic_adam",
+        "second_order",
+        "tree_map_params",
+    },
+    "another way is shorter here": {
+        "LookaheadParams",
+        "WrappedSchedule",
+        "ZoomLinesearchInfo",
+        "apply_every",
+        "experimental",
+        "inject_hyperparams",
+        "measure_with_ema",
+        "monitor",
+        "selective_transform",
+        "snapshot",
+    },
+    "rarely asked for": {
+        "ApplyEvery",
+        "add_noise",
+        "flatten",
+        "matrix_inverse_pth_root",
+        "nnls",
+        "noisy_sgd",
+        "per_example_global_norm_clip",
+        "per_example_layer_norm_clip",
+        "power_iteration",
+        "scale_by_param_block_norm",
+        "scale_by_stddev",
+    },
+}
+
+
+def public(module: ModuleType) -> set[str]:
+    """Names that a module shows, without those of states, and of types that only annotate."""
+    names = {name for name in dir(module) if not name.startswith("_")}
+    return {name for name in names if not name.endswith(("State", "Fn", "Function"))}
+
+
+def test_every_name_of_optax_is_here_or_left_out_on_purpose():
+    assert public(optax) - set(fo.__all__) <= set().union(*LEFT_OUT.values())
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_a_namespace_shows_what_the_root_shows(namespace):
+    module = getattr(fo, namespace)
+    assert module.__all__, namespace
+    for name in module.__all__:
+        if namespace not in ("tree", "tree_utils") and hasattr(fo, name):
+            assert getattr(module, name) is getattr(fo, name), name
+
+
+@pytest.mark.parametrize("namespace", ["losses", "projections", "schedules", "transforms"])
+def test_a_namespace_has_of_the_roots_names_those_that_optaxs_has(namespace):
+    there = public(getattr(optax, namespace)) & set(fo.__all__)
+    assert there <= set(getattr(fo, namespace).__all__)
+
+
+def test_older_names_of_the_tree_are_those_of_the_tree():
+    assert set(fo.tree_utils.__all__) == {f"tree_{name}" for name in fo.tree.__all__}
+    for name in fo.tree.__all__:
+        assert getattr(fo.tree_utils, f"tree_{name}") is getattr(fo.tree, name)
+
+
+def test_losses_are_at_the_root_where_optax_has_them_there():
+    flat = {name for name in fo.losses.__all__ if hasattr(optax, name)}
+    assert {name for name in flat if getattr(fo, name, None) is getattr(fo.losses, name)} == flat
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["OptState", "Params", "Updates", "Schedule", "ScalarOrSchedule", "GradientTransformation"],
+)
+def test_names_of_types_stand_in_annotations(name):
+    assert inspect.get_annotations(make_annotated(getattr(fo, name)))["x"] is getattr(fo, name)
+
+
+def make_annotated(kind):
+    def annotated(x: kind) -> kind | None:
+        return x
+
+    return annotated
+
+
+def test_a_pair_is_one_with_extra_arguments():
+    assert isinstance(fo.adam(1e-3), fo.GradientTransformationExtraArgs)
