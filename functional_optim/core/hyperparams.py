@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .placement import in_place_of
 from .protocol import PyTree
-from .state import State
+from .state import State, nested_states, states_below
 from .trees import path_string
 
 __all__ = ["get_hyperparams", "metrics", "set_hyperparams"]
@@ -112,23 +112,10 @@ Entry = tuple[str, str, Any]
 _NUMBERS = ("hyperparams", "schedules")
 
 
-def _children(node: Any) -> Any:
-    """Where to stop on the way down: at the states below a node."""
-    return lambda x: isinstance(x, State) and x is not node
-
-
-def _states(node: PyTree, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, State]]:
-    """All states within a tree, those within others too, with their paths."""
-    if isinstance(node, State):
-        yield _link_path(path), node
-    for inner, child in jax.tree_util.tree_flatten_with_path(node, is_leaf=_children(node))[0]:
-        if isinstance(child, State):
-            yield from _states(child, (*path, *inner))
-
-
 def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entry]:
     """What stands in these fields of links: hyperparameters, and numbers of their schedules."""
-    for link, node in _states(state):
+    for path, node in nested_states(state):
+        link = _link_path(path)
         for field in (f for f in fields if f in node):
             for inner, value in jax.tree_util.tree_flatten_with_path(node[field])[0]:
                 yield link, _number_path(inner), value
@@ -136,7 +123,8 @@ def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entr
 
 def _scheduled(state: PyTree) -> Iterator[tuple[str, str]]:
     """Link and name of each hyperparameter that follows a schedule."""
-    for link, node in _states(state):
+    for path, node in nested_states(state):
+        link = _link_path(path)
         if "schedules" in node:
             yield from ((link, name) for name in node.schedules)
 
@@ -179,7 +167,7 @@ def _with_entries(
     def below(inner: Any, child: Any) -> Any:
         return _with_entries(child, new, (*path, *inner)) if isinstance(child, State) else child
 
-    node = jax.tree_util.tree_map_with_path(below, node, is_leaf=_children(node))
+    node = jax.tree_util.tree_map_with_path(below, node, is_leaf=states_below(node))
     if not isinstance(node, State):
         return node
     link = _link_path(path)

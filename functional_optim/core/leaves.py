@@ -12,7 +12,7 @@ from .rows import check_rows, coalesced, is_sparse
 from .state import State
 from .trees import align, align_params, is_absent, is_placeholder, leaf_paths
 
-__all__ = ["ENGINE_FIELDS", "Leaves"]
+__all__ = ["ENGINE_FIELDS", "Leaves", "all_slots"]
 
 Slots = dict[str, jax.Array]
 
@@ -144,12 +144,12 @@ def _reference(
     """A tree with a leaf for each parameter: slots, or what there is without any."""
     for state, own in zip(states, names, strict=True):
         if own:
-            return _all_slots(state, own)
+            return all_slots(state, own)
     counted = any("steps" in state for state in states)
     return params if counted else updates
 
 
-def _all_slots(state: State, names: list[str]) -> PyTree:
+def all_slots(state: State, names: list[str]) -> PyTree:
     """A slot that all parameters have, or all slots taken together."""
     first = state[names[0]]
     if len(jax.tree.leaves(first)) == state.steps.shape[-1]:

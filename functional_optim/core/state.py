@@ -1,11 +1,11 @@
 """The container of every state: a tuple whose fields have names."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
-__all__ = ["State"]
+__all__ = ["State", "nested_states", "states_below"]
 
 
 class State(tuple[Any, ...]):
@@ -91,3 +91,18 @@ jax.tree_util.register_pytree_with_keys(
     State._build,
     lambda s: (tuple(s), s._fields),
 )
+
+
+def nested_states(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], State]]:
+    """All states within a tree with their paths, each before those within it."""
+    if isinstance(tree, State):
+        yield path, tree
+    below = jax.tree_util.tree_flatten_with_path(tree, is_leaf=states_below(tree))[0]
+    for inner, child in below:
+        if isinstance(child, State):
+            yield from nested_states(child, (*path, *inner))
+
+
+def states_below(node: Any) -> Callable[[Any], bool]:
+    """Where to stop on the way down: at the states below a node."""
+    return lambda x: isinstance(x, State) and x is not node
