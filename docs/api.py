@@ -1,52 +1,187 @@
-"""Writes api.md: every public name with the first sentence of its docstring."""
+"""Writes api.md, a table of all public names, and reference/, their signatures and docstrings.
+
+A name without a docstring is an error, and so is a public module that no page shows.
+"""
 
 import importlib
 import inspect
+import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from reading import doc, home, methods, signature, within
+
+import functional_optim
+
+HERE = Path(__file__).parent
 
 ROOMS = {
-    "functional_optim": "Pure functions over pytrees; `help(fo.adam)` says all about one.",
+    "functional_optim": "Pure functions over pytrees.",
+    "functional_optim.losses": "Losses. Those that optax has at its root are at ours, too.",
+    "functional_optim.tree": "Arithmetic of trees; in `functional_optim.tree_utils` as `tree_add`.",
+    "functional_optim.projections": "Projections onto sets.",
+    "functional_optim.microbatching": "Large batches in small parts.",
+    "functional_optim.testing": "The conformance kit: what any transformation must satisfy.",
     "functional_optim.optim": "The interface of `torch.optim`.",
     "functional_optim.optim.lr_scheduler": "Schedulers of the stateful interface.",
+    "functional_optim.optim.swa_utils": "Averages of the stateful interface.",
     "functional_optim.interop.optax": "For use inside optax.",
     "functional_optim.interop.torch": "For use inside torch.",
-}
-PARTS = {
-    "algorithms": "Algorithms",
-    "transforms": "Links",
-    "schedules": "Schedules",
-    "core": "Protocol, composition, hyperparameters",
+    "functional_optim.interop.checkpoint": "Files of torch and safetensors.",
 }
 
+NO_NEW_NAMES = {"contrib", "schedules", "transforms", "tree_utils"}
+"""Namespaces in which names of the root, or of `tree`, stand once more."""
 
-def page() -> str:
-    """The text of api.md."""
-    lines = ["# Public names", "", "Written by `make api` out of the docstrings."]
+TOPICS = {
+    "Optimizers": ("algorithms",),
+    "Links of optimizers": (),
+    "Wrappers": (
+        "transforms.accumulation",
+        "transforms.conditional",
+        "transforms.densify",
+        "transforms.guard",
+        "transforms.lookahead",
+        "transforms.masking",
+        "transforms.naming",
+    ),
+    "Averages of parameters": (
+        "transforms.averaging",
+        "transforms.evaluation",
+        "transforms.following",
+    ),
+    "Line searches": ("transforms.backtracking", "transforms.from_state", "transforms.zoom"),
+    "Links": ("transforms",),
+    "Schedules": ("schedules",),
+    "Protocol, composition, hyperparameters": ("core",),
+    "Types": ("core.types",),
+    "Checkpoints": ("serialization",),
+}
+"""Topic -> modules; of several that fit, the longest counts."""
+
+
+def pages() -> dict[str, str]:
+    """Name of a file below docs/ -> its text."""
+    _check_rooms()
+    index = ["# Public names", "", "Written by `make api` out of the docstrings."]
+    files = {}
     for room, about in ROOMS.items():
-        lines += ["", f"## `{room}`", "", about]
-        for part, names in _parts(importlib.import_module(room)).items():
-            lines += ["", f"### {PARTS[part]}"] if part in PARTS else []
-            lines += ["", "| name | what it is |", "|---|---|", *names]
+        module = importlib.import_module(room)
+        file = f"reference/{room.removeprefix('functional_optim.')}.md"
+        index += ["", f"## `{room}`", "", about]
+        files[file] = _reference(module, about)
+        for topic, names in _topics(module).items():
+            index += ["", f"### {topic}"] if topic else []
+            index += ["", "| name | what it is |", "|---|---|"]
+            index += [_row(file, module, name) for name in names]
+        index += _handed_on(module)
+    return {"api.md": "\n".join(index) + "\n", **files}
+
+
+def _check_rooms() -> None:
+    modules = {
+        f"{name}.{inner}"
+        for name in ROOMS
+        for inner in importlib.import_module(name).__all__
+        if isinstance(getattr(importlib.import_module(name), inner), ModuleType)
+    }
+    interop = importlib.import_module("functional_optim.interop")
+    modules |= {f"{interop.__name__}.{m.name}" for m in pkgutil.iter_modules(interop.__path__)}
+    missing = modules - set(ROOMS) - {f"functional_optim.{name}" for name in NO_NEW_NAMES}
+    if missing:
+        raise ValueError(f"No page shows {sorted(missing)}. Add them to ROOMS.")
+
+
+def _names(module: ModuleType) -> list[str]:
+    """The names that a room's page shows: no modules, and nothing that another page shows."""
+    return [
+        name
+        for name in sorted(module.__all__, key=str.lower)
+        if not isinstance(getattr(module, name), ModuleType) and not _elsewhere(module, name)
+    ]
+
+
+def _elsewhere(module: ModuleType, name: str) -> str:
+    """The room below this one where a name comes from."""
+    defined = home(module, name)
+    below = [r for r in ROOMS if r.startswith(f"{module.__name__}.") and within(defined, r)]
+    return below[0] if below else ""
+
+
+def _topics(module: ModuleType) -> dict[str, list[str]]:
+    """Names by topic, in the order of the topics; without topics outside the root."""
+    if module is not functional_optim:
+        return {"": _names(module)}
+    topics: dict[str, list[str]] = {topic: [] for topic in TOPICS}
+    for name in _names(module):
+        topics[_topic(home(module, name).removeprefix("functional_optim."), name)].append(name)
+    return {topic: names for topic, names in topics.items() if names}
+
+
+def _topic(home: str, name: str) -> str:
+    fitting = [(len(m), t) for t, modules in TOPICS.items() for m in modules if within(home, m)]
+    if not fitting:
+        raise ValueError(f"{name} of {home} has no topic. Add the module to TOPICS.")
+    topic = max(fitting)[1]
+    return "Links of optimizers" if topic == "Optimizers" and name.startswith("scale_by") else topic
+
+
+def _row(file: str, module: ModuleType, name: str) -> str:
+    paragraph = doc(module, name).split("\n\n")[0]
+    text = " ".join(paragraph.split()).replace("|", "\\|")
+    return f"| [`{name}`]({file}#{_anchor(name)}) | {text} |"
+
+
+def _anchor(name: str) -> str:
+    return name.lower()
+
+
+def _handed_on(module: ModuleType) -> Iterator[str]:
+    """Which names of a room are explained on another's page."""
+    rooms: dict[str, list[str]] = {}
+    for name in sorted(module.__all__, key=str.lower):
+        if not isinstance(getattr(module, name), ModuleType) and _elsewhere(module, name):
+            rooms.setdefault(_elsewhere(module, name), []).append(f"`{name}`")
+    for room, names in rooms.items():
+        yield from ("", f"Also here, from `{room}`: {', '.join(names)}.")
+
+
+def _reference(module: ModuleType, about: str) -> str:
+    lines = [f"# `{module.__name__}`", "", about]
+    shown: set[Any] = set()
+    for name in _names(module):
+        lines += ["", f"## {name}", "", "```text", *_entry(module, name, shown), "```"]
     return "\n".join(lines) + "\n"
 
 
-def _parts(module: ModuleType) -> dict[str, list[str]]:
-    """Rows of a module's names, by the directory of the package that defines each."""
-    parts: dict[str, list[str]] = {part: [] for part in (*PARTS, "")}
-    for name in sorted(module.__all__, key=str.lower):
-        value = getattr(module, name)
-        home = getattr(value, "__module__", "").split(".")
-        part = home[1] if len(home) > 1 and home[1] in PARTS else ""
-        parts[part].append(f"| `{name}` | {_sentence(value)} |")
-    return {part: names for part, names in parts.items() if names}
+def _entry(module: ModuleType, name: str, shown: set[Any]) -> Iterator[str]:
+    """A name with its signature, its docstring, and what a class has that is not yet shown."""
+    value = getattr(module, name)
+    yield from (f"{name}{signature(value)}", "", *doc(module, name).split("\n"))
+    for method, of in methods(module, value):
+        text = inspect.getdoc(getattr(value, method))
+        if not text:
+            raise ValueError(f"{module.__name__}.{name}.{method} has no docstring.")
+        if of not in shown:
+            yield from ("", *f".{method}{signature(of)}".split("\n"), *_indented(text))
+            shown.add(of)
 
 
-def _sentence(value: object) -> str:
-    """The first paragraph of a docstring, on one line of a table."""
-    paragraph = (inspect.getdoc(value) or "").split("\n\n")[0]
-    return " ".join(paragraph.split()).replace("|", "\\|")
+def _indented(text: str) -> Iterator[str]:
+    yield from (f"    {line}".rstrip() for line in text.split("\n"))
+
+
+def write() -> None:
+    """Writes all pages, and removes those of rooms that there are no longer."""
+    written = {HERE / name: text for name, text in pages().items()}
+    (HERE / "reference").mkdir(exist_ok=True)
+    for file in set((HERE / "reference").glob("*.md")) - set(written):
+        file.unlink()
+    for file, text in written.items():
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    Path(__file__).with_suffix(".md").write_text(page(), encoding="utf-8")
+    write()

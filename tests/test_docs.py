@@ -4,7 +4,6 @@ import importlib
 import inspect
 import pkgutil
 import re
-import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -40,10 +39,31 @@ def test_links_of_a_page_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-def test_list_of_names_is_current():
-    written = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    generator = runpy.run_path(str(ROOT / "docs" / "api.py"))
-    assert written == generator["page"](), "run `make api`"
+@pytest.fixture
+def generator(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return importlib.import_module("api")
+
+
+def test_pages_of_names_are_current(generator):
+    written = {p.relative_to(ROOT / "docs").as_posix(): p for p in ROOT.glob("docs/reference/*")}
+    written["api.md"] = ROOT / "docs" / "api.md"
+    expected = generator.pages()
+    assert written.keys() == expected.keys(), "run `make api`"
+    for name, file in written.items():
+        assert file.read_text(encoding="utf-8") == expected[name], f"{name}: run `make api`"
+
+
+def test_a_name_without_a_docstring_stops_the_pages(generator, monkeypatch):
+    monkeypatch.setattr(functional_optim.adam, "__doc__", None)
+    with pytest.raises(ValueError, match=r"functional_optim\.adam has no docstring"):
+        generator.pages()
+
+
+def test_a_module_that_no_page_shows_stops_them(generator, monkeypatch):
+    monkeypatch.delitem(generator.ROOMS, "functional_optim.optim.swa_utils")
+    with pytest.raises(ValueError, match=r"No page shows .*swa_utils"):
+        generator.pages()
 
 
 def modules(of: ModuleType) -> list[str]:

@@ -18,15 +18,29 @@ __all__ = [
     "Updates",
 ]
 
-ArrayTree = Params = Updates = OptState = PyTree
+ArrayTree = PyTree
+"""Any nesting of containers that JAX knows, with arrays as leaves."""
+
+Params = PyTree
+"""A tree of parameters."""
+
+Updates = PyTree
+"""A tree of updates, at first the gradients, shaped as the parameters are."""
+
+OptState = PyTree
+"""The state of a transformation, as `init` makes it."""
 
 ScalarOrSchedule = Hyperparameter
+"""A number, a scalar array or a schedule: what a hyperparameter may be given as."""
 
 MaskOrFn = PyTree | Callable[[PyTree], Any] | None
+"""A tree of booleans, a function that makes one of the parameters, or None for all."""
 
-# There is one protocol here: every update takes extra arguments.
 GradientTransformationExtraArgs = GradientTransformation
+"""Another name of `GradientTransformation`, whose `update` always takes extra arguments."""
+
 TransformUpdateExtraArgsFn = TransformUpdateFn
+"""Another name of `TransformUpdateFn`, which always takes extra arguments."""
 
 
 class EmptyState(NamedTuple):
