@@ -11,13 +11,14 @@ from ..core.hyperparams import get_hyperparams, set_hyperparams
 from ..core.link import check_pair
 from ..core.numbers import as_number
 from ..core.protocol import GradientTransformation, PyTree
+from ..serialization.writing import to_state_dict
 from .group import Group, Place
 from .groups import read_params
 from .holder import Holder
 from .hook_calls import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .loss import differentiate, is_closure
 from .named import read_names
-from .named_state import COUNT, load_named_state, named_state, read_state_dict
+from .named_state import COUNT, load_named_state, read_state_dict
 from .own import each_once
 from .param_group import ParamGroup
 from .programs import Programs, accumulate
@@ -225,7 +226,7 @@ class Optimizer(Holder):
     def state_dict(self) -> dict[str, Any]:
         """The state as plain data: NumPy arrays under the paths of the state, and the options."""
         groups = [{**group.options.options, COUNT: self.step_count} for group in self._groups]
-        return {"state": named_state(self.state), "param_groups": groups}
+        return {"state": to_state_dict(self.state), "param_groups": groups}
 
     @with_load_hooks
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

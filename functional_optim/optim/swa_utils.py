@@ -7,9 +7,11 @@ import jax
 import numpy as np
 
 from ..core.protocol import PyTree
+from ..serialization.versions import FORMAT_VERSION, VERSION_KEY
+from ..serialization.writing import to_state_dict
 from .averages import Average, AveragedTree, Each
 from .lr_scheduler.swa import SWALR
-from .named_state import load_named_state, named_state
+from .named_state import load_named_state
 
 __all__ = [
     "SWALR",
@@ -140,7 +142,9 @@ class AveragedModel:
 
         The averaging function is no part of it.
         """
-        return {"n_averaged": np.asarray(self.n_averaged, np.int64), **named_state(self._arrays())}
+        named = to_state_dict(self._arrays())
+        del named[VERSION_KEY]  # torch has none
+        return {"n_averaged": np.asarray(self.n_averaged, np.int64), **named}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave, or that of torch's class for the same paths.
@@ -148,7 +152,7 @@ class AveragedModel:
         Raises:
           ValueError: a path is missing or unexpected, or a shape differs.
         """
-        saved = dict(state_dict)
+        saved = {**state_dict, VERSION_KEY: FORMAT_VERSION}
         count = saved.pop("n_averaged", self.n_averaged)
         found = load_named_state("AveragedModel.load_state_dict", self._arrays(), saved)
         self._model.take(found.get("module"))

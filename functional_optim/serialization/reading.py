@@ -14,7 +14,13 @@ from .renaming import renamed, restacked
 from .report import RestoreReport, describe
 from .versions import migrated
 
-__all__ = ["from_state_dict", "restore"]
+__all__ = ["ADVICE", "from_state_dict", "restore"]
+
+ADVICE = (
+    " Pass strict=False to keep the values of the template there, rename={there: here} for what "
+    "has another name, stacked={'layers.*': 'layers'} for stacked layers."
+)
+"""What to do where something does not fit."""
 
 Saved = Mapping[str, Any]
 Renaming = Mapping[str, str] | None
@@ -78,7 +84,7 @@ def from_state_dict(
     Raises:
       TypeError: state_dict is no dict.
       ValueError: it is none of `to_state_dict`, or of a newer format; or, if strict, names,
-        shapes or dtypes differ: the message lists all. Nothing is changed.
+        shapes or dtypes differ: the message lists all. Nothing is loaded.
 
     Example:
       >>> import functional_optim as fo
@@ -89,7 +95,7 @@ def from_state_dict(
       >>> print(report)
       missing: 'steps.new' () int32, 'memory.started.new' () float32, 'trace.new' () float32
     """
-    made = restore("from_state_dict", template, state_dict, strict, rename, stacked)
+    made = restore("from_state_dict", template, state_dict, strict, rename, stacked, ADVICE)
     return made[0] if strict else made
 
 
@@ -100,8 +106,9 @@ def restore(
     strict: bool = True,
     rename: Renaming = None,
     stacked: Renaming = None,
+    advice: str = "",
 ) -> tuple[PyTree, RestoreReport]:
-    """The state and the report; `who` is what errors say was called."""
+    """The state and the report; `who` is what errors say was called, `advice` how they end."""
     saved = renamed(who, migrated(who, state_dict), rename or {})
     known = Names(who, template)
     saved = restacked(who, saved, {k: _shape(known, k) for k in known.names}, stacked or {})
@@ -109,9 +116,8 @@ def restore(
     report = _compare(known, matched, saved)
     if strict and not report.complete:
         raise ValueError(
-            f"{who}: what was saved does not fit this state.\n{report}\nNothing was changed. Pass "
-            "strict=False to keep the values of the template there, rename={there: here} for "
-            "what has another name, stacked={'layers.*': 'layers'} for stacked layers."
+            f"{who}: what was saved does not fit what is here.\n{report}\nNothing was loaded."
+            f"{advice}"
         )
     taken = {k: v for k, v in matched.found.items() if k not in report.mismatched}
     taken = _without_clocks_of_incomplete(known, taken)

@@ -105,9 +105,9 @@ def test_a_wrapped_state_that_does_not_fit_lists_what_differs():
     optimizer = stepped(optim.Optimizer(params(), fo.adam(0.1)))
     before = jax.tree.map(np.array, optimizer.state)
     saved = stepped(optim.Optimizer(params((3, 2)), fo.sgd(0.1, momentum=0.9))).state_dict()
-    with pytest.raises(ValueError, match=r"missing '0\.scale_by_adam\.count'") as caught:
+    with pytest.raises(ValueError, match=r"missing: '0\.scale_by_adam\.count'") as caught:
         optimizer.load_state_dict(saved)
-    assert "unexpected '0.trace.trace.dense.kernel'" in str(caught.value)
+    assert "'0.trace.trace.dense.kernel' (3, 2) float32\nNothing" in str(caught.value)
     assert "Nothing was loaded" in str(caught.value)
     assert_same(optimizer.state, before)
 
@@ -115,7 +115,7 @@ def test_a_wrapped_state_that_does_not_fit_lists_what_differs():
 def test_a_wrapped_state_of_another_shape_names_the_leaf():
     optimizer = stepped(optim.Optimizer(params(), fo.adam(0.1)))
     saved = stepped(optim.Optimizer(params((3, 2)), fo.adam(0.1))).state_dict()
-    message = r"'0\.scale_by_adam\.mu\.dense\.kernel' has shape \(3, 2\) where .* \(2, 3\)"
+    message = r"'0\.scale_by_adam\.mu\.dense\.kernel' \(3, 2\) float32 there, \(2, 3\) float32 here"
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(saved)
 
