@@ -51,7 +51,7 @@ def compared_steps(case: Case) -> int:
         return int(case["steps"])
     if case["dtype"] == "float32":
         return 1
-    return 2 if case["problem"] == "rosen" else int(case["steps"])
+    return 1 if case["problem"] == "rosen" else int(case["steps"])
 
 
 def distance(ours: np.ndarray, golden: np.ndarray, size: np.ndarray | None = None) -> float:
