@@ -157,3 +157,21 @@ def test_a_centred_variance_of_zero_stays_finite():
     for g in ([0.1, -3.3, 1e6], [0.7, 1e-8, 3.1]):
         optimizer.step({"w": jnp.array(g)})
     np.testing.assert_allclose(optimizer.params["w"], [-1.6, 6.6, -2e6 - 6.2], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda s: optim.Muon({"w": jnp.eye(2)}, ns_coefficients=(s, -4.7, 2.0)),
+            "Muon: ns_coefficients must be numbers, got",
+        ),
+        (
+            lambda s: optim.LBFGS({"w": jnp.eye(2)}, max_iter=s),
+            "LBFGS: max_iter must be an integer, got",
+        ),
+    ],
+)
+def test_what_shapes_the_program_follows_no_schedule(make, text):
+    with pytest.raises(TypeError, match=text):
+        make(fo.linear_schedule(3.0, 2.0, 3))

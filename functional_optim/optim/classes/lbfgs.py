@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from ...algorithms.lbfgs_search import search_by_lbfgs
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
@@ -20,6 +22,11 @@ class _FilledIn(SearchOptimizer):
 
 
 def _evaluations(max_iter: int, max_eval: int | None) -> int:
+    if not isinstance(max_iter, (int, np.integer)):
+        raise TypeError(
+            f"max_iter must be an integer, got {max_iter!r}. It shapes the program, and follows "
+            "no schedule."
+        )
     return max_iter * 5 // 4 if max_eval is None else max_eval
 
 

@@ -80,4 +80,11 @@ def Muon(
 
 def _plain(coefficients: Any) -> Any:
     """Three numbers of Python: they shape the program."""
-    return tuple(map(float, coefficients)) if isinstance(coefficients, tuple) else coefficients
+    if not isinstance(coefficients, tuple):
+        return coefficients
+    if any(map(callable, coefficients)):
+        raise TypeError(
+            f"ns_coefficients must be numbers, got {coefficients!r}. They shape the program, and "
+            "follow no schedule."
+        )
+    return tuple(map(float, coefficients))
