@@ -21,6 +21,7 @@ from .algorithms.minimize import minimize
 from .algorithms.muon import muon, scale_by_muon
 from .algorithms.nadam import nadam, nadamw
 from .algorithms.newton_schulz import orthogonalize
+from .algorithms.noisy_sgd import noisy_sgd
 from .algorithms.novograd import novograd, scale_by_novograd
 from .algorithms.optimistic import (
     optimistic_adam_v2,
@@ -138,6 +139,7 @@ from .transforms.matrices import MuonDimensionNumbers
 from .transforms.momentum import ema, trace
 from .transforms.naming import named_chain
 from .transforms.normalizing import centralize, normalize_by_update_norm
+from .transforms.noise import add_noise
 from .transforms.plateau import reduce_on_plateau
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.trust_ratio import scale_by_trust_ratio
@@ -181,6 +183,7 @@ __all__ = [
     "adaptive_grad_clip",
     "add_decayed_weights",
     "amsgrad",
+    "add_noise",
     "apply_if_finite",
     "apply_updates",
     "asgd",
@@ -244,6 +247,7 @@ __all__ = [
     "named_chain",
     "normalize_by_update_norm",
     "novograd",
+    "noisy_sgd",
     "ntxent",
     "onecycle_schedule",
     "optimistic_adam_v2",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .interning import Interned
+from .keys import key_at
 from .leaf import by_parts, cast, cast_like
 from .leaves import ENGINE_FIELDS, Leaves
 from .numbers import Interval, as_state
@@ -72,6 +73,7 @@ class Rule:
     static: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     initial: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     slot_dtypes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     bounds: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
     requires: tuple[str, ...] = ()
@@ -106,6 +108,7 @@ class RuleUpdate(Interned):
     options: tuple[tuple[str, Any], ...]
     schedules: tuple[tuple[str, Callable[..., Any]], ...]
     dtypes: tuple[tuple[str, Any], ...]
+    generators: tuple[tuple[str, str | None], ...] = ()
     lasting = True
     by_leaf = True
 
@@ -164,7 +167,7 @@ class RuleUpdate(Interned):
     def _parts(self) -> tuple[list[str], list[str], list[str] | None]:
         """Names of the hyperparameters, of those that follow a schedule, and of the slots."""
         rule = self.rule
-        other = {*rule.initial, *rule.slot_dtypes, "state_dtype", *dict(self.options)}
+        other = {*rule.initial, *rule.keys, *rule.slot_dtypes, "state_dtype", *dict(self.options)}
         numbers = sorted(k for k in rule.signature.parameters if k not in other)
         return numbers, sorted(name for name, _ in self.schedules), self._slot_names()
 
@@ -204,6 +207,11 @@ class RuleUpdate(Interned):
         for name, evaluate in self.schedules:
             values[name] = as_state(evaluate(state.count, state.schedules[name]))
         return values
+
+    def randomness(self, state: State) -> dict[str, Array]:
+        """The keys of this step, by name, and what `now` has where there are any."""
+        keys = {k: key_at(state.keys[k], name, state.count) for k, name in self.generators}
+        return keys | {"count": state.count} if keys else {}
 
     def tick(
         self, leaves: Leaves, state: State, hyper: Scalars
@@ -247,7 +255,7 @@ class RuleUpdate(Interned):
                 leaves.updates[i],
                 leaves.slots[i][0],
                 leaves.params[i] if "params" in rule.requires else None,
-                np.int32(i),
+                np.int32(leaves.numbers[i]),
                 trees[i],
                 context,
             )
@@ -390,7 +398,14 @@ class Pass(Interned):
         for i in leaves.active:
             own = tuple((p.rows[i], p.trees[i]) for p in prepared)
             p = leaves.params[i] if needs_params else None
-            arguments = (leaves.updates[i], leaves.slots[i], p, np.int32(i), own, contexts)
+            arguments = (
+                leaves.updates[i],
+                leaves.slots[i],
+                p,
+                np.int32(leaves.numbers[i]),
+                own,
+                contexts,
+            )
             try:
                 result = self._jitted(*arguments, leaves.dtypes[i])
             except Exception as error:
@@ -413,6 +428,7 @@ class Pass(Interned):
         clock, kept = rule.tick(leaves, state, hyper)
         measured = rule.measure(leaves, state, hyper, given, trees)
         whole = given | {name: v for values in measured.values() for name, v in values.items()}
+        whole |= rule.randomness(state)
         kept |= measured | {"count": safe_increment(state.count), "hyperparams": hyper}
         flat, treedef = jax.tree.flatten(clock)
         rows: Sequence[Array | None] = [None] * n
@@ -444,7 +460,10 @@ class Pass(Interned):
         kept = []
         for rule, old, (row, trees), context in zip(self.rules, slots, own, contexts, strict=True):
             now = Now(context, row, trees | {"leaf": i}, real)
-            u, new = rule.on_leaf(u, cast(rows.of(old), compute), p, now, context.hyper(real))
+            hyper = context.hyper(real)
+            for name, _ in rule.generators:
+                hyper[name] = jax.random.fold_in(context.whole[name], i)
+            u, new = rule.on_leaf(u, cast(rows.of(old), compute), p, now, hyper)
             kept.append({k: rows.put(old[k], cast_like(new[k], old[k])) for k in old})
         # The exact difference to a narrower parameter would not survive its dtype, and what
         # follows the rule that made it (an average, say) is to see it too.

@@ -16,7 +16,16 @@ __all__ = ["ENGINE_FIELDS", "Leaves", "all_slots"]
 
 Slots = dict[str, jax.Array]
 
-ENGINE_FIELDS = ("count", "steps", "hyperparams", "schedules", "memory", "scalars", "metrics")
+ENGINE_FIELDS = (
+    "count",
+    "steps",
+    "hyperparams",
+    "schedules",
+    "keys",
+    "memory",
+    "scalars",
+    "metrics",
+)
 """Fields of a link's state that the engine keeps; the others are the rule's slots."""
 
 
@@ -27,7 +36,8 @@ class Leaves:
       updates: per leaf, the update, or what stands for none; a sparse one with each row once.
       slots: per leaf, the slots of each link.
       params: per leaf, the parameter, or None.
-      active: numbers of the leaves that have an update.
+      numbers: per leaf, its place in the tree, counted with those that are not there.
+      active: indices of the leaves that have an update.
       dtypes: per leaf, the dtype that its update is to have: the gradient's or the
         parameter's, whichever holds more.
     """
@@ -38,6 +48,7 @@ class Leaves:
         trees = [(s, k) for s, names in zip(states, self.names, strict=True) for k in names]
         self.reference = _reference(states, self.names, updates, params)
         self.treedef: Any = jax.tree.structure(self.reference, is_leaf=is_sparse)
+        self.numbers = _places(self.reference)
         self.updates = align(self.reference, updates, link=link, name="updates")
         n = len(self.updates)
         columns = iter(
@@ -159,6 +170,12 @@ def all_slots(state: State, names: list[str]) -> PyTree:
         *(state[k] for k in names),
         is_leaf=is_placeholder,
     )
+
+
+def _places(tree: PyTree) -> list[int]:
+    """Numbers of the leaves that do not change where another has no gradient, or is masked."""
+    flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
+    return [i for i, x in enumerate(flat) if not is_placeholder(x)]
 
 
 def _dtype(x: Any) -> Any:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from .binding import bind, call_text
 from .bound import Bound, is_traced
 from .engine import Now, Rule
+from .keys import as_key
 from .numbers import Interval, as_number
 from .protocol import GradientTransformation
 from .rule_init import RuleInit
@@ -35,6 +36,7 @@ def leaf_rule(
     static: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
     initial: tuple[str, ...] = (),
+    keys: tuple[str, ...] = (),
     slot_dtypes: Mapping[str, str] | None = None,
     bounds: Mapping[str, str] | None = None,
     requires: tuple[str, ...] = (),
@@ -83,6 +85,9 @@ def leaf_rule(
         in the state, and the program is another.
       initial: numbers that only `slots` reads: they are not kept, and the maths, whose
         signature declares them, is not given them.
+      keys: keys of random numbers, each kept in the state as it was given. The maths receives
+        one of its own for each update and each leaf, and reads `now.count`, the number of updates
+        before this one. Of a complex leaf, both parts would get the same: see `parts`.
       slot_dtypes: argument -> slot whose dtype it sets, as `{"mu_dtype": "mu"}`.
       bounds: hyperparameter -> the interval in which a concrete value must lie.
       requires: what `update` must be given beyond gradients: `params`, or the name of an
@@ -104,7 +109,9 @@ def leaf_rule(
         parameters = list(inspect.signature(maths).parameters.values())[4:]
         if slots is not None and "state_dtype" not in {p.name for p in parameters}:
             parameters.append(_STATE_DTYPE)
-        _check_names(maths.__name__, parameters, static, optional, initial, bounds, slot_dtypes)
+        _check_names(
+            maths.__name__, parameters, static, optional, initial, keys, bounds, slot_dtypes
+        )
         rule = Rule(
             name=maths.__name__,
             module=maths.__module__,
@@ -120,6 +127,7 @@ def leaf_rule(
             static=static,
             optional=optional,
             initial=initial,
+            keys=keys,
             slot_dtypes=dict(slot_dtypes or {}),
             bounds={k: Interval(v) for k, v in (bounds or {}).items()},
             requires=requires,
@@ -187,6 +195,7 @@ def instantiate(
     schedules: list[tuple[str, Any]] = []
     starts: list[tuple[str, Any]] = []
     dtypes: list[tuple[str, Any]] = []
+    keys: list[tuple[str, Any]] = []
     for name, value in given.items():
         where = f"{rule.name}: {names.get(name, name)}"
         if name == "state_dtype":
@@ -196,6 +205,8 @@ def instantiate(
                 dtypes.append((rule.slot_dtypes[name], _float_dtype(value, where)))
         elif name in rule.initial:
             starts.append((name, as_number(value, where, rule.bounds.get(name))))
+        elif name in rule.keys:
+            keys.append((name, as_key(value, where)))
         elif name in rule.static or (value is None and name in rule.optional):
             options.append((name, value))
         elif callable(value):
@@ -205,9 +216,10 @@ def instantiate(
         else:
             numbers.append((name, as_number(value, where, rule.bounds.get(name))))
     kept_as = tuple(sorted(dtypes, key=lambda d: d[0]))
-    update = rule.make_update(tuple(options), tuple(schedules), kept_as)
+    generators = tuple((k, key.generator) for k, key in keys)
+    update = rule.make_update(tuple(options), tuple(schedules), kept_as, generators)
     text = call_text(rule.name, rule.signature, given)
-    init = RuleInit(update, tuple(numbers), tuple(starts), text)
+    init = RuleInit(update, tuple(numbers), tuple(starts), tuple(keys), text)
     traced = tuple((k, v) for k, v in numbers if is_traced(v))
     return GradientTransformation(init, Bound(update, traced) if traced else update)
 

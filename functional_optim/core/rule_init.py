@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .engine import RuleUpdate
+from .keys import Key
 from .leaf import as_parameter, cast, check_parameter, start_slots
 from .leaves import ENGINE_FIELDS
 from .numbers import as_start, as_state
@@ -33,6 +34,7 @@ class RuleInit:
     update: RuleUpdate
     numbers: tuple[tuple[str, Any], ...]
     starts: tuple[tuple[str, Any], ...]
+    keys: tuple[tuple[str, Key], ...] = ()
     text: str = dataclasses.field(default="", compare=False)
 
     @property
@@ -62,6 +64,8 @@ class RuleInit:
         if slots is not None or rule.counts_alone:
             fields["steps"] = jnp.zeros(len(leaves), np.int32)
         fields |= numbers
+        if self.keys:
+            fields["keys"] = {name: key.words() for name, key in self.keys}
         if "steps" in fields and self.update.memory:
             kept = self.update.memory
             fields["memory"] = {k: jnp.zeros(len(leaves), hyper_dtype()) for k in kept}

@@ -3,9 +3,28 @@
 import functional_optim as fo
 
 from ..oracles import links as oracles
-from .table import Entry, ranges
+from .table import RATE_RANGES, Entry, ranges
+
+NOISE = {"eta": 0.01, "gamma": 0.55}
+NO_KEY = "add_noise: key must be an integer or a key of jax.random.key, got None"
 
 RULES = (
+    Entry(
+        fo.add_noise,
+        {"": {**NOISE, "key": 0}},
+        bad=(
+            *ranges(("eta", -1.0, "[0, inf)"), gamma=0.55, key=0),
+            *ranges(("gamma", float("inf"), "(-inf, inf)"), eta=0.01, key=0),
+            ({**NOISE, "key": None}, TypeError, NO_KEY),
+            ({**NOISE, "key": 0.5}, TypeError, "key of jax.random.key, got 0.5"),
+            ({**NOISE, "key": True}, TypeError, "key of jax.random.key, got True"),
+        ),
+    ),
+    Entry(
+        fo.noisy_sgd,
+        {"": {"learning_rate": 0.1, "key": 0}},
+        bad=(*ranges(*RATE_RANGES, key=0), ({"learning_rate": 0.1}, TypeError, NO_KEY)),
+    ),
     Entry(
         fo.params_ema,
         {"": {"decay": 0.9}, "from-first": {"decay": 0.9, "debias": False, "every": 2}},

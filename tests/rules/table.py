@@ -17,6 +17,7 @@ NEEDS = {"dampening": "momentum"}
 COUNTS = {
     "axis",
     "every",
+    "key",
     "max_consecutive_errors",
     "memory_size",
     "min_dim_size_to_factor",

@@ -1,0 +1,69 @@
+"""Keys of random numbers, as users give them and as states hold them."""
+
+import dataclasses
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["Key", "as_key", "key_at"]
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """A key that can be hashed: a number, or the words of a key, and of which generator.
+
+    Attributes:
+      value: a number, words, or either of them traced.
+      generator: name of the generator; None for JAX's default.
+    """
+
+    value: Any
+    generator: str | None = None
+
+    def words(self) -> Array:
+        """What the state holds, of which any checkpoint knows the dtype: integers `(k,)`."""
+        if isinstance(self.value, tuple):
+            return jnp.array(self.value, np.uint32)
+        if jnp.ndim(self.value) == 1:
+            return jnp.asarray(self.value)
+        return jax.random.key_data(jax.random.key(self.value, impl=self.generator))
+
+
+def as_key(value: Any, where: str) -> Key:
+    """Views a key of `jax.random.key` or `PRNGKey`, or an integer, as a `Key`.
+
+    Raises:
+      TypeError: it is none of these; the message starts with `where`.
+    """
+    if isinstance(value, (jax.Array, np.ndarray)):
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) and not value.ndim:
+            return Key(_hashable(jax.random.key_data(value)), str(jax.random.key_impl(value)))
+        if value.dtype == np.uint32 and value.ndim == 1:
+            return Key(_hashable(value))
+        if jnp.issubdtype(value.dtype, jnp.integer) and not value.ndim:
+            return Key(value if isinstance(value, jax.core.Tracer) else int(value))
+    elif not isinstance(value, (bool, np.bool_)):
+        try:
+            return Key(operator.index(value))
+        except TypeError:
+            pass
+    raise TypeError(
+        f"{where} must be an integer or a key of jax.random.key, got {value!r}. Pass 0, for one: "
+        "the same key gives the same random numbers."
+    )
+
+
+def _hashable(words: Any) -> Any:
+    if isinstance(words, jax.core.Tracer):
+        return words
+    return tuple(np.asarray(words).tolist())
+
+
+def key_at(words: Array, generator: str | None, count: Array) -> Array:
+    """The key of the step with this number."""
+    return jax.random.fold_in(jax.random.wrap_key_data(words, impl=generator), count)
