@@ -135,11 +135,12 @@ from .transforms.guard import apply_if_finite
 from .transforms.lookahead import lookahead
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.masking import partition as multi_transform
+from .transforms.master import master_weights
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.momentum import ema, trace
 from .transforms.naming import named_chain
-from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.noise import add_noise
+from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.plateau import reduce_on_plateau
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.trust_ratio import scale_by_trust_ratio
@@ -182,8 +183,8 @@ __all__ = [
     "adan",
     "adaptive_grad_clip",
     "add_decayed_weights",
-    "amsgrad",
     "add_noise",
+    "amsgrad",
     "apply_if_finite",
     "apply_updates",
     "asgd",
@@ -235,6 +236,7 @@ __all__ = [
     "lookahead",
     "losses",
     "masked",
+    "master_weights",
     "metrics",
     "micro_grad",
     "microbatch",
@@ -245,9 +247,9 @@ __all__ = [
     "nadam",
     "nadamw",
     "named_chain",
+    "noisy_sgd",
     "normalize_by_update_norm",
     "novograd",
-    "noisy_sgd",
     "ntxent",
     "onecycle_schedule",
     "optimistic_adam_v2",

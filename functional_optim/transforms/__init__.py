@@ -16,6 +16,7 @@ from .from_state import value_and_grad_from_state
 from .guard import apply_if_finite
 from .lookahead import lookahead
 from .masking import freeze, masked, partition, set_to_zero
+from .master import master_weights
 from .matrices import MuonDimensionNumbers
 from .momentum import ema, trace
 from .naming import named_chain
@@ -50,6 +51,7 @@ __all__ = [
     "keep_params_nonnegative",
     "lookahead",
     "masked",
+    "master_weights",
     "named_chain",
     "normalize_by_update_norm",
     "params_ema",

@@ -23,6 +23,7 @@ from . import (
     lbfgs,
     links,
     lion,
+    master,
     muon,
     plateau,
     radam,
@@ -72,6 +73,7 @@ FAMILIES = (
     lbfgs,
     combinators,
     around,
+    master,
 )
 
 RULES = tuple(entry for family in FAMILIES for entry in family.RULES)
