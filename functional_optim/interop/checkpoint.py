@@ -1,20 +1,16 @@
 """Checkpoints of torch, read into plain dicts of NumPy arrays."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from .extras import needed
+from .safetensors import read_arrays
+
 __all__ = ["load_torch_checkpoint"]
-
-_NAMES = {"BOOL": "bool", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
-"""dtypes whose names in a safetensors file are not a letter and the bits."""
-
-_KINDS = {"F": "float", "I": "int", "U": "uint", "C": "complex"}
 
 
 def load_torch_checkpoint(path: Any) -> Any:
@@ -33,6 +29,7 @@ def load_torch_checkpoint(path: Any) -> Any:
     Raises:
       ImportError: the extra is not installed.
       FileNotFoundError: there is no such file.
+      ValueError: a safetensors file is damaged.
 
     Example:
       >>> import numpy as np, os, tempfile
@@ -45,32 +42,9 @@ def load_torch_checkpoint(path: Any) -> Any:
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    torch = _needed("torch")
+        return read_arrays("load_torch_checkpoint", path)[0]
+    torch = needed("load_torch_checkpoint", "torch", "torch")
     return _as_plain(torch, torch.load(path, map_location="cpu", weights_only=True))
-
-
-def _needed(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"load_torch_checkpoint needs {name} for this file. Install the extra: "
-            f"pip install 'functional_optim[{name}]'"
-        ) from error
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    data = _needed("safetensors").deserialize(path.read_bytes())
-    return {
-        name: np.frombuffer(bytes(x["data"]), _dtype(x["dtype"])).reshape(x["shape"]).copy()
-        for name, x in data
-    }
-
-
-def _dtype(name: str) -> Any:
-    kind, bits = name[0], name[1:]
-    return jnp.dtype(_NAMES.get(name) or _KINDS[kind] + bits)
 
 
 def _as_plain(torch: Any, value: Any) -> Any:

@@ -1,0 +1,178 @@
+"""Checkpoints: parameters, state, step and plain data, written and read again."""
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+import functional_optim as fo
+from functional_optim import optim
+from functional_optim.interop import orbax, safetensors
+
+from ..problem import arrays
+from ..trees import assert_same
+
+each_library = pytest.mark.parametrize(
+    "library", [safetensors, orbax], ids=["safetensors", "orbax"]
+)
+
+TX = fo.chain(
+    fo.clip_by_global_norm(1.0), fo.adamw(fo.warmup_cosine_decay_schedule(0.0, 0.1, 2, 9))
+)
+
+
+def _grads(params):
+    return jax.grad(lambda p: sum(jnp.sum(jnp.cos(x)) for x in jax.tree.leaves(p)))(params)
+
+
+def run(params, state, steps):
+    for _ in range(steps):
+        params, state = _step(params, state)
+    return params, state
+
+
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+def _step(params, state):
+    updates, state = TX.update(_grads(params), state, params)
+    return fo.apply_updates(params, updates), state
+
+
+@each_library
+def test_a_donating_run_goes_on_as_if_it_had_not_stopped(library, tmp_path):
+    params, state = run(arrays(), TX.init(arrays()), 3)
+    library.save(tmp_path / "c", params=params, state=state, step=3)
+    expected = run(params, state, 4)  # which takes the memory of what was saved
+
+    shapes = jax.eval_shape(lambda: (arrays(), TX.init(arrays())))
+    for params, state in ((arrays(), TX.init(arrays())), shapes):
+        saved = library.load(tmp_path / "c", params=params, state=state)
+        assert saved.step == 3
+        assert saved.report.complete
+        assert_same(run(saved.params, saved.state, 4), expected)
+
+
+def test_a_checkpoint_written_beside_training_is_of_the_moment_of_the_call(tmp_path):
+    params, state = run(arrays(), TX.init(arrays()), 1)
+    copy = jax.tree.map(np.array, (params, state))
+    saving = orbax.save(tmp_path / "c", params=params, state=state, wait=False)
+    run(params, state, 5)
+    saving.wait()
+    saved = orbax.load(tmp_path / "c", params=arrays(), state=TX.init(arrays()))
+    assert_same(jax.tree.map(np.array, (saved.params, saved.state)), copy)
+
+
+@each_library
+def test_an_optimizer_and_its_schedulers_go_on(library, tmp_path):
+    def make():
+        opt = optim.AdamW(
+            [{"params": {"w": jnp.ones((3, 4))}}, {"params": {"b": jnp.ones(4)}, "lr": 0.5}], lr=0.1
+        )
+        warm = optim.lr_scheduler.LinearLR(opt, total_iters=2)
+        falling = optim.lr_scheduler.ExponentialLR(opt, 0.9)
+        return opt, optim.lr_scheduler.SequentialLR(opt, [warm, falling], milestones=[2])
+
+    def go_on(opt, scheduler, steps):
+        for _ in range(steps):
+            opt.step(jax.tree.map(jnp.cos, opt.params))
+            scheduler.step()
+        return jax.tree.map(np.array, (opt.params, opt.state))
+
+    opt, scheduler = make()
+    go_on(opt, scheduler, 3)
+    extra = {"optimizer": opt.state_dict(), "scheduler": scheduler.state_dict()}
+    library.save(tmp_path / "c", params=opt.params, step=opt.step_count, extra=extra)
+    expected = go_on(opt, scheduler, 3)
+
+    again, its = make()
+    saved = library.load(tmp_path / "c", params=again.params)
+    again.params = saved.params
+    again.load_state_dict(saved.extra["optimizer"])
+    its.load_state_dict(saved.extra["scheduler"])
+    assert saved.step == again.step_count == 3
+    assert_same(go_on(again, its, 3), expected)
+
+
+@each_library
+def test_arrays_of_every_dtype_and_shape_come_back(library, tmp_path):
+    dtypes = ["bool", "int8", "uint32", "int64", "float16", "bfloat16", "float64", "complex64"]
+    params = {name: np.array([[0, 1, 2]]).astype(jnp.dtype(name)) for name in dtypes}
+    params |= {"scalar": np.float32(3), "none": np.zeros((0, 3), np.float32)}
+    if library is safetensors:  # orbax writes those that TensorStore knows
+        params |= {
+            "wide": np.ones(2, np.complex128),
+            "e4m3b11": np.ones(2, ml_dtypes.float8_e4m3b11fnuz),
+        }
+    library.save(tmp_path / "c", params=params)
+    saved = library.load(tmp_path / "c")
+    assert saved.state is None
+    assert {k: x.dtype for k, x in saved.params.items()} == {k: x.dtype for k, x in params.items()}
+    assert_same(saved.params, {k: np.asarray(x) for k, x in params.items()})
+
+
+@each_library
+def test_plain_data_comes_back_as_it_was(library, tmp_path):
+    extra = {
+        "none": None,
+        "numbers": [1, 0.1, float("inf"), True],
+        "betas": (0.9, (0.999,)),
+        3: {"$odd": "text"},
+        "array": np.arange(3, dtype=np.int16),
+        "scalar": np.float32(0.1),
+        "deep": {"a.b": np.ones(1), "a": {"b": np.zeros(1)}},
+    }
+    library.save(tmp_path / "c", extra=extra)
+    assert repr(library.load(tmp_path / "c").extra) == repr(extra)
+
+
+def test_what_is_no_plain_data_is_refused_by_name(tmp_path):
+    with pytest.raises(
+        TypeError, match=r"save: 'extra.a.1' is of type builtin_function_or_method. Pass plain data"
+    ):
+        safetensors.save(tmp_path / "c", extra={"a": [1, len]})
+
+
+@each_library
+def test_other_parameters_are_reported(library, tmp_path):
+    tx, new = fo.adam(0.1), {**arrays(), "new": jnp.full(2, 7.0)}
+    library.save(tmp_path / "c", params=arrays(), state=tx.init(arrays()), step=1)
+    with pytest.raises(ValueError, match=r"load: what was saved .*\nmissing: 'params.new' \(2,\)"):
+        library.load(tmp_path / "c", params=new, state=tx.init(new))
+    saved = library.load(tmp_path / "c", params=new, state=tx.init(new), strict=False)
+    assert_same(saved.params, new)
+    assert "state.scale_by_adam.mu.new" in saved.report.missing
+    renamed = {"v": arrays()["w"], "b": arrays()["b"]}
+    saved = library.load(tmp_path / "c", params=renamed, state=tx.init(renamed), rename={"w": "v"})
+    assert_same(saved.params, renamed)
+
+
+@each_library
+def test_shardings_are_the_templates(library, tmp_path, mesh):
+    sharded = jax.NamedSharding(mesh, jax.P("x", "y"))
+    params = {"w": jax.device_put(jnp.arange(16.0).reshape(4, 4), sharded)}
+    tx = fo.adam(0.1)
+    library.save(tmp_path / "c", params=params, state=tx.init(params))
+    other = jax.NamedSharding(mesh, jax.P(None, "x"))
+    params = {"w": jax.device_put(jnp.zeros((4, 4)), other)}
+    saved = library.load(tmp_path / "c", params=params, state=tx.init(params))
+    assert saved.params["w"].sharding == saved.state.scale_by_adam.mu["w"].sharding == other
+    assert saved.params["w"].sum() == 120
+
+
+def test_a_directory_that_is_there_is_not_written_over(tmp_path):
+    orbax.save(tmp_path / "c", params=arrays())
+    with pytest.raises(ValueError, match="already exists"):
+        orbax.save(tmp_path / "c", params=arrays())
+
+
+@pytest.mark.parametrize(
+    ("library", "module"), [(safetensors, "safetensors.numpy"), (orbax, "orbax.checkpoint")]
+)
+def test_a_library_that_is_not_there_is_named(library, module, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, module, None)
+    extra = module.split(".")[0]
+    with pytest.raises(ImportError, match=rf"save needs {module}.*functional_optim\[{extra}\]"):
+        library.save(tmp_path / "c", params=arrays())
