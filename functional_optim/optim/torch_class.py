@@ -45,6 +45,12 @@ class TorchOptimizer(Optimizer):
 
     def __init__(self, params: Any, *args: Any, **kwargs: Any):
         name = type(self).__name__
+        if hasattr(params, "dtype"):
+            raise TypeError(
+                f"{name}: params argument given to the optimizer should be an iterable of Tensors "
+                f"or dicts, but got one array of shape {jnp.shape(params)}. Pass a tree that holds "
+                "it, such as [array]."
+            )
         options = bind(name, inspect.signature(type(self).recipe), args, kwargs)
         self._donate = not options.get("differentiable", False)
         _check_exclusions(name, options)

@@ -63,14 +63,14 @@ def test_a_step_returns_the_loss_before_it_and_counts():
 
 def test_data_that_changes_is_an_argument_of_minimize():
     def fit(params, x, y):
-        return jnp.mean((x @ params - y) ** 2), {"n": x.shape[0]}
+        return jnp.mean((x @ params["w"] - y) ** 2), {"n": x.shape[0]}
 
     rng = np.random.default_rng(0)
     x, truth = rng.standard_normal((20, 3)).astype(np.float32), np.float32([1.0, -2.0, 0.5])
-    opt = optim.LBFGS(jnp.zeros(3), **STRONG)
+    opt = optim.LBFGS({"w": jnp.zeros(3)}, **STRONG)
     for rows in (slice(0, 10), slice(10, 20)):
         _, aux = opt.minimize(fit, x[rows], x[rows] @ truth, has_aux=True)
-    np.testing.assert_allclose(opt.params, truth, atol=1e-3)
+    np.testing.assert_allclose(opt.params["w"], truth, atol=1e-3)
     assert aux["n"] == 10
 
 
@@ -143,12 +143,12 @@ def test_at_rest_nothing_moves_and_one_evaluation_is_counted():
 @pytest.mark.parametrize("options", [STRONG, {}], ids=["strong_wolfe", "fixed"])
 def test_where_the_loss_is_nan_the_parameters_stay_finite(options):
     def cliff(params):
-        return jnp.sum(jnp.where(params < 0.5, jnp.nan, params**2))
+        return jnp.sum(jnp.where(params["x"] < 0.5, jnp.nan, params["x"] ** 2))
 
-    opt = optim.LBFGS(jnp.array([1.0, 2.0]), lr=10.0, **options)
+    opt = optim.LBFGS({"x": jnp.array([1.0, 2.0])}, lr=10.0, **options)
     for _ in range(3):
         opt.step(cliff)
-    assert jnp.isfinite(opt.params).all()
+    assert jnp.isfinite(opt.params["x"]).all()
     assert not options or jnp.isfinite(cliff(opt.params))
 
 
@@ -182,15 +182,15 @@ ONE = "LBFGS doesn't support per-parameter options"
 ERRORS = {
     "two groups": (lambda: optim.LBFGS([{"params": jnp.ones(1)}, {"params": jnp.ones(2)}]), ONE),
     "a group more": (
-        lambda: optim.LBFGS(jnp.ones(1)).add_param_group({"params": jnp.ones(2)}),
+        lambda: optim.LBFGS([jnp.ones(1)]).add_param_group({"params": jnp.ones(2)}),
         ONE,
     ),
-    "search": (lambda: optim.LBFGS(jnp.ones(1), line_search_fn="armijo"), "only 'strong_wolfe' is"),
-    "lr": (lambda: optim.LBFGS(jnp.ones(1), lr=-1.0), r"LBFGS: .*lr must be in \[0, inf\)"),
-    "history": (lambda: optim.LBFGS(jnp.ones(1), history_size=0), "history_size must be an int"),
-    "gradients": (lambda: optim.LBFGS(jnp.ones(1)).step(jnp.ones(1)), "needs a closure"),
-    "nothing": (lambda: optim.LBFGS(jnp.ones(1)).step(), "needs a closure.* got NoneType"),
-    "no argument": (lambda: optim.LBFGS(jnp.ones(1)).step(lambda: 1.0), "must take the parameters"),
+    "search": (lambda: optim.LBFGS([jnp.ones(1)], line_search_fn="armijo"), "only 'strong_wolfe' is"),
+    "lr": (lambda: optim.LBFGS([jnp.ones(1)], lr=-1.0), r"LBFGS: .*lr must be in \[0, inf\)"),
+    "history": (lambda: optim.LBFGS([jnp.ones(1)], history_size=0), "history_size must be an int"),
+    "gradients": (lambda: optim.LBFGS([jnp.ones(1)]).step(jnp.ones(1)), "needs a closure"),
+    "nothing": (lambda: optim.LBFGS([jnp.ones(1)]).step(), "needs a closure.* got NoneType"),
+    "no argument": (lambda: optim.LBFGS([jnp.ones(1)]).step(lambda: 1.0), "must take the parameters"),
 }
 
 
@@ -202,9 +202,9 @@ def test_errors_say_what_to_do(wrong, text):
 
 def change(**other):
     """The state of two steps, with entries changed."""
-    opt = optim.LBFGS(jnp.ones(2), max_iter=1, lr=0.1)
+    opt = optim.LBFGS([jnp.ones(2)], max_iter=1, lr=0.1)
     for _ in range(2):
-        opt.step(lambda p: jnp.sum(p**4))
+        opt.step(lambda p: jnp.sum(p[0] ** 4))
     saved = opt.state_dict()
     saved["state"][0] |= other
     return saved
@@ -219,7 +219,7 @@ def change(**other):
     ],
 )
 def test_a_state_of_something_else_is_refused(other, text):
-    opt = optim.LBFGS(jnp.ones(2))
+    opt = optim.LBFGS([jnp.ones(2)])
     with pytest.raises(ValueError, match=f"LBFGS.load_state_dict: .*{text}.* Nothing was loaded"):
         opt.load_state_dict(change(**other))
     assert opt.state_dict()["state"] == {}

@@ -144,7 +144,7 @@ def test_arrays_that_were_given_are_not_kept():
 
 def test_a_warning_of_two_places_is_at_the_users_line():
     w = jnp.ones(2)
-    optimizer = optim.SGD(jnp.ones(1))
+    optimizer = optim.SGD([jnp.ones(1)])
     with pytest.warns(UserWarning, match="group with duplicate parameters") as found:
         optimizer.add_param_group({"params": [w, w]})
     assert [warning.filename for warning in found] == [__file__]

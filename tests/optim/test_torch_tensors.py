@@ -45,4 +45,4 @@ def test_tensors_in_a_file_are_read():
 def test_torch_is_imported_only_to_make_tensors(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"to_torch needs torch\. Install it: pip install torch"):
-        to_torch(optim.SGD(jnp.ones(1)).state_dict())
+        to_torch(optim.SGD([jnp.ones(1)]).state_dict())

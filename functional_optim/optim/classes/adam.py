@@ -1,6 +1,10 @@
 """torch.optim.Adam and AdamW."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import jax
+import numpy as np
 
 from ...algorithms.adam import scale_by_adam
 from ...core.chain import chain
@@ -22,7 +26,25 @@ _ADAM = {
 }
 
 
-@torch_class(kept=_ADAM)
+def _check_arrays(options: Mapping[str, Any]) -> None:
+    """torch's exclusions of numbers that are arrays, which have no meaning here."""
+    arrays = {"lr": options["lr"]} | {
+        f"betas[{i}]": b for i, b in enumerate(pair(options["betas"]))
+    }
+    given = [k for k, v in arrays.items() if isinstance(v, (jax.Array, np.ndarray))]
+    if len({"betas[0]", "betas[1]"} & set(given)) == 1:
+        raise ValueError(
+            f"betas must be either both floats or both Tensors, got {options['betas']!r}. Pass "
+            "two numbers, or two arrays."
+        )
+    if given and options["foreach"] and not options["capturable"]:
+        raise ValueError(
+            f"{given[0]} as a Tensor is not supported for capturable=False and foreach=True. "
+            "Leave foreach out: there is one implementation here."
+        )
+
+
+@torch_class(kept=_ADAM, check=_check_arrays)
 def Adam(
     lr: Any = 1e-3,
     betas: tuple[Any, Any] = (0.9, 0.999),
@@ -55,7 +77,7 @@ def Adam(
     return chain(signed(maximize), *middle, scale_by_learning_rate(lr))
 
 
-@torch_class(kept=_ADAM)
+@torch_class(kept=_ADAM, check=_check_arrays)
 def AdamW(
     lr: Any = 1e-3,
     betas: tuple[Any, Any] = (0.9, 0.999),
