@@ -217,7 +217,9 @@ SCHEDULES = [
 ]
 
 
-@pytest.mark.parametrize(("make", "schedule"), SCHEDULES, ids=lambda x: repr(x)[:30])
+@pytest.mark.parametrize(
+    ("make", "schedule"), SCHEDULES, ids=lambda x: "" if inspect.isfunction(x) else repr(x)[:30]
+)
 def test_a_scheduler_is_its_schedule(make, schedule):
     optimizer = sgd(momentum=0.9)
     scheduler, found = make(optimizer), [lr(optimizer)]

@@ -139,7 +139,7 @@ def test_a_pair_of_the_users_own():
     assert optimizer.state_dict()["state"]["0.count"] == 1
 
 
-@pytest.mark.parametrize("tx", [None, fo.adam, 0.1, optim.SGD, (fo.sgd(0.1),)], ids=repr)
+@pytest.mark.parametrize("tx", [None, fo.adam, 0.1, optim.SGD, (fo.sgd(0.1),)])
 def test_what_is_no_pair_is_refused(tx):
     with pytest.raises(
         TypeError, match=r"Optimizer: tx must be a pair of functions \(init, update\)"
