@@ -185,12 +185,18 @@ ERRORS = {
         lambda: optim.LBFGS([jnp.ones(1)]).add_param_group({"params": jnp.ones(2)}),
         ONE,
     ),
-    "search": (lambda: optim.LBFGS([jnp.ones(1)], line_search_fn="armijo"), "only 'strong_wolfe' is"),
+    "search": (
+        lambda: optim.LBFGS([jnp.ones(1)], line_search_fn="armijo"),
+        "only 'strong_wolfe' is",
+    ),
     "lr": (lambda: optim.LBFGS([jnp.ones(1)], lr=-1.0), r"LBFGS: .*lr must be in \[0, inf\)"),
     "history": (lambda: optim.LBFGS([jnp.ones(1)], history_size=0), "history_size must be an int"),
     "gradients": (lambda: optim.LBFGS([jnp.ones(1)]).step(jnp.ones(1)), "needs a closure"),
     "nothing": (lambda: optim.LBFGS([jnp.ones(1)]).step(), "needs a closure.* got NoneType"),
-    "no argument": (lambda: optim.LBFGS([jnp.ones(1)]).step(lambda: 1.0), "must take the parameters"),
+    "no argument": (
+        lambda: optim.LBFGS([jnp.ones(1)]).step(lambda: 1.0),
+        "must take the parameters",
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """What the golden runs of schedulers do not show: composition, resuming, other optimizers."""
 
+import inspect
 import pickle
 
 import jax.numpy as jnp
