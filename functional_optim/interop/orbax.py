@@ -64,11 +64,13 @@ def save(
     ocp = needed(who, "orbax.checkpoint", "orbax")
     arrays, info = pack(who, params, state, step, extra)
     arrays = {k: _kept(x) for k, x in arrays.items()}
-    # orbax writes no array without elements.
+    # orbax writes no array without elements, and no tree without arrays.
     info["shapes"] = {k: [list(np.shape(x)), x.dtype.name] for k, x in arrays.items()}
     arrays = {k: x for k, x in arrays.items() if x.size}
     checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
-    items = {"arrays": ocp.args.PyTreeSave(arrays), "info": ocp.args.JsonSave(info)}
+    items = {"info": ocp.args.JsonSave(info)}
+    if arrays:
+        items["arrays"] = ocp.args.PyTreeSave(arrays)
     saving = Saving(checkpointer)
     try:
         checkpointer.save(Path(path).absolute(), args=ocp.args.Composite(**items))
