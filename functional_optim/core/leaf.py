@@ -77,8 +77,10 @@ def start_slots(
         if v is None:
             return NoSlot()
         v = v.astype(_kept_as(v.dtype, dtypes.get(k, dtypes.get("*"))))
-        # A slot that starts as the parameter must not be its buffer: both will be donated.
-        return alike(jnp.array(v, copy=True) if v is p else v, p)
+        # A slot that starts as the parameter, or as another slot, must not be its buffer: both
+        # will be donated.
+        shared = any(v is x for x in (p, *(x for name, x in slots.items() if name != k)))
+        return alike(jnp.array(v, copy=True) if shared else v, p)
 
     return {k: kept(k, v) for k, v in slots.items()}
 

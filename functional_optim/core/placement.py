@@ -18,10 +18,13 @@ def alike(slot: Array, p: Array) -> Array:
     """The slot, sharded as the parameter where it has its shape.
 
     Zeros know nothing of the parameter that they were made for once a program is compiled;
-    outside of one they are made in its place.
+    outside of one, those that are like it are made in its place, and others put there.
     """
-    if not _traced(slot, p) or slot.shape != p.shape:
+    if slot.shape != p.shape:
         return slot
+    if not _traced(slot, p):
+        stays = slot.committed or not p.committed
+        return slot if stays else jax.device_put(slot, p.sharding)
     return shard_alike(slot, p.astype(slot.dtype))[0]
 
 
