@@ -1,0 +1,211 @@
+"""Numbers that others have published: of optimizers on small problems, each as one program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+
+
+def of_name(name):
+    return name if isinstance(name, str) else ""
+
+
+def sum_of_squares(x):
+    return jnp.sum(jnp.square(x))
+
+
+PRINTED = [
+    ("adadelta", {"learning_rate": 10.0}, "1.36e+01 1.32e+01 1.29e+01 1.25e+01 1.21e+01"),
+    ("adagrad", {"learning_rate": 1.0}, "5.01e+00 2.40e+00 1.25e+00 6.86e-01 3.85e-01"),
+    ("adam", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("fromage", {"learning_rate": 0.003}, "1.39e+01 1.38e+01 1.37e+01 1.37e+01 1.36e+01"),
+    ("lamb", {"learning_rate": 0.003}, "1.39e+01 1.38e+01 1.38e+01 1.37e+01 1.36e+01"),
+    ("lion", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("novograd", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.38e+01 1.37e+01"),
+    ("radam", {"learning_rate": 0.003}, "1.38e+01 1.37e+01 1.35e+01 1.33e+01 1.32e+01"),
+    ("sgd", {"learning_rate": 0.003}, "1.38e+01 1.37e+01 1.35e+01 1.33e+01 1.32e+01"),
+    ("sign_sgd", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("yogi", {"learning_rate": 0.002}, "1.40e+01 1.40e+01 1.39e+01 1.39e+01 1.39e+01"),
+    ("polyak_sgd", {}, "3.50e+00 8.75e-01 2.19e-01 5.47e-02 1.37e-02"),
+]
+"""What the docstrings of optax print: sum x^2 from (1, 2, 3), after each of five updates."""
+
+
+@pytest.mark.parametrize(("name", "arguments", "printed"), PRINTED, ids=of_name)
+def test_five_updates_on_a_sum_of_squares_print_what_is_published(name, arguments, printed):
+    tx = getattr(fo, name)(**arguments)
+
+    @jax.jit
+    def step(x, state):
+        value, g = jax.value_and_grad(sum_of_squares)(x)
+        updates, state = tx.update(g, state, x, value=value)
+        x = fo.apply_updates(x, updates)
+        return x, state, sum_of_squares(x)
+
+    x = jnp.array([1.0, 2.0, 3.0])
+    state, found = tx.init(x), []
+    for _ in range(5):
+        x, state, value = step(x, state)
+        found.append(f"{value:.2e}")
+    assert " ".join(found) == printed
+
+
+def abs_sq(z):
+    return jnp.real(z) ** 2 + jnp.imag(z) ** 2
+
+
+def parabola(x, target):
+    return jnp.sum(abs_sq(x - target))
+
+
+def rosenbrock(x, target):
+    a = target[0]
+    return abs_sq(a - x[0]) + 100 * abs_sq(x[1] - x[0] ** 2)
+
+
+PROBLEMS = {
+    f"{fn.__name__}-{dtype}": (fn, np.asarray(start, dtype), np.asarray(end, dtype))
+    for dtype, unit in (("float32", 1), ("complex64", 1 + 1j))
+    for fn, start, end in (
+        (parabola, [-1, 10, 1], unit * np.array([1, -1, 1])),
+        (rosenbrock, [0, 0], [unit, unit**2]),
+    )
+}
+"""A parameter for each: rules that treat parameters alone solve all of them in one program."""
+
+STANDARD = [
+    ("adam", {"learning_rate": 0.1}),
+    ("adamw", {"learning_rate": 0.1}),
+    ("adamax", {"learning_rate": 0.1}),
+    ("adan", {"learning_rate": 0.1}),
+    ("amsgrad", {"learning_rate": 0.1}),
+    ("lamb", {"learning_rate": 1e-3}),
+    ("lion", {"learning_rate": 0.01, "weight_decay": 1e-4}),
+    ("novograd", {"learning_rate": 1e-3}),
+    ("radam", {"learning_rate": 5e-3}),
+    ("rmsprop", {"learning_rate": 5e-3}),
+    ("sgd", {"learning_rate": 1e-3, "momentum": 0.9}),
+    ("yogi", {"learning_rate": 0.1}),
+]
+"""The rates at which optax tests its own: 10,000 updates, to 3 per cent."""
+
+NOT_COMPLEX = {"lion"}
+"""Of those, what optax does not ask to solve complex problems."""
+
+
+@pytest.mark.parametrize(("name", "arguments"), STANDARD, ids=of_name)
+def test_parabola_and_rosenbrock_are_solved_and_compile_once(name, arguments):
+    tx = getattr(fo, name)(**arguments)
+    asked = {k: v for k, v in PROBLEMS.items() if name not in NOT_COMPLEX or "complex" not in k}
+
+    def loss(params):
+        return sum(fn(params[k], end) for k, (fn, _, end) in asked.items())
+
+    @jax.jit
+    def train(params, state, steps):
+        def one(_, carry):
+            params, state = carry
+            grads = jax.tree.map(jnp.conj, jax.grad(loss)(params))
+            updates, state = tx.update(grads, state, params)
+            return fo.apply_updates(params, updates), state
+
+        return jax.lax.fori_loop(0, steps, one, (params, state))
+
+    params = {k: jnp.asarray(start) for k, (_, start, _) in asked.items()}
+    once = train(params, tx.init(params), 1)
+    params, _ = train(*once, 9_999)
+    assert train._cache_size() == 1
+    for k, (_, _, end) in asked.items():
+        np.testing.assert_allclose(params[k], end, rtol=3e-2, atol=3e-2, err_msg=k)
+
+
+def chained_rosenbrock(x):
+    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+SEARCHES = [
+    ([-1.2, 1.0], 32, 39),
+    ([0.0, 0.0], 18, 24),
+    ([1.3, 0.7, 0.8, 1.9, 1.2], 24, 26),
+    ([-1.2, 1.0] * 5, 71, 88),
+]
+"""Fewest iterations and evaluations among optax, torch, and SciPy's BFGS, L-BFGS-B and CG."""
+
+
+@pytest.mark.parametrize(
+    ("start", "iterations", "evaluations"), SEARCHES, ids=["far", "near", "five", "ten"]
+)
+def test_lbfgs_is_within_a_quarter_of_the_best(start, iterations, evaluations):
+    with jax.enable_x64(True):
+        found = fo.minimize(chained_rosenbrock, jnp.array(start), tolerance_grad=1e-5)
+    assert found.converged
+    np.testing.assert_allclose(found.params, 1, atol=1e-4)
+    assert int(found.n_iter) <= 1.25 * iterations
+    assert int(found.n_evals) <= 1.25 * evaluations
+
+
+def himmelblau(x):
+    return (x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2
+
+
+def matyas(x):
+    return 0.26 * jnp.sum(x**2) - 0.48 * x[0] * x[1]
+
+
+def zakharov(x):
+    s = jnp.sum(0.5 * jnp.arange(1.0, x.size + 1.0) * x)
+    return jnp.sum(x**2) + s**2 + s**4
+
+
+@pytest.mark.parametrize(
+    ("fn", "start", "end"),
+    [
+        (himmelblau, [1.0, 1.0], [3.0, 2.0]),
+        (matyas, [6.0, 6.0], [0.0, 0.0]),
+        (zakharov, [600.0, 700.0, 200.0, 100.0, 90.0, 1000.0], [0.0] * 6),
+    ],
+    ids=["himmelblau", "matyas", "zakharov"],
+)
+def test_lbfgs_finds_known_minima(fn, start, end):
+    with jax.enable_x64(True):
+        found = fo.minimize(fn, jnp.array(start), tolerance_grad=1e-8)
+    np.testing.assert_allclose(found.params, end, atol=1e-6)
+
+
+SLOPES = np.array([3.0, 4.0, 10.0])
+REGRETS = {"adam": [0.6684, 1.3351, 5.3351], "amsgrad": [0.0032, 0.0033, 0.0044]}
+ENDS = {"adam": [1.0, 1.0, 1.0], "amsgrad": [-0.99865, -0.99898, -0.99959]}
+
+
+@pytest.mark.parametrize("name", ["adam", "amsgrad"])
+def test_where_adam_runs_away_amsgrad_converges(name):
+    """Reddi, Kale & Kumar, On the convergence of Adam and beyond, ICLR 2018, Theorem 1.
+
+    Slopes of C, -1, -1 in turn on [-1, 1], whose least loss is at -1; 60,000 updates.
+    """
+    steps = 60_000
+    paper = {"bias_correction_mu": False, "bias_correction_nu": False} if name == "amsgrad" else {}
+    factory = getattr(fo, f"scale_by_{name}")
+
+    def regret(slope):
+        b2 = 1 / (1 + slope**2)
+        tx = factory(b1=0.0, b2=b2, eps=0.0, **paper)
+
+        def one(carry, t):
+            x, state = carry
+            g = jnp.where(t % 3 == 1, slope, -1.0)
+            u, state = tx.update(g, state)
+            rate = 0.5 * jnp.sqrt(1 - b2) / jnp.sqrt(t)
+            return (jnp.clip(x - rate * u, -1, 1), state), g * (x + 1)
+
+        start = jnp.ones(())
+        times = jnp.arange(1.0, steps + 1.0)
+        (x, _), regrets = jax.lax.scan(one, (start, tx.init(start)), times)
+        return x, jnp.mean(regrets)
+
+    with jax.enable_x64(True):
+        ends, regrets = jax.jit(jax.vmap(regret))(jnp.asarray(SLOPES))
+    np.testing.assert_allclose(ends, ENDS[name], atol=1e-5)
+    np.testing.assert_allclose(regrets, REGRETS[name], atol=1e-4)
