@@ -17,6 +17,8 @@ from .extras import needed
 
 __all__ = ["load", "read_arrays", "save"]
 
+_SAVE = "interop.safetensors.save"
+
 Host = np.ndarray[Any, Any]
 
 _DTYPES = {
@@ -81,15 +83,21 @@ def save(
       >>> saved.params, saved.step
       ({'w': Array([1., 1.], dtype=float32)}, 7)
     """
-    writer = needed("interop.safetensors.save", "safetensors.numpy", "safetensors")
-    arrays, info = pack("interop.safetensors.save", params, state, step, extra)
+    writer = needed(_SAVE, "safetensors.numpy", "safetensors")
+    arrays, info = pack(_SAVE, params, state, step, extra)
     host = {k: _on_host(k, x) for k, x in arrays.items()}
     bits = {k: x.dtype.name for k, x in host.items() if x.dtype.name not in _WRITTEN}
     host = {k: x if k not in bits else _as_bits(x) for k, x in host.items()}
     sums = {k: _checksum(k, x) for k, x in host.items()}
     text = json.dumps({**info, "dtypes": bits, "crc32": sums})
-    with replacing(Path(path)) as partial:
-        writer.save_file(host, partial, {_INFO: text, _SUM: str(zlib.crc32(text.encode()))})
+    metadata = {_INFO: text, _SUM: str(zlib.crc32(text.encode()))}
+    try:
+        with replacing(Path(path)) as partial:
+            writer.save_file(host, partial, metadata)
+    except (OSError, _library(_SAVE).SafetensorError) as error:
+        raise OSError(
+            f"{_SAVE}: {path} could not be written: {error}. What was there is as it was."
+        ) from error
 
 
 def load(
@@ -141,7 +149,7 @@ def read_arrays(who: str, path: Path) -> tuple[dict[str, Host], dict[str, str]]:
     Raises:
       ValueError: it is none, or is damaged.
     """
-    reader = needed(who, "safetensors", "safetensors")
+    reader = _library(who)
     content = path.read_bytes()
     try:
         found = reader.deserialize(content)
@@ -155,6 +163,10 @@ def read_arrays(who: str, path: Path) -> tuple[dict[str, Host], dict[str, str]]:
     return {k: x.copy() for k, x in arrays.items()}, header.get("__metadata__", {})
 
 
+def _library(who: str) -> Any:
+    return needed(who, "safetensors", "safetensors")
+
+
 def _damaged(who: str, path: Any, what: str) -> ValueError:
     return ValueError(
         f"{who}: {path} is damaged: {what}. Load an earlier checkpoint. Nothing was loaded."
@@ -164,7 +176,7 @@ def _damaged(who: str, path: Any, what: str) -> ValueError:
 def _on_host(name: str, x: Any) -> Host:
     if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
         raise ValueError(
-            f"interop.safetensors.save: '{name}' is spread over several processes, and one file "
+            f"{_SAVE}: '{name}' is spread over several processes, and one file "
             "is written by one. Use interop.orbax."
         )
     return np.array(x, order="C")

@@ -1,0 +1,142 @@
+"""What becomes of a checkpoint when a process is killed, a file is damaged, or a disk is full."""
+
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import functional_optim as fo
+from functional_optim.interop import orbax, safetensors
+
+from ..problem import arrays
+from ..trees import assert_same
+from .killed import check
+
+MORE = int(os.environ.get("FUNCTIONAL_OPTIM_KILLS", "0"))
+"""How many kills of a writer of orbax, each of which takes seconds; a few are always made."""
+
+
+@pytest.fixture
+def written(tmp_path):
+    params, tx = arrays(), fo.adam(0.1)
+    path = tmp_path / "c.safetensors"
+    safetensors.save(path, params=params, state=tx.init(params), step=1, extra={"a": [1, 2.5]})
+    return path, params, tx.init(params)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.serialization.killed", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks writers")
+def test_a_killed_writer_of_safetensors_leaves_a_whole_file(tmp_path):
+    process = start("safetensors", tmp_path / "c.safetensors", 50)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    safetensors.save(tmp_path / "c.safetensors", params=arrays())
+    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]  # nothing is left over
+
+
+@pytest.mark.parametrize("seed", range(MORE or 1))
+def test_a_killed_writer_of_orbax_leaves_whole_directories(tmp_path, seed):
+    process = start("orbax", tmp_path)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "1").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(random.Random(seed).uniform(0, 0.5))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    steps = [int(p.name) for p in tmp_path.iterdir() if p.name.isdecimal()]
+    for step in steps:
+        assert check(orbax.load(tmp_path / str(step))) == step
+    assert steps
+
+
+def test_a_file_cut_anywhere_is_damaged(written):
+    path, params, state = written
+    whole = path.read_bytes()
+    for length in [*range(0, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"c.safetensors is damaged: .*Nothing was loaded"):
+            safetensors.load(path, params=params, state=state)
+    path.write_bytes(whole + b"0")
+    with pytest.raises(ValueError, match="is damaged"):
+        safetensors.load(path, params=params, state=state)
+
+
+def test_no_flipped_bit_is_read_as_if_nothing_were(written):
+    path, params, state = written
+    whole, rng = path.read_bytes(), random.Random(0)
+    for _ in range(400):
+        bit = rng.randrange(8 * len(whole))
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"is damaged|is no checkpoint"):
+            safetensors.load(path, params=params, state=state)
+    path.write_bytes(whole)
+    assert_same(safetensors.load(path, params=params, state=state).params, params)
+
+
+def test_a_file_of_others_is_named_as_such(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"w": np.ones(2)}, tmp_path / "c")
+    with pytest.raises(ValueError, match=r"is no checkpoint .*load_torch_checkpoint"):
+        safetensors.load(tmp_path / "c")
+    (tmp_path / "c").write_text("a text")
+    with pytest.raises(ValueError, match="is damaged: it is no whole safetensors file"):
+        safetensors.load(tmp_path / "c")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(ValueError, match="is no checkpoint of functional_optim, or is damaged"):
+        orbax.load(tmp_path / "d")
+
+
+@pytest.mark.parametrize("library", [safetensors, orbax], ids=["safetensors", "orbax"])
+def test_what_is_not_there_is_not_found(library, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        library.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("library", [safetensors, orbax], ids=["safetensors", "orbax"])
+def test_a_newer_format_asks_for_a_newer_version(library, tmp_path, monkeypatch):
+    monkeypatch.setattr("functional_optim.serialization.writing.FORMAT_VERSION", 9)
+    library.save(tmp_path / "c", params=arrays())
+    with pytest.raises(ValueError, match=r"is of format 9, and .* formats 1 to 1. Install a newer"):
+        library.load(tmp_path / "c", params=arrays())
+
+
+def test_a_damaged_directory_of_orbax_is_named(tmp_path):
+    orbax.save(tmp_path / "c", params=arrays(), step=1)
+    files = [p for p in (tmp_path / "c").rglob("*") if p.is_file() and p.stat().st_size > 8]
+    for file in files:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"or is damaged: .*\. Nothing was loaded"):
+        orbax.load(tmp_path / "c", params=arrays())
+
+
+def test_a_full_disk_is_reported_and_the_file_stays(written):
+    path, params, state = written
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with pytest.raises(OSError, match=rf"{re.escape(str(path))} could not be written: .*large"):
+            safetensors.save(path, params=jax.tree.map(np.zeros_like, params), step=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert safetensors.load(path, params=params, state=state).step == 1
