@@ -129,20 +129,26 @@ from .transforms.conditional import conditionally_mask, conditionally_transform
 from .transforms.constraining import keep_params_nonnegative, zero_nans
 from .transforms.densify import densify
 from .transforms.evaluation import eval_params
+from .transforms.flattening import flatten
 from .transforms.following import incremental_update, periodic_update
 from .transforms.from_state import value_and_grad_from_state
+from .transforms.gathering import apply_every
 from .transforms.guard import apply_if_finite
+from .transforms.injecting import inject_hyperparams
 from .transforms.lookahead import lookahead
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.masking import partition as multi_transform
 from .transforms.master import master_weights
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.momentum import ema, trace
+from .transforms.monitoring import measure_with_ema, monitor, snapshot
 from .transforms.naming import named_chain
 from .transforms.noise import add_noise
 from .transforms.normalizing import centralize, normalize_by_update_norm
+from .transforms.per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .transforms.plateau import reduce_on_plateau
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
+from .transforms.selective import selective_transform
 from .transforms.trust_ratio import scale_by_trust_ratio
 from .transforms.unitwise import adaptive_grad_clip
 from .transforms.weight_decay import add_decayed_weights
@@ -185,6 +191,7 @@ __all__ = [
     "add_decayed_weights",
     "add_noise",
     "amsgrad",
+    "apply_every",
     "apply_if_finite",
     "apply_updates",
     "asgd",
@@ -209,6 +216,7 @@ __all__ = [
     "ema",
     "eval_params",
     "exponential_decay",
+    "flatten",
     "freeze",
     "from_state_dict",
     "fromage",
@@ -220,6 +228,7 @@ __all__ = [
     "identity",
     "incremental_update",
     "init_empty_state",
+    "inject_hyperparams",
     "inverse_sqrt_schedule",
     "join_schedules",
     "keep_params_nonnegative",
@@ -237,11 +246,13 @@ __all__ = [
     "losses",
     "masked",
     "master_weights",
+    "measure_with_ema",
     "metrics",
     "micro_grad",
     "microbatch",
     "microbatching",
     "minimize",
+    "monitor",
     "multi_transform",
     "muon",
     "nadam",
@@ -259,6 +270,8 @@ __all__ = [
     "params_swa",
     "partition",
     "path_labels",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
     "periodic_update",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
@@ -310,6 +323,7 @@ __all__ = [
     "schedule",
     "schedule_table",
     "schedules",
+    "selective_transform",
     "set_hyperparams",
     "set_to_zero",
     "sgd",
@@ -322,6 +336,7 @@ __all__ = [
     "skip_not_finite",
     "sm3",
     "smooth_labels",
+    "snapshot",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
     "sparse_adam",

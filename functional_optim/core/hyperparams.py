@@ -142,7 +142,7 @@ def _number_path(path: Any) -> str:
 def _names(entries: list[Entry]) -> list[str]:
     """The name within the link, or with the link's path where several links have that name."""
     local = [name for _, name, _ in entries]
-    return [n if local.count(n) == 1 else f"{link}.{n}" for link, n, _ in entries]
+    return [n if local.count(n) == 1 or not link else f"{link}.{n}" for link, n, _ in entries]
 
 
 def _fit(name: str, value: Any, old: jax.Array) -> jax.Array:

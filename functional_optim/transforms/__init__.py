@@ -11,18 +11,25 @@ from .conditional import conditionally_mask, conditionally_transform
 from .constraining import keep_params_nonnegative, zero_nans
 from .densify import densify
 from .evaluation import eval_params
+from .flattening import flatten
 from .following import incremental_update, periodic_update
 from .from_state import value_and_grad_from_state
+from .gathering import apply_every
 from .guard import apply_if_finite
+from .injecting import inject_hyperparams
 from .lookahead import lookahead
 from .masking import freeze, masked, partition, set_to_zero
 from .master import master_weights
 from .matrices import MuonDimensionNumbers
 from .momentum import ema, trace
+from .monitoring import measure_with_ema, monitor, snapshot
 from .naming import named_chain
+from .noise import add_noise
 from .normalizing import centralize, normalize_by_update_norm
+from .per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .plateau import reduce_on_plateau
 from .scaling import scale, scale_by_learning_rate, scale_by_schedule
+from .selective import selective_transform
 from .trust_ratio import scale_by_trust_ratio
 from .unitwise import adaptive_grad_clip
 from .weight_decay import add_decayed_weights
@@ -34,6 +41,8 @@ __all__ = [
     "MuonDimensionNumbers",
     "adaptive_grad_clip",
     "add_decayed_weights",
+    "add_noise",
+    "apply_every",
     "apply_if_finite",
     "centralize",
     "chain",
@@ -45,18 +54,24 @@ __all__ = [
     "densify",
     "ema",
     "eval_params",
+    "flatten",
     "freeze",
     "identity",
     "incremental_update",
+    "inject_hyperparams",
     "keep_params_nonnegative",
     "lookahead",
     "masked",
     "master_weights",
+    "measure_with_ema",
+    "monitor",
     "named_chain",
     "normalize_by_update_norm",
     "params_ema",
     "params_swa",
     "partition",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
     "periodic_update",
     "reduce_on_plateau",
     "scale",
@@ -66,9 +81,11 @@ __all__ = [
     "scale_by_schedule",
     "scale_by_trust_ratio",
     "scale_by_zoom_linesearch",
+    "selective_transform",
     "set_to_zero",
     "skip_large_updates",
     "skip_not_finite",
+    "snapshot",
     "trace",
     "value_and_grad_from_state",
     "zero_nans",

@@ -124,6 +124,8 @@ def clocks_of(state, name):
 @pytest.mark.usefixtures("eager")
 @each_factory
 def test_a_leaf_without_a_gradient_rests_and_the_others_move_as_if_alone(case):
+    if case.factory is fo.flatten:
+        pytest.skip("one vector has one clock; None is refused")
     tx, params, grads = case.make(), problem.arrays(seed=0), problem.arrays(seed=1)
     state = tx.init(params)
     updates, after = tx.update({**grads, "b": None}, state, params)

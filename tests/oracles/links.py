@@ -12,6 +12,17 @@ def passes(**how):
 
 
 @leafwise
+def apply_every(k=1):
+    gathered = []
+
+    def step(g, p):
+        gathered.append(g)
+        return sum(gathered[-k:]) if len(gathered) % k == 0 else 0 * g
+
+    return step
+
+
+@leafwise
 def scale(step_size):
     return lambda g, p: step_size * g
 

@@ -131,7 +131,9 @@ each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "rule"))
 """Runs a test on every variant of every link, of which the optimizers are made."""
 
 each_on_any_tree = _each(
-    c for c in cases() if c.factory not in (fo.masked, fo.freeze, fo.partition)
+    c
+    for c in cases()
+    if c.factory not in (fo.masked, fo.freeze, fo.partition, fo.selective_transform)
 )
 """Runs a test on every variant that does not name the leaves of the parameters."""
 

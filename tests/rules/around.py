@@ -25,6 +25,30 @@ RULES = (
         {"": {"learning_rate": 0.1, "key": 0}},
         bad=(*ranges(*RATE_RANGES, key=0), ({"learning_rate": 0.1}, TypeError, NO_KEY)),
     ),
+    Entry(fo.snapshot, {"": {"measure_name": "norm", "measure": fo.global_norm}}),
+    Entry(
+        fo.monitor,
+        {
+            "": {
+                "measures": {
+                    "norm": fo.global_norm,
+                    "mean": fo.measure_with_ema(fo.global_norm, 0.9),
+                }
+            }
+        },
+        bad=(({"measures": {"a": 3}}, TypeError, "monitor: the measure 'a' must be a function"),),
+    ),
+    Entry(
+        fo.apply_every,
+        {"": {"k": 2}},
+        bad=ranges(("k", 0, "[1, inf)")),
+        oracle=oracles.apply_every,
+    ),
+    Entry(fo.flatten, {"": {"inner": fo.adam(1e-3)}}),
+    Entry(
+        fo.selective_transform,
+        {"": {"optimizer": fo.adam(1e-3), "freeze_mask": {"w": False, "b": True}}},
+    ),
     Entry(
         fo.params_ema,
         {"": {"decay": 0.9}, "from-first": {"decay": 0.9, "debias": False, "every": 2}},

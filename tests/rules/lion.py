@@ -8,7 +8,21 @@ from .table import RATE_RANGES, Entry, matrices, ranges
 LION_RANGES = (("b1", 1.0, "[0, 1)"), ("b2", 2.0, "[0, 1)"))
 
 RULES = (
-    Entry(fo.scale_by_lion, {"": {}}, bad=ranges(*LION_RANGES), oracle=oracles.scale_by_lion),
+    Entry(
+        fo.scale_by_lion,
+        {
+            "": {},
+            "smooth": {"mode": "smooth", "smooth_beta": 3.0},
+            "refined": {"b1": 0.25, "mode": "refined"},
+        },
+        bad=(
+            *ranges(*LION_RANGES),
+            *ranges(("smooth_beta", 0.0, "(0, inf)"), mode="smooth"),
+            ({"mode": "soft"}, ValueError, "mode must be one of 'hard', 'smooth', 'refined', got"),
+            ({"smooth_beta": 2.0}, ValueError, "smooth_beta is of mode='smooth', got mode='hard'"),
+        ),
+        oracle=oracles.scale_by_lion,
+    ),
     Entry(
         fo.lion,
         {

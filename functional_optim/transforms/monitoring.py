@@ -1,0 +1,213 @@
+"""Links that measure what passes through them, and leave it as it is."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.interning import Interned
+from ..core.link import Link, check_pair
+from ..core.precision import hyper_dtype
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
+from ..core.state import State
+from .momentum import ema
+
+__all__ = ["measure_with_ema", "monitor", "snapshot"]
+
+Array = jax.Array
+Measure = Callable[[PyTree], PyTree]
+
+
+def snapshot(measure_name: str, measure: Measure) -> GradientTransformation:
+    """Measures the updates at this place of a chain; see `metrics` for what reads it.
+
+    The state holds `metrics[measure_name]`, an array or a tree of arrays, zeros before the first
+    update. Updates pass as they are.
+
+    Args:
+      measure: `measure(updates)`. Of what shapes its result has, it is asked with the parameters.
+
+    Differences: optax's snapshot measures the parameters at first.
+
+    Raises:
+      TypeError: measure is no function.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.chain(fo.scale(2.0), fo.snapshot("norm", fo.global_norm))
+      >>> _, state = tx.update({"w": 3.0}, tx.init({"w": 0.0}))
+      >>> float(fo.metrics(state)["norm"])
+      6.0
+    """
+    return _monitor("snapshot", {measure_name: measure})
+
+
+def monitor(measures: Mapping[str, Measure | GradientTransformation]) -> GradientTransformation:
+    """Measures the updates at this place of a chain, in several ways; see `metrics`.
+
+    The state holds under `metrics` what each measured at the last update, zeros before, and
+    under `measure_states` what those that are transformations keep. Updates pass as they are.
+
+    Args:
+      measures: name -> function of the updates, or transformation whose updates are the
+        measurement, such as `measure_with_ema`.
+
+    Raises:
+      TypeError: a measure is neither.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.monitor(
+      ...     {"norm": fo.global_norm, "mean": fo.measure_with_ema(fo.global_norm, 0.5)}
+      ... )
+      >>> state = tx.init({"w": 0.0})
+      >>> for g in (1.0, 4.0):
+      ...     _, state = tx.update({"w": g}, state)
+      >>> {name: float(value) for name, value in fo.metrics(state).items()}
+      {'mean': 3.0, 'norm': 4.0}
+    """
+    return _monitor("monitor", measures)
+
+
+def measure_with_ema(
+    measure: Measure,
+    decay: Hyperparameter,
+    debias: bool = True,
+    accumulator_dtype: Any = None,
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Makes for `monitor` a measure that is averaged over updates; the other arguments: see `ema`.
+
+    The pair is no link of a chain, for its updates are the measurement. Conditions and counts are
+    averaged as numbers.
+
+    Raises:
+      TypeError: measure is no function.
+      ValueError: decay outside [0, 1).
+
+    Example:
+      >>> import functional_optim as fo
+      >>> large = fo.measure_with_ema(lambda updates: fo.global_norm(updates) > 2.0, 0.5)
+      >>> tx = fo.monitor({"large": large})
+      >>> state = tx.init({"w": 0.0})
+      >>> for g in (1.0, 4.0):
+      ...     _, state = tx.update({"w": g}, state)
+      >>> print(f"{fo.metrics(state)['large']:.3f}")
+      0.667
+    """
+    init, update = ema(decay, debias, accumulator_dtype)
+    numbers = _AsNumbers(_checked("measure_with_ema: measure", measure))
+    return GradientTransformation(
+        _AveragedInit(numbers, init), _Averaged.of(numbers, Link.to(update))
+    )
+
+
+def _checked(where: str, measure: Any) -> Measure:
+    if not callable(measure):
+        raise TypeError(f"{where} must be a function of the updates, got {measure!r}.")
+    return measure
+
+
+def _monitor(
+    link: str, measures: Mapping[str, Measure | GradientTransformation]
+) -> GradientTransformation:
+    functions, pairs = {}, {}
+    for name, measure in measures.items():
+        if hasattr(measure, "init"):
+            pairs[name] = check_pair(f"{link}: the measure {name!r}", measure)
+        else:
+            functions[name] = _checked(f"{link}: the measure {name!r}", measure)
+    inits = tuple((k, init) for k, (init, _) in pairs.items())
+    update = _Monitor.of(
+        tuple(functions.items()), tuple((k, Link.to(update)) for k, (_, update) in pairs.items())
+    )
+    return GradientTransformation(_MonitorInit(link, inits, update), update)
+
+
+@dataclasses.dataclass(frozen=True)
+class _MonitorInit:
+    """`init` of links that measure."""
+
+    name: str
+    inits: tuple[tuple[str, Callable[..., Any]], ...]
+    update: "_Monitor"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the states of the measures, and zeros for what they will measure."""
+        states = {k: init(params) for k, init in self.inits}
+        found = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
+        return State(metrics=zeros, measure_states=states)
+
+    def __repr__(self) -> str:
+        names = [k for k, _ in (*self.update.functions, *self.inits)]
+        return f"{self.name}({', '.join(map(repr, names))})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Monitor(Interned):
+    """`update` of links that measure."""
+
+    functions: tuple[tuple[str, Measure], ...]
+    links: tuple[tuple[str, Link], ...]
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Measures the updates."""
+        found, states = self.measure(updates, state.measure_states, params, extra)
+        found = jax.tree.map(lambda x, old: x.astype(old.dtype), found, state.metrics)
+        return updates, State(metrics=found, measure_states=states)
+
+    def measure(
+        self, updates: PyTree, states: Mapping[str, PyTree], params: PyTree, extra: Any
+    ) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+        """What each measures, and what it keeps."""
+        found, kept = {k: function(updates) for k, function in self.functions}, {}
+        for name, link in self.links:
+            found[name], kept[name] = link(updates, states[name], params, extra)
+        return jax.tree.map(jnp.asarray, found), kept
+
+
+@dataclasses.dataclass(frozen=True)
+class _AsNumbers:
+    """A measure whose results have a mean."""
+
+    measure: Measure
+
+    def __call__(self, updates: PyTree) -> PyTree:
+        return jax.tree.map(self._as_number, self.measure(updates))
+
+    @staticmethod
+    def _as_number(x: Any) -> Array:
+        x = jnp.asarray(x)
+        return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(hyper_dtype())
+
+
+@dataclasses.dataclass(frozen=True)
+class _AveragedInit:
+    """`init` of a measure that is averaged."""
+
+    measure: _AsNumbers
+    init: Callable[..., Any]
+    name = "measure_with_ema"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the state of the average."""
+        return self.init(jax.eval_shape(self.measure, params))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Averaged(Interned):
+    """`update` of a measure that is averaged."""
+
+    measure: _AsNumbers
+    average: Link
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Gives the average, in the place of updates."""
+        del params, extra
+        return self.average(self.measure(updates), state, None, {})

@@ -1,0 +1,106 @@
+"""Gradients of single examples, clipped before they are summed."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.norms import global_norm
+from ..core.precision import compute_dtype
+from ..core.protocol import PyTree
+
+__all__ = ["per_example_global_norm_clip", "per_example_layer_norm_clip"]
+
+Array = jax.Array
+
+
+def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: Any) -> tuple[PyTree, Array]:
+    """Scales each example's gradients down to a norm, over all arrays, and sums the examples.
+
+    Args:
+      grads: arrays `(batch, *p)`, the first axis over examples.
+      l2_norm_clip: `()`, the norm that an example has at most.
+
+    Returns:
+      The sums, of shapes `*p`, and how many examples were clipped, `()` int32. Norms and sums are
+      taken in at least float32; sums have the dtypes of the gradients.
+
+    Raises:
+      ValueError: an array has no first axis, or these differ in length.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> sums, number = fo.per_example_global_norm_clip([jnp.array([[3.0, 4.0], [0.3, 0.4]])], 1.0)
+      >>> print(sums[0], number)
+      [0.90000004 1.2       ] 1
+
+    Reference: Abadi et al., Deep learning with differential privacy, CCS 2016, Algorithm 1,
+    arXiv:1607.00133.
+    """
+    _check("per_example_global_norm_clip", grads)
+    factors = _factors(grads, l2_norm_clip)
+    return jax.tree.map(lambda g: _weighted_sum(factors, g), grads), _number_below_one(factors)
+
+
+def per_example_layer_norm_clip(
+    grads: PyTree, global_l2_norm_clip: Any, uniform: bool = True
+) -> tuple[PyTree, PyTree]:
+    """Scales each example's gradients down array by array, and sums the examples.
+
+    Of K arrays, with d elements each and D together, one has at most the norm
+    global_l2_norm_clip / sqrt(K), or without `uniform` global_l2_norm_clip sqrt(d / D).
+
+    Args:
+      grads: arrays `(batch, *p)`, the first axis over examples.
+      global_l2_norm_clip: `()`, the norm that an example has at most, over all arrays.
+
+    Returns:
+      The sums, of shapes `*p`, and for each array how many examples were clipped, `()` int32.
+
+    Raises:
+      ValueError: an array has no first axis, or these differ in length.
+
+    Reference: McMahan et al., Learning differentially private recurrent language models, ICLR
+    2018, section 2.3, arXiv:1710.06963.
+    """
+    batch = _check("per_example_layer_norm_clip", grads)
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(grads)
+    total = sum(g.size for g in leaves) // batch
+
+    def clipped(g: Array) -> tuple[Array, Array]:
+        part = 1 / len(leaves) if uniform else g.size // batch / total
+        factors = _factors(g, global_l2_norm_clip * part**0.5)
+        return _weighted_sum(factors, g), _number_below_one(factors)
+
+    sums, numbers = zip(*map(clipped, leaves), strict=True)
+    return treedef.unflatten(sums), treedef.unflatten(numbers)
+
+
+def _check(where: str, grads: PyTree) -> int:
+    """The number of examples."""
+    shapes = [jnp.shape(g) for g in jax.tree.leaves(grads)]
+    if len({s[0] if s else None for s in shapes}) != 1 or not shapes[0] or not shapes[0][0]:
+        raise ValueError(
+            f"{where}: the first axis of all arrays of grads must be that of the examples, got the "
+            f"shapes {shapes}. Use jax.vmap(jax.grad(loss), (None, 0)), or micro_grad."
+        )
+    return shapes[0][0]
+
+
+def _factors(grads: PyTree, bound: Any) -> Array:
+    norms = jax.vmap(global_norm)(grads)
+    inside = norms <= bound
+    one = jnp.ones_like(norms)
+    return jnp.where(inside, one, bound / jnp.where(inside, one, norms))
+
+
+def _number_below_one(factors: Array) -> Array:
+    return jnp.sum(factors < 1, dtype=jnp.int32)
+
+
+def _weighted_sum(factors: Array, g: Any) -> Array:
+    g = jnp.asarray(g)
+    own = g.dtype if jnp.issubdtype(g.dtype, jnp.inexact) else factors.dtype
+    wide = compute_dtype(own)
+    return jnp.tensordot(factors.astype(wide), g.astype(wide), axes=1).astype(own)

@@ -1,0 +1,62 @@
+"""One vector for each dtype gives what the arrays give."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import functional_optim as fo
+
+from .. import problem
+from ..trees import assert_close, assert_same, dtypes_of, mixed
+
+PARAMS = problem.arrays()
+GRADS = problem.arrays(seed=1)
+
+
+@pytest.mark.parametrize("make", [lambda: fo.adamw(1e-2), lambda: fo.sgd(0.1, momentum=0.9)])
+def test_updates_are_those_of_the_arrays(make):
+    found, expected = (
+        problem.train(tx, PARAMS, stacked())[0] for tx in (fo.flatten(make()), make())
+    )
+    assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def stacked():
+    return jax.tree.map(lambda g: jnp.stack([g, -2 * g, 3 * g]), GRADS)
+
+
+def test_each_dtype_has_its_vector_and_none_is_widened():
+    params = mixed(["bfloat16", "float32", "complex64"])
+    tx = fo.flatten(fo.sgd(0.1, momentum=0.9))
+    state = tx.init(params)
+    assert {k: v.shape for k, v in state.trace.trace.items()} == dict.fromkeys(
+        ("bfloat16", "complex64", "float32"), (16,)
+    )
+    updates, _ = tx.update(params, state, params)
+    assert dtypes_of(updates) == dtypes_of(params)
+
+
+def test_gradients_of_another_dtype_go_to_their_parameters_vector():
+    tx = fo.flatten(fo.adam(1e-2))
+    narrow = {"w": GRADS["w"].astype(jnp.bfloat16), "b": GRADS["b"]}
+    wide = jax.tree.map(lambda g: g.astype(np.float32), narrow)
+    assert_same(*(tx.update(g, tx.init(PARAMS), PARAMS)[0] for g in (narrow, wide)))
+
+
+def test_updates_that_one_vector_cannot_hold_are_refused():
+    tx = fo.flatten(fo.sgd(0.1, momentum=0.9))
+    sparse = fo.row_sparse(GRADS["w"][:1], jnp.array([1]), (3, 4))
+    with pytest.raises(
+        ValueError, match=r"flatten: the update at 'b' is None\. All"
+    ):
+        tx.update({**GRADS, "b": None}, tx.init(PARAMS), PARAMS)
+    with pytest.raises(ValueError, match=r"flatten: an update is sparse. Put densify\(\)"):
+        tx.update({**GRADS, "w": sparse}, tx.init(PARAMS), PARAMS)
+
+
+def test_what_is_not_trained_is_in_no_vector():
+    tx, params = fo.flatten(fo.adam(1e-2)), {**PARAMS, "step": None}
+    updates, state = tx.update({**GRADS, "step": None}, tx.init(params), params)
+    assert updates["step"] is None
+    assert state.scale_by_adam.mu["float32"].shape == (16,)
