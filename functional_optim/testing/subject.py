@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.apply import apply_updates
-from ..core.hyperparams import get_hyperparams
+from ..core.hyperparams import get_hyperparams, set_hyperparams
 from ..core.protocol import GradientTransformation, PyTree
 
 __all__ = ["DTYPES", "Extra", "Subject", "settable"]
@@ -91,6 +91,25 @@ class Subject:
     def mapped_step(self) -> Any:
         """The step mapped over a leading axis of all its arguments, as one program."""
         return jax.jit(jax.vmap(self.step))
+
+    @functools.cached_property
+    def slopes(self) -> Any:
+        """The derivative of a step by gradients and hyperparameters, as one program.
+
+        `(params, state, grads, numbers, tangents of the last two) -> tangents of the step`.
+        """
+
+        def slopes(params: PyTree, state: PyTree, *of: Any) -> list[jax.Array]:
+            *at, along = of
+
+            def step(grads: PyTree, numbers: dict[str, jax.Array]) -> list[jax.Array]:
+                new = set_hyperparams(state, numbers) if numbers else state
+                after = jax.tree.leaves(self.step(params, new, grads))
+                return [x for x in after if jnp.issubdtype(x.dtype, jnp.inexact)]
+
+            return jax.jvp(step, tuple(at), along)[1]
+
+        return jax.jit(slopes)
 
     def run(self, params: PyTree, steps: int = 2) -> tuple[PyTree, PyTree]:
         """Parameters and state after some jitted steps."""

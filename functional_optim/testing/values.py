@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.protocol import PyTree
-from .avals import precision
+from .avals import NARROW
 from .comparing import equal, finite
 from .registry import conformance
 from .subject import Subject
@@ -17,16 +17,15 @@ __all__ = ["check_extra_arguments", "check_purity", "check_zero_gradients"]
     "Add eps in float32 before dividing, and cast to the narrow dtype at the end.", eager=True
 )
 def check_zero_gradients(subject: Subject) -> None:
-    """Checks that two steps with zero gradients leave all finite, for each dtype."""
-    for dtype in subject.dtypes:
-        with precision(dtype):
-            params = subject.params(dtype)
-            grads = jax.tree.map(jnp.zeros_like, params)
-            state = subject.init(params)
-            for _ in range(2):
-                updates, state = subject.update(grads, state, params)
-                finite(updates, f"with zero gradients in {dtype}, the update")
-                finite(state, f"with zero gradients in {dtype}, the state")
+    """Checks that two steps with zero gradients leave all finite, in float32 and narrower."""
+    for dtype in (d for d in subject.dtypes if d in (*NARROW, "float32")):
+        params = subject.params(dtype)
+        grads = jax.tree.map(jnp.zeros_like, params)
+        state = subject.init(params)
+        for _ in range(2):
+            updates, state = subject.update(grads, state, params)
+            finite(updates, f"with zero gradients in {dtype}, the update")
+            finite(state, f"with zero gradients in {dtype}, the state")
 
 
 @conformance(
