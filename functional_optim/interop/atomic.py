@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,23 +14,24 @@ __all__ = ["replacing"]
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a file to write to, which takes the place of `path` at the end.
 
-    A process killed at any moment leaves the file that was there, and one beside it, with a name
-    that ends in `.partial`, which the next of these removes. On return the new one is on the
-    disk. Where writing fails, the old one stays and what was written is removed.
+    A process killed at any moment leaves the file that was there, and a directory beside it,
+    whose name ends in `.partial`, which the next of these removes. On return the new file is on
+    the disk. Where writing fails, the old one stays and what was written is removed.
     """
     for left in path.parent.glob(f".{path.name}.*.partial"):
-        left.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(".partial", f".{path.name}.", path.parent)
-    os.close(handle)
-    partial = Path(name)
+        shutil.rmtree(left, ignore_errors=True)
+    # A directory: what writes may have temporary files of its own.
+    room = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    room.mkdir()
     try:
-        os.chmod(partial, 0o666 & ~_umask())  # as `open` would make it, not for the owner alone
+        partial = room / path.name
         yield partial
+        # As of a file that is made by `open`, whatever the writer thinks.
+        partial.chmod(room.stat().st_mode & 0o666)
         _sync(partial)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        partial.replace(path)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
     if os.name == "posix":  # elsewhere a directory is no file
         _sync(path.parent)
 
@@ -41,9 +43,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -48,6 +48,9 @@ def test_a_killed_writer_of_safetensors_leaves_a_whole_file(tmp_path):
     assert process.returncode == 0, output
     safetensors.save(tmp_path / "c.safetensors", params=arrays())
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]  # nothing is left over
+    (tmp_path / "plain").touch()
+    modes = [(tmp_path / name).stat().st_mode for name in ("c.safetensors", "plain")]
+    assert modes[0] == modes[1]
 
 
 @pytest.mark.parametrize("seed", range(MORE or 1))
