@@ -128,6 +128,7 @@ from .transforms.clipping import clip, clip_by_global_norm
 from .transforms.conditional import conditionally_mask, conditionally_transform
 from .transforms.constraining import keep_params_nonnegative, zero_nans
 from .transforms.densify import densify
+from .transforms.describe import describe
 from .transforms.evaluation import eval_params
 from .transforms.flattening import flatten
 from .transforms.following import incremental_update, periodic_update
@@ -213,6 +214,7 @@ __all__ = [
     "cosine_similarity",
     "cyclic_schedule",
     "densify",
+    "describe",
     "ema",
     "eval_params",
     "exponential_decay",

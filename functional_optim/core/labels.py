@@ -11,7 +11,7 @@ from .protocol import PyTree
 from .rows import is_sparse
 from .trees import path_string
 
-__all__ = ["FrozenTree", "Labeller", "as_labeller", "path_labels", "resolve_labels"]
+__all__ = ["FrozenTree", "Labeller", "as_labeller", "path_labels", "resolve_labels", "why"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,21 @@ def _python(label: Any) -> Any:
     if not hasattr(label, "item"):
         return label
     return label.item() if label.size == 1 else repr(label)
+
+
+def why(labeller: "Labeller", path: str, leaf: Any) -> str:
+    """Says what gave a leaf its label."""
+    if isinstance(labeller, path_labels):
+        hit = next((test for test, _ in labeller.rules if _matches(test, path, leaf)), None)
+        return "by the default" if hit is None else f"by the rule {_name(hit)}"
+    if isinstance(labeller, FrozenTree):
+        return "by the tree of labels"
+    inner = getattr(labeller, "mask", None)  # a mask turned around
+    return why(inner, path, leaf) if callable(inner) else f"by the function {_name(labeller)}"
+
+
+def _name(x: Any) -> str:
+    return x.__name__ if hasattr(x, "__name__") else repr(x)
 
 
 Labeller = Callable[[PyTree], PyTree]
