@@ -6,9 +6,11 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .engine import Pass, RuleUpdate, wrong_state
+from .engine import RuleUpdate
 from .interning import Interned
+from .law import wrong_state
 from .link import Link, check_pair, link_name
+from .passes import Pass
 from .protocol import GradientTransformation, PyTree
 from .state import State
 

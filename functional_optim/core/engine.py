@@ -1,58 +1,37 @@
 """The engine: lifts rules, maths on one array, to transformations of trees.
 
-This is the one place that loops over leaves, skips what has no gradient, advances the
-clocks, and keeps hyperparameters in the state.
+Here a rule advances its clocks, keeps its hyperparameters in the state, and measures the tree;
+`passes` loops over the leaves, and skips what has no gradient.
 """
 
 import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .context import Columns, Context, Now
 from .interning import Interned
 from .keys import key_at
-from .leaf import by_parts, cast, cast_like
+from .law import wrong_state
+from .leaf import by_parts, cast
 from .leaves import ENGINE_FIELDS, Leaves
 from .numbers import Interval, as_state
+from .passes import Pass, jit_as
 from .precision import compute_dtype, hyper_dtype, safe_increment
 from .protocol import PyTree
 from .rows import Rows
 from .state import State
-from .unstack import unstack
 
-__all__ = ["Now", "Pass", "Rule", "RuleUpdate", "next_state", "wrong_state"]
+__all__ = ["Rule", "RuleUpdate"]
 
 Array = jax.Array
 Scalars = dict[str, Array]
-
-
-class Now:
-    """Scalars of this step and this leaf, by name, as a rule reads them.
-
-    What the rule's clock, its `combine` and its `requires` give; without a clock `t`, the
-    number of the leaf's updates with the present one (1, 2, ...), where the rule has slots;
-    and `leaf`, the number of the leaf (int32), to tell the random numbers of two apart.
-    """
-
-    def __init__(self, context: "Context", row: Array | None, own: Mapping[str, Any], dtype: Any):
-        self._context, self._row, self._own, self._dtype = context, row, own, dtype
-
-    def __getattr__(self, name: str) -> Any:
-        context = self._context
-        if name in context.whole:
-            return cast(context.whole[name], self._dtype)
-        if name in self._own:
-            return cast(self._own[name], self._dtype)
-        if name in context.columns.names:
-            return cast(context.columns.read(name, self._row), self._dtype)
-        known = sorted({*context.columns.names, *context.whole, *self._own})
-        raise AttributeError(f"the rule declares no {name!r}; it has {known}.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -267,7 +246,7 @@ class RuleUpdate(Interned):
 
     @functools.cached_property
     def _jitted_measure(self) -> Callable[..., Any]:
-        return _jit(self._on_leaf_measure, f"{self.rule.name}_measure")
+        return jit_as(self._on_leaf_measure, f"{self.rule.name}_measure")
 
     def _on_leaf_measure(
         self,
@@ -304,199 +283,6 @@ class RuleUpdate(Interned):
         return u, dict(kept)
 
 
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """Which column of a leaf's row of clock scalars has what name."""
-
-    names: tuple[str, ...]
-    treedef: Any
-
-    def read(self, name: str, row: Array | None) -> Any:
-        """What the clock called `name`, for the leaf whose row this is."""
-        assert row is not None
-        places = self.treedef.unflatten(range(self.treedef.num_leaves))[name]
-        return jax.tree.map(functools.partial(_item, row), places)
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["whole", "numbers"],
-    meta_fields=["columns", "names"],
-)
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What a rule reads besides arrays, the same for all leaves.
-
-    The hyperparameters travel as one vector: each argument more of a leaf's function costs
-    time to trace and to lower, for every leaf.
-    """
-
-    columns: Columns
-    whole: Scalars  # of the whole tree, and extra arguments: ()
-    names: tuple[str, ...]
-    numbers: Array | None  # the hyperparameters in force, by these names
-
-    @classmethod
-    def of(cls, columns: Columns, whole: Scalars, hyper: Scalars) -> "Context":
-        """Packs the hyperparameters."""
-        numbers = jnp.stack(list(hyper.values())) if hyper else None
-        return cls(columns, whole, tuple(hyper), numbers)
-
-    def hyper(self, dtype: Any) -> Scalars:
-        """The hyperparameters by name, in the precision of the computation."""
-        if self.numbers is None:
-            return {}
-        numbers = cast(self.numbers, dtype)
-        return {k: _item(numbers, j) for j, k in enumerate(self.names)}
-
-
-def _item(vector: Array, j: int) -> Array:
-    """An element; by lax, which traces in a third of the time of indexing."""
-    return jax.lax.squeeze(jax.lax.slice(vector, (j,), (j + 1,)), (0,))
-
-
-class _Prepared(NamedTuple):
-    """A rule at one step."""
-
-    context: Context
-    rows: Sequence[Array | None]  # per leaf: its clock's scalars, (k,)
-    trees: list[Scalars]  # per leaf: what the extra trees have there
-    kept: dict[str, Any]  # fields of the next state
-
-
-@dataclasses.dataclass(frozen=True)
-class Pass(Interned):
-    """Rules that go over the leaves together.
-
-    The rules of one pass are applied to a leaf one after the other, in the precision of the
-    computation, within one jitted function, which JAX traces once for each distinct shape
-    and dtype. Only the first may measure the whole tree: the others would have to wait for
-    its updates of all leaves.
-    """
-
-    rules: tuple[RuleUpdate, ...]
-
-    def __call__(
-        self,
-        updates: PyTree,
-        states: Sequence[State],
-        params: PyTree | None,
-        extra: Mapping[str, Any],
-    ) -> tuple[PyTree, list[State]]:
-        """Transforms the updates; returns them with the rules' next states."""
-        for rule, state in zip(self.rules, states, strict=True):
-            rule.check_given(state, params, extra)
-        leaves = Leaves(self.rules[0].rule.name, updates, states, params)
-        for rule in self.rules:
-            rule.check_sparse(leaves)
-        prepared = [
-            self._prepare(rule, leaves, state, extra)
-            for rule, state in zip(self.rules, states, strict=True)
-        ]
-        contexts = tuple(p.context for p in prepared)
-        needs_params = any("params" in rule.rule.requires for rule in self.rules)
-        for i in leaves.active:
-            own = tuple((p.rows[i], p.trees[i]) for p in prepared)
-            p = leaves.params[i] if needs_params else None
-            arguments = (
-                leaves.updates[i],
-                leaves.slots[i],
-                p,
-                np.int32(leaves.numbers[i]),
-                own,
-                contexts,
-            )
-            try:
-                result = self._jitted(*arguments, leaves.dtypes[i])
-            except Exception as error:
-                leaves.explain(i, error)
-                raise
-            leaves.put(i, *result)
-        outputs, slots = leaves.rebuild()
-        kept = [next_state(s, p.kept | v) for s, p, v in zip(states, prepared, slots, strict=True)]
-        return outputs, kept
-
-    @staticmethod
-    def _prepare(
-        rule: RuleUpdate, leaves: Leaves, state: State, extra: Mapping[str, Any]
-    ) -> _Prepared:
-        """What a rule reads at this step, and what of it the state keeps."""
-        declared, hyper, n = rule.rule, rule.in_force(state), len(leaves.updates)
-        columns = {k: leaves.column(extra[k], k) for k in declared.requires_trees}
-        trees = [{k: column[i] for k, column in columns.items()} for i in range(n)]
-        given = {k: jnp.asarray(extra[k]) for k in declared.requires if k != "params"}
-        clock, kept = rule.tick(leaves, state, hyper)
-        measured = rule.measure(leaves, state, hyper, given, trees)
-        whole = given | {name: v for values in measured.values() for name, v in values.items()}
-        whole |= rule.randomness(state)
-        kept |= measured | {"count": safe_increment(state.count), "hyperparams": hyper}
-        flat, treedef = jax.tree.flatten(clock)
-        rows: Sequence[Array | None] = [None] * n
-        if flat and n:
-            matrix = jnp.stack([jnp.broadcast_to(as_state(v), (n,)) for v in flat], axis=1)
-            rows = unstack(matrix)
-        context = Context.of(Columns(tuple(clock), treedef), whole, hyper)
-        return _Prepared(context, rows, trees, kept)
-
-    @functools.cached_property
-    def _jitted(self) -> Callable[..., Any]:
-        return _jit(self._on_leaf, "__".join(r.rule.name for r in self.rules), static_argnums=6)
-
-    def _on_leaf(
-        self,
-        g: Array,
-        slots: tuple[Scalars, ...],
-        p: Array | None,
-        i: Array,
-        own: tuple[tuple[Array | None, Scalars], ...],
-        contexts: tuple[Context, ...],
-        dtype: Any,
-    ) -> tuple[Array, list[Scalars]]:
-        """All rules on the leaf number `i`, whose update is to have `dtype`."""
-        compute = compute_dtype(dtype)
-        real = jnp.finfo(compute).dtype
-        rows = Rows(g)
-        u, p = cast((rows.values, rows.of(p)), compute)
-        kept = []
-        for rule, old, (row, trees), context in zip(self.rules, slots, own, contexts, strict=True):
-            now = Now(context, row, trees | {"leaf": i}, real)
-            hyper = context.hyper(real)
-            for name, _ in rule.generators:
-                hyper[name] = jax.random.fold_in(context.whole[name], i)
-            u, new = rule.on_leaf(u, cast(rows.of(old), compute), p, now, hyper)
-            kept.append({k: rows.put(old[k], cast_like(new[k], old[k])) for k in old})
-        # The exact difference to a narrower parameter would not survive its dtype, and what
-        # follows the rule that made it (an average, say) is to see it too.
-        exact = any(rule.rule.exact for rule in self.rules)
-        return rows.update(u if exact else u.astype(dtype)), kept
-
-
-def wrong_state(link: str, got: str) -> str:
-    """The message for a state that another transformation made."""
-    return (
-        f"{link}: state must be what init of the same transformation made, {got}. Restore a "
-        "checkpoint with jax.eval_shape(tx.init, params) as its target."
-    )
-
-
 def _stand_in() -> jax.ShapeDtypeStruct:
     """What stands for a number whose value is not asked."""
     return jax.ShapeDtypeStruct((), hyper_dtype())
-
-
-def next_state(old: State, new: Mapping[str, Any]) -> State:
-    """The state with new values, each in the dtype that it had: what init made is law."""
-    fields = {k: new.get(k, v) for k, v in old._asdict().items()}
-    return jax.tree.map(
-        lambda a, b: a if a.dtype == b.dtype else a.astype(b.dtype), State(**fields), old
-    )
-
-
-def _jit(method: Callable[..., Any], name: str, **options: Any) -> Callable[..., Any]:
-    """Jits a method under a name that shows in programs and profiles."""
-
-    def function(*args: Any) -> Any:
-        return method(*args)
-
-    function.__name__ = function.__qualname__ = name
-    return jax.jit(function, **options)

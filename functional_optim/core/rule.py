@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from .binding import bind, call_text
 from .bound import Bound, is_traced
-from .engine import Now, Rule
+from .context import Now
+from .engine import Rule
 from .keys import as_key
 from .numbers import Interval, as_number
 from .protocol import GradientTransformation

@@ -9,7 +9,8 @@ from typing import Any, Concatenate, ParamSpec
 import jax
 
 from .binding import bind
-from .engine import Rule, RuleUpdate, next_state
+from .engine import Rule, RuleUpdate
+from .law import next_state
 from .leaf import cast, cast_like
 from .leaves import Leaves
 from .numbers import Interval, as_state

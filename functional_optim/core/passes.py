@@ -1,0 +1,156 @@
+"""Rules that go over the leaves together."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .context import Columns, Context, Now
+from .interning import Interned
+from .law import next_state
+from .leaf import cast, cast_like
+from .leaves import Leaves
+from .numbers import as_state
+from .precision import compute_dtype, safe_increment
+from .protocol import PyTree
+from .rows import Rows
+from .state import State
+from .unstack import unstack
+
+if TYPE_CHECKING:
+    from .engine import RuleUpdate
+
+__all__ = ["Pass", "jit_as"]
+
+Array = jax.Array
+Scalars = dict[str, Array]
+
+
+class _Prepared(NamedTuple):
+    """A rule at one step."""
+
+    context: Context
+    rows: Sequence[Array | None]  # per leaf: its clock's scalars, (k,)
+    trees: list[Scalars]  # per leaf: what the extra trees have there
+    kept: dict[str, Any]  # fields of the next state
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass(Interned):
+    """Rules that go over the leaves together.
+
+    The rules of one pass are applied to a leaf one after the other, in the precision of the
+    computation, within one jitted function, which JAX traces once for each distinct shape
+    and dtype. Only the first may measure the whole tree: the others would have to wait for
+    its updates of all leaves.
+    """
+
+    rules: "tuple[RuleUpdate, ...]"
+
+    def __call__(
+        self,
+        updates: PyTree,
+        states: Sequence[State],
+        params: PyTree | None,
+        extra: Mapping[str, Any],
+    ) -> tuple[PyTree, list[State]]:
+        """Transforms the updates; returns them with the rules' next states."""
+        for rule, state in zip(self.rules, states, strict=True):
+            rule.check_given(state, params, extra)
+        leaves = Leaves(self.rules[0].rule.name, updates, states, params)
+        for rule in self.rules:
+            rule.check_sparse(leaves)
+        prepared = [
+            self._prepare(rule, leaves, state, extra)
+            for rule, state in zip(self.rules, states, strict=True)
+        ]
+        contexts = tuple(p.context for p in prepared)
+        needs_params = any("params" in rule.rule.requires for rule in self.rules)
+        for i in leaves.active:
+            own = tuple((p.rows[i], p.trees[i]) for p in prepared)
+            p = leaves.params[i] if needs_params else None
+            arguments = (
+                leaves.updates[i],
+                leaves.slots[i],
+                p,
+                np.int32(leaves.numbers[i]),
+                own,
+                contexts,
+            )
+            try:
+                result = self._jitted(*arguments, leaves.dtypes[i])
+            except Exception as error:
+                leaves.explain(i, error)
+                raise
+            leaves.put(i, *result)
+        outputs, slots = leaves.rebuild()
+        kept = [next_state(s, p.kept | v) for s, p, v in zip(states, prepared, slots, strict=True)]
+        return outputs, kept
+
+    @staticmethod
+    def _prepare(
+        rule: "RuleUpdate", leaves: Leaves, state: State, extra: Mapping[str, Any]
+    ) -> _Prepared:
+        """What a rule reads at this step, and what of it the state keeps."""
+        declared, hyper, n = rule.rule, rule.in_force(state), len(leaves.updates)
+        columns = {k: leaves.column(extra[k], k) for k in declared.requires_trees}
+        trees = [{k: column[i] for k, column in columns.items()} for i in range(n)]
+        given = {k: jnp.asarray(extra[k]) for k in declared.requires if k != "params"}
+        clock, kept = rule.tick(leaves, state, hyper)
+        measured = rule.measure(leaves, state, hyper, given, trees)
+        whole = given | {name: v for values in measured.values() for name, v in values.items()}
+        whole |= rule.randomness(state)
+        kept |= measured | {"count": safe_increment(state.count), "hyperparams": hyper}
+        flat, treedef = jax.tree.flatten(clock)
+        rows: Sequence[Array | None] = [None] * n
+        if flat and n:
+            matrix = jnp.stack([jnp.broadcast_to(as_state(v), (n,)) for v in flat], axis=1)
+            rows = unstack(matrix)
+        context = Context.of(Columns(tuple(clock), treedef), whole, hyper)
+        return _Prepared(context, rows, trees, kept)
+
+    @functools.cached_property
+    def _jitted(self) -> Callable[..., Any]:
+        return jit_as(self._on_leaf, "__".join(r.rule.name for r in self.rules), static_argnums=6)
+
+    def _on_leaf(
+        self,
+        g: Array,
+        slots: tuple[Scalars, ...],
+        p: Array | None,
+        i: Array,
+        own: tuple[tuple[Array | None, Scalars], ...],
+        contexts: tuple[Context, ...],
+        dtype: Any,
+    ) -> tuple[Array, list[Scalars]]:
+        """All rules on the leaf number `i`, whose update is to have `dtype`."""
+        compute = compute_dtype(dtype)
+        real = jnp.finfo(compute).dtype
+        rows = Rows(g)
+        u, p = cast((rows.values, rows.of(p)), compute)
+        kept = []
+        for rule, old, (row, trees), context in zip(self.rules, slots, own, contexts, strict=True):
+            now = Now(context, row, trees | {"leaf": i}, real)
+            hyper = context.hyper(real)
+            for name, _ in rule.generators:
+                hyper[name] = jax.random.fold_in(context.whole[name], i)
+            u, new = rule.on_leaf(u, cast(rows.of(old), compute), p, now, hyper)
+            kept.append({k: rows.put(old[k], cast_like(new[k], old[k])) for k in old})
+        # The exact difference to a narrower parameter would not survive its dtype, and what
+        # follows the rule that made it (an average, say) is to see it too.
+        exact = any(rule.rule.exact for rule in self.rules)
+        return rows.update(u if exact else u.astype(dtype)), kept
+
+
+def jit_as(method: Callable[..., Any], name: str, **options: Any) -> Callable[..., Any]:
+    """Jits a method under a name that shows in programs and profiles."""
+
+    def function(*args: Any) -> Any:
+        return method(*args)
+
+    function.__name__ = function.__qualname__ = name
+    return jax.jit(function, **options)
