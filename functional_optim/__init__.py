@@ -1,6 +1,16 @@
 """Optimizers for JAX: pure update rules over pytrees, and torch.optim's interface on them."""
 
-from . import contrib, losses, microbatching, projections, schedules, transforms, tree, tree_utils
+from . import (
+    contrib,
+    losses,
+    microbatching,
+    projections,
+    schedules,
+    second_order,
+    transforms,
+    tree,
+    tree_utils,
+)
 from .algorithms.adabelief import adabelief, scale_by_belief
 from .algorithms.adadelta import adadelta, scale_by_adadelta
 from .algorithms.adafactor import adafactor, scale_by_relative_step
@@ -102,6 +112,7 @@ from .schedules.decay import (
     linear_schedule,
     polynomial_schedule,
 )
+from .schedules.injecting import inject_hyperparams
 from .schedules.join import join_schedules, sgdr_schedule
 from .schedules.onecycle import (
     cosine_onecycle_schedule,
@@ -135,7 +146,6 @@ from .transforms.following import incremental_update, periodic_update
 from .transforms.from_state import value_and_grad_from_state
 from .transforms.gathering import apply_every
 from .transforms.guard import apply_if_finite
-from .transforms.injecting import inject_hyperparams
 from .transforms.lookahead import lookahead
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.masking import partition as multi_transform
@@ -148,6 +158,7 @@ from .transforms.noise import add_noise
 from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .transforms.plateau import reduce_on_plateau
+from .transforms.sam import normalize, normalize_adaptively, sam
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.selective import selective_transform
 from .transforms.trust_ratio import scale_by_trust_ratio
@@ -261,6 +272,8 @@ __all__ = [
     "nadamw",
     "named_chain",
     "noisy_sgd",
+    "normalize",
+    "normalize_adaptively",
     "normalize_by_update_norm",
     "novograd",
     "ntxent",
@@ -290,6 +303,7 @@ __all__ = [
     "safe_norm",
     "safe_root_mean_squares",
     "safe_softmax_cross_entropy",
+    "sam",
     "scale",
     "scale_by_adadelta",
     "scale_by_adam",
@@ -325,6 +339,7 @@ __all__ = [
     "schedule",
     "schedule_table",
     "schedules",
+    "second_order",
     "selective_transform",
     "set_hyperparams",
     "set_to_zero",

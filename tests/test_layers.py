@@ -19,6 +19,8 @@ MAY_IMPORT = {
     "serialization": {"core", "serialization"},
     "tree": {"core", "tree"},
     "microbatching": {"core", "microbatching"},
+    "second_order": {"core", "tree", "microbatching", "second_order"},
+    "sharding": {"core", "sharding"},
     "projections": {"core", "tree", "projections"},
     "losses": {"core", "projections", "losses"},
     "optim": {"core", "serialization", "transforms", "schedules", "algorithms", "optim"},

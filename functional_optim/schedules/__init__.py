@@ -9,6 +9,7 @@ from .decay import (
     linear_schedule,
     polynomial_schedule,
 )
+from .injecting import inject_hyperparams
 from .join import join_schedules, sgdr_schedule
 from .onecycle import cosine_onecycle_schedule, linear_onecycle_schedule, onecycle_schedule
 from .piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
@@ -30,6 +31,7 @@ __all__ = [
     "cosine_restarts_schedule",
     "cyclic_schedule",
     "exponential_decay",
+    "inject_hyperparams",
     "inverse_sqrt_schedule",
     "join_schedules",
     "linear_onecycle_schedule",

@@ -16,7 +16,6 @@ from .following import incremental_update, periodic_update
 from .from_state import value_and_grad_from_state
 from .gathering import apply_every
 from .guard import apply_if_finite
-from .injecting import inject_hyperparams
 from .lookahead import lookahead
 from .masking import freeze, masked, partition, set_to_zero
 from .master import master_weights
@@ -28,6 +27,7 @@ from .noise import add_noise
 from .normalizing import centralize, normalize_by_update_norm
 from .per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .plateau import reduce_on_plateau
+from .sam import normalize, normalize_adaptively, sam
 from .scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .selective import selective_transform
 from .trust_ratio import scale_by_trust_ratio
@@ -58,7 +58,6 @@ __all__ = [
     "freeze",
     "identity",
     "incremental_update",
-    "inject_hyperparams",
     "keep_params_nonnegative",
     "lookahead",
     "masked",
@@ -66,6 +65,8 @@ __all__ = [
     "measure_with_ema",
     "monitor",
     "named_chain",
+    "normalize",
+    "normalize_adaptively",
     "normalize_by_update_norm",
     "params_ema",
     "params_swa",
@@ -74,6 +75,7 @@ __all__ = [
     "per_example_layer_norm_clip",
     "periodic_update",
     "reduce_on_plateau",
+    "sam",
     "scale",
     "scale_by_backtracking_linesearch",
     "scale_by_learning_rate",

@@ -7,21 +7,27 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
-from ..core.state import State
+from ..core.state import nested_states
 from ..core.trees import align, is_absent, leaf_paths, path_string
 
 __all__ = ["eval_params"]
 
-SLOTS = ("average", "slow", "ax")
-"""Slots that hold a parameter to evaluate at: of averages, of lookahead, of ASGD."""
+POINTS = {
+    "average": "hyperparams",
+    "slow": "hyperparams",
+    "ax": "hyperparams",
+    "cache": "steps_since_sync",
+}
+"""Fields that hold a parameter to evaluate at: of averages, of lookahead, of ASGD, of SAM; and
+another field of the same state, for a partition may have labels of these names."""
 
 
 def eval_params(state: PyTree, params: PyTree) -> PyTree:
     """Finds the parameters to evaluate at, in any nesting of states.
 
-    They are the average of `params_ema` or `params_swa`, the slow weights of `lookahead`, or
-    the average of `asgd`; each in its parameter's dtype. Parameters for which the state has
-    none of these are returned as they are.
+    They are the average of `params_ema` or `params_swa`, the slow weights of `lookahead`, the
+    average of `asgd`, or where `sam` has climbed from; each in its parameter's dtype. Parameters
+    for which the state has none of these are returned as they are.
 
     Args:
       state: of a chain, a wrapper, a partition, or one link.
@@ -57,17 +63,11 @@ def eval_params(state: PyTree, params: PyTree) -> PyTree:
 
 
 def _points(state: PyTree) -> Iterator[tuple[str, PyTree]]:
-    """The trees of points, each with the path of its slot."""
-    for path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_has_point)[0]:
-        if _has_point(node):
-            for slot in SLOTS:
-                if slot in node:
-                    yield path_string((*path, jax.tree_util.GetAttrKey(slot))), node[slot]
-
-
-def _has_point(node: Any) -> bool:
-    is_link = isinstance(node, State) and "hyperparams" in node
-    return is_link and any(slot in node for slot in SLOTS)
+    """The trees of points, each with the path of its field."""
+    for path, node in nested_states(state):
+        for field, beside in POINTS.items():
+            if field in node and beside in node:
+                yield path_string((*path, jax.tree_util.GetAttrKey(field))), node[field]
 
 
 def _like(x: Any, p: Any, link: str, path: str) -> Any:

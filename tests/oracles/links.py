@@ -11,6 +11,14 @@ def passes(**how):
     return lambda g, p: g
 
 
+def normalize():
+    def step(grads: Tree, params: Tree) -> Tree:
+        norm = np.sqrt(sum(np.sum(g**2) for g in grads.values()))
+        return {k: g / norm for k, g in grads.items()}
+
+    return step
+
+
 @leafwise
 def apply_every(k=1):
     gathered = []

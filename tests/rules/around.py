@@ -5,6 +5,7 @@ import functional_optim as fo
 from ..oracles import links as oracles
 from .table import RATE_RANGES, Entry, ranges
 
+SAM = {"optimizer": fo.sgd(0.1), "adv_optimizer": fo.sgd(0.1)}
 NOISE = {"eta": 0.01, "gamma": 0.55}
 NO_KEY = "add_noise: key must be an integer or a key of jax.random.key, got None"
 
@@ -48,6 +49,22 @@ RULES = (
     Entry(
         fo.selective_transform,
         {"": {"optimizer": fo.adam(1e-3), "freeze_mask": {"w": False, "b": True}}},
+    ),
+    Entry(fo.normalize, {"": {}}, oracle=oracles.normalize),
+    Entry(
+        fo.normalize_adaptively,
+        {"": {"eta": 0.1}},
+        bad=ranges(("eta", -1.0, "[0, inf)")),
+    ),
+    Entry(
+        fo.sam,
+        {"": {"optimizer": fo.adam(1e-3), "adv_optimizer": fo.sgd(0.1, momentum=0.9)}},
+        bad=(
+            ({**SAM, "optimizer": 3}, TypeError, "sam: optimizer must be a pair of functions"),
+            ({**SAM, "sync_period": 0}, ValueError, "sync_period must be at least 1, got 0"),
+            ({**SAM, "sync_period": 2.0}, TypeError, "sync_period must be an integer, got 2.0"),
+            ({**SAM, "batch_axis_name": "i"}, ValueError, "batch_axis_name is of opaque_mode"),
+        ),
     ),
     Entry(
         fo.params_ema,

@@ -1,0 +1,75 @@
+"""Hutchinson's estimate of the diagonal of a Hessian as a link, for rules that ask for it."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from ..core.interning import Interned
+from ..core.keys import Key, as_key, key_at
+from ..core.precision import safe_increment
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.state import State
+from .diagonal import hutchinson_diag
+
+__all__ = ["hutchinson_estimator_diag_hessian"]
+
+
+def hutchinson_estimator_diag_hessian(random_seed: Any = 0) -> GradientTransformation:
+    """Replaces updates by an estimate of the diagonal of the Hessian; see `hutchinson_diag`.
+
+    `update` must be given params and `obj_fn(params) -> ()`. The signs are a function of the key
+    and the number of updates.
+
+    Args:
+      random_seed: an integer, or a key of `jax.random.key`.
+
+    Raises:
+      TypeError: random_seed is neither.
+      ValueError: `update` is called without params or obj_fn.
+
+    Example:
+      >>> from functional_optim.second_order import hutchinson_estimator_diag_hessian
+      >>> tx, params = hutchinson_estimator_diag_hessian(), {"w": jnp.array([1.0, 2.0])}
+      >>> tx.update(params, tx.init(params), params, obj_fn=lambda p: jnp.sum(p["w"] ** 3))[0]
+      {'w': Array([ 6., 12.], dtype=float32)}
+    """
+    key = as_key(random_seed, "hutchinson_estimator_diag_hessian: random_seed")
+    return GradientTransformation(_Init(key), _Update.of(key.generator))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    """`init` of the estimator."""
+
+    key: Key
+    name = "hutchinson_estimator_diag_hessian"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the count and the key."""
+        del params
+        return State(count=jnp.zeros((), jnp.int32), keys={"random_seed": self.key.words()})
+
+    def __repr__(self) -> str:
+        return f"{self.name}({self.key!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Update(Interned):
+    """`update` of the estimator."""
+
+    generator: str | None
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Estimates the diagonal at the parameters."""
+        del updates
+        if params is None or extra.get("obj_fn") is None:
+            raise ValueError(
+                "hutchinson_estimator_diag_hessian: update needs params and obj_fn. Call "
+                "update(updates, state, params, obj_fn=...), with a function of the parameters."
+            )
+        key = key_at(state.keys["random_seed"], self.generator, state.count)
+        found = hutchinson_diag(extra["obj_fn"], params, key=key)
+        return found, state._replace(count=safe_increment(state.count))

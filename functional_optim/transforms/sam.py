@@ -1,0 +1,294 @@
+"""Sharpness-aware minimization: gradients at the worst point nearby."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.apply import apply_updates
+from ..core.interning import Interned
+from ..core.leaf import as_parameter
+from ..core.link import Link, check_pair
+from ..core.norms import combine_norms, leaf_norm
+from ..core.placement import beside
+from ..core.precision import compute_dtype
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
+from ..core.rule import leaf_rule
+from ..core.state import State
+from ..core.trees import align, is_absent, is_placeholder
+from .guard import choose
+
+__all__ = ["normalize", "normalize_adaptively", "sam"]
+
+Array = jax.Array
+
+
+def _measure(g: Array, slots: Any, p: Any, now: Any) -> Mapping[str, Array]:
+    del slots, p, now
+    return {"norm": leaf_norm(g)}
+
+
+def _combine(stats: Any, last: Mapping[str, Array], **_: Any) -> Mapping[str, Array]:
+    del last
+    norm = combine_norms(None if stats is None else stats["norm"])
+    some = norm > 0
+    factor = jnp.where(some, 1 / jnp.where(some, norm, 1), norm)
+    return {"update_norm": norm, "factor": factor}
+
+
+@leaf_rule(measure=_measure, combine=_combine, metrics=("update_norm", "factor"), rows=True)
+def normalize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str, Array]]:
+    """Scales all updates together to the Euclidean norm 1; zeros stay.
+
+    For each leaf of shape `*p`: u = g / norm, where norm `()` is over all leaves that have a
+    gradient; it is kept under `metrics["update_norm"]`.
+
+    Differences: optax divides zeros by 0.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.normalize()
+      >>> tx.update({"w": jnp.array([3.0, 4.0])}, tx.init({"w": jnp.zeros(2)}))[0]
+      {'w': Array([0.6, 0.8], dtype=float32)}
+    """
+    del slots, p
+    return g * now.factor, {}
+
+
+def _measure_in_units(g: Array, slots: Any, p: Array, now: Any, eta: Array) -> Mapping[str, Array]:
+    del slots, now
+    return {"norm": leaf_norm((jnp.abs(p) + eta).astype(g.dtype) * g)}
+
+
+@leaf_rule(
+    measure=_measure_in_units,
+    combine=_combine,
+    metrics=("update_norm", "factor"),
+    requires=("params",),
+    bounds={"eta": "[0, inf)"},
+    parts=False,
+)
+def normalize_adaptively(
+    g: Array, slots: Any, p: Array, now: Any, eta: Hyperparameter = 0.01
+) -> tuple[Array, dict[str, Array]]:
+    """Scales updates as ASAM does: in units of the parameters, all together to the norm 1.
+
+    For each leaf of shape `*p`, with s = |p| + eta:
+
+        u = s^2 g / norm
+
+    where norm `()` is that of s g over all leaves that have a gradient. `eta` `()` is in units of
+    p, and so is u per unit of the step that follows. See `sam`.
+
+    Raises:
+      ValueError: eta < 0, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.normalize_adaptively(eta=0.0), {"w": jnp.array([1.0, -2.0])}
+      >>> tx.update({"w": jnp.array([3.0, 2.0])}, tx.init(params), params)[0]
+      {'w': Array([0.6, 1.6], dtype=float32)}
+
+    Reference: Kwon, Kim, Park & Choi, ASAM: adaptive sharpness-aware minimization for
+    scale-invariant learning of deep neural networks, ICML 2021, equation 8 and section 4,
+    arXiv:2102.11600.
+    """
+    del slots
+    weight = jnp.square(jnp.abs(p) + eta) * now.factor
+    return weight.astype(g.dtype) * g, {}
+
+
+def sam(
+    optimizer: GradientTransformation,
+    adv_optimizer: GradientTransformation,
+    sync_period: int = 2,
+    reset_state: bool = True,
+    opaque_mode: bool = False,
+    batch_axis_name: str | None = None,
+) -> GradientTransformation:
+    """Takes an optimizer's step with the gradient at a point to which another has climbed.
+
+    Of each `sync_period` updates, all but the last climb, with minus the steps of adv_optimizer;
+    at the last, the parameters go back to where they were, and the optimizer takes its step from
+    there with the gradient of that point. With `chain(normalize(), sgd(rho))` as adv_optimizer
+    this is SAM; with `normalize_adaptively` in the place of `normalize`, ASAM.
+
+    The state holds `steps_since_sync`, `opt_state`, `adv_state`, and, where the climb shows in the
+    parameters, `cache`, the parameters without it, at which `eval_params` evaluates. Extra
+    arguments go to both optimizers.
+
+    Args:
+      sync_period: number of updates to one step of the optimizer.
+      reset_state: whether the state of adv_optimizer starts anew after each step.
+      opaque_mode: whether one update climbs and takes the step: `update` is then called with
+        `grad_fn(params, i)`, the gradient at the i-th point of the climb, from 0.
+      batch_axis_name: axis over which gradients of the climb are averaged; with opaque_mode.
+
+    Differences: optax drops extra arguments, computes both optimizers at each update, and rounds
+    the way back in the parameters' dtype.
+
+    Raises:
+      TypeError: an optimizer is not a pair of functions, or sync_period no integer.
+      ValueError: sync_period < 1; batch_axis_name without opaque_mode; `update` is called without
+        params, or in opaque mode without grad_fn.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> climb = fo.chain(fo.normalize(), fo.sgd(0.5))
+      >>> tx = fo.sam(fo.sgd(0.25), climb, opaque_mode=True)
+      >>> params = {"w": jnp.array(1.0)}
+      >>> grad_fn = lambda params, i: jax.grad(lambda p: p["w"] ** 2)(params)
+      >>> grads = grad_fn(params, 0)
+      >>> updates, _ = tx.update(grads, tx.init(params), params, grad_fn=grad_fn)
+      >>> print(fo.apply_updates(params, updates)["w"])
+      0.25
+
+    Reference: Foret, Kleiner, Mobahi & Neyshabur, Sharpness-aware minimization for efficiently
+    improving generalization, ICLR 2021, Algorithm 1, arXiv:2010.01412.
+    """
+    if not isinstance(sync_period, int) or isinstance(sync_period, bool):
+        raise TypeError(f"sam: sync_period must be an integer, got {sync_period!r}.")
+    if sync_period < 1:
+        raise ValueError(f"sam: sync_period must be at least 1, got {sync_period}.")
+    if batch_axis_name is not None and not opaque_mode:
+        raise ValueError(
+            "sam: batch_axis_name is of opaque_mode, where the gradients of the climb are computed "
+            "here. Average the gradients that you pass, and leave it out."
+        )
+    init, update = check_pair("sam: optimizer", optimizer)
+    adv_init, adv_update = check_pair("sam: adv_optimizer", adv_optimizer)
+    parts = _Parts(Link.to(update), Link.to(adv_update), adv_init, sync_period, bool(reset_state))
+    made: Any = _Opaque.of(parts, batch_axis_name) if opaque_mode else _Open.of(parts)
+    return GradientTransformation(_Init(init, adv_init, not opaque_mode), made)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    """`init` of a sharpness-aware optimizer."""
+
+    init: Callable[..., Any]
+    adv_init: Callable[..., Any]
+    shows: bool
+    name = "sam"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the states of both optimizers."""
+        # A copy: both will be donated.
+        cache = jax.tree.map(lambda p: jnp.array(as_parameter(p), copy=True), params)
+        return State(
+            steps_since_sync=beside(jax.tree.leaves(params))(jnp.zeros((), jnp.int32)),
+            opt_state=self.init(params),
+            adv_state=self.adv_init(params),
+            **({"cache": cache} if self.shows else {}),
+        )
+
+    def __repr__(self) -> str:
+        return f"sam({self.init!r}, {self.adv_init!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """What both modes need."""
+
+    optimizer: Link
+    climber: Link
+    adv_init: Callable[..., Any]
+    period: int
+    reset: bool
+
+    def climb(
+        self, updates: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
+    ) -> tuple[PyTree, PyTree]:
+        """A step of the climber, upwards."""
+        down, state = self.climber(updates, state, params, extra)
+        return jax.tree.map(jnp.negative, down), state
+
+
+def _need_params(params: PyTree | None) -> None:
+    if params is None:
+        raise ValueError("sam: update needs params. Call update(updates, state, params).")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Open(Interned):
+    """`update` that climbs or steps."""
+
+    parts: _Parts
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Climbs; or, as the last of a period, goes back and takes the optimizer's step."""
+        _need_params(params)
+        parts, number = self.parts, state.steps_since_sync
+        here = jax.tree.map(jnp.asarray, params)
+        cache = choose(number == 0, here, state.cache)
+
+        def step() -> tuple[PyTree, ...]:
+            u, opt_state = parts.optimizer(updates, state.opt_state, cache, extra)
+            after = apply_updates(cache, u)
+            adv_state = parts.adv_init(cache) if parts.reset else state.adv_state
+            return _between(updates, here, after), opt_state, adv_state, after
+
+        def climb() -> tuple[PyTree, ...]:
+            u, adv_state = parts.climb(updates, state.adv_state, params, extra)
+            return _in_precision_of(here, u), state.opt_state, adv_state, cache
+
+        last = number == parts.period - 1
+        new, opt_state, adv_state, kept = jax.lax.cond(last, step, climb)
+        number = jnp.where(last, 0, number + 1)
+        return new, State(
+            steps_since_sync=number, opt_state=opt_state, adv_state=adv_state, cache=kept
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opaque(Interned):
+    """`update` that climbs and steps."""
+
+    parts: _Parts
+    axis: str | None
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Climbs, and takes the optimizer's step from where the climb began."""
+        _need_params(params)
+        if not callable(extra.get("grad_fn")):
+            raise ValueError(
+                "sam: update needs grad_fn in opaque_mode. Call update(updates, state, params, "
+                "grad_fn=...), with a function (params, i) -> gradients."
+            )
+        parts, there, adv_state = self.parts, params, state.adv_state
+        for i in range(parts.period - 1):
+            up, adv_state = parts.climb(updates, adv_state, there, extra)
+            there = apply_updates(there, up)
+            updates = extra["grad_fn"](there, i)
+            if self.axis is not None:
+                updates = jax.lax.pmean(updates, axis_name=self.axis)
+        new, opt_state = parts.optimizer(updates, state.opt_state, params, extra)
+        adv_state = parts.adv_init(params) if parts.reset else adv_state
+        return new, state._replace(opt_state=opt_state, adv_state=adv_state)
+
+
+def _wide(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: x.astype(compute_dtype(x.dtype)), tree)
+
+
+def _in_precision_of(params: PyTree, updates: PyTree) -> PyTree:
+    """Updates in float32, or their parameters' dtype where that is wider."""
+    treedef: Any
+    flat, treedef = jax.tree.flatten(params)
+    given = align(params, updates, link="sam", name="updates")
+    pairs = zip(given, flat, strict=True)
+    return treedef.unflatten(
+        [g if is_absent(g) else g.astype(compute_dtype(p.dtype)) for g, p in pairs]
+    )
+
+
+def _between(updates: PyTree, here: PyTree, there: PyTree) -> PyTree:
+    """The way from one tree to another, where there is an update."""
+    way = jax.tree.map(jnp.subtract, _wide(there), _wide(here))
+    return jax.tree.map(lambda u, d: u if is_absent(u) else d, updates, way, is_leaf=is_placeholder)
