@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.placement import alike
 from ..core.protocol import PyTree
 from ..core.vectors import add_scaled, dot, scaled
 
@@ -34,8 +35,10 @@ class Curvature(NamedTuple):
     @staticmethod
     def rings(p: Array, m: int) -> dict[str, Array]:
         """The rings of one parameter, empty."""
-        # Broadcast, they are sharded as the parameter is.
-        ring = jnp.broadcast_to(jnp.zeros_like(p), (m, *p.shape))
+        # Broadcast, they are sharded as the parameter is; in a program, only if it says so.
+        shape = (m, *p.shape)
+        zeros = jnp.broadcast_to(jnp.zeros_like(p), shape)
+        ring = alike(zeros, jnp.broadcast_to(p, shape))
         return {"diff_params_memory": ring, "diff_updates_memory": ring.copy()}
 
     @staticmethod

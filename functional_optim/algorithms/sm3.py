@@ -19,8 +19,8 @@ Array = jax.Array
 
 def _slots(p: Array) -> dict[str, Array]:
     # One vector for all axes, end to end: parameters of any rank have the same slots.
-    size = p.size if p.ndim < 2 else sum(p.shape)
-    return {"mu": jnp.zeros_like(p), "cover": jnp.zeros(size, p.dtype)}
+    mu = jnp.zeros_like(p)
+    return {"mu": mu, "cover": mu.reshape(-1) if p.ndim < 2 else jnp.zeros(sum(p.shape), p.dtype)}
 
 
 def _axes(cover: Array, shape: tuple[int, ...]) -> Iterator[Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["alike", "beside", "in_place_of", "reduced"]
+__all__ = ["alike", "all_beside", "beside", "in_place_of", "reduced"]
 
 Array = jax.Array
 
@@ -50,6 +50,11 @@ def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
             everywhere = NamedSharding(sharding.mesh, PartitionSpec())
             return lambda x: x if _traced(x) or x.committed else jax.device_put(x, everywhere)
     return lambda x: x
+
+
+def all_beside(params: Any, fields: Any) -> Any:
+    """A tree of arrays on all devices of the parameters' mesh; see `beside`."""
+    return jax.tree.map(beside(jax.tree.leaves(params)), fields)
 
 
 def in_place_of(old: Array, value: Any) -> Array:

@@ -11,6 +11,7 @@ from ..core.apply import no_updates
 from ..core.interning import Interned
 from ..core.link import Link, check_pair
 from ..core.norms import global_norm
+from ..core.placement import all_beside
 from ..core.precision import compute_dtype, safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rows import dense
@@ -152,16 +153,21 @@ class _Init:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and sums of nothing."""
-        zero = jnp.zeros((), jnp.int32)
         fields = {} if self.k is None else {"every_k": jnp.array(self.k, jnp.int32)}
+        fields |= {
+            "mini_step": jnp.zeros((), jnp.int32),
+            "gradient_step": jnp.zeros((), jnp.int32),
+            "updated": jnp.array(False),
+        }
         sums = jax.tree.map(_sum_of_nothing, params)
         # Of what a skip function says the shapes are wanted, before there is a gradient.
-        says = {} if self.skip is None else jax.eval_shape(self.skip, sums, zero, params)[1]
+        says = (
+            {}
+            if self.skip is None
+            else jax.eval_shape(self.skip, sums, fields["gradient_step"], params)[1]
+        )
         return State(
-            **fields,
-            mini_step=zero,
-            gradient_step=zero,
-            updated=jnp.array(False),
+            **all_beside(params, fields),
             inner_opt_state=self.init(params),
             acc_grads=sums,
             skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in says.items()},

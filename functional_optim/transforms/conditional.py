@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ..core.apply import no_updates
 from ..core.interning import Interned
 from ..core.link import Link, check_pair
+from ..core.placement import all_beside
 from ..core.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rows import rows_once
@@ -88,7 +89,8 @@ class _Init:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and the count of steps."""
-        return State(step=jnp.zeros((), jnp.int32), inner_state=self.init(params))
+        step = all_beside(params, jnp.zeros((), jnp.int32))
+        return State(step=step, inner_state=self.init(params))
 
     def __repr__(self) -> str:
         return f"{self.name}({self.init!r})"

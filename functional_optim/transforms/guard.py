@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ..core.apply import no_updates
 from ..core.interning import Interned
 from ..core.link import Link, check_pair
+from ..core.placement import all_beside
 from ..core.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
@@ -85,12 +86,12 @@ class _Init:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and the counts."""
-        zero = jnp.zeros((), jnp.int32)
-        return State(
-            max_consecutive_errors=jnp.array(self.most, jnp.int32),
-            metrics={"last_finite": zero + 1, "notfinite_count": zero, "total_notfinite": zero},
-            inner_state=self.init(params),
-        )
+        start = {"last_finite": 1, "notfinite_count": 0, "total_notfinite": 0}
+        own = {
+            "max_consecutive_errors": jnp.array(self.most, jnp.int32),
+            "metrics": {k: jnp.array(v, jnp.int32) for k, v in start.items()},
+        }
+        return State(**all_beside(params, own), inner_state=self.init(params))
 
     def __repr__(self) -> str:
         return f"apply_if_finite({self.init!r}, {self.most})"

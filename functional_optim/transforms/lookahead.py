@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ..core.chain import chain
 from ..core.interning import Interned
 from ..core.link import Link, check_pair, link_name
+from ..core.placement import all_beside
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rule import leaf_rule
 from ..core.state import State
@@ -102,7 +103,8 @@ class _RestartedInit:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the state, and the count of steps since it was made."""
-        return State(steps=jnp.zeros((), jnp.int32), inner_state=self.init(params))
+        steps = all_beside(params, jnp.zeros((), jnp.int32))
+        return State(steps=steps, inner_state=self.init(params))
 
     def __repr__(self) -> str:
         return repr(self.init)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ..core.interning import Interned
 from ..core.link import Link, check_pair
+from ..core.placement import all_beside
 from ..core.precision import hyper_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.state import State
@@ -138,7 +139,7 @@ class _MonitorInit:
         states = {k: init(params) for k, init in self.inits}
         found = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
-        return State(metrics=zeros, measure_states=states)
+        return State(**all_beside(params, {"metrics": zeros, "measure_states": states}))
 
     def __repr__(self) -> str:
         names = [k for k, _ in (*self.update.functions, *self.inits)]

@@ -22,6 +22,7 @@ TRANSFORMATIONS = {
     "lion": fo.lion(1e-3),
     "chain": fo.chain(fo.clip_by_global_norm(1.0), fo.ema(0.9), fo.sgd(0.1, momentum=0.9)),
     "partition": fo.partition({True: fo.adam(1e-3), False: fo.sgd(0.1, momentum=0.9)}, matrices),
+    "wrapped": fo.MultiSteps(fo.apply_if_finite(fo.adam(1e-3), 3), 2),
 }
 each_tx = pytest.mark.parametrize("tx", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
 
@@ -88,7 +89,9 @@ def test_a_sharded_step_is_the_step_of_one_device(tx, mesh):
     assert_close(ours, theirs, rtol=1e-6)
 
 
-@pytest.mark.parametrize("tx", [TRANSFORMATIONS[k] for k in ("adamw", "chain", "partition")])
+@pytest.mark.parametrize(
+    "tx", [TRANSFORMATIONS[k] for k in ("adamw", "chain", "partition", "wrapped")]
+)
 @pytest.mark.parametrize("place", [sharded, lambda mesh: problem.arrays()], ids=["mesh", "local"])
 def test_a_step_donates_parameters_and_state(tx, place, mesh):
     params = jax.tree.map(jnp.copy, place(mesh))

@@ -1,0 +1,180 @@
+"""The shardings of a state, told from the shapes of the parameters."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+
+import functional_optim as fo
+from functional_optim.sharding import state_shardings
+
+from .. import problem
+from ..rules import cases, cases_with_extra, matrices
+
+P = PartitionSpec
+SHAPES = {"w": (8, 4), "b": (4,)}
+SPECS = {"w": P("x", "y"), "b": P("y")}
+CASES = {case.name: case for case in [*cases(), *cases_with_extra()]}
+
+
+def shapes(dtype=np.float32):
+    return {k: jax.ShapeDtypeStruct(shape, dtype) for k, shape in SHAPES.items()}
+
+
+def arrays(mesh):
+    return {
+        k: jax.device_put(np.ones(shape, np.float32), NamedSharding(mesh, SPECS[k]))
+        for k, shape in SHAPES.items()
+    }
+
+
+def differing(state, told):
+    """Paths of the arrays that do not lie as was told."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(state)
+    return [
+        jax.tree_util.keystr(path)
+        for (path, x), s in zip(flat, jax.tree.leaves(told), strict=True)
+        if not x.sharding.is_equivalent_to(s, x.ndim)
+    ]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_init_puts_the_state_where_it_was_told(case, mesh):
+    tx = case.make()
+    told = state_shardings(tx, shapes(), SPECS, mesh)
+    assert differing(tx.init(arrays(mesh)), told) == []
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_slot_of_the_parameters_shape_is_told_to_lie_as_it_does(case, mesh):
+    told = state_shardings(case.make(), shapes(), SPECS, mesh)
+    state = jax.eval_shape(case.make().init, shapes())
+    flat, _ = jax.tree_util.tree_flatten_with_path(state)
+    for (path, x), sharding in zip(flat, jax.tree.leaves(told), strict=True):
+        for k in SHAPES:
+            if path[-1:] == (jax.tree_util.DictKey(k),) and x.shape == SHAPES[k]:
+                assert sharding == NamedSharding(mesh, SPECS[k]), jax.tree_util.keystr(path)
+
+
+WITH_SHARDINGS = {
+    "adafactor": CASES["scale_by_factored_rms-factored"].make(),
+    "lbfgs": fo.scale_by_lbfgs(),
+    "partition": CASES["partition"].make(),
+    "optax": optax.adafactor(1e-3, min_dim_size_to_factor=2, momentum=0.9),
+    "optax-in-chain": fo.chain(fo.clip(1.0), optax.masked(optax.trace(0.9), matrices)),
+}
+
+
+@pytest.mark.parametrize("tx", WITH_SHARDINGS.values(), ids=WITH_SHARDINGS)
+def test_jit_takes_them(tx, mesh):
+    told = state_shardings(tx, shapes(), SPECS, mesh)
+    init = jax.jit(tx.init, out_shardings=told)
+    params = arrays(mesh)
+    assert differing(init(params), told) == []
+    update = jax.jit(tx.update, in_shardings=(None, told, None), out_shardings=(None, told))
+    assert differing(update(params, init(params), params)[1], told) == []
+
+
+def test_rows_and_columns_are_sharded_as_their_parameter_along_them():
+    tx = fo.scale_by_factored_rms(min_dim_size_to_factor=2, dims="last")
+    told = state_shardings(tx, shapes(), SPECS)
+    assert told.v_row["w"] == P("x")
+    assert told.v_col["w"] == P(None, "y")
+    assert told.v["b"] == P("y")
+
+
+def test_a_ring_of_parameters_is_whole_along_its_own_axis(mesh):
+    told = state_shardings(fo.scale_by_lbfgs(), shapes(), SPECS)
+    assert told.diff_params_memory == {"w": P(None, "x", "y"), "b": P(None, "y")}
+    state = jax.jit(fo.scale_by_lbfgs().init)(arrays(mesh))
+    assert state.diff_params_memory["w"].sharding.spec == P(None, "x", "y")
+
+
+def test_without_a_mesh_they_are_specs(mesh):
+    told = state_shardings(fo.adam(1e-3), shapes(), SPECS)
+    assert told.scale_by_adam.mu == SPECS
+    assert told.scale_by_adam.count == P()
+
+
+def test_one_spec_stands_for_a_subtree_and_none_for_whole():
+    params = {"a": shapes(), "b": shapes()}
+    told = state_shardings(fo.trace(0.9), params, {"a": P("x"), "b": None})
+    assert told.trace == {"a": {"w": P("x"), "b": P("x")}, "b": {"w": P(), "b": P()}}
+
+
+def test_parameters_with_shardings_need_no_specs(mesh):
+    told = state_shardings(fo.trace(0.9), arrays(mesh))
+    assert told.trace == {k: NamedSharding(mesh, spec) for k, spec in SPECS.items()}
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_the_ambient_mesh_does_not_matter(kind):
+    mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2)
+    with jax.set_mesh(mesh):
+        told = state_shardings(fo.adam(1e-3), shapes(), SPECS, mesh)
+    assert told.scale_by_adam.mu == {k: NamedSharding(mesh, spec) for k, spec in SPECS.items()}
+
+
+def test_a_vector_of_all_parameters_is_whole_and_the_rest_told(mesh):
+    tx = fo.chain(optax.flatten(optax.trace(0.9)), fo.trace(0.9))
+    told = state_shardings(tx, shapes(), SPECS, mesh)
+    assert differing(jax.jit(tx.init, out_shardings=told)(arrays(mesh)), told) == []
+    assert told.trace.trace["w"].spec == P("x", "y")
+    assert {s.spec for s in jax.tree.leaves(told[0])} == {P()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"specs": {"w": P()}}, ValueError, "state_shardings: specs do not fit the parameters"),
+        ({"specs": {"w": "x", "b": P()}}, TypeError, "the spec at 'w' must be a PartitionSpec"),
+        ({"specs": None}, ValueError, "neither specs nor params say how"),
+        ({"specs": P(), "memory_kind": "device"}, ValueError, "memory_kind needs a mesh"),
+        (
+            {"specs": P("x"), "mesh": AbstractMesh((3,), ("x",))},
+            ValueError,
+            "does not evenly divide",
+        ),
+    ],
+)
+def test_what_cannot_be_told_is_an_error(arguments, error, message):
+    with pytest.raises(error, match=message):
+        state_shardings(fo.adam(1e-3), shapes(), **arguments)
+
+
+def test_a_large_model_on_many_devices_is_told_at_once():
+    """300 leaves of 70 GiB, on a mesh that is not there."""
+    mesh = AbstractMesh((16, 64), ("data", "model"))
+    layer = jax.ShapeDtypeStruct((8192, 8192), jnp.bfloat16)
+    params = {f"layer_{i}": layer for i in range(300)}
+    tx = fo.chain(fo.clip_by_global_norm(1.0), fo.adafactor(1e-3), fo.adamw(1e-3, mask=matrices))
+    start = time.process_time()
+    told = state_shardings(tx, params, P("data", "model"), mesh)
+    assert time.process_time() - start < 2
+    sharding = told.scale_by_adam.mu["layer_299"]
+    assert sharding.shard_shape((8192, 8192)) == (512, 128)
+
+
+KINDS = [m.kind for m in jax.devices()[0].addressable_memories()]
+
+
+@pytest.mark.skipif("pinned_host" not in KINDS, reason=f"the backend has {KINDS}, no pinned_host")
+def test_a_state_in_host_memory_takes_part_in_a_step():
+    mesh = jax.make_mesh((jax.device_count(),), ("x",), axis_types=(AxisType.Auto,))
+    params, tx = jax.device_put(problem.arrays(), NamedSharding(mesh, P())), fo.adam(1e-3)
+    host = state_shardings(tx, params, memory_kind="pinned_host")
+    device = state_shardings(tx, params)
+
+    def step(params, state, grads):
+        return problem.step_of(tx)(params, jax.device_put(state, device), grads)
+
+    places = jax.tree.map(lambda p: p.sharding, params)
+    state = jax.device_put(tx.init(params), host)
+    expected, _ = jax.jit(problem.step_of(tx))(params, tx.init(params), params)
+    after, state = jax.jit(step, out_shardings=(places, host))(params, state, params)
+    assert {x.sharding.memory_kind for x in jax.tree.leaves(state)} == {"pinned_host"}
+    jax.tree.map(np.testing.assert_array_equal, after, expected)
