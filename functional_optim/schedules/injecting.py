@@ -14,6 +14,7 @@ from ..core.binding import bind, call_text
 from ..core.interning import Interned
 from ..core.link import Link, check_pair
 from ..core.numbers import as_number
+from ..core.placement import all_beside
 from ..core.precision import hyper_dtype, safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.schedule import NumberedSchedule, numbered
@@ -155,7 +156,8 @@ class _Init:
         values |= self.update.scheduled(count, schedules)
         init, _ = self.update.made(values)
         fields = {"schedules": schedules} if any(schedules.values()) else {}
-        return State(count=count, hyperparams=values, **fields, inner_state=init(params))
+        own = all_beside(params, {"count": count, "hyperparams": values, **fields})
+        return State(**own, inner_state=init(params))
 
     def __repr__(self) -> str:
         return f"inject_hyperparams({self.text})"
