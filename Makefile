@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 TORCH := torch==2.13.0
 
-.PHONY: demo test docs api notebooks lint format types bench parity clean
+.PHONY: demo test docs api notebooks lint format types bench parity programs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -43,6 +43,11 @@ bench: $(VENV)/test.stamp
 parity: $(VENV)-parity/test.stamp
 	$(VENV)-parity/bin/python -m pip install --quiet $(TORCH)
 	$(VENV)-parity/bin/python -m pytest tests/parity $(ARGS)
+
+# Opt-in: programs that others publish, which it reads from GitHub, with optax and with this library.
+programs: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet diffrax
+	$(BIN)/python benchmarks/programs/run.py $(ARGS)
 
 # An extra, installed once until pyproject.toml changes.
 %.stamp: pyproject.toml

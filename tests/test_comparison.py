@@ -124,3 +124,70 @@ def test_equality_and_pickling(library):
             pickle.dumps(tx)
     else:
         assert pickle.loads(pickle.dumps(tx)) == tx
+
+
+@compare
+def test_a_gradient_of_zeros_in_float16(library):
+    tx, params = library.adam(1e-3), {"w": jnp.zeros(2, jnp.float16)}
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert bool(jnp.isnan(updates["w"]).all()) == (library is optax)
+
+
+@compare
+def test_the_norm_of_2000_leaves_of_bfloat16(library):
+    tx = library.clip_by_global_norm(1.0)
+    grads = [jnp.ones(1000, jnp.bfloat16)] * 2000
+    updates, _ = tx.update(grads, tx.init(grads))
+    clipped = np.sqrt(sum(float(np.sum(np.square(u, dtype=np.float64))) for u in updates))
+    assert clipped < 1.01 if library is fo else clipped > 1.9
+
+
+@compare
+def test_a_step_after_one_that_was_not_finite(library):
+    tx = library.MultiSteps(library.sgd(1.0), every_k_schedule=2)
+    state = tx.init(PARAMS)
+    for value in (jnp.nan, 1.0, 1.0, 1.0):
+        grads = jax.tree.map(lambda p, v=value: v * jnp.ones_like(p), PARAMS)
+        updates, state = tx.update(grads, state, PARAMS)
+    assert bool(jnp.isfinite(updates["w"]).all()) == (library is fo)
+
+
+@compare
+def test_an_update_that_is_not_finite(library):
+    tx = library.apply_if_finite(library.scale(jnp.inf), 3)
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+    assert bool(jnp.isfinite(updates["w"]).all()) == (library is fo)
+
+
+@compare
+def test_a_plateau_below_zero(library):
+    tx = library.contrib.reduce_on_plateau(factor=0.5, patience=2)
+    state = tx.init(PARAMS)
+    for _ in range(10):
+        updates, state = tx.update(PARAMS, state, PARAMS, value=-1.0)
+    assert (float(updates["w"][0]) < 1.0) == (library is fo)
+
+
+@compare
+def test_lookahead_on_plain_parameters(library):
+    tx = library.lookahead(library.sgd(0.1), sync_period=2, slow_step_size=0.5)
+    state = tx.init(PARAMS)
+    if library is optax:
+        with pytest.raises(AttributeError, match="has no attribute 'fast'"):
+            tx.update(PARAMS, state, PARAMS)
+    else:
+        updates, _ = tx.update(PARAMS, state, PARAMS)
+        np.testing.assert_allclose(updates["w"], np.full(3, -0.1), rtol=1e-6)
+
+
+@compare
+def test_the_gradient_of_some_rows(library):
+    table = {"w": jnp.ones((5, 2))}
+    rows = {"w": fo.row_sparse(jnp.ones((1, 2)), jnp.array([3]), (5, 2))}
+    tx = library.adagrad(0.1)
+    if library is optax:
+        with pytest.raises((TypeError, ValueError)):
+            tx.update(rows, tx.init(table), table)
+    else:
+        updates, _ = tx.update(rows, tx.init(table), table)
+        assert updates["w"].data.shape == (1, 2)
