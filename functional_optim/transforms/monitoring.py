@@ -139,7 +139,7 @@ class _MonitorInit:
         states = {k: init(params) for k, init in self.inits}
         found = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
-        return State(**all_beside(params, {"metrics": zeros, "measure_states": states}))
+        return all_beside(params, State(metrics=zeros, measure_states=states))
 
     def __repr__(self) -> str:
         names = [k for k, _ in (*self.update.functions, *self.inits)]
