@@ -121,17 +121,19 @@ class _Init:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the state, on each device only its share."""
-        shapes = [isinstance(p, jax.ShapeDtypeStruct) for p in jax.tree.leaves(params)]
-        if any(shapes):
-            return jax.jit(lambda: self._divided(_zeros(params)))()
-        return self._divided(params) if _traced(params) else jax.jit(self._divided)(params)
-
-    def _divided(self, params: PyTree) -> State:
         layout, shares = self.layout, self.layout.shares(params)
-        state = self.init(layout.place(params, shares))
-        if layout.explicit:
-            return state
-        return layout.place(state, shardings_of(self.init, params, shares, layout.mesh))
+        leaves = jax.tree.leaves(params)
+        traced = any(isinstance(p, jax.core.Tracer) for p in leaves)
+        if traced and layout.explicit:
+            return self.init(layout.place(params, shares))
+        told = shardings_of(self.init, params, shares, layout.mesh)
+        if traced:
+            return layout.place(self.init(layout.place(params, shares)), told)
+        places = jax.tree.map(lambda spec: NamedSharding(layout.mesh, spec), told)
+        if any(isinstance(p, jax.ShapeDtypeStruct) for p in leaves):
+            bare = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+            return jax.jit(lambda: self.init(bare), out_shardings=places)()
+        return jax.jit(self.init, out_shardings=places)(params)
 
     def __repr__(self) -> str:
         return f"zero1({self.init!r}, {self.layout.axis!r})"
@@ -170,11 +172,3 @@ class _Update(Interned):
         if not layout.explicit:
             after = layout.place(after, shardings_of(self.init, params, shares, layout.mesh))
         return layout.place(new, layout.whole(params)), after
-
-
-def _zeros(params: PyTree) -> PyTree:
-    return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), p.dtype), params)
-
-
-def _traced(tree: PyTree) -> bool:
-    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
