@@ -149,6 +149,7 @@ from .transforms.guard import apply_if_finite
 from .transforms.lookahead import lookahead
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.masking import partition as multi_transform
+from .transforms.loss_scaling import loss_scale, scale_loss
 from .transforms.master import master_weights
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.momentum import ema, trace
@@ -158,12 +159,13 @@ from .transforms.noise import add_noise
 from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .transforms.plateau import reduce_on_plateau
-from .transforms.sam import normalize, normalize_adaptively, sam
+from .transforms.sam import sam
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.selective import selective_transform
 from .transforms.trust_ratio import scale_by_trust_ratio
 from .transforms.unitwise import adaptive_grad_clip
 from .transforms.weight_decay import add_decayed_weights
+from .transforms.unit_norm import normalize, normalize_adaptively
 from .transforms.zoom import scale_by_zoom_linesearch
 from .tree import (
     bias_correction,
@@ -261,6 +263,7 @@ __all__ = [
     "master_weights",
     "measure_with_ema",
     "metrics",
+    "loss_scale",
     "micro_grad",
     "microbatch",
     "microbatching",
@@ -339,6 +342,7 @@ __all__ = [
     "schedule",
     "schedule_table",
     "schedules",
+    "scale_loss",
     "second_order",
     "selective_transform",
     "set_hyperparams",

@@ -4,7 +4,8 @@ from .algorithms.muon import muon, scale_by_muon
 from .second_order import hutchinson_estimator_diag_hessian
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.plateau import reduce_on_plateau
-from .transforms.sam import normalize, sam
+from .transforms.sam import sam
+from .transforms.unit_norm import normalize
 
 __all__ = [
     "MuonDimensionNumbers",

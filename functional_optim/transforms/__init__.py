@@ -17,6 +17,7 @@ from .from_state import value_and_grad_from_state
 from .gathering import apply_every
 from .guard import apply_if_finite
 from .lookahead import lookahead
+from .loss_scaling import loss_scale, scale_loss
 from .masking import freeze, masked, partition, set_to_zero
 from .master import master_weights
 from .matrices import MuonDimensionNumbers
@@ -27,10 +28,11 @@ from .noise import add_noise
 from .normalizing import centralize, normalize_by_update_norm
 from .per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .plateau import reduce_on_plateau
-from .sam import normalize, normalize_adaptively, sam
+from .sam import sam
 from .scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .selective import selective_transform
 from .trust_ratio import scale_by_trust_ratio
+from .unit_norm import normalize, normalize_adaptively
 from .unitwise import adaptive_grad_clip
 from .weight_decay import add_decayed_weights
 from .zoom import scale_by_zoom_linesearch
@@ -60,6 +62,7 @@ __all__ = [
     "incremental_update",
     "keep_params_nonnegative",
     "lookahead",
+    "loss_scale",
     "masked",
     "master_weights",
     "measure_with_ema",
@@ -83,6 +86,7 @@ __all__ = [
     "scale_by_schedule",
     "scale_by_trust_ratio",
     "scale_by_zoom_linesearch",
+    "scale_loss",
     "selective_transform",
     "set_to_zero",
     "skip_large_updates",

@@ -31,7 +31,7 @@ def test_update_keeps_shape_dtype_weak_type_and_structure_of_the_state(case, dty
         assert law(after) == law(state)
         assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
         # What decides the new parameter returns the exact difference to it.
-        exact = case.factory in (fo.lookahead, fo.master_weights, fo.sam)
+        exact = case.factory in (fo.lookahead, fo.loss_scale, fo.master_weights, fo.sam)
         expected = [compute_dtype(d) if exact else d for d in dtypes_of(params)]
         assert dtypes_of(updates) == expected
         assert jax.tree.structure(updates) == jax.tree.structure(params)

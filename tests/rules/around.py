@@ -50,6 +50,20 @@ RULES = (
         fo.selective_transform,
         {"": {"optimizer": fo.adam(1e-3), "freeze_mask": {"w": False, "b": True}}},
     ),
+    Entry(
+        fo.loss_scale,
+        {"": {"inner": fo.adam(1e-3), "growth_factor": 4.0, "growth_interval": 2}},
+        bad=(
+            *ranges(
+                ("init_scale", 0.0, "(0, inf)"),
+                ("growth_factor", 1.0, "(1, inf)"),
+                ("backoff_factor", 1.0, "(0, 1)"),
+                ("growth_interval", 0, "[1, inf)"),
+                inner=fo.sgd(0.1),
+            ),
+            ({"inner": 3}, TypeError, "loss_scale: inner must be a pair of functions"),
+        ),
+    ),
     Entry(fo.normalize, {"": {}}, oracle=oracles.normalize),
     Entry(
         fo.normalize_adaptively,

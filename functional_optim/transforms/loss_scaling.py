@@ -1,0 +1,177 @@
+"""Loss scaling, so that small gradients survive float16."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.apply import no_updates
+from ..core.interning import Interned
+from ..core.link import Link, check_pair
+from ..core.numbers import Interval, as_number, as_state
+from ..core.placement import beside
+from ..core.precision import compute_dtype, safe_increment
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.state import State, nested_states
+from .guard import all_finite
+
+__all__ = ["loss_scale", "scale_loss"]
+
+Array = jax.Array
+
+BOUNDS = {
+    "init_scale": Interval("(0, inf)"),
+    "growth_factor": Interval("(1, inf)"),
+    "backoff_factor": Interval("(0, 1)"),
+    "growth_interval": Interval("[1, inf)"),
+}
+
+
+def loss_scale(
+    inner: GradientTransformation,
+    init_scale: Any = 2.0**16,
+    growth_factor: Any = 2.0,
+    backoff_factor: Any = 0.5,
+    growth_interval: Any = 2000,
+) -> GradientTransformation:
+    """Divides gradients of a scaled loss by the scale, and finds the largest that float16 bears.
+
+    Gradients of `scale_loss(loss, state)` are divided in float32, and given to `inner`. Where one
+    is not finite, the step is left out, as if it had not been, and the scale is multiplied by
+    backoff_factor; after growth_interval steps in a row, by growth_factor. It has no end but
+    float32's.
+
+    The state holds `hyperparams`, the factors and the interval; `growth_tracker`, the steps in a
+    row, `()` int32; `scale` `()`; under `metrics` `last_finite`, and `total_notfinite`, the number
+    of steps that were left out; and `inner_state`.
+
+    Differences: torch's `GradScaler` is these numbers without the optimizer. optax has none.
+
+    Args:
+      inner: all that comes after the gradients, clipping too.
+
+    Raises:
+      TypeError: inner is not a pair of functions, or another argument is no number.
+      ValueError: init_scale not positive, growth_factor not above 1, backoff_factor outside
+        (0, 1), or growth_interval < 1.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.loss_scale(fo.sgd(0.5)), {"w": jnp.float16(1.0)}
+      >>> state = tx.init(params)
+      >>> loss = lambda params, state: fo.scale_loss(1e-8 * jnp.float32(params["w"]), state)
+      >>> grads = jax.grad(loss)(params, state)
+      >>> updates, state = tx.update(grads, state, params)
+      >>> print(f"{updates['w']:.1e}", fo.metrics(state)["last_finite"])
+      -5.0e-09 1
+
+    Reference: Micikevicius et al., Mixed precision training, ICLR 2018, section 3.2,
+    arXiv:1710.03740.
+    """
+    init, update = check_pair("loss_scale: inner", inner)
+    given = {
+        "init_scale": init_scale,
+        "growth_factor": growth_factor,
+        "backoff_factor": backoff_factor,
+        "growth_interval": growth_interval,
+    }
+    numbers = tuple((k, as_number(v, f"loss_scale: {k}", BOUNDS[k])) for k, v in given.items())
+    return GradientTransformation(_Init(init, numbers), _Update.of(Link.to(update)))
+
+
+def scale_loss(loss: Any, state: PyTree) -> Array:
+    """Multiplies a loss by the scale of the one `loss_scale` in a state, in float32 or wider.
+
+    Raises:
+      ValueError: there is none in the state, or several.
+    """
+    found = [node.scale for _, node in nested_states(state) if "growth_tracker" in node]
+    if len(found) != 1:
+        raise ValueError(
+            f"scale_loss: there are {len(found)} loss_scale in this state, and it must be one. "
+            "Pass the state of a transformation that is wrapped in loss_scale."
+        )
+    loss = jnp.asarray(loss)
+    dtype = compute_dtype(loss.dtype)
+    return loss.astype(dtype) * found[0].astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    """`init` of a transformation of scaled gradients."""
+
+    init: Callable[..., Any]
+    numbers: tuple[tuple[str, Any], ...]
+    name = "loss_scale"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the inner state, the scale and the counts."""
+        numbers = {k: as_state(v) for k, v in self.numbers}
+        scale = numbers.pop("init_scale")
+        own = {
+            "hyperparams": numbers,
+            "growth_tracker": jnp.array(0, jnp.int32),
+            "scale": scale,
+            "metrics": {
+                "last_finite": jnp.array(1, jnp.int32),
+                "total_notfinite": jnp.array(0, jnp.int32),
+            },
+        }
+        place = beside(jax.tree.leaves(params))
+        return State(**jax.tree.map(place, own), inner_state=self.init(params))
+
+    def __repr__(self) -> str:
+        return f"loss_scale({self.init!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Update(Interned):
+    """`update` of a transformation of scaled gradients."""
+
+    inner: Link
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Takes the inner step, or none, and finds the next scale."""
+        grads = jax.tree.map(lambda g: _divided(g, state.scale), updates)
+        finite = all_finite(grads)
+
+        def step() -> tuple[PyTree, PyTree]:
+            return self.inner(grads, state.inner_state, params, extra)
+
+        def rest() -> tuple[PyTree, PyTree]:
+            like = jax.eval_shape(step)[0]
+            nothing = no_updates(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
+            return nothing, jax.tree.map(jnp.asarray, state.inner_state)
+
+        new, inner_state = jax.lax.cond(finite, step, rest)
+        scale, tracker = _next_scale(state, finite)
+        total = state.metrics["total_notfinite"]
+        metrics = {
+            "last_finite": finite.astype(jnp.int32),
+            "total_notfinite": jnp.where(finite, total, safe_increment(total)),
+        }
+        return new, state._replace(
+            scale=scale, growth_tracker=tracker, metrics=metrics, inner_state=inner_state
+        )
+
+
+def _divided(g: Any, scale: Array) -> Array:
+    g = jnp.asarray(g)
+    if not jnp.issubdtype(g.dtype, jnp.inexact):
+        return g  # which rows a sparse gradient has
+    wide = g.astype(compute_dtype(g.dtype))
+    return wide / scale.astype(jnp.finfo(wide.dtype).dtype).astype(wide.dtype)
+
+
+def _next_scale(state: State, finite: Array) -> tuple[Array, Array]:
+    """The scale and the number of steps in a row, as torch has them."""
+    numbers, row = state.hyperparams, safe_increment(state.growth_tracker)
+    grows = row.astype(state.scale.dtype) >= numbers["growth_interval"]
+    grown = state.scale * numbers["growth_factor"]
+    larger = jnp.where(grows & jnp.isfinite(grown), grown, state.scale)
+    scale = jnp.where(finite, larger, state.scale * numbers["backoff_factor"])
+    return scale, jnp.where(finite & ~grows, row, 0)
