@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,10 +15,9 @@ from ..core.state import State, nested_states
 from ..core.trees import path_string
 from ..serialization.placing import place
 from .optax_table import LINKS, Counterpart
+from .optax_walk import counts_of, injected, map_states, states_of
 
 __all__ = ["from_optax", "to_optax"]
-
-_LABELLED = ("PartitionState", "MultiTransformState")
 
 
 def from_optax(state: Any, template: PyTree, *, count: int | None = None) -> PyTree:
@@ -53,7 +52,7 @@ def from_optax(state: Any, template: PyTree, *, count: int | None = None) -> PyT
     """
     who = "from_optax"
     pairs = {p.path: p for p in _pairs(who, state, template)}
-    counts = [int(c) for c in _counts(state)]
+    counts = [int(c) for c in counts_of(state)]
     if count is None and not counts:
         raise ValueError(
             f"{who}: nothing in optax's state counts updates. Pass count=, how many were made."
@@ -61,9 +60,9 @@ def from_optax(state: Any, template: PyTree, *, count: int | None = None) -> PyT
     made = max(counts) if count is None else count
     links = {path: _read(who, node, pairs.get(path), made) for path, node in _links(template)}
     result = _with_links(template, (), links)
-    injected = _injected(state)
+    given = injected(state)
     scheduled = {name.split(".")[0] for name in get_hyperparams(result) if "." in name}
-    return set_hyperparams(result, {k: v for k, v in injected.items() if k not in scheduled})
+    return set_hyperparams(result, {k: v for k, v in given.items() if k not in scheduled})
 
 
 def to_optax(state: PyTree, template: Any) -> Any:
@@ -84,7 +83,7 @@ def to_optax(state: PyTree, template: Any) -> Any:
         return _write("to_optax", pair.link, pair)
 
     made = max((int(link.count) for _, link in _links(state)), default=0)
-    return _map_states(template, write, made, known)
+    return map_states(template, write, made, known)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _pairs(who: str, theirs: Any, ours: PyTree) -> list[_Pair]:
     """The states of optax, in their order, with the links that hold the same."""
     links = [(path, node, LINKS.get(_base(path))) for path, node in _links(ours) if path]
     pairs: list[_Pair] = []
-    for state, labels in _states(theirs):
+    for state, labels in states_of(theirs):
         name = type(state).__name__
         fitting = (
             i
@@ -147,54 +146,6 @@ def _pairs(who: str, theirs: Any, ours: PyTree) -> list[_Pair]:
 
 def _key(part: Any) -> str:
     return path_string((part,))
-
-
-def _states(theirs: Any, labels: frozenset[str] = frozenset()) -> Iterator[tuple[Any, Any]]:
-    """The states of single links within one of optax, with the labels that they are under."""
-    fields = getattr(theirs, "_fields", None)
-    if fields is None:
-        for part in theirs if isinstance(theirs, (tuple, list)) else ():
-            yield from _states(part, labels)
-    elif type(theirs).__name__ in _LABELLED:
-        for label, inner in theirs.inner_states.items():
-            yield from _states(inner, labels | {str(label)})
-    elif "inner_state" in fields:
-        yield from _states(theirs.inner_state, labels)
-    elif fields:
-        yield theirs, labels
-
-
-def _map_states(theirs: Any, write: Callable[[Any], Any], count: int, numbers: Any) -> Any:
-    """The tree of optax's states with each written anew, in the order of `_states`."""
-    fields = getattr(theirs, "_fields", None)
-    if fields is None:
-        return type(theirs)(_map_states(part, write, count, numbers) for part in theirs)
-    if type(theirs).__name__ in _LABELLED:
-        inner = {k: _map_states(s, write, count, numbers) for k, s in theirs.inner_states.items()}
-        return theirs._replace(inner_states=inner)
-    if "inner_state" in fields:
-        new = {"inner_state": _map_states(theirs.inner_state, write, count, numbers)}
-        if "hyperparams" in fields:
-            known = {k: numbers[k] for k in theirs.hyperparams if k in numbers}
-            new["hyperparams"] = theirs.hyperparams | known
-            new["count"] = place(count, theirs.count)
-        return theirs._replace(**new)
-    return write(theirs) if fields else theirs
-
-
-def _counts(theirs: Any) -> list[Any]:
-    """All that counts updates."""
-    flat = jax.tree_util.tree_flatten_with_path(theirs)[0]
-    return [x for path, x in flat if path[-1:] == (jax.tree_util.GetAttrKey("count"),)]
-
-
-def _injected(theirs: Any) -> dict[str, Any]:
-    """What `inject_hyperparams` holds."""
-    if "hyperparams" in getattr(theirs, "_fields", ()):
-        return dict(theirs.hyperparams) | _injected(theirs.inner_state)
-    if type(theirs) in (tuple, list):
-        return {k: v for part in theirs for k, v in _injected(part).items()}
-    return {}
 
 
 def _read(who: str, link: State, pair: _Pair | None, count: int) -> State:

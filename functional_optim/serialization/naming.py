@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from ..core.leaves import ENGINE_FIELDS, all_slots
 from ..core.protocol import PyTree
@@ -50,7 +51,7 @@ class Names:
 
     def __init__(self, who: str, tree: PyTree):
         flat, self.treedef = jax.tree_util.tree_flatten_with_path(tree)
-        self.arrays = [x for _, x in flat]
+        self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for _, x in flat]
         self.names: dict[str, Name] = {}
         links = dict(_links(tree))
         vectors = {path: items for node in links.values() for path, items in node}

@@ -23,9 +23,8 @@ def place(value: Any, like: Any) -> Any:
         keys = jax.random.wrap_key_data(jnp.array(value), impl=_implementation(like))
         return keys if sharding is None else jax.device_put(keys, sharding)
     if isinstance(like, (np.ndarray, np.generic)):
-        return (
-            np.array(value, like.dtype)[()] if np.ndim(like) == 0 else np.array(value, like.dtype)
-        )
+        copy = np.array(value, like.dtype)
+        return copy[()] if isinstance(like, np.generic) else copy
     on_device = isinstance(value, jax.Array)
     new = jnp.array(value, like.dtype) if on_device else np.array(value).astype(like.dtype)
     return jax.device_put(new, sharding)
