@@ -6,6 +6,7 @@ A name without a docstring is an error, and so is a public module that no page s
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -23,14 +24,21 @@ ROOMS = {
     "functional_optim.tree": "Arithmetic of trees; in `functional_optim.tree_utils` as `tree_add`.",
     "functional_optim.projections": "Projections onto sets.",
     "functional_optim.microbatching": "Large batches in small parts.",
+    "functional_optim.second_order": "Second derivatives of losses.",
+    "functional_optim.sharding": "Where the arrays of a state lie on a mesh.",
     "functional_optim.testing": "The conformance kit: what any transformation must satisfy.",
     "functional_optim.optim": "The interface of `torch.optim`.",
     "functional_optim.optim.lr_scheduler": "Schedulers of the stateful interface.",
     "functional_optim.optim.swa_utils": "Averages of the stateful interface.",
     "functional_optim.interop.optax": "For use inside optax.",
     "functional_optim.interop.torch": "For use inside torch.",
-    "functional_optim.interop.checkpoint": "Files of torch and safetensors.",
+    "functional_optim.interop.optax_state": "States of optax.",
+    "functional_optim.interop.orbax": "Checkpoints in directories of orbax.",
+    "functional_optim.interop.safetensors": "Checkpoints in one file.",
+    "functional_optim.interop.checkpoint": "Files of torch, and of others in safetensors.",
 }
+
+IMPORT = re.compile(r"^from (functional_optim\.interop\.\w+) import", re.MULTILINE)
 
 NO_NEW_NAMES = {"contrib", "schedules", "transforms", "tree_utils"}
 """Namespaces in which names of the root, or of `tree`, stand once more."""
@@ -81,15 +89,23 @@ def pages() -> dict[str, str]:
 
 
 def _check_rooms() -> None:
-    modules = {
-        f"{name}.{inner}"
-        for name in ROOMS
-        for inner in importlib.import_module(name).__all__
-        if isinstance(getattr(importlib.import_module(name), inner), ModuleType)
+    """Packages that say what they export are public, and so is a bridge that a page uses."""
+    packages = (
+        f"functional_optim.{module.name}"
+        for module in pkgutil.iter_modules(functional_optim.__path__)
+        if module.name != "__main__"
+    )
+    exporting = {name for name in packages if hasattr(importlib.import_module(name), "__all__")}
+    inner = {
+        f"{room}.{name}"
+        for room in ROOMS
+        for name in importlib.import_module(room).__all__
+        if isinstance(getattr(importlib.import_module(room), name), ModuleType)
     }
-    interop = importlib.import_module("functional_optim.interop")
-    modules |= {f"{interop.__name__}.{m.name}" for m in pkgutil.iter_modules(interop.__path__)}
-    missing = modules - set(ROOMS) - {f"functional_optim.{name}" for name in NO_NEW_NAMES}
+    texts = [page.read_text(encoding="utf-8") for page in HERE.glob("*.md")]
+    imported = {name for text in texts for name in IMPORT.findall(text)}
+    again = {f"functional_optim.{name}" for name in NO_NEW_NAMES}
+    missing = (exporting | inner | imported) - set(ROOMS) - again
     if missing:
         raise ValueError(f"No page shows {sorted(missing)}. Add them to ROOMS.")
 
