@@ -48,6 +48,7 @@ from .algorithms.sm3 import scale_by_sm3, sm3
 from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
 from .algorithms.yogi import scale_by_yogi, yogi
 from .core.apply import apply_updates
+from .core.by_label import by_label
 from .core.chain import chain
 from .core.hyperparams import get_hyperparams, metrics, set_hyperparams
 from .core.labels import path_labels
@@ -146,6 +147,7 @@ from .transforms.following import incremental_update, periodic_update
 from .transforms.from_state import value_and_grad_from_state
 from .transforms.gathering import apply_every
 from .transforms.guard import apply_if_finite
+from .transforms.layerwise import layerwise_decay
 from .transforms.lookahead import lookahead
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.masking import partition as multi_transform
@@ -210,6 +212,7 @@ __all__ = [
     "apply_updates",
     "asgd",
     "bias_correction",
+    "by_label",
     "centralize",
     "chain",
     "clip",
@@ -251,6 +254,7 @@ __all__ = [
     "l2_loss",
     "lamb",
     "lars",
+    "layerwise_decay",
     "lbfgs",
     "leaf_rule",
     "linear_onecycle_schedule",

@@ -41,16 +41,26 @@ class Now:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which column of a leaf's row of clock scalars has what name."""
+    """Which column of a leaf's row has what: scalars of its clock, hyperparameters of its own."""
 
     names: tuple[str, ...]
+    groups: tuple[str, ...]
     treedef: Any
 
     def read(self, name: str, row: Array | None) -> Any:
         """What the clock called `name`, for the leaf whose row this is."""
         assert row is not None
-        places = self.treedef.unflatten(range(self.treedef.num_leaves))[name]
-        return jax.tree.map(functools.partial(_item, row), places)
+        return jax.tree.map(functools.partial(_item, row), self._places[0][name])
+
+    def hyper(self, row: Array | None, dtype: Any) -> Scalars:
+        """The hyperparameters of its own of the leaf whose row this is."""
+        if row is None:
+            return {}
+        return {k: cast(_item(row, self._places[1][k]), dtype) for k in self.groups}
+
+    @property
+    def _places(self) -> Any:
+        return self.treedef.unflatten(range(self.treedef.num_leaves))
 
 
 @functools.partial(

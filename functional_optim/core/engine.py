@@ -61,6 +61,7 @@ class Rule:
     parts: bool = True
     rows: bool | Callable[..., bool] = False
     check: Callable[[Mapping[str, Any]], str | None] | None = None
+    by_leaf = True
 
     def make_update(self, *fields: Any) -> "RuleUpdate":
         """The `update` of these options, schedules and dtypes."""
@@ -88,6 +89,7 @@ class RuleUpdate(Interned):
     schedules: tuple[tuple[str, Callable[..., Any]], ...]
     dtypes: tuple[tuple[str, Any], ...]
     generators: tuple[tuple[str, str | None], ...] = ()
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     lasting = True
     by_leaf = True
 
@@ -147,7 +149,13 @@ class RuleUpdate(Interned):
         """Names of the hyperparameters, of those that follow a schedule, and of the slots."""
         rule = self.rule
         other = {*rule.initial, *rule.keys, *rule.slot_dtypes, "state_dtype", *dict(self.options)}
-        numbers = sorted(k for k in rule.signature.parameters if k not in other)
+        groups = dict(self.groups)
+        names = [
+            [f"{k}.{label}" for label in groups[k]] if k in groups else [k]
+            for k in rule.signature.parameters
+            if k not in other
+        ]
+        numbers = sorted(name for own in names for name in own)
         return numbers, sorted(name for name, _ in self.schedules), self._slot_names()
 
     def _slot_names(self) -> list[str] | None:
@@ -187,6 +195,26 @@ class RuleUpdate(Interned):
             values[name] = as_state(evaluate(state.count, state.schedules[name]))
         return values
 
+    def by_leaf_numbers(
+        self, leaves: Leaves, state: State, hyper: Scalars
+    ) -> tuple[Scalars, Scalars]:
+        """The hyperparameters that all leaves share, and per leaf `(n,)` those by label."""
+        shared, own = dict(hyper), {}
+        for name, labels in self.groups:
+            values = jnp.stack([shared.pop(f"{name}.{label}") for label in labels])
+            self.check_number(leaves, state.groups[name])
+            own[name] = values[state.groups[name]]
+        return shared, own
+
+    def check_number(self, leaves: Leaves, kept: Array) -> None:
+        """Raises where the state has another number of leaves than the updates."""
+        if len(leaves.updates) != kept.shape[-1]:
+            raise ValueError(
+                f"{self.rule.name}: the state was made for {kept.shape[-1]} parameters, got "
+                f"updates for {len(leaves.updates)}. Call init with the parameters of this run, "
+                "and update with params where some have no update."
+            )
+
     def randomness(self, state: State) -> dict[str, Array]:
         """The keys of this step, by name, and what `now` has where there are any."""
         keys = {k: key_at(state.keys[k], name, state.count) for k, name in self.generators}
@@ -199,11 +227,7 @@ class RuleUpdate(Interned):
         if "steps" not in state:
             return {}, {}
         n = len(leaves.updates)
-        if n != state.steps.shape[-1]:
-            raise ValueError(
-                f"{self.rule.name}: the state was made for {state.steps.shape[-1]} parameters, "
-                f"got updates for {n}. Call init with the parameters of this run."
-            )
+        self.check_number(leaves, state.steps)
         moved = np.isin(np.arange(n), leaves.active)
         steps = jnp.where(moved, safe_increment(state.steps), state.steps)
         # At step 0 clocks divide by 0: a leaf that has not started counts as one that starts.
@@ -228,7 +252,7 @@ class RuleUpdate(Interned):
             return {}
         fields = [k for k in ("scalars", "metrics") if k in state]
         last = {name: value for k in fields for name, value in state[k].items()}
-        context = Context.of(Columns((), None), last | given, hyper)
+        context = Context.of(Columns((), (), None), last | given, hyper)
         found = [
             self._jitted_measure(
                 leaves.updates[i],

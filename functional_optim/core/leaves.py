@@ -21,6 +21,7 @@ ENGINE_FIELDS = (
     "steps",
     "hyperparams",
     "schedules",
+    "groups",
     "keys",
     "memory",
     "scalars",
@@ -157,7 +158,8 @@ def _reference(
         if own:
             return all_slots(state, own)
     counted = any("steps" in state for state in states)
-    return params if counted else updates
+    grouped = any("groups" in state for state in states) and params is not None
+    return params if counted or grouped else updates
 
 
 def all_slots(state: State, names: list[str]) -> PyTree:

@@ -100,17 +100,18 @@ class Pass(Interned):
         columns = {k: leaves.column(extra[k], k) for k in declared.requires_trees}
         trees = [{k: column[i] for k, column in columns.items()} for i in range(n)]
         given = {k: jnp.asarray(extra[k]) for k in declared.requires if k != "params"}
-        clock, kept = rule.tick(leaves, state, hyper)
-        measured = rule.measure(leaves, state, hyper, given, trees)
+        shared, own = rule.by_leaf_numbers(leaves, state, hyper)
+        clock, kept = rule.tick(leaves, state, shared | own)
+        measured = rule.measure(leaves, state, shared, given, trees)
         whole = given | {name: v for values in measured.values() for name, v in values.items()}
         whole |= rule.randomness(state)
         kept |= measured | {"count": safe_increment(state.count), "hyperparams": hyper}
-        flat, treedef = jax.tree.flatten(clock)
+        flat, treedef = jax.tree.flatten((clock, own))
         rows: Sequence[Array | None] = [None] * n
         if flat and n:
             matrix = jnp.stack([jnp.broadcast_to(as_state(v), (n,)) for v in flat], axis=1)
             rows = unstack(matrix)
-        context = Context.of(Columns(tuple(clock), treedef), whole, hyper)
+        context = Context.of(Columns(tuple(clock), tuple(own), treedef), whole, shared)
         return _Prepared(context, rows, trees, kept)
 
     @functools.cached_property
@@ -135,7 +136,7 @@ class Pass(Interned):
         kept = []
         for rule, old, (row, trees), context in zip(self.rules, slots, own, contexts, strict=True):
             now = Now(context, row, trees | {"leaf": i}, real)
-            hyper = context.hyper(real)
+            hyper = context.hyper(real) | context.columns.hyper(row, real)
             for name, _ in rule.generators:
                 hyper[name] = jax.random.fold_in(context.whole[name], i)
             u, new = rule.on_leaf(u, cast(rows.of(old), compute), p, now, hyper)

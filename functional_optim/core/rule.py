@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from .binding import bind, call_text
 from .bound import Bound, is_traced
+from .by_label import ByLabel
 from .context import Now
 from .engine import Rule
 from .keys import as_key
@@ -188,7 +189,9 @@ def instantiate(
 
     `names` are those by which the caller knows arguments, where they are others.
     """
-    wrong = rule.check(given) if rule.check is not None else None
+    # What goes together is not asked of each label: the first value stands for all.
+    plain = {k: v.values[0][1] if isinstance(v, ByLabel) else v for k, v in given.items()}
+    wrong = rule.check(plain) if rule.check is not None else None
     if wrong:
         raise ValueError(f"{rule.name}: {wrong}")
     numbers: list[tuple[str, Any]] = []
@@ -197,9 +200,25 @@ def instantiate(
     starts: list[tuple[str, Any]] = []
     dtypes: list[tuple[str, Any]] = []
     keys: list[tuple[str, Any]] = []
+    groups: list[tuple[str, ByLabel]] = []
+
+    def number(name: str, value: Any, where: str, bounds: Interval | None) -> None:
+        if callable(value):
+            plan = numbered(value)
+            schedules.append((name, plan.evaluate))
+            numbers.append((name, plan))
+        else:
+            numbers.append((name, as_number(value, where, bounds)))
+
     for name, value in given.items():
         where = f"{rule.name}: {names.get(name, name)}"
-        if name == "state_dtype":
+        if isinstance(value, ByLabel):
+            _check_by_label(rule, name, where)
+            groups.append((name, value))
+            for label, v in value.values:
+                own = f"{where} of {label!r}"
+                number(f"{name}.{label}", v, own, rule.bounds.get(name))
+        elif name == "state_dtype":
             dtypes += _state_dtypes(rule, value)
         elif name in rule.slot_dtypes:
             if value is not None:
@@ -210,19 +229,28 @@ def instantiate(
             keys.append((name, as_key(value, where)))
         elif name in rule.static or (value is None and name in rule.optional):
             options.append((name, value))
-        elif callable(value):
-            plan = numbered(value)
-            schedules.append((name, plan.evaluate))
-            numbers.append((name, plan))
         else:
-            numbers.append((name, as_number(value, where, rule.bounds.get(name))))
+            number(name, value, where, rule.bounds.get(name))
     kept_as = tuple(sorted(dtypes, key=lambda d: d[0]))
     generators = tuple((k, key.generator) for k, key in keys)
-    update = rule.make_update(tuple(options), tuple(schedules), kept_as, generators)
+    labels = tuple((k, v.labels) for k, v in groups)
+    update = rule.make_update(tuple(options), tuple(schedules), kept_as, generators, labels)
     text = call_text(rule.name, rule.signature, given)
-    init = RuleInit(update, tuple(numbers), tuple(starts), tuple(keys), text)
+    init = RuleInit(update, tuple(numbers), tuple(starts), tuple(keys), tuple(groups), text)
     traced = tuple((k, v) for k, v in numbers if is_traced(v))
     return GradientTransformation(init, Bound(update, traced) if traced else update)
+
+
+def _check_by_label(rule: Rule, name: str, where: str) -> None:
+    """Raises where all leaves must have the same value of an argument."""
+    shaping = {"state_dtype", *rule.slot_dtypes, *rule.static, *rule.initial, *rule.keys}
+    if name in shaping or not rule.by_leaf or rule.combine is not None:
+        settled = "it is settled before the first update"
+        reason = settled if name in shaping else "the rule reads the whole tree"
+        raise TypeError(
+            f"{where} cannot be given by label: {reason}. Give one value, or a transformation for "
+            "each label to partition."
+        )
 
 
 def _float_dtype(value: Any, where: str) -> Any:

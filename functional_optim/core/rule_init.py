@@ -1,6 +1,7 @@
 """`init` of a rule: from parameters to the state before the first update."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .by_label import ByLabel
 from .engine import RuleUpdate
 from .keys import Key
 from .leaf import as_parameter, cast, check_parameter, start_slots
@@ -35,6 +37,7 @@ class RuleInit:
     numbers: tuple[tuple[str, Any], ...]
     starts: tuple[tuple[str, Any], ...]
     keys: tuple[tuple[str, Key], ...] = ()
+    groups: tuple[tuple[str, ByLabel], ...] = ()
     text: str = dataclasses.field(default="", compare=False)
 
     @property
@@ -59,11 +62,19 @@ class RuleInit:
             check_parameter(rule.name, path_string(path), leaf)
         place = beside(leaf for _, leaf in leaves)
         numbers = self.hyperparams()
-        slots = self._slots([leaf for _, leaf in leaves], numbers["hyperparams"], place)
+        labels = self.labels(params)
+        values = [leaf for _, leaf in leaves]
+        own = self._by_leaf(numbers["hyperparams"], labels, len(leaves))
+        slots = self._slots(values, own, place)
         fields: dict[str, Any] = {"count": jnp.zeros((), np.int32)}
         if slots is not None or rule.counts_alone:
             fields["steps"] = jnp.zeros(len(leaves), np.int32)
         fields |= numbers
+        if labels:
+            fields["groups"] = {
+                k: jnp.asarray([v.labels.index(label) for label in labels[k]], np.int32)
+                for k, v in self.groups
+            }
         if self.keys:
             fields["keys"] = {name: key.words() for name, key in self.keys}
         if "steps" in fields and self.update.memory:
@@ -77,29 +88,54 @@ class RuleInit:
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
         return State(**fields, **{k: treedef.unflatten(v) for k, v in (slots or {}).items()})
 
+    def labels(self, params: PyTree) -> dict[str, list[str]]:
+        """Per leaf the labels that decide a hyperparameter, by its name."""
+        return {k: v.of_leaves(self.name, k, params) for k, v in self.groups}
+
+    def _by_leaf(
+        self, hyper: Mapping[str, Any], labels: Mapping[str, list[str]], n: int
+    ) -> list[dict[str, Any]]:
+        """The hyperparameters of each of n leaves; of one that stands in, where there is none."""
+        if not labels:
+            return [dict(hyper)] * max(n, 1)
+        named = {k: labels[k] or list(v.labels[:1]) for k, v in self.groups}
+        whole = {f"{k}.{label}" for k, v in self.groups for label in v.labels}
+        shared = {k: v for k, v in hyper.items() if k not in whole}
+        return [
+            shared | {k: hyper[f"{k}.{own[i]}"] for k, own in named.items()}
+            for i in range(max(n, 1))
+        ]
+
     def _slots(
-        self, leaves: list[Any], hyper: Mapping[str, Array], place: Callable[[Array], Array]
+        self,
+        leaves: list[Any],
+        hyper: list[dict[str, Any]],
+        place: Callable[[Array], Array],
     ) -> dict[str, list[Array]] | None:
         """The slots, by name and then by leaf; None where the rule keeps none."""
         rule, dtypes = self.update.rule, dict(self.update.dtypes)
         if rule.slots is None:
             return None
         make_with = rule.slots
-        asked = self._ask(make_with, hyper, skip=1)
-        known = {k: v for k, v in asked.items() if k in hyper}
-        fixed = {k: v for k, v in asked.items() if k not in hyper}
 
-        def make(p: Array) -> Mapping[str, Array | None]:
+        def make(p: Array, i: int) -> Mapping[str, Array | None]:
+            asked = self._ask(make_with, hyper[i], skip=1)
+            known = {k: v for k, v in asked.items() if k in hyper[i]}
+            fixed = {k: v for k, v in asked.items() if k not in hyper[i]}
             return make_with(p, **cast(known, p.real.dtype), **fixed)
 
         found = []
-        for leaf in leaves:
+        for i, leaf in enumerate(leaves):
             p = as_parameter(leaf)
-            slots = start_slots(make, p, dtypes, parts=rule.parts)
+            slots = start_slots(functools.partial(make, i=i), p, dtypes, parts=rule.parts)
             own = [k for k, v in slots.items() if is_absent(v) or v.shape == p.shape]
             found.append({k: v if k in own else place(v) for k, v in slots.items()})
         # A tree without leaves has no parameter to ask; a scalar stands in for one.
-        names = tuple(found[0] if found else jax.eval_shape(make, jnp.zeros((), hyper_dtype())))
+        names = tuple(
+            found[0]
+            if found
+            else jax.eval_shape(lambda p: make(p, 0), jnp.zeros((), hyper_dtype()))
+        )
         self._check_slots(names, dtypes)
         return {k: [slots[k] for slots in found] for k in names} if names else None
 

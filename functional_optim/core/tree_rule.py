@@ -92,6 +92,8 @@ def tree_rule(
 class TreeRule(Rule):
     """A rule whose maths is on all leaves."""
 
+    by_leaf = False
+
     def make_update(self, *fields: Any) -> "TreeUpdate":
         """What the arguments make of it."""
         return TreeUpdate.of(self, *fields)

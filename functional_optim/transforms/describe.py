@@ -1,7 +1,7 @@
 """Tells, before training, what a transformation will do to each parameter."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -72,14 +72,15 @@ class _Use:
     update: Any
     params: dict[str, Any]
     state: PyTree  # of shapes; None where init fails
-    routes: dict[str, tuple[str, ...]]
+    routes: Mapping[str, tuple[str, ...]]
+    numbers: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def link(self, name: str) -> Iterator[LinkRecord]:
         """The record of the link for one parameter; none where it only routes."""
         if self.init is None:
             return
         known = isinstance(self.init, RuleInit)
-        hyperparams = dict(self.init.numbers) if isinstance(self.init, RuleInit) else {}
+        hyperparams = self.numbers.get(name, {})
         own = getattr(self.init, "name", None)
         text = repr(self.init) if isinstance(own, str) else link_name(self.init, self.update)
         path = self.path or link_name(self.init, self.update)
@@ -114,8 +115,32 @@ def _visit(init: Any, update: Any, params: PyTree, path: str, routes: Any) -> It
         yield from _routed(init, update, params, path)
     elif callable(getattr(init, "init", None)):
         yield from _wrapped(init, params, path, routes)
+    elif isinstance(init, RuleInit):
+        yield _rule(init, update, params, path)
     else:
         yield _Use(path, init, update, _paths(params), _shapes(init, params), {})
+
+
+def _rule(init: RuleInit, update: Any, params: PyTree, path: str) -> _Use:
+    """A rule, with the hyperparameters of each parameter and why it has those given by label."""
+    leaves, numbers = _paths(params), dict(init.numbers)
+    state = _shapes(init, params)
+    by_label = init.labels(params) if state is not None else {}
+    plain = {k: v for k, v in numbers.items() if not any(_of(k, name) for name in by_label)}
+    own: dict[str, dict[str, Any]] = {}
+    routes: dict[str, tuple[str, ...]] = {}
+    for i, (name, leaf) in enumerate(leaves.items()):
+        own[name] = plain | {k: numbers[f"{k}.{label[i]}"] for k, label in by_label.items()}
+        routes[name] = tuple(
+            f"{init.name}: {k}: {by_label[k][i]!r}, {why(v.labeller, name, leaf)}"
+            for k, v in init.groups
+            if k in by_label
+        )
+    return _Use(path, init, update, leaves, state, routes, own)
+
+
+def _of(name: str, hyperparameter: str) -> bool:
+    return name.startswith(f"{hyperparameter}.")
 
 
 def _routed(init: Any, update: Any, params: PyTree, path: str) -> Iterator[_Use]:
