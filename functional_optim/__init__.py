@@ -7,6 +7,7 @@ from . import (
     projections,
     schedules,
     second_order,
+    sharding,
     transforms,
     tree,
     tree_utils,
@@ -149,9 +150,9 @@ from .transforms.gathering import apply_every
 from .transforms.guard import apply_if_finite
 from .transforms.layerwise import layerwise_decay
 from .transforms.lookahead import lookahead
+from .transforms.loss_scaling import loss_scale, scale_loss
 from .transforms.masking import freeze, masked, partition, set_to_zero
 from .transforms.masking import partition as multi_transform
-from .transforms.loss_scaling import loss_scale, scale_loss
 from .transforms.master import master_weights
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.momentum import ema, trace
@@ -165,9 +166,9 @@ from .transforms.sam import sam
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.selective import selective_transform
 from .transforms.trust_ratio import scale_by_trust_ratio
+from .transforms.unit_norm import normalize, normalize_adaptively
 from .transforms.unitwise import adaptive_grad_clip
 from .transforms.weight_decay import add_decayed_weights
-from .transforms.unit_norm import normalize, normalize_adaptively
 from .transforms.zoom import scale_by_zoom_linesearch
 from .tree import (
     bias_correction,
@@ -263,11 +264,11 @@ __all__ = [
     "log_cosh",
     "lookahead",
     "losses",
+    "loss_scale",
     "masked",
     "master_weights",
     "measure_with_ema",
     "metrics",
-    "loss_scale",
     "micro_grad",
     "microbatch",
     "microbatching",
@@ -342,17 +343,18 @@ __all__ = [
     "scale_by_trust_ratio",
     "scale_by_yogi",
     "scale_by_zoom_linesearch",
+    "scale_loss",
     "scale_gradient",
     "schedule",
     "schedule_table",
     "schedules",
-    "scale_loss",
     "second_order",
     "selective_transform",
     "set_hyperparams",
     "set_to_zero",
     "sgd",
     "sgdr_schedule",
+    "sharding",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
     "sign_sgd",
