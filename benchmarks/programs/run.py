@@ -27,6 +27,14 @@ libraries it uses find this one as well. Both runs draw the same random numbers.
 """
 
 
+FOOTER = """
+Rounding differs, so that numbers agree to a few digits, and fewer after many steps. What ends where
+rounding decides is left out: `examples/freezing_parameters.ipynb` of optax walks down |x| in steps
+of 0.1, and asserts that it ends within 0.01 of the bend. It does, at 0.006, with optax, and at
+-0.013 here.
+"""
+
+
 def code(program: Program, clones: Path | None) -> bytes:
     """The program's file, at its commit."""
     if clones is None:
@@ -82,7 +90,7 @@ def main() -> None:
             print(lines[-1], flush=True)
     if not arguments.only:
         head = "| program | at its end | optax | functional_optim | time |\n|---|---|---|---|---|\n"
-        PAGE.write_text(HEADER + head + "\n".join(lines) + "\n", encoding="utf-8")
+        PAGE.write_text(HEADER + head + "\n".join(lines) + "\n" + FOOTER, encoding="utf-8")
 
 
 if __name__ == "__main__":

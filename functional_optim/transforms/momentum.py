@@ -22,7 +22,8 @@ def _check_trace(given: Mapping[str, Any]) -> str | None:
     defaults = {"nesterov": False, "accumulator_dtype": None, "dampening": 0.0}
     for name, default in defaults.items():
         value = given[name]
-        if given["decay"] is None and (is_traced(value) or value != default):
+        # A traced number may be the default: wrappers hand on all arguments of a factory.
+        if given["decay"] is None and not is_traced(value) and value != default:
             return f"{name}={value!r} needs momentum, got None. Pass a decay, such as 0.9."
     return None
 

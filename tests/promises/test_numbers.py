@@ -28,6 +28,16 @@ def test_adafactor_is_made_with_a_traced_learning_rate():
     assert_close(jax.jit(trained)(1e-2), trained(1e-2), rtol=1e-6)
 
 
+@pytest.mark.parametrize("factory", [fo.adafactor, fo.rmsprop, fo.sgd], ids=lambda f: f.__name__)
+def test_a_factory_of_ours_may_have_its_numbers_injected(factory):
+    tx = fo.inject_hyperparams(factory)(learning_rate=0.1)
+    state = tx.init(PARAMS)
+    state.hyperparams["learning_rate"] = 0.01
+    found, _ = jax.jit(tx.update)(PARAMS, state, PARAMS)
+    plain = factory(0.01)
+    assert_close(found, plain.update(PARAMS, plain.init(PARAMS), PARAMS)[0], rtol=1e-6)
+
+
 class Matrices(eqx.Module):
     """A mask that is a module, which Equinox makes callable and a tree at once."""
 
