@@ -1,27 +1,37 @@
 """Bridge to torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..optim.named_state import COUNT
+from ..optim.torch_order import in_torch_order
 
 __all__ = ["to_torch"]
 
 _OURS = (COUNT, "param_names")
 
 
-def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def to_torch(
+    state_dict: Mapping[str, Any], *, names: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Turns a `state_dict` of `functional_optim.optim` into one that torch's optimizer loads.
 
     Arrays become tensors of the same dtype, on the CPU; what torch does not keep is left out.
-    The parameters of torch's optimizer must be in the order of the numbers: that of
-    `param_names` in the groups.
+    torch's optimizer must have the same groups in the same order; it finds parameters by their
+    position.
+
+    Args:
+      names: of all parameters, as the dotted paths here (`param_names` in the groups), in the
+        order in which torch's optimizer has them: `[name for name, _ in
+        model.named_parameters()]`. Without names, trees must be flat lists, whose order is plain.
 
     Raises:
       ImportError: torch is not installed.
+      ValueError: names and parameters differ, or are needed and not given.
     """
+    state_dict = in_torch_order("to_torch", state_dict, names)
     try:
         import torch  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:

@@ -71,6 +71,12 @@ class AveragedTree:
     """
 
     def __init__(self, who: str, tree: PyTree, device: Any):
+        leaves = jax.tree.leaves(tree)
+        if leaves and not any(hasattr(x, "dtype") or isinstance(x, float) for x in leaves):
+            raise TypeError(
+                f"{who} needs a tree of arrays to average, got {type(leaves[0]).__name__}. Of an "
+                "optimizer, pass its params."
+            )
         self._who = who
         self._dtypes = [getattr(x, "dtype", None) for x in jax.tree.leaves(tree)]
         self.wide = jax.tree.map(_copied, tree)

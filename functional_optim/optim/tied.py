@@ -1,6 +1,5 @@
 """Arrays that an optimizer is given more than once, known by their identity."""
 
-import inspect
 import warnings
 import weakref
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.trees import path_string
+from .user_line import users_level
 
 __all__ = ["Given"]
 
@@ -50,7 +50,7 @@ class Given:
                     f"those at '{here[id(x)]}' and '{name}' are one array. From the first step on "
                     "they are two. To tie them, keep one, and use it twice in the loss.",
                     UserWarning,
-                    stacklevel=_users_level(),
+                    stacklevel=users_level(),
                 )
 
     def add(self, params: PyTree) -> None:
@@ -70,12 +70,3 @@ def _arrays(tree: PyTree) -> list[tuple[str, Any]]:
         for path, x in flat
         if isinstance(x, kinds) and not isinstance(x, jax.core.Tracer)
     ]
-
-
-def _users_level() -> int:
-    """The `stacklevel` by which the caller of this function warns whoever called the package."""
-    package, level = __name__.partition(".")[0], 0
-    frame = inspect.currentframe()
-    while frame and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    return level

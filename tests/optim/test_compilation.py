@@ -205,3 +205,17 @@ def test_a_loss_of_any_kind_compiles_once(kind):
         for _ in range(3):
             optimizer.minimize(loss.__call__ if kind == "method" else loss)
     assert found.count("jit(optimizer_minimize)") == 1
+
+
+def test_functions_made_anew_in_a_loop_are_warned_of_once_at_the_users_line():
+    opt = optim.SGD({"w": jnp.ones(1)}, lr=0.1)
+
+    def loss(i):
+        return lambda p: jnp.sum(p["w"]) * i
+
+    for i in range(3):
+        opt.backward(loss(i))
+    with pytest.warns(UserWarning, match=r"4 functions made at line \d+ .*minimize") as found:
+        opt.backward(loss(3))
+    opt.backward(loss(4))
+    assert [w.filename for w in found] == [__file__]

@@ -232,3 +232,8 @@ def test_statistics_are_the_mean_over_batches():
         assert_close(update_bn(loader, 2.0, statistics), expected, rtol=1e-5)
     found = update_bn(batches, 2.0, statistics, device=jax.devices()[1])
     assert found["mean"].devices() == {jax.devices()[1]}
+
+
+def test_what_has_no_arrays_is_refused():
+    with pytest.raises(TypeError, match=r"AveragedModel needs a tree of arrays.*got SGD.*params"):
+        optim.swa_utils.AveragedModel(optim.SGD({"w": jnp.ones(2)}))

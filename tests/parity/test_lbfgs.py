@@ -103,7 +103,7 @@ def test_points_counts_and_losses_are_torchs(case, note):
 def cross(theirs, ours, problem):
     """Each goes on from the other's state, saved and loaded."""
     file = io.BytesIO()
-    torch.save(to_torch(ours.state_dict()), file)
+    torch.save(to_torch(ours.state_dict(), names=NAMES), file)
     file.seek(0)
     other = optim.LBFGS(ours.params, **problem.options)
     other.load_state_dict(theirs.optimizer.state_dict(), names=NAMES)

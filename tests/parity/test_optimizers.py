@@ -56,7 +56,8 @@ def test_a_state_crosses_over(case, note):
     with jax.enable_x64(True):
         here = in_jax.run(case, problem, golden)
         params, state = in_jax.save(case, problem)
-    there = in_torch.run(case, problem, (params, to_torch(state)))
+    names = [name for group in state["param_groups"] for name in group["param_names"]]
+    there = in_torch.run(case, problem, (params, to_torch(state, names=names)))
     for run in (here, there):
         assert_same_run(case, problem, run, golden, note)
 

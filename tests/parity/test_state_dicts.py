@@ -117,7 +117,9 @@ def test_to_torch(name, options):
     ours = Ours(name, options)
     ours.step(range(SAVED))
     theirs = Torch(name, {}, ours.numbers())
-    theirs.optimizer.load_state_dict(through_a_file(to_torch(ours.optimizer.state_dict())))
+    theirs.optimizer.load_state_dict(
+        through_a_file(to_torch(ours.optimizer.state_dict(), names=NAMES))
+    )
     for side in (ours, theirs):
         side.step(range(SAVED, STEPS))
     assert_same_run(ours, theirs)
@@ -129,7 +131,7 @@ def test_there_and_back(name, options):
     ours = Ours(name, options)
     ours.step(range(SAVED))
     between = Torch(name, {}, ours.numbers())
-    between.optimizer.load_state_dict(to_torch(ours.optimizer.state_dict()))
+    between.optimizer.load_state_dict(to_torch(ours.optimizer.state_dict(), names=NAMES))
     between.step(range(SAVED, SAVED + 5))
     again = Ours(name, {}, between.numbers())
     again.optimizer.load_state_dict(through_a_file(between.optimizer.state_dict()), names=NAMES)
@@ -206,7 +208,7 @@ def test_schedulers_cross_with_their_optimizers(name):
     assert schedulers[1].get_last_lr() == pytest.approx(schedulers[0].get_last_lr(), rel=1e-12)
     back = Torch("SGD", {"lr": 0.5})
     scheduler = getattr(torch.optim.lr_scheduler, name)(back.optimizer, *arguments)
-    back.optimizer.load_state_dict(to_torch(sides[1].optimizer.state_dict()))
+    back.optimizer.load_state_dict(to_torch(sides[1].optimizer.state_dict(), names=NAMES))
     scheduler.load_state_dict(schedulers[1].state_dict())
     back.step([20])
     scheduler.step()
