@@ -12,6 +12,7 @@ from ..core.link import check_pair
 from ..core.numbers import as_number
 from ..core.protocol import GradientTransformation, PyTree
 from ..serialization.writing import to_state_dict
+from .bounds import bounds_of
 from .group import Group, Place
 from .groups import read_params
 from .holder import Holder
@@ -73,6 +74,7 @@ class Optimizer(Holder):
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
         names = get_hyperparams(tx.init(first))
+        self._bounds = bounds_of(tx, list(names))
         scheduled = {k for k in names if any(n.startswith(f"{k}.") for n in names)}
         self._setup(params, {k: _number(v) for k, v in names.items() if k not in scheduled})
 
@@ -86,7 +88,7 @@ class Optimizer(Holder):
         group = Group(options, self._tx, each_once(leaves), treedef)
         numbers = get_hyperparams(treedef.unflatten(range(len(leaves))))
         group.places = {
-            k: (Place(None, int(i), None),)
+            k: (Place(None, int(i), self._bounds.get(k)),)
             for k, i in numbers.items()
             if k in self.defaults and not jnp.shape(leaves[int(i)])
         }
@@ -97,7 +99,7 @@ class Optimizer(Holder):
         """Brings state and transformation of a group to its edited options."""
         options = {k: v for k, v in group.options.options.items() if k in edited}
         values = {
-            k: v if np.ndim(v) else as_number(v, f"{where}: {k}")
+            k: v if np.ndim(v) else as_number(v, f"{where}: {k}", self._bounds.get(k))
             for k, v in options.items()
             if k in self.defaults
         }
@@ -205,7 +207,7 @@ class Optimizer(Holder):
         params = [group.params for group in self._groups]
         leaves = [group.leaves for group in self._groups]
         if self._donate:
-            refuse_traced(name, params, arguments)  # before they are donated
+            refuse_traced(name, params, (leaves, arguments))  # before they are donated
             new, states, *rest = run(name, program, params, leaves, arguments)
             refuse_traced(name, params, jax.tree.leaves(new)[:1])  # all are, or none
         else:

@@ -4,6 +4,9 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn, SupportsIndex
 
+import jax
+
+from ..core.bound import is_traced
 from ..core.protocol import PyTree
 from .plain import frozen
 
@@ -71,11 +74,23 @@ class ParamGroup(dict[str, Any]):
             )
         for key in new:
             self._check(key)
+            self._refuse_traced(key, new[key])
         for key, value in new.items():
             value = self._kept(key, value)
             if key in self._known and not _same(self[key], value):
                 self.edited.add(key)
             super().__setitem__(key, value)
+
+    def _refuse_traced(self, key: str, value: Any) -> None:
+        """Refuses a traced option, which would outlive its trace, unless the step is in one too."""
+        if key not in self._known or not is_traced(value) or self.get("differentiable"):
+            return
+        if not any(map(is_traced, jax.tree.leaves(self["params"]))):
+            raise RuntimeError(
+                f"{self._where}: {key} was given a traced value, within jit, grad, scan, ..., out "
+                "of which the optimizer cannot carry it. Assign it outside, make the optimizer "
+                "within, or make it with differentiable=True."
+            )
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Assigns an option that is not there."""

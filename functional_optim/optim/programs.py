@@ -1,5 +1,6 @@
 """The compiled programs of the stateful interface; optimizers of one structure share them."""
 
+import collections
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +49,8 @@ class Programs:
 
         def optimizer_step(params: Any, states: Any, grads: Any) -> Any:
             whole = self._layout.join(params)
-            return self._step(params, states, self._layout.split(_spread(grads, whole)), None)
+            grads = _spread(_ordered(grads, whole), whole)
+            return self._step(params, states, self._layout.split(grads), None)
 
         return jax.jit(optimizer_step, donate_argnums=self._donated)
 
@@ -139,6 +141,16 @@ def _lined_up(index: int, params: PyTree, grads: PyTree) -> PyTree:
                 f"{jnp.shape(p)}. Pass the gradient with respect to these parameters."
             )
     return jax.tree.unflatten(jax.tree.structure(params), found)
+
+
+def _ordered(grads: PyTree, params: PyTree) -> PyTree:
+    """The gradients with a plain dict in the order of named parameters, also those of groups."""
+    if type(grads) in (list, tuple) and isinstance(params, list) and len(grads) == len(params):
+        return type(grads)(map(_ordered, grads, params))
+    if type(grads) is dict and isinstance(params, collections.OrderedDict):
+        names = [k for k in params if k in grads] + [k for k in grads if k not in params]
+        return collections.OrderedDict((k, grads[k]) for k in names)
+    return grads
 
 
 def _spread(grads: PyTree, params: PyTree) -> PyTree:

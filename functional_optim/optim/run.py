@@ -65,5 +65,5 @@ def refuse_traced(name: str, old: PyTree, new: PyTree) -> None:
         raise RuntimeError(
             f"{name}: called within a trace (jit, grad, scan, ...), out of which the optimizer "
             "cannot carry what it keeps. Call it outside, and let minimize compile the step; or "
-            "use the functional interface within."
+            "make the optimizer within, with differentiable=True; or use the functional interface."
         )

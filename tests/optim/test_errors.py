@@ -166,6 +166,41 @@ def test_a_step_with_known_gradients_within_a_trace_is_refused():
     assert_same(optimizer.params, ONE)
 
 
+@pytest.mark.parametrize("make", [optim.SGD, lambda p: optim.Optimizer(p, fo.sgd(1e-3))])
+def test_a_traced_edit_is_refused_at_once_and_leaves_the_option(make):
+    optimizer = make(ONE)
+    key = "lr" if "lr" in optimizer.defaults else "learning_rate"
+    for edit in (
+        lambda value: optimizer.param_groups[0].update({key: value}),
+        lambda value: optimizer.param_groups[0].__setitem__(key, value),
+    ):
+        with pytest.raises(RuntimeError, match=rf"group 0: {key} was given a traced .*True\."):
+            jax.jit(edit)(0.5)
+    assert optimizer.param_groups[0][key] == 1e-3
+    optimizer.step({"w": jnp.ones(2)})
+
+
+def test_an_optimizer_made_within_a_trace_takes_traced_edits():
+    def trained(lr, **options):
+        optimizer = optim.SGD(ONE, **options)
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.step({"w": jnp.ones(2)})
+        return optimizer.params["w"].sum()
+
+    assert jax.jit(trained)(0.25) == 1.5
+    assert jax.grad(lambda lr: trained(lr, differentiable=True))(0.25) == -2.0
+
+
+def test_what_cannot_be_done_within_a_trace_names_the_option_with_which_it_can():
+    def trained(lr):
+        optimizer = optim.SGD(ONE, lr=lr)
+        optimizer.step({"w": jnp.ones(2)})
+        return optimizer.params["w"].sum()
+
+    with pytest.raises(RuntimeError, match="make the optimizer within, with differentiable=True"):
+        jax.grad(trained)(0.25)
+
+
 def test_gradients_may_share_the_memory_of_the_parameters():
     optimizer = optim.SGD(ONE, lr=0.5)
     optimizer.step(optimizer.params)

@@ -148,3 +148,22 @@ def test_a_warning_of_two_places_is_at_the_users_line():
     with pytest.warns(UserWarning, match="group with duplicate parameters") as found:
         optimizer.add_param_group({"params": [w, w]})
     assert [warning.filename for warning in found] == [__file__]
+
+
+@pytest.mark.parametrize("of", [lambda pair: pair, lambda pair: [pair]], ids=["one", "groups"])
+def test_gradients_come_by_name_in_a_plain_dict(of):
+    """In the order of the names, which is not that of the alphabet."""
+    pairs = [("b", jnp.zeros(2)), ("a", jnp.zeros(2))]
+    optimizer = optim.SGD([{"params": pairs}] if of(0) == [0] else pairs, lr=1.0)
+    optimizer.step(of({"a": jnp.full(2, 1.0), "b": jnp.full(2, 2.0)}))
+    optimizer.step(of({"a": None, "b": jnp.full(2, 2.0)}))
+    named = optimizer.params[0] if of(0) == [0] else optimizer.params
+    assert {k: x.tolist() for k, x in named.items()} == {"b": [-4.0, -4.0], "a": [-1.0, -1.0]}
+    assert list(named) == ["b", "a"]
+
+
+@pytest.mark.parametrize("names", ["a", "abc"])
+def test_a_plain_dict_of_other_names_is_refused(names):
+    optimizer = optim.SGD([("b", jnp.zeros(2)), ("a", jnp.zeros(2))])
+    with pytest.raises(ValueError, match=r"leaf at 'b'|leaf at 'c'"):
+        optimizer.step({k: jnp.ones(2) for k in names})

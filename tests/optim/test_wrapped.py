@@ -145,3 +145,57 @@ def test_what_is_no_pair_is_refused(tx):
         TypeError, match=r"Optimizer: tx must be a pair of functions \(init, update\)"
     ):
         optim.Optimizer({"w": jnp.ones(1)}, tx)
+
+
+SGD, ADAM = (lambda: fo.sgd(0.1)), (lambda: fo.adam(0.1))
+HALVES = fo.path_labels({"^b": "b"}, default="a")
+OUT_OF_BOUNDS = {
+    "alone": (lambda: fo.scale_by_adam(), "b1", 2.0, r"\[0, 1\)"),
+    "nan": (ADAM, "learning_rate", float("nan"), r"\[0, inf\)"),
+    "chain": (lambda: fo.chain(fo.clip(1.0), fo.adam(0.1)), "eps", -1.0, r"\[0, inf\)"),
+    "wrapper": (lambda: fo.MultiSteps(fo.adam(0.1), 2), "learning_rate", -1.0, r"\[0, inf\)"),
+    "named": (lambda: fo.named_chain(("mine", fo.scale_by_adam())), "b2", 1.0, r"\[0, 1\)"),
+    "partition": (
+        lambda: fo.partition({"a": SGD(), "b": ADAM()}, HALVES),
+        "b.scale_by_learning_rate.learning_rate",
+        -1.0,
+        r"\[0, inf\)",
+    ),
+    "twice": (
+        lambda: fo.chain(fo.scale_by_adam(), fo.scale_by_adam()),
+        "scale_by_adam_1.b1",
+        -0.1,
+        r"\[0, 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "bad", "bounds"), OUT_OF_BOUNDS.values(), ids=OUT_OF_BOUNDS
+)
+def test_an_edit_is_checked_by_the_bounds_of_the_rule(make, key, bad, bounds):
+    optimizer = optim.Optimizer(problem.arrays(), make())
+    group = optimizer.param_groups[0]
+    good, message = group[key], f"group 0: {key} must be in {bounds}, got {bad}"
+    group[key] = bad
+    with pytest.raises(ValueError, match=message):
+        optimizer.step(grads(0))
+    assert_same(optimizer.params, problem.arrays())
+    group[key] = good
+    optimizer.step(grads(0))
+    assert optimizer.step_count == 1
+    with pytest.raises(ValueError, match=message.replace("group 0", "group 1")):
+        optimizer.add_param_group({"params": {"a": jnp.ones(1), "b": jnp.ones(1)}, key: bad})
+    assert len(optimizer.param_groups) == 1
+
+
+def test_numbers_that_no_rule_checks_have_no_bounds():
+    def scaled(learning_rate):
+        return fo.scale(learning_rate)
+
+    tx = fo.chain(fo.inject_hyperparams(scaled)(learning_rate=0.5), fo.sgd(0.1))
+    optimizer = optim.Optimizer({"w": jnp.ones(2)}, tx)
+    key = next(k for k in optimizer.param_groups[0].options if k.startswith("inject"))
+    optimizer.param_groups[0][key] = -1.0
+    optimizer.step({"w": jnp.ones(2)})
+    np.testing.assert_allclose(optimizer.params["w"], 1.1, rtol=1e-6)
