@@ -3,7 +3,6 @@
 import pickle
 
 import jax
-import jax.numpy as jnp
 
 import functional_optim as fo
 
@@ -31,14 +30,6 @@ def test_pickles_to_an_equal_transformation_with_the_same_update(case):
 def test_holds_no_array(case):
     leaves = jax.tree.leaves((case.make().init, case.make().update))
     assert not any(isinstance(x, jax.Array) for x in leaves)
-
-
-@each
-def test_its_state_pickles(case):
-    state = case.make().init(arrays())
-    copy = pickle.loads(pickle.dumps(state))
-    assert jax.tree.structure(copy) == jax.tree.structure(state)
-    assert all(map(jnp.array_equal, jax.tree.leaves(copy), jax.tree.leaves(state)))
 
 
 def test_other_numbers_share_one_update_and_other_options_do_not():

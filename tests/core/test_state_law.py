@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import functional_optim as fo
-from functional_optim.core.precision import compute_dtype
 
 from .. import problem
 from ..rules import each, each_link
@@ -19,34 +18,6 @@ DTYPES = pytest.mark.parametrize("dtypes", [SINGLE, DOUBLE], ids=["single", "dou
 
 def under(dtypes):
     return jax.enable_x64(dtypes is DOUBLE)
-
-
-@DTYPES
-@each
-def test_update_keeps_shape_dtype_weak_type_and_structure_of_the_state(case, dtypes):
-    with under(dtypes):
-        tx, params = case.make(), mixed(dtypes)
-        state = tx.init(params)
-        updates, after = jax.eval_shape(tx.update, params, state, params)
-        assert law(after) == law(state)
-        assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
-        # What decides the new parameter returns the exact difference to it.
-        exact = case.factory in (fo.lookahead, fo.loss_scale, fo.master_weights, fo.sam)
-        expected = [compute_dtype(d) if exact else d for d in dtypes_of(params)]
-        assert dtypes_of(updates) == expected
-        assert jax.tree.structure(updates) == jax.tree.structure(params)
-
-
-@DTYPES
-@each
-def test_init_makes_the_same_law_of_shapes_and_within_jit(case, dtypes):
-    with under(dtypes):
-        tx, params = case.make(), mixed(dtypes)
-        state = law(tx.init(params))
-        shapes = jax.eval_shape(lambda: params)
-        assert law(tx.init(shapes)) == state
-        assert law(jax.eval_shape(tx.init, params)) == state
-        assert law(jax.eval_shape(tx.init, shapes)) == state
 
 
 @DTYPES

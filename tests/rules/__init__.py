@@ -45,7 +45,6 @@ __all__ = [
     "each",
     "each_factory",
     "each_link",
-    "each_on_any_tree",
     "each_with_extra",
     "each_with_oracle",
     "matrices",
@@ -129,13 +128,6 @@ each_factory = _each(c for c in cases() if c.factory is _chain or "-" not in c.n
 
 each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "rule"))
 """Runs a test on every variant of every link, of which the optimizers are made."""
-
-each_on_any_tree = _each(
-    c
-    for c in cases()
-    if c.factory not in (fo.masked, fo.freeze, fo.partition, fo.selective_transform)
-)
-"""Runs a test on every variant that does not name the leaves of the parameters."""
 
 each_with_oracle = _each(c for c in cases() if c.oracle)
 """Runs a test on every variant that has an oracle."""
