@@ -61,7 +61,7 @@ def _flat(tree: PyTree) -> Array:
 
 
 def read_entry(who: str, saved: SavedGroup, params: PyTree, fresh: State) -> State:
-    """The fresh state with what was saved.
+    """The fresh state with what was saved; of more pairs than it keeps, the newest.
 
     Raises:
       ValueError: the entries are of another optimizer, or of other parameters.
@@ -70,7 +70,7 @@ def read_entry(who: str, saved: SavedGroup, params: PyTree, fresh: State) -> Sta
     if not found:
         return fresh
     entry: Entry = dict.fromkeys((*_VECTORS, *_RINGS, *_SCALARS, *_COUNTS, *_LISTS)) | found[0]
-    _check(who, found, entry, params, len(fresh.scalars["weights"]))
+    _check(who, found, entry, params)
     count = entry["n_iter"] if saved.steps is None else saved.steps
     scalars = dict(fresh.scalars)
     for k, name in _COUNTS.items():
@@ -80,24 +80,24 @@ def read_entry(who: str, saved: SavedGroup, params: PyTree, fresh: State) -> Sta
     if entry["d"] is not None:
         for k, name in _SCALARS.items():
             scalars[name] = place(entry[k], scalars[name])
-        size, m = len(entry["ro"]), len(scalars["weights"])
+        m, there = len(scalars["weights"]), len(entry["ro"])
+        size = min(there, m)
+        newest = slice(there - size, there)  # torch keeps more where history_size was lowered
         for k, name in _LISTS.items():
             sign = -1 if k == "al" else 1
-            values = [sign * float(as_numpy(x)) for x in (entry[k] or [])[:size]]
+            values = [sign * float(as_numpy(x)) for x in (entry[k] or [])[newest]]
             scalars[name] = place(np.array(values + [0.0] * (m - len(values))), scalars[name])
         scalars["size"] = place(size, scalars["size"])
         scalars["end"] = place(size % m, scalars["end"])
         for k, slot in _VECTORS.items():
             fields[slot] = _put(fresh[slot], [_parts(entry[k], saved, params)], ())
         for k, slot in _RINGS.items():
-            rows = [_parts(x, saved, params) for x in entry[k]]
+            rows = [_parts(x, saved, params) for x in entry[k][newest]]
             fields[slot] = _put(fresh[slot], rows, (slice(0, size),)) if rows else fresh[slot]
     return fresh._replace(scalars=scalars, **fields)
 
 
-def _check(
-    who: str, found: list[Entry], entry: Mapping[str, Any], params: PyTree, history: int
-) -> None:
+def _check(who: str, found: list[Entry], entry: Mapping[str, Any], params: PyTree) -> None:
     """Raises where the entries are not those of these parameters."""
     n = sum(x.size * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
     known = {*_VECTORS, *_RINGS, *_SCALARS, *_COUNTS, *_LISTS}
@@ -109,8 +109,8 @@ def _check(
         if sizes - {n}:
             problems.append(f"{k!r} has {sorted(sizes - {n})[0]} elements, the parameters {n}")
     lengths = {k: len(entry[k] or []) for k in ("ro", *_RINGS)}
-    if len(set(lengths.values())) > 1 or max(lengths.values()) > history:
-        problems.append(f"lists of the lengths {lengths}, where history_size is {history}")
+    if len(set(lengths.values())) > 1:
+        problems.append(f"lists of the lengths {lengths}, which are of the same pairs")
     if problems:
         raise ValueError(
             f"{who}: the saved state is of another optimizer or other parameters: "

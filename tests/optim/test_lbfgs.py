@@ -229,3 +229,24 @@ def test_a_state_of_something_else_is_refused(other, text):
     with pytest.raises(ValueError, match=f"LBFGS.load_state_dict: .*{text}.* Nothing was loaded"):
         opt.load_state_dict(change(**other))
     assert opt.state_dict()["state"] == {}
+
+
+@pytest.mark.usefixtures("x64")
+def test_of_more_pairs_than_history_size_the_newest_are_loaded():
+    """torch goes on to keep all pairs where history_size was lowered."""
+    opt = optim.LBFGS(start(), max_iter=4, **STRONG)
+    for _ in range(2):
+        opt.step(loss)
+    saved = opt.state_dict()
+    saved["param_groups"][0]["history_size"] = 2
+    entry = saved["state"][0]
+    lists, n = ("old_dirs", "old_stps", "ro"), len(entry["ro"])
+    newest = {k: entry[k][n - 2 : n] for k in (*lists, "al")}
+    assert n > 2
+    long, short = (optim.LBFGS(opt.copy_params()) for _ in range(2))
+    long.load_state_dict(saved)
+    short.load_state_dict({**saved, "state": {0: entry | newest}})
+    for key in lists:
+        np.testing.assert_array_equal(entry_of(long)[key], newest[key])
+    assert long.step(loss) == short.step(loss)
+    assert_same(long.params, short.params)
