@@ -34,6 +34,7 @@ LEFT_OUT = {
     fo.masked: NAMED,
     fo.freeze: NAMED,
     fo.selective_transform: NAMED,
+    fo.flatten: {"none_gradients": "one vector has one clock, and None is refused"},
     fo.partition: NAMED | {"none_parameters": "labels name leaves, which must be there"},
 }
 
