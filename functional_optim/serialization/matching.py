@@ -98,21 +98,23 @@ def _settle_labels(result: Match, wanted: Mapping[str, Name], saved: Mapping[str
         if wanted[here].leaf is not None:
             holder = _holder(wanted[here].link or "")
             sources[holder].add(_without_end(there, _within(here, holder)))
-    gone = set()
+    there_before = {_owner(name) for name in saved}
+    taken_from: set[tuple[str, str]] = set()
     for name in wanted:
-        link = wanted[name].link or ""
+        link = wanted[name].link
+        if link is None or wanted[name].leaf is not None:
+            continue
         holder = _holder(link)
-        gone |= {(source, _within(link, holder)) for source in sources.get(holder, ())}
-    for name in result.missing(wanted):
-        holder = _holder(wanted[name].link or "")
-        if wanted[name].leaf is None and holder in sources:
+        origins = {(source, _within(link, holder)) for source in sources.get(holder, ())}
+        taken_from |= origins
+        if name not in result.found and origins & there_before:
             result.settled.add(name)
             if wanted[name].field == "count":  # a schedule goes on where it was
-                ends = [_joined(source, _within(name, holder)) for source in sources[holder]]
-                counts = {k: int(np.asarray(saved[k])) for k in ends if k in saved}
+                ends = [_joined(source, _within(name, holder)) for source, _ in origins]
+                counts = {k: np.max(np.asarray(saved[k])) for k in ends if k in saved}
                 if counts:
                     result.found[name] = max(counts, key=lambda k: counts[k])
-    result.settled |= {name for name in result.unexpected(saved) if _owner(name) in gone}
+    result.settled |= {name for name in result.unexpected(saved) if _owner(name) in taken_from}
 
 
 def _holder(link: str) -> str:

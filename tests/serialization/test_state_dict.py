@@ -170,6 +170,12 @@ def test_regrouped_parameters_keep_what_is_theirs():
     assert rates == [0.5, 0.25]
     assert two.plain.scale_by_learning_rate.count == 3
 
+    with_clip = {k: fo.chain(fo.clip(1.0), fo.adam(0.5)) for k in ("plain", "rest")}
+    clipped = fo.partition(with_clip, fo.path_labels({"bias": "plain"}, default="rest"))
+    _, report = fo.from_state_dict(clipped.init(arrays(0)), fo.to_state_dict(one), strict=False)
+    new = [f"{k}.clip.{field}" for k in ("plain", "rest") for field in ("count", "max_delta")]
+    assert [name.replace("hyperparams.", "") for name in report.missing] == new
+
     other = labelled({"out": "head", "bias": "plain"}, head=0.1, plain=0.5, rest=0.25)
     three = fo.from_state_dict(other.init(arrays(0)), fo.to_state_dict(two))
     assert three.head.scale_by_adam.steps.tolist() == [3]
