@@ -15,6 +15,7 @@ from ..core.state import State
 from .group import Group
 from .handed import find_places, hand_over
 from .hook_calls import with_load_hooks, with_state_dict_hooks
+from .left_out import warn_of_left_out
 from .optimizer import Optimizer
 from .param_group import ParamGroup
 from .plain import frozen, is_plain_number
@@ -128,7 +129,8 @@ class TorchOptimizer(Optimizer):
 
         Parameters are found by name over all groups, so that they may have been grouped
         otherwise. A saved group's options replace those of the group here that has the same
-        parameters; a group here that is in the file in no such form keeps its own options.
+        parameters; a group here that is in the file in no such form keeps its own options, and
+        a warning says which differ.
         `differentiable` stays as it is here.
 
         Args:
@@ -145,6 +147,8 @@ class TorchOptimizer(Optimizer):
         who = f"{type(self).__name__}.load_state_dict"
         saved = match_groups(who, [g.params for g in self._groups], state_dict, names)
         made = [self._load(who, g, s) for g, s in zip(self._groups, saved, strict=True)]
+        own = [{k: group.options[k] for k in self.defaults} for group in self._groups]
+        warn_of_left_out(who, own, saved)
         for group, (options, new, given) in zip(self._groups, made, strict=True):
             group.options.load(options)
             group.tx, group.state = new.tx, new.state

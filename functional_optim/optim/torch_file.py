@@ -24,6 +24,7 @@ class SavedGroup(NamedTuple):
       numbers: of the parameters in the file.
       options: empty where no group of the file has just these parameters.
       steps: how many were made, or None.
+      others: where `options` are not there, those of the groups that the parameters were in.
     """
 
     names: list[str]
@@ -31,6 +32,7 @@ class SavedGroup(NamedTuple):
     numbers: list[int]
     options: dict[str, Any]
     steps: int | None
+    others: list[dict[str, Any]]
 
 
 def match_groups(
@@ -62,17 +64,23 @@ def match_groups(
         saved = dict(zip(flat, [name for own in wanted for name in own], strict=True))
     by_name = {name: k for k, name in saved.items()}
     _check_names(who, wanted, numbers, by_name)
-    by_set = {frozenset(saved[k] for k in ks): g for ks, g in zip(numbers, groups, strict=True)}
+    sets = [frozenset(saved[k] for k in ks) for ks in numbers]
+    by_set = dict(zip(sets, groups, strict=True))
     count = max((int(g.get(COUNT) or 0) for g in groups), default=0) or None
     matched = []
     for own in wanted:
         group = by_set.get(frozenset(own), {})
-        options = {k: v for k, v in group.items() if k not in _NOT_OPTIONS}
+        parts = [] if group else [g for s, g in zip(sets, groups, strict=True) if s & set(own)]
         own_numbers = [by_name[name] for name in own]
         own_entries = [entries.get(k, {}) for k in own_numbers]
         steps = group.get(COUNT, count)
-        matched.append(SavedGroup(own, own_entries, own_numbers, options, steps))
+        others = [_options(g) for g in parts]
+        matched.append(SavedGroup(own, own_entries, own_numbers, _options(group), steps, others))
     return matched
+
+
+def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in group.items() if k not in _NOT_OPTIONS}
 
 
 def _read_entries(who: str, state: Mapping[Any, Any], numbers: list[list[int]]) -> dict[int, Entry]:

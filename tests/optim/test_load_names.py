@@ -1,6 +1,7 @@
 """Which saved entry is whose: by name over all groups; by position where the order is plain."""
 
 import collections
+import json
 
 import jax.numpy as jnp
 import pytest
@@ -106,15 +107,23 @@ def test_names_must_be_those_of_the_parameters(names, message):
         sgd(tree("q", "k")).load_state_dict(saved("q", "k"), names=names)
 
 
+LEFT = r"SGD\.load_state_dict: options were not taken over"
+
+
 def test_parameters_may_have_been_in_other_groups():
     first = sgd([{"params": tree("a", "b", "c"), "lr": 0.5}])
     first.step([gradients("a", "b", "c")])
     second = sgd([{"params": tree("c"), "lr": 0.1}, {"params": tree("a", "b"), "lr": 0.2}])
-    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=LEFT) as given:
+        second.load_state_dict(first.state_dict())
+    assert given[0].filename == __file__
+    expected = "group 0: lr 0.1 here, 0.5 in the file; group 1: lr 0.2 here, 0.5 in the file. As"
+    assert expected in str(given[0].message)
     assert buffers(second) == [{"c": 3.0}, {"a": 1.0, "b": 2.0}]
     assert [group["lr"] for group in second.param_groups] == [0.1, 0.2]
     one = sgd(tree("a", "b", "c"), lr=0.7)
-    one.load_state_dict(second.state_dict())
+    with pytest.warns(UserWarning, match=rf"{LEFT}.* lr 0\.7 here, 0\.1 and 0\.2 in the file\."):
+        one.load_state_dict(second.state_dict())
     assert buffers(one) == [{"a": 1.0, "b": 2.0, "c": 3.0}]
     assert one.param_groups[0]["lr"] == 0.7
 
@@ -151,7 +160,19 @@ def test_rules_on_paths_may_have_changed():
     first = sgd(optim.path_groups(tree("a", "b", "c"), {"a|b": {"lr": 0.5}}))
     first.step(gradients("a", "b", "c"))
     second = sgd(optim.path_groups(tree("a", "b", "c"), {"c": {"lr": 0.2}, "b": {"lr": 0.1}}))
-    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=rf"{LEFT}.* group 1: .* group 2: lr 0\.001 here"):
+        second.load_state_dict(first.state_dict())
     found = {k: x for state in buffers(second) for k, x in state.items()}
     assert found == {"a": 1.0, "b": 2.0, "c": 3.0}
     assert [group["lr"] for group in second.param_groups] == [0.001, 0.1, 0.001]
+
+
+@pytest.mark.parametrize("through", [lambda x: x, lambda x: json.loads(json.dumps(x))])
+def test_of_options_that_agree_or_mean_nothing_here_nothing_is_said(through):
+    def make(*names, **options):
+        groups = [{"params": tree(*own)} for own in names]
+        return optim.Adam(groups, betas=(0.5, 0.75), lr=0.5, **options)
+
+    second = make("b", "a")
+    second.load_state_dict(through(make("ab", foreach=True).state_dict()))
+    assert [group["foreach"] for group in second.param_groups] == [None, None]
