@@ -55,7 +55,8 @@ def run(folder: str, processes: int, name: str, **options: object) -> None:
         subprocess.Popen([sys.executable, __file__, *common, *more, f"--rank={rank}"], env=env)
         for rank in range(processes)
     ]
-    if any([process.wait() for process in started]):
+    codes = [process.wait() for process in started]
+    if any(codes):
         sys.exit(f"{name}: a process failed.")
 
 

@@ -1,0 +1,108 @@
+"""Quantities are of the whole array: any number of devices gives the numbers of one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+import functional_optim as fo
+
+from ..rules import cases, cases_with_extra
+from ..trees import assert_close, assert_same
+
+if jax.device_count() < 8:
+    pytest.skip("needs eight devices; the host has them on CPU", allow_module_level=True)
+
+SHAPES = {"b": (128,), "w": (16, 16)}
+"""Each device has whole vectors of its processor: code for what is left over rounds otherwise."""
+ELEMENTWISE = [
+    "adadelta",
+    "adam",
+    "lion",
+    "rmsprop",
+    "rprop",
+    "sgd-momentum",
+]
+"""Cases in which each element's update is a function of that element alone."""
+
+WITH_REDUCTIONS = [
+    "adaptive_grad_clip",
+    "clip_by_block_rms",
+    "clip_by_global_norm",
+    "lamb",
+    "novograd",
+    "polyak_sgd",
+    "scale_by_distance_over_gradients",
+    "scale_by_factored_rms-factored",
+    "scale_by_lbfgs",
+    "scale_by_muon",
+    "sm3",
+]
+"""Cases that take a norm, a mean, a largest element or a product over a leaf or the tree."""
+
+CASES = {case.name: case for case in [*cases(), *cases_with_extra()]}
+
+
+def arrays(seed, mesh, leading=()):
+    rng = np.random.default_rng(seed)
+    place = NamedSharding(mesh, PartitionSpec(*[None] * len(leading), "x"))
+    return {
+        k: jax.device_put(rng.standard_normal(leading + s).astype(np.float32), place)
+        for k, s in SHAPES.items()
+    }
+
+
+def train(params, grads):
+    """Parameters and state of every rule after some steps, in one program."""
+    chosen = {name: CASES[name] for name in ELEMENTWISE + WITH_REDUCTIONS}
+    rules = {name: case.make() for name, case in chosen.items()}
+
+    def step(runs, g):
+        after = {}
+        for name, (p, state) in runs.items():
+            extra = chosen[name].extra
+            given = extra(g, p) if callable(extra) else extra or {}
+            updates, state = rules[name].update(g, state, p, **given)
+            after[name] = fo.apply_updates(p, updates), state
+        return after, None
+
+    start = {name: (params, tx.init(params)) for name, tx in rules.items()}
+    return jax.lax.scan(step, start, grads)[0]
+
+
+@functools.cache
+def after(devices):
+    """The outcome on some of the host's devices, with all parameters divided among them."""
+    mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
+    params, grads = arrays(0, mesh), arrays(1, mesh, leading=(2,))
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    program = jax.jit(train).lower(params, grads).compile(compiler_options=quick)
+    return jax.tree.map(np.asarray, jax.block_until_ready(program(params, grads)))
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_any_number_of_devices_gives_the_numbers_of_one(devices):
+    got, expected = after(devices), after(1)
+    for name in WITH_REDUCTIONS:
+        assert_close(got[name], expected[name], rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_without_a_reduction_they_are_the_same_bits(devices):
+    got, expected = after(devices), after(1)
+    for name in ELEMENTWISE:
+        assert_same({name: got[name]}, {name: expected[name]})
+
+
+def test_a_norm_within_shard_map_is_that_of_the_part():
+    """As the documentation says: what runs on parts sees no more."""
+    mesh = Mesh(jax.devices()[:8], ("x",), axis_types=(AxisType.Auto,))
+    spec = PartitionSpec("x")
+    inner = jax.shard_map(
+        lambda x: fo.global_norm(x)[None], mesh=mesh, in_specs=spec, out_specs=spec
+    )
+    assert_close(inner(jnp.ones(32)), np.full(8, 2.0, np.float32))
+    assert_close(fo.global_norm(jnp.ones(32)), np.float32(32) ** 0.5, rtol=1e-6)
