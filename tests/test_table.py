@@ -14,10 +14,10 @@ def factories():
     """Names of what the package exports that makes transformations."""
     for name in fo.__all__:
         value = getattr(fo, name)
-        if callable(value) and not isinstance(value, type):
+        if inspect.isfunction(value):
             made = inspect.signature(value, eval_str=True).return_annotation
             if made is fo.GradientTransformation:
-                yield name
+                yield value.__name__  # of one that stands here twice, its own
 
 
 def test_every_factory_is_in_the_table():

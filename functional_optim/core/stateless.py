@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from .interning import Interned
 from .link import Link, check_pair
 from .protocol import GradientTransformation, PyTree
 from .trees import align_params, is_placeholder
@@ -40,7 +41,7 @@ def stateless(f: Callable[[PyTree, PyTree | None], PyTree]) -> GradientTransform
       >>> double.update({"w": 3.0}, double.init({"w": 0.0}))
       ({'w': 6.0}, EmptyState())
     """
-    return GradientTransformation(init_empty_state, Stateless(_callable("stateless", f)))
+    return GradientTransformation(init_empty_state, Stateless.of(_callable("stateless", f)))
 
 
 def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformation:
@@ -61,7 +62,7 @@ def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformat
       ({'b': None, 'w': 6.0}, EmptyState())
     """
     f = _callable("stateless_with_tree_map", f)
-    return GradientTransformation(init_empty_state, Stateless(EachLeaf(f)))
+    return GradientTransformation(init_empty_state, Stateless.of(EachLeaf(f)))
 
 
 def with_extra_args_support(tx: GradientTransformation) -> GradientTransformation:
@@ -73,7 +74,7 @@ def with_extra_args_support(tx: GradientTransformation) -> GradientTransformatio
       TypeError: `tx` is not a pair of callables.
     """
     init, update = check_pair("with_extra_args_support: tx", tx)
-    return GradientTransformation(init, Lenient(Link.to(update)))
+    return GradientTransformation(init, Lenient.of(Link.to(update)))
 
 
 def _callable(where: str, f: Any) -> Any:
@@ -86,7 +87,7 @@ def _callable(where: str, f: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stateless:
+class Stateless(Interned):
     """`update` out of a function of updates and parameters."""
 
     f: Callable[[PyTree, PyTree | None], PyTree]
@@ -117,7 +118,7 @@ class EachLeaf:
 
 
 @dataclasses.dataclass(frozen=True)
-class Lenient:
+class Lenient(Interned):
     """An `update` that takes any extra argument."""
 
     link: Link

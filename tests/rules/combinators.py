@@ -1,8 +1,14 @@
 """Transformations that act on others."""
 
+import jax
+
 import functional_optim as fo
 
 from .table import Entry, matrices
+
+
+def doubled(update, param):
+    return jax.tree.map(lambda u: 2 * u, update)
 
 
 def at_even_steps(step):
@@ -12,6 +18,17 @@ def at_even_steps(step):
 RULES = (
     Entry(fo.identity, {"": {}}),
     Entry(fo.set_to_zero, {"": {}}),
+    Entry(
+        fo.stateless,
+        {"": {"f": doubled}},
+        bad=(({"f": 3}, TypeError, "stateless: f must be a function"),),
+    ),
+    Entry(
+        fo.stateless_with_tree_map,
+        {"": {"f": doubled}},
+        bad=(({"f": 3}, TypeError, "stateless_with_tree_map: f must be a function"),),
+    ),
+    Entry(fo.with_extra_args_support, {"": {"tx": fo.adam(1e-3)}}),
     Entry(
         fo.masked,
         {

@@ -47,9 +47,7 @@ def test_gradients_of_another_dtype_go_to_their_parameters_vector():
 def test_updates_that_one_vector_cannot_hold_are_refused():
     tx = fo.flatten(fo.sgd(0.1, momentum=0.9))
     sparse = fo.row_sparse(GRADS["w"][:1], jnp.array([1]), (3, 4))
-    with pytest.raises(
-        ValueError, match=r"flatten: the update at 'b' is None\. All"
-    ):
+    with pytest.raises(ValueError, match=r"flatten: the update at 'b' is None\. All"):
         tx.update({**GRADS, "b": None}, tx.init(PARAMS), PARAMS)
     with pytest.raises(ValueError, match=r"flatten: an update is sparse. Put densify\(\)"):
         tx.update({**GRADS, "w": sparse}, tx.init(PARAMS), PARAMS)
