@@ -1,6 +1,8 @@
 """What every test runs under: eight devices on the host, and no promotion that nobody asked for."""
 
+import ctypes
 import os
+import pathlib
 
 # Before JAX makes its devices: sharding is tested on the host's.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -35,3 +37,19 @@ def mesh() -> jax.sharding.Mesh:
     if jax.device_count() < 8:
         pytest.skip("needs eight devices; the host has them where JAX_PLATFORMS is cpu")
     return jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+
+STATUS = pathlib.Path("/proc/self/statm")
+LIMIT = 1.5e9
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """Compiled programs are kept, for tests share many, but not without end."""
+    yield
+    # Resident pages, where the system says so.
+    if STATUS.exists() and int(STATUS.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > LIMIT:
+        jax.clear_caches()
+        allocator = ctypes.CDLL(None)
+        if hasattr(allocator, "malloc_trim"):  # or what was freed stays with the process
+            allocator.malloc_trim(0)
