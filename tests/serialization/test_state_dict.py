@@ -292,6 +292,15 @@ def test_what_cannot_be_held_is_a_mismatch():
         fo.from_state_dict(template, saved)
 
 
+def test_numbers_of_python_and_numpy_are_leaves():
+    tree = {"a": 1.5, "b": np.float32(2), "c": np.arange(3), "d": True}
+    new = fo.from_state_dict(
+        {"a": 0.0, "b": np.float32(0), "c": np.zeros(3, int), "d": False}, fo.to_state_dict(tree)
+    )
+    assert_same(new, tree)
+    assert type(new["b"]) is np.float32
+
+
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_random_keys_are_restored(impl):
     keys = {"key": jax.random.key(3, impl=impl), "keys": jax.random.split(jax.random.key(1), 2)}
