@@ -29,7 +29,7 @@ def load_torch_checkpoint(path: Any) -> Any:
     Raises:
       ImportError: the extra is not installed.
       FileNotFoundError: there is no such file.
-      ValueError: a safetensors file is damaged.
+      ValueError: the file is damaged, or holds objects that are no data.
 
     Example:
       >>> import numpy as np, os, tempfile
@@ -44,7 +44,17 @@ def load_torch_checkpoint(path: Any) -> Any:
     if path.suffix == ".safetensors":
         return read_arrays("load_torch_checkpoint", path)[0]
     torch = needed("load_torch_checkpoint", "torch", "torch")
-    return _as_plain(torch, torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch's readers raise what they run into
+        raise ValueError(
+            f"load_torch_checkpoint: {path} is no file of torch that holds data alone "
+            f"({type(error).__name__}). Save model.state_dict() and optimizer.state_dict(), not "
+            "the objects; a file of safetensors must be named so."
+        ) from error
+    return _as_plain(torch, value)
 
 
 def _as_plain(torch: Any, value: Any) -> Any:

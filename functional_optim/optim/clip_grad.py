@@ -17,6 +17,8 @@ __all__ = ["clip_grad_norm", "clip_grad_value", "clip_grads_with_norm", "get_tot
 
 Array = jax.Array
 
+_BOUND = Interval("[0, inf]")
+
 
 def clip_grad_norm(
     grads: PyTree, max_norm: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False
@@ -56,8 +58,9 @@ def clip_grad_norm(
     Reference: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural
     networks, ICML 2013, Algorithm 1, arXiv:1211.5063.
     """
+    max_norm = as_number(max_norm, "clip_grad_norm: max_norm", _BOUND)
     norm = get_total_norm(grads, norm_type, error_if_nonfinite)
-    return clip_grads_with_norm(grads, max_norm, norm), norm
+    return _scaled_down(grads, max_norm, norm), norm
 
 
 def get_total_norm(
@@ -77,7 +80,7 @@ def get_total_norm(
       norm_type: p.
       error_if_nonfinite: see `clip_grad_norm`.
     """
-    norm = _total_norm(_arrays(grads), float(norm_type))
+    norm = _total_norm(_arrays(grads), float(as_number(norm_type, "get_total_norm: norm_type")))
     if error_if_nonfinite:
         if isinstance(norm, jax.core.Tracer):
             raise TypeError(
@@ -101,7 +104,7 @@ def clip_grads_with_norm(grads: PyTree, max_norm: Any, total_norm: Any) -> PyTre
     Raises:
       ValueError: max_norm < 0.
     """
-    max_norm = as_number(max_norm, "clip_grads_with_norm: max_norm", Interval("[0, inf]"))
+    max_norm = as_number(max_norm, "clip_grads_with_norm: max_norm", _BOUND)
     return _scaled_down(grads, max_norm, total_norm)
 
 
@@ -118,7 +121,7 @@ def clip_grad_value(grads: PyTree, clip_value: Any) -> PyTree:
       >>> optim.clip_grad_value({"w": jnp.array([-3.0, 0.5])}, 1.0)
       {'w': Array([-1. ,  0.5], dtype=float32)}
     """
-    bound = as_number(clip_value, "clip_grad_value: clip_value", Interval("[0, inf]"))
+    bound = as_number(clip_value, "clip_grad_value: clip_value", _BOUND)
     return _clipped(grads, bound)
 
 

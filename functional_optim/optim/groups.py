@@ -1,6 +1,7 @@
 """How parameters are given, in groups or in one tree, and how the groups make them up."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
@@ -41,7 +42,8 @@ def path_groups(params: PyTree, rules: Any) -> PathGroups:
         or a predicate of path and leaf, to the group's options; or a list of such pairs.
 
     Raises:
-      ValueError: (by the optimizer) a rule takes no leaf.
+      TypeError: rules are no pairs of a test and options.
+      ValueError: a text is no regular expression; or (by the optimizer) a rule takes no leaf.
 
     Example:
       >>> import jax.numpy as jnp
@@ -53,7 +55,26 @@ def path_groups(params: PyTree, rules: Any) -> PathGroups:
       [0.0, 0.01]
     """
     pairs = rules.items() if isinstance(rules, Mapping) else rules
-    return PathGroups(params, tuple((test, dict(options)) for test, options in pairs))
+    try:
+        read = tuple((test, dict(options)) for test, options in pairs)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "path_groups: rules must be a mapping from expressions to dicts of options, or a list "
+            f"of such pairs, got {rules!r}. Pass {{'bias$': {{'weight_decay': 0.0}}}}."
+        ) from None
+    for test, _ in read:
+        _check_expression(test)
+    return PathGroups(params, read)
+
+
+def _check_expression(test: Any) -> None:
+    try:
+        re.compile(test if isinstance(test, str) else "")
+    except re.error as error:
+        raise ValueError(
+            f"path_groups: {test!r} is no regular expression: {error}. Escape what stands for "
+            "itself, with re.escape."
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True)

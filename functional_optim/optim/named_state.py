@@ -8,6 +8,7 @@ import jax
 from ..core.protocol import PyTree
 from ..serialization import placing
 from ..serialization.reading import restore
+from ..serialization.versions import VERSION_KEY
 from .plain import as_numpy
 
 __all__ = ["COUNT", "load_named_state", "place", "read_state_dict"]
@@ -38,6 +39,11 @@ def load_named_state(who: str, state: PyTree, saved: Mapping[str, Any]) -> PyTre
       ValueError: a path is missing or unexpected, or a shape differs; the message lists all.
     """
     if isinstance(saved, Mapping):
+        if VERSION_KEY not in saved:
+            raise ValueError(
+                f"{who}: the saved state is not that of an Optimizer over a transformation. Pass "
+                "what state_dict() of one gave; a state in torch's format is for torch's classes."
+            )
         saved = {k: as_numpy(x) for k, x in saved.items()}
     return restore(who, state, saved)[0]
 

@@ -255,6 +255,9 @@ def _squeeze(name: str, value: Any) -> Any:
         return tuple(_squeeze(name, v) for v in value)
     if hasattr(value, "shape") and value.shape:
         if value.size != 1:
-            raise ValueError(f"Tensor {name} must be 1-element, got shape {value.shape}.")
+            raise ValueError(
+                f"Tensor {name} must be 1-element, got shape {value.shape}. Pass one number; for "
+                "several, make groups."
+            )
         return jnp.reshape(value, ())
     return value

@@ -142,7 +142,7 @@ def test_gradients_of_integers_are_left_alone(clip):
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan")])
 def test_a_bound_must_not_be_negative(bad):
-    with pytest.raises(ValueError, match=r"max_norm must be in \[0, inf\], got"):
+    with pytest.raises(ValueError, match=r"clip_grad_norm: max_norm must be in \[0, inf\], got"):
         optim.clip_grad_norm(problem.arrays(), bad)
     with pytest.raises(ValueError, match=r"clip_value must be in \[0, inf\], got"):
         optim.clip_grad_value(problem.arrays(), bad)
@@ -158,3 +158,10 @@ def test_an_optimizer_clips_the_gradients_that_it_has():
     optimizer.grads = [jnp.array([3.0, -0.1]), None]
     optimizer.clip_grad_value_(0.5)
     np.testing.assert_allclose(optimizer.grads[0], [0.5, -0.1])
+
+
+def test_an_order_is_a_number():
+    with pytest.raises(
+        TypeError, match="get_total_norm: norm_type must be a real number, got 'fro'"
+    ):
+        optim.clip_grad_norm(problem.arrays(), 1.0, "fro")

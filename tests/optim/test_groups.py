@@ -190,3 +190,16 @@ def test_repr_shows_the_groups_without_their_arrays():
     assert "Parameter Group 1\n" in text
     assert "params" not in text
     assert "Array" not in text
+
+
+@pytest.mark.parametrize(
+    ("rules", "kind", "message"),
+    [
+        ({"(": {}}, ValueError, r"path_groups: '\(' is no regular expression: missing \)"),
+        ([{"w$": {}}], TypeError, "path_groups: rules must be a mapping .* list of such pairs"),
+        ({"w$": 0.1}, TypeError, r"path_groups: rules .*got \{'w\$': 0\.1\}"),
+    ],
+)
+def test_rules_that_are_none_are_refused(rules, kind, message):
+    with pytest.raises(kind, match=message):
+        optim.path_groups({"w": jnp.ones(1)}, rules)

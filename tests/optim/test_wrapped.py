@@ -199,3 +199,10 @@ def test_numbers_that_no_rule_checks_have_no_bounds():
     optimizer.param_groups[0][key] = -1.0
     optimizer.step({"w": jnp.ones(2)})
     np.testing.assert_allclose(optimizer.params["w"], 1.1, rtol=1e-6)
+
+
+def test_a_state_of_torchs_classes_is_told_apart():
+    adam = optim.Adam({"w": jnp.ones(2)})
+    adam.step({"w": jnp.ones(2)})
+    with pytest.raises(ValueError, match="torch's format is for torch's classes"):
+        optim.Optimizer({"w": jnp.ones(2)}, fo.adam(0.1)).load_state_dict(adam.state_dict())

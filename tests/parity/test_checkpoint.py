@@ -1,7 +1,6 @@
 """Files that torch has written, read as NumPy arrays."""
 
 import collections
-import pickle
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,9 +50,15 @@ class Code:
 
 def test_code_in_a_file_is_not_run(tmp_path, capsys):
     torch.save({"x": Code()}, tmp_path / "x.pt")
-    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+    with pytest.raises(ValueError, match=r"x\.pt is no file .*Save model\.state_dict\(\)"):
         optim.load_torch_checkpoint(tmp_path / "x.pt")
     assert capsys.readouterr().out == ""
+
+
+def test_a_file_of_something_else_is_named(tmp_path):
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"junk\.pt is no file of torch .*of safetensors"):
+        optim.load_torch_checkpoint(tmp_path / "junk.pt")
 
 
 def test_a_sparse_tensor_is_an_error(tmp_path):
