@@ -67,21 +67,29 @@ def get_all_with_path(
 def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
     """What stands in a tree under a name; see `get_all_with_path`.
 
+    The links of one chain count the same updates: of their `count`, it is the first's.
+
     Args:
       default: what is returned if nothing does.
 
     Raises:
-      KeyError: several stand there; their paths are in the message.
+      KeyError: several others stand there; their paths are in the message.
 
     Example:
       >>> get({"a": {"b": 1}}, "b"), get({"a": {"b": 1}}, "c", default=0)
       (1, 0)
     """
     found = get_all_with_path(tree, key, filtering)
-    if len(found) > 1:
+    if len(found) > 1 and not _is_one_clock(key, [path for path, _ in found]):
         places = ", ".join(path_string(path) for path, _ in found)
         raise KeyError(f"get: {key!r} stands at {places}. Pass a longer name, or filtering.")
     return found[0][1] if found else default
+
+
+def _is_one_clock(key: Any, paths: list[Path]) -> bool:
+    """Whether these are the counts of the links of one chain."""
+    fields = all(isinstance(k, jax.tree_util.GetAttrKey) for path in paths for k in path[-2:])
+    return str(key) == "count" and fields and len({path[:-2] for path in paths}) == 1
 
 
 def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTree:

@@ -118,6 +118,15 @@ def test_random_leaves_differ_and_repeat():
     assert not np.allclose(again["a"], again["b"])
 
 
+def test_the_links_of_one_chain_have_one_count():
+    tx = fo.chain(fo.trace(0.9), fo.adam(1e-3))
+    params = {"w": jnp.ones(2)}
+    _, state = tx.update(params, tx.init(params), params)
+    assert fo.tree.get(state, "count") == 1
+    with pytest.raises(KeyError, match=r"'count' stands at partition\.a\.trace\.count, "):
+        fo.tree.get(fo.chain(fo.partition({"a": tx, "b": tx}, {"w": "a"})).init(params), "count")
+
+
 def test_a_name_finds_a_field_and_a_longer_one_decides():
     state = fo.chain(fo.trace(0.9), fo.scale_by_adam()).init({"count": jnp.ones(2)})
     assert fo.tree.get(state, "mu")["count"].shape == (2,)
