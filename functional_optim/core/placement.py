@@ -44,17 +44,20 @@ def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
     One that has a place of its own keeps it. There a step's scalars come out; left on one
     device, they would make the second call of a compiled step compile again.
     """
-    for p in params:
-        sharding = None if _traced(p) else getattr(p, "sharding", None)
-        if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
-            everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-            return lambda x: x if _traced(x) or x.committed else jax.device_put(x, everywhere)
-    return lambda x: x
+    mesh = next((m for m in map(_mesh, params) if m is not None), None)
+
+    def place(x: Array) -> Array:
+        # What a foreign state holds that is no array of JAX has no place.
+        if mesh is None or _traced(x) or getattr(x, "committed", True):
+            return x
+        return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))
+
+    return place
 
 
-def all_beside(params: Any, fields: Any) -> Any:
-    """A tree of arrays on all devices of the parameters' mesh; see `beside`."""
-    return jax.tree.map(beside(jax.tree.leaves(params)), fields)
+def all_beside(params: Any, state: Any) -> Any:
+    """A state with those of its arrays beside the parameters that have no place of their own."""
+    return jax.tree.map(beside(jax.tree.leaves(params)), state)
 
 
 def in_place_of(old: Array, value: Any) -> Array:
@@ -68,6 +71,12 @@ def in_place_of(old: Array, value: Any) -> Array:
     # By way of the host, explicitly: a guard against implicit transfers lets it pass.
     host = np.array(jax.device_get(value), old.dtype)
     return jax.device_put(host, old.sharding if old.committed else None)
+
+
+def _mesh(p: Any) -> Mesh | None:
+    sharding = None if _traced(p) else getattr(p, "sharding", None)
+    mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
+    return mesh if isinstance(mesh, Mesh) else None
 
 
 def _traced(*values: Any) -> bool:

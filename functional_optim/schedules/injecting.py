@@ -156,8 +156,8 @@ class _Init:
         values |= self.update.scheduled(count, schedules)
         init, _ = self.update.made(values)
         fields = {"schedules": schedules} if any(schedules.values()) else {}
-        own = all_beside(params, {"count": count, "hyperparams": values, **fields})
-        return State(**own, inner_state=init(params))
+        state = State(count=count, hyperparams=values, **fields, inner_state=init(params))
+        return all_beside(params, state)
 
     def __repr__(self) -> str:
         return f"inject_hyperparams({self.text})"

@@ -154,24 +154,20 @@ class _Init:
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and sums of nothing."""
         fields = {} if self.k is None else {"every_k": jnp.array(self.k, jnp.int32)}
-        fields |= {
-            "mini_step": jnp.zeros((), jnp.int32),
-            "gradient_step": jnp.zeros((), jnp.int32),
-            "updated": jnp.array(False),
-        }
+        start = jnp.zeros((), jnp.int32)
         sums = jax.tree.map(_sum_of_nothing, params)
         # Of what a skip function says the shapes are wanted, before there is a gradient.
-        says = (
-            {}
-            if self.skip is None
-            else jax.eval_shape(self.skip, sums, fields["gradient_step"], params)[1]
-        )
-        return State(
-            **all_beside(params, fields),
+        says = {} if self.skip is None else jax.eval_shape(self.skip, sums, start, params)[1]
+        state = State(
+            **fields,
+            mini_step=start,
+            gradient_step=jnp.zeros((), jnp.int32),  # another array: both will be donated
+            updated=jnp.array(False),
             inner_opt_state=self.init(params),
             acc_grads=sums,
             skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in says.items()},
         )
+        return all_beside(params, state)
 
     def __repr__(self) -> str:
         return f"MultiSteps({self.init!r}, {self.k})"

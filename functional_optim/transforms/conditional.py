@@ -89,8 +89,8 @@ class _Init:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and the count of steps."""
-        step = all_beside(params, jnp.zeros((), jnp.int32))
-        return State(step=step, inner_state=self.init(params))
+        state = State(step=jnp.zeros((), jnp.int32), inner_state=self.init(params))
+        return all_beside(params, state)
 
     def __repr__(self) -> str:
         return f"{self.name}({self.init!r})"

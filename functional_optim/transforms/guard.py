@@ -87,11 +87,12 @@ class _Init:
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and the counts."""
         start = {"last_finite": 1, "notfinite_count": 0, "total_notfinite": 0}
-        own = {
-            "max_consecutive_errors": jnp.array(self.most, jnp.int32),
-            "metrics": {k: jnp.array(v, jnp.int32) for k, v in start.items()},
-        }
-        return State(**all_beside(params, own), inner_state=self.init(params))
+        state = State(
+            max_consecutive_errors=jnp.array(self.most, jnp.int32),
+            metrics={k: jnp.array(v, jnp.int32) for k, v in start.items()},
+            inner_state=self.init(params),
+        )
+        return all_beside(params, state)
 
     def __repr__(self) -> str:
         return f"apply_if_finite({self.init!r}, {self.most})"

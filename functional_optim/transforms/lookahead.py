@@ -103,8 +103,8 @@ class _RestartedInit:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the state, and the count of steps since it was made."""
-        steps = all_beside(params, jnp.zeros((), jnp.int32))
-        return State(steps=steps, inner_state=self.init(params))
+        state = State(steps=jnp.zeros((), jnp.int32), inner_state=self.init(params))
+        return all_beside(params, state)
 
     def __repr__(self) -> str:
         return repr(self.init)

@@ -14,6 +14,7 @@ from ..core.binding import bind
 from ..core.interning import Interned
 from ..core.labels import Labeller, as_labeller, resolve_labels
 from ..core.link import Link, check_pair, link_name
+from ..core.placement import all_beside
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
 from ..core.state import State
 from ..core.trees import align, align_params, path_string
@@ -102,9 +103,9 @@ class PartitionInit:
         """Makes the state: one field for each label."""
         labels = self.router.labels(params)
         leaves = align(labels, params, link=self.name, name="params", reference_name="the labels")
-        return State(
-            **{str(k): init(self.router.split(labels, leaves, k)) for k, init in self.inits}
-        )
+        states = {str(k): init(self.router.split(labels, leaves, k)) for k, init in self.inits}
+        # One that has no leaves of these does not know their mesh.
+        return all_beside(params, State(**states))
 
     def __repr__(self) -> str:
         return f"partition({{{', '.join(f'{k!r}: {init!r}' for k, init in self.inits)}}})"
@@ -191,7 +192,7 @@ class MaskedInit:
         labels = self.router.labels(params)
         link = self.router.link
         leaves = align(labels, params, link=link, name="params", reference_name="the mask")
-        return self.init(self.router.split(labels, leaves, True))
+        return all_beside(params, self.init(self.router.split(labels, leaves, True)))
 
     def __repr__(self) -> str:
         return f"masked({self.init!r}, {self.router.labeller!r})"

@@ -1,0 +1,73 @@
+"""`init` on meshes of every kind: the state lies where its parameters do."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import functional_optim as fo
+from functional_optim.sharding import state_shardings
+
+P = PartitionSpec
+SPECS = {"w": P("x", "y"), "b": P("y")}
+SHAPES = {
+    "w": jax.ShapeDtypeStruct((8, 4), np.float32),
+    "b": jax.ShapeDtypeStruct((4,), np.float32),
+}
+
+TRANSFORMATIONS = {
+    "adamw": fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(fo.linear_schedule(1.0, 0.0, 10))),
+    "factored": fo.scale_by_factored_rms(min_dim_size_to_factor=2),
+    "lbfgs": fo.scale_by_lbfgs(memory_size=2),
+    "sm3": fo.sm3(0.1),
+    "wrapped": fo.lookahead(fo.MultiSteps(fo.apply_if_finite(fo.adam(1e-3), 3), 2), 5, 0.5),
+    "partition": fo.partition({"w": fo.muon(1e-3), "b": fo.adam(1e-3)}, {"w": "w", "b": "b"}),
+}
+each_tx = pytest.mark.parametrize("tx", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
+
+
+def sharded(mesh):
+    return {
+        k: jax.device_put(np.ones(SHAPES[k].shape, np.float32), NamedSharding(mesh, spec))
+        for k, spec in SPECS.items()
+    }
+
+
+def assert_lies_as_told(state, told):
+    flat, _ = jax.tree_util.tree_flatten_with_path(state)
+    for (path, x), place in zip(flat, jax.tree.leaves(told), strict=True):
+        assert x.sharding.is_equivalent_to(place, x.ndim), jax.tree_util.keystr(path)
+
+
+@each_tx
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_on_a_mesh_of_auto_axes(tx, wrap, mesh):
+    told = state_shardings(tx, SHAPES, SPECS, mesh)
+    assert_lies_as_told(wrap(tx.init)(sharded(mesh)), told)
+
+
+@each_tx
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_on_a_mesh_of_explicit_axes(tx, wrap, mesh):
+    explicit = mesh.update(axis_types=(AxisType.Explicit,) * 2)
+    with jax.set_mesh(explicit):
+        told = state_shardings(tx, SHAPES, SPECS, explicit)
+        assert_lies_as_told(wrap(tx.init)(sharded(explicit)), told)
+
+
+@pytest.mark.parametrize("name", sorted({*TRANSFORMATIONS} - {"factored"}))
+def test_in_shard_map_each_device_makes_its_part(name, mesh):
+    tx = TRANSFORMATIONS[name]
+    told = state_shardings(tx, SHAPES, SPECS, mesh)
+    specs = jax.tree.map(lambda sharding: sharding.spec, told)
+    init = jax.jit(jax.shard_map(tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=specs))
+    assert_lies_as_told(init(sharded(mesh)), told)
+
+
+def test_rows_in_shard_map_are_those_of_the_part(mesh):
+    """JAX sees that they differ from device to device, and asks for specs that say so."""
+    tx = TRANSFORMATIONS["factored"]
+    told = state_shardings(tx, SHAPES, SPECS)
+    init = jax.shard_map(tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=told)
+    with pytest.raises(ValueError, match="require replication which can't be statically inferred"):
+        init(sharded(mesh))
