@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.chain import chain
 from ..core.moments import ahead_weights, look_ahead, mean_weights, running_mean
 from ..core.precision import one_minus_power, safe_sqrt
-from ..core.protocol import Hyperparameter
+from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rule import leaf_rule
 from ..transforms.recipe import optimizer
 from ..transforms.weight_decay import add_decayed_weights
@@ -87,13 +88,18 @@ def scale_by_belief(
     return mean / (safe_sqrt(nu / now.nu_total) + eps), {"mu": mu, "nu": nu}
 
 
-@optimizer(scale_by_belief, add_decayed_weights, names={"mask": "weight_decay_mask"})
+def _decay(weight_decay: Hyperparameter | None = None, mask: Any = None) -> GradientTransformation:
+    return chain() if weight_decay is None else add_decayed_weights(weight_decay, mask)
+
+
+@optimizer(scale_by_belief, _decay, names={"mask": "weight_decay_mask"})
 def adabelief() -> None:
     """AdaBelief: `scale_by_belief`, decoupled weight decay, then a step of minus the rate.
 
     `learning_rate` `()` is in units of p.
 
     Args:
+      weight_decay: None leaves the link out, so that `update` needs no params.
       weight_decay_mask: where to decay: tree of booleans or function of the parameters.
 
     Example:
