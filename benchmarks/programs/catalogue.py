@@ -55,8 +55,8 @@ PROGRAMS = (
     Program(
         "google-deepmind/optax",
         "docs/getting_started.ipynb",
-        "printed('step 100, loss: ')",
-        "loss at step 100",
+        "printed('loss: ')",
+        "last loss",
     ),
     Program("google-deepmind/optax", "examples/flax_example.ipynb", "loss(model)"),
     Program(

@@ -22,7 +22,8 @@ HEADER = """# Public programs with the import swapped
 
 Written by `make programs`. Each program is one that its authors publish, as it stands there; it
 runs once with optax, and once with `sys.modules["optax"]` set to `functional_optim`, so that the
-libraries it uses find this one as well. Both runs draw the same random numbers.
+libraries it uses find this one as well. Both runs draw the same random numbers. Times include
+compilation, on a machine that was busy: they compare nothing.
 
 """
 
@@ -32,6 +33,9 @@ Rounding differs, so that numbers agree to a few digits, and fewer after many st
 rounding decides is left out: `examples/freezing_parameters.ipynb` of optax walks down |x| in steps
 of 0.1, and asserts that it ends within 0.01 of the bend. It does, at 0.006, with optax, and at
 -0.013 here.
+
+The last search of `lbfgs.ipynb` starts at a value of 1e18 in float32, from a first step that
+overflows: optax's zoom comes back from it, and ours does not.
 """
 
 
