@@ -50,7 +50,7 @@ def state_shardings(
     Example:
       >>> import functional_optim as fo
       >>> from functional_optim.sharding import state_shardings
-      >>> params = {"w": jax.ShapeDtypeStruct((4096, 1024), jnp.float32)}
+      >>> params = {"w": jax.ShapeDtypeStruct((1024, 4096), jnp.float32)}
       >>> tx = fo.scale_by_factored_rms()
       >>> specs = state_shardings(tx, params, {"w": PartitionSpec("data", "model")})
       >>> specs.v_row["w"], specs.v_col["w"], specs.count
