@@ -28,6 +28,9 @@ def scale_by_sign(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[
       >>> tx = fo.scale_by_sign()
       >>> tx.update({"w": jnp.array([3.0, 0.0, -0.2])}, tx.init({"w": jnp.zeros(3)}))[0]
       {'w': Array([ 1.,  0., -1.], dtype=float32)}
+
+    Reference: Bernstein et al., signSGD: Compressed optimisation for non-convex problems, ICML
+    2018, Algorithm 1, arXiv:1802.04434.
     """
     del slots, p, now
     return jnp.sign(g), {}

@@ -206,11 +206,15 @@ def test_errors_say_what_to_do(wrong, text):
         wrong()
 
 
+def fourth_powers(params):
+    return jnp.sum(params[0] ** 4)
+
+
 def change(**other):
     """The state of two steps, with entries changed."""
     opt = optim.LBFGS([jnp.ones(2)], max_iter=1, lr=0.1)
     for _ in range(2):
-        opt.step(lambda p: jnp.sum(p[0] ** 4))
+        opt.step(fourth_powers)
     saved = opt.state_dict()
     saved["state"][0] |= other
     return saved
