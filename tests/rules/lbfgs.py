@@ -21,7 +21,11 @@ def descended(updates, params):
 def _searched(updates, params, sign):
     def value_fn(x):
         def leaf(g, x, x0):
-            return 0.0 if g is None else jnp.sum(sign * g * (x - x0) + 0.5 * (x - x0) ** 2)
+            if g is None:
+                return 0.0
+            d = (x - x0).astype(g.dtype)
+            bowl = 0.5 * (jnp.square(jnp.real(d)) + jnp.square(jnp.imag(d)))
+            return jnp.sum(jnp.real(sign * g * d) + bowl)
 
         parts = jax.tree.map(leaf, updates, x, params, is_leaf=lambda g: g is None)
         return sum(jax.tree.leaves(parts))

@@ -30,10 +30,19 @@ VARIANT = COMPILED | dict.fromkeys(
 
 NAMED = {"empty_trees": "labels name leaves, which must be there"}
 
+WHOLE = {"traces": "its maths is of the whole tree, and grows with it"}
+
+GUARDED = {"traces": "it looks at each array of the updates and of the state"}
+
 LEFT_OUT = {
+    fo.apply_if_finite: GUARDED,
     fo.masked: NAMED,
     fo.freeze: NAMED,
     fo.selective_transform: NAMED,
+    fo.scale_by_lbfgs: WHOLE,
+    fo.lbfgs: WHOLE,
+    fo.scale_by_backtracking_linesearch: WHOLE,
+    fo.scale_by_zoom_linesearch: WHOLE,
     fo.flatten: {"none_gradients": "one vector has one clock, and None is refused"},
     fo.partition: NAMED | {"none_parameters": "labels name leaves, which must be there"},
 }
