@@ -113,10 +113,14 @@ class _Iteration:
             tolerance = jnp.zeros((), dtype)
             decrease, curvature = jnp.array(_DECREASE, dtype), jnp.array(_CURVATURE, dtype)
             conditions = Wolfe(start, decrease, curvature, tolerance, self.approximate)
-            narrow = self.limits.change / largest(line.d)
+            narrowest = self.limits.change / largest(line.d)
             left = self.limits.evaluations - now.evaluations + 1
             left = jnp.minimum(left, self.limits.along_a_line)
-            return search(line, conditions, step, _extend, narrow, left, descends)
+
+            def is_narrow(a: Point, b: Point) -> Array:
+                return jnp.abs(b.step - a.step) < narrowest
+
+            return search(line, conditions, step, _extend, is_narrow, left, descends)
 
         # After the last iteration nobody asks for the value, which may cost as much as a step.
         evaluated = descends & (k < self.limits.iterations)

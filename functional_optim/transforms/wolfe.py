@@ -126,7 +126,7 @@ def search(
     conditions: Wolfe,
     first: Array,
     extend: Callable[[Point, Point], Array],
-    narrow: Array,
+    is_narrow: Callable[[Point, Point], Array],
     max_evals: Array,
     going: Any = True,
 ) -> Found:
@@ -138,7 +138,7 @@ def search(
       first: step to begin with, `()`.
       extend: `(last, present) -> step`, the next larger step as long as there is no bracket;
         where it gives no larger one, the present is taken.
-      narrow: length of a bracket `()` in which the search ends.
+      is_narrow: whether the search ends in a bracket between these two points, `()`.
       max_evals: evaluations `()` at which it ends; at least one is made.
       going: whether to search at all; without, the start is what is found.
 
@@ -161,7 +161,7 @@ def search(
         step, near = _next_step(following, extend)
         # Without a bracket, a step that cannot grow is the last one.
         stuck = ~following.bracketed & ~(step > following.b.step)
-        small = following.bracketed & (jnp.abs(following.b.step - following.a.step) < narrow)
+        small = following.bracketed & is_narrow(following.a, following.b)
         return following._replace(
             near_an_end=near, step=step, evals=evals, ended=ended | stuck | small
         )

@@ -127,10 +127,13 @@ def scale_by_zoom_linesearch(
         larger = increase_factor * present.step
         return larger if max_learning_rate is None else jnp.minimum(larger, max_learning_rate)
 
+    def is_narrow(a: Point, b: Point) -> Array:
+        # Next to the start any length may be too long: where the first step overflows.
+        moved = jnp.minimum(a.step, b.step) > 0
+        return moved & (jnp.abs(b.step - a.step) < stepsize_precision)
+
     most = max_linesearch_steps.astype(jnp.int32)
-    found, evals = search(
-        line, conditions, guess, extend, stepsize_precision, most, start.slope < 0
-    )
+    found, evals = search(line, conditions, guess, extend, is_narrow, most, start.slope < 0)
     if verbose:
         report("scale_by_zoom_linesearch", found.step > 0, now.value, start.slope)
     scalars = {

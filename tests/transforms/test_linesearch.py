@@ -191,3 +191,16 @@ def test_value_and_gradient_come_from_the_state_where_it_has_them():
 def test_a_state_without_them_is_an_error(tx):
     with pytest.raises(ValueError, match="0 links of this state keep the value"):
         fo.value_and_grad_from_state(quartic)(X, state=tx.init(X))
+
+
+def test_a_first_step_that_overflows_is_taken_back_as_far_as_it_needs():
+    def steep(w):
+        s = jnp.sum(0.5 * jnp.arange(1.0, len(w) + 1) * w)
+        return jnp.sum(w**2) + s**2 + s**4
+
+    w = jnp.array([600.0, 700.0, 200.0, 100.0, 90.0, 1e4])
+    search = fo.scale_by_zoom_linesearch(50, initial_guess_strategy="one")
+    tx = fo.chain(fo.scale(-1.0), search)
+    value, grad = jax.value_and_grad(steep)(w)
+    updates, _ = tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=steep)
+    assert steep(w + updates) < 0.1 * value
