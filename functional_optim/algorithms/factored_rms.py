@@ -136,7 +136,7 @@ def scale_by_factored_rms(
       >>> state = tx.init(params)
       >>> state.v_row["w"].shape, state.v_col["w"].shape, state.v["w"]
       ((2, 1), (1, 3), NoSlot())
-      >>> rank_one = jnp.array([[1.0], [-10.0]]) * jnp.array([3.0, 0.2, 1.0])
+      >>> rank_one = jnp.outer(jnp.array([1.0, -10.0]), jnp.array([3.0, 0.2, 1.0]))
       >>> tx.update({"w": rank_one}, state)[0]["w"].round(5).tolist()
       [[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]]
 

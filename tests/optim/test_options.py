@@ -19,7 +19,7 @@ from .makers import grads, steps
     ids=["scalar", "numpy", "numpy-1", "jax", "jax-1", "float"],
 )
 def test_a_number_may_be_an_array_of_one_element(lr):
-    optimizer = optim.Adam(problem.arrays(), lr=lr, betas=(jnp.array([0.5]), np.float32(0.75)))
+    optimizer = optim.Adam(problem.arrays(), lr=lr, betas=(jnp.array([0.5]), np.array(0.75)))
     expected = optim.Adam(problem.arrays(), lr=0.5, betas=(0.5, 0.75))
     assert optimizer.param_groups[0]["lr"] == lr
     assert_same(steps(optimizer, range(3)), steps(expected, range(3)))

@@ -14,8 +14,8 @@ RULES = (
         fo.scale_by_belief,
         # At a surprise of 0 only eps is left: it must outweigh the rounding of the difference.
         {
-            "": {"eps": 1e-3, "eps_root": 1e-4},
-            "nesterov": {"eps": 1e-3, "eps_root": 1e-4, "nesterov": True},
+            "": {"b1": 0.875, "b2": 0.875, "eps": 1e-3, "eps_root": 1e-2},
+            "nesterov": {"b1": 0.875, "b2": 0.875, "eps": 1e-3, "eps_root": 1e-2, "nesterov": True},
         },
         bad=ranges(*BETAS, *EPS),
         oracle=oracles.scale_by_belief,
