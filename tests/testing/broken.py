@@ -253,7 +253,7 @@ BROKEN = [
     ("recompilation", pair(growing, zeros_list), "call 2 of a jitted step traced it again"),
     ("traces", pair(unrolled), "adds 20 operations"),
     ("differentiation", pair(root_of_nothing), "derivative by the gradients is not finite at"),
-    ("hyperparam_derivatives", root_of_a_number(), "derivative of the parameters by rate"),
+    ("hyperparam_derivatives", root_of_a_number(), "derivative of a step by rate"),
     ("donation", pair(closure, shared), "is the buffer of params"),
     ("sharding", pair(closure, on_one_device), "init puts 'b' at"),
     ("pickling", pair(closure), "local object|pickle"),
