@@ -19,7 +19,7 @@ from .protocol import GradientTransformation
 from .rule_init import RuleInit
 from .schedule import numbered
 
-__all__ = ["Now", "Rule", "instantiate", "leaf_rule", "renamed"]
+__all__ = ["Now", "Rule", "instantiate", "leaf_rule", "make_factory", "renamed"]
 
 P = ParamSpec("P")
 Array = jax.Array
@@ -114,11 +114,10 @@ def leaf_rule(
         _check_names(
             maths.__name__, parameters, static, optional, initial, keys, bounds, slot_dtypes
         )
-        rule = Rule(
-            name=maths.__name__,
-            module=maths.__module__,
-            leaf=maths,
-            signature=inspect.Signature(parameters, return_annotation=GradientTransformation),
+        return make_factory(
+            Rule,
+            maths,
+            parameters,
             slots=slots,
             clock=clock,
             memory=memory,
@@ -131,7 +130,7 @@ def leaf_rule(
             initial=initial,
             keys=keys,
             slot_dtypes=dict(slot_dtypes or {}),
-            bounds={k: Interval(v) for k, v in (bounds or {}).items()},
+            bounds=bounds,
             requires=requires,
             requires_trees=requires_trees,
             exact=exact,
@@ -140,15 +139,37 @@ def leaf_rule(
             check=check,
         )
 
-        @functools.wraps(maths)
-        def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
-            return instantiate(rule, bind(rule.name, rule.signature, args, kwargs), {})
-
-        factory.__signature__ = rule.signature  # type: ignore[attr-defined]
-        factory.rule = rule  # type: ignore[attr-defined]
-        return factory
-
     return decorate
+
+
+def make_factory(
+    kind: type[Rule],
+    maths: Callable[..., Any],
+    parameters: list[inspect.Parameter],
+    bounds: Mapping[str, str] | None,
+    **parts: Any,
+) -> Callable[..., GradientTransformation]:
+    """The factory of a rule of some kind, whose arguments are `parameters`.
+
+    Args:
+      parts: the other fields of the rule.
+    """
+    rule = kind(
+        name=maths.__name__,
+        module=maths.__module__,
+        leaf=maths,
+        signature=inspect.Signature(parameters, return_annotation=GradientTransformation),
+        bounds={k: Interval(v) for k, v in (bounds or {}).items()},
+        **parts,
+    )
+
+    @functools.wraps(maths)
+    def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
+        return instantiate(rule, bind(rule.name, rule.signature, args, kwargs), {})
+
+    factory.__signature__ = rule.signature  # type: ignore[attr-defined]
+    factory.rule = rule  # type: ignore[attr-defined]
+    return factory
 
 
 def _check_names(name: str, parameters: list[inspect.Parameter], *declared: Any) -> None:

@@ -1,23 +1,21 @@
 """Rules of the whole tree: maths on all leaves at once, where `combine` does not reach."""
 
 import dataclasses
-import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec
 
 import jax
 
-from .binding import bind
 from .engine import Rule, RuleUpdate
 from .law import next_state
 from .leaf import cast, cast_like
 from .leaves import Leaves
-from .numbers import Interval, as_state
+from .numbers import as_state
 from .objective import Objective
 from .precision import compute_dtype, safe_increment
 from .protocol import GradientTransformation, PyTree
-from .rule import instantiate
+from .rule import make_factory
 from .state import State
 
 __all__ = ["tree_rule"]
@@ -59,31 +57,22 @@ def tree_rule(
 
     def decorate(maths: Callable[..., Any]) -> Callable[P, GradientTransformation]:
         parameters = list(inspect.signature(maths).parameters.values())[4:]
-        rule = TreeRule(
-            name=maths.__name__,
-            module=maths.__module__,
-            leaf=maths,
-            signature=inspect.Signature(parameters, return_annotation=GradientTransformation),
+        return make_factory(
+            TreeRule,
+            maths,
+            parameters,
             slots=slots,
             scalars=scalars,
             metrics=metrics,
             static=static,
             optional=optional,
-            bounds={k: Interval(v) for k, v in (bounds or {}).items()},
+            bounds=bounds,
             requires=requires,
             requires_trees=requires_trees,
             exact=exact,
             parts=False,
             check=check,
         )
-
-        @functools.wraps(maths)
-        def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
-            return instantiate(rule, bind(rule.name, rule.signature, args, kwargs), {})
-
-        factory.__signature__ = rule.signature  # type: ignore[attr-defined]
-        factory.rule = rule  # type: ignore[attr-defined]
-        return factory
 
     return decorate
 
