@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import combine_norms, leaf_norm
+from ..core.norms import measure_norm, norm_of
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule, renamed
 from ..transforms.recipe import optimizer
@@ -17,11 +17,6 @@ __all__ = ["polyak_sgd", "scale_by_polyak"]
 Array = jax.Array
 
 
-def _measure(g: Array, slots: Any, p: None, now: Any, **_: Any) -> Mapping[str, Array]:
-    del slots, p, now
-    return {"norm": leaf_norm(g)}
-
-
 def _combine(
     stats: Any,
     last: Mapping[str, Array],
@@ -30,7 +25,7 @@ def _combine(
     eps: Array,
     variant: str,
 ) -> Mapping[str, Array]:
-    squared = jnp.square(combine_norms(None if stats is None else stats["norm"])) + eps
+    squared = jnp.square(norm_of(stats)) + eps
     gap = last["value"] - f_min
     if variant == "sps+":
         gap = jnp.maximum(gap, 0.0)
@@ -46,7 +41,7 @@ def _check(given: Mapping[str, Any]) -> str | None:
 
 
 @leaf_rule(
-    measure=_measure,
+    measure=measure_norm,
     combine=_combine,
     metrics=("step_size",),
     requires=("value",),

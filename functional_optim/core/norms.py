@@ -1,5 +1,6 @@
 """Norms of trees that neither overflow nor lose digits."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,7 +11,15 @@ from .precision import compute_dtype, safe_sqrt
 from .protocol import PyTree
 from .rows import coalesced, is_sparse
 
-__all__ = ["combine_norms", "global_norm", "leaf_norm", "leaf_rms"]
+__all__ = [
+    "combine_norms",
+    "factor_to",
+    "global_norm",
+    "leaf_norm",
+    "leaf_rms",
+    "measure_norm",
+    "norm_of",
+]
 
 Array = jax.Array
 
@@ -58,6 +67,27 @@ def _euclid(magnitude: Array, top: Array) -> Array:
 def combine_norms(norms: Array | None) -> Array:
     """Euclidean norm over leaves, out of their norms `(n,)`; 0 without leaves."""
     return as_state(0.0) if norms is None else _scaled(norms)
+
+
+def measure_norm(g: Array, slots: Any, p: Any, now: Any, **_: Any) -> Mapping[str, Array]:
+    """`measure` of a rule that needs the norm over all leaves; its `combine` calls `norm_of`."""
+    del slots, p, now
+    return {"norm": leaf_norm(g)}
+
+
+def norm_of(stats: Mapping[str, Array] | None) -> Array:
+    """The norm over all leaves, out of what `measure_norm` found; None where there are none."""
+    return combine_norms(None if stats is None else stats["norm"])
+
+
+def factor_to(bound: Array, norm: Array) -> Array:
+    """`min(1, bound / norm)`, elementwise: what scales something of this norm down to a bound.
+
+    A NaN norm gives a NaN factor: what is not finite must not look clipped.
+    """
+    inside = norm <= bound
+    one = jnp.ones_like(norm)
+    return jnp.where(inside, one, bound / jnp.where(inside, one, norm))
 
 
 def global_norm(tree: PyTree) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import combine_norms, leaf_norm
+from ..core.norms import factor_to, measure_norm, norm_of
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
 
@@ -36,23 +36,14 @@ def clip(
     return jnp.clip(g, -max_delta, max_delta), {}
 
 
-def _measure(g: Array, slots: Any, p: None, now: Any, max_norm: Array) -> Mapping[str, Array]:
-    del slots, p, now, max_norm
-    return {"norm": leaf_norm(g)}
-
-
 def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[str, Array]:
     del last
-    norm = combine_norms(None if stats is None else stats["norm"])
-    # A NaN norm must give a NaN factor: what is not finite must not look clipped.
-    inside = norm <= max_norm
-    one = jnp.ones_like(norm)
-    factor = jnp.where(inside, one, max_norm / jnp.where(inside, one, norm))
-    return {"global_norm": norm, "clip_factor": factor}
+    norm = norm_of(stats)
+    return {"global_norm": norm, "clip_factor": factor_to(max_norm, norm)}
 
 
 @leaf_rule(
-    measure=_measure,
+    measure=measure_norm,
     combine=_combine,
     metrics=("global_norm", "clip_factor"),
     bounds={"max_norm": "[0, inf)"},

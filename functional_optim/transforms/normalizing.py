@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import combine_norms, leaf_norm
+from ..core.norms import measure_norm, norm_of
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
 
@@ -39,21 +39,16 @@ def centralize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str
     return g - jnp.broadcast_to(mean, g.shape), {}
 
 
-def _measure(g: Array, slots: Any, p: None, now: Any, **_: Any) -> Mapping[str, Array]:
-    del slots, p, now
-    return {"norm": leaf_norm(g)}
-
-
 def _combine(
     stats: Any, last: Mapping[str, Array], scale_factor: Array, eps: Array
 ) -> Mapping[str, Array]:
     del last
-    norm = combine_norms(None if stats is None else stats["norm"])
+    norm = norm_of(stats)
     return {"update_norm": norm, "factor": scale_factor / (norm + eps)}
 
 
 @leaf_rule(
-    measure=_measure,
+    measure=measure_norm,
     combine=_combine,
     metrics=("update_norm", "factor"),
     bounds={"eps": "[0, inf)"},

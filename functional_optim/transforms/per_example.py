@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import global_norm
+from ..core.norms import factor_to, global_norm
 from ..core.precision import compute_dtype
 from ..core.protocol import PyTree
 
@@ -89,10 +89,7 @@ def _check(where: str, grads: PyTree) -> int:
 
 
 def _factors(grads: PyTree, bound: Any) -> Array:
-    norms = jax.vmap(global_norm)(grads)
-    inside = norms <= bound
-    one = jnp.ones_like(norms)
-    return jnp.where(inside, one, bound / jnp.where(inside, one, norms))
+    return factor_to(bound, jax.vmap(global_norm)(grads))
 
 
 def _number_below_one(factors: Array) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import combine_norms, leaf_norm
+from ..core.norms import measure_norm, norm_of
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
 
@@ -15,20 +15,15 @@ __all__ = ["normalize", "normalize_adaptively"]
 Array = jax.Array
 
 
-def _measure(g: Array, slots: Any, p: Any, now: Any) -> Mapping[str, Array]:
-    del slots, p, now
-    return {"norm": leaf_norm(g)}
-
-
 def _combine(stats: Any, last: Mapping[str, Array], **_: Any) -> Mapping[str, Array]:
     del last
-    norm = combine_norms(None if stats is None else stats["norm"])
+    norm = norm_of(stats)
     some = norm > 0
     factor = jnp.where(some, 1 / jnp.where(some, norm, 1), norm)
     return {"update_norm": norm, "factor": factor}
 
 
-@leaf_rule(measure=_measure, combine=_combine, metrics=("update_norm", "factor"), rows=True)
+@leaf_rule(measure=measure_norm, combine=_combine, metrics=("update_norm", "factor"), rows=True)
 def normalize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str, Array]]:
     """Scales all updates together to the Euclidean norm 1; zeros stay.
 
@@ -48,8 +43,7 @@ def normalize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str,
 
 
 def _measure_in_units(g: Array, slots: Any, p: Array, now: Any, eta: Array) -> Mapping[str, Array]:
-    del slots, now
-    return {"norm": leaf_norm((jnp.abs(p) + eta).astype(g.dtype) * g)}
+    return measure_norm((jnp.abs(p) + eta).astype(g.dtype) * g, slots, p, now)
 
 
 @leaf_rule(

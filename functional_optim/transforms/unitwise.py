@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.norms import factor_to
 from ..core.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
@@ -78,7 +79,5 @@ def adaptive_grad_clip(
     del slots, now
     axes = _unit_axes(p, axis)
     bound = clipping * jnp.maximum(_unit_norm(p, axes), eps)
-    norm = _unit_norm(g, axes)
-    inside = norm <= bound
-    factor = jnp.where(inside, 1.0, bound / jnp.where(inside, 1.0, norm))
+    factor = factor_to(bound, _unit_norm(g, axes))
     return g * jnp.broadcast_to(factor, g.shape).astype(g.dtype), {}
