@@ -49,6 +49,7 @@ from .algorithms.sm3 import scale_by_sm3, sm3
 from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
 from .algorithms.yogi import scale_by_yogi, yogi
 from .core.apply import apply_updates
+from .core.apply_gradients import apply_gradients
 from .core.by_label import by_label
 from .core.chain import chain
 from .core.hyperparams import get_hyperparams, metrics, set_hyperparams
@@ -209,6 +210,7 @@ __all__ = [
     "add_noise",
     "amsgrad",
     "apply_every",
+    "apply_gradients",
     "apply_if_finite",
     "apply_updates",
     "asgd",

@@ -1,5 +1,6 @@
 """Adding updates to parameters."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from .protocol import PyTree
 from .rows import Rows, check_rows, coalesced, is_sparse, no_rows
 from .trees import align, is_absent, path_string
 
-__all__ = ["apply_updates", "no_update", "no_updates"]
+__all__ = ["apply_updates", "moved", "no_update", "no_updates", "put_leaves"]
 
 
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
@@ -32,43 +33,54 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
       >>> apply_updates({"w": jnp.ones(2), "b": jnp.ones(1)}, {"w": -0.5 * jnp.ones(2), "b": None})
       {'b': Array([1.], dtype=float32), 'w': Array([0.5, 0.5], dtype=float32)}
     """
+    return put_leaves(params, updates, moved)
+
+
+def put_leaves(params: PyTree, found: PyTree, put: Callable[[Any, Any, Any], Any]) -> PyTree:
+    """The parameters, each replaced by `put(p, x, path)` where `found` has an x for it."""
     treedef: Any
     flat, treedef = jax.tree_util.tree_flatten_with_path(params)
-    found = align(params, updates, link="apply_updates", name="updates")
+    column = align(params, found, link="apply_updates", name="updates")
     return treedef.unflatten(
-        [p if is_absent(u) else _add(path, p, u) for (path, p), u in zip(flat, found, strict=True)]
+        [p if is_absent(x) else put(p, x, path) for (path, p), x in zip(flat, column, strict=True)]
     )
 
 
-def _add(path: Any, p: Any, u: Any) -> Any:
+def moved(p: Any, u: Any, path: Any = None) -> Any:
+    """A parameter and its update, added as `apply_updates` says; errors show the path."""
     p, u = _array(p), _array(u)
     if u.dtype == jax.dtypes.float0:
         return p
     if p.shape != u.shape:
         raise ValueError(
-            f"apply_updates: at '{path_string(path)}' the update has shape {u.shape}, "
-            f"and the parameter {p.shape}."
+            f"apply_updates:{_at(path)} the update has shape {u.shape}, and the parameter "
+            f"{p.shape}."
         )
     if jnp.iscomplexobj(u) and not jnp.iscomplexobj(p):
         raise TypeError(
-            f"apply_updates: the update at '{path_string(path)}' is complex, and the parameter "
-            "real. Pass the gradient of a real function of these parameters."
+            f"apply_updates: the update{_at(path)} is complex, and the parameter real. Pass the "
+            "gradient of a real function of these parameters."
         )
     if not jnp.issubdtype(p.dtype, jnp.inexact):
         if u.dtype == p.dtype and not is_sparse(u):
             return p + u
         raise TypeError(
-            f"apply_updates: the parameter at '{path_string(path)}' has dtype {p.dtype}, and its "
-            f"update {u.dtype}. Pass None as the update of what is not trained."
+            f"apply_updates: the parameter{_at(path)} has dtype {p.dtype}, and its update "
+            f"{u.dtype}. Pass None as the update of what is not trained."
         )
     dtype = compute_dtype(wider(p.dtype, u.dtype))
     if is_sparse(u):
-        check_rows(f"apply_updates: the update at '{path_string(path)}'", u)
+        check_rows(f"apply_updates: the update{_at(path)}", u)
         u = coalesced(u, dtype)
     rows = Rows(u)
     # lax, not jnp: it is a third of the time to trace, and there is one of these per leaf.
-    moved = jax.lax.add(_to(rows.of(p), dtype), _to(rows.values, dtype))
-    return rows.put(p, _to(moved, p.dtype))
+    total = jax.lax.add(_to(rows.of(p), dtype), _to(rows.values, dtype))
+    return rows.put(p, _to(total, p.dtype))
+
+
+def _at(path: Any) -> str:
+    """Where a leaf is, for a message; nothing where who calls will say it."""
+    return "" if path is None else f" at '{path_string(path)}'"
 
 
 def _array(x: Any) -> Any:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .apply import apply_updates
 from .engine import RuleUpdate
 from .interning import Interned
 from .law import wrong_state
@@ -95,6 +96,23 @@ class ChainUpdate(Interned):
         self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Passes the updates through the links in order."""
+        return self._run(updates, state, params, extra, applies=False)
+
+    def apply(
+        self, updates: PyTree, state: Any, params: PyTree, extra: dict[str, Any]
+    ) -> tuple[PyTree, State]:
+        """Adds what comes out of the links; returns parameters and the next state."""
+        return self._run(updates, state, params, extra, applies=True)
+
+    def _run(
+        self,
+        updates: PyTree,
+        state: Any,
+        params: PyTree | None,
+        extra: dict[str, Any],
+        *,
+        applies: bool,
+    ) -> tuple[PyTree, State]:
         if not isinstance(state, State) or state._fields != self.names:
             had = state._fields if isinstance(state, State) else type(state).__name__
             raise ValueError(wrong_state("chain", f"with the links {self.names}, got {had}"))
@@ -102,12 +120,21 @@ class ChainUpdate(Interned):
         for stage in self._stages:
             if isinstance(stage, Pass):
                 inner = [next(given) for _ in stage.rules]
-                updates, inner = stage(updates, inner, params, extra)
+                call = stage.apply if applies and stage is self._last_pass else stage
+                updates, inner = call(updates, inner, params, extra)
                 kept += inner
             else:
                 updates, one = stage(updates, next(given), params, extra)
                 kept.append(one)
+        if applies and self._last_pass is None:
+            updates = apply_updates(params, updates)
         return updates, State(**dict(zip(self.names, kept, strict=True)))
+
+    @property
+    def _last_pass(self) -> Pass | None:
+        """The last stage, where it can add the updates that it makes."""
+        last = self._stages[-1] if self._stages else None
+        return last if isinstance(last, Pass) else None
 
     @functools.cached_property
     def _stages(self) -> list[Pass | Link]:

@@ -100,6 +100,13 @@ class RuleUpdate(Interned):
         updates, (state,) = self._alone(updates, (state,), params, extra)
         return updates, state
 
+    def apply(
+        self, updates: PyTree, state: State, params: PyTree, extra: dict[str, Any]
+    ) -> tuple[PyTree, State]:
+        """Transforms the updates, and adds them; returns parameters and the next state."""
+        params, (state,) = self._alone.apply(updates, (state,), params, extra)
+        return params, state
+
     @functools.cached_property
     def _alone(self) -> "Pass":
         return Pass.of((self,))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .apply import moved, put_leaves
 from .context import Columns, Context, Now
 from .interning import Interned
 from .law import next_state
@@ -19,6 +20,7 @@ from .precision import compute_dtype, safe_increment
 from .protocol import PyTree
 from .rows import Rows
 from .state import State
+from .trees import is_absent
 from .unstack import unstack
 
 if TYPE_CHECKING:
@@ -59,6 +61,32 @@ class Pass(Interned):
         extra: Mapping[str, Any],
     ) -> tuple[PyTree, list[State]]:
         """Transforms the updates; returns them with the rules' next states."""
+        return self._run(updates, states, params, extra, applies=False)
+
+    def apply(
+        self,
+        updates: PyTree,
+        states: Sequence[State],
+        params: PyTree,
+        extra: Mapping[str, Any],
+    ) -> tuple[PyTree, list[State]]:
+        """Transforms the updates, and adds them; returns parameters and the next states.
+
+        A leaf's function then makes the new parameter, and its update never is an array.
+        """
+        found, kept = self._run(updates, states, params, extra, applies=True)
+        return put_leaves(params, found, lambda _, new, __: new), kept
+
+    def _run(
+        self,
+        updates: PyTree,
+        states: Sequence[State],
+        params: PyTree | None,
+        extra: Mapping[str, Any],
+        *,
+        applies: bool,
+    ) -> tuple[PyTree, list[State]]:
+        """What the rules make of the leaves, updates or new parameters, and their next states."""
         for rule, state in zip(self.rules, states, strict=True):
             rule.check_given(state, params, extra)
         leaves = Leaves(self.rules[0].rule.name, updates, states, params)
@@ -72,7 +100,9 @@ class Pass(Interned):
         needs_params = any("params" in rule.rule.requires for rule in self.rules)
         for i in leaves.active:
             own = tuple((p.rows[i], p.trees[i]) for p in prepared)
-            p = leaves.params[i] if needs_params else None
+            # An update of no parameter stays one, for `apply` to say where it is.
+            adds = applies and not is_absent(leaves.params[i])
+            p = leaves.params[i] if needs_params or adds else None
             arguments = (
                 leaves.updates[i],
                 leaves.slots[i],
@@ -82,7 +112,7 @@ class Pass(Interned):
                 contexts,
             )
             try:
-                result = self._jitted(*arguments, leaves.dtypes[i])
+                result = self._jitted(*arguments, leaves.dtypes[i], adds)
             except Exception as error:
                 leaves.explain(i, error)
                 raise
@@ -116,7 +146,9 @@ class Pass(Interned):
 
     @functools.cached_property
     def _jitted(self) -> Callable[..., Any]:
-        return jit_as(self._on_leaf, "__".join(r.rule.name for r in self.rules), static_argnums=6)
+        return jit_as(
+            self._on_leaf, "__".join(r.rule.name for r in self.rules), static_argnums=(6, 7)
+        )
 
     def _on_leaf(
         self,
@@ -127,8 +159,14 @@ class Pass(Interned):
         own: tuple[tuple[Array | None, Scalars], ...],
         contexts: tuple[Context, ...],
         dtype: Any,
+        adds: bool,
     ) -> tuple[Array, list[Scalars]]:
-        """All rules on the leaf number `i`, whose update is to have `dtype`."""
+        """All rules on the leaf number `i`, whose update is to have `dtype`.
+
+        Returns:
+          The update, or where it `adds`, the new parameter; and the slots of each rule.
+        """
+        whole = p
         compute = compute_dtype(dtype)
         real = jnp.finfo(compute).dtype
         rows = Rows(g)
@@ -144,7 +182,8 @@ class Pass(Interned):
         # The exact difference to a narrower parameter would not survive its dtype, and what
         # follows the rule that made it (an average, say) is to see it too.
         exact = any(rule.rule.exact for rule in self.rules)
-        return rows.update(u if exact else u.astype(dtype)), kept
+        update = rows.update(u if exact else u.astype(dtype))
+        return moved(whole, update) if adds else update, kept
 
 
 def jit_as(method: Callable[..., Any], name: str, **options: Any) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import jax
 
+from .apply import apply_updates
 from .engine import Rule, RuleUpdate
 from .law import next_state
 from .leaf import cast, cast_like
@@ -124,6 +125,13 @@ class TreeUpdate(RuleUpdate):
             if field in state:
                 kept[field] = {k: scalars[k] for k in state[field]}
         return outputs, next_state(state, kept)
+
+    def apply(
+        self, updates: PyTree, state: State, params: PyTree, extra: dict[str, Any]
+    ) -> tuple[PyTree, State]:
+        """Transforms the updates, and adds them; returns parameters and the next state."""
+        updates, state = self(updates, state, params, **extra)
+        return apply_updates(params, updates), state
 
     def _now(
         self,

@@ -1,0 +1,58 @@
+"""Updating and applying the update, in one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .apply import apply_updates
+from .chain import ChainUpdate
+from .engine import RuleUpdate
+from .link import Link, check_pair
+from .protocol import GradientTransformation, PyTree
+
+__all__ = ["apply_gradients", "step"]
+
+
+def apply_gradients(
+    tx: GradientTransformation, grads: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    """Makes one step: `tx.update`, and then `apply_updates`.
+
+        updates, state = tx.update(grads, state, params, **extra)
+        params = apply_updates(params, updates)
+
+    Compiled, these two lines and this call give the same bits. But where the last links are
+    rules of leaves, as those of the optimizers are, one function of a leaf here makes its
+    parameter and slots, and the updates are never arrays of their own. That is less to trace
+    and to compile, and it is what a native kernel can do in one reading of the memory.
+
+    Args:
+      tx: any pair `(init, update)`; one of another library, too.
+      grads: tree shaped like the parameters; None stands for no gradient.
+      extra: what the links ask for beside these: `value`, `value_fn`, ...
+
+    Returns:
+      The new parameters, each of its own dtype, and the next state.
+
+    Raises:
+      TypeError: `tx` is not a pair of functions.
+      ValueError, TypeError: what `update` and `apply_updates` raise.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.sgd(0.25, momentum=0.5), {"w": 1.0, "b": 2.0}
+      >>> params, state = fo.apply_gradients(tx, {"w": 2.0, "b": None}, tx.init(params), params)
+      >>> params
+      {'b': 2.0, 'w': Array(0.5, dtype=float32)}
+    """
+    _, update = check_pair("apply_gradients: tx", tx)
+    return step(update, grads, state, params, extra)
+
+
+def step(
+    update: Callable[..., Any], grads: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
+) -> tuple[PyTree, PyTree]:
+    """One step by the `update` of any pair: new parameters and the next state."""
+    if isinstance(update, (ChainUpdate, RuleUpdate)):
+        return update.apply(grads, state, params, extra)
+    updates, state = Link.to(update)(grads, state, params, extra)
+    return apply_updates(params, updates), state
