@@ -5,9 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from .bounds import bounds_of
+from .link import check_pair
+from .numbers import Interval, as_number
 from .placement import in_place_of
-from .protocol import PyTree
+from .protocol import GradientTransformation, PyTree
 from .state import State, nested_states, states_below
 from .trees import path_string
 
@@ -36,9 +40,17 @@ def get_hyperparams(state: PyTree) -> dict[str, jax.Array]:
 
 
 def set_hyperparams(
-    state: PyTree, values: Mapping[str, Any] | None = None, /, **named: Any
+    state: PyTree,
+    values: Mapping[str, Any] | None = None,
+    /,
+    *,
+    tx: GradientTransformation | None = None,
+    **named: Any,
 ) -> PyTree:
     """Returns the state with other hyperparameters; nothing is recompiled.
+
+    A state holds numbers and not the rules that they are of. Where `tx` is given, values must
+    lie where its rules want them, as where it was made; traced ones are not looked at.
 
     Args:
       state: any nesting of states.
@@ -46,26 +58,30 @@ def set_hyperparams(
         Python identifiers (`{"scale_by_adam.b1": 0.8}`, `{"learning_rate.peak_value": 1e-3}`).
       **named: name = value. Values may be traced. They take the dtype that the state has,
         and its shape: a vmapped state takes one value for all or one for each.
+      tx: the transformation whose state it is.
 
     Raises:
       KeyError: no such hyperparameter; the message lists those that exist.
-      ValueError: the hyperparameter follows a schedule, whose numbers can be set instead; or
-        a value has a shape that does not fit.
+      ValueError: the hyperparameter follows a schedule, whose numbers can be set instead; a
+        value has a shape that does not fit; or a rule of `tx` does not take it.
 
     Example:
       >>> import functional_optim as fo
-      >>> state = fo.sgd(0.5).init({"w": 0.0})
-      >>> float(fo.get_hyperparams(fo.set_hyperparams(state, learning_rate=0.25))["learning_rate"])
+      >>> tx = fo.sgd(0.5)
+      >>> state = fo.set_hyperparams(tx.init({"w": 0.0}), learning_rate=0.25, tx=tx)
+      >>> float(fo.get_hyperparams(state)["learning_rate"])
       0.25
     """
     entries = list(_entries(state))
-    known = dict(zip(_names(entries), entries, strict=True))
+    names = _names(entries)
+    bounds = _bounds(tx, names, entries)
+    known = dict(zip(names, entries, strict=True))
     known |= {f"{link}.{local}": (link, local, v) for link, local, v in entries}
     scheduled = set(_scheduled(state))
     new: dict[tuple[str, str], jax.Array] = {}
     for name, value in (dict(values or {}) | named).items():
         if name not in known:
-            listed = ", ".join(_names(entries)) or "none"
+            listed = ", ".join(names) or "none"
             raise KeyError(
                 f"set_hyperparams: there is no {name!r} in this state. It has: {listed}."
             )
@@ -82,7 +98,7 @@ def set_hyperparams(
                     else "It has no numbers: write it with functional_optim.schedule."
                 )
             )
-        new[link, local] = _fit(name, value, old)
+        new[link, local] = _fit(name, value, old, bounds.get((link, local)))
     return _with_entries(state, new)
 
 
@@ -145,7 +161,19 @@ def _names(entries: list[Entry]) -> list[str]:
     return [n if local.count(n) == 1 or not link else f"{link}.{n}" for link, n, _ in entries]
 
 
-def _fit(name: str, value: Any, old: jax.Array) -> jax.Array:
+def _bounds(
+    tx: GradientTransformation | None, names: list[str], entries: list[Entry]
+) -> dict[tuple[str, str], Interval]:
+    """Where the numbers of a link must lie, as far as the rules of a transformation say so."""
+    if tx is None:
+        return {}
+    check_pair("set_hyperparams: tx", tx)
+    found = bounds_of(tx, names)
+    places = {name: (link, local) for name, (link, local, _) in zip(names, entries, strict=True)}
+    return {places[name]: interval for name, interval in found.items()}
+
+
+def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> jax.Array:
     """The value with the dtype and shape that the state has."""
     new = jnp.asarray(value)
     if jnp.iscomplexobj(new) or new.dtype == jnp.bool_:
@@ -156,6 +184,9 @@ def _fit(name: str, value: Any, old: jax.Array) -> jax.Array:
             f"{new.shape}. To train several values at once, vmap over states: "
             f"jax.vmap(lambda v: set_hyperparams(state, {name}=v))(values)."
         )
+    if interval is not None and not isinstance(new, jax.core.Tracer):
+        for number in np.ravel(value).tolist():
+            as_number(number, f"set_hyperparams: {name}", interval)
     return in_place_of(old, jnp.broadcast_to(new, old.shape))
 
 

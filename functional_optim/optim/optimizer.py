@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.bounds import bounds_of
 from ..core.hyperparams import get_hyperparams, set_hyperparams
 from ..core.link import check_pair
 from ..core.numbers import as_number
 from ..core.protocol import GradientTransformation, PyTree
 from ..serialization.writing import to_state_dict
-from .bounds import bounds_of
 from .group import Group, Place
 from .groups import read_params
 from .holder import Holder

@@ -172,6 +172,42 @@ def test_refuses_what_is_no_real_number(value):
         set_hyperparams(fo.adam(0.1).init(PARAMS), b1=value)
 
 
+class TestBounds:
+    tx = fo.partition(
+        {"a": fo.adam(0.1), "b": fo.sgd(0.1)}, fo.path_labels({"^b": "b"}, default="a")
+    )
+    state = tx.init(PARAMS)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "interval"),
+        [
+            ("b1", 1.5, r"\[0, 1\)"),
+            ("a.scale_by_adam.b1", 1, r"\[0, 1\)"),
+            ("b.scale_by_learning_rate.learning_rate", -0.5, r"\[0, inf\)"),
+            ("eps", np.float32("nan"), r"\[0, inf\)"),
+            ("b2", jnp.float32(-1), r"\[0, 1\)"),
+        ],
+    )
+    def test_values_are_checked_where_the_transformation_is_given(self, name, value, interval):
+        text = f"set_hyperparams: {name} must be in {interval}, got {float(value):g}"
+        with pytest.raises(ValueError, match=text):
+            set_hyperparams(self.state, {name: value}, tx=self.tx)
+        set_hyperparams(self.state, {name: value})
+
+    def test_each_of_several_values_is_checked(self):
+        states = jax.vmap(lambda _: self.state)(jnp.arange(2))
+        with pytest.raises(ValueError, match=r"b1 must be in .* got 1\.5"):
+            set_hyperparams(states, b1=jnp.array([0.5, 1.5]), tx=self.tx)
+
+    def test_traced_values_are_not_looked_at(self):
+        edit = jax.jit(lambda value: set_hyperparams(self.state, b1=value, tx=self.tx))
+        assert get_hyperparams(edit(1.5))["b1"] == 1.5
+
+    def test_what_is_no_transformation_is_refused(self):
+        with pytest.raises(TypeError, match="set_hyperparams: tx must be a pair of functions"):
+            set_hyperparams(self.state, b1=0.5, tx=fo.adam)
+
+
 def test_an_empty_edit_changes_nothing():
     state = fo.adam(0.1).init(PARAMS)
     assert jax.tree.leaves(set_hyperparams(state)) == jax.tree.leaves(state)

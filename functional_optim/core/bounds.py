@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..core.numbers import Interval
-from ..core.protocol import GradientTransformation
-from ..core.rule_init import RuleInit
-from ..core.schedule import NumberedSchedule
+from .numbers import Interval
+from .protocol import GradientTransformation
+from .rule_init import RuleInit
+from .schedule import NumberedSchedule
 
 __all__ = ["bounds_of"]
 
