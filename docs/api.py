@@ -63,6 +63,7 @@ TOPICS = {
     "Line searches": ("transforms.backtracking", "transforms.from_state", "transforms.zoom"),
     "Links": ("transforms",),
     "Schedules": ("schedules",),
+    "Planning": ("planning",),
     "Protocol, composition, hyperparameters": ("core",),
     "Types": ("core.types",),
     "Checkpoints": ("serialization",),

@@ -107,6 +107,7 @@ from .losses import (
     squared_error,
 )
 from .microbatching import micro_grad, microbatch
+from .planning.describe import describe
 from .schedules.cyclic import cyclic_schedule
 from .schedules.decay import (
     constant_schedule,
@@ -142,7 +143,6 @@ from .transforms.clipping import clip, clip_by_global_norm
 from .transforms.conditional import conditionally_mask, conditionally_transform
 from .transforms.constraining import keep_params_nonnegative, zero_nans
 from .transforms.densify import densify
-from .transforms.describe import describe
 from .transforms.evaluation import eval_params
 from .transforms.flattening import flatten
 from .transforms.following import incremental_update, periodic_update

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "microbatching": {"core", "microbatching"},
     "second_order": {"core", "tree", "microbatching", "second_order"},
     "sharding": {"core", "sharding"},
+    "planning": {"core", "transforms", "sharding", "planning"},
     "projections": {"core", "tree", "projections"},
     "losses": {"core", "projections", "losses"},
     "optim": {"core", "serialization", "transforms", "schedules", "algorithms", "optim"},

@@ -37,8 +37,9 @@ def spread(where: str, params: PyTree, specs: PyTree) -> PyTree:
             "one for a whole subtree."
         ) from None
     return jax.tree_util.tree_map_with_path(
-        lambda path, s: _as_spec(f"{where}: the spec at '{path_string(path)}'", s),
+        lambda path, s, p: _as_spec(f"{where}: the spec at '{path_string(path)}'", s, p),
         full,
+        params,
         is_leaf=_is_spec,
     )
 
@@ -102,14 +103,16 @@ def _is_spec(x: Any) -> bool:
     return x is None or isinstance(x, (PartitionSpec, Sharding))
 
 
-def _as_spec(where: str, x: Any) -> PartitionSpec:
-    if x is None:
-        return PartitionSpec()
-    if isinstance(x, NamedSharding):
-        return x.spec
-    if isinstance(x, PartitionSpec):
-        return x
-    raise TypeError(f"{where} must be a PartitionSpec or a NamedSharding, got {x!r}.")
+def _as_spec(where: str, x: Any, p: Any) -> PartitionSpec:
+    """What x says of a parameter."""
+    spec = PartitionSpec() if x is None else x.spec if isinstance(x, NamedSharding) else x
+    if not isinstance(spec, PartitionSpec):
+        raise TypeError(f"{where} must be a PartitionSpec or a NamedSharding, got {x!r}.")
+    if len(spec) > np.ndim(p):
+        raise ValueError(
+            f"{where} is {spec}, and the parameter has {np.ndim(p)} axes. Give one of its own."
+        )
+    return spec
 
 
 def _sharding(x: Any) -> Any:

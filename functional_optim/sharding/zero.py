@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ..core.interning import Interned
 from ..core.labels import Labeller, as_labeller
@@ -14,7 +14,7 @@ from ..core.link import Link, check_pair
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from .shardings import shardings_of
-from .specs import WHOLE, cut, spread
+from .specs import WHOLE, AnyMesh, cut, spread
 
 __all__ = ["zero1"]
 
@@ -23,7 +23,7 @@ Array = jax.Array
 
 def zero1(
     tx: GradientTransformation,
-    mesh: Mesh,
+    mesh: AnyMesh,
     axis: str,
     specs: PyTree | Labeller = WHOLE,
 ) -> GradientTransformation:
@@ -45,7 +45,7 @@ def zero1(
     say, is not: its slots are on all of them.
 
     Args:
-      mesh: of axes that are all Auto, or all Explicit.
+      mesh: of axes that are all Auto, or all Explicit; an `AbstractMesh` to plan with.
       axis: its name in the mesh.
       specs: how the parameters are sharded, and the updates are to be: a tree of specs shaped
         like the parameters, or a prefix of that, or a function of them. The default is that
@@ -77,7 +77,7 @@ def zero1(
 class Layout:
     """Where parameters are, and where their shares are."""
 
-    mesh: Mesh
+    mesh: AnyMesh
     axis: str
     labeller: Labeller
 

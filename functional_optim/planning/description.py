@@ -1,11 +1,23 @@
 """What a transformation does to each parameter, as records that print."""
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 
-__all__ = ["Description", "LeafRecord", "LinkRecord", "SlotRecord"]
+__all__ = ["Description", "LeafRecord", "LinkRecord", "SlotRecord", "on_a_device"]
+
+
+def on_a_device(arrays: Iterable[jax.ShapeDtypeStruct]) -> int | None:
+    """Bytes of arrays on each device of their mesh; None where one has no sharding."""
+    total = 0
+    for x in arrays:
+        if x.sharding is None:
+            return None
+        total += math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    return total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +32,14 @@ class SlotRecord:
         """Bytes of the whole array, wherever its parts lie."""
         return self.array.size * self.array.dtype.itemsize
 
+    @property
+    def nbytes_on_a_device(self) -> int | None:
+        """Bytes of the part that a device has; None without a mesh."""
+        return on_a_device([self.array])
+
     def __str__(self) -> str:
-        return f"{self.name} {_array(self.array)}, {_bytes(self.nbytes)}"
+        size = _bytes(self.nbytes, self.nbytes_on_a_device)
+        return f"{self.name} {_array(self.array)}, {size}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +88,16 @@ class LeafRecord:
         """Bytes of the state that are kept for this parameter alone."""
         return sum(slot.nbytes for link in self.links for slot in link.slots)
 
+    @property
+    def nbytes_on_a_device(self) -> int | None:
+        """Bytes of that state on each device; None without a mesh."""
+        if self.array.sharding is None:
+            return None
+        return on_a_device(slot.array for link in self.links for slot in link.slots)
+
     def __str__(self) -> str:
-        lines = [f"{self.path}: {_array(self.array)}, state {_bytes(self.nbytes)}", *self.routes]
+        size = _bytes(self.nbytes, self.nbytes_on_a_device)
+        lines = [f"{self.path}: {_array(self.array)}, state {size}", *self.routes]
         links = [line for link in self.links for line in str(link).splitlines()]
         return "\n  ".join([*lines, *(links or ["no link acts on it"])])
 
@@ -83,10 +109,12 @@ class Description:
     Attributes:
       leaves: one record for each parameter, in the order of the tree.
       nbytes: bytes of the state; None where `init` of a foreign transformation fails.
+      nbytes_on_a_device: bytes of it on each device; None without a mesh, too.
     """
 
     leaves: tuple[LeafRecord, ...]
     nbytes: int | None
+    nbytes_on_a_device: int | None
 
     @property
     def shared(self) -> int | None:
@@ -102,13 +130,18 @@ class Description:
                 return leaf
         raise KeyError(f"no parameter at {path!r}; there are {[x.path for x in self.leaves]}")
 
-    def __str__(self) -> str:
+    @property
+    def total(self) -> str:
+        """One line on all parameters and the whole state."""
         size = sum(leaf.array.size for leaf in self.leaves)
         state = "unknown: init raises an error"
         if self.nbytes is not None and self.shared is not None:
-            state = f"{_bytes(self.nbytes)}, {self.shared:,} of them of no parameter"
-        total = f"{len(self.leaves)} parameters of {size:,} elements; state: {state}"
-        return "\n".join([*map(str, self.leaves), total])
+            own = f"{self.shared:,} of them of no parameter"
+            state = f"{_bytes(self.nbytes, self.nbytes_on_a_device)}, {own}"
+        return f"{len(self.leaves)} parameters of {size:,} elements; state: {state}"
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.leaves), self.total])
 
     __repr__ = __str__
 
@@ -118,5 +151,6 @@ def _array(x: jax.ShapeDtypeStruct) -> str:
     return f"{x.dtype.name}{list(x.shape)}{placed}"
 
 
-def _bytes(n: int) -> str:
-    return f"{n:,} byte{'s' * (n != 1)}"
+def _bytes(n: int, on_a_device: int | None = None) -> str:
+    whole = f"{n:,} byte{'s' * (n != 1)}"
+    return whole if on_a_device is None else f"{whole} ({on_a_device:,} on a device)"

@@ -1,0 +1,97 @@
+"""Plans the state of a transformer of 70 billion parameters on 1,024 devices that are not there.
+
+    python examples/plan_70b.py
+
+prints, for AdamW, AdamW whose state is divided further (`zero1`), AdamW with a first moment in
+bfloat16, and Adafactor, what is kept for one matrix, where, and how many bytes each device holds.
+Nothing of the model is made, and no accelerator is asked for.
+"""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, PartitionSpec
+
+import functional_optim as fo
+from functional_optim.sharding import zero1
+
+LAYERS, WIDTH, HIDDEN, VOCABULARY = 80, 8192, 28_672, 128_256
+KEYS = 8 * 128
+"""Eight heads of keys and values."""
+
+MESH = AbstractMesh((16, 64), ("data", "model"))
+
+
+def model() -> dict[str, object]:
+    """Shapes of all parameters, in bfloat16."""
+
+    def layer() -> dict[str, object]:
+        return {
+            "query": shape(WIDTH, WIDTH),
+            "key": shape(WIDTH, KEYS),
+            "value": shape(WIDTH, KEYS),
+            "out": shape(WIDTH, WIDTH),
+            "gate": shape(WIDTH, HIDDEN),
+            "up": shape(WIDTH, HIDDEN),
+            "down": shape(HIDDEN, WIDTH),
+            "norms": shape(2, WIDTH),
+        }
+
+    return {
+        "embedding": shape(VOCABULARY, WIDTH),
+        "layers": [layer() for _ in range(LAYERS)],
+        "norm": shape(WIDTH),
+        "head": shape(WIDTH, VOCABULARY),
+    }
+
+
+def shape(*sizes: int) -> jax.ShapeDtypeStruct:
+    """A parameter that is not there."""
+    return jax.ShapeDtypeStruct(sizes, jnp.bfloat16)
+
+
+def over_model(params: object) -> object:
+    """Matrices divided over 64 devices along their last axis; what is small, not."""
+    return along(params, PartitionSpec(None, "model"))
+
+
+def over_both(params: object) -> object:
+    """Matrices divided over all devices, as in fully sharded data parallelism."""
+    return along(params, PartitionSpec("data", "model"))
+
+
+def along(params: object, matrix: PartitionSpec) -> object:
+    """A spec for matrices, and whole parameters otherwise."""
+    large = WIDTH * KEYS
+    return jax.tree.map(lambda p: matrix if p.size >= large else PartitionSpec(), params)
+
+
+def decayed(params: object) -> object:
+    """Weights decay, and scales of norms do not."""
+    return jax.tree.map(lambda p: p.size >= WIDTH * KEYS, params)
+
+
+ADAMW = fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(3e-4, b2=0.95, mask=decayed))
+
+PLANS = {
+    "AdamW": (ADAMW, over_model),
+    "AdamW, zero1": (zero1(ADAMW, MESH, "data", specs=over_model), over_model),
+    "AdamW, first moment in bfloat16": (fo.adamw(3e-4, mu_dtype=jnp.bfloat16), over_both),
+    "Adafactor": (fo.adafactor(1e-2), over_both),
+}
+"""Name -> a transformation, and how the parameters are sharded."""
+
+
+def main() -> None:
+    """Prints all plans."""
+    params = model()
+    for name, (tx, specs) in PLANS.items():
+        told = fo.describe(tx, params, specs(params), MESH)
+        print(f"{name}\n{told['layers.0.up']}\n{told.total}\n")
+
+
+if __name__ == "__main__":
+    main()

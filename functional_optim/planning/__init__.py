@@ -1,0 +1,1 @@
+"""What a transformation will do and what that takes, told before training."""

@@ -1,0 +1,94 @@
+"""Tells, before training, what a transformation will do to each parameter."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.protocol import PyTree
+from ..core.trees import path_string, tree_nbytes
+from ..sharding.shardings import state_shardings
+from ..sharding.specs import AnyMesh, find_mesh, spread
+from .description import Description, LeafRecord, on_a_device
+from .uses import shapes_of, uses_of
+
+__all__ = ["describe"]
+
+
+def describe(
+    tx: Any, params: PyTree, specs: PyTree = None, mesh: AnyMesh | None = None
+) -> Description:
+    """Tells what a transformation does to each parameter, and what state that takes.
+
+    Nothing is computed and no array is made: parameters may be `jax.ShapeDtypeStruct`, and the
+    mesh an `AbstractMesh` of devices that are not there.
+
+    Args:
+      tx: any pair `(init, update)`. Of links that are not of this package, names and state are
+        told, and their hyperparameters are unknown.
+      params: parameters, or their shapes.
+      specs: how they are sharded, as for `sharding.state_shardings`; by default as they are.
+      mesh: by default that of the shardings in `specs` or `params`. With one, it is told how all
+        arrays are sharded, and the bytes of each device.
+
+    Returns:
+      A description that prints, and whose `leaves` are records: of each parameter the mask or
+      label that it has and why, the links that act on it with their hyperparameters, and the
+      arrays that they keep for it. Its `total` is one line.
+
+    Raises:
+      ValueError: specs are given and no mesh, or they do not fit the parameters.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> labels = fo.path_labels({r"bias$": "plain"}, default="adam")
+      >>> tx = fo.partition({"adam": fo.scale_by_adam(), "plain": fo.scale(-0.1)}, labels)
+      >>> print(fo.describe(tx, {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}))
+      bias: float32[3], state 0 bytes
+        partition: 'plain', by the rule 'bias$'
+        plain: step_size=-0.1
+      kernel: float32[2, 3], state 48 bytes
+        partition: 'adam', by the default
+        adam: b1=0.9, b2=0.999, eps=1e-08, eps_root=0.0
+          mu float32[2, 3], 24 bytes
+          nu float32[2, 3], 24 bytes
+      2 parameters of 9 elements; state: 88 bytes, 40 of them of no parameter
+    """
+    shapes = jax.tree.map(_shape, params)
+    uses = list(uses_of(tx.init, tx.update, shapes))
+    state = shapes_of(tx.init, shapes)
+    mesh = mesh if mesh is not None else find_mesh(specs, shapes)
+    if mesh is None and specs is not None:
+        raise ValueError("describe: specs need a mesh. Pass mesh, which may be an AbstractMesh.")
+    if mesh is not None:
+        full = spread("describe", shapes, specs)
+        if state is not None:
+            state = jax.tree.map(_placed, state, state_shardings(tx, shapes, full, mesh))
+        shapes = jax.tree.map(
+            lambda p, spec: _placed(p, jax.NamedSharding(mesh, spec)), shapes, full
+        )
+    arrays = {path_string(k): x for k, x in jax.tree_util.tree_flatten_with_path(state)[0]}
+    leaves = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
+        name = path_string(path)
+        routes = [route for use in uses for route in use.routes.get(name, ())]
+        links = tuple(link for use in uses for link in use.links(name, arrays))
+        leaves.append(LeafRecord(name, leaf, tuple(dict.fromkeys(routes)), links))
+    known = state is not None
+    return Description(
+        tuple(leaves),
+        tree_nbytes(state) if known else None,
+        on_a_device(jax.tree.leaves(state)) if known else None,
+    )
+
+
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
+    dtype = x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
+    # That of an array on one device says nothing.
+    sharding = getattr(x, "sharding", None)
+    on_mesh = sharding if isinstance(sharding, jax.NamedSharding) else None
+    return jax.ShapeDtypeStruct(jnp.shape(x), dtype, sharding=on_mesh)
+
+
+def _placed(x: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)

@@ -1,0 +1,64 @@
+"""The example that plans 70 billion parameters: closed forms, and nothing is made."""
+
+import runpy
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import functional_optim as fo
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plan_70b.py"
+
+
+@pytest.fixture(scope="module")
+def example():
+    return runpy.run_path(str(EXAMPLE))
+
+
+@pytest.fixture(scope="module")
+def told(example):
+    params, before = example["model"](), len(jax.live_arrays())
+    plans = {
+        name: fo.describe(tx, params, specs(params), example["MESH"])
+        for name, (tx, specs) in example["PLANS"].items()
+    }
+    assert len(jax.live_arrays()) <= before
+    return plans
+
+
+@pytest.fixture(scope="module")
+def sizes(example):
+    """Elements of the matrices, and of the vectors of the norms."""
+    sizes = np.array([p.size for p in jax.tree.leaves(example["model"]())])
+    matrices = sizes >= 8192 * 1024
+    return int(sizes[matrices].sum()), int(sizes[~matrices].sum())
+
+
+def test_the_model(sizes):
+    per_layer = 2 * 8192**2 + 2 * 8192 * 1024 + 3 * 8192 * 28_672
+    assert sizes == (80 * per_layer + 2 * 128_256 * 8192, (80 * 2 + 1) * 8192)
+
+
+@pytest.mark.parametrize(
+    ("name", "matrices", "vectors"),
+    [
+        ("AdamW", 8 / 64, 8),
+        ("AdamW, zero1", 8 / 1024, 8 / 16),
+        ("AdamW, first moment in bfloat16", 6 / 1024, 6),
+    ],
+)
+def test_bytes_for_each_element(told, sizes, name, matrices, vectors):
+    plan = told[name]
+    assert plan.nbytes_on_a_device - plan.shared == matrices * sizes[0] + vectors * sizes[1]
+
+
+def test_adafactor_keeps_rows_and_columns(told):
+    up = told["Adafactor"]["layers.79.up"]
+    assert up.nbytes == 4 * (8192 + 28_672)
+    assert up.nbytes_on_a_device == 4 * (8192 // 16 + 28_672 // 64)
+
+
+def test_it_prints(told):
+    assert "mu float32[8192, 28672], P('data', 'model')" in str(told["AdamW, zero1"])
