@@ -8,7 +8,8 @@ import jax
 
 from ..core.numbers import Interval
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.renumber import Parked, place_number
+from ..core.renumber import Parked
+from .ledger import Held
 from .param_group import ParamGroup
 from .plain import is_plain_number
 
@@ -33,13 +34,13 @@ class Place(NamedTuple):
 class Group:
     """A group of parameters.
 
-    The state is held as its leaves: flattening a tree of many links is slow, and a step
-    needs only them.
+    The state is held as its leaves, in the form that a step takes: flattening a tree of many
+    links is slow.
 
     Attributes:
       options: parameters and options, as the user sees and edits them.
       tx: its transformation; the numbers in its init may be older than the state's.
-      leaves: of the state.
+      held: the leaves of the state.
       treedef: of the state.
       places: option -> its numbers in the state, for options that go there as they are.
       present: options that have been on, and so keep their slot.
@@ -48,7 +49,7 @@ class Group:
 
     options: ParamGroup
     tx: GradientTransformation
-    leaves: list[Any]
+    held: Held
     treedef: Any
     places: Mapping[str, tuple[Place, ...]] = dataclasses.field(default_factory=dict)
     present: frozenset[str] = frozenset()
@@ -57,11 +58,12 @@ class Group:
     @property
     def state(self) -> PyTree:
         """The state of the transformation."""
-        return self.treedef.unflatten(self.leaves)
+        return self.treedef.unflatten(self.held.leaves)
 
     @state.setter
     def state(self, state: PyTree) -> None:
-        self.leaves, self.treedef = jax.tree.flatten(state)
+        leaves, self.treedef = jax.tree.flatten(state)
+        self.held = Held(leaves)
 
     @property
     def params(self) -> PyTree:
@@ -70,12 +72,13 @@ class Group:
 
     def write_numbers(self) -> bool:
         """Writes edited numbers to their places; False, and nothing done, if that is not all."""
-        found = [self._written(key) for key in self.options.edited]
-        if any(new is None for new in found):
-            return False
-        for new in found:
-            for index, number in new or ():
-                self.leaves[index] = place_number(number, self.leaves[index])
+        numbers: dict[int, float] = {}
+        for key in self.options.edited:
+            found = self._written(key)
+            if found is None:
+                return False
+            numbers.update(found)
+        self.held.write(numbers)
         return True
 
     def _written(self, key: str) -> list[tuple[int, float]] | None:
@@ -90,7 +93,7 @@ class Group:
         return [(index, v) for index, v, _ in new]
 
     def __getstate__(self) -> dict[str, Any]:
-        fields = {k: v for k, v in self.__dict__.items() if k not in ("leaves", "treedef")}
+        fields = {k: v for k, v in self.__dict__.items() if k not in ("held", "treedef")}
         return {**fields, "state": self.state}  # a treedef does not pickle
 
     def __setstate__(self, fields: dict[str, Any]) -> None:

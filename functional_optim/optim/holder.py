@@ -12,6 +12,7 @@ from .clip_grad import clip_grad_norm, clip_grad_value
 from .group import Group
 from .groups import check_new_params, read_params, refuse_unordered
 from .hooks import Hooked
+from .ledger import Ledger
 from .named import read_names
 from .own import own, own_like
 from .param_group import ParamGroup, ParamGroups
@@ -37,6 +38,7 @@ class Holder(Hooked):
         self._groups: list[Group] = []
         self._given = Given()
         self._programs: Programs | None = None
+        self._ledgers: tuple[Ledger, ...] = ()
         self._layout, given = read_params(type(self).__name__, params, self.defaults)
         for group in given:
             self._append(group)

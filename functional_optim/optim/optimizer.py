@@ -17,6 +17,7 @@ from .group import Group, Place
 from .groups import read_params
 from .holder import Holder
 from .hook_calls import with_load_hooks, with_state_dict_hooks, with_step_hooks
+from .ledger import NO_LEDGER, Held, Ledger
 from .loss import differentiate, is_closure
 from .named import read_names
 from .named_state import COUNT, load_named_state, read_state_dict
@@ -85,7 +86,8 @@ class Optimizer(Holder):
         """A new group, with the state before the first step."""
         treedef: Any
         leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
-        group = Group(options, self._tx, each_once(leaves), treedef)
+        leaves = each_once(leaves)
+        group = Group(options, self._tx, Held(leaves), treedef)
         numbers = get_hyperparams(treedef.unflatten(range(len(leaves))))
         group.places = {
             k: (Place(None, int(i), self._bounds.get(k)),)
@@ -189,8 +191,14 @@ class Optimizer(Holder):
         if self._programs is None:
             updates = tuple(group.tx.update for group in self._groups)
             treedefs = tuple(group.treedef for group in self._groups)
-            self._programs = Programs.of(updates, treedefs, self._layout, self._donate)
+            self._ledgers = tuple(self._ledger(group) for group in self._groups)
+            self._programs = Programs.of(
+                updates, treedefs, self._ledgers, self._layout, self._donate
+            )
         return self._programs
+
+    def _ledger(self, group: Group) -> Ledger:
+        return Ledger.of(group.params, group.state) if self._donate else NO_LEDGER
 
     def _apply_edits(self, group: Group) -> None:
         if not group.write_numbers():
@@ -205,16 +213,16 @@ class Optimizer(Holder):
     def _advance(self, name: str, program: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a program that makes a step, and takes over what it made; returns the rest."""
         params = [group.params for group in self._groups]
-        leaves = [group.leaves for group in self._groups]
+        held = [g.held.arrays(own) for g, own in zip(self._groups, self._ledgers, strict=True)]
         if self._donate:
-            refuse_traced(name, params, (leaves, arguments))  # before they are donated
-            new, states, *rest = run(name, program, params, leaves, arguments)
-            refuse_traced(name, params, jax.tree.leaves(new)[:1])  # all are, or none
+            refuse_traced(name, params, arguments)  # before the others are donated
+            new, states, *rest = run(name, program, params, held, arguments)
+            refuse_traced(name, params, states[0][:1] or new)  # all are, or none
         else:
-            new, states, *rest = program(params, leaves, *arguments)
+            new, states, *rest = program(params, held, *arguments)
         for group, p, s in zip(self._groups, new, states, strict=True):
             group.options.put_params(p)
-            group.leaves = s
+            group.held.put(s)
         self.step_count += 1
         return rest[0] if rest else None
 

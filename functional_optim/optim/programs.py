@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.apply import apply_updates
-from ..core.link import Link
+from ..core.apply_gradients import step
 from ..core.protocol import PyTree
 from ..core.rows import dense, is_sparse
 from ..core.trees import align, is_absent, leaf_paths
 from .groups import Layout
+from .ledger import Ledger
 from .weak import Get, WeakPrograms
 
 __all__ = ["Programs", "accumulate"]
@@ -21,18 +21,26 @@ __all__ = ["Programs", "accumulate"]
 Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
 
-Leaves = list[Any]
-"""The leaves of a group's state: the programs know its structure, which costs time to flatten."""
+Arrays = list[Any]
+"""The leaves of a group's state, as its ledger closes them: a program knows the structure."""
 
 
 class Programs:
     """The programs of optimizers of one structure, each compiled when it is first called.
 
-    All take `params` and `states`, lists with the tree and the leaves of each group.
+    All take `params` and `states`, lists with the tree and the state's arrays of each group.
     """
 
-    def __init__(self, updates: Updates, treedefs: tuple[Any, ...], layout: Layout, donate: bool):
-        self._updates, self._treedefs, self._layout = updates, treedefs, layout
+    def __init__(
+        self,
+        updates: Updates,
+        treedefs: tuple[Any, ...],
+        ledgers: tuple[Ledger, ...],
+        layout: Layout,
+        donate: bool,
+    ):
+        self._updates, self._treedefs, self._ledgers = updates, treedefs, ledgers
+        self._layout = layout
         self._donated = (0, 1) if donate else ()
         self.backward = WeakPrograms(self._make_backward)
         self.minimize = WeakPrograms(self._make_minimize)
@@ -88,20 +96,21 @@ class Programs:
     def _step(
         self,
         params: list[PyTree],
-        states: list[Leaves],
+        states: list[Arrays],
         grads: list[PyTree],
         objective: tuple[Any, Callable[[list[PyTree]], Any]] | None,
-    ) -> tuple[list[PyTree], list[Leaves]]:
+    ) -> tuple[list[PyTree], list[Arrays]]:
         """One update of all groups; those that search are given the loss, and what it is here."""
         new_params, new_states = [], []
-        groups = zip(self._updates, self._treedefs, params, states, grads, strict=True)
-        for i, (update, treedef, p, leaves, g) in enumerate(groups):
+        structures = zip(self._updates, self._treedefs, self._ledgers, strict=True)
+        groups = zip(structures, params, states, grads, strict=True)
+        for i, ((update, treedef, ledger), p, arrays, g) in enumerate(groups):
             extra = {} if objective is None else _extra(i, params, g, *objective)
             # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
             g = jax.tree.map(_conjugate, _lined_up(i, p, g))
             try:
-                u, state = Link.to(update)(g, treedef.unflatten(leaves), p, extra)
-                new_params.append(apply_updates(p, u))
+                state = treedef.unflatten(ledger.open(arrays))
+                p, state = step(update, g, state, p, extra)
             except Exception as error:
                 error.add_note(f"In the group {i} of the optimizer.")
                 raise
@@ -111,7 +120,8 @@ class Programs:
                     f"optimizer: the state of group {i} has after update another structure than "
                     f"after init: {structure} instead of {treedef}. An update must keep it."
                 )
-            new_states.append(new_leaves)
+            new_params.append(p)
+            new_states.append(ledger.close(new_leaves))
         return new_params, new_states
 
 

@@ -56,10 +56,17 @@ def _memory(tree: PyTree) -> set[int]:
     return {x.unsafe_buffer_pointer() for x in shards}
 
 
+_CONCRETE: set[type] = set()
+"""Types of leaves that are no tracers, as met: a question of each step."""
+
+
 def refuse_traced(name: str, old: PyTree, new: PyTree) -> None:
     """Raises RuntimeError where a step within a trace would leave tracers for concrete arrays."""
     kinds = set(map(type, jax.tree.leaves(new)))
+    if kinds <= _CONCRETE:
+        return
     if not any(issubclass(kind, jax.core.Tracer) for kind in kinds):
+        _CONCRETE.update(kinds)
         return
     if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(old)):
         raise RuntimeError(

@@ -15,6 +15,7 @@ from ..core.state import State
 from .group import Group
 from .handed import find_places, hand_over
 from .hook_calls import with_load_hooks, with_state_dict_hooks
+from .ledger import Held
 from .left_out import warn_of_left_out
 from .optimizer import Optimizer
 from .param_group import ParamGroup
@@ -62,7 +63,7 @@ class TorchOptimizer(Optimizer):
     def _make(self, where: str, options: ParamGroup) -> Group:
         tx, given, present = self._transformation(where, options, frozenset())
         leaves, treedef = jax.tree.flatten(tx.init(options["params"]))
-        group = Group(options, tx, leaves, treedef, present=present)
+        group = Group(options, tx, Held(leaves), treedef, present=present)
         _take_places(group, given)
         return group
 
@@ -170,7 +171,7 @@ class TorchOptimizer(Optimizer):
         state = self._filled(who, saved, known, group.params, fresh)
         leaves, treedef = jax.tree.flatten(state)
         parked = park_rest(self.kept, state, saved.entries, group.params)
-        made = Group(group.options, tx, leaves, treedef, {}, present, parked)
+        made = Group(group.options, tx, Held(leaves), treedef, {}, present, parked)
         return options, made, given
 
     # The form of the state in a file. A subclass whose state is not of single parameters
@@ -245,7 +246,7 @@ def _check_exclusions(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _take_places(group: Group, given: Mapping[str, Any]) -> None:
-    indices = group.treedef.unflatten(range(len(group.leaves)))
+    indices = group.treedef.unflatten(range(group.treedef.num_leaves))
     group.places = find_places(group.tx, given, indices)
 
 

@@ -1,0 +1,146 @@
+"""The small arrays of a state as one: each array more that a step takes costs it time."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.leaves import ENGINE_FIELDS
+from ..core.protocol import PyTree
+from ..core.renumber import place_number
+
+__all__ = ["NO_LEDGER", "Held", "Ledger"]
+
+Arrays = list[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """Which leaves of a state travel as one array of int32, bit by bit.
+
+    Those are the counts, clocks and numbers of its links: a dozen arrays of AdamW's state, of a
+    few elements each, each of which costs a step more than its work on a thousand parameters.
+
+    Attributes:
+      places: positions among the leaves.
+      shapes: of these.
+      dtypes: of these, all 32 bits wide.
+    """
+
+    places: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, params: PyTree, state: PyTree) -> "Ledger":
+        """The ledger of a state; an empty one where arrays are traced, or on several devices."""
+        found = jax.tree_util.tree_leaves_with_path(state)
+        arrays = [*jax.tree.leaves(params), *(x for _, x in found)]
+        if any(isinstance(x, jax.core.Tracer) for x in arrays):
+            return NO_LEDGER
+        devices = {d for x in arrays if isinstance(x, jax.Array) for d in x.sharding.device_set}
+        if len(devices) > 1:
+            return NO_LEDGER
+        small = {i: x for i, (path, x) in enumerate(found) if _is_small(path, x)}
+        shapes = tuple(x.shape for x in small.values())
+        return cls(tuple(small), shapes, tuple(x.dtype for x in small.values()))
+
+    def close(self, leaves: Sequence[Any]) -> Arrays:
+        """All leaves, with those of the ledger as one array in front."""
+        if not self.places:
+            return list(leaves)
+        entries = _join([leaves[i] for i in self.places])
+        return [entries, *(x for i, x in enumerate(leaves) if i not in self._row)]
+
+    def open(self, arrays: Sequence[Any]) -> Arrays:
+        """What `close` was given."""
+        if not self.places:
+            return list(arrays)
+        entries, *leaves = arrays
+        for i, x in zip(self.places, _part(self, entries), strict=True):
+            leaves.insert(i, x)
+        return leaves
+
+    def with_numbers(self, entries: Any, numbers: Mapping[int, float]) -> jax.Array:
+        """The one array with other numbers at these places, which are scalars of the ledger."""
+        bits = [np.asarray(v, self._dtype[i]).view(np.int32) for i, v in numbers.items()]
+        rows = np.asarray([self._row[i] for i in numbers], np.int32)
+        return _put(entries, *jax.device_put((rows, np.stack(bits))))
+
+    @functools.cached_property
+    def _row(self) -> dict[int, int]:
+        """place -> where its first element stands in the one array."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes]).tolist()
+        return dict(zip(self.places, [0, *ends[:-1]], strict=True))
+
+    @functools.cached_property
+    def _dtype(self) -> dict[int, Any]:
+        return dict(zip(self.places, self.dtypes, strict=True))
+
+
+NO_LEDGER = Ledger((), (), ())
+
+
+class Held:
+    """The leaves of a state, in the form in which a step took them last."""
+
+    def __init__(self, leaves: Sequence[Any]):
+        self._ledger, self._arrays = NO_LEDGER, list(leaves)
+
+    @property
+    def leaves(self) -> Arrays:
+        """The leaves, one by one."""
+        return self.arrays(NO_LEDGER)
+
+    def arrays(self, ledger: Ledger) -> Arrays:
+        """What a step of this ledger takes."""
+        if ledger is not self._ledger and ledger != self._ledger:
+            self._arrays = ledger.close(self._ledger.open(self._arrays))
+            self._ledger = ledger
+        return self._arrays
+
+    def put(self, arrays: Arrays) -> None:
+        """Takes over what a step returned, in the form that it was given."""
+        self._arrays = arrays
+
+    def write(self, numbers: Mapping[int, float]) -> None:
+        """Sets scalars, by their positions among the leaves."""
+        if self._ledger.places and numbers.keys() <= set(self._ledger.places):
+            self._arrays[0] = self._ledger.with_numbers(self._arrays[0], numbers)
+            return
+        leaves = self.leaves
+        for i, number in numbers.items():
+            leaves[i] = place_number(number, leaves[i])
+
+
+def _is_small(path: Any, x: Any) -> bool:
+    """Whether a leaf of a state may be an entry: a scalar, or one number for each parameter."""
+    names = {getattr(key, "name", None) for key in path}
+    small = x.ndim == 0 or (x.ndim == 1 and not names.isdisjoint(ENGINE_FIELDS))
+    weak = getattr(x, "weak_type", False)  # would be another type when it comes back
+    return small and not weak and x.dtype in (np.int32, np.uint32, np.float32)
+
+
+def _bits(x: Any, dtype: Any) -> jax.Array:
+    return jax.lax.bitcast_convert_type(x, dtype)
+
+
+@jax.jit
+def _join(leaves: Sequence[Any]) -> jax.Array:
+    return jnp.concatenate([_bits(x, np.int32).reshape(-1) for x in leaves])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _part(ledger: Ledger, entries: jax.Array) -> Arrays:
+    starts = np.cumsum([int(np.prod(shape)) for shape in ledger.shapes])[:-1]
+    parts = zip(jnp.split(entries, starts), ledger.shapes, ledger.dtypes, strict=True)
+    return [_bits(x.reshape(shape), dtype) for x, shape, dtype in parts]
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(entries: jax.Array, rows: jax.Array, bits: jax.Array) -> jax.Array:
+    return entries.at[rows].set(bits)
