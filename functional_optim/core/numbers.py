@@ -9,7 +9,7 @@ import numpy as np
 
 from .precision import hyper_dtype
 
-__all__ = ["Interval", "as_number", "as_start", "as_state"]
+__all__ = ["Interval", "as_count", "as_number", "as_start", "as_state"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,20 @@ class Interval:
 
     def __str__(self) -> str:
         return self.text
+
+
+def as_count(value: Any, where: str, least: int = 1) -> int:
+    """An integer that shapes a program, or counts its steps.
+
+    Raises:
+      TypeError: not an integer.
+      ValueError: less than the least.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{where} must be an integer, got {value!r}. Pass {max(least, 1)}.")
+    if value < least:
+        raise ValueError(f"{where} must be at least {least}, got {value}.")
+    return value
 
 
 def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.apply import no_updates
 from ..core.interning import Interned
+from ..core.leaf import as_parameter
 from ..core.link import Link, check_pair
 from ..core.norms import global_norm
 from ..core.placement import all_beside
@@ -18,6 +18,7 @@ from ..core.rows import dense
 from ..core.state import State
 from ..core.trees import align, is_absent
 from .guard import all_finite
+from .resting import act_or_rest
 
 __all__ = ["MultiSteps", "skip_large_updates", "skip_not_finite"]
 
@@ -174,7 +175,7 @@ class _Init:
 
 
 def _sum_of_nothing(p: Any) -> Array:
-    p = jnp.asarray(p)
+    p = as_parameter(p)
     return jnp.zeros_like(p, dtype=compute_dtype(p.dtype))
 
 
@@ -204,12 +205,7 @@ class _Update(Interned):
             given = _as_updates(updates, sums, divisor)
             return self.inner(given, state.inner_opt_state, params, extra)
 
-        def wait() -> tuple[PyTree, PyTree]:
-            like = jax.eval_shape(step)[0]
-            nothing = no_updates(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
-            return nothing, jax.tree.map(jnp.asarray, state.inner_opt_state)
-
-        new, inner_state = jax.lax.cond(emit, step, wait)
+        new, inner_state = act_or_rest(emit, step, state.inner_opt_state)
         return new, state._replace(
             mini_step=jnp.where(emit, 0, jnp.where(left_out, state.mini_step, number)),
             gradient_step=jnp.where(emit, safe_increment(state.gradient_step), state.gradient_step),

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from ..core.apply import no_updates
@@ -15,6 +14,7 @@ from ..core.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rows import rows_once
 from ..core.state import State
+from .resting import act_or_rest
 
 __all__ = ["conditionally_mask", "conditionally_transform"]
 
@@ -116,12 +116,6 @@ class _Update(Interned):
         def act() -> tuple[PyTree, PyTree]:
             return self.inner(updates, state.inner_state, params, extra)
 
-        def rest() -> tuple[PyTree, PyTree]:
-            given = no_updates(updates) if self.zero else updates
-            # In the dtypes of the inner updates, which may be wider than the gradients'.
-            like = jax.eval_shape(act)[0]
-            given = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), given, like)
-            return given, jax.tree.map(jnp.asarray, state.inner_state)
-
-        new, inner_state = jax.lax.cond(jnp.asarray(holds), act, rest)
+        instead = no_updates(updates) if self.zero else updates
+        new, inner_state = act_or_rest(jnp.asarray(holds), act, state.inner_state, instead)
         return new, State(step=safe_increment(state.step), inner_state=inner_state)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,12 +12,14 @@ import jax.numpy as jnp
 from ..core.apply import no_updates
 from ..core.interning import Interned
 from ..core.link import Link, check_pair
+from ..core.numbers import as_count
 from ..core.placement import all_beside
 from ..core.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
+from ..core.vectors import choose
 
-__all__ = ["all_finite", "apply_if_finite", "choose"]
+__all__ = ["all_finite", "apply_if_finite", "tally", "tally_of_nothing"]
 
 Array = jax.Array
 
@@ -29,9 +31,18 @@ def all_finite(*trees: PyTree) -> Array:
     return functools.reduce(operator.and_, each, jnp.array(True))
 
 
-def choose(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
-    """One of two trees of one structure."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+def tally_of_nothing() -> dict[str, Array]:
+    """What `tally` starts from."""
+    return {"last_finite": jnp.array(1, jnp.int32), "total_notfinite": jnp.array(0, jnp.int32)}
+
+
+def tally(before: Mapping[str, Array], finite: Array) -> dict[str, Array]:
+    """Whether the last step was finite, and how many were not."""
+    total = before["total_notfinite"]
+    return {
+        "last_finite": finite.astype(jnp.int32),
+        "total_notfinite": jnp.where(finite, total, safe_increment(total)),
+    }
 
 
 def apply_if_finite(
@@ -63,16 +74,7 @@ def apply_if_finite(
       -0.0 1 0
     """
     init, update = check_pair("apply_if_finite: inner", inner)
-    most = max_consecutive_errors
-    if not isinstance(most, int) or isinstance(most, bool):
-        raise TypeError(
-            f"apply_if_finite: max_consecutive_errors must be an integer, got {most!r}."
-        )
-    if most < 0:
-        raise ValueError(
-            f"apply_if_finite: max_consecutive_errors must be at least 0, got {most}. Pass 0 to "
-            "skip one step in a row."
-        )
+    most = as_count(max_consecutive_errors, "apply_if_finite: max_consecutive_errors", least=0)
     return GradientTransformation(_Init(init, most), _Update.of(Link.to(update)))
 
 
@@ -86,10 +88,9 @@ class _Init:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and the counts."""
-        start = {"last_finite": 1, "notfinite_count": 0, "total_notfinite": 0}
         state = State(
             max_consecutive_errors=jnp.array(self.most, jnp.int32),
-            metrics={k: jnp.array(v, jnp.int32) for k, v in start.items()},
+            metrics=tally_of_nothing() | {"notfinite_count": jnp.array(0, jnp.int32)},
             inner_state=self.init(params),
         )
         return all_beside(params, state)
@@ -112,13 +113,8 @@ class _Update(Interned):
         finite = all_finite(updates, new)
         before = state.metrics
         row = jnp.where(finite, 0, safe_increment(before["notfinite_count"]))
-        total = before["total_notfinite"]
         take = finite | (row > state.max_consecutive_errors)
-        metrics = {
-            "last_finite": finite.astype(jnp.int32),
-            "notfinite_count": row,
-            "total_notfinite": jnp.where(finite, total, safe_increment(total)),
-        }
+        metrics = tally(before, finite) | {"notfinite_count": row}
         chosen = choose(take, inner_state, state.inner_state)
         return choose(take, new, no_updates(new)), state._replace(
             metrics=metrics, inner_state=chosen

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from ..core.chain import chain
 from ..core.interning import Interned
 from ..core.link import Link, check_pair, link_name
+from ..core.numbers import as_count
 from ..core.placement import all_beside
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rule import leaf_rule
 from ..core.state import State
-from .guard import choose
+from ..core.vectors import choose
 
 __all__ = ["lookahead"]
 
@@ -79,10 +80,7 @@ def lookahead(
     Reference: Zhang et al., Lookahead optimizer: k steps forward, 1 step back, NeurIPS 2019,
     Algorithm 1, arXiv:1907.08610.
     """
-    if not isinstance(sync_period, int) or isinstance(sync_period, bool):
-        raise TypeError(f"lookahead: sync_period must be an integer, got {sync_period!r}.")
-    if sync_period < 1:
-        raise ValueError(f"lookahead: sync_period must be at least 1, got {sync_period}.")
+    sync_period = as_count(sync_period, "lookahead: sync_period")
     init, update = check_pair("lookahead: fast_optimizer", fast_optimizer)
     if reset_state:
         again = _Restarted.of(Link.to(update), init, sync_period)

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.apply import no_updates
 from ..core.interning import Interned
 from ..core.link import Link, check_pair
 from ..core.numbers import Interval, as_number, as_state
@@ -15,7 +14,8 @@ from ..core.placement import beside
 from ..core.precision import compute_dtype, safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State, nested_states
-from .guard import all_finite
+from .guard import all_finite, tally, tally_of_nothing
+from .resting import act_or_rest
 
 __all__ = ["loss_scale", "scale_loss"]
 
@@ -114,10 +114,7 @@ class _Init:
             "hyperparams": numbers,
             "growth_tracker": jnp.array(0, jnp.int32),
             "scale": scale,
-            "metrics": {
-                "last_finite": jnp.array(1, jnp.int32),
-                "total_notfinite": jnp.array(0, jnp.int32),
-            },
+            "metrics": tally_of_nothing(),
         }
         place = beside(jax.tree.leaves(params))
         return State(**jax.tree.map(place, own), inner_state=self.init(params))
@@ -142,20 +139,13 @@ class _Update(Interned):
         def step() -> tuple[PyTree, PyTree]:
             return self.inner(grads, state.inner_state, params, extra)
 
-        def rest() -> tuple[PyTree, PyTree]:
-            like = jax.eval_shape(step)[0]
-            nothing = no_updates(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
-            return nothing, jax.tree.map(jnp.asarray, state.inner_state)
-
-        new, inner_state = jax.lax.cond(finite, step, rest)
+        new, inner_state = act_or_rest(finite, step, state.inner_state)
         scale, tracker = _next_scale(state, finite)
-        total = state.metrics["total_notfinite"]
-        metrics = {
-            "last_finite": finite.astype(jnp.int32),
-            "total_notfinite": jnp.where(finite, total, safe_increment(total)),
-        }
         return new, state._replace(
-            scale=scale, growth_tracker=tracker, metrics=metrics, inner_state=inner_state
+            scale=scale,
+            growth_tracker=tracker,
+            metrics=tally(state.metrics, finite),
+            inner_state=inner_state,
         )
 
 

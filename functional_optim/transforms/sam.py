@@ -11,12 +11,13 @@ from ..core.apply import apply_updates
 from ..core.interning import Interned
 from ..core.leaf import as_parameter
 from ..core.link import Link, check_pair
+from ..core.numbers import as_count
 from ..core.placement import beside
 from ..core.precision import compute_dtype
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees import align, is_absent, is_placeholder
-from .guard import choose
+from ..core.vectors import choose
 
 __all__ = ["sam"]
 
@@ -69,10 +70,7 @@ def sam(
     Reference: Foret, Kleiner, Mobahi & Neyshabur, Sharpness-aware minimization for efficiently
     improving generalization, ICLR 2021, Algorithm 1, arXiv:2010.01412.
     """
-    if not isinstance(sync_period, int) or isinstance(sync_period, bool):
-        raise TypeError(f"sam: sync_period must be an integer, got {sync_period!r}.")
-    if sync_period < 1:
-        raise ValueError(f"sam: sync_period must be at least 1, got {sync_period}.")
+    sync_period = as_count(sync_period, "sam: sync_period")
     if batch_axis_name is not None and not opaque_mode:
         raise ValueError(
             "sam: batch_axis_name is of opaque_mode, where the gradients of the climb are computed "
