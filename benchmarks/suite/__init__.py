@@ -1,0 +1,1 @@
+"""What `benchmarks/run.py` measures: trees, rules, contestants, and how they take turns."""

@@ -1,0 +1,39 @@
+"""What is measured: a rule on a tree, by some contestants."""
+
+import dataclasses
+
+__all__ = ["CASES", "Case"]
+
+ALL = ("optax", "ours", "ours, native", "stateful", "torch fused", "torch foreach")
+PURE = ("optax", "ours", "ours, native")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is measured in one process."""
+
+    tree: str
+    rule: str
+    names: tuple[str, ...] = ALL
+    rounds: int = 15
+    first: int = 0  # rounds of what precedes the first step, and of memory
+
+    @property
+    def title(self) -> str:
+        return f"{self.rule}, {self.tree}"
+
+
+ONE, MANY = "one leaf of 10M", "1,000 leaves of 32 x 32"
+GPT2, SMALL = "GPT-2 small, 148 leaves", "leaves of 16"
+
+CASES = [
+    *(Case(ONE, rule, rounds=25) for rule in ("SGD, momentum", "Adam", "AdamW", "Lion")),
+    Case(ONE, "Adafactor", ("optax", "ours", "torch foreach")),
+    Case("8 matrices of 512 x 512", "Muon", ("optax", "ours", "torch foreach"), rounds=7),
+    Case(GPT2, "AdamW", rounds=9, first=3),
+    Case("GPT-2 small, bfloat16", "AdamW", (*PURE, "torch fused"), rounds=9),
+    Case("embedding of 1,000,000 x 64", "AdamW", (*PURE, "torch fused"), rounds=9),
+    Case(MANY, "AdamW", rounds=15, first=2),
+    Case("1,000 leaves of distinct shapes", "AdamW", PURE, rounds=5, first=2),
+    *(Case(f"{n} {SMALL}", "AdamW", (*ALL, "stateful, native"), 25) for n in (4, 16, 64, 256)),
+]

@@ -1,0 +1,83 @@
+"""The results as Markdown."""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .cases import Case
+from .turns import ratio
+
+__all__ = ["step_table", "tables"]
+
+Result = dict[str, Any]
+
+
+def tables(results: Sequence[Result]) -> Iterator[str]:
+    """All tables, line by line."""
+    yield "### Step\n"
+    yield "Median milliseconds (smallest) [median of the rounds' ratios to optax].\n"
+    yield from step_table(results)
+    first = [r for r in results if r["first"]]
+    names = list(dict.fromkeys(name for r in first for name in r["first"]))
+    yield "\n### Before the first step\n"
+    yield "Median seconds of all (trace + lower + compile) [ratio to optax].\n"
+    yield from _rows(names, first, _first_cell)
+    yield "\n### Memory\n"
+    yield "MiB that XLA allots to a donated step beside arguments and results."
+    yield "The largest leaf has as many MiB as the last column says.\n"
+    yield from _rows([*names, LARGEST], first, _temporary_cell)
+    names = list(dict.fromkeys(name for r in first for name in r["process"]))
+    yield "\nGiB that a process holds at most that makes three steps, its imports included.\n"
+    yield from _rows(names, first, _process_cell)
+
+
+LARGEST = "largest leaf"
+
+
+def step_table(results: Sequence[Result]) -> Iterator[str]:
+    """Times of a step."""
+    names = list(dict.fromkeys(name for r in results for name in r["step"]))
+    yield from _rows(names, results, _step_cell)
+
+
+def _rows(
+    names: Sequence[str], results: Sequence[Result], cell: Callable[[Result, str], str]
+) -> Iterator[str]:
+    yield f"| rule, tree | {' | '.join(names)} |"
+    yield "|---" * (len(names) + 1) + "|"
+    for r in results:
+        yield f"| {Case(**r['case']).title} | {' | '.join(cell(r, n) for n in names)} |"
+
+
+def _step_cell(r: Result, name: str) -> str:
+    times = r["step"].get(name)
+    if times is None:
+        return ""
+    shown = f"{_ms(statistics.median(times))} ({_ms(min(times))})"
+    return shown if name == "optax" else f"{shown} [{ratio(times, r['step']['optax']):.2f}]"
+
+
+def _first_cell(r: Result, name: str) -> str:
+    phases = r["first"].get(name)
+    if phases is None:
+        return ""
+    total, theirs = (
+        statistics.median(map(sum, zip(*found.values(), strict=True)))
+        for found in (phases, r["first"]["optax"])
+    )
+    parts = " + ".join(f"{statistics.median(column):.2f}" for column in phases.values())
+    return f"{total:.2f} ({parts}) [{total / theirs:.2f}]"
+
+
+def _temporary_cell(r: Result, name: str) -> str:
+    size = r["largest"] if name == LARGEST else r["temporary"].get(name)
+    return "" if size is None else f"{size / 2**20:.2f}"
+
+
+def _process_cell(r: Result, name: str) -> str:
+    size = r["process"].get(name)
+    return "" if size is None else f"{size / 2**30:.2f}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g}"

@@ -1,0 +1,44 @@
+"""Taking turns, so that a busy machine slows all contestants alike."""
+
+import gc
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+from .contestants import Contestant
+
+__all__ = ["first_steps", "ratio", "step_times"]
+
+Times = dict[str, list[float]]
+
+
+def step_times(contestants: Mapping[str, Contestant], rounds: int, together: int) -> Times:
+    """Seconds of a step, of each contestant in each round; the first two rounds do not count."""
+    found: Times = {name: [] for name in contestants}
+    for i in range(rounds + 2):
+        for name, one in contestants.items():
+            gc.collect()
+            start = time.perf_counter()
+            one.steps(together)
+            elapsed = (time.perf_counter() - start) / together
+            if i >= 2:
+                found[name].append(elapsed)
+    return found
+
+
+def first_steps(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Times]:
+    """Seconds of each phase before the first step; a first round pays for late imports."""
+    found: dict[str, Times] = {}
+    for i in range(rounds + 1 if rounds else 0):
+        for name, one in contestants.items():
+            phases = one.first()
+            if phases is None or i == 0:
+                continue
+            for phase, seconds in phases.items():
+                found.setdefault(name, {}).setdefault(phase, []).append(seconds)
+    return found
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
