@@ -1,4 +1,7 @@
-"""The state of every rule, written in every way, is restored bit for bit and goes on so."""
+"""The state of every rule and variant is restored bit for bit and goes on so.
+
+For orbax, and other numbers of devices, see `test_every_way`.
+"""
 
 import pickle
 
@@ -6,10 +9,10 @@ import jax
 import pytest
 
 import functional_optim as fo
-from functional_optim.interop import orbax, safetensors
+from functional_optim.interop import safetensors
 
 from .. import problem
-from ..rules import cases, each, each_with_extra
+from ..rules import each, each_with_extra
 from ..trees import assert_same, law
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -56,15 +59,3 @@ def test_a_state_is_restored_and_goes_on(case, tmp_path):
 @each_with_extra
 def test_a_state_whose_rule_needs_more_is_restored_and_goes_on(case, tmp_path):
     check(case, tmp_path)
-
-
-@pytest.mark.parametrize("name", ["adamw", "chain-clip-adam-schedule", "partition", "identity"])
-def test_a_state_is_restored_by_orbax_and_goes_on(name, tmp_path):
-    case = next(case for case in cases() if case.name == name)
-    params, tx = problem.arrays(), case.make()
-    step = step_of(case, tx, params)
-    _, state = step(tx.init(params), 1)
-    orbax.save(tmp_path / "c", state=state, step=1)
-    new = orbax.load(tmp_path / "c", state=tx.init(params)).state
-    assert law(new) == law(state)
-    assert_same(step(new, 2), step(state, 2))
