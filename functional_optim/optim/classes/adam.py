@@ -13,15 +13,14 @@ from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
 from ..torch_class import torch_class
 from ..torch_state import Kept
-from .common import pair, signed
+from .common import moments, pair, signed, with_decay
 
 __all__ = ["Adam", "AdamW"]
 
 
 _ADAM = {
     "step": Kept("scale_by_adam", "steps"),
-    "exp_avg": Kept("scale_by_adam", "mu", ("b1", lambda group: group["betas"][0])),
-    "exp_avg_sq": Kept("scale_by_adam", "nu", ("b2", lambda group: group["betas"][1])),
+    **moments("scale_by_adam"),
     "max_exp_avg_sq": Kept("scale_by_adam", "nu_max"),
 }
 
@@ -71,10 +70,9 @@ def Adam(
       >>> opt.params["w"].round(4).tolist()
       [0.5, 1.5]
     """
-    decay = add_decayed_weights(weight_decay)
     adam = scale_by_adam(*pair(betas), eps=eps, amsgrad=amsgrad)
-    middle = (adam, decay) if decoupled_weight_decay else (decay, adam)
-    return chain(signed(maximize), *middle, scale_by_learning_rate(lr))
+    links = with_decay(adam, weight_decay, decoupled_weight_decay)
+    return chain(signed(maximize), *links, scale_by_learning_rate(lr))
 
 
 @torch_class(kept=_ADAM, check=_check_arrays)

@@ -9,8 +9,10 @@ from ...core.protocol import GradientTransformation
 from ...core.rule import leaf_rule, renamed
 from ...transforms.momentum import trace
 from ...transforms.scaling import scale
+from ...transforms.weight_decay import add_decayed_weights
+from ..torch_state import Kept
 
-__all__ = ["momentum_trace", "pair", "refuse_complex", "signed"]
+__all__ = ["moments", "momentum_trace", "pair", "refuse_complex", "signed", "with_decay"]
 
 momentum_trace = renamed(trace, decay="momentum")
 """`trace` under torch's name of its number."""
@@ -19,6 +21,22 @@ momentum_trace = renamed(trace, decay="momentum")
 def signed(maximize: bool) -> GradientTransformation:
     """The gradient to descend along; a number, so that the option can be edited."""
     return scale(-1.0 if maximize else 1.0)
+
+
+def with_decay(
+    rule: GradientTransformation, weight_decay: Any, decoupled: bool
+) -> tuple[GradientTransformation, GradientTransformation]:
+    """A rule and weight decay: behind it where it is decoupled, else an L2 penalty before it."""
+    decay = add_decayed_weights(weight_decay)
+    return (rule, decay) if decoupled else (decay, rule)
+
+
+def moments(link: str) -> dict[str, Kept]:
+    """Where torch keeps the two moments of a link, with the option of each one's decay."""
+    return {
+        "exp_avg": Kept(link, "mu", ("b1", lambda group: group["betas"][0])),
+        "exp_avg_sq": Kept(link, "nu", ("b2", lambda group: group["betas"][1])),
+    }
 
 
 @leaf_rule(parts=False, static=("who",))

@@ -6,10 +6,9 @@ from ...algorithms.adam import scale_by_adam
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
 from ...transforms.scaling import scale_by_learning_rate
-from ...transforms.weight_decay import add_decayed_weights
 from ..torch_class import torch_class
 from ..torch_state import Kept
-from .common import pair, signed
+from .common import moments, pair, signed, with_decay
 
 __all__ = ["NAdam"]
 
@@ -18,8 +17,7 @@ __all__ = ["NAdam"]
     kept={
         "step": Kept("scale_by_adam", "steps"),
         "mu_product": Kept("scale_by_adam", "mu_product"),
-        "exp_avg": Kept("scale_by_adam", "mu", ("b1", lambda group: group["betas"][0])),
-        "exp_avg_sq": Kept("scale_by_adam", "nu", ("b2", lambda group: group["betas"][1])),
+        **moments("scale_by_adam"),
     }
 )
 def NAdam(
@@ -49,7 +47,6 @@ def NAdam(
       >>> round(float(opt.params["w"][0]), 4)
       0.4333
     """
-    decay = add_decayed_weights(weight_decay)
     nadam = scale_by_adam(*pair(betas), eps=eps, nesterov=True, momentum_decay=momentum_decay)
-    middle = (nadam, decay) if decoupled_weight_decay else (decay, nadam)
-    return chain(signed(maximize), *middle, scale_by_learning_rate(lr))
+    links = with_decay(nadam, weight_decay, decoupled_weight_decay)
+    return chain(signed(maximize), *links, scale_by_learning_rate(lr))

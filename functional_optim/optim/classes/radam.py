@@ -6,10 +6,9 @@ from ...algorithms.radam import scale_by_radam
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
 from ...transforms.scaling import scale_by_learning_rate
-from ...transforms.weight_decay import add_decayed_weights
 from ..torch_class import torch_class
 from ..torch_state import Kept
-from .common import pair, signed
+from .common import moments, pair, signed, with_decay
 
 __all__ = ["RAdam"]
 
@@ -17,8 +16,7 @@ __all__ = ["RAdam"]
 @torch_class(
     kept={
         "step": Kept("scale_by_radam", "steps"),
-        "exp_avg": Kept("scale_by_radam", "mu", ("b1", lambda group: group["betas"][0])),
-        "exp_avg_sq": Kept("scale_by_radam", "nu", ("b2", lambda group: group["betas"][1])),
+        **moments("scale_by_radam"),
     }
 )
 def RAdam(
@@ -45,7 +43,6 @@ def RAdam(
       >>> opt.params
       {'w': Array([-0.5,  1.5], dtype=float32)}
     """
-    decay = add_decayed_weights(weight_decay)
     radam = scale_by_radam(*pair(betas), eps=eps, eps_before_correction=True)
-    middle = (radam, decay) if decoupled_weight_decay else (decay, radam)
-    return chain(signed(maximize), *middle, scale_by_learning_rate(lr))
+    links = with_decay(radam, weight_decay, decoupled_weight_decay)
+    return chain(signed(maximize), *links, scale_by_learning_rate(lr))
