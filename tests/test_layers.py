@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "schedules": {"core", "schedules"},
     "algorithms": {"core", "transforms", "schedules"},
     "serialization": {"core", "serialization"},
+    "storage": {"core", "transforms", "storage"},
     "tree": {"core", "tree"},
     "microbatching": {"core", "microbatching"},
     "second_order": {"core", "tree", "microbatching", "second_order"},

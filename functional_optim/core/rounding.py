@@ -1,0 +1,48 @@
+"""Rounding to a narrower dtype, within the wider one."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["is_narrow", "rounded", "uniform"]
+
+Array = jax.Array
+
+
+def is_narrow(dtype: Any) -> bool:
+    """Whether parameters of a dtype are computed in a wider one."""
+    return jnp.dtype(dtype).itemsize < 4
+
+
+def uniform(key: Array | None, x: Array) -> Array | None:
+    """A random number in [0, 1) for each element, the same however the array is sharded."""
+    return None if key is None else jax.random.uniform(key, x.shape, jnp.float32)
+
+
+def rounded(x: Array, dtype: Any, random: Array | None = None) -> Array:
+    """The numbers of a narrower dtype that are nearest to x, in float32.
+
+    XLA takes a cast to a narrow dtype and back for one that changes nothing, and leaves both out;
+    this is arithmetic, which stays.
+
+    Args:
+      x: float32.
+      dtype: bfloat16 or float16.
+      random: uniform in [0, 1), shaped as x; where given, x is rounded up or down at random, so
+        that the mean is x.
+    """
+    info = jnp.finfo(dtype)
+    bits = jax.lax.bitcast_convert_type(x, jnp.int32) & 0x7F800000
+    power = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    smallest = np.float32(max(info.smallest_subnormal, jnp.finfo(jnp.float32).tiny))
+    spacing = jnp.maximum(power * np.float32(2.0**-info.nmant), smallest)
+    # Both exact: the spacing is a power of two.
+    units = x / spacing
+    if random is None:
+        whole = jax.lax.round(units, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
+    else:
+        down = jnp.floor(units)
+        whole = down + (random < units - down).astype(jnp.float32)
+    return jnp.where(jnp.isfinite(x), whole * spacing, x)

@@ -1,0 +1,87 @@
+"""The dynamic map: 256 numbers from -1 to 1, or from 0 to 1, that lie closer towards 0."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["SIGNED_ZERO", "decode", "encode", "numbers"]
+
+Array = jax.Array
+
+DECADES = 7
+"""From 1e-7 to 1. Each has twice as many numbers as the one below."""
+
+SIGNED_ZERO = 127
+"""The code of 0 where numbers have a sign; where they have none, it is 0."""
+
+
+def numbers(signed: bool) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """The numbers of the map in ascending order; a code is the place of one.
+
+    They are 0, 1, and the middles of equal parts of the decades: with a sign, of 1, 2, ..., 64
+    parts on either side of 0, and without one of 2, 4, ..., 128.
+    """
+    found = [np.array([0.0, 1.0])]
+    for i in range(DECADES):
+        edges = np.linspace(0.1, 1, 2 ** (i if signed else i + 1) + 1)
+        middles = (edges[:-1] + edges[1:]) / 2 * 10.0 ** (i - DECADES + 1)
+        found += [middles, -middles] if signed else [middles]
+    return np.sort(np.concatenate(found))
+
+
+_NUMBERS = np.concatenate([numbers(False), numbers(True)]).astype(np.float32)
+
+
+def decode(codes: Array, signed: Array) -> Array:
+    """The numbers that codes stand for, float32.
+
+    Args:
+      codes: integers from 0 to 255.
+      signed: whether the numbers have a sign; of a shape that broadcasts to that of the codes.
+    """
+    place = codes.astype(jnp.int32) + jnp.where(signed, 256, 0)
+    return jnp.asarray(_NUMBERS).at[place].get(mode="promise_in_bounds")
+
+
+def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
+    """Codes of y, int32: of the nearest number, or at random of one of the two beside it.
+
+    Without a sign, what is not 0 does not become 0, for second moments are divided by.
+
+    Args:
+      y: float32, in [-1, 1].
+      signed: as of `decode`.
+      random: uniform in [0, 1), shaped as y; where given, the mean of the numbers is y.
+    """
+    codes = _nearest(y, signed)
+    if random is not None:
+        found = decode(codes, signed)
+        beside = jnp.clip(codes + jnp.where(y > found, 1, -1), 0, 255)
+        gap = jnp.abs(decode(beside, signed) - found)
+        codes = jnp.where(random * gap < jnp.abs(y - found), beside, codes)
+    return jnp.maximum(codes, (~signed & (y > 0)).astype(jnp.int32))
+
+
+def _nearest(y: Array, signed: Array) -> Array:
+    """Codes of the nearest numbers, by arithmetic: a search takes many times as long."""
+    size = jnp.abs(y)
+    parts: Array = jnp.float32(1)
+    per_unit: Array = jnp.float32(10.0 ** (DECADES - 1) / 0.9)
+    for i in range(1, DECADES):
+        reached = size >= np.float32(10.0 ** (i - DECADES))
+        parts = jnp.where(reached, np.float32(2**i), parts)
+        finer = np.float32(2**i * 10.0 ** (DECADES - 1 - i) / 0.9)
+        per_unit = jnp.where(reached, finer, per_unit)
+    times = jnp.where(signed, jnp.float32(1), jnp.float32(2))
+    parts = parts * times
+    within = size * per_unit * times - parts / 9  # of the parts of its decade
+    # The decade below ends a tenth of a part before this one begins, whose first number is half a
+    # part inside: below a fifth the former is nearer. So is 1, from a quarter before the end on.
+    above = (within >= 64 * times - 0.25).astype(jnp.float32)
+    below = (within < 0.2).astype(jnp.float32)
+    k = jnp.clip(parts + jnp.floor(within) + above - below, 0, 128 * times).astype(jnp.int32)
+    return jnp.where(
+        signed,
+        jnp.where(y < 0, -jnp.minimum(k, SIGNED_ZERO), k) + SIGNED_ZERO,
+        jnp.maximum(k - 1, 0),
+    )

@@ -1,0 +1,135 @@
+"""The forms in which arrays of a state are held in fewer bits."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.rounding import rounded, uniform
+from ..core.stored import FORMS, Stored, stored_as
+from . import dynamic_map
+from .blocks import Blocks
+
+__all__ = ["FORMS", "Blockwise", "Rounded"]
+
+Array = jax.Array
+
+
+@stored_as("8bit")
+@dataclasses.dataclass(frozen=True, eq=False)
+class Blockwise(Stored):
+    """An array in units of the largest magnitude of each block, by the dynamic map.
+
+    Attributes:
+      codes: of the map, uint8, shaped as the array.
+      scales: the largest magnitude of each block, float32; negative where the block has negative
+        elements, and so the map that has them. The other one is twice as fine.
+    """
+
+    codes: Any
+    scales: Any
+    parts: ClassVar[Mapping[str, Any]] = {
+        "codes": np.dtype(np.uint8),
+        "scales": np.dtype(np.float32),
+    }
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return tuple(self.codes.shape)
+
+    @classmethod
+    def of(cls, x: Array, key: Array | None) -> "Blockwise":
+        """Encodes an array."""
+        return cls(*_encode(x, key))
+
+    def decoded(self) -> Array:
+        """The array."""
+        return _decode(self.codes, self.scales)
+
+    @classmethod
+    def units(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of one block each, or of as many as make up a run of the axis that they divide."""
+        return Blocks(shape).units
+
+    def reshaped(self, shape: tuple[int, ...]) -> "Blockwise":
+        """The same blocks in another shape."""
+        return Blockwise(self.codes.reshape(shape), self.scales.reshape(Blocks(shape).shape))
+
+    @classmethod
+    def specs(cls, shape: tuple[int, ...], spec: Any, mesh: Any) -> "Blockwise":
+        """Codes are sharded as the array, scales as its blocks."""
+        return cls(spec, Blocks(shape).spec(spec, mesh))
+
+
+@jax.jit
+def _encode(x: Array, key: Array | None) -> tuple[Array, Array]:
+    blocks = Blocks(x.shape)
+    divided = blocks.divided(x)
+    low, high = blocks.extremes(divided)
+    signed, largest = low < 0, jnp.maximum(high, -low)
+    # A block that is not finite gets a scale that is not, and so none of it comes back finite.
+    unit = jnp.maximum(largest, jnp.finfo(x.dtype).tiny)
+    y = divided / blocks.beside(unit)
+    random = uniform(key, x)
+    random = None if random is None else blocks.divided(random)
+    codes = dynamic_map.encode(y, blocks.beside(signed), random)
+    return blocks.joined(codes.astype(jnp.uint8)), jnp.where(signed, -largest, largest)
+
+
+@jax.jit
+def _decode(codes: Array, scales: Array) -> Array:
+    blocks = Blocks(codes.shape)
+    beside = blocks.beside(scales)
+    found = dynamic_map.decode(blocks.divided(codes), beside < 0) * jnp.abs(beside)
+    return blocks.joined(found)
+
+
+@stored_as("bfloat16")
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rounded(Stored):
+    """An array rounded to bfloat16.
+
+    Attributes:
+      rounded: bfloat16, shaped as the array.
+    """
+
+    rounded: Any
+    parts: ClassVar[Mapping[str, Any]] = {"rounded": jnp.dtype(jnp.bfloat16)}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return tuple(self.rounded.shape)
+
+    @classmethod
+    def of(cls, x: Array, key: Array | None) -> "Rounded":
+        """Rounds an array."""
+        return cls(_round(x, key))
+
+    def decoded(self) -> Array:
+        """The array."""
+        return self.rounded.astype(jnp.float32)
+
+    @classmethod
+    def units(cls, shape: tuple[int, ...]) -> None:
+        """None: a cast is part of what is computed before or after it."""
+
+    def reshaped(self, shape: tuple[int, ...]) -> "Rounded":
+        """The same numbers in another shape."""
+        return Rounded(self.rounded.reshape(shape))
+
+    @classmethod
+    def specs(cls, shape: tuple[int, ...], spec: Any, mesh: Any) -> "Rounded":
+        """As the array is."""
+        del shape, mesh
+        return cls(spec)
+
+
+@jax.jit
+def _round(x: Array, key: Array | None) -> Array:
+    random = uniform(key, x)
+    return rounded(x, jnp.bfloat16, random).astype(jnp.bfloat16)
