@@ -6,12 +6,32 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-__all__ = ["unstack"]
+__all__ = ["Clocks", "one_row", "unstack"]
 
 Array = jax.Array
 
 _CHUNK = 32
 """Rows for one kernel: it reads all of them for each of its outputs."""
+
+
+class Clocks:
+    """Scalars of each leaf, as a matrix `(n, k)`, whose rows are made when one is asked for."""
+
+    def __init__(self, matrix: Array | None):
+        self.matrix = matrix
+
+    def row(self, i: int) -> Array | None:
+        """Those of one leaf, `(k,)`."""
+        return None if self.matrix is None else self._rows[i]
+
+    def rows(self, group: tuple[int, ...]) -> Array | None:
+        """Those of some leaves, `(len(group), k)`."""
+        return None if self.matrix is None else self.matrix[np.asarray(group)]
+
+    @functools.cached_property
+    def _rows(self) -> tuple[Array, ...]:
+        assert self.matrix is not None
+        return unstack(self.matrix)
 
 
 @jax.custom_jvp
@@ -37,6 +57,13 @@ def _by_slices(matrix: Array) -> tuple[Array, ...]:
 
 def _by_reductions(matrix: Array) -> tuple[Array, ...]:
     return _by_chunks(_sums, matrix)
+
+
+def one_row(matrix: Array, i: int) -> Array:
+    """The row `i` of a matrix `(n, k)`: one of `unstack`, in a program that has no other."""
+    first = i - i % _CHUNK
+    chunk = jax.lax.slice_in_dim(matrix, first, min(first + _CHUNK, matrix.shape[0]))
+    return unstack(chunk)[i - first]
 
 
 def _by_chunks(rows: Callable[[Array], list[Array]], matrix: Array) -> tuple[Array, ...]:
