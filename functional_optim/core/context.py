@@ -21,11 +21,20 @@ class Now:
 
     What the rule's clock, its `combine` and its `requires` give; without a clock `t`, the
     number of the leaf's updates with the present one (1, 2, ...), where the rule has slots;
-    and `leaf`, the number of the leaf (int32), to tell the random numbers of two apart.
+    `leaf`, the number of the leaf (int32), to tell the random numbers of two apart; and where
+    the rule requires `params`, `param_dtype`, which the parameter has outside.
     """
 
-    def __init__(self, context: "Context", row: Array | None, own: Mapping[str, Any], dtype: Any):
+    def __init__(
+        self,
+        context: "Context",
+        row: Array | None,
+        own: Mapping[str, Any],
+        dtype: Any,
+        param_dtype: Any = None,
+    ):
         self._context, self._row, self._own, self._dtype = context, row, own, dtype
+        self.param_dtype = param_dtype
 
     def __getattr__(self, name: str) -> Any:
         context = self._context

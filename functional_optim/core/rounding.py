@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["is_narrow", "rounded", "uniform"]
+__all__ = ["check_like_init", "is_narrow", "narrow_slot", "rounded", "uniform"]
 
 Array = jax.Array
 
@@ -46,3 +46,19 @@ def rounded(x: Array, dtype: Any, random: Array | None = None) -> Array:
         down = jnp.floor(units)
         whole = down + (random < units - down).astype(jnp.float32)
     return jnp.where(jnp.isfinite(x), whole * spacing, x)
+
+
+def narrow_slot(p: Array, param_dtype: Any, dtype: Any) -> Array:
+    """Zeros shaped as a narrow parameter, and nothing for another."""
+    return jnp.zeros(p.shape if is_narrow(param_dtype) else (0,), dtype)
+
+
+def check_like_init(link: str, slot: Array, p: Array, param_dtype: Any) -> None:
+    """Raises where a `narrow_slot` was made for a parameter of another kind than this one."""
+    known = slot.shape == p.shape
+    if known != is_narrow(param_dtype):
+        raise ValueError(
+            f"{link}: the state was made for a parameter of {'a narrow' if known else 'a wide'} "
+            f"dtype, and it has {param_dtype} now. Call init with parameters of the dtype that "
+            "is trained."
+        )
