@@ -25,6 +25,7 @@ ROOMS = {
     "functional_optim.projections": "Projections onto sets.",
     "functional_optim.microbatching": "Large batches in small parts.",
     "functional_optim.second_order": "Second derivatives of losses.",
+    "functional_optim.native": "Kernels in C++ for steps on the CPU.",
     "functional_optim.sharding": "Where the arrays of a state lie on a mesh.",
     "functional_optim.testing": "The conformance kit: what any transformation must satisfy.",
     "functional_optim.optim": "The interface of `torch.optim`.",

@@ -35,6 +35,7 @@ MAY_IMPORT = {
         "optim",
         "interop",
     },
+    "native": {"core", "transforms", "algorithms", "optim", "native"},
     "testing": {"core", "transforms", "schedules", "algorithms", "testing"},
 }
 OPEN = {"", "demo"}
@@ -57,7 +58,7 @@ VARIANTS: dict[str, set[str]] = {
 }
 """Algorithms that are a variant of another, or made of parts: module -> modules it may import."""
 
-REQUIRED = {"chex", "jax", "numpy"}
+REQUIRED = {"chex", "jax", "jaxlib", "numpy"}
 
 
 def room(module: str) -> str:

@@ -40,7 +40,8 @@ def test_wheel_tells_type_checkers_that_it_is_typed(wheel):
 def test_wheel_holds_every_module_and_the_licence_and_nothing_else(wheel):
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "functional_optim").rglob("*.py")}
     metadata = {name for name in wheel if ".dist-info/" in name}
-    assert set(wheel) - metadata == modules | {"functional_optim/py.typed"}
+    others = {"functional_optim/py.typed", "functional_optim/native/kernel.cc"}
+    assert set(wheel) - metadata == modules | others
     assert any(name.endswith("/licenses/LICENSE") for name in metadata)
 
 

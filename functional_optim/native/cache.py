@@ -1,0 +1,56 @@
+"""Where built libraries lie, and what they depend on."""
+
+import functools
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import jaxlib.version
+
+__all__ = ["directory", "digest", "root", "template"]
+
+
+def root() -> Path:
+    """The directory that `FUNCTIONAL_OPTIM_CACHE` names, or the user's for caches."""
+    named = os.environ.get("FUNCTIONAL_OPTIM_CACHE")
+    if named:
+        return Path(named)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "functional_optim"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "functional_optim"
+
+
+def directory() -> Path:
+    """Where the libraries lie that fit this machine, this jaxlib and this version of the loop."""
+    return root() / "native" / _fits()
+
+
+@functools.cache
+def _fits() -> str:
+    return digest(template(), jaxlib.version.__version__, platform.machine(), _processor())
+
+
+def template() -> str:
+    """The text of the loop, without bodies."""
+    return (Path(__file__).parent / "kernel.cc").read_text(encoding="utf-8")
+
+
+def _processor() -> str:
+    """What instructions the processor has: a library for another one may stop the process."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("flags", "Features", "model name")
+    found = {line.partition(":")[0].strip(): line for line in lines if line.startswith(wanted)}
+    return "\n".join(found[k] for k in sorted(found))
+
+
+def digest(*texts: str) -> str:
+    """A short name for texts."""
+    hashed = hashlib.sha256()
+    for text in texts:
+        hashed.update(f"{len(text)}:{text}".encode())
+    return hashed.hexdigest()[:16]
