@@ -73,7 +73,9 @@ def _encode(x: Array, key: Array | None) -> tuple[Array, Array]:
     signed, largest = low < 0, jnp.maximum(high, -low)
     # A block that is not finite gets a scale that is not, and so none of it comes back finite.
     unit = jnp.maximum(largest, jnp.finfo(x.dtype).tiny)
-    y = divided / blocks.beside(unit)
+    # XLA multiplies by the reciprocal, which must be a normal number.
+    smaller = jnp.where(unit > 1, np.float32(0.25), np.float32(1))
+    y = divided * blocks.beside(smaller) / blocks.beside(unit * smaller)
     random = uniform(key, x)
     random = None if random is None else blocks.divided(random)
     codes = dynamic_map.encode(y, blocks.beside(signed), random)
