@@ -22,11 +22,13 @@ from .law import wrong_state
 from .leaf import by_parts, cast
 from .leaves import ENGINE_FIELDS, Leaves
 from .numbers import Interval, as_state
+from .packing import joined
 from .passes import Pass, jit_as
 from .precision import compute_dtype, hyper_dtype, safe_increment
 from .protocol import PyTree
 from .rows import Rows
 from .state import State
+from .stored import decode_state
 
 __all__ = ["Rule", "RuleUpdate"]
 
@@ -260,24 +262,42 @@ class RuleUpdate(Interned):
         fields = [k for k in ("scalars", "metrics") if k in state]
         last = {name: value for k in fields for name, value in state[k].items()}
         context = Context.of(Columns((), (), None), last | given, hyper)
+        stats = None if rule.measure is None else self._measured(leaves, trees, context)
+        whole = rule.combine(stats, last | given, **hyper, **dict(self.options))
+        return {k: {name: as_state(whole[name]) for name in state[k]} for k in fields}
+
+    def _measured(self, leaves: Leaves, trees: list[Scalars], context: "Context") -> Scalars | None:
+        """What is measured, for all leaves that have an update, in their order."""
+        with_params, numbers = "params" in self.rule.requires, np.asarray(leaves.numbers, np.int32)
         found = [
             self._jitted_measure(
                 leaves.updates[i],
                 leaves.slots[i][0],
-                leaves.params[i] if "params" in rule.requires else None,
-                np.int32(leaves.numbers[i]),
+                leaves.params[i] if with_params else None,
+                numbers[i],
                 trees[i],
                 context,
             )
-            for i in (leaves.active if rule.measure is not None else ())
+            for i in leaves.singles
         ]
-        stats = jax.tree.map(lambda *xs: jnp.stack(xs), *found) if found else None
-        whole = rule.combine(stats, last | given, **hyper, **dict(self.options))
-        return {k: {name: as_state(whole[name]) for name in state[k]} for k in fields}
+        columns = [jax.tree.map(lambda *xs: jnp.stack(xs), *found)] if found else []
+        for group in leaves.groups:
+            g, (slots, *_), p = leaves.together(group, with_params=with_params)
+            of = numbers[list(group)]
+            columns.append(self._mapped_measure(g, slots, p, of, joined(trees, group), context))
+        if len(columns) < 2:
+            return columns[0] if columns else None
+        order = np.argsort([*leaves.singles, *(i for group in leaves.groups for i in group)])
+        return jax.tree.map(lambda *xs: jnp.concatenate(xs)[order], *columns)
 
     @functools.cached_property
     def _jitted_measure(self) -> Callable[..., Any]:
         return jit_as(self._on_leaf_measure, f"{self.rule.name}_measure")
+
+    @functools.cached_property
+    def _mapped_measure(self) -> Callable[..., Any]:
+        mapped = jax.vmap(self._on_leaf_measure, in_axes=(0, 0, 0, 0, 0, None))
+        return jit_as(mapped, f"{self.rule.name}_measure_together")
 
     def _on_leaf_measure(
         self,
@@ -294,7 +314,7 @@ class RuleUpdate(Interned):
         now = Now(context, None, own | {"leaf": i}, real)
         arguments = context.hyper(real) | dict(self.options)
         rows = Rows(g)
-        g, slots, p = cast((rows.values, *rows.of((slots, p))), compute)
+        g, slots, p = cast((rows.values, *rows.of((decode_state(slots), p))), compute)
         found = self.rule.measure(g, State(**slots), p, now, **arguments)
         return {k: as_state(v) for k, v in found.items()}
 

@@ -6,13 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .joining import apart, join
+from .packing import Group, Packed, as_tree, is_packed
 from .precision import compute_dtype, wider
 from .protocol import NoSlot, PyTree
 from .rows import check_rows, coalesced, is_sparse
 from .state import State
+from .stored import outlined
 from .trees import align, align_params, is_absent, is_placeholder, leaf_paths
 
-__all__ = ["ENGINE_FIELDS", "Leaves", "all_slots"]
+__all__ = ["ENGINE_FIELDS", "Leaves", "Run", "all_slots"]
 
 Slots = dict[str, jax.Array]
 
@@ -30,6 +33,10 @@ ENGINE_FIELDS = (
 """Fields of a link's state that the engine keeps; the others are the rule's slots."""
 
 
+Run = int | Group
+"""What the maths is run on at once: one leaf, or leaves that are held together."""
+
+
 class Leaves:
     """Lines up the updates with the slots of some links and with the parameters.
 
@@ -41,24 +48,22 @@ class Leaves:
       active: indices of the leaves that have an update.
       dtypes: per leaf, the dtype that its update is to have: the gradient's or the
         parameter's, whichever holds more.
+      groups: those that are held together in the states, and can be updated so at this step.
+      singles: those that have an update, and are not of a group.
     """
 
     def __init__(self, link: str, updates: PyTree, states: Sequence[State], params: PyTree | None):
         self.link = link
         self.names = [[k for k in s._fields if k not in ENGINE_FIELDS] for s in states]
-        trees = [(s, k) for s, names in zip(states, self.names, strict=True) for k in names]
         self.reference = _reference(states, self.names, updates, params)
         self.treedef: Any = jax.tree.structure(self.reference, is_leaf=is_sparse)
         self.numbers = _places(self.reference)
         self.updates = align(self.reference, updates, link=link, name="updates")
         n = len(self.updates)
-        columns = iter(
-            [align(self.reference, s[k], link=link, name=f"state.{k}") for s, k in trees]
-        )
-        by_link = [{k: next(columns) for k in names} for names in self.names]
-        self.slots = [
-            tuple({k: c[i] for k, c in d.items() if not is_absent(c[i])} for d in by_link)
-            for i in range(n)
+        self._held = [{k: s[k] for k in own} for s, own in zip(states, self.names, strict=True)]
+        self._columns = [
+            {k: self.column(as_tree(x), f"state.{k}") for k, x in held.items()}
+            for held in self._held
         ]
         if params is None:
             self.params = [None] * n
@@ -69,6 +74,67 @@ class Leaves:
         self.sparse = [i for i in self.active if is_sparse(self.updates[i])]
         for i in self.sparse:
             self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
+        self.groups = self._whole_groups()
+        grouped = {i for group in self.groups for i in group}
+        self.singles = [i for i in self.active if i not in grouped]
+        self._unpack()
+        self.slots = [self._by_link(i) for i in range(n)]
+        self._stacks = {group: self._stacks_of(group) for group in self.groups}
+        self._joined: dict[tuple[str, Group], Any] = {}
+
+    def _whole_groups(self) -> tuple[Group, ...]:
+        """Those leaves held together that have an update each, of one kind."""
+        held = [x for own in self._held for x in own.values() if is_packed(x)]
+        layouts = list(dict.fromkeys(x.layout for x in held))
+        found = layouts[0].groups if layouts else ()
+        for layout in layouts[1:]:
+            found = tuple(set(found) & set(layout.groups))
+        return tuple(sorted(group for group in found if self._of_one_kind(group)))
+
+    def _of_one_kind(self, group: Group) -> bool:
+        if not set(self.active).issuperset(group) or set(self.sparse) & set(group):
+            return False
+        kinds = {
+            (_dtype(self.updates[i]), _dtype_of_any(self.params[i]), self.dtypes[i]) for i in group
+        }
+        return len(kinds) == 1
+
+    def _unpack(self) -> None:
+        """Takes apart what is held together, and cannot be updated so."""
+        for held, columns in zip(self._held, self._columns, strict=True):
+            for k, x in held.items():
+                if is_packed(x):
+                    columns[k] = x.leaves(self.groups)
+
+    def _by_link(self, i: int) -> tuple[Slots, ...]:
+        return tuple(
+            {k: c[i] for k, c in own.items() if not is_absent(c[i])} for own in self._columns
+        )
+
+    def _stacks_of(self, group: Group) -> tuple[Slots, ...]:
+        """The slots of leaves that are updated together, along a new first axis."""
+
+        def stack(x: Any, column: list[Any]) -> Any:
+            return x.stack(group) if is_packed(x) else join([column[i] for i in group])
+
+        return tuple(
+            {k: stack(held[k], c) for k, c in columns.items() if not is_absent(c[group[0]])}
+            for held, columns in zip(self._held, self._columns, strict=True)
+        )
+
+    def together(
+        self, group: Group, *, with_params: bool
+    ) -> tuple[jax.Array, tuple[Slots, ...], jax.Array | None]:
+        """Update, slots and parameter of leaves held together, along a new first axis."""
+        p = self._join("params", group) if with_params else None
+        return self._join("updates", group), self._stacks[group], p
+
+    def _join(self, field: str, group: Group) -> Any:
+        """Updates or parameters of leaves that are held together; joined once."""
+        if (field, group) not in self._joined:
+            values = getattr(self, field)
+            self._joined[field, group] = join([jnp.asarray(values[i]) for i in group])
+        return self._joined[field, group]
 
     def _check(self, i: int) -> Any:
         """Checks dtype and shape of an update, and gives the dtype it is to leave with."""
@@ -99,7 +165,7 @@ class Leaves:
 
     def _kept(self, i: int) -> Slots:
         """All slots of leaf `i`."""
-        return {k: x for slots in self.slots[i] for k, x in slots.items()}
+        return {k: x for slots in self._by_link(i) for k, x in slots.items()}
 
     def _wrong_shape(self, i: int, other: str) -> str:
         shape = jnp.shape(self.updates[i])
@@ -116,20 +182,32 @@ class Leaves:
         """Where leaf `i` is."""
         return leaf_paths(self.reference)[i]
 
-    def put(self, i: int, update: jax.Array, slots: Sequence[Slots]) -> None:
-        """Takes over what the rules made of leaf `i`."""
-        if update.shape != jnp.shape(self.updates[i]):
-            raise ValueError(self._wrong_shape(i, f"the rule makes {update.shape} of it"))
-        for new, old in zip(slots, self.slots[i], strict=True):
+    def put(self, run: Run, update: jax.Array, slots: Sequence[Slots]) -> None:
+        """Takes over what the rules made of a leaf, or of leaves that are held together."""
+        if isinstance(run, int):
+            self._check_made(run, update.shape, slots, self.slots[run])
+            self.updates[run], self.slots[run] = update, tuple(slots)
+            return
+        self._check_made(run[0], update.shape[1:], slots, self._stacks[run])
+        self._stacks[run] = tuple(slots)
+        for i, u in zip(run, apart(update), strict=True):
+            self.updates[i] = u
+
+    def _check_made(
+        self, i: int, shape: tuple[int, ...], slots: Sequence[Slots], before: Sequence[Slots]
+    ) -> None:
+        if shape != jnp.shape(self.updates[i]):
+            raise ValueError(self._wrong_shape(i, f"the rule makes {shape} of it"))
+        for new, old in zip(slots, before, strict=True):
             for k in old:
                 if new[k].shape != old[k].shape:
                     raise ValueError(
                         self._wrong_shape(i, f"the state's {k} has shape {old[k].shape}")
                     )
-        self.updates[i], self.slots[i] = update, tuple(slots)
 
-    def explain(self, i: int, error: Exception) -> None:
-        """Raises what an exception out of leaf `i` comes from, or notes on it which leaf it was."""
+    def explain(self, run: Run, error: Exception) -> None:
+        """Raises what an exception out of a leaf comes from, or notes on it which leaf it was."""
+        i = run if isinstance(run, int) else run[0]
         shape = jnp.shape(self.updates[i])
         kept = {k: x.shape for k, x in self._kept(i).items()}
         shapes = set(kept.values())
@@ -144,10 +222,21 @@ class Leaves:
     def rebuild(self) -> tuple[PyTree, list[dict[str, PyTree]]]:
         """The tree of the updates, and for each link the trees of its slots."""
         slots = [
-            {k: self.treedef.unflatten([s[j].get(k, NoSlot()) for s in self.slots]) for k in names}
-            for j, names in enumerate(self.names)
+            {k: self._rebuilt(j, k, x) for k, x in held.items()}
+            for j, held in enumerate(self._held)
         ]
         return self.treedef.unflatten(self.updates), slots
+
+    def _rebuilt(self, j: int, k: str, held: Any) -> PyTree:
+        """The slot `k` of link `j`, in the form in which it was held."""
+        column = [s[j].get(k, NoSlot()) for s in self.slots]
+        stacks = {group: slots[j].get(k, NoSlot()) for group, slots in self._stacks.items()}
+        if is_packed(held):
+            return Packed.of(held.layout, column, stacks)
+        for group, stack in stacks.items():
+            for i, x in zip(group, [] if is_absent(stack) else apart(stack), strict=False):
+                column[i] = x
+        return self.treedef.unflatten(column)
 
 
 def _reference(
@@ -164,6 +253,7 @@ def _reference(
 
 def all_slots(state: State, names: list[str]) -> PyTree:
     """A slot that all parameters have, or all slots taken together."""
+    state = State(steps=state.steps, **{k: outlined(as_tree(state[k])) for k in names})
     first = state[names[0]]
     if len(jax.tree.leaves(first)) == state.steps.shape[-1]:
         return first
@@ -178,6 +268,10 @@ def _places(tree: PyTree) -> list[int]:
     """Numbers of the leaves that do not change where another has no gradient, or is masked."""
     flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
     return [i for i, x in enumerate(flat) if not is_placeholder(x)]
+
+
+def _dtype_of_any(x: Any) -> Any:
+    return None if x is None or is_absent(x) else _dtype(x)
 
 
 def _dtype(x: Any) -> Any:

@@ -11,17 +11,21 @@ import numpy as np
 
 from .apply import moved, put_leaves
 from .context import Columns, Context, Now
+from .in_parts import Elements, in_parts
 from .interning import Interned
 from .law import next_state
 from .leaf import cast, cast_like
-from .leaves import Leaves
+from .leaves import Leaves, Run
 from .numbers import as_state
+from .packing import Group, joined
 from .precision import compute_dtype, safe_increment
 from .protocol import PyTree
 from .rows import Rows
+from .server import LeafArrays, LeafForm, serve
 from .state import State
+from .stored import holds_stored
 from .trees import is_absent
-from .unstack import unstack
+from .unstack import Clocks, one_row
 
 if TYPE_CHECKING:
     from .engine import RuleUpdate
@@ -36,7 +40,7 @@ class _Prepared(NamedTuple):
     """A rule at one step."""
 
     context: Context
-    rows: Sequence[Array | None]  # per leaf: its clock's scalars, (k,)
+    clocks: Clocks
     trees: list[Scalars]  # per leaf: what the extra trees have there
     kept: dict[str, Any]  # fields of the next state
 
@@ -96,30 +100,67 @@ class Pass(Interned):
             self._prepare(rule, leaves, state, extra)
             for rule, state in zip(self.rules, states, strict=True)
         ]
-        contexts = tuple(p.context for p in prepared)
-        needs_params = any("params" in rule.rule.requires for rule in self.rules)
-        for i in leaves.active:
-            own = tuple((p.rows[i], p.trees[i]) for p in prepared)
-            # An update of no parameter stays one, for `apply` to say where it is.
-            adds = applies and not is_absent(leaves.params[i])
-            p = leaves.params[i] if needs_params or adds else None
-            arguments = (
-                leaves.updates[i],
-                leaves.slots[i],
-                p,
-                np.int32(leaves.numbers[i]),
-                own,
-                contexts,
-            )
+        runs: list[Run] = [*leaves.groups, *leaves.singles]
+        for run in runs:
             try:
-                result = self._jitted(*arguments, leaves.dtypes[i], adds)
+                if isinstance(run, int):
+                    result = self._at(leaves, run, prepared, applies=applies)
+                else:
+                    result = self._together(leaves, run, prepared, applies=applies)
             except Exception as error:
-                leaves.explain(i, error)
+                leaves.explain(run, error)
                 raise
-            leaves.put(i, *result)
+            leaves.put(run, *result)
         outputs, slots = leaves.rebuild()
         kept = [next_state(s, p.kept | v) for s, p, v in zip(states, prepared, slots, strict=True)]
         return outputs, kept
+
+    def _at(
+        self, leaves: Leaves, i: int, prepared: list[_Prepared], *, applies: bool
+    ) -> tuple[Array, list[Scalars]]:
+        """What the rules make of leaf `i`, by who is to do it."""
+        # An update of no parameter stays one, for `apply` to say where it is.
+        adds = applies and not is_absent(leaves.params[i])
+        arrays = LeafArrays(
+            leaves.updates[i],
+            leaves.slots[i],
+            leaves.params[i] if self._needs_params or adds else None,
+            tuple((p.clocks.matrix, p.trees[i]) for p in prepared),
+            tuple(p.context for p in prepared),
+        )
+        form, number = LeafForm(leaves.dtypes[i], adds), leaves.numbers[i]
+        served = None if holds_stored(arrays.slots) else serve(self, arrays, form, i, number)
+        if served is not None:
+            return served
+        rows = [p.clocks.row(i) for p in prepared]
+        return self._jitted(_with_rows(arrays, rows), np.int32(number), form)
+
+    def _together(
+        self, leaves: Leaves, group: Group, prepared: list[_Prepared], *, applies: bool
+    ) -> tuple[Array, list[Scalars]]:
+        """What the rules make of leaves that are held together: `on_leaf`, mapped over them."""
+        adds = applies and not is_absent(leaves.params[group[0]])
+        taken = leaves.together(group, with_params=self._needs_params or adds)
+        own = tuple((p.clocks.rows(group), joined(p.trees, group)) for p in prepared)
+        arrays = LeafArrays(*taken, own, tuple(p.context for p in prepared))
+        numbers = np.asarray([leaves.numbers[i] for i in group], np.int32)
+        return self._jitted_together(arrays, numbers, LeafForm(leaves.dtypes[group[0]], adds))
+
+    def alone(
+        self, arrays: LeafArrays, form: LeafForm, row: int, number: int
+    ) -> tuple[Array, list[Scalars]]:
+        """What the rules make of one leaf, in a program that knows of no other."""
+        rows = [None if matrix is None else one_row(matrix, row) for matrix, _ in arrays.own]
+        return self._jitted(_with_rows(arrays, rows), np.int32(number), form)
+
+    @functools.cached_property
+    def _needs_params(self) -> bool:
+        return any("params" in rule.rule.requires for rule in self.rules)
+
+    @functools.cached_property
+    def plans(self) -> dict[Any, Any]:
+        """What a server keeps for as long as there is this pass."""
+        return {}
 
     @staticmethod
     def _prepare(
@@ -137,43 +178,61 @@ class Pass(Interned):
         whole |= rule.randomness(state)
         kept |= measured | {"count": safe_increment(state.count), "hyperparams": hyper}
         flat, treedef = jax.tree.flatten((clock, own))
-        rows: Sequence[Array | None] = [None] * n
+        matrix = None
         if flat and n:
             matrix = jnp.stack([jnp.broadcast_to(as_state(v), (n,)) for v in flat], axis=1)
-            rows = unstack(matrix)
         context = Context.of(Columns(tuple(clock), tuple(own), treedef), whole, shared)
-        return _Prepared(context, rows, trees, kept)
+        return _Prepared(context, Clocks(matrix), trees, kept)
 
     @functools.cached_property
     def _jitted(self) -> Callable[..., Any]:
-        return jit_as(
-            self._on_leaf, "__".join(r.rule.name for r in self.rules), static_argnums=(6, 7)
-        )
+        name = "__".join(r.rule.name for r in self.rules)
+        return jit_as(self._on_any_leaf, name, static_argnums=2)
 
-    def _on_leaf(
-        self,
-        g: Array,
-        slots: tuple[Scalars, ...],
-        p: Array | None,
-        i: Array,
-        own: tuple[tuple[Array | None, Scalars], ...],
-        contexts: tuple[Context, ...],
-        dtype: Any,
-        adds: bool,
+    @functools.cached_property
+    def _jitted_together(self) -> Callable[..., Any]:
+        def mapped(arrays: LeafArrays, numbers: Array, form: LeafForm) -> Any:
+            def one(g: Array, slots: Any, p: Array | None, own: Any, i: Array) -> Any:
+                return self.on_leaf(LeafArrays(g, slots, p, own, arrays.contexts), i, form)
+
+            return jax.vmap(one)(*arrays[:4], numbers)
+
+        name = "__".join(r.rule.name for r in self.rules)
+        return jit_as(mapped, f"{name}_together", static_argnums=2)
+
+    def _on_any_leaf(
+        self, arrays: LeafArrays, i: Array, form: LeafForm
     ) -> tuple[Array, list[Scalars]]:
-        """All rules on the leaf number `i`, whose update is to have `dtype`.
+        """`on_leaf`, also where slots are held in another form."""
+        if not holds_stored(arrays.slots):
+            return self.on_leaf(arrays, i, form)
+
+        def maths(given: Elements, fixed: Any) -> tuple[Array, Any]:
+            own, contexts, i = fixed
+            result, kept = self.on_leaf(LeafArrays(*given, own, contexts), i, form)
+            return result, tuple(kept)
+
+        fixed = (arrays.own, arrays.contexts, i)
+        result, kept = in_parts(maths, Elements(*arrays[:3]), fixed, adds=form.adds)
+        return result, list(kept)
+
+    def on_leaf(self, arrays: LeafArrays, i: Array, form: LeafForm) -> tuple[Array, list[Scalars]]:
+        """All rules on the leaf number `i`.
+
+        Args:
+          arrays: with this leaf's row in the place of the clocks' scalars of all.
 
         Returns:
-          The update, or where it `adds`, the new parameter; and the slots of each rule.
+          The update, or where the form `adds`, the new parameter; and the slots of each rule.
         """
-        whole = p
-        compute = compute_dtype(dtype)
+        g, slots, whole, own, contexts = arrays
+        compute = compute_dtype(form.dtype)
         real = jnp.finfo(compute).dtype
         rows = Rows(g)
-        u, p = cast((rows.values, rows.of(p)), compute)
+        u, p = cast((rows.values, rows.of(whole)), compute)
         kept = []
         for rule, old, (row, trees), context in zip(self.rules, slots, own, contexts, strict=True):
-            now = Now(context, row, trees | {"leaf": i}, real)
+            now = Now(context, row, trees | {"leaf": i}, real, getattr(whole, "dtype", None))
             hyper = context.hyper(real) | context.columns.hyper(row, real)
             for name, _ in rule.generators:
                 hyper[name] = jax.random.fold_in(context.whole[name], i)
@@ -182,8 +241,14 @@ class Pass(Interned):
         # The exact difference to a narrower parameter would not survive its dtype, and what
         # follows the rule that made it (an average, say) is to see it too.
         exact = any(rule.rule.exact for rule in self.rules)
-        update = rows.update(u if exact else u.astype(dtype))
-        return moved(whole, update) if adds else update, kept
+        update = rows.update(u if exact else u.astype(form.dtype))
+        return moved(whole, update) if form.adds else update, kept
+
+
+def _with_rows(arrays: LeafArrays, rows: Sequence[Array | None]) -> LeafArrays:
+    """What is read at a leaf, with its own of the clocks' scalars alone."""
+    own = tuple((row, trees) for row, (_, trees) in zip(rows, arrays.own, strict=True))
+    return arrays._replace(own=own)
 
 
 def jit_as(method: Callable[..., Any], name: str, **options: Any) -> Callable[..., Any]:

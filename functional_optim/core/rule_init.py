@@ -16,6 +16,7 @@ from .keys import Key
 from .leaf import as_parameter, cast, check_parameter, start_slots
 from .leaves import ENGINE_FIELDS
 from .numbers import as_start, as_state
+from .packing import pack
 from .placement import beside
 from .precision import hyper_dtype
 from .protocol import PyTree
@@ -31,7 +32,10 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class RuleInit:
-    """`init` of a rule, with the numbers that go into the state."""
+    """`init` of a rule, with the numbers that go into the state.
+
+    Slots of leaves of at most `pack` elements are held together, if it is not None.
+    """
 
     update: RuleUpdate
     numbers: tuple[tuple[str, Any], ...]
@@ -39,6 +43,7 @@ class RuleInit:
     keys: tuple[tuple[str, Key], ...] = ()
     groups: tuple[tuple[str, ByLabel], ...] = ()
     text: str = dataclasses.field(default="", compare=False)
+    pack: int | None = None
 
     @property
     def name(self) -> str:
@@ -46,7 +51,7 @@ class RuleInit:
         return self.update.rule.name
 
     def __repr__(self) -> str:
-        return self.text
+        return self.text if self.pack is None else f"packed({self.text}, max_size={self.pack})"
 
     def __call__(self, params: PyTree) -> State:
         """Makes the state for `params`, whose leaves may be `jax.ShapeDtypeStruct`."""
@@ -86,7 +91,15 @@ class RuleInit:
         if rule.metrics:
             fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in rule.metrics}
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
-        return State(**fields, **{k: treedef.unflatten(v) for k, v in (slots or {}).items()})
+        return State(**fields, **self._as_trees(treedef, values, slots or {}))
+
+    def _as_trees(
+        self, treedef: Any, leaves: list[Any], slots: Mapping[str, list[Any]]
+    ) -> dict[str, PyTree]:
+        """The slots as trees, in which those of small leaves may be held together."""
+        if self.pack is None:
+            return {k: treedef.unflatten(v) for k, v in slots.items()}
+        return pack(treedef, [as_parameter(x) for x in leaves], slots, self.pack)
 
     def labels(self, params: PyTree) -> dict[str, list[str]]:
         """Per leaf the labels that decide a hyperparameter, by its name."""
@@ -119,12 +132,14 @@ class RuleInit:
         make_with = rule.slots
 
         def make(p: Array, i: int) -> Mapping[str, Array | None]:
-            asked = self._ask(make_with, hyper[i], skip=1)
+            outside = {"param_dtype": (leaves[i] if leaves else p).dtype}
+            asked = self._ask(make_with, hyper[i] | outside, skip=1)
             known = {k: v for k, v in asked.items() if k in hyper[i]}
             fixed = {k: v for k, v in asked.items() if k not in hyper[i]}
             return make_with(p, **cast(known, p.real.dtype), **fixed)
 
         found = []
+        leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in leaves]
         for i, leaf in enumerate(leaves):
             p = as_parameter(leaf)
             slots = start_slots(functools.partial(make, i=i), p, dtypes, parts=rule.parts)

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from ..core.leaves import ENGINE_FIELDS, all_slots
+from ..core.packing import Packed, is_packed
 from ..core.protocol import PyTree
 from ..core.state import State, nested_states
-from ..core.trees import path_string
+from ..core.trees import is_absent, path_string
 
 __all__ = ["Name", "Names"]
 
@@ -23,10 +24,11 @@ class Name:
 
     Attributes:
       array: number of the array among the leaves of the state.
-      item: for one parameter's number in a vector, its position there.
+      item: for one parameter's part of an array that holds several, its position there.
       link: path of the link that it belongs to; None where it belongs to none.
       field: which field of the link.
       leaf: path of the parameter that it is of; None where it is of the link.
+      axis: along which items lie.
     """
 
     array: int
@@ -34,6 +36,15 @@ class Name:
     link: str | None = None
     field: str = ""
     leaf: str | None = None
+    axis: int = -1
+
+    @property
+    def of_clock(self) -> bool:
+        """Whether it is what a link counts or remembers of a parameter."""
+        return self.field in _CLOCKS and self.leaf is not None
+
+
+_CLOCKS = ("steps", "memory")
 
 
 class Names:
@@ -50,21 +61,22 @@ class Names:
     """
 
     def __init__(self, who: str, tree: PyTree):
-        flat, self.treedef = jax.tree_util.tree_flatten_with_path(tree)
-        self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for _, x in flat]
+        arrays, self.treedef = jax.tree.flatten(tree)
+        self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
         self.names: dict[str, Name] = {}
         links = dict(_links(tree))
         vectors = {path: items for node in links.values() for path, items in node}
-        for i, (path, _) in enumerate(flat):
+        i = 0
+        for path, x in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_packed)[0]:
             link = next((path[:n] for n in range(len(path), -1, -1) if path[:n] in links), None)
-            parts = vectors.get(path)
-            if parts is None:
-                self._add(who, path, self._one(i, path, link))
-            else:
-                for j, leaf in enumerate(parts):
-                    owner, field = _text(link), path_string(path[len(link or ()) :][:1])
-                    name = Name(i, j, owner, field, _text(leaf))
-                    self._add(who, (*path, *leaf), name)
+            for leaves, axis in _held(path, x, vectors):
+                for j, leaf in enumerate(leaves):
+                    whole = (*path, *leaf)
+                    name = self._one(i, whole, link)
+                    if axis is not None:
+                        name = dataclasses.replace(name, item=j, leaf=_text(leaf), axis=axis)
+                    self._add(who, whole, name)
+                i += 1
 
     @staticmethod
     def _one(i: int, path: Path, link: Path | None) -> Name:
@@ -83,6 +95,25 @@ class Names:
                 "when they are written with dots."
             )
         self.names[text] = name
+
+
+def _held(
+    path: Path, x: Any, vectors: dict[Path, list[Path]]
+) -> Iterator[tuple[list[Path], int | None]]:
+    """For each array, the parameters of which it holds parts, and along which axis.
+
+    One that is not of several has the empty path alone, or its parameter's, and no axis.
+    """
+    if not isinstance(x, Packed):
+        yield (vectors[path], -1) if path in vectors else ([()], None)
+        return
+    paths = x.layout.paths
+    for group, stack, axis in zip(x.layout.groups, x.stacks, x.axes, strict=True):
+        if not is_absent(stack):
+            yield [paths[i] for i in group], axis
+    for i, other in zip(x.layout.rest, x.rest, strict=True):
+        if not is_absent(other):
+            yield [paths[i]], None
 
 
 def _text(path: Path | None) -> Any:
@@ -112,6 +143,6 @@ def _leaf_paths(state: State, slots: list[str]) -> list[Path]:
 
 def _vectors(state: State) -> Iterator[Path]:
     """Paths, within a link, of what has a number for each parameter."""
-    kept = State(**{k: state[k] for k in ("steps", "memory") if k in state})
+    kept = State(**{k: state[k] for k in _CLOCKS if k in state})
     for path, _ in jax.tree_util.tree_flatten_with_path(kept)[0]:
         yield tuple(path)

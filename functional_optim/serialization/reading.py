@@ -128,7 +128,10 @@ def _shape(known: Names, name: str) -> tuple[int, ...]:
     """The shape that is saved under a name."""
     where = known.names[name]
     x = known.arrays[where.array]
-    return saved_shape(x) if where.item is None else np.shape(x)[:-1]
+    if where.item is None:
+        return saved_shape(x)
+    axis = where.axis % x.ndim
+    return (*x.shape[:axis], *x.shape[axis + 1 :])
 
 
 def _compare(known: Names, matched: Match, saved: Saved) -> RestoreReport:
@@ -158,18 +161,19 @@ def _without_clocks_of_incomplete(known: Names, taken: dict[str, str]) -> dict[s
     lacking = {
         (n.link, n.leaf)
         for k, n in known.names.items()
-        if n.item is None and n.leaf is not None and k not in taken
+        if n.leaf is not None and not n.of_clock and k not in taken
     }
     return {
         k: v
         for k, v in taken.items()
-        if known.names[k].item is None or (known.names[k].link, known.names[k].leaf) not in lacking
+        if not known.names[k].of_clock or (known.names[k].link, known.names[k].leaf) not in lacking
     }
 
 
 def _build(who: str, known: Names, taken: Mapping[str, str], saved: Saved) -> PyTree:
     """The template's tree with what is taken over."""
     parts: dict[int, dict[int | None, Any]] = {}
+    axes = {where.array: where.axis for where in known.names.values()}
     for name, there in taken.items():
         where = known.names[name]
         parts.setdefault(where.array, {})[where.item] = saved[there]
@@ -183,17 +187,17 @@ def _build(who: str, known: Names, taken: Mapping[str, str], saved: Saved) -> Py
     arrays = list(known.arrays)
     empty = {i: {None: np.zeros(x.shape)} for i, x in enumerate(arrays) if 0 in np.shape(x)}
     for i, found in (empty | parts).items():
-        value = found[None] if None in found else _vector(arrays[i], found)
+        value = found[None] if None in found else _of_several(arrays[i], found, axes[i])
         arrays[i] = place(value, arrays[i])
     return jax.tree.unflatten(known.treedef, arrays)
 
 
-def _vector(like: Any, found: Mapping[Any, Any]) -> Any:
-    """A number for each parameter, of which some may stay as they are."""
-    n = np.shape(like)[-1]
+def _of_several(like: Any, found: Mapping[Any, Any], axis: int) -> Any:
+    """A part for each parameter, of which some may stay as they are."""
+    n = np.shape(like)[axis]
     if len(found) == n:
-        return np.stack([np.asarray(found[j]) for j in range(n)], axis=-1)
-    vector = np.array(like)
+        return np.stack([np.asarray(found[j]) for j in range(n)], axis)
+    whole = np.array(like)
     for j, x in found.items():
-        vector[..., j] = np.asarray(x)
-    return vector
+        np.moveaxis(whole, axis, 0)[j] = np.asarray(x)
+    return whole

@@ -48,16 +48,17 @@ def to_state_dict(state: PyTree) -> dict[str, Host]:
 
 
 def named_arrays(who: str, tree: PyTree) -> dict[str, Any]:
-    """The arrays of a tree under their names, where they are; only vectors come to the host."""
+    """The arrays of a tree under their names, where they are; those of several parameters come
+    to the host."""
     known = Names(who, tree)
     arrays = [_data(x) for x in known.arrays]
-    vectors = {name.array for name in known.names.values() if name.item is not None}
-    for i in vectors:
+    shared = {name.array for name in known.names.values() if name.item is not None}
+    for i in shared:
         arrays[i] = np.asarray(jax.device_get(arrays[i]))
     named = {VERSION_KEY: np.array(FORMAT_VERSION, np.int32)}
     for path, name in known.names.items():
         x = arrays[name.array]
-        named[path] = x if name.item is None else np.asarray(x[..., name.item])
+        named[path] = x if name.item is None else np.take(x, name.item, name.axis)
     return named
 
 
