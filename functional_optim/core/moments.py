@@ -63,7 +63,6 @@ def fixed_weights(b: Array | float) -> MeanWeights:
 
 
 # Jitted apart: traced once for all means of one shape.
-@jax.jit
 def running_mean(mean: Array, x: Array, weights: MeanWeights) -> Array:
     """The next mean, of the shape of `x`: `mean + gain (x - mean) + drift mean`.
 
@@ -72,8 +71,9 @@ def running_mean(mean: Array, x: Array, weights: MeanWeights) -> Array:
     """
     drift, gain = weights
     near = gain < 0.5
-    base = jnp.where(near, mean, x)
-    return base + jnp.where(near, gain, gain - 1) * (x - mean) + drift * mean
+    # lax, not jnp: this is in every second rule, and half of it would be tracing.
+    base = jax.lax.select(near, mean, x)
+    return base + jax.lax.select(near, gain, gain - 1) * (x - mean) + drift * mean
 
 
 class AheadWeights(NamedTuple):

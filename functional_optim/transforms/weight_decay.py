@@ -45,4 +45,4 @@ def add_decayed_weights(
     Algorithm 2, arXiv:1711.05101.
     """
     del slots, now
-    return jnp.where(weight_decay != 0, g + weight_decay * p, g), {}
+    return jax.lax.select(weight_decay != 0, g + weight_decay * p, g), {}
