@@ -62,7 +62,6 @@ def fixed_weights(b: Array | float) -> MeanWeights:
     return MeanWeights(0.0, 1 - b)
 
 
-# Jitted apart: traced once for all means of one shape.
 def running_mean(mean: Array, x: Array, weights: MeanWeights) -> Array:
     """The next mean, of the shape of `x`: `mean + gain (x - mean) + drift mean`.
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
