@@ -11,7 +11,15 @@ from .protocol import PyTree
 from .rows import is_sparse
 from .trees import path_string
 
-__all__ = ["FrozenTree", "Labeller", "as_labeller", "path_labels", "resolve_labels", "why"]
+__all__ = [
+    "FrozenTree",
+    "Labeller",
+    "as_labeller",
+    "check_expression",
+    "path_labels",
+    "resolve_labels",
+    "why",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +131,8 @@ class path_labels:
       default: label of the leaves that no rule matches; without it, each must be matched.
 
     Raises:
-      ValueError: (when called) a rule gives no leaf its label, or a leaf has no rule and
-        there is no default; the message names it.
+      ValueError: a pattern is no regular expression; or (when called) a rule gives no leaf its
+        label, or a leaf has no rule and there is no default; the message names it.
 
     Example:
       >>> import jax.numpy as jnp
@@ -139,6 +147,8 @@ class path_labels:
     def __post_init__(self) -> None:
         rules = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
         object.__setattr__(self, "rules", tuple((test, label) for test, label in rules))
+        for test, _ in self.rules:
+            check_expression("path_labels", test)
 
     def __call__(self, params: PyTree) -> PyTree:
         """The tree of labels of `params`."""
@@ -165,6 +175,17 @@ class path_labels:
                     f"{', ...' if len(flat) > 8 else ''}."
                 )
         return treedef.unflatten(labels)
+
+
+def check_expression(where: str, test: Any) -> None:
+    """Raises ValueError where a rule on paths is a text and no regular expression."""
+    try:
+        re.compile(test if isinstance(test, str) else "")
+    except re.error as error:
+        raise ValueError(
+            f"{where}: {test!r} is no regular expression: {error}. Escape what stands for "
+            "itself, with re.escape."
+        ) from None
 
 
 def _matches(test: Any, path: str, leaf: Any) -> bool:

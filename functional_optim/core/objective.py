@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .leaf import cast
 from .leaves import Leaves
@@ -30,7 +31,13 @@ class Objective:
 
     def __call__(self, xs: list[Array]) -> Array:
         """The value `()` at other values of those leaves."""
-        return as_state(self._value_fn(self.whole(xs, self._leaves.params), **self._extra))
+        value = jnp.asarray(self._value_fn(self.whole(xs, self._leaves.params), **self._extra))
+        if value.shape or jnp.iscomplexobj(value):
+            raise TypeError(
+                f"{self._leaves.link}: the function must return a real scalar, got "
+                f"{value.dtype} of shape {value.shape}. Return the mean of the losses, for one."
+            )
+        return as_state(value)
 
     def whole(self, xs: list[Array], others: list[Any]) -> PyTree:
         """The tree with values of those leaves, in the parameters' dtypes, and the others'."""

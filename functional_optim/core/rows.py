@@ -62,6 +62,8 @@ def row_sparse(rows: Any, indices: Any, shape: tuple[int, ...]) -> Any:
     from jax.experimental.sparse import BCOO
 
     rows, indices = jnp.asarray(rows), jnp.asarray(indices)
+    if not isinstance(shape, tuple):
+        raise TypeError(f"row_sparse: shape must be that of the table, got {shape!r}.")
     if not shape or rows.shape != (*indices.shape, *shape[1:]):
         raise ValueError(
             f"row_sparse: rows of shape {rows.shape} do not go with indices of shape "

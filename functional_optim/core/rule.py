@@ -7,6 +7,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .binding import bind, call_text
 from .bound import Bound, is_traced
@@ -66,7 +67,7 @@ def leaf_rule(
     Args:
       slots: `(p, <any hyperparameters, by name>) -> {name: array}`, the arrays kept for a
         leaf, as they start; None for one that this leaf has no use for, which the maths then
-        neither reads nor returns.
+        neither reads nor returns. An argument `param_dtype` is the dtype that p has outside.
       clock: `(t, memory, **hyperparameters) -> (scalars, memory)`: what depends on a leaf's
         number of updates `t` and not on its array, computed for all leaves at once (each
         value has shape `(n,)`); the scalars reach the maths through `now`.
@@ -249,6 +250,8 @@ def instantiate(
         elif name in rule.keys:
             keys.append((name, as_key(value, where)))
         elif name in rule.static or (value is None and name in rule.optional):
+            if isinstance(rule.signature.parameters[name].default, bool):
+                _check_switch(value, where)
             options.append((name, value))
         else:
             number(name, value, where, rule.bounds.get(name))
@@ -275,10 +278,22 @@ def _check_by_label(rule: Rule, name: str, where: str) -> None:
 
 
 def _float_dtype(value: Any, where: str) -> Any:
-    dtype = jnp.dtype(value)
-    if not jnp.issubdtype(dtype, jnp.inexact):
-        raise TypeError(f"{where} must be a floating-point dtype, got {dtype}.")
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+        got = repr(value) if dtype is None else dtype
+        raise TypeError(
+            f"{where} must be a floating-point dtype, got {got}. Pass jnp.bfloat16, for example."
+        )
     return dtype
+
+
+def _check_switch(value: Any, where: str) -> None:
+    """Raises where what is on or off is given as something else, such as a decay."""
+    if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
+        raise TypeError(f"{where} must be True or False, got {value!r}.")
 
 
 def _state_dtypes(rule: Rule, value: Any) -> list[tuple[str, Any]]:

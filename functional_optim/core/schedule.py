@@ -92,7 +92,10 @@ class _Plain(Interned):
         del numbers
         # Other libraries count in integers, and a function may look its values up in a table.
         whole = step if jnp.issubdtype(step.dtype, jnp.integer) else step.astype(np.int32)
-        value = as_state(self.function(whole))
+        found = self.function(whole)
+        if found is None:
+            raise TypeError(f"{_name(self.function)}: a schedule must return a number, got None.")
+        value = as_state(found)
         if value.shape not in ((), step.shape):
             raise ValueError(
                 f"{_name(self.function)}: a schedule must return a scalar, got an array of shape "

@@ -1,13 +1,12 @@
 """How parameters are given, in groups or in one tree, and how the groups make them up."""
 
 import dataclasses
-import re
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import jax
 
-from ..core.labels import FrozenTree, path_labels
+from ..core.labels import FrozenTree, check_expression, path_labels
 from ..core.protocol import MaskedNode, PyTree
 from ..core.trees import align, path_string
 
@@ -63,18 +62,8 @@ def path_groups(params: PyTree, rules: Any) -> PathGroups:
             f"of such pairs, got {rules!r}. Pass {{'bias$': {{'weight_decay': 0.0}}}}."
         ) from None
     for test, _ in read:
-        _check_expression(test)
+        check_expression("path_groups", test)
     return PathGroups(params, read)
-
-
-def _check_expression(test: Any) -> None:
-    try:
-        re.compile(test if isinstance(test, str) else "")
-    except re.error as error:
-        raise ValueError(
-            f"path_groups: {test!r} is no regular expression: {error}. Escape what stands for "
-            "itself, with re.escape."
-        ) from None
 
 
 @dataclasses.dataclass(frozen=True)

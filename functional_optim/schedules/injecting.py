@@ -77,6 +77,11 @@ def inject_hyperparams(
       >>> float(fo.get_hyperparams(state)["decay"])
       0.0
     """
+    if not callable(inner_factory):
+        raise TypeError(
+            "inject_hyperparams: inner_factory must be a function that makes a transformation, got "
+            f"{inner_factory!r}. Pass adam, and its arguments to what is returned."
+        )
     static = {static_args} if isinstance(static_args, str) else set(static_args)
     signature = inspect.signature(inner_factory)
     name = getattr(inner_factory, "__name__", "factory")

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import operator
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import jax
@@ -111,6 +112,10 @@ def _numbers(
 ) -> tuple[tuple[str, Any], ...]:
     interval = Interval("[0, inf)")
     what = f"{name}: boundaries_and_scales"
+    if not isinstance(boundaries_and_scales, (Mapping, NoneType)):
+        raise TypeError(
+            f"{what} must be a mapping, got {boundaries_and_scales!r}. Pass {{step: factor}}."
+        )
     scales = {
         as_number(k, f"{what}: a boundary", interval): as_number(v, f"{what}[{k!r}]", interval)
         for k, v in (boundaries_and_scales or {}).items()

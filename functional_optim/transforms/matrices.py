@@ -98,17 +98,20 @@ class MatrixLeaves:
         if self.given is None:
             plain = MuonDimensionNumbers()
             return jax.tree.map(lambda p: plain if jnp.ndim(p) == 2 else REST, params)
-        return jax.tree.map(
-            lambda spec: REST if spec is None else spec, self.given(params), is_leaf=_is_none
-        )
+        return jax.tree.map(_spec, self.given(params), is_leaf=lambda x: x is None)
 
     def where(self, matrices: bool) -> "_Where":
         """A mask: the matrices, or all others."""
         return _Where(self, matrices)
 
 
-def _is_none(x: Any) -> bool:
-    return x is None
+def _spec(given: Any) -> Any:
+    if given is not None and not isinstance(given, MuonDimensionNumbers):
+        raise TypeError(
+            f"weight_dimension_numbers: each must be MuonDimensionNumbers or None, got {given!r}. "
+            "Pass MuonDimensionNumbers(reduction_axis, output_axis)."
+        )
+    return REST if given is None else given
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,3 +129,13 @@ def test_turns_back_from_where_the_function_is_not_defined():
 def test_bad_arguments(x0, options, error, text):
     with pytest.raises(error, match=text):
         fo.minimize(bowl, x0, **options)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda y: y.astype(jnp.complex64), lambda y: jnp.stack([y, y])],
+    ids=["complex", "vector"],
+)
+def test_what_is_no_real_scalar_is_not_minimized(change):
+    with pytest.raises(TypeError, match="minimize: the function must return a real scalar, got"):
+        fo.minimize(lambda x: change(bowl(x)), START)

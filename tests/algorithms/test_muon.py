@@ -121,6 +121,8 @@ def test_a_spec_that_does_not_fit_says_so():
     tx = fo.muon(0.1, muon_weight_dimension_numbers=fo.MuonDimensionNumbers(1, -1))
     with pytest.raises(ValueError, match=r"does not fit a parameter of shape \(2, 3\). Give each"):
         tx.update(params, tx.init(params), params)
+    with pytest.raises(TypeError, match=r"must be MuonDimensionNumbers or None, got 1\."):
+        fo.muon(0.1, muon_weight_dimension_numbers={"w": (1, 0)}).init(params)
 
 
 def test_one_learning_rate_is_for_all_unless_adam_has_its_own():

@@ -37,6 +37,11 @@ def test_a_rule_whose_leaves_an_earlier_one_took_is_an_error():
         label(PARAMS)
 
 
+def test_what_is_no_expression_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"path_labels: '\(' is no regular expression: missing \)"):
+        fo.path_labels({"(": 1}, default=0)
+
+
 def test_many_paths_are_not_all_shown():
     params = {f"p{i}": jnp.ones(()) for i in range(20)}
     with pytest.raises(ValueError, match=r"p0, p1, .*, \.\.\.") as error:

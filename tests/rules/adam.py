@@ -18,6 +18,12 @@ WITHOUT_NESTEROV = (
     "scale_by_adam: momentum_decay must be None without nesterov, got 0.004",
 )
 
+SWITCHES = (
+    ({"nesterov": 0.9}, TypeError, "scale_by_adam: nesterov must be True or False, got 0.9"),
+    ({"mu_dtype": "narrow"}, TypeError, "mu_dtype must be a floating-point dtype, got 'narrow'"),
+    ({"mu_dtype": int}, TypeError, "mu_dtype must be a floating-point dtype, got int"),
+)
+
 RULES = (
     Entry(
         fo.scale_by_adam,
@@ -32,7 +38,7 @@ RULES = (
         },
         bad=ranges(*ADAM_RANGES)
         + ranges(("momentum_decay", -0.1, "[0, inf)"), nesterov=True)
-        + (WITHOUT_NESTEROV,),
+        + (WITHOUT_NESTEROV, *SWITCHES),
         oracle=oracles.scale_by_adam,
     ),
     Entry(

@@ -181,6 +181,7 @@ def test_a_factory_that_decides_by_a_value_is_told_what_to_do():
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
+        (lambda: fo.inject_hyperparams(fo.sgd(0.1)), TypeError, "must be a function that makes a"),
         (lambda: fo.inject_hyperparams(fo.chain), TypeError, "chain takes arguments without name"),
         (lambda: fo.inject_hyperparams(optax.sgd, "lr"), ValueError, "names 'lr', which sgd does"),
         (lambda: fo.inject_hyperparams(optax.sgd)(lr=1), TypeError, "sgd: .*It takes .learning_ra"),

@@ -70,6 +70,8 @@ def test_numbers_out_of_range_are_errors(factory, arguments, message):
 
 
 WRONG = [
+    (fo.piecewise_constant_schedule, (1, [4]),
+     "piecewise_constant_schedule: boundaries_and_scales must be a mapping, got [4]. Pass {step:"),
     (fo.linear_schedule, (0, "1", 4), "linear_schedule: end_value must be a real number, got '1'"),
     (fo.constant_schedule, (True,), "constant_schedule: value must be a real number, got True"),
     (fo.linear_schedule, (0, 1),

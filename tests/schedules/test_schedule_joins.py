@@ -134,3 +134,11 @@ def test_a_part_that_returns_an_array_is_an_error():
 
     with pytest.raises(ValueError, match=r"^pair: a schedule must return a scalar, got .*\(2,\)"):
         fo.sgd(fo.join_schedules([pair, 0.1], [3])).init({"w": 0.0})
+
+
+def test_a_function_that_returns_nothing_is_an_error():
+    def forgot(step):
+        step + 1
+
+    with pytest.raises(TypeError, match=r"^forgot: a schedule must return a number, got None"):
+        fo.sgd(forgot).init({"w": 0.0})
