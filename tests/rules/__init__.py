@@ -4,6 +4,7 @@ Whoever adds a factory adds it to the file of its family; the conformance tests 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -88,20 +89,31 @@ CHAINS = {
 }
 """`chain` takes no names: these are its positional arguments."""
 
+NAMED_LINKS = (("clip", fo.clip_by_global_norm(1.0)), ("adam", fo.adam(1e-2)))
+"""Those of `named_chain`."""
+
 
 def _named(needs_extra: bool) -> list[Case]:
     return [
-        Case(f"{entry.factory.__name__}{'-' * bool(variant)}{variant}", entry.factory, *rest)
+        Case(
+            f"{entry.factory.__name__}{'-' * bool(variant)}{variant}",
+            entry.factory,
+            arguments,
+            entry.oracle,
+            entry.extra,
+            entry.leave_out,
+        )
         for entry in RULES
         if (entry.extra is not None) == needs_extra
-        for variant, *rest in ((k, v, entry.oracle, entry.extra) for k, v in entry.valid.items())
+        for variant, arguments in entry.valid.items()
     ]
 
 
 def cases() -> list[Case]:
     """All variants of all factories whose `update` needs gradients and parameters alone."""
     chained = [Case(f"chain-{k}", _chain, {"links": v}, None) for k, v in CHAINS.items()]
-    return _named(needs_extra=False) + chained
+    named = Case("named_chain", _named_chain, {"links": NAMED_LINKS}, None)
+    return [*_named(needs_extra=False), *chained, named]
 
 
 def cases_with_extra() -> list[Case]:
@@ -111,6 +123,10 @@ def cases_with_extra() -> list[Case]:
 
 def _chain(links: tuple[fo.GradientTransformation, ...]) -> fo.GradientTransformation:
     return fo.chain(*links)
+
+
+def _named_chain(links: tuple[tuple[str, fo.GradientTransformation], ...]) -> Any:
+    return fo.named_chain(*links)
 
 
 def _each(chosen: Iterable[Case]) -> pytest.MarkDecorator:

@@ -4,7 +4,7 @@ import jax
 
 import functional_optim as fo
 
-from .table import Entry, matrices
+from .table import NAMED, Entry, matrices
 
 
 def doubled(update, param):
@@ -44,6 +44,7 @@ RULES = (
                 "masked: otherwise must be 'pass' or 'zero', got 'keep'",
             ),
         ),
+        leave_out=NAMED,
     ),
     Entry(
         fo.freeze,
@@ -52,6 +53,7 @@ RULES = (
             "inner": {"mask": matrices, "inner": fo.sgd(0.1, momentum=0.9)},
         },
         bad=(({"mask": True, "inner": 3}, TypeError, "must be a pair of functions"),),
+        leave_out=NAMED,
     ),
     Entry(
         fo.partition,
@@ -72,6 +74,7 @@ RULES = (
                 "partition: the transform 'a' must be a pair of functions",
             ),
         ),
+        leave_out={**NAMED, "none_parameters": "labels name leaves, which must be there"},
     ),
     Entry(
         fo.apply_if_finite,
@@ -79,6 +82,25 @@ RULES = (
         bad=(
             ({"inner": 3, "max_consecutive_errors": 1}, TypeError, "must be a pair of functions"),
         ),
+        leave_out={"traces": "it looks at each array of the updates and of the state"},
+    ),
+    Entry(
+        fo.MultiSteps,
+        {"": {"opt": fo.adam(1e-3), "every_k_schedule": 2}},
+        bad=(
+            ({"opt": 3, "every_k_schedule": 2}, TypeError, "opt must be a pair of functions"),
+            (
+                {"opt": fo.sgd(0.1), "every_k_schedule": 0},
+                ValueError,
+                "every_k_schedule must be at least 1, got 0",
+            ),
+            (
+                {"opt": fo.sgd(0.1), "every_k_schedule": 0.5},
+                TypeError,
+                "every_k_schedule must be an integer or a function of the step, got 0.5",
+            ),
+        ),
+        leave_out={"traces": "it adds each gradient to its sum"},
     ),
     Entry(
         fo.lookahead,

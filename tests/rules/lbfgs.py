@@ -34,6 +34,8 @@ def _searched(updates, params, sign):
     return {"value": value_fn(params), "grad": grad, "value_fn": value_fn}
 
 
+WHOLE = {"traces": "its maths is of the whole tree, and grows with it"}
+
 SIZE = (({"memory_size": 0}, ValueError, "memory_size must be an integer from 1, got 0"),)
 
 RULES = (
@@ -41,12 +43,14 @@ RULES = (
         fo.scale_by_lbfgs,
         {"": {}, "plain": {"memory_size": 2, "scale_init_precond": False}},
         bad=SIZE,
+        leave_out=WHOLE,
     ),
     Entry(
         fo.lbfgs,
         {"": {}, "backtracking": {"linesearch": fo.scale_by_backtracking_linesearch(5)}},
         bad=SIZE + ranges(("learning_rate", -0.1, "[0, inf)")),
         extra=ascended,
+        leave_out=WHOLE,
     ),
     Entry(
         fo.scale_by_backtracking_linesearch,
@@ -65,6 +69,7 @@ RULES = (
             max_backtracking_steps=5,
         ),
         extra=descended,
+        leave_out=WHOLE,
     ),
     Entry(
         fo.scale_by_zoom_linesearch,
@@ -96,5 +101,6 @@ RULES = (
             ),
         ),
         extra=descended,
+        leave_out=WHOLE,
     ),
 )

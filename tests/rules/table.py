@@ -17,6 +17,7 @@ NEEDS = {"dampening": "momentum"}
 COUNTS = {
     "axis",
     "every",
+    "every_k_schedule",
     "key",
     "max_consecutive_errors",
     "memory_size",
@@ -25,6 +26,9 @@ COUNTS = {
     "sync_period",
 }
 """Whole numbers that shape the program."""
+
+NAMED = {"empty_trees": "labels name leaves, which must be there"}
+"""What the conformance kit need not ask of masks given as trees."""
 
 Bad = tuple[Mapping[str, Any], type[Exception], str]
 
@@ -45,6 +49,7 @@ class Entry:
       oracle: the factory's namesake in `oracles`, if it has one.
       extra: arguments that `update` needs beyond gradients and parameters, or a function of
         those two that makes them.
+      leave_out: checks of the conformance kit that it need not pass -> why.
     """
 
     factory: Callable[..., fo.GradientTransformation]
@@ -52,6 +57,7 @@ class Entry:
     bad: tuple[Bad, ...] = ()
     oracle: Callable[..., Step] | None = None
     extra: Mapping[str, Any] | Callable[[Any, Any], Mapping[str, Any]] | None = None
+    leave_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Case:
     arguments: Mapping[str, Any]
     oracle: Callable[..., Step] | None
     extra: Mapping[str, Any] | Callable[[Any, Any], Mapping[str, Any]] | None = None
+    leave_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def make(self, **other: Any) -> fo.GradientTransformation:
         """The transformation, with some of its arguments changed."""

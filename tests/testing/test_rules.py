@@ -2,52 +2,10 @@
 
 import pytest
 
-import functional_optim as fo
-from functional_optim.testing import check_transformation
+from functional_optim.testing import check_quadratic, check_rosenbrock, check_transformation
 
-from ..rules import Case, cases, cases_with_extra
-
-COMPILED = dict.fromkeys(
-    [
-        "checkpoint",
-        "differentiation",
-        "hyperparam_derivatives",
-        "jit",
-        "lowering",
-        "new_hyperparams",
-        "recompilation",
-        "sharding",
-        "vmap",
-        "vmap_hyperparams",
-    ],
-    "compiles, and the links that it is made of are compiled",
-)
-
-NAMED = {"empty_trees": "labels name leaves, which must be there"}
-
-WHOLE = {"traces": "its maths is of the whole tree, and grows with it"}
-
-GUARDED = {"traces": "it looks at each array of the updates and of the state"}
-
-LEFT_OUT = {
-    fo.apply_if_finite: GUARDED,
-    fo.masked: NAMED,
-    fo.freeze: NAMED,
-    fo.selective_transform: NAMED,
-    fo.scale_by_lbfgs: WHOLE,
-    fo.lbfgs: WHOLE,
-    fo.scale_by_backtracking_linesearch: WHOLE,
-    fo.scale_by_zoom_linesearch: WHOLE,
-    fo.flatten: {"none_gradients": "one vector has one clock, and None is refused"},
-    fo.partition: NAMED | {"none_parameters": "labels name leaves, which must be there"},
-}
-
-
-def left_out(case: Case) -> dict[str, str]:
-    """Checks that a case need not pass, and why."""
-    optimizer = "learning_rate" in case.arguments and not hasattr(case.factory, "rule")
-    return LEFT_OUT.get(case.factory, {}) | (COMPILED if optimizer else {})
-
+from ..rules import cases, cases_with_extra
+from ..rules.training import NO_DESCENT, TRAINING
 
 # Variants of a factory differ in their maths, which has an oracle, and in what core/ tests.
 PLAIN = [
@@ -55,8 +13,19 @@ PLAIN = [
     for case in cases() + cases_with_extra()
     if "-" not in case.name or case.name.startswith("chain-")
 ]
+FACTORIES = {case.name: case.factory for case in PLAIN}
+DESCENTS = {"quadratic": (check_quadratic, 2_000), "rosenbrock": (check_rosenbrock, 10_000)}
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in PLAIN])
 def test_a_rule_passes_the_kit(case):
-    check_transformation(case.make(), extra=case.extra, leave_out=left_out(case))
+    check_transformation(case.make(), extra=case.extra, leave_out=case.leave_out)
+
+
+@pytest.mark.parametrize("function", DESCENTS)
+@pytest.mark.parametrize("name", TRAINING)
+def test_an_optimizer_descends(name, function):
+    if reason := NO_DESCENT.get(name, {}).get(function):
+        pytest.skip(reason)
+    check, steps = DESCENTS[function]
+    check(FACTORIES[name](**TRAINING[name]), steps=steps)

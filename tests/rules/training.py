@@ -1,0 +1,52 @@
+"""Arguments with which each optimizer trains."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["NO_DESCENT", "TRAINING"]
+
+TRAINING: dict[str, Mapping[str, Any]] = {
+    "adabelief": {"learning_rate": 0.01},
+    "adadelta": {"learning_rate": 0.1},
+    "adafactor": {"learning_rate": 5e-3},
+    "adagrad": {"learning_rate": 1.0},
+    "adam": {"learning_rate": 0.1},
+    "adamax": {"learning_rate": 0.1},
+    "adamaxw": {"learning_rate": 0.1},
+    "adamw": {"learning_rate": 0.1},
+    "adan": {"learning_rate": 0.1},
+    "amsgrad": {"learning_rate": 0.1},
+    "asgd": {"learning_rate": 1e-3},
+    "fromage": {"learning_rate": 5e-3},
+    "lamb": {"learning_rate": 1e-3},
+    "lars": {"learning_rate": 1.0},
+    "lbfgs": {},
+    "lion": {"learning_rate": 0.01, "weight_decay": 1e-4},
+    "muon": {"learning_rate": 0.01},
+    "nadam": {"learning_rate": 0.01},
+    "nadamw": {"learning_rate": 0.01},
+    "noisy_sgd": {"learning_rate": 1e-3, "eta": 1e-4, "key": 0},
+    "novograd": {"learning_rate": 1e-3},
+    "optimistic_adam_v2": {"learning_rate": 2e-3},
+    "optimistic_gradient_descent": {"learning_rate": 2e-3, "alpha": 0.7, "beta": 0.1},
+    "polyak_sgd": {"max_learning_rate": 1.0},
+    "radam": {"learning_rate": 5e-3},
+    "rmsprop": {"learning_rate": 5e-3},
+    "rprop": {"learning_rate": 0.1},
+    "sgd": {"learning_rate": 1e-3, "momentum": 0.9},
+    "sign_sgd": {"learning_rate": 0.1},
+    "signum": {"learning_rate": 0.01},
+    "sm3": {"learning_rate": 1.0},
+    "sparse_adam": {"learning_rate": 0.01},
+    "yogi": {"learning_rate": 0.1},
+}
+"""The rates at which optax tests its own, and ours for those that it has not."""
+
+_IN_PROPORTION = "steps are in proportion to a parameter, and that of y is 0 on the way"
+
+NO_DESCENT: dict[str, Mapping[str, str]] = {
+    "lamb": {"rosenbrock": _IN_PROPORTION},
+    "lars": {"rosenbrock": _IN_PROPORTION},
+    "sign_sgd": {"rosenbrock": "steps of one size need a schedule there"},
+}
+"""Which of the kit's functions an optimizer need not lower -> why."""
