@@ -1,11 +1,16 @@
 """Numbers that others have published: of optimizers on small problems, each as one program."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import functional_optim as fo
+
+from ..rules import RULES
+from ..rules.training import TRAINING
 
 
 def of_name(name):
@@ -17,36 +22,70 @@ def sum_of_squares(x):
 
 
 PRINTED = [
+    ("adabelief", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.38e+01 1.38e+01"),
     ("adadelta", {"learning_rate": 10.0}, "1.36e+01 1.32e+01 1.29e+01 1.25e+01 1.21e+01"),
+    ("adafactor", {"learning_rate": 0.003}, "1.39e+01 1.38e+01 1.38e+01 1.37e+01 1.36e+01"),
     ("adagrad", {"learning_rate": 1.0}, "5.01e+00 2.40e+00 1.25e+00 6.86e-01 3.85e-01"),
     ("adam", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("adamax", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("adamaxw", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("adamw", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("amsgrad", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
     ("fromage", {"learning_rate": 0.003}, "1.39e+01 1.38e+01 1.37e+01 1.37e+01 1.36e+01"),
     ("lamb", {"learning_rate": 0.003}, "1.39e+01 1.38e+01 1.38e+01 1.37e+01 1.36e+01"),
+    ("lars", {"learning_rate": 0.003}, "1.40e+01 1.40e+01 1.40e+01 1.40e+01 1.40e+01"),
+    ("lbfgs", {}, "7.52e+00 7.46e-14"),
     ("lion", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("nadam", {"learning_rate": 0.003}, "1.39e+01 1.39e+01 1.39e+01 1.38e+01 1.38e+01"),
+    ("nadamw", {"learning_rate": 0.003}, "1.39e+01 1.39e+01 1.39e+01 1.38e+01 1.38e+01"),
+    (
+        "noisy_sgd",
+        {"learning_rate": 0.003, "key": 0},
+        "1.38e+01 1.37e+01 1.35e+01 1.33e+01 1.32e+01",
+    ),
+    (
+        "normalize_by_update_norm",
+        {"scale_factor": -1.0},
+        "7.52e+00 3.03e+00 5.50e-01 6.67e-02 5.50e-01",
+    ),
     ("novograd", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.38e+01 1.37e+01"),
+    (
+        "optimistic_gradient_descent",
+        {"learning_rate": 0.003},
+        "1.38e+01 1.37e+01 1.35e+01 1.33e+01 1.32e+01",
+    ),
+    ("polyak_sgd", {}, "3.50e+00 8.75e-01 2.19e-01 5.47e-02 1.37e-02"),
     ("radam", {"learning_rate": 0.003}, "1.38e+01 1.37e+01 1.35e+01 1.33e+01 1.32e+01"),
+    ("rmsprop", {"learning_rate": 0.003}, "1.39e+01 1.38e+01 1.37e+01 1.37e+01 1.36e+01"),
     ("sgd", {"learning_rate": 0.003}, "1.38e+01 1.37e+01 1.35e+01 1.33e+01 1.32e+01"),
     ("sign_sgd", {"learning_rate": 0.003}, "1.40e+01 1.39e+01 1.39e+01 1.39e+01 1.38e+01"),
+    ("sm3", {"learning_rate": 0.003}, "1.40e+01 1.40e+01 1.40e+01 1.40e+01 1.40e+01"),
     ("yogi", {"learning_rate": 0.002}, "1.40e+01 1.40e+01 1.39e+01 1.39e+01 1.39e+01"),
-    ("polyak_sgd", {}, "3.50e+00 8.75e-01 2.19e-01 5.47e-02 1.37e-02"),
 ]
-"""What the docstrings of optax print: sum x^2 from (1, 2, 3), after each of five updates."""
+"""What the docstrings of optax print: sum x^2 from (1, 2, 3), after each update.
+
+All that both libraries have but Adan, whose coefficients are the authors' here, and Rprop, whose
+first step is torch's.
+"""
 
 
-@pytest.mark.parametrize(("name", "arguments", "printed"), PRINTED, ids=of_name)
-def test_five_updates_on_a_sum_of_squares_print_what_is_published(name, arguments, printed):
+@pytest.mark.parametrize(
+    ("name", "arguments", "printed"), PRINTED, ids=[name for name, *_ in PRINTED]
+)
+def test_updates_on_a_sum_of_squares_print_what_is_published(name, arguments, printed):
     tx = getattr(fo, name)(**arguments)
 
     @jax.jit
     def step(x, state):
         value, g = jax.value_and_grad(sum_of_squares)(x)
-        updates, state = tx.update(g, state, x, value=value)
+        extra = {"value": value, "grad": g, "value_fn": sum_of_squares}
+        updates, state = tx.update(g, state, x, **extra)
         x = fo.apply_updates(x, updates)
         return x, state, sum_of_squares(x)
 
     x = jnp.array([1.0, 2.0, 3.0])
     state, found = tx.init(x), []
-    for _ in range(5):
+    for _ in printed.split():
         x, state, value = step(x, state)
         found.append(f"{value:.2e}")
     assert " ".join(found) == printed
@@ -75,30 +114,41 @@ PROBLEMS = {
 }
 """A parameter for each: rules that treat parameters alone solve all of them in one program."""
 
-STANDARD = [
-    ("adam", {"learning_rate": 0.1}),
-    ("adamw", {"learning_rate": 0.1}),
-    ("adamax", {"learning_rate": 0.1}),
-    ("adan", {"learning_rate": 0.1}),
-    ("amsgrad", {"learning_rate": 0.1}),
-    ("lamb", {"learning_rate": 1e-3}),
-    ("lion", {"learning_rate": 0.01, "weight_decay": 1e-4}),
-    ("novograd", {"learning_rate": 1e-3}),
-    ("radam", {"learning_rate": 5e-3}),
-    ("rmsprop", {"learning_rate": 5e-3}),
-    ("sgd", {"learning_rate": 1e-3, "momentum": 0.9}),
-    ("yogi", {"learning_rate": 0.1}),
-]
-"""The rates at which optax tests its own: 10,000 updates, to 3 per cent."""
+SEARCHING = {"lbfgs"}
+"""What `test_lbfgs_is_within_a_quarter_of_the_best` is for."""
 
-NOT_COMPLEX = {"lion"}
-"""Of those, what optax does not ask to solve complex problems."""
+STANDARD = [(name, arguments) for name, arguments in TRAINING.items() if name not in SEARCHING]
+
+SLOWER = dict.fromkeys(
+    ["adadelta", "asgd", "fromage", "lion", "noisy_sgd", "optimistic_gradient_descent"],
+    "rosenbrock-complex64",
+)
+"""What 10,000 updates do not solve to 3 per cent; optax asks none of these for it either."""
+
+# Steps of one size would need a schedule; and Adafactor treats the parts of a complex array as two
+# arrays, where optax, in 10,000 updates, gets there by their common size.
+UNSOLVED = SLOWER | {
+    "adafactor": "rosenbrock-complex64",
+    "sign_sgd": "rosenbrock",
+    "signum": "rosenbrock",
+}
+
+
+def test_every_optimizer_is_held_to_the_standard():
+    arguments = {e.factory.__name__: inspect.signature(e.factory).parameters for e in RULES}
+    takes_a_rate = {
+        name
+        for name, parameters in arguments.items()
+        if any(k.endswith("learning_rate") for k in parameters) and not name.startswith("scale_by")
+    }
+    assert takes_a_rate == set(TRAINING)
 
 
 @pytest.mark.parametrize(("name", "arguments"), STANDARD, ids=of_name)
 def test_parabola_and_rosenbrock_are_solved_and_compile_once(name, arguments):
     tx = getattr(fo, name)(**arguments)
-    asked = {k: v for k, v in PROBLEMS.items() if name not in NOT_COMPLEX or "complex" not in k}
+    left_out = UNSOLVED.get(name, "none")
+    asked = {k: v for k, v in PROBLEMS.items() if not k.startswith(left_out)}
 
     def loss(params):
         return sum(fn(params[k], end) for k, (fn, _, end) in asked.items())
@@ -107,8 +157,9 @@ def test_parabola_and_rosenbrock_are_solved_and_compile_once(name, arguments):
     def train(params, state, steps):
         def one(_, carry):
             params, state = carry
-            grads = jax.tree.map(jnp.conj, jax.grad(loss)(params))
-            updates, state = tx.update(grads, state, params)
+            value, grads = jax.value_and_grad(loss)(params)
+            grads = jax.tree.map(jnp.conj, grads)
+            updates, state = tx.update(grads, state, params, value=value)
             return fo.apply_updates(params, updates), state
 
         return jax.lax.fori_loop(0, steps, one, (params, state))
@@ -174,6 +225,27 @@ def test_lbfgs_finds_known_minima(fn, start, end):
     np.testing.assert_allclose(found.params, end, atol=1e-6)
 
 
+def play(tx, slope, start, steps, rate, factor=lambda t: 1.0):
+    """Where x in [-1, 1] ends under losses slope(t) x, whose best x is -1, and the mean regret.
+
+    The learning rate is rate / sqrt(t), and updates are multiplied by `factor(t)`.
+    """
+
+    def one(carry, t):
+        x, state = carry
+        g = slope(t)
+        u, state = tx.update(g, state)
+        x_next = jnp.clip(x - rate / jnp.sqrt(t) * factor(t) * u, -1, 1)
+        return (x_next, state), g * (x + 1)
+
+    start = jnp.asarray(start, float)
+    times = jnp.arange(1.0, steps + 1.0)
+    (x, _), regrets = jax.lax.scan(one, (start, tx.init(start)), times)
+    return x, jnp.mean(regrets)
+
+
+AS_PUBLISHED = {"bias_correction_mu": False, "bias_correction_nu": False}
+
 SLOPES = np.array([3.0, 4.0, 10.0])
 REGRETS = {"adam": [0.6684, 1.3351, 5.3351], "amsgrad": [0.0032, 0.0033, 0.0044]}
 ENDS = {"adam": [1.0, 1.0, 1.0], "amsgrad": [-0.99865, -0.99898, -0.99959]}
@@ -183,29 +255,46 @@ ENDS = {"adam": [1.0, 1.0, 1.0], "amsgrad": [-0.99865, -0.99898, -0.99959]}
 def test_where_adam_runs_away_amsgrad_converges(name):
     """Reddi, Kale & Kumar, On the convergence of Adam and beyond, ICLR 2018, Theorem 1.
 
-    Slopes of C, -1, -1 in turn on [-1, 1], whose least loss is at -1; 60,000 updates.
+    Slopes of C, -1, -1 in turn; 60,000 updates.
     """
-    steps = 60_000
-    paper = {"bias_correction_mu": False, "bias_correction_nu": False} if name == "amsgrad" else {}
     factory = getattr(fo, f"scale_by_{name}")
+    paper = AS_PUBLISHED if name == "amsgrad" else {}
 
-    def regret(slope):
-        b2 = 1 / (1 + slope**2)
+    def played(c):
+        b2 = 1 / (1 + c**2)
         tx = factory(b1=0.0, b2=b2, eps=0.0, **paper)
-
-        def one(carry, t):
-            x, state = carry
-            g = jnp.where(t % 3 == 1, slope, -1.0)
-            u, state = tx.update(g, state)
-            rate = 0.5 * jnp.sqrt(1 - b2) / jnp.sqrt(t)
-            return (jnp.clip(x - rate * u, -1, 1), state), g * (x + 1)
-
-        start = jnp.ones(())
-        times = jnp.arange(1.0, steps + 1.0)
-        (x, _), regrets = jax.lax.scan(one, (start, tx.init(start)), times)
-        return x, jnp.mean(regrets)
+        rate = 0.5 * jnp.sqrt(1 - b2)
+        return play(tx, lambda t: jnp.where(t % 3 == 1, c, -1.0), 1.0, 60_000, rate)
 
     with jax.enable_x64(True):
-        ends, regrets = jax.jit(jax.vmap(regret))(jnp.asarray(SLOPES))
+        ends, regrets = jax.jit(jax.vmap(played))(jnp.asarray(SLOPES))
     np.testing.assert_allclose(ends, ENDS[name], atol=1e-5)
     np.testing.assert_allclose(regrets, REGRETS[name], atol=1e-4)
+
+
+def test_a_rare_large_slope_leads_adam_away_for_a_million_updates():
+    """The same paper, section 5: slopes of 1010 at every 101st update and of -10 at others.
+
+    Its Adam corrects no bias, so what corrects it here is taken back.
+    """
+
+    def played(b2):
+        def uncorrected(t):
+            return (1 - 0.9**t) / jnp.sqrt(1 - b2**t)
+
+        def slope(t):
+            return jnp.where(t % 101 == 1, 1010.0, -10.0)
+
+        adam = fo.scale_by_adam(b1=0.9, b2=b2, eps=0.0)
+        amsgrad = fo.scale_by_amsgrad(b1=0.9, b2=b2, eps=0.0, **AS_PUBLISHED)
+        return (
+            play(adam, slope, 0.0, 1_000_000, 0.5, uncorrected),
+            play(amsgrad, slope, 0.0, 1_000_000, 0.5),
+        )
+
+    with jax.enable_x64(True):
+        adam, amsgrad = jax.jit(jax.vmap(played))(jnp.array([0.99, 0.999]))
+    np.testing.assert_allclose(adam[0], [1.0, 1.0], atol=1e-6)
+    np.testing.assert_allclose(adam[1], [0.2280, 0.2135], atol=1e-4)
+    np.testing.assert_allclose(amsgrad[0], [-0.9973, -0.9504], atol=1e-4)
+    np.testing.assert_allclose(amsgrad[1][0], 0.0347, atol=1e-4)
