@@ -1,60 +1,63 @@
-"""Walking through a state of optax: chains, masks, labels and injected hyperparameters."""
+"""Walking through a state of optax: chains, masks, labels and wrappers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
+from .optax_wrappers import WRAPPERS
 
-from ..serialization.placing import place
-
-__all__ = ["counts_of", "injected", "map_states", "states_of"]
+__all__ = ["map_states", "states_of"]
 
 _LABELLED = ("PartitionState", "MultiTransformState")
+_MEASURED = ("MonitorState", "SnapshotState")
+"""They hold what was measured last, which goes with the next update."""
 
 
 def states_of(theirs: Any, labels: frozenset[str] = frozenset()) -> Iterator[tuple[Any, Any]]:
-    """The states of single links within one of optax, with the labels that they are under."""
-    fields = getattr(theirs, "_fields", None)
-    if fields is None:
+    """The states of wrappers and links within one of optax, with the labels that they are under.
+
+    Those that hold nothing are left out. A wrapper comes before what it wraps, and `lookahead`,
+    which is a link here, after it.
+    """
+    name, fields = type(theirs).__name__, getattr(theirs, "_fields", None)
+    if isinstance(theirs, dict):
+        for label, part in theirs.items():
+            yield from states_of(part, labels | {str(label)})
+    elif fields is None:
         for part in theirs if isinstance(theirs, (tuple, list)) else ():
             yield from states_of(part, labels)
-    elif type(theirs).__name__ in _LABELLED:
-        for label, inner in theirs.inner_states.items():
-            yield from states_of(inner, labels | {str(label)})
+    elif name in _MEASURED:
+        return
+    elif name in _LABELLED:
+        yield from states_of(theirs.inner_states, labels)
+    elif name in WRAPPERS:
+        yield theirs, labels
+        yield from states_of(getattr(theirs, WRAPPERS[name].inner), labels)
+    elif name == "LookaheadState":
+        yield from states_of(theirs.fast_state, labels)
+        yield theirs, labels
     elif "inner_state" in fields:
         yield from states_of(theirs.inner_state, labels)
     elif fields:
         yield theirs, labels
 
 
-def map_states(theirs: Any, write: Callable[[Any], Any], count: int, numbers: Any) -> Any:
+def map_states(theirs: Any, write: Callable[[Any], Any]) -> Any:
     """The tree of optax's states with each written anew, in the order of `states_of`."""
-    fields = getattr(theirs, "_fields", None)
+    name, fields = type(theirs).__name__, getattr(theirs, "_fields", None)
+    if isinstance(theirs, dict):
+        return type(theirs)((label, map_states(part, write)) for label, part in theirs.items())
     if fields is None:
-        return type(theirs)(map_states(part, write, count, numbers) for part in theirs)
-    if type(theirs).__name__ in _LABELLED:
-        inner = {k: map_states(s, write, count, numbers) for k, s in theirs.inner_states.items()}
-        return theirs._replace(inner_states=inner)
+        return type(theirs)(map_states(part, write) for part in theirs)
+    if name in _MEASURED:
+        return theirs
+    if name in _LABELLED:
+        return theirs._replace(inner_states=map_states(theirs.inner_states, write))
+    if name in WRAPPERS:
+        new, inner = write(theirs), WRAPPERS[name].inner
+        return new._replace(**{inner: map_states(getattr(theirs, inner), write)})
+    if name == "LookaheadState":
+        fast = map_states(theirs.fast_state, write)
+        return write(theirs)._replace(fast_state=fast)
     if "inner_state" in fields:
-        new = {"inner_state": map_states(theirs.inner_state, write, count, numbers)}
-        if "hyperparams" in fields:
-            known = {k: numbers[k] for k in theirs.hyperparams if k in numbers}
-            new["hyperparams"] = theirs.hyperparams | known
-            new["count"] = place(count, theirs.count)
-        return theirs._replace(**new)
+        return theirs._replace(inner_state=map_states(theirs.inner_state, write))
     return write(theirs) if fields else theirs
-
-
-def counts_of(theirs: Any) -> list[Any]:
-    """All that counts updates."""
-    flat = jax.tree_util.tree_flatten_with_path(theirs)[0]
-    return [x for path, x in flat if path[-1:] == (jax.tree_util.GetAttrKey("count"),)]
-
-
-def injected(theirs: Any) -> dict[str, Any]:
-    """What `inject_hyperparams` holds."""
-    if "hyperparams" in getattr(theirs, "_fields", ()):
-        return dict(theirs.hyperparams) | injected(theirs.inner_state)
-    if type(theirs) in (tuple, list):
-        return {k: v for part in theirs for k, v in injected(part).items()}
-    return {}

@@ -1,0 +1,152 @@
+"""What optax's wrappers keep beside the state of what they wrap."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core.protocol import PyTree
+from ..core.state import State
+from ..serialization.placing import place
+
+__all__ = ["WRAPPERS", "Wrapper", "injected_counts"]
+
+Fields = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper:
+    """How the state of a wrapper is taken over.
+
+    Attributes:
+      is_ours: whether a state here is this wrapper's.
+      inner: field of optax's state that holds the inner one.
+      read: `(theirs, ours) -> fields` of ours.
+      write: `(ours, theirs) -> fields` of theirs.
+      made: field of optax's state that counts the updates of the inner transformation.
+    """
+
+    is_ours: Callable[[State], bool]
+    inner: str
+    read: Callable[[Any, State], Fields]
+    write: Callable[[State, Any], Fields]
+    made: str | None = None
+
+
+def _has(*fields: str) -> Callable[[State], bool]:
+    return lambda state: set(fields) <= set(state._fields)
+
+
+def _placed(source: PyTree, like: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, y: place(np.asarray(x), y), source, like)
+
+
+def _read_steps(theirs: Any, ours: State) -> Fields:
+    mini = int(theirs.mini_step)
+    if mini > 1:
+        raise ValueError(
+            f"from_optax: MultiSteps has gathered {mini} gradients, and optax's state does not "
+            "tell whether it keeps their mean or their sum. Convert it after a step: where "
+            "mini_step is 0."
+        )
+    updated = mini == 0 and int(theirs.gradient_step) > 0
+    return {
+        "mini_step": place(mini, ours.mini_step),
+        "gradient_step": _placed(theirs.gradient_step, ours.gradient_step),
+        "updated": place(updated, ours.updated),
+        "acc_grads": _placed(theirs.acc_grads, ours.acc_grads),
+        "skip_state": _known(dict(theirs.skip_state), ours.skip_state),
+    }
+
+
+def _write_steps(ours: State, theirs: Any) -> Fields:
+    if int(ours.mini_step) > 1:
+        raise ValueError(
+            f"to_optax: MultiSteps has gathered {int(ours.mini_step)} gradients, as a sum, and "
+            "optax's state does not tell whether it is to be their mean. Convert it after a step: "
+            "where mini_step is 0."
+        )
+    fields = {k: getattr(theirs, k) for k in ("mini_step", "gradient_step", "acc_grads")}
+    new = {k: _placed(ours[k], x) for k, x in fields.items()}
+    if theirs.skip_state:
+        new["skip_state"] = _known(ours.skip_state, theirs.skip_state)
+    return new
+
+
+_COUNTED = ("last_finite", "notfinite_count", "total_notfinite")
+
+
+def _read_guard(theirs: Any, ours: State) -> Fields:
+    return {"metrics": {k: _placed(getattr(theirs, k), ours.metrics[k]) for k in _COUNTED}}
+
+
+def _write_guard(ours: State, theirs: Any) -> Fields:
+    return {k: _placed(ours.metrics[k], getattr(theirs, k)) for k in _COUNTED}
+
+
+def _read_condition(theirs: Any, ours: State) -> Fields:
+    return {"step": _placed(theirs.step, ours.step)}
+
+
+def _write_condition(ours: State, theirs: Any) -> Fields:
+    return {"step": _placed(ours.step, theirs.step)}
+
+
+def _read_injected(theirs: Any, ours: State) -> Fields:
+    return {
+        "count": _placed(theirs.count, ours.count),
+        "hyperparams": _known(theirs.hyperparams, ours.hyperparams),
+    }
+
+
+def _write_injected(ours: State, theirs: Any) -> Fields:
+    return injected_counts(theirs, int(ours.count)) | {
+        "hyperparams": _known(ours.hyperparams, theirs.hyperparams)
+    }
+
+
+def injected_counts(theirs: Any, count: int) -> Fields:
+    """What counts updates beside injected hyperparameters: itself, and each schedule."""
+    fields = {"count": place(count, theirs.count)}
+    if "hyperparams_states" in theirs._fields:
+        fields["hyperparams_states"] = {
+            k: s._replace(count=place(count, s.count)) if "count" in s._fields else s
+            for k, s in theirs.hyperparams_states.items()
+        }
+    return fields
+
+
+def _known(source: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of one, as far as the other has them, too."""
+    return {k: _placed(source[k], x) if k in source else x for k, x in like.items()}
+
+
+_CONDITION = Wrapper(
+    lambda state: set(state._fields) == {"step", "inner_state"},
+    "inner_state",
+    _read_condition,
+    _write_condition,
+)
+_INJECTED = Wrapper(
+    _has("hyperparams", "inner_state"), "inner_state", _read_injected, _write_injected, "count"
+)
+
+WRAPPERS = {
+    "MultiStepsState": Wrapper(
+        _has("mini_step", "gradient_step"),
+        "inner_opt_state",
+        _read_steps,
+        _write_steps,
+        "gradient_step",
+    ),
+    "ApplyIfFiniteState": Wrapper(
+        _has("max_consecutive_errors"), "inner_state", _read_guard, _write_guard
+    ),
+    "ConditionallyTransformState": _CONDITION,
+    "ConditionallyMaskState": _CONDITION,
+    "InjectHyperparamsState": _INJECTED,
+    "InjectStatefulHyperparamsState": _INJECTED,
+}
+"""Name of the class of optax's state -> the wrapper."""
