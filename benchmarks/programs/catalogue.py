@@ -13,7 +13,8 @@ class Program:
       repository: owner and name on GitHub.
       path: the file, a notebook or a script.
       result: what is compared, an expression in the names that the program leaves, where
-        `printed("loss=")` is the last number that it printed after these words.
+        `printed("loss=")` is the last number that it printed after these words, and
+        `printed("loss=", 0)` the first.
       what: the name of the result in the table.
     """
 
@@ -55,8 +56,14 @@ PROGRAMS = (
     Program(
         "google-deepmind/optax",
         "docs/getting_started.ipynb",
-        "printed('loss: ')",
-        "last loss",
+        "printed('step 900, loss: ', 0)",
+        "loss of its first fit",
+    ),
+    Program(
+        "google-deepmind/optax",
+        "docs/getting_started.ipynb",
+        "printed('step 100, loss: ')",
+        "loss of its last fit, at step 100",
     ),
     Program("google-deepmind/optax", "examples/flax_example.ipynb", "loss(model)"),
     Program(
