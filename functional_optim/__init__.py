@@ -76,6 +76,7 @@ from .core.stateless import (
     stateless_with_tree_map,
     with_extra_args_support,
 )
+from .core.stored import decode_state
 from .core.types import (
     ArrayTree,
     EmptyState,
@@ -136,6 +137,7 @@ from .schedules.warmup import (
 )
 from .serialization.reading import from_state_dict
 from .serialization.writing import to_state_dict
+from .storage.low_bit import low_bit_state
 from .transforms.accumulation import MultiSteps, skip_large_updates, skip_not_finite
 from .transforms.averaging import params_ema, params_swa
 from .transforms.backtracking import scale_by_backtracking_linesearch
@@ -150,6 +152,7 @@ from .transforms.following import incremental_update, periodic_update
 from .transforms.from_state import value_and_grad_from_state
 from .transforms.gathering import apply_every
 from .transforms.guard import apply_if_finite
+from .transforms.kahan import kahan_summation
 from .transforms.layerwise import layerwise_decay
 from .transforms.lookahead import lookahead
 from .transforms.loss_scaling import loss_scale, scale_loss
@@ -164,9 +167,11 @@ from .transforms.noise import add_noise
 from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .transforms.plateau import reduce_on_plateau
+from .transforms.remainder import master_remainder
 from .transforms.sam import sam
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.selective import selective_transform
+from .transforms.stochastic_rounding import stochastic_rounding
 from .transforms.trust_ratio import scale_by_trust_ratio
 from .transforms.unit_norm import normalize, normalize_adaptively
 from .transforms.unitwise import adaptive_grad_clip
@@ -233,6 +238,7 @@ __all__ = [
     "cosine_restarts_schedule",
     "cosine_similarity",
     "cyclic_schedule",
+    "decode_state",
     "densify",
     "describe",
     "ema",
@@ -253,6 +259,7 @@ __all__ = [
     "inject_hyperparams",
     "inverse_sqrt_schedule",
     "join_schedules",
+    "kahan_summation",
     "keep_params_nonnegative",
     "kl_divergence",
     "l2_loss",
@@ -268,7 +275,9 @@ __all__ = [
     "lookahead",
     "losses",
     "loss_scale",
+    "low_bit_state",
     "masked",
+    "master_remainder",
     "master_weights",
     "measure_with_ema",
     "metrics",
@@ -374,6 +383,7 @@ __all__ = [
     "squared_error",
     "stateless",
     "stateless_with_tree_map",
+    "stochastic_rounding",
     "to_state_dict",
     "trace",
     "transforms",

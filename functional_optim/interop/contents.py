@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ..core.protocol import PyTree
+from ..serialization.forms import parts_of
 from ..serialization.naming import Names
 from ..serialization.reading import ADVICE, restore
 from ..serialization.report import RestoreReport
@@ -87,7 +88,8 @@ class Templates:
     def leaves(self) -> dict[str, Any]:
         """Name -> what stands there in the templates, for arrays that are saved whole."""
         known = Names(self._who, self._trees)
-        return {k: known.arrays[n.array] for k, n in known.names.items() if n.item is None}
+        whole = {k: known.arrays[n.array] for k, n in known.names.items() if n.item is None}
+        return {part: x for k, like in whole.items() for part, x in parts_of(k, like)}
 
     def fill(self, info: Mapping[str, Any], arrays: Mapping[str, Any]) -> Checkpoint:
         """The checkpoint of what was read."""

@@ -11,6 +11,7 @@ from ..core.leaves import ENGINE_FIELDS, all_slots
 from ..core.packing import Packed, is_packed
 from ..core.protocol import PyTree
 from ..core.state import State, nested_states
+from ..core.stored import is_stored
 from ..core.trees import is_absent, path_string
 
 __all__ = ["Name", "Names"]
@@ -55,19 +56,19 @@ class Names:
     parameter's path, so that it is found when the order is another.
 
     Attributes:
-      arrays: the leaves of the tree.
+      arrays: the leaves of the tree; one in another form is one leaf.
       treedef: its structure.
       names: name -> where it is.
     """
 
     def __init__(self, who: str, tree: PyTree):
-        arrays, self.treedef = jax.tree.flatten(tree)
+        arrays, self.treedef = jax.tree.flatten(tree, is_leaf=is_stored)
         self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
         self.names: dict[str, Name] = {}
         links = dict(_links(tree))
         vectors = {path: items for node in links.values() for path, items in node}
         i = 0
-        for path, x in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_packed)[0]:
+        for path, x in jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_one)[0]:
             link = next((path[:n] for n in range(len(path), -1, -1) if path[:n] in links), None)
             for leaves, axis in _held(path, x, vectors):
                 for j, leaf in enumerate(leaves):
@@ -95,6 +96,10 @@ class Names:
                 "when they are written with dots."
             )
         self.names[text] = name
+
+
+def _is_one(x: Any) -> bool:
+    return is_packed(x) or is_stored(x)
 
 
 def _held(

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.stored import is_stored
+
 __all__ = ["fits", "is_key", "place", "saved_shape"]
 
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
@@ -18,6 +20,8 @@ def place(value: Any, like: Any) -> Any:
     New, for a state's arrays may be donated. An array of the template without a place of its
     own makes one without.
     """
+    if is_stored(value) or is_stored(like):
+        return _in_form(value, like)
     sharding = _sharding(like)
     if is_key(like):
         keys = jax.random.wrap_key_data(jnp.array(value), impl=_implementation(like))
@@ -28,6 +32,14 @@ def place(value: Any, like: Any) -> Any:
     on_device = isinstance(value, jax.Array)
     new = jnp.array(value, like.dtype) if on_device else np.array(value).astype(like.dtype)
     return jax.device_put(new, sharding)
+
+
+def _in_form(value: Any, like: Any) -> Any:
+    """The value as a new array in the form of another, or in none where that has none."""
+    if type(value) is type(like):
+        return jax.tree.map(place, value, like)
+    plain = value.decoded() if is_stored(value) else jnp.asarray(value).astype(jnp.float32)
+    return place(type(like).of(plain, None) if is_stored(like) else plain, like)
 
 
 def saved_shape(x: Any) -> tuple[int, ...]:

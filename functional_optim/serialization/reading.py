@@ -7,6 +7,8 @@ import jax
 import numpy as np
 
 from ..core.protocol import PyTree
+from ..core.stored import decode_state
+from .forms import gathered
 from .matching import Match, match
 from .naming import Names
 from .placing import fits, place, saved_shape
@@ -62,7 +64,9 @@ def from_state_dict(
     and are no mismatch: the order of parameters and of links; a learning rate (or any
     hyperparameter) that was constant and follows a schedule, or the reverse, or another
     schedule, whose numbers are then the template's; which label or group a parameter is of, and
-    which wrapper is around its link, as long as link and path are found once.
+    which wrapper is around its link, as long as link and path are found once. What one of the
+    two holds in fewer bits, by `low_bit_state`, is decoded or rounded; where both do so in one
+    form, it is taken as it is.
 
     Args:
       template: `init(params)`, or the like of it; without values, as `jax.eval_shape` gives it,
@@ -111,6 +115,7 @@ def restore(
     """The state and the report; `who` is what errors say was called, `advice` how they end."""
     saved = renamed(who, migrated(who, state_dict), rename or {})
     known = Names(who, template)
+    saved = gathered(saved, known.names, plain=bool(stacked))
     saved = restacked(who, saved, {k: _shape(known, k) for k in known.names}, stacked or {})
     matched = match(known.names, saved)
     report = _compare(known, matched, saved)
@@ -179,7 +184,7 @@ def _build(who: str, known: Names, taken: Mapping[str, str], saved: Saved) -> Py
         parts.setdefault(where.array, {})[where.item] = saved[there]
     for name, where in known.names.items():
         like = known.arrays[where.array]
-        if isinstance(like, jax.ShapeDtypeStruct) and where.item not in parts.get(where.array, {}):
+        if _has_no_values(like) and where.item not in parts.get(where.array, {}):
             raise ValueError(
                 f"{who}: there is nothing for '{name}', and the template has shapes alone. Pass "
                 "a template with values: init(params)."
@@ -192,12 +197,16 @@ def _build(who: str, known: Names, taken: Mapping[str, str], saved: Saved) -> Py
     return jax.tree.unflatten(known.treedef, arrays)
 
 
+def _has_no_values(like: Any) -> bool:
+    return any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(like))
+
+
 def _of_several(like: Any, found: Mapping[Any, Any], axis: int) -> Any:
     """A part for each parameter, of which some may stay as they are."""
     n = np.shape(like)[axis]
     if len(found) == n:
-        return np.stack([np.asarray(found[j]) for j in range(n)], axis)
-    whole = np.array(like)
+        return np.stack([np.asarray(decode_state(found[j])) for j in range(n)], axis)
+    whole = np.array(decode_state(like))
     for j, x in found.items():
-        np.moveaxis(whole, axis, 0)[j] = np.asarray(x)
+        np.moveaxis(whole, axis, 0)[j] = np.asarray(decode_state(x))
     return whole

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 
 from ..core.protocol import PyTree
+from ..core.stored import decode_state
+from .forms import parts_of
 from .naming import Names
 from .placing import is_key
 from .versions import FORMAT_VERSION, VERSION_KEY
@@ -21,7 +23,8 @@ def to_state_dict(state: PyTree) -> dict[str, Host]:
     A name is the dotted path in the state, `scale_by_adam.mu.dense.kernel`. What a link counts
     and remembers of each parameter, a vector in the state, has a name for each parameter:
     `scale_by_adam.steps.dense.kernel`. Arrays keep their dtypes, bfloat16 as that of
-    `ml_dtypes`; of random keys stands their data. `_format_version` says which version of this
+    `ml_dtypes`; of random keys stands their data, and of what `low_bit_state` holds in fewer bits
+    its parts, `scale_by_adam.mu.dense.kernel.codes`. `_format_version` says which version of this
     format it is. The arrays are copies: a step that is given the state's memory leaves them alone.
 
     Args:
@@ -54,11 +57,11 @@ def named_arrays(who: str, tree: PyTree) -> dict[str, Any]:
     arrays = [_data(x) for x in known.arrays]
     shared = {name.array for name in known.names.values() if name.item is not None}
     for i in shared:
-        arrays[i] = np.asarray(jax.device_get(arrays[i]))
+        arrays[i] = np.asarray(jax.device_get(decode_state(arrays[i])))
     named = {VERSION_KEY: np.array(FORMAT_VERSION, np.int32)}
     for path, name in known.names.items():
         x = arrays[name.array]
-        named[path] = x if name.item is None else np.take(x, name.item, name.axis)
+        named |= parts_of(path, x if name.item is None else np.take(x, name.item, name.axis))
     return named
 
 

@@ -16,6 +16,7 @@ from .following import incremental_update, periodic_update
 from .from_state import value_and_grad_from_state
 from .gathering import apply_every
 from .guard import apply_if_finite
+from .kahan import kahan_summation
 from .lookahead import lookahead
 from .loss_scaling import loss_scale, scale_loss
 from .masking import freeze, masked, partition, set_to_zero
@@ -28,9 +29,11 @@ from .noise import add_noise
 from .normalizing import centralize, normalize_by_update_norm
 from .per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .plateau import reduce_on_plateau
+from .remainder import master_remainder
 from .sam import sam
 from .scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .selective import selective_transform
+from .stochastic_rounding import stochastic_rounding
 from .trust_ratio import scale_by_trust_ratio
 from .unit_norm import normalize, normalize_adaptively
 from .unitwise import adaptive_grad_clip
@@ -60,10 +63,12 @@ __all__ = [
     "freeze",
     "identity",
     "incremental_update",
+    "kahan_summation",
     "keep_params_nonnegative",
     "lookahead",
     "loss_scale",
     "masked",
+    "master_remainder",
     "master_weights",
     "measure_with_ema",
     "monitor",
@@ -92,6 +97,7 @@ __all__ = [
     "skip_large_updates",
     "skip_not_finite",
     "snapshot",
+    "stochastic_rounding",
     "trace",
     "value_and_grad_from_state",
     "zero_nans",

@@ -56,7 +56,7 @@ def master_remainder(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, d
         not.
 
     Example:
-      >>> import functional_optim as fo
+      >>> import functional_optim as fo, jax.numpy as jnp
       >>> tx = fo.chain(fo.sgd(1e-3), fo.master_remainder())
       >>> params = {"w": jnp.ones((), jnp.bfloat16)}
       >>> state = tx.init(params)
