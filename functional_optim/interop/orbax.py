@@ -1,6 +1,8 @@
 """Checkpoints in a directory of orbax: sharded arrays, of one process or several."""
 
-from collections.abc import Mapping
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,46 @@ from .extras import needed
 
 __all__ = ["Saving", "load", "save"]
 
+_SAVE = "interop.orbax.save"
+
 
 class Saving:
     """A checkpoint that is being written."""
 
-    def __init__(self, checkpointer: Any):
-        self._checkpointer = checkpointer
+    def __init__(self, checkpointer: Any, path: Path):
+        self._checkpointer, self._path = checkpointer, path
 
     def wait(self) -> None:
-        """Returns when it is on the disk, or raises why it is not."""
-        try:
-            self._checkpointer.wait_until_finished()
-        finally:
-            self._checkpointer.close()
+        """Returns when it is on the disk.
+
+        Raises:
+          OSError: it could not be written, for the disk is full, say. Others are as they were.
+        """
+        with _written(self._path):
+            try:
+                self._checkpointer.wait_until_finished()
+            finally:
+                with contextlib.suppress(Exception):  # what failed fails again
+                    self._checkpointer.close()
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Says of what failed what it was, and frees the disk of it.
+
+    As far as it is there already: threads of orbax may go on for a moment.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and "os_error_code" not in str(error):
+            raise
+        if jax.process_index() == 0:
+            for left in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(left, ignore_errors=True)
+        raise OSError(
+            f"{_SAVE}: {path} could not be written: {error}. Other checkpoints are as they were."
+        ) from error
 
 
 def save(
@@ -59,10 +88,11 @@ def save(
       ImportError: the extra `orbax` is not installed.
       TypeError: extra holds something else.
       ValueError: two arrays have one name, or the directory is there.
+      OSError: it could not be written, for the disk is full, say; also by `wait()`. Other
+        checkpoints, parameters and state are as they were.
     """
-    who = "interop.orbax.save"
-    ocp = needed(who, "orbax.checkpoint", "orbax")
-    arrays, info = pack(who, params, state, step, extra)
+    ocp = needed(_SAVE, "orbax.checkpoint", "orbax")
+    arrays, info = pack(_SAVE, params, state, step, extra)
     arrays, info["scalars"] = _gathered({k: _kept(x) for k, x in arrays.items()})
     # orbax writes no array without elements, and no tree without arrays.
     info["shapes"] = {k: [list(np.shape(x)), x.dtype.name] for k, x in arrays.items()}
@@ -71,12 +101,15 @@ def save(
     items = {"info": ocp.args.JsonSave(info)}
     if arrays:
         items["arrays"] = ocp.args.PyTreeSave(arrays)
-    saving = Saving(checkpointer)
-    try:
-        checkpointer.save(Path(path).absolute(), args=ocp.args.Composite(**items))
-    except BaseException:
-        checkpointer.close()
-        raise
+    path = Path(path).absolute()
+    saving = Saving(checkpointer, path)
+    with _written(path):
+        try:
+            checkpointer.save(path, args=ocp.args.Composite(**items))
+        except BaseException:
+            with contextlib.suppress(Exception):
+                checkpointer.close()
+            raise
     if wait:
         saving.wait()
     return saving
