@@ -13,6 +13,7 @@ from ..core.link import link_name
 from ..core.protocol import PyTree
 from ..core.rule_init import RuleInit
 from ..core.state import State
+from ..core.stored import FORMS, outlined
 from ..core.trees import path_string
 from ..transforms.masking import MaskedInit, MaskedUpdate, PartitionInit, PartitionUpdate
 from .description import LinkRecord, SlotRecord
@@ -55,8 +56,9 @@ class Use:
         own = getattr(self.init, "name", None)
         text = repr(self.init) if isinstance(own, str) else link_name(self.init, self.update)
         slots = tuple(
-            SlotRecord(slot, arrays.get(_joined(self.path, path), x))
+            record
             for slot, path, x in self.slots.get(name, ())
+            for record in _records(slot, _joined(self.path, path), x, arrays)
         )
         yield LinkRecord(
             self.path or link_name(self.init, self.update),
@@ -82,6 +84,16 @@ class Use:
                 slot = path.removesuffix(name).rstrip(".") or "state"
                 found.setdefault(name, []).append((slot, path, x))
         return found
+
+
+def _records(slot: str, path: str, x: Any, arrays: Mapping[str, Any]) -> Iterator[SlotRecord]:
+    """The array of a slot; where it is held in fewer bits, its parts."""
+    for form in FORMS.values():
+        parts = {part: arrays.get(f"{path}.{part}") for part in form.parts}
+        if path not in arrays and None not in parts.values():
+            yield from (SlotRecord(f"{slot}.{part}", array) for part, array in parts.items())
+            return
+    yield SlotRecord(slot, arrays.get(path, x))
 
 
 def uses_of(init: Any, update: Any, params: PyTree) -> Iterator[Use]:
@@ -189,6 +201,7 @@ def _wrapped(init: Any, params: PyTree, path: str, routes: Any) -> Iterator[Use]
 
 def _same(a: PyTree, b: PyTree) -> bool:
     """Whether two trees of shapes are alike."""
+    a, b = outlined(a), outlined(b)
     structures: list[Any] = [jax.tree.structure(a), jax.tree.structure(b)]
     same = bool(structures[0] == structures[1])
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)

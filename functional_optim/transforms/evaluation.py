@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..core.protocol import PyTree
 from ..core.state import nested_states
+from ..core.stored import decode_state
 from ..core.trees import align, is_absent, leaf_paths, path_string
 
 __all__ = ["eval_params"]
@@ -67,7 +68,10 @@ def _points(state: PyTree) -> Iterator[tuple[str, PyTree]]:
     for path, node in nested_states(state):
         for field, beside in POINTS.items():
             if field in node and beside in node:
-                yield path_string((*path, jax.tree_util.GetAttrKey(field))), node[field]
+                yield (
+                    path_string((*path, jax.tree_util.GetAttrKey(field))),
+                    decode_state(node[field]),
+                )
 
 
 def _like(x: Any, p: Any, link: str, path: str) -> Any:
