@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..core.protocol import PyTree
+from ..serialization.writing import whole
 from .atomic import replacing
 from .contents import Checkpoint, Templates, check_info, pack
 from .extras import needed
@@ -85,7 +85,7 @@ def save(
     """
     writer = needed(_SAVE, "safetensors.numpy", "safetensors")
     arrays, info = pack(_SAVE, params, state, step, extra)
-    host = {k: _on_host(k, x) for k, x in arrays.items()}
+    host = {k: np.array(whole(_SAVE, k, x), order="C") for k, x in arrays.items()}
     bits = {k: x.dtype.name for k, x in host.items() if x.dtype.name not in _WRITTEN}
     host = {k: x if k not in bits else _as_bits(x) for k, x in host.items()}
     sums = {k: _checksum(k, x) for k, x in host.items()}
@@ -171,15 +171,6 @@ def _damaged(who: str, path: Any, what: str) -> ValueError:
     return ValueError(
         f"{who}: {path} is damaged: {what}. Load an earlier checkpoint. Nothing was loaded."
     )
-
-
-def _on_host(name: str, x: Any) -> Host:
-    if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
-        raise ValueError(
-            f"{_SAVE}: '{name}' is spread over several processes, and one file "
-            "is written by one. Use interop.orbax."
-        )
-    return np.array(x, order="C")
 
 
 def _as_bits(x: Host) -> Host:

@@ -12,7 +12,7 @@ from .naming import Names
 from .placing import is_key
 from .versions import FORMAT_VERSION, VERSION_KEY
 
-__all__ = ["named_arrays", "to_state_dict"]
+__all__ = ["named_arrays", "to_state_dict", "whole"]
 
 Host = np.ndarray[Any, Any]
 
@@ -31,7 +31,7 @@ def to_state_dict(state: PyTree) -> dict[str, Host]:
       state: of any transformation, or any tree that holds states: `{"params": ..., "state": ...}`.
 
     Raises:
-      ValueError: two arrays have one name.
+      ValueError: two arrays have one name, or an array is spread over several processes.
 
     Example:
       >>> import functional_optim as fo
@@ -46,8 +46,23 @@ def to_state_dict(state: PyTree) -> dict[str, Host]:
       trace.trace.w 0.0
     """
     named = named_arrays("to_state_dict", state)
-    host = jax.device_get(list(named.values()))
+    host = jax.device_get([whole("to_state_dict", k, x) for k, x in named.items()])
     return {k: np.array(x) for k, x in zip(named, host, strict=True)}
+
+
+def whole(who: str, name: str, x: Any) -> Any:
+    """The array itself.
+
+    Raises:
+      ValueError: this process has only parts of it.
+    """
+    if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
+        raise ValueError(
+            f"{who}: '{name}' is spread over several processes, and this one has a part of it. Use "
+            "interop.orbax, where each writes what it has, or gather it first: "
+            "jax.experimental.multihost_utils.process_allgather(..., tiled=True)."
+        )
+    return x
 
 
 def named_arrays(who: str, tree: PyTree) -> dict[str, Any]:

@@ -162,6 +162,18 @@ def test_shardings_are_the_templates(library, tmp_path, mesh):
     assert saved.params["w"].sum() == 120
 
 
+def test_what_is_spread_over_processes_is_not_written_by_one(tmp_path, monkeypatch):
+    """Of real processes: `tests/sharding/test_multihost.py`."""
+    params = arrays()
+    for name in ("is_fully_addressable", "is_fully_replicated"):
+        monkeypatch.setattr(type(params["w"]), name, property(lambda x: False))
+    with pytest.raises(ValueError, match=r"safetensors.save: 'params.b' is spread over several"):
+        safetensors.save(tmp_path / "c", params=params)
+    with pytest.raises(ValueError, match=r"to_state_dict: 'b' is spread .* Use interop.orbax, wh"):
+        fo.to_state_dict(params)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_directory_that_is_there_is_not_written_over(tmp_path):
     orbax.save(tmp_path / "c", params=arrays())
     with pytest.raises(ValueError, match="already exists"):
