@@ -15,7 +15,7 @@ import jax
 from .cache import digest, directory, template
 from .compiler import compile_library, find_compiler
 
-__all__ = ["add_library", "find", "forget", "has_any"]
+__all__ = ["add_library", "checksum", "find", "forget", "has_any"]
 
 SYMBOL = "functional_optim_leaf"
 """Of the handler in every library."""
@@ -37,10 +37,10 @@ def add_library(bodies: Sequence[str]) -> Path:
         written, built = Path(scratch, "kernel.cc"), Path(scratch, "kernel.so")
         written.write_text(source, encoding="utf-8")
         compile_library(command, written, built)
-        checksum = hashlib.sha256(built.read_bytes()).hexdigest()
+        whole = checksum(built.read_bytes())
         described = Path(scratch, "kernel.json")
         hashes = [digest(body) for body in bodies]
-        described.write_text(json.dumps({"sha256": checksum, "bodies": hashes}), encoding="utf-8")
+        described.write_text(json.dumps({"sha256": whole, "bodies": hashes}), encoding="utf-8")
         os.replace(built, library)
         os.replace(described, library.with_suffix(".json"))
     forget()
@@ -80,7 +80,7 @@ def _known() -> dict[str, list[tuple[Path, int]]]:
     place = directory()
     for described in sorted(place.glob("*.json")) if place.is_dir() else ():
         try:
-            hashes = json.loads(described.read_text(encoding="utf-8"))["bodies"]
+            hashes = list(json.loads(described.read_text(encoding="utf-8"))["bodies"])
         except (OSError, ValueError, KeyError, TypeError):
             _warn(described, "its description cannot be read")
             continue
@@ -97,7 +97,7 @@ def _load(described: Path) -> str | None:
         content = library.read_bytes()
         expected = json.loads(described.read_text(encoding="utf-8"))["sha256"]
         # A file that is cut short stops the process that loads it.
-        if hashlib.sha256(content).hexdigest() != expected:
+        if checksum(content) != expected:
             raise ValueError("it is not the file that was built")
         handler = getattr(ctypes.CDLL(str(library)), SYMBOL)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -106,6 +106,11 @@ def _load(described: Path) -> str | None:
     target = f"{SYMBOL}_{library.stem}"
     jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
     return target
+
+
+def checksum(content: bytes) -> str:
+    """By which a library is known to be the one that was built."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _warn(file: Path, reason: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["use_multi_output_fusion"]
+__all__ = ["OPTION", "use_multi_output_fusion", "with_option"]
 
 OPTION = "xla_cpu_use_multi_output_fusion"
 _FLAG = "--xla_backend_extra_options"
@@ -35,10 +35,10 @@ def use_multi_output_fusion() -> None:
             "Call it before the first array is made, or set XLA_FLAGS outside of the program: "
             f"XLA_FLAGS={_FLAG}={OPTION}"
         )
-    os.environ["XLA_FLAGS"] = _with_option(os.environ.get("XLA_FLAGS", ""))
+    os.environ["XLA_FLAGS"] = with_option(os.environ.get("XLA_FLAGS", ""))
 
 
-def _with_option(flags: str) -> str:
+def with_option(flags: str) -> str:
     """The flags with the option, in the one flag that holds all of its kind."""
     words = flags.split()
     for i, word in enumerate(words):

@@ -15,6 +15,7 @@ from ..algorithms.nadam import nadam, nadamw
 from ..algorithms.radam import radam
 from ..algorithms.rmsprop import rmsprop
 from ..algorithms.sgd import sgd
+from ..core.by_label import by_label
 from ..core.chain import chain
 from ..core.protocol import GradientTransformation
 from ..transforms.clipping import clip_by_global_norm
@@ -28,17 +29,16 @@ DTYPES = ("float32", "bfloat16")
 def standard() -> Iterator[tuple[GradientTransformation, Any]]:
     """Transformations, each with parameters of every dtype. Numbers do not matter."""
     params = {dtype: jax.ShapeDtypeStruct((2,), dtype) for dtype in DTYPES}
-    everywhere = dict.fromkeys(DTYPES, True)
-    # A mask comes between the links, and makes several loops of one.
+    by_dtype = by_label(dict.fromkeys(DTYPES, 0.1), {name: name for name in DTYPES})
     common = [
         sgd(1.0),
         sgd(1.0, momentum=0.9),
         sgd(1.0, momentum=0.9, nesterov=True),
         adam(1.0),
         adamw(1.0),
-        adamw(1.0, mask=everywhere),
+        adamw(1.0, weight_decay=by_dtype),
         lion(1.0),
-        lion(1.0, mask=everywhere),
+        lion(1.0, weight_decay=by_dtype),
     ]
     others = [
         adabelief(1.0),

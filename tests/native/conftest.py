@@ -1,0 +1,50 @@
+"""Kernels for the tests, built once, where there is a compiler."""
+
+import jax
+import pytest
+
+import functional_optim as fo
+from functional_optim.native import library, serving
+from functional_optim.native.building import build_all
+from functional_optim.native.compiler import find_compiler
+
+from .table import TRANSFORMATIONS, UPDATES, parameters
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A directory of kernels, empty."""
+    monkeypatch.setenv("FUNCTIONAL_OPTIM_CACHE", str(tmp_path))
+    library.forget()
+    yield tmp_path
+    library.forget()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """A directory with the kernels of the table; of one's own, and of no later run."""
+    try:
+        find_compiler()
+    except fo.native.CompilerError:
+        pytest.skip("there is no compiler of C++")
+    place = tmp_path_factory.mktemp("kernels")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FUNCTIONAL_OPTIM_CACHE", str(place))
+        library.forget()
+        build_all((tx, parameters()) for tx in TRANSFORMATIONS.values())
+        patch.setattr(serving, "_pays", lambda arrays, form: True)
+        with serving.recorded() as bodies:
+            for tx in UPDATES:
+                jax.eval_shape(lambda p, tx=tx: tx.update(p, tx.init(p), p), parameters())
+        library.add_library(list(bodies))
+    library.forget()
+    return place
+
+
+@pytest.fixture
+def kernels(built, monkeypatch):
+    """These kernels, in use."""
+    monkeypatch.setenv("FUNCTIONAL_OPTIM_CACHE", str(built))
+    library.forget()
+    yield
+    library.forget()

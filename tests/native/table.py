@@ -1,0 +1,65 @@
+"""Rules whose kernels are compared with XLA, and the leaves that they run on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import functional_optim as fo
+
+TRANSFORMATIONS = {
+    "momentum": fo.sgd(0.1, momentum=0.9),
+    "nesterov": fo.sgd(0.1, momentum=0.9, nesterov=True),
+    "adam": fo.adam(0.1),
+    "nadam": fo.nadam(0.1),
+    "amsgrad": fo.amsgrad(0.1),
+    "adamw": fo.adamw(fo.linear_schedule(0.1, 0.01, 10), weight_decay=0.1),
+    "clipped": fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(0.1)),
+    "lion": fo.lion(0.1, weight_decay=0.1),
+    "rmsprop": fo.rmsprop(0.01, momentum=0.9),
+    "adagrad": fo.adagrad(0.1),
+    "adamax": fo.adamax(0.1),
+    "radam": fo.radam(0.1),
+}
+
+# Those that the conformance kit checks, which asks for updates.
+UPDATES = (fo.adamw(1e-3), fo.sgd(0.1, momentum=0.9), fo.lion(1e-3))
+
+SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-30, -1e30, 1.0)
+LARGE = 3 * 2**15 + 5
+"""Elements of four blocks, the last one of five."""
+
+
+def parameters(seed=0):
+    """Leaves of all sorts: an odd size, none and several dimensions, several blocks, bfloat16."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(*shape):
+        return jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+    return {
+        "odd": leaf(33),
+        "special": leaf(len(SPECIAL)),
+        "scalar": leaf(),
+        "empty": leaf(0, 3),
+        "cube": leaf(2, 3, 5),
+        "large": leaf(LARGE),
+        "narrow": leaf(7, 9).astype(jnp.bfloat16),
+        "none": leaf(4),
+    }
+
+
+def gradients(seed):
+    """Those of the parameters; of one leaf, none, and of one, what is not a usual number."""
+    grads = parameters(seed)
+    return {**grads, "none": None, "special": jnp.asarray(SPECIAL, jnp.float32)}
+
+
+def started(tx):
+    """Parameters and state after two steps."""
+    params = parameters()
+    state = tx.init(params)
+    with fo.native.enabled(False):
+        step = jax.jit(lambda *a: fo.apply_gradients(tx, *a))
+        for seed in (1, 2):
+            params, state = step(gradients(seed), state, params)
+    return params, state
