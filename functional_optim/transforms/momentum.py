@@ -88,10 +88,12 @@ def trace(
     del p, accumulator_dtype
     if decay is None:
         return g, {}
-    moved = jnp.where(now.first, g, decay * slots.trace + (1 - dampening) * g)
     on = decay != 0
-    u = g + decay * moved if nesterov else moved
-    return jnp.where(on, u, g), {"trace": jnp.where(on, moved, slots.trace)}
+    moved = jax.lax.select(now.first != 0, g, decay * slots.trace + (1 - dampening) * g)
+    # Made of the new trace, not of the old one, the parameter leaves XLA free to write the one
+    # over the other.
+    b = jax.lax.select(on, moved, slots.trace)
+    return jax.lax.select(on, g + decay * b if nesterov else b, g), {"trace": b}
 
 
 def _ema_clock(

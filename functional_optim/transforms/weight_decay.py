@@ -44,4 +44,6 @@ def add_decayed_weights(
     Algorithm 2, arXiv:1711.05101.
     """
     del slots, now
-    return jax.lax.select(weight_decay != 0, g + weight_decay * p, g), {}
+    # Adding -0 changes nothing. With g in both branches, XLA would keep it as an array of its own.
+    none = jax.lax.full_like(p, -0.0)
+    return g + jax.lax.select(weight_decay != 0, weight_decay * p, none), {}
