@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .joining import apart, join
+from .joining import FEW, apart, join
 from .protocol import NoSlot, PyTree
 from .trees import is_absent
 
@@ -138,15 +138,17 @@ def pack(
     """The slots, by name and then by leaf, as trees; packed where there is something to pack.
 
     Leaves are held together that have at most `max_size` elements and are equal in shape and
-    dtype, as are their slots. How they are sharded is not asked: in a compiled `init` it is not
-    known, and the structure of the state must not depend on that.
+    dtype, as are their slots: 32 at most, so that what a step reads and writes of them stays in
+    the processor's cache, and groups share kernels. How they are sharded is not asked: in a
+    compiled `init` it is not known, and the structure of the state must not depend on that.
     """
     found: dict[Any, list[int]] = defaultdict(list)
     for i, p in enumerate(params):
         if p.size <= max_size:
             own = tuple(_type_of(column[i]) for column in slots.values())
             found[_type_of(p), own, _devices(p)].append(i)
-    groups = tuple(tuple(group) for group in found.values() if len(group) >= FEWEST)
+    parts = (own[i : i + FEW] for own in found.values() for i in range(0, len(own), FEW))
+    groups = tuple(tuple(part) for part in parts if len(part) >= FEWEST)
     if not groups or not slots:
         return {k: treedef.unflatten(column) for k, column in slots.items()}
     layout = Layout(treedef, groups)

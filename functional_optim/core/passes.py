@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .apply import moved, put_leaves
+from .clocks import Clocks, one_row
 from .context import Columns, Context, Now
 from .in_parts import Elements, in_parts
 from .interning import Interned
@@ -25,7 +26,6 @@ from .server import LeafArrays, LeafForm, serve
 from .state import State
 from .stored import holds_stored
 from .trees import is_absent
-from .unstack import Clocks, one_row
 
 if TYPE_CHECKING:
     from .engine import RuleUpdate
@@ -182,7 +182,7 @@ class Pass(Interned):
         if flat and n:
             matrix = jnp.stack([jnp.broadcast_to(as_state(v), (n,)) for v in flat], axis=1)
         context = Context.of(Columns(tuple(clock), tuple(own), treedef), whole, shared)
-        return _Prepared(context, Clocks(matrix), trees, kept)
+        return _Prepared(context, Clocks(matrix, leaves.groups), trees, kept)
 
     @functools.cached_property
     def _jitted(self) -> Callable[..., Any]:
