@@ -70,17 +70,23 @@ def scale(scalar: Any, tree: PyTree) -> PyTree:
 def add_scale(tree_x: PyTree, scalar: Any, tree_y: PyTree) -> PyTree:
     """tree_x + scalar tree_y; every leaf keeps the dtype of tree_x's.
 
+    Where tree_x has None, the result has None, whatever tree_y has there.
+
     Example:
       >>> add_scale({"a": jnp.array([1.0])}, -2.0, {"a": jnp.array([3.0])})
       {'a': Array([-5.], dtype=float32)}
     """
 
-    def leaf(x: Any, y: Any) -> Array:
+    def leaf(x: Any, y: Any) -> Any:
+        if x is None:
+            return None
+        if isinstance(x, (int, float, complex)):  # of no dtype that would be kept
+            return x + scalar * y
         x = jnp.asarray(x)
         dtype = wider(x.dtype, jnp.result_type(y))
         return (x.astype(dtype) + _times(scalar, jnp.asarray(y).astype(dtype))).astype(x.dtype)
 
-    return jax.tree.map(leaf, tree_x, tree_y)
+    return jax.tree.map(leaf, tree_x, tree_y, is_leaf=lambda x: x is None)
 
 
 def _times(scalar: Any, x: Any) -> Array:

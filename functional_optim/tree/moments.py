@@ -21,14 +21,14 @@ PyTree = Any
 
 
 def update_moment(updates: PyTree, moments: PyTree, decay: Any, order: int) -> PyTree:
-    """decay moments + (1 - decay) updates^order, element by element.
+    """decay moments + (1 - decay) updates^order, element by element; None where updates have None.
 
     Example:
       >>> update_moment({"a": jnp.array(2.0)}, {"a": jnp.array(0.0)}, 0.75, 2)
       {'a': Array(1., dtype=float32)}
     """
     powers = jax.tree.map(lambda g: g**order, updates)
-    return add_scale(scale(decay, moments), 1 - decay, powers)
+    return add_scale(scale(decay, _where_there(updates, moments)), 1 - decay, powers)
 
 
 def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: Any, order: int) -> PyTree:
@@ -48,8 +48,15 @@ def update_infinity_moment(updates: PyTree, moments: PyTree, decay: Any, eps: An
       >>> update_infinity_moment({"a": jnp.array([-2.0])}, {"a": jnp.ones(1)}, 0.5, 0.0)
       {'a': Array([2.], dtype=float32)}
     """
-    decayed = scale(decay, moments)
+    decayed = scale(decay, _where_there(updates, moments))
     return jax.tree.map(lambda g, m: jnp.maximum(jnp.abs(g) + eps, m), updates, decayed)
+
+
+def _where_there(updates: PyTree, moments: PyTree) -> PyTree:
+    """The moments of what has an update, and None for what has none."""
+    return jax.tree.map(
+        lambda g, m: None if g is None else m, updates, moments, is_leaf=lambda g: g is None
+    )
 
 
 def bias_correction(moment: PyTree, decay: Any, count: Any) -> PyTree:

@@ -161,3 +161,19 @@ def test_random_keys_become_plain_numbers():
     assert plain["key"].dtype == jnp.uint32
     assert plain["x"] is tree["x"]
     assert jax.tree.structure(fo.tree.split_key_like(tree["key"], tree)) == jax.tree.structure(tree)
+
+
+def test_what_is_not_there_stays_away():
+    there, missing = {"a": jnp.ones(2), "b": jnp.ones(3)}, {"a": jnp.ones(2), "b": None}
+    for found in (
+        fo.tree.add_scale(missing, 0.5, there),
+        fo.tree.update_moment(missing, there, 0.5, 2),
+        fo.tree.update_moment_per_elem_norm(missing, there, 0.5, 2),
+        fo.tree.update_infinity_moment(missing, there, 0.5, 0.0),
+    ):
+        assert found["b"] is None
+        assert found["a"].shape == (2,)
+
+
+def test_numbers_of_python_are_no_integers_of_some_width():
+    assert fo.tree.add_scale({"a": 3}, 0.5, {"a": 1}) == {"a": 3.5}
