@@ -20,12 +20,11 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-struct bfloat16 {
-  uint16_t bits;
-};
+// Its bits; of a struct around them, compilers make no vectors.
+using bfloat16 = uint16_t;
 
 inline float widen(bfloat16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  const uint32_t bits = static_cast<uint32_t>(x) << 16;
   float y;
   std::memcpy(&y, &bits, sizeof y);
   return y;
@@ -37,7 +36,7 @@ inline bfloat16 narrow(float x) {
   std::memcpy(&bits, &x, sizeof bits);
   const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const uint32_t nan = (bits >> 16) | 0x40;
-  return {static_cast<uint16_t>(x != x ? nan : rounded)};
+  return static_cast<bfloat16>(x != x ? nan : rounded);
 }
 
 // As XLA has them: a NaN on either side is the result.
