@@ -36,13 +36,14 @@ def leaf_norm(x: Array) -> Array:
     max|x| do neither. A large array is first summed as it is, in one pass (and one
     collective, where it is sharded), and in those units only if that was not sound.
     """
-    magnitude = jnp.abs(x)
+    # No magnitudes of what is real: used twice, they would be an array of their own.
+    values = jnp.abs(x) if jnp.iscomplexobj(x) else x
     if x.size < _LARGE:
-        return _scaled(magnitude)
-    total = jnp.sum(jnp.square(magnitude))
+        return _scaled(values)
+    total = jnp.sum(jnp.square(values))
     limits = jnp.finfo(total.dtype)
     sound = (total > limits.tiny / limits.eps**2) & (total < limits.max)
-    return jax.lax.cond(sound, lambda: safe_sqrt(total), lambda: _scaled(magnitude))
+    return jax.lax.cond(sound, lambda _: safe_sqrt(total), _scaled, values)
 
 
 def leaf_rms(x: Array) -> Array:
@@ -50,17 +51,17 @@ def leaf_rms(x: Array) -> Array:
     return leaf_norm(x) / max(x.size, 1) ** 0.5
 
 
-def _scaled(magnitude: Array) -> Array:
-    return _euclid(magnitude, jnp.max(magnitude, initial=0.0))
+def _scaled(values: Array) -> Array:
+    return _euclid(values, jnp.maximum(jnp.max(values, initial=0.0), -jnp.min(values, initial=0.0)))
 
 
-def _euclid(magnitude: Array, top: Array) -> Array:
-    """Norm of magnitudes of which `top` is the largest."""
+def _euclid(values: Array, top: Array) -> Array:
+    """Norm of values of which `top` is the largest magnitude."""
     # A power of two, so that dividing by it rounds nothing.
     limits = jnp.finfo(top.dtype)
     power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
     unit = jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
-    norm = unit * safe_sqrt(jnp.sum(jnp.square(magnitude / unit)))
+    norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
     return jnp.where(jnp.isfinite(top), norm, top)
 
 
