@@ -80,7 +80,6 @@ class Blocks:
         if len(kept) == self.axis + 1 and kept[-1] is not None:
             names = kept[-1] if isinstance(kept[-1], tuple) else (kept[-1],)
             devices = math.prod(mesh.shape[name] for name in names)
-            # A device has the numbers of its own blocks, or all.
-            if self._whole[self.axis] % (devices * self.run):
+            if self.shape[-1] % devices:
                 kept[-1] = None
         return PartitionSpec(*kept)

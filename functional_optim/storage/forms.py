@@ -12,6 +12,7 @@ from ..core.rounding import rounded, uniform
 from ..core.stored import FORMS, Stored, stored_as
 from . import dynamic_map
 from .blocks import Blocks
+from .placing import placed
 
 __all__ = ["FORMS", "Blockwise", "Rounded"]
 
@@ -44,11 +45,11 @@ class Blockwise(Stored):
     @classmethod
     def of(cls, x: Array, key: Array | None) -> "Blockwise":
         """Encodes an array."""
-        return cls(*_encode(x, key))
+        return placed(_encode, cls.specs, x, key)
 
     def decoded(self) -> Array:
         """The array."""
-        return _decode(self.codes, self.scales)
+        return placed(_decode, lambda shape, spec, mesh: spec, self.codes, self.scales)
 
     @classmethod
     def units(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -66,7 +67,7 @@ class Blockwise(Stored):
 
 
 @jax.jit
-def _encode(x: Array, key: Array | None) -> tuple[Array, Array]:
+def _encode(x: Array, key: Array | None) -> Blockwise:
     blocks = Blocks(x.shape)
     divided = blocks.divided(x)
     low, high = blocks.extremes(divided)
@@ -79,7 +80,8 @@ def _encode(x: Array, key: Array | None) -> tuple[Array, Array]:
     random = uniform(key, x)
     random = None if random is None else blocks.divided(random)
     codes = dynamic_map.encode(y, blocks.beside(signed), random)
-    return blocks.joined(codes.astype(jnp.uint8)), jnp.where(signed, -largest, largest)
+    scales = jnp.where(signed, -largest, largest)
+    return Blockwise(blocks.joined(codes.astype(jnp.uint8)), scales)
 
 
 @jax.jit
@@ -110,7 +112,7 @@ class Rounded(Stored):
     @classmethod
     def of(cls, x: Array, key: Array | None) -> "Rounded":
         """Rounds an array."""
-        return cls(_round(x, key))
+        return placed(_round, cls.specs, x, key)
 
     def decoded(self) -> Array:
         """The array."""
@@ -132,6 +134,6 @@ class Rounded(Stored):
 
 
 @jax.jit
-def _round(x: Array, key: Array | None) -> Array:
+def _round(x: Array, key: Array | None) -> Rounded:
     random = uniform(key, x)
-    return rounded(x, jnp.bfloat16, random).astype(jnp.bfloat16)
+    return Rounded(rounded(x, jnp.bfloat16, random).astype(jnp.bfloat16))

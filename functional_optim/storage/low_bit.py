@@ -14,6 +14,7 @@ from ..core.interning import Interned
 from ..core.keys import Key, as_key, key_at
 from ..core.leaves import ENGINE_FIELDS
 from ..core.link import Link, check_pair, link_name
+from ..core.packing import held_together
 from ..core.placement import beside
 from ..core.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
@@ -175,7 +176,8 @@ class LowBitInit:
             dict(self.forms),
             list(_slots(state, [path for path, _ in flat], dict(self.forms))),
         )
-        large = [self._is_large(x) for _, x in flat]
+        small = held_together(state)
+        large = [id(x) not in small and self._is_large(x) for _, x in flat]
         chosen = [forms.get(slot) if big else None for slot, big in zip(slots, large, strict=True)]
         self._check(
             slots, [path for (path, _), big in zip(flat, large, strict=True) if big], chosen

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.rounding import check_like_init, is_narrow, narrow_slot, rounded
+from ..core.rounding import check_like_init, is_narrow, narrow_slot
 from ..core.rule import leaf_rule
 
 __all__ = ["master_remainder"]
@@ -78,7 +78,7 @@ def master_remainder(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, d
     q = jnp.where(jnp.isnan(_floats(bits)), np.float32(np.nan), q)
     moved = q - p
     # A step to what is below the last place of p arrives elsewhere, and has no remainder.
-    arrives = rounded(p + moved, now.param_dtype) == q
+    arrives = jnp.abs(_bits(p + moved) - upper) < 0x8000
     return moved, {"remainder": jnp.where(arrives, bits - upper, 0).astype(jnp.int16)}
 
 

@@ -22,6 +22,7 @@ COUNTS = {
     "max_consecutive_errors",
     "memory_size",
     "min_dim_size_to_factor",
+    "min_size",
     "ns_steps",
     "sync_period",
 }

@@ -1,0 +1,43 @@
+"""Where what is encoded and decoded lies: with the array that it is made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.experimental.shard_alike import shard_alike
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+__all__ = ["placed"]
+
+Array = jax.Array
+
+Specs = Callable[[tuple[int, ...], PartitionSpec, Any], Any]
+"""`(shape, spec, mesh) -> specs`, of what is made of an array of this shape and spec."""
+
+
+def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> Any:
+    """Calls a function of an array x, and puts what it makes with x.
+
+    XLA does not see for every division into blocks that codes belong where x is. Where shardings
+    are in the types of arrays, JAX does not know it for any.
+
+    Args:
+      function: `(x, *rest) -> arrays`, of which those with the shape of x lie as x does.
+      specs: of what it makes.
+    """
+    sharding = jax.typeof(x).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types:
+        known = specs(x.shape, sharding.spec, sharding.mesh)
+        return jax.sharding.auto_axes(function, out_sharding=known)(x, *rest)
+    made = function(x, *rest)
+    if isinstance(x, jax.core.Tracer):
+        return made if jax.device_count() == 1 else jax.tree.map(lambda y: _alike(y, x), made)
+    there = getattr(x, "sharding", None)  # an array of NumPy is nowhere
+    if not isinstance(there, NamedSharding):
+        return made
+    known = specs(x.shape, there.spec, there.mesh)
+    return jax.tree.map(lambda y, s: jax.device_put(y, NamedSharding(there.mesh, s)), made, known)
+
+
+def _alike(y: Array, x: Array) -> Array:
+    return shard_alike(y, x.astype(y.dtype))[0] if y.shape == x.shape else y
