@@ -11,7 +11,7 @@ ROOMS = (fo, fo.contrib, fo.second_order, fo.sharding, fo.transforms)
 ELSEWHERE = {
     "chain": "its arguments have no names: rules.CHAINS",
     "named_chain": "its arguments have no names: rules.NAMED_LINKS",
-    "hutchinson_estimator_diag_hessian": "it needs a loss: second_order/test_second_order.py",
+    "hutchinson_estimator_diag_hessian": "it needs a loss: testing/test_rules.py",
     "zero1": "it needs a mesh: sharding/test_zero.py",
 }
 """Factories that the table has not, and what has them."""

@@ -22,13 +22,19 @@ def check_donation(subject: Subject) -> None:
     state, grads = subject.init(params), subject.grads()
     owners: dict[int, str] = {}
     for path, x in (flat({"params": params}) | flat({"state": state})).items():
-        if isinstance(x, jax.Array) and x.size:
-            at = x.unsafe_buffer_pointer()
-            assert at not in owners, f"{path} is the buffer of {owners[at]}: both are donated."
-            owners[at] = path
+        for at in _buffers(x):
+            owner = owners.setdefault(at, path)
+            assert owner == path, f"{path} is the buffer of {owner}: both are donated."
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Some donated buffers were not usable")
         jax.jit(subject.step, donate_argnums=(0, 1)).lower(params, state, grads)
+
+
+def _buffers(x: Any) -> list[int]:
+    """Where an array lies on each of its devices."""
+    if not isinstance(x, jax.Array) or not x.size:
+        return []
+    return [shard.data.unsafe_buffer_pointer() for shard in x.addressable_shards]
 
 
 @conformance("Make slots by jnp.zeros_like(p), and scalars without a device.")
