@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ..core.link import check_pair
 from ..core.protocol import GradientTransformation, PyTree
@@ -45,7 +45,7 @@ def state_shardings(
 
     Raises:
       ValueError: specs and parameters differ in structure, the mesh does not divide an axis of a
-        parameter, or nothing says how they are sharded.
+        parameter, nothing says how they are sharded, or the devices have no such memory.
 
     Example:
       >>> import functional_optim as fo
@@ -62,13 +62,25 @@ def state_shardings(
             "state_shardings: neither specs nor params say how the parameters are sharded. Pass "
             "specs, such as PartitionSpec('data')."
         )
-    if mesh is None and memory_kind is not None:
-        raise ValueError("state_shardings: memory_kind needs a mesh. Pass mesh.")
+    if memory_kind is not None:
+        _check_memory(memory_kind, mesh)
     init, _ = check_pair("state_shardings: tx", tx)
     found = shardings_of(init, params, spread("state_shardings", params, specs), mesh)
     if mesh is None:
         return found
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec, memory_kind=memory_kind), found)
+
+
+def _check_memory(kind: str, mesh: AnyMesh | None) -> None:
+    if mesh is None:
+        raise ValueError("state_shardings: memory_kind needs a mesh. Pass mesh.")
+    if isinstance(mesh, Mesh) and mesh.local_devices:  # of others, nothing is known
+        known = [memory.kind for memory in mesh.local_devices[0].addressable_memories()]
+        if kind not in known:
+            raise ValueError(
+                f"state_shardings: memory_kind must be one that the devices have, "
+                f"{', '.join(map(repr, known))}, got {kind!r}."
+            )
 
 
 def shardings_of(

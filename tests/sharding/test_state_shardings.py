@@ -162,11 +162,15 @@ def test_a_large_model_on_many_devices_is_told_at_once():
 KINDS = [m.kind for m in jax.devices()[0].addressable_memories()]
 
 
-@pytest.mark.skipif("pinned_host" not in KINDS, reason=f"the backend has {KINDS}, no pinned_host")
-def test_a_state_in_host_memory_takes_part_in_a_step():
+HOST = [kind for kind in KINDS if kind.endswith("host")]
+
+
+@pytest.mark.skipif(not HOST, reason=f"the backend has {KINDS}, and no memory of the host")
+@pytest.mark.parametrize("kind", HOST)
+def test_a_state_in_host_memory_takes_part_in_a_step(kind):
     mesh = jax.make_mesh((jax.device_count(),), ("x",), axis_types=(AxisType.Auto,))
     params, tx = jax.device_put(problem.arrays(), NamedSharding(mesh, P())), fo.adam(1e-3)
-    host = state_shardings(tx, params, memory_kind="pinned_host")
+    host = state_shardings(tx, params, memory_kind=kind)
     device = state_shardings(tx, params)
 
     def step(params, state, grads):
@@ -175,6 +179,19 @@ def test_a_state_in_host_memory_takes_part_in_a_step():
     places = jax.tree.map(lambda p: p.sharding, params)
     state = jax.device_put(tx.init(params), host)
     expected, _ = jax.jit(problem.step_of(tx))(params, tx.init(params), params)
-    after, state = jax.jit(step, out_shardings=(places, host))(params, state, params)
-    assert {x.sharding.memory_kind for x in jax.tree.leaves(state)} == {"pinned_host"}
+    step = jax.jit(step, out_shardings=(places, host), donate_argnums=1)
+    after, state = step(params, state, params)
+    assert {x.sharding.memory_kind for x in jax.tree.leaves(state)} == {kind}
     jax.tree.map(np.testing.assert_array_equal, after, expected)
+    _, state = step(after, state, params)
+    assert step._cache_size() == 1
+    saved = fo.from_state_dict(state, fo.to_state_dict(state))
+    assert {x.sharding.memory_kind for x in jax.tree.leaves(saved)} == {kind}
+
+
+def test_memory_that_the_devices_do_not_have_is_an_error(mesh):
+    with pytest.raises(ValueError, match=r"memory_kind must be one that .* have, .*'device'.* got"):
+        state_shardings(fo.adam(1e-3), arrays(mesh), memory_kind="tape")
+    plan = AbstractMesh((4, 2), ("x", "y"))  # of which nothing is known
+    told = state_shardings(fo.adam(1e-3), shapes(), SPECS, plan, memory_kind="pinned_host")
+    assert told.scale_by_adam.count.memory_kind == "pinned_host"
