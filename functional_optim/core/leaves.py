@@ -141,10 +141,11 @@ class Leaves:
         g, p = self.updates[i], self.params[i]
         if is_sparse(g):
             check_rows(f"{self.link}: the update at '{self.path(i)}'", g)
-        dtype = _dtype(g)
-        if not jnp.issubdtype(dtype, jnp.inexact):
+        dtype = _dtype(g) if hasattr(g, "dtype") or isinstance(g, (int, float, complex)) else None
+        if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+            what = f"is of type {type(g).__name__}" if dtype is None else f"has dtype {dtype}"
             raise TypeError(
-                f"{self.link}: the update at '{self.path(i)}' has dtype {dtype}. "
+                f"{self.link}: the update at '{self.path(i)}' {what}. "
                 "Pass None for a leaf that is not trained."
             )
         if jnp.issubdtype(dtype, jnp.complexfloating):

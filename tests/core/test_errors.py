@@ -156,6 +156,12 @@ def test_updates_that_do_not_fit_the_state(updates, error, text, with_params):
             update(*args)
 
 
+def test_an_update_that_is_no_array():
+    tx = fo.adam(1e-3)
+    with pytest.raises(TypeError, match=r"scale_by_adam: the update at 'w' is of type str\."):
+        tx.update({**PARAMS, "w": "kernel"}, tx.init(PARAMS))
+
+
 def test_updates_that_do_not_fit_the_parameters_where_there_is_no_state():
     tx = fo.scale(0.1)
     with pytest.raises(ValueError, match=r"scale: the update at 'b' has shape \(2,\), and the par"):
