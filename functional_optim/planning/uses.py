@@ -10,6 +10,7 @@ import jax
 from ..core.chain import ChainInit, ChainUpdate
 from ..core.labels import why
 from ..core.link import link_name
+from ..core.packing import unpacked
 from ..core.protocol import PyTree
 from ..core.rule_init import RuleInit
 from ..core.state import State
@@ -89,9 +90,9 @@ class Use:
 def _records(slot: str, path: str, x: Any, arrays: Mapping[str, Any]) -> Iterator[SlotRecord]:
     """The array of a slot; where it is held in fewer bits, its parts."""
     for form in FORMS.values():
-        parts = {part: arrays.get(f"{path}.{part}") for part in form.parts}
-        if path not in arrays and None not in parts.values():
-            yield from (SlotRecord(f"{slot}.{part}", array) for part, array in parts.items())
+        names = {part: f"{path}.{part}" for part in form.parts}
+        if path not in arrays and {*names.values()} <= arrays.keys():
+            yield from (SlotRecord(f"{slot}.{part}", arrays[k]) for part, k in names.items())
             return
     yield SlotRecord(slot, arrays.get(path, x))
 
@@ -219,6 +220,6 @@ def _paths(params: PyTree) -> dict[str, Any]:
 def shapes_of(init: Any, params: PyTree) -> PyTree:
     """What init makes, as shapes; None where it fails, which is its caller's to see."""
     try:
-        return jax.eval_shape(init, params)
+        return unpacked(jax.eval_shape(init, params))
     except Exception:
         return None
