@@ -56,6 +56,7 @@ from .core.chain import chain
 from .core.hyperparams import get_hyperparams, metrics, set_hyperparams
 from .core.labels import path_labels
 from .core.norms import global_norm
+from .core.packing import unpacked
 from .core.precision import safe_increment
 from .core.precision import safe_increment as safe_int32_increment
 from .core.protocol import (
@@ -165,6 +166,7 @@ from .transforms.monitoring import measure_with_ema, monitor, snapshot
 from .transforms.naming import named_chain
 from .transforms.noise import add_noise
 from .transforms.normalizing import centralize, normalize_by_update_norm
+from .transforms.packing import packed
 from .transforms.per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .transforms.plateau import reduce_on_plateau
 from .transforms.remainder import master_remainder
@@ -304,6 +306,7 @@ __all__ = [
     "orthogonalize",
     "params_ema",
     "params_swa",
+    "packed",
     "partition",
     "path_labels",
     "per_example_global_norm_clip",
@@ -389,6 +392,7 @@ __all__ = [
     "transforms",
     "tree",
     "tree_utils",
+    "unpacked",
     "update_infinity_moment",
     "update_moment",
     "update_moment_per_elem_norm",

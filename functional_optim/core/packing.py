@@ -14,7 +14,17 @@ from .joining import FEW, apart, join
 from .protocol import NoSlot, PyTree
 from .trees import is_absent
 
-__all__ = ["Group", "Layout", "Packed", "as_tree", "is_packed", "joined", "pack", "unpacked"]
+__all__ = [
+    "Group",
+    "Layout",
+    "Packed",
+    "as_tree",
+    "held_together",
+    "is_packed",
+    "joined",
+    "pack",
+    "unpacked",
+]
 
 Array = jax.Array
 Path = tuple[Any, ...]
@@ -124,12 +134,31 @@ def as_tree(slot: Any) -> PyTree:
 
 
 def unpacked(state: PyTree) -> PyTree:
-    """A state with each slot as a tree shaped like the parameters."""
+    """Takes apart what `packed` holds together: the state with all slots shaped as the parameters.
+
+    Args:
+      state: any tree; one that holds nothing together is returned as it is.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> params = {"a": [jnp.ones(2) for _ in range(5)], "b": jnp.ones(3)}
+      >>> state = fo.packed(fo.trace(0.9)).init(params)
+      >>> jax.tree.map(jnp.shape, state.trace)
+      Packed(stacks=((5, 2),), rest=((3,),))
+      >>> jax.tree.map(jnp.shape, fo.unpacked(state).trace)
+      {'a': [(2,), (2,), (2,), (2,), (2,)], 'b': (3,)}
+    """
     return jax.tree.map(
         lambda x: x.layout.treedef.unflatten(x.leaves()) if is_packed(x) else x,
         state,
         is_leaf=is_packed,
     )
+
+
+def held_together(state: PyTree) -> set[int]:
+    """Identities of the arrays that hold a slot of several leaves."""
+    nodes = jax.tree.leaves(state, is_leaf=is_packed)
+    return {id(x) for node in nodes if is_packed(node) for x in jax.tree.leaves(node.stacks)}
 
 
 def pack(

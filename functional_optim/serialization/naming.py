@@ -117,8 +117,8 @@ def _held(
         if not is_absent(stack):
             yield [paths[i] for i in group], axis
     for i, other in zip(x.layout.rest, x.rest, strict=True):
-        if not is_absent(other):
-            yield [paths[i]], None
+        for inner, _ in jax.tree_util.tree_flatten_with_path(other)[0]:
+            yield [(*paths[i], *inner)], None
 
 
 def _text(path: Path | None) -> Any:

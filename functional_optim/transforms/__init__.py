@@ -27,6 +27,7 @@ from .monitoring import measure_with_ema, monitor, snapshot
 from .naming import named_chain
 from .noise import add_noise
 from .normalizing import centralize, normalize_by_update_norm
+from .packing import packed
 from .per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .plateau import reduce_on_plateau
 from .remainder import master_remainder
@@ -78,6 +79,7 @@ __all__ = [
     "normalize_by_update_norm",
     "params_ema",
     "params_swa",
+    "packed",
     "partition",
     "per_example_global_norm_clip",
     "per_example_layer_norm_clip",

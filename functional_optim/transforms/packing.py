@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from ..core.link import check_pair
+from ..core.numbers import as_count
 from ..core.protocol import GradientTransformation
 from ..core.rule_init import RuleInit
 
@@ -11,11 +12,11 @@ __all__ = ["packed"]
 
 
 def packed(tx: GradientTransformation, max_size: int = 4096) -> GradientTransformation:
-    """Holds the slots of small parameters together: one array for all of one shape and dtype.
+    """Holds the slots of small parameters together: one array for those of one shape and dtype.
 
     For models of very many small arrays, of which a step costs mostly that they are many. The
-    maths then runs on the small parameters of a shape at once, mapped over them, and the state
-    has few arrays. Parameters, gradients and updates stay as they are; so do the numbers, for
+    maths then runs on 32 small parameters of a shape at once, mapped over them, and the state has
+    few arrays. Parameters, gradients and updates stay as they are; so do the numbers, for
     any transformation: what is a matter of one parameter (a norm, a count of updates, a mask, a
     key) is mapped as the arrays are. Names in checkpoints stay too: `to_state_dict` and the
     files of `save` have each parameter under its own, and one of a state that is not packed
@@ -35,7 +36,7 @@ def packed(tx: GradientTransformation, max_size: int = 4096) -> GradientTransfor
     parameter as a whole see that.
 
     Raises:
-      TypeError: tx is not a pair of functions.
+      TypeError: tx is not a pair of functions, or max_size no integer.
       ValueError: max_size is below 1, or tx holds no rule of this package that keeps slots.
 
     Example:
@@ -43,14 +44,12 @@ def packed(tx: GradientTransformation, max_size: int = 4096) -> GradientTransfor
       >>> params = {"a": [jnp.ones((2, 3)) for _ in range(100)], "b": jnp.ones((100, 100))}
       >>> state = fo.packed(fo.sgd(0.1, momentum=0.9)).init(params)
       >>> [x.shape for x in jax.tree.leaves(state.trace.trace)]
-      [(100, 2, 3), (100, 100)]
+      [(32, 2, 3), (32, 2, 3), (32, 2, 3), (4, 2, 3), (100, 100)]
       >>> fo.to_state_dict(state)["trace.trace.a.42"].shape
       (2, 3)
     """
     init, update = check_pair("packed: tx", tx)
-    if isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1:
-        raise ValueError(f"packed: max_size must be an integer >= 1, got {max_size!r}.")
-    made, found = _packing(init, max_size)
+    made, found = _packing(init, as_count(max_size, "packed: max_size"))
     if not found:
         raise ValueError(
             f"packed: {tx!r} holds no rule of this package that keeps slots. Leave packed out."

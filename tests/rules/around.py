@@ -51,6 +51,19 @@ RULES = (
         leave_out={"none_gradients": "one vector has one clock, and None is refused"},
     ),
     Entry(
+        fo.packed,
+        {
+            "": {"tx": fo.adamw(1e-3)},
+            "chain": {"tx": fo.chain(fo.clip_by_global_norm(1.0), fo.lamb(0.1))},
+        },
+        bad=(
+            ({"tx": 3}, TypeError, "packed: tx must be a pair of functions"),
+            ({"tx": fo.sgd(0.1)}, ValueError, "holds no rule of this package that keeps slots"),
+            ({"tx": fo.adam(0.1), "max_size": 0}, ValueError, "max_size must be at least 1, got 0"),
+            ({"tx": fo.adam(0.1), "max_size": 2.0}, TypeError, "max_size must be an integer"),
+        ),
+    ),
+    Entry(
         fo.selective_transform,
         {"": {"optimizer": fo.adam(1e-3), "freeze_mask": {"w": False, "b": True}}},
         leave_out=NAMED,
