@@ -18,6 +18,8 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     yield "Median milliseconds (smallest) [median of the rounds' ratios to optax].\n"
     yield from step_table(results)
     first = [r for r in results if r["first"]]
+    if not first:
+        return
     names = list(dict.fromkeys(name for r in first for name in r["first"]))
     yield "\n### Before the first step\n"
     yield "Median seconds of all (trace + lower + compile) [ratio to optax].\n"
