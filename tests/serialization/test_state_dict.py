@@ -260,6 +260,26 @@ def test_another_rule_takes_over_the_first_moment():
     assert "scale_by_lion.count" in report.missing
 
 
+def test_a_rule_with_the_same_moments_takes_over_all():
+    adam = trained(fo.adamw(0.1))
+    nadam = fo.from_state_dict(fo.nadamw(0.1).init(arrays(0)), fo.to_state_dict(adam))
+    assert_same(nadam, adam)
+
+
+def test_parameters_that_come_are_made_and_those_that_go_are_said():
+    tx, fewer = fo.adamw(0.1), {"dense": arrays(0)["dense"]}
+    state = trained(tx, 3)
+    less, report = fo.from_state_dict(tx.init(fewer), fo.to_state_dict(state), strict=False)
+    assert_same(less.scale_by_adam.nu["dense"], state.scale_by_adam.nu["dense"])
+    assert {name.removeprefix("scale_by_adam.") for name in report.unexpected} == {
+        f"{kind}.out.kernel" for kind in ("steps", "memory.b1", "memory.b2", "mu", "nu")
+    }
+    more, report = fo.from_state_dict(tx.init(arrays(0)), fo.to_state_dict(less), strict=False)
+    assert not report.unexpected
+    assert more.scale_by_adam.steps.tolist() == [3, 3, 0]
+    assert not more.scale_by_adam.mu["out"]["kernel"].any()
+
+
 def test_a_parameter_that_lacks_a_slot_starts_anew():
     saved = fo.to_state_dict(trained(fo.adam(0.1), 5))
     del saved["scale_by_adam.nu.out.kernel"]
