@@ -3,7 +3,8 @@
     python examples/plan_70b.py
 
 prints, for AdamW, AdamW whose state is divided further (`zero1`), AdamW with a first moment in
-bfloat16, and Adafactor, what is kept for one matrix, where, and how many bytes each device holds.
+bfloat16 or both in 8 bits, and Adafactor, what is kept for one matrix, where, and how many bytes
+each device holds.
 Nothing of the model is made, and no accelerator is asked for.
 """
 
@@ -63,6 +64,11 @@ def over_both(params: object) -> object:
     return along(params, PartitionSpec("data", "model"))
 
 
+def along_blocks(params: object) -> object:
+    """Likewise, the last axis over fewer, so that blocks of 256 numbers, with a scale each, fit."""
+    return along(params, PartitionSpec("model", "data"))
+
+
 def along(params: object, matrix: PartitionSpec) -> object:
     """A spec for matrices, and whole parameters otherwise."""
     large = WIDTH * KEYS
@@ -80,6 +86,7 @@ PLANS = {
     "AdamW": (ADAMW, over_model),
     "AdamW, zero1": (zero1(ADAMW, MESH, "data", specs=over_model), over_model),
     "AdamW, first moment in bfloat16": (fo.adamw(3e-4, mu_dtype=jnp.bfloat16), over_both),
+    "AdamW, moments in 8 bits": (fo.low_bit_state(fo.adamw(3e-4)), along_blocks),
     "Adafactor": (fo.adafactor(1e-2), over_both),
 }
 """Name -> a transformation, and how the parameters are sharded."""

@@ -60,5 +60,11 @@ def test_adafactor_keeps_rows_and_columns(told):
     assert up.nbytes_on_a_device == 4 * (8192 // 16 + 28_672 // 64)
 
 
+def test_eight_bits_are_codes_and_a_scale_for_each_block(told):
+    up = told["AdamW, moments in 8 bits"]["layers.79.up"]
+    assert up.nbytes == 2 * 8192 * (28_672 + 4 * 28_672 // 256)
+    assert up.nbytes_on_a_device == up.nbytes // 1024
+
+
 def test_it_prints(told):
     assert "mu float32[8192, 28672], P('data', 'model')" in str(told["AdamW, zero1"])
