@@ -89,6 +89,20 @@ def test_fifty_steps_are_those_of_plain_data_parallelism(tx):
     assert ours._cache_size() == 1
 
 
+def test_on_a_mesh_of_explicit_axes_steps_are_the_same():
+    explicit = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    tx, (params, batch) = TRANSFORMATIONS["clip-adamw"], problem()
+    plain = step_with(tx, jax.value_and_grad(loss_fn))
+    expected, *_ = run(plain, params, tx.init(params), batch, 5)
+    with jax.set_mesh(explicit):
+        params, batch = problem(explicit)
+        divided = zero1(tx, explicit, "data")
+        ours = step_with(divided, scattered_value_and_grad(loss_fn, explicit, "data"))
+        got, state, _ = run(ours, params, divided.init(params), batch, 5)
+        assert state.scale_by_adam.mu["w"].sharding.spec == P("data", None)
+    assert_close(got, expected, atol=1e-6, rtol=0)
+
+
 def test_the_program_scatters_gradients_and_gathers_updates():
     params, batch = problem()
     tx = zero1(TRANSFORMATIONS["clip-adamw"], MESH, "data")
