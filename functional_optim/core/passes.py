@@ -22,7 +22,7 @@ from .packing import Group, joined
 from .precision import compute_dtype, safe_increment
 from .protocol import PyTree
 from .rows import Rows
-from .server import LeafArrays, LeafForm, serve
+from .server import LeafArrays, LeafCall, LeafForm, serve
 from .state import State
 from .stored import holds_stored
 from .trees import is_absent
@@ -100,11 +100,13 @@ class Pass(Interned):
             self._prepare(rule, leaves, state, extra)
             for rule, state in zip(self.rules, states, strict=True)
         ]
+        calls = {i: self._call(leaves, i, prepared, applies=applies) for i in leaves.singles}
+        served = serve(self, calls)
         runs: list[Run] = [*leaves.groups, *leaves.singles]
         for run in runs:
             try:
                 if isinstance(run, int):
-                    result = self._at(leaves, run, prepared, applies=applies)
+                    result = served[run] if run in served else self._at(calls[run], prepared)
                 else:
                     result = self._together(leaves, run, prepared, applies=applies)
             except Exception as error:
@@ -115,10 +117,10 @@ class Pass(Interned):
         kept = [next_state(s, p.kept | v) for s, p, v in zip(states, prepared, slots, strict=True)]
         return outputs, kept
 
-    def _at(
+    def _call(
         self, leaves: Leaves, i: int, prepared: list[_Prepared], *, applies: bool
-    ) -> tuple[Array, list[Scalars]]:
-        """What the rules make of leaf `i`, by who is to do it."""
+    ) -> LeafCall:
+        """What is to be done at leaf `i`."""
         # An update of no parameter stays one, for `apply` to say where it is.
         adds = applies and not is_absent(leaves.params[i])
         arrays = LeafArrays(
@@ -128,12 +130,12 @@ class Pass(Interned):
             tuple((p.clocks.matrix, p.trees[i]) for p in prepared),
             tuple(p.context for p in prepared),
         )
-        form, number = LeafForm(leaves.dtypes[i], adds), leaves.numbers[i]
-        served = None if holds_stored(arrays.slots) else serve(self, arrays, form, i, number)
-        if served is not None:
-            return served
-        rows = [p.clocks.row(i) for p in prepared]
-        return self._jitted(_with_rows(arrays, rows), np.int32(number), form)
+        return LeafCall(arrays, LeafForm(leaves.dtypes[i], adds), i, leaves.numbers[i])
+
+    def _at(self, call: LeafCall, prepared: list[_Prepared]) -> tuple[Array, list[Scalars]]:
+        """What the rules make of a leaf."""
+        rows = [p.clocks.row(call.row) for p in prepared]
+        return self._jitted(_with_rows(call.arrays, rows), np.int32(call.number), call.form)
 
     def _together(
         self, leaves: Leaves, group: Group, prepared: list[_Prepared], *, applies: bool
@@ -146,12 +148,11 @@ class Pass(Interned):
         numbers = np.asarray([leaves.numbers[i] for i in group], np.int32)
         return self._jitted_together(arrays, numbers, LeafForm(leaves.dtypes[group[0]], adds))
 
-    def alone(
-        self, arrays: LeafArrays, form: LeafForm, row: int, number: int
-    ) -> tuple[Array, list[Scalars]]:
+    def alone(self, call: LeafCall) -> tuple[Array, list[Scalars]]:
         """What the rules make of one leaf, in a program that knows of no other."""
-        rows = [None if matrix is None else one_row(matrix, row) for matrix, _ in arrays.own]
-        return self._jitted(_with_rows(arrays, rows), np.int32(number), form)
+        own = call.arrays.own
+        rows = [None if matrix is None else one_row(matrix, call.row) for matrix, _ in own]
+        return self._jitted(_with_rows(call.arrays, rows), np.int32(call.number), call.form)
 
     @functools.cached_property
     def _needs_params(self) -> bool:

@@ -1,6 +1,6 @@
 """Who does the maths of a leaf, if it is not the compiler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .context import Context
     from .passes import Pass
 
-__all__ = ["LeafArrays", "LeafForm", "Server", "serve", "serve_with"]
+__all__ = ["LeafArrays", "LeafCall", "LeafForm", "Server", "serve", "serve_with"]
 
 Array = jax.Array
 Scalars = dict[str, Array]
@@ -33,23 +33,30 @@ class LeafForm(NamedTuple):
     adds: bool  # whether the parameter is the result, and not its update
 
 
-Server = Callable[["Pass", LeafArrays, LeafForm, int, int], "tuple[Array, list[Scalars]] | None"]
-"""`(pass, arrays, form, row, number)` -> what `Pass.on_leaf` gives of them, or None.
+class LeafCall(NamedTuple):
+    """A leaf, and what is to be done there."""
 
-`row` is the leaf's row among the clocks' scalars, and `number` its place in the tree.
-"""
+    arrays: LeafArrays
+    form: LeafForm
+    row: int  # the leaf's, among the clocks' scalars
+    number: int  # its place in the tree
+
+
+Result = tuple[Array, list[Scalars]]
+"""What `Pass.on_leaf` gives."""
+
+Server = Callable[["Pass", Mapping[int, LeafCall]], Mapping[int, Result]]
+"""`(pass, calls)` -> the results of those calls that it has served."""
 
 _server: Server | None = None
 
 
 def serve_with(server: Server | None) -> None:
-    """Lets a server see each leaf before the compiler does; None ends that."""
+    """Lets a server see the leaves of a pass before the compiler does; None ends that."""
     global _server
     _server = server
 
 
-def serve(
-    rules: "Pass", arrays: LeafArrays, form: LeafForm, row: int, number: int
-) -> tuple[Array, list[Scalars]] | None:
-    """What the server makes of a leaf; None where there is no server, or it leaves this one."""
-    return None if _server is None else _server(rules, arrays, form, row, number)
+def serve(rules: "Pass", calls: Mapping[int, LeafCall]) -> Mapping[int, Result]:
+    """What the server makes of leaves; the others, or all without a server, are left."""
+    return {} if _server is None else _server(rules, calls)

@@ -1,15 +1,17 @@
-"""The call of a kernel as an operation of JAX, which every transformation knows."""
+"""The call of a kernel on some leaves as an operation of JAX, which every transformation knows."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from ..core.server import LeafCall
 from .plan import Plan
 
-__all__ = ["call"]
+__all__ = ["Leaf", "call"]
 
 Array = jax.Array
 
@@ -18,44 +20,79 @@ leaf_p = Primitive("functional_optim_leaf")
 leaf_p.multiple_results = True
 
 
-def call(plan: Plan, flat: list[Any], row: int, number: int, target: str, body: int) -> Any:
-    """What a plan makes of a leaf.
+class Leaf(NamedTuple):
+    """A leaf of a call: its arrays, its row among the clocks' scalars, its place in the tree."""
+
+    flat: list[Any]
+    row: int
+    number: int
+
+
+def call(plan: Plan, leaves: Sequence[Leaf], target: str, body: int) -> list[Any]:
+    """What a plan makes of some leaves.
 
     Args:
-      plan: of its kind of leaves.
-      flat: the arrays that are read there.
-      row: of the leaf, among the clocks' scalars.
-      number: the leaf's place in the tree.
+      plan: of their kind.
+      leaves: of one step, so that what they share is the same.
       target: name under which XLA knows the library.
       body: number of the function in the library.
     """
-    made = leaf_p.bind(*flat, plan=plan, row=row, number=number, target=target, body=body)
-    return jax.tree.unflatten(plan.results, made)
+    operands = [leaves[0].flat[i] for i in plan.shared]
+    operands += [leaf.flat[i] for leaf in leaves for i in plan.own]
+    rows, numbers = tuple(x.row for x in leaves), tuple(x.number for x in leaves)
+    made = leaf_p.bind(*operands, plan=plan, rows=rows, numbers=numbers, target=target, body=body)
+    return [plan.results.unflatten(part) for part in _parts(made, len(plan.dtypes))]
 
 
-def _by_compiler(*flat: Any, plan: Plan, row: int, number: int, **_: Any) -> list[Array]:
+def _parts(flat: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [flat[i : i + size] for i in range(0, len(flat), size)]
+
+
+def _by_compiler(
+    *operands: Any, plan: Plan, rows: Sequence[int], numbers: Sequence[int], **_: Any
+) -> list[Array]:
     """The same results, by XLA."""
-    arrays = jax.tree.unflatten(plan.arrays, flat)
-    return jax.tree.leaves(plan.rules.alone(arrays, plan.form, row, number))
+    n, found = len(plan.shared), []
+    for own, row, number in zip(_parts(operands[n:], len(plan.own)), rows, numbers, strict=True):
+        at = dict(zip((*plan.shared, *plan.own), (*operands[:n], *own), strict=True))
+        arrays = plan.arrays.unflatten([at[i] for i in range(len(at))])
+        found += jax.tree.leaves(plan.rules.alone(LeafCall(arrays, plan.form, row, number)))
+    return found
 
 
-def _avals(update: Any, *_: Any, plan: Plan, **__: Any) -> list[Any]:
-    return [jax.core.ShapedArray(update.shape, dtype) for dtype in plan.dtypes]
+def _avals(*operands: Any, plan: Plan, **_: Any) -> list[Any]:
+    updates = operands[len(plan.shared) :: len(plan.own)]
+    return [jax.core.ShapedArray(x.shape, dtype) for x in updates for dtype in plan.dtypes]
 
 
-def _lower(
-    ctx: Any, *operands: Any, plan: Plan, row: int, number: int, target: str, body: int
-) -> Any:
+def _lower(ctx: Any, *operands: Any, target: str, body: int, **parameters: Any) -> Any:
     """The kernel's call, where one process runs the program on one device of its own."""
-    parameters = {"plan": plan, "row": row, "number": number}
     if not _is_local(ctx.module_context):
         return _lower_by_compiler(ctx, *operands, **parameters)
-    used = plan.body.operands
-    rule = jax.ffi.ffi_lowering(target, operand_output_aliases=dict(plan.body.aliases))
+    plan, rows = parameters["plan"], parameters["rows"]
+    used, aliases = _used(plan, len(rows))
+    rule = jax.ffi.ffi_lowering(target, operand_output_aliases=aliases)
     local = ctx.replace(avals_in=[ctx.avals_in[i] for i in used])
-    attributes = {"body": body, "row": row, "leaf": number}
-    numbers = {name: np.int64(value) for name, value in attributes.items()}
-    return rule(local, *(operands[i] for i in used), **numbers)
+    return rule(
+        local,
+        *(operands[i] for i in used),
+        body=np.int64(body),
+        shared=np.int64(len(plan.body.shared)),
+        rows=np.asarray(rows, np.int64),
+        numbers=np.asarray(parameters["numbers"], np.int64),
+    )
+
+
+def _used(plan: Plan, count: int) -> tuple[list[int], dict[int, int]]:
+    """Which operands the kernel is given, and which of these become which results."""
+    first, given, made = len(plan.body.shared), len(plan.body.operands), len(plan.dtypes)
+    used = [plan.shared.index(i) for i in plan.body.shared]
+    own = [len(plan.shared) + plan.own.index(i) for i in plan.body.operands]
+    used += [i + k * len(plan.own) for k in range(count) for i in own]
+    aliases = {
+        first + k * given + i: k * made + j for k in range(count) for i, j in plan.body.aliases
+    }
+    return used, aliases
 
 
 def _is_local(context: Any) -> bool:

@@ -1,4 +1,4 @@
-// The loop over the elements of a leaf, and its call from XLA.
+// The loop over the elements of leaves, and its call from XLA.
 //
 // `build` puts the bodies, which it writes out of the rules, in the place of BODIES and TABLE.
 
@@ -55,30 +55,51 @@ inline T sign(T x) {
   return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
 }
 
-// The elements from `begin` to `end` of a leaf. `x` has the operands and then the results; an
-// operand may be a result too, for each element is read before it is written.
-using Body = void (*)(void* const* x, int64_t row, int64_t leaf, int64_t begin, int64_t end);
+// The elements from `begin` to `end` of a leaf. `shared` has what is the same for all leaves, and
+// `x` the operands and then the results; an operand may be a result too, for each element is read
+// before it is written.
+using Body = void (*)(void* const* shared, void* const* x, int64_t row, int64_t leaf,
+                      int64_t begin, int64_t end);
 
 BODIES
 
 constexpr Body kBodies[] = {TABLE};
 
-// Measured: below two blocks, waking a thread takes longer than what it does.
+// Elements that a thread takes at once: below two times as many, waking one takes longer.
 constexpr int64_t kBlock = 1 << 15;
+
+struct Leaf {
+  size_t x;  // where its operands begin
+  int64_t row, number, size, first_block;
+};
 
 struct Work {
   Body body;
-  std::vector<void*> x;
-  int64_t row, leaf, size, blocks;
+  std::vector<void*> shared, x;
+  std::vector<Leaf> leaves;
+  int64_t blocks = 0;
   std::atomic<int64_t> next{0}, done{0};
   std::mutex mutex;
   std::condition_variable finished;
 
+  void Run(const Leaf& leaf, int64_t begin, int64_t end) const {
+    body(shared.data(), x.data() + leaf.x, leaf.row, leaf.number, begin, end);
+  }
+
+  void RunBlock(int64_t block) const {
+    auto after = std::upper_bound(
+        leaves.begin(), leaves.end(), block,
+        [](int64_t k, const Leaf& leaf) { return k < leaf.first_block; });
+    const Leaf& leaf = *(after - 1);
+    const int64_t begin = (block - leaf.first_block) * kBlock;
+    Run(leaf, begin, std::min(leaf.size, begin + kBlock));
+  }
+
   // Takes blocks as long as there are any. A task that starts late finds none, and touches
-  // nothing of the leaf, which may be gone by then.
+  // nothing of the leaves, which may be gone by then.
   void Drain() {
     for (int64_t k; (k = next.fetch_add(1)) < blocks;) {
-      body(x.data(), row, leaf, k * kBlock, std::min(size, (k + 1) * kBlock));
+      RunBlock(k);
       if (done.fetch_add(1) + 1 == blocks) {
         std::lock_guard<std::mutex> lock(mutex);
         finished.notify_all();
@@ -94,35 +115,42 @@ struct Work {
   }
 };
 
+// The arguments are what the leaves share, and then the operands of each leaf in turn.
 ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
-               int64_t body, int64_t row, int64_t leaf) {
-  std::vector<void*> x;
-  x.reserve(arguments.size() + results.size());
+               int64_t body, int64_t shared, ffi::Span<const int64_t> rows,
+               ffi::Span<const int64_t> numbers) {
+  auto work = std::make_shared<Work>();
+  work->body = kBodies[body];
+  std::vector<void*> operands;
   for (size_t k = 0; k < arguments.size(); ++k) {
     auto argument = arguments.get<ffi::AnyBuffer>(k);
     if (argument.has_error()) return argument.error();
-    x.push_back(argument->untyped_data());
+    auto& place = k < static_cast<size_t>(shared) ? work->shared : operands;
+    place.push_back(argument->untyped_data());
   }
-  int64_t size = 0;
-  for (size_t k = 0; k < results.size(); ++k) {
-    auto result = results.get<ffi::AnyBuffer>(k);
-    if (result.has_error()) return result.error();
-    x.push_back((*result)->untyped_data());
-    size = static_cast<int64_t>((*result)->element_count());
+  const size_t count = rows.size();
+  const size_t given = operands.size() / count, made = results.size() / count;
+  int64_t elements = 0;
+  for (size_t k = 0; k < count; ++k) {
+    Leaf leaf{work->x.size(), rows[k], numbers[k], 0, work->blocks};
+    work->x.insert(work->x.end(), operands.begin() + k * given,
+                   operands.begin() + (k + 1) * given);
+    for (size_t j = 0; j < made; ++j) {
+      auto result = results.get<ffi::AnyBuffer>(k * made + j);
+      if (result.has_error()) return result.error();
+      work->x.push_back((*result)->untyped_data());
+      leaf.size = static_cast<int64_t>((*result)->element_count());
+    }
+    elements += leaf.size;
+    work->blocks += (leaf.size + kBlock - 1) / kBlock;
+    work->leaves.push_back(leaf);
   }
-  const int64_t blocks = (size + kBlock - 1) / kBlock;
-  const int64_t threads = blocks < 2 ? 1 : std::min(blocks, pool.num_threads());
+  const int64_t threads =
+      elements < 2 * kBlock ? 1 : std::min(work->blocks, pool.num_threads());
   if (threads < 2) {
-    kBodies[body](x.data(), row, leaf, 0, size);
+    for (const Leaf& leaf : work->leaves) work->Run(leaf, 0, leaf.size);
     return ffi::Error::Success();
   }
-  auto work = std::make_shared<Work>();
-  work->body = kBodies[body];
-  work->x = std::move(x);
-  work->row = row;
-  work->leaf = leaf;
-  work->size = size;
-  work->blocks = blocks;
   for (int64_t k = 1; k < threads; ++k) {
     pool.Schedule([work] { work->Drain(); });
   }
@@ -139,5 +167,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(functional_optim_leaf, Run,
                                   .RemainingArgs()
                                   .RemainingRets()
                                   .Attr<int64_t>("body")
-                                  .Attr<int64_t>("row")
-                                  .Attr<int64_t>("leaf"));
+                                  .Attr<int64_t>("shared")
+                                  .Attr<ffi::Span<const int64_t>>("rows")
+                                  .Attr<ffi::Span<const int64_t>>("numbers"));

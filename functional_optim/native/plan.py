@@ -10,7 +10,8 @@ from jax.export import symbolic_shape
 from ..core.passes import Pass
 from ..core.precision import hyper_dtype
 from ..core.rows import is_sparse
-from ..core.server import LeafArrays, LeafForm
+from ..core.server import LeafArrays, LeafCall, LeafForm
+from ..core.stored import holds_stored
 from .expressions import Ineligible
 from .translate import Body, Kind, translate
 
@@ -25,6 +26,7 @@ class Plan:
       rules: the pass.
       form: what shapes its program.
       arrays: structure of what it reads.
+      own: which of its arrays are of the leaf; the others are shared by all leaves.
       results: structure of what it makes.
       dtypes: of the results' arrays, each of the leaf's shape.
       body: the function in C++.
@@ -33,15 +35,21 @@ class Plan:
     rules: Pass
     form: LeafForm
     arrays: Any
+    own: tuple[int, ...]
     results: Any
     dtypes: tuple[Any, ...]
     body: Body
+
+    @functools.cached_property
+    def shared(self) -> tuple[int, ...]:
+        """Which of the arrays are shared."""
+        return tuple(i for i in range(self.arrays.num_leaves) if i not in self.own)
 
     def __repr__(self) -> str:
         return "+".join(rule.rule.name for rule in self.rules.rules)
 
 
-def plan_of(rules: Pass, arrays: LeafArrays, form: LeafForm) -> tuple[Plan | None, list[Any]]:
+def plan_of(rules: Pass, call: LeafCall) -> tuple[Plan | None, list[Any]]:
     """The plan for what is read at a leaf, or None if there is none; and that as a list.
 
     A plan is for all shapes of as many dimensions, so that 1,000 shapes are not traced 1,000
@@ -49,7 +57,8 @@ def plan_of(rules: Pass, arrays: LeafArrays, form: LeafForm) -> tuple[Plan | Non
     names and no size, of which nothing can be asked in Python but what is so for all sizes. A
     rule that does ask has no plan.
     """
-    if is_sparse(arrays.update):
+    arrays, form = call.arrays, call.form
+    if is_sparse(arrays.update) or holds_stored(arrays.slots):
         return None, []
     flat, structure = jax.tree.flatten(arrays)
     kinds = _kinds(arrays)
@@ -112,7 +121,8 @@ def _make(
         body = translate(closed, [*kinds, "leaf"], shape, fitting)
     except Ineligible:
         return None
-    return Plan(rules, form, structure, results, tuple(dtypes), body)
+    own = tuple(i for i, kind in enumerate(kinds) if kind == "element")
+    return Plan(rules, form, structure, own, results, tuple(dtypes), body)
 
 
 def _aliases(inputs: Any, form: LeafForm, results: Any) -> list[tuple[int, int]]:

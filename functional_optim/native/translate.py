@@ -31,12 +31,14 @@ class Body:
 
     Attributes:
       text: its definition.
-      operands: which of the inputs it is to be given.
+      operands: which of the inputs it is to be given for each leaf: those of elements.
+      shared: which it is to be given once for all leaves: the others.
       aliases: operand, counted among these -> result that takes its place.
     """
 
     text: str
     operands: tuple[int, ...]
+    shared: tuple[int, ...]
     aliases: tuple[tuple[int, int], ...]
 
 
@@ -73,7 +75,7 @@ def translate(
         if value.length is not None or var.aval.shape != shape:
             raise Ineligible(f"a result of shape {var.aval.shape}")
     pairs = tuple((writer.place(given), made) for given, made in aliases)
-    return Body(writer.text(outputs), tuple(writer.places), pairs)
+    return Body(writer.text(outputs), tuple(writer.places), tuple(writer.shared), pairs)
 
 
 class _Writer:
@@ -81,13 +83,14 @@ class _Writer:
 
     def __init__(self, kinds: Sequence[Kind], shape: tuple[Any, ...]):
         self._kinds, self._shape = kinds, shape
-        self.places: dict[int, int] = {}  # input -> operand
+        self.places: dict[int, int] = {}  # input of elements -> operand
+        self.shared: dict[int, int] = {}  # the other inputs
         self._pointers: list[str] = []
         self._scalars: list[str] = []
         self._loop: list[str] = []
 
     def place(self, given: int) -> int:
-        """Which operand an input is; it becomes one."""
+        """Which operand an input of elements is; it becomes one."""
         return self.places.setdefault(given, len(self.places))
 
     def reader(self, given: int, aval: Any) -> Ask:
@@ -99,18 +102,22 @@ class _Writer:
                 return self._write("static_cast<int32_t>(leaf)", "int32", each=False)
             if dtype not in C_TYPES:
                 raise Ineligible(f"an input of {dtype}")
-            k = self.place(given)
+            if kind == "element":
+                k = self.place(given)
+                self._point(f"a{k}", f"x[{k}]", dtype)
+                return self._write(f"a{k}[i]", dtype, each=True)
+            k = self.shared.setdefault(given, len(self.shared))
             start = f" + row * {aval.shape[0]}" if kind == "row" else ""
-            c_type = C_TYPES[dtype]
-            self._pointers.append(
-                f"const {c_type}* a{k} = static_cast<const {c_type}*>(x[{k}]){start};"
-            )
+            self._point(f"s{k}", f"shared[{k}]", dtype, start)
             if kind in ("row", "vector"):
-                return _Value(f"a{k}", dtype, length=aval.shape[0], stored=dtype)
-            each = kind == "element"
-            return self._write(f"a{k}[{'i' if each else '0'}]", dtype, each=each)
+                return _Value(f"s{k}", dtype, length=aval.shape[0], stored=dtype)
+            return self._write(f"s{k}[0]", dtype, each=False)
 
         return _once(read)
+
+    def _point(self, name: str, place: str, dtype: str, start: str = "") -> None:
+        kind = C_TYPES[dtype]
+        self._pointers.append(f"const {kind}* {name} = static_cast<const {kind}*>({place}){start};")
 
     def read_all(self, closed: Any, inputs: Sequence[Ask]) -> list[_Value]:
         """The values of a function's results."""
@@ -178,7 +185,8 @@ class _Writer:
             c_type = C_TYPES[value.dtype]
             results.append(f"{c_type}* r{k} = static_cast<{c_type}*>(x[{n + k}]);")
             stores.append(f"r{k}[i] = {value.name};")
-        head = "void NAME(void* const* x, int64_t row, int64_t leaf, int64_t begin, int64_t end) {"
+        arguments = ("void* const* shared", "void* const* x", "int64_t row", "int64_t leaf")
+        head = f"void NAME({', '.join(arguments)}, int64_t begin, int64_t end) {{"
         before = [*self._pointers, *results, *self._scalars]
         inside = [*self._loop, *stores]
         return "\n".join(

@@ -1,5 +1,7 @@
 """Kernels make what XLA makes, of any leaf and within any transformation."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,9 +36,10 @@ def small(seed=0):
     return {k: jnp.asarray(rng.standard_normal(8), jnp.float32) for k in "ab"}
 
 
-def calls(function, *arguments):
-    """How many kernels are in a program."""
-    return jax.jit(function).lower(*arguments).as_text().count(CALL)
+def served(function, *arguments):
+    """How many leaves kernels serve in a program."""
+    text = jax.jit(function).lower(*arguments).as_text()
+    return sum(map(int, re.findall(CALL + r".* numbers = dense<.*?> : tensor<(\d+)xi64>", text)))
 
 
 def compare(function, *arguments):
@@ -66,11 +69,19 @@ def test_a_step_is_that_of_xla(name):
     tx = TRANSFORMATIONS[name]
     params, state = started(tx)
     step = step_of(tx)
-    lowered = step.lower(gradients(3), state, params).as_text()
-    assert lowered.count(CALL) == len(jax.tree.leaves(gradients(3)))
+    assert served(step, gradients(3), state, params) == len(jax.tree.leaves(gradients(3)))
     with fo.native.enabled(False):
         expected = step(gradients(3), state, params)
     assert_close(step(gradients(3), state, params), expected)
+
+
+def test_leaves_are_called_together_and_large_ones_alone():
+    params = {str(i): jnp.ones(2**18 if i == 5 else i + 1) for i in range(34)}
+    arguments = params, ADAMW.init(params), params
+    text = step_of(ADAMW).lower(*arguments).as_text()
+    assert text.count(CALL) == 1 + 3  # 16, 16 and 1 of the others
+    assert served(step_of(ADAMW), *arguments) == 34
+    compare(step_of(ADAMW), *arguments)
 
 
 def test_many_steps_end_at_the_same_place():
@@ -82,7 +93,7 @@ def test_many_steps_end_at_the_same_place():
 
         return jax.lax.scan(body, (params, ADAMW.init(params)), length=50)[0][0]
 
-    assert calls(many, small()) == 2
+    assert served(many, small()) == 2
     with fo.native.enabled(False):
         expected = jax.jit(many)(small())
     for k, found in jax.jit(many)(small()).items():
@@ -120,22 +131,22 @@ def test_a_parameter_may_be_its_own_gradient():
 @pytest.mark.parametrize("dtype", ["float64", "float16", "complex64"])
 def test_what_there_is_no_kernel_for_is_left_to_xla(dtype, x64):
     params = {"a": jnp.ones(8, dtype), "b": jnp.ones(8, "float32")}
-    assert calls(step_of(ADAMW), params, ADAMW.init(params), params) == 0
+    assert served(step_of(ADAMW), params, ADAMW.init(params), params) == 0
 
 
 def test_sparse_updates_and_rules_of_the_whole_tree_are_left_to_xla():
     params = {"a": jnp.ones((8, 2))}
     rows = {"a": fo.row_sparse(jnp.ones((1, 2)), jnp.array([3]), (8, 2))}
     adagrad = TRANSFORMATIONS["adagrad"]
-    assert calls(step_of(adagrad), params, adagrad.init(params), params) == 1
-    assert calls(step_of(adagrad), rows, adagrad.init(params), params) == 0
+    assert served(step_of(adagrad), params, adagrad.init(params), params) == 1
+    assert served(step_of(adagrad), rows, adagrad.init(params), params) == 0
     muon = fo.muon(0.1)
-    assert calls(step_of(muon), params, muon.init(params), params) == 0
+    assert served(step_of(muon), params, muon.init(params), params) == 0
 
 
 def test_updates_that_xla_joins_with_what_adds_them_are_left_to_it():
     params = small()
-    assert calls(ADAMW.update, params, ADAMW.init(params), params) == 0
+    assert served(ADAMW.update, params, ADAMW.init(params), params) == 0
 
 
 def test_it_maps():
@@ -242,5 +253,5 @@ def test_the_conformance_kit_finds_nothing(tx, monkeypatch):
     """Of kernels for updates, which XLA would serve: the kit asks for these."""
     monkeypatch.setattr(serving, "_pays", lambda arrays, form: True)
     params = small()
-    assert calls(tx.update, params, tx.init(params), params) == 2
+    assert served(tx.update, params, tx.init(params), params) == 2
     testing.check_transformation(tx)
