@@ -17,8 +17,27 @@ def is_narrow(dtype: Any) -> bool:
 
 
 def uniform(key: Array | None, x: Array) -> Array | None:
-    """A random number in [0, 1) for each element, the same however the array is sharded."""
-    return None if key is None else jax.random.uniform(key, x.shape, jnp.float32)
+    """A random number in [0, 1) for each element, the same however the array is sharded.
+
+    They are hashes of an element's place and the key. JAX's own generator, which must serve for
+    more than rounding, takes twenty times as long on CPU.
+    """
+    if key is None:
+        return None
+    words = jax.random.key_data(key).reshape(-1)
+    place = jnp.zeros(x.shape, jnp.uint32)
+    for axis, size in enumerate(x.shape):
+        along = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+        place = place * np.uint32(size % 2**32) + along
+    bits = _hashed(_hashed(place ^ words[0]) ^ words[-1])
+    return (bits >> np.uint32(8)).astype(jnp.float32) * np.float32(2.0**-24)
+
+
+def _hashed(x: Array) -> Array:
+    """Wellons' lowbias32: each bit of x changes each of the result with a probability near 1/2."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
 
 
 def rounded(x: Array, dtype: Any, random: Array | None = None) -> Array:

@@ -135,5 +135,6 @@ class Rounded(Stored):
 
 @jax.jit
 def _round(x: Array, key: Array | None) -> Rounded:
-    random = uniform(key, x)
-    return Rounded(rounded(x, jnp.bfloat16, random).astype(jnp.bfloat16))
+    if key is not None:
+        x = rounded(x, jnp.bfloat16, uniform(key, x))
+    return Rounded(x.astype(jnp.bfloat16))
