@@ -101,7 +101,7 @@ class Pass(Interned):
             for rule, state in zip(self.rules, states, strict=True)
         ]
         calls = {i: self._call(leaves, i, prepared, applies=applies) for i in leaves.singles}
-        served = serve(self, calls)
+        served = serve(self, {i: c for i, c in calls.items() if not holds_stored(c.arrays.slots)})
         runs: list[Run] = [*leaves.groups, *leaves.singles]
         for run in runs:
             try:

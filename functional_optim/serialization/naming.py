@@ -117,7 +117,7 @@ def _held(
         if not is_absent(stack):
             yield [paths[i] for i in group], axis
     for i, other in zip(x.layout.rest, x.rest, strict=True):
-        for inner, _ in jax.tree_util.tree_flatten_with_path(other)[0]:
+        for inner, _ in jax.tree_util.tree_flatten_with_path(other, is_leaf=is_stored)[0]:
             yield [(*paths[i], *inner)], None
 
 

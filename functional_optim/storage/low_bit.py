@@ -172,16 +172,12 @@ class LowBitInit:
     def _encoded(self, state: PyTree) -> PyTree:
         treedef: Any
         flat, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_stored)
-        forms, slots = (
-            dict(self.forms),
-            list(_slots(state, [path for path, _ in flat], dict(self.forms))),
-        )
-        small = held_together(state)
+        forms, small = dict(self.forms), held_together(state)
+        slots = list(_slots(state, [path for path, _ in flat], forms))
         large = [id(x) not in small and self._is_large(x) for _, x in flat]
         chosen = [forms.get(slot) if big else None for slot, big in zip(slots, large, strict=True)]
-        self._check(
-            slots, [path for (path, _), big in zip(flat, large, strict=True) if big], chosen
-        )
+        of_large = [path for (path, _), big in zip(flat, large, strict=True) if big]
+        self._check(slots, of_large, chosen)
         pairs = zip(chosen, flat, strict=True)
         return treedef.unflatten(
             [x if name is None else FORMS[name].of(x, None) for name, (_, x) in pairs]

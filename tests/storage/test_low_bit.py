@@ -211,6 +211,17 @@ def test_a_checkpoint_is_converted_to_the_form_of_the_template(there, here):
         assert jnp.abs(a.mu["w"] - b.mu["w"]).max() <= 0.0071 * jnp.abs(b.mu["w"]).max()
 
 
+def test_checkpoints_of_what_is_in_groups_too():
+    params = {f"layer{i}": jnp.ones((8, 64)) for i in range(6)} | {"w": jnp.ones((64, 512))}
+    tx = fo.low_bit_state(fo.packed(fo.adam(1e-3)))
+    params, state = fo.apply_gradients(tx, params, tx.init(params), params)
+    assert isinstance(fo.to_state_dict(state)["scale_by_adam.mu.w.codes"], np.ndarray)
+    found = fo.from_state_dict(tx.init(params), fo.to_state_dict(state))
+    jax.tree.map(np.testing.assert_array_equal, found, state)
+    plain = fo.from_state_dict(fo.adam(1e-3).init(params), fo.to_state_dict(state))
+    assert jnp.abs(plain.scale_by_adam.nu["w"] - 1).max() < 0.0036
+
+
 def test_what_is_saved_has_readable_names():
     tx = fo.low_bit_state(fo.adam(1e-3))
     saved = fo.to_state_dict(tx.init(normal()))
