@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .elementwise import elementwise
-from .one_device import on_one_device
+from .one_cpu import on_one_cpu
 from .rows import is_sparse
 from .stored import decode_state, encoded_as, is_stored
 
@@ -36,8 +36,9 @@ def in_parts(maths: Maths, given: Elements, fixed: Any, *, adds: bool) -> tuple[
 
     Decoded all at once, they would take the memory that the form saves. So where the maths is
     elementwise, a part of the leaf at a time is decoded, computed and encoded, and takes the old
-    one's place. On several devices a part might lie on one of them: there all of it is computed
-    at once, as where maths needs the whole.
+    one's place. That is for one CPU: on several devices a part might lie on one of them, and
+    others are slow at many small parts. There all of it is computed at once, as where maths needs
+    the whole.
 
     Args:
       maths: `(elements, fixed) -> (result, slots)`, of slots in float32.
@@ -74,7 +75,7 @@ def in_parts(maths: Maths, given: Elements, fixed: Any, *, adds: bool) -> tuple[
         made = (_as(units, start), viewed.slots)
         return _as(shape, _over_parts(on_units, viewed, made, adds))
 
-    return jax.lax.cond(on_one_device(), part_by_part, at_once, given, fixed)
+    return jax.lax.cond(on_one_cpu(), part_by_part, at_once, given, fixed)
 
 
 def _over_parts(on_units: Callable[[Elements], Any], given: Elements, made: Any, adds: bool) -> Any:
