@@ -100,6 +100,8 @@ def as_state(value: Any) -> jax.Array:
 
     Integers beyond the exact range of float32 and infinities are kept as that dtype can.
     """
+    if isinstance(value, int):  # which need not fit into an integer of JAX
+        value = float(value)
     return jnp.asarray(value).astype(hyper_dtype())
 
 

@@ -71,6 +71,8 @@ def safe_sqrt(x: Array) -> Array:
 
 
 def safe_increment(count: Array) -> Array:
-    """Adds one to an integer counter, which stays at its largest value rather than wrap."""
-    top = np.array(np.iinfo(count.dtype).max, count.dtype)
-    return jnp.minimum(count, top - np.array(1, count.dtype)) + np.array(1, count.dtype)
+    """Adds one to a counter, which stays at its largest value rather than wrap."""
+    one = np.array(1, count.dtype)
+    if not jnp.issubdtype(count.dtype, jnp.integer):
+        return jnp.minimum(count + one, jnp.finfo(count.dtype).max)
+    return jnp.minimum(count, np.array(np.iinfo(count.dtype).max, count.dtype) - one) + one

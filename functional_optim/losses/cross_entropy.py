@@ -42,7 +42,8 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: Axis = -1, where: Any 
       logits: `(..., classes)`.
       labels: distributions over the classes, not negative and of sum 1; broadcast with logits.
       axis: where the classes are.
-      where: booleans, of which classes there are.
+      where: booleans, of which classes there are; or, without their axis, of which examples
+        there are. An example without a class has the loss 0.
 
     Returns:
       `(...)`. Where a logit is -inf and its label 0, NaN: see `safe_softmax_cross_entropy`.
@@ -52,8 +53,24 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: Axis = -1, where: Any 
       [1.3863 1.3863]
     """
     x, y = broadcast("softmax_cross_entropy", logits=logits, labels=labels)
-    log_p = jax.nn.log_softmax(x, axis, where=where)
-    return -jnp.sum(y * log_p, axis, where=where)
+    if where is None:
+        return -jnp.sum(y * jax.nn.log_softmax(x, axis), axis)
+    there, counts = _present(where, x, axis)
+    log_p = jax.nn.log_softmax(x, axis, where=there)
+    return jnp.where(counts, -jnp.sum(y * log_p, axis, where=there), 0.0)
+
+
+def _present(where: Any, x: Array, axis: Axis) -> tuple[Array, Array]:
+    """Which classes there are, shaped as the scores, and which examples have any.
+
+    Those that have none get all, so that what is computed for them, and left out, is finite.
+    """
+    there = jnp.asarray(where)
+    if axis is not None and there.ndim != x.ndim:
+        there = jnp.expand_dims(there, axis)
+    there = jnp.broadcast_to(there, x.shape)
+    counts = jnp.any(there, axis, keepdims=True)
+    return there | ~counts, jnp.squeeze(counts, axis)
 
 
 def safe_softmax_cross_entropy(logits: Any, labels: Any) -> Array:
@@ -83,7 +100,7 @@ def softmax_cross_entropy_with_integer_labels(
       logits: `(..., classes)`.
       labels: `(...)`, integers in [0, classes). A number outside gives NaN.
       axis: where the classes are; of several axes, a label is the index into them flattened.
-      where: booleans, of which classes there are.
+      where: as in `softmax_cross_entropy`.
 
     Raises:
       TypeError: labels are not integers.
@@ -95,11 +112,13 @@ def softmax_cross_entropy_with_integer_labels(
       [0.75, 0.5]
     """
     (x,) = as_floats(logits)
-    if where is not None:
-        where = _classes_last(jnp.broadcast_to(where, x.shape), axis)
-    x = _classes_last(x, axis)
-    normalizer = jax.nn.logsumexp(x, -1, where=where)
-    return normalizer - select_label("softmax_cross_entropy_with_integer_labels", x, labels)
+    scores = _classes_last(x, axis)
+    label = select_label("softmax_cross_entropy_with_integer_labels", scores, labels)
+    if where is None:
+        return jax.nn.logsumexp(scores, -1) - label
+    there, counts = _present(where, x, axis)
+    normalizer = jax.nn.logsumexp(scores, -1, where=_classes_last(there, axis))
+    return jnp.where(counts, normalizer - label, 0.0)
 
 
 def _classes_last(x: Array, axis: int | tuple[int, ...]) -> Array:

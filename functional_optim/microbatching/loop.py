@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ..core.protocol import PyTree
 from .accumulators import AccumulationType, Fold, fold_of
 from .batches import Layout, checked_size, cut
+from .calling import Place, place_of
 
 __all__ = ["microbatch"]
 
@@ -38,11 +39,12 @@ def microbatch(
 
     Args:
       fun: any function of arrays.
-      argnums: positions of the arguments that are batches, trees of arrays.
+      argnums: positions of the arguments that are batches, trees of arrays; a call may give them
+        by name.
       microbatch_size: rows in each; None for the function as it is.
       accumulator: an `AccumulationType`, an `Accumulator`, or a tree of these of which the
         function's results are of the form.
-      argnames: names of keyword arguments that are batches.
+      argnames: names of arguments that are batches; a call may give them by position.
       in_axes: batch axis of the arrays of all these arguments; or of each, as they are given in
         argnums and then in argnames.
       num_real_microbatches: `()`, how many are evaluated, where others hold nothing; it may be
@@ -70,15 +72,17 @@ def microbatch(
 
     @functools.wraps(fun)
     def microbatched(*args: Any, **kwargs: Any) -> Any:
-        given = batched.take(args, kwargs)
+        places = [place_of(fun, args, kwargs, which) for which in batched.which]
+        given = [kwargs[k] if isinstance(k, str) else args[k] for k in places]
         layout = Layout.of(given, batched.axes, size)
         cuts = [cut(x, axis, layout) for x, axis in zip(given, batched.axes, strict=True)]
 
         # Without this, a derivative keeps what all microbatches have computed.
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def call(parts: list[PyTree]) -> Any:
-            changed, named = batched.put(args, kwargs, parts)
-            return fun(*changed, **named)
+            new = dict(zip(places, parts, strict=True))
+            changed = (new.get(i, x) for i, x in enumerate(args))
+            return fun(*changed, **{k: new.get(k, x) for k, x in kwargs.items()})
 
         full, rest = ([pair[i] for pair in cuts] for i in (0, 1))
         fold = fold_of(accumulator, layout)
@@ -93,37 +97,22 @@ def microbatch(
 class _Batched:
     """Which arguments are batches, and their batch axes."""
 
-    argnums: tuple[int, ...]
-    argnames: tuple[str, ...]
+    which: tuple[Place, ...]
     axes: tuple[int, ...]
 
     @classmethod
     def of(cls, argnums: Any, argnames: Any, in_axes: Any) -> "_Batched":
         nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         names = (argnames,) if isinstance(argnames, str) else tuple(argnames)
-        number = len(nums) + len(names)
+        which = (*nums, *names)
+        number = len(which)
         axes = (in_axes,) * number if isinstance(in_axes, int) else tuple(in_axes)
         if len(axes) != number:
             raise ValueError(
                 f"microbatch: in_axes must be one axis, or one for each of the {number} arguments "
                 f"that argnums and argnames name, got {len(axes)}."
             )
-        return cls(nums, names, axes)
-
-    def take(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[PyTree]:
-        """The batches."""
-        return [args[i] for i in self.argnums] + [kwargs[k] for k in self.argnames]
-
-    def put(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], parts: Sequence[PyTree]
-    ) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments with these batches."""
-        changed, named, found = list(args), dict(kwargs), iter(parts)
-        for i in self.argnums:
-            changed[i] = next(found)
-        for k in self.argnames:
-            named[k] = next(found)
-        return changed, named
+        return cls(which, axes)
 
 
 def _shapes(call: Callable[..., Any], full: list[PyTree]) -> PyTree:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..core.protocol import PyTree
 from .accumulators import AccumulationType, aggregate
+from .calling import positional
 from .loop import microbatch
 
 __all__ = ["IndividualOutputs", "micro_grad", "micro_vmap"]
@@ -61,6 +62,8 @@ def micro_vmap(
         raise ValueError(f"micro_vmap: out_axes must be 0, got {out_axes!r}.")
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
+        if not isinstance(in_axes, int | None):
+            args, kwargs = positional(fun, args, kwargs, len(in_axes))
         axes = (in_axes,) * len(args) if isinstance(in_axes, int | None) else tuple(in_axes)
 
         def of_rows(*args: Any, named: dict[str, Any]) -> Any:
@@ -134,7 +137,10 @@ def micro_grad(
         metrics = None if metrics_fn is None else metrics_fn(grad)
         return result, IndividualOutputs(value, metrics, aux)
 
+    numbered = batches | ({argnums} if isinstance(argnums, int) else set(argnums))
+
     def of_batch(*args: Any, **kwargs: Any) -> tuple[PyTree, IndividualOutputs]:
+        args, kwargs = positional(fun, args, kwargs, max(numbered) + 1)
         return micro_vmap(
             of_example,
             [0 if i in batches else None for i in range(len(args))],

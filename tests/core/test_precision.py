@@ -36,6 +36,8 @@ def test_safe_sqrt_passes_on_what_is_not_finite():
 
 def test_a_counter_stays_at_its_largest_value():
     top = np.iinfo(np.int32).max
+    largest = jnp.finfo(jnp.float32).max
+    assert precision.safe_increment(jnp.array([2.0, largest])).tolist() == [3.0, largest]
     counts = precision.safe_increment(jnp.array([0, top - 1, top], jnp.int32))
     assert counts.tolist() == [1, top, top]
     assert counts.dtype == jnp.int32

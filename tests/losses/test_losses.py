@@ -77,6 +77,24 @@ def test_masked_classes_are_as_if_they_were_not_there():
     np.testing.assert_allclose(loss(x, labels, where=where), loss(x[:, :2], labels))
 
 
+@pytest.mark.parametrize("dims", [1, 2])
+def test_masked_examples_have_no_loss_and_no_derivative(dims):
+    there = jnp.array([True, False])
+    where = there if dims == 1 else jnp.array([[True, True, False], [False] * 3])
+    x, classes = jnp.asarray(SCORES[:2]), jnp.array([1, 0])
+    for loss, y in (
+        (fo.losses.softmax_cross_entropy, jax.nn.one_hot(classes, 3)),
+        (fo.losses.softmax_cross_entropy_with_integer_labels, classes),
+    ):
+        np.testing.assert_array_equal(loss(x, y, where=where)[1], 0)
+        kept = slice(3 if dims == 1 else 2)
+        alone = loss(x[:1, kept], y[:1, kept] if y.ndim == 2 else y[:1])
+        np.testing.assert_allclose(loss(x, y, where=where)[:1], alone, rtol=1e-6)
+        slope = jax.grad(lambda x, loss=loss, y=y: jnp.sum(loss(x, y, where=where)))(x)
+        assert jnp.isfinite(slope).all()
+        np.testing.assert_array_equal(slope[1], 0)
+
+
 def test_the_loss_of_logsumexp_is_the_cross_entropy():
     loss = jax.vmap(fo.losses.make_fenchel_young_loss(jax.nn.logsumexp))
     one_hot = jax.nn.one_hot(CLASSES, 3)

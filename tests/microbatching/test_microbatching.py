@@ -256,3 +256,31 @@ def test_misuse(arguments, error, text):
 def test_a_mean_of_integers_is_refused():
     with pytest.raises(TypeError, match="a mean was asked for of a result of dtype int32"):
         microbatch(jnp.sum, 0, 2, MEAN)(jnp.arange(4))
+
+
+CALLS = {
+    "positions": lambda f: f(PARAMS, X, Y),
+    "one-by-name": lambda f: f(PARAMS, X, y=Y),
+    "names": lambda f: f(params=PARAMS, x=X, y=Y),
+    "names-in-another-order": lambda f: f(y=Y, x=X, params=PARAMS),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("argnums", "argnames"), [((1, 2), ()), (1, "y"), ((), ("x", "y"))])
+def test_batches_are_found_however_they_are_given(call, argnums, argnames):
+    parts = microbatch(mean_loss, argnums, 4, MEAN, argnames=argnames)
+    assert_close(call(parts), mean_loss(PARAMS, X, Y), rtol=1e-6)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_gradients_of_examples_however_these_are_given(call):
+    found, _ = call(micro_grad(mean_loss, batch_argnums=(1, 2), microbatch_size=4))
+    assert_close(found, micro_grad(mean_loss, batch_argnums=(1, 2))(PARAMS, X, Y)[0], rtol=1e-5)
+    mapped = micro_vmap(errors, (None, 0, 0), microbatch_size=4, accumulator=CONCAT)
+    assert_close(call(mapped), errors(PARAMS, X, Y), rtol=1e-5)
+
+
+def test_a_batch_that_is_not_there_is_named():
+    with pytest.raises(TypeError, match="microbatch: there is no argument 'z' in a call with 2 by"):
+        microbatch(mean_loss, 1, 4, argnames="z")(PARAMS, X, y=Y)

@@ -212,3 +212,10 @@ def test_options_shape_the_program():
     decay = case("exponential_decay", None, init_value=1.0, transition_steps=3, decay_rate=0.5)
     a, b, c = decay.make(), decay.make(staircase=True), decay.make(end_value=0.1)
     assert len({fo.sgd(s).update for s in (a, b, c)}) == 3
+
+
+def test_a_horizon_may_be_longer_than_an_int32_counts():
+    schedule = fo.cosine_decay_schedule(1.0, 10**10)
+    assert schedule(0) == 1.0
+    exact = 0.5 * (1 + np.cos(np.pi * 2**30 / 10**10))
+    np.testing.assert_allclose(schedule(2**30), exact, rtol=1e-6)
