@@ -67,7 +67,8 @@ def get_all_with_path(
 def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
     """What stands in a tree under a name; see `get_all_with_path`.
 
-    The links of one chain count the same updates: of their `count`, it is the first's.
+    The links of one chain count the same updates: of their `count`, it is the first's. And of a
+    hyperparameter, it is the one in force: not its schedule, nor what `inject_hyperparams` sets.
 
     Args:
       default: what is returned if nothing does.
@@ -79,11 +80,23 @@ def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = 
       >>> get({"a": {"b": 1}}, "b"), get({"a": {"b": 1}}, "c", default=0)
       (1, 0)
     """
-    found = get_all_with_path(tree, key, filtering)
+    found = _in_force(get_all_with_path(tree, key, filtering))
     if len(found) > 1 and not _is_one_clock(key, [path for path, _ in found]):
         places = ", ".join(path_string(path) for path, _ in found)
         raise KeyError(f"get: {key!r} stands at {places}. Pass a longer name, or filtering.")
     return found[0][1] if found else default
+
+
+def _in_force(found: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
+    """Without what a hyperparameter among these stands for: its schedule, and others it sets."""
+    names = [[*map(_name, path)] for path, _ in found]
+    owners = [name[:-2] for name in names if name[-2:-1] == ["hyperparams"]]
+
+    def is_behind(name: list[str]) -> bool:
+        ways = [name[len(o) : len(o) + 1] for o in owners if name[: len(o)] == o]
+        return ["inner_state"] in ways or ["schedules"] in ways
+
+    return [hit for hit, name in zip(found, names, strict=True) if not is_behind(name)]
 
 
 def _is_one_clock(key: Any, paths: list[Path]) -> bool:

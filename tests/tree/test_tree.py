@@ -143,6 +143,19 @@ def test_optaxs_states_are_found_by_their_classes():
     assert fo.tree.get(state, "ScaleByAdamState").mu["w"].shape == (2,)
 
 
+@pytest.mark.parametrize(
+    "around", [lambda tx: tx, lambda tx: fo.chain(fo.clip(1.0), tx)], ids=["alone", "chain"]
+)
+def test_an_injected_number_is_found_where_it_is_set(around):
+    tx = around(fo.inject_hyperparams(fo.adam)(fo.linear_schedule(1.0, 0.0, 2)))
+    params = {"w": jnp.ones(2)}
+    state = tx.init(params)
+    for expected in (1.0, 0.5):
+        _, state = tx.update(params, state, params)
+        assert fo.tree.get(state, "learning_rate") == expected
+    assert fo.tree.get(state, "hyperparams.b2") == np.float32(0.999)
+
+
 def test_a_field_is_replaced_and_nothing_else():
     tx = fo.adam(1e-3)
     state = tx.init({"w": jnp.ones(2)})
