@@ -45,6 +45,7 @@ EVERY = {
     "by element": lambda: fo.adamw(0.01),
     "by label": lambda: fo.adam(RATES),
     "global norm in front": lambda: fo.chain(fo.clip_by_global_norm(0.1), fo.adam(0.01)),
+    "random": lambda: fo.chain(fo.adam(0.01), fo.add_noise(0.1, 0.5, 0)),
     "norm of each": lambda: fo.lamb(0.01),
     "matrices": lambda: fo.muon(0.01),
     "masked": lambda: fo.adamw(0.01, mask=by_rank),
