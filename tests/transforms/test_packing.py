@@ -29,8 +29,8 @@ def tree(seed):
 
 
 def without(grads):
-    """The gradients, of which one of those held together is not there."""
-    return {**grads, "a": [None, *grads["a"][1:]]}
+    """The gradients, of which some of those held together are not there."""
+    return {**grads, "a": [None, *grads["a"][1:]], "c": [*grads["c"][:3], None, None]}
 
 
 def by_rank(params):
