@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import functional_optim as fo
+from functional_optim import optim
 
 TRANSFORMATIONS = {
     "momentum": fo.sgd(0.1, momentum=0.9),
@@ -17,6 +18,7 @@ TRANSFORMATIONS = {
     "lion": fo.lion(0.1, weight_decay=0.1),
     "rmsprop": fo.rmsprop(0.01, momentum=0.9),
     "adagrad": fo.adagrad(0.1),
+    "torch": optim.AdamW.recipe(),
     "adamax": fo.adamax(0.1),
     "radam": fo.radam(0.1),
 }

@@ -9,8 +9,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import functional_optim as fo
-from functional_optim import testing
+from functional_optim import optim, testing
 from functional_optim.native import serving
+from functional_optim.native.call import call
 from functional_optim.native.serving import recorded
 
 from .table import LARGE, TRANSFORMATIONS, UPDATES, gradients, started
@@ -149,6 +150,25 @@ def test_updates_that_xla_joins_with_what_adds_them_are_left_to_it():
     assert served(ADAMW.update, params, ADAMW.init(params), params) == 0
 
 
+def test_the_stateful_interface_has_kernels(monkeypatch):
+    batches = []
+
+    def spy(plan, leaves, *found):
+        batches.append(len(leaves))
+        return call(plan, leaves, *found)
+
+    monkeypatch.setattr(serving, "call_kernel", spy)
+    found = {}
+    for on in (True, False):
+        with fo.native.enabled(on):
+            optimizer = optim.AdamW(small(), lr=0.1, weight_decay=0.3)
+            for seed in (1, 2):
+                optimizer.step(small(seed))
+            found[on] = optimizer.params
+    assert batches == [2]  # one program, traced once
+    assert_close(found[True], found[False])
+
+
 def test_it_maps():
     def step(params):
         return fo.apply_gradients(ADAMW, params, ADAMW.init(params), params)
@@ -190,6 +210,20 @@ def test_on_a_mesh_xla_divides_the_work(mesh):
     assert new["a"].sharding.is_equivalent_to(spread["a"].sharding, 1)
     assert state.scale_by_adam.mu["a"].sharding.is_equivalent_to(spread["a"].sharding, 1)
     assert_close(new, expected[0])
+
+
+def test_on_several_devices_xla_serves_also_what_is_not_laid_out(mesh):
+    batch = jax.device_put(jnp.arange(8.0), NamedSharding(mesh, PartitionSpec("x")))
+    params = small()
+
+    def step(params, state, batch):
+        return fo.apply_gradients(ADAMW, params, state, params), jnp.sum(batch)
+
+    assert served(step, params, ADAMW.init(params), np.asarray(batch)) == 2
+    assert served(step, params, ADAMW.init(params), batch) == 0
+    (new, _), _ = jax.jit(step)(params, ADAMW.init(params), batch)
+    expected, _ = step_of(ADAMW)(params, ADAMW.init(params), params)
+    assert_close(jax.device_put(new, jax.devices()[0]), expected)
 
 
 @pytest.mark.parametrize("explicit", [False, True], ids=["shard_map", "explicit axes"])
