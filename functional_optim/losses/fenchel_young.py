@@ -19,11 +19,11 @@ def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Arra
     Its derivative by the scores is that of max_fun minus the targets.
 
     Args:
-      max_fun: `max_fun(scores, *args, **kwargs) -> ()`, such as `jax.nn.logsumexp`.
+      max_fun: `max_fun(scores, *args, **kwargs) -> ()` of one example, such as
+        `jax.nn.logsumexp`.
 
     Returns:
-      `loss(scores, targets, *args, **kwargs) -> ()`, for one example: `jax.vmap` maps it over
-      more.
+      `loss(scores, targets, *args, **kwargs)` of arrays `(..., n)`: a number by example, `(...)`.
 
     Example:
       >>> cross_entropy = make_fenchel_young_loss(jax.nn.logsumexp)
@@ -36,6 +36,7 @@ def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Arra
 
     def fenchel_young_loss(scores: Any, targets: Any, *args: Any, **kwargs: Any) -> Array:
         x, y = as_floats(scores, targets)
-        return max_fun(x, *args, **kwargs) - jnp.vdot(y, x)
+        largest = jnp.vectorize(lambda x: max_fun(x, *args, **kwargs), signature="(n)->()")
+        return largest(x) - jnp.vectorize(jnp.vdot, signature="(n),(n)->()")(y, x)
 
     return fenchel_young_loss
