@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.interning import Interned
+from ..core.joining import apart
 from ..core.link import Link, check_pair
 from ..core.precision import wider
 from ..core.protocol import GradientTransformation, PyTree
@@ -129,10 +131,14 @@ def _one(arrays: list[Any]) -> Any:
 
 
 def _apart(vectors: dict[str, Array], leaves: list[Any], buckets: Buckets) -> list[Array]:
-    """What stands in the vectors for each leaf."""
+    """What stands in the vectors for each leaf; those of one size at once, as `apart` does."""
     result: list[Any] = [None] * len(leaves)
     for k, members in buckets.items():
-        ends = np.cumsum([leaves[i].size for i in members]).tolist()
-        for i, part in zip(members, jnp.split(vectors[k], ends[:-1]), strict=True):
-            result[i] = part.reshape(leaves[i].shape)
+        start = 0
+        for size, found in itertools.groupby(members, key=lambda i: leaves[i].size):
+            run = list(found)
+            block = jax.lax.slice_in_dim(vectors[k], start, start + len(run) * size)
+            for i, part in zip(run, apart(block.reshape(len(run), size)), strict=True):
+                result[i] = part.reshape(leaves[i].shape)
+            start += len(run) * size
     return result
