@@ -94,10 +94,12 @@ class Leaves:
     def _of_one_kind(self, group: Group) -> bool:
         if not set(self.active).issuperset(group) or set(self.sparse) & set(group):
             return False
-        kinds = {
-            (_dtype(self.updates[i]), _dtype_of_any(self.params[i]), self.dtypes[i]) for i in group
-        }
-        return len(kinds) == 1
+        return len({self._kind(i) for i in group}) == 1
+
+    def _kind(self, i: int) -> Any:
+        g, p = self.updates[i], self.params[i]
+        of_p = None if p is None or is_absent(p) else _dtype(p)
+        return jnp.shape(g), _dtype(g), of_p, self.dtypes[i]
 
     def _unpack(self) -> None:
         """Takes apart what is held together, and cannot be updated so."""
@@ -269,10 +271,6 @@ def _places(tree: PyTree) -> list[int]:
     """Numbers of the leaves that do not change where another has no gradient, or is masked."""
     flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
     return [i for i, x in enumerate(flat) if not is_placeholder(x)]
-
-
-def _dtype_of_any(x: Any) -> Any:
-    return None if x is None or is_absent(x) else _dtype(x)
 
 
 def _dtype(x: Any) -> Any:
