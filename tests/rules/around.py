@@ -58,7 +58,7 @@ RULES = (
         },
         bad=(
             ({"tx": 3}, TypeError, "packed: tx must be a pair of functions"),
-            ({"tx": fo.sgd(0.1)}, ValueError, "holds no rule of this package that keeps slots"),
+            ({"tx": fo.scale(0.1)}, ValueError, "holds no rule of this package that keeps slots"),
             ({"tx": fo.adam(0.1), "max_size": 0}, ValueError, "max_size must be at least 1, got 0"),
             ({"tx": fo.adam(0.1), "max_size": 2.0}, TypeError, "max_size must be an integer"),
         ),
