@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType
 
 from .elementwise import elementwise
 from .one_cpu import on_one_cpu
@@ -17,7 +18,10 @@ Array = jax.Array
 Shape = tuple[int, ...]
 
 PART = 2**17
-"""Elements of a part: some arrays of as many are in a processor's caches."""
+"""Elements of a part, at most: some arrays of as many are in a processor's caches."""
+
+SMALL = 2**14
+"""Elements of a leaf that is not worth a loop."""
 
 
 class Elements(NamedTuple):
@@ -57,7 +61,7 @@ def in_parts(maths: Maths, given: Elements, fixed: Any, *, adds: bool) -> tuple[
     shape = given.update.shape
     among_fixed = any(jnp.shape(x) == shape for x in jax.tree.leaves(fixed))
     units = _units(given.slots, shape)
-    if units is None or among_fixed or is_sparse(given.update) or given.update.size < 2 * PART:
+    if units is None or among_fixed or given.update.size < SMALL or _is_whole(given.update):
         return at_once(given, fixed)
     plain = jax.eval_shape(decode_state, given)
     found = elementwise(lambda both: maths(*both), shape, (plain, fixed))
@@ -81,7 +85,7 @@ def in_parts(maths: Maths, given: Elements, fixed: Any, *, adds: bool) -> tuple[
 def _over_parts(on_units: Callable[[Elements], Any], given: Elements, made: Any, adds: bool) -> Any:
     """What `on_units` makes of all units, some at a time, written over `made`."""
     many = given.update.shape[0]
-    few = max(1, PART * many // given.update.size)
+    few = _size(many, given.update.size)
     known = (given.update, made, None if adds else given.param)
 
     def write(start: Any, size: int, made: Any) -> Any:
@@ -100,6 +104,16 @@ def _over_parts(on_units: Callable[[Elements], Any], given: Elements, made: Any,
     made = jax.lax.fori_loop(0, many // few, lambda i, made: write(i * few, few, made), bits[1])
     rest = many % few
     return _floats(write(many - rest, rest, made) if rest else made, known[1])
+
+
+def _size(many: int, elements: int) -> int:
+    """How many units a part has: if possible a divisor of `many`, or a rest is a second program.
+
+    At least two parts, for XLA makes no loop of one.
+    """
+    most = max(1, min(PART * many // elements, many // 2))
+    least = max(1, most // 16)
+    return next((few for few in range(most, least - 1, -1) if many % few == 0), most)
 
 
 def _bits(tree: Any) -> Any:
@@ -124,6 +138,13 @@ def _floats(tree: Any, like: Any) -> Any:
 def _is_narrow(x: Any) -> bool:
     """Whether an array is of bfloat16 or float16."""
     return x.dtype.itemsize == 2 and jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def _is_whole(update: Any) -> bool:
+    """Whether an update is of some rows, or its sharding a part of its type."""
+    if is_sparse(update):
+        return True
+    return AxisType.Explicit in jax.typeof(update).sharding.mesh.axis_types
 
 
 def _units(slots: Any, shape: Shape) -> Shape | None:
