@@ -20,6 +20,7 @@ COUNTS = {
     "every_k_schedule",
     "key",
     "max_consecutive_errors",
+    "max_size",
     "memory_size",
     "min_dim_size_to_factor",
     "min_size",
