@@ -61,6 +61,7 @@ TOPICS = {
         "transforms.evaluation",
         "transforms.following",
     ),
+    "State in fewer bits": ("core.stored", "storage"),
     "Line searches": ("transforms.backtracking", "transforms.from_state", "transforms.zoom"),
     "Links": ("transforms",),
     "Schedules": ("schedules",),
