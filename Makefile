@@ -37,7 +37,8 @@ types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 bench: $(VENV)/test.stamp
-	$(BIN)/python benchmarks/trace.py $(ARGS)
+	$(BIN)/python -m functional_optim.native
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 # Opt-in: torch is large, and no other target needs it.
 parity: $(VENV)-parity/test.stamp

@@ -130,6 +130,9 @@ JAX: Mapping[str, Make] = {
     "optax": lambda rule, tree: Pure(rule.optax(), optax_step(rule.optax()), tree),
     "ours": lambda rule, tree: Pure(rule.ours(), our_step(rule.ours()), tree),
     "ours, native": lambda rule, tree: Pure(rule.ours(), our_step(rule.ours()), tree, True),
+    "ours, packed": lambda rule, tree: Pure(
+        fo.packed(rule.ours()), our_step(fo.packed(rule.ours())), tree
+    ),
     "stateful": Stateful,
     "stateful, native": lambda rule, tree: Stateful(rule, tree, True),
 }
