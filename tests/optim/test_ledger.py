@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import functional_optim as fo
 from functional_optim import optim
@@ -11,7 +12,7 @@ from functional_optim.optim.ledger import NO_LEDGER, Held, Ledger
 
 from .. import problem
 from ..trees import assert_same
-from .makers import each, grads
+from .makers import each, grads, quadratic
 from .test_donation import slots
 
 # What a conversion would change, and a copy of the bits does not.
@@ -90,10 +91,13 @@ def test_weakly_typed_numbers_stay_apart():
 
 
 def test_a_step_transfers_nothing():
-    optimizer = optim.AdamW(problem.arrays())
-    gradients = grads(0)
+    optimizer, gradients, target = optim.AdamW(problem.arrays()), grads(0), jnp.float32(1.0)
     optimizer.step(gradients)
+    optimizer.minimize(quadratic, target)
     with jax.transfer_guard("disallow"):
         optimizer.step(gradients)
         optimizer.param_groups[0]["lr"] = 0.5
         optimizer.step(gradients)
+        optimizer.minimize(quadratic, target)
+        with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+            optimizer.step(jax.tree.map(np.asarray, gradients))
