@@ -65,11 +65,10 @@ class Ledger:
             leaves.insert(i, x)
         return leaves
 
-    def with_numbers(self, entries: Any, numbers: Mapping[int, float]) -> jax.Array:
-        """The one array with other numbers at these places, which are scalars of the ledger."""
-        bits = [np.asarray(v, self._dtype[i]).view(np.int32) for i, v in numbers.items()]
-        rows = np.asarray([self._row[i] for i in numbers], np.int32)
-        return _put(entries, *jax.device_put((rows, np.stack(bits))))
+    def with_number(self, entries: Any, place: int, number: float) -> jax.Array:
+        """The one array with another number at a place, which is a scalar of the ledger."""
+        bits = np.asarray(number, self._dtype[place]).view(np.int32)
+        return _put(entries, *jax.device_put((np.int32(self._row[place]), bits)))
 
     @functools.cached_property
     def _row(self) -> dict[int, int]:
@@ -99,8 +98,12 @@ class Held:
     def arrays(self, ledger: Ledger) -> Arrays:
         """What a step of this ledger takes."""
         if ledger is not self._ledger and ledger != self._ledger:
-            self._arrays = ledger.close(self._ledger.open(self._arrays))
-            self._ledger = ledger
+            arrays = ledger.close(self._ledger.open(self._arrays))
+            if any(isinstance(x, jax.core.Tracer) for x in arrays):
+                return arrays  # of a program that is being traced, which what is held outlives
+            if ledger.places:  # compiled now, so that an edited number compiles nothing
+                ledger.with_number(arrays[0], ledger.places[0], 0)
+            self._ledger, self._arrays = ledger, arrays
         return self._arrays
 
     def put(self, arrays: Arrays) -> None:
@@ -110,7 +113,8 @@ class Held:
     def write(self, numbers: Mapping[int, float]) -> None:
         """Sets scalars, by their positions among the leaves."""
         if self._ledger.places and numbers.keys() <= set(self._ledger.places):
-            self._arrays[0] = self._ledger.with_numbers(self._arrays[0], numbers)
+            for i, number in numbers.items():
+                self._arrays[0] = self._ledger.with_number(self._arrays[0], i, number)
             return
         leaves = self.leaves
         for i, number in numbers.items():
@@ -141,6 +145,6 @@ def _part(ledger: Ledger, entries: jax.Array) -> Arrays:
     return [_bits(x.reshape(shape), dtype) for x, shape, dtype in parts]
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _put(entries: jax.Array, rows: jax.Array, bits: jax.Array) -> jax.Array:
-    return entries.at[rows].set(bits)
+@jax.jit
+def _put(entries: jax.Array, row: jax.Array, bits: jax.Array) -> jax.Array:
+    return entries.at[row].set(bits)
