@@ -215,7 +215,7 @@ class Optimizer(Holder):
         params = [group.params for group in self._groups]
         held = [g.held.arrays(own) for g, own in zip(self._groups, self._ledgers, strict=True)]
         if self._donate:
-            refuse_traced(name, params, arguments)  # before the others are donated
+            refuse_traced(name, params, (held, arguments))  # before they are donated
             new, states, *rest = run(name, program, params, held, arguments)
             refuse_traced(name, params, states[0][:1] or new)  # all are, or none
         else:
