@@ -81,7 +81,7 @@ def apart(*arguments: str) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="the cases whose title contains this")
+    parser.add_argument("--only", default="", help="cases whose title contains this, or one of several, with | between")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--alone", help=argparse.SUPPRESS)
@@ -92,13 +92,13 @@ def main() -> None:
         return
     results = []
     for i, case in enumerate(CASES):
-        if arguments.only.lower() not in case.title.lower():
+        if not any(part in case.title.lower() for part in arguments.only.lower().split("|")):
             continue
         results.append(apart("--case", str(i)))
         alone = {n: apart("--case", str(i), "--alone", n) for n in case.names if case.first}
         results[-1]["process"] = {name: size for name, size in alone.items() if size}
         print(*step_table(results[-1:]), sep="\n", end="\n\n", flush=True)
-    arguments.out.write_text(json.dumps(results, indent=1))
+        arguments.out.write_text(json.dumps(results, indent=1))
     print(", ".join(f"{k} {v}" for k, v in results[-1]["versions"].items()), end="\n\n")
     print(*tables(results), sep="\n")
 

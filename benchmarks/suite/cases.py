@@ -30,7 +30,7 @@ GPT2, SMALL = "GPT-2 small, 148 leaves", "leaves of 16"
 CASES = [
     *(Case(ONE, rule, rounds=25) for rule in ("SGD, momentum", "Adam", "AdamW", "Lion")),
     Case(ONE, "Adafactor", ("optax", "ours", "torch foreach")),
-    Case("8 matrices of 512 x 512", "Muon", ("optax", "ours", "torch foreach"), rounds=7),
+    Case("8 matrices of 512 x 512", "Muon", ("optax", "ours"), rounds=7),
     Case(GPT2, "AdamW", rounds=9, first=3),
     Case("GPT-2 small, bfloat16", "AdamW", (*PURE, "torch fused"), rounds=9),
     Case("embedding of 1,000,000 x 64", "AdamW", (*PURE, "torch fused"), rounds=9),
