@@ -81,7 +81,7 @@ def apart(*arguments: str) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="cases whose title contains this, or one of several, with | between")
+    parser.add_argument("--only", default="", help="parts of titles of cases, with | between")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--alone", help=argparse.SUPPRESS)
