@@ -1,5 +1,6 @@
 """Many arrays of one shape as one array, and apart again, in few kernels."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -43,8 +44,10 @@ def _apart_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 def _by_slices(stack: Array) -> tuple[Array, ...]:
-    rows = jax.lax.split(stack, (1,) * stack.shape[0])
-    return tuple(jax.lax.squeeze(row, (0,)) for row in rows)
+    n, *shape = stack.shape
+    # Vectors, such as a clock's, need nothing more: no operation for each.
+    parts = jax.lax.split(stack.reshape(-1), (math.prod(shape),) * n)
+    return tuple(jax.lax.reshape(x, shape) for x in parts)
 
 
 def _by_reductions(stack: Array) -> tuple[Array, ...]:
@@ -65,12 +68,9 @@ def _sums(stack: Array) -> list[Array]:
 
     Over one array alone, XLA would see that there is nothing to reduce.
     """
-    zero = -np.zeros((), stack.dtype)
-    edges = [(0, 1, 0)] + [(0, 0, 0)] * (stack.ndim - 1)
-    pairs = [
-        jax.lax.pad(jax.lax.slice_in_dim(stack, i, i + 1), zero, edges)
-        for i in range(stack.shape[0])
-    ]
+    zero, n = -np.zeros((), stack.dtype), stack.shape[0]
+    spread = jax.lax.pad(stack, zero, [(0, 1, 1)] + [(0, 0, 0)] * (stack.ndim - 1))
+    pairs = jax.lax.split(spread, (2,) * n)
     return jax.lax.reduce(pairs, [zero] * len(pairs), _add, (0,))
 
 
