@@ -10,6 +10,9 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
 
+# No kernels but those that a test builds: a user's give other last bits, and other programs.
+os.environ["FUNCTIONAL_OPTIM_CACHE"] = str(pathlib.Path(__file__, "none"))
+
 import jax
 import pytest
 
