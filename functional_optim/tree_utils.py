@@ -14,6 +14,7 @@ from .tree import dtype as tree_dtype
 from .tree import full_like as tree_full_like
 from .tree import get as tree_get
 from .tree import get_all_with_path as tree_get_all_with_path
+from .tree import map_params as tree_map_params
 from .tree import max as tree_max
 from .tree import min as tree_min
 from .tree import mul as tree_mul
@@ -50,6 +51,7 @@ __all__ = [
     "tree_full_like",
     "tree_get",
     "tree_get_all_with_path",
+    "tree_map_params",
     "tree_max",
     "tree_min",
     "tree_mul",

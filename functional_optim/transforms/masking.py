@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..core.any_params import AnyParams
 from ..core.apply import no_update, no_updates
 from ..core.binding import bind
 from ..core.interning import Interned
@@ -73,6 +74,8 @@ class Router:
 
     def labels(self, params: PyTree | None, updates: PyTree | None = None) -> PyTree:
         """The labels of all leaves, checked; a tree of labels may do without the parameters."""
+        if isinstance(params, AnyParams):
+            return params
         labels = resolve_labels(self.link, self.what, self.labeller, params, updates)
         for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
             # 1 == True, but a mask of numbers is a mistake.
@@ -85,6 +88,8 @@ class Router:
 
     def split(self, labels: PyTree, leaves: list[Any], label: Hashable) -> PyTree:
         """The tree with only the leaves of one label."""
+        if isinstance(labels, AnyParams):
+            return AnyParams(*leaves)
         treedef: Any
         flat, treedef = jax.tree.flatten(labels)
         pairs = zip(flat, leaves, strict=True)

@@ -19,6 +19,7 @@ from .making import (
     unwrap_random_key_data,
     zeros_like,
 )
+from .mapping import map_params
 from .moments import (
     bias_correction,
     update_infinity_moment,
@@ -42,6 +43,7 @@ __all__ = [
     "full_like",
     "get",
     "get_all_with_path",
+    "map_params",
     "max",
     "min",
     "mul",
