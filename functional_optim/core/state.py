@@ -17,6 +17,10 @@ class State(tuple[Any, ...]):
     whatever stands before it in a chain. A NamedTuple class would need one type for each
     chain; this is one type for all, which pickles and restores without its maker.
 
+    What is no field is looked for in the field `metrics`: `state.last_finite` is
+    `state.metrics["last_finite"]`. It is read there, and nowhere else: in no path, and not by
+    `state["last_finite"]`.
+
     Example:
       >>> s = State(count=3, mu={"w": 1.0})
       >>> s.mu, s["count"], s[1]
@@ -38,12 +42,12 @@ class State(tuple[Any, ...]):
         return self
 
     def __getattr__(self, name: str) -> Any:
-        try:
+        if name in self._fields:
             return tuple.__getitem__(self, self._fields.index(name))
-        except ValueError:
-            raise AttributeError(
-                f"this state has no field {name!r}; it has {', '.join(self._fields) or 'none'}."
-            ) from None
+        measured = self["metrics"] if "metrics" in self._fields else {}
+        if isinstance(measured, dict) and name in measured:
+            return measured[name]
+        raise AttributeError(self._lacks(name))
 
     # `count` and `index` are methods of tuple, and would hide the fields of those names.
     count = property(lambda self: self.__getattr__("count"))
@@ -54,10 +58,9 @@ class State(tuple[Any, ...]):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
-            try:
-                return self.__getattr__(key)
-            except AttributeError as error:
-                raise KeyError(str(error)) from None
+            if key not in self._fields:
+                raise KeyError(self._lacks(key))
+            return tuple.__getitem__(self, self._fields.index(key))
         return tuple.__getitem__(self, key)
 
     def __contains__(self, name: object) -> bool:
@@ -69,6 +72,9 @@ class State(tuple[Any, ...]):
     def __reduce__(self) -> tuple[Any, ...]:
         return State._build, (self._fields, tuple(self))
 
+    def _lacks(self, name: str) -> str:
+        return f"this state has no field {name!r}; it has {', '.join(self._fields) or 'none'}."
+
     def _items(self) -> Iterator[tuple[str, Any]]:
         return zip(self._fields, self, strict=True)
 
@@ -78,10 +84,7 @@ class State(tuple[Any, ...]):
     def _replace(self, **fields: Any) -> "State":
         unknown = set(fields) - set(self._fields)
         if unknown:
-            raise ValueError(
-                f"this state has no field {sorted(unknown)[0]!r}; "
-                f"it has {', '.join(self._fields) or 'none'}."
-            )
+            raise ValueError(self._lacks(sorted(unknown)[0]))
         return State._build(self._fields, (fields.get(k, v) for k, v in self._items()))
 
 

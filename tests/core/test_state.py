@@ -19,6 +19,17 @@ def test_fields_named_like_methods_of_tuple_are_fields():
     assert (STATE.count, STATE.index) == (3, 7)
 
 
+def test_what_is_no_field_is_read_from_the_metrics():
+    state = State(metrics={"norm": 2.0, "mu": 5.0, "count": 9}, mu=1.0)
+    assert (state.norm, state.mu, state.count) == (2.0, 1.0, 9)
+    assert "norm" not in state
+    assert jax.tree.leaves(state) == [9, 5.0, 2.0, 1.0]
+    with pytest.raises(KeyError, match="this state has no field 'norm'; it has metrics, mu"):
+        state["norm"]
+    with pytest.raises(AttributeError, match="this state has no field 'other'; it has metrics, mu"):
+        state.other  # noqa: B018
+
+
 def test_contains_names_not_values():
     assert "mu" in STATE
     assert 3 not in STATE
