@@ -71,7 +71,15 @@ def safe_sqrt(x: Array) -> Array:
 
 
 def safe_increment(count: Array) -> Array:
-    """Adds one to a counter, which stays at its largest value rather than wrap."""
+    """Adds one to a counter, which stays at its largest value rather than wrap.
+
+    Raises:
+      ValueError: it is of booleans or complex numbers.
+    """
+    if count.dtype == jnp.bool_ or jnp.issubdtype(count.dtype, jnp.complexfloating):
+        raise ValueError(
+            f"safe_increment: count must be of integers or floats, got {count.dtype}. Convert it."
+        )
     one = np.array(1, count.dtype)
     if not jnp.issubdtype(count.dtype, jnp.integer):
         return jnp.minimum(count + one, jnp.finfo(count.dtype).max)

@@ -43,6 +43,12 @@ def test_a_counter_stays_at_its_largest_value():
     assert counts.dtype == jnp.int32
 
 
+@pytest.mark.parametrize("dtype", [jnp.bool_, jnp.complex64])
+def test_what_has_no_largest_value_is_no_counter(dtype):
+    with pytest.raises(ValueError, match=r"count must be of integers or floats, got \w+\. Convert"):
+        precision.safe_increment(jnp.ones((), dtype))
+
+
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
