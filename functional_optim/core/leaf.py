@@ -10,7 +10,15 @@ from .placement import alike
 from .precision import compute_dtype
 from .protocol import NoSlot
 
-__all__ = ["as_parameter", "by_parts", "cast", "cast_like", "check_parameter", "start_slots"]
+__all__ = [
+    "as_parameter",
+    "by_parts",
+    "cast",
+    "cast_like",
+    "check_parameter",
+    "kept_as",
+    "start_slots",
+]
 
 Array = jax.Array
 Maths = Callable[[Array, dict[str, Array], Array | None], tuple[Array, Mapping[str, Array]]]
@@ -76,7 +84,7 @@ def start_slots(
     def kept(k: str, v: Array | None) -> Any:
         if v is None:
             return NoSlot()
-        v = v.astype(_kept_as(v.dtype, dtypes.get(k, dtypes.get("*"))))
+        v = v.astype(kept_as(v.dtype, dtypes.get(k, dtypes.get("*"))))
         # A slot that starts as the parameter, or as another slot, must not be its buffer: both
         # will be donated.
         shared = any(v is x for x in (p, *(x for name, x in slots.items() if name != k)))
@@ -89,7 +97,7 @@ def _pair(real: Array | None, imag: Array | None) -> Array | None:
     return None if real is None or imag is None else jax.lax.complex(real, imag)
 
 
-def _kept_as(natural: Any, asked: Any) -> Any:
+def kept_as(natural: Any, asked: Any) -> Any:
     """What was asked for, but integers stay integers, and complex numbers complex."""
     if not jnp.issubdtype(natural, jnp.inexact):
         return natural

@@ -9,7 +9,7 @@ import numpy as np
 
 from .precision import hyper_dtype
 
-__all__ = ["Interval", "as_count", "as_number", "as_start", "as_state"]
+__all__ = ["Interval", "as_count", "as_float_dtype", "as_number", "as_start", "as_state"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +78,20 @@ def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
             f"{where} must be in {interval}, got {number!r}. Pass a number in that range."
         )
     return number
+
+
+def as_float_dtype(value: Any, where: str) -> Any:
+    """Reads a dtype in which something is kept; `where` names the argument."""
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+        got = repr(value) if dtype is None else dtype
+        raise TypeError(
+            f"{where} must be a floating-point dtype, got {got}. Pass jnp.bfloat16, for example."
+        )
+    return dtype
 
 
 def _is_real(value: Any) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .binding import bind, call_text
@@ -15,7 +14,7 @@ from .by_label import ByLabel
 from .context import Now
 from .engine import Rule
 from .keys import as_key
-from .numbers import Interval, as_number
+from .numbers import Interval, as_float_dtype, as_number
 from .protocol import GradientTransformation
 from .rule_init import RuleInit
 from .schedule import numbered
@@ -244,7 +243,7 @@ def instantiate(
             dtypes += _state_dtypes(rule, value)
         elif name in rule.slot_dtypes:
             if value is not None:
-                dtypes.append((rule.slot_dtypes[name], _float_dtype(value, where)))
+                dtypes.append((rule.slot_dtypes[name], as_float_dtype(value, where)))
         elif name in rule.initial:
             starts.append((name, as_number(value, where, rule.bounds.get(name))))
         elif name in rule.keys:
@@ -277,19 +276,6 @@ def _check_by_label(rule: Rule, name: str, where: str) -> None:
         )
 
 
-def _float_dtype(value: Any, where: str) -> Any:
-    try:
-        dtype = jnp.dtype(value)
-    except TypeError:
-        dtype = None
-    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
-        got = repr(value) if dtype is None else dtype
-        raise TypeError(
-            f"{where} must be a floating-point dtype, got {got}. Pass jnp.bfloat16, for example."
-        )
-    return dtype
-
-
 def _check_switch(value: Any, where: str) -> None:
     """Raises where what is on or off is given as something else, such as a decay."""
     if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
@@ -302,5 +288,5 @@ def _state_dtypes(rule: Rule, value: Any) -> list[tuple[str, Any]]:
         return []
     where = f"{rule.name}: state_dtype"
     if isinstance(value, Mapping):
-        return [(k, _float_dtype(v, f"{where}[{k!r}]")) for k, v in value.items()]
-    return [("*", _float_dtype(value, where))]
+        return [(k, as_float_dtype(v, f"{where}[{k!r}]")) for k, v in value.items()]
+    return [("*", as_float_dtype(value, where))]

@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from ..core.interning import Interned
-from ..core.leaf import as_parameter
+from ..core.leaf import as_parameter, kept_as
 from ..core.link import Link, check_pair
 from ..core.norms import global_norm
+from ..core.numbers import as_float_dtype
 from ..core.placement import all_beside
 from ..core.precision import compute_dtype, safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rows import dense
 from ..core.state import State
 from ..core.trees import align, is_absent
-from .guard import all_finite
 from .resting import act_or_rest
 
 __all__ = ["MultiSteps", "skip_large_updates", "skip_not_finite"]
@@ -32,11 +32,16 @@ def skip_not_finite(
     """For `MultiSteps`: leaves a mini-step out if a gradient is not finite.
 
     Returns:
-      Whether to leave it out, and what the state then keeps of it: `should_skip`, the same.
+      Whether to leave it out, and what the state then keeps: `should_skip`, the same, and
+      `num_not_finite`, how many elements are not.
     """
     del gradient_step, params
-    bad = ~all_finite(updates)
-    return bad, {"should_skip": bad}
+    number = sum((_not_finite(x) for x in jax.tree.leaves(updates)), start=jnp.array(0, jnp.int32))
+    return number > 0, {"should_skip": number > 0, "num_not_finite": number}
+
+
+def _not_finite(x: Any) -> Array:
+    return jnp.sum(~jnp.isfinite(x), dtype=jnp.int32)
 
 
 def skip_large_updates(
@@ -66,8 +71,8 @@ class MultiSteps(GradientTransformation):
     transformation runs at no other time, and gets the extra arguments of that call.
 
     The state holds `mini_step` and `gradient_step`, the numbers of mini-steps in the present
-    step and of steps so far; `inner_opt_state`; `acc_grads`, sums of gradients in float32 or
-    wider, shaped like the parameters; `updated`, whether the last call was a step; and
+    step and of steps so far; `inner_opt_state`; `acc_grads`, sums of gradients shaped like the
+    parameters, in float32 or wider; `updated`, whether the last call was a step; and
     `skip_state`. Gathering ends with its step: what was not finite in it goes with it.
 
     To hold one gradient instead of a sum beside it, gather inside the step: see `microbatch`.
@@ -78,12 +83,14 @@ class MultiSteps(GradientTransformation):
       use_grad_mean: whether to give the mean, or else the sum.
       should_skip_update_fn: `(updates, gradient_step, params) -> (skip, dict)`: whether to leave
         a mini-step out, which then does not count. See `skip_not_finite`.
+      accumulator_dtype: dtype in which the sums are kept, and the mean is handed on.
 
-    Differences: it is a transformation itself. optax runs the inner one at each mini-step, and
-    lets what is not finite pass to later ones.
+    Differences: it is a transformation itself. optax runs the inner one at each mini-step, lets
+    what is not finite pass to later ones, and rounds the mean to the dtype of the gradients.
 
     Raises:
-      TypeError: opt is not a pair of functions, or k neither an integer nor a function.
+      TypeError: opt is not a pair of functions, k neither an integer nor a function, or
+        accumulator_dtype is no floating-point dtype.
       ValueError: k < 1.
 
     Example:
@@ -105,6 +112,7 @@ class MultiSteps(GradientTransformation):
         every_k_schedule: int | Callable[[Array], Array],
         use_grad_mean: bool = True,
         should_skip_update_fn: Skip | None = None,
+        accumulator_dtype: Any = None,
     ) -> "MultiSteps":
         """Makes the pair."""
         init, update = check_pair("MultiSteps: opt", opt)
@@ -123,7 +131,10 @@ class MultiSteps(GradientTransformation):
         made_update = _Update.of(
             Link.to(update), schedule, bool(use_grad_mean), should_skip_update_fn
         )
-        made_init = _Init(init, k, should_skip_update_fn)
+        dtype = accumulator_dtype
+        if dtype is not None:
+            dtype = as_float_dtype(dtype, "MultiSteps: accumulator_dtype")
+        made_init = _Init(init, k, should_skip_update_fn, dtype)
         return super().__new__(cls, made_init, made_update)
 
     def __reduce__(self) -> Any:
@@ -150,13 +161,14 @@ class _Init:
     init: Callable[..., Any]
     k: int | None
     skip: Skip | None
+    dtype: Any = None
     name = "MultiSteps"
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and sums of nothing."""
         fields = {} if self.k is None else {"every_k": jnp.array(self.k, jnp.int32)}
         start = jnp.zeros((), jnp.int32)
-        sums = jax.tree.map(_sum_of_nothing, params)
+        sums = jax.tree.map(self._sum_of_nothing, params)
         # Of what a skip function says the shapes are wanted, before there is a gradient.
         says = {} if self.skip is None else jax.eval_shape(self.skip, sums, start, params)[1]
         state = State(
@@ -170,13 +182,12 @@ class _Init:
         )
         return all_beside(params, state)
 
+    def _sum_of_nothing(self, p: Any) -> Array:
+        p = as_parameter(p)
+        return jnp.zeros_like(p, dtype=kept_as(compute_dtype(p.dtype), self.dtype))
+
     def __repr__(self) -> str:
         return f"MultiSteps({self.init!r}, {self.k})"
-
-
-def _sum_of_nothing(p: Any) -> Array:
-    p = as_parameter(p)
-    return jnp.zeros_like(p, dtype=compute_dtype(p.dtype))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,6 +94,8 @@ def test_a_mini_step_that_is_not_finite_is_left_out_and_does_not_count():
     _, state, updated = run(tx, [GRADS[0], GRADS[1], NAN])
     assert updated[-1] is False
     assert state.skip_state["should_skip"]
+    bad = sum(int(np.isnan(x).sum()) for x in jax.tree.leaves(NAN))
+    assert state.skip_state["num_not_finite"] == bad > 1
 
 
 def test_a_mini_step_of_large_gradients_is_left_out():
@@ -124,6 +126,17 @@ def test_narrow_gradients_are_added_up_in_float32():
     tx = fo.MultiSteps(fo.sgd(1.0), 256, use_grad_mean=False)
     assert tx.init(params).acc_grads["w"].dtype == jnp.float32
     assert run(tx, grads, params)[0]["w"] == -512  # in bfloat16 it would stay at 256
+
+
+@pytest.mark.parametrize("kept", [jnp.bfloat16, jnp.float32])
+def test_the_sums_may_be_kept_in_another_dtype(kept):
+    params, grads = {"w": jnp.zeros(1, jnp.bfloat16)}, [{"w": jnp.ones(1, jnp.bfloat16)}] * 2
+    tx = fo.MultiSteps(fo.sgd(1.0), 2, accumulator_dtype=kept)
+    _, state, _ = run(tx, grads[:1], params)
+    assert state.acc_grads["w"].dtype == kept
+    assert run(tx, grads, params)[0]["w"] == -1
+    complex_params = {"w": jnp.zeros(1, jnp.complex64)}
+    assert tx.init(complex_params).acc_grads["w"].dtype == jnp.complex64
 
 
 def test_extra_arguments_reach_the_inner_transformation():
@@ -163,6 +176,7 @@ def test_it_is_carried_by_scan():
         ((INNER, 0), ValueError, "must be at least 1, got 0"),
         ((INNER, 2.5), TypeError, "must be an integer or a function of the step, got 2.5"),
         ((INNER, True), TypeError, "must be an integer or a function"),
+        ((INNER, 2, True, None, int), TypeError, "accumulator_dtype must be a floating-point"),
     ],
 )
 def test_bad_arguments(arguments, error, text):
