@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from .by_shape import labels_by_shape
 from .protocol import PyTree
 from .rows import is_sparse
 from .trees import path_string
@@ -16,6 +17,7 @@ __all__ = [
     "Labeller",
     "as_labeller",
     "check_expression",
+    "is_function",
     "path_labels",
     "resolve_labels",
     "why",
@@ -72,7 +74,12 @@ Labeller = Callable[[PyTree], PyTree]
 
 def as_labeller(labels: Any) -> Labeller:
     """Views labels, a tree or a function of the parameters, as a hashable function."""
-    return labels if callable(labels) else FrozenTree.of(labels)
+    return labels if is_function(labels) else FrozenTree.of(labels)
+
+
+def is_function(labels: Any) -> bool:
+    """Whether labels are a function; a module that can be called is a tree of what it holds."""
+    return callable(labels) and all(callable(x) for x in jax.tree.leaves(labels))
 
 
 def resolve_labels(
@@ -80,18 +87,23 @@ def resolve_labels(
 ) -> PyTree:
     """The labels of the parameters' leaves, with a prefix spread over what it stands for.
 
+    Without the parameters, a function is asked for the labels of all that have such updates.
+
     Raises:
-      ValueError: params is None and the labels are a function of them, or the structures
-        differ; the message names the place.
+      ValueError: params is None and the labels are a function of more than their shapes, or the
+        structures differ; the message names the place.
     """
-    if params is None and not isinstance(labeller, FrozenTree):
-        raise ValueError(
-            f"{link}: {what} is a function of the parameters, so update needs params. "
-            "Call update(updates, state, params)."
-        )
     if params is None:
-        # Labels that are no function do not depend on values: any tree of the structure will do.
-        params = jax.tree.map(lambda g: 0, updates, is_leaf=is_sparse)
+        frozen = labeller
+        if not isinstance(labeller, FrozenTree):
+            frozen = labels_by_shape(lambda p: FrozenTree.of(labeller(p)), updates)
+        if frozen is None:
+            raise ValueError(
+                f"{link}: {what} is a function of more than the parameters' shapes, so update "
+                "needs params. Call update(updates, state, params)."
+            )
+        # Such labels do not depend on values: any tree of the structure will do.
+        labeller, params = frozen, jax.tree.map(lambda g: 0, updates, is_leaf=is_sparse)
     labels = jax.tree.map(_python, labeller(params))
     try:
         return jax.tree.broadcast(labels, params)

@@ -13,7 +13,7 @@ from ..core.any_params import AnyParams
 from ..core.apply import no_update, no_updates
 from ..core.binding import bind
 from ..core.interning import Interned
-from ..core.labels import Labeller, as_labeller, resolve_labels
+from ..core.labels import Labeller, as_labeller, is_function, resolve_labels
 from ..core.link import Link, check_pair, link_name
 from ..core.placement import all_beside
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
@@ -35,11 +35,13 @@ def partition(
       transforms: label -> transformation.
       param_labels: tree of labels shaped like the parameters (or a prefix of that), or a
         function of the parameters that returns one, such as `path_labels`. A function is
-        called with the parameters, at init and at update alike, never with the updates.
+        called with the parameters, at init and at update alike, never with the updates; without
+        params, update asks it for the labels of all parameters of their paths and shapes.
 
     Raises:
       ValueError: a leaf has a label that `transforms` lacks; labels and parameters differ in
-        structure; or labels are a function and update is called without params.
+        structure; or labels are a function of dtypes or values and update is called without
+        params.
 
     Example:
       >>> import functional_optim as fo
@@ -158,13 +160,14 @@ def masked(
       inner: transformation of the leaves where the mask is True.
       mask: tree of booleans shaped like the parameters (or a prefix of that), or a function
         of the parameters that returns one. A function is called with the parameters, at init
-        and at update alike, never with the updates.
+        and at update alike, never with the updates; without params, update asks it for the mask
+        of all parameters of their paths and shapes.
       otherwise: what becomes of the other leaves' updates: `"pass"`, they are left as they
         are, as in optax; `"zero"`, they become zero, so that the parameters rest.
 
     Raises:
       ValueError: mask and parameters differ in structure, an entry is not a boolean, or the
-        mask is a function and update is called without params.
+        mask is a function of dtypes or values and update is called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -256,8 +259,8 @@ def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTr
         decay, say) would move the frozen leaves again.
 
     Raises:
-      ValueError: mask and parameters differ in structure, or the mask is a function and
-        update is called without params.
+      ValueError: mask and parameters differ in structure, or the mask is a function of dtypes
+        or values and update is called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -269,7 +272,7 @@ def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTr
     """
     if inner is None:
         return masked(set_to_zero(), mask)
-    trained = _Not(mask) if callable(mask) else _negate(mask)
+    trained = _Not(mask) if is_function(mask) else _negate(mask)
     return masked(inner, trained, otherwise="zero")
 
 

@@ -283,11 +283,21 @@ def test_a_leaf_that_no_rule_labels_is_named():
         tx.init(PARAMS)
 
 
+OF_MORE_THAN_SHAPES = [lambda p: p.dtype == jnp.float32, lambda p: bool(jnp.sum(p) < jnp.inf)]
+
+
+@pytest.mark.parametrize("of_leaf", OF_MORE_THAN_SHAPES, ids=["dtype", "value"])
 @pytest.mark.parametrize("make", [make for make, _ in ROUTES])
-def test_labels_that_are_a_function_need_parameters(make):
-    tx = make(lambda params: jax.tree.map(lambda p: True, params))
-    with pytest.raises(ValueError, match="is a function of the parameters, so update needs params"):
+def test_labels_that_are_a_function_of_more_than_shapes_need_parameters(make, of_leaf):
+    tx = make(lambda params: jax.tree.map(of_leaf, params))
+    with pytest.raises(ValueError, match="of more than the parameters' shapes, so update needs"):
         tx.update(PARAMS, tx.init(PARAMS))
+
+
+def test_labels_that_are_a_function_need_parameters_where_a_gradient_is_not_there():
+    tx = fo.masked(fo.scale(1.0), lambda params: jax.tree.map(lambda p: True, params))
+    with pytest.raises(ValueError, match="so update needs params"):
+        tx.update({**PARAMS, "b": None}, tx.init(PARAMS))
 
 
 def test_an_exception_of_a_rule_says_at_which_leaf():

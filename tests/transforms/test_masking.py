@@ -1,3 +1,6 @@
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,6 +106,36 @@ def test_a_tree_of_labels_needs_no_parameters_at_update():
     np.testing.assert_array_equal(updates["dense"]["kernel"], -2.0)
     updates, _ = tx.update(GRADS, tx.init(PARAMS))
     np.testing.assert_array_equal(updates["dense"]["bias"], -2.0)
+
+
+@pytest.mark.parametrize("otherwise", ["pass", "zero"])
+def test_a_mask_of_shapes_needs_no_parameters_at_update(otherwise):
+    tx = fo.masked(fo.sgd(1.0, momentum=0.9), matrices, otherwise=otherwise)
+    state = tx.init(PARAMS)
+    narrow = jax.tree.map(lambda g: g.astype(jnp.bfloat16), GRADS)
+    for grads in (GRADS, narrow):
+        given, expected = tx.update(grads, state), tx.update(grads, state, PARAMS)
+        jax.tree.map(np.testing.assert_array_equal, given, expected)
+
+
+def test_a_module_that_can_be_called_is_a_tree_of_masks():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Module:
+        w: Any
+        b: Any
+
+        def __call__(self, x):
+            return x @ self.w + self.b
+
+    params = Module(jnp.ones((2, 2)), jnp.ones(2))
+    for tx in (
+        fo.masked(fo.scale(-1.0), Module(True, False)),
+        fo.freeze(Module(False, True), fo.scale(-1.0)),
+    ):
+        updates, _ = tx.update(params, tx.init(params), params)
+        assert updates.w.tolist() == [[-1.0, -1.0], [-1.0, -1.0]]
+        assert jnp.all(updates.b >= 0)
 
 
 def test_a_leaf_without_a_gradient_passes_a_mask():
