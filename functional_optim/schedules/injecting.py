@@ -43,7 +43,8 @@ def inject_hyperparams(
     `inner_state`. What is a hyperparameter:
 
     - a floating-point number;
-    - an integer, unless the factory's own default is one, which then shapes the program;
+    - an integer, unless the factory's own default is one, which then shapes the program, or the
+      argument is named `key`;
     - a callable that gives one real number for a step, unless its argument's name says that it is
       a mask or a function, with `mask` in it or `_fn` at its end. It is tried without computing.
 
@@ -132,7 +133,7 @@ def _sorted(
     numbers, plans, fixed = {}, {}, {}
     for k, v in given.items():
         default = signature.parameters[k].default if k in signature.parameters else None
-        if k in static:
+        if k in static or k == "key":
             fixed[k] = v
         elif is_schedule(k, v):
             plans[k] = numbered(v)

@@ -28,10 +28,16 @@ def _name(key: Any) -> str:
 
 
 def _is_named(path: Path, node: PyTree, key: str) -> bool:
-    """Whether the last names of a path are those of a dotted key, or the node's class is."""
+    """Whether the last names of a path are those of a dotted key, or the node's class is.
+
+    Of a link and a field of it that have one name, it is the field's.
+    """
     parts = str(key).split(".")
     names = [_name(k) for k in path[-len(parts) :]]
-    return names == parts or (hasattr(node, "_fields") and type(node).__name__ == key)
+    fields = getattr(node, "_fields", None)
+    if names == parts:
+        return fields is None or parts[-1] not in fields
+    return fields is not None and type(node).__name__ == key
 
 
 def _nodes(path: Path, node: PyTree) -> Iterator[tuple[Path, Any]]:
@@ -49,7 +55,8 @@ def get_all_with_path(
 
     Args:
       key: name of a field, a dict's key, a class of NamedTuples, or several names with dots,
-        as the ends of paths: `"scale_by_adam.mu"`.
+        as the ends of paths: `"scale_by_adam.mu"`. `"trace"` is the field, also where its link
+        has that name, too.
       filtering: `filtering(path, value)`, which says whether to take it.
 
     Example:

@@ -190,3 +190,8 @@ def test_a_factory_that_decides_by_a_value_is_told_what_to_do():
 def test_misuse(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_a_key_is_no_hyperparameter():
+    tx = fo.inject_hyperparams(fo.noisy_sgd)(0.1, eta=0.01, key=0)
+    assert "key" not in tx.init({"w": jnp.ones(2)}).hyperparams

@@ -128,6 +128,13 @@ def test_the_links_of_one_chain_have_one_count():
         fo.tree.get(fo.chain(fo.partition({"a": tx, "b": tx}, {"w": "a"})).init(params), "count")
 
 
+def test_a_name_of_a_link_and_its_field_is_the_fields():
+    state = fo.sgd(0.1, momentum=0.9).init({"w": jnp.ones(2)})
+    assert fo.tree.get(state, "trace") is state.trace.trace
+    assert fo.tree.set(state, trace=3).trace == state.trace._replace(trace=3)
+    assert fo.tree.get(fo.chain(fo.clip(1.0)).init({"w": jnp.ones(2)}), "clip").hyperparams
+
+
 def test_a_name_finds_a_field_and_a_longer_one_decides():
     state = fo.chain(fo.trace(0.9), fo.scale_by_adam()).init({"count": jnp.ones(2)})
     assert fo.tree.get(state, "mu")["count"].shape == (2,)
