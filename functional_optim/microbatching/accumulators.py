@@ -69,7 +69,7 @@ class _Sum:
     layout: Layout
 
     def start(self, like: jax.ShapeDtypeStruct) -> Array:
-        return jnp.zeros(like.shape, _sum_dtype(like.dtype))
+        return jnp.zeros_like(like, _sum_dtype(like.dtype))
 
     def step(self, carry: Array, value: Array, index: Any) -> Array:
         del index
@@ -104,9 +104,10 @@ class _RunningMean(_Mean):
         return carry + (value.astype(carry.dtype) - carry) / number.astype(carry.dtype)
 
     def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
+        if rest is None:
+            return carry.astype(like.dtype)
         part = self.layout.part / (self.layout.count + self.layout.part)
-        mean = carry if rest is None else carry + part * (rest.astype(carry.dtype) - carry)
-        return mean.astype(like.dtype)
+        return (carry + part * (rest.astype(carry.dtype) - carry)).astype(like.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +122,12 @@ class _Concat:
                 "microbatch: rows cannot be put together of a result without dimensions. Use "
                 "AccumulationType.SUM or MEAN for it."
             )
-        return jnp.zeros((self.layout.count, *like.shape), like.dtype)
+        # Out of one result, for its sharding is part of its type on a mesh of explicit axes.
+        rows = jnp.zeros_like(like)
+        return jnp.repeat(rows[None], self.layout.count, axis=0)
 
     def step(self, carry: Array, value: Array, index: Any) -> Array:
-        return carry.at[index].set(value)
+        return jax.lax.dynamic_update_index_in_dim(carry, value, index, 0)
 
     def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
         del like

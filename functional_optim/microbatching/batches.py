@@ -37,13 +37,13 @@ class Layout:
             for tree, axis in zip(trees, axes, strict=True)
             for x in jax.tree.leaves(tree)
         }
-        if len(lengths) != 1 or 0 in lengths:
+        if len(lengths) != 1:
             raise ValueError(
                 "microbatch: the arguments that argnums and argnames name must have batch axes of "
-                f"one length, at least 1, got {sorted(lengths)}. in_axes says which axes these are."
+                f"one length, got {sorted(lengths)}. in_axes says which axes these are."
             )
         (batch,) = lengths
-        size = min(size, batch)
+        size = min(size, batch or size)
         return cls(batch // size, size, batch % size)
 
     @property
@@ -116,4 +116,4 @@ def _grouped(x: Array, size: int, axis: int) -> Array:
 
 def ungrouped(x: Array) -> Array:
     """The rows of `(microbatches, rows, ...)` in the order that they had before `cut`."""
-    return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
+    return jnp.swapaxes(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])

@@ -35,7 +35,8 @@ def microbatch(
 
     Sums and means of arrays narrower than float32 are taken in float32, and have their dtype. If
     `microbatch_size` does not divide the batch, the last microbatch is smaller, and counts less
-    in a mean. A batch of at most that size is one microbatch.
+    in a mean. A batch of at most that size is one microbatch; one of no rows has none: the sum
+    is 0, the mean NaN, and a running mean 0.
 
     Args:
       fun: any function of arrays.
@@ -71,6 +72,7 @@ def microbatch(
     batched = _Batched.of(argnums, argnames, in_axes)
 
     @functools.wraps(fun)
+    @jax.named_scope(f"microbatch_size_{size}")
     def microbatched(*args: Any, **kwargs: Any) -> Any:
         places = [place_of(fun, args, kwargs, which) for which in batched.which]
         given = [kwargs[k] if isinstance(k, str) else args[k] for k in places]
@@ -116,19 +118,26 @@ class _Batched:
 
 
 def _shapes(call: Callable[..., Any], full: list[PyTree]) -> PyTree:
-    return jax.eval_shape(lambda xs: call(jax.tree.map(lambda x: x[0], xs)), full)
+    def of_one(x: Any) -> Any:
+        return x[0] if x.shape[0] else jnp.zeros(x.shape[1:], x.dtype)
+
+    return jax.eval_shape(lambda xs: call(jax.tree.map(of_one, xs)), full)
 
 
 def _all(
     call: Callable[..., Any], full: list[PyTree], rest: Any, fold: Fold, layout: Layout
 ) -> PyTree:
     like = _shapes(call, full)
+    carry = fold.start(like)
+    if not layout.count:
+        return fold.end(carry, like, None)
 
     def body(carry: PyTree, given: tuple[Any, list[PyTree]]) -> tuple[PyTree, None]:
         index, parts = given
         return fold.step(carry, call(parts), index), None
 
-    carry, _ = jax.lax.scan(body, fold.start(like), (jnp.arange(layout.count), full))
+    with jax.named_scope(f"{layout.count}_microbatches"):
+        carry, _ = jax.lax.scan(body, carry, (jnp.arange(layout.count), full))
     return fold.end(carry, like, None if rest is None else call(rest))
 
 

@@ -61,11 +61,13 @@ def micro_vmap(
     if out_axes != 0:
         raise ValueError(f"micro_vmap: out_axes must be 0, got {out_axes!r}.")
 
+    @jax.named_scope(f"micro_vmap_size_{microbatch_size}")
     def mapped(*args: Any, **kwargs: Any) -> Any:
         if not isinstance(in_axes, int | None):
             args, kwargs = positional(fun, args, kwargs, len(in_axes))
         axes = (in_axes,) * len(args) if isinstance(in_axes, int | None) else tuple(in_axes)
 
+        @jax.named_scope("micro_vmap_step")
         def of_rows(*args: Any, named: dict[str, Any]) -> Any:
             return aggregate(accumulator, vmap_fn(fun, axes, out_axes)(*args, **named))
 
@@ -128,6 +130,7 @@ def micro_grad(
 
     value_and_grad = jax.value_and_grad(with_aux, argnums, has_aux=True)
 
+    @jax.named_scope("micro_grad_step")
     def of_example(*args: Any, **kwargs: Any) -> tuple[PyTree, IndividualOutputs]:
         if keep_batch_dim:
             args = tuple(_as_batch(x) if i in batches else x for i, x in enumerate(args))
@@ -139,6 +142,7 @@ def micro_grad(
 
     numbered = batches | ({argnums} if isinstance(argnums, int) else set(argnums))
 
+    @jax.named_scope(f"micro_grad_size_{microbatch_size}")
     def of_batch(*args: Any, **kwargs: Any) -> tuple[PyTree, IndividualOutputs]:
         args, kwargs = positional(fun, args, kwargs, max(numbered) + 1)
         return micro_vmap(

@@ -211,6 +211,44 @@ def test_axes_are_split_as_optax_splits_them():
         assert_same(found, theirs)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(SUM, np.zeros(3)), (MEAN, np.full(3, np.nan)), (RUNNING_MEAN, np.zeros(3))],
+)
+def test_of_no_rows_there_is_no_microbatch(kind, expected):
+    found = jax.jit(microbatch(lambda x: jnp.sum(x, 0), 0, 2, kind))(jnp.ones((0, 3)))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_no_rows_put_together_are_no_rows():
+    assert micro_vmap(lambda x: 2 * x, microbatch_size=2)(jnp.ones((0, 3))).shape == (0, 3)
+    grads, each = micro_grad(sum_loss, batch_argnums=(1, 2), microbatch_size=2)(
+        PARAMS, jnp.ones((0, 3)), jnp.ones(0)
+    )
+    assert_same(grads, jax.tree.map(jnp.zeros_like, PARAMS))
+    assert each.values.shape == (0,)
+
+
+def test_profiles_name_the_microbatches():
+    text = jax.jit(micro_grad(mean_loss, batch_argnums=(1, 2), microbatch_size=5)).lower(
+        PARAMS, X, Y
+    )
+    text = text.as_text(debug_info=True)
+    for name in ("micro_grad_size_5", "micro_vmap_size_5", "microbatch_size_5", "2_microbatches"):
+        assert name in text
+
+
+@pytest.mark.parametrize("spec", [jax.P(), jax.P("x")])
+def test_results_are_sharded_as_those_of_the_batch_on_a_mesh_of_explicit_axes(spec):
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        data = jnp.arange(32, out_sharding=spec)
+        in_parts = microbatch(lambda x: (x + 1, jnp.sum(x)), 0, 16, (CONCAT, SUM))
+        found, expected = in_parts(data), (data + 1, jnp.sum(data))
+        assert jax.tree.map(jax.typeof, found) == jax.tree.map(jax.typeof, expected)
+        assert_same(found, expected)
+
+
 OWN = Accumulator(lambda s: 0.0, lambda c, v, i: c + v, lambda c: c, None)
 BAD = {
     "size": ({"argnums": 0, "microbatch_size": 0}, ValueError, "an integer of at least 1, got 0"),
