@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 import functional_optim as fo
+from functional_optim.testing.subject import Subject
 
 from ..oracles.common import Step
 
@@ -76,6 +77,10 @@ class Case:
     def make(self, **other: Any) -> fo.GradientTransformation:
         """The transformation, with some of its arguments changed."""
         return self.factory(**{**self.arguments, **other})
+
+    def update(self, tx: fo.GradientTransformation, grads: Any, state: Any, params: Any) -> Any:
+        """Updates and state after an update of `tx`, given all that this case needs."""
+        return Subject(tx, extra=self.extra).update(grads, state, params)
 
     def expected(self) -> Step:
         """The oracle of these arguments."""

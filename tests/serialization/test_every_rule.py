@@ -18,20 +18,12 @@ from ..trees import assert_same, law
 pytestmark = pytest.mark.usefixtures("eager")
 
 
-def step_of(case, tx, params):
-    """One update, with what the rule needs."""
-
-    def step(state, seed):
-        grads = problem.arrays(seed=seed)
-        extra = case.extra(grads, params) if callable(case.extra) else case.extra or {}
-        return tx.update(grads, state, params, **extra)
-
-    return step
-
-
 def check(case, tmp_path):
     params, tx = problem.arrays(), case.make()
-    step = step_of(case, tx, params)
+
+    def step(state, seed):
+        return case.update(tx, problem.arrays(seed=seed), state, params)
+
     _, state = step(tx.init(params), 1)
     template = tx.init(params)
     file = tmp_path / "state.safetensors"

@@ -52,9 +52,7 @@ def step(runs, grads):
     """One step of every rule; a run is its parameters and its state."""
     after = {}
     for name, (params, state) in runs.items():
-        extra = CASES[name].extra
-        given = extra(grads, params) if callable(extra) else extra or {}
-        updates, state = TXS[name].update(grads, state, params, **given)
+        updates, state = CASES[name].update(TXS[name], grads, state, params)
         after[name] = fo.apply_updates(params, updates), state
     return after
 

@@ -63,9 +63,7 @@ def train(params, grads):
     def step(runs, g):
         after = {}
         for name, (p, state) in runs.items():
-            extra = chosen[name].extra
-            given = extra(g, p) if callable(extra) else extra or {}
-            updates, state = rules[name].update(g, state, p, **given)
+            updates, state = chosen[name].update(rules[name], g, state, p)
             after[name] = fo.apply_updates(p, updates), state
         return after, None
 
