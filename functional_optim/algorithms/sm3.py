@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.placement import joinable
 from ..core.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rule import leaf_rule
@@ -46,7 +47,7 @@ def _largest(nu: Array) -> Array:
     if nu.ndim < 2:
         return nu.reshape(-1)
     others = [tuple(j for j in range(nu.ndim) if j != i) for i in range(nu.ndim)]
-    return jnp.concatenate([jnp.max(nu, axis=axes, initial=0.0) for axes in others])
+    return jnp.concatenate(joinable([jnp.max(nu, axis=axes, initial=0.0) for axes in others]))
 
 
 @leaf_rule(

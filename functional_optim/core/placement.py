@@ -1,6 +1,6 @@
 """Where arrays of the state live: with the parameters, and where they were before."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["alike", "all_beside", "beside", "in_place_of", "reduced"]
+__all__ = ["alike", "all_beside", "beside", "in_place_of", "joinable", "reduced"]
 
 Array = jax.Array
 
@@ -36,6 +36,16 @@ def reduced(p: Array, axis: int) -> Array:
     mean = jnp.sum(p, axis=axis, keepdims=True)
     zeros = jnp.zeros_like(mean)
     return shard_alike(zeros, mean)[0] if _traced(p) else zeros
+
+
+def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
+    """Arrays that can be concatenated.
+
+    Where shardings are part of types, and differ, each is made whole on every device.
+    """
+    if len({jax.typeof(x).sharding for x in arrays}) == 1:
+        return arrays
+    return [jax.sharding.reshard(x, PartitionSpec()) for x in arrays]
 
 
 def beside(params: Iterable[Any]) -> Callable[[Array], Array]:

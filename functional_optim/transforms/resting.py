@@ -27,9 +27,13 @@ def act_or_rest(
     def rest() -> tuple[PyTree, Any]:
         like = jax.eval_shape(act)[0]
         if instead is None:
-            given = no_updates(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
+            given = no_updates(jax.tree.map(_zeros, like))
         else:
             given = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), instead, like)
         return given, jax.tree.map(jnp.asarray, state)
 
     return jax.lax.cond(holds, act, rest)
+
+
+def _zeros(x: jax.ShapeDtypeStruct) -> Array:
+    return jnp.zeros(x.shape, x.dtype, out_sharding=x.sharding)  # None but on an explicit mesh

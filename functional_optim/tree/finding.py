@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
+from ..core.placement import in_place_of
 from ..core.trees import path_string
 
 __all__ = ["get", "get_all_with_path", "set"]
@@ -75,7 +77,8 @@ def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = 
     """What stands in a tree under a name; see `get_all_with_path`.
 
     The links of one chain count the same updates: of their `count`, it is the first's. And of a
-    hyperparameter, it is the one in force: not its schedule, nor what `inject_hyperparams` sets.
+    hyperparameter, it is the one in force: not its schedule, nor what `inject_hyperparams` sets;
+    of a measure, its value, not the state of what measures.
 
     Args:
       default: what is returned if nothing does.
@@ -94,14 +97,19 @@ def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = 
     return found[0][1] if found else default
 
 
-def _in_force(found: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
-    """Without what a hyperparameter among these stands for: its schedule, and others it sets."""
-    names = [[*map(_name, path)] for path, _ in found]
-    owners = [name[:-2] for name in names if name[-2:-1] == ["hyperparams"]]
+BEHIND = {"hyperparams": ("schedules", "inner_state"), "metrics": ("measure_states",)}
+"""Fields of values -> fields beside them with what makes these values, or follows them."""
 
-    def is_behind(name: list[str]) -> bool:
-        ways = [name[len(o) : len(o) + 1] for o in owners if name[: len(o)] == o]
-        return ["inner_state"] in ways or ["schedules"] in ways
+
+def _in_force(found: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
+    """Without what stands behind a value among these: its schedule, others it sets, a state."""
+    names = [tuple(map(_name, path)) for path, _ in found]
+    hidden = [
+        (*name[:-2], field) for name in names if len(name) > 1 for field in BEHIND.get(name[-2], ())
+    ]
+
+    def is_behind(name: tuple[str, ...]) -> bool:
+        return any(name[: len(place)] == place for place in hidden)
 
     return [hit for hit, name in zip(found, names, strict=True) if not is_behind(name)]
 
@@ -115,8 +123,8 @@ def _is_one_clock(key: Any, paths: list[Path]) -> bool:
 def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTree:
     """A tree in which other values stand under some names, wherever they stand.
 
-    To change hyperparameters, `set_hyperparams` is the way: it keeps their dtypes, and with
-    them the compiled program.
+    A Python number in place of an array `()` takes its dtype and device, so that a compiled step
+    takes the state as before. To change hyperparameters, `set_hyperparams` is the way: it checks.
 
     Args:
       filtering: `filtering(path, value)`, which says whether to replace it.
@@ -135,7 +143,7 @@ def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTr
         for name, value in kwargs.items():
             if _is_named(path, node, name) and (filtering is None or filtering(path, node)):
                 replaced[name] = True
-                return value
+                return _like(node, value)
         children, treedef = _children(node)
         if not children or not children[0][0]:
             return node
@@ -146,3 +154,13 @@ def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTr
     if missing:
         raise KeyError(f"set: nothing stands under {missing[0]!r} in the tree.")
     return made
+
+
+def _like(old: Any, value: Any) -> Any:
+    """The value, or, of a number in place of an array of its kind of numbers, such an array."""
+    if not isinstance(value, (bool, int, float, complex)) or not isinstance(old, jax.Array):
+        return value
+    if old.shape or not isinstance(old.dtype, np.dtype):
+        return value
+    fits = np.can_cast(np.min_scalar_type(value), old.dtype, "same_kind")
+    return in_place_of(old, value) if fits else value

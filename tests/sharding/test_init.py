@@ -55,6 +55,17 @@ def test_on_a_mesh_of_explicit_axes(tx, wrap, mesh):
         assert_lies_as_told(wrap(tx.init)(sharded(explicit)), told)
 
 
+@pytest.mark.parametrize("name", ["adamw", "factored", "sm3", "wrapped"])
+def test_an_update_keeps_all_types_on_a_mesh_of_explicit_axes(name, mesh):
+    tx = TRANSFORMATIONS[name]
+    explicit = mesh.update(axis_types=(AxisType.Explicit,) * 2)
+    with jax.set_mesh(explicit):
+        params = sharded(explicit)
+        state = tx.init(params)
+        after = jax.eval_shape(tx.update, params, state, params)[1]
+        assert jax.tree.map(jax.typeof, after) == jax.tree.map(jax.typeof, state)
+
+
 @pytest.mark.parametrize("name", sorted({*TRANSFORMATIONS} - {"factored"}))
 def test_in_shard_map_each_device_makes_its_part(name, mesh):
     tx = TRANSFORMATIONS[name]

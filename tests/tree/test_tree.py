@@ -110,6 +110,26 @@ def test_dtypes_of_a_mixed_tree():
         fo.tree.dtype(tree, "widest")
 
 
+@pytest.mark.parametrize("handler", ["highest", "lowest"])
+def test_of_dtypes_that_do_not_hold_one_another_none_is_the_highest_or_lowest(handler):
+    tree = [jnp.ones(1, jnp.bfloat16), jnp.ones(1, jnp.float16)]
+    assert fo.tree.dtype(tree, "promote") == jnp.float32
+    with pytest.raises(ValueError, match=f"dtype: of bfloat16, float16, none is the {handler}"):
+        fo.tree.dtype(tree, handler)
+
+
+def test_integers_are_lower_than_floats():
+    tree = [jnp.ones(1, jnp.bfloat16), jnp.ones(1, jnp.int8)]
+    assert fo.tree.dtype(tree, "lowest") == jnp.int8
+    assert fo.tree.dtype(tree, "highest") == fo.tree.dtype(tree, "promote") == jnp.bfloat16
+
+
+def test_a_measure_is_found_and_not_the_state_of_what_measures():
+    tx = fo.chain(fo.monitor({"size": fo.measure_with_ema(fo.tree.norm, 0.5)}), fo.scale(1.0))
+    _, state = tx.update({"w": jnp.array(2.0)}, tx.init({"w": jnp.array(0.0)}))
+    assert fo.tree.get(state, "size") == 2.0
+
+
 def test_random_leaves_differ_and_repeat():
     like = {"a": jnp.zeros(3), "b": jnp.zeros(3, jnp.bfloat16)}
     made = fo.tree.random_like(jax.random.key(KEY), like)
@@ -133,6 +153,15 @@ def test_a_name_of_a_link_and_its_field_is_the_fields():
     assert fo.tree.get(state, "trace") is state.trace.trace
     assert fo.tree.set(state, trace=3).trace == state.trace._replace(trace=3)
     assert fo.tree.get(fo.chain(fo.clip(1.0)).init({"w": jnp.ones(2)}), "clip").hyperparams
+
+
+def test_a_number_takes_the_dtype_of_the_array_in_whose_place_it_is_set():
+    state = {"rate": jnp.bfloat16(1), "count": jnp.int32(1), "key": jax.random.key(0), "text": "a"}
+    made = fo.tree.set(state, rate=0.5, count=2, text=3)
+    assert (made["rate"].dtype, made["count"].dtype, made["text"]) == (jnp.bfloat16, jnp.int32, 3)
+    assert (made["rate"], made["count"]) == (0.5, 2)
+    other = fo.tree.set(state, rate=jnp.float32(2), count=0.5, key=7)
+    assert (other["rate"].dtype, other["count"], other["key"]) == (jnp.float32, 0.5, 7)
 
 
 def test_a_name_finds_a_field_and_a_longer_one_decides():
