@@ -84,9 +84,10 @@ def safe_softmax_cross_entropy(logits: Any, labels: Any) -> Array:
       (-0.0, nan)
     """
     x, y = broadcast("safe_softmax_cross_entropy", logits=logits, labels=labels)
-    counts = y != 0
-    log_p = jnp.where(counts, jax.nn.log_softmax(x), 0.0)
-    return -jnp.sum(jnp.where(counts, y * log_p, 0.0), axis=-1)
+    log_p = jax.nn.log_softmax(x)
+    # Only what is not finite, so that the derivative by a label of 0 is -log p.
+    counts = (y != 0) | jnp.isfinite(log_p)
+    return -jnp.sum(jnp.where(counts, y * jnp.where(counts, log_p, 0.0), 0.0), axis=-1)
 
 
 def softmax_cross_entropy_with_integer_labels(

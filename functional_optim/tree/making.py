@@ -8,8 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.precision import wider
-
 __all__ = [
     "batch_shape",
     "cast",
@@ -87,10 +85,11 @@ def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> Any:
 
     Args:
       mixed_dtype_handler: what stands for several: `"promote"`, one that holds all of them;
-        `"highest"` or `"lowest"`, the one of them with the most or the fewest digits.
+        `"highest"` or `"lowest"`, the one of them that holds all, or that all hold.
 
     Raises:
-      ValueError: several dtypes and no handler, or an unknown one.
+      ValueError: several dtypes and no handler, or an unknown one; or none of them is the highest,
+        or the lowest, as of float16 and bfloat16.
 
     Example:
       >>> dtype({"a": jnp.bfloat16(1), "b": jnp.float32(1)}, "lowest")
@@ -104,16 +103,22 @@ def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> Any:
             names = ", ".join(sorted({str(x) for x in found}))
             raise ValueError(f"dtype: the leaves are of {names}. Pass mixed_dtype_handler.")
         return found[0]
-    if mixed_dtype_handler == "promote":
-        return functools.reduce(wider, found)
-    digits = {x: -jnp.finfo(x).eps.astype(float) for x in found}
-    if mixed_dtype_handler == "highest":
-        return max(found, key=digits.__getitem__)
-    if mixed_dtype_handler == "lowest":
-        return min(found, key=digits.__getitem__)
+    if mixed_dtype_handler not in ("promote", "highest", "lowest"):
+        raise ValueError(
+            "dtype: mixed_dtype_handler must be None, 'promote', 'highest' or 'lowest', got "
+            f"{mixed_dtype_handler!r}."
+        )
+    with jax.numpy_dtype_promotion("standard"):
+        if mixed_dtype_handler == "promote":
+            return functools.reduce(jnp.promote_types, found)
+        low = mixed_dtype_handler == "lowest"
+        for x in found:
+            if all(jnp.promote_types(x, y) == (y if low else x) for y in found):
+                return x
+    names = ", ".join(sorted({str(x) for x in found}))
     raise ValueError(
-        "dtype: mixed_dtype_handler must be None, 'promote', 'highest' or 'lowest', got "
-        f"{mixed_dtype_handler!r}."
+        f"dtype: of {names}, none is the {mixed_dtype_handler}. Pass 'promote' for one that holds "
+        "all of them."
     )
 
 

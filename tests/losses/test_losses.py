@@ -70,6 +70,12 @@ def test_excluded_classes_count_nothing_and_have_a_derivative():
     assert jnp.isfinite(jax.grad(loss)(x, y)[:2]).all()
 
 
+def test_the_derivative_by_a_label_of_0_is_minus_the_log_of_its_probability():
+    x, y = jnp.array([0.5, 1.0, -1.0]), jnp.array([0.25, 0.75, 0.0])
+    found = jax.grad(fo.losses.safe_softmax_cross_entropy, 1)(x, y)
+    np.testing.assert_allclose(found, np.log(np.sum(np.exp(x))) - x, rtol=1e-6)
+
+
 def test_masked_classes_are_as_if_they_were_not_there():
     where = jnp.array([[True, True, False]] * 2)
     loss = fo.losses.softmax_cross_entropy_with_integer_labels

@@ -103,7 +103,7 @@ def test_dtypes_of_a_mixed_tree():
     assert fo.tree.dtype(tree["c"]) == jnp.float32
     assert fo.tree.dtype(tree, "promote") == jnp.float32
     assert fo.tree.dtype(tree, "highest") == jnp.float32
-    assert fo.tree.dtype(tree, "lowest") == jnp.bfloat16
+    assert fo.tree.dtype({"a": tree["a"], "c": tree["c"]}, "lowest") == jnp.bfloat16
     with pytest.raises(ValueError, match="the leaves are of bfloat16, float16, float32"):
         fo.tree.dtype(tree)
     with pytest.raises(ValueError, match="got 'widest'"):
