@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 TORCH := torch==2.13.0
 
-.PHONY: demo test docs api notebooks lint format types bench parity programs clean
+.PHONY: demo test docs api notebooks lint format types bench parity programs optax-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -49,6 +49,10 @@ parity: $(VENV)-parity/test.stamp
 programs: $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet diffrax
 	$(BIN)/python benchmarks/programs/run.py $(ARGS)
+
+# Opt-in: optax's own tests, which it reads from GitHub, with this library in optax's place.
+optax-tests: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks.optax_tests $(ARGS)
 
 # An extra, installed once until pyproject.toml changes.
 %.stamp: pyproject.toml

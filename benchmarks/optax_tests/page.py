@@ -1,0 +1,68 @@
+"""The page of results, `docs/optax_tests.md`."""
+
+import collections
+from collections.abc import Iterator, Mapping, Sequence
+
+from .lists import Lists, Verdict
+from .theirs import COMMIT, REPOSITORY
+
+__all__ = ["page", "row"]
+
+KINDS = ("passed", "waived", "unmappable", "skipped", "failed")
+
+HEADER = f"""# Optax's own tests, with this library in optax's place
+
+Written by `make optax-tests`, which reads the tests of
+[{REPOSITORY}](https://github.com/{REPOSITORY}/tree/{COMMIT}) at that commit, from GitHub or from a
+clone (`make optax-tests ARGS="--clones DIR"`), and keeps none of them. `import optax` finds
+`functional_optim`. Tests import private modules too, such as `optax._src.alias`; there they find
+the public names, and a few private helpers that they compute with and that are not their subject.
+`scale_by_stddev` is `scale_by_rms(centered=True)`, and `noisy_sgd` gets a key where a test gives
+none, of which optax warns. A test fails if one of its subtests does.
+
+Waived tests fail because this library differs on purpose. Unmappable ones are of what is not here:
+a private helper of optax, a class of its states as such, or something left out. Skipped ones skip
+themselves, with optax as well. The command fails where a test fails that is in neither list, and
+where one of them passes.
+
+"""
+
+
+def page(verdicts: Mapping[str, Sequence[Verdict]], lists: Lists) -> str:
+    """The whole page."""
+    return HEADER + "\n".join([*_table(verdicts), *_reasons(lists)]) + "\n"
+
+
+def row(file: str, verdicts: Sequence[Verdict]) -> str:
+    """A line of the table: how many tests of a file there are of each kind."""
+    counts = collections.Counter(verdict.kind for verdict in verdicts)
+    return f"| {file} | {' | '.join(str(counts[kind]) for kind in KINDS)} |"
+
+
+def _table(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
+    yield f"| file | {' | '.join(KINDS)} |"
+    yield f"|---|{'---:|' * len(KINDS)}"
+    for file, found in verdicts.items():
+        yield row(f"`{file}`", found)
+    everything = [verdict for found in verdicts.values() for verdict in found]
+    yield row("all", everything)
+    counts = collections.Counter(verdict.kind for verdict in everything)
+    ran = counts["passed"] + counts["waived"] + counts["failed"]
+    yield (
+        f"\nOf {counts.total()} tests, {ran} are of what is here and do not skip themselves; "
+        f"{counts['passed']} of these pass, {counts['passed'] / max(ran, 1):.1%}."
+    )
+
+
+TITLES = {"waived": "Waived", "unmappable": "Unmappable"}
+
+
+def _reasons(lists: Lists) -> Iterator[str]:
+    for kind, title in TITLES.items():
+        yield f"\n## {title}\n\n| why | tests | number |\n|---|---|---:|"
+        by_reason: dict[tuple[str, str], list[str]] = {}
+        for pattern, why in lists.patterns[kind].items():
+            by_reason.setdefault((pattern.split("::")[0], why), []).append(pattern)
+        for (_, why), patterns in by_reason.items():
+            names = "<br>".join(f"`{pattern}`" for pattern in patterns)
+            yield f"| {why} | {names} | {sum(lists.used[p] for p in patterns)} |"

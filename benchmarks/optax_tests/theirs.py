@@ -1,0 +1,44 @@
+"""Optax's test files, as they were at a commit."""
+
+import subprocess
+import tarfile
+import urllib.request
+from pathlib import Path
+
+from ..programs.catalogue import COMMITS
+
+__all__ = ["COMMIT", "REPOSITORY", "put_into"]
+
+REPOSITORY = "google-deepmind/optax"
+COMMIT = COMMITS[REPOSITORY]
+
+
+def put_into(place: Path, clones: Path | None) -> list[str]:
+    """Writes the test files, and what they share, into a directory; returns the tests' paths."""
+    archive = place / "optax.tar"
+    archive.write_bytes(_archive(clones))
+    files = place / "files"
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = member.name.rpartition("optax/")[2] if _is_test(member.name) else ""
+            if path and (content := tar.extractfile(member)):
+                (files / path).parent.mkdir(parents=True, exist_ok=True)
+                (files / path).write_bytes(content.read())
+    return sorted(file.relative_to(files).as_posix() for file in files.rglob("*_test.py"))
+
+
+def _is_test(name: str) -> bool:
+    return name.endswith(("_test.py", "/test_utils.py"))
+
+
+def _archive(clones: Path | None) -> bytes:
+    """The repository at the commit, as a tar file: from GitHub, or from a clone."""
+    if clones is None:
+        with urllib.request.urlopen(
+            f"https://github.com/{REPOSITORY}/archive/{COMMIT}.tar.gz"
+        ) as a:
+            return a.read()
+    places = (clones / REPOSITORY, clones / REPOSITORY.replace("/", "+") / "repo")
+    clone = next(place for place in places if place.exists())
+    command = ["git", "-C", str(clone), "archive", COMMIT, "optax"]
+    return subprocess.run(command, check=True, capture_output=True).stdout
