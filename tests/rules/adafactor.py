@@ -58,6 +58,12 @@ RULES = (
         bad=ranges(("min_scale", -1.0, "[0, inf)")),
     ),
     Entry(
+        fo.scale_by_param_block_norm,
+        {"": {}, "least": {"min_scale": 20.0}},
+        bad=ranges(("min_scale", -1.0, "[0, inf)")),
+        oracle=oracles.scale_by_param_block_norm,
+    ),
+    Entry(
         fo.scale_by_relative_step,
         {"": {}, "warmup": {"warmup_step": 1e-2, "max_step": 0.5}, "decay": {"weight_decay": 0.1}},
         bad=ranges(

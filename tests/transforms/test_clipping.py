@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import functional_optim as fo
@@ -48,3 +49,31 @@ def test_the_metrics_are_those_of_the_last_step():
         _, state = tx.update(grads, state)
     assert state.metrics["global_norm"] == 0.5
     assert state.metrics["clip_factor"] == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "over"),
+    [
+        ((), None, ()),
+        ((3,), None, (0,)),
+        ((1, 3), None, (0, 1)),
+        ((2, 3), None, (0,)),
+        ((2, 3, 4), None, (0,)),
+        ((2, 2, 3, 4), None, (0, 1, 2)),
+        ((2, 2, 2, 3, 4), None, (0, 1, 2, 3)),
+        ((2, 3, 2), -1, (2,)),
+        ((2,) * 6, (0, 3), (0, 3)),
+    ],
+)
+def test_unitwise_norms_are_those_of_the_units(shape, axis, over):
+    x = np.random.default_rng(0).standard_normal(shape)
+    expected = np.broadcast_to(np.sqrt(np.sum(x**2, axis=over, keepdims=True)), shape)
+    found = fo.transforms.unitwise_norm(x.astype(np.float32), axis)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_units_of_more_than_five_axes_must_be_named():
+    with pytest.raises(
+        ValueError, match=r"unitwise_norm: a parameter of shape \(2, 2, 2, 2, 2, 2\)"
+    ):
+        fo.transforms.unitwise_norm(jnp.ones((2,) * 6))
