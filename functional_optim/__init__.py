@@ -142,7 +142,11 @@ from .storage.low_bit import low_bit_state
 from .transforms.accumulation import MultiSteps, skip_large_updates, skip_not_finite
 from .transforms.averaging import params_ema, params_swa
 from .transforms.backtracking import scale_by_backtracking_linesearch
-from .transforms.blocks import clip_by_block_rms, scale_by_param_block_rms
+from .transforms.blocks import (
+    clip_by_block_rms,
+    scale_by_param_block_norm,
+    scale_by_param_block_rms,
+)
 from .transforms.clipping import clip, clip_by_global_norm
 from .transforms.conditional import conditionally_mask, conditionally_transform
 from .transforms.constraining import keep_params_nonnegative, zero_nans
@@ -345,6 +349,7 @@ __all__ = [
     "scale_by_muon",
     "scale_by_novograd",
     "scale_by_optimistic_gradient",
+    "scale_by_param_block_norm",
     "scale_by_param_block_rms",
     "scale_by_polyak",
     "scale_by_radam",

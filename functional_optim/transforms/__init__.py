@@ -5,7 +5,11 @@ from ..core.protocol import MaskedNode, identity
 from .accumulation import MultiSteps, skip_large_updates, skip_not_finite
 from .averaging import params_ema, params_swa
 from .backtracking import scale_by_backtracking_linesearch
-from .blocks import clip_by_block_rms, scale_by_param_block_rms
+from .blocks import (
+    clip_by_block_rms,
+    scale_by_param_block_norm,
+    scale_by_param_block_rms,
+)
 from .clipping import clip, clip_by_global_norm
 from .conditional import conditionally_mask, conditionally_transform
 from .constraining import keep_params_nonnegative, zero_nans
@@ -37,7 +41,7 @@ from .selective import selective_transform
 from .stochastic_rounding import stochastic_rounding
 from .trust_ratio import scale_by_trust_ratio
 from .unit_norm import normalize, normalize_adaptively
-from .unitwise import adaptive_grad_clip
+from .unitwise import adaptive_grad_clip, unitwise_norm
 from .weight_decay import add_decayed_weights
 from .zoom import scale_by_zoom_linesearch
 
@@ -89,6 +93,7 @@ __all__ = [
     "scale",
     "scale_by_backtracking_linesearch",
     "scale_by_learning_rate",
+    "scale_by_param_block_norm",
     "scale_by_param_block_rms",
     "scale_by_schedule",
     "scale_by_trust_ratio",
@@ -102,5 +107,6 @@ __all__ = [
     "stochastic_rounding",
     "trace",
     "value_and_grad_from_state",
+    "unitwise_norm",
     "zero_nans",
 ]

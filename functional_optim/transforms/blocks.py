@@ -1,15 +1,15 @@
-"""Links that look at one parameter as a whole: its root mean square."""
+"""Links that look at one parameter as a whole: its norm, or root mean square."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import leaf_rms
+from ..core.norms import leaf_norm, leaf_rms
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
 
-__all__ = ["clip_by_block_rms", "scale_by_param_block_rms"]
+__all__ = ["clip_by_block_rms", "scale_by_param_block_norm", "scale_by_param_block_rms"]
 
 Array = jax.Array
 
@@ -65,3 +65,25 @@ def scale_by_param_block_rms(
     """
     del slots, now
     return jnp.maximum(leaf_rms(p), min_scale) * g, {}
+
+
+@leaf_rule(requires=("params",), bounds={"min_scale": "[0, inf)"})
+def scale_by_param_block_norm(
+    g: Array, slots: Any, p: Array, now: Any, min_scale: Hyperparameter = 1e-3
+) -> tuple[Array, dict[str, Array]]:
+    """Multiplies each leaf of the updates by the Euclidean norm of its parameter.
+
+    For one parameter of shape `*p`: u = max(min_scale, |p|) g. `min_scale` `()` is in units
+    of p: parameters that start at zero move by it.
+
+    Raises:
+      ValueError: min_scale < 0, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.scale_by_param_block_norm(), {"w": jnp.array([3.0, -4.0])}
+      >>> tx.update({"w": jnp.ones(2)}, tx.init(params), params)[0]
+      {'w': Array([5., 5.], dtype=float32)}
+    """
+    del slots, now
+    return jnp.maximum(leaf_norm(p), min_scale) * g, {}

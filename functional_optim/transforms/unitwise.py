@@ -10,7 +10,7 @@ from ..core.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
 
-__all__ = ["adaptive_grad_clip"]
+__all__ = ["adaptive_grad_clip", "unitwise_norm"]
 
 Array = jax.Array
 Axis = int | tuple[int, ...] | None
@@ -19,13 +19,31 @@ _AXES = {2: (0,), 3: (0,), 4: (0, 1, 2), 5: (0, 1, 2, 3)}
 """Rank -> axes of one unit: `(in, out)`, `(in, heads, out)`, and kernels of convolutions."""
 
 
-def _unit_axes(x: Array, axis: Axis) -> Axis:
+def unitwise_norm(x: Any, axis: Axis = None) -> Array:
+    """The Euclidean norm of the unit that each element belongs to, of the array's shape.
+
+    Args:
+      axis: axes of one unit; by default those that `adaptive_grad_clip` takes.
+
+    Raises:
+      ValueError: more than five axes, without axis.
+
+    Example:
+      >>> unitwise_norm(jnp.array([[3.0, 1.0], [4.0, 0.0]]))
+      Array([[5., 1.],
+             [5., 1.]], dtype=float32)
+    """
+    x = jnp.asarray(x)
+    return jnp.broadcast_to(_unit_norm(x, _unit_axes("unitwise_norm", x, axis)), x.shape)
+
+
+def _unit_axes(caller: str, x: Array, axis: Axis) -> Axis:
     """The axes over which one unit extends."""
     if axis is not None or sum(n > 1 for n in x.shape) <= 1:
         return axis
     if x.ndim not in _AXES:
         raise ValueError(
-            f"adaptive_grad_clip: a parameter of shape {x.shape} has no default axes. Pass axis."
+            f"{caller}: a parameter of shape {x.shape} has no default axes. Pass axis."
         )
     return _AXES[x.ndim]
 
@@ -77,7 +95,7 @@ def adaptive_grad_clip(
     normalization, ICML 2021, equation 3, arXiv:2102.06171.
     """
     del slots, now
-    axes = _unit_axes(p, axis)
+    axes = _unit_axes("adaptive_grad_clip", p, axis)
     bound = clipping * jnp.maximum(_unit_norm(p, axes), eps)
     factor = factor_to(bound, _unit_norm(g, axes))
     return g * jnp.broadcast_to(factor, g.shape).astype(g.dtype), {}
