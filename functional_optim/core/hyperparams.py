@@ -141,8 +141,8 @@ def _scheduled(state: PyTree) -> Iterator[tuple[str, str]]:
     """Link and name of each hyperparameter that follows a schedule."""
     for path, node in nested_states(state):
         link = _link_path(path)
-        if "schedules" in node:
-            yield from ((link, name) for name in node.schedules)
+        for field in {"schedules", "hyperparams_states"} & {*node._fields}:
+            yield from ((link, name) for name in node[field])
 
 
 def _link_path(path: Any) -> str:

@@ -15,6 +15,7 @@ from .onecycle import cosine_onecycle_schedule, linear_onecycle_schedule, onecyc
 from .piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
 from .restarts import cosine_restarts_schedule
 from .stable import warmup_stable_decay_schedule
+from .stateful import StatefulSchedule, WrappedSchedule
 from .table import schedule_table
 from .warmup import (
     inverse_sqrt_schedule,
@@ -25,6 +26,8 @@ from .warmup import (
 
 __all__ = [
     "Schedule",
+    "StatefulSchedule",
+    "WrappedSchedule",
     "constant_schedule",
     "cosine_decay_schedule",
     "cosine_onecycle_schedule",

@@ -20,6 +20,7 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.schedule import NumberedSchedule, numbered
 from ..core.state import State
 from .arguments import Held, is_hyperparameter, is_schedule, join, split
+from .stateful import StatefulSchedule
 
 __all__ = ["inject_hyperparams"]
 
@@ -39,8 +40,9 @@ def inject_hyperparams(
 
     The returned factory takes the arguments of `inner_factory`, numbers also as schedules. The
     state holds `count`; `hyperparams`, a dict of the values in force, in which a value may be
-    replaced, unless it follows a schedule; `schedules`, the numbers of those that have any; and
-    `inner_state`. What is a hyperparameter:
+    replaced, unless it follows a schedule; `schedules`, the numbers of those that have any;
+    `hyperparams_states`, the states of those that are a `StatefulSchedule`; and `inner_state`.
+    What is a hyperparameter:
 
     - a floating-point number;
     - an integer, unless the factory's own default is one, which then shapes the program, or the
@@ -94,13 +96,16 @@ def inject_hyperparams(
         for parameter in signature.parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
                 given |= given.pop(parameter.name)
-        numbers, plans, fixed = _sorted(name, signature, given, static)
+        stateful = {k: given[k] for k in given if k not in static and _is_stateful(given[k])}
+        plain = {k: v for k, v in given.items() if k not in stateful}
+        numbers, plans, fixed = _sorted(name, signature, plain, static)
         dtype = None if hyperparam_dtype is None else jnp.dtype(hyperparam_dtype)
         update = _Update.of(
             inner_factory,
             tuple((k, Held.of(v)) for k, v in fixed.items()),
             tuple((k, plan.evaluate) for k, plan in plans.items()),
             dtype,
+            tuple((k, Held.of(v)) for k, v in stateful.items()),
         )
         text = call_text(name, signature, {k: given[k] for k in signature.parameters if k in given})
         return GradientTransformation(
@@ -124,6 +129,10 @@ def _check(name: str, signature: inspect.Signature, static: set[str]) -> None:
             f"inject_hyperparams: static_args names {unknown[0]!r}, which {name} does not take. It "
             f"takes {', '.join(kinds)}."
         )
+
+
+def _is_stateful(value: Any) -> bool:
+    return isinstance(value, StatefulSchedule) and not isinstance(value, type)
 
 
 def _sorted(
@@ -160,8 +169,11 @@ class _Init:
         schedules = {k: plan.initial_numbers() for k, plan in self.plans}
         values = {k: self.update.as_value(v) for k, v in self.numbers}
         values |= self.update.scheduled(count, schedules)
+        states = {k: held.value.init() for k, held in self.update.stateful}
+        values |= self.update.of_states(states)
         init, _ = self.update.made(values)
         fields = {"schedules": schedules} if any(schedules.values()) else {}
+        fields |= {"hyperparams_states": states} if states else {}
         state = State(count=count, hyperparams=values, **fields, inner_state=init(params))
         return all_beside(params, state)
 
@@ -177,6 +189,7 @@ class _Update(Interned):
     fixed: tuple[tuple[str, Held], ...]
     schedules: tuple[tuple[str, Callable[..., Any]], ...]
     dtype: Any
+    stateful: tuple[tuple[str, Held], ...] = ()
 
     def as_value(self, x: Any) -> Array:
         """A hyperparameter as the state holds it."""
@@ -185,6 +198,10 @@ class _Update(Interned):
     def scheduled(self, count: Array, numbers: Mapping[str, Any]) -> Values:
         """The values of the schedules at a step."""
         return {k: self.as_value(f(count, numbers.get(k, {}))) for k, f in self.schedules}
+
+    def of_states(self, states: Mapping[str, PyTree], **extra: Any) -> Values:
+        """The values of the stateful schedules."""
+        return {k: self.as_value(held.value(states[k], **extra)) for k, held in self.stateful}
 
     def made(self, values: Values) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The transformation of these hyperparameters."""
@@ -195,9 +212,14 @@ class _Update(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Transforms the updates with the hyperparameters of the state."""
-        numbers = state._asdict().get("schedules", {})
+        fields = state._asdict()
         values = {k: self.as_value(v) for k, v in state.hyperparams.items()}
-        values |= self.scheduled(state.count, numbers)
+        values |= self.scheduled(state.count, fields.get("schedules", {}))
+        if self.stateful:
+            states = state.hyperparams_states
+            values |= self.of_states(states, **extra)
+            new_states = {k: held.value.update(states[k], **extra) for k, held in self.stateful}
+            state = state._replace(hyperparams_states=new_states)
         arrays, rest = split((updates, state.inner_state, params, extra))
         new, inner = self._jitted(values, arrays, rest)
         return new, state._replace(

@@ -97,7 +97,10 @@ def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = 
     return found[0][1] if found else default
 
 
-BEHIND = {"hyperparams": ("schedules", "inner_state"), "metrics": ("measure_states",)}
+BEHIND = {
+    "hyperparams": ("schedules", "hyperparams_states", "inner_state"),
+    "metrics": ("measure_states",),
+}
 """Fields of values -> fields beside them with what makes these values, or follows them."""
 
 

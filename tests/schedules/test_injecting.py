@@ -195,3 +195,41 @@ def test_misuse(call, error, text):
 def test_a_key_is_no_hyperparameter():
     tx = fo.inject_hyperparams(fo.noisy_sgd)(0.1, eta=0.01, key=0)
     assert "key" not in tx.init({"w": jnp.ones(2)}).hyperparams
+
+
+class Least(fo.schedules.StatefulSchedule):
+    """The least value of the loss so far."""
+
+    def init(self):
+        return {"least": jnp.array(8.0)}
+
+    def update(self, state, *, value, **extra_args):
+        return {"least": jnp.minimum(state["least"], value)}
+
+    def __call__(self, state, **extra_args):
+        return state["least"]
+
+
+def test_a_stateful_schedule_follows_what_update_is_given():
+    tx = fo.inject_hyperparams(fo.scale)(Least())
+    state = tx.init(PARAMS)
+    step = jax.jit(tx.update)
+    for value, rate in ((3.0, 8.0), (5.0, 3.0), (1.0, 3.0)):
+        updates, state = step(GRADS, state, value=value)
+        assert fo.get_hyperparams(state)["step_size"] == fo.tree.get(state, "step_size") == rate
+        assert_close(updates, jax.tree.map(lambda g, r=rate: r * g, GRADS))
+    assert state.hyperparams_states["step_size"]["least"] == 1.0
+    assert law(state) == law(tx.init(PARAMS))
+    with pytest.raises(ValueError, match="step_size follows a schedule"):
+        fo.set_hyperparams(state, step_size=1.0)
+
+
+def test_a_schedule_may_be_wrapped_as_a_stateful_one():
+    plain = fo.linear_schedule(1.0, 0.0, 4)
+    wrapped = fo.schedules.WrappedSchedule(plain)
+    state = wrapped.init()
+    for count in range(3):
+        assert wrapped(state, value=1.0) == plain(count)
+        state = wrapped.update(state, value=1.0)
+    tx = fo.inject_hyperparams(fo.sgd)
+    assert_same(steps(tx(wrapped))[0], steps(tx(plain))[0])

@@ -1,0 +1,73 @@
+"""Schedules with a state of their own, which may follow more than the step."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from ..core.precision import safe_increment
+from ..core.protocol import PyTree, Schedule
+from ..core.state import State
+
+__all__ = ["StatefulSchedule", "WrappedSchedule"]
+
+Array = jax.Array
+
+
+@runtime_checkable
+class StatefulSchedule(Protocol):
+    """What `inject_hyperparams` takes where a hyperparameter follows more than the step: a loss.
+
+    The extra arguments of `update` are handed to it, so its methods must take `**extra_args`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> class Falling(fo.schedules.StatefulSchedule):
+      ...     def init(self):
+      ...         return jnp.array(1.0)
+      ...     def update(self, state, **extra_args):
+      ...         return jnp.minimum(state, extra_args["value"])
+      ...     def __call__(self, state, **extra_args):
+      ...         return jnp.minimum(state, extra_args.get("value", 1.0))
+      >>> tx = fo.inject_hyperparams(fo.sgd)(Falling())
+      >>> updates, _ = tx.update({"w": 2.0}, tx.init({"w": 0.0}), value=0.25)
+      >>> print(updates["w"])
+      -0.5
+    """
+
+    def init(self) -> PyTree:
+        """The state before the first update."""
+
+    def update(self, state: PyTree, **extra_args: Any) -> PyTree:
+        """The state of the next update."""
+
+    def __call__(self, state: PyTree, **extra_args: Any) -> Any:
+        """The value of this update."""
+
+
+class WrappedSchedule(StatefulSchedule):
+    """A schedule as a stateful one, whose state is the number of updates.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> schedule = fo.schedules.WrappedSchedule(fo.linear_schedule(1.0, 0.0, 4))
+      >>> print(schedule(schedule.update(schedule.init())))
+      0.75
+    """
+
+    def __init__(self, schedule_fn: Schedule) -> None:
+        self.schedule_fn = schedule_fn
+
+    def init(self) -> State:
+        """Starts at 0."""
+        return State(count=jnp.zeros((), jnp.int32))
+
+    def update(self, state: State, **extra_args: Any) -> State:
+        """Counts."""
+        del extra_args
+        return State(count=safe_increment(state.count))
+
+    def __call__(self, state: State, **extra_args: Any) -> Any:
+        """The schedule's value at this number of updates."""
+        del extra_args
+        return self.schedule_fn(state.count)
