@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from .calls import called
+
 __all__ = ["elementwise"]
 
 Array = jax.Array
@@ -35,11 +37,6 @@ _ARITHMETIC = frozenset(
     for name in kind
 )
 """Operations of which an element of the result depends on that element of the operands alone."""
-
-_INNER = ("jaxpr", "call_jaxpr")
-"""Where an operation holds the function that it calls, for those that do nothing else."""
-
-_CALLS = frozenset(("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"))
 
 
 def elementwise(
@@ -77,7 +74,7 @@ def _is_elementwise(jaxpr: Jaxpr, shape: tuple[int, ...]) -> bool:
 
 def _fits(eqn: Any, shape: tuple[int, ...]) -> bool:
     """Whether an equation computes nothing of the shape, or each element of it by itself."""
-    inner = _inner(eqn)
+    inner = called(eqn)
     if inner is not None:
         return _is_elementwise(inner.jaxpr, shape)
     found = {v.aval.shape for v in (*eqn.invars, *eqn.outvars)}
@@ -86,14 +83,6 @@ def _fits(eqn: Any, shape: tuple[int, ...]) -> bool:
     if eqn.primitive.name == "broadcast_in_dim":
         return eqn.invars[0].aval.shape == ()
     return eqn.primitive.name in _ARITHMETIC and found <= {shape, ()}
-
-
-def _inner(eqn: Any) -> ClosedJaxpr | None:
-    """The function that an equation calls, where that is all it does."""
-    if eqn.primitive.name not in _CALLS:
-        return None
-    found = next(eqn.params[k] for k in _INNER if k in eqn.params)
-    return found if isinstance(found, ClosedJaxpr) else ClosedJaxpr(found, ())
 
 
 def _run(
@@ -109,7 +98,7 @@ def _run(
 
     for eqn in jaxpr.eqns:
         values = [read(v) for v in eqn.invars]
-        inner = _inner(eqn)
+        inner = called(eqn)
         if inner is not None:
             made = _run(inner, values, shape, part)
         elif eqn.primitive.name == "broadcast_in_dim" and eqn.outvars[0].aval.shape == shape:

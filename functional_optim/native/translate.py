@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import Literal
 
+from ..core.calls import called
 from .expressions import C_TYPES, Ineligible, expression, literal
 
 __all__ = ["Body", "Kind", "translate"]
@@ -15,14 +16,6 @@ __all__ = ["Body", "Kind", "translate"]
 Ask = Callable[[], Any]
 Kind = str
 """Of an input: `element`s of a leaf, `row` of a matrix, `vector`, `scalar`, or `leaf`'s number."""
-
-_CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-}
-"""Operations that stand for a whole function -> where they have it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,9 +126,10 @@ class _Writer:
     def _results(self, eqn: Any, known: dict[Any, Ask]) -> list[_Value]:
         """The values of an operation's results."""
         name = eqn.primitive.name
-        if name in _CALLS:
+        inner = called(eqn)
+        if inner is not None:
             asks = [functools.partial(_value, atom, known) for atom in eqn.invars]
-            return self.read_all(eqn.params[_CALLS[name]], asks)
+            return self.read_all(inner, asks)
         operands = [_value(atom, known) for atom in eqn.invars]
         if len(eqn.outvars) != 1:
             raise Ineligible(name)
