@@ -18,11 +18,13 @@ __all__ = [
     "Group",
     "Layout",
     "Packed",
+    "SMALL",
     "as_tree",
     "held_together",
     "is_packed",
     "joined",
     "pack",
+    "packed_like",
     "unpacked",
 ]
 
@@ -33,6 +35,9 @@ Group = tuple[int, ...]
 
 FEWEST = 4
 """Leaves that are worth being held together."""
+
+SMALL = 2048
+"""Elements of a leaf, at most, that is worth it: stacks of larger ones cost more than they save."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +158,17 @@ def unpacked(state: PyTree) -> PyTree:
         state,
         is_leaf=is_packed,
     )
+
+
+def packed_like(template: PyTree, state: PyTree) -> PyTree:
+    """The reverse of `unpacked`: what is held together in the template is so in the result."""
+
+    def like(own: Any, slot: PyTree) -> PyTree:
+        if not is_packed(own):
+            return slot
+        return Packed.of(own.layout, own.layout.treedef.flatten_up_to(slot), {})
+
+    return jax.tree.map(like, template, state, is_leaf=is_packed)
 
 
 def held_together(state: PyTree) -> set[int]:

@@ -4,12 +4,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
-
 from ..core.numbers import Interval
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.renumber import Parked
-from .ledger import Held
+from .held import Held
 from .param_group import ParamGroup
 from .plain import is_plain_number
 
@@ -34,14 +32,10 @@ class Place(NamedTuple):
 class Group:
     """A group of parameters.
 
-    The state is held as its leaves, in the form that a step takes: flattening a tree of many
-    links is slow.
-
     Attributes:
       options: parameters and options, as the user sees and edits them.
       tx: its transformation; the numbers in its init may be older than the state's.
-      held: the leaves of the state.
-      treedef: of the state.
+      held: its state.
       places: option -> its numbers in the state, for options that go there as they are.
       present: options that have been on, and so keep their slot.
       parked: slots that the options have no use for now.
@@ -50,7 +44,6 @@ class Group:
     options: ParamGroup
     tx: GradientTransformation
     held: Held
-    treedef: Any
     places: Mapping[str, tuple[Place, ...]] = dataclasses.field(default_factory=dict)
     present: frozenset[str] = frozenset()
     parked: Parked = dataclasses.field(default_factory=dict)
@@ -58,12 +51,11 @@ class Group:
     @property
     def state(self) -> PyTree:
         """The state of the transformation."""
-        return self.treedef.unflatten(self.held.leaves)
+        return self.held.state
 
     @state.setter
     def state(self, state: PyTree) -> None:
-        leaves, self.treedef = jax.tree.flatten(state)
-        self.held = Held(leaves)
+        self.held = Held.of(state)
 
     @property
     def params(self) -> PyTree:
@@ -93,7 +85,7 @@ class Group:
         return [(index, v) for index, v, _ in new]
 
     def __getstate__(self) -> dict[str, Any]:
-        fields = {k: v for k, v in self.__dict__.items() if k not in ("held", "treedef")}
+        fields = {k: v for k, v in self.__dict__.items() if k != "held"}
         return {**fields, "state": self.state}  # a treedef does not pickle
 
     def __setstate__(self, fields: dict[str, Any]) -> None:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from ..core.protocol import PyTree
 from ..core.rows import is_sparse, no_rows
 from .clip_grad import clip_grad_norm, clip_grad_value
+from .form import Form
 from .group import Group
 from .groups import check_new_params, read_params, refuse_unordered
 from .hooks import Hooked
-from .ledger import Ledger
 from .named import read_names
 from .own import own, own_like
 from .param_group import ParamGroup, ParamGroups
@@ -38,7 +38,7 @@ class Holder(Hooked):
         self._groups: list[Group] = []
         self._given = Given()
         self._programs: Programs | None = None
-        self._ledgers: tuple[Ledger, ...] = ()
+        self._forms: tuple[Form, ...] = ()
         self._layout, given = read_params(type(self).__name__, params, self.defaults)
         for group in given:
             self._append(group)
@@ -127,7 +127,7 @@ class Holder(Hooked):
 
     def __getstate__(self) -> dict[str, Any]:
         # Programs are compiled again, or found. A shallow copy shares the groups that there are.
-        return {**self.__dict__, "_programs": None, "_groups": list(self._groups)}
+        return {**self.__dict__, "_programs": None, "_forms": (), "_groups": list(self._groups)}
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,8 @@ import numpy as np
 
 from ..core.leaves import ENGINE_FIELDS
 from ..core.protocol import PyTree
-from ..core.renumber import place_number
 
-__all__ = ["NO_LEDGER", "Held", "Ledger"]
+__all__ = ["NO_LEDGER", "Ledger"]
 
 Arrays = list[Any]
 
@@ -36,15 +35,9 @@ class Ledger:
     dtypes: tuple[Any, ...]
 
     @classmethod
-    def of(cls, params: PyTree, state: PyTree) -> "Ledger":
-        """The ledger of a state; an empty one where arrays are traced, or on several devices."""
+    def of(cls, state: PyTree) -> "Ledger":
+        """The ledger of a state, of which types are enough."""
         found = jax.tree_util.tree_leaves_with_path(state)
-        arrays = [*jax.tree.leaves(params), *(x for _, x in found)]
-        if any(isinstance(x, jax.core.Tracer) for x in arrays):
-            return NO_LEDGER
-        devices = {d for x in arrays if isinstance(x, jax.Array) for d in x.sharding.device_set}
-        if len(devices) > 1:
-            return NO_LEDGER
         small = {i: x for i, (path, x) in enumerate(found) if _is_small(path, x)}
         shapes = tuple(x.shape for x in small.values())
         return cls(tuple(small), shapes, tuple(x.dtype for x in small.values()))
@@ -65,6 +58,12 @@ class Ledger:
             leaves.insert(i, x)
         return leaves
 
+    def warm(self, arrays: Sequence[Any]) -> None:
+        """Compiles what an edit of a number runs, so that none compiles when it is made."""
+        if self.places:
+            self.with_number(arrays[0], self.places[0], 0)
+            self.open(arrays)
+
     def with_number(self, entries: Any, place: int, number: float) -> jax.Array:
         """The one array with another number at a place, which is a scalar of the ledger."""
         bits = np.asarray(number, self._dtype[place]).view(np.int32)
@@ -82,43 +81,6 @@ class Ledger:
 
 
 NO_LEDGER = Ledger((), (), ())
-
-
-class Held:
-    """The leaves of a state, in the form in which a step took them last."""
-
-    def __init__(self, leaves: Sequence[Any]):
-        self._ledger, self._arrays = NO_LEDGER, list(leaves)
-
-    @property
-    def leaves(self) -> Arrays:
-        """The leaves, one by one."""
-        return self.arrays(NO_LEDGER)
-
-    def arrays(self, ledger: Ledger) -> Arrays:
-        """What a step of this ledger takes."""
-        if ledger is not self._ledger and ledger != self._ledger:
-            arrays = ledger.close(self._ledger.open(self._arrays))
-            if any(isinstance(x, jax.core.Tracer) for x in arrays):
-                return arrays  # of a program that is being traced, which what is held outlives
-            if ledger.places:  # compiled now, so that an edited number compiles nothing
-                ledger.with_number(arrays[0], ledger.places[0], 0)
-            self._ledger, self._arrays = ledger, arrays
-        return self._arrays
-
-    def put(self, arrays: Arrays) -> None:
-        """Takes over what a step returned, in the form that it was given."""
-        self._arrays = arrays
-
-    def write(self, numbers: Mapping[int, float]) -> None:
-        """Sets scalars, by their positions among the leaves."""
-        if self._ledger.places and numbers.keys() <= set(self._ledger.places):
-            for i, number in numbers.items():
-                self._arrays[0] = self._ledger.with_number(self._arrays[0], i, number)
-            return
-        leaves = self.leaves
-        for i, number in numbers.items():
-            leaves[i] = place_number(number, leaves[i])
 
 
 def _is_small(path: Any, x: Any) -> bool:

@@ -13,11 +13,12 @@ from ..core.link import check_pair
 from ..core.numbers import as_number
 from ..core.protocol import GradientTransformation, PyTree
 from ..serialization.writing import to_state_dict
+from .form import Form
 from .group import Group, Place
 from .groups import read_params
+from .held import Held
 from .holder import Holder
 from .hook_calls import with_load_hooks, with_state_dict_hooks, with_step_hooks
-from .ledger import NO_LEDGER, Held, Ledger
 from .loss import differentiate, is_closure
 from .named import read_names
 from .named_state import COUNT, load_named_state, read_state_dict
@@ -87,7 +88,7 @@ class Optimizer(Holder):
         treedef: Any
         leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
         leaves = each_once(leaves)
-        group = Group(options, self._tx, Held(leaves), treedef)
+        group = Group(options, self._tx, Held(leaves, treedef))
         numbers = get_hyperparams(treedef.unflatten(range(len(leaves))))
         group.places = {
             k: (Place(None, int(i), self._bounds.get(k)),)
@@ -190,30 +191,29 @@ class Optimizer(Holder):
                 self._apply_edits(group)
         if self._programs is None:
             updates = tuple(group.tx.update for group in self._groups)
-            treedefs = tuple(group.treedef for group in self._groups)
-            self._ledgers = tuple(self._ledger(group) for group in self._groups)
-            self._programs = Programs.of(
-                updates, treedefs, self._ledgers, self._layout, self._donate
-            )
+            self._forms = tuple(self._form(group) for group in self._groups)
+            self._programs = Programs.of(updates, self._forms, self._layout, self._donate)
         return self._programs
 
-    def _ledger(self, group: Group) -> Ledger:
-        return Ledger.of(group.params, group.state) if self._donate else NO_LEDGER
+    def _form(self, group: Group) -> Form:
+        if not self._donate:
+            return Form(group.held.treedef, group.held.treedef)
+        return Form.of(group.tx, group.params, group.state)
 
     def _apply_edits(self, group: Group) -> None:
         if not group.write_numbers():
-            before = group.tx.update, group.treedef
+            before = group.tx.update, group.held.treedef
             index = next(i for i, other in enumerate(self._groups) if other is group)
             where = f"{type(self).__name__}: group {index}"
             self._refresh(where, group, group.options.edited)
-            if before[0] is not group.tx.update or before[1] != group.treedef:
+            if before[0] is not group.tx.update or before[1] != group.held.treedef:
                 self._programs = None
         group.options.edited.clear()
 
     def _advance(self, name: str, program: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a program that makes a step, and takes over what it made; returns the rest."""
         params = [group.params for group in self._groups]
-        held = [g.held.arrays(own) for g, own in zip(self._groups, self._ledgers, strict=True)]
+        held = [g.held.take(own) for g, own in zip(self._groups, self._forms, strict=True)]
         if self._donate:
             refuse_traced(name, params, (held, arguments))  # before they are donated
             new, states, *rest = run(name, program, params, held, arguments)
@@ -222,7 +222,7 @@ class Optimizer(Holder):
             new, states, *rest = program(params, held, *arguments)
         for group, p, s in zip(self._groups, new, states, strict=True):
             group.options.put_params(p)
-            group.held.put(s)
+            group.held.arrays = s
         self.step_count += 1
         return rest[0] if rest else None
 

@@ -12,8 +12,8 @@ from ..core.apply_gradients import step
 from ..core.protocol import PyTree
 from ..core.rows import dense, is_sparse
 from ..core.trees import align, is_absent, leaf_paths
+from .form import Form
 from .groups import Layout
-from .ledger import Ledger
 from .weak import Get, WeakPrograms
 
 __all__ = ["Programs", "accumulate"]
@@ -22,7 +22,7 @@ Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
 
 Arrays = list[Any]
-"""The leaves of a group's state, as its ledger closes them: a program knows the structure."""
+"""A group's state in the form of which the program is."""
 
 
 class Programs:
@@ -34,12 +34,11 @@ class Programs:
     def __init__(
         self,
         updates: Updates,
-        treedefs: tuple[Any, ...],
-        ledgers: tuple[Ledger, ...],
+        forms: tuple[Form, ...],
         layout: Layout,
         donate: bool,
     ):
-        self._updates, self._treedefs, self._ledgers = updates, treedefs, ledgers
+        self._updates, self._forms = updates, forms
         self._layout = layout
         self._donated = (0, 1) if donate else ()
         self.backward = WeakPrograms(self._make_backward)
@@ -102,26 +101,24 @@ class Programs:
     ) -> tuple[list[PyTree], list[Arrays]]:
         """One update of all groups; those that search are given the loss, and what it is here."""
         new_params, new_states = [], []
-        structures = zip(self._updates, self._treedefs, self._ledgers, strict=True)
-        groups = zip(structures, params, states, grads, strict=True)
-        for i, ((update, treedef, ledger), p, arrays, g) in enumerate(groups):
+        groups = zip(self._updates, self._forms, params, states, grads, strict=True)
+        for i, (update, form, p, arrays, g) in enumerate(groups):
             extra = {} if objective is None else _extra(i, params, g, *objective)
             # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
             g = jax.tree.map(_conjugate, _lined_up(i, p, g))
             try:
-                state = treedef.unflatten(ledger.open(arrays))
-                p, state = step(update, g, state, p, extra)
+                p, state = step(update, g, form.state(arrays), p, extra)
             except Exception as error:
                 error.add_note(f"In the group {i} of the optimizer.")
                 raise
-            new_leaves, structure = jax.tree.flatten(state)
-            if structure != treedef:
+            structure = jax.tree.structure(state)
+            if structure != form.taken:
                 raise ValueError(
                     f"optimizer: the state of group {i} has after update another structure than "
-                    f"after init: {structure} instead of {treedef}. An update must keep it."
+                    f"after init: {structure} instead of {form.taken}. An update must keep it."
                 )
             new_params.append(p)
-            new_states.append(ledger.close(new_leaves))
+            new_states.append(form.arrays(state))
         return new_params, new_states
 
 

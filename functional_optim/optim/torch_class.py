@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from ..core.binding import bind
@@ -14,8 +13,8 @@ from ..core.renumber import carry_over, renumber
 from ..core.state import State
 from .group import Group
 from .handed import find_places, hand_over
+from .held import Held
 from .hook_calls import with_load_hooks, with_state_dict_hooks
-from .ledger import Held
 from .left_out import warn_of_left_out
 from .optimizer import Optimizer
 from .param_group import ParamGroup
@@ -62,15 +61,14 @@ class TorchOptimizer(Optimizer):
 
     def _make(self, where: str, options: ParamGroup) -> Group:
         tx, given, present = self._transformation(where, options, frozenset())
-        leaves, treedef = jax.tree.flatten(tx.init(options["params"]))
-        group = Group(options, tx, Held(leaves), treedef, present=present)
+        group = Group(options, tx, Held.of(tx.init(options["params"])), present=present)
         _take_places(group, given)
         return group
 
     def _refresh(self, where: str, group: Group, edited: Any) -> None:
         tx, given, present = self._transformation(where, group.options, group.present)
         if tx.update is group.tx.update:
-            group.state = renumber(group.state, tx)
+            group.held.edit(lambda state: renumber(state, tx))
         else:
             group.state, group.parked = carry_over(group.state, tx.init(group.params), group.parked)
         group.tx, group.present = tx, present
@@ -169,9 +167,8 @@ class TorchOptimizer(Optimizer):
         tx, given, present = self._transformation(who, known, on)
         fresh = tx.init(group.params)
         state = self._filled(who, saved, known, group.params, fresh)
-        leaves, treedef = jax.tree.flatten(state)
         parked = park_rest(self.kept, state, saved.entries, group.params)
-        made = Group(group.options, tx, Held(leaves), treedef, {}, present, parked)
+        made = Group(group.options, tx, Held.of(state), {}, present, parked)
         return options, made, given
 
     # The form of the state in a file. A subclass whose state is not of single parameters
@@ -246,7 +243,8 @@ def _check_exclusions(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _take_places(group: Group, given: Mapping[str, Any]) -> None:
-    indices = group.treedef.unflatten(range(group.treedef.num_leaves))
+    treedef = group.held.treedef
+    indices = treedef.unflatten(range(treedef.num_leaves))
     group.places = find_places(group.tx, given, indices)
 
 

@@ -5,13 +5,14 @@ from typing import Any
 
 from ..core.link import check_pair
 from ..core.numbers import as_count
+from ..core.packing import SMALL
 from ..core.protocol import GradientTransformation
 from ..core.rule_init import RuleInit
 
-__all__ = ["packed"]
+__all__ = ["packed", "packing"]
 
 
-def packed(tx: GradientTransformation, max_size: int = 4096) -> GradientTransformation:
+def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransformation:
     """Holds the slots of small parameters together: one array for those of one shape and dtype.
 
     For models of very many small arrays, of which a step costs mostly that they are many. The
@@ -49,7 +50,7 @@ def packed(tx: GradientTransformation, max_size: int = 4096) -> GradientTransfor
       (2, 3)
     """
     init, update = check_pair("packed: tx", tx)
-    made, found = _packing(init, as_count(max_size, "packed: max_size"))
+    made, found = packing(init, as_count(max_size, "packed: max_size"))
     if not found:
         raise ValueError(
             f"packed: {tx!r} holds no rule of this package that keeps slots. Leave packed out."
@@ -57,16 +58,16 @@ def packed(tx: GradientTransformation, max_size: int = 4096) -> GradientTransfor
     return GradientTransformation(made, update)
 
 
-def _packing(init: Any, max_size: int) -> tuple[Any, bool]:
-    """An init whose rules hold slots together, and whether there are any such rules."""
+def packing(init: Any, max_size: int) -> tuple[Any, bool]:
+    """That init with rules that hold slots together, and whether it has any such rules."""
     if isinstance(init, RuleInit):
         packs = init.update.rule.by_leaf and init.update.rule.slots is not None
         return (dataclasses.replace(init, pack=max_size) if packs else init), packs
     if type(init) is tuple:
-        parts = [_packing(x, max_size) for x in init]
+        parts = [packing(x, max_size) for x in init]
         return tuple(x for x, _ in parts), any(found for _, found in parts)
     if not dataclasses.is_dataclass(init) or isinstance(init, type):
         return init, False
-    fields = {f.name: _packing(getattr(init, f.name), max_size) for f in dataclasses.fields(init)}
+    fields = {f.name: packing(getattr(init, f.name), max_size) for f in dataclasses.fields(init)}
     changed = {k: x for k, (x, found) in fields.items() if found}
     return (dataclasses.replace(init, **changed) if changed else init), bool(changed)

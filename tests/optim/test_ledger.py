@@ -8,7 +8,9 @@ import pytest
 import functional_optim as fo
 from functional_optim import optim
 from functional_optim.core.state import State
-from functional_optim.optim.ledger import NO_LEDGER, Held, Ledger
+from functional_optim.optim.form import Form
+from functional_optim.optim.held import Held
+from functional_optim.optim.ledger import NO_LEDGER, Ledger
 
 from .. import problem
 from ..trees import assert_same
@@ -32,7 +34,7 @@ def state():
 
 def test_what_is_closed_opens_to_the_bit():
     leaves = jax.tree.leaves(state())
-    ledger = Ledger.of({"w": jnp.ones(4)}, state())
+    ledger = Ledger.of(state())
     closed = ledger.close(leaves)
     assert [x.shape for x in closed] == [(7,), (4,)]
     for new, old in zip(ledger.open(closed), leaves, strict=True):
@@ -41,16 +43,13 @@ def test_what_is_closed_opens_to_the_bit():
 
 
 def test_numbers_are_written_open_and_closed():
-    leaves = jax.tree.leaves(state())
-    ledger = Ledger.of({"w": jnp.ones(4)}, state())
+    leaves, treedef = jax.tree.flatten(state())
     place = next(i for i, x in enumerate(leaves) if x.shape == () and x.dtype == jnp.float32)
-    held = Held(leaves)
-    for value, form in ((0.25, ledger), (0.75, NO_LEDGER)):
-        held.arrays(form)
+    held = Held(leaves, treedef)
+    for value, ledger in ((0.25, Ledger.of(state())), (0.75, NO_LEDGER)):
+        held.take(Form(treedef, treedef, ledger))
         held.write({place: value})
-        assert [float(x) for x in held.leaves if x.shape == () and x.dtype == jnp.float32] == [
-            value
-        ]
+        assert float(held.state.rule.mu["scalar"]) == value
 
 
 @each
@@ -58,7 +57,7 @@ def test_a_step_takes_one_array_beside_what_is_shaped_as_the_parameters(make):
     optimizer = make(problem.arrays())
     optimizer.step(grads(0))
     (group,) = optimizer._groups
-    arrays = group.held.arrays(optimizer._ledgers[0])
+    arrays = group.held.take(optimizer._forms[0])
     assert len(arrays) <= 1 + len(slots(optimizer.state))
 
 
@@ -72,13 +71,18 @@ def test_reading_the_state_between_steps_changes_nothing():
     assert_same(one.state, other.state)
 
 
+def form(params):
+    tx = fo.adam(0.1)
+    return Form.of(tx, params, tx.init(params))
+
+
 def test_arrays_on_several_devices_and_traced_ones_stay_apart(mesh):
     spread = jax.device_put(jnp.ones(8), jax.NamedSharding(mesh, jax.P("x")))
-    assert Ledger.of({"w": spread}, fo.adam(0.1).init({"w": spread})) == NO_LEDGER
+    assert form({"w": spread}).ledger == NO_LEDGER
 
     @jax.jit
     def within(w):
-        assert Ledger.of({"w": w}, fo.adam(0.1).init({"w": w})) == NO_LEDGER
+        assert form({"w": w}).ledger == NO_LEDGER
         return w
 
     within(jnp.ones(8))
@@ -87,7 +91,7 @@ def test_arrays_on_several_devices_and_traced_ones_stay_apart(mesh):
 def test_weakly_typed_numbers_stay_apart():
     weak = jax.jit(lambda: 1.0)()
     assert weak.weak_type
-    assert Ledger.of({}, {"rate": weak}) == NO_LEDGER
+    assert Ledger.of({"rate": weak}) == NO_LEDGER
 
 
 def test_a_step_transfers_nothing():

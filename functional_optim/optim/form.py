@@ -1,0 +1,107 @@
+"""The form in which a step takes a state: as few arrays as it can be."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ..core.packing import SMALL, is_packed, packed_like, unpacked
+from ..core.protocol import GradientTransformation, PyTree
+from ..transforms.packing import packing
+from .ledger import NO_LEDGER, Ledger
+
+__all__ = ["Arrays", "Form"]
+
+Arrays = list[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How the leaves of a state go through a step.
+
+    Each array that a step takes costs it time. Slots of small parameters are held together, as
+    `packed` does it, and counts, clocks and numbers are one array.
+
+    Attributes:
+      plain: structure of the state.
+      taken: structure of the state as a step takes it.
+      ledger: of the leaves of that.
+    """
+
+    plain: Any
+    taken: Any
+    ledger: Ledger = NO_LEDGER
+
+    @classmethod
+    def of(cls, tx: GradientTransformation, params: PyTree, state: PyTree) -> "Form":
+        """The form of a state; the plain one where arrays are traced, or on several devices."""
+        plain = jax.tree.structure(state)
+        if not _at_one_place(jax.tree.leaves((params, state))):
+            return cls(plain, plain)
+        taken = _held_together(tx, params, state)
+        return cls(plain, jax.tree.structure(taken), Ledger.of(taken))
+
+    def state(self, arrays: Sequence[Any]) -> PyTree:
+        """The state that a transformation is given, of what a step is."""
+        return self.taken.unflatten(self.ledger.open(arrays))
+
+    def arrays(self, state: PyTree) -> Arrays:
+        """The reverse of `state`."""
+        return self.ledger.close(jax.tree.leaves(state))
+
+    def open(self, arrays: Sequence[Any]) -> Arrays:
+        """The leaves of the state."""
+        state = self.state(arrays)
+        return jax.tree.leaves(state if self.taken == self.plain else _unpacked(state))
+
+    def close(self, leaves: Sequence[Any]) -> Arrays:
+        """What a step takes of these leaves of the state."""
+        if self.taken == self.plain:
+            return self.ledger.close(leaves)
+        return self.arrays(packed_like(self._template, self.plain.unflatten(leaves)))
+
+    @functools.cached_property
+    def entry(self) -> Mapping[int, int]:
+        """Position among the leaves of the state -> that among the taken, for the ledger's."""
+        numbers = self.plain.unflatten(range(self.plain.num_leaves))
+        taken = jax.tree.map(
+            lambda t, x: t if is_packed(t) else x, self._template, numbers, is_leaf=is_packed
+        )
+        found = jax.tree.leaves(taken)
+        return {found[place]: place for place in self.ledger.places}
+
+    @property
+    def _template(self) -> PyTree:
+        return self.taken.unflatten(range(self.taken.num_leaves))
+
+
+_unpacked = jax.jit(unpacked)
+
+
+def _at_one_place(arrays: Sequence[Any]) -> bool:
+    """Whether arrays are on one device, and in one of its memories; not where one is traced."""
+    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+        return False
+    shardings = [x.sharding for x in arrays if isinstance(x, jax.Array)]
+    return len({(d, s.memory_kind) for s in shardings for d in s.device_set}) <= 1
+
+
+def _held_together(tx: GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
+    """The state, with types in the place of slots that are held together, where some are."""
+    init, found = packing(tx.init, SMALL)
+    if not found:
+        return state
+    try:
+        template = jax.eval_shape(init, params)
+    except jax.errors.JAXTypeError:  # of another library, and it asks for numbers
+        return state
+    if _types(unpacked(template)) != _types(state):
+        return state
+    return jax.tree.map(lambda t, x: t if is_packed(t) else x, template, state, is_leaf=is_packed)
+
+
+def _types(tree: PyTree) -> Any:
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, [(x.shape, x.dtype) for x in leaves]

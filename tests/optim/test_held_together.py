@@ -1,0 +1,154 @@
+"""Slots of small parameters go through a step as few arrays, and nobody else sees it."""
+
+import copy
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import functional_optim as fo
+from functional_optim import optim
+from functional_optim.core.packing import SMALL
+
+from ..sparse import draw
+from ..trees import assert_same
+from .makers import MAKERS
+from .test_compilation import compilations
+
+
+def many(seed=0, **others):
+    """Parameters of which some are small and alike: 6 and 5, in two shapes."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(*shape):
+        return jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+    return {
+        "layers": [{"b": leaf(3), "w": leaf(2, 3)} for _ in range(5)],
+        "large": leaf(SMALL + 1),
+        "head": leaf(3),
+        **others,
+    }
+
+
+def held(optimizer):
+    """The arrays of the first group's state, as a step left them."""
+    return optimizer._groups[0].held.arrays
+
+
+def run(make):
+    """A run with all that a user may do between steps."""
+    optimizer = make(many())
+    optimizer.step(many(1))
+    optimizer.step({**many(2), "head": None})
+    group = optimizer.param_groups[0]
+    group["lr" if "lr" in group else "learning_rate"] = 0.05
+    optimizer.step(many(3))
+    again = make(optimizer.copy_params())
+    again.load_state_dict(optimizer.state_dict())
+    again.step(many(4))
+    return again.params, again.state
+
+
+@pytest.mark.parametrize("name", ["SGD-momentum", "Adam-amsgrad", "ASGD", "Optimizer"])
+def test_a_run_is_the_one_of_parameters_held_apart(name, monkeypatch):
+    together = run(MAKERS[name])
+    monkeypatch.setattr("functional_optim.optim.form.SMALL", 0)
+    for a, b in zip(*map(jax.tree.leaves, (together, run(MAKERS[name]))), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_takes_few_arrays():
+    optimizer = optim.AdamW(many())
+    optimizer.step(many(1))
+    numbers, *slots = held(optimizer)
+    assert numbers.ndim == 1
+    # Of both moments the biases, the weights, and the one that is large.
+    assert sorted(x.shape for x in slots) == sorted([(5, 2, 3), (6, 3), (SMALL + 1,)] * 2)
+
+
+def test_the_state_has_a_slot_for_each_parameter():
+    optimizer = optim.AdamW(many())
+    for _ in range(2):
+        optimizer.step(many(1))
+        slot = optimizer.state[0].scale_by_adam.mu
+        assert jax.tree.map(jnp.shape, slot) == jax.tree.map(jnp.shape, many())
+
+
+@pytest.mark.parametrize("others", [{}, {"maximize": True}], ids=["numbers", "flag"])
+def test_an_edited_number_takes_nothing_apart_and_compiles_nothing(others):
+    optimizer = optim.AdamW(many())
+    optimizer.step(many(1))
+    gradients = many(2)
+    arrays = held(optimizer)
+    with compilations() as found:
+        optimizer.param_groups[0].update(lr=0.5, betas=(0.8, 0.9), **others)
+        optimizer.step(gradients)
+    assert found == []
+    assert [x.shape for x in held(optimizer)] == [x.shape for x in arrays]
+    assert float(fo.get_hyperparams(optimizer.state[0])["b1"]) == np.float32(0.8)
+
+
+def test_each_parameter_counts_its_own_updates():
+    optimizer = optim.Optimizer(many(), fo.adam(0.1))
+    optimizer.step({**many(1), "head": None})
+    optimizer.step(many(2))
+    assert sorted(np.asarray(optimizer.state[0].scale_by_adam.steps).tolist()) == [1] + [2] * 11
+
+
+def test_sparse_rows_among_small_tables():
+    tables = {f"t{i}": jnp.ones(draw(0).shape, jnp.float32) for i in range(4)}
+    one, other = (optim.Optimizer(tables, fo.adagrad(0.1)) for _ in range(2))
+    rows = {k: draw(i) for i, k in enumerate(tables)}
+    for _ in range(2):
+        one.step({k: x.sparse for k, x in rows.items()})
+        other.step({k: jnp.asarray(x.dense) for k, x in rows.items()})
+    assert [x.shape[0] for x in held(one)[1:]] == [4]
+    for a, b in zip(*map(jax.tree.leaves, (one.params, other.params)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_an_added_group_and_a_copy():
+    optimizer = optim.SGD(many(), lr=0.1, momentum=0.9)
+    optimizer.step(many(1))
+    optimizer.add_param_group({"params": many(5), "lr": 0.2})
+    others = [copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))]
+    for one in (optimizer, *others):
+        one.step([many(2), many(3)])
+    for other in others:
+        assert_same(other.params, optimizer.params)
+    assert [len(group.held.arrays) for group in optimizer._groups] == [4, 4]
+
+
+def test_what_is_kept_for_a_parameter_in_another_form_stays_so():
+    tx = fo.low_bit_state(fo.adam(0.1))
+    optimizer = optim.Optimizer(many(large=jnp.ones(5000)), tx)
+    for _ in range(2):
+        optimizer.step(many(1, large=jnp.ones(5000)))
+    mu = optimizer.state[0].scale_by_adam.mu
+    assert mu["large"].codes.dtype == jnp.uint8
+    assert mu["head"].dtype == jnp.float32
+
+
+def test_a_foreign_init_that_reads_numbers_is_left_alone():
+    def init(params):
+        return {"largest": jnp.float32(max(float(jnp.max(x)) for x in jax.tree.leaves(params)))}
+
+    def update(grads, state, params=None):
+        return grads, state
+
+    foreign = optax.GradientTransformation(init, update)
+    optimizer = optim.Optimizer(many(), fo.chain(foreign, fo.adam(0.1)))
+    optimizer.step(many(1))
+    assert len(held(optimizer)) > 24
+
+
+def test_arrays_on_several_devices_stay_apart(mesh):
+    params = jax.device_put(many(), jax.NamedSharding(mesh, jax.P()))
+    optimizer = optim.AdamW(params)
+    optimizer.step(jax.device_put(many(1), jax.NamedSharding(mesh, jax.P())))
+    assert len(held(optimizer)) > 24
