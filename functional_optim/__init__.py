@@ -129,6 +129,7 @@ from .schedules.onecycle import (
 from .schedules.piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
 from .schedules.restarts import cosine_restarts_schedule
 from .schedules.stable import warmup_stable_decay_schedule
+from .schedules.stateful import StatefulSchedule, WrappedSchedule
 from .schedules.table import schedule_table
 from .schedules.warmup import (
     inverse_sqrt_schedule,
@@ -180,7 +181,7 @@ from .transforms.selective import selective_transform
 from .transforms.stochastic_rounding import stochastic_rounding
 from .transforms.trust_ratio import scale_by_trust_ratio
 from .transforms.unit_norm import normalize, normalize_adaptively
-from .transforms.unitwise import adaptive_grad_clip
+from .transforms.unitwise import adaptive_grad_clip, unitwise_norm
 from .transforms.weight_decay import add_decayed_weights
 from .transforms.zoom import scale_by_zoom_linesearch
 from .tree import (
@@ -204,10 +205,12 @@ __all__ = [
     "ScalarOrSchedule",
     "Schedule",
     "State",
+    "StatefulSchedule",
     "TransformInitFn",
     "TransformUpdateExtraArgsFn",
     "TransformUpdateFn",
     "Updates",
+    "WrappedSchedule",
     "adabelief",
     "adadelta",
     "adafactor",
@@ -398,6 +401,7 @@ __all__ = [
     "tree",
     "tree_utils",
     "unpacked",
+    "unitwise_norm",
     "update_infinity_moment",
     "update_moment",
     "update_moment_per_elem_norm",

@@ -22,7 +22,7 @@ class StatefulSchedule(Protocol):
 
     Example:
       >>> import functional_optim as fo
-      >>> class Falling(fo.schedules.StatefulSchedule):
+      >>> class Falling(fo.StatefulSchedule):
       ...     def init(self):
       ...         return jnp.array(1.0)
       ...     def update(self, state, **extra_args):
@@ -50,7 +50,7 @@ class WrappedSchedule(StatefulSchedule):
 
     Example:
       >>> import functional_optim as fo
-      >>> schedule = fo.schedules.WrappedSchedule(fo.linear_schedule(1.0, 0.0, 4))
+      >>> schedule = fo.WrappedSchedule(fo.linear_schedule(1.0, 0.0, 4))
       >>> print(schedule(schedule.update(schedule.init())))
       0.75
     """

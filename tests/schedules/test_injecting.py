@@ -197,7 +197,7 @@ def test_a_key_is_no_hyperparameter():
     assert "key" not in tx.init({"w": jnp.ones(2)}).hyperparams
 
 
-class Least(fo.schedules.StatefulSchedule):
+class Least(fo.StatefulSchedule):
     """The least value of the loss so far."""
 
     def init(self):
@@ -226,7 +226,7 @@ def test_a_stateful_schedule_follows_what_update_is_given():
 
 def test_a_schedule_may_be_wrapped_as_a_stateful_one():
     plain = fo.linear_schedule(1.0, 0.0, 4)
-    wrapped = fo.schedules.WrappedSchedule(plain)
+    wrapped = fo.WrappedSchedule(plain)
     state = wrapped.init()
     for count in range(3):
         assert wrapped(state, value=1.0) == plain(count)

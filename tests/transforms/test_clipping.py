@@ -68,7 +68,7 @@ def test_the_metrics_are_those_of_the_last_step():
 def test_unitwise_norms_are_those_of_the_units(shape, axis, over):
     x = np.random.default_rng(0).standard_normal(shape)
     expected = np.broadcast_to(np.sqrt(np.sum(x**2, axis=over, keepdims=True)), shape)
-    found = fo.transforms.unitwise_norm(x.astype(np.float32), axis)
+    found = fo.unitwise_norm(x.astype(np.float32), axis)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -76,4 +76,4 @@ def test_units_of_more_than_five_axes_must_be_named():
     with pytest.raises(
         ValueError, match=r"unitwise_norm: a parameter of shape \(2, 2, 2, 2, 2, 2\)"
     ):
-        fo.transforms.unitwise_norm(jnp.ones((2,) * 6))
+        fo.unitwise_norm(jnp.ones((2,) * 6))
