@@ -32,13 +32,13 @@ def measure(case: Case) -> dict[str, Any]:
     tree = TREES[case.tree]
     found = contestants(RULES[case.rule], tree, case.names)
     first = first_steps(found, case.first)
-    temporary = {name: one.temporary for name, one in found.items() if one.temporary is not None}
     floor = {"triad of 28 bytes": Triad(tree)} if tree.together == 1 else {}
     return {
         "case": dataclasses.asdict(case),
         "versions": versions(),
         "first": first,
-        "temporary": temporary,
+        "temporary": {name: one.temporary for name, one in found.items()},
+        "held": {name: one.held for name, one in found.items()},
         "largest": largest(tree),
         "step": step_times(found | floor, case.rounds, tree.together),
     }

@@ -6,6 +6,11 @@ __all__ = ["CASES", "Case"]
 
 ALL = ("optax", "ours", "ours, native", "stateful", "torch fused", "torch foreach")
 PURE = ("optax", "ours", "ours, native")
+STORED = (
+    "optax",
+    "ours",
+    *(f"ours, {x}{r}" for x in ("bfloat16", "8 bits") for r in ("", " at random")),
+)
 SMALLER = (*PURE, "ours, packed", "stateful", "stateful, native", "torch fused", "torch foreach")
 
 
@@ -18,10 +23,11 @@ class Case:
     names: tuple[str, ...] = ALL
     rounds: int = 15
     first: int = 0  # rounds of what precedes the first step, and of memory
+    note: str = ""
 
     @property
     def title(self) -> str:
-        return f"{self.rule}, {self.tree}"
+        return ", ".join(filter(None, (self.rule, self.tree, self.note)))
 
 
 ONE, MANY = "one leaf of 10M", "1,000 leaves of 32 x 32"
@@ -31,10 +37,12 @@ CASES = [
     *(Case(ONE, rule, rounds=25) for rule in ("SGD, momentum", "Adam", "AdamW", "Lion")),
     Case(ONE, "Adafactor", ("optax", "ours", "torch foreach")),
     Case("8 matrices of 512 x 512", "Muon", ("optax", "ours"), rounds=7),
-    Case(GPT2, "AdamW", rounds=9, first=3),
+    Case(ONE, "AdamW", STORED, rounds=9, first=1, note="moments in fewer bits"),
+    Case(GPT2, "AdamW", (*ALL, "ours, packed"), rounds=9, first=3),
     Case("GPT-2 small, bfloat16", "AdamW", (*PURE, "torch fused"), rounds=9),
     Case("embedding of 1,000,000 x 64", "AdamW", (*PURE, "torch fused"), rounds=9),
     Case(MANY, "AdamW", SMALLER, rounds=15, first=2),
-    Case("1,000 leaves of distinct shapes", "AdamW", PURE, rounds=5, first=2),
-    *(Case(f"{n} {SMALL}", "AdamW", SMALLER, rounds=25) for n in (4, 16, 64, 256)),
+    Case("1,000 leaves of distinct shapes", "AdamW", PURE, rounds=5, first=1),
+    *(Case(f"{n} {SMALL}", "AdamW", SMALLER, rounds=25) for n in (4, 16, 64)),
+    Case(f"256 {SMALL}", "AdamW", SMALLER, rounds=25, first=2),
 ]

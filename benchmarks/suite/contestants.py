@@ -26,9 +26,11 @@ class Contestant:
 
     Attributes:
       temporary: bytes that a step needs beside what it is given and gives; None if not known.
+      held: bytes of the state between two steps; None if not known.
     """
 
     temporary: int | None = None
+    held: int | None = None
 
     def steps(self, n: int) -> None:
         """Makes so many steps, and waits until they are made."""
@@ -47,6 +49,7 @@ class Pure(Contestant):
         self._state = jax.jit(tx.init)(self._params)
         self._jitted = jax.jit(step, donate_argnums=(0, 1))
         self._kernels = kernels
+        self.held = sum(x.nbytes for x in jax.tree.leaves(self._state))
 
     def first(self) -> Mapping[str, float]:
         jax.clear_caches()
@@ -125,14 +128,28 @@ def _arrays(tree: Tree, scale: float) -> dict[str, jax.Array]:
 
 
 Make = Callable[[Rule, Tree], Contestant]
+Wrapper = Callable[[Any], Any]
+
+
+def ours(wrapper: Wrapper = lambda tx: tx, kernels: bool = False) -> Make:
+    """Our rule, in a wrapper."""
+
+    def make(rule: Rule, tree: Tree) -> Contestant:
+        tx = wrapper(rule.ours())
+        return Pure(tx, our_step(tx), tree, kernels)
+
+    return make
+
 
 JAX: Mapping[str, Make] = {
     "optax": lambda rule, tree: Pure(rule.optax(), optax_step(rule.optax()), tree),
-    "ours": lambda rule, tree: Pure(rule.ours(), our_step(rule.ours()), tree),
-    "ours, native": lambda rule, tree: Pure(rule.ours(), our_step(rule.ours()), tree, True),
-    "ours, packed": lambda rule, tree: Pure(
-        fo.packed(rule.ours()), our_step(fo.packed(rule.ours())), tree
-    ),
+    "ours": ours(),
+    "ours, native": ours(kernels=True),
+    "ours, packed": ours(fo.packed),
+    "ours, bfloat16": ours(lambda tx: fo.low_bit_state(tx, "bfloat16")),
+    "ours, bfloat16 at random": ours(lambda tx: fo.low_bit_state(tx, "bfloat16", key=0)),
+    "ours, 8 bits": ours(fo.low_bit_state),
+    "ours, 8 bits at random": ours(lambda tx: fo.low_bit_state(tx, key=0)),
     "stateful": Stateful,
     "stateful, native": lambda rule, tree: Stateful(rule, tree, True),
 }

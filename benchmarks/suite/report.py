@@ -28,6 +28,8 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     yield "MiB that XLA allots to a donated step beside arguments and results."
     yield "The largest leaf has as many MiB as the last column says.\n"
     yield from _rows([*names, LARGEST], first, _temporary_cell)
+    yield "\nMiB of the state between two steps.\n"
+    yield from _rows(names, first, _held_cell)
     names = list(dict.fromkeys(name for r in first for name in r["process"]))
     yield "\nGiB that a process holds at most that makes three steps, its imports included.\n"
     yield from _rows(names, first, _process_cell)
@@ -72,13 +74,20 @@ def _first_cell(r: Result, name: str) -> str:
 
 
 def _temporary_cell(r: Result, name: str) -> str:
-    size = r["largest"] if name == LARGEST else r["temporary"].get(name)
-    return "" if size is None else f"{size / 2**20:.2f}"
+    return _mib(r["largest"] if name == LARGEST else r["temporary"].get(name))
+
+
+def _held_cell(r: Result, name: str) -> str:
+    return _mib(r["held"].get(name))
 
 
 def _process_cell(r: Result, name: str) -> str:
     size = r["process"].get(name)
     return "" if size is None else f"{size / 2**30:.2f}"
+
+
+def _mib(size: int | None) -> str:
+    return "" if size is None else f"{size / 2**20:.2f}"
 
 
 def _ms(seconds: float) -> str:
