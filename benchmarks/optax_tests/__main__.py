@@ -23,16 +23,15 @@ ROOT = HERE.parent.parent
 PAGE = ROOT / "docs" / "optax_tests.md"
 
 
-def outcomes(directory: Path, file: str) -> dict[str, tuple[str, str]]:
+def outcomes(files: Path, file: str, written: Path) -> dict[str, tuple[str, str]]:
     """Name of each test of a file -> passed, skipped or failed, and why."""
-    written = directory / "outcomes.json"
-    written.unlink(missing_ok=True)
-    child = f"{__package__}.child"
-    command = [sys.executable, "-m", child, str(directory / "files"), file, str(written)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        return {"(the file)": ("failed", f"{done.stdout}{done.stderr}")}
+    if not written.exists():
+        command = [sys.executable, "-m", f"{__package__}.child", str(files), file, str(written)]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+        if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            written.unlink(missing_ok=True)
+            return {"(the file)": ("failed", f"{done.stdout}{done.stderr}")}
     return json.loads(written.read_text(encoding="utf-8"))
 
 
@@ -45,14 +44,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
     parser.add_argument("--clones", type=Path, help="directory of clones, instead of GitHub")
     parser.add_argument("--only", default="", help="part of a path; then no page is written")
+    parser.add_argument("--keep", type=Path, help="where to put outcomes, and find those of before")
     arguments = parser.parse_args()
     lists = Lists.read(HERE)
     verdicts: dict[str, list[Verdict]] = {}
     with tempfile.TemporaryDirectory() as place:
-        directory = Path(place)
-        for file in theirs.put_into(directory, arguments.clones):
+        kept = arguments.keep or Path(place)
+        kept.mkdir(parents=True, exist_ok=True)
+        for file in theirs.put_into(Path(place), arguments.clones):
             if arguments.only in file:
-                found = outcomes(directory, file)
+                written = kept / f"{file.replace('/', '.')}.json"
+                found = outcomes(Path(place) / "files", file, written)
                 verdicts[file] = [lists.verdict(f"{file}::{k}", *v) for k, v in found.items()]
                 print(row(file, verdicts[file]), flush=True)
     wrong = [v.complaint for found in verdicts.values() for v in found if v.complaint]

@@ -42,6 +42,7 @@ ADAPTED = {"noisy_sgd": _noisy_sgd, "scale_by_stddev": _scale_by_stddev}
 """What has another name here, or needs an argument that optax warns of leaving out."""
 
 TOOLS: dict[str, dict[str, Any]] = {
+    "optax._src.base": {"PRNGKey": jax.Array},
     "optax._src.numerics": {"abs_sq": _abs_sq},
     "optax._src.utils": {"x64_precision": jax.enable_x64, "parse_version": _version},
 }
@@ -123,7 +124,7 @@ class Room(ModuleType):
         for place in self.places:
             if (found := getattr(place, name, None)) is not None:
                 return importlib.import_module(full) if isinstance(found, ModuleType) else found
-        if self.shim.reading:
+        if self.shim.reading or name[0].isupper():  # a class may be named, in a cast
             return Absent(full, self.shim)
         raise AttributeError(f"functional_optim has no {full}")
 

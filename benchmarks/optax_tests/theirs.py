@@ -20,7 +20,7 @@ def put_into(place: Path, clones: Path | None) -> list[str]:
     files = place / "files"
     with tarfile.open(archive) as tar:
         for member in tar:
-            path = member.name.rpartition("optax/")[2] if _is_test(member.name) else ""
+            path = f"/{member.name}".partition("/optax/")[2] if _is_test(member.name) else ""
             if path and (content := tar.extractfile(member)):
                 (files / path).parent.mkdir(parents=True, exist_ok=True)
                 (files / path).write_bytes(content.read())
