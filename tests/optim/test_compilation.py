@@ -42,6 +42,7 @@ def compilations():
 
 
 def test_compilations_are_seen():
+    optim.SGD({"heard": jnp.ones(18)}).step({"heard": jnp.ones(18)})  # what all SGDs share
     optimizer = optim.SGD({"unheard": jnp.ones(17)})
     with compilations() as found:
         optimizer.step({"unheard": jnp.ones(17)})
@@ -143,6 +144,8 @@ def test_flags_that_mean_nothing_here_compile_nothing():
     optimizer = optim.Adam(problem.arrays())
     steps(optimizer, range(2))
     gradients = grads(0)
+    optimizer.param_groups[0]["lr"] = 0.01  # which compiles how an edit is written
+    optimizer.step(gradients)
     with compilations() as found:
         for flag in ("foreach", "fused", "capturable"):
             optimizer.param_groups[0][flag] = True
