@@ -1,14 +1,20 @@
-"""What every test runs under: eight devices on the host, and no promotion that nobody asked for."""
+"""What every test runs under.
+
+Eight devices on the host, programs compiled quickly, and no promotion that nobody asked for.
+"""
 
 import ctypes
 import os
 import pathlib
 
+from .compiling import QUICK, UNOPTIMIZED, flags
+
 # Before JAX makes its devices: sharding is tested on the host's.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The caller's options come after ours, and so hold.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-).strip()
+    f"{flags(QUICK)} {os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+)
 
 # No kernels but those that a test builds: a user's give other last bits, and other programs.
 os.environ["FUNCTIONAL_OPTIM_CACHE"] = str(pathlib.Path(__file__, "none"))
@@ -18,6 +24,7 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update(UNOPTIMIZED, True)
 
 
 @pytest.fixture
@@ -32,6 +39,16 @@ def eager():
     """Operations one by one: what a test of values does not share with others is not compiled."""
     with jax.disable_jit():
         yield
+
+
+@pytest.fixture(scope="module")
+def optimized():
+    """Machine code as users have it, for tests that count on the last bits."""
+    jax.clear_caches()  # nor is what was compiled before used here, and later
+    jax.config.update(UNOPTIMIZED, False)
+    yield
+    jax.config.update(UNOPTIMIZED, True)
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import numpy as np
 
 import functional_optim as fo
 
+from .compiling import USUAL
+
 SHAPES = {"b": (4,), "w": (3, 4)}
 
 
@@ -39,12 +41,15 @@ def step_of(tx: Any) -> Callable[..., Any]:
 
 
 def train(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
-    """Trains in one scan over stacked gradients; returns parameters, state and all updates."""
+    """Trains in one scan over stacked gradients, compiled as for users.
+
+    Returns parameters, state and all updates.
+    """
 
     def body(carry: Any, g: Any) -> Any:
         updates, state = tx.update(g, carry[1], carry[0])
         return (fo.apply_updates(carry[0], updates), state), updates
 
-    run = jax.jit(lambda carry, grads: jax.lax.scan(body, carry, grads))
+    run = jax.jit(lambda carry, g: jax.lax.scan(body, carry, g), compiler_options=USUAL)
     (params, state), updates = run((params, tx.init(params)), grads)
     return params, state, updates

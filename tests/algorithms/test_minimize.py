@@ -7,6 +7,8 @@ import pytest
 
 import functional_optim as fo
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 START = jnp.array([-1.2, 1.0])
 CONVERGED, NO_CHANGE, MAX_ITER, MAX_EVAL, NO_DESCENT = 1, 2, 3, 4, 5
 

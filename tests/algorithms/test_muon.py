@@ -8,6 +8,8 @@ from functional_optim.algorithms.newton_schulz import COEFFICIENTS
 
 from .. import problem
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 BANDS = {
     ("standard", 1e-2): (0.6818, 1.1344),
     ("standard", 1e-3): (0.4705, 1.2024),

@@ -18,6 +18,7 @@ from functional_optim.microbatching import (
     reshape_batch_axis,
 )
 
+from ..compiling import USUAL
 from ..trees import assert_close, assert_same
 
 SUM, MEAN = AccumulationType.SUM, AccumulationType.MEAN
@@ -70,7 +71,7 @@ def test_the_memory_is_that_of_one_part(differentiated):
 
     def bytes_of(function):
         shapes = jnp.zeros((32, 32)), jnp.zeros((4096, 32))
-        return jax.jit(function).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+        return jax.jit(function).lower(*shapes).compile(USUAL).memory_analysis().temp_size_in_bytes
 
     if differentiated == "within":
         in_parts = microbatch(jax.grad(loss), 1, 64, MEAN)
@@ -143,7 +144,7 @@ def test_vmap_over_parameters():
 def test_a_sharded_batch_stays_where_it_is(mesh):
     spec = jax.sharding.PartitionSpec("x", None)
     x = jax.device_put(jnp.ones((32, 8)), jax.sharding.NamedSharding(mesh, spec))
-    text = jax.jit(microbatch(lambda x: x.sum(0), 0, 8)).lower(x).compile().as_text()
+    text = jax.jit(microbatch(lambda x: x.sum(0), 0, 8)).lower(x).compile(USUAL).as_text()
     assert "all-gather" not in text
     assert "all-to-all" not in text
 

@@ -14,6 +14,7 @@ from functional_optim.native import serving
 from functional_optim.native.call import call
 from functional_optim.native.serving import recorded
 
+from ..compiling import USUAL
 from .table import LARGE, TRANSFORMATIONS, UPDATES, gradients, started
 
 pytestmark = pytest.mark.usefixtures("kernels")
@@ -112,7 +113,7 @@ def test_donated_arrays_are_taken_over_and_others_are_left_alone():
     def in_order(params, state, grads):  # JAX gives the first result the first donated memory
         return fo.apply_gradients(ADAMW, grads, state, params)
 
-    program = jax.jit(in_order, donate_argnums=(0, 1)).lower(params, state, grads).compile()
+    program = jax.jit(in_order, donate_argnums=(0, 1)).lower(params, state, grads).compile(USUAL)
     assert program.memory_analysis().temp_size_in_bytes < 1024
     place = params["a"].unsafe_buffer_pointer()
     donated = program(params, state, grads)

@@ -5,7 +5,14 @@ import importlib.util
 import os
 import time
 
+import jax
 import pytest
+
+from ..compiling import UNOPTIMIZED, USUAL, flags
+
+# Here as users have it: tests/optim compares with torch what was compiled quickly.
+os.environ["XLA_FLAGS"] += f" {flags(USUAL)}"
+jax.config.update(UNOPTIMIZED, False)
 
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["*.py"]

@@ -33,8 +33,6 @@ compile, is a chain of two that are here."""
 
 TXS = {name: case.make() for name, case in CASES.items()}
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
 
 def on(devices, shapes):
     """Where parameters, or what has their names, are on so many devices."""
@@ -79,7 +77,7 @@ def stepping(devices):
     """The step of all rules, compiled; one program takes less time than many."""
     places = jax.tree.map(lambda x: x.sharding, template(devices))
     lowered = jax.jit(step, out_shardings=places).lower(template(devices), arrays(0, devices))
-    program = lowered.compile(compiler_options=QUICK)
+    program = lowered.compile()
     return lambda runs, seed: jax.block_until_ready(program(runs, arrays(seed, devices)))
 
 

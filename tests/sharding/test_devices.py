@@ -10,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import functional_optim as fo
 
+from ..compiling import USUAL
 from ..rules import cases, cases_with_extra
 from ..trees import assert_close, assert_same
 
@@ -76,8 +77,7 @@ def after(devices):
     """The outcome on some of the host's devices, with all parameters divided among them."""
     mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
     params, grads = arrays(0, mesh), arrays(1, mesh, leading=(2,))
-    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    program = jax.jit(train).lower(params, grads).compile(compiler_options=quick)
+    program = jax.jit(train).lower(params, grads).compile(USUAL)
     return jax.tree.map(np.asarray, jax.block_until_ready(program(params, grads)))
 
 

@@ -15,6 +15,8 @@ from functional_optim.testing import check_transformation
 
 from ..trees import assert_same
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 SHAPES = {"a": [(3, 2)] * 6, "b": (30, 30), "c": [(4,)] * 5, "d": {"e": (), "f": [()] * 4}}
 
 

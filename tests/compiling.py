@@ -1,0 +1,23 @@
+"""How XLA compiles for the tests: quickly, since most programs run once, on a few numbers.
+
+Their machine code is not optimized, and is made by the emitters that compile faster. Tests of how
+rounding adds up have it optimized, by the fixture `optimized`; and tests of what was compiled have
+all that users have, by `compiler_options=USUAL`.
+"""
+
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+
+UNOPTIMIZED = "jax_disable_most_optimizations"
+"""The option of JAX that a test can change back, as it cannot change those of XLA."""
+
+USUAL = {
+    "xla_backend_optimization_level": 3,
+    "xla_cpu_parallel_codegen_split_count": 32,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_llvm_disable_expensive_passes": False,
+}
+
+
+def flags(options: dict[str, int | bool]) -> str:
+    """As XLA_FLAGS has them; of two for one option, the later holds."""
+    return " ".join(f"--{name}={int(value)}" for name, value in options.items())
