@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from .by_shape import labels_by_shape
 from .protocol import PyTree
@@ -78,8 +79,10 @@ def as_labeller(labels: Any) -> Labeller:
 
 
 def is_function(labels: Any) -> bool:
-    """Whether labels are a function; a module that can be called is a tree of what it holds."""
-    return callable(labels) and all(callable(x) for x in jax.tree.leaves(labels))
+    """Whether labels are a function; a module that can be called is a tree if it holds labels."""
+    held = jax.tree.leaves(labels)
+    is_tree = held and all(isinstance(x, (bool, np.bool_, str)) for x in held)
+    return callable(labels) and not is_tree
 
 
 def resolve_labels(
