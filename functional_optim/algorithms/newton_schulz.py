@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import leaf_norm
+from ..core.norms import leaf_norm, unit_for
+from ..core.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rule import leaf_rule
 from ..core.schedule import check_choice
@@ -167,12 +168,15 @@ def _normalized(
         size = rounded(norm)[..., None, None]
         size = jnp.maximum(size, rounded(eps)) if as_floor else rounded(size + eps)
     else:
+        # In units of the largest element, whose square does not overflow.
+        unit = unit_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
+        x = x / unit.astype(x.dtype)
         gram = x @ jnp.conj(_transposed(x))
         if how == "schatten":
             square = _norm(gram)[..., None, None]
         else:
             square = jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)
-        size = rounded(jnp.sqrt(jnp.maximum(square, eps**2)))
+        size = rounded(jnp.maximum(safe_sqrt(square), eps / unit))
     return rounded(x / jnp.where(size == 0, 1.0, size).astype(x.dtype))
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "leaf_rms",
     "measure_norm",
     "norm_of",
+    "unit_for",
 ]
 
 Array = jax.Array
@@ -57,12 +58,16 @@ def _scaled(values: Array) -> Array:
 
 def _euclid(values: Array, top: Array) -> Array:
     """Norm of values of which `top` is the largest magnitude."""
-    # A power of two, so that dividing by it rounds nothing.
-    limits = jnp.finfo(top.dtype)
-    power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
-    unit = jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
+    unit = unit_for(top)
     norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
     return jnp.where(jnp.isfinite(top), norm, top)
+
+
+def unit_for(top: Array) -> Array:
+    """A power of two near magnitudes `top`, for dividing by it rounds nothing; else 1."""
+    limits = jnp.finfo(top.dtype)
+    power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
+    return jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
 
 
 def combine_norms(norms: Array | None) -> Array:

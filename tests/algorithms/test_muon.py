@@ -79,11 +79,7 @@ def test_small_large_and_no_gradients_are_finite(how, scale):
     g = {"w": scale * jnp.asarray(orthogonal(3, 5), jnp.float32), "none": jnp.zeros((0, 3))}
     u = apply(fo.scale_by_muon(preconditioning=how, eps=1e-20), g)
     assert jnp.isfinite(u["w"]).all()
-    assert (jnp.abs(u["w"]).max() > 0.1) == (scale > 0 and (how, scale) not in TOO_LARGE)
-
-
-TOO_LARGE = {(how, scale) for how in ("schatten", "aol") for scale in (1e25,)}
-"""The gram matrix is not finite there in float32, and the quotient 0."""
+    assert (jnp.abs(u["w"]).max() > 0.1) == (scale > 0)
 
 
 def test_the_embedding_and_the_layers_go_where_the_specs_say():
