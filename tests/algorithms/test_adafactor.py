@@ -114,6 +114,20 @@ def test_zeros_and_what_has_no_elements_stay_finite(how):
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(state))
 
 
+@pytest.mark.parametrize(
+    ("rule", "size"),
+    [(fo.scale_by_param_block_rms, 5 / 2**0.5), (fo.scale_by_param_block_norm, 5.0)],
+    ids=["rms", "norm"],
+)
+def test_an_update_is_scaled_by_the_size_of_its_parameter(rule, size):
+    # Alone they have no trajectory to hold against an oracle: it grows without end.
+    params = {"w": jnp.array([3.0, 4.0]), "small": jnp.array([0.0, 0.1])}
+    tx = rule(min_scale=0.5)
+    updates, _ = tx.update(params, tx.init(params), params)
+    np.testing.assert_allclose(updates["w"], size * params["w"], rtol=1e-6)
+    np.testing.assert_allclose(updates["small"], 0.5 * params["small"], rtol=1e-6)
+
+
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_the_factors_lie_along_the_axes_of_the_parameter(mesh, wrap):
     params = jax.device_put(jnp.ones((8, 4)), NamedSharding(mesh, PartitionSpec("x", "y")))

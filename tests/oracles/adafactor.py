@@ -15,11 +15,6 @@ def clip_by_block_rms(threshold):
 
 
 @leafwise
-def scale_by_param_block_norm(min_scale=1e-3):
-    return lambda g, p: max(min_scale, np.sqrt(np.sum(np.square(p)))) * g
-
-
-@leafwise
 def scale_by_relative_step(max_step=1e-2, warmup_step=None, weight_decay=0.0):
     """Section 8: rho_t, the smaller of 1 / sqrt(t) and a constant or a ramp."""
     t = 0

@@ -61,7 +61,6 @@ RULES = (
         fo.scale_by_param_block_norm,
         {"": {}, "least": {"min_scale": 20.0}},
         bad=ranges(("min_scale", -1.0, "[0, inf)")),
-        oracle=oracles.scale_by_param_block_norm,
     ),
     Entry(
         fo.scale_by_relative_step,
