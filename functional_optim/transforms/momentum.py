@@ -93,7 +93,12 @@ def trace(
     # Made of the new trace, not of the old one, the parameter leaves XLA free to write the one
     # over the other.
     b = jax.lax.select(on, moved, slots.trace)
-    return jax.lax.select(on, g + decay * b if nesterov else b, g), {"trace": b}
+    # Adding -0 changes nothing. Were g the branch of a select, XLA would keep it as an array of
+    # its own, where it is a sum with a multiple of the parameter.
+    none = jax.lax.full_like(g, -0.0)
+    if nesterov:
+        return g + jax.lax.select(on, decay * b, none), {"trace": b}
+    return jax.lax.select(on, b, none) + jax.lax.select(on, none, g), {"trace": b}
 
 
 def _ema_clock(

@@ -27,6 +27,9 @@ TRANSFORMATIONS = {
 }
 TRANSFORMATIONS["sgd"] = lambda lr: fo.sgd(lr, momentum=0.9)
 TRANSFORMATIONS["nesterov"] = lambda lr: fo.sgd(lr, momentum=0.9, nesterov=True)
+TRANSFORMATIONS["penalty"] = lambda lr: fo.chain(
+    fo.add_decayed_weights(0.1), fo.sgd(lr, momentum=0.9)
+)
 TRANSFORMATIONS["clipped"] = lambda lr: fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(lr))
 TRANSFORMATIONS["masked"] = lambda lr: fo.adamw(
     lr, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
