@@ -20,7 +20,7 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     first = [r for r in results if r["first"]]
     if not first:
         return
-    names = list(dict.fromkeys(name for r in first for name in r["first"]))
+    names = _names(first, "first")
     yield "\n### Before the first step\n"
     yield "Median seconds of all (trace + lower + compile) [ratio to optax].\n"
     yield from _rows(names, first, _first_cell)
@@ -30,7 +30,7 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     yield from _rows([*names, LARGEST], first, _temporary_cell)
     yield "\nMiB of the state between two steps.\n"
     yield from _rows(names, first, _held_cell)
-    names = list(dict.fromkeys(name for r in first for name in r["process"]))
+    names = _names(first, "process")
     yield "\nGiB that a process holds at most that makes three steps, its imports included.\n"
     yield from _rows(names, first, _process_cell)
 
@@ -38,10 +38,20 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
 LARGEST = "largest leaf"
 
 
+def _names(results: Sequence[Result], what: str) -> list[str]:
+    """Who has an entry, in the order of the case with the most."""
+    longest = sorted(results, key=lambda r: -len(r[what]))
+    return list(dict.fromkeys(name for r in longest for name in r[what]))
+
+
 def step_table(results: Sequence[Result]) -> Iterator[str]:
-    """Times of a step."""
-    names = list(dict.fromkeys(name for r in results for name in r["step"]))
-    yield from _rows(names, results, _step_cell)
+    """Times of a step: a table for the cases of the same contestants."""
+    together: dict[tuple[str, ...], list[Result]] = {}
+    for r in results:
+        together.setdefault(tuple(r["step"]), []).append(r)
+    for i, (names, some) in enumerate(together.items()):
+        yield from ("",) * bool(i)
+        yield from _rows(names, some, _step_cell)
 
 
 def _rows(
