@@ -38,8 +38,8 @@ class Held:
 
     @property
     def state(self) -> PyTree:
-        """The state, as its transformation made it."""
-        return self.treedef.unflatten(self.take(Form(self.treedef, self.treedef)))
+        """The state, as its transformation made it; what is held stays as it is."""
+        return self.treedef.unflatten(self.form.open(self.arrays))
 
     def take(self, form: Form) -> Arrays:
         """What a step of this form takes."""

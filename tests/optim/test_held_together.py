@@ -79,6 +79,21 @@ def test_the_state_has_a_slot_for_each_parameter():
         assert jax.tree.map(jnp.shape, slot) == jax.tree.map(jnp.shape, many())
 
 
+def test_reading_the_state_takes_nothing_apart():
+    optimizer, gradients = optim.AdamW(many()), many(1)
+    optimizer.step(gradients)
+    arrays = held(optimizer)
+    first = optimizer.state
+    assert held(optimizer) is arrays
+    optimizer.step(gradients)
+    with compilations() as found:
+        second = optimizer.state
+        optimizer.step(gradients)
+    assert found == []
+    counts = [int(x[0].scale_by_adam.count) for x in (first, second, optimizer.state)]
+    assert counts == [1, 2, 3]
+
+
 @pytest.mark.parametrize("others", [{}, {"maximize": True}], ids=["numbers", "flag"])
 def test_an_edited_number_takes_nothing_apart_and_compiles_nothing(others):
     optimizer = optim.AdamW(many())
