@@ -114,7 +114,7 @@ class Packed:
                 continue
             parts: Sequence[Any] = [_part_type(stack, axis)] * len(group)
             if group not in whole and not isinstance(stack, jax.ShapeDtypeStruct):
-                parts = apart(jnp.moveaxis(stack, axis, 0))
+                parts = _apart(jnp.moveaxis(stack, axis, 0))
             for i, x in zip(group, parts, strict=True):
                 found[i] = x
         return found
@@ -222,6 +222,11 @@ def _devices(x: Any) -> Any:
 
 
 _jitted_join = jax.jit(lambda arrays: join(arrays))
+_jitted_apart = jax.jit(lambda stack: apart(stack))
+
+
+def _apart(stack: Array) -> Sequence[Array]:
+    return apart(stack) if isinstance(stack, jax.core.Tracer) else _jitted_apart(stack)
 
 
 def _stack(arrays: Sequence[Any]) -> Any:

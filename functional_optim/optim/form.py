@@ -41,7 +41,8 @@ class Form:
         if not _at_one_place(jax.tree.leaves((params, state))):
             return cls(plain, plain)
         taken = _held_together(tx, params, state)
-        return cls(plain, jax.tree.structure(taken), Ledger.of(taken))
+        many = len(jax.tree.leaves(params, is_leaf=lambda x: x is None))
+        return cls(plain, jax.tree.structure(taken), Ledger.of(taken, many))
 
     def state(self, arrays: Sequence[Any]) -> PyTree:
         """The state that a transformation is given, of what a step is."""
@@ -54,7 +55,7 @@ class Form:
     def open(self, arrays: Sequence[Any]) -> Arrays:
         """The leaves of the state."""
         state = self.state(arrays)
-        return jax.tree.leaves(state if self.taken == self.plain else _unpacked(state))
+        return jax.tree.leaves(state if self.taken == self.plain else unpacked(state))
 
     def close(self, leaves: Sequence[Any]) -> Arrays:
         """What a step takes of these leaves of the state."""
@@ -66,18 +67,18 @@ class Form:
     def entry(self) -> Mapping[int, int]:
         """Position among the leaves of the state -> that among the taken, for the ledger's."""
         numbers = self.plain.unflatten(range(self.plain.num_leaves))
-        taken = jax.tree.map(
-            lambda t, x: t if is_packed(t) else x, self._template, numbers, is_leaf=is_packed
-        )
-        found = jax.tree.leaves(taken)
-        return {found[place]: place for place in self.ledger.places}
+
+        def place(own: Any, number: Any) -> Any:
+            # An option is no slot: those that are not held together have no position here.
+            return jax.tree.map(lambda _: -1, own) if is_packed(own) else number
+
+        placed = jax.tree.map(place, self._template, numbers, is_leaf=is_packed)
+        found = jax.tree.leaves(placed)
+        return {found[i]: i for i in self.ledger.places if found[i] >= 0}
 
     @property
     def _template(self) -> PyTree:
         return self.taken.unflatten(range(self.taken.num_leaves))
-
-
-_unpacked = jax.jit(unpacked)
 
 
 def _at_one_place(arrays: Sequence[Any]) -> bool:
@@ -95,7 +96,7 @@ def _held_together(tx: GradientTransformation, params: PyTree, state: PyTree) ->
         return state
     try:
         template = jax.eval_shape(init, params)
-    except jax.errors.JAXTypeError:  # of another library, and it asks for numbers
+    except Exception:  # of another library, and not to be traced: it has worked as it is
         return state
     if _types(unpacked(template)) != _types(state):
         return state

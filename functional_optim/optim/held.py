@@ -39,7 +39,8 @@ class Held:
     @property
     def state(self) -> PyTree:
         """The state, as its transformation made it; what is held stays as it is."""
-        return self.treedef.unflatten(self.form.open(self.arrays))
+        with jax.ensure_compile_time_eval():  # in a program that is traced, it is a constant
+            return self.treedef.unflatten(self.form.open(self.arrays))
 
     def take(self, form: Form) -> Arrays:
         """What a step of this form takes."""
@@ -53,14 +54,16 @@ class Held:
 
     def edit(self, function: Callable[[PyTree], PyTree]) -> None:
         """Puts in the state's place what a function makes of it, which is like it."""
-        self.arrays = self.form.arrays(function(self.form.state(self.arrays)))
+        with jax.ensure_compile_time_eval():
+            self.arrays = self.form.arrays(function(self.form.state(self.arrays)))
 
     def write(self, numbers: Mapping[int, float]) -> None:
         """Sets scalars, by their positions among the leaves of the state."""
         ledger, entry = self.form.ledger, self.form.entry
         if ledger.places and numbers.keys() <= entry.keys():
-            for i, number in numbers.items():
-                self.arrays[0] = ledger.with_number(self.arrays[0], entry[i], number)
+            with jax.ensure_compile_time_eval():  # an edit outlives the program it is made in
+                for i, number in numbers.items():
+                    self.arrays[0] = ledger.with_number(self.arrays[0], entry[i], number)
             return
         leaves = self.take(Form(self.treedef, self.treedef))
         for i, number in numbers.items():

@@ -35,10 +35,10 @@ class Ledger:
     dtypes: tuple[Any, ...]
 
     @classmethod
-    def of(cls, state: PyTree) -> "Ledger":
-        """The ledger of a state, of which types are enough."""
+    def of(cls, state: PyTree, parameters: int) -> "Ledger":
+        """The ledger of a state, of which types are enough, for so many parameters."""
         found = jax.tree_util.tree_leaves_with_path(state)
-        small = {i: x for i, (path, x) in enumerate(found) if _is_small(path, x)}
+        small = {i: x for i, (path, x) in enumerate(found) if _is_small(path, x, parameters)}
         shapes = tuple(x.shape for x in small.values())
         return cls(tuple(small), shapes, tuple(x.dtype for x in small.values()))
 
@@ -83,10 +83,12 @@ class Ledger:
 NO_LEDGER = Ledger((), (), ())
 
 
-def _is_small(path: Any, x: Any) -> bool:
+def _is_small(path: Any, x: Any, parameters: int) -> bool:
     """Whether a leaf of a state may be an entry: a scalar, or one number for each parameter."""
     names = {getattr(key, "name", None) for key in path}
-    small = x.ndim == 0 or (x.ndim == 1 and not names.isdisjoint(ENGINE_FIELDS))
+    # A parameter may have the name of a clock, and be large.
+    each = x.ndim == 1 and x.size <= parameters and not names.isdisjoint(ENGINE_FIELDS)
+    small = x.ndim == 0 or each
     weak = getattr(x, "weak_type", False)  # would be another type when it comes back
     return small and not weak and x.dtype in (np.int32, np.uint32, np.float32)
 

@@ -79,6 +79,43 @@ def test_the_state_has_a_slot_for_each_parameter():
         assert jax.tree.map(jnp.shape, slot) == jax.tree.map(jnp.shape, many())
 
 
+@pytest.mark.parametrize("scalars", [1, 2, 3])
+def test_an_edit_reaches_its_option_and_nothing_else(scalars):
+    shapes = {"a": [(3,)] * 7, "s": [()] * scalars}
+    params = jax.tree.map(jnp.ones, shapes, is_leaf=lambda x: isinstance(x, tuple))
+    optimizer = optim.Optimizer(params, fo.chain(fo.trace(0.9), fo.adam(0.1), fo.ema(0.5)))
+    optimizer.step(params)
+    for i, name in enumerate(list(optimizer.defaults)):
+        before = fo.to_state_dict(optimizer.state)
+        optimizer.param_groups[0][name] = 0.01 * (i + 1)
+        after = fo.to_state_dict(optimizer.state)
+        changed = [k for k in before if not np.array_equal(before[k], after[k])]
+        assert [k.rsplit(".", 1)[-1] for k in changed] == [name.rsplit(".", 1)[-1]]
+
+
+@pytest.mark.parametrize("edit", [{"lr": 0.5}, {"maximize": True}], ids=["number", "flag"])
+def test_an_edit_and_a_refused_step_leave_the_state_whole(edit):
+    optimizer, gradients = optim.AdamW(many()), many(1)
+    optimizer.step(gradients)
+    optimizer.param_groups[0].update(edit)
+    with pytest.raises(RuntimeError, match="trace"):
+        jax.jit(lambda g: optimizer.step(g))(gradients)
+    optimizer.step(gradients)
+    optimizer.state_dict()
+    assert int(optimizer.state[0].scale_by_adam.count) == 2
+
+
+def test_a_loss_may_read_the_state():
+    optimizer = optim.AdamW(many())
+    optimizer.step(many(1))
+
+    def loss(params):
+        return jnp.sum(params["head"] ** 2) * int(optimizer.state[0].scale_by_adam.count)
+
+    before = optimizer.copy_params()["head"]
+    np.testing.assert_allclose(optimizer.minimize(loss), jnp.sum(before**2), rtol=1e-6)
+
+
 def test_reading_the_state_takes_nothing_apart():
     optimizer, gradients = optim.AdamW(many()), many(1)
     optimizer.step(gradients)
@@ -149,9 +186,14 @@ def test_what_is_kept_for_a_parameter_in_another_form_stays_so():
     assert mu["head"].dtype == jnp.float32
 
 
-def test_a_foreign_init_that_reads_numbers_is_left_alone():
+@pytest.mark.parametrize(
+    "read",
+    [lambda x: float(jnp.max(x)), lambda x: x[x > 0].sum(), lambda x: x.addressable_shards[0].data],
+    ids=["numbers", "elements", "shards"],
+)
+def test_a_foreign_init_that_cannot_be_traced_is_left_alone(read):
     def init(params):
-        return {"largest": jnp.float32(max(float(jnp.max(x)) for x in jax.tree.leaves(params)))}
+        return {"first": jnp.float32(jnp.ravel(read(params["head"]))[0])}
 
     def update(grads, state, params=None):
         return grads, state

@@ -1,5 +1,7 @@
 """Counts, clocks and numbers of a state go through a step as one array."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +36,7 @@ def state():
 
 def test_what_is_closed_opens_to_the_bit():
     leaves = jax.tree.leaves(state())
-    ledger = Ledger.of(state())
+    ledger = Ledger.of(state(), 4)
     closed = ledger.close(leaves)
     assert [x.shape for x in closed] == [(7,), (4,)]
     for new, old in zip(ledger.open(closed), leaves, strict=True):
@@ -46,7 +48,7 @@ def test_numbers_are_written_open_and_closed():
     leaves, treedef = jax.tree.flatten(state())
     place = next(i for i, x in enumerate(leaves) if x.shape == () and x.dtype == jnp.float32)
     held = Held(leaves, treedef)
-    for value, ledger in ((0.25, Ledger.of(state())), (0.75, NO_LEDGER)):
+    for value, ledger in ((0.25, Ledger.of(state(), 4)), (0.75, NO_LEDGER)):
         held.take(Form(treedef, treedef, ledger))
         held.write({place: value})
         assert float(held.state.rule.mu["scalar"]) == value
@@ -88,10 +90,22 @@ def test_arrays_on_several_devices_and_traced_ones_stay_apart(mesh):
     within(jnp.ones(8))
 
 
+def test_a_parameter_of_the_name_of_a_clock_stays_apart():
+    class Fields(NamedTuple):
+        memory: jax.Array
+        b: jax.Array
+
+    optimizer = optim.SGD(Fields(jnp.ones(1000), jnp.ones(3)), lr=0.1, momentum=0.9)
+    optimizer.step(Fields(jnp.ones(1000), jnp.ones(3)))
+    numbers, *slots = optimizer._groups[0].held.arrays
+    assert numbers.size < 100
+    assert [x.shape for x in slots] == [(1000,), (3,)]
+
+
 def test_weakly_typed_numbers_stay_apart():
     weak = jax.jit(lambda: 1.0)()
     assert weak.weak_type
-    assert Ledger.of({"rate": weak}) == NO_LEDGER
+    assert Ledger.of({"rate": weak}, 1) == NO_LEDGER
 
 
 def test_a_step_transfers_nothing():
