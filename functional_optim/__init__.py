@@ -2,6 +2,7 @@
 
 from . import (
     contrib,
+    linear_algebra,
     losses,
     microbatching,
     native,
@@ -90,6 +91,7 @@ from .core.types import (
     TransformUpdateExtraArgsFn,
     Updates,
 )
+from .linear_algebra import matrix_inverse_pth_root, nnls, power_iteration
 from .losses import (
     convex_kl_divergence,
     cosine_distance,
@@ -277,6 +279,7 @@ __all__ = [
     "layerwise_decay",
     "lbfgs",
     "leaf_rule",
+    "linear_algebra",
     "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
@@ -288,6 +291,7 @@ __all__ = [
     "masked",
     "master_remainder",
     "master_weights",
+    "matrix_inverse_pth_root",
     "measure_with_ema",
     "metrics",
     "micro_grad",
@@ -301,6 +305,7 @@ __all__ = [
     "nadamw",
     "named_chain",
     "native",
+    "nnls",
     "noisy_sgd",
     "normalize",
     "normalize_adaptively",
@@ -323,6 +328,7 @@ __all__ = [
     "piecewise_interpolate_schedule",
     "polyak_sgd",
     "polynomial_schedule",
+    "power_iteration",
     "projections",
     "radam",
     "reduce_on_plateau",

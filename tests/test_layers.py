@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "sharding": {"core", "sharding"},
     "planning": {"core", "transforms", "sharding", "planning"},
     "projections": {"core", "tree", "projections"},
+    "linear_algebra": {"core", "tree", "linear_algebra"},
     "losses": {"core", "projections", "losses"},
     "optim": {"core", "serialization", "transforms", "schedules", "algorithms", "optim"},
     "interop": {
