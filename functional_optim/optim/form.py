@@ -45,7 +45,7 @@ class Form:
         return cls(plain, jax.tree.structure(taken), Ledger.of(taken, many))
 
     def state(self, arrays: Sequence[Any]) -> PyTree:
-        """The state that a transformation is given, of what a step is."""
+        """The state that a transformation is given, out of the arrays that a step is given."""
         return self.taken.unflatten(self.ledger.open(arrays))
 
     def arrays(self, state: PyTree) -> Arrays:
@@ -69,7 +69,7 @@ class Form:
         numbers = self.plain.unflatten(range(self.plain.num_leaves))
 
         def place(own: Any, number: Any) -> Any:
-            # An option is no slot: those that are not held together have no position here.
+            # Options are no slots: what is held together needs no position here.
             return jax.tree.map(lambda _: -1, own) if is_packed(own) else number
 
         placed = jax.tree.map(place, self._template, numbers, is_leaf=is_packed)

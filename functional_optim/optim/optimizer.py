@@ -43,8 +43,9 @@ class Optimizer(Holder):
         A pytree may be given as a list of pairs (name, tree), as torch's named_parameters, and
         is an ordered dict then. One array at two places of a group becomes two, with a warning;
         in two groups it is an error.
-      tx: any pair `(init, update)`: of this package, of optax, or your own. The options of a
-        group are the names of `get_hyperparams` (for a schedule, of its numbers).
+      tx: any pair `(init, update)` of pure functions: of this package, of optax, or your own.
+        The options of a group are the names of `get_hyperparams` (for a schedule, of its
+        numbers).
 
     Attributes:
       params: the current parameters, in the structure that was passed: a tree for a tree, a
