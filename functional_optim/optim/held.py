@@ -45,9 +45,8 @@ class Held:
     def take(self, form: Form) -> Arrays:
         """What a step of this form takes."""
         if form is not self.form and form != self.form:
-            with (
-                jax.ensure_compile_time_eval()
-            ):  # as all that is done with it here, or it compiles anew
+            # All that is done with it here is done in this context: in another, JAX compiles anew.
+            with jax.ensure_compile_time_eval():
                 arrays = form.close(self.form.open(self.arrays))
                 if any(isinstance(x, jax.core.Tracer) for x in arrays):
                     return arrays  # of a program that is being traced, which what is held outlives
