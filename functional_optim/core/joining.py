@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from .placement import joinable
+
 __all__ = ["apart", "join"]
 
 Array = jax.Array
@@ -19,10 +21,7 @@ def join(arrays: Sequence[Array]) -> Array:
 
     Where shardings are part of types, and differ, the result is whole on every device.
     """
-    types = {jax.typeof(x) for x in arrays}
-    if len(types) > 1:
-        arrays = [jax.sharding.reshard(x, jax.P()) for x in arrays]
-    return jax.lax.concatenate([jax.lax.expand_dims(x, (0,)) for x in arrays], 0)
+    return jax.lax.concatenate([jax.lax.expand_dims(x, (0,)) for x in joinable(arrays)], 0)
 
 
 @jax.custom_jvp
