@@ -45,7 +45,7 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Any = None) 
         raise ValueError(
             f"nnls: A has shape {A.shape}, and b {b.shape}. Pass (m, n), and (m,) or (m, k)."
         )
-    kept, dtype = b.dtype, jnp.result_type(compute_dtype(A.dtype))
+    kept, dtype = b.dtype, compute_dtype(A.dtype)
     A, b = A.astype(dtype), b.astype(dtype)
     gram, target = A.T @ A, A.T @ b
     bound = jnp.asarray(_bound(gram) if L is None else L, dtype)

@@ -10,11 +10,9 @@ import jax
 from ..core.packing import SMALL, is_packed, packed_like, unpacked
 from ..core.protocol import GradientTransformation, PyTree
 from ..transforms.packing import packing
-from .ledger import NO_LEDGER, Ledger
+from .ledger import NO_LEDGER, Arrays, Ledger
 
-__all__ = ["Arrays", "Form"]
-
-Arrays = list[Any]
+__all__ = ["Form"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +33,16 @@ class Form:
     ledger: Ledger = NO_LEDGER
 
     @classmethod
+    def as_it_is(cls, treedef: Any) -> "Form":
+        """The form in which each leaf of a state goes by itself."""
+        return cls(treedef, treedef)
+
+    @classmethod
     def of(cls, tx: GradientTransformation, params: PyTree, state: PyTree) -> "Form":
         """The form of a state; the plain one where arrays are traced, or on several devices."""
         plain = jax.tree.structure(state)
         if not _at_one_place(jax.tree.leaves((params, state))):
-            return cls(plain, plain)
+            return cls.as_it_is(plain)
         taken = _held_together(tx, params, state)
         many = len(jax.tree.leaves(params, is_leaf=lambda x: x is None))
         return cls(plain, jax.tree.structure(taken), Ledger.of(taken, many))

@@ -7,7 +7,8 @@ import jax
 
 from ..core.protocol import PyTree
 from ..core.renumber import place_number
-from .form import Arrays, Form
+from .form import Form
+from .ledger import Arrays
 
 __all__ = ["Held"]
 
@@ -23,7 +24,7 @@ class Held:
     """
 
     def __init__(self, leaves: Sequence[Any], treedef: Any):
-        self.form = Form(treedef, treedef)
+        self.form = Form.as_it_is(treedef)
         self.arrays: Arrays = list(leaves)
 
     @classmethod
@@ -67,6 +68,6 @@ class Held:
                 for i, number in numbers.items():
                     self.arrays[0] = ledger.with_number(self.arrays[0], entry[i], number)
             return
-        leaves = self.take(Form(self.treedef, self.treedef))
+        leaves = self.take(Form.as_it_is(self.treedef))
         for i, number in numbers.items():
             leaves[i] = place_number(number, leaves[i])

@@ -12,9 +12,10 @@ import numpy as np
 from ..core.leaves import ENGINE_FIELDS
 from ..core.protocol import PyTree
 
-__all__ = ["NO_LEDGER", "Ledger"]
+__all__ = ["NO_LEDGER", "Arrays", "Ledger"]
 
 Arrays = list[Any]
+"""The leaves of a group's state, in the form in which a step takes them."""
 
 
 @dataclasses.dataclass(frozen=True)

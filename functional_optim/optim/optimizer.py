@@ -198,7 +198,7 @@ class Optimizer(Holder):
 
     def _form(self, group: Group) -> Form:
         if not self._donate:
-            return Form(group.held.treedef, group.held.treedef)
+            return Form.as_it_is(group.held.treedef)
         return Form.of(group.tx, group.params, group.state)
 
     def _apply_edits(self, group: Group) -> None:

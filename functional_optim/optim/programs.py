@@ -14,15 +14,13 @@ from ..core.rows import dense, is_sparse
 from ..core.trees import align, is_absent, leaf_paths
 from .form import Form
 from .groups import Layout
+from .ledger import Arrays
 from .weak import Get, WeakPrograms
 
 __all__ = ["Programs", "accumulate"]
 
 Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
-
-Arrays = list[Any]
-"""A group's state in the form of which the program is."""
 
 
 class Programs:
