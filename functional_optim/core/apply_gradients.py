@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from .apply import apply_updates
+from .adapter import Link, check_pair
 from .chain import ChainUpdate
-from .engine import RuleUpdate
-from .link import Link, check_pair
+from .engine.rule_update import RuleUpdate
 from .protocol import GradientTransformation, PyTree
+from .trees.apply import apply_updates
 
 __all__ = ["apply_gradients", "step"]
 
@@ -53,6 +53,6 @@ def step(
 ) -> tuple[PyTree, PyTree]:
     """One step by the `update` of any pair: new parameters and the next state."""
     if isinstance(update, (ChainUpdate, RuleUpdate)):
-        return update.apply(grads, state, params, extra)
+        return update(grads, state, params, add_to_params=True, **extra)
     updates, state = Link.to(update)(grads, state, params, extra)
     return apply_updates(params, updates), state

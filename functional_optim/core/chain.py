@@ -6,14 +6,15 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .apply import apply_updates
-from .engine import RuleUpdate
-from .interning import Interned
-from .law import wrong_state
-from .link import Link, check_pair, link_name
-from .passes import Pass
+from .adapter import Link, check_pair, link_name
+from .caching import Interned
+from .engine.fused import FusedUpdate
+from .engine.next_state import wrong_state
+from .engine.rule_update import RuleUpdate
 from .protocol import GradientTransformation, PyTree
+from .rules.bound_rule import BoundRule
 from .state import State
+from .trees.apply import apply_updates
 
 __all__ = ["chain"]
 
@@ -44,6 +45,7 @@ def chain(*links: GradientTransformation) -> GradientTransformation:
     inits = tuple(init for init, _ in pairs)
     updates = tuple(Link.to(update) for _, update in pairs)
     update = ChainUpdate.of(names, updates)
+    _ = update.stages  # found once here, and not in the trace of the first step
     return GradientTransformation(ChainInit(names, inits), update)
 
 
@@ -87,65 +89,61 @@ class ChainUpdate(Interned):
     names: tuple[str, ...]
     links: tuple[Link, ...]
 
-    @property
-    def lasting(self) -> bool:
-        """As long as all links are."""
-        return all(getattr(link.function, "lasting", False) for link in self.links)
+    @functools.cached_property
+    def is_cacheable(self) -> bool:
+        """Whether all links may be kept alive by a cache."""
+        return all(getattr(link.function, "is_cacheable", False) for link in self.links)
 
     def __call__(
-        self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, State]:
-        """Passes the updates through the links in order."""
-        return self._run(updates, state, params, extra, applies=False)
-
-    def apply(
-        self, updates: PyTree, state: Any, params: PyTree, extra: dict[str, Any]
-    ) -> tuple[PyTree, State]:
-        """Adds what comes out of the links; returns parameters and the next state."""
-        return self._run(updates, state, params, extra, applies=True)
-
-    def _run(
         self,
         updates: PyTree,
         state: Any,
-        params: PyTree | None,
-        extra: dict[str, Any],
+        params: PyTree | None = None,
         *,
-        applies: bool,
+        add_to_params: bool = False,
+        **extra: Any,
     ) -> tuple[PyTree, State]:
+        """Passes the updates through the links in order.
+
+        With `add_to_params` returns the new parameters in place of the updates.
+        """
         if not isinstance(state, State) or state._fields != self.names:
             had = state._fields if isinstance(state, State) else type(state).__name__
             raise ValueError(wrong_state("chain", f"with the links {self.names}, got {had}"))
-        given, kept = iter(state), []
-        for stage in self._stages:
-            if isinstance(stage, Pass):
-                inner = [next(given) for _ in stage.rules]
-                call = stage.apply if applies and stage is self._last_pass else stage
-                updates, inner = call(updates, inner, params, extra)
-                kept += inner
+        new_states: list[Any] = []
+        last = self.stages[-1] if self.stages else None
+        for stage in self.stages:
+            first = len(new_states)
+            if isinstance(stage, FusedUpdate):
+                add = add_to_params and stage is last
+                states = state[first : first + len(stage.rules)]
+                updates, states = stage(updates, states, params, extra, add_to_params=add)
+                new_states += states
             else:
-                updates, one = stage(updates, next(given), params, extra)
-                kept.append(one)
-        if applies and self._last_pass is None:
+                updates, new = stage(updates, state[first], params, extra)
+                new_states.append(new)
+        if add_to_params and not isinstance(last, FusedUpdate):
             updates = apply_updates(params, updates)
-        return updates, State(**dict(zip(self.names, kept, strict=True)))
-
-    @property
-    def _last_pass(self) -> Pass | None:
-        """The last stage, where it can add the updates that it makes."""
-        last = self._stages[-1] if self._stages else None
-        return last if isinstance(last, Pass) else None
+        return updates, State(**dict(zip(self.names, new_states, strict=True)))
 
     @functools.cached_property
-    def _stages(self) -> list[Pass | Link]:
-        """The links, with rules that follow one another joined to one pass over the leaves."""
-        stages: list[Pass | Link] = []
+    def stages(self) -> list[FusedUpdate | Link]:
+        """The links, with neighbouring rules of leaves fused."""
+        stages: list[list[BoundRule] | Link] = []
         for link in self.links:
-            rule = link.function
-            if not isinstance(rule, RuleUpdate) or not rule.by_leaf:
+            update = link.function
+            if not isinstance(update, RuleUpdate):
                 stages.append(link)
-            elif stages and isinstance(stages[-1], Pass) and rule.rule.combine is None:
-                stages[-1] = Pass((*stages[-1].rules, rule))
+                continue
+            rule, before = update.rule, stages[-1] if stages else None
+            if isinstance(before, list) and _can_follow(rule, before):
+                before.append(rule)
             else:
-                stages.append(Pass((rule,)))
-        return [Pass.of(stage.rules) if isinstance(stage, Pass) else stage for stage in stages]
+                stages.append([rule])
+        return [FusedUpdate.of(tuple(s)) if isinstance(s, list) else s for s in stages]
+
+
+def _can_follow(rule: BoundRule, before: list[BoundRule]) -> bool:
+    """Whether a rule can be fused with those before it: it needs nothing of the whole tree."""
+    whole_tree = rule.spec.whole_tree or before[0].spec.whole_tree
+    return not whole_tree and rule.spec.tree_stats.combine is None

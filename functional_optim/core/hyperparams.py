@@ -1,4 +1,4 @@
-"""Reading out of a state what is in force and what was measured, and setting hyperparameters."""
+"""Gets and sets hyperparameters in a state, and reads its metrics."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .bounds import bounds_of
-from .link import check_pair
-from .numbers import Interval, as_number
-from .placement import in_place_of
+from .adapter import check_pair
+from .numerics.validation import Interval, as_number
 from .protocol import GradientTransformation, PyTree
+from .rules.bounds import bounds_of
 from .state import State, nested_states, states_below
-from .trees import path_string
+from .trees.placement import in_place_of
+from .trees.structure import path_string
 
 __all__ = ["get_hyperparams", "metrics", "set_hyperparams"]
 
@@ -33,7 +33,7 @@ def get_hyperparams(state: PyTree) -> dict[str, jax.Array]:
       >>> import functional_optim as fo
       >>> state = fo.sgd(0.5, momentum=0.75).init({"w": 0.0})
       >>> {name: float(value) for name, value in fo.get_hyperparams(state).items()}
-      {'dampening': 0.0, 'decay': 0.75, 'learning_rate': 0.5}
+      {'decay': 0.75, 'learning_rate': 0.5}
     """
     entries = list(_entries(state))
     return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}

@@ -100,6 +100,9 @@ def identity_update(
     return updates, state
 
 
+setattr(identity_update, "is_cacheable", True)  # noqa: B010 (mypy knows no attributes of functions)
+
+
 def identity() -> GradientTransformation:
     """Passes updates on unchanged, and keeps no state."""
     return GradientTransformation(Stateless("identity"), identity_update)

@@ -1,25 +1,35 @@
 """The container of every state: a tuple whose fields have names."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import copyreg
+import functools
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import jax
 
 __all__ = ["State", "nested_states", "states_below"]
 
 
-class State(tuple[Any, ...]):
+class _StateType(type):
+    """The class of classes of states, by which these pickle: by their fields, not by a name."""
+
+    _fields: tuple[str, ...]
+
+
+class State(tuple[Any, ...], metaclass=_StateType):
     """Holds values under names, in order; a pytree node, immutable.
 
     Reads like a NamedTuple (`state.mu`, `state[0]`, iteration, `_fields`, `_asdict`,
     `_replace`) and also by name (`state["scale_by_adam"]`). Its field names are the keys of
     its pytree paths, so that the path of a moment reads `.scale_by_adam.mu['dense']`
-    whatever stands before it in a chain. A NamedTuple class would need one type for each
-    chain; this is one type for all, which pickles and restores without its maker.
+    whatever stands before it in a chain. Each set of names has a class of its own, made when it
+    is first needed, which JAX flattens as it does NamedTuples, in C++; `State` is the base of all,
+    and a pickled state is restored without its maker.
 
-    What is no field is looked for in the field `metrics`: `state.last_finite` is
-    `state.metrics["last_finite"]`. It is read there, and nowhere else: in no path, and not by
-    `state["last_finite"]`.
+    A name that is not a field is looked up in the field `metrics`: `state.last_finite` is
+    `state.metrics["last_finite"]`. It is found by attribute only: it is not a key of a path, and
+    `state["last_finite"]` raises KeyError.
 
     Example:
       >>> s = State(count=3, mu={"w": 1.0})
@@ -29,27 +39,26 @@ class State(tuple[Any, ...]):
       State(count=4, mu={'w': 1.0})
     """
 
-    _fields: tuple[str, ...]
+    __slots__ = ()
+
+    _fields: tuple[str, ...] = ()
 
     def __new__(cls, /, **fields: Any) -> "State":
         """Makes a state of the given fields."""
-        return cls._build(tuple(fields), fields.values())
+        return State._build(tuple(fields), fields.values())
 
     @classmethod
-    def _build(cls, names: tuple[str, ...], values: Any) -> "State":
-        self = super().__new__(cls, values)
-        self.__dict__["_fields"] = names
-        return self
+    def _build(cls, names: tuple[str, ...], values: Iterable[Any]) -> "State":
+        return tuple.__new__(_class_of(names), values)
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._fields:
-            return tuple.__getitem__(self, self._fields.index(name))
+        # Called only for what is neither a field nor a method.
         measured = self["metrics"] if "metrics" in self._fields else {}
         if isinstance(measured, dict) and name in measured:
             return measured[name]
         raise AttributeError(self._lacks(name))
 
-    # `count` and `index` are methods of tuple, and would hide the fields of those names.
+    # `count` and `index` are methods of tuple, and would hide metrics of those names.
     count = property(lambda self: self.__getattr__("count"))
     index = property(lambda self: self.__getattr__("index"))
 
@@ -67,7 +76,7 @@ class State(tuple[Any, ...]):
         return name in self._fields
 
     def __repr__(self) -> str:
-        return f"State({', '.join(f'{k}={v!r}' for k, v in self._items())})"
+        return f"State({', '.join(f'{k}={v!r}' for k, v in self._asdict().items())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return State._build, (self._fields, tuple(self))
@@ -75,25 +84,40 @@ class State(tuple[Any, ...]):
     def _lacks(self, name: str) -> str:
         return f"this state has no field {name!r}; it has {', '.join(self._fields) or 'none'}."
 
-    def _items(self) -> Iterator[tuple[str, Any]]:
-        return zip(self._fields, self, strict=True)
-
     def _asdict(self) -> dict[str, Any]:
-        return dict(self._items())
+        return dict(zip(self._fields, self, strict=True))
 
     def _replace(self, **fields: Any) -> "State":
         unknown = set(fields) - set(self._fields)
         if unknown:
             raise ValueError(self._lacks(sorted(unknown)[0]))
-        return State._build(self._fields, (fields.get(k, v) for k, v in self._items()))
+        return State._build(self._fields, (fields.get(k, v) for k, v in self._asdict().items()))
 
 
-jax.tree_util.register_pytree_with_keys(
-    State,
-    lambda s: (tuple((jax.tree_util.GetAttrKey(k), v) for k, v in s._items()), s._fields),
-    State._build,
-    lambda s: (tuple(s), s._fields),
-)
+@functools.cache
+def _class_of(names: tuple[str, ...]) -> type[State]:
+    """The class of states with these fields."""
+
+    def new(cls: type[State], /, *values: Any, **fields: Any) -> State:
+        # JAX calls it with all values, and libraries that know NamedTuples with names.
+        if fields and not values and fields.keys() == set(names):
+            values = tuple([fields[k] for k in names])
+        if len(values) != len(names) or (fields and len(values) != len(fields)):
+            got = f"{len(values)} values and the names {sorted(fields)}"
+            raise TypeError(f"a state with the fields {', '.join(names)} got {got}.")
+        return tuple.__new__(cls, values)
+
+    getters = {k: property(operator.itemgetter(i)) for i, k in enumerate(names)}
+    members = {"__slots__": (), "_fields": names, "__new__": new, "__module__": __name__}
+    kind: Any = _StateType("State", (State,), members | getters)
+    return cast(type[State], kind)
+
+
+def _reduced(kind: _StateType) -> Any:
+    return kind.__qualname__ if kind is State else (_class_of, (kind._fields,))
+
+
+copyreg.pickle(_StateType, _reduced)
 
 
 def nested_states(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], State]]:

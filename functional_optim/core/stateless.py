@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from .interning import Interned
-from .link import Link, check_pair
+from .adapter import Link, check_pair
+from .caching import Interned
 from .protocol import GradientTransformation, PyTree
-from .trees import align_params, is_placeholder
+from .trees.structure import align_params, is_placeholder
 from .types import EmptyState
 
 __all__ = [

@@ -1,9 +1,12 @@
-"""Names of types as programs of the field write them in annotations and in their own links."""
+"""Type aliases under the names that optax uses."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .protocol import GradientTransformation, Hyperparameter, PyTree, Schedule, TransformUpdateFn
+import jax
+import numpy as np
+
+from .protocol import GradientTransformation, PyTree, Schedule, TransformUpdateFn
 
 __all__ = [
     "ArrayTree",
@@ -30,8 +33,8 @@ Updates = PyTree
 OptState = PyTree
 """The state of a transformation, as `init` makes it."""
 
-ScalarOrSchedule = Hyperparameter
-"""A number, a scalar array or a schedule: what a hyperparameter may be given as."""
+ScalarOrSchedule = float | jax.Array | np.ndarray[Any, Any] | np.number[Any] | Schedule
+"""A number, a scalar array or a schedule: the values that a hyperparameter may be given."""
 
 MaskOrFn = PyTree | Callable[[PyTree], Any] | None
 """A tree of booleans, a function that makes one of the parameters, or None for all."""

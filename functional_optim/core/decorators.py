@@ -1,0 +1,349 @@
+"""`leaf_rule` and `tree_rule`: factories of transformations, made of maths on arrays."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, get_args
+
+import jax
+import numpy as np
+
+from .engine.rule_update import RuleUpdate
+from .numerics.validation import Interval, as_float_dtype, as_number
+from .protocol import GradientTransformation
+from .rules.arguments import Argument, Kind, StateDtype, read_arguments
+from .rules.bound_rule import BoundRule
+from .rules.by_label import ByLabel
+from .rules.init import RuleInit
+from .rules.rng_keys import as_key
+from .rules.schedule import numbered
+from .rules.spec import RuleSpec, TreeStats
+from .signatures import bind, call_text
+from .traced_hyperparams import WithTracedHyperparams, is_traced
+
+__all__ = ["TreeStats", "leaf_rule", "renamed", "tree_rule"]
+
+P = ParamSpec("P")
+Array = jax.Array
+Slots = Mapping[str, Array]
+
+_NO_STATS = TreeStats()
+
+
+def leaf_rule(
+    *,
+    slots: Callable[..., Mapping[str, Array | None]] | None = None,
+    step_scalars: Callable[..., Mapping[str, Any]] | None = None,
+    carry: Callable[..., Mapping[str, Any]] | None = None,
+    tree_stats: TreeStats = _NO_STATS,
+    needs: tuple[str, ...] = (),
+    needs_trees: tuple[str, ...] = (),
+    split_complex: bool = True,
+    keep_compute_dtype: bool = False,
+    row_sparse: bool | Callable[..., bool] = False,
+    check: Callable[[Mapping[str, Any]], str | None] | None = None,
+) -> Callable[
+    [Callable[Concatenate[Any, Any, Any, Any, P], tuple[Array, Slots]]],
+    Callable[P, GradientTransformation],
+]:
+    """Makes a factory of transformations out of maths on one array.
+
+    The decorated function is `(g, slots, p, ctx, <hyperparameters>) -> (u, slots)`: the
+    update of one leaf; the arrays kept for it, read as `slots.mu` and returned as a dict; the
+    parameter, if the rule needs `params`; and the scalars of this step, read as `ctx.name`.
+    The arguments behind those four are the hyperparameters: the factory takes them with the
+    same names, order, kinds and defaults. Each may be a number, an array or a schedule; it is
+    kept in the state, and the maths receives it as a scalar array in the leaf's precision.
+
+    What else there is to say of an argument stands in its annotation, as metadata of
+    `typing.Annotated`, from `functional_optim.core.rules.arguments`:
+
+        b1: Annotated[float, Within("[0, 1)")]      where a concrete value must lie
+        nesterov: Static[bool]                      an option that shapes the program
+        momentum: Annotated[float | None, Optional_]    None leaves the number out
+        mu_dtype: Annotated[Any, SlotDtype("mu")]   the dtype of a slot
+        initial_scale: Annotated[float, InitOnly]   read by `slots` only, and not kept
+        key: Annotated[Any, RandomKey]              a key; the maths gets a new one at each
+                                                    update and leaf, and reads `ctx.count`
+        state_dtype: StateDtype                     the dtype of all slots, or a dict by slot;
+                                                    every rule with slots has this argument
+
+    The maths runs in float32 for narrower leaves, and on the real and the imaginary part in
+    turn for complex ones. It is traced once for each distinct shape and dtype. `slots`,
+    `step_scalars` and `carry` are called with the arguments that they name.
+
+    Args:
+      slots: `(p, <hyperparameters>) -> {name: array}`, the arrays kept for a leaf, as they
+        start; None for one that this leaf has no use for, which the maths then neither reads
+        nor returns. An argument `param_dtype` is the dtype that p has outside.
+      step_scalars: `(<hyperparameters>, t) -> {name: scalar}`, what depends on scalars alone,
+        such as `1 - b1` or a bias correction, computed once for all leaves and read as
+        `ctx.name`. `t` is the number of the leaf's updates with this one (1, 2, ...); leaves are
+        counted only if a value depends on it. `count` is the number of updates before this one.
+        The values may have shape `(n,)`, one for each leaf, where hyperparameters differ by label
+        or leaves have counts of their own: use elementwise maths and no branches.
+      carry: `(<hyperparameters>) -> {name: start}`, scalars that go from step to step:
+        `step_scalars` is given the last value and returns the next, under the same name.
+      tree_stats: quantities of the whole tree, such as its norm; see `TreeStats`.
+      needs: what `update` must be given beyond gradients: `params`, or the name of an extra
+        argument, an array that the maths reads from `ctx`.
+      needs_trees: names of extra arguments that are trees shaped like the parameters; the
+        maths reads its leaf of each from `ctx`.
+      split_complex: whether a complex leaf is treated as two real ones, as torch does for
+        elementwise maths; else the maths sees complex arrays, and real hyperparameters.
+      keep_compute_dtype: if True, the update is not cast back to the gradient's dtype (it stays
+        float32 for bfloat16): for a rule that decides the new parameter itself.
+      row_sparse: whether a sparse update, a BCOO of some rows, may be computed from these rows
+        of the slots and of the parameter alone: for elementwise maths that leaves rows without
+        a gradient as they are. Where that depends on options, a function of those.
+      check: `{argument: value} -> message`, says what is wrong with arguments that do not go
+        together and what to do, or returns None.
+
+    Raises:
+      TypeError: a declaration contradicts the function; the message names the rule.
+    """
+
+    def decorate(maths: Callable[..., tuple[Array, Slots]]) -> Callable[P, GradientTransformation]:
+        return _make_factory(
+            "leaf_rule",
+            maths,
+            state_dtype=slots is not None,
+            slots=slots,
+            step_scalars=step_scalars,
+            carry=carry,
+            tree_stats=tree_stats,
+            needs=needs,
+            needs_trees=needs_trees,
+            split_complex=split_complex,
+            keep_compute_dtype=keep_compute_dtype,
+            row_sparse=row_sparse,
+            check=check,
+        )
+
+    return decorate
+
+
+def tree_rule(
+    *,
+    slots: Callable[..., Mapping[str, Array]] | None = None,
+    scalars: Callable[..., Mapping[str, Any]] | None = None,
+    metrics: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
+    needs_trees: tuple[str, ...] = (),
+    keep_compute_dtype: bool = False,
+    check: Callable[[Mapping[str, Any]], str | None] | None = None,
+) -> Callable[
+    [Callable[Concatenate[Any, Any, Any, Any, P], Any]], Callable[P, GradientTransformation]
+]:
+    """Makes a factory of transformations out of maths on the leaves of a whole tree.
+
+    The decorated function is `(g, slots, p, ctx, <hyperparameters>) -> (u, slots, scalars)`, as
+    that of a `leaf_rule`, but g, u and p are lists, one entry for each leaf that has an update,
+    and so are the slots. Leaves are in float32 or wider, complex ones as they are. `scalars`
+    holds the next values of the declared scalars and metrics. `ctx` has their last values,
+    `count`, the number of updates before this one, and what the rule needs; of trees, the leaves
+    that have an update.
+
+    Args that are not listed are as in `leaf_rule`.
+
+    Args:
+      scalars: `(<hyperparameters>) -> {name: start}`; starts may be of any shape, and an integer
+        of NumPy is a count, and stays one.
+      metrics: names of scalars that are there to be read by users.
+      needs: may hold `value_fn`: `ctx.value_fn` is then an `Objective` of those leaves.
+    """
+
+    def decorate(maths: Callable[..., Any]) -> Callable[P, GradientTransformation]:
+        return _make_factory(
+            "tree_rule",
+            maths,
+            state_dtype=False,
+            slots=slots,
+            tree_stats=TreeStats(start=scalars, metrics=metrics),
+            needs=needs,
+            needs_trees=needs_trees,
+            split_complex=False,
+            keep_compute_dtype=keep_compute_dtype,
+            check=check,
+            whole_tree=True,
+        )
+
+    return decorate
+
+
+_STATE_DTYPE = inspect.Parameter(
+    "state_dtype", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=get_args(StateDtype)[0]
+)
+
+
+def _make_factory(
+    decorator: str, maths: Callable[..., Any], *, state_dtype: bool, **fields: Any
+) -> Callable[..., GradientTransformation]:
+    """Makes the factory of a rule, whose arguments are those of the maths behind the first four."""
+    name = maths.__name__
+    try:
+        # Evaluated, because `from __future__ import annotations` makes texts of them.
+        parameters = list(inspect.signature(maths, eval_str=True).parameters.values())
+    except NameError as error:
+        raise TypeError(
+            f"{decorator}: the annotations of {name} cannot be evaluated: {error}. Import the "
+            "names at run time."
+        ) from error
+    if len(parameters) < 4:
+        raise TypeError(
+            f"{decorator}: {name} must take (g, slots, p, ctx, ...), got {len(parameters)} "
+            "arguments. Add those that it does not use as well."
+        )
+    arguments, plain = read_arguments(name, parameters[4:])
+    if state_dtype and "state_dtype" not in arguments:
+        arguments["state_dtype"] = Argument("state_dtype", Kind.STATE_DTYPE)
+        plain.append(_STATE_DTYPE)
+    if fields.get("carry") is not None and fields.get("step_scalars") is None:
+        raise TypeError(
+            f"{decorator}: {name} declares carry without step_scalars, which returns the next "
+            "values. Declare both."
+        )
+    stats: TreeStats = fields["tree_stats"]
+    is_measured = stats.measure is not None or bool(stats.metrics)
+    if stats.combine is None and is_measured and not fields.get("whole_tree"):
+        raise TypeError(
+            f"{decorator}: {name} declares tree_stats without combine, which makes the quantities "
+            "of the tree. Declare it."
+        )
+    spec = RuleSpec(
+        name=name,
+        module=maths.__module__,
+        maths=maths,
+        signature=inspect.Signature(plain, return_annotation=GradientTransformation),
+        arguments=arguments,
+        **fields,
+    )
+
+    @functools.wraps(maths)
+    def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
+        return _instantiate(spec, bind(name, spec.signature, args, kwargs), {})
+
+    factory.__signature__ = spec.signature  # type: ignore[attr-defined]
+    factory.spec = spec  # type: ignore[attr-defined]
+    return factory
+
+
+def renamed(
+    factory: Callable[..., GradientTransformation], **names: str
+) -> Callable[..., GradientTransformation]:
+    """Renames arguments of a rule's factory: `renamed(trace, decay="momentum")`.
+
+    Errors then name the argument that the user gave.
+    """
+    spec: RuleSpec = factory.spec  # type: ignore[attr-defined]
+    old = {new: k for k, new in names.items()}
+    parameters = [p.replace(name=names.get(k, k)) for k, p in spec.signature.parameters.items()]
+    signature = spec.signature.replace(parameters=parameters)
+
+    @functools.wraps(factory)
+    def call(*args: Any, **kwargs: Any) -> GradientTransformation:
+        arguments = bind(spec.name, signature, args, kwargs)
+        return _instantiate(spec, {old.get(k, k): v for k, v in arguments.items()}, names)
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
+
+
+def _instantiate(
+    spec: RuleSpec, values: Mapping[str, Any], names: Mapping[str, str]
+) -> GradientTransformation:
+    """Sorts the arguments of a call into what shapes the program and what is data.
+
+    `names` are those by which the caller knows arguments, where they differ from the rule's.
+    """
+    # The check sees the first label's values only; it does not test every combination.
+    plain = {k: v.values[0][1] if isinstance(v, ByLabel) else v for k, v in values.items()}
+    message = spec.check(plain) if spec.check is not None else None
+    if message:
+        raise ValueError(f"{spec.name}: {message}")
+    numbers: list[tuple[str, Any]] = []
+    options: list[tuple[str, Any]] = []
+    schedules: list[tuple[str, Any]] = []
+    init_numbers: list[tuple[str, Any]] = []
+    dtypes: list[tuple[str, Any]] = []
+    keys: list[tuple[str, Any]] = []
+    by_label: list[tuple[str, ByLabel]] = []
+
+    def add_number(name: str, value: Any, where: str, interval: Interval | None) -> None:
+        if callable(value):
+            plan = numbered(value)
+            schedules.append((name, plan.evaluate))
+            numbers.append((name, plan))
+        else:
+            numbers.append((name, as_number(value, where, interval)))
+
+    for name, value in values.items():
+        where = f"{spec.name}: {names.get(name, name)}"
+        argument = spec.arguments[name]
+        if isinstance(value, ByLabel):
+            _refuse_by_label(spec, argument, where)
+            by_label.append((name, value))
+            for label, v in value.values:
+                add_number(f"{name}.{label}", v, f"{where} of {label!r}", argument.interval)
+        elif argument.kind is Kind.STATE_DTYPE:
+            dtypes += _state_dtypes(spec, value)
+        elif argument.kind is Kind.SLOT_DTYPE:
+            if value is not None:
+                dtypes.append((str(argument.slot), as_float_dtype(value, where)))
+        elif argument.kind is Kind.INIT_ONLY:
+            init_numbers.append((name, as_number(value, where, argument.interval)))
+        elif argument.kind is Kind.RANDOM_KEY:
+            keys.append((name, as_key(value, where)))
+        elif argument.kind is Kind.STATIC or (value is None and argument.optional):
+            if isinstance(spec.signature.parameters[name].default, bool):
+                _check_switch(value, where)
+            options.append((name, value))
+        else:
+            add_number(name, value, where, argument.interval)
+    twice = sorted({k for k, _ in dtypes if [slot for slot, _ in dtypes].count(k) > 1})
+    if twice:
+        raise ValueError(
+            f"{spec.name}: two arguments set the dtype of the slot {twice[0]!r}. Leave one out."
+        )
+    rule = BoundRule.of(
+        spec,
+        tuple(options),
+        tuple(schedules),
+        tuple(sorted(dtypes, key=lambda d: d[0])),
+        tuple((k, key.generator) for k, key in keys),
+        tuple((k, v.labels) for k, v in by_label),
+    )
+    text = call_text(spec.name, spec.signature, values)
+    init = RuleInit(rule, tuple(numbers), tuple(init_numbers), tuple(keys), tuple(by_label), text)
+    update = RuleUpdate.of(rule)
+    traced = tuple((k, v) for k, v in numbers if is_traced(v))
+    return GradientTransformation(init, WithTracedHyperparams(update, traced) if traced else update)
+
+
+def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:
+    """Raises where all leaves must have the same value of an argument."""
+    shaping = argument.kind is not Kind.HYPERPARAMETER
+    if shaping or spec.whole_tree or spec.tree_stats.combine is not None:
+        reason = (
+            "it is settled before the first update" if shaping else "the rule reads the whole tree"
+        )
+        raise TypeError(
+            f"{where} cannot be given by label, because {reason}. Give one value, or a "
+            "transformation for each label to partition."
+        )
+
+
+def _check_switch(value: Any, where: str) -> None:
+    """Raises where a switch is given something else, such as a decay."""
+    if not isinstance(value, (bool, np.bool_)) and (np.ndim(value) or value not in (0, 1)):
+        raise TypeError(f"{where} must be True or False, got {value!r}.")
+
+
+def _state_dtypes(spec: RuleSpec, value: Any) -> list[tuple[str, Any]]:
+    """Reads `state_dtype`: one dtype for all slots (under the name `*`), or a dict by slot."""
+    if value is None:
+        return []
+    where = f"{spec.name}: state_dtype"
+    if isinstance(value, Mapping):
+        return [(k, as_float_dtype(v, f"{where}[{k!r}]")) for k, v in value.items()]
+    return [("*", as_float_dtype(value, where))]

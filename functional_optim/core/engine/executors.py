@@ -1,0 +1,238 @@
+"""Stage 3: who runs the rules on a leaf: XLA, a native kernel, and the special forms of a leaf."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from ..leaf.blockwise import BlockInputs, run_blockwise
+from ..leaf.packing import Group
+from ..leaf.quantized import decode_state, encoded_as, holds_stored
+from ..trees.apply import moved
+from ..trees.sparse_rows import Rows, is_sparse
+from .jit import jit_as
+from .step_scalars import Column, RuleScalars, StepScalars
+
+__all__ = [
+    "XLA",
+    "Backend",
+    "Executor",
+    "LeafArrays",
+    "LeafCall",
+    "LeafFunction",
+    "LeafSignature",
+    "Result",
+    "choose_executor",
+    "register_backend",
+]
+
+Array = jax.Array
+Scalars = dict[str, Array]
+
+
+class LeafArrays(NamedTuple):
+    """The arguments of a leaf's function."""
+
+    update: Array
+    slots: tuple[Scalars, ...]  # of each rule
+    param: Array | None
+    scalars: tuple[RuleScalars, ...]  # of each rule
+
+
+class LeafSignature(NamedTuple):
+    """The static arguments of a leaf's function: a part of the key of its jit cache."""
+
+    dtype: Any  # of the update that leaves the function
+    add_to_params: bool  # whether the result is the new parameter, and not its update
+    columns: tuple[tuple[Column, ...], ...]  # of each rule
+
+
+@dataclasses.dataclass(frozen=True)
+class LeafCall:
+    """A leaf, or a stack of leaves, and what is to be computed there."""
+
+    batch: Group  # rows of the table
+    stacked: bool
+    numbers: tuple[int, ...]  # the leaves' numbers in the tree
+    update: Any
+    slots: tuple[Scalars, ...]
+    param: Any
+    steps: tuple[StepScalars, ...]  # of each rule
+    signature: LeafSignature
+
+    def arrays(self) -> LeafArrays:
+        """The arguments, with the scalars of this leaf alone."""
+        scalars = tuple([step.at(self.batch, stacked=self.stacked) for step in self.steps])
+        return LeafArrays(self.update, self.slots, self.param, scalars)
+
+    def arrays_with_matrix(self) -> LeafArrays:
+        """The arguments, with the matrix of all leaves' scalars in the place of a row."""
+        scalars = tuple(step.at(self.batch, stacked=False, with_row=False) for step in self.steps)
+        return LeafArrays(self.update, self.slots, self.param, scalars)
+
+
+Result = tuple[Any, list[Scalars]]
+"""The update or the new parameter, and the slots of each rule."""
+
+
+class LeafFunction(Protocol):
+    """What an executor needs of fused rules: their function of a leaf, and a place for programs."""
+
+    @property
+    def name(self) -> str:
+        """Names of the rules, which programs and profiles show."""
+
+    @property
+    def programs(self) -> dict[Any, Any]:
+        """Jitted functions, kept as long as the rules."""
+
+    def on_leaf(
+        self, arrays: LeafArrays, number: Array, signature: LeafSignature, param_dtype: Any = None
+    ) -> Result:
+        """Applies the rules to one dense leaf."""
+
+
+class Executor(Protocol):
+    """Runs fused rules on leaves.
+
+    Attributes:
+      joins_leaves: whether it wants all its leaves in one call of `run`.
+    """
+
+    joins_leaves: bool
+
+    def run(self, fused: LeafFunction, calls: Sequence[LeafCall]) -> Sequence[Result]:
+        """Returns the result of each call."""
+
+
+class Backend(Executor, Protocol):
+    """An executor besides XLA, which serves some of the dense leaves."""
+
+    def claims(self, fused: LeafFunction, call: LeafCall) -> bool:
+        """Whether it runs this leaf."""
+
+
+_backends: list[Backend] = []
+
+
+def register_backend(backend: Backend) -> None:
+    """Lets a backend claim leaves before XLA."""
+    _backends.append(backend)
+
+
+def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
+    """Chooses who runs a leaf; the first that fits.
+
+    The special kinds of leaf come first, because a backend and XLA see dense float arrays only;
+    rows are taken before slots are decoded in blocks, because few rows need no blocks.
+    """
+    if call.stacked:
+        return STACKED
+    if is_sparse(call.update):
+        return SPARSE_ROWS
+    if holds_stored(call.slots):
+        return BLOCKWISE
+    for backend in _backends:
+        if backend.claims(fused, call):
+            return backend
+    return XLA
+
+
+class _OneByOne:
+    """Runs one jitted function for each call, traced once for each distinct shape."""
+
+    joins_leaves = False
+    suffix = ""
+
+    def run(self, fused: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
+        """Returns the result of each call."""
+        program, results = self.program(fused), []
+        for call in calls:
+            numbers = np.asarray(call.numbers, np.int32)
+            number = numbers if call.stacked else numbers[0]
+            results.append(program(call.arrays(), number, call.signature))
+        return results
+
+    def program(self, fused: LeafFunction) -> Callable[..., Result]:
+        """The jitted function `(arrays, number, signature) -> result`."""
+        if self not in fused.programs:
+            function = functools.partial(self.on_leaf, fused)
+            fused.programs[self] = jit_as(function, fused.name + self.suffix, static_argnums=2)
+        program: Callable[..., Result] = fused.programs[self]
+        return program
+
+    def on_leaf(
+        self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
+    ) -> Result:
+        """Computes the result of one call."""
+        return fused.on_leaf(arrays, number, signature)
+
+
+class _Stacked(_OneByOne):
+    """Maps the function of a leaf over a stack of leaves."""
+
+    suffix = "_stacked"
+
+    def on_leaf(
+        self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
+    ) -> Result:
+        """Maps over update, slots, parameter, and what each leaf has of the scalars."""
+        rows = tuple((x.keys, x.row, x.trees) for x in arrays.scalars)
+
+        def one(update: Array, slots: Any, param: Any, rows: Any, number: Array) -> Result:
+            scalars = tuple(
+                shared._replace(keys=keys, row=row, trees=trees)
+                for shared, (keys, row, trees) in zip(arrays.scalars, rows, strict=True)
+            )
+            return fused.on_leaf(LeafArrays(update, slots, param, scalars), number, signature)
+
+        return jax.vmap(one)(arrays.update, arrays.slots, arrays.param, rows, number)
+
+
+class _SparseRows(_OneByOne):
+    """Runs the rules on the rows that a sparse update names, and writes only these."""
+
+    suffix = "_sparse_rows"
+
+    def on_leaf(
+        self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
+    ) -> Result:
+        """Gathers the rows, computes, and scatters."""
+        rows, param = Rows(arrays.update), arrays.param
+        slots = decode_state(arrays.slots)
+        dense = LeafArrays(rows.values, rows.of(slots), rows.of(param), arrays.scalars)
+        on_rows = signature._replace(add_to_params=False)
+        update, new = fused.on_leaf(dense, number, on_rows, getattr(param, "dtype", None))
+        update = rows.update(update)
+        new_slots = [
+            encoded_as(stored, {k: rows.put(old[k], x[k]) for k in old})
+            for stored, old, x in zip(arrays.slots, slots, new, strict=True)
+        ]
+        return (moved(param, update) if signature.add_to_params else update), new_slots
+
+
+class _Blockwise(_OneByOne):
+    """Decodes quantized slots, computes, and encodes, a block of the leaf at a time."""
+
+    suffix = "_blockwise"
+
+    def on_leaf(
+        self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
+    ) -> Result:
+        """Computes the leaf in blocks."""
+
+        def maths(inputs: BlockInputs, fixed: Any) -> tuple[Array, Any]:
+            scalars, number = fixed
+            result, slots = fused.on_leaf(LeafArrays(*inputs, scalars), number, signature)
+            return result, tuple(slots)
+
+        inputs = BlockInputs(arrays.update, arrays.slots, arrays.param)
+        fixed = arrays.scalars, number
+        result, slots = run_blockwise(maths, inputs, fixed, adds=signature.add_to_params)
+        return result, list(slots)
+
+
+XLA, STACKED, SPARSE_ROWS, BLOCKWISE = _OneByOne(), _Stacked(), _SparseRows(), _Blockwise()

@@ -1,0 +1,276 @@
+"""The driver: runs neighbouring rules of a chain as one update, in four stages."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ..caching import Interned
+from ..leaf.dtypes import split_complex
+from ..numerics.casting import cast
+from ..numerics.precision import compute_dtype
+from ..protocol import PyTree
+from ..rules.bound_rule import BoundRule
+from ..rules.init import state_names
+from ..state import State
+from ..trees.apply import moved, put_leaves
+from ..trees.structure import is_absent
+from .executors import (
+    Executor,
+    LeafArrays,
+    LeafCall,
+    LeafSignature,
+    Result,
+    choose_executor,
+)
+from .leaf_table import LeafTable
+from .next_state import next_state, wrong_state
+from .step_scalars import (
+    StepContext,
+    StepScalars,
+    compute_step_scalars,
+    computed_once,
+    read_scalars,
+)
+from .whole_tree import run_on_tree
+
+__all__ = ["FusedUpdate"]
+
+Array = jax.Array
+Scalars = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedUpdate(Interned):
+    """Neighbouring rules of a chain, applied to each leaf one after the other in one function.
+
+    JAX traces that function once for each distinct shape and dtype. Only the first rule may
+    measure the whole tree, because a later one would need all leaves' updates from the rules before
+    it. A rule of the whole tree is alone.
+    """
+
+    rules: tuple[BoundRule, ...]
+
+    def __post_init__(self) -> None:
+        derived = {
+            "name": "__".join(rule.name for rule in self.rules),
+            "whole_tree": self.rules[0].spec.whole_tree,
+            "reads_params": any(rule.spec.reads_params for rule in self.rules),
+            "counts_leaves": any(rule.counts_leaves for rule in self.rules),
+            # The update that a rule decides itself is the exact difference to the new parameter,
+            # which would not survive a narrower dtype; rules behind it need the same.
+            "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
+            # Jitted functions, and plans of backends, kept as long as this object.
+            "programs": {},
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    if TYPE_CHECKING:  # what __post_init__ derives of the rules; no fields of the value
+        name: ClassVar[str]
+        whole_tree: ClassVar[bool]
+        reads_params: ClassVar[bool]
+        counts_leaves: ClassVar[bool]
+        keeps_compute_dtype: ClassVar[bool]
+        programs: ClassVar[dict[Any, Any]]
+
+    def __call__(
+        self,
+        updates: PyTree,
+        states: Sequence[State],
+        params: PyTree | None,
+        extra: Mapping[str, Any],
+        *,
+        add_to_params: bool = False,
+    ) -> tuple[PyTree, list[State]]:
+        """Transforms the updates; returns them, or the new parameters, and the next states.
+
+        With `add_to_params` the function of a leaf computes the new parameter, so that its update
+        never is an array.
+        """
+        # 1. Align updates, parameters and states leaf by leaf, and check them.
+        for rule, state in zip(self.rules, states, strict=True):
+            _check_arguments(rule, state, params, extra)
+        table = LeafTable(
+            self.rules[0].name, updates, states, params, counts_leaves=self.counts_leaves
+        )
+        if table.sparse:
+            _check_sparse(self.rules, table)
+        # 2. Compute the scalars of this step.
+        steps = []
+        for rule, state in zip(self.rules, states, strict=True):
+            steps.append(compute_step_scalars(rule, table, state, extra))
+        steps = computed_once(steps, len(table.active))
+        # 3. Let an executor run the rules on each leaf, or one rule on the whole tree.
+        if self.whole_tree:
+            (rule,), (step,) = self.rules, steps
+            step.next_fields.update(run_on_tree(rule, table, states[0], step, extra))
+        else:
+            self._run_on_leaves(table, steps, add_to_params=add_to_params)
+        # 4. Put the results and the next states together.
+        outputs, slots = table.rebuild()
+        new_states = []
+        for state, step, trees in zip(states, steps, slots, strict=True):
+            new_states.append(next_state(state, step.next_fields | trees))
+        if add_to_params:
+            add = moved if self.whole_tree else _take_new
+            outputs = put_leaves(params, outputs, add)
+        return outputs, new_states
+
+    def _run_on_leaves(
+        self, table: LeafTable, steps: list[StepScalars], *, add_to_params: bool
+    ) -> None:
+        columns = tuple([step.columns for step in steps])
+        by_executor: dict[Executor, list[LeafCall]] = {}
+        for batch in table.batches:
+            first = batch[0]
+            # An update without a parameter stays one; put_leaves then says where it is.
+            add = add_to_params and not is_absent(table.params[first])
+            update, slots, param = table.inputs(batch, with_params=self.reads_params or add)
+            call = LeafCall(
+                batch=batch,
+                stacked=batch in table.stacks,
+                numbers=tuple([table.numbers[i] for i in batch]),
+                update=update,
+                slots=slots,
+                param=param,
+                steps=tuple(steps),
+                signature=LeafSignature(table.dtypes[first], add, columns),
+            )
+            by_executor.setdefault(choose_executor(self, call), []).append(call)
+        for executor, calls in by_executor.items():
+            # One leaf at a time, so that an error can say which; a backend may join its leaves.
+            batches = [calls] if executor.joins_leaves else [[call] for call in calls]
+            for some in batches:
+                try:
+                    results = executor.run(self, some)
+                    for call, result in zip(some, results, strict=True):
+                        table.put(call.batch, *result)
+                except Exception as error:
+                    table.explain(some[0].batch, error)
+                    raise
+
+    def on_leaf(
+        self, arrays: LeafArrays, number: Array, signature: LeafSignature, param_dtype: Any = None
+    ) -> Result:
+        """Applies all rules to one dense leaf, in the precision of the computation.
+
+        Args:
+          arrays: the leaf's arrays and scalars.
+          number: the leaf's number in the tree.
+          signature: the static arguments.
+          param_dtype: of the parameter, where `arrays` has only some rows of it.
+        """
+        update, slots, param, scalars = arrays
+        compute = compute_dtype(signature.dtype)
+        real = jnp.finfo(compute).dtype
+        u, p = cast((update, param), compute)
+        param_dtype = param_dtype or getattr(param, "dtype", None)
+        new_slots = []
+        for rule, old, own, columns in zip(
+            self.rules, slots, scalars, signature.columns, strict=True
+        ):
+            hyper, context = read_scalars(own, columns, real)
+            hyper |= own.keys
+            context |= cast(own.trees, real)
+            if rule.spec.reads_params:
+                context["param_dtype"] = param_dtype
+            ctx = StepContext(**context, leaf=number, rule=rule.name)
+            u, new = apply_rule(rule, u, cast(old, compute), p, ctx, hyper)
+            new_slots.append({k: new[k].astype(old[k].dtype) for k in old})
+        u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
+        return (moved(param, u) if signature.add_to_params else u), new_slots
+
+
+class UndeclaredParam:
+    """Stands for the parameter in the maths of a rule that does not declare that it needs it."""
+
+    def __init__(self, rule: str):
+        self._rule = rule
+
+    def _refuse(self, *_: Any) -> Any:
+        # Not a TypeError, which JAX would replace by one of its own.
+        raise ValueError(
+            f"{self._rule}: the maths reads the parameter p, which the rule does not declare. "
+            'Declare needs=("params",).'
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
+    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
+    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = __getattr__ = _refuse
+    __len__ = __bool__ = __float__ = __int__ = __iter__ = __lt__ = __le__ = __gt__ = _refuse
+    __ge__ = __eq__ = __ne__ = _refuse
+    __hash__ = object.__hash__
+
+
+def _take_new(_: Any, new: Any, __: Any) -> Any:
+    return new
+
+
+def apply_rule(
+    rule: BoundRule, u: Array, slots: Scalars, p: Any, context: StepContext, hyper: Scalars
+) -> tuple[Array, Scalars]:
+    """Calls the maths of a rule, and checks what it returns."""
+    arguments = hyper | dict(rule.options)
+
+    def maths(g: Array, slots: Scalars, p: Any) -> tuple[Array, Scalars]:
+        try:
+            result = rule.spec.maths(g, State(**slots), p, context, **arguments)
+        except TypeError as error:
+            if UndeclaredParam.__name__ in str(error):
+                p._refuse()
+            raise
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+            raise TypeError(
+                f"{rule.name}: the maths must return (update, slots), slots as a dict, got "
+                f"{type(result).__name__}. Return (u, {{}}) where the rule keeps no slots."
+            )
+        update, new = result
+        if new.keys() != slots.keys():
+            raise ValueError(
+                f"{rule.name}: the maths returned the slots {sorted(new)}, and the rule keeps "
+                f"{sorted(slots)}. Return the next value of each slot that `slots` declares."
+            )
+        return update, dict(new)
+
+    if not rule.spec.reads_params:
+        p = UndeclaredParam(rule.name)
+    if rule.spec.split_complex and jnp.iscomplexobj(u):
+        return split_complex(maths, u, slots, p)
+    return maths(u, slots, p)
+
+
+def _check_arguments(
+    rule: BoundRule, state: State, params: PyTree | None, extra: Mapping[str, Any]
+) -> None:
+    """Raises where the rule lacks what it needs, or the state is not one of its `init`."""
+    for name in (*rule.spec.needs, *rule.spec.needs_trees):
+        if (params if name == "params" else extra.get(name)) is None:
+            message = f"{rule.name}: update needs {name}. Call update(updates, state, params"
+            if name == "params":
+                raise ValueError(f"{message}).")
+            raise ValueError(
+                f"{message}, {name}=...). Combinators of optax hand extra arguments only to "
+                "what interop.optax.to_optax returns."
+            )
+    if not isinstance(state, State):
+        raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))
+    names = state_names(state)
+    pairs = zip(rule.state_names, names, strict=True)
+    if any(expected not in (None, got) for expected, got in pairs):
+        kinds = "(hyperparameters, schedules, slots)"
+        got = f"which has {kinds} = {rule.state_names}, got {names}"
+        raise ValueError(wrong_state(rule.name, got))
+
+
+def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
+    """Raises where an update is sparse, and a rule has to see all rows."""
+    for rule in rules:
+        if not rule.acts_on_rows:
+            raise ValueError(
+                f"{rule.name}: the update at '{table.path(table.sparse[0])}' is sparse, and this "
+                "rule has to see all rows. Put densify() in front of it, or pass the todense() of "
+                "what is sparse."
+            )

@@ -1,0 +1,262 @@
+"""Stage 1: updates, slots and parameters, aligned leaf by leaf and checked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..leaf.packing import Group, Packed, as_tree
+from ..leaf.quantized import outlined
+from ..numerics.precision import compute_dtype, wider
+from ..protocol import NoSlot, PyTree
+from ..rules.init import ENGINE_FIELDS
+from ..state import State
+from ..trees.sparse_rows import check_rows, coalesced, is_sparse
+from ..trees.structure import align, align_params, is_absent, is_placeholder, leaf_paths
+from .stacks import Stacks, whole_stacks
+
+__all__ = ["LeafTable", "all_slots"]
+
+Slots = dict[str, jax.Array]
+
+
+class LeafTable:
+    """The leaves of one update: for each its update, the slots of each rule, its parameter.
+
+    Attributes:
+      name: of the first rule, for error messages.
+      slot_trees: of each rule, the trees of its slots by name.
+      updates: per leaf, the update, or a placeholder; a sparse one has each row once.
+      slots: per leaf, the slots of each rule.
+      params: per leaf, the parameter, or None.
+      numbers: per leaf, its number in the tree, counted with placeholders.
+      active: indices of the leaves that have an update.
+      sparse: indices of the leaves that have a sparse one.
+      dtypes: per leaf, the dtype that its update is to have: the gradient's or the
+        parameter's, whichever holds more.
+      stacks: groups of leaves whose slots the states hold stacked, and that are updated as one.
+      batches: the leaves that have an update, as the executors run them: stacks, and `(i,)`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        updates: PyTree,
+        states: Sequence[State],
+        params: PyTree | None,
+        *,
+        counts_leaves: bool = False,
+    ):
+        self.name = name
+        fields = [state._asdict() for state in states]
+        self.slot_trees = [
+            {k: x for k, x in state.items() if k not in ENGINE_FIELDS} for state in fields
+        ]
+        self.reference = self._reference(fields, updates, params, counts_leaves)
+        flat, self.treedef = _flatten(self.reference)
+        self.numbers = [i for i, x in enumerate(flat) if not is_placeholder(x)]
+        n = len(self.numbers)
+        self.updates = align(self.reference, updates, link=name, name="updates")
+        self.params = [None] * n
+        if params is not None:
+            self.params = align_params(self.reference, params, link=name)
+        self._columns = [
+            {
+                k: self.column(as_tree(x) if isinstance(x, Packed) else x, f"state.{k}")
+                for k, x in trees.items()
+            }
+            for trees in self.slot_trees
+        ]
+        self.active = [i for i in range(n) if not is_absent(self.updates[i])]
+        self.dtypes: list[Any] = [None] * n
+        self.sparse = []
+        for i in self.active:
+            self.dtypes[i] = self._check(i)
+            if is_sparse(self.updates[i]):
+                self.sparse.append(i)
+                self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
+        self._stacks = self._find_stacks()
+        self.stacks = tuple(self._stacks.slots) if self._stacks else ()
+        stacked = {i for group in self.stacks for i in group}
+        self.batches: list[Group] = [*self.stacks, *((i,) for i in self.active if i not in stacked)]
+        self.slots = [self._slots_of(i) for i in range(n)]
+
+    def _reference(
+        self,
+        states: Sequence[dict[str, Any]],
+        updates: PyTree,
+        params: PyTree | None,
+        counts_leaves: bool,
+    ) -> PyTree:
+        """A tree with a leaf for each parameter: slots, or parameters, or updates.
+
+        The updates come last, because a leaf without a gradient is not seen in them.
+        """
+        for trees in self.slot_trees:
+            if trees:
+                return all_slots(trees)
+        by_leaf = counts_leaves or any("leaf_counts" in s or "groups" in s for s in states)
+        if not by_leaf or params is not None:
+            return params if by_leaf else updates
+        flat = jax.tree.leaves(updates, is_leaf=lambda x: x is None or is_sparse(x))
+        if any(x is None for x in flat):
+            raise ValueError(
+                f"{self.name}: update needs params where some update is None, because the state "
+                "does not say which leaves there are. Call update(updates, state, params)."
+            )
+        return updates
+
+    def _check(self, i: int) -> Any:
+        """Checks dtype and shape of an update, and returns the dtype that it is to leave with."""
+        g, p = self.updates[i], self.params[i]
+        dtype = getattr(g, "dtype", None)
+        if is_sparse(g):
+            check_rows(f"{self.name}: the update at '{self.path(i)}'", g)
+        if dtype is None and isinstance(g, (int, float, complex)):
+            dtype = jnp.result_type(g)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+            what = f"is of type {type(g).__name__}" if dtype is None else f"has dtype {dtype}"
+            raise TypeError(
+                f"{self.name}: the update at '{self.path(i)}' {what}. "
+                "Pass None for a leaf that is not trained."
+            )
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            self._check_complex(i)
+        if p is None or is_absent(p):
+            return dtype
+        if jnp.shape(p) != jnp.shape(g):
+            raise ValueError(self._wrong_shape(i, f"the parameter has shape {jnp.shape(p)}"))
+        other = p.dtype if hasattr(p, "dtype") else jnp.result_type(p)
+        return dtype if dtype == other else wider(dtype, other)
+
+    def _check_complex(self, i: int) -> None:
+        known = [x for x in (self.params[i], *self._shaped_slots(i).values()) if not is_absent(x)]
+        if known and not any(map(jnp.iscomplexobj, known)):
+            raise TypeError(
+                f"{self.name}: the update at '{self.path(i)}' is complex, and the parameter real. "
+                "Pass the gradient of a real function of these parameters."
+            )
+
+    def _find_stacks(self) -> Stacks | None:
+        """The stacks that are updated as one; None where no slot is packed."""
+        if not any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values()):
+            return None
+        kinds = {
+            i: (jnp.shape(g), jnp.result_type(g), _dtype_of(self.params[i]), self.dtypes[i])
+            for i, g in enumerate(self.updates)
+            if self.dtypes[i] is not None and i not in self.sparse
+        }
+        return Stacks(whole_stacks(self.slot_trees, kinds), self.slot_trees, self._columns)
+
+    def _slots_of(self, i: int) -> tuple[Slots, ...]:
+        """The slots of leaf `i`, for each rule; without those that the leaf does not have."""
+        return tuple(
+            {k: column[i] for k, column in columns.items() if hasattr(column[i], "dtype")}
+            for columns in self._columns
+        )
+
+    def column(self, tree: PyTree, name: str) -> list[Any]:
+        """Returns, for each leaf, the leaf of another tree shaped like the parameters."""
+        return align(self.reference, tree, link=self.name, name=name)
+
+    def path(self, i: int) -> str:
+        """The path of leaf `i`."""
+        return leaf_paths(self.reference)[i]
+
+    def inputs(
+        self, batch: Group, *, with_params: bool
+    ) -> tuple[jax.Array, tuple[Slots, ...], jax.Array | None]:
+        """Update, slots and parameter of a batch; those of a stack along a new first axis."""
+        if self._stacks is not None and batch in self.stacks:
+            stacked = self._stacks.stacked
+            p = stacked(self.params, batch) if with_params else None
+            return stacked(self.updates, batch), self._stacks.slots[batch], p
+        (i,) = batch
+        return self.updates[i], self.slots[i], self.params[i] if with_params else None
+
+    def put(self, batch: Group, update: jax.Array, slots: Sequence[Slots]) -> None:
+        """Replaces update and slots of a batch by what the rules returned."""
+        if self._stacks is not None and batch in self.stacks:
+            self._check_result(batch[0], update.shape[1:], slots, self._stacks.slots[batch])
+            self._stacks.slots[batch] = tuple(slots)
+            for i, u in zip(batch, self._stacks.unstacked(update), strict=True):
+                self.updates[i] = u
+            return
+        (i,) = batch
+        self._check_result(i, update.shape, slots, self.slots[i])
+        self.updates[i], self.slots[i] = update, tuple(slots)
+
+    def _check_result(
+        self, i: int, shape: tuple[int, ...], slots: Sequence[Slots], before: Sequence[Slots]
+    ) -> None:
+        if shape != jnp.shape(self.updates[i]):
+            raise ValueError(self._wrong_shape(i, f"the rule returns {shape} for it"))
+        for new, old in zip(slots, before, strict=True):
+            for k in old:
+                if new[k].shape != old[k].shape:
+                    raise ValueError(
+                        self._wrong_shape(i, f"the state's {k} has shape {old[k].shape}")
+                    )
+
+    def explain(self, batch: Group, error: Exception) -> None:
+        """Replaces an error that a wrong gradient caused by one that says so, or names the leaf."""
+        i = batch[0]
+        shape = jnp.shape(self.updates[i])
+        slot_shapes = {k: x.shape for k, x in self._shaped_slots(i).items()}
+        shapes = set(slot_shapes.values())
+        if len(shapes) == 1 and shape not in shapes and self.params[i] is None:
+            slot, known = next(iter(slot_shapes.items()))
+            reason = f"the state's {slot} has shape {known}"
+            raise ValueError(self._wrong_shape(i, reason)) from error
+        error.add_note(
+            f"{self.name}: at the leaf '{self.path(i)}', whose update has shape {shape}."
+        )
+
+    def _shaped_slots(self, i: int) -> Slots:
+        """All slots of leaf `i`, by name."""
+        return {k: x for slots in self._slots_of(i) for k, x in slots.items()}
+
+    def _wrong_shape(self, i: int, other: str) -> str:
+        shape = jnp.shape(self.updates[i])
+        return (
+            f"{self.name}: the update at '{self.path(i)}' has shape {shape}, and {other}. "
+            "Pass the gradient with respect to these parameters."
+        )
+
+    def rebuild(self) -> tuple[PyTree, list[dict[str, PyTree]]]:
+        """Returns the tree of the updates, and for each rule the trees of its slots."""
+        new_trees: list[dict[str, PyTree]] = []
+        for rule, trees in enumerate(self.slot_trees):
+            new_trees.append({})
+            for slot, old in trees.items():
+                column = [slots[rule].get(slot, NoSlot()) for slots in self.slots]
+                if self._stacks is None:
+                    new_trees[rule][slot] = self.treedef.unflatten(column)
+                else:
+                    new_trees[rule][slot] = self._stacks.rebuild(
+                        rule, slot, old, column, self.treedef
+                    )
+        return self.treedef.unflatten(self.updates), new_trees
+
+
+def all_slots(slot_trees: dict[str, Any]) -> PyTree:
+    """A slot that all parameters have, or else all slots merged."""
+    trees = [outlined(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()]
+    if not any(map(is_placeholder, _flatten(trees[0])[0])):
+        return trees[0]
+    return jax.tree.map(
+        lambda *slots: next((x for x in slots if not is_absent(x)), slots[0]),
+        *trees,
+        is_leaf=is_placeholder,
+    )
+
+
+def _flatten(tree: PyTree) -> tuple[list[Any], Any]:
+    """The leaves with placeholders among them, and the structure without."""
+    flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
+    return flat, jax.tree.structure(tree, is_leaf=is_sparse)
+
+
+def _dtype_of(p: Any) -> Any:
+    return None if p is None or is_absent(p) else jnp.result_type(p)

@@ -1,0 +1,61 @@
+"""Rules of the whole tree: maths on all leaves together, such as a line search."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..numerics.casting import cast, cast_like
+from ..numerics.precision import compute_dtype
+from ..numerics.validation import as_state
+from ..rules.bound_rule import BoundRule
+from ..state import State
+from .leaf_table import LeafTable
+from .objective import Objective
+from .step_scalars import StepContext, StepScalars
+
+__all__ = ["run_on_tree"]
+
+
+def run_on_tree(
+    rule: BoundRule, table: LeafTable, state: State, step: StepScalars, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Runs a rule on all leaves that have an update, and puts the results into the table.
+
+    Returns:
+      The fields of the next state that are not slots.
+    """
+    compute = [compute_dtype(table.dtypes[i]) for i in table.active]
+
+    def wide(column: list[Any]) -> list[Any]:
+        chosen = (column[i] for i in table.active)
+        return [cast(x, dtype) for x, dtype in zip(chosen, compute, strict=True)]
+
+    spec = rule.spec
+    old = [slots for (slots,) in table.slots]
+    slots = {k: wide([s[k] for s in old]) for k in table.slot_trees[0]}
+    params = wide(table.params) if spec.reads_params else None
+    fields = [k for k in ("scalars", "metrics") if k in state]
+    values: dict[str, Any] = {"count": state.count} | step.context
+    for field in fields:
+        values |= state[field]
+    if "value_fn" in spec.needs:
+        values["value_fn"] = Objective(extra["value_fn"], table, extra)
+    values |= {k: as_state(extra[k]) for k in spec.needs if k not in ("params", "value_fn")}
+    values |= {k: wide(table.column(extra[k], k)) for k in spec.needs_trees}
+    result = spec.maths(
+        wide(table.updates),
+        State(**slots),
+        params,
+        StepContext(**values, rule=rule.name),
+        **step.hyperparams,
+        **dict(rule.options),
+    )
+    if not isinstance(result, tuple) or len(result) != 3:
+        raise TypeError(
+            f"{rule.name}: the maths must return (updates, slots, scalars), got "
+            f"{type(result).__name__}."
+        )
+    u, new, scalars = result
+    for j, i in enumerate(table.active):
+        update = u[j] if spec.keep_compute_dtype else u[j].astype(table.dtypes[i])
+        table.put((i,), update, ({k: cast_like(new[k][j], x) for k, x in old[i].items()},))
+    return {field: {k: scalars[k] for k in state[field]} for field in fields}

@@ -1,0 +1,1 @@
+"""One leaf: its dtypes, and the forms in which its slots are stored."""

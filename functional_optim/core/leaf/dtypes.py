@@ -1,0 +1,114 @@
+"""One leaf: the dtypes of its slots, and complex numbers as pairs of real ones."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..numerics.precision import compute_dtype
+from ..protocol import NoSlot
+from ..trees.placement import alike
+
+__all__ = [
+    "as_parameter",
+    "split_complex",
+    "check_parameter",
+    "slot_dtype",
+    "start_slots",
+]
+
+Array = jax.Array
+Maths = Callable[[Array, dict[str, Array], Array | None], tuple[Array, Mapping[str, Array]]]
+
+
+def split_complex(
+    maths: Maths, g: Array, slots: dict[str, Array], p: Array | None
+) -> tuple[Array, dict[str, Array]]:
+    """Runs the maths of a real array on the real and the imaginary part of a complex one.
+
+    torch treats complex parameters the same way, as pairs of real ones.
+    """
+    (u, new), (v, new_imag) = (
+        maths(
+            part(g),
+            {k: part(s) for k, s in slots.items()},
+            part(p) if isinstance(p, jax.Array) else p,
+        )
+        for part in (jnp.real, jnp.imag)
+    )
+    return jax.lax.complex(u, v), {k: jax.lax.complex(new[k], new_imag[k]) for k in new}
+
+
+def start_slots(
+    make: Callable[[Array], Mapping[str, Array | None]],
+    p: Array,
+    dtypes: Mapping[str, Any],
+    *,
+    split_complex: bool,
+) -> dict[str, Any]:
+    """Makes the slots of one parameter as they start, each in the dtype that it keeps.
+
+    A `NoSlot` stands for a slot that this parameter does not have.
+
+    Args:
+      make: a rule's `slots` with its options filled in.
+      p: the parameter.
+      dtypes: slot -> dtype; `*` stands for the slots that are not named.
+      split_complex: whether to make them for the real and the imaginary part in turn.
+    """
+    wide = p.astype(compute_dtype(p.dtype))
+    if split_complex and jnp.iscomplexobj(wide):
+        real, imag = make(wide.real), make(wide.imag)
+        slots = {k: _pair(real[k], imag[k]) for k in real}
+    else:
+        slots = dict(make(wide))
+
+    def in_slot_dtype(k: str, v: Array | None) -> Any:
+        if v is None:
+            return NoSlot()
+        v = v.astype(slot_dtype(v.dtype, dtypes.get(k, dtypes.get("*"))))
+        # A slot that starts as the parameter, or as another slot, must not be its buffer: both
+        # will be donated.
+        shared = any(v is x for x in (p, *(x for name, x in slots.items() if name != k)))
+        return alike(jnp.array(v, copy=True) if shared else v, p)
+
+    return {k: in_slot_dtype(k, v) for k, v in slots.items()}
+
+
+def _pair(real: Array | None, imag: Array | None) -> Array | None:
+    return None if real is None or imag is None else jax.lax.complex(real, imag)
+
+
+def slot_dtype(natural: Any, asked: Any) -> Any:
+    """Returns the requested dtype, but integers stay integers, and complex numbers complex."""
+    if not jnp.issubdtype(natural, jnp.inexact):
+        return natural
+    if asked is None:
+        return natural
+    kinds = [jnp.issubdtype(x, jnp.complexfloating) for x in (natural, asked)]
+    return asked if kinds[0] == kinds[1] else natural
+
+
+def check_parameter(link: str, path: str, leaf: Any) -> None:
+    """Raises TypeError where a leaf of the parameters cannot be trained."""
+    if isinstance(leaf, (float, complex)):
+        return
+    if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
+        raise TypeError(
+            f"{link}: the parameter at '{path}' is of type {type(leaf).__name__}, not an array. "
+            "Put None in its place, so that only what is trained is in the tree."
+        )
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        raise TypeError(
+            f"{link}: the parameter at '{path}' has dtype {leaf.dtype}, and only floating-point "
+            "and complex arrays are trained. Put None in its place, or route it elsewhere with "
+            "masked or partition."
+        )
+
+
+def as_parameter(leaf: Any) -> Array:
+    """A leaf of the parameters as an array; zeros where only its shape is known."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
+    return jnp.asarray(leaf)

@@ -1,0 +1,1 @@
+"""Array maths that knows no tree: precision, casting, moments, rounding, validation."""

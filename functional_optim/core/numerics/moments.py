@@ -1,0 +1,71 @@
+"""Moments of updates, their bias corrections, and steps from a mean towards a new value."""
+
+import jax
+import jax.numpy as jnp
+
+from .precision import one_minus_power
+
+__all__ = [
+    "bias_correction",
+    "bias_root",
+    "interpolate",
+    "moment",
+    "nearer_end",
+    "step_towards",
+]
+
+Array = jax.Array
+
+
+def moment(old: Array, x: Array, decay: Array, gain: Array) -> Array:
+    """Computes `decay old + gain x`, the next value of a moment, of the shape of `x`.
+
+    `gain` `()` is a scalar of the step, `1 - decay` for an exponential moving average.
+    """
+    # lax, not jnp: nearly every rule calls this, and jnp takes four times as long to trace. The
+    # scalar comes first, so that XLA compiles one loop for all leaves of a shape.
+    return jax.lax.add(jax.lax.mul(decay, old), jax.lax.mul(gain, x))
+
+
+def bias_correction(b: Array, t: Array) -> Array:
+    """Computes `1 / (1 - b**t)` without cancellation, for `b` in [0, 1) and `t` >= 1.
+
+    A moment that started at 0 with decay `b`, times this, is a weighted mean of its `t` values.
+    In float32 the plain formula is off by up to 1.7e-4 (b = 0.9999), and this one by about 2e-7.
+    """
+    return 1 / one_minus_power(b, t)
+
+
+def interpolate(mean: Array, x: Array, weight: Array) -> Array:
+    """Computes `mean + weight (x - mean)`, of the shape of `x`, for a weight in [0, 1].
+
+    It is counted from the nearer end: a weight of 1 gives `x` exactly, and equal ends give
+    themselves, so that a mean of many values does not drift. With `moment`, the rounding of
+    `1 - weight` would multiply the mean by a little more or less than 1 at each step.
+    """
+    return step_towards(mean, x, *nearer_end(weight))
+
+
+def nearer_end(weight: Array) -> tuple[Array, Array]:
+    """The scalars of `step_towards` for a weight: whether the mean is nearer, and the step."""
+    near = weight < 0.5
+    return near, jnp.where(near, weight, weight - 1)
+
+
+def step_towards(mean: Array, x: Array, near: Array, step: Array) -> Array:
+    """Computes `interpolate` with scalars that `nearer_end` has made once for all leaves."""
+    start = jax.lax.select(near, mean, x)
+    return jax.lax.add(start, jax.lax.mul(step, jax.lax.sub(x, mean)))
+
+
+def bias_root(b: Array, t: Array) -> Array:
+    """Computes `sqrt(1 - b**t)`, which corrects the bias of v in a step that divides by sqrt(v).
+
+    With v of decay `b`, and c = 1 - b**t:
+
+        m / (sqrt(v / c + eps_root) + eps) = sqrt(c) m / (sqrt(v + c eps_root) + sqrt(c) eps)
+
+    so that the correction multiplies scalars only, which saves one operation for each element. It
+    is the efficient order that Kingma & Ba give behind their Algorithm 1.
+    """
+    return jax.lax.sqrt(one_minus_power(b, t))

@@ -1,0 +1,96 @@
+"""Norms with a derivative at 0, and gradients scaled on their way back."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..protocol import PyTree
+
+__all__ = ["safe_norm", "safe_root_mean_squares", "scale_gradient"]
+
+Array = jax.Array
+
+
+def safe_norm(
+    x: Any,
+    min_norm: Any,
+    ord: int | float | str | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    keepdims: bool = False,
+) -> Array:
+    """Computes the norm of an array, or `min_norm` where that is larger, with derivative 0 there.
+
+    `jnp.maximum(jnp.linalg.norm(x), min_norm)` has the derivative NaN at x = 0.
+
+    Args:
+      x: array, or a number.
+      min_norm: what the norm is at least.
+      ord, axis, keepdims: as of `jnp.linalg.norm`.
+
+    Example:
+      >>> float(safe_norm(jnp.array([3.0, 4.0]), 1e-6))
+      5.0
+      >>> jax.grad(safe_norm)(jnp.zeros(2), 1e-6)
+      Array([0., 0.], dtype=float32)
+    """
+    x = jnp.asarray(x)
+    norm = functools.partial(jnp.linalg.norm, ord=ord, axis=axis)
+    small = norm(x, keepdims=True) <= min_norm
+    # Where the norm is not used, its derivative must not be taken at 0.
+    away = jnp.where(jnp.broadcast_to(small, x.shape), jnp.ones_like(x), x)
+    small = small if keepdims else jnp.squeeze(small, axis=axis)
+    found = norm(away, keepdims=keepdims)
+    return jnp.where(small, jnp.asarray(min_norm, found.dtype), found)
+
+
+def safe_root_mean_squares(x: Any, min_rms: Any) -> Array:
+    """Computes the root mean square, or `min_rms` where that is larger, with derivative 0 there.
+
+    Args:
+      x: array, or a number; of a complex one, the squares are those of the modulus.
+      min_rms: what the result is at least.
+
+    Example:
+      >>> float(safe_root_mean_squares(jnp.array([1.0, 7.0]), 1e-6))
+      5.0
+    """
+    x = jnp.ravel(jnp.asarray(x))
+    root = jnp.sqrt(jnp.asarray(max(x.size, 1), x.real.dtype))
+    return safe_norm(x, min_rms * root) / root
+
+
+@jax.custom_vjp
+def _scaled(inputs: PyTree, scale: Array) -> PyTree:
+    del scale
+    return inputs
+
+
+def _forward(inputs: PyTree, scale: Array) -> tuple[PyTree, Array]:
+    return inputs, scale
+
+
+def _backward(scale: Array, grads: PyTree) -> tuple[PyTree, None]:
+    return jax.tree.map(lambda g: _times(g, scale), grads), None
+
+
+def _times(g: Any, scale: Array) -> Any:
+    return g if g.dtype == jax.dtypes.float0 else g * scale.astype(g.dtype)
+
+
+_scaled.defvjp(_forward, _backward)
+
+
+def scale_gradient(inputs: PyTree, scale: Any) -> PyTree:
+    """Returns the arrays as they are; gradients that come back through them are scaled.
+
+    Args:
+      inputs: tree of arrays, `*p` each.
+      scale: `()`, the factor; 0 stops the gradient, -1 turns it round.
+
+    Example:
+      >>> jax.grad(lambda x: 3 * scale_gradient(x, 0.5))(1.0)
+      Array(1.5, dtype=float32)
+    """
+    return _scaled(inputs, jnp.asarray(scale))

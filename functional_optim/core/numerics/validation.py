@@ -1,0 +1,132 @@
+"""Numbers that users give: checked where they are concrete, made hashable, put into the state."""
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .precision import hyper_dtype
+
+__all__ = ["Interval", "as_count", "as_float_dtype", "as_number", "as_start", "as_state"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A range of the real line, written as in mathematics: `[0, 1)`, `(0, inf)`.
+
+    Example:
+      >>> 1.0 in Interval("[0, 1)"), 0 in Interval("[0, inf)"), float("nan") in Interval("[0, 1]")
+      (False, True, False)
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if re.fullmatch(r"[\[(]\s*[^,\s]+\s*,\s*[^,\s]+\s*[\])]", self.text) is None:
+            raise ValueError(
+                f"Within: {self.text!r} is not an interval. Write it as '[0, 1)' or '(0, inf)'."
+            )
+        _ = 0.0 in self  # so that ends which are not numbers raise here
+
+    def __contains__(self, value: float) -> bool:
+        low, high = (float(x) for x in self.text[1:-1].split(","))
+        above = value >= low if self.text[0] == "[" else value > low
+        below = value <= high if self.text[-1] == "]" else value < high
+        return above and below
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def as_count(value: Any, where: str, least: int = 1) -> int:
+    """An integer that shapes a program, or counts its steps.
+
+    Raises:
+      TypeError: not an integer.
+      ValueError: less than the least.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{where} must be an integer, got {value!r}. Pass {max(least, 1)}.")
+    if value < least:
+        raise ValueError(f"{where} must be at least {least}, got {value}.")
+    return value
+
+
+def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
+    """Turns a scalar into a Python number, so that what holds it can be hashed.
+
+    A traced scalar is returned as it is: it has no value to check yet.
+
+    Args:
+      value: a Python or NumPy number, or an array of one element without dimensions.
+      where: link and argument, for the error: `scale_by_adam: b1`.
+      interval: where a concrete value must lie.
+
+    Raises:
+      TypeError: not a real number.
+      ValueError: not a scalar, or outside the interval.
+    """
+    if isinstance(value, jax.core.Tracer):
+        if value.ndim:
+            raise ValueError(_not_scalar(where, value.shape))
+        return value
+    if isinstance(value, (bool, np.bool_, str)) or not _is_real(value):
+        raise TypeError(
+            f"{where} must be a real number, got {value!r} of type {type(value).__name__}. "
+            "Pass a float, an int, or an array without dimensions."
+        )
+    if np.shape(value):
+        raise ValueError(_not_scalar(where, np.shape(value)))
+    number = value if isinstance(value, (int, float)) else np.asarray(value).item()
+    if interval is not None and number not in interval:
+        raise ValueError(
+            f"{where} must be in {interval}, got {number!r}. Pass a number in that range."
+        )
+    return number
+
+
+def as_float_dtype(value: Any, where: str) -> Any:
+    """Reads a dtype in which something is kept; `where` names the argument."""
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+        got = repr(value) if dtype is None else dtype
+        raise TypeError(
+            f"{where} must be a floating-point dtype, got {got}. Pass jnp.bfloat16, for example."
+        )
+    return dtype
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (
+        hasattr(value, "dtype")
+        and (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer))
+    )
+
+
+def _not_scalar(where: str, shape: tuple[int, ...]) -> str:
+    return (
+        f"{where} must be a scalar, got an array of shape {shape}. To train several values at "
+        "once, vmap over states: "
+        "jax.vmap(lambda v: set_hyperparams(tx.init(params), name=v))(values)."
+    )
+
+
+def as_state(value: Any) -> jax.Array:
+    """Puts a number, traced or not, into an array of the hyperparameters' dtype.
+
+    Integers beyond the exact range of float32 and infinities are kept as that dtype can.
+    """
+    if isinstance(value, int):  # which need not fit into an integer of JAX
+        value = float(value)
+    return jnp.asarray(value).astype(hyper_dtype())
+
+
+def as_start(value: Any) -> jax.Array:
+    """A scalar that a rule keeps, as it starts; an integer of NumPy is a count, and stays one."""
+    return jnp.asarray(value, np.int32) if isinstance(value, np.integer) else as_state(value)

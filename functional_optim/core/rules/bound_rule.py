@@ -1,0 +1,163 @@
+"""A rule with a user's options: all that shapes the program, and no number."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from ..caching import Interned
+from ..numerics.precision import hyper_dtype
+from .arguments import Kind
+from .spec import RuleSpec, call_by_name, checked_dict, checked_names, wanted_names
+
+__all__ = ["BoundRule"]
+
+Array = jax.Array
+Scalars = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundRule(Interned):
+    """A rule and its static options; equal for all learning rates, so that programs are shared.
+
+    Attributes:
+      spec: what the author declared.
+      options: static arguments, and optional ones that are None.
+      schedules: hyperparameter -> the function that evaluates its schedule.
+      slot_dtypes: slot -> dtype; `*` stands for the slots that are not named.
+      generators: random key -> name of its generator.
+      labels: hyperparameter -> the labels by which it differs from leaf to leaf.
+    """
+
+    spec: RuleSpec
+    options: tuple[tuple[str, Any], ...] = ()
+    schedules: tuple[tuple[str, Callable[..., Any]], ...] = ()
+    slot_dtypes: tuple[tuple[str, Any], ...] = ()
+    generators: tuple[tuple[str, str | None], ...] = ()
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    is_cacheable = True
+
+    @functools.cached_property
+    def name(self) -> str:
+        """Name of the rule."""
+        return self.spec.name
+
+    def prepare(self) -> None:
+        """Finds what depends on the options alone, so that the first step need not."""
+        _ = self.state_names, self.counts_leaves, self.step_arguments
+
+    @functools.cached_property
+    def programs(self) -> dict[Any, Any]:
+        """Jitted functions of this rule, kept as long as the rule."""
+        return {}
+
+    @functools.cached_property
+    def hyperparam_names(self) -> tuple[str, ...]:
+        """Names of the arguments that are numbers in the state."""
+        options = dict(self.options)
+        return tuple(k for k in self.spec.of_kind(Kind.HYPERPARAMETER) if k not in options)
+
+    @functools.cached_property
+    def state_names(self) -> tuple[list[str], list[str], list[str] | None]:
+        """Sorted names of hyperparameters, schedules and slots, as the state must have them."""
+        labels = dict(self.labels)
+        numbers = [
+            name
+            for k in self.hyperparam_names
+            for name in ([f"{k}.{label}" for label in labels[k]] if k in labels else [k])
+        ]
+        return sorted(numbers), sorted(k for k, _ in self.schedules), self._slot_names()
+
+    def _slot_names(self) -> list[str] | None:
+        """Names of the slots, found on a scalar parameter; None if `slots` refuses a scalar."""
+        make = self.spec.slots
+        if make is None:
+            return []
+        options = dict(self.options)
+        wanted = wanted_names(make, skip=1)
+        fixed = {k: options[k] for k in wanted if k in options}
+        if "param_dtype" in wanted:
+            fixed["param_dtype"] = hyper_dtype()
+        numbers = {k: _placeholder() for k in wanted if k not in fixed}
+        try:
+            slots = jax.eval_shape(functools.partial(make, **fixed), _placeholder(), **numbers)
+        except Exception:  # the maths of a matrix, for example
+            return None
+        return sorted(checked_dict(self.name, "slots", slots))
+
+    @functools.cached_property
+    def acts_on_rows(self) -> bool:
+        """Whether an update of some rows may be computed from these rows alone."""
+        declared = self.spec.row_sparse
+        if not callable(declared):
+            return declared
+        known = {k: _placeholder() for k in self.hyperparam_names} | dict(self.options)
+        return bool(call_by_name(self.name, "row_sparse", declared, known))
+
+    @functools.cached_property
+    def carried_names(self) -> tuple[str, ...]:
+        """Names of the scalars that are carried from step to step, with these options."""
+        carry = self.spec.carry
+        if carry is None:
+            return ()
+        known = {k: _placeholder() for k in self.hyperparam_names}
+        options = dict(self.options)
+
+        def start(numbers: Scalars) -> Scalars:
+            values = call_by_name(self.name, "carry", carry, numbers | options)
+            return checked_dict(self.name, "carry", values)
+
+        names = tuple(jax.eval_shape(start, known))
+        taken = sorted({*names} & {*self.spec.arguments, "t", "count"})
+        if taken:
+            raise TypeError(
+                f"{self.name}: carry declares {taken[0]!r}, a name under which step_scalars is "
+                "given something else. Choose another one."
+            )
+        return names
+
+    @functools.cached_property
+    def counts_leaves(self) -> bool:
+        """Whether anything depends on the number of a leaf's updates, with these options."""
+        scalars = self.spec.step_scalars
+        if self.carried_names:
+            return True
+        if scalars is None or "t" not in wanted_names(scalars):
+            return False
+        known = {k: _placeholder() for k in self.hyperparam_names} | {"count": _placeholder()}
+
+        def of_t(t: Array, known: Scalars) -> Scalars:
+            return self.step_scalars(known | {"t": t})
+
+        program = jax.make_jaxpr(of_t)(_placeholder(), known).jaxpr
+        t = program.invars[0]
+        return any(t is x for eqn in program.eqns for x in eqn.invars) or t in program.outvars
+
+    @functools.cached_property
+    def step_arguments(self) -> tuple[str, ...]:
+        """Names of what the rule's `step_scalars` is given, with these options."""
+        function = self.spec.step_scalars
+        if function is None:
+            return ()
+        given = {*self.hyperparam_names, *dict(self.options), *self.carried_names, "t", "count"}
+        shadowed = sorted({"t", "count"} & {*self.spec.arguments} & {*wanted_names(function)})
+        if shadowed:
+            raise TypeError(
+                f"{self.name}: step_scalars asks for {shadowed[0]!r}, which is an argument of the "
+                "rule and a number of the step. Rename the argument."
+            )
+        return tuple(checked_names(self.name, "step_scalars", function, given))
+
+    def step_scalars(self, known: Mapping[str, Any]) -> Scalars:
+        """Calls the rule's `step_scalars` with what it asks for."""
+        assert self.spec.step_scalars is not None
+        options = dict(self.options)
+        arguments = {k: options[k] if k in options else known[k] for k in self.step_arguments}
+        return checked_dict(self.name, "step_scalars", self.spec.step_scalars(**arguments))
+
+
+def _placeholder() -> jax.ShapeDtypeStruct:
+    """A scalar whose value is not needed."""
+    return jax.ShapeDtypeStruct((), hyper_dtype())

@@ -1,0 +1,86 @@
+"""Hyperparameters that differ from leaf to leaf, by the leaf's label."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from ..protocol import PyTree
+from ..trees.labels import Labeller, as_labeller, resolve_labels
+from ..trees.structure import path_string
+
+__all__ = ["ByLabel", "by_label"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ByLabel:
+    """A hyperparameter with a value for each label."""
+
+    values: tuple[tuple[str, Any], ...]
+    labeller: Labeller
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, as the state's names have them."""
+        return tuple(label for label, _ in self.values)
+
+    def of_leaves(self, link: str, name: str, params: PyTree) -> list[str]:
+        """The label of each leaf.
+
+        Raises:
+          ValueError: a leaf has a label without a value; the message names it.
+        """
+        labels = resolve_labels(link, f"the labels of {name}", self.labeller, params, None)
+        found = []
+        for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
+            if str(label) not in self.labels:
+                raise ValueError(
+                    f"{link}: {name} has no value for {label!r}, the label of the parameter at "
+                    f"'{path_string(path)}'. Its labels are: {', '.join(self.labels)}."
+                )
+            found.append(str(label))
+        return found
+
+    def __repr__(self) -> str:
+        return f"by_label({dict(self.values)!r}, {self.labeller!r})"
+
+
+def by_label(values: Mapping[Any, Any], param_labels: Any) -> Any:
+    """Gives a hyperparameter another value for each label of the parameters.
+
+    Pass it where a number would stand. The transformation stays one: its state has all
+    leaves, and each reads its label's value there, so that other values compile nothing. The
+    names are `learning_rate.<label>`, for `get_hyperparams` and `set_hyperparams` alike.
+
+    Which leaf has which label is settled by `init`, and kept in the state as `groups`.
+
+    Args:
+      values: label -> number, scalar array or schedule.
+      param_labels: tree of labels shaped like the parameters (or a prefix of that), or a
+        function of the parameters that returns one, such as `path_labels`.
+
+    Raises:
+      ValueError: there are no values, or two labels read the same; when `init` is called, a leaf
+        has a label without a value.
+      TypeError: (by the factory) a quantity of the whole tree needs the hyperparameter, or it
+        is settled before the first update, so that all leaves must have the same.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> labels = fo.path_labels({"^head": "head"}, default="base")
+      >>> tx = fo.sgd(fo.by_label({"base": 0.25, "head": 0.5}, labels))
+      >>> params = {"body": 1.0, "head": 1.0}
+      >>> state = tx.init(params)
+      >>> tx.update(params, state, params)[0]
+      {'body': Array(-0.25, dtype=float32), 'head': Array(-0.5, dtype=float32)}
+      >>> {name: float(value) for name, value in fo.get_hyperparams(state).items()}
+      {'learning_rate.base': 0.25, 'learning_rate.head': 0.5}
+    """
+    named = tuple((str(label), value) for label, value in values.items())
+    if not named or len({name for name, _ in named}) < len(named):
+        raise ValueError(
+            f"by_label: the labels must be different texts, got {list(values)!r}. "
+            "Give each label one value."
+        )
+    return ByLabel(named, as_labeller(param_labels))

@@ -1,0 +1,132 @@
+"""A rule as its author declares it: pure data, which the engine reads."""
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from .arguments import Argument, Kind
+
+__all__ = ["RuleSpec", "TreeStats", "call_by_name", "checked_dict", "checked_names", "wanted_names"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TreeStats:
+    """Quantities of the whole tree, which are known before any leaf is updated.
+
+    Attributes:
+      measure: `(g, slots, p, ctx, **hyperparameters) -> {name: ()}`, what to measure on each leaf;
+        `ctx` has the quantities of the last step.
+      combine: `({name: (n,)}, last, **hyperparameters) -> {name: ()}`, makes the quantities out of
+        the measurements, the last quantities, and what the rule needs. They reach the maths
+        through `ctx`. The first argument is None where no leaf has an update, or nothing is
+        measured.
+      rescale: `({name: (n,)}) -> ()`, the factor with which the measurements must be repeated,
+        because they over- or underflowed, or 1 where they are sound. `measure` multiplies by
+        `ctx.scale`, if there is one, and `combine` finds the factor as `last["scale"]`. The
+        repetition is under `lax.cond`, so that sound measurements do not pay for it.
+      start: `(<any hyperparameters, by name>) -> {name: start}`, the quantities that the state
+        keeps, because `combine` needs their last values.
+      metrics: names of the quantities that are there to be read by users.
+    """
+
+    measure: Callable[..., Mapping[str, Any]] | None = None
+    combine: Callable[..., Mapping[str, Any]] | None = None
+    rescale: Callable[[Mapping[str, Any]], Any] | None = None
+    start: Callable[..., Mapping[str, Any]] | None = None
+    metrics: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RuleSpec:
+    """What the author of a rule declared; `leaf_rule` and `tree_rule` say what each part is.
+
+    Attributes:
+      name: of the rule, and of its state within a chain.
+      module: where the factory is found, for pickle.
+      maths: the decorated function.
+      signature: of the factory.
+      arguments: what each argument is.
+      whole_tree: whether the maths is of all leaves together.
+    """
+
+    name: str
+    module: str
+    maths: Callable[..., Any]
+    signature: inspect.Signature
+    arguments: Mapping[str, Argument]
+    slots: Callable[..., Mapping[str, Any]] | None = None
+    step_scalars: Callable[..., Mapping[str, Any]] | None = None
+    carry: Callable[..., Mapping[str, Any]] | None = None
+    tree_stats: TreeStats = TreeStats()
+    needs: tuple[str, ...] = ()
+    needs_trees: tuple[str, ...] = ()
+    split_complex: bool = True
+    keep_compute_dtype: bool = False
+    row_sparse: bool | Callable[..., bool] = False
+    check: Callable[[Mapping[str, Any]], str | None] | None = None
+    whole_tree: bool = False
+
+    def of_kind(self, *kinds: Kind) -> list[str]:
+        """Names of the arguments of some kinds."""
+        return [k for k, a in self.arguments.items() if a.kind in kinds]
+
+    @property
+    def reads_params(self) -> bool:
+        """Whether the maths is given the parameter."""
+        return "params" in self.needs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _find_spec, (self.module, self.name)
+
+
+def _find_spec(module: str, name: str) -> RuleSpec:
+    return getattr(importlib.import_module(module), name).spec
+
+
+def wanted_names(function: Callable[..., Any], skip: int = 0) -> list[str]:
+    """Names of a function's arguments, after the first `skip`."""
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
+    return [p.name for p in parameters if p.kind not in kinds]
+
+
+def call_by_name(
+    rule: str, what: str, function: Callable[..., Any], known: Mapping[str, Any]
+) -> Any:
+    """Calls a function of a rule with those of the known values that it names."""
+    return function(**{k: known[k] for k in checked_names(rule, what, function, known)})
+
+
+def checked_names(
+    rule: str, what: str, function: Callable[..., Any], known: Collection[str]
+) -> list[str]:
+    """Names of the known values that a function of a rule asks for.
+
+    An argument with a default may be unknown, such as a scalar that is carried with some options.
+
+    Raises:
+      TypeError: it names what is not known; the message says what is.
+    """
+    names = []
+    for name in wanted_names(function):
+        if name in known:
+            names.append(name)
+        elif inspect.signature(function).parameters[name].default is inspect.Parameter.empty:
+            raise TypeError(
+                f"{rule}: {what} asks for {name!r}, which is not an argument of the rule. It may "
+                f"ask for: {', '.join(sorted(known)) or 'nothing'}."
+            )
+    return names
+
+
+def checked_dict(rule: str, what: str, value: Any) -> dict[str, Any]:
+    """What a function of a rule returned, which must be a dict.
+
+    Raises:
+      TypeError: it is not; the message names the rule.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{rule}: {what} must return a dict, got {type(value).__name__}.")
+    return dict(value)

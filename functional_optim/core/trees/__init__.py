@@ -1,0 +1,1 @@
+"""Trees: structure, labels, placement, norms, arithmetic, sparse rows."""

@@ -1,0 +1,152 @@
+"""Norms of trees that neither overflow nor lose digits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..numerics.precision import compute_dtype, safe_sqrt
+from ..numerics.validation import as_state
+from ..protocol import PyTree
+from .sparse_rows import coalesced, is_sparse
+
+__all__ = [
+    "combine_norms",
+    "factor_to",
+    "global_norm",
+    "leaf_norm",
+    "leaf_rms",
+    "measure_norm",
+    "norm_of",
+    "rescale_norm",
+    "scaled_norm",
+    "unit_for",
+]
+
+Array = jax.Array
+
+
+_LARGE = 2**16
+"""Elements from which a second pass over an array costs more than the choice to make it."""
+
+
+def leaf_norm(x: Array) -> Array:
+    """Computes the Euclidean norm of an array, in its precision, by one reduction.
+
+    Squares of 1e20 overflow float32, and those of 1e-23 vanish; see `scaled_norm`.
+    """
+    return safe_sqrt(jnp.sum(jnp.square(jnp.abs(x) if jnp.iscomplexobj(x) else x)))
+
+
+def leaf_rms(x: Array) -> Array:
+    """Computes the root mean square of an array, in its precision; 0 if it has no elements."""
+    return leaf_norm(x) * (1 / max(x.size, 1)) ** 0.5
+
+
+@jax.jit
+def scaled_norm(x: Array) -> Array:
+    """Computes the Euclidean norm of an array, without overflow of the squares.
+
+    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; those of x in units of
+    max|x| do neither. A large array is first summed as it is, in one pass (and one
+    collective, where it is sharded), and in those units only if that was not sound.
+    """
+    # No magnitudes of what is real: used twice, they would be an array of their own.
+    values = jnp.abs(x) if jnp.iscomplexobj(x) else x
+    if x.size < _LARGE:
+        return _scaled(values)
+    total = jnp.sum(jnp.square(values))
+    limits = jnp.finfo(total.dtype)
+    sound = (total > limits.tiny / limits.eps**2) & (total < limits.max)
+    return jax.lax.cond(sound, lambda _: safe_sqrt(total), _scaled, values)
+
+
+def _scaled(values: Array) -> Array:
+    return _euclid(values, jnp.maximum(jnp.max(values, initial=0.0), -jnp.min(values, initial=0.0)))
+
+
+def _euclid(values: Array, top: Array) -> Array:
+    """Norm of values of which `top` is the largest magnitude."""
+    unit = unit_for(top)
+    norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
+    return jnp.where(jnp.isfinite(top), norm, top)
+
+
+def unit_for(top: Array) -> Array:
+    """A power of two near magnitudes `top`, for dividing by it rounds nothing; else 1."""
+    limits = jnp.finfo(top.dtype)
+    power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
+    return jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
+
+
+def combine_norms(norms: Array | None) -> Array:
+    """Euclidean norm over leaves, out of their norms `(n,)`; 0 without leaves."""
+    return as_state(0.0) if norms is None else _scaled(norms)
+
+
+def measure_norm(g: Array, slots: Any, p: Any, ctx: Any, **_: Any) -> Mapping[str, Array]:
+    """Measures a leaf for the norm over all leaves: the sum of its squares.
+
+    It is the `measure` of a rule, beside `rescale_norm`; `combine` calls `norm_of`.
+    """
+    del slots, p
+    values = jnp.abs(g) if jnp.iscomplexobj(g) else g
+    if hasattr(ctx, "scale"):
+        values = ctx.scale * values
+    return {"squares": jnp.sum(jnp.square(values))}
+
+
+def rescale_norm(stats: Mapping[str, Array]) -> Array:
+    """The power of two with which to measure again where squares over- or underflowed; else 1.
+
+    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; those of the scaled numbers
+    do neither.
+    """
+    total = jnp.sum(stats["squares"])
+    limits = jnp.finfo(total.dtype)
+    power, one = total.dtype.type(2.0 ** (limits.maxexp // 2)), total.dtype.type(1)
+    small = jnp.where(total < limits.tiny / limits.eps**2, power, one)
+    return jnp.where(total == jnp.inf, one / power, small)
+
+
+def norm_of(stats: Mapping[str, Array] | None, last: Mapping[str, Array]) -> Array:
+    """The norm over all leaves, out of what `measure_norm` found; 0 where there are none."""
+    if stats is None:
+        return as_state(0.0)
+    return safe_sqrt(jnp.sum(stats["squares"])) / last["scale"]
+
+
+def factor_to(bound: Array, norm: Array) -> Array:
+    """`min(1, bound / norm)`, elementwise: what scales something of this norm down to a bound.
+
+    A NaN norm gives a NaN factor: what is not finite must not look clipped.
+    """
+    inside = norm <= bound
+    one = jnp.ones_like(norm)
+    return jnp.where(inside, one, bound / jnp.where(inside, one, norm))
+
+
+def global_norm(tree: PyTree) -> Array:
+    """Euclidean norm of all arrays of a tree taken together, computed in at least float32.
+
+    Args:
+      tree: arrays of any dtypes; None and empty nodes count nothing.
+
+    Returns:
+      Scalar `()`. Infinite or NaN only where the tree is, or its norm exceeds float32.
+
+    Example:
+      >>> float(global_norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}))
+      5.0
+    """
+    norms = [as_state(scaled_norm(_wide(x))) for x in jax.tree.leaves(tree, is_leaf=is_sparse)]
+    return combine_norms(jnp.stack(norms) if norms else None)
+
+
+def _wide(x: Any) -> Array:
+    if is_sparse(x):
+        return coalesced(x, compute_dtype(x.dtype)).data
+    x = jnp.asarray(x)
+    floating = jnp.issubdtype(x.dtype, jnp.inexact)
+    return x.astype(compute_dtype(x.dtype if floating else jnp.float32))

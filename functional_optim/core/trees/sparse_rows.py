@@ -1,0 +1,177 @@
+"""Row-sparse updates: a BCOO of some rows, for a parameter that is a dense array."""
+
+import functools
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..numerics.casting import cast
+
+__all__ = [
+    "Rows",
+    "check_rows",
+    "coalesced",
+    "dense",
+    "is_sparse",
+    "no_rows",
+    "row_sparse",
+    "rows_once",
+]
+
+Array = jax.Array
+
+
+def is_sparse(x: Any) -> bool:
+    """Whether x is one of JAX's sparse arrays."""
+    # Not imported here, because that is slow: where an array is sparse, the module is loaded.
+    module = sys.modules.get("jax.experimental.sparse")
+    return module is not None and isinstance(x, module.JAXSparse)
+
+
+def row_sparse(rows: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+    """Makes the gradient of a table out of the gradients of rows that were read from it.
+
+    Differentiate with respect to the rows, not the table: neither the gradient nor the step
+    then costs more than the rows.
+
+    Args:
+      rows: `(*i, *d)`, one row for each index.
+      indices: integers `(*i)`, in any order; a row that is there twice counts with its sum, and
+        one that is not in the table counts nothing.
+      shape: `(n, *d)`, of the table.
+
+    Returns:
+      A `jax.experimental.sparse.BCOO` of that shape, with one sparse dimension.
+
+    Raises:
+      ValueError: the shapes do not go together.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> params = {"table": jnp.zeros((1000, 2))}
+      >>> ids = jnp.array([3, 7, 3])
+      >>> grads = jax.grad(lambda rows: rows.sum())(params["table"][ids])
+      >>> grads = {"table": fo.row_sparse(grads, ids, params["table"].shape)}
+      >>> tx = fo.sgd(0.5)
+      >>> updates, _ = tx.update(grads, tx.init(params), params)
+      >>> fo.apply_updates(params, updates)["table"][jnp.array([3, 7])].tolist()
+      [[-1.0, -1.0], [-0.5, -0.5]]
+    """
+    from jax.experimental.sparse import BCOO
+
+    rows, indices = jnp.asarray(rows), jnp.asarray(indices)
+    if not isinstance(shape, tuple):
+        raise TypeError(f"row_sparse: shape must be that of the table, got {shape!r}.")
+    if not shape or rows.shape != (*indices.shape, *shape[1:]):
+        raise ValueError(
+            f"row_sparse: rows of shape {rows.shape} do not go with indices of shape "
+            f"{indices.shape} and a table of shape {tuple(shape)}. Pass one row of the table for "
+            "each index."
+        )
+    rows = rows.reshape(indices.size, *shape[1:])
+    return BCOO((rows, indices.reshape(indices.size, 1)), shape=shape)
+
+
+def dense(x: Any) -> Any:
+    """An array with all rows, if it is a sparse one; else what it is."""
+    return x.todense() if is_sparse(x) else x
+
+
+def no_rows(like: Any) -> Any:
+    """A sparse update of nothing, with the shapes of another: all its rows are out of range."""
+    out = min(like.shape[0], jnp.iinfo(like.indices.dtype).max)
+    children, kind = jax.tree.flatten(like)
+    nothing = [jnp.full_like(x, -0.0 if x is like.data else out) for x in children]
+    return jax.tree.unflatten(kind, nothing)
+
+
+def check_rows(where: str, x: Any) -> None:
+    """Raises ValueError where a sparse array is not one of rows; `where` begins the message."""
+    indices: Any = getattr(x, "indices", None)
+    form = type(x).__name__, getattr(x, "n_batch", None), getattr(x, "n_sparse", None)
+    if form != ("BCOO", 0, 1):
+        raise ValueError(
+            f"{where} is a {form[0]} with n_batch={form[1]}, n_sparse={form[2]}. Of sparse arrays, "
+            "only a BCOO with n_batch=0 and n_sparse=1 is taken: pass what row_sparse makes, or "
+            "its todense()."
+        )
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise ValueError(
+            f"{where} is a BCOO whose indices have dtype {indices.dtype}: a transformation that "
+            "does not know sparse arrays has changed them. Put densify() in front of it."
+        )
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def coalesced(g: Any, dtype: Any) -> Any:
+    """The same rows, each once, with values in `dtype`.
+
+    As many as before, so that shapes do not depend on values: the rest is out of range, as
+    JAX pads a BCOO, and zero. Negative indices count from the end, as in `todense`.
+    """
+    n = g.shape[0]
+    data, index = cast(g.data, dtype), g.indices[:, 0]
+    index = jnp.minimum(index, min(n, jnp.iinfo(index.dtype).max))
+    index = index.astype(index.dtype if index.dtype in (jnp.int32, jnp.int64) else jnp.int32)
+    index = jnp.where(index < 0, index + n, index)
+    index = jnp.where(index < 0, n, index)
+    if not g.unique_indices:
+        order = jnp.argsort(index)
+        index, data = index[order], data[order]
+        place = jnp.cumsum(jnp.diff(index, prepend=-1) != 0) - 1
+        data = jnp.zeros_like(data).at[place].add(data)
+        index = jnp.full_like(index, n).at[place].set(index)
+    return _bcoo(g, data, index)
+
+
+def rows_once(tree: Any) -> Any:
+    """A tree with the sparse arrays in it coalesced, in their dtypes."""
+    return jax.tree.map(
+        lambda g: coalesced(g, g.dtype) if is_sparse(g) else g, tree, is_leaf=is_sparse
+    )
+
+
+def _bcoo(like: Any, data: Array, index: Array) -> Any:
+    """Rows that are there once, those out of range zero."""
+    inside = jnp.expand_dims(index < like.shape[0], range(1, data.ndim))
+    data = jnp.where(inside, data, jnp.zeros_like(data))
+    return type(like)((data, index[:, None]), shape=like.shape, unique_indices=True)
+
+
+class Rows:
+    """The rows of a leaf that have an update: those that a BCOO names, or all of them.
+
+    Args:
+      update: dense, or coalesced.
+
+    Attributes:
+      values: the update of these rows.
+    """
+
+    def __init__(self, update: Any):
+        self._sparse: Any = update if is_sparse(update) else None
+        self.values: Array = update.data if is_sparse(update) else update
+
+    def of(self, tree: Any) -> Any:
+        """These rows of arrays that are shaped like the leaf."""
+        return tree if self._sparse is None else jax.tree.map(self._take, tree)
+
+    def _take(self, x: Array) -> Array:
+        if not x.shape[0]:  # from where nothing can be taken, not even out of range
+            return jnp.zeros(self.values.shape, x.dtype)
+        return x.at[self._sparse.indices[:, 0]].get(mode="clip")
+
+    def put(self, x: Array, rows: Array) -> Array:
+        """An array with other values in these rows; in place, where x is donated."""
+        if self._sparse is None:
+            return rows
+        index = self._sparse.indices[:, 0]
+        return x.at[index].set(rows, mode="drop", unique_indices=True)
+
+    def update(self, values: Array) -> Any:
+        """An update of these rows by other values."""
+        if self._sparse is None:
+            return values
+        return _bcoo(self._sparse, values, self._sparse.indices[:, 0])

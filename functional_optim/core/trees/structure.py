@@ -1,0 +1,153 @@
+"""Trees: their leaves' paths, and lining one tree up with another."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..protocol import PyTree
+from .sparse_rows import is_sparse
+
+__all__ = [
+    "align",
+    "align_params",
+    "is_absent",
+    "is_placeholder",
+    "leaf_paths",
+    "path_string",
+    "tree_nbytes",
+]
+
+
+def path_string(path: Sequence[Any]) -> str:
+    """Writes a key path with dots: `layers.0.kernel`; the root is `(root)`.
+
+    Example:
+      >>> jax.tree_util.tree_flatten_with_path({"a": [1, 2]})[0][1][0]
+      (DictKey(key='a'), SequenceKey(idx=1))
+      >>> path_string(_)
+      'a.1'
+    """
+    return jax.tree_util.keystr(tuple(path), simple=True, separator=".") or "(root)"
+
+
+def leaf_paths(tree: PyTree) -> list[str]:
+    """Dotted path of each leaf, in flattening order."""
+    flat = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_sparse)[0]
+    return [path_string(path) for path, _ in flat]
+
+
+def is_absent(subtree: PyTree) -> bool:
+    """Whether nothing is there: `None`, a `MaskedNode` of any library, an empty container."""
+    return not hasattr(subtree, "dtype") and not jax.tree.leaves(subtree)
+
+
+def is_placeholder(x: Any) -> bool:
+    """Whether x stands for a leaf that is not there: None, or an empty NamedTuple."""
+    return x is None or (isinstance(x, tuple) and not x and hasattr(x, "_fields"))
+
+
+def _is_one(x: Any) -> bool:
+    """Whether x is one leaf, or stands for one: an array, a label, a placeholder."""
+    return hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
+
+
+def align(
+    reference: PyTree, tree: PyTree, *, link: str, name: str, reference_name: str = "the parameters"
+) -> list[Any]:
+    """Finds in `tree` what stands at each leaf of `reference`.
+
+    Args:
+      reference: the tree that decides where the leaves are.
+      tree: a tree with the same containers; `None` (or any empty node) may stand for a leaf.
+      link: the transformation to name in the error.
+      name: what `tree` is called in the error.
+      reference_name: what `reference` is called in the error.
+
+    Raises:
+      ValueError: the trees differ; the message names the first leaf that does.
+    """
+    treedef: Any = jax.tree.structure(reference, is_leaf=is_sparse)
+    try:
+        found: list[Any] | None = treedef.flatten_up_to(tree)
+    except ValueError:
+        found = None
+    if found is None or not all(map(_is_one, found)):
+        difference = first_difference(reference, tree, name, reference_name)
+        raise ValueError(f"{link}: {difference}")
+    return found
+
+
+def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
+    """Finds the parameter at each leaf of `reference`.
+
+    Unlike `align`, this lets `params` have leaves where the reference has none: a whole
+    model, with what is not trained, may be passed beside gradients of its arrays.
+    """
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(
+        reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
+    )
+    try:
+        found = treedef.flatten_up_to(params)
+    except ValueError as error:
+        difference = first_difference(reference, params, "params", "the updates", lenient=True)
+        raise ValueError(f"{link}: {difference}") from error
+    return [p for p, leaf in zip(found, leaves, strict=True) if not is_placeholder(leaf)]
+
+
+def first_difference(
+    reference: PyTree, tree: PyTree, name: str, reference_name: str, *, lenient: bool = False
+) -> str:
+    """Says where two trees first differ in structure; `lenient` lets `tree` have more leaves."""
+
+    def leaves(t: PyTree) -> dict[tuple[Any, ...], Any]:
+        flat = jax.tree_util.tree_flatten_with_path(t, is_leaf=lambda x: x is None or is_sparse(x))[
+            0
+        ]
+        return {tuple(path): leaf for path, leaf in flat if leaf is not None}
+
+    wanted, got = leaves(reference), leaves(tree)
+    nones = {
+        tuple(path)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is None)[0]
+        if leaf is None
+    }
+    for path, leaf in wanted.items():
+        if path not in got and path not in nones:
+            return (
+                f"{name} has no leaf at '{path_string(path)}', where {reference_name} have an "
+                f"array of shape {jnp.shape(leaf)}. Pass None there for a leaf without a gradient."
+            )
+    for path in () if lenient else got:
+        if path not in wanted:
+            return (
+                f"{name} has a leaf at '{path_string(path)}', where {reference_name} have none. "
+                "Pass trees of one structure to init and to update."
+            )
+    a, b = _first_type_difference(reference, tree)
+    return (
+        f"{name} is built of other containers than {reference_name}: {b} where they have {a}. "
+        "Pass trees of one structure to init and to update."
+    )
+
+
+def _first_type_difference(a: PyTree, b: PyTree) -> tuple[str, str]:
+    """Types of the first two nodes, from the root, that are of different kinds."""
+    if type(a) is not type(b):
+        return type(a).__name__, type(b).__name__
+    one_level = jax.tree_util.default_registry.flatten_one_level
+    children_a, children_b = one_level(a), one_level(b)
+    if children_a is None or children_b is None:
+        return type(a).__name__, type(b).__name__
+    for x, y in zip(children_a[0], children_b[0], strict=False):
+        structures: list[Any] = [jax.tree.structure(x), jax.tree.structure(y)]
+        if structures[0] != structures[1]:
+            return _first_type_difference(x, y)
+    return type(a).__name__, type(b).__name__
+
+
+def tree_nbytes(tree: PyTree) -> int:
+    """Bytes that the arrays of a tree hold, all devices' copies counted once."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
