@@ -50,16 +50,16 @@ from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
 from .algorithms.sm3 import scale_by_sm3, sm3
 from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
 from .algorithms.yogi import scale_by_yogi, yogi
-from .core.apply import apply_updates
 from .core.apply_gradients import apply_gradients
-from .core.by_label import by_label
 from .core.chain import chain
+from .core.decorators import leaf_rule
+from .core.engine.executors import register_backend
 from .core.hyperparams import get_hyperparams, metrics, set_hyperparams
-from .core.labels import path_labels
-from .core.norms import global_norm
-from .core.packing import unpacked
-from .core.precision import safe_increment
-from .core.precision import safe_increment as safe_int32_increment
+from .core.leaf.packing import unpacked
+from .core.leaf.quantized import decode_state
+from .core.numerics.precision import safe_increment
+from .core.numerics.precision import safe_increment as safe_int32_increment
+from .core.numerics.safe import safe_norm, safe_root_mean_squares, scale_gradient
 from .core.protocol import (
     GradientTransformation,
     MaskedNode,
@@ -67,10 +67,8 @@ from .core.protocol import (
     TransformUpdateFn,
     identity,
 )
-from .core.rows import row_sparse
-from .core.rule import leaf_rule
-from .core.safe import safe_norm, safe_root_mean_squares, scale_gradient
-from .core.schedule import schedule
+from .core.rules.by_label import by_label
+from .core.rules.schedule import schedule
 from .core.state import State
 from .core.stateless import (
     init_empty_state,
@@ -78,7 +76,10 @@ from .core.stateless import (
     stateless_with_tree_map,
     with_extra_args_support,
 )
-from .core.stored import decode_state
+from .core.trees.apply import apply_updates
+from .core.trees.labels import path_labels
+from .core.trees.norms import global_norm
+from .core.trees.sparse_rows import row_sparse
 from .core.types import (
     ArrayTree,
     EmptyState,
@@ -112,7 +113,9 @@ from .losses import (
     squared_error,
 )
 from .microbatching import micro_grad, microbatch
+from .native.gate import NATIVE
 from .planning.describe import describe
+from .quantization.low_bit import low_bit_state
 from .schedules.cyclic import cyclic_schedule
 from .schedules.decay import (
     constant_schedule,
@@ -141,8 +144,8 @@ from .schedules.warmup import (
 )
 from .serialization.reading import from_state_dict
 from .serialization.writing import to_state_dict
-from .storage.low_bit import low_bit_state
 from .transforms.accumulation import MultiSteps, skip_large_updates, skip_not_finite
+from .transforms.apply_every import apply_every
 from .transforms.averaging import params_ema, params_swa
 from .transforms.backtracking import scale_by_backtracking_linesearch
 from .transforms.blocks import (
@@ -152,16 +155,15 @@ from .transforms.blocks import (
 )
 from .transforms.clipping import clip, clip_by_global_norm
 from .transforms.conditional import conditionally_mask, conditionally_transform
-from .transforms.constraining import keep_params_nonnegative, zero_nans
+from .transforms.constraints import keep_params_nonnegative, zero_nans
 from .transforms.densify import densify
 from .transforms.evaluation import eval_params
 from .transforms.flattening import flatten
-from .transforms.following import incremental_update, periodic_update
 from .transforms.from_state import value_and_grad_from_state
-from .transforms.gathering import apply_every
 from .transforms.guard import apply_if_finite
 from .transforms.kahan import kahan_summation
 from .transforms.layerwise import layerwise_decay
+from .transforms.leaf_counts import per_leaf_counts
 from .transforms.lookahead import lookahead
 from .transforms.loss_scaling import loss_scale, scale_loss
 from .transforms.masking import freeze, masked, partition, set_to_zero
@@ -181,6 +183,7 @@ from .transforms.sam import sam
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.selective import selective_transform
 from .transforms.stochastic_rounding import stochastic_rounding
+from .transforms.target_update import incremental_update, periodic_update
 from .transforms.trust_ratio import scale_by_trust_ratio
 from .transforms.unit_norm import normalize, normalize_adaptively
 from .transforms.unitwise import adaptive_grad_clip, unitwise_norm
@@ -192,6 +195,9 @@ from .tree import (
     update_moment,
     update_moment_per_elem_norm,
 )
+
+register_backend(NATIVE)
+
 
 __all__ = [
     "ArrayTree",
@@ -323,6 +329,7 @@ __all__ = [
     "path_labels",
     "per_example_global_norm_clip",
     "per_example_layer_norm_clip",
+    "per_leaf_counts",
     "periodic_update",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",

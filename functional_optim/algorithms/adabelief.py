@@ -1,17 +1,18 @@
 """AdaBelief: small steps where gradients come as a surprise."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
-from ..core.moments import ahead_weights, look_ahead, mean_weights, running_mean
-from ..core.precision import one_minus_power, safe_sqrt
-from ..core.protocol import GradientTransformation, Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 
 __all__ = ["adabelief", "scale_by_belief"]
@@ -19,54 +20,52 @@ __all__ = ["adabelief", "scale_by_belief"]
 Array = jax.Array
 
 
-def _clock(
-    t: Array, last: Mapping[str, Array], b1: Array, b2: Array, nesterov: bool, **_: Any
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    scalars: dict[str, Any] = {
-        "mu": mean_weights(t, b1, last["b1"]),
-        "mu_total": one_minus_power(b1, t),
-        "nu_total": one_minus_power(b2, t),
-    }
+def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array, nesterov: bool) -> dict[str, Array]:
+    """Computes the weights of update number t; see `bias_root`."""
+    root = bias_root(b2, t)
+    scalars = {"mu_gain": 1 - b1, "nu_gain": 1 - b2, "scaled_eps": eps * root}
     if nesterov:
-        scalars["ahead"] = ahead_weights(t, b1)
-    return scalars, {"b1": b1}
+        return scalars | {
+            "ahead_mean": root * b1 * bias_correction(b1, t + 1),
+            "ahead_gain": root * (1 - b1) * bias_correction(b1, t),
+        }
+    return scalars | {"mu_weight": root * bias_correction(b1, t)}
 
 
 @leaf_rule(
     slots=lambda p: {"mu": jnp.zeros_like(p), "nu": jnp.zeros_like(p)},
-    clock=_clock,
-    memory=("b1",),
-    static=("nesterov",),
-    bounds={"b1": "[0, 1)", "b2": "[0, 1)", "eps": "[0, inf)", "eps_root": "[0, inf)"},
+    step_scalars=_step_scalars,
 )
 def scale_by_belief(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-16,
-    eps_root: Hyperparameter = 1e-16,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-16,
+    eps_root: NonNegative = 1e-16,
     *,
-    nesterov: bool = False,
+    nesterov: Static[bool] = False,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides a running mean of updates by how far updates are from it.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
-        m  <- b1 m + (1 - b1) g                             mu = m / (1 - b1^t)
-        nu <- b2 nu + (1 - b2) (g - m)^2 + eps_root
-        u   = mu / (sqrt(nu / (1 - b2^t)) + eps)
+        m <- b1 m + (1 - b1) g
+        v <- b2 v + (1 - b2) (g - m)^2 + eps_root
+        u  = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-    The state keeps mu and nu, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps` `()` is
-    in units of g and `eps_root` in units of g^2; u has no unit.
+    The state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit;
+    `eps` `()` is in units of g and `eps_root` in units of g^2; u has no unit.
 
     Args:
-      nesterov: look ahead: mu becomes b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
+      nesterov: look ahead: in u, m / (1 - b1^t) becomes
+        b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
 
-    Differences: none from the authors' code without rectification, which has one eps for both;
-    in the paper eps_root is added before bias correction and eps, too.
+    Differences: none from the paper, and from the authors' code without rectification, which
+    have one eps for both.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or eps_root negative.
@@ -80,27 +79,32 @@ def scale_by_belief(
     Reference: Zhuang et al., AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed
     Gradients, NeurIPS 2020, Algorithm 2, arXiv:2010.07468.
     """
-    del p, b1
-    mu = running_mean(slots.mu, g, now.mu)
-    surprise = jnp.square(g - now.mu_total * mu)
-    nu = b2 * slots.nu + (1 - b2) * surprise + eps_root
-    mean = look_ahead(mu, g, now.ahead) if nesterov else mu
-    return mean / (safe_sqrt(nu / now.nu_total) + eps), {"mu": mu, "nu": nu}
+    del p, eps, state_dtype
+    mu = moment(slots.mu, g, b1, ctx.mu_gain)
+    nu = eps_root + moment(slots.nu, jnp.square(g - mu), b2, ctx.nu_gain)
+    mean = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else ctx.mu_weight * mu
+    return mean / (ctx.scaled_eps + safe_sqrt(nu)), {"mu": mu, "nu": nu}
 
 
-def _decay(weight_decay: Hyperparameter | None = None, mask: Any = None) -> GradientTransformation:
-    return chain() if weight_decay is None else add_decayed_weights(weight_decay, mask)
-
-
-@optimizer(scale_by_belief, _decay, names={"mask": "weight_decay_mask"})
-def adabelief() -> None:
+def adabelief(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-16,
+    eps_root: ScalarOrSchedule = 1e-16,
+    weight_decay: ScalarOrSchedule | None = None,
+    weight_decay_mask: MaskOrFn = None,
+    *,
+    nesterov: bool = False,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """AdaBelief: `scale_by_belief`, decoupled weight decay, then a step of minus the rate.
 
     `learning_rate` `()` is in units of p.
 
     Args:
-      weight_decay: None leaves the link out, so that `update` needs no params.
-      weight_decay_mask: where to decay: tree of booleans or function of the parameters.
+      weight_decay: None leaves the decay out, so that `update` needs no params.
+      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo
@@ -113,3 +117,8 @@ def adabelief() -> None:
     Reference: Zhuang et al., AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed
     Gradients, NeurIPS 2020, Algorithm 2, arXiv:2010.07468.
     """
+    direction = scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov, state_dtype=state_dtype)
+    step = scale_by_learning_rate(learning_rate)
+    if weight_decay is None:
+        return chain(direction, step)
+    return chain(direction, add_decayed_weights(weight_decay, weight_decay_mask), step)

@@ -4,30 +4,43 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ..core.moments import MeanWeights, running_mean
-from ..core.precision import safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Fraction, NonNegative, StateDtype
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 
 __all__ = ["adadelta", "scale_by_adadelta"]
 
 Array = jax.Array
 
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+def _step_scalars(rho: Array, eps: Array) -> dict[str, Array]:
+    """Computes the weight of the new squares, and what keeps the denominator from 0."""
+    return {"gain": 1 - rho, "floor": jnp.maximum(eps, _TINY)}
+
 
 @leaf_rule(
     slots=lambda p: {"e_g": jnp.zeros_like(p), "e_x": jnp.zeros_like(p)},
-    bounds={"rho": "[0, 1]", "eps": "[0, inf)"},
+    step_scalars=_step_scalars,
 )
 def scale_by_adadelta(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    rho: Hyperparameter = 0.9,
-    eps: Hyperparameter = 1e-6,
+    ctx: Any,
+    rho: Fraction = 0.9,
+    eps: NonNegative = 1e-6,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Gives updates the root mean square of the updates made before.
 
@@ -37,10 +50,10 @@ def scale_by_adadelta(
         u    = sqrt(e_x + eps) / sqrt(e_g + eps) g
         e_x <- rho e_x + (1 - rho) u^2
 
-    and u = 0 where e_g + eps = 0. The state keeps e_g and e_x as above, of shape `*p`, 0 at
-    the start. `rho` `()` has no unit. u is in units of p, and e_x in units of p^2, as long as
-    e_g outweighs eps; eps itself is added to p^2 and to g^2 alike, and is the square of the
-    steps that a run begins with, so that it cannot be 0.
+    and u = 0 where e_g + eps = 0. The state keeps e_g and e_x, of shape `*p`, 0 at the start.
+    `rho` `()` has no unit. u is in units of p, and e_x in units of p^2, as long as e_g
+    outweighs eps. `eps` `()` is added to p^2 and to g^2. It is the square of the first
+    steps of a run: with eps = 0 nothing moves.
 
     Differences: none from optax. In torch a gradient of 0 gives NaN with eps = 0. The
     paper's experiments have rho 0.95.
@@ -57,22 +70,21 @@ def scale_by_adadelta(
     Reference: Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012, Algorithm 1,
     arXiv:1212.5701.
     """
-    del p, now
-    weights = MeanWeights(drift=0.0, gain=1 - rho)
-    e_g = running_mean(slots.e_g, jnp.square(g), weights)
-    r = safe_sqrt(e_g + eps)
-    u = safe_sqrt(slots.e_x + eps) / jnp.where(r > 0, r, 1) * g
-    return u, {"e_g": e_g, "e_x": running_mean(slots.e_x, jnp.square(u), weights)}
+    del p, state_dtype
+    e_g = moment(slots.e_g, jnp.square(g), rho, ctx.gain)
+    u = safe_sqrt(eps + slots.e_x) / safe_sqrt(ctx.floor + e_g) * g
+    return u, {"e_g": e_g, "e_x": moment(slots.e_x, jnp.square(u), rho, ctx.gain)}
 
 
-@optimizer(
-    add_decayed_weights,
-    scale_by_adadelta,
-    defaults={"learning_rate": 1.0},
-    order=("rho", "eps", "weight_decay", "weight_decay_mask"),
-    names={"mask": "weight_decay_mask"},
-)
-def adadelta() -> None:
+def adadelta(
+    learning_rate: ScalarOrSchedule = 1.0,
+    rho: ScalarOrSchedule = 0.9,
+    eps: ScalarOrSchedule = 1e-6,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: MaskOrFn = None,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Adadelta: an L2 penalty, `scale_by_adadelta`, then a step of minus the learning rate.
 
         p <- p - learning_rate u,    u from `scale_by_adadelta` of g + weight_decay p
@@ -81,8 +93,8 @@ def adadelta() -> None:
     g per unit of p.
 
     Args:
-      weight_decay_mask: where to decay: tree of booleans or function of the parameters, see
-        `masked`.
+      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters;
+        see `masked`.
 
     Differences: in optax the learning rate is None by default, and updates then keep the sign
     of the gradient; here it is the 1 of the paper, which has none, and of torch.
@@ -97,3 +109,8 @@ def adadelta() -> None:
 
     Reference: Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012, arXiv:1212.5701.
     """
+    return chain(
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        scale_by_adadelta(rho, eps, state_dtype=state_dtype),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,49 +1,49 @@
 """Adafactor: a factored second moment, and steps relative to the parameters."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, Hyperparameter
-from ..core.rule import leaf_rule, renamed
+from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Within
+from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.blocks import clip_by_block_rms, scale_by_param_block_rms
 from ..transforms.masking import maskable
 from ..transforms.momentum import ema
-from ..transforms.recipe import optimizer
 from ..transforms.scaling import scale, scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
-from .factored_rms import scale_by_factored_rms
+from .factored_rms import Dims, scale_by_factored_rms
 
 __all__ = ["adafactor", "scale_by_relative_step"]
 
 Array = jax.Array
 
 
-def _clock(
-    t: Array, last: Mapping[str, Array], max_step: Array, warmup_step: Array | None, **_: Any
-) -> tuple[dict[str, Array], dict[str, Array]]:
+def _step_scalars(
+    t: Array, max_step: Array, warmup_step: Array | None, weight_decay: Array
+) -> dict[str, Array]:
+    """Computes the step size of update number t, and the weight of the parameter."""
     step = jnp.minimum(max_step, jax.lax.rsqrt(t))
-    return {"step": step if warmup_step is None else jnp.minimum(step, warmup_step * t)}, {}
+    if warmup_step is not None:
+        step = jnp.minimum(step, warmup_step * t)
+    return {"step": step, "decay": max_step * weight_decay}
 
 
-@leaf_rule(
-    clock=_clock,
-    requires=("params",),
-    optional=("warmup_step",),
-    bounds={"max_step": "[0, inf)", "warmup_step": "[0, inf)", "weight_decay": "[0, inf)"},
-)
+@leaf_rule(step_scalars=_step_scalars, needs=("params",))
 def scale_by_relative_step(
     g: Array,
     slots: Any,
     p: Array,
-    now: Any,
-    max_step: Hyperparameter = 1e-2,
-    warmup_step: Hyperparameter | None = None,
+    ctx: Any,
+    max_step: NonNegative = 1e-2,
+    warmup_step: Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_] = None,
     *,
-    weight_decay: Hyperparameter = 0.0,
+    weight_decay: NonNegative = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies updates by the step size of Adafactor, which falls as 1 / sqrt(t).
 
@@ -70,79 +70,37 @@ def scale_by_relative_step(
     Reference: Shazeer & Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost,
     ICML 2018, section 8 and Algorithm 6, arXiv:1804.04235.
     """
-    del slots, warmup_step
-    return now.step * g + max_step * weight_decay * p, {}
+    del slots, max_step, warmup_step, weight_decay
+    return ctx.step * g + ctx.decay * p, {}
 
 
-def _clipped(clipping_threshold: Hyperparameter | None = 1.0) -> GradientTransformation:
-    link = renamed(clip_by_block_rms, threshold="clipping_threshold")
-    return chain() if clipping_threshold is None else link(clipping_threshold)
+# Errors about these links name the arguments as adafactor does.
+_direction = renamed(scale_by_factored_rms, step_offset="decay_offset", epsilon="eps")
+_clip = renamed(clip_by_block_rms, threshold="clipping_threshold")
+_momentum = renamed(ema, decay="momentum", accumulator_dtype="dtype_momentum")
+_decay = maskable(renamed(add_decayed_weights, weight_decay="weight_decay_rate"))
 
 
-def _stepped(
-    learning_rate: Hyperparameter | None = None,
+def adafactor(
+    learning_rate: ScalarOrSchedule | None = None,
+    min_dim_size_to_factor: int = 128,
+    decay_rate: ScalarOrSchedule = 0.8,
+    decay_offset: ScalarOrSchedule = 0,
     multiply_by_parameter_scale: bool = True,
+    clipping_threshold: ScalarOrSchedule | None = 1.0,
+    momentum: ScalarOrSchedule | None = None,
+    dtype_momentum: DTypeLike | None = None,
+    weight_decay_rate: ScalarOrSchedule | None = None,
+    eps: ScalarOrSchedule | None = 1e-30,
+    factored: bool = True,
+    weight_decay_mask: MaskOrFn = None,
+    decay_rate_fn: Callable[[Any, Any], Any] | None = None,
     *,
-    warmup_step: Hyperparameter | None = None,
+    dims: Dims = "largest",
+    eps_as_floor: bool = False,
+    state_dtype: StateDtype = None,
+    warmup_step: ScalarOrSchedule | None = None,
 ) -> GradientTransformation:
-    if learning_rate is None:
-        step = scale_by_relative_step(warmup_step=warmup_step)
-    elif warmup_step is not None:
-        raise ValueError(
-            f"adafactor: warmup_step={warmup_step!r} needs learning_rate=None, got "
-            f"{learning_rate!r}. Pass a schedule that warms up as learning_rate."
-        )
-    else:
-        step = scale_by_learning_rate(learning_rate, flip_sign=False)
-    return chain(step, scale_by_param_block_rms()) if multiply_by_parameter_scale else step
-
-
-def _averaged(
-    momentum: Hyperparameter | None = None, dtype_momentum: Any = None
-) -> GradientTransformation:
-    if momentum is not None:
-        link = renamed(ema, decay="momentum", accumulator_dtype="dtype_momentum")
-        return link(momentum, debias=False, dtype_momentum=dtype_momentum)
-    if dtype_momentum is not None:
-        raise ValueError(
-            f"adafactor: dtype_momentum={dtype_momentum!r} needs momentum, got None. "
-            "Pass a decay, such as 0.9."
-        )
-    return chain()
-
-
-def _decayed(
-    weight_decay_rate: Hyperparameter | None = None, weight_decay_mask: Any = None
-) -> GradientTransformation:
-    if weight_decay_rate is None:
-        return chain()
-    link = maskable(renamed(add_decayed_weights, weight_decay="weight_decay_rate"))
-    return link(weight_decay_rate, mask=weight_decay_mask)
-
-
-@optimizer(
-    renamed(scale_by_factored_rms, step_offset="decay_offset", epsilon="eps"),
-    _clipped,
-    _stepped,
-    _averaged,
-    _decayed,
-    defaults={"learning_rate": None},
-    order=(
-        "min_dim_size_to_factor",
-        "decay_rate",
-        "decay_offset",
-        "multiply_by_parameter_scale",
-        "clipping_threshold",
-        "momentum",
-        "dtype_momentum",
-        "weight_decay_rate",
-        "eps",
-        "factored",
-        "weight_decay_mask",
-    ),
-    last=lambda learning_rate: scale(-1.0),
-)
-def adafactor() -> None:
     """Adafactor: `scale_by_factored_rms`, clipped, in steps relative to the parameters.
 
     For one parameter of shape `*p`:
@@ -154,24 +112,24 @@ def adafactor() -> None:
 
     Without `learning_rate` its place is taken by the authors' relative step, at the
     parameter's update t = 1, 2, ...: min(1e-2, 1 / sqrt(t)), or min(1e-2, warmup_step t,
-    1 / sqrt(t)); they warm up with warmup_step 1e-6. `learning_rate` `()` then has no unit,
+    1 / sqrt(t)), where the authors have warmup_step 1e-6. `learning_rate` `()` then has no unit,
     since the step is in units of p already; without multiply_by_parameter_scale it is in
     units of p. `weight_decay_rate` is not multiplied by it.
 
     Args:
       momentum: decay of a mean of the steps; None keeps none.
       dtype_momentum: dtype in which that mean is kept.
-      weight_decay_mask: where to decay: tree of booleans or function of the parameters, see
-        `masked`.
+      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters;
+        see `masked`.
 
     Differences: with `learning_rate=None` optax multiplies by the parameter's scale alone, so
     that a step is as large as the parameter; here and in the authors' code (and T5's) it is
     the relative step. The numbers are otherwise optax's; the authors' factor is
     `dims="last", min_dim_size_to_factor=1`. fairseq multiplies the decay by the step, and,
-    without a relative step, multiplies the scale into the learning rate anew at each step.
+    without a relative step, multiplies the learning rate by the scale again at each step.
 
     Raises:
-      ValueError: a number out of its range; warmup_step beside a learning_rate, or
+      ValueError: a number out of its range; warmup_step with a learning_rate, or
         dtype_momentum without momentum.
 
     Example:
@@ -185,3 +143,39 @@ def adafactor() -> None:
     Reference: Shazeer & Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost,
     ICML 2018, Algorithms 4 to 6, arXiv:1804.04235.
     """
+    if warmup_step is not None and learning_rate is not None:
+        raise ValueError(
+            f"adafactor: warmup_step={warmup_step!r} needs learning_rate=None, got "
+            f"{learning_rate!r}. Pass a schedule that warms up as learning_rate."
+        )
+    if dtype_momentum is not None and momentum is None:
+        raise ValueError(
+            f"adafactor: dtype_momentum={dtype_momentum!r} needs momentum, got None. "
+            "Pass a decay, such as 0.9."
+        )
+    links = [
+        _direction(
+            factored,
+            decay_rate,
+            decay_offset,
+            min_dim_size_to_factor,
+            eps,
+            decay_rate_fn,
+            dims=dims,
+            eps_as_floor=eps_as_floor,
+            state_dtype=state_dtype,
+        )
+    ]
+    if clipping_threshold is not None:
+        links.append(_clip(clipping_threshold))
+    if learning_rate is None:
+        links.append(scale_by_relative_step(warmup_step=warmup_step))
+    else:
+        links.append(scale_by_learning_rate(learning_rate, flip_sign=False))
+    if multiply_by_parameter_scale:
+        links.append(scale_by_param_block_rms())
+    if momentum is not None:
+        links.append(_momentum(momentum, debias=False, dtype_momentum=dtype_momentum))
+    if weight_decay_rate is not None:
+        links.append(_decay(weight_decay_rate, mask=weight_decay_mask))
+    return chain(*links, scale(-1.0))

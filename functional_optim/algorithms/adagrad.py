@@ -1,47 +1,47 @@
 """Adagrad: gradients over the root of the sum of their squares."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ..core.precision import safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import InitOnly, NonNegative, StateDtype, Static, Within
+from ..core.types import ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["adagrad", "scale_by_rss"]
 
 Array = jax.Array
 
-
-def _clock(
-    t: Array, last: Mapping[str, Array], lr_decay: Array, **_: Any
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    return {"slowed": 1 + (t - 1) * lr_decay}, {}
+_TINY = float(np.finfo(np.float32).tiny)
 
 
-@leaf_rule(
-    slots=lambda p, initial_accumulator_value: {
-        "sum_of_squares": jnp.full_like(p, initial_accumulator_value)
-    },
-    clock=_clock,
-    initial=("initial_accumulator_value",),
-    static=("eps_in_sqrt",),
-    bounds={"initial_accumulator_value": "[0, inf)", "eps": "[0, inf)", "lr_decay": "[0, inf)"},
-    rows=True,
-)
+def _slots(p: Array, initial_accumulator_value: Array) -> dict[str, Array]:
+    return {"sum_of_squares": jnp.full_like(p, initial_accumulator_value)}
+
+
+def _step_scalars(t: Array, eps: Array, lr_decay: Array) -> dict[str, Array]:
+    """Computes the factor of update number t, and an eps that keeps the denominator from 0."""
+    return {"factor": 1 / (1 + (t - 1) * lr_decay), "floor": jnp.maximum(eps, _TINY)}
+
+
+@leaf_rule(slots=_slots, step_scalars=_step_scalars, row_sparse=True)
 def scale_by_rss(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    initial_accumulator_value: float = 0.1,
-    eps: Hyperparameter = 1e-7,
+    ctx: Any,
+    initial_accumulator_value: Annotated[float, Within("[0, inf)"), InitOnly] = 0.1,
+    eps: NonNegative = 1e-7,
     *,
-    eps_in_sqrt: bool = True,
-    lr_decay: Hyperparameter = 0.0,
+    eps_in_sqrt: Static[bool] = True,
+    lr_decay: NonNegative = 0.0,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides updates by the root of the sum of all their squares so far.
 
@@ -72,14 +72,21 @@ def scale_by_rss(
     Reference: Duchi, Hazan & Singer, Adaptive Subgradient Methods for Online Learning and
     Stochastic Optimization, JMLR 12, 2011, Figure 1 with diagonal matrices.
     """
-    del p, initial_accumulator_value, lr_decay
+    del p, initial_accumulator_value, eps, lr_decay, state_dtype
     s = slots.sum_of_squares + jnp.square(g)
-    r = safe_sqrt(s + eps) if eps_in_sqrt else safe_sqrt(s) + eps
-    return g / (jnp.where(r > 0, r, 1) * now.slowed), {"sum_of_squares": s}
+    r = safe_sqrt(ctx.floor + s) if eps_in_sqrt else ctx.floor + safe_sqrt(s)
+    return ctx.factor * g / r, {"sum_of_squares": s}
 
 
-@optimizer(scale_by_rss)
-def adagrad() -> None:
+def adagrad(
+    learning_rate: ScalarOrSchedule,
+    initial_accumulator_value: float = 0.1,
+    eps: ScalarOrSchedule = 1e-7,
+    *,
+    eps_in_sqrt: bool = True,
+    lr_decay: ScalarOrSchedule = 0.0,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Adagrad: `scale_by_rss`, then a step of minus the learning rate.
 
         p <- p - learning_rate u,    u from `scale_by_rss`
@@ -98,3 +105,13 @@ def adagrad() -> None:
     Reference: Duchi, Hazan & Singer, Adaptive Subgradient Methods for Online Learning and
     Stochastic Optimization, JMLR 12, 2011.
     """
+    return chain(
+        scale_by_rss(
+            initial_accumulator_value,
+            eps,
+            eps_in_sqrt=eps_in_sqrt,
+            lr_decay=lr_decay,
+            state_dtype=state_dtype,
+        ),
+        scale_by_learning_rate(learning_rate),
+    )

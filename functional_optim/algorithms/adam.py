@@ -1,16 +1,28 @@
 """Adam, and AdamW: adaptive moment estimation, with coupled and decoupled weight decay."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.moments import AheadWeights, ahead_weights, look_ahead, mean_weights, running_mean
-from ..core.precision import one_minus_power, safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import (
+    Decay,
+    NonNegative,
+    Optional_,
+    SlotDtype,
+    StateDtype,
+    Static,
+    Within,
+)
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 
 __all__ = ["adam", "adamw", "scale_by_adam"]
@@ -23,43 +35,53 @@ def _slots(p: Array, amsgrad: bool) -> dict[str, Array]:
     return {k: jnp.zeros_like(p) for k in names}
 
 
-def _clock(
+def _carry(momentum_decay: Array | None) -> dict[str, float]:
+    """Starts the product of the momenta at 1, the empty product."""
+    return {} if momentum_decay is None else {"mu_product": 1.0}
+
+
+def _step_scalars(
     t: Array,
-    last: Mapping[str, Array],
     b1: Array,
     b2: Array,
+    eps: Array,
+    eps_root: Array,
     nesterov: bool,
-    amsgrad: bool,
     momentum_decay: Array | None,
-    **_: Any,
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    scalars: dict[str, Any] = {
-        "mu": mean_weights(t, b1, last["b1"]),
-        "nu": mean_weights(t, b2, last["b2"]),
+    mu_product: Array | None = None,
+) -> dict[str, Array]:
+    """Computes the scalars of update t, with both bias corrections in them; see `bias_root`."""
+    root = bias_root(b2, t)
+    scalars = {
+        "mu_gain": 1 - b1,
+        "nu_gain": 1 - b2,
+        "scaled_eps": eps * root,
+        "scaled_eps_root": eps_root * jnp.square(root),
     }
-    memory = {"b1": b1, "b2": b2}
-    if momentum_decay is not None:
-        before = jnp.where(t == 1, 1.0, last["mu_product"])
-        scalars["ahead"], memory["mu_product"] = _scheduled(t, b1, momentum_decay, before)
+    if mu_product is not None:
+        ahead = _scheduled_look_ahead(t, b1, momentum_decay, mu_product)
+        scalars["mu_product"] = ahead.pop("mu_product")
     elif nesterov:
-        scalars["ahead"] = ahead_weights(t, b1)
-    if amsgrad:
-        scalars["nu_total"] = one_minus_power(b2, t)
-    return scalars, memory
+        ahead = {
+            "ahead_mean": b1 * bias_correction(b1, t + 1),
+            "ahead_gain": (1 - b1) * bias_correction(b1, t),
+        }
+    else:
+        ahead = {"mu_weight": bias_correction(b1, t)}
+    return scalars | {k: root * x for k, x in ahead.items()}
 
 
-def _scheduled(
-    t: Array, b1: Array, momentum_decay: Array, before: Array
-) -> tuple[AheadWeights, Array]:
-    """Weights of the look ahead with Dozat's schedule, and the product of its terms so far."""
-    term, following = (b1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
-    product = before * term
-    mean = following * one_minus_power(b1, t) / (1 - product * following)
-    return AheadWeights(mean, (1 - term) / (1 - product)), product
-
-
-def _memory(momentum_decay: Any) -> tuple[str, ...]:
-    return ("b1", "b2") if momentum_decay is None else ("b1", "b2", "mu_product")
+def _scheduled_look_ahead(
+    t: Array, b1: Array, momentum_decay: Any, mu_product: Array
+) -> dict[str, Array]:
+    """Computes the weights of m and g for Dozat's schedule of b1, and the product of its values."""
+    present, following = (b1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
+    product = mu_product * present
+    return {
+        "ahead_mean": following / (1 - product * following),
+        "ahead_gain": (1 - present) / (1 - product),
+        "mu_product": product,
+    }
 
 
 def _check(given: Mapping[str, Any]) -> str | None:
@@ -71,64 +93,52 @@ def _check(given: Mapping[str, Any]) -> str | None:
     )
 
 
-@leaf_rule(
-    slots=_slots,
-    clock=_clock,
-    memory=_memory,
-    static=("nesterov", "amsgrad"),
-    optional=("momentum_decay",),
-    slot_dtypes={"mu_dtype": "mu"},
-    bounds={
-        "b1": "[0, 1)",
-        "b2": "[0, 1)",
-        "eps": "[0, inf)",
-        "eps_root": "[0, inf)",
-        "momentum_decay": "[0, inf)",
-    },
-    check=_check,
-)
+@leaf_rule(slots=_slots, step_scalars=_step_scalars, carry=_carry, check=_check)
 def scale_by_adam(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
-    mu_dtype: Any = None,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,
     *,
-    nesterov: bool = False,
-    amsgrad: bool = False,
-    momentum_decay: Hyperparameter | None = None,
+    nesterov: Static[bool] = False,
+    amsgrad: Static[bool] = False,
+    momentum_decay: Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_] = None,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides a running mean of updates by their running root mean square.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
-        m <- b1 m + (1 - b1) g        mu = m / (1 - b1^t)
-        v <- b2 v + (1 - b2) g^2      nu = v / (1 - b2^t)
-        u  = mu / (sqrt(nu + eps_root) + eps)
+        m <- b1 m + (1 - b1) g
+        v <- b2 v + (1 - b2) g^2
+        u  = m / (1 - b1^t) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
 
-    The state keeps mu and nu, each of shape `*p`: the means themselves, bias-corrected,
-    which float32 holds exactly where m and v would stall. `b1`, `b2` `()` have no unit;
-    `eps` `()` is in units of g and `eps_root` in units of g^2; u has no unit.
+    The state keeps m as `mu` and v as `nu`, each of shape `*p`, as optax and torch do. `b1`,
+    `b2` `()` have no unit; `eps` `()` is in units of g and `eps_root` in units of g^2; u has no
+    unit.
 
     Args:
-      mu_dtype: dtype in which mu is kept.
-      nesterov: look ahead: mu becomes b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
+      mu_dtype: dtype in which m is kept.
+      nesterov: look ahead: in u, m / (1 - b1^t) becomes
+        b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
       amsgrad: divide by the largest v so far: the state keeps nu_max <- max(nu_max, v), and
-        nu becomes nu_max / (1 - b2^t).
+        nu_max replaces v in u.
       momentum_decay: look ahead with a momentum that grows with t, per update, without a unit:
-        with b(t) = b1 (1 - 0.96^(t momentum_decay) / 2) and P(t) = b(1) b(2) ... b(t), mu
-        becomes b(t+1) m / (1 - P(t+1)) + (1 - b(t)) g / (1 - P(t)); m itself decays by b1.
+        with b(t) = b1 (1 - 0.96^(t momentum_decay) / 2) and P(t) = b(1) b(2) ... b(t), the
+        numerator is b(t+1) m / (1 - P(t+1)) + (1 - b(t)) g / (1 - P(t)); m itself decays by b1,
+        and the state keeps P(t).
 
     Differences: none from the paper, from torch with its defaults, and from optax with
-    `eps_root`. The state of optax and torch is m and v. amsgrad follows torch, which takes
-    the maximum before bias correction; `scale_by_amsgrad` takes it after it, as optax, or has
-    no correction, as the paper of AMSGrad. nesterov alone follows Dozat and optax, and
-    momentum_decay torch; in Dozat's paper, m decays by b(t) too. Complex parameters are pairs
-    of real ones, as in torch; optax takes |g|^2.
+    `eps_root`. amsgrad follows torch, which takes the maximum before the bias correction;
+    `scale_by_amsgrad` takes it after the correction, as optax does, or without a correction, as
+    in the paper of AMSGrad. nesterov alone follows Dozat and optax, and momentum_decay follows
+    torch; in Dozat's paper, m decays by b(t) too. Complex parameters are pairs of real ones, as
+    in torch; optax takes |g|^2.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1); eps, eps_root or momentum_decay negative;
@@ -139,28 +149,37 @@ def scale_by_adam(
       >>> tx = fo.scale_by_adam()
       >>> params = {"w": jnp.zeros(2)}
       >>> updates, state = tx.update({"w": jnp.array([10.0, -0.1])}, tx.init(params), params)
-      >>> updates["w"].round(4).tolist(), state.mu["w"].tolist()
-      ([1.0, -1.0], [10.0, -0.10000000149011612])
+      >>> updates["w"].round(4).tolist(), state.mu["w"].round(4).tolist()
+      ([1.0, -1.0], [1.0, -0.009999999776482582])
 
     Reference: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015,
     Algorithm 1, arXiv:1412.6980. Reddi, Kale & Kumar, On the Convergence of Adam and
     Beyond, ICLR 2018, Algorithm 2, arXiv:1904.09237. Dozat, Incorporating Nesterov Momentum
     into Adam, ICLR 2016 workshop.
     """
-    del p, mu_dtype, momentum_decay
-    mu = running_mean(slots.mu, g, now.mu)
-    nu = running_mean(slots.nu, jnp.square(g), now.nu)
+    del p, eps, eps_root, mu_dtype, momentum_decay, state_dtype
+    mu = moment(slots.mu, g, b1, ctx.mu_gain)
+    nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
     kept = {"mu": mu, "nu": nu}
     if amsgrad:
-        kept["nu_max"] = jnp.maximum(slots.nu_max, nu * now.nu_total)
-        nu = kept["nu_max"] / now.nu_total
-    if nesterov:
-        mu = look_ahead(mu, g, now.ahead)
-    return mu / (safe_sqrt(nu + eps_root) + eps), kept
+        nu = kept["nu_max"] = jnp.maximum(slots.nu_max, nu)
+    mean = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else ctx.mu_weight * mu
+    return mean / (ctx.scaled_eps + safe_sqrt(ctx.scaled_eps_root + nu)), kept
 
 
-@optimizer(scale_by_adam)
-def adam() -> None:
+def adam(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = False,
+    amsgrad: bool = False,
+    momentum_decay: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Adam: `scale_by_adam`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p: no element moves by much more than it in a step.
@@ -182,20 +201,47 @@ def adam() -> None:
     Reference: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015,
     Algorithm 1, arXiv:1412.6980.
     """
+    return chain(
+        scale_by_adam(
+            b1,
+            b2,
+            eps,
+            eps_root,
+            mu_dtype,
+            nesterov=nesterov,
+            amsgrad=amsgrad,
+            momentum_decay=momentum_decay,
+            state_dtype=state_dtype,
+        ),
+        scale_by_learning_rate(learning_rate),
+    )
 
 
-@optimizer(scale_by_adam, add_decayed_weights, defaults={"weight_decay": 1e-4})
-def adamw() -> None:
+def adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: MaskOrFn = None,
+    *,
+    nesterov: bool = False,
+    amsgrad: bool = False,
+    momentum_decay: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """AdamW: `scale_by_adam`, decoupled weight decay, then a step of minus the learning rate.
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adam`
 
     `weight_decay` `()` has the unit of u per unit of p, that is 1 / p. The decay is
-    multiplied by the learning rate, as in torch and optax; in the paper it is not, but by
-    the schedule's multiplier alone.
+    multiplied by the learning rate, as in torch and optax; in the paper, only by the
+    multiplier of the schedule.
 
     Args:
-      mask: where to decay: tree of booleans or function of the parameters, see `masked`.
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
 
     Example:
       >>> import functional_optim as fo
@@ -210,3 +256,18 @@ def adamw() -> None:
     Reference: Loshchilov & Hutter, Decoupled Weight Decay Regularization, ICLR 2019,
     Algorithm 2, arXiv:1711.05101.
     """
+    return chain(
+        scale_by_adam(
+            b1,
+            b2,
+            eps,
+            eps_root,
+            mu_dtype,
+            nesterov=nesterov,
+            amsgrad=amsgrad,
+            momentum_decay=momentum_decay,
+            state_dtype=state_dtype,
+        ),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

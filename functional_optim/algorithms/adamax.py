@@ -1,15 +1,17 @@
 """Adamax, and AdamaxW: Adam with the largest gradient in place of the root mean square."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import mean_weights, running_mean
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, moment
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Decay, NonNegative, StateDtype
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 
 __all__ = ["adamax", "adamaxw", "scale_by_adamax"]
@@ -17,40 +19,39 @@ __all__ = ["adamax", "adamaxw", "scale_by_adamax"]
 Array = jax.Array
 
 
-def _clock(
-    t: Array, last: Mapping[str, Array], b1: Array, **_: Any
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    return {"mu": mean_weights(t, b1, last["b1"])}, {"b1": b1}
+def _step_scalars(t: Array, b1: Array) -> dict[str, Array]:
+    """Computes the weight of the new value and the bias correction of update number t."""
+    return {"mu_gain": 1 - b1, "mu_correction": bias_correction(b1, t)}
 
 
 @leaf_rule(
-    slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")},
-    clock=_clock,
-    memory=("b1",),
-    bounds={"b1": "[0, 1)", "b2": "[0, 1)", "eps": "[0, inf)"},
+    slots=lambda p: {"mu": jnp.zeros_like(p), "nu": jnp.zeros_like(p)},
+    step_scalars=_step_scalars,
 )
 def scale_by_adamax(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides a running mean of updates by their largest absolute value, which fades.
+    """Divides a running mean of updates by their largest absolute value, which decays.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
-        m  <- b1 m + (1 - b1) g        mu = m / (1 - b1^t)
+        m  <- b1 m + (1 - b1) g
         nu <- max(b2 nu, |g| + eps)
-        u   = mu / nu
+        u   = m / (1 - b1^t) / nu
 
-    The state keeps mu, bias-corrected, and nu, each of shape `*p`. `b1`, `b2` `()` have no
-    unit, `eps` `()` is in units of g; u has no unit.
+    The state keeps m as `mu`, and nu, each of shape `*p`, as optax and torch do. `b1`, `b2` `()`
+    have no unit, `eps` `()` is in units of g; u has no unit.
 
-    Differences: the paper has no eps; torch and optax have it where it is here, within the
-    maximum. Complex parameters are pairs of real ones, as in torch; optax takes |g|.
+    Differences: the paper has no eps; torch and optax have it within the maximum, as here.
+    Complex parameters are pairs of real ones, as in torch; optax takes |g|.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps negative.
@@ -62,19 +63,25 @@ def scale_by_adamax(
       >>> for g in (4.0, 1.0):
       ...     updates, state = tx.update({"w": g}, state)
       >>> float(state.mu["w"]), float(state.nu["w"])
-      (2.0, 3.0)
+      (1.5, 3.0)
 
     Reference: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015,
     Algorithm 2, arXiv:1412.6980.
     """
-    del p, b1
-    mu = running_mean(slots.mu, g, now.mu)
-    nu = jnp.maximum(b2 * slots.nu, jnp.abs(g) + eps)
-    return mu / nu, {"mu": mu, "nu": nu}
+    del p, state_dtype
+    mu = moment(slots.mu, g, b1, ctx.mu_gain)
+    nu = jnp.maximum(b2 * slots.nu, eps + jnp.abs(g))
+    return ctx.mu_correction * mu / nu, {"mu": mu, "nu": nu}
 
 
-@optimizer(scale_by_adamax)
-def adamax() -> None:
+def adamax(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Adamax: `scale_by_adamax`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p: no element moves by much more than it in a step.
@@ -89,10 +96,22 @@ def adamax() -> None:
     Reference: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015,
     Algorithm 2, arXiv:1412.6980.
     """
+    return chain(
+        scale_by_adamax(b1, b2, eps, state_dtype=state_dtype),
+        scale_by_learning_rate(learning_rate),
+    )
 
 
-@optimizer(scale_by_adamax, add_decayed_weights, defaults={"weight_decay": 1e-4})
-def adamaxw() -> None:
+def adamaxw(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: MaskOrFn = None,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """AdamaxW: `scale_by_adamax`, decoupled weight decay, then a step of minus the learning rate.
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adamax`
@@ -100,7 +119,7 @@ def adamaxw() -> None:
     `weight_decay` `()` has the unit of u per unit of p, that is 1 / p.
 
     Args:
-      mask: where to decay: tree of booleans or function of the parameters, see `masked`.
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
 
     Example:
       >>> import functional_optim as fo
@@ -113,3 +132,8 @@ def adamaxw() -> None:
     Algorithm 2, arXiv:1412.6980. Loshchilov & Hutter, Decoupled Weight Decay
     Regularization, ICLR 2019, arXiv:1711.05101.
     """
+    return chain(
+        scale_by_adamax(b1, b2, eps, state_dtype=state_dtype),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,16 +1,18 @@
 """Adan: adaptive Nesterov momentum, by differences of gradients."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import mean_weights, running_mean
-from ..core.precision import safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Decay, NonNegative, StateDtype
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 
 __all__ = ["adan", "scale_by_adan"]
@@ -22,54 +24,57 @@ def _slots(p: Array) -> dict[str, Array]:
     return {k: jnp.zeros_like(p) for k in ("mu", "delta", "nu", "previous")}
 
 
-def _clock(
-    t: Array, last: Mapping[str, Array], b1: Array, b2: Array, b3: Array, **_: Any
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    betas = {"b1": b1, "b2": b2, "b3": b3}
-    means = zip(("mu", "delta", "nu"), betas, strict=True)
-    weights = {mean: mean_weights(t, betas[b], last[b]) for mean, b in means}
-    return weights | {"first": t == 1}, betas
+def _step_scalars(
+    t: Array, b1: Array, b2: Array, b3: Array, eps: Array, eps_root: Array
+) -> dict[str, Array]:
+    """Computes the weights of update number t; see `bias_root`.
+
+    The first update has no change of g: its weights are 0 then, and no element is selected.
+    """
+    root = bias_root(b3, t)
+    later = jnp.where(t > 1, jnp.ones_like(t), jnp.zeros_like(t))
+    return {
+        "mu_gain": 1 - b1,
+        "mu_weight": root * bias_correction(b1, t),
+        "delta_gain": later * (1 - b2),
+        "delta_weight": root * b2 * bias_correction(b2, t),
+        "change_weight": later * b2,
+        "nu_gain": 1 - b3,
+        "scaled_eps": eps * root,
+        "scaled_eps_root": eps_root * jnp.square(root),
+    }
 
 
-@leaf_rule(
-    slots=_slots,
-    clock=_clock,
-    memory=("b1", "b2", "b3"),
-    bounds={
-        "b1": "[0, 1)",
-        "b2": "[0, 1)",
-        "b3": "[0, 1)",
-        "eps": "[0, inf)",
-        "eps_root": "[0, inf)",
-    },
-)
+@leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def scale_by_adan(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.98,
-    b2: Hyperparameter = 0.92,
-    b3: Hyperparameter = 0.99,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
+    ctx: Any,
+    b1: Decay = 0.98,
+    b2: Decay = 0.92,
+    b3: Decay = 0.99,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides means of updates and of their changes by a running root mean square of both.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., with d the change of g
     since its last update, 0 at the first:
 
-        m <- b1 m + (1 - b1) g                mu    = m / (1 - b1^t)
-        n <- b2 n + (1 - b2) d                delta = n / (1 - b2^t)
-        v <- b3 v + (1 - b3) (g + b2 d)^2     nu    = v / (1 - b3^t)
-        u  = (mu + b2 delta) / (sqrt(nu + eps_root) + eps)
+        m <- b1 m + (1 - b1) g
+        n <- b2 n + (1 - b2) d
+        v <- b3 v + (1 - b3) (g + b2 d)^2
+        u  = (m / (1 - b1^t) + b2 n / (1 - b2^t)) / (sqrt(v / (1 - b3^t) + eps_root) + eps)
 
-    The state keeps mu, delta and nu, the means themselves, and the last g as `previous`, each of
+    The state keeps m as `mu`, n as `delta`, v as `nu`, and the last g as `previous`, each of
     shape `*p`. `b1`, `b2`, `b3` `()` have no unit; `eps` `()` is in units of g and `eps_root`
     in units of g^2; u has no unit.
 
     Differences: the betas are those of the authors' code, 1 minus those of the paper; the
-    change weighs b2 as there, where optax has 1 - b2.
+    weight of the change is b2, as in that code, where optax has 1 - b2.
 
     Raises:
       ValueError: b1, b2 or b3 outside [0, 1), eps or eps_root negative.
@@ -84,17 +89,28 @@ def scale_by_adan(
     Reference: Xie et al., Adan: Adaptive Nesterov momentum algorithm for faster optimizing deep
     models, TPAMI 2024, Algorithm 1, arXiv:2208.06677.
     """
-    del p, b1, b3
-    change = jnp.where(now.first, jnp.zeros_like(g), g - slots.previous)
-    mu = running_mean(slots.mu, g, now.mu)
-    delta = running_mean(slots.delta, change, now.delta)
-    nu = running_mean(slots.nu, jnp.square(g + b2 * change), now.nu)
-    u = (mu + b2 * delta) / (safe_sqrt(nu + eps_root) + eps)
+    del p, eps, eps_root, state_dtype
+    change = g - slots.previous
+    mu = moment(slots.mu, g, b1, ctx.mu_gain)
+    delta = moment(slots.delta, change, b2, ctx.delta_gain)
+    nu = moment(slots.nu, jnp.square(g + ctx.change_weight * change), b3, ctx.nu_gain)
+    mean = moment(mu, delta, ctx.mu_weight, ctx.delta_weight)
+    u = mean / (ctx.scaled_eps + safe_sqrt(ctx.scaled_eps_root + nu))
     return u, {"mu": mu, "delta": delta, "nu": nu, "previous": g}
 
 
-@optimizer(scale_by_adan, add_decayed_weights, defaults={"eps_root": 1e-8})
-def adan() -> None:
+def adan(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.98,
+    b2: ScalarOrSchedule = 0.92,
+    b3: ScalarOrSchedule = 0.99,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: MaskOrFn = None,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Adan: `scale_by_adan`, decoupled weight decay, then a step of minus the learning rate.
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adan`
@@ -102,7 +118,7 @@ def adan() -> None:
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: where to decay: tree of booleans or function of the parameters, see `masked`.
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
 
     Differences: the decay is that of AdamW, the authors' `no_prox=True`; their default divides p
     by 1 + learning_rate weight_decay after the step. eps_root is optax's.
@@ -118,3 +134,8 @@ def adan() -> None:
     Reference: Xie et al., Adan: Adaptive Nesterov momentum algorithm for faster optimizing deep
     models, TPAMI 2024, Algorithm 1, arXiv:2208.06677.
     """
+    return chain(
+        scale_by_adan(b1, b2, b3, eps, eps_root, state_dtype=state_dtype),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,14 +1,15 @@
 """ASGD: gradient descent with a slowing rate, and the average of its parameters."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import NonNegative, StateDtype, Within
+from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale
 
 __all__ = ["asgd", "scale_by_asgd"]
@@ -16,44 +17,51 @@ __all__ = ["asgd", "scale_by_asgd"]
 Array = jax.Array
 
 
-def _clock(
+def _carry(learning_rate: Array) -> dict[str, Any]:
+    """Returns the rate and the weight of the first update, which has not been made."""
+    return {"eta": learning_rate, "mu": 1.0, "started": 0.0}
+
+
+def _step_scalars(
     t: Array,
-    last: Mapping[str, Array],
     learning_rate: Array,
     lambd: Array,
     alpha: Array,
     t0: Array,
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    first = t == 1
-    now = {
-        "eta": jnp.where(first, learning_rate, last["eta"]),
-        "mu": jnp.where(first, 1, last["mu"]),
-    }
+    eta: Array,
+    mu: Array,
+    started: Array,
+) -> dict[str, Array]:
+    """Computes the rate and the weight of update number t, and those of the next one."""
     slowed = jnp.exp(-alpha * jnp.log1p(lambd * learning_rate * t))
-    return now, {"eta": learning_rate * slowed, "mu": 1 / jnp.maximum(t - t0, 1)}
+    return {
+        # The learning rate may have been edited between init and the first update.
+        "rate": jnp.where(started > 0, eta, learning_rate),
+        "weight": mu,
+        "follows": mu == 1,
+        "eta": learning_rate * slowed,
+        "mu": 1 / jnp.maximum(t - t0, 1),
+        "started": jnp.ones_like(started),
+    }
 
 
 @leaf_rule(
     slots=lambda p: {"ax": p},
-    clock=_clock,
-    memory=("eta", "mu"),
-    requires=("params",),
-    bounds={
-        "learning_rate": "[0, inf)",
-        "lambd": "[0, inf)",
-        "alpha": "[0, inf)",
-        "t0": "[-1, inf]",
-    },
+    step_scalars=_step_scalars,
+    carry=_carry,
+    needs=("params",),
 )
 def scale_by_asgd(
     g: Array,
     slots: Any,
     p: Array,
-    now: Any,
-    learning_rate: Hyperparameter,
-    lambd: Hyperparameter = 1e-4,
-    alpha: Hyperparameter = 0.75,
-    t0: Hyperparameter = 1e6,
+    ctx: Any,
+    learning_rate: NonNegative,
+    lambd: NonNegative = 1e-4,
+    alpha: NonNegative = 0.75,
+    t0: Annotated[Hyperparameter, Within("[-1, inf]")] = 1e6,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies updates by a slowing rate, and averages the parameters that p - u gives.
 
@@ -66,16 +74,16 @@ def scale_by_asgd(
 
     with eta = learning_rate and mu = 1 before the first update, and ax = p, which a mu of 1
     replaces. While t0 does not change, ax is the mean of the parameters after the updates
-    t0 + 2, ..., t, and until then the parameter itself. A new learning_rate sets eta for the
-    update after the one at which it is in force.
+    t0 + 2, ..., t, and before that the parameter itself. A new learning_rate changes eta one
+    update later.
 
-    The state keeps ax, of shape `*p`, in units of p, and in its memory eta and mu of each
-    parameter. `learning_rate` and eta `()` are in units of p per unit of g, `lambd` `()` in
-    units of g per unit of p; `t0` `()` is a number of updates, `alpha` `()` has no unit; u is
-    in units of p. For ax to be the average, p <- p - u must be what follows.
+    The state keeps ax, of shape `*p`, in units of p, and the scalars eta and mu.
+    `learning_rate` and eta `()` are in units of p per unit of g, `lambd` `()` in units of g per
+    unit of p; `t0` `()` is a number of updates, `alpha` `()` has no unit; u is in units of p.
+    ax is the average only if p <- p - u follows.
 
-    Differences: none from torch, but that it keeps eta and mu in float32, also for
-    parameters in float64. optax has no such rule. Polyak & Juditsky average from the
+    Differences: none from torch, except that it keeps eta and mu in float32 for parameters in
+    float64 too. optax has no such rule. Polyak & Juditsky average from the
     beginning, `t0=-1.0`, and have no `lambd`.
 
     Raises:
@@ -95,16 +103,22 @@ def scale_by_asgd(
     Journal on Control and Optimization 30, 1992. The rates: Xu, Towards Optimal One Pass Large
     Scale Learning with Averaged Stochastic Gradient Descent, 2011, arXiv:1107.2490.
     """
-    del learning_rate, alpha, t0
-    u = now.eta * (g + lambd * p)
+    del learning_rate, alpha, t0, state_dtype
+    u = ctx.rate * (g + lambd * p)
     moved = p - u
-    ax = jnp.where(now.mu == 1, moved, slots.ax + now.mu * (moved - slots.ax))
-    return u, {"ax": ax}
+    mean = slots.ax + ctx.weight * (moved - slots.ax)
+    return u, {"ax": jax.lax.select(ctx.follows, moved, mean)}
 
 
-@optimizer(scale_by_asgd, last=lambda learning_rate: scale(-1.0))
-def asgd() -> None:
-    """ASGD: `scale_by_asgd`, then the step against it.
+def asgd(
+    learning_rate: ScalarOrSchedule,
+    lambd: ScalarOrSchedule = 1e-4,
+    alpha: ScalarOrSchedule = 0.75,
+    t0: ScalarOrSchedule = 1e6,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """ASGD: `scale_by_asgd`, then a step in the opposite direction.
 
         p <- p - u,    u from `scale_by_asgd`
 
@@ -123,3 +137,6 @@ def asgd() -> None:
     Reference: Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging, SIAM
     Journal on Control and Optimization 30, 1992.
     """
+    return chain(
+        scale_by_asgd(learning_rate, lambd, alpha, t0, state_dtype=state_dtype), scale(-1.0)
+    )

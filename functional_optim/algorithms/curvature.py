@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.placement import alike
 from ..core.protocol import PyTree
-from ..core.vectors import add_scaled, dot, scaled
+from ..core.trees.arithmetic import add_scaled, dot, scaled
+from ..core.trees.placement import alike
 
 __all__ = ["Curvature"]
 

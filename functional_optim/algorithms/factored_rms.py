@@ -1,26 +1,28 @@
 """The second moment of Adafactor, kept as the means of rows and of columns."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.moments import MeanWeights, running_mean
-from ..core.placement import reduced
-from ..core.precision import safe_sqrt
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import moment
+from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..core.schedule import check_choice
+from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
+from ..core.rules.schedule import check_choice
+from ..core.trees.placement import reduced
 
 __all__ = ["scale_by_factored_rms"]
 
 Array = jax.Array
+Dims = Literal["largest", "last"]
 
 
 def _axes(shape: tuple[int, ...], factored: bool, least: int, dims: str) -> tuple[int, int] | None:
-    """The axis of the rows and that of the columns; None where all elements are kept."""
+    """Returns the axis of the rows and that of the columns; None if all elements are kept."""
     if not factored or len(shape) < 2 or 0 in shape:
         return None
     by_size = np.argsort(shape, kind="stable") if dims == "largest" else np.arange(len(shape))
@@ -38,18 +40,19 @@ def _slots(
     return {"v_row": reduced(p, columns), "v_col": reduced(p, rows), "v": None}
 
 
-def _clock(
+def _step_scalars(
     t: Array,
-    last: Mapping[str, Array],
     decay_rate: Array,
     step_offset: Array,
     decay_rate_fn: Callable[[Any, Any], Any] | None,
-    **_: Any,
-) -> tuple[dict[str, Array], dict[str, Array]]:
+) -> dict[str, Array]:
+    """Computes the weights of the mean so far and of the new squares at update number t."""
     since = jnp.maximum(t - step_offset, 1)
     if decay_rate_fn is not None:
-        return {"gain": 1 - decay_rate_fn(since - 1, decay_rate)}, {}
-    return {"gain": since**-decay_rate}, {}
+        decay = decay_rate_fn(since - 1, decay_rate)
+        return {"decay": decay, "gain": 1 - decay}
+    gain = since**-decay_rate
+    return {"decay": 1 - gain, "gain": gain}
 
 
 def _check(given: Mapping[str, Any]) -> str | None:
@@ -62,28 +65,22 @@ def _check(given: Mapping[str, Any]) -> str | None:
     return None
 
 
-@leaf_rule(
-    slots=_slots,
-    clock=_clock,
-    static=("factored", "min_dim_size_to_factor", "decay_rate_fn", "dims", "eps_as_floor"),
-    optional=("epsilon",),
-    bounds={"decay_rate": "[0, inf)", "step_offset": "[0, inf)", "epsilon": "[0, inf)"},
-    check=_check,
-)
+@leaf_rule(slots=_slots, step_scalars=_step_scalars, check=_check)
 def scale_by_factored_rms(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    factored: bool = True,
-    decay_rate: Hyperparameter = 0.8,
-    step_offset: Hyperparameter = 0,
-    min_dim_size_to_factor: int = 128,
-    epsilon: Hyperparameter | None = 1e-30,
-    decay_rate_fn: Callable[[Any, Any], Any] | None = None,
+    ctx: Any,
+    factored: Static[bool] = True,
+    decay_rate: NonNegative = 0.8,
+    step_offset: NonNegative = 0,
+    min_dim_size_to_factor: Static[int] = 128,
+    epsilon: Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_] = 1e-30,
+    decay_rate_fn: Static[Callable[[Any, Any], Any] | None] = None,
     *,
-    dims: str = "largest",
-    eps_as_floor: bool = False,
+    dims: Static[Dims] = "largest",
+    eps_as_floor: Static[bool] = False,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides updates by their running root mean square, of which it keeps rows and columns.
 
@@ -96,9 +93,9 @@ def scale_by_factored_rms(
         u     = g / sqrt(v_row v_col / mean_i(v_row))
 
     The state keeps v_row, of shape `(m, 1)`, and v_col, of shape `(1, n)`, in place of the
-    `(m, n)` numbers of Adam's second moment: they give the matrix exactly where it has rank 1,
-    and otherwise the one of rank 1 that is nearest in the generalized Kullback-Leibler
-    divergence. A parameter that is not factored, a vector say, has v of its own shape:
+    `(m, n)` numbers of Adam's second moment: they give the matrix exactly if it has rank 1,
+    and otherwise the matrix of rank 1 that is nearest in the generalized Kullback-Leibler
+    divergence. A parameter that is not factored, such as a vector, has v of its own shape:
 
         v <- v + w (g^2 + epsilon - v)
         u  = g / sqrt(v)
@@ -108,23 +105,23 @@ def scale_by_factored_rms(
 
     Args:
       factored: False keeps all elements of every parameter.
-      step_offset: number of updates that do not count, for a run that goes on with the state
-        of another.
+      step_offset: number of updates that do not count, for a run that continues with the
+        state of another.
       min_dim_size_to_factor: a parameter is factored if both axes have at least this size.
       epsilon: None is the machine epsilon of the computation; it needs eps_as_floor.
       decay_rate_fn: `(updates since step_offset, from 0; decay_rate) -> 1 - w`, such as one that
         bounds the decay away from 1.
-      dims: which axes are rows and columns: `"largest"`, the two largest, of which the larger
-        is that of the columns, as in Mesh TensorFlow and optax; or `"last"`, the last two, as in
-        the paper, fairseq and torch.
+      dims: which axes are rows and columns: `"largest"`, the two largest, the larger one for
+        the columns, as in Mesh TensorFlow and optax; or `"last"`, the last two, as in the
+        paper, fairseq and torch.
       eps_as_floor: as in torch: epsilon, in units of g, is not added to g^2, but is the least
         that mean_i(v_row) can be, and its square the least of what is under the root.
 
-    Differences: optax reads as the same numbers, but keeps v_row and v_col without the axis of
-    size 1 and arrays of one zero for what a parameter does not have, in the parameter's dtype;
-    ours are at least float32. Zero gradients with epsilon 0 give 0, and not NaN. In torch, the
-    epsilon of the first parameter's dtype serves all others; here each has its own, and narrow
-    ones have that of float32.
+    Differences: optax has the same numbers, but keeps v_row and v_col without the axis of
+    size 1, arrays of one zero for slots that a parameter does not have, and all of them in the
+    parameter's dtype; here they are at least float32. Zero gradients with epsilon 0 give 0, and
+    not NaN. torch uses the machine epsilon of the first parameter's dtype for all; here each
+    parameter uses its own, and narrow ones that of float32.
 
     Raises:
       ValueError: decay_rate, step_offset or epsilon negative, or dims is something else.
@@ -144,34 +141,29 @@ def scale_by_factored_rms(
     ICML 2018, Algorithms 2 to 4, arXiv:1804.04235. Zhai et al., Scaling Vision Transformers,
     CVPR 2022, section 3.4, arXiv:2106.04560, for a bounded decay.
     """
-    del p, decay_rate, step_offset, decay_rate_fn
+    del p, decay_rate, step_offset, decay_rate_fn, state_dtype
+    limits = jnp.finfo(g.dtype)
     if epsilon is None:
-        epsilon = jnp.finfo(g.dtype).eps
-    added, least = (0.0, epsilon) if eps_as_floor else (epsilon, 0.0)
-    weights = MeanWeights(drift=0.0, gain=now.gain)
-    square = jnp.square(g) + added
+        epsilon = float(limits.eps)
+    square = jnp.square(g) if eps_as_floor else epsilon + jnp.square(g)
     axes = _axes(g.shape, factored, min_dim_size_to_factor, dims)
+    # Squares of epsilon may be 0, and nothing must be divided by 0.
+    tiny = float(limits.tiny)
+    least = jnp.maximum(epsilon * epsilon, tiny) if eps_as_floor else tiny
     if axes is None:
-        v = running_mean(slots.v, square, weights)
-        return g * _inverse_root(jnp.maximum(v, least**2)), {"v": v}
+        v = moment(slots.v, square, ctx.decay, ctx.gain)
+        return g / jnp.sqrt(jnp.maximum(v, least)), {"v": v}
     rows, columns = axes
-    v_row = running_mean(slots.v_row, jnp.mean(square, axis=columns, keepdims=True), weights)
-    v_col = running_mean(slots.v_col, jnp.mean(square, axis=rows, keepdims=True), weights)
+    row_means = jnp.mean(square, axis=columns, keepdims=True)
+    column_means = jnp.mean(square, axis=rows, keepdims=True)
+    v_row = moment(slots.v_row, row_means, ctx.decay, ctx.gain)
+    v_col = moment(slots.v_col, column_means, ctx.decay, ctx.gain)
     mean = jnp.mean(v_row, axis=rows, keepdims=True)
     if eps_as_floor:
-        v = v_row / _or_one(jnp.maximum(mean, least)) * v_col
-        u = g * _inverse_root(jnp.maximum(v, least**2))
+        v = v_row / jnp.maximum(mean, jnp.maximum(epsilon, tiny)) * v_col
+        u = g / jnp.sqrt(jnp.maximum(v, least))
     else:
-        # Root by root: squares of epsilon are 0.
-        u = g * (safe_sqrt(mean) * _inverse_root(v_row)) * _inverse_root(v_col)
+        # Root by root: a product of two means of epsilon would be 0.
+        of_rows = safe_sqrt(mean) / jnp.sqrt(jnp.maximum(v_row, tiny))
+        u = of_rows * g / jnp.sqrt(jnp.maximum(v_col, tiny))
     return u, {"v_row": v_row, "v_col": v_col}
-
-
-def _or_one(x: Array) -> Array:
-    """What can be divided by: 1 for 0, which is there only where the dividend is 0, too."""
-    return jnp.where(x == 0, 1.0, x)
-
-
-def _inverse_root(x: Array) -> Array:
-    """`1 / sqrt(x)`, and 0 for 0."""
-    return jnp.where(x == 0, 0.0, 1 / jnp.sqrt(_or_one(x)))

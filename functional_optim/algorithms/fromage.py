@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.rules.arguments import NonNegative
 from ..transforms.trust_ratio import trust_ratio
 
 __all__ = ["fromage"]
@@ -14,18 +14,22 @@ __all__ = ["fromage"]
 Array = jax.Array
 
 
-@leaf_rule(
-    requires=("params",),
-    parts=False,
-    bounds={"learning_rate": "[0, inf)", "min_norm": "[0, inf)"},
-)
+def _step_scalars(learning_rate: Array) -> dict[str, Array]:
+    """Computes the factors of the parameter and of the update."""
+    squared = jnp.square(learning_rate)
+    root = jnp.sqrt(1 + squared)
+    # 1 / root - 1 would lose all digits of a small learning rate.
+    return {"contraction": -squared / (root * (1 + root)), "step": -learning_rate / root}
+
+
+@leaf_rule(step_scalars=_step_scalars, needs=("params",), split_complex=False)
 def fromage(
     g: Array,
     slots: Any,
     p: Array,
-    now: Any,
-    learning_rate: Hyperparameter,
-    min_norm: Hyperparameter = 1e-6,
+    ctx: Any,
+    learning_rate: NonNegative,
+    min_norm: NonNegative = 1e-6,
 ) -> tuple[Array, dict[str, Array]]:
     """Fromage: a step relative to each parameter's norm, then a contraction that undoes growth.
 
@@ -49,10 +53,6 @@ def fromage(
     Reference: Bernstein et al., On the distance between two neural networks and the stability
     of learning, NeurIPS 2020, Algorithm 1, arXiv:2002.03432.
     """
-    del slots, now
-    squared = jnp.square(learning_rate)
-    root = jnp.sqrt(1 + squared)
-    # 1 / root - 1, of which a small learning rate would leave no digits.
-    contraction = -squared / (root * (1 + root))
-    step = learning_rate / root * trust_ratio(g, p, min_norm)
-    return contraction.astype(p.dtype) * p - step.astype(g.dtype) * g, {}
+    del slots, learning_rate
+    step = ctx.step * trust_ratio(g, p, min_norm)
+    return ctx.contraction.astype(p.dtype) * p + step.astype(g.dtype) * g, {}

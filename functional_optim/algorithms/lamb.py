@@ -1,7 +1,12 @@
 """LAMB: Adam with updates as long as their parameters."""
 
+from jax.typing import DTypeLike
+
+from ..core.chain import chain
 from ..core.protocol import GradientTransformation
-from ..transforms.recipe import optimizer
+from ..core.rules.arguments import StateDtype
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.trust_ratio import scale_by_trust_ratio
 from ..transforms.weight_decay import add_decayed_weights
 from .adam import scale_by_adam
@@ -9,29 +14,32 @@ from .adam import scale_by_adam
 __all__ = ["lamb"]
 
 
-def _trust_ratio() -> GradientTransformation:
-    return scale_by_trust_ratio()
-
-
-@optimizer(
-    scale_by_adam,
-    add_decayed_weights,
-    _trust_ratio,
-    defaults={"eps": 1e-6},
-    order=("b1", "b2", "eps", "eps_root", "weight_decay", "mask"),
-)
-def lamb() -> None:
+def lamb(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-6,
+    eps_root: ScalarOrSchedule = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: MaskOrFn = None,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = False,
+    amsgrad: bool = False,
+    momentum_decay: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """LAMB: `scale_by_adam`, decoupled weight decay, `scale_by_trust_ratio`, then a step.
 
         p <- p - learning_rate r |p| / |r|,    r = u + weight_decay p, u from `scale_by_adam`
 
-    with norms of whole parameters; r itself where one is 0. `learning_rate` `()` has no unit:
-    it is the relative change of a parameter's norm.
+    with norms of whole parameters, and the step is r itself where a norm is 0. `learning_rate`
+    `()` has no unit: it is the relative change of a parameter's norm.
 
     Args:
-      mask: where to decay: tree of booleans or function of the parameters, see `masked`.
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
 
-    Differences: the paper bounds |p| by a function, which its experiments leave out.
+    Differences: the paper bounds |p| by a function, which is not used in its experiments.
 
     Example:
       >>> import jax.numpy as jnp
@@ -44,3 +52,19 @@ def lamb() -> None:
     Reference: You et al., Large batch optimization for deep learning: training BERT in 76
     minutes, ICLR 2020, Algorithm 2, arXiv:1904.00962.
     """
+    return chain(
+        scale_by_adam(
+            b1,
+            b2,
+            eps,
+            eps_root,
+            mu_dtype,
+            nesterov=nesterov,
+            amsgrad=amsgrad,
+            momentum_decay=momentum_decay,
+            state_dtype=state_dtype,
+        ),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_trust_ratio(),
+        scale_by_learning_rate(learning_rate),
+    )

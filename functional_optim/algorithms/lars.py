@@ -1,53 +1,42 @@
 """LARS: momentum of updates as long as their parameters."""
 
-from typing import Any
-
-from ..core.protocol import GradientTransformation, Hyperparameter
-from ..core.rule import renamed
+from ..core.chain import chain
+from ..core.decorators import renamed
+from ..core.protocol import GradientTransformation
+from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.momentum import trace
-from ..transforms.recipe import optimizer
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.trust_ratio import scale_by_trust_ratio
 from ..transforms.weight_decay import add_decayed_weights
 
 __all__ = ["lars"]
 
+_momentum = renamed(trace, decay="momentum")
 
-def _trust_ratio(
-    trust_coefficient: Hyperparameter = 0.001,
-    eps: Hyperparameter = 0.0,
-    trust_ratio_mask: Any = True,
+
+def lars(
+    learning_rate: ScalarOrSchedule,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: MaskOrFn = True,
+    trust_coefficient: ScalarOrSchedule = 0.001,
+    eps: ScalarOrSchedule = 0.0,
+    trust_ratio_mask: MaskOrFn = True,
+    momentum: ScalarOrSchedule = 0.9,
+    nesterov: bool = False,
 ) -> GradientTransformation:
-    return masked(scale_by_trust_ratio(0.0, trust_coefficient, eps), trust_ratio_mask)
-
-
-_trace = renamed(trace, decay="momentum")
-
-
-def _momentum(momentum: Hyperparameter = 0.9, nesterov: bool = False) -> GradientTransformation:
-    return _trace(momentum, nesterov)
-
-
-@optimizer(
-    add_decayed_weights,
-    _trust_ratio,
-    names={"mask": "weight_decay_mask"},
-    defaults={"weight_decay_mask": True},
-    after=(_momentum,),
-)
-def lars() -> None:
     """LARS: L2 penalty, `scale_by_trust_ratio`, the learning rate, then momentum.
 
         r <- g + weight_decay p
         b <- momentum b - learning_rate trust_coefficient r |p| / (|r| + eps)
         p <- p + b
 
-    with norms of whole parameters; r itself, without the coefficient, where one is 0.
+    with norms of whole parameters; where a norm is 0, r itself stands without the coefficient.
     `learning_rate` times `trust_coefficient` `()` has no unit: it is the relative change of a
     parameter's norm.
 
     Args:
-      weight_decay_mask: where to decay: tree of booleans or function of the parameters.
+      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters.
       trust_ratio_mask: where to scale; the others, often biases and scales of normalizations,
         take a step of plain momentum.
 
@@ -65,3 +54,9 @@ def lars() -> None:
     Reference: You, Gitman & Ginsburg, Large batch training of convolutional networks, 2017,
     Algorithm 1, arXiv:1708.03888.
     """
+    return chain(
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        masked(scale_by_trust_ratio(0.0, trust_coefficient, eps), trust_ratio_mask),
+        scale_by_learning_rate(learning_rate),
+        _momentum(momentum, nesterov),
+    )

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
-from ..core.protocol import GradientTransformation, Hyperparameter, identity
-from ..core.tree_rule import tree_rule
-from ..core.vectors import choose, dot, scaled
+from ..core.decorators import tree_rule
+from ..core.protocol import GradientTransformation, identity
+from ..core.rules.arguments import Static
+from ..core.trees.arithmetic import choose, dot, scaled
+from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale, scale_by_learning_rate
 from ..transforms.zoom import scale_by_zoom_linesearch
 from .curvature import Curvature
@@ -36,17 +38,16 @@ def _check(options: Mapping[str, Any]) -> str | None:
 @tree_rule(
     slots=_slots,
     scalars=lambda memory_size: Curvature.start(memory_size) | {"scale": 1.0},
-    static=("memory_size", "scale_init_precond"),
-    requires=("params",),
+    needs=("params",),
     check=_check,
 )
 def scale_by_lbfgs(
     g: Any,
     slots: Any,
     p: Any,
-    now: Any,
-    memory_size: int = 10,
-    scale_init_precond: bool = True,
+    ctx: Any,
+    memory_size: Static[int] = 10,
+    scale_init_precond: Static[bool] = True,
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Multiplies the gradient by the inverse Hessian that the last steps stand for.
 
@@ -61,10 +62,10 @@ def scale_by_lbfgs(
     none.
 
     The state keeps the last parameters and gradient, and the pairs as leaves `(memory_size,
-    *p)`. Pairs are kept where s.y > eps |s| |y|, with eps of the parameters' precision: of
-    negative curvature, which a step that does not satisfy the Wolfe conditions may have met,
-    there is no H. So -u is a direction of descent; where rounding spoils that, u = g min(1,
-    1 / |g|). A leaf without a gradient rests.
+    *p)`. A pair is kept if s.y > eps |s| |y|, with eps of the parameters' precision: a step that
+    does not satisfy the Wolfe conditions may have negative curvature, for which there is no H. So
+    -u is a direction of descent; if rounding spoils that, u = g min(1, 1 / |g|). A leaf without a
+    gradient stays as it is.
 
     Differences: optax keeps pairs of any curvature, and then may return a direction of ascent.
     For complex parameters, as there, g is the conjugate of what `jax.grad` gives.
@@ -87,14 +88,14 @@ def scale_by_lbfgs(
     Liu & Nocedal, On the limited memory BFGS method, Mathematical Programming 1989.
     """
     curvature = Curvature(
-        slots.diff_params_memory, slots.diff_updates_memory, now.weights, now.end, now.size
+        slots.diff_params_memory, slots.diff_updates_memory, ctx.weights, ctx.end, ctx.size
     )
     s = jax.tree.map(jnp.subtract, p, slots.params)
     y = jax.tree.map(jnp.subtract, g, slots.updates)
     sy, yy = dot(s, y), dot(y, y)
-    accepted = (now.count > 0) & (sy > _rounding(g) * jnp.sqrt(dot(s, s)) * jnp.sqrt(yy))
+    accepted = (ctx.count > 0) & (sy > _rounding(g) * jnp.sqrt(dot(s, s)) * jnp.sqrt(yy))
     curvature = curvature.push(s, y, sy, accepted)
-    last = jnp.where(accepted, sy / jnp.where(accepted, yy, 1), now.scale)
+    last = jnp.where(accepted, sy / jnp.where(accepted, yy, 1), ctx.scale)
     norm = jnp.sqrt(dot(g, g))
     cautious = 1 / jnp.maximum(norm, 1)
     scale = jnp.where(curvature.size > 0, last, cautious)
@@ -118,12 +119,12 @@ def scale_by_lbfgs(
 
 
 def _rounding(g: Any) -> float:
-    """Relative precision of the least precise leaf."""
+    """Returns the relative precision of the least precise leaf."""
     return max((float(jnp.finfo(x.dtype).eps) for x in g), default=0.0)
 
 
 def lbfgs(
-    learning_rate: Hyperparameter | None = None,
+    learning_rate: ScalarOrSchedule | None = None,
     memory_size: int = 10,
     scale_init_precond: bool = True,
     linesearch: GradientTransformation | None = _ZOOM,

@@ -1,4 +1,4 @@
-"""What one search by L-BFGS hands on to the next."""
+"""State that one search by L-BFGS passes to the next."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.numbers import as_start
+from ..core.numerics.validation import as_start
 from ..core.protocol import PyTree
 from ..core.state import State
 from .curvature import Curvature
@@ -23,13 +23,13 @@ class Memory(NamedTuple):
     Attributes:
       curvature: the pairs.
       direction: the last direction.
-      grad: the gradient where it began.
-      scale: of the inverse Hessian before any pair, `()`.
+      grad: the gradient at the start of that direction.
+      scale: the scale of the inverse Hessian before any pair, `()`.
       step: how far the direction was followed, `()`.
-      value: of the objective where it began, `()`.
-      taken: what the recursion took of each pair, `(m,)`.
-      iterations: made in all searches, `()`, int32.
-      evaluations: made in all searches, `()`, int32.
+      value: the objective at the start of that direction, `()`.
+      taken: the coefficient of each pair in the two-loop recursion, `(m,)`.
+      iterations: number of iterations in all searches, `()`, int32.
+      evaluations: number of evaluations in all searches, `()`, int32.
     """
 
     curvature: Curvature
@@ -42,24 +42,24 @@ class Memory(NamedTuple):
     iterations: Array
     evaluations: Array
 
-    # As a state keeps it: slots, shaped like the parameters, and scalars of all.
+    # A state keeps it as slots, shaped like the parameters, and scalars of the whole tree.
 
     @staticmethod
     def slots_of(p: Array, history_size: int) -> dict[str, Array]:
-        """The slots of one parameter before the first search."""
+        """Makes the slots of one parameter before the first search."""
         last = {"direction": jnp.zeros_like(p), "grad": jnp.zeros_like(p)}
         return last | Curvature.rings(p, history_size)
 
     @staticmethod
     def scalars_of(history_size: int) -> dict[str, Any]:
-        """The scalars before the first search."""
+        """Makes the scalars before the first search."""
         nothing = {"scale": 1.0, "step": 0.0, "value_before": 0.0, "taken": np.zeros(history_size)}
         counts = dict.fromkeys(("iterations", "evaluations"), np.int32(0))
         return Curvature.start(history_size) | nothing | counts
 
     @classmethod
     def start(cls, xs: list[Array], history_size: int) -> "Memory":
-        """The memory before the first search for these parameters."""
+        """Makes the memory before the first search for these parameters."""
         names = cls.slots_of(jnp.zeros(()), 1)
         made = [cls.slots_of(x, history_size) for x in xs]
         scalars = {k: as_start(v) for k, v in cls.scalars_of(history_size).items()}
@@ -67,7 +67,7 @@ class Memory(NamedTuple):
 
     @classmethod
     def of(cls, slots: Any, scalars: Any) -> "Memory":
-        """Reads the memory from slots and scalars, by their names."""
+        """Reads the memory from slots and scalars, by name."""
         rings = slots.diff_params_memory, slots.diff_updates_memory
         return cls(
             Curvature(*rings, scalars.weights, scalars.end, scalars.size),
@@ -82,7 +82,7 @@ class Memory(NamedTuple):
         )
 
     def slots(self) -> dict[str, PyTree]:
-        """The slots."""
+        """Returns the slots."""
         return {
             "direction": self.direction,
             "grad": self.grad,
@@ -91,7 +91,7 @@ class Memory(NamedTuple):
         }
 
     def scalars(self) -> Mapping[str, Array]:
-        """The scalars."""
+        """Returns the scalars."""
         return {
             "weights": self.curvature.weights,
             "end": self.curvature.end,

@@ -1,19 +1,30 @@
 """Lion: the sign of an interpolated momentum."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import moment
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import Decay, Optional_, SlotDtype, StateDtype, Static, Within
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 
 __all__ = ["lion", "scale_by_lion"]
 
 Array = jax.Array
+Mode = Literal["hard", "smooth", "refined"]
+
+
+def _step_scalars(b1: Array, b2: Array) -> dict[str, Array]:
+    """Computes the weights of g in the mean whose sign is taken, and in the momentum."""
+    return {"mean_gain": 1 - b1, "mu_gain": 1 - b2}
 
 
 def _check(given: Mapping[str, Any]) -> str | None:
@@ -24,25 +35,19 @@ def _check(given: Mapping[str, Any]) -> str | None:
     return None
 
 
-@leaf_rule(
-    slots=lambda p: {"mu": jnp.zeros_like(p)},
-    static=("mode",),
-    optional=("smooth_beta",),
-    slot_dtypes={"mu_dtype": "mu"},
-    bounds={"b1": "[0, 1)", "b2": "[0, 1)", "smooth_beta": "(0, inf)"},
-    check=_check,
-)
+@leaf_rule(slots=lambda p: {"mu": jnp.zeros_like(p)}, step_scalars=_step_scalars, check=_check)
 def scale_by_lion(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.99,
-    mu_dtype: Any = None,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.99,
+    mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,
     *,
-    mode: str = "hard",
-    smooth_beta: Hyperparameter | None = None,
+    mode: Static[Mode] = "hard",
+    smooth_beta: Annotated[Hyperparameter | None, Within("(0, inf)"), Optional_] = None,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Takes the sign of a mean of the momentum and the update.
 
@@ -56,13 +61,13 @@ def scale_by_lion(
     has none; `smooth_beta` `()` is in units of 1 / g.
 
     Args:
-      mu_dtype: dtype in which mu is kept; bfloat16 is known to do.
+      mu_dtype: dtype in which mu is kept; bfloat16 is known to be enough.
       mode: what u is: `"hard"`, the sign; `"smooth"`, the tanh; `"refined"`, x itself between
         -1 and 1.
       smooth_beta: of the tanh; 1 where it is None.
 
-    Differences: none of the sign from the authors' code; the other modes are optax's. Of a
-    complex element the sign is taken of both parts.
+    Differences: the sign is that of the authors' code; the other modes are optax's. The sign
+    of a complex element is that of its real and that of its imaginary part.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1); an unknown mode; smooth_beta not positive, or given in
@@ -78,19 +83,29 @@ def scale_by_lion(
     Reference: Chen et al., Symbolic Discovery of Optimization Algorithms, NeurIPS 2023,
     Algorithm 2, arXiv:2302.06675.
     """
-    del p, now, mu_dtype
-    x = b1 * slots.mu + (1 - b1) * g
+    del p, mu_dtype, state_dtype
+    x = moment(slots.mu, g, b1, ctx.mean_gain)
     if mode == "hard":
         u = jnp.sign(x)
     elif mode == "smooth":
         u = jnp.tanh(x if smooth_beta is None else smooth_beta * x)
     else:
-        u = jnp.clip(x, -1.0, 1.0)
-    return u, {"mu": b2 * slots.mu + (1 - b2) * g}
+        u = jax.lax.clamp(-1.0, x, 1.0)
+    return u, {"mu": moment(slots.mu, g, b2, ctx.mu_gain)}
 
 
-@optimizer(scale_by_lion, add_decayed_weights, defaults={"weight_decay": 1e-3})
-def lion() -> None:
+def lion(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.99,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule = 1e-3,
+    mask: MaskOrFn = None,
+    *,
+    mode: Mode = "hard",
+    smooth_beta: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Lion: `scale_by_lion`, decoupled weight decay, then a step of minus the learning rate.
 
         p <- p - learning_rate (u + weight_decay p),    u = -1, 0 or 1 (see `scale_by_lion`)
@@ -100,7 +115,7 @@ def lion() -> None:
     larger.
 
     Args:
-      mask: where to decay: tree of booleans or function of the parameters, see `masked`.
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
 
     Example:
       >>> import functional_optim as fo
@@ -113,3 +128,10 @@ def lion() -> None:
     Reference: Chen et al., Symbolic Discovery of Optimization Algorithms, NeurIPS 2023,
     Algorithm 2, arXiv:2302.06675.
     """
+    return chain(
+        scale_by_lion(
+            b1, b2, mu_dtype, mode=mode, smooth_beta=smooth_beta, state_dtype=state_dtype
+        ),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.leaf import cast, check_parameter
-from ..core.leaves import Leaves
-from ..core.numbers import Interval, as_number, as_state
-from ..core.objective import Objective
-from ..core.precision import compute_dtype
+from ..core.engine.leaf_table import LeafTable
+from ..core.engine.objective import Objective
+from ..core.leaf.dtypes import check_parameter
+from ..core.numerics.casting import cast
+from ..core.numerics.precision import compute_dtype
+from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import PyTree
 from ..core.state import State
-from ..core.trees import path_string
+from ..core.trees.structure import path_string
 from .lbfgs_memory import Memory
 from .quasi_newton import Limits, Status, iterate
 
@@ -118,7 +119,7 @@ def _minimize(
     def value_fn(x: PyTree) -> Any:
         return fn(x, *args)[0] if has_aux else fn(x, *args)
 
-    leaves = Leaves("minimize", x0, (), x0)
+    leaves = LeafTable("minimize", x0, (), x0)
     objective = Objective(value_fn, leaves, {})
     xs = [cast(leaves.params[i], compute_dtype(leaves.dtypes[i])) for i in leaves.active]
     value, grads = objective.value_and_grad(xs)

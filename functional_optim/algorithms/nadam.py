@@ -1,21 +1,35 @@
 """NAdam, and NAdamW: Adam with Nesterov momentum."""
 
-from ..transforms.recipe import optimizer
-from ..transforms.weight_decay import add_decayed_weights
-from .adam import scale_by_adam
+from jax.typing import DTypeLike
+
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import StateDtype
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from .adam import adam, adamw
 
 __all__ = ["nadam", "nadamw"]
 
 
-@optimizer(scale_by_adam, defaults={"nesterov": True})
-def nadam() -> None:
+def nadam(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = True,
+    amsgrad: bool = False,
+    momentum_decay: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """NAdam: `scale_by_adam` with nesterov, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p. The other arguments and the maths are those of
     `scale_by_adam`.
 
     Differences: the momentum is constant, as in optax. With `momentum_decay=0.004` it grows
-    from b1 / 2 to b1, by the schedule of Dozat's paper: torch's NAdam, with its default.
+    from b1 / 2 to b1, by the schedule of Dozat's paper, which is torch's NAdam with its default.
 
     Example:
       >>> import functional_optim as fo
@@ -27,10 +41,35 @@ def nadam() -> None:
     Reference: Dozat, Incorporating Nesterov Momentum into Adam, ICLR 2016 workshop,
     Algorithm 2.
     """
+    return adam(
+        learning_rate,
+        b1,
+        b2,
+        eps,
+        eps_root,
+        mu_dtype,
+        nesterov=nesterov,
+        amsgrad=amsgrad,
+        momentum_decay=momentum_decay,
+        state_dtype=state_dtype,
+    )
 
 
-@optimizer(scale_by_adam, add_decayed_weights, defaults={"nesterov": True, "weight_decay": 1e-4})
-def nadamw() -> None:
+def nadamw(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: MaskOrFn = None,
+    *,
+    nesterov: bool = True,
+    amsgrad: bool = False,
+    momentum_decay: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """NAdamW: `nadam` with decoupled weight decay.
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adam` with nesterov
@@ -38,9 +77,10 @@ def nadamw() -> None:
     `weight_decay` `()` has the unit of u per unit of p, that is 1 / p.
 
     Args:
-      mask: where to decay: tree of booleans or function of the parameters, see `masked`.
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
 
-    Differences: as for `nadam`; torch's NAdam decays so with `decoupled_weight_decay`.
+    Differences: as for `nadam`; torch's NAdam decays in this way with
+    `decoupled_weight_decay=True`.
 
     Example:
       >>> import functional_optim as fo
@@ -53,3 +93,17 @@ def nadamw() -> None:
     Algorithm 2. Loshchilov & Hutter, Decoupled Weight Decay Regularization, ICLR 2019,
     arXiv:1711.05101.
     """
+    return adamw(
+        learning_rate,
+        b1,
+        b2,
+        eps,
+        eps_root,
+        mu_dtype,
+        weight_decay,
+        mask,
+        nesterov=nesterov,
+        amsgrad=amsgrad,
+        momentum_decay=momentum_decay,
+        state_dtype=state_dtype,
+    )

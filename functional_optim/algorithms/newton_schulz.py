@@ -5,21 +5,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.norms import leaf_norm, unit_for
-from ..core.precision import safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..core.schedule import check_choice
+from ..core.decorators import leaf_rule
+from ..core.numerics.precision import safe_sqrt
+from ..core.rules.arguments import NonNegative, Static
+from ..core.rules.schedule import check_choice
+from ..core.trees.norms import scaled_norm, unit_for
 
-__all__ = ["COEFFICIENTS", "orthogonalize"]
+__all__ = ["COEFFICIENTS", "STANDARD", "Rounds", "orthogonalize"]
 
 Array = jax.Array
 Triple = tuple[float, float, float]
+Rounds = Triple | tuple[Triple, ...]
+"""The coefficients of all rounds, or of each round."""
+
+STANDARD: Triple = (3.4445, -4.7750, 2.0315)
+"""Jordan et al.: the steepest polynomial at 0 that maps [0.7, 1.2] into itself."""
 
 COEFFICIENTS: dict[str, tuple[Triple, ...]] = {
-    # Jordan et al.: the steepest at 0 that keeps what is in [0.7, 1.2] there.
-    "standard": ((3.4445, -4.7750, 2.0315),),
+    "standard": (STANDARD,),
     # Ahn et al., Dion's code: one polynomial for each of five rounds.
     "dion": (
         (4.0848, -6.8946, 2.9270),
@@ -37,7 +42,10 @@ COEFFICIENTS: dict[str, tuple[Triple, ...]] = {
         (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
     ),
 }
-"""Published polynomials a s + b s^3 + c s^5 of the singular values, by round; the last goes on."""
+"""Published polynomials a s + b s^3 + c s^5 of the singular values, by round.
+
+The last polynomial serves for all later rounds.
+"""
 
 PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 
@@ -60,32 +68,27 @@ def _check(given: Mapping[str, Any]) -> str | None:
 
 
 def _triples(given: Any) -> tuple[Any, ...]:
-    """The polynomials, one for each round as far as they go."""
+    """Returns the polynomials of the first rounds; the last one is for all later rounds."""
     if isinstance(given, str):
         return COEFFICIENTS[given]
     nested = isinstance(given, tuple) and given and isinstance(given[0], tuple)
     return given if nested else (given,)
 
 
-@leaf_rule(
-    static=("ns_coeffs", "ns_steps", "adaptive", "preconditioning", "ns_dtype", "eps_as_floor"),
-    bounds={"eps": "[0, inf)"},
-    parts=False,
-    check=_check,
-)
+@leaf_rule(split_complex=False, check=_check)
 def orthogonalize(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    ns_coeffs: Triple | tuple[Triple, ...] | str = (3.4445, -4.7750, 2.0315),
-    ns_steps: int = 5,
-    eps: Hyperparameter = 1e-7,
+    ctx: Any,
+    ns_coeffs: Static[Rounds | str] = STANDARD,
+    ns_steps: Static[int] = 5,
+    eps: NonNegative = 1e-7,
     *,
-    adaptive: bool = False,
-    preconditioning: str = "frobenius",
-    ns_dtype: Any = None,
-    eps_as_floor: bool = False,
+    adaptive: Static[bool] = False,
+    preconditioning: Static[str] = "frobenius",
+    ns_dtype: Static[DTypeLike | None] = None,
+    eps_as_floor: Static[bool] = False,
 ) -> tuple[Array, dict[str, Array]]:
     """Replaces matrices by nearly orthogonal ones with the same singular vectors.
 
@@ -101,14 +104,14 @@ def orthogonalize(
     and 1.13. `eps` `()` is in units of g; u has no unit, or that of g with adaptive.
 
     Args:
-      ns_coeffs: (a, b, c); a tuple of such triples, one for each round, of which the last goes
-        on; or `"standard"`, `"dion"` or `"polar_express"`.
+      ns_coeffs: (a, b, c); a tuple of such triples, one for each round, of which the last serves
+        for all later rounds; or `"standard"`, `"dion"` or `"polar_express"`.
       ns_steps: number of rounds, below 100.
       adaptive: scale by the dual norm <G, X>, so that a small gradient makes a small step.
       preconditioning: what G is divided by, which must be at least its largest singular value:
-        `"frobenius"`; `"spectral"`, that value itself, for the price of an SVD; `"schatten"`,
-        the fourth root of the sum of s^4; or `"aol"`, a number for each row, after which the
-        singular vectors are slightly others.
+        `"frobenius"`; `"spectral"`, that value itself, at the cost of an SVD; `"schatten"`,
+        the fourth root of the sum of s^4; or `"aol"`, a number for each row, which changes the
+        singular vectors slightly.
       ns_dtype: dtype to which each product is rounded, bfloat16 in the authors' code and in
         torch; without it, that of the computation, at least float32.
       eps_as_floor: as in torch: divide by max(|G|_F, eps).
@@ -134,7 +137,7 @@ def orthogonalize(
     arXiv:2505.16932. Ahn et al., Dion, 2025, arXiv:2504.05295. Boissin et al., Turbo-Muon,
     2025, arXiv:2512.04632, for aol. Grishina et al., 2025, arXiv:2506.10935, for schatten.
     """
-    del slots, p, now
+    del slots, p, ctx
     if g.size == 0:
         return g, {}
     whole = g.reshape((1,) * (2 - g.ndim) + g.shape)
@@ -152,7 +155,7 @@ def orthogonalize(
 
 
 def _round(x: Array, polynomial: Triple, rounded: Callable[[Array], Array]) -> Array:
-    """One round; rounded where a library of matrix products in a narrow dtype rounds."""
+    """Computes one round, rounding where matrix products in a narrow dtype would."""
     a, b, c = polynomial
     gram = rounded(x @ jnp.conj(_transposed(x)))
     even = rounded(b * gram + c * (gram @ gram))
@@ -162,7 +165,7 @@ def _round(x: Array, polynomial: Triple, rounded: Callable[[Array], Array]) -> A
 def _normalized(
     x: Array, how: str, eps: Array, as_floor: bool, rounded: Callable[[Array], Array]
 ) -> Array:
-    """Matrices with singular values of at most 1."""
+    """Divides matrices so that their singular values are at most 1."""
     if how in ("frobenius", "spectral"):
         norm = _norm(x) if how == "frobenius" else jnp.linalg.norm(x, ord=2, axis=(-2, -1))
         size = rounded(norm)[..., None, None]
@@ -181,8 +184,8 @@ def _normalized(
 
 
 def _norm(x: Array) -> Array:
-    """Frobenius norm of each matrix."""
-    function = leaf_norm
+    """Returns the Frobenius norm of each matrix."""
+    function = scaled_norm
     for _ in x.shape[:-2]:
         function = jax.vmap(function)
     return function(x)
@@ -193,9 +196,9 @@ def _transposed(x: Array) -> Array:
 
 
 def _rounding(narrow: Any, dtype: Any) -> tuple[Callable[[Array], Array], Any]:
-    """A function that rounds to a dtype, and the one in which sums are taken meanwhile.
+    """Returns a function that rounds to a dtype, and the dtype in which to add meanwhile.
 
-    As by units for matrices: products of bfloat16 are added in float32.
+    Matrix units do the same: they add products of bfloat16 in float32.
     """
     if narrow is None:
         return (lambda x: x), dtype
@@ -205,7 +208,7 @@ def _rounding(narrow: Any, dtype: Any) -> tuple[Callable[[Array], Array], Any]:
     def rounded(x: Array) -> Array:
         if jnp.iscomplexobj(x):
             return jax.lax.complex(rounded(x.real), rounded(x.imag))
-        # Not two casts: XLA may take such a pair out.
+        # Not by two casts: XLA may remove such a pair.
         return jax.lax.reduce_precision(x, limits.nexp, limits.nmant)
 
     return rounded, single if limits.bits < 64 else dtype

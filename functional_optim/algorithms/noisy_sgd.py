@@ -1,13 +1,22 @@
 """Gradient descent with noise."""
 
+import jax
+
+from ..core.chain import chain
+from ..core.protocol import GradientTransformation
+from ..core.types import ScalarOrSchedule
 from ..transforms.noise import add_noise
-from ..transforms.recipe import optimizer
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["noisy_sgd"]
 
 
-@optimizer(add_noise, defaults={"eta": 0.01, "gamma": 0.55, "key": None})
-def noisy_sgd() -> None:
+def noisy_sgd(
+    learning_rate: ScalarOrSchedule,
+    eta: ScalarOrSchedule = 0.01,
+    gamma: ScalarOrSchedule = 0.55,
+    key: int | jax.Array | None = None,
+) -> GradientTransformation:
     """Noisy gradient descent: `add_noise`, then a step of minus the learning rate.
 
         p <- p - learning_rate (g + sigma_t n)
@@ -15,8 +24,7 @@ def noisy_sgd() -> None:
     `learning_rate` `()` is in units of p per unit of g.
 
     Args:
-      key: an integer, or a key of `jax.random.key`. There is none that is taken where none is
-        given.
+      key: an integer, or a key of `jax.random.key`; it must be given.
 
     Example:
       >>> import functional_optim as fo
@@ -27,3 +35,4 @@ def noisy_sgd() -> None:
     Reference: Neelakantan et al., Adding gradient noise improves learning for very deep networks,
     2015, section 3, arXiv:1511.06807.
     """
+    return chain(add_noise(eta, gamma, key), scale_by_learning_rate(learning_rate))

@@ -1,15 +1,19 @@
 """NovoGrad: momentum of gradients that are normalized parameter by parameter."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.norms import leaf_norm
-from ..core.precision import safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype
+from ..core.types import ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["novograd", "scale_by_novograd"]
 
@@ -21,30 +25,26 @@ def _slots(p: Array) -> dict[str, Array]:
     return {"mu": jnp.zeros_like(p), "nu": jnp.zeros((), real)}
 
 
-@leaf_rule(
-    slots=_slots,
-    requires=("params",),
-    slot_dtypes={"mu_dtype": "mu"},
-    parts=False,
-    bounds={
-        "b1": "[0, 1)",
-        "b2": "[0, 1)",
-        "eps": "[0, inf)",
-        "eps_root": "[0, inf)",
-        "weight_decay": "[0, inf)",
-    },
-)
+def _step_scalars(t: Array, b2: Array) -> dict[str, Array]:
+    """Computes the weights of the second moment, whose first value is the first square."""
+    first = t == 1
+    return {"nu_decay": jnp.where(first, 0.0, b2), "nu_gain": jnp.where(first, 1.0, 1 - b2)}
+
+
+@leaf_rule(slots=_slots, step_scalars=_step_scalars, needs=("params",), split_complex=False)
 def scale_by_novograd(
     g: Array,
     slots: Any,
     p: Array,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.25,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
-    weight_decay: Hyperparameter = 0.0,
-    mu_dtype: Any = None,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.25,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    weight_decay: NonNegative = 0.0,
+    mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Accumulates updates over the running root mean square of their norms.
 
@@ -76,17 +76,26 @@ def scale_by_novograd(
     Reference: Ginsburg et al., Stochastic gradient methods with layer-wise adaptive moments for
     training of deep networks, 2019, Algorithm 1, arXiv:1905.11286.
     """
-    del mu_dtype
-    squared = jnp.square(leaf_norm(g))
-    nu = jnp.where(now.t == 1, squared, b2 * jnp.real(slots.nu) + (1 - b2) * squared)
+    del b2, mu_dtype, state_dtype
+    squared = jnp.sum(jnp.square(jnp.abs(g)))
+    nu = moment(jnp.real(slots.nu), squared, ctx.nu_decay, ctx.nu_gain)
     root = safe_sqrt(nu + eps_root) + eps
     b1, root, weight_decay = (x.astype(g.dtype) for x in (b1, root, weight_decay))
     mu = b1 * slots.mu + g / root + weight_decay * p
     return mu, {"mu": mu, "nu": nu}
 
 
-@optimizer(scale_by_novograd, defaults={"eps": 1e-6})
-def novograd() -> None:
+def novograd(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.25,
+    eps: ScalarOrSchedule = 1e-6,
+    eps_root: ScalarOrSchedule = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """NovoGrad: `scale_by_novograd`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p: the norm of each parameter's step is at most about
@@ -102,3 +111,7 @@ def novograd() -> None:
     Reference: Ginsburg et al., Stochastic gradient methods with layer-wise adaptive moments for
     training of deep networks, 2019, Algorithm 1, arXiv:1905.11286.
     """
+    return chain(
+        scale_by_novograd(b1, b2, eps, eps_root, weight_decay, mu_dtype, state_dtype=state_dtype),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,13 +1,17 @@
-"""Optimistic gradients: what the last change foretells is taken along."""
+"""Optimistic gradient descent: extrapolates with the last change of the gradient."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import StateDtype
+from ..core.types import ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 from .adam import scale_by_adam
 
 __all__ = ["optimistic_adam_v2", "optimistic_gradient_descent", "scale_by_optimistic_gradient"]
@@ -15,14 +19,22 @@ __all__ = ["optimistic_adam_v2", "optimistic_gradient_descent", "scale_by_optimi
 Array = jax.Array
 
 
-@leaf_rule(slots=lambda p: {"previous": jnp.zeros_like(p)})
+def _step_scalars(t: Array, alpha: Array, beta: Array) -> dict[str, Array]:
+    """Computes the weights of the gradient and of the previous one, which the first step lacks."""
+    previous = jnp.where(t > 1, beta, jnp.zeros_like(beta))
+    return {"gain": alpha + previous, "previous": previous}
+
+
+@leaf_rule(slots=lambda p: {"previous": jnp.zeros_like(p)}, step_scalars=_step_scalars)
 def scale_by_optimistic_gradient(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
+    ctx: Any,
     alpha: Hyperparameter = 1.0,
     beta: Hyperparameter = 1.0,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Adds to updates a multiple of how they have changed.
 
@@ -44,13 +56,17 @@ def scale_by_optimistic_gradient(
     optimistic gradient methods for saddle point problems, AISTATS 2020, equation 6,
     arXiv:1901.08511.
     """
-    del p
-    change = jnp.where(now.t == 1, jnp.zeros_like(g), g - slots.previous)
-    return alpha * g + beta * change, {"previous": g}
+    del p, alpha, beta, state_dtype
+    return ctx.gain * g - ctx.previous * slots.previous, {"previous": g}
 
 
-@optimizer(scale_by_optimistic_gradient)
-def optimistic_gradient_descent() -> None:
+def optimistic_gradient_descent(
+    learning_rate: ScalarOrSchedule,
+    alpha: ScalarOrSchedule = 1.0,
+    beta: ScalarOrSchedule = 1.0,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Optimistic gradient descent: `scale_by_optimistic_gradient`, then a step.
 
     `learning_rate` `()` is in units of p per unit of g. On a saddle, where gradient descent
@@ -59,7 +75,7 @@ def optimistic_gradient_descent() -> None:
     Example:
       >>> import functional_optim as fo
       >>> tx = fo.optimistic_gradient_descent(0.1)
-      >>> params = jnp.array([1.0, 1.0])  # x and y of x y, of which x is to be least, y greatest
+      >>> params = jnp.array([1.0, 1.0])  # x y is minimized over x and maximized over y
       >>> state = tx.init(params)
       >>> for _ in range(1000):
       ...     grads = jnp.array([params[1], -params[0]])
@@ -71,15 +87,27 @@ def optimistic_gradient_descent() -> None:
     Reference: Mokhtari, Ozdaglar & Pattathil, A unified analysis of extra-gradient and
     optimistic gradient methods for saddle point problems, AISTATS 2020, arXiv:1901.08511.
     """
+    return chain(
+        scale_by_optimistic_gradient(alpha, beta, state_dtype=state_dtype),
+        scale_by_learning_rate(learning_rate),
+    )
 
 
-@optimizer(
-    scale_by_adam,
-    scale_by_optimistic_gradient,
-    order=("alpha", "beta", "b1", "b2", "eps", "eps_root", "mu_dtype"),
-    defaults={"nesterov": True},
-)
-def optimistic_adam_v2() -> None:
+def optimistic_adam_v2(
+    learning_rate: ScalarOrSchedule,
+    alpha: ScalarOrSchedule = 1.0,
+    beta: ScalarOrSchedule = 1.0,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = True,
+    amsgrad: bool = False,
+    momentum_decay: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Optimistic Adam: `scale_by_adam`, `scale_by_optimistic_gradient`, then a step.
 
     `learning_rate` `()` is in units of p.
@@ -94,3 +122,19 @@ def optimistic_adam_v2() -> None:
     Reference: Daskalakis et al., Training GANs with optimism, ICLR 2018, Algorithm 1,
     arXiv:1711.00141.
     """
+    adam = scale_by_adam(
+        b1,
+        b2,
+        eps,
+        eps_root,
+        mu_dtype,
+        nesterov=nesterov,
+        amsgrad=amsgrad,
+        momentum_decay=momentum_decay,
+        state_dtype=state_dtype,
+    )
+    return chain(
+        adam,
+        scale_by_optimistic_gradient(alpha, beta, state_dtype=state_dtype),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,4 +1,4 @@
-"""Polyak's step size, out of how far the loss is from its least value."""
+"""Polyak's step size, computed from the distance of the loss to its least value."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import measure_norm, norm_of
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule, renamed
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import TreeStats, leaf_rule, renamed
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import NonNegative, Static
+from ..core.trees.norms import measure_norm, norm_of, rescale_norm
+from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["polyak_sgd", "scale_by_polyak"]
@@ -25,7 +27,7 @@ def _combine(
     eps: Array,
     variant: str,
 ) -> Mapping[str, Array]:
-    squared = jnp.square(norm_of(stats)) + eps
+    squared = jnp.square(norm_of(stats, last)) + eps
     gap = last["value"] - f_min
     if variant == "sps+":
         gap = jnp.maximum(gap, 0.0)
@@ -41,24 +43,22 @@ def _check(given: Mapping[str, Any]) -> str | None:
 
 
 @leaf_rule(
-    measure=measure_norm,
-    combine=_combine,
-    metrics=("step_size",),
-    requires=("value",),
-    static=("variant",),
-    parts=False,
-    bounds={"max_learning_rate": "[0, inf)", "eps": "[0, inf)"},
+    tree_stats=TreeStats(
+        measure=measure_norm, rescale=rescale_norm, combine=_combine, metrics=("step_size",)
+    ),
+    needs=("value",),
+    split_complex=False,
     check=_check,
 )
 def scale_by_polyak(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
+    ctx: Any,
     f_min: Hyperparameter = 0.0,
-    max_learning_rate: Hyperparameter = 1.0,
-    eps: Hyperparameter = 0.0,
-    variant: str = "sps",
+    max_learning_rate: NonNegative = 1.0,
+    eps: NonNegative = 0.0,
+    variant: Static[str] = "sps",
 ) -> tuple[Array, dict[str, Array]]:
     """Scales updates by Polyak's step size.
 
@@ -67,12 +67,12 @@ def scale_by_polyak(
         u = g min((value - f_min) / (|g|^2 + eps), max_learning_rate)
 
     `value` `()`, the loss at the parameters, is passed to `update`. `f_min` `()`, its least
-    value, is in units of the loss, `eps` `()` in those of g^2. Where all gradients are 0, u is.
+    value, is in units of the loss, `eps` `()` in units of g^2. If all gradients are 0, so is u.
 
-    The state holds what was found: `metrics["step_size"]`.
+    The state keeps the last step size as `metrics["step_size"]`.
 
     Args:
-      variant: `"sps"`, or `"sps+"`, which takes a gap below 0 for 0.
+      variant: `"sps"`, or `"sps+"`, which replaces a negative gap by 0.
 
     Raises:
       ValueError: max_learning_rate or eps negative, another variant, or `update` is called
@@ -89,17 +89,19 @@ def scale_by_polyak(
     arXiv:2307.14528.
     """
     del slots, p, f_min, max_learning_rate, eps, variant
-    return g * now.step_size.astype(g.dtype), {}
+    return ctx.step_size.astype(g.dtype) * g, {}
 
 
-@optimizer(
-    last=renamed(scale_by_learning_rate, learning_rate="scaling"),
-    names={"learning_rate": "scaling"},
-    defaults={"scaling": 1.0},
-    order=("max_learning_rate", "scaling", "f_min"),
-    after=(scale_by_polyak,),
-)
-def polyak_sgd() -> None:
+_scaling = renamed(scale_by_learning_rate, learning_rate="scaling")
+
+
+def polyak_sgd(
+    max_learning_rate: ScalarOrSchedule = 1.0,
+    scaling: ScalarOrSchedule = 1.0,
+    f_min: ScalarOrSchedule = 0.0,
+    eps: ScalarOrSchedule = 0.0,
+    variant: str = "sps",
+) -> GradientTransformation:
     """Gradient descent with Polyak's step size: a scaling, then `scale_by_polyak`.
 
         p <- p - g min((value - f_min) / (scaling |g|^2), scaling max_learning_rate)
@@ -117,3 +119,4 @@ def polyak_sgd() -> None:
     Reference: Loizou et al., Stochastic Polyak step-size for SGD, AISTATS 2021,
     arXiv:2002.10542.
     """
+    return chain(_scaling(scaling), scale_by_polyak(f_min, max_learning_rate, eps, variant))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
-from ..core.vectors import add_scaled, choose, dot, largest, scaled, sum_of_magnitudes
+from ..core.trees.arithmetic import add_scaled, choose, dot, largest, scaled, sum_of_magnitudes
 from ..transforms.wolfe import Found, Line, Point, Wolfe, cubic_step, search
 from .lbfgs_memory import Memory
 

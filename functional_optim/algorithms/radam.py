@@ -1,50 +1,66 @@
 """RAdam: Adam that waits until it knows its second moment, and then grows into it."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import ahead_weights, look_ahead, mean_weights, running_mean
-from ..core.precision import one_minus_power, safe_log, safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, moment
+from ..core.numerics.precision import safe_log, safe_sqrt
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
+from ..core.types import ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["radam", "scale_by_radam"]
 
 Array = jax.Array
 
 
-def _clock(
+def _step_scalars(
     t: Array,
-    last: Mapping[str, Array],
     b1: Array,
     b2: Array,
+    eps: Array,
+    eps_root: Array,
     threshold: Array,
     nesterov: bool,
     eps_before_correction: bool,
-    **_: Any,
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    scalars: dict[str, Any] = {
-        "mu": mean_weights(t, b1, last["b1"]),
-        "nu": mean_weights(t, b2, last["b2"]),
-        "r": _rectification(t, b2, threshold),
+) -> dict[str, Array]:
+    """Computes the weights of update number t.
+
+    Up to the threshold the denominator must be 1. The scalars say so, and no element is selected:
+    sqrt(0 v + 0) + 1.
+    """
+    r = _rectification(t, b2, threshold)
+    known = r > 0
+    factor = jnp.where(known, r, 1.0)
+    nu_correction = bias_correction(b2, t)
+    if eps_before_correction:
+        eps = eps * jnp.sqrt(nu_correction)
+    scalars = {
+        "mu_gain": 1 - b1,
+        "nu_gain": 1 - b2,
+        "nu_correction": jnp.where(known, nu_correction, 0.0),
+        "added_in_root": jnp.where(known, eps_root, 0.0),
+        "added": jnp.where(known, eps, 1.0),
     }
     if nesterov:
-        scalars["ahead"] = ahead_weights(t, b1)
-    if eps_before_correction:
-        scalars["nu_total"] = one_minus_power(b2, t)
-    return scalars, {"b1": b1, "b2": b2}
+        return scalars | {
+            "ahead_mean": factor * b1 * bias_correction(b1, t + 1),
+            "ahead_gain": factor * (1 - b1) * bias_correction(b1, t),
+        }
+    return scalars | {"mu_factor": factor * bias_correction(b1, t)}
 
 
 def _rectification(t: Array, b2: Array, threshold: Array) -> Array:
-    """The factor r, which is positive; 0 up to the threshold, where there is none."""
+    """Computes the factor r, which is positive; 0 up to the threshold, where r is not defined."""
     rho_inf = (1 + b2) / (1 - b2)
     rho = jnp.minimum(_length(t, b2), rho_inf)
     known = rho > threshold
-    # rho_inf may be 4 or 2 where rho does not reach the threshold.
+    # Where rho does not reach the threshold, rho_inf may be 4 or 2.
     rho, rho_inf = jnp.where(known, rho, 6.0), jnp.where(known, rho_inf, 6.0)
     square = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
     return jnp.where(known, jnp.sqrt(square), 0.0)
@@ -70,59 +86,47 @@ def _beyond_pole(z: Array) -> Array:
     return jnp.where(z < 2, 1 - near / tail, 1 / far - 2 * q / (1 - q))
 
 
-@leaf_rule(
-    slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")},
-    clock=_clock,
-    memory=("b1", "b2"),
-    static=("nesterov", "eps_before_correction"),
-    bounds={
-        "b1": "[0, 1)",
-        "b2": "[0, 1)",
-        "eps": "[0, inf)",
-        "eps_root": "[0, inf)",
-        "threshold": "[4, inf)",
-    },
-)
+@leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars)
 def scale_by_radam(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
-    threshold: Hyperparameter = 5.0,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    threshold: Annotated[Hyperparameter, Within("[4, inf)")] = 5.0,
     *,
-    nesterov: bool = False,
-    eps_before_correction: bool = False,
+    nesterov: Static[bool] = False,
+    eps_before_correction: Static[bool] = False,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides a running mean of updates by their running root mean square, once that is known.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
-        m <- b1 m + (1 - b1) g        mu = m / (1 - b1^t)
-        v <- b2 v + (1 - b2) g^2      nu = v / (1 - b2^t)
-        rho_inf = 2 / (1 - b2) - 1,   rho = rho_inf - 2 t b2^t / (1 - b2^t)
+        mu <- b1 mu + (1 - b1) g        m = mu / (1 - b1^t)
+        nu <- b2 nu + (1 - b2) g^2      v = nu / (1 - b2^t)
+        rho_inf = 2 / (1 - b2) - 1,     rho = rho_inf - 2 t b2^t / (1 - b2^t)
         r = sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho))
-        u = r mu / (sqrt(nu + eps_root) + eps) if rho > threshold, else mu
+        u = r m / (sqrt(v + eps_root) + eps) if rho > threshold, else m
 
-    rho is the number of squares that nu is as good as a plain mean of; it grows from 1 to
-    rho_inf, and r up to 1. For b2 <= 2/3 it does not reach 5. The state keeps mu and nu,
-    bias-corrected, each of shape `*p`. `b1`, `b2` and `threshold` `()` have no unit; `eps` is
-    in units of g and `eps_root` of g^2. u has no unit once rho > threshold, and that of g
-    before.
+    v is as accurate as a plain mean of rho squares; rho grows from 1 to rho_inf, and r up to 1.
+    For b2 <= 2/3, rho does not reach 5. The state keeps mu and nu, each of shape `*p`. `b1`, `b2`
+    and `threshold` `()` have no unit; `eps` `()` is in units of g and `eps_root` `()` of g^2. u
+    has no unit once rho > threshold, and the unit of g before.
 
     Args:
       nesterov: look ahead, as in `scale_by_adam`.
-      eps_before_correction: add eps to sqrt(v), and correct the sum: eps becomes
+      eps_before_correction: add eps to sqrt(nu), and correct the sum: eps becomes
         eps / sqrt(1 - b2^t).
 
-    Differences: the paper has no eps, and threshold 4; the authors' code and torch have eps
-    before the correction, and threshold 5, which the code includes. optax has neither, and
-    includes the threshold. rho is computed without cancellation, which costs the other forms
-    up to 1 / (1 - b2) roundings. Complex parameters are pairs of real ones, as in torch;
-    optax takes |g|^2.
+    Differences: the paper has no eps, and threshold 4; the authors' code and torch add eps
+    before the correction, and have threshold 5, which the code includes. optax adds eps after the
+    correction, and includes the threshold. rho is computed without cancellation, which costs the
+    formula above up to 1 / (1 - b2) roundings. Complex parameters are pairs of real ones, as in
+    torch; optax takes |g|^2.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or eps_root negative, or threshold < 4, below
@@ -145,20 +149,26 @@ def scale_by_radam(
     Reference: Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR
     2020, Algorithm 2, arXiv:1908.03265.
     """
-    del p, b1, b2, threshold
-    mu = running_mean(slots.mu, g, now.mu)
-    nu = running_mean(slots.nu, jnp.square(g), now.nu)
-    kept = {"mu": mu, "nu": nu}
-    if nesterov:
-        mu = look_ahead(mu, g, now.ahead)
-    if eps_before_correction:
-        eps = eps / jnp.sqrt(now.nu_total)
-    adaptive = now.r * mu / (safe_sqrt(nu + eps_root) + eps)
-    return jnp.where(now.r > 0, adaptive, mu), kept
+    del p, eps, eps_root, threshold, eps_before_correction, state_dtype
+    mu = moment(slots.mu, g, b1, ctx.mu_gain)
+    nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
+    ahead = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else ctx.mu_factor * mu
+    root = safe_sqrt(ctx.added_in_root + ctx.nu_correction * nu)
+    return ahead / (ctx.added + root), {"mu": mu, "nu": nu}
 
 
-@optimizer(scale_by_radam)
-def radam() -> None:
+def radam(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 0.0,
+    threshold: ScalarOrSchedule = 5.0,
+    *,
+    nesterov: bool = False,
+    eps_before_correction: bool = False,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """RAdam: `scale_by_radam`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p, and in the first steps of p per unit of g. The
@@ -168,9 +178,21 @@ def radam() -> None:
     Example:
       >>> import functional_optim as fo
       >>> tx = fo.radam(0.1)
-      >>> fo.apply_updates({"w": 1.0}, tx.update({"w": 3.0}, tx.init({"w": 1.0}))[0])
-      {'w': Array(0.7, dtype=float32)}
+      >>> updates, _ = tx.update({"w": 3.0}, tx.init({"w": 1.0}))
+      >>> print(f"{updates['w']:.4f}")
+      -0.3000
 
     Reference: Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR
     2020, Algorithm 2, arXiv:1908.03265.
     """
+    direction = scale_by_radam(
+        b1,
+        b2,
+        eps,
+        eps_root,
+        threshold,
+        nesterov=nesterov,
+        eps_before_correction=eps_before_correction,
+        state_dtype=state_dtype,
+    )
+    return chain(direction, scale_by_learning_rate(learning_rate))

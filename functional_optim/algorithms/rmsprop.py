@@ -1,17 +1,21 @@
 """RMSprop: gradients over their running root mean square."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.moments import MeanWeights, running_mean
-from ..core.precision import one_minus_power, safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule, renamed
+from ..core.chain import chain
+from ..core.decorators import leaf_rule, renamed
+from ..core.numerics import moments
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Fraction, InitOnly, NonNegative, StateDtype, Static, Within
+from ..core.types import ScalarOrSchedule
 from ..transforms.momentum import trace
-from ..transforms.recipe import optimizer
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["rmsprop", "scale_by_rms"]
 
@@ -23,31 +27,27 @@ def _slots(p: Array, initial_scale: Any, centered: bool) -> dict[str, Array]:
     return {"nu": nu, "mu": jnp.zeros_like(p)} if centered else {"nu": nu}
 
 
-def _clock(
-    t: Array, last: Mapping[str, Array], decay: Array, bias_correction: bool, **_: Any
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    return ({"total": one_minus_power(decay, t)} if bias_correction else {}), {}
+def _step_scalars(t: Array, decay: Array, bias_correction: bool) -> dict[str, Array]:
+    """Computes the weight of the new update, and the bias correction."""
+    gain = {"gain": 1 - decay}
+    correction = {"correction": moments.bias_correction(decay, t)} if bias_correction else {}
+    return gain | correction
 
 
-@leaf_rule(
-    slots=_slots,
-    clock=_clock,
-    initial=("initial_scale",),
-    static=("eps_in_sqrt", "bias_correction", "centered"),
-    bounds={"decay": "[0, 1]", "eps": "[0, inf)", "initial_scale": "[0, inf)"},
-)
+@leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def scale_by_rms(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    decay: Hyperparameter = 0.9,
-    eps: Hyperparameter = 1e-8,
-    initial_scale: float = 0.0,
-    eps_in_sqrt: bool = True,
-    bias_correction: bool = False,
+    ctx: Any,
+    decay: Fraction = 0.9,
+    eps: NonNegative = 1e-8,
+    initial_scale: Annotated[float, Within("[0, inf)"), InitOnly] = 0.0,
+    eps_in_sqrt: Static[bool] = True,
+    bias_correction: Static[bool] = False,
     *,
-    centered: bool = False,
+    centered: Static[bool] = False,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, Mapping[str, Array]]:
     """Divides updates by their running root mean square, or standard deviation.
 
@@ -62,9 +62,9 @@ def scale_by_rms(
     keeps nu and mu as above, of shape `*p`. `decay` `()` has no unit; `eps` is in units of
     g^2, or of g without eps_in_sqrt; u has no unit.
 
-    Differences: torch has eps outside the root (`eps_in_sqrt=False`) and decay 0.99; its
-    centred variance may come out negative by rounding, and NaN, where ours is 0. optax calls
-    the centred form `scale_by_stddev`.
+    Differences: torch has eps outside the root (`eps_in_sqrt=False`) and decay 0.99; where
+    rounding makes its centred variance negative, it gives NaN, and here the variance is 0. optax
+    calls the centred rule `scale_by_stddev`.
 
     Raises:
       ValueError: decay outside [0, 1], eps or initial_scale negative.
@@ -79,24 +79,35 @@ def scale_by_rms(
     centred: Graves, Generating Sequences With Recurrent Neural Networks, 2013, equations 38
     to 41, arXiv:1308.0850.
     """
-    del p, initial_scale
-    weights = MeanWeights(drift=0.0, gain=1 - decay)
-    kept = {"nu": running_mean(slots.nu, jnp.square(g), weights)}
-    total = now.total if bias_correction else 1.0
-    s = kept["nu"] / total
+    del p, initial_scale, state_dtype
+    nu = moments.moment(slots.nu, jnp.square(g), decay, ctx.gain)
+    kept = {"nu": nu}
+    s = ctx.correction * nu if bias_correction else nu
     if centered:
-        kept["mu"] = running_mean(slots.mu, g, weights)
-        s = jnp.maximum(s - jnp.square(kept["mu"] / total), 0.0)
-    return g / (safe_sqrt(s + eps) if eps_in_sqrt else safe_sqrt(s) + eps), kept
+        mu = kept["mu"] = moments.moment(slots.mu, g, decay, ctx.gain)
+        mean = ctx.correction * mu if bias_correction else mu
+        s = jnp.maximum(s - jnp.square(mean), 0.0)
+    return g / (safe_sqrt(eps + s) if eps_in_sqrt else eps + safe_sqrt(s)), kept
 
 
-@optimizer(
-    scale_by_rms,
-    renamed(trace, decay="momentum"),
-    defaults={"momentum": None},
-    order=("decay", "eps", "initial_scale", "eps_in_sqrt", "centered", "momentum", "nesterov"),
-)
-def rmsprop() -> None:
+_momentum = renamed(trace, decay="momentum")
+
+
+def rmsprop(
+    learning_rate: ScalarOrSchedule,
+    decay: ScalarOrSchedule = 0.9,
+    eps: ScalarOrSchedule = 1e-8,
+    initial_scale: float = 0.0,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    momentum: ScalarOrSchedule | None = None,
+    nesterov: bool = False,
+    bias_correction: bool = False,
+    accumulator_dtype: DTypeLike | None = None,
+    *,
+    state_dtype: StateDtype = None,
+    dampening: ScalarOrSchedule | None = None,
+) -> GradientTransformation:
     """RMSprop: `scale_by_rms`, momentum where it is given, then a step of minus the learning rate.
 
         b <- momentum b + u,    u from `scale_by_rms`
@@ -118,3 +129,18 @@ def rmsprop() -> None:
 
     Reference: Tieleman & Hinton, Lecture 6.5, Neural Networks for Machine Learning, 2012.
     """
+    return chain(
+        scale_by_rms(
+            decay,
+            eps,
+            initial_scale,
+            eps_in_sqrt,
+            bias_correction,
+            centered=centered,
+            state_dtype=state_dtype,
+        ),
+        _momentum(
+            momentum, nesterov, accumulator_dtype, dampening=dampening, state_dtype=state_dtype
+        ),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,13 +1,15 @@
 """Rprop: steps whose sizes follow the signs of the gradient alone."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import NonNegative, StateDtype, Within
+from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale
 
 __all__ = ["rprop", "scale_by_rprop"]
@@ -15,26 +17,29 @@ __all__ = ["rprop", "scale_by_rprop"]
 Array = jax.Array
 
 
+def _step_scalars(learning_rate: Array, started: Array) -> dict[str, Array]:
+    """Computes what is added to the stored sizes, which are 0 before the first update."""
+    start = jnp.where(started > 0, jnp.zeros_like(learning_rate), learning_rate)
+    return {"start": start, "started": jnp.ones_like(started)}
+
+
 @leaf_rule(
     slots=lambda p: {"prev": jnp.zeros_like(p), "step_size": jnp.zeros_like(p)},
-    bounds={
-        "learning_rate": "[0, inf)",
-        "eta_minus": "(0, 1)",
-        "eta_plus": "(1, inf)",
-        "min_step_size": "[0, inf)",
-        "max_step_size": "[0, inf]",
-    },
+    carry=lambda: {"started": 0.0},
+    step_scalars=_step_scalars,
 )
 def scale_by_rprop(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    learning_rate: Hyperparameter,
-    eta_minus: Hyperparameter = 0.5,
-    eta_plus: Hyperparameter = 1.2,
-    min_step_size: Hyperparameter = 1e-6,
-    max_step_size: Hyperparameter = 50.0,
+    ctx: Any,
+    learning_rate: NonNegative,
+    eta_minus: Annotated[Hyperparameter, Within("(0, 1)")] = 0.5,
+    eta_plus: Annotated[Hyperparameter, Within("(1, inf)")] = 1.2,
+    min_step_size: NonNegative = 1e-6,
+    max_step_size: Annotated[Hyperparameter, Within("[0, inf]")] = 50.0,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Replaces updates by steps of their sign, which grow until the sign changes.
 
@@ -52,15 +57,15 @@ def scale_by_rprop(
     so that an element whose sign has changed rests for one step, and its step_size for the
     next one too. The state keeps prev, in units of g, and step_size, in units of p, both of
     shape `*p` and 0 until the first update. `learning_rate`, `min_step_size` and
-    `max_step_size` `()` are in units of p, the etas have none; u is in units of p. A
-    `learning_rate` that is set later counts for parameters that had no update yet.
+    `max_step_size` `()` are in units of p, the etas have no unit; u is in units of p. Setting
+    `learning_rate` later affects only parameters that have had no update yet.
 
-    Made for gradients of whole batches: those of small ones change sign by chance.
+    Rprop needs gradients of the whole data set: those of small batches change sign by chance.
 
-    Differences: this is iRprop- of Igel & Hüsken, as torch has it; Riedmiller & Braun also
-    take back the step after which the sign changed. torch multiplies g and prev, which
-    underflows for small gradients, and so misses changes of sign. optax makes each step one
-    update late, and not at all where the sign has changed by then.
+    Differences: this is iRprop- of Igel & Hüsken, as in torch; Riedmiller & Braun also
+    take back the step after which the sign changed. torch multiplies g and prev; for small
+    gradients the product underflows, and a change of sign is missed. optax applies each step one
+    update late, and drops it if the sign has changed by then.
 
     Raises:
       ValueError: eta_minus outside (0, 1), eta_plus not above 1, or a step size negative.
@@ -79,17 +84,29 @@ def scale_by_rprop(
     iRprop-. Riedmiller & Braun, A Direct Adaptive Method for Faster Backpropagation Learning:
     The RPROP Algorithm, IEEE International Conference on Neural Networks, 1993.
     """
-    del p
-    agree = jnp.sign(g) * jnp.sign(slots.prev)
-    size = jnp.where(now.t == 1, learning_rate, slots.step_size)
-    factor = jnp.where(agree > 0, eta_plus, jnp.where(agree < 0, eta_minus, 1))
-    size = jnp.minimum(jnp.maximum(size * factor, min_step_size), max_step_size)
-    g = jnp.where(agree < 0, 0, g)
+    del p, learning_rate, state_dtype
+    agree = g * jnp.sign(slots.prev)
+    turned = agree < 0
+    size = ctx.start + slots.step_size
+    numbers = (eta_plus, eta_minus, min_step_size, max_step_size)
+    plus, minus, low, high = (jax.lax.full_like(g, x) for x in numbers)
+    moved = size * jax.lax.select(agree > 0, plus, minus)
+    # With a factor of 1 instead of a branch, XLA computes the size twice: to store it, and for u.
+    same, moved = (jax.lax.clamp(low, x, high) for x in (size, moved))
+    size = jax.lax.select(agree == 0, same, moved)
+    g = jax.lax.select(turned, jax.lax.full_like(g, 0), g)
     return size * jnp.sign(g), {"prev": g, "step_size": size}
 
 
-@optimizer(scale_by_rprop, last=lambda learning_rate: scale(-1.0))
-def rprop() -> None:
+def rprop(
+    learning_rate: ScalarOrSchedule,
+    eta_minus: ScalarOrSchedule = 0.5,
+    eta_plus: ScalarOrSchedule = 1.2,
+    min_step_size: ScalarOrSchedule = 1e-6,
+    max_step_size: ScalarOrSchedule = 50.0,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Rprop: `scale_by_rprop`, then the step against it.
 
         p <- p - u,    u from `scale_by_rprop`
@@ -106,3 +123,7 @@ def rprop() -> None:
 
     Reference: Igel & Hüsken, Improving the Rprop Learning Algorithm, Neural Computation 2000.
     """
+    steps = scale_by_rprop(
+        learning_rate, eta_minus, eta_plus, min_step_size, max_step_size, state_dtype=state_dtype
+    )
+    return chain(steps, scale(-1.0))

@@ -1,20 +1,34 @@
 """Stochastic gradient descent, with momentum."""
 
-from ..core.rule import renamed
+from jax.typing import DTypeLike
+
+from ..core.chain import chain
+from ..core.decorators import renamed
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import StateDtype
+from ..core.types import ScalarOrSchedule
 from ..transforms.momentum import trace
-from ..transforms.recipe import optimizer
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["sgd"]
 
+_momentum = renamed(trace, decay="momentum")
 
-@optimizer(renamed(trace, decay="momentum"), defaults={"momentum": None})
-def sgd() -> None:
+
+def sgd(
+    learning_rate: ScalarOrSchedule,
+    momentum: ScalarOrSchedule | None = None,
+    nesterov: bool = False,
+    accumulator_dtype: DTypeLike | None = None,
+    *,
+    dampening: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Gradient descent, with momentum where `momentum` is given.
 
-    For one parameter of shape `*p`, with b its trace:
+    For one parameter of shape `*p`, with b its trace, 0 at the start:
 
-        b <- g                                 at its first update
-        b <- momentum b + (1 - dampening) g    after that
+        b <- momentum b + g
         p <- p - learning_rate b               or (g + momentum b) with nesterov
 
     `learning_rate` `()` is in units of p per unit of g; `momentum` and `dampening` `()` have
@@ -23,10 +37,11 @@ def sgd() -> None:
     Args:
       momentum: decay of the trace; None keeps no trace.
       accumulator_dtype: dtype in which the trace is kept.
+      dampening: share of a gradient that does not enter the trace, see `trace`.
 
-    Differences: as torch's SGD; optax has no dampening. Sutskever et al. multiply the
-    gradient by the learning rate before it enters the trace, which differs where the
-    learning rate changes.
+    Differences: optax has no dampening. torch's SGD leaves the trace as it is while momentum is 0,
+    see `rest_at_zero` of `trace`. Sutskever et al. multiply the gradient by the learning rate
+    before it enters the trace, which differs where the learning rate changes.
 
     Example:
       >>> import functional_optim as fo
@@ -39,3 +54,9 @@ def sgd() -> None:
     Reference: Sutskever, Martens, Dahl & Hinton, On the importance of initialization and
     momentum in deep learning, ICML 2013, equations 1 to 4.
     """
+    return chain(
+        _momentum(
+            momentum, nesterov, accumulator_dtype, dampening=dampening, state_dtype=state_dtype
+        ),
+        scale_by_learning_rate(learning_rate),
+    )

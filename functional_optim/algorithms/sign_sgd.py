@@ -4,24 +4,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.protocol import GradientTransformation, Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.protocol import GradientTransformation
+from ..core.types import ScalarOrSchedule
 from ..transforms.momentum import ema
-from ..transforms.recipe import optimizer
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["scale_by_sign", "sign_sgd", "signum"]
 
 Array = jax.Array
 
 
-@leaf_rule(rows=True)
-def scale_by_sign(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str, Array]]:
-    """Replaces updates by their signs, of which that of 0 is 0.
+@leaf_rule(row_sparse=True)
+def scale_by_sign(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str, Array]]:
+    """Replaces updates by their signs, with sign(0) = 0.
 
-    Of a complex element the sign is taken of both parts. u has no unit.
+    A complex element has the signs of its real and imaginary parts. u has no unit.
 
-    Differences: of a complex element, optax takes g / |g|.
+    Differences: for a complex element, optax takes g / |g|.
 
     Example:
       >>> import functional_optim as fo
@@ -32,12 +35,11 @@ def scale_by_sign(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[
     Reference: Bernstein et al., signSGD: Compressed optimisation for non-convex problems, ICML
     2018, Algorithm 1, arXiv:1802.04434.
     """
-    del slots, p, now
+    del slots, p, ctx
     return jnp.sign(g), {}
 
 
-@optimizer(scale_by_sign)
-def sign_sgd() -> None:
+def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformation:
     """Sign descent: every element moves by the learning rate, against its gradient's sign.
 
     `learning_rate` `()` is in units of p.
@@ -51,15 +53,14 @@ def sign_sgd() -> None:
     Reference: Bernstein et al., signSGD: Compressed optimisation for non-convex problems, ICML
     2018, Algorithm 1, arXiv:1802.04434.
     """
+    return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
 
 
-def _momentum(beta: Hyperparameter = 0.9, accumulator_dtype: Any = None) -> GradientTransformation:
-    """The mean of past gradients; bias correction would not change its signs."""
-    return ema(beta, debias=False, accumulator_dtype=accumulator_dtype)
-
-
-@optimizer(_momentum, scale_by_sign)
-def signum() -> None:
+def signum(
+    learning_rate: ScalarOrSchedule,
+    beta: ScalarOrSchedule = 0.9,
+    accumulator_dtype: DTypeLike | None = None,
+) -> GradientTransformation:
     """Signum: the signs of a running mean of gradients.
 
         m <- beta m + (1 - beta) g
@@ -79,3 +80,8 @@ def signum() -> None:
     Reference: Bernstein et al., signSGD: Compressed optimisation for non-convex problems, ICML
     2018, Algorithm 2, arXiv:1802.04434.
     """
+    return chain(
+        ema(beta, debias=False, accumulator_dtype=accumulator_dtype),  # signs need no correction
+        scale_by_sign(),
+        scale_by_learning_rate(learning_rate),
+    )

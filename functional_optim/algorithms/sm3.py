@@ -7,11 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.placement import joinable
-from ..core.precision import safe_sqrt
-from ..core.protocol import GradientTransformation, Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Decay, Fraction, NonNegative, StateDtype
+from ..core.trees.placement import joinable
+from ..core.types import ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["scale_by_sm3", "sm3"]
 
@@ -25,15 +29,14 @@ def _slots(p: Array) -> dict[str, Array]:
 
 
 def _axes(cover: Array, shape: tuple[int, ...]) -> Iterator[Array]:
-    """The accumulator of each axis, in the shape of the parameter."""
+    """Yields the accumulator of each axis, broadcast to the shape of the parameter."""
     ends = np.cumsum(shape)
     for axis, part in enumerate(jnp.split(cover, ends[:-1])):
-        along = [n if i == axis else 1 for i, n in enumerate(shape)]
-        yield jnp.broadcast_to(part.reshape(along), shape)
+        yield jax.lax.broadcast_in_dim(part, shape, (axis,))
 
 
 def _least(cover: Array, shape: tuple[int, ...]) -> Array:
-    """For each element the least of its axes' accumulators."""
+    """Returns for each element the smallest of its axes' accumulators."""
     if len(shape) < 2:
         return cover.reshape(shape)
     first, *rest = _axes(cover, shape)
@@ -43,25 +46,31 @@ def _least(cover: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _largest(nu: Array) -> Array:
-    """For each place along each axis the largest of its elements, end to end."""
+    """Returns for each place along each axis the largest of its elements, end to end."""
     if nu.ndim < 2:
         return nu.reshape(-1)
+    if nu.size == 0:
+        return jnp.zeros(sum(nu.shape), nu.dtype)
     others = [tuple(j for j in range(nu.ndim) if j != i) for i in range(nu.ndim)]
-    return jnp.concatenate(joinable([jnp.max(nu, axis=axes, initial=0.0) for axes in others]))
+    return jnp.concatenate(joinable([jnp.max(nu, axis=axes) for axes in others]))
 
 
-@leaf_rule(
-    slots=_slots,
-    bounds={"b1": "[0, 1)", "b2": "[0, 1]", "eps": "[0, inf)"},
-)
+def _step_scalars(b1: Array, b2: Array) -> dict[str, Array]:
+    """Computes the weights of the new update; with b2 = 1, squares are summed."""
+    return {"gain": 1 - b1, "weight": jnp.where(b2 == 1, jnp.ones_like(b2), 1 - b2)}
+
+
+@leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def scale_by_sm3(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 1.0,
-    eps: Hyperparameter = 1e-8,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Fraction = 1.0,
+    eps: NonNegative = 1e-8,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides updates by the root of sums of squares that are kept for rows and columns only.
 
@@ -90,21 +99,18 @@ def scale_by_sm3(
     Reference: Anil et al., Memory-efficient adaptive optimization, NeurIPS 2019, Algorithm
     SM3-II, arXiv:1901.11150.
     """
-    del p, now
-    weight = jnp.where(b2 == 1, jnp.ones_like(b2), 1 - b2)
-    nu = weight * jnp.square(g) + b2 * _least(slots.cover, g.shape)
-    some = nu > 0
-    quotient = jnp.where(some, g / safe_sqrt(jnp.where(some, nu + eps, jnp.ones_like(nu))), 0.0)
-    mu = b1 * slots.mu + (1 - b1) * quotient
+    del p, state_dtype
+    nu = ctx.weight * jnp.square(g) + _least(b2 * slots.cover, g.shape)
+    # Where nu is 0, so is g: dividing by infinity gives 0, also with eps 0.
+    infinite = jax.lax.full_like(nu, jnp.inf)
+    quotient = g / safe_sqrt(jax.lax.select(nu > 0, eps + nu, infinite))
+    mu = moment(slots.mu, quotient, b1, ctx.gain)
     return mu, {"mu": mu, "cover": _largest(nu)}
 
 
-def _scale(momentum: Hyperparameter = 0.9) -> GradientTransformation:
-    return scale_by_sm3(momentum)
-
-
-@optimizer(_scale)
-def sm3() -> None:
+def sm3(
+    learning_rate: ScalarOrSchedule, momentum: ScalarOrSchedule = 0.9
+) -> GradientTransformation:
     """SM3: `scale_by_sm3`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p; `momentum` `()` is the b1 of `scale_by_sm3`.
@@ -119,3 +125,4 @@ def sm3() -> None:
     Reference: Anil et al., Memory-efficient adaptive optimization, NeurIPS 2019,
     arXiv:1901.11150.
     """
+    return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))

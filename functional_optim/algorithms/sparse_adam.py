@@ -1,44 +1,45 @@
 """SparseAdam: Adam on the rows that have a gradient."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import MeanWeights, running_mean
-from ..core.precision import one_minus_power, safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, moment
+from ..core.numerics.precision import one_minus_power, safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Decay, Positive, StateDtype
+from ..core.types import ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["scale_by_sparse_adam", "sparse_adam"]
 
 Array = jax.Array
 
 
-def _clock(
-    t: Array, last: Mapping[str, Array], b1: Array, b2: Array, eps: Array
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    del last, eps
-    t = jnp.maximum(t, 1)  # a leaf without an update yet is not computed
-    return {"correction": jnp.sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t)}, {}
+def _step_scalars(t: Array, b1: Array, b2: Array) -> dict[str, Array]:
+    """Computes the weights and the bias correction of update number t."""
+    correction = jnp.sqrt(one_minus_power(b2, t)) * bias_correction(b1, t)
+    return {"m_gain": 1 - b1, "v_gain": 1 - b2, "correction": correction}
 
 
 @leaf_rule(
     slots=lambda p: {"m": jnp.zeros_like(p), "v": jnp.zeros_like(p)},
-    clock=_clock,
-    bounds={"b1": "[0, 1)", "b2": "[0, 1)", "eps": "(0, inf)"},
-    rows=True,
+    step_scalars=_step_scalars,
+    row_sparse=True,
 )
 def scale_by_sparse_adam(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides a running mean of updates by their running root mean square, row by row.
 
@@ -48,16 +49,17 @@ def scale_by_sparse_adam(
         v <- b2 v + (1 - b2) g^2
         u  = sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
 
-    All other rows rest, and so do their m and v. A row counts as updated where the gradient
-    has it, even with zeros; t counts the updates of the parameter, not of the row. So a row
-    that first has a gradient late starts with m and v of a tenth and a thousandth, which
-    nothing corrects: its first step is three times as long. A dense update has all rows.
+    All other rows stay as they are, and so do their m and v. A row counts as updated if the
+    gradient holds it, even with zeros; t counts the updates of the parameter, not of the row. So
+    if the first gradient of a row comes late, its m and v start at a tenth and a thousandth of g
+    and g^2 without a correction, and its first step is three times as long. A dense update holds
+    all rows.
 
     The state keeps m and v, of shape `*p`. `b1`, `b2` `()` have no unit; `eps` `()` is in
     units of g; u has no unit.
 
-    Differences: none from torch's SparseAdam. From `scale_by_adam`, eps is added before the
-    bias correction, and m and v are kept as they are, for their correction is not the row's.
+    Differences: none from torch's SparseAdam. Unlike in `scale_by_adam`, eps is added before the
+    bias correction.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), or eps <= 0.
@@ -74,14 +76,20 @@ def scale_by_sparse_adam(
     Reference: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015, section 2,
     arXiv:1412.6980: its second order of computation; for rows as in torch.optim.SparseAdam.
     """
-    del p
-    m = running_mean(slots.m, g, MeanWeights(0.0, 1 - b1))
-    v = running_mean(slots.v, jnp.square(g), MeanWeights(0.0, 1 - b2))
-    return now.correction * m / (safe_sqrt(v) + eps), {"m": m, "v": v}
+    del p, state_dtype
+    m = moment(slots.m, g, b1, ctx.m_gain)
+    v = moment(slots.v, jnp.square(g), b2, ctx.v_gain)
+    return ctx.correction * m / (eps + safe_sqrt(v)), {"m": m, "v": v}
 
 
-@optimizer(scale_by_sparse_adam)
-def sparse_adam() -> None:
+def sparse_adam(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """SparseAdam: `scale_by_sparse_adam`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p.
@@ -98,3 +106,7 @@ def sparse_adam() -> None:
     Reference: torch.optim.SparseAdam, on Kingma & Ba, Adam: A Method for Stochastic
     Optimization, ICLR 2015, section 2, arXiv:1412.6980.
     """
+    return chain(
+        scale_by_sparse_adam(b1, b2, eps, state_dtype=state_dtype),
+        scale_by_learning_rate(learning_rate),
+    )

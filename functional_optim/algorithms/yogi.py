@@ -1,16 +1,18 @@
 """Yogi: second moments that grow and shrink by no more than a gradient's square."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import MeanWeights, running_mean
-from ..core.precision import one_minus_power, safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
-from ..transforms.recipe import optimizer
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Decay, InitOnly, NonNegative, StateDtype
+from ..core.types import ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
 
 __all__ = ["scale_by_yogi", "yogi"]
 
@@ -21,28 +23,31 @@ def _slots(p: Array, initial_accumulator_value: Any) -> dict[str, Array]:
     return {k: jnp.full_like(p, initial_accumulator_value) for k in ("mu", "nu")}
 
 
-def _clock(
-    t: Array, last: Mapping[str, Array], b1: Array, b2: Array, **_: Any
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    return {"mu_total": one_minus_power(b1, t), "nu_total": one_minus_power(b2, t)}, {}
+def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array, eps_root: Array) -> dict[str, Array]:
+    """Computes the weights of update number t; see `bias_root`."""
+    root = bias_root(b2, t)
+    return {
+        "mu_gain": 1 - b1,
+        "nu_gain": 1 - b2,
+        "mu_weight": root * bias_correction(b1, t),
+        "scaled_eps": eps * root,
+        "scaled_eps_root": eps_root * jnp.square(root),
+    }
 
 
-@leaf_rule(
-    slots=_slots,
-    clock=_clock,
-    initial=("initial_accumulator_value",),
-    bounds={"b1": "[0, 1)", "b2": "[0, 1)", "eps": "[0, inf)", "eps_root": "[0, inf)"},
-)
+@leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def scale_by_yogi(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-3,
-    eps_root: Hyperparameter = 0.0,
-    initial_accumulator_value: float = 1e-6,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-3,
+    eps_root: NonNegative = 0.0,
+    initial_accumulator_value: Annotated[float, InitOnly] = 1e-6,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides a running mean of updates by the root of a second moment that changes slowly.
 
@@ -71,16 +76,24 @@ def scale_by_yogi(
     Reference: Zaheer et al., Adaptive methods for nonconvex optimization, NeurIPS 2018,
     Algorithm 2.
     """
-    del p, initial_accumulator_value
+    del p, b2, eps, eps_root, initial_accumulator_value, state_dtype
     squared = jnp.square(g)
-    mu = running_mean(slots.mu, g, MeanWeights(drift=0.0, gain=1 - b1))
-    nu = slots.nu - (1 - b2) * jnp.sign(slots.nu - squared) * squared
-    root = safe_sqrt(nu / now.nu_total + eps_root)
-    return mu / now.mu_total / (root + eps), {"mu": mu, "nu": nu}
+    mu = moment(slots.mu, g, b1, ctx.mu_gain)
+    nu = slots.nu - ctx.nu_gain * (jnp.sign(slots.nu - squared) * squared)
+    root = safe_sqrt(ctx.scaled_eps_root + nu)
+    return ctx.mu_weight * mu / (ctx.scaled_eps + root), {"mu": mu, "nu": nu}
 
 
-@optimizer(scale_by_yogi, order=("b1", "b2", "eps"))
-def yogi() -> None:
+def yogi(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-3,
+    eps_root: ScalarOrSchedule = 0.0,
+    initial_accumulator_value: float = 1e-6,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
     """Yogi: `scale_by_yogi`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p.
@@ -94,3 +107,7 @@ def yogi() -> None:
     Reference: Zaheer et al., Adaptive methods for nonconvex optimization, NeurIPS 2018,
     Algorithm 2.
     """
+    direction = scale_by_yogi(
+        b1, b2, eps, eps_root, initial_accumulator_value, state_dtype=state_dtype
+    )
+    return chain(direction, scale_by_learning_rate(learning_rate))

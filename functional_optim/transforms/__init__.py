@@ -3,6 +3,7 @@
 from ..core.chain import chain
 from ..core.protocol import MaskedNode, identity
 from .accumulation import MultiSteps, skip_large_updates, skip_not_finite
+from .apply_every import apply_every
 from .averaging import params_ema, params_swa
 from .backtracking import scale_by_backtracking_linesearch
 from .blocks import (
@@ -12,15 +13,14 @@ from .blocks import (
 )
 from .clipping import clip, clip_by_global_norm
 from .conditional import conditionally_mask, conditionally_transform
-from .constraining import keep_params_nonnegative, zero_nans
+from .constraints import keep_params_nonnegative, zero_nans
 from .densify import densify
 from .evaluation import eval_params
 from .flattening import flatten
-from .following import incremental_update, periodic_update
 from .from_state import value_and_grad_from_state
-from .gathering import apply_every
 from .guard import apply_if_finite
 from .kahan import kahan_summation
+from .leaf_counts import per_leaf_counts
 from .lookahead import lookahead
 from .loss_scaling import loss_scale, scale_loss
 from .masking import freeze, masked, partition, set_to_zero
@@ -39,6 +39,7 @@ from .sam import sam
 from .scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .selective import selective_transform
 from .stochastic_rounding import stochastic_rounding
+from .target_update import incremental_update, periodic_update
 from .trust_ratio import scale_by_trust_ratio
 from .unit_norm import normalize, normalize_adaptively
 from .unitwise import adaptive_grad_clip, unitwise_norm
@@ -87,6 +88,7 @@ __all__ = [
     "partition",
     "per_example_global_norm_clip",
     "per_example_layer_norm_clip",
+    "per_leaf_counts",
     "periodic_update",
     "reduce_on_plateau",
     "sam",

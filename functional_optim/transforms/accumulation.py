@@ -1,4 +1,4 @@
-"""Gradients of several calls gathered into one step."""
+"""Accumulating the gradients of several calls into one step."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -7,18 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.interning import Interned
-from ..core.leaf import as_parameter, kept_as
-from ..core.link import Link, check_pair
-from ..core.norms import global_norm
-from ..core.numbers import as_float_dtype
-from ..core.placement import all_beside
-from ..core.precision import compute_dtype, safe_increment
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.leaf.dtypes import as_parameter, slot_dtype
+from ..core.numerics.precision import compute_dtype, safe_increment
+from ..core.numerics.validation import as_float_dtype
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.rows import dense
 from ..core.state import State
-from ..core.trees import align, is_absent
-from .resting import act_or_rest
+from ..core.trees.norms import global_norm
+from ..core.trees.placement import all_beside
+from ..core.trees.sparse_rows import dense
+from ..core.trees.structure import align, is_absent
+from .conditional_update import act_or_rest
 
 __all__ = ["MultiSteps", "skip_large_updates", "skip_not_finite"]
 
@@ -29,11 +29,11 @@ Skip = Callable[..., tuple[Array, Mapping[str, Array]]]
 def skip_not_finite(
     updates: PyTree, gradient_step: Array, params: PyTree | None
 ) -> tuple[Array, dict[str, Array]]:
-    """For `MultiSteps`: leaves a mini-step out if a gradient is not finite.
+    """Tells `MultiSteps` to skip a mini-step if a gradient is not finite.
 
     Returns:
-      Whether to leave it out, and what the state then keeps: `should_skip`, the same, and
-      `num_not_finite`, how many elements are not.
+      Whether to skip it, and what the state keeps: `should_skip`, the same, and
+      `num_not_finite`, the number of elements that are not finite.
     """
     del gradient_step, params
     number = sum((_not_finite(x) for x in jax.tree.leaves(updates)), start=jnp.array(0, jnp.int32))
@@ -50,12 +50,12 @@ def skip_large_updates(
     params: PyTree | None,
     max_squared_norm: float,
 ) -> tuple[Array, dict[str, Array]]:
-    """For `MultiSteps`: leaves a mini-step out if the gradients' norm is large or not finite.
+    """Tells `MultiSteps` to skip a mini-step if the gradients' norm is large or not finite.
 
-    Bind the bound with `functools.partial`; it is of the square of the norm, and inclusive.
+    Bind `max_squared_norm` with `functools.partial`; a squared norm equal to it is skipped too.
 
     Returns:
-      Whether to leave it out, and what the state then keeps: `should_skip` and `norm_squared`.
+      Whether to skip it, and what the state keeps: `should_skip` and `norm_squared`.
     """
     del gradient_step, params
     squared = jnp.square(global_norm(updates))
@@ -64,34 +64,37 @@ def skip_large_updates(
 
 
 class MultiSteps(GradientTransformation):
-    """Gathers the gradients of k calls, the mini-steps, into one step of a transformation.
+    """Accumulates the gradients of k calls, the mini-steps, into one step of a transformation.
 
-    At every k-th mini-step the inner transformation is given the mean of the k gradients, which
-    is that of one k times larger batch; the updates of the others are zero. The inner
-    transformation runs at no other time, and gets the extra arguments of that call.
+    At every k-th mini-step the inner transformation gets the mean of the k gradients, which is the
+    gradient of a batch k times as large; the updates of the other mini-steps are zero. The inner
+    transformation runs only then, and gets the extra arguments of that call.
 
-    The state holds `mini_step` and `gradient_step`, the numbers of mini-steps in the present
+    The state holds `mini_step` and `gradient_step`, the numbers of mini-steps in the current
     step and of steps so far; `inner_opt_state`; `acc_grads`, sums of gradients shaped like the
     parameters, in float32 or wider; `updated`, whether the last call was a step; and
-    `skip_state`. Gathering ends with its step: what was not finite in it goes with it.
+    `skip_state`. The sums are reset after each step, so that numbers that are not finite do not
+    stay in them.
 
-    To hold one gradient instead of a sum beside it, gather inside the step: see `microbatch`.
+    To keep one gradient in memory instead of a gradient and a sum, accumulate within the step: see
+    `microbatch`. If a gradient may be None, wrap `opt` in `per_leaf_counts`.
 
     Args:
       opt: the transformation.
       every_k_schedule: k, at least 1; or a function of the number of steps so far.
-      use_grad_mean: whether to give the mean, or else the sum.
-      should_skip_update_fn: `(updates, gradient_step, params) -> (skip, dict)`: whether to leave
-        a mini-step out, which then does not count. See `skip_not_finite`.
-      accumulator_dtype: dtype in which the sums are kept, and the mean is handed on.
+      use_grad_mean: whether `opt` gets the mean, or else the sum.
+      should_skip_update_fn: `(updates, gradient_step, params) -> (skip, dict)`: whether to skip
+        a mini-step, which then does not count. See `skip_not_finite`.
+      accumulator_dtype: dtype of the sums, and of the mean that `opt` gets.
 
-    Differences: it is a transformation itself. optax runs the inner one at each mini-step, lets
-    what is not finite pass to later ones, and rounds the mean to the dtype of the gradients.
+    Differences: this is a transformation itself. optax runs the inner one at each mini-step, keeps
+    numbers that are not finite for later mini-steps, and rounds the mean to the dtype of the
+    gradients.
 
     Raises:
       TypeError: opt is not a pair of functions, k neither an integer nor a function, or
-        accumulator_dtype is no floating-point dtype.
-      ValueError: k < 1.
+        accumulator_dtype is not a floating-point dtype.
+      ValueError: k < 1; or (by `update`) a gradient is None, and the state has no leaf counts.
 
     Example:
       >>> import functional_optim as fo
@@ -146,7 +149,7 @@ class MultiSteps(GradientTransformation):
         return state.updated
 
     def gradient_transformation(self) -> GradientTransformation:
-        """The pair itself, for code that is written for optax."""
+        """Returns the transformation itself, for code that is written for optax."""
         return self
 
 
@@ -156,7 +159,7 @@ def _restore(init: Any, update: Any) -> MultiSteps:
 
 @dataclasses.dataclass(frozen=True)
 class _Init:
-    """`init` of a transformation that gathers."""
+    """`init` of `MultiSteps`."""
 
     init: Callable[..., Any]
     k: int | None
@@ -165,16 +168,16 @@ class _Init:
     name = "MultiSteps"
 
     def __call__(self, params: PyTree) -> State:
-        """Makes the inner state, and sums of nothing."""
+        """Makes the inner state, and sums of zero."""
         fields = {} if self.k is None else {"every_k": jnp.array(self.k, jnp.int32)}
         start = jnp.zeros((), jnp.int32)
         sums = jax.tree.map(self._sum_of_nothing, params)
-        # Of what a skip function says the shapes are wanted, before there is a gradient.
+        # Run the skip function abstractly to get the shapes of its result for init.
         says = {} if self.skip is None else jax.eval_shape(self.skip, sums, start, params)[1]
         state = State(
             **fields,
             mini_step=start,
-            gradient_step=jnp.zeros((), jnp.int32),  # another array: both will be donated
+            gradient_step=jnp.zeros((), jnp.int32),  # a second array, because both are donated
             updated=jnp.array(False),
             inner_opt_state=self.init(params),
             acc_grads=sums,
@@ -184,7 +187,7 @@ class _Init:
 
     def _sum_of_nothing(self, p: Any) -> Array:
         p = as_parameter(p)
-        return jnp.zeros_like(p, dtype=kept_as(compute_dtype(p.dtype), self.dtype))
+        return jnp.zeros_like(p, dtype=slot_dtype(compute_dtype(p.dtype), self.dtype))
 
     def __repr__(self) -> str:
         return f"MultiSteps({self.init!r}, {self.k})"
@@ -192,7 +195,7 @@ class _Init:
 
 @dataclasses.dataclass(frozen=True)
 class _Update(Interned):
-    """`update` of a transformation that gathers."""
+    """`update` of `MultiSteps`."""
 
     inner: Link
     schedule: Callable[[Array], Array] | None
@@ -202,7 +205,7 @@ class _Update(Interned):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Adds the gradients up, and takes a step where they are enough."""
+        """Adds the gradients, and takes a step if there are enough of them."""
         left_out, said = jnp.array(False), state.skip_state
         if self.skip is not None:
             left_out, said = self.skip(updates, state.gradient_step, params)
@@ -216,18 +219,18 @@ class _Update(Interned):
             given = _as_updates(updates, sums, divisor)
             return self.inner(given, state.inner_opt_state, params, extra)
 
-        new, inner_state = act_or_rest(emit, step, state.inner_opt_state)
+        new, inner_state = act_or_rest("MultiSteps", emit, step, state.inner_opt_state)
         return new, state._replace(
             mini_step=jnp.where(emit, 0, jnp.where(left_out, state.mini_step, number)),
             gradient_step=jnp.where(emit, safe_increment(state.gradient_step), state.gradient_step),
             updated=emit,
             inner_opt_state=inner_state,
-            acc_grads=jax.tree.map(lambda s: jnp.where(emit, jnp.zeros_like(s), s), sums),
+            acc_grads=_after_step(updates, sums, emit),
             skip_state=dict(said),
         )
 
     def _add(self, updates: PyTree, sums: PyTree, left_out: Array) -> PyTree:
-        """The sums with these gradients, where they are not left out."""
+        """Adds these gradients to the sums, unless the mini-step is skipped."""
         treedef: Any
         flat, treedef = jax.tree.flatten(sums)
         given = align(sums, updates, link="MultiSteps", name="updates")
@@ -241,8 +244,21 @@ class _Update(Interned):
         )
 
 
+def _after_step(updates: PyTree, sums: PyTree, emit: Array) -> PyTree:
+    """Returns the sums for the next mini-step: those that a step took are 0, the others stay."""
+    treedef: Any
+    flat, treedef = jax.tree.flatten(sums)
+    aligned = align(sums, updates, link="MultiSteps", name="updates")
+    return treedef.unflatten(
+        [
+            s if is_absent(g) else jnp.where(emit, jnp.zeros_like(s), s)
+            for g, s in zip(aligned, flat, strict=True)
+        ]
+    )
+
+
 def _as_updates(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
-    """Means in the form of the gradients: a leaf without one has none, and its sum waits."""
+    """Returns the means; where the gradient is None, so is the mean, and the sum stays."""
 
     def mean(s: Array) -> Array:
         return s / divisor.astype(jnp.finfo(s.dtype).dtype).astype(s.dtype)

@@ -2,14 +2,15 @@
 
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.moments import MeanWeights, even_weights, fixed_weights, running_mean
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import nearer_end, step_towards
+from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static
 
 __all__ = ["params_ema", "params_swa"]
 
@@ -17,7 +18,7 @@ Array = jax.Array
 
 
 def _check_every(given: Mapping[str, Any]) -> str | None:
-    """An average is taken at whole numbers of updates."""
+    """Checks that `every` is a whole number of updates."""
     try:
         every = 0 if isinstance(given["every"], bool) else operator.index(given["every"])
     except TypeError:
@@ -29,43 +30,50 @@ def _check_every(given: Mapping[str, Any]) -> str | None:
     )
 
 
-def _gain(takes: Array, started: Array, gain: Array | float) -> MeanWeights:
-    """Weights where a value is taken; before the first is, the average follows, then it rests."""
-    return MeanWeights(0.0, jnp.where(takes, gain, jnp.where(started, 0, 1)))
+def _divides(every: int, t: Array) -> Array:
+    return t - every * jnp.floor(t / every) == 0
 
 
-def _ema_clock(
-    t: Array, last: Mapping[str, Array], decay: Array, debias: bool, every: int
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    takes = t - every * jnp.floor(t / every) == 0
-    if not debias:
-        return {"weights": _gain(takes, jnp.full(t.shape, True), fixed_weights(decay).gain)}, {}
-    # The weights so far, and not 1 - decay^n: decays that change must not scale the parameters.
-    total = jnp.where(takes, decay * last["total"] + (1 - decay), last["total"])
-    gain = (1 - decay) / jnp.where(total > 0, total, 1)
-    return {"weights": _gain(takes, total > 0, gain)}, {"total": total}
+def _scalars_of(weight: Array) -> dict[str, Array]:
+    """The scalars of `step_towards` for the weight of the new parameters."""
+    near, step = nearer_end(weight)
+    return {"near": near, "step": step}
+
+
+def _ema_scalars(
+    t: Array, decay: Array, debias: bool, every: int, total: Array | None = None
+) -> dict[str, Array]:
+    """Computes the weight of the new parameters in the average."""
+    takes = _divides(every, t)
+    if total is None:  # not debias
+        return _scalars_of(jnp.where(takes, 1 - decay, 0.0))
+    # The sum of the weights, and not 1 - decay^n: a decay that changes must not scale the average.
+    total = jnp.where(takes, decay * total + (1 - decay), total)
+    some = total > 0
+    gain = (1 - decay) / jnp.where(some, total, 1.0)
+    # Until the first parameters are taken, the average follows them.
+    weight = jnp.where(takes, gain, jnp.where(some, 0.0, 1.0))
+    return _scalars_of(weight) | {"total": total}
 
 
 @leaf_rule(
     slots=lambda p: {"average": p},
-    clock=_ema_clock,
-    memory=lambda debias: ("total",) if debias else (),
-    requires=("params",),
-    static=("debias", "every"),
-    slot_dtypes={"accumulator_dtype": "average"},
-    bounds={"decay": "[0, 1)"},
+    carry=lambda debias: {"total": 0.0} if debias else {},
+    step_scalars=_ema_scalars,
+    needs=("params",),
     check=_check_every,
 )
 def params_ema(
     g: Array,
     slots: Any,
     p: Array,
-    now: Any,
-    decay: Hyperparameter,
-    debias: bool = True,
-    accumulator_dtype: Any = None,
+    ctx: Any,
+    decay: Decay,
+    debias: Static[bool] = True,
+    accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("average")] = None,
     *,
-    every: int = 1,
+    every: Static[int] = 1,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Keeps an exponential moving average of the parameters; updates pass as they are.
 
@@ -76,20 +84,21 @@ def params_ema(
         average  = m / total
 
     with m = 0 and total = 0 before the first update, or without debias m = p and total = 1.
-    Until the first is taken, a debiased average is the new parameter. Put it last in a chain,
-    where p + g is the new parameter, and read it with `eval_params`.
+    Before update number `every`, a debiased average is the new parameter. Put this last in a chain,
+    where p + g is the new parameter, and read the average with `eval_params`.
 
-    The state keeps the average, of shape `*p`, in units of p, and with debias total of each
-    parameter. `decay` `()` has no unit.
+    The state keeps the average, of shape `*p`, in units of p, and with debias `total` `()`. `decay`
+    `()` has no unit.
 
     Args:
-      debias: whether all weight is on parameters after an update, or a part on the first ones.
+      debias: whether the average leaves out the initial parameters.
       accumulator_dtype: dtype in which the average is kept.
-      every: number of updates from one parameter that is taken to the next.
+      every: number of updates from one parameter in the average to the next.
 
-    Differences: optax has no such link; `ema` averages updates. torch's `AveragedModel` with
-    `get_ema_avg_fn` starts at the first parameter that it is shown, whose weight is then
-    decay^(t - 1). Narrow parameters are averaged as float32 makes them, before they are rounded.
+    Differences: optax has no such transformation; its `ema` averages updates. torch's
+    `AveragedModel` with `get_ema_avg_fn` starts at the first parameter that it is given, whose
+    weight is then decay^(t - 1). Narrow parameters are averaged in float32, before they are
+    rounded.
 
     Raises:
       ValueError: decay outside [0, 1), every no integer or below 1, or `update` is called
@@ -107,41 +116,39 @@ def params_ema(
     Journal on Control and Optimization 30, 1992; the weights are those of Kingma & Ba, Adam,
     ICLR 2015, section 3, arXiv:1412.6980.
     """
-    del decay, debias, accumulator_dtype, every
-    return g, {"average": running_mean(slots.average, p + g, now.weights)}
+    del decay, debias, accumulator_dtype, every, state_dtype
+    return g, {"average": step_towards(slots.average, p + g, ctx.near, ctx.step)}
 
 
-def _swa_clock(
-    t: Array, last: Mapping[str, Array], start: Array, every: int
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    past = t - start
-    takes = (past > 0) & (past - every * jnp.floor(past / every) == 0)
-    taken = last["taken"] + jnp.where(takes, 1, 0)
-    gain = even_weights(jnp.maximum(taken, 1)).gain
-    return {"weights": _gain(takes, taken > 0, gain)}, {"taken": taken}
+def _swa_scalars(t: Array, start: Array, every: int, taken: Array) -> dict[str, Array]:
+    """Computes the weight of the new parameters in the mean."""
+    takes = (t > start) & _divides(every, t - start)
+    taken = taken + jnp.where(takes, 1.0, 0.0)
+    gain = 1 / jnp.maximum(taken, 1.0)
+    # Until the first parameters are taken, the mean follows them.
+    weight = jnp.where(takes, gain, jnp.where(taken > 0, 0.0, 1.0))
+    return _scalars_of(weight) | {"taken": taken}
 
 
 @leaf_rule(
     slots=lambda p: {"average": p},
-    clock=_swa_clock,
-    memory=("taken",),
-    requires=("params",),
-    static=("every",),
-    slot_dtypes={"accumulator_dtype": "average"},
-    bounds={"start": "[0, inf)"},
+    carry=lambda: {"taken": 0.0},
+    step_scalars=_swa_scalars,
+    needs=("params",),
     check=_check_every,
 )
 def params_swa(
     g: Array,
     slots: Any,
     p: Array,
-    now: Any,
-    start: Hyperparameter = 0,
-    every: int = 1,
+    ctx: Any,
+    start: NonNegative = 0,
+    every: Static[int] = 1,
     *,
-    accumulator_dtype: Any = None,
+    accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("average")] = None,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Keeps the mean of the parameters, all counting alike; updates pass as they are.
+    """Keeps the mean of the parameters, all with the same weight; updates pass as they are.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., where t > start and
     `every` divides t - start:
@@ -149,18 +156,18 @@ def params_swa(
         n       <- n + 1
         average <- average + (p + g - average) / n
 
-    Until n is 1, the average is the new parameter. Put it last in a chain, where p + g is the
-    new parameter, and read it with `eval_params`. Statistics of batches must be computed anew
-    for the mean: `optim.swa_utils.update_bn`.
+    Until n is 1, the average is the new parameter. Put this last in a chain, where p + g is the
+    new parameter, and read the average with `eval_params`. Compute the statistics of batch
+    normalization again for the mean: `optim.swa_utils.update_bn`.
 
-    The state keeps the average, of shape `*p`, in units of p, and n of each parameter. `start`
+    The state keeps the average, of shape `*p`, in units of p, and n as `taken` `()`. `start`
     `()` is a number of updates.
 
     Args:
-      every: number of updates from one parameter that is taken to the next.
+      every: number of updates from one parameter in the mean to the next.
       accumulator_dtype: dtype in which the average is kept.
 
-    Differences: optax has no such link. torch's `AveragedModel` averages when it is called.
+    Differences: optax has no such transformation. torch's `AveragedModel` averages when called.
 
     Raises:
       ValueError: start is negative, every no integer or below 1, or `update` is called without
@@ -179,5 +186,5 @@ def params_swa(
     Reference: Izmailov, Podoprikhin, Garipov, Vetrov & Wilson, Averaging weights leads to wider
     optima and better generalization, UAI 2018, Algorithm 1, arXiv:1803.05407.
     """
-    del start, every, accumulator_dtype
-    return g, {"average": running_mean(slots.average, p + g, now.weights)}
+    del start, every, accumulator_dtype, state_dtype
+    return g, {"average": step_towards(slots.average, p + g, ctx.near, ctx.step)}

@@ -1,13 +1,14 @@
 """Line search by backtracking."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
+from ..core.decorators import tree_rule
 from ..core.protocol import Hyperparameter
-from ..core.tree_rule import tree_rule
-from ..core.vectors import add_scaled, dot, scaled
+from ..core.rules.arguments import NonNegative, Positive, Static, Within
+from ..core.trees.arithmetic import add_scaled, dot, scaled
 from .search_report import report
 
 __all__ = ["scale_by_backtracking_linesearch"]
@@ -23,33 +24,23 @@ def _slots(p: Array, store_grad: bool) -> dict[str, Array]:
     slots=_slots,
     scalars=lambda: {"learning_rate": 1.0, "tried": 1.0, "value": jnp.inf},
     metrics=("num_linesearch_steps", "decrease_error"),
-    static=("store_grad", "verbose"),
-    bounds={
-        "max_backtracking_steps": "[0, inf)",
-        "slope_rtol": "[0, 1)",
-        "decrease_factor": "(0, 1)",
-        "increase_factor": "[1, inf]",
-        "max_learning_rate": "(0, inf)",
-        "atol": "[0, inf)",
-        "rtol": "[0, inf)",
-    },
-    requires=("params", "value", "value_fn"),
-    requires_trees=("grad",),
+    needs=("params", "value", "value_fn"),
+    needs_trees=("grad",),
 )
 def scale_by_backtracking_linesearch(
     g: Any,
     slots: Any,
     p: Any,
-    now: Any,
-    max_backtracking_steps: Hyperparameter,
-    slope_rtol: Hyperparameter = 1e-4,
-    decrease_factor: Hyperparameter = 0.8,
-    increase_factor: Hyperparameter = 1.5,
-    max_learning_rate: Hyperparameter = 1.0,
-    atol: Hyperparameter = 0.0,
-    rtol: Hyperparameter = 0.0,
-    store_grad: bool = False,
-    verbose: bool = False,
+    ctx: Any,
+    max_backtracking_steps: NonNegative,
+    slope_rtol: Annotated[Hyperparameter, Within("[0, 1)")] = 1e-4,
+    decrease_factor: Annotated[Hyperparameter, Within("(0, 1)")] = 0.8,
+    increase_factor: Annotated[Hyperparameter, Within("[1, inf]")] = 1.5,
+    max_learning_rate: Positive = 1.0,
+    atol: NonNegative = 0.0,
+    rtol: NonNegative = 0.0,
+    store_grad: Static[bool] = False,
+    verbose: Static[bool] = False,
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Scales the whole update so that the loss decreases enough (Armijo's condition).
 
@@ -58,25 +49,25 @@ def scale_by_backtracking_linesearch(
         f(x + learning_rate u) <= f(x) + slope_rtol learning_rate u.grad + rtol |f(x)| + atol
 
     learning_rate `()` starts at increase_factor times the last one tried, at most
-    max_learning_rate, and is multiplied by decrease_factor until this holds, at most
-    `max_backtracking_steps` times. A value that is NaN or infinite does not hold.
+    max_learning_rate, and is multiplied by decrease_factor until this condition is satisfied, at
+    most `max_backtracking_steps` times. A value that is NaN or infinite does not satisfy it.
 
-    `update` needs `value=` f(x), `grad=` what `jax.grad` gives there, and `value_fn=` f; extra
-    arguments that value_fn has by name are handed to it. The state has `scalars`
-    learning_rate, the last one tried, and value, and `metrics` num_linesearch_steps and
-    decrease_error, by how much the condition is missed. Jit the step: outside, each search is
-    compiled anew.
+    `update` needs `value=` f(x), `grad=` the result of `jax.grad` there, and `value_fn=` f; extra
+    arguments that value_fn takes by name are passed to it. The state has `scalars`
+    learning_rate, tried (the last one tried) and value, and `metrics` num_linesearch_steps and
+    decrease_error, by how much the condition is violated. Jit the step: otherwise each search is
+    compiled again.
 
-    Differences from optax: where the last step tried does not decrease the loss at all, or u
-    is no direction of descent, learning_rate is 0 and the parameters stay, and the next search
-    goes on from the last step tried; optax takes such a step unless it is not finite, and then
-    a 0 stays for good. rtol is relative to |f(x)|, where optax's makes the condition harder if
-    f(x) < 0.
+    Differences from optax: if the last step tried does not decrease the loss at all, or u
+    is not a direction of descent, learning_rate is 0, the parameters stay as they are, and the next
+    search continues from the last step tried; optax takes such a step if it is finite, and
+    otherwise its learning rate stays 0 for good. rtol is relative to |f(x)|; optax's makes the
+    condition stricter if f(x) < 0.
 
     Args:
-      store_grad: whether to keep the gradient at the end, for `value_and_grad_from_state`, at
-        one more evaluation.
-      verbose: whether to print where no decrease is found.
+      store_grad: whether to keep the gradient at the end, for `value_and_grad_from_state`, at the
+        cost of one more evaluation.
+      verbose: whether to print if no decrease is found.
 
     Example:
       >>> import functional_optim as fo
@@ -94,8 +85,8 @@ def scale_by_backtracking_linesearch(
     Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithm 3.1; Vaswani
     et al., Painless stochastic gradient, NeurIPS 2019, arXiv:1905.09997.
     """
-    slope = dot(jax.tree.map(jnp.conj, now.grad), g)
-    allowed = now.value + rtol * jnp.abs(now.value) + atol
+    slope = dot(jax.tree.map(jnp.conj, ctx.grad), g)
+    allowed = ctx.value + rtol * jnp.abs(ctx.value) + atol
 
     def missed(rate: Array, value: Array) -> Array:
         error = value - (allowed + slope_rtol * rate * slope)
@@ -104,27 +95,27 @@ def scale_by_backtracking_linesearch(
     def attempt(carry: Any) -> Any:
         rate, _, _, steps = carry
         rate = jnp.where(steps > 0, decrease_factor * rate, rate)
-        value = now.value_fn(add_scaled(p, rate, g))
+        value = ctx.value_fn(add_scaled(p, rate, g))
         return rate, value, missed(rate, value), steps + 1
 
     def unfinished(carry: Any) -> Array:
         return ~(carry[2] <= 0) & (carry[3] <= max_backtracking_steps) & (slope < 0)
 
-    guess = jnp.minimum(increase_factor * now.tried, max_learning_rate)
+    guess = jnp.minimum(increase_factor * ctx.tried, max_learning_rate)
     infinite, none = jnp.full_like(slope, jnp.inf), jnp.zeros_like(slope)
     begun = (guess, infinite, infinite, none)
     last, value, error, steps = jax.lax.while_loop(unfinished, attempt, begun)
-    decreased = (value < now.value) | (error <= 0)
+    decreased = (value < ctx.value) | (error <= 0)
     rate = jnp.where(decreased, last, 0)
     if verbose:
-        report("scale_by_backtracking_linesearch", decreased, now.value, slope)
+        report("scale_by_backtracking_linesearch", decreased, ctx.value, slope)
     kept = {}
     if store_grad:
-        value, kept["grad"] = now.value_fn.value_and_grad(add_scaled(p, rate, g))
+        value, kept["grad"] = ctx.value_fn.value_and_grad(add_scaled(p, rate, g))
     scalars = {
         "learning_rate": rate,
         "tried": last,
-        "value": jnp.where(decreased, value, now.value),
+        "value": jnp.where(decreased, value, ctx.value),
         "num_linesearch_steps": steps,
         "decrease_error": jnp.where(steps > 0, error, 0),
     }

@@ -1,28 +1,28 @@
-"""Links that look at one parameter as a whole: its norm, or root mean square."""
+"""Transformations that read the norm, or the root mean square, of a whole parameter."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import leaf_norm, leaf_rms
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.rules.arguments import NonNegative, Positive
+from ..core.trees.norms import leaf_norm, leaf_rms
 
 __all__ = ["clip_by_block_rms", "scale_by_param_block_norm", "scale_by_param_block_rms"]
 
 Array = jax.Array
 
 
-@leaf_rule(bounds={"threshold": "(0, inf)"})
+@leaf_rule()
 def clip_by_block_rms(
-    g: Array, slots: Any, p: None, now: Any, threshold: Hyperparameter
+    g: Array, slots: Any, p: None, ctx: Any, threshold: Positive
 ) -> tuple[Array, dict[str, Array]]:
     """Scales each leaf of the updates down so that its root mean square is at most `threshold`.
 
     For one leaf of shape `*p`: u = g / max(1, rms(g) / threshold), where rms(g) is the root of
     the mean of g^2 over the leaf. `threshold` `()` is in units of g. A leaf without elements
-    stays as it is; of a complex one, the two parts are clipped apart.
+    stays as it is; the real and the imaginary part of a complex leaf are clipped separately.
 
     Raises:
       ValueError: threshold <= 0.
@@ -36,13 +36,13 @@ def clip_by_block_rms(
     Reference: Shazeer & Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost,
     ICML 2018, section 6, arXiv:1804.04235.
     """
-    del slots, p, now
+    del slots, p, ctx
     return g / jnp.maximum(1.0, leaf_rms(g) / threshold), {}
 
 
-@leaf_rule(requires=("params",), bounds={"min_scale": "[0, inf)"})
+@leaf_rule(needs=("params",))
 def scale_by_param_block_rms(
-    g: Array, slots: Any, p: Array, now: Any, min_scale: Hyperparameter = 1e-3
+    g: Array, slots: Any, p: Array, ctx: Any, min_scale: NonNegative = 1e-3
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies each leaf of the updates by the root mean square of its parameter.
 
@@ -63,13 +63,13 @@ def scale_by_param_block_rms(
     Reference: Shazeer & Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost,
     ICML 2018, section 8, arXiv:1804.04235.
     """
-    del slots, now
+    del slots, ctx
     return jnp.maximum(leaf_rms(p), min_scale) * g, {}
 
 
-@leaf_rule(requires=("params",), bounds={"min_scale": "[0, inf)"})
+@leaf_rule(needs=("params",))
 def scale_by_param_block_norm(
-    g: Array, slots: Any, p: Array, now: Any, min_scale: Hyperparameter = 1e-3
+    g: Array, slots: Any, p: Array, ctx: Any, min_scale: NonNegative = 1e-3
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies each leaf of the updates by the Euclidean norm of its parameter.
 
@@ -85,5 +85,5 @@ def scale_by_param_block_norm(
       >>> tx.update({"w": jnp.ones(2)}, tx.init(params), params)[0]
       {'w': Array([5., 5.], dtype=float32)}
     """
-    del slots, now
+    del slots, ctx
     return jnp.maximum(leaf_norm(p), min_scale) * g, {}

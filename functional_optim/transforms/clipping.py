@@ -4,53 +4,56 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from ..core.norms import factor_to, measure_norm, norm_of
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.decorators import TreeStats, leaf_rule
+from ..core.rules.arguments import NonNegative
+from ..core.trees.norms import factor_to, measure_norm, norm_of, rescale_norm
 
 __all__ = ["clip", "clip_by_global_norm"]
 
 Array = jax.Array
 
 
-@leaf_rule(bounds={"max_delta": "[0, inf)"}, rows=True)
+@leaf_rule(step_scalars=lambda max_delta: {"min_delta": -max_delta}, row_sparse=True)
 def clip(
-    g: Array, slots: Any, p: None, now: Any, max_delta: Hyperparameter
+    g: Array, slots: Any, p: None, ctx: Any, max_delta: NonNegative
 ) -> tuple[Array, dict[str, Array]]:
     """Clips every element of the updates to [-max_delta, max_delta].
 
-    `max_delta` `()` is in units of g. Of a complex element both parts are clipped.
+    `max_delta` `()` is in units of g. The real and the imaginary part of a complex element are
+    clipped separately.
 
     Raises:
       ValueError: max_delta < 0.
 
     Example:
-      >>> import functional_optim as fo
+      >>> import functional_optim as fo, jax.numpy as jnp
       >>> tx = fo.clip(1.0)
       >>> tx.update({"w": jnp.array([-3.0, 0.5])}, tx.init({"w": jnp.zeros(2)}))[0]
       {'w': Array([-1. ,  0.5], dtype=float32)}
     """
-    del slots, p, now
-    return jnp.clip(g, -max_delta, max_delta), {}
+    del slots, p
+    # Bounds of the shape of g, because lax.clamp has no derivative by scalar bounds.
+    low, high = (jax.lax.full_like(g, bound) for bound in (ctx.min_delta, max_delta))
+    return jax.lax.clamp(low, g, high), {}
 
 
 def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[str, Array]:
-    del last
-    norm = norm_of(stats)
+    norm = norm_of(stats, last)
     return {"global_norm": norm, "clip_factor": factor_to(max_norm, norm)}
 
 
 @leaf_rule(
-    measure=measure_norm,
-    combine=_combine,
-    metrics=("global_norm", "clip_factor"),
-    bounds={"max_norm": "[0, inf)"},
-    rows=True,
+    tree_stats=TreeStats(
+        measure=measure_norm,
+        rescale=rescale_norm,
+        combine=_combine,
+        metrics=("global_norm", "clip_factor"),
+    ),
+    row_sparse=True,
 )
 def clip_by_global_norm(
-    g: Array, slots: Any, p: None, now: Any, max_norm: Hyperparameter
+    g: Array, slots: Any, p: None, ctx: Any, max_norm: NonNegative
 ) -> tuple[Array, dict[str, Array]]:
     """Scales all updates down together so that their Euclidean norm is at most `max_norm`.
 
@@ -58,8 +61,8 @@ def clip_by_global_norm(
     leaves that have a gradient, taken in float32 (or wider) and scaled so that it is finite
     wherever float32 can hold it. `max_norm` `()` is in units of g.
 
-    The state holds what was measured: `metrics["global_norm"]`, before clipping, and
-    `metrics["clip_factor"]`, 1 where nothing was clipped.
+    The state holds `metrics["global_norm"]`, the norm before clipping, and
+    `metrics["clip_factor"]`, 1 if nothing was clipped.
 
     Differences: torch's `clip_grad_norm_` divides by norm + 1e-6; here and in optax the
     clipped norm is max_norm. A norm that is NaN or infinite makes the updates NaN or zero,
@@ -69,7 +72,7 @@ def clip_by_global_norm(
       ValueError: max_norm < 0.
 
     Example:
-      >>> import functional_optim as fo
+      >>> import functional_optim as fo, jax.numpy as jnp
       >>> tx = fo.clip_by_global_norm(1.0)
       >>> updates, state = tx.update({"w": jnp.array([3.0, 4.0])}, tx.init({"w": jnp.zeros(2)}))
       >>> updates["w"].tolist(), float(state.metrics["global_norm"])
@@ -79,4 +82,4 @@ def clip_by_global_norm(
     networks, ICML 2013, Algorithm 1, arXiv:1211.5063.
     """
     del slots, p, max_norm
-    return g * now.clip_factor, {}
+    return ctx.clip_factor * g, {}

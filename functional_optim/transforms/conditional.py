@@ -6,15 +6,15 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ..core.apply import no_updates
-from ..core.interning import Interned
-from ..core.link import Link, check_pair
-from ..core.placement import all_beside
-from ..core.precision import safe_increment
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.rows import rows_once
 from ..core.state import State
-from .resting import act_or_rest
+from ..core.trees.apply import no_updates
+from ..core.trees.placement import all_beside
+from ..core.trees.sparse_rows import rows_once
+from .conditional_update import act_or_rest
 
 __all__ = ["conditionally_mask", "conditionally_transform"]
 
@@ -26,17 +26,18 @@ def conditionally_transform(
 ) -> GradientTransformation:
     """Applies a transformation at some steps, and passes the updates on at the others.
 
-    At those the inner transformation is not computed, and its state rests.
+    At the other steps the inner transformation is not computed, and its state stays as it is.
 
     Args:
-      inner: what to apply.
+      inner: the transformation to apply; in `per_leaf_counts`, if a gradient may be None.
       should_transform_fn: `should_transform_fn(step) -> ()`, a boolean; step `()` is the number
         of updates before this one.
       forward_extra_args: whether the function is called with the extra arguments of `update`
         as well.
 
     Raises:
-      TypeError: inner is not a pair of functions, or the condition no function.
+      TypeError: inner is not a pair of functions, or the condition not a function.
+      ValueError: (by `update`) a gradient is None, and the state has no leaf counts.
 
     Example:
       >>> import functional_optim as fo
@@ -117,5 +118,7 @@ class _Update(Interned):
             return self.inner(updates, state.inner_state, params, extra)
 
         instead = no_updates(updates) if self.zero else updates
-        new, inner_state = act_or_rest(jnp.asarray(holds), act, state.inner_state, instead)
+        new, inner_state = act_or_rest(
+            self.name, jnp.asarray(holds), act, state.inner_state, instead
+        )
         return new, State(step=safe_increment(state.step), inner_state=inner_state)

@@ -1,10 +1,10 @@
-"""Making sparse updates dense, for links that have to see all rows."""
+"""Making sparse updates dense, for transformations that need all rows."""
 
 import jax
 
 from ..core.protocol import GradientTransformation, PyTree, Stateless
-from ..core.rows import dense, is_sparse
 from ..core.state import State
+from ..core.trees.sparse_rows import dense, is_sparse
 
 __all__ = ["densify"]
 
@@ -18,10 +18,10 @@ def densify_update(
 
 
 def densify() -> GradientTransformation:
-    """Makes sparse updates dense, for links that have to see all rows, and keeps no state.
+    """Makes sparse updates dense, for transformations that need all rows, and keeps no state.
 
-    From here on, a step costs what the table costs. Links that take sparse updates as they
-    are, such as `clip_by_global_norm`, stand better before it.
+    From here on, the cost of a step grows with the table. Put transformations that accept sparse
+    updates, such as `clip_by_global_norm`, before this one.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The parameters to evaluate at, where a state knows better ones than those that train."""
+"""Finding the parameters to evaluate at, if they differ from those that train."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.leaf.quantized import decode_state
 from ..core.protocol import PyTree
 from ..core.state import nested_states
-from ..core.stored import decode_state
-from ..core.trees import align, is_absent, leaf_paths, path_string
+from ..core.trees.structure import align, is_absent, leaf_paths, path_string
 
 __all__ = ["eval_params"]
 
@@ -27,16 +27,16 @@ def eval_params(state: PyTree, params: PyTree) -> PyTree:
     """Finds the parameters to evaluate at, in any nesting of states.
 
     They are the average of `params_ema` or `params_swa`, the slow weights of `lookahead`, the
-    average of `asgd`, or where `sam` has climbed from; each in its parameter's dtype. Parameters
-    for which the state has none of these are returned as they are.
+    average of `asgd`, or the parameters from which `sam` has climbed; each in its parameter's
+    dtype. Parameters for which the state has none of these are returned as they are.
 
     Args:
-      state: of a chain, a wrapper, a partition, or one link.
+      state: of a chain, a wrapper, a partition, or one transformation.
       params: the parameters that train.
 
     Raises:
-      ValueError: two links have a point of their own for one parameter, or one that does not
-        fit it; the message names links and parameter.
+      ValueError: two transformations keep such a point for one parameter, or one keeps a point
+        that does not fit; the message names them and the parameter.
 
     Example:
       >>> import functional_optim as fo
@@ -64,7 +64,7 @@ def eval_params(state: PyTree, params: PyTree) -> PyTree:
 
 
 def _points(state: PyTree) -> Iterator[tuple[str, PyTree]]:
-    """The trees of points, each with the path of its field."""
+    """Yields the trees of points, each with the path of its field."""
     for path, node in nested_states(state):
         for field, beside in POINTS.items():
             if field in node and beside in node:
@@ -75,7 +75,7 @@ def _points(state: PyTree) -> Iterator[tuple[str, PyTree]]:
 
 
 def _like(x: Any, p: Any, link: str, path: str) -> Any:
-    """A point in its parameter's dtype."""
+    """Casts a point to its parameter's dtype."""
     if jnp.shape(x) != jnp.shape(p):
         raise ValueError(
             f"eval_params: {link} has shape {jnp.shape(x)} at '{path}', and the parameter "

@@ -1,4 +1,4 @@
-"""Many small arrays as few long ones."""
+"""Flattening many small arrays into few vectors."""
 
 import dataclasses
 import functools
@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.interning import Interned
-from ..core.joining import apart
-from ..core.link import Link, check_pair
-from ..core.precision import wider
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.leaf.stacking import apart
+from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.rows import is_sparse
-from ..core.trees import align_params, is_placeholder, leaf_paths
+from ..core.trees.sparse_rows import is_sparse
+from ..core.trees.structure import align_params, is_placeholder, leaf_paths
 
 __all__ = ["flatten"]
 
@@ -25,21 +25,21 @@ Buckets = dict[str, list[int]]
 
 
 def flatten(inner: GradientTransformation) -> GradientTransformation:
-    """Hands a transformation one vector for each dtype, in the place of all arrays of that dtype.
+    """Flattens all arrays of each dtype into one vector for a transformation.
 
-    Fewer and larger operations, for models of very many small arrays. The state is that of
-    `inner` for the parameters `{"float32": (n,), ...}`, so that its paths read `mu.float32`. Rules
-    that treat an array as a whole, as matrix, layer or block, see the vector. A parameter that is
-    sharded over its axes is gathered first: leave this out there.
+    This gives fewer and larger operations, for models with very many small arrays. The state is
+    that of `inner` for the parameters `{"float32": (n,), ...}`, so that its paths read
+    `mu.float32`. Rules that treat an array as a whole, as a matrix, layer or block, see the vector.
+    Do not use it for sharded parameters, because they would be gathered first.
 
     Args:
       inner: transformation of the vectors.
 
-    Differences: optax's vector is one, of the widest dtype, and its moments are one array.
+    Differences: optax makes one vector of the widest dtype.
 
     Raises:
       TypeError: inner is not a pair of functions.
-      ValueError: an update is None where a parameter has an array, or sparse.
+      ValueError: an update is sparse, or is None where the parameter is an array.
 
     Example:
       >>> import functional_optim as fo
@@ -61,7 +61,7 @@ class _Init:
     name = "flatten"
 
     def __call__(self, params: PyTree) -> Any:
-        """Makes the inner state, of the vectors."""
+        """Makes the inner state for the vectors."""
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in jax.tree.leaves(params)]
         return self.init(_joined(leaves, _buckets(leaves)))
 
@@ -78,7 +78,7 @@ class _Update(Interned):
     def __call__(
         self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, Any]:
-        """Transforms the vectors, and takes them apart again."""
+        """Transforms the vectors, and splits them again."""
         treedef: Any
         leaves, treedef = jax.tree.flatten(updates, is_leaf=is_sparse)
         if any(map(is_sparse, leaves)):
@@ -100,7 +100,7 @@ def _check_present(updates: PyTree, params: PyTree) -> None:
     try:
         whole = treedef.flatten_up_to(params)
     except ValueError:
-        return  # said better where the two are lined up
+        return  # align_params raises a better error
     for i, (g, p) in enumerate(zip(found, whole, strict=True)):
         if g is None and p is not None:
             path = leaf_paths(jax.tree.map(lambda x: 0, updates, is_leaf=is_placeholder))[i]
@@ -111,7 +111,7 @@ def _check_present(updates: PyTree, params: PyTree) -> None:
 
 
 def _buckets(leaves: list[Any]) -> Buckets:
-    """Which leaves are in which vector."""
+    """Returns which leaves are in which vector."""
     found: Buckets = {}
     for i, x in enumerate(leaves):
         found.setdefault(str(np.dtype(x.dtype)), []).append(i)
@@ -123,7 +123,7 @@ def _joined(leaves: list[Any], buckets: Buckets) -> dict[str, Any]:
 
 
 def _one(arrays: list[Any]) -> Any:
-    """Arrays end to end, in a dtype that holds what they hold; of shapes, the shape."""
+    """Concatenates arrays in a dtype that holds all of them; of shapes, returns the shape."""
     dtype = functools.reduce(wider, (x.dtype for x in arrays))
     if any(isinstance(x, jax.ShapeDtypeStruct) for x in arrays):
         return jax.ShapeDtypeStruct((sum(x.size for x in arrays),), dtype)
@@ -131,7 +131,7 @@ def _one(arrays: list[Any]) -> Any:
 
 
 def _apart(vectors: dict[str, Array], leaves: list[Any], buckets: Buckets) -> list[Array]:
-    """What stands in the vectors for each leaf; those of one size at once, as `apart` does."""
+    """Splits the vectors into leaves; leaves of equal size together, as `apart` does."""
     result: list[Any] = [None] * len(leaves)
     for k, members in buckets.items():
         start = 0

@@ -1,4 +1,4 @@
-"""Value and gradient that a line search has already computed."""
+"""Reusing the value and the gradient that a line search has already computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +13,21 @@ __all__ = ["value_and_grad_from_state"]
 
 
 def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tuple[Any, PyTree]]:
-    """Makes a function as `jax.value_and_grad` does, which takes both from a state if it can.
+    """Makes a function like `jax.value_and_grad`, which reads both from a state if it can.
 
-    A line search ends with value and gradient at the parameters that it leads to. Where the
-    loss does not change from step to step, the next step need not compute them again.
+    A line search ends with the value and the gradient at the new parameters. If the loss does not
+    change from step to step, the next step need not compute them again.
 
     Args:
       value_fn: `value_fn(params, *args, **kwargs)` returns a scalar.
 
     Returns:
-      `(params, *args, state, **kwargs) -> (value, grad)`: from the state, of any nesting, with
-      one link that searches; computed where the state has no finite value yet.
+      `(params, *args, state, **kwargs) -> (value, grad)`: read from the state, in which exactly
+      one transformation searches, in any nesting; computed if the state has no finite value yet.
 
     Raises:
-      ValueError: (when called) no link of the state keeps value and gradient, or several do.
+      ValueError: (when called) none or several of the state's transformations keep value and
+        gradient.
 
     Example:
       >>> import functional_optim as fo
@@ -61,7 +62,7 @@ def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tup
 
 
 def _the_link(state: PyTree) -> State:
-    """The one link that keeps value and gradient."""
+    """Finds the one transformation that keeps value and gradient."""
     nodes = jax.tree.leaves(state, is_leaf=_keeps_both)
     found = [node for node in nodes if _keeps_both(node)]
     if len(found) != 1:

@@ -1,4 +1,4 @@
-"""Steps that are taken only where everything is finite."""
+"""Taking steps only if everything is finite."""
 
 import dataclasses
 import functools
@@ -9,15 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.apply import no_updates
-from ..core.interning import Interned
-from ..core.link import Link, check_pair
-from ..core.numbers import as_count
-from ..core.placement import all_beside
-from ..core.precision import safe_increment
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.numerics.precision import safe_increment
+from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
-from ..core.vectors import choose
+from ..core.trees.apply import no_updates
+from ..core.trees.arithmetic import choose
+from ..core.trees.placement import all_beside
+from .conditional_update import check_leaf_counts
 
 __all__ = ["all_finite", "apply_if_finite", "tally", "tally_of_nothing"]
 
@@ -25,19 +26,19 @@ Array = jax.Array
 
 
 def all_finite(*trees: PyTree) -> Array:
-    """Whether all elements of all floating-point arrays are finite, `()`."""
+    """Checks whether all elements of all floating-point arrays are finite, `()`."""
     leaves = [jnp.asarray(x) for x in jax.tree.leaves(trees)]
     each = [jnp.isfinite(x).all() for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
     return functools.reduce(operator.and_, each, jnp.array(True))
 
 
 def tally_of_nothing() -> dict[str, Array]:
-    """What `tally` starts from."""
+    """Makes the counters before the first step."""
     return {"last_finite": jnp.array(1, jnp.int32), "total_notfinite": jnp.array(0, jnp.int32)}
 
 
 def tally(before: Mapping[str, Array], finite: Array) -> dict[str, Array]:
-    """Whether the last step was finite, and how many were not."""
+    """Updates the counters: whether the last step was finite, and how many were not."""
     total = before["total_notfinite"]
     return {
         "last_finite": finite.astype(jnp.int32),
@@ -48,23 +49,24 @@ def tally(before: Mapping[str, Array], finite: Array) -> dict[str, Array]:
 def apply_if_finite(
     inner: GradientTransformation, max_consecutive_errors: int
 ) -> GradientTransformation:
-    """Takes a step only where the gradients, and the updates made of them, are finite.
+    """Takes a step only if the gradients and the updates made of them are finite.
 
     Otherwise the updates are zero and the inner state stays as it was, with all moments and
-    clocks, as if the step had not been; wrap all of a chain, so that no clock runs alone. After
-    more than `max_consecutive_errors` such steps in a row, steps are taken as they are, so that
-    what does not pass by itself is seen.
+    counts, as if there had been no step. Wrap the whole chain, so that all counts skip the step.
+    After more than `max_consecutive_errors` such steps in a row, the update is applied even if it
+    is not finite, so that a persistent failure shows.
 
     The state holds `inner_state` and, under `metrics`, `last_finite` (1 or 0), and how many
-    steps were not finite: `notfinite_count` in a row, and `total_notfinite`. Until it is known
-    whether a step is taken, old and new inner state are both in memory.
+    steps were not finite: `notfinite_count` in a row, and `total_notfinite`. While a step is
+    computed, the old and the new inner state are both in memory.
 
     Differences: optax looks at the gradients only, so that a step that overflows within the
     inner transformation is taken; it keeps the counts as fields of the state.
 
     Raises:
-      TypeError: inner is not a pair of functions, or the number no integer.
-      ValueError: the number is negative.
+      TypeError: inner is not a pair of functions, or the number not an integer.
+      ValueError: the number is negative; or (by `update`) a gradient is None, and the state has no
+        leaf counts: wrap `inner` in `per_leaf_counts`.
 
     Example:
       >>> import functional_optim as fo
@@ -110,6 +112,7 @@ class _Update(Interned):
     ) -> tuple[PyTree, State]:
         """Takes the inner step, or none."""
         new, inner_state = self.inner(updates, state.inner_state, params, extra)
+        check_leaf_counts("apply_if_finite", state.inner_state, inner_state)
         finite = all_finite(updates, new)
         before = state.metrics
         row = jnp.where(finite, 0, safe_increment(before["notfinite_count"]))

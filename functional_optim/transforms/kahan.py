@@ -1,11 +1,12 @@
-"""Narrow parameters beside which stands what their rounding has lost."""
+"""Kahan summation: keeps the rounding errors of low-precision parameters, and adds them later."""
 
 from typing import Any
 
 import jax
 
-from ..core.rounding import check_like_init, is_narrow, narrow_slot, rounded
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.numerics.rounding import check_like_init, is_narrow, narrow_slot, rounded
+from ..core.rules.arguments import StateDtype
 
 __all__ = ["kahan_summation"]
 
@@ -14,12 +15,14 @@ Array = jax.Array
 
 @leaf_rule(
     slots=lambda p, param_dtype: {"compensation": narrow_slot(p, param_dtype, param_dtype)},
-    requires=("params",),
-    exact=True,
-    parts=False,
+    needs=("params",),
+    keep_compute_dtype=True,
+    split_complex=False,
 )
-def kahan_summation(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, dict[str, Array]]:
-    """Adds updates to parameters of a narrow dtype, and what the sums have lost at the next step.
+def kahan_summation(
+    g: Array, slots: Any, p: Array, ctx: Any, *, state_dtype: StateDtype = None
+) -> tuple[Array, dict[str, Array]]:
+    """Adds updates to parameters of a narrow dtype, and adds what rounding lost at the next step.
 
     For one parameter of shape `*p`:
 
@@ -33,15 +36,15 @@ def kahan_summation(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, di
     `master_remainder` is exact, for bfloat16. In float16, c is too small a number for the dtype
     where p is below about 1e-4.
 
-    The state keeps c as compensation, of shape `*p`, in units and in the dtype of p. It belongs at
-    the end of a chain, after the learning rate. Parameters of float32 and wider pass as they are,
-    and nothing is kept for them.
+    The state keeps c as compensation, of shape `*p`, in units and in the dtype of p. Put this at
+    the end of a chain, after the learning rate. The updates of parameters in float32 or wider stay
+    as they are, and the state keeps nothing for them.
 
-    Differences: optax has no such link; optimi, which has it in its optimizers, also rounds g.
+    Differences: optax has no such transformation; optimi, whose optimizers have it, also rounds g.
 
     Raises:
-      ValueError: `update` is called without params, or with narrow ones where those of `init` were
-        not.
+      ValueError: `update` is called without params, or with parameters in a narrow dtype if those
+        of `init` were in a wide one.
 
     Example:
       >>> import functional_optim as fo, jax.numpy as jnp
@@ -57,9 +60,10 @@ def kahan_summation(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, di
     Reference: Kahan, Further remarks on reducing truncation errors, CACM 8, 1965; Zamirai et al.,
     Revisiting bfloat16 training, 2020, section 3, arXiv:2010.06192.
     """
-    check_like_init("kahan_summation", slots.compensation, p, now.param_dtype)
-    if not is_narrow(now.param_dtype):
+    del state_dtype
+    check_like_init("kahan_summation", slots.compensation, p, ctx.param_dtype)
+    if not is_narrow(ctx.param_dtype):
         return g, {"compensation": slots.compensation}
     owed = slots.compensation + g
-    moved = rounded(p + owed, now.param_dtype) - p
+    moved = rounded(p + owed, ctx.param_dtype) - p
     return moved, {"compensation": owed - moved}

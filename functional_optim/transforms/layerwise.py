@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.by_label import by_label
-from ..core.labels import path_labels
-from ..core.numbers import Interval, as_number
+from ..core.numerics.validation import Interval, as_number
+from ..core.rules.by_label import by_label
+from ..core.trees.labels import path_labels
 
 __all__ = ["layerwise_decay"]
 

@@ -7,47 +7,62 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.adapter import Link, check_pair, link_name
+from ..core.caching import Interned
 from ..core.chain import chain
-from ..core.interning import Interned
-from ..core.link import Link, check_pair, link_name
-from ..core.numbers import as_count
-from ..core.placement import all_beside
-from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.numerics.validation import as_count
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.rules.arguments import Fraction, StateDtype, Static
 from ..core.state import State
-from ..core.vectors import choose
+from ..core.trees.arithmetic import choose
+from ..core.trees.placement import all_beside
+from ..core.types import ScalarOrSchedule
+from .conditional_update import check_leaf_counts
 
 __all__ = ["lookahead"]
 
 Array = jax.Array
 
 
+def _step_scalars(t: Array, sync_period: int, slow_step_size: Array) -> dict[str, Array]:
+    """Computes whether update number t ends a period, and how far the slow weights move."""
+    sync = t % sync_period == 0
+    return {"sync": sync, "weight": jnp.where(sync, slow_step_size, 0.0)}
+
+
 @leaf_rule(
     slots=lambda p: {"slow": p},
-    requires=("params",),
-    static=("sync_period",),
-    bounds={"slow_step_size": "[0, 1]"},
-    exact=True,
+    step_scalars=_step_scalars,
+    needs=("params",),
+    keep_compute_dtype=True,
 )
 def look_back(
-    g: Array, slots: Any, p: Array, now: Any, sync_period: int, slow_step_size: Hyperparameter
+    g: Array,
+    slots: Any,
+    p: Array,
+    ctx: Any,
+    sync_period: Static[int],
+    slow_step_size: Fraction,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Takes slow weights a part of the way to the fast ones, and the fast ones back to them."""
-    sync = now.t % sync_period == 0
-    slow = slots.slow + slow_step_size * (p + g - slots.slow)
-    return jnp.where(sync, slow - p, g), {"slow": jnp.where(sync, slow, slots.slow)}
+    """Moves slow weights part of the way to the fast ones, and then the fast ones back to them."""
+    del sync_period, slow_step_size, state_dtype
+    slow = slots.slow + ctx.weight * (p + g - slots.slow)
+    return jax.lax.select(ctx.sync, slow - p, g), {"slow": slow}
 
 
 def lookahead(
     fast_optimizer: GradientTransformation,
     sync_period: int,
-    slow_step_size: Hyperparameter,
+    slow_step_size: ScalarOrSchedule,
     reset_state: bool = False,
 ) -> GradientTransformation:
-    """Lets an optimizer run ahead, and every few steps takes slow weights a part of the way.
+    """Runs an optimizer, and every few steps moves slow weights part of the way to its parameters.
 
-    The parameters are the fast weights; the slow ones are in the state, as `look_back.slow`, of
-    their shape. At each `sync_period`-th update, with u from the fast optimizer:
+    The parameters are the fast weights; the state keeps the slow ones as `look_back.slow`, of the
+    same shape. At each `sync_period`-th update, with u from the fast optimizer:
 
         slow <- slow + slow_step_size (p + u - slow)
         p    <- slow
@@ -56,13 +71,13 @@ def lookahead(
 
     Args:
       sync_period: number of fast steps, the last of which ends at the slow weights.
-      reset_state: whether the fast optimizer's state starts anew after each period.
+      reset_state: whether the fast optimizer's state is made again after each period.
 
-    Differences: optax takes and returns pairs of parameters; here they are plain, and the state
-    has the fast optimizer's links, and `look_back`.
+    Differences: optax takes and returns pairs of parameters; here the parameters are plain, and the
+    state has the fast optimizer's links, and `look_back`.
 
     Raises:
-      TypeError: fast_optimizer is not a pair of functions, or sync_period no integer.
+      TypeError: fast_optimizer is not a pair of functions, or sync_period not an integer.
       ValueError: sync_period < 1, slow_step_size outside [0, 1], or `update` is called without
         params.
 
@@ -90,13 +105,13 @@ def lookahead(
 
 @dataclasses.dataclass(frozen=True)
 class _RestartedInit:
-    """`init` of a transformation whose state starts anew every few steps."""
+    """`init` of a transformation whose state is made again every few steps."""
 
     init: Callable[..., Any]
 
     @property
     def name(self) -> str:
-        """The name of the transformation itself."""
+        """Name of the inner transformation."""
         return link_name(self.init, self.init)
 
     def __call__(self, params: PyTree) -> State:
@@ -110,7 +125,7 @@ class _RestartedInit:
 
 @dataclasses.dataclass(frozen=True)
 class _Restarted(Interned):
-    """`update` of a transformation whose state starts anew every few steps."""
+    """`update` of a transformation whose state is made again every few steps."""
 
     inner: Link
     init: Callable[..., Any]
@@ -119,7 +134,8 @@ class _Restarted(Interned):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Transforms the updates, from a new state where a period begins."""
+        """Transforms the updates, with a new state where a period begins."""
         start = choose(state.steps == 0, self.init(params), state.inner_state)
         new, inner_state = self.inner(updates, start, params, extra)
+        check_leaf_counts("lookahead", start, inner_state)
         return new, State(steps=(state.steps + 1) % self.period, inner_state=inner_state)

@@ -1,4 +1,4 @@
-"""Loss scaling, so that small gradients survive float16."""
+"""Loss scaling: keeps small gradients from underflowing in float16."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.interning import Interned
-from ..core.link import Link, check_pair
-from ..core.numbers import Interval, as_number, as_state
-from ..core.placement import beside
-from ..core.precision import compute_dtype, safe_increment
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.numerics.precision import compute_dtype, safe_increment
+from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State, nested_states
+from ..core.trees.placement import beside
+from .conditional_update import act_or_rest
 from .guard import all_finite, tally, tally_of_nothing
-from .resting import act_or_rest
 
 __all__ = ["loss_scale", "scale_loss"]
 
@@ -36,24 +36,25 @@ def loss_scale(
     backoff_factor: Any = 0.5,
     growth_interval: Any = 2000,
 ) -> GradientTransformation:
-    """Divides gradients of a scaled loss by the scale, and finds the largest that float16 bears.
+    """Divides gradients of a scaled loss by the scale, and adapts the scale to float16.
 
-    Gradients of `scale_loss(loss, state)` are divided in float32, and given to `inner`. Where one
-    is not finite, the step is left out, as if it had not been, and the scale is multiplied by
-    backoff_factor; after growth_interval steps in a row, by growth_factor. It has no end but
-    float32's.
+    Gradients of `scale_loss(loss, state)` are divided in float32, and given to `inner`. If one
+    is not finite, the step is skipped, as if there had been none, and the scale is multiplied by
+    backoff_factor; after growth_interval finite steps in a row, by growth_factor. The scale grows
+    up to the largest number of float32.
 
-    The state holds `hyperparams`, the factors and the interval; `growth_tracker`, the steps in a
-    row, `()` int32; `scale` `()`; under `metrics` `last_finite`, and `total_notfinite`, the number
-    of steps that were left out; and `inner_state`.
+    The state holds `hyperparams`, the factors and the interval; `growth_tracker`, the number of
+    finite steps in a row, `()` int32; `scale` `()`; under `metrics` `last_finite`, and
+    `total_notfinite`, the number of skipped steps; and `inner_state`.
 
-    Differences: torch's `GradScaler` is these numbers without the optimizer. optax has none.
+    Differences: torch's `GradScaler` computes the same scale, apart from an optimizer. optax has no
+    such transformation.
 
     Args:
-      inner: all that comes after the gradients, clipping too.
+      inner: the whole optimizer, with clipping; in `per_leaf_counts`, if a gradient may be None.
 
     Raises:
-      TypeError: inner is not a pair of functions, or another argument is no number.
+      TypeError: inner is not a pair of functions, or another argument is not a number.
       ValueError: init_scale not positive, growth_factor not above 1, backoff_factor outside
         (0, 1), or growth_interval < 1.
 
@@ -85,7 +86,7 @@ def scale_loss(loss: Any, state: PyTree) -> Array:
     """Multiplies a loss by the scale of the one `loss_scale` in a state, in float32 or wider.
 
     Raises:
-      ValueError: there is none in the state, or several.
+      ValueError: the state has none or several.
     """
     found = [node.scale for _, node in nested_states(state) if "growth_tracker" in node]
     if len(found) != 1:
@@ -132,14 +133,14 @@ class _Update(Interned):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Takes the inner step, or none, and finds the next scale."""
+        """Takes the inner step, or none, and computes the next scale."""
         grads = jax.tree.map(lambda g: _divided(g, state.scale), updates)
         finite = all_finite(grads)
 
         def step() -> tuple[PyTree, PyTree]:
             return self.inner(grads, state.inner_state, params, extra)
 
-        new, inner_state = act_or_rest(finite, step, state.inner_state)
+        new, inner_state = act_or_rest("loss_scale", finite, step, state.inner_state)
         scale, tracker = _next_scale(state, finite)
         return new, state._replace(
             scale=scale,
@@ -152,13 +153,13 @@ class _Update(Interned):
 def _divided(g: Any, scale: Array) -> Array:
     g = jnp.asarray(g)
     if not jnp.issubdtype(g.dtype, jnp.inexact):
-        return g  # which rows a sparse gradient has
+        return g  # the indices of a sparse gradient
     wide = g.astype(compute_dtype(g.dtype))
     return wide / scale.astype(jnp.finfo(wide.dtype).dtype).astype(wide.dtype)
 
 
 def _next_scale(state: State, finite: Array) -> tuple[Array, Array]:
-    """The scale and the number of steps in a row, as torch has them."""
+    """Computes the scale and the number of finite steps in a row, as torch does."""
     numbers, row = state.hyperparams, safe_increment(state.growth_tracker)
     grows = row.astype(state.scale.dtype) >= numbers["growth_interval"]
     grown = state.scale * numbers["growth_factor"]

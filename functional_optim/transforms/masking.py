@@ -9,16 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..core.any_params import AnyParams
-from ..core.apply import no_update, no_updates
-from ..core.binding import bind
-from ..core.interning import Interned
-from ..core.labels import Labeller, as_labeller, is_function, resolve_labels
-from ..core.link import Link, check_pair, link_name
-from ..core.placement import all_beside
+from ..core.adapter import Link, check_pair, link_name
+from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
+from ..core.signatures import bind
 from ..core.state import State
-from ..core.trees import align, align_params, path_string
+from ..core.trees.apply import no_update, no_updates
+from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, resolve_labels
+from ..core.trees.placeholders import AnyParams
+from ..core.trees.placement import all_beside
+from ..core.trees.structure import align, align_params, path_string
+from ..core.types import MaskOrFn
 
 __all__ = ["freeze", "maskable", "masked", "partition", "set_to_zero"]
 
@@ -35,11 +36,11 @@ def partition(
       transforms: label -> transformation.
       param_labels: tree of labels shaped like the parameters (or a prefix of that), or a
         function of the parameters that returns one, such as `path_labels`. A function is
-        called with the parameters, at init and at update alike, never with the updates; without
-        params, update asks it for the labels of all parameters of their paths and shapes.
+        called with the parameters by both init and update, never with the updates; if update gets
+        no params, it calls the function with placeholders that have their paths and shapes.
 
     Raises:
-      ValueError: a leaf has a label that `transforms` lacks; labels and parameters differ in
+      ValueError: a leaf has a label that is not in `transforms`; labels and parameters differ in
         structure; or labels are a function of dtypes or values and update is called without
         params.
 
@@ -75,12 +76,12 @@ class Router:
     boolean: bool = False
 
     def labels(self, params: PyTree | None, updates: PyTree | None = None) -> PyTree:
-        """The labels of all leaves, checked; a tree of labels may do without the parameters."""
+        """Returns the labels of all leaves, checked; params may be None for a tree of labels."""
         if isinstance(params, AnyParams):
             return params
         labels = resolve_labels(self.link, self.what, self.labeller, params, updates)
         for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
-            # 1 == True, but a mask of numbers is a mistake.
+            # 1 == True, but a mask of numbers is probably a mistake.
             if label not in self.known or (self.boolean and not isinstance(label, bool)):
                 raise ValueError(
                     f"{self.link}: {self.what} has {label!r} at '{path_string(path)}'; it must be "
@@ -89,13 +90,18 @@ class Router:
         return labels
 
     def split(self, labels: PyTree, leaves: list[Any], label: Hashable) -> PyTree:
-        """The tree with only the leaves of one label."""
+        """Returns the tree with only the leaves of one label."""
         if isinstance(labels, AnyParams):
             return AnyParams(*leaves)
         treedef: Any
         flat, treedef = jax.tree.flatten(labels)
         pairs = zip(flat, leaves, strict=True)
         return treedef.unflatten([x if k == label else MaskedNode() for k, x in pairs])
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether it may be kept alive: a tree of labels may, a user's function may hold arrays."""
+        return isinstance(self.labeller, FrozenTree)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +117,7 @@ class PartitionInit:
         labels = self.router.labels(params)
         leaves = align(labels, params, link=self.name, name="params", reference_name="the labels")
         states = {str(k): init(self.router.split(labels, leaves, k)) for k, init in self.inits}
-        # One that has no leaves of these does not know their mesh.
+        # A transformation without leaves here does not know their mesh.
         return all_beside(params, State(**states))
 
     def __repr__(self) -> str:
@@ -124,6 +130,12 @@ class PartitionUpdate(Interned):
 
     router: Router
     links: tuple[tuple[Hashable, Link], ...]
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether the labels and all transformations may be kept alive."""
+        inner = [getattr(link.function, "is_cacheable", False) for _, link in self.links]
+        return self.router.is_cacheable and all(inner)
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
@@ -159,11 +171,11 @@ def masked(
     Args:
       inner: transformation of the leaves where the mask is True.
       mask: tree of booleans shaped like the parameters (or a prefix of that), or a function
-        of the parameters that returns one. A function is called with the parameters, at init
-        and at update alike, never with the updates; without params, update asks it for the mask
-        of all parameters of their paths and shapes.
-      otherwise: what becomes of the other leaves' updates: `"pass"`, they are left as they
-        are, as in optax; `"zero"`, they become zero, so that the parameters rest.
+        of the parameters that returns one. A function is called with the parameters by both init
+        and update, never with the updates; if update gets no params, it calls the function with
+        placeholders that have their paths and shapes.
+      otherwise: the updates of the other leaves: `"pass"` leaves them as they are, as in optax;
+        `"zero"` makes them zero, so that the parameters do not move.
 
     Raises:
       ValueError: mask and parameters differ in structure, an entry is not a boolean, or the
@@ -214,6 +226,11 @@ class MaskedUpdate(Interned):
     link: Link
     otherwise: str
 
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether the mask and the transformation may be kept alive."""
+        return self.router.is_cacheable and getattr(self.link.function, "is_cacheable", False)
+
     def __call__(
         self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, Any]:
@@ -244,19 +261,22 @@ def set_to_zero_update(
     return no_updates(updates), state
 
 
+setattr(set_to_zero_update, "is_cacheable", True)  # noqa: B010 (mypy knows no attributes of functions)
+
+
 def set_to_zero() -> GradientTransformation:
     """Makes every update zero, and keeps no state."""
     return GradientTransformation(Stateless("set_to_zero"), set_to_zero_update)
 
 
 def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTransformation:
-    """Keeps parameters where they are: their updates become zero.
+    """Freezes parameters: makes their updates zero.
 
     Args:
       mask: tree of booleans, or a function of the parameters that returns one; True freezes.
       inner: transformation of all other leaves, which keeps no state for the frozen ones.
-        Without it this is a link, as in optax: put it last, for what follows it (weight
-        decay, say) would move the frozen leaves again.
+        Without it this is one link of a chain, as in optax: put it last, because a link behind it
+        (such as weight decay) would move the frozen leaves again.
 
     Raises:
       ValueError: mask and parameters differ in structure, or the mask is a function of dtypes
@@ -278,7 +298,7 @@ def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTr
 
 @dataclasses.dataclass(frozen=True)
 class _Not:
-    """The opposite of a mask."""
+    """An inverted mask."""
 
     mask: Labeller
 
@@ -287,15 +307,17 @@ class _Not:
 
 
 def _negate(mask: PyTree) -> PyTree:
-    """The opposite of a mask; what is no boolean stays, to be refused as it was written."""
+    """Inverts a mask; keeps what is not a boolean, so that the error shows it as it was given."""
     return jax.tree.map(lambda x: not x if isinstance(x, (bool, np.bool_)) else x, mask)
 
 
-def maskable(factory: Callable[..., GradientTransformation]) -> Callable[..., Any]:
-    """Gives a factory of links one more argument, `mask`; see `masked`."""
+def maskable(
+    factory: Callable[..., GradientTransformation],
+) -> Callable[..., GradientTransformation]:
+    """Adds an argument `mask` to a factory of transformations; see `masked`."""
     signature = inspect.signature(factory)
     parameter = inspect.Parameter(
-        "mask", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=Any
+        "mask", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=MaskOrFn
     )
     positional = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
     rest = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]

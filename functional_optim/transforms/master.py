@@ -1,19 +1,22 @@
-"""Parameters in a narrow dtype, which nevertheless move by small steps."""
+"""Master weights: float32 copies of parameters in a narrow dtype."""
 
 from typing import Any
 
 import jax
 
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.rules.arguments import StateDtype
 
 __all__ = ["master_weights"]
 
 Array = jax.Array
 
 
-@leaf_rule(slots=lambda p: {"master": p}, requires=("params",), exact=True)
-def master_weights(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, dict[str, Array]]:
-    """Adds updates up in float32, of which narrow parameters are the rounded values.
+@leaf_rule(slots=lambda p: {"master": p}, needs=("params",), keep_compute_dtype=True)
+def master_weights(
+    g: Array, slots: Any, p: Array, ctx: Any, *, state_dtype: StateDtype = None
+) -> tuple[Array, dict[str, Array]]:
+    """Accumulates updates in float32; narrow parameters are the rounded sums.
 
     For one parameter of shape `*p`:
 
@@ -22,14 +25,14 @@ def master_weights(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, dic
 
     so that `apply_updates` makes p the master rounded to the parameter's dtype. Without it, a
     step of less than half the distance to the next number of that dtype is lost: in bfloat16,
-    1.0 does not move by 1e-3, however often. It belongs at the end of a chain, after the
-    learning rate. Links before it read the rounded parameters.
+    1.0 does not move by 1e-3, however often. Put this at the end of a chain, after the
+    learning rate. Transformations before it read the rounded parameters.
 
-    The state keeps master, of shape `*p`, in units of p, which starts as the parameter: pass
-    those of float32 to `init`, and to `update` the narrow ones, to lose nothing at the start.
-    For parameters in float32 it changes nothing, and costs a copy: see `masked`.
+    The state keeps master, of shape `*p`, in units of p, which starts as the parameter. To lose
+    nothing at the start, pass float32 parameters to `init`, and the narrow ones to `update`. For
+    parameters in float32 it changes nothing and costs a copy; leave them out with `masked`.
 
-    Differences: optax has no such link.
+    Differences: optax has no such transformation.
 
     Raises:
       ValueError: `update` is called without params.
@@ -48,6 +51,6 @@ def master_weights(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, dic
     Reference: Micikevicius et al., Mixed precision training, ICLR 2018, section 3.1,
     arXiv:1710.03740.
     """
-    del now
+    del ctx, state_dtype
     master = slots.master + g
     return master - p, {"master": master}

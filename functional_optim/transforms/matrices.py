@@ -1,4 +1,4 @@
-"""Parameters as matrices: which axes are rows and columns, and which count matrices."""
+"""Parameters as matrices: which axes are rows, which are columns, and which are batch axes."""
 
 import dataclasses
 import math
@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.interning import Interned
-from ..core.labels import Labeller, as_labeller, resolve_labels
-from ..core.link import Link, check_pair, link_name
+from ..core.adapter import Link, check_pair, link_name
+from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree
-from ..core.trees import align, align_params, is_absent
+from ..core.trees.labels import Labeller, as_labeller, resolve_labels
+from ..core.trees.structure import align, align_params, is_absent
 
 __all__ = ["MatrixLeaves", "MuonDimensionNumbers", "on_matrices"]
 
@@ -21,10 +21,9 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class MuonDimensionNumbers:
-    """Which axes of a parameter are the inputs of a linear map, and which its outputs.
+    """Says which axes of a parameter are the inputs of a linear map, and which its outputs.
 
-    Several axes are taken together, in the order in which they are given; all others count
-    matrices.
+    Several axes are joined, in the order in which they are given; all others are batch axes.
 
     Args:
       reduction_axis: axis or axes over which a layer sums.
@@ -39,10 +38,10 @@ class MuonDimensionNumbers:
     output_axis: int | tuple[int, ...] = 1
 
     def axes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        """The axes that count matrices, those of rows, and those of columns.
+        """Returns the batch axes, the axes of the rows, and the axes of the columns.
 
         Raises:
-          ValueError: an axis is not there, or is both.
+          ValueError: an axis does not exist, or is given twice.
         """
         given = [
             (axis,) if isinstance(axis, int) else tuple(axis)
@@ -59,13 +58,13 @@ class MuonDimensionNumbers:
         return tuple(i for i in range(len(shape)) if i not in rows + columns), rows, columns
 
     def as_matrices(self, x: Array) -> Array:
-        """The array with shape `(matrices, rows, columns)`."""
+        """Reshapes an array to `(matrices, rows, columns)`."""
         parts = self.axes(x.shape)
         sizes = [math.prod(x.shape[i] for i in axes) for axes in parts]
         return jnp.transpose(x, sum(parts, ())).reshape(sizes)
 
     def restored(self, matrices: Array, shape: tuple[int, ...]) -> Array:
-        """The opposite of `as_matrices`, for an array that had `shape`."""
+        """Inverts `as_matrices`, for an array that had `shape`."""
         order = sum(self.axes(shape), ())
         return jnp.transpose(
             matrices.reshape([shape[i] for i in order]), [order.index(i) for i in range(len(order))]
@@ -73,35 +72,35 @@ class MuonDimensionNumbers:
 
 
 REST = "rest"
-"""In place of a spec, where a parameter is no matrix."""
+"""Stands for the spec of a parameter that is not a matrix."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MatrixLeaves:
-    """For each parameter its `MuonDimensionNumbers`, or `REST`.
+    """Finds for each parameter its `MuonDimensionNumbers`, or `REST`.
 
     Attributes:
       given: a tree of `MuonDimensionNumbers`, shaped like the parameters or a prefix of that,
-        with None for what is no matrix; a function of the parameters that returns one; or
-        None: all parameters of two axes are matrices.
+        with None for a parameter that is not a matrix; a function of the parameters that returns
+        such a tree; or None: all parameters with two axes are matrices.
     """
 
     given: Labeller | None
 
     @classmethod
     def of(cls, given: Any) -> "MatrixLeaves":
-        """Makes a hashable one."""
+        """Makes a hashable object of a tree, a function or None."""
         return cls(None if given is None else as_labeller(given))
 
     def __call__(self, params: PyTree) -> PyTree:
-        """The specs of the parameters."""
+        """Returns the specs of the parameters."""
         if self.given is None:
             plain = MuonDimensionNumbers()
             return jax.tree.map(lambda p: plain if jnp.ndim(p) == 2 else REST, params)
         return jax.tree.map(_spec, self.given(params), is_leaf=lambda x: x is None)
 
     def where(self, matrices: bool) -> "_Where":
-        """A mask: the matrices, or all others."""
+        """Makes a mask of the matrices, or of all other parameters."""
         return _Where(self, matrices)
 
 
@@ -124,9 +123,9 @@ class _Where:
 
 
 def on_matrices(inner: GradientTransformation, leaves: MatrixLeaves) -> GradientTransformation:
-    """Applies a transformation without slots to the matrices of a tree, and to nothing else.
+    """Applies a transformation without slots to the matrices of a tree only.
 
-    It sees each as an array of shape `(matrices, rows, columns)`.
+    It sees each of them as an array of shape `(matrices, rows, columns)`.
 
     Args:
       inner: the transformation.
@@ -141,7 +140,7 @@ def on_matrices(inner: GradientTransformation, leaves: MatrixLeaves) -> Gradient
 
 @dataclasses.dataclass(frozen=True)
 class _MatricesInit:
-    """`init` of what acts on matrices: there are no slots, whose shape would matter."""
+    """`init` of a transformation of matrices; without slots, their shapes do not matter."""
 
     name: str
     init: Callable[..., Any]
@@ -155,7 +154,7 @@ class _MatricesInit:
 
 @dataclasses.dataclass(frozen=True)
 class _MatricesUpdate(Interned):
-    """`update` of what acts on matrices."""
+    """`update` of a transformation of matrices."""
 
     name: str
     link: Link

@@ -1,16 +1,17 @@
 """Momentum: sums and means of past updates."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from ..core.bound import is_traced
-from ..core.moments import mean_weights, running_mean
-from ..core.precision import one_minus_power
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, moment
 from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.rules.arguments import Decay, Optional_, SlotDtype, StateDtype, Static, Within
+from ..core.traced_hyperparams import is_traced
 
 __all__ = ["ema", "trace"]
 
@@ -18,60 +19,93 @@ Array = jax.Array
 
 
 def _check_trace(given: Mapping[str, Any]) -> str | None:
-    """Options of a trace say nothing where there is none."""
-    defaults = {"nesterov": False, "accumulator_dtype": None, "dampening": 0.0}
+    """Checks that options of a trace are given only where there is a trace."""
+    defaults = {
+        "nesterov": False,
+        "accumulator_dtype": None,
+        "dampening": None,
+        "rest_at_zero": False,
+    }
     for name, default in defaults.items():
         value = given[name]
-        # A traced number may be the default: wrappers hand on all arguments of a factory.
+        # A traced number may be the default: wrappers pass on all arguments of a factory.
         if given["decay"] is None and not is_traced(value) and value != default:
             return f"{name}={value!r} needs momentum, got None. Pass a decay, such as 0.9."
     return None
 
 
-def _trace_clock(
-    t: Array, last: Mapping[str, Array], decay: Array, **_: Any
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    first = last["started"] == 0
-    return {"first": first}, {"started": jnp.where(decay != 0, jnp.ones_like(t), last["started"])}
+def _trace_slots(p: Array, decay: Any) -> dict[str, Array]:
+    return {} if decay is None else {"trace": jnp.zeros_like(p)}
+
+
+def _trace_carry(decay: Any, rest_at_zero: bool) -> dict[str, float]:
+    """Declares `started`: 1 once a leaf's trace holds a gradient."""
+    return {"started": 0.0} if rest_at_zero and decay is not None else {}
+
+
+def _trace_scalars(
+    t: Array,
+    decay: Array | None,
+    dampening: Array | None,
+    started: Array | None = None,
+) -> dict[str, Array]:
+    """Computes the weights of the old trace and of the new gradient, where they are not plain."""
+    if decay is None or (dampening is None and started is None):
+        return {}
+    gain = 1.0 if dampening is None else 1 - dampening
+    if started is None:
+        return {"gain": jnp.where(t > 1, gain, 1.0)}
+    on = decay != 0
+    return {
+        "on": on,
+        "keep": jnp.where(on, decay, 1.0),
+        "gain": jnp.where(on, jnp.where(started > 0, gain, 1.0), 0.0),
+        "started": jnp.where(on, 1.0, started),
+    }
 
 
 @leaf_rule(
-    slots=lambda p, decay: {} if decay is None else {"trace": jnp.zeros_like(p)},
-    clock=_trace_clock,
-    memory=("started",),
-    static=("nesterov",),
-    optional=("decay",),
+    slots=_trace_slots,
+    carry=_trace_carry,
+    step_scalars=_trace_scalars,
     check=_check_trace,
-    slot_dtypes={"accumulator_dtype": "trace"},
-    bounds={"decay": "[0, inf)", "dampening": "(-inf, inf)"},
-    rows=lambda decay: decay is None,  # a trace goes on without a gradient
+    # A trace keeps moving rows that have no gradient.
+    row_sparse=lambda decay: decay is None,
 )
 def trace(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    decay: Hyperparameter,
-    nesterov: bool = False,
-    accumulator_dtype: Any = None,
+    ctx: Any,
+    decay: Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_],
+    nesterov: Static[bool] = False,
+    accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("trace")] = None,
     *,
-    dampening: Hyperparameter = 0.0,
+    dampening: Annotated[Hyperparameter | None, Within("(-inf, inf)"), Optional_] = None,
+    rest_at_zero: Static[bool] = False,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, Mapping[str, Array]]:
     """Accumulates a decaying sum of updates: momentum.
 
-    For one parameter of shape `*p`, with b its trace of the same shape:
+    For one parameter of shape `*p`, with b its trace of the same shape, 0 at the start:
 
-        b <- g                              at its first update with decay not 0
-        b <- decay b + (1 - dampening) g    after that
+        b <- decay b + g
         u  = b, or g + decay b with nesterov
 
-    `decay` and `dampening` `()` have no unit. While decay is 0 the trace rests and u = g;
-    with `decay=None` there is no trace at all, and no memory for one.
+    With `dampening`, g enters b times 1 - dampening, except at the first update of the parameter,
+    which enters whole. `decay` and `dampening` `()` have no unit; b and u are in units of g. With
+    `decay=None` there is no trace, and the state keeps nothing for one.
 
     Args:
       accumulator_dtype: dtype in which the trace is kept.
+      dampening: share of a gradient that does not enter the trace; None is 0, and costs nothing.
+      rest_at_zero: as in torch, leave the trace as it is while decay is 0, and start it with the
+        first gradient after that; meanwhile u = g. Without it, a decay of 0 forgets the past.
 
-    Differences: optax has no dampening. torch's `momentum` is decay.
+    Differences: optax has no dampening. torch's `momentum` is decay; torch always rests at 0.
+
+    Raises:
+      ValueError: decay < 0, or an option of the trace is given with `decay=None`.
 
     Example:
       >>> import functional_optim as fo
@@ -85,47 +119,43 @@ def trace(
     Reference: Sutskever, Martens, Dahl & Hinton, On the importance of initialization and
     momentum in deep learning, ICML 2013, equations 1 to 4.
     """
-    del p, accumulator_dtype
+    del p, accumulator_dtype, state_dtype
     if decay is None:
         return g, {}
-    on = decay != 0
-    moved = jax.lax.select(now.first != 0, g, decay * slots.trace + (1 - dampening) * g)
-    # Made of the new trace, not of the old one, the parameter leaves XLA free to write the one
-    # over the other.
-    b = jax.lax.select(on, moved, slots.trace)
-    # Adding -0 changes nothing. Were g the branch of a select, XLA would keep it as an array of
-    # its own, where it is a sum with a multiple of the parameter.
-    none = jax.lax.full_like(g, -0.0)
+    if rest_at_zero:
+        b = ctx.keep * slots.trace + ctx.gain * g
+    elif dampening is not None:
+        b = moment(slots.trace, g, decay, ctx.gain)
+    else:
+        b = decay * slots.trace + g
     if nesterov:
-        return g + jax.lax.select(on, decay * b, none), {"trace": b}
-    return jax.lax.select(on, b, none) + jax.lax.select(on, none, g), {"trace": b}
+        return g + decay * b, {"trace": b}
+    if not rest_at_zero:
+        return b, {"trace": b}
+    # Adding -0 changes nothing. If g were a branch of a select, XLA would store g as an array where
+    # it is a sum with a multiple of the parameter.
+    none = jax.lax.full_like(g, -0.0)
+    u = jax.lax.select(ctx.on, b, none) + jax.lax.select(ctx.on, none, g)
+    return u, {"trace": b}
 
 
-def _ema_clock(
-    t: Array, last: Mapping[str, Array], decay: Array, debias: bool
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    scalars: dict[str, Any] = {"weights": mean_weights(t, decay, last["decay"])}
-    if not debias:
-        scalars["total"] = one_minus_power(decay, t)
-    return scalars, {"decay": decay}
+def _ema_scalars(t: Array, decay: Array, debias: bool) -> dict[str, Array]:
+    """Computes the weight of the new update, and the bias correction."""
+    gain = {"gain": 1 - decay}
+    return gain | ({"correction": bias_correction(decay, t)} if debias else {})
 
 
-@leaf_rule(
-    slots=lambda p: {"ema": jnp.zeros_like(p)},
-    clock=_ema_clock,
-    memory=("decay",),
-    static=("debias",),
-    slot_dtypes={"accumulator_dtype": "ema"},
-    bounds={"decay": "[0, 1)"},
-)
+@leaf_rule(slots=lambda p: {"ema": jnp.zeros_like(p)}, step_scalars=_ema_scalars)
 def ema(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    decay: Hyperparameter,
-    debias: bool = True,
-    accumulator_dtype: Any = None,
+    ctx: Any,
+    decay: Decay,
+    debias: Static[bool] = True,
+    accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("ema")] = None,
+    *,
+    state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Replaces updates by their exponential moving average.
 
@@ -134,8 +164,8 @@ def ema(
         m <- decay m + (1 - decay) g
         u  = m / (1 - decay^t) with debias, else m
 
-    The state keeps m / (1 - decay^t), under `ema`. `decay` `()` has no unit. This averages
-    updates, not parameters.
+    The state keeps m, of shape `*p`, under `ema`. `decay` `()` has no unit. This averages
+    updates, not parameters: for those, see `params_ema`.
 
     Args:
       accumulator_dtype: dtype in which the average is kept.
@@ -149,6 +179,6 @@ def ema(
       >>> tx.update({"w": 1.0}, tx.init({"w": 0.0}))[0]
       {'w': Array(0.5, dtype=float32)}
     """
-    del p, decay, accumulator_dtype
-    mean = running_mean(slots.ema, g, now.weights)
-    return mean if debias else mean * now.total, {"ema": mean}
+    del p, accumulator_dtype, state_dtype
+    m = moment(slots.ema, g, decay, ctx.gain)
+    return ctx.correction * m if debias else m, {"ema": m}

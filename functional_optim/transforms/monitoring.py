@@ -1,4 +1,4 @@
-"""Links that measure what passes through them, and leave it as it is."""
+"""Measuring updates without changing them."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.interning import Interned
-from ..core.link import Link, check_pair
-from ..core.placement import all_beside
-from ..core.precision import hyper_dtype
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.numerics.precision import hyper_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.state import State
+from ..core.trees.placement import all_beside
 from .momentum import ema
 
 __all__ = ["measure_with_ema", "monitor", "snapshot"]
@@ -22,18 +22,19 @@ Measure = Callable[[PyTree], PyTree]
 
 
 def snapshot(measure_name: str, measure: Measure) -> GradientTransformation:
-    """Measures the updates at this place of a chain; see `metrics` for what reads it.
+    """Measures the updates at this place of a chain; `metrics` reads the result.
 
     The state holds `metrics[measure_name]`, an array or a tree of arrays, zeros before the first
-    update. Updates pass as they are.
+    update. Updates stay as they are.
 
     Args:
-      measure: `measure(updates)`. Of what shapes its result has, it is asked with the parameters.
+      measure: `measure(updates)`. At init it is called on the parameters (abstractly) to get the
+        shapes of its result.
 
-    Differences: optax's snapshot measures the parameters at first.
+    Differences: at init, optax's snapshot measures the parameters.
 
     Raises:
-      TypeError: measure is no function.
+      TypeError: measure is not a function.
 
     Example:
       >>> import functional_optim as fo
@@ -46,17 +47,18 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformation:
 
 
 def monitor(measures: Mapping[str, Measure | GradientTransformation]) -> GradientTransformation:
-    """Measures the updates at this place of a chain, in several ways; see `metrics`.
+    """Measures the updates at this place of a chain, in several ways; `metrics` reads the results.
 
-    The state holds under `metrics` what each measured at the last update, zeros before, and
-    under `measure_states` what those that are transformations keep. Updates pass as they are.
+    The state holds under `metrics` the last measurements, zeros before the first update, and
+    under `measure_states` the states of the measures that are transformations. Updates stay as they
+    are.
 
     Args:
       measures: name -> function of the updates, or transformation whose updates are the
         measurement, such as `measure_with_ema`.
 
     Raises:
-      TypeError: a measure is neither.
+      TypeError: a measure is neither a function nor a transformation.
 
     Example:
       >>> import functional_optim as fo
@@ -78,13 +80,13 @@ def measure_with_ema(
     debias: bool = True,
     accumulator_dtype: Any = None,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Makes for `monitor` a measure that is averaged over updates; the other arguments: see `ema`.
+    """Makes a measure for `monitor` that is averaged over updates.
 
-    The pair is no link of a chain, for its updates are the measurement. Conditions and counts are
-    averaged as numbers.
+    See `ema` for the other arguments. The pair cannot be a link of a chain, because it returns the
+    measurement in place of the updates. Booleans and integers are averaged as numbers.
 
     Raises:
-      TypeError: measure is no function.
+      TypeError: measure is not a function.
       ValueError: decay outside [0, 1).
 
     Example:
@@ -128,7 +130,7 @@ def _monitor(
 
 @dataclasses.dataclass(frozen=True)
 class _MonitorInit:
-    """`init` of links that measure."""
+    """`init` of `snapshot` and `monitor`."""
 
     name: str
     inits: tuple[tuple[str, Callable[..., Any]], ...]
@@ -148,7 +150,7 @@ class _MonitorInit:
 
 @dataclasses.dataclass(frozen=True)
 class _Monitor(Interned):
-    """`update` of links that measure."""
+    """`update` of `snapshot` and `monitor`."""
 
     functions: tuple[tuple[str, Measure], ...]
     links: tuple[tuple[str, Link], ...]
@@ -164,7 +166,7 @@ class _Monitor(Interned):
     def measure(
         self, updates: PyTree, states: Mapping[str, PyTree], params: PyTree, extra: Any
     ) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
-        """What each measures, and what it keeps."""
+        """Returns the measurements, and the states of the measures."""
         found, kept = {k: function(updates) for k, function in self.functions}, {}
         for name, link in self.links:
             found[name], kept[name] = link(updates, states[name], params, extra)
@@ -173,7 +175,7 @@ class _Monitor(Interned):
 
 @dataclasses.dataclass(frozen=True)
 class _AsNumbers:
-    """A measure whose results have a mean."""
+    """A measure whose results are floating-point numbers, so that they have a mean."""
 
     measure: Measure
 
@@ -209,6 +211,6 @@ class _Averaged(Interned):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Gives the average, in the place of updates."""
+        """Returns the average, in place of updates."""
         del params, extra
         return self.average(self.measure(updates), state, None, {})

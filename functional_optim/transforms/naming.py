@@ -1,20 +1,20 @@
-"""Chains whose links have the names that the caller gives."""
+"""Chains with custom names of their links."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ..core.adapter import check_pair
 from ..core.chain import chain
-from ..core.link import check_pair
 from ..core.protocol import GradientTransformation, PyTree
 
 __all__ = ["named_chain"]
 
 
 def named_chain(*transforms: tuple[str, GradientTransformation]) -> GradientTransformation:
-    """Composes transformations like `chain`, with names of one's own for the links' states.
+    """Composes transformations like `chain`, with custom names for the links' states.
 
-    A chain that is given a name stays one link.
+    A chain with a name stays one link.
 
     Args:
       *transforms: pairs (name, transformation).
@@ -22,8 +22,8 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> GradientTran
     Differences: optax's state is a dict; this one has the names as fields and as keys.
 
     Raises:
-      TypeError: an argument is no such pair.
-      ValueError: a name is no identifier, or is given twice.
+      TypeError: an argument is not such a pair.
+      ValueError: a name is not an identifier, or is given twice.
 
     Example:
       >>> import functional_optim as fo

@@ -1,53 +1,54 @@
 """Noise added to updates."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 
-from ..core.precision import safe_sqrt
+from ..core.decorators import leaf_rule
+from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.rules.arguments import NonNegative, RandomKey, Within
 
 __all__ = ["add_noise"]
 
 Array = jax.Array
 
 
-@leaf_rule(
-    keys=("key",),
-    bounds={"eta": "[0, inf)", "gamma": "(-inf, inf)"},
-    parts=False,
-)
+def _step_scalars(count: Array, eta: Array, gamma: Array) -> dict[str, Array]:
+    return {"sigma": safe_sqrt(eta * (1 + count).astype(eta.dtype) ** -gamma)}
+
+
+@leaf_rule(step_scalars=_step_scalars, split_complex=False)
 def add_noise(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    eta: Hyperparameter,
-    gamma: Hyperparameter,
-    key: Any,
+    ctx: Any,
+    eta: NonNegative,
+    gamma: Annotated[Hyperparameter, Within("(-inf, inf)")],
+    key: Annotated[Any, RandomKey],
 ) -> tuple[Array, dict[str, Array]]:
-    """Adds normal noise to the updates, whose variance falls.
+    """Adds normal noise to the updates, with a variance that falls from step to step.
 
     For one parameter of shape `*p`, after t updates:
 
         u = g + sigma_t n,    sigma_t^2 = eta / (1 + t)^gamma,    n standard normal, of shape `*p`
 
-    The noise is a function of the key, of t and of the leaf's number alone, so that a run that
-    is taken up again, or computed again, has the same. Of a complex parameter the noise is
-    complex, and its square has the mean sigma_t^2.
+    The noise depends only on the key, on t and on the leaf's number, so that a run that is resumed
+    or repeated has the same noise. A complex parameter has complex noise, with sigma_t^2 the mean
+    of |noise|^2.
 
-    `eta` `()` is in units of g squared, `gamma` `()` has no unit. The state keeps the words of the
+    `eta` `()` is in units of g^2, `gamma` `()` has no unit. The state keeps the words of the
     key under `keys`: vmap over keys to train with several.
 
     Args:
       key: an integer, or a key of `jax.random.key`, which may be traced.
 
-    Differences: optax draws other numbers of a key, which it splits as it goes, and warns where
+    Differences: optax draws other numbers from a key, which it splits at each update, and warns if
     there is none.
 
     Raises:
-      TypeError: key is neither of these.
+      TypeError: key is neither an integer nor a key.
       ValueError: eta < 0.
 
     Example:
@@ -61,6 +62,5 @@ def add_noise(
     Reference: Neelakantan et al., Adding gradient noise improves learning for very deep networks,
     2015, section 3, arXiv:1511.06807.
     """
-    del slots, p
-    sigma = safe_sqrt(eta * (1 + now.count).astype(eta.dtype) ** -gamma)
-    return g + sigma.astype(g.dtype) * jax.random.normal(key, g.shape, g.dtype), {}
+    del slots, p, eta, gamma
+    return g + ctx.sigma.astype(g.dtype) * jax.random.normal(key, g.shape, g.dtype), {}

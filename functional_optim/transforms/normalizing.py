@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import measure_norm, norm_of
+from ..core.decorators import TreeStats, leaf_rule
 from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.rules.arguments import NonNegative
+from ..core.trees.norms import measure_norm, norm_of, rescale_norm
 
 __all__ = ["centralize", "normalize_by_update_norm"]
 
@@ -16,11 +17,13 @@ Array = jax.Array
 
 
 @leaf_rule()
-def centralize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str, Array]]:
+def centralize(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str, Array]]:
     """Subtracts from the updates of each output unit their mean.
 
     For one parameter of shape `(..., inputs, outputs)`: the mean is over all axes but the
-    last, JAX's axis of outputs; vectors and scalars pass.
+    last, JAX's axis of outputs. Vectors and scalars stay as they are.
+
+    Differences: optax takes the mean over all axes but the first.
 
     Example:
       >>> import functional_optim as fo
@@ -32,7 +35,7 @@ def centralize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str
     Reference: Yong et al., Gradient Centralization: a new optimization technique for deep
     neural networks, ECCV 2020, equation 1, arXiv:2004.01461.
     """
-    del slots, p, now
+    del slots, p, ctx
     if g.ndim < 2:
         return g, {}
     mean = jnp.mean(g, axis=tuple(range(g.ndim - 1)), keepdims=True)
@@ -42,32 +45,33 @@ def centralize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str
 def _combine(
     stats: Any, last: Mapping[str, Array], scale_factor: Array, eps: Array
 ) -> Mapping[str, Array]:
-    del last
-    norm = norm_of(stats)
+    norm = norm_of(stats, last)
     return {"update_norm": norm, "factor": scale_factor / (norm + eps)}
 
 
 @leaf_rule(
-    measure=measure_norm,
-    combine=_combine,
-    metrics=("update_norm", "factor"),
-    bounds={"eps": "[0, inf)"},
-    rows=True,
+    tree_stats=TreeStats(
+        measure=measure_norm,
+        rescale=rescale_norm,
+        combine=_combine,
+        metrics=("update_norm", "factor"),
+    ),
+    row_sparse=True,
 )
 def normalize_by_update_norm(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
+    ctx: Any,
     scale_factor: Hyperparameter = 1.0,
-    eps: Hyperparameter = 1e-6,
+    eps: NonNegative = 1e-6,
 ) -> tuple[Array, dict[str, Array]]:
     """Scales all updates together to the Euclidean norm `scale_factor`.
 
     For each leaf of shape `*p`: u = g scale_factor / (norm + eps), where norm `()` is over all
     leaves that have a gradient. `eps` `()` is in units of g, `scale_factor` `()` in units of u.
 
-    The state holds what was measured: `metrics["update_norm"]`, before scaling.
+    The state holds `metrics["update_norm"]`, the norm before scaling, and `metrics["factor"]`.
 
     Raises:
       ValueError: eps < 0.
@@ -79,4 +83,4 @@ def normalize_by_update_norm(
       {'w': Array([0.6, 0.8], dtype=float32)}
     """
     del slots, p, scale_factor, eps
-    return g * now.factor, {}
+    return ctx.factor * g, {}

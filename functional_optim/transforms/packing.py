@@ -1,40 +1,40 @@
-"""The slots of many small parameters as few arrays."""
+"""Stacking the slots of many small parameters in few arrays."""
 
 import dataclasses
 from typing import Any
 
-from ..core.link import check_pair
-from ..core.numbers import as_count
-from ..core.packing import SMALL
+from ..core.adapter import check_pair
+from ..core.leaf.packing import SMALL
+from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation
-from ..core.rule_init import RuleInit
+from ..core.rules.init import RuleInit, replace_rule_inits
 
 __all__ = ["packed", "packing"]
 
 
 def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransformation:
-    """Holds the slots of small parameters together: one array for those of one shape and dtype.
+    """Stacks the slots of small parameters: one array for those of equal shape and dtype.
 
-    For models of very many small arrays, of which a step costs mostly that they are many. The
-    maths then runs on 32 small parameters of a shape at once, mapped over them, and the state has
-    few arrays. Parameters, gradients and updates stay as they are; so do the numbers, for
-    any transformation: what is a matter of one parameter (a norm, a count of updates, a mask, a
-    key) is mapped as the arrays are. Names in checkpoints stay too: `to_state_dict` and the
-    files of `save` have each parameter under its own, and one of a state that is not packed
-    restores to one that is, and the reverse.
+    This is for models with very many small arrays, whose steps take long mostly because the arrays
+    are many. The maths then runs on 32 small parameters of equal shape together, mapped over them,
+    and the state has few arrays. Parameters, gradients and updates stay as they are; so do the
+    numbers, for any transformation, because everything that concerns one parameter (a norm, a count
+    of updates, a mask, a key) is mapped like the arrays. Names in checkpoints stay too:
+    `to_state_dict` and the files of `save` have each parameter under its own name, and a checkpoint
+    of a state that is not packed restores to one that is, and the reverse.
 
-    In the state, a slot that holds some together is a node with `stacks` and `rest`, and
-    `unpacked` turns the state into that of `tx`. A shape that fewer than 4 parameters have is not
-    worth it, nor is a gradient that is None or sparse where others have one: at such a step its
-    group is taken apart. What wrappers keep of their own stays as it is, as do slots of other
-    libraries, and of rules that look at the whole tree, such as L-BFGS.
+    In the state, a slot that stacks some parameters is a node with `stacks` and `rest`, and
+    `unpacked` turns the state into that of `tx`. Shapes of fewer than 4 parameters are not
+    stacked. If a stack has gradients that are None or sparse next to others that are not, it is
+    taken apart for that step. Arrays that wrappers keep stay as they are, as do slots of other
+    libraries, and of rules that read the whole tree, such as L-BFGS.
 
     Args:
-      tx: any pair of this package; one of its rules at least keeps slots.
-      max_size: how many elements a parameter has at most to be small.
+      tx: any transformation of this package, of which at least one rule keeps slots.
+      max_size: the largest number of elements of a small parameter.
 
-    Differences: optax's `flatten` makes one vector of all parameters, and rules that look at a
-    parameter as a whole see that.
+    Differences: optax's `flatten` makes one vector of all parameters, which rules that read a
+    parameter as a whole then see.
 
     Raises:
       TypeError: tx is not a pair of functions, or max_size no integer.
@@ -50,24 +50,26 @@ def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransfo
       (2, 3)
     """
     init, update = check_pair("packed: tx", tx)
-    made, found = packing(init, as_count(max_size, "packed: max_size"))
+    max_size = as_count(max_size, "packed: max_size")
+    made, found = packing(init, max_size)
     if not found:
         raise ValueError(
             f"packed: {tx!r} holds no rule of this package that keeps slots. Leave packed out."
         )
+    update, _ = packing(update, max_size)  # a wrapper may make inner states again
     return GradientTransformation(made, update)
 
 
-def packing(init: Any, max_size: int) -> tuple[Any, bool]:
-    """That init with rules that hold slots together, and whether it has any such rules."""
-    if isinstance(init, RuleInit):
-        packs = init.update.rule.by_leaf and init.update.rule.slots is not None
-        return (dataclasses.replace(init, pack=max_size) if packs else init), packs
-    if type(init) is tuple:
-        parts = [packing(x, max_size) for x in init]
-        return tuple(x for x, _ in parts), any(found for _, found in parts)
-    if not dataclasses.is_dataclass(init) or isinstance(init, type):
-        return init, False
-    fields = {f.name: packing(getattr(init, f.name), max_size) for f in dataclasses.fields(init)}
-    changed = {k: x for k, (x, found) in fields.items() if found}
-    return (dataclasses.replace(init, **changed) if changed else init), bool(changed)
+def packing(function: Any, max_size: int) -> tuple[Any, bool]:
+    """Lets the rules within an `init`, or an `update`, stack small slots.
+
+    Returns:
+      The new function, and whether it has rules with slots.
+    """
+
+    def stack(rule_init: RuleInit) -> RuleInit | None:
+        spec = rule_init.rule.spec
+        stacks = spec.slots is not None and not spec.whole_tree
+        return dataclasses.replace(rule_init, pack=max_size) if stacks else None
+
+    return replace_rule_inits(function, stack)

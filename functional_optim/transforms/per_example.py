@@ -1,13 +1,13 @@
-"""Gradients of single examples, clipped before they are summed."""
+"""Clipping the gradients of single examples before they are summed."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import factor_to, global_norm
-from ..core.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
+from ..core.trees.norms import factor_to, global_norm
 
 __all__ = ["per_example_global_norm_clip", "per_example_layer_norm_clip"]
 
@@ -19,14 +19,14 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: Any) -> tuple[PyTr
 
     Args:
       grads: arrays `(batch, *p)`, the first axis over examples.
-      l2_norm_clip: `()`, the norm that an example has at most.
+      l2_norm_clip: `()`, the largest norm of an example.
 
     Returns:
       The sums, of shapes `*p`, and how many examples were clipped, `()` int32. Norms and sums are
       taken in at least float32; sums have the dtypes of the gradients.
 
     Raises:
-      ValueError: an array has no first axis, or these differ in length.
+      ValueError: an array has no first axis, or the first axes differ in length.
 
     Example:
       >>> import functional_optim as fo
@@ -47,18 +47,18 @@ def per_example_layer_norm_clip(
 ) -> tuple[PyTree, PyTree]:
     """Scales each example's gradients down array by array, and sums the examples.
 
-    Of K arrays, with d elements each and D together, one has at most the norm
-    global_l2_norm_clip / sqrt(K), or without `uniform` global_l2_norm_clip sqrt(d / D).
+    With K arrays, the norm of each is at most global_l2_norm_clip / sqrt(K). Without `uniform`, the
+    norm of an array with d of the D elements is at most global_l2_norm_clip sqrt(d / D).
 
     Args:
       grads: arrays `(batch, *p)`, the first axis over examples.
-      global_l2_norm_clip: `()`, the norm that an example has at most, over all arrays.
+      global_l2_norm_clip: `()`, the largest norm of an example, over all arrays.
 
     Returns:
       The sums, of shapes `*p`, and for each array how many examples were clipped, `()` int32.
 
     Raises:
-      ValueError: an array has no first axis, or these differ in length.
+      ValueError: an array has no first axis, or the first axes differ in length.
 
     Reference: McMahan et al., Learning differentially private recurrent language models, ICLR
     2018, section 2.3, arXiv:1710.06963.
@@ -78,7 +78,7 @@ def per_example_layer_norm_clip(
 
 
 def _check(where: str, grads: PyTree) -> int:
-    """The number of examples."""
+    """Checks the first axes, and returns the number of examples."""
     shapes = [jnp.shape(g) for g in jax.tree.leaves(grads)]
     if len({s[0] if s else None for s in shapes}) != 1 or not shapes[0] or not shapes[0][0]:
         raise ValueError(

@@ -1,14 +1,15 @@
 """Lowering the learning rate when a metric has stopped improving."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ..core.namespace import namespace
+from ..core.decorators import TreeStats, leaf_rule
+from ..core.numerics.array_namespace import namespace
 from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.rules.arguments import Fraction, NonNegative, Static, Within
 
 __all__ = ["Watch", "judge", "reduce_on_plateau"]
 
@@ -18,7 +19,13 @@ MODES = ("min", "max")
 
 
 class Watch(NamedTuple):
-    """What is known of a metric: the best value, bad ones since, and ones yet to be ignored."""
+    """The history of a metric.
+
+    Attributes:
+      best: the best value so far.
+      bad: number of values since then that were not better.
+      cooldown: number of values still to be ignored.
+    """
 
     best: Array
     bad: Array
@@ -36,12 +43,12 @@ def judge(
     mode: str,
     of_size: bool = True,
 ) -> tuple[Watch, Array]:
-    """Takes a value of the metric; says whether more than `patience` in turn were bad.
+    """Adds a value of the metric; says whether more than `patience` in a row were not better.
 
     Args:
-      mode: `"min"` for a metric that is to fall, `"max"` for one that is to rise.
-      of_size: whether rtol is a share of |best|, or of best with its sign, which turns the
-        tolerance around for a negative one.
+      mode: `"min"` for a metric that should fall, `"max"` for one that should rise.
+      of_size: whether rtol is a share of |best|, or of best with its sign, which reverses the
+        tolerance where best is negative.
     """
     xp = namespace(value)
     sign = 1.0 if mode == "min" else -1.0
@@ -99,58 +106,44 @@ def _check(arguments: Mapping[str, Any]) -> str | None:
     return None
 
 
-@leaf_rule(
-    combine=_combine,
-    scalars=_start,
-    static=("mode",),
-    bounds={
-        "factor": "(0, 1)",
-        "patience": "[1, inf)",
-        "rtol": "[0, 1]",
-        "atol": "[0, inf)",
-        "cooldown": "[0, inf)",
-        "accumulation_size": "[1, inf)",
-        "min_scale": "[0, 1]",
-    },
-    requires=("value",),
-    check=_check,
-)
+@leaf_rule(tree_stats=TreeStats(combine=_combine, start=_start), needs=("value",), check=_check)
 def reduce_on_plateau(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    factor: Hyperparameter = 0.1,
-    patience: Hyperparameter = 10,
-    rtol: Hyperparameter = 1e-4,
-    atol: Hyperparameter = 0.0,
-    cooldown: Hyperparameter = 0,
-    accumulation_size: Hyperparameter = 1,
-    min_scale: Hyperparameter = 0.0,
+    ctx: Any,
+    factor: Annotated[Hyperparameter, Within("(0, 1)")] = 0.1,
+    patience: Annotated[Hyperparameter, Within("[1, inf)")] = 10,
+    rtol: Fraction = 1e-4,
+    atol: NonNegative = 0.0,
+    cooldown: NonNegative = 0,
+    accumulation_size: Annotated[Hyperparameter, Within("[1, inf)")] = 1,
+    min_scale: Fraction = 0.0,
     *,
-    mode: str = "min",
+    mode: Static[str] = "min",
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies updates by a scale that falls when a metric has stopped improving.
 
-    The metric is the extra argument `value` `()` of `update`: a loss. Of every
-    `accumulation_size` values the mean is taken, and it is better than the best so far where
+    The metric is the extra argument `value` `()` of `update`: a loss. The mean of every
+    `accumulation_size` values is better than the best so far if
 
         mean < best - (rtol |best| + atol)        (mode="max": mean > best + ...)
 
-    After `patience` means in turn that are not, scale <- max(factor scale, min_scale), and the
-    next `cooldown` means do not count. For each leaf of shape `*p`: u = scale g.
+    After `patience` means in a row that are not better, scale <- max(factor scale, min_scale), and
+    the next `cooldown` means do not count. For each leaf of shape `*p`: u = scale g.
 
     `rtol`, `factor` and `min_scale` have no unit, `atol` is in units of the metric, `patience`
     and `cooldown` are in means, `accumulation_size` in updates; all `()`. A metric that is NaN
     is not better. The state keeps `scalars`: `scale`, `best_value`, `plateau_count`, ...
 
-    Put it last in a chain, or before the learning rate: it commutes with what is linear.
+    Put it last in a chain, or before the learning rate: the order does not matter among linear
+    transformations.
 
     Args:
-      mode: whether the metric is to fall, `"min"`, or to rise, `"max"`.
+      mode: whether the metric should fall, `"min"`, or rise, `"max"`.
 
-    Differences: optax takes rtol of best, not of |best|, so that below 0 a value passes for
-    better that is a little worse; it has no mode; its state is float16 where a parameter is;
+    Differences: optax takes rtol of best, not of |best|, so that a slightly worse value counts as
+    better if best is negative; it has no mode; its state is float16 if a parameter is;
     and with patience 0 it waits for an improvement. torch's `patience` is one less.
 
     Raises:
@@ -169,4 +162,4 @@ def reduce_on_plateau(
       -0.5
     """
     del slots, p, factor, patience, rtol, atol, cooldown, accumulation_size, min_scale, mode
-    return now.scale * g, {}
+    return ctx.scale * g, {}

@@ -1,4 +1,4 @@
-"""Parameters in bfloat16 beside which stand the other 16 bits of float32."""
+"""Master weights for bfloat16 parameters, of which the state keeps only the lower 16 bits."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.rounding import check_like_init, is_narrow, narrow_slot
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.numerics.rounding import check_like_init, is_narrow, narrow_slot
+from ..core.rules.arguments import StateDtype
 
 __all__ = ["master_remainder"]
 
@@ -26,34 +27,36 @@ def _slots(p: Array, param_dtype: Any) -> dict[str, Array]:
     return {"remainder": narrow_slot(p, param_dtype, np.int16)}
 
 
-@leaf_rule(slots=_slots, requires=("params",), exact=True, parts=False)
-def master_remainder(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, dict[str, Array]]:
-    """Adds updates up in float32, of which bfloat16 parameters are one half and the state another.
+@leaf_rule(slots=_slots, needs=("params",), keep_compute_dtype=True, split_complex=False)
+def master_remainder(
+    g: Array, slots: Any, p: Array, ctx: Any, *, state_dtype: StateDtype = None
+) -> tuple[Array, dict[str, Array]]:
+    """Accumulates updates in float32, kept as bfloat16 parameters and 16 bits in the state.
 
     For one parameter of shape `*p`:
 
         master    = p and remainder, joined
         master   <- master + g
-        q         = master rounded to bfloat16, to what is nearest, and of two away from zero
+        q         = master rounded to the nearest bfloat16, ties away from zero
         remainder = the bits of master minus those of q, as integers
         u         = q - p
 
-    so that `apply_updates` makes p = q. The numbers are those of `master_weights`, to the bit but
-    for the rounding in the middle between two numbers, and the memory half: bfloat16 has the
-    exponents of float32, and the difference of the bits is one of int16.
+    so that `apply_updates` makes p = q. The numbers equal those of `master_weights` bit for bit,
+    except for the rounding of ties, at half of the memory: bfloat16 has the exponents of float32,
+    so that the difference of the bits fits into int16.
 
-    The state keeps remainder, int16, of shape `*p`, in units of the last place of master. Where
-    a parameter is changed from outside, the remainder is added to what it is then: less than half
-    of its last place. It belongs at the end of a chain, after the learning rate. Parameters of
-    float32 and wider pass as they are, and nothing is kept for them.
+    The state keeps remainder, int16, of shape `*p`, in units of the last place of master. If a
+    parameter is changed from outside, the remainder is added to the changed one; it is less than
+    half of its last place. Put this at the end of a chain, after the learning rate. The updates of
+    parameters in float32 or wider stay as they are, and the state keeps nothing for them.
 
-    Differences: optax has no such link. The optimizers of Apex cut the lower bits off instead of
-    rounding, so that their parameters are on average half a place too small.
+    Differences: optax has no such transformation. The optimizers of Apex truncate the lower bits
+    instead of rounding, so that their parameters are on average half a place too small.
 
     Raises:
       TypeError: (by `init`) a parameter is of float16.
-      ValueError: `update` is called without params, or with narrow ones where those of `init` were
-        not.
+      ValueError: `update` is called without params, or with parameters in a narrow dtype if those
+        of `init` were in a wide one.
 
     Example:
       >>> import functional_optim as fo, jax.numpy as jnp
@@ -69,21 +72,22 @@ def master_remainder(g: Array, slots: Any, p: Array, now: Any) -> tuple[Array, d
     Reference: Gonzalez Ortiz et al., FlashOptim: Optimizers for memory-efficient training, 2026,
     section 3, arXiv:2602.23349.
     """
-    check_like_init("master_remainder", slots.remainder, p, now.param_dtype)
-    if not is_narrow(now.param_dtype):
+    del state_dtype
+    check_like_init("master_remainder", slots.remainder, p, ctx.param_dtype)
+    if not is_narrow(ctx.param_dtype):
         return g, {"remainder": slots.remainder}
     bits = _bits(_joined(p, slots.remainder) + g)
     upper = (bits + 0x8000) & _UPPER
     q = _floats(upper)
     q = jnp.where(jnp.isnan(_floats(bits)), np.float32(np.nan), q)
     moved = q - p
-    # A step to what is below the last place of p arrives elsewhere, and has no remainder.
+    # Where p + moved is rounded to another number than q, the remainder would not fit: drop it.
     arrives = jnp.abs(_bits(p + moved) - upper) < 0x8000
     return moved, {"remainder": jnp.where(arrives, bits - upper, 0).astype(jnp.int16)}
 
 
 def _joined(p: Array, remainder: Array) -> Array:
-    """The float32 number of both halves."""
+    """Joins both halves to a float32 number."""
     bits = _bits(p)
     magnitude = jnp.maximum((bits & _MAGNITUDE) + remainder.astype(jnp.int32), 0)
     return _floats((bits & _SIGN) | magnitude)

@@ -7,17 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.apply import apply_updates
-from ..core.interning import Interned
-from ..core.leaf import as_parameter
-from ..core.link import Link, check_pair
-from ..core.numbers import as_count
-from ..core.placement import beside
-from ..core.precision import compute_dtype
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.leaf.dtypes import as_parameter
+from ..core.numerics.precision import compute_dtype
+from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
-from ..core.trees import align, is_absent, is_placeholder
-from ..core.vectors import choose
+from ..core.trees.apply import apply_updates
+from ..core.trees.arithmetic import choose
+from ..core.trees.placement import beside
+from ..core.trees.structure import align, is_absent, is_placeholder
+from .conditional_update import check_leaf_counts
 
 __all__ = ["sam"]
 
@@ -30,31 +31,32 @@ def sam(
     opaque_mode: bool = False,
     batch_axis_name: str | None = None,
 ) -> GradientTransformation:
-    """Takes an optimizer's step with the gradient at a point to which another has climbed.
+    """Takes an optimizer's step with the gradient at a point to which another optimizer climbed.
 
-    Of each `sync_period` updates, all but the last climb, with minus the steps of adv_optimizer;
-    at the last, the parameters go back to where they were, and the optimizer takes its step from
-    there with the gradient of that point. With `chain(normalize(), sgd(rho))` as adv_optimizer
-    this is SAM; with `normalize_adaptively` in the place of `normalize`, ASAM.
+    Of each `sync_period` updates, all but the last climb, by minus the steps of adv_optimizer.
+    At the last, the parameters return to where the climb began, and the optimizer takes its step
+    from there with the gradient of the highest point. With `chain(normalize(), sgd(rho))` as
+    adv_optimizer this is SAM; with `normalize_adaptively` in place of `normalize`, ASAM.
 
-    The state holds `steps_since_sync`, `opt_state`, `adv_state`, and, where the climb shows in the
-    parameters, `cache`, the parameters without it, at which `eval_params` evaluates. Extra
-    arguments go to both optimizers.
+    The state holds `steps_since_sync`, `opt_state`, `adv_state`, and without opaque_mode `cache`,
+    the parameters where the climb began, at which `eval_params` evaluates. Extra arguments go to
+    both optimizers.
 
     Args:
       sync_period: number of updates to one step of the optimizer.
-      reset_state: whether the state of adv_optimizer starts anew after each step.
+      reset_state: whether the state of adv_optimizer is made again after each step.
       opaque_mode: whether one update climbs and takes the step: `update` is then called with
         `grad_fn(params, i)`, the gradient at the i-th point of the climb, from 0.
       batch_axis_name: axis over which gradients of the climb are averaged; with opaque_mode.
 
     Differences: optax drops extra arguments, computes both optimizers at each update, and rounds
-    the way back in the parameters' dtype.
+    the way back to the parameters' dtype.
 
     Raises:
-      TypeError: an optimizer is not a pair of functions, or sync_period no integer.
+      TypeError: an optimizer is not a pair of functions, or sync_period not an integer.
       ValueError: sync_period < 1; batch_axis_name without opaque_mode; `update` is called without
-        params, or in opaque mode without grad_fn.
+        params, in opaque mode without grad_fn, or with a gradient that is None if the state has no
+        leaf counts: wrap the optimizers in `per_leaf_counts`.
 
     Example:
       >>> import functional_optim as fo
@@ -94,7 +96,7 @@ class _Init:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the states of both optimizers."""
-        # A copy: both will be donated.
+        # A copy, because both arrays are donated.
         cache = jax.tree.map(lambda p: jnp.array(as_parameter(p), copy=True), params)
         return State(
             steps_since_sync=beside(jax.tree.leaves(params))(jnp.zeros((), jnp.int32)),
@@ -109,7 +111,7 @@ class _Init:
 
 @dataclasses.dataclass(frozen=True)
 class _Parts:
-    """What both modes need."""
+    """The parts of both modes."""
 
     optimizer: Link
     climber: Link
@@ -120,7 +122,7 @@ class _Parts:
     def climb(
         self, updates: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
     ) -> tuple[PyTree, PyTree]:
-        """A step of the climber, upwards."""
+        """Takes a step of the climber, upwards."""
         down, state = self.climber(updates, state, params, extra)
         return jax.tree.map(jnp.negative, down), state
 
@@ -139,7 +141,7 @@ class _Open(Interned):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Climbs; or, as the last of a period, goes back and takes the optimizer's step."""
+        """Climbs; at the end of a period, goes back and takes the optimizer's step."""
         _need_params(params)
         parts, number = self.parts, state.steps_since_sync
         here = jax.tree.map(jnp.asarray, params)
@@ -147,12 +149,14 @@ class _Open(Interned):
 
         def step() -> tuple[PyTree, ...]:
             u, opt_state = parts.optimizer(updates, state.opt_state, cache, extra)
+            check_leaf_counts("sam", state.opt_state, opt_state)
             after = apply_updates(cache, u)
             adv_state = parts.adv_init(cache) if parts.reset else state.adv_state
             return _between(updates, here, after), opt_state, adv_state, after
 
         def climb() -> tuple[PyTree, ...]:
             u, adv_state = parts.climb(updates, state.adv_state, params, extra)
+            check_leaf_counts("sam", state.adv_state, adv_state)
             return _in_precision_of(here, u), state.opt_state, adv_state, cache
 
         last = number == parts.period - 1
@@ -197,7 +201,7 @@ def _wide(tree: PyTree) -> PyTree:
 
 
 def _in_precision_of(params: PyTree, updates: PyTree) -> PyTree:
-    """Updates in float32, or their parameters' dtype where that is wider."""
+    """Casts updates to float32, or to their parameters' dtype if that is wider."""
     treedef: Any
     flat, treedef = jax.tree.flatten(params)
     given = align(params, updates, link="sam", name="updates")
@@ -208,6 +212,6 @@ def _in_precision_of(params: PyTree, updates: PyTree) -> PyTree:
 
 
 def _between(updates: PyTree, here: PyTree, there: PyTree) -> PyTree:
-    """The way from one tree to another, where there is an update."""
+    """Returns the difference of two trees, where there is an update."""
     way = jax.tree.map(jnp.subtract, _wide(there), _wide(here))
     return jax.tree.map(lambda u, d: u if is_absent(u) else d, updates, way, is_leaf=is_placeholder)

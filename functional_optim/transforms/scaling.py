@@ -4,17 +4,18 @@ from typing import Any
 
 import jax
 
+from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter, Schedule
-from ..core.rule import leaf_rule
+from ..core.rules.arguments import NonNegative, Static
 
 __all__ = ["scale", "scale_by_learning_rate", "scale_by_schedule"]
 
 Array = jax.Array
 
 
-@leaf_rule(rows=True)
+@leaf_rule(row_sparse=True)
 def scale(
-    g: Array, slots: Any, p: None, now: Any, step_size: Hyperparameter
+    g: Array, slots: Any, p: None, ctx: Any, step_size: Hyperparameter
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies updates by `step_size`.
 
@@ -27,19 +28,23 @@ def scale(
       >>> tx.update({"w": 4.0}, tx.init({"w": 0.0}))[0]
       {'w': Array(-2., dtype=float32)}
     """
-    del slots, p, now
+    del slots, p, ctx
     return step_size * g, {}
 
 
-@leaf_rule(static=("flip_sign",), bounds={"learning_rate": "[0, inf)"}, rows=True)
+def _step_size(learning_rate: Array, flip_sign: bool) -> dict[str, Array]:
+    return {"step_size": -learning_rate if flip_sign else learning_rate}
+
+
+@leaf_rule(step_scalars=_step_size, row_sparse=True)
 def scale_by_learning_rate(
     g: Array,
     slots: Any,
     p: None,
-    now: Any,
-    learning_rate: Hyperparameter,
+    ctx: Any,
+    learning_rate: NonNegative,
     *,
-    flip_sign: bool = True,
+    flip_sign: Static[bool] = True,
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies a direction by minus the learning rate: the last link of an optimizer.
 
@@ -59,8 +64,8 @@ def scale_by_learning_rate(
       >>> updates, float(fo.get_hyperparams(state)["learning_rate"])
       ({'w': Array(-1., dtype=float32)}, 0.5)
     """
-    del slots, p, now
-    return (-learning_rate if flip_sign else learning_rate) * g, {}
+    del slots, p, learning_rate, flip_sign
+    return ctx.step_size * g, {}
 
 
 def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:

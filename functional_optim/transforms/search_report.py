@@ -1,4 +1,4 @@
-"""What line searches say."""
+"""What line searches print."""
 
 import jax
 

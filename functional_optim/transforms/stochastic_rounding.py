@@ -1,20 +1,21 @@
-"""Narrow parameters that are rounded up or down at random."""
+"""Stochastic rounding of parameters in a narrow dtype."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 
-from ..core.rounding import is_narrow, rounded, uniform
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.numerics.rounding import is_narrow, rounded, uniform
+from ..core.rules.arguments import RandomKey
 
 __all__ = ["stochastic_rounding"]
 
 Array = jax.Array
 
 
-@leaf_rule(keys=("key",), requires=("params",), exact=True, parts=False)
+@leaf_rule(needs=("params",), keep_compute_dtype=True, split_complex=False)
 def stochastic_rounding(
-    g: Array, slots: Any, p: Array, now: Any, key: Any
+    g: Array, slots: Any, p: Array, ctx: Any, key: Annotated[Any, RandomKey]
 ) -> tuple[Array, dict[str, Array]]:
     """Rounds new parameters of a narrow dtype up or down at random, so that their mean is right.
 
@@ -25,21 +26,21 @@ def stochastic_rounding(
 
     so that `apply_updates` makes p = q. Without it, a step of less than half the distance to the
     next number is lost: in bfloat16, 1.0 does not move by 1e-3, however often. With it, the
-    parameter takes the whole distance at one step in four. It keeps nothing of a parameter, where
-    `kahan_summation` and `master_remainder` keep 2 bytes of each element and `master_weights` 4;
-    the noise that it adds is that of the rounding.
+    parameter moves by the whole distance at one step in four. The state keeps no array, whereas
+    `kahan_summation` and `master_remainder` keep 2 bytes for each element and `master_weights` 4;
+    the price is the noise of the rounding.
 
-    It belongs at the end of a chain, after the learning rate. Parameters of float32 and wider pass
-    as they are. The numbers are a function of the key, of the count of updates and of the leaf's
-    number, and not of how the arrays are sharded.
+    Put this at the end of a chain, after the learning rate. The updates of parameters in float32
+    or wider stay as they are. The random numbers depend on the key, on the count of updates and on
+    the leaf's number, and not on how the arrays are sharded.
 
     Args:
       key: an integer, or a key of `jax.random.key`, which may be traced.
 
-    Differences: optax has no such link.
+    Differences: optax has no such transformation.
 
     Raises:
-      TypeError: key is neither of these.
+      TypeError: key is neither an integer nor a key.
       ValueError: `update` is called without params.
 
     Example:
@@ -55,6 +56,6 @@ def stochastic_rounding(
     arXiv:2010.06192.
     """
     del slots
-    if not is_narrow(now.param_dtype):
+    if not is_narrow(ctx.param_dtype):
         return g, {}
-    return rounded(p + g, now.param_dtype, uniform(key, g)) - p, {}
+    return rounded(p + g, ctx.param_dtype, uniform(key, g)) - p, {}

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import leaf_norm
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.rules.arguments import NonNegative
+from ..core.trees.norms import leaf_norm
 
 __all__ = ["scale_by_trust_ratio", "trust_ratio"]
 
@@ -17,25 +17,21 @@ Array = jax.Array
 def trust_ratio(
     g: Array, p: Array, min_norm: Array, coefficient: Array | float = 1.0, eps: Array | float = 0.0
 ) -> Array:
-    """coefficient |p| / (|g| + eps), norms at least `min_norm`; 1 where one of them is 0."""
+    """Computes coefficient |p| / (|g| + eps), with norms of at least `min_norm`; 1 if one is 0."""
     p_norm, g_norm = (jnp.maximum(leaf_norm(x), min_norm) for x in (p, g))
     some = (p_norm > 0) & (g_norm > 0)
     return jnp.where(some, coefficient * p_norm / jnp.where(some, g_norm + eps, 1.0), 1.0)
 
 
-@leaf_rule(
-    requires=("params",),
-    parts=False,
-    bounds={"min_norm": "[0, inf)", "trust_coefficient": "[0, inf)", "eps": "[0, inf)"},
-)
+@leaf_rule(needs=("params",), split_complex=False)
 def scale_by_trust_ratio(
     g: Array,
     slots: Any,
     p: Array,
-    now: Any,
-    min_norm: Hyperparameter = 0.0,
-    trust_coefficient: Hyperparameter = 1.0,
-    eps: Hyperparameter = 0.0,
+    ctx: Any,
+    min_norm: NonNegative = 0.0,
+    trust_coefficient: NonNegative = 1.0,
+    eps: NonNegative = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
     """Gives the updates of each parameter the length of that parameter.
 
@@ -59,6 +55,6 @@ def scale_by_trust_ratio(
     Reference: You, Gitman & Ginsburg, Large batch training of convolutional networks, 2017,
     equation 6, arXiv:1708.03888.
     """
-    del slots, now
+    del slots, ctx
     ratio = trust_ratio(g, p, min_norm, trust_coefficient, eps)
-    return g * ratio.astype(g.dtype), {}
+    return ratio.astype(g.dtype) * g, {}

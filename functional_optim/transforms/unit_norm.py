@@ -1,4 +1,4 @@
-"""Updates of norm 1: directions in which SAM and ASAM climb."""
+"""Updates of norm 1: the directions in which SAM and ASAM climb."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import measure_norm, norm_of
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.decorators import TreeStats, leaf_rule
+from ..core.rules.arguments import NonNegative
+from ..core.trees.norms import measure_norm, norm_of, rescale_norm
 
 __all__ = ["normalize", "normalize_adaptively"]
 
@@ -16,19 +16,26 @@ Array = jax.Array
 
 
 def _combine(stats: Any, last: Mapping[str, Array], **_: Any) -> Mapping[str, Array]:
-    del last
-    norm = norm_of(stats)
+    norm = norm_of(stats, last)
     some = norm > 0
     factor = jnp.where(some, 1 / jnp.where(some, norm, 1), norm)
     return {"update_norm": norm, "factor": factor}
 
 
-@leaf_rule(measure=measure_norm, combine=_combine, metrics=("update_norm", "factor"), rows=True)
-def normalize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str, Array]]:
-    """Scales all updates together to the Euclidean norm 1; zeros stay.
+@leaf_rule(
+    tree_stats=TreeStats(
+        measure=measure_norm,
+        rescale=rescale_norm,
+        combine=_combine,
+        metrics=("update_norm", "factor"),
+    ),
+    row_sparse=True,
+)
+def normalize(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str, Array]]:
+    """Scales all updates together to the Euclidean norm 1; zeros stay zeros.
 
     For each leaf of shape `*p`: u = g / norm, where norm `()` is over all leaves that have a
-    gradient; it is kept under `metrics["update_norm"]`.
+    gradient. The state keeps it as `metrics["update_norm"]`.
 
     Differences: optax divides zeros by 0.
 
@@ -39,23 +46,25 @@ def normalize(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str,
       {'w': Array([0.6, 0.8], dtype=float32)}
     """
     del slots, p
-    return g * now.factor, {}
+    return ctx.factor * g, {}
 
 
-def _measure_in_units(g: Array, slots: Any, p: Array, now: Any, eta: Array) -> Mapping[str, Array]:
-    return measure_norm((jnp.abs(p) + eta).astype(g.dtype) * g, slots, p, now)
+def _measure_in_units(g: Array, slots: Any, p: Array, ctx: Any, eta: Array) -> Mapping[str, Array]:
+    return measure_norm((jnp.abs(p) + eta).astype(g.dtype) * g, slots, p, ctx)
 
 
 @leaf_rule(
-    measure=_measure_in_units,
-    combine=_combine,
-    metrics=("update_norm", "factor"),
-    requires=("params",),
-    bounds={"eta": "[0, inf)"},
-    parts=False,
+    tree_stats=TreeStats(
+        measure=_measure_in_units,
+        rescale=rescale_norm,
+        combine=_combine,
+        metrics=("update_norm", "factor"),
+    ),
+    needs=("params",),
+    split_complex=False,
 )
 def normalize_adaptively(
-    g: Array, slots: Any, p: Array, now: Any, eta: Hyperparameter = 0.01
+    g: Array, slots: Any, p: Array, ctx: Any, eta: NonNegative = 0.01
 ) -> tuple[Array, dict[str, Array]]:
     """Scales updates as ASAM does: in units of the parameters, all together to the norm 1.
 
@@ -80,5 +89,5 @@ def normalize_adaptively(
     arXiv:2102.11600.
     """
     del slots
-    weight = jnp.square(jnp.abs(p) + eta) * now.factor
+    weight = ctx.factor * jnp.square(jnp.abs(p) + eta)
     return weight.astype(g.dtype) * g, {}

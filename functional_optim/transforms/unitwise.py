@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import factor_to
-from ..core.precision import safe_sqrt
-from ..core.protocol import Hyperparameter
-from ..core.rule import leaf_rule
+from ..core.decorators import leaf_rule
+from ..core.numerics.precision import safe_sqrt
+from ..core.rules.arguments import NonNegative, Static
+from ..core.trees.norms import factor_to
 
 __all__ = ["adaptive_grad_clip", "unitwise_norm"]
 
@@ -20,7 +20,7 @@ _AXES = {2: (0,), 3: (0,), 4: (0, 1, 2), 5: (0, 1, 2, 3)}
 
 
 def unitwise_norm(x: Any, axis: Axis = None) -> Array:
-    """The Euclidean norm of the unit that each element belongs to, of the array's shape.
+    """Returns for each element the Euclidean norm of the unit that it belongs to.
 
     Args:
       axis: axes of one unit; by default those that `adaptive_grad_clip` takes.
@@ -38,7 +38,7 @@ def unitwise_norm(x: Any, axis: Axis = None) -> Array:
 
 
 def _unit_axes(caller: str, x: Array, axis: Axis) -> Axis:
-    """The axes over which one unit extends."""
+    """Returns the axes over which one unit extends."""
     if axis is not None or sum(n > 1 for n in x.shape) <= 1:
         return axis
     if x.ndim not in _AXES:
@@ -52,20 +52,15 @@ def _unit_norm(x: Array, axis: Axis) -> Array:
     return safe_sqrt(jnp.sum(jnp.square(jnp.abs(x)), axis=axis, keepdims=True))
 
 
-@leaf_rule(
-    requires=("params",),
-    static=("axis",),
-    parts=False,
-    bounds={"clipping": "[0, inf)", "eps": "[0, inf)"},
-)
+@leaf_rule(needs=("params",), split_complex=False)
 def adaptive_grad_clip(
     g: Array,
     slots: Any,
     p: Array,
-    now: Any,
-    clipping: Hyperparameter,
-    eps: Hyperparameter = 1e-3,
-    axis: Axis = None,
+    ctx: Any,
+    clipping: NonNegative,
+    eps: NonNegative = 1e-3,
+    axis: Static[Axis] = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Scales the updates of each unit down to at most `clipping` times the unit's norm.
 
@@ -74,7 +69,7 @@ def adaptive_grad_clip(
         u = g min(1, clipping max(|p|, eps) / |g|)
 
     `clipping` `()` is in units of g / p; `eps` `()`, in units of p, lets parameters move that
-    start at 0. The authors do not clip a network's last layer: see `masked`.
+    start at 0. The authors do not clip a network's last layer; leave it out with `masked`.
 
     Args:
       axis: axes of one unit, whose norm is taken. By default those of JAX's layers: all of a
@@ -94,7 +89,7 @@ def adaptive_grad_clip(
     Reference: Brock et al., High-performance large-scale image recognition without
     normalization, ICML 2021, equation 3, arXiv:2102.06171.
     """
-    del slots, now
+    del slots, ctx
     axes = _unit_axes("adaptive_grad_clip", p, axis)
     bound = clipping * jnp.maximum(_unit_norm(p, axes), eps)
     factor = factor_to(bound, _unit_norm(g, axes))

@@ -1,4 +1,4 @@
-"""The search along a line for a step that satisfies the strong Wolfe conditions."""
+"""Line search for a step that satisfies the strong Wolfe conditions."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..core.numbers import as_state
+from ..core.numerics.validation import as_state
 from ..core.protocol import PyTree
-from ..core.vectors import add_scaled, choose, dot
+from ..core.trees.arithmetic import add_scaled, choose, dot
 
 __all__ = ["Found", "Line", "Point", "Wolfe", "cubic_step", "search"]
 
@@ -21,9 +21,9 @@ class Point(NamedTuple):
 
     Attributes:
       step: `()`.
-      value: of the objective there, `()`; infinite where it is NaN.
+      value: the objective there, `()`; infinite if it is NaN.
       slope: derivative of the objective by the step, `()`.
-      grad: what `jax.grad` gives there.
+      grad: the result of `jax.grad` there.
     """
 
     step: Array
@@ -46,8 +46,8 @@ class Line:
         return self.point(step, value, grad)
 
     def point(self, step: Array, value: Array, grad: PyTree) -> Point:
-        """The point where value and gradient are known."""
-        # A NaN compares as neither higher nor lower; as infinity, the search turns back.
+        """Makes a point whose value and gradient are known."""
+        # NaN compares as neither higher nor lower; with infinity, the search turns back.
         value = jnp.where(jnp.isnan(value), jnp.inf, value)
         # The real part of sum(grad d): jax.grad gives conjugates.
         return Point(step, value, dot(jax.tree.map(jnp.conj, grad), self.d), grad)
@@ -60,8 +60,8 @@ class Wolfe:
         f(t) <= f(0) + decrease t f'(0) + tolerance      sufficient decrease
         |f'(t)| <= curvature |f'(0)| + tolerance         a flat slope
 
-    With `approximate`, where rounding hides whether f decreases, the slope may say it: the
-    first may be replaced by
+    With `approximate`, the slope decides where rounding hides whether f decreases. The first
+    condition may then be replaced by
 
         f'(t) <= (2 decrease - 1) f'(0) + tolerance
         f(t) <= f(0) + approximate |f(0)| + tolerance
@@ -74,7 +74,7 @@ class Wolfe:
     approximate: Array | None = None
 
     def excess(self, p: Point) -> Array:
-        """By how much sufficient decrease is missed; infinite where the value is."""
+        """Returns by how much sufficient decrease is missed; infinite if the value is."""
         start = self.start
         missed = p.value - (start.value + self.decrease * p.step * start.slope)
         if self.approximate is not None:
@@ -84,7 +84,7 @@ class Wolfe:
         return jnp.where(jnp.isnan(missed), jnp.inf, jnp.maximum(missed, 0))
 
     def steepness(self, p: Point) -> Array:
-        """By how much the slope misses to be flat; infinite where it is NaN."""
+        """Returns by how much the slope is too steep; infinite if it is NaN."""
         missed = jnp.abs(p.slope) - self.curvature * jnp.abs(self.start.slope)
         return jnp.where(jnp.isnan(missed), jnp.inf, jnp.maximum(missed, 0))
 
@@ -98,14 +98,14 @@ class Wolfe:
 
 
 class Found(NamedTuple):
-    """What a search ends with: the lowest point of its bracket, and evaluations `()`, int32."""
+    """The result of a search: the lowest point of the bracket, and evaluations `()`, int32."""
 
     point: Point
     evals: Array
 
 
 class _Search(NamedTuple):
-    """A search under way.
+    """The state of a search.
 
     `a` and `b` are the last two points until a minimum is bracketed, and then the ends of
     the bracket.
@@ -135,12 +135,12 @@ def search(
     Args:
       line: the line.
       conditions: to be satisfied, and the start of the line.
-      first: step to begin with, `()`.
-      extend: `(last, present) -> step`, the next larger step as long as there is no bracket;
-        where it gives no larger one, the present is taken.
+      first: the first step, `()`.
+      extend: `(last, present) -> step`, the next larger step while there is no bracket; if it is
+        not larger, the search ends at the present step.
       is_narrow: whether the search ends in a bracket between these two points, `()`.
-      max_evals: evaluations `()` at which it ends; at least one is made.
-      going: whether to search at all; without, the start is what is found.
+      max_evals: number of evaluations `()` after which it ends; at least one is made.
+      going: whether to search at all; otherwise the result is the start.
 
     Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithms 3.5 and 3.6;
     the interpolation and its safeguards as in Schmidt's minFunc and torch.
@@ -198,7 +198,7 @@ def _narrow(conditions: Wolfe, s: _Search, new: Point) -> tuple[_Search, Array]:
 
 
 def _next_step(s: _Search, extend: Callable[[Point, Point], Array]) -> tuple[Array, Array]:
-    """The step to evaluate next, and whether it was chosen close to an end of the bracket."""
+    """Returns the next step, and whether it was chosen close to an end of the bracket."""
     left, right = jnp.minimum(s.a.step, s.b.step), jnp.maximum(s.a.step, s.b.step)
     t = cubic_step(s.a, s.b, left, right)
     # Interpolation that stays by an end is not trusted twice in a row.
@@ -211,9 +211,9 @@ def _next_step(s: _Search, extend: Callable[[Point, Point], Array]) -> tuple[Arr
 
 
 def cubic_step(p: Point, q: Point, low: Array, high: Array) -> Array:
-    """Minimum, clipped to [low, high], of the cubic with two points' values and slopes.
+    """Finds the minimum, clipped to [low, high], of the cubic with two points' values and slopes.
 
-    Where the cubic has none, the middle.
+    Returns the middle if the cubic has no minimum.
     """
     left, right = choose(p.step <= q.step, (p, q), (q, p))
     length = right.step - left.step

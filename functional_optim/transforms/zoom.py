@@ -1,15 +1,16 @@
-"""Line search for a step that satisfies the strong Wolfe conditions, as a link."""
+"""Line search for a step that satisfies the strong Wolfe conditions, as a transformation."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
+from ..core.decorators import tree_rule
 from ..core.protocol import Hyperparameter
-from ..core.schedule import check_choice
-from ..core.tree_rule import tree_rule
-from ..core.vectors import scaled
+from ..core.rules.arguments import NonNegative, Optional_, Static, Within
+from ..core.rules.schedule import check_choice
+from ..core.trees.arithmetic import scaled
 from .search_report import report
 from .wolfe import Line, Point, Wolfe, search
 
@@ -31,37 +32,25 @@ def _check(options: Mapping[str, Any]) -> str | None:
     slots=lambda p: {"grad": jnp.zeros_like(p)},
     scalars=lambda: {"learning_rate": 1.0, "value": jnp.inf},
     metrics=("num_linesearch_steps", "decrease_error", "curvature_error"),
-    static=("initial_guess_strategy", "verbose"),
-    optional=("max_learning_rate", "approx_dec_rtol"),
-    bounds={
-        "max_linesearch_steps": "[1, inf)",
-        "max_learning_rate": "(0, inf)",
-        "tol": "[0, inf)",
-        "increase_factor": "(1, inf)",
-        "slope_rtol": "[0, 1)",
-        "curv_rtol": "[0, inf]",
-        "approx_dec_rtol": "[0, inf)",
-        "stepsize_precision": "[0, inf)",
-    },
-    requires=("params", "value", "value_fn"),
-    requires_trees=("grad",),
+    needs=("params", "value", "value_fn"),
+    needs_trees=("grad",),
     check=_check,
 )
 def scale_by_zoom_linesearch(
     g: Any,
     slots: Any,
     p: Any,
-    now: Any,
-    max_linesearch_steps: Hyperparameter,
-    max_learning_rate: Hyperparameter | None = None,
-    tol: Hyperparameter = 0.0,
-    increase_factor: Hyperparameter = 2.0,
-    slope_rtol: Hyperparameter = 1e-4,
-    curv_rtol: Hyperparameter = 0.9,
-    approx_dec_rtol: Hyperparameter | None = 1e-6,
-    stepsize_precision: Hyperparameter = 1e-5,
-    initial_guess_strategy: str = "keep",
-    verbose: bool = False,
+    ctx: Any,
+    max_linesearch_steps: Annotated[Hyperparameter, Within("[1, inf)")],
+    max_learning_rate: Annotated[Hyperparameter | None, Within("(0, inf)"), Optional_] = None,
+    tol: NonNegative = 0.0,
+    increase_factor: Annotated[Hyperparameter, Within("(1, inf)")] = 2.0,
+    slope_rtol: Annotated[Hyperparameter, Within("[0, 1)")] = 1e-4,
+    curv_rtol: Annotated[Hyperparameter, Within("[0, inf]")] = 0.9,
+    approx_dec_rtol: Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_] = 1e-6,
+    stepsize_precision: NonNegative = 1e-5,
+    initial_guess_strategy: Static[str] = "keep",
+    verbose: Static[bool] = False,
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Scales the whole update so that the strong Wolfe conditions hold.
 
@@ -79,22 +68,22 @@ def scale_by_zoom_linesearch(
     bracket narrowed by interpolation. After `max_linesearch_steps` evaluations, or in a bracket
     narrower than `stepsize_precision`, the lowest point found is taken.
 
-    `update` needs `value=` f(x), `grad=` what `jax.grad` gives there, and `value_fn=` f; extra
-    arguments that value_fn has by name are handed to it. The state has `scalars`
+    `update` needs `value=` f(x), `grad=` the result of `jax.grad` there, and `value_fn=` f; extra
+    arguments that value_fn takes by name are passed to it. The state has `scalars`
     learning_rate and value, and the gradient at the end, for `value_and_grad_from_state`; and
     `metrics` num_linesearch_steps, decrease_error and curvature_error, by how much the
-    conditions are missed. Jit the step: outside, each search is compiled anew.
+    conditions are violated. Jit the step: otherwise each search is compiled again.
 
     Differences from optax: interpolation is by the cubic with values and slopes of both ends.
-    Where no step decreases the loss, or u is no direction of descent, learning_rate is 0, the
-    parameters stay, and the next search starts from 1; optax then takes the last step tried
-    unless it is not finite.
+    If no step decreases the loss, or u is not a direction of descent, learning_rate is 0, the
+    parameters stay as they are, and the next search starts from 1; optax then takes the last step
+    tried if it is finite.
 
     Args:
       max_learning_rate: None for no bound.
-      approx_dec_rtol: None for the first form of the conditions alone.
+      approx_dec_rtol: None for the first pair of conditions only.
       initial_guess_strategy: "one", or "keep" to begin with the last learning rate.
-      verbose: whether to print where no decrease is found.
+      verbose: whether to print if no decrease is found.
 
     Example:
       >>> import functional_optim as fo
@@ -113,12 +102,12 @@ def scale_by_zoom_linesearch(
     Hager & Zhang, Algorithm 851: CG_DESCENT, ACM TOMS 2006, equations 22 to 27.
     """
     del slots
-    line = Line(now.value_fn.value_and_grad, p, g)
-    start = line.point(jnp.zeros_like(now.value), now.value, now.grad)
+    line = Line(ctx.value_fn.value_and_grad, p, g)
+    start = line.point(jnp.zeros_like(ctx.value), ctx.value, ctx.grad)
     conditions = Wolfe(start, slope_rtol, curv_rtol, tol, approx_dec_rtol)
-    guess = jnp.ones_like(now.value)
+    guess = jnp.ones_like(ctx.value)
     if initial_guess_strategy == "keep":
-        guess = jnp.where(now.learning_rate > 0, now.learning_rate, guess)
+        guess = jnp.where(ctx.learning_rate > 0, ctx.learning_rate, guess)
     if max_learning_rate is not None:
         guess = jnp.minimum(guess, max_learning_rate)
 
@@ -128,14 +117,14 @@ def scale_by_zoom_linesearch(
         return larger if max_learning_rate is None else jnp.minimum(larger, max_learning_rate)
 
     def is_narrow(a: Point, b: Point) -> Array:
-        # Next to the start any length may be too long: where the first step overflows.
+        # Where the first step overflows, any length may be too long next to the start.
         moved = jnp.minimum(a.step, b.step) > 0
         return moved & (jnp.abs(b.step - a.step) < stepsize_precision)
 
     most = max_linesearch_steps.astype(jnp.int32)
     found, evals = search(line, conditions, guess, extend, is_narrow, most, start.slope < 0)
     if verbose:
-        report("scale_by_zoom_linesearch", found.step > 0, now.value, start.slope)
+        report("scale_by_zoom_linesearch", found.step > 0, ctx.value, start.slope)
     scalars = {
         "learning_rate": found.step,
         "value": found.value,

@@ -1,14 +1,14 @@
-"""Trees that follow others, such as target networks."""
+"""Target networks: trees that follow other trees."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.moments import MeanWeights, running_mean
-from ..core.precision import compute_dtype
+from ..core.numerics.moments import interpolate
+from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
-from ..core.trees import align, is_absent
+from ..core.trees.structure import align, is_absent
 
 __all__ = ["incremental_update", "periodic_update"]
 
@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Any) -> PyTree:
-    """Moves a tree a part of the way to another: `old + step_size (new - old)`.
+    """Moves a tree part of the way to another: `old + step_size (new - old)`.
 
     Each leaf is computed in at least float32, and has the dtype of the old one; where the new
     tree has None, so has the result. To average parameters within a chain, see `params_ema`.
@@ -50,8 +50,8 @@ def _toward(old: Any, new: Any, step_size: Any) -> Array:
         parts = ((old.real, new.real), (old.imag, new.imag))
         return jax.lax.complex(*(_toward(o, n, step_size) for o, n in parts))
     dtype = compute_dtype(old.dtype)
-    weights = MeanWeights(0.0, jnp.asarray(step_size).astype(dtype))
-    return running_mean(old.astype(dtype), new.astype(dtype), weights).astype(old.dtype)
+    weight = jnp.asarray(step_size).astype(dtype)
+    return interpolate(old.astype(dtype), new.astype(dtype), weight).astype(old.dtype)
 
 
 def periodic_update(

@@ -1,4 +1,4 @@
-"""Keeping updates, or what they make of the parameters, within bounds that must hold."""
+"""Constraints on updates, and on the parameters after them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.numbers import as_state
-from ..core.rule import leaf_rule
+from ..core.decorators import TreeStats, leaf_rule
+from ..core.numerics.validation import as_state
 
 __all__ = ["keep_params_nonnegative", "zero_nans"]
 
 Array = jax.Array
 
 
-@leaf_rule(requires=("params",), rows=True)
+@leaf_rule(needs=("params",), row_sparse=True)
 def keep_params_nonnegative(
-    g: Array, slots: Any, p: Array, now: Any
+    g: Array, slots: Any, p: Array, ctx: Any
 ) -> tuple[Array, dict[str, Array]]:
     """Bounds updates so that no parameter becomes negative.
 
-    For one parameter of shape `*p`: u = max(g, -p). It belongs at the end of a chain, after
+    For one parameter of shape `*p`: u = max(g, -p). Put this at the end of a chain, after
     the learning rate. A parameter that is negative already becomes 0.
 
     Raises:
@@ -32,12 +32,12 @@ def keep_params_nonnegative(
       >>> tx.update({"w": jnp.array([-3.0, -0.5])}, tx.init(params), params)[0]
       {'w': Array([-1. , -0.5], dtype=float32)}
     """
-    del slots, now
+    del slots, ctx
     return jnp.maximum(g, -p), {}
 
 
-def _measure(g: Array, slots: Any, p: None, now: Any) -> Mapping[str, Array]:
-    del slots, p, now
+def _measure(g: Array, slots: Any, p: None, ctx: Any) -> Mapping[str, Array]:
+    del slots, p, ctx
     return {"nans": as_state(jnp.sum(jnp.isnan(g)))}
 
 
@@ -46,12 +46,16 @@ def _combine(stats: Any, last: Mapping[str, Array]) -> Mapping[str, Array]:
     return {"nans": as_state(0.0) if stats is None else jnp.sum(stats["nans"])}
 
 
-@leaf_rule(measure=_measure, combine=_combine, metrics=("nans",), parts=False, rows=True)
-def zero_nans(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str, Array]]:
+@leaf_rule(
+    tree_stats=TreeStats(measure=_measure, combine=_combine, metrics=("nans",)),
+    split_complex=False,
+    row_sparse=True,
+)
+def zero_nans(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str, Array]]:
     """Replaces NaN in updates by 0, and counts them.
 
-    The state holds `metrics["nans"]`, how many elements were NaN at the last step. Infinite
-    elements stay: guard against them with `apply_if_finite`.
+    The state holds `metrics["nans"]`, the number of elements that were NaN at the last step.
+    Infinite elements stay as they are: guard against them with `apply_if_finite`.
 
     Differences: optax's state says of each leaf whether it had any.
 
@@ -62,5 +66,5 @@ def zero_nans(g: Array, slots: Any, p: None, now: Any) -> tuple[Array, dict[str,
       >>> updates["w"].tolist(), float(state.metrics["nans"])
       ([0.0, 2.0], 1.0)
     """
-    del slots, p, now
-    return jnp.where(jnp.isnan(g), jnp.zeros_like(g), g), {}
+    del slots, p, ctx
+    return jax.lax.select(jnp.isnan(g), jax.lax.full_like(g, 0), g), {}
