@@ -18,9 +18,9 @@ from .classes.rprop import Rprop
 from .classes.sgd import SGD
 from .classes.sparse_adam import SparseAdam
 from .clip_grad import clip_grad_norm, clip_grad_value, clip_grads_with_norm, get_total_norm
-from .groups import path_groups
-from .hook_calls import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .optimizer import Optimizer
+from .params.layout import path_groups
 
 __all__ = [
     "ASGD",

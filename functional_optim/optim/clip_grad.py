@@ -1,4 +1,4 @@
-"""torch.nn.utils.clip_grad: bounding trees of gradients outside of a transformation."""
+"""torch.nn.utils.clip_grad: clips trees of gradients outside of a transformation."""
 
 import functools
 import math
@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from ..core.norms import global_norm
-from ..core.numbers import Interval, as_number, as_state
-from ..core.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype
+from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import PyTree
-from ..core.rows import rows_once
+from ..core.trees.norms import global_norm
+from ..core.trees.sparse_rows import rows_once
 
 __all__ = ["clip_grad_norm", "clip_grad_value", "clip_grads_with_norm", "get_total_norm"]
 
@@ -21,25 +22,25 @@ _BOUND = Interval("[0, inf]")
 
 
 def clip_grad_norm(
-    grads: PyTree, max_norm: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False
+    grads: PyTree, max_norm: ArrayLike, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> tuple[PyTree, Array]:
-    """Scales gradients down together so that their norm is at most `max_norm`.
+    """Scales gradients down, all by one factor, so that their norm is at most `max_norm`.
 
         clipped = g min(1, max_norm / (norm + 1e-6)),    norm from `get_total_norm`
 
-    `max_norm` `()` is in units of g; with infinity, nothing is clipped, and the norm measured.
-    A norm that is NaN makes all gradients NaN; an infinite one makes them 0, and NaN where they
-    are not finite, as in torch. As a link of a chain, which has the norm in its `metrics` and
-    can be guarded: `clip_by_global_norm`.
+    `max_norm` `()` is in units of g; with infinity, nothing is clipped, and only the norm is
+    computed. If the norm is NaN, all gradients become NaN; if it is infinite, they become 0, and
+    NaN where they are not finite, as in torch. The transformation `clip_by_global_norm` does the
+    same in a chain; it has the norm in its `metrics`, and guards can see it.
 
-    Differences: torch's function writes into the gradients and returns the norm alone; and see
-    `get_total_norm` for its order 0.
+    Differences: torch's function writes into the gradients and returns only the norm; for the
+    order 0, see `get_total_norm`.
 
     Args:
       grads: tree of arrays; None stands for no gradient.
       norm_type: order of the norm.
-      error_if_nonfinite: raise instead. The norm is read for it, which waits for the device
-        and cannot be done within a trace.
+      error_if_nonfinite: raise instead. This reads the norm, which waits for the device and is
+        not possible within a trace.
 
     Returns:
       The clipped gradients, and their norm before, `()`.
@@ -66,11 +67,12 @@ def clip_grad_norm(
 def get_total_norm(
     grads: PyTree, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Array:
-    """Computes the norm of all gradients taken together, `()`, in at least float32.
+    """Computes the norm `()` of all gradients together, in at least float32.
 
-    Of order p it is (sum |g|^p)^(1/p) over all elements, in units of g; the largest |g| for
+    The norm of order p is (sum |g|^p)^(1/p) over all elements, in units of g; the largest |g| for
     p = inf, the smallest for -inf, and for p = 0 the number of elements that are not 0. It is
-    scaled so that it is finite wherever float32 can hold it, and 0 without gradients.
+    computed in a scale in which it is finite wherever float32 can hold it, and is 0 without
+    gradients.
 
     Differences: torch takes the norm of the norms of its tensors, which for p = 0 is the number
     of tensors that are not all 0.
@@ -96,8 +98,8 @@ def get_total_norm(
     return norm
 
 
-def clip_grads_with_norm(grads: PyTree, max_norm: Any, total_norm: Any) -> PyTree:
-    """Scales gradients by `min(1, max_norm / (total_norm + 1e-6))`, for a norm known already.
+def clip_grads_with_norm(grads: PyTree, max_norm: ArrayLike, total_norm: ArrayLike) -> PyTree:
+    """Scales gradients by `min(1, max_norm / (total_norm + 1e-6))`, for a known norm.
 
     `max_norm` and `total_norm` `()` are in units of g.
 
@@ -108,10 +110,10 @@ def clip_grads_with_norm(grads: PyTree, max_norm: Any, total_norm: Any) -> PyTre
     return _scaled_down(grads, max_norm, total_norm)
 
 
-def clip_grad_value(grads: PyTree, clip_value: Any) -> PyTree:
+def clip_grad_value(grads: PyTree, clip_value: ArrayLike) -> PyTree:
     """Clips every element to [-clip_value, clip_value], in units of g.
 
-    Of a complex element both parts are clipped, where torch raises. NaN stays.
+    Both parts of a complex element are clipped; torch raises for complex gradients. NaN stays.
 
     Raises:
       ValueError: clip_value < 0.
@@ -126,12 +128,12 @@ def clip_grad_value(grads: PyTree, clip_value: Any) -> PyTree:
 
 
 def _arrays(grads: PyTree) -> list[Any]:
-    """The gradients that are numbers: of an integer parameter, jax.grad returns none."""
+    """Returns the gradients that are numbers; for integer parameters, jax.grad returns float0."""
     return [g for g in jax.tree.leaves(rows_once(grads)) if _is_number(g)]
 
 
 def _is_number(g: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(g), jnp.inexact)  # nor are the indices of sparse ones
+    return jnp.issubdtype(jnp.result_type(g), jnp.inexact)  # indices of sparse arrays are not
 
 
 @functools.partial(jax.jit, static_argnames="p")

@@ -1,48 +1,49 @@
 """The stateful optimizer: torch.optim's interface over any pair of pure functions."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.bounds import bounds_of
+from ..core.adapter import check_pair
 from ..core.hyperparams import get_hyperparams, set_hyperparams
-from ..core.link import check_pair
-from ..core.numbers import as_number
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.numerics.validation import as_number
+from ..core.protocol import GradientTransformation
+from ..core.rules.bounds import bounds_of
+from ..core.types import OptState, Params, Updates
 from ..serialization.writing import to_state_dict
-from .form import Form
-from .group import Group, Place
-from .groups import read_params
-from .held import Held
-from .holder import Holder
-from .hook_calls import with_load_hooks, with_state_dict_hooks, with_step_hooks
-from .loss import differentiate, is_closure
-from .named import read_names
-from .named_state import COUNT, load_named_state, read_state_dict
-from .own import each_once
-from .param_group import ParamGroup
-from .programs import Programs, accumulate
-from .run import refuse_traced, run
+from ..transforms.leaf_counts import per_leaf_counts
+from .base import OptimizerBase
+from .hooks import with_load_hooks, with_state_dict_hooks, with_step_hooks
+from .params.copies import deduplicate
+from .params.layout import read_params
+from .params.named_params import read_names
+from .params.param_group import ParamGroup
+from .state_dict.entries import COUNT, load_named_state, read_state_dict
+from .step.closures import differentiate, is_closure
+from .step.donation import check_not_traced, run_donating
+from .step.group_state import GroupState
+from .step.optimizer_group import OptimizerGroup, StatePosition
+from .step.programs import Programs, accumulate
+from .step.state_layout import StateLayout
 
 __all__ = ["Optimizer"]
 
 
-class Optimizer(Holder):
-    """Holds parameters and the state of a transformation, and updates them in place.
+class Optimizer(OptimizerBase):
+    """Keeps parameters and the state of a transformation, and updates both at each step.
 
-    Each group of parameters has a state of its own; all groups are updated by one jitted
-    step. The arrays that you pass in stay valid; those of `params` do not outlive a step,
-    which gives their memory to the new ones: to keep a copy, take `copy_params()`.
+    Each group of parameters has its own state; one jitted step updates all groups. The arrays
+    that you pass in stay valid. Those of `params` are donated to the next step, which
+    overwrites them: to keep a copy, call `copy_params()`.
 
     Args:
-      params: a pytree of arrays, of which one array is the smallest; or a list of dicts, each
-        with a pytree under `params` and options of that group; or `path_groups(tree, rules)`.
-        A pytree may be given as a list of pairs (name, tree), as torch's named_parameters, and
-        is an ordered dict then. One array at two places of a group becomes two, with a warning;
-        in two groups it is an error.
+      params: a pytree of arrays (a single array is one too); or a list of dicts, each with a
+        pytree under `params` and options of that group; or `path_groups(tree, rules)`. A list
+        of pairs (name, tree), as torch's named_parameters, becomes an ordered dict. An array
+        that occurs twice in a group becomes two, with a warning; in two groups it is an error.
       tx: any pair `(init, update)` of pure functions: of this package, of optax, or your own.
         The options of a group are the names of `get_hyperparams` (for a schedule, of its
         numbers).
@@ -51,11 +52,11 @@ class Optimizer(Holder):
       params: the current parameters, in the structure that was passed: a tree for a tree, a
         list of the groups' trees for a list of groups. May be assigned.
       grads: the gradients that `backward` has accumulated, structured like params, or None.
-        They are what `jax.grad` gives, also for complex parameters.
+        Their convention is that of `jax.grad`, also for complex parameters.
       param_groups: list of dicts; `param_groups[0]["lr"] = 1e-4` takes effect at the next
         step and compiles nothing.
-      defaults: options of a group that names none.
-      step_count: number of steps that were made.
+      defaults: options of a group that does not set them.
+      step_count: number of steps made.
 
     Example:
       >>> import functional_optim as fo
@@ -70,62 +71,81 @@ class Optimizer(Holder):
       [1.0, -1.0]
     """
 
-    def __init__(self, params: Any, tx: GradientTransformation):
+    def __init__(self, params: Params, tx: GradientTransformation) -> None:
         name = type(self).__name__
         check_pair(f"{name}: tx", tx)
-        self._tx = tx
+        self._tx = per_leaf_counts(tx)
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
-        names = get_hyperparams(tx.init(first))
-        self._bounds = bounds_of(tx, list(names))
-        scheduled = {k for k in names if any(n.startswith(f"{k}.") for n in names)}
-        self._setup(params, {k: _number(v) for k, v in names.items() if k not in scheduled})
+        hyperparams = get_hyperparams(self._tx.init(first))
+        self._bounds = bounds_of(self._tx, list(hyperparams))
+        scheduled = {k for k in hyperparams if any(n.startswith(f"{k}.") for n in hyperparams)}
+        options = {k: _as_decimal(v) for k, v in hyperparams.items() if k not in scheduled}
+        self._init_groups(params, options)
 
-    # How a group's options reach its transformation. A subclass that makes the
-    # transformation out of the options overrides these two.
+    # These two define how a group's options reach its transformation. A subclass that makes the
+    # transformation from the options overrides them.
 
-    def _make(self, where: str, options: ParamGroup) -> Group:
-        """A new group, with the state before the first step."""
+    def _make_group(self, where: str, options: ParamGroup) -> OptimizerGroup:
+        """Makes a group with the state before its first step."""
         treedef: Any
         leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
-        leaves = each_once(leaves)
-        group = Group(options, self._tx, Held(leaves, treedef))
+        leaves = deduplicate(leaves, options["params"])
+        group = OptimizerGroup(options, self._tx, GroupState(leaves, treedef))
         numbers = get_hyperparams(treedef.unflatten(range(len(leaves))))
-        group.places = {
-            k: (Place(None, int(i), self._bounds.get(k)),)
+        group.positions = {
+            k: (StatePosition(None, int(i), self._bounds.get(k)),)
             for k, i in numbers.items()
             if k in self.defaults and not jnp.shape(leaves[int(i)])
         }
         self._refresh(where, group, options.keys())
         return group
 
-    def _refresh(self, where: str, group: Group, edited: Any) -> None:
-        """Brings state and transformation of a group to its edited options."""
+    def _refresh(self, where: str, group: OptimizerGroup, edited: Iterable[str]) -> None:
+        """Updates state and transformation of a group to its edited options."""
         options = {k: v for k, v in group.options.options.items() if k in edited}
+        if not options.keys().isdisjoint(self.defaults):
+            group.state = self._with_options(where, group.state, options)
+
+    def _with_options(self, where: str, state: OptState, options: Mapping[str, Any]) -> OptState:
+        """Returns a state with the hyperparameters that are among the options of a group."""
         values = {
             k: v if np.ndim(v) else as_number(v, f"{where}: {k}", self._bounds.get(k))
             for k, v in options.items()
             if k in self.defaults
         }
-        if values:
-            group.state = set_hyperparams(group.state, values)
+        return set_hyperparams(state, values)
+
+    @overload
+    def backward(
+        self,
+        loss_fn: Callable[..., Any],
+        *args: Any,
+        has_aux: Literal[False] = False,
+        **kwargs: Any,
+    ) -> jax.Array: ...
+
+    @overload
+    def backward(
+        self, loss_fn: Callable[..., Any], *args: Any, has_aux: Literal[True], **kwargs: Any
+    ) -> tuple[jax.Array, Any]: ...
 
     def backward(
         self, loss_fn: Callable[..., Any], *args: Any, has_aux: bool = False, **kwargs: Any
     ) -> Any:
-        """Adds the gradient of `loss_fn`; all that changes between calls must be an argument.
+        """Adds the gradient of `loss_fn` to `grads`; pass all that changes as arguments.
 
-        The gradient of `loss_fn(params, *args, **kwargs)` at `params` is added to `grads`.
-        `loss_fn` is compiled once for each function object and shape of arguments, and what
-        it reads from elsewhere is a constant of that program. The loss of a discriminator
-        reads the generator's parameters from its arguments:
+        The gradient is that of `loss_fn(params, *args, **kwargs)` with respect to `params`.
+        `loss_fn` is compiled once for each function object and shape of arguments, and what it
+        reads from elsewhere is a constant of that program. So the loss of a discriminator
+        takes the generator's parameters as an argument:
 
             def loss_fn(d, g, x): ...
             discriminator.backward(loss_fn, generator.params, x)
 
         Args:
-          loss_fn: pure function that returns a scalar, or `(scalar, aux)` with has_aux; made
-            outside the loop.
+          loss_fn: pure function that returns a scalar, or `(scalar, aux)` with has_aux. Make it
+            outside of the training loop.
 
         Returns:
           The loss `()`, or `(loss, aux)`.
@@ -134,26 +154,32 @@ class Optimizer(Holder):
         params = [group.params for group in self._groups]
         value, grads = program(params, args, kwargs)
         if self._donate:
-            refuse_traced(f"{type(self).__name__}.backward", params, grads)
+            check_not_traced(f"{type(self).__name__}.backward", params, grads)
         self.grads = grads if self.grads is None else accumulate(self.grads, grads)
         return value
 
     @with_step_hooks
-    def step(self, grads: Any = None, *, closure: Callable[..., Any] | None = None) -> Any:
+    def step(
+        self,
+        grads: Updates | Callable[[Params], Any] | None = None,
+        *,
+        closure: Callable[[Params], Any] | None = None,
+    ) -> Any:
         """Updates parameters and state once.
 
         Args:
-          grads: gradients structured like `params`, None where there is none, also for a whole
-            subtree or group; or a closure. Without either, `grads` of this optimizer; where
-            those are None, nothing moves.
-          closure: pure function `closure(params) -> loss`, differentiated here. It is not
-            jitted, for it may read what changes between calls; jit what it calls.
+          grads: gradients structured like `params`, with None for no gradient, also of a whole
+            subtree or group; or a closure. Without either, `grads` of this optimizer are used;
+            where those are None, nothing changes.
+          closure: pure function `closure(params) -> loss`, which is differentiated. It is not
+            jitted, because it may read what changes between calls; jit what it calls.
 
         Returns:
           The loss of the closure, or None.
 
         Raises:
-          TypeError: grads and a closure are given, or the closure does not take the parameters.
+          TypeError: gradients and a closure are passed, or the closure does not take the
+            parameters.
         """
         loss, name = None, f"{type(self).__name__}.step"
         if is_closure(grads):
@@ -168,16 +194,30 @@ class Optimizer(Holder):
             self._advance(name, self._compiled().step, grads)
         return loss
 
+    @overload
+    def minimize(
+        self,
+        loss_fn: Callable[..., Any],
+        *args: Any,
+        has_aux: Literal[False] = False,
+        **kwargs: Any,
+    ) -> jax.Array: ...
+
+    @overload
+    def minimize(
+        self, loss_fn: Callable[..., Any], *args: Any, has_aux: Literal[True], **kwargs: Any
+    ) -> tuple[jax.Array, Any]: ...
+
     @with_step_hooks
     def minimize(
         self, loss_fn: Callable[..., Any], *args: Any, has_aux: bool = False, **kwargs: Any
     ) -> Any:
-        """Makes one step on `loss_fn`; all that changes between calls must be an argument.
+        """Makes one step on `loss_fn`; pass all that changes between calls as arguments.
 
         The loss is `loss_fn(params, *args, **kwargs)`. This is the fast path: forward,
         backward and update are one jitted call, compiled once for each function object and
-        shape of arguments, and what loss_fn reads from elsewhere is a constant of it (see
-        `backward`). `grads` is left alone.
+        shape of arguments. What loss_fn reads from elsewhere is a constant of the program (see
+        `backward`). `grads` does not change.
 
         Returns:
           The loss `()` before the step, or `(loss, aux)` with has_aux.
@@ -186,66 +226,79 @@ class Optimizer(Holder):
         return self._advance(f"{type(self).__name__}.minimize", program, args, kwargs)
 
     def _compiled(self) -> Programs:
-        """The programs for the groups with their options as edited."""
+        """Applies edits of the options, and returns the programs for all groups."""
         for group in self._groups:
             if group.options.edited:
                 self._apply_edits(group)
         if self._programs is None:
-            updates = tuple(group.tx.update for group in self._groups)
-            self._forms = tuple(self._form(group) for group in self._groups)
-            self._programs = Programs.of(updates, self._forms, self._layout, self._donate)
+            self._state_layouts = tuple(map(self._state_layout, self._groups))
+            layouts = zip(self._state_layouts, self._groups, strict=True)
+            updates = tuple(layout.update_of(group.tx) for layout, group in layouts)
+            self._programs = Programs.of(
+                updates, self._state_layouts, self._param_layout, self._donate
+            )
         return self._programs
 
-    def _form(self, group: Group) -> Form:
+    def _state_layout(self, group: OptimizerGroup) -> StateLayout:
         if not self._donate:
-            return Form.as_it_is(group.held.treedef)
-        return Form.of(group.tx, group.params, group.state)
+            return StateLayout.plain(group.stored.treedef)
+        return StateLayout.of(group.tx, group.params, group.state)
 
-    def _apply_edits(self, group: Group) -> None:
-        if not group.write_numbers():
-            before = group.tx.update, group.held.treedef
+    def _apply_edits(self, group: OptimizerGroup) -> None:
+        if not group.write_edits():
+            update, treedef = group.tx.update, group.stored.treedef
             index = next(i for i, other in enumerate(self._groups) if other is group)
             where = f"{type(self).__name__}: group {index}"
             self._refresh(where, group, group.options.edited)
-            if before[0] is not group.tx.update or before[1] != group.held.treedef:
+            if update is not group.tx.update or treedef != group.stored.treedef:
                 self._programs = None
         group.options.edited.clear()
 
     def _advance(self, name: str, program: Callable[..., Any], *arguments: Any) -> Any:
-        """Runs a program that makes a step, and takes over what it made; returns the rest."""
+        """Runs a program that makes a step, and stores its results; returns its other output."""
         params = [group.params for group in self._groups]
-        held = [g.held.take(own) for g, own in zip(self._groups, self._forms, strict=True)]
-        if self._donate:
-            refuse_traced(name, params, (held, arguments))  # before they are donated
-            new, states, *rest = run(name, program, params, held, arguments)
-            refuse_traced(name, params, states[0][:1] or new)  # all are, or none
-        else:
-            new, states, *rest = program(params, held, *arguments)
-        for group, p, s in zip(self._groups, new, states, strict=True):
-            group.options.put_params(p)
-            group.held.arrays = s
-        self.step_count += 1
+        states = [
+            group.stored.in_layout(layout)
+            for group, layout in zip(self._groups, self._state_layouts, strict=True)
+        ]
+        outputs: list[Any] = []
+        try:
+            if self._donate:
+                check_not_traced(name, params, (states, arguments))  # before they are donated
+                run_donating(name, program, params, states, arguments, outputs)
+            else:
+                outputs.append(program(params, states, *arguments))
+        finally:  # on Ctrl-C as well, because the old arrays are gone
+            if outputs:
+                new, states, *rest = outputs[0]
+                if self._donate:
+                    check_not_traced(name, params, states[0][:1] or new)  # all are traced, or none
+                for group, p, s in zip(self._groups, new, states, strict=True):
+                    group.options.put_params(p)
+                    group.stored.arrays = s
+                self.step_count += 1
         return rest[0] if rest else None
 
     @property
-    def state(self) -> Sequence[PyTree]:
-        """The state of each group, as its transformation keeps it; for reading."""
+    def state(self) -> Sequence[OptState]:
+        """The state of each group, as its transformation makes it; for reading."""
         self._compiled()
         return tuple(group.state for group in self._groups)
 
     @with_state_dict_hooks
     def state_dict(self) -> dict[str, Any]:
-        """The state as plain data: NumPy arrays under the paths of the state, and the options."""
+        """Returns the state as plain data: NumPy arrays by their paths, and the options."""
         groups = [{**group.options.options, COUNT: self.step_count} for group in self._groups]
         return {"state": to_state_dict(self.state), "param_groups": groups}
 
     @with_load_hooks
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave; parameters are not part of it.
+        """Restores a result of `state_dict`, of which the parameters are not a part.
 
         Raises:
           TypeError: not a dict of state and param_groups.
-          ValueError: paths or shapes differ; the message lists them.
+          ValueError: paths or shapes differ, and the message lists them; or an option is out of
+            its range. Nothing is loaded then.
         """
         name = f"{type(self).__name__}.load_state_dict"
         saved, groups = read_state_dict(name, state_dict)
@@ -254,13 +307,17 @@ class Optimizer(Holder):
                 f"{name}: the loaded state has {len(groups)} parameter groups, "
                 f"and this optimizer {len(self._groups)}."
             )
-        states = load_named_state(name, self.state, saved)
+        loaded = load_named_state(name, self.state, saved)
+        states = [
+            self._with_options(f"{name}: group {i}", state, options)
+            for i, (state, options) in enumerate(zip(loaded, groups, strict=True))
+        ]
         for group, options, state in zip(self._groups, groups, states, strict=True):
             group.options.load({k: v for k, v in options.items() if k != COUNT})
             group.state = state
         self.step_count = max(int(options.get(COUNT, 0)) for options in groups)
 
 
-def _number(x: jax.Array) -> float:
-    """The shortest decimal that this precision reads as x: 0.001, not 0.0010000000474974513."""
+def _as_decimal(x: jax.Array) -> float:
+    """Returns the shortest decimal that rounds to x: 0.001, not 0.0010000000474974513."""
     return float(str(np.asarray(x)))

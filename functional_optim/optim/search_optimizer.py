@@ -1,30 +1,32 @@
-"""Optimizers whose step is a search: they evaluate the loss, and keep one state for all."""
+"""Optimizers whose step is a search, which evaluates the loss at several points."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
-from ..core.protocol import PyTree
 from ..core.state import State
-from .group import Group
-from .hook_calls import with_step_hooks
-from .lbfgs_file import read_entry, write_entry
-from .loss import check_closure, is_closure
-from .torch_class import TorchOptimizer
-from .torch_file import SavedGroup
-from .torch_state import Entry
+from ..core.types import Params, Updates
+from .hooks import with_step_hooks
+from .state_dict.entries import ParamState
+from .state_dict.lbfgs import read_lbfgs_state, write_lbfgs_states
+from .state_dict.match import SavedGroup
+from .step.closures import check_closure, is_closure
+from .step.optimizer_group import OptimizerGroup
+from .torch_optimizer import TorchOptimizer
 
 __all__ = ["SearchOptimizer"]
 
 
 class SearchOptimizer(TorchOptimizer):
-    """An optimizer of one group of parameters, whose step evaluates the loss as it needs."""
+    """An optimizer of one group of parameters, whose step evaluates the loss as often as needed."""
 
-    def _setup(self, params: Any, defaults: Mapping[str, Any], donate: bool = True) -> None:
-        super()._setup(params, defaults, donate)
+    def _init_groups(
+        self, params: Params, defaults: Mapping[str, Any], donate: bool = True
+    ) -> None:
+        super()._init_groups(params, defaults, donate)
         if len(self._groups) != 1:
             self._refuse_groups()
 
-    def _refuse_groups(self) -> None:
+    def _refuse_groups(self) -> NoReturn:
         name = type(self).__name__
         raise ValueError(
             f"{name} doesn't support per-parameter options (parameter groups), for it searches "
@@ -32,27 +34,32 @@ class SearchOptimizer(TorchOptimizer):
         )
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
-        """Refuses: there is one group."""
+        """Refuses: a search has one group."""
         del param_group
         self._refuse_groups()
 
     @with_step_hooks
-    def step(self, grads: Any = None, *, closure: Callable[..., Any] | None = None) -> Any:
+    def step(
+        self,
+        grads: Updates | Callable[[Params], Any] | None = None,
+        *,
+        closure: Callable[[Params], Any] | None = None,
+    ) -> Any:
         """Searches once, from the current parameters.
 
         The search is one jitted loop, compiled once for each closure: make the closure outside
         of the training loop. What it reads from elsewhere is a constant of the program; for
-        data that changes, call `minimize(loss_fn, *data)`, which compiles once for all.
+        data that changes, call `minimize(loss_fn, *data)`, which compiles once.
 
         Args:
-          grads: the closure, by position; gradients are of no use to a search.
+          grads: the closure, by position; a search has no use for gradients.
           closure: pure function `closure(params) -> loss`.
 
         Returns:
           The loss `()` before the step.
 
         Raises:
-          TypeError: no closure is given, or it does not take the parameters.
+          TypeError: there is no closure, or it does not take the parameters.
         """
         name = f"{type(self).__name__}.step"
         closure = grads if closure is None else closure
@@ -66,17 +73,9 @@ class SearchOptimizer(TorchOptimizer):
         program = self._compiled().minimize(closure, False)
         return self._advance(name, program, (), {})
 
-    def _entries(self, group: Group) -> list[Entry]:
-        return write_entry(group.state[0], group.params)
+    def _param_states(self, group: OptimizerGroup) -> list[ParamState]:
+        return write_lbfgs_states(group.state[0], group.params)
 
-    def _filled(
-        self,
-        who: str,
-        saved: SavedGroup,
-        options: Mapping[str, Any],
-        params: PyTree,
-        fresh: State,
-    ) -> State:
-        del options
+    def _fill(self, owner: str, saved: SavedGroup, params: Params, fresh: State) -> State:
         (name,) = fresh._fields
-        return State(**{name: read_entry(who, saved, params, fresh[0])})
+        return State(**{name: read_lbfgs_state(owner, saved, params, fresh[0])})

@@ -1,4 +1,4 @@
-"""torch.optim.swa_utils: averages of the parameters of a run, and statistics for them."""
+"""torch.optim.swa_utils: averages of parameters over a run, and batch statistics for them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from ..serialization.versions import FORMAT_VERSION, VERSION_KEY
 from ..serialization.writing import to_state_dict
 from .averages import Average, AveragedTree, Each
 from .lr_scheduler.swa import SWALR
-from .named_state import load_named_state
+from .state_dict.entries import load_named_state
 
 __all__ = [
     "SWALR",
@@ -23,8 +23,14 @@ __all__ = [
     "update_bn",
 ]
 
+AvgFn = Callable[[Any, Any, Any], Any]
+"""`avg_fn(averaged, current, num_averaged)` of two arrays."""
 
-def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, Any], Any]:
+MultiAvgFn = Callable[[Any, Any, Any], Any]
+"""`multi_avg_fn(averaged, current, num_averaged)` of two lists of arrays; returns a list."""
+
+
+def get_ema_avg_fn(decay: float = 0.999) -> AvgFn:
     """Makes the `avg_fn` of an exponential moving average: decay averaged + (1 - decay) current.
 
     Raises:
@@ -33,28 +39,28 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, Any], Any]:
     return Average(decay)
 
 
-def get_swa_avg_fn() -> Callable[[Any, Any, Any], Any]:
+def get_swa_avg_fn() -> AvgFn:
     """Makes the `avg_fn` of the mean: averaged + (current - averaged) / (num_averaged + 1)."""
     return Average()
 
 
-def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, Any], list[Any]]:
-    """Makes the `multi_avg_fn` of `get_ema_avg_fn`: of lists of arrays."""
+def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAvgFn:
+    """Makes the `multi_avg_fn` that applies `get_ema_avg_fn` to lists of arrays."""
     return Each(get_ema_avg_fn(decay))
 
 
-def get_swa_multi_avg_fn() -> Callable[[Any, Any, Any], list[Any]]:
-    """Makes the `multi_avg_fn` of `get_swa_avg_fn`: of lists of arrays."""
+def get_swa_multi_avg_fn() -> MultiAvgFn:
+    """Makes the `multi_avg_fn` that applies `get_swa_avg_fn` to lists of arrays."""
     return Each(get_swa_avg_fn())
 
 
 class AveragedModel:
-    """Averages the parameters that it is shown: equally, or as a given function says.
+    """Averages parameters over time, with equal weights or by a given function.
 
     The first `update_parameters` copies. The average of arrays narrower than float32 is kept
-    in float32, and `module` has their dtype. Leaves that are no floating arrays (counters, the
-    functions of an equinox module) are those of the last model. Statistics of batches are
-    `buffers`, a tree of their own.
+    in float32, and `module` has their dtype. Leaves that are not floating arrays (counters, the
+    functions of an equinox module) are those of the last model. Batch statistics are `buffers`,
+    a separate tree.
 
     Differences: torch's `multi_avg_fn` writes into its first list; here it returns the list of
     averages. torch finds the buffers in the model, and averages in the parameters' dtype.
@@ -64,14 +70,14 @@ class AveragedModel:
       device: device or sharding on which the average is kept.
       avg_fn: `avg_fn(averaged, current, num_averaged)` of two arrays; None for the mean.
       multi_avg_fn: the same of two lists of arrays.
-      use_buffers: average the buffers too, which are copied otherwise.
+      use_buffers: average the buffers as well; otherwise they are copied.
       buffers: tree of statistics, copied.
 
     Attributes:
-      n_averaged: how many models were averaged.
+      n_averaged: number of models averaged.
 
     Raises:
-      ValueError: avg_fn and multi_avg_fn are given.
+      ValueError: both avg_fn and multi_avg_fn are given.
 
     Example:
       >>> import jax.numpy as jnp
@@ -90,12 +96,12 @@ class AveragedModel:
         self,
         model: PyTree,
         device: Any = None,
-        avg_fn: Callable[[Any, Any, Any], Any] | None = None,
-        multi_avg_fn: Callable[[Any, Any, Any], Any] | None = None,
+        avg_fn: AvgFn | None = None,
+        multi_avg_fn: MultiAvgFn | None = None,
         use_buffers: bool = False,
         *,
         buffers: PyTree = None,
-    ):
+    ) -> None:
         if avg_fn is not None and multi_avg_fn is not None:
             raise ValueError("Only one of avg_fn and multi_avg_fn should be provided.")
         self.n_averaged = 0
@@ -124,7 +130,7 @@ class AveragedModel:
         return self.module(*args, **kwargs)
 
     def update_parameters(self, model: PyTree, buffers: PyTree = None) -> None:
-        """Takes a model into the average.
+        """Averages one more model.
 
         Raises:
           ValueError: model or buffers have another structure or shape.
@@ -138,25 +144,25 @@ class AveragedModel:
         self.n_averaged += 1
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The average as NumPy arrays: `n_averaged`, `module.<path>` and `buffers.<path>`.
+        """Returns NumPy arrays: `n_averaged`, `module.<path>` and `buffers.<path>`.
 
-        The averaging function is no part of it.
+        The averaging function is not part of it.
         """
         named = to_state_dict(self._arrays())
         del named[VERSION_KEY]  # torch has none
         return {"n_averaged": np.asarray(self.n_averaged, np.int64), **named}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave, or that of torch's class for the same paths.
+        """Restores a result of `state_dict`, or of torch's class for the same paths.
 
         Raises:
           ValueError: a path is missing or unexpected, or a shape differs.
         """
         saved = {**state_dict, VERSION_KEY: FORMAT_VERSION}
         count = saved.pop("n_averaged", self.n_averaged)
-        found = load_named_state("AveragedModel.load_state_dict", self._arrays(), saved)
-        self._model.take(found.get("module"))
-        self._buffers.take(found.get("buffers"))
+        loaded = load_named_state("AveragedModel.load_state_dict", self._arrays(), saved)
+        self._model.replace(loaded.get("module"))
+        self._buffers.replace(loaded.get("buffers"))
         self.n_averaged = int(count)
 
     def _arrays(self) -> dict[str, PyTree]:
@@ -169,10 +175,10 @@ def update_bn(
     statistics: Callable[[PyTree, Any], PyTree],
     device: Any = None,
 ) -> PyTree:
-    """Computes statistics of batches for averaged parameters, which no batch has run through.
+    """Computes batch statistics for averaged parameters, with which no batch was evaluated yet.
 
-    They are the mean of `statistics(params, batch)` over the loader, each batch counting as
-    much as another: what torch's layers compute with momentum None. With Flax, for one:
+    They are the mean of `statistics(params, batch)` over the loader, with equal weights, as
+    torch's layers compute it with momentum None. With Flax, for example:
 
         def statistics(params, x):
             variables = {"params": params, "batch_stats": initial}
@@ -180,13 +186,13 @@ def update_bn(
             return new["batch_stats"]
 
     Differences: torch's function writes into the layers of a model; here the function that
-    knows them is an argument, and the statistics are returned.
+    computes the statistics is an argument, and they are returned.
 
     Args:
-      loader: batches; of a tuple or list, the first is meant.
+      loader: batches; of a tuple or list, the first element is used.
       params: of the averaged model, such as `AveragedModel.module`.
-      statistics: of one batch, as a tree of arrays.
-      device: where batches are put first.
+      statistics: returns those of one batch, as a tree of arrays.
+      device: to which batches are moved first.
 
     Raises:
       ValueError: the loader is empty.
@@ -201,9 +207,9 @@ def update_bn(
     mean: AveragedModel | None = None
     for batch in loader:
         x = batch[0] if isinstance(batch, (list, tuple)) else batch
-        found = statistics(params, x if device is None else jax.device_put(x, device))
-        mean = AveragedModel(found) if mean is None else mean
-        mean.update_parameters(found)
+        of_batch = statistics(params, x if device is None else jax.device_put(x, device))
+        mean = AveragedModel(of_batch) if mean is None else mean
+        mean.update_parameters(of_batch)
     if mean is None:
         raise ValueError("update_bn: the loader is empty, and gives no statistics.")
     return mean.module

@@ -1,1 +1,1 @@
-"""torch.optim's classes: each a recipe from the options of a group to a transformation."""
+"""torch.optim's classes: torch's options, and the transformation that they make."""

@@ -1,37 +1,22 @@
 """torch.optim.Adadelta."""
 
-from typing import Any
+from typing import ClassVar
 
 from ...algorithms.adadelta import scale_by_adadelta
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
-from ..torch_class import torch_class
-from ..torch_state import Kept
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
 from .common import signed
 
 __all__ = ["Adadelta"]
 
 
-@torch_class(
-    kept={
-        "step": Kept("scale_by_adadelta", "steps"),
-        "square_avg": Kept("scale_by_adadelta", "e_g"),
-        "acc_delta": Kept("scale_by_adadelta", "e_x"),
-    }
-)
-def Adadelta(
-    lr: Any = 1.0,
-    rho: Any = 0.9,
-    eps: Any = 1e-6,
-    weight_decay: Any = 0,
-    foreach: bool | None = None,
-    *,
-    capturable: bool = False,
-    maximize: bool = False,
-    differentiable: bool = False,
-) -> GradientTransformation:
+class Adadelta(TorchOptimizer):
     """torch.optim.Adadelta: an L2 penalty, `scale_by_adadelta`, then a step of minus `lr`.
 
     Example:
@@ -42,9 +27,34 @@ def Adadelta(
       >>> opt.params
       {'w': Array([-2.4], dtype=float32)}
     """
-    return chain(
-        signed(maximize),
-        add_decayed_weights(weight_decay),
-        scale_by_adadelta(rho, eps),
-        scale_by_learning_rate(lr),
-    )
+
+    entries: ClassVar = {
+        "step": StateEntry("scale_by_adadelta", "leaf_counts"),
+        "square_avg": StateEntry("scale_by_adadelta", "e_g"),
+        "acc_delta": StateEntry("scale_by_adadelta", "e_x"),
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1.0,
+        rho: ScalarOrSchedule = 0.9,
+        eps: ScalarOrSchedule = 1e-6,
+        weight_decay: ScalarOrSchedule = 0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `Adadelta`."""
+        return chain(
+            signed(options["maximize"]),
+            add_decayed_weights(options["weight_decay"]),
+            scale_by_adadelta(options["rho"], options["eps"]),
+            scale_by_learning_rate(options["lr"]),
+        )

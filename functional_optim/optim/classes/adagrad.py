@@ -1,41 +1,26 @@
 """torch.optim.Adagrad."""
 
-from typing import Any
+from typing import ClassVar
 
 from ...algorithms.adagrad import scale_by_rss
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
-from ..torch_class import torch_class
-from ..torch_state import Kept
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
 from .common import signed
 
 __all__ = ["Adagrad"]
 
 
-@torch_class(
-    kept={
-        "step": Kept("scale_by_rss", "steps", at_start=True),
-        "sum": Kept("scale_by_rss", "sum_of_squares", at_start=True),
-    }
-)
-def Adagrad(
-    lr: Any = 1e-2,
-    lr_decay: Any = 0,
-    weight_decay: Any = 0,
-    initial_accumulator_value: Any = 0,
-    eps: Any = 1e-10,
-    foreach: bool | None = None,
-    *,
-    maximize: bool = False,
-    differentiable: bool = False,
-    fused: bool | None = None,
-) -> GradientTransformation:
+class Adagrad(TorchOptimizer):
     """torch.optim.Adagrad: an L2 penalty, `scale_by_rss` with eps outside the root, minus `lr`.
 
-    A group may have an `initial_accumulator_value` of its own, which torch takes and leaves
-    aside. Where a sum and eps are 0, the step is 0; in torch it is NaN.
+    A group may have its own `initial_accumulator_value`, which torch accepts and ignores. Where a
+    sum and eps are 0, the step is 0; in torch it is NaN.
 
     Example:
       >>> import jax.numpy as jnp
@@ -45,9 +30,39 @@ def Adagrad(
       >>> opt.params
       {'w': Array([0.925], dtype=float32)}
     """
-    return chain(
-        signed(maximize),
-        add_decayed_weights(weight_decay),
-        scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=False, lr_decay=lr_decay),
-        scale_by_learning_rate(lr),
-    )
+
+    entries: ClassVar = {
+        "step": StateEntry("scale_by_rss", "leaf_counts", at_start=True),
+        "sum": StateEntry("scale_by_rss", "sum_of_squares", at_start=True),
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-2,
+        lr_decay: ScalarOrSchedule = 0,
+        weight_decay: ScalarOrSchedule = 0,
+        initial_accumulator_value: float = 0,
+        eps: ScalarOrSchedule = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `Adagrad`."""
+        return chain(
+            signed(options["maximize"]),
+            add_decayed_weights(options["weight_decay"]),
+            scale_by_rss(
+                options["initial_accumulator_value"],
+                options["eps"],
+                eps_in_sqrt=False,
+                lr_decay=options["lr_decay"],
+            ),
+            scale_by_learning_rate(options["lr"]),
+        )

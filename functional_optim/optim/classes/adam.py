@@ -1,7 +1,6 @@
 """torch.optim.Adam and AdamW."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -9,55 +8,44 @@ import numpy as np
 from ...algorithms.adam import scale_by_adam
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
-from ...transforms.weight_decay import add_decayed_weights
-from ..torch_class import torch_class
-from ..torch_state import Kept
-from .common import moments, pair, signed, with_decay
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
+from .common import Pair, moments, pair, signed, with_decay
 
 __all__ = ["Adam", "AdamW"]
 
 
-_ADAM = {
-    "step": Kept("scale_by_adam", "steps"),
-    **moments("scale_by_adam"),
-    "max_exp_avg_sq": Kept("scale_by_adam", "nu_max"),
-}
+class _AdamFamily(TorchOptimizer):
+    """What Adam and AdamW share; they differ in their options."""
 
-
-def _check_arrays(options: Mapping[str, Any]) -> None:
-    """torch's exclusions of numbers that are arrays, which have no meaning here."""
-    arrays = {"lr": options["lr"]} | {
-        f"betas[{i}]": b for i, b in enumerate(pair(options["betas"]))
+    entries: ClassVar = {
+        "step": StateEntry("scale_by_adam", "leaf_counts"),
+        **moments("scale_by_adam"),
+        "max_exp_avg_sq": StateEntry("scale_by_adam", "nu_max"),
     }
-    given = [k for k, v in arrays.items() if isinstance(v, (jax.Array, np.ndarray))]
-    if len({"betas[0]", "betas[1]"} & set(given)) == 1:
-        raise ValueError(
-            f"betas must be either both floats or both Tensors, got {options['betas']!r}. Pass "
-            "two numbers, or two arrays."
-        )
-    if given and options["foreach"] and not options["capturable"]:
-        raise ValueError(
-            f"{given[0]} as a Tensor is not supported for capturable=False and foreach=True. "
-            "Leave foreach out: there is one implementation here."
-        )
+
+    @staticmethod
+    def _check_options(options: Options) -> None:
+        """Refuses combinations with arrays that torch refuses, although they work here."""
+        b1, b2 = pair(options["betas"])
+        numbers = {"lr": options["lr"], "betas[0]": b1, "betas[1]": b2}
+        arrays = [k for k, v in numbers.items() if isinstance(v, (jax.Array, np.ndarray))]
+        if ("betas[0]" in arrays) != ("betas[1]" in arrays):
+            raise ValueError(
+                f"betas must be either both floats or both Tensors, got {options['betas']!r}. Pass "
+                "two numbers, or two arrays."
+            )
+        if arrays and options["foreach"] and not options["capturable"]:
+            raise ValueError(
+                f"{arrays[0]} as a Tensor is not supported for capturable=False and foreach=True. "
+                "Leave foreach out: there is one implementation here."
+            )
 
 
-@torch_class(kept=_ADAM, check=_check_arrays)
-def Adam(
-    lr: Any = 1e-3,
-    betas: tuple[Any, Any] = (0.9, 0.999),
-    eps: Any = 1e-8,
-    weight_decay: Any = 0,
-    amsgrad: bool = False,
-    *,
-    foreach: bool | None = None,
-    maximize: bool = False,
-    capturable: bool = False,
-    differentiable: bool = False,
-    fused: bool | None = None,
-    decoupled_weight_decay: bool = False,
-) -> GradientTransformation:
+class Adam(_AdamFamily):
     """torch.optim.Adam: `scale_by_adam`, then a step of minus `lr`.
 
     Weight decay is an L2 penalty, or decoupled with `decoupled_weight_decay`.
@@ -70,25 +58,32 @@ def Adam(
       >>> opt.params["w"].round(4).tolist()
       [0.5, 1.5]
     """
-    adam = scale_by_adam(*pair(betas), eps=eps, amsgrad=amsgrad)
-    links = with_decay(adam, weight_decay, decoupled_weight_decay)
-    return chain(signed(maximize), *links, scale_by_learning_rate(lr))
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-3,
+        betas: Pair = (0.9, 0.999),
+        eps: ScalarOrSchedule = 1e-8,
+        weight_decay: ScalarOrSchedule = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `Adam`."""
+        return _compose(options, decoupled=options["decoupled_weight_decay"])
 
 
-@torch_class(kept=_ADAM, check=_check_arrays)
-def AdamW(
-    lr: Any = 1e-3,
-    betas: tuple[Any, Any] = (0.9, 0.999),
-    eps: Any = 1e-8,
-    weight_decay: Any = 1e-2,
-    amsgrad: bool = False,
-    *,
-    maximize: bool = False,
-    foreach: bool | None = None,
-    capturable: bool = False,
-    differentiable: bool = False,
-    fused: bool | None = None,
-) -> GradientTransformation:
+class AdamW(_AdamFamily):
     """torch.optim.AdamW: `scale_by_adam`, decoupled weight decay, then a step of minus `lr`.
 
     Example:
@@ -99,9 +94,31 @@ def AdamW(
       >>> opt.params
       {'w': Array([0.95, 0.95], dtype=float32)}
     """
-    return chain(
-        signed(maximize),
-        scale_by_adam(*pair(betas), eps=eps, amsgrad=amsgrad),
-        add_decayed_weights(weight_decay),
-        scale_by_learning_rate(lr),
-    )
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-3,
+        betas: Pair = (0.9, 0.999),
+        eps: ScalarOrSchedule = 1e-8,
+        weight_decay: ScalarOrSchedule = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `AdamW`."""
+        return _compose(options, decoupled=True)
+
+
+def _compose(options: Options, decoupled: bool) -> GradientTransformation:
+    adam = scale_by_adam(*pair(options["betas"]), eps=options["eps"], amsgrad=options["amsgrad"])
+    links = with_decay(adam, options["weight_decay"], decoupled)
+    return chain(signed(options["maximize"]), *links, scale_by_learning_rate(options["lr"]))

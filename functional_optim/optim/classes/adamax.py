@@ -1,37 +1,22 @@
 """torch.optim.Adamax."""
 
-from typing import Any
+from typing import ClassVar
 
 from ...algorithms.adamax import scale_by_adamax
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
-from ..torch_class import torch_class
-from ..torch_state import Kept
-from .common import pair, signed
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
+from .common import Pair, pair, signed
 
 __all__ = ["Adamax"]
 
 
-@torch_class(
-    kept={
-        "step": Kept("scale_by_adamax", "steps"),
-        "exp_avg": Kept("scale_by_adamax", "mu", ("b1", lambda group: group["betas"][0])),
-        "exp_inf": Kept("scale_by_adamax", "nu"),
-    }
-)
-def Adamax(
-    lr: Any = 2e-3,
-    betas: tuple[Any, Any] = (0.9, 0.999),
-    eps: Any = 1e-8,
-    weight_decay: Any = 0,
-    foreach: bool | None = None,
-    *,
-    maximize: bool = False,
-    differentiable: bool = False,
-    capturable: bool = False,
-) -> GradientTransformation:
+class Adamax(TorchOptimizer):
     """torch.optim.Adamax: `add_decayed_weights`, `scale_by_adamax`, then a step of minus `lr`.
 
     Example:
@@ -42,9 +27,34 @@ def Adamax(
       >>> opt.params["w"].round(4).tolist()
       [0.5, 1.5]
     """
-    return chain(
-        signed(maximize),
-        add_decayed_weights(weight_decay),
-        scale_by_adamax(*pair(betas), eps=eps),
-        scale_by_learning_rate(lr),
-    )
+
+    entries: ClassVar = {
+        "step": StateEntry("scale_by_adamax", "leaf_counts"),
+        "exp_avg": StateEntry("scale_by_adamax", "mu"),
+        "exp_inf": StateEntry("scale_by_adamax", "nu"),
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 2e-3,
+        betas: Pair = (0.9, 0.999),
+        eps: ScalarOrSchedule = 1e-8,
+        weight_decay: ScalarOrSchedule = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `Adamax`."""
+        return chain(
+            signed(options["maximize"]),
+            add_decayed_weights(options["weight_decay"]),
+            scale_by_adamax(*pair(options["betas"]), eps=options["eps"]),
+            scale_by_learning_rate(options["lr"]),
+        )

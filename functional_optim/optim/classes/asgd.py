@@ -1,38 +1,22 @@
 """torch.optim.ASGD."""
 
-from typing import Any
+from typing import ClassVar
 
 from ...algorithms.asgd import scale_by_asgd
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale
 from ...transforms.weight_decay import add_decayed_weights
-from ..torch_class import torch_class
-from ..torch_state import Kept
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
 from .common import signed
 
 __all__ = ["ASGD"]
 
 
-@torch_class(
-    kept={
-        "step": Kept("scale_by_asgd", "steps"),
-        "eta": Kept("scale_by_asgd", "eta"),
-        "mu": Kept("scale_by_asgd", "mu"),
-        "ax": Kept("scale_by_asgd", "ax"),
-    }
-)
-def ASGD(
-    lr: Any = 1e-2,
-    lambd: Any = 1e-4,
-    alpha: Any = 0.75,
-    t0: Any = 1e6,
-    weight_decay: Any = 0,
-    foreach: bool | None = None,
-    maximize: bool = False,
-    differentiable: bool = False,
-    capturable: bool = False,
-) -> GradientTransformation:
+class ASGD(TorchOptimizer):
     """torch.optim.ASGD: an L2 penalty, `scale_by_asgd`, then the step against it.
 
     As in torch, the parameters are not replaced by their average, and an edit of `lr` takes
@@ -47,9 +31,35 @@ def ASGD(
       >>> opt.params["w"].tolist(), opt.state_dict()["state"][0]["ax"].tolist()
       ([5.0], [4.0])
     """
-    return chain(
-        signed(maximize),
-        add_decayed_weights(weight_decay),
-        scale_by_asgd(lr, lambd, alpha, t0),
-        scale(-1.0),
-    )
+
+    entries: ClassVar = {
+        "step": StateEntry("scale_by_asgd", "leaf_counts"),
+        "eta": StateEntry("scale_by_asgd", "eta"),
+        "mu": StateEntry("scale_by_asgd", "mu"),
+        "ax": StateEntry("scale_by_asgd", "ax"),
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-2,
+        lambd: ScalarOrSchedule = 1e-4,
+        alpha: ScalarOrSchedule = 0.75,
+        t0: ScalarOrSchedule = 1e6,
+        weight_decay: ScalarOrSchedule = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `ASGD`."""
+        return chain(
+            signed(options["maximize"]),
+            add_decayed_weights(options["weight_decay"]),
+            scale_by_asgd(options["lr"], options["lambd"], options["alpha"], options["t0"]),
+            scale(-1.0),
+        )

@@ -1,59 +1,86 @@
-"""What the recipes of several classes begin with."""
+"""What the transformations of several classes share."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ...core.decorators import leaf_rule, renamed
 from ...core.protocol import GradientTransformation
-from ...core.rule import leaf_rule, renamed
+from ...core.rules.arguments import Static
+from ...core.types import ScalarOrSchedule
 from ...transforms.momentum import trace
 from ...transforms.scaling import scale
 from ...transforms.weight_decay import add_decayed_weights
-from ..torch_state import Kept
+from ..state_dict.entries import StateEntry
 
-__all__ = ["moments", "momentum_trace", "pair", "refuse_complex", "signed", "with_decay"]
+__all__ = [
+    "Pair",
+    "moments",
+    "momentum_trace",
+    "pair",
+    "refuse_complex",
+    "signed",
+    "with_decay",
+]
 
-momentum_trace = renamed(trace, decay="momentum")
-"""`trace` under torch's name of its number."""
+Array = jax.Array
+
+Pair = tuple[ScalarOrSchedule, ScalarOrSchedule]
+"""An option of two numbers, such as `betas`."""
+
+_trace = renamed(trace, decay="momentum")
+
+
+def momentum_trace(
+    momentum: ScalarOrSchedule | None,
+    nesterov: bool = False,
+    *,
+    dampening: ScalarOrSchedule = 0.0,
+) -> GradientTransformation:
+    """Accumulates momentum as torch does.
+
+    The buffer starts with the first gradient, and rests while momentum is 0. With None there is
+    no buffer, and dampening means nothing.
+    """
+    if momentum is None:
+        return _trace(None, nesterov)
+    return _trace(momentum, nesterov, dampening=dampening, rest_at_zero=True)
 
 
 def signed(maximize: bool) -> GradientTransformation:
-    """The gradient to descend along; a number, so that the option can be edited."""
+    """Negates gradients if the loss is maximized; by a number, so that an edit compiles nothing."""
     return scale(-1.0 if maximize else 1.0)
 
 
 def with_decay(
-    rule: GradientTransformation, weight_decay: Any, decoupled: bool
+    rule: GradientTransformation, weight_decay: ScalarOrSchedule, decoupled: bool
 ) -> tuple[GradientTransformation, GradientTransformation]:
-    """A rule and weight decay: behind it where it is decoupled, else an L2 penalty before it."""
+    """Orders a rule and weight decay: after the rule if decoupled, else before, an L2 penalty."""
     decay = add_decayed_weights(weight_decay)
     return (rule, decay) if decoupled else (decay, rule)
 
 
-def moments(link: str) -> dict[str, Kept]:
-    """Where torch keeps the two moments of a link, with the option of each one's decay."""
-    return {
-        "exp_avg": Kept(link, "mu", ("b1", lambda group: group["betas"][0])),
-        "exp_avg_sq": Kept(link, "nu", ("b2", lambda group: group["betas"][1])),
-    }
+def moments(link: str) -> dict[str, StateEntry]:
+    """Returns the entries of a link that keeps torch's two moments."""
+    return {"exp_avg": StateEntry(link, "mu"), "exp_avg_sq": StateEntry(link, "nu")}
 
 
-@leaf_rule(parts=False, static=("who",))
+@leaf_rule(split_complex=False)
 def refuse_complex(
-    g: jax.Array, slots: Any, p: None, now: Any, who: str
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Passes real updates on; for classes whose maths has no form for complex parameters."""
-    del slots, p, now
+    g: Array, slots: Any, p: None, ctx: Any, owner: Static[str]
+) -> tuple[Array, dict[str, Array]]:
+    """Passes real updates on; for classes whose maths is not defined for complex parameters."""
+    del slots, p, ctx
     if jnp.iscomplexobj(g):
-        raise RuntimeError(f"{who} does not support complex parameters. Pass real ones.")
+        raise RuntimeError(f"{owner} does not support complex parameters. Pass real ones.")
     return g, {}
 
 
-def pair(given: Any, name: str = "betas") -> tuple[Any, Any]:
-    """An option of two numbers, checked to be two."""
-    if not isinstance(given, tuple):
-        raise TypeError(f"{name} must be a pair of numbers, got {given!r}. Pass a tuple of two.")
-    if len(given) != 2:
-        raise ValueError(f"{name} must be two numbers, got {len(given)}. Pass a tuple of two.")
-    return given
+def pair(value: Pair, name: str = "betas") -> Pair:
+    """Checks that an option is two numbers, and returns it."""
+    if not isinstance(value, tuple):
+        raise TypeError(f"{name} must be a pair of numbers, got {value!r}. Pass a tuple of two.")
+    if len(value) != 2:
+        raise ValueError(f"{name} must be two numbers, got {len(value)}. Pass a tuple of two.")
+    return value

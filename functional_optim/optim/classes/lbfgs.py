@@ -1,5 +1,6 @@
 """torch.optim.LBFGS."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,39 +8,14 @@ import numpy as np
 from ...algorithms.lbfgs_search import search_by_lbfgs
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ..search_optimizer import SearchOptimizer
-from ..torch_class import torch_class
+from ..torch_options import Options
 
 __all__ = ["LBFGS"]
 
 
-class _FilledIn(SearchOptimizer):
-    """Makes the default of `max_eval` an option as any other, as torch does."""
-
-    def _setup(self, params: Any, defaults: Any, donate: bool = True) -> None:
-        max_eval = _evaluations(defaults["max_iter"], defaults["max_eval"])
-        super()._setup(params, {**defaults, "max_eval": max_eval}, donate)
-
-
-def _evaluations(max_iter: int, max_eval: int | None) -> int:
-    if not isinstance(max_iter, (int, np.integer)):
-        raise TypeError(
-            f"max_iter must be an integer, got {max_iter!r}. It shapes the program, and follows "
-            "no schedule."
-        )
-    return max_iter * 5 // 4 if max_eval is None else max_eval
-
-
-@torch_class(kept={}, base=_FilledIn)
-def LBFGS(
-    lr: Any = 1,
-    max_iter: int = 20,
-    max_eval: int | None = None,
-    tolerance_grad: Any = 1e-7,
-    tolerance_change: Any = 1e-9,
-    history_size: int = 100,
-    line_search_fn: str | None = None,
-) -> GradientTransformation:
+class LBFGS(SearchOptimizer):
     """torch.optim.LBFGS: several iterations of L-BFGS in a step, with or without line search.
 
     A step evaluates the loss and goes through at most `max_iter` iterations. With x all
@@ -49,7 +25,7 @@ def LBFGS(
         d = -H g
         x <- x + t d
 
-    where t is `lr` (in the first iteration of all, lr min(1, 1 / sum|g|)), or with
+    where t is `lr` (in the very first iteration lr min(1, 1 / sum|g|)), or with
     `line_search_fn="strong_wolfe"` a step with f(x + t d) <= f(x) + 1e-4 t g.d and
     |f'(t)| <= 0.9 |g.d|, for which the search begins there. A pair (s, y) is kept where
     s.y > 1e-10, and so H is positive definite.
@@ -59,12 +35,12 @@ def LBFGS(
     |change of the loss| < tolerance_change, or g.d > -tolerance_change.
 
     The step is one jitted loop; see `step` for what is compiled when, and
-    `functional_optim.minimize` for a function that does the same to the end. The state holds
-    2 history_size + 2 times the parameters, from the start on; with another history_size, its
-    pairs are gathered anew.
+    `functional_optim.minimize` for a function that iterates to convergence. The state holds
+    2 history_size + 2 times the parameters from the start; an edit of history_size drops the
+    pairs.
 
-    Differences: torch makes room for pairs as they come, and ends in an exception or NaN where
-    the loss becomes NaN; here a search turns back from such a point as from a high one, and
+    Differences: torch allocates pairs as they come, and ends in an exception or NaN where the
+    loss becomes NaN; here a search turns back from such a point as from a high one, and the
     iterations end.
 
     Raises:
@@ -84,14 +60,47 @@ def LBFGS(
 
     Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithms 7.4 and 7.5.
     """
-    return chain(
-        search_by_lbfgs(
-            lr,
-            max_iter,
-            _evaluations(max_iter, max_eval),
-            tolerance_grad,
-            tolerance_change,
-            history_size,
-            line_search_fn,
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1,
+        max_iter: int = 20,
+        max_eval: int | None = None,
+        tolerance_grad: ScalarOrSchedule = 1e-7,
+        tolerance_change: ScalarOrSchedule = 1e-9,
+        history_size: int = 100,
+        line_search_fn: str | None = None,
+    ) -> None:
+        self._initialize(params, locals())
+
+    def _init_groups(
+        self, params: Params, defaults: Mapping[str, Any], donate: bool = True
+    ) -> None:
+        # As in torch, the default of max_eval becomes an option like any other.
+        max_eval = _max_evaluations(defaults["max_iter"], defaults["max_eval"])
+        super()._init_groups(params, {**defaults, "max_eval": max_eval}, donate)
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Makes the search of `LBFGS`."""
+        return chain(
+            search_by_lbfgs(
+                options["lr"],
+                options["max_iter"],
+                _max_evaluations(options["max_iter"], options["max_eval"]),
+                options["tolerance_grad"],
+                options["tolerance_change"],
+                options["history_size"],
+                options["line_search_fn"],
+            )
         )
-    )
+
+
+def _max_evaluations(max_iter: int, max_eval: int | None) -> int:
+    if not isinstance(max_iter, (int, np.integer)):
+        raise TypeError(
+            f"max_iter must be an integer, got {max_iter!r}. It shapes the program, and follows "
+            "no schedule."
+        )
+    return max_iter * 5 // 4 if max_eval is None else max_eval

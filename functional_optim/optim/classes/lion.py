@@ -1,30 +1,22 @@
 """Lion, which torch.optim does not have."""
 
-from typing import Any
+from typing import ClassVar
 
 from ...algorithms.lion import scale_by_lion
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
-from ..torch_class import torch_class
-from ..torch_state import Kept
-from .common import pair, signed
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
+from .common import Pair, pair, signed
 
 __all__ = ["Lion"]
 
 
-@torch_class(kept={"exp_avg": Kept("scale_by_lion", "mu")})
-def Lion(
-    lr: Any = 1e-4,
-    betas: tuple[Any, Any] = (0.9, 0.99),
-    weight_decay: Any = 0.0,
-    *,
-    maximize: bool = False,
-    foreach: bool | None = None,
-    capturable: bool = False,
-    differentiable: bool = False,
-) -> GradientTransformation:
+class Lion(TorchOptimizer):
     """Lion, with the signature of the authors' torch code: see `functional_optim.lion`.
 
     Example:
@@ -35,9 +27,29 @@ def Lion(
       >>> opt.params
       {'w': Array([0.9, 1.1], dtype=float32)}
     """
-    return chain(
-        signed(maximize),
-        scale_by_lion(*pair(betas)),
-        add_decayed_weights(weight_decay),
-        scale_by_learning_rate(lr),
-    )
+
+    entries: ClassVar = {"exp_avg": StateEntry("scale_by_lion", "mu")}
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-4,
+        betas: Pair = (0.9, 0.99),
+        weight_decay: ScalarOrSchedule = 0.0,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `Lion`."""
+        return chain(
+            signed(options["maximize"]),
+            scale_by_lion(*pair(options["betas"])),
+            add_decayed_weights(options["weight_decay"]),
+            scale_by_learning_rate(options["lr"]),
+        )

@@ -1,6 +1,6 @@
 """torch.optim.Muon."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,16 @@ from ...algorithms.muon import muon_momentum, scale_by_shape
 from ...algorithms.newton_schulz import orthogonalize
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
-from ...core.schedule import check_choice
-from ...core.trees import leaf_paths
+from ...core.rules.schedule import check_choice
+from ...core.trees.structure import leaf_paths
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
-from ..group import Group
-from ..param_group import ParamGroup
-from ..torch_class import TorchOptimizer, torch_class
-from ..torch_state import Kept
+from ..params.param_group import ParamGroup
+from ..state_dict.entries import StateEntry
+from ..step.optimizer_group import OptimizerGroup
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
 from .common import refuse_complex
 
 __all__ = ["Muon"]
@@ -25,37 +27,13 @@ _RMS = {None: None, "original": None, "match_rms_adamw": 0.2}
 """Root mean square of a step, by `adjust_lr_fn`."""
 
 
-class _OfMatrices(TorchOptimizer):
-    """An optimizer that refuses parameters which are no matrices."""
-
-    def _make(self, where: str, options: ParamGroup) -> Group:
-        params = options["params"]
-        for path, p in zip(leaf_paths(params), jax.tree.leaves(params), strict=True):
-            if jnp.ndim(p) != 2:
-                raise ValueError(
-                    f"{where}: Muon only supports 2D parameters whereas we found a parameter with "
-                    f"size {jnp.shape(p)}, at '{path}'. Give it to AdamW, or all parameters to "
-                    "functional_optim.muon."
-                )
-        return super()._make(where, options)
-
-
-@torch_class(kept={"momentum_buffer": Kept("muon_momentum", "mu")}, base=_OfMatrices)
-def Muon(
-    lr: Any = 1e-3,
-    weight_decay: Any = 0.1,
-    momentum: Any = 0.95,
-    nesterov: bool = True,
-    ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
-    eps: Any = 1e-7,
-    ns_steps: int = 5,
-    adjust_lr_fn: str | None = None,
-) -> GradientTransformation:
+class Muon(TorchOptimizer):
     """torch.optim.Muon: the momentum of Muon, orthogonalized in bfloat16, in decayed steps.
 
-    `adjust_lr_fn` is None or `"original"`, for sqrt(max(1, rows / columns)) times `lr`, or
-    `"match_rms_adamw"`, for 0.2 sqrt(max(rows, columns)). As in torch, the rows of a matrix are
-    outputs, where layers of JAX have columns; transpose, or use `functional_optim.muon`.
+    The learning rate is `lr` times sqrt(max(1, rows / columns)) if `adjust_lr_fn` is None or
+    `"original"`, and `lr` times 0.2 sqrt(max(rows, columns)) if it is `"match_rms_adamw"`. As in
+    torch, the outputs are the rows of a matrix; layers of JAX have them in the columns: transpose,
+    or use `functional_optim.muon`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -65,21 +43,57 @@ def Muon(
       >>> bool(jnp.abs(opt.params["w"] - 0.5 * jnp.eye(2)).max() < 0.2)
       True
     """
-    check_choice(adjust_lr_fn, "adjust_lr_fn", tuple(_RMS))  # type: ignore[arg-type]
-    return chain(
-        refuse_complex("Muon"),
-        muon_momentum(momentum, nesterov=nesterov),
-        orthogonalize(
-            _plain(ns_coefficients), ns_steps, eps, ns_dtype=jnp.bfloat16, eps_as_floor=True
-        ),
-        scale_by_shape(_RMS[adjust_lr_fn], rows_are_outputs=True),
-        add_decayed_weights(weight_decay),
-        scale_by_learning_rate(lr),
-    )
+
+    entries: ClassVar = {"momentum_buffer": StateEntry("muon_momentum", "mu")}
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-3,
+        weight_decay: ScalarOrSchedule = 0.1,
+        momentum: ScalarOrSchedule = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: ScalarOrSchedule = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `Muon`."""
+        adjust_lr_fn = options["adjust_lr_fn"]
+        check_choice(adjust_lr_fn, "adjust_lr_fn", tuple(_RMS))  # type: ignore[arg-type]
+        return chain(
+            refuse_complex("Muon"),
+            muon_momentum(options["momentum"], nesterov=options["nesterov"]),
+            orthogonalize(
+                _static_numbers(options["ns_coefficients"]),
+                options["ns_steps"],
+                options["eps"],
+                ns_dtype=jnp.bfloat16,
+                eps_as_floor=True,
+            ),
+            scale_by_shape(_RMS[adjust_lr_fn], rows_are_outputs=True),
+            add_decayed_weights(options["weight_decay"]),
+            scale_by_learning_rate(options["lr"]),
+        )
+
+    def _make_group(self, where: str, options: ParamGroup) -> OptimizerGroup:
+        params = options["params"]
+        for path, p in zip(leaf_paths(params), jax.tree.leaves(params), strict=True):
+            if jnp.ndim(p) != 2:
+                raise ValueError(
+                    f"{where}: Muon only supports 2D parameters whereas we found a parameter with "
+                    f"size {jnp.shape(p)}, at '{path}'. Give it to AdamW, or all parameters to "
+                    "functional_optim.muon."
+                )
+        return super()._make_group(where, options)
 
 
-def _plain(coefficients: Any) -> Any:
-    """Three numbers of Python: they shape the program."""
+def _static_numbers(coefficients: Any) -> Any:
+    """Returns the coefficients as Python numbers, because they are constants of the program."""
     if not isinstance(coefficients, tuple):
         return coefficients
     if any(map(callable, coefficients)):

@@ -1,40 +1,22 @@
 """torch.optim.RMSprop."""
 
-from typing import Any
+from typing import ClassVar
 
 from ...algorithms.rmsprop import scale_by_rms
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
-from ..torch_class import torch_class
-from ..torch_state import Kept
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
 from .common import momentum_trace, signed
 
 __all__ = ["RMSprop"]
 
 
-@torch_class(
-    kept={
-        "step": Kept("scale_by_rms", "steps"),
-        "square_avg": Kept("scale_by_rms", "nu"),
-        "momentum_buffer": Kept("trace", "trace"),
-        "grad_avg": Kept("scale_by_rms", "mu"),
-    },
-    optional={"momentum": "momentum_buffer"},
-)
-def RMSprop(
-    lr: Any = 1e-2,
-    alpha: Any = 0.99,
-    eps: Any = 1e-8,
-    weight_decay: Any = 0,
-    momentum: Any = 0,
-    centered: bool = False,
-    capturable: bool = False,
-    foreach: bool | None = None,
-    maximize: bool = False,
-    differentiable: bool = False,
-) -> GradientTransformation:
+class RMSprop(TorchOptimizer):
     """torch.optim.RMSprop: `scale_by_rms` with eps outside the root, `trace`, minus `lr`.
 
     A centred variance that rounding makes negative counts as 0; in torch it gives NaN.
@@ -47,10 +29,40 @@ def RMSprop(
       >>> opt.params
       {'w': Array([0.8], dtype=float32)}
     """
-    return chain(
-        signed(maximize),
-        add_decayed_weights(weight_decay),
-        scale_by_rms(alpha, eps, eps_in_sqrt=False, centered=centered),
-        momentum_trace(momentum),
-        scale_by_learning_rate(lr),
-    )
+
+    entries: ClassVar = {
+        "step": StateEntry("scale_by_rms", "leaf_counts"),
+        "square_avg": StateEntry("scale_by_rms", "nu"),
+        "momentum_buffer": StateEntry("trace", "trace"),
+        "grad_avg": StateEntry("scale_by_rms", "mu"),
+    }
+    lazy_entries: ClassVar = {"momentum": "momentum_buffer"}
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-2,
+        alpha: ScalarOrSchedule = 0.99,
+        eps: ScalarOrSchedule = 1e-8,
+        weight_decay: ScalarOrSchedule = 0,
+        momentum: ScalarOrSchedule = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `RMSprop`."""
+        return chain(
+            signed(options["maximize"]),
+            add_decayed_weights(options["weight_decay"]),
+            scale_by_rms(
+                options["alpha"], options["eps"], eps_in_sqrt=False, centered=options["centered"]
+            ),
+            momentum_trace(options["momentum"]),
+            scale_by_learning_rate(options["lr"]),
+        )

@@ -1,35 +1,21 @@
 """torch.optim.Rprop."""
 
-from typing import Any
+from typing import ClassVar
 
 from ...algorithms.rprop import scale_by_rprop
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale
-from ..torch_class import torch_class
-from ..torch_state import Kept
-from .common import pair, signed
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
+from .common import Pair, pair, signed
 
 __all__ = ["Rprop"]
 
 
-@torch_class(
-    kept={
-        "step": Kept("scale_by_rprop", "steps"),
-        "prev": Kept("scale_by_rprop", "prev"),
-        "step_size": Kept("scale_by_rprop", "step_size"),
-    }
-)
-def Rprop(
-    lr: Any = 1e-2,
-    etas: tuple[Any, Any] = (0.5, 1.2),
-    step_sizes: tuple[Any, Any] = (1e-6, 50),
-    *,
-    capturable: bool = False,
-    foreach: bool | None = None,
-    maximize: bool = False,
-    differentiable: bool = False,
-) -> GradientTransformation:
+class Rprop(TorchOptimizer):
     """torch.optim.Rprop: `scale_by_rprop`, then the step against it.
 
     `lr` is the first step size of a parameter; an edit counts for those without a step yet.
@@ -42,5 +28,30 @@ def Rprop(
       >>> opt.params
       {'w': Array([0.9, 1.1], dtype=float32)}
     """
-    rprop = scale_by_rprop(lr, *pair(etas, "etas"), *pair(step_sizes, "step_sizes"))
-    return chain(signed(maximize), rprop, scale(-1.0))
+
+    entries: ClassVar = {
+        "step": StateEntry("scale_by_rprop", "leaf_counts"),
+        "prev": StateEntry("scale_by_rprop", "prev"),
+        "step_size": StateEntry("scale_by_rprop", "step_size"),
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-2,
+        etas: Pair = (0.5, 1.2),
+        step_sizes: Pair = (1e-6, 50),
+        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `Rprop`."""
+        etas, step_sizes = pair(options["etas"], "etas"), pair(options["step_sizes"], "step_sizes")
+        rprop = scale_by_rprop(options["lr"], *etas, *step_sizes)
+        return chain(signed(options["maximize"]), rprop, scale(-1.0))

@@ -1,54 +1,30 @@
 """torch.optim.SGD."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.densify import densify
 from ...transforms.scaling import scale_by_learning_rate
 from ...transforms.weight_decay import add_decayed_weights
-from ..torch_class import torch_class
-from ..torch_state import Kept
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
 from .common import momentum_trace, signed
 
 __all__ = ["SGD"]
 
 
-def _check_nesterov(options: Mapping[str, Any]) -> None:
-    momentum, dampening = options["momentum"], options["dampening"]
-    if options["nesterov"] and (not momentum or dampening):
-        raise ValueError(
-            "SGD: Nesterov momentum requires a momentum and zero dampening, got "
-            f"momentum={momentum}, dampening={dampening}. Pass momentum=0.9, for example."
-        )
-
-
-@torch_class(
-    kept={"momentum_buffer": Kept("trace", "trace")},
-    optional={"momentum": "momentum_buffer"},
-    check=_check_nesterov,
-)
-def SGD(
-    lr: Any = 1e-3,
-    momentum: Any = 0,
-    dampening: Any = 0,
-    weight_decay: Any = 0,
-    nesterov: bool = False,
-    *,
-    maximize: bool = False,
-    foreach: bool | None = None,
-    differentiable: bool = False,
-    fused: bool | None = None,
-) -> GradientTransformation:
+class SGD(TorchOptimizer):
     """torch.optim.SGD: `add_decayed_weights`, `trace`, then a step of minus `lr`.
 
-    With weight decay as an L2 penalty; see `functional_optim.sgd` for the maths. A group
-    keeps no momentum buffer until its `momentum` is first not zero.
+    Weight decay is an L2 penalty; see `functional_optim.sgd` for the maths. A group keeps no
+    momentum buffer until its `momentum` is first not zero.
 
-    A sparse gradient, as `row_sparse` makes it, moves its rows alone, and weight decay pulls
-    these rows alone; torch refuses weight decay then. Under momentum it is made dense, for all
-    rows go on moving, as in torch: the step costs what the table costs.
+    A sparse gradient, as `row_sparse` makes it, changes only its rows, and weight decay pulls
+    only these rows; torch refuses weight decay then. With momentum it is made dense, because all
+    rows keep moving, as in torch: the step then costs as much as a dense one.
 
     Example:
       >>> import jax.numpy as jnp
@@ -58,11 +34,44 @@ def SGD(
       >>> opt.params
       {'w': Array([0.5, 0.5], dtype=float32)}
     """
-    dense = () if momentum is None else (densify(),)
-    return chain(
-        *dense,
-        signed(maximize),
-        add_decayed_weights(weight_decay),
-        momentum_trace(momentum, nesterov, dampening=0.0 if momentum is None else dampening),
-        scale_by_learning_rate(lr),
-    )
+
+    entries: ClassVar = {"momentum_buffer": StateEntry("trace", "trace")}
+    lazy_entries: ClassVar = {"momentum": "momentum_buffer"}
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-3,
+        momentum: ScalarOrSchedule = 0,
+        dampening: ScalarOrSchedule = 0,
+        weight_decay: ScalarOrSchedule = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def _check_options(options: Options) -> None:
+        momentum, dampening = options["momentum"], options["dampening"]
+        if options["nesterov"] and (not momentum or dampening):
+            raise ValueError(
+                "SGD: Nesterov momentum requires a momentum and zero dampening, got "
+                f"momentum={momentum}, dampening={dampening}. Pass momentum=0.9, for example."
+            )
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `SGD`."""
+        momentum = options["momentum"]
+        dense = () if momentum is None else (densify(),)
+        return chain(
+            *dense,
+            signed(options["maximize"]),
+            add_decayed_weights(options["weight_decay"]),
+            momentum_trace(momentum, options["nesterov"], dampening=options["dampening"]),
+            scale_by_learning_rate(options["lr"]),
+        )

@@ -1,8 +1,7 @@
 """torch.optim.SparseAdam."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +9,15 @@ import jax.numpy as jnp
 from ...algorithms.sparse_adam import scale_by_sparse_adam
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation, PyTree
-from ...core.rows import is_sparse
 from ...core.state import State
-from ...core.trees import leaf_paths
+from ...core.trees.sparse_rows import is_sparse
+from ...core.trees.structure import leaf_paths
+from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
-from ..torch_class import torch_class
-from ..torch_state import Kept
-from .common import pair, signed
+from ..state_dict.entries import StateEntry
+from ..torch_optimizer import TorchOptimizer
+from ..torch_options import Options
+from .common import Pair, pair, signed
 
 __all__ = ["SparseAdam"]
 
@@ -41,7 +42,7 @@ class _OnlySparseInit:
 def _only_sparse_update(
     updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
 ) -> tuple[PyTree, State]:
-    """Refuses dense gradients; what is dense and meant to be is better off with Adam."""
+    """Refuses dense gradients, for which Adam is the better choice."""
     del params, extra
     leaves = jax.tree.leaves(updates, is_leaf=is_sparse)
     for path, g in zip(leaf_paths(updates), leaves, strict=True):
@@ -53,31 +54,11 @@ def _only_sparse_update(
     return updates, state
 
 
-def _check_positive(options: Mapping[str, Any]) -> None:
-    for name in ("lr", "eps"):
-        value = options[name]
-        if not callable(value) and not value > 0:
-            raise ValueError(f"SparseAdam: {name} must be in (0, inf), got {value}.")
-
-
-@torch_class(
-    kept={
-        "step": Kept("scale_by_sparse_adam", "steps", plain=True),
-        "exp_avg": Kept("scale_by_sparse_adam", "m"),
-        "exp_avg_sq": Kept("scale_by_sparse_adam", "v"),
-    },
-    check=_check_positive,
-)
-def SparseAdam(
-    lr: Any = 1e-3,
-    betas: tuple[Any, Any] = (0.9, 0.999),
-    eps: Any = 1e-8,
-    maximize: bool = False,
-) -> GradientTransformation:
+class SparseAdam(TorchOptimizer):
     """torch.optim.SparseAdam: `scale_by_sparse_adam`, then a step of minus `lr`.
 
     Gradients are sparse, one `row_sparse` for each parameter; a dense one is an error, as in
-    torch. The functional `sparse_adam` takes both.
+    torch. The functional `sparse_adam` accepts both.
 
     Example:
       >>> import jax.numpy as jnp
@@ -88,9 +69,36 @@ def SparseAdam(
       >>> opt.params["table"].round(4).tolist()
       [[0.0], [0.0], [0.5]]
     """
-    return chain(
-        GradientTransformation(_OnlySparseInit(), _only_sparse_update),
-        signed(maximize),
-        scale_by_sparse_adam(*pair(betas), eps=eps),
-        scale_by_learning_rate(lr),
-    )
+
+    entries: ClassVar = {
+        "step": StateEntry("scale_by_sparse_adam", "leaf_counts", is_int=True),
+        "exp_avg": StateEntry("scale_by_sparse_adam", "m"),
+        "exp_avg_sq": StateEntry("scale_by_sparse_adam", "v"),
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: ScalarOrSchedule = 1e-3,
+        betas: Pair = (0.9, 0.999),
+        eps: ScalarOrSchedule = 1e-8,
+        maximize: bool = False,
+    ) -> None:
+        self._initialize(params, locals())
+
+    @staticmethod
+    def _check_options(options: Options) -> None:
+        for name in ("lr", "eps"):
+            value = options[name]
+            if not callable(value) and not value > 0:
+                raise ValueError(f"SparseAdam: {name} must be in (0, inf), got {value}.")
+
+    @staticmethod
+    def transformation(options: Options) -> GradientTransformation:
+        """Composes the links of `SparseAdam`."""
+        return chain(
+            GradientTransformation(_OnlySparseInit(), _only_sparse_update),
+            signed(options["maximize"]),
+            scale_by_sparse_adam(*pair(options["betas"]), eps=options["eps"]),
+            scale_by_learning_rate(options["lr"]),
+        )

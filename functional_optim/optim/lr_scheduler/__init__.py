@@ -1,7 +1,7 @@
 """torch.optim.lr_scheduler: objects that edit the learning rates of an optimizer's groups.
 
-Those with a closed form compute it with the maths of a schedule of this package, in float64
-and on the host.
+Schedulers with a closed form compute it with the maths of a schedule of this package, in
+float64 on the host.
 """
 
 from .base import LRScheduler
@@ -32,4 +32,4 @@ __all__ = [
     "StepLR",
 ]
 
-_LRScheduler = LRScheduler  # the name under which older code for torch subclasses it
+_LRScheduler = LRScheduler  # the name by which older code for torch subclasses it

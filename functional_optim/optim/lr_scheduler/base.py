@@ -1,4 +1,4 @@
-"""What all schedulers have: the groups' learning rates, and an epoch."""
+"""The base of the schedulers: it keeps the epoch, and sets the groups' learning rates."""
 
 import warnings
 import weakref
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..optimizer import Optimizer
-from .rates import check_optimizer, put_rate, rate_key, rates_of
+from .common import check_optimizer, get_rates, rate_key, set_rate
 
 __all__ = ["LRScheduler"]
 
@@ -16,22 +16,23 @@ __all__ = ["LRScheduler"]
 class LRScheduler:
     """Base of the schedulers: sets the learning rate of every group at each `step`.
 
-    A subclass gives `get_lr`, as in torch: a list with the new learning rate of each group;
-    and, where it has one, `_get_closed_form_lr`, the same from `base_lrs` alone.
+    A subclass defines `get_lr`, as in torch, which returns a list with the new learning rate of
+    each group; and `_get_closed_form_lr`, if the rates follow from `base_lrs` alone.
 
-    Constructing a scheduler makes its first step, as in torch. A group that is added later
-    starts with the learning rate that it has then. The option is `lr`, or `learning_rate` of
-    an `Optimizer` over a transformation.
+    The constructor makes the first step, as in torch. A group that is added later starts with the
+    learning rate that it has then. The option is `lr`, or `learning_rate` of an `Optimizer` over a
+    transformation.
 
     Args:
       optimizer: a stateful optimizer.
-      last_epoch: number of the last epoch of a run that is continued; -1 starts anew. The
-        learning rates are then those of the next epoch, computed from the initial ones where
-        they can be. For several schedulers of one optimizer, use `load_state_dict`.
+      last_epoch: number of the last epoch of a run to continue; -1 starts a new run. The
+        learning rates are then those of the next epoch, computed from the initial ones if
+        possible. For several schedulers of one optimizer, use `load_state_dict`.
 
     Attributes:
       base_lrs: the initial learning rates of the groups; may be edited.
       last_epoch: number of the present epoch.
+      optimizer: as passed.
 
     Raises:
       TypeError: optimizer is not one of this package, or a learning rate is a schedule.
@@ -39,11 +40,17 @@ class LRScheduler:
         `initial_lr`.
     """
 
+    optimizer: Optimizer
+    base_lrs: list[Any]
+    last_epoch: int
+    _last_lr: list[Any]
+    _step_count: int
+
     # Schedulers written for torch read these two in get_lr.
     _get_lr_called_within_step = False
     _is_initial = False
 
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         name = type(self).__name__
         check_optimizer(name, optimizer)
         self.optimizer = optimizer
@@ -59,16 +66,16 @@ class LRScheduler:
                 )
         self.base_lrs = self._find_base_lrs()
         self.last_epoch = last_epoch
-        self._last_lr: list[Any] = []
-        before = self._rates()
+        self._last_lr = []
+        rates_before = self._rates()
         self._initial_step()
-        self._note_change(before)
+        self._record_change(rates_before)
 
     def _find_base_lrs(self) -> list[Any]:
         return [group["initial_lr"] for group in self.optimizer.param_groups]
 
     def _initial_step(self) -> None:
-        """Makes the step into the first epoch, which the constructor makes."""
+        """Makes the first step, as the constructor does."""
         self._step_count = 0
         self._is_initial = True
         try:
@@ -77,18 +84,18 @@ class LRScheduler:
             del self._is_initial
 
     def _undo(self) -> None:
-        """Goes back before the first epoch; the learning rates stay."""
+        """Goes back to before the first epoch; the learning rates do not change."""
         self.last_epoch = -1
 
     def get_lr(self) -> list[Any]:
-        """The learning rates of the groups at `last_epoch`, from those of the epoch before."""
+        """Returns the groups' learning rates at `last_epoch`, from those of the epoch before."""
         raise NotImplementedError(
             f"{type(self).__name__}: a scheduler must define get_lr(self), which returns the "
             "learning rates of all groups."
         )
 
     def get_last_lr(self) -> list[Any]:
-        """The learning rates that the last step set."""
+        """Returns the learning rates that the last step set."""
         return list(self._last_lr)
 
     def step(self, epoch: int | None = None) -> None:
@@ -97,11 +104,11 @@ class LRScheduler:
         Args:
           epoch: compute the learning rates from the initial ones, at this epoch.
         """
-        self._warn_of_order()
+        self._warn_if_too_early()
         self._step_count += 1
         self._update_lr(epoch)
 
-    def _warn_of_order(self) -> None:
+    def _warn_if_too_early(self) -> None:
         if self._step_count == 1 and self.optimizer.step_count == 0:
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first "
@@ -113,7 +120,7 @@ class LRScheduler:
     def _update_lr(self, epoch: int | None = None) -> None:
         """Sets the learning rates of the next epoch, or of a given one from the initial ones."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        self._admit()
+        self._add_new_groups()
         closed = getattr(self, "_get_closed_form_lr", None)
         self._get_lr_called_within_step = True
         try:
@@ -124,8 +131,8 @@ class LRScheduler:
         self._set_momenta()
         self._last_lr = self._rates()
 
-    def _admit(self) -> None:
-        """Notes the initial learning rates of groups that are new."""
+    def _add_new_groups(self) -> None:
+        """Records the initial learning rates of groups that were added."""
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             self.base_lrs.append(group.setdefault("initial_lr", group[self._key]))
 
@@ -143,59 +150,62 @@ class LRScheduler:
         return rate_key(type(self).__name__, self.optimizer)
 
     def _rates(self) -> list[Any]:
-        return rates_of(type(self).__name__, self.optimizer)
+        return get_rates(type(self).__name__, self.optimizer)
 
     def _set_rates(self, rates: Sequence[Any]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            put_rate(group, self._key, rate)
+            set_rate(group, self._key, rate)
 
     def state_dict(self) -> dict[str, Any]:
-        """All but the optimizer, as plain data, under torch's names."""
-        own = {k: v for k, v in self.__dict__.items() if k != "optimizer"}
-        return {k: list(v) if isinstance(v, list) else v for k, v in own.items()}
+        """Returns all attributes but the optimizer, under torch's names."""
+        attributes = {k: v for k, v in self.__dict__.items() if k != "optimizer"}
+        return {k: list(v) if isinstance(v, list) else v for k, v in attributes.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave, here or in torch; in either order with the optimizer.
+        """Restores a result of `state_dict`, of this class or torch's.
+
+        It may be called before or after the optimizer's `load_state_dict`.
 
         Raises:
           ValueError: it has entries of another scheduler; nothing is loaded then.
         """
-        state = self._known(state_dict)
-        as_constructed = _equal(_PUT.get(self.optimizer), self._rates())
+        state = self._known_entries(state_dict)
+        as_constructed = _equal(_CONSTRUCTED_RATES.get(self.optimizer), self._rates())
         self._load(state)
         if as_constructed:
             self._set_rates([*self._last_lr, *self._rates()[len(self._last_lr) :]])
             self._set_momenta()
-            _PUT[self.optimizer] = self._rates()
+            _CONSTRUCTED_RATES[self.optimizer] = self._rates()
 
-    def _known(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        """The entries that this scheduler has, too."""
-        own = self.state_dict().keys()
-        unknown = [k for k in state_dict if k not in own and not _is_of_torch(k)]
+    def _known_entries(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the entries that this scheduler has as well."""
+        names = self.state_dict().keys()
+        unknown = [k for k in state_dict if k not in names and not _is_of_torch(k)]
         if unknown:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: there is no {unknown[0]!r} in this "
-                f"scheduler. It has: {', '.join(sorted(own))}."
+                f"scheduler. It has: {', '.join(sorted(names))}."
             )
-        return {k: v for k, v in state_dict.items() if k in own}
+        return {k: v for k, v in state_dict.items() if k in names}
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update({k: list(v) if isinstance(v, list) else v for k, v in state.items()})
 
-    def _note_change(self, before: list[Any]) -> None:
-        """Notes rates that the constructor has put in the place of others."""
+    def _record_change(self, before: list[Any]) -> None:
+        """Records the rates, if the constructor has changed them."""
         if not _equal(before, self._rates()):
-            _PUT[self.optimizer] = self._rates()
+            _CONSTRUCTED_RATES[self.optimizer] = self._rates()
 
     def _set_momenta(self) -> None:
-        """Sets what else of the groups is a function of `last_epoch`."""
+        """Sets the momenta of the groups, where they depend on `last_epoch`."""
 
 
-_PUT: weakref.WeakKeyDictionary[Optimizer, list[Any]] = weakref.WeakKeyDictionary()
-"""The rates that constructors, and loads after them, have put in the place of an optimizer's.
+_CONSTRUCTED_RATES: weakref.WeakKeyDictionary[Optimizer, list[Any]] = weakref.WeakKeyDictionary()
+"""The rates of an optimizer as a scheduler's constructor, or a load after it, has set them.
 
-They must not outlast a load. Where the optimizer's state was loaded before, a constructor has
-overwritten the rates; where it is loaded after, it brings its own.
+`load_state_dict` of the scheduler must replace them: if the optimizer was loaded before the
+scheduler was made, the constructor has overwritten its rates. If the optimizer is loaded
+afterwards, its rates are no longer these, and stay.
 """
 
 
@@ -208,5 +218,5 @@ def _equal(a: list[Any] | None, b: list[Any]) -> bool:
 
 
 def _is_of_torch(key: str) -> bool:
-    """Whether torch alone has an entry: a private one, or one of its older versions."""
+    """Tells whether an entry is one of torch's only: a private one, or of an older version."""
     return key.startswith("_") or key == "verbose"

@@ -1,4 +1,4 @@
-"""Schedulers made of schedulers: one after another, or all at once."""
+"""Schedulers made of schedulers, which run one after another, or together."""
 
 import bisect
 import warnings
@@ -8,23 +8,23 @@ from typing import Any
 
 from ..optimizer import Optimizer
 from .base import LRScheduler
+from .common import set_rate
 from .plateau import ReduceLROnPlateau
-from .rates import put_rate
 
 __all__ = ["ChainedScheduler", "SequentialLR"]
 
 
 class _Composite(LRScheduler):
-    """A scheduler that leaves the learning rates to others."""
+    """A scheduler whose parts set the learning rates."""
 
-    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler]):
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler]) -> None:
         _check_parts(type(self).__name__, optimizer, schedulers)
         self.optimizer = optimizer
         self._schedulers = list(schedulers)
 
     @abstractmethod
     def _initial_step(self) -> None:
-        """Makes the step into the first epoch, from the rates that the groups have."""
+        """Makes the first step, from the present rates of the groups."""
 
     def _undo(self) -> None:
         for scheduler in self._schedulers:
@@ -34,13 +34,13 @@ class _Composite(LRScheduler):
         if epoch is None:
             self.step()
             return
-        # What the parts make of the initial rates together is known only by going there.
+        # The parts have no common closed form, so repeat all steps from the initial rates.
         self._undo()
         for group in self.optimizer.param_groups:
-            put_rate(group, self._key, group["initial_lr"])
+            set_rate(group, self._key, group["initial_lr"])
         self._initial_step()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the optimizer has made its steps long ago
+            warnings.simplefilter("ignore")  # of steps before the optimizer's; it has made those
             for _ in range(epoch):
                 self.step()
 
@@ -49,19 +49,19 @@ class _Composite(LRScheduler):
             scheduler._set_momenta()
 
     def state_dict(self) -> dict[str, Any]:
-        """As the base, with the state of each scheduler."""
+        """Returns that of the base class, and the state of each scheduler."""
         states = [scheduler.state_dict() for scheduler in self._schedulers]
         return {**super().state_dict(), "_schedulers": states}
 
-    def _known(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        known = super()._known(state_dict)
+    def _known_entries(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        known = super()._known_entries(state_dict)
         saved = state_dict.get("_schedulers", ())
         if len(saved) != len(self._schedulers):
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: the state is of {len(saved)} schedulers, "
                 f"and there are {len(self._schedulers)}."
             )
-        parts = [s._known(state) for s, state in zip(self._schedulers, saved, strict=True)]
+        parts = [s._known_entries(state) for s, state in zip(self._schedulers, saved, strict=True)]
         return {**known, "_schedulers": parts}
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -94,20 +94,20 @@ def _check_parts(name: str, optimizer: Optimizer, schedulers: Sequence[Any]) -> 
 class SequentialLR(_Composite):
     """Follows several schedulers in turn, each from its own epoch 0 at its milestone.
 
-    Constructing one gives the groups their initial learning rates, and starts the scheduler of
-    epoch 0. At a milestone the next one starts from the initial rates, where it has a closed
+    The constructor gives the groups their initial learning rates, and starts the scheduler of
+    epoch 0. At a milestone the next scheduler starts from the initial rates if it has a closed
     form, and from the present ones otherwise. As a schedule: `join_schedules`.
 
     Differences: a sequence within a sequence, or within a chain, starts at its epoch 0; in torch
-    at 1, or not at all. `last_epoch` goes to where a sequence would be.
+    it starts at 1, or not at all. With `last_epoch`, the sequence continues where it would be.
 
     Args:
       milestones: epochs at which the scheduler changes, one fewer than there are schedulers.
 
     Raises:
-      ValueError: no schedulers, one of another optimizer or a ReduceLROnPlateau, or milestones
-        that are not one fewer or decrease.
-      TypeError: one is no scheduler.
+      ValueError: there are no schedulers, one belongs to another optimizer or is a
+        ReduceLROnPlateau, or the milestones decrease or are not one fewer.
+      TypeError: one is not a scheduler.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class SequentialLR(_Composite):
         schedulers: Sequence[LRScheduler],
         milestones: Sequence[int],
         last_epoch: int = -1,
-    ):
+    ) -> None:
         super().__init__(optimizer, schedulers)
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
@@ -128,9 +128,9 @@ class SequentialLR(_Composite):
             raise ValueError(f"SequentialLR: milestones must not decrease, got {milestones!r}.")
         self._milestones = list(milestones)
         self.last_epoch = last_epoch
-        before = self._rates()
+        rates_before = self._rates()
         self._update_lr(last_epoch + 1)
-        self._note_change(before)
+        self._record_change(rates_before)
 
     def _undo(self) -> None:
         self.last_epoch = -1
@@ -144,7 +144,7 @@ class SequentialLR(_Composite):
         self._last_lr = active.get_last_lr()
 
     def _active(self) -> tuple[LRScheduler, bool]:
-        """The scheduler of this epoch, and whether it begins with it."""
+        """Returns the scheduler of this epoch, and whether it begins at this epoch."""
         i = bisect.bisect_right(self._milestones, self.last_epoch)
         return self._schedulers[i], i > 0 and self._milestones[i - 1] == self.last_epoch
 
@@ -162,19 +162,22 @@ class SequentialLR(_Composite):
 class ChainedScheduler(_Composite):
     """Steps several schedulers together, in order.
 
-    Those that go on from the present learning rate (StepLR, ExponentialLR, LinearLR, ...)
-    multiply; one that sets it from the initial one (LambdaLR, CyclicLR, ...) discards what
-    those before it did.
+    The factors of schedulers that start from the present learning rate (StepLR, ExponentialLR,
+    LinearLR, ...) multiply; a scheduler that starts from the initial one (LambdaLR, CyclicLR,
+    ...) discards the effect of those before it.
 
     Args:
-      optimizer: that of the schedulers, where it is not None.
+      optimizer: that of the schedulers; None finds it.
 
     Raises:
-      ValueError: no schedulers, one of another optimizer, or a ReduceLROnPlateau.
-      TypeError: one is no scheduler.
+      ValueError: there are no schedulers, one belongs to another optimizer, or is a
+        ReduceLROnPlateau.
+      TypeError: one is not a scheduler.
     """
 
-    def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None):
+    def __init__(
+        self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None
+    ) -> None:
         if optimizer is None and schedulers:
             optimizer = getattr(schedulers[0], "optimizer", None)
         super().__init__(optimizer, schedulers)  # type: ignore[arg-type]

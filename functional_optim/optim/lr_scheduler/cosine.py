@@ -7,9 +7,9 @@ from ...schedules.cyclic import swing
 from ...schedules.phases import cosine, phase
 from ...schedules.restarts import last_restart
 from ..optimizer import Optimizer
-from .arguments import check_epochs
 from .base import LRScheduler
-from .weighted import WeightedLR, host
+from .common import check_epochs, host
+from .weighted import WeightedLR
 
 __all__ = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
 
@@ -19,10 +19,10 @@ class CosineAnnealingLR(WeightedLR):
 
     After T_max it rises again, with a period of 2 T_max, as in torch. As a schedule:
     `cyclic_schedule(lr, eta_min, T_max, shape="cosine")`; or `cosine_decay_schedule`, which
-    stays at its end.
+    stays at its last value.
 
-    A rate that another scheduler has brought below `eta_min` moves away from it, as in torch,
-    while the cosine rises: with others, let eta_min be 0.
+    If another scheduler has brought the rate below `eta_min`, it moves further away while the
+    cosine rises, as in torch: together with other schedulers, use an eta_min of 0.
 
     Reference: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts,
     ICLR 2017, equation 5, arXiv:1608.03983.
@@ -30,24 +30,24 @@ class CosineAnnealingLR(WeightedLR):
 
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
-    ):
+    ) -> None:
         check_epochs("CosineAnnealingLR: T_max", T_max, least=1)
         self.T_max = T_max
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
     @property
-    def floor(self) -> Any:
-        """`eta_min`."""
+    def floor(self) -> float:
+        """The learning rate at the lowest point."""
         return self.eta_min
 
     def weight(self, epoch: int) -> float:
-        """`(1 + cos(pi epoch / T_max)) / 2`."""
+        """Returns `(1 + cos(pi epoch / T_max)) / 2`."""
         return float(cosine(swing(*host(epoch, self.T_max, self.T_max)).way).left)
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Anneals the learning rate along a cosine to `eta_min`, and starts again, forever.
+    """Anneals the learning rate along a cosine to `eta_min`, again and again.
 
     The first cycle takes `T_0` epochs, and each of the others `T_mult` times as many as the
     one before. As a schedule: `cosine_restarts_schedule(lr, T_0, T_mult, eta_min)`.
@@ -67,7 +67,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         T_mult: int = 1,
         eta_min: float = 0.0,
         last_epoch: int = -1,
-    ):
+    ) -> None:
         for name, value in (("T_0", T_0), ("T_mult", T_mult)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(
@@ -86,15 +86,15 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def step(self, epoch: float | None = None) -> None:
-        """Moves to the next epoch, or to a given one, which may be between two.
+        """Moves to the next epoch, or to a given one, which may have a fraction.
 
         Args:
-          epoch: say, `epoch + batch / batches_per_epoch`.
+          epoch: for example `epoch + batch / batches_per_epoch`.
         """
         super().step(epoch)  # type: ignore[arg-type]
 
     def _update_lr(self, epoch: float | None = None) -> None:
-        if epoch is None:  # what is begun of an epoch stays begun
+        if epoch is None:  # keep the fraction
             epoch = self.last_epoch + 1 + self.T_cur % 1
         if epoch < 0:
             raise ValueError(
@@ -105,7 +105,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super()._update_lr(math.floor(epoch))
 
     def get_lr(self) -> list[Any]:
-        """`eta_min + (initial_lr - eta_min) (1 + cos(pi T_cur / T_i)) / 2`."""
+        """Returns `eta_min + (initial_lr - eta_min) (1 + cos(pi T_cur / T_i)) / 2`."""
         self._check_within_step()
         weight = float(cosine(phase(*host(self.T_cur, self.T_i))).left)
         return [self.eta_min + (lr - self.eta_min) * weight for lr in self.base_lrs]

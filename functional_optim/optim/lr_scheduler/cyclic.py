@@ -6,34 +6,40 @@ from typing import Any
 from ...schedules.cyclic import MODES, Swing, amplitude, part_of, swing
 from ...schedules.phases import between
 from ..optimizer import Optimizer
-from .arguments import check_epochs, check_one_of, per_group
 from .base import LRScheduler
+from .common import (
+    check_epochs,
+    check_one_of,
+    check_optimizer,
+    host,
+    per_group,
+    set_momentum,
+    uses_betas,
+)
 from .functions import load_attributes, saved_attributes
-from .momentum import has_betas, put_momentum
-from .rates import check_optimizer
-from .weighted import host
 
 __all__ = ["CyclicLR"]
 
 
 class CyclicLR(LRScheduler):
-    """Swings the learning rate between two bounds, and the momentum the other way.
+    """Cycles the learning rate between two bounds, and the momentum in the opposite direction.
 
-    One cycle takes `step_size_up + step_size_down` epochs (here mostly called iterations). The
-    momentum is `momentum`, or the first of `betas`. As a schedule: `cyclic_schedule(base_lr,
+    One cycle takes `step_size_up + step_size_down` epochs, which are iterations in most uses.
+    The momentum is `momentum`, or the first of `betas`. As a schedule: `cyclic_schedule(base_lr,
     max_lr, step_size_up, step_size_down, mode, gamma)`; for the momentum, with
-    `max_momentum` and `base_momentum`. A group that is added later swings as the last one.
+    `max_momentum` and `base_momentum`. A group that is added later has the bounds of the last
+    one.
 
-    Differences: after another scheduler, torch starts from that one's initial rate, and is at
-    `base_lr` only from the next cycle on.
+    Differences: after another scheduler, torch starts from that one's initial rate, and reaches
+    `base_lr` only in the next cycle.
 
     Args:
       base_lr: lower bound, one for all groups or a list.
       max_lr: upper bound of the first cycle, one for all groups or a list.
       mode: `"triangular"`, `"triangular2"` or `"exp_range"`; see `cyclic_schedule`.
-      scale_fn: in place of a mode: function whose values the height is multiplied by.
-      scale_mode: what scale_fn is a function of: the number of the `"cycle"`, from 1, or that
-        of `"iterations"`, from 0.
+      scale_fn: function that gives the factor of the amplitude, in place of a mode.
+      scale_mode: the argument of scale_fn: the number of the `"cycle"`, from 1, or of
+        `"iterations"`, from 0.
 
     Raises:
       ValueError: a list has another length than there are groups, another mode, or no
@@ -58,9 +64,9 @@ class CyclicLR(LRScheduler):
         base_momentum: float | Sequence[float] = 0.8,
         max_momentum: float | Sequence[float] = 0.9,
         last_epoch: int = -1,
-    ):
+    ) -> None:
         check_optimizer("CyclicLR", optimizer)
-        self._lowest = per_group("CyclicLR: base_lr", optimizer, base_lr)
+        self._initial_bounds = per_group("CyclicLR: base_lr", optimizer, base_lr)
         self.max_lrs = per_group("CyclicLR: max_lr", optimizer, max_lr)
         down = step_size_up if step_size_down is None else step_size_down
         check_epochs("CyclicLR: step_size_up", step_size_up, least=1)
@@ -77,25 +83,25 @@ class CyclicLR(LRScheduler):
         self.scale_mode = scale_mode
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
-            self.use_beta1 = has_betas("CyclicLR", optimizer)
+            self.use_beta1 = uses_betas("CyclicLR", optimizer)
             self.base_momentums = per_group("CyclicLR: base_momentum", optimizer, base_momentum)
             self.max_momentums = per_group("CyclicLR: max_momentum", optimizer, max_momentum)
         if last_epoch == -1:
-            self._mark(optimizer)
+            self._write_bounds(optimizer)
         super().__init__(optimizer, last_epoch)
 
-    def _mark(self, optimizer: Optimizer) -> None:
-        """Leaves the bounds in the groups, as torch does."""
+    def _write_bounds(self, optimizer: Optimizer) -> None:
+        """Writes the bounds into the groups, as torch does."""
         for i, group in enumerate(optimizer.param_groups):
-            group.setdefault("initial_lr", self._lowest[i])
+            group.setdefault("initial_lr", self._initial_bounds[i])
             if self.cycle_momentum:
                 group["max_momentum"] = self.max_momentums[i]
                 group["base_momentum"] = self.base_momentums[i]
 
     def _find_base_lrs(self) -> list[Any]:
-        return self.__dict__.pop("_lowest")
+        return self.__dict__.pop("_initial_bounds")
 
-    def _admit(self) -> None:
+    def _add_new_groups(self) -> None:
         names = ["base_lrs", "max_lrs"]
         names += ["base_momentums", "max_momentums"] * self.cycle_momentum
         for values in (getattr(self, name) for name in names):
@@ -104,7 +110,7 @@ class CyclicLR(LRScheduler):
             group.setdefault("initial_lr", lr)
 
     def get_lr(self) -> list[Any]:
-        """From `base_lrs` to `max_lrs` and back."""
+        """Returns rates between `base_lrs` and `max_lrs`."""
         self._check_within_step()
         return self._between(self.base_lrs, self.max_lrs)
 
@@ -112,7 +118,7 @@ class CyclicLR(LRScheduler):
         if self.cycle_momentum and self.last_epoch >= 0:
             momenta = self._between(self.max_momentums, self.base_momentums)
             for group, momentum in zip(self.optimizer.param_groups, momenta, strict=False):
-                put_momentum(group, self.use_beta1, momentum)
+                set_momentum(group, self.use_beta1, momentum)
 
     def _between(self, starts: Sequence[Any], ends: Sequence[Any]) -> list[float]:
         up = self.step_ratio * self.total_size
@@ -129,7 +135,7 @@ class CyclicLR(LRScheduler):
         return self._scale_fn_custom(cycle if self.scale_mode == "cycle" else self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """As the base; of scale_fn, only the attributes of a callable object are saved."""
+        """Returns that of the base class, and the attributes of a scale_fn that is an object."""
         return {**super().state_dict(), "_scale_fn_custom": saved_attributes(self._scale_fn_custom)}
 
     def _load(self, state: Mapping[str, Any]) -> None:

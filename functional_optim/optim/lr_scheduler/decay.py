@@ -7,8 +7,8 @@ from typing import Any
 from ...schedules.decay import exponential_decay, linear_schedule, polynomial_schedule
 from ...schedules.piecewise import jumps
 from ..optimizer import Optimizer
-from .arguments import check_epochs, check_share
-from .weighted import WeightedLR, host
+from .common import check_epochs, check_fraction, host
+from .weighted import WeightedLR
 
 __all__ = ["ConstantLR", "ExponentialLR", "LinearLR", "MultiStepLR", "PolynomialLR", "StepLR"]
 
@@ -32,14 +32,14 @@ class StepLR(WeightedLR):
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
-    ):
+    ) -> None:
         check_epochs("StepLR: step_size", step_size, least=1)
         self.step_size = step_size
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
     def weight(self, epoch: int) -> float:
-        """`gamma^(epoch // step_size)`."""
+        """Returns `gamma^(epoch // step_size)`."""
         step, one, steps, gamma = host(epoch, 1.0, self.step_size, self.gamma)
         return float(exponential_decay.maths(step, one, steps, gamma, 0, staircase=True))
 
@@ -50,19 +50,19 @@ class ExponentialLR(WeightedLR):
     As a schedule: `exponential_decay(lr, 1, gamma)`.
     """
 
-    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
     def weight(self, epoch: int) -> float:
-        """`gamma^epoch`."""
+        """Returns `gamma^epoch`."""
         return float(exponential_decay.maths(*host(epoch, 1.0, 1, self.gamma, 0)))
 
 
 class MultiStepLR(WeightedLR):
     """Multiplies the learning rate by `gamma` at each of the milestones.
 
-    A milestone that is there twice counts twice; one of 0 counts from the start. As a
+    A milestone that occurs twice counts twice; the milestone 0 counts from the start. As a
     schedule: `piecewise_constant_schedule(lr, {milestone: gamma, ...})`.
     """
 
@@ -72,24 +72,24 @@ class MultiStepLR(WeightedLR):
         milestones: Iterable[int],
         gamma: float = 0.1,
         last_epoch: int = -1,
-    ):
+    ) -> None:
         self.milestones = Counter(milestones)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
     def weight(self, epoch: int) -> float:
-        """`gamma` to the power of the number of milestones that are reached."""
+        """Returns `gamma` to the power of the number of milestones reached."""
         scales = host(*(self.gamma**n for n in self.milestones.values()))
         step, one = host(epoch, 1.0)
         return float(jumps(step, one, host(*self.milestones), scales))
 
     def state_dict(self) -> dict[str, Any]:
-        """As the base."""
+        """Returns that of the base class, with a copy of the milestones."""
         return {**super().state_dict(), "milestones": self.milestones.copy()}
 
     def _load(self, state: Mapping[str, Any]) -> None:
         super()._load(state)
-        # Through JSON, numbers that are keys come back as texts.
+        # JSON turns the keys, which are numbers, into texts.
         self.milestones = Counter({int(k): n for k, n in self.milestones.items()})
 
 
@@ -99,7 +99,7 @@ class ConstantLR(WeightedLR):
     As a schedule: `piecewise_constant_schedule(factor * lr, {total_iters: 1 / factor})`.
 
     Differences: with `total_iters=0` nothing is multiplied; torch then keeps the factor. A
-    `factor` of 0 ends as any other does; in torch it is an error, at that epoch.
+    `factor` of 0 ends at `total_iters` like any other; torch raises at that epoch.
     """
 
     def __init__(
@@ -108,20 +108,20 @@ class ConstantLR(WeightedLR):
         factor: float = 1.0 / 3,
         total_iters: int = 5,
         last_epoch: int = -1,
-    ):
-        check_share("ConstantLR: factor", factor)
+    ) -> None:
+        check_fraction("ConstantLR: factor", factor)
         check_epochs("ConstantLR: total_iters", total_iters)
         self.factor = factor
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
     def weight(self, epoch: int) -> float:
-        """`factor` before `total_iters`, then 1: a line of no length."""
+        """Returns `factor` before `total_iters`, then 1: a linear schedule of length 0."""
         return float(linear_schedule.maths(*host(epoch, self.factor, 1.0, 0, self.total_iters)))
 
 
 class LinearLR(WeightedLR):
-    """Multiplies the learning rate by a factor that moves in a straight line.
+    """Multiplies the learning rate by a factor that changes linearly.
 
     As a schedule: `linear_schedule(start_factor * lr, end_factor * lr, total_iters)`.
 
@@ -136,9 +136,9 @@ class LinearLR(WeightedLR):
         end_factor: float = 1.0,
         total_iters: int = 5,
         last_epoch: int = -1,
-    ):
-        check_share("LinearLR: start_factor", start_factor, positive=True)
-        check_share("LinearLR: end_factor", end_factor)
+    ) -> None:
+        check_fraction("LinearLR: start_factor", start_factor, positive=True)
+        check_fraction("LinearLR: end_factor", end_factor)
         check_epochs("LinearLR: total_iters", total_iters)
         self.start_factor = start_factor
         self.end_factor = end_factor
@@ -146,13 +146,13 @@ class LinearLR(WeightedLR):
         super().__init__(optimizer, last_epoch)
 
     def weight(self, epoch: int) -> float:
-        """From `start_factor` at epoch 0 to `end_factor` at `total_iters`."""
+        """Returns a value from `start_factor` at epoch 0 to `end_factor` at `total_iters`."""
         numbers = host(epoch, self.start_factor, self.end_factor, self.total_iters, 0)
         return float(linear_schedule.maths(*numbers))
 
 
 class PolynomialLR(WeightedLR):
-    """Lowers the learning rate to 0 at epoch `total_iters`, as a power of what is left.
+    """Lowers the learning rate to 0 at epoch `total_iters`, along a polynomial.
 
     As a schedule: `polynomial_schedule(lr, 0.0, power, total_iters)`.
     """
@@ -163,13 +163,13 @@ class PolynomialLR(WeightedLR):
         total_iters: int = 5,
         power: float = 1.0,
         last_epoch: int = -1,
-    ):
+    ) -> None:
         check_epochs("PolynomialLR: total_iters", total_iters, least=1)
         self.total_iters = total_iters
         self.power = power
         super().__init__(optimizer, last_epoch)
 
     def weight(self, epoch: int) -> float:
-        """`(1 - epoch / total_iters)^power`."""
+        """Returns `(1 - epoch / total_iters)^power`."""
         numbers = host(epoch, 1.0, 0.0, self.power, self.total_iters, 0)
         return float(polynomial_schedule.maths(*numbers))

@@ -7,37 +7,34 @@ from typing import Any
 from ...schedules.onecycle import boundaries
 from ...schedules.phases import SHAPES, through
 from ..optimizer import Optimizer
-from ..param_group import ParamGroup
-from .arguments import check_one_of, per_group
+from ..params.param_group import ParamGroup
 from .base import LRScheduler
-from .momentum import has_betas, put_momentum
-from .rates import check_optimizer
-from .weighted import host
+from .common import check_one_of, check_optimizer, host, per_group, set_momentum, uses_betas
 
 __all__ = ["OneCycleLR"]
 
 
 class OneCycleLR(LRScheduler):
-    """Raises the learning rate to a peak, and lets it fall far below the start.
+    """Raises the learning rate to a peak, and then lowers it far below its start.
 
-    One epoch of it is mostly called an iteration. The momentum, `momentum` or the first of
-    `betas`, falls to `base_momentum` where the rate rises, and comes back. As a schedule:
+    One epoch is an iteration in most uses. The momentum, which is `momentum` or the first of
+    `betas`, falls to `base_momentum` while the rate rises, and then rises again. As a schedule:
     `onecycle_schedule(total_steps, max_lr, pct_start, ...)`. A group that is added later has
     the bounds of the last one, or those under `max_lr`, `min_lr`, `initial_lr`, `max_momentum`
     and `base_momentum` in its dict.
 
-    Differences: past `total_steps` the last values stay, with a warning; torch goes beyond
-    them at epoch `total_steps`, and then raises. With `pct_start=1.0` the last epoch has fallen;
-    in torch it has not, and the next is a division by zero.
+    Differences: past `total_steps` the last values stay, with a warning; torch extrapolates at
+    epoch `total_steps`, and then raises. With `pct_start=1.0` the rate is at its end in the last
+    epoch; in torch it is not, and the next epoch divides by zero.
 
     Args:
       max_lr: the peak, one for all groups or a list.
-      total_steps: how many there are; or epochs and steps_per_epoch, whose product it is.
-      three_phase: return to the start in as many iterations as it rose, then fall.
+      total_steps: number of steps; or pass epochs and steps_per_epoch, whose product it is.
+      three_phase: return to the start in as many iterations as the rise took, then fall.
 
     Raises:
-      ValueError: total_steps cannot be known or is not a positive integer, pct_start outside
-        [0, 1], another strategy, a list of another length than there are groups, or no
+      ValueError: total_steps is missing or not a positive integer, pct_start is outside [0, 1],
+        the strategy is unknown, a list has another length than there are groups, or there is no
         momentum to cycle.
 
     Reference: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using
@@ -60,7 +57,7 @@ class OneCycleLR(LRScheduler):
         final_div_factor: float = 1e4,
         three_phase: bool = False,
         last_epoch: int = -1,
-    ):
+    ) -> None:
         check_optimizer("OneCycleLR", optimizer)
         self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
         if not 0 <= pct_start <= 1:
@@ -71,17 +68,17 @@ class OneCycleLR(LRScheduler):
         self.cycle_momentum = cycle_momentum
         bounds = {"max_lr": max_lr}
         if cycle_momentum:
-            self.use_beta1 = has_betas("OneCycleLR", optimizer)
+            self.use_beta1 = uses_betas("OneCycleLR", optimizer)
             bounds |= {"max_momentum": max_momentum, "base_momentum": base_momentum}
         lists = {k: per_group(f"OneCycleLR: {k}", optimizer, v) for k, v in bounds.items()}
         if last_epoch == -1:
             for i, group in enumerate(optimizer.param_groups):
                 low = lists["max_lr"][i] / div_factor
-                own = {k: values[i] for k, values in lists.items()}
-                group.update(own, initial_lr=low, min_lr=low / final_div_factor)
+                of_group = {k: values[i] for k, values in lists.items()}
+                group.update(of_group, initial_lr=low, min_lr=low / final_div_factor)
         super().__init__(optimizer, last_epoch)
 
-    def _admit(self) -> None:
+    def _add_new_groups(self) -> None:
         old, *_ = groups = self.optimizer.param_groups[len(self.base_lrs) - 1 :]
         for group in groups[1:]:
             peak = group.setdefault("max_lr", old["max_lr"])
@@ -89,12 +86,12 @@ class OneCycleLR(LRScheduler):
                 group.setdefault(k, old[k] / old["max_lr"] * peak)
             for k in ("max_momentum", "base_momentum") * self.cycle_momentum:
                 group.setdefault(k, old[k])
-        super()._admit()
+        super()._add_new_groups()
 
     def _update_lr(self, epoch: int | None = None) -> None:
-        before = self.last_epoch
+        epoch_before = self.last_epoch
         super()._update_lr(epoch)
-        if self.last_epoch > self.total_steps >= before:
+        if self.last_epoch > self.total_steps >= epoch_before:
             warnings.warn(
                 f"OneCycleLR: the cycle has {self.total_steps} steps, and this is step "
                 f"{self.last_epoch}; the last learning rate stays. Pass a larger total_steps.",
@@ -103,14 +100,14 @@ class OneCycleLR(LRScheduler):
             )
 
     def get_lr(self) -> list[Any]:
-        """From `initial_lr` of a group through `max_lr` to `min_lr`."""
+        """Returns rates from `initial_lr` of a group through `max_lr` to `min_lr`."""
         self._check_within_step()
         return [self._value(group, "lr") for group in self.optimizer.param_groups]
 
     def _set_momenta(self) -> None:
         if self.cycle_momentum and self.last_epoch >= 0:
             for group in self.optimizer.param_groups:
-                put_momentum(group, self.use_beta1, self._value(group, "momentum"))
+                set_momentum(group, self.use_beta1, self._value(group, "momentum"))
 
     def _value(self, group: ParamGroup, what: str) -> float:
         phases = self._schedule_phases
@@ -122,20 +119,20 @@ class OneCycleLR(LRScheduler):
 
 
 def _total_steps(total: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
-    product = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
-    given = product if total is None else {"total_steps": total}
-    if None in given.values():
+    factors = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    numbers = factors if total is None else {"total_steps": total}
+    if None in numbers.values():
         raise ValueError(
             "OneCycleLR: You must define either total_steps OR (epochs AND steps_per_epoch)."
         )
-    for name, value in given.items():
+    for name, value in numbers.items():
         if not isinstance(value, int) or value <= 0:
             raise ValueError(f"OneCycleLR: {name} must be a positive integer, got {value!r}.")
     return total if total is not None else epochs * steps_per_epoch  # type: ignore[operator]
 
 
 def _phases(total_steps: int, pct_start: float, three_phase: bool) -> list[dict[str, Any]]:
-    """What is passed through, under torch's names: phase by phase, ends and values."""
+    """Returns the ends and values of all phases, under torch's names."""
     lrs = ["initial_lr", "max_lr", *["initial_lr"] * three_phase, "min_lr"]
     momenta = ["max_momentum", "base_momentum", *["max_momentum"] * three_phase, "max_momentum"]
     total, share = host(total_steps, pct_start)

@@ -6,10 +6,8 @@ from typing import Any, SupportsFloat
 
 from ...transforms.plateau import Watch, judge
 from ..optimizer import Optimizer
-from .arguments import check_one_of, per_group
 from .base import LRScheduler
-from .rates import check_optimizer, put_rate
-from .weighted import host
+from .common import check_one_of, check_optimizer, host, per_group, set_rate
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -17,22 +15,22 @@ __all__ = ["ReduceLROnPlateau"]
 class ReduceLROnPlateau(LRScheduler):
     """Multiplies the learning rate by `factor` when a metric has stopped improving.
 
-    A metric is better than the best so far by `threshold` of it (`threshold_mode="rel"`), or
-    by `threshold` (`"abs"`). After more than `patience` epochs that are not better, the rate is
-    multiplied, and the next `cooldown` epochs do not count. NaN is not better. As a
-    transformation: `reduce_on_plateau`.
+    A metric is better if it improves on the best so far by the fraction `threshold` of it
+    (`threshold_mode="rel"`), or by `threshold` (`"abs"`). After more than `patience` epochs that
+    are not better, the rate is multiplied, and the next `cooldown` epochs do not count. NaN is
+    not better. As a transformation: `reduce_on_plateau`.
 
-    A negative metric is compared as in torch: with `"rel"` the bound is best (1 - threshold),
-    or best (1 + threshold) for `mode="max"`, which for a best below 0 lets through what is a
-    little worse. Take `"abs"` there, or `reduce_on_plateau`, which compares with |best|.
+    A negative metric is compared as in torch: with `"rel"` the bound is best (1 - threshold), or
+    best (1 + threshold) for `mode="max"`, so that below 0 a slightly worse metric counts as
+    better. Use `"abs"` then, or `reduce_on_plateau`, which compares with |best|.
 
     Args:
-      mode: `"min"` for a metric that is to fall, `"max"` for one that is to rise.
+      mode: `"min"` for a metric that should fall, `"max"` for one that should rise.
       min_lr: lower bound of the learning rate, one for all groups or a list.
-      eps: a change of the learning rate that is not larger is not made.
+      eps: changes of the learning rate that are not larger are not made.
 
     Raises:
-      ValueError: factor >= 1, another mode or threshold_mode, or a list of another length than
+      ValueError: factor >= 1, an unknown mode or threshold_mode, or a list of another length than
         there are groups.
 
     Example:
@@ -57,7 +55,7 @@ class ReduceLROnPlateau(LRScheduler):
         cooldown: int = 0,
         min_lr: float | Sequence[float] = 0,
         eps: float = 1e-8,
-    ):
+    ) -> None:
         if factor >= 1.0:
             raise ValueError(f"ReduceLROnPlateau: factor should be < 1.0, got {factor!r}.")
         check_one_of("ReduceLROnPlateau: mode", mode, ("min", "max"))
@@ -79,20 +77,20 @@ class ReduceLROnPlateau(LRScheduler):
         self._reset()
 
     def _reset(self) -> None:
-        """Forgets the best metric, and what has been counted."""
+        """Resets the best metric and the counters."""
         self.best = self.mode_worse
         self.cooldown_counter = 0
         self.num_bad_epochs = 0
 
     @property
     def in_cooldown(self) -> bool:
-        """Whether epochs do not count."""
+        """Whether epochs do not count at present."""
         return self.cooldown_counter > 0
 
     def step(  # type: ignore[override]
         self, metrics: SupportsFloat, epoch: int | None = None
     ) -> None:
-        """Takes the metric of an epoch, and lowers the learning rates where it is time."""
+        """Records the metric of an epoch, and lowers the learning rates if it has stalled."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         relative = self.threshold_mode == "rel"
         watch, reduce = judge(
@@ -127,7 +125,7 @@ class ReduceLROnPlateau(LRScheduler):
             old = float(rate)
             new = max(old * self.factor, least)
             if old - new > self.eps:
-                put_rate(group, self._key, new)
+                set_rate(group, self._key, new)
 
     def _load(self, state: Mapping[str, Any]) -> None:
         super()._load(state)

@@ -5,30 +5,28 @@ from typing import Any
 
 from ...schedules.phases import SHAPES, phase
 from ..optimizer import Optimizer
-from .arguments import check_one_of, per_group
 from .base import LRScheduler
-from .rates import check_optimizer
-from .weighted import host
+from .common import check_one_of, check_optimizer, host, per_group
 
 __all__ = ["SWALR"]
 
 
 class SWALR(LRScheduler):
-    """Anneals the learning rate, from wherever it is, to a value that stays.
+    """Anneals the learning rate from its present value to a constant.
 
-    Over `anneal_epochs` the distance to `swa_lr` shrinks, and so an edit of the learning rate
-    lasts until the end. As a schedule: `linear_schedule(lr, swa_lr, anneal_epochs)`, or
-    `cyclic_schedule` and `cosine_decay_schedule` along a cosine. A group that is added later
-    goes to the `swa_lr` in its dict, or to that of the last one.
+    Over `anneal_epochs` the distance to `swa_lr` shrinks by a factor per epoch, so that an edit
+    of the learning rate lasts until the end. As a schedule: `linear_schedule(lr, swa_lr,
+    anneal_epochs)`, or `cosine_decay_schedule` for a cosine. A group that is added later goes to
+    the `swa_lr` in its dict, or to that of the last group.
 
-    Differences: a run continued with last_epoch goes on; in torch the annealing starts again.
+    Differences: with last_epoch the annealing continues; in torch it starts again.
 
     Args:
-      swa_lr: the value, one for all groups or a list.
+      swa_lr: the constant, one for all groups or a list.
       anneal_strategy: `"cos"` or `"linear"`.
 
     Raises:
-      ValueError: another strategy, anneal_epochs that is no integer or < 0, or a list of
+      ValueError: the strategy is unknown, anneal_epochs is not an integer >= 0, or a list has
         another length than there are groups.
 
     Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better
@@ -42,7 +40,7 @@ class SWALR(LRScheduler):
         anneal_epochs: int = 10,
         anneal_strategy: str = "cos",
         last_epoch: int = -1,
-    ):
+    ) -> None:
         check_optimizer("SWALR", optimizer)
         values = per_group("SWALR: swa_lr", optimizer, swa_lr)
         check_one_of("SWALR: anneal_strategy", anneal_strategy, ("cos", "linear"))
@@ -57,34 +55,34 @@ class SWALR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def _weight(self, epoch: int) -> float:
-        """The weight of the learning rate where the annealing began; before it, 1."""
+        """Returns the weight of the learning rate at which the annealing began."""
         if epoch < 0:
             return 1.0
         shape = SHAPES["cosine" if self._anneal_strategy == "cos" else "linear"]
         return float(shape(phase(*host(epoch, self.anneal_epochs))).left)
 
-    def _admit(self) -> None:
+    def _add_new_groups(self) -> None:
         groups = self.optimizer.param_groups
         for group in groups[len(self.base_lrs) :]:
             group.setdefault("swa_lr", groups[len(self.base_lrs) - 1]["swa_lr"])
-        super()._admit()
+        super()._add_new_groups()
 
     def _update_lr(self, epoch: int | None = None) -> None:
-        self._before = self._weight(self.last_epoch)
+        self._weight_before = self._weight(self.last_epoch)
         try:
             super()._update_lr(epoch)
         finally:
-            del self._before
+            del self._weight_before
 
     def get_lr(self) -> list[Any]:
-        """`swa_lr + (lr - swa_lr)` times the weight over that of the epoch before."""
+        """Returns `swa_lr + (lr - swa_lr) weight / weight_before`, of two subsequent epochs."""
         self._check_within_step()
         if self._is_initial and self.last_epoch > 0:
             return self._rates()
-        now = self._weight(self.last_epoch)
-        before = getattr(self, "_before", self._weight(self.last_epoch - 1))
-        if now == before != 0:
+        weight = self._weight(self.last_epoch)
+        before = getattr(self, "_weight_before", self._weight(self.last_epoch - 1))
+        if weight == before != 0:
             return self._rates()
-        share = now / before if before else 0.0
+        share = weight / before if before else 0.0
         pairs = zip(self._rates(), self.optimizer.param_groups, strict=True)
         return [group["swa_lr"] + (lr - group["swa_lr"]) * share for lr, group in pairs]

@@ -1,10 +1,10 @@
-"""Parameters that are given with their names, as pairs: torch's `named_parameters`."""
+"""Parameters given with their names, as pairs: torch's `named_parameters`."""
 
 import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.trees import leaf_paths
+from ...core.trees.structure import leaf_paths
 
 __all__ = ["is_pair", "read_names"]
 
@@ -12,15 +12,15 @@ __all__ = ["is_pair", "read_names"]
 def read_names(
     where: str, group: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The group with parameters that are pairs `(name, tree)` as an ordered dict.
+    """Returns the group, with parameters that are pairs `(name, tree)` as an ordered dict.
 
-    Their order is kept, which is that of the numbers in a `state_dict`. The names are also
-    under `param_names`; a list of arrays with such a list beside it is read as pairs.
+    The order of the pairs is that of the numbers in a `state_dict`. The names are also under
+    `param_names`; a list of arrays next to such a list is read as pairs.
 
     Args:
       where: what errors call the group.
       group: parameters and options.
-      others: the groups that are there.
+      others: the existing groups.
 
     Raises:
       ValueError: some parameters have names and some have none, or two have the same.
@@ -46,12 +46,12 @@ def read_names(
 
 
 def is_pair(x: Any) -> bool:
-    """Whether x is a name and what it names; a text is no parameter."""
+    """Tells whether x is a pair of a name and a tree; a text cannot be a parameter."""
     return isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], str)
 
 
 def _pairs(where: str, params: Any) -> list[tuple[str, Any]] | None:
-    """The pairs of a list of them, or None where it is something else."""
+    """Returns the pairs of a list of pairs, or None for anything else."""
     if not isinstance(params, (list, tuple)) or not any(map(is_pair, params)):
         return None
     if not all(map(is_pair, params)):
@@ -65,7 +65,7 @@ def _pairs(where: str, params: Any) -> list[tuple[str, Any]] | None:
 
 
 def _with_names(where: str, group: Mapping[str, Any]) -> Any:
-    """The parameters of a group, with names that stand beside a list of them."""
+    """Returns the parameters, as pairs where a list of them stands next to `param_names`."""
     params, names = group["params"], group.get("param_names")
     if names is None or (isinstance(params, (list, tuple)) and any(map(is_pair, params))):
         return params

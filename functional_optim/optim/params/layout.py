@@ -1,39 +1,46 @@
-"""How parameters are given, in groups or in one tree, and how the groups make them up."""
+"""Splits the parameters that an optimizer is given into groups, and joins the groups again."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
 import jax
 
-from ..core.labels import FrozenTree, check_expression, path_labels
-from ..core.protocol import MaskedNode, PyTree
-from ..core.trees import align, path_string
+from ...core.protocol import MaskedNode, PyTree
+from ...core.trees.labels import FrozenTree, check_expression, path_labels
+from ...core.trees.structure import align, path_string
 
 __all__ = [
-    "Layout",
+    "ParamLayout",
     "PathGroups",
     "check_new_params",
+    "check_ordered",
     "path_groups",
     "read_params",
-    "refuse_unordered",
 ]
+
+
+PathTest = str | Callable[[str, Any], Any]
+"""A regular expression, or a predicate of path and leaf."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PathGroups:
-    """One tree of parameters, with rules that say which leaf is in which group."""
+    """One tree of parameters, with rules that assign each leaf to a group."""
 
     params: PyTree
-    rules: tuple[tuple[Any, Mapping[str, Any]], ...]
+    rules: tuple[tuple[PathTest, Mapping[str, Any]], ...]
 
 
-def path_groups(params: PyTree, rules: Any) -> PathGroups:
-    r"""Makes parameter groups out of rules on the paths of one tree.
+def path_groups(
+    params: PyTree,
+    rules: Mapping[Any, Mapping[str, Any]] | Iterable[tuple[PathTest, Mapping[str, Any]]],
+) -> PathGroups:
+    r"""Makes parameter groups by rules on the paths of one tree.
 
-    The result is passed to an optimizer in place of the parameters, and `optimizer.params`
-    keeps the structure of the tree. The first rule that matches a leaf takes it; the groups
-    are in the order of the rules, and the leaves that no rule takes are a last group.
+    Pass the result to an optimizer in place of the parameters; `optimizer.params` keeps the
+    structure of the tree. A leaf belongs to the first rule that matches it. The groups are in
+    the order of the rules, and the leaves that no rule matches are the last group.
 
     Args:
       params: tree of arrays.
@@ -41,8 +48,9 @@ def path_groups(params: PyTree, rules: Any) -> PathGroups:
         or a predicate of path and leaf, to the group's options; or a list of such pairs.
 
     Raises:
-      TypeError: rules are no pairs of a test and options.
-      ValueError: a text is no regular expression; or (by the optimizer) a rule takes no leaf.
+      TypeError: rules are not pairs of a test and options.
+      ValueError: a text is not a regular expression; or (by the optimizer) no leaf matches a
+        rule.
 
     Example:
       >>> import jax.numpy as jnp
@@ -67,7 +75,7 @@ def path_groups(params: PyTree, rules: Any) -> PathGroups:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Whole:
+class _WholeTree:
     """A tree that is one group."""
 
     size = 1
@@ -83,7 +91,7 @@ class _Whole:
 class _ByLabel:
     """A tree whose leaves are in several groups; a group's tree has `MaskedNode` elsewhere."""
 
-    labels: FrozenTree  # number of the group of each leaf
+    labels: FrozenTree  # the index of each leaf's group
     size: int
 
     def split(self, tree: PyTree) -> list[PyTree]:
@@ -106,19 +114,19 @@ class _ByLabel:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """How the groups' trees make up what the user passed, and `optimizer.params` is.
+class ParamLayout:
+    """How the trees of the groups are joined to the structure that the user passed.
 
     Attributes:
-      parts: one for each tree.
-      as_list: whether there is a list of trees, or the one tree itself.
+      parts: one for each tree that the user passed.
+      as_list: whether the user passed a list of trees, or one tree.
     """
 
-    parts: tuple[_Whole | _ByLabel, ...]
+    parts: tuple[_WholeTree | _ByLabel, ...]
     as_list: bool
 
     def split(self, tree: PyTree) -> list[PyTree]:
-        """The groups' trees."""
+        """Splits a tree, structured like `optimizer.params`, into those of the groups."""
         trees = tree if self.as_list else [tree]
         if not isinstance(trees, (list, tuple)) or len(trees) != len(self.parts):
             raise ValueError(
@@ -128,76 +136,77 @@ class Layout:
         return [group for part, t in zip(self.parts, trees, strict=True) for group in part.split(t)]
 
     def join(self, groups: list[PyTree]) -> PyTree:
-        """What `split` took apart."""
+        """Joins the trees of the groups; the reverse of `split`."""
         trees, start = [], 0
         for part in self.parts:
             trees.append(part.join(groups[start : start + part.size]))
             start += part.size
         return trees if self.as_list else trees[0]
 
-    def extended(self) -> "Layout":
-        """The layout with one more tree, which is one group."""
-        return Layout((*self.parts, _Whole()), True)
+    def extended(self) -> "ParamLayout":
+        """Returns the layout with one more tree, which is one group."""
+        return ParamLayout((*self.parts, _WholeTree()), True)
 
 
 def read_params(
-    who: str, params: Any, options: Collection[str]
-) -> tuple[Layout, list[dict[str, Any]]]:
-    """Reads what an optimizer is given: a tree, a list of group dicts, or `PathGroups`.
+    owner: str, params: Any, options: Collection[str]
+) -> tuple[ParamLayout, list[dict[str, Any]]]:
+    """Reads the first argument of an optimizer: a tree, a list of group dicts, or `PathGroups`.
 
     Args:
-      who: the optimizer, for errors.
-      params: what it is given.
-      options: names of its options, which no tree of parameters has beside `params`.
+      owner: name of the optimizer, for errors.
+      params: the argument.
+      options: names of the optimizer's options, which a tree of parameters with a key `params`
+        cannot have as keys.
 
     Returns:
       The layout, and for each group a new dict of its tree (under `params`) and options.
 
     Raises:
-      TypeError: a set, whose order is not defined, or an iterator; a dict that is a group, or
-        a list of which only some entries are.
-      ValueError: nothing to train.
+      TypeError: params is a set, whose order is not defined, an iterator, a single group, or a
+        list in which only some entries are groups.
+      ValueError: there is no array in it.
     """
     if isinstance(params, PathGroups):
         return _read_path_groups(params)
-    _check_kind(who, params, options)
+    _check_kind(owner, params, options)
     if isinstance(params, (list, tuple)) and params and all(map(_is_group, params)):
         groups = [dict(group) for group in params]
         for i, group in enumerate(groups):
-            refuse_unordered(f"{who}: group {i}", group["params"])
-        return Layout(tuple(_Whole() for _ in groups), True), groups
+            check_ordered(f"{owner}: group {i}", group["params"])
+        return ParamLayout(tuple(_WholeTree() for _ in groups), True), groups
     if not jax.tree.leaves(params):
         raise ValueError("optimizer got an empty parameter list: there is no array in it.")
-    return Layout((_Whole(),), False), [{"params": params}]
+    return ParamLayout((_WholeTree(),), False), [{"params": params}]
 
 
-def _check_kind(who: str, params: Any, options: Collection[str]) -> None:
-    """Refuses what would be taken for a tree of parameters, and is none."""
-    refuse_unordered(who, params)
-    if _is_group(params) and (found := sorted(set(params) & set(options))):
+def _check_kind(owner: str, params: Any, options: Collection[str]) -> None:
+    """Refuses arguments that would be taken for a tree of parameters by mistake."""
+    check_ordered(owner, params)
+    if _is_group(params) and (present := sorted(set(params) & set(options))):
         raise TypeError(
-            f"{who}: parameters are a dict with 'params' and the option {found[0]!r}, which is one "
-            "group. Wrap it in a list: [{'params': ..., " + f"{found[0]!r}: ...}}]."
+            f"{owner}: parameters are a dict with 'params' and the option {present[0]!r}, which is "
+            "one group. Wrap it in a list: [{'params': ..., " + f"{present[0]!r}: ...}}]."
         )
     if not isinstance(params, (list, tuple)):
         return
-    entries = {i: entry for i, entry in enumerate(params) if not _is_group(entry)}
-    if 0 < len(entries) < len(params):
-        i, entry = next(iter(entries.items()))
+    others = {i: entry for i, entry in enumerate(params) if not _is_group(entry)}
+    if 0 < len(others) < len(params):
+        i, entry = next(iter(others.items()))
         got = f"the keys {list(entry)}" if isinstance(entry, Mapping) else type(entry).__name__
         raise TypeError(
-            f"{who}: parameters are a list of groups, but entry {i} has no 'params': it is "
+            f"{owner}: parameters are a list of groups, but entry {i} has no 'params': it is "
             f"{got}. Give each entry its parameters under 'params'."
         )
 
 
-def refuse_unordered(who: str, params: Any) -> None:
-    """Raises TypeError for parameters in a set, whose order is not defined, or an iterator."""
+def check_ordered(owner: str, params: Any) -> None:
+    """Raises TypeError for parameters in a set, which has no order, or an iterator."""
     if isinstance(params, (set, frozenset)) or hasattr(params, "__next__"):
         kind = type(params).__name__
         why = "which has no fixed order" if isinstance(params, (set, frozenset)) else "read once"
         raise TypeError(
-            f"{who}: parameters must be a pytree or a list of group dicts, got {kind}, {why}. "
+            f"{owner}: parameters must be a pytree or a list of group dicts, got {kind}, {why}. "
             "Pass a dict, or list(...) of it."
         )
 
@@ -206,16 +215,16 @@ def _is_group(entry: Any) -> bool:
     return isinstance(entry, Mapping) and "params" in entry
 
 
-def _read_path_groups(given: PathGroups) -> tuple[Layout, list[dict[str, Any]]]:
-    rest = len(given.rules)
-    rules = [(test, i) for i, (test, _) in enumerate(given.rules)]
-    labels = FrozenTree.of(path_labels(rules, default=rest)(given.params))
+def _read_path_groups(groups: PathGroups) -> tuple[ParamLayout, list[dict[str, Any]]]:
+    rest = len(groups.rules)  # label of the leaves that no rule matches
+    rules = [(test, i) for i, (test, _) in enumerate(groups.rules)]
+    labels = FrozenTree.of(path_labels(rules, default=rest)(groups.params))
     size = rest + (rest in labels.leaves)
     part = _ByLabel(labels, size)
-    options = [dict(options) for _, options in given.rules] + [{}] * (size - rest)
-    trees = part.split(given.params)
-    groups = [{"params": t, **o} for t, o in zip(trees, options, strict=True)]
-    return Layout((part,), False), groups
+    options = [dict(options) for _, options in groups.rules] + [{}] * (size - rest)
+    trees = part.split(groups.params)
+    dicts = [{"params": t, **o} for t, o in zip(trees, options, strict=True)]
+    return ParamLayout((part,), False), dicts
 
 
 def check_new_params(old: PyTree, new: PyTree) -> None:

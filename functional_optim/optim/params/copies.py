@@ -1,4 +1,4 @@
-"""Arrays of the optimizer's own, which a step may overwrite."""
+"""Copies of the user's arrays, which a step may overwrite."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,26 +6,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.protocol import PyTree
-from ..core.rows import is_sparse
-from ..core.trees import path_string
+from ...core.protocol import PyTree
+from ...core.trees.sparse_rows import is_sparse
+from ...core.trees.structure import path_string
 
-__all__ = ["each_once", "own", "own_like"]
+__all__ = ["copy_like", "copy_params", "deduplicate"]
 
 
-def own(where: str, params: PyTree) -> PyTree:
-    """Copies of all arrays.
+def copy_params(where: str, params: PyTree) -> PyTree:
+    """Copies all arrays of a tree.
 
     Raises:
-      TypeError: a leaf is no array; the message names it.
+      TypeError: a leaf is not an array; the message names it.
       ValueError: a leaf is sparse.
     """
     return jax.tree_util.tree_map_with_path(
-        lambda path, x: _own(where, path, x), params, is_leaf=is_sparse
+        lambda path, x: _copy(where, path, x), params, is_leaf=is_sparse
     )
 
 
-def _own(where: str, path: Any, x: Any) -> jax.Array:
+def _copy(where: str, path: Any, x: Any) -> jax.Array:
     if is_sparse(x):
         raise ValueError(
             f"{where} requires dense parameter tensors, and the parameter at "
@@ -38,22 +38,22 @@ def _own(where: str, path: Any, x: Any) -> jax.Array:
             f"{where}: the parameter at '{path_string(path)}' is of type {type(x).__name__}, and "
             "no array. Pass the arrays alone, such as equinox.filter(model, equinox.is_array)."
         ) from error
-    # With a dtype, the copy is not weakly typed: a step's results are not either.
+    # With an explicit dtype the copy is not weakly typed, as the results of a step are not.
     return jnp.array(array, array.dtype, copy=True)
 
 
-def each_once(leaves: Sequence[Any]) -> list[Any]:
-    """The arrays, with copies of those that are there before: a step donates each."""
-    seen: set[int] = set()
-    made = []
+def deduplicate(leaves: Sequence[Any], params: PyTree) -> list[Any]:
+    """Copies arrays that occur twice, or are parameters: a step can donate a buffer only once."""
+    seen = {id(x) for x in jax.tree.leaves(params)}
+    distinct = []
     for x in leaves:
-        made.append(jnp.copy(x) if id(x) in seen else x)
+        distinct.append(jnp.copy(x) if id(x) in seen else x)
         seen.add(id(x))
-    return made
+    return distinct
 
 
-def own_like(old: jax.Array, x: Any) -> jax.Array:
-    """A copy in the dtype of another array, and in its place unless it has one of its own."""
+def copy_like(old: jax.Array, x: Any) -> jax.Array:
+    """Copies `x` in the dtype of `old`, and onto its sharding unless `x` is committed itself."""
     copy = jnp.array(x, copy=True).astype(old.dtype)
     if isinstance(copy, jax.core.Tracer) or isinstance(old, jax.core.Tracer):
         return copy

@@ -1,14 +1,14 @@
-"""Values from elsewhere as plain ones: tensors of torch as NumPy arrays, lists as tuples."""
+"""Conversions of foreign values: torch's tensors to NumPy arrays, lists to tuples."""
 
 from typing import Any
 
 import numpy as np
 
-__all__ = ["as_numpy", "frozen", "is_plain_number"]
+__all__ = ["as_numpy", "freeze", "is_plain_number"]
 
 
 def as_numpy(x: Any) -> np.ndarray[Any, Any]:
-    """Views what may be a tensor of torch as a NumPy array; bfloat16 becomes float32."""
+    """Views an array, or a tensor of torch, as a NumPy array; bfloat16 tensors become float32."""
     if not hasattr(x, "detach"):
         return np.asarray(x)
     tensor = x.detach().cpu()
@@ -18,10 +18,10 @@ def as_numpy(x: Any) -> np.ndarray[Any, Any]:
         return np.asarray(tensor.float().numpy())
 
 
-def frozen(value: Any) -> Any:
-    """The value as one that cannot be edited in place, where no edit would be noticed."""
+def freeze(value: Any) -> Any:
+    """Returns an immutable copy of a value, because an edit in place would not be noticed."""
     if type(value) in (list, tuple):
-        return tuple(frozen(v) for v in value)
+        return tuple(freeze(v) for v in value)
     if hasattr(value, "detach"):
         value = as_numpy(value)
     if isinstance(value, np.ndarray):
@@ -31,5 +31,5 @@ def frozen(value: Any) -> Any:
 
 
 def is_plain_number(value: Any) -> bool:
-    """Whether a value is a number of Python or NumPy; a flag is none."""
+    """Tells whether a value is a number of Python or NumPy; a bool does not count."""
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

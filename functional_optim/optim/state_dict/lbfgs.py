@@ -1,4 +1,4 @@
-"""The state of L-BFGS in torch's format: flat vectors, all kept for the first parameter."""
+"""The state of L-BFGS in torch's format: flat vectors, all under the first parameter."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..core.protocol import PyTree
-from ..core.state import State
-from .named_state import place
-from .plain import as_numpy
-from .torch_file import SavedGroup
-from .torch_state import Entry
+from ...core.protocol import PyTree
+from ...core.state import State
+from ..conversions import as_numpy
+from .entries import ParamState, place
+from .match import SavedGroup
 
-__all__ = ["read_entry", "write_entry"]
+__all__ = ["read_lbfgs_state", "write_lbfgs_states"]
 
 Array = np.ndarray[Any, Any]
 
@@ -22,15 +21,16 @@ _RINGS = {"old_dirs": "diff_updates_memory", "old_stps": "diff_params_memory"}
 _SCALARS = {"t": "step", "H_diag": "scale", "prev_loss": "value_before"}
 _COUNTS = {"n_iter": "iterations", "func_evals": "evaluations"}
 _LISTS = {"ro": "weights", "al": "taken"}
+_NAMES = (*_VECTORS, *_RINGS, *_SCALARS, *_COUNTS, *_LISTS)
 
 
-def write_entry(link: State, params: PyTree) -> list[Entry]:
-    """torch's entries of all parameters: that of the first, and empty ones.
+def write_lbfgs_states(link: State, params: PyTree) -> list[ParamState]:
+    """Returns torch's states of all parameters, of which only the first is not empty.
 
-    torch does not have all of them from the start; nor are they here, before they are there.
+    torch makes some entries after the first iteration; so does this function.
     """
     scalars = jax.device_get(link.scalars)
-    entry: Entry = {}
+    entry: ParamState = {}
     if scalars["evaluations"]:
         entry = {k: int(scalars[name]) for k, name in _COUNTS.items()}
     if scalars["iterations"]:
@@ -42,47 +42,48 @@ def write_entry(link: State, params: PyTree) -> list[Entry]:
             entry[k] = [_flat(jax.tree.map(lambda ring, i=i: ring[i], rings)) for i in order]
         entry["ro"] = [scalars["weights"][i] for i in order]
     if scalars["iterations"] > 1:
-        # torch takes them from the negative gradient.
+        # torch computes them from the negative gradient.
         taken = [-scalars["taken"][i] for i in order]
         entry["al"] = taken + [None] * (len(scalars["weights"]) - len(taken))
     return [entry] + [{} for _ in jax.tree.leaves(params)[1:]]
 
 
 def _oldest_first(scalars: Mapping[str, Any]) -> list[int]:
-    """Where in the rings the pairs are."""
+    """Returns the indices of the pairs in the ring buffers, the oldest first."""
     m, end, size = len(scalars["weights"]), int(scalars["end"]), int(scalars["size"])
     return [(end - size + i) % m for i in range(size)]
 
 
 def _flat(tree: PyTree) -> Array:
-    """A vector of all leaves; a complex element as two."""
+    """Returns all leaves as one vector, with two elements for a complex number."""
     leaves = [np.ravel(np.asarray(x)) for x in jax.tree.leaves(tree)]
     return np.concatenate([x.view(x.real.dtype) for x in leaves])
 
 
-def read_entry(who: str, saved: SavedGroup, params: PyTree, fresh: State) -> State:
-    """The fresh state with what was saved; of more pairs than it keeps, the newest.
+def read_lbfgs_state(owner: str, saved: SavedGroup, params: PyTree, fresh: State) -> State:
+    """Returns the fresh state with what was saved, and no more pairs than it has room for.
 
     Raises:
       ValueError: the entries are of another optimizer, or of other parameters.
     """
-    found = [entry for entry in saved.entries if entry]
-    if not found:
+    states = [state for state in saved.states if state]
+    if not states:
         return fresh
-    entry: Entry = dict.fromkeys((*_VECTORS, *_RINGS, *_SCALARS, *_COUNTS, *_LISTS)) | found[0]
-    _check(who, found, entry, params)
+    entry: ParamState = dict.fromkeys(_NAMES) | states[0]
+    _check(owner, states, entry, params)
     count = entry["n_iter"] if saved.steps is None else saved.steps
     scalars = dict(fresh.scalars)
     for k, name in _COUNTS.items():
         scalars[name] = place(entry[k] or 0, scalars[name])
     fields: dict[str, Any] = {"count": place(count, fresh.count)}
-    fields["steps"] = place(np.full(len(saved.names), count), fresh.steps)
-    if entry["d"] is not None:
+    if "leaf_counts" in fresh:
+        fields["leaf_counts"] = place(np.full(len(saved.names), count), fresh.leaf_counts)
+    if entry["d"] is not None and entry["n_iter"]:  # the first iteration replaces all of these
         for k, name in _SCALARS.items():
             scalars[name] = place(entry[k], scalars[name])
-        m, there = len(scalars["weights"]), len(entry["ro"])
-        size = min(there, m)
-        newest = slice(there - size, there)  # torch keeps more where history_size was lowered
+        m, pairs = len(scalars["weights"]), len(entry["ro"])
+        size = min(pairs, m)
+        newest = slice(pairs - size, pairs)  # torch keeps more where history_size was lowered
         for k, name in _LISTS.items():
             sign = -1 if k == "al" else 1
             values = [sign * float(as_numpy(x)) for x in (entry[k] or [])[newest]]
@@ -97,12 +98,11 @@ def read_entry(who: str, saved: SavedGroup, params: PyTree, fresh: State) -> Sta
     return fresh._replace(scalars=scalars, **fields)
 
 
-def _check(who: str, found: list[Entry], entry: Mapping[str, Any], params: PyTree) -> None:
-    """Raises where the entries are not those of these parameters."""
+def _check(owner: str, states: list[ParamState], entry: Mapping[str, Any], params: PyTree) -> None:
+    """Raises ValueError where the entries are not those of these parameters."""
     n = sum(x.size * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
-    known = {*_VECTORS, *_RINGS, *_SCALARS, *_COUNTS, *_LISTS}
-    problems = [f"{k!r} is not kept here" for k in found[0] if k not in known]
-    problems += ["more than one parameter has entries"] if len(found) > 1 else []
+    problems = [f"{k!r} is not kept here" for k in states[0] if k not in _NAMES]
+    problems += ["more than one parameter has entries"] if len(states) > 1 else []
     vectors = {k: [entry[k]] for k in _VECTORS} | {k: entry[k] or [] for k in _RINGS}
     for k, xs in vectors.items():
         sizes = {np.size(as_numpy(x)) for x in xs if x is not None}
@@ -113,13 +113,13 @@ def _check(who: str, found: list[Entry], entry: Mapping[str, Any], params: PyTre
         problems.append(f"lists of the lengths {lengths}, which are of the same pairs")
     if problems:
         raise ValueError(
-            f"{who}: the saved state is of another optimizer or other parameters: "
+            f"{owner}: the saved state is of another optimizer or other parameters: "
             f"{'; '.join(problems)}. Nothing was loaded."
         )
 
 
 def _parts(vector: Any, saved: SavedGroup, params: PyTree) -> list[Array]:
-    """A flat vector taken apart, in the order of the leaves here."""
+    """Splits a flat vector into arrays, in the order of the leaves here."""
     leaves = [np.asarray(x) for x in jax.tree.leaves(params)]
     order = np.argsort(saved.numbers)
     widths = [x.size * (2 if np.iscomplexobj(x) else 1) for x in leaves]
@@ -133,7 +133,7 @@ def _parts(vector: Any, saved: SavedGroup, params: PyTree) -> list[Array]:
 
 
 def _put(slot: PyTree, rows: list[list[Array]], at: tuple[slice, ...]) -> PyTree:
-    """The slot with arrays of the leaves put in, in its dtype and place."""
+    """Returns the slot with the rows written into its leaves, each in its dtype and sharding."""
     treedef: Any
     leaves, treedef = jax.tree.flatten(slot)
     new = []

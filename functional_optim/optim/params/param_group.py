@@ -1,4 +1,4 @@
-"""Parameter groups as the user sees them: dicts whose edits are noticed, in a list that stays."""
+"""Parameter groups as the user sees them: dicts that notice edits, in a list of fixed length."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -6,13 +6,13 @@ from typing import Any, NoReturn, SupportsIndex
 
 import jax
 
-from ..core.bound import is_traced
-from ..core.protocol import PyTree
-from .plain import frozen
+from ...core.protocol import PyTree
+from ...core.traced_hyperparams import is_traced
+from ..conversions import freeze
 
 __all__ = ["ParamGroup", "ParamGroups"]
 
-_OF_SCHEDULERS = frozenset(
+_KEYS_OF_TORCH = frozenset(
     {"initial_lr", "max_lr", "min_lr", "base_lr", "swa_lr", "max_momentum", "min_momentum"}
     | {"base_momentum", "name", "param_names"}
 )
@@ -22,50 +22,54 @@ _OTHER_SPELLING = {"lr": "learning_rate", "learning_rate": "lr"}
 
 
 class ParamGroup(dict[str, Any]):
-    """A group's parameters and options: torch's dict, which knows what was edited.
+    """A group's parameters and options: torch's dict, which also notices edits.
 
     `group["lr"] = 1e-4` takes effect at the next step. `group["params"]` is the group's tree
-    of current parameters; assign `optimizer.params` to replace them. Keys that are no options
-    are the user's.
+    of current parameters; assign `optimizer.params` to replace them. Keys that are not options
+    belong to the user.
 
     Args:
       where: what errors call the group.
-      known: the optimizer's options.
-      given: parameters and options.
+      option_names: the optimizer's options.
+      items: parameters and options.
 
     Attributes:
-      edited: the options that were given another value since this was last emptied.
+      edited: the options that were given another value since this set was last emptied.
     """
 
-    def __init__(self, where: str, known: Collection[str], given: Mapping[str, Any]):
-        self._where, self._known = where, frozenset(known)
+    def __init__(self, where: str, option_names: Collection[str], items: Mapping[str, Any]):
+        self._where, self._option_names = where, frozenset(option_names)
         self.edited: set[str] = set()
-        for key in given:
-            self._check(key)
-        super().__init__({k: self._kept(k, v) for k, v in given.items()})
+        for key in items:
+            self._check_key(key)
+        super().__init__({k: self._frozen(k, v) for k, v in items.items()})
 
-    def _kept(self, key: str, value: Any) -> Any:
-        return frozen(value) if key in self._known else value
+    def _frozen(self, key: str, value: Any) -> Any:
+        return freeze(value) if key in self._option_names else value
 
-    def _check(self, key: str) -> None:
-        """Refuses what looks like a misspelt option, or is one of other optimizers."""
-        if key in self._known or key == "params" or key in _OF_SCHEDULERS:
+    def _check_key(self, key: str) -> None:
+        """Refuses a key that looks like a misspelt option, or is one of other optimizers."""
+        if key in self._option_names or key == "params" or key in _KEYS_OF_TORCH:
             return
         other = _OTHER_SPELLING.get(key)
-        close = difflib.get_close_matches(key, self._known, n=1, cutoff=0.8)
-        meant = [other] if other in self._known else close
-        if meant or other:
-            listed = ", ".join(sorted(self._known)) or "none"
+        close = difflib.get_close_matches(key, self._option_names, n=1, cutoff=0.8)
+        suggestions = [other] if other in self._option_names else close
+        if suggestions or other:
+            listed = ", ".join(sorted(self._option_names)) or "none"
             raise ValueError(
                 f"{self._where} has the unknown option {key!r}. "
-                + (f"Did you mean {meant[0]!r}?" if meant else f"Its options are: {listed}.")
+                + (
+                    f"Did you mean {suggestions[0]!r}?"
+                    if suggestions
+                    else f"Its options are: {listed}."
+                )
             )
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Assigns several options, or none of them where one is refused."""
+        """Assigns several options; if one is refused, none is assigned."""
         new = dict(*args, **kwargs)
         if new.get("params", self["params"]) is not self["params"]:
             raise TypeError(
@@ -73,17 +77,17 @@ class ParamGroup(dict[str, Any]):
                 "group with add_param_group."
             )
         for key in new:
-            self._check(key)
-            self._refuse_traced(key, new[key])
+            self._check_key(key)
+            self._check_not_traced(key, new[key])
         for key, value in new.items():
-            value = self._kept(key, value)
-            if key in self._known and not _same(self[key], value):
+            value = self._frozen(key, value)
+            if key in self._option_names and not _same(self[key], value):
                 self.edited.add(key)
             super().__setitem__(key, value)
 
-    def _refuse_traced(self, key: str, value: Any) -> None:
-        """Refuses a traced option, which would outlive its trace, unless the step is in one too."""
-        if key not in self._known or not is_traced(value) or self.get("differentiable"):
+    def _check_not_traced(self, key: str, value: Any) -> None:
+        """Refuses a tracer as an option, which would leak, unless the parameters are traced too."""
+        if key not in self._option_names or not is_traced(value) or self.get("differentiable"):
             return
         if not any(map(is_traced, jax.tree.leaves(self["params"]))):
             raise RuntimeError(
@@ -93,7 +97,7 @@ class ParamGroup(dict[str, Any]):
             )
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """Assigns an option that is not there."""
+        """Assigns a key that is not in the group yet, and returns its value."""
         if key not in self:
             self[key] = default
         return self[key]
@@ -103,14 +107,14 @@ class ParamGroup(dict[str, Any]):
         return self
 
     def __delitem__(self, key: str) -> None:
-        if key == "params" or key in self._known:
+        if key == "params" or key in self._option_names:
             raise TypeError(
                 f"param_groups: the option {key!r} cannot be deleted. Assign another value."
             )
         super().__delitem__(key)
 
     def pop(self, key: str, *default: Any) -> Any:
-        """Takes out a key of the user's; every option has a value."""
+        """Removes a key of the user's, and returns its value; options cannot be removed."""
         if key not in self and default:
             return default[0]
         value = self[key]
@@ -118,25 +122,25 @@ class ParamGroup(dict[str, Any]):
         return value
 
     def popitem(self) -> Any:
-        """Refuses: every option has a value."""
+        """Refuses: options cannot be removed."""
         del self["params"]
 
     def clear(self) -> None:
-        """Refuses: every option has a value."""
+        """Refuses: options cannot be removed."""
         del self["params"]
 
     def put_params(self, params: PyTree) -> None:
-        """Takes over the parameters after a step; this is no edit."""
+        """Replaces the parameters after a step, which does not count as an edit."""
         super().__setitem__("params", params)
 
     def load(self, options: Mapping[str, Any]) -> None:
-        """Takes over options that are in force already."""
-        super().update({k: self._kept(k, v) for k, v in options.items()})
+        """Replaces options with values for which the state has already been made."""
+        super().update({k: self._frozen(k, v) for k, v in options.items()})
         self.edited.clear()
 
     @property
     def options(self) -> dict[str, Any]:
-        """All but the parameters."""
+        """All keys but the parameters."""
         return {k: v for k, v in self.items() if k != "params"}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -151,7 +155,7 @@ def _restore(items: dict[str, Any], attributes: dict[str, Any]) -> ParamGroup:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two values are surely the same."""
+    """Tells whether two values are certainly the same; arrays are not compared."""
     if type(a) is not type(b):
         return False
     if isinstance(a, tuple):
@@ -160,7 +164,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 class ParamGroups(list[ParamGroup]):
-    """The groups, in the order of their states: torch's list, which keeps its entries."""
+    """The groups in the order of their states: torch's list, but of fixed length."""
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Running a step that takes over the memory of parameters and state."""
+"""Runs a step that donates the memory of parameters and state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,39 +6,43 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.protocol import PyTree
+from ...core.protocol import PyTree
 
-__all__ = ["refuse_traced", "run"]
+__all__ = ["check_not_traced", "run_donating"]
 
 
-def run(
+def run_donating(
     name: str,
     program: Callable[..., Any],
     params: list[PyTree],
-    leaves: list[Any],
+    states: list[Any],
     arguments: tuple[Any, ...],
-) -> Any:
-    """Calls `program(params, leaves, *arguments)`, which donates the first two.
+    outputs: list[Any],
+) -> None:
+    """Calls `program(params, states, *arguments)`, which donates the first two.
 
-    Arguments that share memory with what is donated are copied.
+    Arguments that share memory with what is donated are copied. The result is appended to
+    `outputs`, where it is even if a KeyboardInterrupt ends this function: Python handles signals
+    between its own instructions, and there is none between the end of the call and the append.
 
     Raises:
-      RuntimeError: the program failed when its arguments were gone already.
+      RuntimeError: the program failed after its arguments had been donated.
     """
     try:
-        return program(params, leaves, *arguments)
+        outputs.extend(map(program, *zip((params, states, *arguments), strict=True)))
+        return
     except Exception as error:
-        if any(_is_deleted(x) for x in jax.tree.leaves((params, leaves))):
+        if any(_is_deleted(x) for x in jax.tree.leaves((params, states))):
             raise RuntimeError(
                 f"{name}: the step failed after it had taken over the memory of parameters and "
                 "state, and they are lost. Restore them from a checkpoint, into an optimizer made "
                 "anew. With differentiable=True, a step leaves the old arrays alone."
             ) from error
-        owned = _memory((params, leaves))
-        if not owned & _memory(arguments):
+        donated = _buffers((params, states))
+        if not donated & _buffers(arguments):
             raise
-    copies = jax.tree.map(lambda x: jnp.copy(x) if _memory(x) & owned else x, arguments)
-    return program(params, leaves, *copies)
+    copies = jax.tree.map(lambda x: jnp.copy(x) if _buffers(x) & donated else x, arguments)
+    outputs.append(program(params, states, *copies))
 
 
 def _is_deleted(x: Any) -> bool:
@@ -49,24 +53,24 @@ def _is_concrete(x: Any) -> bool:
     return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
 
 
-def _memory(tree: PyTree) -> set[int]:
-    """Where the arrays of a tree are; an array that is deleted is nowhere."""
+def _buffers(tree: PyTree) -> set[int]:
+    """Returns the addresses of all arrays of a tree that are not deleted."""
     arrays = [x for x in jax.tree.leaves(tree) if _is_concrete(x) and not x.is_deleted()]
     shards = [shard.data for x in arrays for shard in x.addressable_shards if shard.data.size]
     return {x.unsafe_buffer_pointer() for x in shards}
 
 
-_CONCRETE: set[type] = set()
-"""Types of leaves that are no tracers, as met: a question of each step."""
+_CONCRETE_TYPES: set[type] = set()
+"""Types of leaves known not to be tracers, because this check runs at every step."""
 
 
-def refuse_traced(name: str, old: PyTree, new: PyTree) -> None:
-    """Raises RuntimeError where a step within a trace would leave tracers for concrete arrays."""
+def check_not_traced(name: str, old: PyTree, new: PyTree) -> None:
+    """Raises RuntimeError where a step within a trace would replace concrete arrays by tracers."""
     kinds = set(map(type, jax.tree.leaves(new)))
-    if kinds <= _CONCRETE:
+    if kinds <= _CONCRETE_TYPES:
         return
     if not any(issubclass(kind, jax.core.Tracer) for kind in kinds):
-        _CONCRETE.update(kinds)
+        _CONCRETE_TYPES.update(kinds)
         return
     if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(old)):
         raise RuntimeError(

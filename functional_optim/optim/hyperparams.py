@@ -1,0 +1,108 @@
+"""Replaces the hyperparameters of a state, and moves a state to a changed transformation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core.chain import ChainInit
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.rules.init import ENGINE_FIELDS, RuleInit
+from ..core.rules.schedule import NumberedSchedule
+from ..core.state import State
+from ..core.trees.placement import in_place_of
+
+__all__ = ["DormantSlots", "replace_hyperparams", "rule_inits", "scalar_like", "transfer_state"]
+
+DormantSlots = dict[str, dict[str, PyTree]]
+"""Slots that no link keeps at present, because an option is off: link -> slot -> tree."""
+
+
+def replace_hyperparams(state: State, tx: GradientTransformation) -> State:
+    """Returns the state with the hyperparameters of `tx`, whose `update` the state was made for.
+
+    Each new scalar has the dtype and sharding of the old one, so that a compiled step accepts
+    the state.
+    """
+    links = dict(state._asdict())
+    for name, init in rule_inits(tx):
+        links[name] = _replace_in_link(links[name], init)
+    return State(**links)
+
+
+def rule_inits(tx: GradientTransformation) -> Iterator[tuple[str, RuleInit]]:
+    """Yields the rules among the links of a chain, with the names of their states."""
+    assert isinstance(tx.init, ChainInit)
+    for name, init in zip(tx.init.names, tx.init.inits, strict=True):
+        if isinstance(init, RuleInit):
+            yield name, init
+
+
+def _replace_in_link(state: State, init: RuleInit) -> State:
+    values, schedules = dict(state.hyperparams), dict(state._asdict().get("schedules", {}))
+    for name, number in init.numbers:
+        if isinstance(number, NumberedSchedule):
+            new = number.initial_numbers()
+            schedules[name] = jax.tree.map(scalar_like, new, schedules[name])
+        else:
+            values[name] = scalar_like(number, values[name])
+    fields = {"hyperparams": values} | ({"schedules": schedules} if schedules else {})
+    return state._replace(**fields)
+
+
+def scalar_like(value: Any, old: Any) -> Any:
+    """Returns a number with the dtype and sharding of the scalar that it replaces.
+
+    Where the old scalar is not committed to a device, the result is a NumPy scalar, which costs
+    a twentieth of a `jax.Array`; except under a transfer guard, which would forbid the step to
+    transfer it.
+    """
+    has_sharding = isinstance(old, jax.Array) and (
+        isinstance(old, jax.core.Tracer) or old.committed
+    )
+    if isinstance(value, jax.core.Tracer) or has_sharding:
+        return in_place_of(old, value)
+    host = np.asarray(jax.device_get(value)).astype(old.dtype)[()]
+    guarded = jax.config.jax_transfer_guard_host_to_device not in (None, "allow")  # type: ignore[attr-defined]
+    return jax.device_put(host) if guarded else host
+
+
+def transfer_state(old: State, fresh: State, dormant: DormantSlots) -> tuple[State, DormantSlots]:
+    """Moves what `old` keeps to `fresh`, the state of a transformation with other options.
+
+    The hyperparameters are those of `fresh`. Counts, carried scalars, slots and quantities of
+    the tree move where link, name and shapes are the same; other slots stay as `fresh` has them.
+    A link whose slots are new starts its counts again.
+
+    Returns:
+      The state, and the slots that it has no place for, which a later call takes up again.
+    """
+    links, still_dormant = {}, {}
+    for name, link in fresh._asdict().items():
+        known = old._asdict().get(name, State())
+        slots = dormant.get(name, {}) | _slots(known)
+        still_dormant[name] = {k: v for k, v in slots.items() if k not in link}
+        if bool(_slots(known)) == bool(_slots(link)):
+            kept = {k: known[k] for k in _KEPT_FIELDS if k in known} | slots
+            matching = {k: v for k, v in kept.items() if k in link and _same_shapes(v, link[k])}
+            link = link._replace(**matching)
+        links[name] = link
+    return State(**links), still_dormant
+
+
+_KEPT_FIELDS = ("count", "leaf_counts", "carry", "scalars")
+
+
+def _slots(link: State) -> dict[str, PyTree]:
+    return {k: v for k, v in link._asdict().items() if k not in ENGINE_FIELDS}
+
+
+def _same_shapes(a: PyTree, b: PyTree) -> bool:
+    """Tells whether two trees have one structure, and leaves of equal shapes."""
+
+    def types(tree: PyTree) -> tuple[PyTree, list[tuple[int, ...]]]:
+        leaves, treedef = jax.tree.flatten(tree)
+        return treedef, [x.shape for x in leaves]
+
+    return types(a) == types(b)

@@ -1,0 +1,152 @@
+"""What several schedulers share: the options of groups that they set, and checks of arguments."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..optimizer import Optimizer
+from ..params.param_group import ParamGroup
+
+__all__ = [
+    "check_epochs",
+    "check_fraction",
+    "check_one_of",
+    "check_optimizer",
+    "get_rates",
+    "host",
+    "per_group",
+    "rate_key",
+    "set_momentum",
+    "set_rate",
+    "uses_betas",
+]
+
+
+def check_optimizer(name: str, optimizer: Any) -> None:
+    """Checks that a scheduler can set the learning rates of an optimizer.
+
+    Raises:
+      TypeError: it is not an optimizer of this package, or a learning rate is a schedule; the
+        message starts with `name`.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"{name}: {type(optimizer).__name__} is not an Optimizer. Pass one "
+            "of functional_optim.optim."
+        )
+    key = rate_key(name, optimizer)
+    for i, group in enumerate(optimizer.param_groups):
+        if callable(group[key]):
+            raise TypeError(f"{name}: {key} of group {i} is a schedule already. Pass a number.")
+
+
+def rate_key(name: str, optimizer: Optimizer) -> str:
+    """Returns the name of the option that is the learning rate.
+
+    Raises:
+      KeyError: there is none; the message starts with `name`.
+    """
+    for key in ("lr", "learning_rate"):
+        if all(key in group for group in optimizer.param_groups):
+            return key
+    raise KeyError(
+        f"{name}: the groups have neither an option 'lr' nor 'learning_rate'. Pass an optimizer "
+        "of functional_optim.optim, or one over a transformation with a learning_rate that is a "
+        "number."
+    )
+
+
+def get_rates(name: str, optimizer: Optimizer) -> list[Any]:
+    """Returns the learning rates of all groups."""
+    key = rate_key(name, optimizer)
+    return [group[key] for group in optimizer.param_groups]
+
+
+def set_rate(group: ParamGroup, key: str, value: Any) -> None:
+    """Sets an option; an array stays an array of its dtype and shape."""
+    old = group[key]
+    if isinstance(old, jax.Array):
+        value = jnp.broadcast_to(jnp.asarray(value, old.dtype), old.shape)
+    elif isinstance(old, np.ndarray):
+        value = np.broadcast_to(np.asarray(value, old.dtype), old.shape)
+    group[key] = value
+
+
+def uses_betas(name: str, optimizer: Optimizer) -> bool:
+    """Tells whether the momentum of an optimizer is the first of its betas.
+
+    Raises:
+      ValueError: it has neither betas nor a momentum.
+    """
+    if "betas" not in optimizer.defaults and "momentum" not in optimizer.defaults:
+        raise ValueError(
+            f"{name}: optimizer must support momentum or beta1 with `cycle_momentum` option "
+            f"enabled, got {type(optimizer).__name__}. Pass cycle_momentum=False."
+        )
+    return "betas" in optimizer.defaults
+
+
+def set_momentum(group: ParamGroup, betas: bool, value: float) -> None:
+    """Sets the momentum of a group, which is the first of its betas or its own option."""
+    if betas:
+        group["betas"] = (value, *group["betas"][1:])
+    else:
+        group["momentum"] = value
+
+
+def per_group(where: str, optimizer: Optimizer, value: Any) -> list[Any]:
+    """Returns a value for each group, from one value for all or a list.
+
+    Raises:
+      ValueError: the list has another length than there are groups.
+    """
+    n = len(optimizer.param_groups)
+    if not isinstance(value, (list, tuple)):
+        return [value] * n
+    if len(value) != n:
+        raise ValueError(
+            f"{where} must have the same length as optimizer.param_groups, {n}, got "
+            f"{len(value)}. Pass one value for each group, or one for all."
+        )
+    return list(value)
+
+
+def check_epochs(where: str, value: Any, least: int = 0) -> None:
+    """Checks that a value is a number of epochs of at least `least`.
+
+    Raises:
+      ValueError: it is not; the message starts with `where`.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= least:
+        kind = "positive" if least else "non-negative"
+        raise ValueError(f"{where} must be a {kind} number of epochs, got {value!r}.")
+
+
+def check_fraction(where: str, value: float, positive: bool = False) -> None:
+    """Checks that a factor is in [0, 1], or in (0, 1] where it must be positive.
+
+    Raises:
+      ValueError: it is not; the message starts with `where`.
+    """
+    if not 0 <= value <= 1 or (positive and value == 0):
+        interval = "(0, 1]" if positive else "[0, 1]"
+        raise ValueError(f"{where} must be in {interval}, got {value!r}.")
+
+
+def check_one_of(where: str, value: str, choices: Sequence[str]) -> None:
+    """Checks that a text is one of the choices.
+
+    Raises:
+      ValueError: it is not; the message starts with `where`.
+    """
+    if value not in choices:
+        listed = " or ".join(map(repr, choices))
+        raise ValueError(f"{where} must be one of {listed}, got {value!r}.")
+
+
+def host(*numbers: Any) -> tuple[Any, ...]:
+    """Converts numbers to float64 on the host, with which the maths of schedules computes here."""
+    return tuple(np.float64(x) for x in numbers)

@@ -1,0 +1,71 @@
+"""Finds arrays that an optimizer is given more than once, by their identity."""
+
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...core.protocol import PyTree
+from ...core.trees.structure import path_string
+from ..stacklevel import user_stacklevel
+
+__all__ = ["SeenArrays"]
+
+
+class SeenArrays:
+    """The arrays that an optimizer was given, by weak reference.
+
+    A copy of an optimizer starts with none.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+    def check(self, where: str, params: PyTree, current: Sequence[PyTree]) -> None:
+        """Warns of an array that occurs twice in a new group: both places then get a copy.
+
+        Args:
+          where: what errors call the group.
+          params: of the new group.
+          current: the present parameters of the existing groups.
+
+        Raises:
+          ValueError: an array is in another group as well.
+        """
+        others = {id(x) for x in jax.tree.leaves(list(current))}
+        first_path: dict[int, str] = {}
+        for path, x in _arrays(params):
+            if id(x) in others or id(x) in self._arrays:
+                raise ValueError(
+                    f"{where}: some parameters appear in more than one parameter group: the array "
+                    f"at '{path}' is in another. Pass each once, or jnp.copy(...) of it for one of "
+                    "its own."
+                )
+            if first_path.setdefault(id(x), path) != path:
+                warnings.warn(
+                    f"{where}: optimizer contains a parameter group with duplicate parameters: "
+                    f"those at '{first_path[id(x)]}' and '{path}' are one array. From the first "
+                    "step on they are two. To tie them, keep one, and use it twice in the loss.",
+                    UserWarning,
+                    stacklevel=user_stacklevel(),
+                )
+
+    def add(self, params: PyTree) -> None:
+        """Remembers the arrays of a group."""
+        self._arrays.update({id(x): x for _, x in _arrays(params)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SeenArrays, ()
+
+
+def _arrays(tree: PyTree) -> list[tuple[str, Any]]:
+    """Lists the arrays with their paths; the identity of a Python number or tracer says nothing."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [
+        (path_string(path), x)
+        for path, x in flat
+        if isinstance(x, (jax.Array, np.ndarray)) and not isinstance(x, jax.core.Tracer)
+    ]

@@ -1,0 +1,1 @@
+"""Writes and reads state_dicts in torch's format."""

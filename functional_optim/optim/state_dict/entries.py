@@ -1,0 +1,122 @@
+"""Where the entries of a state_dict are kept in a state, and what all state_dicts share."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...core.protocol import NoSlot, PyTree
+from ...core.state import State
+from ...serialization import placing
+from ...serialization.reading import restore
+from ...serialization.versions import COUNT, VERSION_KEY
+from ..conversions import as_numpy
+
+__all__ = [
+    "COUNT",
+    "ParamState",
+    "StateEntry",
+    "carried_scalars",
+    "is_no_slot",
+    "load_named_state",
+    "place",
+    "read_state_dict",
+]
+
+ParamState = dict[str, Any]
+"""What torch keeps for one parameter: name of an entry -> array."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StateEntry:
+    """Where an entry of torch's state is kept here.
+
+    Attributes:
+      link: name of the link.
+      slot: name of a slot of the link, or of a scalar that it carries from step to step for
+        each parameter; or `leaf_counts`, the number of updates of each parameter.
+      at_start: whether torch has the entry before a parameter's first step.
+      is_int: whether torch keeps a number as a Python int.
+    """
+
+    link: str
+    slot: str
+    at_start: bool = False
+    is_int: bool = False
+
+    def read(self, state: State) -> list[Any] | None:
+        """Returns the value of each parameter, or None if the state has no such slot.
+
+        A parameter that does not have the slot has a `NoSlot` in its place.
+        """
+        link = state._asdict().get(self.link, State())
+        if self.slot == "leaf_counts":
+            return list(np.asarray(link.leaf_counts, np.float32)) if "leaf_counts" in link else None
+        if self.slot in link:
+            return jax.tree.leaves(link[self.slot], is_leaf=is_no_slot)
+        carried = carried_scalars(link)
+        return list(carried[self.slot]) if self.slot in carried else None
+
+    def is_scalar(self, state: State) -> bool:
+        """Tells whether the entry is one number for each parameter."""
+        link = state._asdict().get(self.link, State())
+        return self.slot == "leaf_counts" or self.slot in carried_scalars(link)
+
+
+def is_no_slot(x: Any) -> bool:
+    """Tells whether x stands for a slot that a parameter does not have."""
+    return isinstance(x, NoSlot)
+
+
+def carried_scalars(link: State) -> dict[str, np.ndarray[Any, Any]]:
+    """Returns the scalars that a link carries from step to step, each `(n,)`."""
+    return {k: np.asarray(v) for k, v in link._asdict().get("carry", {}).items()}
+
+
+def read_state_dict(
+    owner: str, state_dict: Any
+) -> tuple[Mapping[Any, Any], list[Mapping[str, Any]]]:
+    """Returns the state and the groups of a state_dict.
+
+    Raises:
+      TypeError: it is not a state_dict.
+    """
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+        got = (
+            f"the keys {list(state_dict)}"
+            if isinstance(state_dict, Mapping)
+            else type(state_dict).__name__
+        )
+        raise TypeError(
+            f"{owner}: state_dict must be a dict with 'state' and 'param_groups', got {got}. "
+            "Pass what state_dict() of an optimizer gave."
+        )
+    if not isinstance(state_dict["state"], Mapping):
+        raise TypeError(
+            f"{owner}: 'state' must be a dict, got {type(state_dict['state']).__name__}. Pass what "
+            "state_dict() of an optimizer gave."
+        )
+    return state_dict["state"], list(state_dict["param_groups"])
+
+
+def load_named_state(owner: str, state: PyTree, saved: Mapping[str, Any]) -> PyTree:
+    """Returns the state with the saved arrays, each with the sharding of the one it replaces.
+
+    Raises:
+      ValueError: a path is missing or unexpected, or a shape differs; the message lists all.
+    """
+    if isinstance(saved, Mapping):
+        if VERSION_KEY not in saved:
+            raise ValueError(
+                f"{owner}: the saved state is not that of an Optimizer over a transformation. Pass "
+                "what state_dict() of one gave; a state in torch's format is for torch's classes."
+            )
+        saved = {k: as_numpy(x) for k, x in saved.items()}
+    return restore(owner, state, saved)[0]
+
+
+def place(value: Any, like: Any) -> jax.Array:
+    """Returns the value as a new array with the dtype, and if committed the sharding, of `like`."""
+    return placing.place(as_numpy(value), like)

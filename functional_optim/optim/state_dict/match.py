@@ -1,0 +1,196 @@
+"""Assigns the entries and options of a state_dict in torch's format to parameters and groups."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from ...core.protocol import PyTree
+from ...core.trees.structure import is_absent
+from .entries import COUNT, ParamState, read_state_dict
+from .write import param_names
+
+__all__ = ["SavedGroup", "match_groups"]
+
+_NOT_OPTIONS = ("params", "param_names", COUNT)
+
+
+class SavedGroup(NamedTuple):
+    """What a file has for a group of an optimizer.
+
+    Attributes:
+      names: of the parameters.
+      states: of the parameters; empty where the file has none.
+      numbers: of the parameters in the file.
+      options: empty where no group of the file has exactly these parameters.
+      steps: number of steps made, or None if the file does not say.
+      others: where `options` is empty, the options of the groups that the parameters were in.
+    """
+
+    names: list[str]
+    states: list[ParamState]
+    numbers: list[int]
+    options: dict[str, Any]
+    steps: int | None
+    others: list[dict[str, Any]]
+
+
+def match_groups(
+    owner: str, trees: Sequence[PyTree], state_dict: Any, names: Sequence[str] | None
+) -> list[SavedGroup]:
+    """Finds in a state_dict what belongs to the parameters of each group.
+
+    Parameters are found by name over all groups. The options of a group are found where the
+    file has a group of the same parameters.
+
+    Args:
+      owner: what errors call the function.
+      trees: parameters of the groups.
+      state_dict: as saved.
+      names: of the parameters in the file, in the order of its numbers.
+
+    Raises:
+      ValueError: the parameters differ, or which is which cannot be known.
+    """
+    state, groups = read_state_dict(owner, state_dict)
+    for i, group in enumerate(groups):
+        if "params" not in group:
+            raise ValueError(
+                f"{owner}: the saved group {i} has no 'params', the numbers of its parameters. "
+                "Pass a state_dict as it was saved. Nothing was loaded."
+            )
+    numbers = [[int(k) for k in group["params"]] for group in groups]
+    states = _read_states(owner, state, numbers)
+    names_here = param_names(trees)
+    saved_names = _saved_names(owner, groups, numbers, names)
+    if saved_names is None:
+        _check_sizes(owner, names_here, numbers)
+        _check_order(owner, trees, bool(states))
+        flat = [k for ks in numbers for k in ks]
+        saved_names = dict(zip(flat, [k for names in names_here for k in names], strict=True))
+    by_name = {name: k for k, name in saved_names.items()}
+    _check_names(owner, names_here, numbers, by_name)
+    sets = [frozenset(saved_names[k] for k in ks) for ks in numbers]
+    by_set = dict(zip(sets, groups, strict=True))
+    count = max((int(g.get(COUNT) or 0) for g in groups), default=0) or None
+    matched = []
+    for group_names in names_here:
+        saved = by_set.get(frozenset(group_names), {})
+        overlapping = [
+            g for s, g in zip(sets, groups, strict=True) if not saved and s & set(group_names)
+        ]
+        group_numbers = [by_name[name] for name in group_names]
+        matched.append(
+            SavedGroup(
+                names=group_names,
+                states=[states.get(k, {}) for k in group_numbers],
+                numbers=group_numbers,
+                options=_options(saved),
+                steps=saved.get(COUNT, count),
+                others=[_options(g) for g in overlapping],
+            )
+        )
+    return matched
+
+
+def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in group.items() if k not in _NOT_OPTIONS}
+
+
+def _read_states(
+    owner: str, state: Mapping[Any, Any], numbers: list[list[int]]
+) -> dict[int, ParamState]:
+    """Returns the states of parameters by number; JSON turns the numbers into texts."""
+    listed = {k for ks in numbers for k in ks}
+    states = {_number(k): dict(entry) for k, entry in state.items()}
+    unlisted = [repr(k) for k in state if _number(k) not in listed]
+    if unlisted:
+        raise ValueError(
+            f"{owner}: the state has entries for {', '.join(unlisted[:8])}, which no group lists "
+            "under 'params'. Pass a state_dict as it was saved. Nothing was loaded."
+        )
+    return states
+
+
+def _number(key: Any) -> Any:
+    return int(key) if isinstance(key, str) and key.isdecimal() else key
+
+
+def _saved_names(
+    owner: str,
+    groups: Sequence[Mapping[str, Any]],
+    numbers: list[list[int]],
+    names: Sequence[str] | None,
+) -> dict[int, str] | None:
+    """Returns the name of each number of the file, or None where the file has no names."""
+    flat = [k for ks in numbers for k in ks]
+    if names is None:
+        if any(group.get("param_names") is None for group in groups):
+            return None
+        names = [name for group in groups for name in group["param_names"]]
+        order = flat
+    else:
+        order = sorted(flat)
+    if len(names) != len(order) or len(set(names)) != len(order):
+        raise ValueError(
+            f"{owner}: the file has {len(order)} parameters, and {len(set(names))} different names "
+            f"of {len(names)} are given for them. Give each its own. Nothing was loaded."
+        )
+    return dict(zip(order, names, strict=True))
+
+
+def _check_sizes(owner: str, names_here: list[list[str]], numbers: list[list[int]]) -> None:
+    """Raises ValueError where groups or their sizes differ."""
+    if len(numbers) != len(names_here):
+        raise ValueError(
+            f"{owner}: loaded state dict has a different number of parameter groups: "
+            f"{len(numbers)} where this optimizer has {len(names_here)}. Nothing was loaded."
+        )
+    for i, (here, saved) in enumerate(zip(names_here, numbers, strict=True)):
+        if len(here) != len(saved):
+            raise ValueError(
+                f"{owner}: loaded state dict contains a parameter group that doesn't match the "
+                f"size of optimizer's group: group {i} has {len(saved)} parameters there and "
+                f"{len(here)} here. Nothing was loaded."
+            )
+
+
+def _check_order(owner: str, trees: Sequence[PyTree], has_states: bool) -> None:
+    """Raises ValueError where the order of a tree's leaves may not be that of the file."""
+    for i, tree in enumerate(trees):
+        if has_states and not _is_in_order(tree):
+            raise ValueError(
+                f"{owner}: the saved parameters have numbers and no names, and the leaves of group "
+                f"{i} are not in the order in which a model of torch defines them: a dict is in "
+                "alphabetic order. Pass load_state_dict(state_dict, names=[...]) with their names "
+                "here, dotted paths, in the order of the numbers: [name for name, _ in "
+                "model.named_parameters()]. Nothing was loaded."
+            )
+
+
+def _is_in_order(tree: PyTree) -> bool:
+    """Tells whether the order of a tree's leaves is plain: one leaf, or a flat list of leaves."""
+    if len(jax.tree.leaves(tree)) < 2:
+        return True
+    flat = isinstance(tree, (list, tuple)) and not hasattr(tree, "_fields")
+    return flat and all(is_absent(x) or jax.tree_util.all_leaves([x]) for x in tree)
+
+
+def _check_names(
+    owner: str, names_here: list[list[str]], numbers: list[list[int]], by_name: Mapping[str, int]
+) -> None:
+    """Raises ValueError where a parameter is only in the file, or only here."""
+    unmatched = sorted({name for names in names_here for name in names} ^ by_name.keys())
+    if unmatched:
+        more = f", and {len(unmatched) - 8} more" if len(unmatched) > 8 else ""
+        try:
+            _check_sizes(owner, names_here, numbers)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} Only on one side are {', '.join(unmatched[:8])}{more}."
+            ) from None
+        raise ValueError(
+            f"{owner}: the saved parameters have other names; only on one side are "
+            f"{', '.join(unmatched[:8])}{more}. Pass names=[...], the names here of the saved "
+            "parameters in the order of their numbers. Nothing was loaded."
+        )

@@ -1,0 +1,167 @@
+"""Makes the state of a group from torch's entries, which are checked before anything changes."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...core.protocol import PyTree
+from ...core.state import State
+from ..conversions import as_numpy
+from ..hyperparams import DormantSlots
+from .entries import ParamState, StateEntry, is_no_slot, place
+from .match import SavedGroup
+
+__all__ = ["any_has", "fill_state", "read_dormant_slots"]
+
+
+def fill_state(
+    owner: str,
+    entries: Mapping[str, StateEntry],
+    optional: Collection[str],
+    saved: SavedGroup,
+    params: PyTree,
+    fresh: State,
+) -> State:
+    """Returns the fresh state of a group with what was saved.
+
+    Args:
+      owner: what errors call the function.
+      entries: torch's name of an entry -> where it is kept.
+      optional: entries that a parameter may lack.
+      saved: the group in the file.
+      params: of the group.
+      fresh: its state before the first step.
+
+    Raises:
+      ValueError: the entries are not those of this optimizer and these parameters.
+    """
+    _check_entries(owner, entries, optional, saved, fresh, jax.tree.leaves(params))
+    count = saved.steps
+    if count is None:  # torch counts for each parameter only
+        count = max((_step(state, 0) for state in saved.states), default=0)
+    links = {
+        name: _fill_link(entries, name, link, saved.states)._replace(
+            **({"count": place(count, link.count)} if "count" in link else {})
+        )
+        for name, link in fresh._asdict().items()
+    }
+    return State(**links)
+
+
+def any_has(states: list[ParamState], name: str) -> bool:
+    """Tells whether any parameter has an entry."""
+    return any(state.get(name) is not None for state in states)
+
+
+def _step(state: ParamState, default: int) -> int:
+    return default if state.get("step") is None else int(as_numpy(state["step"]).item())
+
+
+def _is_count(value: Any) -> bool:
+    """Tells whether a value is a number of updates; torch keeps one as a float."""
+    number = as_numpy(value).item()
+    return bool(np.isfinite(number)) and number == int(number) and 0 <= number < 2**31
+
+
+def _check_entries(
+    owner: str,
+    entries: Mapping[str, StateEntry],
+    optional: Collection[str],
+    saved: SavedGroup,
+    fresh: State,
+    params: list[Any],
+) -> None:
+    """Raises where entries are missing, not known here, or of another shape."""
+    problems: list[str] = []
+    # An entry that the present options have no use for has the shape of the parameter.
+    values = {k: entry.read(fresh) or params for k, entry in sorted(entries.items())}
+    needed = {k for k, e in entries.items() if e.read(fresh) is not None} - set(optional)
+    for i, (name, state) in enumerate(zip(saved.names, saved.states, strict=True)):
+        present = {k: v for k, v in state.items() if v is not None and not _is_ulps(k)}
+        here = {k: of_params[i] for k, of_params in values.items() if not is_no_slot(of_params[i])}
+        for k, v in present.items():
+            if k not in here:
+                problems.append(f"'{name}' has an entry {k!r}, which is not kept here")
+            elif entries[k].is_scalar(fresh) and np.prod(np.shape(v)) != 1:
+                problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, and is one number")
+            elif entries[k].slot == "leaf_counts" and not _is_count(v):
+                problems.append(f"'{name}': {k!r} is {v}, and not a number of updates")
+            elif not entries[k].is_scalar(fresh) and np.shape(v) != here[k].shape:
+                owner_of_shape = "the parameter" if here[k].shape == params[i].shape else "here"
+                problems.append(
+                    f"'{name}': {k!r} has shape {np.shape(v)}, {owner_of_shape} {here[k].shape}"
+                )
+        if present:
+            missing = [k for k in here if k in needed and k not in present]
+            problems += [f"'{name}' has no entry {k!r}" for k in missing]
+    if problems:
+        raise ValueError(
+            f"{owner}: the saved state is of another optimizer or other parameters: "
+            f"{'; '.join(problems[:12])}. Nothing was loaded."
+        )
+
+
+def _is_ulps(name: str) -> bool:
+    """Tells whether an entry is one that older versions of this library wrote, and none reads."""
+    return name.endswith("_ulp")
+
+
+def _fill_link(
+    entries: Mapping[str, StateEntry], name: str, link: State, states: list[ParamState]
+) -> State:
+    """Returns the state of one link, with what was saved for it."""
+    whole = State(**{name: link})
+    slots = {
+        k: entry.slot
+        for k, entry in entries.items()
+        if entry.link == name and entry.slot != "leaf_counts" and entry.read(whole) is not None
+    }
+    started = np.array([any(state.get(k) is not None for k in slots) for state in states])
+    fields: dict[str, Any] = {}
+    if "leaf_counts" in link:
+        # Where torch keeps no step, what matters is whether there was one.
+        counts = [_step(state, int(s)) for state, s in zip(states, started, strict=True)]
+        fields["leaf_counts"] = place(counts, link.leaf_counts)
+    carry = dict(link._asdict().get("carry", {}))
+    if "started" in carry:
+        carry["started"] = place(started, carry["started"])
+    for k, slot in slots.items():
+        if slot in carry:
+            carry[slot] = _fill_scalars(k, carry[slot], states)
+        else:
+            fields[slot] = _fill_slot(k, link[slot], states)
+    return link._replace(**fields, **({"carry": carry} if carry else {}))
+
+
+def _fill_scalars(name: str, old: jax.Array, states: list[ParamState]) -> jax.Array:
+    """Returns the scalars `(n,)`, with the entries of the parameters that have one."""
+    new = np.array(old)
+    for i, state in enumerate(states):
+        if state.get(name) is not None:
+            new[i] = as_numpy(state[name]).item()
+    return place(new, old)
+
+
+def _fill_slot(name: str, slot: PyTree, states: list[ParamState]) -> PyTree:
+    """Returns a slot, with the entries of the parameters that have one."""
+    leaves, treedef = jax.tree.flatten(slot, is_leaf=is_no_slot)
+    new = [
+        old if state.get(name) is None else place(state[name], old)
+        for old, state in zip(leaves, states, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, new)
+
+
+def read_dormant_slots(
+    entries: Mapping[str, StateEntry], state: State, states: list[ParamState], params: PyTree
+) -> DormantSlots:
+    """Returns the saved slots that the options of a group have no use for at present."""
+    dormant: DormantSlots = {}
+    for k, entry in entries.items():
+        if entry.link in state and entry.read(state) is None and any_has(states, k):
+            zeros = jax.tree.map(jnp.zeros_like, params)
+            dormant.setdefault(entry.link, {})[entry.slot] = _fill_slot(k, zeros, states)
+    return dormant

@@ -1,0 +1,56 @@
+"""Warns of saved options that no present group uses, because the groups have changed."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..conversions import as_numpy, freeze
+from ..stacklevel import user_stacklevel
+from .match import SavedGroup
+
+__all__ = ["warn_of_ignored_options"]
+
+_WITHOUT_EFFECT = frozenset({"foreach", "fused", "capturable", "differentiable"})
+
+
+def warn_of_ignored_options(
+    owner: str, groups: Sequence[Mapping[str, Any]], saved: Sequence[SavedGroup]
+) -> None:
+    """Warns where a group keeps its options, and its parameters were saved with different ones.
+
+    Args:
+      owner: what the warning calls the function.
+      groups: options of each group here.
+      saved: what the file has for each.
+    """
+    differences = enumerate(map(_differences, groups, saved))
+    lines = [f"group {i}: {difference}" for i, difference in differences if difference]
+    if lines:
+        warnings.warn(
+            f"{owner}: options were not taken over, for the parameters are grouped otherwise here "
+            f"than in the file. {'; '.join(lines)}. Assign to param_groups what is to hold.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
+
+
+def _differences(current: Mapping[str, Any], saved: SavedGroup) -> str:
+    """Returns, say, `lr 0.001 here, 0.02 and 0.01 in the file`; empty if nothing differs."""
+    texts = []
+    for key in sorted(current.keys() - _WITHOUT_EFFECT):
+        in_file = [options[key] for options in saved.others if key in options]
+        if not all(_same(current[key], value) for value in in_file):
+            values = " and ".join(dict.fromkeys(repr(freeze(value)) for value in in_file))
+            texts.append(f"{key} {current[key]!r} here, {values} in the file")
+    return ", ".join(texts)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Tells whether two options have one value; JSON turns tuples into lists."""
+    if a is None or b is None or callable(a) or callable(b):
+        return bool(a is b or (callable(a) and a == b))
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(np.array_equal(as_numpy(a), as_numpy(b)))

@@ -1,0 +1,74 @@
+"""The state of a group between its steps."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ...core.protocol import PyTree
+from ..hyperparams import scalar_like
+from .scalar_packing import Arrays
+from .state_layout import StateLayout
+
+__all__ = ["GroupState"]
+
+
+class GroupState:
+    """A state, stored in the layout in which the last step took it.
+
+    Flattening a tree of many links at each step would be slow.
+
+    Attributes:
+      layout: which array is what.
+      arrays: of the state.
+    """
+
+    def __init__(self, leaves: Sequence[Any], treedef: Any):
+        self.layout = StateLayout.plain(treedef)
+        self.arrays: Arrays = list(leaves)
+
+    @classmethod
+    def of(cls, state: PyTree) -> "GroupState":
+        """Stores a state in the plain layout."""
+        return cls(*jax.tree.flatten(state))
+
+    @property
+    def treedef(self) -> Any:
+        """The structure of the state."""
+        return self.layout.treedef
+
+    @property
+    def state(self) -> PyTree:
+        """The state as its transformation made it; reading it changes nothing that is stored."""
+        with jax.ensure_compile_time_eval():  # within a trace, the state is a constant
+            return self.treedef.unflatten(self.layout.to_leaves(self.arrays))
+
+    def in_layout(self, layout: StateLayout) -> Arrays:
+        """Returns the arrays in a layout, in which they are stored from then on."""
+        if layout is not self.layout and layout != self.layout:
+            # Always convert in this context: its config is part of jit's cache key.
+            with jax.ensure_compile_time_eval():
+                arrays = layout.from_leaves(self.layout.to_leaves(self.arrays))
+                if any(isinstance(x, jax.core.Tracer) for x in arrays):
+                    return arrays  # do not store tracers: the optimizer outlives this trace
+                layout.scalars.precompile(arrays)
+            self.layout, self.arrays = layout, arrays
+        return self.arrays
+
+    def edit(self, function: Callable[[PyTree], PyTree]) -> None:
+        """Replaces the state by `function` of it, which has the same structure and types."""
+        with jax.ensure_compile_time_eval():
+            self.arrays = self.layout.pack(function(self.layout.unpack(self.arrays)))
+
+    def write_scalars(self, numbers: Mapping[int, float]) -> None:
+        """Sets scalars, by their positions among the leaves of the state."""
+        scalars, stored_positions = self.layout.scalars, self.layout.stored_positions
+        if scalars.positions and numbers.keys() <= stored_positions.keys():
+            with jax.ensure_compile_time_eval():  # the edit outlives a trace in which it is made
+                for i, number in numbers.items():
+                    position = stored_positions[i]
+                    self.arrays[0] = scalars.with_number(self.arrays[0], position, number)
+            return
+        leaves = self.in_layout(StateLayout.plain(self.treedef))
+        for i, number in numbers.items():
+            leaves[i] = scalar_like(number, leaves[i])

@@ -1,0 +1,104 @@
+"""One group of an optimizer: its parameters and options, its transformation, its state."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ...core.numerics.validation import Interval
+from ...core.protocol import GradientTransformation, PyTree
+from ..conversions import is_plain_number
+from ..hyperparams import DormantSlots
+from ..params.param_group import ParamGroup
+from .group_state import GroupState
+
+__all__ = ["OptimizerGroup", "StatePosition"]
+
+
+class StatePosition(NamedTuple):
+    """Which scalar of a state is a number of an option.
+
+    Attributes:
+      part: index of the number in an option that is a tuple, else None.
+      leaf: index of the scalar among the leaves of the state.
+      interval: where the number must lie.
+    """
+
+    part: int | None
+    leaf: int
+    interval: Interval | None
+
+
+@dataclasses.dataclass
+class OptimizerGroup:
+    """A group of parameters.
+
+    Attributes:
+      options: parameters and options, as the user sees and edits them.
+      tx: its transformation; the numbers in its init may be older than the state's.
+      stored: its state, in the layout of the last step.
+      positions: option -> its numbers in the state, for options whose numbers go there
+        unchanged.
+      activated: options that have been other than 0, and so keep their slot.
+      dormant_slots: slots that the present options have no use for.
+      loaded: indices of the parameters that had an entry in the state that was loaded last.
+    """
+
+    options: ParamGroup
+    tx: GradientTransformation
+    stored: GroupState
+    positions: Mapping[str, tuple[StatePosition, ...]] = dataclasses.field(default_factory=dict)
+    activated: frozenset[str] = frozenset()
+    dormant_slots: DormantSlots = dataclasses.field(default_factory=dict)
+    loaded: frozenset[int] = frozenset()
+
+    @property
+    def state(self) -> PyTree:
+        """The state of the transformation."""
+        return self.stored.state
+
+    @state.setter
+    def state(self, state: PyTree) -> None:
+        self.stored = GroupState.of(state)
+
+    @property
+    def params(self) -> PyTree:
+        """The group's tree of parameters."""
+        return self.options["params"]
+
+    def write_edits(self) -> bool:
+        """Writes edited numbers into the state; returns False, and writes nothing, for others."""
+        numbers: dict[int, float] = {}
+        for key in self.options.edited:
+            scalars = self._scalars_of(key)
+            if scalars is None:
+                return False
+            numbers.update(scalars)
+        self.stored.write_scalars(numbers)
+        return True
+
+    def _scalars_of(self, key: str) -> list[tuple[int, float]] | None:
+        """Returns the leaves that an edited option sets, or None if it is not plain numbers."""
+        value, positions = self.options[key], self.positions.get(key)
+        parts = dict(_parts(value))
+        if positions is None or parts.keys() != {position.part for position in positions}:
+            return None
+        new = [(p.leaf, parts[p.part], p.interval) for p in positions]
+        if not all(is_plain_number(v) and (i is None or v in i) for _, v, i in new):
+            return None
+        return [(leaf, v) for leaf, v, _ in new]
+
+    def __getstate__(self) -> dict[str, Any]:
+        fields = {k: v for k, v in self.__dict__.items() if k != "stored"}
+        return {**fields, "state": self.state}  # a treedef does not pickle
+
+    def __setstate__(self, fields: dict[str, Any]) -> None:
+        for k, v in fields.items():
+            setattr(self, k, v)
+
+
+def _parts(value: Any) -> Iterator[tuple[int | None, Any]]:
+    """Yields the numbers of an option, with their indices where it is a tuple."""
+    if isinstance(value, tuple):
+        yield from enumerate(value)
+    else:
+        yield None, value

@@ -1,0 +1,192 @@
+"""The compiled programs of the stateful interface, shared by optimizers of one structure."""
+
+import collections
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...core.apply_gradients import step
+from ...core.protocol import PyTree
+from ...core.trees.sparse_rows import dense, is_sparse
+from ...core.trees.structure import align, is_absent, leaf_paths
+from ..params.layout import ParamLayout
+from .compile_cache import CompileCache, GetFunction
+from .scalar_packing import Arrays
+from .state_layout import StateLayout
+
+__all__ = ["Programs", "accumulate"]
+
+Updates = tuple[Callable[..., Any], ...]
+"""The `update` of each group."""
+
+
+class Programs:
+    """The programs of optimizers of one structure, each compiled when it is first called.
+
+    All take `params` and `states`: lists with the tree of parameters, and the arrays of the state,
+    of each group.
+    """
+
+    def __init__(
+        self,
+        updates: Updates,
+        state_layouts: tuple[StateLayout, ...],
+        param_layout: ParamLayout,
+        donate: bool,
+    ):
+        self._updates, self._state_layouts = updates, state_layouts
+        self._param_layout = param_layout
+        self._donated = (0, 1) if donate else ()
+        self.backward = CompileCache(self._make_backward)
+        self.minimize = CompileCache(self._make_minimize)
+
+    @classmethod
+    @functools.lru_cache(maxsize=256)
+    def of(cls, *structure: Any) -> "Programs":
+        """Returns the one object for a structure."""
+        return cls(*structure)
+
+    @functools.cached_property
+    def step(self) -> Callable[..., Any]:
+        """The program `(params, states, grads) -> (params, states)`, grads structured as passed."""
+
+        def optimizer_step(
+            params: list[PyTree], states: list[Arrays], grads: PyTree
+        ) -> tuple[list[PyTree], list[Arrays]]:
+            tree = self._param_layout.join(params)
+            grads = _broadcast_none(_in_order(grads, tree), tree)
+            return self._step(params, states, self._param_layout.split(grads), None)
+
+        return jax.jit(optimizer_step, donate_argnums=self._donated)
+
+    def _make_backward(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+        """Makes `(params, args, kwargs) -> (value, grads)`, grads as `optimizer.params`."""
+        value_and_grad = self._value_and_grad(get_function, has_aux)
+
+        def optimizer_backward(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
+            value, grads = value_and_grad(params, args, kwargs)
+            return value, self._param_layout.join(grads)
+
+        return jax.jit(optimizer_backward)
+
+    def _make_minimize(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+        """Makes `(params, states, args, kwargs) -> (params, states, value)`."""
+        value_and_grad = self._value_and_grad(get_function, has_aux)
+
+        def optimizer_minimize(
+            params: list[PyTree], states: list[Arrays], args: PyTree, kwargs: PyTree
+        ) -> PyTree:
+            def loss_of(params: list[PyTree]) -> Any:
+                result = get_function()(self._param_layout.join(params), *args, **kwargs)
+                return result[0] if has_aux else result
+
+            value, grads = value_and_grad(params, args, kwargs)
+            objective = value[0] if has_aux else value, loss_of
+            return (*self._step(params, states, grads, objective), value)
+
+        return jax.jit(optimizer_minimize, donate_argnums=self._donated)
+
+    def _value_and_grad(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+        def loss(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
+            return get_function()(self._param_layout.join(params), *args, **kwargs)
+
+        return jax.value_and_grad(loss, has_aux=has_aux)
+
+    def _step(
+        self,
+        params: list[PyTree],
+        states: list[Arrays],
+        grads: list[PyTree],
+        objective: tuple[Any, Callable[[list[PyTree]], Any]] | None,
+    ) -> tuple[list[PyTree], list[Arrays]]:
+        """Updates all groups; searches are given the loss function, and its value here."""
+        new_params, new_states = [], []
+        groups = zip(self._updates, self._state_layouts, params, states, grads, strict=True)
+        for i, (update, layout, p, arrays, g) in enumerate(groups):
+            extra = {} if objective is None else _extra(i, params, g, *objective)
+            # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
+            g = jax.tree.map(_conjugate, _aligned(i, p, g))
+            try:
+                p, state = step(update, g, layout.unpack(arrays), p, extra)
+            except Exception as error:
+                error.add_note(f"In the group {i} of the optimizer.")
+                raise
+            structure = jax.tree.structure(state)
+            if structure != layout.stored_treedef:
+                raise ValueError(
+                    f"optimizer: the state of group {i} has after update another structure than "
+                    f"after init: {structure} instead of {layout.stored_treedef}. An update must "
+                    "keep it."
+                )
+            new_params.append(p)
+            new_states.append(layout.pack(state))
+        return new_params, new_states
+
+
+def _extra(
+    index: int,
+    params: list[PyTree],
+    grad: PyTree,
+    value: Any,
+    loss_of: Callable[[list[PyTree]], Any],
+) -> dict[str, Any]:
+    """Returns what a search for one group needs; the other groups' parameters are constants."""
+
+    def value_fn(group_params: PyTree) -> Any:
+        return loss_of([*params[:index], group_params, *params[index + 1 :]])
+
+    return {"value": value, "grad": grad, "value_fn": value_fn}
+
+
+def _aligned(index: int, params: PyTree, grads: PyTree) -> PyTree:
+    """Checks the gradients of a group against its parameters, and returns them."""
+    link = f"optimizer: group {index}"
+    leaves = align(params, grads, link=link, name="the gradient")
+    for path, g, p in zip(leaf_paths(params), leaves, jax.tree.leaves(params), strict=True):
+        if not is_absent(g) and jnp.shape(g) != jnp.shape(p):
+            raise ValueError(
+                f"{link}: the gradient at '{path}' has shape {jnp.shape(g)}, and the parameter "
+                f"{jnp.shape(p)}. Pass the gradient with respect to these parameters."
+            )
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def _in_order(grads: PyTree, params: PyTree) -> PyTree:
+    """Puts plain dicts of gradients in the order of named parameters, also within groups."""
+    if type(grads) in (list, tuple) and isinstance(params, list) and len(grads) == len(params):
+        return type(grads)(map(_in_order, grads, params))
+    if type(grads) is dict and isinstance(params, collections.OrderedDict):
+        names = [k for k in params if k in grads] + [k for k in grads if k not in params]
+        return collections.OrderedDict((k, grads[k]) for k in names)
+    return grads
+
+
+def _broadcast_none(grads: PyTree, params: PyTree) -> PyTree:
+    """Replaces a None that stands for a subtree by a None at each of its leaves."""
+
+    def broadcast(g: Any, p: PyTree) -> PyTree:
+        return jax.tree.map(lambda _: None, p) if g is None else g
+
+    try:
+        return jax.tree.map(broadcast, grads, params, is_leaf=lambda x: x is None or is_sparse(x))
+    except ValueError:  # another structure: the check that names the place comes later
+        return grads
+
+
+def _conjugate(g: Any) -> Any:
+    return jnp.conj(g) if jnp.iscomplexobj(g) else g
+
+
+@jax.jit
+def accumulate(total: PyTree, grads: PyTree) -> PyTree:
+    """Adds two trees of gradients; None counts as zero."""
+    return jax.tree.map(_sum, total, grads, is_leaf=lambda x: x is None or is_sparse(x))
+
+
+def _sum(a: Any, b: Any) -> Any:
+    if a is None or b is None:
+        return b if a is None else a
+    return dense(a) + dense(b)

@@ -1,0 +1,120 @@
+"""How a state is stored between steps: in as few arrays as possible."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ...core.leaf.packing import SMALL, is_packed, packed_like, unpacked
+from ...core.protocol import GradientTransformation, PyTree
+from ...transforms.packing import packing
+from .scalar_packing import NO_PACKING, Arrays, ScalarPacking
+
+__all__ = ["StateLayout"]
+
+
+@dataclasses.dataclass(frozen=True)
+class StateLayout:
+    """Which arrays store the leaves of a state.
+
+    Each array that a step takes adds dispatch time. So the slots of small parameters are
+    stacked, as `packed` does it, and counts, carried scalars and hyperparameters are one array.
+
+    Attributes:
+      treedef: structure of the state as its transformation made it.
+      stored_treedef: structure of the state with stacked slots.
+      scalars: which leaves of the latter are packed into one array.
+    """
+
+    treedef: Any
+    stored_treedef: Any
+    scalars: ScalarPacking = NO_PACKING
+
+    @classmethod
+    def plain(cls, treedef: Any) -> "StateLayout":
+        """Returns the layout in which each leaf of the state is an array of its own."""
+        return cls(treedef, treedef)
+
+    @classmethod
+    def of(cls, tx: GradientTransformation, params: PyTree, state: PyTree) -> "StateLayout":
+        """Chooses the layout of a state; the plain one for tracers, or on several devices."""
+        treedef = jax.tree.structure(state)
+        if not _on_one_device(jax.tree.leaves((params, state))):
+            return cls.plain(treedef)
+        stored = _with_stacked_slots(tx, params, state)
+        parameters = len(jax.tree.leaves(params, is_leaf=lambda x: x is None))
+        return cls(treedef, jax.tree.structure(stored), ScalarPacking.of(stored, parameters))
+
+    def update_of(self, tx: GradientTransformation) -> Callable[..., Any]:
+        """Returns the `update` of a transformation, for states with stacked slots."""
+        # A wrapper may make inner states again, whose slots must be stacked as well.
+        return tx.update if self._is_unstacked else packing(tx.update, SMALL)[0]
+
+    def unpack(self, arrays: Sequence[Any]) -> PyTree:
+        """Returns the state, with stacked slots, that a step hands to the transformation."""
+        return self.stored_treedef.unflatten(self.scalars.unpack(arrays))
+
+    def pack(self, state: PyTree) -> Arrays:
+        """Returns the arrays of a state with stacked slots; the reverse of `unpack`."""
+        return self.scalars.pack(jax.tree.leaves(state))
+
+    def to_leaves(self, arrays: Sequence[Any]) -> Arrays:
+        """Returns the leaves of the state as its transformation made it."""
+        state = self.unpack(arrays)
+        return jax.tree.leaves(state if self._is_unstacked else unpacked(state))
+
+    def from_leaves(self, leaves: Sequence[Any]) -> Arrays:
+        """Returns the arrays that store these leaves; the reverse of `to_leaves`."""
+        if self._is_unstacked:
+            return self.scalars.pack(leaves)
+        return self.pack(packed_like(self._template, self.treedef.unflatten(leaves)))
+
+    @functools.cached_property
+    def stored_positions(self) -> Mapping[int, int]:
+        """For each packed scalar: position among the leaves -> among those with stacked slots."""
+        numbers = self.treedef.unflatten(range(self.treedef.num_leaves))
+
+        def number(stored: Any, leaf_number: Any) -> Any:
+            # Stacked slots hold no options, and need no position here.
+            return jax.tree.map(lambda _: -1, stored) if is_packed(stored) else leaf_number
+
+        numbered = jax.tree.map(number, self._template, numbers, is_leaf=is_packed)
+        positions = jax.tree.leaves(numbered)
+        return {positions[i]: i for i in self.scalars.positions if positions[i] >= 0}
+
+    @property
+    def _is_unstacked(self) -> bool:
+        return bool(self.stored_treedef == self.treedef)
+
+    @property
+    def _template(self) -> PyTree:
+        return self.stored_treedef.unflatten(range(self.stored_treedef.num_leaves))
+
+
+def _on_one_device(arrays: Sequence[Any]) -> bool:
+    """Tells whether all arrays are concrete, and in one memory of one device."""
+    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+        return False
+    shardings = [x.sharding for x in arrays if isinstance(x, jax.Array)]
+    return len({(d, s.memory_kind) for s in shardings for d in s.device_set}) <= 1
+
+
+def _with_stacked_slots(tx: GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
+    """Returns the state, with types in the place of those slots that are stacked."""
+    init, any_packed = packing(tx.init, SMALL)
+    if not any_packed:
+        return state
+    try:
+        template = jax.eval_shape(init, params)
+    except Exception:  # a foreign init that cannot be traced; untraced, it has worked before
+        return state
+    if _types(unpacked(template)) != _types(state):
+        return state
+    return jax.tree.map(lambda t, x: t if is_packed(t) else x, template, state, is_leaf=is_packed)
+
+
+def _types(tree: PyTree) -> Any:
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, [(x.shape, x.dtype) for x in leaves]
