@@ -1,1 +1,1 @@
-"""Bridges to other libraries, which are imported when a bridge is used."""
+"""Bridges to other libraries, each imported when its bridge is used."""

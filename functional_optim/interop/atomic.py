@@ -1,4 +1,4 @@
-"""Writing a file so that it is there as a whole, or as it was."""
+"""Replaces a file atomically: readers see the old file or the complete new one."""
 
 import contextlib
 import os
@@ -12,32 +12,32 @@ __all__ = ["replacing"]
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a file to write to, which takes the place of `path` at the end.
+    """Yields a path to write to; at the end the file there replaces `path`.
 
-    A process killed at any moment leaves the file that was there, and a directory beside it,
-    whose name ends in `.partial`, which the next of these removes. On return the new file is on
-    the disk. Where writing fails, the old one stays and what was written is removed.
+    A process that is killed leaves the old file, and a directory next to it whose name ends in
+    `.partial`, which the next call removes. On return the new file is on the disk. If writing
+    fails, the old file stays and the new one is removed.
     """
-    for left in path.parent.glob(f".{path.name}.*.partial"):
-        shutil.rmtree(left, ignore_errors=True)
-    # A directory: what writes may have temporary files of its own.
-    room = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    room.mkdir()
+    for abandoned in path.parent.glob(f".{path.name}.*.partial"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    # A directory, because the writer may use temporary files next to its file.
+    directory = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    directory.mkdir()
     try:
-        partial = room / path.name
+        partial = directory / path.name
         yield partial
-        # As of a file that is made by `open`, whatever the writer thinks.
-        partial.chmod(room.stat().st_mode & 0o666)
+        # Some writers choose other permissions than `open` would.
+        partial.chmod(directory.stat().st_mode & 0o666)
         _sync(partial)
         partial.replace(path)
     finally:
-        shutil.rmtree(room, ignore_errors=True)
-    if os.name == "posix":  # elsewhere a directory is no file
+        shutil.rmtree(directory, ignore_errors=True)
+    if os.name == "posix":  # elsewhere a directory cannot be opened
         _sync(path.parent)
 
 
 def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a directory, are on the disk."""
+    """Waits until a file, or the entries of a directory, are on the disk."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)

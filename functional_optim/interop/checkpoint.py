@@ -1,4 +1,4 @@
-"""Checkpoints of torch, read into plain dicts of NumPy arrays."""
+"""Reads checkpoints of torch into plain dicts of NumPy arrays."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,29 +7,29 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .extras import needed
+from .extras import import_extra
 from .safetensors import read_arrays
 
 __all__ = ["load_torch_checkpoint"]
 
 
 def load_torch_checkpoint(path: Any) -> Any:
-    """Reads a file of `torch.save` or safetensors, with NumPy arrays in the place of tensors.
+    """Reads a file of `torch.save` or safetensors, with NumPy arrays in place of tensors.
 
-    What was saved keeps its form: dicts, lists, numbers and texts. Arrays keep their dtypes;
-    those that NumPy lacks, such as bfloat16, are those of `ml_dtypes`, which JAX reads. A file
-    of torch is read with `weights_only`: it holds data, and runs no code.
+    Dicts, lists, numbers and strings stay as they are. Arrays keep their dtypes; for those that
+    NumPy lacks, such as bfloat16, the dtype is that of `ml_dtypes`, which JAX reads. A file of
+    torch is read with `weights_only`, so that no code in it is run.
 
-    The optimizer's part goes to `load_state_dict`, with `names` where torch had none.
+    Pass the optimizer's part to `load_state_dict`, with `names` if torch had none.
 
     Args:
-      path: of the file. A name that ends in `.safetensors` is read as that, which needs the
-        extra `safetensors`; any other with torch, which needs the extra `torch`.
+      path: of the file. A file whose name ends in `.safetensors` needs the extra `safetensors`;
+        any other is read with torch, and needs the extra `torch`.
 
     Raises:
       ImportError: the extra is not installed.
       FileNotFoundError: there is no such file.
-      ValueError: the file is damaged, or holds objects that are no data.
+      ValueError: the file is damaged, or holds objects that are not data.
 
     Example:
       >>> import numpy as np, os, tempfile
@@ -43,22 +43,22 @@ def load_torch_checkpoint(path: Any) -> Any:
     path = Path(path)
     if path.suffix == ".safetensors":
         return read_arrays("load_torch_checkpoint", path)[0]
-    torch = needed("load_torch_checkpoint", "torch", "torch")
+    torch = import_extra("load_torch_checkpoint", "torch", "torch")
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # torch's readers raise what they run into
+    except Exception as error:  # torch's readers raise many types
         raise ValueError(
-            f"load_torch_checkpoint: {path} is no file of torch that holds data alone "
+            f"load_torch_checkpoint: {path} is not a file of torch that holds only data "
             f"({type(error).__name__}). Save model.state_dict() and optimizer.state_dict(), not "
-            "the objects; a file of safetensors must be named so."
+            "the objects; the name of a safetensors file must end in .safetensors."
         ) from error
     return _as_plain(torch, value)
 
 
 def _as_plain(torch: Any, value: Any) -> Any:
-    """The value with its tensors as arrays."""
+    """Returns the value with arrays in place of tensors."""
     if isinstance(value, torch.Tensor):
         return _as_array(torch, value.detach().cpu().resolve_conj().resolve_neg())
     if isinstance(value, Mapping):
@@ -71,11 +71,11 @@ def _as_plain(torch: Any, value: Any) -> Any:
 def _as_array(torch: Any, tensor: Any) -> np.ndarray[Any, Any]:
     if tensor.layout != torch.strided:
         raise ValueError(
-            f"load_torch_checkpoint: a tensor of shape {tuple(tensor.shape)} is of layout "
+            f"load_torch_checkpoint: a tensor of shape {tuple(tensor.shape)} has the layout "
             f"{tensor.layout}, and arrays are dense. Save tensor.to_dense()."
         )
     try:
         return np.array(tensor.numpy())
-    except TypeError:  # of a dtype that NumPy lacks: its bits, and its name
+    except TypeError:  # NumPy lacks the dtype: copy the bits
         bits = tensor.contiguous().view(getattr(torch, f"uint{8 * tensor.element_size()}"))
         return np.array(bits.numpy()).view(jnp.dtype(str(tensor.dtype).removeprefix("torch.")))

@@ -1,13 +1,13 @@
-"""Libraries that a bridge needs."""
+"""Imports the libraries that a bridge needs."""
 
 import importlib
 from types import ModuleType
 
-__all__ = ["needed"]
+__all__ = ["import_extra"]
 
 
-def needed(who: str, module: str, extra: str) -> ModuleType:
-    """Imports a module of an extra.
+def import_extra(function: str, module: str, extra: str) -> ModuleType:
+    """Imports a module that an extra installs.
 
     Raises:
       ImportError: it is not installed; the message says how to install it.
@@ -16,5 +16,5 @@ def needed(who: str, module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"{who} needs {module}. Install the extra: pip install 'functional_optim[{extra}]'"
+            f"{function} needs {module}. Install the extra: pip install 'functional_optim[{extra}]'"
         ) from error

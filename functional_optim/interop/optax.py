@@ -1,8 +1,8 @@
-"""Bridge to optax."""
+"""Converts transformations for optax's combinators."""
 
 from typing import Any
 
-from ..core.link import check_pair
+from ..core.adapter import check_pair
 from ..core.protocol import GradientTransformation
 
 __all__ = ["to_optax"]

@@ -1,26 +1,27 @@
-"""Hyperparameters that optax keeps beside the state, in the links that have them here."""
+"""Converts hyperparameters that optax keeps beside its state, and this package in its links."""
 
 from typing import Any
 
 from ..core.hyperparams import get_hyperparams, set_hyperparams
 from ..core.protocol import PyTree
-from ..core.trees import path_string
+from ..core.trees.structure import path_string
 from ..serialization.placing import place
 from .optax_pairs import Pair, links_of
 from .optax_table import OTHER_NAMES
 
-__all__ = ["take_injected", "write_injected"]
+__all__ = ["read_injected", "write_injected"]
 
 
-def take_injected(who: str, state: PyTree, pairs: list[Pair]) -> PyTree:
-    """The state with the injected numbers in its links; those of a schedule here are its."""
+def read_injected(function: str, state: PyTree, pairs: list[Pair]) -> PyTree:
+    """Returns the state with optax's injected numbers; those that follow a schedule here stay."""
     values, known = {}, _numbers(state)
     for pair in pairs:
         for name in getattr(pair.theirs, "hyperparams", ()):
             places = _places(state, pair, name)
-            # Within a counterpart here, which has the number itself, it may have other names.
+            # A counterpart of inject_hyperparams here has the number itself, and the link may
+            # call it something else.
             if pair.path is None:
-                _check(who, name, places)
+                _check(function, name, places)
             elif len(places) != 1:
                 continue
             if not any(k.startswith(f"{places[0]}.") for k in known):
@@ -28,18 +29,18 @@ def take_injected(who: str, state: PyTree, pairs: list[Pair]) -> PyTree:
     return set_hyperparams(state, values)
 
 
-def write_injected(who: str, state: PyTree, pair: Pair) -> Any:
-    """optax's state with the numbers that are in force here."""
+def write_injected(function: str, state: PyTree, pair: Pair) -> Any:
+    """Returns optax's state with the hyperparameters of the last step here."""
     new, known = dict(pair.theirs.hyperparams), _numbers(state)
     for name, old in pair.theirs.hyperparams.items():
         places = _places(state, pair, name)
-        _check(who, name, places)
+        _check(function, name, places)
         new[name] = place(known[places[0]], old)
     return pair.theirs._replace(hyperparams=new)
 
 
 def _numbers(state: PyTree) -> dict[str, Any]:
-    """All hyperparameters, and numbers of schedules, with the paths of their links."""
+    """Returns all hyperparameters, and numbers of schedules, with the paths of their links."""
     return {
         f"{path_string(path)}.{name}": value
         for path, link in links_of(state)
@@ -48,23 +49,23 @@ def _numbers(state: PyTree) -> dict[str, Any]:
 
 
 def _places(state: PyTree, pair: Pair, name: str) -> list[str]:
-    """Where an injected number may be here: in links under the same labels, or wrapper."""
+    """Returns where an injected number may be here: in links under the same labels, or wrapper."""
     around = pair.path or ()
     links = {
         path_string(path): link
         for path, link in links_of(state)
         if path[: len(around)] == around and pair.labels <= {path_string((part,)) for part in path}
     }
-    found = [f"{path}.{name}" for path, link in links.items() if name in link.hyperparams]
-    if not found and name in OTHER_NAMES:
+    places = [f"{path}.{name}" for path, link in links.items() if name in link.hyperparams]
+    if not places and name in OTHER_NAMES:
         owner, number = OTHER_NAMES[name]
-        found = [f"{path}.{number}" for path in links if path.split(".")[-1] == owner]
-    return found
+        places = [f"{path}.{number}" for path in links if path.split(".")[-1] == owner]
+    return places
 
 
-def _check(who: str, name: str, places: list[str]) -> None:
+def _check(function: str, name: str, places: list[str]) -> None:
     if len(places) != 1:
         raise ValueError(
-            f"{who}: optax injects {name!r}, and here {', '.join(places) or 'no link'} has that "
-            "number. Make the template with inject_hyperparams as well, or take it out there."
+            f"{function}: optax injects {name!r}, and here {', '.join(places) or 'no link'} has "
+            "that number. Make the template with inject_hyperparams as well, or take it out there."
         )

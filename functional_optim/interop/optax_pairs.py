@@ -1,31 +1,32 @@
-"""Which state of optax holds the same as which one here."""
+"""Finds the state of optax that corresponds to each state here."""
 
 import dataclasses
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..core.leaves import ENGINE_FIELDS
 from ..core.protocol import PyTree
+from ..core.rules.init import ENGINE_FIELDS
 from ..core.state import State, nested_states
-from ..core.trees import path_string
+from ..core.trees.structure import path_string
+from ..serialization.names import is_link
 from .optax_table import LINKS, REFUSED, Counterpart
 from .optax_walk import states_of
 from .optax_wrappers import WRAPPERS, Wrapper
 
-__all__ = ["Clock", "Pair", "links_of", "pair_up", "slots_of"]
+__all__ = ["Pair", "UpdateCounts", "links_of", "pair_up", "slots_of"]
 
 Path = tuple[Any, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A state of optax and the one here that holds the same.
+    """A state of optax and the corresponding one here.
 
     Attributes:
       theirs: optax's.
       labels: labels of partitions, and names in chains, that it is under there.
-      path: where the one here is; None for injected hyperparameters, which may be the links' own.
+      path: where the one here is; None for injected hyperparameters, which may be in the links.
       ours: the one here.
       counterpart: how they correspond.
     """
@@ -38,23 +39,23 @@ class Pair:
 
     @property
     def count(self) -> int | None:
-        """How many updates a link has had, where optax counts them."""
+        """The number of updates of a link, if optax counts them."""
         about = self.counterpart
         return self._number(about.count) if isinstance(about, Counterpart) else None
 
     @property
-    def made(self) -> int | None:
-        """How many updates a wrapper has passed on, where optax counts them."""
+    def passed_on(self) -> int | None:
+        """The number of updates that a wrapper has passed on, if optax counts them."""
         about = self.counterpart
-        return self._number(about.made) if isinstance(about, Wrapper) else None
+        return self._number(about.passed_on) if isinstance(about, Wrapper) else None
 
     @property
     def is_wrapper(self) -> bool:
-        """Whether it is of a wrapper, and not of a link."""
+        """Whether the states are a wrapper's, and not a link's."""
         return isinstance(self.counterpart, Wrapper)
 
     @property
-    def counts_for_others(self) -> bool:
+    def counts_all_updates(self) -> bool:
         """Whether its count is that of all updates, and not of a part of them."""
         about = self.counterpart
         return isinstance(about, Counterpart) and about.count == "count" and not about.period
@@ -66,22 +67,20 @@ class Pair:
 
 
 def links_of(state: PyTree) -> Iterator[tuple[Path, State]]:
-    """The links within a state here, with their paths."""
-    for path, node in nested_states(state):
-        if {"count", "hyperparams"} <= set(node._fields) and "inner_state" not in node:
-            yield path, node
+    """Yields the links within a state here, with their paths."""
+    return ((path, node) for path, node in nested_states(state) if is_link(node))
 
 
 def slots_of(link: State) -> list[str]:
-    """Names of what a link keeps for each parameter."""
+    """Returns the names of a link's slots."""
     return [k for k in link._fields if k not in ENGINE_FIELDS]
 
 
-def pair_up(who: str, theirs: Any, ours: PyTree) -> list[Pair]:
-    """The states of optax, in their order, with those that hold the same.
+def pair_up(function: str, theirs: Any, ours: PyTree) -> list[Pair]:
+    """Pairs the states of optax, in their order, with the corresponding ones here.
 
     Raises:
-      ValueError: one of them has none, or cannot be taken over.
+      ValueError: one of them has no counterpart, or cannot be converted.
     """
     left = list(_nodes(ours))
     names = {_key(part) for path, *_ in left for part in path}
@@ -89,71 +88,72 @@ def pair_up(who: str, theirs: Any, ours: PyTree) -> list[Pair]:
     for state, labels in states_of(theirs):
         name, labels = type(state).__name__, labels & names
         if name in REFUSED:
-            raise ValueError(f"{who}: optax's {name} {REFUSED[name]}")
+            raise ValueError(f"{function}: optax's {name} {REFUSED[name]}")
         fitting = (
             i
             for i, (path, node, counterpart) in enumerate(left)
             if _fits(name, node, counterpart) and labels <= set(map(_key, path))
         )
-        found = next(fitting, None)
-        if found is None:
+        first = next(fitting, None)
+        if first is None:
             if name in WRAPPERS and "hyperparams" in state._fields:
                 pairs.append(Pair(state, labels, None, State(), WRAPPERS[name]))
                 continue
-            raise ValueError(_without(who, name, [path for path, *_ in left]))
-        path, node, counterpart = left[found]
+            raise ValueError(_no_counterpart(function, name, [path for path, *_ in left]))
+        path, node, counterpart = left[first]
         pairs.append(Pair(state, labels, path, node, WRAPPERS.get(name, counterpart)))
-        # Of another label's links, those before it are still to come.
-        left = [x for i, x in enumerate(left) if i > found or (i < found and labels)]
-    _check_slots(who, ours, {pair.path for pair in pairs})
+        # Links of another label that stand before this one are still to come.
+        left = [x for i, x in enumerate(left) if i > first or (i < first and labels)]
+    _check_slots(function, ours, {pair.path for pair in pairs})
     return pairs
 
 
-class Clock:
-    """How many updates each link has had.
+class UpdateCounts:
+    """The number of updates of each link.
 
-    A wrapper may pass some on only: what nothing counts was updated as often as others within
-    the same wrapper.
+    A wrapper may pass on only some updates. A link that optax does not count was updated as often
+    as others within the same wrapper.
     """
 
-    def __init__(self, who: str, pairs: list[Pair], count: int | None):
+    def __init__(self, function: str, pairs: list[Pair], count: int | None):
         self._wrappers = [p.path for p in pairs if p.is_wrapper and p.path is not None]
-        self._own = {p.path: p.count for p in pairs if p.count is not None}
-        self._counts: dict[Path, list[int]] = {}
+        self._by_link = {p.path: p.count for p in pairs if p.count is not None}
+        self._by_scope: dict[Path, list[int]] = {}
         for p in pairs:
-            if p.count is not None and p.path is not None and p.counts_for_others:
-                self._counts.setdefault(self._scope(p.path), []).append(p.count)
-            if p.made is not None:
-                within = () if p.path is None else (*p.path, _INNER)
-                self._counts.setdefault(within, []).append(p.made)
-        known = [n for counts in self._counts.values() for n in counts]
+            if p.count is not None and p.path is not None and p.counts_all_updates:
+                self._by_scope.setdefault(self._scope(p.path), []).append(p.count)
+            if p.passed_on is not None:
+                scope = () if p.path is None else (*p.path, _INNER)
+                self._by_scope.setdefault(scope, []).append(p.passed_on)
+        known = [n for counts in self._by_scope.values() for n in counts]
         if count is None and not known:
             raise ValueError(
-                f"{who}: nothing in optax's state counts updates. Pass count=, how many were made."
+                f"{function}: nothing in optax's state counts updates. Pass count=, the number of "
+                "updates made."
             )
         self._otherwise = max(known) if count is None else count
 
     def __call__(self, path: Path) -> int:
-        """The updates of the link at a path."""
-        counts = self._counts.get(self._scope(path), [self._otherwise])
-        return self._own.get(path, max(counts))
+        """Returns the number of updates of the link at a path."""
+        counts = self._by_scope.get(self._scope(path), [self._otherwise])
+        return self._by_link.get(path, max(counts))
 
     def _scope(self, path: Path) -> Path:
-        """The innermost wrapper that a link is in; for the outermost links, none."""
-        around = [wrapper for wrapper in self._wrappers if _is_in(path, wrapper)]
+        """Returns the innermost wrapper around a link; an empty path for the outermost links."""
+        around = [wrapper for wrapper in self._wrappers if _is_inside(path, wrapper)]
         return (*max(around, key=len), _INNER) if around else ()
 
 
 _INNER = object()
-"""Behind a wrapper's path, what is within it."""
+"""Stands behind a wrapper's path for everything within the wrapper."""
 
 
-def _is_in(path: Path, wrapper: Path) -> bool:
+def _is_inside(path: Path, wrapper: Path) -> bool:
     return len(path) > len(wrapper) and path[: len(wrapper)] == wrapper
 
 
 def _nodes(ours: PyTree) -> Iterator[tuple[Path, State, Any]]:
-    """What may have a counterpart: links by their names, and wrappers."""
+    """Yields the states that may have a counterpart: links by their names, and wrappers."""
     links = dict(links_of(ours))
     for path, node in nested_states(ours):
         if path in links:
@@ -172,21 +172,21 @@ def _key(part: Any) -> str:
     return path_string((part,))
 
 
-def _without(who: str, name: str, left: list[Path]) -> str:
+def _no_counterpart(function: str, name: str, left: list[Path]) -> str:
     listed = ", ".join(path_string(path) for path in left) or "none"
     alone = " A link alone has no name: put it into chain()." if () in left else ""
     return (
-        f"{who}: optax's {name} has no counterpart among the links that are left: {listed}. Make "
-        f"the same chain here, in the same order.{alone}"
+        f"{function}: optax's {name} has no counterpart among the links that are left: {listed}. "
+        f"Make the same chain here, in the same order.{alone}"
     )
 
 
-def _check_slots(who: str, ours: PyTree, paired: set[Path | None]) -> None:
-    """That nothing here keeps something which optax has nothing for."""
+def _check_slots(function: str, ours: PyTree, paired: set[Path | None]) -> None:
+    """Raises where a state here keeps arrays that optax has no state for."""
     alone = [path for path, node in links_of(ours) if path not in paired and slots_of(node)]
     alone += [p for p, _, c in _nodes(ours) if p not in paired and p not in dict(links_of(ours))]
     if alone:
         raise ValueError(
-            f"{who}: optax's state has nothing for '{path_string(alone[0])}'. Make the same chain "
-            "there, in the same order."
+            f"{function}: optax's state has nothing for '{path_string(alone[0])}'. Make the same "
+            "chain there, in the same order."
         )

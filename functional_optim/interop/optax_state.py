@@ -1,17 +1,18 @@
-"""States of optax as ours and ours as optax's: a run that began with one goes on with the other."""
+"""Converts states of optax and of this package into each other, so that runs can continue."""
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.state import State
-from ..core.trees import path_string
+from ..core.trees.structure import path_string
 from ..serialization.placing import place
-from .optax_arrays import converted
-from .optax_injected import take_injected, write_injected
-from .optax_pairs import Clock, Pair, links_of, pair_up, slots_of
+from .optax_arrays import copy_arrays
+from .optax_injected import read_injected, write_injected
+from .optax_pairs import Pair, UpdateCounts, links_of, pair_up, slots_of
 from .optax_table import Counterpart
 from .optax_walk import map_states
 from .optax_wrappers import Wrapper, injected_counts
@@ -22,18 +23,19 @@ __all__ = ["from_optax", "to_optax"]
 def from_optax(state: Any, template: PyTree, *, count: int | None = None) -> PyTree:
     """Turns a state of optax into one of the same transformation here.
 
-    Both are chains of the same links in the same order, possibly with masks, partitions, named
-    chains, `MultiSteps`, `apply_if_finite`, `conditionally_transform` or `inject_hyperparams`
-    within; links that keep nothing there may be in between. The page on checkpoints lists which
-    links are known, and why others are refused. The hyperparameters are the template's, which is
-    to have optax's arguments; those that are injected there are taken over. optax's rmsprop with
-    momentum multiplies by the learning rate before the momentum: its counterpart is
+    The arrays are copied, without arithmetic. Both are chains of the same links in the same order,
+    possibly with masks, partitions, named chains, `MultiSteps`, `apply_if_finite`,
+    `conditionally_transform` or `inject_hyperparams` within; links that keep nothing there may be
+    in between. The page on checkpoints lists which links are known, and why others are refused. The
+    hyperparameters are the template's, which should have optax's arguments; those that are injected
+    there are copied. optax's rmsprop with momentum multiplies by the learning rate before the
+    momentum: its counterpart is
     `chain(scale_by_rms(...), scale_by_learning_rate(...), trace(...))`.
 
     Args:
       state: what `init` or `update` of optax gave.
       template: `init(params)` of the transformation here; of `lookahead`, with the slow ones.
-      count: number of updates made, where nothing in optax's state counts them.
+      count: number of updates made, if nothing in optax's state counts them.
 
     Raises:
       ValueError: something in one has no counterpart in the other, or means something else
@@ -49,13 +51,13 @@ def from_optax(state: Any, template: PyTree, *, count: int | None = None) -> PyT
       >>> print(from_optax(state, ours.init(params), count=1).trace.trace["w"])
       0.5
     """
-    who = "from_optax"
-    # Before all else, for means are corrected by the decays in force.
-    template = take_injected(who, template, pair_up(who, state, template))
-    pairs = pair_up(who, state, template)
-    clock, by_path = Clock(who, pairs, count), {p.path: p for p in pairs}
+    function = "from_optax"
+    template = read_injected(function, template, pair_up(function, state, template))
+    pairs = pair_up(function, state, template)
+    counts, by_path = UpdateCounts(function, pairs, count), {p.path: p for p in pairs}
     fields = {
-        path: _read(who, link, by_path.get(path), clock(path)) for path, link in links_of(template)
+        path: _read(function, link, by_path.get(path), counts(path))
+        for path, link in links_of(template)
     }
     for p in pairs:
         if isinstance(p.counterpart, Wrapper) and p.path is not None:
@@ -72,73 +74,72 @@ def to_optax(state: PyTree, template: Any) -> Any:
 
     Raises:
       ValueError: something in one has no counterpart in the other, or means something else
-        there; or shapes differ.
+        there; shapes differ; or parameters had different numbers of updates, because some of
+        their gradients were None, and optax has one count for all.
     """
-    who = "to_optax"
-    pairs = iter(pair_up(who, template, state))
+    function = "to_optax"
+    pairs = iter(pair_up(function, template, state))
     made = max((int(link.count) for _, link in links_of(state)), default=0)
 
     def write(theirs: Any) -> Any:
         pair = next(pairs)
         if pair.path is None:
-            new = write_injected(who, state, pair)
+            new = write_injected(function, state, pair)
             return new._replace(**injected_counts(new, made))
         if isinstance(pair.counterpart, Wrapper):
             return theirs._replace(**pair.counterpart.write(pair.ours, theirs))
-        return _write(who, pair)
+        return _write(function, pair)
 
     return map_states(template, write)
 
 
-def _read(who: str, link: State, pair: Pair | None, count: int) -> dict[str, Any]:
-    """The fields of a link after `count` updates, with what optax keeps for it."""
+def _read(function: str, link: State, pair: Pair | None, count: int) -> dict[str, Any]:
+    """Returns the fields of a link after `count` updates, with what optax keeps for it."""
     fields: dict[str, Any] = {"count": place(count, link.count)}
-    if "steps" in link:
-        fields["steps"] = place(np.full(link.steps.shape, count), link.steps)
-    if "memory" in link:
-        fields["memory"] = _memory(who, link, count)
+    if "leaf_counts" in link:
+        fields["leaf_counts"] = place(np.full(link.leaf_counts.shape, count), link.leaf_counts)
+    if "carry" in link:
+        fields["carry"] = _read_carry(function, link, count)
     if pair is None:
         return fields
-    about = _about(pair)
+    about = _counterpart(pair)
     for slot in slots_of(link):
         if slot not in about.kept:
-            total = _total(about, slot, link, count)
-            scale = 0.0 if total == 0 else 1 / total
-            fields[slot] = converted(who, _field(who, pair, slot), link[slot], scale)
+            array = copy_arrays(function, _field(function, pair, slot), link[slot])
+            fields[slot] = _zeros(array) if about.is_used_up(count) else array
     if about.scalars:
-        found = {k: place(getattr(pair.theirs, v), link.scalars[k]) for k, v in _scalars(pair)}
-        fields["scalars"] = link.scalars | found
+        scalars = {k: place(getattr(pair.theirs, v), link.scalars[k]) for k, v in _scalars(pair)}
+        fields["scalars"] = link.scalars | scalars
     return fields
 
 
-def _memory(who: str, link: State, count: int) -> dict[str, Any]:
-    """What the clock keeps: the hyperparameters of the last update."""
-    last = {k: 1.0 if k == "started" else link.hyperparams.get(k) for k in link.memory}
-    unknown = [k for k, v in last.items() if v is None]
+def _read_carry(function: str, link: State, count: int) -> dict[str, Any]:
+    """Returns the scalars that a link carries from step to step; optax has none of them."""
+    unknown = [k for k in link.carry if k != "started"]
     if unknown:
-        raise ValueError(f"{who}: optax keeps no {unknown[0]!r}, which the link here needs.")
-    at_start = 0 if count == 0 else 1
-    return {
-        k: place(np.full(x.shape, np.asarray(last[k]) * at_start), x)
-        for k, x in link.memory.items()
-    }
+        raise ValueError(f"{function}: optax keeps no {unknown[0]!r}, which the link here needs.")
+    return {k: place(np.full(x.shape, float(count > 0)), x) for k, x in link.carry.items()}
 
 
-def _write(who: str, pair: Pair) -> Any:
-    """optax's state of what a link holds."""
-    theirs, link, about, count = pair.theirs, pair.ours, _about(pair), int(pair.ours.count)
+def _write(function: str, pair: Pair) -> Any:
+    """Returns optax's state with what a link holds."""
+    theirs, link, about, count = pair.theirs, pair.ours, _counterpart(pair), int(pair.ours.count)
+    path = path_string(pair.path or ())
     if about.kept:
         raise ValueError(
-            f"{who}: how far '{path_string(pair.path or ())}' has come in its period is not in its "
-            "state. Convert that of the optimizer within, after a period."
+            f"{function}: how far '{path}' has come in its period is not in its state. Convert "
+            "that of the optimizer within, after a period."
         )
+    count = _count_of_all(function, path, link)
     if about.period:
         count %= int(link.hyperparams[about.period])
     fields = {
-        field: converted(who, link[slot], getattr(theirs, field), _total(about, slot, link, count))
+        field: copy_arrays(function, link[slot], getattr(theirs, field))
         for slot, field in about.slots.items()
         if slot in link
     }
+    if about.is_used_up(count):
+        fields = _zeros(fields)
     fields |= {v: place(link.scalars[k], getattr(theirs, v)) for k, v in _scalars(pair)}
     if about.count and about.count in theirs._fields:
         fields[about.count] = place(count, theirs.count)
@@ -147,38 +148,43 @@ def _write(who: str, pair: Pair) -> Any:
     return theirs._replace(**fields)
 
 
-def _about(pair: Pair) -> Counterpart:
+def _count_of_all(function: str, path: str, link: State) -> int:
+    """Returns the number of updates that all parameters of a link had."""
+    counts = {int(n) for n in np.asarray(link._asdict().get("leaf_counts", link.count)).ravel()}
+    if len(counts) > 1:
+        raise ValueError(
+            f"{function}: the parameters of '{path}' had between {min(counts)} and {max(counts)} "
+            "updates, and optax has one count for all. Convert a state whose gradients were never "
+            "None."
+        )
+    return counts.pop() if counts else int(link.count)
+
+
+def _zeros(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def _counterpart(pair: Pair) -> Counterpart:
     assert isinstance(pair.counterpart, Counterpart)
     return pair.counterpart
 
 
 def _scalars(pair: Pair) -> list[tuple[str, str]]:
-    return list(_about(pair).scalars.items())
+    return list(_counterpart(pair).scalars.items())
 
 
-def _field(who: str, pair: Pair, slot: str) -> Any:
-    field = _about(pair).slots.get(slot, slot)
+def _field(function: str, pair: Pair, slot: str) -> Any:
+    field = _counterpart(pair).slots.get(slot, slot)
     if field not in pair.theirs._fields:
         raise ValueError(
-            f"{who}: optax keeps nothing for '{slot}', which {path_string(pair.path or ())} keeps "
-            "here."
+            f"{function}: optax keeps nothing for '{slot}', which {path_string(pair.path or ())} "
+            "keeps here."
         )
     return getattr(pair.theirs, field)
 
 
-def _total(about: Counterpart, slot: str, link: State, count: int) -> float:
-    """What optax divides by to get the mean, 1 - decay^count; 0 where it is used up."""
-    if about.period and count == 0:
-        return 0.0
-    decay = about.corrected.get(slot)
-    if decay is None:
-        return 1.0
-    # As optax computes it: decay in float32, its power in double precision.
-    return float(-np.expm1(count * np.log(np.float64(link.hyperparams[decay]))))
-
-
 def _with_fields(node: PyTree, path: tuple[Any, ...], fields: dict[tuple[Any, ...], Any]) -> Any:
-    """A tree of states with other fields at their paths."""
+    """Returns a tree of states with new fields at their paths."""
     if not isinstance(node, State):
         return node
     keys = [jax.tree_util.GetAttrKey(k) for k in node._fields]

@@ -1,4 +1,4 @@
-"""Walking through a state of optax: chains, masks, labels and wrappers."""
+"""Walks through a state of optax: chains, masks, labels and wrappers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,14 +9,14 @@ __all__ = ["map_states", "states_of"]
 
 _LABELLED = ("PartitionState", "MultiTransformState")
 _MEASURED = ("MonitorState", "SnapshotState")
-"""They hold what was measured last, which goes with the next update."""
+"""They hold the last measurement, which the next update replaces."""
 
 
 def states_of(theirs: Any, labels: frozenset[str] = frozenset()) -> Iterator[tuple[Any, Any]]:
-    """The states of wrappers and links within one of optax, with the labels that they are under.
+    """Yields the states of wrappers and links within one of optax, with the labels around them.
 
-    Those that hold nothing are left out. A wrapper comes before what it wraps, and `lookahead`,
-    which is a link here, after it.
+    Empty states are left out. A wrapper comes before what it wraps, except `lookahead`, which is
+    a link here and comes after it.
     """
     name, fields = type(theirs).__name__, getattr(theirs, "_fields", None)
     if isinstance(theirs, dict):
@@ -42,7 +42,7 @@ def states_of(theirs: Any, labels: frozenset[str] = frozenset()) -> Iterator[tup
 
 
 def map_states(theirs: Any, write: Callable[[Any], Any]) -> Any:
-    """The tree of optax's states with each written anew, in the order of `states_of`."""
+    """Replaces each of optax's states, in the order of `states_of`."""
     name, fields = type(theirs).__name__, getattr(theirs, "_fields", None)
     if isinstance(theirs, dict):
         return type(theirs)((label, map_states(part, write)) for label, part in theirs.items())

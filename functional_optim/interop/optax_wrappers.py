@@ -1,4 +1,4 @@
-"""What optax's wrappers keep beside the state of what they wrap."""
+"""Converts what optax's wrappers keep beside the state of what they wrap."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -18,21 +18,21 @@ Fields = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper:
-    """How the state of a wrapper is taken over.
+    """How the state of a wrapper is converted.
 
     Attributes:
       is_ours: whether a state here is this wrapper's.
       inner: field of optax's state that holds the inner one.
       read: `(theirs, ours) -> fields` of ours.
       write: `(ours, theirs) -> fields` of theirs.
-      made: field of optax's state that counts the updates of the inner transformation.
+      passed_on: field of optax's state that counts the updates of the inner transformation.
     """
 
     is_ours: Callable[[State], bool]
     inner: str
     read: Callable[[Any, State], Fields]
     write: Callable[[State, Any], Fields]
-    made: str | None = None
+    passed_on: str | None = None
 
 
 def _has(*fields: str) -> Callable[[State], bool]:
@@ -47,8 +47,8 @@ def _read_steps(theirs: Any, ours: State) -> Fields:
     mini = int(theirs.mini_step)
     if mini > 1:
         raise ValueError(
-            f"from_optax: MultiSteps has gathered {mini} gradients, and optax's state does not "
-            "tell whether it keeps their mean or their sum. Convert it after a step: where "
+            f"from_optax: MultiSteps has accumulated {mini} gradients, and optax's state does not "
+            "say whether it keeps their mean or their sum. Convert it after a step: where "
             "mini_step is 0."
         )
     updated = mini == 0 and int(theirs.gradient_step) > 0
@@ -64,8 +64,8 @@ def _read_steps(theirs: Any, ours: State) -> Fields:
 def _write_steps(ours: State, theirs: Any) -> Fields:
     if int(ours.mini_step) > 1:
         raise ValueError(
-            f"to_optax: MultiSteps has gathered {int(ours.mini_step)} gradients, as a sum, and "
-            "optax's state does not tell whether it is to be their mean. Convert it after a step: "
+            f"to_optax: MultiSteps has accumulated {int(ours.mini_step)} gradients, as a sum, and "
+            "optax's state does not say whether it must be their mean. Convert it after a step: "
             "where mini_step is 0."
         )
     fields = {k: getattr(theirs, k) for k in ("mini_step", "gradient_step", "acc_grads")}
@@ -108,7 +108,7 @@ def _write_injected(ours: State, theirs: Any) -> Fields:
 
 
 def injected_counts(theirs: Any, count: int) -> Fields:
-    """What counts updates beside injected hyperparameters: itself, and each schedule."""
+    """Returns the fields that count updates beside injected hyperparameters, with a new count."""
     fields = {"count": place(count, theirs.count)}
     if "hyperparams_states" in theirs._fields:
         fields["hyperparams_states"] = {
@@ -119,7 +119,7 @@ def injected_counts(theirs: Any, count: int) -> Fields:
 
 
 def _known(source: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of one, as far as the other has them, too."""
+    """Returns the numbers of `like`, replaced by those that `source` has."""
     return {k: _placed(source[k], x) if k in source else x for k, x in like.items()}
 
 

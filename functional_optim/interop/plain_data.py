@@ -1,4 +1,4 @@
-"""Plain data as text, with its arrays beside it: what a checkpoint keeps besides trees."""
+"""Converts the plain data of a checkpoint to JSON data and named arrays, and back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ __all__ = ["from_plain", "to_plain"]
 
 
 def to_plain(value: Any, name: str, arrays: dict[str, Any]) -> Any:
-    """The value in the terms of JSON; its arrays are put into `arrays`, under names.
+    """Returns the value as JSON data, and puts its arrays into `arrays`, by name.
 
-    Dicts with texts as keys, lists, numbers, texts and None stay as they are. What JSON has no
-    word for is a dict with one key, which begins with `$`.
+    Dicts with strings as keys, lists, numbers, strings and None stay as they are. What JSON lacks
+    becomes a dict with one key, which begins with `$`.
 
     Raises:
       TypeError: it holds something else; the message says where.
@@ -33,12 +33,12 @@ def to_plain(value: Any, name: str, arrays: dict[str, Any]) -> Any:
         return {"$tuple": parts} if isinstance(value, tuple) else parts
     raise TypeError(
         f"save: '{name}' is of type {type(value).__name__}. Pass plain data: dicts, lists, tuples, "
-        "numbers, texts, None and arrays, such as state_dict() gives."
+        "numbers, strings, None and arrays, such as state_dict() gives."
     )
 
 
 def from_plain(value: Any, arrays: Mapping[str, Any]) -> Any:
-    """What `to_plain` was given; arrays of JAX are arrays of NumPy."""
+    """Returns what `to_plain` was given, with NumPy arrays in place of JAX's."""
     if isinstance(value, list):
         return [from_plain(v, arrays) for v in value]
     if not isinstance(value, dict):

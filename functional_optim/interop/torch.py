@@ -1,12 +1,12 @@
-"""Bridge to torch."""
+"""Converts states for torch's optimizers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..optim.named_state import COUNT
-from ..optim.torch_order import in_torch_order
+from ..serialization.versions import COUNT
+from .param_order import in_torch_order
 
 __all__ = ["to_torch"]
 
@@ -18,14 +18,14 @@ def to_torch(
 ) -> dict[str, Any]:
     """Turns a `state_dict` of `functional_optim.optim` into one that torch's optimizer loads.
 
-    Arrays become tensors of the same dtype, on the CPU; what torch does not keep is left out.
-    torch's optimizer must have the same groups in the same order; it finds parameters by their
-    position.
+    Arrays become tensors of the same dtype, on the CPU; entries that torch does not have are left
+    out. torch's optimizer must have the same groups in the same order, because it finds parameters
+    by their position.
 
     Args:
       names: of all parameters, as the dotted paths here (`param_names` in the groups), in the
         order in which torch's optimizer has them: `[name for name, _ in
-        model.named_parameters()]`. Without names, trees must be flat lists, whose order is plain.
+        model.named_parameters()]`. Without names, trees must be flat lists, whose order is clear.
 
     Raises:
       ImportError: torch is not installed.
@@ -59,7 +59,7 @@ def to_torch(
 
 
 def _option(value: Any) -> Any:
-    """An option with numbers of NumPy as numbers of Python."""
+    """Returns an option with Python numbers in place of NumPy's."""
     if isinstance(value, tuple):
         return tuple(_option(v) for v in value)
     return np.asarray(value).item() if hasattr(value, "dtype") and not np.ndim(value) else value

@@ -1,1 +1,1 @@
-"""What a transformation will do and what that takes, told before training."""
+"""Describes what a transformation will do to each parameter, and what state that takes."""

@@ -1,4 +1,4 @@
-"""Tells, before training, what a transformation will do to each parameter."""
+"""Describes, before training, what a transformation will do to each parameter."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
-from ..core.trees import path_string, tree_nbytes
+from ..core.trees.structure import path_string, tree_nbytes
 from ..sharding.shardings import state_shardings
-from ..sharding.specs import AnyMesh, find_mesh, spread
-from .description import Description, LeafRecord, on_a_device
-from .uses import shapes_of, uses_of
+from ..sharding.specs import AnyMesh, broadcast_specs, find_mesh
+from .description import Description, LeafRecord, bytes_per_device
+from .usage import shapes_of, usages_of
 
 __all__ = ["describe"]
 
@@ -18,23 +18,23 @@ __all__ = ["describe"]
 def describe(
     tx: Any, params: PyTree, specs: PyTree = None, mesh: AnyMesh | None = None
 ) -> Description:
-    """Tells what a transformation does to each parameter, and what state that takes.
+    """Describes what a transformation does to each parameter, and what state that takes.
 
     Nothing is computed and no array is made: parameters may be `jax.ShapeDtypeStruct`, and the
-    mesh an `AbstractMesh` of devices that are not there.
+    mesh an `AbstractMesh` of devices that do not exist.
 
     Args:
-      tx: any pair `(init, update)`. Of links that are not of this package, names and state are
-        told, and their hyperparameters are unknown.
+      tx: any pair `(init, update)`. For links of other packages, names and state are described,
+        and the hyperparameters are unknown.
       params: parameters, or their shapes.
       specs: how they are sharded, as for `sharding.state_shardings`; by default as they are.
-      mesh: by default that of the shardings in `specs` or `params`. With one, it is told how all
-        arrays are sharded, and the bytes of each device.
+      mesh: by default that of the shardings in `specs` or `params`. With a mesh, the description
+        also has the sharding of all arrays, and the bytes on each device.
 
     Returns:
-      A description that prints, and whose `leaves` are records: of each parameter the mask or
-      label that it has and why, the links that act on it with their hyperparameters, and the
-      arrays that they keep for it. Its `total` is one line.
+      A description that prints, and whose `leaves` are records. For each parameter, its record
+      has the mask or label and why, the links that act on it with their hyperparameters, and the
+      arrays that they keep for it. `total` is one line.
 
     Raises:
       ValueError: specs are given and no mesh, or they do not fit the parameters.
@@ -52,16 +52,16 @@ def describe(
         adam: b1=0.9, b2=0.999, eps=1e-08, eps_root=0.0
           mu float32[2, 3], 24 bytes
           nu float32[2, 3], 24 bytes
-      2 parameters of 9 elements; state: 88 bytes, 40 of them of no parameter
+      2 parameters of 9 elements; state: 76 bytes, 28 of them shared
     """
     shapes = jax.tree.map(_shape, params)
-    uses = list(uses_of(tx.init, tx.update, shapes))
+    usages = list(usages_of(tx.init, tx.update, shapes))
     state = shapes_of(tx.init, shapes)
     mesh = mesh if mesh is not None else find_mesh(specs, shapes)
     if mesh is None and specs is not None:
         raise ValueError("describe: specs need a mesh. Pass mesh, which may be an AbstractMesh.")
     if mesh is not None:
-        full = spread("describe", shapes, specs)
+        full = broadcast_specs("describe", shapes, specs)
         if state is not None:
             state = jax.tree.map(_placed, state, state_shardings(tx, shapes, full, mesh))
         shapes = jax.tree.map(
@@ -71,20 +71,20 @@ def describe(
     leaves = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
         name = path_string(path)
-        routes = [route for use in uses for route in use.routes.get(name, ())]
-        links = tuple(link for use in uses for link in use.links(name, arrays))
+        routes = [route for usage in usages for route in usage.routes.get(name, ())]
+        links = tuple(link for usage in usages for link in usage.links(name, arrays))
         leaves.append(LeafRecord(name, leaf, tuple(dict.fromkeys(routes)), links))
     known = state is not None
     return Description(
         tuple(leaves),
         tree_nbytes(state) if known else None,
-        on_a_device(jax.tree.leaves(state)) if known else None,
+        bytes_per_device(jax.tree.leaves(state)) if known else None,
     )
 
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:
     dtype = x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
-    # That of an array on one device says nothing.
+    # A single device says nothing about how the array is sharded.
     sharding = getattr(x, "sharding", None)
     on_mesh = sharding if isinstance(sharding, jax.NamedSharding) else None
     return jax.ShapeDtypeStruct(jnp.shape(x), dtype, sharding=on_mesh)

@@ -1,4 +1,4 @@
-"""What a transformation does to each parameter, as records that print."""
+"""Records of what a transformation does to each parameter; they print as text."""
 
 import dataclasses
 import math
@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 
-__all__ = ["Description", "LeafRecord", "LinkRecord", "SlotRecord", "on_a_device"]
+__all__ = ["Description", "LeafRecord", "LinkRecord", "SlotRecord", "bytes_per_device"]
 
 
-def on_a_device(arrays: Iterable[jax.ShapeDtypeStruct]) -> int | None:
-    """Bytes of arrays on each device of their mesh; None where one has no sharding."""
+def bytes_per_device(arrays: Iterable[jax.ShapeDtypeStruct]) -> int | None:
+    """Returns the bytes of arrays on each device of their mesh; None if one has no sharding."""
     total = 0
     for x in arrays:
         if x.sharding is None:
@@ -29,13 +29,13 @@ class SlotRecord:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole array, wherever its parts lie."""
+        """Bytes of the whole array."""
         return self.array.size * self.array.dtype.itemsize
 
     @property
     def nbytes_on_a_device(self) -> int | None:
-        """Bytes of the part that a device has; None without a mesh."""
-        return on_a_device([self.array])
+        """Bytes of one device's shard; None without a mesh."""
+        return bytes_per_device([self.array])
 
     def __str__(self) -> str:
         size = _bytes(self.nbytes, self.nbytes_on_a_device)
@@ -48,10 +48,10 @@ class LinkRecord:
 
     Attributes:
       path: where its state is: `scale_by_adam`.
-      text: how it was made; for a foreign one, its name.
-      known: whether it is a rule of this package; of others, the hyperparameters are unknown.
-      hyperparams: name -> number or schedule, as for this parameter.
-      slots: what it keeps for this parameter.
+      text: the call that made it; for links of other packages, its name.
+      known: whether the hyperparameters are known; those of other packages are not.
+      hyperparams: name -> number or schedule, for this parameter.
+      slots: the arrays that it keeps for this parameter.
     """
 
     path: str
@@ -69,13 +69,13 @@ class LinkRecord:
 
 @dataclasses.dataclass(frozen=True)
 class LeafRecord:
-    """What is done to one parameter.
+    """Says what is done to one parameter.
 
     Attributes:
       path: its dotted path.
       array: its shape, dtype and sharding.
-      routes: which mask or label it has, and why, from the outside to the inside.
-      links: what acts on it, in order.
+      routes: which mask or label it has, and why, from the outermost to the innermost.
+      links: the links that act on it, in order.
     """
 
     path: str
@@ -85,7 +85,7 @@ class LeafRecord:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state that are kept for this parameter alone."""
+        """Bytes of the state that belong to this parameter only."""
         return sum(slot.nbytes for link in self.links for slot in link.slots)
 
     @property
@@ -93,7 +93,7 @@ class LeafRecord:
         """Bytes of that state on each device; None without a mesh."""
         if self.array.sharding is None:
             return None
-        return on_a_device(slot.array for link in self.links for slot in link.slots)
+        return bytes_per_device(slot.array for link in self.links for slot in link.slots)
 
     def __str__(self) -> str:
         size = _bytes(self.nbytes, self.nbytes_on_a_device)
@@ -104,12 +104,12 @@ class LeafRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a transformation does to each parameter; prints as a text.
+    """Says what a transformation does to each parameter; prints as text.
 
     Attributes:
       leaves: one record for each parameter, in the order of the tree.
-      nbytes: bytes of the state; None where `init` of a foreign transformation fails.
-      nbytes_on_a_device: bytes of it on each device; None without a mesh, too.
+      nbytes: bytes of the state; None if `init` of a link of another package fails.
+      nbytes_on_a_device: bytes of it on each device; None also without a mesh.
     """
 
     leaves: tuple[LeafRecord, ...]
@@ -132,11 +132,11 @@ class Description:
 
     @property
     def total(self) -> str:
-        """One line on all parameters and the whole state."""
+        """One line about all parameters and the whole state."""
         size = sum(leaf.array.size for leaf in self.leaves)
         state = "unknown: init raises an error"
         if self.nbytes is not None and self.shared is not None:
-            own = f"{self.shared:,} of them of no parameter"
+            own = f"{self.shared:,} of them shared"
             state = f"{_bytes(self.nbytes, self.nbytes_on_a_device)}, {own}"
         return f"{len(self.leaves)} parameters of {size:,} elements; state: {state}"
 

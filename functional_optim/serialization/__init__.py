@@ -1,1 +1,1 @@
-"""States as flat dictionaries of arrays under readable names, and back."""
+"""Converts states to flat dictionaries of arrays under readable names, and back."""

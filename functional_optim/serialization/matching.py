@@ -1,4 +1,4 @@
-"""Finding for each name of a state the saved array that belongs there."""
+"""Finds, for each name of a state, the saved array that belongs there."""
 
 import dataclasses
 from collections import Counter, defaultdict
@@ -7,64 +7,69 @@ from typing import Any
 
 import numpy as np
 
-from ..core.leaves import ENGINE_FIELDS
-from .naming import Name
+from ..core.rules.init import ENGINE_FIELDS
+from .names import LEAF_SCALARS, Name, dotted
 
-__all__ = ["Match", "match"]
+__all__ = ["Match", "match", "parent"]
 
-_OWN = tuple(k for k in ENGINE_FIELDS if k not in ("steps", "memory"))
-"""Fields that are of a link, and of no one parameter."""
+_LINK_FIELDS = tuple(k for k in ENGINE_FIELDS if k not in LEAF_SCALARS)
+"""Fields that belong to a link as a whole."""
 
 
 @dataclasses.dataclass
 class Match:
-    """Which saved array goes where.
+    """Says which saved array goes where.
 
     Attributes:
-      found: name here -> name there.
-      settled: names, here and there, of what is left as the template has it, and for a reason.
-      moved: name here -> name there, of those found that stood under another link or label.
+      sources: name in the target -> name in the saved state.
+      kept: names, of both sides, that keep the target's value for a reason.
+      moved: the part of `sources` that stood under another link or label.
     """
 
-    found: dict[str, str]
-    settled: set[str]
+    sources: dict[str, str]
+    kept: set[str]
     moved: dict[str, str]
 
     def missing(self, wanted: Iterable[str]) -> list[str]:
-        """Names here that have nothing, and no reason for it."""
-        return [k for k in wanted if k not in self.found and k not in self.settled]
+        """Returns the names of the target without a saved array, and without a reason for that."""
+        return [k for k in wanted if k not in self.sources and k not in self.kept]
 
     def unexpected(self, saved: Iterable[str]) -> list[str]:
-        """Names there that go nowhere, and have no reason for it."""
-        used = set(self.found.values())
-        return [k for k in saved if k not in used and k not in self.settled]
+        """Returns the saved names without a place, and without a reason for that."""
+        used = set(self.sources.values())
+        return [k for k in saved if k not in used and k not in self.kept]
 
 
 def match(wanted: Mapping[str, Name], saved: Mapping[str, Any]) -> Match:
-    """Finds for each wanted name the saved one.
+    """Finds the saved array for each wanted name.
 
-    It has the same name; or the same link and path within it, under another label, or within
-    another wrapper, where only one such is left.
+    It has the same name; or the same link and path within it, under another label or wrapper, if
+    there is only one such array left.
     """
-    changed = _changed_kind(wanted, saved)
+    changed = _changed_schedules(wanted, saved)
     result = Match({k: k for k in wanted if k in saved and k not in changed}, changed, {})
-    _find_moved(result, wanted, saved)
-    _settle_labels(result, wanted, saved)
+    _match_moved(result, wanted, saved)
+    _keep_label_fields(result, wanted, saved)
     return result
 
 
-def _changed_kind(wanted: Mapping[str, Name], saved: Collection[str]) -> set[str]:
-    """Names of hyperparameters that follow another kind of schedule than they did, or none."""
-    here, there = _numbers(wanted), _numbers(saved)
+def parent(link: str) -> str:
+    """Returns the path of what contains a link."""
+    return link.rpartition(".")[0]
+
+
+def _changed_schedules(wanted: Mapping[str, Name], saved: Collection[str]) -> set[str]:
+    """Returns the names of hyperparameters whose kind of schedule changed, or came, or went."""
+    target, source = _numbers(wanted), _numbers(saved)
     changed: set[str] = set()
-    for key in here.keys() & there.keys():
-        if here[key] != there[key]:
-            changed |= here[key] | there[key]
+    for key in target.keys() & source.keys():
+        if target[key] != source[key]:
+            changed |= target[key] | source[key]
     return changed
 
 
 def _numbers(names: Iterable[str]) -> dict[tuple[str, str], set[str]]:
-    """Link and hyperparameter -> the names of its value and of its schedule's numbers."""
+    """Maps link and hyperparameter to the names of its value and of its schedule's numbers."""
     result: dict[tuple[str, str], set[str]] = defaultdict(set)
     for name in names:
         for field in ("hyperparams", "schedules"):
@@ -74,7 +79,8 @@ def _numbers(names: Iterable[str]) -> dict[tuple[str, str], set[str]]:
     return result
 
 
-def _find_moved(result: Match, wanted: Mapping[str, Name], saved: Collection[str]) -> None:
+def _match_moved(result: Match, wanted: Mapping[str, Name], saved: Collection[str]) -> None:
+    """Matches names by what stands behind the parent of their link."""
     by_end: dict[str, list[str]] = defaultdict(list)
     for name in result.unexpected(saved):
         parts = name.split(".")
@@ -82,60 +88,51 @@ def _find_moved(result: Match, wanted: Mapping[str, Name], saved: Collection[str
             by_end[".".join(parts[i:])].append(name)
     for name in result.missing(wanted):
         link = wanted[name].link
-        candidates = by_end.get(_within(name, _holder(link)), []) if link else []
+        candidates = by_end.get(_relative(name, parent(link)), []) if link else []
         if len(candidates) == 1:
-            result.found[name] = result.moved[name] = candidates[0]
+            result.sources[name] = result.moved[name] = candidates[0]
     times = Counter(result.moved.values())
-    for here, there in list(result.moved.items()):
-        if times[there] > 1:
-            del result.found[here], result.moved[here]
+    for target, source in list(result.moved.items()):
+        if times[source] > 1:
+            del result.sources[target], result.moved[target]
 
 
-def _settle_labels(result: Match, wanted: Mapping[str, Name], saved: Mapping[str, Any]) -> None:
-    """Settles what labels have of their own where their parameters came from other labels."""
-    sources: dict[str, set[str]] = defaultdict(set)
-    for here, there in result.moved.items():
-        if wanted[here].leaf is not None:
-            holder = _holder(wanted[here].link or "")
-            sources[holder].add(_without_end(there, _within(here, holder)))
-    there_before = {_owner(name) for name in saved}
-    taken_from: set[tuple[str, str]] = set()
+def _keep_label_fields(result: Match, wanted: Mapping[str, Name], saved: Mapping[str, Any]) -> None:
+    """Keeps the numbers of labels whose parameters came from other labels."""
+    origins: dict[str, set[str]] = defaultdict(set)
+    for target, source in result.moved.items():
+        if wanted[target].is_slot:
+            to = parent(wanted[target].link or "")
+            origins[to].add(_without_end(source, _relative(target, to)))
+    saved_links = {_split_link(name) for name in saved}
+    used_links: set[tuple[str, str]] = set()
     for name in wanted:
         link = wanted[name].link
         if link is None or wanted[name].leaf is not None:
             continue
-        holder = _holder(link)
-        origins = {(source, _within(link, holder)) for source in sources.get(holder, ())}
-        taken_from |= origins
-        if name not in result.found and origins & there_before:
-            result.settled.add(name)
-            if wanted[name].field == "count":  # a schedule goes on where it was
-                ends = [_joined(source, _within(name, holder)) for source, _ in origins]
-                counts = {k: np.max(np.asarray(saved[k])) for k in ends if k in saved}
+        to = parent(link)
+        sources = {(origin, _relative(link, to)) for origin in origins.get(to, ())}
+        used_links |= sources
+        if name not in result.sources and sources & saved_links:
+            result.kept.add(name)
+            if wanted[name].field == "count":  # so that a schedule continues where it was
+                names = [dotted(origin, _relative(name, to)) for origin, _ in sources]
+                counts = {k: np.max(np.asarray(saved[k])) for k in names if k in saved}
                 if counts:
-                    result.found[name] = max(counts, key=lambda k: counts[k])
-    result.settled |= {name for name in result.unexpected(saved) if _owner(name) in taken_from}
+                    result.sources[name] = max(counts, key=lambda k: counts[k])
+    result.kept |= {k for k in result.unexpected(saved) if _split_link(k) in used_links}
 
 
-def _holder(link: str) -> str:
-    """The path of what holds a link."""
-    return link.rpartition(".")[0]
-
-
-def _within(name: str, holder: str) -> str:
-    return name[len(holder) :].removeprefix(".")
+def _relative(name: str, prefix: str) -> str:
+    return name[len(prefix) :].removeprefix(".")
 
 
 def _without_end(name: str, end: str) -> str:
     return name[: -len(end)].removesuffix(".")
 
 
-def _joined(holder: str, end: str) -> str:
-    return f"{holder}.{end}" if holder else end
-
-
-def _owner(name: str) -> tuple[str, str] | None:
-    """For what is a link's own, the path of what holds the link, and its name there."""
+def _split_link(name: str) -> tuple[str, str] | None:
+    """Returns the path of what contains the link that a field belongs to, and the link's name."""
     parts = name.split(".")
-    own = [i for i, part in enumerate(parts) if part in _OWN and i]
-    return (".".join(parts[: own[0] - 1]), parts[own[0] - 1]) if own else None
+    fields = [i for i, part in enumerate(parts) if part in _LINK_FIELDS and i]
+    return (".".join(parts[: fields[0] - 1]), parts[fields[0] - 1]) if fields else None

@@ -1,4 +1,4 @@
-"""Saved arrays as the state's: in its dtype, and where its arrays are."""
+"""Makes saved arrays into arrays of the state, in its dtypes and shardings."""
 
 from typing import Any
 
@@ -6,22 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.stored import is_stored
+from ..core.leaf.quantized import is_stored
 
-__all__ = ["fits", "is_key", "place", "saved_shape"]
+__all__ = ["dtype_of", "fits", "is_key", "place", "saved_shape"]
 
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
-"""Each holds the values of those before it."""
+"""Kinds of dtypes; each can hold the values of those before it."""
 
 
 def place(value: Any, like: Any) -> Any:
-    """The value as a new array with the dtype and sharding of another.
+    """Returns the value as a new array with the dtype and sharding of `like`.
 
-    New, for a state's arrays may be donated. An array of the template without a place of its
-    own makes one without.
+    It is a new array because a state's arrays may be donated. Where `like` is not committed to a
+    device, neither is the result.
     """
     if is_stored(value) or is_stored(like):
-        return _in_form(value, like)
+        return _place_quantized(value, like)
     sharding = _sharding(like)
     if is_key(like):
         keys = jax.random.wrap_key_data(jnp.array(value), impl=_implementation(like))
@@ -34,8 +34,8 @@ def place(value: Any, like: Any) -> Any:
     return jax.device_put(new, sharding)
 
 
-def _in_form(value: Any, like: Any) -> Any:
-    """The value as a new array in the form of another, or in none where that has none."""
+def _place_quantized(value: Any, like: Any) -> Any:
+    """Returns the value as a new array, quantized if `like` is."""
     if type(value) is type(like):
         return jax.tree.map(place, value, like)
     plain = value.decoded() if is_stored(value) else jnp.asarray(value).astype(jnp.float32)
@@ -43,15 +43,19 @@ def _in_form(value: Any, like: Any) -> Any:
 
 
 def saved_shape(x: Any) -> tuple[int, ...]:
-    """The shape that an array has where it is saved."""
+    """Returns the shape with which an array is saved."""
     return jax.eval_shape(jax.random.key_data, x).shape if is_key(x) else np.shape(x)
 
 
 def fits(value: Any, like: Any) -> bool:
-    """Whether a dtype can take the values: a real number is no integer, a complex one not real."""
-    there = np.asarray(value).dtype if not hasattr(value, "dtype") else value.dtype
-    here = np.dtype(np.uint32) if is_key(like) else like.dtype
-    return _kind(there) <= _kind(here)
+    """Whether a dtype can hold the values: integers cannot hold reals, nor reals complex ones."""
+    target = np.dtype(np.uint32) if is_key(like) else like.dtype
+    return _kind(dtype_of(value)) <= _kind(target)
+
+
+def dtype_of(x: Any) -> Any:
+    """Returns the dtype of an array or a number."""
+    return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
 
 
 def _kind(dtype: Any) -> int:
@@ -59,12 +63,12 @@ def _kind(dtype: Any) -> int:
 
 
 def is_key(x: Any) -> bool:
-    """Whether x is a random key, or an array of them, or stands for one."""
+    """Whether x is a random key, an array of keys, or the shape of one."""
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _implementation(like: Any) -> Any:
-    """Of a key or of what stands for one."""
+    """Returns the implementation of a key, or of the shape of one."""
     return jax.random.key_impl(like if isinstance(like, jax.Array) else jnp.empty((), like.dtype))
 
 

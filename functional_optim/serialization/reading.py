@@ -1,4 +1,4 @@
-"""From a flat dictionary to a state."""
+"""Restores a state from a flat dictionary."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, overload
@@ -6,21 +6,22 @@ from typing import Any, Literal, overload
 import jax
 import numpy as np
 
+from ..core.leaf.quantized import decode_state
 from ..core.protocol import PyTree
-from ..core.stored import decode_state
-from .forms import gathered
+from .leaf_scalars import LeafScalars, is_leaf_scalar
 from .matching import Match, match
-from .naming import Names
+from .names import Names
 from .placing import fits, place, saved_shape
-from .renaming import renamed, restacked
+from .quantized_parts import join_parts
+from .renaming import new_names, restack
 from .report import RestoreReport, describe
-from .versions import migrated
+from .versions import migrate
 
 __all__ = ["ADVICE", "from_state_dict", "restore"]
 
 ADVICE = (
-    " Pass strict=False to keep the values of the template there, rename={there: here} for what "
-    "has another name, stacked={'layers.*': 'layers'} for stacked layers."
+    " Pass strict=False to keep the template's values there, rename={saved: new} for what has "
+    "another name, stacked={'layers.*': 'layers'} for stacked layers."
 )
 """What to do where something does not fit."""
 
@@ -60,34 +61,45 @@ def from_state_dict(
 ) -> Any:
     """Restores a state from what `to_state_dict` gave, array by array and by name.
 
-    Structure, dtypes and shardings are the template's. Between the two, these may have changed
-    and are no mismatch: the order of parameters and of links; a learning rate (or any
-    hyperparameter) that was constant and follows a schedule, or the reverse, or another
-    schedule, whose numbers are then the template's; which label or group a parameter is of, and
-    which wrapper is around its link, as long as link and path are found once. What one of the
-    two holds in fewer bits, by `low_bit_state`, is decoded or rounded; where both do so in one
-    form, it is taken as it is.
+    Structure, dtypes and shardings are the template's. The following may differ between the saved
+    state and the template: the order of parameters and of links; a hyperparameter, such as the
+    learning rate, that was constant and follows a schedule, or the reverse, or another schedule,
+    whose numbers are then the template's; the label or group of a parameter, and the wrapper
+    around its link, as long as link and path are found once. Arrays that only one of the two
+    keeps in fewer bits, by `low_bit_state`, are decoded or rounded; if both use the same form,
+    the bits are copied.
+
+    The structure differs from the template's in one case, as it does after an update in which a
+    gradient is None: if the parameters of a link had different numbers of updates, because some
+    gradients were None, or because a parameter is new, then the link's state gets `leaf_counts`
+    `(n,)`, and scalars that it carries from step to step become `(n,)`. `RestoreReport.leaf_counts`
+    lists these links. In the reverse case, a template that has `leaf_counts` (`per_leaf_counts`)
+    keeps them, filled with the saved `count`.
+
+    States that earlier versions saved (`_format_version` 1) are read as well: their bias-corrected
+    moments become plain ones, their counts of each parameter become `count` or `leaf_counts`, and
+    the run continues as it would have, to the rounding of float32.
 
     Args:
-      template: `init(params)`, or the like of it; without values, as `jax.eval_shape` gives it,
-        where everything is restored.
+      template: `init(params)`, or a state like it; shapes, as `jax.eval_shape` gives them, are
+        enough if everything is restored.
       state_dict: name -> array.
-      strict: whether all that was saved must have a place and all places be filled. Otherwise
-        the template's values stay where there is nothing, and a report says where. A parameter
-        that has some of its arrays in a link and lacks others starts its steps anew there.
-      rename: path there -> path here, each a run of whole components, replaced wherever it
-        stands: `{"encoder": "backbone"}` for parameters, `{"scale_by_adam.mu":
-        "scale_by_lion.mu"}` to take over a slot.
+      strict: whether all saved arrays must have a place and all places be filled. Otherwise
+        the template's values stay where nothing was saved, and a report says where. A parameter
+        that lacks some of its arrays in a link starts anew there, with the template's count.
+      rename: saved path -> new path, each a run of whole components, replaced wherever it
+        occurs: `{"encoder": "backbone"}` for parameters, `{"scale_by_adam.mu":
+        "scale_by_lion.mu"}` to use a slot of another rule.
       stacked: path of one layer, with `*` for its number -> path of their stack along a new
-        first axis: `{"layers.*": "layers"}`. Layers that were apart are stacked and those that
-        were stacked are taken apart, as the template has them.
+        first axis: `{"layers.*": "layers"}`. Layers are stacked or unstacked as the template has
+        them.
 
     Returns:
       The state; without `strict`, the state and a `RestoreReport`.
 
     Raises:
-      TypeError: state_dict is no dict.
-      ValueError: it is none of `to_state_dict`, or of a newer format; or, if strict, names,
+      TypeError: state_dict is not a dict.
+      ValueError: it is not from `to_state_dict`, or has a newer format; or, if strict, names,
         shapes or dtypes differ: the message lists all. Nothing is loaded.
 
     Example:
@@ -97,14 +109,14 @@ def from_state_dict(
       ...     fo.trace(0.9).init({"w": 0.0, "new": 0.0}), saved, strict=False
       ... )
       >>> print(report)
-      missing: 'steps.new' () int32, 'memory.started.new' () float32, 'trace.new' () float32
+      missing: 'trace.new' () float32
     """
-    made = restore("from_state_dict", template, state_dict, strict, rename, stacked, ADVICE)
-    return made[0] if strict else made
+    restored = restore("from_state_dict", template, state_dict, strict, rename, stacked, ADVICE)
+    return restored[0] if strict else restored
 
 
 def restore(
-    who: str,
+    function: str,
     template: PyTree,
     state_dict: Saved,
     strict: bool = True,
@@ -112,101 +124,116 @@ def restore(
     stacked: Renaming = None,
     advice: str = "",
 ) -> tuple[PyTree, RestoreReport]:
-    """The state and the report; `who` is what errors say was called, `advice` how they end."""
-    saved = renamed(who, migrated(who, state_dict), rename or {})
-    known = Names(who, template)
-    saved = gathered(saved, known.names, plain=bool(stacked))
-    saved = restacked(who, saved, {k: _shape(known, k) for k in known.names}, stacked or {})
-    matched = match(known.names, saved)
-    report = _compare(known, matched, saved)
+    """Restores a state, and reports on it.
+
+    Args are those of `from_state_dict`, and:
+
+    Args:
+      function: the name with which errors begin.
+      advice: the end of the error for a state that does not fit.
+    """
+    migrated = migrate(function, state_dict)
+    renamed = new_names(function, migrated.arrays, rename or {})
+    saved = {renamed[k]: x for k, x in migrated.arrays.items()}
+    optional = {renamed[k] for k in migrated.optional}
+    names = Names(function, template)
+    saved = join_parts(saved, names.names, decode=bool(stacked))
+    shapes = {k: _shape(names, k) for k in names.names}
+    saved = restack(function, saved, shapes | LeafScalars.shapes(names), stacked or {})
+
+    arrays = {k: x for k, x in saved.items() if not is_leaf_scalar(k, saved)}
+    matched = match({k: n for k, n in names.names.items() if not n.is_leaf_scalar}, arrays)
+    mismatched = _mismatches(names, matched, saved)
+    sources = {k: v for k, v in matched.sources.items() if k not in mismatched}
+    scalars = LeafScalars(names, sources, saved)
+    report = _report(names, matched, scalars, mismatched, saved, optional)
     if strict and not report.complete:
         raise ValueError(
-            f"{who}: what was saved does not fit what is here.\n{report}\nNothing was loaded."
-            f"{advice}"
+            f"{function}: the saved state does not fit the template.\n{report}\nNothing was "
+            f"loaded.{advice}"
         )
-    taken = {k: v for k, v in matched.found.items() if k not in report.mismatched}
-    taken = _without_clocks_of_incomplete(known, taken)
-    return _build(who, known, taken, saved), report
+    return scalars.put(function, _build(function, names, sources, saved)), report
 
 
-def _shape(known: Names, name: str) -> tuple[int, ...]:
-    """The shape that is saved under a name."""
-    where = known.names[name]
-    x = known.arrays[where.array]
+def _shape(names: Names, name: str) -> tuple[int, ...]:
+    """Returns the shape with which an array of the template is saved."""
+    where = names.names[name]
+    x = names.arrays[where.array]
     if where.item is None:
         return saved_shape(x)
     axis = where.axis % x.ndim
     return (*x.shape[:axis], *x.shape[axis + 1 :])
 
 
-def _compare(known: Names, matched: Match, saved: Saved) -> RestoreReport:
-    def here(name: str) -> str:
-        return f"{_shape(known, name)} {known.arrays[known.names[name].array].dtype}"
+def _describe_target(names: Names, name: str) -> str:
+    return f"{_shape(names, name)} {names.arrays[names.names[name].array].dtype}"
 
-    wrong = {
-        k: f"{describe(saved[v])} there, {here(k)} here"
-        for k, v in matched.found.items()
-        if np.shape(saved[v]) != _shape(known, k)
-        or not fits(saved[v], known.arrays[known.names[k].array])
+
+def _mismatches(names: Names, matched: Match, saved: Saved) -> dict[str, str]:
+    """Describes the arrays whose shapes or dtypes do not fit."""
+    return {
+        k: f"{describe(saved[v])} saved, {_describe_target(names, k)} in the template"
+        for k, v in matched.sources.items()
+        if np.shape(saved[v]) != _shape(names, k)
+        or not fits(saved[v], names.arrays[names.names[k].array])
     }
+
+
+def _report(
+    names: Names,
+    matched: Match,
+    scalars: LeafScalars,
+    mismatched: dict[str, str],
+    saved: Saved,
+    optional: set[str],
+) -> RestoreReport:
+    missing = matched.missing(k for k, n in names.names.items() if not n.is_leaf_scalar)
+    unexpected = [
+        k for k in matched.unexpected(saved) if k not in scalars.used and k not in optional
+    ]
     return RestoreReport(
-        {k: here(k) for k in matched.missing(known.names)},
-        {k: describe(saved[k]) for k in matched.unexpected(saved)},
-        wrong,
+        {k: _describe_target(names, k) for k in missing} | scalars.missing,
+        {k: describe(saved[k]) for k in unexpected},
+        mismatched,
         matched.moved,
-        tuple(sorted(matched.settled)),
+        tuple(sorted(matched.kept)),
+        tuple(scalars.added),
     )
 
 
-def _without_clocks_of_incomplete(known: Names, taken: dict[str, str]) -> dict[str, str]:
-    """What is taken, without the steps of parameters that lack one of their slots.
-
-    Zeros that count as the mean of many steps would be taken for it.
-    """
-    lacking = {
-        (n.link, n.leaf)
-        for k, n in known.names.items()
-        if n.leaf is not None and not n.of_clock and k not in taken
-    }
-    return {
-        k: v
-        for k, v in taken.items()
-        if not known.names[k].of_clock or (known.names[k].link, known.names[k].leaf) not in lacking
-    }
-
-
-def _build(who: str, known: Names, taken: Mapping[str, str], saved: Saved) -> PyTree:
-    """The template's tree with what is taken over."""
+def _build(function: str, names: Names, sources: Mapping[str, str], saved: Saved) -> PyTree:
+    """Returns the template with the saved arrays, except leaf scalars."""
     parts: dict[int, dict[int | None, Any]] = {}
-    axes = {where.array: where.axis for where in known.names.values()}
-    for name, there in taken.items():
-        where = known.names[name]
-        parts.setdefault(where.array, {})[where.item] = saved[there]
-    for name, where in known.names.items():
-        like = known.arrays[where.array]
-        if _has_no_values(like) and where.item not in parts.get(where.array, {}):
+    axes = {where.array: where.axis for where in names.names.values()}
+    for name, source in sources.items():
+        where = names.names[name]
+        parts.setdefault(where.array, {})[where.item] = saved[source]
+    for name, where in names.names.items():
+        if where.is_leaf_scalar or where.item in parts.get(where.array, {}):
+            continue
+        if _has_no_values(names.arrays[where.array]):
             raise ValueError(
-                f"{who}: there is nothing for '{name}', and the template has shapes alone. Pass "
-                "a template with values: init(params)."
+                f"{function}: nothing was saved for '{name}', and the template has only shapes. "
+                "Pass a template with values: init(params)."
             )
-    arrays = list(known.arrays)
+    arrays = list(names.arrays)
     empty = {i: {None: np.zeros(x.shape)} for i, x in enumerate(arrays) if 0 in np.shape(x)}
-    for i, found in (empty | parts).items():
-        value = found[None] if None in found else _of_several(arrays[i], found, axes[i])
+    for i, items in (empty | parts).items():
+        value = items[None] if None in items else _join_items(arrays[i], items, axes[i])
         arrays[i] = place(value, arrays[i])
-    return jax.tree.unflatten(known.treedef, arrays)
+    return jax.tree.unflatten(names.treedef, arrays)
 
 
-def _has_no_values(like: Any) -> bool:
-    return any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(like))
+def _has_no_values(x: Any) -> bool:
+    return any(isinstance(part, jax.ShapeDtypeStruct) for part in jax.tree.leaves(x))
 
 
-def _of_several(like: Any, found: Mapping[Any, Any], axis: int) -> Any:
-    """A part for each parameter, of which some may stay as they are."""
+def _join_items(like: Any, items: Mapping[Any, Any], axis: int) -> Any:
+    """Returns an array of items of several parameters; those that were not saved stay."""
     n = np.shape(like)[axis]
-    if len(found) == n:
-        return np.stack([np.asarray(decode_state(found[j])) for j in range(n)], axis)
+    if len(items) == n:
+        return np.stack([np.asarray(decode_state(items[j])) for j in range(n)], axis)
     whole = np.array(decode_state(like))
-    for j, x in found.items():
+    for j, x in items.items():
         np.moveaxis(whole, axis, 0)[j] = np.asarray(decode_state(x))
     return whole

@@ -1,4 +1,4 @@
-"""Renaming what was saved: parts of paths, and layers that are stacked or apart."""
+"""Renames saved arrays: parts of their paths, and layers that are stacked or unstacked."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,38 +6,42 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["renamed", "restacked"]
+__all__ = ["new_names", "restack"]
 
 Arrays = dict[str, Any]
 
 
-def renamed(who: str, saved: Arrays, rename: Mapping[str, str]) -> Arrays:
-    """What was saved, with runs of path components replaced wherever they stand.
+def new_names(function: str, saved: Iterable[str], rename: Mapping[str, str]) -> dict[str, str]:
+    """Replaces runs of path components wherever they occur.
+
+    Returns:
+      Saved name -> new name.
 
     Raises:
-      ValueError: a run stands nowhere, or two arrays would have one name.
+      ValueError: a run occurs nowhere, or two arrays would have one name.
     """
+    names = {k: k for k in saved}
     for old, new in rename.items():
         run = _run(old)
-        names = {k: _replaced(run, new, k) for k in saved}
-        if all(k == name for k, name in names.items()):
-            raise ValueError(f"{who}: rename: '{old}' stands in no name of the saved state.")
-        if len(set(names.values())) < len(names):
+        replaced = {k: _replace(run, new, name) for k, name in names.items()}
+        if replaced == names:
+            raise ValueError(f"{function}: rename: '{old}' is in no name of the saved state.")
+        if len(set(replaced.values())) < len(replaced):
             raise ValueError(
-                f"{who}: rename: '{old}' as '{new}' would give two arrays of the saved state one "
-                "name."
+                f"{function}: rename: '{old}' as '{new}' would give two arrays of the saved state "
+                "one name."
             )
-        saved = {names[k]: x for k, x in saved.items()}
-    return saved
+        names = replaced
+    return names
 
 
-def restacked(
-    who: str, saved: Arrays, wanted: Mapping[str, tuple[int, ...]], stacked: Mapping[str, str]
+def restack(
+    function: str, saved: Arrays, wanted: Mapping[str, tuple[int, ...]], stacked: Mapping[str, str]
 ) -> Arrays:
-    """What was saved, with layers stacked or taken apart as the wanted names have them.
+    """Stacks or unstacks saved layers, so that they have the wanted names.
 
     Args:
-      who: what is called, for errors.
+      function: the public function, for errors.
       saved: name -> array.
       wanted: name -> shape.
       stacked: path of one layer, with `*` for its number -> path of their stack.
@@ -49,70 +53,71 @@ def restacked(
     for layer, stack in stacked.items():
         if layer.count("*") != 1:
             raise ValueError(
-                f"{who}: stacked: the path of one layer has one '*' for its number, got '{layer}'."
+                f"{function}: stacked: the path of one layer has one '*' for its number, got "
+                f"'{layer}'."
             )
-        together, apart = _groups(saved, layer, stack), _groups(wanted, layer, stack)
-        joined = {k: v for k, v in together.items() if k in wanted and k not in saved}
-        parted = {k: v for k, v in apart.items() if k in saved and k not in wanted}
-        if not joined and not parted:
+        saved_groups = _groups(saved, layer, stack)
+        wanted_groups = _groups(wanted, layer, stack)
+        to_stack = {k: v for k, v in saved_groups.items() if k in wanted and k not in saved}
+        to_unstack = {k: v for k, v in wanted_groups.items() if k in saved and k not in wanted}
+        if not to_stack and not to_unstack:
             raise ValueError(
-                f"{who}: stacked: there are no layers '{layer}' on one side whose stack '{stack}' "
-                "is on the other."
+                f"{function}: stacked: there are no layers '{layer}' on one side whose stack "
+                f"'{stack}' is on the other."
             )
         new: Arrays = {}
-        for stack_name, names in joined.items():
-            layers = [saved.pop(name) for name in names]
-            new[stack_name] = _join(who, stack_name, layers, wanted[stack_name])
-        for stack_name, names in parted.items():
-            parts = _part(saved[stack_name], [wanted[name] for name in names])
-            if parts is not None:
-                del saved[stack_name]
-                new |= zip(names, parts, strict=True)
+        for name, layers in to_stack.items():
+            new[name] = _stack(function, name, [saved.pop(k) for k in layers], wanted[name])
+        for name, layers in to_unstack.items():
+            arrays = _unstack(saved[name], [wanted[k] for k in layers])
+            if arrays is not None:
+                del saved[name]
+                new |= zip(layers, arrays, strict=True)
         saved = saved | new
     return saved
 
 
 def _run(path: str) -> re.Pattern[str]:
-    """Finds a run of whole components of a path; `*` is a number."""
+    """Returns a pattern that finds a run of whole components of a path; `*` is a number."""
     pattern = re.escape(path).replace(r"\*", r"(?P<number>\d+)")
     return re.compile(rf"(?:^|(?<=\.)){pattern}(?=\.|$)")
 
 
-def _replaced(run: re.Pattern[str], new: str, name: str) -> str:
-    return run.sub(lambda _: new, name)  # a function: its result is taken as it is
+def _replace(run: re.Pattern[str], new: str, name: str) -> str:
+    return run.sub(lambda _: new, name)  # a function, because its result is not a template
 
 
 def _groups(names: Iterable[str], layer: str, stack: str) -> dict[str, list[str]]:
-    """Name in a stack -> the names of its layers, in the order of their numbers."""
+    """Maps names in a stack to the names of its layers, in the order of their numbers."""
     run = _run(layer)
-    found: dict[str, list[tuple[int, str]]] = {}
+    numbered: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         match = run.search(name)
         if match:
             key = name[: match.start()] + stack + name[match.end() :]
-            found.setdefault(key, []).append((int(match["number"]), name))
-    return {key: [name for _, name in sorted(layers)] for key, layers in found.items()}
+            numbered.setdefault(key, []).append((int(match["number"]), name))
+    return {key: [name for _, name in sorted(layers)] for key, layers in numbered.items()}
 
 
-def _join(who: str, name: str, layers: list[Any], shape: tuple[int, ...]) -> Any:
+def _stack(function: str, name: str, layers: list[Any], shape: tuple[int, ...]) -> Any:
     arrays = [np.asarray(x) for x in layers]
     if any(x.shape != arrays[0].shape for x in arrays):
         shapes = ", ".join(str(x.shape) for x in arrays)
-        raise ValueError(f"{who}: stacked: the layers of '{name}' have the shapes {shapes}.")
+        raise ValueError(f"{function}: stacked: the layers of '{name}' have the shapes {shapes}.")
     if arrays[0].shape != shape or (len(arrays), *shape) == shape:
         return np.stack(arrays)
-    # A number of each layer, where a stack has one.
+    # A number that each layer has, and the stack once.
     if any((x != arrays[0]).any() for x in arrays):
         values = ", ".join(str(x) for x in arrays)
         raise ValueError(
-            f"{who}: stacked: a stack has one '{name}', and the layers have {values}. Only layers "
-            "that were updated together can be stacked."
+            f"{function}: stacked: a stack has one '{name}', and the layers have {values}. Only "
+            "layers that were updated together can be stacked."
         )
     return arrays[0]
 
 
-def _part(stack: Any, shapes: list[tuple[int, ...]]) -> list[Any] | None:
-    """The layers of a stack; None where it has another number of them."""
+def _unstack(stack: Any, shapes: list[tuple[int, ...]]) -> list[Any] | None:
+    """Returns the layers of a stack; None if it has another number of layers."""
     stack = np.asarray(stack)
     if all(stack.shape == shape for shape in shapes):
         return [stack] * len(shapes)

@@ -1,10 +1,12 @@
-"""What of a saved state found its place, and what did not."""
+"""Reports which parts of a saved state found their place, and which did not."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from .placing import dtype_of
 
 __all__ = ["RestoreReport", "describe"]
 
@@ -14,41 +16,49 @@ _SHOWN = 24
 
 @dataclasses.dataclass(frozen=True)
 class RestoreReport:
-    """What of a saved state found its place, and what did not.
+    """Says which parts of a saved state found their place, and which did not.
 
     Attributes:
-      missing: name here -> shape and dtype, of what was not saved; the template's stays.
-      unexpected: name there -> shape and dtype, of what was saved and has no place here.
-      mismatched: name -> both shapes and dtypes, where they do not fit; the template's stays.
-      moved: name here -> name there, of what was found under another link or label.
-      settled: names of what was saved and is the template's all the same: numbers of a
-        hyperparameter that was constant and follows a schedule now, or the reverse, or another
-        schedule; what a label has of its own whose parameters came from others.
+      missing: name in the template -> shape and dtype of what was not saved; the template's value
+        stays.
+      unexpected: saved name -> shape and dtype of what has no place in the template.
+      mismatched: name -> both shapes and dtypes, where they do not fit; the template's value stays.
+      moved: name in the template -> saved name, of what was under another link or label.
+      kept: names that were saved and keep the template's value on purpose: numbers of a
+        hyperparameter that was constant and now follows a schedule, or the reverse, or another
+        schedule; numbers of a label whose parameters came from other labels.
+      leaf_counts: paths of the links whose restored state has `leaf_counts`, and the template's
+        does not, because their parameters had different numbers of updates. Scalars that such a
+        link carries are `(n,)`, too.
     """
 
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unexpected: Mapping[str, str] = dataclasses.field(default_factory=dict)
     mismatched: Mapping[str, str] = dataclasses.field(default_factory=dict)
     moved: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    settled: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    leaf_counts: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether all that was saved has a place, and all places are filled."""
+        """Whether all saved arrays have a place, and all places are filled."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
         kinds = {k: getattr(self, k) for k in ("missing", "unexpected", "mismatched", "moved")}
-        lines = [f"{kind}: {_listed(found)}" for kind, found in kinds.items() if found]
-        return "\n".join(lines) or "all of it fits"
+        lines = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+        if self.leaf_counts:
+            links = ", ".join(f"'{link}'" for link in self.leaf_counts)
+            lines.append(f"leaf_counts: each parameter has a count of its own in {links}")
+        return "\n".join(lines) or "everything fits"
 
 
-def _listed(found: Mapping[str, str]) -> str:
-    shown = [f"'{k}' {v}" for k, v in list(found.items())[:_SHOWN]]
-    more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+def _listed(names: Mapping[str, str]) -> str:
+    shown = [f"'{k}' {v}" for k, v in list(names.items())[:_SHOWN]]
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(shown) + more
 
 
 def describe(x: Any) -> str:
-    """Shape and dtype, as reports write them."""
-    return f"{tuple(np.shape(x))} {x.dtype if hasattr(x, 'dtype') else np.asarray(x).dtype}"
+    """Returns shape and dtype as text."""
+    return f"{tuple(np.shape(x))} {dtype_of(x)}"

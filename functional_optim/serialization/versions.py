@@ -1,46 +1,52 @@
-"""The version of the format of named states, and how older ones become it."""
+"""The version of the format of named states, and the migrations from older versions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["FORMAT_VERSION", "MIGRATIONS", "VERSION_KEY", "migrated"]
+from .format_1 import migrate_format_1
+from .migration import Migrated
 
-FORMAT_VERSION = 1
+__all__ = ["COUNT", "FORMAT_VERSION", "MIGRATIONS", "VERSION_KEY", "migrate"]
+
+FORMAT_VERSION = 2
 
 VERSION_KEY = "_format_version"
-"""Key of the version in a named state; no path is called so."""
+"""Key of the version in a named state; no path has this name."""
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""Version -> what makes a named state of the next version of one of this."""
+COUNT = "_count"
+"""Key of the number of steps in a parameter group of a `state_dict`; it is not an option."""
+
+MIGRATIONS: dict[int, Callable[[Migrated], Migrated]] = {1: migrate_format_1}
+"""Version -> function that turns a named state of this version into one of the next."""
 
 
-def migrated(who: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of a named state under the names of this version.
+def migrate(function: str, state_dict: Mapping[str, Any]) -> Migrated:
+    """Returns the arrays of a named state as the present format has them.
 
     Raises:
-      TypeError: it is no mapping.
-      ValueError: it has no version, or a newer one than this package knows.
+      TypeError: the named state is not a mapping.
+      ValueError: it has no version, or a newer version than this package knows.
     """
     if not isinstance(state_dict, Mapping):
         raise TypeError(
-            f"{who}: the saved state must be a dict, got {type(state_dict).__name__}. Pass what "
-            "to_state_dict gave."
+            f"{function}: the saved state must be a dict, got {type(state_dict).__name__}. Pass "
+            "what to_state_dict gave."
         )
     if VERSION_KEY not in state_dict:
         shown = ", ".join(map(repr, list(state_dict)[:4])) or "no keys"
         raise ValueError(
-            f"{who}: the saved state has no '{VERSION_KEY}', it has {shown}. Pass what "
+            f"{function}: the saved state has no '{VERSION_KEY}', it has {shown}. Pass what "
             "to_state_dict gave."
         )
     version = int(np.asarray(state_dict[VERSION_KEY]))
     if not 1 <= version <= FORMAT_VERSION:
         raise ValueError(
-            f"{who}: the saved state is of format {version}, and this version of functional_optim "
-            f"reads formats 1 to {FORMAT_VERSION}. Install a newer one."
+            f"{function}: the saved state is of format {version}, and this version of "
+            f"functional_optim reads formats 1 to {FORMAT_VERSION}. Install a newer one."
         )
-    arrays = {k: v for k, v in state_dict.items() if k != VERSION_KEY}
+    migrated = Migrated({k: v for k, v in state_dict.items() if k != VERSION_KEY})
     for old in range(version, FORMAT_VERSION):
-        arrays = MIGRATIONS[old](arrays)
-    return arrays
+        migrated = MIGRATIONS[old](migrated)
+    return migrated

@@ -1,4 +1,4 @@
-"""Where the arrays of a state lie on a mesh: told before they are made, and spread on purpose."""
+"""Shardings of a state: found before it is made, and divided over replicas."""
 
 from .gradients import scattered_value_and_grad
 from .shardings import state_shardings

@@ -1,4 +1,4 @@
-"""Gradients of a batch in parts, one on each device, summed so that each device gets a share."""
+"""Reduce-scatters the gradients of a batch, so that each device gets a shard of the sum."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from ..core.protocol import PyTree
-from .specs import WHOLE, cut_axis, spread
+from .specs import REPLICATED, broadcast_specs, shard_axis
 
 __all__ = ["scattered_value_and_grad"]
 
@@ -16,23 +16,23 @@ Array = jax.Array
 
 
 def scattered_value_and_grad(
-    loss_fn: Callable[..., Array], mesh: Mesh, axis: str, specs: PyTree = WHOLE
+    loss_fn: Callable[..., Array], mesh: Mesh, axis: str, specs: PyTree = REPLICATED
 ) -> Callable[..., tuple[Array, PyTree]]:
-    """Makes a function that gives value and gradient, the gradient in shares as `zero1` wants it.
+    """Makes a function that returns value and gradient, the gradient sharded as `zero1` needs it.
 
-    `loss_fn(params, *batch) -> ()` is the mean loss of the examples it is given. The function
-    made of it takes the whole batch, whose arrays are divided along their first axis, and returns
-    the means over all devices. Each device computes the gradient of its part of the batch, and
-    the gradients are reduce-scattered: no device receives the whole of it. A leaf of which `axis`
-    divides no axis is small, and summed on all devices.
+    `loss_fn(params, *batch) -> ()` is the mean loss of the examples it is given. The new function
+    takes the whole batch, whose arrays are divided along their first axis, and returns the means
+    over all devices. Each device computes the gradient of its part of the batch, and the
+    gradients are reduce-scattered: no device receives the whole gradient. A leaf without an axis
+    that `axis` divides is small, and summed on all devices.
 
-    With `jax.grad` of the loss over the whole batch the numbers are the same; whether gradients
-    are then all-reduced or reduce-scattered is XLA's choice (on CPU it always all-reduces).
+    `jax.grad` of the loss over the whole batch gives the same numbers; XLA then chooses whether
+    gradients are all-reduced or reduce-scattered (on CPU it always all-reduces).
 
     Args:
-      axis: of the mesh, over which the batch is divided.
-      specs: how the parameters are sharded over other axes of the mesh; the default is that each
-        device has all. A tree of specs shaped like the parameters, or a prefix of that.
+      axis: axis of the mesh over which the batch is divided.
+      specs: how the parameters are sharded over other axes of the mesh; by default they are
+        replicated. A tree of specs shaped like the parameters, or a prefix of that.
 
     Example:
       >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -44,29 +44,27 @@ def scattered_value_and_grad(
     """
 
     def value_and_grad(params: PyTree, *batch: Any) -> tuple[Array, PyTree]:
-        full = spread("scattered_value_and_grad", params, specs)
+        full = broadcast_specs("scattered_value_and_grad", params, specs)
         treedef: Any
         leaves, treedef = jax.tree.flatten(params)
-        whole = jax.tree.leaves(full)
-        places = [
-            cut_axis(jnp.shape(p), spec, mesh, axis) for p, spec in zip(leaves, whole, strict=True)
+        axes = [
+            shard_axis(jnp.shape(p), spec, mesh, axis)
+            for p, spec in zip(leaves, jax.tree.leaves(full), strict=True)
         ]
 
         def part(params: PyTree, batch: tuple[Any, ...]) -> tuple[Array, list[Array]]:
-            # Without this, the derivative by what all devices share is the sum over them.
-            own = jax.lax.pcast(params, (axis,), to="varying")
-            loss, grads = jax.value_and_grad(loss_fn)(own, *batch)
-            shares = [
-                _share(g, i, axis) for g, i in zip(jax.tree.leaves(grads), places, strict=True)
-            ]
-            return jax.lax.pmean(loss, axis), shares
+            # Otherwise the derivative by replicated parameters is summed over the devices.
+            varying = jax.lax.pcast(params, (axis,), to="varying")
+            loss, grads = jax.value_and_grad(loss_fn)(varying, *batch)
+            shards = [_shard(g, i, axis) for g, i in zip(jax.tree.leaves(grads), axes, strict=True)]
+            return jax.lax.pmean(loss, axis), shards
 
-        shares = [PartitionSpec() if i is None else _along(i, axis) for i in places]
+        shards = [PartitionSpec() if i is None else _along(i, axis) for i in axes]
         loss, grads = jax.shard_map(
             part,
             mesh=mesh,
             in_specs=(PartitionSpec(), PartitionSpec(axis)),
-            out_specs=(PartitionSpec(), shares),
+            out_specs=(PartitionSpec(), shards),
             axis_names={axis},
         )(params, batch)
         return loss, treedef.unflatten(grads)
@@ -78,8 +76,8 @@ def _along(i: int, axis: str) -> PartitionSpec:
     return PartitionSpec(*[None] * i, axis)
 
 
-def _share(g: Array, i: int | None, axis: str) -> Array:
-    """This device's share of the mean of an array over an axis of the mesh."""
+def _shard(g: Array, i: int | None, axis: str) -> Array:
+    """Returns this device's shard of the mean of an array over an axis of the mesh."""
     if i is None:
         return jax.lax.pmean(g, axis)
     total = jax.lax.psum_scatter(g, axis, scatter_dimension=i, tiled=True)

@@ -1,4 +1,4 @@
-"""The shardings of a state, told before there is one."""
+"""Finds the shardings of a state before it is made."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ..core.link import check_pair
+from ..core.adapter import check_pair
 from ..core.protocol import GradientTransformation, PyTree
-from .specs import AnyMesh, axes_of, find_mesh, spread, trimmed
+from .specs import AnyMesh, axes_of, broadcast_specs, find_mesh, trimmed
 
 __all__ = ["shardings_of", "state_shardings"]
 
@@ -22,30 +22,30 @@ def state_shardings(
     *,
     memory_kind: str | None = None,
 ) -> PyTree:
-    """Tells how the state of `tx` is sharded for parameters that are sharded by `specs`.
+    """Returns how the state of `tx` is sharded if the parameters are sharded by `specs`.
 
-    The tree is that of `tx.init(params)`, with a sharding in place of each array: to be passed
-    to `jax.jit` as `in_shardings` or `out_shardings`, or to a library of checkpoints. What has a
-    parameter's shape lies as the parameter does; what is reduced from it, the rows and columns of
-    Adafactor say, as the reduction would; scalars and counts on all devices.
+    The tree is that of `tx.init(params)`, with a sharding in place of each array. Pass it to
+    `jax.jit` as `in_shardings` or `out_shardings`, or to a checkpoint library. Arrays of a
+    parameter's shape are sharded as the parameter; arrays that are reduced from it, such as the
+    rows and columns of Adafactor, as the reduction would be; scalars and counts are replicated.
 
     `init` is traced, with shardings as part of the arrays' types. Nothing is allocated or
-    compiled, so that parameters may be shapes, and the mesh an `AbstractMesh` of devices that are
-    not there. `tx` may be of any library. Of an `init` that does what has no sharding in JAX's
-    types (`flatten`, which joins all parameters to one vector), the arrays that have the shape
-    and the path of a parameter lie as it does, and all others on all devices.
+    compiled, so that parameters may be shapes, and the mesh an `AbstractMesh` of devices that do
+    not exist. `tx` may be of any library. If `init` does something that has no sharding in JAX's
+    types (`flatten` joins all parameters into one vector), the arrays that have the shape and the
+    path of a parameter are sharded as it is, and all others are replicated.
 
     Args:
       params: arrays, or `jax.ShapeDtypeStruct`.
-      specs: of each parameter, the `PartitionSpec` or `NamedSharding`; one stands for the whole
-        subtree in whose place it is. Without it, the parameters' own shardings.
-      mesh: by default that of the shardings in `specs` or `params`. Where there is none either,
-        the result holds specs and not shardings, for use within `jax.set_mesh`.
+      specs: the `PartitionSpec` or `NamedSharding` of each parameter, or of a whole subtree. By
+        default, the shardings that the parameters have.
+      mesh: by default that of the shardings in `specs` or `params`. Without any mesh, the result
+        holds specs and not shardings, for use within `jax.set_mesh`.
       memory_kind: where on each device the arrays are kept, such as `"pinned_host"`.
 
     Raises:
       ValueError: specs and parameters differ in structure, the mesh does not divide an axis of a
-        parameter, nothing says how they are sharded, or the devices have no such memory.
+        parameter, nothing says how they are sharded, or the devices have no such memory kind.
 
     Example:
       >>> import functional_optim as fo
@@ -65,16 +65,19 @@ def state_shardings(
     if memory_kind is not None:
         _check_memory(memory_kind, mesh)
     init, _ = check_pair("state_shardings: tx", tx)
-    found = shardings_of(init, params, spread("state_shardings", params, specs), mesh)
+    full = broadcast_specs("state_shardings", params, specs)
+    state_specs = shardings_of(init, params, full, mesh)
     if mesh is None:
-        return found
-    return jax.tree.map(lambda spec: NamedSharding(mesh, spec, memory_kind=memory_kind), found)
+        return state_specs
+    return jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec, memory_kind=memory_kind), state_specs
+    )
 
 
 def _check_memory(kind: str, mesh: AnyMesh | None) -> None:
     if mesh is None:
         raise ValueError("state_shardings: memory_kind needs a mesh. Pass mesh.")
-    if isinstance(mesh, Mesh) and mesh.local_devices:  # of others, nothing is known
+    if isinstance(mesh, Mesh) and mesh.local_devices:  # other meshes do not say
         known = [memory.kind for memory in mesh.local_devices[0].addressable_memories()]
         if kind not in known:
             raise ValueError(
@@ -86,7 +89,7 @@ def _check_memory(kind: str, mesh: AnyMesh | None) -> None:
 def shardings_of(
     init: Callable[..., Any], params: PyTree, specs: PyTree, mesh: AnyMesh | None
 ) -> PyTree:
-    """The specs of the state's arrays; `specs` has one for each parameter."""
+    """Returns the specs of the state's arrays; `specs` has one for each parameter."""
     explicit = _explicit(specs, mesh)
 
     def typed(p: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
@@ -108,7 +111,7 @@ def shardings_of(
 
 
 def _by_path(init: Callable[..., Any], params: PyTree, specs: PyTree) -> PyTree:
-    """The specs of those arrays of the state that have path and shape of a parameter."""
+    """Returns the specs of the state, found by the paths and shapes of the parameters."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
     known = [
         (path, jnp.shape(p), s) for (path, p), s in zip(flat, jax.tree.leaves(specs), strict=True)
@@ -124,7 +127,7 @@ def _by_path(init: Callable[..., Any], params: PyTree, specs: PyTree) -> PyTree:
 
 
 def _explicit(specs: PyTree, mesh: AnyMesh | None) -> AbstractMesh:
-    """The mesh with axes that show in the types of arrays; one of single devices for none."""
+    """Returns the mesh with explicit axes; without a mesh, one with axes of size 1."""
     if mesh is not None:
         sizes, names = tuple(mesh.shape.values()), tuple(mesh.shape)
     else:

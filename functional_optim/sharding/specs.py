@@ -1,4 +1,4 @@
-"""Partition specs of parameters: read, spread over a tree, and cut along one more axis."""
+"""Reads partition specs, broadcasts them over a tree, and adds an axis of the mesh to them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,36 +8,45 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from ..core.protocol import PyTree
-from ..core.trees import path_string
+from ..core.trees.structure import path_string
 
-__all__ = ["WHOLE", "AnyMesh", "axes_of", "cut", "cut_axis", "find_mesh", "spread", "trimmed"]
+__all__ = [
+    "REPLICATED",
+    "AnyMesh",
+    "axes_of",
+    "broadcast_specs",
+    "find_mesh",
+    "shard_axis",
+    "sharded_along",
+    "trimmed",
+]
 
 AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
-WHOLE = PartitionSpec()
-"""Of an array that every device has."""
+REPLICATED = PartitionSpec()
+"""The spec of an array that every device has whole."""
 
 
-def spread(where: str, params: PyTree, specs: PyTree) -> PyTree:
-    """A tree of a spec for each parameter.
+def broadcast_specs(function: str, params: PyTree, specs: PyTree) -> PyTree:
+    """Returns a tree with a spec for each parameter.
 
     Args:
-      where: what errors begin with.
-      params: arrays, or what has their shape and dtype.
+      function: the name with which errors begin.
+      params: arrays, or shapes.
       specs: a tree of specs or shardings shaped like the parameters, or a prefix of that; None
-        in it is `PartitionSpec()`. None alone stands for the shardings that the parameters have.
+        in it is `PartitionSpec()`. None alone means the shardings that the parameters have.
     """
     if specs is None:
-        return jax.tree.map(_own, params)
+        return jax.tree.map(_present_spec, params)
     try:
         full = jax.tree.broadcast(specs, params, is_leaf=_is_spec)
     except ValueError as error:
         raise ValueError(
-            f"{where}: specs do not fit the parameters: {error} Give one for each parameter, or "
+            f"{function}: specs do not fit the parameters: {error} Give one for each parameter, or "
             "one for a whole subtree."
         ) from None
     return jax.tree_util.tree_map_with_path(
-        lambda path, s, p: _as_spec(f"{where}: the spec at '{path_string(path)}'", s, p),
+        lambda path, s, p: _as_spec(f"{function}: the spec at '{path_string(path)}'", s, p),
         full,
         params,
         is_leaf=_is_spec,
@@ -45,7 +54,7 @@ def spread(where: str, params: PyTree, specs: PyTree) -> PyTree:
 
 
 def find_mesh(*trees: PyTree) -> AnyMesh | None:
-    """The mesh of the first sharding in the trees, or of the first array, that has one."""
+    """Returns the mesh of the first sharding, or array with a sharding, in the trees."""
     for x in jax.tree.leaves(trees, is_leaf=_is_spec):
         sharding = x if isinstance(x, Sharding) else _sharding(x)
         if isinstance(sharding, NamedSharding):
@@ -54,21 +63,21 @@ def find_mesh(*trees: PyTree) -> AnyMesh | None:
 
 
 def axes_of(spec: PartitionSpec) -> Iterator[str]:
-    """Names of the mesh's axes in a spec."""
+    """Yields the names of the mesh's axes in a spec."""
     for entry in spec:
         yield from _names(entry)
 
 
 def trimmed(spec: PartitionSpec) -> PartitionSpec:
-    """The spec without what it says of trailing axes that are whole."""
+    """Returns the spec without trailing axes that are not sharded."""
     last = max((i for i, entry in enumerate(spec, 1) if entry is not None), default=0)
     return PartitionSpec(*spec[:last])
 
 
-def cut_axis(shape: tuple[int, ...], spec: PartitionSpec, mesh: AnyMesh, axis: str) -> int | None:
-    """The axis of an array that a further axis of the mesh is to divide, or None.
+def shard_axis(shape: tuple[int, ...], spec: PartitionSpec, mesh: AnyMesh, axis: str) -> int | None:
+    """Returns the axis of an array that another axis of the mesh can divide, or None.
 
-    The first whole one that it divides; else the first of those which are cut already.
+    It is the first such axis that is not sharded; else the first that is.
     """
     if axis in axes_of(spec):
         return None
@@ -78,14 +87,16 @@ def cut_axis(shape: tuple[int, ...], spec: PartitionSpec, mesh: AnyMesh, axis: s
     return min(fits, key=lambda i: (entries[i] is not None, i), default=None)
 
 
-def cut(shape: tuple[int, ...], spec: PartitionSpec, mesh: AnyMesh, axis: str) -> PartitionSpec:
-    """The spec with a further axis of the mesh, where one of the array's can be divided by it."""
-    place = cut_axis(shape, spec, mesh, axis)
-    if place is None:
+def sharded_along(
+    shape: tuple[int, ...], spec: PartitionSpec, mesh: AnyMesh, axis: str
+) -> PartitionSpec:
+    """Returns the spec with another axis of the mesh, if that divides an axis of the array."""
+    i = shard_axis(shape, spec, mesh, axis)
+    if i is None:
         return spec
     entries = _entries(shape, spec)
-    names = (*_names(entries[place]), axis)
-    entries[place] = names if len(names) > 1 else axis
+    names = (*_names(entries[i]), axis)
+    entries[i] = names if len(names) > 1 else axis
     return PartitionSpec(*entries)
 
 
@@ -104,13 +115,13 @@ def _is_spec(x: Any) -> bool:
 
 
 def _as_spec(where: str, x: Any, p: Any) -> PartitionSpec:
-    """What x says of a parameter."""
+    """Returns x as the spec of a parameter."""
     spec = PartitionSpec() if x is None else x.spec if isinstance(x, NamedSharding) else x
     if not isinstance(spec, PartitionSpec):
         raise TypeError(f"{where} must be a PartitionSpec or a NamedSharding, got {x!r}.")
     if len(spec) > np.ndim(p):
         raise ValueError(
-            f"{where} is {spec}, and the parameter has {np.ndim(p)} axes. Give one of its own."
+            f"{where} is {spec}, and the parameter has {np.ndim(p)} axes. Give a spec that fits it."
         )
     return spec
 
@@ -119,6 +130,6 @@ def _sharding(x: Any) -> Any:
     return None if isinstance(x, jax.core.Tracer) else getattr(x, "sharding", None)
 
 
-def _own(x: Any) -> PartitionSpec:
+def _present_spec(x: Any) -> PartitionSpec:
     sharding = _sharding(x)
     return sharding.spec if isinstance(sharding, NamedSharding) else PartitionSpec()

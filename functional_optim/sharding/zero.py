@@ -1,4 +1,4 @@
-"""State that is divided among the devices which hold the same parameters (ZeRO, stage 1)."""
+"""Divides the state over devices that have the same parameters (ZeRO, stage 1)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ..core.interning import Interned
-from ..core.labels import Labeller, as_labeller
-from ..core.link import Link, check_pair
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
+from ..core.trees.labels import Labeller, as_labeller
 from .shardings import shardings_of
-from .specs import WHOLE, AnyMesh, cut, spread
+from .specs import REPLICATED, AnyMesh, broadcast_specs, sharded_along
 
 __all__ = ["zero1"]
 
@@ -25,31 +25,31 @@ def zero1(
     tx: GradientTransformation,
     mesh: AnyMesh,
     axis: str,
-    specs: PyTree | Labeller = WHOLE,
+    specs: PyTree | Labeller = REPLICATED,
 ) -> GradientTransformation:
     """Divides the state of `tx` over an axis of the mesh along which parameters are replicated.
 
-    Each device keeps 1/n of each slot, n being the size of the axis, and computes 1/n of the
+    Each device keeps 1/n of each slot, where n is the size of the axis, and computes 1/n of the
     update; then the updates are gathered. The state's paths, shapes and numbers are those of
     `tx.init`: a checkpoint of one is a checkpoint of the other.
 
-    Call `update` in a jitted step, with gradients as they are in plain data parallelism: of the
-    mean loss over the whole batch, that is averaged already; nothing is summed here. Arrays are
-    those of the whole mesh, not one device's, so norms and means over a leaf or over the tree are
-    what they are on one device, and any transformation can be within. For a gradient that is
-    reduce-scattered, and never whole on a device, take it from `scattered_value_and_grad`; one of
-    `jax.grad` is reduced as XLA chooses.
+    Call `update` in a jitted step, with the gradients of plain data parallelism: those of the
+    mean loss over the whole batch, already averaged; nothing is summed here. Arrays are those of
+    the whole mesh, not one device's, so norms and means over a leaf or over the tree are what
+    they are on one device, and `tx` can be any transformation. `scattered_value_and_grad` gives
+    reduce-scattered gradients, which are never whole on a device; those of `jax.grad` are reduced
+    as XLA chooses.
 
-    A parameter is divided along its first axis whose size n divides, if possible one that
-    `specs` leaves whole. A parameter without such an axis, a bias of 10 elements on 8 devices
-    say, is not: its slots are on all of them.
+    A parameter is divided along its first axis whose size n divides, preferably one that `specs`
+    does not shard. A parameter without such an axis, such as a bias of 10 elements on 8 devices,
+    is not divided: its slots are replicated.
 
     Args:
-      mesh: of axes that are all Auto, or all Explicit; an `AbstractMesh` to plan with.
-      axis: its name in the mesh.
-      specs: how the parameters are sharded, and the updates are to be: a tree of specs shaped
-        like the parameters, or a prefix of that, or a function of them. The default is that
-        each device has all.
+      mesh: its axes are all Auto, or all Explicit; an `AbstractMesh` for planning.
+      axis: name of the axis in the mesh.
+      specs: how the parameters are sharded, and the updates will be: a tree of specs shaped
+        like the parameters, or a prefix of that, or a function of them. By default they are
+        replicated.
 
     Raises:
       ValueError: the mesh has no such axis; update is called without params, or within a
@@ -69,37 +69,61 @@ def zero1(
     init, update = check_pair("zero1: tx", tx)
     if axis not in mesh.shape:
         raise ValueError(f"zero1: axis must be one of the mesh's, {[*mesh.shape]}, got {axis!r}.")
-    layout = Layout(mesh, axis, as_labeller(specs))
-    return GradientTransformation(_Init(init, layout), _Update.of(Link.to(update), layout, init))
+    sharder = StateSharder(mesh, axis, as_labeller(specs))
+    return GradientTransformation(
+        Zero1Init(init, sharder), Zero1Update.of(Link.to(update), sharder, init)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """Where parameters are, and where their shares are."""
+class StateSharder:
+    """Knows how the parameters are sharded, and how their state is."""
 
     mesh: AnyMesh
     axis: str
     labeller: Labeller
 
-    def whole(self, params: PyTree) -> PyTree:
-        """The specs of the parameters."""
-        return spread("zero1", params, self.labeller(params))
+    def param_specs(self, params: PyTree) -> PyTree:
+        """Returns the specs of the parameters."""
+        return broadcast_specs("zero1", params, self.labeller(params))
 
-    def shares(self, params: PyTree) -> PyTree:
-        """The specs of the parameters, divided along the axis."""
+    def divided_specs(self, params: PyTree) -> PyTree:
+        """Returns the specs of the parameters, divided along the axis."""
         return jax.tree.map(
-            lambda p, spec: cut(jnp.shape(p), spec, self.mesh, self.axis),
+            lambda p, spec: sharded_along(jnp.shape(p), spec, self.mesh, self.axis),
             params,
-            self.whole(params),
+            self.param_specs(params),
         )
 
-    def place(self, tree: PyTree, specs: PyTree) -> PyTree:
-        """The tree's arrays, sharded by their specs; None in their place stays."""
-        return jax.tree.map(lambda spec, x: x if x is None else self._one(x, spec), specs, tree)
+    def constrain(self, tree: PyTree, specs: PyTree) -> PyTree:
+        """Returns the tree with its arrays sharded by their specs; None stays None."""
+        return jax.tree.map(
+            lambda spec, x: x if x is None else self._constrain(x, spec), specs, tree
+        )
 
-    def _one(self, x: Any, spec: PartitionSpec) -> Array:
-        known = jax.sharding.get_abstract_mesh()
-        sharding = spec if known.axis_names else NamedSharding(self.mesh, spec)
+    def constrain_state(
+        self, init: Callable[..., Any], params: PyTree, divided: PyTree, state: PyTree
+    ) -> PyTree:
+        """Returns the state, sharded as `init` shards it.
+
+        An array that `init` does not make, such as the counts that a state gets when a gradient is
+        None, is replicated.
+        """
+        specs = shardings_of(init, params, divided, self.mesh)
+        known = {
+            jax.tree_util.keystr(path): spec
+            for path, spec in jax.tree_util.tree_flatten_with_path(specs)[0]
+        }
+        return jax.tree_util.tree_map_with_path(
+            lambda path, x: self._constrain(
+                x, known.get(jax.tree_util.keystr(path), PartitionSpec())
+            ),
+            state,
+        )
+
+    def _constrain(self, x: Any, spec: PartitionSpec) -> Array:
+        context = jax.sharding.get_abstract_mesh()
+        sharding = spec if context.axis_names else NamedSharding(self.mesh, spec)
         if self.explicit:
             return jax.sharding.reshard(x, sharding)
         return jax.lax.with_sharding_constraint(x, sharding)
@@ -112,63 +136,63 @@ class Layout:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Init:
+class Zero1Init:
     """`init` of a divided transformation."""
 
     init: Callable[..., Any]
-    layout: Layout
+    sharder: StateSharder
     name = "zero1"
 
     def __call__(self, params: PyTree) -> State:
-        """Makes the state, on each device only its share."""
-        layout, shares = self.layout, self.layout.shares(params)
+        """Makes the state, on each device only its shard."""
+        sharder, divided = self.sharder, self.sharder.divided_specs(params)
         leaves = jax.tree.leaves(params)
         traced = any(isinstance(p, jax.core.Tracer) for p in leaves)
-        if traced and layout.explicit:
-            return self.init(layout.place(params, shares))
-        told = shardings_of(self.init, params, shares, layout.mesh)
+        if traced and sharder.explicit:
+            return self.init(sharder.constrain(params, divided))
+        state_specs = shardings_of(self.init, params, divided, sharder.mesh)
         if traced:
-            return layout.place(self.init(layout.place(params, shares)), told)
-        places = jax.tree.map(lambda spec: NamedSharding(layout.mesh, spec), told)
+            return sharder.constrain(self.init(sharder.constrain(params, divided)), state_specs)
+        shardings = jax.tree.map(lambda spec: NamedSharding(sharder.mesh, spec), state_specs)
         if any(isinstance(p, jax.ShapeDtypeStruct) for p in leaves):
-            bare = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
-            return jax.jit(lambda: self.init(bare), out_shardings=places)()
-        return jax.jit(self.init, out_shardings=places)(params)
+            shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+            return jax.jit(lambda: self.init(shapes), out_shardings=shardings)()
+        return jax.jit(self.init, out_shardings=shardings)(params)
 
     def __repr__(self) -> str:
-        return f"zero1({self.init!r}, {self.layout.axis!r})"
+        return f"zero1({self.init!r}, {self.sharder.axis!r})"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Update(Interned):
+class Zero1Update(Interned):
     """`update` of a divided transformation."""
 
     inner: Link
-    layout: Layout
-    # Asked for shapes only, which are those of any other with the same update.
+    sharder: StateSharder
+    # Only gives shapes, which all `init` with the same update share.
     init: Callable[..., Any] = dataclasses.field(compare=False)
 
     @property
-    def lasting(self) -> bool:
-        """As long as the inner one is."""
-        return getattr(self.inner.function, "lasting", False)
+    def is_cacheable(self) -> bool:
+        """Whether the inner update may be kept alive by a cache."""
+        return getattr(self.inner.function, "is_cacheable", False)
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Updates each device's share, and gathers the updates."""
-        layout = self.layout
+        """Updates each device's shard, and gathers the updates."""
+        sharder = self.sharder
         if params is None:
             raise ValueError("zero1: update needs params. Call update(updates, state, params).")
-        if layout.axis in jax.sharding.get_abstract_mesh().manual_axes:
+        if sharder.axis in jax.sharding.get_abstract_mesh().manual_axes:
             raise ValueError(
-                f"zero1: update is called within a shard_map over {layout.axis!r}, where each "
-                "device has a gradient of its own. Call it outside, with the gradients of "
+                f"zero1: update is called within a shard_map over {sharder.axis!r}, where each "
+                "device has its own gradient. Call it outside, with the gradients of "
                 "scattered_value_and_grad."
             )
-        shares = layout.shares(params)
-        own = layout.place(updates, shares)
-        new, after = self.inner(own, state, layout.place(params, shares), extra)
-        if not layout.explicit:
-            after = layout.place(after, shardings_of(self.init, params, shares, layout.mesh))
-        return layout.place(new, layout.whole(params)), after
+        divided = sharder.divided_specs(params)
+        updates = sharder.constrain(updates, divided)
+        updates, new_state = self.inner(updates, state, sharder.constrain(params, divided), extra)
+        if not sharder.explicit:
+            new_state = sharder.constrain_state(self.init, params, divided, new_state)
+        return sharder.constrain(updates, sharder.param_specs(params)), new_state

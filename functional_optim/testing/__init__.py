@@ -1,4 +1,4 @@
-"""The conformance kit: what any transformation must satisfy, for tests of your own.
+"""The conformance kit: checks that any transformation must pass, for your own tests.
 
 Example:
   >>> import functional_optim as fo

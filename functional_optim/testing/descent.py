@@ -1,4 +1,4 @@
-"""Checks that an optimizer minimizes: a quadratic, and Rosenbrock's function."""
+"""Checks that an optimizer minimizes a quadratic, and Rosenbrock's function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.apply import apply_updates
-from ..core.link import Link, check_pair
+from ..core.adapter import Link, check_pair
 from ..core.protocol import GradientTransformation, PyTree
-from .failure import blaming
+from ..core.trees.apply import apply_updates
+from .failure import error_context
 
 __all__ = ["check_quadratic", "check_rosenbrock"]
 
-ADVICE = "Give it more steps, or another learning rate; if neither helps, look at its sign."
+ADVICE = "Allow more steps, or another learning rate; if neither helps, check its sign."
 
 
 def check_quadratic(tx: GradientTransformation, *, steps: int = 200, factor: float = 0.1) -> None:
     """Checks that training lowers a badly scaled quadratic: curvatures 1 to 10, in 10 dimensions.
 
-    The update is also given `value`, `grad` and `value_fn`, if it takes them.
+    The update also gets `value`, `grad` and `value_fn`, if it takes them.
 
     Args:
       tx: an optimizer, with a learning rate for steps of order one.
-      steps: how long to train.
-      factor: what fraction of the first loss must be reached.
+      steps: number of steps.
+      factor: the fraction of the first loss that must be reached.
 
     Example:
       >>> from functional_optim import sgd
@@ -45,8 +45,8 @@ def check_rosenbrock(
 
     Args:
       tx: an optimizer.
-      steps: how long to train.
-      factor: what fraction of the first loss must be reached; 0.17 is the floor of the
+      steps: number of steps.
+      factor: the fraction of the first loss that must be reached; 0.17 is the floor of the
         valley, and lower values are reached along it.
 
     Example:
@@ -84,7 +84,7 @@ def _descend(
         updates, state = link(grad, state, params, extra)
         return (apply_updates(params, updates), state), None
 
-    with blaming(check, "", ADVICE):
+    with error_context(check, "", ADVICE):
         start = (params, init(params))
         (last, _), _ = jax.jit(lambda carry: jax.lax.scan(body, carry, length=steps))(start)
         before, after = float(loss(params)), float(loss(last))

@@ -1,14 +1,14 @@
-"""What a check raises: which check failed, on what, and what to do."""
+"""The error of a check: which check failed, where, and what to do."""
 
 import contextlib
 import textwrap
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["ConformanceError", "Failure", "blaming"]
+__all__ = ["ConformanceError", "Failure", "error_context"]
 
 LONGEST = 400
-"""Characters of an exception's text that a message quotes: JAX's can be pages."""
+"""Longest quotation of an exception's text, in characters; JAX's can be pages long."""
 
 
 class Failure(NamedTuple):
@@ -19,7 +19,7 @@ class Failure(NamedTuple):
 
 
 class ConformanceError(AssertionError):
-    """Raised where a transformation does not do what the protocol asks.
+    """Raised if a transformation violates the protocol.
 
     Attributes:
       failures: one for each check that failed, in the order in which they ran.
@@ -34,12 +34,12 @@ class ConformanceError(AssertionError):
 
 
 @contextlib.contextmanager
-def blaming(check: str, where: str, advice: str) -> Iterator[None]:
-    """Turns whatever is raised within into a `ConformanceError` of this check.
+def error_context(check: str, where: str, advice: str) -> Iterator[None]:
+    """Turns any exception within it into a `ConformanceError` of this check.
 
     Args:
       check: name of the check.
-      where: what it looks at: `with bfloat16 parameters`; may be empty.
+      where: the part that is checked: `with bfloat16 parameters`; may be empty.
       advice: what to do, in one sentence.
     """
     try:

@@ -1,13 +1,13 @@
-"""The conformance kit: all checks, one after the other."""
+"""Runs all checks of the conformance kit."""
 
 from collections.abc import Mapping
 
-from ..core.link import check_pair
+from ..core.adapter import check_pair
 from ..core.protocol import GradientTransformation, PyTree
+from .case import DTYPES, Case, Extra
 from .descent import check_quadratic, check_rosenbrock
 from .failure import ConformanceError, Failure
 from .registry import CHECKS
-from .subject import DTYPES, Extra, Subject
 
 __all__ = ["check_transformation"]
 
@@ -22,26 +22,26 @@ def check_transformation(
     quadratic: int | None = None,
     rosenbrock: int | None = None,
 ) -> None:
-    """Checks that a pair `(init, update)` does all that the protocol asks.
+    """Checks that a pair `(init, update)` satisfies the protocol.
 
-    For pairs of this package, of optax, or your own; needs no accelerator and no test
-    framework. Each check is also a function of its own, `check_jit` for the name `jit`, with the
-    first four of these arguments. All run, whichever fail.
+    The pair may be from this package, from optax, or your own; no accelerator and no test
+    framework is needed. Each check is also a function, such as `check_jit` for the name `jit`,
+    with the first four of these arguments. All checks run, even after a failure.
 
     Args:
       tx: the pair.
-      params: parameters to try it on, where it needs certain ones; by default `{"b": (8,),
-        "w": (8, 4)}`, normal numbers.
-      extra: what `update` needs beyond gradients and parameters: the arguments by name, or a
+      params: parameters to try it on, if it needs certain ones; by default normal numbers of the
+        shapes `{"b": (8,), "w": (8, 4)}`.
+      extra: what `update` needs besides gradients and parameters: the arguments by name, or a
         function `(grads, params)` that makes them.
-      dtypes: of the parameters, where a check tries several.
+      dtypes: dtypes of the parameters, if a check tries several.
       leave_out: name of a check -> why this pair need not pass it.
-      quadratic: within how many steps it must lower a quadratic to a tenth; None asks nothing.
-      rosenbrock: within how many steps it must lower Rosenbrock's function to a hundredth.
+      quadratic: number of steps in which it must lower a quadratic to a tenth; None skips this.
+      rosenbrock: number of steps in which it must lower Rosenbrock's function to a hundredth.
 
     Raises:
       ConformanceError: an AssertionError that names each check that failed, the dtype and the
-        leaf, and what to do; its `failures` holds them one by one.
+        leaf, and what to do; its `failures` are a tuple of them.
       TypeError: tx is not a pair of functions.
       ValueError: no such check or dtype, or a reason is missing.
 
@@ -51,20 +51,20 @@ def check_transformation(
       >>> check_transformation(fo_sgd, dtypes=("float32", "bfloat16"), quadratic=100)
     """
     check_pair("check_transformation: tx", tx)
-    left_out = dict(leave_out or {})
-    _check_names("leave_out", left_out, (*CHECKS, "quadratic", "rosenbrock"))
+    skipped = dict(leave_out or {})
+    _check_names("leave_out", skipped, (*CHECKS, "quadratic", "rosenbrock"))
     _check_names("dtypes", dtypes, DTYPES)
-    without_reason = [name for name, reason in left_out.items() if not reason]
+    without_reason = [name for name, reason in skipped.items() if not reason]
     if without_reason:
         raise ValueError(
             f"check_transformation: leave_out gives no reason for {without_reason[0]!r}. Say why."
         )
-    subject = Subject(tx, params, extra, dtypes)
+    case = Case(tx, params, extra, dtypes)
     failures: list[Failure] = []
     for name, check in CHECKS.items():
-        if name not in left_out:
+        if name not in skipped:
             try:
-                check(subject)
+                check(case)
             except ConformanceError as error:
                 failures += error.failures
     for steps, descent in ((quadratic, check_quadratic), (rosenbrock, check_rosenbrock)):

@@ -1,24 +1,24 @@
-"""The check of programs for other hardware."""
+"""Checks that a step compiles for other hardware."""
 
 import jax
 
-from .failure import blaming
+from .case import Case
+from .failure import error_context
 from .registry import conformance
-from .subject import Subject
 
 __all__ = ["check_lowering"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-ADVICE = "Use operations that JAX has everywhere, or choose by jax.lax.platform_dependent."
+ADVICE = "Use operations that JAX has on all platforms, or jax.lax.platform_dependent."
 
 
 @conformance(ADVICE)
-def check_lowering(subject: Subject) -> None:
-    """Checks that a step lowers for cpu, cuda and tpu; none of them needs to be there."""
-    params, grads = subject.params(), subject.grads()
-    state = subject.init(params)
-    traced = jax.jit(subject.step).trace(params, state, grads)
+def check_lowering(case: Case) -> None:
+    """Checks that a step lowers for cpu, cuda and tpu, on any machine."""
+    params, grads = case.params(), case.grads()
+    state = case.init(params)
+    traced = jax.jit(case.step).trace(params, state, grads)
     for platform in PLATFORMS:
-        with blaming("lowering", f"for {platform}", ADVICE):
+        with error_context("lowering", f"for {platform}", ADVICE):
             traced.lower(lowering_platforms=(platform,))

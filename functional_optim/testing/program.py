@@ -1,77 +1,75 @@
-"""Checks of the function transformations: jit, scan, vmap."""
+"""Checks of jit, scan and vmap."""
 
 import jax
 import jax.numpy as jnp
 
 from ..core.hyperparams import set_hyperparams
 from ..core.protocol import PyTree
-from .comparing import close, same_law
+from .case import Case, settable
+from .comparison import close, same_structure
 from .registry import conformance
-from .subject import Subject, settable
 
 __all__ = ["check_jit", "check_scan", "check_vmap", "check_vmap_hyperparams"]
 
 ROUNDING = 1e-4
-"""What a fused program may differ by: a fraction of a leaf's largest element."""
+"""Error that a fused program may have, as a fraction of a leaf's largest element."""
 
 
-@conformance("Decide by jnp.where or lax.cond, not by if, and keep nothing outside the state.")
-def check_jit(subject: Subject) -> None:
-    """Checks that two steps in one program do what the operations one by one do."""
-    params = subject.params()
-    compiled = subject.run(params)
+@conformance("Use jnp.where or lax.cond, not if, and keep nothing outside the state.")
+def check_jit(case: Case) -> None:
+    """Checks that two compiled steps give what the operations one by one give."""
+    params = case.params()
+    compiled = case.run(params)
     with jax.disable_jit():
-        state = subject.init(params)
+        state = case.init(params)
         for seed in (1, 2):
-            params, state = subject.step(params, state, subject.grads(seed=seed))
+            params, state = case.step(params, state, case.grads(seed=seed))
     close(compiled, (params, state), "the result of jit", "from that without", ROUNDING)
 
 
-@conformance("Return the state as init made it, and decide by lax.cond, not by if.")
-def check_scan(subject: Subject) -> None:
+@conformance("Return the state in the structure that init made, and use lax.cond, not if.")
+def check_scan(case: Case) -> None:
     """Checks that the state is a legal carry of `lax.scan`."""
-    params = subject.params()
-    grads = jax.tree.map(lambda *xs: jnp.stack(xs), *(subject.grads(seed=s) for s in (1, 2)))
+    params = case.params()
+    grads = jax.tree.map(lambda *xs: jnp.stack(xs), *(case.grads(seed=s) for s in (1, 2)))
 
     def run(params: PyTree, grads: PyTree) -> PyTree:
         def body(state: PyTree, g: PyTree) -> tuple[PyTree, PyTree]:
-            updates, state = subject.update(g, state, params)
+            updates, state = case.update(g, state, params)
             return state, updates
 
-        return jax.lax.scan(body, subject.init(params), grads)[0]
+        return jax.lax.scan(body, case.init(params), grads)[0]
 
     after = jax.eval_shape(run, params, grads)
-    same_law(subject.init(params), after, "the state", "after init", "after a scan")
+    same_structure(case.init(params), after, "the state", "after init", "after a scan")
 
 
-@conformance("Write no rule that asks for a leaf's number of dimensions within update.")
-def check_vmap(subject: Subject) -> None:
-    """Checks that runs mapped over seeds do what each does alone."""
-    params, grads = (
-        [part(seed=seed) for seed in (3, 4)] for part in (subject.params, subject.grads)
-    )
-    both = jax.vmap(subject.init)(_stack(params))
-    together = subject.mapped_step(_stack(params), both, _stack(grads))
-    apart = [subject.jitted_step(p, subject.init(p), g) for p, g in zip(params, grads, strict=True)]
-    close(together, _stack(apart), "the result of vmap over seeds", "from runs alone", ROUNDING)
+@conformance("Do not let update depend on a leaf's number of dimensions.")
+def check_vmap(case: Case) -> None:
+    """Checks that runs mapped over seeds give what each gives alone."""
+    params, grads = ([part(seed=seed) for seed in (3, 4)] for part in (case.params, case.grads))
+    both = jax.vmap(case.init)(_stack(params))
+    mapped = case.mapped_step(_stack(params), both, _stack(grads))
+    single = [case.jitted_step(p, case.init(p), g) for p, g in zip(params, grads, strict=True)]
+    close(mapped, _stack(single), "the result of vmap over seeds", "from runs alone", ROUNDING)
 
 
 @conformance("Read hyperparameters from the state, as arrays, and never as Python numbers.")
-def check_vmap_hyperparams(subject: Subject) -> None:
-    """Checks that runs mapped over all hyperparameters at once do what each does alone.
+def check_vmap_hyperparams(case: Case) -> None:
+    """Checks that runs mapped over all hyperparameters together give what each gives alone.
 
     A state without hyperparameters of this package passes.
     """
-    params, grads = subject.params(), subject.grads()
-    state = subject.init(params)
+    params, grads = case.params(), case.grads()
+    state = case.init(params)
     known = settable(state)
     if not known:
         return
-    # Nine tenths of a number stay within the range that the number lies in.
+    # 0.9 times a hyperparameter is still in its interval.
     states = [state, set_hyperparams(state, {k: 0.9 * v for k, v in known.items()})]
-    together = subject.mapped_step(_stack([params] * 2), _stack(states), _stack([grads] * 2))
-    apart = _stack([subject.jitted_step(params, s, grads) for s in states])
-    close(together, apart, "the result of vmap over hyperparameters", "from runs alone", ROUNDING)
+    mapped = case.mapped_step(_stack([params] * 2), _stack(states), _stack([grads] * 2))
+    single = _stack([case.jitted_step(params, s, grads) for s in states])
+    close(mapped, single, "the result of vmap over hyperparameters", "from runs alone", ROUNDING)
 
 
 def _stack(trees: list[PyTree]) -> PyTree:

@@ -1,4 +1,4 @@
-"""How a check is declared, so that all are called in one way and known by name."""
+"""Declares checks, so that all have the same arguments and are found by name."""
 
 import contextlib
 import inspect
@@ -8,8 +8,8 @@ from typing import Protocol
 import jax
 
 from ..core.protocol import GradientTransformation, PyTree
-from .failure import blaming
-from .subject import DTYPES, Extra, Subject
+from .case import DTYPES, Case, Extra
+from .failure import error_context
 
 __all__ = ["CHECKS", "Check", "conformance"]
 
@@ -25,31 +25,29 @@ class Check(Protocol):
         extra: Extra = None,
         dtypes: tuple[str, ...] = DTYPES,
     ) -> None:
-        """Raises ConformanceError where the transformation does not pass."""
+        """Raises ConformanceError if the transformation does not pass."""
 
 
-CHECKS: dict[str, Callable[[Subject], None]] = {}
+CHECKS: dict[str, Callable[[Case], None]] = {}
 """Name of each check, in the order in which `check_transformation` runs them."""
 
 
-def conformance(
-    advice: str, *, eager: bool = False
-) -> Callable[[Callable[[Subject], None]], Check]:
-    """Declares a check of a subject, and makes the public function of it.
+def conformance(advice: str, *, eager: bool = False) -> Callable[[Callable[[Case], None]], Check]:
+    """Declares a check of a case, and makes its public function.
 
     Args:
-      advice: what who fails it should do.
-      eager: whether operations run one by one: a check of values compiles nothing then that
-        it alone would use.
+      advice: what to do if the check fails.
+      eager: whether operations run one by one, so that a check of values compiles no program
+        that only it would use.
     """
 
-    def decorate(check: Callable[[Subject], None]) -> Check:
+    def decorate(check: Callable[[Case], None]) -> Check:
         name = check.__name__.removeprefix("check_")
 
-        def run(subject: Subject) -> None:
+        def run(case: Case) -> None:
             mode = jax.disable_jit() if eager else contextlib.nullcontext()
-            with blaming(name, "", advice), mode:
-                check(subject)
+            with error_context(name, "", advice), mode:
+                check(case)
 
         def public(
             tx: GradientTransformation,
@@ -58,10 +56,10 @@ def conformance(
             extra: Extra = None,
             dtypes: tuple[str, ...] = DTYPES,
         ) -> None:
-            run(Subject(tx, params, extra, dtypes))
+            run(Case(tx, params, extra, dtypes))
 
         CHECKS[name] = run
-        # Not by functools.wraps: its `__wrapped__` would show the subject's signature.
+        # functools.wraps would set `__wrapped__`, and help() would show the inner signature.
         for attribute in ("__name__", "__qualname__", "__module__", "__doc__"):
             setattr(public, attribute, getattr(check, attribute))
         public.__doc__ = f"{inspect.getdoc(check)}\n\nSee `check_transformation` for the arguments."

@@ -1,4 +1,4 @@
-"""Checks of what an update computes, whatever its rule."""
+"""Checks of the values that an update computes, for any rule."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,9 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from .avals import NARROW
-from .comparing import equal, finite
+from .case import Case
+from .comparison import equal, finite
 from .registry import conformance
-from .subject import Subject
 
 __all__ = ["check_extra_arguments", "check_purity", "check_zero_gradients"]
 
@@ -16,33 +16,33 @@ __all__ = ["check_extra_arguments", "check_purity", "check_zero_gradients"]
 @conformance(
     "Add eps in float32 before dividing, and cast to the narrow dtype at the end.", eager=True
 )
-def check_zero_gradients(subject: Subject) -> None:
-    """Checks that two steps with zero gradients leave all finite, in float32 and narrower."""
-    for dtype in (d for d in subject.dtypes if d in (*NARROW, "float32")):
-        params = subject.params(dtype)
+def check_zero_gradients(case: Case) -> None:
+    """Checks that two steps with zero gradients stay finite, in float32 and narrower."""
+    for dtype in (d for d in case.dtypes if d in (*NARROW, "float32")):
+        params = case.params(dtype)
         grads = jax.tree.map(jnp.zeros_like, params)
-        state = subject.init(params)
+        state = case.init(params)
         for _ in range(2):
-            updates, state = subject.update(grads, state, params)
+            updates, state = case.update(grads, state, params)
             finite(updates, f"with zero gradients in {dtype}, the update")
             finite(state, f"with zero gradients in {dtype}, the state")
 
 
 @conformance(
-    "Return new containers, and keep all that changes in the state that is returned.", eager=True
+    "Return new containers, and keep everything that changes in the returned state.", eager=True
 )
-def check_purity(subject: Subject) -> None:
-    """Checks that the same arguments give the same results, and stay as they were."""
-    params, grads = subject.params(), subject.grads()
-    state = subject.init(params)
-    equal(state, subject.init(params), "the state", "when init is called again")
+def check_purity(case: Case) -> None:
+    """Checks that equal arguments give equal results, and are not changed."""
+    params, grads = case.params(), case.grads()
+    state = case.init(params)
+    equal(state, case.init(params), "the state", "when init is called again")
     copies = [jax.tree.map(np.array, tree) for tree in (grads, state, params)]
-    first = subject.update(grads, state, params)
+    first = case.update(grads, state, params)
     for name, tree, copy in zip(
         ("gradients", "old state", "parameters"), (grads, state, params), copies, strict=True
     ):
         equal(copy, _arrays(tree), f"the tree of the {name}", "after update")
-    again = subject.update(grads, state, params)
+    again = case.update(grads, state, params)
     equal(first, again, "the result", "when update is called again with the same arguments")
 
 
@@ -51,10 +51,10 @@ def _arrays(tree: PyTree) -> PyTree:
 
 
 @conformance("Let update take **extra, and ignore what it does not know.", eager=True)
-def check_extra_arguments(subject: Subject) -> None:
-    """Checks that an extra argument that the rule does not know changes nothing."""
-    params, grads = subject.params(), subject.grads()
-    state = subject.init(params)
-    alone = subject.update(grads, state, params)
-    more = subject.update(grads, state, params, an_argument_of_another_link=jnp.ones(()))
+def check_extra_arguments(case: Case) -> None:
+    """Checks that an unknown extra argument changes nothing."""
+    params, grads = case.params(), case.grads()
+    state = case.init(params)
+    alone = case.update(grads, state, params)
+    more = case.update(grads, state, params, an_argument_of_another_link=jnp.ones(()))
     equal(alone, more, "the result", "with an unknown extra argument")

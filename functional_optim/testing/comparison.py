@@ -1,4 +1,4 @@
-"""Comparisons of trees that say where two differ."""
+"""Compares trees, and says where they differ."""
 
 from typing import Any
 
@@ -7,24 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.protocol import PyTree
-from ..core.trees import path_string
+from ..core.trees.structure import path_string
 
-__all__ = ["belongs", "close", "equal", "finite", "flat", "law", "same_law"]
+__all__ = ["avals_of", "close", "equal", "finite", "flat", "is_of_parameter", "same_structure"]
 
 
 def flat(tree: PyTree) -> dict[str, Any]:
-    """The leaves by their dotted paths."""
-    found = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {path_string(path): leaf for path, leaf in found}
+    """Returns the leaves by their dotted paths."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {path_string(path): leaf for path, leaf in leaves}
 
 
-def belongs(path: str, parameter: str) -> bool:
-    """Whether a leaf of a state stands where this parameter stands, in a tree like theirs."""
+def is_of_parameter(path: str, parameter: str) -> bool:
+    """Whether a leaf of a state is at the path of a parameter, in a tree like the parameters."""
     return path == parameter or parameter == "(root)" or path.endswith(f".{parameter}")
 
 
-def law(tree: PyTree) -> dict[str, tuple[Any, ...]]:
-    """Per leaf, what an update must not change: shape, dtype and weak type."""
+def avals_of(tree: PyTree) -> dict[str, tuple[Any, ...]]:
+    """Returns, for each leaf, what an update must not change: shape, dtype and weak type."""
     return {path: _aval(leaf) for path, leaf in flat(tree).items()}
 
 
@@ -35,9 +35,9 @@ def _aval(leaf: Any) -> tuple[Any, ...]:
     return f"{kind}{leaf.dtype}", tuple(leaf.shape)
 
 
-def same_law(before: PyTree, after: PyTree, what: str, first: str, second: str) -> None:
+def same_structure(before: PyTree, after: PyTree, what: str, first: str, second: str) -> None:
     """Asserts that two trees have the same leaves, with the same avals."""
-    old, new = law(before), law(after)
+    old, new = avals_of(before), avals_of(after)
     for path in (*old, *new):
         a, b = old.get(path), new.get(path)
         assert a == b, (
@@ -45,8 +45,7 @@ def same_law(before: PyTree, after: PyTree, what: str, first: str, second: str) 
         )
     structures: list[Any] = [jax.tree.structure(before), jax.tree.structure(after)]
     assert structures[0] == structures[1], (
-        f"{what} is built of other containers {second} than {first}: "
-        f"{structures[1]} and {structures[0]}."
+        f"{what} has other containers {second} than {first}: {structures[1]} and {structures[0]}."
     )
 
 
@@ -62,7 +61,7 @@ def finite(tree: PyTree, what: str) -> None:
 
 def equal(a: PyTree, b: PyTree, what: str, reason: str) -> None:
     """Asserts that two trees agree bit for bit."""
-    same_law(a, b, what, "at first", reason)
+    same_structure(a, b, what, "at first", reason)
     for path, x in flat(a).items():
         y = flat(b)[path]
         same = np.array_equal(np.asarray(x), np.asarray(y), equal_nan=_inexact(x))
@@ -80,8 +79,8 @@ def close(a: PyTree, b: PyTree, what: str, reason: str, rtol: float) -> None:
         x, y = (v.astype(np.complex128 if np.iscomplexobj(v) else np.float64) for v in (x, y))
         bound = rtol * (np.abs(y[np.isfinite(y)]).max(initial=0.0) + 1e-6)
         off = np.abs(x - y)[np.isfinite(x) & np.isfinite(y)].max(initial=0.0)
-        met = np.array_equal(np.isfinite(x), np.isfinite(y)) and off <= bound
-        assert met, f"{what} is off by {off:.1e} at '{path}' {reason}, more than {bound:.1e}."
+        is_close = np.array_equal(np.isfinite(x), np.isfinite(y)) and off <= bound
+        assert is_close, f"{what} is off by {off:.1e} at '{path}' {reason}, more than {bound:.1e}."
 
 
 def _inexact(x: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What the checks look at: a transformation, with what is needed to call it."""
+"""The transformation that is checked, with what is needed to call it."""
 
 import dataclasses
 import functools
@@ -9,31 +9,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.apply import apply_updates
 from ..core.hyperparams import get_hyperparams, set_hyperparams
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.trees.apply import apply_updates
 
-__all__ = ["DTYPES", "Extra", "Subject", "settable"]
+__all__ = ["DTYPES", "Extra", "Case", "settable"]
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64")
-"""Of the parameters that a transformation is tried on; float64 with x64 switched on."""
+"""Dtypes of the parameters that a transformation is tried on; float64 with x64 switched on."""
 
 Extra = Mapping[str, Any] | Callable[[PyTree, PyTree], Mapping[str, Any]] | None
 """Extra arguments of `update`, or a function `(grads, params)` that makes them."""
 
 SHAPES = {"b": (8,), "w": (8, 4)}
-"""Of the parameters where the caller gives none."""
+"""Shapes of the parameters if the caller gives none."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class Case:
     """A transformation under test.
 
     Attributes:
       tx: the pair.
       given: the caller's parameters, or None.
-      extra: what `update` needs beyond gradients and parameters.
-      dtypes: those of `DTYPES` to try.
+      extra: what `update` needs besides gradients and parameters.
+      dtypes: the dtypes to try, from `DTYPES`.
     """
 
     tx: GradientTransformation
@@ -42,7 +42,7 @@ class Subject:
     dtypes: tuple[str, ...] = DTYPES
 
     def params(self, dtype: Any = np.float32, seed: int = 0) -> PyTree:
-        """Parameters of a dtype: the caller's, or normal numbers."""
+        """Returns parameters of a dtype: the caller's, or normal numbers."""
         if self.given is None:
             return _normal(SHAPES, dtype, seed, is_leaf=lambda x: isinstance(x, tuple))
         if seed:
@@ -50,7 +50,7 @@ class Subject:
         return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), self.given)
 
     def grads(self, dtype: Any = np.float32, seed: int = 1) -> PyTree:
-        """Gradients: normal numbers, shaped as the parameters."""
+        """Returns gradients: normal numbers in the shapes of the parameters."""
         shapes = jax.tree.map(jnp.shape, self.params(np.float32))
         return _normal(shapes, dtype, seed, self._at_leaf)
 
@@ -59,7 +59,7 @@ class Subject:
         return isinstance(x, tuple) and all(isinstance(n, int) for n in x)
 
     def init(self, params: PyTree) -> PyTree:
-        """The state before the first update."""
+        """Returns the state before the first update."""
         return self.tx.init(params)
 
     def update(self, grads: PyTree, state: PyTree, params: PyTree, **more: Any) -> Any:
@@ -68,13 +68,13 @@ class Subject:
         return self.tx.update(grads, state, params, **extra, **more)
 
     def step(self, params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
-        """One training step."""
+        """Makes one training step."""
         updates, state = self.update(grads, state, params)
         return apply_updates(params, updates), state
 
     @functools.cached_property
     def traced(self) -> list[str]:
-        """Grows by one entry whenever `jitted_step` is traced."""
+        """A list that grows by one entry whenever `jitted_step` is traced."""
         return []
 
     @functools.cached_property
@@ -112,7 +112,7 @@ class Subject:
         return jax.jit(slopes)
 
     def run(self, params: PyTree, steps: int = 2) -> tuple[PyTree, PyTree]:
-        """Parameters and state after some jitted steps."""
+        """Returns parameters and state after some jitted steps."""
         state = self.init(params)
         for seed in range(1, steps + 1):
             params, state = self.jitted_step(params, state, self.grads(seed=seed))
@@ -120,7 +120,7 @@ class Subject:
 
 
 def _normal(shapes: PyTree, dtype: Any, seed: int, is_leaf: Callable[[Any], bool]) -> PyTree:
-    """Normal numbers of these shapes."""
+    """Returns normal numbers of these shapes."""
     rng = np.random.default_rng(seed)
 
     def draw(shape: tuple[int, ...]) -> jax.Array:
@@ -133,6 +133,6 @@ def _normal(shapes: PyTree, dtype: Any, seed: int, is_leaf: Callable[[Any], bool
 
 
 def settable(state: PyTree) -> dict[str, jax.Array]:
-    """The hyperparameters of a state that can be set: not those that follow a schedule."""
+    """Returns the hyperparameters that can be set, which are those without a schedule."""
     known = get_hyperparams(state)
     return {k: v for k, v in known.items() if not any(n.startswith(f"{k}.") for n in known)}

@@ -1,0 +1,258 @@
+"""Restores what a link has once, or once for each parameter: `leaf_counts` and `carry`.
+
+A link counts the updates of each parameter only from the first update on in which one of them had
+no gradient, or if `per_leaf_counts` asked for it. A saved state and its template therefore need not
+agree on whether there are `leaf_counts`, and whether a carried scalar is `()` or `(n,)`. What a
+parameter needs is found here in either form, and written in the form that the values need.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core.protocol import PyTree
+from ..core.state import State
+from .matching import parent
+from .names import Link, Names, dotted, is_link
+from .placing import dtype_of, place
+from .report import describe
+
+__all__ = ["LeafScalars", "is_leaf_scalar"]
+
+HostArray = np.ndarray[Any, Any]
+Arrays = Mapping[str, Any]
+
+
+def is_leaf_scalar(name: str, saved: Arrays) -> bool:
+    """Whether a saved name is that of a count of one parameter, or of a carried scalar."""
+    parts = name.split(".")
+    fields = (i for i, part in enumerate(parts) if part in ("leaf_counts", "carry"))
+    return any(_is_count(saved.get(".".join([*parts[:i], "count"]))) for i in fields)
+
+
+def _is_count(x: Any) -> bool:
+    return x is not None and np.issubdtype(dtype_of(x), np.integer)
+
+
+class LeafScalars:
+    """The leaf scalars that are restored to a template.
+
+    Attributes:
+      fields: path of a link -> its restored fields, as NumPy arrays.
+      missing: name -> shape and dtype of what was not saved.
+      used: saved names that have a place.
+      added: names of the links that get leaf counts, and have none in the template.
+    """
+
+    def __init__(self, names: Names, sources: Mapping[str, str], saved: Arrays):
+        self._sources, self._saved = sources, saved
+        self._slots: dict[tuple[str, str], list[str]] = {}
+        for k, name in names.names.items():
+            if name.is_slot and name.link is not None and name.leaf is not None:
+                self._slots.setdefault((name.link, name.leaf), []).append(k)
+        # Where the slots of a parameter came from, for links beside it that have no slots.
+        self._parents: dict[tuple[str, str], str] = {}
+        self._counting: dict[str, bool] = {}
+        self.fields: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.missing: dict[str, str] = {}
+        self.used: set[str] = set()
+        self.added: list[str] = []
+        for link in names.links:
+            if is_link(link.state):
+                self.fields[link.path] = self._restore(link)
+
+    @staticmethod
+    def shapes(names: Names) -> dict[str, tuple[int, ...]]:
+        """Returns the names that leaf scalars of the template may have in a saved state."""
+        found: dict[str, tuple[int, ...]] = {}
+        for link in filter(lambda link: is_link(link.state), names.links):
+            fields = ["leaf_counts", *(f"carry.{k}" for k in link.state._asdict().get("carry", {}))]
+            for leaf in link.leaf_names or ():
+                found |= {dotted(link.name, k, leaf): link.batch for k in fields}
+        return found
+
+    def _restore(self, link: Link) -> dict[str, Any]:
+        leaves = self._leaves(link)
+        origins = [self._origin(link, leaf) for leaf in leaves]
+        fields = link.state._asdict()
+        count = self._count(link)
+        counts = self._leaf_counts(link, leaves, origins, count)
+        has_counts = "leaf_counts" in fields
+        if leaves and not has_counts and _differ(counts, count):
+            self.added.append(link.name)
+            has_counts = True
+        restored: dict[str, Any] = {"leaf_counts": counts} if has_counts else {}
+        if "carry" in fields:
+            restored["carry"] = {
+                k: self._carried(link, k, x, leaves, origins, per_leaf=has_counts)
+                for k, x in fields["carry"].items()
+            }
+        return restored
+
+    def _leaves(self, link: Link) -> tuple[str, ...]:
+        """Returns the paths of a link's parameters, or numbers if only how many is known."""
+        if link.leaf_names is not None:
+            return link.leaf_names
+        name = dotted(link.name, "leaf_counts")
+        template = link.state._asdict().get("leaf_counts")
+        if template is None and name in self._saved:
+            template = self._saved[name]
+        if template is not None and link.per_leaf(template):
+            return tuple(f"#{i}" for i in range(template.shape[-1]))
+        return tuple(k.removeprefix(f"{name}.") for k in self._saved if k.startswith(f"{name}."))
+
+    def _origin(self, link: Link, leaf: str) -> str | None:
+        """Returns the saved link that a parameter's scalars come from; None if it starts anew.
+
+        A parameter that lacks one of its slots starts anew: zeros must not count as moments that
+        were accumulated over `count` steps.
+        """
+        names = self._slots.get((link.name, leaf), [])
+        if not names:
+            above = parent(link.name)
+            relative = link.name[len(above) :].removeprefix(".")
+            if (above, leaf) in self._parents:
+                return dotted(self._parents[above, leaf], relative)
+            source = self._sources.get(dotted(link.name, "count"))
+            return None if source is None else source.removesuffix("count").removesuffix(".")
+        if any(k not in self._sources for k in names):
+            return None
+        end = names[0][len(link.name) :].removeprefix(".")
+        origin = self._sources[names[0]].removesuffix(end).removesuffix(".")
+        self._parents.setdefault((parent(link.name), leaf), parent(origin))
+        return origin
+
+    def _count(self, link: Link) -> HostArray | None:
+        source = self._sources.get(dotted(link.name, "count"))
+        return _host(link.state["count"] if source is None else self._saved[source])
+
+    def _leaf_counts(
+        self,
+        link: Link,
+        leaves: tuple[str, ...],
+        origins: list[str | None],
+        count: HostArray | None,
+    ) -> HostArray | None:
+        template = _host(link.state._asdict().get("leaf_counts", link.state["count"]))
+        values = []
+        for i, (leaf, origin) in enumerate(zip(leaves, origins, strict=True)):
+            x = None
+            if origin is not None:
+                x = self._find(link, origin, "leaf_counts", leaf, i, leaves)
+                # Where other parameters have counts and this one has none, it is new.
+                if x is None and not self._has_leaf_counts(origin):
+                    has_slots = (link.name, leaf) in self._slots
+                    x = _host(self._saved.get(dotted(origin, "count"))) if has_slots else count
+            values.append(_item(template, link, i) if x is None else x)
+        return _stacked(values, link, np.int32)
+
+    def _has_leaf_counts(self, origin: str) -> bool:
+        """Whether a saved link has a count for some parameter."""
+        if origin not in self._counting:
+            name = dotted(origin, "leaf_counts.")
+            self._counting[origin] = any(k.startswith(name) for k in self._saved)
+        return self._counting[origin]
+
+    def _carried(
+        self,
+        link: Link,
+        key: str,
+        template: Any,
+        leaves: tuple[str, ...],
+        origins: list[str | None],
+        *,
+        per_leaf: bool,
+    ) -> HostArray | None:
+        values, found, present = [], False, _host(template)
+        for i, (leaf, origin) in enumerate(zip(leaves, origins, strict=True)):
+            x = None
+            if origin is not None:
+                x = self._find(link, origin, f"carry.{key}", leaf, i, leaves)
+            found |= x is not None
+            values.append(_item(present, link, i) if x is None else x)
+        if not leaves:
+            name = dotted(link.name, "carry", key)
+            if name in self._saved:
+                self.used.add(name)
+            return _host(self._saved.get(name, template))
+        if not found:
+            self.missing[dotted(link.name, "carry", key)] = describe(template)
+        stacked = _stacked(values, link)
+        if per_leaf or link.per_leaf(template) or _differ(stacked, values[0]):
+            return stacked
+        return values[0]
+
+    def _find(
+        self, link: Link, origin: str, field: str, leaf: str, i: int, leaves: tuple[str, ...]
+    ) -> HostArray | None:
+        """Finds the number of one parameter, or that of all."""
+        for name in (dotted(origin, field, leaf), dotted(origin, field)):
+            if name not in self._saved:
+                continue
+            x = _host(self._saved[name])
+            if x is not None and x.shape == link.batch:
+                self.used.add(name)
+                return x
+            if x is not None and x.shape == (*link.batch, len(leaves)):
+                self.used.add(name)
+                return x[..., i]
+        return None
+
+    def put(self, function: str, tree: PyTree) -> PyTree:
+        """Returns the tree with the restored fields."""
+
+        def replace(path: Any, x: Any) -> Any:
+            return _with_fields(function, x, self.fields[tuple(path)]) if is_link(x) else x
+
+        return jax.tree_util.tree_map_with_path(replace, tree, is_leaf=is_link)
+
+
+def _with_fields(function: str, state: State, restored: Mapping[str, Any]) -> State:
+    fields: dict[str, Any] = {}
+    for name, value in state._asdict().items():
+        if name == "leaf_counts":
+            fields[name] = _put(function, restored[name], value)
+        elif name == "carry":
+            fields[name] = {k: _put(function, restored[name][k], x) for k, x in value.items()}
+        else:
+            fields[name] = value
+        if name == "count" and "leaf_counts" in restored and "leaf_counts" not in state:
+            fields["leaf_counts"] = _put(function, restored["leaf_counts"], value)
+    return State(**fields)
+
+
+def _put(function: str, value: HostArray | None, like: Any) -> Any:
+    if value is None:
+        raise ValueError(
+            f"{function}: the saved state lacks a scalar that a rule carries, and the template has "
+            "only shapes. Pass a template with values: init(params)."
+        )
+    return place(value, like)
+
+
+def _host(x: Any) -> HostArray | None:
+    """Returns the array on the host; None if x is only a shape."""
+    return None if x is None or isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x)
+
+
+def _item(x: HostArray | None, link: Link, i: int) -> HostArray | None:
+    """Returns a parameter's number in a leaf scalar of the template."""
+    return x if x is None or not link.per_leaf(x) else x[..., i]
+
+
+def _stacked(values: list[HostArray | None], link: Link, dtype: Any = None) -> HostArray | None:
+    """Returns the numbers of all parameters as one array; None if one is not known."""
+    if any(x is None for x in values):
+        return None
+    if not values:
+        return np.zeros((*link.batch, 0), dtype)
+    return np.stack([x for x in values if x is not None], axis=-1)
+
+
+def _differ(values: HostArray | None, value: HostArray | None) -> bool:
+    """Whether parameters have numbers that differ from a shared one."""
+    if values is None or value is None:
+        return False
+    return not np.array_equal(values, np.broadcast_to(value[..., None], values.shape))

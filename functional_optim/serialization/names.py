@@ -1,0 +1,219 @@
+"""Names the arrays of a state: paths in its tree, and paths of the parameters within vectors."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core.engine.leaf_table import all_slots
+from ..core.leaf.packing import Packed, is_packed
+from ..core.leaf.quantized import is_stored
+from ..core.protocol import PyTree
+from ..core.rules.init import ENGINE_FIELDS
+from ..core.state import State, nested_states
+from ..core.trees.structure import is_absent, path_string
+
+__all__ = ["LEAF_SCALARS", "Link", "Name", "Names", "dotted", "is_link"]
+
+Path = tuple[Any, ...]
+
+LEAF_SCALARS = ("leaf_counts", "carry")
+"""Fields of a link's state that may hold one number for each parameter."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Name:
+    """Says where the array with a name is, and what it belongs to.
+
+    Attributes:
+      array: number of the array among the leaves of the state.
+      item: position in that array, if the array holds items of several parameters.
+      link: path of the link that the array belongs to, or None.
+      field: field of the link.
+      leaf: path of the parameter that the array belongs to, or None if it is the link's.
+      axis: axis of the items.
+    """
+
+    array: int
+    item: int | None = None
+    link: str | None = None
+    field: str = ""
+    leaf: str | None = None
+    axis: int = -1
+
+    @property
+    def is_leaf_scalar(self) -> bool:
+        """Whether it is a count or a carried scalar, which the link has once or per parameter."""
+        return self.link is not None and self.field in LEAF_SCALARS
+
+    @property
+    def is_slot(self) -> bool:
+        """Whether it is a slot of a parameter."""
+        return self.leaf is not None and not self.is_leaf_scalar
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """The state of a link.
+
+    Attributes:
+      path: where it is in the tree.
+      state: the state.
+      leaves: paths of its parameters in the order of the tree; None if they are not known.
+    """
+
+    path: Path
+    state: State
+    leaves: tuple[Path, ...] | None
+
+    @property
+    def name(self) -> str:
+        """The dotted path; empty for the root."""
+        return _text(self.path)
+
+    @property
+    def leaf_names(self) -> tuple[str, ...] | None:
+        """Dotted paths of the parameters; empty for a single array."""
+        return None if self.leaves is None else tuple(map(_text, self.leaves))
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Leading axes that `vmap` added to the state."""
+        return np.shape(self.state["count"])
+
+    def per_leaf(self, x: Any) -> bool:
+        """Whether a leaf scalar has one number for each parameter."""
+        return len(x.shape) == len(self.batch) + 1
+
+
+class Names:
+    """The names of all arrays of a tree that holds states.
+
+    A link's `leaf_counts`, and carried scalars that differ from parameter to parameter, are
+    vectors in the order of the tree. Each of their numbers has a name that ends in the
+    parameter's path, so that it is found when the order is different.
+
+    Attributes:
+      arrays: the leaves of the tree; a quantized array is one leaf.
+      treedef: its structure.
+      names: name -> where the array is.
+      links: the states of links.
+    """
+
+    def __init__(self, function: str, tree: PyTree):
+        arrays, self.treedef = jax.tree.flatten(tree, is_leaf=is_stored)
+        self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
+        self.names: dict[str, Name] = {}
+        self.links = list(_find_links(tree))
+        paths = {link.path for link in self.links}
+        vectors = dict(vector for link in self.links for vector in _vectors(link))
+        i = 0
+        for path, x in jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_node)[0]:
+            link = next((path[:n] for n in range(len(path), -1, -1) if path[:n] in paths), None)
+            for leaves, axis in _contents(path, x, vectors):
+                for j, leaf in enumerate(leaves):
+                    whole = (*path, *leaf)
+                    name = self._name(i, whole, link)
+                    if axis is not None:
+                        name = dataclasses.replace(name, item=j, leaf=_text(leaf), axis=axis)
+                    self._add(function, whole, name)
+                i += 1
+
+    @staticmethod
+    def _name(i: int, path: Path, link: Path | None) -> Name:
+        if link is None:
+            return Name(i)
+        field, *rest = path[len(link) :]
+        is_slot = path_string((field,)) not in ENGINE_FIELDS
+        leaf = _text(tuple(rest)) if is_slot else None
+        return Name(i, None, _text(link), path_string((field,)), leaf)
+
+    def _add(self, function: str, path: Path, name: Name) -> None:
+        text = _text(path) or "(root)"
+        if text in self.names:
+            raise ValueError(
+                f"{function}: two arrays have the name '{text}'. Rename a key so that paths differ "
+                "when they are written with dots."
+            )
+        self.names[text] = name
+
+
+def is_link(state: Any) -> bool:
+    """Whether x is the state of a rule of this package, and not of a wrapper."""
+    return isinstance(state, State) and "inner_state" not in state and _has_numbers(state)
+
+
+def dotted(*parts: str) -> str:
+    """Joins the parts of a name; empty parts are left out."""
+    return ".".join(part for part in parts if part)
+
+
+def _has_numbers(state: State) -> bool:
+    return {"count", "hyperparams"} <= set(state._fields)
+
+
+def _is_node(x: Any) -> bool:
+    return is_packed(x) or is_stored(x)
+
+
+def _contents(
+    path: Path, x: Any, vectors: dict[Path, tuple[Path, ...]]
+) -> Iterator[tuple[list[Path], int | None]]:
+    """Yields, for each array in x, the parameters whose items it holds, and the axis of the items.
+
+    For an array that does not hold several parameters, the axis is None, and the only path is
+    that of its parameter below `path`, or empty.
+    """
+    if not isinstance(x, Packed):
+        yield (list(vectors[path]), -1) if path in vectors else ([()], None)
+        return
+    paths = x.layout.paths
+    for group, stack, axis in zip(x.layout.groups, x.stacks, x.axes, strict=True):
+        if not is_absent(stack):
+            yield [paths[i] for i in group], axis
+    for i, other in zip(x.layout.rest, x.rest, strict=True):
+        for inner, _ in jax.tree_util.tree_flatten_with_path(other, is_leaf=is_stored)[0]:
+            yield [(*paths[i], *inner)], None
+
+
+def _text(path: Path) -> str:
+    return path_string(path) if path else ""
+
+
+def _find_links(tree: PyTree) -> Iterator[Link]:
+    """Finds the links, with the paths of their parameters.
+
+    A link without slots does not know these paths; a link before it in the chain may.
+    """
+    known: dict[Path, tuple[Path, ...]] = {}
+    for path, state in nested_states(tree):
+        if not _has_numbers(state):
+            continue
+        slots = [k for k in state._fields if k not in ENGINE_FIELDS]
+        leaves = _leaf_paths(state, slots) if slots and is_link(state) else known.get(path[:-1])
+        counts = state._asdict().get("leaf_counts")
+        if leaves is not None and counts is not None and len(leaves) != counts.shape[-1]:
+            leaves = None
+        if leaves is not None:
+            known[path[:-1]] = leaves
+        yield Link(tuple(path), state, leaves)
+
+
+def _leaf_paths(state: State, slots: list[str]) -> tuple[Path, ...] | None:
+    try:
+        flat = jax.tree_util.tree_flatten_with_path(all_slots({k: state[k] for k in slots}))[0]
+    except ValueError:  # slots of different structures, in a state that another package made
+        return None
+    return tuple(tuple(path) for path, _ in flat)
+
+
+def _vectors(link: Link) -> Iterator[tuple[Path, tuple[Path, ...]]]:
+    """Yields the paths of a link's vectors of one number for each parameter."""
+    if link.leaves is None:
+        return
+    fields = State(**{k: link.state[k] for k in LEAF_SCALARS if k in link.state})
+    for path, x in jax.tree_util.tree_flatten_with_path(fields)[0]:
+        if link.per_leaf(x) and x.shape[-1] == len(link.leaves):
+            yield (*link.path, *path), link.leaves
