@@ -5,13 +5,22 @@ Example:
   >>> fo.native.build(fo.adamw(1e-3), {"w": jax.numpy.zeros(8)})  # doctest: +SKIP
 """
 
-from ..core.server import serve_with
-from .building import build
+from typing import TYPE_CHECKING, Any
+
 from .compiler import CompilerError
 from .multi_output import use_multi_output_fusion
-from .serving import server
 from .switch import enabled
+
+if TYPE_CHECKING:
+    from .building import build
 
 __all__ = ["CompilerError", "build", "enabled", "use_multi_output_fusion"]
 
-serve_with(server)
+
+def __getattr__(name: str) -> Any:
+    # Building needs the translator, whose import takes a third of that of the whole package.
+    if name == "build":
+        from .building import build
+
+        return build
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ import jax
 from ..core.apply_gradients import apply_gradients
 from ..core.protocol import GradientTransformation, PyTree
 from .library import add_library, find
-from .serving import recorded
+from .switch import recorded
 
 __all__ = ["build", "build_all"]
 

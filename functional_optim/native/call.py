@@ -8,7 +8,8 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ..core.server import LeafCall
+from ..core.engine.executors import XLA
+from ..core.engine.step_scalars import one_row
 from .plan import Plan
 
 __all__ = ["Leaf", "call"]
@@ -21,7 +22,7 @@ leaf_p.multiple_results = True
 
 
 class Leaf(NamedTuple):
-    """A leaf of a call: its arrays, its row among the clocks' scalars, its place in the tree."""
+    """A leaf of a call: its arrays, its row of the scalars, its number in the tree."""
 
     flat: list[Any]
     row: int
@@ -56,7 +57,12 @@ def _by_compiler(
     for own, row, number in zip(_parts(operands[n:], len(plan.own)), rows, numbers, strict=True):
         at = dict(zip((*plan.shared, *plan.own), (*operands[:n], *own), strict=True))
         arrays = plan.arrays.unflatten([at[i] for i in range(len(at))])
-        found += jax.tree.leaves(plan.rules.alone(LeafCall(arrays, plan.form, row, number)))
+        scalars = tuple(
+            x if x.row is None else x._replace(row=one_row(x.row, row)) for x in arrays.scalars
+        )
+        program = XLA.program(plan.fused)
+        arrays = arrays._replace(scalars=scalars)
+        found += jax.tree.leaves(program(arrays, np.int32(number), plan.signature))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What there is to know of a pass on leaves of one kind, before one of them is called."""
+"""The plan of a kernel: how fused rules run on leaves of one number of dimensions."""
 
 import dataclasses
 import functools
@@ -7,11 +7,8 @@ from typing import Any
 import jax
 from jax.export import symbolic_shape
 
-from ..core.passes import Pass
-from ..core.precision import hyper_dtype
-from ..core.rows import is_sparse
-from ..core.server import LeafArrays, LeafCall, LeafForm
-from ..core.stored import holds_stored
+from ..core.engine.executors import LeafArrays, LeafCall, LeafFunction, LeafSignature
+from ..core.numerics.precision import hyper_dtype
 from .expressions import Ineligible
 from .translate import Body, Kind, translate
 
@@ -20,20 +17,20 @@ __all__ = ["Plan", "plan_of"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """A pass on leaves of one number of dimensions.
+    """Fused rules on leaves of one number of dimensions.
 
     Attributes:
-      rules: the pass.
-      form: what shapes its program.
-      arrays: structure of what it reads.
-      own: which of its arrays are of the leaf; the others are shared by all leaves.
-      results: structure of what it makes.
-      dtypes: of the results' arrays, each of the leaf's shape.
+      fused: the rules.
+      signature: the static arguments of the leaf's function.
+      arrays: structure of the arguments.
+      own: which arguments belong to the leaf; the others are shared by all leaves.
+      results: structure of the results.
+      dtypes: of the results, each of the leaf's shape.
       body: the function in C++.
     """
 
-    rules: Pass
-    form: LeafForm
+    fused: LeafFunction
+    signature: LeafSignature
     arrays: Any
     own: tuple[int, ...]
     results: Any
@@ -46,20 +43,18 @@ class Plan:
         return tuple(i for i in range(self.arrays.num_leaves) if i not in self.own)
 
     def __repr__(self) -> str:
-        return "+".join(rule.rule.name for rule in self.rules.rules)
+        return self.fused.name
 
 
-def plan_of(rules: Pass, call: LeafCall) -> tuple[Plan | None, list[Any]]:
-    """The plan for what is read at a leaf, or None if there is none; and that as a list.
+def plan_of(fused: LeafFunction, call: LeafCall) -> tuple[Plan | None, list[Any]]:
+    """Returns the plan of a leaf, or None if there is none, and the leaf's arguments as a list.
 
     A plan is for all shapes of as many dimensions, so that 1,000 shapes are not traced 1,000
     times. That this is sound is not assumed: the function is traced with dimensions that have
-    names and no size, of which nothing can be asked in Python but what is so for all sizes. A
-    rule that does ask has no plan.
+    names and no size, so that Python can branch only on what is true for all sizes. A rule that
+    reads a size has no plan.
     """
-    arrays, form = call.arrays, call.form
-    if is_sparse(arrays.update) or holds_stored(arrays.slots):
-        return None, []
+    arrays, signature = call.arrays_with_matrix(), call.signature
     flat, structure = jax.tree.flatten(arrays)
     kinds = _kinds(arrays)
     shape = arrays.update.shape
@@ -69,22 +64,25 @@ def plan_of(rules: Pass, call: LeafCall) -> tuple[Plan | None, list[Any]]:
         (x.dtype, len(shape) if k == "element" else x.shape[-1:])
         for k, x in zip(kinds, flat, strict=True)
     )
-    key = (structure, own, form, hyper_dtype())
-    if key not in rules.plans:
-        rules.plans[key] = _make(rules, form, flat, structure, kinds, len(shape))
-    return rules.plans[key], flat
+    key = ("native", structure, own, signature, hyper_dtype())
+    if key not in fused.programs:
+        fused.programs[key] = _make(fused, signature, flat, structure, kinds, len(shape))
+    return fused.programs[key], flat
 
 
 def _kinds(arrays: LeafArrays) -> list[Kind]:
-    """What each array is, in the order of the tree."""
+    """What each argument is, in the order of the tree."""
 
     def all_of(kind: Kind, tree: Any) -> Any:
         return jax.tree.map(lambda _: kind, tree)
 
-    own = tuple((all_of("row", matrix), all_of("element", trees)) for matrix, trees in arrays.own)
-    contexts = jax.tree.map(lambda x: "vector" if x.ndim else "scalar", arrays.contexts)
-    whole = all_of("element", arrays)
-    return jax.tree.leaves(whole._replace(own=own, contexts=contexts))
+    scalars = tuple(
+        jax.tree.map(lambda x: "vector" if x.ndim else "scalar", own)._replace(
+            row=all_of("row", own.row), trees=all_of("element", own.trees)
+        )
+        for own in arrays.scalars
+    )
+    return jax.tree.leaves(all_of("element", arrays)._replace(scalars=scalars))
 
 
 @functools.cache
@@ -93,7 +91,12 @@ def _dimensions(n: int) -> tuple[Any, ...]:
 
 
 def _make(
-    rules: Pass, form: LeafForm, flat: list[Any], structure: Any, kinds: list[Kind], ndim: int
+    fused: LeafFunction,
+    signature: LeafSignature,
+    flat: list[Any],
+    structure: Any,
+    kinds: list[Kind],
+    ndim: int,
 ) -> Plan | None:
     shape = _dimensions(ndim)
 
@@ -102,7 +105,7 @@ def _make(
         return jax.ShapeDtypeStruct(shapes.get(kind, x.shape), x.dtype)
 
     def on_leaf(given: list[Any], number: Any) -> Any:
-        return rules.on_leaf(jax.tree.unflatten(structure, given), number, form)
+        return fused.on_leaf(jax.tree.unflatten(structure, given), number, signature)
 
     number = jax.ShapeDtypeStruct((), jax.numpy.int32)
     given = [of(x, kind) for x, kind in zip(flat, kinds, strict=True)]
@@ -114,7 +117,7 @@ def _make(
         return None
     results: Any
     shapes, results = jax.tree.flatten(made)
-    aliases = _aliases(jax.tree.unflatten(structure, range(len(given))), form, results)
+    aliases = _aliases(jax.tree.unflatten(structure, range(len(given))), signature, results)
     dtypes = [x.dtype for x in shapes]
     fitting = [(i, j) for i, j in aliases if given[i].dtype == dtypes[j]]
     try:
@@ -122,10 +125,10 @@ def _make(
     except Ineligible:
         return None
     own = tuple(i for i, kind in enumerate(kinds) if kind == "element")
-    return Plan(rules, form, structure, own, results, tuple(dtypes), body)
+    return Plan(fused, signature, structure, own, results, tuple(dtypes), body)
 
 
-def _aliases(inputs: Any, form: LeafForm, results: Any) -> list[tuple[int, int]]:
+def _aliases(inputs: Any, signature: LeafSignature, results: Any) -> list[tuple[int, int]]:
     """Input -> result that takes its place: of a slot its next value, of the rest the update.
 
     Who asks for an update has no use for the gradient after that, as a rule; where it has, XLA
@@ -133,4 +136,4 @@ def _aliases(inputs: Any, form: LeafForm, results: Any) -> list[tuple[int, int]]
     """
     first, kept = results.unflatten(range(results.num_leaves))
     pairs = [(old[k], new[k]) for old, new in zip(inputs.slots, kept, strict=True) for k in old]
-    return [*pairs, (inputs.param if form.adds else inputs.update, first)]
+    return [*pairs, (inputs.param if signature.add_to_params else inputs.update, first)]

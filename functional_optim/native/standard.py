@@ -15,10 +15,12 @@ from ..algorithms.nadam import nadam, nadamw
 from ..algorithms.radam import radam
 from ..algorithms.rmsprop import rmsprop
 from ..algorithms.sgd import sgd
-from ..core.by_label import by_label
 from ..core.chain import chain
 from ..core.protocol import GradientTransformation
+from ..core.rules.by_label import by_label
+from ..optim.torch_optimizer import TorchOptimizer
 from ..transforms.clipping import clip_by_global_norm
+from ..transforms.leaf_counts import per_leaf_counts
 
 __all__ = ["DTYPES", "standard"]
 
@@ -56,21 +58,29 @@ def standard() -> Iterator[tuple[GradientTransformation, Any]]:
         yield tx, params
     for tx in common:
         yield chain(clip_by_global_norm(1.0), tx), params
+    # The state after an update in which a gradient was None.
+    for tx in (adam(1.0), adamw(1.0), adamw(1.0, weight_decay=by_dtype)):
+        yield per_leaf_counts(tx), params
 
 
 def _of_torch() -> list[GradientTransformation]:
-    """What the classes make of their options; an option that is not used is None to them."""
+    """The transformations of torch's classes; an option that is not used is None to them."""
     return [
-        optim.SGD.recipe(momentum=None),
-        optim.SGD.recipe(momentum=0.9),
-        optim.SGD.recipe(momentum=0.9, nesterov=True),
-        optim.Adam.recipe(),
-        optim.AdamW.recipe(),
-        optim.AdamW.recipe(amsgrad=True),
-        optim.Adagrad.recipe(),
-        optim.Adamax.recipe(),
-        optim.NAdam.recipe(),
-        optim.RAdam.recipe(),
-        optim.RMSprop.recipe(momentum=None),
-        optim.RMSprop.recipe(momentum=0.9),
+        _of_class(optim.SGD, momentum=None),
+        _of_class(optim.SGD, momentum=0.9),
+        _of_class(optim.SGD, momentum=0.9, nesterov=True),
+        _of_class(optim.Adam),
+        _of_class(optim.AdamW),
+        _of_class(optim.AdamW, amsgrad=True),
+        _of_class(optim.Adagrad),
+        _of_class(optim.Adamax),
+        _of_class(optim.NAdam),
+        _of_class(optim.RAdam),
+        _of_class(optim.RMSprop, momentum=None),
+        _of_class(optim.RMSprop, momentum=0.9),
     ]
+
+
+def _of_class(kind: type[TorchOptimizer], **options: Any) -> GradientTransformation:
+    """The transformation of a class, as its groups have it: with a count for each parameter."""
+    return per_leaf_counts(kind.transformation(kind.default_options() | options))

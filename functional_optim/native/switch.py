@@ -1,11 +1,14 @@
 """Whether steps are traced for kernels."""
 
+import contextlib
 import os
+import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import jax
 
-__all__ = ["enabled", "is_enabled"]
+__all__ = ["enabled", "is_enabled", "recorded", "recorded_bodies"]
 
 # A context that is part of jit's keys: what was compiled with kernels is not what runs without.
 _enabled = jax.make_user_context(os.environ.get("FUNCTIONAL_OPTIM_NATIVE", "1") != "0")
@@ -30,3 +33,22 @@ def enabled(on: bool = True) -> AbstractContextManager[None]:
 def is_enabled() -> bool:
     """Whether a step that is traced now may have kernels."""
     return bool(_enabled.value)
+
+
+_recording = threading.local()
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[dict[str, None]]:
+    """Collects the functions that kernels could be built for, while XLA runs the leaves."""
+    bodies: dict[str, None] = {}
+    before, _recording.bodies = recorded_bodies(), bodies
+    try:
+        yield bodies
+    finally:
+        _recording.bodies = before
+
+
+def recorded_bodies() -> dict[str, None] | None:
+    """The functions that are collected now; None outside of `recorded`."""
+    return getattr(_recording, "bodies", None)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import Literal
 
-from ..core.calls import called
+from ..core.leaf.inlining import called
 from .expressions import C_TYPES, Ineligible, expression, literal
 
 __all__ = ["Body", "Kind", "translate"]

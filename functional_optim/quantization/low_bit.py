@@ -8,22 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.adapter import Link, check_pair, link_name
+from ..core.caching import Interned
 from ..core.chain import ChainUpdate
-from ..core.engine import RuleUpdate
-from ..core.interning import Interned
-from ..core.keys import Key, as_key, key_at
-from ..core.leaves import ENGINE_FIELDS
-from ..core.link import Link, check_pair, link_name
-from ..core.packing import held_together
-from ..core.placement import beside
-from ..core.precision import safe_increment
+from ..core.engine.rule_update import RuleUpdate
+from ..core.leaf.packing import held_together
+from ..core.leaf.quantized import decode_state, encoded_as, is_stored
+from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.rules.init import ENGINE_FIELDS
+from ..core.rules.rng_keys import Key, as_key, key_at
 from ..core.state import State, nested_states
-from ..core.stored import decode_state, encoded_as, is_stored
-from ..core.trees import path_string
+from ..core.trees.placement import beside
+from ..core.trees.structure import path_string
 from ..transforms.masking import MaskedUpdate, PartitionUpdate
 from .blocks import BLOCK
-from .forms import FORMS
+from .formats import FORMS
 
 __all__ = ["MOMENTS", "low_bit_state"]
 
@@ -140,7 +140,7 @@ def _decodes(update: Any) -> bool:
         return _decodes(update.link.function)
     if isinstance(update, PartitionUpdate):
         return all(_decodes(link.function) for _, link in update.links)
-    return isinstance(update, RuleUpdate) and update.by_leaf
+    return isinstance(update, RuleUpdate) and not update.rule.spec.whole_tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,9 +231,9 @@ class LowBitUpdate(Interned):
     generator: str | None
 
     @property
-    def lasting(self) -> bool:
+    def is_cacheable(self) -> bool:
         """As long as the inner one is."""
-        return getattr(self.inner.function, "lasting", False)
+        return getattr(self.inner.function, "is_cacheable", False)
 
     def __call__(
         self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any

@@ -39,7 +39,7 @@ def decode(codes: Array, signed: Array) -> Array:
       codes: integers from 0 to 255.
       signed: whether the numbers have a sign; of a shape that broadcasts to that of the codes.
     """
-    place = codes.astype(jnp.int32) + jnp.where(signed, 256, 0)
+    place = codes.astype(jnp.uint32) + jnp.where(signed, np.uint32(256), np.uint32(0))
     return jnp.asarray(_NUMBERS).at[place].get(mode="promise_in_bounds")
 
 
@@ -54,16 +54,20 @@ def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
       random: uniform in [0, 1), shaped as y; where given, the mean of the numbers is y.
     """
     codes = _nearest(y, signed)
-    if random is not None:
-        found = decode(codes, signed)
-        beside = jnp.clip(codes + jnp.where(y > found, 1, -1), 0, 255)
-        gap = jnp.abs(decode(beside, signed) - found)
-        codes = jnp.where(random * gap < jnp.abs(y - found), beside, codes)
+    if random is None:
+        return codes
+    found = decode(codes, signed)
+    beside = jnp.clip(codes + jnp.where(y > found, 1, -1), 0, 255)
+    gap = jnp.abs(decode(beside, signed) - found)
+    codes = jnp.where(random * gap < jnp.abs(y - found), beside, codes)
     return jnp.maximum(codes, (~signed & (y > 0)).astype(jnp.int32))
 
 
 def _nearest(y: Array, signed: Array) -> Array:
-    """Codes of the nearest numbers, by arithmetic: a search takes many times as long."""
+    """Codes of the nearest numbers, by arithmetic: a search takes many times as long.
+
+    What is selected are floats, and what is compared has no NaN to be looked for.
+    """
     size = jnp.abs(y)
     parts: Array = jnp.float32(1)
     per_unit: Array = jnp.float32(10.0 ** (DECADES - 1) / 0.9)
@@ -72,16 +76,29 @@ def _nearest(y: Array, signed: Array) -> Array:
         parts = jnp.where(reached, np.float32(2**i), parts)
         finer = np.float32(2**i * 10.0 ** (DECADES - 1 - i) / 0.9)
         per_unit = jnp.where(reached, finer, per_unit)
-    times = jnp.where(signed, jnp.float32(1), jnp.float32(2))
+    times = jnp.where(signed, np.float32(1), np.float32(2))
+    last = 64 * times
     parts = parts * times
     within = size * per_unit * times - parts / 9  # of the parts of its decade
+    within = jnp.where(within > 0, within, np.float32(0))
     # The decade below ends a tenth of a part before this one begins, whose first number is half a
     # part inside: below a fifth the former is nearer. So is 1, from a quarter before the end on.
-    above = (within >= 64 * times - 0.25).astype(jnp.float32)
-    below = (within < 0.2).astype(jnp.float32)
-    k = jnp.clip(parts + jnp.floor(within) + above - below, 0, 128 * times).astype(jnp.int32)
-    return jnp.where(
-        signed,
-        jnp.where(y < 0, -jnp.minimum(k, SIGNED_ZERO), k) + SIGNED_ZERO,
-        jnp.maximum(k - 1, 0),
-    )
+    whole = jnp.where(within >= last - np.float32(0.25), last, jnp.floor(within))
+    k = jnp.where(within < np.float32(0.2), parts - 1, parts) + whole
+    code = _with_sign(k, y) + jnp.where(signed, np.float32(SIGNED_ZERO), np.float32(-1))
+    least = jnp.where((y > 0) & ~signed, np.float32(1), np.float32(0))
+    return _integer(jnp.where(code > least, code, least))
+
+
+def _with_sign(size: Array, y: Array) -> Array:
+    """A magnitude with the sign of y."""
+    bits, sign = (jax.lax.bitcast_convert_type(x, jnp.int32) for x in (size, y))
+    return jax.lax.bitcast_convert_type(bits | (sign & np.int32(-(2**31))), jnp.float32)
+
+
+def _integer(whole: Array) -> Array:
+    """A whole number from 0 to 255, as integer, read from its bits.
+
+    A cast would look for what no integer can be, which takes a tenth of the time.
+    """
+    return jax.lax.bitcast_convert_type(whole + np.float32(2**23), jnp.int32) & 255

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.rounding import rounded, uniform
-from ..core.stored import FORMS, Stored, stored_as
+from ..core.leaf.quantized import FORMS, Stored, stored_as
+from ..core.numerics.rounding import rounded, uniform
 from . import dynamic_map
 from .blocks import Blocks
 from .placing import placed
@@ -52,8 +52,8 @@ class Blockwise(Stored):
         return placed(_decode, lambda shape, spec, mesh: spec, self.codes, self.scales)
 
     @classmethod
-    def units(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Of one block each, or of as many as make up a run of the axis that they divide."""
+    def units(cls, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+        """Of whole blocks."""
         return Blocks(shape).units
 
     def reshaped(self, shape: tuple[int, ...]) -> "Blockwise":
@@ -70,13 +70,12 @@ class Blockwise(Stored):
 def _encode(x: Array, key: Array | None) -> Blockwise:
     blocks = Blocks(x.shape)
     divided = blocks.divided(x)
-    low, high = blocks.extremes(divided)
-    signed, largest = low < 0, jnp.maximum(high, -low)
+    largest, signed = blocks.largest(divided)
     # A block that is not finite gets a scale that is not, and so none of it comes back finite.
     unit = jnp.maximum(largest, jnp.finfo(x.dtype).tiny)
     # XLA multiplies by the reciprocal, which must be a normal number.
     smaller = jnp.where(unit > 1, np.float32(0.25), np.float32(1))
-    y = divided * blocks.beside(smaller) / blocks.beside(unit * smaller)
+    y = divided * blocks.beside(smaller) * blocks.beside(1 / (unit * smaller))
     random = uniform(key, x)
     random = None if random is None else blocks.divided(random)
     codes = dynamic_map.encode(y, blocks.beside(signed), random)
