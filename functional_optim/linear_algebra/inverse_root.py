@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..core.norms import leaf_norm
-from ..core.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype
+from ..core.trees.norms import scaled_norm
 from .power import power_iteration, square
 
 __all__ = ["matrix_inverse_pth_root"]
@@ -79,7 +79,7 @@ def matrix_inverse_pth_root(
     largest, _ = power_iteration(a, precision=precision)
     # Of a matrix of zeros the ridge is all there is.
     a = a + ridge_epsilon * jnp.maximum(largest.real, jnp.finfo(a.dtype).tiny ** 0.5) * one
-    z = (1 + p) / (2 * leaf_norm(a))
+    z = (1 + p) / (2 * scaled_norm(a))
 
     def goes_on(step: _Step) -> Array:
         return (step.number < num_iters) & (step.error > error_tolerance) & step.sound

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype
 
 __all__ = ["nnls"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.precision import compute_dtype, wider
+from ..core.numerics.precision import compute_dtype, wider
 
 __all__ = ["Axis", "as_floats", "broadcast", "same_shape", "select_label"]
 

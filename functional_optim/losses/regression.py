@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.precision import safe_sqrt
+from ..core.numerics.precision import safe_sqrt
 from .inputs import Axis, as_floats, same_shape
 
 __all__ = [

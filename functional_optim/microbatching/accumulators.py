@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
 from .batches import Layout, ungrouped
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from ..core.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype
 
 __all__ = ["nearest_of_simplex", "projection_simplex"]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.protocol import PyTree
-from ..core.schedule import NumberedSchedule
+from ..core.rules.schedule import NumberedSchedule
 
 __all__ = ["Held", "is_hyperparameter", "is_schedule", "join", "split"]
 

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from ..core.namespace import namespace
-from ..core.schedule import Number, schedule
+from ..core.numerics.array_namespace import namespace
+from ..core.rules.schedule import Number, schedule
 from .phases import SHAPES, Phase, between, phase
 
 __all__ = ["MODES", "Swing", "amplitude", "cyclic_schedule", "swing"]

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from ..core.namespace import namespace
-from ..core.schedule import Number, schedule
+from ..core.numerics.array_namespace import namespace
+from ..core.rules.schedule import Number, schedule
 from .phases import between, cosine, phase, raised
 
 __all__ = [

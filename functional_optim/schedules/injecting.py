@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.binding import bind, call_text
-from ..core.interning import Interned
-from ..core.link import Link, check_pair
-from ..core.numbers import as_number
-from ..core.placement import all_beside
-from ..core.precision import hyper_dtype, safe_increment
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.numerics.precision import hyper_dtype, safe_increment
+from ..core.numerics.validation import as_number
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.schedule import NumberedSchedule, numbered
+from ..core.rules.schedule import NumberedSchedule, numbered
+from ..core.signatures import bind, call_text
 from ..core.state import State
+from ..core.trees.placement import all_beside
 from .arguments import Held, is_hyperparameter, is_schedule, join, split
 from .stateful import StatefulSchedule
 

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.interning import Interned
-from ..core.numbers import Interval, as_number, as_state
-from ..core.schedule import Number, NumberedSchedule, numbered
+from ..core.caching import Interned
+from ..core.numerics.validation import Interval, as_number, as_state
+from ..core.rules.schedule import Number, NumberedSchedule, numbered
 from .decay import constant_schedule
 from .warmup import warmup_cosine_decay_schedule
 

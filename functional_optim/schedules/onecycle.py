@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from ..core.schedule import Number, schedule
+from ..core.rules.schedule import Number, schedule
 from .phases import SHAPES, cosine, linear, through
 
 __all__ = [

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import jax
 
-from ..core.namespace import namespace
-from ..core.precision import safe_sqrt
+from ..core.numerics.array_namespace import namespace
+from ..core.numerics.precision import safe_sqrt
 
 __all__ = [
     "SHAPES",

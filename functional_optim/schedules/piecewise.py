@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
-from ..core.interning import Interned
-from ..core.namespace import namespace
-from ..core.numbers import Interval, as_number, as_state
-from ..core.schedule import Number, NumberedSchedule, check_choice
+from ..core.caching import Interned
+from ..core.numerics.array_namespace import namespace
+from ..core.numerics.validation import Interval, as_number, as_state
+from ..core.rules.schedule import Number, NumberedSchedule, check_choice
 from .phases import SHAPES, through
 
 __all__ = ["jumps", "piecewise_constant_schedule", "piecewise_interpolate_schedule"]

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import jax
 
-from ..core.namespace import namespace
-from ..core.schedule import Number, schedule
+from ..core.numerics.array_namespace import namespace
+from ..core.rules.schedule import Number, schedule
 from .phases import between, cosine, phase
 
 __all__ = ["Restart", "cosine_restarts_schedule", "last_restart"]

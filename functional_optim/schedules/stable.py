@@ -2,7 +2,7 @@
 
 import jax
 
-from ..core.schedule import Number, schedule
+from ..core.rules.schedule import Number, schedule
 from .phases import SHAPES, after_warmup, between, phase
 
 __all__ = ["warmup_stable_decay_schedule"]

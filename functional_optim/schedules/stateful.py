@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from ..core.precision import safe_increment
+from ..core.numerics.precision import safe_increment
 from ..core.protocol import PyTree, Schedule
 from ..core.state import State
 

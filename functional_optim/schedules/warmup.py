@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from ..core.schedule import Number, schedule
+from ..core.rules.schedule import Number, schedule
 from .decay import exponential_decay
 from .phases import after_warmup, between, cosine, line, phase, raised
 

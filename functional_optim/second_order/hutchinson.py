@@ -5,10 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ..core.interning import Interned
-from ..core.keys import Key, as_key, key_at
-from ..core.precision import safe_increment
+from ..core.caching import Interned
+from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.rules.rng_keys import Key, as_key, key_at
 from ..core.state import State
 from .diagonal import hutchinson_diag
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
-from ..core.trees import align
+from ..core.trees.structure import align
 
 __all__ = ["as_tangent", "hvp"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.precision import wider
+from ..core.numerics.precision import wider
 
 __all__ = ["add", "add_scale", "clip", "conj", "div", "mul", "real", "scale", "sub", "where"]
 

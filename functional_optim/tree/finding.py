@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..core.placement import in_place_of
-from ..core.trees import path_string
+from ..core.trees.placement import in_place_of
+from ..core.trees.structure import path_string
 
 __all__ = ["get", "get_all_with_path", "set"]
 

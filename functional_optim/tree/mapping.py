@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
-from ..core.any_params import AnyParams
 from ..core.protocol import PyTree
-from ..core.trees import is_placeholder
+from ..core.trees.placeholders import AnyParams
+from ..core.trees.structure import is_placeholder
 
 __all__ = ["map_params"]
 

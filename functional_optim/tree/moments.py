@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.numbers import as_state
-from ..core.precision import one_minus_power
+from ..core.numerics.precision import one_minus_power
+from ..core.numerics.validation import as_state
 from .arithmetic import add_scale, scale
 
 __all__ = [

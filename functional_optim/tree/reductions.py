@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.norms import global_norm
-from ..core.precision import compute_dtype, hyper_dtype, wider
+from ..core.numerics.precision import compute_dtype, hyper_dtype, wider
+from ..core.trees.norms import global_norm
 
 __all__ = ["in_wide", "max", "min", "norm", "size", "sum", "vdot"]
 
