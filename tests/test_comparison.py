@@ -42,7 +42,7 @@ def test_a_gradient_that_is_none(library):
     else:
         updates, state = tx.update(grads, state, PARAMS)
         assert updates["b"] is None
-        assert state.scale_by_adam.steps.tolist() == [0, 1]
+        assert state.scale_by_adam.leaf_counts.tolist() == [0, 1]
 
 
 @compare

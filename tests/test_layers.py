@@ -1,165 +1,169 @@
-"""Who may import whom: each room of the package only those that stand before it."""
+"""Who may import whom: each part of the package only those in the layers before its own."""
 
 import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import functional_optim
 
 PACKAGE = Path(functional_optim.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
 
-MAY_IMPORT = {
-    "core": {"core"},
-    "transforms": {"core", "transforms"},
-    "schedules": {"core", "schedules"},
-    "algorithms": {"core", "transforms", "schedules"},
-    "serialization": {"core", "serialization"},
-    "storage": {"core", "transforms", "storage"},
-    "tree": {"core", "tree"},
-    "microbatching": {"core", "microbatching"},
-    "second_order": {"core", "tree", "microbatching", "second_order"},
-    "sharding": {"core", "sharding"},
-    "planning": {"core", "transforms", "sharding", "planning"},
-    "projections": {"core", "tree", "projections"},
-    "linear_algebra": {"core", "tree", "linear_algebra"},
-    "losses": {"core", "projections", "losses"},
-    "optim": {"core", "serialization", "transforms", "schedules", "algorithms", "optim"},
-    "interop": {
-        "core",
-        "serialization",
-        "transforms",
-        "schedules",
+LAYERS = (
+    # The core: protocol and state; arrays, trees, leaves, rules, the engine that runs them.
+    ("core.caching", "core.signatures", "core.state"),
+    ("core.protocol",),
+    ("core.adapter", "core.numerics", "core.types"),
+    ("core.trees",),
+    ("core.leaf", "core.stateless"),
+    ("core.rules",),
+    ("core.engine", "core.hyperparams"),
+    ("core.chain",),
+    ("core.apply_gradients", "core.traced_hyperparams"),
+    ("core.decorators",),
+    ("rules", "microbatching", "schedules", "serialization", "sharding", "transforms", "tree"),
+    (
         "algorithms",
-        "optim",
         "interop",
-    },
-    "native": {"core", "transforms", "algorithms", "optim", "native"},
-    "testing": {"core", "transforms", "schedules", "algorithms", "testing"},
-}
-OPEN = {"", "demo"}
-"""Rooms that see the package as a user does: its root, and the demonstration."""
-
-HANDED_ON = {"optim": {"interop.checkpoint"}}
-"""What a room hands on from a later one: where torch's users look for it."""
-
-VARIANTS: dict[str, set[str]] = {
-    "algorithms.adafactor": {"algorithms.factored_rms"},
-    "algorithms.lamb": {"algorithms.adam"},
-    "algorithms.lbfgs": {"algorithms.curvature"},
-    "algorithms.lbfgs_memory": {"algorithms.curvature"},
-    "algorithms.lbfgs_search": {"algorithms.lbfgs_memory", "algorithms.quasi_newton"},
-    "algorithms.minimize": {"algorithms.lbfgs_memory", "algorithms.quasi_newton"},
-    "algorithms.muon": {"algorithms.adam", "algorithms.newton_schulz"},
-    "algorithms.nadam": {"algorithms.adam"},
-    "algorithms.optimistic": {"algorithms.adam"},
-    "algorithms.quasi_newton": {"algorithms.lbfgs_memory"},
-}
-"""Algorithms that are a variant of another, or made of parts: module -> modules it may import."""
+        "linear_algebra",
+        "planning",
+        "projections",
+        "quantization",
+        "second_order",
+        "testing",
+        "tree_utils",
+    ),
+    ("contrib", "losses", "optim"),
+    ("native",),
+    ("functional_optim",),
+    # These use the package as its users do.
+    ("demo",),
+    ("__main__",),
+)
+"""Folders and modules, from the bottom up. Those of one layer do not import one another."""
 
 REQUIRED = {"chex", "jax", "jaxlib", "numpy"}
+"""What the package requires."""
+
+OTHERS = {"interop": "within a function", "demo": "anywhere"}
+"""Parts that import other libraries, and where."""
 
 
-def room(module: str) -> str:
-    """The part of the package that a module, `core.engine`, belongs to; the root is ''."""
-    first = module.split(".")[0]
-    return first if (PACKAGE / first).is_dir() and first else ""
+class Import(NamedTuple):
+    """That a module imports another."""
+
+    module: str
+    name: str
+    line: int
+    in_function: bool
+
+    def __str__(self) -> str:
+        return f"{self.module}, line {self.line}: {self.name}"
 
 
 def module_of(file: Path) -> str:
-    """The dotted name below the package."""
+    """The dotted name below the package; the root's is the package's."""
     parts = file.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or PACKAGE.name
 
 
-def imports(file: Path):
-    """Absolute names of all that a file imports, and whether a function does it."""
-    tree = ast.parse(file.read_text())
+def part_of(module: str) -> str:
+    """The folder or module that stands in a layer: `core.engine` of `core.engine.fused`."""
+    names = module.split(".")
+    return ".".join(names[:2] if names[0] == "core" else names[:1])
+
+
+def imports_of(file: Path) -> Iterator[Import]:
+    """What a file imports, with names below the package for its own modules."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     inner = {
         node
         for function in ast.walk(tree)
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
         for node in ast.walk(function)
     }
-    package = ["functional_optim", *file.relative_to(PACKAGE).parts[:-1]]
+    package = [PACKAGE.name, *file.relative_to(PACKAGE).parts[:-1]]
     for node in ast.walk(tree):
+        names = []
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node in inner
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
-            name = ".".join([*base, *([node.module] if node.module else [])])
+            base = [*base, *(node.module.split(".") if node.module else [])]
             # `from . import x` and `from .. import optim` name modules after the `import`.
-            for alias in node.names:
-                is_module = _is_module(f"{name}.{alias.name}")
-                yield f"{name}.{alias.name}" if is_module else name, node in inner
+            whole = [".".join([*base, alias.name]) for alias in node.names]
+            names = [name if _is_module(name) else ".".join(base) for name in whole]
+        for name in dict.fromkeys(names):
+            below = name.removeprefix(f"{PACKAGE.name}.")
+            yield Import(module_of(file), below, node.lineno, node in inner)
 
 
 def _is_module(name: str) -> bool:
     top, *rest = name.split(".")
     path = PACKAGE.joinpath(*rest)
-    return top == "functional_optim" and (path.is_dir() or path.with_suffix(".py").exists())
+    return top == PACKAGE.name and (path.is_dir() or path.with_suffix(".py").exists())
 
 
-def own(name: str) -> str | None:
-    """What a name is below the package; None where it is another's."""
-    top, _, rest = name.partition(".")
-    return rest if top == "functional_optim" else None
+FILES = sorted(PACKAGE.rglob("*.py"))
+IMPORTS = [found for file in FILES for found in imports_of(file)]
+MODULES = {module_of(file) for file in FILES}
+OWN = [x for x in IMPORTS if x.name in MODULES]
 
 
-each_file = pytest.mark.parametrize(
-    "file", [pytest.param(f, id=str(f.relative_to(PACKAGE))) for f in FILES]
-)
+def test_a_part_imports_only_from_the_layers_before_its_own():
+    """So nothing inside imports the root, and there is no exception."""
+    layer = {part: i for i, parts in enumerate(LAYERS) for part in parts}
+    # A folder of the core is one part, as `core` itself is only its docstring.
+    assert {part_of(m) for m in MODULES} - {"core"} == set(layer), "LAYERS has all parts"
+    offenders = [
+        str(x)
+        for x in OWN
+        if part_of(x.name) != part_of(x.module)
+        and layer[part_of(x.name)] >= layer[part_of(x.module)]
+    ]
+    assert not offenders, "\n".join(offenders)
 
 
-@each_file
-def test_a_module_imports_only_from_the_rooms_before_it(file):
-    here = room(module_of(file))
-    if here in OPEN:
-        return
-    variants = VARIANTS.get(module_of(file), set()) | HANDED_ON.get(module_of(file), set())
-    for name, _ in imports(file):
-        target = own(name)
-        assert target is None or room(target) in MAY_IMPORT[here] or target in variants, (
-            f"{here} may not import {name}"
-        )
+def test_no_modules_import_one_another_in_a_circle():
+    """Nor for the sake of types, or within functions."""
+    known = {m: {x.name for x in OWN if x.module == m} - {m} for m in MODULES}
+    while free := {m for m, names in known.items() if not names}:
+        known = {m: names - free for m, names in known.items() if m not in free}
+    # What is left is in a circle, or imports what is in one.
+    while ends := known.keys() - {name for names in known.values() for name in names}:
+        known = {m: names for m, names in known.items() if m not in ends}
+    assert not known, known
 
 
-@each_file
-def test_nobody_inside_imports_the_root(file):
-    if room(module_of(file)) not in OPEN:
-        assert "functional_optim" not in {name for name, _ in imports(file)}
-
-
-@each_file
-def test_other_libraries_are_imported_only_where_they_are_dealt_with(file):
-    here = room(module_of(file))
-    for name, in_function in imports(file):
-        top = name.split(".")[0]
-        if own(name) is not None or top in sys.stdlib_module_names or top in REQUIRED:
+def test_other_libraries_are_imported_only_where_they_are_dealt_with():
+    offenders = []
+    for x in IMPORTS:
+        top = x.name.split(".")[0]
+        if x.name in MODULES or top in sys.stdlib_module_names or top in REQUIRED:
             continue
-        assert here in ("interop", "demo"), f"{top} is not a requirement of the package"
-        assert in_function or here == "demo", f"interop imports {top} before it is needed"
-
-
-def test_every_room_has_its_rule():
-    assert {room(module_of(f)) for f in FILES} - OPEN <= set(MAY_IMPORT)
+        where = OTHERS.get(part_of(x.module))
+        if where != "anywhere" and not (where == "within a function" and x.in_function):
+            offenders.append(str(x))
+    assert not offenders, "\n".join(offenders)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("import optax", {("optax", False)}),
-        ("from ..algorithms import adam", {("functional_optim.algorithms.adam", False)}),
-        ("from .. import optim", {("functional_optim.optim", False)}),
-        ("from .engine import Pass", {("functional_optim.core.engine", False)}),
-        ("from functional_optim import adam", {("functional_optim", False)}),
-        ("def f():\n    import torch", {("torch", True)}),
+        ("import optax", ("optax", False)),
+        ("from ..algorithms import adam", ("algorithms.adam", False)),
+        ("from .. import optim", ("optim", False)),
+        ("from .. import __version__", ("functional_optim", False)),
+        ("from .engine.fused import FusedUpdate", ("core.engine.fused", False)),
+        ("from functional_optim import adam", ("functional_optim", False)),
+        ("if TYPE_CHECKING:\n    from .state import State", ("core.state", False)),
+        ("def f():\n    import torch", ("torch", True)),
     ],
 )
 def test_the_reader_of_imports_sees(text, expected, monkeypatch):
     file = PACKAGE / "core" / "some_file.py"
-    monkeypatch.setattr(Path, "read_text", lambda self: text)
-    assert set(imports(file)) == expected
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: text)
+    assert [(x.name, x.in_function) for x in imports_of(file)] == [expected]

@@ -31,7 +31,7 @@ def test_outcomes_beside_the_lists(name, outcome, kind, complaint):
     assert (verdict.kind, verdict.complaint) == (kind, complaint)
 
 
-def test_a_pattern_of_no_failing_test_is_told():
+def test_a_pattern_of_no_failing_test_is_reported():
     lists = Lists(LISTS)
     lists.verdict("a_test.py::A.test_x", "failed", "")
     assert lists.unused() == ["b_test.py::*"]

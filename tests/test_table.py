@@ -6,7 +6,7 @@ import functional_optim as fo
 
 from .rules import RULES
 
-ROOMS = (fo, fo.contrib, fo.second_order, fo.sharding, fo.transforms)
+NAMESPACES = (fo, fo.contrib, fo.second_order, fo.sharding, fo.transforms)
 
 ELSEWHERE = {
     "chain": "its arguments have no names: rules.CHAINS",
@@ -19,7 +19,7 @@ ELSEWHERE = {
 
 def factories():
     """Names of what the package exports that makes transformations."""
-    values = (getattr(room, name) for room in ROOMS for name in room.__all__)
+    values = (getattr(namespace, name) for namespace in NAMESPACES for name in namespace.__all__)
     return {value.__name__ for value in values if makes_transformations(value)}
 
 
@@ -38,6 +38,7 @@ def test_every_factory_is_in_the_table():
 
 def test_every_factory_with_a_range_has_an_argument_out_of_it():
     for entry in RULES:
-        rule = getattr(entry.factory, "rule", None)
-        bounded = set(rule.bounds) if rule is not None else set()
-        assert bounded <= {name for arguments, *_ in entry.bad for name in arguments}
+        spec = getattr(entry.factory, "spec", None)
+        arguments = spec.arguments.values() if spec is not None else ()
+        bounded = {argument.name for argument in arguments if argument.interval is not None}
+        assert bounded <= {name for bad, *_ in entry.bad for name in bad}

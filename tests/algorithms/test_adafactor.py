@@ -7,7 +7,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import functional_optim as fo
 from functional_optim.core.protocol import NoSlot
-from functional_optim.core.trees import tree_nbytes
+from functional_optim.core.trees.structure import tree_nbytes
 
 from .. import problem
 
@@ -90,8 +90,8 @@ def test_without_a_learning_rate_the_step_is_the_authors(warmup, peak):
     np.testing.assert_allclose(updates, -2 * peak, rtol=1e-6)
     late = state.scale_by_relative_step
     for t in (9_999, 999_999):
-        now = late._replace(steps=jnp.full_like(late.steps, t))
-        updates, _ = tx.update(jnp.ones(4), state._replace(scale_by_relative_step=now), params)
+        counted = late._replace(count=jnp.full_like(late.count, t))
+        updates, _ = tx.update(jnp.ones(4), state._replace(scale_by_relative_step=counted), params)
         np.testing.assert_allclose(updates, -2 / np.sqrt(t + 1), rtol=1e-5)
 
 

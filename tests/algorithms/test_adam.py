@@ -12,7 +12,8 @@ B2 = (0.9, 0.99, 0.999, 0.9999)
 STEPS = (1, 2, 3, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 
-def test_moments_of_a_constant_gradient_are_exact_at_every_step():
+def test_moments_of_a_constant_gradient_are_off_by_few_roundings_at_every_step():
+    """The state keeps m and v, which stop short of their limits by a rounding over 1 - beta."""
     g = jnp.array([1.0, -0.1, 3e-6, 700.0, -2.5e8])
     tx = fo.scale_by_adam()
     states = jax.vmap(lambda b2: fo.set_hyperparams(tx.init(g), b2=b2))(jnp.array(B2))
@@ -28,9 +29,11 @@ def test_moments_of_a_constant_gradient_are_exact_at_every_step():
     for t in STEPS:
         states, done = advance(states, t - done), t
         assert states.count.tolist() == [t] * len(B2)
-        np.testing.assert_allclose(states.mu, np.tile(g, (4, 1)), rtol=1e-6, err_msg=f"t={t}")
-        square = np.tile(np.square(np.float64(g)), (4, 1))
-        np.testing.assert_allclose(states.nu, square, rtol=1e-6, err_msg=f"t={t}")
+        for b2, m, v in zip(B2, states.mu, states.nu, strict=True):
+            for found, x, b in ((m, np.float64(g), 0.9), (v, np.square(np.float64(g)), b2)):
+                expected = x * -np.expm1(t * np.log(np.float64(np.float32(b))))
+                rtol = 1e-6 + 1.2e-7 / (1 - b)
+                np.testing.assert_allclose(found, expected, rtol=rtol, err_msg=f"t={t}, b={b}")
 
 
 def numbered(before, after, change):
@@ -46,7 +49,7 @@ def numbered(before, after, change):
 )
 @pytest.mark.parametrize("b1", [(0.9, 0.5), (0.5, 0.95), (0.0, 0.9), (0.9, 0.0)])
 @pytest.mark.parametrize("b2", [(0.999, 0.9), (0.9, 0.9999)])
-def test_betas_edited_during_the_run_act_as_on_the_biased_moments(b1, b2, how):
+def test_betas_edited_during_the_run_act_on_the_moments(b1, b2, how):
     grads = problem.normal(np.float64, 0, (12,))
     params = problem.arrays(np.float64)
     tx = fo.scale_by_adam(b1=b1[0], b2=b2[0], **how)
@@ -62,7 +65,7 @@ def test_betas_edited_during_the_run_act_as_on_the_biased_moments(b1, b2, how):
 
 
 @pytest.mark.usefixtures("x64")
-def test_a_scheduled_beta_acts_as_on_the_biased_moments():
+def test_a_scheduled_beta_acts_on_the_moments():
     tx = fo.scale_by_adam(b1=fo.linear_schedule(0.5, 0.9, 8), b2=fo.linear_schedule(0.9, 0.99, 8))
     oracle = oracles.scale_by_adam(
         b1=lambda t: 0.5 + 0.4 * (t - 1) / 8, b2=lambda t: 0.9 + 0.09 * (t - 1) / 8
@@ -75,7 +78,7 @@ def test_a_scheduled_beta_acts_as_on_the_biased_moments():
 
 
 @pytest.mark.usefixtures("x64")
-def test_a_leaf_at_rest_while_a_beta_changes_carries_its_biased_moments_over():
+def test_a_leaf_at_rest_while_a_beta_changes_keeps_its_moments():
     grads = np.random.default_rng(0).standard_normal((6, 3))
     betas = (0.9, 0.9, 0.5, 0.7, 0.2, 0.8)  # one for each step; the leaf rests at 2 and 3
     tx = fo.scale_by_adam()
@@ -101,8 +104,7 @@ def test_second_moment_of_bfloat16_gradients_does_not_stall():
     _, state, _ = problem.train(fo.scale_by_adam(), jnp.zeros(64, jnp.bfloat16), grads)
     squares = np.square(np.asarray(grads, np.float64))
     weights = 0.001 * 0.999 ** np.arange(steps - 1, -1, -1)
-    expected = weights @ squares / (1 - 0.999**steps)
-    np.testing.assert_allclose(state.nu.mean(), expected.mean(), rtol=0.01)
+    np.testing.assert_allclose(state.nu.mean(), (weights @ squares).mean(), rtol=0.01)
 
 
 def test_a_first_step_is_the_sign_of_the_gradient():

@@ -15,7 +15,8 @@ def test_it_is_adam_while_the_second_moment_grows():
     ours, adams = (
         problem.train(tx, jnp.zeros(2), grads)[2] for tx in (fo.amsgrad(0.1), fo.adam(0.1))
     )
-    np.testing.assert_array_equal(ours, adams)
+    # Up to rounding: Adam has its bias corrections in another order.
+    np.testing.assert_allclose(ours, adams, rtol=1e-6)
 
 
 def test_the_maximum_stays_when_the_gradients_vanish():
@@ -27,7 +28,7 @@ def test_the_maximum_stays_when_the_gradients_vanish():
     np.testing.assert_allclose(torchs.nu_max, 1.6, rtol=1e-6)
 
 
-def test_the_papers_form_has_no_correction():
+def test_without_corrections_it_is_the_papers():
     tx = fo.scale_by_amsgrad(b1=0.9, b2=0.75, **PAPER)
     updates, _ = tx.update(jnp.array([3.0, -1e-3]), tx.init(jnp.zeros(2)))
     np.testing.assert_allclose(updates, [0.2, -0.2], rtol=1e-6)

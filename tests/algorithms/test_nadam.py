@@ -43,8 +43,8 @@ def test_the_product_of_momenta_is_each_parameters_own():
     state = tx.init({"a": g, "b": g})
     for a, b in ((g, None), (g, g), (None, None), (g, g)):
         _, state = tx.update({"a": a, "b": b}, state)
-    assert state.memory["mu_product"].tolist() == [0.25**3, 0.25**2]
-    assert "mu_product" not in fo.scale_by_adam(nesterov=True).init(g).memory
+    assert state.carry["mu_product"].tolist() == [0.25**3, 0.25**2]
+    assert "carry" not in fo.scale_by_adam(nesterov=True).init(g)
 
 
 def test_the_schedule_is_dozats():
@@ -52,7 +52,7 @@ def test_the_schedule_is_dozats():
     for _ in range(5):
         _, state = fo.scale_by_adam(**TORCH).update(jnp.ones(()), state)
     expected = np.prod([0.9 * (1 - 0.96 ** (0.004 * t) / 2) for t in range(1, 6)])
-    np.testing.assert_allclose(state.memory["mu_product"], [expected], rtol=1e-6)
+    np.testing.assert_allclose(state.carry["mu_product"], expected, rtol=1e-6)
 
 
 def test_a_long_run_of_one_gradient_makes_unit_steps():
@@ -61,7 +61,7 @@ def test_a_long_run_of_one_gradient_makes_unit_steps():
         lambda state: jax.lax.fori_loop(0, 20_000, lambda _, s: tx.update(g, s)[1], state)
     )
     state = run(tx.init(g))
-    assert state.memory["mu_product"].tolist() == [0.0], "it has vanished"
+    assert state.carry["mu_product"] == 0, "it has vanished"
     np.testing.assert_allclose(tx.update(g, state)[0], [1.0, -1.0], rtol=2e-5)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import functional_optim as fo
+from functional_optim.core.numerics.precision import one_minus_power
 
 from .. import problem
 
@@ -26,10 +27,13 @@ def rectification(b2, t, threshold=5):
 
 
 def update_of_ones(tx, t, b2=0.999):
-    """The update at step t of a run whose gradients are all 1, and so are mu and nu."""
+    """The update at step t of a run whose gradients are all 1."""
     g = jnp.ones(())
-    _, state = tx.update(g, fo.set_hyperparams(tx.init(g), b2=b2))
-    return tx.update(g, state._replace(steps=jnp.full(1, t - 1, np.int32)))[0]
+    state = fo.set_hyperparams(tx.init(g), b2=b2)
+    before = jnp.asarray(t - 1, jnp.int32)
+    betas = (state.hyperparams["b1"], jax.lax.stop_gradient(state.hyperparams["b2"]))
+    mu, nu = (one_minus_power(b, before.astype(b.dtype)) for b in betas)
+    return tx.update(g, state._replace(count=before, mu=mu, nu=nu))[0]
 
 
 def test_the_rectification_is_right_from_the_first_step_to_the_ten_millionth():

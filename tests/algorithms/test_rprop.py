@@ -65,3 +65,13 @@ def test_an_ill_conditioned_bowl_is_no_harder():
         p = fo.apply_updates(p, u)
     assert jnp.abs(p).max() < 1e-4
     assert p[0] == p[1] == p[2]
+
+
+def test_it_runs_on_a_mesh_of_explicit_axes():
+    if jax.device_count() < 2:
+        pytest.skip("needs two devices; the host has eight where JAX_PLATFORMS is cpu")
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        tx, p = fo.rprop(0.1), jax.device_put(jnp.ones((4, 3)), jax.P("x"))
+        updates, state = jax.jit(tx.update)(p, tx.init(p), p)
+    assert updates.sharding.spec == state[0].step_size.sharding.spec == jax.P("x", None)

@@ -91,7 +91,7 @@ def test_the_maths_is_traced_once_for_each_shape():
     calls = []
 
     @fo.leaf_rule()
-    def counted(g, slots, p, now, rate=0.1):
+    def counted(g, slots, p, ctx, rate=0.1):
         calls.append(g.shape)
         return -rate * g, {}
 
@@ -116,7 +116,7 @@ def test_a_leaf_without_a_gradient_does_not_shift_the_others():
     tx, params = fo.sgd(two(0.1, 0.2)), problem.arrays()
     updates, _ = tx.update({"b": None, "w": params["w"]}, tx.init(params), params)
     assert_close(updates["w"], -0.2 * params["w"], rtol=1e-6)
-    with pytest.raises(ValueError, match="update with params where some have no update"):
+    with pytest.raises(ValueError, match="update needs params where some update is None"):
         tx.update({"b": None, "w": params["w"]}, tx.init(params))
 
 
@@ -178,8 +178,18 @@ def test_layers_have_rates_that_fall_towards_the_input():
     )
 
 
-def test_describe_tells_the_value_of_each_leaf():
-    told = fo.describe(fo.adam(two(0.1, 0.2)), problem.arrays())
+def test_describe_shows_the_value_of_each_leaf():
+    described = fo.describe(fo.adam(two(0.1, 0.2)), problem.arrays())
     for path, rate in (("b", 0.1), ("w", 0.2)):
-        assert told[path].links[1].hyperparams == {"learning_rate": rate}
-    assert "learning_rate: 'head', by the rule '^w'" in "\n".join(told["w"].routes)
+        assert described[path].links[1].hyperparams == {"learning_rate": rate}
+    assert "learning_rate: 'head', by the rule '^w'" in "\n".join(described["w"].routes)
+
+
+def test_carried_scalars_keep_their_shape_whichever_number_has_labels():
+    params = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    labels = fo.path_labels({"^a": "x"}, default="y")
+    for name in ("learning_rate", "t0"):
+        tx = fo.asgd(**{"learning_rate": 0.1, name: fo.by_label({"x": 0.1, "y": 0.2}, labels)})
+        state = tx.init(params)
+        _, after = tx.update(params, state, params)
+        assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)

@@ -70,7 +70,7 @@ def test_links_apply_in_order():
     np.testing.assert_allclose(updates["w"], [-0.5, -0.05], rtol=1e-6)
 
 
-def test_joined_links_do_what_they_do_one_by_one():
+def test_fused_links_do_what_they_do_one_by_one():
     links = (
         fo.add_decayed_weights(0.1),
         fo.clip_by_global_norm(1.0),

@@ -56,19 +56,30 @@ def test_what_is_no_number(case: Case, name):
             case.make(**{name: value})
 
 
-@pytest.mark.parametrize(
-    "factory", [fo.adam, fo.scale_by_adam, fo.add_decayed_weights, fo.sgd, fo.scale, fo.clip]
-)
-def test_an_unknown_argument_shows_what_there_is(factory):
+LINKS = [fo.scale_by_adam, fo.scale_by_learning_rate, fo.add_decayed_weights, fo.trace, fo.clip]
+OPTIMIZERS = [fo.adam, fo.adamw, fo.sgd, fo.lion, fo.rmsprop]
+
+
+@pytest.mark.parametrize("factory", [*LINKS, fo.scale])
+def test_an_unknown_argument_of_a_link_shows_what_there_is(factory):
     takes = ".*".join(inspect.signature(factory).parameters)
     text = rf"{factory.__name__}: got an unexpected keyword argument 'lr'.*{takes}"
     with pytest.raises(TypeError, match=text):
         factory(0.1, lr=0.1)
 
 
-@pytest.mark.parametrize("factory", [fo.adam, fo.scale_by_learning_rate, fo.clip, fo.trace])
-def test_a_missing_argument_shows_what_there_is(factory):
+@pytest.mark.parametrize("factory", [fo.scale_by_learning_rate, fo.clip, fo.trace])
+def test_a_missing_argument_of_a_link(factory):
     with pytest.raises(TypeError, match=rf"{factory.__name__}: missing a required argument"):
+        factory()
+
+
+@pytest.mark.parametrize("factory", OPTIMIZERS)
+def test_arguments_of_an_optimizer_are_checked_as_those_of_any_function(factory):
+    name = factory.__name__
+    with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument 'lr'"):
+        factory(0.1, lr=0.1)
+    with pytest.raises(TypeError, match=rf"{name}\(\) missing 1 required .* 'learning_rate'"):
         factory()
 
 
@@ -302,7 +313,7 @@ def test_labels_that_are_a_function_need_parameters_where_a_gradient_is_not_ther
 
 def test_an_exception_of_a_rule_says_at_which_leaf():
     @fo.leaf_rule()
-    def broken(g, slots, p, now):
+    def broken(g, slots, p, ctx):
         raise RuntimeError("broken") if g.ndim == 2 else ValueError("no")
 
     with pytest.raises(RuntimeError, match="broken") as error:

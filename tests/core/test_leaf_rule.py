@@ -1,6 +1,7 @@
 """What the author of a rule can declare, on rules that are none of the package's."""
 
 import inspect
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,19 @@ import numpy as np
 import pytest
 
 import functional_optim as fo
+from functional_optim.rules import (
+    InitOnly,
+    NonNegative,
+    Optional_,
+    RandomKey,
+    SlotDtype,
+    StateDtype,
+    Static,
+    TreeStats,
+    Within,
+    leaf_rule,
+    renamed,
+)
 
 PARAMS = {"a": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}
 GRADS = {"a": jnp.array([10.0, 20.0]), "b": jnp.array(30.0)}
@@ -17,8 +31,19 @@ def one_step(tx, grads=GRADS, params=PARAMS, **extra):
     return tx.update(grads, tx.init(params), params, **extra)
 
 
-@fo.leaf_rule(bounds={"factor": "(0, 1)"})
-def shrink(g, slots, p, now, factor, *, offset=0.0):
+def some_steps(tx, grads, params, steps=1, **extra):
+    state = tx.init(params)
+    for _ in range(steps):
+        updates, state = jax.jit(tx.update)(grads, state, params, **extra)
+    return updates, state
+
+
+def floats(scalars):
+    return {k: float(v) for k, v in scalars.items()}
+
+
+@leaf_rule()
+def shrink(g, slots, p, ctx, factor: Annotated[float, Within("(0, 1)")], *, offset=0.0):
     """Shrinks."""
     return factor * g + offset, {}
 
@@ -27,6 +52,7 @@ def test_the_factory_takes_the_hyperparameters_as_the_maths_declares_them():
     parameters = inspect.signature(shrink).parameters
     assert list(parameters) == ["factor", "offset"]
     assert parameters["factor"].default is inspect.Parameter.empty
+    assert parameters["factor"].annotation is float, "the plain type, without the declarations"
     assert parameters["offset"].kind is inspect.Parameter.KEYWORD_ONLY
     assert inspect.signature(shrink).return_annotation is fo.GradientTransformation
     assert (shrink.__name__, shrink.__doc__) == ("shrink", "Shrinks.")
@@ -35,7 +61,7 @@ def test_the_factory_takes_the_hyperparameters_as_the_maths_declares_them():
 def test_a_hyperparameter_is_kept_in_the_state_and_used():
     updates, state = one_step(shrink(0.5, offset=1.0))
     assert updates["a"].tolist() == [6.0, 11.0]
-    assert {k: float(v) for k, v in state.hyperparams.items()} == {"factor": 0.5, "offset": 1.0}
+    assert floats(state.hyperparams) == {"factor": 0.5, "offset": 1.0}
 
 
 def test_a_schedule_may_stand_for_any_hyperparameter():
@@ -45,20 +71,28 @@ def test_a_schedule_may_stand_for_any_hyperparameter():
     assert updates["a"].tolist() == [0.25 * 10 + 1, 0.25 * 20 + 1]
 
 
-def test_the_bounds_of_a_rule_are_checked_where_a_value_is_concrete():
+def test_the_bounds_of_an_argument_are_checked_where_a_value_is_concrete():
     with pytest.raises(ValueError, match=r"shrink: factor must be in \(0, 1\), got 1.0"):
         shrink(1.0)
     slope = jax.grad(lambda f: one_step(shrink(f))[0]["b"])(2.0)
     assert slope == 30
 
 
+def test_renamed_arguments_are_those_of_the_messages():
+    rule = renamed(shrink, factor="momentum")
+    assert list(inspect.signature(rule).parameters) == ["momentum", "offset"]
+    assert floats(rule(0.5).init(PARAMS).hyperparams) == {"factor": 0.5, "offset": 0.0}
+    with pytest.raises(ValueError, match=r"shrink: momentum must be in \(0, 1\), got 1.0"):
+        rule(1.0)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_the_maths_sees_float32_and_its_update_has_the_dtype_of_the_gradient(dtype):
     seen = []
 
-    @fo.leaf_rule(slots=lambda p: {"s": p}, clock=lambda t, last, rate: ({"t": t}, {}))
-    def watch(g, slots, p, now, rate=0.1):
-        seen.extend([g.dtype, slots.s.dtype, rate.dtype, now.t.dtype])
+    @leaf_rule(slots=lambda p: {"s": p}, step_scalars=lambda t: {"t": t})
+    def watch(g, slots, p, ctx, rate=0.1):
+        seen.extend([g.dtype, slots.s.dtype, rate.dtype, ctx.t.dtype])
         return g, {"s": slots.s}
 
     g = jnp.ones(2, dtype)
@@ -67,40 +101,125 @@ def test_the_maths_sees_float32_and_its_update_has_the_dtype_of_the_gradient(dty
     assert (updates.dtype, state.s.dtype) == (jnp.dtype(dtype), jnp.float32)
 
 
-def test_the_maths_sees_the_parameter_only_where_it_requires_it():
+def test_the_maths_sees_the_parameter_where_it_needs_it():
     seen = []
 
-    def maths(g, slots, p, now):
-        seen.append(p)
+    @leaf_rule(needs=("params",))
+    def watch(g, slots, p, ctx):
+        seen.append((p.shape, p.dtype, jnp.dtype(ctx.param_dtype)))
         return g, {}
 
-    one_step(fo.leaf_rule()(maths)())
-    assert seen == [None, None]
+    params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PARAMS)
+    one_step(watch(), params=params)
+    assert seen == [(shape, jnp.float32, jnp.bfloat16) for shape in ((2,), ())]
+    with pytest.raises(ValueError, match=r"watch: update needs params. Call update\(updates, st"):
+        watch().update(GRADS, watch().init(PARAMS))
 
 
 def test_slots_start_as_the_parameter_and_the_hyperparameters_say():
-    @fo.leaf_rule(
-        slots=lambda p, fill, twice: {"first": fill * p, **({"second": p} if twice else {})},
-        initial=("fill",),
-        static=("twice",),
-    )
-    def slotted(g, slots, p, now, fill=2.0, rate=0.1, *, twice=False):
+    @leaf_rule(slots=lambda p, fill, twice: {"first": fill * p, **({"second": p} if twice else {})})
+    def slotted(
+        g,
+        slots,
+        p,
+        ctx,
+        fill: Annotated[float, InitOnly] = 2.0,
+        rate=0.1,
+        *,
+        twice: Static[bool] = False,
+    ):
         return g, dict(slots._asdict())
 
     state = slotted(3.0, twice=True).init(PARAMS)
-    assert set(state._fields) == {"count", "steps", "hyperparams", "first", "second"}
+    assert set(state._fields) == {"count", "hyperparams", "first", "second"}
     assert state.first["a"].tolist() == [3.0, 6.0]
     assert list(state.hyperparams) == ["rate"], "what only starts the slots is not kept"
     assert "second" not in slotted().init(PARAMS)
 
 
-def test_a_rule_without_slots_keeps_no_clock_of_its_leaves():
-    assert shrink(0.5).init(PARAMS)._fields == ("count", "hyperparams")
+def test_slots_may_ask_for_the_dtype_of_the_parameter():
+    seen = []
+
+    @leaf_rule(slots=lambda p, param_dtype: seen.append((p.dtype, param_dtype)) or {"s": p})
+    def slotted(g, slots, p, ctx):
+        return g, {"s": slots.s}
+
+    params = jnp.ones(2, jnp.bfloat16)
+    slotted().update(params, slotted().init(params))
+    assert seen[-1] == (jnp.dtype("float32"), jnp.dtype("bfloat16"))
+
+
+def test_a_slot_that_starts_as_the_parameter_is_not_its_buffer():
+    @leaf_rule(slots=lambda p: {"start": p, "again": p})
+    def anchor(g, slots, p, ctx):
+        return g, {"start": slots.start, "again": slots.again}
+
+    tx, params = anchor(), jnp.ones(3)
+    state = tx.init(params)
+
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return fo.apply_updates(params, updates), state
+
+    jax.jit(step, donate_argnums=(0, 1))(params, state, jnp.ones(3))
+    assert params.is_deleted()
+
+
+def test_slots_may_have_shapes_of_their_own():
+    @leaf_rule(slots=lambda p: {"row": jnp.zeros(p.shape[:-1]), "left": jnp.eye(p.shape[-2])})
+    def factored(g, slots, p, ctx):
+        row = slots.row + jnp.mean(g**2, axis=-1)
+        return slots.left @ g / row[..., None], {"row": row, "left": slots.left}
+
+    params = {"m": jnp.ones((3, 2))}
+    updates, state = some_steps(factored(), {"m": 2 * jnp.ones((3, 2))}, params, steps=2)
+    assert state.row["m"].tolist() == [8.0] * 3
+    assert updates["m"].tolist() == [[0.25, 0.25]] * 3
+
+
+def test_a_leaf_may_do_without_a_slot():
+    @leaf_rule(slots=lambda p: {"a": p if p.ndim else None, "b": None if p.ndim else p})
+    def either(g, slots, p, ctx):
+        kept = {"a": slots.a + g} if g.ndim else {"b": slots.b + g}
+        return next(iter(kept.values())), kept
+
+    params = {"s": jnp.array(1.0), "v": jnp.ones(2)}
+    updates, state = some_steps(either(), params, params, steps=2)
+    assert (updates["s"].tolist(), updates["v"].tolist()) == (3.0, [3.0, 3.0])
+    assert [len(jax.tree.leaves(state[k])) for k in ("a", "b")] == [1, 1]
+    assert either().update({"s": None, "v": params["v"]}, state)[0]["v"].tolist() == [4.0, 4.0]
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_every_rule_with_slots_takes_state_dtype(declared):
+    def typed(g, slots, p, ctx):
+        return g, {"s": slots.s, "n": slots.n}
+
+    def declaring(g, slots, p, ctx, *, state_dtype: StateDtype = None):
+        return g, {"s": slots.s, "n": slots.n}
+
+    make_slots = leaf_rule(slots=lambda p: {"s": p, "n": jnp.zeros(p.shape, jnp.int32)})
+    rule = make_slots(declaring if declared else typed)
+    assert inspect.signature(rule).parameters["state_dtype"].kind is inspect.Parameter.KEYWORD_ONLY
+    state = rule(state_dtype="bfloat16").init(PARAMS)
+    assert (state.s["a"].dtype, state.n["a"].dtype) == (jnp.bfloat16, jnp.int32)
+    assert rule(state_dtype={"s": "float16"}).init(PARAMS).s["a"].dtype == jnp.float16
+    assert not rule().init(PARAMS).hyperparams
+
+
+def test_an_argument_may_be_the_dtype_of_one_slot():
+    @leaf_rule(slots=lambda p: {"mu": p, "nu": p})
+    def typed(g, slots, p, ctx, mu_dtype: Annotated[str | None, SlotDtype("mu")] = None):
+        return g, {"mu": slots.mu, "nu": slots.nu}
+
+    state = typed("bfloat16").init(PARAMS)
+    assert (state.mu["a"].dtype, state.nu["a"].dtype) == (jnp.bfloat16, jnp.float32)
+    assert not state.hyperparams
 
 
 def test_a_static_option_reaches_the_maths_as_it_is():
-    @fo.leaf_rule(static=("mode",))
-    def moded(g, slots, p, now, *, mode="keep"):
+    @leaf_rule()
+    def moded(g, slots, p, ctx, *, mode: Static[str] = "keep"):
         return {"keep": g, "flip": -g}[mode], {}
 
     assert one_step(moded(mode="flip"))[0]["b"] == -30
@@ -108,8 +227,8 @@ def test_a_static_option_reaches_the_maths_as_it_is():
 
 
 def test_none_is_absent_where_it_may_be():
-    @fo.leaf_rule(optional=("bound",))
-    def bounded(g, slots, p, now, bound=None):
+    @leaf_rule()
+    def bounded(g, slots, p, ctx, bound: Annotated[float | None, Optional_] = None):
         return g if bound is None else jnp.minimum(g, bound), {}
 
     assert one_step(bounded())[0]["b"] == 30
@@ -118,12 +237,22 @@ def test_none_is_absent_where_it_may_be():
     assert bounded().update is not bounded(5.0).update
 
 
+def test_an_optional_number_may_have_bounds():
+    @leaf_rule()
+    def bounded(g, slots, p, ctx, bound: Annotated[float | None, Within("[0, inf)"), Optional_]):
+        return g, {}
+
+    bounded(None)
+    with pytest.raises(ValueError, match=r"bounded: bound must be in \[0, inf\), got -1"):
+        bounded(-1.0)
+
+
 def test_arguments_that_do_not_go_together_are_refused_by_check():
     def ordered(given):
         return "low exceeds high. Swap them." if given["low"] > given["high"] else None
 
-    @fo.leaf_rule(check=ordered)
-    def between(g, slots, p, now, low, high):
+    @leaf_rule(check=ordered)
+    def between(g, slots, p, ctx, low, high):
         return jnp.clip(g, low, high), {}
 
     between(1.0, 2.0)
@@ -131,90 +260,76 @@ def test_arguments_that_do_not_go_together_are_refused_by_check():
         between(2.0, 1.0)
 
 
-def test_a_clock_computes_for_all_leaves_at_once_and_remembers():
+def test_step_scalars_are_computed_once_for_all_leaves():
     shapes = []
 
-    def clock(t, last, rate):
-        shapes.append((t.shape, last["sum"].shape))
-        total = last["sum"] + rate
-        return {"total": total}, {"sum": total}
+    def step_scalars(t, rate, half, count):
+        shapes.append((t.shape, rate.shape))
+        return {"k": rate * t / (2 if half else 1), "before": count.astype(t.dtype)}
 
-    @fo.leaf_rule(slots=lambda p: {"s": p}, clock=clock, memory=("sum",))
-    def clocked(g, slots, p, now, rate=0.5):
-        return g * 0 + now.total, {"s": slots.s}
+    @leaf_rule(step_scalars=step_scalars)
+    def scaled(g, slots, p, ctx, rate: NonNegative = 0.5, *, half: Static[bool] = False):
+        return ctx.k * g + ctx.before, {}
 
-    tx = clocked()
-    _, state = one_step(tx)
-    updates, state = tx.update({"a": GRADS["a"], "b": None}, state, PARAMS)
-    assert shapes == [((2,), (2,))] * 2
-    assert updates["a"].tolist() == [1.0, 1.0]
-    assert state.memory["sum"].tolist() == [1.0, 0.5], "b has rested"
+    tx = scaled(half=True)
+    tx.init(PARAMS)
+    shapes.clear()
+    state = tx.init(PARAMS)
+    for expected in (0.25 * 30, 0.5 * 30 + 1):
+        updates, state = tx.update(GRADS, state, PARAMS)
+        assert updates["b"] == expected
+    # Once at each step, and perhaps once to find out whether anything depends on t.
+    assert set(shapes) == {((), ())}
+    assert len(shapes) in (2, 3)
 
 
 @pytest.mark.parametrize(("rate", "kept"), [(None, ["sum"]), (0.5, ["sum", "total"])])
-def test_what_a_clock_remembers_may_depend_on_options(rate, kept):
-    def clock(t, last, rate):
-        return {}, {"sum": t} if rate is None else {"sum": t, "total": last["total"] + rate}
+def test_what_is_carried_may_depend_on_options(rate, kept):
+    def step_scalars(t, sum, rate, total=None):
+        assert (total is None) == (rate is None)
+        return {"sum": sum + t, **({} if total is None else {"total": total + rate})}
 
-    @fo.leaf_rule(
-        slots=lambda p: {"s": p},
-        clock=clock,
-        memory=lambda rate: ("sum",) if rate is None else ("sum", "total"),
-        optional=("rate",),
+    @leaf_rule(
+        step_scalars=step_scalars,
+        carry=lambda rate: {"sum": 0.0} if rate is None else {"sum": 0.0, "total": rate},
     )
-    def clocked(g, slots, p, now, rate=None):
-        return g, {"s": slots.s}
+    def counted(g, slots, p, ctx, rate: Annotated[float | None, Optional_] = None):
+        return g * ctx.sum, {}
 
-    _, state = one_step(clocked(rate))
-    assert list(state.memory) == kept
-
-
-def test_measure_and_combine_make_a_quantity_of_the_whole_tree():
-    def measure(g, slots, p, now, power):
-        return {"sum": jnp.sum(g**power)}
-
-    def combine(stats, last, power):
-        total = stats["sum"].sum() if stats is not None else jnp.float32(0.0)
-        return {"total": total, "steps": last["steps"] + 1}
-
-    @fo.leaf_rule(measure=measure, combine=combine, metrics=("total", "steps"))
-    def whole(g, slots, p, now, power=1.0):
-        return g / now.total, {}
-
-    tx = whole()
+    tx = counted(rate)
     updates, state = one_step(tx)
-    assert updates["b"] == 0.5
-    assert {k: float(v) for k, v in state.metrics.items()} == {"total": 60.0, "steps": 1.0}
-    _, state = tx.update({"a": None, "b": GRADS["b"]}, state, PARAMS)
-    assert {k: float(v) for k, v in state.metrics.items()} == {"total": 30.0, "steps": 2.0}
+    assert list(state.carry) == kept
+    updates, state = tx.update(GRADS, state, PARAMS)
+    assert updates["b"] == 3 * 30
+    assert floats(state.carry) == dict(zip(kept, (3.0, 1.5), strict=False))
 
 
-def test_an_extra_argument_that_is_required_reaches_the_maths():
-    @fo.leaf_rule(requires=("value",))
-    def valued(g, slots, p, now):
-        return g * now.value, {}
+def test_scalars_are_carried_from_step_to_step_and_for_each_leaf_where_one_has_no_gradient():
+    shapes = []
 
-    assert one_step(valued(), value=2.0, other="ignored")[0]["b"] == 60
-    assert one_step(fo.chain(fo.scale(1.0), valued()), value=jnp.float32(2.0))[0]["b"] == 60
-    with pytest.raises(
-        ValueError, match=r"valued: update needs value. Call update\(.*value=\.\.\."
-    ):
-        one_step(valued())
+    def step_scalars(rate, sum):
+        shapes.append(sum.shape)
+        return {"sum": sum + rate}
+
+    @leaf_rule(
+        slots=lambda p: {"s": p}, step_scalars=step_scalars, carry=lambda rate: {"sum": 0.0 * rate}
+    )
+    def summed(g, slots, p, ctx, rate=0.5):
+        return g * 0 + ctx.sum, {"s": slots.s}
+
+    tx = summed()
+    _, state = one_step(tx)
+    assert floats(state.carry) == {"sum": 0.5}
+    updates, state = tx.update({"a": GRADS["a"], "b": None}, state, PARAMS)
+    assert shapes == [(), (2,)]
+    assert updates["a"].tolist() == [1.0, 1.0]
+    assert state.carry["sum"].tolist() == [1.0, 0.5], "b had one update"
 
 
-def test_a_scalar_that_the_rule_did_not_declare_is_an_error_that_lists_the_declared():
-    @fo.leaf_rule(slots=lambda p: {"s": p}, clock=lambda t, last: ({"t": t}, {}))
-    def wrong(g, slots, p, now):
-        return now.tt * g, {"s": slots.s}
-
-    with pytest.raises(AttributeError, match=r"the rule declares no 'tt'; it has \['leaf', 't'\]"):
-        one_step(wrong())
-
-
-def test_own_steps_count_from_one():
-    @fo.leaf_rule(slots=lambda p: {"s": p}, clock=lambda t, last: ({"t": t}, {}))
-    def stepper(g, slots, p, now):
-        return g * 0 + now.t, {"s": slots.s}
+def test_the_number_of_a_leafs_updates_counts_from_one():
+    @leaf_rule(step_scalars=lambda t: {"t": t})
+    def stepper(g, slots, p, ctx):
+        return g * 0 + ctx.t, {}
 
     tx = stepper()
     updates, state = one_step(tx)
@@ -222,31 +337,42 @@ def test_own_steps_count_from_one():
     assert tx.update(GRADS, state, PARAMS)[0]["b"] == 2
 
 
-def test_every_rule_with_slots_takes_state_dtype():
-    @fo.leaf_rule(slots=lambda p: {"s": p, "n": jnp.zeros(p.shape, jnp.int32)})
-    def typed(g, slots, p, now):
-        return g, {"s": slots.s, "n": slots.n}
+def test_measure_and_combine_make_a_quantity_of_the_whole_tree():
+    def measure(g, slots, p, ctx, power):
+        return {"sum": jnp.sum(g**power)}
 
-    state = typed(state_dtype="bfloat16").init(PARAMS)
-    assert state.s["a"].dtype == jnp.bfloat16
+    def combine(stats, last, power):
+        total = stats["sum"].sum() if stats is not None else jnp.float32(0.0)
+        return {"total": total, "steps": last["steps"] + 1}
 
-
-def test_a_rule_in_a_function_works_under_jit_and_vmap():
-    tx = shrink(0.5)
-    batched = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), GRADS)
-    state = tx.init(PARAMS)
-    updates = jax.jit(jax.vmap(lambda g: tx.update(g, state)[0]))(batched)
-    np.testing.assert_allclose(updates["b"], [15.0, 30.0])
-
-
-def test_scalars_of_the_tree_go_on_from_step_to_step():
-    @fo.leaf_rule(
-        scalars=lambda first: {"best": first},
-        measure=lambda g, slots, p, now, first: {"top": jnp.max(jnp.abs(g))},
-        combine=lambda stats, last, first: {"best": jnp.maximum(last["best"], stats["top"].max())},
+    @leaf_rule(
+        tree_stats=TreeStats(measure=measure, combine=combine, metrics=("total", "steps")),
     )
-    def by_largest(g, slots, p, now, first=1.0):
-        return g / now.best, {}
+    def whole(g, slots, p, ctx, power=1.0):
+        return g / ctx.total, {}
+
+    tx = whole()
+    updates, state = one_step(tx)
+    assert updates["b"] == 0.5
+    assert floats(state.metrics) == {"total": 60.0, "steps": 1.0}
+    _, state = tx.update({"a": None, "b": GRADS["b"]}, state, PARAMS)
+    assert floats(state.metrics) == {"total": 30.0, "steps": 2.0}
+    _, state = tx.update({"a": None, "b": None}, state, PARAMS)
+    assert floats(state.metrics) == {"total": 0.0, "steps": 3.0}
+
+
+def test_quantities_of_the_tree_go_on_from_step_to_step():
+    @leaf_rule(
+        tree_stats=TreeStats(
+            start=lambda first: {"best": first},
+            measure=lambda g, slots, p, ctx, first: {"top": jnp.max(jnp.abs(g))},
+            combine=lambda stats, last, first: {
+                "best": jnp.maximum(last["best"], stats["top"].max())
+            },
+        )
+    )
+    def by_largest(g, slots, p, ctx, first=1.0):
+        return g / ctx.best, {}
 
     tx = by_largest(first=20.0)
     state = tx.init(PARAMS)
@@ -258,13 +384,80 @@ def test_scalars_of_the_tree_go_on_from_step_to_step():
     assert state.scalars["best"] == 30
 
 
-def test_a_tree_that_is_required_reaches_the_maths_leaf_by_leaf():
-    @fo.leaf_rule(requires_trees=("curvature",))
-    def newton(g, slots, p, now):
-        return g / now.curvature, {}
+def test_quantities_may_be_of_slots_parameters_and_their_own_last_values():
+    """A distance estimate in the manner of Prodigy: it starts at d0, and grows."""
+
+    def measure(g, slots, p, ctx, d0):
+        return {"dot": jnp.sum(g * (slots.start - p)), "s": jnp.sum(jnp.abs(g)) * ctx.d}
+
+    def combine(stats, last, d0):
+        d = jnp.maximum(last["d"], stats["dot"].sum() / stats["s"].sum())
+        return {"d": d, "growth": d / last["d"]}
+
+    @leaf_rule(
+        slots=lambda p: {"start": p},
+        tree_stats=TreeStats(
+            measure=measure, combine=combine, start=lambda d0: {"d": d0}, metrics=("growth",)
+        ),
+        needs=("params",),
+    )
+    def estimate(g, slots, p, ctx, d0=0.5):
+        return -ctx.d * g, {"start": slots.start}
+
+    tx = estimate(d0=0.25)
+    params = {"a": jnp.array([3.0, 1.0]), "b": jnp.array(2.0)}
+    state = tx.init(params)
+    assert float(state.scalars["d"]) == 0.25
+    grads = jax.tree.map(jnp.ones_like, params)
+    updates, state = tx.update(grads, state, params)
+    assert float(updates["b"]) == -0.25, "no distance yet"
+    moved = jax.tree.map(lambda p: p - 2.0, params)
+    updates, state = tx.update(grads, state, moved)
+    # dot = 2 on each of 3 elements, s = 3 * 0.25: d = 6 / 0.75
+    assert float(state.scalars["d"]) == 8.0
+    assert float(state.metrics["growth"]) == 32.0
+    assert float(updates["b"]) == -8.0
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize(("size", "times"), [(1.0, 1), (1e3, 2)])
+def test_a_measurement_is_repeated_where_rescale_asks_for_it(wrap, size, times):
+    @leaf_rule(
+        tree_stats=TreeStats(
+            measure=lambda g, slots, p, ctx: {"sum": jnp.sum(getattr(ctx, "scale", 1.0) * g)},
+            rescale=lambda stats: jnp.where(jnp.sum(stats["sum"]) > 100, 0.5, 1.0),
+            combine=lambda stats, last: {"sum": jnp.sum(stats["sum"]), "factor": last["scale"]},
+            metrics=("sum", "factor"),
+        )
+    )
+    def measured(g, slots, p, ctx):
+        return g, {}
+
+    tx, grads = measured(), {"a": jnp.array([size, size])}
+    _, state = wrap(tx.update)(grads, tx.init(grads))
+    assert floats(state.metrics) == {"sum": 2 * size / times, "factor": 1 / times}
+
+
+def test_an_extra_argument_that_is_needed_reaches_the_maths():
+    @leaf_rule(needs=("value",))
+    def valued(g, slots, p, ctx):
+        return g * ctx.value, {}
+
+    assert one_step(valued(), value=2.0, other="ignored")[0]["b"] == 60
+    assert one_step(fo.chain(fo.scale(1.0), valued()), value=jnp.float32(2.0))[0]["b"] == 60
+    with pytest.raises(
+        ValueError, match=r"valued: update needs value. Call update\(.*value=\.\.\."
+    ):
+        one_step(valued())
+
+
+def test_a_tree_that_is_needed_reaches_the_maths_leaf_by_leaf():
+    @leaf_rule(needs_trees=("curvature",))
+    def newton(g, slots, p, ctx):
+        return g / ctx.curvature, {}
 
     curvature = {"a": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}
-    updates, _ = one_step(newton(), curvature=curvature)
+    updates, _ = some_steps(newton(), GRADS, PARAMS, curvature=curvature, value=1.0)
     assert updates["a"].tolist() == [10.0, 10.0]
     assert updates["b"] == 10
     with pytest.raises(ValueError, match="newton: update needs curvature"):
@@ -273,9 +466,9 @@ def test_a_tree_that_is_required_reaches_the_maths_leaf_by_leaf():
         one_step(newton(), curvature={"a": curvature["a"]})
 
 
-def test_an_exact_update_leaves_in_float32():
-    @fo.leaf_rule(exact=True, requires=("params",))
-    def towards_one(g, slots, p, now):
+def test_an_update_that_keeps_the_precision_of_the_computation_leaves_in_float32():
+    @leaf_rule(keep_compute_dtype=True, needs=("params",))
+    def towards_one(g, slots, p, ctx):
         return 1 - p, {}
 
     params = jnp.array([0.1, 3.0], jnp.bfloat16)
@@ -284,42 +477,82 @@ def test_an_exact_update_leaves_in_float32():
     assert fo.apply_updates(params, updates).tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(("parts", "expected"), [(True, 3 + 4j), (False, 5.0)])
-def test_a_complex_leaf_is_two_real_ones_unless_the_rule_says_otherwise(parts, expected):
-    @fo.leaf_rule(parts=parts)
-    def magnitude(g, slots, p, now, factor=1.0):
+def test_such_a_rule_decides_the_narrow_parameter_behind_other_links():
+    wanted = jnp.array([1.0078125, -3.0], jnp.bfloat16)
+
+    @leaf_rule(needs=("params",), keep_compute_dtype=True)
+    def go_to(g, slots, p, ctx):
+        return wanted.astype(p.dtype) - p, {}
+
+    params = jnp.array([1.0, 300.0], jnp.bfloat16)
+    updates, _ = some_steps(fo.chain(fo.scale(2.0), go_to()), jnp.ones(2, jnp.bfloat16), params)
+    assert updates.dtype == jnp.float32
+    np.testing.assert_array_equal(fo.apply_updates(params, updates), wanted)
+
+
+@pytest.mark.parametrize(("split", "expected"), [(True, 3 + 4j), (False, 5.0)])
+def test_a_complex_leaf_is_two_real_ones_unless_the_rule_says_otherwise(split, expected):
+    @leaf_rule(split_complex=split)
+    def magnitude(g, slots, p, ctx, factor=1.0):
         return (factor * jnp.abs(g)).astype(g.dtype), {}
 
     g = jnp.array(-3 + 4j)
     assert magnitude().update(g, magnitude().init(g))[0] == expected
 
 
+def test_a_rule_of_whole_leaves_sees_complex_numbers():
+    @leaf_rule(split_complex=False)
+    def unit(g, slots, p, ctx, length=1.0):
+        return g * (length / jnp.abs(g)).astype(g.dtype), {}
+
+    updates, _ = some_steps(unit(), jnp.array(3 + 4j), jnp.array(0j))
+    np.testing.assert_allclose(updates, 0.6 + 0.8j, rtol=1e-6)
+
+
 def test_the_maths_knows_the_number_of_its_leaf():
-    @fo.leaf_rule()
-    def numbered(g, slots, p, now):
-        return g * 0 + now.leaf.astype(g.dtype), {}
+    @leaf_rule()
+    def numbered(g, slots, p, ctx):
+        return g * 0 + ctx.leaf.astype(g.dtype), {}
 
     updates, _ = one_step(numbered())
     assert (updates["a"].tolist(), float(updates["b"])) == ([0.0, 0.0], 1.0)
+    updates, _ = numbered().update({"a": None, "b": GRADS["b"]}, numbered().init(PARAMS), PARAMS)
+    assert updates["b"] == 1, "as if the other had a gradient"
 
 
-@pytest.mark.parametrize("declaration", ["static", "optional", "initial", "bounds"])
-def test_a_declaration_of_what_is_no_argument_is_an_error(declaration):
-    value = {"typo": "[0, 1]"} if declaration == "bounds" else ("typo",)
-    with pytest.raises(TypeError, match="leaf_rule: maths declares 'typo', which is no argument"):
+def test_a_random_key_is_another_at_each_update_and_leaf():
+    @leaf_rule()
+    def noise(g, slots, p, ctx, key: Annotated[int, RandomKey]):
+        return jax.random.normal(key, g.shape) + 100 * ctx.count.astype(g.dtype), {}
 
-        @fo.leaf_rule(**{declaration: value})
-        def maths(g, slots, p, now, rate=0.1):
-            return rate * g, {}
+    grads = {"a": jnp.ones(4), "b": jnp.ones(4)}
+    tx = noise(0)
+    first, state = one_step(tx, grads, grads)
+    second, _ = tx.update(grads, state)
+    drawn = [first["a"], first["b"], second["a"] - 100, second["b"] - 100]
+    assert len({round(float(x[0]), 4) for x in drawn}) == 4
+    np.testing.assert_array_equal(first["a"], one_step(noise(0), grads, grads)[0]["a"])
+    assert jnp.abs(jnp.stack(drawn)).max() < 10, "the second update has the count 1"
 
 
-def test_a_slot_cannot_have_a_name_that_the_engine_keeps():
-    @fo.leaf_rule(slots=lambda p: {"count": p})
-    def counted(g, slots, p, now):
-        return g, {"count": slots.count}
+def test_random_numbers_of_two_leaves_differ_with_a_key_that_is_needed():
+    @leaf_rule(needs=("key",))
+    def noise(g, slots, p, ctx):
+        return jax.random.normal(jax.random.fold_in(ctx.key, ctx.leaf), g.shape), {}
 
-    with pytest.raises(ValueError, match="counted: 'count' cannot be the name of a slot"):
-        counted().init(PARAMS)
+    grads = {"a": jnp.ones(4), "b": jnp.ones(4)}
+    first, _ = some_steps(noise(), grads, grads, key=jax.random.key(0))
+    again, _ = some_steps(noise(), grads, grads, key=jax.random.key(0))
+    assert not np.allclose(first["a"], first["b"])
+    np.testing.assert_array_equal(first["a"], again["a"])
+
+
+def test_a_rule_in_a_function_works_under_jit_and_vmap():
+    tx = shrink(0.5)
+    batched = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), GRADS)
+    state = tx.init(PARAMS)
+    updates = jax.jit(jax.vmap(lambda g: tx.update(g, state)[0]))(batched)
+    np.testing.assert_allclose(updates["b"], [15.0, 30.0])
 
 
 def test_traced_numbers_pass_the_check_of_arguments():

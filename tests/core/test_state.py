@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import functional_optim as fo
 from functional_optim import State
 
 STATE = State(count=3, mu={"w": 1.0}, index=7)
@@ -83,3 +84,24 @@ def test_an_unknown_field_is_an_error_that_lists_the_known(wrong, error):
 def test_is_immutable():
     with pytest.raises(AttributeError, match=r"immutable; use state._replace\(count="):
         STATE.count = 4
+
+
+def test_the_structure_of_a_state_pickles():
+    state = fo.adam(0.1).init({"w": jnp.zeros(2)})
+    structure = jax.tree.structure(state)
+    assert pickle.loads(pickle.dumps(structure)) == structure
+    assert pickle.loads(pickle.dumps(type(state))) is type(state)
+    assert pickle.loads(pickle.dumps(fo.State)) is fo.State
+
+
+def test_the_class_of_a_state_takes_all_fields_or_none():
+    kind = type(fo.State(a=1, b=2))
+    assert kind(3, 4) == kind(b=4, a=3) == (3, 4)
+    for args, kwargs in [
+        ((3,), {}),
+        ((), {"a": 3}),
+        ((3,), {"b": 4}),
+        ((), {"a": 3, "b": 4, "c": 5}),
+    ]:
+        with pytest.raises(TypeError, match="a state with the fields a, b got"):
+            kind(*args, **kwargs)

@@ -1,6 +1,7 @@
 """The maths of a rule is traced once for each distinct shape, however many leaves there are."""
 
 import contextlib
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,13 @@ def counting_rule():
     """A rule with slots and a hyperparameter, and the list that grows as it is traced."""
     calls = []
 
-    @fo.leaf_rule(slots=lambda p: {"sum": jnp.zeros_like(p)})
-    def counted(g, slots, p, now, rate=0.1):
+    @fo.leaf_rule(
+        slots=lambda p: {"sum": jnp.zeros_like(p)}, step_scalars=lambda t, rate: {"k": -rate / t}
+    )
+    def counted(g, slots, p, ctx, rate=0.1):
         calls.append(g.shape)
         total = slots.sum + g
-        return -rate * total / now.t, {"sum": total}
+        return ctx.k * total, {"sum": total}
 
     return counted, calls
 
@@ -58,7 +61,7 @@ def test_each_dtype_is_traced_once_more():
     assert len(calls) == 2
 
 
-def rules_of(name):
+def specs_of(name):
     """The rules behind a factory."""
     links = {
         "sgd": (fo.trace, fo.scale_by_learning_rate),
@@ -69,29 +72,46 @@ def rules_of(name):
         "clip_by_global_norm": (fo.clip_by_global_norm,),
         "ema": (fo.ema,),
     }
-    return [link.rule for link in links[name]]
+    return [link.spec for link in links[name]]
 
 
 @contextlib.contextmanager
-def counting(rules, part):
-    """Counts the calls of one function of each rule."""
-    calls = {rule.name: 0 for rule in rules}
-    originals = {rule: getattr(rule, part) for rule in rules}
+def counting(specs, function_of, with_function):
+    """Counts the calls of one function of each rule.
 
-    def counted(rule):
+    Args:
+      specs: of the rules.
+      function_of: `spec -> function`.
+      with_function: `(spec, function) -> (attribute, value)`, the change that puts another there.
+    """
+    calls = {spec.name: 0 for spec in specs}
+
+    def counted(name, original):
         def function(*args, **kwargs):
-            calls[rule.name] += 1
-            return originals[rule](*args, **kwargs)
+            calls[name] += 1
+            return original(*args, **kwargs)
 
         return function
 
-    for rule in rules:
-        object.__setattr__(rule, part, counted(rule))
-    try:
+    with contextlib.ExitStack() as stack:
+        for spec in specs:
+            attribute, value = with_function(spec, counted(spec.name, function_of(spec)))
+            stack.callback(object.__setattr__, spec, attribute, getattr(spec, attribute))
+            object.__setattr__(spec, attribute, value)
         yield calls
-    finally:
-        for rule, original in originals.items():
-            object.__setattr__(rule, part, original)
+
+
+def counting_maths(specs):
+    return counting(specs, lambda spec: spec.maths, lambda _, function: ("maths", function))
+
+
+def counting_measure(spec):
+    stats = spec.tree_stats
+    return counting(
+        [spec],
+        lambda _: stats.measure,
+        lambda _, function: ("tree_stats", dataclasses.replace(stats, measure=function)),
+    )
 
 
 OPTIMIZERS = {
@@ -109,7 +129,7 @@ OPTIMIZERS = {
 def test_the_rules_of_the_package_are_traced_once_for_each_shape(name, make):
     params = tree(offset=1 + list(OPTIMIZERS).index(name))
     tx, other = make(0.1), make(0.2)
-    with counting(rules_of(name), "leaf") as calls:
+    with counting_maths(specs_of(name)) as calls:
         state = tx.init(params)
         update = jax.jit(lambda g, s, p: tx.update(g, s, p))
         update.lower(params, state, params)
@@ -119,9 +139,10 @@ def test_the_rules_of_the_package_are_traced_once_for_each_shape(name, make):
         assert set(calls.values()) == {len(SHAPES)}
 
 
-def test_the_norm_is_measured_with_one_trace_for_each_shape():
+def test_a_norm_is_measured_with_one_trace_for_each_shape_and_one_for_the_scaled_one():
     params = tree(offset=20)
     tx = fo.clip_by_global_norm(1.0)
-    with counting([fo.clip_by_global_norm.rule], "measure") as calls:
-        jax.jit(lambda g, s: tx.update(g, s)).lower(params, tx.init(params))
-    assert calls["clip_by_global_norm"] == len(SHAPES)
+    with counting_measure(fo.clip_by_global_norm.spec) as calls:
+        for _ in range(2):
+            jax.jit(lambda g, s: tx.update(g, s)).lower(params, tx.init(params))
+    assert calls["clip_by_global_norm"] == 2 * len(SHAPES)

@@ -11,11 +11,18 @@ from .run import Arrays, Run
 _BY_DTYPE = {"float64": 1e-12, "complex128": 1e-12, "float32": 2e-6}
 
 ROUNDED_BETA = {
+    ("Adam", "exp_avg_sq"),
     ("Adam", "max_exp_avg_sq"),
+    ("AdamW", "exp_avg_sq"),
     ("AdamW", "max_exp_avg_sq"),
+    ("NAdam", "exp_avg_sq"),
+    ("RAdam", "exp_avg_sq"),
     ("SparseAdam", "exp_avg_sq"),
 }
-"""Biased means: in float32, 1 - 0.999 is 1.3e-5 off, in them and in what corrects them."""
+"""Second moments: in float32, 1 - 0.999 is 1.3e-5 off, in them and in what corrects them.
+
+The runs of torch have 1 - 0.999 in float64; here a beta is a float32 number of the state.
+"""
 
 BFLOAT16 = 0.05
 """Of a step of Muon, where a processor that sums in another order rounds another way."""

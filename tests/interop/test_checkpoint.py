@@ -49,6 +49,6 @@ def test_a_missing_reader_is_named(tmp_path, monkeypatch, file, extra):
         optim.load_torch_checkpoint(tmp_path / file)
 
 
-def test_a_file_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         optim.load_torch_checkpoint(tmp_path / "model.safetensors")

@@ -4,11 +4,12 @@ import jax
 import pytest
 
 import functional_optim as fo
-from functional_optim.native import library, serving
+from functional_optim.native import gate, library
 from functional_optim.native.building import build_all
 from functional_optim.native.compiler import find_compiler
+from functional_optim.native.switch import recorded
 
-from .table import TRANSFORMATIONS, UPDATES, parameters
+from .table import UPDATES, in_both_counts, parameters
 
 
 @pytest.fixture
@@ -31,9 +32,9 @@ def built(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUNCTIONAL_OPTIM_CACHE", str(place))
         library.forget()
-        build_all((tx, parameters()) for tx in TRANSFORMATIONS.values())
-        patch.setattr(serving, "_pays", lambda arrays, form: True)
-        with serving.recorded() as bodies:
+        build_all((tx, parameters()) for tx in in_both_counts())
+        patch.setattr(gate, "_pays", lambda call: True)
+        with recorded() as bodies:
             for tx in UPDATES:
                 jax.eval_shape(lambda p, tx=tx: tx.update(p, tx.init(p), p), parameters())
         library.add_library(list(bodies))

@@ -18,10 +18,18 @@ TRANSFORMATIONS = {
     "lion": fo.lion(0.1, weight_decay=0.1),
     "rmsprop": fo.rmsprop(0.01, momentum=0.9),
     "adagrad": fo.adagrad(0.1),
-    "torch": optim.AdamW.recipe(),
+    "torch": optim.AdamW.transformation(optim.AdamW.default_options()),
     "adamax": fo.adamax(0.1),
     "radam": fo.radam(0.1),
 }
+
+
+def in_both_counts():
+    """Each with one count for all leaves, and with a count for each leaf."""
+    for tx in TRANSFORMATIONS.values():
+        yield tx
+        yield fo.per_leaf_counts(tx)
+
 
 # Those that the conformance kit checks, which asks for updates.
 UPDATES = (fo.adamw(1e-3), fo.sgd(0.1, momentum=0.9), fo.lion(1e-3))
@@ -50,18 +58,18 @@ def parameters(seed=0):
     }
 
 
-def gradients(seed):
-    """Those of the parameters; of one leaf, none, and of one, what is not a usual number."""
-    grads = parameters(seed)
-    return {**grads, "none": None, "special": jnp.asarray(SPECIAL, jnp.float32)}
+def gradients(seed, *, every_leaf=False):
+    """Those of the parameters; of one leaf, what is not a usual number, and of one, none."""
+    grads = {**parameters(seed), "special": jnp.asarray(SPECIAL, jnp.float32)}
+    return grads if every_leaf else {**grads, "none": None}
 
 
-def started(tx):
+def started(tx, *, every_leaf=False):
     """Parameters and state after two steps."""
     params = parameters()
     state = tx.init(params)
     with fo.native.enabled(False):
         step = jax.jit(lambda *a: fo.apply_gradients(tx, *a))
         for seed in (1, 2):
-            params, state = step(gradients(seed), state, params)
+            params, state = step(gradients(seed, every_leaf=every_leaf), state, params)
     return params, state

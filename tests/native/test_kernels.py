@@ -10,9 +10,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import functional_optim as fo
 from functional_optim import optim, testing
-from functional_optim.native import serving
+from functional_optim.core.engine import executors, fused
+from functional_optim.native import executor, gate
 from functional_optim.native.call import call
-from functional_optim.native.serving import recorded
+from functional_optim.native.switch import recorded
 
 from ..compiling import USUAL
 from .table import LARGE, TRANSFORMATIONS, UPDATES, gradients, started
@@ -38,8 +39,8 @@ def small(seed=0):
     return {k: jnp.asarray(rng.standard_normal(8), jnp.float32) for k in "ab"}
 
 
-def served(function, *arguments):
-    """How many leaves kernels serve in a program."""
+def in_kernels(function, *arguments):
+    """How many leaves kernels run in a program."""
     text = jax.jit(function).lower(*arguments).as_text()
     return sum(map(int, re.findall(CALL + r".* numbers = dense<.*?> : tensor<(\d+)xi64>", text)))
 
@@ -66,15 +67,17 @@ def assert_close(found, expected):
         np.testing.assert_allclose(a, b, rtol=ulps, atol=4 * ulps)
 
 
+@pytest.mark.parametrize("every_leaf", [True, False], ids=["one count", "a count for each leaf"])
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
-def test_a_step_is_that_of_xla(name):
-    tx = TRANSFORMATIONS[name]
-    params, state = started(tx)
+def test_a_step_is_that_of_xla(name, every_leaf):
+    """Where a leaf has no gradient, the state has a count for each."""
+    tx, grads = TRANSFORMATIONS[name], gradients(3, every_leaf=every_leaf)
+    params, state = started(tx, every_leaf=every_leaf)
     step = step_of(tx)
-    assert served(step, gradients(3), state, params) == len(jax.tree.leaves(gradients(3)))
+    assert in_kernels(step, grads, state, params) == len(jax.tree.leaves(grads))
     with fo.native.enabled(False):
-        expected = step(gradients(3), state, params)
-    assert_close(step(gradients(3), state, params), expected)
+        expected = step(grads, state, params)
+    assert_close(step(grads, state, params), expected)
 
 
 def test_leaves_are_called_together_and_large_ones_alone():
@@ -82,7 +85,7 @@ def test_leaves_are_called_together_and_large_ones_alone():
     arguments = params, ADAMW.init(params), params
     text = step_of(ADAMW).lower(*arguments).as_text()
     assert text.count(CALL) == 1 + 3  # 16, 16 and 1 of the others
-    assert served(step_of(ADAMW), *arguments) == 34
+    assert in_kernels(step_of(ADAMW), *arguments) == 34
     compare(step_of(ADAMW), *arguments)
 
 
@@ -95,7 +98,7 @@ def test_many_steps_end_at_the_same_place():
 
         return jax.lax.scan(body, (params, ADAMW.init(params)), length=50)[0][0]
 
-    assert served(many, small()) == 2
+    assert in_kernels(many, small()) == 2
     with fo.native.enabled(False):
         expected = jax.jit(many)(small())
     for k, found in jax.jit(many)(small()).items():
@@ -133,22 +136,22 @@ def test_a_parameter_may_be_its_own_gradient():
 @pytest.mark.parametrize("dtype", ["float64", "float16", "complex64"])
 def test_what_there_is_no_kernel_for_is_left_to_xla(dtype, x64):
     params = {"a": jnp.ones(8, dtype), "b": jnp.ones(8, "float32")}
-    assert served(step_of(ADAMW), params, ADAMW.init(params), params) == 0
+    assert in_kernels(step_of(ADAMW), params, ADAMW.init(params), params) == 0
 
 
 def test_sparse_updates_and_rules_of_the_whole_tree_are_left_to_xla():
     params = {"a": jnp.ones((8, 2))}
     rows = {"a": fo.row_sparse(jnp.ones((1, 2)), jnp.array([3]), (8, 2))}
     adagrad = TRANSFORMATIONS["adagrad"]
-    assert served(step_of(adagrad), params, adagrad.init(params), params) == 1
-    assert served(step_of(adagrad), rows, adagrad.init(params), params) == 0
+    assert in_kernels(step_of(adagrad), params, adagrad.init(params), params) == 1
+    assert in_kernels(step_of(adagrad), rows, adagrad.init(params), params) == 0
     muon = fo.muon(0.1)
-    assert served(step_of(muon), params, muon.init(params), params) == 0
+    assert in_kernels(step_of(muon), params, muon.init(params), params) == 0
 
 
-def test_updates_that_xla_joins_with_what_adds_them_are_left_to_it():
+def test_updates_that_xla_fuses_with_what_adds_them_are_left_to_it():
     params = small()
-    assert served(ADAMW.update, params, ADAMW.init(params), params) == 0
+    assert in_kernels(ADAMW.update, params, ADAMW.init(params), params) == 0
 
 
 def test_the_stateful_interface_has_kernels(monkeypatch):
@@ -158,7 +161,7 @@ def test_the_stateful_interface_has_kernels(monkeypatch):
         batches.append(len(leaves))
         return call(plan, leaves, *found)
 
-    monkeypatch.setattr(serving, "call_kernel", spy)
+    monkeypatch.setattr(executor, "call_kernel", spy)
     found = {}
     for on in (True, False):
         with fo.native.enabled(on):
@@ -195,7 +198,7 @@ def test_an_exported_program_knows_no_library(platform):
     params = small()
     arguments = params, ADAMW.init(params), params
     exported = jax.export.export(step_of(ADAMW), platforms=[platform])(*arguments)
-    assert CALL not in exported.mlir_module()
+    assert "custom_call" not in exported.mlir_module()
     if platform == "cpu":
         assert_close(exported.call(*arguments), step_of(ADAMW)(*arguments))
 
@@ -213,22 +216,22 @@ def test_on_a_mesh_xla_divides_the_work(mesh):
     assert_close(new, expected[0])
 
 
-def test_on_several_devices_xla_serves_also_what_is_not_laid_out(mesh):
+def test_on_several_devices_xla_runs_also_what_is_not_sharded(mesh):
     batch = jax.device_put(jnp.arange(8.0), NamedSharding(mesh, PartitionSpec("x")))
     params = small()
 
     def step(params, state, batch):
         return fo.apply_gradients(ADAMW, params, state, params), jnp.sum(batch)
 
-    assert served(step, params, ADAMW.init(params), np.asarray(batch)) == 2
-    assert served(step, params, ADAMW.init(params), batch) == 0
+    assert in_kernels(step, params, ADAMW.init(params), np.asarray(batch)) == 2
+    assert in_kernels(step, params, ADAMW.init(params), batch) == 0
     (new, _), _ = jax.jit(step)(params, ADAMW.init(params), batch)
     expected, _ = step_of(ADAMW)(params, ADAMW.init(params), params)
     assert_close(jax.device_put(new, jax.devices()[0]), expected)
 
 
 @pytest.mark.parametrize("explicit", [False, True], ids=["shard_map", "explicit axes"])
-def test_within_a_mesh_xla_serves(explicit):
+def test_within_a_mesh_xla_runs_the_leaves(explicit):
     kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((2,), ("x",), axis_types=(kind,))
     params = small()
@@ -270,7 +273,7 @@ def test_outside_of_a_trace_it_is_as_without():
 def test_a_thousand_shapes_are_traced_once(monkeypatch):
     traced = []
 
-    def rule(g, slots, p, now, decay=0.5):
+    def rule(g, slots, p, ctx, decay=0.5):
         traced.append(g.shape)
         return -decay * g, {"last": g}
 
@@ -285,8 +288,55 @@ def test_a_thousand_shapes_are_traced_once(monkeypatch):
 
 @pytest.mark.parametrize("tx", UPDATES, ids=["adamw", "momentum", "lion"])
 def test_the_conformance_kit_finds_nothing(tx, monkeypatch):
-    """Of kernels for updates, which XLA would serve: the kit asks for these."""
-    monkeypatch.setattr(serving, "_pays", lambda arrays, form: True)
+    """Of kernels for updates, which XLA would run: the kit asks for these."""
+    monkeypatch.setattr(gate, "_pays", lambda call: True)
     params = small()
-    assert served(tx.update, params, tx.init(params), params) == 2
+    assert in_kernels(tx.update, params, tx.init(params), params) == 2
     testing.check_transformation(tx)
+
+
+def test_the_native_executor_is_chosen_for_the_leaves_of_a_traced_step(monkeypatch):
+    chosen = {}
+
+    def recording(fused_update, leaf_call):
+        found = executors.choose_executor(fused_update, leaf_call)
+        chosen[leaf_call.numbers] = found
+        return found
+
+    monkeypatch.setattr(fused, "choose_executor", recording)
+    params = {"a": jnp.ones(8), "b": jnp.ones(8, jnp.float16), "c": jnp.ones((2, 3))}
+    arguments = params, ADAMW.init(params), params
+    step_of(ADAMW).lower(*arguments)
+    native, xla = gate.NATIVE, executors.XLA
+    assert chosen == {(0,): native, (1,): xla, (2,): native}
+    chosen.clear()
+    fo.apply_gradients(ADAMW, *arguments)
+    assert set(chosen.values()) == {xla}, "outside of a trace"
+    with fo.native.enabled(False):
+        step_of(ADAMW).lower(*arguments)
+    assert set(chosen.values()) == {xla}
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        fo.adam(0.1),
+        fo.adamw(
+            fo.by_label({"x": 0.1, "y": 0.2}, fo.path_labels({"a": "x"}, default="y")),
+            weight_decay=0.1,
+        ),
+    ],
+    ids=["leaf counts", "by label"],
+)
+def test_kernels_read_the_scalars_of_their_leaf(tx, monkeypatch):
+    """Built for scalars that differ from leaf to leaf."""
+    params, grads = small(), {**small(1), "a": None}
+    fo.native.build(fo.per_leaf_counts(tx), params)
+    state = tx.init(params)
+    with fo.native.enabled(False):
+        for g in (small(2), {**small(3), "b": None}):
+            params, state = step_of(tx)(g, state, params)
+    assert in_kernels(step_of(tx), small(4), state, params) == 2
+    compare(step_of(tx), small(4), state, params)
+    assert in_kernels(step_of(tx), grads, state, params) == 1
+    compare(step_of(tx), grads, state, params)

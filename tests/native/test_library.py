@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import pytest
 
 import functional_optim as fo
-from functional_optim.native import library, serving
+from functional_optim.native import library
 from functional_optim.native.__main__ import main
 from functional_optim.native.cache import digest, directory
 from functional_optim.native.compiler import compile_library, find_compiler
+from functional_optim.native.switch import recorded
 
 MOMENTUM = fo.sgd(0.1, momentum=0.9)
 PARAMS = {"w": jnp.ones(8)}
 
 
-def is_served():
+def has_kernel():
     step = jax.jit(lambda *arguments: fo.apply_gradients(MOMENTUM, *arguments))
     return "functional_optim_leaf" in step.lower(PARAMS, MOMENTUM.init(PARAMS), PARAMS).as_text()
 
@@ -47,11 +48,11 @@ def library_of_momentum(cache, built):
 
 
 def test_what_is_built_is_used_at_once_and_not_built_again(library_of_momentum):
-    assert is_served()
+    assert has_kernel()
     assert fo.native.build(MOMENTUM, PARAMS) is None
     assert fo.native.build(fo.sgd(0.5, momentum=0.1), PARAMS) is None
     with fo.native.enabled(False):
-        assert not is_served()
+        assert not has_kernel()
 
 
 def test_another_process_finds_it(library_of_momentum):
@@ -70,11 +71,11 @@ def test_a_library_that_was_changed_is_not_loaded(library_of_momentum):
     library_of_momentum.write_bytes(content[: len(content) // 2])
     library.forget()
     with pytest.warns(RuntimeWarning, match=r"is not used: it is not the file that was built"):
-        assert not is_served()
+        assert not has_kernel()
 
 
-def test_without_libraries_xla_serves_silently(cache):
-    assert not is_served()
+def test_without_libraries_xla_runs_the_leaves_silently(cache):
+    assert not has_kernel()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"bodies": 3}'])
@@ -83,11 +84,11 @@ def test_a_description_that_cannot_be_read_is_passed_over(cache, text, monkeypat
     place.mkdir(parents=True)
     (place / "broken.json").write_text(text)
     with pytest.warns(RuntimeWarning, match=r"broken\.json is not used: .* cannot be read"):
-        assert not is_served()
+        assert not has_kernel()
 
 
 def test_a_file_that_is_no_library_is_passed_over(cache):
-    with serving.recorded() as bodies:
+    with recorded() as bodies:
         jax.eval_shape(
             lambda s, p: fo.apply_gradients(MOMENTUM, p, s, p), MOMENTUM.init(PARAMS), PARAMS
         )
@@ -97,7 +98,7 @@ def test_a_file_that_is_no_library_is_passed_over(cache):
     described = {"sha256": library.checksum(b"no library"), "bodies": [*map(digest, bodies)]}
     (place / "text.json").write_text(json.dumps(described))
     with pytest.warns(RuntimeWarning, match=r"text\.so is not used: .*too short|invalid"):
-        assert not is_served()
+        assert not has_kernel()
 
 
 def test_without_a_compiler_the_message_says_what_to_install(cache, monkeypatch, capsys):

@@ -7,8 +7,8 @@ import pytest
 
 import functional_optim as fo
 from functional_optim.native.expressions import Ineligible, expression, literal
-from functional_optim.native.serving import recorded
 from functional_optim.native.standard import standard
+from functional_optim.native.switch import recorded
 
 
 def bodies_of(tx, params):
@@ -20,10 +20,13 @@ def bodies_of(tx, params):
 def rule_of(direction):
     """A rule with a slot, of this direction."""
 
-    def maths(g, slots, p, now, rate=0.5):
-        return direction(g, rate, now), {"last": g}
+    def maths(g, slots, p, ctx, rate=0.5):
+        return direction(g, rate, ctx), {"last": g}
 
-    return fo.leaf_rule(slots=lambda p: {"last": jnp.zeros_like(p)})(maths)()
+    rule = fo.leaf_rule(
+        slots=lambda p: {"last": jnp.zeros_like(p)}, step_scalars=lambda t: {"t": t}
+    )
+    return rule(maths)()
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (0,), (3, 4), (1, 2, 1)], ids=str)
@@ -36,15 +39,15 @@ def test_the_loop_does_not_depend_on_the_shape(shape):
 @pytest.mark.parametrize(
     "direction",
     [
-        lambda g, rate, now: g - jnp.mean(g),
-        lambda g, rate, now: jnp.cumsum(g, axis=0),
-        lambda g, rate, now: g[::-1],
-        lambda g, rate, now: g.T,
-        lambda g, rate, now: g if g.size > 5 else -g,
-        lambda g, rate, now: g / g.shape[0],
-        lambda g, rate, now: jnp.sort(g),
-        lambda g, rate, now: jnp.exp(g),
-        lambda g, rate, now: jnp.round(g),
+        lambda g, rate, ctx: g - jnp.mean(g),
+        lambda g, rate, ctx: jnp.cumsum(g, axis=0),
+        lambda g, rate, ctx: g[::-1],
+        lambda g, rate, ctx: g.T,
+        lambda g, rate, ctx: g if g.size > 5 else -g,
+        lambda g, rate, ctx: g / g.shape[0],
+        lambda g, rate, ctx: jnp.sort(g),
+        lambda g, rate, ctx: jnp.exp(g),
+        lambda g, rate, ctx: jnp.round(g),
     ],
     ids=["mean", "cumsum", "reverse", "transpose", "size", "dimension", "sort", "exp", "round"],
 )
@@ -53,7 +56,7 @@ def test_what_is_no_loop_over_elements_has_none(direction):
 
 
 def test_numbers_are_made_once_before_the_loop():
-    tx = rule_of(lambda g, rate, now: g * jnp.exp(-rate * now.t))
+    tx = rule_of(lambda g, rate, ctx: g * jnp.exp(-rate * ctx.t))
     (text,) = bodies_of(tx, {"w": jnp.ones(3)})
     before, inside = text.split("#pragma omp simd")
     assert "std::exp" in before
@@ -61,7 +64,7 @@ def test_numbers_are_made_once_before_the_loop():
 
 
 def test_what_no_result_depends_on_is_not_read():
-    tx = rule_of(lambda g, rate, now: g)
+    tx = rule_of(lambda g, rate, ctx: g)
     (text,) = bodies_of(tx, {"w": jnp.ones(3)})
     # The gradient and the parameter are read, and the slot, which is only written, is not.
     inputs = [line for line in text.splitlines() if line.startswith("  const float* a")]

@@ -94,7 +94,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "options", "name"), BAD)
-def test_what_torch_refuses_is_refused_with_the_same_kind_of_error(make, options, name):
+def test_invalid_options_raise_the_same_kind_of_error_as_in_torch(make, options, name):
     with pytest.raises(ValueError, match=rf"^{make.__name__}: \w+: {name} must be in"):
         make(W, **options)
     with pytest.raises(ValueError, match="Tensor lr must be 1-element"):

@@ -64,7 +64,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "row"), CASES)
-def test_what_torch_refuses_is_refused_for_the_same(name, row):
+def test_bad_input_raises_as_in_torch(name, row):
     params, options = arguments(row)
     kind, message = KINDS[row["raises"]], OURS.get(row["says"], row["says"])
     refused = pytest.warns if issubclass(kind, Warning) else pytest.raises
@@ -74,7 +74,7 @@ def test_what_torch_refuses_is_refused_for_the_same(name, row):
             optimizer.step(params)
 
 
-def test_all_of_torchs_cases_are_here():
+def test_the_table_has_all_cases_of_torch():
     assert sum(len(row["classes"]) for row in ROWS) == 124
     assert len({name for row in ROWS for name in row["classes"]}) == 15
     said = {row["says"] for row in ROWS}

@@ -85,7 +85,7 @@ def test_a_known_norm_is_used():
     ("bad", "expected"), [(np.nan, [np.nan, np.nan]), (np.inf, [0.0, np.nan])], ids=["nan", "inf"]
 )
 @pytest.mark.parametrize("order", [2.0, 1.0, float("inf")])
-def test_what_is_not_finite_shows_as_in_torch(bad, expected, order):
+def test_nonfinite_gradients_give_the_results_of_torch(bad, expected, order):
     tree = {"a": jnp.array([1.0]), "b": jnp.array([bad])}
     clipped, norm = optim.clip_grad_norm(tree, 1.0, order)
     np.testing.assert_array_equal(norm, bad)
@@ -94,7 +94,7 @@ def test_what_is_not_finite_shows_as_in_torch(bad, expected, order):
         optim.clip_grad_norm(tree, 1.0, order, error_if_nonfinite=True)
 
 
-def test_a_finite_norm_is_no_error():
+def test_a_finite_norm_does_not_raise():
     _, norm = optim.clip_grad_norm({"a": jnp.array([3.0, 4.0])}, 1.0, error_if_nonfinite=True)
     assert float(norm) == 5.0
 
@@ -110,7 +110,7 @@ def test_clipping_runs_within_jit(order):
     )
 
 
-def test_the_norm_cannot_be_looked_at_within_jit():
+def test_error_if_nonfinite_raises_within_jit():
     with pytest.raises(TypeError, match="error_if_nonfinite reads the norm"):
         jax.jit(lambda g: optim.clip_grad_norm(g, 1.0, 2.0, True))(problem.arrays())
 
@@ -130,7 +130,7 @@ def test_values_are_clipped_by_element():
 
 
 @pytest.mark.parametrize("clip", [optim.clip_grad_norm, optim.clip_grad_value])
-def test_gradients_of_integers_are_left_alone(clip):
+def test_gradients_of_integers_are_unchanged(clip):
     grads = jax.grad(lambda p: jnp.sum(p["w"] ** 2), allow_int=True)(
         {"w": jnp.array([3.0]), "n": jnp.array([1])}
     )

@@ -86,7 +86,7 @@ def _options(optimizer):
     return optimizer.param_groups[0].options
 
 
-def test_values_that_take_turns_compile_nothing():
+def test_alternating_kinds_of_values_compile_nothing():
     optimizer = optim.AdamW(problem.arrays())
     steps(optimizer, range(2))
     with compilations() as found:
@@ -140,7 +140,7 @@ def entry(optimizer):
     return optimizer.state_dict()["state"].get(0, {})
 
 
-def test_flags_that_mean_nothing_here_compile_nothing():
+def test_flags_without_effect_compile_nothing():
     optimizer = optim.Adam(problem.arrays())
     steps(optimizer, range(2))
     gradients = grads(0)
@@ -210,7 +210,7 @@ def test_a_loss_of_any_kind_compiles_once(kind):
     assert found.count("jit(optimizer_minimize)") == 1
 
 
-def test_functions_made_anew_in_a_loop_are_warned_of_once_at_the_users_line():
+def test_functions_made_in_a_loop_warn_once_at_the_users_line():
     opt = optim.SGD({"w": jnp.ones(1)}, lr=0.1)
 
     def loss(i):

@@ -24,7 +24,7 @@ ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
 @ways
 @each
-def test_a_copy_goes_on_bit_for_bit_and_by_itself(make, way):
+def test_a_copy_continues_bit_for_bit_and_independently(make, way):
     optimizer = make(problem.arrays())
     steps(optimizer, range(3))
     other = way(optimizer)
@@ -72,7 +72,7 @@ def test_path_groups_and_added_groups_are_copied(way):
     assert jax.tree.structure(other.params) == jax.tree.structure(optimizer.params)
 
 
-def test_the_copied_shares_its_program():
+def test_a_copy_shares_the_program():
     optimizer = optim.Adam(problem.arrays())
     other = copy.deepcopy(optimizer)
     gradients = grads(0)
@@ -95,7 +95,7 @@ def test_a_scheduler_is_copied_with_its_optimizer(way):
     assert optimizer.param_groups[0]["lr"] == 0.25
 
 
-def test_a_shallow_copy_shares_what_there_is():
+def test_a_shallow_copy_shares_the_existing_groups():
     optimizer = optim.SGD(problem.arrays(), lr=0.5, momentum=0.9)
     other = copy.copy(optimizer)
     steps(other, range(2))

@@ -1,4 +1,6 @@
-"""A step gives the memory of the old parameters to the new, and of nothing else."""
+"""A step donates the memory of the old parameters and state, and of nothing else."""
+
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 from functional_optim import optim
-from functional_optim.core.leaves import ENGINE_FIELDS
+from functional_optim.core.rules.init import ENGINE_FIELDS
 
 from .. import problem
 from ..trees import assert_same
@@ -31,7 +33,7 @@ def slots(state):
 
 @actions
 @each
-def test_the_callers_arrays_stay_valid(make, act):
+def test_arrays_that_were_passed_stay_valid(make, act):
     params = problem.arrays()
     before = jax.tree.map(np.array, params)
     optimizer = make(params)
@@ -42,7 +44,7 @@ def test_the_callers_arrays_stay_valid(make, act):
 
 @actions
 @each
-def test_the_old_parameters_and_state_give_up_their_memory(make, act):
+def test_the_old_parameters_and_state_are_donated(make, act):
     optimizer = make(problem.arrays())
     act(optimizer)  # what init makes of a constant may be shared
     params, state = optimizer.params, optimizer.state
@@ -51,6 +53,32 @@ def test_the_old_parameters_and_state_give_up_their_memory(make, act):
     assert all(x.is_deleted() for x in slots(state))
     with pytest.raises(RuntimeError, match="deleted"):
         np.asarray(params["w"])
+
+
+def test_an_interrupt_leaves_the_parameters_valid():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    x, old = jnp.ones((64, 256)), signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for k in range(4):
+            optimizer = optim.AdamW({"v": jnp.ones((256, 256)), "w": jnp.ones((256, 256))})
+            optimizer.minimize(tanh_network, x)
+            signal.setitimer(signal.ITIMER_REAL, 0.03 + 0.001 * k)
+            with pytest.raises(KeyboardInterrupt):
+                minimize_forever(optimizer, x)
+            assert not any(p.is_deleted() for p in jax.tree.leaves(optimizer.params))
+    finally:
+        signal.signal(signal.SIGALRM, old)
+
+
+def minimize_forever(optimizer, x):
+    while True:
+        optimizer.minimize(tanh_network, x)
+
+
+def tanh_network(params, x):
+    return jnp.mean((jnp.tanh(x @ params["w"]) @ params["v"]) ** 2)
 
 
 def test_gradients_stay_valid():
@@ -82,7 +110,7 @@ def test_two_optimizers_may_share_their_first_parameters():
     assert_same(first.params, second.params)
 
 
-def test_one_array_may_stand_at_two_places():
+def test_one_array_may_be_passed_twice():
     w = jnp.ones(2)
     with pytest.warns(UserWarning, match="those at 'a' and 'b' are one array") as found:
         optimizer = optim.SGD({"a": w, "b": w}, lr=0.5)

@@ -1,4 +1,4 @@
-"""An edit of a number goes straight into the state, and comes to the same."""
+"""An edited number is written straight into the state, with the same result."""
 
 import copy
 
@@ -23,7 +23,9 @@ EDITS = {
 @pytest.mark.parametrize(
     ("name", "option"), [(name, option) for name, edits in EDITS.items() for option in edits]
 )
-def test_an_edit_that_goes_into_the_state_is_as_one_by_the_recipe(name, option, monkeypatch):
+def test_writing_an_edit_into_the_state_equals_remaking_the_transformation(
+    name, option, monkeypatch
+):
     """Edited twice: at first the transformation may have to be made again, and then not."""
     value = EDITS[name][option]
     first = value[::-1] if isinstance(value, tuple) else value / 2
@@ -33,17 +35,17 @@ def test_an_edit_that_goes_into_the_state_is_as_one_by_the_recipe(name, option, 
     optimizer.param_groups[0][option] = first
     steps(optimizer, [1])
     expected = copy.deepcopy(optimizer)
-    expected._groups[0].places = {}
+    expected._groups[0].positions = {}
     for each_one in (optimizer, expected):
         each_one.param_groups[0][option] = value
-    monkeypatch.setattr(type(optimizer), "recipe", None)
+    monkeypatch.setattr(type(optimizer), "transformation", None)
     steps(optimizer, [2])
     monkeypatch.undo()
     assert_same(optimizer.params, steps(expected, [2]))
     assert_same(optimizer.state, expected.state)
 
 
-def test_an_edit_goes_by_a_guard_of_transfers():
+def test_an_edit_works_under_a_transfer_guard():
     optimizer = optim.SGD(problem.arrays())
     gradients = grads(0)
     optimizer.step(gradients)

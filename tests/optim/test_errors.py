@@ -46,7 +46,7 @@ def test_a_bad_group_is_not_added(bad):
         ("nesterov", True, ValueError),
     ],
 )
-def test_a_bad_edit_is_refused_at_the_step_and_can_be_mended(option, value, kind):
+def test_a_bad_edit_raises_at_the_step_and_can_be_corrected(option, value, kind):
     optimizer = optim.SGD(ONE, lr=0.5)
     old = optimizer.param_groups[0][option]
     optimizer.param_groups[0][option] = value
@@ -102,7 +102,7 @@ def test_a_failed_loss_leaves_the_optimizer_usable():
     assert optimizer.minimize(lambda params: params["w"].sum()) == 2.0
 
 
-def test_a_group_that_was_refused_leaves_edits_in_step():
+def test_edits_reach_their_group_after_another_was_refused():
     optimizer = optim.SGD([{"params": jnp.ones(1)}], lr=0.1)
     with pytest.raises(TypeError, match="dtype int32"):
         optimizer.add_param_group({"params": jnp.ones(1, int), "lr": 1.0})
@@ -119,13 +119,26 @@ def test_a_closure_must_take_the_parameters():
         optimizer.step(lambda: 1.0)
 
 
+@pytest.mark.parametrize("jitted", [False, True])
+def test_a_closure_that_reads_the_parameters_from_elsewhere_is_warned_of(jitted):
+    optimizer = optim.SGD(ONE)
+
+    def closure(params):
+        return optimizer.params["w"].sum()
+
+    closure = jax.jit(closure) if jitted else closure
+    with pytest.warns(UserWarning, match="does not depend on the parameters") as found:
+        optimizer.step(closure)
+    assert [w.filename for w in found] == [__file__]
+
+
 def test_gradients_and_a_closure_do_not_go_together():
     optimizer = optim.SGD(ONE)
     with pytest.raises(TypeError, match="got gradients and a closure"):
         optimizer.step(ONE, closure=lambda params: params["w"].sum())
 
 
-def test_a_tree_that_can_be_called_is_a_tree_of_gradients():
+def test_a_callable_tree_is_a_tree_of_gradients():
     @jax.tree_util.register_dataclass
     @dataclasses.dataclass
     class Model:
@@ -191,7 +204,7 @@ def test_an_optimizer_made_within_a_trace_takes_traced_edits():
     assert jax.grad(lambda lr: trained(lr, differentiable=True))(0.25) == -2.0
 
 
-def test_what_cannot_be_done_within_a_trace_names_the_option_with_which_it_can():
+def test_the_error_within_a_trace_names_the_option_that_allows_it():
     def trained(lr):
         optimizer = optim.SGD(ONE, lr=lr)
         optimizer.step({"w": jnp.ones(2)})

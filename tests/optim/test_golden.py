@@ -51,21 +51,21 @@ def precision(request):
 
 
 @pytest.mark.parametrize("case", COMPARED, ids=name_of)
-def test_parameters_and_state_are_torchs(case):
+def test_parameters_and_state_match_torch(case):
     problem, golden = read(case)
     assert golden.error is None, "torch raised: list the case in EXCEPTIONS"
     assert_same_run(case, problem, golden, in_jax.run(case, problem), case["steps"])
 
 
 @pytest.mark.parametrize("case", SAVED, ids=name_of)
-def test_a_state_dict_of_torch_goes_on_here(case):
+def test_a_run_resumed_from_torch_matches_torch(case):
     problem, golden = read(case)
     ours = in_jax.run(case, problem, golden)
     assert_same_run(case, problem, golden, ours, case["steps"] - case["saved"])
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_defaults_are_torchs(name):
+def test_defaults_match_torch(name):
     case = FILES[name][0][0] | {"kwargs": {}}
     expected = in_jax.options(case["run"]["defaults"])
     if "foreach" in expected:

@@ -39,7 +39,7 @@ def test_every_case_is_compared_or_excepted():
     assert {key(c) for c in CASES if (c["optimizer"], c["id"]) not in seen} == set(EXCEPTIONS)
 
 
-def test_every_configuration_of_torchs_tests_is_there_in_every_dtype():
+def test_every_configuration_of_torchs_tests_is_covered_in_every_dtype():
     found = {}
     for case in CASES:
         if case["origin"].startswith("torch: "):
@@ -48,5 +48,5 @@ def test_every_configuration_of_torchs_tests_is_there_in_every_dtype():
     assert counts == {(k, d): CONFIGURATIONS[k] for k, dtypes in DTYPES.items() for d in dtypes}
 
 
-def test_every_class_has_a_state_that_crosses_over():
+def test_every_class_resumes_from_a_state_of_torch():
     assert {case["optimizer"] for case in SAVED} == set(DTYPES)

@@ -55,7 +55,7 @@ def close(ours, golden, case, message=""):
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_learning_rates_and_momenta_are_torchs(case):
+def test_learning_rates_and_momenta_match_torch(case):
     track, steps = play(case), compared(case)
     assert case["error"] is None or reason(case)
     for field in FIELDS:

@@ -86,7 +86,7 @@ def test_path_groups_without_rest_have_a_group_for_each_rule():
     assert [group["lr"] for group in optimizer.param_groups] == [1.0, 2.0]
 
 
-def test_a_rule_that_takes_no_leaf_is_refused():
+def test_a_rule_that_matches_no_leaf_is_refused():
     with pytest.raises(ValueError, match=r"'scale\$' .* matches no parameter .*base\.bias"):
         optim.SGD(optim.path_groups(model(), {"scale$": {}}))
 
@@ -105,7 +105,7 @@ def test_path_groups_train_as_groups_do():
     assert_same(by_path.params, {"base": base, "head": head})
 
 
-def test_a_users_dicts_and_arrays_stay_as_they_are():
+def test_dicts_and_arrays_that_were_passed_do_not_change():
     given = [{"params": {"w": jnp.ones(2)}, "lr": 0.5}, {"params": {"w": np.ones(3, np.float32)}}]
     before = [dict(group) for group in given]
     optimizer = optim.Adam(given, lr=0.1)
@@ -199,6 +199,6 @@ def test_repr_shows_the_groups_without_their_arrays():
         ({"w$": 0.1}, TypeError, r"path_groups: rules .*got \{'w\$': 0\.1\}"),
     ],
 )
-def test_rules_that_are_none_are_refused(rules, kind, message):
+def test_invalid_rules_are_refused(rules, kind, message):
     with pytest.raises(kind, match=message):
         optim.path_groups({"w": jnp.ones(1)}, rules)

@@ -75,7 +75,7 @@ def test_data_that_changes_is_an_argument_of_minimize():
 
 
 @pytest.mark.usefixtures("x64")
-def test_a_saved_state_goes_on_as_if_nothing_had_happened():
+def test_a_saved_state_continues_the_same_run():
     opt = optim.LBFGS(start(), max_iter=3, history_size=4, **STRONG)
     for _ in range(3):
         opt.step(loss)
@@ -93,7 +93,7 @@ def test_a_saved_state_goes_on_as_if_nothing_had_happened():
 
 
 @pytest.mark.usefixtures("x64")
-def test_a_state_of_parameters_in_another_order_is_put_right():
+def test_a_state_of_parameters_in_another_order_is_reordered():
     def turned(params):
         return loss({"b": params["z"], "w": params["a"]})
 
@@ -120,7 +120,7 @@ def test_the_search_may_be_edited_and_the_memory_stays():
     assert opt.step(loss) < value
 
 
-def test_keys_are_torchs_and_come_as_torchs_do():
+def test_entries_appear_when_torchs_do():
     opt = optim.LBFGS(start(), max_iter=1, **STRONG)
     assert opt.state_dict()["state"] == {}
     opt.step(loss)
@@ -133,7 +133,7 @@ def test_keys_are_torchs_and_come_as_torchs_do():
     assert len(entry_of(opt)["old_dirs"]) == len(entry_of(opt)["ro"]) == 1
 
 
-def test_at_rest_nothing_moves_and_one_evaluation_is_counted():
+def test_at_a_minimum_nothing_changes_and_one_evaluation_is_counted():
     opt = optim.LBFGS({"x": jnp.zeros(2)})
     opt.step(lambda p: jnp.sum(p["x"] ** 2))
     assert entry_of(opt) == {"n_iter": 0, "func_evals": 1}
@@ -152,7 +152,7 @@ def test_where_the_loss_is_nan_the_parameters_stay_finite(options):
     assert not options or jnp.isfinite(cliff(opt.params))
 
 
-def test_pairs_lie_where_their_parameters_lie(mesh):
+def test_pairs_are_sharded_as_their_parameters(mesh):
     traced = []
 
     def closure(params):
@@ -228,7 +228,7 @@ def change(**other):
         ({"ro": []}, "lists of the lengths"),
     ],
 )
-def test_a_state_of_something_else_is_refused(other, text):
+def test_a_state_of_another_optimizer_is_refused(other, text):
     opt = optim.LBFGS([jnp.ones(2)])
     with pytest.raises(ValueError, match=f"LBFGS.load_state_dict: .*{text}.* Nothing was loaded"):
         opt.load_state_dict(change(**other))
@@ -236,7 +236,7 @@ def test_a_state_of_something_else_is_refused(other, text):
 
 
 @pytest.mark.usefixtures("x64")
-def test_of_more_pairs_than_history_size_the_newest_are_loaded():
+def test_the_newest_pairs_are_loaded_if_there_are_more_than_history_size():
     """torch goes on to keep all pairs where history_size was lowered."""
     opt = optim.LBFGS(start(), max_iter=4, **STRONG)
     for _ in range(2):

@@ -62,6 +62,12 @@ def with_option(key, value):
     return saved
 
 
+def without_params():
+    saved = stepped(optim.Adam(params())).state_dict()
+    del saved["param_groups"][0]["params"]
+    return saved
+
+
 BAD = {
     "shape": (
         lambda: stepped(optim.Adam(params((3, 2)))).state_dict(),
@@ -85,12 +91,19 @@ BAD = {
     "missing": (lambda: without("exp_avg_sq"), r"'dense\.bias' has no entry 'exp_avg_sq'"),
     "no step": (lambda: without("step"), r"'dense\.bias' has no entry 'step'"),
     "stray": (with_stray_entry, r"\b7\b"),
+    "step that is nan": (
+        lambda: with_entry("step", np.float32(np.nan)),
+        r"'dense\.kernel': 'step' is nan, and not a number of updates",
+    ),
+    "negative step": (lambda: with_entry("step", -4), "'step' is -4, and not a number of updates"),
+    "huge step": (lambda: with_entry("step", 2**40), "'step' is .*, and not a number of updates"),
+    "no parameters": (without_params, "the saved group 0 has no 'params'"),
     "option": (lambda: with_option("lr", -1.0), r"learning_rate must be in \[0, inf\)"),
 }
 
 
 @pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
-def test_what_does_not_fit_is_refused_and_changes_nothing(make, message):
+def test_a_state_that_does_not_fit_raises_and_changes_nothing(make, message):
     optimizer = stepped(optim.Adam(params(), lr=0.5))
     before = jax.tree.map(np.array, (optimizer.params, optimizer.state, optimizer.state_dict()))
     options = copy.deepcopy(optimizer.param_groups[0].options)
@@ -115,14 +128,27 @@ def test_a_wrapped_state_that_does_not_fit_lists_what_differs():
 def test_a_wrapped_state_of_another_shape_names_the_leaf():
     optimizer = stepped(optim.Optimizer(params(), fo.adam(0.1)))
     saved = stepped(optim.Optimizer(params((3, 2)), fo.adam(0.1))).state_dict()
-    message = r"'0\.scale_by_adam\.mu\.dense\.kernel' \(3, 2\) float32 there, \(2, 3\) float32 here"
+    shapes = r"\(3, 2\) float32 saved, \(2, 3\) float32 in the template"
+    message = rf"'0\.scale_by_adam\.mu\.dense\.kernel' {shapes}"
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(saved)
 
 
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_step_may_be_an_array_of_one_element(shape):
+    optimizer = stepped(optim.Adam(params()))
+    optimizer.load_state_dict(with_entry("step", np.full(shape, 3, np.float32)))
+    assert optimizer.state_dict()["state"][1]["step"] == 3
+
+
+def test_a_state_that_is_a_text_is_refused():
+    with pytest.raises(TypeError, match="'state' must be a dict, got str"):
+        optim.Adam(params()).load_state_dict({"state": "x", "param_groups": []})
+
+
 @pytest.mark.parametrize("given", [{}, {"state": {}}, {"param_groups": [{}]}, [1, 2]], ids=str)
 @pytest.mark.parametrize("make", [optim.Adam, lambda p: optim.Optimizer(p, fo.adam(0.1))])
-def test_what_is_no_state_dict_is_refused_by_name(make, given):
+def test_a_dict_without_state_and_groups_raises(make, given):
     with pytest.raises((TypeError, ValueError), match=r"load_state_dict: .*'param_groups'"):
         make(params()).load_state_dict(given)
 

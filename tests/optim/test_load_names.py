@@ -3,10 +3,13 @@
 import collections
 import json
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from functional_optim import optim
+
+from ..trees import assert_same
 
 
 def tree(*names):
@@ -36,7 +39,7 @@ def saved(*names, groups=None):
     return {"state": state, "param_groups": [{"lr": 0.5, "params": ks} for ks in numbers]}
 
 
-def test_loading_goes_by_name_where_the_order_differs():
+def test_parameters_in_another_order_are_matched_by_name():
     def ordered(names):
         return collections.OrderedDict((k, jnp.ones(3)) for k in names)
 
@@ -85,7 +88,7 @@ def test_one_parameter_needs_no_name():
     assert float(optimizer.state[0].trace.trace["deep"]["only"][0]) == 3.0
 
 
-def test_a_file_without_state_needs_no_names_and_starts_anew():
+def test_a_file_without_state_needs_no_names_and_starts_from_zero():
     optimizer = sgd(tree("q", "k"), lr=0.1)
     optimizer.step(gradients("q", "k"))
     optimizer.load_state_dict({"state": {}, "param_groups": saved("q", "k")["param_groups"]})
@@ -128,7 +131,7 @@ def test_parameters_may_have_been_in_other_groups():
     assert one.param_groups[0]["lr"] == 0.7
 
 
-def test_groups_may_stand_in_another_order():
+def test_groups_may_be_in_another_order():
     first = sgd([{"params": tree("a"), "lr": 0.1}, {"params": tree("b"), "lr": 0.2}])
     first.step([gradients("a"), gradients("b")])
     second = sgd([{"params": tree("b")}, {"params": tree("a")}])
@@ -137,7 +140,7 @@ def test_groups_may_stand_in_another_order():
     assert [group["lr"] for group in second.param_groups] == [0.2, 0.1]
 
 
-def test_groups_of_equal_names_are_told_apart_by_their_numbers():
+def test_groups_of_equal_names_are_distinguished_by_their_numbers():
     optimizer = sgd([{"params": tree("a", "b")}, {"params": tree("a")}])
     optimizer.step([gradients("a", "b"), {"a": jnp.full(3, 7.0)}])
     written = optimizer.state_dict()
@@ -146,6 +149,27 @@ def test_groups_of_equal_names_are_told_apart_by_their_numbers():
     other = sgd([{"params": tree("a", "b")}, {"params": tree("a")}])
     other.load_state_dict(written)
     assert buffers(other) == [{"a": 1.0, "b": 2.0}, {"a": 7.0}]
+
+
+@pytest.mark.parametrize(
+    "trees",
+    [
+        [{"w": 1.0}, {"w": 2.0}, {"0": {"w": 3.0}}],
+        [{"a.b": 1.0, "a": {"b": 2.0}}, {"c": 3.0}],
+    ],
+    ids=["group in front", "dots"],
+)
+def test_names_never_collide(trees):
+    def make():
+        return optim.SGD([{"params": jax.tree.map(jnp.asarray, tree)} for tree in trees], 0.1, 0.9)
+
+    optimizer, other = make(), make()
+    optimizer.step(optimizer.params)
+    saved = optimizer.state_dict()
+    names = [name for group in saved["param_groups"] for name in group["param_names"]]
+    assert len(set(names)) == 3
+    other.load_state_dict(saved)
+    assert_same(other.state, optimizer.state)
 
 
 def test_a_tree_given_as_a_group_has_the_same_names():
@@ -168,7 +192,7 @@ def test_rules_on_paths_may_have_changed():
 
 
 @pytest.mark.parametrize("through", [lambda x: x, lambda x: json.loads(json.dumps(x))])
-def test_of_options_that_agree_or_mean_nothing_here_nothing_is_said(through):
+def test_equal_options_and_those_without_effect_do_not_warn(through):
     def make(*names, **options):
         groups = [{"params": tree(*own)} for own in names]
         return optim.Adam(groups, betas=(0.5, 0.75), lr=0.5, **options)

@@ -31,7 +31,7 @@ def test_an_option_out_of_range_is_refused(name, options, text):
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2)])
-def test_muon_takes_matrices_only(shape):
+def test_muon_refuses_all_but_matrices(shape):
     text = "Muon: group 0: Muon only supports 2D parameters .* at 'b'. Give it to AdamW"
     with pytest.raises(ValueError, match=text):
         optim.Muon({**MATRIX, "b": jnp.ones(shape)})
@@ -49,7 +49,7 @@ def test_complex_parameters_are_refused_at_the_step(name):
 
 
 @pytest.mark.parametrize("name", ["Adafactor", "Muon"])
-def test_a_matrix_without_elements_rests(name):
+def test_a_matrix_without_elements_does_not_change(name):
     optimizer = getattr(optim, name)({"none": jnp.ones((3, 0)), **MATRIX})
     optimizer.step({"none": jnp.ones((3, 0)), **MATRIX})
     assert optimizer.params["none"].shape == (3, 0)

@@ -127,7 +127,7 @@ def test_an_array_in_two_groups_is_refused(kind):
     assert len(optimizer.param_groups) == 2
 
 
-def test_an_array_of_a_group_that_was_refused_can_be_given_again():
+def test_an_array_of_a_refused_group_can_be_passed_again():
     optimizer, w = optim.SGD({"w": jnp.ones(1)}), jnp.ones(2)
     with pytest.raises(ValueError, match="learning_rate"):
         optimizer.add_param_group({"params": {"v": w}, "lr": -1.0})
@@ -135,14 +135,14 @@ def test_an_array_of_a_group_that_was_refused_can_be_given_again():
     assert len(optimizer.param_groups) == 2
 
 
-def test_arrays_that_were_given_are_not_kept():
+def test_arrays_that_were_passed_are_not_kept_alive():
     optimizer, w = optim.SGD({"w": jnp.ones(1)}), np.ones(2, np.float32)
     for _ in range(3):
         optimizer.add_param_group({"params": {"v": w.copy()}})
     assert len(optimizer.param_groups) == 4
 
 
-def test_a_warning_of_two_places_is_at_the_users_line():
+def test_the_warning_of_duplicates_is_at_the_users_line():
     w = jnp.ones(2)
     optimizer = optim.SGD([jnp.ones(1)])
     with pytest.warns(UserWarning, match="group with duplicate parameters") as found:
@@ -151,7 +151,7 @@ def test_a_warning_of_two_places_is_at_the_users_line():
 
 
 @pytest.mark.parametrize("of", [lambda pair: pair, lambda pair: [pair]], ids=["one", "groups"])
-def test_gradients_come_by_name_in_a_plain_dict(of):
+def test_gradients_may_be_a_plain_dict_by_name(of):
     """In the order of the names, which is not that of the alphabet."""
     pairs = [("b", jnp.zeros(2)), ("a", jnp.zeros(2))]
     optimizer = optim.SGD([{"params": pairs}] if of(0) == [0] else pairs, lr=1.0)

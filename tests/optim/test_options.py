@@ -26,7 +26,7 @@ def test_a_number_may_be_an_array_of_one_element(lr):
     assert_same(optimizer.state, expected.state)
 
 
-def test_integers_and_texts_of_kinds_are_as_floats():
+def test_integer_options_equal_floats():
     a = optim.SGD(problem.arrays(), lr=1, weight_decay=0, momentum=0)
     b = optim.SGD(problem.arrays(), lr=1.0, weight_decay=0.0, momentum=0.0)
     assert_same(steps(a, range(2)), steps(b, range(2)))
@@ -98,14 +98,14 @@ def test_groups_may_follow_their_own_schedules():
     )
 
 
-def test_an_edit_shows_in_the_state_at_once():
+def test_an_edit_shows_in_the_state_immediately():
     optimizer = optim.AdamW(problem.arrays())
     optimizer.param_groups[0].update(lr=0.5, betas=(0.25, 0.75))
     values = fo.get_hyperparams(optimizer.state[0])
     assert (float(values["learning_rate"]), float(values["b1"])) == (0.5, 0.25)
 
 
-def test_unknown_options_of_a_group_are_the_users():
+def test_unknown_keys_of_a_group_belong_to_the_user():
     optimizer = optim.SGD([{"params": problem.arrays(), "name": "all", "lr_scale": 2}])
     optimizer.param_groups[0]["note"] = "mine"
     steps_before = jax.tree.map(jnp.copy, optimizer.params)
@@ -133,7 +133,7 @@ def test_defaults_are_the_constructors():
     assert optimizer.param_groups[0].options == optimizer.defaults
 
 
-def test_late_options_that_torch_refuses_start_there():
+def test_amsgrad_that_is_switched_on_late_starts_there():
     optimizer = optim.Adam({"w": jnp.zeros(1)}, lr=0.1, betas=(0.0, 0.5), eps=0.0)
     for t, g in enumerate((4.0, 2.0, 1.0, 1.0)):
         optimizer.param_groups[0]["amsgrad"] = t > 1
@@ -172,6 +172,6 @@ def test_a_centred_variance_of_zero_stays_finite():
         ),
     ],
 )
-def test_what_shapes_the_program_follows_no_schedule(make, text):
+def test_static_options_refuse_schedules(make, text):
     with pytest.raises(TypeError, match=text):
         make(fo.linear_schedule(3.0, 2.0, 3))

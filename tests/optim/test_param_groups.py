@@ -43,7 +43,7 @@ def test_the_parameters_of_a_group_cannot_be_assigned():
     ],
     ids=["update", "update-dict", "or", "set"],
 )
-def test_every_way_of_editing_is_noticed(edit):
+def test_every_way_of_editing_takes_effect(edit):
     optimizer = optim.SGD(ONE, lr=0.5)
     edit(optimizer.param_groups[0])
     optimizer.step({"w": jnp.ones(2)})
@@ -83,7 +83,7 @@ def test_a_group_can_be_assigned_as_a_dict():
         lambda groups: groups.__imul__(2),
     ],
 )
-def test_the_list_of_groups_stays_as_it_is(act):
+def test_the_list_of_groups_cannot_be_changed(act):
     optimizer = optim.SGD([{"params": jnp.ones(1)}, {"params": jnp.zeros(1)}], lr=0.5)
     with pytest.raises(TypeError, match="groups cannot be removed, replaced or reordered"):
         act(optimizer.param_groups)
@@ -92,7 +92,7 @@ def test_the_list_of_groups_stays_as_it_is(act):
     assert [p.tolist() for p in optimizer.params] == [[0.5], [-0.5]]
 
 
-def test_what_state_returns_is_not_the_optimizers():
+def test_changing_the_returned_state_does_not_change_the_optimizer():
     optimizer = optim.SGD(ONE, lr=0.5, momentum=0.9)
     with pytest.raises((TypeError, AttributeError)):
         optimizer.state.clear()
@@ -142,7 +142,7 @@ def test_values_cannot_be_edited_in_place():
     np.testing.assert_allclose(optimizer.params[0]["w"], [0.5, 0.5], rtol=1e-6)
 
 
-def test_keys_of_the_users_can_be_deleted():
+def test_keys_of_the_user_can_be_deleted():
     optimizer = optim.SGD(ONE, lr=0.5)
     optim.lr_scheduler.StepLR(optimizer, 2)
     group = optimizer.param_groups[0]
@@ -161,7 +161,7 @@ def test_a_group_with_the_keys_of_a_scheduler_can_be_added():
     assert optimizer.param_groups[1]["initial_lr"] == 0.5
 
 
-def test_momentum_may_be_edited_to_zero_beside_nesterov():
+def test_momentum_may_be_edited_to_zero_with_nesterov():
     optimizer = optim.SGD(ONE, lr=0.5, momentum=0.9, nesterov=True)
     optimizer.param_groups[0]["momentum"] = 0.0
     assert moved(optimizer) == 0.5

@@ -116,7 +116,7 @@ def test_an_edit_lasts_through_a_chain():
     assert rates(optimizer, scheduler, 4) == pytest.approx([8.0, 4.0, 0.2, 0.1])
 
 
-def test_refusals():
+def test_invalid_arguments_raise():
     optimizer, other = sgd(), sgd()
     part = ExponentialLR(optimizer, 0.5)
     plateau = ReduceLROnPlateau(optimizer)

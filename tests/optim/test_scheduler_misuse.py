@@ -51,7 +51,7 @@ def test_a_continued_scheduler_does_not_warn():
     assert (scheduler.last_epoch, lr(optimizer)) == (4, pytest.approx(0.01))
 
 
-def test_a_scheduler_must_say_what_the_rates_are():
+def test_a_scheduler_without_get_lr_raises():
     with pytest.raises(NotImplementedError, match="LRScheduler: a scheduler must define get_lr"):
         LRScheduler(sgd())
 
@@ -65,7 +65,7 @@ def test_the_state_of_another_scheduler_is_refused():
     assert "gamma" not in vars(scheduler)
 
 
-def test_what_is_no_optimizer_is_refused():
+def test_objects_that_are_not_optimizers_are_refused():
     with pytest.raises(TypeError, match="StepLR: GradientTransformation is not an Optimizer"):
         StepLR(fo.sgd(0.1), 2)
 
@@ -116,7 +116,7 @@ def test_a_step_past_the_end_of_one_cycle_warns_once():
 
 
 @pytest.mark.parametrize("name", ["CyclicLR", "OneCycleLR"])
-def test_what_has_no_momentum_cannot_cycle_it(name):
+def test_cycling_the_momentum_needs_a_momentum(name):
     arguments = {"CyclicLR": (0.1, 1.0), "OneCycleLR": (1.0, 10)}[name]
     optimizer = optim.Optimizer({"w": jnp.zeros(1)}, fo.sgd(1.0))
     with pytest.raises(ValueError, match=r"must support momentum or beta1 .* got Optimizer"):

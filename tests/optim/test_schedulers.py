@@ -38,7 +38,7 @@ def test_the_learning_rate_of_a_step_is_that_of_its_epoch():
     assert optimizer.params["w"].tolist() == [-2 * (1 + 0.5 + 0.25)]
 
 
-def test_constructing_remembers_the_initial_rate():
+def test_the_constructor_records_the_initial_rate():
     optimizer = sgd(lr=0.5)
     LambdaLR(optimizer, lambda epoch: 0.5**epoch)
     assert (lr(optimizer), optimizer.param_groups[0]["initial_lr"]) == (0.5, 0.5)
@@ -221,7 +221,7 @@ SCHEDULES = [
 @pytest.mark.parametrize(
     ("make", "schedule"), SCHEDULES, ids=lambda x: "" if inspect.isfunction(x) else repr(x)[:30]
 )
-def test_a_scheduler_is_its_schedule(make, schedule):
+def test_a_scheduler_equals_its_schedule(make, schedule):
     optimizer = sgd(momentum=0.9)
     scheduler, found = make(optimizer), [lr(optimizer)]
     for _ in range(11):

@@ -29,7 +29,7 @@ def places(tree):
 
 
 @each
-def test_a_step_keeps_every_place_and_compiles_once(make, params):
+def test_a_step_keeps_all_shardings_and_compiles_once(make, params):
     optimizer = make(params)
     gradients = jax.tree.map(jnp.ones_like, params)
     before = places((optimizer.params, optimizer.state))
@@ -43,7 +43,7 @@ def test_a_step_keeps_every_place_and_compiles_once(make, params):
 
 
 @each
-def test_loading_and_assigning_keep_every_place(make, params):
+def test_loading_and_assigning_keep_all_shardings(make, params):
     optimizer, other = make(params), make(params)
     optimizer.minimize(quadratic, 1.0)
     before = places((other.params, other.state))
@@ -55,7 +55,7 @@ def test_loading_and_assigning_keep_every_place(make, params):
     assert_same(other.params, optimizer.params)
 
 
-def test_an_option_that_starts_a_slot_places_it(params):
+def test_a_slot_that_an_option_starts_is_sharded_as_its_parameter(params):
     optimizer = optim.SGD(params, lr=0.1)
     optimizer.step(jax.tree.map(jnp.ones_like, params))
     optimizer.param_groups[0]["momentum"] = 0.9

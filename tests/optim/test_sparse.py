@@ -32,7 +32,7 @@ def assert_close(a, b):
 
 
 @each
-def test_sparse_dense_and_no_gradients_take_turns(make):
+def test_sparse_dense_and_no_gradients_may_alternate(make):
     of_rows, of_all = make(START), make(START)
     for seed in range(6):
         g = draw(seed)
@@ -64,7 +64,7 @@ def test_backward_adds_to_a_sparse_gradient():
     assert_close(optimizer.grads["table"], 1 + g.dense)
 
 
-def test_zeros_in_the_place_of_a_sparse_gradient_touch_no_row():
+def test_a_zeroed_sparse_gradient_touches_no_row():
     optimizer = optim.SparseAdam({"table": START["table"]})
     g = {"table": draw(0).sparse}
     optimizer.step(g)
@@ -95,7 +95,7 @@ def test_steps_of_as_many_rows_compile_once(caplog):
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["read", "copied"])
-def test_sparse_adam_goes_on_bit_for_bit(copied):
+def test_sparse_adam_continues_bit_for_bit(copied):
     ours = optim.SparseAdam({"table": START["table"]}, lr=0.1, betas=(0.5, 0.9))
     for seed in range(3):
         ours.step({"table": draw(seed).sparse})
@@ -143,7 +143,7 @@ def test_sparse_adam_refuses_dense_gradients_and_complex_or_sparse_parameters():
         optim.SparseAdam({"table": draw(0).sparse})
 
 
-def test_an_optimizer_that_has_to_see_all_rows_says_so():
+def test_an_optimizer_that_needs_all_rows_refuses_sparse_gradients():
     optimizer = optim.AdamW(START)
     with pytest.raises(ValueError, match="scale_by_adam: the update at 'table' is sparse"):
         optimizer.step({"bias": jnp.ones(2), "table": draw(0).sparse})

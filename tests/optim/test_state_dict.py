@@ -41,7 +41,7 @@ def continued(make, optimizer, dtype):
 
 @each
 @pytest.mark.parametrize("done", [0, 1, 7])
-def test_a_run_goes_on_bit_for_bit(make, dtype, done):
+def test_a_run_continues_bit_for_bit(make, dtype, done):
     optimizer = make(problem.arrays(dtype))
     steps(optimizer, range(done), dtype)
     other = continued(make, optimizer, dtype)
@@ -51,7 +51,7 @@ def test_a_run_goes_on_bit_for_bit(make, dtype, done):
 
 
 @each
-def test_a_long_run_goes_on_bit_for_bit(make):
+def test_a_long_run_continues_bit_for_bit(make):
     optimizer = make(problem.arrays())
     steps(optimizer, [*range(50)] * 4)
     other = continued(make, optimizer, np.float32)
@@ -60,9 +60,10 @@ def test_a_long_run_goes_on_bit_for_bit(make):
 
 
 def slots(state):
-    """All of a state but the clocks, some of which torch's format has no place for."""
+    """Returns all of a state but the counts, some of which torch's format has no place for."""
     return [
-        {k: v for k, v in link._asdict().items() if k not in ("count", "steps")} for link in state
+        {k: v for k, v in link._asdict().items() if k not in ("count", "leaf_counts")}
+        for link in state
     ]
 
 
@@ -92,7 +93,7 @@ def test_state_dict_has_torchs_names_and_numbers():
     assert saved["param_groups"][0]["betas"] == (0.9, 0.999)
 
 
-def test_exp_avg_is_torchs_biased_mean():
+def test_exp_avg_is_the_moment_as_torch_keeps_it():
     optimizer = optim.Adam({"w": jnp.zeros(1)}, betas=(0.75, 0.5))
     for g in (1.0, 3.0):
         optimizer.step({"w": jnp.array([g])})
@@ -134,7 +135,7 @@ def test_the_saved_options_replace_those_that_are_there():
 
 
 @pytest.mark.parametrize("with_state", [True, False], ids=["after", "before"])
-def test_options_that_were_edited_cross(with_state):
+def test_edited_options_are_restored(with_state):
     first = MAKERS["SGD"](problem.arrays())
     steps(first, range(2 * with_state))
     first.param_groups[0].update(momentum=0.9, lr=0.01)
@@ -149,7 +150,7 @@ def test_options_that_were_edited_cross(with_state):
 
 
 @pytest.mark.parametrize("option", ["amsgrad", "centered"])
-def test_what_an_option_has_kept_crosses_while_it_is_off(option):
+def test_slots_of_an_option_that_is_off_are_restored(option):
     cls = optim.Adam if option == "amsgrad" else optim.RMSprop
     first = cls(problem.arrays(), **{option: True})
     steps(first, range(2))
@@ -163,31 +164,22 @@ def test_what_an_option_has_kept_crosses_while_it_is_off(option):
     assert_same(other.state_dict(), first.state_dict())
 
 
-def test_betas_that_were_edited_just_before_cross_to_rounding():
+def test_moments_are_restored_bit_for_bit_after_an_edit_of_betas():
     first = MAKERS["Adam"](problem.arrays())
     steps(first, range(3))
     first.param_groups[0]["betas"] = (0.5, 0.9)
     other = continued(MAKERS["Adam"], first, np.float32)
-    a, b = steps(other, range(3)), steps(first, range(3))
-    for k in a:
-        np.testing.assert_allclose(a[k], b[k], rtol=1e-5)
+    assert_same(steps(other, range(3)), steps(first, range(3)))
 
 
-def test_ulps_of_a_mean_that_has_moved_elsewhere_do_not_count():
+def test_arrays_of_a_state_dict_are_copies_that_can_be_written_into():
     optimizer = MAKERS["Adam"](problem.arrays())
-    steps(optimizer, range(9))
-    saved = optimizer.state_dict()
-    assert any(name.endswith("_ulp") for entry in saved["state"].values() for name in entry)
-    for entry in saved["state"].values():
-        entry["step"] = entry["step"] + 1  # as after a step in torch, which keeps the ulps
-    plain = copy.deepcopy(saved)
-    for entry in plain["state"].values():
-        for name in [name for name in entry if name.endswith("_ulp")]:
-            del entry[name]
-    first, second = (MAKERS["Adam"](problem.arrays()) for _ in range(2))
-    first.load_state_dict(saved)
-    second.load_state_dict(plain)
-    assert_same(first.state, second.state)
+    steps(optimizer, range(3))
+    for entry in optimizer.state_dict()["state"].values():
+        for value in entry.values():
+            value[...] = 0
+    assert float(optimizer.state_dict()["state"][0]["step"]) == 3.0
+    assert jnp.abs(optimizer.state_dict()["state"][0]["exp_avg"]).min() > 0
 
 
 @pytest.mark.parametrize("cls", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Lion])
@@ -200,7 +192,7 @@ def test_json_keeps_a_state(cls):
     assert_same(steps(other, range(3)), steps(optimizer, range(3)))
 
 
-def test_the_number_of_a_schedules_steps_crosses():
+def test_the_count_of_a_schedule_is_restored():
     def make(params):
         return optim.SGD(params, lr=fo.linear_schedule(1.0, 0.0, 10))
 
@@ -210,7 +202,7 @@ def test_the_number_of_a_schedules_steps_crosses():
     assert_same(steps(other, range(3)), steps(optimizer, range(3)))
 
 
-def test_parameters_without_gradients_yet_have_no_state_and_cross():
+def test_parameters_without_gradients_have_no_entry_and_stay_so():
     def step(optimizer, *present):
         optimizer.step({k: g if k in present else None for k, g in grads(0).items()})
 
@@ -225,7 +217,7 @@ def test_parameters_without_gradients_yet_have_no_state_and_cross():
     assert [float(e["step"]) for e in other.state_dict()["state"].values()] == [1.0, 3.0]
 
 
-def test_numbers_of_parameters_may_have_become_strings():
+def test_numbers_of_parameters_may_be_strings():
     optimizer = MAKERS["Adam"](problem.arrays())
     steps(optimizer, range(3))
     saved = optimizer.state_dict()
@@ -235,7 +227,7 @@ def test_numbers_of_parameters_may_have_become_strings():
     assert_same(other.state_dict(), optimizer.state_dict())
 
 
-def test_states_of_path_groups_cross_to_other_path_groups_of_the_same_rules():
+def test_states_of_path_groups_are_restored_to_path_groups_of_the_same_rules():
     def make(params):
         return optim.Adam(optim.path_groups(params, {"^b": {"lr": 0.5}}), lr=0.1)
 
@@ -245,7 +237,7 @@ def test_states_of_path_groups_cross_to_other_path_groups_of_the_same_rules():
     assert_same(steps(other, range(3)), steps(optimizer, range(3)))
 
 
-def test_a_group_that_was_added_crosses():
+def test_an_added_group_is_restored():
     def make(params):
         optimizer = optim.Adam({"w": params["w"]}, lr=0.1)
         optimizer.add_param_group({"params": {"b": params["b"]}, "lr": 0.5})
@@ -268,7 +260,7 @@ def test_a_group_that_was_added_crosses():
     [lambda: optim.Adam(problem.arrays()), lambda: optim.Optimizer(problem.arrays(), fo.sgd(0.1))],
     ids=["Adam", "Optimizer"],
 )
-def test_the_number_of_steps_crosses_and_a_key_count_is_the_users(make):
+def test_the_step_count_is_restored_and_a_key_count_belongs_to_the_user(make):
     optimizer, other = make(), make()
     optimizer.param_groups[0]["count"] = "mine"
     steps(optimizer, range(3))

@@ -42,7 +42,7 @@ def test_backward_accumulates_until_zero_grad():
     assert optimizer.grads is None
 
 
-def test_backward_passes_arguments_and_returns_what_else_there_is():
+def test_backward_passes_arguments_and_returns_aux():
     def loss_fn(params, x, *, shift):
         return jnp.sum(params["w"] * x) + shift, {"x": x}
 
@@ -52,7 +52,7 @@ def test_backward_passes_arguments_and_returns_what_else_there_is():
     assert_same(aux, {"x": jnp.array([1.0, 2.0])})
 
 
-def test_zero_gradients_move_moments_and_none_moves_nothing():
+def test_zero_gradients_change_moments_and_none_changes_nothing():
     params = {"w": jnp.ones(2), "v": jnp.ones(2)}
     optimizer = optim.Adam(params, lr=0.1, weight_decay=0.1)
     optimizer.step({"w": jnp.zeros(2), "v": None})
@@ -121,7 +121,7 @@ def test_minimize_is_backward_and_step(make):
     assert fast.grads is None
 
 
-def test_minimize_returns_what_else_there_is():
+def test_minimize_returns_aux():
     def loss_fn(params, shift):
         return jnp.sum(params["w"]) + shift, params["w"]
 
@@ -163,7 +163,7 @@ def test_maximize_ascends():
     assert optimizer.params["w"].tolist() == [0.5]
 
 
-def test_step_count_counts_the_steps_that_were_made():
+def test_step_count_counts_steps():
     optimizer = optim.SGD({"w": jnp.ones(1)})
     optimizer.step()
     optimizer.minimize(line, 1.0)
@@ -174,7 +174,7 @@ def test_step_count_counts_the_steps_that_were_made():
 @pytest.mark.parametrize(
     "gradients", [[None, {"w": jnp.ones(1)}], [{"v": None}, {"w": jnp.ones(1)}]]
 )
-def test_none_may_stand_for_a_whole_group(gradients):
+def test_none_may_replace_the_gradients_of_a_group(gradients):
     optimizer = optim.SGD([{"params": {"v": jnp.ones(1)}}, {"params": {"w": jnp.ones(1)}}], lr=0.5)
     optimizer.step(gradients)
     assert_same(optimizer.params, [{"v": jnp.ones(1)}, {"w": jnp.full(1, 0.5)}])
@@ -183,7 +183,7 @@ def test_none_may_stand_for_a_whole_group(gradients):
     assert_same(optimizer.params, [{"v": jnp.ones(1)}, {"w": jnp.zeros(1)}])
 
 
-def test_none_may_stand_for_a_subtree():
+def test_none_may_replace_the_gradients_of_a_subtree():
     params = {"frozen": {"a": jnp.ones(1), "b": jnp.ones(2)}, "w": jnp.ones(1)}
     optimizer = optim.Adam(params, lr=0.5)
     optimizer.step({"frozen": None, "w": jnp.ones(1)})
@@ -250,7 +250,7 @@ def test_a_loss_may_be_any_callable(how):
 
 
 @pytest.mark.parametrize("set_to_none", [True, False])
-def test_zero_grad_forgets_gradients_or_makes_them_zero(set_to_none):
+def test_zero_grad_drops_gradients_or_sets_them_to_zero(set_to_none):
     optimizer = optim.SGD({"w": jnp.ones(2), "v": jnp.ones(1)}, lr=0.5, weight_decay=1.0)
     optimizer.zero_grad(set_to_none)
     assert optimizer.grads is None

@@ -58,7 +58,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64], ids=str)
 @pytest.mark.parametrize(("options", "oracle"), FUNCTIONS.values(), ids=FUNCTIONS)
-def test_the_average_is_that_of_all_models_shown(options, oracle, dtype):
+def test_the_average_is_that_of_all_models(options, oracle, dtype):
     shown = models(6, dtype)
     average = AveragedModel(problem.arrays(dtype, seed=99), **options)
     assert_same(average.module, problem.arrays(dtype, seed=99))
@@ -85,7 +85,7 @@ def test_the_average_of_a_narrow_dtype_is_kept_in_float32():
     np.testing.assert_allclose(float(average.module["w"][0]), 0.999**1000, rtol=2**-8)
 
 
-def test_a_step_of_the_optimizer_leaves_the_average_alone():
+def test_a_step_of_the_optimizer_does_not_change_the_average():
     optimizer = optim.SGD({"w": jnp.ones(2)}, lr=0.5)
     average = AveragedModel(optimizer.params)
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_a_step_of_the_optimizer_leaves_the_average_alone():
     np.testing.assert_allclose(average.module["w"], np.mean([1.0, 0.5, 0.0]))
 
 
-def test_a_function_may_return_what_it_was_shown():
+def test_an_averaging_function_may_return_its_argument():
     optimizer = optim.SGD({"w": jnp.ones(2)}, lr=0.5)
     average = AveragedModel(optimizer.params, avg_fn=lambda averaged, current, n: current)
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_a_function_may_return_what_it_was_shown():
     np.testing.assert_array_equal(average.module["w"], [0.5, 0.5])
 
 
-def test_leaves_that_are_no_floating_arrays_are_those_of_the_last_model():
+def test_leaves_that_are_not_floating_arrays_are_those_of_the_last_model():
     average = AveragedModel({"w": jnp.zeros(1), "n": jnp.array(1), "f": "tanh"})
     for i in (3, 5):
         average.update_parameters({"w": jnp.full(1, float(i)), "n": jnp.array(i), "f": "tanh"})
@@ -148,7 +148,7 @@ def loaded(average):
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_a_copy_goes_on_by_itself(way):
+def test_a_copy_continues_independently(way):
     average = AveragedModel(problem.arrays(), multi_avg_fn=get_ema_multi_avg_fn(0.75))
     shown = models(6)
     for model in shown[:3]:
@@ -197,7 +197,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
-def test_misuse_says_why(make, message):
+def test_misuse_raises(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -234,6 +234,6 @@ def test_statistics_are_the_mean_over_batches():
     assert found["mean"].devices() == {jax.devices()[1]}
 
 
-def test_what_has_no_arrays_is_refused():
+def test_a_tree_without_arrays_is_refused():
     with pytest.raises(TypeError, match=r"AveragedModel needs a tree of arrays.*got SGD.*params"):
         optim.swa_utils.AveragedModel(optim.SGD({"w": jnp.ones(2)}))

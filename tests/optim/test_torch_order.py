@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from functional_optim import optim
-from functional_optim.optim.torch_order import in_torch_order
+from functional_optim.interop.param_order import in_torch_order
 
 
 def saved(params, **options):
@@ -26,7 +26,7 @@ def numbers(state_dict):
 PARAMS = {"q": jnp.full(2, 1.0), "k": jnp.full(2, 2.0), "a": jnp.full(3, 3.0)}
 
 
-def test_names_put_parameters_into_torchs_order():
+def test_names_order_parameters_as_in_torch():
     there = in_torch_order("to_torch", saved(PARAMS), ["q", "k", "a"])
     assert numbers(there) == [(0, 1.0), (1, 2.0), (2, 3.0)]
     assert there["param_groups"][0]["param_names"] == ["q", "k", "a"]
@@ -40,7 +40,7 @@ def test_each_group_is_in_the_order_of_the_names():
     assert [group["lr"] for group in there["param_groups"]] == [0.5, 0.1]
 
 
-def test_what_comes_back_is_the_same():
+def test_a_reordered_state_loads_unchanged():
     state = saved(PARAMS)
     there = in_torch_order("to_torch", state, ["q", "k", "a"])
     for group in there["param_groups"]:
@@ -61,6 +61,12 @@ def test_a_flat_list_needs_no_names(params):
     assert in_torch_order("to_torch", state, None) == state
 
 
+def test_groups_of_flat_lists_of_unequal_length_need_no_names():
+    a, b, c = (jnp.full(n, float(n)) for n in (2, 3, 4))
+    state = saved([{"params": [a, b]}, {"params": [c]}])
+    assert in_torch_order("to_torch", state, None) == state
+
+
 @pytest.mark.parametrize(
     ("params", "names", "text"),
     [
@@ -71,7 +77,7 @@ def test_a_flat_list_needs_no_names(params):
         (PARAMS, ["q", "k", "a", "z"], "only on one side are z"),
     ],
 )
-def test_an_order_that_cannot_be_known_is_an_error(params, names, text):
+def test_an_unknown_order_raises(params, names, text):
     with pytest.raises(ValueError, match=f"to_torch: .*{text}"):
         in_torch_order("to_torch", saved(params), names)
 

@@ -37,7 +37,7 @@ def lenient():
 
 @pytest.mark.usefixtures("lenient")
 @pytest.mark.parametrize("make", PAIRS.values(), ids=PAIRS)
-def test_it_steps_as_the_pair_does(make):
+def test_a_step_equals_that_of_the_transformation(make):
     tx, params = make(), problem.arrays()
     optimizer = optim.Optimizer(params, make())
     state = tx.init(params)
@@ -50,12 +50,37 @@ def test_it_steps_as_the_pair_does(make):
 
 @pytest.mark.usefixtures("lenient")
 @pytest.mark.parametrize("make", PAIRS.values(), ids=PAIRS)
-def test_its_state_goes_on_in_another(make):
+def test_its_state_continues_in_another_optimizer(make):
     first, second = (optim.Optimizer(problem.arrays(), make()) for _ in range(2))
     steps(first, range(3))
     second.params = first.params
     second.load_state_dict(first.state_dict())
     assert_same(steps(second, range(3)), steps(first, range(3)))
+
+
+def test_the_loaded_options_take_effect():
+    first, second = (optim.Optimizer({"w": jnp.zeros(1)}, fo.sgd(0.1)) for _ in range(2))
+    saved = first.state_dict()
+    saved["param_groups"][0]["learning_rate"] = 0.5
+    second.load_state_dict(saved)
+    second.step({"w": jnp.ones(1)})
+    assert second.params["w"].tolist() == [-0.5]
+    for bad, kind in (("fast", TypeError), (-1.0, ValueError)):
+        saved["param_groups"][0]["learning_rate"] = bad
+        with pytest.raises(kind, match=r"load_state_dict: group 0: learning_rate must be"):
+            second.load_state_dict(saved)
+    assert second.param_groups[0]["learning_rate"] == 0.5
+
+
+def test_a_state_may_hold_the_parameters_themselves():
+    def update(g, state, params=None):
+        return jax.tree.map(lambda x: -0.5 * x, g), state
+
+    tx = fo.GradientTransformation(lambda params: {"anchor": params, "again": params}, update)
+    optimizer = optim.Optimizer({"w": jnp.ones(2)}, tx)
+    optimizer.step({"w": jnp.ones(2)})
+    assert optimizer.params["w"].tolist() == [0.5, 0.5]
+    assert optimizer.state[0]["anchor"]["w"].tolist() == [1.0, 1.0]
 
 
 def test_options_are_the_hyperparameters():
@@ -94,7 +119,7 @@ def test_the_numbers_of_a_schedule_are_options():
     assert optimizer.params["w"].tolist() == [-3.0]
 
 
-def test_an_edit_to_no_number_is_an_error():
+def test_an_edit_that_is_not_a_number_raises():
     optimizer = optim.Optimizer({"w": jnp.zeros(1)}, fo.sgd(0.5))
     optimizer.param_groups[0]["learning_rate"] = "fast"
     with pytest.raises(TypeError, match="learning_rate"):
@@ -110,7 +135,7 @@ def test_path_groups_and_minimize_work_over_a_pair():
     assert_close(optimizer.params, {"b": start["b"], "w": (start["w"] + 1) / 2}, rtol=1e-6)
 
 
-def test_groups_have_states_of_their_own():
+def test_each_group_has_its_own_state():
     """A clip of the global norm is one of each group's norm."""
     tx = fo.chain(fo.clip_by_global_norm(1.0), fo.sgd(1.0))
     optimizer = optim.Optimizer([{"params": jnp.zeros(1)}, {"params": jnp.zeros(1)}], tx)
@@ -131,7 +156,7 @@ class Scale(NamedTuple):
         return scaled, {"count": state["count"] + 1}
 
 
-def test_a_pair_of_the_users_own():
+def test_a_transformation_written_by_the_user():
     optimizer = optim.Optimizer({"w": jnp.ones(2)}, Scale(0.25))
     optimizer.step({"w": jnp.ones(2)})
     assert optimizer.params["w"].tolist() == [0.75, 0.75]
@@ -140,7 +165,7 @@ def test_a_pair_of_the_users_own():
 
 
 @pytest.mark.parametrize("tx", [None, fo.adam, 0.1, optim.SGD, (fo.sgd(0.1),)])
-def test_what_is_no_pair_is_refused(tx):
+def test_objects_that_are_not_transformations_are_refused(tx):
     with pytest.raises(
         TypeError, match=r"Optimizer: tx must be a pair of functions \(init, update\)"
     ):
@@ -189,7 +214,7 @@ def test_an_edit_is_checked_by_the_bounds_of_the_rule(make, key, bad, bounds):
     assert len(optimizer.param_groups) == 1
 
 
-def test_numbers_that_no_rule_checks_have_no_bounds():
+def test_hyperparameters_of_foreign_transformations_have_no_bounds():
     def scaled(learning_rate):
         return fo.scale(learning_rate)
 
@@ -201,7 +226,7 @@ def test_numbers_that_no_rule_checks_have_no_bounds():
     np.testing.assert_allclose(optimizer.params["w"], 1.1, rtol=1e-6)
 
 
-def test_a_state_of_torchs_classes_is_told_apart():
+def test_a_state_of_torchs_classes_is_refused_by_name():
     adam = optim.Adam({"w": jnp.ones(2)})
     adam.step({"w": jnp.ones(2)})
     with pytest.raises(ValueError, match="torch's format is for torch's classes"):

@@ -1,4 +1,4 @@
-"""The example that plans 70 billion parameters: closed forms, and nothing is made."""
+"""The example that plans 70 billion parameters: bytes in closed form, without any array."""
 
 import runpy
 from pathlib import Path
@@ -18,7 +18,7 @@ def example():
 
 
 @pytest.fixture(scope="module")
-def told(example):
+def plans(example):
     params, before = example["model"](), len(jax.live_arrays())
     plans = {
         name: fo.describe(tx, params, specs(params), example["MESH"])
@@ -49,22 +49,22 @@ def test_the_model(sizes):
         ("AdamW, first moment in bfloat16", 6 / 1024, 6),
     ],
 )
-def test_bytes_for_each_element(told, sizes, name, matrices, vectors):
-    plan = told[name]
+def test_bytes_for_each_element(plans, sizes, name, matrices, vectors):
+    plan = plans[name]
     assert plan.nbytes_on_a_device - plan.shared == matrices * sizes[0] + vectors * sizes[1]
 
 
-def test_adafactor_keeps_rows_and_columns(told):
-    up = told["Adafactor"]["layers.79.up"]
+def test_adafactor_keeps_rows_and_columns(plans):
+    up = plans["Adafactor"]["layers.79.up"]
     assert up.nbytes == 4 * (8192 + 28_672)
     assert up.nbytes_on_a_device == 4 * (8192 // 16 + 28_672 // 64)
 
 
-def test_eight_bits_are_codes_and_a_scale_for_each_block(told):
-    up = told["AdamW, moments in 8 bits"]["layers.79.up"]
+def test_eight_bits_are_codes_and_a_scale_for_each_block(plans):
+    up = plans["AdamW, moments in 8 bits"]["layers.79.up"]
     assert up.nbytes == 2 * 8192 * (28_672 + 4 * 28_672 // 256)
     assert up.nbytes_on_a_device == up.nbytes // 1024
 
 
-def test_it_prints(told):
-    assert "mu float32[8192, 28672], P('data', 'model')" in str(told["AdamW, zero1"])
+def test_it_prints(plans):
+    assert "mu float32[8192, 28672], P('data', 'model')" in str(plans["AdamW, zero1"])

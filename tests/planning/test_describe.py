@@ -27,12 +27,22 @@ def test_links_of_a_chain_with_hyperparameters_and_slots():
     assert kept == {"mu": ((3,), np.float32), "nu": ((3,), np.float32)}
 
 
+def test_parameters_may_have_the_names_of_hyperparameters():
+    params = {"b1": jnp.ones(2), "mu_product": jnp.ones(3)}
+    tx = fo.per_leaf_counts(fo.nadam(0.1, momentum_decay=4e-3))
+    for path in params:
+        assert [slot.name for slot in links(tx, path, params)["scale_by_adam"].slots] == [
+            "mu",
+            "nu",
+        ]
+
+
 def test_a_masked_link_acts_on_its_leaves_only_and_the_record_says_why():
     tx = fo.adamw(fo.linear_schedule(0.1, 0.0, 5), mask=matrices)
-    told = fo.describe(tx, PARAMS)
+    description = fo.describe(tx, PARAMS)
     assert "add_decayed_weights" in links(tx, "dense.kernel")
     assert "add_decayed_weights" not in links(tx, "dense.bias")
-    assert told["dense.bias"].routes == (
+    assert description["dense.bias"].routes == (
         "masked(add_decayed_weights): False, so it passes, by the function matrices",
     )
     rate = links(tx, "dense.bias")["scale_by_learning_rate"].hyperparams["learning_rate"]
@@ -49,9 +59,9 @@ def test_a_frozen_leaf_has_no_link_and_no_state():
 def test_a_partition_names_the_rule_that_matched():
     labels = fo.path_labels([(r"bias$", "plain"), (lambda path, p: p.ndim > 1, "big")])
     tx = fo.partition({"plain": fo.sgd(0.1), "big": fo.adam(0.1)}, labels)
-    told = fo.describe(tx, PARAMS)
-    assert told["dense.bias"].routes == ("partition: 'plain', by the rule 'bias$'",)
-    assert told["dense.kernel"].routes == ("partition: 'big', by the rule <lambda>",)
+    description = fo.describe(tx, PARAMS)
+    assert description["dense.bias"].routes == ("partition: 'plain', by the rule 'bias$'",)
+    assert description["dense.kernel"].routes == ("partition: 'big', by the rule <lambda>",)
     assert list(links(tx, "dense.kernel")) == ["big.scale_by_adam", "big.scale_by_learning_rate"]
 
 
@@ -70,7 +80,7 @@ def test_a_wrapper_shows_what_it_wraps(tx, path):
     assert [slot.name for slot in link.slots] == ["trace"]
 
 
-def test_what_a_wrapper_keeps_for_a_parameter_is_told_as_its_own():
+def test_slots_of_a_wrapper_are_listed_under_the_wrapper():
     own = fo.describe(fo.MultiSteps(fo.trace(0.9), 2), PARAMS)["dense.kernel"].links[-1]
     assert [(slot.name, slot.nbytes) for slot in own.slots] == [("acc_grads", 24)]
 
@@ -82,13 +92,13 @@ def test_a_foreign_link_is_named_with_its_state_and_unknown_numbers():
     assert "hyperparameters unknown" in str(link)
 
 
-def test_an_unknown_pair_that_fails_is_told_as_unknown():
+def test_a_pair_whose_init_fails_is_described_as_unknown():
     def fail(params):
         raise RuntimeError
 
-    told = fo.describe(fo.GradientTransformation(fail, fail), PARAMS)
-    assert told.nbytes is None
-    assert "state: unknown" in str(told)
+    description = fo.describe(fo.GradientTransformation(fail, fail), PARAMS)
+    assert description.nbytes is None
+    assert "state: unknown" in str(description)
 
 
 def test_shapes_are_enough_and_nothing_is_allocated():
@@ -107,7 +117,7 @@ def test_the_bytes_are_those_of_the_state(case):
     params = {"w": jnp.ones((3, 4)), "b": jnp.ones(4)}
     tx = case.make()
     state = jax.tree.leaves(tx.init(params))
-    told = fo.describe(tx, params)
-    assert told.nbytes == sum(x.nbytes for x in state)
+    description = fo.describe(tx, params)
+    assert description.nbytes == sum(x.nbytes for x in state)
     own = sum(x.nbytes for x in state if x.shape in ((3, 4), (4,)))
-    assert sum(leaf.nbytes for leaf in told.leaves) >= own or case.factory is fo.flatten
+    assert sum(leaf.nbytes for leaf in description.leaves) >= own or case.factory is fo.flatten

@@ -1,4 +1,4 @@
-"""Shardings and bytes per device, told for devices that are not there."""
+"""Shardings and bytes per device, description for devices that are not there."""
 
 import math
 
@@ -25,23 +25,23 @@ SPECS = {"b": P("x"), "w": P("x", "y")}
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in cases()])
 def test_the_bytes_of_a_device_are_those_of_its_shards(case):
     tx = case.make()
-    told = fo.describe(tx, PARAMS, SPECS, MESH)
+    description = fo.describe(tx, PARAMS, SPECS, MESH)
     state, places = jax.eval_shape(tx.init, PARAMS), state_shardings(tx, PARAMS, SPECS, MESH)
     shards = jax.tree.map(lambda x, s: math.prod(s.shard_shape(x.shape)), state, places)
     own = jax.tree.map(lambda x, n: n * x.dtype.itemsize, state, shards)
-    assert told.nbytes_on_a_device == sum(jax.tree.leaves(own))
-    kept = [slot for leaf in told.leaves for link in leaf.links for slot in link.slots]
-    assert sum(leaf.nbytes_on_a_device for leaf in told.leaves) == sum(
+    assert description.nbytes_on_a_device == sum(jax.tree.leaves(own))
+    kept = [slot for leaf in description.leaves for link in leaf.links for slot in link.slots]
+    assert sum(leaf.nbytes_on_a_device for leaf in description.leaves) == sum(
         slot.nbytes_on_a_device for slot in kept
     )
     assert all(slot.array.sharding.mesh == MESH for slot in kept)
 
 
-def test_the_sharding_of_each_array_is_told():
-    told = fo.describe(fo.chain(fo.clip(1.0), fo.adam(0.1)), PARAMS, SPECS, MESH)["w"]
-    assert told.nbytes_on_a_device == 2 * 4 * (8 * 4) // 8
-    assert "w: bfloat16[8, 4], P('x', 'y'), state 256 bytes (32 on a device)" in str(told)
-    assert "mu float32[8, 4], P('x', 'y'), 128 bytes (16 on a device)" in str(told)
+def test_the_sharding_of_each_array_is_described():
+    description = fo.describe(fo.chain(fo.clip(1.0), fo.adam(0.1)), PARAMS, SPECS, MESH)["w"]
+    assert description.nbytes_on_a_device == 2 * 4 * (8 * 4) // 8
+    assert "w: bfloat16[8, 4], P('x', 'y'), state 256 bytes (32 on a device)" in str(description)
+    assert "mu float32[8, 4], P('x', 'y'), 128 bytes (16 on a device)" in str(description)
 
 
 def test_links_within_wrappers_and_of_others_are_found_in_the_whole():
@@ -60,7 +60,7 @@ def test_parameters_on_a_mesh_need_no_specs(mesh):
         fo.describe(fo.trace(0.9), PARAMS, P("x", "y"), MESH)
 
 
-def test_a_path_that_ends_with_another_is_not_taken_for_it():
+def test_paths_that_end_alike_are_kept_apart():
     params = {"a": {"b": jnp.ones(2)}, "b": jnp.ones(3)}
     links = fo.describe(fo.trace(0.9), params)["b"].links
     assert [slot.nbytes for slot in links[0].slots] == [12]

@@ -142,7 +142,7 @@ each_with_extra = _each(cases_with_extra())
 each_factory = _each(c for c in cases() if c.factory is _chain or "-" not in c.name)
 """Runs a test on the plain variant of every factory, and on every chain."""
 
-each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "rule"))
+each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "spec"))
 """Runs a test on every variant of every link, of which the optimizers are made."""
 
 each_with_oracle = _each(c for c in cases() if c.oracle)

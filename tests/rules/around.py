@@ -48,7 +48,7 @@ RULES = (
     Entry(
         fo.flatten,
         {"": {"inner": fo.adam(1e-3)}},
-        leave_out={"none_gradients": "one vector has one clock, and None is refused"},
+        leave_out={"none_gradients": "one vector has one count, and None is refused"},
     ),
     Entry(
         fo.packed,
@@ -63,6 +63,11 @@ RULES = (
             ({"tx": fo.adam(0.1), "max_size": 2.0}, TypeError, "max_size must be an integer"),
         ),
         leave_out={"traces": "6 leaves of a shape are held together, and 2 are not"},
+    ),
+    Entry(
+        fo.per_leaf_counts,
+        {"": {"tx": fo.adamw(1e-3)}, "momentum": {"tx": fo.sgd(0.1, momentum=0.9)}},
+        bad=(({"tx": 3}, TypeError, "per_leaf_counts: tx must be a pair of functions"),),
     ),
     Entry(
         fo.selective_transform,

@@ -47,7 +47,7 @@ RULES = (
                 "learning_rate": 1e-3,
                 "weight_decay": 0.1,
                 "adam_weight_decay": 0.1,
-                "adam_learning_rate": 1e-2,
+                "adam_learning_rate": 5e-3,
             },
             "rms": {"learning_rate": 1e-3, "consistent_rms": 0.2, "beta": 0.5, "adam_b1": 0.5},
             "specs": {

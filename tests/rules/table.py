@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 import functional_optim as fo
-from functional_optim.testing.subject import Subject
+from functional_optim.testing import case as kit
 
 from ..oracles.common import Step
 
@@ -80,7 +80,7 @@ class Case:
 
     def update(self, tx: fo.GradientTransformation, grads: Any, state: Any, params: Any) -> Any:
         """Updates and state after an update of `tx`, given all that this case needs."""
-        return Subject(tx, extra=self.extra).update(grads, state, params)
+        return kit.Case(tx, extra=self.extra).update(grads, state, params)
 
     def expected(self) -> Step:
         """The oracle of these arguments."""

@@ -19,12 +19,12 @@ from functional_optim.interop import orbax, safetensors
 
 
 def contents(step):
-    """Enough to take a while, all of one number."""
+    """Large arrays that all hold one number."""
     return {f"w{i}": np.full(100_000, step, np.float32) for i in range(4)}
 
 
 def check(saved):
-    """Whether what was read is of one step."""
+    """Returns the step that all arrays of a checkpoint belong to; raises if they differ."""
     assert all((x == saved.step).all() for x in saved.params.values()), "a mixed checkpoint"
     return saved.step
 

@@ -42,7 +42,7 @@ def _step(params, state):
 
 
 @each_library
-def test_a_donating_run_goes_on_as_if_it_had_not_stopped(library, tmp_path):
+def test_a_donating_run_continues_after_a_restore(library, tmp_path):
     params, state = run(arrays(), TX.init(arrays()), 3)
     library.save(tmp_path / "c", params=params, state=state, step=3)
     expected = run(params, state, 4)  # which takes the memory of what was saved
@@ -55,7 +55,7 @@ def test_a_donating_run_goes_on_as_if_it_had_not_stopped(library, tmp_path):
         assert_same(run(saved.params, saved.state, 4), expected)
 
 
-def test_a_checkpoint_written_beside_training_is_of_the_moment_of_the_call(tmp_path):
+def test_an_asynchronous_checkpoint_has_the_values_at_the_call(tmp_path):
     params, state = run(arrays(), TX.init(arrays()), 1)
     copy = jax.tree.map(np.array, (params, state))
     saving = orbax.save(tmp_path / "c", params=params, state=state, wait=False)
@@ -66,7 +66,7 @@ def test_a_checkpoint_written_beside_training_is_of_the_moment_of_the_call(tmp_p
 
 
 @each_library
-def test_an_optimizer_and_its_schedulers_go_on(library, tmp_path):
+def test_an_optimizer_and_its_schedulers_continue(library, tmp_path):
     def make():
         opt = optim.AdamW(
             [{"params": {"w": jnp.ones((3, 4))}}, {"params": {"b": jnp.ones(4)}, "lr": 0.5}], lr=0.1
@@ -97,7 +97,7 @@ def test_an_optimizer_and_its_schedulers_go_on(library, tmp_path):
 
 
 @each_library
-def test_arrays_of_every_dtype_and_shape_come_back(library, tmp_path):
+def test_arrays_of_every_dtype_and_shape_round_trip(library, tmp_path):
     dtypes = ["bool", "int8", "uint32", "int64", "float16", "bfloat16", "float64", "complex64"]
     params = {name: np.array([[0, 1, 2]]).astype(jnp.dtype(name)) for name in dtypes}
     params |= {"scalar": np.float32(3), "none": np.zeros((0, 3), np.float32)}
@@ -114,7 +114,7 @@ def test_arrays_of_every_dtype_and_shape_come_back(library, tmp_path):
 
 
 @each_library
-def test_plain_data_comes_back_as_it_was(library, tmp_path):
+def test_plain_data_round_trips(library, tmp_path):
     extra = {
         "none": None,
         "numbers": [1, 0.1, float("inf"), True],
@@ -128,7 +128,7 @@ def test_plain_data_comes_back_as_it_was(library, tmp_path):
     assert repr(library.load(tmp_path / "c").extra) == repr(extra)
 
 
-def test_what_is_no_plain_data_is_refused_by_name(tmp_path):
+def test_other_data_is_refused_by_name(tmp_path):
     with pytest.raises(
         TypeError, match=r"save: 'extra.a.1' is of type builtin_function_or_method. Pass plain data"
     ):
@@ -139,7 +139,7 @@ def test_what_is_no_plain_data_is_refused_by_name(tmp_path):
 def test_other_parameters_are_reported(library, tmp_path):
     tx, new = fo.adam(0.1), {**arrays(), "new": jnp.full(2, 7.0)}
     library.save(tmp_path / "c", params=arrays(), state=tx.init(arrays()), step=1)
-    with pytest.raises(ValueError, match=r"load: what was saved .*\nmissing: 'params.new' \(2,\)"):
+    with pytest.raises(ValueError, match=r"load: the saved state .*\nmissing: 'params.new' \(2,\)"):
         library.load(tmp_path / "c", params=new, state=tx.init(new))
     saved = library.load(tmp_path / "c", params=new, state=tx.init(new), strict=False)
     assert_same(saved.params, new)
@@ -162,19 +162,19 @@ def test_shardings_are_the_templates(library, tmp_path, mesh):
     assert saved.params["w"].sum() == 120
 
 
-def test_what_is_spread_over_processes_is_not_written_by_one(tmp_path, monkeypatch):
+def test_arrays_sharded_over_processes_are_not_written_by_one(tmp_path, monkeypatch):
     """Of real processes: `tests/sharding/test_multihost.py`."""
     params = arrays()
     for name in ("is_fully_addressable", "is_fully_replicated"):
         monkeypatch.setattr(type(params["w"]), name, property(lambda x: False))
-    with pytest.raises(ValueError, match=r"safetensors.save: 'params.b' is spread over several"):
+    with pytest.raises(ValueError, match=r"safetensors.save: 'params.b' is sharded over several"):
         safetensors.save(tmp_path / "c", params=params)
-    with pytest.raises(ValueError, match=r"to_state_dict: 'b' is spread .* Use interop.orbax, wh"):
+    with pytest.raises(ValueError, match=r"to_state_dict: 'b' is sharded .* Use interop.orbax, wh"):
         fo.to_state_dict(params)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_directory_that_is_there_is_not_written_over(tmp_path):
+def test_an_existing_directory_is_not_overwritten(tmp_path):
     orbax.save(tmp_path / "c", params=arrays())
     with pytest.raises(ValueError, match="already exists"):
         orbax.save(tmp_path / "c", params=arrays())
@@ -183,7 +183,7 @@ def test_a_directory_that_is_there_is_not_written_over(tmp_path):
 @pytest.mark.parametrize(
     ("library", "module"), [(safetensors, "safetensors.numpy"), (orbax, "orbax.checkpoint")]
 )
-def test_a_library_that_is_not_there_is_named(library, module, monkeypatch, tmp_path):
+def test_a_missing_library_is_named(library, module, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)
     extra = module.split(".")[0]
     with pytest.raises(ImportError, match=rf"save needs {module}.*functional_optim\[{extra}\]"):

@@ -1,4 +1,4 @@
-"""The state of every rule and variant is restored bit for bit and goes on so.
+"""The state of every rule and variant is restored bit for bit, and so is the next step.
 
 For orbax, and other numbers of devices, see `test_every_way`.
 """
@@ -44,10 +44,10 @@ def check(case, tmp_path):
 
 
 @each
-def test_a_state_is_restored_and_goes_on(case, tmp_path):
+def test_a_state_is_restored_and_continues(case, tmp_path):
     check(case, tmp_path)
 
 
 @each_with_extra
-def test_a_state_whose_rule_needs_more_is_restored_and_goes_on(case, tmp_path):
+def test_a_state_whose_rule_needs_extra_arguments_is_restored_and_continues(case, tmp_path):
     check(case, tmp_path)

@@ -140,7 +140,7 @@ def restored(request, devices, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_rule_goes_on_with_the_same_bits(name, restored, devices):
+def test_a_rule_continues_with_the_same_bits(name, restored, devices):
     expected = unsaved(*devices)
     for got, known in zip(restored, expected, strict=True):
         assert_same(got[name], known[name])

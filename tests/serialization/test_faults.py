@@ -1,4 +1,4 @@
-"""What becomes of a checkpoint when a process is killed, a file is damaged, or a disk is full."""
+"""Checkpoints when a process is killed, a file is damaged, or a disk is full."""
 
 import contextlib
 import gc
@@ -24,7 +24,7 @@ from ..trees import assert_same
 from .killed import check
 
 MORE = int(os.environ.get("FUNCTIONAL_OPTIM_KILLS", "0"))
-"""How many kills of a writer of orbax, each of which takes seconds; a few are always made."""
+"""Number of kills of a writer of orbax, each of which takes seconds; at least one is made."""
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_file_cut_anywhere_is_damaged(written):
         safetensors.load(path, params=params, state=state)
 
 
-def test_no_flipped_bit_is_read_as_if_nothing_were(written):
+def test_every_flipped_bit_is_noticed(written):
     path, params, state = written
     whole, rng = path.read_bytes(), random.Random(0)
     for _ in range(400):
@@ -92,28 +92,28 @@ def test_no_flipped_bit_is_read_as_if_nothing_were(written):
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
-        with pytest.raises(ValueError, match=r"is damaged|is no checkpoint"):
+        with pytest.raises(ValueError, match=r"is damaged|is not a checkpoint"):
             safetensors.load(path, params=params, state=state)
     path.write_bytes(whole)
     assert_same(safetensors.load(path, params=params, state=state).params, params)
 
 
-def test_a_file_of_others_is_named_as_such(tmp_path):
+def test_files_of_other_programs_are_named(tmp_path):
     from safetensors.numpy import save_file
 
     save_file({"w": np.ones(2)}, tmp_path / "c")
-    with pytest.raises(ValueError, match=r"is no checkpoint .*load_torch_checkpoint"):
+    with pytest.raises(ValueError, match=r"is not a checkpoint .*load_torch_checkpoint"):
         safetensors.load(tmp_path / "c")
     (tmp_path / "c").write_text("a text")
-    with pytest.raises(ValueError, match="is damaged: it is no whole safetensors file"):
+    with pytest.raises(ValueError, match="is damaged: it is not a complete safetensors file"):
         safetensors.load(tmp_path / "c")
     (tmp_path / "d").mkdir()
-    with pytest.raises(ValueError, match="is no checkpoint of functional_optim, or is damaged"):
+    with pytest.raises(ValueError, match="is not a checkpoint of functional_optim, or is damaged"):
         orbax.load(tmp_path / "d")
 
 
 @pytest.mark.parametrize("library", [safetensors, orbax], ids=["safetensors", "orbax"])
-def test_what_is_not_there_is_not_found(library, tmp_path):
+def test_a_missing_checkpoint_is_not_found(library, tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
         library.load(tmp_path / "nothing")
 
@@ -122,7 +122,7 @@ def test_what_is_not_there_is_not_found(library, tmp_path):
 def test_a_newer_format_asks_for_a_newer_version(library, tmp_path, monkeypatch):
     monkeypatch.setattr("functional_optim.serialization.writing.FORMAT_VERSION", 9)
     library.save(tmp_path / "c", params=arrays())
-    with pytest.raises(ValueError, match=r"is of format 9, and .* formats 1 to 1. Install a newer"):
+    with pytest.raises(ValueError, match=r"is of format 9, and .* formats 1 to 2. Install a newer"):
         library.load(tmp_path / "c", params=arrays())
 
 
@@ -150,7 +150,7 @@ def no_file_above(size):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("size", [100, 3000])
 @pytest.mark.parametrize("way", ["safetensors", "orbax", "orbax, while training goes on"])
-def test_a_full_disk_is_reported_and_training_goes_on(way, size, tmp_path):
+def test_a_full_disk_is_reported_and_training_continues(way, size, tmp_path):
     library = safetensors if way == "safetensors" else orbax
     wait = {"wait": False} if "while" in way else {}
     tx, params = fo.adam(0.1), {"w": jnp.asarray(np.random.default_rng(0).random(5000))}

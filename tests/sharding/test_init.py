@@ -1,4 +1,4 @@
-"""`init` on meshes of every kind: the state lies where its parameters do."""
+"""`init` on meshes of every kind: the state is sharded as its parameters."""
 
 import jax
 import numpy as np
@@ -33,17 +33,17 @@ def sharded(mesh):
     }
 
 
-def assert_lies_as_told(state, told):
+def assert_shardings(state, shardings):
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
-    for (path, x), place in zip(flat, jax.tree.leaves(told), strict=True):
+    for (path, x), place in zip(flat, jax.tree.leaves(shardings), strict=True):
         assert x.sharding.is_equivalent_to(place, x.ndim), jax.tree_util.keystr(path)
 
 
 @each_tx
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_on_a_mesh_of_auto_axes(tx, wrap, mesh):
-    told = state_shardings(tx, SHAPES, SPECS, mesh)
-    assert_lies_as_told(wrap(tx.init)(sharded(mesh)), told)
+    shardings = state_shardings(tx, SHAPES, SPECS, mesh)
+    assert_shardings(wrap(tx.init)(sharded(mesh)), shardings)
 
 
 @each_tx
@@ -51,8 +51,8 @@ def test_on_a_mesh_of_auto_axes(tx, wrap, mesh):
 def test_on_a_mesh_of_explicit_axes(tx, wrap, mesh):
     explicit = mesh.update(axis_types=(AxisType.Explicit,) * 2)
     with jax.set_mesh(explicit):
-        told = state_shardings(tx, SHAPES, SPECS, explicit)
-        assert_lies_as_told(wrap(tx.init)(sharded(explicit)), told)
+        shardings = state_shardings(tx, SHAPES, SPECS, explicit)
+        assert_shardings(wrap(tx.init)(sharded(explicit)), shardings)
 
 
 @pytest.mark.parametrize("name", ["adamw", "factored", "sm3", "wrapped"])
@@ -69,16 +69,16 @@ def test_an_update_keeps_all_types_on_a_mesh_of_explicit_axes(name, mesh):
 @pytest.mark.parametrize("name", sorted({*TRANSFORMATIONS} - {"factored"}))
 def test_in_shard_map_each_device_makes_its_part(name, mesh):
     tx = TRANSFORMATIONS[name]
-    told = state_shardings(tx, SHAPES, SPECS, mesh)
-    specs = jax.tree.map(lambda sharding: sharding.spec, told)
+    shardings = state_shardings(tx, SHAPES, SPECS, mesh)
+    specs = jax.tree.map(lambda sharding: sharding.spec, shardings)
     init = jax.jit(jax.shard_map(tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=specs))
-    assert_lies_as_told(init(sharded(mesh)), told)
+    assert_shardings(init(sharded(mesh)), shardings)
 
 
 def test_rows_in_shard_map_are_those_of_the_part(mesh):
     """JAX sees that they differ from device to device, and asks for specs that say so."""
     tx = TRANSFORMATIONS["factored"]
-    told = state_shardings(tx, SHAPES, SPECS)
-    init = jax.shard_map(tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=told)
+    shardings = state_shardings(tx, SHAPES, SPECS)
+    init = jax.shard_map(tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=shardings)
     with pytest.raises(ValueError, match="require replication which can't be statically inferred"):
         init(sharded(mesh))

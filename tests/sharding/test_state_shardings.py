@@ -1,4 +1,4 @@
-"""The shardings of a state, told from the shapes of the parameters."""
+"""The shardings of a state, predicted from the shapes of the parameters."""
 
 import time
 
@@ -32,29 +32,29 @@ def arrays(mesh):
     }
 
 
-def differing(state, told):
-    """Paths of the arrays that do not lie as was told."""
+def differing(state, shardings):
+    """Paths of the arrays whose sharding is another than predicted."""
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
     return [
         jax.tree_util.keystr(path)
-        for (path, x), s in zip(flat, jax.tree.leaves(told), strict=True)
+        for (path, x), s in zip(flat, jax.tree.leaves(shardings), strict=True)
         if not x.sharding.is_equivalent_to(s, x.ndim)
     ]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_init_puts_the_state_where_it_was_told(case, mesh):
+def test_init_gives_the_predicted_shardings(case, mesh):
     tx = case.make()
-    told = state_shardings(tx, shapes(), SPECS, mesh)
-    assert differing(tx.init(arrays(mesh)), told) == []
+    shardings = state_shardings(tx, shapes(), SPECS, mesh)
+    assert differing(tx.init(arrays(mesh)), shardings) == []
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_slot_of_the_parameters_shape_is_told_to_lie_as_it_does(case, mesh):
-    told = state_shardings(case.make(), shapes(), SPECS, mesh)
+def test_a_slot_of_the_parameters_shape_has_its_sharding(case, mesh):
+    shardings = state_shardings(case.make(), shapes(), SPECS, mesh)
     state = jax.eval_shape(case.make().init, shapes())
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
-    for (path, x), sharding in zip(flat, jax.tree.leaves(told), strict=True):
+    for (path, x), sharding in zip(flat, jax.tree.leaves(shardings), strict=True):
         for k in SHAPES:
             if path[-1:] == (jax.tree_util.DictKey(k),) and x.shape == SHAPES[k]:
                 assert sharding == NamedSharding(mesh, SPECS[k]), jax.tree_util.keystr(path)
@@ -70,61 +70,70 @@ WITH_SHARDINGS = {
 
 
 @pytest.mark.parametrize("tx", WITH_SHARDINGS.values(), ids=WITH_SHARDINGS)
-def test_jit_takes_them(tx, mesh):
-    told = state_shardings(tx, shapes(), SPECS, mesh)
-    init = jax.jit(tx.init, out_shardings=told)
+def test_jit_accepts_the_shardings(tx, mesh):
+    shardings = state_shardings(tx, shapes(), SPECS, mesh)
+    init = jax.jit(tx.init, out_shardings=shardings)
     params = arrays(mesh)
-    assert differing(init(params), told) == []
-    update = jax.jit(tx.update, in_shardings=(None, told, None), out_shardings=(None, told))
-    assert differing(update(params, init(params), params)[1], told) == []
+    assert differing(init(params), shardings) == []
+    update = jax.jit(
+        tx.update, in_shardings=(None, shardings, None), out_shardings=(None, shardings)
+    )
+    assert differing(update(params, init(params), params)[1], shardings) == []
+
+
+def test_counts_of_parameters_are_replicated(mesh):
+    tx = fo.per_leaf_counts(fo.adam(0.1))
+    shardings = state_shardings(tx, shapes(), SPECS, mesh)
+    assert shardings.scale_by_adam.leaf_counts == NamedSharding(mesh, P())
+    assert differing(tx.init(arrays(mesh)), shardings) == []
 
 
 def test_rows_and_columns_are_sharded_as_their_parameter_along_them():
     tx = fo.scale_by_factored_rms(min_dim_size_to_factor=2, dims="last")
-    told = state_shardings(tx, shapes(), SPECS)
-    assert told.v_row["w"] == P("x")
-    assert told.v_col["w"] == P(None, "y")
-    assert told.v["b"] == P("y")
+    shardings = state_shardings(tx, shapes(), SPECS)
+    assert shardings.v_row["w"] == P("x")
+    assert shardings.v_col["w"] == P(None, "y")
+    assert shardings.v["b"] == P("y")
 
 
-def test_a_ring_of_parameters_is_whole_along_its_own_axis(mesh):
-    told = state_shardings(fo.scale_by_lbfgs(), shapes(), SPECS)
-    assert told.diff_params_memory == {"w": P(None, "x", "y"), "b": P(None, "y")}
+def test_a_ring_of_parameters_is_not_sharded_along_its_first_axis(mesh):
+    shardings = state_shardings(fo.scale_by_lbfgs(), shapes(), SPECS)
+    assert shardings.diff_params_memory == {"w": P(None, "x", "y"), "b": P(None, "y")}
     state = jax.jit(fo.scale_by_lbfgs().init)(arrays(mesh))
     assert state.diff_params_memory["w"].sharding.spec == P(None, "x", "y")
 
 
-def test_without_a_mesh_they_are_specs(mesh):
-    told = state_shardings(fo.adam(1e-3), shapes(), SPECS)
-    assert told.scale_by_adam.mu == SPECS
-    assert told.scale_by_adam.count == P()
+def test_without_a_mesh_the_result_holds_specs(mesh):
+    shardings = state_shardings(fo.adam(1e-3), shapes(), SPECS)
+    assert shardings.scale_by_adam.mu == SPECS
+    assert shardings.scale_by_adam.count == P()
 
 
-def test_one_spec_stands_for_a_subtree_and_none_for_whole():
+def test_one_spec_covers_a_subtree_and_none_means_replicated():
     params = {"a": shapes(), "b": shapes()}
-    told = state_shardings(fo.trace(0.9), params, {"a": P("x"), "b": None})
-    assert told.trace == {"a": {"w": P("x"), "b": P("x")}, "b": {"w": P(), "b": P()}}
+    shardings = state_shardings(fo.trace(0.9), params, {"a": P("x"), "b": None})
+    assert shardings.trace == {"a": {"w": P("x"), "b": P("x")}, "b": {"w": P(), "b": P()}}
 
 
 def test_parameters_with_shardings_need_no_specs(mesh):
-    told = state_shardings(fo.trace(0.9), arrays(mesh))
-    assert told.trace == {k: NamedSharding(mesh, spec) for k, spec in SPECS.items()}
+    shardings = state_shardings(fo.trace(0.9), arrays(mesh))
+    assert shardings.trace == {k: NamedSharding(mesh, spec) for k, spec in SPECS.items()}
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_the_ambient_mesh_does_not_matter(kind):
     mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2)
     with jax.set_mesh(mesh):
-        told = state_shardings(fo.adam(1e-3), shapes(), SPECS, mesh)
-    assert told.scale_by_adam.mu == {k: NamedSharding(mesh, spec) for k, spec in SPECS.items()}
+        shardings = state_shardings(fo.adam(1e-3), shapes(), SPECS, mesh)
+    assert shardings.scale_by_adam.mu == {k: NamedSharding(mesh, spec) for k, spec in SPECS.items()}
 
 
-def test_a_vector_of_all_parameters_is_whole_and_the_rest_told(mesh):
+def test_a_vector_of_all_parameters_is_replicated(mesh):
     tx = fo.chain(optax.flatten(optax.trace(0.9)), fo.trace(0.9))
-    told = state_shardings(tx, shapes(), SPECS, mesh)
-    assert differing(jax.jit(tx.init, out_shardings=told)(arrays(mesh)), told) == []
-    assert told.trace.trace["w"].spec == P("x", "y")
-    assert {s.spec for s in jax.tree.leaves(told[0])} == {P()}
+    shardings = state_shardings(tx, shapes(), SPECS, mesh)
+    assert differing(jax.jit(tx.init, out_shardings=shardings)(arrays(mesh)), shardings) == []
+    assert shardings.trace.trace["w"].spec == P("x", "y")
+    assert {s.spec for s in jax.tree.leaves(shardings[0])} == {P()}
 
 
 @pytest.mark.parametrize(
@@ -141,21 +150,21 @@ def test_a_vector_of_all_parameters_is_whole_and_the_rest_told(mesh):
         ),
     ],
 )
-def test_what_cannot_be_told_is_an_error(arguments, error, message):
+def test_unknown_shardings_are_an_error(arguments, error, message):
     with pytest.raises(error, match=message):
         state_shardings(fo.adam(1e-3), shapes(), **arguments)
 
 
-def test_a_large_model_on_many_devices_is_told_at_once():
+def test_a_large_model_on_many_devices_is_planned_quickly():
     """300 leaves of 70 GiB, on a mesh that is not there."""
     mesh = AbstractMesh((16, 64), ("data", "model"))
     layer = jax.ShapeDtypeStruct((8192, 8192), jnp.bfloat16)
     params = {f"layer_{i}": layer for i in range(300)}
     tx = fo.chain(fo.clip_by_global_norm(1.0), fo.adafactor(1e-3), fo.adamw(1e-3, mask=matrices))
     start = time.process_time()
-    told = state_shardings(tx, params, P("data", "model"), mesh)
+    shardings = state_shardings(tx, params, P("data", "model"), mesh)
     assert time.process_time() - start < 2
-    sharding = told.scale_by_adam.mu["layer_299"]
+    sharding = shardings.scale_by_adam.mu["layer_299"]
     assert sharding.shard_shape((8192, 8192)) == (512, 128)
 
 
@@ -193,5 +202,5 @@ def test_memory_that_the_devices_do_not_have_is_an_error(mesh):
     with pytest.raises(ValueError, match=r"memory_kind must be one that .* have, .*'device'.* got"):
         state_shardings(fo.adam(1e-3), arrays(mesh), memory_kind="tape")
     plan = AbstractMesh((4, 2), ("x", "y"))  # of which nothing is known
-    told = state_shardings(fo.adam(1e-3), shapes(), SPECS, plan, memory_kind="pinned_host")
-    assert told.scale_by_adam.count.memory_kind == "pinned_host"
+    shardings = state_shardings(fo.adam(1e-3), shapes(), SPECS, plan, memory_kind="pinned_host")
+    assert shardings.scale_by_adam.count.memory_kind == "pinned_host"

@@ -1,4 +1,4 @@
-"""State in shares: the program, the memory, and the numbers of plain data parallelism."""
+"""zero1: the program, the memory, and the numbers of plain data parallelism."""
 
 import re
 
@@ -16,7 +16,7 @@ from ..trees import assert_close
 pytestmark = pytest.mark.usefixtures("optimized")
 
 P = PartitionSpec
-WHOLE = P()
+REPLICATED = P()
 SHAPES = {"w": (16, 24), "b": (24,), "scale": ()}
 TRANSFORMATIONS = {
     "clip-adamw": fo.chain(fo.clip_by_global_norm(0.5), fo.adamw(1e-2)),
@@ -29,7 +29,7 @@ if jax.device_count() < 8:
 MESH = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
 
-def put(tree, spec=WHOLE, mesh=MESH):
+def put(tree, spec=REPLICATED, mesh=MESH):
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
@@ -38,7 +38,7 @@ def problem(mesh=MESH):
     rng = np.random.default_rng(0)
     params = {k: rng.standard_normal(shape).astype(np.float32) for k, shape in SHAPES.items()}
     batch = rng.standard_normal((32, 16)).astype(np.float32)
-    return put(params, WHOLE, mesh), put(batch, P("data"), mesh)
+    return put(params, REPLICATED, mesh), put(batch, P("data"), mesh)
 
 
 def loss_fn(params, x):
@@ -105,6 +105,22 @@ def test_on_a_mesh_of_explicit_axes_steps_are_the_same():
     assert_close(got, expected, atol=1e-6, rtol=0)
 
 
+def test_a_state_that_gets_leaf_counts_stays_divided():
+    tx, (params, _) = TRANSFORMATIONS["clip-adamw"], problem()
+    divided = zero1(tx, MESH, "data")
+    grads = jax.tree.map(jnp.cos, params) | {"b": None}
+    update = jax.jit(divided.update)
+    state = divided.init(params)
+    for _ in range(2):
+        updates, state = update(grads, state, params)
+    assert state.scale_by_adam.leaf_counts.tolist() == [0, 2, 2]
+    assert state.scale_by_adam.mu["w"].sharding.spec == P("data")
+    expected, plain = tx.update(grads, tx.init(params), params)
+    expected, plain = tx.update(grads, plain, params)
+    assert_close(updates, expected, rtol=1e-5, atol=1e-7)
+    assert jax.tree.structure(state) == jax.tree.structure(plain)
+
+
 def test_the_program_scatters_gradients_and_gathers_updates():
     params, batch = problem()
     tx = zero1(TRANSFORMATIONS["clip-adamw"], MESH, "data")
@@ -117,7 +133,7 @@ def test_the_program_scatters_gradients_and_gathers_updates():
     assert max(sizes["all-reduce"]) < 8  # norms, the loss, and the gradient of the scalar
 
 
-def test_a_device_holds_its_share_of_the_state():
+def test_a_device_holds_its_shard_of_the_state():
     params, _ = problem()
     divided = zero1(fo.adam(1e-3), MESH, "data").init(params).scale_by_adam
     whole = fo.adam(1e-3).init(params).scale_by_adam
@@ -149,7 +165,7 @@ def test_gradients_may_come_from_anywhere():
         (P(("model",), None), P("model", "data")),
     ],
 )
-def test_what_other_axes_divide_is_divided_further(kind, spec, share):
+def test_sharded_parameters_are_divided_further(kind, spec, share):
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind,) * 2)
     params = {"w": put(np.ones((16, 24), np.float32), spec, mesh)}
     tx = zero1(fo.adam(1e-3), mesh, "data", specs={"w": spec})
@@ -171,13 +187,13 @@ def test_the_first_axis_that_can_be_divided_is(shape, share):
     assert state.trace["w"].sharding.is_equivalent_to(NamedSharding(MESH, share), len(shape))
 
 
-def test_its_state_is_told_beforehand():
+def test_its_shardings_are_predicted():
     tx = fo.chain(fo.clip(1.0), zero1(fo.adam(1e-3), MESH, "data"))
     params, _ = problem()
-    told = state_shardings(tx, params, P(), MESH)
-    assert told.zero1.scale_by_adam.nu["w"].spec == P("data")
+    shardings = state_shardings(tx, params, P(), MESH)
+    assert shardings.zero1.scale_by_adam.nu["w"].spec == P("data")
     state = tx.init(params)
-    same = jax.tree.map(lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), state, told)
+    same = jax.tree.map(lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), state, shardings)
     assert all(jax.tree.leaves(same))
 
 
@@ -187,14 +203,14 @@ def test_two_rates_share_one_update():
     assert one != other
 
 
-def test_a_leaf_without_a_gradient_rests():
+def test_a_leaf_without_a_gradient_stays():
     params, tx = {"a": jnp.ones(8), "b": jnp.ones(8)}, zero1(fo.trace(0.9), MESH, "data")
     updates, state = tx.update({"a": jnp.ones(8), "b": None}, tx.init(params), params)
     assert updates["b"] is None
     assert float(state.trace["a"][0]) == 1.0
 
 
-def test_gradients_in_shares_are_those_of_the_whole_batch():
+def test_scattered_gradients_are_those_of_the_whole_batch():
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
     params, batch = problem(mesh)
     specs = {"w": P(None, "model"), "b": P("model"), "scale": P()}
@@ -206,7 +222,7 @@ def test_gradients_in_shares_are_those_of_the_whole_batch():
     assert "data" in grads["w"].sharding.spec
 
 
-def test_what_cannot_be_done_is_an_error():
+def test_misuse_is_an_error():
     params, _ = problem()
     with pytest.raises(ValueError, match=r"zero1: axis must be one of the mesh's, \['data'\]"):
         zero1(fo.adam(1e-3), MESH, "model")

@@ -186,6 +186,33 @@ def filled(updates, state, params=None, **extra):
     return filled, state
 
 
+def growing_counts():
+    """Gets counts of parameters at the first None, and more of them at each one after it."""
+
+    def init(params):
+        return State(count=jnp.int32(0), hyperparams={})
+
+    def update(updates, state, params=None, **extra):
+        count, old = state.count, state._asdict().get("leaf_counts", jnp.zeros(0, jnp.int32))
+        n = jnp.zeros(old.size + 2, jnp.int32)
+        return updates, State(count=count + 1, leaf_counts=n, hyperparams={})
+
+    return pair(update, init)
+
+
+def aging():
+    """Counts an update of a parameter without a gradient."""
+
+    def init(params):
+        return State(count=jnp.int32(0), hyperparams={})
+
+    def update(updates, state, params=None, **extra):
+        counts = jnp.full(2, state.count + 1)
+        return updates, State(count=state.count + 1, leaf_counts=counts, hyperparams={})
+
+    return pair(update, init)
+
+
 def first_leaf(updates, state, params=None, **extra):
     """Takes for granted that there is a leaf."""
     scale = jnp.max(jax.tree.leaves(updates)[0])
@@ -243,7 +270,7 @@ BROKEN = [
     ("state", pair(structure), "has no leaf at 'b' after update"),
     ("state", pair(weak, lambda params: 1), "raised AttributeError|int"),
     ("updates", pair(scalar_updates), r"update at 'b' has shape \(\), not \(8,\)"),
-    ("updates", pair(no_pair), "no pair"),
+    ("updates", pair(no_pair), "not a pair"),
     ("shapes", pair(closure, init_by_value), "raised TracerArrayConversionError"),
     ("jit", pair(branch), "raised ConcretizationTypeError"),
     ("jit", pair(trace_time), "the result of jit is off"),
@@ -266,6 +293,8 @@ BROKEN = [
     ("lowering", pair(not_on_tpu), "for tpu: raised"),
     ("none_parameters", pair(all_leaves), "raised AttributeError"),
     ("none_gradients", pair(filled), "there is an update at 'w', whose gradient is None"),
+    ("none_gradients", growing_counts(), r"int32 \(4,\) at 'leaf_counts' after another update"),
+    ("none_gradients", aging(), "the state of a leaf .* differs at '.root..leaf_counts' after"),
     ("empty_trees", pair(first_leaf), "raised IndexError"),
     ("zero_gradients", pair(zero_by_zero), "in float16, the update is not finite at 'b'"),
     ("purity", python_counter(), "when update is called again"),

@@ -1,4 +1,4 @@
-"""Each check catches what it is there for."""
+"""Each check catches the fault that it is for."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from . import broken
     ("name", "tx", "message"),
     [pytest.param(*row, id=f"{row[0]}-{i}") for i, row in enumerate(broken.BROKEN)],
 )
-def test_a_check_catches_what_it_is_there_for(name, tx, message):
+def test_a_check_catches_its_fault(name, tx, message):
     check = getattr(testing, f"check_{name}")
     with pytest.raises(ConformanceError, match=message) as caught:
         check(tx)
@@ -47,12 +47,12 @@ def test_a_state_that_leaves_the_parameters_devices_is_caught():
 
 
 @pytest.mark.parametrize("check", [testing.check_quadratic, testing.check_rosenbrock])
-def test_ascent_is_no_descent(check):
-    with pytest.raises(ConformanceError, match=r"20 steps went from .* Give it more steps"):
+def test_ascent_fails(check):
+    with pytest.raises(ConformanceError, match=r"20 steps went from .* Allow more steps"):
         check(broken.pair(broken.ascending), steps=20)
 
 
-def test_all_that_fails_is_told_at_once():
+def test_all_failures_are_reported():
     with pytest.raises(ConformanceError) as caught:
         check_transformation(broken.pair(broken.zero_by_zero), dtypes=("float16",), quadratic=2)
     failed = [failure.check for failure in caught.value.failures]
@@ -74,6 +74,6 @@ def test_misuse_is_refused(arguments, message):
         check_transformation(fo.identity(), **arguments)
 
 
-def test_what_is_no_pair_is_refused():
+def test_other_arguments_than_a_pair_are_refused():
     with pytest.raises(TypeError, match="check_transformation: tx must be a pair of functions"):
         check_transformation(fo.adam)

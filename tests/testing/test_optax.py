@@ -49,7 +49,7 @@ def test_optax_fails_where_it_is_known_to(tx, known):
     assert set(failures(tx, leave_out={"vmap": "slow to compile"})) == known
 
 
-def test_the_drift_of_a_narrow_state_is_told_by_dtype_and_leaf():
+def test_a_drifting_dtype_is_reported_with_dtype_and_leaf():
     message = failures(optax.adam(1e-3))["state"]
     assert "float16 parameters and float32 gradients" in message
     assert "float32 (8,) at '0.mu.b' after update" in message

@@ -182,3 +182,16 @@ def test_it_is_carried_by_scan():
 def test_bad_arguments(arguments, error, text):
     with pytest.raises(error, match=text):
         fo.MultiSteps(*arguments)
+
+
+def test_a_sum_whose_last_gradient_is_none_waits_for_the_next_step():
+    tx, params = fo.MultiSteps(fo.sgd(1.0), 2), {"a": jnp.ones(1), "b": jnp.ones(1)}
+    state = tx.init(params)
+    for grads in (params, {"a": params["a"], "b": None}):
+        updates, state = tx.update(grads, state, params)
+    assert updates["a"].tolist() == [-1.0]
+    assert updates["b"] is None
+    assert (state.acc_grads["a"].tolist(), state.acc_grads["b"].tolist()) == ([0.0], [1.0])
+    for grads in (params, params):
+        updates, state = tx.update(grads, state, params)
+    assert updates["b"].tolist() == [-1.5]

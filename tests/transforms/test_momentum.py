@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import functional_optim as fo
@@ -48,20 +49,61 @@ def test_a_decay_of_none_keeps_no_trace():
     assert "decay" not in state.hyperparams
 
 
-def test_while_the_decay_is_zero_the_trace_rests():
+def test_a_plain_trace_keeps_its_decay_and_nothing_else():
+    state = fo.trace(0.5).init(ONES)
+    assert state._fields == ("count", "hyperparams", "trace")
+    assert list(state.hyperparams) == ["decay"]
+
+
+def test_dampening_of_zero_and_no_dampening_give_the_same_updates():
+    plain, zero = (run(fo.trace(0.5, dampening=d), GROWING)[0] for d in (None, 0.0))
+    np.testing.assert_array_equal(plain, zero)
+
+
+GROWING = jnp.arange(1.0, 9.0).reshape(4, 2)
+"""The first column is 1, 3, 5, 7."""
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize(
+    ("rest_at_zero", "last"), [(True, 0.5 * 1 + 7), (False, 0.5 * 5 + 7)], ids=["rest", "forget"]
+)
+def test_a_decay_of_zero_forgets_the_past_or_lets_the_trace_rest(rest_at_zero, last, nesterov):
     def edit(t, state):
         return fo.set_hyperparams(state, decay={0: 0.5, 1: 0.0, 2: 0.0, 3: 0.5}[t])
 
-    updates, _ = run(fo.trace(0.5), ONES, edit)
-    np.testing.assert_allclose(updates[:, 0], [1.0, 1.0, 1.0, 1.5])
+    tx = fo.trace(0.5, nesterov, rest_at_zero=rest_at_zero)
+    updates, _ = run(tx, GROWING, edit)
+    expected = [1.5, 3.0, 5.0, 7 + 0.5 * last] if nesterov else [1.0, 3.0, 5.0, last]
+    np.testing.assert_allclose(updates[:, 0], expected)
 
 
-def test_a_momentum_that_is_switched_on_later_starts_with_its_first_gradient():
+@pytest.mark.parametrize(
+    ("rest_at_zero", "expected"),
+    [(True, [1.0, 1.0, 1.0, 0.75]), (False, [1.0, 0.25, 0.375, 0.4375])],
+    ids=["rest", "forget"],
+)
+def test_with_rest_at_zero_the_first_gradient_with_momentum_enters_undampened(
+    rest_at_zero, expected
+):
     def edit(t, state):
         return fo.set_hyperparams(state, decay=0.0 if t < 2 else 0.5)
 
-    updates, _ = run(fo.trace(0.0, dampening=0.75), ONES, edit)
-    np.testing.assert_allclose(updates[:, 0], [1.0, 1.0, 1.0, 0.75])
+    tx = fo.trace(0.0, dampening=0.75, rest_at_zero=rest_at_zero)
+    np.testing.assert_allclose(run(tx, ONES, edit)[0][:, 0], expected)
+
+
+def test_rest_at_zero_is_refused_without_a_trace():
+    with pytest.raises(ValueError, match="trace: rest_at_zero=True needs momentum, got None"):
+        fo.trace(None, rest_at_zero=True)
+
+
+def test_a_leaf_whose_first_gradient_comes_late_starts_its_trace_undampened():
+    tx, params = fo.trace(0.5, dampening=0.75), {"a": jnp.ones(1), "b": jnp.ones(1)}
+    state = tx.init(params)
+    _, state = tx.update({**params, "b": None}, state, params)
+    updates, _ = tx.update(params, state, params)
+    assert (float(updates["a"][0]), float(updates["b"][0])) == (0.75, 1.0)
 
 
 @pytest.mark.parametrize("debias", [True, False])
@@ -69,7 +111,12 @@ def test_the_average_of_a_constant(debias):
     updates, state = run(fo.ema(0.5, debias=debias), ONES)
     expected = [1.0] * 4 if debias else [0.5, 0.75, 0.875, 0.9375]
     np.testing.assert_allclose(updates[:, 0], expected, rtol=1e-6)
-    np.testing.assert_allclose(state.ema, 1.0)
+    np.testing.assert_allclose(state.ema, 0.9375)
+
+
+def test_the_state_of_ema_is_that_of_optax():
+    state, theirs = (run(m.ema(0.9, debias=False), GROWING)[1] for m in (fo, optax))
+    np.testing.assert_allclose(state.ema, theirs.ema, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("x64")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import functional_optim as fo
-from functional_optim.core.rounding import rounded
+from functional_optim.core.numerics.rounding import rounded
 from functional_optim.testing import check_state, check_updates, check_zero_gradients
 
 BF16, F16 = jnp.bfloat16, jnp.float16

@@ -9,7 +9,7 @@ import pytest
 
 import functional_optim as fo
 from functional_optim import optim
-from functional_optim.core.joining import apart, join
+from functional_optim.core.leaf.stacking import apart, join
 from functional_optim.sharding import state_shardings
 from functional_optim.testing import check_transformation
 
@@ -78,8 +78,9 @@ def test_numbers_are_those_of_the_parameters_apart(kind):
     close = {"rtol": 1e-5, "atol": 1e-6} if kind == "matrices" else {"rtol": 2e-7, "atol": 1e-8}
     for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(x, y, **close)
-    steps = {k: v for k, v in fo.to_state_dict(plain).items() if ".steps." in k}
-    assert_same({k: v for k, v in fo.to_state_dict(state).items() if ".steps." in k}, steps)
+    counts = {k: v for k, v in fo.to_state_dict(plain).items() if ".leaf_counts." in k}
+    assert counts
+    assert_same({k: v for k, v in fo.to_state_dict(state).items() if ".leaf_counts." in k}, counts)
 
 
 def test_those_of_one_shape_are_held_32_at_a_time_and_few_alone():
@@ -106,14 +107,14 @@ def test_a_checkpoint_has_each_parameter_and_restores_either_way():
     )
 
 
-def test_parameters_that_are_new_start_their_steps_anew():
-    packed = fo.packed(fo.adam(0.01), 100)
+def test_new_parameters_start_with_a_count_of_zero():
+    packed = fo.packed(fo.per_leaf_counts(fo.adam(0.01)), 100)
     _, state = train(packed, packed.init(PARAMS))
     saved = {k: v for k, v in fo.to_state_dict(state).items() if k != "scale_by_adam.mu.a.3"}
     found, report = fo.from_state_dict(packed.init(PARAMS), saved, strict=False)
     assert list(report.missing) == ["scale_by_adam.mu.a.3"]
     names = fo.to_state_dict(found)
-    assert [names[f"scale_by_adam.steps.a.{i}"] for i in (3, 4)] == [0, 3]
+    assert [names[f"scale_by_adam.leaf_counts.a.{i}"] for i in (3, 4)] == [0, 3]
 
 
 def test_states_pickle_and_vmap():

@@ -39,7 +39,7 @@ CASES = [(name, "float32") for name in TRANSFORMATIONS]
 CASES += [(n, "bfloat16") for n in TRANSFORMATIONS if n not in ("clipped", "fromage", "novograd")]
 SIDE = 128
 SMALL = 2**14
-"""Bytes for scalars, clocks and norms, of however many leaves."""
+"""Bytes for scalars, counts and norms, of however many leaves."""
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)

@@ -1,4 +1,4 @@
-"""Slots of small parameters go through a step as few arrays, and nobody else sees it."""
+"""Slots of small parameters are stored as few arrays, which nobody else sees."""
 
 import copy
 import pickle
@@ -11,7 +11,7 @@ import pytest
 
 import functional_optim as fo
 from functional_optim import optim
-from functional_optim.core.packing import SMALL
+from functional_optim.core.leaf.packing import SMALL
 
 from ..sparse import draw
 from ..trees import assert_same
@@ -34,9 +34,9 @@ def many(seed=0, **others):
     }
 
 
-def held(optimizer):
+def stored(optimizer):
     """The arrays of the first group's state, as a step left them."""
-    return optimizer._groups[0].held.arrays
+    return optimizer._groups[0].stored.arrays
 
 
 def run(make):
@@ -54,10 +54,10 @@ def run(make):
 
 
 @pytest.mark.parametrize("name", ["SGD-momentum", "Adam-amsgrad", "ASGD", "Optimizer"])
-def test_a_run_is_the_one_of_parameters_held_apart(name, monkeypatch):
-    together = run(MAKERS[name])
-    monkeypatch.setattr("functional_optim.optim.form.SMALL", 0)
-    for a, b in zip(*map(jax.tree.leaves, (together, run(MAKERS[name]))), strict=True):
+def test_a_run_is_that_of_unstacked_slots(name, monkeypatch):
+    stacked = run(MAKERS[name])
+    monkeypatch.setattr("functional_optim.optim.step.state_layout.SMALL", 0)
+    for a, b in zip(*map(jax.tree.leaves, (stacked, run(MAKERS[name]))), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -65,7 +65,7 @@ def test_a_run_is_the_one_of_parameters_held_apart(name, monkeypatch):
 def test_a_step_takes_few_arrays():
     optimizer = optim.AdamW(many())
     optimizer.step(many(1))
-    numbers, *slots = held(optimizer)
+    numbers, *slots = stored(optimizer)
     assert numbers.ndim == 1
     # Of both moments the biases, the weights, and the one that is large.
     assert sorted(x.shape for x in slots) == sorted([(5, 2, 3), (6, 3), (SMALL + 1,)] * 2)
@@ -94,7 +94,7 @@ def test_an_edit_reaches_its_option_and_nothing_else(scalars):
 
 
 @pytest.mark.parametrize("edit", [{"lr": 0.5}, {"maximize": True}], ids=["number", "flag"])
-def test_an_edit_and_a_refused_step_leave_the_state_whole(edit):
+def test_an_edit_and_a_refused_step_leave_the_state_intact(edit):
     optimizer, gradients = optim.AdamW(many()), many(1)
     optimizer.step(gradients)
     optimizer.param_groups[0].update(edit)
@@ -116,12 +116,12 @@ def test_a_loss_may_read_the_state():
     np.testing.assert_allclose(optimizer.minimize(loss), jnp.sum(before**2), rtol=1e-6)
 
 
-def test_reading_the_state_takes_nothing_apart():
+def test_reading_the_state_leaves_the_slots_stacked():
     optimizer, gradients = optim.AdamW(many()), many(1)
     optimizer.step(gradients)
-    arrays = held(optimizer)
+    arrays = stored(optimizer)
     first = optimizer.state
-    assert held(optimizer) is arrays
+    assert stored(optimizer) is arrays
     optimizer.step(gradients)
     with compilations() as found:
         second = optimizer.state
@@ -132,16 +132,16 @@ def test_reading_the_state_takes_nothing_apart():
 
 
 @pytest.mark.parametrize("others", [{}, {"maximize": True}], ids=["numbers", "flag"])
-def test_an_edited_number_takes_nothing_apart_and_compiles_nothing(others):
+def test_an_edited_number_leaves_the_slots_stacked_and_compiles_nothing(others):
     optimizer = optim.AdamW(many())
     optimizer.step(many(1))
     gradients = many(2)
-    arrays = held(optimizer)
+    arrays = stored(optimizer)
     with compilations() as found:
         optimizer.param_groups[0].update(lr=0.5, betas=(0.8, 0.9), **others)
         optimizer.step(gradients)
     assert found == []
-    assert [x.shape for x in held(optimizer)] == [x.shape for x in arrays]
+    assert [x.shape for x in stored(optimizer)] == [x.shape for x in arrays]
     assert float(fo.get_hyperparams(optimizer.state[0])["b1"]) == np.float32(0.8)
 
 
@@ -149,7 +149,9 @@ def test_each_parameter_counts_its_own_updates():
     optimizer = optim.Optimizer(many(), fo.adam(0.1))
     optimizer.step({**many(1), "head": None})
     optimizer.step(many(2))
-    assert sorted(np.asarray(optimizer.state[0].scale_by_adam.steps).tolist()) == [1] + [2] * 11
+    assert (
+        sorted(np.asarray(optimizer.state[0].scale_by_adam.leaf_counts).tolist()) == [1] + [2] * 11
+    )
 
 
 def test_sparse_rows_among_small_tables():
@@ -159,7 +161,7 @@ def test_sparse_rows_among_small_tables():
     for _ in range(2):
         one.step({k: x.sparse for k, x in rows.items()})
         other.step({k: jnp.asarray(x.dense) for k, x in rows.items()})
-    assert [x.shape[0] for x in held(one)[1:]] == [4]
+    assert [x.shape[0] for x in stored(one)[1:]] == [4]
     for a, b in zip(*map(jax.tree.leaves, (one.params, other.params)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
@@ -173,10 +175,26 @@ def test_an_added_group_and_a_copy():
         one.step([many(2), many(3)])
     for other in others:
         assert_same(other.params, optimizer.params)
-    assert [len(group.held.arrays) for group in optimizer._groups] == [4, 4]
+    assert [len(group.stored.arrays) for group in optimizer._groups] == [4, 4]
 
 
-def test_what_is_kept_for_a_parameter_in_another_form_stays_so():
+@pytest.mark.parametrize("name", ["sam", "lookahead"])
+def test_wrappers_that_make_inner_states_again_work_with_stacked_slots(name):
+    adversary = fo.chain(fo.normalize(), fo.sgd(0.05, momentum=0.9))
+    wrapped = {
+        "sam": fo.sam(fo.adam(0.1), adversary),
+        "lookahead": fo.lookahead(fo.adam(0.1), 2, 0.5, reset_state=True),
+    }
+
+    def loss(params):
+        return sum(jnp.sum((x - 2) ** 2) for x in params)
+
+    optimizer = optim.Optimizer([jnp.ones((3, 4)) for _ in range(6)], wrapped[name])
+    losses = [optimizer.minimize(loss) for _ in range(4)]
+    assert losses[-1] < losses[0]
+
+
+def test_quantized_slots_stay_quantized():
     tx = fo.low_bit_state(fo.adam(0.1))
     optimizer = optim.Optimizer(many(large=jnp.ones(5000)), tx)
     for _ in range(2):
@@ -191,7 +209,7 @@ def test_what_is_kept_for_a_parameter_in_another_form_stays_so():
     [lambda x: float(jnp.max(x)), lambda x: x[x > 0].sum(), lambda x: x.addressable_shards[0].data],
     ids=["numbers", "elements", "shards"],
 )
-def test_a_foreign_init_that_cannot_be_traced_is_left_alone(read):
+def test_a_foreign_init_that_cannot_be_traced_works_unstacked(read):
     def init(params):
         return {"first": jnp.float32(jnp.ravel(read(params["head"]))[0])}
 
@@ -201,11 +219,11 @@ def test_a_foreign_init_that_cannot_be_traced_is_left_alone(read):
     foreign = optax.GradientTransformation(init, update)
     optimizer = optim.Optimizer(many(), fo.chain(foreign, fo.adam(0.1)))
     optimizer.step(many(1))
-    assert len(held(optimizer)) > 24
+    assert len(stored(optimizer)) > 24
 
 
-def test_arrays_on_several_devices_stay_apart(mesh):
+def test_slots_on_several_devices_are_not_stacked(mesh):
     params = jax.device_put(many(), jax.NamedSharding(mesh, jax.P()))
     optimizer = optim.AdamW(params)
     optimizer.step(jax.device_put(many(1), jax.NamedSharding(mesh, jax.P())))
-    assert len(held(optimizer)) > 24
+    assert len(stored(optimizer)) > 24

@@ -1,4 +1,4 @@
-"""What leaves init is law: update gives every leaf of the state back as it was made."""
+"""Dtypes of a state: what `init` gives a leaf, `update` returns in the same dtype and shape."""
 
 import jax
 import jax.numpy as jnp
@@ -92,9 +92,9 @@ def test_gradients_of_another_dtype_leave_the_state_alone(make, params, grads, u
 @pytest.mark.usefixtures("eager")
 @each_link
 def test_complex_leaves_are_pairs_of_real_ones(case):
-    rule = getattr(case.factory, "rule", None)
-    if rule is None or rule.measure is not None or not rule.parts:
-        pytest.skip("a norm is over both parts, or several rules are joined")
+    spec = getattr(case.factory, "spec", None)
+    if spec is None or spec.tree_stats.measure is not None or not spec.split_complex:
+        pytest.skip("a norm is over both parts, or several rules are fused")
     tx = case.make()
     params, grads = (problem.arrays(np.complex64, seed) for seed in (0, 1))
     whole, _ = tx.update(grads, tx.init(params), params)

@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from functional_optim.core.elementwise import elementwise
-from functional_optim.core.one_cpu import on_one_cpu
+from functional_optim.core.leaf.elementwise import elementwise
+from functional_optim.core.leaf.single_cpu import on_one_cpu
+from functional_optim.core.leaf.unfused import unfused
+
+from ..compiling import USUAL
 
 SHAPE = (6, 4)
 
@@ -35,6 +38,33 @@ def test_elementwise_maths_runs_on_parts(function):
         at = [np.flatnonzero(np.asarray(x).ravel() == v)[0] for v in np.ravel(part)]
         found = on_part((part, s), part.shape)
         np.testing.assert_allclose(found.ravel(), whole[np.array(at)], rtol=1e-6)
+
+
+def test_what_is_known_of_the_results_is_not_computed_again():
+    def function(x):
+        mean = 2 * x
+        return mean + 1, {"mean": mean}
+
+    on_part, _ = elementwise(function, SHAPE, jnp.ones(SHAPE))
+    part = jnp.ones((2, 4))
+    found, slots = on_part(part, part.shape, (None, {"mean": 5 * part}))
+    assert (found == 6).all()
+    assert (slots["mean"] == 5).all()
+    assert (on_part(part, part.shape)[0] == 3).all()
+
+
+def test_what_is_not_fused_is_in_a_computation_of_its_own():
+    def twice_read(x):
+        y = unfused(3 * x)
+        return y + 1, 2 * y
+
+    x = jnp.ones((256, 256))
+    text = jax.jit(twice_read).lower(x).compile(USUAL).as_text()
+    assert " call(" in text
+    assert text.count("constant(3)") == 1
+    assert (jax.vmap(twice_read)(x)[1] == 6).all()
+    assert (jax.jacfwd(lambda x: twice_read(x)[1])(1.0) == 6).all()
+    assert jax.grad(lambda x: twice_read(x)[1])(1.0) == 6
 
 
 OTHERS = {

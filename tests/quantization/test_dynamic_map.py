@@ -3,19 +3,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from functional_optim.storage import dynamic_map
+from functional_optim.quantization import dynamic_map
 
 from ..oracles import dynamic_map as oracle
 
 each_map = pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+STARTS = 10.0 ** -np.arange(1, 8)
 encode, decode = jax.jit(dynamic_map.encode), jax.jit(dynamic_map.decode)
 
 
 def numbers(signed, n=4000):
-    """Of all magnitudes, and those where the nearest one changes."""
+    """Of all magnitudes, where decades begin, and where the nearest one changes."""
     rng = np.random.default_rng(0)
     middles = (oracle.table(signed)[1:] + oracle.table(signed)[:-1]) / 2
-    y = np.concatenate([rng.uniform(0, 1, n), 10 ** rng.uniform(-9, 0, n), [0.0, 1.0], middles])
+    y = np.concatenate(
+        [rng.uniform(0, 1, n), 10 ** rng.uniform(-9, 0, n), [0.0, 1.0], STARTS, middles]
+    )
     return (y * rng.choice([-1, 1] if signed else [1], y.shape)).astype(np.float32)
 
 

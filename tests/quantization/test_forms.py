@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from functional_optim.storage.blocks import Blocks
-from functional_optim.storage.forms import Blockwise, Rounded
+from functional_optim.quantization.blocks import Blocks
+from functional_optim.quantization.formats import Blockwise, Rounded
 
 from ..oracles import dynamic_map as oracle
 
@@ -12,6 +12,8 @@ from ..oracles import dynamic_map as oracle
 SHAPES = {
     (4, 512): (4, 2),
     (4, 300): (4, 2),
+    (2, 4000): (2, 16),
+    (7, 96): (4,),
     (1000, 10): (40,),
     (1003, 10): (41,),
     (3, 7, 9, 11): (3, 4),
@@ -101,6 +103,20 @@ def test_what_is_not_finite_does_not_become_finite(bad, key):
     assert not jnp.isfinite(found[1]).any()
     assert jnp.isfinite(found[jnp.array([0, 2, 3])]).all()
     assert not jnp.isfinite(Rounded.of(x, key).decoded()[1, 7])
+
+
+def test_one_number_that_is_not_finite_is_found_in_a_large_array():
+    x = normal(64, 4000).at[40, 3990].set(jnp.nan)
+    found = jax.jit(lambda x: Blockwise.of(x, None).decoded())(x)
+    assert jnp.isnan(found[40, 3840:]).all()
+    assert jnp.isfinite(found).sum() == x.size - 160
+
+
+def test_a_scale_moves_with_the_largest_element():
+    x, moved = normal(2, 512), jnp.zeros((2, 512)).at[1, 300].set(1.0)
+    x = x.at[1, 300].set(-9.0)
+    _, tangent = jax.jvp(lambda x: jnp.abs(Blockwise.of(x, None).scales), (x,), (moved,))
+    np.testing.assert_array_equal(tangent, [[0, 0], [0, -1]])
 
 
 @each_form

@@ -1,4 +1,4 @@
-"""Counts, clocks and numbers of a state go through a step as one array."""
+"""The scalars of a state (counts, carried scalars, hyperparameters) are stored as one array."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ import pytest
 import functional_optim as fo
 from functional_optim import optim
 from functional_optim.core.state import State
-from functional_optim.optim.form import Form
-from functional_optim.optim.held import Held
-from functional_optim.optim.ledger import NO_LEDGER, Ledger
+from functional_optim.optim.step.group_state import GroupState
+from functional_optim.optim.step.scalar_packing import NO_PACKING, ScalarPacking
+from functional_optim.optim.step.state_layout import StateLayout
 
 from .. import problem
 from ..trees import assert_same
@@ -27,39 +27,39 @@ def state():
     return State(
         rule=State(
             count=jnp.int32(2**31 - 2),
-            memory=jnp.asarray(AWKWARD.view(np.float32)),
+            carry=jnp.asarray(AWKWARD.view(np.float32)),
             keys={"key": jnp.uint32(2**32 - 1)},
             mu={"w": jnp.ones((4,)), "scalar": jnp.float32(0.5)},
         )
     )
 
 
-def test_what_is_closed_opens_to_the_bit():
+def test_packing_round_trips_bit_for_bit():
     leaves = jax.tree.leaves(state())
-    ledger = Ledger.of(state(), 4)
-    closed = ledger.close(leaves)
-    assert [x.shape for x in closed] == [(7,), (4,)]
-    for new, old in zip(ledger.open(closed), leaves, strict=True):
+    packing = ScalarPacking.of(state(), 4)
+    packed = packing.pack(leaves)
+    assert [x.shape for x in packed] == [(7,), (4,)]
+    for new, old in zip(packing.unpack(packed), leaves, strict=True):
         assert (new.dtype, new.shape) == (old.dtype, old.shape)
         assert np.asarray(new).tobytes() == np.asarray(old).tobytes()
 
 
-def test_numbers_are_written_open_and_closed():
+def test_scalars_are_written_packed_and_unpacked():
     leaves, treedef = jax.tree.flatten(state())
-    place = next(i for i, x in enumerate(leaves) if x.shape == () and x.dtype == jnp.float32)
-    held = Held(leaves, treedef)
-    for value, ledger in ((0.25, Ledger.of(state(), 4)), (0.75, NO_LEDGER)):
-        held.take(Form(treedef, treedef, ledger))
-        held.write({place: value})
-        assert float(held.state.rule.mu["scalar"]) == value
+    position = next(i for i, x in enumerate(leaves) if x.shape == () and x.dtype == jnp.float32)
+    stored = GroupState(leaves, treedef)
+    for value, packing in ((0.25, ScalarPacking.of(state(), 4)), (0.75, NO_PACKING)):
+        stored.in_layout(StateLayout(treedef, treedef, packing))
+        stored.write_scalars({position: value})
+        assert float(stored.state.rule.mu["scalar"]) == value
 
 
 @each
-def test_a_step_takes_one_array_beside_what_is_shaped_as_the_parameters(make):
+def test_a_step_takes_one_array_next_to_the_slots(make):
     optimizer = make(problem.arrays())
     optimizer.step(grads(0))
     (group,) = optimizer._groups
-    arrays = group.held.take(optimizer._forms[0])
+    arrays = group.stored.in_layout(optimizer._state_layouts[0])
     assert len(arrays) <= 1 + len(slots(optimizer.state))
 
 
@@ -73,39 +73,39 @@ def test_reading_the_state_between_steps_changes_nothing():
     assert_same(one.state, other.state)
 
 
-def form(params):
+def layout(params):
     tx = fo.adam(0.1)
-    return Form.of(tx, params, tx.init(params))
+    return StateLayout.of(tx, params, tx.init(params))
 
 
-def test_arrays_on_several_devices_and_traced_ones_stay_apart(mesh):
+def test_scalars_on_several_devices_and_traced_ones_are_not_packed(mesh):
     spread = jax.device_put(jnp.ones(8), jax.NamedSharding(mesh, jax.P("x")))
-    assert form({"w": spread}).ledger == NO_LEDGER
+    assert layout({"w": spread}).scalars == NO_PACKING
 
     @jax.jit
     def within(w):
-        assert form({"w": w}).ledger == NO_LEDGER
+        assert layout({"w": w}).scalars == NO_PACKING
         return w
 
     within(jnp.ones(8))
 
 
-def test_a_parameter_of_the_name_of_a_clock_stays_apart():
+def test_a_parameter_named_like_a_field_of_the_engine_is_not_packed():
     class Fields(NamedTuple):
-        memory: jax.Array
+        carry: jax.Array
         b: jax.Array
 
     optimizer = optim.SGD(Fields(jnp.ones(1000), jnp.ones(3)), lr=0.1, momentum=0.9)
     optimizer.step(Fields(jnp.ones(1000), jnp.ones(3)))
-    numbers, *slots = optimizer._groups[0].held.arrays
-    assert numbers.size < 100
+    scalars, *slots = optimizer._groups[0].stored.arrays
+    assert scalars.size < 100
     assert [x.shape for x in slots] == [(1000,), (3,)]
 
 
-def test_weakly_typed_numbers_stay_apart():
+def test_weakly_typed_scalars_are_not_packed():
     weak = jax.jit(lambda: 1.0)()
     assert weak.weak_type
-    assert Ledger.of({"rate": weak}, 1) == NO_LEDGER
+    assert ScalarPacking.of({"rate": weak}, 1) == NO_PACKING
 
 
 def test_a_step_transfers_nothing():
