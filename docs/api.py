@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 
 ROOMS = {
     "functional_optim": "Pure functions over pytrees.",
+    "functional_optim.rules": "For authors of rules: what the maths and its annotations need.",
     "functional_optim.losses": "Losses. Those that optax has at its root are at ours, too.",
     "functional_optim.tree": "Arithmetic of trees; in `functional_optim.tree_utils` as `tree_add`.",
     "functional_optim.projections": "Projections onto sets.",
@@ -62,7 +63,7 @@ TOPICS = {
         "transforms.evaluation",
         "transforms.following",
     ),
-    "State in fewer bits": ("core.stored", "storage"),
+    "State in fewer bits": ("core.leaf.quantized", "quantization"),
     "Line searches": ("transforms.backtracking", "transforms.from_state", "transforms.zoom"),
     "Links": ("transforms",),
     "Schedules": ("schedules",),
