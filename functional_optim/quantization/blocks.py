@@ -33,8 +33,8 @@ class Blocks:
     axes put in front of an array change nothing.
 
     An axis of whole runs is divided into these, and another one into its elements: filling up its
-    last run, in every loop that reads it, takes longer. In `units`, such an axis is divided into
-    pieces that are as long as possible: one of 4000 elements into 125 of 32.
+    last run in every loop takes longer. In `units`, such an axis is divided into pieces that are as
+    long as possible: one of 4000 elements into 125 of 32.
 
     Attributes:
       axis: the axis that is cut into runs.
@@ -84,21 +84,22 @@ class Blocks:
         inner = len(self._whole) - self.axis
         return numbers.reshape(*numbers.shape, *(1,) * inner)
 
-    def largest(self, divided: Array) -> tuple[Array, Array]:
-        """The largest magnitude of each block, and whether the block has negative elements."""
-        return _largest(self, divided)
+    def largest(self, x: Array) -> tuple[Array, Array]:
+        """The largest magnitude of each block of x, and whether the block has negative elements."""
+        return _largest(self, x)
 
-    def within(self, divided: Array) -> tuple[int, ...]:
-        """The axes of what is divided that are within a piece."""
-        return tuple(range(self.axis + 1, divided.ndim))
+    def filled(self, x: Array, value: Any) -> Array:
+        """The array with an axis of blocks, the last one filled up, before those within a block.
 
-    def of_pieces(self, numbers: Array, least: Any) -> Array:
-        """A number for each piece, with a last axis for those of a block, filled up."""
-        per = self.run // self._piece
-        missing = self.shape[-1] * per - self._pieces
-        edges = [(0, missing if i == self.axis else 0) for i in range(numbers.ndim)]
-        numbers = jnp.pad(numbers, edges, constant_values=least) if missing else numbers
-        return numbers.reshape(*self.shape, per)
+        These are one axis, along which compilers can make vectors, but not on several devices:
+        they might be sharded.
+        """
+        missing = self.shape[-1] * self.run - x.shape[self.axis]
+        edges = [(0, missing if i == self.axis else 0) for i in range(x.ndim)]
+        x = jnp.pad(x, edges, constant_values=value) if missing else x
+        if jax.device_count() == 1:
+            return x.reshape(*self.shape, -1)
+        return x.reshape(*self.shape, self.run, *x.shape[self.axis + 1 :])
 
     def spec(self, spec: PartitionSpec, mesh: Any) -> PartitionSpec:
         """How one number for each block is sharded, where the array has `spec`."""
@@ -112,18 +113,15 @@ class Blocks:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _largest(blocks: Blocks, divided: Array) -> tuple[Array, Array]:
+def _largest(blocks: Blocks, x: Array) -> tuple[Array, Array]:
     """Compares bits as integers: those of numbers from 0 on, and those below with another sign.
 
     So all is read once, and compilers make vectors, as they do not of what looks for NaN.
     """
-    bits = jax.lax.bitcast_convert_type(divided, jnp.int32)
-    above, below = _maxima((bits, bits ^ SIGN), blocks.within(divided))
-    if above.shape != blocks.shape:
-        pieces = [blocks.of_pieces(x, SIGN) for x in (above, below)]
-        above, below = _maxima(pieces, (above.ndim,))
+    bits = blocks.filled(jax.lax.bitcast_convert_type(x, jnp.int32), SIGN)
+    above, below = _maxima((bits, bits ^ SIGN), tuple(range(len(blocks.shape), bits.ndim)))
     # What is not normal is 0, as in XLA's own arithmetic.
-    above, below = (jnp.where(x < SMALLEST, 0, x) for x in (above, below))
+    above, below = (jnp.where(y < SMALLEST, 0, y) for y in (above, below))
     largest = jnp.maximum(above, below)
     return jax.lax.bitcast_convert_type(largest, jnp.float32), below > 0
 
@@ -132,16 +130,13 @@ def _largest(blocks: Blocks, divided: Array) -> tuple[Array, Array]:
 def _largest_jvp(blocks: Blocks, primals: Any, tangents: Any) -> Any:
     """The derivative is that of the largest element."""
 
-    def plain(divided: Array) -> Array:
-        found = jnp.abs(divided).max(blocks.within(divided))
-        return blocks.of_pieces(found, 0).max(-1)
+    def plain(x: Array) -> Array:
+        filled = blocks.filled(jnp.abs(x), 0)
+        return filled.max(tuple(range(len(blocks.shape), filled.ndim)))
 
     largest, signed = _largest(blocks, *primals)
-    return (largest, signed), (jax.jvp(plain, primals, tangents)[1], _no_tangent(signed))
-
-
-def _no_tangent(x: Array) -> Any:
-    return np.zeros(x.shape, jax.dtypes.float0)
+    no_tangent = np.zeros(signed.shape, jax.dtypes.float0)
+    return (largest, signed), (jax.jvp(plain, primals, tangents)[1], no_tangent)
 
 
 def _maxima(arrays: Sequence[Array], axes: tuple[int, ...]) -> tuple[Array, Array]:

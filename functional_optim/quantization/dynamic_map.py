@@ -14,6 +14,9 @@ DECADES = 7
 SIGNED_ZERO = 127
 """The code of 0 where numbers have a sign; where they have none, it is 0."""
 
+SPACED = np.float32(2**23)
+"""The last bits of this number and a whole one are those of the whole one."""
+
 
 def numbers(signed: bool) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     """The numbers of the map in ascending order; a code is the place of one.
@@ -66,7 +69,8 @@ def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
 def _nearest(y: Array, signed: Array) -> Array:
     """Codes of the nearest numbers, by arithmetic: a search takes many times as long.
 
-    What is selected are floats, and what is compared has no NaN to be looked for.
+    What is selected are floats, and a code is read from the bits of its float: casts, maxima and
+    minima would look for NaN and for what no integer can be.
     """
     size = jnp.abs(y)
     parts: Array = jnp.float32(1)
@@ -78,27 +82,22 @@ def _nearest(y: Array, signed: Array) -> Array:
         per_unit = jnp.where(reached, finer, per_unit)
     times = jnp.where(signed, np.float32(1), np.float32(2))
     last = 64 * times
-    parts = parts * times
-    within = size * per_unit * times - parts / 9  # of the parts of its decade
-    within = jnp.where(within > 0, within, np.float32(0))
+    within = size * per_unit * times - parts * (times / 9)  # of the parts of its decade
     # The decade below ends a tenth of a part before this one begins, whose first number is half a
     # part inside: below a fifth the former is nearer. So is 1, from a quarter before the end on.
     whole = jnp.where(within >= last - np.float32(0.25), last, jnp.floor(within))
-    k = jnp.where(within < np.float32(0.2), parts - 1, parts) + whole
-    code = _with_sign(k, y) + jnp.where(signed, np.float32(SIGNED_ZERO), np.float32(-1))
-    least = jnp.where((y > 0) & ~signed, np.float32(1), np.float32(0))
-    return _integer(jnp.where(code > least, code, least))
+    k = parts * times + jnp.where(within < np.float32(0.2), np.float32(-1), whole)
+    zero = jnp.where(signed, np.float32(SIGNED_ZERO), np.float32(-1))
+    code = _with_sign(k, y) + (zero + SPACED)
+    least = jnp.where((y > 0) & ~signed, SPACED + 1, SPACED)
+    return _bits(jnp.where(code > least, code, least)) & 255
 
 
 def _with_sign(size: Array, y: Array) -> Array:
     """A magnitude with the sign of y."""
-    bits, sign = (jax.lax.bitcast_convert_type(x, jnp.int32) for x in (size, y))
-    return jax.lax.bitcast_convert_type(bits | (sign & np.int32(-(2**31))), jnp.float32)
+    bits = _bits(size) | (_bits(y) & np.int32(-(2**31)))
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
-def _integer(whole: Array) -> Array:
-    """A whole number from 0 to 255, as integer, read from its bits.
-
-    A cast would look for what no integer can be, which takes a tenth of the time.
-    """
-    return jax.lax.bitcast_convert_type(whole + np.float32(2**23), jnp.int32) & 255
+def _bits(x: Array) -> Array:
+    return jax.lax.bitcast_convert_type(x, jnp.int32)

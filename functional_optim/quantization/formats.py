@@ -70,7 +70,7 @@ class Blockwise(Stored):
 def _encode(x: Array, key: Array | None) -> Blockwise:
     blocks = Blocks(x.shape)
     divided = blocks.divided(x)
-    largest, signed = blocks.largest(divided)
+    largest, signed = blocks.largest(x)
     # A block that is not finite gets a scale that is not, and so none of it comes back finite.
     unit = jnp.maximum(largest, jnp.finfo(x.dtype).tiny)
     # XLA multiplies by the reciprocal, which must be a normal number.
