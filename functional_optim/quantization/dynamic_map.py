@@ -49,6 +49,10 @@ def decode(codes: Array, signed: Array) -> Array:
 def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
     """Codes of y, int32: of the nearest number, or at random of one of the two beside it.
 
+    They are computed: a search takes many times as long. What is selected are floats, and a code
+    is read from the bits of its float, for casts, maxima and minima would look for NaN and for
+    what no integer can be.
+
     Without a sign, what is not 0 does not become 0, for second moments are divided by.
 
     Args:
@@ -56,24 +60,8 @@ def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
       signed: as of `decode`.
       random: uniform in [0, 1), shaped as y; where given, the mean of the numbers is y.
     """
-    codes = _nearest(y, signed)
-    if random is None:
-        return codes
-    found = decode(codes, signed)
-    beside = jnp.clip(codes + jnp.where(y > found, 1, -1), 0, 255)
-    gap = jnp.abs(decode(beside, signed) - found)
-    codes = jnp.where(random * gap < jnp.abs(y - found), beside, codes)
-    return jnp.maximum(codes, (~signed & (y > 0)).astype(jnp.int32))
-
-
-def _nearest(y: Array, signed: Array) -> Array:
-    """Codes of the nearest numbers, by arithmetic: a search takes many times as long.
-
-    What is selected are floats, and a code is read from the bits of its float: casts, maxima and
-    minima would look for NaN and for what no integer can be.
-    """
     size = jnp.abs(y)
-    parts: Array = jnp.float32(1)
+    parts: Array = jnp.float32(1)  # of the decade
     per_unit: Array = jnp.float32(10.0 ** (DECADES - 1) / 0.9)
     for i in range(1, DECADES):
         reached = size >= np.float32(10.0 ** (i - DECADES))
@@ -81,16 +69,41 @@ def _nearest(y: Array, signed: Array) -> Array:
         finer = np.float32(2**i * 10.0 ** (DECADES - 1 - i) / 0.9)
         per_unit = jnp.where(reached, finer, per_unit)
     times = jnp.where(signed, np.float32(1), np.float32(2))
+    within = size * per_unit * times - parts * (times / 9)
+    parts = parts * times
     last = 64 * times
-    within = size * per_unit * times - parts * (times / 9)  # of the parts of its decade
-    # The decade below ends a tenth of a part before this one begins, whose first number is half a
-    # part inside: below a fifth the former is nearer. So is 1, from a quarter before the end on.
-    whole = jnp.where(within >= last - np.float32(0.25), last, jnp.floor(within))
-    k = parts * times + jnp.where(within < np.float32(0.2), np.float32(-1), whole)
+    part = _nearest(within, last) if random is None else _either(within, parts, last, random)
     zero = jnp.where(signed, np.float32(SIGNED_ZERO), np.float32(-1))
-    code = _with_sign(k, y) + (zero + SPACED)
+    code = _with_sign(parts + part, y) + (zero + SPACED)
     least = jnp.where((y > 0) & ~signed, SPACED + 1, SPACED)
     return _bits(jnp.where(code > least, code, least)) & 255
+
+
+def _nearest(within: Array, last: Array) -> Array:
+    """The part of a decade whose middle is nearest; -1 for the last one of the decade below.
+
+    That one ends a tenth of a part before this decade begins, whose first number is half a part
+    inside: below a fifth the former is nearer. So is 1, from a quarter before the end on.
+
+    Args:
+      within: place in the decade, in its parts.
+      last: parts of the last decade.
+    """
+    part = jnp.where(within >= last - np.float32(0.25), last, jnp.floor(within))
+    return jnp.where(within < np.float32(0.2), np.float32(-1), part)
+
+
+def _either(within: Array, parts: Array, last: Array, random: Array) -> Array:
+    """As `_nearest`, but the part of one of the two numbers beside, so that the mean is right."""
+    below = jnp.floor(within - np.float32(0.5))
+    share = within - np.float32(0.5) - below
+    # The number below the first one is the last of the decade below, a tenth of a part before this
+    # decade begins, or 0. What is above the last one has parts of five times the size, or is 1.
+    before = jnp.where(parts * 64 > last, np.float32(0.1), last / (64 * 9))
+    share = jnp.where(below < 0, (within + before) / (before + np.float32(0.5)), share)
+    beyond = jnp.where(parts < last, np.float32(3), np.float32(0.5))
+    share = jnp.where(below >= parts - 1, (within - parts + np.float32(0.5)) / beyond, share)
+    return below + jnp.where(random < share, np.float32(1), np.float32(0))
 
 
 def _with_sign(size: Array, y: Array) -> Array:

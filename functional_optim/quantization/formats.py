@@ -68,27 +68,37 @@ class Blockwise(Stored):
 
 @jax.jit
 def _encode(x: Array, key: Array | None) -> Blockwise:
+    whole, x = x.shape, x.reshape(_shape(x.shape))
     blocks = Blocks(x.shape)
-    divided = blocks.divided(x)
     largest, signed = blocks.largest(x)
     # A block that is not finite gets a scale that is not, and so none of it comes back finite.
     unit = jnp.maximum(largest, jnp.finfo(x.dtype).tiny)
-    # XLA multiplies by the reciprocal, which must be a normal number.
+    # The reciprocal must be a normal number.
     smaller = jnp.where(unit > 1, np.float32(0.25), np.float32(1))
-    y = divided * blocks.beside(smaller) * blocks.beside(1 / (unit * smaller))
+    y = blocks.divided(x) * blocks.beside(smaller) * blocks.beside(1 / (unit * smaller))
     random = uniform(key, x)
     random = None if random is None else blocks.divided(random)
-    codes = dynamic_map.encode(y, blocks.beside(signed), random)
+    codes = dynamic_map.encode(y, blocks.beside(signed), random).astype(jnp.uint8)
     scales = jnp.where(signed, -largest, largest)
-    return Blockwise(blocks.joined(codes.astype(jnp.uint8)), scales)
+    return Blockwise(blocks.joined(codes), scales).reshaped(whole)
 
 
 @jax.jit
 def _decode(codes: Array, scales: Array) -> Array:
-    blocks = Blocks(codes.shape)
-    beside = blocks.beside(scales)
-    found = dynamic_map.decode(blocks.divided(codes), beside < 0) * jnp.abs(beside)
-    return blocks.joined(found)
+    whole = codes.shape
+    held = Blockwise(codes, scales).reshaped(_shape(whole))
+    blocks = Blocks(held.shape)
+    beside = blocks.beside(held.scales)
+    found = dynamic_map.decode(blocks.divided(held.codes), beside < 0) * jnp.abs(beside)
+    return found.reshape(whole)
+
+
+def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """That in which an array is computed.
+
+    On several devices it is its own: in another one, XLA does not see how it is sharded.
+    """
+    return Blocks(shape).units[0] if jax.device_count() == 1 else shape
 
 
 @stored_as("bfloat16")

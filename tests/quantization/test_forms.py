@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from functional_optim.quantization import formats
 from functional_optim.quantization.blocks import Blocks
 from functional_optim.quantization.formats import Blockwise, Rounded
 
@@ -66,6 +67,31 @@ def test_axes_in_front_change_nothing(shape):
     whole = Blockwise.of(x, None)
     for a, b in zip(jax.tree.leaves(stacked), jax.tree.leaves(whole), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """As if there were one device: arrays are then computed in other shapes."""
+    functions = (formats._encode, formats._decode)
+    for f in functions:
+        f.clear_cache()
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    yield
+    for f in functions:
+        f.clear_cache()
+
+
+@each_shape
+@pytest.mark.parametrize("key", [None, 0], ids=["nearest", "random"])
+def test_all_is_the_same_on_one_device(shape, key, request):
+    x, key = normal(*shape), None if key is None else jax.random.key(key)
+    expected = Blockwise.of(x, key)
+    numbers = expected.decoded()
+    request.getfixturevalue("alone")
+    found = Blockwise.of(x, key)
+    np.testing.assert_array_equal(found.codes, expected.codes)
+    np.testing.assert_array_equal(found.scales, expected.scales)
+    np.testing.assert_array_equal(found.decoded(), numbers)
 
 
 # Gates and measured values of bitsandbytes' tests for 1024 x 1024 numbers.
