@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from ..numerics.casting import cast_like
 from ..state import State
 
 __all__ = ["next_state", "wrong_state"]
@@ -26,11 +27,7 @@ def next_state(old: State, new: Mapping[str, Any]) -> State:
     """
     fields: dict[str, Any] = {}
     for name, value in old._asdict().items():
-        fields[name] = jax.tree.map(_in_dtype_of, new.get(name, value), value)
+        fields[name] = jax.tree.map(cast_like, new.get(name, value), value)
         if name == "count" and "leaf_counts" in new and "leaf_counts" not in old:
             fields["leaf_counts"] = new["leaf_counts"]
     return State(**fields)
-
-
-def _in_dtype_of(new: Any, old: Any) -> Any:
-    return new if new.dtype == old.dtype else new.astype(old.dtype)

@@ -22,5 +22,5 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 
 def cast_like(new: Array, old: Array) -> Array:
-    """Casts a slot's new value to the dtype that the slot has."""
+    """Casts a new value to the dtype that the old one has."""
     return new if new.dtype == old.dtype else new.astype(old.dtype)
