@@ -14,22 +14,30 @@ from . import (
     tree,
     tree_utils,
 )
+from .algorithms.acprop import acprop, scale_by_acprop
 from .algorithms.adabelief import adabelief, scale_by_belief
+from .algorithms.adabound import adabound, scale_by_adabound
 from .algorithms.adadelta import adadelta, scale_by_adadelta
 from .algorithms.adafactor import adafactor, scale_by_relative_step
 from .algorithms.adagrad import adagrad, scale_by_rss
 from .algorithms.adam import adam, adamw, scale_by_adam
 from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
 from .algorithms.adan import adan, scale_by_adan
+from .algorithms.ademamix import ademamix, scale_by_ademamix
+from .algorithms.adopt import adopt, scale_by_adopt
 from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
 from .algorithms.asgd import asgd, scale_by_asgd
+from .algorithms.came import came, scale_by_came
 from .algorithms.dog import scale_by_distance_over_gradients
 from .algorithms.factored_rms import scale_by_factored_rms
 from .algorithms.fromage import fromage
+from .algorithms.grokfast import grokfast, grokfast_ma
 from .algorithms.lamb import lamb
+from .algorithms.laprop import laprop, scale_by_laprop
 from .algorithms.lars import lars
 from .algorithms.lbfgs import lbfgs, scale_by_lbfgs
 from .algorithms.lion import lion, scale_by_lion
+from .algorithms.madgrad import madgrad, scale_by_madgrad
 from .algorithms.minimize import minimize
 from .algorithms.muon import muon, scale_by_muon
 from .algorithms.nadam import nadam, nadamw
@@ -47,8 +55,11 @@ from .algorithms.rmsprop import rmsprop, scale_by_rms
 from .algorithms.rprop import rprop, scale_by_rprop
 from .algorithms.sgd import sgd
 from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
+from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
 from .algorithms.sm3 import scale_by_sm3, sm3
+from .algorithms.spam import scale_by_spam, spam
 from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
+from .algorithms.stable_adamw import scale_by_stable_adamw, stable_adamw
 from .algorithms.yogi import scale_by_yogi, yogi
 from .core.apply_gradients import apply_gradients
 from .core.chain import chain
@@ -219,7 +230,9 @@ __all__ = [
     "TransformUpdateFn",
     "Updates",
     "WrappedSchedule",
+    "acprop",
     "adabelief",
+    "adabound",
     "adadelta",
     "adafactor",
     "adagrad",
@@ -231,6 +244,8 @@ __all__ = [
     "adaptive_grad_clip",
     "add_decayed_weights",
     "add_noise",
+    "ademamix",
+    "adopt",
     "amsgrad",
     "apply_every",
     "apply_gradients",
@@ -239,6 +254,7 @@ __all__ = [
     "asgd",
     "bias_correction",
     "by_label",
+    "came",
     "centralize",
     "chain",
     "clip",
@@ -268,6 +284,8 @@ __all__ = [
     "generalized_kl_divergence",
     "get_hyperparams",
     "global_norm",
+    "grokfast",
+    "grokfast_ma",
     "hinge_loss",
     "huber_loss",
     "identity",
@@ -281,6 +299,7 @@ __all__ = [
     "kl_divergence",
     "l2_loss",
     "lamb",
+    "laprop",
     "lars",
     "layerwise_decay",
     "lbfgs",
@@ -294,6 +313,7 @@ __all__ = [
     "losses",
     "loss_scale",
     "low_bit_state",
+    "madgrad",
     "masked",
     "master_remainder",
     "master_weights",
@@ -349,19 +369,26 @@ __all__ = [
     "safe_softmax_cross_entropy",
     "sam",
     "scale",
+    "scale_by_acprop",
+    "scale_by_adabound",
     "scale_by_adadelta",
     "scale_by_adam",
     "scale_by_adamax",
     "scale_by_adan",
+    "scale_by_ademamix",
+    "scale_by_adopt",
     "scale_by_amsgrad",
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
+    "scale_by_came",
     "scale_by_distance_over_gradients",
     "scale_by_factored_rms",
+    "scale_by_laprop",
     "scale_by_lbfgs",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_madgrad",
     "scale_by_muon",
     "scale_by_novograd",
     "scale_by_optimistic_gradient",
@@ -375,8 +402,11 @@ __all__ = [
     "scale_by_rss",
     "scale_by_schedule",
     "scale_by_sign",
+    "scale_by_simplified_ademamix",
     "scale_by_sm3",
+    "scale_by_spam",
     "scale_by_sparse_adam",
+    "scale_by_stable_adamw",
     "scale_by_trust_ratio",
     "scale_by_yogi",
     "scale_by_zoom_linesearch",
@@ -396,6 +426,7 @@ __all__ = [
     "sigmoid_focal_loss",
     "sign_sgd",
     "signum",
+    "simplified_ademamix",
     "skip_large_updates",
     "skip_not_finite",
     "sm3",
@@ -403,8 +434,10 @@ __all__ = [
     "snapshot",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
+    "spam",
     "sparse_adam",
     "squared_error",
+    "stable_adamw",
     "stateless",
     "stateless_with_tree_map",
     "stochastic_rounding",

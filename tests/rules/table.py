@@ -27,6 +27,7 @@ COUNTS = {
     "min_size",
     "ns_steps",
     "sync_period",
+    "window_size",
 }
 """Whole numbers that shape the program."""
 

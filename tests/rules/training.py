@@ -6,7 +6,9 @@ from typing import Any
 __all__ = ["NO_DESCENT", "TRAINING"]
 
 TRAINING: dict[str, Mapping[str, Any]] = {
+    "acprop": {"learning_rate": 1e-3, "eps_root": 1e-8},
     "adabelief": {"learning_rate": 0.01},
+    "adabound": {"learning_rate": 0.1, "final_learning_rate": 1e-3},
     "adadelta": {"learning_rate": 0.1},
     "adafactor": {"learning_rate": 5e-3},
     "adagrad": {"learning_rate": 1.0},
@@ -15,13 +17,18 @@ TRAINING: dict[str, Mapping[str, Any]] = {
     "adamaxw": {"learning_rate": 0.1},
     "adamw": {"learning_rate": 0.1},
     "adan": {"learning_rate": 0.1},
+    "ademamix": {"learning_rate": 0.01},
+    "adopt": {"learning_rate": 0.01},
     "amsgrad": {"learning_rate": 0.1},
     "asgd": {"learning_rate": 1e-3},
+    "came": {"learning_rate": 5e-3},
     "fromage": {"learning_rate": 5e-3},
     "lamb": {"learning_rate": 1e-3},
+    "laprop": {"learning_rate": 0.01},
     "lars": {"learning_rate": 1.0},
     "lbfgs": {},
     "lion": {"learning_rate": 0.01, "weight_decay": 1e-4},
+    "madgrad": {"learning_rate": 0.02},
     "muon": {"learning_rate": 0.01},
     "nadam": {"learning_rate": 0.01},
     "nadamw": {"learning_rate": 0.01},
@@ -36,8 +43,11 @@ TRAINING: dict[str, Mapping[str, Any]] = {
     "sgd": {"learning_rate": 1e-3, "momentum": 0.9},
     "sign_sgd": {"learning_rate": 0.1},
     "signum": {"learning_rate": 0.01},
+    "simplified_ademamix": {"learning_rate": 1e-3},
     "sm3": {"learning_rate": 1.0},
+    "spam": {"learning_rate": 0.1},
     "sparse_adam": {"learning_rate": 0.01},
+    "stable_adamw": {"learning_rate": 0.01, "weight_decay": 0.0},
     "yogi": {"learning_rate": 0.1},
 }
 """The rates at which optax tests its own, and ours for those that it has not."""
