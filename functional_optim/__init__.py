@@ -21,6 +21,7 @@ from .algorithms.adadelta import adadelta, scale_by_adadelta
 from .algorithms.adafactor import adafactor, scale_by_relative_step
 from .algorithms.adagrad import adagrad, scale_by_rss
 from .algorithms.adam import adam, adamw, scale_by_adam
+from .algorithms.adam_mini import adam_mini, scale_by_adam_mini
 from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
 from .algorithms.adan import adan, scale_by_adan
 from .algorithms.ademamix import ademamix, scale_by_ademamix
@@ -28,16 +29,20 @@ from .algorithms.adopt import adopt, scale_by_adopt
 from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
 from .algorithms.asgd import asgd, scale_by_asgd
 from .algorithms.came import came, scale_by_came
+from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
 from .algorithms.dog import scale_by_distance_over_gradients
 from .algorithms.factored_rms import scale_by_factored_rms
 from .algorithms.fromage import fromage
 from .algorithms.grokfast import grokfast, grokfast_ma
+from .algorithms.hyperball import hyperball
+from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
 from .algorithms.lamb import lamb
 from .algorithms.laprop import laprop, scale_by_laprop
 from .algorithms.lars import lars
 from .algorithms.lbfgs import lbfgs, scale_by_lbfgs
 from .algorithms.lion import lion, scale_by_lion
 from .algorithms.madgrad import madgrad, scale_by_madgrad
+from .algorithms.mars import mars, scale_by_mars
 from .algorithms.minimize import minimize
 from .algorithms.muon import muon, scale_by_muon
 from .algorithms.nadam import nadam, nadamw
@@ -185,11 +190,13 @@ from .transforms.momentum import ema, trace
 from .transforms.monitoring import measure_with_ema, monitor, snapshot
 from .transforms.naming import named_chain
 from .transforms.noise import add_noise
+from .transforms.norm_constraint import norm_constraint, update_norm_floor
 from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.packing import packed
 from .transforms.per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .transforms.plateau import reduce_on_plateau
 from .transforms.remainder import master_remainder
+from .transforms.rescale_heads import rescale_heads
 from .transforms.sam import sam
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.selective import selective_transform
@@ -237,6 +244,8 @@ __all__ = [
     "adafactor",
     "adagrad",
     "adam",
+    "adam_hd",
+    "adam_mini",
     "adamax",
     "adamaxw",
     "adamw",
@@ -255,6 +264,10 @@ __all__ = [
     "bias_correction",
     "by_label",
     "came",
+    "cautious",
+    "cautious_adamw",
+    "cautious_lion",
+    "cautious_weight_decay",
     "centralize",
     "chain",
     "clip",
@@ -288,6 +301,8 @@ __all__ = [
     "grokfast_ma",
     "hinge_loss",
     "huber_loss",
+    "hyperball",
+    "hypergradient",
     "identity",
     "incremental_update",
     "init_empty_state",
@@ -314,6 +329,7 @@ __all__ = [
     "loss_scale",
     "low_bit_state",
     "madgrad",
+    "mars",
     "masked",
     "master_remainder",
     "master_weights",
@@ -333,6 +349,7 @@ __all__ = [
     "native",
     "nnls",
     "noisy_sgd",
+    "norm_constraint",
     "normalize",
     "normalize_adaptively",
     "normalize_by_update_norm",
@@ -359,6 +376,7 @@ __all__ = [
     "projections",
     "radam",
     "reduce_on_plateau",
+    "rescale_heads",
     "rmsprop",
     "row_sparse",
     "rprop",
@@ -373,6 +391,7 @@ __all__ = [
     "scale_by_adabound",
     "scale_by_adadelta",
     "scale_by_adam",
+    "scale_by_adam_mini",
     "scale_by_adamax",
     "scale_by_adan",
     "scale_by_ademamix",
@@ -389,6 +408,7 @@ __all__ = [
     "scale_by_learning_rate",
     "scale_by_lion",
     "scale_by_madgrad",
+    "scale_by_mars",
     "scale_by_muon",
     "scale_by_novograd",
     "scale_by_optimistic_gradient",
@@ -420,6 +440,7 @@ __all__ = [
     "set_hyperparams",
     "set_to_zero",
     "sgd",
+    "sgd_hd",
     "sgdr_schedule",
     "sharding",
     "sigmoid_binary_cross_entropy",
@@ -451,6 +472,7 @@ __all__ = [
     "update_infinity_moment",
     "update_moment",
     "update_moment_per_elem_norm",
+    "update_norm_floor",
     "value_and_grad_from_state",
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",

@@ -70,9 +70,9 @@ def scale_by_adabound(
         u  = a m
 
     It begins as Adam and ends as SGD with a momentum of b1. The state keeps m as `mu` and v as
-    `nu`, each of shape `*p`. `b1`, `b2`, `gamma` `()` have no unit; `learning_rate` `()` is in units
-    of p, `eps` `()` in units of g, and `final_learning_rate` `()` in units of p per unit of g; u is
-    in units of p.
+    `nu`, each of shape `*p`. `b1`, `b2`, `gamma` `()` have no unit; `learning_rate` `()` is in
+    units of p, `eps` `()` in units of g, and `final_learning_rate` `()` in units of p per unit of
+    g; u is in units of p.
 
     Args:
       amsbound: the state keeps nu_max <- max(nu_max, v), which replaces v in a.
@@ -100,7 +100,9 @@ def scale_by_adabound(
     kept = {"mu": mu, "nu": nu}
     if amsbound:
         nu = kept["nu_max"] = jnp.maximum(slots.nu_max, nu)
-    rate = jax.lax.clamp(ctx.lower, ctx.rate / (eps + safe_sqrt(nu)), ctx.upper)
+    # Where v is 0 and eps as well, the upper bound is in the place of the infinite rate.
+    root = jnp.maximum(eps + safe_sqrt(nu), float(jnp.finfo(g.dtype).tiny))
+    rate = jnp.minimum(jnp.maximum(ctx.rate / root, ctx.lower), ctx.upper)
     return rate * mu, kept
 
 

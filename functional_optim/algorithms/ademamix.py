@@ -162,10 +162,10 @@ def ademamix(
 
     Example:
       >>> import functional_optim as fo
-      >>> tx, params = fo.ademamix(0.1, b3_warmup=1000, alpha_warmup=1000), {"w": 1.0}
+      >>> tx, params = fo.ademamix(0.1, b3_warmup=100, alpha_warmup=100), {"w": 1.0}
       >>> updates, _ = tx.update({"w": 10.0}, tx.init(params), params)
       >>> print(f"{updates['w']:.4f}")
-      -0.1001
+      -0.1000
 
     Reference: Pagliardini, Ablin & Grangier, The AdEMAMix optimizer: Better, faster, older, ICLR
     2025, Algorithm 1, arXiv:2409.03137.

@@ -43,9 +43,7 @@ def _step_scalars(
     return scalars | ({"clip": clip_value_fn(t - 1)} if use_clipping else {})
 
 
-@leaf_rule(
-    slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars
-)
+@leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars)
 def scale_by_adopt(
     g: Array,
     slots: Any,
@@ -72,8 +70,8 @@ def scale_by_adopt(
         u  = m, or b1 m + (1 - b1) q with nesterov
 
     q and v do not depend on one another, which is why it converges with any b2, and Adam not. The
-    state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps` `()`
-    is in units of g; q and u have no unit.
+    state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps`
+    `()` is in units of g; q and u have no unit.
 
     Args:
       mu_dtype: dtype in which m is kept.
@@ -102,7 +100,7 @@ def scale_by_adopt(
     del p, b2, eps, mu_dtype, clip_value_fn, state_dtype
     quotient = g / jnp.maximum(safe_sqrt(slots.nu), ctx.floor)
     if use_clipping:
-        quotient = jax.lax.clamp(-ctx.clip, quotient, ctx.clip)
+        quotient = jnp.minimum(jnp.maximum(quotient, -ctx.clip), ctx.clip)
     mu = moment(slots.mu, quotient, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), ctx.nu_decay, ctx.nu_gain)
     return moment(mu, quotient, b1, ctx.mu_gain) if nesterov else mu, {"mu": mu, "nu": nu}

@@ -149,8 +149,8 @@ def came(
       >>> import functional_optim as fo
       >>> tx, params = fo.came(0.1, b1=0.0), {"w": jnp.ones(2)}
       >>> updates, _ = tx.update({"w": jnp.array([4.0, -1.0])}, tx.init(params), params)
-      >>> print(updates["w"].round(4))
-      [-0.1  0.1]
+      >>> [f"{u:.4f}" for u in updates["w"]]
+      ['-0.1000', '0.1000']
 
     Reference: Luo et al., CAME: Confidence-guided adaptive memory efficient optimization, ACL
     2023, Algorithm 2, arXiv:2307.02047.

@@ -10,6 +10,7 @@ from ..core.numerics.moments import moment
 from ..core.numerics.validation import as_count
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
 from ..core.rules.schedule import check_choice
+from ..core.trees.placement import repeated
 
 __all__ = ["grokfast", "grokfast_ma"]
 
@@ -81,7 +82,7 @@ def _check(given: Any) -> str | None:
 
 
 @leaf_rule(
-    slots=lambda p, window_size: {"window": jnp.zeros((window_size, *p.shape), p.dtype)},
+    slots=lambda p, window_size: {"window": repeated(p, window_size)},
     step_scalars=_window_scalars,
     check=_check,
 )

@@ -26,9 +26,7 @@ def _step_scalars(t: Array, learning_rate: Array, momentum: Array, eps: Array) -
     return {"weight": (learning_rate + eps) * jnp.sqrt(t), "follow": 1 - momentum}
 
 
-@leaf_rule(
-    slots=_slots, step_scalars=_step_scalars, needs=("params",), keep_compute_dtype=True
-)
+@leaf_rule(slots=_slots, step_scalars=_step_scalars, needs=("params",), keep_compute_dtype=True)
 def scale_by_madgrad(
     g: Array,
     slots: Any,

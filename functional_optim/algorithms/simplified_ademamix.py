@@ -44,9 +44,7 @@ def _step_scalars(
     }
 
 
-@leaf_rule(
-    slots=lambda p: {k: jnp.zeros_like(p) for k in ("m", "nu")}, step_scalars=_step_scalars
-)
+@leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("m", "nu")}, step_scalars=_step_scalars)
 def scale_by_simplified_ademamix(
     g: Array,
     slots: Any,

@@ -51,9 +51,7 @@ def _step_scalars(
     }
 
 
-@leaf_rule(
-    slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars
-)
+@leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars)
 def scale_by_spam(
     g: Array,
     slots: Any,
@@ -110,7 +108,7 @@ def scale_by_spam(
     """
     del p, b1, b2, update_proj_gap, warmup_epoch, grad_accu_steps, mu_dtype, state_dtype
     bound = safe_sqrt(threshold * slots.nu)
-    g = jax.lax.select(ctx.cuts, jax.lax.clamp(-bound, g, bound), g)
+    g = jax.lax.select(ctx.cuts, jnp.minimum(jnp.maximum(g, -bound), bound), g)
     mu = moment(slots.mu, g, ctx.mu_decay, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), ctx.nu_decay, ctx.nu_gain)
     return ctx.mu_weight * mu / (eps + safe_sqrt(nu)), {"mu": mu, "nu": nu}

@@ -332,3 +332,262 @@ def grokfast_ma(window_size=100, lamb=5.0, filter_type="mean", warmup=True):
         return g + lamb * (sum(last) / len(last) if filter_type == "mean" else sum(last))
 
     return step
+
+
+def block_means(square, blocks):
+    """The mean of each block at each of its elements."""
+    if blocks is None:
+        return square
+    counts = [1] * square.ndim
+    for block in blocks:
+        axis, n = block if isinstance(block, tuple) else (block, None)
+        counts[axis] = n or square.shape[axis]
+    found = np.empty_like(square)
+    for place in np.ndindex(*counts):
+        part = tuple(
+            slice(i * (size // n), (i + 1) * (size // n))
+            for i, size, n in zip(place, square.shape, counts, strict=True)
+        )
+        found[part] = square[part].mean()
+    return found
+
+
+@leafwise
+def scale_by_adam_mini(b1=0.9, b2=0.999, eps=1e-8, blocks=()):
+    """Zhang et al., Algorithm 1."""
+    m = v = 0.0
+    t = 0
+
+    def step(g, p):
+        nonlocal m, v, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * block_means(g**2, blocks)
+        return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
+
+    return step
+
+
+def adam_mini(learning_rate, blocks=(), param_labels=None, **how):
+    if param_labels is None:
+        return decoupled(scale_by_adam_mini, default=0.0)(learning_rate, blocks=blocks, **how)
+    makers = {
+        k: decoupled(scale_by_adam_mini, default=0.0)(learning_rate, blocks=own, **how)
+        for k, own in blocks.items()
+    }
+
+    def step(grads, params):
+        by_label = {k: find(grads, params) for k, find in makers.items()}
+        return {k: by_label[param_labels[k]][k] for k in grads}
+
+    return step
+
+
+def corrected(b1, gamma):
+    """Yuan et al., equation 2.8, with the last gradient in the place of the exact one."""
+    before = 0.0
+
+    def step(g):
+        nonlocal before
+        c = g + gamma * b1 / (1 - b1) * (g - before)
+        before = g
+        return c / max(1, np.sqrt(np.sum(c**2)))
+
+    return step
+
+
+def newton_schulz(x, eps):
+    """The quintic iteration of Jordan et al., in the precision of x."""
+    x = x / (np.sqrt(np.sum(x**2)) + eps)
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x
+
+
+@leafwise
+def scale_by_mars(b1=0.95, b2=0.99, eps=1e-8, gamma=0.025, base="adamw"):
+    """Yuan et al., Algorithms 2 to 4."""
+    reduce = corrected(b1, gamma)
+    m = v = 0.0
+    t = 0
+
+    def step(g, p):
+        nonlocal m, v, t
+        t += 1
+        c = reduce(g)
+        m = b1 * m + (1 - b1) * c
+        if base == "lion":
+            return np.sign(m)
+        if base == "shampoo":
+            return newton_schulz(np.atleast_2d(m / (1 - b1)), eps).reshape(g.shape)
+        v = b2 * v + (1 - b2) * c**2
+        return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
+
+    return step
+
+
+@leafwise
+def adam_of_the_rest(b1=0.9, b2=0.95, eps=1e-8):
+    m = v = 0.0
+    t = 0
+
+    def step(g, p):
+        nonlocal m, v, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
+
+    return step
+
+
+@leafwise
+def scaled_by_shape(base="adamw", **how):
+    find = scale_by_mars.leaf(base=base, **how)
+
+    def step(g, p):
+        factor = max(1, g.shape[1] / g.shape[0]) ** 0.5 if base == "shampoo" else 1
+        return factor * find(g, p)
+
+    return step
+
+
+def mars(learning_rate, weight_decay=0.0, adam_weight_decay=0.1, optimize_1d=False, **how):
+    matrices = decoupled(scaled_by_shape, default=0.0)(learning_rate, weight_decay, **how)
+    rest = decoupled(adam_of_the_rest, default=0.0)(learning_rate, adam_weight_decay)
+    if optimize_1d:
+        how = {**how, "base": "adamw" if how.get("base") == "shampoo" else how.get("base", "adamw")}
+        rest = decoupled(scale_by_mars, default=0.0)(learning_rate, weight_decay, **how)
+
+    def step(grads, params):
+        pairs = (
+            (find, {k: g for k, g in grads.items() if (g.ndim == 2) == matrix})
+            for find, matrix in ((matrices, True), (rest, False))
+        )
+        return {k: u for find, some in pairs for k, u in find(some, params).items()}
+
+    return step
+
+
+def masked_by_gradient(u, g, min_fraction=1e-3):
+    """Liang et al., with the clamp of timm."""
+    agrees = u * g > 0
+    return u * agrees / max(agrees.mean(), min_fraction)
+
+
+@leafwise
+def direction_of_adam(b1=0.9, b2=0.999, eps=1e-8, min_fraction=1e-3):
+    m = v = 0.0
+    t = 0
+
+    def step(g, p):
+        nonlocal m, v, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        u = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
+        return masked_by_gradient(u, g, min_fraction)
+
+    return step
+
+
+cautious_adamw = decoupled(direction_of_adam, default=1e-4)
+
+
+@leafwise
+def direction_of_lion(b1=0.9, b2=0.99, min_fraction=1e-3):
+    m = 0.0
+
+    def step(g, p):
+        nonlocal m
+        u = np.sign(b1 * m + (1 - b1) * g)
+        m = b2 * m + (1 - b2) * g
+        return masked_by_gradient(u, g, min_fraction)
+
+    return step
+
+
+cautious_lion = decoupled(direction_of_lion, default=1e-3)
+
+
+@leafwise
+def cautious_weight_decay(weight_decay=0.0):
+    """Chen et al., Algorithm 1."""
+    return lambda g, p: g + weight_decay * p * (g * p >= 0)
+
+
+def hypergradient_of(direction, learning_rate, hypergrad_lr, weight_decay=0.0):
+    """Baydin et al.: the rate goes up by the product of gradient and last direction."""
+    rate, before = learning_rate, None
+
+    def step(grads, params):
+        nonlocal rate, before
+        grads = {k: g + weight_decay * params[k] for k, g in grads.items()}
+        if before is not None:
+            rate = rate + hypergrad_lr * sum(np.sum(g * before[k]) for k, g in grads.items())
+        before = direction(grads, params)
+        return {k: -rate * u for k, u in before.items()}
+
+    return step
+
+
+@leafwise
+def momentum_of(momentum=None, nesterov=False):
+    b = 0.0
+
+    def step(g, p):
+        nonlocal b
+        b = g + (momentum or 0.0) * b
+        return g + momentum * b if nesterov else b
+
+    return step
+
+
+def sgd_hd(learning_rate, momentum=None, nesterov=False, hypergrad_lr=1e-6, weight_decay=0.0):
+    direction = momentum_of(momentum=momentum, nesterov=nesterov)
+    return hypergradient_of(direction, learning_rate, hypergrad_lr, weight_decay)
+
+
+def adam_hd(learning_rate, hypergrad_lr=1e-8, weight_decay=0.0):
+    direction = adam_of_the_rest(b2=0.999)
+    return hypergradient_of(direction, learning_rate, hypergrad_lr, weight_decay)
+
+
+def to_norm(x, radius, axis=None):
+    norm = np.sqrt(np.sum(x**2, axis=axis, keepdims=True))
+    return np.where(norm > 0, radius * x / np.where(norm > 0, norm, 1), 0 * x)
+
+
+def norm_of(x, axis=None):
+    return np.sqrt(np.sum(x**2, axis=axis, keepdims=True))
+
+
+@leafwise
+def norm_constraint(radius=None, axis=None, at_most=False):
+    r = radius
+
+    def step(g, p):
+        nonlocal r
+        r = norm_of(p, axis) if r is None else r
+        q = p + g
+        return np.where(at_most & (norm_of(q, axis) <= r), g, to_norm(q, r, axis) - p)
+
+    return step
+
+
+@leafwise
+def hyperball(learning_rate, radius=None, axis=None):
+    r = radius
+
+    def step(g, p):
+        nonlocal r
+        r = norm_of(p, axis) if r is None else r
+        return to_norm(p - learning_rate * to_norm(g, r, axis), r, axis) - p
+
+    return step
+
+
+@leafwise
+def update_norm_floor(floor=0.35, axis=None):
+    return lambda g, p: g * np.maximum(1, floor * norm_of(p, axis) / norm_of(g, axis))

@@ -1,5 +1,8 @@
 """Elementwise and adaptive rules after Adam."""
 
+import jax
+import jax.numpy as jnp
+
 import functional_optim as fo
 
 from ..oracles import recent as oracles
@@ -24,6 +27,10 @@ def of_optimizer(*triples: tuple[str, float, str]) -> tuple[Bad, ...]:
     return ranges(*RATE_RANGES) + ranges(*triples, learning_rate=0.1)
 
 
+def logits_of_two_heads(grads, params):
+    return {"attention_logits": jax.tree.map(lambda p: jnp.array([5.0, 40.0]), params)}
+
+
 MIX = (*BETAS, B3, ALPHA, EPS, EPS_ROOT)
 MIX += (("b3_warmup", 0.0, "(0, inf)"), ("alpha_warmup", -1.0, "(0, inf)"))
 ONE_MIX = (*BETAS, ALPHA, EPS, EPS_ROOT)
@@ -34,6 +41,15 @@ BOUND = (*BETAS, EPS, ("final_learning_rate", -0.1, "[0, inf)"), ("gamma", 0.0, 
 SPAM = (*BETAS, EPS, ("threshold", -1.0, "[0, inf)"), ("update_proj_gap", 0.5, "[1, inf)"))
 SPAM += (("warmup_epoch", -1.0, "[0, inf)"), ("grad_accu_steps", -1.0, "[0, inf)"))
 SOON = {**SHORT, "update_proj_gap": 7, "warmup_epoch": 4, "grad_accu_steps": 3, "threshold": 2.0}
+
+MARS = (*BETAS, EPS, ("gamma", -1.0, "[0, inf)"))
+MARS_SHORT = {**SHORT, "gamma": 0.125}
+MARS_BASE = (
+    {"base": "muon"},
+    ValueError,
+    "base must be one of 'adamw', 'lion', 'shampoo', got 'muon'",
+)
+RADIUS = ("radius", -1.0, "[0, inf)")
 
 RULES = (
     Entry(
@@ -229,5 +245,170 @@ RULES = (
             ),
         ),
         oracle=oracles.grokfast_ma,
+    ),
+    Entry(
+        fo.scale_by_adam_mini,
+        {
+            "": SHORT,
+            "columns": {**SHORT, "blocks": (-1,)},
+            "heads": {**SHORT, "blocks": ((-1, 2),)},
+            "elements": {**SHORT, "blocks": None},
+        },
+        bad=(
+            *ranges(*BETAS, EPS),
+            ({"blocks": "rows"}, ValueError, "blocks must be None or a tuple of axes, or of pairs"),
+            ({"blocks": ((0, 0),)}, ValueError, "blocks must be None or a tuple of axes"),
+        ),
+        oracle=oracles.scale_by_adam_mini,
+    ),
+    Entry(
+        fo.adam_mini,
+        {
+            "": {"learning_rate": 1e-3},
+            "labels": {
+                "learning_rate": 1e-3,
+                "blocks": {"matrix": (0,), "rest": None},
+                "param_labels": {"w": "matrix", "b": "rest"},
+                "weight_decay": 0.1,
+            },
+        },
+        bad=(
+            *of_optimizer(*BETAS, EPS, DECAY),
+            (
+                {"learning_rate": 0.1, "blocks": {"a": ()}},
+                ValueError,
+                "adam_mini: blocks by label and param_labels go together",
+            ),
+            (
+                {"learning_rate": 0.1, "param_labels": "a"},
+                ValueError,
+                "adam_mini: blocks by label and param_labels go together",
+            ),
+        ),
+        oracle=oracles.adam_mini,
+    ),
+    Entry(
+        fo.scale_by_mars,
+        {
+            "": MARS_SHORT,
+            "lion": {**MARS_SHORT, "base": "lion"},
+            "shampoo": {**MARS_SHORT, "base": "shampoo"},
+        },
+        bad=(*ranges(*MARS), MARS_BASE),
+        oracle=oracles.scale_by_mars,
+    ),
+    Entry(
+        fo.mars,
+        {
+            "": {"learning_rate": 1e-3},
+            "lion": {"learning_rate": 1e-4, "base": "lion", "weight_decay": 0.1},
+            "shampoo": {"learning_rate": 1e-3, "base": "shampoo"},
+            "all": {"learning_rate": 1e-3, "optimize_1d": True},
+        },
+        bad=(
+            *of_optimizer(*MARS, DECAY),
+            ({"learning_rate": 0.1, **MARS_BASE[0]}, *MARS_BASE[1:]),
+            (
+                {"learning_rate": 0.1, "optimize_1d": True, "adam_learning_rate": 0.1},
+                ValueError,
+                "mars: adam_learning_rate=0.1 is of the parameters that are no matrices",
+            ),
+        ),
+        oracle=oracles.mars,
+    ),
+    Entry(
+        fo.cautious,
+        {
+            "": {"inner": fo.adam(1e-3)},
+            "direction": {"inner": fo.scale_by_adam(), "flip_sign": False},
+        },
+        bad=(
+            ({"inner": 3}, TypeError, "must be a pair of functions"),
+            *ranges(("min_fraction", 0.0, "(0, 1]"), inner=fo.sgd(0.1)),
+        ),
+    ),
+    Entry(
+        fo.cautious_adamw,
+        {
+            "": {"learning_rate": 1e-3},
+            "decay": {"learning_rate": 1e-3, "weight_decay": 0.1, "mask": matrices},
+        },
+        bad=of_optimizer(*BETAS, EPS, EPS_ROOT, DECAY, ("min_fraction", 2.0, "(0, 1]")),
+        oracle=oracles.cautious_adamw,
+    ),
+    Entry(
+        fo.cautious_lion,
+        {
+            "": {"learning_rate": 1e-4},
+            "decay": {"learning_rate": 1e-4, "weight_decay": 0.1, "mask": matrices},
+        },
+        bad=of_optimizer(*BETAS, DECAY, ("min_fraction", 2.0, "(0, 1]")),
+        oracle=oracles.cautious_lion,
+    ),
+    Entry(
+        fo.cautious_weight_decay,
+        {"": {"weight_decay": 1e-3}},
+        bad=ranges(DECAY),
+        oracle=oracles.cautious_weight_decay,
+    ),
+    Entry(
+        fo.hypergradient,
+        {"": {"inner": fo.scale_by_adam(), "learning_rate": 1e-3, "hypergrad_lr": 1e-5}},
+        bad=(
+            ({"inner": 3, "learning_rate": 0.1}, TypeError, "must be a pair of functions"),
+            *ranges(("learning_rate", -0.1, "[0, inf)"), inner=fo.identity()),
+            *ranges(("hypergrad_lr", -0.1, "[0, inf)"), inner=fo.identity(), learning_rate=0.1),
+        ),
+    ),
+    Entry(
+        fo.sgd_hd,
+        {
+            "": {"learning_rate": 1e-3},
+            "momentum": {
+                "learning_rate": 1e-3,
+                "momentum": 0.5,
+                "nesterov": True,
+                "hypergrad_lr": 1e-6,
+                "weight_decay": 1e-3,
+            },
+        },
+        bad=(
+            *of_optimizer(DECAY, ("hypergrad_lr", -1.0, "[0, inf)")),
+            ({"learning_rate": 0.1, "nesterov": True}, ValueError, "nesterov=True needs momentum"),
+        ),
+        oracle=oracles.sgd_hd,
+    ),
+    Entry(
+        fo.adam_hd,
+        {"": {"learning_rate": 1e-3}, "decay": {"learning_rate": 1e-3, "weight_decay": 1e-3}},
+        bad=of_optimizer(*BETAS, EPS, DECAY, ("hypergrad_lr", -1.0, "[0, inf)")),
+        oracle=oracles.adam_hd,
+    ),
+    Entry(
+        fo.hyperball,
+        {
+            "": {"learning_rate": 1e-3},
+            "radius": {"learning_rate": 1e-3, "radius": 2.0},
+            "columns": {"learning_rate": 1e-3, "axis": 0},
+        },
+        bad=of_optimizer(RADIUS),
+    ),
+    Entry(
+        fo.norm_constraint,
+        {"": {}, "radius": {"radius": 2.0}, "inside": {"radius": 2.0, "at_most": True}},
+        bad=ranges(RADIUS),
+        oracle=oracles.norm_constraint,
+    ),
+    Entry(
+        fo.update_norm_floor,
+        {"": {"floor": 0.0}, "columns": {"floor": 1e-3, "axis": 0}},
+        bad=ranges(("floor", -1.0, "[0, inf)")),
+        oracle=oracles.update_norm_floor,
+    ),
+    Entry(
+        fo.rescale_heads,
+        {"": {"threshold": 10.0, "head_axis": -1}},
+        bad=ranges(("threshold", 0.0, "(0, inf)"), ("power", 2.0, "[0, 1]")),
+        extra=logits_of_two_heads,
     ),
 )

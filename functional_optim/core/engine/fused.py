@@ -215,9 +215,10 @@ def apply_rule(
     """Calls the maths of a rule, and checks what it returns."""
     arguments = hyper | dict(rule.options)
 
-    def maths(g: Array, slots: Scalars, p: Any) -> tuple[Array, Scalars]:
+    def maths(g: Array, slots: Scalars, p: Any, trees: Scalars) -> tuple[Array, Scalars]:
+        ctx = StepContext(**vars(context) | trees) if trees else context
         try:
-            result = rule.spec.maths(g, State(**slots), p, context, **arguments)
+            result = rule.spec.maths(g, State(**slots), p, ctx, **arguments)
         except TypeError as error:
             if UndeclaredParam.__name__ in str(error):
                 p._refuse()
@@ -238,8 +239,9 @@ def apply_rule(
     if not rule.spec.reads_params:
         p = UndeclaredParam(rule.name)
     if rule.spec.split_complex and jnp.iscomplexobj(u):
-        return split_complex(maths, u, slots, p)
-    return maths(u, slots, p)
+        trees = {k: getattr(context, k) for k in rule.spec.needs_trees}
+        return split_complex(maths, u, slots, p, trees)
+    return maths(u, slots, p, {})
 
 
 def _check_arguments(

@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["alike", "all_beside", "beside", "in_place_of", "joinable", "reduced"]
+__all__ = ["alike", "all_beside", "beside", "in_place_of", "joinable", "reduced", "repeated"]
 
 Array = jax.Array
 
@@ -36,6 +36,13 @@ def reduced(p: Array, axis: int) -> Array:
     mean = jnp.sum(p, axis=axis, keepdims=True)
     zeros = jnp.zeros_like(mean)
     return shard_alike(zeros, mean)[0] if _traced(p) else zeros
+
+
+def repeated(p: Array, n: int) -> Array:
+    """Zeros of the shape `(n, *p)`, sharded as the parameter along its axes."""
+    copies = jnp.broadcast_to(p, (n, *p.shape))
+    zeros = jnp.zeros_like(copies)
+    return shard_alike(zeros, copies)[0] if _traced(p) else zeros
 
 
 def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
