@@ -176,9 +176,9 @@ def adam_mini(
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adam_mini`
 
     `learning_rate` `()` is in units of p, and that of Adam fits. For Transformers the authors take
-    a block for each head of queries and of keys, and for each output of values, projections and
-    layers of an MLP; embeddings and the last layer go by Adam, None. One block for each parameter,
-    the default, is for other models.
+    a block for each head of queries and of keys, for each output of all other weights, and for each
+    token of embeddings; biases go by Adam, None. One block for each parameter, the default, is what
+    they take for norms, and for other models.
 
     Args:
       mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
@@ -192,8 +192,8 @@ def adam_mini(
 
     Example:
       >>> import functional_optim as fo
-      >>> labels = fo.path_labels({"query|key": "head", "embed": "element"}, default="output")
-      >>> blocks = {"head": ((1, 4),), "element": None, "output": (-1,)}
+      >>> labels = fo.path_labels({"query|key": "head", "embed": "token"}, default="output")
+      >>> blocks = {"head": ((1, 4),), "token": (0,), "output": (-1,)}
       >>> tx = fo.adam_mini(1e-3, blocks=blocks, param_labels=labels)
       >>> params = {"embed": jnp.ones((10, 8)), "query": jnp.ones((8, 8)), "bias": jnp.ones(8)}
       >>> state = tx.init(params)

@@ -61,4 +61,4 @@ def hyperball(
     del ctx, state_dtype
     bound = radius if radius is not None else jnp.real(slots.radius)
     step = learning_rate.astype(g.dtype) * scaled_to(g, bound, axis)
-    return scaled_to(p - step, bound, axis) - p, {k: slots[k] for k in slots._fields}
+    return scaled_to(p - step, bound, axis) - p, dict.fromkeys(slots._fields, bound)

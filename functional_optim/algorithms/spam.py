@@ -29,17 +29,17 @@ def _step_scalars(
     t: Array,
     b1: Array,
     b2: Array,
-    update_proj_gap: Array,
-    warmup_epoch: Array,
+    delta_t: Array,
+    warmup_steps: Array,
     grad_accu_steps: Array,
 ) -> dict[str, Array]:
     """Computes the weights of update number t, whose moments begin at 0 after each gap."""
-    since = jnp.mod(t, update_proj_gap)
+    since = jnp.mod(t, delta_t)
     reset = since == 0
     root = bias_root(b2, t)
     # Before the first reset nothing has to warm up.
-    warms = (t >= update_proj_gap) & (since < warmup_epoch)
-    angle = math.pi * since / (warmup_epoch + 1)
+    warms = (t >= delta_t) & (since < warmup_steps)
+    angle = math.pi * since / (warmup_steps + 1)
     warmup = 1 - _DEEPEST * jnp.where(warms, (1 + jnp.cos(angle)) / 2, 0.0)
     return {
         "mu_decay": jnp.where(reset, 0.0, b1),
@@ -61,8 +61,8 @@ def scale_by_spam(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-6,
     threshold: NonNegative = 5000.0,
-    update_proj_gap: Annotated[Hyperparameter, Within("[1, inf)")] = 500,
-    warmup_epoch: NonNegative = 50,
+    delta_t: Annotated[Hyperparameter, Within("[1, inf)")] = 500,
+    warmup_steps: NonNegative = 150,
     grad_accu_steps: NonNegative = 20,
     mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,
     *,
@@ -71,7 +71,7 @@ def scale_by_spam(
     """Computes Adam's update of gradients without spikes, with moments that begin again.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., of which s = t mod
-    update_proj_gap come after a reset:
+    delta_t come after a reset:
 
         at s = 0:    m, v <- 0
         from s = grad_accu_steps on:    g <- g, cut off at -b and b, with b = sqrt(threshold v)
@@ -79,8 +79,8 @@ def scale_by_spam(
         v <- b2 v + (1 - b2) g^2
         u  = w sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
 
-    w is 1 until the first reset, and then 1 - 0.99 (1 + cos(pi s / (warmup_epoch + 1))) / 2 while
-    s < warmup_epoch. The state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` and
+    w is 1 until the first reset, and then 1 - 0.99 (1 + cos(pi s / (warmup_steps + 1))) / 2 while
+    s < warmup_steps. The state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` and
     `threshold` `()` have no unit; `eps` `()` is in units of g; the other numbers `()` are in
     updates; u has no unit.
 
@@ -89,10 +89,10 @@ def scale_by_spam(
 
     Differences: none from the authors' code, of which this is the part without sparse momentum
     (density 1); there eps is added before the correction of v, and the corrections are those of t,
-    which a reset does not change. The paper has warmup_epoch 150.
+    which a reset does not change.
 
     Raises:
-      ValueError: b1 or b2 outside [0, 1), update_proj_gap below 1, another number negative.
+      ValueError: b1 or b2 outside [0, 1), delta_t below 1, another number negative.
 
     Example:
       >>> import functional_optim as fo
@@ -106,7 +106,7 @@ def scale_by_spam(
     Reference: Huang et al., SPAM: Spike-aware Adam with momentum reset for stable LLM training,
     ICLR 2025, Algorithm 1, arXiv:2501.06842.
     """
-    del p, b1, b2, update_proj_gap, warmup_epoch, grad_accu_steps, mu_dtype, state_dtype
+    del p, b1, b2, delta_t, warmup_steps, grad_accu_steps, mu_dtype, state_dtype
     bound = safe_sqrt(threshold * slots.nu)
     g = jax.lax.select(ctx.cuts, jnp.minimum(jnp.maximum(g, -bound), bound), g)
     mu = moment(slots.mu, g, ctx.mu_decay, ctx.mu_gain)
@@ -120,8 +120,8 @@ def spam(
     b2: ScalarOrSchedule = 0.999,
     eps: ScalarOrSchedule = 1e-6,
     threshold: ScalarOrSchedule = 5000.0,
-    update_proj_gap: ScalarOrSchedule = 500,
-    warmup_epoch: ScalarOrSchedule = 50,
+    delta_t: ScalarOrSchedule = 500,
+    warmup_steps: ScalarOrSchedule = 150,
     grad_accu_steps: ScalarOrSchedule = 20,
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
@@ -156,8 +156,8 @@ def spam(
             b2,
             eps,
             threshold,
-            update_proj_gap,
-            warmup_epoch,
+            delta_t,
+            warmup_steps,
             grad_accu_steps,
             mu_dtype,
             state_dtype=state_dtype,

@@ -86,7 +86,7 @@ def norm_constraint(
     if at_most:
         inside = jnp.broadcast_to(norm_along(new, axis) <= bound, g.shape)
         moved = jax.lax.select(inside, g, moved)
-    return moved, {k: slots[k] for k in slots._fields}
+    return moved, dict.fromkeys(slots._fields, bound)
 
 
 @leaf_rule(needs=("params",), split_complex=False)

@@ -123,7 +123,15 @@ DIRECTED = {"hyperball", "hypergradient"}
 STANDARD = [(name, arguments) for name, arguments in TRAINING.items() if name not in SEARCHING]
 
 SLOWER = dict.fromkeys(
-    ["adadelta", "asgd", "fromage", "lion", "noisy_sgd", "optimistic_gradient_descent"],
+    [
+        "adadelta",
+        "asgd",
+        "cautious_lion",
+        "fromage",
+        "lion",
+        "noisy_sgd",
+        "optimistic_gradient_descent",
+    ],
     "rosenbrock-complex64",
 )
 """What 10,000 updates do not solve to 3 per cent; optax asks none of these for it either."""

@@ -275,8 +275,8 @@ def scale_by_spam(
     b2=0.999,
     eps=1e-6,
     threshold=5000.0,
-    update_proj_gap=500,
-    warmup_epoch=50,
+    delta_t=500,
+    warmup_steps=150,
     grad_accu_steps=20,
 ):
     """Huang et al., Algorithm 1, with the corrections and the warmup of their code."""
@@ -287,16 +287,16 @@ def scale_by_spam(
         nonlocal m, v, t, since_reset
         t += 1
         since_reset += 1
-        if t % update_proj_gap == 0:
+        if t % delta_t == 0:
             m, v, since_reset = 0.0, 0.0, 0
-        if t >= grad_accu_steps and t % update_proj_gap >= grad_accu_steps:
+        if t >= grad_accu_steps and t % delta_t >= grad_accu_steps:
             spike = g**2 > threshold * v
             g = np.where(spike, np.sign(g) * np.sqrt(threshold * v), g)
         m = b1 * m + (1 - b1) * g
         v = b2 * v + (1 - b2) * g**2
         lower = 0.0
-        if since_reset < warmup_epoch:
-            lower = 0.99 * (1 + math.cos(math.pi * since_reset / (warmup_epoch + 1))) / 2
+        if since_reset < warmup_steps:
+            lower = 0.99 * (1 + math.cos(math.pi * since_reset / (warmup_steps + 1))) / 2
         size = (1 - lower) * np.sqrt(1 - b2**t) / (1 - b1**t)
         return size * m / (np.sqrt(v) + eps)
 

@@ -38,9 +38,9 @@ ONE_MIX += (("b1_warmup", 0.0, "(0, inf)"), ("min_b1", 1.0, "[0, 1)"))
 INSTABILITY = ("eps_instability", -1.0, "[0, inf)")
 CAME = (*BETAS, B3, EPS, INSTABILITY, ("clip_threshold", 0.0, "(0, inf)"))
 BOUND = (*BETAS, EPS, ("final_learning_rate", -0.1, "[0, inf)"), ("gamma", 0.0, "(0, inf)"))
-SPAM = (*BETAS, EPS, ("threshold", -1.0, "[0, inf)"), ("update_proj_gap", 0.5, "[1, inf)"))
-SPAM += (("warmup_epoch", -1.0, "[0, inf)"), ("grad_accu_steps", -1.0, "[0, inf)"))
-SOON = {**SHORT, "update_proj_gap": 7, "warmup_epoch": 4, "grad_accu_steps": 3, "threshold": 2.0}
+SPAM = (*BETAS, EPS, ("threshold", -1.0, "[0, inf)"), ("delta_t", 0.5, "[1, inf)"))
+SPAM += (("warmup_steps", -1.0, "[0, inf)"), ("grad_accu_steps", -1.0, "[0, inf)"))
+SOON = {**SHORT, "delta_t": 7, "warmup_steps": 4, "grad_accu_steps": 3, "threshold": 2.0}
 
 MARS = (*BETAS, EPS, ("gamma", -1.0, "[0, inf)"))
 MARS_SHORT = {**SHORT, "gamma": 0.125}
@@ -251,7 +251,6 @@ RULES = (
         {
             "": SHORT,
             "columns": {**SHORT, "blocks": (-1,)},
-            "heads": {**SHORT, "blocks": ((-1, 2),)},
             "elements": {**SHORT, "blocks": None},
         },
         bad=(
@@ -296,6 +295,11 @@ RULES = (
         },
         bad=(*ranges(*MARS), MARS_BASE),
         oracle=oracles.scale_by_mars,
+    ),
+    Entry(
+        fo.scale_by_mars,
+        {"exact": {**MARS_SHORT, "approximate": False}},
+        extra=lambda grads, params: {"previous_grad": grads},
     ),
     Entry(
         fo.mars,

@@ -46,7 +46,7 @@ TRAINING: dict[str, Mapping[str, Any]] = {
     "rmsprop": {"learning_rate": 5e-3},
     "rprop": {"learning_rate": 0.1},
     "sgd": {"learning_rate": 1e-3, "momentum": 0.9},
-    "sgd_hd": {"learning_rate": 1e-3, "momentum": 0.9},
+    "sgd_hd": {"learning_rate": 1e-3, "momentum": 0.9, "hypergrad_lr": 1e-10},
     "sign_sgd": {"learning_rate": 0.1},
     "signum": {"learning_rate": 0.01},
     "simplified_ademamix": {"learning_rate": 1e-3},

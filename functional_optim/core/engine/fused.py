@@ -59,6 +59,8 @@ class FusedUpdate(Interned):
             "whole_tree": self.rules[0].spec.whole_tree,
             "reads_params": any(rule.spec.reads_params for rule in self.rules),
             "counts_leaves": any(rule.counts_leaves for rule in self.rules),
+            # A tree that a rule needs may have a leaf where there is no update.
+            "aligns_params": any(r.spec.needs_trees and r.spec.reads_params for r in self.rules),
             # The update that a rule decides itself is the exact difference to the new parameter,
             # which would not survive a narrower dtype; rules behind it need the same.
             "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
@@ -73,6 +75,7 @@ class FusedUpdate(Interned):
         whole_tree: ClassVar[bool]
         reads_params: ClassVar[bool]
         counts_leaves: ClassVar[bool]
+        aligns_params: ClassVar[bool]
         keeps_compute_dtype: ClassVar[bool]
         programs: ClassVar[dict[Any, Any]]
 
@@ -93,9 +96,8 @@ class FusedUpdate(Interned):
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
             _check_arguments(rule, state, params, extra)
-        table = LeafTable(
-            self.rules[0].name, updates, states, params, counts_leaves=self.counts_leaves
-        )
+        by_params = self.counts_leaves or self.aligns_params
+        table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
         if table.sparse:
             _check_sparse(self.rules, table)
         # 2. Compute the scalars of this step.
