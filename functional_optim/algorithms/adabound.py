@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype, Static
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -40,6 +40,8 @@ def _step_scalars(
         "rate": learning_rate * bias_root(b2, t) * bias_correction(b1, t),
         "lower": final_learning_rate * (1 - 1 / (gamma * t + 1)),
         "upper": final_learning_rate * (1 + 1 / (gamma * t)),
+        # Where v is 0 and eps as well, the rate is the upper bound, and not infinite.
+        "floor": jnp.asarray(TINY),
     }
 
 
@@ -100,8 +102,7 @@ def scale_by_adabound(
     kept = {"mu": mu, "nu": nu}
     if amsbound:
         nu = kept["nu_max"] = jnp.maximum(slots.nu_max, nu)
-    # Where v is 0 and eps as well, the upper bound is in the place of the infinite rate.
-    root = jnp.maximum(eps + safe_sqrt(nu), float(jnp.finfo(g.dtype).tiny))
+    root = jnp.maximum(eps + safe_sqrt(nu), ctx.floor)
     rate = jnp.minimum(jnp.maximum(ctx.rate / root, ctx.lower), ctx.upper)
     return rate * mu, kept
 

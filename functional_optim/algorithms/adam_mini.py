@@ -55,15 +55,25 @@ def _interleaved(shape: tuple[int, ...], counts: tuple[int, ...]) -> list[int]:
     return [x for size, n in zip(shape, counts, strict=True) for x in (n, size // max(n, 1))]
 
 
+def _are_axes(counts: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether each axis is whole in one block, or has one for each place."""
+    return all(n in (1, size) for n, size in zip(counts, shape, strict=True))
+
+
 def _means(square: Array, counts: tuple[int, ...]) -> Array:
     """Computes the mean of each block, of shape `counts`."""
+    share = math.prod(counts) / max(square.size, 1)
+    if _are_axes(counts, square.shape):
+        axes = tuple(i for i, n in enumerate(counts) if n != square.shape[i])
+        return jnp.sum(square, axis=axes, keepdims=True) * share
     inner = tuple(range(1, 2 * square.ndim, 2))
-    parts = square.reshape(_interleaved(square.shape, counts))
-    return jnp.sum(parts, axis=inner) * (math.prod(counts) / max(square.size, 1))
+    return jnp.sum(square.reshape(_interleaved(square.shape, counts)), axis=inner) * share
 
 
 def _spread(nu: Array, shape: tuple[int, ...]) -> Array:
-    """Repeats the number of each block at all its elements."""
+    """Repeats the number of each block at all its elements, or leaves that to broadcasting."""
+    if _are_axes(nu.shape, shape):
+        return nu
     sizes = _interleaved(shape, nu.shape)
     places = tuple(range(0, len(sizes), 2))
     return jax.lax.broadcast_in_dim(nu, sizes, places).reshape(shape)
@@ -151,11 +161,11 @@ def scale_by_adam_mini(
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     counts = _block_counts(g.shape, blocks)
     square = jnp.square(g)
-    plain = counts == g.shape
-    nu = moment(slots.nu, square if plain else _means(square, counts), b2, ctx.nu_gain)
+    means = square if counts == g.shape else _means(square, counts)
+    nu = moment(slots.nu, means, b2, ctx.nu_gain)
     # Divided block by block: there are fewer of them.
     root = ctx.mu_weight / (ctx.scaled_eps + safe_sqrt(nu))
-    return mu * (root if plain else _spread(root, g.shape)), {"mu": mu, "nu": nu}
+    return mu * _spread(root, g.shape), {"mu": mu, "nu": nu}
 
 
 def adam_mini(

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -29,6 +29,8 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
         "mu_weight": bias_correction(b1, t),
         "nu_gain": 1 - b2,
         "scaled_eps": eps * root,
+        # Where v is 0 and eps as well, so is g: a floor keeps 0 / 0 away.
+        "floor": jnp.asarray(TINY),
     }
 
 
@@ -79,8 +81,7 @@ def scale_by_laprop(
     """
     del p, eps, mu_dtype, state_dtype
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
-    # Where both are 0 in spite of eps, so is g: a floor keeps 0 / 0 away.
-    divisor = jnp.maximum(ctx.scaled_eps + safe_sqrt(nu), float(jnp.finfo(g.dtype).tiny))
+    divisor = jnp.maximum(ctx.scaled_eps + safe_sqrt(nu), ctx.floor)
     mu = moment(slots.mu, g / divisor, b1, ctx.mu_gain)
     return ctx.mu_weight * mu, {"mu": mu, "nu": nu}
 

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype
 from ..core.rules.by_label import by_label
@@ -31,7 +31,7 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
         "nu_root": root,
         "scaled_eps": eps * root,
         # Of the mean of g^2 / v: where v is 0 so is g, and 0 / 0 must not be.
-        "floor": jnp.maximum(jnp.square(eps * root), jnp.finfo(eps.dtype).tiny),
+        "floor": jnp.maximum(jnp.square(eps * root), TINY),
     }
 
 
