@@ -28,8 +28,8 @@ def alike(slot: Array, p: Array) -> Array:
     return shard_alike(slot, p.astype(slot.dtype))[0]
 
 
-def reduced(p: Array, axis: int) -> Array:
-    """Zeros of the shape of p's mean over an axis, which stays with size 1.
+def reduced(p: Array, axis: int | tuple[int, ...]) -> Array:
+    """Zeros of the shape of p's mean over an axis, or several, which stay with size 1.
 
     Sharded as that mean would be: as the parameter along its other axes.
     """
