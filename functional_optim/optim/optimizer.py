@@ -14,7 +14,6 @@ from ..core.protocol import GradientTransformation
 from ..core.rules.bounds import bounds_of
 from ..core.types import OptState, Params, Updates
 from ..serialization.writing import to_state_dict
-from ..transforms.leaf_counts import per_leaf_counts
 from .base import OptimizerBase
 from .hooks import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .params.copies import deduplicate
@@ -25,8 +24,9 @@ from .state_dict.entries import COUNT, load_named_state, read_state_dict
 from .step.closures import differentiate, is_closure
 from .step.donation import check_not_traced, run_donating
 from .step.group_state import GroupState
+from .step.leaf_counts import has_leaf_counts
 from .step.optimizer_group import OptimizerGroup, StatePosition
-from .step.programs import Programs, accumulate
+from .step.programs import MissingGradientError, Programs, accumulate
 from .step.state_layout import StateLayout
 
 __all__ = ["Optimizer"]
@@ -74,7 +74,7 @@ class Optimizer(OptimizerBase):
     def __init__(self, params: Params, tx: GradientTransformation) -> None:
         name = type(self).__name__
         check_pair(f"{name}: tx", tx)
-        self._tx = per_leaf_counts(tx)
+        self._tx = tx
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
         hyperparams = get_hyperparams(self._tx.init(first))
@@ -191,7 +191,11 @@ class Optimizer(OptimizerBase):
             self.grads = grads
         grads = self.grads if grads is None else grads
         if grads is not None:
-            self._advance(name, self._compiled().step, grads)
+            try:
+                self._advance(name, self._compiled().step, grads)
+            except MissingGradientError:
+                self._count_leaves()
+                self._advance(name, self._compiled().step, grads)
         return loss
 
     @overload
@@ -235,9 +239,20 @@ class Optimizer(OptimizerBase):
             layouts = zip(self._state_layouts, self._groups, strict=True)
             updates = tuple(layout.update_of(group.tx) for layout, group in layouts)
             self._programs = Programs.of(
-                updates, self._state_layouts, self._param_layout, self._donate
+                updates,
+                self._state_layouts,
+                self._param_layout,
+                self._donate,
+                tuple(group.counts_leaves for group in self._groups),
             )
         return self._programs
+
+    def _count_leaves(self) -> None:
+        """Lets each parameter have its own count from now on, in all groups."""
+        for group in self._groups:
+            if not group.counts_leaves:
+                group.count_leaves()
+        self._programs = None
 
     def _state_layout(self, group: OptimizerGroup) -> StateLayout:
         if not self._donate:
@@ -314,6 +329,9 @@ class Optimizer(OptimizerBase):
         ]
         for group, options, state in zip(self._groups, groups, states, strict=True):
             group.options.load({k: v for k, v in options.items() if k != COUNT})
+            if has_leaf_counts(state) and not group.counts_leaves:
+                group.count_leaves()
+                self._programs = None
             group.state = state
         self.step_count = max(int(options.get(COUNT, 0)) for options in groups)
 

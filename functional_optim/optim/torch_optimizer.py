@@ -22,6 +22,7 @@ from .state_dict.read import any_has, fill_state, read_dormant_slots
 from .state_dict.warnings import warn_of_ignored_options
 from .state_dict.write import param_states, torch_state_dict, updates_made
 from .step.group_state import GroupState
+from .step.leaf_counts import has_leaf_counts, with_shared_counts
 from .step.optimizer_group import OptimizerGroup
 from .torch_options import Options, find_positions, tag_option
 
@@ -107,6 +108,8 @@ class TorchOptimizer(Optimizer):
 
     def _refresh(self, where: str, group: OptimizerGroup, edited: Iterable[str]) -> None:
         tx, tagged, activated = self._transformation(where, group.options, group.activated)
+        if group.counts_leaves:
+            tx = per_leaf_counts(tx)
         if tx.update is group.tx.update:
             group.stored.edit(lambda state: replace_hyperparams(state, tx))
         else:
@@ -144,10 +147,8 @@ class TorchOptimizer(Optimizer):
                 elif k not in activated:
                     tagged[k] = None
             self._check_flags(options)
-            # Each parameter has its own count, as in torch, so that one without a gradient keeps
-            # its step.
-            tx = per_leaf_counts(self.transformation(tagged))
-            return without_traced_hyperparams(tx), tagged, activated
+            tx = without_traced_hyperparams(self.transformation(tagged))
+            return tx, tagged, activated
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where}: {error}") from None
 
@@ -207,7 +208,7 @@ class TorchOptimizer(Optimizer):
             group.options.load(options)
             group.tx, group.state = new.tx, new.state
             group.activated, group.dormant_slots = new.activated, new.dormant_slots
-            group.loaded = new.loaded
+            group.loaded, group.counts_leaves = new.loaded, new.counts_leaves
             _set_positions(group, tagged)
         self.step_count = max(updates_made(group.state) for group in self._groups)
         self._programs = None
@@ -223,15 +224,19 @@ class TorchOptimizer(Optimizer):
             option for option, name in self.lazy_entries.items() if any_has(saved.states, name)
         )
         tx, tagged, activated = self._transformation(owner, frozen, activated)
-        state = self._fill(owner, saved, group.params, tx.init(group.params))
+        counting = per_leaf_counts(tx)
+        state = self._fill(owner, saved, group.params, counting.init(group.params))
+        state = with_shared_counts(state)
+        counts_leaves = has_leaf_counts(state)
         dormant_slots = read_dormant_slots(self.entries, state, saved.states, group.params)
         new = OptimizerGroup(
             group.options,
-            tx,
+            counting if counts_leaves else tx,
             GroupState.of(state),
             activated=activated,
             dormant_slots=dormant_slots,
             loaded=frozenset(i for i, entry in enumerate(saved.states) if entry),
+            counts_leaves=counts_leaves,
         )
         return options, new, tagged
 

@@ -17,10 +17,18 @@ from .compile_cache import CompileCache, GetFunction
 from .scalar_packing import Arrays
 from .state_layout import StateLayout
 
-__all__ = ["Programs", "accumulate"]
+__all__ = ["MissingGradientError", "Programs", "accumulate"]
 
 Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
+
+
+class MissingGradientError(Exception):
+    """Some group has a parameter without a gradient, and one count for all parameters.
+
+    Which gradients are None shows when a step is traced, so that looking for them costs the
+    compiled step nothing.
+    """
 
 
 class Programs:
@@ -36,9 +44,10 @@ class Programs:
         state_layouts: tuple[StateLayout, ...],
         param_layout: ParamLayout,
         donate: bool,
+        counts_leaves: tuple[bool, ...],
     ):
         self._updates, self._state_layouts = updates, state_layouts
-        self._param_layout = param_layout
+        self._param_layout, self._counts_leaves = param_layout, counts_leaves
         self._donated = (0, 1) if donate else ()
         self.backward = CompileCache(self._make_backward)
         self.minimize = CompileCache(self._make_minimize)
@@ -103,12 +112,16 @@ class Programs:
         objective: tuple[Any, Callable[[list[PyTree]], Any]] | None,
     ) -> tuple[list[PyTree], list[Arrays]]:
         """Updates all groups; searches are given the loss function, and its value here."""
+        aligned = [_aligned(i, p, g) for i, (p, g) in enumerate(zip(params, grads, strict=True))]
+        for leaves, counts_leaves in zip(aligned, self._counts_leaves, strict=True):
+            if not counts_leaves and any(map(is_absent, leaves)):
+                raise MissingGradientError
         new_params, new_states = [], []
-        groups = zip(self._updates, self._state_layouts, params, states, grads, strict=True)
-        for i, (update, layout, p, arrays, g) in enumerate(groups):
-            extra = {} if objective is None else _extra(i, params, g, *objective)
+        groups = zip(self._updates, self._state_layouts, params, states, aligned, strict=True)
+        for i, (update, layout, p, arrays, leaves) in enumerate(groups):
+            extra = {} if objective is None else _extra(i, params, grads[i], *objective)
             # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
-            g = jax.tree.map(_conjugate, _aligned(i, p, g))
+            g = jax.tree.map(_conjugate, jax.tree.unflatten(jax.tree.structure(p), leaves))
             try:
                 p, state = step(update, g, layout.unpack(arrays), p, extra)
             except Exception as error:
@@ -141,8 +154,8 @@ def _extra(
     return {"value": value, "grad": grad, "value_fn": value_fn}
 
 
-def _aligned(index: int, params: PyTree, grads: PyTree) -> PyTree:
-    """Checks the gradients of a group against its parameters, and returns them."""
+def _aligned(index: int, params: PyTree, grads: PyTree) -> list[Any]:
+    """Returns the gradient of each parameter of a group, with its shape checked."""
     link = f"optimizer: group {index}"
     leaves = align(params, grads, link=link, name="the gradient")
     for path, g, p in zip(leaf_paths(params), leaves, jax.tree.leaves(params), strict=True):
@@ -151,7 +164,7 @@ def _aligned(index: int, params: PyTree, grads: PyTree) -> PyTree:
                 f"{link}: the gradient at '{path}' has shape {jnp.shape(g)}, and the parameter "
                 f"{jnp.shape(p)}. Pass the gradient with respect to these parameters."
             )
-    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+    return leaves
 
 
 def _in_order(grads: PyTree, params: PyTree) -> PyTree:
