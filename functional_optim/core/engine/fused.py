@@ -1,11 +1,12 @@
 """The driver: runs neighbouring rules of a chain as one update, in four stages."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ..caching import Interned
 from ..leaf.dtypes import split_complex
@@ -39,7 +40,7 @@ from .whole_tree import run_on_tree
 __all__ = ["FusedUpdate"]
 
 Array = jax.Array
-Scalars = dict[str, Any]
+Scalars = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +69,13 @@ class FusedUpdate(Interned):
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
-    if TYPE_CHECKING:  # what __post_init__ derives of the rules; no fields of the value
+    if TYPE_CHECKING:  # __post_init__ derives these from the rules; they are not fields
         name: ClassVar[str]
         whole_tree: ClassVar[bool]
         reads_params: ClassVar[bool]
         counts_leaves: ClassVar[bool]
         keeps_compute_dtype: ClassVar[bool]
-        programs: ClassVar[dict[Any, Any]]
+        programs: ClassVar[dict[Hashable, Any]]
 
     def __call__(
         self,
@@ -153,7 +154,11 @@ class FusedUpdate(Interned):
                     raise
 
     def on_leaf(
-        self, arrays: LeafArrays, number: Array, signature: LeafSignature, param_dtype: Any = None
+        self,
+        arrays: LeafArrays,
+        number: Array,
+        signature: LeafSignature,
+        param_dtype: DTypeLike | None = None,
     ) -> Result:
         """Applies all rules to one dense leaf, in the precision of the computation.
 
@@ -161,7 +166,7 @@ class FusedUpdate(Interned):
           arrays: the leaf's arrays and scalars.
           number: the leaf's number in the tree.
           signature: the static arguments.
-          param_dtype: of the parameter, where `arrays` has only some rows of it.
+          param_dtype: dtype of the parameter, where `arrays` has only some of its rows.
         """
         update, slots, param, scalars = arrays
         compute = compute_dtype(signature.dtype)
@@ -175,9 +180,8 @@ class FusedUpdate(Interned):
             hyper, context = read_scalars(own, columns, real)
             hyper |= own.keys
             context |= cast(own.trees, real)
-            if rule.spec.reads_params:
-                context["param_dtype"] = param_dtype
-            ctx = StepContext(**context, leaf=number, rule=rule.name)
+            outside = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
+            ctx = StepContext(**context, **outside, leaf=number, rule=rule.name)
             u, new = apply_rule(rule, u, cast(old, compute), p, ctx, hyper)
             new_slots.append({k: new[k].astype(old[k].dtype) for k in old})
         u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
@@ -205,22 +209,30 @@ class UndeclaredParam:
     __hash__ = object.__hash__
 
 
-def _take_new(_: Any, new: Any, __: Any) -> Any:
+def _take_new(_: Array, new: Array, __: str) -> Array:
     return new
 
 
 def apply_rule(
-    rule: BoundRule, u: Array, slots: Scalars, p: Any, context: StepContext, hyper: Scalars
+    rule: BoundRule,
+    u: Array,
+    slots: Scalars,
+    p: Array | None,
+    context: StepContext,
+    hyper: Scalars,
 ) -> tuple[Array, Scalars]:
-    """Calls the maths of a rule, and checks what it returns."""
+    """Calls the maths of a rule, and checks its result."""
     arguments = hyper | dict(rule.options)
 
-    def maths(g: Array, slots: Scalars, p: Any) -> tuple[Array, Scalars]:
+    def maths(g: Array, slots: Scalars, p: Array | None) -> tuple[Array, Scalars]:
+        undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
         try:
-            result = rule.spec.maths(g, State(**slots), p, context, **arguments)
+            result = rule.spec.maths(
+                g, State(**slots), p if undeclared is None else undeclared, context, **arguments
+            )
         except TypeError as error:
-            if UndeclaredParam.__name__ in str(error):
-                p._refuse()
+            if undeclared is not None and UndeclaredParam.__name__ in str(error):
+                undeclared._refuse()
             raise
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
             raise TypeError(
@@ -235,8 +247,6 @@ def apply_rule(
             )
         return update, dict(new)
 
-    if not rule.spec.reads_params:
-        p = UndeclaredParam(rule.name)
     if rule.spec.split_complex and jnp.iscomplexobj(u):
         return split_complex(maths, u, slots, p)
     return maths(u, slots, p)

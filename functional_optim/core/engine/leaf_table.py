@@ -18,7 +18,8 @@ from .stacks import Stacks, whole_stacks
 
 __all__ = ["LeafTable", "all_slots"]
 
-Slots = dict[str, jax.Array]
+Array = jax.Array
+Slots = dict[str, Array]
 
 
 class LeafTable:

@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import types
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from ..leaf.packing import Group, joined
 from ..leaf.quantized import decode_state
@@ -17,6 +18,7 @@ from ..leaf.stacking import FEW, FEW_READERS, apart, sealed
 from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
+from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.rng_keys import key_at
 from ..state import State
@@ -36,7 +38,9 @@ __all__ = [
 ]
 
 Array = jax.Array
-Scalars = dict[str, Any]
+Scalars = dict[str, Array]
+Fields = dict[str, PyTree]
+"""Fields of a state by name."""
 
 
 _RESERVED = ("leaf", "param_dtype", "rule")
@@ -64,7 +68,7 @@ class StepContext(types.SimpleNamespace):
 
 
 class RuleScalars(NamedTuple):
-    """What the maths of one rule reads at one leaf besides arrays of the leaf's shape."""
+    """The scalars and keys that the maths of one rule reads at one leaf."""
 
     hyperparams: Scalars
     context: Scalars
@@ -78,7 +82,7 @@ class Column(NamedTuple):
 
     is_hyperparam: bool
     name: str
-    dtype: Any
+    dtype: DTypeLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +105,7 @@ class StepScalars:
     columns: tuple[Column, ...]
     matrix: Array | None
     trees: list[Scalars]
-    next_fields: Scalars
+    next_fields: Fields
     stacks: tuple[Group, ...]
 
     def at(self, batch: Group, *, stacked: bool, with_row: bool = True) -> RuleScalars:
@@ -157,7 +161,7 @@ def one_row(matrix: Array, i: int) -> Array:
 
 
 def read_scalars(
-    scalars: RuleScalars, columns: tuple[Column, ...], dtype: Any
+    scalars: RuleScalars, columns: tuple[Column, ...], dtype: DTypeLike
 ) -> tuple[Scalars, Scalars]:
     """The hyperparameters and the context of one leaf, in the precision of the computation."""
     hyper, context = dict(scalars.hyperparams), dict(scalars.context)
@@ -180,7 +184,7 @@ def compute_step_scalars(
     hyper = dict(fields["hyperparams"])
     for name, evaluate in rule.schedules:
         hyper[name] = as_state(evaluate(fields["count"], fields["schedules"][name]))
-    next_fields: Scalars = {"count": safe_increment(fields["count"]), "hyperparams": dict(hyper)}
+    next_fields: Fields = {"count": safe_increment(fields["count"]), "hyperparams": dict(hyper)}
     by_leaf = _pop_by_label(rule, table, fields, hyper) if rule.labels else {}
     context = {k: jnp.asarray(extra[k]) for k in spec.needs if k not in ("params", "value_fn")}
     trees: list[Scalars] = [{}] * n
@@ -227,7 +231,7 @@ def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalar
     ]
 
 
-def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Scalars, hyper: Scalars) -> Scalars:
+def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scalars) -> Scalars:
     """Moves the hyperparameters that differ by label out of `hyper`, to one value per leaf."""
     by_leaf = {}
     for name, labels in rule.labels:
@@ -258,7 +262,7 @@ def _has_update(table: LeafTable) -> np.ndarray[Any, Any]:
 
 
 def _step_scalars(
-    rule: BoundRule, table: LeafTable, fields: Scalars, hyper: Scalars, next_fields: Scalars
+    rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scalars, next_fields: Fields
 ) -> Scalars:
     """Counts this update, and calls the rule's `step_scalars`.
 
@@ -300,7 +304,7 @@ def _step_scalars(
 
 
 def _next_carry(
-    rule: BoundRule, scalars: Scalars, known: Scalars, has_update: Any, by_leaf: bool
+    rule: BoundRule, scalars: Scalars, known: Scalars, has_update: np.ndarray, by_leaf: bool
 ) -> Scalars:
     """The carried scalars of the next state; those of a leaf without an update stay."""
     missing = [k for k in rule.carried_names if k not in scalars]
@@ -321,7 +325,7 @@ def _next_carry(
 def _measure(
     rule: BoundRule,
     table: LeafTable,
-    state_fields: Scalars,
+    state_fields: Fields,
     hyper: Scalars,
     needed: Scalars,
     trees: list[Scalars],
@@ -373,16 +377,22 @@ def _measurements(
     )
 
 
-def _measure_program(rule: BoundRule, *, stacked: bool) -> Any:
+def _measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
     """The jitted measurement of a leaf, or of a stack, kept as long as the rule."""
     if ("measure", stacked) not in rule.programs:
         rule.programs["measure", stacked] = _make_measure_program(rule, stacked=stacked)
     return rule.programs["measure", stacked]
 
 
-def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Any:
+def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
     def measure(
-        g: Any, slots: Scalars, p: Any, number: Array, trees: Scalars, hyper: Scalars, last: Scalars
+        g: Array,
+        slots: Scalars,
+        p: Array | None,
+        number: Array,
+        trees: Scalars,
+        hyper: Scalars,
+        last: Scalars,
     ) -> Scalars:
         assert rule.spec.tree_stats.measure is not None
         compute = compute_dtype(g.dtype)
