@@ -323,5 +323,5 @@ def test_gradients_of_examples_however_these_are_given(call):
 
 
 def test_a_batch_that_is_not_there_is_named():
-    with pytest.raises(TypeError, match="microbatch: there is no argument 'z' in a call with params, x, y"):
+    with pytest.raises(TypeError, match="no argument 'z' in a call with params, x, y"):
         microbatch(mean_loss, 1, 4, argnames="z")(PARAMS, X, y=Y)
