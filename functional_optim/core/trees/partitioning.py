@@ -19,9 +19,9 @@ def partitioned_as(y: Array, x: Array) -> Array:
     groups, and equal constants are one array and so in all groups, so that leaves of one shape
     were sharded as one of them, whatever the shardings of the others.
     """
-    of_y, of_x = jax.typeof(y).sharding, jax.typeof(x).sharding
-    if of_y != of_x and any(AxisType.Explicit in of.mesh.axis_types for of in (of_y, of_x)):
-        return y  # types decide, and select_n wants equal ones
+    sharding = jax.typeof(x).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types:  # there the types of arrays say it
+        y = jax.sharding.reshard(y, sharding)
     never = jax.lax.optimization_barrier(np.zeros((), np.bool_))
     x = jnp.real(x) if not jnp.iscomplexobj(y) else x
     return jax.lax.select_n(never, y, x.astype(y.dtype))
