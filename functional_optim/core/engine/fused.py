@@ -202,6 +202,8 @@ class UndeclaredParam:
     __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = __getattr__ = _refuse
     __len__ = __bool__ = __float__ = __int__ = __iter__ = __lt__ = __le__ = __gt__ = _refuse
     __ge__ = __eq__ = __ne__ = _refuse
+    # By C code, which reports the error of a missing attribute on stderr and goes on.
+    __jax_array__ = __array__ = _refuse
     __hash__ = object.__hash__
 
 
