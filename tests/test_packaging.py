@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def test_wheel_holds_every_module_and_the_licence_and_nothing_else(wheel):
     others = {"functional_optim/py.typed", "functional_optim/native/kernel.cc"}
     assert set(wheel) - metadata == modules | others
     assert any(name.endswith("/licenses/LICENSE") for name in metadata)
+
+
+def test_the_oldest_versions_that_are_tested_are_the_lower_bounds():
+    if not (ROOT / ".ci").exists():
+        pytest.skip("a source distribution has no .ci")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = {line.split(",")[0].replace(">=", "==") for line in project["dependencies"]}
+    text = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8")
+    assert {line for line in text.splitlines() if not line.startswith("#")} == bounds
 
 
 def test_a_source_distribution_holds_what_its_tests_need(tmp_path):
