@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from ..core.trees.partitioning import partitioned_as
 
 __all__ = ["placed"]
 
@@ -40,4 +41,4 @@ def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> 
 
 
 def _alike(y: Array, x: Array) -> Array:
-    return shard_alike(y, x.astype(y.dtype))[0] if y.shape == x.shape else y
+    return partitioned_as(y, x) if y.shape == x.shape else y

@@ -15,7 +15,7 @@ from ..core.numerics.validation import as_float_dtype
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.norms import global_norm
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import alike, all_beside
 from ..core.trees.sparse_rows import dense
 from ..core.trees.structure import align, is_absent
 from .conditional_update import act_or_rest
@@ -187,7 +187,8 @@ class _Init:
 
     def _sum_of_nothing(self, p: Any) -> Array:
         p = as_parameter(p)
-        return jnp.zeros_like(p, dtype=slot_dtype(compute_dtype(p.dtype), self.dtype))
+        zeros = jnp.zeros_like(p, dtype=slot_dtype(compute_dtype(p.dtype), self.dtype))
+        return alike(zeros, p)
 
     def __repr__(self) -> str:
         return f"MultiSteps({self.init!r}, {self.k})"

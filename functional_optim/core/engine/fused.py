@@ -203,10 +203,16 @@ class UndeclaredParam:
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
     __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
-    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = __getattr__ = _refuse
+    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = _refuse
     __len__ = __bool__ = __float__ = __int__ = __iter__ = __lt__ = __le__ = __gt__ = _refuse
     __ge__ = __eq__ = __ne__ = _refuse
     __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> Any:
+        # Compiled code of JAX asks for it. Python 3.13 reports any other error there on stderr.
+        if name == "__jax_array__":
+            raise AttributeError(name)
+        return self._refuse()
 
 
 def _take_new(_: Array, new: Array, __: str) -> Array:

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.shard_alike import shard_alike
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .partitioning import partitioned_as
 
 __all__ = ["alike", "all_beside", "beside", "in_place_of", "joinable", "reduced"]
 
@@ -25,7 +26,7 @@ def alike(slot: Array, p: Array) -> Array:
     if not _traced(slot, p):
         stays = slot.committed or not p.committed
         return slot if stays else jax.device_put(slot, p.sharding)
-    return shard_alike(slot, p.astype(slot.dtype))[0]
+    return partitioned_as(slot, p)
 
 
 def reduced(p: Array, axis: int) -> Array:
@@ -35,7 +36,7 @@ def reduced(p: Array, axis: int) -> Array:
     """
     mean = jnp.sum(p, axis=axis, keepdims=True)
     zeros = jnp.zeros_like(mean)
-    return shard_alike(zeros, mean)[0] if _traced(p) else zeros
+    return partitioned_as(zeros, mean) if _traced(p) else zeros
 
 
 def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
