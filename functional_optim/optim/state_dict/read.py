@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.protocol import PyTree
 from ...core.state import State
+from ...serialization.placing import has_shape
 from ..conversions import as_numpy
 from ..hyperparams import DormantSlots
 from .entries import ParamState, StateEntry, is_no_slot, place
@@ -89,7 +90,7 @@ def _check_entries(
                 problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, and is one number")
             elif entries[k].slot == "leaf_counts" and not _is_count(v):
                 problems.append(f"'{name}': {k!r} is {v}, and not a number of updates")
-            elif not entries[k].is_scalar(fresh) and np.shape(v) != here[k].shape:
+            elif not entries[k].is_scalar(fresh) and not has_shape(v, here[k].shape):
                 owner_of_shape = "the parameter" if here[k].shape == params[i].shape else "here"
                 problems.append(
                     f"'{name}': {k!r} has shape {np.shape(v)}, {owner_of_shape} {here[k].shape}"
