@@ -13,6 +13,7 @@ from ...serialization import placing
 from ...serialization.reading import restore
 from ...serialization.versions import COUNT, VERSION_KEY
 from ..conversions import as_numpy
+from .form import check_groups
 
 __all__ = [
     "COUNT",
@@ -107,7 +108,7 @@ def read_state_dict(
             f"{owner}: 'state' must be a dict, got {type(state_dict['state']).__name__}. Pass what "
             "state_dict() of an optimizer gave."
         )
-    return state_dict["state"], list(state_dict["param_groups"])
+    return state_dict["state"], check_groups(owner, state_dict["param_groups"], COUNT)
 
 
 def load_named_state(owner: str, state: PyTree, saved: Mapping[str, Any]) -> PyTree:

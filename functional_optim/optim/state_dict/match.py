@@ -8,6 +8,7 @@ import jax
 from ...core.protocol import PyTree
 from ...core.trees.structure import is_absent
 from .entries import COUNT, ParamState, read_state_dict
+from .form import check_params, check_states
 from .write import param_names
 
 __all__ = ["SavedGroup", "match_groups"]
@@ -53,13 +54,8 @@ def match_groups(
       ValueError: the parameters differ, or which is which cannot be known.
     """
     state, groups = read_state_dict(owner, state_dict)
-    for i, group in enumerate(groups):
-        if "params" not in group:
-            raise ValueError(
-                f"{owner}: the saved group {i} has no 'params', the numbers of its parameters. "
-                "Pass a state_dict as it was saved. Nothing was loaded."
-            )
-    numbers = [[int(k) for k in group["params"]] for group in groups]
+    numbers = check_params(owner, groups)
+    check_states(owner, state)
     states = _read_states(owner, state, numbers)
     names_here = param_names(trees)
     saved_names = _saved_names(owner, groups, numbers, names)

@@ -9,9 +9,11 @@ import numpy as np
 
 from ...core.protocol import PyTree
 from ...core.state import State
+from ...serialization.placing import has_shape
 from ..conversions import as_numpy
 from ..hyperparams import DormantSlots
 from .entries import ParamState, StateEntry, is_no_slot, place
+from .form import is_count, numbers_problem
 from .match import SavedGroup
 
 __all__ = ["any_has", "fill_state", "read_dormant_slots"]
@@ -60,12 +62,6 @@ def _step(state: ParamState, default: int) -> int:
     return default if state.get("step") is None else int(as_numpy(state["step"]).item())
 
 
-def _is_count(value: Any) -> bool:
-    """Tells whether a value is a number of updates; torch keeps one as a float."""
-    number = as_numpy(value).item()
-    return bool(np.isfinite(number)) and number == int(number) and 0 <= number < 2**31
-
-
 def _check_entries(
     owner: str,
     entries: Mapping[str, StateEntry],
@@ -86,11 +82,15 @@ def _check_entries(
         for k, v in present.items():
             if k not in here:
                 problems.append(f"'{name}' has an entry {k!r}, which is not kept here")
+            elif (problem := numbers_problem(v)) is not None:
+                problems.append(f"'{name}': {k!r} {problem}")
+            elif np.iscomplexobj(as_numpy(v)) and not np.iscomplexobj(here[k]):
+                problems.append(f"'{name}': {k!r} is complex, and real here")
             elif entries[k].is_scalar(fresh) and np.prod(np.shape(v)) != 1:
                 problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, and is one number")
-            elif entries[k].slot == "leaf_counts" and not _is_count(v):
+            elif entries[k].slot == "leaf_counts" and not is_count(v):
                 problems.append(f"'{name}': {k!r} is {v}, and not a number of updates")
-            elif not entries[k].is_scalar(fresh) and np.shape(v) != here[k].shape:
+            elif not entries[k].is_scalar(fresh) and not has_shape(v, here[k].shape):
                 owner_of_shape = "the parameter" if here[k].shape == params[i].shape else "here"
                 problems.append(
                     f"'{name}': {k!r} has shape {np.shape(v)}, {owner_of_shape} {here[k].shape}"
