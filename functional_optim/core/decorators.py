@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from .engine.rule_update import RuleUpdate
+from .functions import as_function
 from .numerics.validation import Interval, as_float_dtype, as_number
 from .protocol import GradientTransformation
 from .rules.arguments import Argument, Kind, StateDtype, read_arguments
@@ -297,7 +298,8 @@ def _instantiate(
         elif argument.kind is Kind.STATIC or (value is None and argument.optional):
             if isinstance(spec.signature.parameters[name].default, bool):
                 _check_switch(value, where)
-            options.append((name, value))
+            is_function = callable(value) and not isinstance(value, type)
+            options.append((name, as_function(value) if is_function else value))
         else:
             add_number(name, value, where, argument.interval)
     twice = sorted({k for k, _ in dtypes if [slot for slot, _ in dtypes].count(k) > 1})

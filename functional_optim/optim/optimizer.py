@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.adapter import check_pair
+from ..core.functions import as_function
 from ..core.hyperparams import get_hyperparams, set_hyperparams
 from ..core.numerics.validation import as_number
 from ..core.protocol import GradientTransformation
@@ -26,7 +27,7 @@ from .step.closures import differentiate, is_closure
 from .step.donation import check_not_traced, run_donating
 from .step.group_state import GroupState
 from .step.optimizer_group import OptimizerGroup, StatePosition
-from .step.programs import Programs, accumulate
+from .step.programs import OwnPrograms, Programs, accumulate
 from .step.state_layout import StateLayout
 
 __all__ = ["Optimizer"]
@@ -74,7 +75,8 @@ class Optimizer(OptimizerBase):
     def __init__(self, params: Params, tx: GradientTransformation) -> None:
         name = type(self).__name__
         check_pair(f"{name}: tx", tx)
-        self._tx = per_leaf_counts(tx)
+        counted = per_leaf_counts(tx)
+        self._tx = GradientTransformation(counted.init, as_function(counted.update))
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
         hyperparams = get_hyperparams(self._tx.init(first))
@@ -225,7 +227,7 @@ class Optimizer(OptimizerBase):
         program = self._compiled().minimize(loss_fn, has_aux)
         return self._advance(f"{type(self).__name__}.minimize", program, args, kwargs)
 
-    def _compiled(self) -> Programs:
+    def _compiled(self) -> OwnPrograms:
         """Applies edits of the options, and returns the programs for all groups."""
         for group in self._groups:
             if group.options.edited:
@@ -234,8 +236,8 @@ class Optimizer(OptimizerBase):
             self._state_layouts = tuple(map(self._state_layout, self._groups))
             layouts = zip(self._state_layouts, self._groups, strict=True)
             updates = tuple(layout.update_of(group.tx) for layout, group in layouts)
-            self._programs = Programs.of(
-                updates, self._state_layouts, self._param_layout, self._donate
+            self._programs = OwnPrograms(
+                Programs.of(updates, self._state_layouts, self._param_layout, self._donate)
             )
         return self._programs
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
+from ..core.functions import as_function
 from ..core.numerics.precision import hyper_dtype, safe_increment
 from ..core.numerics.validation import as_number
 from ..core.protocol import GradientTransformation, PyTree
@@ -101,7 +102,7 @@ def inject_hyperparams(
         numbers, plans, fixed = _sorted(name, signature, plain, static)
         dtype = None if hyperparam_dtype is None else jnp.dtype(hyperparam_dtype)
         update = _Update.of(
-            inner_factory,
+            as_function(inner_factory),
             tuple((k, Held.of(v)) for k, v in fixed.items()),
             tuple((k, plan.evaluate) for k, plan in plans.items()),
             dtype,
