@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.adapter import check_pair
 from ..core.functions import as_function
-from ..core.hyperparams import get_hyperparams, set_hyperparams
+from ..core.hyperparams import get_hyperparams, scheduled_hyperparams, set_hyperparams
 from ..core.numerics.validation import as_number
 from ..core.protocol import GradientTransformation
 from ..core.rules.bounds import bounds_of
@@ -79,9 +79,9 @@ class Optimizer(OptimizerBase):
         self._tx = GradientTransformation(counted.init, as_function(counted.update))
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
-        hyperparams = get_hyperparams(self._tx.init(first))
+        state = self._tx.init(first)
+        hyperparams, scheduled = get_hyperparams(state), scheduled_hyperparams(state)
         self._bounds = bounds_of(self._tx, list(hyperparams))
-        scheduled = {k for k in hyperparams if any(n.startswith(f"{k}.") for n in hyperparams)}
         options = {k: _as_decimal(v) for k, v in hyperparams.items() if k not in scheduled}
         self._init_groups(params, options)
 

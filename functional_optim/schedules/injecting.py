@@ -41,7 +41,7 @@ def inject_hyperparams(
 
     The returned factory takes the arguments of `inner_factory`, numbers also as schedules. The
     state holds `count`; `hyperparams`, a dict of the values in force, in which a value may be
-    replaced, unless it follows a schedule; `schedules`, the numbers of those that have any;
+    replaced, unless it follows a schedule; `schedules`, the numbers of those that do;
     `hyperparams_states`, the states of those that are a `StatefulSchedule`; and `inner_state`.
     What is a hyperparameter:
 
@@ -173,7 +173,7 @@ class _Init:
         states = {k: held.value.init() for k, held in self.update.stateful}
         values |= self.update.of_states(states)
         init, _ = self.update.made(values)
-        fields = {"schedules": schedules} if any(schedules.values()) else {}
+        fields = {"schedules": schedules} if schedules else {}
         fields |= {"hyperparams_states": states} if states else {}
         state = State(count=count, hyperparams=values, **fields, inner_state=init(params))
         return all_beside(params, state)
