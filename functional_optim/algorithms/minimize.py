@@ -96,7 +96,9 @@ def minimize(
         _tolerance(tolerance_grad, "tolerance_grad"),
         _tolerance(tolerance_change, "tolerance_change"),
     )
-    return _minimize(as_function(fn), has_aux, history_size, jax.tree.map(jnp.asarray, x0), args, limits)
+    return _minimize(
+        as_function(fn), has_aux, history_size, jax.tree.map(jnp.asarray, x0), args, limits
+    )
 
 
 def _count(value: Any, name: str) -> jax.Array:

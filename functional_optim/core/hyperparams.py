@@ -49,7 +49,7 @@ def get_hyperparams(state: PyTree, *, with_paths: bool = False) -> dict[str, jax
 
 
 def scheduled_hyperparams(state: PyTree) -> set[str]:
-    """The names, as `get_hyperparams` writes them, of the hyperparameters that follow a schedule."""
+    """Names of those that follow a schedule, as `get_hyperparams` writes them."""
     entries, scheduled = list(_entries(state)), set(_scheduled(state))
     return {n for n, e in zip(_names(entries), entries, strict=True) if e[:2] in scheduled}
 

@@ -11,7 +11,7 @@ from ..core.rules.spec import RULE_NAMES
 from ..core.state import State, nested_states
 from ..core.trees.structure import path_string
 from ..serialization.names import is_link
-from .optax_table import LINKS, REFUSED, SCHEDULED, Counterpart
+from .optax_table import LINKS, REFUSED, Counterpart
 from .optax_walk import states_of
 from .optax_wrappers import WRAPPERS, Wrapper
 
@@ -90,20 +90,18 @@ def pair_up(function: str, theirs: Any, ours: PyTree) -> list[Pair]:
         name, labels = type(state).__name__, labels & names
         if name in REFUSED:
             raise ValueError(f"{function}: optax's {name} {REFUSED[name]}")
-        fitting = [
+        fitting = (
             (i, found)
             for i, (path, node) in enumerate(left)
             if labels <= set(map(_key, path))
             and (found := _counterpart(state, path, node)) is not None
-        ]
-        if name in SCHEDULED:  # of those that may follow a schedule, one that does
-            fitting.sort(key=lambda x: "schedules" not in left[x[0]][1])
-        if not fitting:
+        )
+        first, counterpart = next(fitting, (None, None))
+        if first is None or counterpart is None:
             if name in WRAPPERS and "hyperparams" in state._fields:
                 pairs.append(Pair(state, labels, None, State(), WRAPPERS[name]))
                 continue
             raise ValueError(_no_counterpart(function, name, [path for path, *_ in left]))
-        first, counterpart = fitting[0]
         path, node = left[first]
         pairs.append(Pair(state, labels, path, node, counterpart))
         # Links of another label that stand before this one are still to come.

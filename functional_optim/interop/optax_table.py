@@ -7,7 +7,7 @@ from typing import Any
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.state import State
 
-__all__ = ["LINKS", "OTHER_NAMES", "REFUSED", "SCHEDULED", "Counterpart"]
+__all__ = ["LINKS", "OTHER_NAMES", "REFUSED", "Counterpart"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +94,6 @@ LINKS = {
     "zero_nans": Counterpart(("ZeroNansState",), marks=("metrics",)),
 }
 """Name of a link -> what optax keeps for it. For links that are not here, optax keeps nothing."""
-
-SCHEDULED = ("ScaleByScheduleState", "WeightDecaySchedule")
-"""States that optax keeps for a link only where its number follows a schedule."""
 
 _RESTART = "Start it again: it keeps only the last few updates."
 

@@ -9,7 +9,16 @@ from typing import Any
 
 from .arguments import Argument, Kind
 
-__all__ = ["RULE_NAMES", "RuleSpec", "TreeStats", "call_by_name", "checked_dict", "checked_names", "renamed_spec", "wanted_names"]
+__all__ = [
+    "RULE_NAMES",
+    "RuleSpec",
+    "TreeStats",
+    "call_by_name",
+    "checked_dict",
+    "checked_names",
+    "renamed_spec",
+    "wanted_names",
+]
 
 
 @dataclasses.dataclass(frozen=True)
