@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule
+from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import moment
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static
@@ -139,6 +139,11 @@ def scale_by_muon(
     )
 
 
+_adam = renamed(scale_by_adam, b1="adam_b1", b2="adam_b2", eps="adam_eps", eps_root="adam_eps_root")
+_adam_decay = renamed(add_decayed_weights, weight_decay="adam_weight_decay")
+_adam_rate = renamed(scale_by_learning_rate, learning_rate="adam_learning_rate")
+
+
 def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Rounds | str = STANDARD,
@@ -224,14 +229,14 @@ def muon(
     else:
         steps = (
             masked(scale_by_learning_rate(learning_rate), matrices),
-            masked(scale_by_learning_rate(adam_learning_rate), others),
+            masked(_adam_rate(adam_learning_rate), others),
         )
     return chain(
         masked(muon_momentum(beta, mu_dtype, nesterov=nesterov), matrices),
         on_matrices(rounds, leaves),
         on_matrices(scale_by_shape(consistent_rms), leaves),
         masked(add_decayed_weights(weight_decay, weight_decay_mask), matrices),
-        masked(scale_by_adam(adam_b1, adam_b2, adam_eps, adam_eps_root, mu_dtype), others),
-        masked(add_decayed_weights(adam_weight_decay), others),
+        masked(_adam(adam_b1, adam_b2, adam_eps, adam_eps_root, mu_dtype), others),
+        masked(_adam_decay(adam_weight_decay), others),
         *steps,
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule
+from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
@@ -108,6 +108,9 @@ def scale_by_sm3(
     return mu, {"mu": mu, "cover": _largest(nu)}
 
 
+_with_momentum = renamed(scale_by_sm3, b1="momentum")
+
+
 def sm3(
     learning_rate: ScalarOrSchedule, momentum: ScalarOrSchedule = 0.9
 ) -> GradientTransformation:
@@ -125,4 +128,4 @@ def sm3(
     Reference: Anil et al., Memory-efficient adaptive optimization, NeurIPS 2019,
     arXiv:1901.11150.
     """
-    return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))
+    return chain(_with_momentum(momentum), scale_by_learning_rate(learning_rate))

@@ -1,5 +1,6 @@
 """Gets and sets hyperparameters in a state, and reads its metrics."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,28 +16,42 @@ from .state import State, nested_states, states_below
 from .trees.placement import in_place_of
 from .trees.structure import path_string
 
-__all__ = ["get_hyperparams", "metrics", "set_hyperparams"]
+__all__ = ["get_hyperparams", "metrics", "scheduled_hyperparams", "set_hyperparams"]
 
 
-def get_hyperparams(state: PyTree) -> dict[str, jax.Array]:
+def get_hyperparams(state: PyTree, *, with_paths: bool = False) -> dict[str, jax.Array]:
     """Finds the hyperparameters in force, in any nesting of states.
 
     A scheduled one has the value that the last update used; before the first update, the
     value that the first will use.
 
+    Args:
+      with_paths: whether every name has its path. These names do not depend on what other links
+        there are, as the keys of a log should not.
+
     Returns:
-      Name -> array `()` (with leading dimensions where the state is vmapped). A name that
-      occurs in several links is written with its path: `scale_by_adam.b1`. The numbers of a
-      schedule stand under the hyperparameter's name: `learning_rate.peak_value`.
+      Name -> array `()` (with leading dimensions where the state is vmapped). The name is that
+      of the argument which gave the number. One that occurs in several links is written with its
+      path: `scale_by_adam.b1`. The numbers of a schedule stand under the hyperparameter's name:
+      `learning_rate.peak_value`.
 
     Example:
       >>> import functional_optim as fo
       >>> state = fo.sgd(0.5, momentum=0.75).init({"w": 0.0})
       >>> {name: float(value) for name, value in fo.get_hyperparams(state).items()}
-      {'decay': 0.75, 'learning_rate': 0.5}
+      {'momentum': 0.75, 'learning_rate': 0.5}
+      >>> list(fo.get_hyperparams(state, with_paths=True))
+      ['trace.momentum', 'scale_by_learning_rate.learning_rate']
     """
     entries = list(_entries(state))
-    return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}
+    names = list(map(_full_name, entries)) if with_paths else _names(entries)
+    return {name: value for name, (_, _, value) in zip(names, entries, strict=True)}
+
+
+def scheduled_hyperparams(state: PyTree) -> set[str]:
+    """Names of those that follow a schedule, as `get_hyperparams` writes them."""
+    entries, scheduled = list(_entries(state)), set(_scheduled(state))
+    return {n for n, e in zip(_names(entries), entries, strict=True) if e[:2] in scheduled}
 
 
 def set_hyperparams(
@@ -54,14 +69,15 @@ def set_hyperparams(
 
     Args:
       state: any nesting of states.
-      values: name -> value, names as `get_hyperparams` writes them, for those that are no
-        Python identifiers (`{"scale_by_adam.b1": 0.8}`, `{"learning_rate.peak_value": 1e-3}`).
+      values: name -> value, for names that are no Python identifiers
+        (`{"scale_by_adam.b1": 0.8}`, `{"learning_rate.peak_value": 1e-3}`). A name may have its
+        path or parts of it, `{"head.learning_rate": 0.1}`, as long as one hyperparameter fits.
       **named: name = value. Values may be traced. They take the dtype that the state has,
         and its shape: a vmapped state takes one value for all or one for each.
       tx: the transformation whose state it is.
 
     Raises:
-      KeyError: no such hyperparameter; the message lists those that exist.
+      KeyError: no such hyperparameter, or several; the message lists those that there are.
       ValueError: the hyperparameter follows a schedule, whose numbers can be set instead; a
         value has a shape that does not fit; or a rule of `tx` does not take it.
 
@@ -76,19 +92,13 @@ def set_hyperparams(
     names = _names(entries)
     bounds = _bounds(tx, names, entries)
     known = dict(zip(names, entries, strict=True))
-    known |= {f"{link}.{local}": (link, local, v) for link, local, v in entries}
     scheduled = set(_scheduled(state))
     new: dict[tuple[str, str], jax.Array] = {}
     for name, value in (dict(values or {}) | named).items():
-        if name not in known:
-            listed = ", ".join(names) or "none"
-            raise KeyError(
-                f"set_hyperparams: there is no {name!r} in this state. It has: {listed}."
-            )
-        link, local, old = known[name]
+        link, local, old = _find(name, known)
         if (link, local) in scheduled:
             numbers = [n for n, e in known.items() if e[0] == link and e[1].startswith(f"{local}.")]
-            what = f"Set its numbers instead: {', '.join(sorted(set(numbers)))}."
+            what = f"Set its numbers instead: {', '.join(sorted(numbers))}."
             raise ValueError(
                 f"set_hyperparams: {name} follows a schedule, which would overwrite the value at "
                 f"the next step. "
@@ -100,6 +110,37 @@ def set_hyperparams(
             )
         new[link, local] = _fit(name, value, old, bounds.get((link, local)))
     return _with_entries(state, new)
+
+
+def _find(name: str, known: Mapping[str, "Entry"]) -> "Entry":
+    """The hyperparameter that a user calls by its name, its path, or a part of its path.
+
+    Raises:
+      KeyError: there is none, or there are several.
+    """
+    if name in known:
+        return known[name]
+    full = [entry for entry in known.values() if _full_name(entry) == name]
+    fitting = full or [entry for entry in known.values() if _is_part(name, entry)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        listed = ", ".join(known) or "none"
+        raise KeyError(f"set_hyperparams: there is no {name!r} in this state. It has: {listed}.")
+    names = [k for k, entry in known.items() if any(entry is other for other in fitting)]
+    raise KeyError(
+        f"set_hyperparams: {name!r} may be each of {', '.join(names)}. Pass the one that is "
+        f"meant: {{{names[0]!r}: ...}}."
+    )
+
+
+def _is_part(name: str, entry: "Entry") -> bool:
+    """Whether a name is that of the hyperparameter, behind some parts of its path in order."""
+    link, local, _ = entry
+    if name != local and not name.endswith(f".{local}"):
+        return False
+    parts = iter(link.split("."))
+    return all(part in parts for part in name.removesuffix(local).split(".")[:-1])
 
 
 def metrics(state: PyTree) -> dict[str, jax.Array]:
@@ -157,8 +198,13 @@ def _number_path(path: Any) -> str:
 
 def _names(entries: list[Entry]) -> list[str]:
     """The name within the link, or with the link's path where several links have that name."""
-    local = [name for _, name, _ in entries]
-    return [n if local.count(n) == 1 or not link else f"{link}.{n}" for link, n, _ in entries]
+    times = Counter(name for _, name, _ in entries)
+    return [entry[1] if times[entry[1]] == 1 else _full_name(entry) for entry in entries]
+
+
+def _full_name(entry: Entry) -> str:
+    link, name, _ = entry
+    return f"{link}.{name}" if link else name
 
 
 def _bounds(

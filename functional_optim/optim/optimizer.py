@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.adapter import check_pair
-from ..core.hyperparams import get_hyperparams, set_hyperparams
+from ..core.functions import as_function
+from ..core.hyperparams import get_hyperparams, scheduled_hyperparams, set_hyperparams
 from ..core.numerics.validation import as_number
 from ..core.protocol import GradientTransformation
 from ..core.rules.bounds import bounds_of
@@ -26,7 +27,7 @@ from .step.donation import check_not_traced, run_donating
 from .step.group_state import GroupState
 from .step.leaf_counts import has_leaf_counts
 from .step.optimizer_group import OptimizerGroup, StatePosition
-from .step.programs import MissingGradientError, Programs, accumulate
+from .step.programs import MissingGradientError, OwnPrograms, Programs, accumulate
 from .step.state_layout import StateLayout
 
 __all__ = ["Optimizer"]
@@ -74,12 +75,12 @@ class Optimizer(OptimizerBase):
     def __init__(self, params: Params, tx: GradientTransformation) -> None:
         name = type(self).__name__
         check_pair(f"{name}: tx", tx)
-        self._tx = tx
+        self._tx = GradientTransformation(tx.init, as_function(tx.update))
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
-        hyperparams = get_hyperparams(self._tx.init(first))
+        state = self._tx.init(first)
+        hyperparams, scheduled = get_hyperparams(state), scheduled_hyperparams(state)
         self._bounds = bounds_of(self._tx, list(hyperparams))
-        scheduled = {k for k in hyperparams if any(n.startswith(f"{k}.") for n in hyperparams)}
         options = {k: _as_decimal(v) for k, v in hyperparams.items() if k not in scheduled}
         self._init_groups(params, options)
 
@@ -229,7 +230,7 @@ class Optimizer(OptimizerBase):
         program = self._compiled().minimize(loss_fn, has_aux)
         return self._advance(f"{type(self).__name__}.minimize", program, args, kwargs)
 
-    def _compiled(self) -> Programs:
+    def _compiled(self) -> OwnPrograms:
         """Applies edits of the options, and returns the programs for all groups."""
         for group in self._groups:
             if group.options.edited:
@@ -238,12 +239,15 @@ class Optimizer(OptimizerBase):
             self._state_layouts = tuple(map(self._state_layout, self._groups))
             layouts = zip(self._state_layouts, self._groups, strict=True)
             updates = tuple(layout.update_of(group.tx) for layout, group in layouts)
-            self._programs = Programs.of(
-                updates,
-                self._state_layouts,
-                self._param_layout,
-                self._donate,
-                tuple(group.counts_leaves for group in self._groups),
+            counts_leaves = tuple(group.counts_leaves for group in self._groups)
+            self._programs = OwnPrograms(
+                Programs.of(
+                    updates,
+                    self._state_layouts,
+                    self._param_layout,
+                    self._donate,
+                    counts_leaves,
+                )
             )
         return self._programs
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
+from ..core.functions import as_function
 from ..core.leaf.dtypes import as_parameter, slot_dtype
 from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import as_float_dtype
@@ -129,15 +130,14 @@ class MultiSteps(GradientTransformation):
             raise ValueError(
                 f"MultiSteps: every_k_schedule must be at least 1, got {every_k_schedule}."
             )
-        schedule = every_k_schedule if callable(every_k_schedule) else None
+        schedule = as_function(every_k_schedule) if callable(every_k_schedule) else None
+        skip = None if should_skip_update_fn is None else as_function(should_skip_update_fn)
         k = None if callable(every_k_schedule) else every_k_schedule
-        made_update = _Update.of(
-            Link.to(update), schedule, bool(use_grad_mean), should_skip_update_fn
-        )
+        made_update = _Update.of(Link.to(update), schedule, bool(use_grad_mean), skip)
         dtype = accumulator_dtype
         if dtype is not None:
             dtype = as_float_dtype(dtype, "MultiSteps: accumulator_dtype")
-        made_init = _Init(init, k, should_skip_update_fn, dtype)
+        made_init = _Init(init, k, skip, dtype)
         return super().__new__(cls, made_init, made_update)
 
     def __reduce__(self) -> Any:

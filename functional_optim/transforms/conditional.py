@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
+from ..core.functions import as_function
 from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
@@ -77,7 +78,8 @@ def _make(
     if not callable(condition):
         raise TypeError(f"{name}: should_transform_fn must be a function, got {condition!r}.")
     return GradientTransformation(
-        _Init(name, init), _Update.of(name, Link.to(update), condition, bool(forward), zero)
+        _Init(name, init),
+        _Update.of(name, Link.to(update), as_function(condition), bool(forward), zero),
     )
 
 

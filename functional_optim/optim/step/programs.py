@@ -2,13 +2,14 @@
 
 import collections
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ...core.apply_gradients import step
+from ...core.functions import what_it_sees
 from ...core.protocol import PyTree
 from ...core.trees.sparse_rows import dense, is_sparse
 from ...core.trees.structure import align, is_absent, leaf_paths
@@ -17,7 +18,7 @@ from .compile_cache import CompileCache, GetFunction
 from .scalar_packing import Arrays
 from .state_layout import StateLayout
 
-__all__ = ["MissingGradientError", "Programs", "accumulate"]
+__all__ = ["MissingGradientError", "OwnPrograms", "Programs", "accumulate"]
 
 Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
@@ -71,8 +72,11 @@ class Programs:
 
         return jax.jit(optimizer_step, donate_argnums=self._donated)
 
-    def _make_backward(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+    def _make_backward(
+        self, get_function: GetFunction, has_aux: bool, seen: Hashable = None
+    ) -> Callable[..., Any]:
         """Makes `(params, args, kwargs) -> (value, grads)`, grads as `optimizer.params`."""
+        del seen  # by which the program is found
         value_and_grad = self._value_and_grad(get_function, has_aux)
 
         def optimizer_backward(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
@@ -81,8 +85,11 @@ class Programs:
 
         return jax.jit(optimizer_backward)
 
-    def _make_minimize(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+    def _make_minimize(
+        self, get_function: GetFunction, has_aux: bool, seen: Hashable = None
+    ) -> Callable[..., Any]:
         """Makes `(params, states, args, kwargs) -> (params, states, value)`."""
+        del seen  # by which the program is found
         value_and_grad = self._value_and_grad(get_function, has_aux)
 
         def optimizer_minimize(
@@ -137,6 +144,29 @@ class Programs:
             new_params.append(p)
             new_states.append(layout.pack(state))
         return new_params, new_states
+
+
+class OwnPrograms:
+    """The programs of one optimizer.
+
+    It shares those of a loss function with other optimizers only where the function sees the same
+    as when they took it.
+    """
+
+    def __init__(self, shared: Programs):
+        self.step = shared.step
+        self.backward = _own(shared.backward)
+        self.minimize = _own(shared.minimize)
+
+
+def _own(shared: CompileCache) -> CompileCache:
+    def find(get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+        seen = what_it_sees(get_function())
+        if seen is None:
+            return shared.make(get_function, has_aux)
+        return shared(get_function(), has_aux, seen)
+
+    return CompileCache(find, warns=False)
 
 
 def _extra(
