@@ -49,7 +49,9 @@ def minimize(
     jit and vmap. What `fn` needs that changes from call to call must be an argument.
 
     The search is that of `optim.LBFGS` with `line_search_fn="strong_wolfe"`, see there for the
-    maths, and for flat ends also takes Hager & Zhang's approximate form of the conditions.
+    maths, but for three things. For flat ends it also takes Hager & Zhang's approximate form of
+    the conditions. The first step has length 1, and a pair is kept if s.y > eps |s| |y|, with eps
+    of the precision: so a multiple of `fn` is minimized in the same steps as `fn`.
     It ends where max|grad| <= tolerance_grad, in units of the loss per unit of x.
 
     Derivatives of the result are not provided: JAX refuses reverse mode through the loop.
@@ -133,6 +135,7 @@ def _minimize(
         limits,
         by_wolfe=True,
         approximate=as_state(_APPROXIMATE),
+        relative=True,
     )
     params = objective.whole(end.x, leaves.params)
     result = State(
