@@ -14,20 +14,30 @@ from .rules.bounds import bounds_of
 from .state import State, nested_states, states_below
 from .trees.placement import in_place_of
 from .trees.structure import path_string
+from .types import EmptyState, Required
 
 __all__ = ["get_hyperparams", "metrics", "set_hyperparams"]
 
 
-def get_hyperparams(state: PyTree) -> dict[str, jax.Array]:
+def get_hyperparams(state: PyTree, *, default: Any = Required.ERROR) -> dict[str, jax.Array]:
     """Finds the hyperparameters in force, in any nesting of states.
 
     A scheduled one has the value that the last update used; before the first update, the
     value that the first will use.
 
+    Args:
+      state: any nesting of states.
+      default: what is returned of a tree without a state of this package, such as parameters or
+        a state of optax alone; without it, that is an error.
+
     Returns:
       Name -> array `()` (with leading dimensions where the state is vmapped). A name that
       occurs in several links is written with its path: `scale_by_adam.b1`. The numbers of a
-      schedule stand under the hyperparameter's name: `learning_rate.peak_value`.
+      schedule stand under the hyperparameter's name: `learning_rate.peak_value`. Empty where
+      no link has one.
+
+    Raises:
+      ValueError: the tree has no state of this package, and there is no default.
 
     Example:
       >>> import functional_optim as fo
@@ -35,8 +45,7 @@ def get_hyperparams(state: PyTree) -> dict[str, jax.Array]:
       >>> {name: float(value) for name, value in fo.get_hyperparams(state).items()}
       {'decay': 0.75, 'learning_rate': 0.5}
     """
-    entries = list(_entries(state))
-    return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}
+    return _read("get_hyperparams", state, _NUMBERS, default)
 
 
 def set_hyperparams(
@@ -102,13 +111,21 @@ def set_hyperparams(
     return _with_entries(state, new)
 
 
-def metrics(state: PyTree) -> dict[str, jax.Array]:
+def metrics(state: PyTree, *, default: Any = Required.ERROR) -> dict[str, jax.Array]:
     """Finds what the links measured at the last update, in any nesting of states.
+
+    Args:
+      state: any nesting of states.
+      default: what is returned of a tree without a state of this package; without it, that is an
+        error.
 
     Returns:
       Name -> array `()` (with leading dimensions where the state is vmapped). A name that
       occurs in several links is written with its path: `clip_by_global_norm.global_norm`. What
-      each means stands in the docstring of its link.
+      each means stands in the docstring of its link. Empty where no link measures anything.
+
+    Raises:
+      ValueError: the tree has no state of this package, and there is no default.
 
     Example:
       >>> import functional_optim as fo
@@ -117,8 +134,7 @@ def metrics(state: PyTree) -> dict[str, jax.Array]:
       >>> {name: float(value) for name, value in fo.metrics(state).items()}
       {'clip_factor': 0.25, 'global_norm': 4.0}
     """
-    entries = list(_entries(state, ("metrics",)))
-    return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}
+    return _read("metrics", state, ("metrics",), default)
 
 
 Entry = tuple[str, str, Any]
@@ -126,6 +142,23 @@ Entry = tuple[str, str, Any]
 
 
 _NUMBERS = ("hyperparams", "schedules")
+
+
+def _read(function: str, state: PyTree, fields: tuple[str, ...], default: Any) -> Any:
+    """Name -> value of what stands in these fields; the default of a tree without states."""
+    if not any(map(_is_state, jax.tree.leaves(state, is_leaf=_is_state))):
+        if default is Required.ERROR:
+            raise ValueError(
+                f"{function}: there is no state of functional_optim in what was passed, of type "
+                f"{type(state).__name__}. Pass the state of a transformation, or default=..."
+            )
+        return default
+    entries = list(_entries(state, fields))
+    return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}
+
+
+def _is_state(x: Any) -> bool:
+    return isinstance(x, (State, EmptyState))
 
 
 def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entry]:

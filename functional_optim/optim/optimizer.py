@@ -77,7 +77,7 @@ class Optimizer(OptimizerBase):
         self._tx = per_leaf_counts(tx)
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
-        hyperparams = get_hyperparams(self._tx.init(first))
+        hyperparams = get_hyperparams(self._tx.init(first), default={})
         self._bounds = bounds_of(self._tx, list(hyperparams))
         scheduled = {k for k in hyperparams if any(n.startswith(f"{k}.") for n in hyperparams)}
         options = {k: _as_decimal(v) for k, v in hyperparams.items() if k not in scheduled}
@@ -92,7 +92,7 @@ class Optimizer(OptimizerBase):
         leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
         leaves = deduplicate(leaves, options["params"])
         group = OptimizerGroup(options, self._tx, GroupState(leaves, treedef))
-        numbers = get_hyperparams(treedef.unflatten(range(len(leaves))))
+        numbers = get_hyperparams(treedef.unflatten(range(len(leaves))), default={})
         group.positions = {
             k: (StatePosition(None, int(i), self._bounds.get(k)),)
             for k, i in numbers.items()

@@ -134,5 +134,5 @@ def _normal(shapes: PyTree, dtype: Any, seed: int, is_leaf: Callable[[Any], bool
 
 def settable(state: PyTree) -> dict[str, jax.Array]:
     """Returns the hyperparameters that can be set, which are those without a schedule."""
-    known = get_hyperparams(state)
+    known = get_hyperparams(state, default={})
     return {k: v for k, v in known.items() if not any(n.startswith(f"{k}.") for n in known)}
