@@ -39,8 +39,9 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
         that evaluates whatever it trains, pass the parameters. Without it, that is an error.
 
     Raises:
-      ValueError: the state has no such point, and there is no default; two transformations keep such a point for one parameter, or one keeps a point
-        that does not fit; the message names them and the parameter.
+      ValueError: the state has no such point, and there is no default; two transformations keep
+        such a point for one parameter, or one keeps a point that does not fit; the message names
+        them and the parameter.
 
     Example:
       >>> import functional_optim as fo

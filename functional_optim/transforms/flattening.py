@@ -17,6 +17,7 @@ from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.sparse_rows import is_sparse
 from ..core.trees.structure import align_params, is_placeholder, leaf_paths
+from .parts import extra_of_part
 
 __all__ = ["flatten"]
 
@@ -90,6 +91,9 @@ class _Update(Interned):
             values = [jnp.asarray(p) for p in align_params(updates, params, link="flatten")]
         buckets = _buckets(leaves if values is None else values)
         joined = None if values is None else _joined(values, buckets)
+        cut = functools.partial(_joined, buckets=buckets)
+        whole = functools.partial(_apart, leaves=leaves, buckets=buckets)
+        extra = extra_of_part(extra, treedef, values, leaves, cut, whole)
         new, state = self.inner(_joined(leaves, buckets), state, joined, extra)
         return treedef.unflatten(_apart(new, leaves, buckets)), state
 

@@ -20,6 +20,7 @@ from ..core.trees.placeholders import AnyParams
 from ..core.trees.placement import all_beside
 from ..core.trees.structure import align, align_params, path_string
 from ..core.types import MaskOrFn
+from .parts import extra_of_part
 
 __all__ = ["freeze", "maskable", "masked", "partition", "set_to_zero"]
 
@@ -30,7 +31,9 @@ def partition(
     """Routes each leaf to the transformation of its label.
 
     Each transformation sees the tree with `MaskedNode` in place of the others' leaves, and
-    keeps no state for them. The state has one field for each label, named by it.
+    keeps no state for them. The state has one field for each label, named by it. Extra arguments
+    that are trees like the parameters (`grad`), and functions of the parameters (`value_fn`), are
+    cut likewise: to such a function, the other parameters are constants.
 
     Args:
       transforms: label -> transformation.
@@ -150,11 +153,12 @@ class PartitionUpdate(Interned):
         given = list(result)
         states = {}
         for label, link in self.links:
+            cut = functools.partial(router.split, labels, label=label)
             inner, states[str(label)] = link(
-                router.split(labels, given, label),
+                cut(given),
                 state[str(label)],
-                None if values is None else router.split(labels, values, label),
-                extra,
+                None if values is None else cut(values),
+                extra_of_part(extra, treedef, values, given, cut),
             )
             found = align(labels, inner, link=router.link, name=f"the updates of {label!r}")
             result = [f if k == label else r for k, f, r in zip(flat, found, result, strict=True)]
@@ -166,7 +170,9 @@ def masked(
 ) -> GradientTransformation:
     """Applies a transformation to the leaves where the mask is True, and keeps state for them only.
 
-    The state is that of `inner`, so that its paths are the same with and without a mask.
+    The state is that of `inner`, so that its paths are the same with and without a mask. Extra
+    arguments that are trees like the parameters, or functions of them, are cut to those leaves, as
+    in `partition`.
 
     Args:
       inner: transformation of the leaves where the mask is True.
@@ -241,11 +247,12 @@ class MaskedUpdate(Interned):
         flat, treedef = jax.tree.flatten(labels)
         given = align(labels, updates, link=router.link, name="updates")
         values = None if params is None else align_params(labels, params, link=router.link)
+        cut = functools.partial(router.split, labels, label=True)
         inner, state = self.link(
-            router.split(labels, given, True),
+            cut(given),
             state,
-            None if values is None else router.split(labels, values, True),
-            extra,
+            None if values is None else cut(values),
+            extra_of_part(extra, treedef, values, given, cut),
         )
         found = align(labels, inner, link=router.link, name="the inner updates")
         rest = given if self.otherwise == "pass" else [no_update(g) for g in given]

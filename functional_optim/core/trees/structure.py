@@ -12,6 +12,7 @@ from .sparse_rows import is_sparse
 __all__ = [
     "align",
     "align_params",
+    "find_leaves",
     "is_absent",
     "is_placeholder",
     "leaf_paths",
@@ -69,14 +70,20 @@ def align(
       ValueError: the trees differ; the message names the first leaf that does.
     """
     treedef: Any = jax.tree.structure(reference, is_leaf=is_sparse)
-    try:
-        found: list[Any] | None = treedef.flatten_up_to(tree)
-    except ValueError:
-        found = None
-    if found is None or not all(map(_is_one, found)):
+    found = find_leaves(treedef, tree)
+    if found is None:
         difference = first_difference(reference, tree, name, reference_name)
         raise ValueError(f"{link}: {difference}")
     return found
+
+
+def find_leaves(treedef: Any, tree: PyTree) -> list[Any] | None:
+    """Finds what stands at each leaf of a structure; None where the tree has another structure."""
+    try:
+        found: list[Any] = treedef.flatten_up_to(tree)
+    except ValueError:
+        return None
+    return found if all(map(_is_one, found)) else None
 
 
 def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
