@@ -15,6 +15,7 @@ from ..core.caching import Interned
 from ..core.leaf.stacking import apart
 from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.trees.placeholders import is_any_params
 from ..core.trees.sparse_rows import is_sparse
 from ..core.trees.structure import align_params, is_placeholder, leaf_paths
 from .parts import extra_of_part
@@ -63,6 +64,8 @@ class _Init:
 
     def __call__(self, params: PyTree) -> Any:
         """Makes the inner state for the vectors."""
+        if is_any_params(params):  # nothing is kept for a parameter; how many vectors is not known
+            return self.init(jnp.zeros(()))
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in jax.tree.leaves(params)]
         return self.init(_joined(leaves, _buckets(leaves)))
 

@@ -16,7 +16,7 @@ from ..core.signatures import bind
 from ..core.state import State
 from ..core.trees.apply import no_update, no_updates
 from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, resolve_labels
-from ..core.trees.placeholders import AnyParams
+from ..core.trees.placeholders import AnyParams, is_any_params
 from ..core.trees.placement import all_beside
 from ..core.trees.structure import align, align_params, path_string
 from ..core.types import MaskOrFn
@@ -80,7 +80,7 @@ class Router:
 
     def labels(self, params: PyTree | None, updates: PyTree | None = None) -> PyTree:
         """Returns the labels of all leaves, checked; params may be None for a tree of labels."""
-        if isinstance(params, AnyParams):
+        if is_any_params(params):
             return params
         labels = resolve_labels(self.link, self.what, self.labeller, params, updates)
         for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:

@@ -8,6 +8,7 @@ import jax
 
 from ..protocol import PyTree
 from ..trees.labels import Labeller, as_labeller, resolve_labels
+from ..trees.placeholders import is_any_params
 from ..trees.structure import path_string
 
 __all__ = ["ByLabel", "by_label"]
@@ -31,6 +32,8 @@ class ByLabel:
         Raises:
           ValueError: a leaf has a label without a value; the message names it.
         """
+        if is_any_params(params):
+            return [self.labels[0]] * len(jax.tree.leaves(params))
         labels = resolve_labels(link, f"the labels of {name}", self.labeller, params, None)
         found = []
         for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
