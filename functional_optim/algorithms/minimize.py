@@ -16,7 +16,7 @@ from ..core.numerics.precision import compute_dtype
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import PyTree
 from ..core.state import State
-from ..core.trees.structure import path_string
+from ..core.trees.structure import leaf_paths
 from .lbfgs_memory import Memory
 from .quasi_newton import Limits, Status, iterate
 
@@ -85,8 +85,8 @@ def minimize(
     Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithm 7.5; Hager &
     Zhang, Algorithm 851: CG_DESCENT, ACM TOMS 2006.
     """
-    for path, leaf in jax.tree_util.tree_flatten_with_path(x0)[0]:
-        check_parameter("minimize", path_string(path), leaf)
+    for path, leaf in zip(leaf_paths(x0), jax.tree.leaves(x0), strict=True):
+        check_parameter("minimize", path, leaf)
     if isinstance(history_size, bool) or not isinstance(history_size, int) or history_size < 1:
         raise ValueError(f"minimize: history_size must be an integer from 1, got {history_size!r}.")
     most = max_iter * _ALONG_A_LINE + 1 if max_eval is None else max_eval

@@ -18,7 +18,7 @@ from ..core.trees.apply import no_update, no_updates
 from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, resolve_labels
 from ..core.trees.placeholders import AnyParams, is_any_params
 from ..core.trees.placement import all_beside
-from ..core.trees.structure import align, align_params, path_string
+from ..core.trees.structure import align, align_params, leaf_paths
 from ..core.types import MaskOrFn
 from .parts import extra_of_part
 
@@ -83,12 +83,12 @@ class Router:
         if is_any_params(params):
             return params
         labels = resolve_labels(self.link, self.what, self.labeller, params, updates)
-        for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
+        for i, label in enumerate(jax.tree.leaves(labels)):
             # 1 == True, but a mask of numbers is probably a mistake.
             if label not in self.known or (self.boolean and not isinstance(label, bool)):
                 raise ValueError(
-                    f"{self.link}: {self.what} has {label!r} at '{path_string(path)}'; it must be "
-                    f"one of {', '.join(map(repr, self.known))}."
+                    f"{self.link}: {self.what} has {label!r} at '{leaf_paths(labels)[i]}'; it must "
+                    f"be one of {', '.join(map(repr, self.known))}."
                 )
         return labels
 

@@ -19,7 +19,7 @@ from ..protocol import PyTree
 from ..state import State
 from ..trees.placement import beside
 from ..trees.sparse_rows import is_sparse
-from ..trees.structure import is_absent, path_string
+from ..trees.structure import is_absent, leaf_paths
 from .bound_rule import BoundRule
 from .by_label import ByLabel
 from .rng_keys import Key
@@ -88,10 +88,9 @@ class RuleInit:
         spec = self.rule.spec
         self.rule.prepare()
         treedef: Any
-        flat, treedef = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_sparse)
-        for path, leaf in flat:
-            _check_parameter(self.name, path_string(path), leaf)
-        leaves = [leaf for _, leaf in flat]
+        leaves, treedef = jax.tree.flatten(params, is_leaf=is_sparse)
+        for path, leaf in zip(leaf_paths(params), leaves, strict=True):
+            _check_parameter(self.name, path, leaf)
         place = beside(leaves)
         numbers = self.hyperparams()
         labels = self.leaf_labels(params)
