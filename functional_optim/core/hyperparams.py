@@ -15,25 +15,34 @@ from .rules.bounds import bounds_of
 from .state import State, nested_states, states_below
 from .trees.placement import in_place_of
 from .trees.structure import path_string
+from .types import EmptyState, Required
 
 __all__ = ["get_hyperparams", "metrics", "scheduled_hyperparams", "set_hyperparams"]
 
 
-def get_hyperparams(state: PyTree, *, with_paths: bool = False) -> dict[str, jax.Array]:
+def get_hyperparams(
+    state: PyTree, *, with_paths: bool = False, default: Any = Required.ERROR
+) -> dict[str, jax.Array]:
     """Finds the hyperparameters in force, in any nesting of states.
 
     A scheduled one has the value that the last update used; before the first update, the
     value that the first will use.
 
     Args:
+      state: any nesting of states.
       with_paths: whether every name has its path. These names do not depend on what other links
         there are, as the keys of a log should not.
+      default: what is returned of a tree without a state of this package, such as parameters or
+        a state of optax alone; without it, that is an error.
 
     Returns:
       Name -> array `()` (with leading dimensions where the state is vmapped). The name is that
       of the argument which gave the number. One that occurs in several links is written with its
       path: `scale_by_adam.b1`. The numbers of a schedule stand under the hyperparameter's name:
-      `learning_rate.peak_value`.
+      `learning_rate.peak_value`. Empty where no link has one.
+
+    Raises:
+      ValueError: the tree has no state of this package, and there is no default.
 
     Example:
       >>> import functional_optim as fo
@@ -43,13 +52,11 @@ def get_hyperparams(state: PyTree, *, with_paths: bool = False) -> dict[str, jax
       >>> list(fo.get_hyperparams(state, with_paths=True))
       ['trace.momentum', 'scale_by_learning_rate.learning_rate']
     """
-    entries = list(_entries(state))
-    names = list(map(_full_name, entries)) if with_paths else _names(entries)
-    return {name: value for name, (_, _, value) in zip(names, entries, strict=True)}
+    return _read("get_hyperparams", state, _NUMBERS, with_paths, default)
 
 
 def scheduled_hyperparams(state: PyTree) -> set[str]:
-    """Names of those that follow a schedule, as `get_hyperparams` writes them."""
+    """Returns the names of those that follow a schedule, as `get_hyperparams` writes them."""
     entries, scheduled = list(_entries(state)), set(_scheduled(state))
     return {n for n, e in zip(_names(entries), entries, strict=True) if e[:2] in scheduled}
 
@@ -143,13 +150,24 @@ def _is_part(name: str, entry: "Entry") -> bool:
     return all(part in parts for part in name.removesuffix(local).split(".")[:-1])
 
 
-def metrics(state: PyTree) -> dict[str, jax.Array]:
+def metrics(
+    state: PyTree, *, with_paths: bool = False, default: Any = Required.ERROR
+) -> dict[str, jax.Array]:
     """Finds what the links measured at the last update, in any nesting of states.
+
+    Args:
+      state: any nesting of states.
+      with_paths: whether every name has its path, as in `get_hyperparams`.
+      default: what is returned of a tree without a state of this package; without it, that is an
+        error.
 
     Returns:
       Name -> array `()` (with leading dimensions where the state is vmapped). A name that
       occurs in several links is written with its path: `clip_by_global_norm.global_norm`. What
-      each means stands in the docstring of its link.
+      each means stands in the docstring of its link. Empty where no link measures anything.
+
+    Raises:
+      ValueError: the tree has no state of this package, and there is no default.
 
     Example:
       >>> import functional_optim as fo
@@ -158,8 +176,7 @@ def metrics(state: PyTree) -> dict[str, jax.Array]:
       >>> {name: float(value) for name, value in fo.metrics(state).items()}
       {'clip_factor': 0.25, 'global_norm': 4.0}
     """
-    entries = list(_entries(state, ("metrics",)))
-    return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}
+    return _read("metrics", state, ("metrics",), with_paths, default)
 
 
 Entry = tuple[str, str, Any]
@@ -167,6 +184,26 @@ Entry = tuple[str, str, Any]
 
 
 _NUMBERS = ("hyperparams", "schedules")
+
+
+def _read(
+    function: str, state: PyTree, fields: tuple[str, ...], with_paths: bool, default: Any
+) -> Any:
+    """Returns name -> value of these fields, or the default for a tree without states."""
+    if not any(map(_is_state, jax.tree.leaves(state, is_leaf=_is_state))):
+        if default is Required.ERROR:
+            raise ValueError(
+                f"{function}: there is no state of functional_optim in what was passed, of type "
+                f"{type(state).__name__}. Pass the state of a transformation, or default=..."
+            )
+        return default
+    entries = list(_entries(state, fields))
+    names = list(map(_full_name, entries)) if with_paths else _names(entries)
+    return {name: value for name, (_, _, value) in zip(names, entries, strict=True)}
+
+
+def _is_state(x: Any) -> bool:
+    return isinstance(x, (State, EmptyState))
 
 
 def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entry]:

@@ -79,7 +79,8 @@ class Optimizer(OptimizerBase):
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
         state = self._tx.init(first)
-        hyperparams, scheduled = get_hyperparams(state), scheduled_hyperparams(state)
+        hyperparams = get_hyperparams(state, default={})
+        scheduled = scheduled_hyperparams(state)
         self._bounds = bounds_of(self._tx, list(hyperparams))
         options = {k: _as_decimal(v) for k, v in hyperparams.items() if k not in scheduled}
         self._init_groups(params, options)
@@ -93,7 +94,7 @@ class Optimizer(OptimizerBase):
         leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
         leaves = deduplicate(leaves, options["params"])
         group = OptimizerGroup(options, self._tx, GroupState(leaves, treedef))
-        numbers = get_hyperparams(treedef.unflatten(range(len(leaves))))
+        numbers = get_hyperparams(treedef.unflatten(range(len(leaves))), default={})
         group.positions = {
             k: (StatePosition(None, int(i), self._bounds.get(k)),)
             for k, i in numbers.items()

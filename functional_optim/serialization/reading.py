@@ -13,7 +13,7 @@ from .matching import Match, match
 from .names import Names
 from .placing import fits, has_shape, place, saved_shape
 from .quantized_parts import join_parts
-from .renaming import new_names, restack
+from .renaming import new_names, restack, without_containers
 from .report import RestoreReport, describe
 from .versions import migrate
 
@@ -137,6 +137,7 @@ def restore(
     saved = {renamed[k]: x for k, x in migrated.arrays.items()}
     optional = {renamed[k] for k in migrated.optional}
     names = Names(function, template)
+    saved = without_containers(saved, names.names)
     saved = join_parts(saved, names.names, decode=bool(stacked))
     shapes = {k: _shape(names, k) for k in names.names}
     saved = restack(function, saved, shapes | LeafScalars.shapes(names), stacked or {})

@@ -134,5 +134,5 @@ def _normal(shapes: PyTree, dtype: Any, seed: int, is_leaf: Callable[[Any], bool
 
 def settable(state: PyTree) -> dict[str, jax.Array]:
     """Returns the hyperparameters that can be set, which are those without a schedule."""
-    scheduled = scheduled_hyperparams(state)
-    return {k: v for k, v in get_hyperparams(state).items() if k not in scheduled}
+    scheduled, known = scheduled_hyperparams(state), get_hyperparams(state, default={})
+    return {k: v for k, v in known.items() if k not in scheduled}

@@ -10,6 +10,7 @@ from ..core.leaf.quantized import decode_state
 from ..core.protocol import PyTree
 from ..core.state import nested_states
 from ..core.trees.structure import align, is_absent, leaf_paths, path_string
+from ..core.types import Required
 
 __all__ = ["eval_params"]
 
@@ -23,20 +24,24 @@ POINTS = {
 another field of the same state, for a partition may have labels of these names."""
 
 
-def eval_params(state: PyTree, params: PyTree) -> PyTree:
+def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERROR) -> PyTree:
     """Finds the parameters to evaluate at, in any nesting of states.
 
     They are the average of `params_ema` or `params_swa`, the slow weights of `lookahead`, the
     average of `asgd`, or the parameters from which `sam` has climbed; each in its parameter's
-    dtype. Parameters for which the state has none of these are returned as they are.
+    dtype. Where the state has one of these for some parameters, the others are returned as they
+    are, such as those of a partition that trains only a part with averages.
 
     Args:
       state: of a chain, a wrapper, a partition, or one transformation.
       params: the parameters that train.
+      default: what is returned if the state has no such point for any parameter; for a program
+        that evaluates whatever it trains, pass the parameters. Without it, that is an error.
 
     Raises:
-      ValueError: two transformations keep such a point for one parameter, or one keeps a point
-        that does not fit; the message names them and the parameter.
+      ValueError: the state has no such point, and there is no default; two transformations keep
+        such a point for one parameter, or one keeps a point that does not fit; the message names
+        them and the parameter.
 
     Example:
       >>> import functional_optim as fo
@@ -46,10 +51,19 @@ def eval_params(state: PyTree, params: PyTree) -> PyTree:
       >>> fo.apply_updates(params, updates), fo.eval_params(state, params)
       ({'w': Array(3., dtype=float32)}, {'w': Array(4., dtype=float32)})
     """
+    points = list(_points(state))
+    if not points:
+        if default is Required.ERROR:
+            raise ValueError(
+                "eval_params: the state has no parameters to evaluate at. Pass the whole state of "
+                "an optimizer with params_ema, params_swa, lookahead, asgd or sam, or "
+                "default=params, to evaluate at those that train."
+            )
+        return default
     treedef: Any
     flat, treedef = jax.tree.flatten(params)
     result, owners, paths = list(flat), [""] * len(flat), leaf_paths(params)
-    for link, tree in _points(state):
+    for link, tree in points:
         found = align(params, tree, link="eval_params", name=link)
         for i, x in enumerate(found):
             if is_absent(x):

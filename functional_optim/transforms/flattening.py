@@ -15,8 +15,10 @@ from ..core.caching import Interned
 from ..core.leaf.stacking import apart
 from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.trees.placeholders import is_any_params
 from ..core.trees.sparse_rows import is_sparse
 from ..core.trees.structure import align_params, is_placeholder, leaf_paths
+from .parts import extra_of_part
 
 __all__ = ["flatten"]
 
@@ -62,6 +64,8 @@ class _Init:
 
     def __call__(self, params: PyTree) -> Any:
         """Makes the inner state for the vectors."""
+        if is_any_params(params):  # nothing is kept for a parameter; how many vectors is not known
+            return self.init(jnp.zeros(()))
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in jax.tree.leaves(params)]
         return self.init(_joined(leaves, _buckets(leaves)))
 
@@ -90,6 +94,9 @@ class _Update(Interned):
             values = [jnp.asarray(p) for p in align_params(updates, params, link="flatten")]
         buckets = _buckets(leaves if values is None else values)
         joined = None if values is None else _joined(values, buckets)
+        cut = functools.partial(_joined, buckets=buckets)
+        whole = functools.partial(_apart, leaves=leaves, buckets=buckets)
+        extra = extra_of_part(extra, treedef, values, leaves, cut, whole)
         new, state = self.inner(_joined(leaves, buckets), state, joined, extra)
         return treedef.unflatten(_apart(new, leaves, buckets)), state
 

@@ -14,7 +14,15 @@ from ..core.protocol import GradientTransformation, MaskedNode, PyTree
 from ..core.trees.labels import Labeller, as_labeller, resolve_labels
 from ..core.trees.structure import align, align_params, is_absent
 
-__all__ = ["MatrixLeaves", "MuonDimensionNumbers", "on_matrices"]
+__all__ = [
+    "REST",
+    "MatricesInit",
+    "MatricesUpdate",
+    "MatrixLeaves",
+    "MuonDimensionNumbers",
+    "OnlyMatrices",
+    "on_matrices",
+]
 
 Array = jax.Array
 
@@ -99,9 +107,22 @@ class MatrixLeaves:
             return jax.tree.map(lambda p: plain if jnp.ndim(p) == 2 else REST, params)
         return jax.tree.map(_spec, self.given(params), is_leaf=lambda x: x is None)
 
-    def where(self, matrices: bool) -> "_Where":
+    def shown(self, spec: Any, shape: tuple[int, ...]) -> str:
+        """Says how a parameter with a spec is seen: `a matrix of 8 rows and 4 columns`."""
+        if spec == REST:
+            by = (
+                f"for it has {len(shape)} axes"
+                if self.given is None
+                else "by weight_dimension_numbers"
+            )
+            return f"no matrix, {by}"
+        batch, rows, columns = (math.prod(shape[i] for i in axes) for axes in spec.axes(shape))
+        which = f"{batch} matrices" if spec.axes(shape)[0] else "a matrix"
+        return f"{which} of {rows} rows and {columns} columns"
+
+    def where(self, matrices: bool) -> "OnlyMatrices":
         """Makes a mask of the matrices, or of all other parameters."""
-        return _Where(self, matrices)
+        return OnlyMatrices(self, matrices)
 
 
 def _spec(given: Any) -> Any:
@@ -114,11 +135,17 @@ def _spec(given: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Where:
+class OnlyMatrices:
+    """A mask of the matrices of a tree, or of all else."""
+
     leaves: MatrixLeaves
     matrices: bool
 
+    def __repr__(self) -> str:
+        return "matrices" if self.matrices else "all but matrices"
+
     def __call__(self, params: PyTree) -> PyTree:
+        """Returns the mask."""
         return jax.tree.map(lambda spec: (spec != REST) == self.matrices, self.leaves(params))
 
 
@@ -134,18 +161,20 @@ def on_matrices(inner: GradientTransformation, leaves: MatrixLeaves) -> Gradient
     init, update = check_pair("on_matrices: inner", inner)
     name = link_name(init, update)
     return GradientTransformation(
-        _MatricesInit(name, init), _MatricesUpdate.of(name, Link.to(update), leaves)
+        MatricesInit(name, init, leaves), MatricesUpdate.of(name, Link.to(update), leaves)
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class _MatricesInit:
+class MatricesInit:
     """`init` of a transformation of matrices; without slots, their shapes do not matter."""
 
     name: str
     init: Callable[..., Any]
+    leaves: MatrixLeaves
 
     def __call__(self, params: PyTree) -> Any:
+        """Makes the state."""
         return self.init(params)
 
     def __repr__(self) -> str:
@@ -153,7 +182,7 @@ class _MatricesInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class _MatricesUpdate(Interned):
+class MatricesUpdate(Interned):
     """`update` of a transformation of matrices."""
 
     name: str

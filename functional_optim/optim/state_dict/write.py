@@ -52,7 +52,7 @@ def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
     A path that several groups have gets the number of the group in front. If that makes it another
     group's path, all paths get the number.
     """
-    paths = [_distinct(leaf_paths(tree)) for tree in trees]
+    paths = [leaf_paths(tree) for tree in trees]
     count = collections.Counter(path for of_group in paths for path in of_group)
     names = [
         [path if count[path] == 1 else f"{i}.{path}" for path in of_group]
@@ -62,16 +62,6 @@ def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
     if len(set(flat)) == len(flat):
         return names
     return [[f"{i}.{path}" for path in of_group] for i, of_group in enumerate(paths)]
-
-
-def _distinct(paths: Sequence[str]) -> list[str]:
-    """Numbers paths that occur again: keys with dots may give two leaves one path."""
-    seen: collections.Counter[str] = collections.Counter()
-    distinct = []
-    for path in paths:
-        distinct.append(f"{path}~{seen[path]}" if seen[path] else path)
-        seen[path] += 1
-    return distinct
 
 
 def updates_made(state: State) -> int:
