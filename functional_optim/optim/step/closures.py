@@ -51,7 +51,7 @@ def differentiate(where: str, closure: Callable[..., Any], params: PyTree) -> tu
         return value
 
     value, grads = jax.value_and_grad(loss)(params)
-    if is_constant:
+    if is_constant and jax.tree.leaves(params):
         warnings.warn(
             f"{where}: the loss does not depend on the parameters that the closure is given. "
             "Compute it from the argument, closure(params) -> loss, not from optimizer.params.",
