@@ -22,6 +22,8 @@ __all__ = ["Programs", "accumulate"]
 Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
 
+_SEQUENCES = (list, tuple)
+
 
 class Programs:
     """The programs of optimizers of one structure, each compiled when it is first called.
@@ -155,12 +157,16 @@ def _aligned(index: int, params: PyTree, grads: PyTree) -> PyTree:
 
 
 def _in_order(grads: PyTree, params: PyTree) -> PyTree:
-    """Puts plain dicts of gradients in the order of named parameters, also within groups."""
-    if type(grads) in (list, tuple) and isinstance(params, list) and len(grads) == len(params):
-        return type(grads)(map(_in_order, grads, params))
-    if type(grads) is dict and isinstance(params, collections.OrderedDict):
+    """Returns gradients in the containers of the parameters.
+
+    A tuple stands for a list, as torch.autograd.grad returns one; a plain dict is put in the order
+    of named parameters.
+    """
+    if type(grads) in _SEQUENCES and type(params) in _SEQUENCES and len(grads) == len(params):
+        return type(params)(map(_in_order, grads, params))
+    if type(grads) is dict and type(params) in (dict, collections.OrderedDict):
         names = [k for k in params if k in grads] + [k for k in grads if k not in params]
-        return collections.OrderedDict((k, grads[k]) for k in names)
+        return type(params)((k, _in_order(grads[k], params.get(k))) for k in names)
     return grads
 
 
