@@ -1,4 +1,4 @@
-"""Converts states for torch's optimizers."""
+"""Brings models and states of torch here, and states to torch's optimizers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,9 @@ import numpy as np
 
 from ..serialization.versions import COUNT
 from .param_order import in_torch_order
+from .torch_model import import_model
 
-__all__ = ["to_torch"]
+__all__ = ["import_model", "to_torch"]
 
 _OURS = (COUNT, "param_names")
 
@@ -19,8 +20,8 @@ def to_torch(
     """Turns a `state_dict` of `functional_optim.optim` into one that torch's optimizer loads.
 
     Arrays become tensors of the same dtype, on the CPU; entries that torch does not have are left
-    out. A schedule in the place of a number becomes its value at the next step. torch's optimizer must have the same groups in the same order, because it finds parameters
-    by their position.
+    out. A schedule in the place of a number becomes its value at the next step. torch's optimizer
+    must have the same groups in the same order, because it finds parameters by their position.
 
     Args:
       names: of all parameters, as the dotted paths here (`param_names` in the groups), in the
