@@ -11,6 +11,7 @@ import numpy as np
 from ..core.protocol import PyTree
 from ..core.trees.structure import leaf_paths
 from ..serialization.placing import place
+from ..serialization.versions import COUNT
 from .torch_layouts import LAYOUTS, Source, is_statistic, reshaped, sources
 
 __all__ = ["import_model"]
@@ -258,15 +259,28 @@ def _import_state(
         for number, name in zip(group["params"], group_names, strict=True):
             if name not in by_name:
                 raise ValueError(f"import_model: the optimizer has {name!r}, and the tree has not.")
-            entry = entries.get(number, entries.get(str(number), {}))
+            entry = _entry(entries, number)
             for leaf in by_name[name]:
                 if entry:
                     state[next_number] = _converted(leaf, entry, saved[name].shape)
                 numbers.append(next_number)
                 paths.append(leaf.name)
                 next_number += 1
-        new_groups.append({**group, "params": numbers, "param_names": paths})
+        made = {COUNT: _updates(entries, group)}  # which says that all is laid out as here
+        new_groups.append({**group, **made, "params": numbers, "param_names": paths})
     return {"state": state, "param_groups": new_groups}
+
+
+def _updates(entries: Mapping[Any, Any], group: Mapping[str, Any]) -> int:
+    """Returns the number of updates that a group has had."""
+    steps = [_array(_entry(entries, k).get("step", 0)) for k in group["params"]]
+    return max((int(step.item()) for step in steps), default=0)
+
+
+def _entry(entries: Mapping[Any, Any], number: int) -> Mapping[str, Any]:
+    """Returns what is kept for a parameter; JSON turns its number into a text."""
+    found: Mapping[str, Any] = entries.get(number, entries.get(str(number), {}))
+    return found
 
 
 def _group_names(

@@ -1,7 +1,7 @@
 """The base of the classes with torch's options and torch's state_dict."""
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ from .hyperparams import replace_hyperparams, transfer_state
 from .optimizer import Optimizer
 from .params.param_group import ParamGroup
 from .state_dict.entries import ParamState, StateEntry
-from .state_dict.match import SavedGroup, match_groups
+from .state_dict.match import Names, SavedGroup, match_groups
 from .state_dict.read import any_has, fill_state, read_dormant_slots
-from .state_dict.warnings import warn_of_ignored_options
+from .state_dict.warnings import warn_of_ignored_options, warn_of_square_kernels
 from .state_dict.write import param_states, torch_state_dict, updates_made
 from .step.group_state import GroupState
 from .step.optimizer_group import OptimizerGroup
@@ -177,9 +177,7 @@ class TorchOptimizer(Optimizer):
         return torch_state_dict(self._groups, self._param_states)
 
     @with_load_hooks
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], *, names: Sequence[str] | None = None
-    ) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, names: Names | None = None) -> None:
         """Restores a state in torch's format, from here or from torch, or through JSON.
 
         Parameters are found by name over all groups, so that they may be grouped differently
@@ -190,8 +188,10 @@ class TorchOptimizer(Optimizer):
         Args:
           names: names of the saved parameters, as the dotted paths here, in the order of their
             numbers. A file of torch has none, unless its optimizer was given named
-            parameters: pass `[name for name, _ in model.named_parameters()]`. Without names,
-            parameters are found by position where trees are flat lists, whose order is plain.
+            parameters: pass `[name for name, _ in model.named_parameters()]`. Where torch's
+            optimizer had several groups, its numbers run group by group: pass a list of names
+            for each. Without names, parameters are found by position where trees are flat
+            lists, whose order is plain.
 
         Raises:
           TypeError: not a dict of state and param_groups.
@@ -203,6 +203,7 @@ class TorchOptimizer(Optimizer):
         loaded = [self._load_group(owner, g, s) for g, s in zip(self._groups, saved, strict=True)]
         current = [{k: group.options[k] for k in self.defaults} for group in self._groups]
         warn_of_ignored_options(owner, current, saved)
+        warn_of_square_kernels(owner, saved)
         for group, (options, new, tagged) in zip(self._groups, loaded, strict=True):
             group.options.load(options)
             group.tx, group.state = new.tx, new.state
