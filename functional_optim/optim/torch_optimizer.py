@@ -16,6 +16,7 @@ from .hooks import with_load_hooks, with_state_dict_hooks
 from .hyperparams import replace_hyperparams, transfer_state
 from .optimizer import Optimizer
 from .params.param_group import ParamGroup
+from .refused_option import name_option
 from .state_dict.entries import ParamState, StateEntry
 from .state_dict.match import Names, SavedGroup, match_groups
 from .state_dict.read import any_has, fill_state, read_dormant_slots
@@ -71,7 +72,7 @@ class TorchOptimizer(Optimizer):
           arguments: its other arguments by name, and maybe more: `locals()` will do.
         """
         name = type(self).__name__
-        if hasattr(params, "dtype"):
+        if hasattr(params, "dtype") and hasattr(params, "ndim"):  # layers have a dtype as well
             raise TypeError(
                 f"{name}: params argument given to the optimizer should be an iterable of Tensors "
                 f"or dicts, but got one array of shape {jnp.shape(params)}. Pass a tree that holds "
@@ -131,8 +132,9 @@ class TorchOptimizer(Optimizer):
           The transformation, the options that it was made of, with their numbers tagged, and
           `activated` with those that are other than 0 now.
         """
+        tagged: dict[str, Any] = {}
         try:
-            tagged = {k: tag_option(k, _squeeze(k, options[k])) for k in self._option_parameters}
+            tagged |= {k: tag_option(k, _squeeze(k, options[k])) for k in self._option_parameters}
             for k, parameter in self._option_parameters.items():
                 if tagged[k] is None and is_plain_number(parameter.default):
                     raise TypeError(
@@ -149,7 +151,15 @@ class TorchOptimizer(Optimizer):
             tx = per_leaf_counts(self.transformation(tagged))
             return without_traced_hyperparams(tx), tagged, activated
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{where}: {error}") from None
+            message = name_option(str(error), self.transformation, tagged, self._usual_options())
+            raise type(error)(f"{where}: {message}") from None
+
+    def _usual_options(self) -> Options:
+        """Returns the default options as `transformation` gets them."""
+        return {
+            k: None if k in self.lazy_entries and v == 0 else v
+            for k, v in self.default_options().items()
+        }
 
     def _check_flags(self, options: Options) -> None:
         """Checks that flags are flags, and that `differentiable` is the same in each group."""

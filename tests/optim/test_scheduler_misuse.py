@@ -82,7 +82,9 @@ def test_a_state_loads_into_its_own_class_alone(name):
             assert other == name or {other, name} == {"LambdaLR", "MultiplicativeLR"}
             continue
         before = dict(vars(scheduler))
-        with pytest.raises(ValueError, match=rf"{other}\.load_state_dict: the(re is| state has) no"):
+        with pytest.raises(
+            ValueError, match=rf"{other}\.load_state_dict: the(re is| state has) no"
+        ):
             scheduler.load_state_dict(state)
         assert vars(scheduler) == before
 

@@ -13,6 +13,7 @@ from ...core.protocol import PyTree
 from ...core.trees.sparse_rows import dense, is_sparse
 from ...core.trees.structure import align, is_absent, leaf_paths
 from ..params.layout import ParamLayout
+from .closures import check_loss, warn_of_constant
 from .compile_cache import CompileCache, GetFunction
 from .scalar_packing import Arrays
 from .state_layout import StateLayout
@@ -66,7 +67,7 @@ class Programs:
 
     def _make_backward(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
         """Makes `(params, args, kwargs) -> (value, grads)`, grads as `optimizer.params`."""
-        value_and_grad = self._value_and_grad(get_function, has_aux)
+        value_and_grad = self._value_and_grad("backward", get_function, has_aux)
 
         def optimizer_backward(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
             value, grads = value_and_grad(params, args, kwargs)
@@ -76,7 +77,7 @@ class Programs:
 
     def _make_minimize(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
         """Makes `(params, states, args, kwargs) -> (params, states, value)`."""
-        value_and_grad = self._value_and_grad(get_function, has_aux)
+        value_and_grad = self._value_and_grad("minimize", get_function, has_aux)
 
         def optimizer_minimize(
             params: list[PyTree], states: list[Arrays], args: PyTree, kwargs: PyTree
@@ -91,9 +92,16 @@ class Programs:
 
         return jax.jit(optimizer_minimize, donate_argnums=self._donated)
 
-    def _value_and_grad(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+    def _value_and_grad(
+        self, method: str, get_function: GetFunction, has_aux: bool
+    ) -> Callable[..., Any]:
+        where = f"optimizer: {method}"
+
         def loss(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
-            return get_function()(self._param_layout.join(params), *args, **kwargs)
+            result = get_function()(self._param_layout.join(params), *args, **kwargs)
+            check_loss(where, result, has_aux)
+            warn_of_constant(where, result[0] if has_aux else result, params)
+            return result
 
         return jax.value_and_grad(loss, has_aux=has_aux)
 
