@@ -56,12 +56,14 @@ def scale_by_shape(
     consistent_rms: Annotated[Hyperparameter | None, Optional_] = None,
     *,
     rows_are_outputs: Static[bool] = False,
+    clamped: Static[bool] = True,
 ) -> tuple[Array, dict[str, Array]]:
     """Scales orthogonal matrices by their shape, so that one learning rate fits all.
 
     For a matrix of shape `(inputs, outputs)`, the last two axes of a leaf:
 
         u = sqrt(max(1, outputs / inputs)) g                   Jordan et al.
+        u = sqrt(outputs / inputs) g                           the same, not clamped
         u = consistent_rms sqrt(max(inputs, outputs)) g        Liu et al., where it is given
 
     `consistent_rms` `()` is the root mean square of u if g is orthogonal; that of AdamW's steps is
@@ -69,13 +71,15 @@ def scale_by_shape(
 
     Args:
       rows_are_outputs: the shape is `(outputs, inputs)`, as in torch.
+      clamped: never scale down; where `consistent_rms` is given, this changes nothing.
     """
     del slots, p, ctx
     outputs, inputs = g.shape[-2:] if rows_are_outputs else g.shape[:-3:-1]
     if g.size == 0:
         return g, {}
     if consistent_rms is None:
-        factor = jnp.asarray(max(1.0, outputs / inputs) ** 0.5)
+        ratio = outputs / inputs
+        factor = jnp.asarray((max(1.0, ratio) if clamped else ratio) ** 0.5)
     else:
         factor = consistent_rms * max(outputs, inputs) ** 0.5
     return factor.astype(g.dtype) * g, {}

@@ -22,8 +22,8 @@ from .params.layout import read_params
 from .params.named_params import read_names
 from .params.param_group import ParamGroup
 from .state_dict.entries import COUNT, load_named_state, read_state_dict
-from .step.closures import differentiate, is_closure
-from .step.donation import check_not_traced, run_donating
+from .step.closures import differentiate, is_closure, refuse_loss
+from .step.donation import check_not_traced, explain_arguments, run_donating, run_keeping
 from .step.group_state import GroupState
 from .step.leaf_counts import has_leaf_counts
 from .step.optimizer_group import OptimizerGroup, StatePosition
@@ -152,11 +152,18 @@ class Optimizer(OptimizerBase):
         Returns:
           The loss `()`, or `(loss, aux)`.
         """
+        name = f"{type(self).__name__}.backward"
+        if not callable(loss_fn):
+            refuse_loss(name, loss_fn)
         program = self._compiled().backward(loss_fn, has_aux)
         params = [group.params for group in self._groups]
-        value, grads = program(params, args, kwargs)
+        try:
+            value, grads = program(params, args, kwargs)
+        except Exception as error:
+            explain_arguments(name, (args, kwargs), error)
+            raise
         if self._donate:
-            check_not_traced(f"{type(self).__name__}.backward", params, grads)
+            check_not_traced(name, params, grads)
         self.grads = grads if self.grads is None else accumulate(self.grads, grads)
         return value
 
@@ -228,8 +235,11 @@ class Optimizer(OptimizerBase):
         Returns:
           The loss `()` before the step, or `(loss, aux)` with has_aux.
         """
+        name = f"{type(self).__name__}.minimize"
+        if not callable(loss_fn):
+            refuse_loss(name, loss_fn)
         program = self._compiled().minimize(loss_fn, has_aux)
-        return self._advance(f"{type(self).__name__}.minimize", program, args, kwargs)
+        return self._advance(name, program, args, kwargs)
 
     def _compiled(self) -> OwnPrograms:
         """Applies edits of the options, and returns the programs for all groups."""
@@ -287,7 +297,7 @@ class Optimizer(OptimizerBase):
                 check_not_traced(name, params, (states, arguments))  # before they are donated
                 run_donating(name, program, params, states, arguments, outputs)
             else:
-                outputs.append(program(params, states, *arguments))
+                run_keeping(name, program, params, states, arguments, outputs)
         finally:  # on Ctrl-C as well, because the old arrays are gone
             if outputs:
                 new, states, *rest = outputs[0]

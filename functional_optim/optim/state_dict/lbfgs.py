@@ -46,7 +46,7 @@ def write_lbfgs_states(link: State, params: PyTree) -> list[ParamState]:
         # torch computes them from the negative gradient.
         taken = [-scalars["taken"][i] for i in order]
         entry["al"] = taken + [None] * (len(scalars["weights"]) - len(taken))
-    return [entry] + [{} for _ in jax.tree.leaves(params)[1:]]
+    return [{} if i else entry for i, _ in enumerate(jax.tree.leaves(params))]
 
 
 def _oldest_first(scalars: Mapping[str, Any]) -> list[int]:

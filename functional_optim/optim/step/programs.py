@@ -14,6 +14,7 @@ from ...core.protocol import PyTree
 from ...core.trees.sparse_rows import dense, is_sparse
 from ...core.trees.structure import align, is_absent, leaf_paths
 from ..params.layout import ParamLayout
+from .closures import check_loss, warn_of_constant
 from .compile_cache import CompileCache, GetFunction
 from .scalar_packing import Arrays
 from .state_layout import StateLayout
@@ -22,6 +23,8 @@ __all__ = ["MissingGradientError", "OwnPrograms", "Programs", "accumulate"]
 
 Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
+
+_SEQUENCES = (list, tuple)
 
 
 class MissingGradientError(Exception):
@@ -77,7 +80,7 @@ class Programs:
     ) -> Callable[..., Any]:
         """Makes `(params, args, kwargs) -> (value, grads)`, grads as `optimizer.params`."""
         del seen  # by which the program is found
-        value_and_grad = self._value_and_grad(get_function, has_aux)
+        value_and_grad = self._value_and_grad("backward", get_function, has_aux)
 
         def optimizer_backward(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
             value, grads = value_and_grad(params, args, kwargs)
@@ -90,7 +93,7 @@ class Programs:
     ) -> Callable[..., Any]:
         """Makes `(params, states, args, kwargs) -> (params, states, value)`."""
         del seen  # by which the program is found
-        value_and_grad = self._value_and_grad(get_function, has_aux)
+        value_and_grad = self._value_and_grad("minimize", get_function, has_aux)
 
         def optimizer_minimize(
             params: list[PyTree], states: list[Arrays], args: PyTree, kwargs: PyTree
@@ -105,9 +108,16 @@ class Programs:
 
         return jax.jit(optimizer_minimize, donate_argnums=self._donated)
 
-    def _value_and_grad(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+    def _value_and_grad(
+        self, method: str, get_function: GetFunction, has_aux: bool
+    ) -> Callable[..., Any]:
+        where = f"optimizer: {method}"
+
         def loss(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
-            return get_function()(self._param_layout.join(params), *args, **kwargs)
+            result = get_function()(self._param_layout.join(params), *args, **kwargs)
+            check_loss(where, result, has_aux)
+            warn_of_constant(where, result[0] if has_aux else result, params)
+            return result
 
         return jax.value_and_grad(loss, has_aux=has_aux)
 
@@ -198,12 +208,16 @@ def _aligned(index: int, params: PyTree, grads: PyTree) -> list[Any]:
 
 
 def _in_order(grads: PyTree, params: PyTree) -> PyTree:
-    """Puts plain dicts of gradients in the order of named parameters, also within groups."""
-    if type(grads) in (list, tuple) and isinstance(params, list) and len(grads) == len(params):
-        return type(grads)(map(_in_order, grads, params))
-    if type(grads) is dict and isinstance(params, collections.OrderedDict):
+    """Returns gradients in the containers of the parameters.
+
+    A tuple stands for a list, as torch.autograd.grad returns one; a plain dict is put in the order
+    of named parameters.
+    """
+    if type(grads) in _SEQUENCES and type(params) in _SEQUENCES and len(grads) == len(params):
+        return type(params)(map(_in_order, grads, params))
+    if type(grads) is dict and type(params) in (dict, collections.OrderedDict):
         names = [k for k in params if k in grads] + [k for k in grads if k not in params]
-        return collections.OrderedDict((k, grads[k]) for k in names)
+        return type(params)((k, _in_order(grads[k], params.get(k))) for k in names)
     return grads
 
 
