@@ -7,9 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.shard_alike import shard_alike
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["alike", "all_beside", "beside", "in_place_of", "joinable", "reduced"]
+__all__ = [
+    "alike",
+    "all_beside",
+    "beside",
+    "in_place_of",
+    "joinable",
+    "reduced",
+    "sharded_as",
+    "sharded_together",
+]
 
 Array = jax.Array
 
@@ -46,6 +55,37 @@ def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
     if len({jax.typeof(x).sharding for x in arrays}) == 1:
         return arrays
     return [jax.sharding.reshard(x, PartitionSpec()) for x in arrays]
+
+
+def sharded_as(x: Any, like: Any) -> Any:
+    """The array, sharded as another one of its shape, where shardings are in types.
+
+    There, JAX has no rule for arrays of one operation that are sharded in different ways. On a
+    mesh of other axes, or none, x is returned as it is.
+    """
+    wanted = _explicit_sharding(like)
+    if wanted is None or x.shape != like.shape or wanted == jax.typeof(x).sharding:
+        return x
+    return jax.sharding.reshard(x, wanted)
+
+
+def sharded_together(update: Array, slots: Any, param: Any) -> tuple[Array, Any, Any]:
+    """What one parameter's update is computed of, sharded as its slots are.
+
+    A state may be divided over devices that have the whole parameter, or the reverse. The slots
+    stay where they are, because they are more and are not needed elsewhere.
+    """
+    if _explicit_sharding(update) is None:
+        return update, slots, param
+    place = next((x for x in jax.tree.leaves(slots) if x.shape == update.shape), update)
+    update, slots = jax.tree.map(lambda x: sharded_as(x, place), (update, slots))
+    return update, slots, param if param is None else sharded_as(param, place)
+
+
+def _explicit_sharding(x: Any) -> NamedSharding | None:
+    """The sharding in the type of an array, where it is on a mesh with explicit axes."""
+    sharding = jax.typeof(x).sharding
+    return sharding if AxisType.Explicit in sharding.mesh.axis_types else None
 
 
 def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
