@@ -5,15 +5,13 @@ from typing import Any
 
 import jax
 from jax.experimental.shard_alike import shard_alike
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding
+
+from ..core.trees.placement import Specs, auto_sharded
 
 __all__ = ["placed"]
 
 Array = jax.Array
-
-Specs = Callable[[tuple[int, ...], PartitionSpec, Any], Any]
-"""`(shape, spec, mesh) -> specs`, of what is made of an array of this shape and spec."""
-
 
 def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> Any:
     """Calls a function of an array x, and puts what it makes with x.
@@ -27,8 +25,7 @@ def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> 
     """
     sharding = jax.typeof(x).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
-        known = specs(x.shape, sharding.spec, sharding.mesh)
-        return jax.sharding.auto_axes(function, out_sharding=known)(x, *rest)
+        return auto_sharded(function, specs, x, *rest)
     made = function(x, *rest)
     if isinstance(x, jax.core.Tracer):
         return made if jax.device_count() == 1 else jax.tree.map(lambda y: _alike(y, x), made)

@@ -12,12 +12,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 __all__ = [
     "alike",
     "all_beside",
+    "auto_sharded",
     "beside",
     "in_place_of",
     "joinable",
     "reduced",
     "sharded_as",
     "sharded_together",
+    "Specs",
 ]
 
 Array = jax.Array
@@ -54,7 +56,27 @@ def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
     """
     if len({jax.typeof(x).sharding for x in arrays}) == 1:
         return arrays
-    return [jax.sharding.reshard(x, PartitionSpec()) for x in arrays]
+    mesh = next(jax.typeof(x).sharding.mesh for x in arrays if _explicit_sharding(x) is not None)
+    return [jax.sharding.reshard(x, NamedSharding(mesh, PartitionSpec())) for x in arrays]
+
+
+Specs = Callable[[tuple[int, ...], PartitionSpec, Any], Any]
+"""`(shape, spec, mesh) -> specs`, of what is made of an array of this shape and spec."""
+
+
+def auto_sharded(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> Any:
+    """Calls `function(x, *rest)`, and lets the compiler choose shardings within it.
+
+    Where shardings are in types, JAX refuses operations that could leave their result in several
+    ways, such as products along a sharded axis. There the results are sharded by `specs`;
+    elsewhere the function is called as it is.
+    """
+    sharding = _explicit_sharding(x)
+    if sharding is None:
+        return function(x, *rest)
+    known = specs(x.shape, sharding.spec, sharding.mesh)
+    known = jax.tree.map(lambda spec: NamedSharding(sharding.mesh, spec), known)
+    return jax.sharding.auto_axes(function, out_sharding=known)(x, *rest)
 
 
 def sharded_as(x: Any, like: Any) -> Any:
