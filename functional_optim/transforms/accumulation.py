@@ -15,7 +15,7 @@ from ..core.numerics.validation import as_float_dtype
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.norms import global_norm
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import all_beside, sharded_as
 from ..core.trees.sparse_rows import dense
 from ..core.trees.structure import align, is_absent
 from .conditional_update import act_or_rest
@@ -238,10 +238,14 @@ class _Update(Interned):
             [
                 s
                 if is_absent(g)
-                else jnp.where(left_out, s, s + jnp.asarray(dense(g)).astype(s.dtype))
+                else jnp.where(left_out, s, s + sharded_as(_dense(g), s).astype(s.dtype))
                 for g, s in zip(given, flat, strict=True)
             ]
         )
+
+
+def _dense(g: Any) -> Array:
+    return jnp.asarray(dense(g))
 
 
 def _after_step(updates: PyTree, sums: PyTree, emit: Array) -> PyTree:
@@ -265,5 +269,7 @@ def _as_updates(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
 
     flat, treedef = jax.tree.flatten(sums)
     given = align(sums, updates, link="MultiSteps", name="updates")
-    found = [g if is_absent(g) else mean(s) for g, s in zip(given, flat, strict=True)]
+    found = [
+        g if is_absent(g) else mean(sharded_as(s, _dense(g))) for g, s in zip(given, flat, strict=True)
+    ]
     return jax.tree.unflatten(treedef, found)

@@ -20,6 +20,7 @@ __all__ = [
     "sharded_as",
     "sharded_together",
     "Specs",
+    "whole",
 ]
 
 Array = jax.Array
@@ -54,10 +55,26 @@ def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
 
     Where shardings are part of types, and differ, each is made whole on every device.
     """
-    if len({jax.typeof(x).sharding for x in arrays}) == 1:
+    return arrays if len({jax.typeof(x).sharding for x in arrays}) == 1 else whole(arrays)
+
+
+def whole(arrays: Sequence[Array]) -> Sequence[Array]:
+    """The arrays, each whole on every device of their mesh.
+
+    Only a program on a mesh of other axes than explicit ones leaves that to the compiler.
+    """
+    if not _traced(*arrays):
+        mesh: Any = next((m for m in map(_mesh, arrays) if m is not None), None)
+        return arrays if mesh is None else jax.device_put(arrays, _replicated(mesh))
+    known = (_explicit_sharding(x) for x in arrays)
+    mesh = next((sharding.mesh for sharding in known if sharding is not None), None)
+    if mesh is None:
         return arrays
-    mesh = next(jax.typeof(x).sharding.mesh for x in arrays if _explicit_sharding(x) is not None)
-    return [jax.sharding.reshard(x, NamedSharding(mesh, PartitionSpec())) for x in arrays]
+    return [jax.sharding.reshard(x, _replicated(mesh)) for x in arrays]
+
+
+def _replicated(mesh: Any) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
 
 
 Specs = Callable[[tuple[int, ...], PartitionSpec, Any], Any]
@@ -122,7 +139,7 @@ def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
         # What a foreign state holds that is no array of JAX has no place.
         if mesh is None or _traced(x) or getattr(x, "committed", True):
             return x
-        return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))
+        return jax.device_put(x, _replicated(mesh))
 
     return place
 
