@@ -37,7 +37,7 @@ def alike(slot: Array, p: Array) -> Array:
     if not _traced(slot, p):
         stays = slot.committed or not p.committed
         return slot if stays else jax.device_put(slot, p.sharding)
-    return shard_alike(slot, p.astype(slot.dtype))[0]
+    return shard_alike(sharded_as(slot, p), p.astype(slot.dtype))[0]
 
 
 def reduced(p: Array, axis: int) -> Array:
