@@ -18,6 +18,7 @@ from ..core.trees.norms import global_norm
 from ..core.trees.placement import all_beside, sharded_as
 from ..core.trees.sparse_rows import dense
 from ..core.trees.structure import align, is_absent
+from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
 
 __all__ = ["MultiSteps", "skip_large_updates", "skip_not_finite"]
@@ -183,6 +184,8 @@ class _Init:
             acc_grads=sums,
             skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in says.items()},
         )
+        if self.skip is not None:  # then steps are taken as the gradients say
+            state = varying_as(state, params)
         return all_beside(params, state)
 
     def _sum_of_nothing(self, p: Any) -> Array:

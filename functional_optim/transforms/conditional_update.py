@@ -10,6 +10,7 @@ from ..core.protocol import PyTree
 from ..core.state import nested_states
 from ..core.trees.apply import no_updates
 from ..core.trees.structure import path_string
+from ..core.trees.varying import cond
 
 __all__ = ["act_or_rest", "check_leaf_counts"]
 
@@ -45,7 +46,7 @@ def act_or_rest(
             given = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), instead, like)
         return given, jax.tree.map(jnp.asarray, state)
 
-    return jax.lax.cond(holds, act, rest)
+    return cond(holds, act, rest)
 
 
 def _zeros(x: jax.ShapeDtypeStruct) -> Array:

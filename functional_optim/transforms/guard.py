@@ -18,6 +18,7 @@ from ..core.state import State
 from ..core.trees.apply import no_updates
 from ..core.trees.arithmetic import choose
 from ..core.trees.placement import all_beside
+from ..core.trees.varying import varying_as
 from .conditional_update import check_leaf_counts
 
 __all__ = ["all_finite", "apply_if_finite", "tally", "tally_of_nothing"]
@@ -95,7 +96,8 @@ class _Init:
             metrics=tally_of_nothing() | {"notfinite_count": jnp.array(0, jnp.int32)},
             inner_state=self.init(params),
         )
-        return all_beside(params, state)
+        # Whether a step is taken depends on gradients, and so does all that is kept of it.
+        return all_beside(params, varying_as(state, params))
 
     def __repr__(self) -> str:
         return f"apply_if_finite({self.init!r}, {self.most})"

@@ -14,6 +14,7 @@ from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State, nested_states
 from ..core.trees.placement import beside
+from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
 from .guard import all_finite, tally, tally_of_nothing
 
@@ -118,7 +119,9 @@ class _Init:
             "metrics": tally_of_nothing(),
         }
         place = beside(jax.tree.leaves(params))
-        return State(**jax.tree.map(place, own), inner_state=self.init(params))
+        state = State(**jax.tree.map(place, own), inner_state=self.init(params))
+        # Whether a step is taken depends on gradients, and so does all that is kept of it.
+        return varying_as(state, params)
 
     def __repr__(self) -> str:
         return f"loss_scale({self.init!r})"

@@ -18,6 +18,7 @@ from ..core.trees.apply import apply_updates
 from ..core.trees.arithmetic import choose
 from ..core.trees.placement import beside, sharded_as
 from ..core.trees.structure import align, is_absent, is_placeholder
+from ..core.trees.varying import cond
 from .conditional_update import check_leaf_counts
 
 __all__ = ["sam"]
@@ -162,7 +163,7 @@ class _Open(Interned):
             return _in_precision_of(here, u), state.opt_state, adv_state, cache
 
         last = number == parts.period - 1
-        new, opt_state, adv_state, kept = jax.lax.cond(last, step, climb)
+        new, opt_state, adv_state, kept = cond(last, step, climb)
         kept = jax.tree.map(sharded_as, kept, state.cache)
         number = jnp.where(last, 0, number + 1)
         return new, State(
