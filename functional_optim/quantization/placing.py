@@ -7,7 +7,7 @@ import jax
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, NamedSharding
 
-from ..core.trees.placement import Specs, auto_sharded
+from ..core.trees.placement import Specs, auto_sharded, sharding_for
 
 __all__ = ["placed"]
 
@@ -33,7 +33,9 @@ def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> 
     if not isinstance(there, NamedSharding):
         return made
     known = specs(x.shape, there.spec, there.mesh)
-    return jax.tree.map(lambda y, s: jax.device_put(y, NamedSharding(there.mesh, s)), made, known)
+    return jax.tree.map(
+        lambda y, spec: jax.device_put(y, sharding_for(y, there.mesh, spec)), made, known
+    )
 
 
 def _alike(y: Array, x: Array) -> Array:

@@ -19,6 +19,7 @@ __all__ = [
     "reduced",
     "sharded_as",
     "sharded_together",
+    "sharding_for",
     "Specs",
     "whole",
 ]
@@ -139,9 +140,22 @@ def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
         # What a foreign state holds that is no array of JAX has no place.
         if mesh is None or _traced(x) or getattr(x, "committed", True):
             return x
-        return jax.device_put(x, _replicated(mesh))
+        return jax.device_put(x, sharding_for(x, mesh, PartitionSpec()))
 
     return place
+
+
+def sharding_for(x: Any, mesh: Any, spec: PartitionSpec) -> NamedSharding:
+    """The sharding of an array by a spec, as programs write it in what they return.
+
+    They name all axes of an array where shardings are in types, and leave out the last ones
+    elsewhere. jit takes another way of writing for another sharding, and compiles again.
+    """
+    entries = [*spec, *[None] * (x.ndim - len(spec))]
+    if AxisType.Explicit not in mesh.axis_types:
+        last = max((i for i, entry in enumerate(entries, 1) if entry is not None), default=0)
+        entries = entries[:last]
+    return NamedSharding(mesh, PartitionSpec(*entries))
 
 
 def all_beside(params: Any, state: Any) -> Any:
