@@ -19,7 +19,7 @@ from ..core.trees.arithmetic import choose
 from ..core.trees.placement import beside, sharded_as
 from ..core.trees.structure import align, is_absent, is_placeholder
 from ..core.trees.varying import cond
-from .conditional_update import check_leaf_counts
+from .conditional_update import at_rest, check_leaf_counts
 
 __all__ = ["sam"]
 
@@ -155,12 +155,12 @@ class _Open(Interned):
             adv_state = state.adv_state
             if parts.reset:
                 adv_state = jax.tree.map(sharded_as, parts.adv_init(cache), adv_state)
-            return _between(updates, here, after), opt_state, adv_state, after
+            return _between(updates, here, after), opt_state, at_rest(adv_state), after
 
         def climb() -> tuple[PyTree, ...]:
             u, adv_state = parts.climb(updates, state.adv_state, params, extra)
             check_leaf_counts("sam", state.adv_state, adv_state)
-            return _in_precision_of(here, u), state.opt_state, adv_state, cache
+            return _in_precision_of(here, u), at_rest(state.opt_state), adv_state, cache
 
         last = number == parts.period - 1
         new, opt_state, adv_state, kept = cond(last, step, climb)
