@@ -16,9 +16,10 @@ from ..core.numerics.validation import as_float_dtype
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.norms import global_norm
-from ..core.trees.placement import alike, all_beside
+from ..core.trees.placement import alike, all_beside, sharded_as
 from ..core.trees.sparse_rows import dense
 from ..core.trees.structure import align, is_absent
+from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
 
 __all__ = ["MultiSteps", "skip_large_updates", "skip_not_finite"]
@@ -183,6 +184,8 @@ class _Init:
             acc_grads=sums,
             skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in says.items()},
         )
+        if self.skip is not None:  # then steps are taken as the gradients say
+            state = varying_as(state, params)
         return all_beside(params, state)
 
     def _sum_of_nothing(self, p: Any) -> Array:
@@ -239,10 +242,14 @@ class _Update(Interned):
             [
                 s
                 if is_absent(g)
-                else jnp.where(left_out, s, s + jnp.asarray(dense(g)).astype(s.dtype))
+                else jnp.where(left_out, s, s + sharded_as(_dense(g), s).astype(s.dtype))
                 for g, s in zip(given, flat, strict=True)
             ]
         )
+
+
+def _dense(g: Any) -> Array:
+    return jnp.asarray(dense(g))
 
 
 def _after_step(updates: PyTree, sums: PyTree, emit: Array) -> PyTree:
@@ -266,5 +273,8 @@ def _as_updates(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
 
     flat, treedef = jax.tree.flatten(sums)
     given = align(sums, updates, link="MultiSteps", name="updates")
-    found = [g if is_absent(g) else mean(s) for g, s in zip(given, flat, strict=True)]
+    found = [
+        g if is_absent(g) else mean(sharded_as(s, _dense(g)))
+        for g, s in zip(given, flat, strict=True)
+    ]
     return jax.tree.unflatten(treedef, found)

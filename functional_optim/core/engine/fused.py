@@ -17,6 +17,7 @@ from ..rules.bound_rule import BoundRule
 from ..rules.init import state_names
 from ..state import State
 from ..trees.apply import moved, put_leaves
+from ..trees.placement import sharded_as, sharded_together
 from ..trees.structure import is_absent
 from .executors import (
     Executor,
@@ -169,13 +170,15 @@ class FusedUpdate(Interned):
           param_dtype: dtype of the parameter, where `arrays` has only some of its rows.
         """
         update, slots, param, scalars = arrays
+        # Results are sharded as what they replace.
+        u, placed, p = sharded_together(update, slots, param)
         compute = compute_dtype(signature.dtype)
         real = jnp.finfo(compute).dtype
-        u, p = cast((update, param), compute)
+        u, p = cast((u, p), compute)
         param_dtype = param_dtype or getattr(param, "dtype", None)
         new_slots = []
-        for rule, old, own, columns in zip(
-            self.rules, slots, scalars, signature.columns, strict=True
+        for rule, kept, old, own, columns in zip(
+            self.rules, slots, placed, scalars, signature.columns, strict=True
         ):
             hyper, context = read_scalars(own, columns, real)
             hyper |= own.keys
@@ -183,9 +186,11 @@ class FusedUpdate(Interned):
             outside = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
             ctx = StepContext(**context, **outside, leaf=number, rule=rule.name)
             u, new = apply_rule(rule, u, cast(old, compute), p, ctx, hyper)
-            new_slots.append({k: new[k].astype(old[k].dtype) for k in old})
+            new_slots.append({k: sharded_as(new[k].astype(x.dtype), x) for k, x in kept.items()})
         u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
-        return (moved(param, u) if signature.add_to_params else u), new_slots
+        if signature.add_to_params:
+            return moved(param, u), new_slots
+        return sharded_as(u, update), new_slots
 
 
 class UndeclaredParam:

@@ -7,6 +7,7 @@ import jax
 from ..numerics.casting import cast_like
 from ..protocol import PyTree
 from ..state import State
+from ..trees.varying import varying_like
 
 __all__ = ["next_state", "wrong_state"]
 
@@ -27,7 +28,7 @@ def next_state(old: State, new: Mapping[str, PyTree]) -> State:
     """
     fields: dict[str, PyTree] = {}
     for name, value in old._asdict().items():
-        fields[name] = jax.tree.map(cast_like, new.get(name, value), value)
+        fields[name] = varying_like(jax.tree.map(cast_like, new.get(name, value), value), value)
         if name == "count" and "leaf_counts" in new and "leaf_counts" not in old:
             fields["leaf_counts"] = new["leaf_counts"]
     return State(**fields)

@@ -22,6 +22,7 @@ from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.rng_keys import key_at
 from ..state import State
+from ..trees.placement import sharded_together
 from ..trees.sparse_rows import Rows
 from .jit import jit_as
 from .leaf_table import LeafTable
@@ -400,7 +401,8 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         context = StepContext(**cast(last | trees, real), leaf=number, rule=rule.name)
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
-        g, slots, p = cast((rows.values, *rows.of((decode_state(slots), p))), compute)
+        placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
+        g, slots, p = cast(placed, compute)
         measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
         return {k: as_state(v) for k, v in measured.items()}
 

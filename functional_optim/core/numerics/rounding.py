@@ -80,7 +80,7 @@ def narrow_slot(p: Array, param_dtype: Any, dtype: Any) -> Array:
 def check_like_init(link: str, slot: Array, p: Array, param_dtype: Any) -> None:
     """Raises where a `narrow_slot` was made for a parameter of another kind than this one."""
     known = slot.shape == p.shape
-    if known != is_narrow(param_dtype):
+    if p.size and known != is_narrow(param_dtype):  # the slot of no elements is the same for both
         raise ValueError(
             f"{link}: the state was made for a parameter of {'a narrow' if known else 'a wide'} "
             f"dtype, and it has {param_dtype} now. Call init with parameters of the dtype that "

@@ -20,6 +20,7 @@ from ..state import State
 from ..trees.placement import beside
 from ..trees.sparse_rows import is_sparse
 from ..trees.structure import is_absent, leaf_paths
+from ..trees.varying import varying_as
 from .bound_rule import BoundRule
 from .by_label import ByLabel
 from .rng_keys import Key
@@ -115,9 +116,10 @@ class RuleInit:
         if stats.start is not None:
             what = "scalars" if spec.whole_tree else "start of tree_stats"
             start = self._call(what, stats.start, numbers["hyperparams"])
-            fields["scalars"] = {k: as_start(v) for k, v in start.items()}
+            fields["scalars"] = varying_as({k: as_start(v) for k, v in start.items()}, leaves)
         if stats.metrics:
-            fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
+            zeros = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
+            fields["metrics"] = varying_as(zeros, leaves)
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
         return State(**fields, **self._as_trees(treedef, leaves, slots))
 
