@@ -42,9 +42,17 @@ from .algorithms.optimistic import (
     scale_by_optimistic_gradient,
 )
 from .algorithms.polyak import polyak_sgd, scale_by_polyak
+from .algorithms.primal_averaging import generalized_primal_averaging
 from .algorithms.radam import radam, scale_by_radam
 from .algorithms.rmsprop import rmsprop, scale_by_rms
 from .algorithms.rprop import rprop, scale_by_rprop
+from .algorithms.schedule_free import (
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_eval_params,
+    schedule_free_radam,
+    schedule_free_sgd,
+)
 from .algorithms.sgd import sgd
 from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
 from .algorithms.sm3 import scale_by_sm3, sm3
@@ -266,6 +274,7 @@ __all__ = [
     "from_state_dict",
     "fromage",
     "generalized_kl_divergence",
+    "generalized_primal_averaging",
     "get_hyperparams",
     "global_norm",
     "hinge_loss",
@@ -383,6 +392,11 @@ __all__ = [
     "scale_loss",
     "scale_gradient",
     "schedule",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_radam",
+    "schedule_free_sgd",
     "schedule_table",
     "schedules",
     "second_order",

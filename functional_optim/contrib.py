@@ -1,6 +1,14 @@
 """What programs look for in `optax.contrib`; all of it is also elsewhere in `functional_optim`."""
 
 from .algorithms.muon import muon, scale_by_muon
+from .algorithms.primal_averaging import generalized_primal_averaging
+from .algorithms.schedule_free import (
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_eval_params,
+    schedule_free_radam,
+    schedule_free_sgd,
+)
 from .second_order import hutchinson_estimator_diag_hessian
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.plateau import reduce_on_plateau
@@ -9,10 +17,16 @@ from .transforms.unit_norm import normalize
 
 __all__ = [
     "MuonDimensionNumbers",
+    "generalized_primal_averaging",
     "hutchinson_estimator_diag_hessian",
     "muon",
     "normalize",
     "reduce_on_plateau",
     "sam",
     "scale_by_muon",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_radam",
+    "schedule_free_sgd",
 ]

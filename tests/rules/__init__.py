@@ -30,6 +30,7 @@ from . import (
     radam,
     rmsprop,
     rprop,
+    schedule_free,
     sgd,
     signs,
     sparse,
@@ -74,6 +75,7 @@ FAMILIES = (
     combinators,
     around,
     master,
+    schedule_free,
 )
 
 RULES = tuple(entry for family in FAMILIES for entry in family.RULES)
@@ -102,6 +104,7 @@ def _named(needs_extra: bool) -> list[Case]:
             entry.oracle,
             entry.extra,
             entry.leave_out,
+            entry.drift,
         )
         for entry in RULES
         if (entry.extra is not None) == needs_extra

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import functional_optim as fo
+
 __all__ = ["NO_DESCENT", "TRAINING"]
 
 TRAINING: dict[str, Mapping[str, Any]] = {
@@ -33,6 +35,10 @@ TRAINING: dict[str, Mapping[str, Any]] = {
     "radam": {"learning_rate": 5e-3},
     "rmsprop": {"learning_rate": 5e-3},
     "rprop": {"learning_rate": 0.1},
+    "schedule_free": {"base_optimizer": fo.adam(0.05, b1=0.0), "learning_rate": 0.05},
+    "schedule_free_adamw": {"learning_rate": 0.01, "warmup_steps": 5000},
+    "schedule_free_radam": {"learning_rate": 0.01},
+    "schedule_free_sgd": {"learning_rate": 0.01, "warmup_steps": 5000},
     "sgd": {"learning_rate": 1e-3, "momentum": 0.9},
     "sign_sgd": {"learning_rate": 0.1},
     "signum": {"learning_rate": 0.01},
