@@ -188,10 +188,9 @@ def compute_step_scalars(
         aligned = {k: table.column(extra[k], k) for k in spec.needs_trees}
         trees = [{k: column[i] for k, column in aligned.items()} for i in range(n)]
     if spec.tree_stats.combine is not None:
-        quantities = _measure(rule, table, fields, hyper, context, trees)
-        next_fields |= quantities
-        for values in quantities.values():
-            context |= values
+        kept, quantities = _measure(rule, table, fields, hyper, context, trees)
+        next_fields |= kept
+        context |= quantities
     scalars: Scalars = {}
     if spec.step_scalars is not None:
         scalars = _step_scalars(rule, table, fields, hyper | by_leaf, next_fields)
@@ -325,12 +324,21 @@ def _measure(
     hyper: Scalars,
     needed: Scalars,
     trees: list[Scalars],
-) -> dict[str, Scalars]:
-    """Computes the quantities of the whole tree; returns the state's `scalars` and `metrics`."""
-    stats = rule.spec.tree_stats
+) -> tuple[dict[str, Scalars], Scalars]:
+    """Computes the quantities of the whole tree.
+
+    Returns:
+      The state's `scalars` and `metrics`, and all quantities.
+    """
+    stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
     assert stats.combine is not None
     kept = {k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields}
     last = {name: x for values in kept.values() for name, x in values.items()} | needed
+    prepared = {}
+    if stats.prepare is not None:
+        known = last | {"count": state_fields["count"]}
+        prepared = {k: as_state(x) for k, x in stats.prepare(known, **arguments).items()}
+        last |= prepared
     measured = None
     if stats.measure is not None:
         measured = _measurements(rule, table, hyper, last, trees)
@@ -345,8 +353,8 @@ def _measure(
             elif scale != 1:  # without a trace, a cond would compile its branches at each step
                 measured = again(measured)
             last |= {"scale": scale}
-    quantities = stats.combine(measured, last, **hyper, **dict(rule.options))
-    return {k: {name: as_state(quantities[name]) for name in kept[k]} for k in kept}
+    made = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
+    return {k: {name: made[name] for name in kept[k]} for k in kept}, prepared | made
 
 
 def _measurements(
