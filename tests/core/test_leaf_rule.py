@@ -438,15 +438,19 @@ def test_scalars_before_the_measurements_reach_all_that_follows():
     tx = prepared(rate=0.5)
     state = tx.init(PARAMS)
     updates, state = tx.update(GRADS, state, PARAMS)
-    assert updates["b"] == 30 and floats(state.metrics) == {"sum": 30.5}
+    assert updates["b"] == 30
+    assert floats(state.metrics) == {"sum": 30.5}
     updates, state = tx.update(GRADS, state, PARAMS)
-    assert updates["b"] == 60 and floats(state.metrics) == {"sum": 61.0}
+    assert updates["b"] == 60
+    assert floats(state.metrics) == {"sum": 61.0}
     assert "scalars" not in state
     # What is read by the maths alone may differ by label; what is measured with may not.
     by_label = fo.by_label({"x": 1.0, "y": 2.0}, {"a": "x", "b": "y"})
     tx = prepared(rate=0.5, gain=by_label)
     assert tx.update(GRADS, tx.init(PARAMS), PARAMS)[0]["b"] == 60
-    with pytest.raises(TypeError, match="prepared: rate cannot be given by label, because the rule"):
+    with pytest.raises(
+        TypeError, match="prepared: rate cannot be given by label, because the rule"
+    ):
         prepared(rate=by_label)
 
 
@@ -462,7 +466,8 @@ def test_quantities_may_start_with_the_parameters():
 
     params = {"a": jnp.array([3.0, -1.0], jnp.bfloat16), "b": jnp.array(2.0)}
     state = sized().init(params)
-    assert state.scalars["size"] == 12.0 and state.scalars["size"].dtype == jnp.float32
+    assert state.scalars["size"] == 12.0
+    assert state.scalars["size"].dtype == jnp.float32
     shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
     assert jax.tree.map(jnp.shape, sized().init(shapes)) == jax.tree.map(jnp.shape, state)
 

@@ -22,6 +22,7 @@ from . import (
     combinators,
     layerwise,
     lbfgs,
+    learning_rate_free,
     links,
     lion,
     master,
@@ -76,6 +77,7 @@ FAMILIES = (
     around,
     master,
     schedule_free,
+    learning_rate_free,
 )
 
 RULES = tuple(entry for family in FAMILIES for entry in family.RULES)

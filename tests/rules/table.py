@@ -26,6 +26,7 @@ COUNTS = {
     "min_dim_size_to_factor",
     "min_size",
     "ns_steps",
+    "num_betas",
     "sync_period",
 }
 """Whole numbers that shape the program."""

@@ -395,10 +395,13 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Any:
         assert rule.spec.tree_stats.measure is not None
         compute = compute_dtype(g.dtype)
         real = jnp.finfo(compute).dtype
-        context = StepContext(**cast(last | trees, real), leaf=number, rule=rule.name)
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
-        g, slots, p = cast((rows.values, *rows.of((decode_state(slots), p))), compute)
+        leaf = (rows.values, *rows.of((decode_state(slots), p)), trees)
+        g, slots, p, trees = cast(leaf, compute)
+        if rule.spec.split_complex and jnp.iscomplexobj(g):
+            g, slots, p, trees = jax.tree.map(_parts, (g, slots, p, trees))
+        context = StepContext(**cast(last, real), **trees, leaf=number, rule=rule.name)
         measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
         return {k: as_state(v) for k, v in measured.items()}
 
@@ -406,3 +409,8 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Any:
         return jit_as(measure, f"{rule.name}_measure")
     mapped = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
     return jit_as(mapped, f"{rule.name}_measure_stacked")
+
+
+def _parts(x: Array) -> Array:
+    """The real and the imaginary part of an array of complex numbers, as one real array."""
+    return jnp.stack([jnp.real(x), jnp.imag(x)])

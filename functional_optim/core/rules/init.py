@@ -120,7 +120,8 @@ class RuleInit:
                 arrays = map(as_parameter, leaves)
                 known["params"] = [cast(x, compute_dtype(x.dtype)) for x in arrays]
             start = self._call(what, stats.start, known)
-            fields["scalars"] = {k: as_start(v) for k, v in start.items()}
+            # Copies, because a start may be a hyperparameter, or two starts one array.
+            fields["scalars"] = {k: jnp.array(as_start(v), copy=True) for k, v in start.items()}
         if stats.metrics:
             fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}

@@ -20,7 +20,8 @@ class TreeStats:
         measurement: `measure`, `combine` and the maths find them with the last quantities. `last`
         has `count` as well, the number of updates before this one.
       measure: `(g, slots, p, ctx, **hyperparameters) -> {name: ()}`, what to measure on each leaf;
-        `ctx` has the quantities of the last step.
+        `ctx` has the quantities of the last step. Of a rule that treats complex leaves as pairs of
+        real ones, it gets both parts as one real array, `(2, *p)`.
       combine: `({name: (n,)}, last, **hyperparameters) -> {name: ()}`, makes the quantities out of
         the measurements, the last quantities, and what the rule needs. They reach the maths
         through `ctx`, those that the state does not keep as well. The first argument is None where
