@@ -1,6 +1,20 @@
 """What programs look for in `optax.contrib`; all of it is also elsewhere in `functional_optim`."""
 
+from .algorithms.cocob import cocob, scale_by_cocob
+from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
+from .algorithms.dog import dog, dowg, ldog
+from .algorithms.mechanic import mechanize
+from .algorithms.momo import momo, momo_adam
 from .algorithms.muon import muon, scale_by_muon
+from .algorithms.primal_averaging import generalized_primal_averaging
+from .algorithms.prodigy import prodigy
+from .algorithms.schedule_free import (
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_eval_params,
+    schedule_free_radam,
+    schedule_free_sgd,
+)
 from .second_order import hutchinson_estimator_diag_hessian
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.plateau import reduce_on_plateau
@@ -9,10 +23,27 @@ from .transforms.unit_norm import normalize
 
 __all__ = [
     "MuonDimensionNumbers",
+    "cocob",
+    "dadapt_adamw",
+    "dadapt_sgd",
+    "dog",
+    "dowg",
+    "generalized_primal_averaging",
     "hutchinson_estimator_diag_hessian",
+    "ldog",
+    "mechanize",
+    "momo",
+    "momo_adam",
     "muon",
     "normalize",
+    "prodigy",
     "reduce_on_plateau",
     "sam",
+    "scale_by_cocob",
     "scale_by_muon",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_radam",
+    "schedule_free_sgd",
 ]

@@ -318,7 +318,7 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
 def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:
     """Raises where all leaves must have the same value of an argument."""
     shaping = argument.kind is not Kind.HYPERPARAMETER
-    if shaping or spec.whole_tree or spec.tree_stats.combine is not None:
+    if shaping or spec.whole_tree or argument.name in spec.tree_stats.arguments:
         reason = (
             "it is settled before the first update" if shaping else "the rule reads the whole tree"
         )

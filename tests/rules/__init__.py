@@ -22,6 +22,7 @@ from . import (
     combinators,
     layerwise,
     lbfgs,
+    learning_rate_free,
     links,
     lion,
     master,
@@ -30,6 +31,7 @@ from . import (
     radam,
     rmsprop,
     rprop,
+    schedule_free,
     sgd,
     signs,
     sparse,
@@ -74,6 +76,8 @@ FAMILIES = (
     combinators,
     around,
     master,
+    schedule_free,
+    learning_rate_free,
 )
 
 RULES = tuple(entry for family in FAMILIES for entry in family.RULES)
@@ -102,6 +106,7 @@ def _named(needs_extra: bool) -> list[Case]:
             entry.oracle,
             entry.extra,
             entry.leave_out,
+            entry.drift,
         )
         for entry in RULES
         if (entry.extra is not None) == needs_extra

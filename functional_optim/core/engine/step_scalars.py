@@ -193,10 +193,9 @@ def compute_step_scalars(
         aligned = {k: table.column(extra[k], k) for k in spec.needs_trees}
         trees = [{k: column[i] for k, column in aligned.items()} for i in range(n)]
     if spec.tree_stats.combine is not None:
-        quantities = _measure(rule, table, fields, hyper, context, trees)
-        next_fields |= quantities
-        for values in quantities.values():
-            context |= values
+        kept, quantities = _measure(rule, table, fields, hyper, context, trees)
+        next_fields |= kept
+        context |= quantities
     scalars: Scalars = {}
     if spec.step_scalars is not None:
         scalars = _step_scalars(rule, table, fields, hyper | by_leaf, next_fields)
@@ -330,12 +329,21 @@ def _measure(
     hyper: Scalars,
     needed: Scalars,
     trees: list[Scalars],
-) -> dict[str, Scalars]:
-    """Computes the quantities of the whole tree; returns the state's `scalars` and `metrics`."""
-    stats = rule.spec.tree_stats
+) -> tuple[dict[str, Scalars], Scalars]:
+    """Computes the quantities of the whole tree.
+
+    Returns:
+      The state's `scalars` and `metrics`, and all quantities.
+    """
+    stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
     assert stats.combine is not None
     kept = {k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields}
     last = {name: x for values in kept.values() for name, x in values.items()} | needed
+    prepared = {}
+    if stats.prepare is not None:
+        known = last | {"count": state_fields["count"]}
+        prepared = {k: as_state(x) for k, x in stats.prepare(known, **arguments).items()}
+        last |= prepared
     measured = None
     if stats.measure is not None:
         measured = _measurements(rule, table, hyper, last, trees)
@@ -350,8 +358,8 @@ def _measure(
             elif scale != 1:  # without a trace, a cond would compile its branches at each step
                 measured = again(measured)
             last |= {"scale": scale}
-    quantities = stats.combine(measured, last, **hyper, **dict(rule.options))
-    return {k: {name: as_state(quantities[name]) for name in kept[k]} for k in kept}
+    made = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
+    return {k: {name: made[name] for name in kept[k]} for k in kept}, prepared | made
 
 
 def _measurements(
@@ -398,11 +406,13 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         assert rule.spec.tree_stats.measure is not None
         compute = compute_dtype(g.dtype)
         real = jnp.finfo(compute).dtype
-        context = StepContext(**cast(last | trees, real), leaf=number, rule=rule.name)
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
         placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
-        g, slots, p = cast(placed, compute)
+        g, slots, p, trees = cast((*placed, trees), compute)
+        if rule.spec.split_complex and jnp.iscomplexobj(g):
+            g, slots, p, trees = jax.tree.map(_parts, (g, slots, p, trees))
+        context = StepContext(**cast(last, real), **trees, leaf=number, rule=rule.name)
         measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
         return {k: as_state(v) for k, v in measured.items()}
 
@@ -410,3 +420,8 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         return jit_as(measure, f"{rule.name}_measure")
     mapped = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
     return jit_as(mapped, f"{rule.name}_measure_stacked")
+
+
+def _parts(x: Array) -> Array:
+    """The real and the imaginary part of an array of complex numbers, as one real array."""
+    return jnp.stack([jnp.real(x), jnp.imag(x)])

@@ -26,26 +26,38 @@ class TreeStats:
     """Quantities of the whole tree, which are known before any leaf is updated.
 
     Attributes:
+      prepare: `(last, **hyperparameters) -> {name: ()}`, scalars of this step that come before any
+        measurement: `measure`, `combine` and the maths find them with the last quantities. `last`
+        has `count` as well, the number of updates before this one.
       measure: `(g, slots, p, ctx, **hyperparameters) -> {name: ()}`, what to measure on each leaf;
-        `ctx` has the quantities of the last step.
+        `ctx` has the quantities of the last step. Of a rule that treats complex leaves as pairs of
+        real ones, it gets both parts as one real array, `(2, *p)`.
       combine: `({name: (n,)}, last, **hyperparameters) -> {name: ()}`, makes the quantities out of
         the measurements, the last quantities, and what the rule needs. They reach the maths
-        through `ctx`. The first argument is None where no leaf has an update, or nothing is
-        measured.
+        through `ctx`, those that the state does not keep as well. The first argument is None where
+        no leaf has an update, or nothing is measured.
       rescale: `({name: (n,)}) -> ()`, the factor with which the measurements must be repeated,
         because they over- or underflowed, or 1 where they are sound. `measure` multiplies by
         `ctx.scale`, if there is one, and `combine` finds the factor as `last["scale"]`. The
         repetition is under `lax.cond`, so that sound measurements do not pay for it.
       start: `(<any hyperparameters, by name>) -> {name: start}`, the quantities that the state
-        keeps, because `combine` needs their last values.
+        keeps, because `combine` needs their last values. An argument `params` is the list of the
+        parameters.
       metrics: names of the quantities that are there to be read by users.
     """
 
+    prepare: Callable[..., Mapping[str, Any]] | None = None
     measure: Callable[..., Mapping[str, Any]] | None = None
     combine: Callable[..., Mapping[str, Any]] | None = None
     rescale: Callable[[Mapping[str, Any]], Any] | None = None
     start: Callable[..., Mapping[str, Any]] | None = None
     metrics: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> set[str]:
+        """Names of what the functions read, hyperparameters among them."""
+        functions = (self.prepare, self.measure, self.combine, self.start)
+        return {name for f in functions if f is not None for name in wanted_names(f)}
 
 
 RULE_NAMES: set[str] = set()
