@@ -1,8 +1,12 @@
 """What programs look for in `optax.contrib`; all of it is also elsewhere in `functional_optim`."""
 
+from .algorithms.acprop import acprop, scale_by_acprop
+from .algorithms.ademamix import ademamix, scale_by_ademamix
+from .algorithms.adopt import adopt, scale_by_adopt
 from .algorithms.cocob import cocob, scale_by_cocob
 from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
 from .algorithms.dog import dog, dowg, ldog
+from .algorithms.madgrad import madgrad, scale_by_madgrad
 from .algorithms.mechanic import mechanize
 from .algorithms.momo import momo, momo_adam
 from .algorithms.muon import muon, scale_by_muon
@@ -15,6 +19,7 @@ from .algorithms.schedule_free import (
     schedule_free_radam,
     schedule_free_sgd,
 )
+from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
 from .second_order import hutchinson_estimator_diag_hessian
 from .transforms.matrices import MuonDimensionNumbers
 from .transforms.plateau import reduce_on_plateau
@@ -34,6 +39,10 @@ __all__ = [
     "mechanize",
     "momo",
     "momo_adam",
+    "acprop",
+    "ademamix",
+    "adopt",
+    "madgrad",
     "muon",
     "normalize",
     "prodigy",
@@ -46,4 +55,10 @@ __all__ = [
     "schedule_free_eval_params",
     "schedule_free_radam",
     "schedule_free_sgd",
+    "scale_by_acprop",
+    "scale_by_ademamix",
+    "scale_by_adopt",
+    "scale_by_madgrad",
+    "scale_by_simplified_ademamix",
+    "simplified_ademamix",
 ]

@@ -62,7 +62,7 @@ def leaf_rule(
         b1: Annotated[float, Within("[0, 1)")]      where a concrete value must lie
         nesterov: Static[bool]                      an option that shapes the program
         momentum: Annotated[float | None, Optional_]    None leaves the number out
-        mu_dtype: Annotated[Any, SlotDtype("mu")]   the dtype of a slot
+        mu_dtype: Annotated[Any, SlotDtype("mu")]   the dtype of a slot, or of several
         initial_scale: Annotated[float, InitOnly]   read by `slots` only, and not kept
         key: Annotated[Any, RandomKey]              a key; the maths gets a new one at each
                                                     update and leaf, and reads `ctx.count`
@@ -283,7 +283,7 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
             dtypes += _state_dtypes(spec, value)
         elif argument.kind is Kind.SLOT_DTYPE:
             if value is not None:
-                dtypes.append((str(argument.slot), as_float_dtype(value, where)))
+                dtypes += [(slot, as_float_dtype(value, where)) for slot in argument.slots]
         elif argument.kind is Kind.INIT_ONLY:
             init_numbers.append((name, as_number(value, where, argument.interval)))
         elif argument.kind is Kind.RANDOM_KEY:

@@ -28,6 +28,7 @@ COUNTS = {
     "ns_steps",
     "num_betas",
     "sync_period",
+    "window_size",
 }
 """Whole numbers that shape the program."""
 

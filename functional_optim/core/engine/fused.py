@@ -61,6 +61,8 @@ class FusedUpdate(Interned):
             "whole_tree": self.rules[0].spec.whole_tree,
             "reads_params": any(rule.spec.reads_params for rule in self.rules),
             "counts_leaves": any(rule.counts_leaves for rule in self.rules),
+            # A tree that a rule needs may have a leaf where there is no update.
+            "aligns_params": any(r.spec.needs_trees and r.spec.reads_params for r in self.rules),
             # The update that a rule decides itself is the exact difference to the new parameter,
             # which would not survive a narrower dtype; rules behind it need the same.
             "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
@@ -75,6 +77,7 @@ class FusedUpdate(Interned):
         whole_tree: ClassVar[bool]
         reads_params: ClassVar[bool]
         counts_leaves: ClassVar[bool]
+        aligns_params: ClassVar[bool]
         keeps_compute_dtype: ClassVar[bool]
         programs: ClassVar[dict[Hashable, Any]]
 
@@ -95,9 +98,8 @@ class FusedUpdate(Interned):
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
             _check_arguments(rule, state, params, extra)
-        table = LeafTable(
-            self.rules[0].name, updates, states, params, counts_leaves=self.counts_leaves
-        )
+        by_params = self.counts_leaves or self.aligns_params
+        table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
         if table.sparse:
             _check_sparse(self.rules, table)
         # 2. Compute the scalars of this step.
@@ -235,12 +237,12 @@ def apply_rule(
     """Calls the maths of a rule, and checks its result."""
     arguments = hyper | dict(rule.options)
 
-    def maths(g: Array, slots: Scalars, p: Array | None) -> tuple[Array, Scalars]:
+    def maths(g: Array, slots: Scalars, p: Array | None, trees: Scalars) -> tuple[Array, Scalars]:
         undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
+        parameter = p if undeclared is None else undeclared
+        ctx = StepContext(**vars(context) | trees) if trees else context
         try:
-            result = rule.spec.maths(
-                g, State(**slots), p if undeclared is None else undeclared, context, **arguments
-            )
+            result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
         except TypeError as error:
             if undeclared is not None and UndeclaredParam.__name__ in str(error):
                 undeclared._refuse()
@@ -259,8 +261,9 @@ def apply_rule(
         return update, dict(new)
 
     if rule.spec.split_complex and jnp.iscomplexobj(u):
-        return split_complex(maths, u, slots, p)
-    return maths(u, slots, p)
+        trees = {k: getattr(context, k) for k in rule.spec.needs_trees}
+        return split_complex(maths, u, slots, p, trees)
+    return maths(u, slots, p, {})
 
 
 def _check_arguments(

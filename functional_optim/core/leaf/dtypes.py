@@ -20,11 +20,12 @@ __all__ = [
 ]
 
 Array = jax.Array
-Maths = Callable[[Array, dict[str, Array], Array | None], tuple[Array, Mapping[str, Array]]]
+Maths = Callable[..., tuple[Array, Mapping[str, Array]]]
+"""`(g, slots, p, trees) -> (u, slots)`, with the leaf of each tree that a rule needs."""
 
 
 def split_complex(
-    maths: Maths, g: Array, slots: dict[str, Array], p: Array | None
+    maths: Maths, g: Array, slots: dict[str, Array], p: Array | None, trees: Mapping[str, Any]
 ) -> tuple[Array, dict[str, Array]]:
     """Runs the maths of a real array on the real and the imaginary part of a complex one.
 
@@ -35,6 +36,7 @@ def split_complex(
             part(g),
             {k: part(s) for k, s in slots.items()},
             part(p) if isinstance(p, jax.Array) else p,
+            {k: part(x) if jnp.iscomplexobj(x) else x for k, x in trees.items()},
         )
         for part in (jnp.real, jnp.imag)
     )

@@ -18,6 +18,7 @@ __all__ = [
     "in_place_of",
     "joinable",
     "reduced",
+    "repeated",
     "sharded_as",
     "sharded_together",
     "sharding_for",
@@ -50,6 +51,13 @@ def reduced(p: Array, axis: int) -> Array:
     mean = jnp.sum(p, axis=axis, keepdims=True)
     zeros = jnp.zeros_like(mean)
     return partitioned_as(zeros, mean) if _traced(p) else zeros
+
+
+def repeated(p: Array, n: int) -> Array:
+    """Zeros of the shape `(n, *p)`, sharded as the parameter along its axes."""
+    copies = jnp.broadcast_to(p, (n, *p.shape))
+    zeros = jnp.zeros_like(copies)
+    return partitioned_as(zeros, copies) if _traced(p) else zeros
 
 
 def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
