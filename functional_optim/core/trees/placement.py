@@ -43,7 +43,7 @@ def alike(slot: Array, p: Array) -> Array:
     return partitioned_as(slot, p)
 
 
-def reduced(p: Array, axis: int) -> Array:
+def reduced(p: Array, axis: int | tuple[int, ...]) -> Array:
     """Zeros of the shape of p's mean over an axis, which stays with size 1.
 
     Sharded as that mean would be: as the parameter along its other axes.
