@@ -30,7 +30,16 @@ from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
 from .algorithms.asgd import asgd, scale_by_asgd
 from .algorithms.came import came, scale_by_came
 from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
-from .algorithms.dog import scale_by_distance_over_gradients
+from .algorithms.cocob import cocob, scale_by_cocob
+from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
+from .algorithms.dog import (
+    dog,
+    dowg,
+    ldog,
+    scale_by_distance_over_gradients,
+    scale_by_dog,
+    scale_by_dowg,
+)
 from .algorithms.factored_rms import scale_by_factored_rms
 from .algorithms.fromage import fromage
 from .algorithms.grokfast import grokfast, grokfast_ma
@@ -43,7 +52,9 @@ from .algorithms.lbfgs import lbfgs, scale_by_lbfgs
 from .algorithms.lion import lion, scale_by_lion
 from .algorithms.madgrad import madgrad, scale_by_madgrad
 from .algorithms.mars import mars, scale_by_mars
+from .algorithms.mechanic import mechanize
 from .algorithms.minimize import minimize
+from .algorithms.momo import momo, momo_adam
 from .algorithms.muon import muon, scale_by_muon
 from .algorithms.nadam import nadam, nadamw
 from .algorithms.newton_schulz import orthogonalize
@@ -55,9 +66,18 @@ from .algorithms.optimistic import (
     scale_by_optimistic_gradient,
 )
 from .algorithms.polyak import polyak_sgd, scale_by_polyak
+from .algorithms.primal_averaging import generalized_primal_averaging
+from .algorithms.prodigy import prodigy
 from .algorithms.radam import radam, scale_by_radam
 from .algorithms.rmsprop import rmsprop, scale_by_rms
 from .algorithms.rprop import rprop, scale_by_rprop
+from .algorithms.schedule_free import (
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_eval_params,
+    schedule_free_radam,
+    schedule_free_sgd,
+)
 from .algorithms.sgd import sgd
 from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
 from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
@@ -273,6 +293,7 @@ __all__ = [
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
+    "cocob",
     "conditionally_mask",
     "conditionally_transform",
     "constant_schedule",
@@ -284,9 +305,13 @@ __all__ = [
     "cosine_restarts_schedule",
     "cosine_similarity",
     "cyclic_schedule",
+    "dadapt_adamw",
+    "dadapt_sgd",
     "decode_state",
     "densify",
     "describe",
+    "dog",
+    "dowg",
     "ema",
     "eval_params",
     "exponential_decay",
@@ -295,6 +320,7 @@ __all__ = [
     "from_state_dict",
     "fromage",
     "generalized_kl_divergence",
+    "generalized_primal_averaging",
     "get_hyperparams",
     "global_norm",
     "grokfast",
@@ -318,6 +344,7 @@ __all__ = [
     "lars",
     "layerwise_decay",
     "lbfgs",
+    "ldog",
     "leaf_rule",
     "linear_algebra",
     "linear_onecycle_schedule",
@@ -335,11 +362,14 @@ __all__ = [
     "master_weights",
     "matrix_inverse_pth_root",
     "measure_with_ema",
+    "mechanize",
     "metrics",
     "micro_grad",
     "microbatch",
     "microbatching",
     "minimize",
+    "momo",
+    "momo_adam",
     "monitor",
     "multi_transform",
     "muon",
@@ -373,6 +403,7 @@ __all__ = [
     "polyak_sgd",
     "polynomial_schedule",
     "power_iteration",
+    "prodigy",
     "projections",
     "radam",
     "reduce_on_plateau",
@@ -400,8 +431,11 @@ __all__ = [
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
+    "scale_by_cocob",
     "scale_by_came",
     "scale_by_distance_over_gradients",
+    "scale_by_dog",
+    "scale_by_dowg",
     "scale_by_factored_rms",
     "scale_by_laprop",
     "scale_by_lbfgs",
@@ -433,6 +467,11 @@ __all__ = [
     "scale_loss",
     "scale_gradient",
     "schedule",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_radam",
+    "schedule_free_sgd",
     "schedule_table",
     "schedules",
     "second_order",

@@ -1,5 +1,6 @@
 """Pairs of steps and changes of the gradient, which say what the curvature is along the way."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, dot, scaled
 from ..core.trees.placement import alike
 
-__all__ = ["Curvature"]
+__all__ = ["Curvature", "is_curved"]
 
 Array = jax.Array
 
@@ -100,3 +101,15 @@ class Curvature(NamedTuple):
 
         q, taken = jax.lax.fori_loop(0, rounds, back, (g, jnp.zeros_like(self.weights)))
         return jax.lax.fori_loop(0, rounds, forth, scaled(scale, q)), taken
+
+
+def is_curved(s: Sequence[Array], y: Sequence[Array], sy: Array) -> Array:
+    """Whether a pair has a positive curvature that is not only rounding, `()`.
+
+    That is s.y > eps |s| |y|, with eps of the least precise leaf: the same for a loss and for any
+    multiple of it. Numbers that are too small to be divided by have none.
+    """
+    eps = max((float(jnp.finfo(x.dtype).eps) for x in s), default=0.0)
+    yy, least = dot(y, y), jnp.finfo(sy.dtype).tiny
+    bound = jnp.maximum(least, eps * jnp.sqrt(dot(s, s)) * jnp.sqrt(yy))
+    return (sy > bound) & (yy > least)

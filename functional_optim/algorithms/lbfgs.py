@@ -14,7 +14,7 @@ from ..core.trees.arithmetic import choose, dot, scaled
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale, scale_by_learning_rate
 from ..transforms.zoom import scale_by_zoom_linesearch
-from .curvature import Curvature
+from .curvature import Curvature, is_curved
 
 __all__ = ["lbfgs", "scale_by_lbfgs"]
 
@@ -92,10 +92,10 @@ def scale_by_lbfgs(
     )
     s = jax.tree.map(jnp.subtract, p, slots.params)
     y = jax.tree.map(jnp.subtract, g, slots.updates)
-    sy, yy = dot(s, y), dot(y, y)
-    accepted = (ctx.count > 0) & (sy > _rounding(g) * jnp.sqrt(dot(s, s)) * jnp.sqrt(yy))
+    sy = dot(s, y)
+    accepted = (ctx.count > 0) & is_curved(s, y, sy)
     curvature = curvature.push(s, y, sy, accepted)
-    last = jnp.where(accepted, sy / jnp.where(accepted, yy, 1), ctx.scale)
+    last = jnp.where(accepted, sy / jnp.where(accepted, dot(y, y), 1), ctx.scale)
     norm = jnp.sqrt(dot(g, g))
     cautious = 1 / jnp.maximum(norm, 1)
     scale = jnp.where(curvature.size > 0, last, cautious)
@@ -116,11 +116,6 @@ def scale_by_lbfgs(
         "scale": last,
     }
     return u, kept, scalars
-
-
-def _rounding(g: Any) -> float:
-    """Returns the relative precision of the least precise leaf."""
-    return max((float(jnp.finfo(x.dtype).eps) for x in g), default=0.0)
 
 
 def lbfgs(

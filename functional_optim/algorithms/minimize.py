@@ -10,13 +10,14 @@ import numpy as np
 
 from ..core.engine.leaf_table import LeafTable
 from ..core.engine.objective import Objective
+from ..core.functions import as_function
 from ..core.leaf.dtypes import check_parameter
 from ..core.numerics.casting import cast
 from ..core.numerics.precision import compute_dtype
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import PyTree
 from ..core.state import State
-from ..core.trees.structure import path_string
+from ..core.trees.structure import leaf_paths
 from .lbfgs_memory import Memory
 from .quasi_newton import Limits, Status, iterate
 
@@ -49,7 +50,9 @@ def minimize(
     jit and vmap. What `fn` needs that changes from call to call must be an argument.
 
     The search is that of `optim.LBFGS` with `line_search_fn="strong_wolfe"`, see there for the
-    maths, and for flat ends also takes Hager & Zhang's approximate form of the conditions.
+    maths, but for three things. For flat ends it also takes Hager & Zhang's approximate form of
+    the conditions. The first step has length 1, and a pair is kept if s.y > eps |s| |y|, with eps
+    of the precision: so a multiple of `fn` is minimized in the same steps as `fn`.
     It ends where max|grad| <= tolerance_grad, in units of the loss per unit of x.
 
     Derivatives of the result are not provided: JAX refuses reverse mode through the loop.
@@ -83,8 +86,8 @@ def minimize(
     Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithm 7.5; Hager &
     Zhang, Algorithm 851: CG_DESCENT, ACM TOMS 2006.
     """
-    for path, leaf in jax.tree_util.tree_flatten_with_path(x0)[0]:
-        check_parameter("minimize", path_string(path), leaf)
+    for path, leaf in zip(leaf_paths(x0), jax.tree.leaves(x0), strict=True):
+        check_parameter("minimize", path, leaf)
     if isinstance(history_size, bool) or not isinstance(history_size, int) or history_size < 1:
         raise ValueError(f"minimize: history_size must be an integer from 1, got {history_size!r}.")
     most = max_iter * _ALONG_A_LINE + 1 if max_eval is None else max_eval
@@ -95,7 +98,9 @@ def minimize(
         _tolerance(tolerance_grad, "tolerance_grad"),
         _tolerance(tolerance_change, "tolerance_change"),
     )
-    return _minimize(fn, has_aux, history_size, jax.tree.map(jnp.asarray, x0), args, limits)
+    return _minimize(
+        as_function(fn), has_aux, history_size, jax.tree.map(jnp.asarray, x0), args, limits
+    )
 
 
 def _count(value: Any, name: str) -> jax.Array:
@@ -133,6 +138,7 @@ def _minimize(
         limits,
         by_wolfe=True,
         approximate=as_state(_APPROXIMATE),
+        relative=True,
     )
     params = objective.whole(end.x, leaves.params)
     result = State(

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 
 from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, choose, dot, largest, scaled, sum_of_magnitudes
+from ..core.trees.varying import cond, while_loop
 from ..transforms.wolfe import Found, Line, Point, Wolfe, cubic_step, search
+from .curvature import is_curved
 from .lbfgs_memory import Memory
 
 __all__ = ["Limits", "Progress", "Status", "iterate"]
@@ -21,7 +23,7 @@ _DECREASE, _CURVATURE = 1e-4, 0.9
 """Of the strong Wolfe conditions; Nocedal & Wright, section 3.1, and torch's."""
 
 _LEAST_CURVATURE = 1e-10
-"""Below this s.y a pair is not kept; torch's."""
+"""Below this s.y a pair is not kept, unless it is judged by its own scale; torch's."""
 
 
 class Status(enum.IntEnum):
@@ -74,15 +76,19 @@ class _Iteration:
     limits: Limits
     by_wolfe: bool
     approximate: Array | None
+    relative: bool
 
     def __call__(self, now: Progress) -> Progress:
         g = jax.tree.map(jnp.conj, now.grad)
         k, first = now.iterations + 1, now.memory.iterations == 0
-        memory = _directed(now.memory, g)._replace(
+        memory = _directed(now.memory, g, self.relative)._replace(
             grad=g, value=now.value, iterations=now.memory.iterations + 1
         )
         # The first direction is the gradient, whose length says nothing of the step's.
-        cautious = jnp.minimum(1, 1 / sum_of_magnitudes(g))
+        size = sum_of_magnitudes(g)
+        cautious = 1 / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
+        if not self.relative:
+            cautious = jnp.minimum(1, cautious)
         step = jnp.where(first, cautious, 1) * self.rate
         line = Line(self.evaluate, now.x, memory.direction)
         start = line.point(jnp.zeros_like(step), now.value, now.grad)
@@ -125,7 +131,7 @@ class _Iteration:
         # After the last iteration nobody asks for the value, which may cost as much as a step.
         evaluated = descends & (k < self.limits.iterations)
         unknown = start._replace(step=step)
-        point = jax.lax.cond(evaluated, line.at, lambda _: unknown, step)
+        point = cond(evaluated, lambda: line.at(step), lambda: unknown)
         return Found(point, evaluated.astype(jnp.int32))
 
     def _status(self, after: Progress, before: Array) -> Array:
@@ -151,6 +157,7 @@ def iterate(
     *,
     by_wolfe: bool,
     approximate: Array | None = None,
+    relative: bool = False,
 ) -> Progress:
     """Minimizes from x until a limit is reached.
 
@@ -164,22 +171,24 @@ def iterate(
       limits: what ends the search.
       by_wolfe: whether steps satisfy the strong Wolfe conditions, or are of length `rate`.
       approximate: of these conditions, see `Wolfe`.
+      relative: whether the first step and the least curvature are in relation to the gradient, so
+        that a loss and its multiples are minimized in the same steps; otherwise they are torch's.
     """
     at_rest = largest(grad) <= limits.gradient
     status = _first((at_rest, Status.GRADIENT), (limits.iterations < 1, Status.ITERATIONS))
     memory = memory._replace(evaluations=memory.evaluations + 1)
     one = jnp.ones((), jnp.int32)
     begun = Progress(x, value, grad, memory, one - 1, one, status)
-    iteration = _Iteration(evaluate, rate, limits, by_wolfe, approximate)
-    return jax.lax.while_loop(lambda now: now.status == Status.GOING_ON, iteration, begun)
+    iteration = _Iteration(evaluate, rate, limits, by_wolfe, approximate, relative)
+    return while_loop(lambda now: now.status == Status.GOING_ON, iteration, begun)
 
 
-def _directed(memory: Memory, g: PyTree) -> Memory:
+def _directed(memory: Memory, g: PyTree, relative: bool) -> Memory:
     """The memory with the pair of the last step, and the direction at gradient g."""
     s = scaled(memory.step, memory.direction)
     y = jax.tree.map(jnp.subtract, g, memory.grad)
     sy = dot(s, y)
-    accepted = sy > _LEAST_CURVATURE
+    accepted = is_curved(s, y, sy) if relative else sy > _LEAST_CURVATURE
     curvature = memory.curvature.push(s, y, sy, accepted)
     scale = jnp.where(accepted, sy / jnp.where(accepted, dot(y, y), 1), memory.scale)
     direction, taken = curvature.apply(g, scale, curvature.size)

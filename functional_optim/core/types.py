@@ -1,5 +1,6 @@
 """Type aliases under the names that optax uses."""
 
+import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ __all__ = [
     "MaskOrFn",
     "OptState",
     "Params",
+    "Required",
     "ScalarOrSchedule",
     "Schedule",
     "TransformUpdateExtraArgsFn",
@@ -48,3 +50,12 @@ TransformUpdateExtraArgsFn = TransformUpdateFn
 
 class EmptyState(NamedTuple):
     """State of a transformation that keeps none."""
+
+
+class Required(enum.Enum):
+    """In the place of a default: there is none, and what is not there is an error."""
+
+    ERROR = "error"
+
+    def __repr__(self) -> str:
+        return "<an error>"

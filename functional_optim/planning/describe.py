@@ -5,12 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.leaf.packing import unpacked
 from ..core.protocol import PyTree
-from ..core.trees.structure import path_string, tree_nbytes
+from ..core.trees.structure import key_paths, leaf_paths, tree_nbytes
 from ..sharding.shardings import state_shardings
 from ..sharding.specs import AnyMesh, broadcast_specs, find_mesh
 from .description import Description, LeafRecord, bytes_per_device
-from .usage import shapes_of, usages_of
+from .usage import usages_of
 
 __all__ = ["describe"]
 
@@ -37,7 +38,8 @@ def describe(
       arrays that they keep for it. `total` is one line.
 
     Raises:
-      ValueError: specs are given and no mesh, or they do not fit the parameters.
+      ValueError: specs are given and no mesh, or they do not fit the parameters. What `init`
+        raises for the parameters is raised here, too.
 
     Example:
       >>> import functional_optim as fo
@@ -55,31 +57,26 @@ def describe(
       2 parameters of 9 elements; state: 76 bytes, 28 of them shared
     """
     shapes = jax.tree.map(_shape, params)
+    # First of all init itself, so that its error is what a user sees of a mistake.
+    state = jax.eval_shape(tx.init, shapes)
     usages = list(usages_of(tx.init, tx.update, shapes))
-    state = shapes_of(tx.init, shapes)
     mesh = mesh if mesh is not None else find_mesh(specs, shapes)
     if mesh is None and specs is not None:
         raise ValueError("describe: specs need a mesh. Pass mesh, which may be an AbstractMesh.")
     if mesh is not None:
         full = broadcast_specs("describe", shapes, specs)
-        if state is not None:
-            state = jax.tree.map(_placed, state, state_shardings(tx, shapes, full, mesh))
+        state = jax.tree.map(_placed, state, state_shardings(tx, shapes, full, mesh))
         shapes = jax.tree.map(
             lambda p, spec: _placed(p, jax.NamedSharding(mesh, spec)), shapes, full
         )
-    arrays = {path_string(k): x for k, x in jax.tree_util.tree_flatten_with_path(state)[0]}
+    state = unpacked(state)
+    arrays = dict(key_paths(state))
     leaves = []
-    for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
-        name = path_string(path)
-        routes = [route for usage in usages for route in usage.routes.get(name, ())]
-        links = tuple(link for usage in usages for link in usage.links(name, arrays))
+    for (path, leaf), name in zip(key_paths(shapes), leaf_paths(shapes), strict=True):
+        routes = [route for usage in usages for route in usage.routes.get(path, ())]
+        links = tuple(link for usage in usages for link in usage.links(path, arrays))
         leaves.append(LeafRecord(name, leaf, tuple(dict.fromkeys(routes)), links))
-    known = state is not None
-    return Description(
-        tuple(leaves),
-        tree_nbytes(state) if known else None,
-        bytes_per_device(jax.tree.leaves(state)) if known else None,
-    )
+    return Description(tuple(leaves), tree_nbytes(state), bytes_per_device(jax.tree.leaves(state)))
 
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:

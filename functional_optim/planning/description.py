@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from ..core.trees.labels import shown
+
 __all__ = ["Description", "LeafRecord", "LinkRecord", "SlotRecord", "bytes_per_device"]
 
 
@@ -61,7 +63,7 @@ class LinkRecord:
     slots: tuple[SlotRecord, ...]
 
     def __str__(self) -> str:
-        numbers = ", ".join(f"{k}={v!r}" for k, v in self.hyperparams.items())
+        numbers = ", ".join(f"{k}={shown(v)}" for k, v in self.hyperparams.items())
         about = numbers if self.known else f"{self.text}, hyperparameters unknown"
         lines = [f"{self.path}: {about}" if about else self.path]
         return "\n".join([*lines, *(f"  {slot}" for slot in self.slots)])
@@ -108,19 +110,17 @@ class Description:
 
     Attributes:
       leaves: one record for each parameter, in the order of the tree.
-      nbytes: bytes of the state; None if `init` of a link of another package fails.
-      nbytes_on_a_device: bytes of it on each device; None also without a mesh.
+      nbytes: bytes of the state.
+      nbytes_on_a_device: bytes of it on each device; None without a mesh.
     """
 
     leaves: tuple[LeafRecord, ...]
-    nbytes: int | None
+    nbytes: int
     nbytes_on_a_device: int | None
 
     @property
-    def shared(self) -> int | None:
+    def shared(self) -> int:
         """Bytes of the state that belong to no parameter: counts, hyperparameters, metrics."""
-        if self.nbytes is None:
-            return None
         return self.nbytes - sum(leaf.nbytes for leaf in self.leaves)
 
     def __getitem__(self, path: str) -> LeafRecord:
@@ -134,10 +134,8 @@ class Description:
     def total(self) -> str:
         """One line about all parameters and the whole state."""
         size = sum(leaf.array.size for leaf in self.leaves)
-        state = "unknown: init raises an error"
-        if self.nbytes is not None and self.shared is not None:
-            own = f"{self.shared:,} of them shared"
-            state = f"{_bytes(self.nbytes, self.nbytes_on_a_device)}, {own}"
+        own = f"{self.shared:,} of them shared"
+        state = f"{_bytes(self.nbytes, self.nbytes_on_a_device)}, {own}"
         return f"{len(self.leaves)} parameters of {size:,} elements; state: {state}"
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """Names the arrays of a state: paths in its tree, and paths of the parameters within vectors."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ from ..core.leaf.quantized import is_stored
 from ..core.protocol import PyTree
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.state import State, nested_states
-from ..core.trees.structure import is_absent, path_string
+from ..core.trees.containers import bare
+from ..core.trees.structure import is_absent, key_paths, path_string, unique_names
 
 __all__ = ["LEAF_SCALARS", "Link", "Name", "Names", "dotted", "is_link"]
 
@@ -73,10 +75,17 @@ class Link:
         """The dotted path; empty for the root."""
         return _text(self.path)
 
+    @functools.cached_property
+    def names(self) -> dict[Path, str]:
+        """Path of each parameter -> its dotted path, no two equal; empty for a single array."""
+        leaves = self.leaves or ()
+        texts = zip(leaves, unique_names(leaves), strict=True)
+        return {path: text if path else "" for path, text in texts}
+
     @property
     def leaf_names(self) -> tuple[str, ...] | None:
-        """Dotted paths of the parameters; empty for a single array."""
-        return None if self.leaves is None else tuple(map(_text, self.leaves))
+        """The names of the parameters, in the order of the tree."""
+        return None if self.leaves is None else tuple(self.names.values())
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -105,39 +114,54 @@ class Names:
     def __init__(self, function: str, tree: PyTree):
         arrays, self.treedef = jax.tree.flatten(tree, is_leaf=is_stored)
         self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
-        self.names: dict[str, Name] = {}
+        tree = bare(tree)  # what holds an array in `nnx` is no part of its name
         self.links = list(_find_links(tree))
-        paths = {link.path for link in self.links}
+        links = {link.path: link for link in self.links}
         vectors = dict(vector for link in self.links for vector in _vectors(link))
+        found: list[tuple[Path, Name]] = []
         i = 0
-        for path, x in jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_node)[0]:
-            link = next((path[:n] for n in range(len(path), -1, -1) if path[:n] in paths), None)
+        for key, x in jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_node)[0]:
+            path = tuple(key)
+            above = (path[:n] for n in range(len(path), -1, -1))
+            link = next((links[k] for k in above if k in links), None)
             for leaves, axis in _contents(path, x, vectors):
                 for j, leaf in enumerate(leaves):
-                    whole = (*path, *leaf)
-                    name = self._name(i, whole, link)
-                    if axis is not None:
-                        name = dataclasses.replace(name, item=j, leaf=_text(leaf), axis=axis)
-                    self._add(function, whole, name)
+                    item = None if axis is None else (j, axis, leaf)
+                    found.append(_placed(link, i, (*path, *leaf), item))
                 i += 1
+        texts = iter(unique_names([path for path, name in found if name.leaf is None]))
+        self.names: dict[str, Name] = {}
+        for path, name in found:
+            text = next(texts) if name.leaf is None else dotted(_text(path), name.leaf)
+            if text in self.names:
+                raise ValueError(
+                    f"{function}: two arrays have the name '{text}'. Rename a key so that paths "
+                    "differ when they are written with dots."
+                )
+            self.names[text] = name
 
-    @staticmethod
-    def _name(i: int, path: Path, link: Path | None) -> Name:
-        if link is None:
-            return Name(i)
-        field, *rest = path[len(link) :]
-        is_slot = path_string((field,)) not in ENGINE_FIELDS
-        leaf = _text(tuple(rest)) if is_slot else None
-        return Name(i, None, _text(link), path_string((field,)), leaf)
 
-    def _add(self, function: str, path: Path, name: Name) -> None:
-        text = _text(path) or "(root)"
-        if text in self.names:
-            raise ValueError(
-                f"{function}: two arrays have the name '{text}'. Rename a key so that paths differ "
-                "when they are written with dots."
-            )
-        self.names[text] = name
+def _placed(
+    link: Link | None, i: int, path: Path, item: tuple[int, int, Path] | None
+) -> tuple[Path, Name]:
+    """Where an array is, with its path up to that of the parameter that it belongs to.
+
+    Args:
+      link: the link that it is in, or None.
+      i: number of the array among the leaves of the state.
+      path: the whole path.
+      item: of one of several in the array, its position, the axis and the path of its parameter.
+    """
+    name, field, leaf = None, "", None
+    if link is not None:
+        name, field = link.name, _text(path[len(link.path) :][:1])
+        if field not in ENGINE_FIELDS:
+            leaf = path[len(link.path) + 1 :]
+    position, axis, leaf = (None, -1, leaf) if item is None else item
+    if leaf is None:
+        return path, Name(i, None, name, field)
+    text = _text(leaf) if link is None else link.names.get(leaf, _text(leaf))
+    return path[: len(path) - len(leaf)], Name(i, position, name, field, text, axis)
 
 
 def is_link(state: Any) -> bool:
@@ -203,10 +227,10 @@ def _find_links(tree: PyTree) -> Iterator[Link]:
 
 def _leaf_paths(state: State, slots: list[str]) -> tuple[Path, ...] | None:
     try:
-        flat = jax.tree_util.tree_flatten_with_path(all_slots({k: state[k] for k in slots}))[0]
+        flat = key_paths(all_slots({k: state[k] for k in slots}))
     except ValueError:  # slots of different structures, in a state that another package made
         return None
-    return tuple(tuple(path) for path, _ in flat)
+    return tuple(path for path, _ in flat)
 
 
 def _vectors(link: Link) -> Iterator[tuple[Path, tuple[Path, ...]]]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["new_names", "restack"]
+from ..core.leaf.quantized import FORMS
+
+__all__ = ["new_names", "restack", "without_containers"]
 
 Arrays = dict[str, Any]
 
@@ -33,6 +35,19 @@ def new_names(function: str, saved: Iterable[str], rename: Mapping[str, str]) ->
             )
         names = replaced
     return names
+
+
+def without_containers(saved: Arrays, wanted: Iterable[str]) -> Arrays:
+    """Takes off the names what earlier versions wrote for the containers of `nnx`.
+
+    A path ended in `.value` then, or had it in front of the parts of a quantized array. Where the
+    wanted names have a key `value` of their own, nothing is taken off.
+    """
+    parts = "|".join(part for form in FORMS.values() for part in form.parts)
+    end = re.compile(rf"\.value(?=(\.({parts}))?$)")
+    if not any(map(end.search, saved)) or any(map(end.search, wanted)):
+        return saved
+    return {end.sub("", k): x for k, x in saved.items()}
 
 
 def restack(

@@ -2,10 +2,13 @@
 
 import contextlib
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-__all__ = ["ConformanceError", "Failure", "error_context"]
+__all__ = ["Advice", "ConformanceError", "Failure", "error_context"]
+
+Advice = str | Callable[[Exception], str]
+"""What to do, in one sentence; or a function of the exception that says it."""
 
 LONGEST = 400
 """Longest quotation of an exception's text, in characters; JAX's can be pages long."""
@@ -34,13 +37,13 @@ class ConformanceError(AssertionError):
 
 
 @contextlib.contextmanager
-def error_context(check: str, where: str, advice: str) -> Iterator[None]:
+def error_context(check: str, where: str, advice: Advice) -> Iterator[None]:
     """Turns any exception within it into a `ConformanceError` of this check.
 
     Args:
       check: name of the check.
       where: the part that is checked: `with bfloat16 parameters`; may be empty.
-      advice: what to do, in one sentence.
+      advice: what to do.
     """
     try:
         yield
@@ -50,5 +53,11 @@ def error_context(check: str, where: str, advice: str) -> Iterator[None]:
         place = f"{where}: " if where else ""
         kind = "" if isinstance(error, AssertionError) else f"raised {type(error).__name__}: "
         reason = textwrap.shorten(str(error).split("\n\n")[0], LONGEST, placeholder=" ...")
-        message = f"{place}{kind}{reason} {advice}"
+        to_do = advice if isinstance(advice, str) else advice(error)
+        message = f"{place}{_sentence(kind + reason)} {to_do}"
         raise ConformanceError(Failure(check, message)) from error
+
+
+def _sentence(text: str) -> str:
+    """The text with a full stop, unless it ends a sentence itself."""
+    return text if text.endswith((".", "!", "?")) else f"{text.rstrip(' :;,')}."

@@ -9,7 +9,7 @@ import jax
 
 from ..core.protocol import GradientTransformation, PyTree
 from .case import DTYPES, Case, Extra
-from .failure import error_context
+from .failure import Advice, error_context
 
 __all__ = ["CHECKS", "Check", "conformance"]
 
@@ -32,7 +32,9 @@ CHECKS: dict[str, Callable[[Case], None]] = {}
 """Name of each check, in the order in which `check_transformation` runs them."""
 
 
-def conformance(advice: str, *, eager: bool = False) -> Callable[[Callable[[Case], None]], Check]:
+def conformance(
+    advice: Advice, *, eager: bool = False
+) -> Callable[[Callable[[Case], None]], Check]:
     """Declares a check of a case, and makes its public function.
 
     Args:

@@ -11,15 +11,17 @@ import numpy as np
 
 from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
+from ..core.functions import keepable
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
 from ..core.signatures import bind
 from ..core.state import State
 from ..core.trees.apply import no_update, no_updates
 from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, resolve_labels
-from ..core.trees.placeholders import AnyParams
+from ..core.trees.placeholders import AnyParams, is_any_params
 from ..core.trees.placement import all_beside
-from ..core.trees.structure import align, align_params, path_string
+from ..core.trees.structure import align, align_params, leaf_paths
 from ..core.types import MaskOrFn
+from .parts import extra_of_part
 
 __all__ = ["freeze", "maskable", "masked", "partition", "set_to_zero"]
 
@@ -30,7 +32,9 @@ def partition(
     """Routes each leaf to the transformation of its label.
 
     Each transformation sees the tree with `MaskedNode` in place of the others' leaves, and
-    keeps no state for them. The state has one field for each label, named by it.
+    keeps no state for them. The state has one field for each label, named by it. Extra arguments
+    that are trees like the parameters (`grad`), and functions of the parameters (`value_fn`), are
+    cut likewise: to such a function, the other parameters are constants.
 
     Args:
       transforms: label -> transformation.
@@ -77,15 +81,15 @@ class Router:
 
     def labels(self, params: PyTree | None, updates: PyTree | None = None) -> PyTree:
         """Returns the labels of all leaves, checked; params may be None for a tree of labels."""
-        if isinstance(params, AnyParams):
+        if is_any_params(params):
             return params
         labels = resolve_labels(self.link, self.what, self.labeller, params, updates)
-        for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
+        for i, label in enumerate(jax.tree.leaves(labels)):
             # 1 == True, but a mask of numbers is probably a mistake.
             if label not in self.known or (self.boolean and not isinstance(label, bool)):
                 raise ValueError(
-                    f"{self.link}: {self.what} has {label!r} at '{path_string(path)}'; it must be "
-                    f"one of {', '.join(map(repr, self.known))}."
+                    f"{self.link}: {self.what} has {label!r} at '{leaf_paths(labels)[i]}'; it must "
+                    f"be one of {', '.join(map(repr, self.known))}."
                 )
         return labels
 
@@ -101,7 +105,7 @@ class Router:
     @property
     def is_cacheable(self) -> bool:
         """Whether it may be kept alive: a tree of labels may, a user's function may hold arrays."""
-        return isinstance(self.labeller, FrozenTree)
+        return isinstance(self.labeller, FrozenTree) or keepable(self.labeller)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,11 +154,12 @@ class PartitionUpdate(Interned):
         given = list(result)
         states = {}
         for label, link in self.links:
+            cut = functools.partial(router.split, labels, label=label)
             inner, states[str(label)] = link(
-                router.split(labels, given, label),
+                cut(given),
                 state[str(label)],
-                None if values is None else router.split(labels, values, label),
-                extra,
+                None if values is None else cut(values),
+                extra_of_part(extra, treedef, values, given, cut),
             )
             found = align(labels, inner, link=router.link, name=f"the updates of {label!r}")
             result = [f if k == label else r for k, f, r in zip(flat, found, result, strict=True)]
@@ -166,7 +171,9 @@ def masked(
 ) -> GradientTransformation:
     """Applies a transformation to the leaves where the mask is True, and keeps state for them only.
 
-    The state is that of `inner`, so that its paths are the same with and without a mask.
+    The state is that of `inner`, so that its paths are the same with and without a mask. Extra
+    arguments that are trees like the parameters, or functions of them, are cut to those leaves, as
+    in `partition`.
 
     Args:
       inner: transformation of the leaves where the mask is True.
@@ -241,11 +248,12 @@ class MaskedUpdate(Interned):
         flat, treedef = jax.tree.flatten(labels)
         given = align(labels, updates, link=router.link, name="updates")
         values = None if params is None else align_params(labels, params, link=router.link)
+        cut = functools.partial(router.split, labels, label=True)
         inner, state = self.link(
-            router.split(labels, given, True),
+            cut(given),
             state,
-            None if values is None else router.split(labels, values, True),
-            extra,
+            None if values is None else cut(values),
+            extra_of_part(extra, treedef, values, given, cut),
         )
         found = align(labels, inner, link=router.link, name="the inner updates")
         rest = given if self.otherwise == "pass" else [no_update(g) for g in given]

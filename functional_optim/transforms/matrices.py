@@ -7,14 +7,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree
 from ..core.trees.labels import Labeller, as_labeller, resolve_labels
+from ..core.trees.placement import auto_sharded
 from ..core.trees.structure import align, align_params, is_absent
 
-__all__ = ["MatrixLeaves", "MuonDimensionNumbers", "on_matrices"]
+__all__ = [
+    "REST",
+    "MatricesInit",
+    "MatricesUpdate",
+    "MatrixLeaves",
+    "MuonDimensionNumbers",
+    "OnlyMatrices",
+    "on_matrices",
+]
 
 Array = jax.Array
 
@@ -61,14 +71,27 @@ class MuonDimensionNumbers:
         """Reshapes an array to `(matrices, rows, columns)`."""
         parts = self.axes(x.shape)
         sizes = [math.prod(x.shape[i] for i in axes) for axes in parts]
-        return jnp.transpose(x, sum(parts, ())).reshape(sizes)
 
-    def restored(self, matrices: Array, shape: tuple[int, ...]) -> Array:
-        """Inverts `as_matrices`, for an array that had `shape`."""
+        def joined(x: Array) -> Array:
+            return jnp.transpose(x, sum(parts, ())).reshape(sizes)
+
+        return auto_sharded(joined, lambda shape, spec, mesh: self._spec(spec, shape), x)
+
+    def restored(self, matrices: Array, like: Array) -> Array:
+        """Inverts `as_matrices`, for an array with the shape and the sharding of another."""
+        shape, spec = like.shape, jax.typeof(like).sharding.spec
         order = sum(self.axes(shape), ())
-        return jnp.transpose(
-            matrices.reshape([shape[i] for i in order]), [order.index(i) for i in range(len(order))]
-        )
+
+        def split(matrices: Array) -> Array:
+            x = matrices.reshape([shape[i] for i in order])
+            return jnp.transpose(x, [order.index(i) for i in range(len(order))])
+
+        return auto_sharded(split, lambda *_: spec, matrices)
+
+    def _spec(self, spec: PartitionSpec, shape: tuple[int, ...]) -> PartitionSpec:
+        """How the matrices of an array are sharded: as its axes, where none are joined."""
+        one = [spec[axes[0]] if len(axes) == 1 else None for axes in self.axes(shape)]
+        return PartitionSpec(*one)
 
 
 REST = "rest"
@@ -99,9 +122,22 @@ class MatrixLeaves:
             return jax.tree.map(lambda p: plain if jnp.ndim(p) == 2 else REST, params)
         return jax.tree.map(_spec, self.given(params), is_leaf=lambda x: x is None)
 
-    def where(self, matrices: bool) -> "_Where":
+    def shown(self, spec: Any, shape: tuple[int, ...]) -> str:
+        """Says how a parameter with a spec is seen: `a matrix of 8 rows and 4 columns`."""
+        if spec == REST:
+            by = (
+                f"for it has {len(shape)} axes"
+                if self.given is None
+                else "by weight_dimension_numbers"
+            )
+            return f"no matrix, {by}"
+        batch, rows, columns = (math.prod(shape[i] for i in axes) for axes in spec.axes(shape))
+        which = f"{batch} matrices" if spec.axes(shape)[0] else "a matrix"
+        return f"{which} of {rows} rows and {columns} columns"
+
+    def where(self, matrices: bool) -> "OnlyMatrices":
         """Makes a mask of the matrices, or of all other parameters."""
-        return _Where(self, matrices)
+        return OnlyMatrices(self, matrices)
 
 
 def _spec(given: Any) -> Any:
@@ -114,11 +150,17 @@ def _spec(given: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Where:
+class OnlyMatrices:
+    """A mask of the matrices of a tree, or of all else."""
+
     leaves: MatrixLeaves
     matrices: bool
 
+    def __repr__(self) -> str:
+        return "matrices" if self.matrices else "all but matrices"
+
     def __call__(self, params: PyTree) -> PyTree:
+        """Returns the mask."""
         return jax.tree.map(lambda spec: (spec != REST) == self.matrices, self.leaves(params))
 
 
@@ -134,18 +176,20 @@ def on_matrices(inner: GradientTransformation, leaves: MatrixLeaves) -> Gradient
     init, update = check_pair("on_matrices: inner", inner)
     name = link_name(init, update)
     return GradientTransformation(
-        _MatricesInit(name, init), _MatricesUpdate.of(name, Link.to(update), leaves)
+        MatricesInit(name, init, leaves), MatricesUpdate.of(name, Link.to(update), leaves)
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class _MatricesInit:
+class MatricesInit:
     """`init` of a transformation of matrices; without slots, their shapes do not matter."""
 
     name: str
     init: Callable[..., Any]
+    leaves: MatrixLeaves
 
     def __call__(self, params: PyTree) -> Any:
+        """Makes the state."""
         return self.init(params)
 
     def __repr__(self) -> str:
@@ -153,7 +197,7 @@ class _MatricesInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class _MatricesUpdate(Interned):
+class MatricesUpdate(Interned):
     """`update` of a transformation of matrices."""
 
     name: str
@@ -172,14 +216,14 @@ class _MatricesUpdate(Interned):
         align_params(labels, params, link=self.name)
         chosen = [spec != REST and not is_absent(g) for spec, g in zip(specs, given, strict=True)]
         seen = [
-            spec.as_matrices(g) if use else MaskedNode()
+            spec.as_matrices(jnp.asarray(g)) if use else MaskedNode()
             for spec, g, use in zip(specs, given, chosen, strict=True)
         ]
         inner, state = self.link(treedef.unflatten(seen), state, None, extra)
         found = align(labels, inner, link=self.name, name="the inner updates")
         return treedef.unflatten(
             [
-                spec.restored(u, jnp.shape(g)) if use else g
+                spec.restored(u, jnp.asarray(g)) if use else g
                 for spec, g, u, use in zip(specs, given, found, chosen, strict=True)
             ]
         ), state

@@ -141,3 +141,24 @@ def test_bad_arguments(x0, options, error, text):
 def test_what_is_no_real_scalar_is_not_minimized(change):
     with pytest.raises(TypeError, match="minimize: the function must return a real scalar, got"):
         fo.minimize(lambda x: change(bowl(x)), START)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e-9, 1e9])
+def test_a_multiple_of_a_function_is_minimized_as_the_function_is(scale):
+    def f(x):
+        return scale * jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+    with jax.enable_x64(True):
+        end = fo.minimize(f, jnp.full(10, -1.2), max_iter=150, tolerance_grad=scale * 1e-7)
+        minima = jnp.array([0.0, 3.98658]) * scale
+        assert end.status == CONVERGED
+        assert jnp.abs(end.value - minima).min() < 1e-4 * scale
+
+
+def test_numbers_near_the_smallest_leave_no_infinity():
+    def f(x):
+        return 1e-30 * jnp.sum((x - 1) ** 2)
+
+    end = fo.minimize(f, jnp.zeros(3), max_iter=20, tolerance_grad=0.0)
+    assert jnp.isfinite(end.params).all()
+    assert end.value <= f(jnp.zeros(3))

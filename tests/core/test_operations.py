@@ -130,12 +130,19 @@ LOWERED: dict[str, Make] = {
     "clip": lambda o, _: o.clip(1.0),
     "clip_by_block_rms": lambda o, _: o.clip_by_block_rms(1.0),
     "clip_by_global_norm": lambda o, _: o.clip_by_global_norm(1.0),
+    "cocob": lambda _, contrib: contrib.cocob(),
+    "dadapt_adamw": lambda _, contrib: contrib.dadapt_adamw(),
+    "dog": lambda _, contrib: contrib.dog(),
+    "dowg": lambda _, contrib: contrib.dowg(),
     "ema": lambda o, _: o.ema(0.9),
     "ema-biased": lambda o, _: o.ema(0.9, debias=False),
     "fromage": lambda o, _: o.fromage(1e-3),
     "keep_params_nonnegative": lambda o, _: o.keep_params_nonnegative(),
     "lamb": lambda o, _: o.lamb(1e-3),
     "lars": lambda o, _: o.lars(1e-3),
+    "mechanize": lambda o, contrib: contrib.mechanize(o.sgd(1.0)),
+    "momo": lambda _, contrib: contrib.momo(),
+    "momo_adam": lambda _, contrib: contrib.momo_adam(),
     "madgrad": lambda _, contrib: contrib.madgrad(1e-3),
     "muon": lambda _, contrib: contrib.muon(1e-3),
     "nadam": lambda o, _: o.nadam(1e-3),
@@ -145,6 +152,7 @@ LOWERED: dict[str, Make] = {
     "optimistic_adam_v2": lambda o, _: o.optimistic_adam_v2(1e-3),
     "optimistic_gradient_descent": lambda o, _: o.optimistic_gradient_descent(1e-3),
     "polyak_sgd": lambda o, _: o.polyak_sgd(),
+    "prodigy": lambda _, contrib: contrib.prodigy(),
     "radam": lambda o, _: o.radam(1e-3),
     "rmsprop-centered": lambda o, _: o.rmsprop(1e-3, centered=True),
     "rmsprop-momentum": lambda o, _: o.rmsprop(1e-3, momentum=0.9),
@@ -158,6 +166,9 @@ LOWERED: dict[str, Make] = {
     "scale_by_schedule": lambda o, _: o.scale_by_schedule(o.linear_schedule(1.0, 0.0, 10)),
     "scale_by_sign": lambda o, _: o.scale_by_sign(),
     "scale_by_trust_ratio": lambda o, _: o.scale_by_trust_ratio(),
+    "schedule_free": lambda o, contrib: contrib.schedule_free(o.sgd(1e-3), 1e-3),
+    "schedule_free_adamw": lambda _, contrib: contrib.schedule_free_adamw(1e-3, 10),
+    "schedule_free_sgd": lambda _, contrib: contrib.schedule_free_sgd(1e-3),
     "set_to_zero": lambda o, _: o.set_to_zero(),
     "sgd": lambda o, _: o.sgd(1e-3),
     "sgd-nesterov": lambda o, _: o.sgd(1e-3, momentum=0.9, nesterov=True),
@@ -169,7 +180,7 @@ LOWERED: dict[str, Make] = {
     "zero_nans": lambda o, _: o.zero_nans(),
 }
 
-EXTRA = {"polyak_sgd": {"value": 1.0}}
+EXTRA = {name: {"value": 1.0} for name in ("momo", "momo_adam", "polyak_sgd")}
 """What `update` needs beside gradients and parameters."""
 
 ABOVE = {

@@ -1,5 +1,8 @@
 """describe: what is done to each parameter, known before training."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,13 +95,17 @@ def test_a_foreign_link_is_named_with_its_state_and_unknown_numbers():
     assert "hyperparameters unknown" in str(link)
 
 
-def test_a_pair_whose_init_fails_is_described_as_unknown():
-    def fail(params):
-        raise RuntimeError
-
-    description = fo.describe(fo.GradientTransformation(fail, fail), PARAMS)
-    assert description.nbytes is None
-    assert "state: unknown" in str(description)
+@pytest.mark.parametrize(
+    ("tx", "error", "text"),
+    [
+        (fo.partition({"a": fo.sgd(0.1)}, "missing"), ValueError, "param_labels has 'missing'"),
+        (fo.masked(fo.sgd(0.1), {"w": True}), ValueError, "mask does not fit the parameters"),
+        (fo.GradientTransformation(lambda params: 1 / 0, None), ZeroDivisionError, "division"),
+    ],
+)
+def test_what_init_raises_is_raised(tx, error, text):
+    with pytest.raises(error, match=text):
+        fo.describe(fo.chain(tx) if tx.update else tx, PARAMS)
 
 
 def test_shapes_are_enough_and_nothing_is_allocated():
@@ -121,3 +128,57 @@ def test_the_bytes_are_those_of_the_state(case):
     assert description.nbytes == sum(x.nbytes for x in state)
     own = sum(x.nbytes for x in state if x.shape in ((3, 4), (4,)))
     assert sum(leaf.nbytes for leaf in description.leaves) >= own or case.factory is fo.flatten
+
+
+def test_what_is_no_matrix_has_no_link_of_matrices():
+    params = {"w": jnp.ones((8, 4)), "b": jnp.ones(4), "stack": jnp.ones((3, 8, 4))}
+    described = fo.describe(fo.muon(0.02), params)
+    assert [x.path for x in described["w"].links] == [
+        "muon_momentum",
+        "orthogonalize",
+        "scale_by_shape",
+        "add_decayed_weights",
+        "scale_by_learning_rate",
+    ]
+    of_others = ["scale_by_adam", "add_decayed_weights_1", "scale_by_learning_rate"]
+    assert [x.path for x in described["b"].links] == of_others
+    assert described["w"].routes == ("a matrix of 8 rows and 4 columns",)
+    assert described["stack"].routes == ("no matrix, for it has 3 axes",)
+    stacked = fo.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+    described = fo.describe(
+        fo.muon(0.02, muon_weight_dimension_numbers={"stack": stacked, "b": None, "w": None}),
+        params,
+    )
+    assert described["stack"].routes == ("3 matrices of 8 rows and 4 columns",)
+    assert described["w"].routes == ("no matrix, by weight_dimension_numbers",)
+
+
+class Chosen:
+    """A mask that prints with its address."""
+
+    def __call__(self, params):
+        return matrices(params)
+
+    def method(self, params):
+        return matrices(params)
+
+
+ADDRESSES = {
+    "an object": fo.masked(fo.adam(0.1), Chosen()),
+    "a method": fo.masked(fo.adam(0.1), Chosen().method),
+    "a partial": fo.masked(fo.adam(0.1), functools.partial(lambda scale, p: matrices(p), 1.0)),
+    "a frozen part": fo.freeze(lambda params: matrices(params), fo.adam(0.1)),
+    "a schedule": fo.sgd(lambda step: 0.1),
+    "within a wrapper": fo.MultiSteps(fo.adamw(0.1, mask=lambda p: matrices(p)), 2),
+    "of optax": fo.masked(optax.sgd(0.1), matrices),
+}
+EACH = {case.name: case.make for case in cases()} | {
+    k: lambda tx=tx: tx for k, tx in ADDRESSES.items()
+}
+
+
+@pytest.mark.parametrize("make", EACH.values(), ids=EACH)
+def test_nothing_private_is_shown(make):
+    text = str(fo.describe(make(), {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}))
+    assert " at 0x" not in text
+    assert not re.search(r"\b_[A-Za-z]\w*\(|<(function|bound method)", text), text

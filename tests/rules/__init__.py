@@ -22,6 +22,7 @@ from . import (
     combinators,
     layerwise,
     lbfgs,
+    learning_rate_free,
     links,
     lion,
     master,
@@ -31,6 +32,7 @@ from . import (
     recent,
     rmsprop,
     rprop,
+    schedule_free,
     sgd,
     signs,
     sparse,
@@ -76,6 +78,8 @@ FAMILIES = (
     combinators,
     around,
     master,
+    schedule_free,
+    learning_rate_free,
 )
 
 RULES = tuple(entry for family in FAMILIES for entry in family.RULES)
@@ -104,6 +108,7 @@ def _named(needs_extra: bool) -> list[Case]:
             entry.oracle,
             entry.extra,
             entry.leave_out,
+            entry.drift,
         )
         for entry in RULES
         if (entry.extra is not None) == needs_extra

@@ -1,5 +1,7 @@
 """Each check catches the fault that it is for."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -21,6 +23,39 @@ def test_a_check_catches_its_fault(name, tx, message):
         check(tx)
     assert [failure.check for failure in caught.value.failures] == [name]
     assert str(caught.value).startswith(f"check_{name}: ")
+    assert re.fullmatch(r".*[.!?] [A-Z][^.]*( .*)?\.", str(caught.value), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("it is so.", "raised ValueError: it is so. "),
+        ("unsupported operand: 'str'", "raised ValueError: unsupported operand: 'str'. "),
+        ("is it so?", "raised ValueError: is it so? "),
+        ("", "raised ValueError. "),
+        ("two words " * 50, " ... "),
+    ],
+)
+def test_what_an_exception_says_ends_as_a_sentence(text, sentence):
+    def failing(updates, state, params=None):
+        raise ValueError(text)
+
+    with pytest.raises(ConformanceError, match=re.escape(sentence)):
+        testing.check_extra_arguments(broken.pair(failing))
+
+
+def test_reductions_are_blamed_where_there_are_some():
+    def largest(updates, state, params=None):
+        top = max(jnp.max(x) for x in jax.tree.leaves(updates))
+        return jax.tree.map(lambda u: u / top, updates), state
+
+    def by_name(updates, state, params=None):
+        return {"w": updates["w"]}, state
+
+    with pytest.raises(ConformanceError, match="Let reductions over leaves start"):
+        testing.check_empty_trees(broken.pair(largest))
+    with pytest.raises(ConformanceError, match=r"KeyError: 'w'\. Let init and update do"):
+        testing.check_empty_trees(broken.pair(by_name))
 
 
 def test_every_check_is_public_and_has_a_broken_pair():

@@ -12,13 +12,22 @@ from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
 from ..rules.init import ENGINE_FIELDS
 from ..state import State
+from ..trees.containers import bare, in_containers_of
 from ..trees.sparse_rows import check_rows, coalesced, is_sparse
-from ..trees.structure import align, align_params, is_absent, is_placeholder, leaf_paths
+from ..trees.structure import (
+    align,
+    align_params,
+    find_leaves,
+    is_absent,
+    is_placeholder,
+    leaf_paths,
+)
 from .stacks import Stacks, whole_stacks
 
 __all__ = ["LeafTable", "all_slots"]
 
-Slots = dict[str, jax.Array]
+Array = jax.Array
+Slots = dict[str, Array]
 
 
 class LeafTable:
@@ -55,9 +64,18 @@ class LeafTable:
         ]
         self.reference = self._reference(fields, updates, params, by_params)
         flat, self.treedef = _flatten(self.reference)
+        found = find_leaves(self.treedef, updates)
+        # Containers of one array may differ, or be missing on one side: `nnx` takes them off what
+        # it gives to `update`, except from what we keep apart from the tree.
+        self._given: PyTree = None
+        if found is None:
+            self._given, updates, params = updates, bare(updates), bare(params)
+            self.reference = bare(self.reference)
+            flat, self.treedef = _flatten(self.reference)
+            found = align(self.reference, updates, link=name, name="updates")
         self.numbers = [i for i, x in enumerate(flat) if not is_placeholder(x)]
         n = len(self.numbers)
-        self.updates = align(self.reference, updates, link=name, name="updates")
+        self.updates = found
         self.params = [None] * n
         if params is not None:
             self.params = align_params(self.reference, params, link=name)
@@ -232,12 +250,15 @@ class LeafTable:
             for slot, old in trees.items():
                 column = [slots[rule].get(slot, NoSlot()) for slots in self.slots]
                 if self._stacks is None:
-                    new_trees[rule][slot] = self.treedef.unflatten(column)
+                    new = self.treedef.unflatten(column)
                 else:
-                    new_trees[rule][slot] = self._stacks.rebuild(
-                        rule, slot, old, column, self.treedef
-                    )
-        return self.treedef.unflatten(self.updates), new_trees
+                    new = self._stacks.rebuild(rule, slot, old, column, self.treedef)
+                new_trees[rule][slot] = self._in_containers_of(old, new)
+        return self._in_containers_of(self._given, self.treedef.unflatten(self.updates)), new_trees
+
+    def _in_containers_of(self, like: PyTree, tree: PyTree) -> PyTree:
+        """A tree in the containers of the one that it replaces, where they were taken off."""
+        return tree if self._given is None else in_containers_of(like, tree)
 
 
 def all_slots(slot_trees: dict[str, Any]) -> PyTree:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ..numerics.precision import compute_dtype
 from ..protocol import NoSlot
 from ..trees.placement import alike
+from ..trees.varying import varying_as
 
 __all__ = [
     "as_parameter",
@@ -73,7 +74,7 @@ def start_slots(
         # A slot that starts as the parameter, or as another slot, must not be its buffer: both
         # will be donated.
         shared = any(v is x for x in (p, *(x for name, x in slots.items() if name != k)))
-        return alike(jnp.array(v, copy=True) if shared else v, p)
+        return alike(varying_as(jnp.array(v, copy=True) if shared else v, p), p)
 
     return {k: in_slot_dtype(k, v) for k, v in slots.items()}
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ..protocol import NoSlot, PyTree
-from ..trees.structure import is_absent
+from ..trees.structure import is_absent, key_paths
 from .stacking import FEW, apart, join
 
 __all__ = [
@@ -61,7 +61,7 @@ class Layout:
     @functools.cached_property
     def paths(self) -> list[Path]:
         """Key path of each leaf."""
-        return [tuple(path) for path, _ in jax.tree_util.tree_flatten_with_path(self._numbers)[0]]
+        return [path for path, _ in key_paths(self._numbers)]
 
     @property
     def _numbers(self) -> PyTree:

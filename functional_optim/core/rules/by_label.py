@@ -8,7 +8,8 @@ import jax
 
 from ..protocol import PyTree
 from ..trees.labels import Labeller, as_labeller, resolve_labels
-from ..trees.structure import path_string
+from ..trees.placeholders import is_any_params
+from ..trees.structure import leaf_paths
 
 __all__ = ["ByLabel", "by_label"]
 
@@ -31,13 +32,15 @@ class ByLabel:
         Raises:
           ValueError: a leaf has a label without a value; the message names it.
         """
+        if is_any_params(params):
+            return [self.labels[0]] * len(jax.tree.leaves(params))
         labels = resolve_labels(link, f"the labels of {name}", self.labeller, params, None)
         found = []
-        for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
+        for i, label in enumerate(jax.tree.leaves(labels)):
             if str(label) not in self.labels:
                 raise ValueError(
                     f"{link}: {name} has no value for {label!r}, the label of the parameter at "
-                    f"'{path_string(path)}'. Its labels are: {', '.join(self.labels)}."
+                    f"'{leaf_paths(labels)[i]}'. Its labels are: {', '.join(self.labels)}."
                 )
             found.append(str(label))
         return found

@@ -13,13 +13,14 @@ from ..caching import Interned
 from ..leaf.dtypes import as_parameter, check_parameter, start_slots
 from ..leaf.packing import pack
 from ..numerics.casting import cast
-from ..numerics.precision import hyper_dtype
+from ..numerics.precision import compute_dtype, hyper_dtype
 from ..numerics.validation import as_start, as_state
 from ..protocol import PyTree
 from ..state import State
 from ..trees.placement import beside
 from ..trees.sparse_rows import is_sparse
-from ..trees.structure import is_absent, path_string
+from ..trees.structure import is_absent, leaf_paths
+from ..trees.varying import varying_as
 from .bound_rule import BoundRule
 from .by_label import ByLabel
 from .rng_keys import Key
@@ -88,10 +89,9 @@ class RuleInit:
         spec = self.rule.spec
         self.rule.prepare()
         treedef: Any
-        flat, treedef = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_sparse)
-        for path, leaf in flat:
-            _check_parameter(self.name, path_string(path), leaf)
-        leaves = [leaf for _, leaf in flat]
+        leaves, treedef = jax.tree.flatten(params, is_leaf=is_sparse)
+        for path, leaf in zip(leaf_paths(params), leaves, strict=True):
+            _check_parameter(self.name, path, leaf)
         place = beside(leaves)
         numbers = self.hyperparams()
         labels = self.leaf_labels(params)
@@ -115,10 +115,17 @@ class RuleInit:
         stats = spec.tree_stats
         if stats.start is not None:
             what = "scalars" if spec.whole_tree else "start of tree_stats"
-            start = self._call(what, stats.start, numbers["hyperparams"])
-            fields["scalars"] = {k: as_start(v) for k, v in start.items()}
+            known = dict(numbers["hyperparams"])
+            if "params" in wanted_names(stats.start):
+                arrays = map(as_parameter, leaves)
+                known["params"] = [cast(x, compute_dtype(x.dtype)) for x in arrays]
+            start = self._call(what, stats.start, known)
+            # Copies, because a start may be a hyperparameter, or two starts one array.
+            copies = {k: jnp.array(as_start(v), copy=True) for k, v in start.items()}
+            fields["scalars"] = varying_as(copies, leaves)
         if stats.metrics:
-            fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
+            zeros = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
+            fields["metrics"] = varying_as(zeros, leaves)
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
         return State(**fields, **self._as_trees(treedef, leaves, slots))
 
@@ -194,11 +201,7 @@ class RuleInit:
             # A slot of the parameter's shape is sharded with it already.
             with_param = [k for k, v in slots.items() if is_absent(v) or v.shape == p.shape]
             by_leaf.append({k: v if k in with_param else place(v) for k, v in slots.items()})
-        # A tree without leaves has no parameter; a scalar stands in for one.
-        placeholder = functools.partial(make, i=0)
-        names = tuple(
-            by_leaf[0] if by_leaf else jax.eval_shape(placeholder, jnp.zeros((), hyper_dtype()))
-        )
+        names = tuple(by_leaf[0]) if by_leaf else _names_of(functools.partial(make, i=0))
         self._check_slots(names, dtypes)
         return {k: [slots[k] for slots in by_leaf] for k in names}
 
@@ -235,6 +238,13 @@ class RuleInit:
             k: as_state(v.evaluate(start, numbers[k]) if k in plans else v) for k, v in self.numbers
         }
         return {"hyperparams": values} | ({"schedules": numbers} if plans else {})
+
+
+def _names_of(make: Callable[[Array], Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of the slots, in their order; a scalar stands in where there is no parameter."""
+    names: list[str] = []
+    jax.eval_shape(lambda p: names.extend(make(p)), jnp.zeros((), hyper_dtype()))
+    return tuple(names)
 
 
 def _known(rule: str, name: str, known: Mapping[str, Any]) -> Any:

@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..functions import Function, as_function
 from ..protocol import PyTree
+from .containers import bare
 from .labels_by_shape import labels_by_shape
 from .sparse_rows import is_sparse
-from .structure import path_string
+from .structure import leaf_paths
 
 __all__ = [
     "FrozenTree",
@@ -21,6 +23,7 @@ __all__ = [
     "is_function",
     "path_labels",
     "resolve_labels",
+    "shown",
     "why",
 ]
 
@@ -34,8 +37,8 @@ class FrozenTree:
 
     @classmethod
     def of(cls, tree: PyTree) -> "FrozenTree":
-        """Freezes a tree; NumPy and JAX booleans become Python's."""
-        leaves, treedef = jax.tree.flatten(tree)
+        """Freezes a tree; NumPy and JAX booleans become Python's, and containers are left out."""
+        leaves, treedef = jax.tree.flatten(bare(tree))
         return cls(tuple(_python(x) for x in leaves), treedef)
 
     def __call__(self, params: PyTree) -> PyTree:
@@ -56,6 +59,8 @@ def _python(label: Any) -> Any:
 
 def why(labeller: "Labeller", path: str, leaf: Any) -> str:
     """Says what gave a leaf its label."""
+    if isinstance(labeller, Function):
+        labeller = labeller.function
     if isinstance(labeller, path_labels):
         hit = next((test for test, _ in labeller.rules if _matches(test, path, leaf)), None)
         return "by the default" if hit is None else f"by the rule {_name(hit)}"
@@ -66,7 +71,15 @@ def why(labeller: "Labeller", path: str, leaf: Any) -> str:
 
 
 def _name(x: Any) -> str:
-    return x.__name__ if hasattr(x, "__name__") else repr(x)
+    return x.__name__ if hasattr(x, "__name__") else shown(x)
+
+
+def shown(x: Any) -> str:
+    """How x prints, without what says nothing to its author: addresses, and `<function ...>`."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(x))
+    return re.sub(
+        r"<(?:function|bound method) (?:[\w<>]+\.)*([\w]+|<lambda>)(?: of [^<>]*)?>", r"\1", text
+    )
 
 
 Labeller = Callable[[PyTree], PyTree]
@@ -75,7 +88,9 @@ Labeller = Callable[[PyTree], PyTree]
 
 def as_labeller(labels: Any) -> Labeller:
     """Views labels, a tree or a function of the parameters, as a hashable function."""
-    return labels if is_function(labels) else FrozenTree.of(labels)
+    if isinstance(labels, FrozenTree):
+        return labels
+    return as_function(labels) if is_function(labels) else FrozenTree.of(labels)
 
 
 def is_function(labels: Any) -> bool:
@@ -107,7 +122,7 @@ def resolve_labels(
             )
         # Such labels do not depend on values: any tree of the structure will do.
         labeller, params = frozen, jax.tree.map(lambda g: 0, updates, is_leaf=is_sparse)
-    labels = jax.tree.map(_python, labeller(params))
+    labels = jax.tree.map(_python, bare(labeller(params)))
     try:
         return jax.tree.broadcast(labels, params)
     except ValueError:
@@ -119,8 +134,7 @@ def resolve_labels(
 
 def _mismatch(labels: PyTree, params: PyTree) -> str:
     """The first path that one tree has and the other has not."""
-    wanted = [path_string(k) for k, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
-    given = [path_string(k) for k, _ in jax.tree_util.tree_flatten_with_path(labels)[0]]
+    wanted, given = leaf_paths(params), leaf_paths(labels)
     for path in wanted:
         if not any(path == g or path.startswith(f"{g}.") or g == "(root)" for g in given):
             return f"it has nothing for the parameter at '{path}'."
@@ -168,11 +182,11 @@ class path_labels:
     def __call__(self, params: PyTree) -> PyTree:
         """The tree of labels of `params`."""
         treedef: Any
-        flat, treedef = jax.tree_util.tree_flatten_with_path(params)
+        leaves, treedef = jax.tree.flatten(params)
+        paths = leaf_paths(params)
         used: set[int] = set()
         labels = []
-        for path, leaf in flat:
-            name = path_string(path)
+        for name, leaf in zip(paths, leaves, strict=True):
             hits = [i for i, (test, _) in enumerate(self.rules) if _matches(test, name, leaf)]
             used.update(hits[:1])
             if not hits and self.default == _NO_DEFAULT:
@@ -183,11 +197,11 @@ class path_labels:
             labels.append(self.rules[hits[0]][1] if hits else self.default)
         for i, (test, label) in enumerate(self.rules):
             if i not in used:
-                shown = ", ".join(path_string(path) for path, _ in flat[:8])
+                shown = ", ".join(paths[:8])
                 raise ValueError(
                     f"path_labels: the rule {test!r} for {label!r} matches no parameter that an "
                     f"earlier rule has not taken. The paths are {shown}"
-                    f"{', ...' if len(flat) > 8 else ''}."
+                    f"{', ...' if len(paths) > 8 else ''}."
                 )
         return treedef.unflatten(labels)
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["AnyParams"]
+__all__ = ["AnyParams", "is_any_params"]
 
 
 class AnyParams(NamedTuple):
@@ -14,3 +14,11 @@ class AnyParams(NamedTuple):
     """
 
     leaf: Any = np.zeros((1, 1), np.float32)
+
+
+def is_any_params(params: Any) -> bool:
+    """Whether these stand for parameters of whatever structure: ours, or those of optax.
+
+    `optax.tree_map_params` calls `init` with an empty node of a class of its own.
+    """
+    return isinstance(params, AnyParams) or type(params).__name__ == "_ParamsPlaceholder"

@@ -1,22 +1,27 @@
 """Trees: their leaves' paths, and lining one tree up with another."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..protocol import PyTree
+from .containers import bare, is_container
 from .sparse_rows import is_sparse
 
 __all__ = [
     "align",
     "align_params",
+    "find_leaves",
     "is_absent",
     "is_placeholder",
+    "key_paths",
     "leaf_paths",
     "path_string",
     "tree_nbytes",
+    "unique_names",
 ]
 
 
@@ -32,10 +37,44 @@ def path_string(path: Sequence[Any]) -> str:
     return jax.tree_util.keystr(tuple(path), simple=True, separator=".") or "(root)"
 
 
+def key_paths(
+    tree: PyTree, is_leaf: Callable[[Any], bool] | None = None
+) -> list[tuple[tuple[Any, ...], Any]]:
+    """Key path and content of each leaf, in flattening order; containers of one are left out."""
+    flat = jax.tree_util.tree_flatten_with_path(bare(tree), is_leaf=is_leaf)[0]
+    return [(tuple(path), leaf) for path, leaf in flat]
+
+
 def leaf_paths(tree: PyTree) -> list[str]:
-    """Dotted path of each leaf, in flattening order."""
-    flat = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_sparse)[0]
-    return [path_string(path) for path, _ in flat]
+    """Dotted path of each leaf, in flattening order; no two are equal.
+
+    Example:
+      >>> leaf_paths({"a": {"b": 1.0}, "a.b": 2.0})
+      ['a.b', 'a\\\\.b']
+    """
+    return unique_names([path for path, _ in key_paths(tree, is_sparse)])
+
+
+def unique_names(paths: Sequence[Sequence[Any]]) -> list[str]:
+    """Writes key paths with dots, and escapes dots within a key where two would read the same.
+
+    Only there, because most trees of flat names (`layers.0.weight`) have no other.
+    """
+    names = [path_string(path) for path in paths]
+    is_escaped = [False] * len(names)
+    while True:
+        count = Counter(names)
+        again = [i for i, k in enumerate(names) if count[k] > 1 and not is_escaped[i]]
+        if not again:
+            return names
+        for i in again:
+            names[i], is_escaped[i] = _escaped(paths[i]), True
+
+
+def _escaped(path: Sequence[Any]) -> str:
+    """A path with a backslash before each dot or backslash that is part of a key."""
+    keys = (path_string((key,)) for key in path)
+    return ".".join(k.replace("\\", "\\\\").replace(".", "\\.") for k in keys) or "(root)"
 
 
 def is_absent(subtree: PyTree) -> bool:
@@ -50,6 +89,8 @@ def is_placeholder(x: Any) -> bool:
 
 def _is_one(x: Any) -> bool:
     """Whether x is one leaf, or stands for one: an array, a label, a placeholder."""
+    if is_container(x):  # some have a dtype, and are no arrays
+        return False
     return hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
 
 
@@ -60,7 +101,8 @@ def align(
 
     Args:
       reference: the tree that decides where the leaves are.
-      tree: a tree with the same containers; `None` (or any empty node) may stand for a leaf.
+      tree: a tree with the same nodes, but for containers of one array; `None` (or any empty
+        node) may stand for a leaf.
       link: the transformation to name in the error.
       name: what `tree` is called in the error.
       reference_name: what `reference` is called in the error.
@@ -69,14 +111,23 @@ def align(
       ValueError: the trees differ; the message names the first leaf that does.
     """
     treedef: Any = jax.tree.structure(reference, is_leaf=is_sparse)
-    try:
-        found: list[Any] | None = treedef.flatten_up_to(tree)
-    except ValueError:
-        found = None
-    if found is None or not all(map(_is_one, found)):
+    found = find_leaves(treedef, tree)
+    if found is None:
+        reference, tree = bare(reference), bare(tree)
+        found = find_leaves(jax.tree.structure(reference, is_leaf=is_sparse), tree)
+    if found is None:
         difference = first_difference(reference, tree, name, reference_name)
         raise ValueError(f"{link}: {difference}")
     return found
+
+
+def find_leaves(treedef: Any, tree: PyTree) -> list[Any] | None:
+    """Finds what stands at each leaf of a structure; None where the tree has another structure."""
+    try:
+        found: list[Any] = treedef.flatten_up_to(tree)
+    except ValueError:
+        return None
+    return found if all(map(_is_one, found)) else None
 
 
 def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
@@ -85,15 +136,27 @@ def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
     Unlike `align`, this lets `params` have leaves where the reference has none: a whole
     model, with what is not trained, may be passed beside gradients of its arrays.
     """
+    found = _aligned(reference, params)
+    if found is None:
+        reference, params = bare(reference), bare(params)
+        found = _aligned(reference, params)
+    if found is None:
+        difference = first_difference(reference, params, "params", "the updates", lenient=True)
+        raise ValueError(f"{link}: {difference}")
+    return found
+
+
+def _aligned(reference: PyTree, params: PyTree) -> list[Any] | None:
     treedef: Any
     leaves, treedef = jax.tree.flatten(
         reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
     )
     try:
         found = treedef.flatten_up_to(params)
-    except ValueError as error:
-        difference = first_difference(reference, params, "params", "the updates", lenient=True)
-        raise ValueError(f"{link}: {difference}") from error
+    except ValueError:
+        return None
+    if any(map(is_container, found)):
+        return None
     return [p for p, leaf in zip(found, leaves, strict=True) if not is_placeholder(leaf)]
 
 

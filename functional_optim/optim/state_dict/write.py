@@ -11,7 +11,14 @@ from ...core.protocol import PyTree
 from ...core.state import State
 from ...core.trees.structure import leaf_paths
 from ..step.optimizer_group import OptimizerGroup
-from .entries import COUNT, ParamState, StateEntry, carried_scalars, is_no_slot
+from .entries import (
+    COUNT,
+    ParamState,
+    StateEntry,
+    carried_scalars,
+    counts_of_parameters,
+    is_no_slot,
+)
 
 __all__ = ["param_names", "param_states", "torch_state_dict", "updates_made"]
 
@@ -45,7 +52,7 @@ def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
     A path that several groups have gets the number of the group in front. If that makes it another
     group's path, all paths get the number.
     """
-    paths = [_distinct(leaf_paths(tree)) for tree in trees]
+    paths = [leaf_paths(tree) for tree in trees]
     count = collections.Counter(path for of_group in paths for path in of_group)
     names = [
         [path if count[path] == 1 else f"{i}.{path}" for path in of_group]
@@ -55,16 +62,6 @@ def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
     if len(set(flat)) == len(flat):
         return names
     return [[f"{i}.{path}" for path in of_group] for i, of_group in enumerate(paths)]
-
-
-def _distinct(paths: Sequence[str]) -> list[str]:
-    """Numbers paths that occur again: keys with dots may give two leaves one path."""
-    seen: collections.Counter[str] = collections.Counter()
-    distinct = []
-    for path in paths:
-        distinct.append(f"{path}~{seen[path]}" if seen[path] else path)
-        seen[path] += 1
-    return distinct
 
 
 def updates_made(state: State) -> int:
@@ -81,13 +78,15 @@ def param_states(entries: Mapping[str, StateEntry], group: OptimizerGroup) -> li
     loaded = np.isin(np.arange(n), list(group.loaded))
     states: list[ParamState] = [{} for _ in range(n)]
     for name, entry in entries.items():
-        values = entry.read(state)
+        values = entry.read(state, n)
         if values is None:
             continue
         link = state[entry.link]
-        exists = np.ones(n, bool) if entry.at_start else (link.leaf_counts > 0) | loaded
+        exists = np.ones(n, bool)
+        if not entry.at_start:
+            exists = (counts_of_parameters(link, n) > 0) | loaded
         if entry.slot != "leaf_counts":
-            exists &= carried_scalars(link).get("started", np.ones(n)) != 0
+            exists &= carried_scalars(link, n).get("started", np.ones(n)) != 0
         for i in np.flatnonzero(exists):
             if not is_no_slot(values[i]):
                 states[i][name] = int(values[i]) if entry.is_int else np.array(values[i])
