@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
@@ -14,7 +15,7 @@ from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static
-from ..core.trees.placement import reduced
+from ..core.trees.placement import auto_sharded, reduced
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import partition
 from ..transforms.scaling import scale_by_learning_rate
@@ -67,16 +68,24 @@ def _means(square: Array, counts: tuple[int, ...]) -> Array:
         axes = tuple(i for i, n in enumerate(counts) if n != square.shape[i])
         return jnp.sum(square, axis=axes, keepdims=True) * share
     inner = tuple(range(1, 2 * square.ndim, 2))
-    return jnp.sum(square.reshape(_interleaved(square.shape, counts)), axis=inner) * share
+
+    def sums(square: Array) -> Array:
+        return jnp.sum(square.reshape(_interleaved(square.shape, counts)), axis=inner)
+
+    return auto_sharded(sums, lambda shape, spec, mesh: PartitionSpec(), square) * share
 
 
-def _spread(nu: Array, shape: tuple[int, ...]) -> Array:
-    """Repeats the number of each block at all its elements, or leaves that to broadcasting."""
-    if _are_axes(nu.shape, shape):
-        return nu
-    sizes = _interleaved(shape, nu.shape)
+def _scaled(mu: Array, factors: Array) -> Array:
+    """Multiplies the elements of each block by its factor."""
+    if _are_axes(factors.shape, mu.shape):
+        return mu * factors
+    sizes = _interleaved(mu.shape, factors.shape)
     places = tuple(range(0, len(sizes), 2))
-    return jax.lax.broadcast_in_dim(nu, sizes, places).reshape(shape)
+
+    def scaled(mu: Array, factors: Array) -> Array:
+        return mu * jax.lax.broadcast_in_dim(factors, sizes, places).reshape(mu.shape)
+
+    return auto_sharded(scaled, lambda shape, spec, mesh: spec, mu, factors)
 
 
 def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array]:
@@ -164,8 +173,8 @@ def scale_by_adam_mini(
     means = square if counts == g.shape else _means(square, counts)
     nu = moment(slots.nu, means, b2, ctx.nu_gain)
     # Divided block by block: there are fewer of them.
-    root = ctx.mu_weight / (ctx.scaled_eps + safe_sqrt(nu))
-    return mu * _spread(root, g.shape), {"mu": mu, "nu": nu}
+    factors = ctx.mu_weight / (ctx.scaled_eps + safe_sqrt(nu))
+    return _scaled(mu, factors), {"mu": mu, "nu": nu}
 
 
 def adam_mini(

@@ -79,6 +79,23 @@ def test_on_eight_devices_the_numbers_are_those_of_one(name, mesh):
 
 
 @each
+def test_shardings_may_stand_in_types(name):
+    axes = (jax.sharding.AxisType.Explicit,) * 2
+    mesh, tx = jax.make_mesh((4, 2), ("x", "y"), axis_types=axes), OPTIMIZERS[name]
+
+    def place(tree):
+        kinds = {1: PartitionSpec(), 2: PartitionSpec("x", "y")}
+        return {k: jax.device_put(x, NamedSharding(mesh, kinds[x.ndim])) for k, x in tree.items()}
+
+    expected, _ = trained(tx, arrays(0), tx.init(arrays(0)), steps=2)
+    with jax.set_mesh(mesh):
+        params = place(arrays(0))
+        found, _ = trained(tx, params, jax.jit(tx.init)(params), steps=2, place=place)
+        assert found["w"].sharding.spec == PartitionSpec("x", "y")
+    assert_near(found, expected)
+
+
+@each
 def test_packed_slots_give_the_same_numbers(name):
     tx, params = OPTIMIZERS[name], arrays(0)
     expected, _ = trained(tx, params, tx.init(params))
