@@ -10,7 +10,7 @@ from ..core.numerics.moments import moment
 from ..core.numerics.validation import as_count
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
 from ..core.rules.schedule import check_choice
-from ..core.trees.placement import repeated
+from ..core.trees.placement import repeated, sharded_as
 
 __all__ = ["grokfast", "grokfast_ma"]
 
@@ -129,5 +129,8 @@ def grokfast_ma(
     Algorithm 1, arXiv:2405.20233.
     """
     del p, window_size, lamb, filter_type, warmup, state_dtype
+    # Where shardings are in types, g must be sharded as what it replaces, which is not read.
+    replaced = jax.lax.dynamic_index_in_dim(slots.window, ctx.place, keepdims=False)
+    g = sharded_as(g, replaced)
     window = jax.lax.dynamic_update_index_in_dim(slots.window, g, ctx.place, 0)
     return g + ctx.weight * jnp.sum(window, axis=0), {"window": window}

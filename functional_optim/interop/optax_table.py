@@ -72,6 +72,8 @@ LINKS = {
     "scale_by_adadelta": Counterpart(("ScaleByAdaDeltaState",), _same("e_g", "e_x")),
     "scale_by_adam": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "scale_by_adamax": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
+    "scale_by_ademamix": Counterpart(("ScaleByAdemamixState",), _same("m1", "m2", "nu")),
+    "scale_by_adopt": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "scale_by_amsgrad": Counterpart(("ScaleByAmsgradState",), _same("mu", "nu", "nu_max")),
     "scale_by_belief": Counterpart(("ScaleByBeliefState",), _same("mu", "nu")),
     "scale_by_distance_over_gradients": Counterpart(
@@ -81,6 +83,7 @@ LINKS = {
     "scale_by_factored_rms": Counterpart(("FactoredState",), _same("v_row", "v_col", "v")),
     "scale_by_learning_rate": Counterpart(("ScaleByScheduleState",), marks=("schedules",)),
     "scale_by_lion": Counterpart(("ScaleByLionState",), _same("mu")),
+    "scale_by_madgrad": Counterpart(("MadgradState",), _same("grad_sum_sq", "s", "x0")),
     "scale_by_novograd": Counterpart(("ScaleByNovogradState",), _same("mu", "nu")),
     "scale_by_optimistic_gradient": Counterpart(
         ("ScaleByOptimisticGradientState",), {"previous": "previous_gradient"}
@@ -88,6 +91,9 @@ LINKS = {
     "scale_by_radam": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "scale_by_rms": Counterpart(_RMS, _same("mu", "nu")),
     "scale_by_rss": Counterpart(("ScaleByRssState",), _same("sum_of_squares")),
+    "scale_by_simplified_ademamix": Counterpart(
+        ("ScaleBySimplifiedAdEMAMixState",), {"m": "m", "nu": "n"}, count="t"
+    ),
     "scale_by_sm3": Counterpart(("ScaleBySM3State",), {"mu": "nu", "cover": "mu"}),
     "scale_by_yogi": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "trace": Counterpart(("TraceState",), _same("trace")),

@@ -9,6 +9,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
+from ..core.trees.placement import sharded_as
 
 __all__ = ["Axis", "Radius", "norm_along", "norm_constraint", "radius_slot", "update_norm_floor"]
 
@@ -30,10 +31,14 @@ def radius_slot(p: Array, radius: Array | None, axis: Axis) -> dict[str, Array]:
 
 def scaled_to(x: Array, radius: Array, axis: Axis) -> Array:
     """Scales an array to a norm; what is 0 stays 0."""
-    norm = norm_along(x, axis)
+    return _factor(norm_along(x, axis), radius).astype(x.dtype) * x
+
+
+def _factor(norm: Array, radius: Array) -> Array:
+    """The factor that makes a norm the radius; 0 for a norm of 0."""
     some = norm > 0
-    factor = jnp.where(some, radius / jnp.where(some, norm, 1.0), 0.0)
-    return factor.astype(x.dtype) * x
+    radius = sharded_as(radius, norm)
+    return jnp.where(some, radius / jnp.where(some, norm, 1.0), 0.0)
 
 
 @leaf_rule(slots=radius_slot, needs=("params",), split_complex=False, keep_compute_dtype=True)
@@ -82,11 +87,11 @@ def norm_constraint(
     del ctx, state_dtype
     bound = radius if radius is not None else jnp.real(slots.radius)
     new = p + g
-    moved = scaled_to(new, bound, axis) - p
+    factor = _factor(norm_along(new, axis), bound)
     if at_most:
-        inside = jnp.broadcast_to(norm_along(new, axis) <= bound, g.shape)
-        moved = jax.lax.select(inside, g, moved)
-    return moved, dict.fromkeys(slots._fields, bound)
+        factor = jnp.minimum(factor, 1.0)
+    # Not factor * new - p, so that g stays as it is where the factor is 1.
+    return g + (factor - 1).astype(g.dtype) * new, dict.fromkeys(slots._fields, bound)
 
 
 @leaf_rule(needs=("params",), split_complex=False)

@@ -164,7 +164,7 @@ RULES = (
     ),
     Entry(
         fo.scale_by_madgrad,
-        # The sums are sums: their rounding grows with them, that of the other rules does not.
+        # Sums of all gradients are rounded as they grow: with small rates they stay small.
         {"": {"learning_rate": 1e-4}, "alone": {"learning_rate": 1e-4, "momentum": 0.0}},
         bad=of_optimizer(("momentum", 1.0, "[0, 1)"), EPS),
         oracle=oracles.scale_by_madgrad,
@@ -319,6 +319,11 @@ RULES = (
             ),
         ),
         oracle=oracles.mars,
+    ),
+    Entry(
+        fo.mars,
+        {"exact": {"learning_rate": 1e-3, "approximate": False}},
+        extra=lambda grads, params: {"previous_grad": grads},
     ),
     Entry(
         fo.cautious,

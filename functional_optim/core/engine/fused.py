@@ -184,7 +184,7 @@ class FusedUpdate(Interned):
         ):
             hyper, context = read_scalars(own, columns, real)
             hyper |= own.keys
-            context |= cast(own.trees, compute)
+            context |= cast({k: sharded_as(x, u) for k, x in own.trees.items()}, real)
             outside = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
             ctx = StepContext(**context, **outside, leaf=number, rule=rule.name)
             u, new = apply_rule(rule, u, cast(old, compute), p, ctx, hyper)

@@ -22,7 +22,7 @@ from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.rng_keys import key_at
 from ..state import State
-from ..trees.placement import sharded_together
+from ..trees.placement import sharded_as, sharded_together
 from ..trees.sparse_rows import Rows
 from .jit import jit_as
 from .leaf_table import LeafTable
@@ -409,6 +409,7 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
         placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
+        trees = {k: sharded_as(x, placed[0]) for k, x in trees.items()}
         g, slots, p, trees = cast((*placed, trees), compute)
         if rule.spec.split_complex and jnp.iscomplexobj(g):
             g, slots, p, trees = jax.tree.map(_parts, (g, slots, p, trees))
