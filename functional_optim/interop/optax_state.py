@@ -141,8 +141,9 @@ def _write(function: str, pair: Pair) -> Any:
     if about.is_used_up(count):
         fields = _zeros(fields)
     fields |= {v: place(link.scalars[k], getattr(theirs, v)) for k, v in _scalars(pair)}
-    if about.count and about.count in theirs._fields:
-        fields[about.count] = place(count, theirs.count)
+    for name in (about.count, *about.other_counts):
+        if name in theirs._fields:
+            fields[name] = place(count, getattr(theirs, name))
     if "is_initial_step" in theirs._fields:
         fields["is_initial_step"] = place(count == 0, theirs.is_initial_step)
     return theirs._replace(**fields)

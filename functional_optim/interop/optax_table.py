@@ -20,6 +20,7 @@ class Counterpart:
       scalars: number that the rule keeps for the whole tree -> field.
       kept: slots that keep the template's value; optax keeps those with the parameters.
       count: field that counts updates; None if there is none.
+      other_counts: fields that count the same.
       period: hyperparameter that says after how many updates optax counts from 0 again. It then
         leaves in the slots what it has already used, and they are zeros here.
       marks: fields by which a link without slots is known.
@@ -30,6 +31,7 @@ class Counterpart:
     scalars: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kept: tuple[str, ...] = ()
     count: str | None = "count"
+    other_counts: tuple[str, ...] = ()
     period: str | None = None
     marks: tuple[str, ...] = ()
 
@@ -72,7 +74,9 @@ LINKS = {
     "scale_by_adadelta": Counterpart(("ScaleByAdaDeltaState",), _same("e_g", "e_x")),
     "scale_by_adam": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "scale_by_adamax": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
-    "scale_by_ademamix": Counterpart(("ScaleByAdemamixState",), _same("m1", "m2", "nu")),
+    "scale_by_ademamix": Counterpart(
+        ("ScaleByAdemamixState",), _same("m1", "m2", "nu"), other_counts=("count_m2",)
+    ),
     "scale_by_adopt": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "scale_by_amsgrad": Counterpart(("ScaleByAmsgradState",), _same("mu", "nu", "nu_max")),
     "scale_by_belief": Counterpart(("ScaleByBeliefState",), _same("mu", "nu")),

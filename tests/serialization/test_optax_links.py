@@ -25,6 +25,12 @@ LINKS_OF_BOTH = {
     "add_noise": lambda lib: lib.add_noise(0.1, 0.5, 0),
     "apply_every": lambda lib: lib.apply_every(4),
     "contrib.reduce_on_plateau": lambda lib: lib.contrib.reduce_on_plateau(),
+    "contrib.scale_by_ademamix": lambda lib: lib.contrib.scale_by_ademamix(),
+    "contrib.scale_by_adopt": lambda lib: lib.contrib.scale_by_adopt(),
+    "contrib.scale_by_madgrad": lambda lib: lib.contrib.scale_by_madgrad(0.1),
+    "contrib.scale_by_simplified_ademamix": lambda lib: (
+        lib.contrib.scale_by_simplified_ademamix()
+    ),
     "ema": lambda lib: lib.ema(0.9),
     "scale_by_adadelta": lambda lib: lib.scale_by_adadelta(),
     "scale_by_adam": lambda lib: lib.scale_by_adam(),
