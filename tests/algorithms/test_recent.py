@@ -339,3 +339,24 @@ def test_a_schedule_a_label_and_a_traced_value_do_in_the_place_of_a_number():
         tx = make(labels)
         found, _ = tx.update(params, tx.init(params), params)
         np.testing.assert_allclose(found["w"], expected["w"], rtol=1e-6)
+
+
+def test_the_elements_that_move_grow_by_no_more_than_the_least_fraction_says():
+    tx, params = fo.cautious(fo.trace(0.5), 0.5, flip_sign=False), {"w": jnp.zeros(4)}
+    state = tx.init(params)
+    _, state = tx.update({"w": jnp.full(4, 8.0)}, state)
+    some, state = tx.update({"w": jnp.array([4.0, -1.0, -1.0, -1.0])}, state)
+    none, _ = tx.update({"w": jnp.array([-0.5, -0.5, -0.5, -0.5])}, state)
+    np.testing.assert_allclose(some["w"], [16, 0, 0, 0])  # 8, of one in four, at most doubled
+    np.testing.assert_allclose(none["w"], [0, 0, 0, 0])
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_cautious_direction_is_scaled_by_the_share_that_moves():
+    found = updates_of(fo.cautious(fo.scale_by_adam(**ADAM), flip_sign=False))
+    plain = updates_of(fo.scale_by_adam(**ADAM))
+    grads = problem.normal(np.float64, 0, (20,))
+    for k, u in found.items():
+        for t in range(20):
+            expected = oracles.masked_by_gradient(plain[k][t], grads[k][t])
+            np.testing.assert_allclose(u[t], expected, rtol=1e-12)
