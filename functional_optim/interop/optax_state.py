@@ -141,7 +141,7 @@ def _write(function: str, pair: Pair) -> Any:
     if about.is_used_up(count):
         fields = _zeros(fields)
     fields |= {v: place(link.scalars[k], getattr(theirs, v)) for k, v in _scalars(pair)}
-    for name in (about.count, *about.other_counts):
+    for name in filter(None, (about.count, *about.other_counts)):
         if name in theirs._fields:
             fields[name] = place(count, getattr(theirs, name))
     if "is_initial_step" in theirs._fields:

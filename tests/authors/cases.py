@@ -18,6 +18,7 @@ CASES = {
     "laprop": fo.laprop(1e-2, b2=0.99),
     "stable_adamw": fo.stable_adamw(1e-2, weight_decay=0.1),
     "came": fo.came(1e-3, weight_decay=0.1),
+    "cautious_adamw": fo.cautious_adamw(1e-2, eps=0.0, weight_decay=0.1),
     "madgrad": fo.madgrad(1e-2, weight_decay=0.1),
     "madgrad-alone": fo.madgrad(1e-2, momentum=0.0),
     "adabound": fo.adabound(1e-2, weight_decay=0.1),

@@ -28,6 +28,8 @@ SOURCES = {
     "ademamix": ("apple+ml-ademamix", "pytorch/ademamix.py"),
     "adopt": ("iShohei220+adopt", "src/adopt/adopt.py"),
     "came": ("yangluo7+CAME", "came_pytorch/CAME.py"),
+    "cautious/c_adamw": ("kyleliang919+C-Optim", "c_adamw.py"),
+    "cautious/opt_utils": ("kyleliang919+C-Optim", "opt_utils.py"),
     "grokfast": ("ironjr+grokfast", "grokfast.py"),
     "laprop": ("Z-T-WANG+LaProp-Optimizer", "laprop.py"),
     "madgrad": ("facebookresearch+madgrad", "madgrad/madgrad.py"),
@@ -135,6 +137,7 @@ def results() -> dict[str, Any]:
     mars.NewtonSchulz = newton_schulz
     stable = get("optimi.stableadamw").StableAdamW
     grokfast, sgd = get("grokfast"), torch.optim.SGD
+    cautious = get("cautious.c_adamw").AdamW
     two = ThreeBetas((0.99, 0.95))
 
     def named(*names: str) -> Callable[[list[Any]], Any]:
@@ -181,6 +184,12 @@ def results() -> dict[str, Any]:
             lambda p: stable(p, lr=1e-2, weight_decay=0.1, foreach=False, triton=False)
         ),
         "came": run(lambda p: came(p, lr=1e-3, weight_decay=0.1)),
+        # Their eps stands beside the uncorrected root.
+        "cautious_adamw": run(
+            lambda p: cautious(
+                p, lr=1e-2, eps=0.0, weight_decay=0.1, foreach=False, no_deprecation_warning=True
+            )
+        ),
         "madgrad": run(lambda p: madgrad(p, lr=1e-2, momentum=0.9, weight_decay=0.1)),
         "madgrad-alone": run(lambda p: madgrad(p, lr=1e-2, momentum=0.0)),
         "adabound": run(lambda p: adabound(p, lr=1e-2, weight_decay=0.1)),
