@@ -25,6 +25,8 @@ ROOMS = {
     "functional_optim.tree": "Arithmetic of trees; in `functional_optim.tree_utils` as `tree_add`.",
     "functional_optim.projections": "Projections onto sets.",
     "functional_optim.linear_algebra": "Linear algebra that optimization needs.",
+    "functional_optim.assignment": "The linear assignment problem.",
+    "functional_optim.perturbations": "Functions that become differentiable by noise.",
     "functional_optim.microbatching": "Large batches in small parts.",
     "functional_optim.second_order": "Second derivatives of losses.",
     "functional_optim.native": "Kernels in C++ for steps on the CPU.",

@@ -29,8 +29,10 @@ LAYERS = (
     ("rules", "microbatching", "schedules", "serialization", "sharding", "transforms", "tree"),
     (
         "algorithms",
+        "assignment",
         "interop",
         "linear_algebra",
+        "perturbations",
         "planning",
         "projections",
         "quantization",

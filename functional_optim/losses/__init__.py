@@ -13,6 +13,7 @@ from .cross_entropy import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
+from .ctc import ctc_loss, ctc_loss_with_forward_probs
 from .divergence import (
     convex_kl_divergence,
     generalized_kl_divergence,
@@ -29,6 +30,7 @@ from .margin import (
     perceptron_loss,
     sparsemax_loss,
 )
+from .ranking import ranking_softmax_loss
 from .regression import (
     cosine_distance,
     cosine_similarity,
@@ -37,11 +39,16 @@ from .regression import (
     log_cosh,
     squared_error,
 )
+from .segmentation import binary_dice_loss, dice_loss, multiclass_generalized_dice_loss
 
 __all__ = [
+    "binary_dice_loss",
     "convex_kl_divergence",
     "cosine_distance",
     "cosine_similarity",
+    "ctc_loss",
+    "ctc_loss_with_forward_probs",
+    "dice_loss",
     "generalized_kl_divergence",
     "hinge_loss",
     "huber_loss",
@@ -50,12 +57,14 @@ __all__ = [
     "l2_loss",
     "log_cosh",
     "make_fenchel_young_loss",
+    "multiclass_generalized_dice_loss",
     "multiclass_hinge_loss",
     "multiclass_perceptron_loss",
     "multiclass_sparsemax_loss",
     "ntxent",
     "perceptron_loss",
     "poly_loss_cross_entropy",
+    "ranking_softmax_loss",
     "safe_softmax_cross_entropy",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",

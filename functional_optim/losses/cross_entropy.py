@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .inputs import Axis, as_floats, broadcast, select_label
+from .inputs import Axis, as_floats, broadcast, present, select_label
 
 __all__ = [
     "poly_loss_cross_entropy",
@@ -55,22 +55,9 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: Axis = -1, where: Any 
     x, y = broadcast("softmax_cross_entropy", logits=logits, labels=labels)
     if where is None:
         return -jnp.sum(y * jax.nn.log_softmax(x, axis), axis)
-    there, counts = _present(where, x, axis)
+    there, counts = present(where, x, axis)
     log_p = jax.nn.log_softmax(x, axis, where=there)
     return jnp.where(counts, -jnp.sum(y * log_p, axis, where=there), 0.0)
-
-
-def _present(where: Any, x: Array, axis: Axis) -> tuple[Array, Array]:
-    """Which classes there are, shaped as the scores, and which examples have any.
-
-    Those that have none get all, so that what is computed for them, and left out, is finite.
-    """
-    there = jnp.asarray(where)
-    if axis is not None and there.ndim != x.ndim:
-        there = jnp.expand_dims(there, axis)
-    there = jnp.broadcast_to(there, x.shape)
-    counts = jnp.any(there, axis, keepdims=True)
-    return there | ~counts, jnp.squeeze(counts, axis)
 
 
 def safe_softmax_cross_entropy(logits: Any, labels: Any) -> Array:
@@ -117,7 +104,7 @@ def softmax_cross_entropy_with_integer_labels(
     label = select_label("softmax_cross_entropy_with_integer_labels", scores, labels)
     if where is None:
         return jax.nn.logsumexp(scores, -1) - label
-    there, counts = _present(where, x, axis)
+    there, counts = present(where, x, axis)
     normalizer = jax.nn.logsumexp(scores, -1, where=_classes_last(there, axis))
     return jnp.where(counts, normalizer - label, 0.0)
 

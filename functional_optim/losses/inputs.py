@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ..core.numerics.precision import compute_dtype, wider
 
-__all__ = ["Axis", "as_floats", "broadcast", "same_shape", "select_label"]
+__all__ = ["Axis", "as_floats", "broadcast", "present", "same_shape", "select_label"]
 
 Array = jax.Array
 Axis = int | tuple[int, ...] | None
@@ -51,6 +51,19 @@ def broadcast(name: str, **arrays: Any) -> list[Array]:
         found = ", ".join(f"{k} {x.shape}" for k, x in zip(arrays, floats, strict=True))
         raise ValueError(f"{name}: shapes do not broadcast: {found}.") from None
     return [jnp.broadcast_to(x, shape) for x in floats]
+
+
+def present(where: Any, x: Array, axis: Axis) -> tuple[Array, Array]:
+    """Which classes there are, shaped as the scores, and which examples have any.
+
+    Those that have none get all, so that what is computed for them, and left out, is finite.
+    """
+    there = jnp.asarray(where)
+    if axis is not None and there.ndim != x.ndim:
+        there = jnp.expand_dims(there, axis)
+    there = jnp.broadcast_to(there, x.shape)
+    counts = jnp.any(there, axis, keepdims=True)
+    return there | ~counts, jnp.squeeze(counts, axis)
 
 
 def select_label(name: str, scores: Array, labels: Any) -> Array:

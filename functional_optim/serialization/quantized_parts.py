@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from ..core.leaf.quantized import FORMS, Stored, decode_state, is_stored
 
 __all__ = ["join_parts", "quantized_names", "split_parts"]
@@ -29,7 +31,10 @@ def join_parts(
     saved = dict(saved)
     for form in FORMS.values():
         for name in quantized_names(saved, wanted, form):
-            array = form(**{part: saved.pop(f"{name}.{part}") for part in form.parts})
+            parts = {k: (saved.pop(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()}
+            array = form(
+                **{k: x if x.dtype == dtype else x.astype(dtype) for k, (x, dtype) in parts.items()}
+            )
             saved[name] = decode_state(array) if decode else array
     return saved
 
@@ -41,9 +46,16 @@ def quantized_names(
     first_part = f".{next(iter(form.parts))}"
 
     def has_all_parts(name: str) -> bool:
-        names = [f"{name}.{part}" for part in form.parts]
-        dtypes = [getattr(saved.get(k), "dtype", None) for k in names]
-        return dtypes == list(form.parts.values()) and not any(k in wanted for k in names)
+        saved_parts = [(saved.get(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()]
+        is_wanted = any(f"{name}.{k}" in wanted for k in form.parts)
+        return not is_wanted and all(_is_part(x, dtype) for x, dtype in saved_parts)
 
     names = (k.removesuffix(first_part) for k in saved if k.endswith(first_part))
     return [name for name in names if has_all_parts(name)]
+
+
+def _is_part(x: Any, dtype: Any) -> bool:
+    """Whether x has the dtype of a part, or that which numbers have after JSON."""
+    found = getattr(x, "dtype", None)
+    from_json = np.int64 if np.issubdtype(dtype, np.integer) else np.float64
+    return found is not None and found in (dtype, from_json)

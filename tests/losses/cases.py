@@ -13,6 +13,13 @@ BITS = (SIGNS + 1) // 2
 SOFT = np.clip(POSITIVE / 4, 0.02, 0.98)
 WHERE = np.array([[True, True, False]] * 4)
 
+MAPS = np.cos(np.arange(2 * 3 * 4 * 3)).reshape(2, 3, 4, 3)
+REGIONS = np.eye(3)[np.arange(24).reshape(2, 3, 4) % 5 % 3]
+FRAMES = np.sin(1.7 * np.arange(3 * 6 * 5)).reshape(3, 6, 5) * 2
+LABELS = np.array([[1, 2, 2], [3, 3, 4], [4, 1, 0]])
+FRAME_PADDINGS = np.array([[0] * 6, [0, 0, 0, 0, 0, 1], [0, 0, 0, 1, 1, 1]], float)
+LABEL_PADDINGS = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1]], float)
+
 CASES = {
     "squared_error": [((SCORES, OTHERS), {}), ((SCORES,), {})],
     "l2_loss": [((SCORES, OTHERS), {})],
@@ -60,6 +67,32 @@ CASES = {
     "triplet_margin_loss": [
         ((SCORES, OTHERS, POSITIVE), {}),
         ((SCORES, OTHERS, POSITIVE), {"norm_degree": 2, "margin": 3.0, "axis": 0}),
+    ],
+    "ctc_loss": [
+        ((FRAMES, FRAME_PADDINGS, LABELS, LABEL_PADDINGS), {}),
+        ((FRAMES, FRAME_PADDINGS, LABELS, LABEL_PADDINGS), {"blank_id": 4, "log_epsilon": -1e3}),
+    ],
+    "dice_loss": [
+        ((MAPS, REGIONS), {}),
+        ((MAPS, REGIONS), {"alpha": 0.3, "beta": 0.7, "smooth": 0.1, "reduction": "sum"}),
+        ((MAPS, REGIONS), {"reduction": "none", "ignore_background": True, "axis": (1,)}),
+        ((MAPS, REGIONS), {"class_weights": np.array([0.5, 1.0, 2.0])}),
+        ((MAPS[..., 0], REGIONS[..., :1]), {}),
+        ((MAPS[..., :1], REGIONS[..., 0]), {}),
+    ],
+    "multiclass_generalized_dice_loss": [
+        ((MAPS, REGIONS), {}),
+        ((MAPS, REGIONS), {"smooth": 0.1, "ignore_background": True}),
+    ],
+    "binary_dice_loss": [
+        ((MAPS[..., 0], REGIONS[..., 0]), {}),
+        ((MAPS[..., :1], REGIONS[..., :1]), {"smooth": 0.5}),
+    ],
+    "ranking_softmax_loss": [
+        ((SCORES, POSITIVE), {}),
+        ((SCORES, POSITIVE), {"where": WHERE, "weights": SOFT}),
+        ((SCORES, POSITIVE), {"where": WHERE, "reduce_fn": None}),
+        ((SCORES, POSITIVE), {"reduce_fn": jax.numpy.sum}),
     ],
     "hinge_loss": [((SCORES, SIGNS), {})],
     "perceptron_loss": [((SCORES, SIGNS), {})],

@@ -493,3 +493,15 @@ def test_arrays_without_elements_come_back_from_json():
     wide = tx.init({**params, "c": jnp.zeros((3, 0, 3))})
     with pytest.raises(ValueError, match=r"mismatched: .*\(2, 0\) .* saved, \(3, 0, 3\)"):
         fo.from_state_dict(wide, read)
+
+
+@pytest.mark.parametrize("form", ["8bit", "bfloat16"])
+def test_quantized_arrays_come_back_from_json(form):
+    tx = fo.low_bit_state(fo.adam(0.1), form=form)
+    params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(64, 128)), jnp.float32)}
+    _, state = tx.update(params, tx.init(params))
+    saved = fo.to_state_dict(state)
+    text = json.dumps(saved, default=lambda x: x.tolist())
+    read = {k: np.asarray(x) for k, x in json.loads(text).items()}
+    assert any(x.dtype != read[k].dtype for k, x in saved.items())
+    assert_same(fo.from_state_dict(tx.init(params), read), state)

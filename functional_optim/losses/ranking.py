@@ -1,0 +1,66 @@
+"""Losses of scores by which items of a list are ranked."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .inputs import as_floats, broadcast, present
+
+__all__ = ["ranking_softmax_loss"]
+
+Array = jax.Array
+
+
+def ranking_softmax_loss(
+    logits: Any,
+    labels: Any,
+    *,
+    where: Any = None,
+    weights: Any = None,
+    reduce_fn: Callable[..., Array] | None = jnp.mean,
+) -> Array:
+    """Computes the cross entropy of relevances under the softmax of the scores of a list.
+
+        -sum_i weight_i y_i log softmax(x)_i
+
+    Differences: where a list has no valid item, optax's derivative is NaN; here it is 0.
+
+    Args:
+      logits: scores x `(..., items)`.
+      labels: relevances y, not negative, of the same shape or broadcast with it.
+      where: booleans, of which items are valid; a list without any counts nothing.
+      weights: of items.
+      reduce_fn: `jnp.mean`, `jnp.sum` or another, called with the losses and, as `where`, which
+        lists are valid; None for the losses of the lists.
+
+    Returns:
+      `()`; without `reduce_fn`, `(...)`. The mean of no list is 0.
+
+    Raises:
+      ValueError: the shapes do not broadcast.
+
+    Example:
+      >>> scores, labels = jnp.log(jnp.array([1.0, 2.0, 1.0])), jnp.array([0, 1, 0])
+      >>> jnp.exp(-ranking_softmax_loss(scores, labels)).tolist()
+      0.5
+
+    Reference: Cao et al., Learning to rank: from pairwise approach to listwise approach, ICML
+    2007, section 4.
+    """
+    x, y = broadcast("ranking_softmax_loss", logits=logits, labels=labels)
+    if weights is not None:
+        y = y * jnp.broadcast_to(as_floats(weights)[0].astype(y.dtype), y.shape)
+    if where is None:
+        losses, lists = -jnp.sum(y * jax.nn.log_softmax(x), axis=-1), None
+    else:
+        there, lists = present(where, x, -1)
+        log_p = jax.nn.log_softmax(x, where=there)
+        losses = -jnp.sum(y * jnp.where(there, log_p, 0.0), axis=-1, where=there)
+        losses = jnp.where(lists, losses, 0.0)
+    if reduce_fn is None:
+        return losses
+    if reduce_fn is jnp.mean and lists is not None:
+        return jnp.sum(losses) / jnp.maximum(jnp.sum(lists.astype(losses.dtype)), 1.0)
+    return reduce_fn(losses, where=lists)

@@ -1,0 +1,214 @@
+"""Losses of segmentations: how far predicted and true regions overlap."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .inputs import Axis, as_floats
+
+__all__ = ["binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss"]
+
+Array = jax.Array
+
+_REDUCTIONS = {"mean": jnp.mean, "sum": jnp.sum}
+
+_TOLERANCE = 1e-5
+"""Of the sums of probabilities; optax's."""
+
+_RARE = 1e-7
+"""Is added to squared frequencies of classes, so that an absent class has a weight; optax's."""
+
+
+def dice_loss(
+    predictions: Any,
+    targets: Any,
+    *,
+    class_weights: Any = None,
+    smooth: Any = 1.0,
+    alpha: Any = 0.5,
+    beta: Any = 0.5,
+    apply_softmax: bool = True,
+    reduction: str = "mean",
+    ignore_background: bool = False,
+    axis: Axis = None,
+) -> Array:
+    """Computes one minus the overlap of predicted and true regions, for each class.
+
+        1 - (both + smooth) / (both + alpha only_predicted + beta only_true + smooth)
+
+    `both` is the sum of p t over the region's axes, for probabilities p and targets t;
+    `only_predicted` that of p, without it, and `only_true` that of t. alpha = beta = 1/2 gives the
+    Dice coefficient; others that of Tversky.
+
+    Differences: with `apply_softmax=False`, optax checks that probabilities sum to 1 also where
+    there is one class, and under jit, which is an error there; here values are checked where they
+    are known, and of several classes.
+
+    Args:
+      predictions: logits `(batch, ..., classes)`; of one class `(batch, ..., 1)` or without that
+        axis, where a sigmoid takes the place of the softmax.
+      targets: 0 or 1, of the same shape; the axis of one class may be left out.
+      class_weights: `(classes,)`; without them all weigh 1.
+      smooth: `()`, makes the loss of empty regions 0, and its derivative bounded.
+      alpha: `()`, weight of what is predicted and not true.
+      beta: `()`, weight of what is true and not predicted.
+      apply_softmax: False where predictions are probabilities.
+      reduction: over classes: 'mean', 'sum', or 'none'.
+      ignore_background: whether to leave out the first of several classes.
+      axis: the axes of the regions; all but the first and the last where left out.
+
+    Returns:
+      `(batch,)`; with 'none', `(batch, classes)`.
+
+    Raises:
+      ValueError: shapes differ, the reduction is another, or probabilities do not sum to 1.
+
+    Example:
+      >>> logits, targets = jnp.zeros((1, 4, 1)), jnp.array([[[1], [1], [0], [0]]])
+      >>> dice_loss(logits, targets, smooth=0.0).tolist()  # 1 - 1 / (1 + 1/2 + 1/2)
+      [0.5]
+
+    Reference: Milletari, Navab & Ahmadi, V-Net, 3DV 2016, section 3, arXiv:1606.04797; Salehi,
+    Erdogmus & Gholipour, Tversky loss function for image segmentation, MLMI 2017, equation 3,
+    arXiv:1706.05721.
+    """
+    x, t = _with_classes(*as_floats(predictions, targets))
+    _check_shapes("dice_loss", x, t)
+    if reduction not in (*_REDUCTIONS, "none"):
+        raise ValueError(
+            f"dice_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}."
+        )
+    p = _probabilities(x) if apply_softmax else _checked("dice_loss", x)
+    smooth, alpha, beta = (as_floats(v)[0].astype(x.dtype) for v in (smooth, alpha, beta))
+    over = tuple(range(1, x.ndim - 1)) if axis is None else axis
+    both = jnp.sum(p * t, over)
+    only_predicted, only_true = jnp.sum(p, over) - both, jnp.sum(t, over) - both
+    whole = both + alpha * only_predicted + beta * only_true + smooth
+    loss = 1.0 - (both + smooth) / whole
+    if class_weights is not None:
+        loss = _weighted(loss, class_weights)
+    if ignore_background and x.shape[-1] > 1:
+        loss = loss[..., 1:]
+    return loss if reduction == "none" else _REDUCTIONS[reduction](loss, axis=-1)
+
+
+def multiclass_generalized_dice_loss(
+    predictions: Any,
+    targets: Any,
+    *,
+    smooth: Any = 1.0,
+    apply_softmax: bool = True,
+    ignore_background: bool = False,
+) -> Array:
+    """Computes the mean `dice_loss`, each class weighted by one over its squared frequency.
+
+    The weights are scaled to a mean of 1. A class counts over the whole batch.
+
+    Args:
+      predictions: logits `(batch, ..., classes)`.
+      targets: 0 or 1, of the same shape.
+      smooth: as in `dice_loss`.
+      apply_softmax: False where predictions are probabilities.
+      ignore_background: whether to leave out the first class.
+
+    Returns:
+      `()`.
+
+    Raises:
+      ValueError: shapes differ, or probabilities do not sum to 1.
+
+    Example:
+      >>> targets = jax.nn.one_hot(jnp.array([[0, 0, 0, 1]]), 2)
+      >>> print(multiclass_generalized_dice_loss(100.0 * targets, targets))
+      0.0
+
+    Reference: Sudre et al., Generalised Dice overlap as a deep learning loss function for highly
+    unbalanced segmentations, DLMIA 2017, section 2, arXiv:1707.03237.
+    """
+    x, t = as_floats(predictions, targets)
+    _check_shapes("multiclass_generalized_dice_loss", x, t)
+    frequency = jnp.sum(t, tuple(range(t.ndim - 1)))
+    weights = 1.0 / (jnp.square(frequency) + _RARE)
+    losses = dice_loss(
+        x,
+        t,
+        class_weights=weights / jnp.mean(weights),
+        smooth=smooth,
+        apply_softmax=apply_softmax,
+        reduction="none",
+        ignore_background=ignore_background,
+    )
+    return jnp.mean(losses)
+
+
+def binary_dice_loss(
+    predictions: Any, targets: Any, *, smooth: Any = 1.0, apply_sigmoid: bool = True
+) -> Array:
+    """Computes the `dice_loss` of one class.
+
+    Args:
+      predictions: logits `(batch, ...)`, or with a last axis of size 1.
+      targets: 0 or 1, of the same shape.
+      smooth: as in `dice_loss`.
+      apply_sigmoid: False where predictions are probabilities.
+
+    Returns:
+      `(batch,)`.
+
+    Raises:
+      ValueError: shapes differ.
+
+    Example:
+      >>> print(binary_dice_loss(jnp.array([[9.0, -9.0]]), jnp.array([[1, 0]])).round(3))
+      [0.]
+
+    Reference: that of `dice_loss`.
+    """
+    x, t = as_floats(predictions, targets)
+    if x.ndim == t.ndim and x.shape[-1:] != (1,):
+        x, t = x[..., None], t[..., None]
+    return dice_loss(x, t, smooth=smooth, apply_softmax=apply_sigmoid)
+
+
+def _with_classes(x: Array, t: Array) -> tuple[Array, Array]:
+    """Both with an axis of classes, where one of them has it."""
+    if x.ndim == t.ndim - 1:
+        x = x[..., None]
+    return x, t[..., None] if t.ndim == x.ndim - 1 else t
+
+
+def _check_shapes(name: str, x: Array, t: Array) -> None:
+    if x.shape != t.shape or not x.ndim:
+        raise ValueError(
+            f"{name}: predictions {x.shape} and targets {t.shape} must have one shape (batch, ..., "
+            "classes). Pass one-hot targets."
+        )
+
+
+def _probabilities(logits: Array) -> Array:
+    return jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.nn.softmax(logits, axis=-1)
+
+
+def _checked(name: str, p: Array) -> Array:
+    """Returns the probabilities, whose sums are checked where values are known."""
+    if p.shape[-1] > 1 and not isinstance(p, jax.core.Tracer):
+        sums = np.sum(np.asarray(p), axis=-1)
+        if not np.allclose(sums, 1.0, rtol=_TOLERANCE):
+            raise ValueError(
+                f"{name}: with apply_softmax=False, predictions must be valid probability "
+                f"distributions, whose sums over the last axis are 1; got sums in "
+                f"[{np.min(sums):.6f}, {np.max(sums):.6f}]."
+            )
+    return p
+
+
+def _weighted(loss: Array, class_weights: Any) -> Array:
+    weights = as_floats(class_weights)[0].astype(loss.dtype)
+    if weights.ndim != 1 or weights.shape[0] not in (1, loss.shape[-1]):
+        raise ValueError(
+            f"dice_loss: class_weights must have shape {loss.shape[-1:]}, one number for each "
+            f"class, got {weights.shape}."
+        )
+    return loss * jnp.broadcast_to(weights, loss.shape)

@@ -1,0 +1,103 @@
+"""Smooth functions as expectations of functions that need not be smooth."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.numerics.precision import compute_dtype
+from ..core.protocol import PyTree
+from ..tree.making import random_like
+from .noise import Gumbel, Noise
+
+__all__ = ["make_perturbed_fun"]
+
+Array = jax.Array
+
+
+def make_perturbed_fun(
+    fun: Callable[[PyTree], PyTree],
+    num_samples: int = 1000,
+    sigma: Any = 0.1,
+    noise: Noise = Gumbel(),  # noqa: B008, which has no state
+    use_baseline: bool = True,
+) -> Callable[[Any, PyTree], PyTree]:
+    """Makes a function differentiable, by the mean of its values at perturbed arguments.
+
+        f_sigma(x) = E[fun(x + sigma z)],    z from `noise`
+
+    The result estimates f_sigma, and its derivatives of any order, from values of `fun` alone: the
+    value of a sample is weighted by exp(log p - stop_gradient(log p)), which is 1 and has the
+    derivatives of the density. With the baseline, fun(x) is subtracted from values in derivatives,
+    which leaves their expectation, and lowers their variance.
+
+    The samples are of one `vmap`, so that memory is `num_samples` times that of `fun`. Noise,
+    densities and means are computed in float32 at least; `fun` gets the dtypes of x.
+
+    Args:
+      fun: of a tree of real arrays, to a tree of real arrays.
+      num_samples: how many perturbed values the mean is of.
+      sigma: `()`, the scale of the noise, in units of x.
+      noise: has `sample(key, shape, dtype)` and `log_prob(z)`, as `Gumbel` and `Normal`.
+      use_baseline: whether to subtract fun(x) in derivatives.
+
+    Returns:
+      A function of a random key and the arguments of fun.
+
+    Example:
+      >>> from functional_optim.perturbations import Normal
+      >>> step = lambda x: jnp.where(x > 0, 1.0, 0.0)
+      >>> smooth = make_perturbed_fun(step, 4000, 0.5, Normal())
+      >>> slope = jax.grad(smooth, argnums=1)(jax.random.key(0), jnp.array(0.0))
+      >>> print(round(float(slope), 1))  # the density of z at 0, divided by sigma
+      0.8
+
+    Reference: Berthet et al., Learning with differentiable perturbed optimizers, NeurIPS 2020,
+    arXiv:2002.08676; Foerster et al., DiCE: the infinitely differentiable Monte Carlo estimator,
+    ICML 2018, equation 8, arXiv:1802.05098.
+    """
+
+    def perturbed(key: Any, x: PyTree) -> PyTree:
+        wide = jax.tree.map(_wide, x)
+        baseline = jax.tree.map(_wide, fun(jax.lax.stop_gradient(x))) if use_baseline else None
+
+        def value(key: Any) -> PyTree:
+            """One perturbed value of fun, weighted."""
+            z = random_like(key, wide, noise.sample)
+            moved = jax.tree.map(lambda p, q: p + _scalar(sigma, p) * q, wide, z)
+            moved = jax.tree.map(lambda p, q: q.astype(jnp.result_type(p)), x, moved)
+            moved = jax.lax.stop_gradient(moved)
+            z = jax.tree.map(lambda p, q: (_wide(q) - p) / _scalar(sigma, p), wide, moved)
+            log_p = _total(jax.tree.map(noise.log_prob, z))
+            weight = jnp.exp(log_p - jax.lax.stop_gradient(log_p))
+            values = jax.tree.map(lambda y: _scalar(weight, _wide(y)) * _wide(y), fun(moved))
+            if baseline is None:
+                return values
+            rest = 1.0 - weight
+            return jax.tree.map(lambda y, b: y + _scalar(rest, b) * b, values, baseline)
+
+        return jax.tree.map(lambda y: jnp.mean(y, axis=0), _over(value, key, num_samples))
+
+    return perturbed
+
+
+def _over(value: Callable[[Any], PyTree], key: Any, num_samples: int) -> PyTree:
+    return jax.vmap(value)(jax.random.split(key, num_samples))
+
+
+def _wide(x: Any) -> Array:
+    """The array in the dtype that it is computed in; integers and booleans as floats."""
+    array = jnp.asarray(x)
+    is_real = jnp.issubdtype(array.dtype, jnp.floating)
+    return array.astype(compute_dtype(array.dtype) if is_real else float)
+
+
+def _scalar(value: Any, like: Array) -> Array:
+    return jnp.asarray(value).astype(like.dtype)
+
+
+def _total(tree: PyTree) -> Array:
+    """The sum of all elements, in the dtype of the first leaf."""
+    sums = [jnp.sum(x) for x in jax.tree.leaves(tree)]
+    return sum((x.astype(sums[0].dtype) for x in sums[1:]), sums[0])
