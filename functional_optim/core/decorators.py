@@ -308,11 +308,20 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
         tuple((k, key.generator) for k, key in keys),
         tuple((k, v.labels) for k, v in by_label),
     )
-    text = call_text(spec.name, spec.signature, values)
+    text = _text(spec, values)
     init = RuleInit(rule, tuple(numbers), tuple(init_numbers), tuple(keys), tuple(by_label), text)
     update = RuleUpdate.of(rule)
     traced = tuple((k, v) for k, v in numbers if is_traced(v))
     return GradientTransformation(init, WithTracedHyperparams(update, traced) if traced else update)
+
+
+def _text(spec: RuleSpec, values: Mapping[str, Any]) -> str:
+    """Writes the call that makes a rule, by the rule's own names of its arguments."""
+    if spec.renamed_from is not None:
+        base, names = spec.renamed_from
+        new = dict(names)
+        return _text(base, {k: values[new.get(k, k)] for k in base.signature.parameters})
+    return call_text(spec.name, spec.signature, values)
 
 
 def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:

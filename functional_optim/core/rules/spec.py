@@ -10,6 +10,7 @@ from typing import Any
 from .arguments import Argument, Kind
 
 __all__ = [
+    "OTHER_ARGUMENT_NAMES",
     "RULE_NAMES",
     "RuleSpec",
     "TreeStats",
@@ -47,6 +48,9 @@ class TreeStats:
     start: Callable[..., Mapping[str, Any]] | None = None
     metrics: tuple[str, ...] = ()
 
+
+OTHER_ARGUMENT_NAMES: dict[str, set[str]] = {}
+"""Argument of a rule -> what renamed rules call it, and the reverse."""
 
 RULE_NAMES: set[str] = set()
 """Names of all rules; a link of another name has been given that name by a user."""
@@ -111,6 +115,8 @@ def _find_spec(module: str, name: str) -> RuleSpec:
 def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec:
     """The same rule with other names of some arguments, in its state as well: `(old, new)`."""
     new, functions = dict(names), {}
+    for pair in (*names, *((b, a) for a, b in names)):
+        OTHER_ARGUMENT_NAMES.setdefault(pair[0], set()).add(pair[1])
     for field in ("maths", "slots", "step_scalars", "carry", "row_sparse"):
         function = getattr(spec, field)
         functions[field] = _renaming(function, new) if callable(function) else function
