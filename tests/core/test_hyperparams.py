@@ -101,8 +101,10 @@ def test_a_name_that_one_link_has_may_be_written_with_its_path():
         ),
         (
             fo.muon(0.1, adam_learning_rate=0.2),
-            ["learning_rate", "eps", "weight_decay", "adam_b1", "adam_b2", "adam_eps"]
-            + ["adam_eps_root", "adam_weight_decay", "adam_learning_rate"],
+            [
+                *("learning_rate", "eps", "weight_decay", "adam_b1", "adam_b2", "adam_eps"),
+                *("adam_eps_root", "adam_weight_decay", "adam_learning_rate"),
+            ],
         ),
     ],
     ids=lambda x: None if isinstance(x, list) else repr(x).split("(")[1],
