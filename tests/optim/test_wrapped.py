@@ -103,7 +103,7 @@ def test_a_groups_options_override_and_can_be_edited():
     groups = [{"params": jnp.zeros(1)}, {"params": jnp.zeros(1), "learning_rate": 0.25}]
     optimizer = optim.Optimizer(groups, tx)
     optimizer.step([jnp.ones(1), jnp.ones(1)])
-    optimizer.param_groups[0]["decay"] = 0.0
+    optimizer.param_groups[0]["momentum"] = 0.0
     optimizer.param_groups[1]["learning_rate"] = 1.0
     optimizer.step([jnp.ones(1), jnp.ones(1)])
     assert [p.tolist() for p in optimizer.params] == [[-1.0], [-2.0]]
