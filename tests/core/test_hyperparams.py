@@ -246,10 +246,16 @@ def test_a_value_takes_the_dtype_that_the_state_has(value):
     assert float(rate) == float(value)
 
 
-@pytest.mark.parametrize("value", [1j, True])
+@pytest.mark.parametrize("value", [1j, True, None, "0.1", [0.1, None]], ids=repr)
 def test_refuses_what_is_no_real_number(value):
     with pytest.raises(TypeError, match="set_hyperparams: b1 must be a real number, got"):
         set_hyperparams(fo.adam(0.1).init(PARAMS), b1=value)
+
+
+def test_a_schedule_is_set_by_another_transformation():
+    text = r"b1 must be a real number, got linear_schedule.* make one with b1=linear_schedule"
+    with pytest.raises(TypeError, match=text):
+        set_hyperparams(fo.adam(0.1).init(PARAMS), b1=fo.linear_schedule(0.1, 0.0, 3))
 
 
 class TestBounds:
