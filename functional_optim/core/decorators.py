@@ -32,6 +32,8 @@ _NO_STATS = TreeStats()
 
 
 def leaf_rule(
+    maths: None = None,
+    /,
     *,
     slots: Callable[..., Mapping[str, Array | None]] | None = None,
     step_scalars: Callable[..., Mapping[str, Any]] | None = None,
@@ -104,6 +106,8 @@ def leaf_rule(
       TypeError: a declaration contradicts the function; the message names the rule.
     """
 
+    _check_parentheses("leaf_rule", maths)
+
     def decorate(maths: Callable[..., tuple[Array, Slots]]) -> Callable[P, GradientTransformation]:
         return _make_factory(
             "leaf_rule",
@@ -125,6 +129,8 @@ def leaf_rule(
 
 
 def tree_rule(
+    maths: None = None,
+    /,
     *,
     slots: Callable[..., Mapping[str, Array]] | None = None,
     scalars: Callable[..., Mapping[str, Any]] | None = None,
@@ -154,6 +160,8 @@ def tree_rule(
       needs: may hold `value_fn`: `ctx.value_fn` is then an `Objective` of those leaves.
     """
 
+    _check_parentheses("tree_rule", maths)
+
     def decorate(maths: Callable[..., Any]) -> Callable[P, GradientTransformation]:
         return _make_factory(
             "tree_rule",
@@ -170,6 +178,15 @@ def tree_rule(
         )
 
     return decorate
+
+
+def _check_parentheses(decorator: str, maths: Any) -> None:
+    if maths is not None:
+        name = getattr(maths, "__name__", repr(maths))
+        raise TypeError(
+            f"{decorator}: it decorates {name} without parentheses. Write @{decorator}(), with the "
+            "declarations within."
+        )
 
 
 _STATE_DTYPE = inspect.Parameter(
@@ -292,7 +309,9 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
             if isinstance(spec.signature.parameters[name].default, bool):
                 _check_switch(value, where)
             is_function = callable(value) and not isinstance(value, type)
-            options.append((name, as_function(value) if is_function else value))
+            option = as_function(value) if is_function else value
+            _check_hashable(option, where)
+            options.append((name, option))
         else:
             add_number(name, value, where, argument.interval)
     twice = sorted({k for k, _ in dtypes if [slot for slot, _ in dtypes].count(k) > 1})
@@ -308,11 +327,20 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
         tuple((k, key.generator) for k, key in keys),
         tuple((k, v.labels) for k, v in by_label),
     )
-    text = call_text(spec.name, spec.signature, values)
+    text = _text(spec, values)
     init = RuleInit(rule, tuple(numbers), tuple(init_numbers), tuple(keys), tuple(by_label), text)
     update = RuleUpdate.of(rule)
     traced = tuple((k, v) for k, v in numbers if is_traced(v))
     return GradientTransformation(init, WithTracedHyperparams(update, traced) if traced else update)
+
+
+def _text(spec: RuleSpec, values: Mapping[str, Any]) -> str:
+    """Writes the call that makes a rule, by the rule's own names of its arguments."""
+    if spec.renamed_from is not None:
+        base, names = spec.renamed_from
+        new = dict(names)
+        return _text(base, {k: values[new.get(k, k)] for k in base.signature.parameters})
+    return call_text(spec.name, spec.signature, values)
 
 
 def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:
@@ -332,6 +360,17 @@ def _check_switch(value: Any, where: str) -> None:
     """Raises where a switch is given something else, such as a decay."""
     if not isinstance(value, (bool, np.bool_)) and (np.ndim(value) or value not in (0, 1)):
         raise TypeError(f"{where} must be True or False, got {value!r}.")
+
+
+def _check_hashable(value: Any, where: str) -> None:
+    """Raises where an option, by which the program is found, is an array or a list."""
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(
+            f"{where} shapes the program, and must be hashable, got {type(value).__name__} "
+            f"{value!r}. Pass a Python number, a text or a tuple."
+        ) from None
 
 
 def _state_dtypes(spec: RuleSpec, value: Any) -> list[tuple[str, Any]]:

@@ -16,15 +16,15 @@ import numpy as np
 
 from .caching import Keyed
 
-__all__ = ["Function", "as_function", "keepable", "what_it_sees"]
+__all__ = ["Function", "as_function", "keepable", "program_key", "what_it_sees"]
 
 
 class Function:
     """A callable of any kind that can be hashed, and that stands for what the callable sees.
 
-    Two are one object where both can be seen to do the same: equal code, which reads equal values
-    from its closure, its globals and its own attributes. All others differ, also two of one
-    function whose closure changed in between, so that no program of one serves the other.
+    There is one for a function, as long as it can be seen that it would do the same: that it reads
+    equal values from its closure, its globals and its own attributes. After a change there is
+    another, so that no program of one serves the other.
     """
 
     def __init__(self, function: Callable[..., Any], key: Hashable | None):
@@ -35,7 +35,7 @@ class Function:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function."""
-        if self._key is not None and what_it_sees(self.function) != self._key:
+        if self._key is not None and program_key(self.function) != self._key:
             # It sees something else than when it was taken: no later one may be this one.
             _shared.pop(self._key, None)
             self._key = None
@@ -66,7 +66,7 @@ def as_function(function: Callable[..., Any]) -> Any:
     """Makes a callable one that can be hashed, by what it sees now; ours stay as they are."""
     if isinstance(function, (Function, Keyed)):
         return function
-    key = what_it_sees(function)
+    key = program_key(function)
     if key is None:
         return Function(function, None)
     found = _shared.get(key)
@@ -85,6 +85,40 @@ def keepable(value: Any) -> bool:
     return fields is None or all(keepable(getattr(value, k)) for k in fields)
 
 
+def program_key(value: Any) -> Hashable | None:
+    """A key of programs for a user's value: which it is, and all that it sees at present.
+
+    None where that cannot be known: then a program belongs to no other than its maker.
+    """
+    seen = what_it_sees(value)
+    return None if seen is None else (_identity(value), seen)
+
+
+def _identity(value: Any) -> Hashable:
+    """Which object it is; of values that cannot change, which value."""
+    if type(value) in _PLAIN:
+        return type(value), value
+    if type(value) in (float, complex):
+        return type(value), repr(value)
+    if isinstance(value, tuple):
+        return type(value), tuple(map(_identity, value))
+    if isinstance(value, types.MethodType):  # made again at each access
+        return _Same(value.__func__), _Same(value.__self__)
+    if _is_frozen(value) and _is_constant(type(value).__module__):
+        return type(value), tuple(_identity(getattr(value, f.name)) for f in _fields(value))
+    return _Same(value)
+
+
+def _is_frozen(x: Any) -> bool:
+    parameters = getattr(type(x), "__dataclass_params__", None)
+    return parameters is not None and parameters.frozen
+
+
+def _fields(x: Any) -> tuple[Any, ...]:
+    """Those that count when it is compared."""
+    return tuple(f for f in dataclasses.fields(x) if f.compare)
+
+
 def what_it_sees(function: Any) -> Hashable | None:
     """Everything that the results of a callable can depend on besides its arguments.
 
@@ -92,8 +126,8 @@ def what_it_sees(function: Any) -> Hashable | None:
     all functions that it can reach; those of the standard library and of JAX are constants.
 
     Returns:
-      A value that is equal for two callables only if they do the same; None where that cannot be
-      known.
+      A value that is equal at two times only if the callable does the same; None where that cannot
+      be known.
     """
     try:
         return _Reader().key(function, frozenset())
@@ -169,15 +203,15 @@ class _Reader:
     def key(self, x: Any, names: frozenset[str]) -> Hashable:
         """What can be reached from x by code that names `names`."""
         kind = type(x)
+        self.objects -= 1
+        if not self.objects:
+            raise _UnknownError
         if kind in _PLAIN:
             return kind, x
         if kind in (float, complex):
             return kind, repr(x)  # 0.0 is not -0.0, and NaN is NaN
         if id(x) in self.above:
             return "above", self.above[id(x)]
-        self.objects -= 1
-        if not self.objects:
-            raise _UnknownError
         self.above[id(x)] = len(self.above)
         try:
             return self._key(x, names)
@@ -265,8 +299,8 @@ class _Reader:
         elif kind.__module__.partition(".")[0] in ("jax", "jaxlib"):
             # Immutable, such as shardings and structures; jitted functions show what they wrap.
             return _Same(x), self.key(getattr(x, "__wrapped__", None), names)
-        elif dataclasses.is_dataclass(x) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-            parts = tuple(getattr(x, f.name) for f in dataclasses.fields(x))
+        elif _is_frozen(x):
+            parts = tuple(getattr(x, f.name) for f in _fields(x))
         elif hasattr(x, "__dict__"):
             parts = (vars(x),)
         else:

@@ -258,9 +258,19 @@ def _bounds(
 
 def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> jax.Array:
     """The value with the dtype and shape that the state has."""
-    new = jnp.asarray(value)
+    what = f"set_hyperparams: {name} must be a real number, got {value!r}."
+    if callable(value):
+        raise TypeError(
+            f"{what} A schedule is a part of the transformation, and the state has its numbers: "
+            f"make one with {name.split('.')[-1]}={value!r}, and restore this state to its init "
+            "by from_state_dict(template, to_state_dict(state))."
+        )
+    try:
+        new = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{what} Pass a number or a scalar array.") from None
     if jnp.iscomplexobj(new) or new.dtype == jnp.bool_:
-        raise TypeError(f"set_hyperparams: {name} must be a real number, got {value!r}.")
+        raise TypeError(f"{what} Pass a number or a scalar array.")
     if new.shape not in ((), old.shape):
         raise ValueError(
             f"set_hyperparams: {name} has shape {old.shape} in this state, got a value of shape "

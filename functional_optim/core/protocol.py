@@ -54,7 +54,8 @@ class GradientTransformation(NamedTuple):
 
     A pair of this package is hashable, pickles, holds no `jax.Array`, and compares equal to
     another made with the same arguments. Its `update` does not depend on the numbers: two
-    learning rates share one `update`, and so one compiled program.
+    learning rates share one `update`, and so one compiled program. Two that are made of a function
+    of yours share it as long as all that the function reads stays the same.
 
     Example:
       >>> import functional_optim as fo

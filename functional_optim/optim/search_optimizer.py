@@ -9,7 +9,7 @@ from .hooks import with_step_hooks
 from .state_dict.entries import ParamState
 from .state_dict.lbfgs import read_lbfgs_state, write_lbfgs_states
 from .state_dict.match import SavedGroup
-from .step.closures import check_closure, is_closure
+from .step.closures import check_closure
 from .step.optimizer_group import OptimizerGroup
 from .torch_optimizer import TorchOptimizer
 
@@ -63,7 +63,7 @@ class SearchOptimizer(TorchOptimizer):
         """
         name = f"{type(self).__name__}.step"
         closure = grads if closure is None else closure
-        if closure is None or not is_closure(closure):
+        if not callable(closure):
             raise TypeError(
                 f"{name}: a search evaluates the loss at points of its own choice, and needs a "
                 f"closure(params) -> loss, got {type(closure).__name__}. Pass a function of the "

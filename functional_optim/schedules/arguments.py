@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.functions import as_function, what_it_sees
+from ..core.functions import as_function, program_key
 from ..core.protocol import PyTree
 from ..core.rules.schedule import NumberedSchedule
 
@@ -24,7 +24,7 @@ class Held:
     @classmethod
     def of(cls, value: Any) -> "Held":
         """Holds a value."""
-        key = what_it_sees(value)
+        key = program_key(value)
         return cls(value, object() if key is None else key)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,7 +73,8 @@ def test_a_name_that_several_links_have_is_written_with_its_path():
     assert {k: found[k] for k in names} == names
     edited = set_hyperparams(state, {"trace_1.decay": 0.125})
     assert {k: floats(edited)[k] for k in names} == {**names, "trace_1.decay": 0.125}
-    with pytest.raises(KeyError, match=r"there is no 'decay' .* It has: ema.decay, trace.decay"):
+    several = r"'decay' may be each of ema\.decay, trace\.decay, trace_1\.decay\. Pass the one"
+    with pytest.raises(KeyError, match=several):
         set_hyperparams(state, decay=0.1)
 
 
@@ -81,9 +84,88 @@ def test_a_name_that_one_link_has_may_be_written_with_its_path():
     assert get_hyperparams(edited)["b1"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("tx", "names"),
+    [
+        (fo.sgd(0.1, momentum=0.9), ["momentum"]),
+        (fo.chain(fo.sgd(0.1, momentum=0.9), fo.params_ema(0.99)), ["momentum"]),
+        (fo.lars(0.1), ["momentum", "trust_coefficient", "eps"]),
+        (fo.rmsprop(0.1, momentum=0.9), ["decay", "momentum", "eps"]),
+        (fo.signum(0.1), ["beta"]),
+        (fo.sm3(0.1), ["momentum"]),
+        (fo.lamb(0.1), ["eps", "eps_root"]),
+        (fo.polyak_sgd(), ["scaling"]),
+        (
+            fo.adafactor(0.1, momentum=0.9, weight_decay_rate=0.1),
+            ["clipping_threshold", "decay_offset", "momentum", "eps", "weight_decay_rate"],
+        ),
+        (
+            fo.muon(0.1, adam_learning_rate=0.2),
+            [
+                *("learning_rate", "eps", "weight_decay", "adam_b1", "adam_b2", "adam_eps"),
+                *("adam_eps_root", "adam_weight_decay", "adam_learning_rate"),
+            ],
+        ),
+    ],
+    ids=lambda x: None if isinstance(x, list) else repr(x).split("(")[1],
+)
+def test_a_number_is_known_by_the_argument_that_gave_it(tx, names):
+    state = tx.init({"w": jnp.ones((2, 2)), "b": jnp.ones(2)})
+    for name in names:
+        edited = set_hyperparams(state, {name: 0.25}, tx=tx)
+        before, after = floats(state), floats(edited)
+        assert {k: v for k, v in after.items() if v != before[k]} == {name: 0.25}
+
+
+def test_every_number_of_an_optimizer_is_known_by_its_argument():
+    """Each float argument of each optimizer, but those of `init` alone, stands in the state."""
+    params = {"w": jnp.ones((4, 4)), "b": jnp.ones(4)}
+    init_only = {"initial_accumulator_value", "initial_scale", "init_estimate"}
+    tried = 0
+    for factory in {f for f in vars(fo).values() if inspect.isfunction(f)}:
+        signature = inspect.signature(factory).parameters
+        if "learning_rate" not in signature or "inner" in signature or "optimizer" in signature:
+            continue
+        try:
+            state = factory(learning_rate=0.1).init(params)
+        except TypeError:  # it takes more arguments than this one
+            continue
+        defaults = {k: p.default for k, p in signature.items() if isinstance(p.default, float)}
+        missing = defaults.keys() - get_hyperparams(state).keys() - init_only
+        assert not missing, (factory.__name__, missing)
+        tried += len(defaults)
+    assert tried > 60
+
+
+def test_a_name_may_have_a_part_of_its_path():
+    tx = fo.partition({"a": fo.adam(0.1), "b": fo.sgd(0.2)}, {"w": "a", "b": "b"})
+    state = tx.init(PARAMS)
+    edited = set_hyperparams(state, {"a.learning_rate": 0.5, "b.learning_rate": 0.25})
+    assert edited.a.scale_by_learning_rate.hyperparams["learning_rate"] == 0.5
+    assert edited.b.scale_by_learning_rate.hyperparams["learning_rate"] == 0.25
+    several = (
+        r"'learning_rate' may be each of a\.scale_by_learning_rate\.learning_rate, "
+        r"b\.scale_by_learning_rate\.learning_rate\."
+    )
+    with pytest.raises(KeyError, match=several):
+        set_hyperparams(state, learning_rate=0.5)
+    with pytest.raises(KeyError, match=r"there is no 'c\.learning_rate'"):
+        set_hyperparams(state, {"c.learning_rate": 0.5})
+
+
+def test_names_with_paths_do_not_depend_on_what_stands_around():
+    alone = get_hyperparams(fo.adam(0.1).init(PARAMS), with_paths=True)
+    among = get_hyperparams(
+        fo.chain(fo.clip(1.0), fo.adam(0.1), fo.scale_by_lion(), fo.params_ema(0.9)).init(PARAMS),
+        with_paths=True,
+    )
+    assert "scale_by_adam.b1" in alone
+    assert alone.keys() <= among.keys()
+
+
 def test_an_unknown_name_lists_the_known():
     state = fo.sgd(0.5, momentum=0.9).init(PARAMS)
-    with pytest.raises(KeyError, match=r"no 'lr' in this state\. It has: decay, learning_rate"):
+    with pytest.raises(KeyError, match=r"no 'lr' in this state\. It has: momentum, learning_rate"):
         set_hyperparams(state, lr=0.1)
     with pytest.raises(KeyError, match=r"no 'lr' in this state\. It has: none"):
         set_hyperparams({"any": "state"}, lr=0.1)
@@ -164,10 +246,16 @@ def test_a_value_takes_the_dtype_that_the_state_has(value):
     assert float(rate) == float(value)
 
 
-@pytest.mark.parametrize("value", [1j, True])
+@pytest.mark.parametrize("value", [1j, True, None, "0.1", [0.1, None]], ids=repr)
 def test_refuses_what_is_no_real_number(value):
     with pytest.raises(TypeError, match="set_hyperparams: b1 must be a real number, got"):
         set_hyperparams(fo.adam(0.1).init(PARAMS), b1=value)
+
+
+def test_a_schedule_is_set_by_another_transformation():
+    text = r"b1 must be a real number, got linear_schedule.* make one with b1=linear_schedule"
+    with pytest.raises(TypeError, match=text):
+        set_hyperparams(fo.adam(0.1).init(PARAMS), b1=fo.linear_schedule(0.1, 0.0, 3))
 
 
 class TestBounds:

@@ -1,6 +1,7 @@
 """What the author of a rule can declare, on rules that are none of the package's."""
 
 import inspect
+import pickle
 from typing import Annotated
 
 import jax
@@ -78,10 +79,13 @@ def test_the_bounds_of_an_argument_are_checked_where_a_value_is_concrete():
     assert slope == 30
 
 
-def test_renamed_arguments_are_those_of_the_messages():
+def test_renamed_arguments_are_those_of_messages_and_state():
     rule = renamed(shrink, factor="momentum")
     assert list(inspect.signature(rule).parameters) == ["momentum", "offset"]
-    assert floats(rule(0.5).init(PARAMS).hyperparams) == {"factor": 0.5, "offset": 0.0}
+    assert floats(rule(0.5).init(PARAMS).hyperparams) == {"momentum": 0.5, "offset": 0.0}
+    assert repr(rule(0.5)) == "shrink(factor=0.5)", "as the rule itself is called"
+    twin = pickle.loads(pickle.dumps(renamed(fo.trace, decay="momentum")(0.5)))
+    assert twin.update is fo.sgd(0.1, momentum=0.9).update.links[0].function
     with pytest.raises(ValueError, match=r"shrink: momentum must be in \(0, 1\), got 1.0"):
         rule(1.0)
 

@@ -448,3 +448,31 @@ def test_a_slot_with_an_underscore_is_an_error():
 
     with pytest.raises(ValueError, match="scaled: '_replace' cannot be the name of a slot"):
         scaled().init(jnp.ones(2))
+
+
+@pytest.mark.parametrize("decorator", [leaf_rule, tree_rule])
+def test_a_decorator_without_parentheses_is_an_error(decorator):
+    with pytest.raises(TypeError, match=r"decorates bare without parentheses\. Write @\w+\(\),"):
+
+        @decorator
+        def bare(g, slots, p, ctx):
+            return g, {}
+
+
+def test_the_dtype_of_a_slot_that_is_not_kept_names_the_argument():
+    @leaf_rule(slots=lambda p: {"mu": p})
+    def misnamed(g, slots, p, ctx, mu_dtype: Annotated[Any, SlotDtype("nu")] = None):
+        return g, {"mu": slots.mu}
+
+    with pytest.raises(ValueError, match=r"^misnamed: mu_dtype names the slot 'nu', .* are: mu"):
+        misnamed("bfloat16").init(jnp.ones(2))
+
+
+@pytest.mark.parametrize("value", [jnp.ones(2), [1], {"a": 1}], ids=["array", "list", "dict"])
+def test_an_option_that_cannot_be_hashed_is_an_error(value):
+    @leaf_rule()
+    def optional(g, slots, p, ctx, n: Static[Any] = 1):
+        return g, {}
+
+    with pytest.raises(TypeError, match=r"^optional: n shapes the program, and must be hashable"):
+        optional(value)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import functional_optim as fo
+from functional_optim.core.decorators import renamed
 
 SHAPES = [(2,), (3,), (2, 3), (3, 2), (4, 1), ()]
 LEAVES = 300
@@ -63,11 +64,12 @@ def test_each_dtype_is_traced_once_more():
 
 def specs_of(name):
     """The rules behind a factory."""
+    momentum = renamed(fo.trace, decay="momentum")
     links = {
-        "sgd": (fo.trace, fo.scale_by_learning_rate),
+        "sgd": (momentum, fo.scale_by_learning_rate),
         "adam": (fo.scale_by_adam, fo.scale_by_learning_rate),
         "adamw": (fo.scale_by_adam, fo.add_decayed_weights, fo.scale_by_learning_rate),
-        "rmsprop": (fo.scale_by_rms, fo.trace, fo.scale_by_learning_rate),
+        "rmsprop": (fo.scale_by_rms, momentum, fo.scale_by_learning_rate),
         "lion": (fo.scale_by_lion, fo.add_decayed_weights, fo.scale_by_learning_rate),
         "clip_by_global_norm": (fo.clip_by_global_norm,),
         "ema": (fo.ema,),

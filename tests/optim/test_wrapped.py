@@ -103,10 +103,52 @@ def test_a_groups_options_override_and_can_be_edited():
     groups = [{"params": jnp.zeros(1)}, {"params": jnp.zeros(1), "learning_rate": 0.25}]
     optimizer = optim.Optimizer(groups, tx)
     optimizer.step([jnp.ones(1), jnp.ones(1)])
-    optimizer.param_groups[0]["decay"] = 0.0
+    optimizer.param_groups[0]["momentum"] = 0.0
     optimizer.param_groups[1]["learning_rate"] = 1.0
     optimizer.step([jnp.ones(1), jnp.ones(1)])
     assert [p.tolist() for p in optimizer.params] == [[-1.0], [-2.0]]
+
+
+KINDS = {"w": "a", "b": "c"}
+
+
+def falling(step):
+    return 0.1 / jnp.float32(step + 1)
+
+
+SCHEDULED = {
+    "a function": fo.adamw(falling),
+    "optax's": fo.sgd(optax.linear_schedule(0.1, 0.0, 10)),
+    "a link": fo.chain(fo.scale_by_adam(), fo.scale_by_schedule(lambda step: -0.1)),
+    "beside a number": fo.partition(
+        {"a": fo.adam(fo.linear_schedule(0.1, 0.0, 5)), "c": fo.sgd(0.2)}, KINDS
+    ),
+    "of one link in two": fo.chain(
+        fo.add_decayed_weights(fo.linear_schedule(1.0, 0.0, 5)), fo.adamw(0.1)
+    ),
+    "inside and outside": fo.sam(
+        fo.adam(fo.linear_schedule(0.1, 0.0, 5)), fo.chain(fo.normalize(), fo.sgd(0.05))
+    ),
+    "injected": fo.inject_hyperparams(optax.sgd)(falling),
+    "by label": fo.sgd(fo.by_label({"a": lambda step: 0.1, "c": 0.2}, KINDS)),
+    "stateful": fo.inject_hyperparams(fo.sgd)(fo.WrappedSchedule(falling)),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_what_is_scheduled_is_no_option_and_all_else_is(name):
+    tx, params = SCHEDULED[name], {"w": jnp.ones(2), "b": jnp.ones(2)}
+    optimizer, state = optim.Optimizer(params, tx), tx.init(params)
+    scheduled = fo.core.hyperparams.scheduled_hyperparams(state)
+    assert scheduled
+    options = set(optimizer.param_groups[0].options) - {"params"}
+    assert options == fo.get_hyperparams(state).keys() - scheduled
+    expected = params
+    for _ in range(3):
+        optimizer.step(params)
+        updates, state = tx.update(params, state, expected)
+        expected = fo.apply_updates(expected, updates)
+    np.testing.assert_allclose(optimizer.params["b"], expected["b"], rtol=1e-5)
 
 
 def test_the_numbers_of_a_schedule_are_options():

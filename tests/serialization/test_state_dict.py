@@ -33,6 +33,19 @@ def trained(tx, steps=2, params=None):
     return state
 
 
+@pytest.mark.parametrize("rate", [0.9, fo.linear_schedule(0.9, 0.5, 10)], ids=["number", "plan"])
+def test_a_number_is_found_by_each_of_its_names(rate):
+    """What `trace` calls `decay` is the `momentum` of `sgd`."""
+    one = fo.chain(fo.trace(rate), fo.scale_by_learning_rate(0.1))
+    other = fo.sgd(0.1, momentum=rate)
+    state = trained(one)
+    moved = fo.from_state_dict(other.init(arrays(0)), fo.to_state_dict(state))
+    assert_same(moved.trace.trace, state.trace.trace)
+    assert moved.trace.hyperparams["momentum"] == state.trace.hyperparams["decay"]
+    back = fo.from_state_dict(one.init(arrays(0)), fo.to_state_dict(moved))
+    assert_same(back, state)
+
+
 def test_names_are_the_dotted_paths():
     tx = fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(fo.linear_schedule(0.1, 0.0, 10)))
     names = fo.to_state_dict(tx.init({"dense": {"kernel": jnp.ones(2)}}))

@@ -208,9 +208,11 @@ class RuleInit:
     def _check_slots(self, names: tuple[str, ...], dtypes: Mapping[str, Any]) -> None:
         unknown = sorted(set(dtypes) - set(names) - {"*"})
         if unknown:
+            arguments = self.rule.spec.arguments.values()
+            by = next((a.name for a in arguments if a.slot == unknown[0]), "state_dtype")
             raise ValueError(
-                f"{self.name}: state_dtype names the slot {unknown[0]!r}, which this rule does "
-                f"not keep. Its slots are: {', '.join(names) or 'none'}."
+                f"{self.name}: {by} names the slot {unknown[0]!r}, which this rule does not keep. "
+                f"Its slots are: {', '.join(names) or 'none'}."
             )
         hidden = sorted(k for k in names if k.startswith("_"))
         if hidden:

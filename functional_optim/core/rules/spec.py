@@ -10,6 +10,7 @@ from typing import Any
 from .arguments import Argument, Kind
 
 __all__ = [
+    "OTHER_ARGUMENT_NAMES",
     "RULE_NAMES",
     "RuleSpec",
     "TreeStats",
@@ -59,6 +60,9 @@ class TreeStats:
         functions = (self.prepare, self.measure, self.combine, self.start)
         return {name for f in functions if f is not None for name in wanted_names(f)}
 
+
+OTHER_ARGUMENT_NAMES: dict[str, set[str]] = {}
+"""Argument of a rule -> what renamed rules call it, and the reverse."""
 
 RULE_NAMES: set[str] = set()
 """Names of all rules; a link of another name has been given that name by a user."""
@@ -122,12 +126,18 @@ def _find_spec(module: str, name: str) -> RuleSpec:
 @functools.cache
 def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec:
     """The same rule with other names of some arguments, in its state as well: `(old, new)`."""
-    new, functions = dict(names), {}
+    new: dict[str, str] = dict(names)
+    functions: dict[str, Any] = {}
+    for pair in (*names, *((b, a) for a, b in names)):
+        OTHER_ARGUMENT_NAMES.setdefault(pair[0], set()).add(pair[1])
     for field in ("maths", "slots", "step_scalars", "carry", "row_sparse"):
         function = getattr(spec, field)
         functions[field] = _renaming(function, new) if callable(function) else function
     stats = spec.tree_stats
-    parts = {k: getattr(stats, k) for k in ("measure", "combine", "start")}
+    made: dict[str, Any] = {}
+    for field in ("measure", "combine", "start"):
+        function = getattr(stats, field)
+        made[field] = None if function is None else _renaming(function, new)
     check = spec.check
     parameters = [p.replace(name=new.get(k, k)) for k, p in spec.signature.parameters.items()]
     arguments = {
@@ -138,9 +148,7 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
         **functions,
         signature=spec.signature.replace(parameters=parameters),
         arguments=arguments,
-        tree_stats=dataclasses.replace(
-            stats, **{k: None if f is None else _renaming(f, new) for k, f in parts.items()}
-        ),
+        tree_stats=dataclasses.replace(stats, **made),
         check=None if check is None else lambda given: check(_renamed_back(given, new)),
         renamed_from=(spec, names),
     )
