@@ -13,6 +13,7 @@ __all__ = ["placed"]
 
 Array = jax.Array
 
+
 def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> Any:
     """Calls a function of an array x, and puts what it makes with x.
 

@@ -27,7 +27,8 @@ def clip_by_block_rms(
 
     For one leaf of shape `*p`: u = g / max(1, rms(g) / threshold), where rms(g) is the root of
     the mean of g^2 over the leaf. `threshold` `()` is in units of g; infinity clips nothing. A
-    leaf without elements stays as it is; the real and the imaginary part of a complex leaf are clipped separately.
+    leaf without elements stays as it is; the real and the imaginary part of a complex leaf are
+    clipped separately.
 
     Raises:
       ValueError: threshold <= 0.

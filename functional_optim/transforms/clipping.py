@@ -21,8 +21,8 @@ def clip(
 ) -> tuple[Array, dict[str, Array]]:
     """Clips every element of the updates to [-max_delta, max_delta].
 
-    `max_delta` `()` is in units of g; infinity clips nothing. The real and the imaginary part of a complex element are
-    clipped separately.
+    `max_delta` `()` is in units of g; infinity clips nothing. The real and the imaginary part of a
+    complex element are clipped separately.
 
     Raises:
       ValueError: max_delta < 0.

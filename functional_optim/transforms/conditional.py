@@ -78,7 +78,8 @@ def _make(
     if not callable(condition):
         raise TypeError(f"{name}: should_transform_fn must be a function, got {condition!r}.")
     return GradientTransformation(
-        _Init(name, init, bool(forward)), _Update.of(name, Link.to(update), condition, bool(forward), zero)
+        _Init(name, init, bool(forward)),
+        _Update.of(name, Link.to(update), condition, bool(forward), zero),
     )
 
 

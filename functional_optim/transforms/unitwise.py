@@ -68,8 +68,9 @@ def adaptive_grad_clip(
 
         u = g min(1, clipping max(|p|, eps) / |g|)
 
-    `clipping` `()` is in units of g / p, and infinity clips nothing; `eps` `()`, in units of p, lets parameters move that
-    start at 0. The authors do not clip a network's last layer; leave it out with `masked`.
+    `clipping` `()` is in units of g / p, and infinity clips nothing; `eps` `()`, in units of p,
+    lets parameters move that start at 0. The authors do not clip a network's last layer; leave it
+    out with `masked`.
 
     Args:
       axis: axes of one unit, whose norm is taken. By default those of JAX's layers: all of a

@@ -72,9 +72,7 @@ def test_in_shard_map_each_device_makes_its_part(name, mesh):
     tx = TRANSFORMATIONS[name]
     shardings = state_shardings(tx, SHAPES, SPECS, mesh)
     specs = jax.tree.map(lambda sharding: sharding.spec, shardings)
-    init = jax.shard_map(
-        tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=specs, check_vma=False
-    )
+    init = jax.shard_map(tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=specs, check_vma=False)
     init = jax.jit(init)
     assert_shardings(init(sharded(mesh)), shardings)
 

@@ -49,7 +49,7 @@ def cond(holds: Array, on_true: Callable[[], T], on_false: Callable[[], T]) -> T
 
 
 def while_loop(goes_on: Callable[[T], Any], body: Callable[[T], T], start: T) -> T:
-    """Repeats `body` while `goes_on`, with a carry that varies from the start as it does at the end.
+    """Repeats `body` while `goes_on`; what varies at the end of the loop does from the start.
 
     Where devices end at different numbers of iterations, all of it varies.
     """
