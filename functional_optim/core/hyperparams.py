@@ -265,11 +265,13 @@ def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> ja
             f"make one with {name.split('.')[-1]}={value!r}, and restore this state to its init "
             "by from_state_dict(template, to_state_dict(state))."
         )
+    traced = isinstance(value, jax.core.Tracer)
     try:
-        new = jnp.asarray(value)
+        # On the host, because a guard against implicit transfers lets only explicit ones pass.
+        new = value if traced else np.asarray(jax.device_get(value))
     except (TypeError, ValueError):
         raise TypeError(f"{what} Pass a number or a scalar array.") from None
-    if jnp.iscomplexobj(new) or new.dtype == jnp.bool_:
+    if not any(jnp.issubdtype(new.dtype, kind) for kind in (jnp.floating, jnp.integer)):
         raise TypeError(f"{what} Pass a number or a scalar array.")
     if new.shape not in ((), old.shape):
         raise ValueError(
@@ -277,10 +279,10 @@ def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> ja
             f"{new.shape}. To train several values at once, vmap over states: "
             f"jax.vmap(lambda v: set_hyperparams(state, {name}=v))(values)."
         )
-    if interval is not None and not isinstance(new, jax.core.Tracer):
-        for number in np.ravel(value).tolist():
+    if interval is not None and not traced:
+        for number in new.ravel().tolist():
             as_number(number, f"set_hyperparams: {name}", interval)
-    return in_place_of(old, jnp.broadcast_to(new, old.shape))
+    return in_place_of(old, (jnp if traced else np).broadcast_to(new, old.shape))
 
 
 def _with_entries(

@@ -15,6 +15,7 @@ from ..core.engine.rule_update import RuleUpdate
 from ..core.leaf.packing import held_together
 from ..core.leaf.quantized import decode_state, encoded_as, is_stored
 from ..core.numerics.precision import safe_increment
+from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.rules.rng_keys import Key, as_key, key_at
@@ -96,6 +97,7 @@ def low_bit_state(
     below 1.6e-7 s, and divides by the root of it; its blocks go on from one row to the next.
 
     Raises:
+      TypeError: tx is not a pair of functions, or min_size not an integer.
       ValueError: there is no such form; min_size is below 256; or (by `init`) the state has no
         slot of a name that form has, or large arrays, and none of them is a moment.
 
@@ -118,8 +120,7 @@ def low_bit_state(
                 f"low_bit_state: form must be one of {', '.join(map(repr, FORMS))}, or a dict of "
                 f"them by slot, got {name!r}."
             )
-    if min_size < BLOCK:
-        raise ValueError(f"low_bit_state: min_size must be at least {BLOCK}, got {min_size!r}.")
+    min_size = as_count(min_size, "low_bit_state: min_size", least=BLOCK)
     own = None if key is None else as_key(key, "low_bit_state: key")
     named = isinstance(form, Mapping)
     made = LowBitInit(init, link_name(init, update), tuple(forms.items()), named, min_size, own)

@@ -273,8 +273,6 @@ def _as_updates(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
 
     flat, treedef = jax.tree.flatten(sums)
     given = align(sums, updates, link="MultiSteps", name="updates")
-    found = [
-        g if is_absent(g) else mean(sharded_as(s, _dense(g)))
-        for g, s in zip(given, flat, strict=True)
-    ]
+    pairs = zip(given, flat, strict=True)
+    found = [g if is_absent(g) else mean(sharded_as(s, _dense(g))) for g, s in pairs]
     return jax.tree.unflatten(treedef, found)

@@ -1,12 +1,13 @@
 """Transformations that read the norm, or the root mean square, of a whole parameter."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
-from ..core.rules.arguments import NonNegative, Positive
+from ..core.protocol import Hyperparameter
+from ..core.rules.arguments import NonNegative, Within
 from ..core.trees.norms import leaf_norm, leaf_rms
 
 __all__ = ["clip_by_block_rms", "scale_by_param_block_norm", "scale_by_param_block_rms"]
@@ -16,13 +17,18 @@ Array = jax.Array
 
 @leaf_rule()
 def clip_by_block_rms(
-    g: Array, slots: Any, p: None, ctx: Any, threshold: Positive
+    g: Array,
+    slots: Any,
+    p: None,
+    ctx: Any,
+    threshold: Annotated[Hyperparameter, Within("(0, inf]")],
 ) -> tuple[Array, dict[str, Array]]:
     """Scales each leaf of the updates down so that its root mean square is at most `threshold`.
 
     For one leaf of shape `*p`: u = g / max(1, rms(g) / threshold), where rms(g) is the root of
-    the mean of g^2 over the leaf. `threshold` `()` is in units of g. A leaf without elements
-    stays as it is; the real and the imaginary part of a complex leaf are clipped separately.
+    the mean of g^2 over the leaf. `threshold` `()` is in units of g; infinity clips nothing. A
+    leaf without elements stays as it is; the real and the imaginary part of a complex leaf are
+    clipped separately.
 
     Raises:
       ValueError: threshold <= 0.

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
-from ..core.rules.arguments import NonNegative
+from ..core.rules.arguments import Bound
 from ..core.trees.norms import factor_to, measure_norm, norm_of, rescale_norm
 
 __all__ = ["clip", "clip_by_global_norm"]
@@ -16,12 +17,12 @@ Array = jax.Array
 
 @leaf_rule(step_scalars=lambda max_delta: {"min_delta": -max_delta}, row_sparse=True)
 def clip(
-    g: Array, slots: Any, p: None, ctx: Any, max_delta: NonNegative
+    g: Array, slots: Any, p: None, ctx: Any, max_delta: Bound
 ) -> tuple[Array, dict[str, Array]]:
     """Clips every element of the updates to [-max_delta, max_delta].
 
-    `max_delta` `()` is in units of g. The real and the imaginary part of a complex element are
-    clipped separately.
+    `max_delta` `()` is in units of g; infinity clips nothing. The real and the imaginary part of a
+    complex element are clipped separately.
 
     Raises:
       ValueError: max_delta < 0.
@@ -40,7 +41,8 @@ def clip(
 
 def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[str, Array]:
     norm = norm_of(stats, last)
-    return {"global_norm": norm, "clip_factor": factor_to(max_norm, norm)}
+    factor = jnp.where(jnp.isinf(max_norm), 1.0, factor_to(max_norm, norm))
+    return {"global_norm": norm, "clip_factor": factor}
 
 
 @leaf_rule(
@@ -53,13 +55,14 @@ def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[
     row_sparse=True,
 )
 def clip_by_global_norm(
-    g: Array, slots: Any, p: None, ctx: Any, max_norm: NonNegative
+    g: Array, slots: Any, p: None, ctx: Any, max_norm: Bound
 ) -> tuple[Array, dict[str, Array]]:
     """Scales all updates down together so that their Euclidean norm is at most `max_norm`.
 
     For each leaf of shape `*p`: u = g min(1, max_norm / norm), where norm `()` is over all
     leaves that have a gradient, taken in float32 (or wider) and scaled so that it is finite
-    wherever float32 can hold it. `max_norm` `()` is in units of g.
+    wherever float32 can hold it. `max_norm` `()` is in units of g; infinity measures only, and
+    changes nothing.
 
     The state holds `metrics["global_norm"]`, the norm before clipping, and
     `metrics["clip_factor"]`, 1 if nothing was clipped.

@@ -56,20 +56,23 @@ def _zeros(x: jax.ShapeDtypeStruct) -> Array:
 
 def at_rest(state: PyTree) -> PyTree:
     """Returns a state at a step at which its transformation does not run: its metrics are 0."""
-    return with_metrics_of(state, jax.tree.map(jnp.zeros_like, state))
+    return _measured(state, state, lambda metrics: jax.tree.map(jnp.zeros_like, metrics))
 
 
 def with_metrics_of(state: PyTree, other: PyTree) -> PyTree:
-    """Returns a state with what rules and monitors measured according to another state.
+    """Returns a state with the metrics of another one.
 
     The counts that wrappers keep as metrics stay, because they go on from step to step.
     """
+    return _measured(state, other, lambda metrics: metrics)
 
+
+def _measured(state: PyTree, other: PyTree, take: Callable[[Any], Any]) -> PyTree:
     def below(child: Any, of_other: Any) -> Any:
-        return with_metrics_of(child, of_other) if isinstance(child, State) else child
+        return _measured(child, of_other, take) if isinstance(child, State) else child
 
     if isinstance(state, State) and "metrics" in state and not _counts(state):
-        state = state._replace(metrics=other.metrics)
+        state = state._replace(metrics=take(other.metrics))
     return jax.tree.map(below, state, other, is_leaf=states_below(state))
 
 

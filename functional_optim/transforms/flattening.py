@@ -193,7 +193,7 @@ class _Leaves:
         old = dict(jax.tree_util.tree_flatten_with_path(before, is_leaf=is_stored)[0])
 
         def keep(path: Any, new: Any) -> Any:
-            members = self.buckets.get(getattr(path[-1], "key", None)) if path else None
+            members = self.buckets.get(str(getattr(path[-1], "key", ""))) if path else None
             if members is None or path not in old or new.shape != (self._size(members),):
                 return new
             if is_stored(new):

@@ -43,7 +43,7 @@ def tally_of_nothing() -> dict[str, Array]:
 
 
 def tally(before: Mapping[str, Array], finite: Array) -> dict[str, Array]:
-    """Updates the counters: whether the step was finite, how many were not, and in a row."""
+    """Updates the counters of steps that were not finite."""
     total, row = before["total_notfinite"], before["notfinite_count"]
     return {
         "last_finite": finite.astype(jnp.int32),

@@ -58,8 +58,7 @@ def _trace_scalars(
     on = decay != 0
     return {
         "on": on,
-        "keep": jnp.where(on, decay, 1.0),
-        "gain": jnp.where(on, jnp.where(started > 0, gain, 1.0), 0.0),
+        "gain": jnp.where(started > 0, gain, 1.0),
         "started": jnp.where(on, 1.0, started),
     }
 
@@ -123,7 +122,8 @@ def trace(
     if decay is None:
         return g, {}
     if rest_at_zero:
-        b = ctx.keep * slots.trace + ctx.gain * g
+        # A trace that rests takes nothing of a gradient, which may be infinite.
+        b = jax.lax.select(ctx.on, moment(slots.trace, g, decay, ctx.gain), slots.trace)
     elif dampening is not None:
         b = moment(slots.trace, g, decay, ctx.gain)
     else:

@@ -14,14 +14,16 @@ from ..core.numerics.precision import compute_dtype
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
-from ..core.trees.apply import apply_updates
+from ..core.trees.apply import apply_updates, no_update
 from ..core.trees.arithmetic import choose
 from ..core.trees.placement import beside, sharded_as
-from ..core.trees.structure import align, is_absent, is_placeholder
+from ..core.trees.structure import align, is_absent
 from ..core.trees.varying import cond
 from .conditional_update import at_rest, check_leaf_counts
 
 __all__ = ["sam"]
+
+Array = jax.Array
 
 
 def sam(
@@ -41,7 +43,8 @@ def sam(
 
     The state holds `steps_since_sync`, `opt_state`, `adv_state`, and without opaque_mode `cache`,
     the parameters where the climb began, at which `eval_params` evaluates. Extra arguments go to
-    both optimizers.
+    both optimizers. Without opaque_mode a parameter whose gradient is None has an update too: it
+    may have to return from a climb.
 
     Args:
       sync_period: number of updates to one step of the optimizer.
@@ -201,27 +204,44 @@ class _Opaque(Interned):
         return new, state._replace(opt_state=opt_state, adv_state=adv_state)
 
 
-def _wide(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: x.astype(compute_dtype(x.dtype)), tree)
-
-
 def _in_precision_of(params: PyTree, updates: PyTree) -> PyTree:
-    """Casts updates to float32, or to their parameters' dtype if that is wider."""
+    """Casts updates to float32, or to their parameters' dtype if that is wider.
+
+    Where there is none, nothing is the update, because the way back from a climb needs one.
+    """
+
+    def cast(g: Any, p: Array) -> Any:
+        if not is_absent(g):
+            return g.astype(compute_dtype(p.dtype))
+        return no_update(p.astype(compute_dtype(p.dtype))) if _is_trained(p) else None
+
     treedef: Any
     flat, treedef = jax.tree.flatten(params)
     given = align(params, updates, link="sam", name="updates")
-    pairs = zip(given, flat, strict=True)
-    return treedef.unflatten(
-        [g if is_absent(g) else g.astype(compute_dtype(p.dtype)) for g, p in pairs]
-    )
+    return treedef.unflatten([cast(g, p) for g, p in zip(given, flat, strict=True)])
 
 
 def _between(updates: PyTree, here: PyTree, there: PyTree) -> PyTree:
-    """Returns the difference of two trees, where there is an update."""
-    way = jax.tree.map(jnp.subtract, _wide(there), _wide(here))
-    return jax.tree.map(
-        lambda u, d: u if is_absent(u) else sharded_as(d, jnp.asarray(u)),
-        updates,
-        way,
-        is_leaf=is_placeholder,
-    )
+    """Returns the difference of two trees, also for leaves whose gradient is None.
+
+    Those may have climbed when they had one.
+    """
+
+    def way(u: Any, p: Array, q: Array) -> Any:
+        dtype = compute_dtype(p.dtype)
+        if is_absent(u) and not _is_trained(p):
+            return None
+        d = q.astype(dtype) - p.astype(dtype)
+        if is_absent(u):
+            return jnp.where(d == 0, no_update(d), d)
+        return sharded_as(d, jnp.asarray(u))
+
+    treedef: Any
+    flat, treedef = jax.tree.flatten(here)
+    given = align(here, updates, link="sam", name="updates")
+    ends = jax.tree.leaves(there)
+    return treedef.unflatten([way(*leaf) for leaf in zip(given, flat, ends, strict=True)])
+
+
+def _is_trained(p: Array) -> bool:
+    return bool(jnp.issubdtype(p.dtype, jnp.inexact))

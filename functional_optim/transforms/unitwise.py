@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
-from ..core.rules.arguments import NonNegative, Static
+from ..core.rules.arguments import Bound, NonNegative, Static
 from ..core.trees.norms import factor_to
 
 __all__ = ["adaptive_grad_clip", "unitwise_norm"]
@@ -58,7 +58,7 @@ def adaptive_grad_clip(
     slots: Any,
     p: Array,
     ctx: Any,
-    clipping: NonNegative,
+    clipping: Bound,
     eps: NonNegative = 1e-3,
     axis: Static[Axis] = None,
 ) -> tuple[Array, dict[str, Array]]:
@@ -68,8 +68,9 @@ def adaptive_grad_clip(
 
         u = g min(1, clipping max(|p|, eps) / |g|)
 
-    `clipping` `()` is in units of g / p; `eps` `()`, in units of p, lets parameters move that
-    start at 0. The authors do not clip a network's last layer; leave it out with `masked`.
+    `clipping` `()` is in units of g / p, and infinity clips nothing; `eps` `()`, in units of p,
+    lets parameters move that start at 0. The authors do not clip a network's last layer; leave it
+    out with `masked`.
 
     Args:
       axis: axes of one unit, whose norm is taken. By default those of JAX's layers: all of a
@@ -92,5 +93,6 @@ def adaptive_grad_clip(
     del slots, ctx
     axes = _unit_axes("adaptive_grad_clip", p, axis)
     bound = clipping * jnp.maximum(_unit_norm(p, axes), eps)
+    bound = jnp.where(jnp.isinf(clipping), clipping, bound)  # also where the norm is 0
     factor = factor_to(bound, _unit_norm(g, axes))
     return g * jnp.broadcast_to(factor, g.shape).astype(g.dtype), {}

@@ -306,3 +306,21 @@ def test_links_within_wrappers_are_read_and_set():
     state = fo.set_hyperparams(state, learning_rate=0.25)
     inner = state.inner_state.inner_opt_state
     assert inner.scale_by_learning_rate.hyperparams["learning_rate"] == 0.25
+
+
+@pytest.mark.parametrize("value", [0.25, np.float32(0.25), np.array(0.25), 1, "array"], ids=repr)
+def test_numbers_are_set_under_a_transfer_guard(value):
+    tx = fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(fo.linear_schedule(1.0, 0.0, 10)))
+    state = tx.init(PARAMS)
+    value = jnp.array(0.25) if isinstance(value, str) else value
+    names = ("max_norm", "weight_decay", "learning_rate.end_value")
+    with jax.transfer_guard("disallow"):
+        found = set_hyperparams(state, dict.fromkeys(names, value), tx=tx)
+    assert [floats(found)[name] for name in names] == [float(value)] * 3
+
+
+@pytest.mark.parametrize("value", ["0.1", None, 1j, True, [0.1, "x"]], ids=repr)
+def test_what_is_no_number_is_not_set(value):
+    state = fo.sgd(0.1).init(PARAMS)
+    with pytest.raises(TypeError, match="learning_rate must be a real number, got"):
+        set_hyperparams(state, learning_rate=value)

@@ -49,7 +49,7 @@ RULES = (
     Entry(
         fo.clip_by_block_rms,
         {"": {"threshold": 0.5}, "loose": {"threshold": 100.0}},
-        bad=ranges(("threshold", 0.0, "(0, inf)")),
+        bad=ranges(("threshold", 0.0, "(0, inf]")),
         oracle=oracles.clip_by_block_rms,
     ),
     Entry(
@@ -88,7 +88,7 @@ RULES = (
         bad=(
             *ranges(*RATE_RANGES),
             *ranges(*FACTORED_RANGES, ("decay_offset", -1, "[0, inf)")),
-            *ranges(("clipping_threshold", 0.0, "(0, inf)"), ("momentum", 1.0, "[0, 1)")),
+            *ranges(("clipping_threshold", 0.0, "(0, inf]"), ("momentum", 1.0, "[0, 1)")),
             *ranges(("weight_decay_rate", -0.1, "[0, inf)")),
             (
                 {"learning_rate": 0.1, "warmup_step": 1e-6},

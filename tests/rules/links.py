@@ -23,13 +23,13 @@ RULES = (
     Entry(
         fo.clip,
         {"": {"max_delta": 0.5}},
-        bad=ranges(("max_delta", -1.0, "[0, inf)")),
+        bad=ranges(("max_delta", -1.0, "[0, inf]")),
         oracle=oracles.clip,
     ),
     Entry(
         fo.clip_by_global_norm,
         {"": {"max_norm": 1.0}, "loose": {"max_norm": 100.0}},
-        bad=ranges(("max_norm", -1.0, "[0, inf)")),
+        bad=ranges(("max_norm", -1.0, "[0, inf]")),
         oracle=oracles.clip_by_global_norm,
     ),
     Entry(

@@ -27,6 +27,8 @@ RULES = (
             ({"tx": 3}, TypeError, "low_bit_state: tx must be a pair of functions"),
             ({"tx": fo.adam(1e-3), "form": "4bit"}, ValueError, "form must be one of '8bit', 'bf"),
             ({"tx": fo.adam(1e-3), "min_size": 8}, ValueError, "min_size must be at least 256"),
+            ({"tx": fo.adam(1e-3), "min_size": 1e4}, TypeError, "min_size must be an integer"),
+            ({"tx": fo.adam(1e-3), "min_size": None}, TypeError, "min_size must be an integer"),
             ({"tx": fo.adam(1e-3), "key": 0.5}, TypeError, "low_bit_state: key must be an integ"),
         ),
     ),

@@ -109,7 +109,8 @@ def test_the_numbers_there_are_those_of_one_device(place, explicit):
         return params
 
     def start(mesh, where):
-        params, like, grads = (arrays(mesh, specs, seed=s) for specs, s in zip(where, (0, 0, 1)))
+        params, like = (arrays(mesh, specs) for specs in where[:2])
+        grads = arrays(mesh, where[2], seed=1)
         states = {name: tx.init(like) for name, tx in TRAINED.items()}
         return dict.fromkeys(TRAINED, params), states, grads
 

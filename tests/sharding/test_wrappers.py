@@ -1,4 +1,4 @@
-"""What stands around rules on meshes of both kinds: shardings that are known before, one program."""
+"""Wrappers on meshes of both kinds: their shardings are known before, a step compiles once."""
 
 import functools
 

@@ -77,3 +77,26 @@ def test_units_of_more_than_five_axes_must_be_named():
         ValueError, match=r"unitwise_norm: a parameter of shape \(2, 2, 2, 2, 2, 2\)"
     ):
         fo.unitwise_norm(jnp.ones((2,) * 6))
+
+
+@pytest.mark.parametrize(
+    "make", [fo.clip, fo.clip_by_global_norm, fo.clip_by_block_rms, fo.adaptive_grad_clip]
+)
+@pytest.mark.parametrize("number", [0.0, 3.0, 1e15, np.nan])
+def test_at_infinity_nothing_is_clipped(make, number):
+    """For adaptive_grad_clip with parameters of norm 0, infinity times 0."""
+    tx, params = make(np.inf), {"w": jnp.zeros(2), "other": jnp.zeros(2)}
+    if make is fo.adaptive_grad_clip:
+        tx = make(np.inf, eps=0.0)
+    grads = {"w": jnp.array([number, -4.0]), "other": jnp.array([1.0, 2.0])}
+    updates, _ = tx.update(grads, tx.init(params), params)
+    np.testing.assert_array_equal(updates["other"], grads["other"])
+    if np.isfinite(number):
+        np.testing.assert_array_equal(updates["w"], grads["w"])
+
+
+def test_at_infinity_the_norm_is_measured():
+    tx = fo.clip_by_global_norm(1.0)
+    state = fo.set_hyperparams(tx.init({"w": jnp.zeros(2)}), max_norm=np.inf, tx=tx)
+    _, state = tx.update({"w": jnp.array([3.0, 4.0])}, state)
+    assert (state.metrics["global_norm"], state.metrics["clip_factor"]) == (5.0, 1.0)

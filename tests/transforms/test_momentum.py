@@ -132,3 +132,13 @@ def test_an_edited_decay_acts_on_the_biased_average(debias):
         m = b * m + (1 - b) * np.asarray(grads[t])
         expected = m / (1 - b ** (t + 1)) if debias else m
         np.testing.assert_allclose(updates[t], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_trace_that_rests_takes_nothing_of_an_infinite_gradient(nesterov):
+    tx = fo.trace(0.5, nesterov=nesterov, rest_at_zero=True)
+    params = {"w": jnp.zeros(2)}
+    _, state = tx.update({"w": jnp.array([1.0, 2.0])}, tx.init(params), params)
+    resting = fo.set_hyperparams(state, decay=0.0)
+    _, after = tx.update({"w": jnp.array([jnp.inf, jnp.nan])}, resting, params)
+    np.testing.assert_array_equal(after.trace["w"], state.trace["w"])

@@ -296,5 +296,5 @@ def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
             raise ValueError(
                 f"{rule.name}: the update at '{table.path(table.sparse[0])}' is sparse, and this "
                 "rule has to see all rows. Put densify() in front of it, or pass the todense() of "
-                "what is sparse."
+                "what is sparse; or train tables by sparse_adam or another rule that acts on rows."
             )

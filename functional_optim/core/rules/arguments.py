@@ -13,6 +13,7 @@ from ..protocol import Hyperparameter
 
 __all__ = [
     "Argument",
+    "Bound",
     "Decay",
     "Fraction",
     "InitOnly",
@@ -82,6 +83,9 @@ Fraction = Annotated[Hyperparameter, Within("[0, 1]")]
 
 NonNegative = Annotated[Hyperparameter, Within("[0, inf)")]
 """A hyperparameter in [0, inf)."""
+
+Bound = Annotated[Hyperparameter, Within("[0, inf]")]
+"""A hyperparameter from 0 on; infinity bounds nothing."""
 
 Positive = Annotated[Hyperparameter, Within("(0, inf)")]
 """A hyperparameter in (0, inf)."""
