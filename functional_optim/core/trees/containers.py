@@ -13,7 +13,7 @@ import jax
 from ..protocol import PyTree
 from .sparse_rows import is_sparse
 
-__all__ = ["bare", "in_containers_of", "is_container"]
+__all__ = ["bare", "content", "in_containers_of", "is_container"]
 
 
 def is_container(x: Any) -> bool:
@@ -32,10 +32,15 @@ def _children(x: Any) -> list[Any]:
     return jax.tree.leaves(x, is_leaf=lambda node: node is not x)
 
 
+def content(x: Any) -> Any:
+    """What is in a container; anything else as it is."""
+    return _children(x)[0] if is_container(x) else x
+
+
 def bare(tree: PyTree) -> PyTree:
     """The tree with the content of each container in its place."""
     return jax.tree.map(
-        lambda x: bare(_children(x)[0]) if is_container(x) else x, tree, is_leaf=is_container
+        lambda x: bare(content(x)) if is_container(x) else x, tree, is_leaf=is_container
     )
 
 
