@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-TORCH := torch==2.13.0
+CONSTRAINTS ?=
+TORCH := torch==2.14.1
 
 .PHONY: demo test docs api notebooks lint format types bench parity programs optax-tests clean
 .DELETE_ON_ERROR:
@@ -54,12 +55,13 @@ programs: $(VENV)/test.stamp
 optax-tests: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks.optax_tests $(ARGS)
 
-# An extra, installed once until pyproject.toml changes.
+# An extra, installed once until pyproject.toml changes; in the versions of a file, if CONSTRAINTS
+# names one.
 %.stamp: pyproject.toml
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --editable '.[$(*F)]'
+	$(@D)/bin/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[$(*F)]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,23 +14,47 @@ from . import (
     tree,
     tree_utils,
 )
+from .algorithms.acprop import acprop, scale_by_acprop
 from .algorithms.adabelief import adabelief, scale_by_belief
+from .algorithms.adabound import adabound, scale_by_adabound
 from .algorithms.adadelta import adadelta, scale_by_adadelta
 from .algorithms.adafactor import adafactor, scale_by_relative_step
 from .algorithms.adagrad import adagrad, scale_by_rss
 from .algorithms.adam import adam, adamw, scale_by_adam
+from .algorithms.adam_mini import adam_mini, scale_by_adam_mini
 from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
 from .algorithms.adan import adan, scale_by_adan
+from .algorithms.ademamix import ademamix, scale_by_ademamix
+from .algorithms.adopt import adopt, scale_by_adopt
 from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
 from .algorithms.asgd import asgd, scale_by_asgd
-from .algorithms.dog import scale_by_distance_over_gradients
+from .algorithms.came import came, scale_by_came
+from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
+from .algorithms.cocob import cocob, scale_by_cocob
+from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
+from .algorithms.dog import (
+    dog,
+    dowg,
+    ldog,
+    scale_by_distance_over_gradients,
+    scale_by_dog,
+    scale_by_dowg,
+)
 from .algorithms.factored_rms import scale_by_factored_rms
 from .algorithms.fromage import fromage
+from .algorithms.grokfast import grokfast, grokfast_ma
+from .algorithms.hyperball import hyperball
+from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
 from .algorithms.lamb import lamb
+from .algorithms.laprop import laprop, scale_by_laprop
 from .algorithms.lars import lars
 from .algorithms.lbfgs import lbfgs, scale_by_lbfgs
 from .algorithms.lion import lion, scale_by_lion
+from .algorithms.madgrad import madgrad, scale_by_madgrad
+from .algorithms.mars import mars, scale_by_mars
+from .algorithms.mechanic import mechanize
 from .algorithms.minimize import minimize
+from .algorithms.momo import momo, momo_adam
 from .algorithms.muon import muon, scale_by_muon
 from .algorithms.nadam import nadam, nadamw
 from .algorithms.newton_schulz import orthogonalize
@@ -42,13 +66,25 @@ from .algorithms.optimistic import (
     scale_by_optimistic_gradient,
 )
 from .algorithms.polyak import polyak_sgd, scale_by_polyak
+from .algorithms.primal_averaging import generalized_primal_averaging
+from .algorithms.prodigy import prodigy
 from .algorithms.radam import radam, scale_by_radam
 from .algorithms.rmsprop import rmsprop, scale_by_rms
 from .algorithms.rprop import rprop, scale_by_rprop
+from .algorithms.schedule_free import (
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_eval_params,
+    schedule_free_radam,
+    schedule_free_sgd,
+)
 from .algorithms.sgd import sgd
 from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
+from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
 from .algorithms.sm3 import scale_by_sm3, sm3
+from .algorithms.spam import scale_by_spam, spam
 from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
+from .algorithms.stable_adamw import scale_by_stable_adamw, stable_adamw
 from .algorithms.yogi import scale_by_yogi, yogi
 from .core.apply_gradients import apply_gradients
 from .core.chain import chain
@@ -174,11 +210,13 @@ from .transforms.momentum import ema, trace
 from .transforms.monitoring import measure_with_ema, monitor, snapshot
 from .transforms.naming import named_chain
 from .transforms.noise import add_noise
+from .transforms.norm_constraint import norm_constraint, update_norm_floor
 from .transforms.normalizing import centralize, normalize_by_update_norm
 from .transforms.packing import packed
 from .transforms.per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .transforms.plateau import reduce_on_plateau
 from .transforms.remainder import master_remainder
+from .transforms.rescale_heads import rescale_heads
 from .transforms.sam import sam
 from .transforms.scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .transforms.selective import selective_transform
@@ -219,11 +257,15 @@ __all__ = [
     "TransformUpdateFn",
     "Updates",
     "WrappedSchedule",
+    "acprop",
     "adabelief",
+    "adabound",
     "adadelta",
     "adafactor",
     "adagrad",
     "adam",
+    "adam_hd",
+    "adam_mini",
     "adamax",
     "adamaxw",
     "adamw",
@@ -231,6 +273,8 @@ __all__ = [
     "adaptive_grad_clip",
     "add_decayed_weights",
     "add_noise",
+    "ademamix",
+    "adopt",
     "amsgrad",
     "apply_every",
     "apply_gradients",
@@ -239,11 +283,17 @@ __all__ = [
     "asgd",
     "bias_correction",
     "by_label",
+    "came",
+    "cautious",
+    "cautious_adamw",
+    "cautious_lion",
+    "cautious_weight_decay",
     "centralize",
     "chain",
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
+    "cocob",
     "conditionally_mask",
     "conditionally_transform",
     "constant_schedule",
@@ -255,9 +305,13 @@ __all__ = [
     "cosine_restarts_schedule",
     "cosine_similarity",
     "cyclic_schedule",
+    "dadapt_adamw",
+    "dadapt_sgd",
     "decode_state",
     "densify",
     "describe",
+    "dog",
+    "dowg",
     "ema",
     "eval_params",
     "exponential_decay",
@@ -266,10 +320,15 @@ __all__ = [
     "from_state_dict",
     "fromage",
     "generalized_kl_divergence",
+    "generalized_primal_averaging",
     "get_hyperparams",
     "global_norm",
+    "grokfast",
+    "grokfast_ma",
     "hinge_loss",
     "huber_loss",
+    "hyperball",
+    "hypergradient",
     "identity",
     "incremental_update",
     "init_empty_state",
@@ -281,9 +340,11 @@ __all__ = [
     "kl_divergence",
     "l2_loss",
     "lamb",
+    "laprop",
     "lars",
     "layerwise_decay",
     "lbfgs",
+    "ldog",
     "leaf_rule",
     "linear_algebra",
     "linear_onecycle_schedule",
@@ -294,16 +355,21 @@ __all__ = [
     "losses",
     "loss_scale",
     "low_bit_state",
+    "madgrad",
+    "mars",
     "masked",
     "master_remainder",
     "master_weights",
     "matrix_inverse_pth_root",
     "measure_with_ema",
+    "mechanize",
     "metrics",
     "micro_grad",
     "microbatch",
     "microbatching",
     "minimize",
+    "momo",
+    "momo_adam",
     "monitor",
     "multi_transform",
     "muon",
@@ -313,6 +379,7 @@ __all__ = [
     "native",
     "nnls",
     "noisy_sgd",
+    "norm_constraint",
     "normalize",
     "normalize_adaptively",
     "normalize_by_update_norm",
@@ -336,9 +403,11 @@ __all__ = [
     "polyak_sgd",
     "polynomial_schedule",
     "power_iteration",
+    "prodigy",
     "projections",
     "radam",
     "reduce_on_plateau",
+    "rescale_heads",
     "rmsprop",
     "row_sparse",
     "rprop",
@@ -349,19 +418,31 @@ __all__ = [
     "safe_softmax_cross_entropy",
     "sam",
     "scale",
+    "scale_by_acprop",
+    "scale_by_adabound",
     "scale_by_adadelta",
     "scale_by_adam",
+    "scale_by_adam_mini",
     "scale_by_adamax",
     "scale_by_adan",
+    "scale_by_ademamix",
+    "scale_by_adopt",
     "scale_by_amsgrad",
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
+    "scale_by_cocob",
+    "scale_by_came",
     "scale_by_distance_over_gradients",
+    "scale_by_dog",
+    "scale_by_dowg",
     "scale_by_factored_rms",
+    "scale_by_laprop",
     "scale_by_lbfgs",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_madgrad",
+    "scale_by_mars",
     "scale_by_muon",
     "scale_by_novograd",
     "scale_by_optimistic_gradient",
@@ -375,14 +456,22 @@ __all__ = [
     "scale_by_rss",
     "scale_by_schedule",
     "scale_by_sign",
+    "scale_by_simplified_ademamix",
     "scale_by_sm3",
+    "scale_by_spam",
     "scale_by_sparse_adam",
+    "scale_by_stable_adamw",
     "scale_by_trust_ratio",
     "scale_by_yogi",
     "scale_by_zoom_linesearch",
     "scale_loss",
     "scale_gradient",
     "schedule",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_radam",
+    "schedule_free_sgd",
     "schedule_table",
     "schedules",
     "second_order",
@@ -390,12 +479,14 @@ __all__ = [
     "set_hyperparams",
     "set_to_zero",
     "sgd",
+    "sgd_hd",
     "sgdr_schedule",
     "sharding",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
     "sign_sgd",
     "signum",
+    "simplified_ademamix",
     "skip_large_updates",
     "skip_not_finite",
     "sm3",
@@ -403,8 +494,10 @@ __all__ = [
     "snapshot",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
+    "spam",
     "sparse_adam",
     "squared_error",
+    "stable_adamw",
     "stateless",
     "stateless_with_tree_map",
     "stochastic_rounding",
@@ -418,6 +511,7 @@ __all__ = [
     "update_infinity_moment",
     "update_moment",
     "update_moment_per_elem_norm",
+    "update_norm_floor",
     "value_and_grad_from_state",
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",

@@ -1,7 +1,9 @@
 """Who may import whom: each part of the package only those in the layers before its own."""
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +17,7 @@ PACKAGE = Path(functional_optim.__file__).parent
 LAYERS = (
     # The core: protocol and state; arrays, trees, leaves, rules, the engine that runs them.
     ("core.caching", "core.signatures", "core.state"),
-    ("core.protocol",),
+    ("core.functions", "core.protocol"),
     ("core.adapter", "core.numerics", "core.types"),
     ("core.trees",),
     ("core.leaf", "core.stateless"),
@@ -148,6 +150,14 @@ def test_other_libraries_are_imported_only_where_they_are_dealt_with():
         if where != "anywhere" and not (where == "within a function" and x.in_function):
             offenders.append(str(x))
     assert not offenders, "\n".join(offenders)
+
+
+def test_what_is_imported_is_required_and_what_is_required_is_imported():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = {re.split(r"[^\w-]", line)[0] for line in project["project"]["dependencies"]}
+    assert declared == REQUIRED
+    # jaxlib is part of jax.
+    assert REQUIRED - {x.name.split(".")[0] for x in IMPORTS} <= {"jaxlib"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -43,6 +45,29 @@ def test_wheel_holds_every_module_and_the_licence_and_nothing_else(wheel):
     others = {"functional_optim/py.typed", "functional_optim/native/kernel.cc"}
     assert set(wheel) - metadata == modules | others
     assert any(name.endswith("/licenses/LICENSE") for name in metadata)
+
+
+def test_the_oldest_versions_that_are_tested_are_the_lower_bounds():
+    if not (ROOT / ".ci").exists():
+        pytest.skip("a source distribution has no .ci")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = {line.split(",")[0].replace(">=", "==") for line in project["dependencies"]}
+    text = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8")
+    assert {line for line in text.splitlines() if not line.startswith("#")} == bounds
+
+
+def test_a_source_distribution_holds_what_its_tests_need(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "out")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    files = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    target.mkdir()
+    run("-c", build, str(target), cwd=source)
+    (path,) = target.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert files - held == set()
 
 
 @pytest.mark.parametrize("module", ["functional_optim", "functional_optim.optim"])

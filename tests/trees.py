@@ -2,8 +2,8 @@
 
 from typing import Any
 
+import chex
 import jax
-import numpy as np
 
 import functional_optim as fo
 
@@ -39,17 +39,13 @@ def zeros_like(tree: Any) -> Any:
     return jax.tree.map(jax.numpy.zeros_like, tree)
 
 
-def assert_same(a: Any, b: Any) -> None:
-    """The trees agree bit for bit."""
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+assert_same = chex.assert_trees_all_equal
+"""The trees agree bit for bit."""
+
+assert_finite = chex.assert_tree_all_finite
+"""No leaf holds an infinity or a NaN."""
 
 
-def assert_close(a: Any, b: Any, **tolerance: Any) -> None:
-    """The trees agree to a tolerance."""
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
-
-
-def assert_finite(tree: Any) -> None:
-    """No leaf holds an infinity or a NaN."""
-    for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        assert jax.numpy.isfinite(x).all(), jax.tree_util.keystr(path)
+def assert_close(a: Any, b: Any, rtol: float = 1e-7, atol: float = 0.0) -> None:
+    """The trees agree to a tolerance, by default NumPy's."""
+    chex.assert_trees_all_close(a, b, rtol=rtol, atol=atol)

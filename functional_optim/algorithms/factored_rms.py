@@ -13,7 +13,7 @@ from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
 from ..core.rules.schedule import check_choice
-from ..core.trees.placement import reduced
+from ..core.trees.placement import reduced, sharded_as
 
 __all__ = ["scale_by_factored_rms"]
 
@@ -156,8 +156,8 @@ def scale_by_factored_rms(
     rows, columns = axes
     row_means = jnp.mean(square, axis=columns, keepdims=True)
     column_means = jnp.mean(square, axis=rows, keepdims=True)
-    v_row = moment(slots.v_row, row_means, ctx.decay, ctx.gain)
-    v_col = moment(slots.v_col, column_means, ctx.decay, ctx.gain)
+    v_row = moment(sharded_as(slots.v_row, row_means), row_means, ctx.decay, ctx.gain)
+    v_col = moment(sharded_as(slots.v_col, column_means), column_means, ctx.decay, ctx.gain)
     mean = jnp.mean(v_row, axis=rows, keepdims=True)
     if eps_as_floor:
         v = v_row / jnp.maximum(mean, jnp.maximum(epsilon, tiny)) * v_col

@@ -3,6 +3,7 @@
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.decorators import renamed
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import StateDtype
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -12,6 +13,9 @@ from ..transforms.weight_decay import add_decayed_weights
 from .adam import scale_by_adam
 
 __all__ = ["lamb"]
+
+# `eps` is Adam's.
+_trust_ratio = renamed(scale_by_trust_ratio, eps="trust_ratio_eps")
 
 
 def lamb(
@@ -65,6 +69,6 @@ def lamb(
             state_dtype=state_dtype,
         ),
         add_decayed_weights(weight_decay, mask),
-        scale_by_trust_ratio(),
+        _trust_ratio(),
         scale_by_learning_rate(learning_rate),
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.engine.leaf_table import LeafTable
 from ..core.engine.objective import Objective
+from ..core.functions import as_function
 from ..core.leaf.dtypes import check_parameter
 from ..core.numerics.casting import cast
 from ..core.numerics.precision import compute_dtype
@@ -97,7 +98,9 @@ def minimize(
         _tolerance(tolerance_grad, "tolerance_grad"),
         _tolerance(tolerance_change, "tolerance_change"),
     )
-    return _minimize(fn, has_aux, history_size, jax.tree.map(jnp.asarray, x0), args, limits)
+    return _minimize(
+        as_function(fn), has_aux, history_size, jax.tree.map(jnp.asarray, x0), args, limits
+    )
 
 
 def _count(value: Any, name: str) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule
+from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import moment
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static
@@ -56,12 +56,14 @@ def scale_by_shape(
     consistent_rms: Annotated[Hyperparameter | None, Optional_] = None,
     *,
     rows_are_outputs: Static[bool] = False,
+    clamped: Static[bool] = True,
 ) -> tuple[Array, dict[str, Array]]:
     """Scales orthogonal matrices by their shape, so that one learning rate fits all.
 
     For a matrix of shape `(inputs, outputs)`, the last two axes of a leaf:
 
         u = sqrt(max(1, outputs / inputs)) g                   Jordan et al.
+        u = sqrt(outputs / inputs) g                           the same, not clamped
         u = consistent_rms sqrt(max(inputs, outputs)) g        Liu et al., where it is given
 
     `consistent_rms` `()` is the root mean square of u if g is orthogonal; that of AdamW's steps is
@@ -69,13 +71,15 @@ def scale_by_shape(
 
     Args:
       rows_are_outputs: the shape is `(outputs, inputs)`, as in torch.
+      clamped: never scale down; where `consistent_rms` is given, this changes nothing.
     """
     del slots, p, ctx
     outputs, inputs = g.shape[-2:] if rows_are_outputs else g.shape[:-3:-1]
     if g.size == 0:
         return g, {}
     if consistent_rms is None:
-        factor = jnp.asarray(max(1.0, outputs / inputs) ** 0.5)
+        ratio = outputs / inputs
+        factor = jnp.asarray((max(1.0, ratio) if clamped else ratio) ** 0.5)
     else:
         factor = consistent_rms * max(outputs, inputs) ** 0.5
     return factor.astype(g.dtype) * g, {}
@@ -137,6 +141,11 @@ def scale_by_muon(
             eps_as_floor=eps_as_floor,
         ),
     )
+
+
+_adam = renamed(scale_by_adam, b1="adam_b1", b2="adam_b2", eps="adam_eps", eps_root="adam_eps_root")
+_adam_decay = renamed(add_decayed_weights, weight_decay="adam_weight_decay")
+_adam_rate = renamed(scale_by_learning_rate, learning_rate="adam_learning_rate")
 
 
 def muon(
@@ -224,14 +233,14 @@ def muon(
     else:
         steps = (
             masked(scale_by_learning_rate(learning_rate), matrices),
-            masked(scale_by_learning_rate(adam_learning_rate), others),
+            masked(_adam_rate(adam_learning_rate), others),
         )
     return chain(
         masked(muon_momentum(beta, mu_dtype, nesterov=nesterov), matrices),
         on_matrices(rounds, leaves),
         on_matrices(scale_by_shape(consistent_rms), leaves),
         masked(add_decayed_weights(weight_decay, weight_decay_mask), matrices),
-        masked(scale_by_adam(adam_b1, adam_b2, adam_eps, adam_eps_root, mu_dtype), others),
-        masked(add_decayed_weights(adam_weight_decay), others),
+        masked(_adam(adam_b1, adam_b2, adam_eps, adam_eps_root, mu_dtype), others),
+        masked(_adam_decay(adam_weight_decay), others),
         *steps,
     )

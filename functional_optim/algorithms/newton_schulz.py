@@ -12,6 +12,7 @@ from ..core.numerics.precision import safe_sqrt
 from ..core.rules.arguments import NonNegative, Static
 from ..core.rules.schedule import check_choice
 from ..core.trees.norms import scaled_norm, unit_for
+from ..core.trees.placement import auto_sharded
 
 __all__ = ["COEFFICIENTS", "STANDARD", "Rounds", "orthogonalize"]
 
@@ -140,18 +141,22 @@ def orthogonalize(
     del slots, p, ctx
     if g.size == 0:
         return g, {}
-    whole = g.reshape((1,) * (2 - g.ndim) + g.shape)
-    tall = whole.shape[-2] > whole.shape[-1]
-    rounded, dtype = _rounding(ns_dtype, g.dtype)
-    x = rounded((_transposed(whole) if tall else whole).astype(dtype))
-    x = _normalized(x, preconditioning, eps.astype(x.real.dtype), eps_as_floor, rounded)
-    polynomials = _triples(ns_coeffs)
-    for i in range(ns_steps):
-        x = _round(x, polynomials[min(i, len(polynomials) - 1)], rounded)
-    u = (_transposed(x) if tall else x).astype(g.dtype)
-    if adaptive:
-        u = jnp.sum(jnp.conj(whole) * u, axis=(-2, -1), keepdims=True) * u
-    return u.reshape(g.shape), {}
+
+    def orthogonal(g: Array, eps: Array) -> Array:
+        whole = g.reshape((1,) * (2 - g.ndim) + g.shape)
+        tall = whole.shape[-2] > whole.shape[-1]
+        rounded, dtype = _rounding(ns_dtype, g.dtype)
+        x = rounded((_transposed(whole) if tall else whole).astype(dtype))
+        x = _normalized(x, preconditioning, eps.astype(x.real.dtype), eps_as_floor, rounded)
+        polynomials = _triples(ns_coeffs)
+        for i in range(ns_steps):
+            x = _round(x, polynomials[min(i, len(polynomials) - 1)], rounded)
+        u = (_transposed(x) if tall else x).astype(g.dtype)
+        if adaptive:
+            u = jnp.sum(jnp.conj(whole) * u, axis=(-2, -1), keepdims=True) * u
+        return u.reshape(g.shape)
+
+    return auto_sharded(orthogonal, lambda shape, spec, mesh: spec, g, eps), {}
 
 
 def _round(x: Array, polynomial: Triple, rounded: Callable[[Array], Array]) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, choose, dot, largest, scaled, sum_of_magnitudes
+from ..core.trees.varying import cond, while_loop
 from ..transforms.wolfe import Found, Line, Point, Wolfe, cubic_step, search
 from .curvature import is_curved
 from .lbfgs_memory import Memory
@@ -130,7 +131,7 @@ class _Iteration:
         # After the last iteration nobody asks for the value, which may cost as much as a step.
         evaluated = descends & (k < self.limits.iterations)
         unknown = start._replace(step=step)
-        point = jax.lax.cond(evaluated, line.at, lambda _: unknown, step)
+        point = cond(evaluated, lambda: line.at(step), lambda: unknown)
         return Found(point, evaluated.astype(jnp.int32))
 
     def _status(self, after: Progress, before: Array) -> Array:
@@ -179,7 +180,7 @@ def iterate(
     one = jnp.ones((), jnp.int32)
     begun = Progress(x, value, grad, memory, one - 1, one, status)
     iteration = _Iteration(evaluate, rate, limits, by_wolfe, approximate, relative)
-    return jax.lax.while_loop(lambda now: now.status == Status.GOING_ON, iteration, begun)
+    return while_loop(lambda now: now.status == Status.GOING_ON, iteration, begun)
 
 
 def _directed(memory: Memory, g: PyTree, relative: bool) -> Memory:

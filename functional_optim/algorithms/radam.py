@@ -14,7 +14,7 @@ from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Withi
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
-__all__ = ["radam", "scale_by_radam"]
+__all__ = ["radam", "rectification", "scale_by_radam"]
 
 Array = jax.Array
 
@@ -34,7 +34,7 @@ def _step_scalars(
     Up to the threshold the denominator must be 1. The scalars say so, and no element is selected:
     sqrt(0 v + 0) + 1.
     """
-    r = _rectification(t, b2, threshold)
+    r = rectification(t, b2, threshold)
     known = r > 0
     factor = jnp.where(known, r, 1.0)
     nu_correction = bias_correction(b2, t)
@@ -55,7 +55,7 @@ def _step_scalars(
     return scalars | {"mu_factor": factor * bias_correction(b1, t)}
 
 
-def _rectification(t: Array, b2: Array, threshold: Array) -> Array:
+def rectification(t: Array, b2: Array, threshold: Array) -> Array:
     """Computes the factor r, which is positive; 0 up to the threshold, where r is not defined."""
     rho_inf = (1 + b2) / (1 - b2)
     rho = jnp.minimum(_length(t, b2), rho_inf)

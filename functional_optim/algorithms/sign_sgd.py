@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule
+from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation
 from ..core.types import ScalarOrSchedule
 from ..transforms.momentum import ema
@@ -56,6 +56,9 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformation:
     return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
 
 
+_mean = renamed(ema, decay="beta")
+
+
 def signum(
     learning_rate: ScalarOrSchedule,
     beta: ScalarOrSchedule = 0.9,
@@ -81,7 +84,7 @@ def signum(
     2018, Algorithm 2, arXiv:1802.04434.
     """
     return chain(
-        ema(beta, debias=False, accumulator_dtype=accumulator_dtype),  # signs need no correction
+        _mean(beta, debias=False, accumulator_dtype=accumulator_dtype),  # signs need no correction
         scale_by_sign(),
         scale_by_learning_rate(learning_rate),
     )

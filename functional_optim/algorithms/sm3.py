@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule
+from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, Fraction, NonNegative, StateDtype
-from ..core.trees.placement import joinable
+from ..core.trees.placement import alike, joinable
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -105,7 +105,11 @@ def scale_by_sm3(
     infinite = jax.lax.full_like(nu, jnp.inf)
     quotient = g / safe_sqrt(jax.lax.select(nu > 0, eps + nu, infinite))
     mu = moment(slots.mu, quotient, b1, ctx.gain)
-    return mu, {"mu": mu, "cover": _largest(nu)}
+    # Otherwise the compiler may put it elsewhere than it was.
+    return mu, {"mu": mu, "cover": alike(_largest(nu), slots.cover)}
+
+
+_with_momentum = renamed(scale_by_sm3, b1="momentum")
 
 
 def sm3(
@@ -125,4 +129,4 @@ def sm3(
     Reference: Anil et al., Memory-efficient adaptive optimization, NeurIPS 2019,
     arXiv:1901.11150.
     """
-    return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))
+    return chain(_with_momentum(momentum), scale_by_learning_rate(learning_rate))

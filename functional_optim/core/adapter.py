@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from .functions import as_function
 from .protocol import PyTree
 
 __all__ = ["Link", "check_pair", "link_name"]
@@ -22,8 +23,8 @@ class Link:
         """Reads the signature of `update`."""
         parameters = list(inspect.signature(update).parameters.values())
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return cls(update, None)
-        return cls(update, frozenset(p.name for p in parameters[3:]))
+            return cls(as_function(update), None)
+        return cls(as_function(update), frozenset(p.name for p in parameters[3:]))
 
     def __call__(
         self, updates: PyTree, state: PyTree, params: PyTree | None, extra: dict[str, Any]

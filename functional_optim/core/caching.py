@@ -5,7 +5,7 @@ import dataclasses
 import weakref
 from typing import Any, Self
 
-__all__ = ["Interned"]
+__all__ = ["Interned", "Keyed"]
 
 _pool: "weakref.WeakKeyDictionary[Any, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
 
@@ -13,7 +13,11 @@ _pool: "weakref.WeakKeyDictionary[Any, weakref.ref[Any]]" = weakref.WeakKeyDicti
 _recent: collections.deque[Any] = collections.deque(maxlen=512)
 
 
-class Interned:
+class Keyed:
+    """Base of callables by which programs are found as they are: they equal what does the same."""
+
+
+class Interned(Keyed):
     """Base of frozen dataclasses of which there is one living object for equal fields.
 
     `jax.jit` finds its compiled programs by the identity of the function: with one `update`

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from .engine.rule_update import RuleUpdate
+from .functions import as_function
 from .numerics.validation import Interval, as_float_dtype, as_number
 from .protocol import GradientTransformation
 from .rules.arguments import Argument, Kind, StateDtype, read_arguments
@@ -17,7 +18,7 @@ from .rules.by_label import ByLabel
 from .rules.init import RuleInit
 from .rules.rng_keys import as_key
 from .rules.schedule import numbered
-from .rules.spec import RuleSpec, TreeStats
+from .rules.spec import RuleSpec, TreeStats, renamed_spec
 from .signatures import bind, call_text
 from .traced_hyperparams import WithTracedHyperparams, is_traced
 
@@ -61,7 +62,7 @@ def leaf_rule(
         b1: Annotated[float, Within("[0, 1)")]      where a concrete value must lie
         nesterov: Static[bool]                      an option that shapes the program
         momentum: Annotated[float | None, Optional_]    None leaves the number out
-        mu_dtype: Annotated[Any, SlotDtype("mu")]   the dtype of a slot
+        mu_dtype: Annotated[Any, SlotDtype("mu")]   the dtype of a slot, or of several
         initial_scale: Annotated[float, InitOnly]   read by `slots` only, and not kept
         key: Annotated[Any, RandomKey]              a key; the maths gets a new one at each
                                                     update and leaf, and reads `ctx.count`
@@ -221,7 +222,7 @@ def _make_factory(
 
     @functools.wraps(maths)
     def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
-        return _instantiate(spec, bind(name, spec.signature, args, kwargs), {})
+        return _instantiate(spec, bind(name, spec.signature, args, kwargs))
 
     factory.__signature__ = spec.signature  # type: ignore[attr-defined]
     factory.spec = spec  # type: ignore[attr-defined]
@@ -233,29 +234,22 @@ def renamed(
 ) -> Callable[..., GradientTransformation]:
     """Renames arguments of a rule's factory: `renamed(trace, decay="momentum")`.
 
-    Errors then name the argument that the user gave.
+    Errors, `get_hyperparams` and the state then name the argument that the user gave.
     """
-    spec: RuleSpec = factory.spec  # type: ignore[attr-defined]
-    old = {new: k for k, new in names.items()}
-    parameters = [p.replace(name=names.get(k, k)) for k, p in spec.signature.parameters.items()]
-    signature = spec.signature.replace(parameters=parameters)
+    base: RuleSpec = factory.spec  # type: ignore[attr-defined]
+    spec = renamed_spec(base, tuple(names.items()))
 
     @functools.wraps(factory)
     def call(*args: Any, **kwargs: Any) -> GradientTransformation:
-        arguments = bind(spec.name, signature, args, kwargs)
-        return _instantiate(spec, {old.get(k, k): v for k, v in arguments.items()}, names)
+        return _instantiate(spec, bind(spec.name, spec.signature, args, kwargs))
 
-    call.__signature__ = signature  # type: ignore[attr-defined]
+    call.__signature__ = spec.signature  # type: ignore[attr-defined]
+    call.spec = spec  # type: ignore[attr-defined]
     return call
 
 
-def _instantiate(
-    spec: RuleSpec, values: Mapping[str, Any], names: Mapping[str, str]
-) -> GradientTransformation:
-    """Sorts the arguments of a call into what shapes the program and what is data.
-
-    `names` are those by which the caller knows arguments, where they differ from the rule's.
-    """
+def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransformation:
+    """Sorts the arguments of a call into what shapes the program and what is data."""
     # The check sees the first label's values only; it does not test every combination.
     plain = {k: v.values[0][1] if isinstance(v, ByLabel) else v for k, v in values.items()}
     message = spec.check(plain) if spec.check is not None else None
@@ -278,7 +272,7 @@ def _instantiate(
             numbers.append((name, as_number(value, where, interval)))
 
     for name, value in values.items():
-        where = f"{spec.name}: {names.get(name, name)}"
+        where = f"{spec.name}: {name}"
         argument = spec.arguments[name]
         if isinstance(value, ByLabel):
             _refuse_by_label(spec, argument, where)
@@ -289,7 +283,7 @@ def _instantiate(
             dtypes += _state_dtypes(spec, value)
         elif argument.kind is Kind.SLOT_DTYPE:
             if value is not None:
-                dtypes.append((str(argument.slot), as_float_dtype(value, where)))
+                dtypes += [(slot, as_float_dtype(value, where)) for slot in argument.slots]
         elif argument.kind is Kind.INIT_ONLY:
             init_numbers.append((name, as_number(value, where, argument.interval)))
         elif argument.kind is Kind.RANDOM_KEY:
@@ -297,7 +291,8 @@ def _instantiate(
         elif argument.kind is Kind.STATIC or (value is None and argument.optional):
             if isinstance(spec.signature.parameters[name].default, bool):
                 _check_switch(value, where)
-            options.append((name, value))
+            is_function = callable(value) and not isinstance(value, type)
+            options.append((name, as_function(value) if is_function else value))
         else:
             add_number(name, value, where, argument.interval)
     twice = sorted({k for k, _ in dtypes if [slot for slot, _ in dtypes].count(k) > 1})
@@ -323,7 +318,7 @@ def _instantiate(
 def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:
     """Raises where all leaves must have the same value of an argument."""
     shaping = argument.kind is not Kind.HYPERPARAMETER
-    if shaping or spec.whole_tree or spec.tree_stats.combine is not None:
+    if shaping or spec.whole_tree or argument.name in spec.tree_stats.arguments:
         reason = (
             "it is settled before the first update" if shaping else "the rule reads the whole tree"
         )

@@ -1,5 +1,6 @@
 """Gets and sets hyperparameters in a state, and reads its metrics."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,10 +17,12 @@ from .trees.placement import in_place_of
 from .trees.structure import path_string
 from .types import EmptyState, Required
 
-__all__ = ["get_hyperparams", "metrics", "set_hyperparams"]
+__all__ = ["get_hyperparams", "metrics", "scheduled_hyperparams", "set_hyperparams"]
 
 
-def get_hyperparams(state: PyTree, *, default: Any = Required.ERROR) -> dict[str, jax.Array]:
+def get_hyperparams(
+    state: PyTree, *, with_paths: bool = False, default: Any = Required.ERROR
+) -> dict[str, jax.Array]:
     """Finds the hyperparameters in force, in any nesting of states.
 
     A scheduled one has the value that the last update used; before the first update, the
@@ -27,14 +30,16 @@ def get_hyperparams(state: PyTree, *, default: Any = Required.ERROR) -> dict[str
 
     Args:
       state: any nesting of states.
+      with_paths: whether every name has its path. These names do not depend on what other links
+        there are, as the keys of a log should not.
       default: what is returned of a tree without a state of this package, such as parameters or
         a state of optax alone; without it, that is an error.
 
     Returns:
-      Name -> array `()` (with leading dimensions where the state is vmapped). A name that
-      occurs in several links is written with its path: `scale_by_adam.b1`. The numbers of a
-      schedule stand under the hyperparameter's name: `learning_rate.peak_value`. Empty where
-      no link has one.
+      Name -> array `()` (with leading dimensions where the state is vmapped). The name is that
+      of the argument which gave the number. One that occurs in several links is written with its
+      path: `scale_by_adam.b1`. The numbers of a schedule stand under the hyperparameter's name:
+      `learning_rate.peak_value`. Empty where no link has one.
 
     Raises:
       ValueError: the tree has no state of this package, and there is no default.
@@ -43,9 +48,17 @@ def get_hyperparams(state: PyTree, *, default: Any = Required.ERROR) -> dict[str
       >>> import functional_optim as fo
       >>> state = fo.sgd(0.5, momentum=0.75).init({"w": 0.0})
       >>> {name: float(value) for name, value in fo.get_hyperparams(state).items()}
-      {'decay': 0.75, 'learning_rate': 0.5}
+      {'momentum': 0.75, 'learning_rate': 0.5}
+      >>> list(fo.get_hyperparams(state, with_paths=True))
+      ['trace.momentum', 'scale_by_learning_rate.learning_rate']
     """
-    return _read("get_hyperparams", state, _NUMBERS, default)
+    return _read("get_hyperparams", state, _NUMBERS, with_paths, default)
+
+
+def scheduled_hyperparams(state: PyTree) -> set[str]:
+    """Returns the names of those that follow a schedule, as `get_hyperparams` writes them."""
+    entries, scheduled = list(_entries(state)), set(_scheduled(state))
+    return {n for n, e in zip(_names(entries), entries, strict=True) if e[:2] in scheduled}
 
 
 def set_hyperparams(
@@ -63,14 +76,15 @@ def set_hyperparams(
 
     Args:
       state: any nesting of states.
-      values: name -> value, names as `get_hyperparams` writes them, for those that are no
-        Python identifiers (`{"scale_by_adam.b1": 0.8}`, `{"learning_rate.peak_value": 1e-3}`).
+      values: name -> value, for names that are no Python identifiers
+        (`{"scale_by_adam.b1": 0.8}`, `{"learning_rate.peak_value": 1e-3}`). A name may have its
+        path or parts of it, `{"head.learning_rate": 0.1}`, as long as one hyperparameter fits.
       **named: name = value. Values may be traced. They take the dtype that the state has,
         and its shape: a vmapped state takes one value for all or one for each.
       tx: the transformation whose state it is.
 
     Raises:
-      KeyError: no such hyperparameter; the message lists those that exist.
+      KeyError: no such hyperparameter, or several; the message lists those that there are.
       ValueError: the hyperparameter follows a schedule, whose numbers can be set instead; a
         value has a shape that does not fit; or a rule of `tx` does not take it.
 
@@ -85,19 +99,13 @@ def set_hyperparams(
     names = _names(entries)
     bounds = _bounds(tx, names, entries)
     known = dict(zip(names, entries, strict=True))
-    known |= {f"{link}.{local}": (link, local, v) for link, local, v in entries}
     scheduled = set(_scheduled(state))
     new: dict[tuple[str, str], jax.Array] = {}
     for name, value in (dict(values or {}) | named).items():
-        if name not in known:
-            listed = ", ".join(names) or "none"
-            raise KeyError(
-                f"set_hyperparams: there is no {name!r} in this state. It has: {listed}."
-            )
-        link, local, old = known[name]
+        link, local, old = _find(name, known)
         if (link, local) in scheduled:
             numbers = [n for n, e in known.items() if e[0] == link and e[1].startswith(f"{local}.")]
-            what = f"Set its numbers instead: {', '.join(sorted(set(numbers)))}."
+            what = f"Set its numbers instead: {', '.join(sorted(numbers))}."
             raise ValueError(
                 f"set_hyperparams: {name} follows a schedule, which would overwrite the value at "
                 f"the next step. "
@@ -111,11 +119,45 @@ def set_hyperparams(
     return _with_entries(state, new)
 
 
-def metrics(state: PyTree, *, default: Any = Required.ERROR) -> dict[str, jax.Array]:
+def _find(name: str, known: Mapping[str, "Entry"]) -> "Entry":
+    """The hyperparameter that a user calls by its name, its path, or a part of its path.
+
+    Raises:
+      KeyError: there is none, or there are several.
+    """
+    if name in known:
+        return known[name]
+    full = [entry for entry in known.values() if _full_name(entry) == name]
+    fitting = full or [entry for entry in known.values() if _is_part(name, entry)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        listed = ", ".join(known) or "none"
+        raise KeyError(f"set_hyperparams: there is no {name!r} in this state. It has: {listed}.")
+    names = [k for k, entry in known.items() if any(entry is other for other in fitting)]
+    raise KeyError(
+        f"set_hyperparams: {name!r} may be each of {', '.join(names)}. Pass the one that is "
+        f"meant: {{{names[0]!r}: ...}}."
+    )
+
+
+def _is_part(name: str, entry: "Entry") -> bool:
+    """Whether a name is that of the hyperparameter, behind some parts of its path in order."""
+    link, local, _ = entry
+    if name != local and not name.endswith(f".{local}"):
+        return False
+    parts = iter(link.split("."))
+    return all(part in parts for part in name.removesuffix(local).split(".")[:-1])
+
+
+def metrics(
+    state: PyTree, *, with_paths: bool = False, default: Any = Required.ERROR
+) -> dict[str, jax.Array]:
     """Finds what the links measured at the last update, in any nesting of states.
 
     Args:
       state: any nesting of states.
+      with_paths: whether every name has its path, as in `get_hyperparams`.
       default: what is returned of a tree without a state of this package; without it, that is an
         error.
 
@@ -134,7 +176,7 @@ def metrics(state: PyTree, *, default: Any = Required.ERROR) -> dict[str, jax.Ar
       >>> {name: float(value) for name, value in fo.metrics(state).items()}
       {'clip_factor': 0.25, 'global_norm': 4.0}
     """
-    return _read("metrics", state, ("metrics",), default)
+    return _read("metrics", state, ("metrics",), with_paths, default)
 
 
 Entry = tuple[str, str, Any]
@@ -144,8 +186,10 @@ Entry = tuple[str, str, Any]
 _NUMBERS = ("hyperparams", "schedules")
 
 
-def _read(function: str, state: PyTree, fields: tuple[str, ...], default: Any) -> Any:
-    """Name -> value of what stands in these fields; the default of a tree without states."""
+def _read(
+    function: str, state: PyTree, fields: tuple[str, ...], with_paths: bool, default: Any
+) -> Any:
+    """Returns name -> value of these fields, or the default for a tree without states."""
     if not any(map(_is_state, jax.tree.leaves(state, is_leaf=_is_state))):
         if default is Required.ERROR:
             raise ValueError(
@@ -154,7 +198,8 @@ def _read(function: str, state: PyTree, fields: tuple[str, ...], default: Any) -
             )
         return default
     entries = list(_entries(state, fields))
-    return {name: value for name, (_, _, value) in zip(_names(entries), entries, strict=True)}
+    names = list(map(_full_name, entries)) if with_paths else _names(entries)
+    return {name: value for name, (_, _, value) in zip(names, entries, strict=True)}
 
 
 def _is_state(x: Any) -> bool:
@@ -190,8 +235,13 @@ def _number_path(path: Any) -> str:
 
 def _names(entries: list[Entry]) -> list[str]:
     """The name within the link, or with the link's path where several links have that name."""
-    local = [name for _, name, _ in entries]
-    return [n if local.count(n) == 1 or not link else f"{link}.{n}" for link, n, _ in entries]
+    times = Counter(name for _, name, _ in entries)
+    return [entry[1] if times[entry[1]] == 1 else _full_name(entry) for entry in entries]
+
+
+def _full_name(entry: Entry) -> str:
+    link, name, _ = entry
+    return f"{link}.{name}" if link else name
 
 
 def _bounds(

@@ -8,6 +8,7 @@ import jax
 
 from .adapter import Link, check_pair
 from .caching import Interned
+from .functions import as_function
 from .protocol import GradientTransformation, PyTree
 from .trees.structure import align_params, is_placeholder
 from .types import EmptyState
@@ -83,7 +84,7 @@ def _callable(where: str, f: Any) -> Any:
             f"{where}: f must be a function of an update and a parameter, got {f!r}. Pass "
             "lambda update, param: ..."
         )
-    return f
+    return as_function(f)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from .adapter import Link
+from .caching import Keyed
 from .chain import ChainUpdate
 from .engine.rule_update import RuleUpdate
 from .numerics.validation import as_state
@@ -26,7 +27,7 @@ def is_traced(number: Any) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class WithTracedHyperparams:
+class WithTracedHyperparams(Keyed):
     """`update` of a rule that was given traced numbers: they replace those of the state.
 
     Within a trace a state often comes from outside, made with other numbers, as in

@@ -2,10 +2,16 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["replacing"]
 
@@ -15,25 +21,66 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a path to write to; at the end the file there replaces `path`.
 
     A process that is killed leaves the old file, and a directory next to it whose name ends in
-    `.partial`, which the next call removes. On return the new file is on the disk. If writing
-    fails, the old file stays and the new one is removed.
+    `.partial`, which the next call removes; it does not remove those of writers that are still
+    at work, on this file or on others. On return the new file is on the disk. If writing fails,
+    the old file stays and the new one is removed.
     """
-    for abandoned in path.parent.glob(f".{path.name}.*.partial"):
-        shutil.rmtree(abandoned, ignore_errors=True)
-    # A directory, because the writer may use temporary files next to its file.
-    directory = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    directory.mkdir()
-    try:
+    _remove_abandoned(path)
+    with _own_directory(path) as directory:
         partial = directory / path.name
         yield partial
         # Some writers choose other permissions than `open` would.
         partial.chmod(directory.stat().st_mode & 0o666)
         _sync(partial)
         partial.replace(path)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     if os.name == "posix":  # elsewhere a directory cannot be opened
         _sync(path.parent)
+
+
+@contextlib.contextmanager
+def _own_directory(path: Path) -> Iterator[Path]:
+    """Makes a directory next to `path`, locks it, and removes it at the end.
+
+    It is a directory because the writer may use temporary files next to its file.
+    """
+    while True:
+        directory = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+        directory.mkdir()
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # some file systems have no locks
+                stack.enter_context(_locked(directory))
+            # Another writer may have removed it before it was locked.
+            if not directory.exists():
+                continue
+            try:
+                yield directory
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+            return
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes the directories for `path` that no process has locked."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+    for found in path.parent.iterdir():
+        if name.fullmatch(found.name):
+            with contextlib.suppress(OSError), _locked(found, wait=False):
+                shutil.rmtree(found, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
+    """Locks a directory until the end, or until this process ends.
+
+    Raises:
+      OSError: it is gone, or the system cannot lock it; or, without `wait`, another writer has.
+    """
+    handle = os.open(directory, os.O_RDONLY)  # fails on Windows
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,9 @@
 """Reads checkpoints of torch into plain dicts of NumPy arrays."""
 
+import codecs
+import contextlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ def load_torch_checkpoint(path: Any) -> Any:
 
     Dicts, lists, numbers and strings stay as they are. Arrays keep their dtypes; for those that
     NumPy lacks, such as bfloat16, the dtype is that of `ml_dtypes`, which JAX reads. A file of
-    torch is read with `weights_only`, so that no code in it is run.
+    torch is read with `weights_only`, so that no code in it is run; NumPy's arrays, as
+    `torch.save(opt.state_dict())` writes them, are read as well.
 
     Pass the optimizer's part to `load_state_dict`, with `names` if torch had none.
 
@@ -28,7 +32,7 @@ def load_torch_checkpoint(path: Any) -> Any:
 
     Raises:
       ImportError: the extra is not installed.
-      FileNotFoundError: there is no such file.
+      OSError: there is no such file, or it cannot be opened.
       ValueError: the file is damaged, or holds objects that are not data.
 
     Example:
@@ -44,17 +48,40 @@ def load_torch_checkpoint(path: Any) -> Any:
     if path.suffix == ".safetensors":
         return read_arrays("load_torch_checkpoint", path)[0]
     torch = import_extra("load_torch_checkpoint", "torch", "torch")
+    with path.open("rb"):  # torch raises OSError for damaged files as well
+        pass
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+        with _numpy_allowed(torch):
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's readers raise many types
         raise ValueError(
-            f"load_torch_checkpoint: {path} is not a file of torch that holds only data "
-            f"({type(error).__name__}). Save model.state_dict() and optimizer.state_dict(), not "
-            "the objects; the name of a safetensors file must end in .safetensors."
+            f"load_torch_checkpoint: {path} is damaged, or is no file of torch.save that holds "
+            f"only data ({type(error).__name__}). If it is damaged, load an earlier one. Save "
+            "model.state_dict() and optimizer.state_dict(), not the objects; the name of a "
+            "safetensors file must end in .safetensors; read JSON with json.load."
         ) from error
     return _as_plain(torch, value)
+
+
+def _numpy_allowed(torch: Any) -> AbstractContextManager[Any]:
+    """Lets torch read NumPy's arrays and numbers, none of which runs code.
+
+    torch 2.4 cannot allow something for a while, and does not read them.
+    """
+    if not hasattr(torch.serialization, "safe_globals"):
+        return contextlib.nullcontext()
+    array, number = np.empty(0).__reduce__()[0], np.float32(0).__reduce__()[0]
+    functions = {"_reconstruct": array, "scalar": number}
+    named = [  # NumPy 1 and 2 have them in different modules
+        (function, f"numpy.{core}.multiarray.{name}")
+        for name, function in functions.items()
+        for core in ("core", "_core")
+    ]
+    narrow = [jnp.dtype(name) for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")]
+    dtypes = [type(dtype) for dtype in (*map(np.dtype, np.typecodes["All"]), *narrow)]
+    kinds = [np.ndarray, np.dtype, *dtypes, *(dtype.type for dtype in narrow)]
+    allowed = [*named, *kinds, codecs.encode]
+    return torch.serialization.safe_globals(allowed)  # type: ignore[no-any-return, unused-ignore]
 
 
 def _as_plain(torch: Any, value: Any) -> Any:

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from ..core.protocol import PyTree
 from ..serialization.names import Names
 from ..serialization.quantized_parts import split_parts
@@ -38,16 +40,47 @@ class Checkpoint(NamedTuple):
 def pack(
     function: str, params: PyTree, state: PyTree, step: Any, extra: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the arrays by name, on their devices, and the rest as JSON data."""
+    """Returns the arrays by name, on their devices, and the rest as JSON data.
+
+    Raises:
+      TypeError: something cannot be written, or could not be read again; the message says where.
+    """
     arrays = named_arrays(function, {"params": params, "state": state})
     version = int(arrays.pop(VERSION_KEY))
     info = {
         "format": "functional_optim",
         "version": version,
-        "step": None if step is None else int(step),
-        "extra": to_plain(extra, "extra", arrays),
+        "step": _step_number(function, step),
+        "extra": to_plain(function, extra, "extra", arrays),
     }
-    return arrays, info
+    return {k: _as_written(function, k, x) for k, x in arrays.items()}, info
+
+
+def _step_number(function: str, step: Any) -> int | None:
+    if step is None:
+        return None
+    if int(step) != step:
+        raise TypeError(f"{function}: step must be an integer or None, got {step!r}.")
+    return int(step)
+
+
+def _as_written(function: str, name: str, x: Any) -> Any:
+    """Returns the array, in the byte order of this machine if it is on the host.
+
+    Raises:
+      TypeError: its dtype is not found by its name, by which checkpoints know it: text, objects,
+        structures, random keys.
+    """
+    try:
+        dtype = jnp.dtype(x.dtype.name)
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.hasobject or x.dtype not in (dtype, dtype.newbyteorder()):
+        raise TypeError(
+            f"{function}: '{name}' has the dtype {x.dtype}, and a checkpoint holds arrays of "
+            "numbers. Pass a text as a Python string, and a random key as jax.random.key_data(key)."
+        )
+    return x if x.dtype == dtype else x.astype(dtype)
 
 
 def check_info(function: str, path: Any, info: Any) -> Mapping[str, Any]:
@@ -61,9 +94,10 @@ def check_info(function: str, path: Any, info: Any) -> Mapping[str, Any]:
             f"{function}: {path} is not a checkpoint of functional_optim. "
             "optim.load_torch_checkpoint reads other files. Nothing was loaded."
         )
-    if not 1 <= info["version"] <= FORMAT_VERSION:
+    version = info.get("version")
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ValueError(
-            f"{function}: {path} is of format {info['version']}, and this version of "
+            f"{function}: {path} is of format {version}, and this version of "
             f"functional_optim reads formats 1 to {FORMAT_VERSION}. Install a newer one. Nothing "
             "was loaded."
         )

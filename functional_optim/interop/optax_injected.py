@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ..core.hyperparams import get_hyperparams, set_hyperparams
+from ..core.hyperparams import get_hyperparams, scheduled_hyperparams, set_hyperparams
 from ..core.protocol import PyTree
 from ..core.trees.structure import path_string
 from ..serialization.placing import place
-from .optax_pairs import Pair, links_of
+from .optax_pairs import Pair, Path, links_of
 from .optax_table import OTHER_NAMES
 
 __all__ = ["read_injected", "write_injected"]
@@ -14,7 +14,7 @@ __all__ = ["read_injected", "write_injected"]
 
 def read_injected(function: str, state: PyTree, pairs: list[Pair]) -> PyTree:
     """Returns the state with optax's injected numbers; those that follow a schedule here stay."""
-    values, known = {}, _numbers(state)
+    values, scheduled = {}, _scheduled(state)
     for pair in pairs:
         for name in getattr(pair.theirs, "hyperparams", ()):
             places = _places(state, pair, name)
@@ -24,7 +24,7 @@ def read_injected(function: str, state: PyTree, pairs: list[Pair]) -> PyTree:
                 _check(function, name, places)
             elif len(places) != 1:
                 continue
-            if not any(k.startswith(f"{places[0]}.") for k in known):
+            if places[0] not in scheduled:
                 values[places[0]] = pair.theirs.hyperparams[name]
     return set_hyperparams(state, values)
 
@@ -42,24 +42,37 @@ def write_injected(function: str, state: PyTree, pair: Pair) -> Any:
 def _numbers(state: PyTree) -> dict[str, Any]:
     """Returns all hyperparameters, and numbers of schedules, with the paths of their links."""
     return {
-        f"{path_string(path)}.{name}": value
+        _full_name(path, name): value
         for path, link in links_of(state)
         for name, value in get_hyperparams(link).items()
     }
 
 
+def _scheduled(state: PyTree) -> set[str]:
+    """Returns the hyperparameters that follow a schedule, with the paths of their links."""
+    return {
+        _full_name(path, name)
+        for path, link in links_of(state)
+        for name in scheduled_hyperparams(link)
+    }
+
+
+def _full_name(path: Path, name: str) -> str:
+    return f"{path_string(path)}.{name}" if path else name
+
+
 def _places(state: PyTree, pair: Pair, name: str) -> list[str]:
     """Returns where an injected number may be here: in links under the same labels, or wrapper."""
     around = pair.path or ()
-    links = {
-        path_string(path): link
+    links = [
+        (path, link)
         for path, link in links_of(state)
         if path[: len(around)] == around and pair.labels <= {path_string((part,)) for part in path}
-    }
-    places = [f"{path}.{name}" for path, link in links.items() if name in link.hyperparams]
+    ]
+    places = [_full_name(path, name) for path, link in links if name in link.hyperparams]
     if not places and name in OTHER_NAMES:
         owner, number = OTHER_NAMES[name]
-        places = [f"{path}.{number}" for path in links if path.split(".")[-1] == owner]
+        places = [_full_name(p, number) for p, _ in links if path_string(p[-1:]) == owner]
     return places
 
 

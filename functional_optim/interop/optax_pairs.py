@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.protocol import PyTree
 from ..core.rules.init import ENGINE_FIELDS
+from ..core.rules.spec import RULE_NAMES
 from ..core.state import State, nested_states
 from ..core.trees.structure import path_string
 from ..serialization.names import is_link
@@ -14,7 +15,7 @@ from .optax_table import LINKS, REFUSED, Counterpart
 from .optax_walk import states_of
 from .optax_wrappers import WRAPPERS, Wrapper
 
-__all__ = ["Pair", "UpdateCounts", "links_of", "pair_up", "slots_of"]
+__all__ = ["Pair", "Path", "UpdateCounts", "links_of", "pair_up", "slots_of"]
 
 Path = tuple[Any, ...]
 
@@ -90,18 +91,19 @@ def pair_up(function: str, theirs: Any, ours: PyTree) -> list[Pair]:
         if name in REFUSED:
             raise ValueError(f"{function}: optax's {name} {REFUSED[name]}")
         fitting = (
-            i
-            for i, (path, node, counterpart) in enumerate(left)
-            if _fits(name, node, counterpart) and labels <= set(map(_key, path))
+            (i, found)
+            for i, (path, node) in enumerate(left)
+            if labels <= set(map(_key, path))
+            and (found := _counterpart(state, path, node)) is not None
         )
-        first = next(fitting, None)
-        if first is None:
+        first, counterpart = next(fitting, (None, None))
+        if first is None or counterpart is None:
             if name in WRAPPERS and "hyperparams" in state._fields:
                 pairs.append(Pair(state, labels, None, State(), WRAPPERS[name]))
                 continue
             raise ValueError(_no_counterpart(function, name, [path for path, *_ in left]))
-        path, node, counterpart = left[first]
-        pairs.append(Pair(state, labels, path, node, WRAPPERS.get(name, counterpart)))
+        path, node = left[first]
+        pairs.append(Pair(state, labels, path, node, counterpart))
         # Links of another label that stand before this one are still to come.
         left = [x for i, x in enumerate(left) if i > first or (i < first and labels)]
     _check_slots(function, ours, {pair.path for pair in pairs})
@@ -152,20 +154,27 @@ def _is_inside(path: Path, wrapper: Path) -> bool:
     return len(path) > len(wrapper) and path[: len(wrapper)] == wrapper
 
 
-def _nodes(ours: PyTree) -> Iterator[tuple[Path, State, Any]]:
-    """Yields the states that may have a counterpart: links by their names, and wrappers."""
-    links = dict(links_of(ours))
+def _nodes(ours: PyTree) -> Iterator[tuple[Path, State]]:
+    """Yields the states that may have a counterpart: links and wrappers."""
     for path, node in nested_states(ours):
-        if path in links:
-            yield path, node, LINKS.get(re.sub(r"_\d+$", "", _key(path[-1]))) if path else None
-        elif any(wrapper.is_ours(node) for wrapper in WRAPPERS.values()):
-            yield path, node, None
+        if is_link(node) or any(wrapper.is_ours(node) for wrapper in WRAPPERS.values()):
+            yield path, node
 
 
-def _fits(name: str, node: State, counterpart: Counterpart | None) -> bool:
+def _counterpart(theirs: Any, path: Path, node: State) -> Counterpart | Wrapper | None:
+    """How a state of optax corresponds to one here, if it does."""
+    name = type(theirs).__name__
     if name in WRAPPERS:
-        return WRAPPERS[name].is_ours(node)
-    return counterpart is not None and name in counterpart.states
+        return WRAPPERS[name] if WRAPPERS[name].is_ours(node) else None
+    if not is_link(node):
+        return None
+    link = re.sub(r"_\d+$", "", _key(path[-1])) if path else ""
+    if link in RULE_NAMES:
+        about = LINKS.get(link)
+        return about if about is not None and name in about.states else None
+    # A label, or a name in a named chain, does not say which rule it is; what it keeps does.
+    possible = [about for about in LINKS.values() if name in about.states]
+    return next((about for about in possible if about.describes(theirs, node)), None)
 
 
 def _key(part: Any) -> str:
@@ -174,17 +183,16 @@ def _key(part: Any) -> str:
 
 def _no_counterpart(function: str, name: str, left: list[Path]) -> str:
     listed = ", ".join(path_string(path) for path in left) or "none"
-    alone = " A link alone has no name: put it into chain()." if () in left else ""
     return (
         f"{function}: optax's {name} has no counterpart among the links that are left: {listed}. "
-        f"Make the same chain here, in the same order.{alone}"
+        "Make the same chain here, in the same order."
     )
 
 
 def _check_slots(function: str, ours: PyTree, paired: set[Path | None]) -> None:
     """Raises where a state here keeps arrays that optax has no state for."""
     alone = [path for path, node in links_of(ours) if path not in paired and slots_of(node)]
-    alone += [p for p, _, c in _nodes(ours) if p not in paired and p not in dict(links_of(ours))]
+    alone += [p for p, node in _nodes(ours) if p not in paired and not is_link(node)]
     if alone:
         raise ValueError(
             f"{function}: optax's state has nothing for '{path_string(alone[0])}'. Make the same "

@@ -2,6 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
+
+from ..core.rules.init import ENGINE_FIELDS
+from ..core.state import State
 
 __all__ = ["LINKS", "OTHER_NAMES", "REFUSED", "Counterpart"]
 
@@ -18,6 +22,7 @@ class Counterpart:
       count: field that counts updates; None if there is none.
       period: hyperparameter that says after how many updates optax counts from 0 again. It then
         leaves in the slots what it has already used, and they are zeros here.
+      marks: fields by which a link without slots is known.
     """
 
     states: tuple[str, ...]
@@ -26,6 +31,15 @@ class Counterpart:
     kept: tuple[str, ...] = ()
     count: str | None = "count"
     period: str | None = None
+    marks: tuple[str, ...] = ()
+
+    def describes(self, theirs: Any, link: State) -> bool:
+        """Whether a link keeps what this says, of what a state of optax has."""
+        wanted = {k for k, field in self.slots.items() if field in theirs._fields} | {*self.kept}
+        if {k for k in link._fields if k not in ENGINE_FIELDS} != wanted:
+            return False
+        scalars = {*self.scalars} <= {*link._asdict().get("scalars", ())}
+        return scalars and all(mark in link for mark in self.marks)
 
     def is_used_up(self, count: int) -> bool:
         """Whether the slots hold what was used, after `count` updates of a period."""
@@ -45,8 +59,8 @@ _RMS = (
 _WATCH = _same("scale", "best_value", "plateau_count", "cooldown_count", "avg_value")
 
 LINKS = {
-    "add_decayed_weights": Counterpart(("WeightDecaySchedule",)),
-    "add_noise": Counterpart(("AddNoiseState",)),
+    "add_decayed_weights": Counterpart(("WeightDecaySchedule",), marks=("schedules",)),
+    "add_noise": Counterpart(("AddNoiseState",), marks=("keys",)),
     "apply_every": Counterpart(("ApplyEvery",), _same("grad_acc"), period="k"),
     "ema": Counterpart(("EmaState",), _same("ema")),
     "look_back": Counterpart(("LookaheadState",), kept=("slow",), count="steps_since_sync"),
@@ -54,6 +68,7 @@ LINKS = {
     "reduce_on_plateau": Counterpart(
         ("ReduceLROnPlateauState",), scalars=_WATCH | {"accumulated": "count"}, count=None
     ),
+    "scale": Counterpart(("ScaleByScheduleState",), marks=("schedules",)),
     "scale_by_adadelta": Counterpart(("ScaleByAdaDeltaState",), _same("e_g", "e_x")),
     "scale_by_adam": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "scale_by_adamax": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
@@ -64,7 +79,7 @@ LINKS = {
         _same("max_dist", "grad_sum_of_squares", "init_params"),
     ),
     "scale_by_factored_rms": Counterpart(("FactoredState",), _same("v_row", "v_col", "v")),
-    "scale_by_learning_rate": Counterpart(("ScaleByScheduleState",)),
+    "scale_by_learning_rate": Counterpart(("ScaleByScheduleState",), marks=("schedules",)),
     "scale_by_lion": Counterpart(("ScaleByLionState",), _same("mu")),
     "scale_by_novograd": Counterpart(("ScaleByNovogradState",), _same("mu", "nu")),
     "scale_by_optimistic_gradient": Counterpart(
@@ -73,11 +88,10 @@ LINKS = {
     "scale_by_radam": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "scale_by_rms": Counterpart(_RMS, _same("mu", "nu")),
     "scale_by_rss": Counterpart(("ScaleByRssState",), _same("sum_of_squares")),
-    "scale_by_schedule": Counterpart(("ScaleByScheduleState",)),
     "scale_by_sm3": Counterpart(("ScaleBySM3State",), {"mu": "nu", "cover": "mu"}),
     "scale_by_yogi": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "trace": Counterpart(("TraceState",), _same("trace")),
-    "zero_nans": Counterpart(("ZeroNansState",)),
+    "zero_nans": Counterpart(("ZeroNansState",), marks=("metrics",)),
 }
 """Name of a link -> what optax keeps for it. For links that are not here, optax keeps nothing."""
 

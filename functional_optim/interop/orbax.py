@@ -1,7 +1,10 @@
 """Writes and reads checkpoints in orbax's directories: sharded arrays, of one or more processes."""
 
 import contextlib
+import glob
+import json
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +55,7 @@ def _written(path: Path) -> Iterator[None]:
         if not isinstance(error, OSError) and "os_error_code" not in str(error):
             raise
         if jax.process_index() == 0:
-            for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+            for unfinished in path.parent.glob(f"{glob.escape(path.name)}.orbax-checkpoint-tmp*"):
                 shutil.rmtree(unfinished, ignore_errors=True)
         raise OSError(
             f"{_SAVE}: {path} could not be written: {error}. Other checkpoints are unchanged."
@@ -97,6 +100,7 @@ def save(
     arrays, info["scalars"] = _pack_scalars({k: _copy(x) for k, x in arrays.items()})
     # orbax writes no array without elements, and no tree without arrays.
     info["shapes"] = {k: [list(np.shape(x)), x.dtype.name] for k, x in arrays.items()}
+    info["crc32"] = _checksum(info)
     arrays = {k: x for k, x in arrays.items() if x.size}
     checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
     items = {"info": ocp.args.JsonSave(info)}
@@ -143,7 +147,8 @@ def load(
     templates = Templates(function, params, state, strict, rename, stacked)
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         items = {"info": ocp.args.JsonRestore()}
-        info = check_info(function, path, _read(function, ocp, checkpointer, path, items)["info"])
+        info = _read(function, ocp, checkpointer, path, items)["info"]
+        info = _undamaged(function, path, check_info(function, path, info))
         shapes = {k: (tuple(shape), jnp.dtype(name)) for k, (shape, name) in info["shapes"].items()}
         whole = {k: x for k, x in shapes.items() if 0 not in x[0]}
         likes = templates.leaves()
@@ -153,6 +158,28 @@ def load(
             items = {"arrays": ocp.args.PyTreeRestore(restore_args=options)}
             arrays |= _read(function, ocp, checkpointer, path, items)["arrays"]
     return templates.fill(info, _unpack_scalars(arrays, info["scalars"]))
+
+
+def _checksum(info: Mapping[str, Any]) -> int:
+    """Returns a checksum of the JSON data; orbax has none for it."""
+    whole = {k: v for k, v in info.items() if k != "crc32"}
+    return zlib.crc32(json.dumps(whole, sort_keys=True).encode())
+
+
+def _undamaged(function: str, path: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the JSON data.
+
+    Raises:
+      ValueError: the checksum differs. Directories of version 0.1 have none, and no other key
+        than it had: a checksum whose key was damaged is not overlooked.
+    """
+    before = {"format", "version", "step", "extra", "scalars", "shapes"}
+    if info.keys() != before and info.get("crc32") != _checksum(info):
+        raise ValueError(
+            f"{function}: {path} is damaged: the checksum of its description differs. Load an "
+            "earlier checkpoint. Nothing was loaded."
+        )
+    return info
 
 
 def _pack_scalars(arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:

@@ -26,6 +26,7 @@ _DTYPES = {
     "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
 } | {
     f"{letter}{bits}": f"{kind}{bits}"
     for letter, kind, sizes in (
@@ -38,8 +39,8 @@ _DTYPES = {
 }
 """Name of a dtype in the format -> name in NumPy."""
 
-_WRITTEN = set(_DTYPES.values()) - {"complex64"}
-"""Dtypes that are written directly; the first versions of the format lack complex numbers."""
+_WRITTEN = set(_DTYPES.values()) - {"complex64", "float8_e8m0fnu"}
+"""Dtypes that are written directly; the first versions of the format lack the others."""
 
 _INFO, _SUM = "functional_optim", "functional_optim.crc32"
 
@@ -157,6 +158,12 @@ def read_arrays(function: str, path: Path) -> tuple[dict[str, HostArray], dict[s
         raise _damaged(
             function, path, f"it is not a complete safetensors file ({error})"
         ) from error
+    unknown = [f"'{name}' has {x['dtype']}" for name, x in entries if x["dtype"] not in _DTYPES]
+    if unknown:
+        raise ValueError(
+            f"{function}: {path} has arrays of dtypes that are not read here: "
+            f"{', '.join(unknown[:8])}. Convert them with the program that wrote them."
+        )
     arrays = {
         name: np.frombuffer(bytes(x["data"]), jnp.dtype(_DTYPES[x["dtype"]])).reshape(x["shape"])
         for name, x in entries

@@ -1,4 +1,4 @@
-"""Converts states for torch's optimizers."""
+"""Brings models and states of torch here, and states to torch's optimizers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,9 @@ import numpy as np
 
 from ..serialization.versions import COUNT
 from .param_order import in_torch_order
+from .torch_model import import_model
 
-__all__ = ["to_torch"]
+__all__ = ["import_model", "to_torch"]
 
 _OURS = (COUNT, "param_names")
 
@@ -19,8 +20,8 @@ def to_torch(
     """Turns a `state_dict` of `functional_optim.optim` into one that torch's optimizer loads.
 
     Arrays become tensors of the same dtype, on the CPU; entries that torch does not have are left
-    out. torch's optimizer must have the same groups in the same order, because it finds parameters
-    by their position.
+    out. A schedule in the place of a number becomes its value at the next step. torch's optimizer
+    must have the same groups in the same order, because it finds parameters by their position.
 
     Args:
       names: of all parameters, as the dotted paths here (`param_names` in the groups), in the
@@ -52,14 +53,16 @@ def to_torch(
         for number, entry in state_dict["state"].items()
     }
     groups = [
-        {k: _option(v) for k, v in group.items() if k not in _OURS}
+        {k: _option(v, group.get(COUNT, 0)) for k, v in group.items() if k not in _OURS}
         for group in state_dict["param_groups"]
     ]
     return {"state": state, "param_groups": groups}
 
 
-def _option(value: Any) -> Any:
-    """Returns an option with Python numbers in place of NumPy's."""
+def _option(value: Any, count: int) -> Any:
+    """Returns an option with Python numbers in place of NumPy's, and of a schedule's next value."""
     if isinstance(value, tuple):
-        return tuple(_option(v) for v in value)
+        return tuple(_option(v, count) for v in value)
+    if callable(value):
+        return float(value(count))
     return np.asarray(value).item() if hasattr(value, "dtype") and not np.ndim(value) else value

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ..core.numerics.precision import compute_dtype
 from ..core.trees.norms import scaled_norm
+from ..core.trees.varying import while_loop
 from .power import power_iteration, square
 
 __all__ = ["matrix_inverse_pth_root"]
@@ -94,7 +95,7 @@ def matrix_inverse_pth_root(
 
     root = z ** (1 / p) * one
     start = _Step(jnp.array(0), z * a, root, root, _largest(z * a - one), jnp.array(True))
-    last = jax.lax.while_loop(goes_on, advance, start)
+    last = while_loop(goes_on, advance, start)
     found = jnp.where(last.sound, last.root, last.before)
     return found.astype(given.dtype), last.error
 

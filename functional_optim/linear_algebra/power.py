@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
+from ..core.trees.varying import while_loop
 from ..tree import norm, scale, sub, vdot
 
 __all__ = ["power_iteration", "square"]
@@ -91,7 +92,7 @@ def power_iteration(
         return i + 1, estimate(_unit(last.product, last.vector))
 
     start = jnp.array(1), estimate(_unit(v0, v0))
-    _, found = jax.lax.while_loop(goes_on, advance, start)
+    _, found = while_loop(goes_on, advance, start)
     return found.value, _unit(found.product, found.vector)
 
 

@@ -20,9 +20,15 @@ def _names(fun: Callable[..., Any]) -> list[str]:
 
 
 def positional(
-    fun: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], count: int
+    fun: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    count: int | None = None,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call with the first `count` by position, as far as they are there."""
+    """The arguments of a call with the first `count` by position, or all, as far as they are there.
+
+    `jax.grad` and its kind differentiate no argument that is given by name.
+    """
     names, moved, rest = _names(fun), list(args), dict(kwargs)
     for name in names[len(moved) : count]:
         if name not in rest:
@@ -47,8 +53,9 @@ def place_of(
         known = names.index(which) if which in names else which
         found = which if which in kwargs else known
     if not (found in kwargs if isinstance(found, str) else found < len(args)):
+        there = (*names[: len(args)], *map(str, range(len(names), len(args))), *kwargs)
         raise TypeError(
-            f"microbatch: there is no argument {which!r} in a call with {len(args)} by position "
-            f"and {', '.join(kwargs) or 'none'} by name. argnums and argnames say what is a batch."
+            f"microbatch: there is no argument {which!r} in a call with "
+            f"{', '.join(there) or 'none'}. argnums and argnames say what is a batch."
         )
     return found

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ..core.protocol import PyTree
 from .accumulators import AccumulationType, Fold, fold_of
 from .batches import Layout, checked_size, cut
-from .calling import Place, place_of
+from .calling import Place, place_of, positional
 
 __all__ = ["microbatch"]
 
@@ -74,6 +74,7 @@ def microbatch(
     @functools.wraps(fun)
     @jax.named_scope(f"microbatch_size_{size}")
     def microbatched(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = positional(fun, args, kwargs)
         places = [place_of(fun, args, kwargs, which) for which in batched.which]
         given = [kwargs[k] if isinstance(k, str) else args[k] for k in places]
         layout = Layout.of(given, batched.axes, size)

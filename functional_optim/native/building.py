@@ -33,7 +33,7 @@ def build(tx: GradientTransformation, params: PyTree, **extra: Any) -> Path | No
       transformation is a loop over elements.
 
     Raises:
-      CompilerError: there is no compiler, or it failed.
+      CompilerError: there is no compiler, it failed, or the kernels cannot be kept.
 
     Example:
       >>> import functional_optim as fo

@@ -5,11 +5,14 @@ import hashlib
 import os
 import platform
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import jaxlib.version
 
-__all__ = ["directory", "digest", "root", "template"]
+from .private_files import opened_directory
+
+__all__ = ["directory", "digest", "opened", "root", "template"]
 
 
 def root() -> Path:
@@ -24,7 +27,16 @@ def root() -> Path:
 
 def directory() -> Path:
     """Where the libraries lie that fit this machine, this jaxlib and this version of the loop."""
-    return root() / "native" / _fits()
+    return root().joinpath(*_below())
+
+
+def opened(*, make: bool = False) -> AbstractContextManager[int]:
+    """Opens `directory()`, which only this user may write to; see `opened_directory`."""
+    return opened_directory(root(), _below(), make=make)
+
+
+def _below() -> tuple[str, str]:
+    return "native", _fits()
 
 
 @functools.cache

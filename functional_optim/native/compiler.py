@@ -56,7 +56,10 @@ def compile_library(command: list[str], source: Path, library: Path) -> None:
     """
     headers = jax.ffi.include_dir()
     arguments = [*command, *FLAGS, f"-I{headers}", "-o", str(library), str(source)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise CompilerError(f"native.build: {command[0]} cannot be run: {error}.") from error
     if done.returncode:
         last = "\n".join(done.stderr.splitlines()[-20:])
         raise CompilerError(

@@ -64,6 +64,7 @@ using Body = void (*)(void* const* shared, void* const* x, int64_t row, int64_t 
 BODIES
 
 constexpr Body kBodies[] = {TABLE};
+constexpr int64_t kCount = sizeof(kBodies) / sizeof(Body);
 
 // Elements that a thread takes at once: below two times as many, waking one takes longer.
 constexpr int64_t kBlock = 1 << 15;
@@ -119,6 +120,10 @@ struct Work {
 ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
                int64_t body, int64_t shared, ffi::Span<const int64_t> rows,
                ffi::Span<const int64_t> numbers) {
+  if (body < 0 || body >= kCount || rows.size() == 0 || rows.size() != numbers.size() ||
+      shared < 0 || static_cast<size_t>(shared) > arguments.size()) {
+    return ffi::Error::InvalidArgument("functional_optim: a call that this library does not have");
+  }
   auto work = std::make_shared<Work>();
   work->body = kBodies[body];
   std::vector<void*> operands;
@@ -160,6 +165,12 @@ ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remainin
 }
 
 }  // namespace
+
+// What a description has to agree with.
+extern "C" {
+extern const int64_t functional_optim_leaf_bodies;
+const int64_t functional_optim_leaf_bodies = kCount;
+}
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(functional_optim_leaf, Run,
                               ffi::Ffi::Bind()

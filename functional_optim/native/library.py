@@ -7,13 +7,15 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
-from .cache import digest, directory, template
-from .compiler import compile_library, find_compiler
+from .cache import digest, directory, opened, template
+from .compiler import CompilerError, compile_library, find_compiler
+from .private_files import NotPrivate, opened_file
 
 __all__ = ["add_library", "checksum", "find", "forget", "has_any"]
 
@@ -21,28 +23,50 @@ SYMBOL = "functional_optim_leaf"
 """Of the handler in every library."""
 
 
+class Built(NamedTuple):
+    """What is known of a library before it is loaded.
+
+    Attributes:
+      name: of its files, without the ending.
+      sha256: of its content.
+      bodies: digests of its functions, in their order.
+    """
+
+    name: str
+    sha256: str
+    bodies: list[str]
+
+
 def add_library(bodies: Sequence[str]) -> Path:
     """Builds a library of functions, and puts it where `find` looks; returns its path.
 
     Files are moved to their place when they are whole, the description last: another process
     sees all of a library or none of it.
+
+    Raises:
+      CompilerError: there is no compiler, it failed, or the library cannot be kept.
     """
     command = find_compiler()
     source = _source(bodies)
-    name = digest(source, *command)
-    place = directory()
-    place.mkdir(parents=True, exist_ok=True)
-    library = place / f"{name}.so"
-    with tempfile.TemporaryDirectory(dir=place) as scratch:
-        written, built = Path(scratch, "kernel.cc"), Path(scratch, "kernel.so")
-        written.write_text(source, encoding="utf-8")
-        compile_library(command, written, built)
-        whole = checksum(built.read_bytes())
-        described = Path(scratch, "kernel.json")
-        hashes = [digest(body) for body in bodies]
-        described.write_text(json.dumps({"sha256": whole, "bodies": hashes}), encoding="utf-8")
-        os.replace(built, library)
-        os.replace(described, library.with_suffix(".json"))
+    library = directory() / f"{digest(source, *command)}.so"
+    try:
+        with opened(make=True), tempfile.TemporaryDirectory(dir=directory()) as scratch:
+            written, built = Path(scratch, "kernel.cc"), Path(scratch, "kernel.so")
+            written.write_text(source, encoding="utf-8")
+            compile_library(command, written, built)
+            described = Path(scratch, "kernel.json")
+            hashes = [digest(body) for body in bodies]
+            whole = {"sha256": checksum(built.read_bytes()), "bodies": hashes}
+            described.write_text(json.dumps(whole), encoding="utf-8")
+            for file, place in ((built, library), (described, library.with_suffix(".json"))):
+                file.chmod(0o600)  # whatever the umask: `find` takes no file that others may write
+                file.replace(place)
+    except (OSError, NotPrivate) as error:
+        raise CompilerError(
+            f"native.build: kernels cannot be kept in {directory()} ({error}). Let "
+            "FUNCTIONAL_OPTIM_CACHE name a directory of your own that can be written. Without "
+            "kernels XLA runs the steps."
+        ) from error
     forget()
     return library
 
@@ -56,8 +80,8 @@ def _source(bodies: Sequence[str]) -> str:
 
 def find(body: str) -> tuple[str, int] | None:
     """The target and the number of a function, if a library has it that can be loaded."""
-    for described, k in _known().get(digest(body), ()):
-        target = _load(described)
+    for built, k in _known().get(digest(body), ()):
+        target = _load(built)
         if target is not None:
             return target, k
     return None
@@ -69,42 +93,99 @@ def has_any() -> bool:
 
 
 def forget() -> None:
-    """Looks anew for libraries, when one is asked for."""
+    """Looks anew for libraries, when one is asked for; those that are loaded stay."""
     _known.cache_clear()
+    for key in [k for k, target in _targets.items() if target is None]:
+        del _targets[key]
 
 
 @functools.cache
-def _known() -> dict[str, list[tuple[Path, int]]]:
-    """Function -> where it is described, and its number there."""
-    found: dict[str, list[tuple[Path, int]]] = {}
-    place = directory()
-    for described in sorted(place.glob("*.json")) if place.is_dir() else ():
-        try:
-            hashes = list(json.loads(described.read_text(encoding="utf-8"))["bodies"])
-        except (OSError, ValueError, KeyError, TypeError):
-            _warn(described, "its description cannot be read")
-            continue
-        for k, name in enumerate(hashes):
-            found.setdefault(name, []).append((described, k))
+def _known() -> dict[str, list[tuple[Built, int]]]:
+    """Function -> the libraries that have it, and its number in each."""
+    found: dict[str, list[tuple[Built, int]]] = {}
+    for built in _descriptions():
+        for k, body in enumerate(built.bodies):
+            found.setdefault(body, []).append((built, k))
     return found
 
 
-@functools.cache
-def _load(described: Path) -> str | None:
-    """Loads a library and makes it known to XLA; the name there, or None where that fails."""
-    library = described.with_suffix(".so")
+def _descriptions() -> Iterator[Built]:
     try:
-        content = library.read_bytes()
-        expected = json.loads(described.read_text(encoding="utf-8"))["sha256"]
+        with opened() as place:
+            for name in sorted(k for k in os.listdir(place) if k.endswith(".json")):
+                try:
+                    yield _description(directory() / name, place)
+                except (OSError, ValueError, KeyError, TypeError):
+                    _warn(directory() / name, "its description cannot be read")
+                except NotPrivate as error:
+                    _warn(error.path, error.reason)
+    except OSError:  # as a rule, because nothing was built
+        return
+    except NotPrivate as error:
+        _warn(error.path, error.reason)
+
+
+def _description(path: Path, place: int) -> Built:
+    with open(opened_file(path, place), encoding="utf-8") as file:
+        read = json.load(file)
+    return Built(path.stem, str(read["sha256"]), list(read["bodies"]))
+
+
+_targets: dict[tuple[Path, str], str | None] = {}
+"""Path and checksum of a library -> its name for XLA, or None where it cannot be loaded."""
+
+_loaded: dict[str, str] = {}
+"""Checksum of a library that is loaded, from whatever path -> its name for XLA."""
+
+
+def _load(built: Built) -> str | None:
+    """Loads a library and makes it known to XLA; the name there, or None where that fails."""
+    path = directory() / f"{built.name}.so"
+    key = path, built.sha256
+    if key not in _targets:
+        _targets[key] = None
+        try:
+            with opened() as place:
+                _targets[key] = _target(path, place, built)
+        except (OSError, ValueError, AttributeError) as error:
+            _warn(path, str(error))
+        except NotPrivate as error:
+            _warn(error.path, error.reason)
+    return _targets[key]
+
+
+def _target(path: Path, place: int, built: Built) -> str:
+    """The name for XLA of a library, which is loaded once for each content.
+
+    Raises:
+      ValueError: the library is not the one that was described.
+      NotPrivate: somebody else may have written it.
+      OSError: it cannot be read or loaded.
+    """
+    handle = opened_file(path, place)
+    try:
+        with open(handle, "rb", closefd=False) as file:
+            content = file.read()
         # A file that is cut short stops the process that loads it.
-        if checksum(content) != expected:
+        if checksum(content) != built.sha256:
             raise ValueError("it is not the file that was built")
-        handler = getattr(ctypes.CDLL(str(library)), SYMBOL)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        _warn(library, str(error))
-        return None
-    target = f"{SYMBOL}_{library.stem}"
-    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
+        if built.sha256 not in _loaded:
+            # What was checked is loaded, even if the path leads elsewhere by now. A second
+            # descriptor stays open, because the loader knows libraries by their names.
+            checked = Path(f"/proc/self/fd/{handle}")
+            name = f"/proc/self/fd/{os.dup(handle)}" if checked.exists() else os.fspath(path)
+            _loaded[built.sha256] = _registered(ctypes.CDLL(name), built)
+    finally:
+        os.close(handle)
+    return _loaded[built.sha256]
+
+
+def _registered(library: ctypes.CDLL, built: Built) -> str:
+    if ctypes.c_int64.in_dll(library, f"{SYMBOL}_bodies").value != len(built.bodies):
+        raise ValueError("it has not the functions of its description")
+    target = f"{SYMBOL}_{built.sha256[:16]}"
+    handler = jax.ffi.pycapsule(getattr(library, SYMBOL))
+    jax.ffi.register_ffi_target(target, handler, platform="cpu")
     return target
 
 
@@ -115,8 +196,8 @@ def checksum(content: bytes) -> str:
 
 def _warn(file: Path, reason: str) -> None:
     warnings.warn(
-        f"functional_optim.native: {file} is not used: {reason}. XLA runs the steps. Remove the "
-        "file, or build again: python -m functional_optim.native",
+        f"functional_optim.native: {file} is not used: {reason}. XLA runs the steps. Mend that, or "
+        "remove it and build again: python -m functional_optim.native",
         RuntimeWarning,
         stacklevel=2,
     )

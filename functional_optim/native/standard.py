@@ -82,5 +82,5 @@ def _of_torch() -> list[GradientTransformation]:
 
 
 def _of_class(kind: type[TorchOptimizer], **options: Any) -> GradientTransformation:
-    """The transformation of a class, as its groups have it: with a count for each parameter."""
-    return per_leaf_counts(kind.transformation(kind.default_options() | options))
+    """The transformation of a class with its default options, and with others."""
+    return kind.transformation(kind.default_options() | options)

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.adapter import check_pair
-from ..core.hyperparams import get_hyperparams, set_hyperparams
+from ..core.functions import as_function
+from ..core.hyperparams import get_hyperparams, scheduled_hyperparams, set_hyperparams
 from ..core.numerics.validation import as_number
 from ..core.protocol import GradientTransformation
 from ..core.rules.bounds import bounds_of
 from ..core.types import OptState, Params, Updates
 from ..serialization.writing import to_state_dict
-from ..transforms.leaf_counts import per_leaf_counts
 from .base import OptimizerBase
 from .hooks import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .params.copies import deduplicate
@@ -22,11 +22,12 @@ from .params.layout import read_params
 from .params.named_params import read_names
 from .params.param_group import ParamGroup
 from .state_dict.entries import COUNT, load_named_state, read_state_dict
-from .step.closures import differentiate, is_closure
-from .step.donation import check_not_traced, run_donating
+from .step.closures import differentiate, is_closure, refuse_loss
+from .step.donation import check_not_traced, explain_arguments, run_donating, run_keeping
 from .step.group_state import GroupState
+from .step.leaf_counts import has_leaf_counts
 from .step.optimizer_group import OptimizerGroup, StatePosition
-from .step.programs import Programs, accumulate
+from .step.programs import MissingGradientError, OwnPrograms, Programs, accumulate
 from .step.state_layout import StateLayout
 
 __all__ = ["Optimizer"]
@@ -74,12 +75,13 @@ class Optimizer(OptimizerBase):
     def __init__(self, params: Params, tx: GradientTransformation) -> None:
         name = type(self).__name__
         check_pair(f"{name}: tx", tx)
-        self._tx = per_leaf_counts(tx)
+        self._tx = GradientTransformation(tx.init, as_function(tx.update))
         _, groups = read_params(name, params, ())
         first = read_names(name, groups[0], [])["params"]
-        hyperparams = get_hyperparams(self._tx.init(first), default={})
+        state = self._tx.init(first)
+        hyperparams = get_hyperparams(state, default={})
+        scheduled = scheduled_hyperparams(state)
         self._bounds = bounds_of(self._tx, list(hyperparams))
-        scheduled = {k for k in hyperparams if any(n.startswith(f"{k}.") for n in hyperparams)}
         options = {k: _as_decimal(v) for k, v in hyperparams.items() if k not in scheduled}
         self._init_groups(params, options)
 
@@ -150,11 +152,18 @@ class Optimizer(OptimizerBase):
         Returns:
           The loss `()`, or `(loss, aux)`.
         """
+        name = f"{type(self).__name__}.backward"
+        if not callable(loss_fn):
+            refuse_loss(name, loss_fn)
         program = self._compiled().backward(loss_fn, has_aux)
         params = [group.params for group in self._groups]
-        value, grads = program(params, args, kwargs)
+        try:
+            value, grads = program(params, args, kwargs)
+        except Exception as error:
+            explain_arguments(name, (args, kwargs), error)
+            raise
         if self._donate:
-            check_not_traced(f"{type(self).__name__}.backward", params, grads)
+            check_not_traced(name, params, grads)
         self.grads = grads if self.grads is None else accumulate(self.grads, grads)
         return value
 
@@ -191,7 +200,11 @@ class Optimizer(OptimizerBase):
             self.grads = grads
         grads = self.grads if grads is None else grads
         if grads is not None:
-            self._advance(name, self._compiled().step, grads)
+            try:
+                self._advance(name, self._compiled().step, grads)
+            except MissingGradientError:
+                self._count_leaves()
+                self._advance(name, self._compiled().step, grads)
         return loss
 
     @overload
@@ -222,10 +235,13 @@ class Optimizer(OptimizerBase):
         Returns:
           The loss `()` before the step, or `(loss, aux)` with has_aux.
         """
+        name = f"{type(self).__name__}.minimize"
+        if not callable(loss_fn):
+            refuse_loss(name, loss_fn)
         program = self._compiled().minimize(loss_fn, has_aux)
-        return self._advance(f"{type(self).__name__}.minimize", program, args, kwargs)
+        return self._advance(name, program, args, kwargs)
 
-    def _compiled(self) -> Programs:
+    def _compiled(self) -> OwnPrograms:
         """Applies edits of the options, and returns the programs for all groups."""
         for group in self._groups:
             if group.options.edited:
@@ -234,10 +250,24 @@ class Optimizer(OptimizerBase):
             self._state_layouts = tuple(map(self._state_layout, self._groups))
             layouts = zip(self._state_layouts, self._groups, strict=True)
             updates = tuple(layout.update_of(group.tx) for layout, group in layouts)
-            self._programs = Programs.of(
-                updates, self._state_layouts, self._param_layout, self._donate
+            counts_leaves = tuple(group.counts_leaves for group in self._groups)
+            self._programs = OwnPrograms(
+                Programs.of(
+                    updates,
+                    self._state_layouts,
+                    self._param_layout,
+                    self._donate,
+                    counts_leaves,
+                )
             )
         return self._programs
+
+    def _count_leaves(self) -> None:
+        """Lets each parameter have its own count from now on, in all groups."""
+        for group in self._groups:
+            if not group.counts_leaves:
+                group.count_leaves()
+        self._programs = None
 
     def _state_layout(self, group: OptimizerGroup) -> StateLayout:
         if not self._donate:
@@ -267,7 +297,7 @@ class Optimizer(OptimizerBase):
                 check_not_traced(name, params, (states, arguments))  # before they are donated
                 run_donating(name, program, params, states, arguments, outputs)
             else:
-                outputs.append(program(params, states, *arguments))
+                run_keeping(name, program, params, states, arguments, outputs)
         finally:  # on Ctrl-C as well, because the old arrays are gone
             if outputs:
                 new, states, *rest = outputs[0]
@@ -314,6 +344,9 @@ class Optimizer(OptimizerBase):
         ]
         for group, options, state in zip(self._groups, groups, states, strict=True):
             group.options.load({k: v for k, v in options.items() if k != COUNT})
+            if has_leaf_counts(state) and not group.counts_leaves:
+                group.count_leaves()
+                self._programs = None
             group.state = state
         self.step_count = max(int(options.get(COUNT, 0)) for options in groups)
 

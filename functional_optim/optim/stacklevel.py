@@ -5,10 +5,14 @@ import inspect
 __all__ = ["user_stacklevel"]
 
 
+_BETWEEN = (__name__.partition(".")[0], "jax", "contextlib")
+"""Packages whose functions are between the user's line and a warning; JAX's, while it traces."""
+
+
 def user_stacklevel() -> int:
     """Returns the `stacklevel` with which the calling function warns at the user's own line."""
-    package, level = __name__.partition(".")[0], 0
+    level = 0
     frame = inspect.currentframe()
-    while frame and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+    while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
         frame, level = frame.f_back, level + 1
     return level

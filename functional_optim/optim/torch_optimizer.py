@@ -1,7 +1,7 @@
 """The base of the classes with torch's options and torch's state_dict."""
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -16,12 +16,14 @@ from .hooks import with_load_hooks, with_state_dict_hooks
 from .hyperparams import replace_hyperparams, transfer_state
 from .optimizer import Optimizer
 from .params.param_group import ParamGroup
+from .refused_option import name_option
 from .state_dict.entries import ParamState, StateEntry
-from .state_dict.match import SavedGroup, match_groups
+from .state_dict.match import Names, SavedGroup, match_groups
 from .state_dict.read import any_has, fill_state, read_dormant_slots
-from .state_dict.warnings import warn_of_ignored_options
+from .state_dict.warnings import warn_of_ignored_options, warn_of_square_kernels
 from .state_dict.write import param_states, torch_state_dict, updates_made
 from .step.group_state import GroupState
+from .step.leaf_counts import has_leaf_counts, with_shared_counts
 from .step.optimizer_group import OptimizerGroup
 from .torch_options import Options, find_positions, tag_option
 
@@ -71,7 +73,7 @@ class TorchOptimizer(Optimizer):
           arguments: its other arguments by name, and maybe more: `locals()` will do.
         """
         name = type(self).__name__
-        if hasattr(params, "dtype"):
+        if hasattr(params, "dtype") and hasattr(params, "ndim"):  # layers have a dtype as well
             raise TypeError(
                 f"{name}: params argument given to the optimizer should be an iterable of Tensors "
                 f"or dicts, but got one array of shape {jnp.shape(params)}. Pass a tree that holds "
@@ -107,6 +109,8 @@ class TorchOptimizer(Optimizer):
 
     def _refresh(self, where: str, group: OptimizerGroup, edited: Iterable[str]) -> None:
         tx, tagged, activated = self._transformation(where, group.options, group.activated)
+        if group.counts_leaves:
+            tx = per_leaf_counts(tx)
         if tx.update is group.tx.update:
             group.stored.edit(lambda state: replace_hyperparams(state, tx))
         else:
@@ -131,8 +135,9 @@ class TorchOptimizer(Optimizer):
           The transformation, the options that it was made of, with their numbers tagged, and
           `activated` with those that are other than 0 now.
         """
+        tagged: dict[str, Any] = {}
         try:
-            tagged = {k: tag_option(k, _squeeze(k, options[k])) for k in self._option_parameters}
+            tagged |= {k: tag_option(k, _squeeze(k, options[k])) for k in self._option_parameters}
             for k, parameter in self._option_parameters.items():
                 if tagged[k] is None and is_plain_number(parameter.default):
                     raise TypeError(
@@ -144,12 +149,18 @@ class TorchOptimizer(Optimizer):
                 elif k not in activated:
                     tagged[k] = None
             self._check_flags(options)
-            # Each parameter has its own count, as in torch, so that one without a gradient keeps
-            # its step.
-            tx = per_leaf_counts(self.transformation(tagged))
-            return without_traced_hyperparams(tx), tagged, activated
+            tx = without_traced_hyperparams(self.transformation(tagged))
+            return tx, tagged, activated
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{where}: {error}") from None
+            message = name_option(str(error), self.transformation, tagged, self._usual_options())
+            raise type(error)(f"{where}: {message}") from None
+
+    def _usual_options(self) -> Options:
+        """Returns the default options as `transformation` gets them."""
+        return {
+            k: None if k in self.lazy_entries and v == 0 else v
+            for k, v in self.default_options().items()
+        }
 
     def _check_flags(self, options: Options) -> None:
         """Checks that flags are flags, and that `differentiable` is the same in each group."""
@@ -177,9 +188,7 @@ class TorchOptimizer(Optimizer):
         return torch_state_dict(self._groups, self._param_states)
 
     @with_load_hooks
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], *, names: Sequence[str] | None = None
-    ) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, names: Names | None = None) -> None:
         """Restores a state in torch's format, from here or from torch, or through JSON.
 
         Parameters are found by name over all groups, so that they may be grouped differently
@@ -190,8 +199,10 @@ class TorchOptimizer(Optimizer):
         Args:
           names: names of the saved parameters, as the dotted paths here, in the order of their
             numbers. A file of torch has none, unless its optimizer was given named
-            parameters: pass `[name for name, _ in model.named_parameters()]`. Without names,
-            parameters are found by position where trees are flat lists, whose order is plain.
+            parameters: pass `[name for name, _ in model.named_parameters()]`. Where torch's
+            optimizer had several groups, its numbers run group by group: pass a list of names
+            for each. Without names, parameters are found by position where trees are flat
+            lists, whose order is plain.
 
         Raises:
           TypeError: not a dict of state and param_groups.
@@ -203,11 +214,12 @@ class TorchOptimizer(Optimizer):
         loaded = [self._load_group(owner, g, s) for g, s in zip(self._groups, saved, strict=True)]
         current = [{k: group.options[k] for k in self.defaults} for group in self._groups]
         warn_of_ignored_options(owner, current, saved)
+        warn_of_square_kernels(owner, saved)
         for group, (options, new, tagged) in zip(self._groups, loaded, strict=True):
             group.options.load(options)
             group.tx, group.state = new.tx, new.state
             group.activated, group.dormant_slots = new.activated, new.dormant_slots
-            group.loaded = new.loaded
+            group.loaded, group.counts_leaves = new.loaded, new.counts_leaves
             _set_positions(group, tagged)
         self.step_count = max(updates_made(group.state) for group in self._groups)
         self._programs = None
@@ -223,15 +235,19 @@ class TorchOptimizer(Optimizer):
             option for option, name in self.lazy_entries.items() if any_has(saved.states, name)
         )
         tx, tagged, activated = self._transformation(owner, frozen, activated)
-        state = self._fill(owner, saved, group.params, tx.init(group.params))
+        counting = per_leaf_counts(tx)
+        state = self._fill(owner, saved, group.params, counting.init(group.params))
+        state = with_shared_counts(state)
+        counts_leaves = has_leaf_counts(state)
         dormant_slots = read_dormant_slots(self.entries, state, saved.states, group.params)
         new = OptimizerGroup(
             group.options,
-            tx,
+            counting if counts_leaves else tx,
             GroupState.of(state),
             activated=activated,
             dormant_slots=dormant_slots,
             loaded=frozenset(i for i, entry in enumerate(saved.states) if entry),
+            counts_leaves=counts_leaves,
         )
         return options, new, tagged
 

@@ -109,6 +109,8 @@ class Blocks:
             devices = math.prod(mesh.shape[name] for name in names)
             if self.shape[-1] % devices:
                 kept[-1] = None
+        while kept and kept[-1] is None:  # as the compiler says it; jit compiles again for another
+            kept.pop()
         return PartitionSpec(*kept)
 
 

@@ -36,6 +36,8 @@ MOMENTS = (
     "ema",
     "delta",
     "m",
+    "m1",
+    "m2",
     "v",
     "e_g",
     "e_x",

@@ -4,15 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.experimental.shard_alike import shard_alike
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding
+
+from ..core.trees.partitioning import partitioned_as
+from ..core.trees.placement import Specs, auto_sharded, sharding_for
 
 __all__ = ["placed"]
 
 Array = jax.Array
-
-Specs = Callable[[tuple[int, ...], PartitionSpec, Any], Any]
-"""`(shape, spec, mesh) -> specs`, of what is made of an array of this shape and spec."""
 
 
 def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> Any:
@@ -27,8 +26,7 @@ def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> 
     """
     sharding = jax.typeof(x).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
-        known = specs(x.shape, sharding.spec, sharding.mesh)
-        return jax.sharding.auto_axes(function, out_sharding=known)(x, *rest)
+        return auto_sharded(function, specs, x, *rest)
     made = function(x, *rest)
     if isinstance(x, jax.core.Tracer):
         return made if jax.device_count() == 1 else jax.tree.map(lambda y: _alike(y, x), made)
@@ -36,8 +34,10 @@ def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> 
     if not isinstance(there, NamedSharding):
         return made
     known = specs(x.shape, there.spec, there.mesh)
-    return jax.tree.map(lambda y, s: jax.device_put(y, NamedSharding(there.mesh, s)), made, known)
+    return jax.tree.map(
+        lambda y, spec: jax.device_put(y, sharding_for(y, there.mesh, spec)), made, known
+    )
 
 
 def _alike(y: Array, x: Array) -> Array:
-    return shard_alike(y, x.astype(y.dtype))[0] if y.shape == x.shape else y
+    return partitioned_as(y, x) if y.shape == x.shape else y

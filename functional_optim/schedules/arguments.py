@@ -7,36 +7,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.functions import as_function, what_it_sees
 from ..core.protocol import PyTree
 from ..core.rules.schedule import NumberedSchedule
 
 __all__ = ["Held", "is_hyperparameter", "is_schedule", "join", "split"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Held:
-    """Any value as one that can be hashed: by what it is, or else by its identity."""
+    """Any value as one that can be hashed: by what can be read of it, or else by its identity."""
 
-    value: Any
-    hashed: bool
+    value: Any = dataclasses.field(compare=False)
+    key: Any
 
     @classmethod
     def of(cls, value: Any) -> "Held":
         """Holds a value."""
-        try:
-            hash(value)
-        except TypeError:
-            return cls(value, False)
-        return cls(value, True)
+        key = what_it_sees(value)
+        return cls(value, object() if key is None else key)
 
-    def _key(self) -> Any:
-        return (type(self.value), self.value) if self.hashed else id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Held) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Held.of, (self.value,)
 
 
 def is_schedule(name: str, value: Any) -> bool:
@@ -77,7 +69,10 @@ def split(tree: PyTree) -> tuple[list[Any], Any]:
     leaves, treedef = jax.tree.flatten(tree)
     dynamic = [_is_array(x) or isinstance(x, (float, complex)) for x in leaves]
     arrays = [x for x, is_array in zip(leaves, dynamic, strict=True) if is_array]
-    rest = tuple(None if is_array else x for x, is_array in zip(leaves, dynamic, strict=True))
+    rest = tuple(
+        None if is_array else as_function(x) if callable(x) else x
+        for x, is_array in zip(leaves, dynamic, strict=True)
+    )
     return arrays, (treedef, tuple(dynamic), rest)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
+from ..core.functions import as_function
 from ..core.numerics.precision import hyper_dtype, safe_increment
 from ..core.numerics.validation import as_number
 from ..core.protocol import GradientTransformation, PyTree
@@ -40,7 +41,7 @@ def inject_hyperparams(
 
     The returned factory takes the arguments of `inner_factory`, numbers also as schedules. The
     state holds `count`; `hyperparams`, a dict of the values in force, in which a value may be
-    replaced, unless it follows a schedule; `schedules`, the numbers of those that have any;
+    replaced, unless it follows a schedule; `schedules`, the numbers of those that do;
     `hyperparams_states`, the states of those that are a `StatefulSchedule`; and `inner_state`.
     What is a hyperparameter:
 
@@ -101,7 +102,7 @@ def inject_hyperparams(
         numbers, plans, fixed = _sorted(name, signature, plain, static)
         dtype = None if hyperparam_dtype is None else jnp.dtype(hyperparam_dtype)
         update = _Update.of(
-            inner_factory,
+            as_function(inner_factory),
             tuple((k, Held.of(v)) for k, v in fixed.items()),
             tuple((k, plan.evaluate) for k, plan in plans.items()),
             dtype,
@@ -172,7 +173,7 @@ class _Init:
         states = {k: held.value.init() for k, held in self.update.stateful}
         values |= self.update.of_states(states)
         init, _ = self.update.made(values)
-        fields = {"schedules": schedules} if any(schedules.values()) else {}
+        fields = {"schedules": schedules} if schedules else {}
         fields |= {"hyperparams_states": states} if states else {}
         state = State(count=count, hyperparams=values, **fields, inner_state=init(params))
         return all_beside(params, state)

@@ -6,7 +6,7 @@ agree on whether there are `leaf_counts`, and whether a carried scalar is `()` o
 parameter needs is found here in either form, and written in the form that the values need.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -42,12 +42,19 @@ class LeafScalars:
     Attributes:
       fields: path of a link -> its restored fields, as NumPy arrays.
       missing: name -> shape and dtype of what was not saved.
-      used: saved names that have a place.
+      used: saved names that have a place, or belong to a parameter that starts anew.
       added: names of the links that get leaf counts, and have none in the template.
     """
 
-    def __init__(self, names: Names, sources: Mapping[str, str], saved: Arrays):
+    def __init__(
+        self,
+        names: Names,
+        sources: Mapping[str, str],
+        saved: Arrays,
+        mismatched: Collection[str] = (),
+    ):
         self._sources, self._saved = sources, saved
+        self._mismatched = mismatched
         self._slots: dict[tuple[str, str], list[str]] = {}
         for k, name in names.names.items():
             if name.is_slot and name.link is not None and name.leaf is not None:
@@ -117,10 +124,17 @@ class LeafScalars:
                 return dotted(self._parents[above, leaf], relative)
             source = self._sources.get(dotted(link.name, "count"))
             return None if source is None else source.removesuffix("count").removesuffix(".")
-        if any(k not in self._sources for k in names):
+        found = [k for k in names if k in self._sources]
+        if not found:
             return None
-        end = names[0][len(link.name) :].removeprefix(".")
-        origin = self._sources[names[0]].removesuffix(end).removesuffix(".")
+        end = found[0][len(link.name) :].removeprefix(".")
+        origin = self._sources[found[0]].removesuffix(end).removesuffix(".")
+        if len(found) < len(names) or any(k in self._mismatched for k in names):
+            # What its slots are missing is reported; its scalars go with them.
+            carried = (f"carry.{k}" for k in link.state._asdict().get("carry", {}))
+            fields = (dotted(origin, k, leaf) for k in ("leaf_counts", *carried))
+            self.used |= {k for k in fields if k in self._saved}
+            return None
         self._parents.setdefault((parent(link.name), leaf), parent(origin))
         return origin
 

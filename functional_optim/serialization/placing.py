@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.leaf.quantized import is_stored
 
-__all__ = ["dtype_of", "fits", "is_key", "place", "saved_shape"]
+__all__ = ["dtype_of", "fits", "has_shape", "is_key", "place", "saved_shape"]
 
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
 """Kinds of dtypes; each can hold the values of those before it."""
@@ -31,6 +31,8 @@ def place(value: Any, like: Any) -> Any:
         return copy[()] if isinstance(like, np.generic) else copy
     on_device = isinstance(value, jax.Array)
     new = jnp.array(value, like.dtype) if on_device else np.array(value).astype(like.dtype)
+    if 0 in new.shape:
+        new = new.reshape(like.shape)
     return jax.device_put(new, sharding)
 
 
@@ -45,6 +47,13 @@ def _place_quantized(value: Any, like: Any) -> Any:
 def saved_shape(x: Any) -> tuple[int, ...]:
     """Returns the shape with which an array is saved."""
     return jax.eval_shape(jax.random.key_data, x).shape if is_key(x) else np.shape(x)
+
+
+def has_shape(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a value has a shape, or what JSON keeps of it: of an array without elements, the axes
+    up to the first one of size 0."""
+    whole = np.shape(value)
+    return whole == shape or (0 in shape and whole == shape[: shape.index(0) + 1])
 
 
 def fits(value: Any, like: Any) -> bool:

@@ -11,7 +11,7 @@ from ..core.protocol import PyTree
 from .leaf_scalars import LeafScalars, is_leaf_scalar
 from .matching import Match, match
 from .names import Names
-from .placing import fits, place, saved_shape
+from .placing import fits, has_shape, place, saved_shape
 from .quantized_parts import join_parts
 from .renaming import new_names, restack, without_containers
 from .report import RestoreReport, describe
@@ -146,7 +146,7 @@ def restore(
     matched = match({k: n for k, n in names.names.items() if not n.is_leaf_scalar}, arrays)
     mismatched = _mismatches(names, matched, saved)
     sources = {k: v for k, v in matched.sources.items() if k not in mismatched}
-    scalars = LeafScalars(names, sources, saved)
+    scalars = LeafScalars(names, matched.sources, saved, mismatched)
     report = _report(names, matched, scalars, mismatched, saved, optional)
     if strict and not report.complete:
         raise ValueError(
@@ -175,7 +175,7 @@ def _mismatches(names: Names, matched: Match, saved: Saved) -> dict[str, str]:
     return {
         k: f"{describe(saved[v])} saved, {_describe_target(names, k)} in the template"
         for k, v in matched.sources.items()
-        if np.shape(saved[v]) != _shape(names, k)
+        if not has_shape(saved[v], _shape(names, k))
         or not fits(saved[v], names.arrays[names.names[k].array])
     }
 

@@ -4,11 +4,12 @@ import contextlib
 from contextlib import AbstractContextManager
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from .case import Case
-from .comparison import avals_of, same_structure
+from .comparison import flat, same_structure, saying
 from .registry import conformance
 
 __all__ = ["check_shapes", "check_state", "check_updates"]
@@ -57,12 +58,13 @@ def check_updates(case: Case) -> None:
                 f"update returns a {type(result).__name__}, not a pair."
             )
             assert len(result) == 2, f"update returns {len(result)} values, not a pair."
-            before, after = avals_of(grads), avals_of(result[0])
+            before, after = flat(grads), flat(result[0])
             for path in (*before, *after):
-                a, b = before.get(path), after.get(path)
-                assert a is not None, f"the updates have a leaf at '{path}', the gradients none."
-                assert b is not None, f"the updates have no leaf at '{path}', the gradients one."
-                assert a[1:] == b[1:], f"the update at '{path}' has shape {b[1]}, not {a[1]}."
+                g, u = before.get(path), after.get(path)
+                assert g is not None, f"the updates have a leaf at '{path}', the gradients none."
+                assert u is not None, f"the updates have no leaf at '{path}', the gradients one."
+                with saying(f"the update at '{path}' has shape {u.shape}, not {g.shape}."):
+                    chex.assert_equal_shape((g, u))
             kinds = [jnp.iscomplexobj(jnp.empty(0, x.dtype)) for x in jax.tree.leaves(result[0])]
             wanted = jnp.issubdtype(dtype, jnp.complexfloating)
             assert not any(kinds) or wanted, f"with {dtype} gradients, an update is complex."

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.hyperparams import get_hyperparams, set_hyperparams
+from ..core.hyperparams import get_hyperparams, scheduled_hyperparams, set_hyperparams
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.apply import apply_updates
 
@@ -134,5 +134,5 @@ def _normal(shapes: PyTree, dtype: Any, seed: int, is_leaf: Callable[[Any], bool
 
 def settable(state: PyTree) -> dict[str, jax.Array]:
     """Returns the hyperparameters that can be set, which are those without a schedule."""
-    known = get_hyperparams(state, default={})
-    return {k: v for k, v in known.items() if not any(n.startswith(f"{k}.") for n in known)}
+    scheduled, known = scheduled_hyperparams(state), get_hyperparams(state, default={})
+    return {k: v for k, v in known.items() if k not in scheduled}

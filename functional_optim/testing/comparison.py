@@ -1,7 +1,10 @@
-"""Compares trees, and says where they differ."""
+"""Compares trees by the assertions of chex, and says where they differ."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +12,25 @@ import numpy as np
 from ..core.protocol import PyTree
 from ..core.trees.structure import path_string
 
-__all__ = ["avals_of", "close", "equal", "finite", "flat", "is_of_parameter", "same_structure"]
+__all__ = [
+    "avals_of",
+    "close",
+    "equal",
+    "finite",
+    "flat",
+    "is_of_parameter",
+    "same_structure",
+    "saying",
+]
+
+
+@contextlib.contextmanager
+def saying(message: str) -> Iterator[None]:
+    """Gives an assertion of chex a message of one line, which names the leaf and the check."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(message) from error
 
 
 def flat(tree: PyTree) -> dict[str, Any]:
@@ -43,10 +64,11 @@ def same_structure(before: PyTree, after: PyTree, what: str, first: str, second:
         assert a == b, (
             f"{what} has {_show(b)} at '{path}' {second}, where it has {_show(a)} {first}."
         )
-    structures: list[Any] = [jax.tree.structure(before), jax.tree.structure(after)]
-    assert structures[0] == structures[1], (
-        f"{what} has other containers {second} than {first}: {structures[1]} and {structures[0]}."
-    )
+    structures = jax.tree.structure(after), jax.tree.structure(before)
+    with saying(
+        f"{what} has other containers {second} than {first}: {structures[0]} and {structures[1]}."
+    ):
+        chex.assert_trees_all_equal_structs(before, after)
 
 
 def _show(aval: tuple[Any, ...] | None) -> str:
@@ -56,31 +78,28 @@ def _show(aval: tuple[Any, ...] | None) -> str:
 def finite(tree: PyTree, what: str) -> None:
     """Asserts that no leaf has an infinity or a NaN."""
     for path, x in flat(tree).items():
-        assert bool(jnp.isfinite(x).all()), f"{what} is not finite at '{path}'."
+        with saying(f"{what} is not finite at '{path}'."):
+            chex.assert_tree_all_finite(x)
 
 
 def equal(a: PyTree, b: PyTree, what: str, reason: str) -> None:
     """Asserts that two trees agree bit for bit."""
     same_structure(a, b, what, "at first", reason)
     for path, x in flat(a).items():
-        y = flat(b)[path]
-        same = np.array_equal(np.asarray(x), np.asarray(y), equal_nan=_inexact(x))
-        assert same, f"{what} differs at '{path}' {reason}."
+        with saying(f"{what} differs at '{path}' {reason}."):
+            chex.assert_trees_all_equal(x, flat(b)[path])
 
 
 def close(a: PyTree, b: PyTree, what: str, reason: str, rtol: float) -> None:
     """Asserts that each leaf agrees to a fraction of its largest element."""
     for path, x in flat(a).items():
-        y = np.asarray(flat(b)[path])
-        x = np.asarray(x)
-        if not _inexact(x):
-            assert np.array_equal(x, y), f"{what} differs at '{path}' {reason}."
-            continue
-        x, y = (v.astype(np.complex128 if np.iscomplexobj(v) else np.float64) for v in (x, y))
-        bound = rtol * (np.abs(y[np.isfinite(y)]).max(initial=0.0) + 1e-6)
-        off = np.abs(x - y)[np.isfinite(x) & np.isfinite(y)].max(initial=0.0)
-        is_close = np.array_equal(np.isfinite(x), np.isfinite(y)) and off <= bound
-        assert is_close, f"{what} is off by {off:.1e} at '{path}' {reason}, more than {bound:.1e}."
+        x, y = np.asarray(x), np.asarray(flat(b)[path])
+        bound = 0.0
+        if _inexact(x):
+            x, y = (v.astype(np.complex128 if np.iscomplexobj(v) else np.float64) for v in (x, y))
+            bound = rtol * (np.abs(y[np.isfinite(y)]).max(initial=0.0) + 1e-6)
+        with saying(f"{what} is off by more than {bound:.1e} at '{path}' {reason}."):
+            chex.assert_trees_all_close(x, y, rtol=0.0, atol=bound)
 
 
 def _inexact(x: Any) -> bool:

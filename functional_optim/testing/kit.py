@@ -26,7 +26,8 @@ def check_transformation(
 
     The pair may be from this package, from optax, or your own; no accelerator and no test
     framework is needed. Each check is also a function, such as `check_jit` for the name `jit`,
-    with the first four of these arguments. All checks run, even after a failure.
+    with the first four of these arguments. All checks run, even after a failure. Arrays are
+    compared by chex, which `chex.disable_asserts()` makes compare nothing.
 
     Args:
       tx: the pair.

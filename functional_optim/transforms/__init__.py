@@ -30,11 +30,13 @@ from .momentum import ema, trace
 from .monitoring import measure_with_ema, monitor, snapshot
 from .naming import named_chain
 from .noise import add_noise
+from .norm_constraint import norm_constraint, update_norm_floor
 from .normalizing import centralize, normalize_by_update_norm
 from .packing import packed
 from .per_example import per_example_global_norm_clip, per_example_layer_norm_clip
 from .plateau import reduce_on_plateau
 from .remainder import master_remainder
+from .rescale_heads import rescale_heads
 from .sam import sam
 from .scaling import scale, scale_by_learning_rate, scale_by_schedule
 from .selective import selective_transform
@@ -79,6 +81,7 @@ __all__ = [
     "measure_with_ema",
     "monitor",
     "named_chain",
+    "norm_constraint",
     "normalize",
     "normalize_adaptively",
     "normalize_by_update_norm",
@@ -91,6 +94,7 @@ __all__ = [
     "per_leaf_counts",
     "periodic_update",
     "reduce_on_plateau",
+    "rescale_heads",
     "sam",
     "scale",
     "scale_by_backtracking_linesearch",
@@ -108,6 +112,7 @@ __all__ = [
     "snapshot",
     "stochastic_rounding",
     "trace",
+    "update_norm_floor",
     "value_and_grad_from_state",
     "unitwise_norm",
     "zero_nans",

@@ -9,15 +9,17 @@ import jax.numpy as jnp
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
+from ..core.functions import as_function
 from ..core.leaf.dtypes import as_parameter, slot_dtype
 from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import as_float_dtype
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.norms import global_norm
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import alike, all_beside, sharded_as
 from ..core.trees.sparse_rows import dense
 from ..core.trees.structure import align, is_absent
+from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
 
 __all__ = ["MultiSteps", "skip_large_updates", "skip_not_finite"]
@@ -129,15 +131,14 @@ class MultiSteps(GradientTransformation):
             raise ValueError(
                 f"MultiSteps: every_k_schedule must be at least 1, got {every_k_schedule}."
             )
-        schedule = every_k_schedule if callable(every_k_schedule) else None
+        schedule = as_function(every_k_schedule) if callable(every_k_schedule) else None
+        skip = None if should_skip_update_fn is None else as_function(should_skip_update_fn)
         k = None if callable(every_k_schedule) else every_k_schedule
-        made_update = _Update.of(
-            Link.to(update), schedule, bool(use_grad_mean), should_skip_update_fn
-        )
+        made_update = _Update.of(Link.to(update), schedule, bool(use_grad_mean), skip)
         dtype = accumulator_dtype
         if dtype is not None:
             dtype = as_float_dtype(dtype, "MultiSteps: accumulator_dtype")
-        made_init = _Init(init, k, should_skip_update_fn, dtype)
+        made_init = _Init(init, k, skip, dtype)
         return super().__new__(cls, made_init, made_update)
 
     def __reduce__(self) -> Any:
@@ -183,11 +184,14 @@ class _Init:
             acc_grads=sums,
             skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in says.items()},
         )
+        if self.skip is not None:  # then steps are taken as the gradients say
+            state = varying_as(state, params)
         return all_beside(params, state)
 
     def _sum_of_nothing(self, p: Any) -> Array:
         p = as_parameter(p)
-        return jnp.zeros_like(p, dtype=slot_dtype(compute_dtype(p.dtype), self.dtype))
+        zeros = jnp.zeros_like(p, dtype=slot_dtype(compute_dtype(p.dtype), self.dtype))
+        return alike(zeros, p)
 
     def __repr__(self) -> str:
         return f"MultiSteps({self.init!r}, {self.k})"
@@ -238,10 +242,14 @@ class _Update(Interned):
             [
                 s
                 if is_absent(g)
-                else jnp.where(left_out, s, s + jnp.asarray(dense(g)).astype(s.dtype))
+                else jnp.where(left_out, s, s + sharded_as(_dense(g), s).astype(s.dtype))
                 for g, s in zip(given, flat, strict=True)
             ]
         )
+
+
+def _dense(g: Any) -> Array:
+    return jnp.asarray(dense(g))
 
 
 def _after_step(updates: PyTree, sums: PyTree, emit: Array) -> PyTree:
@@ -265,5 +273,8 @@ def _as_updates(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
 
     flat, treedef = jax.tree.flatten(sums)
     given = align(sums, updates, link="MultiSteps", name="updates")
-    found = [g if is_absent(g) else mean(s) for g, s in zip(given, flat, strict=True)]
+    found = [
+        g if is_absent(g) else mean(sharded_as(s, _dense(g)))
+        for g, s in zip(given, flat, strict=True)
+    ]
     return jax.tree.unflatten(treedef, found)

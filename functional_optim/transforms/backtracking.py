@@ -9,6 +9,7 @@ from ..core.decorators import tree_rule
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Positive, Static, Within
 from ..core.trees.arithmetic import add_scaled, dot, scaled
+from ..core.trees.varying import while_loop
 from .search_report import report
 
 __all__ = ["scale_by_backtracking_linesearch"]
@@ -104,7 +105,7 @@ def scale_by_backtracking_linesearch(
     guess = jnp.minimum(increase_factor * ctx.tried, max_learning_rate)
     infinite, none = jnp.full_like(slope, jnp.inf), jnp.zeros_like(slope)
     begun = (guess, infinite, infinite, none)
-    last, value, error, steps = jax.lax.while_loop(unfinished, attempt, begun)
+    last, value, error, steps = while_loop(unfinished, attempt, begun)
     decreased = (value < ctx.value) | (error <= 0)
     rate = jnp.where(decreased, last, 0)
     if verbose:

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
+from ..core.functions import as_function
 from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.apply import no_updates
 from ..core.trees.placement import all_beside
 from ..core.trees.sparse_rows import rows_once
+from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
 
 __all__ = ["conditionally_mask", "conditionally_transform"]
@@ -77,7 +79,8 @@ def _make(
     if not callable(condition):
         raise TypeError(f"{name}: should_transform_fn must be a function, got {condition!r}.")
     return GradientTransformation(
-        _Init(name, init), _Update.of(name, Link.to(update), condition, bool(forward), zero)
+        _Init(name, init, bool(forward)),
+        _Update.of(name, Link.to(update), as_function(condition), bool(forward), zero),
     )
 
 
@@ -87,10 +90,13 @@ class _Init:
 
     name: str
     init: Callable[..., Any]
+    forwards: bool
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and the count of steps."""
         state = State(step=jnp.zeros((), jnp.int32), inner_state=self.init(params))
+        if self.forwards:  # the condition may depend on gradients
+            state = varying_as(state, params)
         return all_beside(params, state)
 
     def __repr__(self) -> str:

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
-from ..core.state import nested_states
+from ..core.state import State, nested_states, states_below
 from ..core.trees.apply import no_updates
 from ..core.trees.structure import path_string
+from ..core.trees.varying import cond
 
-__all__ = ["act_or_rest", "check_leaf_counts"]
+__all__ = ["act_or_rest", "at_rest", "check_leaf_counts", "with_metrics_of"]
 
 Array = jax.Array
 
@@ -25,7 +26,8 @@ def act_or_rest(
 ) -> tuple[PyTree, Any]:
     """Runs `act()`, which returns updates and state, where a condition `()` holds.
 
-    Elsewhere nothing is computed: the updates are `instead`, and the state stays as it is.
+    Elsewhere nothing is computed: the updates are `instead`, and the state stays as it is, but
+    for its metrics, which are 0 where nothing is measured.
 
     Args:
       link: name of the wrapper, for errors.
@@ -43,13 +45,37 @@ def act_or_rest(
             given = no_updates(jax.tree.map(_zeros, like))
         else:
             given = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), instead, like)
-        return given, jax.tree.map(jnp.asarray, state)
+        return given, at_rest(jax.tree.map(jnp.asarray, state))
 
-    return jax.lax.cond(holds, act, rest)
+    return cond(holds, act, rest)
 
 
 def _zeros(x: jax.ShapeDtypeStruct) -> Array:
     return jnp.zeros(x.shape, x.dtype, out_sharding=x.sharding)  # None but on an explicit mesh
+
+
+def at_rest(state: PyTree) -> PyTree:
+    """Returns a state at a step at which its transformation does not run: its metrics are 0."""
+    return with_metrics_of(state, jax.tree.map(jnp.zeros_like, state))
+
+
+def with_metrics_of(state: PyTree, other: PyTree) -> PyTree:
+    """Returns a state with what rules and monitors measured according to another state.
+
+    The counts that wrappers keep as metrics stay, because they go on from step to step.
+    """
+
+    def below(child: Any, of_other: Any) -> Any:
+        return with_metrics_of(child, of_other) if isinstance(child, State) else child
+
+    if isinstance(state, State) and "metrics" in state and not _counts(state):
+        state = state._replace(metrics=other.metrics)
+    return jax.tree.map(below, state, other, is_leaf=states_below(state))
+
+
+def _counts(state: State) -> bool:
+    """Whether the metrics of a state are counts of a wrapper, and not measurements."""
+    return not ({"count", "hyperparams"} <= {*state._fields} or "measure_states" in state)
 
 
 def check_leaf_counts(link: str, old: PyTree, new: PyTree) -> None:

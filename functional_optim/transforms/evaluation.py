@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from ..core.leaf.quantized import decode_state
+from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
-from ..core.state import nested_states
+from ..core.state import State, nested_states
 from ..core.trees.structure import align, is_absent, leaf_paths, path_string
 from ..core.types import Required
 
-__all__ = ["eval_params"]
+__all__ = ["eval_params", "is_interpolated"]
 
 POINTS = {
     "average": "hyperparams",
@@ -23,14 +24,19 @@ POINTS = {
 """Fields that hold a parameter to evaluate at: of averages, of lookahead, of ASGD, of SAM; and
 another field of the same state, for a partition may have labels of these names."""
 
+_BASE, _SHARE = "z", "interpolation"
+"""A slot, and a number that is carried. Parameters that train are share x + (1 - share) z; the
+point to evaluate at is x, which need not be kept, since it follows from the two others."""
+
 
 def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERROR) -> PyTree:
     """Finds the parameters to evaluate at, in any nesting of states.
 
     They are the average of `params_ema` or `params_swa`, the slow weights of `lookahead`, the
-    average of `asgd`, or the parameters from which `sam` has climbed; each in its parameter's
-    dtype. Where the state has one of these for some parameters, the others are returned as they
-    are, such as those of a partition that trains only a part with averages.
+    average of `asgd`, the parameters from which `sam` has climbed, or the averaged point of
+    `schedule_free` or `generalized_primal_averaging`; each in its parameter's dtype. Where the
+    state has one of these for some parameters, the others are returned as they are, such as those
+    of a partition that trains only a part with averages.
 
     Args:
       state: of a chain, a wrapper, a partition, or one transformation.
@@ -51,12 +57,12 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
       >>> fo.apply_updates(params, updates), fo.eval_params(state, params)
       ({'w': Array(3., dtype=float32)}, {'w': Array(4., dtype=float32)})
     """
-    points = list(_points(state))
+    points = list(_points(state, params))
     if not points:
         if default is Required.ERROR:
             raise ValueError(
                 "eval_params: the state has no parameters to evaluate at. Pass the whole state of "
-                "an optimizer with params_ema, params_swa, lookahead, asgd or sam, or "
+                "an optimizer with params_ema, params_swa, lookahead, asgd, sam or schedule_free, or "
                 "default=params, to evaluate at those that train."
             )
         return default
@@ -77,15 +83,41 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
     return treedef.unflatten(result)
 
 
-def _points(state: PyTree) -> Iterator[tuple[str, PyTree]]:
+def _points(state: PyTree, params: PyTree) -> Iterator[tuple[str, PyTree]]:
     """Yields the trees of points, each with the path of its field."""
     for path, node in nested_states(state):
         for field, beside in POINTS.items():
             if field in node and beside in node:
-                yield (
-                    path_string((*path, jax.tree_util.GetAttrKey(field))),
-                    decode_state(node[field]),
-                )
+                yield _path(path, field), decode_state(node[field])
+        if is_interpolated(node):
+            yield _path(path, _BASE), _averaged(node, params, _path(path, _BASE))
+
+
+def _path(path: tuple[Any, ...], field: str) -> str:
+    return path_string((*path, jax.tree_util.GetAttrKey(field)))
+
+
+def is_interpolated(node: State) -> bool:
+    """Whether the parameters of a state lie between a base, which it keeps, and an average."""
+    return {_BASE, "carry"} <= {*node._fields} and _SHARE in node["carry"]
+
+
+def _averaged(node: State, params: PyTree, link: str) -> PyTree:
+    """Computes the averages, out of the bases and the parameters between the two."""
+    flat, treedef = jax.tree.flatten(params)
+    bases = align(params, decode_state(node[_BASE]), link="eval_params", name=link)
+    share, batch = node["carry"][_SHARE], node["count"].shape
+    points = []
+    for i, (z, y) in enumerate(zip(bases, flat, strict=True)):
+        if is_absent(z) or jnp.shape(z) != jnp.shape(y):  # the caller says what does not fit
+            points.append(z)
+            continue
+        # Where leaves have counts of their own, they have been averaged by different numbers.
+        own = share if share.ndim == len(batch) else share[..., i]
+        z, y = (x.astype(compute_dtype(x.dtype)) for x in (z, jnp.asarray(y)))
+        own = own.reshape(*batch, *[1] * (z.ndim - len(batch))).astype(z.real.dtype)
+        points.append(z + (y.astype(z.dtype) - z) / own)
+    return treedef.unflatten(points)
 
 
 def _like(x: Any, p: Any, link: str, path: str) -> Any:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,12 +12,14 @@ import numpy as np
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
+from ..core.leaf.quantized import is_stored
 from ..core.leaf.stacking import apart
 from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.placeholders import is_any_params
+from ..core.trees.placement import alike, sharded_as, whole
 from ..core.trees.sparse_rows import is_sparse
-from ..core.trees.structure import align_params, is_placeholder, leaf_paths
+from ..core.trees.structure import align_params, is_absent, is_placeholder
 from .parts import extra_of_part
 
 __all__ = ["flatten"]
@@ -32,16 +34,20 @@ def flatten(inner: GradientTransformation) -> GradientTransformation:
     This gives fewer and larger operations, for models with very many small arrays. The state is
     that of `inner` for the parameters `{"float32": (n,), ...}`, so that its paths read
     `mu.float32`. Rules that treat an array as a whole, as a matrix, layer or block, see the vector.
-    Do not use it for sharded parameters, because they would be gathered first.
+    Do not use it for sharded parameters, because every device gets the whole vectors.
+
+    A parameter whose update is None stays, and so does its part of the vectors in the state. But
+    all parameters of a vector share its count, and so the bias corrections. Where all updates of a
+    dtype are None, the update of its vector is None too.
 
     Args:
       inner: transformation of the vectors.
 
-    Differences: optax makes one vector of the widest dtype.
+    Differences: optax makes one vector of the widest dtype, and refuses None.
 
     Raises:
       TypeError: inner is not a pair of functions.
-      ValueError: an update is sparse, or is None where the parameter is an array.
+      ValueError: an update is sparse.
 
     Example:
       >>> import functional_optim as fo
@@ -67,7 +73,8 @@ class _Init:
         if is_any_params(params):  # nothing is kept for a parameter; how many vectors is not known
             return self.init(jnp.zeros(()))
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in jax.tree.leaves(params)]
-        return self.init(_joined(leaves, _buckets(leaves)))
+        buckets = _buckets(leaves)
+        return self.init({k: _one([leaves[i] for i in at]) for k, at in buckets.items()})
 
     def __repr__(self) -> str:
         return f"flatten({self.init!r})"
@@ -83,38 +90,132 @@ class _Update(Interned):
         self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         """Transforms the vectors, and splits them again."""
+        leaves = _Leaves.of(updates, params)
+        joined = None if params is None else leaves.vectors_of_params()
+        extra = leaves.extra_of_vectors(extra)
+        new, after = self.inner(leaves.vectors_of_updates(), state, joined, extra)
+        return leaves.split(new), leaves.keep_absent(state, after)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaves:
+    """The leaves of one update, and how they are joined.
+
+    Attributes:
+      flat: the updates, placeholders among them.
+      flat_params: the parameters in the same places, if they are known.
+      treedef: their structure, with a leaf for each placeholder.
+      places: where in `flat` those are that are in a vector.
+      updates: of these, None where there is none.
+      params: of these; the updates, where there are no parameters.
+      buckets: which of these are in which vector.
+    """
+
+    flat: list[Any]
+    flat_params: list[Any] | None
+    treedef: Any
+    places: list[int]
+    updates: list[Any]
+    params: list[Any]
+    buckets: Buckets
+
+    @classmethod
+    def of(cls, updates: PyTree, params: PyTree | None) -> "_Leaves":
+        """Finds the leaves; a parameter is in a vector although its update is None."""
         treedef: Any
-        leaves, treedef = jax.tree.flatten(updates, is_leaf=is_sparse)
-        if any(map(is_sparse, leaves)):
+        flat, treedef = jax.tree.flatten(
+            updates, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
+        )
+        if any(map(is_sparse, flat)):
             raise ValueError("flatten: an update is sparse. Put densify() in front.")
-        leaves = [jnp.asarray(x) for x in leaves]
-        values = None
+        flat_params = None
         if params is not None:
-            _check_present(updates, params)
-            values = [jnp.asarray(p) for p in align_params(updates, params, link="flatten")]
-        buckets = _buckets(leaves if values is None else values)
-        joined = None if values is None else _joined(values, buckets)
-        cut = functools.partial(_joined, buckets=buckets)
-        whole = functools.partial(_apart, leaves=leaves, buckets=buckets)
-        extra = extra_of_part(extra, treedef, values, leaves, cut, whole)
-        new, state = self.inner(_joined(leaves, buckets), state, joined, extra)
-        return treedef.unflatten(_apart(new, leaves, buckets)), state
+            align_params(updates, params, link="flatten")  # raises where they differ
+            flat_params = treedef.flatten_up_to(params)
+        beside = flat if flat_params is None else flat_params
+        places = [
+            i
+            for i, (g, p) in enumerate(zip(flat, beside, strict=True))
+            if not is_absent(p) and (g is None or not is_placeholder(g))
+        ]
+        given = [None if flat[i] is None else jnp.asarray(flat[i]) for i in places]
+        values = [jnp.asarray(beside[i]) for i in places]
+        return cls(flat, flat_params, treedef, places, given, values, _buckets(values))
 
+    def vectors_of_params(self) -> dict[str, Array]:
+        """Joins the parameters."""
+        return {k: _one([self.params[i] for i in at]) for k, at in self.buckets.items()}
 
-def _check_present(updates: PyTree, params: PyTree) -> None:
-    found = jax.tree.leaves(updates, is_leaf=is_placeholder)
-    treedef: Any = jax.tree.structure(updates, is_leaf=is_placeholder)
-    try:
-        whole = treedef.flatten_up_to(params)
-    except ValueError:
-        return  # align_params raises a better error
-    for i, (g, p) in enumerate(zip(found, whole, strict=True)):
-        if g is None and p is not None:
-            path = leaf_paths(jax.tree.map(lambda x: 0, updates, is_leaf=is_placeholder))[i]
-            raise ValueError(
-                f"flatten: the update at '{path}' is None. All arrays of a dtype have their update "
-                "together: pass zeros, or leave flatten out."
-            )
+    def vectors_of_updates(self) -> dict[str, Array | None]:
+        """Joins the updates; zeros stand for one that is not there, if others are."""
+        return {k: self._vector(at) for k, at in self.buckets.items()}
+
+    def _vector(self, members: list[int]) -> Array | None:
+        there = [self.updates[i].dtype for i in members if self.updates[i] is not None]
+        if not there:
+            return None
+        dtype = functools.reduce(wider, there)
+        pairs = ((self.updates[i], self.params[i]) for i in members)
+        return _one([jnp.zeros_like(p, dtype=dtype) if g is None else g for g, p in pairs])
+
+    def extra_of_vectors(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """Turns extra arguments that are like the parameters into vectors."""
+
+        def cut(flat: list[Any]) -> dict[str, Array]:
+            pairs = zip((flat[i] for i in self.places), self.params, strict=True)
+            arrays = [jnp.zeros_like(p) if is_absent(x) else jnp.asarray(x) for x, p in pairs]
+            return {k: _one([arrays[i] for i in at]) for k, at in self.buckets.items()}
+
+        def uncut(vectors: dict[str, Array]) -> list[Any]:
+            flat = list(self.flat_params or self.flat)
+            for k, members in self.buckets.items():
+                parts = _split(vectors[k], [self.params[i].shape for i in members])
+                for i, x in zip(members, parts, strict=True):
+                    flat[self.places[i]] = x
+            return flat
+
+        return extra_of_part(extra, self.treedef, self.flat_params, self.flat, cut, uncut)
+
+    def split(self, vectors: dict[str, Any]) -> PyTree:
+        """Splits vectors into updates, sharded as those that were given."""
+        flat = list(self.flat)
+        for k, members in self.buckets.items():
+            if is_absent(vectors[k]):
+                continue
+            parts = _split(vectors[k], [self.params[i].shape for i in members])
+            for i, u in zip(members, parts, strict=True):
+                g = self.updates[i]
+                flat[self.places[i]] = g if g is None else sharded_as(u, g)
+        return self.treedef.unflatten(flat)
+
+    def keep_absent(self, before: Any, after: Any) -> Any:
+        """Keeps in the vectors of a state what belongs to leaves without an update."""
+        old = dict(jax.tree_util.tree_flatten_with_path(before, is_leaf=is_stored)[0])
+
+        def keep(path: Any, new: Any) -> Any:
+            members = self.buckets.get(getattr(path[-1], "key", None)) if path else None
+            if members is None or path not in old or new.shape != (self._size(members),):
+                return new
+            if is_stored(new):
+                return self._kept(members, old[path], new)
+            return alike(self._kept(members, old[path], new), old[path])
+
+        return jax.tree_util.tree_map_with_path(keep, after, is_leaf=is_stored)
+
+    def _size(self, members: Sequence[int]) -> int:
+        return sum(self.params[i].size for i in members)
+
+    def _kept(self, members: list[int], old: Any, new: Any) -> Any:
+        if all(self.updates[i] is not None for i in members):
+            return new
+        if is_stored(new):
+            return type(new).of(self._kept(members, old.decoded(), new.decoded()), None)
+        parts, start = [], 0
+        for absent, run in itertools.groupby(members, key=lambda i: self.updates[i] is None):
+            end = start + self._size(list(run))
+            parts.append(jax.lax.slice_in_dim(old if absent else new, start, end))
+            start = end
+        return jax.lax.concatenate(parts, 0)
 
 
 def _buckets(leaves: list[Any]) -> Buckets:
@@ -125,27 +226,22 @@ def _buckets(leaves: list[Any]) -> Buckets:
     return found
 
 
-def _joined(leaves: list[Any], buckets: Buckets) -> dict[str, Any]:
-    return {k: _one([leaves[i] for i in members]) for k, members in buckets.items()}
-
-
 def _one(arrays: list[Any]) -> Any:
     """Concatenates arrays in a dtype that holds all of them; of shapes, returns the shape."""
     dtype = functools.reduce(wider, (x.dtype for x in arrays))
     if any(isinstance(x, jax.ShapeDtypeStruct) for x in arrays):
         return jax.ShapeDtypeStruct((sum(x.size for x in arrays),), dtype)
-    return jnp.concatenate([x.astype(dtype).reshape(-1) for x in arrays])
+    return jnp.concatenate([x.astype(dtype).reshape(-1) for x in whole(arrays)])
 
 
-def _apart(vectors: dict[str, Array], leaves: list[Any], buckets: Buckets) -> list[Array]:
-    """Splits the vectors into leaves; leaves of equal size together, as `apart` does."""
-    result: list[Any] = [None] * len(leaves)
-    for k, members in buckets.items():
-        start = 0
-        for size, found in itertools.groupby(members, key=lambda i: leaves[i].size):
-            run = list(found)
-            block = jax.lax.slice_in_dim(vectors[k], start, start + len(run) * size)
-            for i, part in zip(run, apart(block.reshape(len(run), size)), strict=True):
-                result[i] = part.reshape(leaves[i].shape)
-            start += len(run) * size
+def _split(vector: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
+    """Splits a vector into arrays; those of equal size together, as `apart` does."""
+    result: list[Array] = []
+    start = 0
+    for size, found in itertools.groupby(shapes, key=lambda shape: int(np.prod(shape))):
+        run = list(found)
+        block = jax.lax.slice_in_dim(vector, start, start + len(run) * size)
+        parts = apart(block.reshape(len(run), size))
+        result += [part.reshape(shape) for part, shape in zip(parts, run, strict=True)]
+        start += len(run) * size
     return result

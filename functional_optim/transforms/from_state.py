@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..core.protocol import PyTree
 from ..core.state import State
+from ..core.trees.varying import cond
 
 __all__ = ["value_and_grad_from_state"]
 
@@ -52,7 +53,7 @@ def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tup
         known = jax.tree.map(
             lambda x, like: x.astype(like.dtype), (link.scalars["value"], link.grad), wanted
         )
-        return jax.lax.cond(
+        return cond(
             jnp.isfinite(link.scalars["value"]),
             lambda: known,
             lambda: jax.tree.map(jnp.asarray, compute(params, *args, **kwargs)),

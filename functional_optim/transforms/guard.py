@@ -18,7 +18,8 @@ from ..core.state import State
 from ..core.trees.apply import no_updates
 from ..core.trees.arithmetic import choose
 from ..core.trees.placement import all_beside
-from .conditional_update import check_leaf_counts
+from ..core.trees.varying import varying_as
+from .conditional_update import check_leaf_counts, with_metrics_of
 
 __all__ = ["all_finite", "apply_if_finite", "tally", "tally_of_nothing"]
 
@@ -34,15 +35,20 @@ def all_finite(*trees: PyTree) -> Array:
 
 def tally_of_nothing() -> dict[str, Array]:
     """Makes the counters before the first step."""
-    return {"last_finite": jnp.array(1, jnp.int32), "total_notfinite": jnp.array(0, jnp.int32)}
+    return {
+        "last_finite": jnp.array(1, jnp.int32),
+        "total_notfinite": jnp.array(0, jnp.int32),
+        "notfinite_count": jnp.array(0, jnp.int32),
+    }
 
 
 def tally(before: Mapping[str, Array], finite: Array) -> dict[str, Array]:
-    """Updates the counters: whether the last step was finite, and how many were not."""
-    total = before["total_notfinite"]
+    """Updates the counters: whether the step was finite, how many were not, and in a row."""
+    total, row = before["total_notfinite"], before["notfinite_count"]
     return {
         "last_finite": finite.astype(jnp.int32),
         "total_notfinite": jnp.where(finite, total, safe_increment(total)),
+        "notfinite_count": jnp.where(finite, 0, safe_increment(row)),
     }
 
 
@@ -57,8 +63,9 @@ def apply_if_finite(
     is not finite, so that a persistent failure shows.
 
     The state holds `inner_state` and, under `metrics`, `last_finite` (1 or 0), and how many
-    steps were not finite: `notfinite_count` in a row, and `total_notfinite`. While a step is
-    computed, the old and the new inner state are both in memory.
+    steps were not finite: `notfinite_count` in a row, and `total_notfinite`. What links within
+    measure is of this step, whether it is taken or not. While a step is computed, the old and the
+    new inner state are both in memory.
 
     Differences: optax looks at the gradients only, so that a step that overflows within the
     inner transformation is taken; it keeps the counts as fields of the state.
@@ -92,10 +99,11 @@ class _Init:
         """Makes the inner state, and the counts."""
         state = State(
             max_consecutive_errors=jnp.array(self.most, jnp.int32),
-            metrics=tally_of_nothing() | {"notfinite_count": jnp.array(0, jnp.int32)},
+            metrics=tally_of_nothing(),
             inner_state=self.init(params),
         )
-        return all_beside(params, state)
+        # Whether a step is taken depends on gradients, and so does all that is kept of it.
+        return all_beside(params, varying_as(state, params))
 
     def __repr__(self) -> str:
         return f"apply_if_finite({self.init!r}, {self.most})"
@@ -114,11 +122,10 @@ class _Update(Interned):
         new, inner_state = self.inner(updates, state.inner_state, params, extra)
         check_leaf_counts("apply_if_finite", state.inner_state, inner_state)
         finite = all_finite(updates, new)
-        before = state.metrics
-        row = jnp.where(finite, 0, safe_increment(before["notfinite_count"]))
-        take = finite | (row > state.max_consecutive_errors)
-        metrics = tally(before, finite) | {"notfinite_count": row}
-        chosen = choose(take, inner_state, state.inner_state)
+        metrics = tally(state.metrics, finite)
+        take = finite | (metrics["notfinite_count"] > state.max_consecutive_errors)
+        # Measured at this step, which was computed although it may not be taken.
+        chosen = with_metrics_of(choose(take, inner_state, state.inner_state), inner_state)
         return choose(take, new, no_updates(new)), state._replace(
             metrics=metrics, inner_state=chosen
         )

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.rounding import check_like_init, is_narrow, narrow_slot, rounded
+from ..core.numerics.rounding import as_float32, check_like_init, is_narrow, narrow_slot, rounded
 from ..core.rules.arguments import StateDtype
 
 __all__ = ["kahan_summation"]
@@ -64,6 +64,7 @@ def kahan_summation(
     check_like_init("kahan_summation", slots.compensation, p, ctx.param_dtype)
     if not is_narrow(ctx.param_dtype):
         return g, {"compensation": slots.compensation}
-    owed = slots.compensation + g
+    wide, (c, g, p) = g.dtype, as_float32(slots.compensation, g, p)
+    owed = c + g
     moved = rounded(p + owed, ctx.param_dtype) - p
-    return moved, {"compensation": owed - moved}
+    return moved.astype(wide), {"compensation": owed - moved}

@@ -14,6 +14,7 @@ from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State, nested_states
 from ..core.trees.placement import beside
+from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
 from .guard import all_finite, tally, tally_of_nothing
 
@@ -26,6 +27,7 @@ BOUNDS = {
     "growth_factor": Interval("(1, inf)"),
     "backoff_factor": Interval("(0, 1)"),
     "growth_interval": Interval("[1, inf)"),
+    "min_scale": Interval("[0, inf)"),
 }
 
 
@@ -35,20 +37,24 @@ def loss_scale(
     growth_factor: Any = 2.0,
     backoff_factor: Any = 0.5,
     growth_interval: Any = 2000,
+    min_scale: Any = 1.0,
 ) -> GradientTransformation:
     """Divides gradients of a scaled loss by the scale, and adapts the scale to float16.
 
     Gradients of `scale_loss(loss, state)` are divided in float32, and given to `inner`. If one
     is not finite, the step is skipped, as if there had been none, and the scale is multiplied by
-    backoff_factor; after growth_interval finite steps in a row, by growth_factor. The scale grows
-    up to the largest number of float32.
+    backoff_factor, but does not fall below min_scale; after growth_interval finite steps in a row,
+    by growth_factor. The scale grows up to the largest number of float32.
 
-    The state holds `hyperparams`, the factors and the interval; `growth_tracker`, the number of
-    finite steps in a row, `()` int32; `scale` `()`; under `metrics` `last_finite`, and
-    `total_notfinite`, the number of skipped steps; and `inner_state`.
+    The state holds `hyperparams`, the factors, the interval and min_scale; `growth_tracker`, the
+    number of finite steps in a row, `()` int32; `scale` `()`; under `metrics` `last_finite`, and
+    how many steps were skipped: `notfinite_count` in a row, and `total_notfinite`; and
+    `inner_state`. Where `notfinite_count` goes on growing at min_scale, it is not the scale that
+    makes gradients overflow.
 
-    Differences: torch's `GradScaler` computes the same scale, apart from an optimizer. optax has no
-    such transformation.
+    Differences: torch's `GradScaler` computes the same scale, apart from an optimizer, and without
+    min_scale: there the scale can become 0, after which all is NaN. optax has no such
+    transformation.
 
     Args:
       inner: the whole optimizer, with clipping; in `per_leaf_counts`, if a gradient may be None.
@@ -56,7 +62,7 @@ def loss_scale(
     Raises:
       TypeError: inner is not a pair of functions, or another argument is not a number.
       ValueError: init_scale not positive, growth_factor not above 1, backoff_factor outside
-        (0, 1), or growth_interval < 1.
+        (0, 1), growth_interval < 1, or min_scale negative.
 
     Example:
       >>> import functional_optim as fo
@@ -77,6 +83,7 @@ def loss_scale(
         "growth_factor": growth_factor,
         "backoff_factor": backoff_factor,
         "growth_interval": growth_interval,
+        "min_scale": min_scale,
     }
     numbers = tuple((k, as_number(v, f"loss_scale: {k}", BOUNDS[k])) for k, v in given.items())
     return GradientTransformation(_Init(init, numbers), _Update.of(Link.to(update)))
@@ -118,7 +125,9 @@ class _Init:
             "metrics": tally_of_nothing(),
         }
         place = beside(jax.tree.leaves(params))
-        return State(**jax.tree.map(place, own), inner_state=self.init(params))
+        state = State(**jax.tree.map(place, own), inner_state=self.init(params))
+        # Whether a step is taken depends on gradients, and so does all that is kept of it.
+        return varying_as(state, params)
 
     def __repr__(self) -> str:
         return f"loss_scale({self.init!r})"
@@ -159,10 +168,13 @@ def _divided(g: Any, scale: Array) -> Array:
 
 
 def _next_scale(state: State, finite: Array) -> tuple[Array, Array]:
-    """Computes the scale and the number of finite steps in a row, as torch does."""
+    """Computes the scale and the number of finite steps in a row."""
     numbers, row = state.hyperparams, safe_increment(state.growth_tracker)
     grows = row.astype(state.scale.dtype) >= numbers["growth_interval"]
     grown = state.scale * numbers["growth_factor"]
     larger = jnp.where(grows & jnp.isfinite(grown), grown, state.scale)
-    scale = jnp.where(finite, larger, state.scale * numbers["backoff_factor"])
+    # A scale that began below the least one stays, until it grows.
+    least = jnp.minimum(state.scale, numbers["min_scale"])
+    smaller = jnp.maximum(state.scale * numbers["backoff_factor"], least)
+    scale = jnp.where(finite, larger, smaller)
     return scale, jnp.where(finite & ~grows, row, 0)

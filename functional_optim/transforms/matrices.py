@@ -7,11 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree
 from ..core.trees.labels import Labeller, as_labeller, resolve_labels
+from ..core.trees.placement import auto_sharded
 from ..core.trees.structure import align, align_params, is_absent
 
 __all__ = [
@@ -69,14 +71,27 @@ class MuonDimensionNumbers:
         """Reshapes an array to `(matrices, rows, columns)`."""
         parts = self.axes(x.shape)
         sizes = [math.prod(x.shape[i] for i in axes) for axes in parts]
-        return jnp.transpose(x, sum(parts, ())).reshape(sizes)
 
-    def restored(self, matrices: Array, shape: tuple[int, ...]) -> Array:
-        """Inverts `as_matrices`, for an array that had `shape`."""
+        def joined(x: Array) -> Array:
+            return jnp.transpose(x, sum(parts, ())).reshape(sizes)
+
+        return auto_sharded(joined, lambda shape, spec, mesh: self._spec(spec, shape), x)
+
+    def restored(self, matrices: Array, like: Array) -> Array:
+        """Inverts `as_matrices`, for an array with the shape and the sharding of another."""
+        shape, spec = like.shape, jax.typeof(like).sharding.spec
         order = sum(self.axes(shape), ())
-        return jnp.transpose(
-            matrices.reshape([shape[i] for i in order]), [order.index(i) for i in range(len(order))]
-        )
+
+        def split(matrices: Array) -> Array:
+            x = matrices.reshape([shape[i] for i in order])
+            return jnp.transpose(x, [order.index(i) for i in range(len(order))])
+
+        return auto_sharded(split, lambda *_: spec, matrices)
+
+    def _spec(self, spec: PartitionSpec, shape: tuple[int, ...]) -> PartitionSpec:
+        """How the matrices of an array are sharded: as its axes, where none are joined."""
+        one = [spec[axes[0]] if len(axes) == 1 else None for axes in self.axes(shape)]
+        return PartitionSpec(*one)
 
 
 REST = "rest"
@@ -201,14 +216,14 @@ class MatricesUpdate(Interned):
         align_params(labels, params, link=self.name)
         chosen = [spec != REST and not is_absent(g) for spec, g in zip(specs, given, strict=True)]
         seen = [
-            spec.as_matrices(g) if use else MaskedNode()
+            spec.as_matrices(jnp.asarray(g)) if use else MaskedNode()
             for spec, g, use in zip(specs, given, chosen, strict=True)
         ]
         inner, state = self.link(treedef.unflatten(seen), state, None, extra)
         found = align(labels, inner, link=self.name, name="the inner updates")
         return treedef.unflatten(
             [
-                spec.restored(u, jnp.shape(g)) if use else g
+                spec.restored(u, jnp.asarray(g)) if use else g
                 for spec, g, u, use in zip(specs, given, found, chosen, strict=True)
             ]
         ), state

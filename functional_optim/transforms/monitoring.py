@@ -12,7 +12,8 @@ from ..core.caching import Interned
 from ..core.numerics.precision import hyper_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.state import State
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import all_beside, sharded_as
+from ..core.trees.varying import varying_as
 from .momentum import ema
 
 __all__ = ["measure_with_ema", "monitor", "snapshot"]
@@ -141,7 +142,7 @@ class _MonitorInit:
         states = {k: init(params) for k, init in self.inits}
         found = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
-        return all_beside(params, State(metrics=zeros, measure_states=states))
+        return all_beside(params, varying_as(State(metrics=zeros, measure_states=states), params))
 
     def __repr__(self) -> str:
         names = [k for k, _ in (*self.update.functions, *self.inits)]
@@ -160,7 +161,9 @@ class _Monitor(Interned):
     ) -> tuple[PyTree, State]:
         """Measures the updates."""
         found, states = self.measure(updates, state.measure_states, params, extra)
-        found = jax.tree.map(lambda x, old: x.astype(old.dtype), found, state.metrics)
+        found = jax.tree.map(
+            lambda x, old: sharded_as(x.astype(old.dtype), old), found, state.metrics
+        )
         return updates, State(metrics=found, measure_states=states)
 
     def measure(
@@ -198,7 +201,9 @@ class _AveragedInit:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the state of the average."""
-        return self.init(jax.eval_shape(self.measure, params))
+        found = jax.eval_shape(self.measure, params)
+        # Without shardings, which may be of a mesh that only a program knows.
+        return self.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), found))
 
 
 @dataclasses.dataclass(frozen=True)

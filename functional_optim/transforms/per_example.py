@@ -4,10 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
 from ..core.trees.norms import factor_to, global_norm
+from ..core.trees.placement import auto_sharded
 
 __all__ = ["per_example_global_norm_clip", "per_example_layer_norm_clip"]
 
@@ -100,4 +102,9 @@ def _weighted_sum(factors: Array, g: Any) -> Array:
     g = jnp.asarray(g)
     own = g.dtype if jnp.issubdtype(g.dtype, jnp.inexact) else factors.dtype
     wide = compute_dtype(own)
-    return jnp.tensordot(factors.astype(wide), g.astype(wide), axes=1).astype(own)
+
+    def weighted(g: Array, factors: Array) -> Array:
+        return jnp.tensordot(factors.astype(wide), g.astype(wide), axes=1).astype(own)
+
+    # Summed over the examples, which may be sharded.
+    return auto_sharded(weighted, lambda shape, spec, mesh: PartitionSpec(*spec[1:]), g, factors)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.rounding import check_like_init, is_narrow, narrow_slot
+from ..core.numerics.rounding import as_float32, check_like_init, is_narrow, narrow_slot
 from ..core.rules.arguments import StateDtype
 
 __all__ = ["master_remainder"]
@@ -76,6 +76,7 @@ def master_remainder(
     check_like_init("master_remainder", slots.remainder, p, ctx.param_dtype)
     if not is_narrow(ctx.param_dtype):
         return g, {"remainder": slots.remainder}
+    wide, (g, p) = g.dtype, as_float32(g, p)
     bits = _bits(_joined(p, slots.remainder) + g)
     upper = (bits + 0x8000) & _UPPER
     q = _floats(upper)
@@ -83,7 +84,7 @@ def master_remainder(
     moved = q - p
     # Where p + moved is rounded to another number than q, the remainder would not fit: drop it.
     arrives = jnp.abs(_bits(p + moved) - upper) < 0x8000
-    return moved, {"remainder": jnp.where(arrives, bits - upper, 0).astype(jnp.int16)}
+    return moved.astype(wide), {"remainder": jnp.where(arrives, bits - upper, 0).astype(jnp.int16)}
 
 
 def _joined(p: Array, remainder: Array) -> Array:

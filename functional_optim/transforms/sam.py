@@ -16,9 +16,10 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.apply import apply_updates
 from ..core.trees.arithmetic import choose
-from ..core.trees.placement import beside
+from ..core.trees.placement import beside, sharded_as
 from ..core.trees.structure import align, is_absent, is_placeholder
-from .conditional_update import check_leaf_counts
+from ..core.trees.varying import cond
+from .conditional_update import at_rest, check_leaf_counts
 
 __all__ = ["sam"]
 
@@ -145,22 +146,25 @@ class _Open(Interned):
         _need_params(params)
         parts, number = self.parts, state.steps_since_sync
         here = jax.tree.map(jnp.asarray, params)
-        cache = choose(number == 0, here, state.cache)
+        cache = choose(number == 0, here, jax.tree.map(sharded_as, state.cache, here))
 
         def step() -> tuple[PyTree, ...]:
             u, opt_state = parts.optimizer(updates, state.opt_state, cache, extra)
             check_leaf_counts("sam", state.opt_state, opt_state)
             after = apply_updates(cache, u)
-            adv_state = parts.adv_init(cache) if parts.reset else state.adv_state
-            return _between(updates, here, after), opt_state, adv_state, after
+            adv_state = state.adv_state
+            if parts.reset:
+                adv_state = jax.tree.map(sharded_as, parts.adv_init(cache), adv_state)
+            return _between(updates, here, after), opt_state, at_rest(adv_state), after
 
         def climb() -> tuple[PyTree, ...]:
             u, adv_state = parts.climb(updates, state.adv_state, params, extra)
             check_leaf_counts("sam", state.adv_state, adv_state)
-            return _in_precision_of(here, u), state.opt_state, adv_state, cache
+            return _in_precision_of(here, u), at_rest(state.opt_state), adv_state, cache
 
         last = number == parts.period - 1
-        new, opt_state, adv_state, kept = jax.lax.cond(last, step, climb)
+        new, opt_state, adv_state, kept = cond(last, step, climb)
+        kept = jax.tree.map(sharded_as, kept, state.cache)
         number = jnp.where(last, 0, number + 1)
         return new, State(
             steps_since_sync=number, opt_state=opt_state, adv_state=adv_state, cache=kept
@@ -192,7 +196,8 @@ class _Opaque(Interned):
             if self.axis is not None:
                 updates = jax.lax.pmean(updates, axis_name=self.axis)
         new, opt_state = parts.optimizer(updates, state.opt_state, params, extra)
-        adv_state = parts.adv_init(params) if parts.reset else adv_state
+        if parts.reset:
+            adv_state = jax.tree.map(sharded_as, parts.adv_init(params), state.adv_state)
         return new, state._replace(opt_state=opt_state, adv_state=adv_state)
 
 
@@ -214,4 +219,9 @@ def _in_precision_of(params: PyTree, updates: PyTree) -> PyTree:
 def _between(updates: PyTree, here: PyTree, there: PyTree) -> PyTree:
     """Returns the difference of two trees, where there is an update."""
     way = jax.tree.map(jnp.subtract, _wide(there), _wide(here))
-    return jax.tree.map(lambda u, d: u if is_absent(u) else d, updates, way, is_leaf=is_placeholder)
+    return jax.tree.map(
+        lambda u, d: u if is_absent(u) else sharded_as(d, jnp.asarray(u)),
+        updates,
+        way,
+        is_leaf=is_placeholder,
+    )

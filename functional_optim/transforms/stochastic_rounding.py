@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import jax
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.rounding import is_narrow, rounded, uniform
+from ..core.numerics.rounding import as_float32, is_narrow, rounded, uniform
 from ..core.rules.arguments import RandomKey
 
 __all__ = ["stochastic_rounding"]
@@ -58,4 +58,6 @@ def stochastic_rounding(
     del slots
     if not is_narrow(ctx.param_dtype):
         return g, {}
-    return rounded(p + g, ctx.param_dtype, uniform(key, g)) - p, {}
+    wide, (g, p) = g.dtype, as_float32(g, p)
+    moved = rounded(p + g, ctx.param_dtype, uniform(key, g)) - p
+    return moved.astype(wide), {}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ..core.numerics.validation import as_state
 from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, choose, dot
+from ..core.trees.varying import while_loop
 
 __all__ = ["Found", "Line", "Point", "Wolfe", "cubic_step", "search"]
 
@@ -166,7 +167,7 @@ def search(
             near_an_end=near, step=step, evals=evals, ended=ended | stuck | small
         )
 
-    s = jax.lax.while_loop(lambda s: ~s.ended, body, begun)
+    s = while_loop(lambda s: ~s.ended, body, begun)
     return Found(choose(s.a_is_lower, s.a, s.b), s.evals)
 
 

@@ -9,5 +9,5 @@ from ..rules import each_with_extra
 @each_with_extra
 def test_without_what_it_needs_it_says_so(case):
     tx, params = case.make(), problem.arrays()
-    with pytest.raises(ValueError, match=r"(value|grad)"):
+    with pytest.raises(ValueError, match=r"update needs \w*(value|grad|logits)"):
         tx.update(params, tx.init(params), params)

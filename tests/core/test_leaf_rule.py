@@ -419,6 +419,59 @@ def test_quantities_may_be_of_slots_parameters_and_their_own_last_values():
     assert float(updates["b"]) == -8.0
 
 
+def test_scalars_before_the_measurements_reach_all_that_follows():
+    def prepare(last, rate, **_):
+        assert last["count"].dtype == jnp.int32
+        return {"k": rate * (last["count"] + 1).astype(jnp.float32)}
+
+    @leaf_rule(
+        tree_stats=TreeStats(
+            prepare=prepare,
+            measure=lambda g, slots, p, ctx, **_: {"sum": ctx.k * jnp.sum(g)},
+            combine=lambda stats, last, **_: {"sum": stats["sum"].sum() + last["k"], "two": 2.0},
+            metrics=("sum",),
+        )
+    )
+    def prepared(g, slots, p, ctx, rate=1.0, gain=1.0):
+        return gain * ctx.k * ctx.two * g, {}
+
+    tx = prepared(rate=0.5)
+    state = tx.init(PARAMS)
+    updates, state = tx.update(GRADS, state, PARAMS)
+    assert updates["b"] == 30
+    assert floats(state.metrics) == {"sum": 30.5}
+    updates, state = tx.update(GRADS, state, PARAMS)
+    assert updates["b"] == 60
+    assert floats(state.metrics) == {"sum": 61.0}
+    assert "scalars" not in state
+    # What is read by the maths alone may differ by label; what is measured with may not.
+    by_label = fo.by_label({"x": 1.0, "y": 2.0}, {"a": "x", "b": "y"})
+    tx = prepared(rate=0.5, gain=by_label)
+    assert tx.update(GRADS, tx.init(PARAMS), PARAMS)[0]["b"] == 60
+    with pytest.raises(
+        TypeError, match="prepared: rate cannot be given by label, because the rule"
+    ):
+        prepared(rate=by_label)
+
+
+def test_quantities_may_start_with_the_parameters():
+    @leaf_rule(
+        tree_stats=TreeStats(
+            start=lambda params, unit: {"size": unit * sum(jnp.sum(jnp.abs(p)) for p in params)},
+            combine=lambda stats, last, unit: {"size": last["size"]},
+        )
+    )
+    def sized(g, slots, p, ctx, unit=2.0):
+        return ctx.size * g, {}
+
+    params = {"a": jnp.array([3.0, -1.0], jnp.bfloat16), "b": jnp.array(2.0)}
+    state = sized().init(params)
+    assert state.scalars["size"] == 12.0
+    assert state.scalars["size"].dtype == jnp.float32
+    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+    assert jax.tree.map(jnp.shape, sized().init(shapes)) == jax.tree.map(jnp.shape, state)
+
+
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize(("size", "times"), [(1.0, 1), (1e3, 2)])
 def test_a_measurement_is_repeated_where_rescale_asks_for_it(wrap, size, times):

@@ -106,6 +106,7 @@ COMPILED: dict[str, Make] = {
 
 LOWERED: dict[str, Make] = {
     **COMPILED,
+    "acprop": lambda _, contrib: contrib.acprop(1e-3),
     "adabelief": lambda o, _: o.adabelief(1e-3),
     "adadelta": lambda o, _: o.adadelta(1e-3),
     "adafactor": lambda o, _: o.adafactor(1e-3),
@@ -120,18 +121,29 @@ LOWERED: dict[str, Make] = {
     "adaptive_grad_clip": lambda o, _: o.adaptive_grad_clip(1.0),
     "add_decayed_weights": lambda o, _: o.add_decayed_weights(0.1),
     "add_noise": lambda o, _: o.add_noise(0.1, 0.5, 0),
+    "ademamix": lambda _, contrib: contrib.ademamix(1e-3),
+    "adopt": lambda _, contrib: contrib.adopt(1e-3),
+    "adopt-nesterov": lambda _, contrib: contrib.adopt(1e-3, nesterov=True),
     "amsgrad": lambda o, _: o.amsgrad(1e-3),
     "apply_every": lambda o, _: o.apply_every(2),
     "centralize": lambda o, _: o.centralize(),
     "clip": lambda o, _: o.clip(1.0),
     "clip_by_block_rms": lambda o, _: o.clip_by_block_rms(1.0),
     "clip_by_global_norm": lambda o, _: o.clip_by_global_norm(1.0),
+    "cocob": lambda _, contrib: contrib.cocob(),
+    "dadapt_adamw": lambda _, contrib: contrib.dadapt_adamw(),
+    "dog": lambda _, contrib: contrib.dog(),
+    "dowg": lambda _, contrib: contrib.dowg(),
     "ema": lambda o, _: o.ema(0.9),
     "ema-biased": lambda o, _: o.ema(0.9, debias=False),
     "fromage": lambda o, _: o.fromage(1e-3),
     "keep_params_nonnegative": lambda o, _: o.keep_params_nonnegative(),
     "lamb": lambda o, _: o.lamb(1e-3),
     "lars": lambda o, _: o.lars(1e-3),
+    "mechanize": lambda o, contrib: contrib.mechanize(o.sgd(1.0)),
+    "momo": lambda _, contrib: contrib.momo(),
+    "momo_adam": lambda _, contrib: contrib.momo_adam(),
+    "madgrad": lambda _, contrib: contrib.madgrad(1e-3),
     "muon": lambda _, contrib: contrib.muon(1e-3),
     "nadam": lambda o, _: o.nadam(1e-3),
     "nadamw": lambda o, _: o.nadamw(1e-3),
@@ -140,6 +152,7 @@ LOWERED: dict[str, Make] = {
     "optimistic_adam_v2": lambda o, _: o.optimistic_adam_v2(1e-3),
     "optimistic_gradient_descent": lambda o, _: o.optimistic_gradient_descent(1e-3),
     "polyak_sgd": lambda o, _: o.polyak_sgd(),
+    "prodigy": lambda _, contrib: contrib.prodigy(),
     "radam": lambda o, _: o.radam(1e-3),
     "rmsprop-centered": lambda o, _: o.rmsprop(1e-3, centered=True),
     "rmsprop-momentum": lambda o, _: o.rmsprop(1e-3, momentum=0.9),
@@ -153,17 +166,21 @@ LOWERED: dict[str, Make] = {
     "scale_by_schedule": lambda o, _: o.scale_by_schedule(o.linear_schedule(1.0, 0.0, 10)),
     "scale_by_sign": lambda o, _: o.scale_by_sign(),
     "scale_by_trust_ratio": lambda o, _: o.scale_by_trust_ratio(),
+    "schedule_free": lambda o, contrib: contrib.schedule_free(o.sgd(1e-3), 1e-3),
+    "schedule_free_adamw": lambda _, contrib: contrib.schedule_free_adamw(1e-3, 10),
+    "schedule_free_sgd": lambda _, contrib: contrib.schedule_free_sgd(1e-3),
     "set_to_zero": lambda o, _: o.set_to_zero(),
     "sgd": lambda o, _: o.sgd(1e-3),
     "sgd-nesterov": lambda o, _: o.sgd(1e-3, momentum=0.9, nesterov=True),
     "sign_sgd": lambda o, _: o.sign_sgd(1e-3),
     "signum": lambda o, _: o.signum(1e-3),
+    "simplified_ademamix": lambda _, contrib: contrib.simplified_ademamix(1e-3, alpha=1.0),
     "sm3": lambda o, _: o.sm3(1e-3),
     "yogi": lambda o, _: o.yogi(1e-3),
     "zero_nans": lambda o, _: o.zero_nans(),
 }
 
-EXTRA = {"polyak_sgd": {"value": 1.0}}
+EXTRA = {name: {"value": 1.0} for name in ("momo", "momo_adam", "polyak_sgd")}
 """What `update` needs beside gradients and parameters."""
 
 ABOVE = {
@@ -239,6 +256,84 @@ def params_ema(g, p, slots, k):
     return p + g, {"ema": start + k["step"] * (new - ema)}
 
 
+def laprop(g, p, slots, k):
+    nu = k["b2"] * slots["nu"] + k["nu_gain"] * (g * g)
+    root = jnp.maximum(jnp.sqrt(nu) + k["eps"], k["tiny"])
+    mu = k["b1"] * slots["mu"] + k["mu_gain"] * (g / root)
+    u = k["mu_weight"] * mu + k["weight_decay"] * p
+    return p + k["minus_learning_rate"] * u, {"mu": mu, "nu": nu}
+
+
+def adam_direction(g, slots, k):
+    mu = k["b1"] * slots["mu"] + k["mu_gain"] * g
+    nu = k["b2"] * slots["nu"] + k["nu_gain"] * (g * g)
+    return k["mu_weight"] * mu / (jnp.sqrt(nu + k["eps_root"]) + k["eps"]), {"mu": mu, "nu": nu}
+
+
+def stable_adamw(g, p, slots, k):
+    u, new = adam_direction(g, slots, k)
+    mean = jnp.sum(g * g / jnp.maximum(new["nu"], k["floor"])) * (1 / g.size)
+    u = (u + k["weight_decay"] * p) / jnp.maximum(k["root"] * jnp.sqrt(mean), 1.0)
+    return p + k["minus_learning_rate"] * u, new
+
+
+def cautious_adamw(g, p, slots, k):
+    u, new = adam_direction(g, slots, k)
+    agrees = u * jnp.sign(g) > 0
+    fraction = jnp.sum(agrees.astype(jnp.float32)) * (1 / g.size)
+    u = jnp.where(agrees, u * (1 / jnp.maximum(fraction, k["least"])), 0.0)
+    return p + k["minus_learning_rate"] * (u + k["weight_decay"] * p), new
+
+
+def spam(g, p, slots, k):
+    bound = jnp.sqrt(k["threshold"] * slots["nu"])
+    g = jnp.where(k["cuts"] > 0, jnp.minimum(jnp.maximum(g, -bound), bound), g)
+    mu = k["b1"] * slots["mu"] + k["mu_gain"] * g
+    nu = k["b2"] * slots["nu"] + k["nu_gain"] * (g * g)
+    u = k["mu_weight"] * mu / (jnp.sqrt(nu) + k["eps"]) + k["weight_decay"] * p
+    return p + k["minus_learning_rate"] * u, {"mu": mu, "nu": nu}
+
+
+def adabound(g, p, slots, k):
+    g = g + k["weight_decay"] * p
+    mu = k["b1"] * slots["mu"] + k["mu_gain"] * g
+    nu = k["b2"] * slots["nu"] + k["nu_gain"] * (g * g)
+    root = jnp.maximum(jnp.sqrt(nu) + k["eps"], k["tiny"])
+    rate = jnp.minimum(jnp.maximum(k["rate"] / root, k["lower"]), k["upper"])
+    return p + k["minus"] * (rate * mu), {"mu": mu, "nu": nu}
+
+
+def adam_mini(g, p, slots, k):
+    mu = k["b1"] * slots["mu"] + k["mu_gain"] * g
+    mean = jnp.sum(g * g, keepdims=True) * (1 / g.size)
+    nu = k["b2"] * slots["nu"] + k["nu_gain"] * mean
+    u = mu * (k["mu_weight"] / (jnp.sqrt(nu) + k["eps"])) + k["weight_decay"] * p
+    return p + k["minus_learning_rate"] * u, {"mu": mu, "nu": nu}
+
+
+def mars(g, p, slots, k):
+    c = g + k["weight"] * (g - slots["previous"])
+    c = c / jnp.maximum(jnp.sqrt(jnp.sum(c * c)), 1.0)
+    u, new = adam_direction(c, slots, k)
+    u = u + k["weight_decay"] * p
+    return p + k["minus_learning_rate"] * u, {**new, "previous": g}
+
+
+def grokfast(g, p, slots, k):
+    ema = k["decay"] * slots["ema"] + k["gain"] * g
+    return p + k["minus_learning_rate"] * (g + k["lamb"] * ema), {"ema": ema}
+
+
+def hyperball(g, p, slots, k):
+    def scaled(x):
+        norm = jnp.sqrt(jnp.sum(x * x))
+        some = norm > 0
+        return jnp.where(some, slots["radius"] / jnp.where(some, norm, 1.0), 0.0) * x
+
+    q = scaled(p - k["learning_rate"] * scaled(g))
+    return p + (q - p), {"radius": slots["radius"]}
+
+
 FORMULAS: dict[str, tuple[Callable[[], fo.GradientTransformation], Callable[..., Any]]] = {
     "asgd": (lambda: fo.asgd(1e-2), asgd),
     "sparse_adam": (lambda: fo.sparse_adam(1e-3), sparse_adam),
@@ -249,6 +344,15 @@ FORMULAS: dict[str, tuple[Callable[[], fo.GradientTransformation], Callable[...,
     "rmsprop-torch": (lambda: fo.rmsprop(1e-3, eps_in_sqrt=False), torch_rmsprop),
     "sgd-dampening": (lambda: fo.sgd(1e-3, momentum=0.9, dampening=0.1), dampened_sgd),
     "params_ema": (lambda: fo.params_ema(0.9), params_ema),
+    "laprop": (lambda: fo.laprop(1e-3, weight_decay=0.1), laprop),
+    "stable_adamw": (lambda: fo.stable_adamw(1e-3), stable_adamw),
+    "cautious_adamw": (lambda: fo.cautious_adamw(1e-3), cautious_adamw),
+    "spam": (lambda: fo.spam(1e-3, weight_decay=0.1), spam),
+    "adabound": (lambda: fo.adabound(1e-3, weight_decay=0.1), adabound),
+    "adam_mini": (lambda: fo.adam_mini(1e-3, weight_decay=0.1), adam_mini),
+    "mars": (lambda: fo.mars(1e-3, weight_decay=0.1), mars),
+    "grokfast": (lambda: fo.chain(fo.grokfast(), fo.scale_by_learning_rate(1e-3)), grokfast),
+    "hyperball": (lambda: fo.hyperball(1e-3), hyperball),
 }
 
 

@@ -12,8 +12,10 @@ from .. import problem
 from ..rules import matrices
 from ..trees import assert_close
 
-SPECS = {"w": PartitionSpec("x", "y"), "b": PartitionSpec("y"), "s": PartitionSpec()}
-SHAPES = {"w": (8, 4), "b": (4,), "s": ()}
+P = PartitionSpec
+# Of one shape there are several shardings, as of the projections of an attention.
+SPECS = {"w": P("x", "y"), "t": P("y", "x"), "r": P(), "b": P("y"), "s": P()}
+SHAPES = {"w": (32, 16), "t": (32, 16), "r": (32, 16), "b": (16,), "s": ()}
 
 TRANSFORMATIONS = {
     "adamw": fo.adamw(1e-3, mask=matrices),
@@ -23,6 +25,7 @@ TRANSFORMATIONS = {
     "chain": fo.chain(fo.clip_by_global_norm(1.0), fo.ema(0.9), fo.sgd(0.1, momentum=0.9)),
     "partition": fo.partition({True: fo.adam(1e-3), False: fo.sgd(0.1, momentum=0.9)}, matrices),
     "wrapped": fo.MultiSteps(fo.apply_if_finite(fo.adam(1e-3), 3), 2),
+    "8-bit": fo.low_bit_state(fo.adam(1e-3), min_size=256),
 }
 each_tx = pytest.mark.parametrize("tx", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
 
@@ -43,7 +46,7 @@ def misplaced(state, params):
     for path, x in jax.tree_util.tree_flatten_with_path(state)[0]:
         text = jax.tree_util.keystr(path)
         for k, p in params.items():
-            if text.endswith(f"['{k}']") and x.shape == p.shape:
+            if f"['{k}']" in text and x.shape == p.shape:
                 found += [] if x.sharding.is_equivalent_to(p.sharding, p.ndim) else [text]
     return found
 

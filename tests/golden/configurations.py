@@ -11,7 +11,7 @@ import torch
 
 from .cases import DTYPES, PROBLEMS, Case, case, second_group
 from .in_torch import encode, precision
-from .losses import LOSSES
+from .losses import HILL, LOSSES
 
 
 def configurations() -> Iterator[Case]:
@@ -39,6 +39,8 @@ def database() -> list[Any]:
 
 
 def _problems(info: Any, given: Any, dtype: str) -> tuple[str, ...]:
+    if info.name == "LBFGS" and given.kwargs.get("maximize"):
+        return (HILL,)
     if info.name == "LBFGS":
         return LOSSES if dtype == "float64" else LOSSES[:1]
     usual = (PROBLEMS.get(info.name, "small"),)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 LOSSES = ("quad", "quartic", "rosen")
+HILL = "hill"
+"""A loss to maximize: minus the quartic."""
 
 
 def loss(kind: str, x: Any, vector: Callable[[np.ndarray], Any]) -> Any:
@@ -20,4 +22,5 @@ def loss(kind: str, x: Any, vector: Callable[[np.ndarray], Any]) -> Any:
     curvature, target = vector(np.linspace(0.1, 10, n)), vector(np.arange(n) * 7 % 5 / 2 - 1)
     if kind == "quad":
         return (0.5 * curvature * (x - target) ** 2).sum()
-    return (curvature * (x - target) ** 4).sum()
+    quartic = (curvature * (x - target) ** 4).sum()
+    return -quartic if kind == HILL else quartic

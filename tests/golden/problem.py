@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .losses import LOSSES
+from .losses import HILL, LOSSES
 
 STEPS = 30
 NONZERO = 4
@@ -30,14 +30,14 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "solid": _SOLID,
     "matrix": _MATRIX,
     "rows": _ROWS,
-    **dict.fromkeys(LOSSES, _FULL),
+    **dict.fromkeys((*LOSSES, HILL), _FULL),
 }
 GROUPS: dict[str, Groups] = {
     "small": (("bias", "scalar"), ("hollow", "kernel", "never")),
     "solid": (("bias", "scalar"), ("conv", "dense", "never")),
     "matrix": (("tall", "wide"), ("column", "never", "square")),
     "rows": (("table",), ("vector",)),
-    **dict.fromkeys(LOSSES, (tuple(sorted(_FULL)),)),
+    **dict.fromkeys((*LOSSES, HILL), (tuple(sorted(_FULL)),)),
 }
 """Names in each group, in alphabetic order: a dict of them has the order of torch's list."""
 
@@ -92,7 +92,7 @@ def make_problem(kind: str, dtype: str, seed: int = 0) -> Problem:
     """A problem of a dtype; in a complex one, one parameter is real."""
     rng = np.random.RandomState(seed)  # of which NumPy never changes a digit
     shapes = SHAPES[kind]
-    if kind in LOSSES:
+    if kind in (*LOSSES, HILL):
         start = {k: np.asarray(_uniform(rng, n, dtype, k) / 2) for k, n in shapes.items()}
         return Problem(GROUPS[kind], start, {}, {}, kind)
     start = {k: _uniform(rng, shape, dtype, k) for k, shape in shapes.items()}

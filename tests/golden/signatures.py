@@ -1,4 +1,4 @@
-"""The public names of torch 2.13 around optimizers, with their signatures without annotations."""
+"""The public names of torch around optimizers, with their signatures without annotations."""
 
 import inspect
 import json
@@ -8,10 +8,16 @@ from typing import Any
 
 FILE = Path(__file__).parent / "torch_names.json"
 
+SINCE = {(2, 14): {"torch.optim.LBFGS"}, (2, 15): {"torch.optim.functional"}}
+"""What a version of torch brought or changed; the file is of 2.14, older ones have the rest."""
+
+_AHEAD: dict[str, str | None] = {"torch.optim.functional": None}
+"""Names that are newer than the torch which the file is of."""
+
 
 def read() -> dict[str, str | None]:
     """Dotted name -> signature, or None for a module."""
-    return json.loads(FILE.read_text(encoding="utf-8"))
+    return json.loads(FILE.read_text(encoding="utf-8")) | _AHEAD
 
 
 def bare(function: Callable[..., Any]) -> str:

@@ -8,6 +8,7 @@ import pytest
 from safetensors import flax as safetensors
 
 from functional_optim import optim
+from functional_optim.interop.safetensors import load
 
 DTYPES = [
     "bool", "uint8", "int8", "int16", "int32", "float16", "bfloat16", "float32", "complex64",
@@ -52,3 +53,26 @@ def test_a_missing_reader_is_named(tmp_path, monkeypatch, file, extra):
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         optim.load_torch_checkpoint(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("reader", [optim.load_torch_checkpoint, load], ids=["arrays", "ours"])
+def test_a_safetensors_file_cut_anywhere_is_named(tmp_path, reader):
+    path = tmp_path / "model.safetensors"
+    safetensors.save_file({"w": jnp.ones((40, 30)), "b": jnp.ones(3)}, path)
+    whole = path.read_bytes()
+    for i in range(64):
+        path.write_bytes(whole[: len(whole) * i // 64])
+        message = r"model\.safetensors is damaged: .*Load an earlier checkpoint"
+        with pytest.raises(ValueError, match=message):
+            reader(path)
+
+
+def test_a_dtype_that_is_not_read_is_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    safetensors.save_file({"w": jnp.ones(4, jnp.float8_e5m2)}, path)
+    path.write_bytes(path.read_bytes().replace(b'"F8_E5M2"', b'"F8_E8M0"'))
+    assert optim.load_torch_checkpoint(path)["w"].dtype.name == "float8_e8m0fnu"
+    content = path.read_bytes().replace(b'"F8_E8M0"', b'"F4"     ').replace(b"[4]", b"[8]")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors .*'w' has F4\. Convert"):
+        optim.load_torch_checkpoint(path)

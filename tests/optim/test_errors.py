@@ -119,17 +119,142 @@ def test_a_closure_must_take_the_parameters():
         optimizer.step(lambda: 1.0)
 
 
-@pytest.mark.parametrize("jitted", [False, True])
-def test_a_closure_that_reads_the_parameters_from_elsewhere_is_warned_of(jitted):
+CONSTANTS = {
+    "reads": lambda optimizer: lambda params: optimizer.params["w"].sum(),
+    "jitted": lambda optimizer: jax.jit(lambda params: optimizer.params["w"].sum()),
+    "calls backward": lambda optimizer: (
+        lambda params: optimizer.backward(lambda own: jnp.sum(own["w"] ** 2))
+    ),
+    "is a number": lambda optimizer: lambda params: 1.0,
+    "stops": lambda optimizer: lambda params: jax.lax.stop_gradient(params["w"].sum()),
+}
+STEPS = {
+    "step": lambda optimizer, loss: optimizer.step(loss),
+    "backward": lambda optimizer, loss: optimizer.backward(loss),
+    "minimize": lambda optimizer, loss: optimizer.minimize(loss),
+    "aux": lambda optimizer, loss: optimizer.minimize(lambda p: (loss(p), 1), has_aux=True),
+}
+MAKERS = {
+    "SGD": optim.SGD,
+    "LBFGS": optim.LBFGS,
+    "Optimizer": lambda params: optim.Optimizer(params, fo.adamw(0.1)),
+    "groups": lambda params: optim.Adam(optim.path_groups(params, {"w": {"lr": 0.1}})),
+}
+
+
+@pytest.mark.filterwarnings("ignore:4 functions made")
+@pytest.mark.parametrize("loss", CONSTANTS)
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_loss_that_does_not_depend_on_the_parameters_is_warned_of(maker, step, loss):
+    traced = step != "step" or maker == "LBFGS"  # where backward within is an error
+    if (maker, step) == ("LBFGS", "aux") or (traced and loss == "calls backward"):
+        return
+    optimizer, text = MAKERS[maker](ONE), "does not depend on the parameters"
+    with pytest.warns(UserWarning, match=text) as found:
+        STEPS[step](optimizer, CONSTANTS[loss](optimizer))
+    assert {w.filename for w in found if text in str(w.message)} == {__file__}
+
+
+@pytest.mark.filterwarnings("ignore:4 functions made")
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_loss_that_depends_on_one_of_the_parameters_is_not_warned_of(maker, step):
+    @jax.custom_vjp
+    def own(x):
+        return x.sum()
+
+    own.defvjp(lambda x: (x.sum(), None), lambda _, g: (jnp.full(2, g),))
+    for loss in (
+        lambda p: p["w"].sum(),
+        jax.jit(lambda p: p["w"].sum()),
+        jax.checkpoint(lambda p: p["w"].sum()),
+        lambda p: own(p["w"]),
+        lambda p: jax.lax.scan(lambda c, x: (c + x, None), jnp.zeros(()), p["w"])[0],
+        lambda p: jax.vmap(lambda x: x)(p["w"]).sum(),
+    ):
+        if (maker, step) != ("LBFGS", "aux"):
+            STEPS[step](MAKERS[maker]({"v": jnp.ones(1), **ONE}), loss)
+
+
+ARRAY = jnp.ones(2)
+LOSSES = {
+    "a loss": (jnp.float32(1.0), r"loss_fn must be a function .* got an array of shape \(\)"),
+    "a number": (1.0, r"loss_fn must be a function .* got 1\.0"),
+    "aux": (
+        lambda p: (p["w"].sum(), 1),
+        r"got a tuple of 2\. For \(loss, aux\), pass has_aux=True",
+    ),
+    "an array": (lambda p: p["w"], r"got an array of shape \(2,\)\. Return a scalar"),
+    "nothing": (lambda p: None, r"got NoneType\. Return the loss"),
+    "a dict": (lambda p: {"loss": p["w"].sum()}, r"got dict\. Return a scalar"),
+}
+
+
+@pytest.mark.parametrize("method", ["backward", "minimize", "step"])
+@pytest.mark.parametrize(("loss", "text"), LOSSES.values(), ids=LOSSES)
+def test_what_is_no_loss_is_named(method, loss, text):
+    if method == "step" and not callable(loss):
+        return
     optimizer = optim.SGD(ONE)
+    with pytest.raises(TypeError, match=rf"{method}: .*{text}"):
+        getattr(optimizer, method)(loss)
 
-    def closure(params):
-        return optimizer.params["w"].sum()
 
-    closure = jax.jit(closure) if jitted else closure
-    with pytest.warns(UserWarning, match="does not depend on the parameters") as found:
-        optimizer.step(closure)
-    assert [w.filename for w in found] == [__file__]
+def test_aux_is_missing():
+    with pytest.raises(TypeError, match=r"has_aux=True .* got an array of shape \(\)"):
+        optim.SGD(ONE).minimize(lambda p: p["w"].sum(), has_aux=True)
+
+
+class Tensor:
+    """What of torch's tensors tells them from arrays."""
+
+    def detach(self):
+        return self
+
+
+def weighted(params, *data, **named):
+    return params["w"].sum() + sum(x.sum() for x in jax.tree.leaves((data, named)))
+
+
+@pytest.mark.parametrize(
+    ("act", "path"),
+    [
+        (lambda opt, x: opt.backward(weighted, ARRAY, x), r"SGD\.backward: 'args\.1'"),
+        (
+            lambda opt, x: opt.minimize(weighted, [ARRAY, {"y": x}]),
+            r"SGD\.minimize: 'args\.0\.1\.y'",
+        ),
+        (lambda opt, x: opt.minimize(weighted, y=x), r"SGD\.minimize: 'kwargs\.y'"),
+        (lambda opt, x: opt.step({"w": x}), r"SGD\.step: 'grads\.w'"),
+    ],
+)
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_tensors_and_deleted_arrays_are_named(act, path, differentiable):
+    optimizer = optim.SGD({"w": jnp.ones(2)}, differentiable=differentiable)
+    with pytest.raises(TypeError, match=rf"{path} is a tensor of torch\. .*x\.numpy\(\)"):
+        act(optimizer, Tensor())
+    deleted = jnp.ones(2)
+    deleted.delete()
+    with pytest.raises(RuntimeError, match=rf"{path.split()[1]} has been deleted.*copy_params\(\)"):
+        act(optimizer, deleted)
+    optimizer.step(ONE)
+    assert optimizer.step_count == 1
+
+
+def test_deleted_parameters_are_named():
+    optimizer = optim.SGD(ONE)
+    old = optimizer.params
+    optimizer.step(ONE)
+    for act in (
+        lambda: setattr(optimizer, "params", old),
+        lambda: optim.SGD(old),
+        lambda: optimizer.add_param_group({"params": old}),
+    ):
+        with pytest.raises(
+            RuntimeError, match=r"the array at 'w' has been deleted.*copy_params\(\)"
+        ):
+            act()
 
 
 def test_gradients_and_a_closure_do_not_go_together():

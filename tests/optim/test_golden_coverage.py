@@ -12,8 +12,8 @@ CONFIGURATIONS = {
     "AdamW": 5,
     "Adamax": 5,
     "ASGD": 7,
-    "LBFGS": 5,
-    "Muon": 7,
+    "LBFGS": 7,
+    "Muon": 9,
     "NAdam": 7,
     "RAdam": 6,
     "RMSprop": 8,
@@ -21,7 +21,7 @@ CONFIGURATIONS = {
     "SGD": 9,
     "SparseAdam": 4,
 }
-"""As many as torch 2.13 has in its own tests, for the processor."""
+"""As many as torch 2.14 has in its own tests, for the processor."""
 
 
 def key(case):

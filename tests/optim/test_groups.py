@@ -43,6 +43,27 @@ def test_params_keeps_the_structure_of_one_tree(params):
     assert len(optimizer.param_groups) == 1
 
 
+@pytest.mark.parametrize(
+    ("params", "grads", "moved"),
+    [
+        ([2.0, 3.0], (1.0, None), [1, 0]),
+        ((2.0, 3.0), [1.0, None], [1, 0]),
+        ({"a": [2.0, 3.0]}, {"a": (1.0, None)}, [1, 0]),
+        ({"a": {"b": (2.0, 3.0)}}, {"a": {"b": [1.0, 1.0]}}, [1, 1]),
+        ([[2.0, 3.0], [4.0]], ((1.0, None), None), [1, 0, 0]),
+        ([{"params": [2.0, 3.0]}, {"params": [4.0]}], ((1.0, 1.0), (None,)), [1, 1, 0]),
+        ([{"params": {"w": (2.0, 3.0)}}, {"params": [4.0]}], ({"w": [1.0, None]}, None), [1, 0, 0]),
+        ([("w", (2.0, 3.0)), ("b", 4.0)], {"b": 2.0, "w": [1.0, None]}, [1, 0, 2]),
+    ],
+)
+def test_gradients_in_a_tuple_are_those_in_a_list(params, grads, moved):
+    optimizer = optim.SGD(params, lr=1.0)
+    before = jax.tree.leaves(optimizer.copy_params())
+    optimizer.step(jax.tree.map(jnp.asarray, grads))
+    after = jax.tree.leaves(optimizer.params)
+    assert [float(a - b) for a, b in zip(before, after, strict=True)] == moved
+
+
 def test_params_is_the_list_of_the_groups_trees():
     params = model()
     optimizer = optim.SGD(

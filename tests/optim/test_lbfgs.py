@@ -254,3 +254,23 @@ def test_the_newest_pairs_are_loaded_if_there_are_more_than_history_size():
         np.testing.assert_array_equal(entry_of(long)[key], newest[key])
     assert long.step(loss) == short.step(loss)
     assert_same(long.params, short.params)
+
+
+@pytest.mark.parametrize("line_search_fn", [None, "strong_wolfe"])
+def test_to_maximize_is_to_minimize_the_negative_loss(line_search_fn):
+    def hill(params):
+        return -jnp.sum((params["x"] - 3.0) ** 4)
+
+    options = {"line_search_fn": line_search_fn, "lr": 0.1, "max_iter": 4}
+    up = optim.LBFGS({"x": jnp.arange(3.0)}, maximize=True, **options)
+    down = optim.LBFGS({"x": jnp.arange(3.0)}, **options)
+    for _ in range(3):
+        assert up.step(hill) == -down.step(lambda params: -hill(params))
+        np.testing.assert_array_equal(up.params["x"], down.params["x"])
+
+
+def test_without_parameters_a_step_returns_the_loss():
+    opt = optim.LBFGS([{"params": []}])
+    assert opt.step(lambda params: jnp.float32(3.0)) == 3.0
+    assert opt.state_dict()["state"] == {}
+    opt.load_state_dict(opt.state_dict())

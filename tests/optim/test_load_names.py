@@ -2,9 +2,11 @@
 
 import collections
 import json
+import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from functional_optim import optim
@@ -200,3 +202,78 @@ def test_equal_options_and_those_without_effect_do_not_warn(through):
     second = make("b", "a")
     second.load_state_dict(through(make("ab", foreach=True).state_dict()))
     assert [group["foreach"] for group in second.param_groups] == [None, None]
+
+
+WEIGHTS_AND_BIASES = {
+    "state": {i: {"momentum_buffer": np.full(2, float(i))} for i in range(4)},
+    "param_groups": [
+        {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.1, "params": [0, 1]},
+        {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.0, "params": [2, 3]},
+    ],
+}
+"""Of torch, whose optimizer had a group of weights and one of biases, all of one shape."""
+
+LAYER_BY_LAYER = ["a.w", "a.b", "z.w", "z.b"]
+BY_GROUP = [["a.w", "z.w"], ["a.b", "z.b"]]
+LAYERS = {k: {"w": jnp.ones(2), "b": jnp.ones(2)} for k in "az"}
+
+
+def loaded(params, names):
+    opt = optim.SGD(params, momentum=0.1)
+    opt.load_state_dict(WEIGHTS_AND_BIASES, names=names)
+    saved = opt.state_dict()
+    return {
+        name: (float(saved["state"][k]["momentum_buffer"][0]), group["weight_decay"])
+        for group in saved["param_groups"]
+        for k, name in zip(group["params"], group["param_names"], strict=True)
+    }
+
+
+RIGHT = {"a.w": (0.0, 0.1), "z.w": (1.0, 0.1), "a.b": (2.0, 0.0), "z.b": (3.0, 0.0)}
+
+
+def test_names_of_each_group():
+    groups = optim.path_groups(LAYERS, {"w$": {"weight_decay": 0.7}})
+    assert loaded(groups, BY_GROUP) == RIGHT
+    assert loaded(groups, [name for names in BY_GROUP for name in names]) == RIGHT
+
+
+@pytest.mark.filterwarnings("ignore:SGD.load_state_dict. options were not taken over")
+def test_names_of_each_group_where_there_is_one_group_here():
+    assert loaded(LAYERS, BY_GROUP) == {k: (number, 0) for k, (number, _) in RIGHT.items()}
+
+
+@pytest.mark.parametrize(
+    ("grouped", "names", "text"),
+    [
+        (True, LAYER_BY_LAYER, r"names put a\.b, a\.w into group 0, which is no group here"),
+        (False, LAYER_BY_LAYER, r"names put a\.b, a\.w into group 0"),
+        (False, [name for names in BY_GROUP for name in names], "which is no group here"),
+        (True, [["a.w", "z.w", "a.b"], ["z.b"]], r"groups of \[2, 2\] .* \[3, 1\] names"),
+        (True, [["a.w", "z.w"]], r"groups of \[2, 2\] .* \[2\] names"),
+        (True, [["a.w", "z.w"], ["a.b", "a.b"]], "3 different names"),
+    ],
+)
+def test_names_that_tear_groups_apart_are_refused(grouped, names, text):
+    groups = optim.path_groups(LAYERS, {"w$": {"weight_decay": 0.7}}) if grouped else LAYERS
+    with pytest.raises(ValueError, match=rf"SGD\.load_state_dict: .*{text}.*Nothing was loaded"):
+        loaded(groups, names)
+
+
+@pytest.mark.parametrize(("name", "shape", "warns"), [
+    ("kernel", (2, 2), True),
+    ("kernel", (2, 3), False),
+    ("weight", (2, 2), False),
+])  # fmt: skip
+def test_moments_of_a_square_kernel_of_torch_are_warned_of(name, shape, warns, recwarn):
+    params = {"fc": {name: jnp.ones(shape)}}
+    entry = {"momentum_buffer": np.ones(shape)}
+    groups = [{"params": [0], "momentum": 0.9}]
+    opt = optim.SGD(params, momentum=0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        opt.load_state_dict({"state": {0: entry}, "param_groups": groups}, names=[f"fc.{name}"])
+        opt.load_state_dict(opt.state_dict())
+    texts = [str(w.message) for w in recwarn]
+    assert len(texts) == warns
+    assert all("moments of fc.kernel" in t and "import_model" in t for t in texts)

@@ -172,3 +172,56 @@ def test_differentiable_is_for_all_groups():
     optimizer.param_groups[0]["differentiable"] = True
     with pytest.raises(ValueError, match="differentiable is False for the optimizer"):
         optimizer.step({"w": jnp.ones(2)})
+
+
+def sgd(group):
+    return optim.SGD([group])
+
+
+def adamw(group):
+    return optim.AdamW([group])
+
+
+def functional(group):
+    return optim.Optimizer([group], fo.adamw(0.1))
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "meant"),
+    [
+        *(
+            (make, key, "lr")
+            for make in (sgd, adamw)
+            for key in ("Lr", "LR", "learningRate", "eta")
+        ),
+        *((functional, key, "learning_rate") for key in ("lr", "Lr", "LearningRate", "step_size")),
+        *(
+            (make, k, "weight_decay")
+            for make in (sgd, adamw, functional)
+            for k in ("wd", "WD", "l2")
+        ),
+        *((adamw, key, "betas") for key in ("beta", "beta1", "b2", "Betas", "mom")),
+        *((functional, key, "b1") for key in ("betas", "beta1", "B1")),
+        *((sgd, key, "momentum") for key in ("beta", "mom", "Momentum", "b1")),
+        *((make, key, "eps") for make in (adamw, functional) for key in ("epsilon", "Eps")),
+    ],
+)
+def test_other_names_of_an_option_are_refused(make, key, meant):
+    with pytest.raises(ValueError, match=f"group 0 has the unknown option '{key}'. .*'{meant}'"):
+        make({"params": jnp.ones(1), key: 0.1})
+    optimizer = make({"params": jnp.ones(1)})
+    with pytest.raises(ValueError, match=f"unknown option '{key}'. .*'{meant}'"):
+        optimizer.param_groups[0][key] = 0.1
+
+
+@pytest.mark.parametrize("key", ["tag", "decay", "layer", "max_norm", "rate_scale", "names"])
+@pytest.mark.parametrize("make", [sgd, adamw, functional])
+def test_other_keys_belong_to_the_user(make, key):
+    optimizer = make({"params": jnp.ones(1), key: 0.1})
+    assert optimizer.param_groups[0][key] == 0.1
+
+
+def test_an_option_that_there_is_not_is_refused_by_each_of_its_names():
+    for key in ("wd", "WD"):
+        with pytest.raises(ValueError, match=f"unknown option '{key}'. Its options are: .*etas"):
+            optim.Rprop([{"params": jnp.ones(1), key: 0.1}])

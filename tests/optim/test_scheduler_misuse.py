@@ -9,6 +9,8 @@ from functional_optim.optim import lr_scheduler
 from functional_optim.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
 from functional_optim.optim.lr_scheduler.swa import SWALR
 
+from ..golden.sched_grid import PLATEAUS, grid
+from ..golden.sched_in_jax import OURS
 from .test_schedulers import lr, sgd, step
 
 
@@ -63,6 +65,36 @@ def test_the_state_of_another_scheduler_is_refused():
     ):
         scheduler.load_state_dict(StepLR(sgd(), 2, gamma=0.3).state_dict())
     assert "gamma" not in vars(scheduler)
+
+
+SPECS = {spec["scheduler"]: spec for spec in [*grid(), *PLATEAUS]}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_state_loads_into_its_own_class_alone(name):
+    """Two classes of functions of the epoch keep the same, which tells nothing of the class."""
+    made = {k: OURS.build(OURS.optimizer("sgd"), spec) for k, spec in SPECS.items()}
+    entries = {k: scheduler.state_dict().keys() for k, scheduler in made.items()}
+    for other, scheduler in made.items():
+        state = made[name].state_dict()
+        if entries[other] == entries[name]:
+            scheduler.load_state_dict(state)
+            assert other == name or {other, name} == {"LambdaLR", "MultiplicativeLR"}
+            continue
+        before = dict(vars(scheduler))
+        with pytest.raises(
+            ValueError, match=rf"{other}\.load_state_dict: the(re is| state has) no"
+        ):
+            scheduler.load_state_dict(state)
+        assert vars(scheduler) == before
+
+
+def test_a_negative_rate_is_refused_by_the_next_step_of_the_optimizer():
+    optimizer = sgd()
+    scheduler = LambdaLR(optimizer, lambda epoch: 1 - 2 * epoch)
+    step(optimizer, scheduler)
+    with pytest.raises(ValueError, match=r"SGD: group 0: .*must be in \[0, inf\)"):
+        step(optimizer, scheduler)
 
 
 def test_objects_that_are_not_optimizers_are_refused():

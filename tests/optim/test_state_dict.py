@@ -192,6 +192,20 @@ def test_json_keeps_a_state(cls):
     assert_same(steps(other, range(3)), steps(optimizer, range(3)))
 
 
+@pytest.mark.parametrize("cls", [optim.Adadelta, optim.Adam, optim.Adafactor, optim.Rprop])
+def test_json_keeps_parameters_without_elements(cls):
+    """Of a shape, JSON keeps the axes up to the first one of size 0."""
+    params = {"w": jnp.ones((2, 3)), "none": jnp.zeros((0, 3)), "few": jnp.zeros((3, 0, 2))}
+    optimizer = cls(params)
+    optimizer.step(params)
+    text = json.dumps(optimizer.state_dict(), default=lambda x: x.tolist())
+    other = cls(optimizer.params)
+    other.load_state_dict(json.loads(text))
+    np.testing.assert_equal(other.state_dict(), optimizer.state_dict())
+    with pytest.raises(ValueError, match=r"'few': .* has shape \(3, 0\), the parameter \(4, 0, 2"):
+        cls({**params, "few": jnp.zeros((4, 0, 2))}).load_state_dict(json.loads(text))
+
+
 def test_the_count_of_a_schedule_is_restored():
     def make(params):
         return optim.SGD(params, lr=fo.linear_schedule(1.0, 0.0, 10))

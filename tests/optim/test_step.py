@@ -66,10 +66,14 @@ def test_a_step_without_gradients_does_nothing(make):
     params = problem.arrays()
     optimizer = make(params)
     optimizer.step(grads(0))
-    before = jax.tree.map(jnp.copy, (optimizer.params, optimizer.state))
     assert optimizer.step() is None
     assert optimizer.step_count == 1
-    optimizer.step(jax.tree.map(lambda _: None, params))
+    nothing = jax.tree.map(lambda _: None, params)
+    trained = optimizer.copy_params()
+    optimizer.step(nothing)  # from here on, each parameter has its own count
+    before = jax.tree.map(jnp.copy, (optimizer.params, optimizer.state))
+    assert_same(before[0], trained)
+    optimizer.step(nothing)
     assert_same(optimizer.params, before[0])
     assert_same(
         *([_of_leaves(state) for state in states] for states in (optimizer.state, before[1]))

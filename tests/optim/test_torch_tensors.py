@@ -1,11 +1,13 @@
 """Files with tensors of torch, read and written without it; `tests/parity` has the real ones."""
 
 import sys
+import types
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import functional_optim as fo
 from functional_optim import optim
 from functional_optim.interop.torch import to_torch
 
@@ -46,3 +48,14 @@ def test_torch_is_imported_only_to_make_tensors(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"to_torch needs torch\. Install it: pip install torch"):
         to_torch(optim.SGD([jnp.ones(1)]).state_dict())
+
+
+def test_a_schedule_goes_to_torch_as_its_next_value(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(from_numpy=np.asarray))
+    betas = (fo.linear_schedule(0.8, 0.9, 4), 0.99)
+    opt = optim.Adam([jnp.ones(2)], lr=fo.linear_schedule(0.5, 0.0, 4), betas=betas)
+    for lr, b1 in [(0.5, 0.8), (0.375, 0.825), (0.25, 0.85)]:
+        (group,) = to_torch(opt.state_dict())["param_groups"]
+        assert group["lr"] == pytest.approx(lr)
+        assert group["betas"] == pytest.approx((b1, 0.99))
+        opt.step([jnp.ones(2)])

@@ -50,15 +50,49 @@ class Code:
 
 def test_code_in_a_file_is_not_run(tmp_path, capsys):
     torch.save({"x": Code()}, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"x\.pt is no file .*Save model\.state_dict\(\)"):
+    with pytest.raises(ValueError, match=r"x\.pt is .*no file .*Save model\.state_dict\(\)"):
         optim.load_torch_checkpoint(tmp_path / "x.pt")
     assert capsys.readouterr().out == ""
 
 
 def test_a_file_of_something_else_is_named(tmp_path):
     (tmp_path / "junk.pt").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"junk\.pt is no file of torch .*of safetensors"):
+    with pytest.raises(ValueError, match=r"junk\.pt is .*no file of torch.* a safetensors"):
         optim.load_torch_checkpoint(tmp_path / "junk.pt")
+
+
+@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
+def test_a_file_cut_anywhere_is_named(tmp_path, new_format):
+    model = torch.nn.Linear(80, 50)
+    path = tmp_path / "run.pt"
+    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=new_format)
+    whole = path.read_bytes()
+    for i in range(64):
+        path.write_bytes(whole[: len(whole) * i // 64])
+        with pytest.raises(ValueError, match=r"run\.pt is damaged, .*load an earlier one"):
+            optim.load_torch_checkpoint(path)
+
+
+def test_a_file_that_cannot_be_opened_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none"):
+        optim.load_torch_checkpoint(tmp_path / "none.pt")
+    with pytest.raises(IsADirectoryError):
+        optim.load_torch_checkpoint(tmp_path)
+
+
+def test_a_state_that_torch_saved_for_us_is_read(tmp_path):
+    params = {"a": jnp.ones(2), "b": jnp.ones(3, jnp.bfloat16)}
+    ours = optim.AdamW(params, lr=np.float32(0.5), amsgrad=True)
+    ours.step(params)
+    narrow = {k: jnp.asarray(ours.params["a"], k) for k in ("bfloat16", "float8_e5m2")}
+    saved = {"opt": ours.state_dict(), "params": {k: np.asarray(x) for k, x in narrow.items()}}
+    torch.save(saved, tmp_path / "run.pt")
+    read = optim.load_torch_checkpoint(tmp_path / "run.pt")
+    assert {k: x.dtype.name for k, x in read["params"].items()} == {k: k for k in narrow}
+    again = optim.AdamW(ours.params)
+    again.load_state_dict(read["opt"])
+    assert again.param_groups[0]["lr"] == 0.5
+    np.testing.assert_equal(again.state_dict(), ours.state_dict())
 
 
 def test_a_sparse_tensor_is_an_error(tmp_path):

@@ -107,7 +107,26 @@ def test_one_group_starts_anew_and_the_other_goes_on():
     assert_same(after.kernel, tx.update(PARAMS, state, PARAMS)[1].kernel)
 
 
-DECOUPLED = [fo.adabelief, fo.adamaxw, fo.adamw, fo.adan, fo.lion, fo.nadamw, fo.novograd]
+DECOUPLED = [
+    fo.acprop,
+    fo.adabelief,
+    fo.adam_mini,
+    fo.adamaxw,
+    fo.adamw,
+    fo.adan,
+    fo.ademamix,
+    fo.adopt,
+    fo.came,
+    fo.cautious_adamw,
+    fo.cautious_lion,
+    fo.laprop,
+    fo.lion,
+    fo.nadamw,
+    fo.novograd,
+    fo.simplified_ademamix,
+    fo.spam,
+    fo.stable_adamw,
+]
 
 
 @pytest.mark.parametrize("factory", DECOUPLED, ids=lambda f: f.__name__)

@@ -131,6 +131,8 @@ KEPT = {
     "average", "ax", "cover", "diff_params_memory", "diff_updates_memory", "grad", "grad_acc",
     "grad_sum_of_squares", "init_params", "master", "max_dist", "params", "prev", "previous",
     "slow", "step_size", "updates", "v_col", "v_row", "compensation", "remainder",
+    "cumulative_gradients", "init_particles", "reward", "scale", "subgradients",
+    "direction", "grad_sum_sq", "r_col", "r_row", "radius", "s", "window", "x0",
 }  # fmt: skip
 """Slots of this package's rules that are no moments, or not large."""
 

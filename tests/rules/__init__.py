@@ -22,14 +22,17 @@ from . import (
     combinators,
     layerwise,
     lbfgs,
+    learning_rate_free,
     links,
     lion,
     master,
     muon,
     plateau,
     radam,
+    recent,
     rmsprop,
     rprop,
+    schedule_free,
     sgd,
     signs,
     sparse,
@@ -68,12 +71,15 @@ FAMILIES = (
     rprop,
     sparse,
     adaptive,
+    recent,
     layerwise,
     signs,
     lbfgs,
     combinators,
     around,
     master,
+    schedule_free,
+    learning_rate_free,
 )
 
 RULES = tuple(entry for family in FAMILIES for entry in family.RULES)
@@ -102,6 +108,7 @@ def _named(needs_extra: bool) -> list[Case]:
             entry.oracle,
             entry.extra,
             entry.leave_out,
+            entry.drift,
         )
         for entry in RULES
         if (entry.extra is not None) == needs_extra

@@ -83,6 +83,7 @@ RULES = (
                 ("growth_factor", 1.0, "(1, inf)"),
                 ("backoff_factor", 1.0, "(0, 1)"),
                 ("growth_interval", 0, "[1, inf)"),
+                ("min_scale", -1.0, "[0, inf)"),
                 inner=fo.sgd(0.1),
             ),
             ({"inner": 3}, TypeError, "loss_scale: inner must be a pair of functions"),

@@ -26,7 +26,9 @@ COUNTS = {
     "min_dim_size_to_factor",
     "min_size",
     "ns_steps",
+    "num_betas",
     "sync_period",
+    "window_size",
 }
 """Whole numbers that shape the program."""
 
@@ -53,6 +55,8 @@ class Entry:
       extra: arguments that `update` needs beyond gradients and parameters, or a function of
         those two that makes them.
       leave_out: checks of the conformance kit that it need not pass -> why.
+      drift: how far, in units of the parameters, 1000 updates in float32 may be from the oracle's.
+        It is more where updates answer to parameters, whose sum in float32 rounds at each step.
     """
 
     factory: Callable[..., fo.GradientTransformation]
@@ -61,6 +65,7 @@ class Entry:
     oracle: Callable[..., Step] | None = None
     extra: Mapping[str, Any] | Callable[[Any, Any], Mapping[str, Any]] | None = None
     leave_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    drift: float = 5e-7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Case:
     oracle: Callable[..., Step] | None
     extra: Mapping[str, Any] | Callable[[Any, Any], Mapping[str, Any]] | None = None
     leave_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    drift: float = 5e-7
 
     def make(self, **other: Any) -> fo.GradientTransformation:
         """The transformation, with some of its arguments changed."""

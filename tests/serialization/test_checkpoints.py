@@ -1,5 +1,6 @@
 """Checkpoints: parameters, state, step and plain data, written and read again."""
 
+import collections
 import functools
 import sys
 
@@ -120,6 +121,15 @@ def test_plain_data_round_trips(library, tmp_path):
         "numbers": [1, 0.1, float("inf"), True],
         "betas": (0.9, (0.999,)),
         3: {"$odd": "text"},
+        "keys": {
+            (1, ("a", None)): 2,
+            1.5: 3,
+            None: 4,
+            np.int64(5): 6,
+            "$tuple": 7,
+            True: np.ones(1),
+        },
+        "names": {"a": np.ones(1), "a#1": np.zeros(1), "a/b": np.ones(2), "": 1, "\u2603": 2},
         "array": np.arange(3, dtype=np.int16),
         "scalar": np.float32(0.1),
         "deep": {"a.b": np.ones(1), "a": {"b": np.zeros(1)}},
@@ -128,11 +138,45 @@ def test_plain_data_round_trips(library, tmp_path):
     assert repr(library.load(tmp_path / "c").extra) == repr(extra)
 
 
-def test_other_data_is_refused_by_name(tmp_path):
-    with pytest.raises(
-        TypeError, match=r"save: 'extra.a.1' is of type builtin_function_or_method. Pass plain data"
-    ):
-        safetensors.save(tmp_path / "c", extra={"a": [1, len]})
+REFUSED = {
+    "function": ([1, len], r"\.1' is of type builtin_function_or_method\. Pass plain data"),
+    "key": ({frozenset("b"): 1}, r"\(its key\)' is of type frozenset. Pass plain data"),
+    "bytes": (b"b", "is of type bytes"),
+    "named tuple": (collections.namedtuple("Pair", "x")(1), "is of type Pair"),
+    "masked": (np.ma.array([1, 2], mask=[0, 1]), "is of type MaskedArray"),
+    "texts": (np.array(["b"]), "has the dtype <U1, and a checkpoint holds arrays of numbers"),
+    "text": (np.str_("b"), "has the dtype <U1, .*Python string"),
+    "objects": (np.array([None]), "has the dtype object"),
+    "structure": (np.zeros(1, [("x", "f4")]), "has the dtype"),
+    "random key": (jax.random.key(0), r"has the dtype key<fry>.*jax\.random\.key_data"),
+}
+
+
+@each_library
+@pytest.mark.parametrize("case", REFUSED)
+def test_other_data_is_refused_by_name(library, case, tmp_path):
+    """What is saved can be loaded: what cannot be is an error when it is saved."""
+    value, message = REFUSED[case]
+    with pytest.raises(TypeError, match=rf"{library.__name__[-5:]}\.save: 'extra\.a.*{message}"):
+        library.save(tmp_path / "c", extra={"a": value})
+    assert not list(tmp_path.iterdir())
+
+
+@each_library
+def test_arrays_of_the_other_byte_order_are_read_with_their_values(library, tmp_path):
+    arrays = {"x": np.array([1.5, -2.0], ">f4"), "n": np.array([3, 4], "<i8")}
+    library.save(tmp_path / "c", params=arrays, extra=arrays)
+    saved = library.load(tmp_path / "c")
+    assert saved.params["x"].tolist() == saved.extra["x"].tolist() == [1.5, -2.0]
+    assert saved.extra["n"].tolist() == [3, 4]
+
+
+@each_library
+def test_a_step_that_is_no_integer_is_refused(library, tmp_path):
+    with pytest.raises(TypeError, match=r"save: step must be an integer or None, got 2.5"):
+        library.save(tmp_path / "c", params=arrays(), step=2.5)
+    library.save(tmp_path / "c", params=arrays(), step=np.int64(3))
+    assert library.load(tmp_path / "c").step == 3
 
 
 @each_library

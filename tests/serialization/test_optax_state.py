@@ -363,7 +363,11 @@ def test_an_initial_state_becomes_an_initial_state():
         (optax.rprop(0.1), fo.rprop(0.1), "ScaleByRpropState takes each step one update late"),
         (optax.lbfgs(), fo.lbfgs(), "ScaleByLBFGSState keeps pairs of negative curvature"),
         (optax.adam(0.1), fo.apply_if_finite(fo.adam(0.1), 3), "state has nothing for '.root.'"),
-        (optax.scale_by_adam(), fo.scale_by_adam(), "A link alone has no name: put it into chain"),
+        (
+            optax.named_chain(("x", optax.scale_by_adam())),
+            fo.named_chain(("x", fo.scale_by_lion())),
+            "optax's ScaleByAdamState has no counterpart among the links that are left: x",
+        ),
     ],
 )
 def test_a_state_without_counterpart_is_named(theirs, ours, message):

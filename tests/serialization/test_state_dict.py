@@ -1,5 +1,7 @@
 """Named states: the names, and restoring to templates that differ."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -466,3 +468,28 @@ def test_older_formats_are_migrated_step_by_step(monkeypatch):
 def test_other_dicts_are_refused(given, error, message, strict):
     with pytest.raises(error, match=message):
         fo.from_state_dict(fo.trace(0.9).init(arrays(0)), given, strict=strict)
+
+
+@pytest.mark.parametrize("tx", [fo.adam(0.1), NADAM])
+def test_of_a_parameter_of_another_shape_only_the_shapes_are_reported(tx):
+    """Its count and carried scalars go with its slots, and are not unexpected."""
+    tx = fo.per_leaf_counts(tx)
+    params = {"w": jnp.ones(3), "b": jnp.ones(2)}
+    _, state = tx.update({"w": jnp.ones(3), "b": None}, tx.init(params), params)
+    other = tx.init({"w": jnp.ones(4), "b": jnp.ones(2)})
+    _, report = fo.from_state_dict(other, fo.to_state_dict(state), strict=False)
+    assert not report.unexpected
+    assert not report.missing
+    assert {k.rpartition(".")[2] for k in report.mismatched} == {"w"}
+
+
+def test_arrays_without_elements_come_back_from_json():
+    tx = fo.chain(fo.low_bit_state(fo.adam(0.1)), fo.add_noise(0.1, 0.5, 0))
+    params = {"a": jnp.ones(2), "b": jnp.zeros((0, 3, 2)), "c": jnp.zeros((2, 0, 3))}
+    state = tx.init(params)
+    text = json.dumps(fo.to_state_dict(state), default=lambda x: x.tolist())
+    read = {k: np.asarray(x) for k, x in json.loads(text).items()}
+    assert_same(fo.from_state_dict(tx.init(params), read), state)
+    wide = tx.init({**params, "c": jnp.zeros((3, 0, 3))})
+    with pytest.raises(ValueError, match=r"mismatched: .*\(2, 0\) .* saved, \(3, 0, 3\)"):
+        fo.from_state_dict(wide, read)

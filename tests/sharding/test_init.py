@@ -68,10 +68,12 @@ def test_an_update_keeps_all_types_on_a_mesh_of_explicit_axes(name, mesh):
 
 @pytest.mark.parametrize("name", sorted({*TRANSFORMATIONS} - {"factored"}))
 def test_in_shard_map_each_device_makes_its_part(name, mesh):
+    """Unchecked, because what an update computes of a device's gradients varies from the start."""
     tx = TRANSFORMATIONS[name]
     shardings = state_shardings(tx, SHAPES, SPECS, mesh)
     specs = jax.tree.map(lambda sharding: sharding.spec, shardings)
-    init = jax.jit(jax.shard_map(tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=specs))
+    init = jax.shard_map(tx.init, mesh=mesh, in_specs=(SPECS,), out_specs=specs, check_vma=False)
+    init = jax.jit(init)
     assert_shardings(init(sharded(mesh)), shardings)
 
 

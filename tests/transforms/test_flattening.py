@@ -44,7 +44,7 @@ def test_gradients_of_another_dtype_go_to_their_parameters_vector():
     assert_same(*(tx.update(g, tx.init(PARAMS), PARAMS)[0] for g in (narrow, wide)))
 
 
-def test_updates_that_one_vector_cannot_hold_are_refused():
+def test_sparse_updates_are_refused():
     tx = fo.flatten(fo.sgd(0.1, momentum=0.9))
     sparse = fo.row_sparse(GRADS["w"][:1], jnp.array([1]), (3, 4))
     with pytest.raises(ValueError, match=r"flatten: the update at 'b' is None\. All"):

@@ -33,7 +33,10 @@ def test_steps_that_are_not_finite_leave_parameters_moments_and_clocks(bad):
     tx = fo.apply_if_finite(INNER, 5)
     params, state = run(tx, [GOOD, bad, GOOD, bad, bad])
     expected, inner = run(INNER, [GOOD, GOOD])
-    assert_equal((params, state.inner_state), (expected, inner))
+    assert_equal(params, expected)
+    for name, link in inner._asdict().items():
+        kept = {k: v for k, v in state.inner_state[name]._asdict().items() if k != "metrics"}
+        assert_equal(kept, {k: link[k] for k in kept})
     found = {k: int(v) for k, v in fo.metrics(state).items() if "finite" in k}
     assert found == {"last_finite": 0, "notfinite_count": 2, "total_notfinite": 3}
 

@@ -44,7 +44,7 @@ PATTERNS = ["ggggg", "bbgbg", "gggbggggggg", "bgggbbggggggg"]
 @pytest.mark.parametrize("numbers", [(2.0**16, 2.0, 0.5, 3), (8.0, 4.0, 0.25, 1)])
 def test_the_scale_is_torchs(pattern, numbers):
     grads = [BAD if c == "b" else GOOD for c in pattern]
-    _, _, seen = run(fo.loss_scale(fo.sgd(0.1), *numbers), grads)
+    _, _, seen = run(fo.loss_scale(fo.sgd(0.1), *numbers, min_scale=0.0), grads)
     assert seen == by_torch([c == "b" for c in pattern], *numbers)
 
 
@@ -70,6 +70,7 @@ def test_steps_are_those_of_the_unscaled_loss_without_the_overflows():
     assert_close(state.inner_state, inner_state, rtol=1e-6)
     assert {k: int(v) for k, v in fo.metrics(state).items()} == {
         "last_finite": 1,
+        "notfinite_count": 0,
         "total_notfinite": 1,
     }
 
@@ -90,6 +91,24 @@ def test_gradients_that_float16_cannot_hold_train_nevertheless():
     assert fo.metrics(state)["last_finite"] == 1
     np.testing.assert_allclose(updates["w"], -5e-9, rtol=0.05)
     assert law(state) == law(tx.init(params))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "least"), [({}, 1.0), ({"min_scale": 8.0}, 8.0), ({"init_scale": 0.25}, 0.25)]
+)
+def test_the_scale_does_not_fall_below_the_least_and_training_goes_on(arguments, least):
+    """torch's becomes 0 after 166 such steps, from where no step is finite."""
+    tx = fo.loss_scale(fo.sgd(1.0), **arguments)
+    state = tx.init(PARAMS)
+    step = jax.jit(lambda state, g: tx.update(g, state, PARAMS))
+    for _ in range(200):
+        _, state = step(state, BAD)
+    assert state.scale == least
+    assert fo.metrics(state)["notfinite_count"] == 200
+    updates, state = step(state, jax.tree.map(lambda g: g * state.scale, GOOD))
+    assert_close(updates, jax.tree.map(jnp.negative, GOOD), rtol=1e-6)
+    assert fo.metrics(state)["notfinite_count"] == 0
+    assert fo.metrics(state)["total_notfinite"] == 200
 
 
 def test_the_scale_stays_finite():

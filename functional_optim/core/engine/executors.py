@@ -1,12 +1,13 @@
-"""Stage 3: who runs the rules on a leaf: XLA, a native kernel, and the special forms of a leaf."""
+"""Stage 3: executors, each of which runs the rules on one kind of leaf."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
 from ..leaf.blockwise import BlockInputs, run_blockwise
 from ..leaf.packing import Group
@@ -45,7 +46,7 @@ class LeafArrays(NamedTuple):
 class LeafSignature(NamedTuple):
     """The static arguments of a leaf's function: a part of the key of its jit cache."""
 
-    dtype: Any  # of the update that leaves the function
+    dtype: DTypeLike  # of the update that leaves the function
     add_to_params: bool  # whether the result is the new parameter, and not its update
     columns: tuple[tuple[Column, ...], ...]  # of each rule
 
@@ -54,12 +55,12 @@ class LeafSignature(NamedTuple):
 class LeafCall:
     """A leaf, or a stack of leaves, and what is to be computed there."""
 
-    batch: Group  # rows of the table
+    batch: Group  # indices of the leaves in the table
     stacked: bool
     numbers: tuple[int, ...]  # the leaves' numbers in the tree
-    update: Any
+    update: Array  # or a BCOO
     slots: tuple[Scalars, ...]
-    param: Any
+    param: Array | None
     steps: tuple[StepScalars, ...]  # of each rule
     signature: LeafSignature
 
@@ -74,23 +75,27 @@ class LeafCall:
         return LeafArrays(self.update, self.slots, self.param, scalars)
 
 
-Result = tuple[Any, list[Scalars]]
+Result = tuple[Array, list[Scalars]]
 """The update or the new parameter, and the slots of each rule."""
 
 
 class LeafFunction(Protocol):
-    """What an executor needs of fused rules: their function of a leaf, and a place for programs."""
+    """Fused rules, as an executor sees them: a function of one leaf, and a cache of programs."""
 
     @property
     def name(self) -> str:
         """Names of the rules, which programs and profiles show."""
 
     @property
-    def programs(self) -> dict[Any, Any]:
-        """Jitted functions, kept as long as the rules."""
+    def programs(self) -> dict[Hashable, Any]:
+        """Jitted functions, and plans of backends, which live as long as the rules."""
 
     def on_leaf(
-        self, arrays: LeafArrays, number: Array, signature: LeafSignature, param_dtype: Any = None
+        self,
+        arrays: LeafArrays,
+        number: Array,
+        signature: LeafSignature,
+        param_dtype: DTypeLike | None = None,
     ) -> Result:
         """Applies the rules to one dense leaf."""
 
@@ -109,7 +114,7 @@ class Executor(Protocol):
 
 
 class Backend(Executor, Protocol):
-    """An executor besides XLA, which serves some of the dense leaves."""
+    """An executor that runs some of the dense leaves in place of XLA."""
 
     def claims(self, fused: LeafFunction, call: LeafCall) -> bool:
         """Whether it runs this leaf."""
@@ -124,10 +129,10 @@ def register_backend(backend: Backend) -> None:
 
 
 def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
-    """Chooses who runs a leaf; the first that fits.
+    """Chooses the executor of a leaf: the first in this order that fits.
 
-    The special kinds of leaf come first, because a backend and XLA see dense float arrays only;
-    rows are taken before slots are decoded in blocks, because few rows need no blocks.
+    Stacked, sparse and quantized leaves come first, because backends and XLA take dense float
+    arrays only. Sparse precedes quantized, because it decodes a few rows, which need no blocks.
     """
     if call.stacked:
         return STACKED
@@ -179,10 +184,16 @@ class _Stacked(_OneByOne):
     def on_leaf(
         self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
     ) -> Result:
-        """Maps over update, slots, parameter, and what each leaf has of the scalars."""
+        """Maps over update, slots, parameter, and the scalars that differ from leaf to leaf."""
         rows = tuple((x.keys, x.row, x.trees) for x in arrays.scalars)
 
-        def one(update: Array, slots: Any, param: Any, rows: Any, number: Array) -> Result:
+        def one(
+            update: Array,
+            slots: tuple[Scalars, ...],
+            param: Array | None,
+            rows: tuple[tuple[Scalars, Array | None, Scalars], ...],
+            number: Array,
+        ) -> Result:
             scalars = tuple(
                 shared._replace(keys=keys, row=row, trees=trees)
                 for shared, (keys, row, trees) in zip(arrays.scalars, rows, strict=True)
@@ -193,7 +204,7 @@ class _Stacked(_OneByOne):
 
 
 class _SparseRows(_OneByOne):
-    """Runs the rules on the rows that a sparse update names, and writes only these."""
+    """Runs the rules on the rows of a sparse update, and writes only these rows."""
 
     suffix = "_sparse_rows"
 
@@ -224,7 +235,9 @@ class _Blockwise(_OneByOne):
     ) -> Result:
         """Computes the leaf in blocks."""
 
-        def maths(inputs: BlockInputs, fixed: Any) -> tuple[Array, Any]:
+        def maths(
+            inputs: BlockInputs, fixed: tuple[tuple[RuleScalars, ...], Array]
+        ) -> tuple[Array, tuple[Scalars, ...]]:
             scalars, number = fixed
             result, slots = fused.on_leaf(LeafArrays(*inputs, scalars), number, signature)
             return result, tuple(slots)

@@ -1,11 +1,12 @@
 """The driver: runs neighbouring rules of a chain as one update, in four stages."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ..caching import Interned
 from ..leaf.dtypes import split_complex
@@ -16,6 +17,7 @@ from ..rules.bound_rule import BoundRule
 from ..rules.init import state_names
 from ..state import State
 from ..trees.apply import moved, put_leaves
+from ..trees.placement import sharded_as, sharded_together
 from ..trees.structure import is_absent
 from .executors import (
     Executor,
@@ -39,7 +41,7 @@ from .whole_tree import run_on_tree
 __all__ = ["FusedUpdate"]
 
 Array = jax.Array
-Scalars = dict[str, Any]
+Scalars = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,8 @@ class FusedUpdate(Interned):
             "whole_tree": self.rules[0].spec.whole_tree,
             "reads_params": any(rule.spec.reads_params for rule in self.rules),
             "counts_leaves": any(rule.counts_leaves for rule in self.rules),
+            # A tree that a rule needs may have a leaf where there is no update.
+            "aligns_params": any(r.spec.needs_trees and r.spec.reads_params for r in self.rules),
             # The update that a rule decides itself is the exact difference to the new parameter,
             # which would not survive a narrower dtype; rules behind it need the same.
             "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
@@ -68,13 +72,14 @@ class FusedUpdate(Interned):
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
-    if TYPE_CHECKING:  # what __post_init__ derives of the rules; no fields of the value
+    if TYPE_CHECKING:  # __post_init__ derives these from the rules; they are not fields
         name: ClassVar[str]
         whole_tree: ClassVar[bool]
         reads_params: ClassVar[bool]
         counts_leaves: ClassVar[bool]
+        aligns_params: ClassVar[bool]
         keeps_compute_dtype: ClassVar[bool]
-        programs: ClassVar[dict[Any, Any]]
+        programs: ClassVar[dict[Hashable, Any]]
 
     def __call__(
         self,
@@ -93,9 +98,8 @@ class FusedUpdate(Interned):
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
             _check_arguments(rule, state, params, extra)
-        table = LeafTable(
-            self.rules[0].name, updates, states, params, counts_leaves=self.counts_leaves
-        )
+        by_params = self.counts_leaves or self.aligns_params
+        table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
         if table.sparse:
             _check_sparse(self.rules, table)
         # 2. Compute the scalars of this step.
@@ -153,7 +157,11 @@ class FusedUpdate(Interned):
                     raise
 
     def on_leaf(
-        self, arrays: LeafArrays, number: Array, signature: LeafSignature, param_dtype: Any = None
+        self,
+        arrays: LeafArrays,
+        number: Array,
+        signature: LeafSignature,
+        param_dtype: DTypeLike | None = None,
     ) -> Result:
         """Applies all rules to one dense leaf, in the precision of the computation.
 
@@ -161,27 +169,30 @@ class FusedUpdate(Interned):
           arrays: the leaf's arrays and scalars.
           number: the leaf's number in the tree.
           signature: the static arguments.
-          param_dtype: of the parameter, where `arrays` has only some rows of it.
+          param_dtype: dtype of the parameter, where `arrays` has only some of its rows.
         """
         update, slots, param, scalars = arrays
+        # Results are sharded as what they replace.
+        u, placed, p = sharded_together(update, slots, param)
         compute = compute_dtype(signature.dtype)
         real = jnp.finfo(compute).dtype
-        u, p = cast((update, param), compute)
+        u, p = cast((u, p), compute)
         param_dtype = param_dtype or getattr(param, "dtype", None)
         new_slots = []
-        for rule, old, own, columns in zip(
-            self.rules, slots, scalars, signature.columns, strict=True
+        for rule, kept, old, own, columns in zip(
+            self.rules, slots, placed, scalars, signature.columns, strict=True
         ):
             hyper, context = read_scalars(own, columns, real)
             hyper |= own.keys
-            context |= cast(own.trees, real)
-            if rule.spec.reads_params:
-                context["param_dtype"] = param_dtype
-            ctx = StepContext(**context, leaf=number, rule=rule.name)
+            context |= cast(own.trees, compute)
+            outside = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
+            ctx = StepContext(**context, **outside, leaf=number, rule=rule.name)
             u, new = apply_rule(rule, u, cast(old, compute), p, ctx, hyper)
-            new_slots.append({k: new[k].astype(old[k].dtype) for k in old})
+            new_slots.append({k: sharded_as(new[k].astype(x.dtype), x) for k, x in kept.items()})
         u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
-        return (moved(param, u) if signature.add_to_params else u), new_slots
+        if signature.add_to_params:
+            return moved(param, u), new_slots
+        return sharded_as(u, update), new_slots
 
 
 class UndeclaredParam:
@@ -199,28 +210,42 @@ class UndeclaredParam:
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
     __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
-    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = __getattr__ = _refuse
+    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = _refuse
     __len__ = __bool__ = __float__ = __int__ = __iter__ = __lt__ = __le__ = __gt__ = _refuse
     __ge__ = __eq__ = __ne__ = _refuse
     __hash__ = object.__hash__
 
+    def __getattr__(self, name: str) -> Any:
+        # Compiled code of JAX asks for it. Python 3.13 reports any other error there on stderr.
+        if name == "__jax_array__":
+            raise AttributeError(name)
+        return self._refuse()
 
-def _take_new(_: Any, new: Any, __: Any) -> Any:
+
+def _take_new(_: Array, new: Array, __: str) -> Array:
     return new
 
 
 def apply_rule(
-    rule: BoundRule, u: Array, slots: Scalars, p: Any, context: StepContext, hyper: Scalars
+    rule: BoundRule,
+    u: Array,
+    slots: Scalars,
+    p: Array | None,
+    context: StepContext,
+    hyper: Scalars,
 ) -> tuple[Array, Scalars]:
-    """Calls the maths of a rule, and checks what it returns."""
+    """Calls the maths of a rule, and checks its result."""
     arguments = hyper | dict(rule.options)
 
-    def maths(g: Array, slots: Scalars, p: Any) -> tuple[Array, Scalars]:
+    def maths(g: Array, slots: Scalars, p: Array | None, trees: Scalars) -> tuple[Array, Scalars]:
+        undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
+        parameter = p if undeclared is None else undeclared
+        ctx = StepContext(**vars(context) | trees) if trees else context
         try:
-            result = rule.spec.maths(g, State(**slots), p, context, **arguments)
+            result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
         except TypeError as error:
-            if UndeclaredParam.__name__ in str(error):
-                p._refuse()
+            if undeclared is not None and UndeclaredParam.__name__ in str(error):
+                undeclared._refuse()
             raise
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
             raise TypeError(
@@ -235,11 +260,10 @@ def apply_rule(
             )
         return update, dict(new)
 
-    if not rule.spec.reads_params:
-        p = UndeclaredParam(rule.name)
     if rule.spec.split_complex and jnp.iscomplexobj(u):
-        return split_complex(maths, u, slots, p)
-    return maths(u, slots, p)
+        trees = {k: getattr(context, k) for k in rule.spec.needs_trees}
+        return split_complex(maths, u, slots, p, trees)
+    return maths(u, slots, p, {})
 
 
 def _check_arguments(

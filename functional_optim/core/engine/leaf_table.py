@@ -26,7 +26,8 @@ from .stacks import Stacks, whole_stacks
 
 __all__ = ["LeafTable", "all_slots"]
 
-Slots = dict[str, jax.Array]
+Array = jax.Array
+Slots = dict[str, Array]
 
 
 class LeafTable:
@@ -54,14 +55,14 @@ class LeafTable:
         states: Sequence[State],
         params: PyTree | None,
         *,
-        counts_leaves: bool = False,
+        by_params: bool = False,
     ):
         self.name = name
         fields = [state._asdict() for state in states]
         self.slot_trees = [
             {k: x for k, x in state.items() if k not in ENGINE_FIELDS} for state in fields
         ]
-        self.reference = self._reference(fields, updates, params, counts_leaves)
+        self.reference = self._reference(fields, updates, params, by_params)
         flat, self.treedef = _flatten(self.reference)
         found = find_leaves(self.treedef, updates)
         # Containers of one array may differ, or be missing on one side: `nnx` takes them off what
@@ -104,7 +105,7 @@ class LeafTable:
         states: Sequence[dict[str, Any]],
         updates: PyTree,
         params: PyTree | None,
-        counts_leaves: bool,
+        by_params: bool,
     ) -> PyTree:
         """A tree with a leaf for each parameter: slots, or parameters, or updates.
 
@@ -113,7 +114,7 @@ class LeafTable:
         for trees in self.slot_trees:
             if trees:
                 return all_slots(trees)
-        by_leaf = counts_leaves or any("leaf_counts" in s or "groups" in s for s in states)
+        by_leaf = by_params or any("leaf_counts" in s or "groups" in s for s in states)
         if not by_leaf or params is not None:
             return params if by_leaf else updates
         flat = jax.tree.leaves(updates, is_leaf=lambda x: x is None or is_sparse(x))

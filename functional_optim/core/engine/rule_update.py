@@ -18,7 +18,11 @@ class RuleUpdate(Interned):
     """`update` of one rule: a `FusedUpdate` of that rule alone."""
 
     rule: BoundRule
-    is_cacheable = True
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether the rule may be kept alive."""
+        return self.rule.is_cacheable
 
     def __call__(
         self,

@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import types
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from ..leaf.packing import Group, joined
 from ..leaf.quantized import decode_state
@@ -17,9 +18,11 @@ from ..leaf.stacking import FEW, FEW_READERS, apart, sealed
 from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
+from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.rng_keys import key_at
 from ..state import State
+from ..trees.placement import sharded_together
 from ..trees.sparse_rows import Rows
 from .jit import jit_as
 from .leaf_table import LeafTable
@@ -36,7 +39,9 @@ __all__ = [
 ]
 
 Array = jax.Array
-Scalars = dict[str, Any]
+Scalars = dict[str, Array]
+Fields = dict[str, PyTree]
+"""Fields of a state by name."""
 
 
 _RESERVED = ("leaf", "param_dtype", "rule")
@@ -64,7 +69,7 @@ class StepContext(types.SimpleNamespace):
 
 
 class RuleScalars(NamedTuple):
-    """What the maths of one rule reads at one leaf besides arrays of the leaf's shape."""
+    """The scalars and keys that the maths of one rule reads at one leaf."""
 
     hyperparams: Scalars
     context: Scalars
@@ -78,7 +83,7 @@ class Column(NamedTuple):
 
     is_hyperparam: bool
     name: str
-    dtype: Any
+    dtype: DTypeLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +106,7 @@ class StepScalars:
     columns: tuple[Column, ...]
     matrix: Array | None
     trees: list[Scalars]
-    next_fields: Scalars
+    next_fields: Fields
     stacks: tuple[Group, ...]
 
     def at(self, batch: Group, *, stacked: bool, with_row: bool = True) -> RuleScalars:
@@ -157,7 +162,7 @@ def one_row(matrix: Array, i: int) -> Array:
 
 
 def read_scalars(
-    scalars: RuleScalars, columns: tuple[Column, ...], dtype: Any
+    scalars: RuleScalars, columns: tuple[Column, ...], dtype: DTypeLike
 ) -> tuple[Scalars, Scalars]:
     """The hyperparameters and the context of one leaf, in the precision of the computation."""
     hyper, context = dict(scalars.hyperparams), dict(scalars.context)
@@ -180,7 +185,7 @@ def compute_step_scalars(
     hyper = dict(fields["hyperparams"])
     for name, evaluate in rule.schedules:
         hyper[name] = as_state(evaluate(fields["count"], fields["schedules"][name]))
-    next_fields: Scalars = {"count": safe_increment(fields["count"]), "hyperparams": dict(hyper)}
+    next_fields: Fields = {"count": safe_increment(fields["count"]), "hyperparams": dict(hyper)}
     by_leaf = _pop_by_label(rule, table, fields, hyper) if rule.labels else {}
     context = {k: jnp.asarray(extra[k]) for k in spec.needs if k not in ("params", "value_fn")}
     trees: list[Scalars] = [{}] * n
@@ -188,10 +193,9 @@ def compute_step_scalars(
         aligned = {k: table.column(extra[k], k) for k in spec.needs_trees}
         trees = [{k: column[i] for k, column in aligned.items()} for i in range(n)]
     if spec.tree_stats.combine is not None:
-        quantities = _measure(rule, table, fields, hyper, context, trees)
-        next_fields |= quantities
-        for values in quantities.values():
-            context |= values
+        kept, quantities = _measure(rule, table, fields, hyper, context, trees)
+        next_fields |= kept
+        context |= quantities
     scalars: Scalars = {}
     if spec.step_scalars is not None:
         scalars = _step_scalars(rule, table, fields, hyper | by_leaf, next_fields)
@@ -227,7 +231,7 @@ def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalar
     ]
 
 
-def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Scalars, hyper: Scalars) -> Scalars:
+def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scalars) -> Scalars:
     """Moves the hyperparameters that differ by label out of `hyper`, to one value per leaf."""
     by_leaf = {}
     for name, labels in rule.labels:
@@ -258,7 +262,7 @@ def _has_update(table: LeafTable) -> np.ndarray[Any, Any]:
 
 
 def _step_scalars(
-    rule: BoundRule, table: LeafTable, fields: Scalars, hyper: Scalars, next_fields: Scalars
+    rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scalars, next_fields: Fields
 ) -> Scalars:
     """Counts this update, and calls the rule's `step_scalars`.
 
@@ -300,7 +304,7 @@ def _step_scalars(
 
 
 def _next_carry(
-    rule: BoundRule, scalars: Scalars, known: Scalars, has_update: Any, by_leaf: bool
+    rule: BoundRule, scalars: Scalars, known: Scalars, has_update: np.ndarray, by_leaf: bool
 ) -> Scalars:
     """The carried scalars of the next state; those of a leaf without an update stay."""
     missing = [k for k in rule.carried_names if k not in scalars]
@@ -321,16 +325,25 @@ def _next_carry(
 def _measure(
     rule: BoundRule,
     table: LeafTable,
-    state_fields: Scalars,
+    state_fields: Fields,
     hyper: Scalars,
     needed: Scalars,
     trees: list[Scalars],
-) -> dict[str, Scalars]:
-    """Computes the quantities of the whole tree; returns the state's `scalars` and `metrics`."""
-    stats = rule.spec.tree_stats
+) -> tuple[dict[str, Scalars], Scalars]:
+    """Computes the quantities of the whole tree.
+
+    Returns:
+      The state's `scalars` and `metrics`, and all quantities.
+    """
+    stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
     assert stats.combine is not None
     kept = {k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields}
     last = {name: x for values in kept.values() for name, x in values.items()} | needed
+    prepared = {}
+    if stats.prepare is not None:
+        known = last | {"count": state_fields["count"]}
+        prepared = {k: as_state(x) for k, x in stats.prepare(known, **arguments).items()}
+        last |= prepared
     measured = None
     if stats.measure is not None:
         measured = _measurements(rule, table, hyper, last, trees)
@@ -345,8 +358,8 @@ def _measure(
             elif scale != 1:  # without a trace, a cond would compile its branches at each step
                 measured = again(measured)
             last |= {"scale": scale}
-    quantities = stats.combine(measured, last, **hyper, **dict(rule.options))
-    return {k: {name: as_state(quantities[name]) for name in kept[k]} for k in kept}
+    made = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
+    return {k: {name: made[name] for name in kept[k]} for k in kept}, prepared | made
 
 
 def _measurements(
@@ -373,24 +386,33 @@ def _measurements(
     )
 
 
-def _measure_program(rule: BoundRule, *, stacked: bool) -> Any:
+def _measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
     """The jitted measurement of a leaf, or of a stack, kept as long as the rule."""
     if ("measure", stacked) not in rule.programs:
         rule.programs["measure", stacked] = _make_measure_program(rule, stacked=stacked)
     return rule.programs["measure", stacked]
 
 
-def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Any:
+def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
     def measure(
-        g: Any, slots: Scalars, p: Any, number: Array, trees: Scalars, hyper: Scalars, last: Scalars
+        g: Array,
+        slots: Scalars,
+        p: Array | None,
+        number: Array,
+        trees: Scalars,
+        hyper: Scalars,
+        last: Scalars,
     ) -> Scalars:
         assert rule.spec.tree_stats.measure is not None
         compute = compute_dtype(g.dtype)
         real = jnp.finfo(compute).dtype
-        context = StepContext(**cast(last | trees, real), leaf=number, rule=rule.name)
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
-        g, slots, p = cast((rows.values, *rows.of((decode_state(slots), p))), compute)
+        placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
+        g, slots, p, trees = cast((*placed, trees), compute)
+        if rule.spec.split_complex and jnp.iscomplexobj(g):
+            g, slots, p, trees = jax.tree.map(_parts, (g, slots, p, trees))
+        context = StepContext(**cast(last, real), **trees, leaf=number, rule=rule.name)
         measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
         return {k: as_state(v) for k, v in measured.items()}
 
@@ -398,3 +420,8 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Any:
         return jit_as(measure, f"{rule.name}_measure")
     mapped = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
     return jit_as(mapped, f"{rule.name}_measure_stacked")
+
+
+def _parts(x: Array) -> Array:
+    """The real and the imaginary part of an array of complex numbers, as one real array."""
+    return jnp.stack([jnp.real(x), jnp.imag(x)])

@@ -3,11 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from ..numerics.casting import cast, cast_like
 from ..numerics.precision import compute_dtype
 from ..numerics.validation import as_state
 from ..rules.bound_rule import BoundRule
 from ..state import State
+from ..trees.placement import sharded_as
+from ..trees.structure import is_absent
 from .leaf_table import LeafTable
 from .objective import Objective
 from .step_scalars import StepContext, StepScalars
@@ -25,9 +30,16 @@ def run_on_tree(
     """
     compute = [compute_dtype(table.dtypes[i]) for i in table.active]
 
+    # The objective wants the parameters where they are, so all else is put there too.
+    beside = [table.updates[i] if is_absent(p := table.params[i]) else p for i in table.active]
+    places = [jnp.asarray(x) for x in beside]
+
     def wide(column: list[Any]) -> list[Any]:
         chosen = (column[i] for i in table.active)
-        return [cast(x, dtype) for x, dtype in zip(chosen, compute, strict=True)]
+        return [
+            cast(_sharded_with(jnp.asarray(x), place), dtype)
+            for x, place, dtype in zip(chosen, places, compute, strict=True)
+        ]
 
     spec = rule.spec
     old = [slots for (slots,) in table.slots]
@@ -57,5 +69,14 @@ def run_on_tree(
     u, new, scalars = result
     for j, i in enumerate(table.active):
         update = u[j] if spec.keep_compute_dtype else u[j].astype(table.dtypes[i])
-        table.put((i,), update, ({k: cast_like(new[k][j], x) for k, x in old[i].items()},))
+        update = sharded_as(update, jnp.asarray(table.updates[i]))
+        kept = {k: _sharded_with(cast_like(new[k][j], x), x) for k, x in old[i].items()}
+        table.put((i,), update, (kept,))
     return {field: {k: scalars[k] for k in state[field]} for field in fields}
+
+
+def _sharded_with(x: Any, place: Any) -> Any:
+    """An array, or a ring of several along a first axis, sharded as another array of its shape."""
+    if x.shape[1:] == place.shape and x.ndim > place.ndim:
+        return jax.vmap(lambda one: sharded_as(one, place))(x)
+    return sharded_as(x, place)

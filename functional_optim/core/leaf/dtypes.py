@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ..numerics.precision import compute_dtype
 from ..protocol import NoSlot
 from ..trees.placement import alike
+from ..trees.varying import varying_as
 
 __all__ = [
     "as_parameter",
@@ -19,11 +20,12 @@ __all__ = [
 ]
 
 Array = jax.Array
-Maths = Callable[[Array, dict[str, Array], Array | None], tuple[Array, Mapping[str, Array]]]
+Maths = Callable[..., tuple[Array, Mapping[str, Array]]]
+"""`(g, slots, p, trees) -> (u, slots)`, with the leaf of each tree that a rule needs."""
 
 
 def split_complex(
-    maths: Maths, g: Array, slots: dict[str, Array], p: Array | None
+    maths: Maths, g: Array, slots: dict[str, Array], p: Array | None, trees: Mapping[str, Any]
 ) -> tuple[Array, dict[str, Array]]:
     """Runs the maths of a real array on the real and the imaginary part of a complex one.
 
@@ -34,6 +36,7 @@ def split_complex(
             part(g),
             {k: part(s) for k, s in slots.items()},
             part(p) if isinstance(p, jax.Array) else p,
+            {k: part(x) if jnp.iscomplexobj(x) else x for k, x in trees.items()},
         )
         for part in (jnp.real, jnp.imag)
     )
@@ -71,7 +74,7 @@ def start_slots(
         # A slot that starts as the parameter, or as another slot, must not be its buffer: both
         # will be donated.
         shared = any(v is x for x in (p, *(x for name, x in slots.items() if name != k)))
-        return alike(jnp.array(v, copy=True) if shared else v, p)
+        return alike(varying_as(jnp.array(v, copy=True) if shared else v, p), p)
 
     return {k: in_slot_dtype(k, v) for k, v in slots.items()}
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 __all__ = [
+    "TINY",
     "compute_dtype",
     "hyper_dtype",
     "one_minus_power",
@@ -17,6 +18,9 @@ __all__ = [
 ]
 
 Array = jax.Array
+
+TINY = float(np.finfo(np.float32).tiny)
+"""The smallest normal number of float32: a floor of divisors that is not 0 in any precision."""
 
 
 def hyper_dtype() -> Any:

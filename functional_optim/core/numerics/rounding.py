@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["check_like_init", "is_narrow", "narrow_slot", "rounded", "uniform"]
+__all__ = ["as_float32", "check_like_init", "is_narrow", "narrow_slot", "rounded", "uniform"]
 
 Array = jax.Array
 
@@ -14,6 +14,11 @@ Array = jax.Array
 def is_narrow(dtype: Any) -> bool:
     """Whether parameters of a dtype are computed in a wider one."""
     return jnp.dtype(dtype).itemsize < 4
+
+
+def as_float32(*arrays: Array) -> tuple[Array, ...]:
+    """What rounds to a narrow parameter, in float32, however wide its updates are."""
+    return tuple(x.astype(np.float32) for x in arrays)
 
 
 def uniform(key: Array | None, x: Array) -> Array | None:
@@ -75,7 +80,7 @@ def narrow_slot(p: Array, param_dtype: Any, dtype: Any) -> Array:
 def check_like_init(link: str, slot: Array, p: Array, param_dtype: Any) -> None:
     """Raises where a `narrow_slot` was made for a parameter of another kind than this one."""
     known = slot.shape == p.shape
-    if known != is_narrow(param_dtype):
+    if p.size and known != is_narrow(param_dtype):  # the slot of no elements is the same for both
         raise ValueError(
             f"{link}: the state was made for a parameter of {'a narrow' if known else 'a wide'} "
             f"dtype, and it has {param_dtype} now. Call init with parameters of the dtype that "

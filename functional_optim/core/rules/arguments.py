@@ -49,11 +49,14 @@ class _Optional(enum.Enum):
     OPTIONAL = "may be None: the maths then gets None, and is compiled separately"
 
 
-@dataclasses.dataclass(frozen=True)
 class SlotDtype:
-    """`SlotDtype("mu")`: the argument is the dtype of the slot `mu`."""
+    """`SlotDtype("mu")`: the argument is the dtype of the slot `mu`, or of several slots."""
 
-    slot: str
+    def __init__(self, *slots: str):
+        self.slots = slots
+
+    def __repr__(self) -> str:
+        return f"SlotDtype({', '.join(map(repr, self.slots))})"
 
 
 Optional_ = _Optional.OPTIONAL
@@ -92,7 +95,7 @@ class Argument:
     kind: Kind = Kind.HYPERPARAMETER
     interval: Interval | None = None
     optional: bool = False
-    slot: str | None = None  # whose dtype it is
+    slots: tuple[str, ...] = ()  # whose dtype it is
 
 
 def read_arguments(
@@ -130,7 +133,7 @@ def _read(rule: str, name: str, metadata: tuple[Any, ...]) -> Argument:
         if isinstance(item, Kind):
             known = {"kind": item}
         elif isinstance(item, SlotDtype):
-            known = {"kind": Kind.SLOT_DTYPE, "slot": item.slot}
+            known = {"kind": Kind.SLOT_DTYPE, "slots": item.slots}
         elif isinstance(item, Interval):
             known = {"interval": item}
         elif item is Optional_:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from ..caching import Interned
+from ..functions import keepable
 from ..numerics.precision import hyper_dtype
 from .arguments import Kind
 from .spec import RuleSpec, call_by_name, checked_dict, checked_names, wanted_names
@@ -37,7 +38,11 @@ class BoundRule(Interned):
     slot_dtypes: tuple[tuple[str, Any], ...] = ()
     generators: tuple[tuple[str, str | None], ...] = ()
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    is_cacheable = True
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether its schedules and options may be kept alive."""
+        return keepable((self.schedules, self.options))
 
     @functools.cached_property
     def name(self) -> str:

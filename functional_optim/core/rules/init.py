@@ -13,13 +13,14 @@ from ..caching import Interned
 from ..leaf.dtypes import as_parameter, check_parameter, start_slots
 from ..leaf.packing import pack
 from ..numerics.casting import cast
-from ..numerics.precision import hyper_dtype
+from ..numerics.precision import compute_dtype, hyper_dtype
 from ..numerics.validation import as_start, as_state
 from ..protocol import PyTree
 from ..state import State
 from ..trees.placement import beside
 from ..trees.sparse_rows import is_sparse
 from ..trees.structure import is_absent, leaf_paths
+from ..trees.varying import varying_as
 from .bound_rule import BoundRule
 from .by_label import ByLabel
 from .rng_keys import Key
@@ -114,10 +115,17 @@ class RuleInit:
         stats = spec.tree_stats
         if stats.start is not None:
             what = "scalars" if spec.whole_tree else "start of tree_stats"
-            start = self._call(what, stats.start, numbers["hyperparams"])
-            fields["scalars"] = {k: as_start(v) for k, v in start.items()}
+            known = dict(numbers["hyperparams"])
+            if "params" in wanted_names(stats.start):
+                arrays = map(as_parameter, leaves)
+                known["params"] = [cast(x, compute_dtype(x.dtype)) for x in arrays]
+            start = self._call(what, stats.start, known)
+            # Copies, because a start may be a hyperparameter, or two starts one array.
+            copies = {k: jnp.array(as_start(v), copy=True) for k, v in start.items()}
+            fields["scalars"] = varying_as(copies, leaves)
         if stats.metrics:
-            fields["metrics"] = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
+            zeros = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
+            fields["metrics"] = varying_as(zeros, leaves)
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
         return State(**fields, **self._as_trees(treedef, leaves, slots))
 

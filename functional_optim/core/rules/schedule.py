@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..caching import Interned
+from ..functions import Function, as_function
 from ..numerics.validation import Interval, as_number, as_state
 from ..signatures import bind, call_text
 
@@ -74,12 +75,21 @@ class ScheduleFactory(Protocol[P]):
 class _Evaluate(Interned):
     """Calls the maths of a factory with its options."""
 
-    # The factory, not its maths: a module shows the factory alone, and pickle looks there.
+    # For pickle, because a module shows the factory and not its maths.
     factory: ScheduleFactory[...]
     options: tuple[tuple[str, Any], ...]
+    maths: Function
+
+    @classmethod
+    def by(cls, factory: ScheduleFactory[...], options: tuple[tuple[str, Any], ...]) -> "_Evaluate":
+        """Makes it, of what the maths sees now."""
+        return cls.of(factory, options, as_function(factory.maths))
 
     def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
-        return self.factory.maths(as_state(step), **numbers, **dict(self.options))
+        return self.maths(as_state(step), **numbers, **dict(self.options))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Evaluate.by, (self.factory, self.options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +104,11 @@ class _Plain(Interned):
         whole = step if jnp.issubdtype(step.dtype, jnp.integer) else step.astype(np.int32)
         found = self.function(whole)
         if found is None:
-            raise TypeError(f"{_name(self.function)}: a schedule must return a number, got None.")
+            raise TypeError(f"{self.function.__name__}: a schedule must return a number, got None.")
         value = as_state(found)
         if value.shape not in ((), step.shape):
             raise ValueError(
-                f"{_name(self.function)}: a schedule must return a scalar, got an array of shape "
+                f"{self.function.__name__}: a schedule must return a scalar, got an array of shape "
                 f"{value.shape}. Return one value for the step that it is given."
             )
         return jnp.broadcast_to(value, step.shape)
@@ -158,7 +168,7 @@ def schedule(
                 else:
                     numbers[k] = as_number(v, where, intervals.get(k))
             _check_order(name, ordered, numbers)
-            evaluate = _Evaluate.of(made, tuple(options.items()))
+            evaluate = _Evaluate.by(made, tuple(options.items()))
             text = call_text(name, signature, given)
             return NumberedSchedule(evaluate, tuple(numbers.items()), text)
 
@@ -195,9 +205,6 @@ def _check_order(name: str, ordered: tuple[str, ...], numbers: Mapping[str, Any]
 def numbered(function: Callable[[Any], Any]) -> NumberedSchedule:
     """Views any callable of the step as a schedule; a foreign one has no numbers."""
     if isinstance(function, NumberedSchedule):
-        return function
-    return NumberedSchedule(_Plain.of(function), (), _name(function))
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", "schedule")
+        return dataclasses.replace(function, evaluate=as_function(function.evaluate))
+    known = as_function(function)
+    return NumberedSchedule(_Plain.of(known), (), known.__name__)

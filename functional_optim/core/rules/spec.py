@@ -1,6 +1,7 @@
 """A rule as its author declares it: pure data, which the engine reads."""
 
 import dataclasses
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -8,7 +9,16 @@ from typing import Any
 
 from .arguments import Argument, Kind
 
-__all__ = ["RuleSpec", "TreeStats", "call_by_name", "checked_dict", "checked_names", "wanted_names"]
+__all__ = [
+    "RULE_NAMES",
+    "RuleSpec",
+    "TreeStats",
+    "call_by_name",
+    "checked_dict",
+    "checked_names",
+    "renamed_spec",
+    "wanted_names",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,26 +26,42 @@ class TreeStats:
     """Quantities of the whole tree, which are known before any leaf is updated.
 
     Attributes:
+      prepare: `(last, **hyperparameters) -> {name: ()}`, scalars of this step that come before any
+        measurement: `measure`, `combine` and the maths find them with the last quantities. `last`
+        has `count` as well, the number of updates before this one.
       measure: `(g, slots, p, ctx, **hyperparameters) -> {name: ()}`, what to measure on each leaf;
-        `ctx` has the quantities of the last step.
+        `ctx` has the quantities of the last step. Of a rule that treats complex leaves as pairs of
+        real ones, it gets both parts as one real array, `(2, *p)`.
       combine: `({name: (n,)}, last, **hyperparameters) -> {name: ()}`, makes the quantities out of
         the measurements, the last quantities, and what the rule needs. They reach the maths
-        through `ctx`. The first argument is None where no leaf has an update, or nothing is
-        measured.
+        through `ctx`, those that the state does not keep as well. The first argument is None where
+        no leaf has an update, or nothing is measured.
       rescale: `({name: (n,)}) -> ()`, the factor with which the measurements must be repeated,
         because they over- or underflowed, or 1 where they are sound. `measure` multiplies by
         `ctx.scale`, if there is one, and `combine` finds the factor as `last["scale"]`. The
         repetition is under `lax.cond`, so that sound measurements do not pay for it.
       start: `(<any hyperparameters, by name>) -> {name: start}`, the quantities that the state
-        keeps, because `combine` needs their last values.
+        keeps, because `combine` needs their last values. An argument `params` is the list of the
+        parameters.
       metrics: names of the quantities that are there to be read by users.
     """
 
+    prepare: Callable[..., Mapping[str, Any]] | None = None
     measure: Callable[..., Mapping[str, Any]] | None = None
     combine: Callable[..., Mapping[str, Any]] | None = None
     rescale: Callable[[Mapping[str, Any]], Any] | None = None
     start: Callable[..., Mapping[str, Any]] | None = None
     metrics: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> set[str]:
+        """Names of what the functions read, hyperparameters among them."""
+        functions = (self.prepare, self.measure, self.combine, self.start)
+        return {name for f in functions if f is not None for name in wanted_names(f)}
+
+
+RULE_NAMES: set[str] = set()
+"""Names of all rules; a link of another name has been given that name by a user."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,6 +75,8 @@ class RuleSpec:
       signature: of the factory.
       arguments: what each argument is.
       whole_tree: whether the maths is of all leaves together.
+      renamed_from: the rule of which this one differs in the names of some arguments, and those
+        names, `(there, here)`.
     """
 
     name: str
@@ -67,6 +95,10 @@ class RuleSpec:
     row_sparse: bool | Callable[..., bool] = False
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     whole_tree: bool = False
+    renamed_from: "tuple[RuleSpec, tuple[tuple[str, str], ...]] | None" = None
+
+    def __post_init__(self) -> None:
+        RULE_NAMES.add(self.name)
 
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Names of the arguments of some kinds."""
@@ -78,11 +110,58 @@ class RuleSpec:
         return "params" in self.needs
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.renamed_from is not None:
+            return renamed_spec, self.renamed_from
         return _find_spec, (self.module, self.name)
 
 
 def _find_spec(module: str, name: str) -> RuleSpec:
     return getattr(importlib.import_module(module), name).spec
+
+
+@functools.cache
+def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec:
+    """The same rule with other names of some arguments, in its state as well: `(old, new)`."""
+    new, functions = dict(names), {}
+    for field in ("maths", "slots", "step_scalars", "carry", "row_sparse"):
+        function = getattr(spec, field)
+        functions[field] = _renaming(function, new) if callable(function) else function
+    stats = spec.tree_stats
+    parts = {k: getattr(stats, k) for k in ("measure", "combine", "start")}
+    check = spec.check
+    parameters = [p.replace(name=new.get(k, k)) for k, p in spec.signature.parameters.items()]
+    arguments = {
+        new.get(k, k): dataclasses.replace(a, name=new.get(k, k)) for k, a in spec.arguments.items()
+    }
+    return dataclasses.replace(
+        spec,
+        **functions,
+        signature=spec.signature.replace(parameters=parameters),
+        arguments=arguments,
+        tree_stats=dataclasses.replace(
+            stats, **{k: None if f is None else _renaming(f, new) for k, f in parts.items()}
+        ),
+        check=None if check is None else lambda given: check(_renamed_back(given, new)),
+        renamed_from=(spec, names),
+    )
+
+
+def _renamed_back(given: Mapping[str, Any], new: Mapping[str, str]) -> dict[str, Any]:
+    old = {v: k for k, v in new.items()}
+    return {old.get(k, k): v for k, v in given.items()}
+
+
+def _renaming(function: Callable[..., Any], new: Mapping[str, str]) -> Callable[..., Any]:
+    """A function whose arguments have other names."""
+    signature = inspect.signature(function)
+    parameters = [p.replace(name=new.get(k, k)) for k, p in signature.parameters.items()]
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **_renamed_back(kwargs, new))
+
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return call
 
 
 def wanted_names(function: Callable[..., Any], skip: int = 0) -> list[str]:

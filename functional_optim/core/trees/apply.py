@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import PyTree
+from .placement import sharded_as
 from .sparse_rows import Rows, check_rows, coalesced, is_sparse, no_rows
 from .structure import align, is_absent, path_string
 
@@ -74,7 +75,8 @@ def moved(p: Any, u: Any, path: Any = None) -> Any:
         u = coalesced(u, dtype)
     rows = Rows(u)
     # lax, not jnp: it is a third of the time to trace, and there is one of these per leaf.
-    total = jax.lax.add(_to(rows.of(p), dtype), _to(rows.values, dtype))
+    p_rows, u_rows = rows.of(p), rows.values
+    total = jax.lax.add(_to(p_rows, dtype), _to(sharded_as(u_rows, p_rows), dtype))
     return rows.put(p, _to(total, p.dtype))
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..numerics.validation import as_state
 from ..protocol import PyTree
+from .placement import sharded_as
 
 __all__ = ["add_scaled", "choose", "dot", "largest", "scaled", "sum_of_magnitudes"]
 
@@ -67,5 +68,5 @@ def _times(t: Array, x: Array) -> Array:
 
 
 def choose(condition: Array, a: PyTree, b: PyTree) -> PyTree:
-    """The one tree where the condition `()` holds, else the other."""
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+    """The one tree where the condition `()` holds, else the other, sharded as the other is."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, sharded_as(x, y), y), a, b)

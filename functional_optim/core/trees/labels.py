@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..functions import Function, as_function
 from ..protocol import PyTree
 from .containers import bare
 from .labels_by_shape import labels_by_shape
@@ -58,6 +59,8 @@ def _python(label: Any) -> Any:
 
 def why(labeller: "Labeller", path: str, leaf: Any) -> str:
     """Says what gave a leaf its label."""
+    if isinstance(labeller, Function):
+        labeller = labeller.function
     if isinstance(labeller, path_labels):
         hit = next((test for test, _ in labeller.rules if _matches(test, path, leaf)), None)
         return "by the default" if hit is None else f"by the rule {_name(hit)}"
@@ -85,7 +88,9 @@ Labeller = Callable[[PyTree], PyTree]
 
 def as_labeller(labels: Any) -> Labeller:
     """Views labels, a tree or a function of the parameters, as a hashable function."""
-    return labels if is_function(labels) else FrozenTree.of(labels)
+    if isinstance(labels, FrozenTree):
+        return labels
+    return as_function(labels) if is_function(labels) else FrozenTree.of(labels)
 
 
 def is_function(labels: Any) -> bool:

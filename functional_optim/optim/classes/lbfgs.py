@@ -32,7 +32,8 @@ class LBFGS(SearchOptimizer):
 
     A step ends after `max_iter` iterations or `max_eval` evaluations (default: 5/4 of
     max_iter), or where max|g| <= tolerance_grad, max|t d| <= tolerance_change,
-    |change of the loss| < tolerance_change, or g.d > -tolerance_change.
+    |change of the loss| < tolerance_change, or g.d > -tolerance_change. With `maximize`, all of
+    this is of the negative loss; `step` returns the loss itself.
 
     The step is one jitted loop; see `step` for what is compiled when, and
     `functional_optim.minimize` for a function that iterates to convergence. The state holds
@@ -71,6 +72,8 @@ class LBFGS(SearchOptimizer):
         tolerance_change: ScalarOrSchedule = 1e-9,
         history_size: int = 100,
         line_search_fn: str | None = None,
+        *,
+        maximize: bool = False,
     ) -> None:
         self._initialize(params, locals())
 
@@ -93,6 +96,7 @@ class LBFGS(SearchOptimizer):
                 options["tolerance_change"],
                 options["history_size"],
                 options["line_search_fn"],
+                options["maximize"],
             )
         )
 

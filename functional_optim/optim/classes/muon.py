@@ -23,17 +23,23 @@ from .common import refuse_complex
 
 __all__ = ["Muon"]
 
-_RMS = {None: None, "original": None, "match_rms_adamw": 0.2}
-"""Root mean square of a step, by `adjust_lr_fn`."""
+_SCALES = {
+    None: scale_by_shape(rows_are_outputs=True),
+    "original": scale_by_shape(rows_are_outputs=True),
+    "match_rms_adamw": scale_by_shape(0.2, rows_are_outputs=True),
+    "spectral_unclamped": scale_by_shape(rows_are_outputs=True, clamped=False),
+}
+"""How a step is scaled by its shape, by `adjust_lr_fn`."""
 
 
 class Muon(TorchOptimizer):
     """torch.optim.Muon: the momentum of Muon, orthogonalized in bfloat16, in decayed steps.
 
     The learning rate is `lr` times sqrt(max(1, rows / columns)) if `adjust_lr_fn` is None or
-    `"original"`, and `lr` times 0.2 sqrt(max(rows, columns)) if it is `"match_rms_adamw"`. As in
-    torch, the outputs are the rows of a matrix; layers of JAX have them in the columns: transpose,
-    or use `functional_optim.muon`.
+    `"original"`, `lr` times 0.2 sqrt(max(rows, columns)) if it is `"match_rms_adamw"`, and `lr`
+    times sqrt(rows / columns) if it is `"spectral_unclamped"`. As in torch, the outputs are the
+    rows of a matrix; layers of JAX have them in the columns: transpose, or use
+    `functional_optim.muon`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,7 +70,7 @@ class Muon(TorchOptimizer):
     def transformation(options: Options) -> GradientTransformation:
         """Composes the links of `Muon`."""
         adjust_lr_fn = options["adjust_lr_fn"]
-        check_choice(adjust_lr_fn, "adjust_lr_fn", tuple(_RMS))  # type: ignore[arg-type]
+        check_choice(adjust_lr_fn, "adjust_lr_fn", tuple(_SCALES))  # type: ignore[arg-type]
         return chain(
             refuse_complex("Muon"),
             muon_momentum(options["momentum"], nesterov=options["nesterov"]),
@@ -75,7 +81,7 @@ class Muon(TorchOptimizer):
                 ns_dtype=jnp.bfloat16,
                 eps_as_floor=True,
             ),
-            scale_by_shape(_RMS[adjust_lr_fn], rows_are_outputs=True),
+            _SCALES[adjust_lr_fn],
             add_decayed_weights(options["weight_decay"]),
             scale_by_learning_rate(options["lr"]),
         )

@@ -21,7 +21,8 @@ class LRScheduler:
 
     The constructor makes the first step, as in torch. A group that is added later starts with the
     learning rate that it has then. The option is `lr`, or `learning_rate` of an `Optimizer` over a
-    transformation.
+    transformation. A learning rate below 0 is an error at the optimizer's next step; torch makes
+    that step, uphill.
 
     Args:
       optimizer: a stateful optimizer.
@@ -167,7 +168,8 @@ class LRScheduler:
         It may be called before or after the optimizer's `load_state_dict`.
 
         Raises:
-          ValueError: it has entries of another scheduler; nothing is loaded then.
+          ValueError: it has entries of another scheduler, or lacks some of this one; nothing is
+            loaded then.
         """
         state = self._known_entries(state_dict)
         as_constructed = _equal(_CONSTRUCTED_RATES.get(self.optimizer), self._rates())
@@ -179,12 +181,18 @@ class LRScheduler:
 
     def _known_entries(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the entries that this scheduler has as well."""
-        names = self.state_dict().keys()
+        names, owner = self.state_dict().keys(), f"{type(self).__name__}.load_state_dict"
         unknown = [k for k in state_dict if k not in names and not _is_of_torch(k)]
         if unknown:
             raise ValueError(
-                f"{type(self).__name__}.load_state_dict: there is no {unknown[0]!r} in this "
-                f"scheduler. It has: {', '.join(sorted(names))}."
+                f"{owner}: there is no {unknown[0]!r} in this scheduler. It has: "
+                f"{', '.join(sorted(names))}."
+            )
+        missing = [k for k in sorted(names) if k not in state_dict and not _is_of_torch(k)]
+        if missing:
+            raise ValueError(
+                f"{owner}: the state has no {missing[0]!r}, and is of another scheduler: it has "
+                f"{', '.join(sorted(state_dict))}. Load it into one of the class that saved it."
             )
         return {k: v for k, v in state_dict.items() if k in names}
 

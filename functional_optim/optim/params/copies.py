@@ -9,17 +9,31 @@ import jax.numpy as jnp
 from ...core.protocol import PyTree
 from ...core.trees.sparse_rows import is_sparse
 from ...core.trees.structure import path_string
+from ..conversions import as_numpy
 
-__all__ = ["copy_like", "copy_params", "deduplicate"]
+__all__ = ["check_alive", "copy_like", "copy_params", "deduplicate"]
+
+
+def check_alive(where: str, tree: PyTree) -> None:
+    """Raises RuntimeError where an array has been deleted, as those of `params` are by a step."""
+    for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and x.is_deleted():
+            raise RuntimeError(
+                f"{where}: the array at '{path_string(path)}' has been deleted. Those that are "
+                "read from optimizer.params do not outlive the next step, which reuses their "
+                "memory. Read them again, or keep a copy: optimizer.copy_params()."
+            )
 
 
 def copy_params(where: str, params: PyTree) -> PyTree:
     """Copies all arrays of a tree.
 
     Raises:
+      RuntimeError: an array has been deleted.
       TypeError: a leaf is not an array; the message names it.
       ValueError: a leaf is sparse.
     """
+    check_alive(where, params)
     return jax.tree_util.tree_map_with_path(
         lambda path, x: _copy(where, path, x), params, is_leaf=is_sparse
     )
@@ -32,7 +46,7 @@ def _copy(where: str, path: Any, x: Any) -> jax.Array:
             f"'{path_string(path)}' is sparse. Pass its todense(); gradients may be sparse."
         )
     try:
-        array = jnp.asarray(x)
+        array = jnp.asarray(as_numpy(x) if hasattr(x, "detach") else x)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{where}: the parameter at '{path_string(path)}' is of type {type(x).__name__}, and "

@@ -9,6 +9,8 @@ import jax
 from ...core.protocol import MaskedNode, PyTree
 from ...core.trees.labels import FrozenTree, check_expression, path_labels
 from ...core.trees.structure import align, path_string
+from .copies import check_alive
+from .models import check_not_model
 
 __all__ = [
     "ParamLayout",
@@ -174,6 +176,7 @@ def read_params(
         groups = [dict(group) for group in params]
         for i, group in enumerate(groups):
             check_ordered(f"{owner}: group {i}", group["params"])
+            check_not_model(f"{owner}: group {i}", group["params"])
         return ParamLayout(tuple(_WholeTree() for _ in groups), True), groups
     if not jax.tree.leaves(params):
         raise ValueError("optimizer got an empty parameter list: there is no array in it.")
@@ -183,6 +186,7 @@ def read_params(
 def _check_kind(owner: str, params: Any, options: Collection[str]) -> None:
     """Refuses arguments that would be taken for a tree of parameters by mistake."""
     check_ordered(owner, params)
+    check_not_model(owner, params)
     if _is_group(params) and (present := sorted(set(params) & set(options))):
         raise TypeError(
             f"{owner}: parameters are a dict with 'params' and the option {present[0]!r}, which is "
@@ -229,6 +233,7 @@ def _read_path_groups(groups: PathGroups) -> tuple[ParamLayout, list[dict[str, A
 
 def check_new_params(old: PyTree, new: PyTree) -> None:
     """Raises ValueError where new parameters differ from the old in structure or shape."""
+    check_alive("optimizer: params", new)
     flat = jax.tree_util.tree_flatten_with_path(old)[0]
     for (path, a), b in zip(flat, align(old, new, link="optimizer", name="params"), strict=True):
         if getattr(b, "shape", ()) != a.shape:

@@ -18,7 +18,18 @@ _KEYS_OF_TORCH = frozenset(
 )
 """Keys that torch's schedulers and named parameters leave in a group."""
 
-_OTHER_SPELLING = {"lr": "learning_rate", "learning_rate": "lr"}
+_RATE, _MOMENTS = ("lr", "learning_rate"), ("betas", "b1", "b2", "beta")
+_MEANT: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("lr", "learningrate", "eta", "stepsize"), _RATE),
+    **dict.fromkeys(("wd", "l2", "weightdecay"), ("weight_decay",)),
+    **dict.fromkeys(("beta", "betas", "beta1", "beta2", "b1", "b2"), (*_MOMENTS, "momentum")),
+    **dict.fromkeys(("mom", "mu"), ("momentum", *_MOMENTS)),
+    "epsilon": ("eps", "epsilon"),
+}
+"""Other names of an option, in lower case and without underscores -> what may be meant."""
+
+_ALWAYS_MEANT = frozenset({"lr", "learningrate", "wd"})
+"""Of these, names that no key of the user's has."""
 
 
 class ParamGroup(dict[str, Any]):
@@ -51,10 +62,8 @@ class ParamGroup(dict[str, Any]):
         """Refuses a key that looks like a misspelt option, or is one of other optimizers."""
         if key in self._option_names or key == "params" or key in _KEYS_OF_TORCH:
             return
-        other = _OTHER_SPELLING.get(key)
-        close = difflib.get_close_matches(key, self._option_names, n=1, cutoff=0.8)
-        suggestions = [other] if other in self._option_names else close
-        if suggestions or other:
+        suggestions = self._meant(key)
+        if suggestions or _plain(key) in _ALWAYS_MEANT:
             listed = ", ".join(sorted(self._option_names)) or "none"
             raise ValueError(
                 f"{self._where} has the unknown option {key!r}. "
@@ -64,6 +73,14 @@ class ParamGroup(dict[str, Any]):
                     else f"Its options are: {listed}."
                 )
             )
+
+    def _meant(self, key: str) -> list[str]:
+        """Returns the options that a key may stand for: by another name, or misspelt."""
+        plain = _plain(key)
+        same = [k for k in sorted(self._option_names) if _plain(k) == plain]
+        known = [k for k in _MEANT.get(plain, ()) if k in self._option_names]
+        close = difflib.get_close_matches(key, self._option_names, n=1, cutoff=0.8)
+        return [*same, *known, *close]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
@@ -145,6 +162,11 @@ class ParamGroup(dict[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (dict(self), dict(self.__dict__))
+
+
+def _plain(key: str) -> str:
+    """Returns a key in lower case and without underscores."""
+    return key.lower().replace("_", "")
 
 
 def _restore(items: dict[str, Any], attributes: dict[str, Any]) -> ParamGroup:

@@ -13,12 +13,14 @@ from ...serialization import placing
 from ...serialization.reading import restore
 from ...serialization.versions import COUNT, VERSION_KEY
 from ..conversions import as_numpy
+from .form import check_groups
 
 __all__ = [
     "COUNT",
     "ParamState",
     "StateEntry",
     "carried_scalars",
+    "counts_of_parameters",
     "is_no_slot",
     "load_named_state",
     "place",
@@ -35,8 +37,8 @@ class StateEntry:
 
     Attributes:
       link: name of the link.
-      slot: name of a slot of the link, or of a scalar that it carries from step to step for
-        each parameter; or `leaf_counts`, the number of updates of each parameter.
+      slot: name of a slot of the link, or of a scalar that it carries from step to step; or
+        `leaf_counts`, the number of updates of each parameter.
       at_start: whether torch has the entry before a parameter's first step.
       is_int: whether torch keeps a number as a Python int.
     """
@@ -46,23 +48,25 @@ class StateEntry:
     at_start: bool = False
     is_int: bool = False
 
-    def read(self, state: State) -> list[Any] | None:
-        """Returns the value of each parameter, or None if the state has no such slot.
+    def read(self, state: State, n: int) -> list[Any] | None:
+        """Returns the value of each of n parameters, or None if the state has no such slot.
 
         A parameter that does not have the slot has a `NoSlot` in its place.
         """
         link = state._asdict().get(self.link, State())
         if self.slot == "leaf_counts":
-            return list(np.asarray(link.leaf_counts, np.float32)) if "leaf_counts" in link else None
+            if "count" not in link:
+                return None
+            return list(counts_of_parameters(link, n).astype(np.float32))
         if self.slot in link:
             return jax.tree.leaves(link[self.slot], is_leaf=is_no_slot)
-        carried = carried_scalars(link)
+        carried = carried_scalars(link, n)
         return list(carried[self.slot]) if self.slot in carried else None
 
     def is_scalar(self, state: State) -> bool:
         """Tells whether the entry is one number for each parameter."""
         link = state._asdict().get(self.link, State())
-        return self.slot == "leaf_counts" or self.slot in carried_scalars(link)
+        return self.slot == "leaf_counts" or self.slot in link._asdict().get("carry", {})
 
 
 def is_no_slot(x: Any) -> bool:
@@ -70,9 +74,15 @@ def is_no_slot(x: Any) -> bool:
     return isinstance(x, NoSlot)
 
 
-def carried_scalars(link: State) -> dict[str, np.ndarray[Any, Any]]:
+def counts_of_parameters(link: State, n: int) -> np.ndarray[Any, Any]:
+    """Returns how many updates each of n parameters has had, `(n,)`."""
+    return np.broadcast_to(np.asarray(link._asdict().get("leaf_counts", link.count)), (n,))
+
+
+def carried_scalars(link: State, n: int) -> dict[str, np.ndarray[Any, Any]]:
     """Returns the scalars that a link carries from step to step, each `(n,)`."""
-    return {k: np.asarray(v) for k, v in link._asdict().get("carry", {}).items()}
+    carry = link._asdict().get("carry", {})
+    return {k: np.broadcast_to(np.asarray(v), (n,)) for k, v in carry.items()}
 
 
 def read_state_dict(
@@ -98,7 +108,7 @@ def read_state_dict(
             f"{owner}: 'state' must be a dict, got {type(state_dict['state']).__name__}. Pass what "
             "state_dict() of an optimizer gave."
         )
-    return state_dict["state"], list(state_dict["param_groups"])
+    return state_dict["state"], check_groups(owner, state_dict["param_groups"], COUNT)
 
 
 def load_named_state(owner: str, state: PyTree, saved: Mapping[str, Any]) -> PyTree:

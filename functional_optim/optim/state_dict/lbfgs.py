@@ -10,6 +10,7 @@ from ...core.protocol import PyTree
 from ...core.state import State
 from ..conversions import as_numpy
 from .entries import ParamState, place
+from .form import is_count, numbers_problem
 from .match import SavedGroup
 
 __all__ = ["read_lbfgs_state", "write_lbfgs_states"]
@@ -45,7 +46,7 @@ def write_lbfgs_states(link: State, params: PyTree) -> list[ParamState]:
         # torch computes them from the negative gradient.
         taken = [-scalars["taken"][i] for i in order]
         entry["al"] = taken + [None] * (len(scalars["weights"]) - len(taken))
-    return [entry] + [{} for _ in jax.tree.leaves(params)[1:]]
+    return [{} if i else entry for i, _ in enumerate(jax.tree.leaves(params))]
 
 
 def _oldest_first(scalars: Mapping[str, Any]) -> list[int]:
@@ -86,7 +87,7 @@ def read_lbfgs_state(owner: str, saved: SavedGroup, params: PyTree, fresh: State
         newest = slice(pairs - size, pairs)  # torch keeps more where history_size was lowered
         for k, name in _LISTS.items():
             sign = -1 if k == "al" else 1
-            values = [sign * float(as_numpy(x)) for x in (entry[k] or [])[newest]]
+            values = [sign * float(as_numpy(x).item()) for x in (entry[k] or [])[newest]]
             scalars[name] = place(np.array(values + [0.0] * (m - len(values))), scalars[name])
         scalars["size"] = place(size, scalars["size"])
         scalars["end"] = place(size % m, scalars["end"])
@@ -103,6 +104,9 @@ def _check(owner: str, states: list[ParamState], entry: Mapping[str, Any], param
     n = sum(x.size * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
     problems = [f"{k!r} is not kept here" for k in states[0] if k not in _NAMES]
     problems += ["more than one parameter has entries"] if len(states) > 1 else []
+    problems += _value_problems(entry)
+    if problems:  # what is not of these forms has no sizes to compare
+        raise _wrong(owner, problems)
     vectors = {k: [entry[k]] for k in _VECTORS} | {k: entry[k] or [] for k in _RINGS}
     for k, xs in vectors.items():
         sizes = {np.size(as_numpy(x)) for x in xs if x is not None}
@@ -112,10 +116,39 @@ def _check(owner: str, states: list[ParamState], entry: Mapping[str, Any], param
     if len(set(lengths.values())) > 1:
         problems.append(f"lists of the lengths {lengths}, which are of the same pairs")
     if problems:
-        raise ValueError(
-            f"{owner}: the saved state is of another optimizer or other parameters: "
-            f"{'; '.join(problems)}. Nothing was loaded."
-        )
+        raise _wrong(owner, problems)
+
+
+def _value_problems(entry: Mapping[str, Any]) -> list[str]:
+    """Returns which entries are no counts, numbers, arrays, or lists of these."""
+    given = {k: x for k, x in entry.items() if x is not None}
+    problems = [
+        f"{k!r} is not a count" for k in _COUNTS.keys() & given.keys() if not is_count(given[k])
+    ]
+    singles = {k: [x] for k, x in given.items() if k in _VECTORS or k in _SCALARS}
+    for k in (_RINGS.keys() | _LISTS.keys()) & given.keys():
+        if isinstance(given[k], (list, tuple)):
+            # torch fills `al` with None up to the size of the history.
+            singles[k] = [x for x in given[k] if k != "al" or x is not None]
+        else:
+            problems.append(f"{k!r} is no list")
+    for k, xs in singles.items():
+        wrong = [problem for x in xs if (problem := numbers_problem(x)) is not None]
+        wrong += ["is complex" for x in xs if not wrong and np.iscomplexobj(as_numpy(x))]
+        if k in _SCALARS or k in _LISTS:
+            wrong += ["is not one number" for x in xs if not wrong and np.size(as_numpy(x)) != 1]
+        problems += [f"{k!r} {problem}" for problem in wrong[:1]]
+    if not problems and given.get("n_iter") and "d" in given:
+        missing = sorted((_VECTORS.keys() | _RINGS.keys() | {"ro", *_SCALARS}) - given.keys())
+        problems += [f"{k!r} is missing" for k in missing]
+    return problems
+
+
+def _wrong(owner: str, problems: list[str]) -> ValueError:
+    return ValueError(
+        f"{owner}: the saved state is of another optimizer or other parameters: "
+        f"{'; '.join(problems)}. Nothing was loaded."
+    )
 
 
 def _parts(vector: Any, saved: SavedGroup, params: PyTree) -> list[Array]:

@@ -8,9 +8,19 @@ import jax
 from ...core.protocol import PyTree
 from ...core.trees.structure import is_absent
 from .entries import COUNT, ParamState, read_state_dict
+from .form import check_params, check_states
 from .write import param_names
 
-__all__ = ["SavedGroup", "match_groups"]
+__all__ = ["Names", "SavedGroup", "match_groups"]
+
+Names = Sequence[str] | Sequence[Sequence[str]]
+"""Names of the parameters in a file, in the order of its numbers; or of each group."""
+
+_RECIPE = (
+    "Pass names=[[name_of[p] for p in group['params']] for group in optimizer.param_groups], where "
+    "name_of = {p: name for name, p in model.named_parameters()}, the names of each group of "
+    "torch's optimizer."
+)
 
 _NOT_OPTIONS = ("params", "param_names", COUNT)
 
@@ -36,7 +46,7 @@ class SavedGroup(NamedTuple):
 
 
 def match_groups(
-    owner: str, trees: Sequence[PyTree], state_dict: Any, names: Sequence[str] | None
+    owner: str, trees: Sequence[PyTree], state_dict: Any, names: Names | None
 ) -> list[SavedGroup]:
     """Finds in a state_dict what belongs to the parameters of each group.
 
@@ -47,19 +57,14 @@ def match_groups(
       owner: what errors call the function.
       trees: parameters of the groups.
       state_dict: as saved.
-      names: of the parameters in the file, in the order of its numbers.
+      names: of the parameters in the file, in the order of its numbers; or of each group.
 
     Raises:
       ValueError: the parameters differ, or which is which cannot be known.
     """
     state, groups = read_state_dict(owner, state_dict)
-    for i, group in enumerate(groups):
-        if "params" not in group:
-            raise ValueError(
-                f"{owner}: the saved group {i} has no 'params', the numbers of its parameters. "
-                "Pass a state_dict as it was saved. Nothing was loaded."
-            )
-    numbers = [[int(k) for k in group["params"]] for group in groups]
+    numbers = check_params(owner, groups)
+    check_states(owner, state)
     states = _read_states(owner, state, numbers)
     names_here = param_names(trees)
     saved_names = _saved_names(owner, groups, numbers, names)
@@ -71,6 +76,8 @@ def match_groups(
     by_name = {name: k for k, name in saved_names.items()}
     _check_names(owner, names_here, numbers, by_name)
     sets = [frozenset(saved_names[k] for k in ks) for ks in numbers]
+    if names is not None and not _is_nested(names):
+        _check_groups(owner, names_here, groups, sets)
     by_set = dict(zip(sets, groups, strict=True))
     count = max((int(g.get(COUNT) or 0) for g in groups), default=0) or None
     matched = []
@@ -120,23 +127,58 @@ def _saved_names(
     owner: str,
     groups: Sequence[Mapping[str, Any]],
     numbers: list[list[int]],
-    names: Sequence[str] | None,
+    names: Names | None,
 ) -> dict[int, str] | None:
     """Returns the name of each number of the file, or None where the file has no names."""
-    flat = [k for ks in numbers for k in ks]
+    order = [k for ks in numbers for k in ks]
     if names is None:
         if any(group.get("param_names") is None for group in groups):
             return None
         names = [name for group in groups for name in group["param_names"]]
-        order = flat
+    elif _is_nested(names):
+        sizes = [len(ks) for ks in numbers]
+        if [len(of_group) for of_group in names] != sizes:
+            raise ValueError(
+                f"{owner}: the file has groups of {sizes} parameters, and there are "
+                f"{[len(of_group) for of_group in names]} names for them. {_RECIPE} Nothing was "
+                "loaded."
+            )
+        names = [name for of_group in names for name in of_group]
     else:
-        order = sorted(flat)
+        order = sorted(order)
     if len(names) != len(order) or len(set(names)) != len(order):
         raise ValueError(
             f"{owner}: the file has {len(order)} parameters, and {len(set(names))} different names "
             f"of {len(names)} are given for them. Give each its own. Nothing was loaded."
         )
     return dict(zip(order, names, strict=True))
+
+
+def _is_nested(names: Names) -> bool:
+    """Tells whether names are lists, one for each group."""
+    return not all(isinstance(name, str) for name in names)
+
+
+def _check_groups(
+    owner: str,
+    names_here: list[list[str]],
+    groups: Sequence[Mapping[str, Any]],
+    sets: Sequence[frozenset[str]],
+) -> None:
+    """Raises ValueError where a flat list of names would tear the groups of the file apart.
+
+    torch numbers the parameters group by group, and a model lists them layer by layer: with names
+    in the latter order, moments and options of parameters of equal shapes would be exchanged.
+    """
+    named = any(group.get("param_names") is not None for group in groups)
+    here = {frozenset(of_group) for of_group in names_here}
+    if len(groups) > 1 and not named and not here.issuperset(sets):
+        i = next(i for i, of_group in enumerate(sets) if of_group not in here)
+        raise ValueError(
+            f"{owner}: the file has {len(groups)} groups, whose numbers run group by group, and in "
+            f"one list these names put {', '.join(sorted(sets[i])[:6])} into group {i}, which is "
+            f"no group here. {_RECIPE} Nothing was loaded."
+        )
 
 
 def _check_sizes(owner: str, names_here: list[list[str]], numbers: list[list[int]]) -> None:

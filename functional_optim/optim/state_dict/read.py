@@ -9,9 +9,11 @@ import numpy as np
 
 from ...core.protocol import PyTree
 from ...core.state import State
+from ...serialization.placing import has_shape
 from ..conversions import as_numpy
 from ..hyperparams import DormantSlots
 from .entries import ParamState, StateEntry, is_no_slot, place
+from .form import is_count, numbers_problem
 from .match import SavedGroup
 
 __all__ = ["any_has", "fill_state", "read_dormant_slots"]
@@ -43,7 +45,7 @@ def fill_state(
     if count is None:  # torch counts for each parameter only
         count = max((_step(state, 0) for state in saved.states), default=0)
     links = {
-        name: _fill_link(entries, name, link, saved.states)._replace(
+        name: _fill_link(entries, name, link, saved.states, count)._replace(
             **({"count": place(count, link.count)} if "count" in link else {})
         )
         for name, link in fresh._asdict().items()
@@ -60,12 +62,6 @@ def _step(state: ParamState, default: int) -> int:
     return default if state.get("step") is None else int(as_numpy(state["step"]).item())
 
 
-def _is_count(value: Any) -> bool:
-    """Tells whether a value is a number of updates; torch keeps one as a float."""
-    number = as_numpy(value).item()
-    return bool(np.isfinite(number)) and number == int(number) and 0 <= number < 2**31
-
-
 def _check_entries(
     owner: str,
     entries: Mapping[str, StateEntry],
@@ -77,19 +73,24 @@ def _check_entries(
     """Raises where entries are missing, not known here, or of another shape."""
     problems: list[str] = []
     # An entry that the present options have no use for has the shape of the parameter.
-    values = {k: entry.read(fresh) or params for k, entry in sorted(entries.items())}
-    needed = {k for k, e in entries.items() if e.read(fresh) is not None} - set(optional)
+    kept = {k: entry.read(fresh, len(params)) for k, entry in sorted(entries.items())}
+    values = {k: params if of_params is None else of_params for k, of_params in kept.items()}
+    needed = {k for k, of_params in kept.items() if of_params is not None} - set(optional)
     for i, (name, state) in enumerate(zip(saved.names, saved.states, strict=True)):
         present = {k: v for k, v in state.items() if v is not None and not _is_ulps(k)}
         here = {k: of_params[i] for k, of_params in values.items() if not is_no_slot(of_params[i])}
         for k, v in present.items():
             if k not in here:
                 problems.append(f"'{name}' has an entry {k!r}, which is not kept here")
+            elif (problem := numbers_problem(v)) is not None:
+                problems.append(f"'{name}': {k!r} {problem}")
+            elif np.iscomplexobj(as_numpy(v)) and not np.iscomplexobj(here[k]):
+                problems.append(f"'{name}': {k!r} is complex, and real here")
             elif entries[k].is_scalar(fresh) and np.prod(np.shape(v)) != 1:
                 problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, and is one number")
-            elif entries[k].slot == "leaf_counts" and not _is_count(v):
+            elif entries[k].slot == "leaf_counts" and not is_count(v):
                 problems.append(f"'{name}': {k!r} is {v}, and not a number of updates")
-            elif not entries[k].is_scalar(fresh) and np.shape(v) != here[k].shape:
+            elif not entries[k].is_scalar(fresh) and not has_shape(v, here[k].shape):
                 owner_of_shape = "the parameter" if here[k].shape == params[i].shape else "here"
                 problems.append(
                     f"'{name}': {k!r} has shape {np.shape(v)}, {owner_of_shape} {here[k].shape}"
@@ -110,20 +111,27 @@ def _is_ulps(name: str) -> bool:
 
 
 def _fill_link(
-    entries: Mapping[str, StateEntry], name: str, link: State, states: list[ParamState]
+    entries: Mapping[str, StateEntry],
+    name: str,
+    link: State,
+    states: list[ParamState],
+    count: int,
 ) -> State:
     """Returns the state of one link, with what was saved for it."""
     whole = State(**{name: link})
     slots = {
         k: entry.slot
         for k, entry in entries.items()
-        if entry.link == name and entry.slot != "leaf_counts" and entry.read(whole) is not None
+        if entry.link == name
+        and entry.slot != "leaf_counts"
+        and entry.read(whole, len(states)) is not None
     }
     started = np.array([any(state.get(k) is not None for k in slots) for state in states])
     fields: dict[str, Any] = {}
     if "leaf_counts" in link:
         # Where torch keeps no step, what matters is whether there was one.
-        counts = [_step(state, int(s)) for state, s in zip(states, started, strict=True)]
+        defaults = np.where(started, max(count, 1), 0)
+        counts = [_step(state, int(n)) for state, n in zip(states, defaults, strict=True)]
         fields["leaf_counts"] = place(counts, link.leaf_counts)
     carry = dict(link._asdict().get("carry", {}))
     if "started" in carry:
@@ -161,7 +169,7 @@ def read_dormant_slots(
     """Returns the saved slots that the options of a group have no use for at present."""
     dormant: DormantSlots = {}
     for k, entry in entries.items():
-        if entry.link in state and entry.read(state) is None and any_has(states, k):
+        if entry.link in state and entry.read(state, len(states)) is None and any_has(states, k):
             zeros = jax.tree.map(jnp.zeros_like, params)
             dormant.setdefault(entry.link, {})[entry.slot] = _fill_slot(k, zeros, states)
     return dormant

@@ -36,6 +36,29 @@ def warn_of_ignored_options(
         )
 
 
+def warn_of_square_kernels(owner: str, saved: Sequence[SavedGroup]) -> None:
+    """Warns where a file of torch has moments for a square kernel, which may need transposing."""
+    found = [
+        name
+        for group in saved
+        for name, state in zip(group.names, group.states, strict=True)
+        if group.steps is None and name.split(".")[-1] == "kernel" and _has_square(state)
+    ]
+    if found:
+        warnings.warn(
+            f"{owner}: the moments of {', '.join(found[:8])} were loaded as torch has them. A "
+            "kernel of Flax has its axes in the other order, and a square one does not show it. "
+            "Bring weights and moments here by functional_optim.interop.torch.import_model.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
+
+
+def _has_square(state: Mapping[str, Any]) -> bool:
+    shapes = [np.shape(x) for x in state.values() if x is not None]
+    return any(len(shape) == 2 and shape[0] == shape[1] > 1 for shape in shapes)
+
+
 def _differences(current: Mapping[str, Any], saved: SavedGroup) -> str:
     """Returns, say, `lr 0.001 here, 0.02 and 0.01 in the file`; empty if nothing differs."""
     texts = []

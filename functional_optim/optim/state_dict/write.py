@@ -11,7 +11,14 @@ from ...core.protocol import PyTree
 from ...core.state import State
 from ...core.trees.structure import leaf_paths
 from ..step.optimizer_group import OptimizerGroup
-from .entries import COUNT, ParamState, StateEntry, carried_scalars, is_no_slot
+from .entries import (
+    COUNT,
+    ParamState,
+    StateEntry,
+    carried_scalars,
+    counts_of_parameters,
+    is_no_slot,
+)
 
 __all__ = ["param_names", "param_states", "torch_state_dict", "updates_made"]
 
@@ -71,13 +78,15 @@ def param_states(entries: Mapping[str, StateEntry], group: OptimizerGroup) -> li
     loaded = np.isin(np.arange(n), list(group.loaded))
     states: list[ParamState] = [{} for _ in range(n)]
     for name, entry in entries.items():
-        values = entry.read(state)
+        values = entry.read(state, n)
         if values is None:
             continue
         link = state[entry.link]
-        exists = np.ones(n, bool) if entry.at_start else (link.leaf_counts > 0) | loaded
+        exists = np.ones(n, bool)
+        if not entry.at_start:
+            exists = (counts_of_parameters(link, n) > 0) | loaded
         if entry.slot != "leaf_counts":
-            exists &= carried_scalars(link).get("started", np.ones(n)) != 0
+            exists &= carried_scalars(link, n).get("started", np.ones(n)) != 0
         for i in np.flatnonzero(exists):
             if not is_no_slot(values[i]):
                 states[i][name] = int(values[i]) if entry.is_int else np.array(values[i])

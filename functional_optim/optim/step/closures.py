@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,14 @@ import jax.numpy as jnp
 from ...core.protocol import PyTree
 from ..stacklevel import user_stacklevel
 
-__all__ = ["check_closure", "differentiate", "is_closure"]
+__all__ = [
+    "check_closure",
+    "check_loss",
+    "differentiate",
+    "is_closure",
+    "refuse_loss",
+    "warn_of_constant",
+]
 
 
 def is_closure(x: Any) -> bool:
@@ -32,6 +39,58 @@ def check_closure(where: str, closure: Callable[..., Any], params: PyTree) -> No
         pass
 
 
+def refuse_loss(where: str, loss_fn: Any) -> NoReturn:
+    """Raises TypeError for what is no function of the parameters."""
+    got = f"an array of shape {loss_fn.shape}" if hasattr(loss_fn, "shape") else repr(loss_fn)
+    raise TypeError(
+        f"{where}: loss_fn must be a function (params, *args) -> loss, got {got}. A loss that has "
+        "been computed cannot be differentiated in JAX: pass the function that computes it from "
+        "the parameters, and its data as arguments."
+    )
+
+
+def check_loss(where: str, result: Any, has_aux: bool) -> None:
+    """Raises TypeError where a loss function does not return a scalar, or not what has_aux says."""
+    if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(
+            f"{where}: with has_aux=True the function must return a pair (loss, aux), got "
+            f"{_kind(result)}. Return a pair, or leave has_aux out."
+        )
+    loss = result[0] if has_aux else result
+    if not has_aux and isinstance(loss, tuple):
+        advice = "For (loss, aux), pass has_aux=True to backward or minimize."
+    elif loss is None:
+        advice = "Return the loss; it is differentiated here, without loss.backward()."
+    else:
+        advice = "Return a scalar, such as the mean of the losses."
+    is_number = isinstance(loss, (int, float)) and not isinstance(loss, bool)
+    if not is_number and not (hasattr(loss, "dtype") and jnp.shape(loss) == ()):
+        raise TypeError(f"{where}: the loss must be a scalar, got {_kind(loss)}. {advice}")
+
+
+def _kind(x: Any) -> str:
+    if hasattr(x, "dtype"):
+        return f"an array of shape {jnp.shape(x)}"
+    return f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__
+
+
+def warn_of_constant(where: str, loss: Any, params: PyTree) -> None:
+    """Warns where a loss does not depend on the parameters, which it got to be differentiated.
+
+    A value that does is a tracer of the kind that they are; one computed from optimizer.params,
+    or from what had been computed before, is not.
+    """
+    kinds = {type(x) for x in jax.tree.leaves(params) if isinstance(x, jax.core.Tracer)}
+    if kinds and type(loss) not in kinds:
+        warnings.warn(
+            f"{where}: the loss does not depend on the parameters that the function is given. "
+            "Compute it from the argument, (params, ...) -> loss, not from optimizer.params, and "
+            "without calling backward within.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
+
+
 def differentiate(where: str, closure: Callable[..., Any], params: PyTree) -> tuple[Any, PyTree]:
     """Computes value and gradient of a closure.
 
@@ -42,21 +101,13 @@ def differentiate(where: str, closure: Callable[..., Any], params: PyTree) -> tu
       TypeError: it does not take the parameters.
     """
     check_closure(where, closure, params)
-    is_constant = False
 
     def loss(params: PyTree) -> Any:
-        nonlocal is_constant
         value = closure(params)
-        is_constant = not isinstance(value, jax.core.Tracer)
+        check_loss(where, value, has_aux=False)
+        warn_of_constant(where, value, params)
         return value
 
     value, grads = jax.value_and_grad(loss)(params)
-    if is_constant:
-        warnings.warn(
-            f"{where}: the loss does not depend on the parameters that the closure is given. "
-            "Compute it from the argument, closure(params) -> loss, not from optimizer.params.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
-        )
     # The loss may be a parameter itself, whose buffer the step donates.
     return jnp.array(value, copy=True), grads

@@ -27,10 +27,11 @@ class CompileCache:
 
     Args:
       make: `(get_function, *key) -> program`.
+      warns: whether to warn of many functions from one line.
     """
 
-    def __init__(self, make: Callable[..., Callable[..., Any]]):
-        self._make = make
+    def __init__(self, make: Callable[..., Callable[..., Any]], *, warns: bool = True):
+        self.make, self._warns = make, warns
         self._weak: dict[int, tuple[GetFunction, dict[Any, Callable[..., Any]]]] = {}
         self._strong: dict[Any, Callable[..., Any]] = {}
         self._functions_of_code: collections.Counter[Any] = collections.Counter()
@@ -40,12 +41,13 @@ class CompileCache:
         entry = self._weak_entry(function)
         if entry is None:
             if (function, key) not in self._strong:
-                self._strong[function, key] = self._make(lambda: function, *key)
+                self._strong[function, key] = self.make(lambda: function, *key)
             return self._strong[function, key]
         get_function, programs = entry
         if key not in programs:
-            self._warn_of_many(function)
-            programs[key] = self._make(get_function, *key)
+            if self._warns:
+                self._warn_of_many(function)
+            programs[key] = self.make(get_function, *key)
         return programs[key]
 
     def _warn_of_many(self, function: Callable[..., Any]) -> None:

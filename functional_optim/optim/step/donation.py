@@ -1,4 +1,4 @@
-"""Runs a step that donates the memory of parameters and state."""
+"""Runs a step, which may donate the memory of parameters and state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from ...core.protocol import PyTree
+from ...core.trees.structure import path_string
+from ..params.copies import check_alive
 
-__all__ = ["check_not_traced", "run_donating"]
+__all__ = ["check_not_traced", "explain_arguments", "run_donating", "run_keeping"]
 
 
 def run_donating(
@@ -32,6 +34,7 @@ def run_donating(
         outputs.extend(map(program, *zip((params, states, *arguments), strict=True)))
         return
     except Exception as error:
+        explain_arguments(name, arguments, error)
         if any(_is_deleted(x) for x in jax.tree.leaves((params, states))):
             raise RuntimeError(
                 f"{name}: the step failed after it had taken over the memory of parameters and "
@@ -43,6 +46,44 @@ def run_donating(
             raise
     copies = jax.tree.map(lambda x: jnp.copy(x) if _buffers(x) & donated else x, arguments)
     outputs.append(program(params, states, *copies))
+
+
+def run_keeping(
+    name: str,
+    program: Callable[..., Any],
+    params: list[PyTree],
+    states: list[Any],
+    arguments: tuple[Any, ...],
+    outputs: list[Any],
+) -> None:
+    """Calls `program(params, states, *arguments)`, which donates nothing; see `run_donating`."""
+    try:
+        outputs.append(program(params, states, *arguments))
+    except Exception as error:
+        explain_arguments(name, arguments, error)
+        raise
+
+
+def explain_arguments(name: str, arguments: tuple[Any, ...], error: Exception) -> None:
+    """Raises what is to be done where a program failed because of its arguments.
+
+    Args:
+      name: what errors call the step.
+      arguments: gradients; or positional arguments of a loss, and those by name.
+      error: in which the program ended.
+    """
+    keys = ("args", "kwargs") if len(arguments) == 2 else ("grads",)
+    named = dict(zip(keys, arguments, strict=True))
+    for path, x in jax.tree_util.tree_flatten_with_path(named)[0]:
+        if hasattr(x, "detach"):
+            raise TypeError(
+                f"{name}: '{path_string(path)}' is a tensor of torch. Pass an array: x.numpy(), or "
+                "let the DataLoader's collate_fn make arrays of NumPy."
+            ) from error
+    try:
+        check_alive(name, named)
+    except RuntimeError as explained:
+        raise explained from error
 
 
 def _is_deleted(x: Any) -> bool:

@@ -4,12 +4,16 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax
+
 from ...core.numerics.validation import Interval
 from ...core.protocol import GradientTransformation, PyTree
+from ...transforms.leaf_counts import per_leaf_counts
 from ..conversions import is_plain_number
 from ..hyperparams import DormantSlots
 from ..params.param_group import ParamGroup
 from .group_state import GroupState
+from .leaf_counts import with_leaf_counts
 
 __all__ = ["OptimizerGroup", "StatePosition"]
 
@@ -41,6 +45,8 @@ class OptimizerGroup:
       activated: options that have been other than 0, and so keep their slot.
       dormant_slots: slots that the present options have no use for.
       loaded: indices of the parameters that had an entry in the state that was loaded last.
+      counts_leaves: whether each parameter has a count of its own, because some have had fewer
+        updates than others.
     """
 
     options: ParamGroup
@@ -50,6 +56,7 @@ class OptimizerGroup:
     activated: frozenset[str] = frozenset()
     dormant_slots: DormantSlots = dataclasses.field(default_factory=dict)
     loaded: frozenset[int] = frozenset()
+    counts_leaves: bool = False
 
     @property
     def state(self) -> PyTree:
@@ -64,6 +71,19 @@ class OptimizerGroup:
     def params(self) -> PyTree:
         """The group's tree of parameters."""
         return self.options["params"]
+
+    def count_leaves(self) -> None:
+        """Gives each parameter a count of its own."""
+        before = self.state
+        with jax.ensure_compile_time_eval():  # the state outlives a trace in which this happens
+            self.state = with_leaf_counts(self.tx, self.params, before)
+        self.tx, self.counts_leaves = per_leaf_counts(self.tx), True
+        paths = _leaf_paths(before)
+        numbers = {path: i for i, path in enumerate(_leaf_paths(self.state))}
+        self.positions = {
+            option: tuple(p._replace(leaf=numbers[paths[p.leaf]]) for p in positions)
+            for option, positions in self.positions.items()
+        }
 
     def write_edits(self) -> bool:
         """Writes edited numbers into the state; returns False, and writes nothing, for others."""
@@ -94,6 +114,10 @@ class OptimizerGroup:
     def __setstate__(self, fields: dict[str, Any]) -> None:
         for k, v in fields.items():
             setattr(self, k, v)
+
+
+def _leaf_paths(tree: PyTree) -> list[Any]:
+    return [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def _parts(value: Any) -> Iterator[tuple[int | None, Any]]:

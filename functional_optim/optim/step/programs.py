@@ -2,25 +2,37 @@
 
 import collections
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ...core.apply_gradients import step
+from ...core.functions import what_it_sees
 from ...core.protocol import PyTree
 from ...core.trees.sparse_rows import dense, is_sparse
 from ...core.trees.structure import align, is_absent, leaf_paths
 from ..params.layout import ParamLayout
+from .closures import check_loss, warn_of_constant
 from .compile_cache import CompileCache, GetFunction
 from .scalar_packing import Arrays
 from .state_layout import StateLayout
 
-__all__ = ["Programs", "accumulate"]
+__all__ = ["MissingGradientError", "OwnPrograms", "Programs", "accumulate"]
 
 Updates = tuple[Callable[..., Any], ...]
 """The `update` of each group."""
+
+_SEQUENCES = (list, tuple)
+
+
+class MissingGradientError(Exception):
+    """Some group has a parameter without a gradient, and one count for all parameters.
+
+    Which gradients are None shows when a step is traced, so that looking for them costs the
+    compiled step nothing.
+    """
 
 
 class Programs:
@@ -36,9 +48,10 @@ class Programs:
         state_layouts: tuple[StateLayout, ...],
         param_layout: ParamLayout,
         donate: bool,
+        counts_leaves: tuple[bool, ...],
     ):
         self._updates, self._state_layouts = updates, state_layouts
-        self._param_layout = param_layout
+        self._param_layout, self._counts_leaves = param_layout, counts_leaves
         self._donated = (0, 1) if donate else ()
         self.backward = CompileCache(self._make_backward)
         self.minimize = CompileCache(self._make_minimize)
@@ -62,9 +75,12 @@ class Programs:
 
         return jax.jit(optimizer_step, donate_argnums=self._donated)
 
-    def _make_backward(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+    def _make_backward(
+        self, get_function: GetFunction, has_aux: bool, seen: Hashable = None
+    ) -> Callable[..., Any]:
         """Makes `(params, args, kwargs) -> (value, grads)`, grads as `optimizer.params`."""
-        value_and_grad = self._value_and_grad(get_function, has_aux)
+        del seen  # by which the program is found
+        value_and_grad = self._value_and_grad("backward", get_function, has_aux)
 
         def optimizer_backward(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
             value, grads = value_and_grad(params, args, kwargs)
@@ -72,9 +88,12 @@ class Programs:
 
         return jax.jit(optimizer_backward)
 
-    def _make_minimize(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+    def _make_minimize(
+        self, get_function: GetFunction, has_aux: bool, seen: Hashable = None
+    ) -> Callable[..., Any]:
         """Makes `(params, states, args, kwargs) -> (params, states, value)`."""
-        value_and_grad = self._value_and_grad(get_function, has_aux)
+        del seen  # by which the program is found
+        value_and_grad = self._value_and_grad("minimize", get_function, has_aux)
 
         def optimizer_minimize(
             params: list[PyTree], states: list[Arrays], args: PyTree, kwargs: PyTree
@@ -89,9 +108,16 @@ class Programs:
 
         return jax.jit(optimizer_minimize, donate_argnums=self._donated)
 
-    def _value_and_grad(self, get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+    def _value_and_grad(
+        self, method: str, get_function: GetFunction, has_aux: bool
+    ) -> Callable[..., Any]:
+        where = f"optimizer: {method}"
+
         def loss(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
-            return get_function()(self._param_layout.join(params), *args, **kwargs)
+            result = get_function()(self._param_layout.join(params), *args, **kwargs)
+            check_loss(where, result, has_aux)
+            warn_of_constant(where, result[0] if has_aux else result, params)
+            return result
 
         return jax.value_and_grad(loss, has_aux=has_aux)
 
@@ -103,12 +129,16 @@ class Programs:
         objective: tuple[Any, Callable[[list[PyTree]], Any]] | None,
     ) -> tuple[list[PyTree], list[Arrays]]:
         """Updates all groups; searches are given the loss function, and its value here."""
+        aligned = [_aligned(i, p, g) for i, (p, g) in enumerate(zip(params, grads, strict=True))]
+        for leaves, counts_leaves in zip(aligned, self._counts_leaves, strict=True):
+            if not counts_leaves and any(map(is_absent, leaves)):
+                raise MissingGradientError
         new_params, new_states = [], []
-        groups = zip(self._updates, self._state_layouts, params, states, grads, strict=True)
-        for i, (update, layout, p, arrays, g) in enumerate(groups):
-            extra = {} if objective is None else _extra(i, params, g, *objective)
+        groups = zip(self._updates, self._state_layouts, params, states, aligned, strict=True)
+        for i, (update, layout, p, arrays, leaves) in enumerate(groups):
+            extra = {} if objective is None else _extra(i, params, grads[i], *objective)
             # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
-            g = jax.tree.map(_conjugate, _aligned(i, p, g))
+            g = jax.tree.map(_conjugate, jax.tree.unflatten(jax.tree.structure(p), leaves))
             try:
                 p, state = step(update, g, layout.unpack(arrays), p, extra)
             except Exception as error:
@@ -126,6 +156,29 @@ class Programs:
         return new_params, new_states
 
 
+class OwnPrograms:
+    """The programs of one optimizer.
+
+    It shares those of a loss function with other optimizers only where the function sees the same
+    as when they took it.
+    """
+
+    def __init__(self, shared: Programs):
+        self.step = shared.step
+        self.backward = _own(shared.backward)
+        self.minimize = _own(shared.minimize)
+
+
+def _own(shared: CompileCache) -> CompileCache:
+    def find(get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+        seen = what_it_sees(get_function())
+        if seen is None:
+            return shared.make(get_function, has_aux)
+        return shared(get_function(), has_aux, seen)
+
+    return CompileCache(find, warns=False)
+
+
 def _extra(
     index: int,
     params: list[PyTree],
@@ -141,8 +194,8 @@ def _extra(
     return {"value": value, "grad": grad, "value_fn": value_fn}
 
 
-def _aligned(index: int, params: PyTree, grads: PyTree) -> PyTree:
-    """Checks the gradients of a group against its parameters, and returns them."""
+def _aligned(index: int, params: PyTree, grads: PyTree) -> list[Any]:
+    """Returns the gradient of each parameter of a group, with its shape checked."""
     link = f"optimizer: group {index}"
     leaves = align(params, grads, link=link, name="the gradient")
     for path, g, p in zip(leaf_paths(params), leaves, jax.tree.leaves(params), strict=True):
@@ -151,16 +204,20 @@ def _aligned(index: int, params: PyTree, grads: PyTree) -> PyTree:
                 f"{link}: the gradient at '{path}' has shape {jnp.shape(g)}, and the parameter "
                 f"{jnp.shape(p)}. Pass the gradient with respect to these parameters."
             )
-    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+    return leaves
 
 
 def _in_order(grads: PyTree, params: PyTree) -> PyTree:
-    """Puts plain dicts of gradients in the order of named parameters, also within groups."""
-    if type(grads) in (list, tuple) and isinstance(params, list) and len(grads) == len(params):
-        return type(grads)(map(_in_order, grads, params))
-    if type(grads) is dict and isinstance(params, collections.OrderedDict):
+    """Returns gradients in the containers of the parameters.
+
+    A tuple stands for a list, as torch.autograd.grad returns one; a plain dict is put in the order
+    of named parameters.
+    """
+    if type(grads) in _SEQUENCES and type(params) in _SEQUENCES and len(grads) == len(params):
+        return type(params)(map(_in_order, grads, params))
+    if type(grads) is dict and type(params) in (dict, collections.OrderedDict):
         names = [k for k in params if k in grads] + [k for k in grads if k not in params]
-        return collections.OrderedDict((k, grads[k]) for k in names)
+        return type(params)((k, _in_order(grads[k], params.get(k))) for k in names)
     return grads
 
 

@@ -31,6 +31,7 @@ ADAFACTOR = [
 MUON = [
     case("Muon", "original rates", {"adjust_lr_fn": "original"}),
     case("Muon", "rates of AdamW", {"adjust_lr_fn": "match_rms_adamw"}),
+    case("Muon", "rates of the spectral norm", {"adjust_lr_fn": "spectral_unclamped"}),
     case("Muon", "rates by group", {}, {"adjust_lr_fn": "match_rms_adamw"}),
     case("Muon", "without nesterov", {"nesterov": False}, {"nesterov": True}),
     case("Muon", "momentum 0", {"momentum": 0.0}),

@@ -1,0 +1,124 @@
+"""ACProp: updates over the deviation of the gradients before them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_root, moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import Decay, NonNegative, StateDtype
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.scaling import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+
+__all__ = ["acprop", "scale_by_acprop"]
+
+Array = jax.Array
+
+
+def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array]:
+    """Computes the weights of update number t, which divides by the moment before it.
+
+    The first update has none, and is divided by 1 + eps.
+    """
+    first = t == 1
+    root = bias_root(b2, jnp.maximum(t - 1, 1))
+    return {
+        "mu_gain": 1 - b1,
+        "nu_gain": 1 - b2,
+        "weight": jnp.where(first, 1.0, root),
+        "nu_weight": jnp.where(first, 0.0, 1.0),
+        "scaled_eps": jnp.where(first, 1 + eps, eps * root),
+    }
+
+
+@leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars)
+def scale_by_acprop(
+    g: Array,
+    slots: Any,
+    p: None,
+    ctx: Any,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-16,
+    eps_root: NonNegative = 1e-16,
+    *,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Divides updates by how far the updates before them were from their running mean.
+
+    For one parameter of shape `*p` and its update number t = 1, 2, ...:
+
+        u  = g / (sqrt(s / (1 - b2^(t-1))) + eps),    g / (1 + eps) at the first update
+        m <- b1 m + (1 - b1) g
+        s <- b2 s + (1 - b2) (g - m)^2 + eps_root
+
+    The state keeps m as `mu` and s as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps`
+    `()` is in units of g and `eps_root` in units of g^2; u has no unit.
+
+    Differences: none from the paper, which leaves the first update out, and corrects no bias.
+    optax's code takes the distance to the mean of the updates before, g - m with m as it was, which
+    makes u smaller by a factor of b1; its documentation has the formula of the paper.
+
+    Raises:
+      ValueError: b1 or b2 outside [0, 1), eps or eps_root negative.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.scale_by_acprop(b1=0.5), {"w": 0.0}
+      >>> state = tx.init(params)
+      >>> for _ in range(2):
+      ...     updates, state = tx.update({"w": 4.0}, state)
+      ...     print(updates["w"].round(3))
+      4.0
+      2.0
+
+    Reference: Zhuang et al., Momentum centering and asynchronous update for adaptive gradient
+    methods, NeurIPS 2021, Algorithm 2, arXiv:2110.05454.
+    """
+    del p, eps, state_dtype
+    u = ctx.weight * g / (ctx.scaled_eps + ctx.nu_weight * safe_sqrt(slots.nu))
+    mu = moment(slots.mu, g, b1, ctx.mu_gain)
+    nu = eps_root + moment(slots.nu, jnp.square(g - mu), b2, ctx.nu_gain)
+    return u, {"mu": mu, "nu": nu}
+
+
+def acprop(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-16,
+    eps_root: ScalarOrSchedule = 1e-16,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: MaskOrFn = None,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """ACProp: `scale_by_acprop`, decoupled weight decay, then a step of minus the learning rate.
+
+        p <- p - learning_rate (u + weight_decay p),    u from `scale_by_acprop`
+
+    `learning_rate` `()` is in units of p.
+
+    Args:
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.acprop(0.1), {"w": 1.0}
+      >>> updates, _ = tx.update({"w": 10.0}, tx.init(params), params)
+      >>> print(f"{updates['w']:.4f}")
+      -1.0000
+
+    Reference: Zhuang et al., Momentum centering and asynchronous update for adaptive gradient
+    methods, NeurIPS 2021, Algorithm 2, arXiv:2110.05454.
+    """
+    return chain(
+        scale_by_acprop(b1, b2, eps, eps_root, state_dtype=state_dtype),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

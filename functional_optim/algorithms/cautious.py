@@ -1,0 +1,193 @@
+"""Cautious optimizers: only the elements move whose update agrees with the gradient."""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import NonNegative, Static, Within
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.incoming import with_incoming
+from ..transforms.masking import maskable
+from ..transforms.scaling import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from .adam import scale_by_adam
+from .lion import scale_by_lion
+
+__all__ = ["cautious", "cautious_adamw", "cautious_lion", "cautious_weight_decay"]
+
+Array = jax.Array
+
+
+@leaf_rule(needs_trees=("incoming",))
+def keep_agreeing(
+    g: Array,
+    slots: Any,
+    p: None,
+    ctx: Any,
+    min_fraction: Annotated[Hyperparameter, Within("(0, 1]")] = 1e-3,
+    *,
+    flip_sign: Static[bool] = True,
+) -> tuple[Array, dict[str, Array]]:
+    """Makes the elements of updates 0 that go another way than those that entered the chain."""
+    del slots, p
+    # The sign of one of them: a product of two small numbers would be 0.
+    product = g * jnp.sign(ctx.incoming)
+    agrees = product < 0 if flip_sign else product > 0
+    fraction = jnp.sum(agrees, dtype=g.dtype) * (1 / max(g.size, 1))
+    larger = g * (1 / jnp.maximum(fraction, min_fraction))
+    return jax.lax.select(agrees, larger, jax.lax.full_like(g, 0)), {}
+
+
+def cautious(
+    inner: GradientTransformation,
+    min_fraction: ScalarOrSchedule = 1e-3,
+    *,
+    flip_sign: bool = True,
+) -> GradientTransformation:
+    """Lets only those elements move whose update agrees in sign with minus the gradient.
+
+    For one parameter of shape `*p`, with g its gradient and u its update by `inner`:
+
+        a  = u g < 0,    u g > 0 without flip_sign
+        u <- u a / max(mean(a), min_fraction)
+
+    The state is that of `inner`, then that of the link `keep_agreeing`. `min_fraction` `()` has no
+    unit: it bounds by how much the elements grow that move.
+
+    Args:
+      inner: an optimizer. The mask then also acts on what weight decay adds; `cautious_adamw` and
+        `cautious_lion` decay outside of it, as the paper does.
+      flip_sign: whether the updates of inner are steps, which go against the gradient. Pass False
+        for a direction that has not been multiplied by minus the learning rate, such as
+        `scale_by_adam()`.
+
+    Differences: none from timm and from the authors' later code; their first version divides by
+    mean(a) + 1 / size of the parameter.
+
+    Raises:
+      TypeError: inner is not a pair of functions.
+      ValueError: min_fraction outside (0, 1].
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.cautious(fo.sgd(1.0, momentum=0.5))
+      >>> params = {"w": jnp.zeros(2)}
+      >>> state = tx.init(params)
+      >>> for g in ([4.0, 4.0], [1.0, -1.0]):
+      ...     updates, state = tx.update({"w": jnp.array(g)}, state, params)
+      ...     print(updates["w"])
+      [-4. -4.]
+      [-6.  0.]
+
+    Reference: Liang et al., Cautious optimizers: Improving training with one line of code, 2024,
+    Algorithm 1, arXiv:2411.16085.
+    """
+    return with_incoming("cautious", inner, keep_agreeing(min_fraction, flip_sign=flip_sign))
+
+
+def cautious_adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: MaskOrFn = None,
+    *,
+    min_fraction: ScalarOrSchedule = 1e-3,
+    nesterov: bool = False,
+) -> GradientTransformation:
+    """C-AdamW: `cautious` of `scale_by_adam`, decoupled weight decay, then the learning rate.
+
+    The arguments that are not of `cautious` are those of `adamw`.
+
+    Args:
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.cautious_adamw(0.1), {"w": 1.0}
+      >>> updates, _ = tx.update({"w": 10.0}, tx.init(params), params)
+      >>> print(f"{updates['w']:.4f}")
+      -0.1000
+
+    Reference: Liang et al., Cautious optimizers: Improving training with one line of code, 2024,
+    Algorithm 2, arXiv:2411.16085.
+    """
+    adam = scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
+    return chain(
+        cautious(adam, min_fraction, flip_sign=False),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def cautious_lion(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.99,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule = 1e-3,
+    mask: MaskOrFn = None,
+    *,
+    min_fraction: ScalarOrSchedule = 1e-3,
+) -> GradientTransformation:
+    """C-Lion: `cautious` of `scale_by_lion`, decoupled weight decay, then the learning rate.
+
+    The arguments that are not of `cautious` are those of `lion`.
+
+    Args:
+      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.cautious_lion(0.1, weight_decay=0.0), {"w": jnp.zeros(2)}
+      >>> updates, _ = tx.update({"w": jnp.array([10.0, -3.0])}, tx.init(params), params)
+      >>> print(updates["w"])
+      [-0.1  0.1]
+
+    Reference: Liang et al., Cautious optimizers: Improving training with one line of code, 2024,
+    Algorithm 3, arXiv:2411.16085.
+    """
+    return chain(
+        cautious(scale_by_lion(b1, b2, mu_dtype), min_fraction, flip_sign=False),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@maskable
+@leaf_rule(needs=("params",))
+def cautious_weight_decay(
+    g: Array, slots: Any, p: Array, ctx: Any, weight_decay: NonNegative = 0.0
+) -> tuple[Array, dict[str, Array]]:
+    """Adds a multiple of the parameters to updates where both have the same sign.
+
+    For one parameter of shape `*p`: u = g + weight_decay p where g p >= 0, and g elsewhere. Put it
+    behind the direction and before the learning rate, in the place of `add_decayed_weights`:
+    elements decay only while their step goes towards 0 as well. `weight_decay` `()` has the unit of
+    g per unit of p.
+
+    Args:
+      mask: tree of booleans shaped like the parameters (or a prefix of that), or a function
+        of the parameters that returns one; where it is False, the updates pass unchanged.
+
+    Raises:
+      ValueError: weight_decay < 0, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.cautious_weight_decay(0.5), {"w": jnp.array([4.0, 4.0])}
+      >>> tx.update({"w": jnp.array([1.0, -1.0])}, tx.init(params), params)[0]
+      {'w': Array([ 3., -1.], dtype=float32)}
+
+    Reference: Chen et al., Cautious weight decay, 2025, Algorithm 1, arXiv:2510.12402.
+    """
+    del slots, ctx
+    return jax.lax.select(g * jnp.sign(p) >= 0, g + weight_decay * p, g), {}

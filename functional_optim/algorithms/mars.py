@@ -1,0 +1,251 @@
+"""MARS: optimizers of gradients whose variance is reduced by the gradient before."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from ..core.chain import chain
+from ..core.decorators import leaf_rule
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.rules.arguments import Decay, NonNegative, StateDtype
+from ..core.rules.schedule import check_choice
+from ..core.trees.norms import leaf_norm
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.masking import masked
+from ..transforms.matrices import MatrixLeaves, on_matrices
+from ..transforms.momentum import ema, trace
+from ..transforms.scaling import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from .adam import scale_by_adam
+from .muon import scale_by_shape
+from .newton_schulz import orthogonalize
+from .sign_sgd import scale_by_sign
+
+__all__ = ["mars", "reduce_variance", "reduce_variance_exactly", "scale_by_mars"]
+
+Array = jax.Array
+Base = Literal["adamw", "lion", "shampoo"]
+
+
+def _corrected(g: Array, before: Array, weight: Array) -> Array:
+    """Computes g + weight (g - before), scaled down to a norm of 1."""
+    c = g + weight * (g - before)
+    return c / jnp.maximum(leaf_norm(c), 1.0)
+
+
+def _step_scalars(b1: Array, gamma: Array) -> dict[str, Array]:
+    """Computes the weight of the change of gradients."""
+    return {"weight": gamma * b1 / (1 - b1)}
+
+
+@leaf_rule(slots=lambda p: {"previous": jnp.zeros_like(p)}, step_scalars=_step_scalars)
+def reduce_variance(
+    g: Array,
+    slots: Any,
+    p: None,
+    ctx: Any,
+    b1: Decay = 0.95,
+    gamma: NonNegative = 0.025,
+    *,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Adds a multiple of their change since the last update to updates, and bounds their norm.
+
+    For one parameter of shape `*p`, with `before` the g of its last update, 0 at the first:
+
+        c = g + gamma b1 / (1 - b1) (g - before)
+        u = c / max(1, |c|)    with the norm of the parameter's c
+
+    The state keeps g as `previous`, of shape `*p`. `b1` and `gamma` `()` have no unit; u is in
+    units of g, in which the bound is 1.
+    """
+    del p, b1, gamma, state_dtype
+    return _corrected(g, slots.previous, ctx.weight), {"previous": g}
+
+
+@leaf_rule(needs_trees=("previous_grad",), step_scalars=_step_scalars)
+def reduce_variance_exactly(
+    g: Array, slots: Any, p: None, ctx: Any, b1: Decay = 0.95, gamma: NonNegative = 0.025
+) -> tuple[Array, dict[str, Array]]:
+    """Does what `reduce_variance` does, with the gradient of this batch at the last parameters.
+
+    `update` is given it as `previous_grad`, a tree shaped like the parameters.
+    """
+    del p, b1, gamma
+    return _corrected(g, ctx.previous_grad, ctx.weight), {}
+
+
+def scale_by_mars(
+    b1: ScalarOrSchedule = 0.95,
+    b2: ScalarOrSchedule = 0.99,
+    eps: ScalarOrSchedule = 1e-8,
+    gamma: ScalarOrSchedule = 0.025,
+    *,
+    base: Base = "adamw",
+    approximate: bool = True,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """Computes the direction of an optimizer, of gradients whose variance is reduced.
+
+    For one parameter of shape `*p`:
+
+        c = g + gamma b1 / (1 - b1) (g - before), scaled down to a norm of 1
+        u = scale_by_adam(c),                        base "adamw"
+            sign(m),    m <- b1 m + (1 - b1) c       base "lion"
+            orthogonalize(m / (1 - b1))              base "shampoo"
+
+    `before` is the gradient of the last update, or with `approximate=False` that of
+    this batch at the last parameters: then call `update(..., previous_grad=...)`.
+
+    The state keeps `previous`, the last g, unless it is given, and what the base keeps.
+
+    Differences: none from the authors' code, but for its products in bfloat16. There, as here, the
+    first update has `before` 0, and the paper begins with a gradient twice, which leaves c = g. An
+    implementation that keeps a reference to an array which is then overwritten has no correction.
+
+    Raises:
+      ValueError: b1 or b2 outside [0, 1), eps or gamma negative, or base is something else.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.scale_by_mars(b1=0.5, gamma=1.0, base="lion"), {"w": 0.0}
+      >>> state = tx.init(params)
+      >>> for g in (0.2, 0.02):  # the second is 0.02 + (0.02 - 0.2), against 0.4 before
+      ...     updates, state = tx.update({"w": g}, state)
+      >>> print(f"{state.ema.ema['w']:.3f}")
+      0.020
+
+    Reference: Yuan et al., MARS: Unleashing the power of variance reduction for training large
+    models, ICML 2025, Algorithms 1 to 4, arXiv:2411.10438.
+    """
+    bases: dict[str, tuple[GradientTransformation, ...]] = {
+        "adamw": (scale_by_adam(b1, b2, eps, state_dtype=state_dtype),),
+        "lion": (ema(b1, debias=False, state_dtype=state_dtype), scale_by_sign()),
+        "shampoo": (
+            # A sum without 1 - b1 is the mean over it, which eps is compared with.
+            trace(b1, state_dtype=state_dtype),
+            orthogonalize(eps=eps),
+        ),
+    }
+    check_choice(base, "scale_by_mars: base", tuple(bases))
+    reduce = (
+        reduce_variance(b1, gamma, state_dtype=state_dtype)
+        if approximate
+        else reduce_variance_exactly(b1, gamma)
+    )
+    return chain(reduce, *bases[base])
+
+
+def mars(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.95,
+    b2: ScalarOrSchedule = 0.99,
+    eps: ScalarOrSchedule = 1e-8,
+    gamma: ScalarOrSchedule = 0.025,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: MaskOrFn = None,
+    *,
+    base: Base = "adamw",
+    approximate: bool = True,
+    weight_dimension_numbers: PyTree | Callable[[PyTree], PyTree] | None = None,
+    optimize_1d: bool = False,
+    adam_b1: ScalarOrSchedule = 0.9,
+    adam_b2: ScalarOrSchedule = 0.95,
+    adam_eps: ScalarOrSchedule = 1e-8,
+    adam_weight_decay: ScalarOrSchedule = 0.1,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """MARS: `scale_by_mars` for matrices, AdamW of the plain gradients for all other parameters.
+
+        p <- p - learning_rate (u + weight_decay p),    u from `scale_by_mars`
+
+    With base "shampoo", u is multiplied by sqrt(max(1, outputs / inputs)), as in `muon`.
+    `learning_rate` `()` is in units of p; the authors take 3e-3 for AdamW, and about ten times less
+    for Lion.
+
+    Args:
+      mask: which of the matrices decay: a tree of booleans, or a function of the parameters.
+      base, approximate: see `scale_by_mars`.
+      weight_dimension_numbers: which parameters are matrices, and how, as in `muon`; without it,
+        those with two axes.
+      optimize_1d: whether all parameters go by `scale_by_mars`, those that are no matrices with
+        base "adamw" where base is "shampoo".
+      adam_b1, adam_b2, adam_eps, adam_weight_decay: of the AdamW for the other parameters; unused
+        with optimize_1d.
+      adam_learning_rate: its learning rate; that of the matrices without it.
+
+    Differences: as `scale_by_mars`; the authors' learning rate for the other parameters is 3e-3,
+    whatever that of the matrices is.
+
+    Raises:
+      ValueError: as the links; or adam_learning_rate with optimize_1d.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.mars(0.1)
+      >>> params = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
+      >>> state = tx.init(params)
+      >>> jax.tree.map(jnp.shape, state.reduce_variance.previous)
+      {'b': MaskedNode(), 'w': (2, 2)}
+
+    Reference: Yuan et al., MARS: Unleashing the power of variance reduction for training large
+    models, ICML 2025, Algorithms 1 to 4, arXiv:2411.10438.
+    """
+    check_choice(base, "mars: base", ("adamw", "lion", "shampoo"))
+    if optimize_1d and adam_learning_rate is not None:
+        raise ValueError(
+            f"mars: adam_learning_rate={adam_learning_rate!r} is of the parameters that are no "
+            "matrices, and optimize_1d=True leaves none. Leave one of them out."
+        )
+    leaves = MatrixLeaves.of(weight_dimension_numbers)
+    matrices, others = leaves.where(matrices=True), leaves.where(matrices=False)
+
+    def reducing(of: Any) -> GradientTransformation:
+        if approximate:
+            return masked(reduce_variance(b1, gamma, state_dtype=state_dtype), of)
+        return masked(reduce_variance_exactly(b1, gamma), of)
+
+    adam = scale_by_adam(b1, b2, eps, state_dtype=state_dtype)
+    bases: dict[str, tuple[GradientTransformation, ...]] = {
+        "adamw": (masked(adam, matrices),),
+        "lion": (
+            masked(ema(b1, debias=False, state_dtype=state_dtype), matrices),
+            masked(scale_by_sign(), matrices),
+        ),
+        "shampoo": (
+            masked(trace(b1, state_dtype=state_dtype), matrices),
+            on_matrices(orthogonalize(eps=eps), leaves),
+            on_matrices(scale_by_shape(), leaves),
+        ),
+    }
+    if optimize_1d:
+        rest = scale_by_mars(
+            b1,
+            b2,
+            eps,
+            gamma,
+            base="adamw" if base == "shampoo" else base,
+            approximate=approximate,
+            state_dtype=state_dtype,
+        )
+        rest_decay = weight_decay
+    else:
+        rest = scale_by_adam(adam_b1, adam_b2, adam_eps, state_dtype=state_dtype)
+        rest_decay = adam_weight_decay
+    rates: tuple[GradientTransformation, ...] = (scale_by_learning_rate(learning_rate),)
+    if adam_learning_rate is not None:
+        rates = (
+            masked(scale_by_learning_rate(learning_rate), matrices),
+            masked(scale_by_learning_rate(adam_learning_rate), others),
+        )
+    return chain(
+        reducing(matrices),
+        *bases[base],
+        masked(add_decayed_weights(weight_decay, mask), matrices),
+        masked(rest, others),
+        masked(add_decayed_weights(rest_decay), others),
+        *rates,
+    )

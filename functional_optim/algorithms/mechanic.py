@@ -1,0 +1,183 @@
+"""Mechanic: learns the factor of another optimizer's steps."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.decorators import TreeStats, leaf_rule
+from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.products import inner_product, sum_of_squares
+from ..core.numerics.validation import as_count
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.rules.arguments import NonNegative, Positive, StateDtype, Static
+from ..core.state import State
+from ..core.types import ScalarOrSchedule
+
+__all__ = ["mechanize"]
+
+Array = jax.Array
+
+
+def _start(s_init: Array, num_betas: int) -> dict[str, Any]:
+    zeros = jnp.zeros(num_betas, s_init.dtype)
+    return {"r": zeros, "m": zeros, "v": zeros, "s": jnp.full_like(zeros, s_init)}
+
+
+def _measure(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+    """Measures the raw gradient and the parameter, along the way back to the start."""
+    back, gradient = slots.x0 - p, ctx.gradient
+    return {
+        "gradient_back": inner_product(gradient, back),
+        "param_back": inner_product(p, back),
+        "gradient_squares": sum_of_squares(gradient),
+        "param_squares": sum_of_squares(p),
+    }
+
+
+def _combine(
+    stats: Any,
+    last: Mapping[str, Array],
+    weight_decay: Array,
+    eps: Array,
+    s_init: Array,
+    num_betas: int,
+) -> dict[str, Array]:
+    """Computes the factors of each bettor, and their sums before and after this update."""
+    r, m, v, s = (last[k] for k in ("r", "m", "v", "s"))
+    before = jnp.sum(s)
+    if stats is not None:
+        sums = {k: jnp.sum(x) for k, x in stats.items()}
+        g_norm, p_norm = (safe_sqrt(sums[f"{k}_squares"]) for k in ("gradient", "param"))
+        decay = weight_decay * before * g_norm / (p_norm + eps)
+        h = (sums["gradient_back"] + decay * sums["param_back"]) / (before + eps)
+        betas = jnp.asarray([1 - 0.1**i for i in range(1, num_betas + 1)], s.dtype)
+        r = betas * r + jnp.clip(h, -m, m) * s
+        m = jnp.maximum(betas * m, jnp.abs(h) + eps)
+        v = jnp.square(betas) * v + jnp.square(h)
+        wealth = (s_init / num_betas) * m + jnp.maximum(r, 0.0)
+        s = wealth / (safe_sqrt(v) + eps)
+    after = jnp.sum(s)
+    back = (before + eps - after) / (before + eps)
+    return {"r": r, "m": m, "v": v, "s": s, "factor": after, "part_back": back}
+
+
+@leaf_rule(
+    slots=lambda p: {"x0": p},
+    tree_stats=TreeStats(measure=_measure, combine=_combine, start=_start, metrics=("factor",)),
+    needs=("params",),
+    needs_trees=("gradient",),
+    keep_compute_dtype=True,
+)
+def mechanic_step(
+    g: Array,
+    slots: Any,
+    p: Array,
+    ctx: Any,
+    weight_decay: NonNegative = 1e-2,
+    eps: Positive = 1e-8,
+    s_init: Positive = 1e-6,
+    num_betas: Static[int] = 6,
+    *,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Returns the difference to the start plus all steps so far, times the new factor."""
+    del weight_decay, eps, s_init, num_betas, state_dtype
+    return ctx.part_back * (slots.x0 - p) + ctx.factor * g, {"x0": slots.x0}
+
+
+def mechanize(
+    base_optimizer: GradientTransformation,
+    weight_decay: ScalarOrSchedule = 1e-2,
+    eps: ScalarOrSchedule = 1e-8,
+    s_init: ScalarOrSchedule = 1e-6,
+    num_betas: int = 6,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """Mechanic: learns the factor of an optimizer's steps, as bettors who each forget at a rate.
+
+    With sums and norms over all parameters, which started at p0, the step u of base_optimizer, and
+    betas = 0.9, 0.99, ... of as many bettors, each with r, m, v and s, s_init at the start:
+
+        S      = sum(s)
+        D      = (p0 - p) / (S + eps)
+        h      = <g + weight_decay S |g| / (|p| + eps) p, D>
+        r     <- beta r + clip(h, -m, m) s
+        m     <- max(beta m, |h| + eps)
+        v     <- beta^2 v + h^2
+        s     <- (s_init m / num_betas + max(r, 0)) / (sqrt(v) + eps)
+        p     <- p0 - sum(s) (D - u)
+
+    where r is computed with m and s of the update before. The state holds `base_optimizer_state`,
+    and as `mechanic_step` p0 as `x0`, of shape `*p`, r, m, v and s `(num_betas,)` in float32
+    whatever the parameters are, and sum(s) as `metrics["factor"]`. `weight_decay` `()` has no unit;
+    the other numbers are as small as may be. Give base_optimizer a learning rate, or the peak of a
+    schedule, of 1; not one that divides by the norm of its updates. Extra arguments go to it.
+
+    Args:
+      num_betas: number of bettors.
+      state_dtype: dtype of p0.
+
+    Differences: none from optax, which is of an author, but that it starts at the parameters of the
+    first update, and this at those of `init`, and that it keeps the scalars in the dtype of the
+    parameters. The paper's Algorithm 1 does not clip h, and has eps only in the last division. In
+    their code for PyTorch, which does not clip either, s is 0 at the start and the decay is that of
+    the parameters after the step.
+
+    Raises:
+      TypeError: base_optimizer is not a pair of functions, or num_betas not an integer.
+      ValueError: a number outside its interval, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.mechanize(fo.sgd(1.0), s_init=0.5), {"w": 4.0}
+      >>> updates, state = tx.update({"w": 2.0}, tx.init(params), params)
+      >>> print(f"{updates['w']:.4f} {fo.metrics(state)['factor']:.4f}")
+      -1.0000 0.5000
+
+    Reference: Cutkosky, Defazio & Mehta, Mechanic: a learning rate tuner, NeurIPS 2023, Algorithm
+    1, arXiv:2306.00144.
+    """
+    init, update = check_pair("mechanize: base_optimizer", base_optimizer)
+    num_betas = as_count(num_betas, "mechanize: num_betas")
+    tuner = mechanic_step(weight_decay, eps, s_init, num_betas, state_dtype=state_dtype)
+    both = _Mechanized.of(Link.to(update), Link.to(tuner.update))
+    return GradientTransformation(_MechanizedInit(init, tuner.init), both)
+
+
+@dataclasses.dataclass(frozen=True)
+class _MechanizedInit:
+    """`init` of a mechanized optimizer."""
+
+    base: Callable[..., Any]
+    tuner: Callable[..., Any]
+    name = "mechanize"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the states of the optimizer and of its tuner."""
+        return State(base_optimizer_state=self.base(params), mechanic_step=self.tuner(params))
+
+    def __repr__(self) -> str:
+        return f"mechanize({self.base!r}, {self.tuner!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mechanized(Interned):
+    """`update` of a mechanized optimizer."""
+
+    base: Link
+    tuner: Link
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Takes the optimizer's step, times the factor."""
+        step, base_state = self.base(updates, state.base_optimizer_state, params, extra)
+        given = {"gradient": updates}
+        step, tuner_state = self.tuner(step, state.mechanic_step, params, given)
+        return step, State(base_optimizer_state=base_state, mechanic_step=tuner_state)

@@ -1,0 +1,282 @@
+"""MoMo: momentum whose step size is Polyak's, of a model of the losses so far."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.decorators import TreeStats, leaf_rule
+from ..core.numerics.moments import bias_correction as correction_of
+from ..core.numerics.moments import moment
+from ..core.numerics.precision import hyper_dtype, one_minus_power, safe_sqrt
+from ..core.numerics.products import inner_product, sum_of_squares
+from ..core.protocol import Hyperparameter
+from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
+
+__all__ = ["momo", "momo_adam"]
+
+Array = jax.Array
+Scalars = Mapping[str, Array]
+
+
+def _start(lower_bound: Array) -> dict[str, Any]:
+    return {"barf": 0.0, "gamma": 0.0, "lb": lower_bound}
+
+
+def _updates_so_far(last: Scalars) -> Array:
+    """The number of updates with this one."""
+    return last["count"].astype(hyper_dtype()) + 1
+
+
+def _step_size(
+    stats: Any,
+    last: Scalars,
+    learning_rate: Array,
+    lower_bound: Array,
+    weight_decay: Array,
+    adapt_lower_bound: bool,
+) -> dict[str, Array]:
+    """Computes the step size, out of the mean m of gradients and the model of the loss.
+
+    `stats` has <g, p>, <m, p> and |m|^2 in the norm of the step, as `progress`, `product` and
+    `squares`; `last` the weights `decay` and `gain` of the means, and their sum as `total`.
+    """
+    kept = {k: last[k] for k in ("barf", "gamma", "lb")}
+    if stats is None:
+        return kept | {"step_size": jnp.zeros_like(last["lb"]), "lower_bound": last["lb"]}
+    progress, product, squares = (jnp.sum(stats[k]) for k in ("progress", "product", "squares"))
+    barf = last["decay"] * last["barf"] + last["gain"] * last["value"]
+    gamma = last["decay"] * last["gamma"] + last["gain"] * progress
+    longer, total, lb = 1 + learning_rate * weight_decay, last["total"], last["lb"]
+    if adapt_lower_bound:
+        cap = longer * (barf - gamma) + product
+        lower = jnp.maximum(cap / (2 * longer * total), lower_bound)
+        lb = jnp.where(cap < longer * total * lb, lower, lb)
+    moving = squares > 0
+    gap = jnp.maximum(longer * (barf - total * lb - gamma) + product, 0.0)
+    polyak = jnp.where(moving, gap / jnp.where(moving, squares, 1.0), 0.0)
+    step = jnp.minimum(learning_rate / total, polyak)
+    if adapt_lower_bound:
+        lb = jnp.maximum((barf + product - gamma - step * squares / 2) / total, lower_bound)
+    return {"barf": barf, "gamma": gamma, "lb": lb, "step_size": step, "lower_bound": lb}
+
+
+def _momo_weights(last: Scalars, beta: Array, bias_correction: bool, **_: Any) -> dict[str, Array]:
+    """Computes the weights of the means, which begin with the first values, or are corrected."""
+    if bias_correction:
+        total = one_minus_power(beta, _updates_so_far(last))
+        return {"decay": beta, "gain": 1 - beta, "total": total}
+    decay = jnp.where(last["count"] == 0, 0.0, beta)
+    return {"decay": decay, "gain": 1 - decay, "total": jnp.ones_like(beta)}
+
+
+def _momo_measure(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+    m = moment(slots.mu, g, ctx.decay, ctx.gain)
+    return {
+        "progress": inner_product(g, p),
+        "product": inner_product(m, p),
+        "squares": sum_of_squares(m),
+    }
+
+
+def _momo_combine(
+    stats: Any,
+    last: Scalars,
+    learning_rate: Array,
+    lower_bound: Array,
+    weight_decay: Array,
+    adapt_lower_bound: bool,
+    **_: Any,
+) -> dict[str, Array]:
+    made = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
+    return made | _proximal(made["step_size"], learning_rate, weight_decay)
+
+
+def _proximal(step: Array, learning_rate: Array, weight_decay: Array) -> dict[str, Array]:
+    """Computes the weights of p and m in the update (p - step m) / (1 + k) - p."""
+    k = learning_rate * weight_decay
+    return {"minus_decay": -k / (1 + k), "minus_step": -step / (1 + k)}
+
+
+@leaf_rule(
+    slots=lambda p: {"mu": jnp.zeros_like(p)},
+    tree_stats=TreeStats(
+        prepare=_momo_weights,
+        measure=_momo_measure,
+        combine=_momo_combine,
+        start=_start,
+        metrics=("step_size", "lower_bound"),
+    ),
+    needs=("params", "value"),
+)
+def momo(
+    g: Array,
+    slots: Any,
+    p: Array,
+    ctx: Any,
+    learning_rate: NonNegative = 1.0,
+    beta: Decay = 0.9,
+    lower_bound: Hyperparameter = 0.0,
+    weight_decay: NonNegative = 0.0,
+    adapt_lower_bound: Static[bool] = False,
+    *,
+    bias_correction: Static[bool] = False,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """MoMo: momentum with Polyak's step size for a mean of the linear models so far.
+
+    For each parameter of shape `*p`, with products and norms `()` over all of them, means that
+    begin with their first values, k = learning_rate weight_decay, and `value` `()`, the loss at the
+    parameters, which is passed to `update`:
+
+        m      <- beta m + (1 - beta) g
+        barf   <- beta barf + (1 - beta) value
+        gamma  <- beta gamma + (1 - beta) <g, p>
+        tau     = max((1 + k)(barf - lower_bound - gamma) + <m, p>, 0) / |m|^2
+        p      <- (p - min(learning_rate, tau) m) / (1 + k)
+
+    so that tau is as large as it is safe if lower_bound is the least loss, and learning_rate the
+    most that is taken. The state keeps m as `mu`, of shape `*p`, and `barf`, `gamma` and the bound
+    `lb` `()`, in float32 whatever the parameters are; `metrics` has the factor of m as `step_size`,
+    and `lower_bound`. `learning_rate` is in units of p per unit of g, `lower_bound` of the loss. If
+    m is 0, so is tau.
+
+    Args:
+      adapt_lower_bound: whether the bound is estimated from the losses, and lower_bound is what the
+        estimate never falls below; the authors' `use_fstar`.
+      bias_correction: whether the means begin at 0, and are corrected as Adam's: the bound and
+        learning_rate then count as (1 - beta^t) bound and learning_rate / (1 - beta^t).
+
+    Differences: with weight decay, optax does not divide the step by 1 + k, which the paper and the
+    authors' code do; it takes no step where |m|^2 < 2.2e-16; it has no bias_correction, and keeps
+    its scalars in the dtype of the parameters.
+
+    Raises:
+      ValueError: a number outside its interval, or `update` is called without params or value.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.momo(), {"w": 2.0}
+      >>> updates, state = tx.update({"w": 4.0}, tx.init(params), params, value=4.0)
+      >>> fo.apply_updates(params, updates), float(state.step_size)
+      ({'w': Array(1., dtype=float32)}, 0.25)
+
+    Reference: Schaipp, Ohana, Eickenberg, Defazio & Gower, MoMo: momentum models for adaptive
+    learning rates, ICML 2024, Algorithms 1 and 3, arXiv:2305.07583.
+    """
+    del learning_rate, beta, lower_bound, weight_decay, adapt_lower_bound, bias_correction
+    del state_dtype
+    m = moment(slots.mu, g, ctx.decay, ctx.gain)
+    return ctx.minus_decay * p + ctx.minus_step * m, {"mu": m}
+
+
+def _adam_weights(last: Scalars, b1: Array, b2: Array, **_: Any) -> dict[str, Array]:
+    """Computes the weights of the means, and what corrects their bias."""
+    t = _updates_so_far(last)
+    return {
+        "decay": b1,
+        "gain": 1 - b1,
+        "total": one_minus_power(b1, t),
+        "nu_gain": 1 - b2,
+        "nu_correction": correction_of(b2, t),
+    }
+
+
+def _moments(g: Array, slots: Any, ctx: Any, b2: Array, eps: Array) -> tuple[Array, Array, Array]:
+    """The mean of gradients, that of their squares, and what divides the first."""
+    m = moment(slots.mu, g, ctx.decay, ctx.gain)
+    nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
+    return m, nu, eps + safe_sqrt(ctx.nu_correction * nu)
+
+
+def _adam_measure(
+    g: Array, slots: Any, p: Array, ctx: Any, b2: Array, eps: Array, **_: Any
+) -> dict[str, Array]:
+    m, _nu, scale = _moments(g, slots, ctx, b2, eps)
+    return {
+        "progress": inner_product(g, p),
+        "product": inner_product(m, p),
+        "squares": jnp.sum(jnp.square(m) / scale),
+    }
+
+
+def _adam_combine(
+    stats: Any,
+    last: Scalars,
+    learning_rate: Array,
+    lower_bound: Array,
+    weight_decay: Array,
+    adapt_lower_bound: bool,
+    divide: bool,
+    **_: Any,
+) -> dict[str, Array]:
+    made = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
+    if divide:
+        return made | _proximal(made["step_size"], learning_rate, weight_decay)
+    return made | {"minus_decay": -learning_rate * weight_decay, "minus_step": -made["step_size"]}
+
+
+@leaf_rule(
+    slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")},
+    tree_stats=TreeStats(
+        prepare=_adam_weights,
+        measure=_adam_measure,
+        combine=_adam_combine,
+        start=_start,
+        metrics=("step_size", "lower_bound"),
+    ),
+    needs=("params", "value"),
+)
+def momo_adam(
+    g: Array,
+    slots: Any,
+    p: Array,
+    ctx: Any,
+    learning_rate: NonNegative = 1e-2,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    lower_bound: Hyperparameter = 0.0,
+    weight_decay: NonNegative = 0.0,
+    adapt_lower_bound: Static[bool] = False,
+    *,
+    divide: Static[bool] = True,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """MoMo-Adam: Adam with Polyak's step size for a mean of the linear models so far.
+
+    For each parameter of shape `*p` and update number t = 1, 2, ..., with products `()` over all
+    of them, means that begin at 0, c = 1 - b1^t, and the rest as in `momo`:
+
+        m      <- b1 m + (1 - b1) g
+        v      <- b2 v + (1 - b2) g^2,        D = sqrt(v / (1 - b2^t)) + eps
+        tau     = max((1 + k)(barf - c lower_bound - gamma) + <m, p>, 0) / <m, m / D>
+        p      <- (p - min(learning_rate / c, tau) m / D) / (1 + k)
+
+    The state keeps m and v as `mu` and `nu`, of shape `*p`. `learning_rate` is in units of p, `eps`
+    of g.
+
+    Args:
+      adapt_lower_bound: as in `momo`.
+      divide: whether to divide by 1 + k; otherwise p is multiplied by 1 - k before the step, as in
+        AdamW.
+
+    Differences: those of `momo`; optax has no divide.
+
+    Raises:
+      ValueError: a number outside its interval, or `update` is called without params or value.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.momo_adam(2.0), {"w": 2.0}
+      >>> updates, state = tx.update({"w": 4.0}, tx.init(params), params, value=4.0)
+      >>> print(f"{fo.apply_updates(params, updates)['w']:.3f}")
+      1.000
+
+    Reference: Schaipp, Ohana, Eickenberg, Defazio & Gower, MoMo: momentum models for adaptive
+    learning rates, ICML 2024, Algorithm 2, arXiv:2305.07583.
+    """
+    del learning_rate, b1, lower_bound, weight_decay, adapt_lower_bound, divide, state_dtype
+    m, nu, scale = _moments(g, slots, ctx, b2, eps)
+    return ctx.minus_decay * p + ctx.minus_step * (m / scale), {"mu": m, "nu": nu}

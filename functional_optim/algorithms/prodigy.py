@@ -1,0 +1,235 @@
+"""Prodigy: Adam whose step size is an estimate of the distance to the solution."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.decorators import TreeStats, leaf_rule
+from ..core.numerics.moments import bias_correction as correction_of
+from ..core.numerics.moments import bias_root, moment
+from ..core.numerics.precision import hyper_dtype, safe_sqrt
+from ..core.numerics.products import inner_product, sum_of_magnitudes
+from ..core.protocol import GradientTransformation, Hyperparameter
+from ..core.rules.arguments import (
+    Decay,
+    NonNegative,
+    Optional_,
+    Positive,
+    StateDtype,
+    Static,
+    Within,
+)
+from ..core.types import ScalarOrSchedule
+
+__all__ = ["GrowthRate", "adam_correction", "pair_of", "prodigy"]
+
+Array = jax.Array
+
+GrowthRate = Annotated[Hyperparameter | None, Within("[1, inf)"), Optional_]
+"""The most by which an estimate may be multiplied in one update; None for any."""
+
+
+def pair_of(rule: str, betas: Any) -> tuple[Any, Any]:
+    """The two decays that an optimizer takes as one argument.
+
+    Raises:
+      TypeError: they are not two.
+    """
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        message = f"betas must be a pair of numbers, got {betas!r}. Pass (0.9, 0.999)."
+        raise TypeError(f"{rule}: {message}")
+    return betas[0], betas[1]
+
+
+def adam_correction(count: Array, b1: Array, b2: Array) -> Array:
+    """Computes what corrects the bias of both of Adam's moments, after `count` updates."""
+    t = count.astype(hyper_dtype()) + 1
+    return bias_root(b2, t) * correction_of(b1, t)
+
+
+def _start(estim_lr0: Array) -> dict[str, Any]:
+    return {"estim_lr": estim_lr0, "estim_lr_max": estim_lr0, "numerator_weighted": 0.0}
+
+
+def _prepare(
+    last: Mapping[str, Array],
+    learning_rate: Array,
+    b1: Array,
+    b2: Array,
+    beta3: Array | None,
+    estim_lr0: Array,
+    safeguard_warmup: bool,
+    bias_correction: bool,
+    **_: Any,
+) -> dict[str, Array]:
+    """Computes the step size, and the weights of the gradient."""
+    d = last["estim_lr"]
+    rate = d * learning_rate
+    if bias_correction:
+        rate = rate * adam_correction(last["count"], b1, b2)
+    ratio = d / estim_lr0
+    return {
+        "rate": rate,
+        "mu_gain": d * (1 - b1),
+        "nu_gain": jnp.square(d) * (1 - b2),
+        "sum_decay": safe_sqrt(b2) if beta3 is None else beta3,
+        "sum_gain": ratio * (d if safeguard_warmup else rate),
+        "numerator_gain": ratio * rate,
+    }
+
+
+def _grad_sum(g: Array, slots: Any, ctx: Any) -> Array:
+    return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
+
+
+def _measure(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+    return {
+        "progress": inner_product(g, slots.params0 - p),
+        "size": sum_of_magnitudes(_grad_sum(g, slots, ctx)),
+    }
+
+
+def _combine(
+    stats: Any,
+    last: Mapping[str, Array],
+    estim_lr0: Array,
+    estim_lr_coef: Array,
+    growth_rate: Array | None,
+    **_: Any,
+) -> dict[str, Array]:
+    """Computes the estimate, which stays as it is where no gradient says anything."""
+    d, largest, numerator = (last[k] for k in ("estim_lr", "estim_lr_max", "numerator_weighted"))
+    if stats is None:
+        return {"estim_lr": d, "estim_lr_max": largest, "numerator_weighted": numerator, "d": d}
+    size = jnp.sum(stats["size"])
+    some = size > 0
+    new = last["sum_decay"] * numerator + last["numerator_gain"] * jnp.sum(stats["progress"])
+    numerator = jnp.where(some, new, numerator)
+    found = jnp.where(some, estim_lr_coef * numerator / jnp.where(some, size, 1.0), d)
+    largest = jnp.maximum(largest, found)
+    if growth_rate is None:
+        d = largest
+    else:
+        # The first estimate is taken whole: it may be as small as estim_lr0 by many decades.
+        first = jnp.where(d == estim_lr0, jnp.maximum(d, found), d)
+        d = jnp.where(some, jnp.minimum(largest, first * growth_rate), d)
+    return {"estim_lr": d, "estim_lr_max": largest, "numerator_weighted": numerator, "d": d}
+
+
+@leaf_rule(
+    slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu", "grad_sum")} | {"params0": p},
+    tree_stats=TreeStats(
+        prepare=_prepare, measure=_measure, combine=_combine, start=_start, metrics=("d",)
+    ),
+    needs=("params",),
+)
+def prodigy_step(
+    g: Array,
+    slots: Any,
+    p: Array,
+    ctx: Any,
+    learning_rate: NonNegative = 1.0,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    beta3: Annotated[Hyperparameter | None, Within("[0, 1)"), Optional_] = None,
+    eps: NonNegative = 1e-8,
+    estim_lr0: Positive = 1e-6,
+    estim_lr_coef: Positive = 1.0,
+    weight_decay: NonNegative = 0.0,
+    safeguard_warmup: Static[bool] = False,
+    *,
+    bias_correction: Static[bool] = False,
+    growth_rate: GrowthRate = None,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Takes the step of `prodigy`."""
+    del learning_rate, beta3, estim_lr0, estim_lr_coef, safeguard_warmup
+    del bias_correction, growth_rate, state_dtype
+    mu = moment(slots.mu, g, b1, ctx.mu_gain)
+    nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
+    u = mu / (eps * ctx.estim_lr + safe_sqrt(nu)) + weight_decay * p
+    kept = {"mu": mu, "nu": nu, "grad_sum": _grad_sum(g, slots, ctx), "params0": slots.params0}
+    return -ctx.rate * u, kept
+
+
+def prodigy(
+    learning_rate: ScalarOrSchedule = 1.0,
+    betas: tuple[ScalarOrSchedule, ScalarOrSchedule] = (0.9, 0.999),
+    beta3: ScalarOrSchedule | None = None,
+    eps: ScalarOrSchedule = 1e-8,
+    estim_lr0: ScalarOrSchedule = 1e-6,
+    estim_lr_coef: ScalarOrSchedule = 1.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    safeguard_warmup: bool = False,
+    *,
+    bias_correction: bool = False,
+    growth_rate: ScalarOrSchedule | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """Prodigy: AdamW with an estimate d of the distance to the solution for its step size.
+
+    With b1, b2 = betas, sums over all parameters, which started at p0, and d that of the update
+    before, estim_lr0 at the start:
+
+        rate   = d learning_rate
+        m     <- b1 m + (1 - b1) d g
+        v     <- b2 v + (1 - b2) (d g)^2
+        s     <- beta3 s + (d / estim_lr0) rate g
+        num   <- beta3 num + (d / estim_lr0) rate <g, p0 - p>
+        d     <- max(d, estim_lr_coef num / |s|_1)
+        p     <- p - rate (m / (sqrt(v) + d eps) + weight_decay p)
+
+    If all gradients are 0, num and d stay. The state keeps m, v, s and p0 as `mu`, `nu`, `grad_sum`
+    and `params0`, of shape `*p`; d, its largest value and num as `estim_lr`, `estim_lr_max` and
+    `numerator_weighted` `()`, in float32 whatever the parameters are; and d as `metrics["d"]`. d
+    and estim_lr0 are in units of p; the other numbers `()` have no unit, but eps, which has that of
+    g. `learning_rate` is 1 or a schedule that begins or ends there. The sums are over all
+    parameters, on however many devices; for parts with a d each, see `partition`.
+
+    Args:
+      beta3: decay of s and num; sqrt(b2) if None.
+      safeguard_warmup: whether s is without the learning rate: d in the place of rate.
+      bias_correction: whether rate has a factor sqrt(1 - b2^t) / (1 - b1^t), as Adam.
+      growth_rate: the largest factor of d in one update, once it has left estim_lr0; None for any.
+
+    Differences: optax always corrects the bias, which the paper and the authors' code do by option;
+    it has no growth_rate; it keeps d and num in the dtype of the parameters, where in bfloat16 they
+    stop; and d is NaN there from an update on at which all gradients, or the learning rate, are 0.
+    The authors' code makes no step then. It also has L2 decay, for which put
+    `add_decayed_weights` in front.
+
+    Raises:
+      TypeError: betas are not a pair.
+      ValueError: a number outside its interval, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo, jax
+      >>> tx, params = fo.prodigy(), {"w": 3.0}
+      >>> state = tx.init(params)
+      >>> for _ in range(100):
+      ...     grads = jax.tree.map(lambda w: 2 * (w - 1), params)
+      ...     updates, state = tx.update(grads, state, params)
+      ...     params = fo.apply_updates(params, updates)
+      >>> bool(abs(params["w"] - 1) < 0.5), bool(0.1 < fo.metrics(state)["d"] < 2)
+      (True, True)
+
+    Reference: Mishchenko & Defazio, Prodigy: an expeditiously adaptive parameter-free learner, ICML
+    2024, Algorithm 4, arXiv:2306.06101.
+    """
+    b1, b2 = pair_of("prodigy", betas)
+    return prodigy_step(
+        learning_rate,
+        b1,
+        b2,
+        beta3,
+        eps,
+        estim_lr0,
+        estim_lr_coef,
+        weight_decay,
+        safeguard_warmup,
+        bias_correction=bias_correction,
+        growth_rate=growth_rate,
+        state_dtype=state_dtype,
+    )

@@ -1,0 +1,48 @@
+"""Says of an error of a transformation which option it comes from."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["name_option"]
+
+_OF_A_LINK = re.compile(r"^\w+: \w+ (?=must be )")
+"""The names of a link and its argument, as `scale_by_adam: b1`."""
+
+
+def name_option(
+    message: str,
+    make: Callable[[Mapping[str, Any]], Any],
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+) -> str:
+    """Returns the message of an error with the user's name of what was refused: `betas[0]`.
+
+    Args:
+      message: of the error.
+      make: what raised it.
+      options: with which it did.
+      defaults: with which it does not.
+    """
+    if not _OF_A_LINK.match(message):
+        return message
+    for name, alone in _one_by_one(options, defaults):
+        try:
+            make({**defaults, **alone})
+        except (TypeError, ValueError) as error:
+            if str(error) == message:
+                return _OF_A_LINK.sub(f"{name} ", message)
+    return message
+
+
+def _one_by_one(
+    options: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields each option by itself, and each part of one that is a tuple."""
+    for k, value in options.items():
+        usual = defaults[k]
+        if not isinstance(value, tuple) or not isinstance(usual, tuple):
+            yield k, {k: value}
+            continue
+        for i, part in enumerate(value[: len(usual)]):
+            yield f"{k}[{i}]", {k: (*usual[:i], part, *usual[i + 1 :])}

@@ -1,0 +1,113 @@
+"""Checks that a state_dict has torch's form, before anything of it is used."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..conversions import as_numpy
+
+__all__ = ["check_groups", "check_params", "check_states", "is_count", "numbers_problem"]
+
+_ADVICE = "Pass a state_dict as it was saved. Nothing was loaded."
+_LARGEST = 2**31
+"""Counts are int32."""
+
+
+def check_groups(owner: str, groups: Any, count: str) -> list[Mapping[str, Any]]:
+    """Returns the groups of a state_dict as a list.
+
+    Args:
+      owner: what errors call the function.
+      groups: as saved.
+      count: key of the number of steps of a group, which may be missing.
+
+    Raises:
+      TypeError: they are no list of dicts.
+      ValueError: a number of steps is none.
+    """
+    if not isinstance(groups, (list, tuple)):
+        raise _wrong(owner, "'param_groups'", "a list of dicts", groups)
+    for i, group in enumerate(groups):
+        if not isinstance(group, Mapping):
+            raise _wrong(owner, f"'param_groups'[{i}]", "a dict", group)
+        if group.get(count) is not None and not is_count(group[count]):
+            raise ValueError(
+                f"{owner}: {count!r} of the saved group {i} is {_shown(group[count])}, and not a "
+                f"number of steps. {_ADVICE}"
+            )
+    return list(groups)
+
+
+def check_params(owner: str, groups: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Returns the numbers of the parameters of each group.
+
+    Raises:
+      TypeError: they are not whole numbers, or the names of the parameters are not texts.
+      ValueError: a group has none, or a number occurs twice.
+    """
+    numbers = []
+    for i, group in enumerate(groups):
+        if "params" not in group:
+            raise ValueError(
+                f"{owner}: the saved group {i} has no 'params', the numbers of its parameters. "
+                f"{_ADVICE}"
+            )
+        params, names = group["params"], group.get("param_names")
+        if not _is_list_of(params, (int, np.integer)):
+            raise _wrong(owner, f"'params' of the saved group {i}", "a list of numbers", params)
+        if names is not None and not _is_list_of(names, (str,)):
+            raise _wrong(owner, f"'param_names' of the saved group {i}", "a list of texts", names)
+        numbers.append([int(k) for k in params])
+    flat = [k for ks in numbers for k in ks]
+    twice = sorted({k for k in flat if flat.count(k) > 1}) if len(set(flat)) < len(flat) else []
+    if twice:
+        raise ValueError(f"{owner}: the saved groups list parameter {twice[0]} twice. {_ADVICE}")
+    return numbers
+
+
+def check_states(owner: str, states: Mapping[Any, Any]) -> None:
+    """Raises TypeError where the state of a parameter is no dict with texts as keys."""
+    for number, entry in states.items():
+        if not isinstance(entry, Mapping):
+            raise _wrong(owner, f"'state'[{number!r}]", "a dict", entry)
+        for key in entry:
+            if not isinstance(key, str):
+                raise _wrong(owner, f"a key of 'state'[{number!r}]", "a text", key)
+
+
+def is_count(value: Any) -> bool:
+    """Tells whether a value is a number of steps; torch keeps one as a float."""
+    if numbers_problem(value) is not None or np.size(as_numpy(value)) != 1:
+        return False
+    number = as_numpy(value).item()
+    is_whole = not isinstance(number, complex) and bool(np.isfinite(number))
+    return is_whole and number == int(number) and 0 <= number < _LARGEST
+
+
+def numbers_problem(value: Any) -> str | None:
+    """Returns how a value is no number, and no array of numbers; None if it is one."""
+    try:
+        dtype = as_numpy(value).dtype
+    except (TypeError, ValueError):  # lists of unequal lengths
+        return "is no array"
+    if jnp.issubdtype(dtype, jnp.number) or dtype == np.bool_:
+        return None
+    return f"is {_shown(value)}, and not a number or an array of numbers"
+
+
+def _is_list_of(value: Any, kinds: tuple[type, ...]) -> bool:
+    is_list = isinstance(value, (list, tuple))
+    return is_list and all(isinstance(k, kinds) and not isinstance(k, bool) for k in value)
+
+
+def _wrong(owner: str, what: str, must: str, value: Any) -> TypeError:
+    return TypeError(f"{owner}: {what} must be {must}, got {_shown(value)}. {_ADVICE}")
+
+
+def _shown(value: Any) -> str:
+    """Returns a short text of a value."""
+    if value is None or isinstance(value, (bool, int, float, complex, str)):
+        return repr(value)[:40]
+    return f"a {type(value).__name__}"

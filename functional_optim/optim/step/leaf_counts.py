@@ -1,0 +1,71 @@
+"""The counts of a group's parameters: one for all until some parameter lacks a gradient."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...core.protocol import GradientTransformation, PyTree
+from ...core.state import State, nested_states
+from ...transforms.leaf_counts import per_leaf_counts
+
+__all__ = ["has_leaf_counts", "with_leaf_counts", "with_shared_counts"]
+
+
+def has_leaf_counts(state: PyTree) -> bool:
+    """Tells whether some rule's state counts the updates of each parameter."""
+    return any("leaf_counts" in node for _, node in nested_states(state))
+
+
+def with_leaf_counts(tx: GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
+    """Returns a state of `tx` with the counts that `per_leaf_counts(tx)` would have kept."""
+    counting = jax.eval_shape(per_leaf_counts(tx).init, params)
+    return jax.tree.map(_add_counts, state, counting, is_leaf=_is_rule_state)
+
+
+def with_shared_counts(state: State) -> State:
+    """Returns a chain's state with one count for all, where all parameters have the same.
+
+    Otherwise the state comes back as it is.
+    """
+    counting = [node for _, node in nested_states(state) if "leaf_counts" in node]
+    if not all(map(_agree, counting)):
+        return state
+    return State(**{k: _remove_counts(v) for k, v in state._asdict().items()})
+
+
+def _is_rule_state(x: Any) -> bool:
+    return isinstance(x, State) and {"count", "hyperparams"} <= set(x._fields)
+
+
+def _add_counts(old: Any, counting: Any) -> Any:
+    if not _is_rule_state(old) or "leaf_counts" not in counting:
+        return old
+    fields = dict(old._asdict())
+    fields["leaf_counts"] = fields.get("leaf_counts", fields["count"])
+    for k in ("leaf_counts", "carry"):
+        if k in counting:
+            fields[k] = jax.tree.map(_broadcast, fields[k], counting[k])
+    return State(**{k: fields[k] for k in counting._fields})
+
+
+def _broadcast(x: Any, like: Any) -> jax.Array:
+    return jnp.broadcast_to(x, like.shape)
+
+
+def _agree(link: State) -> bool:
+    """Tells whether all parameters have had the same updates."""
+    vectors = [np.asarray(x) for x in jax.tree.leaves(link._asdict().get("carry", {}))]
+    same = all(np.all(x == x[:1]) for x in vectors)
+    return same and bool(np.all(np.asarray(link.leaf_counts) == int(link.count)))
+
+
+def _remove_counts(link: State) -> State:
+    if "leaf_counts" not in link:
+        return link
+    fields: Mapping[str, Any] = {k: v for k, v in link._asdict().items() if k != "leaf_counts"}
+    if "carry" in link and "groups" not in link:
+        fields = {**fields, "carry": {k: x[0] for k, x in link.carry.items()}}
+    return State(**fields)

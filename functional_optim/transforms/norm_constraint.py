@@ -1,0 +1,128 @@
+"""Norms of parameters that are kept, and of updates that are bounded from below."""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.decorators import leaf_rule
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import Hyperparameter
+from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
+
+__all__ = ["Axis", "Radius", "norm_along", "norm_constraint", "radius_slot", "update_norm_floor"]
+
+Array = jax.Array
+Axis = int | tuple[int, ...] | None
+Radius = Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_]
+
+
+def norm_along(x: Array, axis: Axis) -> Array:
+    """Computes Euclidean norms over some axes, or all, which stay with size 1 (or not at all)."""
+    square = jnp.square(jnp.abs(x) if jnp.iscomplexobj(x) else x)
+    return safe_sqrt(jnp.sum(square, axis=axis, keepdims=axis is not None))
+
+
+def radius_slot(p: Array, radius: Array | None, axis: Axis) -> dict[str, Array]:
+    """The slot of a rule that keeps norms: those of the parameter, unless a radius is given."""
+    return {} if radius is not None else {"radius": norm_along(p, axis)}
+
+
+def scaled_to(x: Array, radius: Array, axis: Axis) -> Array:
+    """Scales an array to a norm; what is 0 stays 0."""
+    norm = norm_along(x, axis)
+    some = norm > 0
+    factor = jnp.where(some, radius / jnp.where(some, norm, 1.0), 0.0)
+    return factor.astype(x.dtype) * x
+
+
+@leaf_rule(slots=radius_slot, needs=("params",), split_complex=False, keep_compute_dtype=True)
+def norm_constraint(
+    g: Array,
+    slots: Any,
+    p: Array,
+    ctx: Any,
+    radius: Radius = None,
+    *,
+    axis: Static[Axis] = None,
+    at_most: Static[bool] = False,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Bounds updates so that each parameter keeps its norm.
+
+    For one parameter of shape `*p`, with r the radius, and the Euclidean norm of the whole array:
+
+        q = p + g
+        u = r q / |q| - p,    u = g with at_most where |q| <= r
+
+    Put this at the end of a chain, after the learning rate: u is decided by the new parameter, and
+    exact in float32 whatever the dtype of p is. The state keeps r as `radius`, `()`, in units of p,
+    unless it is given. A parameter that is 0 at `init` then has radius 0, and stays 0: leave
+    biases out with `masked`.
+
+    Args:
+      radius: of all parameters; None is the norm that each has at `init`.
+      axis: axes over which norms are taken, such as `(-2, -1)` for stacked matrices, or 0 for the
+        columns of a matrix. None is all axes.
+      at_most: whether norms may be below the radius.
+
+    Differences: optax has no such transformation.
+
+    Raises:
+      ValueError: radius < 0, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.chain(fo.sgd(1.0), fo.norm_constraint())
+      >>> params = {"w": jnp.array([3.0, 0.0])}
+      >>> updates, _ = tx.update({"w": jnp.array([0.0, -4.0])}, tx.init(params), params)
+      >>> [f"{q:.3f}" for q in fo.apply_updates(params, updates)["w"]]
+      ['1.800', '2.400']
+    """
+    del ctx, state_dtype
+    bound = radius if radius is not None else jnp.real(slots.radius)
+    new = p + g
+    moved = scaled_to(new, bound, axis) - p
+    if at_most:
+        inside = jnp.broadcast_to(norm_along(new, axis) <= bound, g.shape)
+        moved = jax.lax.select(inside, g, moved)
+    return moved, dict.fromkeys(slots._fields, bound)
+
+
+@leaf_rule(needs=("params",), split_complex=False)
+def update_norm_floor(
+    g: Array,
+    slots: Any,
+    p: Array,
+    ctx: Any,
+    floor: NonNegative = 0.35,
+    *,
+    axis: Static[Axis] = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Scales updates up whose norm is less than a share of their parameter's.
+
+    For one parameter of shape `*p`, with Euclidean norms of the whole array:
+
+        u = g max(1, floor |p| / |g|),    0 where g is 0
+
+    Put it behind the direction and before the learning rate. `floor` `()` is in units of g per unit
+    of p.
+
+    Args:
+      axis: axes over which norms are taken: 0 for the columns of a matrix, `(-2, -1)` for stacked
+        matrices. None is all axes.
+
+    Raises:
+      ValueError: floor < 0, or `update` is called without params.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.update_norm_floor(0.5), {"w": jnp.array([0.0, 20.0])}
+      >>> print(tx.update({"w": jnp.array([3.0, 4.0])}, tx.init(params), params)[0]["w"])
+      [6. 8.]
+    """
+    del slots, ctx
+    norm = norm_along(g, axis)
+    some = norm > 0
+    factor = jnp.maximum(floor * norm_along(p, axis) / jnp.where(some, norm, 1.0), 1.0)
+    return factor.astype(g.dtype) * g, {}

@@ -1,0 +1,42 @@
+"""What is compared with the authors' implementations: name of a run -> transformation here."""
+
+import functional_optim as fo
+
+
+def rows_are_outputs(params):
+    """A weight as torch has it, `(outputs, inputs)`."""
+    return {"w": fo.MuonDimensionNumbers(reduction_axis=1, output_axis=0), "b": None}
+
+
+CASES = {
+    "ademamix": fo.ademamix(1e-2, weight_decay=0.1),
+    "ademamix-warmup": fo.ademamix(1e-2, b2=0.99, b3=0.999, b3_warmup=8, alpha_warmup=6),
+    "simplified_ademamix": fo.simplified_ademamix(1e-3, alpha=2.0, weight_decay=0.1),
+    "simplified_ademamix-warmup": fo.simplified_ademamix(1e-3, b1_warmup=7, min_b1=0.5),
+    "adopt": fo.adopt(1e-2),
+    "adopt-unclipped": fo.adopt(1e-2, b1=0.8, b2=0.99, use_clipping=False),
+    "laprop": fo.laprop(1e-2, b2=0.99),
+    "stable_adamw": fo.stable_adamw(1e-2, weight_decay=0.1),
+    "came": fo.came(1e-3, weight_decay=0.1),
+    "madgrad": fo.madgrad(1e-2, weight_decay=0.1),
+    "madgrad-alone": fo.madgrad(1e-2, momentum=0.0),
+    "adabound": fo.adabound(1e-2, weight_decay=0.1),
+    "adabound-amsbound": fo.adabound(1e-2, gamma=0.3, amsbound=True),
+    "acprop": fo.acprop(1e-2, b2=0.99, weight_decay=0.1),
+    "spam": fo.spam(1e-2, threshold=2.0, grad_accu_steps=3),
+    "spam-reset": fo.spam(1e-2, threshold=2.0, grad_accu_steps=2, warmup_steps=3, delta_t=4),
+    "adam_mini": fo.adam_mini(1e-2),
+    "adam_mini-labels": fo.adam_mini(
+        1e-2, blocks={"row": (0,), "all": None}, param_labels={"w": "row", "b": "all"}
+    ),
+    "mars": fo.mars(3e-3, weight_decay=0.1),
+    "mars-lion": fo.mars(3e-3, base="lion"),
+    "mars-shampoo": fo.mars(3e-3, base="shampoo", weight_dimension_numbers=rows_are_outputs),
+    "mars-all": fo.mars(3e-3, optimize_1d=True),
+    "mars-exact": fo.chain(fo.scale_by_mars(approximate=False), fo.scale_by_learning_rate(3e-3)),
+    "sgd_hd": fo.sgd_hd(1e-2, hypergrad_lr=1e-3),
+    "sgd_hd-nesterov": fo.sgd_hd(1e-2, 0.9, True, hypergrad_lr=1e-3),
+    "adam_hd": fo.adam_hd(1e-2, hypergrad_lr=1e-4, eps=0.0),
+    "grokfast": fo.chain(fo.grokfast(alpha=0.9), fo.sgd(1e-2)),
+    "grokfast_ma": fo.chain(fo.grokfast_ma(window_size=4), fo.sgd(1e-2)),
+}

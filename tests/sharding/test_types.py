@@ -1,0 +1,193 @@
+"""Every factory where shardings, or the axes over which arrays vary, are part of types."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import functional_optim as fo
+
+from ..rules import cases, cases_with_extra
+from ..trees import assert_close
+
+if jax.device_count() < 8:
+    pytest.skip("needs eight devices; the host has them on CPU", allow_module_level=True)
+
+P = PartitionSpec
+CASES = {case.name: case for case in [*cases(), *cases_with_extra()]}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+SHAPES = {"w": (8, 4), "b": (4,)}
+DIVIDED, WHOLE = {"w": P("x", "y"), "b": P("y")}, {"w": P(), "b": P()}
+TURNED = {"w": P("y", "x"), "b": P("x")}
+
+# Specs of the parameters, of those that the state is made for, and of the gradients.
+PLACES = {
+    "alike": (DIVIDED, DIVIDED, DIVIDED),
+    "divided state": (WHOLE, DIVIDED, WHOLE),
+    "whole state": (DIVIDED, WHOLE, DIVIDED),
+    "turned state": (DIVIDED, TURNED, DIVIDED),
+    "scattered gradients": (WHOLE, DIVIDED, DIVIDED),
+}
+
+
+@pytest.fixture
+def explicit():
+    return jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
+
+
+def arrays(mesh, specs, dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        k: jax.device_put(
+            jnp.asarray(rng.standard_normal(SHAPES[k]), dtype), NamedSharding(mesh, spec)
+        )
+        for k, spec in specs.items()
+    }
+
+
+def step_of(case):
+    tx = case.make()
+
+    def step(params, state, grads):
+        updates, state = case.update(tx, grads, state, params)
+        return fo.apply_updates(params, updates), state
+
+    return tx, step
+
+
+def types_of(tree):
+    """Of each leaf all that a type says, by path."""
+    flat = jax.tree_util.tree_flatten_with_path(jax.tree.map(jax.typeof, tree))[0]
+    return {
+        jax.tree_util.keystr(path): (x.shape, x.dtype, x.weak_type, x.sharding.spec)
+        for path, x in flat
+    }
+
+
+@each_case
+def test_a_step_keeps_all_types_on_a_mesh_of_explicit_axes(case, explicit):
+    tx, step = step_of(case)
+    for place in PLACES.values():
+        params, like, grads = (arrays(explicit, specs) for specs in place)
+        state = tx.init(like)
+        after = jax.eval_shape(step, params, state, grads)
+        assert types_of(after) == types_of((params, state))
+
+
+@each_case
+def test_a_step_of_narrow_parameters_keeps_all_types_there(case, explicit):
+    tx, step = step_of(case)
+    params, state = arrays(explicit, DIVIDED, jnp.bfloat16), None
+    state = tx.init(params)
+    assert types_of(jax.eval_shape(step, params, state, params)) == types_of((params, state))
+
+
+TRAINED = {
+    "adamw": fo.adamw(0.1),
+    "clipped": fo.chain(fo.clip_by_global_norm(0.1), fo.sgd(0.1, momentum=0.9)),
+    "muon": fo.muon(0.1),
+    "sm3": fo.sm3(0.1),
+    "factored": fo.scale_by_factored_rms(min_dim_size_to_factor=2),
+    "rprop": fo.rprop(0.1),
+    "params_ema": fo.chain(fo.sgd(0.1), fo.params_ema(0.9)),
+    "lookahead": fo.lookahead(fo.sgd(0.1), 2, 0.5),
+    "MultiSteps": fo.MultiSteps(fo.adam(0.1), 2),
+    "apply_if_finite": fo.apply_if_finite(fo.adam(0.1), 2),
+    "flatten": fo.flatten(fo.adam(0.1)),
+    "packed": fo.packed(fo.adam(0.1)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_numbers_there_are_those_of_one_device(place, explicit):
+    def run(params, states, grads):
+        for _ in range(2):
+            for name, tx in TRAINED.items():
+                updates, states[name] = tx.update(grads, states[name], params[name])
+                params[name] = fo.apply_updates(params[name], updates)
+        return params
+
+    def start(mesh, where):
+        params, like, grads = (arrays(mesh, specs, seed=s) for specs, s in zip(where, (0, 0, 1)))
+        states = {name: tx.init(like) for name, tx in TRAINED.items()}
+        return dict.fromkeys(TRAINED, params), states, grads
+
+    one = jax.make_mesh((1, 1), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
+    found = jax.jit(run)(*start(explicit, PLACES[place]))
+    expected = jax.jit(run)(*start(one, [WHOLE] * 3))
+    assert_close(jax.device_get(found), jax.device_get(expected), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_applied_gradients_leave_parameters_where_they_are(place, explicit):
+    params, like, grads = (arrays(explicit, specs) for specs in PLACES[place])
+    tx = fo.adamw(0.1)
+    state = tx.init(like)
+    after = jax.eval_shape(lambda *args: fo.apply_gradients(tx, *args), grads, state, params)
+    assert types_of(after) == types_of((params, state))
+
+
+def local_training(case, made_inside):
+    """Three steps on each device's own gradients, and then the mean of the parameters."""
+    tx, step = step_of(case)
+
+    def train(params, state, x):
+        params, x = jax.tree.map(lambda a: jax.lax.pcast(a, "i", to="varying"), params), x
+        if made_inside:
+            state = tx.init(params)
+        else:
+            state = jax.tree.map(lambda a: jax.lax.pcast(a, "i", to="varying"), state)
+
+        def body(carry, _):
+            params, state = carry
+            grads = jax.grad(lambda p: jnp.sum((x @ p["w"]) ** 2) + jnp.sum(p["b"] ** 2))(params)
+            return step(params, state, grads), None
+
+        (params, _), _ = jax.lax.scan(body, (params, state), None, length=3)
+        return jax.lax.pmean(params, "i")
+
+    return tx, train
+
+
+@each_case
+@pytest.mark.parametrize("made_inside", [True, False], ids=["init inside", "init outside"])
+def test_a_state_is_a_carry_where_each_device_trains_its_own(case, made_inside):
+    mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Auto,))
+    params = {k: jnp.ones(shape) for k, shape in SHAPES.items()}
+    tx, train = local_training(case, made_inside)
+    program = jax.shard_map(train, mesh=mesh, in_specs=(P(), P(), P("i")), out_specs=P())
+    jax.eval_shape(program, params, tx.init(params), jnp.ones((16, 8)))
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        fo.MultiSteps(fo.adam(0.1), 2),
+        fo.MultiSteps(fo.adam(0.1), 2, should_skip_update_fn=fo.skip_not_finite),
+        fo.loss_scale(fo.adam(0.1)),
+        fo.apply_if_finite(fo.adam(0.1), 2),
+        fo.conditionally_transform(fo.adam(0.1), lambda step: step > 0),
+    ],
+    ids=["MultiSteps", "MultiSteps-skips", "loss_scale", "apply_if_finite", "conditional"],
+)
+def test_each_device_decides_for_itself(tx):
+    """One device's gradients are infinite at the second step; the others go on."""
+    mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Auto,))
+    scales = jnp.ones((4, 8)).at[1, 3].set(jnp.inf)
+
+    def train(params, state, scales):
+        for scale in scales:
+            updates, state = tx.update({"w": scale * params["w"] + 0.1}, state, params)
+            params = fo.apply_updates(params, updates)
+        return params["w"]
+
+    def on_device(params, scales):
+        params = jax.tree.map(lambda a: jax.lax.pcast(a, "i", to="varying"), params)
+        return train(params, tx.init(params), scales[:, 0])
+
+    params = {"w": jnp.ones(3)}
+    program = jax.shard_map(on_device, mesh=mesh, in_specs=(P(), P(None, "i")), out_specs=P("i"))
+    found = jax.jit(program)(params, scales).reshape(8, 3)
+    alone = jax.jit(lambda column: train(params, tx.init(params), column))
+    np.testing.assert_allclose(found, np.stack([alone(column) for column in scales.T]), rtol=1e-6)
