@@ -61,9 +61,9 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
     if not points:
         if default is Required.ERROR:
             raise ValueError(
-                "eval_params: the state has no parameters to evaluate at. Pass the whole state of "
-                "an optimizer with params_ema, params_swa, lookahead, asgd, sam or schedule_free, or "
-                "default=params, to evaluate at those that train."
+                "eval_params: the state has no parameters to evaluate at. Pass the whole state "
+                "of an optimizer with params_ema, params_swa, lookahead, asgd, sam or "
+                "schedule_free, or default=params, to evaluate at those that train."
             )
         return default
     treedef: Any
