@@ -93,17 +93,26 @@ def test_a_part_is_searched_as_if_there_were_no_other(link, wrapper):
             np.testing.assert_allclose(x, y, rtol=1e-5)
 
 
-def seen_by_the_part(**given):
-    seen = {}
+class Recorder:
+    """A transformation that records the extra arguments that it gets."""
 
-    def update(updates, state, params=None, **extra):
-        seen.update(extra)
+    def __init__(self):
+        self.seen = {}
+
+    def init(self, params):
+        return ()
+
+    def update(self, updates, state, params=None, **extra):
+        self.seen = extra
         return updates, state
 
-    tx = fo.masked((fo.GradientTransformation(lambda params: (), update)), {"x": True, "y": False})
+
+def seen_by_the_part(**given):
+    recorder = Recorder()
+    tx = fo.masked(recorder, {"x": True, "y": False})
     params = {"x": jnp.zeros(2), "y": jnp.zeros(3)}
     tx.update(params, tx.init(params), params, **given)
-    return seen
+    return recorder.seen
 
 
 def test_what_only_resembles_the_parameters_stays_whole():

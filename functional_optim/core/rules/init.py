@@ -258,9 +258,9 @@ def _arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _names_of(make: Callable[[Array], Mapping[str, Any]]) -> tuple[str, ...]:
-    """Names of the slots, in their order; a scalar stands in where there is no parameter."""
+    """Names of the slots, in their order; a matrix stands in where there is no parameter."""
     names: list[str] = []
-    jax.eval_shape(lambda p: names.extend(make(p)), jnp.zeros((), hyper_dtype()))
+    jax.eval_shape(lambda p: names.extend(make(p)), jnp.zeros((1, 1), hyper_dtype()))
     return tuple(names)
 
 

@@ -22,7 +22,7 @@ def is_container(x: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_kind(kind: type) -> bool:
+def _is_kind(kind: Any) -> bool:
     # Known by their methods: `get_metadata` is nnx's, `unbox` linen's. A module that holds a
     # single array has neither, and its field belongs to the array's path.
     return hasattr(kind, "get_metadata") or hasattr(kind, "unbox")
@@ -46,7 +46,8 @@ def bare(tree: PyTree) -> PyTree:
 
 def in_containers_of(like: PyTree, tree: PyTree) -> PyTree:
     """A tree without containers in those of another, which may lack leaves or have more."""
-    if jax.tree.structure(bare(like)) == jax.tree.structure(like):
+    structures: list[Any] = [jax.tree.structure(bare(like)), jax.tree.structure(like)]
+    if structures[0] == structures[1]:
         return tree
 
     def put(x: Any, new: Any) -> Any:
