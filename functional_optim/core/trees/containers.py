@@ -18,7 +18,8 @@ __all__ = ["bare", "content", "in_containers_of", "is_container"]
 
 def is_container(x: Any) -> bool:
     """Whether x is a container of one array."""
-    return _is_kind(type(x)) and len(_children(x)) == 1
+    kind: Any = type(x)
+    return _is_kind(kind) and len(_children(x)) == 1
 
 
 @functools.lru_cache(maxsize=1024)
