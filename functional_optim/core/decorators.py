@@ -216,6 +216,12 @@ def _make_factory(
     if state_dtype and "state_dtype" not in arguments:
         arguments["state_dtype"] = Argument("state_dtype", Kind.STATE_DTYPE)
         plain.append(_STATE_DTYPE)
+    for what in ("needs", "needs_trees"):
+        if isinstance(fields[what], str):
+            raise TypeError(
+                f"{decorator}: {name} declares {what}={fields[what]!r}, a text, which reads as one "
+                f"name for each letter. Declare {what}=({fields[what]!r},)."
+            )
     if fields.get("carry") is not None and fields.get("step_scalars") is None:
         raise TypeError(
             f"{decorator}: {name} declares carry without step_scalars, which returns the next "

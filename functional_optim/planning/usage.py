@@ -9,6 +9,7 @@ import jax
 
 from ..core.adapter import link_name
 from ..core.chain import ChainInit, ChainUpdate
+from ..core.functions import Function
 from ..core.leaf.packing import unpacked
 from ..core.leaf.quantized import FORMS, outlined
 from ..core.protocol import MaskedNode, PyTree
@@ -186,17 +187,16 @@ def _reasons(
     router: Router, update: Any, labels: list[Any], params: PyTree
 ) -> dict[Path, tuple[str, ...]]:
     """Says for each parameter which label it has, and why."""
-    if isinstance(router.labeller, OnlyMatrices):  # a mask of the rule's own; see `_on_matrices`
+    labeller = router.labeller
+    mask = labeller.function if isinstance(labeller, Function) else labeller
+    if isinstance(mask, OnlyMatrices):  # of the optimizer's own; see `_on_matrices`
         return {}
     rest = ""
     if isinstance(update, MaskedUpdate):
         rest = ", so its update becomes zero" if update.otherwise == "zero" else ", so it passes"
     rows = zip(_leaves(params).items(), leaf_paths(params), labels, strict=True)
     return {
-        path: (
-            f"{router.link}: {label!r}{rest * (label is False)}, "
-            f"{why(router.labeller, name, leaf)}",
-        )
+        path: (f"{router.link}: {label!r}{rest * (label is False)}, {why(labeller, name, leaf)}",)
         for (path, leaf), name, label in rows
     }
 

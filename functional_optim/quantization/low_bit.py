@@ -20,6 +20,7 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.rules.rng_keys import Key, as_key, key_at
 from ..core.state import State, nested_states
+from ..core.trees.containers import content, is_container
 from ..core.trees.placement import beside
 from ..core.trees.structure import path_string
 from ..transforms.masking import MaskedUpdate, PartitionUpdate
@@ -174,16 +175,19 @@ class LowBitInit:
 
     def _encoded(self, state: PyTree) -> PyTree:
         treedef: Any
-        flat, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_stored)
+        # What is encoded takes the place of its container, too: `nnx` lets one hold an array only.
+        flat, treedef = jax.tree_util.tree_flatten_with_path(
+            state, is_leaf=lambda x: is_stored(x) or is_container(x)
+        )
         forms, small = dict(self.forms), held_together(state)
         slots = list(_slots(state, [path for path, _ in flat], forms))
-        large = [id(x) not in small and self._is_large(x) for _, x in flat]
+        large = [id(x) not in small and self._is_large(content(x)) for _, x in flat]
         chosen = [forms.get(slot) if big else None for slot, big in zip(slots, large, strict=True)]
         of_large = [path for (path, _), big in zip(flat, large, strict=True) if big]
         self._check(slots, of_large, chosen)
         pairs = zip(chosen, flat, strict=True)
         return treedef.unflatten(
-            [x if name is None else FORMS[name].of(x, None) for name, (_, x) in pairs]
+            [x if name is None else FORMS[name].of(content(x), None) for name, (_, x) in pairs]
         )
 
     def _is_large(self, x: Any) -> bool:

@@ -112,9 +112,10 @@ class Names:
     """
 
     def __init__(self, function: str, tree: PyTree):
-        arrays, self.treedef = jax.tree.flatten(tree, is_leaf=is_stored)
-        self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
+        self.treedef = jax.tree.structure(tree, is_leaf=is_stored)
         tree = bare(tree)  # what holds an array in `nnx` is no part of its name
+        arrays = jax.tree.leaves(tree, is_leaf=is_stored)
+        self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
         self.links = list(_find_links(tree))
         links = {link.path: link for link in self.links}
         vectors = dict(vector for link in self.links for vector in _vectors(link))

@@ -10,6 +10,7 @@ from ..core.leaf.quantized import decode_state
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
 from ..core.state import State, nested_states
+from ..core.trees.containers import bare
 from ..core.trees.structure import align, is_absent, leaf_paths, path_string
 from ..core.types import Required
 
@@ -57,13 +58,13 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
       >>> fo.apply_updates(params, updates), fo.eval_params(state, params)
       ({'w': Array(3., dtype=float32)}, {'w': Array(4., dtype=float32)})
     """
-    points = list(_points(state, params))
+    points = list(_points(bare(state), params))
     if not points:
         if default is Required.ERROR:
             raise ValueError(
-                "eval_params: the state has no parameters to evaluate at. Pass the whole state of "
-                "an optimizer with params_ema, params_swa, lookahead, asgd, sam or schedule_free, or "
-                "default=params, to evaluate at those that train."
+                "eval_params: the state has no parameters to evaluate at. Pass the whole state "
+                "of an optimizer with params_ema, params_swa, lookahead, asgd, sam or "
+                "schedule_free, or default=params, to evaluate at those that train."
             )
         return default
     treedef: Any
@@ -104,6 +105,7 @@ def is_interpolated(node: State) -> bool:
 
 def _averaged(node: State, params: PyTree, link: str) -> PyTree:
     """Computes the averages, out of the bases and the parameters between the two."""
+    treedef: Any
     flat, treedef = jax.tree.flatten(params)
     bases = align(params, decode_state(node[_BASE]), link="eval_params", name=link)
     share, batch = node["carry"][_SHARE], node["count"].shape

@@ -58,3 +58,41 @@ def test_numpy_arrays_and_python_numbers_are_parameters():
 def test_a_complex_update_of_a_real_parameter_is_refused():
     with pytest.raises(TypeError, match=r"apply_updates: .*complex"):
         fo.apply_updates({"w": jnp.ones(2)}, {"w": jnp.ones(2, jnp.complex64)})
+
+
+NODES = {"enc": {"w": jnp.ones(2), "b": jnp.ones(1)}, "head": jnp.ones(3)}
+WHOLE, EACH = (
+    {"enc": nothing, "head": jnp.full(3, 0.5)} for nothing in (None, {"w": None, "b": None})
+)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        fo.sgd(0.1),
+        fo.adam(0.1),
+        fo.packed(fo.adam(0.1)),
+        fo.masked(fo.adam(0.1), {"enc": True, "head": True}),
+        fo.partition({"a": fo.adam(0.1)}, "a"),
+        fo.MultiSteps(fo.per_leaf_counts(fo.adam(0.1)), 2),
+        fo.chain(fo.clip_by_global_norm(1.0), fo.params_ema(0.9)),
+        fo.scale_by_lbfgs(),
+    ],
+    ids=repr,
+)
+def test_none_in_place_of_a_node_is_none_for_each_of_its_leaves(tx):
+    def run(grads):
+        params, state = NODES, tx.init(NODES)
+        for _ in range(2):
+            updates, state = tx.update(grads, state, params)
+            params = fo.apply_updates(params, updates)
+        return params, state
+
+    for x, y in zip(jax.tree.leaves(run(WHOLE)), jax.tree.leaves(run(EACH)), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_none_in_place_of_a_node_leaves_its_parameters_the_same_objects():
+    out = fo.apply_updates(NODES, WHOLE)
+    assert out["enc"]["w"] is NODES["enc"]["w"]
+    assert out["head"].tolist() == [1.5, 1.5, 1.5]

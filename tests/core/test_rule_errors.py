@@ -101,6 +101,47 @@ def shortens_a_slot(g, slots, p, ctx):
     return g, {"m": slots.m[:2]}
 
 
+@leaf_rule(slots=keep_m)
+def returns_a_number(g, slots, p, ctx):
+    return g, {"m": 0.0}
+
+
+@leaf_rule(
+    tree_stats=TreeStats(
+        measure=lambda g, slots, p, ctx: {"n": jnp.sum(g)},
+        combine=lambda stats, last: {"a": jnp.sum(stats["n"])},
+        metrics=("top",),
+    )
+)
+def lacks_a_metric(g, slots, p, ctx):
+    return g, {}
+
+
+@tree_rule(slots=keep_m)
+def tree_lacks_a_slot(g, slots, p, ctx):
+    return g, {}, {}
+
+
+@tree_rule(slots=keep_m, scalars=lambda: {"s": 0.0})
+def tree_lacks_a_scalar(g, slots, p, ctx):
+    return g, {"m": slots.m}, {}
+
+
+@tree_rule(slots=keep_m)
+def tree_lacks_a_leaf(g, slots, p, ctx):
+    return [], {"m": slots.m}, {}
+
+
+@leaf_rule(slots=lambda p: {"m": 0.0})
+def starts_as_number(g, slots, p, ctx):
+    return g, {"m": slots.m}
+
+
+@leaf_rule(carry=lambda: {"s": jnp.zeros(3)}, step_scalars=lambda s: {"s": s})
+def carries_an_array(g, slots, p, ctx):
+    return g, {}
+
+
 WRONG_MATHS = [
     (returns_only_u, TypeError, r"must return \(update, slots\), slots as a dict, got"),
     (returns_a_list, TypeError, r"must return \(update, slots\), slots as a dict, got"),
@@ -114,8 +155,15 @@ WRONG_MATHS = [
         r'reads the parameter p, which .* Declare needs=\("params",\)',
     ),
     (reads_ctx, AttributeError, r"reads ctx\.tt, which the rule does not declare; it has "),
-    (shortens, ValueError, r"the update at 'w' has shape \(3,\), and the rule returns \(2,\)"),
-    (shortens_a_slot, ValueError, r"'w' has shape \(3,\), and the .* m .* shape \(3,\)"),
+    (shortens, ValueError, r"returned the update of shape \(2,\) at 'w', where .* be \(3,\)"),
+    (shortens_a_slot, ValueError, r"the slot 'm' of shape \(2,\) at 'w', where it .* be \(3,\)"),
+    (returns_a_number, TypeError, "returned 0.0 for the slot 'm', of type float"),
+    (lacks_a_metric, ValueError, r"combine of tree_stats returned \['a'\], and not 'top', which"),
+    (tree_lacks_a_slot, ValueError, r"returned the slots \[\], and not 'm', which the rule keeps"),
+    (tree_lacks_a_scalar, ValueError, r"returned the scalars \[\], and not 's', which the rule"),
+    (tree_lacks_a_leaf, ValueError, "returned 0 arrays for the updates, where 1 leaves have"),
+    (starts_as_number, TypeError, "slots makes 0.0 for 'm', of type float, which must be an array"),
+    (carries_an_array, ValueError, r"carry starts 's' with shape \(3,\), and it must be a scalar"),
 ]
 
 
@@ -476,3 +524,13 @@ def test_an_option_that_cannot_be_hashed_is_an_error(value):
 
     with pytest.raises(TypeError, match=r"^optional: n shapes the program, and must be hashable"):
         optional(value)
+
+
+@pytest.mark.parametrize("decorate", [leaf_rule, tree_rule])
+@pytest.mark.parametrize("what", ["needs", "needs_trees"])
+def test_a_text_in_the_place_of_names_is_refused(decorate, what):
+    with pytest.raises(TypeError, match=rf"r declares {what}='value', a text, .*=\('value',\)"):
+
+        @decorate(**{what: "value"})
+        def r(g, slots, p, ctx):
+            return g, {}

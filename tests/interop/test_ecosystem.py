@@ -110,6 +110,52 @@ def test_nnx_optimizer():
     assert_same({"w": model.w[...], "b": model.b[...]}, own_loop()[0])
 
 
+MANY = {
+    "packed": lambda: fo.packed(fo.adamw(1e-2), max_size=10**6),
+    "low_bit_state": lambda: fo.low_bit_state(fo.adamw(1e-2)),
+    "both": lambda: fo.low_bit_state(fo.packed(fo.adamw(1e-2), max_size=128)),
+    "partition by paths": lambda: fo.partition(
+        {"plain": fo.sgd(0.1), "rest": fo.adam(0.1)},
+        fo.path_labels({"bias$": "plain"}, default="rest"),
+    ),
+    "an average": lambda: fo.chain(fo.adam(1e-2), fo.params_ema(0.5)),
+}
+
+
+@pytest.mark.parametrize("make", MANY.values(), ids=MANY)
+def test_nnx_optimizer_takes_every_layout_of_a_state(make):
+    nnx = pytest.importorskip("flax.nnx")
+    model = nnx.Sequential(*[nnx.Linear(64, 64, rngs=nnx.Rngs(i)) for i in range(5)])
+    optimizer = nnx.Optimizer(model, make(), wrt=nnx.Param)
+    params = nnx.as_pure(nnx.state(model, nnx.Param))
+    state = make().init(params)
+    for _ in range(2):
+        grads = nnx.grad(lambda m: (m(jnp.ones((4, 64))) ** 2).mean())(model)
+        optimizer.update(model, grads)
+        updates, state = make().update(nnx.as_pure(grads), state, params)
+        params = fo.apply_updates(params, updates)
+    assert_same(nnx.as_pure(nnx.state(model, nnx.Param)), params)
+    assert_same(fo.to_state_dict(optimizer.opt_state), fo.to_state_dict(state))
+    decoded = fo.decode_state(optimizer.opt_state)
+    assert fo.to_state_dict(decoded).keys() == fo.to_state_dict(fo.decode_state(state)).keys()
+    if "params_ema" in state:
+        found = fo.eval_params(optimizer.opt_state, nnx.state(model, nnx.Param))
+        assert_same(nnx.as_pure(found), fo.eval_params(state, params))
+
+
+def test_nnx_optimizer_takes_labels_made_of_its_parameters():
+    nnx = pytest.importorskip("flax.nnx")
+    model = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+    labels = jax.tree_util.tree_map_with_path(
+        lambda path, _: "b" if "bias" in jax.tree_util.keystr(path) else "rest",
+        nnx.state(model, nnx.Param),
+    )
+    tx = fo.partition({"b": fo.sgd(0.5), "rest": fo.adam(0.1)}, labels)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    optimizer.update(model, nnx.grad(lambda m: m(jnp.ones((1, 4))).sum())(model))
+    assert model.bias[...].tolist() == [-0.5] * 4
+
+
 def test_equinox_model_with_leaves_that_are_not_trained():
     eqx = pytest.importorskip("equinox")
     x, y = data()

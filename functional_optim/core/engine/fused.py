@@ -258,6 +258,15 @@ def apply_rule(
                 f"{rule.name}: the maths returned the slots {sorted(new)}, and the rule keeps "
                 f"{sorted(slots)}. Return the next value of each slot that `slots` declares."
             )
+        for what, x in {
+            "the update": update,
+            **{f"the slot {k!r}": x for k, x in new.items()},
+        }.items():
+            if not hasattr(x, "dtype"):
+                raise TypeError(
+                    f"{rule.name}: the maths returned {x!r} for {what}, of type "
+                    f"{type(x).__name__}. Return an array, such as jnp.zeros_like(g)."
+                )
         return update, dict(new)
 
     if rule.spec.split_complex and jnp.iscomplexobj(u):

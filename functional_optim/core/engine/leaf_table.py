@@ -208,14 +208,33 @@ class LeafTable:
     def _check_result(
         self, i: int, shape: tuple[int, ...], slots: Sequence[Slots], before: Sequence[Slots]
     ) -> None:
-        if shape != jnp.shape(self.updates[i]):
-            raise ValueError(self._wrong_shape(i, f"the rule returns {shape} for it"))
+        given = jnp.shape(self.updates[i])
+        if shape != given:
+            raise ValueError(self._wrong_result(i, "the update", shape, given, before))
         for new, old in zip(slots, before, strict=True):
-            for k in old:
-                if new[k].shape != old[k].shape:
-                    raise ValueError(
-                        self._wrong_shape(i, f"the state's {k} has shape {old[k].shape}")
-                    )
+            for k, x in old.items():
+                if new[k].shape != x.shape:
+                    what = f"the slot {k!r}"
+                    raise ValueError(self._wrong_result(i, what, new[k].shape, x.shape, before))
+
+    def _wrong_result(
+        self,
+        i: int,
+        what: str,
+        shape: tuple[int, ...],
+        wanted: tuple[int, ...],
+        slots: Sequence[Slots],
+    ) -> str:
+        """The message for a rule's result of another shape; the gradient's may have caused it."""
+        others = {k: x.shape for own in slots for k, x in own.items() if jnp.ndim(x)}
+        if self.params[i] is None and others and jnp.shape(self.updates[i]) not in others.values():
+            slot, other = next(iter(others.items()))
+            return self._wrong_shape(i, f"the state's {slot} has shape {other}")
+        return (
+            f"{self.name}: the maths returned {what} of shape {shape} at '{self.path(i)}', where "
+            f"it must be {wanted}. Return the update in the gradient's shape, and each slot in the "
+            "shape in which `slots` makes it."
+        )
 
     def explain(self, batch: Group, error: Exception) -> None:
         """Replaces an error that a wrong gradient caused by one that says so, or names the leaf."""

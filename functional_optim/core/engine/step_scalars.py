@@ -359,6 +359,12 @@ def _measure(
                 measured = again(measured)
             last |= {"scale": scale}
     made = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
+    missing = [name for names in kept.values() for name in names if name not in made]
+    if missing:
+        raise ValueError(
+            f"{rule.name}: combine of tree_stats returned {sorted(made)}, and not "
+            f"{missing[0]!r}, which start or metrics declares. Return its next value."
+        )
     return {k: {name: made[name] for name in kept[k]} for k in kept}, prepared | made
 
 

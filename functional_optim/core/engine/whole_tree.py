@@ -67,6 +67,7 @@ def run_on_tree(
             f"{type(result).__name__}."
         )
     u, new, scalars = result
+    _check_result(rule, u, new, scalars, slots, [name for field in fields for name in state[field]])
     for j, i in enumerate(table.active):
         update = u[j] if spec.keep_compute_dtype else u[j].astype(table.dtypes[i])
         update = sharded_as(update, jnp.asarray(table.updates[i]))
@@ -80,3 +81,28 @@ def _sharded_with(x: Any, place: Any) -> Any:
     if x.shape[1:] == place.shape and x.ndim > place.ndim:
         return jax.vmap(lambda one: sharded_as(one, place))(x)
     return sharded_as(x, place)
+
+
+def _check_result(
+    rule: BoundRule,
+    u: Any,
+    new: Any,
+    scalars: Any,
+    slots: Mapping[str, list[Any]],
+    names: list[str],
+) -> None:
+    """Raises where the maths did not return all that the rule keeps, or not for all leaves."""
+    for what, found, wanted in (("slots", new, slots), ("scalars", scalars, names)):
+        missing = [k for k in wanted if k not in found]
+        if missing:
+            raise ValueError(
+                f"{rule.name}: the maths returned the {what} {sorted(found)}, and not "
+                f"{missing[0]!r}, which the rule keeps. Return the next value of each."
+            )
+    n = len(next(iter(slots.values()), u))
+    for what, x in {"the updates": u, **{f"the slot {k!r}": new[k] for k in slots}}.items():
+        if len(x) != n:
+            raise ValueError(
+                f"{rule.name}: the maths returned {len(x)} arrays for {what}, where {n} leaves "
+                "have an update. Return a list with one for each."
+            )

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import numpy as np
 
+from ..trees.containers import bare
+
 __all__ = [
     "FORMS",
     "Stored",
@@ -112,7 +114,9 @@ def decode_state(state: Any) -> Any:
       >>> fo.decode_state(state).scale_by_adam.mu["w"].dtype
       dtype('float32')
     """
-    return jax.tree.map(lambda x: x.decoded() if is_stored(x) else x, state, is_leaf=is_stored)
+    return jax.tree.map(
+        lambda x: bare(x).decoded() if is_stored(x) else x, state, is_leaf=is_stored
+    )
 
 
 def encoded_as(before: Any, after: Any, key: Array | None = None) -> Any:

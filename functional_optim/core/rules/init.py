@@ -147,6 +147,12 @@ class RuleInit:
             shared[name] = by_label[fields["groups"][name]]
         assert self.rule.spec.carry is not None
         start = self._call("carry", self.rule.spec.carry, shared)
+        for k, v in start.items():
+            if jnp.shape(v) and not labels:
+                raise ValueError(
+                    f"{self.name}: carry starts {k!r} with shape {jnp.shape(v)}, and it must be a "
+                    "scalar. Keep arrays as slots, or as start of tree_stats."
+                )
         shape = fields["leaf_counts"].shape if "leaf_counts" in fields else ()
         if labels:
             shape = (len(next(iter(labels.values()))),)
@@ -189,7 +195,7 @@ class RuleInit:
             numbers = {k: hyper[i][k] for k in wanted if k in hyper[i]}
             others = {k: _known(self.name, k, known) for k in wanted if k not in numbers}
             slots = make_slots(p, **cast(numbers, p.real.dtype), **others)
-            return checked_dict(self.name, "slots", slots)
+            return _arrays(self.name, checked_dict(self.name, "slots", slots))
 
         by_leaf = []
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in leaves]
@@ -242,10 +248,21 @@ class RuleInit:
         return {"hyperparams": values} | ({"schedules": numbers} if plans else {})
 
 
+def _arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The slots, which must be arrays; None stands for one that a parameter does not have."""
+    for k, x in slots.items():
+        if x is not None and not hasattr(x, "astype"):
+            raise TypeError(
+                f"{rule}: slots makes {x!r} for {k!r}, of type {type(x).__name__}, which must be "
+                "an array. Return jnp.zeros_like(p) or jnp.zeros(()), for one."
+            )
+    return slots
+
+
 def _names_of(make: Callable[[Array], Mapping[str, Any]]) -> tuple[str, ...]:
-    """Names of the slots, in their order; a scalar stands in where there is no parameter."""
+    """Names of the slots, in their order; a matrix stands in where there is no parameter."""
     names: list[str] = []
-    jax.eval_shape(lambda p: names.extend(make(p)), jnp.zeros((), hyper_dtype()))
+    jax.eval_shape(lambda p: names.extend(make(p)), jnp.zeros((1, 1), hyper_dtype()))
     return tuple(names)
 
 

@@ -13,16 +13,17 @@ import jax
 from ..protocol import PyTree
 from .sparse_rows import is_sparse
 
-__all__ = ["bare", "in_containers_of", "is_container"]
+__all__ = ["bare", "content", "in_containers_of", "is_container"]
 
 
 def is_container(x: Any) -> bool:
     """Whether x is a container of one array."""
-    return _is_kind(type(x)) and len(_children(x)) == 1
+    kind: Any = type(x)
+    return _is_kind(kind) and len(_children(x)) == 1
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_kind(kind: type) -> bool:
+def _is_kind(kind: Any) -> bool:
     # Known by their methods: `get_metadata` is nnx's, `unbox` linen's. A module that holds a
     # single array has neither, and its field belongs to the array's path.
     return hasattr(kind, "get_metadata") or hasattr(kind, "unbox")
@@ -32,16 +33,22 @@ def _children(x: Any) -> list[Any]:
     return jax.tree.leaves(x, is_leaf=lambda node: node is not x)
 
 
+def content(x: Any) -> Any:
+    """What is in a container; anything else as it is."""
+    return _children(x)[0] if is_container(x) else x
+
+
 def bare(tree: PyTree) -> PyTree:
     """The tree with the content of each container in its place."""
     return jax.tree.map(
-        lambda x: bare(_children(x)[0]) if is_container(x) else x, tree, is_leaf=is_container
+        lambda x: bare(content(x)) if is_container(x) else x, tree, is_leaf=is_container
     )
 
 
 def in_containers_of(like: PyTree, tree: PyTree) -> PyTree:
     """A tree without containers in those of another, which may lack leaves or have more."""
-    if jax.tree.structure(bare(like)) == jax.tree.structure(like):
+    structures: list[Any] = [jax.tree.structure(bare(like)), jax.tree.structure(like)]
+    if structures[0] == structures[1]:
         return tree
 
     def put(x: Any, new: Any) -> Any:

@@ -102,7 +102,7 @@ def align(
     Args:
       reference: the tree that decides where the leaves are.
       tree: a tree with the same nodes, but for containers of one array; `None` (or any empty
-        node) may stand for a leaf.
+        node) may stand for a leaf, or for all leaves of a node.
       link: the transformation to name in the error.
       name: what `tree` is called in the error.
       reference_name: what `reference` is called in the error.
@@ -114,11 +114,26 @@ def align(
     found = find_leaves(treedef, tree)
     if found is None:
         reference, tree = bare(reference), bare(tree)
-        found = find_leaves(jax.tree.structure(reference, is_leaf=is_sparse), tree)
+        spread = _spread(tree, reference)
+        found = find_leaves(jax.tree.structure(reference, is_leaf=is_sparse), spread)
     if found is None:
         difference = first_difference(reference, tree, name, reference_name)
         raise ValueError(f"{link}: {difference}")
     return found
+
+
+def _spread(tree: PyTree, reference: PyTree) -> PyTree:
+    """The tree with a placeholder for each leaf of a node of the reference where it has one."""
+
+    def spread(x: Any, node: PyTree) -> PyTree:
+        return jax.tree.map(lambda _: x, node) if is_placeholder(x) else x
+
+    try:
+        return jax.tree.map(
+            spread, tree, reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
+        )
+    except ValueError:  # it has other nodes
+        return tree
 
 
 def find_leaves(treedef: Any, tree: PyTree) -> list[Any] | None:
