@@ -10,9 +10,9 @@ from ...core.protocol import PyTree
 from ...core.traced_hyperparams import is_traced
 from ..conversions import freeze
 
-__all__ = ["ParamGroup", "ParamGroups"]
+__all__ = ["KEYS_OF_TORCH", "ParamGroup", "ParamGroups"]
 
-_KEYS_OF_TORCH = frozenset(
+KEYS_OF_TORCH = frozenset(
     {"initial_lr", "max_lr", "min_lr", "base_lr", "swa_lr", "max_momentum", "min_momentum"}
     | {"base_momentum", "name", "param_names"}
 )
@@ -60,7 +60,7 @@ class ParamGroup(dict[str, Any]):
 
     def _check_key(self, key: str) -> None:
         """Refuses a key that looks like a misspelt option, or is one of other optimizers."""
-        if key in self._option_names or key == "params" or key in _KEYS_OF_TORCH:
+        if key in self._option_names or key == "params" or key in KEYS_OF_TORCH:
             return
         suggestions = self._meant(key)
         if suggestions or _plain(key) in _ALWAYS_MEANT:
