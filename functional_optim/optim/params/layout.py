@@ -260,6 +260,7 @@ def check_new_states(where: str, old: Sequence[PyTree], new: Any) -> list[PyTree
         leaves = align(
             a, b, link=f"{where} of group {i}", name="the new state", reference_name="the old state"
         )
+        treedef: Any
         flat, treedef = jax.tree_util.tree_flatten_with_path(a)
         for (path, x), y in zip(flat, leaves, strict=True):
             if getattr(y, "shape", ()) != x.shape:
