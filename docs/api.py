@@ -36,7 +36,7 @@ ROOMS = {
     "functional_optim.optim.lr_scheduler": "Schedulers of the stateful interface.",
     "functional_optim.optim.swa_utils": "Averages of the stateful interface.",
     "functional_optim.interop.optax": "For use inside optax.",
-    "functional_optim.interop.torch": "For use inside torch.",
+    "functional_optim.interop.torch": "Models and states of torch, there and back.",
     "functional_optim.interop.optax_state": "States of optax.",
     "functional_optim.interop.orbax": "Checkpoints in directories of orbax.",
     "functional_optim.interop.safetensors": "Checkpoints in one file.",

@@ -18,9 +18,9 @@ from ..serialization.writing import to_state_dict
 from .base import OptimizerBase
 from .hooks import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .params.copies import deduplicate
-from .params.layout import read_params
+from .params.layout import check_new_states, read_params
 from .params.named_params import read_names
-from .params.param_group import ParamGroup
+from .params.param_group import TRAINED, ParamGroup
 from .state_dict.entries import COUNT, load_named_state, read_state_dict
 from .step.closures import differentiate, is_closure, refuse_loss
 from .step.donation import check_not_traced, explain_arguments, run_donating, run_keeping
@@ -55,7 +55,8 @@ class Optimizer(OptimizerBase):
       grads: the gradients that `backward` has accumulated, structured like params, or None.
         Their convention is that of `jax.grad`, also for complex parameters.
       param_groups: list of dicts; `param_groups[0]["lr"] = 1e-4` takes effect at the next
-        step and compiles nothing.
+        step and compiles nothing. A group with `requires_grad` False is left alone: it gets no
+        gradients, and neither its parameters nor its state change.
       defaults: options of a group that does not set them.
       step_count: number of steps made.
 
@@ -250,14 +251,14 @@ class Optimizer(OptimizerBase):
             self._state_layouts = tuple(map(self._state_layout, self._groups))
             layouts = zip(self._state_layouts, self._groups, strict=True)
             updates = tuple(layout.update_of(group.tx) for layout, group in layouts)
-            counts_leaves = tuple(group.counts_leaves for group in self._groups)
             self._programs = OwnPrograms(
                 Programs.of(
                     updates,
                     self._state_layouts,
                     self._param_layout,
                     self._donate,
-                    counts_leaves,
+                    tuple(not group.options.get(TRAINED, True) for group in self._groups),
+                    tuple(group.counts_leaves for group in self._groups),
                 )
             )
         return self._programs
@@ -275,6 +276,9 @@ class Optimizer(OptimizerBase):
         return StateLayout.of(group.tx, group.params, group.state)
 
     def _apply_edits(self, group: OptimizerGroup) -> None:
+        if TRAINED in group.options.edited:
+            group.options.edited.discard(TRAINED)
+            self._programs = None
         if not group.write_edits():
             update, treedef = group.tx.update, group.stored.treedef
             index = next(i for i, other in enumerate(self._groups) if other is group)
@@ -311,9 +315,33 @@ class Optimizer(OptimizerBase):
 
     @property
     def state(self) -> Sequence[OptState]:
-        """The state of each group, as its transformation makes it; for reading."""
+        """The state of each group, as its transformation makes it.
+
+        May be assigned, to edit or move what a state keeps: states of the same structure, shapes
+        and dtypes, which are copied. The numbers of options stay those of `param_groups`.
+        """
         self._compiled()
         return tuple(group.state for group in self._groups)
+
+    @state.setter
+    def state(self, states: Sequence[OptState]) -> None:
+        name = f"{type(self).__name__}: state"
+        new = check_new_states(name, self.state, states)
+        for i, (group, state) in enumerate(zip(self._groups, new, strict=True)):
+            group.state = state
+            self._refresh(f"{type(self).__name__}: group {i}", group, group.options.keys())
+        self._programs = None
+
+    def reset_state(self) -> None:
+        """Makes all states as they are before the first step; parameters and options stay."""
+        self._compiled()
+        for i, group in enumerate(self._groups):
+            leaves, treedef = jax.tree.flatten(group.tx.init(group.params))
+            group.state = jax.tree.unflatten(treedef, deduplicate(leaves, group.params))
+            group.dormant_slots, group.loaded = {}, frozenset()
+            self._refresh(f"{type(self).__name__}: group {i}", group, group.options.keys())
+        self.step_count = 0
+        self._programs = None
 
     @with_state_dict_hooks
     def state_dict(self) -> dict[str, Any]:
@@ -346,8 +374,8 @@ class Optimizer(OptimizerBase):
             group.options.load({k: v for k, v in options.items() if k != COUNT})
             if has_leaf_counts(state) and not group.counts_leaves:
                 group.count_leaves()
-                self._programs = None
             group.state = state
+        self._programs = None
         self.step_count = max(int(options.get(COUNT, 0)) for options in groups)
 
 

@@ -20,7 +20,11 @@ from .refused_option import name_option
 from .state_dict.entries import ParamState, StateEntry
 from .state_dict.match import Names, SavedGroup, match_groups
 from .state_dict.read import any_has, fill_state, read_dormant_slots
-from .state_dict.warnings import warn_of_ignored_options, warn_of_square_kernels
+from .state_dict.warnings import (
+    warn_of_ignored_options,
+    warn_of_square_kernels,
+    warn_of_unknown_options,
+)
 from .state_dict.write import param_states, torch_state_dict, updates_made
 from .step.group_state import GroupState
 from .step.leaf_counts import has_leaf_counts, with_shared_counts
@@ -215,6 +219,7 @@ class TorchOptimizer(Optimizer):
         current = [{k: group.options[k] for k in self.defaults} for group in self._groups]
         warn_of_ignored_options(owner, current, saved)
         warn_of_square_kernels(owner, saved)
+        warn_of_unknown_options(owner, [group.options for group in self._groups], saved)
         for group, (options, new, tagged) in zip(self._groups, loaded, strict=True):
             group.options.load(options)
             group.tx, group.state = new.tx, new.state

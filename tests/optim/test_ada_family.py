@@ -76,26 +76,26 @@ def test_a_scheduler_may_set_the_first_step_of_rprop():
 
 
 BAD = [
-    (optim.Adagrad, {"lr": -0.1}, "learning_rate"),
+    (optim.Adagrad, {"lr": -0.1}, "lr"),
     (optim.Adagrad, {"lr_decay": -0.5}, "lr_decay"),
     (optim.Adagrad, {"weight_decay": -0.5}, "weight_decay"),
     (optim.Adagrad, {"initial_accumulator_value": -1.0}, "initial_accumulator_value"),
     (optim.Adagrad, {"eps": -1.0}, "eps"),
-    (optim.Adadelta, {"lr": -0.1}, "learning_rate"),
+    (optim.Adadelta, {"lr": -0.1}, "lr"),
     (optim.Adadelta, {"rho": 1.1}, "rho"),
     (optim.Adadelta, {"eps": -1.0}, "eps"),
     (optim.Adadelta, {"weight_decay": -0.5}, "weight_decay"),
-    (optim.Rprop, {"lr": -0.1}, "learning_rate"),
-    (optim.Rprop, {"etas": (1.0, 1.2)}, "eta_minus"),
-    (optim.Rprop, {"etas": (0.5, 0.9)}, "eta_plus"),
-    (optim.ASGD, {"lr": -0.1}, "learning_rate"),
+    (optim.Rprop, {"lr": -0.1}, "lr"),
+    (optim.Rprop, {"etas": (1.0, 1.2)}, r"etas\[0\]"),
+    (optim.Rprop, {"etas": (0.5, 0.9)}, r"etas\[1\]"),
+    (optim.ASGD, {"lr": -0.1}, "lr"),
     (optim.ASGD, {"weight_decay": -0.5}, "weight_decay"),
 ]
 
 
 @pytest.mark.parametrize(("make", "options", "name"), BAD)
 def test_invalid_options_raise_the_same_kind_of_error_as_in_torch(make, options, name):
-    with pytest.raises(ValueError, match=rf"^{make.__name__}: \w+: {name} must be in"):
+    with pytest.raises(ValueError, match=rf"^{make.__name__}: {name} must be in"):
         make(W, **options)
     with pytest.raises(ValueError, match="Tensor lr must be 1-element"):
         make(W, lr=jnp.ones(2))

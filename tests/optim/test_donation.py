@@ -140,8 +140,8 @@ def test_copies_of_the_parameters_stay_valid():
         lambda optimizer: optimizer.step(lambda params: params["w"]),
         lambda optimizer: optimizer.minimize(lambda params: params["w"]),
         lambda optimizer: optimizer.backward(lambda params: params["w"]),
-        lambda optimizer: optimizer.backward(lambda params: (0.0, params["w"]), has_aux=True)[1],
-        lambda optimizer: optimizer.minimize(lambda params: (0.0, params["w"]), has_aux=True)[1],
+        lambda optimizer: optimizer.backward(lambda p: (p["w"], p["w"]), has_aux=True)[1],
+        lambda optimizer: optimizer.minimize(lambda p: (p["w"], p["w"]), has_aux=True)[1],
     ],
     ids=["closure", "minimize", "backward", "backward-aux", "minimize-aux"],
 )

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import re
 import warnings
 
 import jax
@@ -277,3 +278,22 @@ def test_moments_of_a_square_kernel_of_torch_are_warned_of(name, shape, warns, r
     texts = [str(w.message) for w in recwarn]
     assert len(texts) == warns
     assert all("moments of fc.kernel" in t and "import_model" in t for t in texts)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"sharpness": 0.1, "tag": "x"}, r"group 0: sharpness=0\.1, tag='x'\."),
+        ({"ascend": True}, "group 0: ascend=True"),
+        ({"ascend": False, "rate": None, "foreach": True, "initial_lr": 0.1}, None),
+        ({"lr": 0.1, "maximize": True}, None),
+        ({"ascend": True, "_count": 1}, None),
+    ],
+)
+def test_options_of_another_torch_are_warned_of(options, text):
+    state = {"state": {}, "param_groups": [{"params": [0], **options}]}
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        optim.SGD([jnp.ones(1)]).load_state_dict(state)
+    assert len(found) == (text is not None)
+    assert not found or re.search(f"not known here.*{text}", str(found[0].message))

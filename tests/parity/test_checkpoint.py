@@ -50,14 +50,16 @@ class Code:
 
 def test_code_in_a_file_is_not_run(tmp_path, capsys):
     torch.save({"x": Code()}, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"x\.pt is .*no file .*Save model\.state_dict\(\)"):
+    with pytest.raises(
+        ValueError, match=r"x\.pt is not a file of torch .*Save model\.state_dict\(\)"
+    ):
         optim.load_torch_checkpoint(tmp_path / "x.pt")
     assert capsys.readouterr().out == ""
 
 
 def test_a_file_of_something_else_is_named(tmp_path):
     (tmp_path / "junk.pt").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"junk\.pt is .*no file of torch.* a safetensors"):
+    with pytest.raises(ValueError, match=r"junk\.pt is not a file of torch"):
         optim.load_torch_checkpoint(tmp_path / "junk.pt")
 
 
@@ -95,6 +97,7 @@ def test_a_state_that_torch_saved_for_us_is_read(tmp_path):
     np.testing.assert_equal(again.state_dict(), ours.state_dict())
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 def test_a_sparse_tensor_is_an_error(tmp_path):
     torch.save({"x": torch.eye(2).to_sparse()}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match=r"layout torch.sparse_coo, and arrays are dense"):

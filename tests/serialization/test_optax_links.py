@@ -28,9 +28,7 @@ LINKS_OF_BOTH = {
     "contrib.scale_by_ademamix": lambda lib: lib.contrib.scale_by_ademamix(),
     "contrib.scale_by_adopt": lambda lib: lib.contrib.scale_by_adopt(),
     "contrib.scale_by_madgrad": lambda lib: lib.contrib.scale_by_madgrad(0.1),
-    "contrib.scale_by_simplified_ademamix": lambda lib: (
-        lib.contrib.scale_by_simplified_ademamix()
-    ),
+    "contrib.scale_by_simplified_ademamix": lambda lib: lib.contrib.scale_by_simplified_ademamix(),
     "ema": lambda lib: lib.ema(0.9),
     "scale_by_adadelta": lambda lib: lib.scale_by_adadelta(),
     "scale_by_adam": lambda lib: lib.scale_by_adam(),

@@ -1,21 +1,23 @@
 """Splits the parameters that an optimizer is given into groups, and joins the groups again."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 
 from ...core.protocol import MaskedNode, PyTree
 from ...core.trees.labels import FrozenTree, check_expression, path_labels
 from ...core.trees.structure import align, path_string
-from .copies import check_alive
+from .copies import check_alive, copy_like
 from .models import check_not_model
 
 __all__ = [
     "ParamLayout",
     "PathGroups",
     "check_new_params",
+    "check_new_states",
     "check_ordered",
     "path_groups",
     "read_params",
@@ -241,3 +243,32 @@ def check_new_params(old: PyTree, new: PyTree) -> None:
                 f"optimizer: the new parameter at '{path_string(path)}' has shape "
                 f"{getattr(b, 'shape', ())}, and the old one {a.shape}."
             )
+
+
+def check_new_states(where: str, old: Sequence[PyTree], new: Any) -> list[PyTree]:
+    """Returns copies of new states, in the dtypes of the old ones.
+
+    Raises:
+      ValueError: there are not as many, or they differ in structure or shapes.
+    """
+    check_alive(where, new)
+    if not isinstance(new, (list, tuple)) or len(new) != len(old):
+        got = f"of {len(new)}" if isinstance(new, (list, tuple)) else type(new).__name__
+        raise ValueError(f"{where}: expected a list of {len(old)} states, one a group, got {got}.")
+    copies = []
+    for i, (a, b) in enumerate(zip(old, new, strict=True)):
+        leaves = align(
+            a, b, link=f"{where} of group {i}", name="the new state", reference_name="the old state"
+        )
+        treedef: Any
+        flat, treedef = jax.tree_util.tree_flatten_with_path(a)
+        for (path, x), y in zip(flat, leaves, strict=True):
+            if getattr(y, "shape", ()) != x.shape:
+                raise ValueError(
+                    f"{where} of group {i}: '{path_string(path)}' has shape "
+                    f"{getattr(y, 'shape', ())}, and had {x.shape}. Assign states like those of "
+                    "optimizer.state."
+                )
+        pairs = zip(flat, leaves, strict=True)
+        copies.append(treedef.unflatten([copy_like(jnp.asarray(x), y) for (_, x), y in pairs]))
+    return copies

@@ -10,9 +10,12 @@ from ...core.protocol import PyTree
 from ...core.traced_hyperparams import is_traced
 from ..conversions import freeze
 
-__all__ = ["ParamGroup", "ParamGroups"]
+__all__ = ["KEYS_OF_TORCH", "TRAINED", "ParamGroup", "ParamGroups"]
 
-_KEYS_OF_TORCH = frozenset(
+TRAINED = "requires_grad"
+"""The key of a group that says whether it is trained; where it is missing, it is."""
+
+KEYS_OF_TORCH = frozenset(
     {"initial_lr", "max_lr", "min_lr", "base_lr", "swa_lr", "max_momentum", "min_momentum"}
     | {"base_momentum", "name", "param_names"}
 )
@@ -45,7 +48,8 @@ class ParamGroup(dict[str, Any]):
       items: parameters and options.
 
     Attributes:
-      edited: the options that were given another value since this set was last emptied.
+      edited: the options that were given another value since this set was last emptied; and
+        `requires_grad`.
     """
 
     def __init__(self, where: str, option_names: Collection[str], items: Mapping[str, Any]):
@@ -53,6 +57,7 @@ class ParamGroup(dict[str, Any]):
         self.edited: set[str] = set()
         for key in items:
             self._check_key(key)
+            self._check_trained(key, items[key])
         super().__init__({k: self._frozen(k, v) for k, v in items.items()})
 
     def _frozen(self, key: str, value: Any) -> Any:
@@ -60,7 +65,7 @@ class ParamGroup(dict[str, Any]):
 
     def _check_key(self, key: str) -> None:
         """Refuses a key that looks like a misspelt option, or is one of other optimizers."""
-        if key in self._option_names or key == "params" or key in _KEYS_OF_TORCH:
+        if key in self._option_names or key == "params" or key in KEYS_OF_TORCH:
             return
         suggestions = self._meant(key)
         if suggestions or _plain(key) in _ALWAYS_MEANT:
@@ -95,12 +100,22 @@ class ParamGroup(dict[str, Any]):
             )
         for key in new:
             self._check_key(key)
+            self._check_trained(key, new[key])
             self._check_not_traced(key, new[key])
         for key, value in new.items():
             value = self._frozen(key, value)
             if key in self._option_names and not _same(self[key], value):
                 self.edited.add(key)
+            if key == TRAINED and value is not self.get(TRAINED, True):
+                self.edited.add(key)
             super().__setitem__(key, value)
+
+    def _check_trained(self, key: str, value: Any) -> None:
+        if key == TRAINED and value not in (True, False):
+            raise TypeError(
+                f"{self._where}: {TRAINED} must be True or False, got {value!r}. It shapes the "
+                "program."
+            )
 
     def _check_not_traced(self, key: str, value: Any) -> None:
         """Refuses a tracer as an option, which would leak, unless the parameters are traced too."""
@@ -124,6 +139,8 @@ class ParamGroup(dict[str, Any]):
         return self
 
     def __delitem__(self, key: str) -> None:
+        if key == TRAINED and not self.get(TRAINED, True):
+            self.edited.add(key)
         if key == "params" or key in self._option_names:
             raise TypeError(
                 f"param_groups: the option {key!r} cannot be deleted. Assign another value."

@@ -131,10 +131,11 @@ def _saved_names(
 ) -> dict[int, str] | None:
     """Returns the name of each number of the file, or None where the file has no names."""
     order = [k for ks in numbers for k in ks]
+    flat: list[Any] = list(names or ())
     if names is None:
         if any(group.get("param_names") is None for group in groups):
             return None
-        names = [name for group in groups for name in group["param_names"]]
+        flat = [name for group in groups for name in group["param_names"]]
     elif _is_nested(names):
         sizes = [len(ks) for ks in numbers]
         if [len(of_group) for of_group in names] != sizes:
@@ -143,15 +144,15 @@ def _saved_names(
                 f"{[len(of_group) for of_group in names]} names for them. {_RECIPE} Nothing was "
                 "loaded."
             )
-        names = [name for of_group in names for name in of_group]
+        flat = [name for of_group in names for name in of_group]
     else:
         order = sorted(order)
-    if len(names) != len(order) or len(set(names)) != len(order):
+    if len(flat) != len(order) or len(set(flat)) != len(order):
         raise ValueError(
-            f"{owner}: the file has {len(order)} parameters, and {len(set(names))} different names "
-            f"of {len(names)} are given for them. Give each its own. Nothing was loaded."
+            f"{owner}: the file has {len(order)} parameters, and {len(set(flat))} different names "
+            f"of {len(flat)} are given for them. Give each its own. Nothing was loaded."
         )
-    return dict(zip(order, names, strict=True))
+    return dict(zip(order, flat, strict=True))
 
 
 def _is_nested(names: Names) -> bool:

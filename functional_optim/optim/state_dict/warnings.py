@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..conversions import as_numpy, freeze
+from ..params.param_group import KEYS_OF_TORCH
 from ..stacklevel import user_stacklevel
 from .match import SavedGroup
 
-__all__ = ["warn_of_ignored_options"]
+__all__ = ["warn_of_ignored_options", "warn_of_square_kernels", "warn_of_unknown_options"]
 
 _WITHOUT_EFFECT = frozenset({"foreach", "fused", "capturable", "differentiable"})
 
@@ -34,6 +35,33 @@ def warn_of_ignored_options(
             UserWarning,
             stacklevel=user_stacklevel(),
         )
+
+
+def warn_of_unknown_options(
+    owner: str, groups: Sequence[Mapping[str, Any]], saved: Sequence[SavedGroup]
+) -> None:
+    """Warns of options of a file of torch that are switched on there, and unknown here.
+
+    They may be those of a newer torch, with which the run would go on otherwise.
+    """
+    lines = []
+    for i, (group, found) in enumerate(zip(groups, saved, strict=True)):
+        known = group.keys() | KEYS_OF_TORCH | _WITHOUT_EFFECT | {"decoupled_weight_decay"}
+        unknown = {k: v for k, v in found.options.items() if k not in known and _is_on(v)}
+        if found.steps is None and unknown:
+            listed = ", ".join(f"{k}={freeze(v)!r}" for k, v in unknown.items())
+            lines.append(f"group {i}: {listed}")
+    if lines:
+        warnings.warn(
+            f"{owner}: the file has options that are not known here, and have no effect. "
+            f"{'; '.join(lines)}. Check that the run may go on without them.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
+
+
+def _is_on(value: Any) -> bool:
+    return value is not None and (isinstance(value, str) or bool(np.any(as_numpy(value))))
 
 
 def warn_of_square_kernels(owner: str, saved: Sequence[SavedGroup]) -> None:

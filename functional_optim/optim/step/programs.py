@@ -48,9 +48,10 @@ class Programs:
         state_layouts: tuple[StateLayout, ...],
         param_layout: ParamLayout,
         donate: bool,
+        frozen: tuple[bool, ...],
         counts_leaves: tuple[bool, ...],
     ):
-        self._updates, self._state_layouts = updates, state_layouts
+        self._updates, self._state_layouts, self._frozen = updates, state_layouts, frozen
         self._param_layout, self._counts_leaves = param_layout, counts_leaves
         self._donated = (0, 1) if donate else ()
         self.backward = CompileCache(self._make_backward)
@@ -113,13 +114,26 @@ class Programs:
     ) -> Callable[..., Any]:
         where = f"optimizer: {method}"
 
-        def loss(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
-            result = get_function()(self._param_layout.join(params), *args, **kwargs)
-            check_loss(where, result, has_aux)
-            warn_of_constant(where, result[0] if has_aux else result, params)
-            return result
+        def value_and_grad(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
+            def loss(trained: list[PyTree]) -> PyTree:
+                tree = self._param_layout.join(self._with_frozen(params, trained))
+                result = get_function()(tree, *args, **kwargs)
+                check_loss(where, result, has_aux)
+                warn_of_constant(where, result[0] if has_aux else result, trained)
+                return result
 
-        return jax.value_and_grad(loss, has_aux=has_aux)
+            trained = [p for p, frozen in zip(params, self._frozen, strict=True) if not frozen]
+            value, grads = jax.value_and_grad(loss, has_aux=has_aux)(trained)
+            none = [jax.tree.map(lambda _: None, p) for p in params]
+            return value, self._with_frozen(none, grads)
+
+        return value_and_grad
+
+    def _with_frozen(self, groups: list[PyTree], trained: list[PyTree]) -> list[PyTree]:
+        """Returns the trees of all groups, of which those that are trained are given apart."""
+        rest = iter(trained)
+        both = zip(groups, self._frozen, strict=True)
+        return [group if frozen else next(rest) for group, frozen in both]
 
     def _step(
         self,
@@ -130,12 +144,16 @@ class Programs:
     ) -> tuple[list[PyTree], list[Arrays]]:
         """Updates all groups; searches are given the loss function, and its value here."""
         aligned = [_aligned(i, p, g) for i, (p, g) in enumerate(zip(params, grads, strict=True))]
-        for leaves, counts_leaves in zip(aligned, self._counts_leaves, strict=True):
-            if not counts_leaves and any(map(is_absent, leaves)):
+        for leaves, frozen, counts in zip(aligned, self._frozen, self._counts_leaves, strict=True):
+            if not frozen and not counts and any(map(is_absent, leaves)):
                 raise MissingGradientError
         new_params, new_states = [], []
         groups = zip(self._updates, self._state_layouts, params, states, aligned, strict=True)
         for i, (update, layout, p, arrays, leaves) in enumerate(groups):
+            if self._frozen[i]:
+                new_params.append(p)
+                new_states.append(arrays)
+                continue
             extra = {} if objective is None else _extra(i, params, grads[i], *objective)
             # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
             g = jax.tree.map(_conjugate, jax.tree.unflatten(jax.tree.structure(p), leaves))
