@@ -12,11 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from reading import doc, home, methods, signature, within
+from reading import doc, home, methods, origins, signature, within
 
 import functional_optim
 
 HERE = Path(__file__).parent
+ORIGINS = Path(functional_optim.__path__[0], "_origins.py")
 
 ROOMS = {
     "functional_optim": "Pure functions over pytrees.",
@@ -194,8 +195,17 @@ def _indented(text: str) -> Iterator[str]:
     yield from (f"    {line}".rstrip() for line in text.split("\n"))
 
 
+def origins_module() -> str:
+    """The text of the module that says from where the package's root imports its names."""
+    lines = [f'    "{name}": "{source}",' for name, source in origins(functional_optim).items()]
+    about = '"""Where the public names are from; written by `make api` out of the imports."""'
+    return "\n".join([about, "", "ORIGINS = {", *lines, "}", ""])
+
+
 def write() -> None:
     """Writes all pages, and removes those of rooms that there are no longer."""
+    functional_optim.ORIGINS.update(origins(functional_optim))
+    ORIGINS.write_text(origins_module(), encoding="utf-8")
     written = {HERE / name: text for name, text in pages().items()}
     (HERE / "reference").mkdir(exist_ok=True)
     for file in set((HERE / "reference").glob("*.md")) - set(written):

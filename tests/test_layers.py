@@ -39,7 +39,7 @@ LAYERS = (
         "tree_utils",
     ),
     ("contrib", "losses", "optim"),
-    ("native",),
+    ("_origins", "native"),
     ("functional_optim",),
     # These use the package as its users do.
     ("demo",),

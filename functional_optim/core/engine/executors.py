@@ -13,6 +13,7 @@ from ..leaf.packing import Group
 from ..leaf.quantized import decode_state, encoded_as, holds_stored
 from ..trees.apply import moved
 from ..trees.sparse_rows import Rows, is_sparse
+from .backends import BACKENDS
 from .jit import jit_as
 from .step_scalars import Column, RuleScalars, StepScalars
 
@@ -115,7 +116,7 @@ class Backend(Executor, Protocol):
         """Whether it runs this leaf."""
 
 
-_backends: list[Backend] = []
+_backends: list[Backend] = BACKENDS
 
 
 def register_backend(backend: Backend) -> None:
