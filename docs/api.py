@@ -196,16 +196,21 @@ def _indented(text: str) -> Iterator[str]:
 
 
 def origins_module() -> str:
-    """The text of the module that says from where the package's root imports its names."""
-    lines = [f'    "{name}": "{source}",' for name, source in origins(functional_optim).items()]
-    about = '"""Where the public names are from; written by `make api` out of the imports."""'
-    return "\n".join([about, "", "ORIGINS = {", *lines, "}", ""])
+    """The text of the module that says from where packages import their names."""
+    about = '"""Where names are from that are imported late; written by `make api`."""'
+    lines = [about, "", "ORIGINS = {"]
+    for package in functional_optim.ORIGINS:
+        found = origins(importlib.import_module(package))
+        lines += [f'    "{package}": {{', *(f'        "{k}": "{v}",' for k, v in found.items())]
+        lines += ["    },"]
+    return "\n".join([*lines, "}", ""])
 
 
 def write() -> None:
     """Writes all pages, and removes those of rooms that there are no longer."""
-    functional_optim.ORIGINS.update(origins(functional_optim))
     ORIGINS.write_text(origins_module(), encoding="utf-8")
+    for package, known in functional_optim.ORIGINS.items():
+        known.update(origins(importlib.import_module(package)))
     written = {HERE / name: text for name, text in pages().items()}
     (HERE / "reference").mkdir(exist_ok=True)
     for file in set((HERE / "reference").glob("*.md")) - set(written):

@@ -40,13 +40,15 @@ def _for_type_checkers(node: ast.stmt) -> list[ast.stmt]:
 
 
 def origins(module: ModuleType) -> dict[str, str]:
-    """Where the names are from that a module imports for type checkers: `module:name`."""
+    """Where the names are from that a module imports for type checkers, for `lazy_names`."""
     found = {}
     for node in ast.parse(inspect.getsource(module)).body:
         for statement in _for_type_checkers(node):
-            for alias in statement.names if isinstance(statement, ast.ImportFrom) else ():
-                source = f"{statement.module}:{alias.name}" if statement.module else alias.name
-                found[alias.asname or alias.name] = source
+            for alias in statement.names if getattr(statement, "module", None) else ():
+                target = "." * statement.level + statement.module
+                source = importlib.util.resolve_name(target, module.__name__).partition(".")[2]
+                name = alias.asname or alias.name
+                found[name] = source if name == alias.name else f"{source}:{alias.name}"
     return dict(sorted(found.items()))
 
 

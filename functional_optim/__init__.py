@@ -1,11 +1,10 @@
 """Optimizers for JAX: pure update rules over pytrees, and torch.optim's interface on them."""
 
-import importlib
-import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._origins import ORIGINS
 from .core.engine.backends import BACKENDS
+from .core.lazy import lazy_names
 from .native.gate import NATIVE
 
 BACKENDS.append(NATIVE)
@@ -439,16 +438,5 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-if not TYPE_CHECKING:  # which would else take any name for one that is here
-
-    def __getattr__(name: str) -> Any:
-        """Imports a public name, or a module, that nothing has used before."""
-        module, _, attribute = ORIGINS.get(name, name).partition(":")
-        known = name in ORIGINS or not name.startswith("_")
-        if not known or importlib.util.find_spec(f"{__name__}.{module}") is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = importlib.import_module(f"{__name__}.{module}")
-        return globals().setdefault(name, getattr(value, attribute) if attribute else value)
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *ORIGINS})
+if not TYPE_CHECKING:  # a function __getattr__ would let any name pass for one of the package
+    __getattr__, __dir__ = lazy_names(__name__, ORIGINS[__name__])

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from ..leaf.blockwise import BlockInputs, run_blockwise
 from ..leaf.packing import Group
 from ..leaf.quantized import decode_state, encoded_as, holds_stored
 from ..trees.apply import moved
@@ -224,6 +223,8 @@ class _Blockwise(_OneByOne):
         self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
     ) -> Result:
         """Computes the leaf in blocks."""
+        # Imported late, because it needs jax.extend, whose import takes as long as all rules'.
+        from ..leaf.blockwise import BlockInputs, run_blockwise
 
         def maths(inputs: BlockInputs, fixed: Any) -> tuple[Array, Any]:
             scalars, number = fixed
