@@ -12,11 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from reading import doc, home, methods, signature, within
+from reading import doc, home, methods, origins, signature, within
 
 import functional_optim
 
 HERE = Path(__file__).parent
+ORIGINS = Path(functional_optim.__path__[0], "_origins.py")
 
 ROOMS = {
     "functional_optim": "Pure functions over pytrees.",
@@ -196,8 +197,22 @@ def _indented(text: str) -> Iterator[str]:
     yield from (f"    {line}".rstrip() for line in text.split("\n"))
 
 
+def origins_module() -> str:
+    """The text of the module that says from where packages import their names."""
+    about = '"""Where names are from that are imported late; written by `make api`."""'
+    lines = [about, "", "ORIGINS = {"]
+    for package in functional_optim.ORIGINS:
+        found = origins(importlib.import_module(package))
+        lines += [f'    "{package}": {{', *(f'        "{k}": "{v}",' for k, v in found.items())]
+        lines += ["    },"]
+    return "\n".join([*lines, "}", ""])
+
+
 def write() -> None:
     """Writes all pages, and removes those of rooms that there are no longer."""
+    ORIGINS.write_text(origins_module(), encoding="utf-8")
+    for package, known in functional_optim.ORIGINS.items():
+        known.update(origins(importlib.import_module(package)))
     written = {HERE / name: text for name, text in pages().items()}
     (HERE / "reference").mkdir(exist_ok=True)
     for file in set((HERE / "reference").glob("*.md")) - set(written):

@@ -29,7 +29,27 @@ def doc(module: ModuleType, name: str) -> str:
 
 @functools.cache
 def _body(module: str) -> list[ast.stmt]:
-    return ast.parse(inspect.getsource(importlib.import_module(module))).body
+    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    return [inner for node in body for inner in (_for_type_checkers(node) or [node])]
+
+
+def _for_type_checkers(node: ast.stmt) -> list[ast.stmt]:
+    """The statements below `if TYPE_CHECKING:`."""
+    names = isinstance(node, ast.If) and isinstance(node.test, ast.Name)
+    return node.body if names and node.test.id == "TYPE_CHECKING" else []
+
+
+def origins(module: ModuleType) -> dict[str, str]:
+    """Where the names are from that a module imports for type checkers, for `lazy_names`."""
+    found = {}
+    for node in ast.parse(inspect.getsource(module)).body:
+        for statement in _for_type_checkers(node):
+            for alias in statement.names if getattr(statement, "module", None) else ():
+                target = "." * statement.level + statement.module
+                source = importlib.util.resolve_name(target, module.__name__).partition(".")[2]
+                name = alias.asname or alias.name
+                found[name] = source if name == alias.name else f"{source}:{alias.name}"
+    return dict(sorted(found.items()))
 
 
 def _origin(module: str, name: str) -> tuple[str, str]:

@@ -54,6 +54,12 @@ def test_pages_of_names_are_current(generator):
         assert file.read_text(encoding="utf-8") == expected[name], f"{name}: run `make api`"
 
 
+def test_the_origins_of_the_roots_names_are_current(generator):
+    assert generator.ORIGINS.read_text(encoding="utf-8") == generator.origins_module(), (
+        "run `make api`"
+    )
+
+
 def test_a_name_without_a_docstring_stops_the_pages(generator, monkeypatch):
     monkeypatch.setattr(functional_optim.adam, "__doc__", None)
     with pytest.raises(ValueError, match=r"functional_optim\.adam has no docstring"):

@@ -76,3 +76,31 @@ def test_importing_needs_no_extra(module, tmp_path):
     imported = run("-c", code, cwd=tmp_path).split()
     assert "jax" in imported
     assert not set(OPTIONAL) & set(imported)
+
+
+def test_importing_the_package_imports_no_rule_before_one_is_used(tmp_path):
+    code = (
+        "import sys, functional_optim as fo; own = lambda: {m for m in sys.modules if 'functional_"
+        "optim.' in m}; before = own(); fo.adam(1e-3); print(len(before), len(own()));"
+        "print('functional_optim.core.chain' in before, 'jax.extend' in sys.modules)"
+    )
+    before, after, *early = run("-c", code, cwd=tmp_path).split()
+    assert int(before) < 15 < int(after) < 80
+    assert early == ["False", "False"]
+
+
+def test_names_that_are_imported_late_are_not_the_modules_of_that_name(tmp_path):
+    """Importing `transforms.sam` sets `transforms.sam`, which is a function."""
+    code = """if True:
+        import importlib, inspect, pkgutil
+        import functional_optim as fo
+        for module in pkgutil.walk_packages(fo.__path__, "functional_optim."):
+            if not module.name.startswith(("functional_optim.demo", "functional_optim.__main__")):
+                importlib.import_module(module.name)
+        for package in fo.ORIGINS:
+            module = importlib.import_module(package)
+            late = set(fo.ORIGINS[package])
+            print(*(name for name in late if inspect.ismodule(getattr(module, name))))
+            print(*late - set(module.__all__))
+    """
+    assert run("-c", code, cwd=tmp_path).split() == []

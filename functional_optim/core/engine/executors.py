@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..leaf.blockwise import BlockInputs, run_blockwise
 from ..leaf.packing import Group
 from ..leaf.quantized import decode_state, encoded_as, holds_stored
 from ..trees.apply import moved
 from ..trees.sparse_rows import Rows, is_sparse
+from .backends import BACKENDS
 from .jit import jit_as
 from .step_scalars import Column, RuleScalars, StepScalars
 
@@ -120,7 +120,7 @@ class Backend(Executor, Protocol):
         """Whether it runs this leaf."""
 
 
-_backends: list[Backend] = []
+_backends: list[Backend] = BACKENDS
 
 
 def register_backend(backend: Backend) -> None:
@@ -234,6 +234,8 @@ class _Blockwise(_OneByOne):
         self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
     ) -> Result:
         """Computes the leaf in blocks."""
+        # Imported late, because it needs jax.extend, whose import takes as long as all rules'.
+        from ..leaf.blockwise import BlockInputs, run_blockwise
 
         def maths(
             inputs: BlockInputs, fixed: tuple[tuple[RuleScalars, ...], Array]
