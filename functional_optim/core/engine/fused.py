@@ -174,7 +174,7 @@ class FusedUpdate(Interned):
         ):
             hyper, context = read_scalars(own, columns, real)
             hyper |= own.keys
-            context |= cast(own.trees, compute)
+            context |= cast(own.trees, real)
             if rule.spec.reads_params:
                 context["param_dtype"] = param_dtype
             ctx = StepContext(**context, leaf=number, rule=rule.name)

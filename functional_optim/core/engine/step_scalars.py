@@ -397,8 +397,8 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Any:
         real = jnp.finfo(compute).dtype
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
-        leaf = (rows.values, *rows.of((decode_state(slots), p)), trees)
-        g, slots, p, trees = cast(leaf, compute)
+        g, slots, p = cast((rows.values, *rows.of((decode_state(slots), p))), compute)
+        trees = cast(trees, real)
         if rule.spec.split_complex and jnp.iscomplexobj(g):
             g, slots, p, trees = jax.tree.map(_parts, (g, slots, p, trees))
         context = StepContext(**cast(last, real), **trees, leaf=number, rule=rule.name)
@@ -412,5 +412,5 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Any:
 
 
 def _parts(x: Array) -> Array:
-    """The real and the imaginary part of an array of complex numbers, as one real array."""
-    return jnp.stack([jnp.real(x), jnp.imag(x)])
+    """The real and the imaginary part of an array, as one real array; what is real is both."""
+    return jnp.stack([jnp.real(x), jnp.imag(x)] if jnp.iscomplexobj(x) else [x, x])

@@ -11,12 +11,18 @@ Array = jax.Array
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    """Casts the inexact arrays of a tree to `dtype`, leaving integers alone."""
+    """Casts the inexact arrays of a tree to `dtype`, leaving integers alone.
+
+    Complex arrays stay complex, in the precision of a `dtype` that is real.
+    """
 
     def convert(x: Array) -> Array:
         if x.dtype == dtype or not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
-        return x.astype(dtype)
+        wanted = dtype
+        if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
+            wanted = jnp.complex128 if jnp.dtype(dtype).itemsize == 8 else jnp.complex64
+        return x if x.dtype == wanted else x.astype(wanted)
 
     return jax.tree.map(convert, tree)
 
