@@ -90,6 +90,7 @@ def is_interpolated(node: State) -> bool:
 
 def _averaged(node: State, params: PyTree, link: str) -> PyTree:
     """Computes the averages, out of the bases and the parameters between the two."""
+    treedef: Any
     flat, treedef = jax.tree.flatten(params)
     bases = align(params, decode_state(node[_BASE]), link="eval_params", name=link)
     share, batch = node["carry"][_SHARE], node["count"].shape

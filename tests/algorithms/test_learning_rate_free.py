@@ -259,6 +259,22 @@ def test_decay_may_differ_by_label_where_the_estimate_is_of_all():
         fo.prodigy(fo.by_label({"none": 0.0, "some": 0.5}, {"b": "none", "w": "some"}))
 
 
+def test_decays_may_be_scheduled_and_traced():
+    params, grads = problem.arrays(), problem.arrays(seed=1)
+    for make in (fo.prodigy, fo.dadapt_adamw):
+        plain = make(betas=(0.5, 0.875), estim_lr0=0.1)
+        expected, _ = plain.update(grads, plain.init(params), params)
+
+        @jax.jit
+        def update(b1, make=make):
+            tx = make(betas=(b1, fo.linear_schedule(0.875, 0.5, 4)), estim_lr0=0.1)
+            return tx.update(grads, tx.init(params), params)
+
+        updates, state = update(0.5)
+        assert_close(updates, expected, rtol=1e-6)
+        assert fo.get_hyperparams(state)["b2"] == 0.875
+
+
 # MoMo, whose oracle needs the loss.
 
 MOMO = [
