@@ -43,12 +43,12 @@ def scale_by_cocob(
         subgradients         <- subgradients + |g|
         reward               <- max(reward - g (p - p0), 0)
         cumulative_gradients <- cumulative_gradients - g
-        bet = cumulative_gradients / (scale max(subgradients + scale, alpha scale))
-        u   = p0 + bet (scale + reward) - p
+        bet = cumulative_gradients / max(subgradients + scale, alpha scale)
+        u   = p0 + bet (1 + reward / scale) - p
 
     The state keeps these four and p0 as `init_particles`, each of shape `*p`. `alpha` `()`, without
-    a unit, is about the number of updates in which bets are small; `eps` `()` is in units of g; u
-    is in units of p where the loss of the bettor, g p, counts in units of g.
+    a unit, is about the number of updates in which bets are small; `eps` `()` is in units of g. u
+    is the same for all scales of g: the first wealth is 1, in units of p.
 
     Differences: optax rounds the way to p to the dtype of the parameters.
 
@@ -68,10 +68,12 @@ def scale_by_cocob(
     size = jnp.abs(g)
     scale = jnp.maximum(slots.scale, size)
     total = slots.subgradients + size
-    reward = jnp.maximum(slots.reward - g * (p - slots.init_particles), 0.0)
+    way = p - slots.init_particles
+    reward = jnp.maximum(slots.reward - g * way, 0.0)
     gathered = slots.cumulative_gradients - g
-    # One after the other: the product of both divisors is out of range where gradients are small.
-    bet = gathered / scale / jnp.maximum(total + scale, alpha * scale)
+    # Two quotients of what has one unit: squares of small gradients are out of range, and XLA makes
+    # a quotient of a quotient one by the product of both divisors.
+    bet = gathered / jnp.maximum(total + scale, alpha * scale)
     kept = {
         "init_particles": slots.init_particles,
         "cumulative_gradients": gathered,
@@ -79,7 +81,7 @@ def scale_by_cocob(
         "subgradients": total,
         "reward": reward,
     }
-    return slots.init_particles + bet * (scale + reward) - p, kept
+    return bet * (1 + reward / scale) - way, kept
 
 
 def cocob(

@@ -89,7 +89,9 @@ def generalized_primal_averaging(
       state_dtype: dtype of z.
 
     Differences: the authors' code has AdamW for base optimizer, and their names and defaults are
-    kept. A train_interp_coeff that changes moves y, and leaves x where it is. optax has no GPA.
+    kept; its weight decay multiplies z, or y, by 1 - learning_rate weight_decay, where that of a
+    base optimizer here moves z by a multiple of y. A train_interp_coeff that changes moves y, and
+    leaves x where it is. optax has no GPA.
 
     Raises:
       TypeError: base_optimizer is not a pair of functions.

@@ -184,6 +184,7 @@ EXTRA = {name: {"value": 1.0} for name in ("momo", "momo_adam", "polyak_sgd")}
 """What `update` needs beside gradients and parameters."""
 
 ABOVE = {
+    "momo_adam": "the step computes the moments again, which costs less than to write them",
     "muon": "the rounds are written out, and in optax a loop: XLA fuses them, with fewer loops",
     "zero_nans": "it counts the NaNs, and optax finds only whether there is one",
 }

@@ -416,7 +416,8 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         rows = Rows(g)
         placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
         trees = {k: sharded_as(x, placed[0]) for k, x in trees.items()}
-        g, slots, p, trees = cast((*placed, trees), compute)
+        g, slots, p = cast(placed, compute)
+        trees = cast(trees, real)
         if rule.spec.split_complex and jnp.iscomplexobj(g):
             g, slots, p, trees = jax.tree.map(_parts, (g, slots, p, trees))
         context = StepContext(**cast(last, real), **trees, leaf=number, rule=rule.name)
@@ -430,5 +431,5 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
 
 
 def _parts(x: Array) -> Array:
-    """The real and the imaginary part of an array of complex numbers, as one real array."""
-    return jnp.stack([jnp.real(x), jnp.imag(x)])
+    """The real and the imaginary part of an array, as one real array; what is real is both."""
+    return jnp.stack([jnp.real(x), jnp.imag(x)] if jnp.iscomplexobj(x) else [x, x])

@@ -1,0 +1,160 @@
+"""What any rule does, those that average and estimate do too: on devices, packed, restored."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import functional_optim as fo
+from functional_optim.sharding import zero1
+
+OPTIMIZERS = {
+    "cocob": fo.cocob(),
+    "dadapt_adamw": fo.dadapt_adamw(estim_lr0=1e-2),
+    "dadapt_sgd": fo.dadapt_sgd(estim_lr0=1e-2),
+    "dog": fo.dog(init_step=("heuristic", 1e-3)),
+    "dowg": fo.dowg(),
+    "gpa": fo.generalized_primal_averaging(fo.adamw(1e-2)),
+    "ldog": fo.ldog(reps_rel=1e-3),
+    "mechanize": fo.mechanize(fo.adam(1.0), s_init=1e-2),
+    "momo": fo.momo(0.1),
+    "momo_adam": fo.momo_adam(1e-2),
+    "prodigy": fo.prodigy(estim_lr0=1e-2),
+    "schedule_free": fo.schedule_free(fo.lion(1e-3), 1e-3),
+    "schedule_free_adamw": fo.schedule_free_adamw(1e-2, warmup_steps=4),
+    "schedule_free_radam": fo.schedule_free_radam(1e-2),
+    "schedule_free_sgd": fo.schedule_free_sgd(1e-2),
+}
+each = pytest.mark.parametrize("name", OPTIMIZERS)
+
+SHAPES = {"w": (16, 64), "v": (16, 64), "u": (16, 64), "s": (16, 64), "b": (8,)}
+
+
+def arrays(seed):
+    rng = np.random.default_rng(seed)
+    return {k: jnp.asarray(rng.standard_normal(s), jnp.float32) for k, s in SHAPES.items()}
+
+
+def trained(tx, params, state, first=0, steps=3, place=lambda x: x):
+    @jax.jit
+    def step(params, state, grads):
+        return fo.apply_gradients(tx, grads, state, params, value=3.0)
+
+    for t in range(first, first + steps):
+        params, state = step(params, state, place(arrays(100 + t)))
+    return params, state
+
+
+def assert_near(a, b, tolerance=2e-5):
+    for k in b:
+        np.testing.assert_allclose(a[k], b[k], rtol=tolerance, atol=tolerance, err_msg=k)
+
+
+@each
+def test_applied_gradients_are_applied_updates(name):
+    tx, params = OPTIMIZERS[name], arrays(0)
+    found, _ = trained(tx, params, tx.init(params))
+    state = tx.init(params)
+    for t in range(3):
+        updates, state = tx.update(arrays(100 + t), state, params, value=3.0)
+        params = fo.apply_updates(params, updates)
+    assert_near(found, params)
+
+
+@each
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=lambda kind: kind.name)
+def test_on_a_mesh_the_numbers_are_those_of_one_device(name, kind):
+    if jax.device_count() < 8:
+        pytest.skip("needs eight devices")
+    mesh, tx = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2), OPTIMIZERS[name]
+
+    def place(tree):
+        specs = {1: PartitionSpec(), 2: PartitionSpec("x", "y")}
+        return {k: jax.device_put(x, NamedSharding(mesh, specs[x.ndim])) for k, x in tree.items()}
+
+    expected, _ = trained(tx, arrays(0), tx.init(arrays(0)))
+    with jax.set_mesh(mesh):
+        params = place(arrays(0))
+        found, _ = trained(tx, params, jax.jit(tx.init)(params), place=place)
+        assert found["w"].sharding.spec == PartitionSpec("x", "y")
+    assert_near(found, expected)
+
+
+@each
+def test_a_state_divided_among_replicas_gives_the_same_numbers(name):
+    if jax.device_count() < 8:
+        pytest.skip("needs eight devices")
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    tx = OPTIMIZERS[name]
+    divided = zero1(tx, mesh, "data")
+
+    def place(tree):
+        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+    expected, _ = trained(tx, arrays(0), tx.init(arrays(0)))
+    params = place(arrays(0))
+    found, state = trained(divided, params, divided.init(params), place=place)
+    assert_near(found, expected)
+    large = [x for x in jax.tree.leaves(state) if x.shape == SHAPES["w"]]
+    assert large
+    assert all(not x.sharding.is_fully_replicated for x in large)
+
+
+@each
+def test_packed_slots_give_the_same_numbers(name):
+    tx, params = OPTIMIZERS[name], arrays(0)
+    expected, _ = trained(tx, params, tx.init(params))
+    packed = fo.packed(tx)
+    found, state = trained(packed, params, packed.init(params))
+    assert_near(found, expected)
+    assert jax.tree.structure(state) == jax.tree.structure(packed.init(params))
+
+
+@each
+def test_a_saved_state_goes_on_as_the_run_did(name):
+    tx, params = OPTIMIZERS[name], arrays(0)
+    params, state = trained(tx, params, tx.init(params))
+    restored = fo.from_state_dict(tx.init(params), fo.to_state_dict(state))
+    expected, _ = trained(tx, params, state, first=3)
+    found, _ = trained(tx, params, restored, first=3)
+    assert_near(found, expected, 0)
+
+
+NO_MOMENTS = {"cocob", "dadapt_sgd", "dog", "dowg", "ldog", "schedule_free_sgd"}
+
+
+@each
+def test_moments_in_eight_bits_train_nearly_as_those_in_32(name):
+    tx, params = OPTIMIZERS[name], arrays(0)
+    if name in NO_MOMENTS:
+        pytest.skip("it has no slots that are held in few bits")
+    low = fo.low_bit_state(tx, min_size=256)
+    state = low.init(params)
+    expected, _ = trained(tx, params, tx.init(params), steps=1)
+    found, state = trained(low, params, state, steps=1)
+    assert_near(found, expected)
+    found, _ = trained(low, found, state, first=1)
+    assert all(bool(jnp.isfinite(x).all()) for x in found.values())
+
+
+@each
+def test_bfloat16_parameters_have_float32_state(name):
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), arrays(0))
+    tx = OPTIMIZERS[name]
+    state = tx.init(params)
+    kinds = {x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)}
+    assert kinds == {jnp.dtype(jnp.float32)}
+
+
+@each
+def test_a_part_is_trained_as_if_alone(name):
+    tx, params, names = OPTIMIZERS[name], arrays(0), ("w", "b")
+    part = {k: params[k] for k in names}
+    masked = fo.masked(tx, {k: k in names for k in params})
+    grads = arrays(100)
+    found, _ = masked.update(grads, masked.init(params), params, value=3.0)
+    mine = {k: grads[k] for k in names}
+    expected, _ = tx.update(mine, tx.init(part), part, value=3.0)
+    assert_near(found, expected, 1e-6)
+    assert (found["u"] == grads["u"]).all()
