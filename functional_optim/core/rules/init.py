@@ -215,7 +215,7 @@ class RuleInit:
         unknown = sorted(set(dtypes) - set(names) - {"*"})
         if unknown:
             arguments = self.rule.spec.arguments.values()
-            by = next((a.name for a in arguments if a.slot == unknown[0]), "state_dtype")
+            by = next((a.name for a in arguments if unknown[0] in a.slots), "state_dtype")
             raise ValueError(
                 f"{self.name}: {by} names the slot {unknown[0]!r}, which this rule does not keep. "
                 f"Its slots are: {', '.join(names) or 'none'}."
