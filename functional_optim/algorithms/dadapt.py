@@ -268,9 +268,10 @@ def dadapt_sgd(
         p     <- momentum p + (1 - momentum) (p0 - s)
 
     where num is computed with s of the update before. `dadapt_sgd_step` keeps s and p0 as
-    `grad_sum` and `params0`, of shape `*p`; d, num and |g0| `()` as `estim_lr`, `numerator_weighted` and
-    `g0_norm`, in float32 whatever the parameters are; and d as `metrics["d"]`. d and estim_lr0 are
-    in units of p. `learning_rate` is 1 or a schedule that begins or ends there.
+    `grad_sum` and `params0`, of shape `*p`; d, num and |g0| `()` as `estim_lr`,
+    `numerator_weighted` and `g0_norm`, in float32 whatever the parameters are; and d as
+    `metrics["d"]`. d and estim_lr0 are in units of p. `learning_rate` is 1 or a schedule that
+    begins or ends there.
 
     Args:
       mask: where to decay, see `masked`.

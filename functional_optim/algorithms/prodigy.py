@@ -184,10 +184,10 @@ def prodigy(
 
     If all gradients are 0, num and d stay. `prodigy_step` keeps m, v, s and p0 as `mu`, `nu`,
     `grad_sum` and `params0`, of shape `*p`; d, its largest value and num as `estim_lr`,
-    `estim_lr_max` and `numerator_weighted` `()`, in float32 whatever the parameters are;
-    and d as `metrics["d"]`. d and estim_lr0 are in units of p; the other numbers `()` have no unit,
-    but eps, which has that of g. `learning_rate` is 1 or a schedule that begins or ends there. The sums are over all
-    parameters, on however many devices; for parts with a d each, see `partition`.
+    `estim_lr_max` and `numerator_weighted` `()`, in float32 whatever the parameters are; and d as
+    `metrics["d"]`. d and estim_lr0 are in units of p; the other numbers `()` have no unit, but eps,
+    which has that of g. `learning_rate` is 1 or a schedule that begins or ends there. The sums are
+    over all parameters, on however many devices; for parts with a d each, see `partition`.
 
     Args:
       beta3: decay of s and num; sqrt(b2) if None.
