@@ -140,8 +140,8 @@ def dadapt_adamw(
         p     <- p - m / (sqrt(v) + eps) - rate weight_decay p
 
     where num is computed with s and v of the update before. If all gradients are 0, num and d stay.
-    The state keeps m, v and s as `mu`, `nu` and `grad_sum`, of shape `*p`; d and num as `estim_lr`
-    and `numerator_weighted` `()`, in float32 whatever the parameters are; and d as
+    `dadapt_adamw_step` keeps m, v and s as `mu`, `nu` and `grad_sum`, of shape `*p`; d and num as
+    `estim_lr` and `numerator_weighted` `()`, in float32 whatever the parameters are; and d as
     `metrics["d"]`. d and estim_lr0 are in units of p, eps of g. `learning_rate` is 1 or a schedule
     that begins or ends there.
 
@@ -168,7 +168,7 @@ def dadapt_adamw(
     Algorithm 5, arXiv:2301.07733, and version 3 of their package `dadaptation`.
     """
     b1, b2 = pair_of("dadapt_adamw", betas)
-    return dadapt_adamw_step(
+    step = dadapt_adamw_step(
         learning_rate,
         b1,
         b2,
@@ -179,6 +179,7 @@ def dadapt_adamw(
         growth_rate=growth_rate,
         state_dtype=state_dtype,
     )
+    return chain(step)
 
 
 def _measure_sgd(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
@@ -266,10 +267,11 @@ def dadapt_sgd(
         d     <- max(d, 2 num / |s|)
         p     <- momentum p + (1 - momentum) (p0 - s)
 
-    where num is computed with s of the update before. The state keeps s and p0 as `grad_sum` and
-    `params0`, of shape `*p`; d, num and |g0| `()` as `estim_lr`, `numerator_weighted` and
-    `g0_norm`, in float32 whatever the parameters are; and d as `metrics["d"]`. d and estim_lr0 are
-    in units of p. `learning_rate` is 1 or a schedule that begins or ends there.
+    where num is computed with s of the update before. `dadapt_sgd_step` keeps s and p0 as
+    `grad_sum` and `params0`, of shape `*p`; d, num and |g0| `()` as `estim_lr`,
+    `numerator_weighted` and `g0_norm`, in float32 whatever the parameters are; and d as
+    `metrics["d"]`. d and estim_lr0 are in units of p. `learning_rate` is 1 or a schedule that
+    begins or ends there.
 
     Args:
       mask: where to decay, see `masked`.
@@ -294,4 +296,5 @@ def dadapt_sgd(
     step = dadapt_sgd_step(
         learning_rate, momentum, estim_lr0, growth_rate=growth_rate, state_dtype=state_dtype
     )
-    return step if weight_decay is None else chain(add_decayed_weights(weight_decay, mask), step)
+    decay = [] if weight_decay is None else [add_decayed_weights(weight_decay, mask)]
+    return chain(*decay, step)
