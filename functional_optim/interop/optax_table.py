@@ -36,7 +36,7 @@ class Counterpart:
     marks: tuple[str, ...] = ()
 
     def describes(self, theirs: Any, link: State) -> bool:
-        """Whether a link keeps what this says, of what a state of optax has."""
+        """Tells whether a link keeps what this says, of what a state of optax has."""
         wanted = {k for k, field in self.slots.items() if field in theirs._fields} | {*self.kept}
         if {k for k in link._fields if k not in ENGINE_FIELDS} != wanted:
             return False
@@ -44,7 +44,7 @@ class Counterpart:
         return scalars and all(mark in link for mark in self.marks)
 
     def is_used_up(self, count: int) -> bool:
-        """Whether the slots hold what was used, after `count` updates of a period."""
+        """Tells whether the slots hold the values used, after `count` updates of a period."""
         return self.period is not None and count == 0
 
 

@@ -79,7 +79,7 @@ def _source(bodies: Sequence[str]) -> str:
 
 
 def find(body: str) -> tuple[str, int] | None:
-    """The target and the number of a function, if a library has it that can be loaded."""
+    """Returns the target and the number of a function, if a library has it that can be loaded."""
     for built, k in _known().get(digest(body), ()):
         target = _load(built)
         if target is not None:
@@ -88,7 +88,7 @@ def find(body: str) -> tuple[str, int] | None:
 
 
 def has_any() -> bool:
-    """Whether there is a library to look into."""
+    """Tells whether there is a library to look into."""
     return bool(_known())
 
 
@@ -155,7 +155,7 @@ def _load(built: Built) -> str | None:
 
 
 def _target(built: Built, place: int) -> str:
-    """The name for XLA of a library, which is loaded once for each content.
+    """Returns the name for XLA of a library, which is loaded once for each content.
 
     Raises:
       ValueError: the library is not the one that was described.
@@ -192,7 +192,7 @@ def _registered(library: ctypes.CDLL, sha256: str) -> tuple[str, int]:
 
 
 def checksum(content: bytes) -> str:
-    """By which a library is known to be the one that was built."""
+    """Computes the checksum that identifies a library as the one that was built."""
     return hashlib.sha256(content).hexdigest()
 
 

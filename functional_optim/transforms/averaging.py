@@ -35,7 +35,7 @@ def _divides(every: int, t: Array) -> Array:
 
 
 def _scalars_of(weight: Array) -> dict[str, Array]:
-    """The scalars of `step_towards` for the weight of the new parameters."""
+    """Computes the scalars of `step_towards` for the weight of the new parameters."""
     near, step = nearer_end(weight)
     return {"near": near, "step": step}
 

@@ -25,7 +25,7 @@ def norm_along(x: Array, axis: Axis) -> Array:
 
 
 def radius_slot(p: Array, radius: Array | None, axis: Axis) -> dict[str, Array]:
-    """The slot of a rule that keeps norms: those of the parameter, unless a radius is given."""
+    """Makes the slot of a rule that keeps norms: the parameter's, unless a radius is given."""
     return {} if radius is not None else {"radius": norm_along(p, axis)}
 
 
@@ -35,7 +35,7 @@ def scaled_to(x: Array, radius: Array, axis: Axis) -> Array:
 
 
 def _factor(norm: Array, radius: Array) -> Array:
-    """The factor that makes a norm the radius; 0 for a norm of 0."""
+    """Returns the factor that makes a norm the radius; 0 for a norm of 0."""
     some = norm > 0
     radius = sharded_as(radius, norm)
     return jnp.where(some, radius / jnp.where(some, norm, 1.0), 0.0)

@@ -107,7 +107,7 @@ class LeafTable:
         params: PyTree | None,
         by_params: bool,
     ) -> PyTree:
-        """A tree with a leaf for each parameter: slots, or parameters, or updates.
+        """Returns a tree with a leaf for each parameter: slots, or parameters, or updates.
 
         The updates come last, because a leaf without a gradient is not seen in them.
         """
@@ -157,7 +157,7 @@ class LeafTable:
             )
 
     def _find_stacks(self) -> Stacks | None:
-        """The stacks that are updated as one; None where no slot is packed."""
+        """Returns the stacks that are updated as one; None where no slot is packed."""
         if not any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values()):
             return None
         kinds = {
@@ -168,7 +168,7 @@ class LeafTable:
         return Stacks(whole_stacks(self.slot_trees, kinds), self.slot_trees, self._columns)
 
     def _slots_of(self, i: int) -> tuple[Slots, ...]:
-        """The slots of leaf `i`, for each rule; without those that the leaf does not have."""
+        """Returns the slots that leaf `i` has, for each rule."""
         return tuple(
             {k: column[i] for k, column in columns.items() if hasattr(column[i], "dtype")}
             for columns in self._columns
@@ -179,13 +179,13 @@ class LeafTable:
         return align(self.reference, tree, link=self.name, name=name)
 
     def path(self, i: int) -> str:
-        """The path of leaf `i`."""
+        """Returns the path of leaf `i`."""
         return leaf_paths(self.reference)[i]
 
     def inputs(
         self, batch: Group, *, with_params: bool
     ) -> tuple[jax.Array, tuple[Slots, ...], jax.Array | None]:
-        """Update, slots and parameter of a batch; those of a stack along a new first axis."""
+        """Returns update, slots and parameter of a batch; for a stack, with a new first axis."""
         if self._stacks is not None and batch in self.stacks:
             stacked = self._stacks.stacked
             p = stacked(self.params, batch) if with_params else None
@@ -225,7 +225,7 @@ class LeafTable:
         wanted: tuple[int, ...],
         slots: Sequence[Slots],
     ) -> str:
-        """The message for a rule's result of another shape; the gradient's may have caused it."""
+        """Returns the message for a result of another shape; the gradient may have caused it."""
         others = {k: x.shape for own in slots for k, x in own.items() if jnp.ndim(x)}
         if self.params[i] is None and others and jnp.shape(self.updates[i]) not in others.values():
             slot, other = next(iter(others.items()))
@@ -251,7 +251,7 @@ class LeafTable:
         )
 
     def _shaped_slots(self, i: int) -> Slots:
-        """All slots of leaf `i`, by name."""
+        """Returns all slots of leaf `i`, by name."""
         return {k: x for slots in self._slots_of(i) for k, x in slots.items()}
 
     def _wrong_shape(self, i: int, other: str) -> str:
@@ -276,12 +276,12 @@ class LeafTable:
         return self._in_containers_of(self._given, self.treedef.unflatten(self.updates)), new_trees
 
     def _in_containers_of(self, like: PyTree, tree: PyTree) -> PyTree:
-        """A tree in the containers of the one that it replaces, where they were taken off."""
+        """Puts a tree into the containers of the one that it replaces."""
         return tree if self._given is None else in_containers_of(like, tree)
 
 
 def all_slots(slot_trees: dict[str, Any]) -> PyTree:
-    """A slot that all parameters have, or else all slots merged."""
+    """Returns a slot that all parameters have, or else all slots merged."""
     trees = [outlined(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()]
     if not any(map(is_placeholder, _flatten(trees[0])[0])):
         return trees[0]
@@ -293,7 +293,7 @@ def all_slots(slot_trees: dict[str, Any]) -> PyTree:
 
 
 def _flatten(tree: PyTree) -> tuple[list[Any], Any]:
-    """The leaves with placeholders among them, and the structure without."""
+    """Returns the leaves with placeholders among them, and the structure without."""
     flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
     return flat, jax.tree.structure(tree, is_leaf=is_sparse)
 

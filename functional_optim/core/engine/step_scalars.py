@@ -110,7 +110,7 @@ class StepScalars:
     stacks: tuple[Group, ...]
 
     def at(self, batch: Group, *, stacked: bool, with_row: bool = True) -> RuleScalars:
-        """The scalars of one leaf, or of a stack, whose rows and trees have a new first axis.
+        """Returns the scalars of one leaf, or of a stack, with a new first axis of rows and trees.
 
         Without `with_row`, the matrix of all leaves stands in the place of the leaf's row.
         """
@@ -155,7 +155,7 @@ class StepScalars:
 
 
 def one_row(matrix: Array, i: int) -> Array:
-    """The row `i` of a matrix `(n, k)`, in a program that needs no other row."""
+    """Returns the row `i` of a matrix `(n, k)`, in a program that needs no other row."""
     first = i - i % FEW
     chunk = jax.lax.slice_in_dim(matrix, first, min(first + FEW, matrix.shape[0]))
     return apart(chunk)[i - first]
@@ -164,7 +164,7 @@ def one_row(matrix: Array, i: int) -> Array:
 def read_scalars(
     scalars: RuleScalars, columns: tuple[Column, ...], dtype: DTypeLike
 ) -> tuple[Scalars, Scalars]:
-    """The hyperparameters and the context of one leaf, in the precision of the computation."""
+    """Returns the hyperparameters and context of one leaf, in the precision of the computation."""
     hyper, context = dict(scalars.hyperparams), dict(scalars.context)
     for j, column in enumerate(columns):
         assert scalars.row is not None
@@ -220,7 +220,7 @@ def compute_step_scalars(
 
 
 def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalars]:
-    """The scalars of fused rules, made so that XLA computes them once, and not for each leaf."""
+    """Wraps the scalars of fused rules so that XLA computes them once, and not for each leaf."""
     if readers < FEW_READERS:
         return list(steps)
     contexts = {(i, k): x for i, step in enumerate(steps) for k, x in step.context.items()}
@@ -252,7 +252,7 @@ def _check_number(rule: BoundRule, table: LeafTable, per_leaf: Array) -> None:
 
 
 def _advanced(rule: BoundRule, table: LeafTable, counts: Array) -> Array:
-    """The counts of the leaves after this update; a leaf without one does not age."""
+    """Returns the leaves' counts after this update; a leaf without an update keeps its count."""
     _check_number(rule, table, counts)
     return jnp.where(_has_update(table), safe_increment(counts), counts)
 
@@ -306,7 +306,7 @@ def _step_scalars(
 def _next_carry(
     rule: BoundRule, scalars: Scalars, known: Scalars, has_update: np.ndarray, by_leaf: bool
 ) -> Scalars:
-    """The carried scalars of the next state; those of a leaf without an update stay."""
+    """Returns the next carried scalars; those of a leaf without an update stay."""
     missing = [k for k in rule.carried_names if k not in scalars]
     if missing:
         raise ValueError(
@@ -371,7 +371,7 @@ def _measure(
 def _measurements(
     rule: BoundRule, table: LeafTable, hyper: Scalars, last: Scalars, trees: list[Scalars]
 ) -> Scalars | None:
-    """The measurements of all leaves that have an update, `(n,)` each, in the leaves' order."""
+    """Measures all leaves that have an update; returns `(n,)` each, in the leaves' order."""
     with_params, columns = rule.spec.reads_params, []
     for batch in table.batches:
         stacked = batch in table.stacks
@@ -393,7 +393,7 @@ def _measurements(
 
 
 def _measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
-    """The jitted measurement of a leaf, or of a stack, kept as long as the rule."""
+    """Returns the jitted measurement of a leaf or a stack, which lives as long as the rule."""
     if ("measure", stacked) not in rule.programs:
         rule.programs["measure", stacked] = _make_measure_program(rule, stacked=stacked)
     return rule.programs["measure", stacked]
@@ -431,5 +431,5 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
 
 
 def _parts(x: Array) -> Array:
-    """The real and the imaginary part of an array, as one real array; what is real is both."""
+    """Stacks the real and the imaginary part of an array; a real array is both."""
     return jnp.stack([jnp.real(x), jnp.imag(x)] if jnp.iscomplexobj(x) else [x, x])

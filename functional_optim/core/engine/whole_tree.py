@@ -77,7 +77,7 @@ def run_on_tree(
 
 
 def _sharded_with(x: Any, place: Any) -> Any:
-    """An array, or a ring of several along a first axis, sharded as another array of its shape."""
+    """Shards an array, or a ring of several along a first axis, as another array of its shape."""
     if x.shape[1:] == place.shape and x.ndim > place.ndim:
         return jax.vmap(lambda one: sharded_as(one, place))(x)
     return sharded_as(x, place)

@@ -125,7 +125,7 @@ def _find_spec(module: str, name: str) -> RuleSpec:
 
 @functools.cache
 def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec:
-    """The same rule with other names of some arguments, in its state as well: `(old, new)`."""
+    """Returns the same rule with other names of some arguments, also in its state: `(old, new)`."""
     new: dict[str, str] = dict(names)
     functions: dict[str, Any] = {}
     for pair in (*names, *((b, a) for a, b in names)):
@@ -160,7 +160,7 @@ def _renamed_back(given: Mapping[str, Any], new: Mapping[str, str]) -> dict[str,
 
 
 def _renaming(function: Callable[..., Any], new: Mapping[str, str]) -> Callable[..., Any]:
-    """A function whose arguments have other names."""
+    """Returns a function whose arguments have other names."""
     signature = inspect.signature(function)
     parameters = [p.replace(name=new.get(k, k)) for k, p in signature.parameters.items()]
 
@@ -209,7 +209,7 @@ def checked_names(
 
 
 def checked_dict(rule: str, what: str, value: Any) -> dict[str, Any]:
-    """What a function of a rule returned, which must be a dict.
+    """Checks that a function of a rule returned a dict, and returns it.
 
     Raises:
       TypeError: it is not; the message names the rule.
