@@ -13,6 +13,7 @@ from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.products import inner_product, sum_of_magnitudes, sum_of_squares
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.weight_decay import add_decayed_weights
 from .prodigy import GrowthRate, adam_correction, pair_of
@@ -51,12 +52,12 @@ def _prepare_adam(
     }
 
 
-def _grad_sum(g: Array, slots: Any, ctx: Any) -> Array:
+def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
     return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
 
 
 def _measure_adam(
-    g: Array, slots: Any, p: Array, ctx: Any, eps: Array, **_: Any
+    g: Array, slots: Slots, p: Array, ctx: StepContext, eps: Array, **_: Any
 ) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.grad_sum / (eps + safe_sqrt(slots.nu))),
@@ -93,9 +94,9 @@ def _combine_adam(
 )
 def dadapt_adamw_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative = 1.0,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -182,7 +183,7 @@ def dadapt_adamw(
     return chain(step)
 
 
-def _measure_sgd(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+def _measure_sgd(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
     """Measures what |s + k g|^2 is made of, for k depends on the first of these sums."""
     return {
         "squares": sum_of_squares(g),
@@ -228,9 +229,9 @@ def _combine_sgd(
 )  # fmt: skip
 def dadapt_sgd_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative = 1.0,
     momentum: Decay = 0.0,
     estim_lr0: Positive = 1e-6,

@@ -10,6 +10,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
 from ..core.trees.norms import leaf_norm
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -43,9 +44,9 @@ def _step_scalars(b1: Array, gamma: Array) -> dict[str, Array]:
 @leaf_rule(slots=lambda p: {"previous": jnp.zeros_like(p)}, step_scalars=_step_scalars)
 def reduce_variance(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.95,
     gamma: NonNegative = 0.025,
     *,
@@ -67,7 +68,7 @@ def reduce_variance(
 
 @leaf_rule(needs_trees=("previous_grad",), step_scalars=_step_scalars)
 def reduce_variance_exactly(
-    g: Array, slots: Any, p: None, ctx: Any, b1: Decay = 0.95, gamma: NonNegative = 0.025
+    g: Array, slots: Slots, p: None, ctx: StepContext, b1: Decay = 0.95, gamma: NonNegative = 0.025
 ) -> tuple[Array, dict[str, Array]]:
     """Does what `reduce_variance` does, with the gradient of this batch at the last parameters.
 

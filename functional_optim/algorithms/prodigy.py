@@ -22,6 +22,7 @@ from ..core.rules.arguments import (
     Static,
     Within,
 )
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 
 __all__ = ["GrowthRate", "adam_correction", "pair_of", "prodigy"]
@@ -81,11 +82,11 @@ def _prepare(
     }
 
 
-def _grad_sum(g: Array, slots: Any, ctx: Any) -> Array:
+def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
     return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
 
 
-def _measure(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.params0 - p),
         "size": sum_of_magnitudes(_grad_sum(g, slots, ctx)),
@@ -128,9 +129,9 @@ def _combine(
 )
 def prodigy_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative = 1.0,
     b1: Decay = 0.9,
     b2: Decay = 0.999,

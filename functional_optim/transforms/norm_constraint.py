@@ -1,6 +1,6 @@
 """Norms of parameters that are kept, and of updates that are bounded from below."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.placement import sharded_as
 
 __all__ = ["Axis", "Radius", "norm_along", "norm_constraint", "radius_slot", "update_norm_floor"]
@@ -44,9 +45,9 @@ def _factor(norm: Array, radius: Array) -> Array:
 @leaf_rule(slots=radius_slot, needs=("params",), split_complex=False, keep_compute_dtype=True)
 def norm_constraint(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     radius: Radius = None,
     *,
     axis: Static[Axis] = None,
@@ -97,9 +98,9 @@ def norm_constraint(
 @leaf_rule(needs=("params",), split_complex=False)
 def update_norm_floor(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     floor: NonNegative = 0.35,
     *,
     axis: Static[Axis] = None,

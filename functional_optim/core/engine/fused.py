@@ -14,6 +14,7 @@ from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
+from ..rules.context import StepContext
 from ..rules.init import state_names
 from ..state import State
 from ..trees.apply import moved, put_leaves
@@ -30,7 +31,6 @@ from .executors import (
 from .leaf_table import LeafTable
 from .next_state import next_state, wrong_state
 from .step_scalars import (
-    StepContext,
     StepScalars,
     compute_step_scalars,
     computed_once,

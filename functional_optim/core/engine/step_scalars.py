@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import types
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from ..numerics.precision import compute_dtype, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
+from ..rules.context import StepContext
 from ..rules.rng_keys import key_at
 from ..state import State
 from ..trees.placement import sharded_as, sharded_together
@@ -30,7 +30,6 @@ from .leaf_table import LeafTable
 __all__ = [
     "Column",
     "RuleScalars",
-    "StepContext",
     "StepScalars",
     "compute_step_scalars",
     "computed_once",
@@ -46,26 +45,6 @@ Fields = dict[str, PyTree]
 
 _RESERVED = ("leaf", "param_dtype", "rule")
 """Names in the context of a leaf that no rule may give to its scalars."""
-
-
-class StepContext(types.SimpleNamespace):
-    """Scalars of this step, and of this leaf, by name, as the maths of a rule reads them.
-
-    It has what the rule's `step_scalars` and `tree_stats` return and what the rule needs besides
-    gradients; `leaf`, the number of the leaf (int32), which tells the random numbers of two leaves
-    apart; with random keys, `count`, the number of updates before this one; and where the rule
-    needs `params`, `param_dtype`, the dtype of the parameter outside of the maths.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        # Called only for what is not there.
-        if name == "rule" or name.startswith("__"):
-            raise AttributeError(name)
-        known = ", ".join(sorted(vars(self).keys() - {"rule"})) or "nothing"
-        raise AttributeError(
-            f"{self.rule}: the maths reads ctx.{name}, which the rule does not declare; it has "
-            f"{known}. Return {name!r} from step_scalars or tree_stats, or declare it in needs."
-        )
 
 
 class RuleScalars(NamedTuple):
