@@ -1,5 +1,6 @@
 """Jitted functions under names that show in programs and profiles."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,6 @@ __all__ = ["jit_as"]
 def jit_as(function: Callable[..., Any], name: str, **options: Any) -> Callable[..., Any]:
     """Jits a function under a name that shows in programs and profiles."""
 
-    def named(*args: Any) -> Any:
-        return function(*args)
-
+    named: Any = functools.partial(function)
     named.__name__ = named.__qualname__ = name
     return jax.jit(named, **options)
