@@ -99,10 +99,8 @@ class StepScalars:
             row = None if self.matrix is None else self._rows_of_stacks[batch]
             return RuleScalars(*shared, keys, row, joined(self.trees, batch))
         (i,) = batch
-        keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()}
-        row = self.matrix
-        if row is not None and with_row:
-            row = self._rows[i]
+        keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()} if self.keys else {}
+        row = self._rows[i] if with_row and self.matrix is not None else self.matrix
         return RuleScalars(*shared, keys, row, self.trees[i])
 
     @functools.cached_property
