@@ -108,7 +108,7 @@ class RuleSpec:
         """Names of the arguments of some kinds."""
         return [k for k, a in self.arguments.items() if a.kind in kinds]
 
-    @property
+    @functools.cached_property
     def reads_params(self) -> bool:
         """Whether the maths is given the parameter."""
         return "params" in self.needs
