@@ -272,12 +272,14 @@ class LeafTable:
                     new = self.treedef.unflatten(column)
                 else:
                     new = self._stacks.rebuild(rule, slot, old, column, self.treedef)
-                new_trees[rule][slot] = self._in_containers_of(old, new)
-        return self._in_containers_of(self._given, self.treedef.unflatten(self.updates)), new_trees
-
-    def _in_containers_of(self, like: PyTree, tree: PyTree) -> PyTree:
-        """Puts a tree into the containers of the one that it replaces."""
-        return tree if self._given is None else in_containers_of(like, tree)
+                new_trees[rule][slot] = new
+        updates = self.treedef.unflatten(self.updates)
+        if self._given is None:
+            return updates, new_trees
+        # Each tree goes into the containers of the one that it replaces.
+        both = zip(self.slot_trees, new_trees, strict=True)
+        new_trees = [{k: in_containers_of(old[k], x) for k, x in new.items()} for old, new in both]
+        return in_containers_of(self._given, updates), new_trees
 
 
 def all_slots(slot_trees: dict[str, Any]) -> PyTree:
