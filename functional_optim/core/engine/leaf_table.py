@@ -94,7 +94,8 @@ class LeafTable:
             if is_sparse(self.updates[i]):
                 self.sparse.append(i)
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
-        self._stacks = self._find_stacks()
+        is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
+        self._stacks = self._find_stacks() if is_packed else None
         self.stacks = tuple(self._stacks.slots) if self._stacks else ()
         stacked = {i for group in self.stacks for i in group}
         self.batches: list[Group] = [*self.stacks, *((i,) for i in self.active if i not in stacked)]
@@ -156,10 +157,8 @@ class LeafTable:
                 "Pass the gradient of a real function of these parameters."
             )
 
-    def _find_stacks(self) -> Stacks | None:
-        """Returns the stacks that are updated as one; None where no slot is packed."""
-        if not any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values()):
-            return None
+    def _find_stacks(self) -> Stacks:
+        """Returns the stacks that are updated as one, where some slot is packed."""
         kinds = {
             i: (jnp.shape(g), jnp.result_type(g), _dtype_of(self.params[i]), self.dtypes[i])
             for i, g in enumerate(self.updates)
