@@ -24,7 +24,6 @@ from ..rules.rng_keys import key_at
 from ..state import State
 from ..trees.placement import sharded_as, sharded_together
 from ..trees.sparse_rows import Rows
-from .jit import jit_as
 from .leaf_table import LeafTable
 
 __all__ = [
@@ -401,10 +400,12 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
         return {k: as_state(v) for k, v in measured.items()}
 
-    if not stacked:
-        return jit_as(measure, f"{rule.name}_measure")
-    mapped = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
-    return jit_as(mapped, f"{rule.name}_measure_stacked")
+    program: Any = measure
+    if stacked:
+        program = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
+    name = f"{rule.name}_measure_stacked" if stacked else f"{rule.name}_measure"
+    program.__name__ = program.__qualname__ = name  # programs and profiles show it
+    return jax.jit(program)
 
 
 def _parts(x: Array) -> Array:
