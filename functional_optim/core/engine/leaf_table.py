@@ -194,19 +194,9 @@ class LeafTable:
 
     def put(self, batch: Group, update: jax.Array, slots: Sequence[Slots]) -> None:
         """Replaces update and slots of a batch by what the rules returned."""
-        if self._stacks is not None and batch in self.stacks:
-            self._check_result(batch[0], update.shape[1:], slots, self._stacks.slots[batch])
-            self._stacks.slots[batch] = tuple(slots)
-            for i, u in zip(batch, self._stacks.unstacked(update), strict=True):
-                self.updates[i] = u
-            return
-        (i,) = batch
-        self._check_result(i, update.shape, slots, self.slots[i])
-        self.updates[i], self.slots[i] = update, tuple(slots)
-
-    def _check_result(
-        self, i: int, shape: tuple[int, ...], slots: Sequence[Slots], before: Sequence[Slots]
-    ) -> None:
+        i, stacks = batch[0], self._stacks if batch in self.stacks else None
+        before = self.slots[i] if stacks is None else stacks.slots[batch]
+        shape = update.shape if stacks is None else update.shape[1:]
         given = jnp.shape(self.updates[i])
         if shape != given:
             raise ValueError(self._wrong_result(i, "the update", shape, given, before))
@@ -215,6 +205,12 @@ class LeafTable:
                 if new[k].shape != x.shape:
                     what = f"the slot {k!r}"
                     raise ValueError(self._wrong_result(i, what, new[k].shape, x.shape, before))
+        if stacks is None:
+            self.updates[i], self.slots[i] = update, tuple(slots)
+            return
+        stacks.slots[batch] = tuple(slots)
+        for j, u in zip(batch, stacks.unstacked(update), strict=True):
+            self.updates[j] = u
 
     def _wrong_result(
         self,
