@@ -45,7 +45,7 @@ class State(tuple[Any, ...], metaclass=_StateType):
 
     def __new__(cls, /, **fields: Any) -> "State":
         """Makes a state of the given fields."""
-        return State._build(tuple(fields), fields.values())
+        return tuple.__new__(_class_of(tuple(fields)), fields.values())
 
     @classmethod
     def _build(cls, names: tuple[str, ...], values: Iterable[Any]) -> "State":

@@ -14,7 +14,6 @@ from ..leaf.quantized import decode_state, encoded_as, holds_stored
 from ..trees.apply import moved
 from ..trees.sparse_rows import Rows, is_sparse
 from .backends import BACKENDS
-from .jit import jit_as
 from .step_scalars import Column, RuleScalars, StepScalars
 
 __all__ = [
@@ -164,8 +163,10 @@ class _OneByOne:
     def program(self, fused: LeafFunction) -> Callable[..., Result]:
         """Returns the jitted function `(arrays, number, signature) -> result`."""
         if self not in fused.programs:
-            function = functools.partial(self.on_leaf, fused)
-            fused.programs[self] = jit_as(function, fused.name + self.suffix, static_argnums=2)
+            function: Any = functools.partial(self.on_leaf, fused)
+            # Programs and profiles show the name.
+            function.__name__ = function.__qualname__ = fused.name + self.suffix
+            fused.programs[self] = jax.jit(function, static_argnums=2)
         program: Callable[..., Result] = fused.programs[self]
         return program
 

@@ -187,7 +187,8 @@ class FusedUpdate(Interned):
             context |= cast({k: sharded_as(x, u) for k, x in own.trees.items()}, real)
             outside = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
             ctx = StepContext(**context, **outside, leaf=number, rule=rule.name)
-            u, new = apply_rule(rule, u, cast(old, compute), p, ctx, hyper)
+            run = _run_on_parts if rule.spec.split_complex and jnp.iscomplexobj(u) else _run_maths
+            u, new = run(rule, u, cast(old, compute), p, ctx, hyper | dict(rule.options))
             new_slots.append({k: sharded_as(new[k].astype(x.dtype), x) for k, x in kept.items()})
         u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
         if signature.add_to_params:
@@ -226,53 +227,52 @@ def _take_new(_: Array, new: Array, __: str) -> Array:
     return new
 
 
-def apply_rule(
-    rule: BoundRule,
-    u: Array,
-    slots: Scalars,
-    p: Array | None,
-    context: StepContext,
-    hyper: Scalars,
+def _run_maths(
+    rule: BoundRule, g: Array, slots: Scalars, p: Array | None, ctx: StepContext, arguments: Scalars
 ) -> tuple[Array, Scalars]:
     """Calls the maths of a rule, and checks its result."""
-    arguments = hyper | dict(rule.options)
+    undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
+    parameter = p if undeclared is None else undeclared
+    try:
+        result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
+    except TypeError as error:
+        if undeclared is not None and UndeclaredParam.__name__ in str(error):
+            undeclared._refuse()
+        raise
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+        raise TypeError(
+            f"{rule.name}: the maths must return (update, slots), slots as a dict, got "
+            f"{type(result).__name__}. Return (u, {{}}) where the rule keeps no slots."
+        )
+    update, new = result
+    if new.keys() != slots.keys():
+        raise ValueError(
+            f"{rule.name}: the maths returned the slots {sorted(new)}, and the rule keeps "
+            f"{sorted(slots)}. Return the next value of each slot that `slots` declares."
+        )
+    for what, x in {
+        "the update": update,
+        **{f"the slot {k!r}": x for k, x in new.items()},
+    }.items():
+        if not hasattr(x, "dtype"):
+            raise TypeError(
+                f"{rule.name}: the maths returned {x!r} for {what}, of type "
+                f"{type(x).__name__}. Return an array, such as jnp.zeros_like(g)."
+            )
+    return update, dict(new)
+
+
+def _run_on_parts(
+    rule: BoundRule, g: Array, slots: Scalars, p: Array | None, ctx: StepContext, arguments: Scalars
+) -> tuple[Array, Scalars]:
+    """Calls the maths of a rule on the real and the imaginary part of a leaf in turn."""
 
     def maths(g: Array, slots: Scalars, p: Array | None, trees: Scalars) -> tuple[Array, Scalars]:
-        undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
-        parameter = p if undeclared is None else undeclared
-        ctx = StepContext(**vars(context) | trees) if trees else context
-        try:
-            result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
-        except TypeError as error:
-            if undeclared is not None and UndeclaredParam.__name__ in str(error):
-                undeclared._refuse()
-            raise
-        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
-            raise TypeError(
-                f"{rule.name}: the maths must return (update, slots), slots as a dict, got "
-                f"{type(result).__name__}. Return (u, {{}}) where the rule keeps no slots."
-            )
-        update, new = result
-        if new.keys() != slots.keys():
-            raise ValueError(
-                f"{rule.name}: the maths returned the slots {sorted(new)}, and the rule keeps "
-                f"{sorted(slots)}. Return the next value of each slot that `slots` declares."
-            )
-        for what, x in {
-            "the update": update,
-            **{f"the slot {k!r}": x for k, x in new.items()},
-        }.items():
-            if not hasattr(x, "dtype"):
-                raise TypeError(
-                    f"{rule.name}: the maths returned {x!r} for {what}, of type "
-                    f"{type(x).__name__}. Return an array, such as jnp.zeros_like(g)."
-                )
-        return update, dict(new)
+        part = StepContext(**vars(ctx) | trees)
+        return _run_maths(rule, g, slots, p, part, arguments)
 
-    if rule.spec.split_complex and jnp.iscomplexobj(u):
-        trees = {k: getattr(context, k) for k in rule.spec.needs_trees}
-        return split_complex(maths, u, slots, p, trees)
-    return maths(u, slots, p, {})
+    trees = {k: getattr(ctx, k) for k in rule.spec.needs_trees}
+    return split_complex(maths, g, slots, p, trees)
 
 
 def _check_arguments(

@@ -94,7 +94,8 @@ class LeafTable:
             if is_sparse(self.updates[i]):
                 self.sparse.append(i)
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
-        self._stacks = self._find_stacks()
+        is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
+        self._stacks = self._find_stacks() if is_packed else None
         self.stacks = tuple(self._stacks.slots) if self._stacks else ()
         stacked = {i for group in self.stacks for i in group}
         self.batches: list[Group] = [*self.stacks, *((i,) for i in self.active if i not in stacked)]
@@ -156,10 +157,8 @@ class LeafTable:
                 "Pass the gradient of a real function of these parameters."
             )
 
-    def _find_stacks(self) -> Stacks | None:
-        """Returns the stacks that are updated as one; None where no slot is packed."""
-        if not any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values()):
-            return None
+    def _find_stacks(self) -> Stacks:
+        """Returns the stacks that are updated as one, where some slot is packed."""
         kinds = {
             i: (jnp.shape(g), jnp.result_type(g), _dtype_of(self.params[i]), self.dtypes[i])
             for i, g in enumerate(self.updates)
@@ -195,19 +194,9 @@ class LeafTable:
 
     def put(self, batch: Group, update: jax.Array, slots: Sequence[Slots]) -> None:
         """Replaces update and slots of a batch by what the rules returned."""
-        if self._stacks is not None and batch in self.stacks:
-            self._check_result(batch[0], update.shape[1:], slots, self._stacks.slots[batch])
-            self._stacks.slots[batch] = tuple(slots)
-            for i, u in zip(batch, self._stacks.unstacked(update), strict=True):
-                self.updates[i] = u
-            return
-        (i,) = batch
-        self._check_result(i, update.shape, slots, self.slots[i])
-        self.updates[i], self.slots[i] = update, tuple(slots)
-
-    def _check_result(
-        self, i: int, shape: tuple[int, ...], slots: Sequence[Slots], before: Sequence[Slots]
-    ) -> None:
+        i, stacks = batch[0], self._stacks if batch in self.stacks else None
+        before = self.slots[i] if stacks is None else stacks.slots[batch]
+        shape = update.shape if stacks is None else update.shape[1:]
         given = jnp.shape(self.updates[i])
         if shape != given:
             raise ValueError(self._wrong_result(i, "the update", shape, given, before))
@@ -216,6 +205,12 @@ class LeafTable:
                 if new[k].shape != x.shape:
                     what = f"the slot {k!r}"
                     raise ValueError(self._wrong_result(i, what, new[k].shape, x.shape, before))
+        if stacks is None:
+            self.updates[i], self.slots[i] = update, tuple(slots)
+            return
+        stacks.slots[batch] = tuple(slots)
+        for j, u in zip(batch, stacks.unstacked(update), strict=True):
+            self.updates[j] = u
 
     def _wrong_result(
         self,
@@ -272,12 +267,14 @@ class LeafTable:
                     new = self.treedef.unflatten(column)
                 else:
                     new = self._stacks.rebuild(rule, slot, old, column, self.treedef)
-                new_trees[rule][slot] = self._in_containers_of(old, new)
-        return self._in_containers_of(self._given, self.treedef.unflatten(self.updates)), new_trees
-
-    def _in_containers_of(self, like: PyTree, tree: PyTree) -> PyTree:
-        """Puts a tree into the containers of the one that it replaces."""
-        return tree if self._given is None else in_containers_of(like, tree)
+                new_trees[rule][slot] = new
+        updates = self.treedef.unflatten(self.updates)
+        if self._given is None:
+            return updates, new_trees
+        # Each tree goes into the containers of the one that it replaces.
+        both = zip(self.slot_trees, new_trees, strict=True)
+        new_trees = [{k: in_containers_of(old[k], x) for k, x in new.items()} for old, new in both]
+        return in_containers_of(self._given, updates), new_trees
 
 
 def all_slots(slot_trees: dict[str, Any]) -> PyTree:

@@ -24,7 +24,6 @@ from ..rules.rng_keys import key_at
 from ..state import State
 from ..trees.placement import sharded_as, sharded_together
 from ..trees.sparse_rows import Rows
-from .jit import jit_as
 from .leaf_table import LeafTable
 
 __all__ = [
@@ -99,10 +98,8 @@ class StepScalars:
             row = None if self.matrix is None else self._rows_of_stacks[batch]
             return RuleScalars(*shared, keys, row, joined(self.trees, batch))
         (i,) = batch
-        keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()}
-        row = self.matrix
-        if row is not None and with_row:
-            row = self._rows[i]
+        keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()} if self.keys else {}
+        row = self._rows[i] if with_row and self.matrix is not None else self.matrix
         return RuleScalars(*shared, keys, row, self.trees[i])
 
     @functools.cached_property
@@ -403,10 +400,12 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
         return {k: as_state(v) for k, v in measured.items()}
 
-    if not stacked:
-        return jit_as(measure, f"{rule.name}_measure")
-    mapped = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
-    return jit_as(mapped, f"{rule.name}_measure_stacked")
+    program: Any = measure
+    if stacked:
+        program = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
+    name = f"{rule.name}_measure_stacked" if stacked else f"{rule.name}_measure"
+    program.__name__ = program.__qualname__ = name  # programs and profiles show it
+    return jax.jit(program)
 
 
 def _parts(x: Array) -> Array:

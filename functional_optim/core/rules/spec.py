@@ -108,7 +108,7 @@ class RuleSpec:
         """Names of the arguments of some kinds."""
         return [k for k, a in self.arguments.items() if a.kind in kinds]
 
-    @property
+    @functools.cached_property
     def reads_params(self) -> bool:
         """Whether the maths is given the parameter."""
         return "params" in self.needs
@@ -135,7 +135,7 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
         functions[field] = _renaming(function, new) if callable(function) else function
     stats = spec.tree_stats
     made: dict[str, Any] = {}
-    for field in ("measure", "combine", "start"):
+    for field in ("prepare", "measure", "combine", "start"):
         function = getattr(stats, field)
         made[field] = None if function is None else _renaming(function, new)
     check = spec.check
