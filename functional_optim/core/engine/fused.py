@@ -97,7 +97,7 @@ class FusedUpdate(Interned):
         """
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
-            _check_arguments(rule, state, params, extra)
+            _check_arguments(rule, state, params, extra, updates)
         by_params = self.counts_leaves or self.aligns_params
         table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
         if table.sparse:
@@ -276,11 +276,17 @@ def apply_rule(
 
 
 def _check_arguments(
-    rule: BoundRule, state: State, params: PyTree | None, extra: Mapping[str, Any]
+    rule: BoundRule,
+    state: State,
+    params: PyTree | None,
+    extra: Mapping[str, Any],
+    updates: PyTree | None,
 ) -> None:
     """Raises where the rule lacks what it needs, or the state is not one of its `init`."""
     for name in (*rule.spec.needs, *rule.spec.needs_trees):
         if (params if name == "params" else extra.get(name)) is None:
+            if name in rule.spec.needs_trees and name in extra and not jax.tree.leaves(updates):
+                continue  # No leaf has a gradient, and None is this whole tree.
             message = f"{rule.name}: update needs {name}. Call update(updates, state, params"
             if name == "params":
                 raise ValueError(f"{message}).")
