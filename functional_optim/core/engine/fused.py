@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from ..caching import Interned
@@ -293,6 +294,11 @@ def _check_arguments(
             raise ValueError(
                 f"{message}, {name}=...). Combinators of optax hand extra arguments only to "
                 "what interop.optax.to_optax returns."
+            )
+        if name == "value" and np.ndim(extra[name]):
+            raise ValueError(
+                f"{rule.name}: value must be the loss, one number, got shape "
+                f"{np.shape(extra[name])}. Pass its mean."
             )
     if not isinstance(state, State):
         raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))
