@@ -374,5 +374,6 @@ def test_numbers_of_mars_have_the_names_of_its_arguments():
     tx = fo.mars(0.1, adam_b1=0.5, adam_learning_rate=0.2)
     state = fo.set_hyperparams(tx.init(params), adam_learning_rate=0.25, gamma=0.5, tx=tx)
     numbers = fo.get_hyperparams(state)
-    assert float(numbers["adam_learning_rate"]) == 0.25 and float(numbers["adam_b1"]) == 0.5
+    assert float(numbers["adam_learning_rate"]) == 0.25
+    assert float(numbers["adam_b1"]) == 0.5
     assert {"adam_b2", "adam_eps", "adam_weight_decay", "learning_rate"} <= numbers.keys()
