@@ -83,6 +83,11 @@ def rescale_heads(
     Reference: Kimi Team, Kimi K2: Open agentic intelligence, 2025, Algorithm 1, arXiv:2507.20534.
     """
     del slots
+    if ctx.attention_logits is None:
+        raise ValueError(
+            f"rescale_heads: attention_logits is None for a parameter of shape {p.shape} that has "
+            "an update. Pass logits for it, or leave it out with masked."
+        )
     factors = factor_to(threshold, ctx.attention_logits) ** power
     scale = _along_heads(factors, g.shape, head_axis).astype(g.dtype)
     return scale * (p + g) - p, {}

@@ -365,3 +365,10 @@ def test_small_gradients_are_bet_on_as_large_ones():
             p = fo.apply_updates(p, updates)
         ends.append(p)
     assert_close(ends[1], ends[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [fo.momo, fo.momo_adam, fo.polyak_sgd, fo.reduce_on_plateau])
+def test_a_loss_of_several_numbers_is_refused(make):
+    tx, params = make(), {"w": jnp.ones((2, 3))}
+    with pytest.raises(ValueError, match=r"value must be the loss, one number, got shape \(3,\)"):
+        tx.update(params, tx.init(params), params, value=jnp.ones(3))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from ..caching import Interned
@@ -97,7 +98,7 @@ class FusedUpdate(Interned):
         """
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
-            _check_arguments(rule, state, params, extra)
+            _check_arguments(rule, state, params, extra, updates)
         by_params = self.counts_leaves or self.aligns_params
         table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
         if table.sparse:
@@ -276,17 +277,28 @@ def _run_on_parts(
 
 
 def _check_arguments(
-    rule: BoundRule, state: State, params: PyTree | None, extra: Mapping[str, Any]
+    rule: BoundRule,
+    state: State,
+    params: PyTree | None,
+    extra: Mapping[str, Any],
+    updates: PyTree | None,
 ) -> None:
     """Raises where the rule lacks what it needs, or the state is not one of its `init`."""
     for name in (*rule.spec.needs, *rule.spec.needs_trees):
         if (params if name == "params" else extra.get(name)) is None:
+            if name in rule.spec.needs_trees and name in extra and not jax.tree.leaves(updates):
+                continue  # No leaf has a gradient, and None is this whole tree.
             message = f"{rule.name}: update needs {name}. Call update(updates, state, params"
             if name == "params":
                 raise ValueError(f"{message}).")
             raise ValueError(
                 f"{message}, {name}=...). Combinators of optax hand extra arguments only to "
                 "what interop.optax.to_optax returns."
+            )
+        if name == "value" and np.ndim(extra[name]):
+            raise ValueError(
+                f"{rule.name}: value must be the loss, one number, got shape "
+                f"{np.shape(extra[name])}. Pass its mean."
             )
     if not isinstance(state, State):
         raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))
