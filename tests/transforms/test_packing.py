@@ -11,7 +11,6 @@ import functional_optim as fo
 from functional_optim import optim
 from functional_optim.core.leaf.stacking import apart, join
 from functional_optim.sharding import state_shardings
-from functional_optim.testing import check_transformation
 
 from ..trees import assert_same
 
@@ -185,11 +184,3 @@ def test_what_comes_apart_differentiates():
     x = jnp.arange(6.0).reshape(3, 2)
     expected = jnp.cos(x) * jnp.arange(3.0)[:, None]
     np.testing.assert_allclose(jax.grad(f)(x), expected, rtol=1e-6)
-
-
-def test_the_kit_passes_where_leaves_are_held_together():
-    params = {
-        "a": [jnp.array([[0.1, 0.2], [0.3, -0.4]]) * i for i in range(1, 6)],
-        "b": jnp.ones(5),
-    }
-    check_transformation(fo.packed(fo.lamb(1e-2), 4), params=params, dtypes=("bfloat16",))
