@@ -1,10 +1,11 @@
-"""Losses made of a function to be maximised."""
+"""Fenchel-Young losses, derived from a convex function."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .inputs import as_floats
 
@@ -23,7 +24,7 @@ def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Arra
         `jax.nn.logsumexp`.
 
     Returns:
-      `loss(scores, targets, *args, **kwargs)` of arrays `(..., n)`: a number by example, `(...)`.
+      `loss(scores, targets, *args, **kwargs)` of arrays `(..., n)`, which returns `(...)`.
 
     Example:
       >>> cross_entropy = make_fenchel_young_loss(jax.nn.logsumexp)
@@ -34,7 +35,9 @@ def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Arra
     arXiv:1901.02324.
     """
 
-    def fenchel_young_loss(scores: Any, targets: Any, *args: Any, **kwargs: Any) -> Array:
+    def fenchel_young_loss(
+        scores: ArrayLike, targets: ArrayLike, *args: Any, **kwargs: Any
+    ) -> Array:
         x, y = as_floats(scores, targets)
         largest = jnp.vectorize(lambda x: max_fun(x, *args, **kwargs), signature="(n)->()")
         return largest(x) - jnp.vectorize(jnp.vdot, signature="(n),(n)->()")(y, x)
