@@ -1,4 +1,4 @@
-"""NovoGrad: momentum of gradients that are normalized parameter by parameter."""
+"""NovoGrad: momentum of gradients that are normalized for each parameter."""
 
 from typing import Annotated
 
@@ -47,7 +47,7 @@ def scale_by_novograd(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Accumulates updates over the running root mean square of their norms.
+    """Accumulates updates divided by the running root mean square of their norms.
 
     For one parameter of shape `*p`, with the norm `()` of its whole update:
 
@@ -59,7 +59,7 @@ def scale_by_novograd(
     in units of g, `eps_root` in units of g^2, `weight_decay` in units of 1 / p.
 
     Args:
-      mu_dtype: dtype in which mu is kept.
+      mu_dtype: dtype of mu.
 
     Differences: none from the paper; defaults are those of optax (the paper has b1 = 0.95,
     b2 = 0.98).

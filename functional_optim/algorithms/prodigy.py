@@ -64,7 +64,7 @@ def _prepare(
     estim_lr0: Array,
     safeguard_warmup: bool,
     bias_correction: bool,
-    **_: Any,
+    **_: object,
 ) -> dict[str, Array]:
     """Computes the step size, and the weights of the gradient."""
     d = last["estim_lr"]
@@ -86,7 +86,7 @@ def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
     return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
 
 
-def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
+def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.params0 - p),
         "size": sum_of_magnitudes(_grad_sum(g, slots, ctx)),
@@ -94,12 +94,12 @@ def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> di
 
 
 def _combine(
-    stats: Any,
+    stats: Mapping[str, Array] | None,
     last: Mapping[str, Array],
     estim_lr0: Array,
     estim_lr_coef: Array,
     growth_rate: Array | None,
-    **_: Any,
+    **_: object,
 ) -> dict[str, Array]:
     """Computes the estimate, which stays as it is where no gradient says anything."""
     d, largest, numerator = (last[k] for k in ("estim_lr", "estim_lr_max", "numerator_weighted"))

@@ -221,7 +221,7 @@ def schedule_free_sgd(
 
     Args:
       warmup_steps: number of updates in which the rate grows to learning_rate; None for none.
-      mask: where to decay, see `masked`.
+      mask: which parameters decay; see `masked`.
       state_dtype: dtype of z.
       warmup_from_zero: whether the first update has rate 0, as in optax: then rate is
         learning_rate min(1, (t - 1) / warmup_steps), and the weights are as above.
@@ -342,7 +342,7 @@ def schedule_free_radam(
     Args:
       silent_sgd_phase: whether nothing moves while rho <= 4; otherwise the rate is learning_rate
         there, and u = -rate (g + weight_decay y).
-      mask: where to decay, see `masked`.
+      mask: which parameters decay; see `masked`.
       state_dtype: dtype of z.
 
     Differences: none from the authors' code, but for what they call experimental there. The paper

@@ -36,7 +36,7 @@ def sgd(
 
     Args:
       momentum: decay of the trace; None keeps no trace.
-      accumulator_dtype: dtype in which the trace is kept.
+      accumulator_dtype: dtype of the trace.
       dampening: share of a gradient that does not enter the trace, see `trace`.
 
     Differences: optax has no dampening. torch's SGD leaves the trace as it is while momentum is 0,

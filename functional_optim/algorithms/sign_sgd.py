@@ -73,7 +73,7 @@ def signum(
     `learning_rate` `()` is in units of p; `beta` `()` has no unit.
 
     Args:
-      accumulator_dtype: dtype in which the mean is kept.
+      accumulator_dtype: dtype of the mean.
 
     Example:
       >>> import functional_optim as fo

@@ -124,7 +124,7 @@ def simplified_ademamix(
     `learning_rate` `()` is in units of p; that of Adam times 1 - b1 fits.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

@@ -86,7 +86,7 @@ def scale_by_spam(
     updates; u has no unit.
 
     Args:
-      mu_dtype: dtype in which m is kept.
+      mu_dtype: dtype of m.
 
     Differences: none from the authors' code, of which this is the part without sparse momentum
     (density 1); there eps is added before the correction of v, and the corrections are those of t,
@@ -137,7 +137,7 @@ def spam(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Differences: the authors' code decays the parameter after the step.
 

@@ -23,7 +23,7 @@ GROWTH = 1.2
 
 
 class _Step(NamedTuple):
-    count: Array
+    iteration: Array
     product: Array  # M, which converges to the identity
     root: Array  # H, which converges to the inverse root
     previous_root: Array
@@ -85,7 +85,7 @@ def matrix_inverse_pth_root(
     z = (1 + p) / (2 * scaled_norm(a))
 
     def goes_on(step: _Step) -> Array:
-        return (step.count < num_iters) & (step.error > error_tolerance) & step.converging
+        return (step.iteration < num_iters) & (step.error > error_tolerance) & step.converging
 
     def advance(step: _Step) -> _Step:
         t = (1 + 1 / p) * one - step.product / p
@@ -93,7 +93,7 @@ def matrix_inverse_pth_root(
         root = times(step.root, t)
         error = _largest(product - one)
         converging = error < step.error * GROWTH
-        return _Step(step.count + 1, product, root, step.root, error, converging)
+        return _Step(step.iteration + 1, product, root, step.root, error, converging)
 
     root = z ** (1 / p) * one
     start = _Step(jnp.array(0), z * a, root, root, _largest(z * a - one), jnp.array(True))

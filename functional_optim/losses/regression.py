@@ -19,7 +19,7 @@ __all__ = [
 Array = jax.Array
 
 
-def _errors(name: str, predictions: ArrayLike, targets: ArrayLike) -> Array:
+def _errors(name: str, predictions: ArrayLike, targets: ArrayLike | None) -> Array:
     if targets is None:
         return as_floats(predictions)[0]
     a, b = same_shape(name, predictions=predictions, targets=targets)

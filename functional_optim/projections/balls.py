@@ -69,4 +69,5 @@ def projection_linf_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
       >>> projection_linf_ball({"w": jnp.array([-3.0, 0.5])})
       {'w': Array([-1. ,  0.5], dtype=float32)}
     """
-    return projection_box(tree, -scale, scale)
+    bound = jnp.asarray(scale)
+    return projection_box(tree, -bound, bound)

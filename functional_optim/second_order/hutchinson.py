@@ -1,6 +1,7 @@
 """A transformation that replaces updates by Hutchinson's estimate of the Hessian's diagonal."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ class _Update(Interned):
     generator: str | None
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Estimates the diagonal at the parameters."""
         del updates

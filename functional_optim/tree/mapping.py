@@ -51,7 +51,7 @@ def map_params(
       >>> fo.tree.get(state, "trace")
       {'w': Array(2., dtype=float32)}
     """
-    init = getattr(initable, "init", initable)
+    init = initable.init if hasattr(initable, "init") else initable
 
     def is_end(node: PyTree) -> bool:
         return is_placeholder(node) or is_stored(node) or (is_leaf is not None and is_leaf(node))
