@@ -61,7 +61,7 @@ def scale_by_lbfgs(
     Without `scale_init_precond` it starts as I. u `*p` is in units of p if the loss has no unit.
 
     The state keeps the last parameters and gradient, and the pairs as leaves `(memory_size,
-    *p)`. A pair is new_slots if s.y > eps |s| |y|, with eps of the parameters' precision: a step that
+    *p)`. A pair is stored if s.y > eps |s| |y|, with eps of the parameters' precision: a step that
     does not satisfy the Wolfe conditions may have negative curvature, and then H is not positive
     definite. So -u is a direction of descent; where rounding prevents this, u = g min(1, 1 / |g|).
     A leaf without a gradient does not change.

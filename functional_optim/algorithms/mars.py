@@ -1,7 +1,7 @@
 """MARS: optimizers whose gradients have a reduced variance, by the previous gradient."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -97,17 +97,17 @@ def scale_by_mars(
             sign(m),    m <- b1 m + (1 - b1) c       base "lion"
             orthogonalize(m / (1 - b1))              base "shampoo"
 
-    `before` is the gradient of the last update, or with `approximate=False` that of
-    this batch at the last parameters: then call `update(..., previous_grad=...)`.
+    `before` is the gradient of the last update; with `approximate=False` it is the gradient of
+    this batch at the previous parameters, to be passed as `update(..., previous_grad=...)`.
 
-    The state keeps `previous`, the last g, unless it is given, and what the base keeps.
+    The state has the slots of the base, and `previous`, the last g, unless `approximate=False`.
 
-    Differences: none from the authors' code, but for its products in bfloat16. There, as here, the
-    first update has `before` 0, and the paper begins with a gradient twice, which leaves c = g. An
-    implementation that keeps a reference to an array which is then overwritten has no correction.
+    Differences: the authors' code has matrix products in bfloat16. At the first update `before` is
+    0, as in that code; in the paper it is g, so that c = g. An implementation that stores a
+    reference to a gradient that is overwritten in place has no correction.
 
     Raises:
-      ValueError: b1 or b2 outside [0, 1), eps or gamma negative, or base is something else.
+      ValueError: b1 or b2 outside [0, 1), eps or gamma negative, or base is unknown.
 
     Example:
       >>> import functional_optim as fo

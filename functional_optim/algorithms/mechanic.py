@@ -1,7 +1,7 @@
 """Mechanic: learns a factor for the steps of another optimizer."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.products import inner_product, sum_of_squares
 from ..core.numerics.validation import as_count
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.rules.arguments import NonNegative, Positive, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.state import State

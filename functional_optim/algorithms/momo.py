@@ -1,7 +1,6 @@
 """MoMo: momentum with Polyak's step size for a model of the losses so far."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -67,9 +67,9 @@ def scale_by_polyak(
         u = g min((value - f_min) / (|g|^2 + eps), max_learning_rate)
 
     `value` `()`, the loss at the parameters, is passed to `update`. `f_min` `()`, its least
-    value, is in units of the loss, `eps` `()` in units of g^2. If all gradients are 0, so is u.
+    value, is in units of the loss, `eps` `()` in units of g^2. If all gradients are 0, u is 0.
 
-    The state keeps the last step size as `metrics["step_size"]`.
+    The state has the last step size as `metrics["step_size"]`.
 
     Args:
       variant: `"sps"`, or `"sps+"`, which replaces a negative gap by 0.

@@ -259,8 +259,8 @@ class _Update(Interned):
 
 def _cast_like(new: PyTree, old: PyTree) -> PyTree:
     """Casts a tree to the dtypes of another; returns it unchanged where their structures differ."""
-    is_same: bool = jax.tree.structure(new) == jax.tree.structure(old)
-    if not is_same:
+    new_structure: object = jax.tree.structure(new)
+    if new_structure != jax.tree.structure(old):
         return new
     return jax.tree.map(
         lambda a, b: jnp.asarray(a).astype(b.dtype) if hasattr(b, "dtype") else a, new, old
