@@ -21,6 +21,7 @@ Array = jax.Array
 
 def _step_scalars(rho: Array, eps: Array) -> dict[str, Array]:
     """Computes the weight of the new squares, and a positive floor of the denominator."""
+    # Where e_g and eps are 0, g is 0 as well, and 0 / 0 would be NaN.
     return {"gain": 1 - rho, "floor": jnp.maximum(eps, TINY)}
 
 

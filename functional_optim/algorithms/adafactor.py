@@ -52,8 +52,9 @@ def scale_by_relative_step(
 
         u = min(max_step, warmup_step t, 1 / sqrt(t)) g + max_step weight_decay p
 
-    `max_step` and `warmup_step` `()` are in units of u per unit of g; None for `warmup_step` is
-    no warmup. `weight_decay` `()` is that of torch, which does not decrease with 1 / sqrt(t).
+    `max_step` and `warmup_step` `()` are in units of u per unit of g; if `warmup_step` is None
+    there is no warmup. `weight_decay` `()` is as in torch: it does not decrease with
+    1 / sqrt(t).
 
     Raises:
       ValueError: an argument is negative, or `update` is called without params.
@@ -125,7 +126,7 @@ def adafactor(
 
     Differences: with `learning_rate=None` optax multiplies by the parameter's scale only, so that
     a step is as large as the parameter; here and in the authors' code (and in T5) it is the
-    relative step. Otherwise the results are those of optax; the authors factor with
+    relative step. Otherwise the results are as in optax; the authors factor with
     `dims="last", min_dim_size_to_factor=1`. fairseq multiplies the decay by the step, and,
     without a relative step, multiplies the learning rate by the scale again at each step.
 

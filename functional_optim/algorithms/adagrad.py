@@ -25,6 +25,7 @@ def _slots(p: Array, initial_accumulator_value: Array) -> dict[str, Array]:
 
 def _step_scalars(t: Array, eps: Array, lr_decay: Array) -> dict[str, Array]:
     """Computes the factor of update number t, and an eps that keeps the denominator from 0."""
+    # Where s and eps are 0, g is 0 as well, and 0 / 0 would be NaN.
     return {"factor": 1 / (1 + (t - 1) * lr_decay), "floor": jnp.maximum(eps, TINY)}
 
 
@@ -55,7 +56,7 @@ def scale_by_rss(
 
     Differences: the paper has eps (there delta) outside the root, and s = 0 at the start, as torch
     has with eps 1e-10 (`initial_accumulator_value=0.0, eps=1e-10, eps_in_sqrt=False`). In torch a
-    gradient of 0 gives NaN with eps = 0. The defaults are those of optax, which has neither eps
+    gradient of 0 gives NaN with eps = 0. The defaults are as in optax, which has neither eps
     outside the root nor lr_decay.
 
     Raises:

@@ -171,8 +171,8 @@ def adam(
 ) -> GradientTransformation:
     """Adam: `scale_by_adam`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p: no element changes by much more in one step. The other
-    arguments, the maths and the differences from other libraries are those of `scale_by_adam`.
+    `learning_rate` `()` is in units of p: no element changes by much more in one step. See
+    `scale_by_adam` for the other arguments, the maths and the differences from other libraries.
 
     Example:
       >>> import functional_optim as fo

@@ -190,10 +190,10 @@ def adam_mini(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adam_mini`
 
-    `learning_rate` `()` is in units of p; use that of Adam. For Transformers the authors have a
-    block for each head of queries and of keys, for each output of all other weights, and for each
-    token of embeddings; biases have None, as in Adam. For norms and for other models they have one
-    block for each parameter, which is the default.
+    `learning_rate` `()` is in units of p; use the learning rate of Adam. For Transformers the
+    authors have a block for each head of queries and of keys, for each output of all other weights,
+    and for each token of embeddings; biases have None, as in Adam. For norms and for other models
+    they have one block for each parameter, which is the default.
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.

@@ -83,8 +83,8 @@ def adamax(
 ) -> GradientTransformation:
     """Adamax: `scale_by_adamax`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p: no element changes by much more in one step. The other
-    arguments and the maths are those of `scale_by_adamax`.
+    `learning_rate` `()` is in units of p: no element changes by much more in one step. See
+    `scale_by_adamax` for the other arguments and the maths.
 
     Example:
       >>> import functional_optim as fo

@@ -73,7 +73,7 @@ def scale_by_adan(
     shape `*p`. `b1`, `b2`, `b3` `()` have no unit; `eps` `()` is in units of g and `eps_root`
     in units of g^2; u has no unit.
 
-    Differences: the betas are those of the authors' code, which are 1 minus those of the paper;
+    Differences: the betas are as in the authors' code, 1 minus the betas of the paper;
     the weight of the change is b2, as in that code; optax has 1 - b2.
 
     Raises:
@@ -120,8 +120,8 @@ def adan(
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
-    Differences: the decay is that of AdamW, as with the authors' `no_prox=True`; their default
-    divides p by 1 + learning_rate weight_decay after the step. eps_root is that of optax.
+    Differences: the decay is as in AdamW, and as with the authors' `no_prox=True`; their default
+    divides p by 1 + learning_rate weight_decay after the step. eps_root is as in optax.
 
     Example:
       >>> import functional_optim as fo

@@ -104,12 +104,12 @@ def scale_by_ademamix(
 
     Args:
       mu_dtype: dtype of m1 and m2.
-      b3_warmup: number of updates over which the half-life of m2 grows linearly, from that of b1
-        to that of b3; for the authors, the length of the run.
+      b3_warmup: number of updates over which the half-life of m2 grows linearly, from the half-life
+        of b1 to that of b3; for the authors, the length of the run.
       alpha_warmup: number of updates over which alpha grows linearly from 0.
 
-    Differences: the default of alpha is 2 in the authors' code; here it is that of optax, 6, and 5
-    in `ademamix`. Without warmups the results are those of optax, which has schedules of b3 and
+    Differences: the default of alpha is 2 in the authors' code; here it is as in optax, 6, and 5
+    in `ademamix`. Without warmups the results are as in optax, which has schedules of b3 and
     alpha; those count updates from 0, and the authors' warmups from 1. In optax mu_dtype is also
     the dtype of v.
 

@@ -72,7 +72,7 @@ def scale_by_amsgrad(
       bias_correction_mu: whether to divide m by 1 - b1^t.
       bias_correction_nu: whether to divide v by 1 - b2^t before the maximum.
 
-    Differences: the paper has neither correction and no eps. The defaults are those of optax.
+    Differences: the paper has neither correction and no eps. The defaults are as in optax.
     torch's amsgrad corrects the maximum of v, and not v: `scale_by_adam(amsgrad=True)`. With the
     correction before the maximum, nu_max is never less than the first g^2; in torch it is never
     less than (1 - b2) g^2. Complex parameters are pairs of real ones; optax uses |g|^2.
@@ -114,8 +114,8 @@ def amsgrad(
 ) -> GradientTransformation:
     """AMSGrad: `scale_by_amsgrad`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p. The other arguments, the maths and the differences
-    from other libraries are those of `scale_by_amsgrad`.
+    `learning_rate` `()` is in units of p. See `scale_by_amsgrad` for the other arguments, the maths
+    and the differences from other libraries.
 
     Example:
       >>> import functional_optim as fo

@@ -106,6 +106,7 @@ def scale_by_asgd(
     u = ctx.rate * (g + lambd * p)
     moved = p - u
     mean = slots.ax + ctx.weight * (moved - slots.ax)
+    # With mu = 1 the mean is the new parameter, which ax + (moved - ax) only is up to rounding.
     return u, {"ax": jax.lax.select(ctx.follows, moved, mean)}
 
 

@@ -147,7 +147,7 @@ def came(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_came`
 
-    `learning_rate` `()` is in units of p, and lower than that of Adam: 2e-4 in the authors'
+    `learning_rate` `()` is in units of p, and lower than for Adam: 2e-4 in the authors'
     examples.
 
     Args:

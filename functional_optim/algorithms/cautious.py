@@ -34,7 +34,7 @@ def keep_agreeing(
     *,
     flip_sign: Static[bool] = True,
 ) -> tuple[Array, dict[str, Array]]:
-    """Sets elements of updates to 0 whose sign disagrees with that of the incoming gradient."""
+    """Sets elements of updates to 0 whose sign disagrees with the incoming gradient."""
     del slots, p
     # The sign of one factor suffices, and a product of two small numbers may underflow to 0.
     product = g * jnp.sign(ctx.incoming)
@@ -57,7 +57,7 @@ def cautious(
         a  = u g < 0,    u g > 0 without flip_sign
         u <- u a / max(mean(a), min_fraction)
 
-    The state has the state of `inner`, and that of the transformation `keep_agreeing`.
+    The state has the states of `inner` and of the transformation `keep_agreeing`.
     `min_fraction` `()` has no unit: it bounds the factor by which the remaining elements grow.
 
     Args:
@@ -106,7 +106,7 @@ def cautious_adamw(
 ) -> GradientTransformation:
     """C-AdamW: `cautious` of `scale_by_adam`, decoupled weight decay, then the learning rate.
 
-    The other arguments are those of `adamw`.
+    See `adamw` for the other arguments.
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
@@ -141,7 +141,7 @@ def cautious_lion(
 ) -> GradientTransformation:
     """C-Lion: `cautious` of `scale_by_lion`, decoupled weight decay, then the learning rate.
 
-    The other arguments are those of `lion`.
+    See `lion` for the other arguments.
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.

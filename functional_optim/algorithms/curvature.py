@@ -37,7 +37,7 @@ class Curvature(NamedTuple):
     @staticmethod
     def rings(p: Array, m: int) -> dict[str, Array]:
         """Makes the empty ring buffers of one parameter."""
-        # A broadcast has the sharding of the parameter; under jit `alike` constrains it.
+        # A broadcast has the sharding of the parameter, but under jit it must be constrained.
         shape = (m, *p.shape)
         zeros = jnp.broadcast_to(jnp.zeros_like(p), shape)
         ring = alike(zeros, jnp.broadcast_to(p, shape))
@@ -100,6 +100,7 @@ class Curvature(NamedTuple):
             s, y, weight = pair(index)
             return add_scaled(r, alphas[index] - weight * dot(y, r), s)
 
+        # The two-loop recursion: from the newest pair to the oldest, and back.
         q, alphas = jax.lax.fori_loop(0, rounds, backward, (g, jnp.zeros_like(self.weights)))
         return jax.lax.fori_loop(0, rounds, forward, scaled(scale, q)), alphas
 

@@ -24,9 +24,10 @@ DecayRate = Callable[[Array, Array], Array]
 
 
 def _axes(shape: tuple[int, ...], factored: bool, least: int, dims: str) -> tuple[int, int] | None:
-    """Returns the axis of the rows and that of the columns; None for an unfactored parameter."""
+    """Returns the axes of the rows and of the columns; None for an unfactored parameter."""
     if not factored or len(shape) < 2 or 0 in shape:
         return None
+    # The sort is stable, so that the last of several equal axes are chosen.
     by_size = np.argsort(shape, kind="stable") if dims == "largest" else np.arange(len(shape))
     rows, columns = (int(i) for i in by_size[-2:])
     return (rows, columns) if min(shape[rows], shape[columns]) >= least else None
@@ -123,7 +124,7 @@ def scale_by_factored_rms(
     size 1, arrays of one zero for slots that a parameter does not have, and all of them in the
     parameter's dtype; here they are at least float32. Zero gradients with epsilon 0 give 0, and
     not NaN. torch uses the machine epsilon of the first parameter's dtype for all parameters; here
-    it is that of each parameter's computation.
+    it is the epsilon of each parameter's computation.
 
     Raises:
       ValueError: decay_rate, step_offset or epsilon negative, or dims is unknown.

@@ -14,7 +14,7 @@ from .adam import scale_by_adam
 
 __all__ = ["lamb"]
 
-# Renamed, because `eps` of lamb is that of Adam.
+# Renamed, because lamb passes its `eps` to Adam.
 _trust_ratio = renamed(scale_by_trust_ratio, eps="trust_ratio_eps")
 
 

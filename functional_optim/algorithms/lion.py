@@ -67,7 +67,7 @@ def scale_by_lion(
         to [-1, 1].
       smooth_beta: factor of x in the tanh; None for 1.
 
-    Differences: mode "hard" is that of the authors' code; the other modes are those of optax. A
+    Differences: mode "hard" is as in the authors' code; the other modes are as in optax. A
     complex element has the signs of its real and imaginary parts.
 
     Raises:

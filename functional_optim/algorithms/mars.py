@@ -97,8 +97,8 @@ def scale_by_mars(
             sign(m),    m <- b1 m + (1 - b1) c       base "lion"
             orthogonalize(m / (1 - b1))              base "shampoo"
 
-    `before` is the gradient of the last update; with `approximate=False` it is the gradient of
-    this batch at the previous parameters, to be passed as `update(..., previous_grad=...)`.
+    `before` is the gradient of the last update; with `approximate=False` it is the gradient of this
+    batch at the previous parameters, to be passed as `update(..., previous_grad=...)`.
 
     The state has the slots of the base, and `previous`, the last g, unless `approximate=False`.
 
@@ -176,7 +176,7 @@ def mars(
         that are not matrices then have base "adamw".
       adam_b1, adam_b2, adam_eps, adam_weight_decay: arguments of AdamW for the other parameters;
         unused with optimize_1d.
-      adam_learning_rate: learning rate of AdamW; None for that of the matrices.
+      adam_learning_rate: learning rate of AdamW; None for the learning rate of the matrices.
 
     Differences: see `scale_by_mars`. The authors' learning rate for the other parameters is always
     3e-3.

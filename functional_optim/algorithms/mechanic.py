@@ -60,6 +60,7 @@ def _combine(
         r = betas * r + jnp.clip(h, -m, m) * s
         m = jnp.maximum(betas * m, jnp.abs(h) + eps)
         v = jnp.square(betas) * v + jnp.square(h)
+        # The wealth of a bettor is an initial endowment plus its rewards so far.
         wealth = (s_init / num_betas) * m + jnp.maximum(r, 0.0)
         s = wealth / (safe_sqrt(v) + eps)
     after = jnp.sum(s)

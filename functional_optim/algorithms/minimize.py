@@ -51,7 +51,7 @@ def minimize(
     history_size and shapes of arguments; the other numbers are data. It may be called within
     jit and vmap. Values that change between calls must be arguments of `fn`.
 
-    The search is that of `optim.LBFGS` with `line_search_fn="strong_wolfe"`; see there for the
+    The search is as in `optim.LBFGS` with `line_search_fn="strong_wolfe"`; see there for the
     maths. There are three differences. Near flat minima it also accepts Hager & Zhang's approximate
     form of the conditions. The first step has length 1, and a pair is stored if s.y > eps |s| |y|,
     with eps of the precision: so a multiple of `fn` is minimized in the same steps as `fn`.

@@ -50,9 +50,11 @@ def _step_size(
     gamma = last["decay"] * last["gamma"] + last["gain"] * progress
     growth, total, lb = 1 + learning_rate * weight_decay, last["total"], last["lb"]
     if adapt_lower_bound:
+        # Where the model of the loss is below the bound, the bound is too high, and decreases.
         cap = growth * (barf - gamma) + product
         lower = jnp.maximum(cap / (2 * growth * total), lower_bound)
         lb = jnp.where(cap < growth * total * lb, lower, lb)
+    # Both operands of a select are computed, so the divisor must not be 0 in either.
     is_positive = squares > 0
     gap = jnp.maximum(growth * (barf - total * lb - gamma) + product, 0.0)
     polyak = jnp.where(is_positive, gap / jnp.where(is_positive, squares, 1.0), 0.0)

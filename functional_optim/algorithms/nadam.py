@@ -25,8 +25,8 @@ def nadam(
 ) -> GradientTransformation:
     """NAdam: `scale_by_adam` with nesterov, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p. The other arguments and the maths are those of
-    `scale_by_adam`.
+    `learning_rate` `()` is in units of p. See `scale_by_adam` for the other arguments and the
+    maths.
 
     Differences: the momentum is constant, as in optax. With `momentum_decay=0.004`, the default of
     torch's NAdam, it grows from b1 / 2 to b1, by the schedule of Dozat's paper.

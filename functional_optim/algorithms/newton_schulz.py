@@ -104,7 +104,7 @@ def orthogonalize(
 
     If G = U diag(s) V^T, then u = U diag(f(s / |G|_F)) V^T, where f is the polynomial
     a s + b s^3 + c s^5 applied ns_steps times: for s / |G|_F from 0.01 on, it is between 0.68
-    and 1.13. `eps` `()` is in units of g; u has no unit, or that of g with adaptive.
+    and 1.13. `eps` `()` is in units of g; u has no unit, or the unit of g with adaptive.
 
     Args:
       ns_coeffs: (a, b, c); a tuple of such triples, one for each round, the last of which is
@@ -147,6 +147,7 @@ def orthogonalize(
 
     def orthogonal(g: Array, eps: Array) -> Array:
         whole = g.reshape((1,) * (2 - g.ndim) + g.shape)
+        # The Gram matrix of the shorter side is smaller, and its products cost less.
         tall = whole.shape[-2] > whole.shape[-1]
         rounded, dtype = _rounding(ns_dtype, g.dtype)
         x = rounded((_transposed(whole) if tall else whole).astype(dtype))

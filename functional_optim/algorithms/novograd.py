@@ -61,7 +61,7 @@ def scale_by_novograd(
     Args:
       mu_dtype: dtype of mu.
 
-    Differences: none from the paper; defaults are those of optax (the paper has b1 = 0.95,
+    Differences: none from the paper; defaults are as in optax (the paper has b1 = 0.95,
     b2 = 0.98).
 
     Raises:
@@ -78,6 +78,7 @@ def scale_by_novograd(
     training of deep networks, 2019, Algorithm 1, arXiv:1905.11286.
     """
     del b2, mu_dtype, state_dtype
+    # The slot is a real scalar, also for complex parameters.
     squared = jnp.sum(jnp.square(jnp.abs(g)))
     nu = moment(jnp.real(slots.nu), squared, ctx.nu_decay, ctx.nu_gain)
     root = safe_sqrt(nu + eps_root) + eps

@@ -31,6 +31,7 @@ def _combine(
     gap = last["value"] - f_min
     if variant == "sps+":
         gap = jnp.maximum(gap, 0.0)
+    # Both operands of a select are computed, so the divisor must not be 0 in either.
     is_positive = squared > 0
     step = jnp.minimum(gap / jnp.where(is_positive, squared, 1.0), max_learning_rate)
     return {"step_size": jnp.where(is_positive, step, 0.0)}
@@ -107,7 +108,7 @@ def polyak_sgd(
         p <- p - g min((value - f_min) / (scaling |g|^2), scaling max_learning_rate)
 
     `scaling` `()` is the c of the paper; `value` `()`, the loss at the parameters, is passed
-    to `update`. The other arguments are those of `scale_by_polyak`.
+    to `update`. See `scale_by_polyak` for the other arguments.
 
     Example:
       >>> import functional_optim as fo

@@ -24,6 +24,8 @@ def averaging_scalars(share: Array, new: Array, old: Array) -> dict[str, Array]:
       new: share of x in the point y, from this update on.
       old: share of x in the point y, up to this update.
     """
+    # From y' = new x' + (1 - new) z', where z' = z + u, x' = rest x + share z', and x is
+    # (y - (1 - old) z) / old.
     rest = 1 - share
     return {
         "towards_z": share + rest * (1 - new / old),
@@ -92,7 +94,7 @@ def generalized_primal_averaging(
     Args:
       state_dtype: dtype of z.
 
-    Differences: the names and defaults are those of the authors' code, whose base optimizer is
+    Differences: the names and defaults are as in the authors' code, whose base optimizer is
     AdamW. Its weight decay multiplies z, or y, by 1 - learning_rate weight_decay; that of a base
     optimizer here moves z by a multiple of y. A change of train_interp_coeff changes y, and not x.
     optax has no GPA.

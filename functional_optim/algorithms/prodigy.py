@@ -108,6 +108,7 @@ def _combine(
     if stats is None:
         return {"estim_lr": d, "estim_lr_max": largest, "numerator_weighted": numerator, "d": d}
     size = jnp.sum(stats["size"])
+    # Both operands of a select are computed, so the divisor must not be 0 in either.
     is_positive = size > 0
     new = last["sum_decay"] * numerator + last["numerator_gain"] * jnp.sum(stats["progress"])
     numerator = jnp.where(is_positive, new, numerator)

@@ -84,7 +84,7 @@ class _Iteration:
         memory = _with_new_pair(progress.memory, g, self.relative)._replace(
             grad=g, value=progress.value, iterations=progress.memory.iterations + 1
         )
-        # The first direction is the gradient, whose length is not related to that of a good step.
+        # The first direction is the gradient, whose length is not related to the best step.
         size = sum_of_magnitudes(g)
         cautious = 1 / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
         if not self.relative:
@@ -174,7 +174,7 @@ def iterate(
       by_wolfe: whether steps satisfy the strong Wolfe conditions, or have length `rate`.
       approximate: tolerance of the approximate conditions; see `Wolfe`.
       relative: whether the first step and the least curvature are relative to the gradient, so
-        that a loss and its multiples are minimized in the same steps; otherwise they are those of
+        that a loss and its multiples are minimized in the same steps; otherwise they are as in
         torch.
     """
     is_stationary = largest(grad) <= limits.gradient

@@ -168,9 +168,8 @@ def radam(
 ) -> GradientTransformation:
     """RAdam: `scale_by_radam`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p, and in the first steps in units of p per unit of g. The
-    other arguments, the maths and the differences from other libraries are those of
-    `scale_by_radam`.
+    `learning_rate` `()` is in units of p, and in the first steps in units of p per unit of g. See
+    `scale_by_radam` for the other arguments, the maths and the differences from other libraries.
 
     Example:
       >>> import functional_optim as fo

@@ -69,6 +69,8 @@ def _step_scalars(
         if not silent_sgd_phase:
             factor = jnp.where(factor > 0, factor, 1.0)
         rate = averaging_rate = learning_rate * factor
+    # The weight does not decrease with the learning rate, so that late points of a decaying
+    # schedule count as much as early ones.
     max_lr = jnp.maximum(max_lr, averaging_rate)
     weight = t**r * max_lr**weight_lr_power
     weight_sum = weight_sum + weight
@@ -76,6 +78,7 @@ def _step_scalars(
     share = jnp.where(is_positive, weight / jnp.where(is_positive, weight_sum, 1.0), 0.0)
     scalars = averaging_scalars(share, b1, interpolation)
     if not takes_steps:
+        # The learning rate is part of the scalars, which saves an operation for each element.
         scalars |= {"minus_rate": -rate, "step": -rate * scalars["step"]}
     return scalars | {"weight_sum": weight_sum, "max_lr": max_lr}
 
@@ -229,7 +232,7 @@ def schedule_free_sgd(
       warmup_from_zero: whether the first update has rate 0, as in optax: then rate is
         learning_rate min(1, (t - 1) / warmup_steps), and the weights are as above.
 
-    Differences: without warmup_from_zero, the warmup is that of the authors; see also
+    Differences: without warmup_from_zero, the warmup is as in the authors' code; see also
     `schedule_free`.
 
     Example:

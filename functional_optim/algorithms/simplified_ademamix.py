@@ -80,7 +80,7 @@ def scale_by_simplified_ademamix(
       min_b1: the initial b1; only used with b1_warmup.
 
     Differences: none from the authors' code without its optional correction of m, and from optax.
-    The warmup is that of the authors; optax has a schedule of b1.
+    The warmup is as in the authors' code; optax has a schedule of b1.
 
     Raises:
       ValueError: b1, b2 or min_b1 outside [0, 1); alpha, eps or eps_root negative; b1_warmup is
@@ -121,7 +121,7 @@ def simplified_ademamix(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_simplified_ademamix`
 
-    `learning_rate` `()` is in units of p; use that of Adam times 1 - b1.
+    `learning_rate` `()` is in units of p; use 1 - b1 times the learning rate of Adam.
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.

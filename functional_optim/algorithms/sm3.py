@@ -105,7 +105,7 @@ def scale_by_sm3(
     infinite = jax.lax.full_like(nu, jnp.inf)
     quotient = g / safe_sqrt(jax.lax.select(nu > 0, eps + nu, infinite))
     mu = moment(slots.mu, quotient, b1, ctx.gain)
-    # Otherwise the compiler may choose another sharding than that of the old slot.
+    # Otherwise the compiler may choose another sharding than the old slot has.
     return mu, {"mu": mu, "cover": alike(_largest(nu), slots.cover)}
 
 

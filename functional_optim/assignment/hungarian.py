@@ -131,6 +131,7 @@ def _rows_to_columns(costs: Array) -> tuple[Array, Array]:
         search = _shortest_path(costs, matching, row)
         return _augmented(_repriced(matching, search, row), search, row)
 
+    # Rows are added one by one, and each matching is optimal for the rows so far.
     none = jnp.full_like(rows, _NONE)
     start = _Matching(
         jnp.zeros(n, costs.dtype), jnp.zeros(m, costs.dtype), none, jnp.full(m, _NONE, rows.dtype)

@@ -50,6 +50,7 @@ def nnls(
     A, b = A.astype(dtype), b.astype(dtype)
     gram, target = A.T @ A, A.T @ b
     bound = jnp.asarray(_bound(gram) if L is None else L, dtype)
+    # A matrix of zeros has the bound 0; any step length is right for it.
     bound = jnp.where(bound == 0, jnp.ones_like(bound), bound)
 
     def step(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:

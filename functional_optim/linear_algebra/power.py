@@ -86,6 +86,7 @@ def power_iteration(
 
     def goes_on(carry: tuple[Array, _Estimate]) -> Array:
         i, (vector, image, value) = carry
+        # The product serves both the residual and the next vector, one for each iteration.
         residual = norm(sub(image, scale(value, vector)))
         return (i < num_iters) & (residual > error_tolerance * jnp.abs(value))
 

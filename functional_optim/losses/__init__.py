@@ -1,7 +1,7 @@
 """Losses, elementwise or by example: the caller takes the mean.
 
 They compute in float32 at least, whatever the dtypes of logits and labels, and return that dtype.
-Names, order and defaults of arguments are those of optax.
+Names, order and defaults of arguments are as in optax.
 """
 
 from .cross_entropy import (

@@ -82,7 +82,7 @@ def ctc_loss_with_forward_probs(
 ) -> tuple[Array, Array, Array]:
     """Computes `ctc_loss`, and the log probabilities of the frames up to each.
 
-    Arguments and errors are those of `ctc_loss`.
+    See `ctc_loss` for the arguments and errors.
 
     Returns:
       The loss `(batch,)`. For each frame, the log probability that the frames so far spell the
@@ -99,7 +99,7 @@ def ctc_loss_with_forward_probs(
       >>> jnp.exp(label[:, 0, 0]).tolist()  # 1; _1 and 11
       [0.5, 0.75]
 
-    Reference: that of `ctc_loss`, equations 6 and 7.
+    Reference: see `ctc_loss`; equations 6 and 7.
     """
     (x,) = as_floats(logits)
     ids, padded, skipped = _checked(x, logit_paddings, labels, label_paddings)

@@ -47,6 +47,7 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.
         )
     n = len(x)
     pairs = [jnp.broadcast_to(x[None], (n, *x.shape)), jnp.broadcast_to(x[:, None], (n, *x.shape))]
+    # With epsilon = 0 an embedding of zeros would make the loss NaN.
     cosines = cosine_similarity(*pairs, epsilon=jnp.finfo(x.dtype).eps)
     s = cosines / as_floats(temperature)[0].astype(x.dtype)
     same = jnp.broadcast_to(labels[:, None], (n, n)) == jnp.broadcast_to(labels[None], (n, n))

@@ -17,7 +17,7 @@ Array = jax.Array
 def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Array]:
     """Makes the Fenchel-Young loss of a convex function: max_fun(scores) - <scores, targets>.
 
-    Its derivative by the scores is that of max_fun minus the targets.
+    Its derivative by the scores is the derivative of max_fun minus the targets.
 
     Args:
       max_fun: `max_fun(scores, *args, **kwargs) -> ()` of one example, such as

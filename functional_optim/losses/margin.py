@@ -131,5 +131,6 @@ def multiclass_sparsemax_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
     right = select_label("multiclass_sparsemax_loss", x, labels)
     # Scores are taken relative to the label's, so that large ones lose no digits.
     z = x - right[..., None]
+    # p maximizes the result over the simplex, so the derivative through p is 0.
     p = jax.lax.stop_gradient(nearest_of_simplex(z))
     return jnp.sum(p * (z - 0.5 * p), axis=-1) + 0.5

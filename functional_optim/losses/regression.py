@@ -74,6 +74,7 @@ def huber_loss(
     """
     size = jnp.abs(_errors("huber_loss", predictions, targets))
     (bound,) = as_floats(delta)
+    # Within the bound `near` is |e|, and beyond it is delta: one product covers both cases.
     near = jnp.minimum(size, bound.astype(size.dtype))
     return near * (size - 0.5 * near)
 
@@ -90,6 +91,7 @@ def log_cosh(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
       >>> print(log_cosh(jnp.array([0.0, 1000.0])).round())
       [  0. 999.]
     """
+    # exp(-2 |e|) does not overflow, as cosh does.
     size = jnp.abs(_errors("log_cosh", predictions, targets))
     return size + jnp.log1p(jnp.exp(-2.0 * size)) - jnp.log(2.0).astype(size.dtype)
 

@@ -103,7 +103,7 @@ def multiclass_generalized_dice_loss(
 ) -> Array:
     """Computes the mean `dice_loss`, each class weighted by one over its squared frequency.
 
-    The weights are scaled to a mean of 1. Frequencies are those of the whole batch.
+    The weights are scaled to a mean of 1. Frequencies are computed over the whole batch.
 
     Args:
       predictions: logits `(batch, ..., classes)`.
@@ -196,6 +196,7 @@ def _probabilities(logits: Array) -> Array:
 
 def _check_probabilities(name: str, p: Array) -> Array:
     """Returns the probabilities, after checking their sums where they are concrete."""
+    # Values of tracers are not known; a check under jit would need a callback to the host.
     if p.shape[-1] > 1 and not isinstance(p, jax.core.Tracer):
         sums = np.sum(np.asarray(p), axis=-1)
         if not np.allclose(sums, 1.0, rtol=_TOLERANCE):

@@ -1,6 +1,6 @@
 """Euclidean projections of trees, each taken as one vector, onto sets.
 
-Names are those of `optax.projections`. Leaves keep their dtypes; distances are computed in
+Names are as in `optax.projections`. Leaves keep their dtypes; distances are computed in
 float32 at least. All projections are differentiable.
 """
 

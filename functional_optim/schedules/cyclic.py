@@ -35,7 +35,7 @@ def swing(step: Array, up_steps: Array, down_steps: Array) -> Swing:
 
 
 def amplitude(mode: str, step: Array, cycle: Array, gamma: Array) -> Array:
-    """Computes the amplitude of a cycle, relative to that of the first cycle."""
+    """Computes the amplitude of a cycle, relative to the first cycle."""
     if mode == "triangular":
         return namespace(step).ones_like(step)
     return 0.5**cycle if mode == "triangular2" else gamma**step
@@ -70,8 +70,8 @@ def cyclic_schedule(
     updates, counted from 0; `gamma` has no unit.
 
     Args:
-      mode: the amplitude a: `"triangular"`, 1; `"triangular2"`, half that of the cycle before;
-        `"exp_range"`, gamma^step.
+      mode: the amplitude a: `"triangular"`, 1; `"triangular2"`, half the amplitude of the cycle
+        before; `"exp_range"`, gamma^step.
       shape: the shape of w: `"linear"`, straight lines; `"cosine"`, half a cosine for each
         direction; `"sqrt"`, the square root of the line.
 

@@ -48,8 +48,8 @@ def polynomial_schedule(
         value = end_value + (init_value - end_value) (1 - done)^power
 
     All arguments are `()`. `step`, `transition_begin` and `transition_steps` are in updates,
-    counted from 0; `init_value`, `end_value` and the result are in units of what is
-    scheduled; `power` has no unit.
+    counted from 0; `init_value`, `end_value` and the result are in units of the scheduled
+    hyperparameter; `power` has no unit.
 
     Differences: a transition of 0 steps ends at its start; in optax it never starts, and the
     value stays `init_value`. Negative numbers of steps are errors; optax treats them as 0. In
@@ -114,7 +114,8 @@ def exponential_decay(
         value   = init_value decay_rate^periods
 
     All arguments are `()`. `step`, `transition_steps` and `transition_begin` are in updates,
-    counted from 0; `decay_rate` has no unit; the values are in units of what is scheduled.
+    counted from 0; `decay_rate` has no unit; the values are in units of the
+    scheduled hyperparameter.
 
     Args:
       staircase: whether to count whole periods only, so that the value changes in steps.

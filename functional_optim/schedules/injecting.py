@@ -151,6 +151,7 @@ def _sort_arguments(
     numbers, schedules, fixed = {}, {}, {}
     for k, v in arguments.items():
         default = signature.parameters[k].default if k in signature.parameters else None
+        # An integer named key is a seed, and not a quantity that a run would change.
         if k in static or k == "key":
             fixed[k] = v
         elif is_schedule(k, v):

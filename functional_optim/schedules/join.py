@@ -82,7 +82,7 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Number]]) -> NumberedSche
 
     Raises:
       ValueError: there are no cycles, or a number of a cycle is out of range.
-      TypeError: the arguments of a cycle are not those of `warmup_cosine_decay_schedule`.
+      TypeError: the arguments of a cycle do not match `warmup_cosine_decay_schedule`.
 
     Example:
       >>> cycle = {"init_value": 0.0, "warmup_steps": 2, "decay_steps": 6}

@@ -1,4 +1,4 @@
-"""Phases, of which schedules are composed: moves from one value to another."""
+"""Phases, the parts of schedules: moves from one value to another."""
 
 import itertools
 from collections.abc import Callable, Sequence

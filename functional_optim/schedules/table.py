@@ -45,6 +45,7 @@ def schedule_table(schedule: Schedule, steps: int | Sequence[int]) -> str:
     values = np.asarray([_value(schedule, step) for step in chosen], np.float64)
     numbers = [f"{value:.4g}" for value in values]
     column, wide = len(str(chosen.max())), max(map(len, numbers))
+    # Bars start at 0, or at the least value if that is negative.
     low = np.nanmin(np.append(values, 0.0), initial=0.0)
     span = max(np.nanmax(values, initial=0.0) - low, np.finfo(np.float64).tiny)
     lengths = np.nan_to_num(_WIDTH * (values - low) / span)

@@ -35,6 +35,7 @@ def hessian_diag(loss: Loss, params: PyTree, *args: object, **kwargs: object) ->
       {'w': Array([ 6., 12.], dtype=float32)}
     """
     params = jax.tree.map(jnp.asarray, params)
+    # Linearized once, the gradient is not computed again for each product.
     _, product = jax.linearize(jax.grad(lambda p: loss(p, *args, **kwargs)), params)
     treedef: jax.tree_util.PyTreeDef
     leaves, treedef = jax.tree.flatten(params)

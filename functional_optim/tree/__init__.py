@@ -1,6 +1,6 @@
 """Arithmetic on whole trees of arrays, and functions that read and edit states.
 
-Names are those of `optax.tree`. Sums, norms and products over a tree accumulate in float32 at
+Names are as in `optax.tree`. Sums, norms and products over a tree accumulate in float32 at
 least, whatever the dtypes of the leaves; None and empty trees add nothing.
 """
 

@@ -17,6 +17,7 @@ Filter = Callable[[Path, PyTree], bool]
 
 def _children(node: PyTree) -> tuple[list[tuple[Path, PyTree]], jax.tree_util.PyTreeDef]:
     """Returns the children of a node with their keys, and a function that replaces them."""
+    # Every node below the root counts as a leaf, so that only one level is flattened.
     is_child = lambda x: x is not node  # noqa: E731
     return jax.tree_util.tree_flatten_with_path(node, is_leaf=is_child)
 

@@ -156,6 +156,7 @@ def random_like(
       >>> random_like(jax.random.key(0), {"a": jnp.zeros(2)})["a"].shape
       (2,)
     """
+    # Samplers of jax.random take out_sharding; those of a caller need not.
     takes_sharding = "out_sharding" in inspect.signature(sampler).parameters
 
     def leaf(key: Array, x: ArrayLike) -> Array:

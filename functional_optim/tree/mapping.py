@@ -86,6 +86,7 @@ def _on_packed(f: Callable[..., PyTree], slot: Packed, rest: Sequence[PyTree]) -
 
     def on_stack(group: tuple[int, ...], stack: jax.Array) -> PyTree:
         first, *more = (others[i] if rest else () for i in group)
+        # `f` is called once for the stack, so its arguments must be the same for all parameters.
         for x, y in ((x, y) for other in more for x, y in zip(first, other, strict=True)):
             if x is not y and (hasattr(x, "dtype") or x != y):
                 raise ValueError(

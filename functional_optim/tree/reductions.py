@@ -63,6 +63,7 @@ def vdot(tree_x: PyTree, tree_y: PyTree) -> Array:
     def leaf(x: ArrayLike, y: ArrayLike) -> Array:
         x, y = widen(x), widen(y)
         dtype = _common_dtype(x.dtype, y.dtype)
+        # Accelerators would otherwise round the operands to bfloat16.
         return jnp.vdot(x.astype(dtype), y.astype(dtype), precision=jax.lax.Precision.HIGHEST)
 
     return _total(jax.tree.leaves(jax.tree.map(leaf, tree_x, tree_y)))
