@@ -121,7 +121,7 @@ def _check_product(product: Product, v0: PyTree) -> None:
     expected, got = (jax.tree.map(jnp.shape, x) for x in (v0, jax.eval_shape(product, v0)))
     if expected != got:
         raise ValueError(
-            f"power_iteration: the product of the matrix and v0 has the shape {got}, and v0 has "
+            f"power_iteration: the product of the matrix and v0 has the shape {got}, and v0 "
             f"{expected}. Pass a v0 that the matrix maps to a vector of the same shape."
         )
 
