@@ -1,4 +1,4 @@
-"""What programs look for in `optax.contrib`; all of it is also elsewhere in `functional_optim`."""
+"""The names of `optax.contrib`; all of them are in the main namespaces as well."""
 
 from .algorithms.acprop import acprop, scale_by_acprop
 from .algorithms.ademamix import ademamix, scale_by_ademamix

@@ -1,4 +1,4 @@
-"""What the author of a rule needs: the decorators, and what an argument's annotation may say."""
+"""The decorators of rules, and the annotations of their arguments, for authors of rules."""
 
 from .core.decorators import TreeStats, leaf_rule, renamed, tree_rule
 from .core.numerics.moments import bias_correction, interpolate, moment

@@ -1,4 +1,4 @@
-"""`functional_optim.tree` under its older names: `tree_add`, `tree_norm`."""
+"""The functions of `functional_optim.tree` under their older names: `tree_add`, `tree_norm`."""
 
 from .tree import add as tree_add
 from .tree import add_scale as tree_add_scale

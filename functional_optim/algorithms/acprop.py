@@ -1,4 +1,4 @@
-"""ACProp: updates over the deviation of the gradients before them."""
+"""ACProp: updates divided by the deviation of earlier gradients from their mean."""
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,9 @@ Array = jax.Array
 
 
 def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array]:
-    """Computes the weights of update number t, which divides by the moment before it.
+    """Computes the weights of update number t, which divides by the moment of update t - 1.
 
-    The first update has none, and is divided by 1 + eps.
+    At the first update there is no such moment, and the divisor is 1 + eps.
     """
     first = t == 1
     root = bias_root(b2, jnp.maximum(t - 1, 1))
@@ -48,7 +48,7 @@ def scale_by_acprop(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides updates by how far the updates before them were from their running mean.
+    """Divides updates by the deviation of the updates before them from their running mean.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -59,9 +59,9 @@ def scale_by_acprop(
     The state keeps m as `mu` and s as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps`
     `()` is in units of g and `eps_root` in units of g^2; u has no unit.
 
-    Differences: none from the paper, which leaves the first update out, and corrects no bias.
-    optax's code takes the distance to the mean of the updates before, g - m with m as it was, which
-    makes u smaller by a factor of b1; its documentation has the formula of the paper.
+    Differences: the paper skips the first update, and has no bias corrections. optax's code has
+    g - m with the m of the update before, which makes u smaller by a factor of b1; its
+    documentation has the formula of the paper.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or eps_root negative.
@@ -104,7 +104,7 @@ def acprop(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

@@ -1,11 +1,12 @@
-"""AdaBelief: small steps where gradients come as a surprise."""
+"""AdaBelief: Adam that divides by the deviation of gradients from their mean."""
 
 import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
-from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.adam_scalars import adam_scalars
+from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
@@ -20,15 +21,8 @@ Array = jax.Array
 
 
 def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array, nesterov: bool) -> dict[str, Array]:
-    """Computes the weights of update number t; see `bias_root`."""
-    root = bias_root(b2, t)
-    scalars = {"mu_gain": 1 - b1, "nu_gain": 1 - b2, "scaled_eps": eps * root}
-    if nesterov:
-        return scalars | {
-            "ahead_mean": root * b1 * bias_correction(b1, t + 1),
-            "ahead_gain": root * (1 - b1) * bias_correction(b1, t),
-        }
-    return scalars | {"mu_weight": root * bias_correction(b1, t)}
+    """Computes the weights of update number t."""
+    return adam_scalars(t, b1, b2, eps, nesterov=nesterov)
 
 
 @leaf_rule(
@@ -48,7 +42,7 @@ def scale_by_belief(
     nesterov: Static[bool] = False,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides a running mean of updates by how far updates are from it.
+    """Divides a running mean of updates by the deviation of updates from it.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -60,11 +54,11 @@ def scale_by_belief(
     `eps` `()` is in units of g and `eps_root` in units of g^2; u has no unit.
 
     Args:
-      nesterov: look ahead: in u, m / (1 - b1^t) becomes
+      nesterov: whether to look ahead: in u, m / (1 - b1^t) becomes
         b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
 
-    Differences: none from the paper, and from the authors' code without rectification, which
-    have one eps for both.
+    Differences: the paper, and the authors' code without rectification, have the same eps in both
+    places.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or eps_root negative.
@@ -102,8 +96,9 @@ def adabelief(
     `learning_rate` `()` is in units of p.
 
     Args:
-      weight_decay: None leaves the decay out, so that `update` needs no params.
-      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters.
+      weight_decay: None for no decay; then `update` does not need params.
+      weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
+        parameters.
 
     Example:
       >>> import functional_optim as fo

@@ -1,4 +1,4 @@
-"""AdaBound: Adam whose learning rates are bounded ever closer around one of SGD."""
+"""AdaBound: Adam whose element-wise learning rates are bounded, and converge to that of SGD."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def _step_scalars(
         "rate": learning_rate * bias_root(b2, t) * bias_correction(b1, t),
         "lower": final_learning_rate * (1 - 1 / (gamma * t + 1)),
         "upper": final_learning_rate * (1 + 1 / (gamma * t)),
-        # Where v is 0 and eps as well, the rate is the upper bound, and not infinite.
+        # The divisor is 0 where v and eps are 0; a floor makes the rate the upper bound there.
         "floor": jnp.asarray(TINY),
     }
 
@@ -60,13 +60,13 @@ def scale_by_adabound(
     amsbound: Static[bool] = False,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Multiplies a running mean of updates by Adam's rates, within bounds that close.
+    """Multiplies a running mean of updates by Adam's rates, within bounds that converge.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
         m <- b1 m + (1 - b1) g
         v <- b2 v + (1 - b2) g^2
-        a  = learning_rate sqrt(1 - b2^t) / (1 - b1^t) / (sqrt(v) + eps), cut off at
+        a  = learning_rate sqrt(1 - b2^t) / (1 - b1^t) / (sqrt(v) + eps), clipped to
              final_learning_rate (1 - 1 / (gamma t + 1)) and final_learning_rate (1 + 1 / (gamma t))
         u  = a m
 
@@ -76,11 +76,11 @@ def scale_by_adabound(
     g; u is in units of p.
 
     Args:
-      amsbound: the state keeps nu_max <- max(nu_max, v), which replaces v in a.
+      amsbound: whether the state has nu_max <- max(nu_max, v), which replaces v in a.
 
-    Differences: none from the authors' code with a constant learning rate; with another one, they
-    multiply the final learning rate by the learning rate over its first value. Pass a schedule of
-    both for that. In the paper, a is divided by sqrt(t), and no bias is corrected.
+    Differences: with a constant learning rate none from the authors' code; otherwise the authors
+    multiply the final learning rate by the learning rate over its first value. Pass schedules of
+    both for that. In the paper, a is divided by sqrt(t), and there is no bias correction.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1); learning_rate, eps or final_learning_rate negative; gamma
@@ -98,12 +98,12 @@ def scale_by_adabound(
     del p, learning_rate, final_learning_rate, gamma, state_dtype
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
-    kept = {"mu": mu, "nu": nu}
+    new_slots = {"mu": mu, "nu": nu}
     if amsbound:
-        nu = kept["nu_max"] = jnp.maximum(slots.nu_max, nu)
+        nu = new_slots["nu_max"] = jnp.maximum(slots.nu_max, nu)
     root = jnp.maximum(eps + safe_sqrt(nu), ctx.floor)
     rate = jnp.minimum(jnp.maximum(ctx.rate / root, ctx.lower), ctx.upper)
-    return rate * mu, kept
+    return rate * mu, new_slots
 
 
 def adabound(
@@ -122,7 +122,7 @@ def adabound(
     """AdaBound: an L2 penalty of weight_decay / 2 |p|^2, `scale_by_adabound`, and a minus sign.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

@@ -1,13 +1,12 @@
-"""Adadelta: steps as large as recent steps were, per recent gradient."""
+"""Adadelta: steps scaled by the ratio of recent steps to recent gradients."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Fraction, NonNegative, StateDtype
 from ..core.rules.context import Slots, StepContext
@@ -19,12 +18,11 @@ __all__ = ["adadelta", "scale_by_adadelta"]
 
 Array = jax.Array
 
-_TINY = float(np.finfo(np.float32).tiny)
-
 
 def _step_scalars(rho: Array, eps: Array) -> dict[str, Array]:
-    """Computes the weight of the new squares, and what keeps the denominator from 0."""
-    return {"gain": 1 - rho, "floor": jnp.maximum(eps, _TINY)}
+    """Computes the weight of the new squares, and a positive floor of the denominator."""
+    # Where e_g and eps are 0, g is 0 as well, and 0 / 0 would be NaN.
+    return {"gain": 1 - rho, "floor": jnp.maximum(eps, TINY)}
 
 
 @leaf_rule(
@@ -41,7 +39,7 @@ def scale_by_adadelta(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Gives updates the root mean square of the updates made before.
+    """Scales updates to the root mean square of the previous results.
 
     For one parameter of shape `*p`:
 
@@ -50,9 +48,9 @@ def scale_by_adadelta(
         e_x <- rho e_x + (1 - rho) u^2
 
     and u = 0 where e_g + eps = 0. The state keeps e_g and e_x, of shape `*p`, 0 at the start.
-    `rho` `()` has no unit. u is in units of p, and e_x in units of p^2, as long as e_g
-    outweighs eps. `eps` `()` is added to p^2 and to g^2. It is the square of the first
-    steps of a run: with eps = 0 nothing moves.
+    `rho` `()` has no unit. u is in units of p, and e_x in units of p^2, where e_g is much larger
+    than eps. `eps` `()` is added both to squares of steps and to squares of gradients. It
+    determines the first steps of a run: with eps = 0 no parameter changes.
 
     Differences: none from optax. In torch a gradient of 0 gives NaN with eps = 0. The
     paper's experiments have rho 0.95.
@@ -88,15 +86,15 @@ def adadelta(
 
         p <- p - learning_rate u,    u from `scale_by_adadelta` of g + weight_decay p
 
-    `learning_rate` `()` has no unit: u is a step by itself. `weight_decay` `()` is in units of
-    g per unit of p.
+    `learning_rate` `()` has no unit, because u is in units of p. `weight_decay` `()` is in units
+    of g per unit of p.
 
     Args:
-      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters;
-        see `masked`.
+      weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
+        parameters.
 
-    Differences: in optax the learning rate is None by default, and updates then keep the sign
-    of the gradient; here it is the 1 of the paper, which has none, and of torch.
+    Differences: in optax the learning rate is None by default, and updates then have the sign of
+    the gradient; here it is 1, as in torch; the paper has no learning rate.
 
     Example:
       >>> import functional_optim as fo

@@ -1,7 +1,7 @@
-"""Adafactor: a factored second moment, and steps relative to the parameters."""
+"""Adafactor: a factored second moment, and steps relative to the size of the parameters."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -52,11 +52,12 @@ def scale_by_relative_step(
 
         u = min(max_step, warmup_step t, 1 / sqrt(t)) g + max_step weight_decay p
 
-    `max_step` and `warmup_step` `()` have the unit of u per unit of g; without `warmup_step`
-    there is no warmup. `weight_decay` `()` is torch's, whose decay does not follow the fall.
+    `max_step` and `warmup_step` `()` are in units of u per unit of g; if `warmup_step` is None
+    there is no warmup. `weight_decay` `()` is as in torch: it does not decrease with
+    1 / sqrt(t).
 
     Raises:
-      ValueError: a number is negative, or `update` is called without params.
+      ValueError: an argument is negative, or `update` is called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -75,7 +76,7 @@ def scale_by_relative_step(
     return ctx.step * g + ctx.decay * p, {}
 
 
-# Errors about these links name the arguments as adafactor does.
+# Renamed, so that errors name the arguments of adafactor.
 _direction = renamed(scale_by_factored_rms, step_offset="decay_offset", epsilon="eps")
 _clip = renamed(clip_by_block_rms, threshold="clipping_threshold")
 _momentum = renamed(ema, decay="momentum", accumulator_dtype="dtype_momentum")
@@ -95,42 +96,42 @@ def adafactor(
     eps: ScalarOrSchedule | None = 1e-30,
     factored: bool = True,
     weight_decay_mask: MaskOrFn = None,
-    decay_rate_fn: Callable[[Any, Any], Any] | None = None,
+    decay_rate_fn: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     *,
     dims: Dims = "largest",
     eps_as_floor: bool = False,
     state_dtype: StateDtype = None,
     warmup_step: ScalarOrSchedule | None = None,
 ) -> GradientTransformation:
-    """Adafactor: `scale_by_factored_rms`, clipped, in steps relative to the parameters.
+    """Adafactor: `scale_by_factored_rms`, clipping, and steps relative to the parameters.
 
     For one parameter of shape `*p`:
 
         d <- clip_by_block_rms(u),                    u from `scale_by_factored_rms`
         s <- max(1e-3, rms(p)) learning_rate d        without the scale, learning_rate d
-        b <- momentum b + (1 - momentum) s            where momentum is given
+        b <- momentum b + (1 - momentum) s            if momentum is not None, else s
         p <- p - b - weight_decay_rate p
 
-    Without `learning_rate` its place is taken by the authors' relative step, at the
-    parameter's update t = 1, 2, ...: min(1e-2, 1 / sqrt(t)), or min(1e-2, warmup_step t,
-    1 / sqrt(t)), where the authors have warmup_step 1e-6. `learning_rate` `()` then has no unit,
-    since the step is in units of p already; without multiply_by_parameter_scale it is in
-    units of p. `weight_decay_rate` is not multiplied by it.
+    If `learning_rate` is None, the authors' relative step replaces it: at the parameter's update
+    t = 1, 2, ... it is min(1e-2, 1 / sqrt(t)), or min(1e-2, warmup_step t, 1 / sqrt(t)); the
+    authors have warmup_step 1e-6. `learning_rate` `()` has no unit, because s is in units of p;
+    without multiply_by_parameter_scale it is in units of p. `weight_decay_rate` is not multiplied
+    by the learning rate.
 
     Args:
-      momentum: decay of a mean of the steps; None keeps none.
-      dtype_momentum: dtype in which that mean is kept.
-      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters;
-        see `masked`.
+      momentum: decay of a mean of the steps; None for no mean.
+      dtype_momentum: dtype of that mean.
+      weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
+        parameters.
 
-    Differences: with `learning_rate=None` optax multiplies by the parameter's scale alone, so
-    that a step is as large as the parameter; here and in the authors' code (and T5's) it is
-    the relative step. The numbers are otherwise optax's; the authors' factor is
+    Differences: with `learning_rate=None` optax multiplies by the parameter's scale only, so that
+    a step is as large as the parameter; here and in the authors' code (and in T5) it is the
+    relative step. Otherwise the results are as in optax; the authors factor with
     `dims="last", min_dim_size_to_factor=1`. fairseq multiplies the decay by the step, and,
     without a relative step, multiplies the learning rate by the scale again at each step.
 
     Raises:
-      ValueError: a number out of its range; warmup_step with a learning_rate, or
+      ValueError: an argument is out of its range; warmup_step with a learning_rate, or
         dtype_momentum without momentum.
 
     Example:

@@ -1,14 +1,13 @@
-"""Adagrad: gradients over the root of the sum of their squares."""
+"""Adagrad: gradients divided by the root of the sum of their squares."""
 
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import InitOnly, NonNegative, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
@@ -19,8 +18,6 @@ __all__ = ["adagrad", "scale_by_rss"]
 
 Array = jax.Array
 
-_TINY = float(np.finfo(np.float32).tiny)
-
 
 def _slots(p: Array, initial_accumulator_value: Array) -> dict[str, Array]:
     return {"sum_of_squares": jnp.full_like(p, initial_accumulator_value)}
@@ -28,7 +25,8 @@ def _slots(p: Array, initial_accumulator_value: Array) -> dict[str, Array]:
 
 def _step_scalars(t: Array, eps: Array, lr_decay: Array) -> dict[str, Array]:
     """Computes the factor of update number t, and an eps that keeps the denominator from 0."""
-    return {"factor": 1 / (1 + (t - 1) * lr_decay), "floor": jnp.maximum(eps, _TINY)}
+    # Where s and eps are 0, g is 0 as well, and 0 / 0 would be NaN.
+    return {"factor": 1 / (1 + (t - 1) * lr_decay), "floor": jnp.maximum(eps, TINY)}
 
 
 @leaf_rule(slots=_slots, step_scalars=_step_scalars, row_sparse=True)
@@ -44,7 +42,7 @@ def scale_by_rss(
     lr_decay: NonNegative = 0.0,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides updates by the root of the sum of all their squares so far.
+    """Divides updates by the root of the sum of the squares of all updates so far.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -56,10 +54,10 @@ def scale_by_rss(
     `initial_accumulator_value` is in units of g^2, and so is `eps` `()`, or in units of g
     without eps_in_sqrt; `lr_decay` `()` has no unit; u has no unit.
 
-    Differences: the paper has eps (there delta) outside the root, and s = 0 at the start;
-    so has torch, with eps 1e-10 (`initial_accumulator_value=0.0, eps=1e-10,
-    eps_in_sqrt=False`). In torch a gradient of 0 gives NaN with eps = 0. optax, whose
-    defaults are these, has neither eps outside the root nor lr_decay.
+    Differences: the paper has eps (there delta) outside the root, and s = 0 at the start, as torch
+    has with eps 1e-10 (`initial_accumulator_value=0.0, eps=1e-10, eps_in_sqrt=False`). In torch a
+    gradient of 0 gives NaN with eps = 0. The defaults are as in optax, which has neither eps
+    outside the root nor lr_decay.
 
     Raises:
       ValueError: an argument is negative.
@@ -92,8 +90,8 @@ def adagrad(
 
         p <- p - learning_rate u,    u from `scale_by_rss`
 
-    `learning_rate` `()` is in units of p. The steps of an element shrink as its gradients add
-    up: with constant gradients and both other arguments 0, like 1 / sqrt(t).
+    `learning_rate` `()` is in units of p. The steps of an element shrink as its squared gradients
+    add up: with constant gradients and both other arguments 0, as 1 / sqrt(t).
 
     Example:
       >>> import functional_optim as fo

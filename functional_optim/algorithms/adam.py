@@ -1,7 +1,7 @@
 """Adam, and AdamW: adaptive moment estimation, with coupled and decoupled weight decay."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,8 @@ from jax.typing import DTypeLike
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
-from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.adam_scalars import adam_scalars
+from ..core.numerics.moments import bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import (
@@ -51,45 +52,32 @@ def _step_scalars(
     momentum_decay: Array | None,
     mu_product: Array | None = None,
 ) -> dict[str, Array]:
-    """Computes the scalars of update t, with both bias corrections in them; see `bias_root`."""
-    root = bias_root(b2, t)
-    scalars = {
-        "mu_gain": 1 - b1,
-        "nu_gain": 1 - b2,
-        "scaled_eps": eps * root,
-        "scaled_eps_root": eps_root * jnp.square(root),
-    }
-    if mu_product is not None:
-        ahead = _scheduled_look_ahead(t, b1, momentum_decay, mu_product)
-        scalars["mu_product"] = ahead.pop("mu_product")
-    elif nesterov:
-        ahead = {
-            "ahead_mean": b1 * bias_correction(b1, t + 1),
-            "ahead_gain": (1 - b1) * bias_correction(b1, t),
-        }
-    else:
-        ahead = {"mu_weight": bias_correction(b1, t)}
-    return scalars | {k: root * x for k, x in ahead.items()}
+    """Computes the scalars of update number t."""
+    scalars = adam_scalars(t, b1, b2, eps, eps_root, nesterov)
+    if momentum_decay is None or mu_product is None:
+        return scalars
+    return scalars | _scheduled_look_ahead(t, b1, b2, momentum_decay, mu_product)
 
 
 def _scheduled_look_ahead(
-    t: Array, b1: Array, momentum_decay: Any, mu_product: Array
+    t: Array, b1: Array, b2: Array, momentum_decay: Array, mu_product: Array
 ) -> dict[str, Array]:
     """Computes the weights of m and g for Dozat's schedule of b1, and the product of its values."""
     present, following = (b1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
     product = mu_product * present
+    root = bias_root(b2, t)
     return {
-        "ahead_mean": following / (1 - product * following),
-        "ahead_gain": (1 - present) / (1 - product),
+        "ahead_mean": root * (following / (1 - product * following)),
+        "ahead_gain": root * ((1 - present) / (1 - product)),
         "mu_product": product,
     }
 
 
-def _check(given: Mapping[str, Any]) -> str | None:
-    if given["momentum_decay"] is None or given["nesterov"]:
+def _check(options: Mapping[str, object]) -> str | None:
+    if options["momentum_decay"] is None or options["nesterov"]:
         return None
     return (
-        f"momentum_decay must be None without nesterov, got {given['momentum_decay']!r}. "
+        f"momentum_decay must be None without nesterov, got {options['momentum_decay']!r}. "
         "Pass nesterov=True as well."
     )
 
@@ -124,14 +112,14 @@ def scale_by_adam(
     unit.
 
     Args:
-      mu_dtype: dtype in which m is kept.
-      nesterov: look ahead: in u, m / (1 - b1^t) becomes
+      mu_dtype: dtype of m.
+      nesterov: whether to look ahead: in u, m / (1 - b1^t) becomes
         b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
-      amsgrad: divide by the largest v so far: the state keeps nu_max <- max(nu_max, v), and
-        nu_max replaces v in u.
-      momentum_decay: look ahead with a momentum that grows with t, per update, without a unit:
-        with b(t) = b1 (1 - 0.96^(t momentum_decay) / 2) and P(t) = b(1) b(2) ... b(t), the
-        numerator is b(t+1) m / (1 - P(t+1)) + (1 - b(t)) g / (1 - P(t)); m itself decays by b1,
+      amsgrad: whether to divide by the largest v so far: the state keeps nu_max <-
+        max(nu_max, v), and nu_max replaces v in u.
+      momentum_decay: looks ahead with a momentum that grows with t; per update, without a unit.
+        With b(t) = b1 (1 - 0.96^(t momentum_decay) / 2) and P(t) = b(1) b(2) ... b(t), the
+        numerator is b(t+1) m / (1 - P(t+1)) + (1 - b(t)) g / (1 - P(t)); m decays by b1,
         and the state keeps P(t).
 
     Differences: none from the paper, from torch with its defaults, and from optax with
@@ -139,7 +127,7 @@ def scale_by_adam(
     `scale_by_amsgrad` takes it after the correction, as optax does, or without a correction, as
     in the paper of AMSGrad. nesterov alone follows Dozat and optax, and momentum_decay follows
     torch; in Dozat's paper, m decays by b(t) too. Complex parameters are pairs of real ones, as
-    in torch; optax takes |g|^2.
+    in torch; optax uses |g|^2.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1); eps, eps_root or momentum_decay negative;
@@ -161,11 +149,11 @@ def scale_by_adam(
     del p, eps, eps_root, mu_dtype, momentum_decay, state_dtype
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
-    kept = {"mu": mu, "nu": nu}
+    new_slots = {"mu": mu, "nu": nu}
     if amsgrad:
-        nu = kept["nu_max"] = jnp.maximum(slots.nu_max, nu)
+        nu = new_slots["nu_max"] = jnp.maximum(slots.nu_max, nu)
     mean = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else ctx.mu_weight * mu
-    return mean / (ctx.scaled_eps + safe_sqrt(ctx.scaled_eps_root + nu)), kept
+    return mean / (ctx.scaled_eps + safe_sqrt(ctx.scaled_eps_root + nu)), new_slots
 
 
 def adam(
@@ -183,9 +171,8 @@ def adam(
 ) -> GradientTransformation:
     """Adam: `scale_by_adam`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p: no element moves by much more than it in a step.
-    The other arguments, the maths and the differences from other libraries are those of
-    `scale_by_adam`.
+    `learning_rate` `()` is in units of p: no element changes by much more in one step. See
+    `scale_by_adam` for the other arguments, the maths and the differences from other libraries.
 
     Example:
       >>> import functional_optim as fo
@@ -238,11 +225,11 @@ def adamw(
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adam`
 
     `weight_decay` `()` has the unit of u per unit of p, that is 1 / p. The decay is
-    multiplied by the learning rate, as in torch and optax; in the paper, only by the
-    multiplier of the schedule.
+    multiplied by the learning rate, as in torch and optax; in the paper it is only multiplied by
+    the multiplier of the schedule.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

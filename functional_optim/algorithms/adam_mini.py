@@ -1,8 +1,8 @@
 """Adam-mini: Adam with one second moment for each block of a parameter."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,10 @@ from jax.typing import DTypeLike
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
-from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.adam_scalars import adam_scalars
+from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.placement import auto_sharded, reduced
@@ -26,7 +27,7 @@ __all__ = ["adam_mini", "scale_by_adam_mini"]
 
 Array = jax.Array
 Blocks = Sequence[int | tuple[int, int]] | None
-"""Axes whose places have moments of their own, or are cut into a number of blocks; None is all."""
+"""Axes that have a moment for each index, or `(axis, n)` for n blocks; None for all elements."""
 
 
 def _block_counts(shape: tuple[int, ...], blocks: Blocks) -> tuple[int, ...]:
@@ -49,59 +50,54 @@ def _slots(p: Array, blocks: Blocks) -> dict[str, Array]:
     counts = _block_counts(p.shape, blocks)
     axes = tuple(i for i, n in enumerate(counts) if n != p.shape[i])
     nu = jnp.zeros_like(p) if not axes else reduced(p, axes)
-    # An axis of several blocks is whole in none of the means over axes.
+    # Means over axes cannot describe an axis with several blocks; its slot is not sharded.
     return {"mu": jnp.zeros_like(p), "nu": nu if nu.shape == counts else jnp.zeros(counts, p.dtype)}
 
 
-def _interleaved(shape: tuple[int, ...], counts: tuple[int, ...]) -> list[int]:
+def _split_shape(shape: tuple[int, ...], counts: tuple[int, ...]) -> list[int]:
+    """Returns the shape with each axis split in two: its blocks, and the elements of a block."""
     return [x for size, n in zip(shape, counts, strict=True) for x in (n, size // max(n, 1))]
 
 
-def _are_axes(counts: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether each axis is whole in one block, or has one for each place."""
+def _are_whole_axes(counts: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Tells whether each axis has one block, or one block for each index."""
     return all(n in (1, size) for n, size in zip(counts, shape, strict=True))
 
 
-def _means(square: Array, counts: tuple[int, ...]) -> Array:
+def _block_means(square: Array, counts: tuple[int, ...]) -> Array:
     """Computes the mean of each block, of shape `counts`."""
     share = math.prod(counts) / max(square.size, 1)
-    if _are_axes(counts, square.shape):
+    if _are_whole_axes(counts, square.shape):
         axes = tuple(i for i, n in enumerate(counts) if n != square.shape[i])
         return jnp.sum(square, axis=axes, keepdims=True) * share
     inner = tuple(range(1, 2 * square.ndim, 2))
 
     def sums(square: Array) -> Array:
-        return jnp.sum(square.reshape(_interleaved(square.shape, counts)), axis=inner)
+        return jnp.sum(square.reshape(_split_shape(square.shape, counts)), axis=inner)
 
     return auto_sharded(sums, lambda shape, spec, mesh: PartitionSpec(), square) * share
 
 
-def _scaled(mu: Array, factors: Array) -> Array:
+def _scale_blocks(mu: Array, factors: Array) -> Array:
     """Multiplies the elements of each block by its factor."""
-    if _are_axes(factors.shape, mu.shape):
+    if _are_whole_axes(factors.shape, mu.shape):
         return mu * factors
-    sizes = _interleaved(mu.shape, factors.shape)
-    places = tuple(range(0, len(sizes), 2))
+    sizes = _split_shape(mu.shape, factors.shape)
+    block_axes = tuple(range(0, len(sizes), 2))
 
     def scaled(mu: Array, factors: Array) -> Array:
-        return mu * jax.lax.broadcast_in_dim(factors, sizes, places).reshape(mu.shape)
+        return mu * jax.lax.broadcast_in_dim(factors, sizes, block_axes).reshape(mu.shape)
 
     return auto_sharded(scaled, lambda shape, spec, mesh: spec, mu, factors)
 
 
 def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array]:
-    """Computes the weights of update number t; see `bias_root`."""
-    root = bias_root(b2, t)
-    return {
-        "mu_gain": 1 - b1,
-        "mu_weight": root * bias_correction(b1, t),
-        "nu_gain": 1 - b2,
-        "scaled_eps": eps * root,
-    }
+    """Computes the weights of update number t."""
+    return adam_scalars(t, b1, b2, eps)
 
 
-def _check(given: Mapping[str, Any]) -> str | None:
-    blocks = given["blocks"]
+def _check(options: Mapping[str, object]) -> str | None:
+    blocks = options["blocks"]
     if blocks is None or (isinstance(blocks, tuple) and all(map(_is_block, blocks))):
         return None
     return (
@@ -110,7 +106,7 @@ def _check(given: Mapping[str, Any]) -> str | None:
     )
 
 
-def _is_block(x: Any) -> bool:
+def _is_block(x: object) -> bool:
     if isinstance(x, tuple):
         return len(x) == 2 and all(map(_is_block, x)) and x[1] > 0
     return isinstance(x, int) and not isinstance(x, bool)
@@ -127,7 +123,7 @@ def scale_by_adam_mini(
     eps: NonNegative = 1e-8,
     mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,
     *,
-    blocks: Static[Any] = (),
+    blocks: Static[Blocks] = (),
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides a running mean of updates by one root mean square for each block of elements.
@@ -139,20 +135,19 @@ def scale_by_adam_mini(
         v <- b2 v + (1 - b2) mean(g^2)
         u  = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-    The state keeps m as `mu`, of shape `*p`, and v as `nu`, with as many axes as p, of which each
-    has the number of blocks along it. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g; u
-    has no unit.
+    The state keeps m as `mu`, of shape `*p`, and v as `nu`, whose shape is the number of blocks
+    along each axis of p. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g; u has no unit.
 
     Args:
-      mu_dtype: dtype in which m is kept.
-      blocks: which axes have a v for each of their places; `()` is one v for the whole parameter,
-        and None one for each element, as in Adam. A pair `(axis, n)` cuts an axis into n blocks,
-        such as heads that are joined.
+      mu_dtype: dtype of m.
+      blocks: axes that have a v for each index; `()` is one v for the whole parameter, and None
+        is one for each element, as in Adam. A pair `(axis, n)` splits an axis into n blocks, such
+        as the heads of an attention layer.
 
     Differences: none from the authors' code, which finds blocks by the names of parameters.
 
     Raises:
-      ValueError: b1 or b2 outside [0, 1), eps negative, or blocks that do not fit a parameter.
+      ValueError: b1 or b2 outside [0, 1), eps negative, or blocks do not fit a parameter.
 
     Example:
       >>> import functional_optim as fo
@@ -171,11 +166,11 @@ def scale_by_adam_mini(
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     counts = _block_counts(g.shape, blocks)
     square = jnp.square(g)
-    means = square if counts == g.shape else _means(square, counts)
+    means = square if counts == g.shape else _block_means(square, counts)
     nu = moment(slots.nu, means, b2, ctx.nu_gain)
-    # Divided block by block: there are fewer of them.
+    # The quotient is computed for each block, because blocks are fewer than elements.
     factors = ctx.mu_weight / (ctx.scaled_eps + safe_sqrt(nu))
-    return _scaled(mu, factors), {"mu": mu, "nu": nu}
+    return _scale_blocks(mu, factors), {"mu": mu, "nu": nu}
 
 
 def adam_mini(
@@ -188,27 +183,28 @@ def adam_mini(
     mask: MaskOrFn = None,
     *,
     blocks: Blocks | Mapping[str, Blocks] = (),
-    param_labels: Any = None,
+    param_labels: PyTree | Callable[[PyTree], PyTree] | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
     """Adam-mini: `scale_by_adam_mini`, decoupled decay, then a step of minus the learning rate.
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adam_mini`
 
-    `learning_rate` `()` is in units of p, and that of Adam fits. For Transformers the authors take
-    a block for each head of queries and of keys, for each output of all other weights, and for each
-    token of embeddings; biases go by Adam, None. One block for each parameter, the default, is what
-    they take for norms, and for other models.
+    `learning_rate` `()` is in units of p; use the learning rate of Adam. For Transformers the
+    authors have a block for each head of queries and of keys, for each output of all other weights,
+    and for each token of embeddings; biases have None, as in Adam. For norms and for other models
+    they have one block for each parameter, which is the default.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
-      blocks: as in `scale_by_adam_mini`; or label -> blocks, for the labels of `param_labels`. The
-        state then has a level `partition`, by label.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      blocks: as in `scale_by_adam_mini`; or label -> blocks, for the labels of `param_labels`. In
+        the second case the state has a level `partition`, by label.
       param_labels: tree of labels shaped like the parameters, or a function of the parameters that
         returns one, such as `path_labels`.
 
     Raises:
-      ValueError: as the links; or only one of labels and blocks by label is given.
+      ValueError: an argument is out of its range; or blocks by label are given without
+        param_labels, or the reverse.
 
     Example:
       >>> import functional_optim as fo
@@ -229,13 +225,13 @@ def adam_mini(
             f"blocks={blocks!r}, param_labels={param_labels!r}. Pass both, or neither."
         )
 
-    def direction(own: Blocks) -> GradientTransformation:
-        return scale_by_adam_mini(b1, b2, eps, mu_dtype, blocks=own, state_dtype=state_dtype)
+    def with_blocks(blocks: Blocks) -> GradientTransformation:
+        return scale_by_adam_mini(b1, b2, eps, mu_dtype, blocks=blocks, state_dtype=state_dtype)
 
     if isinstance(blocks, Mapping):
-        found = partition({k: direction(own) for k, own in blocks.items()}, param_labels)
+        direction = partition({k: with_blocks(x) for k, x in blocks.items()}, param_labels)
     else:
-        found = direction(blocks)
+        direction = with_blocks(blocks)
     return chain(
-        found, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate)
+        direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate)
     )

@@ -1,4 +1,4 @@
-"""Adamax, and AdamaxW: Adam with the largest gradient in place of the root mean square."""
+"""Adamax, and AdamaxW: Adam with a decaying maximum in place of the root mean square."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def scale_by_adamax(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides a running mean of updates by their largest absolute value, which decays.
+    """Divides a running mean of updates by a decaying maximum of their absolute values.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -50,7 +50,7 @@ def scale_by_adamax(
     have no unit, `eps` `()` is in units of g; u has no unit.
 
     Differences: the paper has no eps; torch and optax have it within the maximum, as here.
-    Complex parameters are pairs of real ones, as in torch; optax takes |g|.
+    Complex parameters are pairs of real ones, as in torch; optax uses |g|.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps negative.
@@ -83,8 +83,8 @@ def adamax(
 ) -> GradientTransformation:
     """Adamax: `scale_by_adamax`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p: no element moves by much more than it in a step.
-    The other arguments and the maths are those of `scale_by_adamax`.
+    `learning_rate` `()` is in units of p: no element changes by much more in one step. See
+    `scale_by_adamax` for the other arguments and the maths.
 
     Example:
       >>> import functional_optim as fo
@@ -118,7 +118,7 @@ def adamaxw(
     `weight_decay` `()` has the unit of u per unit of p, that is 1 / p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

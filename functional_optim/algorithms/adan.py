@@ -28,7 +28,8 @@ def _step_scalars(
 ) -> dict[str, Array]:
     """Computes the weights of update number t; see `bias_root`.
 
-    The first update has no change of g: its weights are 0 then, and no element is selected.
+    At the first update g has no predecessor, and the weights of its change are 0. So the maths
+    needs no selection for each element.
     """
     root = bias_root(b3, t)
     later = jnp.where(t > 1, jnp.ones_like(t), jnp.zeros_like(t))
@@ -58,7 +59,7 @@ def scale_by_adan(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides means of updates and of their changes by a running root mean square of both.
+    """Divides means of updates and of their changes by the root mean square of both.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., with d the change of g
     since its last update, 0 at the first:
@@ -72,8 +73,8 @@ def scale_by_adan(
     shape `*p`. `b1`, `b2`, `b3` `()` have no unit; `eps` `()` is in units of g and `eps_root`
     in units of g^2; u has no unit.
 
-    Differences: the betas are those of the authors' code, 1 minus those of the paper; the
-    weight of the change is b2, as in that code, where optax has 1 - b2.
+    Differences: the betas are as in the authors' code, 1 minus the betas of the paper;
+    the weight of the change is b2, as in that code; optax has 1 - b2.
 
     Raises:
       ValueError: b1, b2 or b3 outside [0, 1), eps or eps_root negative.
@@ -117,10 +118,10 @@ def adan(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
-    Differences: the decay is that of AdamW, the authors' `no_prox=True`; their default divides p
-    by 1 + learning_rate weight_decay after the step. eps_root is optax's.
+    Differences: the decay is as in AdamW, and as with the authors' `no_prox=True`; their default
+    divides p by 1 + learning_rate weight_decay after the step. eps_root is as in optax.
 
     Example:
       >>> import functional_optim as fo

@@ -1,4 +1,4 @@
-"""AdEMAMix: Adam with a second mean of gradients, which remembers for much longer."""
+"""AdEMAMix: Adam with a second mean of gradients, which decays much more slowly."""
 
 from typing import Annotated
 
@@ -25,14 +25,15 @@ Array = jax.Array
 def decay_in_warmup(t: Array, start: Array, end: Array, warmup: Array) -> tuple[Array, Array]:
     """Computes a decay whose half-life grows linearly, and 1 minus this decay.
 
-    For t >= warmup it is `end`. The authors add 1e-8 to decays, for start may be 0.
+    For t >= warmup it is `end`. The authors add 1e-8 to decays, because start may be 0.
     """
-    half = jnp.log(jnp.asarray(0.5, end.dtype))
-    first, last = (half / safe_log(b + 1e-8) - 1 for b in (start, end))
-    part = t / warmup
-    rate = half / ((1 - part) * first + part * last + 1)
-    grown = t >= warmup
-    return jnp.where(grown, end, jnp.exp(rate)), jnp.where(grown, 1 - end, -jnp.expm1(rate))
+    log_half = jnp.log(jnp.asarray(0.5, end.dtype))
+    first, last = (log_half / safe_log(b + 1e-8) - 1 for b in (start, end))
+    share = t / warmup
+    log_decay = log_half / ((1 - share) * first + share * last + 1)
+    is_over = t >= warmup
+    decay = jnp.where(is_over, end, jnp.exp(log_decay))
+    return decay, jnp.where(is_over, 1 - end, -jnp.expm1(log_decay))
 
 
 def _step_scalars(
@@ -88,7 +89,7 @@ def scale_by_ademamix(
     alpha_warmup: Warmup = None,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides a fast and a slow mean of updates by the root mean square of updates.
+    """Divides the sum of a fast and a slow mean of updates by the root mean square of updates.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -97,23 +98,23 @@ def scale_by_ademamix(
         v  <- b2 v + (1 - b2) g^2
         u   = (m1 / (1 - b1^t) + alpha m2) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
 
-    The bias of m2 is not corrected, so that it gains its weight over about 1 / (1 - b3) updates.
+    m2 has no bias correction, so that its weight grows over about 1 / (1 - b3) updates.
     The state keeps m1, m2 and v (as `nu`), each of shape `*p`. `b1`, `b2`, `b3` and `alpha` `()`
     have no unit; `eps` `()` is in units of g and `eps_root` in units of g^2; u has no unit.
 
     Args:
-      mu_dtype: dtype in which m1 and m2 are kept.
-      b3_warmup: number of updates over which the half-life of m2 grows linearly, from that of b1
-        to that of b3; the authors take the length of the run.
+      mu_dtype: dtype of m1 and m2.
+      b3_warmup: number of updates over which the half-life of m2 grows linearly, from the half-life
+        of b1 to that of b3; for the authors, the length of the run.
       alpha_warmup: number of updates over which alpha grows linearly from 0.
 
-    Differences: none from the paper and the authors' code, whose default for alpha is 2; optax's
-    defaults are kept, 6 here and 5 in `ademamix`. Without warmups the numbers are optax's, which
-    takes schedules of b3 and alpha; those count from 0, and the authors' warmups from 1. mu_dtype
-    is also the dtype of v in optax.
+    Differences: the default of alpha is 2 in the authors' code; here it is as in optax, 6, and 5
+    in `ademamix`. Without warmups the results are as in optax, which has schedules of b3 and
+    alpha; those count updates from 0, and the authors' warmups from 1. In optax mu_dtype is also
+    the dtype of v.
 
     Raises:
-      ValueError: b1, b2 or b3 outside [0, 1); alpha, eps or eps_root negative; a warmup that is not
+      ValueError: b1, b2 or b3 outside [0, 1); alpha, eps or eps_root negative; a warmup is not
         positive.
 
     Example:
@@ -155,11 +156,12 @@ def ademamix(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_ademamix`
 
-    `learning_rate` `()` is in units of p. It pays in long runs: with few updates, take a smaller
-    b3, such as 0.999. Without the authors' warmups of b3 and alpha, long runs may diverge early.
+    `learning_rate` `()` is in units of p. AdEMAMix is meant for long runs: with few updates, use a
+    smaller b3, such as 0.999. Without the authors' warmups of b3 and alpha, long runs may diverge
+    early.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

@@ -1,7 +1,7 @@
-"""ADOPT: Adam that divides each gradient by a root mean square of those before it."""
+"""ADOPT: Adam that divides each gradient by the root mean square of earlier gradients."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -21,24 +21,24 @@ from ..transforms.weight_decay import add_decayed_weights
 __all__ = ["adopt", "fourth_root", "scale_by_adopt"]
 
 Array = jax.Array
-ClipValue = Callable[[Any], Any]
+ClipValue = Callable[[Array], Array]
 
 
-def fourth_root(step: Any) -> Any:
-    """Computes `step^(1/4)`, the bound of the paper for update number `step`, from 0."""
+def fourth_root(step: Array) -> Array:
+    """Computes `step^(1/4)`, the bound of the paper for update number `step`, counted from 0."""
     return step**0.25
 
 
 def _step_scalars(
     t: Array, b1: Array, b2: Array, eps: Array, use_clipping: bool, clip_value_fn: ClipValue
 ) -> dict[str, Array]:
-    """Computes the weights of update number t; the first one only makes the second moment."""
+    """Computes the weights of update number t; the first only initializes the second moment."""
     first = t == 1
     scalars = {
         "mu_gain": jnp.where(first, 0.0, 1 - b1),
         "nu_decay": jnp.where(first, 0.0, b2),
         "nu_gain": jnp.where(first, 1.0, 1 - b2),
-        # The quotient of the first update has the weight 0, and must be finite.
+        # At the first update v is 0; the quotient has the weight 0, and must be finite.
         "floor": jnp.where(first, 1.0, eps),
     }
     return scalars | ({"clip": clip_value_fn(t - 1)} if use_clipping else {})
@@ -65,22 +65,22 @@ def scale_by_adopt(
     For one parameter of shape `*p`, at its first update v = g^2 and u = 0. At its update number
     t = 2, 3, ..., with c the bound `clip_value_fn(t - 1)`:
 
-        q  = g / max(sqrt(v), eps), cut off at -c and c
+        q  = g / max(sqrt(v), eps), clipped to [-c, c]
         m <- b1 m + (1 - b1) q
         v <- b2 v + (1 - b2) g^2
         u  = m, or b1 m + (1 - b1) q with nesterov
 
-    q and v do not depend on one another, which is why it converges with any b2, and Adam not. The
-    state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps`
-    `()` is in units of g; q and u have no unit.
+    v does not contain the g that it divides, so ADOPT converges with any b2, unlike Adam. The state
+    keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps` `()` is
+    in units of g; q and u have no unit.
 
     Args:
-      mu_dtype: dtype in which m is kept.
-      nesterov: look ahead with the mean.
-      use_clipping: False leaves out the bound, as the first version of the paper does.
-      clip_value_fn: number of the update, from 0 -> bound. It shapes the program.
+      mu_dtype: dtype of m.
+      nesterov: whether u looks ahead, as above.
+      use_clipping: whether to clip q; the first version of the paper does not.
+      clip_value_fn: maps the number of the update, from 0, to the bound; a static argument.
 
-    Differences: none from the authors' code, nor from optax.
+    Differences: none from the authors' code and from optax.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), or eps negative.
@@ -128,10 +128,10 @@ def adopt(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
-    Differences: optax has no weight decay here. The authors' code has it decoupled with
-    `decouple=True`, and does not decay at the first update.
+    Differences: optax has no weight decay here. In the authors' code it is decoupled with
+    `decouple=True`, and the first update does not decay.
 
     Example:
       >>> import functional_optim as fo

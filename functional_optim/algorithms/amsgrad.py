@@ -61,20 +61,21 @@ def scale_by_amsgrad(
         nu_max <- max(nu_max, v / (1 - b2^t))
         u  = m / (1 - b1^t) / (sqrt(nu_max + eps_root) + eps)
 
-    Without bias_correction_mu, m stands in u as it is; without bias_correction_nu, v does in
-    nu_max. The state keeps m as `mu`, v as `nu`, and nu_max, each of shape `*p`, as optax does.
+    Without bias_correction_mu, u has m in place of m / (1 - b1^t); without bias_correction_nu,
+    nu_max has v in place of v / (1 - b2^t). The state keeps m as `mu`, v as `nu`, and nu_max, each
+    of shape `*p`, as optax does.
     `b1`, `b2` `()` have no unit; `eps` `()` is in units of g and `eps_root` in units of g^2; u
     has no unit.
 
     Args:
-      mu_dtype: dtype in which m is kept.
-      bias_correction_mu: divide m by 1 - b1^t.
-      bias_correction_nu: divide v by 1 - b2^t before the maximum is taken.
+      mu_dtype: dtype of m.
+      bias_correction_mu: whether to divide m by 1 - b1^t.
+      bias_correction_nu: whether to divide v by 1 - b2^t before the maximum.
 
-    Differences: the paper has neither correction and no eps. The defaults are those of optax.
-    torch's amsgrad takes the maximum of v and corrects that: `scale_by_adam(amsgrad=True)`.
-    After the correction, the first g^2 stays in the maximum for good; before it, only
-    (1 - b2) g^2 does. Complex parameters are pairs of real ones; optax takes |g|^2.
+    Differences: the paper has neither correction and no eps. The defaults are as in optax.
+    torch's amsgrad corrects the maximum of v, and not v: `scale_by_adam(amsgrad=True)`. With the
+    correction before the maximum, nu_max is never less than the first g^2; in torch it is never
+    less than (1 - b2) g^2. Complex parameters are pairs of real ones; optax uses |g|^2.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or eps_root negative.
@@ -113,8 +114,8 @@ def amsgrad(
 ) -> GradientTransformation:
     """AMSGrad: `scale_by_amsgrad`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p. The other arguments, the maths and the differences
-    from other libraries are those of `scale_by_amsgrad`.
+    `learning_rate` `()` is in units of p. See `scale_by_amsgrad` for the other arguments, the maths
+    and the differences from other libraries.
 
     Example:
       >>> import functional_optim as fo

@@ -1,6 +1,6 @@
-"""ASGD: gradient descent with a slowing rate, and the average of its parameters."""
+"""ASGD: gradient descent with a decreasing rate, and the average of its parameters."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,8 @@ __all__ = ["asgd", "scale_by_asgd"]
 Array = jax.Array
 
 
-def _carry(learning_rate: Array) -> dict[str, Any]:
-    """Returns the rate and the weight of the first update, which has not been made."""
+def _carry(learning_rate: Array) -> dict[str, Array | float]:
+    """Returns the rate and the weight of the first update, and that it has not happened."""
     return {"eta": learning_rate, "mu": 1.0, "started": 0.0}
 
 
@@ -33,14 +33,14 @@ def _step_scalars(
     mu: Array,
     started: Array,
 ) -> dict[str, Array]:
-    """Computes the rate and the weight of update number t, and those of the next one."""
-    slowed = jnp.exp(-alpha * jnp.log1p(lambd * learning_rate * t))
+    """Computes the rate and the weight of update number t, and of the next update."""
+    decay = jnp.exp(-alpha * jnp.log1p(lambd * learning_rate * t))
     return {
         # The learning rate may have been edited between init and the first update.
         "rate": jnp.where(started > 0, eta, learning_rate),
         "weight": mu,
         "follows": mu == 1,
-        "eta": learning_rate * slowed,
+        "eta": learning_rate * decay,
         "mu": 1 / jnp.maximum(t - t0, 1),
         "started": jnp.ones_like(started),
     }
@@ -64,7 +64,7 @@ def scale_by_asgd(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Multiplies updates by a slowing rate, and averages the parameters that p - u gives.
+    """Multiplies updates by a decreasing rate, and averages the new parameters p - u.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -73,22 +73,20 @@ def scale_by_asgd(
         eta <- learning_rate / (1 + lambd learning_rate t)^alpha
         mu  <- 1 / max(1, t - t0)
 
-    with eta = learning_rate and mu = 1 before the first update, and ax = p, which a mu of 1
-    replaces. While t0 does not change, ax is the mean of the parameters after the updates
-    t0 + 2, ..., t, and before that the parameter itself. A new learning_rate changes eta one
-    update later.
+    Before the first update, eta = learning_rate, mu = 1 and ax = p; with mu = 1, ax becomes p - u.
+    While t0 does not change, ax is the mean of the parameters after the updates t0 + 2, ..., t,
+    and before update t0 + 2 the parameter. A new learning_rate changes eta one update later.
 
     The state keeps ax, of shape `*p`, in units of p, and the scalars eta and mu.
     `learning_rate` and eta `()` are in units of p per unit of g, `lambd` `()` in units of g per
     unit of p; `t0` `()` is a number of updates, `alpha` `()` has no unit; u is in units of p.
     ax is the average only if p <- p - u follows.
 
-    Differences: none from torch, except that it keeps eta and mu in float32 for parameters in
-    float64 too. optax has no such rule. Polyak & Juditsky average from the
-    beginning, `t0=-1.0`, and have no `lambd`.
+    Differences: torch has eta and mu in float32 also for parameters in float64. optax has no such
+    rule. Polyak & Juditsky average from the first update, `t0=-1.0`, and have no `lambd`.
 
     Raises:
-      ValueError: t0 below -1, another argument negative, or `update` called without params.
+      ValueError: t0 below -1, another argument negative, or `update` is called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -108,6 +106,7 @@ def scale_by_asgd(
     u = ctx.rate * (g + lambd * p)
     moved = p - u
     mean = slots.ax + ctx.weight * (moved - slots.ax)
+    # With mu = 1 the mean is the new parameter, which ax + (moved - ax) only is up to rounding.
     return u, {"ax": jax.lax.select(ctx.follows, moved, mean)}
 
 

@@ -1,4 +1,4 @@
-"""CAME: Adafactor with momentum, which is divided by how far updates stray from it."""
+"""CAME: Adafactor with momentum, divided by the deviation of updates from the momentum."""
 
 import jax
 import jax.numpy as jnp
@@ -32,21 +32,24 @@ def _slots(p: Array) -> dict[str, Array | None]:
     return {"mu": jnp.zeros_like(p), "nu": None, **factors}
 
 
-def _means(square: Array, row: Array, col: Array, b: Array, gain: Array) -> tuple[Array, Array]:
+def _update_means(
+    square: Array, row: Array, col: Array, b: Array, gain: Array
+) -> tuple[Array, Array]:
     """Updates the means of rows and of columns, the last axis and the one before it."""
     new_row = moment(row, jnp.mean(square, axis=-1, keepdims=True), b, gain)
     return new_row, moment(col, jnp.mean(square, axis=-2, keepdims=True), b, gain)
 
 
-def _divided(x: Array, row: Array, col: Array) -> Array:
+def _divide_by_factored_root(x: Array, row: Array, col: Array) -> Array:
     """Divides by the root of the matrix of rank 1 that has these means.
 
-    Root by root, because products of small means would be 0; nothing is divided by 0 either.
+    It divides by one root after the other, because products of small means may underflow. The
+    floor of the divisors avoids a division by 0.
     """
     tiny = float(jnp.finfo(x.dtype).tiny)
     mean = jnp.maximum(jnp.mean(row, axis=-2, keepdims=True), tiny)
-    of_rows = jnp.sqrt(mean) / jnp.sqrt(jnp.maximum(row, tiny))
-    return of_rows * x / jnp.sqrt(jnp.maximum(col, tiny))
+    row_factor = jnp.sqrt(mean) / jnp.sqrt(jnp.maximum(row, tiny))
+    return row_factor * x / jnp.sqrt(jnp.maximum(col, tiny))
 
 
 @leaf_rule(
@@ -78,14 +81,14 @@ def scale_by_came(
         r_row <- b3 r_row + (1 - b3) mean_j((d - mu)^2 + eps_instability),    r_col likewise
         u      = mu / sqrt(F(r_row, r_col))
 
-    A parameter with one axis or none has v of its own shape (`nu`), and u = mu. The state keeps mu
-    of shape `*p`, and the others as in `scale_by_factored_rms`; slots that a parameter does not
-    have are `NoSlot()`. `b1`, `b2`, `b3` `()` have no unit, nor has `clip_threshold`, the bound of
-    d; `eps` `()` is in units of g^2; d, `eps_instability` and u have no unit. No bias is corrected,
-    so the first updates are large by 1 / sqrt(1 - b3).
+    A parameter with fewer than two axes has v of the parameter's shape (`nu`), and u = mu. The
+    state keeps mu of shape `*p`, and the others as in `scale_by_factored_rms`; slots that a
+    parameter does not have are `NoSlot()`. `b1`, `b2`, `b3` and `clip_threshold` `()`, the bound of
+    d, have no unit; `eps` `()` is in units of g^2; d, `eps_instability` and u have no unit. There
+    are no bias corrections, so the first updates are larger by a factor of 1 / sqrt(1 - b3).
 
     Differences: none from the authors' code. In the paper, v decays as in Adafactor. Where means
-    are 0, because eps is, u is 0 and not NaN.
+    are 0, which needs eps = 0, u is 0 and not NaN.
 
     Raises:
       ValueError: b1, b2 or b3 outside [0, 1); eps or eps_instability negative; clip_threshold <= 0.
@@ -108,18 +111,23 @@ def scale_by_came(
     if g.ndim < 2 or g.size == 0:
         nu = moment(slots.nu, square, b2, ctx.v_gain)
         direction = g / jnp.sqrt(jnp.maximum(nu, float(jnp.finfo(g.dtype).tiny)))
-        kept = {"nu": nu}
+        new_slots = {"nu": nu}
     else:
-        v_row, v_col = _means(square, slots.v_row, slots.v_col, b2, ctx.v_gain)
-        direction = _divided(g, v_row, v_col)
-        kept = {"v_row": v_row, "v_col": v_col}
+        v_row, v_col = _update_means(square, slots.v_row, slots.v_col, b2, ctx.v_gain)
+        direction = _divide_by_factored_root(g, v_row, v_col)
+        new_slots = {"v_row": v_row, "v_col": v_col}
     direction = direction / jnp.maximum(leaf_rms(direction) / clip_threshold, 1.0)
     mu = moment(slots.mu, direction, b1, ctx.mu_gain)
-    if "nu" in kept:
-        return mu, {"mu": mu, **kept}
-    strayed = eps_instability + jnp.square(direction - mu)
-    r_row, r_col = _means(strayed, slots.r_row, slots.r_col, b3, ctx.r_gain)
-    return _divided(mu, r_row, r_col), {"mu": mu, **kept, "r_row": r_row, "r_col": r_col}
+    if "nu" in new_slots:
+        return mu, {"mu": mu, **new_slots}
+    instability = eps_instability + jnp.square(direction - mu)
+    r_row, r_col = _update_means(instability, slots.r_row, slots.r_col, b3, ctx.r_gain)
+    return _divide_by_factored_root(mu, r_row, r_col), {
+        "mu": mu,
+        **new_slots,
+        "r_row": r_row,
+        "r_col": r_col,
+    }
 
 
 def came(
@@ -139,10 +147,11 @@ def came(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_came`
 
-    `learning_rate` `()` is in units of p; it is lower than Adam's, 2e-4 in the authors' examples.
+    `learning_rate` `()` is in units of p, and lower than for Adam: 2e-4 in the authors'
+    examples.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

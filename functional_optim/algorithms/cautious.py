@@ -1,4 +1,4 @@
-"""Cautious optimizers: only the elements move whose update agrees with the gradient."""
+"""Cautious optimizers: elements whose update disagrees in sign with the gradient do not move."""
 
 from typing import Annotated
 
@@ -34,14 +34,14 @@ def keep_agreeing(
     *,
     flip_sign: Static[bool] = True,
 ) -> tuple[Array, dict[str, Array]]:
-    """Makes the elements of updates 0 that go another way than those that entered the chain."""
+    """Sets elements of updates to 0 whose sign disagrees with the incoming gradient."""
     del slots, p
-    # The sign of one of them: a product of two small numbers would be 0.
+    # The sign of one factor suffices, and a product of two small numbers may underflow to 0.
     product = g * jnp.sign(ctx.incoming)
     agrees = product < 0 if flip_sign else product > 0
     fraction = jnp.sum(agrees, dtype=g.dtype) * (1 / max(g.size, 1))
-    larger = g * (1 / jnp.maximum(fraction, min_fraction))
-    return jax.lax.select(agrees, larger, jax.lax.full_like(g, 0)), {}
+    rescaled = g * (1 / jnp.maximum(fraction, min_fraction))
+    return jax.lax.select(agrees, rescaled, jax.lax.full_like(g, 0)), {}
 
 
 def cautious(
@@ -50,21 +50,21 @@ def cautious(
     *,
     flip_sign: bool = True,
 ) -> GradientTransformation:
-    """Lets only those elements move whose update agrees in sign with minus the gradient.
+    """Keeps only the elements of updates that agree in sign with minus the gradient.
 
     For one parameter of shape `*p`, with g its gradient and u its update by `inner`:
 
         a  = u g < 0,    u g > 0 without flip_sign
         u <- u a / max(mean(a), min_fraction)
 
-    The state is that of `inner`, then that of the link `keep_agreeing`. `min_fraction` `()` has no
-    unit: it bounds by how much the elements grow that move.
+    The state has the states of `inner` and of the transformation `keep_agreeing`.
+    `min_fraction` `()` has no unit: it bounds the factor by which the remaining elements grow.
 
     Args:
-      inner: an optimizer. The mask then also acts on what weight decay adds; `cautious_adamw` and
-        `cautious_lion` decay outside of it, as the paper does.
-      flip_sign: whether the updates of inner are steps, which go against the gradient. Pass False
-        for a direction that has not been multiplied by minus the learning rate, such as
+      inner: an optimizer. Its weight decay is masked as well; `cautious_adamw` and
+        `cautious_lion` add weight decay after the mask, as the paper does.
+      flip_sign: whether the updates of inner are steps, with the sign of minus the gradient. Pass
+        False for a direction that has not been multiplied by minus the learning rate, such as
         `scale_by_adam()`.
 
     Differences: none from timm and from the authors' later code; their first version divides by
@@ -106,10 +106,10 @@ def cautious_adamw(
 ) -> GradientTransformation:
     """C-AdamW: `cautious` of `scale_by_adam`, decoupled weight decay, then the learning rate.
 
-    The arguments that are not of `cautious` are those of `adamw`.
+    See `adamw` for the other arguments.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo
@@ -141,10 +141,10 @@ def cautious_lion(
 ) -> GradientTransformation:
     """C-Lion: `cautious` of `scale_by_lion`, decoupled weight decay, then the learning rate.
 
-    The arguments that are not of `cautious` are those of `lion`.
+    See `lion` for the other arguments.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo
@@ -171,9 +171,9 @@ def cautious_weight_decay(
     """Adds a multiple of the parameters to updates where both have the same sign.
 
     For one parameter of shape `*p`: u = g + weight_decay p where g p >= 0, and g elsewhere. Put it
-    behind the direction and before the learning rate, in the place of `add_decayed_weights`:
-    elements decay only while their step goes towards 0 as well. `weight_decay` `()` has the unit of
-    g per unit of p.
+    after the direction and before the learning rate, in place of `add_decayed_weights`: elements
+    decay only if their step also goes towards 0. `weight_decay` `()` is in units of g per unit of
+    p.
 
     Args:
       mask: tree of booleans shaped like the parameters (or a prefix of that), or a function

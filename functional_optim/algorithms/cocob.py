@@ -1,4 +1,4 @@
-"""COCOB: steps that are bets on the sign of the gradient, without a learning rate."""
+"""COCOB: bets on the sign of the gradient, without a learning rate."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def scale_by_cocob(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Returns the way to the point that a bettor of continuous coins chooses for each element.
+    """Returns the difference to the point that a continuous coin betting algorithm chooses.
 
     For one parameter of shape `*p` that started at p0, elementwise:
 
@@ -46,10 +46,10 @@ def scale_by_cocob(
         u   = p0 + bet (1 + reward / scale) - p
 
     The state keeps these four and p0 as `init_particles`, each of shape `*p`. `alpha` `()`, without
-    a unit, is about the number of updates in which bets are small; `eps` `()` is in units of g. u
-    is the same for all scales of g: the first wealth is 1, in units of p.
+    a unit, is about the number of updates with small bets; `eps` `()` is in units of g. u does not
+    depend on the scale of g: the initial wealth is 1, in units of p.
 
-    Differences: optax rounds the way to p to the dtype of the parameters.
+    Differences: optax rounds the difference to p to the dtype of the parameters.
 
     Raises:
       ValueError: alpha negative, eps not positive, or `update` is called without params.
@@ -67,20 +67,20 @@ def scale_by_cocob(
     size = jnp.abs(g)
     scale = jnp.maximum(slots.scale, size)
     total = slots.subgradients + size
-    way = p - slots.init_particles
-    reward = jnp.maximum(slots.reward - g * way, 0.0)
-    gathered = slots.cumulative_gradients - g
-    # Two quotients of what has one unit: squares of small gradients are out of range, and XLA makes
-    # a quotient of a quotient one by the product of both divisors.
-    bet = gathered / jnp.maximum(total + scale, alpha * scale)
-    kept = {
+    moved = p - slots.init_particles
+    reward = jnp.maximum(slots.reward - g * moved, 0.0)
+    gradients = slots.cumulative_gradients - g
+    # Two quotients of values with the same unit: squares of small gradients are out of range, and
+    # XLA rewrites a quotient of a quotient as a division by the product of both divisors.
+    bet = gradients / jnp.maximum(total + scale, alpha * scale)
+    new_slots = {
         "init_particles": slots.init_particles,
-        "cumulative_gradients": gathered,
+        "cumulative_gradients": gradients,
         "scale": scale,
         "subgradients": total,
         "reward": reward,
     }
-    return bet * (1 + reward / scale) - way, kept
+    return bet * (1 + reward / scale) - moved, new_slots
 
 
 def cocob(
@@ -96,11 +96,11 @@ def cocob(
 
         p <- p + u,    u of learning_rate (g + weight_decay p)
 
-    `learning_rate` `()` has no unit; it multiplies the gradient, so that a schedule weighs
-    gradients.
+    `learning_rate` `()` has no unit; it multiplies the gradient, so that a schedule gives weights
+    to gradients.
 
     Args:
-      mask: where to decay, see `masked`.
+      mask: which parameters decay; see `masked`.
 
     Example:
       >>> import functional_optim as fo

@@ -1,11 +1,12 @@
-"""Pairs of steps and changes of the gradient, which say what the curvature is along the way."""
+"""Pairs of steps and changes of the gradient, which approximate the Hessian along the steps."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, dot, scaled
@@ -17,14 +18,14 @@ Array = jax.Array
 
 
 class Curvature(NamedTuple):
-    """The last m pairs (s, y), in rings: a step of the parameters and its change of the gradient.
+    """The last m pairs of a step s and the change y of the gradient over it, in ring buffers.
 
     Attributes:
       s: leaves `(m, *p)`.
       y: leaves `(m, *p)`.
-      weights: 1 / s.y of each pair, `(m,)`; 0 where there is none.
-      end: where in the rings the next pair goes, `()`, int32.
-      size: how many there are, `()`, int32.
+      weights: 1 / s.y of each pair, `(m,)`; 0 where the buffer has no pair yet.
+      end: index in the ring buffers of the next pair, `()`, int32.
+      size: number of pairs, `()`, int32.
     """
 
     s: PyTree
@@ -36,23 +37,23 @@ class Curvature(NamedTuple):
     @staticmethod
     def rings(p: Array, m: int) -> dict[str, Array]:
         """Makes the empty ring buffers of one parameter."""
-        # Broadcast, they are sharded as the parameter is; in a program, only if it says so.
+        # A broadcast has the sharding of the parameter, but under jit it must be constrained.
         shape = (m, *p.shape)
         zeros = jnp.broadcast_to(jnp.zeros_like(p), shape)
         ring = alike(zeros, jnp.broadcast_to(p, shape))
         return {"diff_params_memory": ring, "diff_updates_memory": ring.copy()}
 
     @staticmethod
-    def start(m: int) -> dict[str, Any]:
-        """Returns the first values of the scalars that are kept."""
+    def start(m: int) -> dict[str, ArrayLike]:
+        """Returns the initial values of the scalars in the state."""
         return {"weights": np.zeros(m), "end": np.int32(0), "size": np.int32(0)}
 
     def push(self, s: PyTree, y: PyTree, sy: Array, accepted: Array) -> "Curvature":
-        """Keeps a pair, in the place of the oldest, if it is accepted."""
+        """Replaces the oldest pair by a new one, if the new one is accepted."""
         m, end = self.weights.shape[0], self.end
 
         def put(ring: Array, new: Array) -> Array:
-            # What is refused may hold NaN, and must leave no trace.
+            # A rejected pair may contain NaN, so it must be selected out and not multiplied by 0.
             return ring.at[end].set(jnp.where(accepted, new, ring[end]))
 
         weight = 1 / jnp.where(accepted, sy, 1)
@@ -65,49 +66,50 @@ class Curvature(NamedTuple):
             jnp.minimum(self.size + moved, m),
         )
 
-    def apply(self, g: PyTree, scale: Array, rounds: Any) -> tuple[PyTree, Array]:
-        """Multiplies by the inverse Hessian that the pairs stand for.
+    def apply(self, g: PyTree, scale: Array, rounds: ArrayLike) -> tuple[PyTree, Array]:
+        """Multiplies a vector by the approximate inverse Hessian of the pairs.
 
         With V = I - y s^T / s.y of each pair, newest outermost, H <- V^T H V + s s^T / s.y,
-        and H = scale I before the oldest. Positive definite where all s.y are positive.
+        and H = scale I before the oldest. H is positive definite where all s.y are positive.
 
         Args:
           g: the vector.
           scale: `()`.
-          rounds: how many pairs to go through, from the newest; a Python number to
-            differentiate in reverse.
+          rounds: number of pairs to use, from the newest; a Python integer allows reverse-mode
+            differentiation.
 
         Returns:
-          H g, and what was taken of each y, `(m,)`, in the rings' order.
+          H g, and the coefficient of each y in the first loop, `(m,)`, in the buffers' order.
 
         Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithm 7.4.
         """
         m = self.weights.shape[0]
 
-        def pair(i: Any) -> tuple[PyTree, PyTree, Array]:
-            return jax.tree.map(lambda ring: ring[i], (self.s, self.y, self.weights))
+        def pair(index: Array) -> tuple[PyTree, PyTree, Array]:
+            return jax.tree.map(lambda ring: ring[index], (self.s, self.y, self.weights))
 
-        def back(i: Any, carry: Any) -> Any:
-            q, taken = carry
-            at = (self.end - 1 - i) % m
-            s, y, weight = pair(at)
+        def backward(i: Array, carry: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
+            q, alphas = carry
+            index = (self.end - 1 - i) % m
+            s, y, weight = pair(index)
             alpha = weight * dot(s, q)
-            return add_scaled(q, -alpha, y), taken.at[at].set(alpha)
+            return add_scaled(q, -alpha, y), alphas.at[index].set(alpha)
 
-        def forth(i: Any, r: PyTree) -> PyTree:
-            at = (self.end - rounds + i) % m
-            s, y, weight = pair(at)
-            return add_scaled(r, taken[at] - weight * dot(y, r), s)
+        def forward(i: Array, r: PyTree) -> PyTree:
+            index = (self.end - rounds + i) % m
+            s, y, weight = pair(index)
+            return add_scaled(r, alphas[index] - weight * dot(y, r), s)
 
-        q, taken = jax.lax.fori_loop(0, rounds, back, (g, jnp.zeros_like(self.weights)))
-        return jax.lax.fori_loop(0, rounds, forth, scaled(scale, q)), taken
+        # The two-loop recursion: from the newest pair to the oldest, and back.
+        q, alphas = jax.lax.fori_loop(0, rounds, backward, (g, jnp.zeros_like(self.weights)))
+        return jax.lax.fori_loop(0, rounds, forward, scaled(scale, q)), alphas
 
 
 def is_curved(s: Sequence[Array], y: Sequence[Array], sy: Array) -> Array:
-    """Whether a pair has a positive curvature that is not only rounding, `()`.
+    """Tells whether the curvature of a pair is positive beyond rounding errors, `()`.
 
-    That is s.y > eps |s| |y|, with eps of the least precise leaf: the same for a loss and for any
-    multiple of it. Numbers that are too small to be divided by have none.
+    The test is s.y > eps |s| |y|, with eps of the least precise leaf, which has the same result
+    for a loss and for any multiple of it. It is False where y.y is too small to be a divisor.
     """
     eps = max((float(jnp.finfo(x.dtype).eps) for x in s), default=0.0)
     yy, least = dot(y, y), jnp.finfo(sy.dtype).tiny

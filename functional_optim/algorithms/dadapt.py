@@ -1,7 +1,6 @@
-"""D-Adaptation: step sizes out of a lower bound of the distance to the solution."""
+"""D-Adaptation: step sizes from a lower bound of the distance to the solution."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +22,11 @@ __all__ = ["dadapt_adamw", "dadapt_sgd"]
 Array = jax.Array
 
 
-def _grown(d: Array, found: Array, growth_rate: Array | None) -> Array:
-    """The larger of two estimates, of which the new one may be so many times the old one."""
-    return jnp.maximum(d, found if growth_rate is None else jnp.minimum(found, d * growth_rate))
+def _grown(d: Array, estimate: Array, growth_rate: Array | None) -> Array:
+    """Returns the larger of two estimates; growth_rate bounds the ratio of the new to the old."""
+    if growth_rate is not None:
+        estimate = jnp.minimum(estimate, d * growth_rate)
+    return jnp.maximum(d, estimate)
 
 
 def _prepare_adam(
@@ -34,7 +35,7 @@ def _prepare_adam(
     b1: Array,
     b2: Array,
     bias_correction: bool,
-    **_: Any,
+    **_: object,
 ) -> dict[str, Array]:
     """Computes the step size, and the weights of the gradient."""
     rate = last["estim_lr"] * learning_rate
@@ -57,7 +58,7 @@ def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
 
 
 def _measure_adam(
-    g: Array, slots: Slots, p: Array, ctx: StepContext, eps: Array, **_: Any
+    g: Array, slots: Slots, p: Array, ctx: StepContext, eps: Array, **_: object
 ) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.grad_sum / (eps + safe_sqrt(slots.nu))),
@@ -66,18 +67,21 @@ def _measure_adam(
 
 
 def _combine_adam(
-    stats: Any, last: Mapping[str, Array], growth_rate: Array | None, **_: Any
+    stats: Mapping[str, Array] | None,
+    last: Mapping[str, Array],
+    growth_rate: Array | None,
+    **_: object,
 ) -> dict[str, Array]:
-    """Computes the estimate, which stays as it is where no gradient says anything."""
+    """Computes the estimate, which does not change while all gradients are 0."""
     d, numerator = last["estim_lr"], last["numerator_weighted"]
     if stats is not None:
         size, rest = jnp.sum(stats["size"]), last["sum_rest"]
-        some = size > 0
+        is_positive = size > 0
         gain = rest * last["rate"]
         new = last["sum_decay"] * numerator + gain * jnp.sum(stats["progress"])
-        numerator = jnp.where(some, new, numerator)
-        found = numerator / (rest * jnp.where(some, size, 1.0))
-        d = jnp.where(some, _grown(d, found, growth_rate), d)
+        numerator = jnp.where(is_positive, new, numerator)
+        estimate = numerator / (rest * jnp.where(is_positive, size, 1.0))
+        d = jnp.where(is_positive, _grown(d, estimate, growth_rate), d)
     return {"estim_lr": d, "numerator_weighted": numerator, "d": d}
 
 
@@ -127,9 +131,9 @@ def dadapt_adamw(
     growth_rate: ScalarOrSchedule | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """AdamW by D-Adaptation: its step size is an estimate d of the distance to the solution.
+    """AdamW with D-Adaptation: its step size is an estimate d of the distance to the solution.
 
-    With b1, b2 = betas, sums over all parameters, and d that of the update before, estim_lr0 at the
+    With b1, b2 = betas, sums over all parameters, and d from the previous update, estim_lr0 at the
     start:
 
         rate   = d learning_rate,       k = sqrt(b2)
@@ -140,19 +144,20 @@ def dadapt_adamw(
         d     <- max(d, num / ((1 - k) |s|_1))
         p     <- p - m / (sqrt(v) + eps) - rate weight_decay p
 
-    where num is computed with s and v of the update before. If all gradients are 0, num and d stay.
-    `dadapt_adamw_step` keeps m, v and s as `mu`, `nu` and `grad_sum`, of shape `*p`; d and num as
-    `estim_lr` and `numerator_weighted` `()`, in float32 whatever the parameters are; and d as
-    `metrics["d"]`. d and estim_lr0 are in units of p, eps of g. `learning_rate` is 1 or a schedule
-    that begins or ends there.
+    where num is computed with s and v of the previous update. If all gradients are 0, num and d do
+    not change. `dadapt_adamw_step` keeps m, v and s as `mu`, `nu` and `grad_sum`, of shape `*p`; d
+    and num as `estim_lr` and `numerator_weighted` `()`, in float32 whatever the dtype of the
+    parameters; and d as `metrics["d"]`. d and estim_lr0 are in units of p, eps in units of g.
+    `learning_rate` is 1 or a schedule that begins or ends at 1.
 
     Args:
-      bias_correction: whether rate has a factor sqrt(1 - b2^t) / (1 - b1^t), as Adam.
-      growth_rate: the largest factor of d in one update; None for any.
+      bias_correction: whether rate has a factor sqrt(1 - b2^t) / (1 - b1^t), as in Adam.
+      growth_rate: the largest factor by which d grows in one update; None for no limit.
 
-    Differences: optax always corrects the bias, which the paper does not, and the authors' code by
-    option; it has no growth_rate, and keeps d and num in the dtype of the parameters. The paper's
-    estimate has |s|^2 in the norm of v; this one, of the authors' later code, is never below it.
+    Differences: optax always corrects the bias; the paper does not, and in the authors' code it is
+    an option. optax has no growth_rate, and keeps d and num in the dtype of the parameters. The
+    estimate is that of the authors' later code, and never less than that of the paper, which has
+    |s|^2 in the norm of v.
 
     Raises:
       TypeError: betas are not a pair.
@@ -183,8 +188,10 @@ def dadapt_adamw(
     return chain(step)
 
 
-def _measure_sgd(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
-    """Measures what |s + k g|^2 is made of, for k depends on the first of these sums."""
+def _measure_sgd(
+    g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object
+) -> dict[str, Array]:
+    """Measures the terms of |s + k g|^2, because k depends on the first of these sums."""
     return {
         "squares": sum_of_squares(g),
         "progress": inner_product(g, slots.grad_sum),
@@ -193,7 +200,11 @@ def _measure_sgd(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -
 
 
 def _combine_sgd(
-    stats: Any, last: Mapping[str, Array], learning_rate: Array, growth_rate: Array | None, **_: Any
+    stats: Mapping[str, Array] | None,
+    last: Mapping[str, Array],
+    learning_rate: Array,
+    growth_rate: Array | None,
+    **_: object,
 ) -> dict[str, Array]:
     """Computes the step size, and the estimate for the next one."""
     d, numerator, first = (last[k] for k in ("estim_lr", "numerator_weighted", "g0_norm"))
@@ -206,9 +217,9 @@ def _combine_sgd(
         rate = jnp.where(first > 0, d * learning_rate / jnp.where(first > 0, first, 1.0), 0.0)
         numerator = numerator + rate * progress
         size = size + rate * (2 * progress + rate * squares)
-        some = size > 0
-        found = 2 * numerator / jnp.sqrt(jnp.where(some, size, 1.0))
-        d = jnp.where(some, _grown(d, found, growth_rate), d)
+        is_positive = size > 0
+        estimate = 2 * numerator / jnp.sqrt(jnp.where(is_positive, size, 1.0))
+        d = jnp.where(is_positive, _grown(d, estimate, growth_rate), d)
     return {
         "estim_lr": d, "numerator_weighted": numerator, "g0_norm": first, "rate": rate, "d": d
     }  # fmt: skip
@@ -256,9 +267,9 @@ def dadapt_sgd(
     growth_rate: ScalarOrSchedule | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """SGD by D-Adaptation: its step size is an estimate d of the distance to the solution.
+    """SGD with D-Adaptation: its step size is an estimate d of the distance to the solution.
 
-    With norms and sums over all parameters, which started at p0, d that of the update before,
+    With norms and sums over all parameters, which started at p0, d from the previous update,
     estim_lr0 at the start, and g0 the first gradient that is not 0:
 
         g     <- g + weight_decay p
@@ -268,18 +279,19 @@ def dadapt_sgd(
         d     <- max(d, 2 num / |s|)
         p     <- momentum p + (1 - momentum) (p0 - s)
 
-    where num is computed with s of the update before. `dadapt_sgd_step` keeps s and p0 as
+    where num is computed with s of the previous update. `dadapt_sgd_step` keeps s and p0 as
     `grad_sum` and `params0`, of shape `*p`; d, num and |g0| `()` as `estim_lr`,
-    `numerator_weighted` and `g0_norm`, in float32 whatever the parameters are; and d as
+    `numerator_weighted` and `g0_norm`, in float32 whatever the dtype of the parameters; and d as
     `metrics["d"]`. d and estim_lr0 are in units of p. `learning_rate` is 1 or a schedule that
-    begins or ends there.
+    begins or ends at 1.
 
     Args:
-      mask: where to decay, see `masked`.
-      growth_rate: the largest factor of d in one update; None for any.
+      mask: which parameters decay; see `masked`.
+      growth_rate: the largest factor by which d grows in one update; None for no limit.
 
-    Differences: in the authors' code, g0 is without weight decay. The paper's estimate has
-    (|s|^2 - the sum of all |rate g|^2) / |s|, which is the same where d stays. optax has none.
+    Differences: in the authors' code, g0 does not include weight decay. The paper's estimate has
+    (|s|^2 - the sum of all |rate g|^2) / |s|, which is equal as long as d does not change. optax
+    has no such optimizer.
 
     Raises:
       ValueError: a number outside its interval, or `update` is called without params.

@@ -1,7 +1,7 @@
-"""Distance over gradients: a step size out of how far a parameter has come."""
+"""Distance over gradients: step sizes from the distance to the initial parameters."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ __all__ = [
 Array = jax.Array
 
 
-def _slots(p: Array, reps_rel: Any) -> dict[str, Array]:
+def _slots(p: Array, reps_rel: Array) -> dict[str, Array]:
     start = reps_rel * (1 + leaf_norm(p))
     return {"max_dist": start, "grad_sum_of_squares": jnp.zeros_like(start), "init_params": p}
 
@@ -59,7 +59,7 @@ def scale_by_distance_over_gradients(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales the updates of each parameter by the distance that it has moved over their norm.
+    """Scales the updates of each parameter by the distance that it has moved, over their norm.
 
     For one parameter of shape `*p` that started at p0, with norms `()` of whole arrays:
 
@@ -72,7 +72,7 @@ def scale_by_distance_over_gradients(
     parameters, as the authors do.
 
     Args:
-      param_dtype: dtype in which p0 is kept; None for that of the computation.
+      param_dtype: dtype of p0; None for the dtype of the computation.
 
     Raises:
       ValueError: reps_rel or eps negative, or `update` is called without params.
@@ -88,13 +88,17 @@ def scale_by_distance_over_gradients(
     arXiv:2302.12022.
     """
     del ctx, reps_rel, param_dtype, state_dtype
-    # Plain sums of squares: their range limits the accumulated sum anyway.
+    # Scaled norms would not help where squares overflow: the accumulated sum overflows as well.
     moved = safe_sqrt(_sum_of_squares(p - slots.init_params))
     max_dist = jnp.maximum(jnp.real(slots.max_dist), moved)
     total = jnp.real(slots.grad_sum_of_squares) + _sum_of_squares(g)
     step = global_scale * max_dist / safe_sqrt(total + eps)
-    kept = {"max_dist": max_dist, "grad_sum_of_squares": total, "init_params": slots.init_params}
-    return step.astype(g.dtype) * g, kept
+    new_slots = {
+        "max_dist": max_dist,
+        "grad_sum_of_squares": total,
+        "init_params": slots.init_params,
+    }
+    return step.astype(g.dtype) * g, new_slots
 
 
 def _sum_of_squares(x: Array) -> Array:
@@ -114,14 +118,14 @@ def ldog(
 
         p <- p - learning_rate u,    u of g + weight_decay p
 
-    Each parameter has a step size of its own. `learning_rate` `()` has no unit; leave it at 1.
+    Each parameter has a separate step size. `learning_rate` `()` has no unit; leave it at 1.
 
     Args:
       reps_rel: the first distance of a parameter is reps_rel (1 + |p|); 1e-4 with batch
         normalization.
-      mask: where to decay, see `masked`.
+      mask: which parameters decay; see `masked`.
 
-    Differences: none from the authors' code. optax has the link alone.
+    Differences: none from the authors' code. optax only has the transformation.
 
     Example:
       >>> import functional_optim as fo
@@ -147,59 +151,65 @@ def _optimizer(
     weight_decay: ScalarOrSchedule | None,
     mask: MaskOrFn,
 ) -> GradientTransformation:
-    """Puts weight decay before a direction, and the learning rate behind it."""
+    """Puts weight decay before a direction, and the learning rate after it."""
     decay = [] if weight_decay is None else [add_decayed_weights(weight_decay, mask)]
     return chain(*decay, direction, scale_by_learning_rate(learning_rate))
 
 
-def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
+def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object) -> dict[str, Array]:
     return {
         "moved": sum_of_squares(p - slots.init_params),
         "squares": sum_of_squares(g),
     }
 
 
-def _totals(stats: Any) -> tuple[Any, Any]:
-    """Squares of the way from the start, and of the gradient, of all parameters together."""
+def _totals(stats: Mapping[str, Array] | None) -> tuple[Array | float, Array | float]:
+    """Returns the squared distance to the start and squared gradient, of all parameters."""
     return (0.0, 0.0) if stats is None else (jnp.sum(stats["moved"]), jnp.sum(stats["squares"]))
 
 
-def _dog_start(params: list[Array], init_value: Array, init_kind: str) -> dict[str, Any]:
-    """Computes the first distance; none, where the first step size is given."""
-    start: Any = 0.0 if init_kind == "learning_rate" else init_value
+def _dog_start(params: list[Array], init_value: Array, init_kind: str) -> dict[str, Array | float]:
+    """Computes the initial distance; it is 0 where the first step size is given instead."""
+    start: Array | float = 0.0 if init_kind == "learning_rate" else init_value
     if init_kind == "heuristic":
         squares = [as_state(_sum_of_squares(p)) for p in params]
         start = init_value * (1 + safe_sqrt(sum(squares, start=as_state(0.0))))
     return {"max_dist": start, "sum_sq_norm_grads": 0.0}
 
 
-def _is_first(last: Mapping[str, Array], **_: Any) -> dict[str, Array]:
+def _is_first(last: Mapping[str, Array], **_: object) -> dict[str, Array]:
     return {"is_first": jnp.where(last["count"] == 0, 1.0, 0.0)}
 
 
 def _dog_combine(
-    stats: Any, last: Mapping[str, Array], init_value: Array, init_kind: str, eps: Array, **_: Any
+    stats: Mapping[str, Array] | None,
+    last: Mapping[str, Array],
+    init_value: Array,
+    init_kind: str,
+    eps: Array,
+    **_: object,
 ) -> dict[str, Array]:
     """Computes the distance, the sum of squares, and the step size."""
     moved, squares = _totals(stats)
     max_dist = jnp.maximum(last["max_dist"], safe_sqrt(as_state(moved)))
     total = last["sum_sq_norm_grads"] + squares
-    some = total + eps > 0
-    step = jnp.where(some, max_dist / jnp.sqrt(jnp.where(some, total + eps, 1.0)), 0.0)
+    is_positive = total + eps > 0
+    step = max_dist / jnp.sqrt(jnp.where(is_positive, total + eps, 1.0))
+    step = jnp.where(is_positive, step, 0.0)
     if init_kind == "learning_rate":
         step = jnp.where(last["is_first"] > 0, init_value, step)
-    kept = {"max_dist": max_dist, "sum_sq_norm_grads": total}
-    return kept | {"distance": max_dist, "step_size": step}
+    carried = {"max_dist": max_dist, "sum_sq_norm_grads": total}
+    return carried | {"distance": max_dist, "step_size": step}
 
 
 KINDS = ("heuristic", "distance", "learning_rate")
-"""What the first step of DoG may be given by."""
+"""The quantities that may define the first step of DoG."""
 
 
-def _check_kind(given: Mapping[str, Any]) -> str | None:
-    if given["init_kind"] in KINDS:
+def _check_kind(options: Mapping[str, object]) -> str | None:
+    if options["init_kind"] in KINDS:
         return None
-    return f"init_kind must be one of {', '.join(KINDS)}, got {given['init_kind']!r}."
+    return f"init_kind must be one of {', '.join(KINDS)}, got {options['init_kind']!r}."
 
 
 @leaf_rule(
@@ -227,28 +237,28 @@ def scale_by_dog(
 ) -> tuple[Array, dict[str, Array]]:
     """Scales updates by the distance that all parameters have moved, over the norm of all updates.
 
-    For each parameter of shape `*p`, with norms `()` over all of them, which started at p0:
+    For each parameter of shape `*p`, with norms `()` over all parameters, which started at p0:
 
         max_dist          <- max(max_dist, |p - p0|)
         sum_sq_norm_grads <- sum_sq_norm_grads + |g|^2
         u = max_dist / sqrt(sum_sq_norm_grads + eps) g
 
-    The state keeps both `()`, in float32 whatever the parameters are, and p0 as `init_params`, of
-    shape `*p`; `metrics` has max_dist as `distance`, and the factor of g as `step_size`. `eps` `()`
-    is in units of g^2; u is in units of p. The authors evaluate at an average of the parameters:
-    `params_ema` and `params_swa` keep one.
+    The state keeps both `()`, in float32 whatever the dtype of the parameters, and p0 as
+    `init_params`, of shape `*p`; `metrics` has max_dist as `distance`, and the factor of g as
+    `step_size`. `eps` `()` is in units of g^2; u is in units of p. The authors evaluate at an
+    average of the parameters, which `params_ema` and `params_swa` compute.
 
     Args:
-      init_kind: what `init_value` is: with `"heuristic"`, max_dist is init_value (1 + |p0|) at the
-        start; with `"distance"`, it is init_value; with `"learning_rate"`, it is 0, and init_value
-        is the factor of the first g.
+      init_kind: the meaning of `init_value`: with `"heuristic"`, max_dist is init_value (1 + |p0|)
+        at the start; with `"distance"`, it is init_value; with `"learning_rate"`, it is 0, and
+        init_value is the factor of the first g.
 
-    Differences: optax keeps both sums in the dtype of the parameters, and has both arguments of the
-    start as one pair; see `dog`. If all gradients so far and eps are 0, so is u.
+    Differences: optax keeps both sums in the dtype of the parameters, and takes the kind and the
+    value as one pair; see `dog`. If all gradients so far and eps are 0, u is 0.
 
     Raises:
-      ValueError: init_value not positive, eps negative, another init_kind, or `update` is called
-        without params.
+      ValueError: init_value not positive, eps negative, an unknown init_kind, or `update` is
+        called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -281,9 +291,9 @@ def dog(
     `learning_rate` `()` has no unit; leave it at 1.
 
     Args:
-      init_step: `init_kind` and `init_value` of `scale_by_dog`, for models with batch
-        normalization `("heuristic", 1e-4)`.
-      mask: where to decay, see `masked`.
+      init_step: `init_kind` and `init_value` of `scale_by_dog`; the authors use
+        `("heuristic", 1e-4)` for models with batch normalization.
+      mask: which parameters decay; see `masked`.
 
     Differences: none from the paper. With `"learning_rate"` in the authors' code, learning_rate
     does not multiply the first step.
@@ -310,18 +320,20 @@ def dog(
     return _optimizer(direction, learning_rate, weight_decay, mask)
 
 
-def _dowg_start(init_estim_sq_dist: Array | None, eps: Array) -> dict[str, Any]:
+def _dowg_start(init_estim_sq_dist: Array | None, eps: Array) -> dict[str, Array | float]:
     first = eps if init_estim_sq_dist is None else init_estim_sq_dist
     return {"estim_sq_dist": first, "weighted_sq_norm_grads": 0.0}
 
 
-def _dowg_combine(stats: Any, last: Mapping[str, Array], eps: Array, **_: Any) -> dict[str, Array]:
+def _dowg_combine(
+    stats: Mapping[str, Array] | None, last: Mapping[str, Array], eps: Array, **_: object
+) -> dict[str, Array]:
     """Computes the squared distance, the weighted sum of squares, and the step size."""
     moved, squares = _totals(stats)
     distance = jnp.maximum(last["estim_sq_dist"], moved)
     total = last["weighted_sq_norm_grads"] + distance * squares
-    kept = {"estim_sq_dist": distance, "weighted_sq_norm_grads": total}
-    return kept | {
+    carried = {"estim_sq_dist": distance, "weighted_sq_norm_grads": total}
+    return carried | {
         "distance": safe_sqrt(distance),
         "step_size": distance / (safe_sqrt(total) + eps),
     }
@@ -347,25 +359,25 @@ def scale_by_dowg(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales updates by the squared distance over the norm of updates, each weighted by its own.
+    """Scales updates by the squared distance moved, over the norm of distance-weighted updates.
 
-    For each parameter of shape `*p`, with norms `()` over all of them, which started at p0:
+    For each parameter of shape `*p`, with norms `()` over all parameters, which started at p0:
 
         estim_sq_dist          <- max(estim_sq_dist, |p - p0|^2)
         weighted_sq_norm_grads <- weighted_sq_norm_grads + estim_sq_dist |g|^2
         u = estim_sq_dist / (sqrt(weighted_sq_norm_grads) + eps) g
 
-    The state keeps both `()`, in float32 whatever the parameters are, and p0 as `init_params`, of
-    shape `*p`; `metrics` has the root of estim_sq_dist as `distance`, and the factor of g as
-    `step_size`. estim_sq_dist is in units of p^2; u is in units of p.
+    The state keeps both `()`, in float32 whatever the dtype of the parameters, and p0 as
+    `init_params`, of shape `*p`; `metrics` has the root of estim_sq_dist as `distance`, and the
+    factor of g as `step_size`. estim_sq_dist is in units of p^2; u is in units of p.
 
     Args:
-      init_estim_sq_dist: estim_sq_dist at the start; eps if None.
+      init_estim_sq_dist: estim_sq_dist at the start; None for eps.
 
     Differences: the paper has no eps. optax keeps both sums in the dtype of the parameters.
 
     Raises:
-      ValueError: a number that is not positive, or `update` is called without params.
+      ValueError: an argument is not positive, or `update` is called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -397,7 +409,7 @@ def dowg(
     `learning_rate` `()` has no unit; leave it at 1.
 
     Args:
-      mask: where to decay, see `masked`.
+      mask: which parameters decay; see `masked`.
 
     Example:
       >>> import functional_optim as fo

@@ -1,7 +1,7 @@
-"""The second moment of Adafactor, kept as the means of rows and of columns."""
+"""The second moment of Adafactor, factored into the means of rows and of columns."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,14 @@ __all__ = ["scale_by_factored_rms"]
 
 Array = jax.Array
 Dims = Literal["largest", "last"]
+DecayRate = Callable[[Array, Array], Array]
 
 
 def _axes(shape: tuple[int, ...], factored: bool, least: int, dims: str) -> tuple[int, int] | None:
-    """Returns the axis of the rows and that of the columns; None if all elements are kept."""
+    """Returns the axes of the rows and of the columns; None for an unfactored parameter."""
     if not factored or len(shape) < 2 or 0 in shape:
         return None
+    # The sort is stable, so that the last of several equal axes are chosen.
     by_size = np.argsort(shape, kind="stable") if dims == "largest" else np.arange(len(shape))
     rows, columns = (int(i) for i in by_size[-2:])
     return (rows, columns) if min(shape[rows], shape[columns]) >= least else None
@@ -45,23 +47,23 @@ def _step_scalars(
     t: Array,
     decay_rate: Array,
     step_offset: Array,
-    decay_rate_fn: Callable[[Any, Any], Any] | None,
+    decay_rate_fn: DecayRate | None,
 ) -> dict[str, Array]:
     """Computes the weights of the mean so far and of the new squares at update number t."""
-    since = jnp.maximum(t - step_offset, 1)
+    count = jnp.maximum(t - step_offset, 1)
     if decay_rate_fn is not None:
-        decay = decay_rate_fn(since - 1, decay_rate)
+        decay = decay_rate_fn(count - 1, decay_rate)
         return {"decay": decay, "gain": 1 - decay}
-    gain = since**-decay_rate
+    gain = count**-decay_rate
     return {"decay": 1 - gain, "gain": gain}
 
 
-def _check(given: Mapping[str, Any]) -> str | None:
-    check_choice(given["dims"], "scale_by_factored_rms: dims", ("largest", "last"))
-    least = given["min_dim_size_to_factor"]
+def _check(options: Mapping[str, object]) -> str | None:
+    check_choice(options["dims"], "scale_by_factored_rms: dims", ("largest", "last"))
+    least = options["min_dim_size_to_factor"]
     if isinstance(least, bool) or not isinstance(least, int):
         return f"min_dim_size_to_factor must be an integer, got {least!r}. Pass 128, for example."
-    if given["epsilon"] is None and not given["eps_as_floor"]:
+    if options["epsilon"] is None and not options["eps_as_floor"]:
         return "epsilon=None needs eps_as_floor=True. Pass a number, such as 1e-30."
     return None
 
@@ -77,13 +79,13 @@ def scale_by_factored_rms(
     step_offset: NonNegative = 0,
     min_dim_size_to_factor: Static[int] = 128,
     epsilon: Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_] = 1e-30,
-    decay_rate_fn: Static[Callable[[Any, Any], Any] | None] = None,
+    decay_rate_fn: Static[DecayRate | None] = None,
     *,
     dims: Static[Dims] = "largest",
     eps_as_floor: Static[bool] = False,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides updates by their running root mean square, of which it keeps rows and columns.
+    """Divides updates by their running root mean square, factored into rows and columns.
 
     For one parameter, as a matrix of m rows and n columns (its other axes count matrices), and
     its update number t = 1, 2, ...; `mean_j` is the mean of each row, `mean_i` of each column:
@@ -94,38 +96,38 @@ def scale_by_factored_rms(
         u     = g / sqrt(v_row v_col / mean_i(v_row))
 
     The state keeps v_row, of shape `(m, 1)`, and v_col, of shape `(1, n)`, in place of the
-    `(m, n)` numbers of Adam's second moment: they give the matrix exactly if it has rank 1,
-    and otherwise the matrix of rank 1 that is nearest in the generalized Kullback-Leibler
-    divergence. A parameter that is not factored, such as a vector, has v of its own shape:
+    `(m, n)` elements of Adam's second moment. Their product is exact for a matrix of rank 1, and
+    otherwise the matrix of rank 1 that is nearest in the generalized Kullback-Leibler divergence.
+    A parameter that is not factored, such as a vector, has v of the parameter's shape:
 
         v <- v + w (g^2 + epsilon - v)
         u  = g / sqrt(v)
 
     `decay_rate` `()` has no unit, `step_offset` is in updates, `epsilon` `()` in units of g^2;
-    u has no unit. The slots that a parameter does not have are `NoSlot()` in the state.
+    u has no unit. Slots that a parameter does not have are `NoSlot()` in the state.
 
     Args:
-      factored: False keeps all elements of every parameter.
+      factored: whether to factor at all; False keeps v for every parameter.
       step_offset: number of updates that do not count, for a run that continues with the
         state of another.
       min_dim_size_to_factor: a parameter is factored if both axes have at least this size.
-      epsilon: None is the machine epsilon of the computation; it needs eps_as_floor.
-      decay_rate_fn: `(updates since step_offset, from 0; decay_rate) -> 1 - w`, such as one that
-        bounds the decay away from 1.
-      dims: which axes are rows and columns: `"largest"`, the two largest, the larger one for
-        the columns, as in Mesh TensorFlow and optax; or `"last"`, the last two, as in the
+      epsilon: None for the machine epsilon of the computation, which needs eps_as_floor.
+      decay_rate_fn: `(count, decay_rate) -> 1 - w`, with the number of updates since step_offset,
+        from 0; for example a decay with an upper bound below 1.
+      dims: the axes of rows and columns: `"largest"` for the two largest, the larger one for
+        the columns, as in Mesh TensorFlow and optax; or `"last"` for the last two, as in the
         paper, fairseq and torch.
-      eps_as_floor: as in torch: epsilon, in units of g, is not added to g^2, but is the least
-        that mean_i(v_row) can be, and its square the least of what is under the root.
+      eps_as_floor: as in torch: epsilon, in units of g, is not added to g^2, but is a lower bound
+        of mean_i(v_row), and its square is a lower bound of the value under the root.
 
-    Differences: optax has the same numbers, but keeps v_row and v_col without the axis of
+    Differences: optax computes the same updates, but keeps v_row and v_col without the axis of
     size 1, arrays of one zero for slots that a parameter does not have, and all of them in the
     parameter's dtype; here they are at least float32. Zero gradients with epsilon 0 give 0, and
-    not NaN. torch uses the machine epsilon of the first parameter's dtype for all; here each
-    parameter uses its own, and narrow ones that of float32.
+    not NaN. torch uses the machine epsilon of the first parameter's dtype for all parameters; here
+    it is the epsilon of each parameter's computation.
 
     Raises:
-      ValueError: decay_rate, step_offset or epsilon negative, or dims is something else.
+      ValueError: decay_rate, step_offset or epsilon negative, or dims is unknown.
 
     Example:
       >>> import functional_optim as fo
@@ -148,7 +150,7 @@ def scale_by_factored_rms(
         epsilon = float(limits.eps)
     square = jnp.square(g) if eps_as_floor else epsilon + jnp.square(g)
     axes = _axes(g.shape, factored, min_dim_size_to_factor, dims)
-    # Squares of epsilon may be 0, and nothing must be divided by 0.
+    # The square of epsilon may underflow to 0, and a divisor must not be 0.
     tiny = float(limits.tiny)
     least = jnp.maximum(epsilon * epsilon, tiny) if eps_as_floor else tiny
     if axes is None:
@@ -164,7 +166,7 @@ def scale_by_factored_rms(
         v = v_row / jnp.maximum(mean, jnp.maximum(epsilon, tiny)) * v_col
         u = g / jnp.sqrt(jnp.maximum(v, least))
     else:
-        # Root by root: a product of two means of epsilon would be 0.
-        of_rows = safe_sqrt(mean) / jnp.sqrt(jnp.maximum(v_row, tiny))
-        u = of_rows * g / jnp.sqrt(jnp.maximum(v_col, tiny))
+        # One root after the other, because a product of two means near epsilon underflows to 0.
+        row_factor = safe_sqrt(mean) / jnp.sqrt(jnp.maximum(v_row, tiny))
+        u = row_factor * g / jnp.sqrt(jnp.maximum(v_col, tiny))
     return u, {"v_row": v_row, "v_col": v_col}

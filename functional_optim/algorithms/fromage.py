@@ -1,4 +1,4 @@
-"""Fromage: updates relative to their parameters, on a sphere."""
+"""Fromage: updates relative to the norm of their parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def _step_scalars(learning_rate: Array) -> dict[str, Array]:
     """Computes the factors of the parameter and of the update."""
     squared = jnp.square(learning_rate)
     root = jnp.sqrt(1 + squared)
-    # 1 / root - 1 would lose all digits of a small learning rate.
+    # 1 / root - 1 would cancel for a small learning rate.
     return {"contraction": -squared / (root * (1 + root)), "step": -learning_rate / root}
 
 
@@ -30,7 +30,7 @@ def fromage(
     learning_rate: NonNegative,
     min_norm: NonNegative = 1e-6,
 ) -> tuple[Array, dict[str, Array]]:
-    """Fromage: a step relative to each parameter's norm, then a contraction that undoes growth.
+    """Fromage: a step relative to each parameter's norm, then a contraction that bounds the norm.
 
     For one parameter of shape `*p`, with Euclidean norms of the whole array, at least
     `min_norm`:

@@ -1,6 +1,7 @@
 """Grokfast: adds a slow mean of gradients to each gradient."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,17 +36,17 @@ def grokfast(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Adds a multiple of their running mean to updates, which amplifies what changes slowly.
+    """Adds a multiple of their running mean to updates, which amplifies their slow components.
 
     For one parameter of shape `*p`:
 
         m <- alpha m + (1 - alpha) g,    m = g at the first update
         u  = g + lamb m
 
-    Put it in front of an optimizer: `chain(grokfast(), adamw(1e-3))`. The state keeps m as `ema`,
+    Put it before an optimizer: `chain(grokfast(), adamw(1e-3))`. The state keeps m as `ema`,
     of shape `*p`, in units of g. `alpha` and `lamb` `()` have no unit; u is in units of g.
 
-    Differences: none from the authors' code, where it is gradfilter_ema.
+    Differences: none from the authors' code, whose name for it is gradfilter_ema.
 
     Raises:
       ValueError: alpha outside [0, 1), or lamb negative.
@@ -67,7 +68,7 @@ def grokfast(
 def _window_scalars(
     t: Array, window_size: int, lamb: Array, filter_type: str, warmup: bool
 ) -> dict[str, Array]:
-    """Computes the place of the new gradient, and the weight of the sum of all that are kept."""
+    """Computes the index of the new gradient in the window, and the weight of the window's sum."""
     full = t >= window_size
     weight = lamb / (jnp.minimum(t, window_size) if filter_type == "mean" else 1)
     return {
@@ -76,9 +77,9 @@ def _window_scalars(
     }
 
 
-def _check(given: Any) -> str | None:
-    as_count(given["window_size"], "grokfast_ma: window_size")
-    check_choice(given["filter_type"], "grokfast_ma: filter_type", ("mean", "sum"))
+def _check(options: Mapping[str, object]) -> str | None:
+    as_count(options["window_size"], "grokfast_ma: window_size")
+    check_choice(options["filter_type"], "grokfast_ma: filter_type", ("mean", "sum"))
     return None
 
 
@@ -101,20 +102,20 @@ def grokfast_ma(
 ) -> tuple[Array, dict[str, Array]]:
     """Adds a multiple of the mean of the latest updates to each update.
 
-    For one parameter of shape `*p`, with the mean over its last `window_size` updates, this one
-    included: u = g + lamb mean. `grokfast` does the same with a running mean, without the memory.
+    For one parameter of shape `*p`: u = g + lamb mean, with the mean over its last `window_size`
+    updates including g. `grokfast` has a running mean instead, and needs less memory.
 
     The state keeps these updates as `window`, `(window_size, *p)`, in units of g. `lamb` `()` has
     no unit; u is in units of g.
 
     Args:
       filter_type: `"mean"` or `"sum"`.
-      warmup: whether updates pass as they are until there are window_size of them.
+      warmup: whether the first window_size - 1 updates pass unchanged.
 
-    Differences: none from the authors' code, where it is gradfilter_ma.
+    Differences: none from the authors' code, whose name for it is gradfilter_ma.
 
     Raises:
-      ValueError: window_size < 1, lamb negative, or filter_type is something else.
+      ValueError: window_size < 1, lamb negative, or an unknown filter_type.
 
     Example:
       >>> import functional_optim as fo
@@ -130,7 +131,7 @@ def grokfast_ma(
     Algorithm 1, arXiv:2405.20233.
     """
     del p, window_size, lamb, filter_type, warmup, state_dtype
-    # Where shardings are in types, g must be sharded as what it replaces, which is not read.
+    # With explicit sharding, g must have the sharding of the slice that it replaces.
     replaced = jax.lax.dynamic_index_in_dim(slots.window, ctx.place, keepdims=False)
     g = sharded_as(g, replaced)
     window = jax.lax.dynamic_update_index_in_dim(slots.window, g, ctx.place, 0)

@@ -1,4 +1,4 @@
-"""Hyperball: steps on the sphere on which a parameter began."""
+"""Hyperball: steps that keep the initial norm of each parameter."""
 
 import jax
 import jax.numpy as jnp
@@ -25,22 +25,22 @@ def hyperball(
     axis: Static[Axis] = None,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Steps against a direction by a share of the parameter's norm, and back to that norm.
+    """Steps by a share of the parameter's norm, and projects the result back to that norm.
 
     For one parameter of shape `*p`, with r its radius, and N(x) = r x / |x| by the Euclidean norm
     of the whole array, 0 where x is 0:
 
         u = N(p - learning_rate N(g)) - p
 
-    It stands in the place of the learning rate and of weight decay: `chain(scale_by_adam(),
-    hyperball(0.01))`. The size of a step depends on the direction of g alone, and is the angle by
-    which the parameter turns, about. The state keeps r as `radius`, `()`, in units of p, unless it
-    is given. A parameter that is 0 at `init` then has radius 0, and stays 0: leave biases out, as
-    in `masked`, and give them an optimizer of their own. `learning_rate` `()` has no unit.
+    It replaces the learning rate and weight decay: `chain(scale_by_adam(), hyperball(0.01))`. The
+    size of a step depends only on the direction of g; the learning rate is about the angle by which
+    the parameter turns. Without `radius`, the state keeps r as `radius`, `()`, in units of p. Then
+    a parameter that is 0 at `init` has radius 0, and stays 0: exclude biases with `masked`, and use
+    another optimizer for them. `learning_rate` `()` has no unit.
 
     Args:
-      radius: of all parameters; None is the norm that each has at `init`.
-      axis: axes over which norms are taken, such as `(-2, -1)` for stacked matrices; None is all.
+      radius: radius of all parameters; None for the norm of each parameter at `init`.
+      axis: axes of the norms, such as `(-2, -1)` for stacked matrices; None for all axes.
 
     Differences: none from the authors' code, whose radius is an argument.
 

@@ -1,7 +1,6 @@
-"""Hypergradient descent: learning rates that follow the derivative of the loss by them."""
+"""Hypergradient descent: gradient descent on the learning rate."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +22,8 @@ __all__ = ["adam_hd", "hypergradient", "sgd_hd"]
 Array = jax.Array
 
 
-def _measure(g: Array, slots: Slots, p: Any, ctx: StepContext, **_: Any) -> Mapping[str, Array]:
-    """Measures what the derivative of the loss by the last learning rate gets of a leaf."""
+def _measure(g: Array, slots: Slots, p: None, ctx: StepContext, **_: object) -> Mapping[str, Array]:
+    """Measures a leaf's part of minus the derivative of the loss by the last learning rate."""
     del g, p
     return {"slope": jnp.sum(jnp.real(ctx.incoming * jnp.conj(slots.direction)))}
 
@@ -35,7 +34,7 @@ def _combine(
     learning_rate: Array,
     hypergrad_lr: Array,
 ) -> Mapping[str, Array]:
-    """Adds to what the learning rate has gained."""
+    """Adds the new slope to the sum of changes of the learning rate."""
     slope = as_state(0.0) if stats is None else jnp.sum(stats["slope"])
     gained = last["gained"] + hypergrad_lr * slope
     return {"gained": gained, "adapted_learning_rate": learning_rate + gained}
@@ -61,7 +60,7 @@ def scale_by_adapted_rate(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Multiplies updates by minus a learning rate that gradients adapt; see `hypergradient`."""
+    """Multiplies updates by minus an adapted learning rate; see `hypergradient`."""
     del slots, p, learning_rate, hypergrad_lr, state_dtype
     return -ctx.adapted_learning_rate * g, {"direction": g}
 
@@ -73,25 +72,25 @@ def hypergradient(
     *,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Takes steps along a direction with a learning rate that is trained itself.
+    """Takes steps along a direction, with a learning rate that is trained by gradient descent.
 
-    With g the gradients of this update, u the direction that `inner` makes of them, `before` the
-    direction of the last update (0 at the first), and the inner product over all parameters:
+    With g the gradients of this update, u the direction that `inner` computes from them, `before`
+    the direction of the last update (0 at the first), and the inner product over all parameters:
 
         a <- a + hypergrad_lr <g, before>,    a learning rate that begins as learning_rate
         p <- p - a u
 
     <g, before> is minus the derivative of the loss by the last learning rate. The state keeps the
     direction, of shape `*p`, in `scale_by_adapted_rate`, and a as the metric
-    `adapted_learning_rate`. `learning_rate` `()` is in units of p per unit of u. It may be a
-    schedule, to which what was gained is added.
+    `adapted_learning_rate`. `learning_rate` `()` is in units of p per unit of u. If it is a
+    schedule, the sum of all changes so far is added to the value of the schedule.
 
     Args:
       inner: a direction, without a learning rate, such as `scale_by_adam()`.
       hypergrad_lr: in units of learning_rate per unit of g u.
 
-    Differences: the authors' AdamHD lets each parameter add to the rate in turn, so that the first
-    ones are stepped with less of it; the paper has the sum, as here and as their SGDHD.
+    Differences: in the authors' AdamHD each parameter adds to the rate in turn, so that the first
+    parameters step with a part of the sum; the paper has the sum, as here and in their SGDHD.
 
     Raises:
       TypeError: inner is not a pair of functions.
@@ -114,7 +113,7 @@ def hypergradient(
     return with_incoming("hypergradient", inner, rate)
 
 
-# Errors about this link name its argument as sgd_hd does.
+# Renamed, so that errors name the argument of sgd_hd.
 _momentum = renamed(trace, decay="momentum")
 
 
@@ -133,10 +132,10 @@ def sgd_hd(
 
     Args:
       momentum, nesterov, dampening: as in `sgd`.
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Raises:
-      ValueError: as the links; nesterov or dampening without momentum.
+      ValueError: an argument is out of its range; nesterov or dampening without momentum.
 
     Example:
       >>> import functional_optim as fo
@@ -171,7 +170,7 @@ def adam_hd(
     """Adam-HD: an L2 penalty of weight_decay / 2 |p|^2, then `hypergradient` of `scale_by_adam`.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Differences: eps is added to sqrt(v / (1 - b2^t)), as in Adam; the authors' code adds it to
     sqrt(v).

@@ -1,4 +1,4 @@
-"""LAMB: Adam with updates as long as their parameters."""
+"""LAMB: Adam whose updates are scaled to the norms of their parameters."""
 
 from jax.typing import DTypeLike
 
@@ -14,7 +14,7 @@ from .adam import scale_by_adam
 
 __all__ = ["lamb"]
 
-# `eps` is Adam's.
+# Renamed, because lamb passes its `eps` to Adam.
 _trust_ratio = renamed(scale_by_trust_ratio, eps="trust_ratio_eps")
 
 
@@ -37,11 +37,11 @@ def lamb(
 
         p <- p - learning_rate r |p| / |r|,    r = u + weight_decay p, u from `scale_by_adam`
 
-    with norms of whole parameters, and the step is r itself where a norm is 0. `learning_rate`
+    with norms of whole parameters; where a norm is 0, |p| / |r| is replaced by 1. `learning_rate`
     `()` has no unit: it is the relative change of a parameter's norm.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Differences: the paper bounds |p| by a function, which is not used in its experiments.
 

@@ -1,4 +1,4 @@
-"""LaProp: momentum of updates that are normalized first."""
+"""LaProp: momentum of normalized gradients."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
         "mu_weight": bias_correction(b1, t),
         "nu_gain": 1 - b2,
         "scaled_eps": eps * root,
-        # Where v is 0 and eps as well, so is g: a floor keeps 0 / 0 away.
+        # Where v and eps are 0, g is 0 as well, and 0 / 0 is NaN.
         "floor": jnp.asarray(TINY),
     }
 
@@ -56,16 +56,16 @@ def scale_by_laprop(
         m <- b1 m + (1 - b1) g / (sqrt(v / (1 - b2^t)) + eps)
         u  = m / (1 - b1^t)
 
-    Adam divides the mean of gradients by the latest root mean square; here each gradient has been
-    divided by that of its own time, so that u is bounded by the largest quotient whatever b1 and
-    b2 are. The state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()` have no
+    Adam divides the mean of gradients by the latest root mean square; here each gradient is divided
+    by the root mean square of its update, so that u is bounded by the largest quotient for any b1
+    and b2. The state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()` have no
     unit; `eps` `()` is in units of g; m and u have no unit.
 
     Args:
-      mu_dtype: dtype in which m is kept.
+      mu_dtype: dtype of m.
 
-    Differences: none from the paper. The authors' code puts the learning rate into m, which is the
-    same as long as the rate does not change; their `centered` does not run.
+    Differences: none from the paper. In the authors' code m includes the learning rate, which is
+    equivalent while the rate is constant; their option `centered` fails.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), or eps negative.
@@ -105,7 +105,7 @@ def laprop(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Differences: the decay is multiplied by the learning rate; in the authors' code it is not, and
     acts on the parameter after the step.

@@ -1,4 +1,4 @@
-"""LARS: momentum of updates as long as their parameters."""
+"""LARS: momentum of updates that are scaled to the norms of their parameters."""
 
 from ..core.chain import chain
 from ..core.decorators import renamed
@@ -31,14 +31,15 @@ def lars(
         b <- momentum b - learning_rate trust_coefficient r |p| / (|r| + eps)
         p <- p + b
 
-    with norms of whole parameters; where a norm is 0, r itself stands without the coefficient.
+    with norms of whole parameters; where a norm is 0, the step is learning_rate r.
     `learning_rate` times `trust_coefficient` `()` has no unit: it is the relative change of a
     parameter's norm.
 
     Args:
-      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters.
-      trust_ratio_mask: where to scale; the others, often biases and scales of normalizations,
-        take a step of plain momentum.
+      weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
+        parameters.
+      trust_ratio_mask: which parameters are scaled; the others, often biases and scales of
+        normalizations, take a step of plain momentum.
 
     Differences: the paper divides by |g| + weight_decay |p|; here and in optax it is
     |g + weight_decay p|, as in the paper of LAMB.

@@ -1,14 +1,13 @@
-"""L-BFGS, as links."""
+"""L-BFGS as a transformation, and with a line search."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
 from ..core.decorators import tree_rule
-from ..core.protocol import GradientTransformation, identity
+from ..core.protocol import GradientTransformation, PyTree, identity
 from ..core.rules.arguments import Static
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.arithmetic import choose, dot, scaled
@@ -29,7 +28,7 @@ def _slots(p: Array, memory_size: int) -> dict[str, Array]:
     return last | Curvature.rings(p, memory_size)
 
 
-def _check(options: Mapping[str, Any]) -> str | None:
+def _check(options: Mapping[str, object]) -> str | None:
     size = options["memory_size"]
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         return f"memory_size must be an integer from 1, got {size!r}."
@@ -43,14 +42,14 @@ def _check(options: Mapping[str, Any]) -> str | None:
     check=_check,
 )
 def scale_by_lbfgs(
-    g: Any,
+    g: PyTree,
     slots: Slots,
-    p: Any,
+    p: PyTree,
     ctx: StepContext,
     memory_size: Static[int] = 10,
     scale_init_precond: Static[bool] = True,
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Multiplies the gradient by the inverse Hessian that the last steps stand for.
+) -> tuple[PyTree, dict[str, PyTree], dict[str, Array]]:
+    """Multiplies the gradient by the inverse Hessian that the last steps approximate.
 
     For all parameters as one vector x with gradient g, and the last memory_size pairs
     s = x_{k+1} - x_k, y = g_{k+1} - g_k, newest outermost:
@@ -58,18 +57,17 @@ def scale_by_lbfgs(
         H <- V^T H V + s s^T / s.y,    V = I - y s^T / s.y
         u = H g
 
-    H starts as I s.y / y.y, of the newest pair; before there is a pair, as I min(1, 1 / |g|).
-    Without `scale_init_precond` it starts as I. u `*p` is in units of p where the loss has
-    none.
+    H starts as I s.y / y.y of the newest pair; before there is a pair, as I min(1, 1 / |g|).
+    Without `scale_init_precond` it starts as I. u `*p` is in units of p if the loss has no unit.
 
     The state keeps the last parameters and gradient, and the pairs as leaves `(memory_size,
-    *p)`. A pair is kept if s.y > eps |s| |y|, with eps of the parameters' precision: a step that
-    does not satisfy the Wolfe conditions may have negative curvature, for which there is no H. So
-    -u is a direction of descent; if rounding spoils that, u = g min(1, 1 / |g|). A leaf without a
-    gradient stays as it is.
+    *p)`. A pair is stored if s.y > eps |s| |y|, with eps of the parameters' precision: a step that
+    does not satisfy the Wolfe conditions may have negative curvature, and then H is not positive
+    definite. So -u is a direction of descent; where rounding prevents this, u = g min(1, 1 / |g|).
+    A leaf without a gradient does not change.
 
     Differences: optax keeps pairs of any curvature, and then may return a direction of ascent.
-    For complex parameters, as there, g is the conjugate of what `jax.grad` gives.
+    For complex parameters, g is the conjugate of the result of `jax.grad`, as in optax.
 
     Raises:
       ValueError: memory_size < 1.
@@ -97,6 +95,7 @@ def scale_by_lbfgs(
     accepted = (ctx.count > 0) & is_curved(s, y, sy)
     curvature = curvature.push(s, y, sy, accepted)
     last = jnp.where(accepted, sy / jnp.where(accepted, dot(y, y), 1), ctx.scale)
+    # Without a pair nothing is known of the curvature, and the step has at most length 1.
     norm = jnp.sqrt(dot(g, g))
     cautious = 1 / jnp.maximum(norm, 1)
     scale = jnp.where(curvature.size > 0, last, cautious)
@@ -104,7 +103,7 @@ def scale_by_lbfgs(
         g, scale if scale_init_precond else jnp.ones_like(scale), memory_size
     )
     u = choose(dot(g, direction) > 0, direction, scaled(cautious, g))
-    kept = {
+    new_slots = {
         "params": p,
         "updates": g,
         "diff_params_memory": curvature.s,
@@ -116,7 +115,7 @@ def scale_by_lbfgs(
         "size": curvature.size,
         "scale": last,
     }
-    return u, kept, scalars
+    return u, new_slots, scalars
 
 
 def lbfgs(
@@ -127,13 +126,13 @@ def lbfgs(
 ) -> GradientTransformation:
     """L-BFGS: `scale_by_lbfgs`, a step of minus the learning rate, and a line search.
 
-    `update` needs what the line search needs: `value=`, `grad=` and `value_fn=`. To minimize
-    a function to the end, `minimize` is one call.
+    `update` needs the arguments of the line search: `value=`, `grad=` and `value_fn=`. To minimize
+    a function until convergence, call `minimize`.
 
     Args:
-      learning_rate: of the step from which the line search begins; None is 1.
-      linesearch: a link that scales the step, or None; by default, one that satisfies the
-        strong Wolfe conditions, and begins with the whole step.
+      learning_rate: the first step length of the line search; None for 1.
+      linesearch: a transformation that scales the step, or None; the default satisfies the
+        strong Wolfe conditions, and begins with step length 1.
 
     Raises:
       ValueError: memory_size < 1.

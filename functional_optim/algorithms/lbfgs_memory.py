@@ -1,15 +1,16 @@
-"""State that one search by L-BFGS passes to the next."""
+"""The state that a search by L-BFGS passes to the next search."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from ..core.numerics.validation import as_start
 from ..core.protocol import PyTree
-from ..core.rules.context import Slots
+from ..core.rules.context import Slots, StepContext
 from ..core.state import State
 from .curvature import Curvature
 
@@ -22,12 +23,12 @@ class Memory(NamedTuple):
     """The memory of searches.
 
     Attributes:
-      curvature: the pairs.
+      curvature: pairs of steps and changes of the gradient.
       direction: the last direction.
-      grad: the gradient at the start of that direction.
+      grad: the gradient at the start of the last step.
       scale: the scale of the inverse Hessian before any pair, `()`.
-      step: how far the direction was followed, `()`.
-      value: the objective at the start of that direction, `()`.
+      step: length of the last step, in units of the direction, `()`.
+      value: the objective at the start of the last step, `()`.
       taken: the coefficient of each pair in the two-loop recursion, `(m,)`.
       iterations: number of iterations in all searches, `()`, int32.
       evaluations: number of evaluations in all searches, `()`, int32.
@@ -43,7 +44,7 @@ class Memory(NamedTuple):
     iterations: Array
     evaluations: Array
 
-    # A state keeps it as slots, shaped like the parameters, and scalars of the whole tree.
+    # In a state it is stored as slots, shaped like the parameters, and scalars of the whole tree.
 
     @staticmethod
     def slots_of(p: Array, history_size: int) -> dict[str, Array]:
@@ -52,22 +53,28 @@ class Memory(NamedTuple):
         return last | Curvature.rings(p, history_size)
 
     @staticmethod
-    def scalars_of(history_size: int) -> dict[str, Any]:
+    def scalars_of(history_size: int) -> dict[str, ArrayLike]:
         """Makes the scalars before the first search."""
-        nothing = {"scale": 1.0, "step": 0.0, "value_before": 0.0, "taken": np.zeros(history_size)}
-        counts = dict.fromkeys(("iterations", "evaluations"), np.int32(0))
-        return Curvature.start(history_size) | nothing | counts
+        start: dict[str, ArrayLike] = {
+            "scale": 1.0,
+            "step": 0.0,
+            "value_before": 0.0,
+            "taken": np.zeros(history_size),
+            "iterations": np.int32(0),
+            "evaluations": np.int32(0),
+        }
+        return Curvature.start(history_size) | start
 
     @classmethod
     def start(cls, xs: list[Array], history_size: int) -> "Memory":
         """Makes the memory before the first search for these parameters."""
         names = cls.slots_of(jnp.zeros(()), 1)
-        made = [cls.slots_of(x, history_size) for x in xs]
+        slots = [cls.slots_of(x, history_size) for x in xs]
         scalars = {k: as_start(v) for k, v in cls.scalars_of(history_size).items()}
-        return cls.of(State(**{k: [s[k] for s in made] for k in names}), State(**scalars))
+        return cls.of(State(**{k: [s[k] for s in slots] for k in names}), State(**scalars))
 
     @classmethod
-    def of(cls, slots: Slots, scalars: Any) -> "Memory":
+    def of(cls, slots: Slots, scalars: State | StepContext) -> "Memory":
         """Reads the memory from slots and scalars, by name."""
         rings = slots.diff_params_memory, slots.diff_updates_memory
         return cls(

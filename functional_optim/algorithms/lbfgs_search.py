@@ -1,7 +1,6 @@
-"""Several iterations of L-BFGS as one update: what torch.optim.LBFGS does in a step."""
+"""Several iterations of L-BFGS as one update, like a step of torch.optim.LBFGS."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +14,11 @@ from .quasi_newton import Limits, iterate
 
 __all__ = ["search_by_lbfgs"]
 
+Array = jax.Array
+ValueAndGrad = Callable[[PyTree], tuple[Array, PyTree]]
 
-def _check(options: Mapping[str, Any]) -> str | None:
+
+def _check(options: Mapping[str, object]) -> str | None:
     if options["line_search_fn"] not in (None, "strong_wolfe"):
         return (
             "line_search_fn: only 'strong_wolfe' is supported, or None, got "
@@ -38,9 +40,9 @@ def _check(options: Mapping[str, Any]) -> str | None:
     check=_check,
 )
 def search_by_lbfgs(
-    g: Any,
+    g: PyTree,
     slots: Slots,
-    p: Any,
+    p: PyTree,
     ctx: StepContext,
     lr: NonNegative,
     max_iter: NonNegative,
@@ -50,13 +52,13 @@ def search_by_lbfgs(
     history_size: Static[int],
     line_search_fn: Static[str | None],
     maximize: Static[bool] = False,
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+) -> tuple[PyTree, dict[str, PyTree], dict[str, Array]]:
     """Moves by up to `max_iter` iterations of L-BFGS; see `functional_optim.optim.LBFGS`.
 
-    The state carries over from one update to the next: pairs of steps and changes of the gradient,
-    leaves of shape `(history_size, *p)`, and the last direction and gradient, `*p`. Its metric
-    `status` says why the update ended, by the numbers of `Status`. With `maximize` all of this is
-    of the negative loss, for a search compares values as well as gradients.
+    The state has pairs of steps and changes of the gradient, leaves of shape `(history_size, *p)`,
+    and the last direction and gradient, `*p`; the next update continues with them. The metric
+    `status` is the reason why the update ended, a value of `Status`. With `maximize` the search
+    runs on the negative loss, because it compares values as well as gradients.
     """
     del g, history_size  # `grad` is the gradient as passed, before any conjugation
     iterations, evaluations = max_iter.astype(jnp.int32), max_eval.astype(jnp.int32)
@@ -70,9 +72,10 @@ def search_by_lbfgs(
     return delta, end.memory.slots(), {**end.memory.scalars(), "status": end.status}
 
 
-def _negated(evaluate: Callable[[PyTree], Any]) -> Callable[[PyTree], Any]:
+def _negated(evaluate: ValueAndGrad) -> ValueAndGrad:
     return lambda x: _negative(evaluate(x))
 
 
-def _negative(tree: PyTree) -> Any:
-    return jax.tree.map(jnp.negative, tree)
+def _negative(value_and_grad: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
+    value, grad = value_and_grad
+    return -value, jax.tree.map(jnp.negative, grad)

@@ -1,7 +1,7 @@
-"""Lion: the sign of an interpolated momentum."""
+"""Lion: the sign of a mean of momentum and gradient."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +24,15 @@ Mode = Literal["hard", "smooth", "refined"]
 
 
 def _step_scalars(b1: Array, b2: Array) -> dict[str, Array]:
-    """Computes the weights of g in the mean whose sign is taken, and in the momentum."""
+    """Computes the weights of g in the mean x, and in the momentum."""
     return {"mean_gain": 1 - b1, "mu_gain": 1 - b2}
 
 
-def _check(given: Mapping[str, Any]) -> str | None:
-    if given["mode"] not in ("hard", "smooth", "refined"):
-        return f"mode must be one of 'hard', 'smooth', 'refined', got {given['mode']!r}."
-    if given["smooth_beta"] is not None and given["mode"] != "smooth":
-        return f"smooth_beta is of mode='smooth', got mode={given['mode']!r}. Leave it out."
+def _check(options: Mapping[str, object]) -> str | None:
+    if options["mode"] not in ("hard", "smooth", "refined"):
+        return f"mode must be one of 'hard', 'smooth', 'refined', got {options['mode']!r}."
+    if options["smooth_beta"] is not None and options["mode"] != "smooth":
+        return f"smooth_beta is of mode='smooth', got mode={options['mode']!r}. Leave it out."
     return None
 
 
@@ -50,7 +50,7 @@ def scale_by_lion(
     smooth_beta: Annotated[Hyperparameter | None, Within("(0, inf)"), Optional_] = None,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Takes the sign of a mean of the momentum and the update.
+    """Returns the sign of a mean of the momentum and the update.
 
     For one parameter of shape `*p`:
 
@@ -62,17 +62,17 @@ def scale_by_lion(
     has none; `smooth_beta` `()` is in units of 1 / g.
 
     Args:
-      mu_dtype: dtype in which mu is kept; bfloat16 is known to be enough.
-      mode: what u is: `"hard"`, the sign; `"smooth"`, the tanh; `"refined"`, x itself between
-        -1 and 1.
-      smooth_beta: of the tanh; 1 where it is None.
+      mu_dtype: dtype of mu; the authors use bfloat16.
+      mode: the function u of x: `"hard"`, the sign; `"smooth"`, the tanh; `"refined"`, x clipped
+        to [-1, 1].
+      smooth_beta: factor of x in the tanh; None for 1.
 
-    Differences: the sign is that of the authors' code; the other modes are optax's. The sign
-    of a complex element is that of its real and that of its imaginary part.
+    Differences: mode "hard" is as in the authors' code; the other modes are as in optax. A
+    complex element has the signs of its real and imaginary parts.
 
     Raises:
-      ValueError: b1 or b2 outside [0, 1); an unknown mode; smooth_beta not positive, or given in
-        another mode.
+      ValueError: b1 or b2 outside [0, 1); an unknown mode; smooth_beta not positive, or with
+        another mode than "smooth".
 
     Example:
       >>> import functional_optim as fo
@@ -111,12 +111,11 @@ def lion(
 
         p <- p - learning_rate (u + weight_decay p),    u = -1, 0 or 1 (see `scale_by_lion`)
 
-    `learning_rate` `()` is in units of p: each element moves by it. The authors take it 3 to
-    10 times smaller than for AdamW, and `weight_decay`, in units of 1 / p, 3 to 10 times
-    larger.
+    `learning_rate` `()` is in units of p: each element moves by it. The authors use a 3 to 10
+    times smaller one than for AdamW, and a 3 to 10 times larger `weight_decay`, in units of 1 / p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

@@ -1,4 +1,4 @@
-"""MADGRAD: dual averaging with momentum, whose denominator is a cube root."""
+"""MADGRAD: dual averaging with momentum, and a cube root in the denominator."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def _slots(p: Array) -> dict[str, Array]:
 
 
 def _step_scalars(t: Array, learning_rate: Array, momentum: Array, eps: Array) -> dict[str, Array]:
-    """Computes the weight of update number t, and how far the parameter follows."""
+    """Computes the weight of update number t, and the weight of the new point in the step."""
     return {"weight": (learning_rate + eps) * jnp.sqrt(t), "follow": 1 - momentum}
 
 
@@ -37,7 +37,7 @@ def scale_by_madgrad(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Moves parameters towards a point that weighted sums of all updates give.
+    """Moves parameters towards a point computed from weighted sums of all updates.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -47,14 +47,14 @@ def scale_by_madgrad(
         z  = x0 - s / (cbrt(q) + eps)
         u  = (1 - momentum) (z - p)
 
-    The state keeps x0, the parameter as `init` saw it, s and q (as `grad_sum_sq`), each of shape
-    `*p`. u is the step itself, without a minus sign to come; put nothing behind it that scales.
+    The state keeps x0, the parameter at `init`, s and q (as `grad_sum_sq`), each of shape `*p`. u
+    is the step, with its sign: do not put a learning rate or another scale after it.
     `momentum` `()` has no unit; `learning_rate` `()` is in units of p^(3/2) per root of the unit of
     g, and `eps` `()` is added to it and to the cube root.
 
-    Differences: none from the authors' code, nor from optax; with momentum 0, the authors compute
-    x0 instead of keeping it. With eps 0, an element without gradients does not move, as in the
-    authors' code; in optax it is NaN.
+    Differences: none from the authors' code and from optax, except that with momentum 0 the authors
+    compute x0 instead of storing it. With eps 0, an element without gradients does not move, as in
+    the authors' code; in optax it is NaN.
 
     Raises:
       ValueError: momentum outside [0, 1), learning_rate or eps negative, or `update` is called
@@ -72,7 +72,7 @@ def scale_by_madgrad(
     del learning_rate, momentum, state_dtype
     s = slots.s + ctx.weight * g
     total = slots.grad_sum_sq + ctx.weight * jnp.square(g)
-    # Where total is 0 so is s; the cube root has no derivative there, and 0 no quotient.
+    # Where total is 0, s is 0 as well: the floor avoids 0 / 0 and the infinite derivative at 0.
     root = eps + jax.lax.cbrt(jnp.maximum(total, float(jnp.finfo(g.dtype).tiny)))
     u = ctx.follow * (slots.x0 - p - s / root)
     return u, {"grad_sum_sq": total, "s": s, "x0": slots.x0}
@@ -89,11 +89,11 @@ def madgrad(
 ) -> GradientTransformation:
     """MADGRAD: an L2 penalty of weight_decay / 2 |p|^2, then `scale_by_madgrad`.
 
-    Little weight decay is needed, often none. The learning rate is not comparable to that of SGD
-    or Adam; the authors' default is 1e-2.
+    MADGRAD needs little weight decay, often none. The learning rate is not comparable to that of
+    SGD or Adam; the authors' default is 1e-2.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

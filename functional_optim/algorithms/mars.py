@@ -1,7 +1,7 @@
-"""MARS: optimizers of gradients whose variance is reduced by the gradient before."""
+"""MARS: optimizers whose gradients have a reduced variance, by the previous gradient."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,15 +52,15 @@ def reduce_variance(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Adds a multiple of their change since the last update to updates, and bounds their norm.
+    """Adds a multiple of the change since the last update to updates, and bounds their norm.
 
     For one parameter of shape `*p`, with `before` the g of its last update, 0 at the first:
 
         c = g + gamma b1 / (1 - b1) (g - before)
-        u = c / max(1, |c|)    with the norm of the parameter's c
+        u = c / max(1, |c|)    with the norm over the whole parameter
 
-    The state keeps g as `previous`, of shape `*p`. `b1` and `gamma` `()` have no unit; u is in
-    units of g, in which the bound is 1.
+    The state keeps g as `previous`, of shape `*p`. `b1` and `gamma` `()` have no unit; u and the
+    bound 1 are in units of g.
     """
     del p, b1, gamma, state_dtype
     return _corrected(g, slots.previous, ctx.weight), {"previous": g}
@@ -70,9 +70,9 @@ def reduce_variance(
 def reduce_variance_exactly(
     g: Array, slots: Slots, p: None, ctx: StepContext, b1: Decay = 0.95, gamma: NonNegative = 0.025
 ) -> tuple[Array, dict[str, Array]]:
-    """Does what `reduce_variance` does, with the gradient of this batch at the last parameters.
+    """Computes `reduce_variance` with the gradient of this batch at the previous parameters.
 
-    `update` is given it as `previous_grad`, a tree shaped like the parameters.
+    Pass this gradient to `update` as `previous_grad`, a tree shaped like the parameters.
     """
     del p, b1, gamma
     return _corrected(g, ctx.previous_grad, ctx.weight), {}
@@ -88,7 +88,7 @@ def scale_by_mars(
     approximate: bool = True,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Computes the direction of an optimizer, of gradients whose variance is reduced.
+    """Computes the direction of an optimizer from gradients with reduced variance.
 
     For one parameter of shape `*p`:
 
@@ -97,17 +97,17 @@ def scale_by_mars(
             sign(m),    m <- b1 m + (1 - b1) c       base "lion"
             orthogonalize(m / (1 - b1))              base "shampoo"
 
-    `before` is the gradient of the last update, or with `approximate=False` that of
-    this batch at the last parameters: then call `update(..., previous_grad=...)`.
+    `before` is the gradient of the last update; with `approximate=False` it is the gradient of this
+    batch at the previous parameters, to be passed as `update(..., previous_grad=...)`.
 
-    The state keeps `previous`, the last g, unless it is given, and what the base keeps.
+    The state has the slots of the base, and `previous`, the last g, unless `approximate=False`.
 
-    Differences: none from the authors' code, but for its products in bfloat16. There, as here, the
-    first update has `before` 0, and the paper begins with a gradient twice, which leaves c = g. An
-    implementation that keeps a reference to an array which is then overwritten has no correction.
+    Differences: the authors' code has matrix products in bfloat16. At the first update `before` is
+    0, as in that code; in the paper it is g, so that c = g. An implementation that stores a
+    reference to a gradient that is overwritten in place has no correction.
 
     Raises:
-      ValueError: b1 or b2 outside [0, 1), eps or gamma negative, or base is something else.
+      ValueError: b1 or b2 outside [0, 1), eps or gamma negative, or base is unknown.
 
     Example:
       >>> import functional_optim as fo
@@ -125,7 +125,7 @@ def scale_by_mars(
         "adamw": (scale_by_adam(b1, b2, eps, state_dtype=state_dtype),),
         "lion": (ema(b1, debias=False, state_dtype=state_dtype), scale_by_sign()),
         "shampoo": (
-            # A sum without 1 - b1 is the mean over it, which eps is compared with.
+            # The trace is m / (1 - b1), as above; eps is added to its norm.
             trace(b1, state_dtype=state_dtype),
             orthogonalize(eps=eps),
         ),
@@ -169,25 +169,25 @@ def mars(
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_mars`
 
     With base "shampoo", u is multiplied by sqrt(max(1, outputs / inputs)), as in `muon`.
-    `learning_rate` `()` is in units of p; the authors take 3e-3 for AdamW, and about ten times less
+    `learning_rate` `()` is in units of p; the authors use 3e-3 for AdamW, and about a tenth of it
     for Lion.
 
     Args:
       mask: which of the matrices decay: a tree of booleans, or a function of the parameters.
       base, approximate: see `scale_by_mars`.
-      weight_dimension_numbers: which parameters are matrices, and how, as in `muon`; without it,
-        those with two axes.
-      optimize_1d: whether all parameters go by `scale_by_mars`, those that are no matrices with
-        base "adamw" where base is "shampoo".
-      adam_b1, adam_b2, adam_eps, adam_weight_decay: of the AdamW for the other parameters; unused
-        with optimize_1d.
-      adam_learning_rate: its learning rate; that of the matrices without it.
+      weight_dimension_numbers: which parameters are matrices, and their axes, as in `muon`; None
+        for the parameters with two axes.
+      optimize_1d: whether `scale_by_mars` is used for all parameters. With base "shampoo", those
+        that are not matrices then have base "adamw".
+      adam_b1, adam_b2, adam_eps, adam_weight_decay: arguments of AdamW for the other parameters;
+        unused with optimize_1d.
+      adam_learning_rate: learning rate of AdamW; None for the learning rate of the matrices.
 
-    Differences: as `scale_by_mars`; the authors' learning rate for the other parameters is 3e-3,
-    whatever that of the matrices is.
+    Differences: see `scale_by_mars`. The authors' learning rate for the other parameters is always
+    3e-3.
 
     Raises:
-      ValueError: as the links; or adam_learning_rate with optimize_1d.
+      ValueError: an argument is out of its range; or adam_learning_rate with optimize_1d.
 
     Example:
       >>> import functional_optim as fo
@@ -203,16 +203,17 @@ def mars(
     check_choice(base, "mars: base", ("adamw", "lion", "shampoo"))
     if optimize_1d and adam_learning_rate is not None:
         raise ValueError(
-            f"mars: adam_learning_rate={adam_learning_rate!r} is of the parameters that are no "
-            "matrices, and optimize_1d=True leaves none. Leave one of them out."
+            f"mars: adam_learning_rate={adam_learning_rate!r} is for the parameters that are not "
+            "matrices, and AdamW has no parameters with optimize_1d=True. Leave one of them out."
         )
     leaves = MatrixLeaves.of(weight_dimension_numbers)
     matrices, others = leaves.where(matrices=True), leaves.where(matrices=False)
 
-    def reducing(of: Any) -> GradientTransformation:
-        if approximate:
-            return masked(reduce_variance(b1, gamma, state_dtype=state_dtype), of)
-        return masked(reduce_variance_exactly(b1, gamma), of)
+    reduce = (
+        reduce_variance(b1, gamma, state_dtype=state_dtype)
+        if approximate
+        else reduce_variance_exactly(b1, gamma)
+    )
 
     adam = scale_by_adam(b1, b2, eps, state_dtype=state_dtype)
     bases: dict[str, tuple[GradientTransformation, ...]] = {
@@ -248,7 +249,7 @@ def mars(
             masked(_adam_rate(adam_learning_rate), others),
         )
     return chain(
-        reducing(matrices),
+        masked(reduce, matrices),
         *bases[base],
         masked(add_decayed_weights(weight_decay, mask), matrices),
         masked(rest, others),

@@ -1,7 +1,7 @@
-"""Mechanic: learns the factor of another optimizer's steps."""
+"""Mechanic: learns a factor for the steps of another optimizer."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.products import inner_product, sum_of_squares
 from ..core.numerics.validation import as_count
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.rules.arguments import NonNegative, Positive, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.state import State
@@ -24,13 +24,13 @@ __all__ = ["mechanize"]
 Array = jax.Array
 
 
-def _start(s_init: Array, num_betas: int) -> dict[str, Any]:
+def _start(s_init: Array, num_betas: int) -> dict[str, Array]:
     zeros = jnp.zeros(num_betas, s_init.dtype)
     return {"r": zeros, "m": zeros, "v": zeros, "s": jnp.full_like(zeros, s_init)}
 
 
-def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
-    """Measures the raw gradient and the parameter, along the way back to the start."""
+def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object) -> dict[str, Array]:
+    """Measures the raw gradient and the parameter along the difference to the initial parameter."""
     back, gradient = slots.x0 - p, ctx.gradient
     return {
         "gradient_back": inner_product(gradient, back),
@@ -41,14 +41,14 @@ def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> di
 
 
 def _combine(
-    stats: Any,
+    stats: Mapping[str, Array] | None,
     last: Mapping[str, Array],
     weight_decay: Array,
     eps: Array,
     s_init: Array,
     num_betas: int,
 ) -> dict[str, Array]:
-    """Computes the factors of each bettor, and their sums before and after this update."""
+    """Computes the factor of each bettor, and the sums of factors before and after this update."""
     r, m, v, s = (last[k] for k in ("r", "m", "v", "s"))
     before = jnp.sum(s)
     if stats is not None:
@@ -60,6 +60,7 @@ def _combine(
         r = betas * r + jnp.clip(h, -m, m) * s
         m = jnp.maximum(betas * m, jnp.abs(h) + eps)
         v = jnp.square(betas) * v + jnp.square(h)
+        # The wealth of a bettor is an initial endowment plus its rewards so far.
         wealth = (s_init / num_betas) * m + jnp.maximum(r, 0.0)
         s = wealth / (safe_sqrt(v) + eps)
     after = jnp.sum(s)
@@ -86,7 +87,7 @@ def mechanic_step(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Returns the difference to the start plus all steps so far, times the new factor."""
+    """Returns the difference to the initial point plus the sum of steps times the new factor."""
     del weight_decay, eps, s_init, num_betas, state_dtype
     return ctx.part_back * (slots.x0 - p) + ctx.factor * g, {"x0": slots.x0}
 
@@ -100,10 +101,10 @@ def mechanize(
     *,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Mechanic: learns the factor of an optimizer's steps, as bettors who each forget at a rate.
+    """Mechanic: learns a factor for the steps of an optimizer, with several bettors.
 
     With sums and norms over all parameters, which started at p0, the step u of base_optimizer, and
-    betas = 0.9, 0.99, ... of as many bettors, each with r, m, v and s, s_init at the start:
+    num_betas bettors, each with beta = 0.9, 0.99, ... and r, m, v and s, where s starts at s_init:
 
         S      = sum(s)
         D      = (p0 - p) / (S + eps)
@@ -114,25 +115,25 @@ def mechanize(
         s     <- (s_init m / num_betas + max(r, 0)) / (sqrt(v) + eps)
         p     <- p0 - sum(s) (D - u)
 
-    where r is computed with m and s of the update before. The state holds `base_optimizer_state`,
-    and as `mechanic_step` p0 as `x0`, of shape `*p`, r, m, v and s `(num_betas,)` in float32
-    whatever the parameters are, and sum(s) as `metrics["factor"]`. `weight_decay` `()` has no unit;
-    the other numbers are as small as may be. Give base_optimizer a learning rate, or the peak of a
-    schedule, of 1; not one that divides by the norm of its updates. Extra arguments go to it.
+    where r is computed with m and s of the previous update. The state has `base_optimizer_state`,
+    and under `mechanic_step` p0 as `x0`, of shape `*p`, r, m, v and s `(num_betas,)` in float32
+    whatever the dtype of the parameters, and sum(s) as `metrics["factor"]`. `weight_decay` `()` has
+    no unit; eps and s_init are small positive numbers. base_optimizer should have a learning rate,
+    or a schedule with a peak, of 1, and should not normalize its updates. Extra arguments are
+    passed to it.
 
     Args:
       num_betas: number of bettors.
       state_dtype: dtype of p0.
 
-    Differences: none from optax, which is of an author, but that it starts at the parameters of the
-    first update, and this at those of `init`, and that it keeps the scalars in the dtype of the
-    parameters. The paper's Algorithm 1 does not clip h, and has eps only in the last division. In
-    their code for PyTorch, which does not clip either, s is 0 at the start and the decay is that of
-    the parameters after the step.
+    Differences: in optax, whose code is by an author, p0 is the parameters of the first update, and
+    here those of `init`; optax keeps the scalars in the dtype of the parameters. The paper's
+    Algorithm 1 does not clip h, and has eps only in the last division. The authors' code for
+    PyTorch does not clip either, starts with s = 0, and decays the parameters after the step.
 
     Raises:
-      TypeError: base_optimizer is not a pair of functions, or num_betas not an integer.
-      ValueError: a number outside its interval, or `update` is called without params.
+      TypeError: base_optimizer is not a pair of functions, or num_betas is not an integer.
+      ValueError: an argument outside its interval, or `update` is called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -147,16 +148,16 @@ def mechanize(
     init, update = check_pair("mechanize: base_optimizer", base_optimizer)
     num_betas = as_count(num_betas, "mechanize: num_betas")
     tuner = mechanic_step(weight_decay, eps, s_init, num_betas, state_dtype=state_dtype)
-    both = _Mechanized.of(Link.to(update), Link.to(tuner.update))
-    return GradientTransformation(_MechanizedInit(init, tuner.init), both)
+    mechanized = _Mechanized.of(Link.to(update), Link.to(tuner.update))
+    return GradientTransformation(_MechanizedInit(init, tuner.init), mechanized)
 
 
 @dataclasses.dataclass(frozen=True)
 class _MechanizedInit:
     """`init` of a mechanized optimizer."""
 
-    base: Callable[..., Any]
-    tuner: Callable[..., Any]
+    base: TransformInitFn
+    tuner: TransformInitFn
     name = "mechanize"
 
     def __call__(self, params: PyTree) -> State:
@@ -177,8 +178,8 @@ class _Mechanized(Interned):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Takes the optimizer's step, times the factor."""
+        """Computes the step of the optimizer, times the factor."""
         step, base_state = self.base(updates, state.base_optimizer_state, params, extra)
-        given = {"gradient": updates}
-        step, tuner_state = self.tuner(step, state.mechanic_step, params, given)
+        needs = {"gradient": updates}
+        step, tuner_state = self.tuner(step, state.mechanic_step, params, needs)
         return step, State(base_optimizer_state=base_state, mechanic_step=tuner_state)

@@ -1,4 +1,4 @@
-"""Minimizing a function to the end, in one program."""
+"""Minimizes a function until convergence, in one compiled program."""
 
 import functools
 from collections.abc import Callable
@@ -23,19 +23,21 @@ from .quasi_newton import Limits, Status, iterate
 
 __all__ = ["minimize"]
 
+Array = jax.Array
+
 _NOT_NEGATIVE = Interval("[0, inf)")
 
 _ALONG_A_LINE = 25
-"""Evaluations along one line, after which the lowest point is taken; torch's."""
+"""Largest number of evaluations in one line search, as in torch; then it takes the lowest point."""
 
 _APPROXIMATE = 1e-6
-"""Relative rise of the value that rounding may explain; Hager & Zhang's epsilon."""
+"""Relative increase of the value that may be a rounding error; Hager & Zhang's epsilon."""
 
 
 def minimize(
-    fn: Callable[..., Any],
+    fn: Callable[..., Array | tuple[Array, PyTree]],
     x0: PyTree,
-    *args: Any,
+    *args: PyTree,
     has_aux: bool = False,
     max_iter: int = 1000,
     max_eval: int | None = None,
@@ -46,35 +48,36 @@ def minimize(
     """Minimizes a function by L-BFGS with a line search for the strong Wolfe conditions.
 
     The whole search is one jitted loop, compiled once for each function object, has_aux,
-    history_size and shape of arguments; the other numbers are data. It may be called within
-    jit and vmap. What `fn` needs that changes from call to call must be an argument.
+    history_size and shapes of arguments; the other numbers are data. It may be called within
+    jit and vmap. Values that change between calls must be arguments of `fn`.
 
-    The search is that of `optim.LBFGS` with `line_search_fn="strong_wolfe"`, see there for the
-    maths, but for three things. For flat ends it also takes Hager & Zhang's approximate form of
-    the conditions. The first step has length 1, and a pair is kept if s.y > eps |s| |y|, with eps
-    of the precision: so a multiple of `fn` is minimized in the same steps as `fn`.
+    The search is as in `optim.LBFGS` with `line_search_fn="strong_wolfe"`; see there for the
+    maths. There are three differences. Near flat minima it also accepts Hager & Zhang's approximate
+    form of the conditions. The first step has length 1, and a pair is stored if s.y > eps |s| |y|,
+    with eps of the precision: so a multiple of `fn` is minimized in the same steps as `fn`.
     It ends where max|grad| <= tolerance_grad, in units of the loss per unit of x.
 
-    Derivatives of the result are not provided: JAX refuses reverse mode through the loop.
+    The result is not differentiable in reverse mode, because JAX does not support it for the loop.
 
     Args:
       fn: `fn(x, *args)` returns a scalar, or `(scalar, aux)` with has_aux.
-      x0: tree of arrays, where to start; complex ones are minimized over both parts.
+      x0: tree of arrays, the start; complex arrays are minimized over both parts.
       *args: trees of arrays.
-      max_eval: of value and gradient; None for no bound but that of max_iter.
-      tolerance_change: where no parameter, or the value, changes by more, the search ends too.
-      history_size: pairs of steps and changes of the gradient that are kept.
+      max_eval: largest number of evaluations of value and gradient; None for no limit.
+      tolerance_change: the search also ends where neither a parameter nor the value changes by
+        more than this.
+      history_size: number of stored pairs of steps and changes of the gradient.
 
     Returns:
-      A `State` with `params`; `value` `()` and `grad` there, as `jax.value_and_grad` gives
-      them; the numbers `n_iter` and `n_evals`, of value and gradient together; `converged`,
-      whether the gradient is within its tolerance; `status`: 1 converged, 2 no change, 3
-      max_iter or 4 max_eval reached, 5 no direction of descent, as where the gradient at
-      x0 is NaN. With has_aux also `aux`, of one more evaluation at the end.
+      A `State` with `params`; `value` `()` and `grad` at these, as `jax.value_and_grad` returns
+      them; `n_iter` and `n_evals`, the numbers of iterations and of evaluations of value and
+      gradient; `converged`, whether the gradient is within its tolerance; `status`: 1 converged,
+      2 no change, 3 max_iter or 4 max_eval reached, 5 no direction of descent, for example where
+      the gradient at x0 is NaN. With has_aux also `aux`, from one more evaluation at the end.
 
     Raises:
-      TypeError: a leaf of x0 is no floating-point or complex array.
-      ValueError: a number is out of its range.
+      TypeError: a leaf of x0 is neither a floating-point nor a complex array.
+      ValueError: an argument is out of its range.
 
     Example:
       >>> def rosenbrock(x):
@@ -90,10 +93,10 @@ def minimize(
         check_parameter("minimize", path, leaf)
     if isinstance(history_size, bool) or not isinstance(history_size, int) or history_size < 1:
         raise ValueError(f"minimize: history_size must be an integer from 1, got {history_size!r}.")
-    most = max_iter * _ALONG_A_LINE + 1 if max_eval is None else max_eval
+    evaluations = max_iter * _ALONG_A_LINE + 1 if max_eval is None else max_eval
     limits = Limits(
         _count(max_iter, "max_iter"),
-        _count(most, "max_eval"),
+        _count(evaluations, "max_eval"),
         jnp.int32(_ALONG_A_LINE),
         _tolerance(tolerance_grad, "tolerance_grad"),
         _tolerance(tolerance_change, "tolerance_change"),
@@ -103,12 +106,12 @@ def minimize(
     )
 
 
-def _count(value: Any, name: str) -> jax.Array:
+def _count(value: int, name: str) -> Array:
     number = as_number(value, f"minimize: {name}", _NOT_NEGATIVE)
     return jnp.minimum(jnp.asarray(number), np.iinfo(np.int32).max).astype(jnp.int32)
 
 
-def _tolerance(value: Any, name: str) -> jax.Array:
+def _tolerance(value: float, name: str) -> Array:
     return as_state(as_number(value, f"minimize: {name}", _NOT_NEGATIVE))
 
 
@@ -118,11 +121,13 @@ def _minimize(
     has_aux: bool,
     history_size: int,
     x0: PyTree,
-    args: tuple[Any, ...],
+    args: tuple[PyTree, ...],
     limits: Limits,
 ) -> State:
-    def value_fn(x: PyTree) -> Any:
-        return fn(x, *args)[0] if has_aux else fn(x, *args)
+    def value_fn(x: PyTree) -> Array:
+        result = fn(x, *args)
+        value: Array = result[0] if has_aux else result
+        return value
 
     leaves = LeafTable("minimize", x0, (), x0)
     objective = Objective(value_fn, leaves, {})

@@ -1,7 +1,6 @@
-"""MoMo: momentum whose step size is Polyak's, of a model of the losses so far."""
+"""MoMo: momentum with Polyak's step size for a model of the losses so far."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,50 +20,54 @@ Array = jax.Array
 Scalars = Mapping[str, Array]
 
 
-def _start(lower_bound: Array) -> dict[str, Any]:
+def _start(lower_bound: Array) -> dict[str, Array | float]:
     return {"barf": 0.0, "gamma": 0.0, "lb": lower_bound}
 
 
 def _updates_so_far(last: Scalars) -> Array:
-    """The number of updates with this one."""
+    """Returns the number of updates, including this one."""
     return last["count"].astype(hyper_dtype()) + 1
 
 
 def _step_size(
-    stats: Any,
+    stats: Mapping[str, Array] | None,
     last: Scalars,
     learning_rate: Array,
     lower_bound: Array,
     weight_decay: Array,
     adapt_lower_bound: bool,
 ) -> dict[str, Array]:
-    """Computes the step size, out of the mean m of gradients and the model of the loss.
+    """Computes the step size, from the mean m of gradients and the model of the loss.
 
     `stats` has <g, p>, <m, p> and |m|^2 in the norm of the step, as `progress`, `product` and
-    `squares`; `last` the weights `decay` and `gain` of the means, and their sum as `total`.
+    `squares`; `last` has the weights `decay` and `gain` of the means, and `total`, their sum.
     """
-    kept = {k: last[k] for k in ("barf", "gamma", "lb")}
+    carried = {k: last[k] for k in ("barf", "gamma", "lb")}
     if stats is None:
-        return kept | {"step_size": jnp.zeros_like(last["lb"]), "lower_bound": last["lb"]}
+        return carried | {"step_size": jnp.zeros_like(last["lb"]), "lower_bound": last["lb"]}
     progress, product, squares = (jnp.sum(stats[k]) for k in ("progress", "product", "squares"))
     barf = last["decay"] * last["barf"] + last["gain"] * last["value"]
     gamma = last["decay"] * last["gamma"] + last["gain"] * progress
-    longer, total, lb = 1 + learning_rate * weight_decay, last["total"], last["lb"]
+    growth, total, lb = 1 + learning_rate * weight_decay, last["total"], last["lb"]
     if adapt_lower_bound:
-        cap = longer * (barf - gamma) + product
-        lower = jnp.maximum(cap / (2 * longer * total), lower_bound)
-        lb = jnp.where(cap < longer * total * lb, lower, lb)
-    moving = squares > 0
-    gap = jnp.maximum(longer * (barf - total * lb - gamma) + product, 0.0)
-    polyak = jnp.where(moving, gap / jnp.where(moving, squares, 1.0), 0.0)
+        # Where the model of the loss is below the bound, the bound is too high, and decreases.
+        cap = growth * (barf - gamma) + product
+        lower = jnp.maximum(cap / (2 * growth * total), lower_bound)
+        lb = jnp.where(cap < growth * total * lb, lower, lb)
+    # Both operands of a select are computed, so the divisor must not be 0 in either.
+    is_positive = squares > 0
+    gap = jnp.maximum(growth * (barf - total * lb - gamma) + product, 0.0)
+    polyak = jnp.where(is_positive, gap / jnp.where(is_positive, squares, 1.0), 0.0)
     step = jnp.minimum(learning_rate / total, polyak)
     if adapt_lower_bound:
         lb = jnp.maximum((barf + product - gamma - step * squares / 2) / total, lower_bound)
     return {"barf": barf, "gamma": gamma, "lb": lb, "step_size": step, "lower_bound": lb}
 
 
-def _momo_weights(last: Scalars, beta: Array, bias_correction: bool, **_: Any) -> dict[str, Array]:
-    """Computes the weights of the means, which begin with the first values, or are corrected."""
+def _momo_weights(
+    last: Scalars, beta: Array, bias_correction: bool, **_: object
+) -> dict[str, Array]:
+    """Computes the weights of the means, which start at the first values, or are corrected."""
     if bias_correction:
         total = one_minus_power(beta, _updates_so_far(last))
         return {"decay": beta, "gain": 1 - beta, "total": total}
@@ -72,7 +75,9 @@ def _momo_weights(last: Scalars, beta: Array, bias_correction: bool, **_: Any) -
     return {"decay": decay, "gain": 1 - decay, "total": jnp.ones_like(beta)}
 
 
-def _momo_measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
+def _momo_measure(
+    g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object
+) -> dict[str, Array]:
     m = moment(slots.mu, g, ctx.decay, ctx.gain)
     return {
         "progress": inner_product(g, p),
@@ -82,16 +87,16 @@ def _momo_measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) 
 
 
 def _momo_combine(
-    stats: Any,
+    stats: Mapping[str, Array] | None,
     last: Scalars,
     learning_rate: Array,
     lower_bound: Array,
     weight_decay: Array,
     adapt_lower_bound: bool,
-    **_: Any,
+    **_: object,
 ) -> dict[str, Array]:
-    made = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
-    return made | _proximal(made["step_size"], learning_rate, weight_decay)
+    scalars = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
+    return scalars | _proximal(scalars["step_size"], learning_rate, weight_decay)
 
 
 def _proximal(step: Array, learning_rate: Array, weight_decay: Array) -> dict[str, Array]:
@@ -127,8 +132,8 @@ def momo(
 ) -> tuple[Array, dict[str, Array]]:
     """MoMo: momentum with Polyak's step size for a mean of the linear models so far.
 
-    For each parameter of shape `*p`, with products and norms `()` over all of them, means that
-    begin with their first values, k = learning_rate weight_decay, and `value` `()`, the loss at the
+    For each parameter of shape `*p`, with products and norms `()` over all parameters, means that
+    start at their first values, k = learning_rate weight_decay, and `value` `()`, the loss at the
     parameters, which is passed to `update`:
 
         m      <- beta m + (1 - beta) g
@@ -137,24 +142,24 @@ def momo(
         tau     = max((1 + k)(barf - lower_bound - gamma) + <m, p>, 0) / |m|^2
         p      <- (p - min(learning_rate, tau) m) / (1 + k)
 
-    so that tau is as large as it is safe if lower_bound is the least loss, and learning_rate the
-    most that is taken. The state keeps m as `mu`, of shape `*p`, and `barf`, `gamma` and the bound
-    `lb` `()`, in float32 whatever the parameters are; `metrics` has the factor of m as `step_size`,
-    and `lower_bound`. `learning_rate` is in units of p per unit of g, `lower_bound` of the loss. If
-    m is 0, so is tau.
+    tau is the step at which the model reaches lower_bound, which should be the least loss;
+    learning_rate is the largest step. The state keeps m as `mu`, of shape `*p`, and `barf`, `gamma`
+    and the bound `lb` `()`, in float32 whatever the dtype of the parameters; `metrics` has the
+    factor of m as `step_size`, and `lower_bound`. `learning_rate` is in units of p per unit of g,
+    `lower_bound` in units of the loss. If m is 0, tau is 0.
 
     Args:
-      adapt_lower_bound: whether the bound is estimated from the losses, and lower_bound is what the
-        estimate never falls below; the authors' `use_fstar`.
-      bias_correction: whether the means begin at 0, and are corrected as Adam's: the bound and
-        learning_rate then count as (1 - beta^t) bound and learning_rate / (1 - beta^t).
+      adapt_lower_bound: whether the bound is estimated from the losses; lower_bound is then the
+        least estimate; the authors' `use_fstar`.
+      bias_correction: whether the means start at 0, and are corrected as in Adam: the bound and
+        learning_rate are replaced by (1 - beta^t) bound and learning_rate / (1 - beta^t).
 
-    Differences: with weight decay, optax does not divide the step by 1 + k, which the paper and the
-    authors' code do; it takes no step where |m|^2 < 2.2e-16; it has no bias_correction, and keeps
+    Differences: with weight decay, optax does not divide the step by 1 + k, unlike the paper and
+    the authors' code; it takes no step where |m|^2 < 2.2e-16; it has no bias_correction, and keeps
     its scalars in the dtype of the parameters.
 
     Raises:
-      ValueError: a number outside its interval, or `update` is called without params or value.
+      ValueError: an argument outside its interval, or `update` is called without params or value.
 
     Example:
       >>> import functional_optim as fo
@@ -172,8 +177,8 @@ def momo(
     return ctx.minus_decay * p + ctx.minus_step * m, {"mu": m}
 
 
-def _adam_weights(last: Scalars, b1: Array, b2: Array, **_: Any) -> dict[str, Array]:
-    """Computes the weights of the means, and what corrects their bias."""
+def _adam_weights(last: Scalars, b1: Array, b2: Array, **_: object) -> dict[str, Array]:
+    """Computes the weights of the means, and their bias corrections."""
     t = _updates_so_far(last)
     return {
         "decay": b1,
@@ -187,14 +192,14 @@ def _adam_weights(last: Scalars, b1: Array, b2: Array, **_: Any) -> dict[str, Ar
 def _moments(
     g: Array, slots: Slots, ctx: StepContext, b2: Array, eps: Array
 ) -> tuple[Array, Array, Array]:
-    """The mean of gradients, that of their squares, and what divides the first."""
+    """Returns the mean of gradients, the mean of their squares, and the divisor of the first."""
     m = moment(slots.mu, g, ctx.decay, ctx.gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
     return m, nu, eps + safe_sqrt(ctx.nu_correction * nu)
 
 
 def _adam_measure(
-    g: Array, slots: Slots, p: Array, ctx: StepContext, b2: Array, eps: Array, **_: Any
+    g: Array, slots: Slots, p: Array, ctx: StepContext, b2: Array, eps: Array, **_: object
 ) -> dict[str, Array]:
     m, _nu, scale = _moments(g, slots, ctx, b2, eps)
     return {
@@ -205,19 +210,20 @@ def _adam_measure(
 
 
 def _adam_combine(
-    stats: Any,
+    stats: Mapping[str, Array] | None,
     last: Scalars,
     learning_rate: Array,
     lower_bound: Array,
     weight_decay: Array,
     adapt_lower_bound: bool,
     divide: bool,
-    **_: Any,
+    **_: object,
 ) -> dict[str, Array]:
-    made = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
+    scalars = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
     if divide:
-        return made | _proximal(made["step_size"], learning_rate, weight_decay)
-    return made | {"minus_decay": -learning_rate * weight_decay, "minus_step": -made["step_size"]}
+        return scalars | _proximal(scalars["step_size"], learning_rate, weight_decay)
+    decay = -learning_rate * weight_decay
+    return scalars | {"minus_decay": decay, "minus_step": -scalars["step_size"]}
 
 
 @leaf_rule(
@@ -250,7 +256,7 @@ def momo_adam(
     """MoMo-Adam: Adam with Polyak's step size for a mean of the linear models so far.
 
     For each parameter of shape `*p` and update number t = 1, 2, ..., with products `()` over all
-    of them, means that begin at 0, c = 1 - b1^t, and the rest as in `momo`:
+    parameters, means that start at 0, c = 1 - b1^t, and k, barf and gamma as in `momo`:
 
         m      <- b1 m + (1 - b1) g
         v      <- b2 v + (1 - b2) g^2,        D = sqrt(v / (1 - b2^t)) + eps
@@ -258,17 +264,17 @@ def momo_adam(
         p      <- (p - min(learning_rate / c, tau) m / D) / (1 + k)
 
     The state keeps m and v as `mu` and `nu`, of shape `*p`. `learning_rate` is in units of p, `eps`
-    of g.
+    in units of g.
 
     Args:
       adapt_lower_bound: as in `momo`.
       divide: whether to divide by 1 + k; otherwise p is multiplied by 1 - k before the step, as in
         AdamW.
 
-    Differences: those of `momo`; optax has no divide.
+    Differences: see `momo`; optax has no argument divide.
 
     Raises:
-      ValueError: a number outside its interval, or `update` is called without params or value.
+      ValueError: an argument outside its interval, or `update` is called without params or value.
 
     Example:
       >>> import functional_optim as fo

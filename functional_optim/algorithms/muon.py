@@ -1,4 +1,4 @@
-"""Muon: momentum, orthogonalized."""
+"""Muon: orthogonalized momentum."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -38,10 +38,10 @@ def muon_momentum(
     nesterov: Static[bool] = True,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Replaces updates by Muon's running mean of them, which is not bias-corrected.
+    """Replaces updates by their running mean, without bias correction, as in Muon.
 
     For one parameter of shape `*p`: mu <- beta mu + (1 - beta) g; u = mu, or with nesterov
-    beta mu + (1 - beta) g once more. `beta` `()` has no unit; mu and u are in units of g.
+    u = beta mu + (1 - beta) g. `beta` `()` has no unit; mu and u are in units of g.
     """
     del p, mu_dtype, state_dtype
     mu = moment(slots.mu, g, beta, ctx.gain)
@@ -59,20 +59,20 @@ def scale_by_shape(
     rows_are_outputs: Static[bool] = False,
     clamped: Static[bool] = True,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales orthogonal matrices by their shape, so that one learning rate fits all.
+    """Scales orthogonal matrices by their shape, so that one learning rate fits all shapes.
 
     For a matrix of shape `(inputs, outputs)`, the last two axes of a leaf:
 
         u = sqrt(max(1, outputs / inputs)) g                   Jordan et al.
         u = sqrt(outputs / inputs) g                           the same, not clamped
-        u = consistent_rms sqrt(max(inputs, outputs)) g        Liu et al., where it is given
+        u = consistent_rms sqrt(max(inputs, outputs)) g        Liu et al., with consistent_rms
 
-    `consistent_rms` `()` is the root mean square of u if g is orthogonal; that of AdamW's steps is
+    `consistent_rms` `()` is the root mean square of u if g is orthogonal; steps of AdamW have
     about 0.2.
 
     Args:
-      rows_are_outputs: the shape is `(outputs, inputs)`, as in torch.
-      clamped: never scale down; where `consistent_rms` is given, this changes nothing.
+      rows_are_outputs: whether the shape is `(outputs, inputs)`, as in torch.
+      clamped: whether the factor is at least 1; it has no effect with `consistent_rms`.
     """
     del slots, p, ctx
     outputs, inputs = g.shape[-2:] if rows_are_outputs else g.shape[:-3:-1]
@@ -108,17 +108,17 @@ def scale_by_muon(
         u   = orthogonalize(mu), or orthogonalize(beta mu + (1 - beta) g) with nesterov
 
     The state keeps mu, of shape `*p`, in units of g. u has no unit: its singular values are
-    near 1, whatever the size of g.
+    near 1 for any size of g.
 
     Args:
-      mu_dtype: dtype in which mu is kept.
-      nesterov: orthogonalize beta mu + (1 - beta) g, the look-ahead of the mean.
-      ns_coeffs: coefficients of the iteration; see `orthogonalize` for these and for the arguments
-        that are not named here.
+      mu_dtype: dtype of mu.
+      nesterov: whether to orthogonalize beta mu + (1 - beta) g, the look-ahead of the mean.
+      ns_coeffs: coefficients of the iteration; see `orthogonalize` for these and for the other
+        arguments.
 
     Differences: none from the authors' code and from torch, whose documentation writes the mean as
-    a sum. With nesterov, optax corrects the bias of mu (for one step more) and of g, which changes
-    their mixture early in a run; and it keeps the triples in its state.
+    a sum. With nesterov, optax corrects the bias of mu (with t + 1) and of g, which changes their
+    mixture early in a run; and it has the triples in its state.
 
     Example:
       >>> import functional_optim as fo
@@ -174,32 +174,32 @@ def muon(
 ) -> GradientTransformation:
     """Muon for matrices, and Adam for all other parameters.
 
-    A matrix goes by `scale_by_muon`, and is scaled by its shape; decay is decoupled:
+    The update of a matrix is `scale_by_muon`, scaled by the shape; decay is decoupled:
 
         p <- p - learning_rate (s u + weight_decay p),    u from `scale_by_muon`
         s  = sqrt(max(1, outputs / inputs)), or consistent_rms sqrt(max(outputs, inputs))
 
-    All other parameters go by `scale_by_adam` with `adam_weight_decay`, and by the same
-    learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p:
+    The update of all other parameters is `scale_by_adam` with `adam_weight_decay`, and with the
+    same learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p:
     with the first s, it is about the spectral norm of the step.
 
-    Muon is for hidden layers. The authors train embeddings and the last layer by Adam. These are
-    matrices too, so pass `muon_weight_dimension_numbers` to say which parameters are Muon's.
+    Muon is meant for hidden layers. The authors train embeddings and the last layer with Adam.
+    These are matrices too, so pass `muon_weight_dimension_numbers` to select Muon's parameters.
 
     Args:
-      weight_decay_mask: which matrices decay, see `masked`.
+      weight_decay_mask: which matrices decay; see `masked`.
       mu_dtype: dtype of the momentum, and of Adam's first moment.
-      consistent_rms: root mean square of a step, 0.2 for AdamW's learning rates.
+      consistent_rms: root mean square of a step; 0.2 for learning rates of AdamW.
       muon_weight_dimension_numbers: tree of `MuonDimensionNumbers`, or a prefix of one, with
         None for the parameters that Adam trains; or a function of the parameters that returns one.
-        Without it, exactly the parameters with two axes are matrices, `(inputs, outputs)`.
+        None for matrices `(inputs, outputs)`, exactly the parameters with two axes.
 
-    Differences: see `scale_by_muon` and `orthogonalize`. Adam has its usual arguments; optax gives
-    it nesterov and Muon's eps. The authors' defaults for Adam are b2 0.95 and eps 1e-10, and
-    their shape is torch's, `(outputs, inputs)`.
+    Differences: see `scale_by_muon` and `orthogonalize`. Adam has its usual arguments; in optax it
+    has nesterov and Muon's eps. The authors' defaults for Adam are b2 0.95 and eps 1e-10, and
+    their matrices are `(outputs, inputs)`, as in torch.
 
     Raises:
-      ValueError: as the links; or axes do not fit a parameter.
+      ValueError: an argument is out of its range; or axes do not fit a parameter.
 
     Example:
       >>> import functional_optim as fo

@@ -25,11 +25,11 @@ def nadam(
 ) -> GradientTransformation:
     """NAdam: `scale_by_adam` with nesterov, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p. The other arguments and the maths are those of
-    `scale_by_adam`.
+    `learning_rate` `()` is in units of p. See `scale_by_adam` for the other arguments and the
+    maths.
 
-    Differences: the momentum is constant, as in optax. With `momentum_decay=0.004` it grows
-    from b1 / 2 to b1, by the schedule of Dozat's paper, which is torch's NAdam with its default.
+    Differences: the momentum is constant, as in optax. With `momentum_decay=0.004`, the default of
+    torch's NAdam, it grows from b1 / 2 to b1, by the schedule of Dozat's paper.
 
     Example:
       >>> import functional_optim as fo
@@ -77,7 +77,7 @@ def nadamw(
     `weight_decay` `()` has the unit of u per unit of p, that is 1 / p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Differences: as for `nadam`; torch's NAdam decays in this way with
     `decoupled_weight_decay=True`.

@@ -1,4 +1,4 @@
-"""Orthogonalization of matrices by polynomials: the Newton-Schulz iteration of Muon."""
+"""Orthogonalizes matrices by polynomials: the Newton-Schulz iteration of Muon."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -46,15 +46,15 @@ COEFFICIENTS: dict[str, tuple[Triple, ...]] = {
 }
 """Published polynomials a s + b s^3 + c s^5 of the singular values, by round.
 
-The last polynomial serves for all later rounds.
+The last polynomial is repeated in all later rounds.
 """
 
 PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 
 
-def _check(given: Mapping[str, Any]) -> str | None:
-    name, steps = given["ns_coeffs"], given["ns_steps"]
-    check_choice(given["preconditioning"], "orthogonalize: preconditioning", PRECONDITIONINGS)
+def _check(options: Mapping[str, object]) -> str | None:
+    name, steps = options["ns_coeffs"], options["ns_steps"]
+    check_choice(options["preconditioning"], "orthogonalize: preconditioning", PRECONDITIONINGS)
     if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps < 100:
         return f"ns_steps must be an integer from 0, and less than 100, got {steps!r}. Pass 5."
     if isinstance(name, str):
@@ -69,12 +69,13 @@ def _check(given: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _triples(given: Any) -> tuple[Any, ...]:
-    """Returns the polynomials of the first rounds; the last one is for all later rounds."""
-    if isinstance(given, str):
-        return COEFFICIENTS[given]
-    nested = isinstance(given, tuple) and given and isinstance(given[0], tuple)
-    return given if nested else (given,)
+def _triples(coefficients: Any) -> tuple[Triple, ...]:
+    """Returns the polynomials of the first rounds; the last is repeated in all later rounds."""
+    if isinstance(coefficients, str):
+        return COEFFICIENTS[coefficients]
+    is_tuple = isinstance(coefficients, tuple)
+    nested = is_tuple and coefficients and isinstance(coefficients[0], tuple)
+    return coefficients if nested else (coefficients,)
 
 
 @leaf_rule(split_complex=False, check=_check)
@@ -94,8 +95,8 @@ def orthogonalize(
 ) -> tuple[Array, dict[str, Array]]:
     """Replaces matrices by nearly orthogonal ones with the same singular vectors.
 
-    The last two axes of a leaf are a matrix, and all others count matrices; a vector is a
-    matrix of one row. For one of them, G, with fewer rows than columns (or transposed):
+    The last two axes of a leaf are a matrix, and all other axes are batch axes; a vector is a
+    matrix of one row. For one matrix G with at most as many rows as columns (or transposed):
 
         X = G / (|G|_F + eps)
         X <- a X + (b A + c A A) X,    A = X X^T, in each of ns_steps rounds
@@ -103,27 +104,28 @@ def orthogonalize(
 
     If G = U diag(s) V^T, then u = U diag(f(s / |G|_F)) V^T, where f is the polynomial
     a s + b s^3 + c s^5 applied ns_steps times: for s / |G|_F from 0.01 on, it is between 0.68
-    and 1.13. `eps` `()` is in units of g; u has no unit, or that of g with adaptive.
+    and 1.13. `eps` `()` is in units of g; u has no unit, or the unit of g with adaptive.
 
     Args:
-      ns_coeffs: (a, b, c); a tuple of such triples, one for each round, of which the last serves
-        for all later rounds; or `"standard"`, `"dion"` or `"polar_express"`.
+      ns_coeffs: (a, b, c); a tuple of such triples, one for each round, the last of which is
+        repeated in all later rounds; or `"standard"`, `"dion"` or `"polar_express"`.
       ns_steps: number of rounds, below 100.
-      adaptive: scale by the dual norm <G, X>, so that a small gradient makes a small step.
-      preconditioning: what G is divided by, which must be at least its largest singular value:
-        `"frobenius"`; `"spectral"`, that value itself, at the cost of an SVD; `"schatten"`,
-        the fourth root of the sum of s^4; or `"aol"`, a number for each row, which changes the
-        singular vectors slightly.
+      adaptive: whether to scale by the dual norm <G, X>, so that a small gradient makes a small
+        step.
+      preconditioning: the divisor of G, which must be at least its largest singular value:
+        `"frobenius"`, the Frobenius norm; `"spectral"`, the largest singular value, which needs
+        an SVD; `"schatten"`, the fourth root of the sum of s^4; or `"aol"`, a number for each row,
+        which changes the singular vectors slightly.
       ns_dtype: dtype to which each product is rounded, bfloat16 in the authors' code and in
-        torch; without it, that of the computation, at least float32.
-      eps_as_floor: as in torch: divide by max(|G|_F, eps).
+        torch; None for the dtype of the computation, at least float32.
+      eps_as_floor: whether to divide by max(|G|_F, eps), as in torch.
 
-    Differences: the authors' code rounds to bfloat16. optax has eps 1e-8, refuses vectors,
-    does not add eps for spectral, and takes <G, X> over all matrices of a leaf together.
+    Differences: the authors' code rounds to bfloat16. optax has eps 1e-8, does not accept vectors,
+    does not add eps for spectral, and computes <G, X> over all matrices of a leaf together.
 
     Raises:
-      ValueError: ns_coeffs is not of triples, or has more of them than rounds; ns_steps is not
-        an integer from 0 to 99; preconditioning is something else; eps negative.
+      ValueError: ns_coeffs does not consist of triples, or has more triples than rounds; ns_steps
+        is not an integer from 0 to 99; preconditioning is unknown; eps negative.
 
     Example:
       >>> import functional_optim as fo
@@ -145,6 +147,7 @@ def orthogonalize(
 
     def orthogonal(g: Array, eps: Array) -> Array:
         whole = g.reshape((1,) * (2 - g.ndim) + g.shape)
+        # The Gram matrix of the shorter side is smaller, and its products cost less.
         tall = whole.shape[-2] > whole.shape[-1]
         rounded, dtype = _rounding(ns_dtype, g.dtype)
         x = rounded((_transposed(whole) if tall else whole).astype(dtype))
@@ -161,7 +164,7 @@ def orthogonalize(
 
 
 def _round(x: Array, polynomial: Triple, rounded: Callable[[Array], Array]) -> Array:
-    """Computes one round, rounding where matrix products in a narrow dtype would."""
+    """Computes one round, and rounds as matrix products in a narrow dtype do."""
     a, b, c = polynomial
     gram = rounded(x @ jnp.conj(_transposed(x)))
     even = rounded(b * gram + c * (gram @ gram))
@@ -177,7 +180,7 @@ def _normalized(
         size = rounded(norm)[..., None, None]
         size = jnp.maximum(size, rounded(eps)) if as_floor else rounded(size + eps)
     else:
-        # In units of the largest element, whose square does not overflow.
+        # Divided by the largest element, so that squares do not overflow.
         unit = unit_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
         x = x / unit.astype(x.dtype)
         gram = x @ jnp.conj(_transposed(x))
@@ -201,10 +204,12 @@ def _transposed(x: Array) -> Array:
     return jnp.swapaxes(x, -2, -1)
 
 
-def _rounding(narrow: Any, dtype: Any) -> tuple[Callable[[Array], Array], Any]:
-    """Returns a function that rounds to a dtype, and the dtype in which to add meanwhile.
+def _rounding(
+    narrow: DTypeLike | None, dtype: DTypeLike
+) -> tuple[Callable[[Array], Array], DTypeLike]:
+    """Returns a function that rounds to a narrow dtype, and the dtype of the sums.
 
-    Matrix units do the same: they add products of bfloat16 in float32.
+    This is how matrix units compute: they add products of bfloat16 in float32.
     """
     if narrow is None:
         return (lambda x: x), dtype
@@ -214,7 +219,7 @@ def _rounding(narrow: Any, dtype: Any) -> tuple[Callable[[Array], Array], Any]:
     def rounded(x: Array) -> Array:
         if jnp.iscomplexobj(x):
             return jax.lax.complex(rounded(x.real), rounded(x.imag))
-        # Not by two casts: XLA may remove such a pair.
+        # XLA may remove a pair of casts, and does not remove this operation.
         return jax.lax.reduce_precision(x, limits.nexp, limits.nmant)
 
     return rounded, single if limits.bits < 64 else dtype

@@ -24,7 +24,7 @@ def noisy_sgd(
     `learning_rate` `()` is in units of p per unit of g.
 
     Args:
-      key: an integer, or a key of `jax.random.key`; it must be given.
+      key: an integer, or a key of `jax.random.key`; required.
 
     Example:
       >>> import functional_optim as fo

@@ -1,4 +1,4 @@
-"""NovoGrad: momentum of gradients that are normalized parameter by parameter."""
+"""NovoGrad: momentum of gradients that are normalized for each parameter."""
 
 from typing import Annotated
 
@@ -47,7 +47,7 @@ def scale_by_novograd(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Accumulates updates over the running root mean square of their norms.
+    """Accumulates updates divided by the running root mean square of their norms.
 
     For one parameter of shape `*p`, with the norm `()` of its whole update:
 
@@ -59,9 +59,9 @@ def scale_by_novograd(
     in units of g, `eps_root` in units of g^2, `weight_decay` in units of 1 / p.
 
     Args:
-      mu_dtype: dtype in which mu is kept.
+      mu_dtype: dtype of mu.
 
-    Differences: none from the paper; defaults are those of optax (the paper has b1 = 0.95,
+    Differences: none from the paper; defaults are as in optax (the paper has b1 = 0.95,
     b2 = 0.98).
 
     Raises:
@@ -78,6 +78,7 @@ def scale_by_novograd(
     training of deep networks, 2019, Algorithm 1, arXiv:1905.11286.
     """
     del b2, mu_dtype, state_dtype
+    # The slot is a real scalar, also for complex parameters.
     squared = jnp.sum(jnp.square(jnp.abs(g)))
     nu = moment(jnp.real(slots.nu), squared, ctx.nu_decay, ctx.nu_gain)
     root = safe_sqrt(nu + eps_root) + eps

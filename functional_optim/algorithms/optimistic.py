@@ -19,7 +19,7 @@ Array = jax.Array
 
 
 def _step_scalars(t: Array, alpha: Array, beta: Array) -> dict[str, Array]:
-    """Computes the weights of the gradient and of the previous one, which the first step lacks."""
+    """Computes the weights of the gradient and of the previous gradient, 0 at the first update."""
     previous = jnp.where(t > 1, beta, jnp.zeros_like(beta))
     return {"gain": alpha + previous, "previous": previous}
 
@@ -35,7 +35,7 @@ def scale_by_optimistic_gradient(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Adds to updates a multiple of how they have changed.
+    """Adds a multiple of their last change to updates.
 
     For one parameter of shape `*p`:
 
@@ -68,8 +68,8 @@ def optimistic_gradient_descent(
 ) -> GradientTransformation:
     """Optimistic gradient descent: `scale_by_optimistic_gradient`, then a step.
 
-    `learning_rate` `()` is in units of p per unit of g. On a saddle, where gradient descent
-    circles away, it converges.
+    `learning_rate` `()` is in units of p per unit of g. It converges to saddle points of min-max
+    problems, around which gradient descent spirals outwards.
 
     Example:
       >>> import functional_optim as fo

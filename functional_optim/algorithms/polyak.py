@@ -1,7 +1,6 @@
-"""Polyak's step size, computed from the distance of the loss to its least value."""
+"""Polyak's step size, computed from the difference of the loss to its least value."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ Array = jax.Array
 
 
 def _combine(
-    stats: Any,
+    stats: Mapping[str, Array] | None,
     last: Mapping[str, Array],
     f_min: Array,
     max_learning_rate: Array,
@@ -32,15 +31,16 @@ def _combine(
     gap = last["value"] - f_min
     if variant == "sps+":
         gap = jnp.maximum(gap, 0.0)
-    moving = squared > 0
-    step = jnp.minimum(gap / jnp.where(moving, squared, 1.0), max_learning_rate)
-    return {"step_size": jnp.where(moving, step, 0.0)}
+    # Both operands of a select are computed, so the divisor must not be 0 in either.
+    is_positive = squared > 0
+    step = jnp.minimum(gap / jnp.where(is_positive, squared, 1.0), max_learning_rate)
+    return {"step_size": jnp.where(is_positive, step, 0.0)}
 
 
-def _check(given: Mapping[str, Any]) -> str | None:
-    if given["variant"] in ("sps", "sps+"):
+def _check(options: Mapping[str, object]) -> str | None:
+    if options["variant"] in ("sps", "sps+"):
         return None
-    return f"variant must be 'sps' or 'sps+', got {given['variant']!r}."
+    return f"variant must be 'sps' or 'sps+', got {options['variant']!r}."
 
 
 @leaf_rule(
@@ -68,15 +68,15 @@ def scale_by_polyak(
         u = g min((value - f_min) / (|g|^2 + eps), max_learning_rate)
 
     `value` `()`, the loss at the parameters, is passed to `update`. `f_min` `()`, its least
-    value, is in units of the loss, `eps` `()` in units of g^2. If all gradients are 0, so is u.
+    value, is in units of the loss, `eps` `()` in units of g^2. If all gradients are 0, u is 0.
 
-    The state keeps the last step size as `metrics["step_size"]`.
+    The state has the last step size as `metrics["step_size"]`.
 
     Args:
       variant: `"sps"`, or `"sps+"`, which replaces a negative gap by 0.
 
     Raises:
-      ValueError: max_learning_rate or eps negative, another variant, or `update` is called
+      ValueError: max_learning_rate or eps negative, an unknown variant, or `update` is called
         without value.
 
     Example:
@@ -103,12 +103,12 @@ def polyak_sgd(
     eps: ScalarOrSchedule = 0.0,
     variant: str = "sps",
 ) -> GradientTransformation:
-    """Gradient descent with Polyak's step size: a scaling, then `scale_by_polyak`.
+    """Gradient descent with Polyak's step size: a factor, then `scale_by_polyak`.
 
         p <- p - g min((value - f_min) / (scaling |g|^2), scaling max_learning_rate)
 
     `scaling` `()` is the c of the paper; `value` `()`, the loss at the parameters, is passed
-    to `update`. The other arguments are those of `scale_by_polyak`.
+    to `update`. See `scale_by_polyak` for the other arguments.
 
     Example:
       >>> import functional_optim as fo

@@ -1,4 +1,4 @@
-"""Generalized primal averaging, and what it shares with Schedule-Free: a point between two."""
+"""Generalized primal averaging, and the interpolation that it shares with Schedule-Free."""
 
 from typing import Annotated
 
@@ -22,18 +22,22 @@ def averaging_scalars(share: Array, new: Array, old: Array) -> dict[str, Array]:
     Args:
       share: weight of z in the average x.
       new: share of x in the point y, from this update on.
-      old: the same up to this update.
+      old: share of x in the point y, up to this update.
     """
-    kept = 1 - share
-    return {"towards_z": share + kept * (1 - new / old), "step": 1 - new * kept} | {
-        "interpolation": new
+    # From y' = new x' + (1 - new) z', where z' = z + u, x' = rest x + share z', and x is
+    # (y - (1 - old) z) / old.
+    rest = 1 - share
+    return {
+        "towards_z": share + rest * (1 - new / old),
+        "step": 1 - new * rest,
+        "interpolation": new,
     }
 
 
 def step_between(u: Array, z: Array, y: Array, ctx: StepContext) -> Array:
-    """Computes how far y = a x + (1 - a) z moves when z moves by u, and x towards the new z.
+    """Computes the change of y = a x + (1 - a) z when z moves by u, and x towards the new z.
 
-    x is not needed: it follows from z and y.
+    x is not an argument, because it follows from z and y.
     """
     return ctx.towards_z * (z - y) + ctx.step * u
 
@@ -60,7 +64,7 @@ def primal_averaging_step(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Takes a step from z, averages z into x, and returns the difference to the point between."""
+    """Takes a step from z, averages z into x, and returns the change of the point y between."""
     del train_interp_coeff, eval_interp_coeff, state_dtype
     return step_between(g, slots.z, p, ctx), {"z": slots.z + g}
 
@@ -72,27 +76,28 @@ def generalized_primal_averaging(
     *,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """GPA: averages an optimizer's points, and takes gradients between the average and its last.
+    """GPA: averages the points of an optimizer, with gradients between the average and the last.
 
-    For one parameter of shape `*p`, with the step u of base_optimizer, whose gradient is that at y:
+    For one parameter of shape `*p`, with the step u of base_optimizer for the gradient at y:
 
         z <- z + u
         x <- eval_interp_coeff x + (1 - eval_interp_coeff) z
         y  = train_interp_coeff x + (1 - train_interp_coeff) z
 
-    The parameters are y. Evaluate at x, which `eval_params` finds. At the start, z = x = y. The
-    state has the links of base_optimizer, and as `primal_averaging_step` z, of shape `*p`, in
+    The parameters are y. Evaluate at x, which `eval_params` returns. At the start, z = x = y. The
+    state has the links of base_optimizer, and under `primal_averaging_step` z, of shape `*p`, in
     float32 at least, and the last train_interp_coeff; x follows from y and z. Both coefficients
-    `()` have no unit. The base optimizer keeps its momentum and its schedule, and weight decay is
-    computed at y. `schedule_free` is the same with a weight in x that falls as 1 / t.
+    `()` have no unit. The base optimizer needs momentum and a schedule as without averaging; its
+    weight decay is computed at y. `schedule_free` is the same with a weight in x that decreases as
+    1 / t.
 
     Args:
       state_dtype: dtype of z.
 
-    Differences: the authors' code has AdamW for base optimizer, and their names and defaults are
-    kept; its weight decay multiplies z, or y, by 1 - learning_rate weight_decay, where that of a
-    base optimizer here moves z by a multiple of y. A train_interp_coeff that changes moves y, and
-    leaves x where it is. optax has no GPA.
+    Differences: the names and defaults are as in the authors' code, whose base optimizer is
+    AdamW. Its weight decay multiplies z, or y, by 1 - learning_rate weight_decay; that of a base
+    optimizer here moves z by a multiple of y. A change of train_interp_coeff changes y, and not x.
+    optax has no GPA.
 
     Raises:
       TypeError: base_optimizer is not a pair of functions.

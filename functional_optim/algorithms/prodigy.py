@@ -1,7 +1,7 @@
 """Prodigy: Adam whose step size is an estimate of the distance to the solution."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +30,16 @@ __all__ = ["GrowthRate", "adam_correction", "pair_of", "prodigy"]
 Array = jax.Array
 
 GrowthRate = Annotated[Hyperparameter | None, Within("[1, inf)"), Optional_]
-"""The most by which an estimate may be multiplied in one update; None for any."""
+"""The largest factor by which an estimate grows in one update; None for no limit."""
 
 
-def pair_of(rule: str, betas: Any) -> tuple[Any, Any]:
-    """The two decays that an optimizer takes as one argument.
+def pair_of(
+    rule: str, betas: tuple[ScalarOrSchedule, ScalarOrSchedule]
+) -> tuple[ScalarOrSchedule, ScalarOrSchedule]:
+    """Returns the two decays that an optimizer takes as one argument.
 
     Raises:
-      TypeError: they are not two.
+      TypeError: betas are not a tuple or list of two.
     """
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
         message = f"betas must be a pair of numbers, got {betas!r}. Pass (0.9, 0.999)."
@@ -46,12 +48,12 @@ def pair_of(rule: str, betas: Any) -> tuple[Any, Any]:
 
 
 def adam_correction(count: Array, b1: Array, b2: Array) -> Array:
-    """Computes what corrects the bias of both of Adam's moments, after `count` updates."""
+    """Computes the bias corrections of both of Adam's moments, for the update after `count`."""
     t = count.astype(hyper_dtype()) + 1
     return bias_root(b2, t) * correction_of(b1, t)
 
 
-def _start(estim_lr0: Array) -> dict[str, Any]:
+def _start(estim_lr0: Array) -> dict[str, Array | float]:
     return {"estim_lr": estim_lr0, "estim_lr_max": estim_lr0, "numerator_weighted": 0.0}
 
 
@@ -64,7 +66,7 @@ def _prepare(
     estim_lr0: Array,
     safeguard_warmup: bool,
     bias_correction: bool,
-    **_: Any,
+    **_: object,
 ) -> dict[str, Array]:
     """Computes the step size, and the weights of the gradient."""
     d = last["estim_lr"]
@@ -86,7 +88,7 @@ def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
     return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
 
 
-def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
+def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.params0 - p),
         "size": sum_of_magnitudes(_grad_sum(g, slots, ctx)),
@@ -94,29 +96,31 @@ def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> di
 
 
 def _combine(
-    stats: Any,
+    stats: Mapping[str, Array] | None,
     last: Mapping[str, Array],
     estim_lr0: Array,
     estim_lr_coef: Array,
     growth_rate: Array | None,
-    **_: Any,
+    **_: object,
 ) -> dict[str, Array]:
-    """Computes the estimate, which stays as it is where no gradient says anything."""
+    """Computes the estimate, which does not change while all gradients are 0."""
     d, largest, numerator = (last[k] for k in ("estim_lr", "estim_lr_max", "numerator_weighted"))
     if stats is None:
         return {"estim_lr": d, "estim_lr_max": largest, "numerator_weighted": numerator, "d": d}
     size = jnp.sum(stats["size"])
-    some = size > 0
+    # Both operands of a select are computed, so the divisor must not be 0 in either.
+    is_positive = size > 0
     new = last["sum_decay"] * numerator + last["numerator_gain"] * jnp.sum(stats["progress"])
-    numerator = jnp.where(some, new, numerator)
-    found = jnp.where(some, estim_lr_coef * numerator / jnp.where(some, size, 1.0), d)
-    largest = jnp.maximum(largest, found)
+    numerator = jnp.where(is_positive, new, numerator)
+    estimate = estim_lr_coef * numerator / jnp.where(is_positive, size, 1.0)
+    estimate = jnp.where(is_positive, estimate, d)
+    largest = jnp.maximum(largest, estimate)
     if growth_rate is None:
         d = largest
     else:
-        # The first estimate is taken whole: it may be as small as estim_lr0 by many decades.
-        first = jnp.where(d == estim_lr0, jnp.maximum(d, found), d)
-        d = jnp.where(some, jnp.minimum(largest, first * growth_rate), d)
+        # The first estimate has no limit: estim_lr0 may be too small by many orders of magnitude.
+        first = jnp.where(d == estim_lr0, jnp.maximum(d, estimate), d)
+        d = jnp.where(is_positive, jnp.minimum(largest, first * growth_rate), d)
     return {"estim_lr": d, "estim_lr_max": largest, "numerator_weighted": numerator, "d": d}
 
 
@@ -152,8 +156,8 @@ def prodigy_step(
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
     u = mu / (eps * ctx.estim_lr + safe_sqrt(nu)) + weight_decay * p
-    kept = {"mu": mu, "nu": nu, "grad_sum": _grad_sum(g, slots, ctx), "params0": slots.params0}
-    return -ctx.rate * u, kept
+    new_slots = {"mu": mu, "nu": nu, "grad_sum": _grad_sum(g, slots, ctx), "params0": slots.params0}
+    return -ctx.rate * u, new_slots
 
 
 def prodigy(
@@ -170,10 +174,10 @@ def prodigy(
     growth_rate: ScalarOrSchedule | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Prodigy: AdamW with an estimate d of the distance to the solution for its step size.
+    """Prodigy: AdamW whose step size is an estimate d of the distance to the solution.
 
-    With b1, b2 = betas, sums over all parameters, which started at p0, and d that of the update
-    before, estim_lr0 at the start:
+    With b1, b2 = betas, sums over all parameters, which started at p0, and d from the previous
+    update, estim_lr0 at the start:
 
         rate   = d learning_rate
         m     <- b1 m + (1 - b1) d g
@@ -183,28 +187,29 @@ def prodigy(
         d     <- max(d, estim_lr_coef num / |s|_1)
         p     <- p - rate (m / (sqrt(v) + d eps) + weight_decay p)
 
-    If all gradients are 0, num and d stay. `prodigy_step` keeps m, v, s and p0 as `mu`, `nu`,
-    `grad_sum` and `params0`, of shape `*p`; d, its largest value and num as `estim_lr`,
-    `estim_lr_max` and `numerator_weighted` `()`, in float32 whatever the parameters are; and d as
-    `metrics["d"]`. d and estim_lr0 are in units of p; the other numbers `()` have no unit, but eps,
-    which has that of g. `learning_rate` is 1 or a schedule that begins or ends there. The sums are
-    over all parameters, on however many devices; for parts with a d each, see `partition`.
+    If all gradients are 0, num and d do not change. `prodigy_step` keeps m, v, s and p0 as `mu`,
+    `nu`, `grad_sum` and `params0`, of shape `*p`; d, its largest value and num as `estim_lr`,
+    `estim_lr_max` and `numerator_weighted` `()`, in float32 whatever the dtype of the parameters;
+    and d as `metrics["d"]`. d and estim_lr0 are in units of p, eps is in units of g; the other
+    arguments `()` have no unit. `learning_rate` is 1 or a schedule that begins or ends at 1. The
+    sums are over all parameters on all devices; use `partition` for groups that each have a d.
 
     Args:
-      beta3: decay of s and num; sqrt(b2) if None.
-      safeguard_warmup: whether s is without the learning rate: d in the place of rate.
-      bias_correction: whether rate has a factor sqrt(1 - b2^t) / (1 - b1^t), as Adam.
-      growth_rate: the largest factor of d in one update, once it has left estim_lr0; None for any.
+      beta3: decay of s and num; None for sqrt(b2).
+      safeguard_warmup: whether s has d in place of rate, and so does not contain the learning rate.
+      bias_correction: whether rate has a factor sqrt(1 - b2^t) / (1 - b1^t), as in Adam.
+      growth_rate: the largest factor by which d grows in one update, after the first change of d;
+        None for no limit.
 
-    Differences: optax always corrects the bias, which the paper and the authors' code do by option;
-    it has no growth_rate; it keeps d and num in the dtype of the parameters, where in bfloat16 they
-    stop; and d is NaN there from an update on at which all gradients, or the learning rate, are 0.
-    The authors' code makes no step then. It also has L2 decay, for which put
-    `add_decayed_weights` in front.
+    Differences: optax always corrects the bias, which is an option in the paper and in the authors'
+    code; it has no growth_rate; it keeps d and num in the dtype of the parameters, and in bfloat16
+    they stop growing; and its d is NaN after an update at which all gradients, or the learning
+    rate, are 0. The authors' code takes no step then. It also has L2 decay; put
+    `add_decayed_weights` before this optimizer for that.
 
     Raises:
       TypeError: betas are not a pair.
-      ValueError: a number outside its interval, or `update` is called without params.
+      ValueError: an argument outside its interval, or `update` is called without params.
 
     Example:
       >>> import functional_optim as fo, jax

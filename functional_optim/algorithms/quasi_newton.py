@@ -1,4 +1,4 @@
-"""The iteration of L-BFGS: directions out of pairs, a step along each, until one of the ends."""
+"""The iteration of L-BFGS: a direction, a step along it, and tests for the end."""
 
 import dataclasses
 import enum
@@ -20,10 +20,10 @@ __all__ = ["Limits", "Progress", "Status", "iterate"]
 Array = jax.Array
 
 _DECREASE, _CURVATURE = 1e-4, 0.9
-"""Of the strong Wolfe conditions; Nocedal & Wright, section 3.1, and torch's."""
+"""Constants of the strong Wolfe conditions, as in Nocedal & Wright, section 3.1, and in torch."""
 
 _LEAST_CURVATURE = 1e-10
-"""Below this s.y a pair is not kept, unless it is judged by its own scale; torch's."""
+"""Least s.y of a stored pair where the test is not relative, as in torch."""
 
 
 class Status(enum.IntEnum):
@@ -38,14 +38,14 @@ class Status(enum.IntEnum):
 
 
 class Limits(NamedTuple):
-    """What ends a search, each `()`.
+    """Limits of a search, each `()`.
 
     Attributes:
-      iterations: of the search.
-      evaluations: of the objective, with the one at the start; int32 as iterations.
-      along_a_line: the same, of one line; int32.
-      gradient: largest magnitude of a component of the gradient that counts as zero.
-      change: largest change of a parameter, or of the value, that counts as none.
+      iterations: largest number of iterations, int32.
+      evaluations: largest number of evaluations, including the one at the start, int32.
+      along_a_line: largest number of evaluations in one line search, int32.
+      gradient: the search ends where no component of the gradient has a larger magnitude.
+      change: the search ends where no parameter, or the value, changes by more.
     """
 
     iterations: Array
@@ -56,7 +56,7 @@ class Limits(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """A search under way; `grad` is what `jax.grad` gives."""
+    """The state of a search; `grad` is the result of `jax.grad`, without conjugation."""
 
     x: PyTree
     value: Array
@@ -69,7 +69,7 @@ class Progress(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Iteration:
-    """One iteration, of given rules."""
+    """One iteration of the search."""
 
     evaluate: Callable[[PyTree], tuple[Array, PyTree]]
     rate: Array
@@ -78,49 +78,49 @@ class _Iteration:
     approximate: Array | None
     relative: bool
 
-    def __call__(self, now: Progress) -> Progress:
-        g = jax.tree.map(jnp.conj, now.grad)
-        k, first = now.iterations + 1, now.memory.iterations == 0
-        memory = _directed(now.memory, g, self.relative)._replace(
-            grad=g, value=now.value, iterations=now.memory.iterations + 1
+    def __call__(self, progress: Progress) -> Progress:
+        g = jax.tree.map(jnp.conj, progress.grad)
+        k, first = progress.iterations + 1, progress.memory.iterations == 0
+        memory = _with_new_pair(progress.memory, g, self.relative)._replace(
+            grad=g, value=progress.value, iterations=progress.memory.iterations + 1
         )
-        # The first direction is the gradient, whose length says nothing of the step's.
+        # The first direction is the gradient, whose length is not related to the best step.
         size = sum_of_magnitudes(g)
         cautious = 1 / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
         if not self.relative:
             cautious = jnp.minimum(1, cautious)
         step = jnp.where(first, cautious, 1) * self.rate
-        line = Line(self.evaluate, now.x, memory.direction)
-        start = line.point(jnp.zeros_like(step), now.value, now.grad)
-        # Not `>`: where the slope is NaN, there is nowhere to go.
+        line = Line(self.evaluate, progress.x, memory.direction)
+        start = line.point(jnp.zeros_like(step), progress.value, progress.grad)
+        # `<=` is False where the slope is NaN, and then the search ends.
         descends = start.slope <= -self.limits.change
-        found = self._move(line, start, step, descends, now, k)
-        taken = jnp.where(descends, found.point.step, step)
-        memory = memory._replace(step=taken, evaluations=memory.evaluations + found.evals)
-        x = choose(descends, add_scaled(now.x, taken, memory.direction), now.x)
+        result = self._move(line, start, step, descends, progress, k)
+        taken = jnp.where(descends, result.point.step, step)
+        memory = memory._replace(step=taken, evaluations=memory.evaluations + result.evals)
+        x = choose(descends, add_scaled(progress.x, taken, memory.direction), progress.x)
         after = Progress(
             x,
-            jnp.where((found.evals > 0) & (taken > 0), found.point.value, now.value),
-            found.point.grad,
+            jnp.where((result.evals > 0) & (taken > 0), result.point.value, progress.value),
+            result.point.grad,
             memory,
             k,
-            now.evaluations + found.evals,
-            now.status,
+            progress.evaluations + result.evals,
+            progress.status,
         )
-        status = self._status(after, now.value)
+        status = self._status(after, progress.value)
         return after._replace(status=jnp.where(descends, status, jnp.int32(Status.NO_DESCENT)))
 
     def _move(
-        self, line: Line, start: Point, step: Array, descends: Array, now: Progress, k: Array
+        self, line: Line, start: Point, step: Array, descends: Array, progress: Progress, k: Array
     ) -> Found:
-        """The point to go to."""
+        """Returns the next point: by a line search, or at a step of fixed length."""
         if self.by_wolfe:
             dtype = step.dtype
             tolerance = jnp.zeros((), dtype)
             decrease, curvature = jnp.array(_DECREASE, dtype), jnp.array(_CURVATURE, dtype)
             conditions = Wolfe(start, decrease, curvature, tolerance, self.approximate)
             narrowest = self.limits.change / largest(line.d)
-            left = self.limits.evaluations - now.evaluations + 1
+            left = self.limits.evaluations - progress.evaluations + 1
             left = jnp.minimum(left, self.limits.along_a_line)
 
             def is_narrow(a: Point, b: Point) -> Array:
@@ -128,21 +128,23 @@ class _Iteration:
 
             return search(line, conditions, step, _extend, is_narrow, left, descends)
 
-        # After the last iteration nobody asks for the value, which may cost as much as a step.
+        # The value after the last iteration is not used, and may cost as much as a step.
         evaluated = descends & (k < self.limits.iterations)
-        unknown = start._replace(step=step)
-        point = cond(evaluated, lambda: line.at(step), lambda: unknown)
+        not_evaluated = start._replace(step=step)
+        point = cond(evaluated, lambda: line.at(step), lambda: not_evaluated)
         return Found(point, evaluated.astype(jnp.int32))
 
     def _status(self, after: Progress, before: Array) -> Array:
-        """Tells whether to end after an iteration, and why."""
+        """Returns the status after an iteration: to continue, or the reason to end."""
         moved = largest(scaled(after.memory.step, after.memory.direction))
-        still = (moved <= self.limits.change) | (jnp.abs(after.value - before) < self.limits.change)
+        is_unchanged = (moved <= self.limits.change) | (
+            jnp.abs(after.value - before) < self.limits.change
+        )
         return _first(
             (largest(after.grad) <= self.limits.gradient, Status.GRADIENT),
             (after.iterations >= self.limits.iterations, Status.ITERATIONS),
             (after.evaluations >= self.limits.evaluations, Status.EVALUATIONS),
-            (still, Status.CHANGE),
+            (is_unchanged, Status.CHANGE),
         )
 
 
@@ -162,28 +164,29 @@ def iterate(
     """Minimizes from x until a limit is reached.
 
     Args:
-      evaluate: value and gradient, as `jax.value_and_grad` gives them.
-      x: where to start.
-      value: of the objective there.
-      grad: as evaluate gives it there.
-      memory: of the searches before.
-      rate: the step to try first, or without line search, to take.
-      limits: what ends the search.
-      by_wolfe: whether steps satisfy the strong Wolfe conditions, or are of length `rate`.
-      approximate: of these conditions, see `Wolfe`.
-      relative: whether the first step and the least curvature are in relation to the gradient, so
-        that a loss and its multiples are minimized in the same steps; otherwise they are torch's.
+      evaluate: returns value and gradient, as `jax.value_and_grad` does.
+      x: the start.
+      value: the objective at x.
+      grad: the gradient at x, as evaluate returns it.
+      memory: the memory of previous searches.
+      rate: the first step length of a line search, or the step length without line search.
+      limits: the limits of the search.
+      by_wolfe: whether steps satisfy the strong Wolfe conditions, or have length `rate`.
+      approximate: tolerance of the approximate conditions; see `Wolfe`.
+      relative: whether the first step and the least curvature are relative to the gradient, so
+        that a loss and its multiples are minimized in the same steps; otherwise they are as in
+        torch.
     """
-    at_rest = largest(grad) <= limits.gradient
-    status = _first((at_rest, Status.GRADIENT), (limits.iterations < 1, Status.ITERATIONS))
+    is_stationary = largest(grad) <= limits.gradient
+    status = _first((is_stationary, Status.GRADIENT), (limits.iterations < 1, Status.ITERATIONS))
     memory = memory._replace(evaluations=memory.evaluations + 1)
     one = jnp.ones((), jnp.int32)
-    begun = Progress(x, value, grad, memory, one - 1, one, status)
+    start = Progress(x, value, grad, memory, one - 1, one, status)
     iteration = _Iteration(evaluate, rate, limits, by_wolfe, approximate, relative)
-    return while_loop(lambda now: now.status == Status.GOING_ON, iteration, begun)
+    return while_loop(lambda progress: progress.status == Status.GOING_ON, iteration, start)
 
 
-def _directed(memory: Memory, g: PyTree, relative: bool) -> Memory:
+def _with_new_pair(memory: Memory, g: PyTree, relative: bool) -> Memory:
     """Adds the pair of the last step to the memory, and computes the direction at gradient g."""
     s = scaled(memory.step, memory.direction)
     y = jax.tree.map(jnp.subtract, g, memory.grad)
@@ -201,13 +204,13 @@ def _directed(memory: Memory, g: PyTree, relative: bool) -> Memory:
 
 
 def _extend(last: Point, present: Point) -> Array:
-    """Computes the next larger step where no minimum is bracketed; at most tenfold."""
+    """Computes the next larger step where no minimum is bracketed; at most 10 times as large."""
     least = present.step + 0.01 * (present.step - last.step)
     return cubic_step(last, present, least, 10 * present.step)
 
 
 def _first(*cases: tuple[Array, Status]) -> Array:
-    """Returns the first status whose condition holds."""
+    """Returns the first status whose condition is true."""
     status = jnp.int32(Status.GOING_ON)
     for condition, name in reversed(cases):
         status = jnp.where(condition, jnp.int32(name), status)

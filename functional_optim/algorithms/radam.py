@@ -1,4 +1,4 @@
-"""RAdam: Adam that waits until it knows its second moment, and then grows into it."""
+"""RAdam: Adam that divides by its second moment only once the moment is accurate."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
+from ..core.numerics.adam_scalars import mean_scalars
 from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import safe_log, safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
@@ -32,52 +33,47 @@ def _step_scalars(
 ) -> dict[str, Array]:
     """Computes the weights of update number t.
 
-    Up to the threshold the denominator must be 1. The scalars say so, and no element is selected:
-    sqrt(0 v + 0) + 1.
+    Up to the threshold the denominator is 1. The scalars make it sqrt(0 v + 0) + 1, so that the
+    maths needs no selection for each element.
     """
     r = rectification(t, b2, threshold)
-    known = r > 0
-    factor = jnp.where(known, r, 1.0)
+    is_rectified = r > 0
+    factor = jnp.where(is_rectified, r, 1.0)
     nu_correction = bias_correction(b2, t)
     if eps_before_correction:
         eps = eps * jnp.sqrt(nu_correction)
     scalars = {
         "mu_gain": 1 - b1,
         "nu_gain": 1 - b2,
-        "nu_correction": jnp.where(known, nu_correction, 0.0),
-        "added_in_root": jnp.where(known, eps_root, 0.0),
-        "added": jnp.where(known, eps, 1.0),
+        "nu_correction": jnp.where(is_rectified, nu_correction, 0.0),
+        "added_in_root": jnp.where(is_rectified, eps_root, 0.0),
+        "added": jnp.where(is_rectified, eps, 1.0),
     }
-    if nesterov:
-        return scalars | {
-            "ahead_mean": factor * b1 * bias_correction(b1, t + 1),
-            "ahead_gain": factor * (1 - b1) * bias_correction(b1, t),
-        }
-    return scalars | {"mu_factor": factor * bias_correction(b1, t)}
+    return scalars | mean_scalars(t, b1, factor, nesterov)
 
 
 def rectification(t: Array, b2: Array, threshold: Array) -> Array:
     """Computes the factor r, which is positive; 0 up to the threshold, where r is not defined."""
     rho_inf = (1 + b2) / (1 - b2)
-    rho = jnp.minimum(_length(t, b2), rho_inf)
-    known = rho > threshold
-    # Where rho does not reach the threshold, rho_inf may be 4 or 2.
-    rho, rho_inf = jnp.where(known, rho, 6.0), jnp.where(known, rho_inf, 6.0)
+    rho = jnp.minimum(_sample_size(t, b2), rho_inf)
+    is_defined = rho > threshold
+    # Where rho does not reach the threshold, rho_inf may be 4 or 2, and the divisor 0.
+    rho, rho_inf = jnp.where(is_defined, rho, 6.0), jnp.where(is_defined, rho_inf, 6.0)
     square = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
-    return jnp.where(known, jnp.sqrt(square), 0.0)
+    return jnp.where(is_defined, jnp.sqrt(square), 0.0)
 
 
-def _length(t: Array, b: Array) -> Array:
+def _sample_size(t: Array, b: Array) -> Array:
     """Computes `rho = (1 + b) / (1 - b) - 2 t b^t / (1 - b^t)` without cancellation.
 
     The two terms are about 1 / (1 - b), and their difference is between 1 and t. With
-    x = -log b they are coth(x/2) and t (coth(tx/2) - 1), of which 2 / x cancels exactly.
+    x = -log b they are coth(x/2) and t (coth(tx/2) - 1), and 2 / x cancels exactly.
     """
     half = -safe_log(b) / 2
-    return 1 - _beyond_pole(half) + t * _beyond_pole(t * half)
+    return 1 - _coth_remainder(half) + t * _coth_remainder(t * half)
 
 
-def _beyond_pole(z: Array) -> Array:
+def _coth_remainder(z: Array) -> Array:
     """Computes `1 + 1/z - coth z` for `z` > 0: 1 at 0, and then about 1/z."""
     near, far = jnp.minimum(z, 2.0), jnp.maximum(z, 2.0)
     tail = jnp.full_like(z, 27.0)
@@ -103,7 +99,7 @@ def scale_by_radam(
     eps_before_correction: Static[bool] = False,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides a running mean of updates by their running root mean square, once that is known.
+    """Divides a running mean of updates by their root mean square, once it is accurate.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -119,15 +115,15 @@ def scale_by_radam(
     has no unit once rho > threshold, and the unit of g before.
 
     Args:
-      nesterov: look ahead, as in `scale_by_adam`.
-      eps_before_correction: add eps to sqrt(nu), and correct the sum: eps becomes
-        eps / sqrt(1 - b2^t).
+      nesterov: whether to look ahead, as in `scale_by_adam`.
+      eps_before_correction: whether eps is added to sqrt(nu) before the bias correction: eps
+        becomes eps / sqrt(1 - b2^t).
 
     Differences: the paper has no eps, and threshold 4; the authors' code and torch add eps
-    before the correction, and have threshold 5, which the code includes. optax adds eps after the
-    correction, and includes the threshold. rho is computed without cancellation, which costs the
-    formula above up to 1 / (1 - b2) roundings. Complex parameters are pairs of real ones, as in
-    torch; optax takes |g|^2.
+    before the correction, and have threshold 5; the authors' code has rho >= threshold, as optax,
+    which adds eps after the correction. Here rho is computed without cancellation, which makes
+    the formula above inaccurate by up to 1 / (1 - b2) roundings. Complex parameters are pairs of
+    real ones, as in torch; optax uses |g|^2.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or eps_root negative, or threshold < 4, below
@@ -153,9 +149,9 @@ def scale_by_radam(
     del p, eps, eps_root, threshold, eps_before_correction, state_dtype
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
-    ahead = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else ctx.mu_factor * mu
+    mean = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else ctx.mu_weight * mu
     root = safe_sqrt(ctx.added_in_root + ctx.nu_correction * nu)
-    return ahead / (ctx.added + root), {"mu": mu, "nu": nu}
+    return mean / (ctx.added + root), {"mu": mu, "nu": nu}
 
 
 def radam(
@@ -172,9 +168,8 @@ def radam(
 ) -> GradientTransformation:
     """RAdam: `scale_by_radam`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p, and in the first steps of p per unit of g. The
-    other arguments, the maths and the differences from other libraries are those of
-    `scale_by_radam`.
+    `learning_rate` `()` is in units of p, and in the first steps in units of p per unit of g. See
+    `scale_by_radam` for the other arguments, the maths and the differences from other libraries.
 
     Example:
       >>> import functional_optim as fo

@@ -1,7 +1,7 @@
-"""RMSprop: gradients over their running root mean square."""
+"""RMSprop: gradients divided by their running root mean square."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ __all__ = ["rmsprop", "scale_by_rms"]
 Array = jax.Array
 
 
-def _slots(p: Array, initial_scale: Any, centered: bool) -> dict[str, Array]:
+def _slots(p: Array, initial_scale: Array, centered: bool) -> dict[str, Array]:
     nu = jnp.full_like(p, initial_scale)
     return {"nu": nu, "mu": jnp.zeros_like(p)} if centered else {"nu": nu}
 
@@ -59,13 +59,13 @@ def scale_by_rms(
         s   = nu, or max(nu - mu^2, 0) with centered
         u   = g / sqrt(s + eps), or g / (sqrt(s) + eps) without eps_in_sqrt
 
-    With bias_correction, nu and mu are divided by 1 - decay^t where s reads them. The state
-    keeps nu and mu as above, of shape `*p`. `decay` `()` has no unit; `eps` is in units of
-    g^2, or of g without eps_in_sqrt; u has no unit.
+    With bias_correction, s has nu and mu divided by 1 - decay^t. The state keeps nu and mu as
+    above, of shape `*p`. `decay` `()` has no unit; `eps` is in units of g^2, or of g without
+    eps_in_sqrt; u has no unit.
 
     Differences: torch has eps outside the root (`eps_in_sqrt=False`) and decay 0.99; where
-    rounding makes its centred variance negative, it gives NaN, and here the variance is 0. optax
-    calls the centred rule `scale_by_stddev`.
+    rounding makes the centred variance negative, torch gives NaN, and here the variance is 0. The
+    centred rule is `scale_by_stddev` in optax.
 
     Raises:
       ValueError: decay outside [0, 1], eps or initial_scale negative.
@@ -82,13 +82,13 @@ def scale_by_rms(
     """
     del p, initial_scale, state_dtype
     nu = moments.moment(slots.nu, jnp.square(g), decay, ctx.gain)
-    kept = {"nu": nu}
+    new_slots = {"nu": nu}
     s = ctx.correction * nu if bias_correction else nu
     if centered:
-        mu = kept["mu"] = moments.moment(slots.mu, g, decay, ctx.gain)
+        mu = new_slots["mu"] = moments.moment(slots.mu, g, decay, ctx.gain)
         mean = ctx.correction * mu if bias_correction else mu
         s = jnp.maximum(s - jnp.square(mean), 0.0)
-    return g / (safe_sqrt(eps + s) if eps_in_sqrt else eps + safe_sqrt(s)), kept
+    return g / (safe_sqrt(eps + s) if eps_in_sqrt else eps + safe_sqrt(s)), new_slots
 
 
 _momentum = renamed(trace, decay="momentum")
@@ -109,12 +109,12 @@ def rmsprop(
     state_dtype: StateDtype = None,
     dampening: ScalarOrSchedule | None = None,
 ) -> GradientTransformation:
-    """RMSprop: `scale_by_rms`, momentum where it is given, then a step of minus the learning rate.
+    """RMSprop: `scale_by_rms`, optional momentum, then a step of minus the learning rate.
 
         b <- momentum b + u,    u from `scale_by_rms`
         p <- p - learning_rate b
 
-    `learning_rate` `()` is in units of p. Without `momentum` no trace is kept.
+    `learning_rate` `()` is in units of p. Without `momentum` there is no trace.
 
     Differences: the learning rate multiplies the trace, as in torch; in optax it multiplies
     u, which differs while the learning rate changes. torch's defaults are lr=0.01, decay

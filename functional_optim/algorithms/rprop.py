@@ -1,4 +1,4 @@
-"""Rprop: steps whose sizes follow the signs of the gradient alone."""
+"""Rprop: steps whose sizes depend only on the signs of the gradient."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ Array = jax.Array
 
 
 def _step_scalars(learning_rate: Array, started: Array) -> dict[str, Array]:
-    """Computes what is added to the stored sizes, which are 0 before the first update."""
+    """Computes the first step size, to be added to the stored size, which is 0 at the start."""
     start = jnp.where(started > 0, jnp.zeros_like(learning_rate), learning_rate)
     return {"start": start, "started": jnp.ones_like(started)}
 
@@ -55,13 +55,13 @@ def scale_by_rprop(
         u         = step_size sign(g)
         prev     <- g
 
-    so that an element whose sign has changed rests for one step, and its step_size for the
-    next one too. The state keeps prev, in units of g, and step_size, in units of p, both of
-    shape `*p` and 0 until the first update. `learning_rate`, `min_step_size` and
+    so that an element does not move in the step at which its sign changes, and its step_size does
+    not change in the next one. The state keeps prev, in units of g, and step_size, in units of p,
+    both of shape `*p` and 0 until the first update. `learning_rate`, `min_step_size` and
     `max_step_size` `()` are in units of p, the etas have no unit; u is in units of p. Setting
     `learning_rate` later affects only parameters that have had no update yet.
 
-    Rprop needs gradients of the whole data set: those of small batches change sign by chance.
+    Rprop needs gradients of the whole data set: gradients of small batches change sign by chance.
 
     Differences: this is iRprop- of Igel & Hüsken, as in torch; Riedmiller & Braun also
     take back the step after which the sign changed. torch multiplies g and prev; for small
@@ -92,7 +92,7 @@ def scale_by_rprop(
     numbers = (eta_plus, eta_minus, min_step_size, max_step_size)
     plus, minus, low, high = (jax.lax.full_like(g, x) for x in numbers)
     moved = size * jax.lax.select(agree > 0, plus, minus)
-    # With a factor of 1 instead of a branch, XLA computes the size twice: to store it, and for u.
+    # With a factor of 1 instead of a select, XLA computes the size twice: for the slot, and for u.
     same, moved = (jax.lax.clamp(low, x, high) for x in (size, moved))
     size = jax.lax.select(agree == 0, same, moved)
     g = jax.lax.select(turned, jax.lax.full_like(g, 0), g)
@@ -108,7 +108,7 @@ def rprop(
     *,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Rprop: `scale_by_rprop`, then the step against it.
+    """Rprop: `scale_by_rprop`, then a step in the opposite direction.
 
         p <- p - u,    u from `scale_by_rprop`
 

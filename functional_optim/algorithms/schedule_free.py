@@ -1,4 +1,4 @@
-"""Schedule-Free: averaging and interpolation in the place of momentum and of a schedule's decay."""
+"""Schedule-Free: averaging and interpolation replace momentum and the decay of a schedule."""
 
 from typing import Annotated
 
@@ -58,23 +58,27 @@ def _step_scalars(
     interpolation: Array,
 ) -> dict[str, Array]:
     """Computes the learning rate of update number t, and its weight in the average."""
-    rate = weighed = learning_rate
+    rate = averaging_rate = learning_rate
     if warmup_steps is not None:
         length = jnp.maximum(warmup_steps, 1.0)
-        weighed = learning_rate * jnp.minimum(t / length, 1.0)
-        rate = learning_rate * jnp.minimum((t - 1) / length, 1.0) if warmup_from_zero else weighed
+        averaging_rate = rate = learning_rate * jnp.minimum(t / length, 1.0)
+        if warmup_from_zero:
+            rate = learning_rate * jnp.minimum((t - 1) / length, 1.0)
     if b2 is not None:
         factor = rectification(t, b2, jnp.full_like(b2, 4.0))
         if not silent_sgd_phase:
             factor = jnp.where(factor > 0, factor, 1.0)
-        rate = weighed = learning_rate * factor
-    max_lr = jnp.maximum(max_lr, weighed)
+        rate = averaging_rate = learning_rate * factor
+    # The weight does not decrease with the learning rate, so that late points of a decaying
+    # schedule count as much as early ones.
+    max_lr = jnp.maximum(max_lr, averaging_rate)
     weight = t**r * max_lr**weight_lr_power
     weight_sum = weight_sum + weight
-    some = weight_sum > 0
-    share = jnp.where(some, weight / jnp.where(some, weight_sum, 1.0), 0.0)
+    is_positive = weight_sum > 0
+    share = jnp.where(is_positive, weight / jnp.where(is_positive, weight_sum, 1.0), 0.0)
     scalars = averaging_scalars(share, b1, interpolation)
     if not takes_steps:
+        # The learning rate is part of the scalars, which saves an operation for each element.
         scalars |= {"minus_rate": -rate, "step": -rate * scalars["step"]}
     return scalars | {"weight_sum": weight_sum, "max_lr": max_lr}
 
@@ -102,7 +106,7 @@ def schedule_free_step(
     silent_sgd_phase: Static[bool] = True,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Takes a step from z, averages z into x, and returns the difference to the point between."""
+    """Takes a step from z, averages z into x, and returns the change of the point y between."""
     del learning_rate, b1, weight_lr_power, r, warmup_steps, b2, warmup_from_zero
     del silent_sgd_phase, state_dtype
     u = step_between(g, slots.z, p, ctx)
@@ -110,12 +114,12 @@ def schedule_free_step(
 
 
 def _rms_scalars(t: Array, b2: Array, eps: Array) -> dict[str, Array]:
-    """Computes the bias correction, and a denominator of 1 until the second moment is known."""
-    known = rectification(t, b2, jnp.full_like(b2, 4.0)) > 0
+    """Computes the bias correction, and scalars for a denominator of 1 up to the threshold."""
+    is_rectified = rectification(t, b2, jnp.full_like(b2, 4.0)) > 0
     return {
         "gain": 1 - b2,
-        "correction": jnp.where(known, bias_correction(b2, t), 0.0),
-        "added": jnp.where(known, eps, 1.0),
+        "correction": jnp.where(is_rectified, bias_correction(b2, t), 0.0),
+        "added": jnp.where(is_rectified, eps, 1.0),
     }
 
 
@@ -130,7 +134,7 @@ def scale_by_known_rms(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides updates by their root mean square, from where on RAdam does."""
+    """Divides updates by their root mean square, from the update at which RAdam does."""
     del p, eps, state_dtype
     nu = moment(slots.nu, jnp.square(g), b2, ctx.gain)
     return g / (ctx.added + safe_sqrt(ctx.correction * nu)), {"nu": nu}
@@ -145,10 +149,10 @@ def schedule_free(
     *,
     r: ScalarOrSchedule = 0.0,
 ) -> GradientTransformation:
-    """Makes an optimizer schedule-free: averaging does what a decay of the learning rate would.
+    """Makes an optimizer schedule-free: averaging replaces the decay of the learning rate.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., with the step u of
-    base_optimizer, whose gradient is that at y:
+    base_optimizer for the gradient at y:
 
         max_lr      <- max(max_lr, learning_rate)
         w            = t^r max_lr^weight_lr_power
@@ -157,26 +161,27 @@ def schedule_free(
         x           <- (1 - c) x + c z
         y            = b1 x + (1 - b1) z
 
-    The parameters are y. Evaluate at x, which `eval_params` or `schedule_free_eval_params` find;
-    compute the statistics of batch normalization again there. Save parameters and state as they
-    are. At the start, z = x = y. The state has the links of base_optimizer, and as
-    `schedule_free_step` z, of shape `*p`, in float32 at least; x is y + (1 - b1)(y - z) / b1, so
-    that it need not be kept. It carries `weight_sum`, `max_lr` and the last b1, `()` in float32
-    whatever the parameters are. `b1`, `r` and `weight_lr_power` `()` have no unit.
+    The parameters are y. Evaluate at x, which `eval_params` or `schedule_free_eval_params` return,
+    after computing the statistics of batch normalization again at x. Save parameters and state as
+    usual. At the start, z = x = y. The state has the links of base_optimizer, and under
+    `schedule_free_step` z, of shape `*p`, in float32 at least; x = y + (1 - b1)(y - z) / b1 is not
+    stored. It also has `weight_sum`, `max_lr` and the last b1, `()` in float32 whatever the dtype
+    of the parameters. `b1`, `r` and `weight_lr_power` `()` have no unit.
 
-    The base optimizer needs no momentum. In its place stands b1: 1 is primal averaging, and towards
-    0 it becomes the average of Polyak.
+    The base optimizer needs no momentum, because b1 replaces it: b1 = 1 is primal averaging, and
+    for b1 towards 0 the result tends to Polyak's average.
 
     Args:
-      learning_rate: what base_optimizer multiplies by, for the weights alone: number or schedule.
+      learning_rate: the learning rate of base_optimizer, a number or schedule; it is only used for
+        the weights.
       state_dtype: dtype of z.
 
     Differences: optax keeps weight_sum and max_lr in the dtype of the parameters, and in bfloat16
-    the sum stays where it is after some hundred updates; it evaluates the schedule for the weights
-    one update ahead of base_optimizer, and here both are at the same: for optax's numbers pass
-    `lambda count: schedule(count + 1)`. A b1 that changes moves y, and leaves x where it is. The
-    authors' wrapper hands z to the optimizer, and here and in optax it is y, so that weight decay
-    is computed there, as in their AdamW and SGD. `r` is theirs.
+    the sum stops growing after some hundred updates. optax evaluates the schedule for the weights
+    one update ahead of base_optimizer, and here both are at the same update: pass
+    `lambda count: schedule(count + 1)` for the results of optax. A change of b1 changes y, and not
+    x. The authors' wrapper passes z to the optimizer; here and in optax it is y, so that weight
+    decay is computed at y, as in their AdamW and SGD. optax has no `r`.
 
     Raises:
       TypeError: base_optimizer is not a pair of functions.
@@ -217,16 +222,17 @@ def schedule_free_sgd(
         rate = learning_rate min(1, t / warmup_steps)
         u    = -rate (g + weight_decay y)
 
-    The weights are those of `rate`. `learning_rate` `()` is in units of y per unit of g.
+    The averaging weights are computed from `rate`. `learning_rate` `()` is in units of y per unit
+    of g.
 
     Args:
       warmup_steps: number of updates in which the rate grows to learning_rate; None for none.
-      mask: where to decay, see `masked`.
+      mask: which parameters decay; see `masked`.
       state_dtype: dtype of z.
       warmup_from_zero: whether the first update has rate 0, as in optax: then rate is
         learning_rate min(1, (t - 1) / warmup_steps), and the weights are as above.
 
-    Differences: that of the warmup, which is the authors' without warmup_from_zero; and those of
+    Differences: without warmup_from_zero, the warmup is as in the authors' code; see also
     `schedule_free`.
 
     Example:
@@ -269,7 +275,7 @@ def schedule_free_adamw(
     inner_momentum: ScalarOrSchedule | None = None,
     warmup_from_zero: bool = False,
 ) -> GradientTransformation:
-    """Schedule-Free AdamW: gradients over their root mean square, and steps as in `schedule_free`.
+    """Schedule-Free AdamW: normalized gradients, and steps as in `schedule_free`.
 
         nu  <- b2 nu + (1 - b2) g^2
         u    = -rate (g / (sqrt(nu / (1 - b2^t)) + eps) + weight_decay y)
@@ -278,14 +284,13 @@ def schedule_free_adamw(
     `scale_by_adam` with inner_momentum.
 
     Args:
-      inner_momentum: decay of a running mean that takes the place of g in u, with its bias
-        corrected; None keeps none.
+      inner_momentum: decay of a bias-corrected running mean that replaces g in u; None for no
+        mean.
       state_dtype: dtype of z.
 
-    Differences: the paper and the authors' reference have sqrt(1 - b2^t) within the rate, and so
-    in the weights; here it is outside, as in the authors' package and in optax. optax has no
-    inner_momentum, mask or r. The others are those of `schedule_free_sgd`, whose further arguments
-    are the same.
+    Differences: in the paper and the authors' reference the rate, and so the weights, have a factor
+    sqrt(1 - b2^t); here they do not, as in the authors' package and in optax. optax has no
+    inner_momentum, mask or r. For the other arguments and differences see `schedule_free_sgd`.
 
     Example:
       >>> import functional_optim as fo
@@ -330,23 +335,23 @@ def schedule_free_radam(
     mask: MaskOrFn = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Schedule-Free RAdam: the warmup is the rectification of RAdam, and has no length to choose.
+    """Schedule-Free RAdam: the warmup is the rectification of RAdam, without a length to choose.
 
-    With rho and its factor f as r of `scale_by_radam`, at threshold 4:
+    With rho, and with f as r of `scale_by_radam` at threshold 4:
 
         rate = learning_rate f where rho > 4, else 0
         u    = -rate (g / (sqrt(nu / (1 - b2^t)) + eps) + weight_decay y)
 
-    and steps as in `schedule_free`, whose weights are those of `rate`.
+    and steps as in `schedule_free`, with averaging weights computed from `rate`.
 
     Args:
-      silent_sgd_phase: whether nothing moves while rho <= 4; otherwise the rate is learning_rate
-        there, and u = -rate (g + weight_decay y).
-      mask: where to decay, see `masked`.
+      silent_sgd_phase: whether parameters do not change while rho <= 4; otherwise, while rho <= 4,
+        the rate is learning_rate, and u = -rate (g + weight_decay y).
+      mask: which parameters decay; see `masked`.
       state_dtype: dtype of z.
 
-    Differences: none from the authors' code, but for what they call experimental there. The paper
-    and optax do not have it.
+    Differences: none from the authors' code without its experimental options. The paper and optax
+    do not have this optimizer.
 
     Example:
       >>> import functional_optim as fo
@@ -376,10 +381,10 @@ def schedule_free_radam(
 
 
 def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
-    """Finds the averaged point of a schedule-free optimizer: `eval_params`, where it must be there.
+    """Returns the averaged point of a schedule-free optimizer; `eval_params` with a check.
 
     Raises:
-      ValueError: no state of `schedule_free` is in the state.
+      ValueError: the state has no state of `schedule_free`.
     """
     if not any(is_interpolated(node) for _, node in nested_states(state)):
         raise ValueError(

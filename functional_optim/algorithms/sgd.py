@@ -32,14 +32,14 @@ def sgd(
         p <- p - learning_rate b               or (g + momentum b) with nesterov
 
     `learning_rate` `()` is in units of p per unit of g; `momentum` and `dampening` `()` have
-    no unit. Without momentum no trace is kept.
+    no unit. Without momentum there is no trace.
 
     Args:
-      momentum: decay of the trace; None keeps no trace.
-      accumulator_dtype: dtype in which the trace is kept.
+      momentum: decay of the trace; None for no trace.
+      accumulator_dtype: dtype of the trace.
       dampening: share of a gradient that does not enter the trace, see `trace`.
 
-    Differences: optax has no dampening. torch's SGD leaves the trace as it is while momentum is 0,
+    Differences: optax has no dampening. torch's SGD does not change the trace while momentum is 0;
     see `rest_at_zero` of `trace`. Sutskever et al. multiply the gradient by the learning rate
     before it enters the trace, which differs where the learning rate changes.
 

@@ -1,4 +1,4 @@
-"""Sign descent: the signs of gradients, or of their momentum."""
+"""Sign descent: steps by the signs of gradients, or of their momentum."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def scale_by_sign(
 
     A complex element has the signs of its real and imaginary parts. u has no unit.
 
-    Differences: for a complex element, optax takes g / |g|.
+    Differences: for a complex element, optax returns g / |g|.
 
     Example:
       >>> import functional_optim as fo
@@ -41,7 +41,7 @@ def scale_by_sign(
 
 
 def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformation:
-    """Sign descent: every element moves by the learning rate, against its gradient's sign.
+    """Sign descent: every element moves by the learning rate, against the sign of the gradient.
 
     `learning_rate` `()` is in units of p.
 
@@ -73,7 +73,7 @@ def signum(
     `learning_rate` `()` is in units of p; `beta` `()` has no unit.
 
     Args:
-      accumulator_dtype: dtype in which the mean is kept.
+      accumulator_dtype: dtype of the mean.
 
     Example:
       >>> import functional_optim as fo

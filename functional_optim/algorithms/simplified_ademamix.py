@@ -1,4 +1,4 @@
-"""Simplified AdEMAMix: one sum of gradients, mixed with the gradient itself."""
+"""Simplified AdEMAMix: one sum of gradients, mixed with the gradient."""
 
 from typing import Annotated
 
@@ -61,7 +61,7 @@ def scale_by_simplified_ademamix(
     min_b1: Decay = 0.9,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides a decaying sum of updates, and alpha times the update, by their root mean square.
+    """Divides a decaying sum of updates, plus alpha times the update, by their root mean square.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -69,22 +69,22 @@ def scale_by_simplified_ademamix(
         v <- b2 v + (1 - b2) g^2
         u  = (m + alpha g) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
 
-    m is a sum and not a mean: u is up to 1 / (1 - b1) times as long as Adam's, and the learning
-    rate has to be as much smaller. The state keeps m and v (as `nu`), each of shape `*p`. `b1`,
+    m is a sum and not a mean: u is up to 1 / (1 - b1) times as large as in Adam, so divide the
+    learning rate by this factor. The state keeps m and v (as `nu`), each of shape `*p`. `b1`,
     `b2` and `alpha` `()` have no unit; `eps` `()` is in units of g and `eps_root` in units of g^2;
     u has no unit.
 
     Args:
       b1_warmup: number of updates over which the half-life of m grows linearly, from that of min_b1
         to that of b1.
-      min_b1: where b1 begins; only with b1_warmup.
+      min_b1: the initial b1; only used with b1_warmup.
 
-    Differences: none from the authors' code without its optional correction of m, nor from optax.
-    The warmup is the authors'; optax's is a schedule of b1.
+    Differences: none from the authors' code without its optional correction of m, and from optax.
+    The warmup is as in the authors' code; optax has a schedule of b1.
 
     Raises:
-      ValueError: b1, b2 or min_b1 outside [0, 1); alpha, eps or eps_root negative; b1_warmup that
-        is not positive.
+      ValueError: b1, b2 or min_b1 outside [0, 1); alpha, eps or eps_root negative; b1_warmup is
+        not positive.
 
     Example:
       >>> import functional_optim as fo
@@ -121,10 +121,10 @@ def simplified_ademamix(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_simplified_ademamix`
 
-    `learning_rate` `()` is in units of p; that of Adam times 1 - b1 fits.
+    `learning_rate` `()` is in units of p; use 1 - b1 times the learning rate of Adam.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Example:
       >>> import functional_optim as fo

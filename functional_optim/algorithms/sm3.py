@@ -1,4 +1,4 @@
-"""SM3: second moments of rows and columns instead of elements."""
+"""SM3: accumulators for rows and columns in place of elements."""
 
 from collections.abc import Iterator
 
@@ -23,12 +23,12 @@ Array = jax.Array
 
 
 def _slots(p: Array) -> dict[str, Array]:
-    # One vector for all axes, end to end: parameters of any rank have the same slots.
+    # The accumulators of all axes are concatenated, so that every rank has the same slots.
     mu = jnp.zeros_like(p)
     return {"mu": mu, "cover": mu.reshape(-1) if p.ndim < 2 else jnp.zeros(sum(p.shape), p.dtype)}
 
 
-def _axes(cover: Array, shape: tuple[int, ...]) -> Iterator[Array]:
+def _accumulators(cover: Array, shape: tuple[int, ...]) -> Iterator[Array]:
     """Yields the accumulator of each axis, broadcast to the shape of the parameter."""
     ends = np.cumsum(shape)
     for axis, part in enumerate(jnp.split(cover, ends[:-1])):
@@ -36,17 +36,17 @@ def _axes(cover: Array, shape: tuple[int, ...]) -> Iterator[Array]:
 
 
 def _least(cover: Array, shape: tuple[int, ...]) -> Array:
-    """Returns for each element the smallest of its axes' accumulators."""
+    """Returns for each element the smallest accumulator of its indices."""
     if len(shape) < 2:
         return cover.reshape(shape)
-    first, *rest = _axes(cover, shape)
+    first, *rest = _accumulators(cover, shape)
     for other in rest:
         first = jnp.minimum(first, other)
     return first
 
 
 def _largest(nu: Array) -> Array:
-    """Returns for each place along each axis the largest of its elements, end to end."""
+    """Returns for each index of each axis the largest element, concatenated over the axes."""
     if nu.ndim < 2:
         return nu.reshape(-1)
     if nu.size == 0:
@@ -56,7 +56,7 @@ def _largest(nu: Array) -> Array:
 
 
 def _step_scalars(b1: Array, b2: Array) -> dict[str, Array]:
-    """Computes the weights of the new update; with b2 = 1, squares are summed."""
+    """Computes the weights of the new update; with b2 = 1 squares are summed, not averaged."""
     return {"gain": 1 - b1, "weight": jnp.where(b2 == 1, jnp.ones_like(b2), 1 - b2)}
 
 
@@ -72,19 +72,19 @@ def scale_by_sm3(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides updates by the root of sums of squares that are kept for rows and columns only.
+    """Divides updates by the root of sums of squares that are stored by row and column only.
 
-    For one parameter of shape `*p`, whose cover has a number for each place along each axis:
+    For one parameter of shape `*p`, whose cover has an accumulator for each index of each axis:
 
         nu     = w g^2 + b2 min(cover)    over the element's axes; w = 1 - b2, but 1 for b2 = 1
         cover <- max(nu)                  over all other axes
         mu    <- b1 mu + (1 - b1) g / sqrt(nu + eps)    with 0 for the quotient where nu is 0
         u      = mu
 
-    The state keeps mu, of shape `*p`, and the cover, one vector of as many elements as the axes
-    have together. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g^2; u has no unit.
+    The state keeps mu, of shape `*p`, and the cover, one vector with as many elements as the sum
+    of the axes' sizes. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g^2; u has no unit.
 
-    Differences: b1 averages quotients, as in optax; in the paper momentum is over updates too.
+    Differences: b1 averages quotients, as in optax and in the paper.
 
     Raises:
       ValueError: b1 outside [0, 1), b2 outside [0, 1], or eps negative.
@@ -101,11 +101,11 @@ def scale_by_sm3(
     """
     del p, state_dtype
     nu = ctx.weight * jnp.square(g) + _least(b2 * slots.cover, g.shape)
-    # Where nu is 0, so is g: dividing by infinity gives 0, also with eps 0.
+    # Where nu is 0, g is 0 as well: a division by infinity gives 0, also with eps = 0.
     infinite = jax.lax.full_like(nu, jnp.inf)
     quotient = g / safe_sqrt(jax.lax.select(nu > 0, eps + nu, infinite))
     mu = moment(slots.mu, quotient, b1, ctx.gain)
-    # Otherwise the compiler may put it elsewhere than it was.
+    # Otherwise the compiler may choose another sharding than the old slot has.
     return mu, {"mu": mu, "cover": alike(_largest(nu), slots.cover)}
 
 

@@ -1,4 +1,4 @@
-"""SPAM: Adam that cuts off spikes of gradients, and forgets its moments now and then."""
+"""SPAM: Adam that clips spikes of gradients, and periodically resets its moments."""
 
 import math
 from typing import Annotated
@@ -22,8 +22,8 @@ __all__ = ["scale_by_spam", "spam"]
 
 Array = jax.Array
 
-_DEEPEST = 0.99
-"""By how much the step is lower right after a reset: the authors' initial rate of their warmup."""
+_WARMUP_REDUCTION = 0.99
+"""Reduction of the step right after a reset, as in the authors' warmup."""
 
 
 def _step_scalars(
@@ -34,14 +34,14 @@ def _step_scalars(
     warmup_steps: Array,
     grad_accu_steps: Array,
 ) -> dict[str, Array]:
-    """Computes the weights of update number t, whose moments begin at 0 after each gap."""
+    """Computes the weights of update number t; the moments are reset every `delta_t` updates."""
     since = jnp.mod(t, delta_t)
     reset = since == 0
     root = bias_root(b2, t)
-    # Before the first reset nothing has to warm up.
-    warms = (t >= delta_t) & (since < warmup_steps)
+    # There is no warmup before the first reset.
+    is_warmup = (t >= delta_t) & (since < warmup_steps)
     angle = math.pi * since / (warmup_steps + 1)
-    warmup = 1 - _DEEPEST * jnp.where(warms, (1 + jnp.cos(angle)) / 2, 0.0)
+    warmup = 1 - _WARMUP_REDUCTION * jnp.where(is_warmup, (1 + jnp.cos(angle)) / 2, 0.0)
     return {
         "mu_decay": jnp.where(reset, 0.0, b1),
         "mu_gain": 1 - b1,
@@ -69,13 +69,13 @@ def scale_by_spam(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Computes Adam's update of gradients without spikes, with moments that begin again.
+    """Computes Adam's update of clipped gradients, with moments that are reset periodically.
 
-    For one parameter of shape `*p` and its update number t = 1, 2, ..., of which s = t mod
-    delta_t come after a reset:
+    For one parameter of shape `*p`, its update number t = 1, 2, ..., and s = t mod delta_t, the
+    number of updates since the last reset:
 
         at s = 0:    m, v <- 0
-        from s = grad_accu_steps on:    g <- g, cut off at -b and b, with b = sqrt(threshold v)
+        from s = grad_accu_steps on:    g <- g clipped to [-b, b], with b = sqrt(threshold v)
         m <- b1 m + (1 - b1) g
         v <- b2 v + (1 - b2) g^2
         u  = w sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
@@ -86,14 +86,14 @@ def scale_by_spam(
     updates; u has no unit.
 
     Args:
-      mu_dtype: dtype in which m is kept.
+      mu_dtype: dtype of m.
 
-    Differences: none from the authors' code, of which this is the part without sparse momentum
-    (density 1); there eps is added before the correction of v, and the corrections are those of t,
-    which a reset does not change.
+    Differences: none from the authors' code without sparse momentum (density 1). In that code eps
+    is added before the bias correction of v, and a reset does not reset the t of the bias
+    corrections, as here.
 
     Raises:
-      ValueError: b1 or b2 outside [0, 1), delta_t below 1, another number negative.
+      ValueError: b1 or b2 outside [0, 1), delta_t below 1, another argument negative.
 
     Example:
       >>> import functional_optim as fo
@@ -137,7 +137,7 @@ def spam(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters; see `masked`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters.
 
     Differences: the authors' code decays the parameter after the step.
 

@@ -1,4 +1,4 @@
-"""SparseAdam: Adam on the rows that have a gradient."""
+"""SparseAdam: Adam that updates only the rows that have a gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -42,17 +42,17 @@ def scale_by_sparse_adam(
 ) -> tuple[Array, dict[str, Array]]:
     """Divides a running mean of updates by their running root mean square, row by row.
 
-    For the rows of one parameter of shape `*p` that its update number t = 1, 2, ... has:
+    For the rows of one parameter of shape `*p` that update number t = 1, 2, ... contains:
 
         m <- b1 m + (1 - b1) g
         v <- b2 v + (1 - b2) g^2
         u  = sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
 
-    All other rows stay as they are, and so do their m and v. A row counts as updated if the
-    gradient holds it, even with zeros; t counts the updates of the parameter, not of the row. So
-    if the first gradient of a row comes late, its m and v start at a tenth and a thousandth of g
-    and g^2 without a correction, and its first step is three times as long. A dense update holds
-    all rows.
+    All other rows, and their m and v, do not change. A row is updated if the gradient contains
+    it, even with zeros; t counts the updates of the parameter, not of the row. So if the first
+    gradient of a row comes late, its m and v start at a tenth of g and a thousandth of g^2 without
+    a correction, and its first step is about three times as large. A dense update contains all
+    rows.
 
     The state keeps m and v, of shape `*p`. `b1`, `b2` `()` have no unit; `eps` `()` is in
     units of g; u has no unit.

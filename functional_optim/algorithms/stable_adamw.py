@@ -1,4 +1,4 @@
-"""StableAdamW: AdamW whose step shrinks where gradients outgrow their second moment."""
+"""StableAdamW: AdamW with smaller steps where gradients exceed their second moment."""
 
 from typing import Annotated
 
@@ -31,7 +31,7 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
         "nu_gain": 1 - b2,
         "nu_root": root,
         "scaled_eps": eps * root,
-        # Of the mean of g^2 / v: where v is 0 so is g, and 0 / 0 must not be.
+        # The floor of v in g^2 / v: where v is 0, g is 0 as well, and 0 / 0 is NaN.
         "floor": jnp.maximum(jnp.square(eps * root), TINY),
     }
 
@@ -54,7 +54,7 @@ def scale_by_stable_adamw(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Computes AdamW's update, divided by how far a parameter's gradients outgrow their moments.
+    """Computes the update of AdamW, divided by the ratio of gradients to their second moment.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -63,15 +63,15 @@ def scale_by_stable_adamw(
         r  = sqrt(mean(g^2 / max(w, eps^2)))    over the parameter, `()`
         u  = (m / (1 - b1^t) / (sqrt(w) + eps) + weight_decay p) / max(1, r)
 
-    r is far above 1 where the second moment lags behind the gradients, as it does before many a
+    r is far above 1 where the second moment lags behind the gradients, which often happens before a
     spike of the loss. The state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()`
     have no unit; `eps` `()` is in units of g, `weight_decay` in units of 1 / p; u has no unit.
 
     Args:
-      mu_dtype: dtype in which m is kept.
+      mu_dtype: dtype of m.
 
     Differences: none from the paper and from optimi, which writes v / (1 - b2^t) as a mean with a
-    decay that grows. The real and the imaginary part of a complex parameter have an r each.
+    decay that grows. The real and the imaginary part of a complex parameter each have an r.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or weight_decay negative, or `update` is called
@@ -116,8 +116,8 @@ def stable_adamw(
     `learning_rate` `()` is in units of p. The weight decay shrinks with the step, as in the paper.
 
     Args:
-      mask: where to decay: a tree of booleans, or a function of the parameters. Elsewhere the
-        decay is 0; the state has it as `weight_decay.True`.
+      mask: which parameters decay: a tree of booleans, or a function of the parameters. The
+        decay of the others is 0; the state has the decay as `weight_decay.True`.
 
     Example:
       >>> import functional_optim as fo

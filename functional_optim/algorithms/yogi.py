@@ -1,13 +1,14 @@
-"""Yogi: second moments that grow and shrink by no more than a gradient's square."""
+"""Yogi: Adam whose second moment changes by at most a multiple of the squared gradient."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
-from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.adam_scalars import adam_scalars
+from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, InitOnly, NonNegative, StateDtype
@@ -20,20 +21,13 @@ __all__ = ["scale_by_yogi", "yogi"]
 Array = jax.Array
 
 
-def _slots(p: Array, initial_accumulator_value: Any) -> dict[str, Array]:
+def _slots(p: Array, initial_accumulator_value: Array) -> dict[str, Array]:
     return {k: jnp.full_like(p, initial_accumulator_value) for k in ("mu", "nu")}
 
 
 def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array, eps_root: Array) -> dict[str, Array]:
-    """Computes the weights of update number t; see `bias_root`."""
-    root = bias_root(b2, t)
-    return {
-        "mu_gain": 1 - b1,
-        "nu_gain": 1 - b2,
-        "mu_weight": root * bias_correction(b1, t),
-        "scaled_eps": eps * root,
-        "scaled_eps_root": eps_root * jnp.square(root),
-    }
+    """Computes the weights of update number t."""
+    return adam_scalars(t, b1, b2, eps, eps_root)
 
 
 @leaf_rule(slots=_slots, step_scalars=_step_scalars)

@@ -1,4 +1,4 @@
-"""The linear assignment problem: which row goes with which column, so that the costs are least."""
+"""The linear assignment problem: pairs of rows and columns with the least total cost."""
 
 from .hungarian import base_hungarian_algorithm, hungarian_algorithm
 

@@ -1,9 +1,10 @@
 """The Hungarian algorithm, by shortest augmenting paths."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
 
@@ -12,31 +13,31 @@ __all__ = ["base_hungarian_algorithm", "hungarian_algorithm"]
 Array = jax.Array
 
 _NONE = -1
-"""Number of the row of a column, or of the column of a row, that has none."""
+"""Index of the row of an unassigned column, and of the column of an unassigned row."""
 
 
-def hungarian_algorithm(cost_matrix: Any) -> tuple[Array, Array]:
+def hungarian_algorithm(cost_matrix: ArrayLike) -> tuple[Array, Array]:
     """Finds the pairs of rows and columns whose costs have the least sum.
 
-    No two pairs share a row or a column; of an n x m matrix there are min(n, m). It takes
+    No two pairs share a row or a column; an n x m matrix has min(n, m) pairs. The search takes
     O(min(n, m)^2 max(n, m)) operations, can be jitted and vmapped, and is computed in float32 at
     least.
 
-    Where several assignments have the least sum, it is not said which one is found. The pairs are
-    not differentiated; the costs that they pick are.
+    Where several assignments have the least sum, any of them may be returned. The pairs are not
+    differentiable; the costs that they select are.
 
-    Differences: optax's two functions are two implementations, and here are one.
+    Differences: optax has two implementations under two names; both names are the same one here.
 
     Args:
-      cost_matrix: `(n, m)`, finite numbers; inf forbids a pair, as long as there is an assignment
-        without it.
+      cost_matrix: `(n, m)`, finite numbers; inf forbids a pair, if there is an assignment without
+        it.
 
     Returns:
-      Rows, in ascending order, and their columns, each `(min(n, m),)`. The sum is
+      Rows i, in ascending order, and their columns j, each `(min(n, m),)`. The least sum is
       `cost_matrix[i, j].sum()`.
 
     Raises:
-      ValueError: cost_matrix is no matrix.
+      ValueError: cost_matrix does not have two axes.
 
     Example:
       >>> costs = jnp.array([[4.0, 1.0, 3.0], [2.0, 0.0, 5.0], [3.0, 2.0, 2.0]])
@@ -51,14 +52,14 @@ def hungarian_algorithm(cost_matrix: Any) -> tuple[Array, Array]:
     return _assign("hungarian_algorithm", cost_matrix)
 
 
-def base_hungarian_algorithm(cost_matrix: Any) -> tuple[Array, Array]:
-    """Finds what `hungarian_algorithm` finds, under the other name that optax has for it.
+def base_hungarian_algorithm(cost_matrix: ArrayLike) -> tuple[Array, Array]:
+    """Finds the pairs of least total cost; another name of `hungarian_algorithm`, as in optax.
 
     Args:
-      cost_matrix: `(n, m)`, as there.
+      cost_matrix: `(n, m)`, finite numbers or inf.
 
     Raises:
-      ValueError: cost_matrix is no matrix.
+      ValueError: cost_matrix does not have two axes.
 
     Example:
       >>> i, j = base_hungarian_algorithm(jnp.array([[1.0, 2.0], [1.0, 5.0]]))
@@ -68,7 +69,7 @@ def base_hungarian_algorithm(cost_matrix: Any) -> tuple[Array, Array]:
     return _assign("base_hungarian_algorithm", cost_matrix)
 
 
-def _assign(name: str, cost_matrix: Any) -> tuple[Array, Array]:
+def _assign(name: str, cost_matrix: ArrayLike) -> tuple[Array, Array]:
     costs = jax.lax.stop_gradient(jnp.asarray(cost_matrix))
     if costs.ndim != 2:
         raise ValueError(
@@ -86,13 +87,13 @@ def _assign(name: str, cost_matrix: Any) -> tuple[Array, Array]:
 
 
 class _Matching(NamedTuple):
-    """What is assigned so far, and the prices by which it is known to be best.
+    """A partial assignment, and dual variables (prices) that prove that it is optimal.
 
     Attributes:
       u: price of each row, `(n,)`.
       v: price of each column, `(m,)`.
-      column: of each row, `(n,)`.
-      row: of each column, `(m,)`.
+      column: index of the column of each row, `(n,)`.
+      row: index of the row of each column, `(m,)`.
     """
 
     u: Array
@@ -102,14 +103,14 @@ class _Matching(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """The search for a shortest path from a row to a column that has no row yet.
+    """The search for a shortest path from a row to an unassigned column.
 
     Attributes:
-      distance: to each column, by the rows that were reached, `(m,)`.
+      distance: shortest distance to each column through the rows reached so far, `(m,)`.
       before: the row from which each column is reached, `(m,)`.
       done: whether the distance to a column is final, `(m,)`.
-      row: the row to go on from, or none at the end.
-      last: the column that was done last.
+      row: the row to continue from; -1 at the end.
+      last: the column whose distance became final last.
     """
 
     distance: Array
@@ -126,10 +127,11 @@ def _rows_to_columns(costs: Array) -> tuple[Array, Array]:
     if not n:
         return rows, rows
 
-    def add(row: Array, found: _Matching) -> _Matching:
-        search = _shortest_path(costs, found, row)
-        return _augmented(_repriced(found, search, row), search, row)
+    def add(row: Array, matching: _Matching) -> _Matching:
+        search = _shortest_path(costs, matching, row)
+        return _augmented(_repriced(matching, search, row), search, row)
 
+    # Rows are added one by one, and each matching is optimal for the rows so far.
     none = jnp.full_like(rows, _NONE)
     start = _Matching(
         jnp.zeros(n, costs.dtype), jnp.zeros(m, costs.dtype), none, jnp.full(m, _NONE, rows.dtype)
@@ -137,55 +139,56 @@ def _rows_to_columns(costs: Array) -> tuple[Array, Array]:
     return rows, jax.lax.fori_loop(0, n, add, start).column
 
 
-def _shortest_path(costs: Array, found: _Matching, first: Array) -> _Search:
-    """Dijkstra's search over reduced costs, which are not negative."""
+def _shortest_path(costs: Array, matching: _Matching, first: Array) -> _Search:
+    """Runs Dijkstra's search over reduced costs, which are not negative."""
     m = costs.shape[1]
 
-    def go_on(search: _Search) -> _Search:
-        here = jnp.where(search.row == first, 0.0, search.distance[search.last])
-        length = here + costs[search.row] - found.u[search.row] - found.v
+    def advance(search: _Search) -> _Search:
+        distance_to_row = jnp.where(search.row == first, 0.0, search.distance[search.last])
+        length = distance_to_row + costs[search.row] - matching.u[search.row] - matching.v
         shorter = ~search.done & (length < search.distance)
         distance = jnp.where(shorter, length, search.distance)
         before = jnp.where(shorter, search.row, search.before)
-        last = _nearest(distance, search.done, found.row)
-        return _Search(distance, before, search.done.at[last].set(True), found.row[last], last)
+        last = _nearest(distance, search.done, matching.row)
+        return _Search(distance, before, search.done.at[last].set(True), matching.row[last], last)
 
     start = _Search(
         jnp.full(m, jnp.inf, costs.dtype),
-        jnp.full(m, first, found.row.dtype),
+        jnp.full(m, first, matching.row.dtype),
         jnp.zeros(m, bool),
         first,
-        jnp.zeros((), found.row.dtype),
+        jnp.zeros((), matching.row.dtype),
     )
-    return jax.lax.while_loop(lambda search: search.row != _NONE, go_on, start)
+    return jax.lax.while_loop(lambda search: search.row != _NONE, advance, start)
 
 
 def _nearest(distance: Array, done: Array, row: Array) -> Array:
-    """Returns the nearest column that is not done; of several, one without a row, if any."""
+    """Returns the nearest column that is not done, and prefers unassigned columns on a tie."""
     nearest = ~done & (distance == jnp.min(jnp.where(done, jnp.inf, distance)))
-    # Where distances are NaN, none is nearest, and any that is not done keeps the search going.
+    # With NaN distances no column is nearest; any column that is not done lets the search end.
     rank = jnp.where(done, 0, jnp.where(nearest, jnp.where(row == _NONE, 3, 2), 1))
     return jnp.argmax(rank).astype(row.dtype)
 
 
-def _repriced(found: _Matching, search: _Search, first: Array) -> _Matching:
-    """Changes the prices so that each step of the path costs nothing, and none costs less."""
+def _repriced(matching: _Matching, search: _Search, first: Array) -> _Matching:
+    """Updates the prices: reduced costs become 0 along the path and stay non-negative elsewhere."""
     total = search.distance[search.last]
     surplus = jnp.where(search.done, total - search.distance, 0.0)
-    of_rows = jnp.where(found.row == _NONE, len(found.u), found.row)
-    u = found.u.at[of_rows].add(surplus, mode="drop").at[first].add(total)
-    return found._replace(u=u, v=found.v - surplus)
+    # An index out of range drops the surplus of an unassigned column.
+    rows = jnp.where(matching.row == _NONE, len(matching.u), matching.row)
+    u = matching.u.at[rows].add(surplus, mode="drop").at[first].add(total)
+    return matching._replace(u=u, v=matching.v - surplus)
 
 
-def _augmented(found: _Matching, search: _Search, first: Array) -> _Matching:
-    """Assigns along the path, from its end: each row on it gets the column that comes next."""
+def _augmented(matching: _Matching, search: _Search, first: Array) -> _Matching:
+    """Reassigns along the path, from its end: each row gets the column that follows it."""
 
-    def step(at: tuple[Array, _Matching]) -> tuple[Array, _Matching]:
-        column, now = at
+    def step(carry: tuple[Array, _Matching]) -> tuple[Array, _Matching]:
+        column, current = carry
         row = search.before[column]
-        following = jnp.where(row == first, _NONE, now.column[row])
-        columns, rows = now.column.at[row].set(column), now.row.at[column].set(row)
-        return following, now._replace(column=columns, row=rows)
+        following = jnp.where(row == first, _NONE, current.column[row])
+        columns, rows = current.column.at[row].set(column), current.row.at[column].set(row)
+        return following, current._replace(column=columns, row=rows)
 
-    start = search.last, found
-    return jax.lax.while_loop(lambda at: at[0] != _NONE, step, start)[1]
+    start = search.last, matching
+    return jax.lax.while_loop(lambda carry: carry[0] != _NONE, step, start)[1]

@@ -1,4 +1,4 @@
-"""Linear algebra that optimization needs: a largest eigenvalue, inverse roots, least squares."""
+"""Linear algebra for optimizers: the largest eigenvalue, inverse roots, least squares."""
 
 from .inverse_root import matrix_inverse_pth_root
 from .least_squares import nnls

@@ -1,11 +1,13 @@
-"""Inverse roots of matrices, by a Newton iteration that needs products alone."""
+"""Inverse roots of matrices, by a Newton iteration of matrix products."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import PrecisionLike
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
 from ..core.trees.norms import scaled_norm
@@ -17,25 +19,25 @@ __all__ = ["matrix_inverse_pth_root"]
 Array = jax.Array
 
 GROWTH = 1.2
-"""By how much an error may exceed the last one: on the way to 0 it grows a little at times."""
+"""Factor by which an error may exceed the previous one: it need not decrease at each step."""
 
 
 class _Step(NamedTuple):
-    number: Array
-    product: Array  # M: goes to the identity
-    root: Array  # H: goes to the inverse root
-    before: Array  # the last H
+    iteration: Array
+    product: Array  # M, which converges to the identity
+    root: Array  # H, which converges to the inverse root
+    previous_root: Array
     error: Array  # max |M - 1|
-    sound: Array  # whether the error did not grow
+    converging: Array  # whether the error did not grow
 
 
 def matrix_inverse_pth_root(
-    matrix: Any,
+    matrix: ArrayLike,
     p: int,
     num_iters: int | Array = 100,
     ridge_epsilon: float | Array = 1e-6,
     error_tolerance: float | Array = 1e-6,
-    precision: Any = jax.lax.Precision.HIGHEST,
+    precision: PrecisionLike = jax.lax.Precision.HIGHEST,
 ) -> tuple[Array, Array]:
     """Computes `A^(-1/p)` of a symmetric matrix without negative eigenvalues.
 
@@ -44,14 +46,14 @@ def matrix_inverse_pth_root(
 
         T = (1 + 1/p) 1 - M / p,    M <- T^p M,    H <- H T
 
-    until max |M - 1| <= error_tolerance, or num_iters times, or until it grows. Computed in
-    float32 at least, in which it holds up to a condition of about 1e6.
+    until max |M - 1| <= error_tolerance, num_iters times, or until the error grows. It is computed
+    in float32 at least, and in float32 it is accurate up to condition numbers of about 1e6.
 
     Args:
       matrix: `(n, n)`.
-      p: from 1 on.
-      ridge_epsilon: what is added to the diagonal, in units of the largest eigenvalue.
-      precision: of the products.
+      p: an integer of at least 1.
+      ridge_epsilon: added to the diagonal, in units of the largest eigenvalue.
+      precision: precision of the matrix products.
 
     Returns:
       The inverse root `(n, n)`, in the dtype of the matrix; and the error `()`, max |M - 1|.
@@ -69,35 +71,36 @@ def matrix_inverse_pth_root(
     for optimizers, Anil et al., Scalable Second Order Optimization for Deep Learning, 2020,
     arXiv:2002.09018.
     """
-    given = square("matrix_inverse_pth_root", matrix)
+    original = square("matrix_inverse_pth_root", matrix)
     if isinstance(p, bool) or not isinstance(p, int) or p < 1:
         raise ValueError(
             f"matrix_inverse_pth_root: p must be an integer from 1 on, got {p!r}. Pass 4, for "
             "example; for a power other than -1/p, use jnp.linalg.eigh."
         )
-    a = given.astype(compute_dtype(given.dtype))
+    a = original.astype(compute_dtype(original.dtype))
     one, times = jnp.eye(a.shape[0], dtype=a.dtype), partial(jnp.matmul, precision=precision)
     largest, _ = power_iteration(a, precision=precision)
-    # Of a matrix of zeros the ridge is all there is.
+    # The floor keeps the ridge of a matrix of zeros positive.
     a = a + ridge_epsilon * jnp.maximum(largest.real, jnp.finfo(a.dtype).tiny ** 0.5) * one
     z = (1 + p) / (2 * scaled_norm(a))
 
     def goes_on(step: _Step) -> Array:
-        return (step.number < num_iters) & (step.error > error_tolerance) & step.sound
+        return (step.iteration < num_iters) & (step.error > error_tolerance) & step.converging
 
     def advance(step: _Step) -> _Step:
         t = (1 + 1 / p) * one - step.product / p
         product = times(_power(t, p, times), step.product)
         root = times(step.root, t)
         error = _largest(product - one)
-        sound = error < step.error * GROWTH
-        return _Step(step.number + 1, product, root, step.root, error, sound)
+        converging = error < step.error * GROWTH
+        return _Step(step.iteration + 1, product, root, step.root, error, converging)
 
     root = z ** (1 / p) * one
     start = _Step(jnp.array(0), z * a, root, root, _largest(z * a - one), jnp.array(True))
     last = while_loop(goes_on, advance, start)
-    found = jnp.where(last.sound, last.root, last.before)
-    return found.astype(given.dtype), last.error
+    # A step whose error grew is worse than the one before it.
+    inverse_root = jnp.where(last.converging, last.root, last.previous_root)
+    return inverse_root.astype(original.dtype), last.error
 
 
 def _largest(x: Array) -> Array:
@@ -109,5 +112,5 @@ def _power(x: Array, p: int, times: Callable[[Array, Array], Array]) -> Array:
     if p == 1:
         return x
     half = _power(x, p // 2, times)
-    whole = times(half, half)
-    return times(whole, x) if p % 2 else whole
+    even = times(half, half)
+    return times(even, x) if p % 2 else even

@@ -1,9 +1,8 @@
-"""Least squares with a solution that is nowhere negative."""
-
-from typing import Any
+"""Least squares with a non-negative solution."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
 
@@ -12,18 +11,20 @@ __all__ = ["nnls"]
 Array = jax.Array
 
 
-def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Any = None) -> Array:
+def nnls(
+    A: Array, b: Array, iters: int, unroll: int | bool = 1, L: ArrayLike | None = None
+) -> Array:
     """Minimizes |A x - b| over all x >= 0.
 
-    By projected gradient descent with Nesterov's momentum, with steps of 1 / L: after k of them,
-    |A x - b|^2 is off by at most 2 L |x - x_0|^2 / (k + 1)^2 from its smallest value.
+    It takes steps of projected gradient descent with Nesterov's momentum, of length 1 / L: after k
+    steps, |A x - b|^2 exceeds its minimum by at most 2 L |x - x_0|^2 / (k + 1)^2.
 
     Args:
       A: `(m, n)`.
       b: `(m,)`, or `(m, k)` for k problems.
       iters: number of steps.
-      unroll: as that of `jax.lax.scan`.
-      L: at least the largest eigenvalue of `A^T A`; without it, the smaller of two of its norms.
+      unroll: the argument of `jax.lax.scan`.
+      L: at least the largest eigenvalue of `A^T A`; None for the smaller of two of its norms.
 
     Returns:
       x, `(n,)` or `(n, k)`, in the dtype of b; computed in float32 at least.
@@ -45,13 +46,14 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Any = None) 
         raise ValueError(
             f"nnls: A has shape {A.shape}, and b {b.shape}. Pass (m, n), and (m,) or (m, k)."
         )
-    kept, dtype = b.dtype, compute_dtype(A.dtype)
+    result_dtype, dtype = b.dtype, compute_dtype(A.dtype)
     A, b = A.astype(dtype), b.astype(dtype)
     gram, target = A.T @ A, A.T @ b
     bound = jnp.asarray(_bound(gram) if L is None else L, dtype)
+    # A matrix of zeros has the bound 0; any step length is right for it.
     bound = jnp.where(bound == 0, jnp.ones_like(bound), bound)
 
-    def step(carry: tuple[Array, Array, Array], _: None) -> tuple[Any, None]:
+    def step(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
         x, ahead, t = carry
         new = jnp.maximum(ahead - (gram @ ahead - target) / bound, 0)
         following = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
@@ -59,10 +61,10 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Any = None) 
 
     x = jnp.zeros((A.shape[1], *b.shape[1:]), dtype)
     (x, _, _), _ = jax.lax.scan(step, (x, x, jnp.ones((), dtype)), length=iters, unroll=unroll)
-    return x.astype(kept)
+    return x.astype(result_dtype)
 
 
 def _bound(gram: Array) -> Array:
-    """Computes two cheap bounds of the largest eigenvalue."""
+    """Computes the smaller of two cheap bounds of the largest eigenvalue."""
     rows = jnp.max(jnp.sum(jnp.abs(gram), axis=0), initial=0.0)
     return jnp.minimum(jnp.linalg.norm(gram), rows)

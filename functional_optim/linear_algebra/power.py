@@ -1,10 +1,12 @@
 """The largest eigenvalue, by power iteration."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import PrecisionLike
+from jax.typing import ArrayLike
 
 from ..core.protocol import PyTree
 from ..core.trees.varying import while_loop
@@ -23,32 +25,32 @@ class _Estimate(NamedTuple):
 
 
 def power_iteration(
-    matrix: Any,
+    matrix: ArrayLike | Product,
     *,
     v0: PyTree | None = None,
     num_iters: int | Array = 100,
     error_tolerance: float | Array = 1e-6,
-    precision: Any = jax.lax.Precision.HIGHEST,
+    precision: PrecisionLike = jax.lax.Precision.HIGHEST,
     key: Array | None = None,
 ) -> tuple[Array, PyTree]:
     """Finds the eigenvalue of the largest magnitude, and its eigenvector.
 
-    From v0 on, v <- A v / |A v|, until |A v - lambda v| <= error_tolerance |lambda|, where
-    lambda = v.A v, or num_iters times. Where two eigenvalues are equally large, or the matrix
-    has no basis of eigenvectors, that need not converge.
+    Starting at v0, it repeats v <- A v / |A v| until |A v - lambda v| <= error_tolerance |lambda|,
+    where lambda = v.A v, or num_iters times. It need not converge where two eigenvalues are
+    equally large, or where the matrix has no basis of eigenvectors.
 
     Args:
-      matrix: square, `(n, n)`; or a function that multiplies a vector by it, where vectors are
-        trees shaped like v0.
-      v0: where to start, `(n,)` for a matrix, and needed for a function. Without it, uniform
-        numbers in [-1, 1).
-      num_iters: number of products, at most, and at least one is made.
-      precision: of the products with a matrix.
-      key: of the random start; `jax.random.key(0)` without.
+      matrix: square, `(n, n)`; or a function that multiplies the matrix by a vector, where
+        vectors are trees shaped like v0.
+      v0: the start, `(n,)` for a matrix; required for a function. None for uniform numbers in
+        [-1, 1).
+      num_iters: largest number of products; at least one is computed.
+      precision: precision of the products with a matrix.
+      key: key of the random start; None for `jax.random.key(0)`.
 
     Returns:
-      The eigenvalue `()`, and the eigenvector, of norm 1 and shaped like v0. Of a matrix of
-      zeros, 0 and where it started.
+      The eigenvalue `()`, and the eigenvector, of norm 1 and shaped like v0. For a matrix of
+      zeros, the eigenvalue is 0, and the vector is the start.
 
     Raises:
       ValueError: the matrix is not square, v0 does not fit it or the function, or there is
@@ -65,8 +67,8 @@ def power_iteration(
         product: Product = matrix
         if v0 is None:
             raise ValueError(
-                "power_iteration: v0 is None, and matrix is a function, of which nothing says "
-                "what vectors it takes. Pass v0."
+                "power_iteration: v0 is None, and matrix is a function, so the shapes of its "
+                "vectors are not known. Pass v0."
             )
     else:
         matrix = square("power_iteration", matrix)
@@ -84,6 +86,7 @@ def power_iteration(
 
     def goes_on(carry: tuple[Array, _Estimate]) -> Array:
         i, (vector, image, value) = carry
+        # The product serves both the residual and the next vector, one for each iteration.
         residual = norm(sub(image, scale(value, vector)))
         return (i < num_iters) & (residual > error_tolerance * jnp.abs(value))
 
@@ -92,12 +95,12 @@ def power_iteration(
         return i + 1, estimate(_unit(last.product, last.vector))
 
     start = jnp.array(1), estimate(_unit(v0, v0))
-    _, found = while_loop(goes_on, advance, start)
-    return found.value, _unit(found.product, found.vector)
+    _, last = while_loop(goes_on, advance, start)
+    return last.value, _unit(last.product, last.vector)
 
 
-def square(link: str, matrix: Any) -> Array:
-    """Checks that x is a square matrix, and returns it as an array."""
+def square(link: str, matrix: ArrayLike) -> Array:
+    """Returns the matrix as an array, after checking that it is square."""
     matrix = jnp.asarray(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
@@ -107,7 +110,7 @@ def square(link: str, matrix: Any) -> Array:
     return matrix
 
 
-def _product_with(matrix: Array, precision: Any) -> Product:
+def _product_with(matrix: Array, precision: PrecisionLike) -> Product:
     def product(v: Array) -> Array:
         return jnp.matmul(matrix, v, precision=precision)
 
@@ -115,17 +118,17 @@ def _product_with(matrix: Array, precision: Any) -> Product:
 
 
 def _check_product(product: Product, v0: PyTree) -> None:
-    given, got = (jax.tree.map(jnp.shape, x) for x in (v0, jax.eval_shape(product, v0)))
-    if given != got:
+    expected, got = (jax.tree.map(jnp.shape, x) for x in (v0, jax.eval_shape(product, v0)))
+    if expected != got:
         raise ValueError(
             f"power_iteration: the product of the matrix and v0 has the shape {got}, and v0 "
-            f"{given}. Pass a v0 that the matrix maps to its like."
+            f"{expected}. Pass a v0 that the matrix maps to a vector of the same shape."
         )
 
 
 def _unit(v: PyTree, otherwise: PyTree) -> PyTree:
-    """Divides a tree by its norm; returns the other tree where that is 0."""
+    """Divides a tree by its norm; returns the other tree where the norm is 0."""
     size = norm(v)
-    some = size > 0
-    inverse = 1 / jnp.where(some, size, jnp.ones_like(size))
-    return jax.tree.map(lambda x, y: jnp.where(some, x, y), scale(inverse, v), otherwise)
+    is_positive = size > 0
+    inverse = 1 / jnp.where(is_positive, size, jnp.ones_like(size))
+    return jax.tree.map(lambda x, y: jnp.where(is_positive, x, y), scale(inverse, v), otherwise)

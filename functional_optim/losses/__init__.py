@@ -1,7 +1,7 @@
-"""Losses by which models are trained, elementwise or by example: the caller takes the mean.
+"""Losses, elementwise or by example: the caller takes the mean.
 
-They compute in float32 at least, whatever the dtype of logits and labels, and return what they
-computed in. Names, order and defaults of arguments are those of optax.
+They compute in float32 at least, whatever the dtypes of logits and labels, and return that dtype.
+Names, order and defaults of arguments are as in optax.
 """
 
 from .cross_entropy import (

@@ -1,11 +1,10 @@
-"""Cross entropies of labels and logits, and what is made of them."""
-
-from typing import Any
+"""Cross entropies of labels and logits, and losses that are built on them."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from .inputs import Axis, as_floats, broadcast, present, select_label
+from .inputs import Axis, as_floats, broadcast, select_label, valid_classes
 
 __all__ = [
     "poly_loss_cross_entropy",
@@ -20,8 +19,8 @@ __all__ = [
 Array = jax.Array
 
 
-def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Array:
-    """Cross entropy of probabilities `labels` under sigmoid(logits), elementwise.
+def sigmoid_binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
+    """Computes the cross entropy of probabilities `labels` under sigmoid(logits), elementwise.
 
     Args:
       logits: real numbers of any shape.
@@ -35,18 +34,20 @@ def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Array:
     return -y * jax.nn.log_sigmoid(x) - (1.0 - y) * jax.nn.log_sigmoid(-x)
 
 
-def softmax_cross_entropy(logits: Any, labels: Any, axis: Axis = -1, where: Any = None) -> Array:
-    """Cross entropy of distributions `labels` under softmax(logits): one number by example.
+def softmax_cross_entropy(
+    logits: ArrayLike, labels: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None
+) -> Array:
+    """Computes the cross entropy of distributions `labels` under softmax(logits), by example.
 
     Args:
       logits: `(..., classes)`.
       labels: distributions over the classes, not negative and of sum 1; broadcast with logits.
       axis: where the classes are.
-      where: booleans, of which classes there are; or, without their axis, of which examples
-        there are. An example without a class has the loss 0.
+      where: mask of valid classes; or, without their axis, of valid examples. An example
+        without a valid class has the loss 0.
 
     Returns:
-      `(...)`. Where a logit is -inf and its label 0, NaN: see `safe_softmax_cross_entropy`.
+      `(...)`; NaN where a logit is -inf and its label 0: see `safe_softmax_cross_entropy`.
 
     Example:
       >>> print(softmax_cross_entropy(jnp.zeros((2, 4)), jnp.eye(2, 4)).round(4))
@@ -55,15 +56,15 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: Axis = -1, where: Any 
     x, y = broadcast("softmax_cross_entropy", logits=logits, labels=labels)
     if where is None:
         return -jnp.sum(y * jax.nn.log_softmax(x, axis), axis)
-    there, counts = present(where, x, axis)
-    log_p = jax.nn.log_softmax(x, axis, where=there)
-    return jnp.where(counts, -jnp.sum(y * log_p, axis, where=there), 0.0)
+    valid, has_class = valid_classes(where, x, axis)
+    log_p = jax.nn.log_softmax(x, axis, where=valid)
+    return jnp.where(has_class, -jnp.sum(y * log_p, axis, where=valid), 0.0)
 
 
-def safe_softmax_cross_entropy(logits: Any, labels: Any) -> Array:
+def safe_softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     """Computes `softmax_cross_entropy` over the last axis, where a label of 0 adds nothing.
 
-    Also where its logit is -inf, by which a class is excluded: 0 log 0 = 0.
+    A label of 0 adds nothing even where a logit of -inf excludes its class: 0 log 0 = 0.
 
     Example:
       >>> x, y = jnp.array([0.0, -jnp.inf]), jnp.array([1.0, 0.0])
@@ -72,17 +73,20 @@ def safe_softmax_cross_entropy(logits: Any, labels: Any) -> Array:
     """
     x, y = broadcast("safe_softmax_cross_entropy", logits=logits, labels=labels)
     log_p = jax.nn.log_softmax(x)
-    # Only what is not finite, so that the derivative by a label of 0 is -log p.
-    counts = (y != 0) | jnp.isfinite(log_p)
-    return -jnp.sum(jnp.where(counts, y * jnp.where(counts, log_p, 0.0), 0.0), axis=-1)
+    # Finite terms are not masked, so that the derivative by a label of 0 is -log p.
+    valid = (y != 0) | jnp.isfinite(log_p)
+    return -jnp.sum(jnp.where(valid, y * jnp.where(valid, log_p, 0.0), 0.0), axis=-1)
 
 
 def softmax_cross_entropy_with_integer_labels(
-    logits: Any, labels: Any, axis: int | tuple[int, ...] = -1, where: Any = None
+    logits: ArrayLike,
+    labels: ArrayLike,
+    axis: int | tuple[int, ...] = -1,
+    where: ArrayLike | None = None,
 ) -> Array:
-    """Cross entropy of the true classes under softmax(logits): one number by example.
+    """Computes the cross entropy of the true classes under softmax(logits), by example.
 
-    Faster than `softmax_cross_entropy` of one-hot labels, which are never made.
+    It is faster than `softmax_cross_entropy` with one-hot labels, because it does not build them.
 
     Args:
       logits: `(..., classes)`.
@@ -104,24 +108,29 @@ def softmax_cross_entropy_with_integer_labels(
     label = select_label("softmax_cross_entropy_with_integer_labels", scores, labels)
     if where is None:
         return jax.nn.logsumexp(scores, -1) - label
-    there, counts = present(where, x, axis)
-    normalizer = jax.nn.logsumexp(scores, -1, where=_classes_last(there, axis))
-    return jnp.where(counts, normalizer - label, 0.0)
+    valid, has_class = valid_classes(where, x, axis)
+    normalizer = jax.nn.logsumexp(scores, -1, where=_classes_last(valid, axis))
+    return jnp.where(has_class, normalizer - label, 0.0)
 
 
 def _classes_last(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """Reshapes `x` so that the axes of classes are one, the last."""
+    """Moves the axes of classes to the end, and merges them."""
     axes = (axis,) if isinstance(axis, int) else axis
     x = jnp.moveaxis(x, axes, range(-len(axes), 0))
     return jnp.reshape(x, (*x.shape[: x.ndim - len(axes)], -1))
 
 
 def poly_loss_cross_entropy(
-    logits: Any, labels: Any, *, epsilon: Any = 2.0, axis: Axis = -1, where: Any = None
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    epsilon: ArrayLike = 2.0,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
 ) -> Array:
     """Computes `softmax_cross_entropy` plus epsilon (1 - P), P the true label's probability.
 
-    `epsilon` `()` has no unit; 2 for ImageNet, -1 for detection, in the paper.
+    `epsilon` `()` has no unit; the paper has 2 for ImageNet and -1 for detection.
 
     Example:
       >>> print(poly_loss_cross_entropy(jnp.zeros(2), jnp.array([1.0, 0.0])).round(4))
@@ -136,8 +145,10 @@ def poly_loss_cross_entropy(
     return cross_entropy + weight.astype(x.dtype) * (1.0 - p)
 
 
-def sigmoid_focal_loss(logits: Any, labels: Any, *, alpha: Any = None, gamma: Any = 2.0) -> Array:
-    """Computes `sigmoid_binary_cross_entropy` with less weight on examples that are right already.
+def sigmoid_focal_loss(
+    logits: ArrayLike, labels: ArrayLike, *, alpha: ArrayLike | None = None, gamma: ArrayLike = 2.0
+) -> Array:
+    """Computes `sigmoid_binary_cross_entropy` with less weight on well-classified examples.
 
         weight (1 - P)^gamma cross_entropy,    P = sigmoid(x) y + (1 - sigmoid(x)) (1 - y)
 
@@ -156,7 +167,7 @@ def sigmoid_focal_loss(logits: Any, labels: Any, *, alpha: Any = None, gamma: An
     """
     x, y = broadcast("sigmoid_focal_loss", logits=logits, labels=labels)
     cross_entropy = sigmoid_binary_cross_entropy(x, y)
-    # log(1 - P) by logarithms, of which neither vanishes where P is near 1.
+    # 1 - P cancels where P is near 1; the sum of these two logarithms keeps its digits.
     log_wrong = jnp.logaddexp(
         jnp.where(y > 0, jnp.log(jnp.where(y > 0, y, 1.0)), -jnp.inf) + jax.nn.log_sigmoid(-x),
         jnp.where(y < 1, jnp.log(jnp.where(y < 1, 1.0 - y, 1.0)), -jnp.inf) + jax.nn.log_sigmoid(x),
@@ -169,14 +180,16 @@ def sigmoid_focal_loss(logits: Any, labels: Any, *, alpha: Any = None, gamma: An
     return (weight * y + (1.0 - weight) * (1.0 - y)) * loss
 
 
-def smooth_labels(labels: Any, alpha: Any, *, axis: Axis = -1, where: Any = None) -> Array:
+def smooth_labels(
+    labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None
+) -> Array:
     """Mixes labels with the uniform distribution: (1 - alpha) labels + alpha / classes.
 
     Args:
       labels: distributions `(..., classes)`.
       alpha: `()`, in [0, 1].
       axis: where the classes are.
-      where: booleans, of which classes there are.
+      where: mask of valid classes.
 
     Example:
       >>> smooth_labels(jnp.array([1.0, 0.0]), 0.5).tolist()

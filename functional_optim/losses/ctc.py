@@ -1,9 +1,10 @@
-"""Connectionist temporal classification: labels of a sequence whose alignment is not known."""
+"""Connectionist temporal classification: losses of label sequences without an alignment."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .inputs import as_floats
 
@@ -13,34 +14,35 @@ Array = jax.Array
 
 
 def ctc_loss(
-    logits: Any,
-    logit_paddings: Any,
-    labels: Any,
-    label_paddings: Any,
+    logits: ArrayLike,
+    logit_paddings: ArrayLike,
+    labels: ArrayLike,
+    label_paddings: ArrayLike,
     *,
     blank_id: int = 0,
-    log_epsilon: Any = -1e5,
+    log_epsilon: ArrayLike = -1e5,
 ) -> Array:
     """Computes minus the log of the probability that a sequence of frames spells its labels.
 
-    Each frame is a label or a blank; the sequence spells what is left when equal neighbours are
-    made one, and then blanks are left out. The probability is the sum over all ways to do so.
+    Each frame is a label or a blank. A sequence of frames spells the labels that remain when runs
+    of equal frames are merged and then blanks are removed. The probability is the sum over all
+    sequences of frames that spell the labels.
 
     Args:
       logits: `(batch, frames, classes)`.
-      logit_paddings: `(batch, frames)`, 1 or True where a frame is none.
+      logit_paddings: `(batch, frames)`, 1 or True where a frame is padding.
       labels: `(batch, labels)`, integers in [0, classes) without `blank_id`.
-      label_paddings: `(batch, labels)`, 1 or True where a label is none: behind all others.
-      blank_id: number of the class that is the blank.
-      log_epsilon: `()`, the finite number that stands for log(0), so that derivatives are finite.
+      label_paddings: `(batch, labels)`, 1 or True where a label is padding: after all others.
+      blank_id: index of the class that is the blank.
+      log_epsilon: `()`, a finite number used for log(0), so that derivatives are finite.
 
     Returns:
-      `(batch,)`. Where the labels do not fit into the frames, about -log_epsilon. A label that is
-      no class gives NaN.
+      `(batch,)`; about -log_epsilon where the labels do not fit into the frames, and NaN where a
+      label is outside [0, classes).
 
     Raises:
       TypeError: labels are not integers.
-      ValueError: the shapes do not go together.
+      ValueError: the shapes do not fit together.
 
     Example:
       >>> logits = jnp.log(jnp.array([[[0.5, 0.5], [0.5, 0.5]]]))
@@ -56,13 +58,13 @@ def ctc_loss(
 
 
 class _Forward(NamedTuple):
-    """Logs of the probabilities of the frames so far.
+    """Log probabilities of the frames so far: the forward variables of the paper's section 4.1.
 
     Attributes:
-      blank: that they spell the first n labels and do not end in the n-th, but in a blank, for n
-        of 0 to all, `(batch, labels + 1)`.
-      label: that they spell the first n labels and end in the n-th, for n from 1,
-        `(batch, labels)`.
+      blank: log probability that the frames spell the first n labels and end in a blank, for n
+        from 0, `(batch, labels + 1)`.
+      label: log probability that the frames spell the first n labels and end in the n-th, for n
+        from 1, `(batch, labels)`.
     """
 
     blank: Array
@@ -70,23 +72,23 @@ class _Forward(NamedTuple):
 
 
 def ctc_loss_with_forward_probs(
-    logits: Any,
-    logit_paddings: Any,
-    labels: Any,
-    label_paddings: Any,
+    logits: ArrayLike,
+    logit_paddings: ArrayLike,
+    labels: ArrayLike,
+    label_paddings: ArrayLike,
     *,
     blank_id: int = 0,
-    log_epsilon: Any = -1e5,
+    log_epsilon: ArrayLike = -1e5,
 ) -> tuple[Array, Array, Array]:
-    """Computes `ctc_loss`, and the logs of the probabilities of the frames up to each.
+    """Computes `ctc_loss`, and the log probabilities of the frames up to each.
 
-    Arguments and errors are those of `ctc_loss`.
+    See `ctc_loss` for the arguments and errors.
 
     Returns:
-      The loss `(batch,)`; for each frame, the log of the probability that the frames so far spell
-      the first n labels and end in a blank, `(frames, batch, labels + 1)` for n from 0, after the
-      last frame in whatever they end; and that they end in the n-th label,
-      `(frames, batch, labels)` for n from 1.
+      The loss `(batch,)`. For each frame, the log probability that the frames so far spell the
+      first n labels and end in a blank, `(frames, batch, labels + 1)` for n from 0; in the last
+      row, that they spell them with any end. For each frame, the log probability that they spell
+      the first n labels and end in the n-th, `(frames, batch, labels)` for n from 1.
 
     Example:
       >>> logits = jnp.log(jnp.array([[[0.5, 0.5], [0.25, 0.75]]]))
@@ -97,28 +99,29 @@ def ctc_loss_with_forward_probs(
       >>> jnp.exp(label[:, 0, 0]).tolist()  # 1; _1 and 11
       [0.5, 0.75]
 
-    Reference: that of `ctc_loss`, equations 6 and 7.
+    Reference: see `ctc_loss`; equations 6 and 7.
     """
     (x,) = as_floats(logits)
     ids, padded, skipped = _checked(x, logit_paddings, labels, label_paddings)
     low = as_floats(log_epsilon)[0].astype(x.dtype)
     log_p = jax.nn.log_softmax(x)
     blank = log_p[:, :, blank_id]
-    label = _of_labels(log_p, ids, padded)
-    # Between equal labels, a blank must stand.
+    label = _label_log_probabilities(log_p, ids, padded)
+    # Equal neighbours merge unless a blank separates them, so the second of two equal labels may
+    # only follow a blank: the penalty is log(0) on the way without one.
     equal = jnp.pad(ids[:, :-1] == ids[:, 1:], ((0, 0), (0, 1)))
     if_equal, if_other = jnp.where(equal, low, 0.0), jnp.where(equal, 0.0, low)
 
-    def frame(old: _Forward, now: tuple[Array, Array, Array]) -> tuple[_Forward, _Forward]:
-        p_blank, p_label, is_none = now
-        p_blank, is_none = p_blank[:, None], is_none[:, None]
-        # From where a label may follow at once: behind another one, or behind a blank.
-        open_ = _joined(old.blank, old.label + if_equal)
+    def advance(old: _Forward, frame: tuple[Array, Array, Array]) -> tuple[_Forward, _Forward]:
+        p_blank, p_label, is_padding = frame
+        p_blank, is_padding = p_blank[:, None], is_padding[:, None]
+        # The frames after which the next label may follow directly.
+        before_next = _add_endings(old.blank, old.label + if_equal)
         new = _Forward(
-            _joined(open_ + p_blank, old.label + p_blank + if_other),
-            jnp.logaddexp(open_[:, :-1], old.label) + p_label,
+            _add_endings(before_next + p_blank, old.label + p_blank + if_other),
+            jnp.logaddexp(before_next[:, :-1], old.label) + p_label,
         )
-        new = jax.tree.map(lambda a, b: jnp.where(is_none, a, b), old, new)
+        new = jax.tree.map(lambda a, b: jnp.where(is_padding, a, b), old, new)
         return new, new
 
     batch, size = ids.shape
@@ -126,31 +129,31 @@ def ctc_loss_with_forward_probs(
         jnp.full((batch, size + 1), low).at[:, 0].set(0.0), jnp.full((batch, size), low)
     )
     frames = blank.T, jnp.moveaxis(label, 1, 0), skipped.T
-    last, seen = jax.lax.scan(frame, start, frames)
-    ends = _joined(last.blank, last.label)
+    last, history = jax.lax.scan(advance, start, frames)
+    ends = _add_endings(last.blank, last.label)
     lengths = size - jnp.sum(padded.astype(jnp.int32), axis=1)
     loss = -jnp.take_along_axis(ends, lengths[:, None], axis=1)[:, 0]
-    return loss, seen.blank.at[-1:].set(ends[None]), seen.label
+    return loss, history.blank.at[-1:].set(ends[None]), history.label
 
 
-def _joined(blank: Array, label: Array) -> Array:
-    """Logs of sums: of each number of labels, ending in a blank or in the last of them."""
+def _add_endings(blank: Array, label: Array) -> Array:
+    """Adds, for each number of labels, the probabilities to end in a blank and in a label."""
     return jnp.concatenate([blank[:, :1], jnp.logaddexp(blank[:, 1:], label)], axis=1)
 
 
-def _of_labels(log_p: Array, ids: Array, padded: Array) -> Array:
-    """Log probabilities of the labels in each frame, `(batch, frames, labels)`."""
+def _label_log_probabilities(log_p: Array, ids: Array, padded: Array) -> Array:
+    """Returns the log probabilities of the labels in each frame, `(batch, frames, labels)`."""
     classes = log_p.shape[-1]
     is_class = (ids >= 0) & (ids < classes)
-    found = jnp.take_along_axis(log_p, jnp.where(is_class, ids, 0)[:, None, :], axis=-1)
-    # What is no label counts nothing, whatever its number.
-    return jnp.where((is_class | padded)[:, None, :], found, jnp.nan)
+    selected = jnp.take_along_axis(log_p, jnp.where(is_class, ids, 0)[:, None, :], axis=-1)
+    # Padding may hold any number, and must not make the loss NaN.
+    return jnp.where((is_class | padded)[:, None, :], selected, jnp.nan)
 
 
 def _checked(
-    x: Array, logit_paddings: Any, labels: Any, label_paddings: Any
+    x: Array, logit_paddings: ArrayLike, labels: ArrayLike, label_paddings: ArrayLike
 ) -> tuple[Array, Array, Array]:
-    """Returns the labels, where they are none, and where frames are none."""
+    """Returns the labels, and the masks of padded labels and of padded frames."""
     ids, padded, skipped = (jnp.asarray(v) for v in (labels, label_paddings, logit_paddings))
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise TypeError(

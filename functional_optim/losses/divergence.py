@@ -1,9 +1,8 @@
 """Divergences between distributions."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .inputs import Axis, broadcast
 
@@ -18,18 +17,21 @@ Array = jax.Array
 
 
 def _x_log_x(x: Array) -> Array:
+    # The inner select keeps the derivative finite at 0, where log is not.
     positive = x > 0
     return jnp.where(positive, x * jnp.log(jnp.where(positive, x, 1.0)), 0.0)
 
 
-def kl_divergence(log_predictions: Any, targets: Any, axis: Axis = -1, where: Any = None) -> Array:
+def kl_divergence(
+    log_predictions: ArrayLike, targets: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None
+) -> Array:
     """Computes the Kullback-Leibler divergence of targets from predictions: sum y (log y - log p).
 
     Args:
-      log_predictions: logarithms of probabilities, `(..., dim)`.
-      targets: probabilities, broadcast with them; 0 counts nothing.
-      axis: over what is summed.
-      where: booleans, of which elements count.
+      log_predictions: logarithms of probabilities p, `(..., dim)`.
+      targets: probabilities y, broadcast with log_predictions; y = 0 adds nothing.
+      axis: the axis of the sum.
+      where: mask of the elements that count.
 
     Example:
       >>> p = jnp.log(jnp.array([0.5, 0.5]))
@@ -44,9 +46,12 @@ def kl_divergence(log_predictions: Any, targets: Any, axis: Axis = -1, where: An
 
 
 def kl_divergence_with_log_targets(
-    log_predictions: Any, log_targets: Any, axis: Axis = -1, where: Any = None
+    log_predictions: ArrayLike,
+    log_targets: ArrayLike,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
 ) -> Array:
-    """Computes `kl_divergence` for targets that are logarithms of probabilities, too.
+    """Computes `kl_divergence` for targets that are logarithms of probabilities as well.
 
     Example:
       >>> p = jnp.log(jnp.array([0.5, 0.5]))
@@ -60,11 +65,11 @@ def kl_divergence_with_log_targets(
 
 
 def generalized_kl_divergence(
-    log_predictions: Any, targets: Any, axis: Axis = -1, where: Any = None
+    log_predictions: ArrayLike, targets: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None
 ) -> Array:
     """Computes `kl_divergence` for values that need not sum to 1: sum y (log y - log p) + p - y.
 
-    Never negative, and 0 only where both are equal.
+    It is never negative, and 0 only where both are equal.
 
     Example:
       >>> float(generalized_kl_divergence(jnp.log(jnp.array([2.0, 3.0])), jnp.array([2.0, 3.0])))
@@ -79,4 +84,4 @@ def generalized_kl_divergence(
 
 
 convex_kl_divergence = generalized_kl_divergence
-"""The older of its names."""
+"""The older name of `generalized_kl_divergence`."""

@@ -1,9 +1,8 @@
-"""Losses of embeddings that shall be near to some and far from others."""
-
-from typing import Any
+"""Contrastive losses of embeddings."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .inputs import as_floats, same_shape
 from .regression import cosine_similarity
@@ -13,23 +12,23 @@ __all__ = ["ntxent", "triplet_margin_loss"]
 Array = jax.Array
 
 
-def ntxent(embeddings: Any, labels: Any, temperature: Any = 0.07) -> Array:
-    """Computes a contrastive loss by cosines over a temperature, averaged over pairs of one label.
+def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.07) -> Array:
+    """Computes a contrastive loss of scaled cosines, averaged over pairs with equal labels.
 
-    For each ordered pair i, j of one label, with s = cosine / temperature:
+    For each ordered pair i, j with equal labels, and s = cosine / temperature:
 
         -log(exp(s[i, j]) / (exp(s[i, j]) + sum of exp(s[i, k]) over k of other labels))
 
     Args:
       embeddings: `(batch, features)`.
-      labels: `(batch,)`; examples of one label are pairs.
+      labels: `(batch,)`; examples with equal labels are pairs.
       temperature: `()`, without unit.
 
     Returns:
-      Scalar `()`; NaN where no two examples have one label.
+      Scalar `()`; NaN where no two examples have equal labels.
 
     Raises:
-      ValueError: labels and embeddings differ in number.
+      ValueError: the batches of labels and embeddings differ in size.
 
     Example:
       >>> x = jnp.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
@@ -48,6 +47,7 @@ def ntxent(embeddings: Any, labels: Any, temperature: Any = 0.07) -> Array:
         )
     n = len(x)
     pairs = [jnp.broadcast_to(x[None], (n, *x.shape)), jnp.broadcast_to(x[:, None], (n, *x.shape))]
+    # With epsilon = 0 an embedding of zeros would make the loss NaN.
     cosines = cosine_similarity(*pairs, epsilon=jnp.finfo(x.dtype).eps)
     s = cosines / as_floats(temperature)[0].astype(x.dtype)
     same = jnp.broadcast_to(labels[:, None], (n, n)) == jnp.broadcast_to(labels[None], (n, n))
@@ -58,20 +58,20 @@ def ntxent(embeddings: Any, labels: Any, temperature: Any = 0.07) -> Array:
 
 
 def triplet_margin_loss(
-    anchors: Any,
-    positives: Any,
-    negatives: Any,
+    anchors: ArrayLike,
+    positives: ArrayLike,
+    negatives: ArrayLike,
     axis: int = -1,
-    norm_degree: Any = 2,
-    margin: Any = 1.0,
-    eps: Any = 1e-6,
+    norm_degree: ArrayLike = 2,
+    margin: ArrayLike = 1.0,
+    eps: ArrayLike = 1e-6,
 ) -> Array:
     """Computes max(0, distance to the positive - distance to the negative + margin), by example.
 
         distance = (sum |x - y|^norm_degree + eps)^(1 / norm_degree)
 
     Args:
-      anchors: `(..., features)`; positives and negatives have its shape.
+      anchors: `(..., features)`; positives and negatives have the same shape.
       axis: where the features are.
 
     Raises:

@@ -1,10 +1,11 @@
-"""Losses made of a function to be maximised."""
+"""Fenchel-Young losses, derived from a convex function."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .inputs import as_floats
 
@@ -16,14 +17,14 @@ Array = jax.Array
 def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Array]:
     """Makes the Fenchel-Young loss of a convex function: max_fun(scores) - <scores, targets>.
 
-    Its derivative by the scores is that of max_fun minus the targets.
+    Its derivative by the scores is the derivative of max_fun minus the targets.
 
     Args:
       max_fun: `max_fun(scores, *args, **kwargs) -> ()` of one example, such as
         `jax.nn.logsumexp`.
 
     Returns:
-      `loss(scores, targets, *args, **kwargs)` of arrays `(..., n)`: a number by example, `(...)`.
+      `loss(scores, targets, *args, **kwargs)` of arrays `(..., n)`, which returns `(...)`.
 
     Example:
       >>> cross_entropy = make_fenchel_young_loss(jax.nn.logsumexp)
@@ -34,7 +35,9 @@ def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Arra
     arXiv:1901.02324.
     """
 
-    def fenchel_young_loss(scores: Any, targets: Any, *args: Any, **kwargs: Any) -> Array:
+    def fenchel_young_loss(
+        scores: ArrayLike, targets: ArrayLike, *args: Any, **kwargs: Any
+    ) -> Array:
         x, y = as_floats(scores, targets)
         largest = jnp.vectorize(lambda x: max_fun(x, *args, **kwargs), signature="(n)->()")
         return largest(x) - jnp.vectorize(jnp.vdot, signature="(n),(n)->()")(y, x)

@@ -1,31 +1,31 @@
-"""What a loss is given: arrays of one dtype, whose shapes go together."""
+"""Prepares the arguments of losses: casts arrays to one dtype, and checks their shapes."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype, wider
 
-__all__ = ["Axis", "as_floats", "broadcast", "present", "same_shape", "select_label"]
+__all__ = ["Axis", "as_floats", "broadcast", "same_shape", "select_label", "valid_classes"]
 
 Array = jax.Array
 Axis = int | tuple[int, ...] | None
 
 
-def as_floats(*arrays: Any) -> list[Array]:
-    """Arrays in the widest of their dtypes, at least float32; integers follow the others."""
-    given = [jnp.asarray(x) for x in arrays]
-    floating = [x.dtype for x in given if jnp.issubdtype(x.dtype, jnp.inexact)]
+def as_floats(*arrays: ArrayLike) -> list[Array]:
+    """Casts arrays to the widest of their dtypes, at least float32; integers follow the others."""
+    converted = [jnp.asarray(x) for x in arrays]
+    floating = [x.dtype for x in converted if jnp.issubdtype(x.dtype, jnp.inexact)]
     dtype = compute_dtype(functools.reduce(wider, floating)) if floating else jnp.float32
-    return [x.astype(dtype) for x in given]
+    return [x.astype(dtype) for x in converted]
 
 
-def same_shape(name: str, **arrays: Any) -> list[Array]:
-    """Arrays as floats, of which all have one shape.
+def same_shape(name: str, **arrays: ArrayLike) -> list[Array]:
+    """Casts arrays to floats, and checks that they have one shape.
 
-    `(n,)` beside `(n, 1)` would broadcast to `(n, n)`, and the loss be of pairs.
+    `(n,)` and `(n, 1)` would broadcast to `(n, n)`, and the loss would compare all pairs.
 
     Raises:
       ValueError: the shapes differ.
@@ -33,13 +33,13 @@ def same_shape(name: str, **arrays: Any) -> list[Array]:
     floats = as_floats(*arrays.values())
     shapes = [x.shape for x in floats]
     if len(set(shapes)) > 1:
-        found = ", ".join(f"{k} {shape}" for k, shape in zip(arrays, shapes, strict=True))
-        raise ValueError(f"{name}: arrays must have one shape, got {found}. Reshape one of them.")
+        listed = ", ".join(f"{k} {shape}" for k, shape in zip(arrays, shapes, strict=True))
+        raise ValueError(f"{name}: arrays must have one shape, got {listed}. Reshape one of them.")
     return floats
 
 
-def broadcast(name: str, **arrays: Any) -> list[Array]:
-    """Arrays as floats, broadcast to one shape.
+def broadcast(name: str, **arrays: ArrayLike) -> list[Array]:
+    """Casts arrays to floats, and broadcasts them to one shape.
 
     Raises:
       ValueError: the shapes do not broadcast.
@@ -48,25 +48,26 @@ def broadcast(name: str, **arrays: Any) -> list[Array]:
     try:
         shape = jnp.broadcast_shapes(*(x.shape for x in floats))
     except ValueError:
-        found = ", ".join(f"{k} {x.shape}" for k, x in zip(arrays, floats, strict=True))
-        raise ValueError(f"{name}: shapes do not broadcast: {found}.") from None
+        listed = ", ".join(f"{k} {x.shape}" for k, x in zip(arrays, floats, strict=True))
+        raise ValueError(f"{name}: shapes do not broadcast: {listed}.") from None
     return [jnp.broadcast_to(x, shape) for x in floats]
 
 
-def present(where: Any, x: Array, axis: Axis) -> tuple[Array, Array]:
-    """Returns which classes exist, shaped as the scores, and which examples have any.
+def valid_classes(where: ArrayLike, x: Array, axis: Axis) -> tuple[Array, Array]:
+    """Returns the mask of valid classes, shaped as the scores, and the mask of valid examples.
 
-    Those that have none get all, so that what is computed for them, and left out, is finite.
+    An example without a valid class gets all classes: its loss is masked out later, and must be
+    finite until then, or derivatives would be NaN.
     """
-    there = jnp.asarray(where)
-    if axis is not None and there.ndim != x.ndim:
-        there = jnp.expand_dims(there, axis)
-    there = jnp.broadcast_to(there, x.shape)
-    counts = jnp.any(there, axis, keepdims=True)
-    return there | ~counts, jnp.squeeze(counts, axis)
+    valid = jnp.asarray(where)
+    if axis is not None and valid.ndim != x.ndim:
+        valid = jnp.expand_dims(valid, axis)
+    valid = jnp.broadcast_to(valid, x.shape)
+    has_class = jnp.any(valid, axis, keepdims=True)
+    return valid | ~has_class, jnp.squeeze(has_class, axis)
 
 
-def select_label(name: str, scores: Array, labels: Any) -> Array:
+def select_label(name: str, scores: Array, labels: ArrayLike) -> Array:
     """Selects the score of each example's label.
 
     Args:
@@ -75,7 +76,7 @@ def select_label(name: str, scores: Array, labels: Any) -> Array:
 
     Raises:
       TypeError: labels are not integers.
-      ValueError: their shape is another.
+      ValueError: labels do not have the shape of the scores without the last axis.
     """
     labels = jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):

@@ -1,9 +1,8 @@
-"""Losses of scores that are no probabilities."""
-
-from typing import Any
+"""Margin losses, of scores that need not be probabilities."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..projections.simplex import nearest_of_simplex
 from .inputs import as_floats, broadcast, select_label
@@ -20,7 +19,7 @@ __all__ = [
 Array = jax.Array
 
 
-def hinge_loss(predictor_outputs: Any, targets: Any) -> Array:
+def hinge_loss(predictor_outputs: ArrayLike, targets: ArrayLike) -> Array:
     """Computes max(0, 1 - output target), elementwise, for targets of -1 and 1.
 
     Example:
@@ -33,7 +32,7 @@ def hinge_loss(predictor_outputs: Any, targets: Any) -> Array:
     return jnp.maximum(0.0, 1.0 - x * y)
 
 
-def perceptron_loss(predictor_outputs: Any, targets: Any) -> Array:
+def perceptron_loss(predictor_outputs: ArrayLike, targets: ArrayLike) -> Array:
     """Computes max(0, -output target), elementwise, for targets of -1 and 1.
 
     Example:
@@ -46,12 +45,12 @@ def perceptron_loss(predictor_outputs: Any, targets: Any) -> Array:
     return jnp.maximum(0.0, -x * y)
 
 
-def sparsemax_loss(logits: Any, labels: Any) -> Array:
-    """Computes the binary sparsemax loss, elementwise; 0 from a logit of 1 on the right side.
+def sparsemax_loss(logits: ArrayLike, labels: ArrayLike) -> Array:
+    """Computes the binary sparsemax loss, elementwise; 0 for a right logit of magnitude >= 1.
 
     Args:
       logits: real numbers.
-      labels: 0 or 1, broadcast with them.
+      labels: 0 or 1, broadcast with logits.
 
     Example:
       >>> sparsemax_loss(jnp.array([0.0, 1.0, -3.0]), jnp.array([1, 1, 1])).tolist()
@@ -64,7 +63,7 @@ def sparsemax_loss(logits: Any, labels: Any) -> Array:
     return jax.nn.sparse_plus(jnp.where(y != 0, -x, x))
 
 
-def multiclass_hinge_loss(scores: Any, labels: Any) -> Array:
+def multiclass_hinge_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
     """Computes max(0, 1 + the largest score of another class - the label's score).
 
     Args:
@@ -88,7 +87,7 @@ def multiclass_hinge_loss(scores: Any, labels: Any) -> Array:
     return jnp.max(x + 1.0 - is_label, axis=-1) - right
 
 
-def multiclass_perceptron_loss(scores: Any, labels: Any) -> Array:
+def multiclass_perceptron_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
     """Computes the largest score minus the label's.
 
     Args:
@@ -109,10 +108,10 @@ def multiclass_perceptron_loss(scores: Any, labels: Any) -> Array:
     return jnp.max(x, axis=-1) - select_label("multiclass_perceptron_loss", x, labels)
 
 
-def multiclass_sparsemax_loss(scores: Any, labels: Any) -> Array:
+def multiclass_sparsemax_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
     """Computes the sparsemax loss: 0 once the label's score exceeds all others by 1.
 
-        0.5 (|x|^2 - |p - x|^2 + 1) - x[label],    p the point of the simplex nearest to x
+        0.5 (|x|^2 - |p - x|^2 + 1) - x[label],    where p is the projection of x on the simplex
 
     Args:
       scores: x `(..., classes)`.
@@ -130,7 +129,8 @@ def multiclass_sparsemax_loss(scores: Any, labels: Any) -> Array:
     """
     (x,) = as_floats(scores)
     right = select_label("multiclass_sparsemax_loss", x, labels)
-    # Scores relative to the label's, so that large ones lose no digits.
+    # Scores are taken relative to the label's, so that large ones lose no digits.
     z = x - right[..., None]
+    # p maximizes the result over the simplex, so the derivative through p is 0.
     p = jax.lax.stop_gradient(nearest_of_simplex(z))
     return jnp.sum(p * (z - 0.5 * p), axis=-1) + 0.5

@@ -1,12 +1,12 @@
-"""Losses of scores by which items of a list are ranked."""
+"""Ranking losses, of the scores of the items of a list."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from .inputs import as_floats, broadcast, present
+from .inputs import as_floats, broadcast, valid_classes
 
 __all__ = ["ranking_softmax_loss"]
 
@@ -14,11 +14,11 @@ Array = jax.Array
 
 
 def ranking_softmax_loss(
-    logits: Any,
-    labels: Any,
+    logits: ArrayLike,
+    labels: ArrayLike,
     *,
-    where: Any = None,
-    weights: Any = None,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     reduce_fn: Callable[..., Array] | None = jnp.mean,
 ) -> Array:
     """Computes the cross entropy of relevances under the softmax of the scores of a list.
@@ -30,13 +30,13 @@ def ranking_softmax_loss(
     Args:
       logits: scores x `(..., items)`.
       labels: relevances y, not negative, of the same shape or broadcast with it.
-      where: booleans, of which items are valid; a list without any counts nothing.
-      weights: of items.
-      reduce_fn: `jnp.mean`, `jnp.sum` or another, called with the losses and, as `where`, which
-        lists are valid; None for the losses of the lists.
+      where: mask of valid items; a list without a valid item does not count.
+      weights: weights of the items.
+      reduce_fn: `jnp.mean`, `jnp.sum` or another, called with the losses and, as `where`, the
+        mask of valid lists; None for the losses of the lists.
 
     Returns:
-      `()`; without `reduce_fn`, `(...)`. The mean of no list is 0.
+      `()`; without `reduce_fn`, `(...)`. The mean is 0 where no list is valid.
 
     Raises:
       ValueError: the shapes do not broadcast.
@@ -55,9 +55,9 @@ def ranking_softmax_loss(
     if where is None:
         losses, lists = -jnp.sum(y * jax.nn.log_softmax(x), axis=-1), None
     else:
-        there, lists = present(where, x, -1)
-        log_p = jax.nn.log_softmax(x, where=there)
-        losses = -jnp.sum(y * jnp.where(there, log_p, 0.0), axis=-1, where=there)
+        valid, lists = valid_classes(where, x, -1)
+        log_p = jax.nn.log_softmax(x, where=valid)
+        losses = -jnp.sum(y * jnp.where(valid, log_p, 0.0), axis=-1, where=valid)
         losses = jnp.where(lists, losses, 0.0)
     if reduce_fn is None:
         return losses

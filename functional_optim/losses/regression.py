@@ -1,9 +1,8 @@
 """Distances between predictions and real numbers."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import safe_sqrt
 from .inputs import Axis, as_floats, same_shape
@@ -20,18 +19,18 @@ __all__ = [
 Array = jax.Array
 
 
-def _errors(name: str, predictions: Any, targets: Any) -> Array:
+def _errors(name: str, predictions: ArrayLike, targets: ArrayLike | None) -> Array:
     if targets is None:
         return as_floats(predictions)[0]
     a, b = same_shape(name, predictions=predictions, targets=targets)
     return a - b
 
 
-def squared_error(predictions: Any, targets: Any = None) -> Array:
-    """Squares of predictions minus targets, elementwise, `(...)` for arrays `(...)`.
+def squared_error(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
+    """Computes squares of predictions minus targets, elementwise.
 
     Args:
-      targets: zero where left out.
+      targets: of the shape of predictions; None for zeros.
 
     Raises:
       ValueError: the shapes differ.
@@ -43,8 +42,8 @@ def squared_error(predictions: Any, targets: Any = None) -> Array:
     return jnp.square(_errors("squared_error", predictions, targets))
 
 
-def l2_loss(predictions: Any, targets: Any = None) -> Array:
-    """Halves of the squared errors, whose derivatives are the errors; see `squared_error`.
+def l2_loss(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
+    """Computes half the squared errors, whose derivatives are the errors; see `squared_error`.
 
     Example:
       >>> l2_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 1.0])).tolist()
@@ -53,8 +52,10 @@ def l2_loss(predictions: Any, targets: Any = None) -> Array:
     return 0.5 * jnp.square(_errors("l2_loss", predictions, targets))
 
 
-def huber_loss(predictions: Any, targets: Any = None, *, delta: Any = 1.0) -> Array:
-    """Computes errors squared up to a distance of `delta`, and linear beyond, elementwise.
+def huber_loss(
+    predictions: ArrayLike, targets: ArrayLike | None = None, *, delta: ArrayLike = 1.0
+) -> Array:
+    """Computes squares of errors up to `delta`, and continues linearly, elementwise.
 
         0.5 e^2                  for |e| <= delta,    e = predictions - targets
         delta (|e| - 0.5 delta)  otherwise
@@ -73,14 +74,15 @@ def huber_loss(predictions: Any, targets: Any = None, *, delta: Any = 1.0) -> Ar
     """
     size = jnp.abs(_errors("huber_loss", predictions, targets))
     (bound,) = as_floats(delta)
+    # Within the bound `near` is |e|, and beyond it is delta: one product covers both cases.
     near = jnp.minimum(size, bound.astype(size.dtype))
     return near * (size - 0.5 * near)
 
 
-def log_cosh(predictions: Any, targets: Any = None) -> Array:
+def log_cosh(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
     """Computes log(cosh(errors)), elementwise; large errors stay finite.
 
-    About e^2 / 2 near 0, and |e| - log 2 far from it.
+    It is about e^2 / 2 near 0, and |e| - log 2 far from it.
 
     Raises:
       ValueError: the shapes differ.
@@ -89,12 +91,18 @@ def log_cosh(predictions: Any, targets: Any = None) -> Array:
       >>> print(log_cosh(jnp.array([0.0, 1000.0])).round())
       [  0. 999.]
     """
+    # exp(-2 |e|) does not overflow, as cosh does.
     size = jnp.abs(_errors("log_cosh", predictions, targets))
     return size + jnp.log1p(jnp.exp(-2.0 * size)) - jnp.log(2.0).astype(size.dtype)
 
 
 def cosine_similarity(
-    predictions: Any, targets: Any, *, epsilon: Any = 0.0, axis: Axis = -1, where: Any = None
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    epsilon: ArrayLike = 0.0,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
 ) -> Array:
     """Computes the cosine of the angle between vectors, in [-1, 1].
 
@@ -103,8 +111,8 @@ def cosine_similarity(
       targets: vectors of the same shape.
       epsilon: least squared norm by which a vector is divided; with 0, a vector of zeros gives
         NaN.
-      axis: where the elements of a vector are.
-      where: booleans, of which elements count.
+      axis: the axis of the vectors.
+      where: mask of the elements that count.
 
     Raises:
       ValueError: the shapes differ.
@@ -120,14 +128,19 @@ def cosine_similarity(
     )
 
 
-def _unit(x: Array, epsilon: Any, axis: Axis, where: Any) -> Array:
+def _unit(x: Array, epsilon: ArrayLike, axis: Axis, where: ArrayLike | None) -> Array:
     squared = jnp.sum(jnp.square(x), axis, keepdims=True, where=where)
     least = as_floats(epsilon)[0].astype(x.dtype)
     return x / safe_sqrt(jnp.maximum(squared, least))
 
 
 def cosine_distance(
-    predictions: Any, targets: Any, *, epsilon: Any = 0.0, axis: Axis = -1, where: Any = None
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    epsilon: ArrayLike = 0.0,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
 ) -> Array:
     """Computes one minus `cosine_similarity`, in [0, 2].
 

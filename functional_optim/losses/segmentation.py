@@ -1,10 +1,9 @@
-"""Losses of segmentations: how far predicted and true regions overlap."""
-
-from typing import Any
+"""Dice losses of segmentations, which measure how far predicted and true regions overlap."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from .inputs import Axis, as_floats
 
@@ -15,20 +14,20 @@ Array = jax.Array
 _REDUCTIONS = {"mean": jnp.mean, "sum": jnp.sum}
 
 _TOLERANCE = 1e-5
-"""Of the sums of probabilities; optax's."""
+"""Relative tolerance of the check that probabilities sum to 1, as in optax."""
 
 _RARE = 1e-7
-"""Is added to squared frequencies of classes, so that an absent class has a weight; optax's."""
+"""Added to squared frequencies, so that an absent class has a finite weight, as in optax."""
 
 
 def dice_loss(
-    predictions: Any,
-    targets: Any,
+    predictions: ArrayLike,
+    targets: ArrayLike,
     *,
-    class_weights: Any = None,
-    smooth: Any = 1.0,
-    alpha: Any = 0.5,
-    beta: Any = 0.5,
+    class_weights: ArrayLike | None = None,
+    smooth: ArrayLike = 1.0,
+    alpha: ArrayLike = 0.5,
+    beta: ArrayLike = 0.5,
     apply_softmax: bool = True,
     reduction: str = "mean",
     ignore_background: bool = False,
@@ -38,32 +37,32 @@ def dice_loss(
 
         1 - (both + smooth) / (both + alpha only_predicted + beta only_true + smooth)
 
-    `both` is the sum of p t over the region's axes, for probabilities p and targets t;
-    `only_predicted` that of p, without it, and `only_true` that of t. alpha = beta = 1/2 gives the
-    Dice coefficient; others that of Tversky.
+    For probabilities p and targets t, `both` is the sum of p t over the axes of the region,
+    `only_predicted` the sum of p minus `both`, and `only_true` the sum of t minus `both`.
+    alpha = beta = 1/2 gives the Dice coefficient; other values give Tversky's index.
 
-    Differences: with `apply_softmax=False`, optax checks that probabilities sum to 1 also where
-    there is one class, and under jit, which is an error there; here values are checked where they
-    are known, and of several classes.
+    Differences: with `apply_softmax=False`, optax checks that probabilities sum to 1 also for one
+    class, and under jit, where the check raises; here only concrete values of several classes are
+    checked.
 
     Args:
-      predictions: logits `(batch, ..., classes)`; of one class `(batch, ..., 1)` or without that
-        axis, where a sigmoid takes the place of the softmax.
+      predictions: logits `(batch, ..., classes)`; for one class `(batch, ..., 1)` or without that
+        axis, and then a sigmoid replaces the softmax.
       targets: 0 or 1, of the same shape; the axis of one class may be left out.
-      class_weights: `(classes,)`; without them all weigh 1.
+      class_weights: `(classes,)`; None for weights of 1.
       smooth: `()`, makes the loss of empty regions 0, and its derivative bounded.
-      alpha: `()`, weight of what is predicted and not true.
-      beta: `()`, weight of what is true and not predicted.
+      alpha: `()`, weight of false positives.
+      beta: `()`, weight of false negatives.
       apply_softmax: False where predictions are probabilities.
       reduction: over classes: 'mean', 'sum', or 'none'.
       ignore_background: whether to leave out the first of several classes.
-      axis: the axes of the regions; all but the first and the last where left out.
+      axis: the axes of the regions; None for all but the first and the last.
 
     Returns:
       `(batch,)`; with 'none', `(batch, classes)`.
 
     Raises:
-      ValueError: shapes differ, the reduction is another, or probabilities do not sum to 1.
+      ValueError: shapes differ, the reduction is unknown, or probabilities do not sum to 1.
 
     Example:
       >>> logits, targets = jnp.zeros((1, 4, 1)), jnp.array([[[1], [1], [0], [0]]])
@@ -80,13 +79,13 @@ def dice_loss(
         raise ValueError(
             f"dice_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}."
         )
-    p = _probabilities(x) if apply_softmax else _checked("dice_loss", x)
+    p = _probabilities(x) if apply_softmax else _check_probabilities("dice_loss", x)
     smooth, alpha, beta = (as_floats(v)[0].astype(x.dtype) for v in (smooth, alpha, beta))
-    over = tuple(range(1, x.ndim - 1)) if axis is None else axis
-    both = jnp.sum(p * t, over)
-    only_predicted, only_true = jnp.sum(p, over) - both, jnp.sum(t, over) - both
-    whole = both + alpha * only_predicted + beta * only_true + smooth
-    loss = 1.0 - (both + smooth) / whole
+    region = tuple(range(1, x.ndim - 1)) if axis is None else axis
+    both = jnp.sum(p * t, region)
+    only_predicted, only_true = jnp.sum(p, region) - both, jnp.sum(t, region) - both
+    total = both + alpha * only_predicted + beta * only_true + smooth
+    loss = 1.0 - (both + smooth) / total
     if class_weights is not None:
         loss = _weighted(loss, class_weights)
     if ignore_background and x.shape[-1] > 1:
@@ -95,16 +94,16 @@ def dice_loss(
 
 
 def multiclass_generalized_dice_loss(
-    predictions: Any,
-    targets: Any,
+    predictions: ArrayLike,
+    targets: ArrayLike,
     *,
-    smooth: Any = 1.0,
+    smooth: ArrayLike = 1.0,
     apply_softmax: bool = True,
     ignore_background: bool = False,
 ) -> Array:
     """Computes the mean `dice_loss`, each class weighted by one over its squared frequency.
 
-    The weights are scaled to a mean of 1. A class counts over the whole batch.
+    The weights are scaled to a mean of 1. Frequencies are computed over the whole batch.
 
     Args:
       predictions: logits `(batch, ..., classes)`.
@@ -144,7 +143,11 @@ def multiclass_generalized_dice_loss(
 
 
 def binary_dice_loss(
-    predictions: Any, targets: Any, *, smooth: Any = 1.0, apply_sigmoid: bool = True
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    smooth: ArrayLike = 1.0,
+    apply_sigmoid: bool = True,
 ) -> Array:
     """Computes the `dice_loss` of one class.
 
@@ -164,7 +167,7 @@ def binary_dice_loss(
       >>> print(binary_dice_loss(jnp.array([[9.0, -9.0]]), jnp.array([[1, 0]])).round(3))
       [0.]
 
-    Reference: that of `dice_loss`.
+    Reference: see `dice_loss`.
     """
     x, t = as_floats(predictions, targets)
     if x.ndim == t.ndim and x.shape[-1:] != (1,):
@@ -173,7 +176,7 @@ def binary_dice_loss(
 
 
 def _with_classes(x: Array, t: Array) -> tuple[Array, Array]:
-    """Both with an axis of classes, where one of them has it."""
+    """Adds an axis of one class to the array that lacks it, if the other has it."""
     if x.ndim == t.ndim - 1:
         x = x[..., None]
     return x, t[..., None] if t.ndim == x.ndim - 1 else t
@@ -191,8 +194,9 @@ def _probabilities(logits: Array) -> Array:
     return jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.nn.softmax(logits, axis=-1)
 
 
-def _checked(name: str, p: Array) -> Array:
-    """Returns the probabilities, whose sums are checked where values are known."""
+def _check_probabilities(name: str, p: Array) -> Array:
+    """Returns the probabilities, after checking their sums where they are concrete."""
+    # Values of tracers are not known; a check under jit would need a callback to the host.
     if p.shape[-1] > 1 and not isinstance(p, jax.core.Tracer):
         sums = np.sum(np.asarray(p), axis=-1)
         if not np.allclose(sums, 1.0, rtol=_TOLERANCE):
@@ -204,7 +208,7 @@ def _checked(name: str, p: Array) -> Array:
     return p
 
 
-def _weighted(loss: Array, class_weights: Any) -> Array:
+def _weighted(loss: Array, class_weights: ArrayLike) -> Array:
     weights = as_floats(class_weights)[0].astype(loss.dtype)
     if weights.ndim != 1 or weights.shape[0] not in (1, loss.shape[-1]):
         raise ValueError(

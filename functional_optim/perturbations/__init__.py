@@ -1,4 +1,4 @@
-"""Functions that become differentiable by noise on their arguments."""
+"""Differentiable estimates of functions, by noise on their arguments."""
 
 from .noise import Gumbel, Normal
 from .perturbed import make_perturbed_fun

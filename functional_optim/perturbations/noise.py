@@ -1,9 +1,11 @@
-"""Distributions of noise: how to sample from them, and the logarithms of their densities."""
+"""Distributions of noise, with samplers and log densities."""
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 __all__ = ["Gumbel", "Noise", "Normal"]
 
@@ -11,9 +13,11 @@ Array = jax.Array
 
 
 class Noise(Protocol):
-    """What `make_perturbed_fun` needs of a distribution."""
+    """A distribution of noise for `make_perturbed_fun`."""
 
-    def sample(self, key: Any, sample_shape: Any = (), dtype: Any = float) -> Array:
+    def sample(
+        self, key: Array, sample_shape: Sequence[int] = (), dtype: DTypeLike = float
+    ) -> Array:
         """Returns independent samples."""
 
     def log_prob(self, inputs: Array) -> Array:
@@ -30,7 +34,9 @@ class Normal:
       -2.0
     """
 
-    def sample(self, key: Any, sample_shape: Any = (), dtype: Any = float) -> Array:
+    def sample(
+        self, key: Array, sample_shape: Sequence[int] = (), dtype: DTypeLike = float
+    ) -> Array:
         """Returns independent samples `sample_shape`."""
         return jax.random.normal(key, sample_shape, dtype)
 
@@ -51,7 +57,9 @@ class Gumbel:
       -1.0
     """
 
-    def sample(self, key: Any, sample_shape: Any = (), dtype: Any = float) -> Array:
+    def sample(
+        self, key: Array, sample_shape: Sequence[int] = (), dtype: DTypeLike = float
+    ) -> Array:
         """Returns independent samples `sample_shape`."""
         return jax.random.gumbel(key, sample_shape, dtype)
 

@@ -1,10 +1,10 @@
-"""Smooth functions as expectations of functions that need not be smooth."""
+"""Smooth approximations of functions: their expectations under noise on the arguments."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
@@ -19,31 +19,31 @@ Array = jax.Array
 def make_perturbed_fun(
     fun: Callable[[PyTree], PyTree],
     num_samples: int = 1000,
-    sigma: Any = 0.1,
+    sigma: ArrayLike = 0.1,
     noise: Noise = Gumbel(),  # noqa: B008, which has no state
     use_baseline: bool = True,
-) -> Callable[[Any, PyTree], PyTree]:
-    """Makes a function differentiable, by the mean of its values at perturbed arguments.
+) -> Callable[[Array, PyTree], PyTree]:
+    """Makes a differentiable estimate of a function: the mean of its values at perturbed arguments.
 
         f_sigma(x) = E[fun(x + sigma z)],    z from `noise`
 
-    The result estimates f_sigma, and its derivatives of any order, from values of `fun` alone: the
-    value of a sample is weighted by exp(log p - stop_gradient(log p)), which is 1 and has the
-    derivatives of the density. With the baseline, fun(x) is subtracted from values in derivatives,
-    which leaves their expectation, and lowers their variance.
+    The result estimates f_sigma and its derivatives of any order, and evaluates `fun` without
+    differentiating it: the value of a sample is weighted by exp(log p - stop_gradient(log p)),
+    which is 1 and has the derivatives of the density. With the baseline, fun(x) is subtracted from
+    the values in derivatives, which does not change their expectation, and lowers their variance.
 
-    The samples are of one `vmap`, so that memory is `num_samples` times that of `fun`. Noise,
-    densities and means are computed in float32 at least; `fun` gets the dtypes of x.
+    The samples are computed in one `vmap`, which takes `num_samples` times the memory of `fun`.
+    Noise, densities and means are computed in float32 at least; `fun` gets the dtypes of x.
 
     Args:
-      fun: of a tree of real arrays, to a tree of real arrays.
-      num_samples: how many perturbed values the mean is of.
+      fun: takes a tree of real arrays, and returns a tree of real arrays.
+      num_samples: number of samples in the mean.
       sigma: `()`, the scale of the noise, in units of x.
-      noise: has `sample(key, shape, dtype)` and `log_prob(z)`, as `Gumbel` and `Normal`.
+      noise: has `sample(key, shape, dtype)` and `log_prob(z)`; `Gumbel()` or `Normal()`.
       use_baseline: whether to subtract fun(x) in derivatives.
 
     Returns:
-      A function of a random key and the arguments of fun.
+      A function of a random key and the argument of fun.
 
     Example:
       >>> from functional_optim.perturbations import Normal
@@ -58,16 +58,17 @@ def make_perturbed_fun(
     ICML 2018, equation 8, arXiv:1802.05098.
     """
 
-    def perturbed(key: Any, x: PyTree) -> PyTree:
+    def perturbed(key: Array, x: PyTree) -> PyTree:
         wide = jax.tree.map(_wide, x)
         baseline = jax.tree.map(_wide, fun(jax.lax.stop_gradient(x))) if use_baseline else None
 
-        def value(key: Any) -> PyTree:
-            """One perturbed value of fun, weighted."""
+        def value(key: Array) -> PyTree:
+            """Returns one weighted value of fun at a perturbed argument."""
             z = random_like(key, wide, noise.sample)
             moved = jax.tree.map(lambda p, q: p + _scalar(sigma, p) * q, wide, z)
             moved = jax.tree.map(lambda p, q: q.astype(jnp.result_type(p)), x, moved)
             moved = jax.lax.stop_gradient(moved)
+            # The noise as a function of x at the fixed sample, so that the density has derivatives.
             z = jax.tree.map(lambda p, q: (_wide(q) - p) / _scalar(sigma, p), wide, moved)
             log_p = _total(jax.tree.map(noise.log_prob, z))
             weight = jnp.exp(log_p - jax.lax.stop_gradient(log_p))
@@ -77,23 +78,20 @@ def make_perturbed_fun(
             rest = 1.0 - weight
             return jax.tree.map(lambda y, b: y + _scalar(rest, b) * b, values, baseline)
 
-        return jax.tree.map(lambda y: jnp.mean(y, axis=0), _over(value, key, num_samples))
+        values = jax.vmap(value)(jax.random.split(key, num_samples))
+        return jax.tree.map(lambda y: jnp.mean(y, axis=0), values)
 
     return perturbed
 
 
-def _over(value: Callable[[Any], PyTree], key: Any, num_samples: int) -> PyTree:
-    return jax.vmap(value)(jax.random.split(key, num_samples))
-
-
-def _wide(x: Any) -> Array:
-    """Returns the array in the dtype that it is computed in; integers and booleans as floats."""
+def _wide(x: ArrayLike) -> Array:
+    """Casts an array to the dtype of the computation; integers and booleans become floats."""
     array = jnp.asarray(x)
     is_real = jnp.issubdtype(array.dtype, jnp.floating)
     return array.astype(compute_dtype(array.dtype) if is_real else float)
 
 
-def _scalar(value: Any, like: Array) -> Array:
+def _scalar(value: ArrayLike, like: Array) -> Array:
     return jnp.asarray(value).astype(like.dtype)
 
 

@@ -1,7 +1,7 @@
-"""Projections: the point of a set that is nearest to a tree, taken as one vector.
+"""Euclidean projections of trees, each taken as one vector, onto sets.
 
-Names are those of `optax.projections`. Leaves keep their dtypes; distances are computed in
-float32 at least. All have derivatives.
+Names are as in `optax.projections`. Leaves keep their dtypes; distances are computed in
+float32 at least. All projections are differentiable.
 """
 
 from .balls import (

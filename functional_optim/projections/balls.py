@@ -1,10 +1,10 @@
 """Projections onto balls and spheres around 0."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from ..core.protocol import PyTree
 from ..tree import norm
 from ..tree import scale as times
 from .boxes import projection_box
@@ -18,11 +18,9 @@ __all__ = [
     "projection_linf_ball",
 ]
 
-PyTree = Any
 
-
-def projection_l1_sphere(tree: PyTree, scale: Any = 1) -> PyTree:
-    """Projects a tree onto those whose absolute values sum to `scale`.
+def projection_l1_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """Projects a tree onto the trees whose absolute values sum to `scale`.
 
     Example:
       >>> projection_l1_sphere({"w": jnp.array([-2.0, 1.5])})
@@ -32,8 +30,8 @@ def projection_l1_sphere(tree: PyTree, scale: Any = 1) -> PyTree:
     return jax.tree.map(lambda x, size: jnp.sign(x) * size, tree, sizes)
 
 
-def projection_l1_ball(tree: PyTree, scale: Any = 1) -> PyTree:
-    """Projects a tree onto those whose absolute values sum to at most `scale`.
+def projection_l1_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """Projects a tree onto the trees whose absolute values sum to at most `scale`.
 
     Example:
       >>> projection_l1_ball({"w": jnp.array([-0.5, 0.25])})
@@ -44,8 +42,8 @@ def projection_l1_ball(tree: PyTree, scale: Any = 1) -> PyTree:
     return jax.tree.map(lambda x, y: jnp.where(inside, x, y), tree, outside)
 
 
-def projection_l2_sphere(tree: PyTree, scale: Any = 1) -> PyTree:
-    """Projects a tree onto those of Euclidean norm `scale`; NaN for zeros, equally near to all.
+def projection_l2_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """Projects a tree onto the trees of Euclidean norm `scale`; gives NaN for a tree of zeros.
 
     Example:
       >>> print(projection_l2_sphere({"w": jnp.array([3.0, 4.0])}, 10.0)["w"])
@@ -54,8 +52,8 @@ def projection_l2_sphere(tree: PyTree, scale: Any = 1) -> PyTree:
     return times(scale / norm(tree), tree)
 
 
-def projection_l2_ball(tree: PyTree, scale: Any = 1) -> PyTree:
-    """Projects a tree onto those of Euclidean norm at most `scale`.
+def projection_l2_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """Projects a tree onto the trees of Euclidean norm at most `scale`.
 
     Example:
       >>> print(projection_l2_ball({"w": jnp.array([3.0, 4.0])}, 10.0)["w"])
@@ -64,11 +62,12 @@ def projection_l2_ball(tree: PyTree, scale: Any = 1) -> PyTree:
     return times(scale / jnp.maximum(norm(tree), scale), tree)
 
 
-def projection_linf_ball(tree: PyTree, scale: Any = 1) -> PyTree:
-    """Projects a tree onto those whose elements are in [-scale, scale].
+def projection_linf_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """Projects a tree onto the trees whose elements are in [-scale, scale].
 
     Example:
       >>> projection_linf_ball({"w": jnp.array([-3.0, 0.5])})
       {'w': Array([-1. ,  0.5], dtype=float32)}
     """
-    return projection_box(tree, -scale, scale)
+    bound = jnp.asarray(scale)
+    return projection_box(tree, -bound, bound)

@@ -1,14 +1,12 @@
-"""Projections onto sets that one linear equation describes."""
-
-from typing import Any
+"""Projections onto lines, hyperplanes and half-spaces."""
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from ..core.protocol import PyTree
 from ..tree import add_scale, cast_like, scale, vdot
 
 __all__ = ["projection_halfspace", "projection_hyperplane", "projection_vector"]
-
-PyTree = Any
 
 
 def projection_vector(x: PyTree, a: PyTree) -> PyTree:
@@ -21,8 +19,8 @@ def projection_vector(x: PyTree, a: PyTree) -> PyTree:
     return cast_like(scale(vdot(x, a) / vdot(a, a), a), x)
 
 
-def projection_hyperplane(x: PyTree, a: PyTree, b: Any) -> PyTree:
-    """Projects a tree onto the y with <a, y> = b.
+def projection_hyperplane(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
+    """Projects a tree onto the trees y with <a, y> = b.
 
     Example:
       >>> projection_hyperplane({"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([2.0, 0.0])}, 2.0)
@@ -31,8 +29,8 @@ def projection_hyperplane(x: PyTree, a: PyTree, b: Any) -> PyTree:
     return add_scale(x, (b - vdot(a, x)) / vdot(a, a), a)
 
 
-def projection_halfspace(x: PyTree, a: PyTree, b: Any) -> PyTree:
-    """Projects a tree onto the y with <a, y> <= b.
+def projection_halfspace(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
+    """Projects a tree onto the trees y with <a, y> <= b.
 
     Example:
       >>> a = {"w": jnp.array([2.0, 0.0])}

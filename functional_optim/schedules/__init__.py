@@ -1,4 +1,4 @@
-"""Pure functions of the step, whose numbers live in the state."""
+"""Schedules: pure functions of the step, whose numbers are part of the state."""
 
 from ..core.protocol import Schedule
 from .cyclic import cyclic_schedule

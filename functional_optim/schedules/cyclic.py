@@ -1,6 +1,6 @@
-"""Schedules that swing between two values."""
+"""Schedules that move between two values in cycles."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -16,34 +16,34 @@ MODES = ("triangular", "triangular2", "exp_range")
 
 
 class Swing(NamedTuple):
-    """Where a step is in a cycle: the number of the cycle, from 0, and the way that is made."""
+    """The position of a step: the index of its cycle, and the way between the two values."""
 
     cycle: Array
     way: Phase
 
 
 def swing(step: Array, up_steps: Array, down_steps: Array) -> Swing:
-    """Goes away in `up_steps` and returns in `down_steps`, in straight lines, forever."""
+    """Rises in `up_steps` and falls in `down_steps`, in straight lines and without end."""
     period = up_steps + down_steps
     cycle = step // period
-    at = step - cycle * period
-    away, back = phase(at, up_steps), phase(at, down_steps, up_steps)
-    rising = at < up_steps
+    elapsed = step - cycle * period
+    up, down = phase(elapsed, up_steps), phase(elapsed, down_steps, up_steps)
+    rising = elapsed < up_steps
     where = namespace(step).where
-    done, left = where(rising, away.done, back.left), where(rising, away.left, back.done)
+    done, left = where(rising, up.done, down.left), where(rising, up.left, down.done)
     return Swing(cycle, Phase(done, left))
 
 
-def amplitude(mode: str, step: Array, cycle: Array, gamma: Array) -> Any:
-    """Computes the amplitude of a cycle, as a share of the first one's."""
+def amplitude(mode: str, step: Array, cycle: Array, gamma: Array) -> Array:
+    """Computes the amplitude of a cycle, relative to the first cycle."""
     if mode == "triangular":
         return namespace(step).ones_like(step)
     return 0.5**cycle if mode == "triangular2" else gamma**step
 
 
-def part_of(way: Phase, share: Array) -> Phase:
-    """Scales the way between two values."""
-    return Phase(share * way.done, 1.0 - share * way.done)
+def part_of(progress: Phase, share: Array) -> Phase:
+    """Multiplies the progress between two values by a share."""
+    return Phase(share * progress.done, 1.0 - share * progress.done)
 
 
 @schedule(
@@ -60,7 +60,7 @@ def cyclic_schedule(
     gamma: Number = 1.0,
     shape: str = "linear",
 ) -> Array:
-    """Swings between `init_value` and a peak, forever.
+    """Rises from `init_value` to a peak and falls back, in cycles without end.
 
         cycle = floor(step / (up_steps + down_steps))
         value = init_value + a w (peak_value - init_value)
@@ -70,16 +70,16 @@ def cyclic_schedule(
     updates, counted from 0; `gamma` has no unit.
 
     Args:
-      mode: a of a cycle: `"triangular"`, 1; `"triangular2"`, half as much in each cycle as in
-        the one before; `"exp_range"`, gamma^step.
-      shape: w along `"linear"`, straight lines; `"cosine"`, half a cosine each; `"sqrt"`, the
-        root of the line.
+      mode: the amplitude a: `"triangular"`, 1; `"triangular2"`, half the amplitude of the cycle
+        before; `"exp_range"`, gamma^step.
+      shape: the shape of w: `"linear"`, straight lines; `"cosine"`, half a cosine for each
+        direction; `"sqrt"`, the square root of the line.
 
-    Differences: optax has no such schedule. torch's CyclicLR is this one with `"linear"`, and
-    its CosineAnnealingLR this one with `"cosine"`, from the initial rate to eta_min in T_max.
+    Differences: optax has no such schedule. It is torch's CyclicLR with `"linear"`, and torch's
+    CosineAnnealingLR with `"cosine"`, from the initial learning rate to eta_min in T_max updates.
 
     Raises:
-      ValueError: up_steps is not positive, down_steps or gamma < 0, or another mode or shape.
+      ValueError: up_steps is not positive, down_steps or gamma < 0, or mode or shape is unknown.
 
     Example:
       >>> s = cyclic_schedule(0.0, 1.0, 2, 4, mode="triangular2")
@@ -89,6 +89,6 @@ def cyclic_schedule(
     Reference: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section
     3, arXiv:1506.01186.
     """
-    cycle, way = swing(step, up_steps, up_steps if down_steps is None else down_steps)
+    cycle, progress = swing(step, up_steps, up_steps if down_steps is None else down_steps)
     share = amplitude(mode, step, cycle, gamma)
-    return between(init_value, peak_value, part_of(SHAPES[shape](way), share))
+    return between(init_value, peak_value, part_of(SHAPES[shape](progress), share))

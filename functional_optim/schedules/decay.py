@@ -22,7 +22,7 @@ Array = jax.Array
 def constant_schedule(step: Array, value: Number) -> Array:
     """Makes a schedule with the same value at every step.
 
-    Unlike a bare number it stays a schedule: its number is `learning_rate.value`.
+    Unlike a number, it is a schedule in the state, whose hyperparameter is `learning_rate.value`.
 
     Example:
       >>> float(constant_schedule(0.5)(1000))
@@ -42,19 +42,19 @@ def polynomial_schedule(
     transition_steps: Number,
     transition_begin: Number = 0,
 ) -> Array:
-    """Moves from `init_value` to `end_value` as a power of the share that is left.
+    """Moves from `init_value` to `end_value` by a power of the remaining share.
 
-        done  = (step - transition_begin) / transition_steps, kept in [0, 1]
+        done  = (step - transition_begin) / transition_steps, clipped to [0, 1]
         value = end_value + (init_value - end_value) (1 - done)^power
 
     All arguments are `()`. `step`, `transition_begin` and `transition_steps` are in updates,
-    counted from 0; `init_value`, `end_value` and the result are in units of what is
-    scheduled; `power` has no unit.
+    counted from 0; `init_value`, `end_value` and the result are in units of the scheduled
+    hyperparameter; `power` has no unit.
 
-    Differences: a transition of no steps is over from its start; in optax it never starts,
-    and the value stays `init_value`. Negative numbers of steps are errors; optax takes them
-    for 0. Once jitted, optax's 1 - done may round to less than 0 at the end, and a power that
-    is not whole is NaN from then on; here the end is exact.
+    Differences: a transition of 0 steps ends at its start; in optax it never starts, and the
+    value stays `init_value`. Negative numbers of steps are errors; optax treats them as 0. In
+    jitted programs optax's 1 - done may round to less than 0 at the end, and then a fractional
+    power is NaN; here the end is exact.
 
     Raises:
       ValueError: power, transition_steps or transition_begin < 0.
@@ -78,7 +78,7 @@ def linear_schedule(
 ) -> Array:
     """Moves from `init_value` to `end_value` in a straight line.
 
-    `polynomial_schedule` with power 1, which says what the arguments are, and what differs.
+    It is `polynomial_schedule` with power 1; see there for the arguments and the differences.
 
     Raises:
       ValueError: transition_steps or transition_begin < 0.
@@ -114,14 +114,15 @@ def exponential_decay(
         value   = init_value decay_rate^periods
 
     All arguments are `()`. `step`, `transition_steps` and `transition_begin` are in updates,
-    counted from 0; `decay_rate` has no unit; the values are in units of what is scheduled.
+    counted from 0; `decay_rate` has no unit; the values are in units of the
+    scheduled hyperparameter.
 
     Args:
-      staircase: count whole periods only, so that the value falls in steps.
-      end_value: where to stop: the least value if decay_rate < 1, else the greatest.
+      staircase: whether to count whole periods only, so that the value changes in steps.
+      end_value: the least value if decay_rate < 1, else the greatest; None for no limit.
 
-    Differences: optax returns `init_value` forever where transition_steps or decay_rate is
-    0; here both are errors.
+    Differences: optax always returns `init_value` where transition_steps or decay_rate is 0;
+    here both are errors.
 
     Raises:
       ValueError: transition_steps or decay_rate is not positive, or transition_begin < 0.
@@ -133,7 +134,7 @@ def exponential_decay(
     """
     xp = namespace(step)
     elapsed = xp.maximum(step - transition_begin, 0.0)
-    # Not the floor of the quotient, which accelerators round: 30 / 10 may fall below 3.
+    # Accelerators round quotients, so the floor of 30 / 10 may be 2; floor_divide is exact.
     divide = xp.floor_divide if staircase else xp.divide
     value = init_value * decay_rate ** divide(elapsed, transition_steps)
     if end_value is None:
@@ -157,8 +158,8 @@ def cosine_decay_schedule(
     All arguments are `()`. `step` and `decay_steps` are in updates, counted from 0; `alpha`,
     the share of `init_value` that remains, and `exponent` have no unit.
 
-    Differences: a decay of no steps is over from the start; in optax it is an error. Near
-    the end, where 1 + cos cancels in float32, the value here keeps its digits.
+    Differences: a decay of 0 steps ends at its start; in optax it is an error. Near the end,
+    where 1 + cos cancels in float32, the value here keeps its digits.
 
     Raises:
       ValueError: decay_steps or exponent < 0.

@@ -1,4 +1,4 @@
-"""Hyperparameters in the state, for factories that keep theirs in closures."""
+"""Puts hyperparameters into the state, for factories that store them in closures."""
 
 import dataclasses
 import functools
@@ -9,18 +9,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike, DTypeLike
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.numerics.precision import hyper_dtype, safe_increment
 from ..core.numerics.validation import as_number
-from ..core.protocol import GradientTransformation, PyTree
-from ..core.rules.schedule import NumberedSchedule, numbered
+from ..core.protocol import (
+    GradientTransformation,
+    PyTree,
+    TransformInitFn,
+    TransformUpdateFn,
+)
+from ..core.rules.schedule import Number, NumberedSchedule, numbered
 from ..core.signatures import bind, call_text
 from ..core.state import State
 from ..core.trees.placement import all_beside
-from .arguments import Held, is_hyperparameter, is_schedule, join, split
+from .arguments import HashableValue, StaticPart, is_hyperparameter, is_schedule, join, split
 from .stateful import StatefulSchedule
 
 __all__ = ["inject_hyperparams"]
@@ -32,39 +38,40 @@ Values = dict[str, Array]
 def inject_hyperparams(
     inner_factory: Callable[..., GradientTransformation],
     static_args: str | Iterable[str] = (),
-    hyperparam_dtype: Any = None,
+    hyperparam_dtype: DTypeLike | None = None,
 ) -> Callable[..., GradientTransformation]:
-    """Keeps the hyperparameters of a factory in the state, where they can be read and set.
+    """Puts the hyperparameters of a factory into the state, where they can be read and set.
 
-    For factories of other libraries. Those of this package need it not: their numbers are in the
-    state, schedules too, under the same names for `get_hyperparams` and `set_hyperparams`.
+    It is meant for factories of other libraries. The factories of this package do not need it:
+    their hyperparameters and schedules are already in the state, under the same names for
+    `get_hyperparams` and `set_hyperparams`.
 
-    The returned factory takes the arguments of `inner_factory`, numbers also as schedules. The
-    state holds `count`; `hyperparams`, a dict of the values in force, in which a value may be
-    replaced, unless it follows a schedule; `schedules`, the numbers of those that do;
-    `hyperparams_states`, the states of those that are a `StatefulSchedule`; and `inner_state`.
-    What is a hyperparameter:
+    The returned factory takes the arguments of `inner_factory`, and schedules in place of numbers.
+    The state has `count`; `hyperparams`, a dict of the current values, in which a value that does
+    not follow a schedule may be replaced; `schedules`, the numbers of the schedules;
+    `hyperparams_states`, the states of arguments that are a `StatefulSchedule`; and `inner_state`.
+    An argument is a hyperparameter if it is:
 
     - a floating-point number;
-    - an integer, unless the factory's own default is one, which then shapes the program, or the
+    - an integer, unless the default of the argument is an integer, which then is static, or the
       argument is named `key`;
-    - a callable that gives one real number for a step, unless its argument's name says that it is
-      a mask or a function, with `mask` in it or `_fn` at its end. It is tried without computing.
+    - a callable that returns one real number for a step, unless the name of the argument contains
+      `mask` or ends in `_fn`. It is called with abstract values to find out.
 
-    All else is handed on. The state and the updates keep the dtypes that the inner `init` and
-    the gradients have, whatever the hyperparameters are multiplied with.
+    All other arguments are passed on. The state and the updates keep the dtypes of the inner
+    `init` and of the gradients, whatever the dtype of the hyperparameters.
 
     Args:
-      inner_factory: makes a transformation, by arguments with names.
-      static_args: names of arguments that are no hyperparameters, whatever they are.
+      inner_factory: makes a transformation from named arguments.
+      static_args: names of arguments that are not hyperparameters, whatever their values.
       hyperparam_dtype: dtype of the hyperparameters; None for float32, or float64 under x64.
 
-    Differences: optax takes every callable for a schedule, every number for a hyperparameter, and
-    casts all to the dtype of the parameters, in which 0.999 may be 1.
+    Differences: optax treats every callable as a schedule and every number as a hyperparameter,
+    and casts them to the dtype of the parameters, in which 0.999 may be 1.
 
     Raises:
-      TypeError: inner_factory takes arguments without names.
-      ValueError: static_args names no argument of it.
+      TypeError: inner_factory has arguments without names.
+      ValueError: static_args has a name that inner_factory does not have.
 
     Example:
       >>> import functional_optim as fo
@@ -84,7 +91,7 @@ def inject_hyperparams(
     if not callable(inner_factory):
         raise TypeError(
             "inject_hyperparams: inner_factory must be a function that makes a transformation, got "
-            f"{inner_factory!r}. Pass adam, and its arguments to what is returned."
+            f"{inner_factory!r}. Pass adam itself, and the arguments of adam to the result."
         )
     static = {static_args} if isinstance(static_args, str) else set(static_args)
     signature = inspect.signature(inner_factory)
@@ -93,24 +100,25 @@ def inject_hyperparams(
 
     @functools.wraps(inner_factory)
     def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
-        given = bind(name, signature, args, kwargs)
+        arguments = bind(name, signature, args, kwargs)
         for parameter in signature.parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
-                given |= given.pop(parameter.name)
-        stateful = {k: given[k] for k in given if k not in static and _is_stateful(given[k])}
-        plain = {k: v for k, v in given.items() if k not in stateful}
-        numbers, plans, fixed = _sorted(name, signature, plain, static)
+                arguments |= arguments.pop(parameter.name)
+        stateful = {k: v for k, v in arguments.items() if k not in static and _is_stateful(v)}
+        others = {k: v for k, v in arguments.items() if k not in stateful}
+        numbers, schedules, fixed = _sort_arguments(name, signature, others, static)
         dtype = None if hyperparam_dtype is None else jnp.dtype(hyperparam_dtype)
         update = _Update.of(
             as_function(inner_factory),
-            tuple((k, Held.of(v)) for k, v in fixed.items()),
-            tuple((k, plan.evaluate) for k, plan in plans.items()),
+            tuple((k, HashableValue.of(v)) for k, v in fixed.items()),
+            tuple((k, schedule.evaluate) for k, schedule in schedules.items()),
             dtype,
-            tuple((k, Held.of(v)) for k, v in stateful.items()),
+            tuple((k, HashableValue.of(v)) for k, v in stateful.items()),
         )
-        text = call_text(name, signature, {k: given[k] for k in signature.parameters if k in given})
+        named = {k: arguments[k] for k in signature.parameters if k in arguments}
+        text = call_text(name, signature, named)
         return GradientTransformation(
-            _Init(update, tuple(numbers.items()), tuple(plans.items()), text), update
+            _Init(update, tuple(numbers.items()), tuple(schedules.items()), text), update
         )
 
     return factory
@@ -132,26 +140,27 @@ def _check(name: str, signature: inspect.Signature, static: set[str]) -> None:
         )
 
 
-def _is_stateful(value: Any) -> bool:
+def _is_stateful(value: object) -> bool:
     return isinstance(value, StatefulSchedule) and not isinstance(value, type)
 
 
-def _sorted(
-    name: str, signature: inspect.Signature, given: Mapping[str, Any], static: set[str]
-) -> tuple[dict[str, Any], dict[str, NumberedSchedule], dict[str, Any]]:
+def _sort_arguments(
+    name: str, signature: inspect.Signature, arguments: Mapping[str, Any], static: set[str]
+) -> tuple[dict[str, Number], dict[str, NumberedSchedule], dict[str, object]]:
     """Sorts arguments into numbers, schedules, and values that are passed on unchanged."""
-    numbers, plans, fixed = {}, {}, {}
-    for k, v in given.items():
+    numbers, schedules, fixed = {}, {}, {}
+    for k, v in arguments.items():
         default = signature.parameters[k].default if k in signature.parameters else None
+        # An integer named key is a seed, and not a quantity that a run would change.
         if k in static or k == "key":
             fixed[k] = v
         elif is_schedule(k, v):
-            plans[k] = numbered(v)
+            schedules[k] = numbered(v)
         elif is_hyperparameter(v, default):
             numbers[k] = as_number(v, f"inject_hyperparams({name}): {k}")
         else:
             fixed[k] = v
-    return numbers, plans, fixed
+    return numbers, schedules, fixed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,20 +168,20 @@ class _Init:
     """`init` of a transformation with injected hyperparameters."""
 
     update: "_Update"
-    numbers: tuple[tuple[str, Any], ...]
-    plans: tuple[tuple[str, NumberedSchedule], ...]
+    numbers: tuple[tuple[str, Number], ...]
+    schedules: tuple[tuple[str, NumberedSchedule], ...]
     text: str = dataclasses.field(default="", compare=False)
     name = "inject_hyperparams"
 
     def __call__(self, params: PyTree) -> State:
-        """Makes the inner state, and puts the hyperparameters beside it."""
+        """Makes the inner state, and the hyperparameters."""
         count = jnp.zeros((), np.int32)
-        schedules = {k: plan.initial_numbers() for k, plan in self.plans}
+        schedules = {k: schedule.initial_numbers() for k, schedule in self.schedules}
         values = {k: self.update.as_value(v) for k, v in self.numbers}
-        values |= self.update.scheduled(count, schedules)
-        states = {k: held.value.init() for k, held in self.update.stateful}
-        values |= self.update.of_states(states)
-        init, _ = self.update.made(values)
+        values |= self.update.scheduled_values(count, schedules)
+        states = {k: schedule.value.init() for k, schedule in self.update.stateful}
+        values |= self.update.stateful_values(states)
+        init, _ = self.update.make_inner(values)
         fields = {"schedules": schedules} if schedules else {}
         fields |= {"hyperparams_states": states} if states else {}
         state = State(count=count, hyperparams=values, **fields, inner_state=init(params))
@@ -186,56 +195,59 @@ class _Init:
 class _Update(Interned):
     """`update` of a transformation with injected hyperparameters."""
 
-    factory: Callable[..., Any]
-    fixed: tuple[tuple[str, Held], ...]
-    schedules: tuple[tuple[str, Callable[..., Any]], ...]
-    dtype: Any
-    stateful: tuple[tuple[str, Held], ...] = ()
+    factory: Callable[..., GradientTransformation]
+    fixed: tuple[tuple[str, HashableValue], ...]
+    schedules: tuple[tuple[str, Callable[..., Array]], ...]
+    dtype: np.dtype[Any] | None
+    stateful: tuple[tuple[str, HashableValue], ...] = ()
 
-    def as_value(self, x: Any) -> Array:
-        """Converts a hyperparameter to the array that the state holds."""
+    def as_value(self, x: Number) -> Array:
+        """Converts a hyperparameter to an array of the state."""
         return jnp.asarray(x).astype(hyper_dtype() if self.dtype is None else self.dtype)
 
-    def scheduled(self, count: Array, numbers: Mapping[str, Any]) -> Values:
+    def scheduled_values(self, count: Array, numbers: Mapping[str, PyTree]) -> Values:
         """Computes the values of the schedules at a step."""
         return {k: self.as_value(f(count, numbers.get(k, {}))) for k, f in self.schedules}
 
-    def of_states(self, states: Mapping[str, PyTree], **extra: Any) -> Values:
+    def stateful_values(self, states: Mapping[str, PyTree], **extra: object) -> Values:
         """Computes the values of the stateful schedules."""
-        return {k: self.as_value(held.value(states[k], **extra)) for k, held in self.stateful}
+        return {k: self.as_value(f.value(states[k], **extra)) for k, f in self.stateful}
 
-    def made(self, values: Values) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def make_inner(self, values: Values) -> tuple[TransformInitFn, TransformUpdateFn]:
         """Makes the transformation with these hyperparameters."""
-        tx = self.factory(**{k: held.value for k, held in self.fixed}, **values)
+        tx = self.factory(**{k: wrapped.value for k, wrapped in self.fixed}, **values)
         return check_pair("inject_hyperparams: what inner_factory makes", tx)
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Transforms the updates with the hyperparameters of the state."""
         fields = state._asdict()
         values = {k: self.as_value(v) for k, v in state.hyperparams.items()}
-        values |= self.scheduled(state.count, fields.get("schedules", {}))
+        values |= self.scheduled_values(state.count, fields.get("schedules", {}))
         if self.stateful:
             states = state.hyperparams_states
-            values |= self.of_states(states, **extra)
-            new_states = {k: held.value.update(states[k], **extra) for k, held in self.stateful}
+            values |= self.stateful_values(states, **extra)
+            new_states = {k: f.value.update(states[k], **extra) for k, f in self.stateful}
             state = state._replace(hyperparams_states=new_states)
-        arrays, rest = split((updates, state.inner_state, params, extra))
-        new, inner = self._jitted(values, arrays, rest)
+        arrays, static = split((updates, state.inner_state, params, extra))
+        new, inner = self._jitted(values, arrays, static)
         return new, state._replace(
             count=safe_increment(state.count), hyperparams=values, inner_state=inner
         )
 
     @functools.cached_property
-    def _jitted(self) -> Callable[..., Any]:
-        # The factory must see tracers: what it makes of numbers, it may keep in closures.
+    def _jitted(self) -> Callable[..., tuple[PyTree, PyTree]]:
+        # Under jit the factory sees tracers, so numbers that it stores in closures are arguments
+        # of the compiled program and not constants.
         return jax.jit(self._step, static_argnums=2)
 
-    def _step(self, values: Values, arrays: list[Any], rest: Any) -> tuple[PyTree, PyTree]:
-        updates, inner_state, params, extra = join(arrays, rest)
+    def _step(
+        self, values: Values, arrays: list[ArrayLike], static: StaticPart
+    ) -> tuple[PyTree, PyTree]:
+        updates, inner_state, params, extra = join(arrays, static)
         try:
-            _, update = self.made(values)
+            _, update = self.make_inner(values)
             new, inner = Link.to(update)(updates, inner_state, params, extra)
         except jax.errors.ConcretizationTypeError as error:
             error.add_note(
@@ -243,13 +255,13 @@ class _Update(Interned):
                 f"static_args; hyperparameters are {', '.join(values)}."
             )
             raise
-        return _as(new, updates), _as(inner, inner_state)
+        return _cast_like(new, updates), _cast_like(inner, inner_state)
 
 
-def _as(new: PyTree, old: PyTree) -> PyTree:
+def _cast_like(new: PyTree, old: PyTree) -> PyTree:
     """Casts a tree to the dtypes of another; returns it unchanged where their structures differ."""
-    structures: list[Any] = [jax.tree.structure(new), jax.tree.structure(old)]
-    if structures[0] != structures[1]:
+    new_structure: object = jax.tree.structure(new)
+    if new_structure != jax.tree.structure(old):
         return new
     return jax.tree.map(
         lambda a, b: jnp.asarray(a).astype(b.dtype) if hasattr(b, "dtype") else a, new, old

@@ -1,15 +1,15 @@
-"""Schedules one after another."""
+"""Schedules that follow one another."""
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.caching import Interned
 from ..core.numerics.validation import Interval, as_number, as_state
+from ..core.protocol import PyTree, Schedule
 from ..core.rules.schedule import Number, NumberedSchedule, numbered
 from .decay import constant_schedule
 from .warmup import warmup_cosine_decay_schedule
@@ -17,32 +17,32 @@ from .warmup import warmup_cosine_decay_schedule
 __all__ = ["join_schedules", "sgdr_schedule"]
 
 Array = jax.Array
-Evaluate = Callable[[Array, Mapping[str, Any]], Array]
+Evaluate = Callable[[Array, Mapping[str, PyTree]], Array]
 
 
 def join_schedules(
-    schedules: Sequence[Callable[[Any], Any] | Number], boundaries: Sequence[Number]
+    schedules: Sequence[Schedule | Number], boundaries: Sequence[Number]
 ) -> NumberedSchedule:
-    """Follows several schedules in turn, each from its own step 0.
+    """Follows several schedules in turn, each of which counts from the step at which it begins.
 
     Before `boundaries[0]` the value is `schedules[0](step)`; from `boundaries[i]` on, and
     before the next, it is `schedules[i + 1](step - boundaries[i])`. `step` and the
     boundaries, each `()`, are in updates, counted from 0. Where two boundaries are equal, the
     schedule between them is skipped.
 
-    In the state, the numbers are `boundaries.0`, ... and, with the names of each part,
+    In the state, the numbers are `boundaries.0`, ... and, with the names of each schedule,
     `schedules.0.init_value`, ...
 
     Args:
-      schedules: schedules of this package, functions of the step, or numbers that stay.
+      schedules: schedules of this package, functions of the step, or constant numbers.
 
-    Differences: outside its turn, a part is evaluated at the nearest step of its turn; in
-    optax at negative steps and past its end, where an infinite value makes derivatives NaN.
+    Differences: outside its turn, a schedule is evaluated at the nearest step of its turn; optax
+    evaluates it at negative steps and past its end, where an infinite value makes derivatives NaN.
 
     Raises:
-      ValueError: there are no schedules, the boundaries are not one fewer, or they are
-        negative or decrease.
-      TypeError: a part is neither a callable nor a number.
+      ValueError: there are no schedules, the number of boundaries is not one less than the number
+        of schedules, or the boundaries are negative or decrease.
+      TypeError: a schedule is neither a callable nor a number.
 
     Example:
       >>> import functional_optim as fo
@@ -53,8 +53,8 @@ def join_schedules(
       >>> float(fo.get_hyperparams(state)["learning_rate.schedules.0.end_value"])
       1.0
     """
-    parts = tuple(_part(i, value) for i, value in enumerate(schedules))
-    numbers = (("schedules", parts), ("boundaries", _boundaries(len(parts), boundaries)))
+    parts = tuple(_numbered_part(i, value) for i, value in enumerate(schedules))
+    numbers = (("schedules", parts), ("boundaries", _check_boundaries(len(parts), boundaries)))
     text = f"join_schedules({list(parts)!r}, {list(boundaries)!r})"
     return NumberedSchedule(_Join.of(_evaluates(parts)), numbers, text)
 
@@ -65,24 +65,24 @@ class _Join(Interned):
 
     parts: tuple[Evaluate, ...]
 
-    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+    def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         return _in_turn(step, self.parts, numbers["schedules"], numbers["boundaries"])
 
 
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Number]]) -> NumberedSchedule:
-    """Restarts `warmup_cosine_decay_schedule` again and again, each cycle with its numbers.
+    """Repeats `warmup_cosine_decay_schedule`, with other numbers in each cycle.
 
-    A cycle takes its `decay_steps`, which includes its warmup, and the next begins at its own
-    step 0; the last stays at its end. All numbers are `()`; steps are in updates, counted
-    from 0. In the state they are `cycles.0.peak_value`, ...; a change of `cycles.0.decay_steps`
-    moves all cycles after it.
+    A cycle takes `decay_steps` updates, which include its warmup; the last stays at its end
+    value. All numbers are `()`; steps are in updates, counted from the begin of their cycle. In
+    the state the numbers are `cycles.0.peak_value`, ...; a change of `cycles.0.decay_steps` moves
+    all cycles after it.
 
     Args:
       cosine_kwargs: the arguments of `warmup_cosine_decay_schedule` for each cycle.
 
     Raises:
-      ValueError: there are no cycles, or one has numbers that are not allowed.
-      TypeError: the arguments of a cycle are not those of `warmup_cosine_decay_schedule`.
+      ValueError: there are no cycles, or a number of a cycle is out of range.
+      TypeError: the arguments of a cycle do not match `warmup_cosine_decay_schedule`.
 
     Example:
       >>> cycle = {"init_value": 0.0, "warmup_steps": 2, "decay_steps": 6}
@@ -106,7 +106,7 @@ class _Restarts(Interned):
 
     parts: tuple[Evaluate, ...]
 
-    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+    def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         cycles = numbers["cycles"]
         boundaries = list(itertools.accumulate(cycle["decay_steps"] for cycle in cycles[:-1]))
         return _in_turn(step, self.parts, cycles, boundaries)
@@ -115,16 +115,17 @@ class _Restarts(Interned):
 def _in_turn(
     step: Array,
     parts: Sequence[Evaluate],
-    numbers: Sequence[Mapping[str, Any]],
+    numbers: Sequence[Mapping[str, PyTree]],
     boundaries: Sequence[Array],
 ) -> Array:
     step = as_state(step)
     begins = (jnp.zeros((), step.dtype), *boundaries)
     ends = (*boundaries, jnp.full((), jnp.inf, step.dtype))
     values = [
-        # Outside its turn a part need not be finite, and a derivative would show it.
-        part(jnp.clip(step, begin, end) - begin, given)
-        for part, given, begin, end in zip(parts, numbers, begins, ends, strict=True)
+        # Outside its turn a schedule may be infinite, and its derivative would be NaN although
+        # the value is not selected: so it is evaluated at a step of its turn.
+        part(jnp.clip(step, begin, end) - begin, values)
+        for part, values, begin, end in zip(parts, numbers, begins, ends, strict=True)
     ]
     result = values[0]
     for boundary, value in zip(boundaries, values[1:], strict=True):
@@ -136,13 +137,13 @@ def _evaluates(parts: Sequence[NumberedSchedule]) -> tuple[Evaluate, ...]:
     return tuple(part.evaluate for part in parts)
 
 
-def _part(i: int, value: Any) -> NumberedSchedule:
+def _numbered_part(i: int, value: Schedule | Number) -> NumberedSchedule:
     if callable(value):
         return numbered(value)
     return constant_schedule(as_number(value, f"join_schedules: schedules[{i}]"))
 
 
-def _boundaries(parts: int, boundaries: Sequence[Number]) -> tuple[Number, ...]:
+def _check_boundaries(parts: int, boundaries: Sequence[Number]) -> tuple[Number, ...]:
     if not parts:
         raise ValueError("join_schedules: schedules is empty. Pass at least one schedule.")
     if len(boundaries) != parts - 1:

@@ -1,4 +1,4 @@
-"""One cycle: up to a peak and down again, far below the start."""
+"""The 1cycle policy: one rise to a peak, and a fall far below the start."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ _BOUNDS = {
 
 def _whole(steps: Array, share: Array) -> Array:
     """Returns a share of the steps, rounded down to whole updates."""
-    # Widened by what rounding may have taken: 0.29 of 100 is 29 in every precision.
+    # The factor makes up for rounding, so that 0.29 of 100 is 29 in every precision.
     return jnp.floor(steps * share * (1.0 + 2.0 * jnp.finfo(steps.dtype).eps))
 
 
@@ -52,9 +52,8 @@ def linear_onecycle_schedule(
     two inner boundaries are rounded down to whole updates. `pct_start` and `pct_final`, shares
     of the whole, and the two factors have no unit.
 
-    Differences: a phase of no steps is skipped; in optax equal boundaries replace one
-    another, and transition_steps = 0 is an error. torch's OneCycleLR
-    is `onecycle_schedule`.
+    Differences: a phase of 0 steps is skipped; in optax equal boundaries replace one another, and
+    transition_steps = 0 is an error. torch's OneCycleLR is `onecycle_schedule`.
 
     Raises:
       ValueError: transition_steps < 0, pct_start or pct_final outside [0, 1], pct_final <
@@ -94,8 +93,8 @@ def cosine_onecycle_schedule(
     inner boundary is rounded down to whole updates. `pct_start`, a share of the whole, and the
     two factors have no unit.
 
-    Differences: a phase of no steps is skipped; in optax transition_steps = 0 is an error.
-    torch's OneCycleLR is `onecycle_schedule`.
+    Differences: a phase of 0 steps is skipped; in optax transition_steps = 0 is an error. torch's
+    OneCycleLR is `onecycle_schedule`.
 
     Raises:
       ValueError: transition_steps < 0, pct_start outside [0, 1], or a factor that is not
@@ -107,7 +106,7 @@ def cosine_onecycle_schedule(
       [0.25, 0.625, 1.0, 0.125, 0.125]
 
     Reference: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using
-    Large Learning Rates, SPIE 2019, arXiv:1708.07120; there the lines are straight.
+    Large Learning Rates, SPIE 2019, arXiv:1708.07120, with straight lines.
     """
     low = peak_value / div_factor
     peak = _whole(transition_steps, pct_start)
@@ -116,7 +115,7 @@ def cosine_onecycle_schedule(
 
 
 def boundaries(total_steps: Array, pct_start: Array, three_phase: bool) -> tuple[Array, ...]:
-    """Returns the steps at which the phases of torch's cycle end: the last is total_steps - 1."""
+    """Returns the steps at which the phases of torch's cycle end, the last at total_steps - 1."""
     peak = pct_start * total_steps - 1.0
     back = (2.0 * pct_start * total_steps - 2.0,) if three_phase else ()
     return (peak, *back, total_steps - 1.0)
@@ -147,20 +146,20 @@ def onecycle_schedule(
         total_steps - 1                     peak_value / (div_factor final_div_factor)
 
     All numbers are `()`. `step` and `total_steps` are in updates, counted from 0: update
-    `total_steps - 1` is the last, and from it on the value stays. The inner boundaries need not
-    be whole. `pct_start`, a share of the whole, and the two factors have no unit.
+    `total_steps - 1` is the last, and the value does not change after it. The inner boundaries
+    need not be whole. `pct_start`, a share of the whole, and the two factors have no unit.
 
     Args:
-      anneal_strategy: between the boundaries, `"cos"`, half a cosine, or `"linear"`.
-      three_phase: return to the start in as many updates as it rose.
+      anneal_strategy: the shape between the boundaries: `"cos"`, half a cosine, or `"linear"`.
+      three_phase: whether to return to the start in as many updates as the rise took.
 
-    Differences: `cosine_onecycle_schedule` and `linear_onecycle_schedule`, which are optax's,
-    round their boundaries, and end one update later. torch goes beyond the minimum in the
-    update after the last, and then raises.
+    Differences: optax's `cosine_onecycle_schedule` and `linear_onecycle_schedule` round their
+    boundaries, and end one update later. torch goes below the minimum in the update after the
+    last, and then raises.
 
     Raises:
       ValueError: total_steps < 1, pct_start outside [0, 1], a factor that is not positive, or
-        another anneal_strategy.
+        an unknown anneal_strategy.
 
     Example:
       >>> s = onecycle_schedule(10, 1.0, 0.5, "linear", div_factor=4.0, final_div_factor=2.0)

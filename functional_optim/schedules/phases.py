@@ -1,4 +1,4 @@
-"""What schedules are made of: a phase that moves from one value to another."""
+"""Phases, the parts of schedules: moves from one value to another."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -28,10 +28,10 @@ Array = jax.Array
 class Phase(NamedTuple):
     """Shares of a phase that are done and left, each in [0, 1].
 
-    They add up to 1, and both are kept because each is accurate where it is small: in
+    They sum to 1, and both are computed because each is accurate where it is small: in
     float32, 1 - done is off by 6% one update before the end of a million.
 
-    After a shape is put on it, the shares are the weights of the two values.
+    After a shape is applied, the shares are the weights of the two values.
     """
 
     done: Array
@@ -41,28 +41,28 @@ class Phase(NamedTuple):
 def phase(step: Array, steps: Array, begin: Array | float = 0.0) -> Phase:
     """Returns the progress, in [0, 1], of a phase of `steps` from `begin`; 1 for no steps."""
     xp = namespace(step)
-    some = steps > 0
-    length = xp.where(some, steps, 1.0)
+    has_steps = steps > 0
+    length = xp.where(has_steps, steps, 1.0)
     done = xp.clip((step - begin) / length, 0.0, 1.0)
     left = xp.clip((begin + steps - step) / length, 0.0, 1.0)
     begun = xp.where(step < begin, 0.0, 1.0)
-    return Phase(xp.where(some, done, begun), xp.where(some, left, 1.0 - begun))
+    return Phase(xp.where(has_steps, done, begun), xp.where(has_steps, left, 1.0 - begun))
 
 
 def between(start: Array, end: Array, weights: Phase) -> Array:
-    """Interpolates: exactly `start` where nothing is done, exactly `end` where all is."""
+    """Interpolates between two values, exactly at both ends."""
     return start * weights.left + end * weights.done
 
 
-def linear(of: Phase) -> Phase:
+def linear(progress: Phase) -> Phase:
     """Interpolates in a straight line."""
-    return of
+    return progress
 
 
-def cosine(of: Phase) -> Phase:
+def cosine(progress: Phase) -> Phase:
     """Interpolates by half a cosine: the start weighs (1 + cos(pi done)) / 2."""
-    # As squares, which do not cancel where 1 + cos does.
-    return Phase(_sin_squared(of.done), _sin_squared(of.left))
+    # The weights are squares of sines, which do not cancel where 1 + cos does.
+    return Phase(_sin_squared(progress.done), _sin_squared(progress.left))
 
 
 def _sin_squared(share: Array) -> Array:
@@ -70,22 +70,23 @@ def _sin_squared(share: Array) -> Array:
     return xp.square(xp.sin(0.5 * xp.pi * share))
 
 
-def sqrt(of: Phase) -> Phase:
-    """Interpolates steeply, then flatly: the start weighs 1 - sqrt(done)."""
-    root = safe_sqrt(of.done)
-    return Phase(root, of.left / (1.0 + root))
+def sqrt(progress: Phase) -> Phase:
+    """Interpolates fast, then slowly: the start weighs 1 - sqrt(done)."""
+    # left / (1 + root) is 1 - root without cancellation.
+    root = safe_sqrt(progress.done)
+    return Phase(root, progress.left / (1.0 + root))
 
 
 SHAPES: dict[str, Callable[[Phase], Phase]] = {"linear": linear, "cosine": cosine, "sqrt": sqrt}
 
 
-def raised(of: Phase, exponent: Array) -> Phase:
+def raised(progress: Phase, exponent: Array) -> Phase:
     """Raises the weight of the start to a power; 0 to the power 0 is 1."""
-    xp = namespace(of.left)
-    some = of.left > 0
+    xp = namespace(progress.left)
+    is_positive = progress.left > 0
     # The inner where keeps the derivative of 0**exponent finite.
-    left = xp.where(some, of.left, 1.0) ** exponent
-    left = xp.where(some | (exponent == 0), left, 0.0)
+    left = xp.where(is_positive, progress.left, 1.0) ** exponent
+    left = xp.where(is_positive | (exponent == 0), left, 0.0)
     return Phase(1.0 - left, left)
 
 

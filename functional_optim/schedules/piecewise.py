@@ -1,17 +1,17 @@
-"""Schedules given by boundaries, and by what the value is multiplied with at each."""
+"""Schedules given by boundaries, and by a scale for each boundary."""
 
 import dataclasses
 import itertools
 import operator
 from collections.abc import Mapping, Sequence
 from types import NoneType
-from typing import Any
 
 import jax
 
 from ..core.caching import Interned
 from ..core.numerics.array_namespace import namespace
 from ..core.numerics.validation import Interval, as_number, as_state
+from ..core.protocol import PyTree
 from ..core.rules.schedule import Number, NumberedSchedule, check_choice
 from .phases import SHAPES, through
 
@@ -23,7 +23,7 @@ Array = jax.Array
 def piecewise_constant_schedule(
     init_value: Number, boundaries_and_scales: Mapping[int, Number] | None = None
 ) -> NumberedSchedule:
-    """Starts at `init_value`, and is multiplied by a scale at each boundary.
+    """Starts at `init_value`, and multiplies the value by a scale at each boundary.
 
         value = init_value times the product of all scales whose boundary <= step
 
@@ -43,12 +43,12 @@ def piecewise_constant_schedule(
       [1.0, 1.0, 0.5, 0.25, 0.25]
     """
     name = "piecewise_constant_schedule"
-    numbers = _numbers(name, init_value, boundaries_and_scales)
+    numbers = _checked_numbers(name, init_value, boundaries_and_scales)
     text = f"{name}({init_value!r}, {boundaries_and_scales!r})"
-    return NumberedSchedule(_jumps, numbers, text)
+    return NumberedSchedule(_evaluate_jumps, numbers, text)
 
 
-def _jumps(step: Array, numbers: Mapping[str, Any]) -> Array:
+def _evaluate_jumps(step: Array, numbers: Mapping[str, PyTree]) -> Array:
     return jumps(as_state(step), **numbers)
 
 
@@ -74,14 +74,14 @@ def piecewise_interpolate_schedule(
     boundary; in between it moves in a straight line or along half a cosine, and after the
     last it stays. All numbers are `()`. `step` and the boundaries are in updates, counted
     from 0; scales have no unit. In the state, the numbers are `boundaries.0`, `scales.0` and
-    so on, in the order of the boundaries, in which they have to stay.
+    so on, in the order of the boundaries; an edit must not change this order.
 
     Args:
       interpolate_type: `"linear"` or `"cosine"`.
       boundaries_and_scales: boundary -> scale, in any order.
 
     Raises:
-      ValueError: a boundary or a scale is negative, or another interpolate_type.
+      ValueError: a boundary or a scale is negative, or interpolate_type is unknown.
 
     Example:
       >>> s = piecewise_interpolate_schedule("linear", 1.0, {4: 0.5, 8: 0.0})
@@ -90,34 +90,36 @@ def piecewise_interpolate_schedule(
     """
     name = "piecewise_interpolate_schedule"
     shape = check_choice(interpolate_type, f"{name}: interpolate_type", ("linear", "cosine"))
-    numbers = _numbers(name, init_value, boundaries_and_scales)
+    numbers = _checked_numbers(name, init_value, boundaries_and_scales)
     text = f"{name}({shape!r}, {init_value!r}, {boundaries_and_scales!r})"
-    return NumberedSchedule(_Moves.of(shape), numbers, text)
+    return NumberedSchedule(_Interpolation.of(shape), numbers, text)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Moves(Interned):
-    """Moves from value to value in a shape."""
+class _Interpolation(Interned):
+    """Interpolates between the values of neighbouring boundaries."""
 
     shape: str
 
-    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+    def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         factors = (numbers["init_value"], *numbers["scales"])
         values = tuple(itertools.accumulate(factors, operator.mul))
         return through(as_state(step), numbers["boundaries"], values, SHAPES[self.shape])
 
 
-def _numbers(
+def _checked_numbers(
     name: str, init_value: Number, boundaries_and_scales: Mapping[int, Number] | None
-) -> tuple[tuple[str, Any], ...]:
+) -> tuple[tuple[str, Number | tuple[Number, ...]], ...]:
     interval = Interval("[0, inf)")
-    what = f"{name}: boundaries_and_scales"
+    argument = f"{name}: boundaries_and_scales"
     if not isinstance(boundaries_and_scales, (Mapping, NoneType)):
         raise TypeError(
-            f"{what} must be a mapping, got {boundaries_and_scales!r}. Pass {{step: factor}}."
+            f"{argument} must be a mapping, got {boundaries_and_scales!r}. Pass {{step: factor}}."
         )
     scales = {
-        as_number(k, f"{what}: a boundary", interval): as_number(v, f"{what}[{k!r}]", interval)
+        as_number(k, f"{argument}: a boundary", interval): as_number(
+            v, f"{argument}[{k!r}]", interval
+        )
         for k, v in (boundaries_and_scales or {}).items()
     }
     return (

@@ -1,4 +1,4 @@
-"""Decay along a cosine, again and again."""
+"""Cosine decay with restarts."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ Array = jax.Array
 
 
 class Restart(NamedTuple):
-    """A cycle: the step at which it began, and how many steps it takes."""
+    """A cycle: the step at which it begins, and its number of steps."""
 
     begin: Array
     steps: Array
@@ -24,7 +24,7 @@ def last_restart(step: Array, first_steps: Array, growth: Array) -> Restart:
     """Finds the cycle of a step, where each cycle is `growth` times as long as the one before."""
     xp = namespace(step)
     grows = growth > 1
-    factor = xp.where(grows, growth, 2.0)  # what is not used must be finite, too
+    factor = xp.where(grows, growth, 2.0)  # The branch that is not selected must be finite too.
 
     def begin(n: Array) -> Array:
         cycles = xp.where(grows, (factor**n - 1.0) / (factor - 1.0), n)
@@ -32,7 +32,7 @@ def last_restart(step: Array, first_steps: Array, growth: Array) -> Restart:
 
     ratio = step / first_steps
     n = xp.floor(xp.where(grows, xp.log1p(ratio * (factor - 1.0)) / xp.log(factor), ratio))
-    # Rounding may have missed by one.
+    # Rounding of the logarithms may give the cycle before or after.
     n = n + xp.where(begin(n + 1.0) <= step, 1.0, 0.0) - xp.where(begin(n) > step, 1.0, 0.0)
     return Restart(begin(n), begin(n + 1.0) - begin(n))
 
@@ -45,7 +45,7 @@ def cosine_restarts_schedule(
     growth: Number = 1.0,
     end_value: Number = 0.0,
 ) -> Array:
-    """Falls to `end_value` along half a cosine, and starts again, forever.
+    """Falls to `end_value` along half a cosine, and restarts without end.
 
         begin_n = first_steps (1 + growth + ... + growth^(n - 1)), rounded to whole updates
         done    = (step - begin_n) / (begin_(n + 1) - begin_n)
@@ -54,9 +54,9 @@ def cosine_restarts_schedule(
     where n is the last cycle that has begun. All arguments are `()`. `step` and `first_steps`,
     the length of the first cycle, are in updates, counted from 0; `growth` has no unit.
 
-    For cycles with a warmup, or with a peak of their own, see `sgdr_schedule`.
+    See `sgdr_schedule` for cycles with a warmup, or with different peaks.
 
-    Differences: none from the paper, whose T_0 and T_mult these are. optax has no such
+    Differences: `first_steps` and `growth` are the paper's T_0 and T_mult. optax has no such
     schedule.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The trapezoid: rise, stay, fall."""
+"""The trapezoidal schedule: a warmup, a constant phase and a decay."""
 
 import jax
 
@@ -26,24 +26,24 @@ def warmup_stable_decay_schedule(
 ) -> Array:
     """Rises to `peak_value` in a straight line, stays there, and falls to `end_value`.
 
-        done  = (step - warmup_steps - stable_steps) / decay_steps, kept in [0, 1]
+        done  = (step - warmup_steps - stable_steps) / decay_steps, clipped to [0, 1]
         value = end_value + (peak_value - end_value) w(done)
 
     from step `warmup_steps` on; before it, a line from `init_value`. All numbers are `()`.
-    `step` and the three lengths are in updates, counted from 0; each length is that of its
-    own phase, and the whole takes their sum. A phase of no steps is skipped.
+    `step` and the three lengths are in updates, counted from 0; each length is the length of one
+    phase, and the schedule takes their sum. A phase of 0 steps is skipped.
 
-    To decide on the decay during the run, set its beginning in the state:
+    To start the decay during a run, change the state:
     `set_hyperparams(state, {"learning_rate.stable_steps": now - warmup_steps})`.
 
     Args:
-      shape: w of the decay: `"linear"`, 1 - done; `"cosine"`, (1 + cos(pi done)) / 2; or
+      shape: the shape of w: `"linear"`, 1 - done; `"cosine"`, (1 + cos(pi done)) / 2; or
         `"sqrt"`, 1 - sqrt(done).
 
     Differences: the paper's decay is exponential, to a tenth. optax has no such schedule.
 
     Raises:
-      ValueError: a length < 0, or a shape that is none of the three.
+      ValueError: a length is negative, or the shape is unknown.
 
     Example:
       >>> s = warmup_stable_decay_schedule(0.0, 1.0, 2, 4, 4)

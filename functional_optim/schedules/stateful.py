@@ -1,9 +1,9 @@
-"""Schedules with a state of their own, which may follow more than the step."""
+"""Schedules with a state, which may depend on more than the step."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import safe_increment
 from ..core.protocol import PyTree, Schedule
@@ -11,14 +11,12 @@ from ..core.state import State
 
 __all__ = ["StatefulSchedule", "WrappedSchedule"]
 
-Array = jax.Array
-
 
 @runtime_checkable
 class StatefulSchedule(Protocol):
-    """What `inject_hyperparams` takes where a hyperparameter follows more than the step: a loss.
+    """A schedule for `inject_hyperparams` that depends on more than the step, such as a loss.
 
-    The extra arguments of `update` are handed to it, so its methods must take `**extra_args`.
+    It is called with the extra arguments of `update`, so its methods must take `**extra_args`.
 
     Example:
       >>> import functional_optim as fo
@@ -38,15 +36,15 @@ class StatefulSchedule(Protocol):
     def init(self) -> PyTree:
         """Returns the state before the first update."""
 
-    def update(self, state: PyTree, **extra_args: Any) -> PyTree:
+    def update(self, state: PyTree, **extra_args: object) -> PyTree:
         """Computes the state of the next update."""
 
-    def __call__(self, state: PyTree, **extra_args: Any) -> Any:
+    def __call__(self, state: PyTree, **extra_args: object) -> ArrayLike:
         """Computes the value of this update."""
 
 
 class WrappedSchedule(StatefulSchedule):
-    """A schedule as a stateful one, whose state is the number of updates.
+    """Wraps a schedule as a `StatefulSchedule`, whose state is the number of updates.
 
     Example:
       >>> import functional_optim as fo
@@ -59,15 +57,15 @@ class WrappedSchedule(StatefulSchedule):
         self.schedule_fn = schedule_fn
 
     def init(self) -> State:
-        """Starts at 0."""
+        """Returns a count of 0."""
         return State(count=jnp.zeros((), jnp.int32))
 
-    def update(self, state: State, **extra_args: Any) -> State:
-        """Counts."""
+    def update(self, state: State, **extra_args: object) -> State:
+        """Adds one to the count."""
         del extra_args
         return State(count=safe_increment(state.count))
 
-    def __call__(self, state: State, **extra_args: Any) -> Any:
+    def __call__(self, state: State, **extra_args: object) -> ArrayLike:
         """Computes the schedule's value at this number of updates."""
         del extra_args
         return self.schedule_fn(state.count)

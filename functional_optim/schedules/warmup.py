@@ -1,4 +1,4 @@
-"""Schedules that rise to a peak in a straight line, and go on from there."""
+"""Schedules that rise to a peak in a straight line before they stay or decay."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def warmup_constant_schedule(
     All arguments are `()`. `step` and `warmup_steps` are in updates, counted from 0: the
     first update has `init_value`, and the one after `warmup_steps` has `peak_value`.
 
-    Differences: without warmup the value is `peak_value`; in optax it is `init_value`.
+    Differences: with warmup_steps = 0 the value is `peak_value`; in optax it is `init_value`.
 
     Raises:
       ValueError: warmup_steps < 0.
@@ -60,11 +60,11 @@ def warmup_cosine_decay_schedule(
         value  = end_value + (peak_value - end_value) ((1 + cos(pi done)) / 2)^exponent
 
     from step `warmup_steps` on; before it, a line from `init_value`. All arguments are `()`.
-    `step`, `warmup_steps` and `decay_steps` are in updates, counted from 0; `decay_steps` is
-    the length of the whole, warmup included. `exponent` has no unit.
+    `step`, `warmup_steps` and `decay_steps` are in updates, counted from 0; `decay_steps`
+    includes the warmup. `exponent` has no unit.
 
-    Differences: a decay of no steps is over at once; in optax it is an error. A peak of 0 goes
-    to `end_value` as any other does; in optax it stays 0.
+    Differences: a decay of 0 steps ends at its start; in optax it is an error. A peak of 0
+    decays to `end_value` like any other peak; in optax it stays 0.
 
     Raises:
       ValueError: warmup_steps or exponent < 0, or decay_steps < warmup_steps.
@@ -105,8 +105,8 @@ def warmup_exponential_decay_schedule(
     """Rises to `peak_value` in a straight line, then decays as `exponential_decay` does.
 
     All arguments are `()`. `step` and `warmup_steps` are in updates, counted from 0;
-    `transition_begin` is counted from the end of the warmup. What the arguments of the decay
-    are, and what differs, is said there; `end_value` bounds the decay, not the warmup.
+    `transition_begin` is counted from the end of the warmup. See `exponential_decay` for the
+    other arguments and the differences; `end_value` bounds the decay, not the warmup.
 
     Raises:
       ValueError: transition_steps or decay_rate is not positive, or warmup_steps or
@@ -141,8 +141,8 @@ def inverse_sqrt_schedule(
     `step` and `warmup_steps` are in updates, counted from 0. Without warmup the value is
     `peak_value / sqrt(max(1, step))`. T5's schedule has `init_value = peak_value`.
 
-    Differences: the paper counts updates from 1, so that its first is not 0; and its peak is
-    `1 / sqrt(d_model warmup_steps)`. optax has no such schedule.
+    Differences: the paper counts updates from 1, so that its first value is not 0, and its peak
+    is `1 / sqrt(d_model warmup_steps)`. optax has no such schedule.
 
     Raises:
       ValueError: warmup_steps < 0.

@@ -1,7 +1,6 @@
-"""Diagonals: of a Hessian, exact and estimated, and of the Fisher matrix."""
+"""Diagonals of the Hessian, exact and estimated, and of the Fisher matrix."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +12,18 @@ from ..tree import random_like
 __all__ = ["fisher_diag", "hessian_diag", "hutchinson_diag"]
 
 Array = jax.Array
-Loss = Callable[..., Any]
+Loss = Callable[..., Array]
 
-_AT_ONCE = 64
-"""Products computed together: beyond that, a larger batch of them gains no more than it costs."""
+_BATCH_SIZE = 64
+"""Number of products computed together; larger batches take more memory and are not faster."""
 
 
-def hessian_diag(loss: Loss, params: PyTree, *args: Any, **kwargs: Any) -> PyTree:
-    """Computes the diagonal of the Hessian, exactly: by one product for each element.
+def hessian_diag(loss: Loss, params: PyTree, *args: object, **kwargs: object) -> PyTree:
+    """Computes the exact diagonal of the Hessian, by one product for each element.
 
     Args:
       loss: `loss(params, *args, **kwargs) -> ()`.
-      params: real parameters, few elements.
+      params: real parameters, with few elements.
 
     Returns:
       A tree shaped like params.
@@ -36,8 +35,9 @@ def hessian_diag(loss: Loss, params: PyTree, *args: Any, **kwargs: Any) -> PyTre
       {'w': Array([ 6., 12.], dtype=float32)}
     """
     params = jax.tree.map(jnp.asarray, params)
+    # Linearized once, the gradient is not computed again for each product.
     _, product = jax.linearize(jax.grad(lambda p: loss(p, *args, **kwargs)), params)
-    treedef: Any
+    treedef: jax.tree_util.PyTreeDef
     leaves, treedef = jax.tree.flatten(params)
 
     def diagonal(k: int) -> Array:
@@ -48,25 +48,27 @@ def hessian_diag(loss: Loss, params: PyTree, *args: Any, **kwargs: Any) -> PyTre
             tangent = [unit if i == k else jnp.zeros_like(x) for i, x in enumerate(leaves)]
             return jax.tree.leaves(product(treedef.unflatten(tangent)))[k].reshape(-1)[j]
 
-        each = jax.lax.map(element, jnp.arange(p.size), batch_size=min(p.size, _AT_ONCE) or None)
-        return each.reshape(p.shape)
+        elements = jax.lax.map(
+            element, jnp.arange(p.size), batch_size=min(p.size, _BATCH_SIZE) or None
+        )
+        return elements.reshape(p.shape)
 
     return treedef.unflatten([diagonal(k) for k in range(len(leaves))])
 
 
 def hutchinson_diag(
-    loss: Loss, params: PyTree, *args: Any, key: Any, samples: int = 1, **kwargs: Any
+    loss: Loss, params: PyTree, *args: object, key: Array, samples: int = 1, **kwargs: object
 ) -> PyTree:
     """Estimates the diagonal of the Hessian: the mean of z * (H z) over random signs z.
 
-    Its expectation is the diagonal; the variance of element i is the sum of the squares of the
-    others in row i, divided by `samples`. Exact where the Hessian is diagonal.
+    The expectation is the diagonal; the variance of element i is the sum of the squares of the
+    other elements in row i, divided by `samples`. It is exact where the Hessian is diagonal.
 
     Args:
       loss: `loss(params, *args, **kwargs) -> ()`.
       params: real parameters.
-      key: of `jax.random.key`.
-      samples: how many products are computed, one after another.
+      key: a key of `jax.random.key`.
+      samples: number of products, computed one after another.
 
     Returns:
       A tree shaped like params.
@@ -84,46 +86,46 @@ def hutchinson_diag(
     params = jax.tree.map(jnp.asarray, params)
     _, product = jax.linearize(jax.grad(lambda p: loss(p, *args, **kwargs)), params)
 
-    def one(key: Array) -> PyTree:
+    def estimate(key: Array) -> PyTree:
         signs = random_like(key, params, jax.random.rademacher)
         return jax.tree.map(jnp.multiply, signs, product(signs))
 
-    found = jax.lax.map(one, jax.random.split(key, samples))
-    return jax.tree.map(lambda x: jnp.mean(x, axis=0), found)
+    estimates = jax.lax.map(estimate, jax.random.split(key, samples))
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), estimates)
 
 
 def fisher_diag(
     negative_log_likelihood: Loss,
     params: PyTree,
-    *batches: Any,
+    *batches: PyTree,
     microbatch_size: int | None = None,
 ) -> PyTree:
-    """Computes the diagonal of the observed Fisher matrix: the mean of squared gradients.
+    """Computes the diagonal of the observed Fisher matrix.
 
-    The mean is over examples, of each example's gradient, squared.
+    It is the mean over examples of the squares of each example's gradient.
 
     Args:
       negative_log_likelihood: `f(params, *batches) -> ()`, called with batches of one.
       params: real parameters.
       *batches: arrays or trees of them, the first axis over examples: inputs and targets.
-      microbatch_size: how many examples' gradients are computed together; None for all.
+      microbatch_size: number of examples whose gradients are computed together; None for all.
 
     Returns:
       A tree shaped like params.
 
-    Differences: optax squares the gradient of the whole batch, which is another number, unless
-    the batch has one example; and returns one vector.
+    Differences: optax squares the gradient of the whole batch, which differs unless the batch has
+    one example, and returns one vector.
 
     Example:
       >>> nll = lambda p, x, y: 0.5 * jnp.mean((x * p["w"] - y) ** 2)
       >>> fisher_diag(nll, {"w": jnp.array(0.0)}, jnp.array([1.0, 1.0]), jnp.array([1.0, -3.0]))
       {'w': Array(5., dtype=float32)}
     """
-    found, _ = micro_grad(
+    mean_squares, _ = micro_grad(
         negative_log_likelihood,
         batch_argnums=range(1, 1 + len(batches)),
         microbatch_size=microbatch_size,
         accumulator=AccumulationType.MEAN,
         transform_fn=lambda g: jax.tree.map(jnp.square, g),
     )(jax.tree.map(jnp.asarray, params), *batches)
-    return found
+    return mean_squares

@@ -1,8 +1,9 @@
-"""Hutchinson's estimate of the diagonal of a Hessian as a link, for rules that ask for it."""
+"""A transformation that replaces updates by Hutchinson's estimate of the Hessian's diagonal."""
 
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from ..core.caching import Interned
@@ -15,17 +16,17 @@ from .diagonal import hutchinson_diag
 __all__ = ["hutchinson_estimator_diag_hessian"]
 
 
-def hutchinson_estimator_diag_hessian(random_seed: Any = 0) -> GradientTransformation:
+def hutchinson_estimator_diag_hessian(random_seed: int | jax.Array = 0) -> GradientTransformation:
     """Replaces updates by an estimate of the diagonal of the Hessian; see `hutchinson_diag`.
 
-    `update` must be given params and `obj_fn(params) -> ()`. The signs are a function of the key
+    `update` needs params and `obj_fn(params) -> ()`. The random signs are a function of the key
     and the number of updates.
 
     Args:
       random_seed: an integer, or a key of `jax.random.key`.
 
     Raises:
-      TypeError: random_seed is neither.
+      TypeError: random_seed is neither an integer nor a key.
       ValueError: `update` is called without params or obj_fn.
 
     Example:
@@ -71,5 +72,5 @@ class _Update(Interned):
                 "update(updates, state, params, obj_fn=...), with a function of the parameters."
             )
         key = key_at(state.keys["random_seed"], self.generator, state.count)
-        found = hutchinson_diag(extra["obj_fn"], params, key=key)
-        return found, state._replace(count=safe_increment(state.count))
+        diagonal = hutchinson_diag(extra["obj_fn"], params, key=key)
+        return diagonal, state._replace(count=safe_increment(state.count))

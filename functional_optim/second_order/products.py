@@ -1,7 +1,6 @@
 """Products of a Hessian with a vector."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +11,16 @@ from ..core.trees.structure import align
 __all__ = ["as_tangent", "hvp"]
 
 
-def hvp(loss: Callable[..., Any], v: PyTree, params: PyTree, *args: Any, **kwargs: Any) -> PyTree:
+def hvp(
+    loss: Callable[..., jax.Array], v: PyTree, params: PyTree, *args: object, **kwargs: object
+) -> PyTree:
     """Computes the product of a Hessian and a vector, forward over backward.
 
     It costs about two gradients, and the memory of one.
 
     Args:
       loss: `loss(params, *args, **kwargs) -> ()`.
-      v: tree shaped like params, or one array `(n,)` of all its elements in order.
+      v: tree shaped like params, or one array `(n,)` of all elements in order.
       params: real parameters.
 
     Returns:
@@ -41,8 +42,8 @@ def hvp(loss: Callable[..., Any], v: PyTree, params: PyTree, *args: Any, **kwarg
 
 
 def as_tangent(where: str, v: PyTree, params: PyTree) -> PyTree:
-    """Casts a tree of vectors to the dtypes of the parameters."""
-    treedef: Any
+    """Casts a vector to the dtypes of the parameters, and splits a flat one into their shapes."""
+    treedef: jax.tree_util.PyTreeDef
     leaves, treedef = jax.tree.flatten(params)
     total = sum(p.size for p in leaves)
     shape = getattr(v, "shape", None)

@@ -1,7 +1,7 @@
-"""Arithmetic on whole trees of arrays, and finding one's way in states.
+"""Arithmetic on whole trees of arrays, and functions that read and edit states.
 
-Names are those of `optax.tree`. Sums, norms and products over a tree accumulate in float32 at
-least, whatever the leaves are; None and empty trees count nothing.
+Names are as in `optax.tree`. Sums, norms and products over a tree accumulate in float32 at
+least, whatever the dtypes of the leaves; None and empty trees add nothing.
 """
 
 from .arithmetic import add, add_scale, clip, conj, div, mul, real, scale, sub, where

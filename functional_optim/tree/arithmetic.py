@@ -2,17 +2,17 @@
 
 import functools
 import operator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import wider
+from ..core.protocol import PyTree
 
 __all__ = ["add", "add_scale", "clip", "conj", "div", "mul", "real", "scale", "sub", "where"]
 
 Array = jax.Array
-PyTree = Any
 
 
 def add(tree_x: PyTree, tree_y: PyTree, *other_trees: PyTree) -> PyTree:
@@ -57,7 +57,7 @@ def div(tree_x: PyTree, tree_y: PyTree) -> PyTree:
     return jax.tree.map(operator.truediv, tree_x, tree_y)
 
 
-def scale(scalar: Any, tree: PyTree) -> PyTree:
+def scale(scalar: ArrayLike, tree: PyTree) -> PyTree:
     """Multiplies a tree by a number `()`; every leaf keeps its dtype.
 
     Example:
@@ -67,8 +67,8 @@ def scale(scalar: Any, tree: PyTree) -> PyTree:
     return jax.tree.map(functools.partial(_times, scalar), tree)
 
 
-def add_scale(tree_x: PyTree, scalar: Any, tree_y: PyTree) -> PyTree:
-    """Computes tree_x + scalar tree_y; every leaf keeps the dtype of tree_x's.
+def add_scale(tree_x: PyTree, scalar: ArrayLike, tree_y: PyTree) -> PyTree:
+    """Computes tree_x + scalar tree_y; every leaf has the dtype of the leaf of tree_x.
 
     Where tree_x has None, the result has None, whatever tree_y has there.
 
@@ -77,10 +77,11 @@ def add_scale(tree_x: PyTree, scalar: Any, tree_y: PyTree) -> PyTree:
       {'a': Array([-5.], dtype=float32)}
     """
 
-    def leaf(x: Any, y: Any) -> Any:
+    def leaf(x: ArrayLike | None, y: ArrayLike) -> ArrayLike | None:
         if x is None:
             return None
-        if isinstance(x, (int, float, complex)):  # of no dtype that would be kept
+        # Python scalars have no dtype that the result would have to keep.
+        if isinstance(x, (int, float, complex)):
             return x + scalar * y
         x = jnp.asarray(x)
         dtype = wider(x.dtype, jnp.result_type(y))
@@ -89,8 +90,8 @@ def add_scale(tree_x: PyTree, scalar: Any, tree_y: PyTree) -> PyTree:
     return jax.tree.map(leaf, tree_x, tree_y, is_leaf=lambda x: x is None)
 
 
-def _times(scalar: Any, x: Any) -> Array:
-    """Multiplies a leaf by a number in the wider of their dtypes; the result has the leaf's."""
+def _times(scalar: ArrayLike, x: ArrayLike) -> Array:
+    """Multiplies a leaf by a number in the wider of their dtypes; returns the leaf's dtype."""
     x = jnp.asarray(x)
     if isinstance(scalar, (int, float, complex)):
         return x * scalar
@@ -99,8 +100,10 @@ def _times(scalar: Any, x: Any) -> Array:
     return (scalar.astype(dtype) * x.astype(dtype)).astype(x.dtype)
 
 
-def clip(tree: PyTree, min_value: Any = None, max_value: Any = None) -> PyTree:
-    """Bounds every element.
+def clip(
+    tree: PyTree, min_value: ArrayLike | None = None, max_value: ArrayLike | None = None
+) -> PyTree:
+    """Clips every element to [min_value, max_value]; None for no bound.
 
     Example:
       >>> clip({"a": jnp.array([-3.0, 0.5])}, -1.0, 1.0)
@@ -109,8 +112,8 @@ def clip(tree: PyTree, min_value: Any = None, max_value: Any = None) -> PyTree:
     return jax.tree.map(lambda x: jnp.clip(x, min_value, max_value), tree)
 
 
-def where(condition: Any, tree_x: PyTree, tree_y: PyTree) -> PyTree:
-    """Chooses elements of the first tree where the condition holds, else of the second.
+def where(condition: ArrayLike, tree_x: PyTree, tree_y: PyTree) -> PyTree:
+    """Selects elements of the first tree where the condition is true, else of the second.
 
     Args:
       condition: booleans that broadcast with every leaf.

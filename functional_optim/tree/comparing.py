@@ -1,19 +1,21 @@
-"""Whether trees are equal."""
-
-from typing import Any
+"""Comparison of trees within tolerances."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from .reductions import in_wide
+from ..core.protocol import PyTree
+from .reductions import widen
 
 __all__ = ["allclose"]
 
 Array = jax.Array
 
 
-def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Array:
-    """Tells whether all elements are equal within |a - b| <= atol + rtol |b|.
+def allclose(
+    a: PyTree, b: PyTree, rtol: ArrayLike = 1e-5, atol: ArrayLike = 1e-8, equal_nan: bool = False
+) -> Array:
+    """Tells whether all elements satisfy |a - b| <= atol + rtol |b|.
 
     Returns:
       Boolean scalar `()`; True for trees without arrays.
@@ -23,8 +25,8 @@ def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool
       True
     """
 
-    def leaf(x: Any, y: Any) -> Array:
-        return jnp.allclose(in_wide(x), in_wide(y), rtol=rtol, atol=atol, equal_nan=equal_nan)
+    def leaf(x: ArrayLike, y: ArrayLike) -> Array:
+        return jnp.allclose(widen(x), widen(y), rtol=rtol, atol=atol, equal_nan=equal_nan)
 
-    found = jax.tree.leaves(jax.tree.map(leaf, a, b))
-    return jnp.stack(found).all() if found else jnp.array(True)
+    close = jax.tree.leaves(jax.tree.map(leaf, a, b))
+    return jnp.stack(close).all() if close else jnp.array(True)

@@ -1,28 +1,28 @@
-"""Finding and replacing parts of a state by their names."""
+"""Functions that find and replace the values of a state by their names."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
 
 import jax
 import numpy as np
 
+from ..core.protocol import PyTree
 from ..core.trees.placement import in_place_of
 from ..core.trees.structure import path_string
 
 __all__ = ["get", "get_all_with_path", "set"]
 
-Path = tuple[Any, ...]
-PyTree = Any
-Filter = Callable[[Path, Any], bool]
+Path = tuple[Hashable, ...]
+Filter = Callable[[Path, PyTree], bool]
 
 
-def _children(node: PyTree) -> tuple[list[tuple[Path, Any]], Any]:
+def _children(node: PyTree) -> tuple[list[tuple[Path, PyTree]], jax.tree_util.PyTreeDef]:
     """Returns the children of a node with their keys, and a function that replaces them."""
+    # Every node below the root counts as a leaf, so that only one level is flattened.
     is_child = lambda x: x is not node  # noqa: E731
     return jax.tree_util.tree_flatten_with_path(node, is_leaf=is_child)
 
 
-def _name(key: Any) -> str:
+def _name(key: Hashable) -> str:
     for field in ("name", "key", "idx"):
         if hasattr(key, field):
             return str(getattr(key, field))
@@ -30,9 +30,9 @@ def _name(key: Any) -> str:
 
 
 def _is_named(path: Path, node: PyTree, key: str) -> bool:
-    """Tells whether the last names of a path are those of a dotted key, or the node's class is.
+    """Tells whether a path ends in the names of a dotted key, or the key is the node's class.
 
-    Of a link and a field of it that have one name, it is the field's.
+    Where a transformation has a field of its name, as `trace` has, the key names the field.
     """
     parts = str(key).split(".")
     names = [_name(k) for k in path[-len(parts) :]]
@@ -42,24 +42,25 @@ def _is_named(path: Path, node: PyTree, key: str) -> bool:
     return fields is not None and type(node).__name__ == key
 
 
-def _nodes(path: Path, node: PyTree) -> Iterator[tuple[Path, Any]]:
+def _nodes(path: Path, node: PyTree) -> Iterator[tuple[Path, PyTree]]:
     yield path, node
     children, _ = _children(node)
-    if children and children[0][0]:  # a leaf is its own and only child
+    # Flattening a leaf gives the leaf itself, with an empty path.
+    if children and children[0][0]:
         for step, child in children:
             yield from _nodes((*path, *step), child)
 
 
 def get_all_with_path(
-    tree: PyTree, key: Any, filtering: Filter | None = None
-) -> list[tuple[Path, Any]]:
+    tree: PyTree, key: str, filtering: Filter | None = None
+) -> list[tuple[Path, PyTree]]:
     """Finds all values in a tree under a name, with their paths.
 
     Args:
-      key: name of a field, a dict's key, a class of NamedTuples, or several names with dots,
-        as the ends of paths: `"scale_by_adam.mu"`. `"trace"` is the field, also where its link
-        has that name, too.
-      filtering: `filtering(path, value)`, which says whether to take it.
+      key: the name of a field, a key of a dict, the name of a class of NamedTuples, or several
+        names joined by dots, which are the end of the path: `"scale_by_adam.mu"`. `"trace"` names
+        the field `trace`, although its transformation has that name as well.
+      filtering: `filtering(path, value)`, which returns whether to include the value.
 
     Example:
       >>> import functional_optim as fo
@@ -69,72 +70,77 @@ def get_all_with_path(
       >>> [jax.tree_util.keystr(path) for path, _ in fo.tree.get_all_with_path(state, "mu")]
       ['.scale_by_adam.mu']
     """
-    found = ((path, node) for path, node in _nodes((), tree) if _is_named(path, node, key))
-    return [(path, x) for path, x in found if filtering is None or filtering(path, x)]
+    named = ((path, node) for path, node in _nodes((), tree) if _is_named(path, node, key))
+    return [(path, x) for path, x in named if filtering is None or filtering(path, x)]
 
 
-def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
+def get(tree: PyTree, key: str, default: object = None, filtering: Filter | None = None) -> PyTree:
     """Finds the one value in a tree under a name; see `get_all_with_path`.
 
-    The links of one chain count the same updates: of their `count`, it is the first's. And of a
-    hyperparameter, it is the one in force: not its schedule, nor what `inject_hyperparams` sets;
-    of a measure, its value, not the state of what measures.
+    All links of a chain count the same updates, so `"count"` returns the first of their counts.
+    For a hyperparameter, it is the current value, and neither the numbers of its schedule nor a
+    value that `inject_hyperparams` overrides; for a metric, it is the value, and not the state of
+    the function that measures it.
 
     Args:
-      default: what is returned if nothing does.
+      default: the result where the tree has no value of that name.
 
     Raises:
-      KeyError: several others stand there; their paths are in the message.
+      KeyError: several other values have the name; their paths are in the message.
 
     Example:
       >>> get({"a": {"b": 1}}, "b"), get({"a": {"b": 1}}, "c", default=0)
       (1, 0)
     """
-    found = _in_force(get_all_with_path(tree, key, filtering))
-    if len(found) > 1 and not _is_one_clock(key, [path for path, _ in found]):
-        places = ", ".join(path_string(path) for path, _ in found)
-        raise KeyError(f"get: {key!r} stands at {places}. Pass a longer name, or filtering.")
-    return found[0][1] if found else default
+    values = _current_values(get_all_with_path(tree, key, filtering))
+    if len(values) > 1 and not _are_counts_of_one_chain(key, [path for path, _ in values]):
+        paths = ", ".join(path_string(path) for path, _ in values)
+        raise KeyError(f"get: {key!r} stands at {paths}. Pass a longer name, or filtering.")
+    return values[0][1] if values else default
 
 
-BEHIND = {
+SHADOWED = {
     "hyperparams": ("schedules", "hyperparams_states", "inner_state"),
     "metrics": ("measure_states",),
 }
-"""Fields of values -> fields beside them with what makes these values, or follows them."""
+"""Field with current values -> sibling fields with the inputs or copies of these values."""
 
 
-def _in_force(found: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
-    """Leaves out what determines a value among these: its schedule, others it sets, a state."""
-    names = [tuple(map(_name, path)) for path, _ in found]
+def _current_values(matches: list[tuple[Path, PyTree]]) -> list[tuple[Path, PyTree]]:
+    """Drops the matches that are inputs or copies of another match, by `SHADOWED`."""
+    names = [tuple(map(_name, path)) for path, _ in matches]
     hidden = [
-        (*name[:-2], field) for name in names if len(name) > 1 for field in BEHIND.get(name[-2], ())
+        (*name[:-2], field)
+        for name in names
+        if len(name) > 1
+        for field in SHADOWED.get(name[-2], ())
     ]
 
-    def is_behind(name: tuple[str, ...]) -> bool:
-        return any(name[: len(place)] == place for place in hidden)
+    def is_hidden(name: tuple[str, ...]) -> bool:
+        return any(name[: len(prefix)] == prefix for prefix in hidden)
 
-    return [hit for hit, name in zip(found, names, strict=True) if not is_behind(name)]
+    return [match for match, name in zip(matches, names, strict=True) if not is_hidden(name)]
 
 
-def _is_one_clock(key: Any, paths: list[Path]) -> bool:
-    """Tells whether these are the counts of the links of one chain."""
+def _are_counts_of_one_chain(key: str, paths: list[Path]) -> bool:
+    """Tells whether the values are the counts of the links of one chain."""
     fields = all(isinstance(k, jax.tree_util.GetAttrKey) for path in paths for k in path[-2:])
     return str(key) == "count" and fields and len({path[:-2] for path in paths}) == 1
 
 
-def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTree:
-    """Replaces the values under some names, wherever they are in a tree.
+def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: object) -> PyTree:
+    """Replaces all values of a tree that have one of the names.
 
-    A Python number in place of an array `()` takes its dtype and device, so that a compiled step
-    takes the state as before. To change hyperparameters, `set_hyperparams` is the way: it checks.
+    A Python number that replaces an array `()` gets the dtype and device of the array, so that a
+    compiled step is not compiled again. Use `set_hyperparams` for hyperparameters, because it
+    checks their values.
 
     Args:
-      filtering: `filtering(path, value)`, which says whether to replace it.
-      kwargs: name -> new value. Dotted names pass as `**{"scale_by_adam.mu": ...}`.
+      filtering: `filtering(path, value)`, which returns whether to replace the value.
+      kwargs: name -> new value. Pass dotted names as `**{"scale_by_adam.mu": ...}`.
 
     Raises:
-      KeyError: nothing stands under a name.
+      KeyError: the tree has no value of a name.
 
     Example:
       >>> set({"a": {"b": 1}, "c": [2]}, b=3)
@@ -146,21 +152,21 @@ def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTr
         for name, value in kwargs.items():
             if _is_named(path, node, name) and (filtering is None or filtering(path, node)):
                 replaced[name] = True
-                return _like(node, value)
+                return _value_in_place_of(node, value)
         children, treedef = _children(node)
         if not children or not children[0][0]:
             return node
         return treedef.unflatten([build((*path, *step), child) for step, child in children])
 
-    made = build((), tree)
+    new_tree = build((), tree)
     missing = [name for name, done in replaced.items() if not done]
     if missing:
         raise KeyError(f"set: nothing stands under {missing[0]!r} in the tree.")
-    return made
+    return new_tree
 
 
-def _like(old: Any, value: Any) -> Any:
-    """Returns the value; a number that replaces an array of its kind becomes such an array."""
+def _value_in_place_of(old: object, value: object) -> object:
+    """Returns the value; converts a Python number to the dtype and device of the old array."""
     if not isinstance(value, (bool, int, float, complex)) or not isinstance(old, jax.Array):
         return value
     if old.shape or not isinstance(old.dtype, np.dtype):

@@ -1,4 +1,4 @@
-"""Trees made after another: of zeros, of random numbers, in another dtype."""
+"""Functions that make trees like another: of zeros, of random numbers, in another dtype."""
 
 import functools
 import inspect
@@ -7,6 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from ..core.protocol import PyTree
 
 __all__ = [
     "batch_shape",
@@ -22,14 +26,13 @@ __all__ = [
 ]
 
 Array = jax.Array
-PyTree = Any
 
 
-def zeros_like(tree: PyTree, dtype: Any = None) -> PyTree:
-    """Makes a tree of zeros.
+def zeros_like(tree: PyTree, dtype: DTypeLike | None = None) -> PyTree:
+    """Makes a tree of zeros with the shapes of another.
 
     Args:
-      dtype: that of each leaf where left out.
+      dtype: dtype of all leaves; None for the dtype of each leaf.
 
     Example:
       >>> zeros_like({"a": jnp.array([1.0, 2.0])})
@@ -38,13 +41,13 @@ def zeros_like(tree: PyTree, dtype: Any = None) -> PyTree:
     return jax.tree.map(functools.partial(jnp.zeros_like, dtype=dtype), tree)
 
 
-def ones_like(tree: PyTree, dtype: Any = None) -> PyTree:
+def ones_like(tree: PyTree, dtype: DTypeLike | None = None) -> PyTree:
     """Makes a tree of ones; see `zeros_like`."""
     return jax.tree.map(functools.partial(jnp.ones_like, dtype=dtype), tree)
 
 
-def full_like(tree: PyTree, fill_value: Any, dtype: Any = None) -> PyTree:
-    """Makes a tree of one number; see `zeros_like`."""
+def full_like(tree: PyTree, fill_value: ArrayLike, dtype: DTypeLike | None = None) -> PyTree:
+    """Makes a tree filled with one number; see `zeros_like`."""
     return jax.tree.map(lambda x: jnp.full_like(x, fill_value, dtype=dtype), tree)
 
 
@@ -58,8 +61,8 @@ def batch_shape(tree: PyTree, shape: tuple[int, ...] = ()) -> PyTree:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, *jnp.shape(x))), tree)
 
 
-def cast(tree: PyTree, dtype: Any) -> PyTree:
-    """Casts a tree to one dtype; None leaves it as it is.
+def cast(tree: PyTree, dtype: DTypeLike | None) -> PyTree:
+    """Casts a tree to one dtype; None changes nothing.
 
     Example:
       >>> cast({"a": jnp.array(1.5)}, jnp.bfloat16)
@@ -71,7 +74,7 @@ def cast(tree: PyTree, dtype: Any) -> PyTree:
 
 
 def cast_like(tree: PyTree, other_tree: PyTree) -> PyTree:
-    """Casts the leaves of a tree to the dtypes of another's.
+    """Casts the leaves of a tree to the dtypes of another tree's leaves.
 
     Example:
       >>> cast_like({"a": jnp.array(1.5)}, {"a": jnp.bfloat16(0)})
@@ -80,29 +83,30 @@ def cast_like(tree: PyTree, other_tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x, y: jnp.asarray(x).astype(jnp.result_type(y)), tree, other_tree)
 
 
-def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> Any:
+def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> np.dtype[Any]:
     """Returns the dtype of all leaves; float32 (float64 under x64) without leaves.
 
     Args:
-      mixed_dtype_handler: what stands for several: `"promote"`, one that holds all of them;
-        `"highest"` or `"lowest"`, the one of them that holds all, or that all hold.
+      mixed_dtype_handler: the result where dtypes differ: `"promote"` for their promotion;
+        `"highest"` or `"lowest"` for the dtype among them that all promote to, or that promotes
+        to all.
 
     Raises:
-      ValueError: several dtypes and no handler, or an unknown one; or none of them is the highest,
-        or the lowest, as of float16 and bfloat16.
+      ValueError: dtypes differ and there is no handler, or an unknown one; or none of the dtypes
+        is the highest or the lowest, as for float16 and bfloat16.
 
     Example:
       >>> dtype({"a": jnp.bfloat16(1), "b": jnp.float32(1)}, "lowest")
       dtype(bfloat16)
     """
-    found = [jnp.result_type(x) for x in jax.tree.leaves(tree)]
-    if not found:
+    dtypes = [jnp.result_type(x) for x in jax.tree.leaves(tree)]
+    if not dtypes:
         return jnp.asarray([]).dtype
     if mixed_dtype_handler is None:
-        if len(set(found)) > 1:
-            names = ", ".join(sorted({str(x) for x in found}))
+        if len(set(dtypes)) > 1:
+            names = ", ".join(sorted({str(x) for x in dtypes}))
             raise ValueError(f"dtype: the leaves are of {names}. Pass mixed_dtype_handler.")
-        return found[0]
+        return dtypes[0]
     if mixed_dtype_handler not in ("promote", "highest", "lowest"):
         raise ValueError(
             "dtype: mixed_dtype_handler must be None, 'promote', 'highest' or 'lowest', got "
@@ -110,12 +114,12 @@ def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> Any:
         )
     with jax.numpy_dtype_promotion("standard"):
         if mixed_dtype_handler == "promote":
-            return functools.reduce(jnp.promote_types, found)
+            return functools.reduce(jnp.promote_types, dtypes)
         low = mixed_dtype_handler == "lowest"
-        for x in found:
-            if all(jnp.promote_types(x, y) == (y if low else x) for y in found):
+        for x in dtypes:
+            if all(jnp.promote_types(x, y) == (y if low else x) for y in dtypes):
                 return x
-    names = ", ".join(sorted({str(x) for x in found}))
+    names = ", ".join(sorted({str(x) for x in dtypes}))
     raise ValueError(
         f"dtype: of {names}, none is the {mixed_dtype_handler}. Pass 'promote' for one that holds "
         "all of them."
@@ -123,7 +127,7 @@ def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> Any:
 
 
 def split_key_like(rng_key: Array, target_tree: PyTree) -> PyTree:
-    """Makes a tree with another random key at each leaf.
+    """Splits a random key into a tree with one key for each leaf.
 
     Example:
       >>> keys = split_key_like(jax.random.key(0), {"a": 0, "b": 0})
@@ -138,25 +142,26 @@ def random_like(
     rng_key: Array,
     target_tree: PyTree,
     sampler: Callable[..., Array] = jax.random.normal,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> PyTree:
     """Makes a tree of random arrays.
 
     Args:
-      rng_key: a key, of which each leaf gets one of its own.
+      rng_key: a key, which is split for the leaves.
       target_tree: gives shapes, dtypes and shardings.
-      sampler: `sampler(key, shape, dtype)`, or with `out_sharding` as well.
-      dtype: that of each leaf where left out.
+      sampler: `sampler(key, shape, dtype)`, optionally with `out_sharding`.
+      dtype: dtype of all leaves; None for the dtype of each leaf.
 
     Example:
       >>> random_like(jax.random.key(0), {"a": jnp.zeros(2)})["a"].shape
       (2,)
     """
-    placed = "out_sharding" in inspect.signature(sampler).parameters
+    # Samplers of jax.random take out_sharding; those of a caller need not.
+    takes_sharding = "out_sharding" in inspect.signature(sampler).parameters
 
-    def leaf(key: Array, x: Any) -> Array:
-        where = {"out_sharding": jax.typeof(x).sharding} if placed else {}
-        return sampler(key, jnp.shape(x), dtype or jnp.result_type(x), **where)
+    def leaf(key: Array, x: ArrayLike) -> Array:
+        sharding = {"out_sharding": jax.typeof(x).sharding} if takes_sharding else {}
+        return sampler(key, jnp.shape(x), dtype or jnp.result_type(x), **sharding)
 
     return jax.tree.map(leaf, split_key_like(rng_key, target_tree), target_tree)
 
@@ -169,7 +174,7 @@ def unwrap_random_key_data(input_tree: PyTree) -> PyTree:
       [0, 7]
     """
 
-    def leaf(x: Any) -> Any:
+    def leaf(x: PyTree) -> PyTree:
         is_key = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
         return jax.random.key_data(x) if is_key else x
 

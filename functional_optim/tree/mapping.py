@@ -1,48 +1,48 @@
-"""Mapping over what a state keeps for each parameter."""
+"""Maps functions over the slots of a state, which are shaped like the parameters."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 
 from ..core.leaf.packing import Packed, is_packed
 from ..core.leaf.quantized import is_stored
-from ..core.protocol import PyTree
+from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.placeholders import AnyParams
 from ..core.trees.structure import is_placeholder
+from ..core.types import OptState
 
 __all__ = ["map_params"]
 
 
 def map_params(
-    initable: Any,
-    f: Callable[..., Any],
-    state: PyTree,
+    initable: GradientTransformation | Callable[[PyTree], OptState],
+    f: Callable[..., PyTree],
+    state: OptState,
     /,
     *rest: PyTree,
-    transform_non_params: Callable[..., Any] | None = None,
+    transform_non_params: Callable[..., PyTree] | None = None,
     is_leaf: Callable[..., bool] | None = None,
 ) -> PyTree:
     """Maps a function over all trees of a state that are shaped like the parameters.
 
-    These are the trees that `init` makes by mapping over the parameters: it is called with a
-    stand-in for them, and found again is where they were. So `mu` and `nu` are among them, and
-    slots whose arrays have not the parameter's shape.
+    `init` is called with a placeholder for the parameters, which then marks these trees in its
+    result: `mu` and `nu`, for example, and also slots whose arrays have other shapes than the
+    parameters.
 
     Args:
-      initable: the transformation whose state it is, or its `init`.
-      f: called with each leaf, and what stands in its place in `rest`. Where a parameter has no
-        array, because a mask took it out or it has not this slot, nothing is called. Of an array
-        in fewer bits it is called with each part; of what `packed` stacks once, with the whole
-        stack, if `rest` has the same for all parameters in it.
+      initable: the transformation of the state, or its `init`.
+      f: called with each leaf and the leaves of `rest` at the same path. It is not called where a
+        parameter has no array, because it is masked or has not this slot. For a quantized array
+        it is called with each part; for parameters that `packed` stacks, once with the whole
+        stack, if the leaves of `rest` are the same for all of them.
       state: a state that `init` or `update` returned.
       *rest: trees with the structure of the parameters.
-      transform_non_params: called with each other leaf; without it, they stay as they are.
-      is_leaf: where to stop on the way down, and call `f`: also where there is no array.
+      transform_non_params: called with each other leaf; None leaves them unchanged.
+      is_leaf: whether to call `f` with a node, also where it is not an array.
 
     Raises:
-      ValueError: `rest` has different things for parameters that are stacked together.
+      ValueError: `rest` has different leaves for parameters that are stacked together.
 
     Example:
       >>> import functional_optim as fo
@@ -51,41 +51,42 @@ def map_params(
       >>> fo.tree.get(state, "trace")
       {'w': Array(2., dtype=float32)}
     """
-    init = getattr(initable, "init", initable)
+    init = initable.init if hasattr(initable, "init") else initable
 
-    def is_end(node: Any) -> bool:
+    def is_end(node: PyTree) -> bool:
         return is_placeholder(node) or is_stored(node) or (is_leaf is not None and is_leaf(node))
 
-    def on_leaf(x: Any, *others: Any) -> Any:
+    def on_leaf(x: PyTree, *others: PyTree) -> PyTree:
         if is_leaf is not None and is_leaf(x):
             return f(x, *others)
         if is_stored(x):
             return jax.tree.map(lambda part: f(part, *others), x)
         return x if is_placeholder(x) else f(x, *others)
 
-    def on_slot(x: Any) -> Any:
+    def on_slot(x: PyTree) -> PyTree:
         if is_packed(x):
             return _on_packed(on_leaf, x, rest)
         return jax.tree.map(on_leaf, x, *rest, is_leaf=is_end)
 
-    def mapped(here: Any, value: Any) -> Any:
-        if _stands_in(here):
+    def on_node(marker: PyTree, value: PyTree) -> PyTree:
+        if _is_any_params(marker):
             return on_slot(value)
         return value if transform_non_params is None else transform_non_params(value)
 
-    return jax.tree.map(mapped, init(AnyParams()), state, is_leaf=_stands_in)
+    return jax.tree.map(on_node, init(AnyParams()), state, is_leaf=_is_any_params)
 
 
-def _stands_in(node: Any) -> bool:
+def _is_any_params(node: PyTree) -> bool:
     return isinstance(node, AnyParams)
 
 
-def _on_packed(f: Callable[..., Any], slot: Packed, rest: Sequence[PyTree]) -> Packed:
-    """Applies `f` to each stack and each other leaf of a slot with stacked leaves."""
+def _on_packed(f: Callable[..., PyTree], slot: Packed, rest: Sequence[PyTree]) -> Packed:
+    """Applies `f` to each stack and each unstacked leaf of a slot with stacked leaves."""
     others = list(zip(*(slot.layout.treedef.flatten_up_to(x) for x in rest), strict=True))
 
-    def on_stack(group: tuple[int, ...], stack: Any) -> Any:
+    def on_stack(group: tuple[int, ...], stack: jax.Array) -> PyTree:
         first, *more = (others[i] if rest else () for i in group)
+        # `f` is called once for the stack, so its arguments must be the same for all parameters.
         for x, y in ((x, y) for other in more for x, y in zip(first, other, strict=True)):
             if x is not y and (hasattr(x, "dtype") or x != y):
                 raise ValueError(

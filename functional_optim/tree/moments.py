@@ -1,12 +1,12 @@
-"""Running moments of trees, for rules written tree by tree."""
-
-from typing import Any
+"""Moments of trees and their bias corrections, for rules written on whole trees."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import one_minus_power
 from ..core.numerics.validation import as_state
+from ..core.protocol import PyTree
 from .arithmetic import add_scale, scale
 
 __all__ = [
@@ -17,10 +17,9 @@ __all__ = [
 ]
 
 Array = jax.Array
-PyTree = Any
 
 
-def update_moment(updates: PyTree, moments: PyTree, decay: Any, order: int) -> PyTree:
+def update_moment(updates: PyTree, moments: PyTree, decay: ArrayLike, order: int) -> PyTree:
     """Computes decay moments + (1 - decay) updates^order, elementwise; None where updates are None.
 
     Example:
@@ -28,11 +27,13 @@ def update_moment(updates: PyTree, moments: PyTree, decay: Any, order: int) -> P
       {'a': Array(1., dtype=float32)}
     """
     powers = jax.tree.map(lambda g: g**order, updates)
-    return add_scale(scale(decay, _where_there(updates, moments)), 1 - decay, powers)
+    return add_scale(scale(decay, _moments_of_present(updates, moments)), 1 - decay, powers)
 
 
-def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: Any, order: int) -> PyTree:
-    """Computes `update_moment` of the absolute values; for complex numbers, the squares differ.
+def update_moment_per_elem_norm(
+    updates: PyTree, moments: PyTree, decay: ArrayLike, order: int
+) -> PyTree:
+    """Computes `update_moment` of absolute values, which differ from complex numbers to a power.
 
     Example:
       >>> update_moment_per_elem_norm({"a": jnp.array(2j)}, {"a": jnp.array(0.0)}, 0.75, 2)
@@ -41,25 +42,27 @@ def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: Any, or
     return update_moment(jax.tree.map(jnp.abs, updates), moments, decay, order)
 
 
-def update_infinity_moment(updates: PyTree, moments: PyTree, decay: Any, eps: Any) -> PyTree:
+def update_infinity_moment(
+    updates: PyTree, moments: PyTree, decay: ArrayLike, eps: ArrayLike
+) -> PyTree:
     """Computes max(|updates| + eps, decay moments), elementwise.
 
     Example:
       >>> update_infinity_moment({"a": jnp.array([-2.0])}, {"a": jnp.ones(1)}, 0.5, 0.0)
       {'a': Array([2.], dtype=float32)}
     """
-    decayed = scale(decay, _where_there(updates, moments))
+    decayed = scale(decay, _moments_of_present(updates, moments))
     return jax.tree.map(lambda g, m: jnp.maximum(jnp.abs(g) + eps, m), updates, decayed)
 
 
-def _where_there(updates: PyTree, moments: PyTree) -> PyTree:
+def _moments_of_present(updates: PyTree, moments: PyTree) -> PyTree:
     """Returns the moments of leaves that have an update, and None for the others."""
     return jax.tree.map(
         lambda g, m: None if g is None else m, updates, moments, is_leaf=lambda g: g is None
     )
 
 
-def bias_correction(moment: PyTree, decay: Any, count: Any) -> PyTree:
+def bias_correction(moment: PyTree, decay: ArrayLike, count: ArrayLike) -> PyTree:
     """Computes moment / (1 - decay^count), without the cancellation of the difference.
 
     Example:

@@ -315,7 +315,7 @@ RULES = (
             (
                 {"learning_rate": 0.1, "optimize_1d": True, "adam_learning_rate": 0.1},
                 ValueError,
-                "mars: adam_learning_rate=0.1 is of the parameters that are no matrices",
+                "mars: adam_learning_rate=0.1 is for the parameters that are not matrices",
             ),
         ),
         oracle=oracles.mars,
