@@ -1,12 +1,12 @@
 """The version of the format of named states, and the migrations from older versions."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from .format_1 import migrate_format_1
 from .migration import Migrated
+from .placing import SavedArray
 
 __all__ = ["COUNT", "FORMAT_VERSION", "MIGRATIONS", "VERSION_KEY", "migrate"]
 
@@ -19,11 +19,11 @@ COUNT = "_count"
 """Key of the number of steps in a parameter group of a `state_dict`; it is not an option."""
 
 MIGRATIONS: dict[int, Callable[[Migrated], Migrated]] = {1: migrate_format_1}
-"""Version -> function that turns a named state of this version into one of the next."""
+"""Version -> function that converts a named state of this version to the next version."""
 
 
-def migrate(function: str, state_dict: Mapping[str, Any]) -> Migrated:
-    """Returns the arrays of a named state as the present format has them.
+def migrate(function: str, state_dict: Mapping[str, SavedArray]) -> Migrated:
+    """Returns the arrays of a named state, converted to the present format.
 
     Raises:
       TypeError: the named state is not a mapping.
