@@ -36,8 +36,7 @@ class Name:
       item: index in that array, if it holds an item for each of several parameters.
       link: path of the link that the array belongs to, or None.
       field: field of the link.
-      leaf: path of the parameter that the array belongs to, or None if it belongs
-        to the link.
+      leaf: path of the parameter that the array belongs to, or None if it belongs to the link.
       axis: axis of the items.
     """
 

@@ -70,12 +70,12 @@ def from_state_dict(
     keeps in fewer bits, by `low_bit_state`, are decoded or rounded; if both use the same form,
     the bits are copied.
 
-    The structure differs from the template's in one case, the same that changes it during a run:
-    if the parameters of a link had different numbers of updates, because some
-    gradients were None, or because a parameter is new, then the link's state gets `leaf_counts`
-    `(n,)`, and scalars that it carries from step to step become `(n,)`. `RestoreReport.leaf_counts`
-    lists these links. In the reverse case, a template that has `leaf_counts` (`per_leaf_counts`)
-    keeps them, filled with the saved `count`.
+    The structure differs from the template's in one case, the same that changes it during a run: if
+    the parameters of a link had different numbers of updates, because some gradients were None, or
+    because a parameter is new, then the link's state gets `leaf_counts` `(n,)`, and scalars that it
+    carries from step to step become `(n,)`. `RestoreReport.leaf_counts` lists these links. In the
+    reverse case, a template that has `leaf_counts` (`per_leaf_counts`) keeps them, filled with the
+    saved `count`.
 
     States that earlier versions saved (`_format_version` 1) are read as well: their bias-corrected
     moments become plain ones, their counts of each parameter become `count` or `leaf_counts`, and

@@ -53,4 +53,4 @@ def test_help_says_how_a_run_is_resumed(capsys):
         main(["--help"])
     printed = capsys.readouterr().out
     assert "goes on from the latest" in printed
-    assert "--fresh starts anew" in printed
+    assert "--fresh starts over" in printed
