@@ -85,7 +85,7 @@ def _open(path: Path, name: str, parent: int | None, flags: int) -> int:
         handle = os.open(name, _FLAGS | flags, dir_fd=parent)
     except OSError:
         if _is_link(name, parent):
-            raise NotPrivate(path, "it is a link; put in its place what it leads to") from None
+            raise NotPrivate(path, "it is a link; replace it by its target") from None
         raise
     try:
         status = os.fstat(handle)

@@ -48,7 +48,7 @@ class RestoreReport:
         lines = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
         if self.leaf_counts:
             links = ", ".join(f"'{link}'" for link in self.leaf_counts)
-            lines.append(f"leaf_counts: each parameter has a count of its own in {links}")
+            lines.append(f"leaf_counts: each parameter has a separate count in {links}")
         return "\n".join(lines) or "everything fits"
 
 

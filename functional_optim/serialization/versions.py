@@ -32,13 +32,13 @@ def migrate(function: str, state_dict: Mapping[str, SavedArray]) -> Migrated:
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{function}: the saved state must be a dict, got {type(state_dict).__name__}. Pass "
-            "what to_state_dict gave."
+            "the result of to_state_dict."
         )
     if VERSION_KEY not in state_dict:
         shown = ", ".join(map(repr, list(state_dict)[:4])) or "no keys"
         raise ValueError(
-            f"{function}: the saved state has no '{VERSION_KEY}', it has {shown}. Pass what "
-            "to_state_dict gave."
+            f"{function}: the saved state has no '{VERSION_KEY}', it has {shown}. Pass the "
+            "result of to_state_dict."
         )
     version = int(np.asarray(state_dict[VERSION_KEY]))
     if not 1 <= version <= FORMAT_VERSION:

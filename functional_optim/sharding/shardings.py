@@ -80,11 +80,11 @@ def _check_memory(kind: str, mesh: AnyMesh | None) -> None:
     if mesh is None:
         raise ValueError("state_shardings: memory_kind needs a mesh. Pass mesh.")
     if isinstance(mesh, Mesh) and mesh.local_devices:  # unknown for an abstract mesh
-        known = [memory.kind for memory in mesh.local_devices[0].addressable_memories()]
-        if kind not in known:
+        kinds = [memory.kind for memory in mesh.local_devices[0].addressable_memories()]
+        if kind not in kinds:
             raise ValueError(
                 f"state_shardings: memory_kind must be one that the devices have, "
-                f"{', '.join(map(repr, known))}, got {kind!r}."
+                f"{', '.join(map(repr, kinds))}, got {kind!r}."
             )
 
 

@@ -14,7 +14,7 @@ from .registry import conformance
 __all__ = ["check_donation", "check_sharding"]
 
 
-@conformance("Let init copy what it keeps of the parameters, and update keep dtypes and shapes.")
+@conformance("Let init copy the parameters that it stores, and let update keep dtypes and shapes.")
 def check_donation(case: Case) -> None:
     """Checks that a step can donate parameters and state, which must not share a buffer."""
     params = jax.tree.map(jnp.copy, case.params())

@@ -50,7 +50,7 @@ def _arrays(tree: PyTree) -> PyTree:
     return jax.tree.map(np.array, tree)
 
 
-@conformance("Let update take **extra, and ignore what it does not know.", eager=True)
+@conformance("Let update take **extra, and ignore unknown arguments.", eager=True)
 def check_extra_arguments(case: Case) -> None:
     """Checks that an unknown extra argument does not change the result."""
     params, grads = case.params(), case.grads()
