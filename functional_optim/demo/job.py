@@ -61,6 +61,7 @@ def run(config: Config, out: Path, *, fresh: bool = False, with_race: bool = Tru
 def _make_directory(out: Path) -> None:
     """Creates a directory, and raises if it cannot be written to."""
     try:
+        # Creating a file is the only reliable test of write permission.
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:

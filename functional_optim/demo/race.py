@@ -71,7 +71,7 @@ def sweep(rule: str, config: Config, digits: Digits) -> Entry:
 
     states = jax.vmap(with_rate)(jnp.array(LEARNING_RATES))
     run_epoch = jax.jit(jax.vmap(epoch_function(tx), in_axes=(0, None, None)), donate_argnums=0)
-    key = state.key
+    key = state.key  # all learning rates train on the same batches
     with count_compilations("epoch") as compiled:
         for _ in range(min(config.epochs, _LONGEST)):
             key, batches = draw(key, digits, config.batch_size)

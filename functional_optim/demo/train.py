@@ -47,6 +47,7 @@ def train(
     with Progress("training", config.epochs, done) as progress:
         for epoch in range(done, config.epochs):
             key, batches = draw(state.key, digits, config.batch_size)
+            # The key is part of the state, so that a resumed run draws the same batches.
             state, measured = run_epoch(state._replace(key=key), batches, digits)
             for name, value in measured.items():
                 curves[name][epoch] = value

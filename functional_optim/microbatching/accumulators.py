@@ -81,6 +81,7 @@ class _Sum:
 
     def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
         total = carry if rest is None else carry + rest.astype(carry.dtype)
+        # A sum of integers keeps its wider dtype, in which it does not overflow.
         return total.astype(like.dtype) if jnp.issubdtype(like.dtype, jnp.inexact) else total
 
 

@@ -70,8 +70,9 @@ def describe(
         shapes = jax.tree.map(
             lambda p, spec: _with_sharding(p, jax.NamedSharding(mesh, spec)), shapes, full
         )
-    state = unpacked(state)
+    state = unpacked(state)  # so that stacked slots belong to their parameters
     arrays = dict(key_paths(state))
+    # Several links may route a parameter for the same reason, which is listed once.
     leaves = []
     for (path, leaf), name in zip(key_paths(shapes), leaf_paths(shapes), strict=True):
         routes = [route for usage in usages for route in usage.routes.get(path, ())]

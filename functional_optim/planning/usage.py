@@ -84,10 +84,11 @@ class LinkUsage:
         """Maps the path of a parameter to name, path and shape of the arrays that end with it."""
         slots: dict[Path, list[tuple[str, Path, Shape]]] = {}
         for path, x in key_paths(self._leafwise_state):
-            if () in self.params:
+            if () in self.params:  # the parameter is a single array, and every path ends with ()
                 if x.ndim:
                     slots.setdefault((), []).append((path_string(path), path, x))
                 continue
+            # Longest end first, because a shorter one could be the path of another parameter.
             ends = (path[i:] for i in range(len(path)))
             leaf = next((end for end in ends if end in self.params), None)
             if leaf is not None:
@@ -107,6 +108,7 @@ class LinkUsage:
 
 def _records(slot: str, path: Path, x: Shape, arrays: Mapping[Path, Shape]) -> Iterator[SlotRecord]:
     """Yields the record of a slot, or of each part of a quantized slot."""
+    # A link's init gives the plain slot; within `low_bit_state` the whole state has its parts.
     for form in FORMS.values():
         parts = {part: _field_path(path, part) for part in form.parts}
         if path not in arrays and {*parts.values()} <= arrays.keys():

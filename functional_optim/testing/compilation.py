@@ -59,6 +59,7 @@ def check_traces(case: Case) -> None:
     """
     if case.user_params is not None:
         return
+    # The difference of two counts excludes the operations that all leaves share.
     few, many = (operations(case, n) for n in (4, 8))
     more = (many - few) / (4 * len(jax.tree.leaves(case.params())))
     assert more <= MOST_PER_LEAF, (

@@ -82,6 +82,7 @@ def _descend(
     def body(carry: Carry, _: None) -> tuple[Carry, None]:
         params, state = carry
         value, grad = jax.value_and_grad(loss)(params)
+        # `link` drops the arguments that the update does not take.
         extra = {"value": value, "grad": grad, "value_fn": loss}
         updates, state = link(grad, state, params, extra)
         return (apply_updates(params, updates), state), None

@@ -57,6 +57,7 @@ def check_sharding(case: Case) -> None:
                     f"init puts '{slot}' at {x.sharding.spec if _is_named(x) else x.sharding}, "
                     f"and the parameter is at {p.sharding.spec}."
                 )
+    # No out_shardings: the step alone must keep the shardings.
     _, after = jax.jit(case.step)(params, state, grads)
     for path, x in flat(after).items():
         old = shardings.get(path)

@@ -45,6 +45,7 @@ def check_checkpoint(case: Case) -> None:
     params, state = case.run(case.params(), steps=1)
     saved = {path: np.asarray(x) for path, x in flat(state).items()}
     assert len(saved) == len(jax.tree.leaves(state)), "two leaves of the state have one path."
+    # Checkpoint libraries have only the shapes of init when they restore.
     restored = _restore(saved, jax.eval_shape(case.init, params))
     grads = case.grads(seed=2)
     expected, actual = (case.jitted_step(params, s, grads) for s in (state, restored))
