@@ -1,4 +1,4 @@
-"""Runs the demo: `python -m functional_optim`."""
+"""Runs the demo by `python -m functional_optim`."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""A whole job with this library: train, checkpoint, resume, compare, sweep, report."""
+"""A complete job with this library: train, checkpoint, resume, compare, sweep, report."""

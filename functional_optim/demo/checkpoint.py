@@ -1,4 +1,4 @@
-"""Checkpoints: written so that a killed run goes on where it stood."""
+"""Writes checkpoints, so that a killed run continues from its latest epoch."""
 
 import dataclasses
 import shutil
@@ -14,26 +14,25 @@ Tree = TypeVar("Tree")
 
 
 class Checkpoints:
-    """The checkpoints of one run, each under the number of its epochs.
+    """The checkpoints of one run, each named by its number of epochs.
 
-    A checkpoint appears under its name when it is complete, by a rename: a process killed
-    at any moment leaves the one before it, and a temporary directory that the next start
-    removes.
+    A complete checkpoint is renamed to its final name. A process that is killed leaves the previous
+    checkpoint, and a temporary directory that the next start removes.
 
     Args:
-      directory: where they are.
-      config: of this run; it is stored with each checkpoint.
-      fresh: removes those of an earlier run.
+      directory: directory of the checkpoints.
+      config: configuration of this run, which is stored with each checkpoint.
+      fresh: whether to remove the checkpoints of an earlier run.
 
     Raises:
-      UsageError: they are of a run with another configuration.
+      UsageError: the checkpoints belong to a run with another configuration.
     """
 
     def __init__(self, directory: Path, config: Config, *, fresh: bool = False):
         if fresh:
             _remove(directory)
         self._orbax = require("orbax.checkpoint")
-        # Not asynchronous: the next epoch writes over the arrays, for it is given their memory.
+        # Not asynchronous, because the next epoch donates the arrays, and so overwrites them.
         options = self._orbax.CheckpointManagerOptions(
             max_to_keep=2, enable_async_checkpointing=False
         )
@@ -44,46 +43,48 @@ class Checkpoints:
 
     @property
     def latest_epoch(self) -> int:
-        """Epochs of the latest complete checkpoint; 0 where there is none."""
+        """Number of epochs of the latest complete checkpoint; 0 without a checkpoint."""
         return self._manager.latest_step() or 0
 
-    def save(self, epoch: int, tree: Any) -> None:
-        """Writes the state after `epoch` epochs; on return it is on the disk."""
+    def save(self, epoch: int, tree: Tree) -> None:
+        """Writes the state after `epoch` epochs; it is on disk when this returns."""
         args = self._orbax.args
         items = {"config": args.JsonSave(self._config), "run": args.StandardSave(tree)}
         self._manager.save(epoch, args=args.Composite(**items))
 
     def restore(self, like: Tree) -> Tree:
-        """Reads the latest one: a tree with the structure, dtypes and shapes of `like`."""
+        """Reads the latest checkpoint: a tree with the structure, dtypes and shapes of `like`."""
         return self._read("run", self._orbax.args.StandardRestore(like))
 
     def close(self) -> None:
-        """Lets go of the directory."""
+        """Closes the directory."""
         self._manager.close()
 
     def _read(self, name: str, item: Any) -> Any:
+        """Reads an item of the latest checkpoint; `item` are orbax's arguments for it."""
         args = self._orbax.args.Composite(**{name: item})
         return self._manager.restore(self.latest_epoch, args=args)[name]
 
     def _check(self, directory: Path) -> None:
+        """Raises if the stored configuration is not that of this run."""
         old, new = self._read("config", self._orbax.args.JsonRestore()), self._config
         differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         if differing:
-            was = ", ".join(f"{k}={old.get(k)}" for k in differing)
-            now = ", ".join(f"{k}={new.get(k)}" for k in differing)
-            back = " ".join(f"--{k.replace('_', '-')} {old.get(k)}" for k in differing)
+            saved = ", ".join(f"{k}={old.get(k)}" for k in differing)
+            current = ", ".join(f"{k}={new.get(k)}" for k in differing)
+            flags = " ".join(f"--{k.replace('_', '-')} {old.get(k)}" for k in differing)
             raise UsageError(
-                f"{directory} holds a run with {was}, and this one has {now}. To go on with "
-                f"that run, pass {back}; to start another, pass --out with another directory, "
+                f"{directory} holds a run with {saved}, and this one has {current}. To go on with "
+                f"that run, pass {flags}; to start another, pass --out with another directory, "
                 "or --fresh to delete that run's checkpoints."
             )
 
 
 def _remove(directory: Path) -> None:
-    """Removes a directory so that, whenever it is interrupted, no half of it is left in place."""
-    doomed = directory.with_suffix(".deleted")
-    if doomed.exists():
-        shutil.rmtree(doomed)
+    """Removes a directory; an interruption never leaves an incomplete directory of that name."""
+    renamed = directory.with_suffix(".deleted")
+    if renamed.exists():
+        shutil.rmtree(renamed)
     if directory.exists():
-        directory.rename(doomed)
-        shutil.rmtree(doomed)
+        directory.rename(renamed)
+        shutil.rmtree(renamed)

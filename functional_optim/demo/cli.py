@@ -23,10 +23,11 @@ with a report of one HTML file. The images come with scikit-learn: nothing is do
 """
 
 _RESUMING = """\
-Killed at any moment and started again with the same options, it goes on from the latest
-checkpoint in DIR/checkpoints and ends at the parameters, bit for bit, of a run that was not
-interrupted. Where that training is complete, only steps 2 and 3 and the report are done
-again; --fresh starts anew. A checkpoint of other options is never overwritten: it is an error.
+A run that was killed continues from the latest checkpoint in DIR/checkpoints if it is started
+again with the same options, and ends at the same parameters, bit for bit, as an uninterrupted
+run. If the training is complete, only steps 2 and 3 and the report are repeated. The option
+--fresh starts over. A checkpoint of a run with other options is never overwritten: it is an
+error.
 """
 
 
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_whole(0),
         default=defaults.seed,
         metavar="N",
-        help="of the held-out images, the first parameters and the batches (%(default)s)",
+        help="seed of the held-out images, the initial parameters and the batches (%(default)s)",
     )
     add(
         "--batch-size",
@@ -89,15 +90,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="directory of the checkpoints and the report (%(default)s)",
     )
-    add("--fresh", action="store_true", help="delete the checkpoints in DIR and start anew")
+    add("--fresh", action="store_true", help="delete the checkpoints in DIR and start over")
     add("--no-race", dest="with_race", action="store_false", help="leave out step 3")
     return parser
 
 
 def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
-    """Makes a reader of whole numbers from `low` to `high`."""
+    """Makes a parser of whole numbers from `low` to `high`."""
 
-    def read(text: str) -> int:
+    def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
@@ -108,4 +109,4 @@ def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
             )
         return number
 
-    return read
+    return parse

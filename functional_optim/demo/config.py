@@ -1,4 +1,4 @@
-"""What decides a run."""
+"""The configuration of a run."""
 
 import dataclasses
 
@@ -12,13 +12,13 @@ __all__ = ["Config"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Decides a run: the same configuration gives the same parameters, bit for bit.
+    """The configuration of a run, which determines its parameters bit for bit.
 
     Attributes:
-      rule: name in `RULES`.
+      rule: name of a rule in `RULES`.
       epochs: passes over the training images.
-      seed: of the split, the first parameters, and the batches.
-      batch_size: images in a step.
+      seed: seed of the split, the initial parameters, and the batches.
+      batch_size: number of images in a step.
     """
 
     rule: str = "adamw"
@@ -28,16 +28,16 @@ class Config:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; the images left over are others in each epoch."""
+        """Number of full batches in an epoch; each epoch leaves out other images."""
         return TRAIN_SIZE // self.batch_size
 
     @property
     def steps(self) -> int:
-        """Updates in the whole training."""
+        """Number of updates in the whole training."""
         return self.epochs * self.steps_per_epoch
 
     def optimizer(self) -> fo.GradientTransformation:
-        """Returns the rule with warmup for a tenth of the steps, and half a cosine after it."""
+        """Returns the optimizer: warmup for a tenth of the steps, then cosine decay to 0."""
         peak = RULES[self.rule].peak
         schedule = fo.warmup_cosine_decay_schedule(0.0, peak, self.steps // 10, self.steps)
         return make_optimizer(self.rule, schedule)

@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 images of 8 by 8, which come with scikit-learn."""
+"""Loads handwritten digits: 1,797 images of 8 by 8, which scikit-learn contains."""
 
 import functools
 from typing import NamedTuple
@@ -16,7 +16,7 @@ TRAIN_SIZE = 1797 - TEST_SIZE
 
 
 class Digits(NamedTuple):
-    """Images `(n, 8, 8)` in [0, 1], and their labels `(n,)`, in two parts."""
+    """Images `(n, 8, 8)` in [0, 1], and their labels `(n,)`, for training and testing."""
 
     train_images: jax.Array
     train_labels: jax.Array
@@ -32,7 +32,7 @@ class Batches(NamedTuple):
 
 
 def load(seed: int) -> Digits:
-    """Reads the images, and holds out `TEST_SIZE` of them: of each digit the same share."""
+    """Reads the images, and holds out `TEST_SIZE` of them, the same share of each digit."""
     digits = require("sklearn.datasets").load_digits()
     images = (digits.images / 16).astype(np.float32)
     parts = require("sklearn.model_selection").train_test_split(
@@ -48,7 +48,7 @@ def load(seed: int) -> Digits:
 
 @functools.partial(jax.jit, static_argnums=2)
 def draw(key: jax.Array, digits: Digits, batch_size: int) -> tuple[jax.Array, Batches]:
-    """Shuffles and shifts the training images: the next key, and the batches of an epoch."""
+    """Shuffles and shifts the training images; returns the next key and the batches of an epoch."""
     key, order, shift = jax.random.split(key, 3)
     steps = TRAIN_SIZE // batch_size
     chosen = jax.random.permutation(order, TRAIN_SIZE)[: steps * batch_size]
@@ -58,7 +58,7 @@ def draw(key: jax.Array, digits: Digits, batch_size: int) -> tuple[jax.Array, Ba
 
 
 def _shifted(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Moves each image by a pixel: along each axis one in three, up or down alike."""
+    """Moves images by a pixel: along each axis with probability 1/3, in either direction."""
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1)))
     corners = jax.random.choice(key, 3, (len(images), 2), p=jnp.array([1 / 6, 2 / 3, 1 / 6]))
     return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, at, (8, 8)))(padded, corners)

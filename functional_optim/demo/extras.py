@@ -1,4 +1,4 @@
-"""What can keep the demo from running, said in one sentence."""
+"""Imports the optional packages that the demo needs."""
 
 import importlib
 from typing import Any
@@ -7,14 +7,14 @@ __all__ = ["UsageError", "require"]
 
 
 class UsageError(Exception):
-    """The demo cannot do what was asked; the message says why, and what to do instead."""
+    """Raised if the demo cannot run with its options; the message has the reason and a remedy."""
 
 
 def require(module: str) -> Any:
-    """Imports a module that comes with the extra `demo`.
+    """Imports a module that the extra `demo` installs.
 
     Raises:
-      UsageError: it cannot be imported; the message names the extra.
+      UsageError: the module cannot be imported; the message names the extra.
 
     Example:
       >>> require("math").tau > 6

@@ -1,4 +1,4 @@
-"""The demo from start to end."""
+"""Runs the demo from start to end."""
 
 import tempfile
 import time
@@ -25,7 +25,7 @@ _EXTRAS = ("matplotlib.figure", "orbax.checkpoint", "sklearn.datasets", "tqdm")
 
 
 def run(config: Config, out: Path, *, fresh: bool = False, with_race: bool = True) -> Outcome:
-    """Trains, compares, races if asked to, and writes the report into `out`.
+    """Trains, compares the interfaces, races the rules, and writes the report into `out`.
 
     Raises:
       UsageError: an extra is missing, `out` cannot be written to, or it holds a run with
@@ -59,7 +59,9 @@ def run(config: Config, out: Path, *, fresh: bool = False, with_race: bool = Tru
 
 
 def _make_directory(out: Path) -> None:
+    """Creates a directory, and raises if it cannot be written to."""
     try:
+        # Creating a file is the only reliable test of write permission.
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
@@ -72,8 +74,8 @@ def _make_directory(out: Path) -> None:
 def _announce(resumed: int, config: Config, out: Path) -> None:
     if resumed == config.epochs:
         print(
-            f"The training in {out} is complete; the rest is done again. "
-            "To train anew, pass --fresh or another --out."
+            f"The training in {out} is complete; the other steps are repeated. "
+            "To train again, pass --fresh or another --out."
         )
     elif resumed:
         print(f"Resumed from {out}, after epoch {resumed} of {config.epochs}.")

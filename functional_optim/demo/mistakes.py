@@ -1,4 +1,4 @@
-"""The held-out images that the network gets wrong, as SVG."""
+"""Draws the held-out images that the network classifies wrongly, as SVG."""
 
 import jax
 import numpy as np
@@ -12,12 +12,12 @@ _SHOWN = 12
 
 
 def mistakes(params: model.Params, digits: Digits) -> list[tuple[str, str]]:
-    """Returns the first few mistakes: an image as SVG, its digit, and the digit that was read."""
-    read = np.asarray(jax.numpy.argmax(model.logits(params, digits.test_images), axis=1))
+    """Returns the first few mistakes: the image as SVG, and a caption with both digits."""
+    predicted = np.asarray(jax.numpy.argmax(model.logits(params, digits.test_images), axis=1))
     labels = np.asarray(digits.test_labels)
     images = np.asarray(digits.test_images)
-    wrong = np.flatnonzero(read != labels)[:_SHOWN]
-    return [(_picture(images[i]), f"{labels[i]} read as {read[i]}") for i in wrong]
+    wrong = np.flatnonzero(predicted != labels)[:_SHOWN]
+    return [(_picture(images[i]), f"{labels[i]} read as {predicted[i]}") for i in wrong]
 
 
 def _picture(image: np.ndarray) -> str:

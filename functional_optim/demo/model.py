@@ -11,7 +11,7 @@ _WIDTHS = {"hidden_0": (64, 256), "hidden_1": (256, 256), "readout": (256, 10)}
 
 
 def init(key: jax.Array) -> Params:
-    """Draws kernels with variance 2 / fan-in, with which rectified layers keep the scale.
+    """Draws kernels with variance 2 / fan-in, which keeps the scale through rectified layers.
 
     Reference: He et al., Delving Deep into Rectifiers, ICCV 2015, equation 10,
     arXiv:1502.01852.
@@ -27,7 +27,7 @@ def init(key: jax.Array) -> Params:
 
 
 def logits(params: Params, images: jax.Array) -> jax.Array:
-    """Scores of the ten digits: `(n, 8, 8)` to `(n, 10)`."""
+    """Computes the scores of the ten digits: `(n, 8, 8)` to `(n, 10)`."""
     x = images.reshape(len(images), 64)
     for name in ("hidden_0", "hidden_1"):
         x = jax.nn.relu(_dense(params[name], x))

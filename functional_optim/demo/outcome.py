@@ -1,4 +1,4 @@
-"""What a run of the demo found."""
+"""The results of a run of the demo."""
 
 import dataclasses
 
@@ -13,13 +13,17 @@ __all__ = ["Outcome"]
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a run of the demo found.
+    """The results of a run of the demo.
 
     Attributes:
-      resumed: number of epochs that an earlier process had done.
+      config: the configuration of the run.
+      state: the state after the last epoch.
+      curves: loss, accuracy and other quantities over the training.
+      resumed: number of epochs that an earlier process had trained.
+      comparison: the difference between the two interfaces.
       race: an entry for each rule; empty without a race.
-      mistakes: some of the images that were read wrong: SVG, and a caption.
-      seconds: of this process.
+      mistakes: some of the images that were classified wrongly: SVG, and a caption.
+      seconds: running time of this process.
     """
 
     config: Config
@@ -33,17 +37,17 @@ class Outcome:
 
     @property
     def accuracy(self) -> float:
-        """On the held-out images, after the last epoch."""
+        """Accuracy on the held-out images after the last epoch."""
         return float(self.curves["test_accuracy"][-1])
 
     @property
     def right(self) -> int:
-        """Number of held-out images read right."""
+        """Number of held-out images that were classified correctly."""
         return round(self.accuracy * TEST_SIZE)
 
     @property
     def interfaces(self) -> str:
-        """How the two interfaces compare, in a sentence."""
+        """A sentence that compares the two interfaces."""
         difference, scale = self.comparison.difference, self.comparison.scale
         if difference == 0:
             return "Both interfaces ended at the same parameters, bit for bit."
@@ -54,7 +58,7 @@ class Outcome:
 
     @property
     def summary(self) -> str:
-        """What is printed at the end."""
+        """The text that is printed at the end."""
         return (
             f"\n{self.right} of {TEST_SIZE} held-out images right: {self.accuracy:.2%}.\n"
             f"{self.interfaces}\n"

@@ -1,4 +1,4 @@
-"""The report's page: markup and style, without the numbers."""
+"""Markup and style of the report's page."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -42,7 +42,7 @@ figcaption { font-size: 12.5px; color: #6b7280; text-align: center; margin-top: 
 
 
 def page(title: str, lead: str, *parts: str) -> str:
-    """Makes a whole page; `parts` are markup, title and lead are text."""
+    """Makes a whole page; `parts` are markup, `title` and `lead` are text."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -54,7 +54,7 @@ def page(title: str, lead: str, *parts: str) -> str:
 
 
 def section(title: str, text: str, *parts: str) -> str:
-    """Makes a part of the page under a heading."""
+    """Makes a section of the page, with a heading."""
     body = "\n".join(parts)
     return f"<section>\n<h2>{escape(title)}</h2>\n<p>{escape(text)}</p>\n{body}\n</section>"
 
@@ -80,7 +80,7 @@ def _cell(text: str) -> str:
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and values, in columns."""
+    """Makes a list of names and values, in columns."""
     items = (f"<li>{escape(name)} <b>{escape(value)}</b></li>" for name, value in pairs)
     return f'<ul class="facts">{"".join(items)}</ul>'
 
@@ -94,5 +94,5 @@ def gallery(pictures: Iterable[tuple[str, str]]) -> str:
 
 
 def charts(*svgs: str) -> str:
-    """Charts side by side."""
+    """Makes a row of charts."""
     return f'<div class="charts">{"".join(svgs)}</div>'

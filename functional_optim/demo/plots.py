@@ -1,4 +1,4 @@
-"""The report's charts, as SVG."""
+"""Draws the report's charts as SVG."""
 
 import io
 import re
@@ -35,7 +35,7 @@ _STYLE = {
 
 
 def loss_chart(outcome: Outcome) -> str:
-    """Loss of each step, its mean over each epoch, and that of the held-out images."""
+    """Plots the loss of each step, its mean over each epoch, and the loss on held-out images."""
 
     def draw(axes: Any) -> None:
         loss = outcome.curves["loss"]
@@ -84,7 +84,7 @@ def schedule_chart(outcome: Outcome) -> str:
 
 
 def race_chart(outcome: Outcome) -> str:
-    """Mistakes of each rule over the learning rates; the best of each is marked."""
+    """Plots the mistakes of each rule over the learning rates, and marks the best rate."""
 
     def draw(axes: Any) -> None:
         for entry, colour in zip(outcome.race, _COLOURS, strict=True):
@@ -92,7 +92,7 @@ def race_chart(outcome: Outcome) -> str:
             axes.plot(LEARNING_RATES, mistakes, color=colour, label=entry.rule, marker=".")
             axes.plot(LEARNING_RATES[entry.best], mistakes[entry.best], "o", color=colour)
         axes.set(xscale="log", xlabel="learning rate", ylabel="held-out images wrong, %")
-        # Linear near zero, which a logarithm does not have.
+        # The scale is linear near zero, because a rule may make no mistakes.
         axes.set_yscale("symlog", linthresh=1, linscale=0.3)
         axes.set_yticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])
         axes.set_ylim(0, 100)
@@ -103,6 +103,8 @@ def race_chart(outcome: Outcome) -> str:
 
 
 def _by_epoch(title: str, outcome: Outcome, draw: Callable[[Any], None]) -> str:
+    """Draws a chart over epochs, with a line where the run was resumed."""
+
     def whole(axes: Any) -> None:
         draw(axes)
         if 0 < outcome.resumed < outcome.config.epochs:
@@ -125,13 +127,14 @@ def _step_axis(curve: np.ndarray) -> np.ndarray:
 
 
 def _svg(title: str, draw: Callable[[Any], None], inches: Sequence[float]) -> str:
-    """Draws one chart; the text stays text."""
+    """Draws a chart, with text as text and not as outlines."""
     with require("matplotlib").rc_context(_STYLE):
         figure = require("matplotlib.figure").Figure(figsize=inches, layout="constrained")
         draw(figure.subplots())
         file = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    # Within a page the XML prolog is an error, and its DTD would be an external resource.
+        # Without metadata, equal charts have equal text.
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
+    # An XML prolog is an error within HTML, and its DTD would be an external resource.
     svg = file.getvalue().partition("<svg")[2]
     return re.sub(r"^", f'<svg role="img" aria-label="{title}"', svg, count=1)

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, lines elsewhere."""
+"""Shows progress: a bar on a terminal, lines elsewhere."""
 
 import sys
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Shows how far a loop has come, and what it measured.
+    """Shows the progress of a loop, and its latest measurements.
 
     Args:
-      name: what is being done.
+      name: name of the loop.
       total: number of steps.
-      done: how many of them were made before.
+      done: number of steps that an earlier process made.
     """
 
     def __init__(self, name: str, total: int, done: int = 0):
@@ -31,7 +31,7 @@ class Progress:
         )
 
     def advance(self, measured: Mapping[str, str]) -> None:
-        """Makes one step."""
+        """Counts a step, and shows its measurements."""
         self._done += 1
         text = ", ".join(f"{name} {value}" for name, value in measured.items())
         if self._bar.disable:

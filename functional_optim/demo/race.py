@@ -1,4 +1,4 @@
-"""A race of rules: each at all learning rates at once, in one program."""
+"""Compares rules over a grid of learning rates, with one compiled program for each rule."""
 
 import contextlib
 import time
@@ -20,20 +20,20 @@ from .train import TrainState, epoch_function, start
 __all__ = ["LEARNING_RATES", "Entry", "count_compilations", "race"]
 
 LEARNING_RATES = tuple(10.0 ** (k / 2) for k in range(-8, 0))
-"""Two in a decade, from 1e-4 to 0.3: the optima of all rules lie within."""
+"""Two learning rates per decade, from 1e-4 to 0.3; the optimum of each rule is between these."""
 
 _LONGEST = 10
-"""Epochs of a race, at most: what is to be told apart is apart by then."""
+"""Largest number of epochs of a race, after which the learning rates clearly differ."""
 
 
 class Entry(NamedTuple):
-    """How one rule did.
+    """The result of one rule.
 
     Attributes:
-      rule: its name.
-      accuracy: on the held-out images, for each learning rate.
-      seconds: of the whole sweep, compilation included.
-      compilations: programs that XLA compiled for the trainings.
+      rule: name of the rule.
+      accuracy: accuracy on the held-out images, for each learning rate.
+      seconds: time of the whole sweep, including compilation.
+      compilations: number of programs that XLA compiled for the sweep.
     """
 
     rule: str
@@ -43,12 +43,12 @@ class Entry(NamedTuple):
 
     @property
     def best(self) -> int:
-        """Number of the learning rate with the highest accuracy."""
+        """Index of the learning rate with the highest accuracy."""
         return int(np.argmax(self.accuracy))
 
 
 def race(config: Config, digits: Digits) -> list[Entry]:
-    """Sweeps the learning rates of every rule, from the same parameters on the same batches."""
+    """Sweeps the learning rates of every rule, with the same initial parameters and batches."""
     entries = []
     with Progress("race", len(RULES)) as progress:
         for rule in RULES:
@@ -60,7 +60,7 @@ def race(config: Config, digits: Digits) -> list[Entry]:
 
 
 def sweep(rule: str, config: Config, digits: Digits) -> Entry:
-    """Trains with each learning rate, kept constant: `train`'s epoch, vmapped over states."""
+    """Trains with each learning rate, held constant, by one epoch function vmapped over states."""
     began = time.perf_counter()
     tx = make_optimizer(rule, learning_rate=0.0)
     state = start(config, tx)
@@ -71,7 +71,7 @@ def sweep(rule: str, config: Config, digits: Digits) -> Entry:
 
     states = jax.vmap(with_rate)(jnp.array(LEARNING_RATES))
     run_epoch = jax.jit(jax.vmap(epoch_function(tx), in_axes=(0, None, None)), donate_argnums=0)
-    key = state.key
+    key = state.key  # all learning rates train on the same batches
     with count_compilations("epoch") as compiled:
         for _ in range(min(config.epochs, _LONGEST)):
             key, batches = draw(key, digits, config.batch_size)

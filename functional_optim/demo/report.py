@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs no other."""
+"""Writes the report, a self-contained HTML file."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ __all__ = ["write_report"]
 
 
 def write_report(outcome: Outcome, directory: Path) -> Path:
-    """Writes `report.html`, whole or not at all, and returns its path."""
+    """Writes `report.html` atomically, and returns its path."""
     path = directory / "report.html"
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(render(outcome), encoding="utf-8")
@@ -111,7 +111,7 @@ def _race_row(entry: Entry) -> Iterator[str]:
     yield entry.rule
     for i, share in enumerate(entry.accuracy):
         best = ' class="best"' if i == entry.best else ""
-        # Full green from 100% on, none at 80% and below.
+        # The tint is full at 100%, and absent at 80% and below.
         tint = max(0.0, (float(share) - 0.8) / 0.2)
         yield f'<td{best} style="background: rgb(34 197 94 / {0.6 * tint:.2f})">{share:.1%}</td>'
     yield f"{entry.seconds:.1f}"

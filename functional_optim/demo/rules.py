@@ -1,8 +1,8 @@
-"""The rules that the demo knows, and the optimizer that it makes of one."""
+"""The rules of the demo, and the optimizer that is made from a rule."""
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -12,12 +12,12 @@ __all__ = ["RULES", "RuleChoice", "make_optimizer"]
 
 
 class RuleChoice(NamedTuple):
-    """A rule, and the settings of it that suit the digits.
+    """A rule, with settings that suit the digits.
 
     Attributes:
-      scale: makes its link.
+      scale: factory of the rule's link.
       peak: largest learning rate of the schedule.
-      weight_decay: decoupled, of the kernels.
+      weight_decay: decoupled weight decay of the kernels.
     """
 
     scale: Callable[[], fo.GradientTransformation]
@@ -34,7 +34,7 @@ RULES = {
 }
 
 
-def make_optimizer(rule: str, learning_rate: Any) -> fo.GradientTransformation:
+def make_optimizer(rule: str, learning_rate: fo.ScalarOrSchedule) -> fo.GradientTransformation:
     """Chains clipping, the rule, decay of the kernels, and a step of minus the learning rate."""
     choice = RULES[rule]
     return fo.chain(
@@ -45,6 +45,6 @@ def make_optimizer(rule: str, learning_rate: Any) -> fo.GradientTransformation:
     )
 
 
-def _kernels(params: Any) -> Any:
+def _kernels(params: fo.Params) -> fo.Params:
     """Makes a mask: True for kernels, False for biases."""
     return jax.tree.map(lambda p: p.ndim > 1, params)

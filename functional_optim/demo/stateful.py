@@ -1,4 +1,4 @@
-"""The same training through the stateful interface."""
+"""Trains through the stateful interface, and compares the two interfaces."""
 
 import time
 from typing import NamedTuple
@@ -19,13 +19,13 @@ __all__ = ["Comparison", "compare"]
 
 
 class Comparison(NamedTuple):
-    """How far apart two interfaces end.
+    """The difference between the results of the two interfaces.
 
     Attributes:
-      difference: largest over all parameters, in units of them.
-      scale: largest parameter.
+      difference: largest absolute difference of a parameter.
+      scale: largest absolute value of a parameter.
       steps: number of calls of `minimize`.
-      seconds: that they took, compilation included.
+      seconds: time of these calls, including compilation.
     """
 
     difference: float
@@ -37,17 +37,17 @@ class Comparison(NamedTuple):
 def compare(
     config: Config, tx: fo.GradientTransformation, digits: Digits, params: model.Params
 ) -> Comparison:
-    """Trains anew with `Optimizer.minimize`, and compares with the parameters of `train`."""
+    """Trains again with `Optimizer.minimize`, and compares with the parameters of `train`."""
     began = time.perf_counter()
-    again = train_stateful(config, tx, digits)
+    stateful_params = train_stateful(config, tx, digits)
     seconds = time.perf_counter() - began
-    differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), params, again)
+    differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), params, stateful_params)
     scales = jax.tree.map(lambda a: jnp.max(jnp.abs(a)), params)
     return Comparison(_largest(differences), _largest(scales), config.steps, seconds)
 
 
 def train_stateful(config: Config, tx: fo.GradientTransformation, digits: Digits) -> model.Params:
-    """Trains on the batches that `train` draws, a call for each."""
+    """Trains on the same batches as `train`, with a call of `minimize` for each."""
     params, _, key = start(config, tx)
     opt = optim.Optimizer(params, tx)
     with Progress("stateful", config.epochs) as progress:

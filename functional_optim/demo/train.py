@@ -1,7 +1,7 @@
-"""The main training: a jitted scan per epoch, a checkpoint after each."""
+"""Trains with a jitted scan for each epoch, and a checkpoint after it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -17,11 +17,11 @@ from .progress import Progress
 __all__ = ["Curves", "TrainState", "epoch_function", "start", "train"]
 
 Curves = dict[str, np.ndarray]
-"""Name -> `(epochs, steps)` or `(epochs,)`; NaN where the run has not come to yet."""
+"""Name -> `(epochs, steps)` or `(epochs,)`; NaN for epochs that have not run yet."""
 
 
 class TrainState(NamedTuple):
-    """All that the next epoch depends on."""
+    """Everything that the next epoch depends on."""
 
     params: model.Params
     opt_state: fo.State
@@ -47,6 +47,7 @@ def train(
     with Progress("training", config.epochs, done) as progress:
         for epoch in range(done, config.epochs):
             key, batches = draw(state.key, digits, config.batch_size)
+            # The key is part of the state, so that a resumed run draws the same batches.
             state, measured = run_epoch(state._replace(key=key), batches, digits)
             for name, value in measured.items():
                 curves[name][epoch] = value
@@ -55,8 +56,10 @@ def train(
     return state, curves
 
 
-def epoch_function(tx: fo.GradientTransformation) -> Callable[..., Any]:
-    """Makes the function of one epoch: a scan over its batches, then the held-out images."""
+def epoch_function(
+    tx: fo.GradientTransformation,
+) -> Callable[[TrainState, Batches, Digits], tuple[TrainState, dict[str, jax.Array]]]:
+    """Makes the function of one epoch: a scan over its batches, then an evaluation."""
 
     def step(state: TrainState, batch: Batches) -> tuple[TrainState, dict[str, jax.Array]]:
         loss, grads = jax.value_and_grad(model.loss_fn)(state.params, *batch)
@@ -73,11 +76,11 @@ def epoch_function(tx: fo.GradientTransformation) -> Callable[..., Any]:
         state: TrainState, batches: Batches, digits: Digits
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         state, measured = jax.lax.scan(step, state, batches)
-        seen = digits.train_images, digits.train_labels
+        trained_on = digits.train_images, digits.train_labels
         held_out = digits.test_images, digits.test_labels
         return state, {
             **measured,
-            "train_accuracy": model.accuracy(state.params, *seen),
+            "train_accuracy": model.accuracy(state.params, *trained_on),
             "test_accuracy": model.accuracy(state.params, *held_out),
             "test_loss": model.loss_fn(state.params, *held_out),
         }

@@ -1,4 +1,4 @@
-"""Large batches in parts: functions evaluated on one microbatch after another."""
+"""Evaluates functions of large batches on one microbatch after another."""
 
 from .accumulators import AccumulationType, Accumulator
 from .batches import reshape_batch_axis

@@ -1,9 +1,9 @@
-"""How the results of microbatches become one: sums, means, and rows put together."""
+"""Combines the results of microbatches: sums, means, concatenated rows, custom accumulators."""
 
 import dataclasses
 import enum
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -11,46 +11,47 @@ import numpy as np
 
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
-from .batches import Layout, ungrouped
+from .batches import Layout, ungroup_rows
 
-__all__ = ["AccumulationType", "Accumulator", "Fold", "aggregate", "fold_of"]
+__all__ = ["AccumulationType", "Accumulator", "Fold", "aggregate", "build_fold"]
 
 Array = jax.Array
 
 
 class AccumulationType(enum.Enum):
-    """What becomes of the results of microbatches."""
+    """The ways to combine the results of microbatches."""
 
     MEAN = enum.auto()
-    """Their mean; one of fewer rows counts less."""
+    """The mean; a microbatch of fewer rows has less weight."""
     SUM = enum.auto()
-    """Their sum."""
+    """The sum."""
     RUNNING_MEAN = enum.auto()
-    """The mean of those that were evaluated, where `num_real_microbatches` says how many."""
+    """The mean over the first `num_real_microbatches`, which are the only ones evaluated."""
     CONCAT = enum.auto()
-    """Their rows, in the order of the batch."""
+    """All rows, in the order of the batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Accumulator:
-    """A way of one's own to make one result out of those of microbatches.
+    """A custom way to combine the results of microbatches.
 
     Attributes:
-      init: `init(shapes)`, the carry before the first, out of the shapes of a result.
-      update: `update(carry, result, index)`, the carry after the microbatch of that number.
-      finalize: `finalize(carry)`, what is returned.
-      aggregate: `aggregate(results)`, for `micro_vmap`: the result of a microbatch out of those of
-        its rows, stacked.
+      init: `init(shapes)`, returns the carry before the first microbatch; `shapes` are the shapes
+        of a result.
+      update: `update(carry, result, index)`, returns the carry after the microbatch of that index.
+      finalize: `finalize(carry)`, returns the combined result.
+      aggregate: `aggregate(results)`, for `micro_vmap`: combines the stacked results of the rows of
+        a microbatch to the result of the microbatch.
     """
 
-    init: Callable[[Any], Any]
-    update: Callable[[Any, Any, Any], Any]
-    finalize: Callable[[Any], Any]
-    aggregate: Callable[[Any], Any]
+    init: Callable[[PyTree], PyTree]
+    update: Callable[[PyTree, PyTree, Array], PyTree]
+    finalize: Callable[[PyTree], PyTree]
+    aggregate: Callable[[PyTree], PyTree]
 
 
 class Fold(Protocol):
-    """One result out of many, taken in one by one."""
+    """Combines results one after another, like the carry of a scan."""
 
     def start(self, shapes: PyTree) -> PyTree:
         """Returns the carry before the first microbatch."""
@@ -59,34 +60,38 @@ class Fold(Protocol):
         """Adds the result of a full microbatch to the carry."""
 
     def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
-        """Returns the result in the dtypes of `like`; `rest` is the smaller batch's, or None."""
+        """Returns the combined result in the dtypes of `like`.
+
+        `rest` is the result of the last, smaller microbatch, or None.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sum:
-    """The sum, taken in float32 or wider, of integers in at least 32 bits."""
+    """The sum, in at least float32, or in at least 32 bits for integers."""
 
     layout: Layout
 
     def start(self, like: jax.ShapeDtypeStruct) -> Array:
         return jnp.zeros_like(like, _sum_dtype(like.dtype))
 
-    def step(self, carry: Array, value: Array, index: Any) -> Array:
+    def step(self, carry: Array, value: Array, index: Array) -> Array:
         del index
         return carry + value.astype(carry.dtype)
 
     def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
         total = carry if rest is None else carry + rest.astype(carry.dtype)
+        # A sum of integers keeps its wider dtype, in which it does not overflow.
         return total.astype(like.dtype) if jnp.issubdtype(like.dtype, jnp.inexact) else total
 
 
 class _Mean(_Sum):
-    """The mean of all."""
+    """The mean, weighted by the number of rows."""
 
     def start(self, like: jax.ShapeDtypeStruct) -> Array:
         if not jnp.issubdtype(like.dtype, jnp.inexact):
             raise TypeError(
-                f"microbatch: a mean was asked for of a result of dtype {like.dtype}. Use "
+                f"microbatch: a result of dtype {like.dtype} has no mean. Use "
                 "AccumulationType.SUM or CONCAT for it, or return floating-point numbers."
             )
         return super().start(like)
@@ -97,9 +102,10 @@ class _Mean(_Sum):
 
 
 class _RunningMean(_Mean):
-    """The mean of those that were taken in."""
+    """The mean of the results that were added, whose number may be traced."""
 
-    def step(self, carry: Array, value: Array, index: Any) -> Array:
+    def step(self, carry: Array, value: Array, index: Array) -> Array:
+        # The count is real, also if the values are complex; strict promotion needs explicit casts.
         number = (jnp.asarray(index) + 1).astype(jnp.finfo(carry.dtype).dtype)
         return carry + (value.astype(carry.dtype) - carry) / number.astype(carry.dtype)
 
@@ -112,36 +118,36 @@ class _RunningMean(_Mean):
 
 @dataclasses.dataclass(frozen=True)
 class _Concat:
-    """All rows."""
+    """All rows, in the order of the batch."""
 
     layout: Layout
 
     def start(self, like: jax.ShapeDtypeStruct) -> Array:
         if not like.shape:
             raise ValueError(
-                "microbatch: rows cannot be put together of a result without dimensions. Use "
+                "microbatch: results without dimensions have no rows to concatenate. Use "
                 "AccumulationType.SUM or MEAN for it."
             )
-        # Out of one result, for its sharding is part of its type on a mesh of explicit axes.
+        # Repeat one result, because its type carries the sharding on a mesh of explicit axes.
         rows = jnp.zeros_like(like)
         return jnp.repeat(rows[None], self.layout.count, axis=0)
 
-    def step(self, carry: Array, value: Array, index: Any) -> Array:
+    def step(self, carry: Array, value: Array, index: Array) -> Array:
         return jax.lax.dynamic_update_index_in_dim(carry, value, index, 0)
 
     def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
         del like
-        rows = ungrouped(carry)
+        rows = ungroup_rows(carry)
         return rows if rest is None else jnp.concatenate([rows, rest])
 
 
-KINDS = {
+_RESULT_FOLDS: dict[AccumulationType, type[_Sum] | type[_Concat]] = {
     AccumulationType.SUM: _Sum,
     AccumulationType.MEAN: _Mean,
     AccumulationType.RUNNING_MEAN: _RunningMean,
     AccumulationType.CONCAT: _Concat,
 }
-OF_ROWS: dict[AccumulationType, Callable[[Array], Array]] = {
+_ROW_REDUCTIONS: dict[AccumulationType, Callable[[Array], Array]] = {
     AccumulationType.SUM: lambda x: jnp.sum(x, axis=0),
     AccumulationType.MEAN: lambda x: jnp.mean(x, axis=0),
     AccumulationType.RUNNING_MEAN: lambda x: jnp.mean(x, axis=0),
@@ -150,55 +156,55 @@ OF_ROWS: dict[AccumulationType, Callable[[Array], Array]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class _OfEach:
-    """A kind, for each array of a tree."""
+class _EachArray:
+    """Applies the same fold to each array of a result."""
 
-    kind: Any
+    fold: _Sum | _Concat
 
     def start(self, shapes: PyTree) -> PyTree:
-        return jax.tree.map(self.kind.start, shapes)
+        return jax.tree.map(self.fold.start, shapes)
 
-    def step(self, carry: PyTree, value: PyTree, index: Any) -> PyTree:
-        return jax.tree.map(lambda c, v: self.kind.step(c, v, index), carry, value)
+    def step(self, carry: PyTree, value: PyTree, index: Array) -> PyTree:
+        return jax.tree.map(lambda c, v: self.fold.step(c, v, index), carry, value)
 
     def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
         if rest is None:
-            return jax.tree.map(lambda c, a: self.kind.end(c, a, None), carry, like)
-        return jax.tree.map(self.kind.end, carry, like, rest)
+            return jax.tree.map(lambda c, a: self.fold.end(c, a, None), carry, like)
+        return jax.tree.map(self.fold.end, carry, like, rest)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Own:
-    """The user's."""
+class _Custom:
+    """Calls the functions of an `Accumulator`."""
 
     accumulator: Accumulator
 
     def start(self, shapes: PyTree) -> PyTree:
         return self.accumulator.init(shapes)
 
-    def step(self, carry: PyTree, value: PyTree, index: Any) -> PyTree:
+    def step(self, carry: PyTree, value: PyTree, index: Array) -> PyTree:
         return self.accumulator.update(carry, value, index)
 
     def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
         del like
         if rest is not None:
             raise ValueError(
-                "microbatch: microbatch_size must divide the batch where an Accumulator is used, "
+                "microbatch: microbatch_size must divide the batch if an Accumulator is used, "
                 "which does not know that the last microbatch is smaller."
             )
         return self.accumulator.finalize(carry)
 
 
 @dataclasses.dataclass(frozen=True)
-class _OfPrefix:
-    """Accumulators for parts of the results: a tree of which the results are of the form."""
+class _PrefixTree:
+    """Applies the folds of a tree to the subtrees of the results; the tree is a prefix of them."""
 
     folds: PyTree
 
     def start(self, shapes: PyTree) -> PyTree:
         return jax.tree.map(lambda f, s: f.start(s), self.folds, shapes)
 
-    def step(self, carry: PyTree, value: PyTree, index: Any) -> PyTree:
+    def step(self, carry: PyTree, value: PyTree, index: Array) -> PyTree:
         return jax.tree.map(lambda f, c, v: f.step(c, v, index), self.folds, carry, value)
 
     def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
@@ -207,37 +213,44 @@ class _OfPrefix:
         return jax.tree.map(lambda f, c, a, r: f.end(c, a, r), self.folds, carry, like, rest)
 
 
-def fold_of(accumulator: PyTree, layout: Layout) -> Fold:
-    """Builds the accumulator of results from a prefix tree of accumulators and types."""
+def build_fold(accumulator: PyTree, layout: Layout) -> Fold:
+    """Builds the fold of the results from a prefix tree of accumulators and types."""
 
-    def one(kind: Any) -> Any:
-        return _Own(kind) if isinstance(kind, Accumulator) else _OfEach(_known(kind)(layout))
+    def build(kind: object) -> Fold:
+        if isinstance(kind, Accumulator):
+            return _Custom(kind)
+        return _EachArray(_RESULT_FOLDS[_checked_type(kind)](layout))
 
-    return _OfPrefix(jax.tree.map(one, accumulator))
+    return _PrefixTree(jax.tree.map(build, accumulator))
 
 
 def aggregate(accumulator: PyTree, results: PyTree) -> PyTree:
     """Combines the stacked results of a microbatch's rows into the result of the microbatch."""
 
-    def one(kind: Any, rows: PyTree) -> PyTree:
+    def combine(kind: object, rows: PyTree) -> PyTree:
         if isinstance(kind, Accumulator):
             return kind.aggregate(rows)
-        _known(kind)
-        return jax.tree.map(OF_ROWS[kind], rows)
+        return jax.tree.map(_ROW_REDUCTIONS[_checked_type(kind)], rows)
 
-    return jax.tree.map(one, accumulator, results)
+    return jax.tree.map(combine, accumulator, results)
 
 
-def _known(kind: Any) -> Any:
+def _checked_type(kind: object) -> AccumulationType:
+    """Returns the type of accumulation.
+
+    Raises:
+      TypeError: it is not an `AccumulationType`.
+    """
     if not isinstance(kind, AccumulationType):
         raise TypeError(
             f"microbatch: accumulator must be an AccumulationType or an Accumulator, got {kind!r}, "
-            "or a tree of them of which the results are of the form."
+            "or a tree of them that is a prefix of the results."
         )
-    return KINDS[kind]
+    return kind
 
 
-def _sum_dtype(dtype: Any) -> Any:
+def _sum_dtype(dtype: np.dtype) -> np.dtype:
+    """Returns the dtype in which arrays of a dtype are summed."""
     if jnp.issubdtype(dtype, jnp.inexact):
         return compute_dtype(dtype)
     return jax.eval_shape(jnp.sum, jax.ShapeDtypeStruct((), np.dtype(dtype))).dtype

@@ -1,12 +1,12 @@
-"""A batch as microbatches: which rows belong to which, and how arrays are cut."""
+"""Splits the rows of a batch into microbatches."""
 
 import dataclasses
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.protocol import PyTree
 
@@ -17,12 +17,12 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How many microbatches there are.
+    """The number and the sizes of the microbatches.
 
     Attributes:
-      count: full ones.
-      size: rows in each of them.
-      rest: rows in one more, which is smaller; 0 if there is none.
+      count: number of full microbatches.
+      size: number of rows in each of these.
+      rest: number of rows in a last, smaller microbatch; 0 if there is none.
     """
 
     count: int
@@ -48,14 +48,14 @@ class Layout:
 
     @property
     def part(self) -> float:
-        """How much the smaller one counts."""
+        """Weight of the smaller microbatch in a mean, where full ones have weight 1."""
         return self.rest / self.size
 
 
-def checked_size(where: str, size: Any) -> int:
-    """Checks a number of rows, at least 1, and returns it."""
+def checked_size(where: str, size: object) -> int:
+    """Returns a number of rows, after checking that it is an integer of at least 1."""
     try:
-        number = 0 if isinstance(size, bool) else operator.index(size)
+        number = 0 if isinstance(size, bool) else operator.index(size)  # type: ignore[arg-type]
     except TypeError:
         number = 0
     if number < 1:
@@ -67,14 +67,14 @@ def checked_size(where: str, size: Any) -> int:
 
 
 def cut(tree: PyTree, axis: int, layout: Layout) -> tuple[PyTree, PyTree]:
-    """Splits rows into microbatches, stacked along a new first axis, and the rows that are left."""
+    """Splits a batch into the full microbatches, stacked along a new first axis, and the rest."""
 
-    def full(x: Any) -> Array:
+    def full(x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         whole = jax.lax.slice_in_dim(x, 0, layout.count * layout.size, axis=axis)
-        return jnp.moveaxis(_grouped(whole, layout.size, axis), axis, 0)
+        return jnp.moveaxis(_group_rows(whole, layout.size, axis), axis, 0)
 
-    def rest(x: Any) -> Array:
+    def rest(x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         return jax.lax.slice_in_dim(x, layout.count * layout.size, x.shape[axis], axis=axis)
 
@@ -84,8 +84,8 @@ def cut(tree: PyTree, axis: int, layout: Layout) -> tuple[PyTree, PyTree]:
 def reshape_batch_axis(tree: PyTree, microbatch_size: int, axis: int = 0) -> PyTree:
     """Splits a batch axis into two, `(microbatches, microbatch_size)`.
 
-    Row r is in microbatch r modulo their number, so that each device, of those that a batch is
-    sharded over, has rows of every microbatch.
+    Row r is in microbatch r modulo the number of microbatches. If the batch is sharded, each device
+    then has rows of every microbatch.
 
     Raises:
       ValueError: microbatch_size does not divide the length of the axis.
@@ -97,23 +97,24 @@ def reshape_batch_axis(tree: PyTree, microbatch_size: int, axis: int = 0) -> PyT
     """
     size = checked_size("reshape_batch_axis", microbatch_size)
 
-    def split(x: Any) -> Array:
+    def split(x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         if x.shape[axis] % size:
             raise ValueError(
                 f"reshape_batch_axis: microbatch_size {size} must divide the length of axis "
                 f"{axis}, got {x.shape[axis]}."
             )
-        return _grouped(x, size, axis % x.ndim)
+        return _group_rows(x, size, axis % x.ndim)
 
     return jax.tree.map(split, tree)
 
 
-def _grouped(x: Array, size: int, axis: int) -> Array:
+def _group_rows(x: Array, size: int, axis: int) -> Array:
+    # Neighboring rows go to different microbatches; see `reshape_batch_axis`.
     split = x.reshape(*x.shape[:axis], size, x.shape[axis] // size, *x.shape[axis + 1 :])
     return jnp.swapaxes(split, axis, axis + 1)
 
 
-def ungrouped(x: Array) -> Array:
-    """Restores the order that the rows of `(microbatches, rows, ...)` had before `cut`."""
+def ungroup_rows(x: Array) -> Array:
+    """Restores the original order of rows `(microbatches, rows, ...)` that `cut` grouped."""
     return jnp.swapaxes(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])

@@ -1,35 +1,37 @@
-"""Arguments of a call, found by position or by name, whichever way they were given."""
+"""Finds arguments of a call by position or by name, however they were passed."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
-__all__ = ["Place", "place_of", "positional"]
+from ..core.protocol import PyTree
 
-Place = int | str
-"""Where an argument stands in a call: its position, or its name."""
+__all__ = ["Place", "find_argument", "positional"]
+
+Place: TypeAlias = int | str
+"""The position or the name of an argument in a call."""
 
 
-def _names(fun: Callable[..., Any]) -> list[str]:
-    """Names of the arguments that may be given by position."""
+def _positional_names(fun: Callable[..., object]) -> list[str]:
+    """Returns the names of the arguments that may be passed by position or by name."""
     try:
         parameters = inspect.signature(fun).parameters.values()
-    except ValueError:  # of a function that is not written in Python
+    except ValueError:  # some built-in functions have no signature
         return []
     return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 def positional(
-    fun: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    fun: Callable[..., object],
+    args: Sequence[PyTree],
+    kwargs: Mapping[str, PyTree],
     count: int | None = None,
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Moves the first `count` arguments of a call, or all, to positions, if they are given.
+) -> tuple[tuple[PyTree, ...], dict[str, PyTree]]:
+    """Passes the first `count` arguments of a call, or all, by position instead of by name.
 
-    `jax.grad` and its kind differentiate no argument that is given by name.
+    `jax.grad` and `jax.vmap` take positions only.
     """
-    names, moved, rest = _names(fun), list(args), dict(kwargs)
+    names, moved, rest = _positional_names(fun), list(args), dict(kwargs)
     for name in names[len(moved) : count]:
         if name not in rest:
             break
@@ -37,25 +39,25 @@ def positional(
     return tuple(moved), rest
 
 
-def place_of(
-    fun: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], which: Place
+def find_argument(
+    fun: Callable[..., object], args: Sequence[PyTree], kwargs: Mapping[str, PyTree], which: Place
 ) -> Place:
-    """Finds the argument of this position or name in a call.
+    """Returns the place of an argument in a call; `which` is its position or name in `fun`.
 
     Raises:
-      TypeError: it has none.
+      TypeError: the call does not have the argument.
     """
-    names = _names(fun)
+    names = _positional_names(fun)
     if isinstance(which, int):
-        known: Place = names[which] if which < len(names) else which
-        found = which if which < len(args) else known
+        other: Place = names[which] if which < len(names) else which
+        place = which if which < len(args) else other
     else:
-        known = names.index(which) if which in names else which
-        found = which if which in kwargs else known
-    if not (found in kwargs if isinstance(found, str) else found < len(args)):
-        there = (*names[: len(args)], *map(str, range(len(names), len(args))), *kwargs)
+        other = names.index(which) if which in names else which
+        place = which if which in kwargs else other
+    if not (place in kwargs if isinstance(place, str) else place < len(args)):
+        present = (*names[: len(args)], *map(str, range(len(names), len(args))), *kwargs)
         raise TypeError(
             f"microbatch: there is no argument {which!r} in a call with "
-            f"{', '.join(there) or 'none'}. argnums and argnames say what is a batch."
+            f"{', '.join(present) or 'none'}. argnums and argnames name the batches."
         )
-    return found
+    return place

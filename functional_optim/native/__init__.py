@@ -1,11 +1,11 @@
-"""Kernels in C++ for steps on the CPU, built on request out of the rules themselves.
+"""Kernels in C++ for steps on the CPU, which are generated from the rules on request.
 
 Example:
   >>> import functional_optim as fo
   >>> fo.native.build(fo.adamw(1e-3), {"w": jax.numpy.zeros(8)})  # doctest: +SKIP
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .compiler import CompilerError
 from .multi_output import use_multi_output_fusion
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["CompilerError", "build", "enabled", "use_multi_output_fusion"]
 
 
-def __getattr__(name: str) -> Any:
-    # Building needs the translator, whose import takes a third of that of the whole package.
+def __getattr__(name: str) -> object:
+    # `build` imports the translator, which takes a third of the time of importing the package.
     if name == "build":
         from .building import build
 

@@ -1,8 +1,7 @@
-"""Building kernels."""
+"""Builds kernels for given transformations and parameters."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -14,26 +13,26 @@ from .switch import recorded
 __all__ = ["build", "build_all"]
 
 
-def build(tx: GradientTransformation, params: PyTree, **extra: Any) -> Path | None:
+def build(tx: GradientTransformation, params: PyTree, **extra: object) -> Path | None:
     """Builds the kernels of a transformation, for parameters of these dtypes.
 
-    The standard optimizers need no call of this: `python -m functional_optim.native` builds
-    theirs. A chain of one's own has loops of its own, for rules that follow one another are
-    one loop. What is built is kept, and found by the next process.
+    `python -m functional_optim.native` builds the kernels of the standard optimizers. A custom
+    chain needs this call, because neighboring rules of a chain share a loop, and so each chain has
+    its own kernels. Built kernels are kept on disk, and the next process finds them.
 
-    It does not change programs that are compiled already: build before the first step.
+    Programs that are compiled already do not change: build before the first step.
 
     Args:
       tx: any transformation.
       params: tree of arrays or of `jax.ShapeDtypeStruct`; gradients have their dtypes.
-      extra: what `update` asks for beside these.
+      extra: further arguments that `update` needs.
 
     Returns:
-      The library; None where no kernel was wanting, because all are there, or no rule of the
-      transformation is a loop over elements.
+      The path of the library; None if no kernel was missing, or if no rule of the transformation
+      is elementwise.
 
     Raises:
-      CompilerError: there is no compiler, it failed, or the kernels cannot be kept.
+      CompilerError: there is no compiler, it failed, or the kernels cannot be written.
 
     Example:
       >>> import functional_optim as fo
@@ -43,16 +42,18 @@ def build(tx: GradientTransformation, params: PyTree, **extra: Any) -> Path | No
     return build_all([(tx, params)], **extra)
 
 
-def build_all(pairs: Iterable[tuple[GradientTransformation, PyTree]], **extra: Any) -> Path | None:
+def build_all(
+    pairs: Iterable[tuple[GradientTransformation, PyTree]], **extra: object
+) -> Path | None:
     """Builds the kernels of several transformations, as `build` does, in one library."""
     with recorded() as bodies:
         for tx, params in pairs:
             _trace(tx, params, extra)
-    wanting = [body for body in bodies if find(body) is None]
-    return add_library(wanting) if wanting else None
+    missing = [body for body in bodies if find(body) is None]
+    return add_library(missing) if missing else None
 
 
-def _trace(tx: GradientTransformation, params: PyTree, extra: dict[str, Any]) -> None:
-    """Goes through a step, without making one."""
+def _trace(tx: GradientTransformation, params: PyTree, extra: dict[str, object]) -> None:
+    """Traces a step, so that its leaves' functions are recorded; nothing is computed."""
     state = jax.eval_shape(tx.init, params)
     jax.eval_shape(lambda g, s, p: apply_gradients(tx, g, s, p, **extra), params, state, params)

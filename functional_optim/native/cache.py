@@ -1,4 +1,4 @@
-"""Where built libraries lie, and what they depend on."""
+"""The directory of built libraries, named by everything that they depend on."""
 
 import functools
 import hashlib
@@ -16,7 +16,7 @@ __all__ = ["directory", "digest", "opened", "root", "template"]
 
 
 def root() -> Path:
-    """Returns the directory that `FUNCTIONAL_OPTIM_CACHE` names, or the user's for caches."""
+    """Returns the directory that `FUNCTIONAL_OPTIM_CACHE` names, or the user's cache directory."""
     named = os.environ.get("FUNCTIONAL_OPTIM_CACHE")
     if named:
         return Path(named)
@@ -26,26 +26,27 @@ def root() -> Path:
 
 
 def directory() -> Path:
-    """Returns the directory of libraries for this machine, jaxlib and version of the loop."""
-    return root().joinpath(*_below())
+    """Returns the directory of libraries for this processor, jaxlib and version of `kernel.cc`."""
+    return root().joinpath(*_subdirectories())
 
 
 def opened(*, make: bool = False) -> AbstractContextManager[int]:
     """Opens `directory()`, which only this user may write to; see `opened_directory`."""
-    return opened_directory(root(), _below(), make=make)
+    return opened_directory(root(), _subdirectories(), make=make)
 
 
-def _below() -> tuple[str, str]:
-    return "native", _fits()
+def _subdirectories() -> tuple[str, str]:
+    return "native", _platform_digest()
 
 
 @functools.cache
-def _fits() -> str:
+def _platform_digest() -> str:
+    """Returns a digest of everything that decides whether a library runs in this process."""
     return digest(template(), jaxlib.version.__version__, platform.machine(), _processor())
 
 
 def template() -> str:
-    """Returns the text of the loop, without bodies."""
+    """Returns the C++ code around the loops: block scheduling and the handler for XLA."""
     return (Path(__file__).parent / "kernel.cc").read_text(encoding="utf-8")
 
 
@@ -56,12 +57,12 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     wanted = ("flags", "Features", "model name")
-    found = {line.partition(":")[0].strip(): line for line in lines if line.startswith(wanted)}
-    return "\n".join(found[k] for k in sorted(found))
+    features = {line.partition(":")[0].strip(): line for line in lines if line.startswith(wanted)}
+    return "\n".join(features[k] for k in sorted(features))
 
 
 def digest(*texts: str) -> str:
-    """Computes a short name for texts."""
+    """Computes a short digest of texts, to be used in file names."""
     hashed = hashlib.sha256()
     for text in texts:
         hashed.update(f"{len(text)}:{text}".encode())

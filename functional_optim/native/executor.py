@@ -1,7 +1,6 @@
-"""Runs leaves by native kernels, where they are built."""
+"""Runs leaves by native kernels, if these are built."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 
@@ -9,23 +8,24 @@ from ..core.engine.executors import LeafCall, LeafFunction, Result
 from . import library
 from .call import Leaf
 from .call import call as call_kernel
-from .plan import Plan, plan_of
+from .plan import Plan, find_plan
 from .switch import recorded_bodies
 
 __all__ = ["claims", "run"]
 
-# XLA's time for a program grows with its calls and with their operands, and is least at about
-# this many leaves in a call. Large leaves are alone, because a call waits for all its gradients.
+# The compile time of a program grows with the number of calls and with their operands, and is
+# shortest at about this many leaves per call. Large leaves have a call each, because a call can
+# only start when all of its gradients are computed.
 _LEAVES_OF_A_CALL, _LARGE = 16, 2**18
 
 
 def claims(fused: LeafFunction, call: LeafCall) -> bool:
-    """Tells whether a kernel is built for this leaf; `native.gate` calls it where one would pay.
+    """Tells whether a kernel is built for this leaf; `native.gate` asks if one would save time.
 
-    While functions are recorded, it adds the leaf's, and leaves the leaf to XLA. A leaf that is
-    sharded over a mesh has no kernel.
+    While functions are recorded, the leaf's function is added to them and XLA runs the leaf. A leaf
+    that is sharded over a mesh has no kernel.
     """
-    plan, flat = plan_of(fused, call)
+    plan, flat = find_plan(fused, call)
     bodies = recorded_bodies()
     if bodies is not None:
         bodies.update({} if plan is None else {plan.body.text: None})
@@ -35,8 +35,8 @@ def claims(fused: LeafFunction, call: LeafCall) -> bool:
 
 
 def run(fused: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
-    """Runs the leaves, many of one kind in one call."""
-    results: dict[int, Any] = {}
+    """Runs the leaves; leaves of the same plan share calls."""
+    results: dict[int, Result] = {}
     for plan, leaves in _batches(fused, calls):
         kernel = library.find(plan.body.text)
         assert kernel is not None  # because the leaves were claimed
@@ -48,10 +48,10 @@ def run(fused: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
 def _batches(
     fused: LeafFunction, calls: Sequence[LeafCall]
 ) -> Iterator[tuple[Plan, dict[int, Leaf]]]:
-    """Groups the leaves that are one call."""
+    """Yields the plan and the leaves of each call, by their position in `calls`."""
     waiting: dict[Plan, dict[int, Leaf]] = {}
     for k, call in enumerate(calls):
-        plan, flat = plan_of(fused, call)
+        plan, flat = find_plan(fused, call)
         assert plan is not None  # because the leaf was claimed
         leaf = Leaf(flat, call.batch[0], call.numbers[0])
         if call.update.size >= _LARGE:
@@ -64,5 +64,5 @@ def _batches(
     yield from waiting.items()
 
 
-def _has_no_mesh(x: Any) -> bool:
+def _has_no_mesh(x: jax.Array) -> bool:
     return jax.typeof(x).sharding.mesh.empty

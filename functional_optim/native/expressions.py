@@ -1,9 +1,10 @@
-"""Which operations of JAX are which expressions of C++."""
+"""Translates operations of JAX to expressions of C++."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
 __all__ = ["C_TYPES", "Ineligible", "expression", "literal"]
 
@@ -14,7 +15,7 @@ C_TYPES = {
     "float32": "float",
     "float64": "double",
 }
-"""Dtypes of arrays and of what is computed of them."""
+"""Dtype of an array or of an intermediate value -> its type in C++."""
 
 _REAL = ("float32", "float64")
 
@@ -60,36 +61,44 @@ _OF_SCALARS = {
     "sin": "std::sin({0})",
     "tanh": "std::tanh({0})",
 }
-"""What compilers make no vectors of: of each element, XLA is faster."""
+"""Operations that C++ compilers do not vectorize, and so are translated for scalars only.
+
+For arrays, XLA is faster.
+"""
 
 
 class Ineligible(Exception):
-    """What is to be computed is not for a loop over elements."""
+    """Raised for a computation that a loop over elements cannot express."""
 
 
 def expression(
-    name: str, parameters: Mapping[str, Any], operands: list[str], dtypes: list[str], *, each: bool
+    name: str,
+    parameters: Mapping[str, Any],
+    operands: list[str],
+    dtypes: list[str],
+    *,
+    each: bool,
 ) -> str:
-    """Returns the expression of an operation.
+    """Returns the C++ expression of an operation.
 
     Args:
-      name: of the primitive.
-      parameters: of the primitive.
-      operands: names of variables.
-      dtypes: of the operands.
-      each: whether it is computed of each element.
+      name: name of the primitive.
+      parameters: parameters of the primitive.
+      operands: names of the variables that are its operands.
+      dtypes: dtypes of the operands.
+      each: whether the operation is in the loop over elements, and not on scalars.
 
     Raises:
-      Ineligible: there is none.
+      Ineligible: the operation has no such expression.
     """
     if name == "convert_element_type":
-        return _converted(operands[0], dtypes[0], parameters["new_dtype"].name)
+        return _convert(operands[0], dtypes[0], parameters["new_dtype"].name)
     if name == "integer_pow":
         return _power(operands[0], dtypes[0], parameters["y"])
     text = _PLAIN.get(name) or (None if each else _OF_SCALARS.get(name))
     if text is None or (name == "select_n" and (dtypes[0] != "bool" or len(operands) != 3)):
         raise Ineligible(name)
-    # Integers of C++ divide, and overflow, in other ways; the others are not computed with.
+    # Arithmetic on integers is left to XLA: division and overflow differ in C++.
     computed = dtypes[1:] if name == "select_n" else dtypes
     if not set(computed) <= set(_allowed(name)):
         raise Ineligible(f"{name} of {dtypes}")
@@ -97,13 +106,13 @@ def expression(
 
 
 def _allowed(name: str) -> Iterable[str]:
-    """Dtypes that an operation may be of."""
+    """Returns the dtypes that an operation is translated for."""
     if name in ("select_n", "copy"):
         return C_TYPES
     return ("bool",) if name in _LOGICAL else _REAL
 
 
-def _converted(operand: str, old: str, new: str) -> str:
+def _convert(operand: str, old: str, new: str) -> str:
     if old == new:
         return operand
     if old not in C_TYPES or new not in C_TYPES or new in ("bool", "int32"):
@@ -124,8 +133,8 @@ def _power(operand: str, dtype: str, exponent: int) -> str:
     return text if exponent > 0 else f"1 / {text}"
 
 
-def literal(value: Any) -> str:
-    """Writes a number exactly."""
+def literal(value: ArrayLike) -> str:
+    """Returns a number as a literal of C++, without rounding."""
     number = np.asarray(value)
     name = number.dtype.name
     if number.shape or name not in C_TYPES or name == "bfloat16":

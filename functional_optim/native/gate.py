@@ -12,15 +12,15 @@ __all__ = ["NATIVE", "NativeBackend"]
 
 
 class NativeBackend:
-    """The backend of native kernels; `native.executor` does the work, and is imported late.
+    """The backend of native kernels, which imports `native.executor` when a leaf may need it.
 
-    It claims no leaf outside of a trace, where each would compile a program of its own.
+    It claims leaves only while JAX traces: outside, each leaf would compile a program.
     """
 
     joins_leaves = True
 
     def claims(self, fused: "LeafFunction", call: "LeafCall") -> bool:
-        """Tells whether a kernel is built for this leaf, and saves anything."""
+        """Tells whether a kernel is built for this leaf, and saves time."""
         if not _pays(call) or not isinstance(call.update, jax.core.Tracer):
             return False
         from .switch import recorded_bodies
@@ -42,7 +42,7 @@ NATIVE = NativeBackend()
 
 
 def _may_run() -> bool:
-    """Tells whether there is any kernel, for a program that is traced now."""
+    """Tells whether a program that is traced now may use kernels, and any are built."""
     from .library import has_any
     from .switch import is_enabled
 
@@ -50,10 +50,11 @@ def _may_run() -> bool:
 
 
 def _pays(call: "LeafCall") -> bool:
-    """Tells whether a kernel saves anything: it reads parameter and slots once.
+    """Tells whether a kernel saves time, because it reads the parameter and the slots once.
 
-    XLA, which has a loop for each result, joins one that makes an update to what adds it. A
-    kernel there would write the update to memory, in pages that are new at each step, and take
-    three times as long.
+    XLA has a loop for each result. It fuses the loop of an update with the addition that follows,
+    where a kernel would write the update to memory, in pages that are new at each step. Without
+    slots, or if the update is not added to the parameter, the kernel takes up to three times as
+    long.
     """
     return call.signature.add_to_params and any(call.slots)

@@ -1,6 +1,6 @@
 // The loop over the elements of leaves, and its call from XLA.
 //
-// `build` puts the bodies, which it writes out of the rules, in the place of BODIES and TABLE.
+// `build` replaces BODIES and TABLE by the functions that it generates from the rules.
 
 #include <algorithm>
 #include <atomic>
@@ -20,7 +20,7 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-// Its bits; of a struct around them, compilers make no vectors.
+// The bits as a plain integer, because compilers do not vectorize a struct around them.
 using bfloat16 = uint16_t;
 
 inline float widen(bfloat16 x) {
@@ -30,7 +30,7 @@ inline float widen(bfloat16 x) {
   return y;
 }
 
-// To the nearest, ties to even; a NaN stays one, whatever the bits that are cut off.
+// Rounds to nearest, ties to even; a NaN stays a NaN, whatever bits are cut off.
 inline bfloat16 narrow(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
@@ -39,7 +39,7 @@ inline bfloat16 narrow(float x) {
   return static_cast<bfloat16>(x != x ? nan : rounded);
 }
 
-// As XLA has them: a NaN on either side is the result.
+// As in XLA, the result is NaN if either argument is NaN.
 template <typename T>
 inline T maximum(T a, T b) {
   return a > b || a != a ? a : b;
@@ -55,9 +55,9 @@ inline T sign(T x) {
   return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
 }
 
-// The elements from `begin` to `end` of a leaf. `shared` has what is the same for all leaves, and
-// `x` the operands and then the results; an operand may be a result too, for each element is read
-// before it is written.
+// Computes the elements from `begin` to `end` of a leaf. `shared` has the arguments of all leaves, and
+// `x` the operands and then the results; an operand may also be a result, because each element is
+// read before it is written.
 using Body = void (*)(void* const* shared, void* const* x, int64_t row, int64_t leaf,
                       int64_t begin, int64_t end);
 
@@ -66,11 +66,11 @@ BODIES
 constexpr Body kBodies[] = {TABLE};
 constexpr int64_t kCount = sizeof(kBodies) / sizeof(Body);
 
-// Elements that a thread takes at once: below two times as many, waking one takes longer.
+// Number of elements in a block. Below two blocks, waking a thread takes longer than the work.
 constexpr int64_t kBlock = 1 << 15;
 
 struct Leaf {
-  size_t x;  // where its operands begin
+  size_t x;  // index of the leaf's first operand
   int64_t row, number, size, first_block;
 };
 
@@ -96,8 +96,8 @@ struct Work {
     Run(leaf, begin, std::min(leaf.size, begin + kBlock));
   }
 
-  // Takes blocks as long as there are any. A task that starts late finds none, and touches
-  // nothing of the leaves, which may be gone by then.
+  // Computes blocks until none is left. A task that starts late finds no block, and does not access
+  // the leaves, which may have been freed.
   void Drain() {
     for (int64_t k; (k = next.fetch_add(1)) < blocks;) {
       RunBlock(k);
@@ -108,15 +108,15 @@ struct Work {
     }
   }
 
-  // Waits for the blocks that others have taken, and only these: so no thread waits for one
-  // that has yet to start.
+  // Waits only for the blocks that other threads are computing, so that no thread waits for a task
+  // that has not started.
   void Wait() {
     std::unique_lock<std::mutex> lock(mutex);
     finished.wait(lock, [this] { return done.load() == blocks; });
   }
 };
 
-// The arguments are what the leaves share, and then the operands of each leaf in turn.
+// The arguments are those that the leaves share, and then the operands of each leaf.
 ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
                int64_t body, int64_t shared, ffi::Span<const int64_t> rows,
                ffi::Span<const int64_t> numbers) {
@@ -166,7 +166,7 @@ ffi::Error Run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remainin
 
 }  // namespace
 
-// What a description has to agree with.
+// Number of functions, which must equal that of the description.
 extern "C" {
 extern const int64_t functional_optim_leaf_bodies;
 const int64_t functional_optim_leaf_bodies = kCount;

@@ -1,4 +1,4 @@
-"""Built libraries: writing them, finding them, and loading them when they are needed."""
+"""Writes built libraries to the cache, finds them there, and loads them when they are needed."""
 
 import ctypes
 import functools
@@ -20,16 +20,16 @@ from .private_files import NotPrivate, opened_file
 __all__ = ["add_library", "checksum", "find", "forget", "has_any"]
 
 SYMBOL = "functional_optim_leaf"
-"""Of the handler in every library."""
+"""Symbol of the handler that XLA calls, in every library."""
 
 
 class Built(NamedTuple):
-    """What is known of a library before it is loaded.
+    """The description of a library, which is read before the library is loaded.
 
     Attributes:
-      path: of it; its description is next to it.
-      sha256: of its content.
-      bodies: digests of its functions, in their order.
+      path: path of the library; the description is next to it.
+      sha256: checksum of the library's content.
+      bodies: digests of the library's functions, in their order.
     """
 
     path: Path
@@ -38,40 +38,41 @@ class Built(NamedTuple):
 
 
 def add_library(bodies: Sequence[str]) -> Path:
-    """Builds a library of functions, and puts it where `find` looks; returns its path.
+    """Builds a library of functions in the directory that `find` searches; returns its path.
 
-    Files are moved to their place when they are whole, the description last: another process
-    sees all of a library or none of it.
+    Complete files are moved into the directory, the description last, so that another process sees
+    a whole library or none.
 
     Raises:
-      CompilerError: there is no compiler, it failed, or the library cannot be kept.
+      CompilerError: there is no compiler, it failed, or the library cannot be written.
     """
     command = find_compiler()
     source = _source(bodies)
     library = directory() / f"{digest(source, *command)}.so"
     try:
         with opened(make=True), tempfile.TemporaryDirectory(dir=directory()) as scratch:
-            written, built = Path(scratch, "kernel.cc"), Path(scratch, "kernel.so")
-            written.write_text(source, encoding="utf-8")
-            compile_library(command, written, built)
+            code, compiled = Path(scratch, "kernel.cc"), Path(scratch, "kernel.so")
+            code.write_text(source, encoding="utf-8")
+            compile_library(command, code, compiled)
             described = Path(scratch, "kernel.json")
             hashes = [digest(body) for body in bodies]
-            whole = {"sha256": checksum(built.read_bytes()), "bodies": hashes}
-            described.write_text(json.dumps(whole), encoding="utf-8")
-            for file, place in ((built, library), (described, library.with_suffix(".json"))):
-                file.chmod(0o600)  # whatever the umask: `find` takes no file that others may write
-                file.replace(place)
+            description = {"sha256": checksum(compiled.read_bytes()), "bodies": hashes}
+            described.write_text(json.dumps(description), encoding="utf-8")
+            for file, target in ((compiled, library), (described, library.with_suffix(".json"))):
+                file.chmod(0o600)  # against the umask: `find` rejects files that others may write
+                file.replace(target)
     except (OSError, NotPrivate) as error:
         raise CompilerError(
-            f"native.build: kernels cannot be kept in {directory()} ({error}). Let "
-            "FUNCTIONAL_OPTIM_CACHE name a directory of your own that can be written. Without "
-            "kernels XLA runs the steps."
+            f"native.build: kernels cannot be written to {directory()} ({error}). Set "
+            "FUNCTIONAL_OPTIM_CACHE to a directory that only you can write to. Without kernels XLA "
+            "runs the steps."
         ) from error
     forget()
     return library
 
 
 def _source(bodies: Sequence[str]) -> str:
+    """Returns the C++ source of a library."""
     names = [f"Body{k}" for k in range(len(bodies))]
     texts = (body.replace("NAME", name) for body, name in zip(bodies, names, strict=True))
     whole = template().replace("{TABLE}", f"{{{', '.join(names)}}}")
@@ -79,8 +80,8 @@ def _source(bodies: Sequence[str]) -> str:
 
 
 def find(body: str) -> tuple[str, int] | None:
-    """Returns the target and the number of a function, if a library has it that can be loaded."""
-    for built, k in _known().get(digest(body), ()):
+    """Returns the target and the index of a function, if a library with it can be loaded."""
+    for built, k in _libraries_by_function().get(digest(body), ()):
         target = _load(built)
         if target is not None:
             return target, k
@@ -88,65 +89,65 @@ def find(body: str) -> tuple[str, int] | None:
 
 
 def has_any() -> bool:
-    """Tells whether there is a library to look into."""
-    return bool(_known())
+    """Tells whether any function is built."""
+    return bool(_libraries_by_function())
 
 
 def forget() -> None:
-    """Looks anew for libraries, when one is asked for; those that are loaded stay."""
-    _known.cache_clear()
+    """Makes the next `find` read the directory again; loaded libraries stay loaded."""
+    _libraries_by_function.cache_clear()
     for key in [k for k, target in _targets.items() if target is None]:
         del _targets[key]
 
 
 @functools.cache
-def _known() -> dict[str, list[tuple[Built, int]]]:
-    """Function -> the libraries that have it, and its number in each."""
-    found: dict[str, list[tuple[Built, int]]] = {}
-    for built in _descriptions():
+def _libraries_by_function() -> dict[str, list[tuple[Built, int]]]:
+    """Maps the digest of a function to the libraries that have it, and its index in each."""
+    libraries: dict[str, list[tuple[Built, int]]] = {}
+    for built in _read_descriptions():
         for k, body in enumerate(built.bodies):
-            found.setdefault(body, []).append((built, k))
-    return found
+            libraries.setdefault(body, []).append((built, k))
+    return libraries
 
 
-def _descriptions() -> Iterator[Built]:
+def _read_descriptions() -> Iterator[Built]:
+    """Yields the descriptions of all libraries; warns about those that cannot be read."""
     try:
-        with opened() as place:
-            for name in sorted(k for k in os.listdir(place) if k.endswith(".json")):
+        with opened() as handle:
+            for name in sorted(k for k in os.listdir(handle) if k.endswith(".json")):
                 try:
-                    yield _description(directory() / name, place)
+                    yield _read_description(directory() / name, handle)
                 except (OSError, ValueError, KeyError, TypeError):
                     _warn(directory() / name, "its description cannot be read")
                 except NotPrivate as error:
                     _warn(error.path, error.reason)
-    except OSError:  # as a rule, because nothing was built
+    except OSError:  # usually because nothing was built
         return
     except NotPrivate as error:
         _warn(error.path, error.reason)
 
 
-def _description(path: Path, place: int) -> Built:
-    with open(opened_file(path, place), encoding="utf-8") as file:
-        read = json.load(file)
-    return Built(path.with_suffix(".so"), str(read["sha256"]), [str(k) for k in read["bodies"]])
+def _read_description(path: Path, parent: int) -> Built:
+    with open(opened_file(path, parent), encoding="utf-8") as file:
+        fields = json.load(file)
+    return Built(path.with_suffix(".so"), str(fields["sha256"]), [str(k) for k in fields["bodies"]])
 
 
 _targets: dict[tuple[Path, str], str | None] = {}
-"""Path and checksum of a library -> its name for XLA, or None where it cannot be loaded."""
+"""Path and checksum of a library -> its target in XLA, or None if it cannot be loaded."""
 
 _loaded: dict[str, tuple[str, int]] = {}
-"""Checksum of a library that is loaded, from whatever path -> its name for XLA, and how many
-functions it has."""
+"""Checksum of a loaded library -> its target in XLA, and its number of functions."""
 
 
 def _load(built: Built) -> str | None:
-    """Loads a library and makes it known to XLA; the name there, or None where that fails."""
+    """Loads a library, registers it with XLA, and returns its target; None if that fails."""
     key = built.path, built.sha256
     if key not in _targets:
         _targets[key] = None
         try:
-            with opened() as place:
-                _targets[key] = _target(built, place)
+            with opened() as handle:
+                _targets[key] = _load_checked(built, handle)
         except (OSError, ValueError, AttributeError) as error:
             _warn(built.path, str(error))
         except NotPrivate as error:
@@ -154,36 +155,38 @@ def _load(built: Built) -> str | None:
     return _targets[key]
 
 
-def _target(built: Built, place: int) -> str:
-    """Returns the name for XLA of a library, which is loaded once for each content.
+def _load_checked(built: Built, parent: int) -> str:
+    """Loads a library after comparing its checksum, once for each content; returns its target.
 
     Raises:
       ValueError: the library is not the one that was described.
-      NotPrivate: somebody else may have written it.
-      OSError: it cannot be read or loaded.
+      NotPrivate: another user may have written the library.
+      OSError: the library cannot be read or loaded.
     """
-    handle = opened_file(built.path, place)
+    handle = opened_file(built.path, parent)
     try:
         with open(handle, "rb", closefd=False) as file:
             content = file.read()
-        # A file that is cut short stops the process that loads it.
+        # Loading a truncated file would crash the process.
         if checksum(content) != built.sha256:
             raise ValueError("it is not the file that was built")
         if built.sha256 not in _loaded:
-            # What was checked is loaded, even if the path leads elsewhere by now. A second
-            # descriptor stays open, because the loader knows libraries by their names.
+            # Load through the descriptor, because the path may lead to another file by now. A
+            # second descriptor stays open: the loader identifies libraries by their names, and must
+            # not find a later one under this name.
             checked = Path(f"/proc/self/fd/{handle}")
             name = f"/proc/self/fd/{os.dup(handle)}" if checked.exists() else os.fspath(built.path)
-            _loaded[built.sha256] = _registered(ctypes.CDLL(name), built.sha256)
+            _loaded[built.sha256] = _register(ctypes.CDLL(name), built.sha256)
     finally:
         os.close(handle)
     target, count = _loaded[built.sha256]
     if count != len(built.bodies):
-        raise ValueError("it has not the functions of its description")
+        raise ValueError("it does not have the functions of its description")
     return target
 
 
-def _registered(library: ctypes.CDLL, sha256: str) -> tuple[str, int]:
+def _register(library: ctypes.CDLL, sha256: str) -> tuple[str, int]:
+    """Registers a library's handler with XLA; returns the target and the number of functions."""
     target = f"{SYMBOL}_{sha256[:16]}"
     count = ctypes.c_int64.in_dll(library, f"{SYMBOL}_bodies").value
     handler = jax.ffi.pycapsule(getattr(library, SYMBOL))
@@ -198,8 +201,8 @@ def checksum(content: bytes) -> str:
 
 def _warn(file: Path, reason: str) -> None:
     warnings.warn(
-        f"functional_optim.native: {file} is not used: {reason}. XLA runs the steps. Mend that, or "
-        "remove it and build again: python -m functional_optim.native",
+        f"functional_optim.native: {file} is not used: {reason}. XLA runs the steps. Fix that, or "
+        "remove the file and build again: python -m functional_optim.native",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -1,4 +1,4 @@
-"""An option of XLA for steps on the CPU, which has to be set before JAX starts."""
+"""An option of XLA for CPU steps, which must be set before JAX initializes its backend."""
 
 import os
 from typing import Any
@@ -12,18 +12,18 @@ _FLAG = "--xla_backend_extra_options"
 
 
 def use_multi_output_fusion() -> None:
-    """Lets XLA make several results in one loop on the CPU, by an option of `XLA_FLAGS`.
+    """Lets XLA compute several results in one loop on the CPU, by an option in `XLA_FLAGS`.
 
-    Without it, each of the new parameter, mu and nu has a loop over the leaf, and two of them
-    read what another has read. XLA reads the variable once: call this before anything else of
-    JAX, or set it outside of the program,
+    Without the option, the new parameter, mu and nu have a loop over the leaf each, and the loops
+    read the same arrays again. XLA reads the variable once: call this function before any other of
+    JAX, or set the variable outside of the program,
 
         XLA_FLAGS=--xla_backend_extra_options=xla_cpu_use_multi_output_fusion
 
-    What `XLA_FLAGS` has is kept. The option is one of XLA's experiments, and off by default.
+    Other options in `XLA_FLAGS` are kept. XLA's option is experimental, and off by default.
 
     Raises:
-      RuntimeError: JAX has started already.
+      RuntimeError: JAX has initialized its backend already.
 
     Example:
       >>> import functional_optim as fo
@@ -39,7 +39,7 @@ def use_multi_output_fusion() -> None:
 
 
 def with_option(flags: str) -> str:
-    """Returns the flags with the option, in the one flag that holds all of its kind."""
+    """Returns the flags with the option added to the one flag that lists backend options."""
     words = flags.split()
     for i, word in enumerate(words):
         name, _, value = word.partition("=")
@@ -55,7 +55,7 @@ def _has_started() -> bool:
     config: Any = jax.config
     before = config.jax_num_cpu_devices
     try:
-        # It may be changed as long as there are none.
+        # JAX refuses to change this option once there is a backend.
         config.update("jax_num_cpu_devices", before + 1 if before > 0 else 2)
     except RuntimeError:
         return True

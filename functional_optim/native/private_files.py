@@ -1,8 +1,9 @@
-"""Directories and files that nobody but this user can have written.
+"""Opens directories and files that only this user can have written.
 
-A library that is loaded runs its code, so one that somebody else put into the cache must not be.
-Each directory is opened below the one before it, and each file below its directory, without
-following links, and is checked when it is open: what is checked is what is read.
+Loading a library runs its code, so a library that another user put into the cache must not be
+loaded. Each directory is opened relative to its parent, and each file relative to its directory,
+without following links. The open descriptor is checked, so that a file cannot be replaced between
+the check and the read.
 """
 
 import contextlib
@@ -17,11 +18,11 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 
 
 
 class NotPrivate(Exception):
-    """Somebody else may have written a file or a directory.
+    """Raised if another user may have written a file or a directory.
 
     Attributes:
-      path: of it.
-      reason: with what to do.
+      path: path of the file or directory.
+      reason: why, and what to do.
     """
 
     def __init__(self, path: Path, reason: str):
@@ -31,16 +32,16 @@ class NotPrivate(Exception):
 
 @contextlib.contextmanager
 def opened_directory(path: Path, below: Sequence[str], *, make: bool = False) -> Iterator[int]:
-    """Opens a directory that only this user may write to, as all those on the way from `path`.
+    """Opens a directory that only this user may write to, and so may each parent from `path` on.
 
     Args:
-      path: of the first of them.
-      below: names of those below it, each in the one before.
-      make: whether to make them where they are missing; those below are made private.
+      path: path of the first directory.
+      below: names of the directories below it, each in the one before.
+      make: whether to create missing directories; those below `path` are made private.
 
     Raises:
-      NotPrivate: one of them is a link, belongs to another user, or others may write to it.
-      OSError: one is missing, or cannot be opened or made.
+      NotPrivate: a directory is a link, belongs to another user, or others may write to it.
+      OSError: a directory is missing, or cannot be opened or created.
     """
     if not hasattr(os, "geteuid"):
         raise NotPrivate(path, "this system does not say to whom files belong")
@@ -59,51 +60,55 @@ def opened_directory(path: Path, below: Sequence[str], *, make: bool = False) ->
         yield handle
 
 
-def _make(name: str, above: int | None) -> None:
-    if above is None:
+def _make(name: str, parent: int | None) -> None:
+    """Creates a directory that only this user can access, unless it exists."""
+    if parent is None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=above)
+        os.mkdir(name, 0o700, dir_fd=parent)
 
 
 def opened_file(path: Path, directory: int) -> int:
-    """Opens a file, which the caller closes, in a directory that is open.
+    """Opens a file in an open directory; the caller closes the file.
 
     Raises:
-      NotPrivate: it is no file, belongs to another user, or others may write to it.
-      OSError: it is missing, or cannot be opened.
+      NotPrivate: the path is not a regular file, belongs to another user, or others may write to
+        it.
+      OSError: the file is missing, or cannot be opened.
     """
     return _open(path, path.name, directory, 0)
 
 
-def _open(path: Path, name: str, above: int | None, flags: int) -> int:
+def _open(path: Path, name: str, parent: int | None, flags: int) -> int:
+    """Opens a file, or with `flags` a directory, and checks the open descriptor."""
     try:
-        handle = os.open(name, _FLAGS | flags, dir_fd=above)
+        handle = os.open(name, _FLAGS | flags, dir_fd=parent)
     except OSError:
-        if _is_link(name, above):
-            raise NotPrivate(path, "it is a link; put in its place what it leads to") from None
+        if _is_link(name, parent):
+            raise NotPrivate(path, "it is a link; replace it by its target") from None
         raise
     try:
-        found = os.fstat(handle)
-        if not (flags or stat.S_ISREG(found.st_mode)):
-            raise NotPrivate(path, "it is no file")
-        _check(path, found)
+        status = os.fstat(handle)
+        if not (flags or stat.S_ISREG(status.st_mode)):
+            raise NotPrivate(path, "it is not a file")
+        _check(path, status)
     except BaseException:
         os.close(handle)
         raise
     return handle
 
 
-def _is_link(name: str, above: int | None) -> bool:
+def _is_link(name: str, parent: int | None) -> bool:
     try:
-        return stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
+        return stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except OSError:
         return False
 
 
-def _check(path: Path, found: os.stat_result) -> None:
-    if found.st_uid != os.geteuid():
-        raise NotPrivate(path, f"it belongs to user {found.st_uid}, and this is {os.geteuid()}")
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        mode = stat.S_IMODE(found.st_mode)
+def _check(path: Path, status: os.stat_result) -> None:
+    """Raises if another user owns the file, or may write to it."""
+    if status.st_uid != os.geteuid():
+        raise NotPrivate(path, f"it belongs to user {status.st_uid}, and this is {os.geteuid()}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = stat.S_IMODE(status.st_mode)
         raise NotPrivate(path, f"others may write to it (mode {mode:o}); chmod go-w it")

@@ -1,7 +1,6 @@
-"""The transformations whose kernels one command builds."""
+"""The transformations whose kernels `python -m functional_optim.native` builds."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 
@@ -16,7 +15,7 @@ from ..algorithms.radam import radam
 from ..algorithms.rmsprop import rmsprop
 from ..algorithms.sgd import sgd
 from ..core.chain import chain
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.by_label import by_label
 from ..optim.torch_optimizer import TorchOptimizer
 from ..transforms.clipping import clip_by_global_norm
@@ -25,11 +24,14 @@ from ..transforms.leaf_counts import per_leaf_counts
 __all__ = ["DTYPES", "standard"]
 
 DTYPES = ("float32", "bfloat16")
-"""Of parameters and gradients."""
+"""Dtypes of parameters and gradients."""
 
 
-def standard() -> Iterator[tuple[GradientTransformation, Any]]:
-    """Transformations, each with parameters of every dtype. Numbers do not matter."""
+def standard() -> Iterator[tuple[GradientTransformation, PyTree]]:
+    """Yields the transformations, each with parameters of every dtype.
+
+    Kernels do not depend on the values of hyperparameters, which are therefore arbitrary.
+    """
     params = {dtype: jax.ShapeDtypeStruct((2,), dtype) for dtype in DTYPES}
     by_dtype = by_label(dict.fromkeys(DTYPES, 0.1), {name: name for name in DTYPES})
     common = [
@@ -54,7 +56,7 @@ def standard() -> Iterator[tuple[GradientTransformation, Any]]:
         rmsprop(1.0, momentum=0.9),
         rmsprop(1.0, centered=True),
     ]
-    for tx in (*common, *others, *_of_torch()):
+    for tx in (*common, *others, *_torch_transformations()):
         yield tx, params
     for tx in common:
         yield chain(clip_by_global_norm(1.0), tx), params
@@ -63,24 +65,24 @@ def standard() -> Iterator[tuple[GradientTransformation, Any]]:
         yield per_leaf_counts(tx), params
 
 
-def _of_torch() -> list[GradientTransformation]:
-    """Returns the transformations of torch's classes; an option that is not used is None."""
+def _torch_transformations() -> list[GradientTransformation]:
+    """Returns the transformations of torch's classes; unused options of these are None."""
     return [
-        _of_class(optim.SGD, momentum=None),
-        _of_class(optim.SGD, momentum=0.9),
-        _of_class(optim.SGD, momentum=0.9, nesterov=True),
-        _of_class(optim.Adam),
-        _of_class(optim.AdamW),
-        _of_class(optim.AdamW, amsgrad=True),
-        _of_class(optim.Adagrad),
-        _of_class(optim.Adamax),
-        _of_class(optim.NAdam),
-        _of_class(optim.RAdam),
-        _of_class(optim.RMSprop, momentum=None),
-        _of_class(optim.RMSprop, momentum=0.9),
+        _from_class(optim.SGD, momentum=None),
+        _from_class(optim.SGD, momentum=0.9),
+        _from_class(optim.SGD, momentum=0.9, nesterov=True),
+        _from_class(optim.Adam),
+        _from_class(optim.AdamW),
+        _from_class(optim.AdamW, amsgrad=True),
+        _from_class(optim.Adagrad),
+        _from_class(optim.Adamax),
+        _from_class(optim.NAdam),
+        _from_class(optim.RAdam),
+        _from_class(optim.RMSprop, momentum=None),
+        _from_class(optim.RMSprop, momentum=0.9),
     ]
 
 
-def _of_class(kind: type[TorchOptimizer], **options: Any) -> GradientTransformation:
-    """Makes the transformation of a class with its default options, and with others."""
+def _from_class(kind: type[TorchOptimizer], **options: object) -> GradientTransformation:
+    """Returns the transformation of a class for its default options, replaced by `options`."""
     return kind.transformation(kind.default_options() | options)

@@ -1,4 +1,4 @@
-"""Whether steps are traced for kernels."""
+"""Switches: whether steps use kernels, and whether their functions are recorded for building."""
 
 import contextlib
 import os
@@ -10,15 +10,16 @@ import jax
 
 __all__ = ["enabled", "is_enabled", "recorded", "recorded_bodies"]
 
-# A context that is part of jit's keys: what was compiled with kernels is not what runs without.
+# JAX includes this context in the keys of jit's cache, so that a program with kernels and one
+# without are compiled separately.
 _enabled = jax.make_user_context(os.environ.get("FUNCTIONAL_OPTIM_NATIVE", "1") != "0")
 
 
 def enabled(on: bool = True) -> AbstractContextManager[None]:
-    """Lets steps be compiled with kernels, or without them, within a `with`.
+    """Enables or disables kernels for steps that are compiled within a `with` block.
 
-    Kernels are used wherever they are built; the variable `FUNCTIONAL_OPTIM_NATIVE=0` of the
-    environment lets XLA run all steps.
+    By default, kernels are used if they are built. The environment variable
+    `FUNCTIONAL_OPTIM_NATIVE=0` disables them.
 
     Example:
       >>> import functional_optim as fo
@@ -31,7 +32,7 @@ def enabled(on: bool = True) -> AbstractContextManager[None]:
 
 
 def is_enabled() -> bool:
-    """Tells whether a step that is traced now may have kernels."""
+    """Tells whether a step that is traced now may use kernels."""
     return bool(_enabled.value)
 
 
@@ -42,11 +43,11 @@ _recording = threading.local()
 def recorded() -> Iterator[dict[str, None]]:
     """Collects the functions that kernels could be built for, while XLA runs the leaves."""
     bodies: dict[str, None] = {}
-    before, _recording.bodies = recorded_bodies(), bodies
+    previous, _recording.bodies = recorded_bodies(), bodies
     try:
         yield bodies
     finally:
-        _recording.bodies = before
+        _recording.bodies = previous
 
 
 def recorded_bodies() -> dict[str, None] | None:

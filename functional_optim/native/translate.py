@@ -1,32 +1,33 @@
-"""The maths of a leaf as a loop in C++."""
+"""Translates the function of a leaf to a loop in C++."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
+from jax.typing import ArrayLike
 
 from ..core.leaf.inlining import called
 from .expressions import C_TYPES, Ineligible, expression, literal
 
 __all__ = ["Body", "Kind", "translate"]
 
-Ask = Callable[[], Any]
 Kind = str
-"""Of an input: `element`s of a leaf, `row` of a matrix, `vector`, `scalar`, or `leaf`'s number."""
+"""Kind of an input: `element` of a leaf, `row` of a matrix, `vector`, `scalar`, or `leaf` index."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """A function of C++, whose name is still `NAME`.
+    """A function of C++, with `NAME` in place of its name.
 
     Attributes:
-      text: its definition.
-      operands: which of the inputs it is to be given for each leaf: those of elements.
-      shared: which it is to be given once for all leaves: the others.
-      aliases: operand, counted among these -> result that takes its place.
+      text: the definition of the function.
+      operands: indices of the inputs that are passed for each leaf, which have the leaf's elements.
+      shared: indices of the inputs that are passed once for all leaves.
+      aliases: pairs of an operand, by its position in `operands`, and the result that overwrites
+        it.
     """
 
     text: str
@@ -37,29 +38,36 @@ class Body:
 
 @dataclasses.dataclass(frozen=True)
 class _Value:
-    """A variable of the function; of a vector, what its elements are read from."""
+    """A variable of the function, or a vector that its elements are read from."""
 
     name: str
     dtype: str
-    each: bool = False  # whether it differs from element to element
-    length: int | None = None
-    offset: int = 0
+    each: bool = False  # whether the value differs from element to element
+    length: int | None = None  # of a vector
+    offset: int = 0  # of a vector that is a slice
     stored: str = ""  # of a vector: the dtype in memory
 
 
+Thunk = Callable[[], _Value]
+"""Writes a variable when it is first called, so that unused variables are not written."""
+
+
 def translate(
-    closed: Any, kinds: Sequence[Kind], shape: tuple[Any, ...], aliases: Sequence[tuple[int, int]]
+    closed: ClosedJaxpr,
+    kinds: Sequence[Kind],
+    shape: tuple[Any, ...],
+    aliases: Sequence[tuple[int, int]],
 ) -> Body:
-    """Writes a function of arrays of one shape, element by element.
+    """Writes a function of arrays of one shape as a loop over elements.
 
     Args:
       closed: the function as a closed jaxpr.
-      kinds: what each of its inputs is.
-      shape: of the leaf.
-      aliases: input -> output that may take its place.
+      kinds: the kind of each input.
+      shape: shape of the leaf, whose sizes may be symbolic.
+      aliases: pairs of an input and the output that may overwrite it.
 
     Raises:
-      Ineligible: it is not made of operations on elements alone.
+      Ineligible: the function has an operation that is not elementwise.
     """
     writer = _Writer(kinds, shape)
     inputs = [writer.reader(k, v.aval) for k, v in enumerate(closed.jaxpr.invars)]
@@ -67,75 +75,76 @@ def translate(
     for value, var in zip(outputs, closed.jaxpr.outvars, strict=True):
         if value.length is not None or var.aval.shape != shape:
             raise Ineligible(f"a result of shape {var.aval.shape}")
-    pairs = tuple((writer.place(given), made) for given, made in aliases)
-    return Body(writer.text(outputs), tuple(writer.places), tuple(writer.shared), pairs)
+    pairs = tuple((writer.operand(i), j) for i, j in aliases)
+    return Body(writer.text(outputs), tuple(writer.operands), tuple(writer.shared), pairs)
 
 
 class _Writer:
-    """Writes what is asked of it, once: what no result depends on is not written."""
+    """Writes each variable once, when a result first depends on it."""
 
     def __init__(self, kinds: Sequence[Kind], shape: tuple[Any, ...]):
         self._kinds, self._shape = kinds, shape
-        self.places: dict[int, int] = {}  # input of elements -> operand
-        self.shared: dict[int, int] = {}  # the other inputs
+        self.operands: dict[int, int] = {}  # input of elements -> position among the operands
+        self.shared: dict[int, int] = {}  # other input -> position among the shared inputs
         self._pointers: list[str] = []
         self._scalars: list[str] = []
         self._loop: list[str] = []
 
-    def place(self, given: int) -> int:
-        """Returns the operand of an input of elements, which is added if it is new."""
-        return self.places.setdefault(given, len(self.places))
+    def operand(self, i: int) -> int:
+        """Returns the position of an input among the operands, which is added if it is new."""
+        return self.operands.setdefault(i, len(self.operands))
 
-    def reader(self, given: int, aval: Any) -> Ask:
-        """Returns a function that reads an input when it is first needed."""
+    def reader(self, i: int, aval: Any) -> Thunk:
+        """Returns a function that writes the reading of an input."""
 
         def read() -> _Value:
-            kind, dtype = self._kinds[given], aval.dtype.name
+            kind, dtype = self._kinds[i], aval.dtype.name
             if kind == "leaf":
                 return self._write("static_cast<int32_t>(leaf)", "int32", each=False)
             if dtype not in C_TYPES:
                 raise Ineligible(f"an input of {dtype}")
             if kind == "element":
-                k = self.place(given)
+                k = self.operand(i)
                 self._point(f"a{k}", f"x[{k}]", dtype)
                 return self._write(f"a{k}[i]", dtype, each=True)
-            k = self.shared.setdefault(given, len(self.shared))
+            k = self.shared.setdefault(i, len(self.shared))
             start = f" + row * {aval.shape[0]}" if kind == "row" else ""
             self._point(f"s{k}", f"shared[{k}]", dtype, start)
             if kind in ("row", "vector"):
                 return _Value(f"s{k}", dtype, length=aval.shape[0], stored=dtype)
             return self._write(f"s{k}[0]", dtype, each=False)
 
-        return _once(read)
+        return functools.cache(read)
 
-    def _point(self, name: str, place: str, dtype: str, start: str = "") -> None:
-        kind = C_TYPES[dtype]
-        self._pointers.append(f"const {kind}* {name} = static_cast<const {kind}*>({place}){start};")
+    def _point(self, name: str, address: str, dtype: str, offset: str = "") -> None:
+        """Declares a typed pointer to an input."""
+        c_type = f"const {C_TYPES[dtype]}*"
+        self._pointers.append(f"{c_type} {name} = static_cast<{c_type}>({address}){offset};")
 
-    def read_all(self, closed: Any, inputs: Sequence[Ask]) -> list[_Value]:
+    def read_all(self, closed: ClosedJaxpr, inputs: Sequence[Thunk]) -> list[_Value]:
         """Returns the values of a function's results."""
-        known: dict[Any, Ask] = dict(zip(closed.jaxpr.invars, inputs, strict=True))
+        thunks: dict[Var, Thunk] = dict(zip(closed.jaxpr.invars, inputs, strict=True))
         for var, constant in zip(closed.jaxpr.constvars, closed.consts, strict=True):
-            known[var] = functools.partial(_constant, constant, var.aval)
+            thunks[var] = functools.partial(_constant, constant, var.aval)
         for eqn in closed.jaxpr.eqns:
-            results = _once(functools.partial(self._results, eqn, known))
+            results = functools.cache(functools.partial(self._results, eqn, thunks))
             for j, var in enumerate(eqn.outvars):
-                known[var] = functools.partial(_item, results, j)
-        return [_value(atom, known) for atom in closed.jaxpr.outvars]
+                thunks[var] = functools.partial(_item, results, j)
+        return [_value(atom, thunks) for atom in closed.jaxpr.outvars]
 
-    def _results(self, eqn: Any, known: dict[Any, Ask]) -> list[_Value]:
+    def _results(self, eqn: JaxprEqn, thunks: dict[Var, Thunk]) -> list[_Value]:
         """Returns the values of an operation's results."""
         name = eqn.primitive.name
         inner = called(eqn)
         if inner is not None:
-            asks = [functools.partial(_value, atom, known) for atom in eqn.invars]
-            return self.read_all(inner, asks)
-        operands = [_value(atom, known) for atom in eqn.invars]
+            arguments = [functools.partial(_value, atom, thunks) for atom in eqn.invars]
+            return self.read_all(inner, arguments)
+        operands = [_value(atom, thunks) for atom in eqn.invars]
         if len(eqn.outvars) != 1:
             raise Ineligible(name)
-        out = eqn.outvars[0].aval
+        out: Any = eqn.outvars[0].aval
         if operands and operands[0].length is not None:
-            return [self._of_vector(name, eqn.params, operands[0], out)]
+            return [self._read_vector(name, eqn.params, operands[0], out)]
         if any(v.length is not None for v in operands) or out.shape not in ((), self._shape):
             raise Ineligible(f"{name} of shape {out.shape}")
         if name == "broadcast_in_dim":
@@ -145,8 +154,10 @@ class _Writer:
         text = expression(name, eqn.params, names, dtypes, each=each)
         return [self._write(text, out.dtype.name, each=each)]
 
-    def _of_vector(self, name: str, params: Any, vector: _Value, out: Any) -> _Value:
-        """Reads a part of a vector, or an element."""
+    def _read_vector(
+        self, name: str, params: Mapping[str, Any], vector: _Value, out: Any
+    ) -> _Value:
+        """Slices or casts a vector, or reads an element of it."""
         if name == "convert_element_type":
             return dataclasses.replace(vector, dtype=out.dtype.name)
         if name == "slice" and params["strides"] in (None, (1,)):
@@ -173,7 +184,7 @@ class _Writer:
 
     def text(self, outputs: Sequence[_Value]) -> str:
         """Returns the whole function."""
-        n = len(self.places)
+        n = len(self.operands)
         results, stores = [], []
         for k, value in enumerate(outputs):
             c_type = C_TYPES[value.dtype]
@@ -196,18 +207,14 @@ class _Writer:
         )
 
 
-def _value(atom: Any, known: dict[Any, Ask]) -> _Value:
-    return _constant(atom.val, atom.aval) if isinstance(atom, Literal) else known[atom]()
+def _value(atom: Var | Literal, thunks: dict[Var, Thunk]) -> _Value:
+    """Returns the value of a variable or literal of a jaxpr."""
+    return _constant(atom.val, atom.aval) if isinstance(atom, Literal) else thunks[atom]()
 
 
-def _constant(value: Any, aval: Any) -> _Value:
+def _constant(value: ArrayLike, aval: Any) -> _Value:
     return _Value(literal(np.asarray(value, aval.dtype)), aval.dtype.name)
 
 
-def _item(ask: Ask, j: int) -> _Value:
-    return ask()[j]
-
-
-def _once(function: Ask) -> Ask:
-    """Wraps a function so that it is called once, when its result is first read."""
-    return functools.cache(function)
+def _item(results: Callable[[], list[_Value]], j: int) -> _Value:
+    return results()[j]

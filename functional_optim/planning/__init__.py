@@ -1,1 +1,1 @@
-"""Describes what a transformation will do to each parameter, and what state that takes."""
+"""Describes the effect of a transformation on each parameter, and the state that it needs."""

@@ -1,45 +1,46 @@
-"""Describes, before training, what a transformation will do to each parameter."""
-
-from typing import Any
+"""Describes, before training, the effect of a transformation on each parameter."""
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Sharding
+from jax.typing import ArrayLike
 
 from ..core.leaf.packing import unpacked
-from ..core.protocol import PyTree
+from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.structure import key_paths, leaf_paths, tree_nbytes
 from ..sharding.shardings import state_shardings
 from ..sharding.specs import AnyMesh, broadcast_specs, find_mesh
 from .description import Description, LeafRecord, bytes_per_device
-from .usage import usages_of
+from .usage import find_links
 
 __all__ = ["describe"]
 
 
 def describe(
-    tx: Any, params: PyTree, specs: PyTree = None, mesh: AnyMesh | None = None
+    tx: GradientTransformation, params: PyTree, specs: PyTree = None, mesh: AnyMesh | None = None
 ) -> Description:
-    """Describes what a transformation does to each parameter, and what state that takes.
+    """Describes the effect of a transformation on each parameter, and the state that it needs.
 
-    Nothing is computed and no array is made: parameters may be `jax.ShapeDtypeStruct`, and the
+    Nothing is computed and no array is allocated: parameters may be `jax.ShapeDtypeStruct`, and the
     mesh an `AbstractMesh` of devices that do not exist.
 
     Args:
-      tx: any pair `(init, update)`. For links of other packages, names and state are described,
-        and the hyperparameters are unknown.
+      tx: any pair `(init, update)`. Of links from other packages, the description has names and
+        state, but no hyperparameters.
       params: parameters, or their shapes.
-      specs: how they are sharded, as for `sharding.state_shardings`; by default as they are.
-      mesh: by default that of the shardings in `specs` or `params`. With a mesh, the description
-        also has the sharding of all arrays, and the bytes on each device.
+      specs: the sharding of the parameters, as in `sharding.state_shardings`; by default, their
+        present sharding.
+      mesh: by default the mesh of the shardings in `specs` or `params`. With a mesh, the
+        description also has the sharding of all arrays, and the bytes on each device.
 
     Returns:
-      A description that prints, and whose `leaves` are records. For each parameter, its record
-      has the mask or label and why, the links that act on it with their hyperparameters, and the
-      arrays that they keep for it. `total` is one line.
+      A description, which prints as text. Its `leaves` have a record for each parameter: the
+      parameter's mask or label and the reason for it, the links that act on it with their
+      hyperparameters, and the arrays that they keep for it. `total` is one line.
 
     Raises:
-      ValueError: specs are given and no mesh, or they do not fit the parameters. What `init`
-        raises for the parameters is raised here, too.
+      ValueError: specs are passed without a mesh, or do not fit the parameters. Errors of `init`
+        are raised as well.
 
     Example:
       >>> import functional_optim as fo
@@ -56,21 +57,22 @@ def describe(
           nu float32[2, 3], 24 bytes
       2 parameters of 9 elements; state: 76 bytes, 28 of them shared
     """
-    shapes = jax.tree.map(_shape, params)
-    # First of all init itself, so that its error is what a user sees of a mistake.
+    shapes = jax.tree.map(_shape_on_mesh, params)
+    # Run init first, so that a mistake raises its error and not one of the description.
     state = jax.eval_shape(tx.init, shapes)
-    usages = list(usages_of(tx.init, tx.update, shapes))
+    usages = list(find_links(tx.init, tx.update, shapes))
     mesh = mesh if mesh is not None else find_mesh(specs, shapes)
     if mesh is None and specs is not None:
         raise ValueError("describe: specs need a mesh. Pass mesh, which may be an AbstractMesh.")
     if mesh is not None:
         full = broadcast_specs("describe", shapes, specs)
-        state = jax.tree.map(_placed, state, state_shardings(tx, shapes, full, mesh))
+        state = jax.tree.map(_with_sharding, state, state_shardings(tx, shapes, full, mesh))
         shapes = jax.tree.map(
-            lambda p, spec: _placed(p, jax.NamedSharding(mesh, spec)), shapes, full
+            lambda p, spec: _with_sharding(p, jax.NamedSharding(mesh, spec)), shapes, full
         )
-    state = unpacked(state)
+    state = unpacked(state)  # so that stacked slots belong to their parameters
     arrays = dict(key_paths(state))
+    # Several links may route a parameter for the same reason, which is listed once.
     leaves = []
     for (path, leaf), name in zip(key_paths(shapes), leaf_paths(shapes), strict=True):
         routes = [route for usage in usages for route in usage.routes.get(path, ())]
@@ -79,13 +81,13 @@ def describe(
     return Description(tuple(leaves), tree_nbytes(state), bytes_per_device(jax.tree.leaves(state)))
 
 
-def _shape(x: Any) -> jax.ShapeDtypeStruct:
+def _shape_on_mesh(x: ArrayLike | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     dtype = x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
-    # A single device says nothing about how the array is sharded.
+    # The sharding of an array on a single device does not mean that it shall stay there.
     sharding = getattr(x, "sharding", None)
     on_mesh = sharding if isinstance(sharding, jax.NamedSharding) else None
     return jax.ShapeDtypeStruct(jnp.shape(x), dtype, sharding=on_mesh)
 
 
-def _placed(x: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
+def _with_sharding(x: jax.ShapeDtypeStruct, sharding: Sharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)

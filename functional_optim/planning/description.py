@@ -1,19 +1,19 @@
-"""Records of what a transformation does to each parameter; they print as text."""
+"""Records that describe the effect of a transformation on each parameter, and print as text."""
 
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import jax
 
+from ..core.protocol import Hyperparameter
 from ..core.trees.labels import shown
 
 __all__ = ["Description", "LeafRecord", "LinkRecord", "SlotRecord", "bytes_per_device"]
 
 
 def bytes_per_device(arrays: Iterable[jax.ShapeDtypeStruct]) -> int | None:
-    """Returns the bytes of arrays on each device of their mesh; None if one has no sharding."""
+    """Returns the bytes of arrays on each device of their mesh; None if some has no sharding."""
     total = 0
     for x in arrays:
         if x.sharding is None:
@@ -24,7 +24,7 @@ def bytes_per_device(arrays: Iterable[jax.ShapeDtypeStruct]) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class SlotRecord:
-    """An array that a link keeps for one parameter; `array` has its shape, dtype and sharding."""
+    """A slot: the name, shape, dtype and sharding of an array that a link keeps for a parameter."""
 
     name: str
     array: jax.ShapeDtypeStruct
@@ -49,35 +49,35 @@ class LinkRecord:
     """A link that acts on a parameter.
 
     Attributes:
-      path: where its state is: `scale_by_adam`.
-      text: the call that made it; for links of other packages, its name.
+      path: path of the link's state: `scale_by_adam`.
+      text: the call that made the link; the name of a link from another package.
       known: whether the hyperparameters are known; those of other packages are not.
-      hyperparams: name -> number or schedule, for this parameter.
-      slots: the arrays that it keeps for this parameter.
+      hyperparams: name -> value or schedule, for this parameter.
+      slots: the arrays that the link keeps for this parameter.
     """
 
     path: str
     text: str
     known: bool
-    hyperparams: dict[str, Any]
+    hyperparams: dict[str, Hyperparameter]
     slots: tuple[SlotRecord, ...]
 
     def __str__(self) -> str:
-        numbers = ", ".join(f"{k}={shown(v)}" for k, v in self.hyperparams.items())
-        about = numbers if self.known else f"{self.text}, hyperparameters unknown"
+        values = ", ".join(f"{k}={shown(v)}" for k, v in self.hyperparams.items())
+        about = values if self.known else f"{self.text}, hyperparameters unknown"
         lines = [f"{self.path}: {about}" if about else self.path]
         return "\n".join([*lines, *(f"  {slot}" for slot in self.slots)])
 
 
 @dataclasses.dataclass(frozen=True)
 class LeafRecord:
-    """Says what is done to one parameter.
+    """Describes the links that act on one parameter, and their state.
 
     Attributes:
-      path: its dotted path.
-      array: its shape, dtype and sharding.
-      routes: which mask or label it has, and why, from the outermost to the innermost.
-      links: the links that act on it, in order.
+      path: dotted path of the parameter.
+      array: shape, dtype and sharding of the parameter.
+      routes: the masks and labels of the parameter with their reasons, outermost first.
+      links: the links that act on the parameter, in order.
     """
 
     path: str
@@ -87,12 +87,12 @@ class LeafRecord:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state that belong to this parameter only."""
+        """Bytes of the slots of this parameter."""
         return sum(slot.nbytes for link in self.links for slot in link.slots)
 
     @property
     def nbytes_on_a_device(self) -> int | None:
-        """Bytes of that state on each device; None without a mesh."""
+        """Bytes of the slots on each device; None without a mesh."""
         if self.array.sharding is None:
             return None
         return bytes_per_device(slot.array for link in self.links for slot in link.slots)
@@ -106,12 +106,12 @@ class LeafRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """Says what a transformation does to each parameter; prints as text.
+    """Describes the effect of a transformation on each parameter; prints as text.
 
     Attributes:
       leaves: one record for each parameter, in the order of the tree.
       nbytes: bytes of the state.
-      nbytes_on_a_device: bytes of it on each device; None without a mesh.
+      nbytes_on_a_device: bytes of the state on each device; None without a mesh.
     """
 
     leaves: tuple[LeafRecord, ...]
@@ -120,7 +120,7 @@ class Description:
 
     @property
     def shared(self) -> int:
-        """Bytes of the state that belong to no parameter: counts, hyperparameters, metrics."""
+        """Bytes of the state that all parameters share: counts, hyperparameters, metrics."""
         return self.nbytes - sum(leaf.nbytes for leaf in self.leaves)
 
     def __getitem__(self, path: str) -> LeafRecord:
@@ -134,8 +134,8 @@ class Description:
     def total(self) -> str:
         """One line about all parameters and the whole state."""
         size = sum(leaf.array.size for leaf in self.leaves)
-        own = f"{self.shared:,} of them shared"
-        state = f"{_bytes(self.nbytes, self.nbytes_on_a_device)}, {own}"
+        shared = f"{self.shared:,} of them shared"
+        state = f"{_bytes(self.nbytes, self.nbytes_on_a_device)}, {shared}"
         return f"{len(self.leaves)} parameters of {size:,} elements; state: {state}"
 
     def __str__(self) -> str:
@@ -145,8 +145,8 @@ class Description:
 
 
 def _array(x: jax.ShapeDtypeStruct) -> str:
-    placed = f", {x.sharding.spec}" if hasattr(x.sharding, "spec") else ""
-    return f"{x.dtype.name}{list(x.shape)}{placed}"
+    spec = f", {x.sharding.spec}" if hasattr(x.sharding, "spec") else ""
+    return f"{x.dtype.name}{list(x.shape)}{spec}"
 
 
 def _bytes(n: int, on_a_device: int | None = None) -> str:

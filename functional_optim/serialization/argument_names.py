@@ -1,4 +1,4 @@
-"""Finds hyperparameters that are saved under another of their names."""
+"""Finds hyperparameters that were saved under another name of the same argument."""
 
 from collections.abc import Collection
 from itertools import product
@@ -8,27 +8,27 @@ from ..core.rules.spec import OTHER_ARGUMENT_NAMES
 __all__ = ["by_argument_names"]
 
 _FIELDS = ("hyperparams", "schedules")
-"""Fields of a link that hold its numbers."""
+"""Fields of a link's state that have an entry for each hyperparameter."""
 
 
 def by_argument_names(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
-    """Finds saved hyperparameters whose rule calls the argument otherwise than an optimizer.
+    """Finds saved hyperparameters whose argument has different names in a rule and an optimizer.
 
-    What `trace` calls `decay` is the `momentum` of `sgd`: a state of one fits the other.
+    `trace` has a `decay` where `sgd` has a `momentum`: a state of one fits the other.
 
     Returns:
-      Saved name -> wanted name, for those that differ.
+      Saved name -> wanted name, where the two differ.
     """
-    found = {}
+    renamed = {}
     for name in wanted:
         if name in saved:
             continue
         for field, (argument, others) in product(_FIELDS, OTHER_ARGUMENT_NAMES.items()):
-            link, there, rest = f".{name}".rpartition(f".{field}.")
-            if not there or rest.partition(".")[0] != argument:
+            link, separator, rest = f".{name}".rpartition(f".{field}.")
+            if not separator or rest.partition(".")[0] != argument:
                 continue
             for other in others:
-                candidate = f"{link}{there}{other}{rest.removeprefix(argument)}"[1:]
+                candidate = f"{link}{separator}{other}{rest.removeprefix(argument)}"[1:]
                 if candidate in saved and candidate not in wanted:
-                    found[candidate] = name
-    return found
+                    renamed[candidate] = name
+    return renamed

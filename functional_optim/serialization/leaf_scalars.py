@@ -1,13 +1,13 @@
-"""Restores what a link has once, or once for each parameter: `leaf_counts` and `carry`.
+"""Restores the fields that a link has once, or once for each parameter: `leaf_counts`, `carry`.
 
-A link counts the updates of each parameter only from the first update on in which one of them had
-no gradient, or if `per_leaf_counts` asked for it. A saved state and its template therefore need not
-agree on whether there are `leaf_counts`, and whether a carried scalar is `()` or `(n,)`. What a
-parameter needs is found here in either form, and written in the form that the values need.
+A link counts the updates of each parameter only after an update in which one of them had no
+gradient, or if `per_leaf_counts` requested it. A saved state and its template therefore need not
+agree on whether there are `leaf_counts`, and whether a carried scalar is `()` or `(n,)`. This
+module reads both shapes, and writes the one that the values require.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -15,24 +15,31 @@ import numpy as np
 from ..core.protocol import PyTree
 from ..core.state import State
 from .matching import parent
-from .names import Link, Names, dotted, is_link
-from .placing import dtype_of, place
+from .names import Link, Names, Path, dotted, is_link
+from .placing import HostArray, SavedArray, StateArray, dtype_of, place
 from .report import describe
 
 __all__ = ["LeafScalars", "is_leaf_scalar"]
 
-HostArray = np.ndarray[Any, Any]
-Arrays = Mapping[str, Any]
+Arrays: TypeAlias = Mapping[str, SavedArray]
+
+
+class Fields(NamedTuple):
+    """Restored leaf scalars of a link; a value is None if it was not saved and has no default."""
+
+    leaf_counts: HostArray | None
+    has_leaf_counts: bool
+    carry: dict[str, HostArray | None]
 
 
 def is_leaf_scalar(name: str, saved: Arrays) -> bool:
-    """Tells whether a saved name is that of a count of one parameter, or of a carried scalar."""
+    """Tells whether a saved array is a parameter's count, or a scalar that a rule carries."""
     parts = name.split(".")
     fields = (i for i, part in enumerate(parts) if part in ("leaf_counts", "carry"))
     return any(_is_count(saved.get(".".join([*parts[:i], "count"]))) for i in fields)
 
 
-def _is_count(x: Any) -> bool:
+def _is_count(x: SavedArray | None) -> bool:
     return x is not None and np.issubdtype(dtype_of(x), np.integer)
 
 
@@ -41,9 +48,9 @@ class LeafScalars:
 
     Attributes:
       fields: path of a link -> its restored fields, as NumPy arrays.
-      missing: name -> shape and dtype of what was not saved.
-      used: saved names that have a place, or belong to a parameter that starts anew.
-      added: names of the links that get leaf counts, and have none in the template.
+      missing: name -> shape and dtype of each scalar that was not saved.
+      used: saved names that are restored, or belong to a parameter that starts over.
+      added: names of the links that gain leaf counts, because the template has none.
     """
 
     def __init__(
@@ -59,10 +66,11 @@ class LeafScalars:
         for k, name in names.names.items():
             if name.is_slot and name.link is not None and name.leaf is not None:
                 self._slots.setdefault((name.link, name.leaf), []).append(k)
-        # Where the slots of a parameter came from, for links beside it that have no slots.
+        # Saved path of the wrapper that a parameter's slots came from. Links next to it in a chain
+        # that have no slots take their scalars from there as well.
         self._parents: dict[tuple[str, str], str] = {}
-        self._counting: dict[str, bool] = {}
-        self.fields: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._counting: dict[str, bool] = {}  # saved link -> whether it has leaf counts
+        self.fields: dict[Path, Fields] = {}
         self.missing: dict[str, str] = {}
         self.used: set[str] = set()
         self.added: list[str] = []
@@ -73,14 +81,15 @@ class LeafScalars:
     @staticmethod
     def shapes(names: Names) -> dict[str, tuple[int, ...]]:
         """Returns the names that leaf scalars of the template may have in a saved state."""
-        found: dict[str, tuple[int, ...]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for link in filter(lambda link: is_link(link.state), names.links):
             fields = ["leaf_counts", *(f"carry.{k}" for k in link.state._asdict().get("carry", {}))]
             for leaf in link.leaf_names or ():
-                found |= {dotted(link.name, k, leaf): link.batch for k in fields}
-        return found
+                shapes |= {dotted(link.name, k, leaf): link.batch for k in fields}
+        return shapes
 
-    def _restore(self, link: Link) -> dict[str, Any]:
+    def _restore(self, link: Link) -> Fields:
+        """Returns the restored leaf scalars of a link."""
         leaves = self._leaves(link)
         origins = [self._origin(link, leaf) for leaf in leaves]
         fields = link.state._asdict()
@@ -90,16 +99,14 @@ class LeafScalars:
         if leaves and not has_counts and _differ(counts, count):
             self.added.append(link.name)
             has_counts = True
-        restored: dict[str, Any] = {"leaf_counts": counts} if has_counts else {}
-        if "carry" in fields:
-            restored["carry"] = {
-                k: self._carried(link, k, x, leaves, origins, per_leaf=has_counts)
-                for k, x in fields["carry"].items()
-            }
-        return restored
+        carry = {
+            k: self._restore_carry(link, k, x, leaves, origins, per_leaf=has_counts)
+            for k, x in fields.get("carry", {}).items()
+        }
+        return Fields(counts, has_counts, carry)
 
     def _leaves(self, link: Link) -> tuple[str, ...]:
-        """Returns the paths of a link's parameters, or numbers if only how many is known."""
+        """Returns the paths of a link's parameters, or indices if only their number is known."""
         if link.leaf_names is not None:
             return link.leaf_names
         name = dotted(link.name, "leaf_counts")
@@ -111,10 +118,10 @@ class LeafScalars:
         return tuple(k.removeprefix(f"{name}.") for k in self._saved if k.startswith(f"{name}."))
 
     def _origin(self, link: Link, leaf: str) -> str | None:
-        """Returns the saved link that a parameter's scalars come from; None if it starts anew.
+        """Returns the saved link that a parameter's scalars come from; None if it starts over.
 
-        A parameter that lacks one of its slots starts anew: zeros must not count as moments that
-        were accumulated over `count` steps.
+        A parameter that lacks one of its slots starts over: freshly initialized zeros must not be
+        treated as moments that were accumulated over `count` steps.
         """
         names = self._slots.get((link.name, leaf), [])
         if not names:
@@ -124,13 +131,14 @@ class LeafScalars:
                 return dotted(self._parents[above, leaf], relative)
             source = self._sources.get(dotted(link.name, "count"))
             return None if source is None else source.removesuffix("count").removesuffix(".")
-        found = [k for k in names if k in self._sources]
-        if not found:
+        restored = [k for k in names if k in self._sources]
+        if not restored:
             return None
-        end = found[0][len(link.name) :].removeprefix(".")
-        origin = self._sources[found[0]].removesuffix(end).removesuffix(".")
-        if len(found) < len(names) or any(k in self._mismatched for k in names):
-            # What its slots are missing is reported; its scalars go with them.
+        end = restored[0][len(link.name) :].removeprefix(".")
+        origin = self._sources[restored[0]].removesuffix(end).removesuffix(".")
+        if len(restored) < len(names) or any(k in self._mismatched for k in names):
+            # The missing slots are reported. The saved scalars have no place without them, and
+            # are not reported as unexpected.
             carried = (f"carry.{k}" for k in link.state._asdict().get("carry", {}))
             fields = (dotted(origin, k, leaf) for k in ("leaf_counts", *carried))
             self.used |= {k for k in fields if k in self._saved}
@@ -139,6 +147,7 @@ class LeafScalars:
         return origin
 
     def _count(self, link: Link) -> HostArray | None:
+        """Returns the restored count of a link, shared by all its parameters."""
         source = self._sources.get(dotted(link.name, "count"))
         return _host(link.state["count"] if source is None else self._saved[source])
 
@@ -149,18 +158,19 @@ class LeafScalars:
         origins: list[str | None],
         count: HostArray | None,
     ) -> HostArray | None:
+        """Returns the count of each parameter: its own saved one, or the shared one."""
         template = _host(link.state._asdict().get("leaf_counts", link.state["count"]))
         values = []
         for i, (leaf, origin) in enumerate(zip(leaves, origins, strict=True)):
             x = None
             if origin is not None:
                 x = self._find(link, origin, "leaf_counts", leaf, i, leaves)
-                # Where other parameters have counts and this one has none, it is new.
+                # If other parameters have saved counts and this one has none, it is new.
                 if x is None and not self._has_leaf_counts(origin):
                     has_slots = (link.name, leaf) in self._slots
                     x = _host(self._saved.get(dotted(origin, "count"))) if has_slots else count
             values.append(_item(template, link, i) if x is None else x)
-        return _stacked(values, link, np.int32)
+        return _stack_scalars(values, link, np.dtype(np.int32))
 
     def _has_leaf_counts(self, origin: str) -> bool:
         """Tells whether a saved link has a count for some parameter."""
@@ -169,31 +179,32 @@ class LeafScalars:
             self._counting[origin] = any(k.startswith(name) for k in self._saved)
         return self._counting[origin]
 
-    def _carried(
+    def _restore_carry(
         self,
         link: Link,
         key: str,
-        template: Any,
+        template: StateArray,
         leaves: tuple[str, ...],
         origins: list[str | None],
         *,
         per_leaf: bool,
     ) -> HostArray | None:
-        values, found, present = [], False, _host(template)
+        """Restores a carried scalar: one number for all parameters, or for each."""
+        values, was_saved, template_values = [], False, _host(template)
         for i, (leaf, origin) in enumerate(zip(leaves, origins, strict=True)):
             x = None
             if origin is not None:
                 x = self._find(link, origin, f"carry.{key}", leaf, i, leaves)
-            found |= x is not None
-            values.append(_item(present, link, i) if x is None else x)
+            was_saved |= x is not None
+            values.append(_item(template_values, link, i) if x is None else x)
         if not leaves:
             name = dotted(link.name, "carry", key)
             if name in self._saved:
                 self.used.add(name)
             return _host(self._saved.get(name, template))
-        if not found:
+        if not was_saved:
             self.missing[dotted(link.name, "carry", key)] = describe(template)
-        stacked = _stacked(values, link)
+        stacked = _stack_scalars(values, link)
         if per_leaf or link.per_leaf(template) or _differ(stacked, values[0]):
             return stacked
         return values[0]
@@ -201,7 +212,7 @@ class LeafScalars:
     def _find(
         self, link: Link, origin: str, field: str, leaf: str, i: int, leaves: tuple[str, ...]
     ) -> HostArray | None:
-        """Finds the number of one parameter, or that of all."""
+        """Finds the saved scalar of a parameter, or the one that all parameters share."""
         for name in (dotted(origin, field, leaf), dotted(origin, field)):
             if name not in self._saved:
                 continue
@@ -217,27 +228,30 @@ class LeafScalars:
     def put(self, function: str, tree: PyTree) -> PyTree:
         """Returns the tree with the restored fields."""
 
-        def replace(path: Any, x: Any) -> Any:
-            return _with_fields(function, x, self.fields[tuple(path)]) if is_link(x) else x
+        def replace(path: Path, x: object) -> object:
+            if not (isinstance(x, State) and is_link(x)):
+                return x
+            return _with_fields(function, x, self.fields[tuple(path)])
 
         return jax.tree_util.tree_map_with_path(replace, tree, is_leaf=is_link)
 
 
-def _with_fields(function: str, state: State, restored: Mapping[str, Any]) -> State:
-    fields: dict[str, Any] = {}
+def _with_fields(function: str, state: State, restored: Fields) -> State:
+    """Returns the state of a link with its restored scalars; `leaf_counts` follow `count`."""
+    fields: dict[str, PyTree] = {}
     for name, value in state._asdict().items():
         if name == "leaf_counts":
-            fields[name] = _put(function, restored[name], value)
+            fields[name] = _put(function, restored.leaf_counts, value)
         elif name == "carry":
-            fields[name] = {k: _put(function, restored[name][k], x) for k, x in value.items()}
+            fields[name] = {k: _put(function, restored.carry[k], x) for k, x in value.items()}
         else:
             fields[name] = value
-        if name == "count" and "leaf_counts" in restored and "leaf_counts" not in state:
-            fields["leaf_counts"] = _put(function, restored["leaf_counts"], value)
+        if name == "count" and restored.has_leaf_counts and "leaf_counts" not in state:
+            fields["leaf_counts"] = _put(function, restored.leaf_counts, value)
     return State(**fields)
 
 
-def _put(function: str, value: HostArray | None, like: Any) -> Any:
+def _put(function: str, value: HostArray | None, like: StateArray) -> PyTree:
     if value is None:
         raise ValueError(
             f"{function}: the saved state lacks a scalar that a rule carries, and the template has "
@@ -246,18 +260,20 @@ def _put(function: str, value: HostArray | None, like: Any) -> Any:
     return place(value, like)
 
 
-def _host(x: Any) -> HostArray | None:
+def _host(x: SavedArray | StateArray | None) -> HostArray | None:
     """Returns the array on the host; None if x is only a shape."""
     return None if x is None or isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x)
 
 
 def _item(x: HostArray | None, link: Link, i: int) -> HostArray | None:
-    """Returns a parameter's number in a leaf scalar of the template."""
+    """Returns a parameter's element of a leaf scalar, which may be shared by all parameters."""
     return x if x is None or not link.per_leaf(x) else x[..., i]
 
 
-def _stacked(values: list[HostArray | None], link: Link, dtype: Any = None) -> HostArray | None:
-    """Returns the numbers of all parameters as one array; None if one is not known."""
+def _stack_scalars(
+    values: list[HostArray | None], link: Link, dtype: np.dtype | None = None
+) -> HostArray | None:
+    """Stacks the scalars of all parameters along a last axis; returns None if one is unknown."""
     if any(x is None for x in values):
         return None
     if not values:
@@ -266,7 +282,7 @@ def _stacked(values: list[HostArray | None], link: Link, dtype: Any = None) -> H
 
 
 def _differ(values: HostArray | None, value: HostArray | None) -> bool:
-    """Tells whether parameters have numbers that differ from a shared one."""
+    """Tells whether the values of some parameters differ from a shared value."""
     if values is None or value is None:
         return False
     return not np.array_equal(values, np.broadcast_to(value[..., None], values.shape))

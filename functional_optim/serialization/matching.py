@@ -3,12 +3,12 @@
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
 from ..core.rules.init import ENGINE_FIELDS
 from .names import LEAF_SCALARS, Name, dotted
+from .placing import SavedArray
 
 __all__ = ["Match", "match", "parent"]
 
@@ -18,12 +18,12 @@ _LINK_FIELDS = tuple(k for k in ENGINE_FIELDS if k not in LEAF_SCALARS)
 
 @dataclasses.dataclass
 class Match:
-    """Says which saved array goes where.
+    """Assigns saved arrays to names of a target.
 
     Attributes:
       sources: name in the target -> name in the saved state.
-      kept: names, of both sides, that keep the target's value for a reason.
-      moved: the part of `sources` that stood under another link or label.
+      kept: names, of target and saved state, that keep the target's value on purpose.
+      moved: the part of `sources` that was saved under another link or label.
     """
 
     sources: dict[str, str]
@@ -31,20 +31,20 @@ class Match:
     moved: dict[str, str]
 
     def missing(self, wanted: Iterable[str]) -> list[str]:
-        """Returns the names of the target without a saved array, and without a reason for that."""
+        """Returns the names of the target that have no saved array and are not kept on purpose."""
         return [k for k in wanted if k not in self.sources and k not in self.kept]
 
     def unexpected(self, saved: Iterable[str]) -> list[str]:
-        """Returns the saved names without a place, and without a reason for that."""
+        """Returns the saved names that have no place and are not kept on purpose."""
         used = set(self.sources.values())
         return [k for k in saved if k not in used and k not in self.kept]
 
 
-def match(wanted: Mapping[str, Name], saved: Mapping[str, Any]) -> Match:
+def match(wanted: Mapping[str, Name], saved: Mapping[str, SavedArray]) -> Match:
     """Finds the saved array for each wanted name.
 
-    It has the same name; or the same link and path within it, under another label or wrapper, if
-    there is only one such array left.
+    The array has the same name; or, under another label or wrapper, the same link and the same path
+    within the link, if only one such array is left.
     """
     changed = _changed_schedules(wanted, saved)
     result = Match({k: k for k in wanted if k in saved and k not in changed}, changed, {})
@@ -54,13 +54,16 @@ def match(wanted: Mapping[str, Name], saved: Mapping[str, Any]) -> Match:
 
 
 def parent(link: str) -> str:
-    """Returns the path of what contains a link."""
+    """Returns the path of the chain or wrapper that contains a link."""
     return link.rpartition(".")[0]
 
 
 def _changed_schedules(wanted: Mapping[str, Name], saved: Collection[str]) -> set[str]:
-    """Returns the names of hyperparameters whose kind of schedule changed, or came, or went."""
-    target, source = _numbers(wanted), _numbers(saved)
+    """Returns the names of hyperparameters whose schedule was added, removed or replaced.
+
+    The numbers of a schedule identify it: a set of other names is another schedule.
+    """
+    target, source = _hyperparam_names(wanted), _hyperparam_names(saved)
     changed: set[str] = set()
     for key in target.keys() & source.keys():
         if target[key] != source[key]:
@@ -68,19 +71,19 @@ def _changed_schedules(wanted: Mapping[str, Name], saved: Collection[str]) -> se
     return changed
 
 
-def _numbers(names: Iterable[str]) -> dict[tuple[str, str], set[str]]:
+def _hyperparam_names(names: Iterable[str]) -> dict[tuple[str, str], set[str]]:
     """Maps link and hyperparameter to the names of its value and of its schedule's numbers."""
     result: dict[tuple[str, str], set[str]] = defaultdict(set)
     for name in names:
         for field in ("hyperparams", "schedules"):
-            link, found, rest = f".{name}".rpartition(f".{field}.")
-            if found:
+            link, separator, rest = f".{name}".rpartition(f".{field}.")
+            if separator:
                 result[link, rest.split(".")[0]].add(name)
     return result
 
 
 def _match_moved(result: Match, wanted: Mapping[str, Name], saved: Collection[str]) -> None:
-    """Matches names by what stands behind the parent of their link."""
+    """Matches names by link and path, whatever wrapper or label contains the link."""
     by_end: dict[str, list[str]] = defaultdict(list)
     for name in result.unexpected(saved):
         parts = name.split(".")
@@ -88,22 +91,25 @@ def _match_moved(result: Match, wanted: Mapping[str, Name], saved: Collection[st
             by_end[".".join(parts[i:])].append(name)
     for name in result.missing(wanted):
         link = wanted[name].link
-        candidates = by_end.get(_relative(name, parent(link)), []) if link else []
+        candidates = by_end.get(_relative_path(name, parent(link)), []) if link else []
         if len(candidates) == 1:
             result.sources[name] = result.moved[name] = candidates[0]
+    # A saved array that fits several names is not assigned to any of them.
     times = Counter(result.moved.values())
     for target, source in list(result.moved.items()):
         if times[source] > 1:
             del result.sources[target], result.moved[target]
 
 
-def _keep_label_fields(result: Match, wanted: Mapping[str, Name], saved: Mapping[str, Any]) -> None:
-    """Keeps the numbers of labels whose parameters came from other labels."""
+def _keep_label_fields(
+    result: Match, wanted: Mapping[str, Name], saved: Mapping[str, SavedArray]
+) -> None:
+    """Keeps the hyperparameters and counts of labels whose parameters came from other labels."""
     origins: dict[str, set[str]] = defaultdict(set)
     for target, source in result.moved.items():
         if wanted[target].is_slot:
             to = parent(wanted[target].link or "")
-            origins[to].add(_without_end(source, _relative(target, to)))
+            origins[to].add(_without_end(source, _relative_path(target, to)))
     saved_links = {_split_link(name) for name in saved}
     used_links: set[tuple[str, str]] = set()
     for name in wanted:
@@ -111,19 +117,19 @@ def _keep_label_fields(result: Match, wanted: Mapping[str, Name], saved: Mapping
         if link is None or wanted[name].leaf is not None:
             continue
         to = parent(link)
-        sources = {(origin, _relative(link, to)) for origin in origins.get(to, ())}
+        sources = {(origin, _relative_path(link, to)) for origin in origins.get(to, ())}
         used_links |= sources
         if name not in result.sources and sources & saved_links:
             result.kept.add(name)
             if wanted[name].field == "count":  # so that a schedule continues where it was
-                names = [dotted(origin, _relative(name, to)) for origin, _ in sources]
+                names = [dotted(origin, _relative_path(name, to)) for origin, _ in sources]
                 counts = {k: np.max(np.asarray(saved[k])) for k in names if k in saved}
                 if counts:
                     result.sources[name] = max(counts, key=lambda k: counts[k])
     result.kept |= {k for k in result.unexpected(saved) if _split_link(k) in used_links}
 
 
-def _relative(name: str, prefix: str) -> str:
+def _relative_path(name: str, prefix: str) -> str:
     return name[len(prefix) :].removeprefix(".")
 
 
@@ -132,7 +138,7 @@ def _without_end(name: str, end: str) -> str:
 
 
 def _split_link(name: str) -> tuple[str, str] | None:
-    """Returns the path of what contains the link that a field belongs to, and the link's name."""
+    """Splits the path of a link's field: the path of the link's container, and the link's name."""
     parts = name.split(".")
     fields = [i for i, part in enumerate(parts) if part in _LINK_FIELDS and i]
     return (".".join(parts[: fields[0] - 1]), parts[fields[0] - 1]) if fields else None

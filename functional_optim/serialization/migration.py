@@ -1,7 +1,8 @@
-"""What a migration from an older format returns."""
+"""The result of a migration from an older format."""
 
 import dataclasses
-from typing import Any
+
+from .placing import SavedArray
 
 __all__ = ["Migrated"]
 
@@ -12,8 +13,8 @@ class Migrated:
 
     Attributes:
       arrays: name -> array.
-      optional: names of arrays that are left out where the restored state has no place for them.
+      optional: names of arrays that are dropped if the restored state has no place for them.
     """
 
-    arrays: dict[str, Any]
+    arrays: dict[str, SavedArray]
     optional: frozenset[str] = frozenset()

@@ -1,9 +1,9 @@
-"""Names the arrays of a state: paths in its tree, and paths of the parameters within vectors."""
+"""Names the arrays of a state by their paths, and the elements of vectors by their parameters."""
 
 import dataclasses
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -16,10 +16,12 @@ from ..core.rules.init import ENGINE_FIELDS
 from ..core.state import State, nested_states
 from ..core.trees.containers import bare
 from ..core.trees.structure import is_absent, key_paths, path_string, unique_names
+from .placing import HostArray, StateArray
 
-__all__ = ["LEAF_SCALARS", "Link", "Name", "Names", "dotted", "is_link"]
+__all__ = ["LEAF_SCALARS", "Link", "Name", "Names", "Path", "dotted", "is_link"]
 
-Path = tuple[Any, ...]
+Path: TypeAlias = tuple[Hashable, ...]
+"""A path in a tree, as JAX gives it: keys of attributes, dictionaries and sequences."""
 
 LEAF_SCALARS = ("leaf_counts", "carry")
 """Fields of a link's state that may hold one number for each parameter."""
@@ -27,14 +29,14 @@ LEAF_SCALARS = ("leaf_counts", "carry")
 
 @dataclasses.dataclass(frozen=True)
 class Name:
-    """Says where the array with a name is, and what it belongs to.
+    """The place of a named array in a state, and the link and parameter that it belongs to.
 
     Attributes:
-      array: number of the array among the leaves of the state.
-      item: position in that array, if the array holds items of several parameters.
+      array: index of the array among the leaves of the state.
+      item: index in that array, if it holds an item for each of several parameters.
       link: path of the link that the array belongs to, or None.
       field: field of the link.
-      leaf: path of the parameter that the array belongs to, or None if it is the link's.
+      leaf: path of the parameter that the array belongs to, or None if it belongs to the link.
       axis: axis of the items.
     """
 
@@ -47,12 +49,12 @@ class Name:
 
     @property
     def is_leaf_scalar(self) -> bool:
-        """Whether it is a count or a carried scalar, which the link has once or per parameter."""
+        """Whether the array is a count or a carried scalar, of the link or of a parameter."""
         return self.link is not None and self.field in LEAF_SCALARS
 
     @property
     def is_slot(self) -> bool:
-        """Whether it is a slot of a parameter."""
+        """Whether the array is a slot of a parameter."""
         return self.leaf is not None and not self.is_leaf_scalar
 
 
@@ -61,9 +63,9 @@ class Link:
     """The state of a link.
 
     Attributes:
-      path: where it is in the tree.
+      path: path of the state in the tree.
       state: the state.
-      leaves: paths of its parameters in the order of the tree; None if they are not known.
+      leaves: paths of the link's parameters in the order of the tree; None if unknown.
     """
 
     path: Path
@@ -77,7 +79,7 @@ class Link:
 
     @functools.cached_property
     def names(self) -> dict[Path, str]:
-        """Path of each parameter -> its dotted path, no two equal; empty for a single array."""
+        """Path of each parameter -> its unique dotted path, which is empty for a single array."""
         leaves = self.leaves or ()
         texts = zip(leaves, unique_names(leaves), strict=True)
         return {path: text if path else "" for path, text in texts}
@@ -92,8 +94,8 @@ class Link:
         """Leading axes that `vmap` added to the state."""
         return np.shape(self.state["count"])
 
-    def per_leaf(self, x: Any) -> bool:
-        """Tells whether a leaf scalar has one number for each parameter."""
+    def per_leaf(self, x: HostArray | StateArray) -> bool:
+        """Tells whether a leaf scalar has an element for each parameter."""
         return len(x.shape) == len(self.batch) + 1
 
 
@@ -101,8 +103,8 @@ class Names:
     """The names of all arrays of a tree that holds states.
 
     A link's `leaf_counts`, and carried scalars that differ from parameter to parameter, are
-    vectors in the order of the tree. Each of their numbers has a name that ends in the
-    parameter's path, so that it is found when the order is different.
+    vectors in the order of the tree. Each element has a name that ends in the parameter's path,
+    and so is found again when the order has changed.
 
     Attributes:
       arrays: the leaves of the tree; a quantized array is one leaf.
@@ -113,13 +115,15 @@ class Names:
 
     def __init__(self, function: str, tree: PyTree):
         self.treedef = jax.tree.structure(tree, is_leaf=is_stored)
-        tree = bare(tree)  # what holds an array in `nnx` is no part of its name
+        tree = bare(tree)  # so that the containers of `nnx` do not occur in names
         arrays = jax.tree.leaves(tree, is_leaf=is_stored)
-        self.arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
+        self.arrays: list[StateArray] = [
+            x if hasattr(x, "dtype") else np.asarray(x) for x in arrays
+        ]
         self.links = list(_find_links(tree))
         links = {link.path: link for link in self.links}
         vectors = dict(vector for link in self.links for vector in _vectors(link))
-        found: list[tuple[Path, Name]] = []
+        named: list[tuple[Path, Name]] = []
         i = 0
         for key, x in jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_node)[0]:
             path = tuple(key)
@@ -128,11 +132,11 @@ class Names:
             for leaves, axis in _contents(path, x, vectors):
                 for j, leaf in enumerate(leaves):
                     item = None if axis is None else (j, axis, leaf)
-                    found.append(_placed(link, i, (*path, *leaf), item))
+                    named.append(_locate(link, i, (*path, *leaf), item))
                 i += 1
-        texts = iter(unique_names([path for path, name in found if name.leaf is None]))
+        texts = iter(unique_names([path for path, name in named if name.leaf is None]))
         self.names: dict[str, Name] = {}
-        for path, name in found:
+        for path, name in named:
             text = next(texts) if name.leaf is None else dotted(_text(path), name.leaf)
             if text in self.names:
                 raise ValueError(
@@ -142,18 +146,19 @@ class Names:
             self.names[text] = name
 
 
-def _placed(
+def _locate(
     link: Link | None, i: int, path: Path, item: tuple[int, int, Path] | None
 ) -> tuple[Path, Name]:
-    """Where an array is, with its path up to that of the parameter that it belongs to.
+    """Returns the path of an array without its parameter's path, and the array's place.
 
     Args:
-      link: the link that it is in, or None.
-      i: number of the array among the leaves of the state.
+      link: the link that the array belongs to, or None.
+      i: index of the array among the leaves of the state.
       path: the whole path.
-      item: of one of several in the array, its position, the axis and the path of its parameter.
+      item: index, axis and parameter's path of one item, if the array holds several.
     """
-    name, field, leaf = None, "", None
+    name, field = None, ""
+    leaf: Path | None = None
     if link is not None:
         name, field = link.name, _text(path[len(link.path) :][:1])
         if field not in ENGINE_FIELDS:
@@ -165,31 +170,32 @@ def _placed(
     return path[: len(path) - len(leaf)], Name(i, position, name, field, text, axis)
 
 
-def is_link(state: Any) -> bool:
-    """Tells whether x is the state of a rule of this package, and not of a wrapper."""
-    return isinstance(state, State) and "inner_state" not in state and _has_numbers(state)
+def is_link(state: object) -> bool:
+    """Tells whether a value is the state of a rule of this package, and not of a wrapper."""
+    return isinstance(state, State) and "inner_state" not in state and _has_hyperparams(state)
 
 
 def dotted(*parts: str) -> str:
-    """Joins the parts of a name; empty parts are left out."""
+    """Joins the non-empty parts of a name by dots."""
     return ".".join(part for part in parts if part)
 
 
-def _has_numbers(state: State) -> bool:
+def _has_hyperparams(state: State) -> bool:
     return {"count", "hyperparams"} <= set(state._fields)
 
 
-def _is_node(x: Any) -> bool:
+def _is_node(x: object) -> bool:
+    """Tells whether a node is named as one array, or by a layout: quantized or stacked slots."""
     return is_packed(x) or is_stored(x)
 
 
 def _contents(
-    path: Path, x: Any, vectors: dict[Path, tuple[Path, ...]]
+    path: Path, x: object, vectors: Mapping[Path, tuple[Path, ...]]
 ) -> Iterator[tuple[list[Path], int | None]]:
     """Yields, for each array in x, the parameters whose items it holds, and the axis of the items.
 
-    For an array that does not hold several parameters, the axis is None, and the only path is
-    that of its parameter below `path`, or empty.
+    The axis of an array of a single parameter is None. The only path is then the parameter's path
+    below `path`, which may be empty.
     """
     if not isinstance(x, Packed):
         yield (list(vectors[path]), -1) if path in vectors else ([()], None)
@@ -210,19 +216,22 @@ def _text(path: Path) -> str:
 def _find_links(tree: PyTree) -> Iterator[Link]:
     """Finds the links, with the paths of their parameters.
 
-    A link without slots does not know these paths; a link before it in the chain may.
+    A link without slots has no such paths. It gets them from an earlier link in its chain, if one
+    has slots.
     """
-    known: dict[Path, tuple[Path, ...]] = {}
+    paths_in_chain: dict[Path, tuple[Path, ...]] = {}
     for path, state in nested_states(tree):
-        if not _has_numbers(state):
+        if not _has_hyperparams(state):
             continue
         slots = [k for k in state._fields if k not in ENGINE_FIELDS]
-        leaves = _leaf_paths(state, slots) if slots and is_link(state) else known.get(path[:-1])
+        leaves = (
+            _leaf_paths(state, slots) if slots and is_link(state) else paths_in_chain.get(path[:-1])
+        )
         counts = state._asdict().get("leaf_counts")
         if leaves is not None and counts is not None and len(leaves) != counts.shape[-1]:
             leaves = None
         if leaves is not None:
-            known[path[:-1]] = leaves
+            paths_in_chain[path[:-1]] = leaves
         yield Link(tuple(path), state, leaves)
 
 
@@ -235,7 +244,7 @@ def _leaf_paths(state: State, slots: list[str]) -> tuple[Path, ...] | None:
 
 
 def _vectors(link: Link) -> Iterator[tuple[Path, tuple[Path, ...]]]:
-    """Yields the paths of a link's vectors of one number for each parameter."""
+    """Yields the paths of a link's vectors that have an element for each parameter."""
     if link.leaves is None:
         return
     fields = State(**{k: link.state[k] for k in LEAF_SCALARS if k in link.state})

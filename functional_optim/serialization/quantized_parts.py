@@ -1,48 +1,49 @@
-"""Saves quantized arrays as their parts, under names of their own, and puts the parts together."""
+"""Splits quantized arrays into parts, each saved under a name, and joins the parts again."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Container, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 
-from ..core.leaf.quantized import FORMS, Stored, decode_state, is_stored
+from ..core.leaf.quantized import FORMS, Stored, decode_state
+from .placing import SavedArray, dtype_of
 
 __all__ = ["join_parts", "quantized_names", "split_parts"]
 
+T = TypeVar("T")
 
-def split_parts(name: str, x: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the names and arrays under which x is saved: one, or one for each quantized part."""
-    if is_stored(x):
+
+def split_parts(name: str, x: T) -> Iterator[tuple[str, T]]:
+    """Yields the names and arrays that x is saved as: x itself, or each part of a quantized x."""
+    if isinstance(x, Stored):
         yield from ((f"{name}.{part}", getattr(x, part)) for part in x.parts)
     else:
         yield name, x
 
 
 def join_parts(
-    saved: Mapping[str, Any], wanted: Mapping[str, Any], *, decode: bool
-) -> dict[str, Any]:
-    """Puts the parts of quantized arrays together, under the name of the array.
+    saved: Mapping[str, SavedArray], wanted: Container[str], *, decode: bool
+) -> dict[str, SavedArray]:
+    """Joins the parts of quantized arrays, under the name of the array.
 
     Args:
       saved: name -> array.
-      wanted: names of whole arrays, which are not parts whatever they end with.
+      wanted: names of the target's arrays, which are not parts, however they end.
       decode: whether to decode the arrays.
     """
-    saved = dict(saved)
+    joined = dict(saved)
     for form in FORMS.values():
-        for name in quantized_names(saved, wanted, form):
-            parts = {k: (saved.pop(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()}
-            array = form(
-                **{k: x if x.dtype == dtype else x.astype(dtype) for k, (x, dtype) in parts.items()}
-            )
-            saved[name] = decode_state(array) if decode else array
-    return saved
+        for name in quantized_names(joined, wanted, form):
+            parts = {k: (joined.pop(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()}
+            array = form(**{k: _with_dtype(x, dtype) for k, (x, dtype) in parts.items()})
+            joined[name] = decode_state(array) if decode else array
+    return joined
 
 
 def quantized_names(
-    saved: Mapping[str, Any], wanted: Mapping[str, Any], form: type[Stored]
+    saved: Mapping[str, SavedArray], wanted: Container[str], form: type[Stored]
 ) -> list[str]:
-    """Returns the names of the arrays that were saved in a quantized form."""
+    """Returns the names of the arrays that were saved as the parts of a quantized form."""
     first_part = f".{next(iter(form.parts))}"
 
     def has_all_parts(name: str) -> bool:
@@ -54,8 +55,13 @@ def quantized_names(
     return [name for name in names if has_all_parts(name)]
 
 
-def _is_part(x: Any, dtype: Any) -> bool:
-    """Tells whether x has the dtype of a part, or that which numbers have after JSON."""
-    found = getattr(x, "dtype", None)
+def _is_part(x: SavedArray | None, dtype: np.dtype) -> bool:
+    """Tells whether x has the dtype of a part, or the dtype that JSON gives the part's numbers."""
     from_json = np.int64 if np.issubdtype(dtype, np.integer) else np.float64
-    return found is not None and found in (dtype, from_json)
+    return x is not None and dtype_of(x) in (dtype, from_json)
+
+
+def _with_dtype(x: SavedArray, dtype: np.dtype) -> SavedArray:
+    """Casts a part that was read from JSON; other parts are not copied."""
+    assert not isinstance(x, Stored)  # because parts are plain arrays
+    return x if x.dtype == dtype else x.astype(dtype)

@@ -1,7 +1,7 @@
 """Restores a state from a flat dictionary."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, overload
+from typing import Literal, TypeAlias, overload
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from .argument_names import by_argument_names
 from .leaf_scalars import LeafScalars, is_leaf_scalar
 from .matching import Match, match
 from .names import Names
-from .placing import fits, has_shape, place, saved_shape
+from .placing import HostArray, SavedArray, StateArray, fits, has_shape, place, saved_shape
 from .quantized_parts import join_parts
 from .renaming import new_names, restack, without_containers
 from .report import RestoreReport, describe
@@ -21,13 +21,13 @@ from .versions import migrate
 __all__ = ["ADVICE", "from_state_dict", "restore"]
 
 ADVICE = (
-    " Pass strict=False to keep the template's values there, rename={saved: new} for what has "
-    "another name, stacked={'layers.*': 'layers'} for stacked layers."
+    " Pass strict=False to keep the template's values there, rename={saved: new} for arrays "
+    "with another name, stacked={'layers.*': 'layers'} for stacked layers."
 )
-"""What to do where something does not fit."""
+"""The advice at the end of an error about a state that does not fit."""
 
-Saved = Mapping[str, Any]
-Renaming = Mapping[str, str] | None
+Saved: TypeAlias = Mapping[str, SavedArray]
+Renaming: TypeAlias = Mapping[str, str] | None
 
 
 @overload
@@ -59,8 +59,8 @@ def from_state_dict(
     strict: bool = True,
     rename: Renaming = None,
     stacked: Renaming = None,
-) -> Any:
-    """Restores a state from what `to_state_dict` gave, array by array and by name.
+) -> PyTree | tuple[PyTree, RestoreReport]:
+    """Restores a state from the dictionary that `to_state_dict` returned, array by array.
 
     Structure, dtypes and shardings are the template's. The following may differ between the saved
     state and the template: the order of parameters and of links; a hyperparameter, such as the
@@ -70,24 +70,24 @@ def from_state_dict(
     keeps in fewer bits, by `low_bit_state`, are decoded or rounded; if both use the same form,
     the bits are copied.
 
-    The structure differs from the template's in one case, as it does after an update in which a
-    gradient is None: if the parameters of a link had different numbers of updates, because some
-    gradients were None, or because a parameter is new, then the link's state gets `leaf_counts`
-    `(n,)`, and scalars that it carries from step to step become `(n,)`. `RestoreReport.leaf_counts`
-    lists these links. In the reverse case, a template that has `leaf_counts` (`per_leaf_counts`)
-    keeps them, filled with the saved `count`.
+    The structure differs from the template's in one case, the same that changes it during a run: if
+    the parameters of a link had different numbers of updates, because some gradients were None, or
+    because a parameter is new, then the link's state gets `leaf_counts` `(n,)`, and scalars that it
+    carries from step to step become `(n,)`. `RestoreReport.leaf_counts` lists these links. In the
+    reverse case, a template that has `leaf_counts` (`per_leaf_counts`) keeps them, filled with the
+    saved `count`.
 
     States that earlier versions saved (`_format_version` 1) are read as well: their bias-corrected
     moments become plain ones, their counts of each parameter become `count` or `leaf_counts`, and
     the run continues as it would have, to the rounding of float32.
 
     Args:
-      template: `init(params)`, or a state like it; shapes, as `jax.eval_shape` gives them, are
+      template: `init(params)`, or a state like it; the shapes that `jax.eval_shape` returns are
         enough if everything is restored.
       state_dict: name -> array.
       strict: whether all saved arrays must have a place and all places be filled. Otherwise
         the template's values stay where nothing was saved, and a report says where. A parameter
-        that lacks some of its arrays in a link starts anew there, with the template's count.
+        that lacks some of its arrays in a link starts over there, with the template's count.
       rename: saved path -> new path, each a run of whole components, replaced wherever it
         occurs: `{"encoder": "backbone"}` for parameters, `{"scale_by_adam.mu":
         "scale_by_lion.mu"}` to use a slot of another rule.
@@ -127,10 +127,10 @@ def restore(
 ) -> tuple[PyTree, RestoreReport]:
     """Restores a state, and reports on it.
 
-    Args are those of `from_state_dict`, and:
+    The other arguments are those of `from_state_dict`.
 
     Args:
-      function: the name with which errors begin.
+      function: name of the public function, which errors begin with.
       advice: the end of the error for a state that does not fit.
     """
     migrated = migrate(function, state_dict)
@@ -161,12 +161,12 @@ def restore(
 
 def _shape(names: Names, name: str) -> tuple[int, ...]:
     """Returns the shape with which an array of the template is saved."""
-    where = names.names[name]
-    x = names.arrays[where.array]
-    if where.item is None:
-        return saved_shape(x)
-    axis = where.axis % x.ndim
-    return (*x.shape[:axis], *x.shape[axis + 1 :])
+    place_of_array = names.names[name]
+    shape = saved_shape(names.arrays[place_of_array.array])
+    if place_of_array.item is None:
+        return shape
+    axis = place_of_array.axis % len(shape)
+    return (*shape[:axis], *shape[axis + 1 :])
 
 
 def _describe_target(names: Names, name: str) -> str:
@@ -207,33 +207,37 @@ def _report(
 
 def _build(function: str, names: Names, sources: Mapping[str, str], saved: Saved) -> PyTree:
     """Returns the template with the saved arrays, except leaf scalars."""
-    parts: dict[int, dict[int | None, Any]] = {}
-    axes = {where.array: where.axis for where in names.names.values()}
+    parts: dict[int, dict[int | None, SavedArray]] = {}
+    axes = {x.array: x.axis for x in names.names.values()}
     for name, source in sources.items():
-        where = names.names[name]
-        parts.setdefault(where.array, {})[where.item] = saved[source]
-    for name, where in names.names.items():
-        if where.is_leaf_scalar or where.item in parts.get(where.array, {}):
+        target = names.names[name]
+        parts.setdefault(target.array, {})[target.item] = saved[source]
+    for name, target in names.names.items():
+        if target.is_leaf_scalar or target.item in parts.get(target.array, {}):
             continue
-        if _has_no_values(names.arrays[where.array]):
+        if _has_no_values(names.arrays[target.array]):
             raise ValueError(
                 f"{function}: nothing was saved for '{name}', and the template has only shapes. "
                 "Pass a template with values: init(params)."
             )
     arrays = list(names.arrays)
-    empty = {i: {None: np.zeros(x.shape)} for i, x in enumerate(arrays) if 0 in np.shape(x)}
+    # A checkpoint may leave out arrays without elements.
+    empty: dict[int, dict[int | None, SavedArray]] = {
+        i: {None: np.zeros(np.shape(x))} for i, x in enumerate(arrays) if 0 in np.shape(x)
+    }
     for i, items in (empty | parts).items():
         value = items[None] if None in items else _join_items(arrays[i], items, axes[i])
         arrays[i] = place(value, arrays[i])
     return jax.tree.unflatten(names.treedef, arrays)
 
 
-def _has_no_values(x: Any) -> bool:
+def _has_no_values(x: StateArray) -> bool:
+    """Tells whether an array of the template, or a part of it, is only a shape."""
     return any(isinstance(part, jax.ShapeDtypeStruct) for part in jax.tree.leaves(x))
 
 
-def _join_items(like: Any, items: Mapping[Any, Any], axis: int) -> Any:
-    """Returns an array of items of several parameters; those that were not saved stay."""
+def _join_items(like: StateArray, items: Mapping[int | None, SavedArray], axis: int) -> HostArray:
+    """Returns `like` with the saved items of several parameters in place of its own."""
     n = np.shape(like)[axis]
     if len(items) == n:
         return np.stack([np.asarray(decode_state(items[j])) for j in range(n)], axis)

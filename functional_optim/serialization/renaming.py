@@ -1,16 +1,17 @@
-"""Renames saved arrays: parts of their paths, and layers that are stacked or unstacked."""
+"""Renames saved arrays, and stacks or unstacks saved layers."""
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from ..core.leaf.quantized import FORMS
+from .placing import HostArray, SavedArray
 
 __all__ = ["new_names", "restack", "without_containers"]
 
-Arrays = dict[str, Any]
+Arrays: TypeAlias = dict[str, SavedArray]
 
 
 def new_names(function: str, saved: Iterable[str], rename: Mapping[str, str]) -> dict[str, str]:
@@ -38,10 +39,10 @@ def new_names(function: str, saved: Iterable[str], rename: Mapping[str, str]) ->
 
 
 def without_containers(saved: Arrays, wanted: Iterable[str]) -> Arrays:
-    """Takes off the names what earlier versions wrote for the containers of `nnx`.
+    """Removes from the names the component that earlier versions wrote for containers of `nnx`.
 
-    A path ended in `.value` then, or had it in front of the parts of a quantized array. Where the
-    wanted names have a key `value` of their own, nothing is taken off.
+    A path ended in `.value` then, or had it in front of the parts of a quantized array. The names
+    stay if some parameter is called `value`.
     """
     parts = "|".join(part for form in FORMS.values() for part in form.parts)
     end = re.compile(rf"\.value(?=(\.({parts}))?$)")
@@ -93,7 +94,7 @@ def restack(
 
 
 def _run(path: str) -> re.Pattern[str]:
-    """Returns a pattern that finds a run of whole components of a path; `*` is a number."""
+    """Returns a pattern that matches a run of whole components of a path; `*` matches a number."""
     pattern = re.escape(path).replace(r"\*", r"(?P<number>\d+)")
     return re.compile(rf"(?:^|(?<=\.)){pattern}(?=\.|$)")
 
@@ -103,7 +104,7 @@ def _replace(run: re.Pattern[str], new: str, name: str) -> str:
 
 
 def _groups(names: Iterable[str], layer: str, stack: str) -> dict[str, list[str]]:
-    """Maps names in a stack to the names of its layers, in the order of their numbers."""
+    """Maps each name in a stack to the names of its layers, in the order of their numbers."""
     run = _run(layer)
     numbered: dict[str, list[tuple[int, str]]] = {}
     for name in names:
@@ -114,14 +115,15 @@ def _groups(names: Iterable[str], layer: str, stack: str) -> dict[str, list[str]
     return {key: [name for _, name in sorted(layers)] for key, layers in numbered.items()}
 
 
-def _stack(function: str, name: str, layers: list[Any], shape: tuple[int, ...]) -> Any:
+def _stack(function: str, name: str, layers: list[SavedArray], shape: tuple[int, ...]) -> HostArray:
+    """Stacks the layers of an array; returns the first if the stack has the scalar only once."""
     arrays = [np.asarray(x) for x in layers]
     if any(x.shape != arrays[0].shape for x in arrays):
         shapes = ", ".join(str(x.shape) for x in arrays)
         raise ValueError(f"{function}: stacked: the layers of '{name}' have the shapes {shapes}.")
     if arrays[0].shape != shape or (len(arrays), *shape) == shape:
         return np.stack(arrays)
-    # A number that each layer has, and the stack once.
+    # Each layer has this scalar, and the stack has it once.
     if any((x != arrays[0]).any() for x in arrays):
         values = ", ".join(str(x) for x in arrays)
         raise ValueError(
@@ -131,9 +133,9 @@ def _stack(function: str, name: str, layers: list[Any], shape: tuple[int, ...]) 
     return arrays[0]
 
 
-def _unstack(stack: Any, shapes: list[tuple[int, ...]]) -> list[Any] | None:
-    """Returns the layers of a stack; None if it has another number of layers."""
-    stack = np.asarray(stack)
-    if all(stack.shape == shape for shape in shapes):
-        return [stack] * len(shapes)
-    return list(stack) if stack.shape[:1] == (len(shapes),) else None
+def _unstack(stack: SavedArray, shapes: list[tuple[int, ...]]) -> list[HostArray] | None:
+    """Returns the layers of a stack; None if the stack has another number of layers."""
+    array = np.asarray(stack)
+    if all(array.shape == shape for shape in shapes):
+        return [array] * len(shapes)
+    return list(array) if array.shape[:1] == (len(shapes),) else None

@@ -1,35 +1,34 @@
-"""Reports which parts of a saved state found their place, and which did not."""
+"""Reports which arrays of a saved state were restored, and which were not."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from .placing import dtype_of
+from .placing import SavedArray, StateArray, dtype_of
 
 __all__ = ["RestoreReport", "describe"]
 
 _SHOWN = 24
-"""How many names of a kind an error lists; the report has all."""
+"""Number of names of a kind that an error lists at most; the report has all."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RestoreReport:
-    """Says which parts of a saved state found their place, and which did not.
+    """Lists which arrays of a saved state were restored, and which were not.
 
     Attributes:
-      missing: name in the template -> shape and dtype of what was not saved; the template's value
-        stays.
-      unexpected: saved name -> shape and dtype of what has no place in the template.
+      missing: name in the template -> shape and dtype of an array that was not saved; the
+        template's value stays.
+      unexpected: saved name -> shape and dtype of an array that has no place in the template.
       mismatched: name -> both shapes and dtypes, where they do not fit; the template's value stays.
-      moved: name in the template -> saved name, of what was under another link or label.
+      moved: name in the template -> saved name of an array that was under another link or label.
       kept: names that were saved and keep the template's value on purpose: numbers of a
         hyperparameter that was constant and now follows a schedule, or the reverse, or another
         schedule; numbers of a label whose parameters came from other labels.
-      leaf_counts: paths of the links whose restored state has `leaf_counts`, and the template's
-        does not, because their parameters had different numbers of updates. Scalars that such a
-        link carries are `(n,)`, too.
+      leaf_counts: paths of the links whose restored state has `leaf_counts`, and whose template
+        does not have them, because their parameters had different numbers of updates.
+        Scalars that such a link carries are `(n,)`, too.
     """
 
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -49,7 +48,7 @@ class RestoreReport:
         lines = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
         if self.leaf_counts:
             links = ", ".join(f"'{link}'" for link in self.leaf_counts)
-            lines.append(f"leaf_counts: each parameter has a count of its own in {links}")
+            lines.append(f"leaf_counts: each parameter has a separate count in {links}")
         return "\n".join(lines) or "everything fits"
 
 
@@ -59,6 +58,6 @@ def _listed(names: Mapping[str, str]) -> str:
     return ", ".join(shown) + more
 
 
-def describe(x: Any) -> str:
+def describe(x: SavedArray | StateArray) -> str:
     """Returns shape and dtype as text."""
     return f"{tuple(np.shape(x))} {dtype_of(x)}"

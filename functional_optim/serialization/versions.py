@@ -1,12 +1,12 @@
 """The version of the format of named states, and the migrations from older versions."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from .format_1 import migrate_format_1
 from .migration import Migrated
+from .placing import SavedArray
 
 __all__ = ["COUNT", "FORMAT_VERSION", "MIGRATIONS", "VERSION_KEY", "migrate"]
 
@@ -19,11 +19,11 @@ COUNT = "_count"
 """Key of the number of steps in a parameter group of a `state_dict`; it is not an option."""
 
 MIGRATIONS: dict[int, Callable[[Migrated], Migrated]] = {1: migrate_format_1}
-"""Version -> function that turns a named state of this version into one of the next."""
+"""Version -> function that converts a named state of this version to the next version."""
 
 
-def migrate(function: str, state_dict: Mapping[str, Any]) -> Migrated:
-    """Returns the arrays of a named state as the present format has them.
+def migrate(function: str, state_dict: Mapping[str, SavedArray]) -> Migrated:
+    """Returns the arrays of a named state, converted to the present format.
 
     Raises:
       TypeError: the named state is not a mapping.
@@ -32,13 +32,13 @@ def migrate(function: str, state_dict: Mapping[str, Any]) -> Migrated:
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{function}: the saved state must be a dict, got {type(state_dict).__name__}. Pass "
-            "what to_state_dict gave."
+            "the result of to_state_dict."
         )
     if VERSION_KEY not in state_dict:
         shown = ", ".join(map(repr, list(state_dict)[:4])) or "no keys"
         raise ValueError(
-            f"{function}: the saved state has no '{VERSION_KEY}', it has {shown}. Pass what "
-            "to_state_dict gave."
+            f"{function}: the saved state has no '{VERSION_KEY}', it has {shown}. Pass the "
+            "result of to_state_dict."
         )
     version = int(np.asarray(state_dict[VERSION_KEY]))
     if not 1 <= version <= FORMAT_VERSION:

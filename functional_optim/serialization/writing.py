@@ -1,6 +1,6 @@
 """Writes a state as a flat dictionary."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -8,27 +8,28 @@ import numpy as np
 from ..core.leaf.quantized import decode_state
 from ..core.protocol import PyTree
 from .names import Names
-from .placing import is_key
+from .placing import HostArray, is_key
 from .quantized_parts import split_parts
 from .versions import FORMAT_VERSION, VERSION_KEY
 
 __all__ = ["check_whole", "named_arrays", "to_state_dict"]
 
-HostArray = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 
 def to_state_dict(state: PyTree) -> dict[str, HostArray]:
     """Writes a state as a flat dictionary of NumPy arrays under readable names.
 
     A name is the dotted path in the state, `scale_by_adam.mu.dense.kernel`. A vector in the state
-    with one number for each parameter, such as `leaf_counts`, has a name for each number:
-    `scale_by_adam.leaf_counts.dense.kernel`. Arrays keep their dtypes, bfloat16 as that of
+    with an element for each parameter, such as `leaf_counts`, has a name for each element:
+    `scale_by_adam.leaf_counts.dense.kernel`. Arrays keep their dtypes; bfloat16 is that of
     `ml_dtypes`. Random keys are written as their data, and arrays that `low_bit_state` quantized
     as their parts, `scale_by_adam.mu.dense.kernel.codes`. `_format_version` is the version of this
     format. The arrays are copies: donating the state to a step does not change them.
 
     Args:
-      state: of any transformation, or any tree that holds states: `{"params": ..., "state": ...}`.
+      state: the state of any transformation, or any tree that contains states, such as
+        `{"params": ..., "state": ...}`.
 
     Raises:
       ValueError: two arrays have one name, or an array is sharded over several processes.
@@ -47,7 +48,7 @@ def to_state_dict(state: PyTree) -> dict[str, HostArray]:
     return {k: np.array(x) for k, x in zip(named, host, strict=True)}
 
 
-def check_whole(function: str, name: str, x: Any) -> Any:
+def check_whole(function: str, name: str, x: T) -> T:
     """Returns the array.
 
     Raises:
@@ -65,20 +66,20 @@ def check_whole(function: str, name: str, x: Any) -> Any:
 def named_arrays(function: str, tree: PyTree) -> dict[str, Any]:
     """Returns the arrays of a tree by name.
 
-    They stay on their devices, except those that hold numbers of several parameters.
+    The arrays stay on their devices, except those that hold items of several parameters.
     """
     names = Names(function, tree)
-    arrays = [_data(x) for x in names.arrays]
+    arrays = [_key_data(x) for x in names.arrays]
     shared = {name.array for name in names.names.values() if name.item is not None}
     for i in shared:
         arrays[i] = np.asarray(jax.device_get(decode_state(arrays[i])))
-    named = {VERSION_KEY: np.array(FORMAT_VERSION, np.int32)}
+    named: dict[str, Any] = {VERSION_KEY: np.array(FORMAT_VERSION, np.int32)}
     for path, name in names.names.items():
         x = arrays[name.array]
         named |= split_parts(path, x if name.item is None else np.take(x, name.item, name.axis))
     return named
 
 
-def _data(x: Any) -> Any:
+def _key_data(x: Any) -> Any:
     """Returns the array, or the data of a random key."""
     return jax.random.key_data(x) if is_key(x) else x

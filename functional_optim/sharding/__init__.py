@@ -1,4 +1,4 @@
-"""Shardings of a state: found before it is made, and divided over replicas."""
+"""Finds the shardings of a state before it exists, and divides the state over replicas."""
 
 from .gradients import scattered_value_and_grad
 from .shardings import state_shardings

@@ -1,11 +1,11 @@
-"""Finds the shardings of a state before it is made."""
+"""Finds the shardings of a state before the state exists."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from ..core.adapter import check_pair
 from ..core.protocol import GradientTransformation, PyTree
@@ -22,30 +22,31 @@ def state_shardings(
     *,
     memory_kind: str | None = None,
 ) -> PyTree:
-    """Returns how the state of `tx` is sharded if the parameters are sharded by `specs`.
+    """Returns the shardings of the state of `tx`, if the parameters are sharded by `specs`.
 
     The tree is that of `tx.init(params)`, with a sharding in place of each array. Pass it to
     `jax.jit` as `in_shardings` or `out_shardings`, or to a checkpoint library. Arrays of a
-    parameter's shape are sharded as the parameter; arrays that are reduced from it, such as the
-    rows and columns of Adafactor, as the reduction would be; scalars and counts are replicated.
+    parameter's shape are sharded like the parameter; arrays that are reduced from it, such as the
+    rows and columns of Adafactor, like the reduction; scalars and counts are replicated.
 
     `init` is traced, with shardings as part of the arrays' types. Nothing is allocated or
     compiled, so that parameters may be shapes, and the mesh an `AbstractMesh` of devices that do
-    not exist. `tx` may be of any library. If `init` does something that has no sharding in JAX's
-    types (`flatten` joins all parameters into one vector), the arrays that have the shape and the
-    path of a parameter are sharded as it is, and all others are replicated.
+    not exist. `tx` may be of any library. If JAX's types have no sharding for an operation in
+    `init` (`flatten` concatenates all parameters to one vector), arrays with the path and the shape
+    of a parameter are sharded like the parameter, and all others are replicated.
 
     Args:
       params: arrays, or `jax.ShapeDtypeStruct`.
       specs: the `PartitionSpec` or `NamedSharding` of each parameter, or of a whole subtree. By
         default, the shardings that the parameters have.
-      mesh: by default that of the shardings in `specs` or `params`. Without any mesh, the result
-        holds specs and not shardings, for use within `jax.set_mesh`.
-      memory_kind: where on each device the arrays are kept, such as `"pinned_host"`.
+      mesh: by default the mesh of the shardings in `specs` or `params`. Without any mesh, the
+        result has specs in place of shardings, for use within `jax.set_mesh`.
+      memory_kind: the kind of memory that stores the arrays, such as `"pinned_host"`.
 
     Raises:
       ValueError: specs and parameters differ in structure, the mesh does not divide an axis of a
-        parameter, nothing says how they are sharded, or the devices have no such memory kind.
+        parameter, neither specs nor parameters have a sharding, or the devices have no such memory
+        kind.
 
     Example:
       >>> import functional_optim as fo
@@ -75,24 +76,28 @@ def state_shardings(
 
 
 def _check_memory(kind: str, mesh: AnyMesh | None) -> None:
+    """Raises unless the devices of the mesh have a kind of memory."""
     if mesh is None:
         raise ValueError("state_shardings: memory_kind needs a mesh. Pass mesh.")
-    if isinstance(mesh, Mesh) and mesh.local_devices:  # other meshes do not say
-        known = [memory.kind for memory in mesh.local_devices[0].addressable_memories()]
-        if kind not in known:
+    if isinstance(mesh, Mesh) and mesh.local_devices:  # unknown for an abstract mesh
+        kinds = [memory.kind for memory in mesh.local_devices[0].addressable_memories()]
+        if kind not in kinds:
             raise ValueError(
                 f"state_shardings: memory_kind must be one that the devices have, "
-                f"{', '.join(map(repr, known))}, got {kind!r}."
+                f"{', '.join(map(repr, kinds))}, got {kind!r}."
             )
 
 
 def shardings_of(
-    init: Callable[..., Any], params: PyTree, specs: PyTree, mesh: AnyMesh | None
+    init: Callable[[PyTree], PyTree], params: PyTree, specs: PyTree, mesh: AnyMesh | None
 ) -> PyTree:
-    """Returns the specs of the state's arrays; `specs` has one for each parameter."""
+    """Returns the specs of the state's arrays; `specs` has a spec for each parameter.
+
+    All axes of the mesh are explicit during the trace, so that JAX's types carry the shardings.
+    """
     explicit = _explicit(specs, mesh)
 
-    def typed(p: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+    def typed(p: ArrayLike | jax.ShapeDtypeStruct, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
         dtype = p.dtype if hasattr(p, "dtype") else jnp.result_type(p)
         return jax.ShapeDtypeStruct(jnp.shape(p), dtype, sharding=NamedSharding(explicit, spec))
 
@@ -101,7 +106,7 @@ def shardings_of(
         with jax.sharding.use_abstract_mesh(explicit):
             state = jax.eval_shape(init, typed_params)
     except Exception as error:
-        # JAX does not export the type.
+        # JAX does not export the type of this exception.
         if type(error).__name__ != "ShardingTypeError":
             raise
         return _by_path(init, params, specs)
@@ -110,15 +115,15 @@ def shardings_of(
     )
 
 
-def _by_path(init: Callable[..., Any], params: PyTree, specs: PyTree) -> PyTree:
-    """Returns the specs of the state, found by the paths and shapes of the parameters."""
+def _by_path(init: Callable[[PyTree], PyTree], params: PyTree, specs: PyTree) -> PyTree:
+    """Returns the specs of the state by matching paths and shapes with those of the parameters."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
-    known = [
+    params_by_path = [
         (path, jnp.shape(p), s) for (path, p), s in zip(flat, jax.tree.leaves(specs), strict=True)
     ]
 
-    def find(path: tuple[Any, ...], x: Any) -> PartitionSpec:
-        for end, shape, spec in known:
+    def find(path: tuple[Hashable, ...], x: jax.ShapeDtypeStruct) -> PartitionSpec:
+        for end, shape, spec in params_by_path:
             if x.shape == shape and path[len(path) - len(end) :] == end:
                 return trimmed(spec)
         return PartitionSpec()
@@ -127,7 +132,7 @@ def _by_path(init: Callable[..., Any], params: PyTree, specs: PyTree) -> PyTree:
 
 
 def _explicit(specs: PyTree, mesh: AnyMesh | None) -> AbstractMesh:
-    """Returns the mesh with explicit axes; without a mesh, one with axes of size 1."""
+    """Returns the mesh with explicit axes; without a mesh, one whose axes have size 1."""
     if mesh is not None:
         sizes, names = tuple(mesh.shape.values()), tuple(mesh.shape)
     else:

@@ -1,7 +1,7 @@
 """Reads partition specs, broadcasts them over a tree, and adds an axis of the mesh to them."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -23,18 +23,21 @@ __all__ = [
 
 AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
+Entry: TypeAlias = str | tuple[str, ...] | None
+"""An entry of a spec: the axes of the mesh that divide an axis of the array."""
+
 REPLICATED = PartitionSpec()
-"""The spec of an array that every device has whole."""
+"""The spec of an array of which every device has a whole copy."""
 
 
 def broadcast_specs(function: str, params: PyTree, specs: PyTree) -> PyTree:
     """Returns a tree with a spec for each parameter.
 
     Args:
-      function: the name with which errors begin.
+      function: name of the public function, which errors begin with.
       params: arrays, or shapes.
       specs: a tree of specs or shardings shaped like the parameters, or a prefix of that; None
-        in it is `PartitionSpec()`. None alone means the shardings that the parameters have.
+        in the tree is `PartitionSpec()`. None alone means the present shardings of the parameters.
     """
     if specs is None:
         return jax.tree.map(_present_spec, params)
@@ -46,7 +49,7 @@ def broadcast_specs(function: str, params: PyTree, specs: PyTree) -> PyTree:
             "one for a whole subtree."
         ) from None
     return jax.tree_util.tree_map_with_path(
-        lambda path, s, p: _as_spec(f"{function}: the spec at '{path_string(path)}'", s, p),
+        lambda path, s, p: _check_spec(f"{function}: the spec at '{path_string(path)}'", s, p),
         full,
         params,
         is_leaf=_is_spec,
@@ -75,9 +78,9 @@ def trimmed(spec: PartitionSpec) -> PartitionSpec:
 
 
 def shard_axis(shape: tuple[int, ...], spec: PartitionSpec, mesh: AnyMesh, axis: str) -> int | None:
-    """Returns the axis of an array that another axis of the mesh can divide, or None.
+    """Returns the axis of an array that an axis of the mesh divides, or None if there is none.
 
-    It is the first such axis that is not sharded; else the first that is.
+    Axes that are not sharded yet come first.
     """
     if axis in axes_of(spec):
         return None
@@ -90,7 +93,7 @@ def shard_axis(shape: tuple[int, ...], spec: PartitionSpec, mesh: AnyMesh, axis:
 def sharded_along(
     shape: tuple[int, ...], spec: PartitionSpec, mesh: AnyMesh, axis: str
 ) -> PartitionSpec:
-    """Returns the spec with another axis of the mesh, if that divides an axis of the array."""
+    """Adds an axis of the mesh to a spec, if it divides an axis of the array."""
     i = shard_axis(shape, spec, mesh, axis)
     if i is None:
         return spec
@@ -100,22 +103,24 @@ def sharded_along(
     return PartitionSpec(*entries)
 
 
-def _entries(shape: tuple[int, ...], spec: PartitionSpec) -> list[Any]:
+def _entries(shape: tuple[int, ...], spec: PartitionSpec) -> list[Entry]:
+    """Returns an entry for each axis of an array."""
     return [*spec, *[None] * (len(shape) - len(spec))]
 
 
-def _names(entry: Any) -> tuple[str, ...]:
+def _names(entry: Entry) -> tuple[str, ...]:
+    """Returns the axes of the mesh that an entry of a spec names."""
     if entry is None:
         return ()
     return entry if isinstance(entry, tuple) else (entry,)
 
 
-def _is_spec(x: Any) -> bool:
+def _is_spec(x: object) -> bool:
     return x is None or isinstance(x, (PartitionSpec, Sharding))
 
 
-def _as_spec(where: str, x: Any, p: Any) -> PartitionSpec:
-    """Returns x as the spec of a parameter."""
+def _check_spec(where: str, x: Sharding | PartitionSpec | None, p: jax.Array) -> PartitionSpec:
+    """Converts x to a spec, and checks that it fits the parameter p."""
     spec = PartitionSpec() if x is None else x.spec if isinstance(x, NamedSharding) else x
     if not isinstance(spec, PartitionSpec):
         raise TypeError(f"{where} must be a PartitionSpec or a NamedSharding, got {x!r}.")
@@ -126,10 +131,11 @@ def _as_spec(where: str, x: Any, p: Any) -> PartitionSpec:
     return spec
 
 
-def _sharding(x: Any) -> Any:
+def _sharding(x: object) -> Sharding | None:
+    """Returns the sharding of an array or shape; a tracer's is not known outside of its type."""
     return None if isinstance(x, jax.core.Tracer) else getattr(x, "sharding", None)
 
 
-def _present_spec(x: Any) -> PartitionSpec:
+def _present_spec(x: object) -> PartitionSpec:
     sharding = _sharding(x)
     return sharding.spec if isinstance(sharding, NamedSharding) else PartitionSpec()

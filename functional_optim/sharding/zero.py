@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,27 +28,26 @@ def zero1(
 ) -> GradientTransformation:
     """Divides the state of `tx` over an axis of the mesh along which parameters are replicated.
 
-    Each device keeps 1/n of each slot, where n is the size of the axis, and computes 1/n of the
-    update; then the updates are gathered. The state's paths, shapes and numbers are those of
+    Each device stores 1/n of each slot, where n is the size of the axis, and computes 1/n of the
+    update; then the updates are all-gathered. The state's paths, shapes and numbers are those of
     `tx.init`: a checkpoint of one is a checkpoint of the other.
 
-    Call `update` in a jitted step, with the gradients of plain data parallelism: those of the
-    mean loss over the whole batch, already averaged; nothing is summed here. Arrays are those of
-    the whole mesh, not one device's, so norms and means over a leaf or over the tree are what
-    they are on one device, and `tx` can be any transformation. `scattered_value_and_grad` gives
-    reduce-scattered gradients, which are never whole on a device; those of `jax.grad` are reduced
-    as XLA chooses.
+    Call `update` in a jitted step, with the gradients of plain data parallelism: the gradients of
+    the mean loss over the whole batch. `update` does not average them. Arrays are global, so norms
+    and means over a leaf or over the tree have the values that they have on one device, and `tx`
+    can be any transformation. `scattered_value_and_grad` returns reduce-scattered gradients, which
+    are never whole on a device; XLA chooses how the gradients of `jax.grad` are reduced.
 
-    A parameter is divided along its first axis whose size n divides, preferably one that `specs`
-    does not shard. A parameter without such an axis, such as a bias of 10 elements on 8 devices,
-    is not divided: its slots are replicated.
+    A parameter is divided along the first axis whose size is a multiple of n, preferably an axis
+    that `specs` does not shard. A parameter without such an axis, such as a bias of 10 elements on
+    8 devices, is not divided: its slots are replicated.
 
     Args:
-      mesh: its axes are all Auto, or all Explicit; an `AbstractMesh` for planning.
+      mesh: a mesh whose axes are all Auto, or all Explicit; an `AbstractMesh` for planning.
       axis: name of the axis in the mesh.
-      specs: how the parameters are sharded, and the updates will be: a tree of specs shaped
-        like the parameters, or a prefix of that, or a function of them. By default they are
-        replicated.
+      specs: the sharding of the parameters, which the updates get as well: a tree of specs shaped
+        like the parameters, or a prefix of that, or a function of the parameters. By default, the
+        parameters are replicated.
 
     Raises:
       ValueError: the mesh has no such axis; update is called without params, or within a
@@ -77,7 +75,7 @@ def zero1(
 
 @dataclasses.dataclass(frozen=True)
 class StateSharder:
-    """Knows how the parameters are sharded, and how their state is."""
+    """Shards parameters by their specs, and the state along a further axis of the mesh."""
 
     mesh: AnyMesh
     axis: str
@@ -102,26 +100,27 @@ class StateSharder:
         )
 
     def constrain_state(
-        self, init: Callable[..., Any], params: PyTree, divided: PyTree, state: PyTree
+        self, init: Callable[[PyTree], PyTree], params: PyTree, divided: PyTree, state: PyTree
     ) -> PyTree:
-        """Returns the state, sharded as `init` shards it.
+        """Returns the state with the shardings of `init`.
 
-        An array that `init` does not make, such as the counts that a state gets when a gradient is
-        None, is replicated.
+        An array that `init` does not make is replicated, such as the leaf counts that a state gains
+        when a gradient is None.
         """
         specs = shardings_of(init, params, divided, self.mesh)
-        known = {
+        specs_by_path = {
             jax.tree_util.keystr(path): spec
             for path, spec in jax.tree_util.tree_flatten_with_path(specs)[0]
         }
         return jax.tree_util.tree_map_with_path(
             lambda path, x: self._constrain(
-                x, known.get(jax.tree_util.keystr(path), PartitionSpec())
+                x, specs_by_path.get(jax.tree_util.keystr(path), PartitionSpec())
             ),
             state,
         )
 
-    def _constrain(self, x: Any, spec: PartitionSpec) -> Array:
+    def _constrain(self, x: Array, spec: PartitionSpec) -> Array:
+        # Within `jax.set_mesh` JAX takes the mesh from the context, whose axis types may differ.
         context = jax.sharding.get_abstract_mesh()
         sharding = spec if context.axis_names else NamedSharding(self.mesh, spec)
         if self.explicit:
@@ -130,7 +129,7 @@ class StateSharder:
 
     @property
     def explicit(self) -> bool:
-        """Whether shardings are in the types of arrays, and follow from those of arguments."""
+        """Whether shardings are part of the types of arrays, and JAX propagates them."""
         kinds = {*self.mesh.axis_types, *jax.sharding.get_abstract_mesh().axis_types}
         return AxisType.Explicit in kinds
 
@@ -139,12 +138,12 @@ class StateSharder:
 class Zero1Init:
     """`init` of a divided transformation."""
 
-    init: Callable[..., Any]
+    init: Callable[[PyTree], PyTree]
     sharder: StateSharder
     name = "zero1"
 
     def __call__(self, params: PyTree) -> State:
-        """Makes the state, on each device only its shard."""
+        """Makes the state, of which each device stores a shard."""
         sharder, divided = self.sharder, self.sharder.divided_specs(params)
         leaves = jax.tree.leaves(params)
         traced = any(isinstance(p, jax.core.Tracer) for p in leaves)
@@ -169,8 +168,8 @@ class Zero1Update(Interned):
 
     inner: Link
     sharder: StateSharder
-    # Only gives shapes, which all `init` with the same update share.
-    init: Callable[..., Any] = dataclasses.field(compare=False)
+    # Used for shapes only, which are the same for every `init` that belongs to this update.
+    init: Callable[[PyTree], PyTree] = dataclasses.field(compare=False)
 
     @property
     def is_cacheable(self) -> bool:
@@ -178,9 +177,9 @@ class Zero1Update(Interned):
         return getattr(self.inner.function, "is_cacheable", False)
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
-        """Updates each device's shard, and gathers the updates."""
+        """Updates each device's shard, and all-gathers the updates."""
         sharder = self.sharder
         if params is None:
             raise ValueError("zero1: update needs params. Call update(updates, state, params).")

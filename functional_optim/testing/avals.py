@@ -1,8 +1,7 @@
-"""Checks of the structure, shapes and dtypes of a state."""
+"""Checks the structure, shapes and dtypes of states and updates."""
 
 import contextlib
 from contextlib import AbstractContextManager
-from typing import Any
 
 import chex
 import jax
@@ -17,38 +16,41 @@ __all__ = ["check_shapes", "check_state", "check_updates"]
 NARROW = ("float16", "bfloat16")
 
 
-def precision(dtype: str) -> AbstractContextManager[Any]:
-    """Returns the context in which a dtype can be tried."""
+def precision(dtype: str) -> AbstractContextManager[object]:
+    """Returns a context in which arrays can have a dtype: with x64 for wide dtypes."""
     wide = dtype in ("float64", "complex128")
     return jax.enable_x64(True) if wide else contextlib.nullcontext()
 
 
 def pairs(case: Case) -> list[tuple[str, str]]:
-    """Returns dtypes of parameters and gradients: equal, and float32 with narrow parameters."""
+    """Returns pairs of dtypes of parameters and gradients.
+
+    The two are equal, or the gradients are float32 and the parameters narrower.
+    """
     same = [(dtype, dtype) for dtype in case.dtypes]
     return same + [(d, "float32") for d in case.dtypes if d in NARROW]
 
 
 @conformance("Return each leaf of the state in the dtype that init gave it.")
 def check_state(case: Case) -> None:
-    """Checks that an update returns a state of the structure that init made, for each dtype.
+    """Checks that update returns a state with the structure that init made, for each dtype.
 
-    Structure, shapes, dtypes and weak types must stay, also if parameters are narrow and
-    gradients float32: otherwise the state cannot be a carry of `lax.scan` or be donated, and a
+    Structure, shapes, dtypes and weak types must not change, also if parameters are narrow and
+    gradients float32. Otherwise the state cannot be a carry of `lax.scan` or be donated, and a
     step is compiled twice.
     """
-    for dtype, of_grads in pairs(case):
+    for dtype, grad_dtype in pairs(case):
         with precision(dtype):
-            params, grads = case.params(dtype), case.grads(of_grads)
+            params, grads = case.params(dtype), case.grads(grad_dtype)
             state = case.init(params)
             _, after = jax.eval_shape(case.update, grads, state, params)
-            what = f"with {dtype} parameters and {of_grads} gradients, the state"
+            what = f"with {dtype} parameters and {grad_dtype} gradients, the state"
             same_structure(state, after, what, "after init", "after update")
 
 
 @conformance("Return one update for each gradient, of its shape, and real if it is real.")
 def check_updates(case: Case) -> None:
-    """Checks that updates are like the gradients in structure, shape and kind of dtype."""
+    """Checks that updates have the structure, the shapes and the kind of dtype of the gradients."""
     for dtype in case.dtypes:
         with precision(dtype):
             params, grads = case.params(dtype), case.grads(dtype)
@@ -74,16 +76,16 @@ def check_updates(case: Case) -> None:
 def check_shapes(case: Case) -> None:
     """Checks that init and update need only shapes.
 
-    `init` of `jax.ShapeDtypeStruct` leaves, and both within `jax.eval_shape`, must give what
-    `init` of arrays gives: checkpoints are restored and shardings are planned in this way.
+    `init` of `jax.ShapeDtypeStruct` leaves, and both within `jax.eval_shape`, must return the
+    structure of `init` of arrays: checkpoints are restored and shardings are planned in this way.
     """
     params, grads = case.params(), case.grads()
     state = case.init(params)
     shapes = jax.eval_shape(lambda: params)
-    for what, state_there in (
+    for what, other in (
         ("jax.eval_shape(init, arrays)", jax.eval_shape(case.init, params)),
         ("jax.eval_shape(init, shapes)", jax.eval_shape(case.init, shapes)),
         ("init(shapes)", case.init(shapes)),
     ):
-        same_structure(state, state_there, f"the state of {what}", "by init(arrays)", "here")
+        same_structure(state, other, f"the state of {what}", "by init(arrays)", "here")
     jax.eval_shape(case.update, grads, jax.eval_shape(lambda: state), shapes)

@@ -1,4 +1,4 @@
-"""The transformation that is checked, with what is needed to call it."""
+"""The transformation that is checked, with the arguments of its calls."""
 
 import dataclasses
 import functools
@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from ..core.hyperparams import get_hyperparams, scheduled_hyperparams, set_hyperparams
 from ..core.protocol import GradientTransformation, PyTree
@@ -16,13 +17,13 @@ from ..core.trees.apply import apply_updates
 __all__ = ["DTYPES", "Extra", "Case", "settable"]
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64")
-"""Dtypes of the parameters that a transformation is tried on; float64 with x64 switched on."""
+"""Dtypes of the parameters that a transformation is checked with; float64 enables x64."""
 
-Extra = Mapping[str, Any] | Callable[[PyTree, PyTree], Mapping[str, Any]] | None
-"""Extra arguments of `update`, or a function `(grads, params)` that makes them."""
+Extra = Mapping[str, PyTree] | Callable[[PyTree, PyTree], Mapping[str, PyTree]] | None
+"""Extra arguments of `update`, or a function `(grads, params)` that returns them."""
 
 SHAPES = {"b": (8,), "w": (8, 4)}
-"""Shapes of the parameters if the caller gives none."""
+"""Shapes of the parameters if the caller passes none."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,55 +32,55 @@ class Case:
 
     Attributes:
       tx: the pair.
-      given: the caller's parameters, or None.
-      extra: what `update` needs besides gradients and parameters.
+      user_params: the caller's parameters, or None.
+      extra: arguments that `update` needs besides gradients and parameters.
       dtypes: the dtypes to try, from `DTYPES`.
     """
 
     tx: GradientTransformation
-    given: PyTree = None
+    user_params: PyTree = None
     extra: Extra = None
     dtypes: tuple[str, ...] = DTYPES
 
-    def params(self, dtype: Any = np.float32, seed: int = 0) -> PyTree:
-        """Returns parameters of a dtype: the caller's, or normal numbers."""
-        if self.given is None:
+    def params(self, dtype: DTypeLike = np.float32, seed: int = 0) -> PyTree:
+        """Returns parameters of a dtype: the caller's, or normally distributed numbers."""
+        if self.user_params is None:
             return _normal(SHAPES, dtype, seed, is_leaf=lambda x: isinstance(x, tuple))
         if seed:
-            return _normal(jax.tree.map(jnp.shape, self.given), dtype, seed, self._at_leaf)
-        return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), self.given)
+            return _normal(jax.tree.map(jnp.shape, self.user_params), dtype, seed, self._is_shape)
+        return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), self.user_params)
 
-    def grads(self, dtype: Any = np.float32, seed: int = 1) -> PyTree:
-        """Returns gradients: normal numbers in the shapes of the parameters."""
+    def grads(self, dtype: DTypeLike = np.float32, seed: int = 1) -> PyTree:
+        """Returns normally distributed gradients in the shapes of the parameters."""
         shapes = jax.tree.map(jnp.shape, self.params(np.float32))
-        return _normal(shapes, dtype, seed, self._at_leaf)
+        return _normal(shapes, dtype, seed, self._is_shape)
 
     @staticmethod
-    def _at_leaf(x: Any) -> bool:
+    def _is_shape(x: object) -> bool:
         return isinstance(x, tuple) and all(isinstance(n, int) for n in x)
 
     def init(self, params: PyTree) -> PyTree:
         """Returns the state before the first update."""
         return self.tx.init(params)
 
-    def update(self, grads: PyTree, state: PyTree, params: PyTree, **more: Any) -> Any:
-        """Calls the update with what it needs."""
+    def update(self, grads: PyTree, state: PyTree, params: PyTree, **more: PyTree) -> Any:
+        """Calls the update with the extra arguments of the case and further ones."""
         extra = self.extra(grads, params) if callable(self.extra) else self.extra or {}
         return self.tx.update(grads, state, params, **extra, **more)
 
     def step(self, params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
-        """Makes one training step."""
+        """Runs one training step."""
         updates, state = self.update(grads, state, params)
         return apply_updates(params, updates), state
 
     @functools.cached_property
     def traced(self) -> list[str]:
-        """A list that grows by one entry whenever `jitted_step` is traced."""
+        """A list with an entry for each trace of `jitted_step`."""
         return []
 
     @functools.cached_property
-    def jitted_step(self) -> Any:
-        """The step as one program, compiled once for all checks."""
+    def jitted_step(self) -> Any:  # jax has no public type with `_cache_size`
+        """The jitted step, which is compiled once for all checks."""
 
         def step(params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
             self.traced.append("jitted_step")
@@ -88,26 +89,30 @@ class Case:
         return jax.jit(step)
 
     @functools.cached_property
-    def mapped_step(self) -> Any:
-        """The step mapped over a leading axis of all its arguments, as one program."""
+    def mapped_step(self) -> Callable[..., tuple[PyTree, PyTree]]:
+        """The jitted step, mapped over a leading axis of all its arguments."""
         return jax.jit(jax.vmap(self.step))
 
     @functools.cached_property
-    def slopes(self) -> Any:
-        """The derivative of a step by gradients and hyperparameters, as one program.
+    def slopes(self) -> Callable[..., list[jax.Array]]:
+        """The jitted derivative of a step by gradients and hyperparameters.
 
-        `(params, state, grads, numbers, tangents of the last two) -> tangents of the step`.
+        `(params, state, grads, hyperparams, tangents of the last two) -> tangents of the step`.
         """
 
-        def slopes(params: PyTree, state: PyTree, *of: Any) -> list[jax.Array]:
-            *at, along = of
-
-            def step(grads: PyTree, numbers: dict[str, jax.Array]) -> list[jax.Array]:
-                new = set_hyperparams(state, numbers) if numbers else state
+        def slopes(
+            params: PyTree,
+            state: PyTree,
+            grads: PyTree,
+            hyperparams: dict[str, jax.Array],
+            tangents: tuple[PyTree, dict[str, jax.Array]],
+        ) -> list[jax.Array]:
+            def step(grads: PyTree, hyperparams: dict[str, jax.Array]) -> list[jax.Array]:
+                new = set_hyperparams(state, hyperparams) if hyperparams else state
                 after = jax.tree.leaves(self.step(params, new, grads))
                 return [x for x in after if jnp.issubdtype(x.dtype, jnp.inexact)]
 
-            return jax.jvp(step, tuple(at), along)[1]
+            return jax.jvp(step, (grads, hyperparams), tangents)[1]
 
         return jax.jit(slopes)
 
@@ -119,8 +124,10 @@ class Case:
         return params, state
 
 
-def _normal(shapes: PyTree, dtype: Any, seed: int, is_leaf: Callable[[Any], bool]) -> PyTree:
-    """Returns normal numbers of these shapes."""
+def _normal(
+    shapes: PyTree, dtype: DTypeLike, seed: int, is_leaf: Callable[[object], bool]
+) -> PyTree:
+    """Returns normally distributed arrays of these shapes."""
     rng = np.random.default_rng(seed)
 
     def draw(shape: tuple[int, ...]) -> jax.Array:
@@ -134,5 +141,5 @@ def _normal(shapes: PyTree, dtype: Any, seed: int, is_leaf: Callable[[Any], bool
 
 def settable(state: PyTree) -> dict[str, jax.Array]:
     """Returns the hyperparameters that can be set, which are those without a schedule."""
-    scheduled, known = scheduled_hyperparams(state), get_hyperparams(state, default={})
-    return {k: v for k, v in known.items() if k not in scheduled}
+    scheduled, values = scheduled_hyperparams(state), get_hyperparams(state, default={})
+    return {k: v for k, v in values.items() if k not in scheduled}

@@ -1,8 +1,8 @@
-"""Compares trees by the assertions of chex, and says where they differ."""
+"""Compares trees by the assertions of chex, with messages that name the leaf."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import chex
 import jax
@@ -23,10 +23,13 @@ __all__ = [
     "saying",
 ]
 
+Aval: TypeAlias = tuple[str | tuple[int, ...], ...]
+"""The dtype, with its weak type, and the shape of an array; the type of any other leaf."""
+
 
 @contextlib.contextmanager
 def saying(message: str) -> Iterator[None]:
-    """Gives an assertion of chex a message of one line, which names the leaf and the check."""
+    """Replaces the message of an assertion of chex by one line that names the leaf."""
     try:
         yield
     except AssertionError as error:
@@ -34,22 +37,22 @@ def saying(message: str) -> Iterator[None]:
 
 
 def flat(tree: PyTree) -> dict[str, Any]:
-    """Returns the leaves by their dotted paths."""
+    """Maps dotted paths to leaves."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {path_string(path): leaf for path, leaf in leaves}
 
 
 def is_of_parameter(path: str, parameter: str) -> bool:
-    """Tells whether a state's leaf is at a parameter's path, in a tree like the parameters."""
+    """Tells whether the path of a state's leaf ends with the path of a parameter."""
     return path == parameter or parameter == "(root)" or path.endswith(f".{parameter}")
 
 
-def avals_of(tree: PyTree) -> dict[str, tuple[Any, ...]]:
-    """Returns, for each leaf, what an update must not change: shape, dtype and weak type."""
+def avals_of(tree: PyTree) -> dict[str, Aval]:
+    """Returns shape, dtype and weak type of each leaf, which an update must not change."""
     return {path: _aval(leaf) for path, leaf in flat(tree).items()}
 
 
-def _aval(leaf: Any) -> tuple[Any, ...]:
+def _aval(leaf: Any) -> Aval:
     if not hasattr(leaf, "dtype"):
         return (type(leaf).__name__,)
     kind = "weak " if getattr(leaf, "weak_type", False) else ""
@@ -71,7 +74,7 @@ def same_structure(before: PyTree, after: PyTree, what: str, first: str, second:
         chex.assert_trees_all_equal_structs(before, after)
 
 
-def _show(aval: tuple[Any, ...] | None) -> str:
+def _show(aval: Aval | None) -> str:
     return "no leaf" if aval is None else " ".join(map(str, aval))
 
 
@@ -83,7 +86,7 @@ def finite(tree: PyTree, what: str) -> None:
 
 
 def equal(a: PyTree, b: PyTree, what: str, reason: str) -> None:
-    """Asserts that two trees agree bit for bit."""
+    """Asserts that two trees are equal bit for bit."""
     same_structure(a, b, what, "at first", reason)
     for path, x in flat(a).items():
         with saying(f"{what} differs at '{path}' {reason}."):
@@ -91,16 +94,17 @@ def equal(a: PyTree, b: PyTree, what: str, reason: str) -> None:
 
 
 def close(a: PyTree, b: PyTree, what: str, reason: str, rtol: float) -> None:
-    """Asserts that each leaf agrees to a fraction of its largest element."""
+    """Asserts that each leaf is equal to a fraction `rtol` of its largest element."""
     for path, x in flat(a).items():
         x, y = np.asarray(x), np.asarray(flat(b)[path])
         bound = 0.0
-        if _inexact(x):
+        if _is_inexact(x):
             x, y = (v.astype(np.complex128 if np.iscomplexobj(v) else np.float64) for v in (x, y))
+            # The constant lets a leaf of zeros differ by roundings.
             bound = rtol * (np.abs(y[np.isfinite(y)]).max(initial=0.0) + 1e-6)
         with saying(f"{what} is off by more than {bound:.1e} at '{path}' {reason}."):
             chex.assert_trees_all_close(x, y, rtol=0.0, atol=bound)
 
 
-def _inexact(x: Any) -> bool:
+def _is_inexact(x: np.ndarray) -> bool:
     return jnp.issubdtype(jnp.result_type(x), jnp.inexact)

@@ -1,9 +1,11 @@
-"""Checks how often a step is traced and compiled, and how much of it is traced."""
+"""Checks how often a step is traced and compiled, and the size of its trace."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Jaxpr
 
 from ..core.hyperparams import set_hyperparams
 from .case import Case, settable
@@ -12,7 +14,7 @@ from .registry import conformance
 __all__ = ["check_new_hyperparams", "check_recompilation", "check_traces", "operations"]
 
 MOST_PER_LEAF = 8
-"""Operations that another leaf of the same shape may add to the program of an update."""
+"""Number of operations that a further leaf of the same shape may add to an update's program."""
 
 
 @conformance("Return the state in the structure that init made, without Python values.")
@@ -30,7 +32,7 @@ def check_recompilation(case: Case) -> None:
 
 @conformance("Keep hyperparameters in the state, as arrays whose dtype and shape stay.")
 def check_new_hyperparams(case: Case) -> None:
-    """Checks that changing hyperparameters compiles nothing.
+    """Checks that a step with other hyperparameters is not compiled again.
 
     A state without hyperparameters of this package passes.
     """
@@ -52,11 +54,12 @@ def check_new_hyperparams(case: Case) -> None:
 def check_traces(case: Case) -> None:
     """Checks that leaves of one shape share the trace of their maths.
 
-    Another leaf may add eight operations to the program: those that prepare its arguments.
-    Skipped if the caller gives the parameters, because other trees are tried.
+    A further leaf may add eight operations to the program, which prepare its arguments. The check
+    is skipped if the caller passes parameters, because it uses other trees.
     """
-    if case.given is not None:
+    if case.user_params is not None:
         return
+    # The difference of two counts excludes the operations that all leaves share.
     few, many = (operations(case, n) for n in (4, 8))
     more = (many - few) / (4 * len(jax.tree.leaves(case.params())))
     assert more <= MOST_PER_LEAF, (
@@ -65,29 +68,30 @@ def check_traces(case: Case) -> None:
 
 
 def operations(case: Case, leaves: int) -> int:
-    """Counts the operations in the program of an update of that many leaves of each shape."""
+    """Counts the operations of an update with this number of leaves of each shape."""
     params = jax.tree.map(lambda p: [jnp.zeros_like(p)] * leaves, case.params())
     state = jax.eval_shape(case.init, params)
     program = jax.make_jaxpr(case.update)(params, state, params)
     return _count(program.jaxpr, set())
 
 
-def _count(jaxpr: Any, seen: set[int]) -> int:
-    """Counts the operations of a program; a function that is called often counts once."""
+def _count(jaxpr: Jaxpr, seen: set[int]) -> int:
+    """Counts the operations of a program; a function that is called several times counts once."""
     if id(jaxpr) in seen:
         return 0
     seen.add(id(jaxpr))
     # The program of a reduction combines two numbers, not arrays.
     callers = [eqn for eqn in jaxpr.eqns if eqn.primitive.name != "reduce"]
-    inner = [part for eqn in callers for part in _inner(eqn.params)]
+    inner = [part for eqn in callers for part in _inner_programs(eqn.params)]
     return len(jaxpr.eqns) + sum(_count(part, seen) for part in inner)
 
 
-def _inner(params: dict[str, Any]) -> list[Any]:
+def _inner_programs(params: Mapping[str, object]) -> list[Jaxpr]:
     """Returns the programs among the parameters of an operation."""
     leaves = jax.tree.leaves(list(params.values()), is_leaf=_is_program)
-    return [getattr(x, "jaxpr", x) for x in leaves if _is_program(x)]
+    programs: list[Any] = list(filter(_is_program, leaves))
+    return [getattr(x, "jaxpr", x) for x in programs]
 
 
-def _is_program(x: Any) -> bool:
+def _is_program(x: object) -> bool:
     return hasattr(x, "eqns")

@@ -1,7 +1,7 @@
 """Checks that an optimizer minimizes a quadratic, and Rosenbrock's function."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,18 @@ from .failure import error_context
 
 __all__ = ["check_quadratic", "check_rosenbrock"]
 
+Carry: TypeAlias = tuple[PyTree, PyTree]  # parameters and state
+
 ADVICE = "Allow more steps, or another learning rate; if neither helps, check its sign."
 
 
 def check_quadratic(tx: GradientTransformation, *, steps: int = 200, factor: float = 0.1) -> None:
     """Checks that training lowers a badly scaled quadratic: curvatures 1 to 10, in 10 dimensions.
 
-    The update also gets `value`, `grad` and `value_fn`, if it takes them.
+    The update also receives `value`, `grad` and `value_fn` if it takes them.
 
     Args:
-      tx: an optimizer, with a learning rate for steps of order one.
+      tx: an optimizer, with a learning rate that suits this problem.
       steps: number of steps.
       factor: the fraction of the first loss that must be reached.
 
@@ -46,8 +48,8 @@ def check_rosenbrock(
     Args:
       tx: an optimizer.
       steps: number of steps.
-      factor: the fraction of the first loss that must be reached; 0.17 is the floor of the
-        valley, and lower values are reached along it.
+      factor: the fraction of the first loss that must be reached; the floor of the valley begins
+        at 0.17, and the loss decreases along it.
 
     Example:
       >>> from functional_optim import adam
@@ -77,9 +79,10 @@ def _descend(
     init, update = check_pair(f"check_{check}: tx", tx)
     link = Link.to(update)
 
-    def body(carry: Any, _: None) -> Any:
+    def body(carry: Carry, _: None) -> tuple[Carry, None]:
         params, state = carry
         value, grad = jax.value_and_grad(loss)(params)
+        # `link` drops the arguments that the update does not take.
         extra = {"value": value, "grad": grad, "value_fn": loss}
         updates, state = link(grad, state, params, extra)
         return (apply_updates(params, updates), state), None

@@ -1,6 +1,4 @@
-"""Checks derivatives of an update, by gradients and by hyperparameters."""
-
-from typing import Any
+"""Checks the derivatives of a step by gradients and by hyperparameters."""
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +14,13 @@ __all__ = ["check_differentiation", "check_hyperparam_derivatives"]
 def check_differentiation(case: Case) -> None:
     """Checks that the derivative of a step by the gradients is finite.
 
-    Forward mode, because it can differentiate `lax.while_loop`.
+    The derivative is in forward mode, which can differentiate `lax.while_loop`.
     """
     params, grads = case.params(), case.grads()
     state = case.init(params)
-    numbers = settable(state)
-    along = (jax.tree.map(jnp.ones_like, grads), jax.tree.map(jnp.zeros_like, numbers))
-    slopes = case.slopes(params, state, grads, numbers, along)
+    hyperparams = settable(state)
+    tangents = (jax.tree.map(jnp.ones_like, grads), jax.tree.map(jnp.zeros_like, hyperparams))
+    slopes = case.slopes(params, state, grads, hyperparams, tangents)
     finite(slopes, "the derivative by the gradients")
 
 
@@ -34,9 +32,9 @@ def check_hyperparam_derivatives(case: Case) -> None:
     """
     params, grads = case.params(), case.grads()
     state = case.init(params)
-    numbers = settable(state)
-    still: Any = jax.tree.map(jnp.zeros_like, grads)
-    for name in numbers:
-        along = (still, {k: jnp.full_like(v, k == name) for k, v in numbers.items()})
-        slopes = case.slopes(params, state, grads, numbers, along)
+    hyperparams = settable(state)
+    zeros = jax.tree.map(jnp.zeros_like, grads)
+    for name in hyperparams:
+        tangents = (zeros, {k: jnp.full_like(v, k == name) for k, v in hyperparams.items()})
+        slopes = case.slopes(params, state, grads, hyperparams, tangents)
         finite(slopes, f"the derivative of a step by {name}")

@@ -1,4 +1,4 @@
-"""The error of a check: which check failed, where, and what to do."""
+"""The error of a check, which names the check, the place of the failure, and a remedy."""
 
 import contextlib
 import textwrap
@@ -8,10 +8,10 @@ from typing import NamedTuple
 __all__ = ["Advice", "ConformanceError", "Failure", "error_context"]
 
 Advice = str | Callable[[Exception], str]
-"""What to do, in one sentence; or a function of the exception that says it."""
+"""A remedy in one sentence, or a function that returns it for an exception."""
 
 LONGEST = 400
-"""Longest quotation of an exception's text, in characters; JAX's can be pages long."""
+"""Largest number of characters that are quoted from an exception; JAX's texts can be long."""
 
 
 class Failure(NamedTuple):
@@ -25,7 +25,7 @@ class ConformanceError(AssertionError):
     """Raised if a transformation violates the protocol.
 
     Attributes:
-      failures: one for each check that failed, in the order in which they ran.
+      failures: one for each failed check, in the order of the checks.
     """
 
     def __init__(self, *failures: Failure):
@@ -42,8 +42,8 @@ def error_context(check: str, where: str, advice: Advice) -> Iterator[None]:
 
     Args:
       check: name of the check.
-      where: the part that is checked: `with bfloat16 parameters`; may be empty.
-      advice: what to do.
+      where: the part that is checked, such as `with bfloat16 parameters`; may be empty.
+      advice: the remedy.
     """
     try:
         yield
@@ -59,5 +59,5 @@ def error_context(check: str, where: str, advice: Advice) -> Iterator[None]:
 
 
 def _sentence(text: str) -> str:
-    """Returns the text with a full stop, unless it ends a sentence itself."""
+    """Returns the text with a full stop at its end, unless it already ends a sentence."""
     return text if text.endswith((".", "!", "?")) else f"{text.rstrip(' :;,')}."

@@ -1,6 +1,6 @@
 """Runs all checks of the conformance kit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..core.adapter import check_pair
 from ..core.protocol import GradientTransformation, PyTree
@@ -24,27 +24,29 @@ def check_transformation(
 ) -> None:
     """Checks that a pair `(init, update)` satisfies the protocol.
 
-    The pair may be from this package, from optax, or your own; no accelerator and no test
-    framework is needed. Each check is also a function, such as `check_jit` for the name `jit`,
-    with the first four of these arguments. All checks run, even after a failure. Arrays are
-    compared by chex, which `chex.disable_asserts()` makes compare nothing.
+    The pair may be from this package, from optax, or your own. The checks need no accelerator and
+    no test framework. Each check is also a function, such as `check_jit` for the name `jit`,
+    with the first four of these arguments. All checks run, even after a failure. chex
+    compares arrays, unless `chex.disable_asserts()` was called.
 
     Args:
       tx: the pair.
-      params: parameters to try it on, if it needs certain ones; by default normal numbers of the
-        shapes `{"b": (8,), "w": (8, 4)}`.
-      extra: what `update` needs besides gradients and parameters: the arguments by name, or a
-        function `(grads, params)` that makes them.
-      dtypes: dtypes of the parameters, if a check tries several.
-      leave_out: name of a check -> why this pair need not pass it.
-      quadratic: number of steps in which it must lower a quadratic to a tenth; None skips this.
-      rosenbrock: number of steps in which it must lower Rosenbrock's function to a hundredth.
+      params: parameters of the checks; by default normally distributed numbers of the shapes
+        `{"b": (8,), "w": (8, 4)}`.
+      extra: arguments that `update` needs besides gradients and parameters, by name; or a function
+        `(grads, params)` that returns them.
+      dtypes: dtypes of the parameters, for the checks that use several.
+      leave_out: name of a check -> the reason why this pair need not pass it.
+      quadratic: number of steps in which the pair must lower a quadratic to a tenth; None skips
+        this check.
+      rosenbrock: number of steps in which the pair must lower Rosenbrock's function to a hundredth;
+        None skips this check.
 
     Raises:
-      ConformanceError: an AssertionError that names each check that failed, the dtype and the
-        leaf, and what to do; its `failures` are a tuple of them.
+      ConformanceError: an AssertionError that names each failed check, the dtype, the leaf and a
+        remedy; its `failures` are a tuple with these.
       TypeError: tx is not a pair of functions.
-      ValueError: no such check or dtype, or a reason is missing.
+      ValueError: leave_out or dtypes have an unknown name, or a reason is missing.
 
     Example:
       >>> import functional_optim as fo
@@ -78,8 +80,9 @@ def check_transformation(
         raise ConformanceError(*failures)
 
 
-def _check_names(argument: str, given: object, known: tuple[str, ...]) -> None:
-    unknown = [name for name in given if name not in known]  # type: ignore[attr-defined]
+def _check_names(argument: str, names: Iterable[str], known: tuple[str, ...]) -> None:
+    """Raises if an argument has a name that is not among the known names."""
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(
             f"check_transformation: {argument} has {unknown[0]!r}; it must be one of "

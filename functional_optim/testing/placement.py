@@ -1,11 +1,10 @@
-"""Checks of buffers: donation, and the sharding of the state."""
+"""Checks the buffers of a state: donation and sharding."""
 
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from ..core.protocol import PyTree
 from .case import Case
@@ -15,9 +14,9 @@ from .registry import conformance
 __all__ = ["check_donation", "check_sharding"]
 
 
-@conformance("Let init copy what it keeps of the parameters, and update keep dtypes and shapes.")
+@conformance("Let init copy the parameters that it stores, and let update keep dtypes and shapes.")
 def check_donation(case: Case) -> None:
-    """Checks that a step can donate parameters and state, which share no buffer."""
+    """Checks that a step can donate parameters and state, which must not share a buffer."""
     params = jax.tree.map(jnp.copy, case.params())
     state, grads = case.init(params), case.grads()
     owners: dict[int, str] = {}
@@ -30,7 +29,7 @@ def check_donation(case: Case) -> None:
         jax.jit(case.step, donate_argnums=(0, 1)).lower(params, state, grads)
 
 
-def _buffers(x: Any) -> list[int]:
+def _buffers(x: object) -> list[int]:
     """Returns the addresses of an array on its devices."""
     if not isinstance(x, jax.Array) or not x.size:
         return []
@@ -39,10 +38,10 @@ def _buffers(x: Any) -> list[int]:
 
 @conformance("Make slots with jnp.zeros_like(p), and scalars without a device.")
 def check_sharding(case: Case) -> None:
-    """Checks that the state of sharded parameters is sharded as they are, and stays so.
+    """Checks that slots are sharded like their parameters, before and after a step.
 
-    Uses all devices; parameters are divided along their first axis if the number of devices
-    divides it. With one device there is nothing to check.
+    The check uses all devices. Parameters are divided along their first axis if its size is a
+    multiple of the number of devices. A single device passes.
     """
     devices = jax.devices()
     if len(devices) == 1:
@@ -55,9 +54,10 @@ def check_sharding(case: Case) -> None:
         for slot, x in flat(state).items():
             if is_of_parameter(slot, path) and x.shape == p.shape and x.dtype == p.dtype:
                 assert x.sharding.is_equivalent_to(p.sharding, p.ndim), (
-                    f"init puts '{slot}' at {x.sharding.spec if _named(x) else x.sharding}, "
+                    f"init puts '{slot}' at {x.sharding.spec if _is_named(x) else x.sharding}, "
                     f"and the parameter is at {p.sharding.spec}."
                 )
+    # No out_shardings: the step alone must keep the shardings.
     _, after = jax.jit(case.step)(params, state, grads)
     for path, x in flat(after).items():
         old = shardings.get(path)
@@ -67,16 +67,16 @@ def check_sharding(case: Case) -> None:
             )
 
 
-def _named(x: Any) -> bool:
+def _is_named(x: jax.Array) -> bool:
     return isinstance(x.sharding, NamedSharding)
 
 
-def _shardings(tree: PyTree) -> dict[str, Any]:
-    """Returns the sharding of each leaf that init put on the mesh; others may be anywhere."""
-    return {path: x.sharding for path, x in flat(tree).items() if _named(x)}
+def _shardings(tree: PyTree) -> dict[str, Sharding]:
+    """Returns the shardings of the leaves on the mesh; init may place other leaves anywhere."""
+    return {path: x.sharding for path, x in flat(tree).items() if _is_named(x)}
 
 
-def _shard(tree: PyTree, mesh: Any) -> PyTree:
+def _shard(tree: PyTree, mesh: Mesh) -> PyTree:
     """Divides the arrays along their first axis over a mesh, or replicates them."""
 
     def place(x: jax.Array) -> jax.Array:

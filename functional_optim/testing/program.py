@@ -1,4 +1,4 @@
-"""Checks of jit, scan and vmap."""
+"""Checks a transformation under jit, scan and vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ ROUNDING = 1e-4
 
 @conformance("Use jnp.where or lax.cond, not if, and keep nothing outside the state.")
 def check_jit(case: Case) -> None:
-    """Checks that two compiled steps give what the operations one by one give."""
+    """Checks that two compiled steps give the same result as without compilation."""
     params = case.params()
     compiled = case.run(params)
     with jax.disable_jit():
@@ -29,7 +29,7 @@ def check_jit(case: Case) -> None:
 
 @conformance("Return the state in the structure that init made, and use lax.cond, not if.")
 def check_scan(case: Case) -> None:
-    """Checks that the state is a legal carry of `lax.scan`."""
+    """Checks that the state can be a carry of `lax.scan`."""
     params = case.params()
     grads = jax.tree.map(lambda *xs: jnp.stack(xs), *(case.grads(seed=s) for s in (1, 2)))
 
@@ -46,7 +46,7 @@ def check_scan(case: Case) -> None:
 
 @conformance("Do not let update depend on a leaf's number of dimensions.")
 def check_vmap(case: Case) -> None:
-    """Checks that runs mapped over seeds give what each gives alone."""
+    """Checks that runs mapped over seeds give the results of separate runs."""
     params, grads = ([part(seed=seed) for seed in (3, 4)] for part in (case.params, case.grads))
     both = jax.vmap(case.init)(_stack(params))
     mapped = case.mapped_step(_stack(params), both, _stack(grads))
@@ -56,17 +56,17 @@ def check_vmap(case: Case) -> None:
 
 @conformance("Read hyperparameters from the state, as arrays, and never as Python numbers.")
 def check_vmap_hyperparams(case: Case) -> None:
-    """Checks that runs mapped over all hyperparameters together give what each gives alone.
+    """Checks that runs mapped over all hyperparameters give the results of separate runs.
 
     A state without hyperparameters of this package passes.
     """
     params, grads = case.params(), case.grads()
     state = case.init(params)
-    known = settable(state)
-    if not known:
+    hyperparams = settable(state)
+    if not hyperparams:
         return
     # 0.9 times a hyperparameter is still in its interval.
-    states = [state, set_hyperparams(state, {k: 0.9 * v for k, v in known.items()})]
+    states = [state, set_hyperparams(state, {k: 0.9 * v for k, v in hyperparams.items()})]
     mapped = case.mapped_step(_stack([params] * 2), _stack(states), _stack([grads] * 2))
     single = _stack([case.jitted_step(params, s, grads) for s in states])
     close(mapped, single, "the result of vmap over hyperparameters", "from runs alone", ROUNDING)

@@ -1,4 +1,4 @@
-"""Declares checks, so that all have the same arguments and are found by name."""
+"""Registers checks under their names, and gives them the same arguments."""
 
 import contextlib
 import inspect
@@ -35,12 +35,12 @@ CHECKS: dict[str, Callable[[Case], None]] = {}
 def conformance(
     advice: Advice, *, eager: bool = False
 ) -> Callable[[Callable[[Case], None]], Check]:
-    """Declares a check of a case, and makes its public function.
+    """Registers a check of a case, and makes its public function.
 
     Args:
-      advice: what to do if the check fails.
-      eager: whether operations run one by one, so that a check of values compiles no program
-        that only it would use.
+      advice: the remedy if the check fails.
+      eager: whether to disable jit, because the check would compile a program that no other check
+        uses.
     """
 
     def decorate(check: Callable[[Case], None]) -> Check:

@@ -1,5 +1,6 @@
-"""Checks of pickles and checkpoints."""
+"""Checks that transformations and states can be pickled and restored."""
 
+import dataclasses
 import pickle
 
 import jax
@@ -20,37 +21,39 @@ __all__ = ["check_checkpoint", "check_pickling", "check_state_pickling"]
 def check_pickling(case: Case) -> None:
     """Checks that the transformation pickles, and that the copy gives the same results."""
     copy = pickle.loads(pickle.dumps(case.tx))
-    other = Case(copy, case.given, case.extra, case.dtypes)
+    other = dataclasses.replace(case, tx=copy)
     params, grads = case.params(), case.grads()
     state = case.init(params)
     equal(state, other.init(params), "the state", "when made by the copy")
-    ours, theirs = (x.update(grads, state, params) for x in (case, other))
-    equal(ours, theirs, "the result", "when computed by the copy")
+    result, result_of_copy = (x.update(grads, state, params) for x in (case, other))
+    equal(result, result_of_copy, "the result", "when computed by the copy")
 
 
 @conformance("Keep arrays in the state, in containers whose class can be imported.", eager=True)
 def check_state_pickling(case: Case) -> None:
-    """Checks that a state pickles."""
+    """Checks that a state can be pickled and unpickled."""
     state = case.init(case.params())
     equal(state, pickle.loads(pickle.dumps(state)), "the state", "after pickling")
 
 
 @conformance("Keep arrays in the state, each under a distinct path.")
 def check_checkpoint(case: Case) -> None:
-    """Checks that a run continues from NumPy arrays by path, as checkpoints keep them.
+    """Checks that a run continues from NumPy arrays by path, as a checkpoint stores them.
 
     The state is restored to the structure of `jax.eval_shape(init, params)`.
     """
     params, state = case.run(case.params(), steps=1)
     saved = {path: np.asarray(x) for path, x in flat(state).items()}
     assert len(saved) == len(jax.tree.leaves(state)), "two leaves of the state have one path."
+    # Checkpoint libraries have only the shapes of init when they restore.
     restored = _restore(saved, jax.eval_shape(case.init, params))
     grads = case.grads(seed=2)
-    here, there = (case.jitted_step(params, s, grads) for s in (state, restored))
-    equal(here, there, "the next step", "after restoring")
+    expected, actual = (case.jitted_step(params, s, grads) for s in (state, restored))
+    equal(expected, actual, "the next step", "after restoring")
 
 
 def _restore(saved: dict[str, np.ndarray], target: PyTree) -> PyTree:
+    """Returns the saved arrays in the structure of the target."""
     for path, x in flat(target).items():
         assert path in saved, f"'{path}' is in the state of init, and not after update."
         assert saved[path].dtype == x.dtype, f"'{path}' is {saved[path].dtype}, not {x.dtype}."

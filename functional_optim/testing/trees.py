@@ -1,7 +1,7 @@
-"""Checks of trees with missing leaves, and of empty trees."""
+"""Checks transformations on trees with missing leaves, and on empty trees."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ __all__ = ["check_empty_trees", "check_none_gradients", "check_none_parameters"]
 
 def without_last(tree: PyTree) -> tuple[PyTree, str]:
     """Returns the tree with None in place of its last leaf, and the path of that leaf."""
-    treedef: Any
+    treedef: jax.tree_util.PyTreeDef
     leaves, treedef = jax.tree.flatten(tree)
     return treedef.unflatten([*leaves[:-1], None]), list(flat(tree))[-1]
 
@@ -40,13 +40,13 @@ def check_none_parameters(case: Case) -> None:
     "Skip a leaf whose gradient is None: its update is None, and its state stays.", eager=True
 )
 def check_none_gradients(case: Case) -> None:
-    """Checks that the state of a parameter without a gradient stays.
+    """Checks that an update does not change the state of a parameter without a gradient.
 
-    The structure of the state stays as well, with one exception: rules of this package that count
-    updates get `leaf_counts`, one count for each parameter, and what they carry from step to step
-    becomes one number for each parameter. That happens at the first such update; after it the
-    structure stays. A wrapper that does not always call what it wraps cannot allow that; if it
-    refuses the update and says so, `per_leaf_counts(tx)` is checked instead.
+    The structure of the state does not change either, with one exception: at the first such update,
+    rules of this package that count updates gain `leaf_counts`, a count for each parameter, and
+    the scalars that they carry from step to step become vectors. A wrapper that only sometimes
+    calls the wrapped transformation cannot allow that. If its error recommends `per_leaf_counts`,
+    `per_leaf_counts(tx)` is checked instead.
     """
     params = case.params()
     grads, path = without_last(case.grads())
@@ -60,7 +60,7 @@ def check_none_gradients(case: Case) -> None:
     assert path not in flat(updates), f"there is an update at '{path}', whose gradient is None."
     before, n = with_leaf_counts(state, after), len(jax.tree.leaves(params))
     same_structure(before, after, "the state", "after init", "after update")
-    old, new = (_of_last(tree, path, n) for tree in (before, after))
+    old, new = (_last_leaf_state(tree, path, n) for tree in (before, after))
     equal(old, new, "the state of a leaf without a gradient", "after update")
     same_structure(after, later, "the state", "after update", "after another update")
 
@@ -73,52 +73,52 @@ def _two_updates(case: Case, grads: PyTree, params: PyTree) -> tuple[PyTree, ...
 
 
 def with_leaf_counts(state: PyTree, after: PyTree) -> PyTree:
-    """Returns the state with a count of each parameter where a later state has them."""
+    """Returns the state with leaf counts for the links that have them in a later state."""
     avals = avals_of(after)
 
-    def add(path: Any, node: Any) -> Any:
+    def add(path: Sequence[Hashable], node: PyTree) -> PyTree:
         aval = avals.get(path_string([*path, jax.tree_util.GetAttrKey("leaf_counts")]))
         if not _is_link(node) or "leaf_counts" in node or aval is None:
             return node
-        _, (*_, n) = aval
-        fields: dict[str, Any] = {}
+        n = jax.tree.leaves(aval)[-1]  # the length of `leaf_counts`
+        fields: dict[str, PyTree] = {}
         for k, x in node._asdict().items():
-            fields[k] = x if k != "carry" else {c: _repeated(v, n) for c, v in x.items()}
+            fields[k] = x if k != "carry" else {c: _repeat_scalar(v, n) for c, v in x.items()}
             if k == "count":
-                fields["leaf_counts"] = _repeated(x, n)
+                fields["leaf_counts"] = _repeat_scalar(x, n)
         return State(**fields)
 
     return jax.tree_util.tree_map_with_path(add, state, is_leaf=_is_link)
 
 
-def _repeated(x: Any, n: int) -> Any:
+def _repeat_scalar(x: jax.Array, n: int) -> jax.Array:
     return x if x.ndim else jnp.full(n, x)
 
 
-def _is_link(x: Any) -> bool:
+def _is_link(x: object) -> bool:
     """Tells whether x is the state of a rule of this package."""
     return isinstance(x, State) and {"count", "hyperparams"} <= set(x._fields)
 
 
-def _of_last(state: PyTree, path: str, n: int) -> dict[str, Any]:
-    """Returns the slots of the last of n parameters, and its numbers in vectors."""
-    found = {k: v for k, v in flat(state).items() if is_of_parameter(k, path)}
-    for where, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
+def _last_leaf_state(state: PyTree, path: str, n: int) -> dict[str, jax.Array]:
+    """Returns the slots of the last of n parameters, and its elements of leaf scalars."""
+    of_leaf = {k: v for k, v in flat(state).items() if is_of_parameter(k, path)}
+    for link_path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
         fields = ("leaf_counts", "carry") if _is_link(node) else ()
         for k, x in flat({k: node[k] for k in fields if k in node}).items():
-            if x.shape == (n,):  # otherwise a mask has left out parameters, perhaps the last
-                found[f"{path_string(where)}.{k}"] = x[-1]
-    return found
+            if x.shape == (n,):  # otherwise a mask has removed parameters, maybe the last one
+                of_leaf[f"{path_string(link_path)}.{k}"] = x[-1]
+    return of_leaf
 
 
-def _for_empty_trees(error: Exception) -> str:
-    """What to do: reductions are named where one has failed, by what they say of nothing."""
+def _advice_for_empty_trees(error: Exception) -> str:
+    """Returns the remedy: about reductions if the error is that of a reduction over no values."""
     if any(words in str(error) for words in ("empty", "at least one")):
         return "Let reductions over leaves start from a number, as in sum(leaves, start=0.0)."
     return "Let init and update do with a tree without leaves what jax.tree.map does."
 
 
-@conformance(_for_empty_trees, eager=True)
+@conformance(_advice_for_empty_trees, eager=True)
 def check_empty_trees(case: Case) -> None:
     """Checks that trees without leaves pass through."""
     empty: PyTree

@@ -1,4 +1,4 @@
-"""Checks of the values that an update computes, for any rule."""
+"""Checks the values that an update computes, for any rule."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ __all__ = ["check_extra_arguments", "check_purity", "check_zero_gradients"]
     "Add eps in float32 before dividing, and cast to the narrow dtype at the end.", eager=True
 )
 def check_zero_gradients(case: Case) -> None:
-    """Checks that two steps with zero gradients stay finite, in float32 and narrower."""
+    """Checks that two steps with zero gradients are finite, in float32 and narrower dtypes."""
     for dtype in (d for d in case.dtypes if d in (*NARROW, "float32")):
         params = case.params(dtype)
         grads = jax.tree.map(jnp.zeros_like, params)
@@ -32,7 +32,7 @@ def check_zero_gradients(case: Case) -> None:
     "Return new containers, and keep everything that changes in the returned state.", eager=True
 )
 def check_purity(case: Case) -> None:
-    """Checks that equal arguments give equal results, and are not changed."""
+    """Checks that equal arguments give equal results, and that update does not modify them."""
     params, grads = case.params(), case.grads()
     state = case.init(params)
     equal(state, case.init(params), "the state", "when init is called again")
@@ -50,9 +50,9 @@ def _arrays(tree: PyTree) -> PyTree:
     return jax.tree.map(np.array, tree)
 
 
-@conformance("Let update take **extra, and ignore what it does not know.", eager=True)
+@conformance("Let update take **extra, and ignore unknown arguments.", eager=True)
 def check_extra_arguments(case: Case) -> None:
-    """Checks that an unknown extra argument changes nothing."""
+    """Checks that an unknown extra argument does not change the result."""
     params, grads = case.params(), case.grads()
     state = case.init(params)
     alone = case.update(grads, state, params)

@@ -52,5 +52,5 @@ def test_help_says_how_a_run_is_resumed(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     printed = capsys.readouterr().out
-    assert "goes on from the latest" in printed
-    assert "--fresh starts anew" in printed
+    assert "continues from the latest" in printed
+    assert "--fresh starts over" in printed

@@ -122,4 +122,4 @@ def test_a_compiler_that_fails_has_the_last_word(tmp_path):
 def test_the_command_has_nothing_to_do_where_all_is_built(cache, monkeypatch, capsys):
     monkeypatch.setattr("functional_optim.native.building.find", lambda body: ("target", 0))
     assert main([]) == 0
-    assert capsys.readouterr().out.startswith("All is built already, in ")
+    assert capsys.readouterr().out.startswith("All kernels are built already, in ")

@@ -115,7 +115,9 @@ def test_kernels_that_cannot_be_kept_are_an_error_that_says_where(
     else:  # for root, too
         monkeypatch.setattr(os, "mkdir", lambda *a, **k: os.open("/proc/1/none", os.O_CREAT))
         reason = "No such file|Permission|Read-only"
-    message = rf"cannot be kept in {place}/native/\w+ \(.*{reason}.*\)\. Let FUNCTIONAL_OPTIM_CACHE"
+    message = (
+        rf"cannot be written to {place}/native/\w+ \(.*{reason}.*\)\. Set FUNCTIONAL_OPTIM_CACHE"
+    )
     with pytest.raises(fo.native.CompilerError, match=message):
         build()
     assert main([]) == 1
@@ -155,7 +157,7 @@ def test_a_description_with_more_functions_than_the_library_is_refused(library_o
     read = json.loads(described.read_text())
     read["bodies"].insert(0, "0" * 16)
     described.write_text(json.dumps(read))
-    refused("it has not the functions of its description")
+    refused("it does not have the functions of its description")
 
 
 def test_a_number_beyond_the_table_is_an_error_and_no_crash(library_of_momentum):
