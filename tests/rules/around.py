@@ -48,6 +48,7 @@ RULES = (
     Entry(
         fo.flatten,
         {"": {"inner": fo.adam(1e-3)}},
+        leave_out={"sharding": "on axes of the compiler, a step may divide the vectors"},
     ),
     Entry(
         fo.packed,
