@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
-from ..core.functions import keepable
+from ..core.functions import can_be_cached
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
 from ..core.signatures import bind
 from ..core.state import State
@@ -105,7 +105,7 @@ class Router:
     @property
     def is_cacheable(self) -> bool:
         """Whether it may be kept alive: a tree of labels may, a user's function may hold arrays."""
-        return isinstance(self.labeller, FrozenTree) or keepable(self.labeller)
+        return isinstance(self.labeller, FrozenTree) or can_be_cached(self.labeller)
 
 
 @dataclasses.dataclass(frozen=True)

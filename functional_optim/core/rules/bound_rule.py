@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ..caching import Interned
-from ..functions import keepable
+from ..functions import can_be_cached
 from ..numerics.precision import hyper_dtype
 from .arguments import Kind
 from .spec import RuleSpec, call_by_name, checked_dict, checked_names, wanted_names
@@ -42,7 +42,7 @@ class BoundRule(Interned):
     @property
     def is_cacheable(self) -> bool:
         """Whether its schedules and options may be kept alive."""
-        return keepable((self.schedules, self.options))
+        return can_be_cached((self.schedules, self.options))
 
     @functools.cached_property
     def name(self) -> str:
