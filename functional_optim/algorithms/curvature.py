@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, dot, scaled
-from ..core.trees.placement import alike
+from ..core.trees.placement import shard_like
 
 __all__ = ["Curvature", "is_curved"]
 
@@ -39,7 +39,7 @@ class Curvature(NamedTuple):
         # Broadcast, they are sharded as the parameter is; in a program, only if it says so.
         shape = (m, *p.shape)
         zeros = jnp.broadcast_to(jnp.zeros_like(p), shape)
-        ring = alike(zeros, jnp.broadcast_to(p, shape))
+        ring = shard_like(zeros, jnp.broadcast_to(p, shape))
         return {"diff_params_memory": ring, "diff_updates_memory": ring.copy()}
 
     @staticmethod

@@ -206,7 +206,7 @@ _IMMUTABLE_TYPES = (
 
 _MAX_OBJECTS = 2_000
 _MAX_BYTES = 2**24
-"""Limits of a comparison. A function that reaches more objects or more NumPy data shares nothing."""
+"""Limits of a comparison: a function that reaches more objects or NumPy data shares nothing."""
 
 _CONSTANT_PACKAGES = {
     *sys.stdlib_module_names,

@@ -13,7 +13,7 @@ from .numerics.validation import Interval, as_number
 from .protocol import GradientTransformation, PyTree
 from .rules.bounds import bounds_of
 from .state import State, nested_states, states_below
-from .trees.placement import in_place_of
+from .trees.placement import put_like
 from .trees.structure import path_string
 from .types import EmptyState, Required
 
@@ -282,7 +282,7 @@ def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> ja
     if interval is not None and not traced:
         for number in new.ravel().tolist():
             as_number(number, f"set_hyperparams: {name}", interval)
-    return in_place_of(old, (jnp if traced else np).broadcast_to(new, old.shape))
+    return put_like(old, (jnp if traced else np).broadcast_to(new, old.shape))
 
 
 def _with_entries(

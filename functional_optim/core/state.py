@@ -3,12 +3,15 @@
 import copyreg
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, cast
 
 import jax
 
-__all__ = ["State", "nested_states", "states_below"]
+__all__ = ["KeyPath", "State", "nested_states", "states_below"]
+
+KeyPath = tuple[Hashable, ...]
+"""The keys from the root of a tree to one of its nodes, as `jax.tree_util` gives them."""
 
 
 class _StateType(type):

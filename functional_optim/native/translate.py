@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import Literal
 
-from ..core.leaf.inlining import called
+from ..core.leaf.inlining import called_function
 from .expressions import C_TYPES, Ineligible, expression, literal
 
 __all__ = ["Body", "Kind", "translate"]
@@ -126,7 +126,7 @@ class _Writer:
     def _results(self, eqn: Any, known: dict[Any, Ask]) -> list[_Value]:
         """Returns the values of an operation's results."""
         name = eqn.primitive.name
-        inner = called(eqn)
+        inner = called_function(eqn)
         if inner is not None:
             asks = [functools.partial(_value, atom, known) for atom in eqn.invars]
             return self.read_all(inner, asks)

@@ -11,11 +11,11 @@ from ..core.adapter import link_name
 from ..core.chain import ChainInit, ChainUpdate
 from ..core.functions import Function
 from ..core.leaf.packing import unpacked
-from ..core.leaf.quantized import FORMS, outlined
+from ..core.leaf.quantized import FORMATS, with_decoded_shapes
 from ..core.protocol import MaskedNode, PyTree
 from ..core.rules.init import ENGINE_FIELDS, RuleInit
 from ..core.state import State
-from ..core.trees.labels import resolve_labels, shown, why
+from ..core.trees.labels import label_reason, resolve_labels, short_repr
 from ..core.trees.structure import key_paths, leaf_paths, path_string
 from ..transforms.masking import MaskedInit, MaskedUpdate, PartitionInit, PartitionUpdate, Router
 from ..transforms.matrices import REST, MatricesInit, MatricesUpdate, OnlyMatrices
@@ -61,7 +61,7 @@ class LinkUsage:
             return
         known = isinstance(self.init, RuleInit)
         own = getattr(self.init, "name", None)
-        text = shown(self.init) if isinstance(own, str) else link_name(self.init, self.update)
+        text = short_repr(self.init) if isinstance(own, str) else link_name(self.init, self.update)
         slots = tuple(
             record
             for slot, path, x in self.slots.get(leaf, ())
@@ -103,7 +103,7 @@ class LinkUsage:
 
 def _records(slot: str, path: Path, x: Any, arrays: Mapping[Path, Any]) -> Iterator[SlotRecord]:
     """Yields the array of a slot; if it is quantized, its parts."""
-    for form in FORMS.values():
+    for form in FORMATS.values():
         parts = {part: _below(path, part) for part in form.parts}
         if path not in arrays and {*parts.values()} <= arrays.keys():
             yield from (SlotRecord(f"{slot}.{part}", arrays[k]) for part, k in parts.items())
@@ -153,7 +153,7 @@ def _rule(init: RuleInit, update: Any, params: PyTree, at: Path) -> LinkUsage:
     for i, (path, leaf) in enumerate(leaves.items()):
         per_leaf[path] = plain | {k: numbers[f"{k}.{label[i]}"] for k, label in by_label.items()}
         routes[path] = tuple(
-            f"{init.name}: {k}: {by_label[k][i]!r}, {why(v.labeller, names[i], leaf)}"
+            f"{init.name}: {k}: {by_label[k][i]!r}, {label_reason(v.labeller, names[i], leaf)}"
             for k, v in init.labels
             if k in by_label
         )
@@ -196,8 +196,9 @@ def _reasons(
         rest = ", so its update becomes zero" if update.otherwise == "zero" else ", so it passes"
     rows = zip(_leaves(params).items(), leaf_paths(params), labels, strict=True)
     return {
-        path: (f"{router.link}: {label!r}{rest * (label is False)}, {why(labeller, name, leaf)}",)
+        path: (f"{router.link}: {label!r}{rest * (label is False)}, {reason}",)
         for (path, leaf), name, label in rows
+        for reason in [label_reason(labeller, name, leaf)]
     }
 
 
@@ -236,7 +237,7 @@ def _wrapped(init: Any, params: PyTree, at: Path, routes: Any) -> Iterator[LinkU
 
 def _same(a: PyTree, b: PyTree) -> bool:
     """Tells whether two trees of shapes are the same."""
-    a, b = outlined(a), outlined(b)
+    a, b = with_decoded_shapes(a), with_decoded_shapes(b)
     structures: list[Any] = [jax.tree.structure(a), jax.tree.structure(b)]
     same = bool(structures[0] == structures[1])
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)

@@ -8,20 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.leaf.quantized import FORMS, Stored, stored_as
+from ..core.leaf.quantized import FORMATS, QuantizedArray, register_format
 from ..core.numerics.rounding import rounded, uniform
 from . import dynamic_map
 from .blocks import Blocks
 from .placing import placed
 
-__all__ = ["FORMS", "Blockwise", "Rounded"]
+__all__ = ["FORMATS", "Blockwise", "Rounded"]
 
 Array = jax.Array
 
 
-@stored_as("8bit")
+@register_format("8bit")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Blockwise(Stored):
+class Blockwise(QuantizedArray):
     """An array in units of the largest magnitude of each block, by the dynamic map.
 
     Attributes:
@@ -101,9 +101,9 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return Blocks(shape).units[0] if jax.device_count() == 1 else shape
 
 
-@stored_as("bfloat16")
+@register_format("bfloat16")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rounded(Stored):
+class Rounded(QuantizedArray):
     """An array rounded to bfloat16.
 
     Attributes:

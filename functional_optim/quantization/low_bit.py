@@ -12,20 +12,20 @@ from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
 from ..core.chain import ChainUpdate
 from ..core.engine.rule_update import RuleUpdate
-from ..core.leaf.packing import held_together
-from ..core.leaf.quantized import decode_state, encoded_as, is_stored
+from ..core.leaf.packing import stacked_array_ids
+from ..core.leaf.quantized import decode_state, encode_like, is_quantized
 from ..core.numerics.precision import safe_increment
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.rules.rng_keys import Key, as_key, key_at
 from ..core.state import State, nested_states
-from ..core.trees.containers import content, is_container
-from ..core.trees.placement import beside
+from ..core.trees.containers import container_content, is_container
+from ..core.trees.placement import mesh_placer
 from ..core.trees.structure import path_string
 from ..transforms.masking import MaskedUpdate, PartitionUpdate
 from .blocks import BLOCK
-from .formats import FORMS
+from .formats import FORMATS
 
 __all__ = ["MOMENTS", "low_bit_state"]
 
@@ -116,9 +116,9 @@ def low_bit_state(
     init, update = check_pair("low_bit_state: tx", tx)
     forms = dict(form) if isinstance(form, Mapping) else dict.fromkeys(MOMENTS, form)
     for name in forms.values():
-        if name not in FORMS:
+        if name not in FORMATS:
             raise ValueError(
-                f"low_bit_state: form must be one of {', '.join(map(repr, FORMS))}, or a dict of "
+                f"low_bit_state: form must be one of {', '.join(map(repr, FORMATS))}, or a dict of "
                 f"them by slot, got {name!r}."
             )
     min_size = as_count(min_size, "low_bit_state: min_size", least=BLOCK)
@@ -170,28 +170,31 @@ class LowBitInit:
         if self.key is None:
             return held
         own = {"count": jnp.zeros((), np.int32), "keys": {"key": self.key.words()}}
-        place = beside(jax.tree.leaves(params))
+        place = mesh_placer(jax.tree.leaves(params))
         return State(**jax.tree.map(place, own), inner_state=held)
 
     def _encoded(self, state: PyTree) -> PyTree:
         treedef: Any
         # What is encoded takes the place of its container, too: `nnx` lets one hold an array only.
         flat, treedef = jax.tree_util.tree_flatten_with_path(
-            state, is_leaf=lambda x: is_stored(x) or is_container(x)
+            state, is_leaf=lambda x: is_quantized(x) or is_container(x)
         )
-        forms, small = dict(self.forms), held_together(state)
+        forms, small = dict(self.forms), stacked_array_ids(state)
         slots = list(_slots(state, [path for path, _ in flat], forms))
-        large = [id(x) not in small and self._is_large(content(x)) for _, x in flat]
+        large = [id(x) not in small and self._is_large(container_content(x)) for _, x in flat]
         chosen = [forms.get(slot) if big else None for slot, big in zip(slots, large, strict=True)]
         of_large = [path for (path, _), big in zip(flat, large, strict=True) if big]
         self._check(slots, of_large, chosen)
         pairs = zip(chosen, flat, strict=True)
         return treedef.unflatten(
-            [x if name is None else FORMS[name].of(content(x), None) for name, (_, x) in pairs]
+            [
+                x if name is None else FORMATS[name].of(container_content(x), None)
+                for name, (_, x) in pairs
+            ]
         )
 
     def _is_large(self, x: Any) -> bool:
-        is_float = getattr(x, "dtype", None) == np.float32 and not is_stored(x)
+        is_float = getattr(x, "dtype", None) == np.float32 and not is_quantized(x)
         return is_float and x.size >= self.min_size
 
     def _check(self, slots: list[str], large: list[Any], chosen: list[str | None]) -> None:
@@ -248,9 +251,9 @@ class LowBitUpdate(Interned):
         """Decodes the moments, updates, and encodes the new ones."""
         if not self.random:
             new, after = self.inner(updates, decode_state(state), params, extra)
-            return new, encoded_as(state, after, None)
+            return new, encode_like(state, after, None)
         before = state.inner_state
         new, after = self.inner(updates, decode_state(before), params, extra)
         key = key_at(state.keys["key"], self.generator, state.count)
-        held = encoded_as(before, after, key)
+        held = encode_like(before, after, key)
         return new, state._replace(count=safe_increment(state.count), inner_state=held)

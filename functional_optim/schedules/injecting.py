@@ -19,7 +19,7 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.schedule import NumberedSchedule, numbered
 from ..core.signatures import bind, call_text
 from ..core.state import State
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import place_on_mesh_of
 from .arguments import Held, is_hyperparameter, is_schedule, join, split
 from .stateful import StatefulSchedule
 
@@ -176,7 +176,7 @@ class _Init:
         fields = {"schedules": schedules} if schedules else {}
         fields |= {"hyperparams_states": states} if states else {}
         state = State(count=count, hyperparams=values, **fields, inner_state=init(params))
-        return all_beside(params, state)
+        return place_on_mesh_of(params, state)
 
     def __repr__(self) -> str:
         return f"inject_hyperparams({self.text})"

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.leaf.quantized import FORMS
+from ..core.leaf.quantized import FORMATS
 from ..core.numerics.precision import compute_dtype
 from .migration import Migrated
 from .placing import dtype_of
@@ -128,7 +128,7 @@ def _multiply(arrays: Arrays, name: str, factor: Any) -> None:
     if name in arrays:
         arrays[name] = _product(arrays[name], factor)
         return
-    parts = {f"{name}.{part}" for form in FORMS.values() for part in form.parts}
+    parts = {f"{name}.{part}" for form in FORMATS.values() for part in form.parts}
     quantized = join_parts({k: arrays[k] for k in parts & arrays.keys()}, {}, decode=False)
     if name in quantized:
         form = type(quantized[name])

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.leaf.quantized import is_stored
+from ..core.leaf.quantized import is_quantized
 
 __all__ = ["dtype_of", "fits", "has_shape", "is_key", "place", "saved_shape"]
 
@@ -20,7 +20,7 @@ def place(value: Any, like: Any) -> Any:
     It is a new array because a state's arrays may be donated. Where `like` is not committed to a
     device, neither is the result.
     """
-    if is_stored(value) or is_stored(like):
+    if is_quantized(value) or is_quantized(like):
         return _place_quantized(value, like)
     sharding = _sharding(like)
     if is_key(like):
@@ -40,8 +40,8 @@ def _place_quantized(value: Any, like: Any) -> Any:
     """Returns the value as a new array, quantized if `like` is."""
     if type(value) is type(like):
         return jax.tree.map(place, value, like)
-    plain = value.decoded() if is_stored(value) else jnp.asarray(value).astype(jnp.float32)
-    return place(type(like).of(plain, None) if is_stored(like) else plain, like)
+    plain = value.decoded() if is_quantized(value) else jnp.asarray(value).astype(jnp.float32)
+    return place(type(like).of(plain, None) if is_quantized(like) else plain, like)
 
 
 def saved_shape(x: Any) -> tuple[int, ...]:

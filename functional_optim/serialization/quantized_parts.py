@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.leaf.quantized import FORMS, Stored, decode_state, is_stored
+from ..core.leaf.quantized import FORMATS, QuantizedArray, decode_state, is_quantized
 
 __all__ = ["join_parts", "quantized_names", "split_parts"]
 
 
 def split_parts(name: str, x: Any) -> Iterator[tuple[str, Any]]:
     """Yields the names and arrays under which x is saved: one, or one for each quantized part."""
-    if is_stored(x):
+    if is_quantized(x):
         yield from ((f"{name}.{part}", getattr(x, part)) for part in x.parts)
     else:
         yield name, x
@@ -29,7 +29,7 @@ def join_parts(
       decode: whether to decode the arrays.
     """
     saved = dict(saved)
-    for form in FORMS.values():
+    for form in FORMATS.values():
         for name in quantized_names(saved, wanted, form):
             parts = {k: (saved.pop(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()}
             array = form(
@@ -40,7 +40,7 @@ def join_parts(
 
 
 def quantized_names(
-    saved: Mapping[str, Any], wanted: Mapping[str, Any], form: type[Stored]
+    saved: Mapping[str, Any], wanted: Mapping[str, Any], form: type[QuantizedArray]
 ) -> list[str]:
     """Returns the names of the arrays that were saved in a quantized form."""
     first_part = f".{next(iter(form.parts))}"

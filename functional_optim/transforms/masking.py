@@ -18,7 +18,7 @@ from ..core.state import State
 from ..core.trees.apply import no_update, no_updates
 from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, resolve_labels
 from ..core.trees.placeholders import AnyParams, is_any_params
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import place_on_mesh_of
 from ..core.trees.structure import align, align_params, leaf_paths
 from ..core.types import MaskOrFn
 from .parts import extra_of_part
@@ -122,7 +122,7 @@ class PartitionInit:
         leaves = align(labels, params, link=self.name, name="params", reference_name="the labels")
         states = {str(k): init(self.router.split(labels, leaves, k)) for k, init in self.inits}
         # A transformation without leaves here does not know their mesh.
-        return all_beside(params, State(**states))
+        return place_on_mesh_of(params, State(**states))
 
     def __repr__(self) -> str:
         return f"partition({{{', '.join(f'{k!r}: {init!r}' for k, init in self.inits)}}})"
@@ -219,7 +219,7 @@ class MaskedInit:
         labels = self.router.labels(params)
         link = self.router.link
         leaves = align(labels, params, link=link, name="params", reference_name="the mask")
-        return all_beside(params, self.init(self.router.split(labels, leaves, True)))
+        return place_on_mesh_of(params, self.init(self.router.split(labels, leaves, True)))
 
     def __repr__(self) -> str:
         return f"masked({self.init!r}, {self.router.labeller!r})"

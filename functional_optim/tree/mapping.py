@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from ..core.leaf.packing import Packed, is_packed
-from ..core.leaf.quantized import is_stored
+from ..core.leaf.quantized import is_quantized
 from ..core.protocol import PyTree
 from ..core.trees.placeholders import AnyParams
 from ..core.trees.structure import is_placeholder
@@ -54,12 +54,12 @@ def map_params(
     init = getattr(initable, "init", initable)
 
     def is_end(node: Any) -> bool:
-        return is_placeholder(node) or is_stored(node) or (is_leaf is not None and is_leaf(node))
+        return is_placeholder(node) or is_quantized(node) or (is_leaf is not None and is_leaf(node))
 
     def on_leaf(x: Any, *others: Any) -> Any:
         if is_leaf is not None and is_leaf(x):
             return f(x, *others)
-        if is_stored(x):
+        if is_quantized(x):
             return jax.tree.map(lambda part: f(part, *others), x)
         return x if is_placeholder(x) else f(x, *others)
 

@@ -10,8 +10,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ..leaf.packing import Group
-from ..leaf.quantized import decode_state, encoded_as, holds_stored
-from ..trees.apply import moved
+from ..leaf.quantized import decode_state, encode_like, has_quantized
+from ..trees.apply import add_update
 from ..trees.sparse_rows import Rows, is_sparse
 from .backends import BACKENDS
 from .jit import jit_as
@@ -138,7 +138,7 @@ def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
         return STACKED
     if is_sparse(call.update):
         return SPARSE_ROWS
-    if holds_stored(call.slots):
+    if has_quantized(call.slots):
         return BLOCKWISE
     for backend in _backends:
         if backend.claims(fused, call):
@@ -219,10 +219,10 @@ class _SparseRows(_OneByOne):
         update, new = fused.on_leaf(dense, number, on_rows, getattr(param, "dtype", None))
         update = rows.update(update)
         new_slots = [
-            encoded_as(stored, {k: rows.put(old[k], x[k]) for k in old})
+            encode_like(stored, {k: rows.put(old[k], x[k]) for k in old})
             for stored, old, x in zip(arrays.slots, slots, new, strict=True)
         ]
-        return (moved(param, update) if signature.add_to_params else update), new_slots
+        return (add_update(param, update) if signature.add_to_params else update), new_slots
 
 
 class _Blockwise(_OneByOne):

@@ -16,8 +16,8 @@ from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext
 from ..rules.init import state_names
-from ..state import State
-from ..trees.apply import moved, put_leaves
+from ..state import KeyPath, State
+from ..trees.apply import add_update, replace_leaves
 from ..trees.placement import sharded_as, sharded_together
 from ..trees.structure import is_absent
 from .executors import (
@@ -119,8 +119,8 @@ class FusedUpdate(Interned):
         for state, step, trees in zip(states, steps, slots, strict=True):
             new_states.append(next_state(state, step.next_fields | trees))
         if add_to_params:
-            add = moved if self.whole_tree else _take_new
-            outputs = put_leaves(params, outputs, add)
+            add = add_update if self.whole_tree else _take_new
+            outputs = replace_leaves(params, outputs, add)
         return outputs, new_states
 
     def _run_on_leaves(
@@ -191,7 +191,7 @@ class FusedUpdate(Interned):
             new_slots.append({k: sharded_as(new[k].astype(x.dtype), x) for k, x in kept.items()})
         u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
         if signature.add_to_params:
-            return moved(param, u), new_slots
+            return add_update(param, u), new_slots
         return sharded_as(u, update), new_slots
 
 
@@ -222,7 +222,7 @@ class UndeclaredParam:
         return self._refuse()
 
 
-def _take_new(_: Array, new: Array, __: str) -> Array:
+def _take_new(_: Array, new: Array, __: KeyPath) -> Array:
     return new
 
 

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from ..leaf.packing import Group, Packed, as_tree
-from ..leaf.quantized import outlined
+from ..leaf.quantized import with_decoded_shapes
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
 from ..rules.init import ENGINE_FIELDS
 from ..state import State
-from ..trees.containers import bare, in_containers_of
+from ..trees.containers import in_containers_like, without_containers
 from ..trees.sparse_rows import check_rows, coalesced, is_sparse
 from ..trees.structure import (
     align,
@@ -69,8 +69,12 @@ class LeafTable:
         # it gives to `update`, except from what we keep apart from the tree.
         self._given: PyTree = None
         if found is None:
-            self._given, updates, params = updates, bare(updates), bare(params)
-            self.reference = bare(self.reference)
+            self._given, updates, params = (
+                updates,
+                without_containers(updates),
+                without_containers(params),
+            )
+            self.reference = without_containers(self.reference)
             flat, self.treedef = _flatten(self.reference)
             found = align(self.reference, updates, link=name, name="updates")
         self.numbers = [i for i, x in enumerate(flat) if not is_placeholder(x)]
@@ -277,12 +281,14 @@ class LeafTable:
 
     def _in_containers_of(self, like: PyTree, tree: PyTree) -> PyTree:
         """Puts a tree into the containers of the one that it replaces."""
-        return tree if self._given is None else in_containers_of(like, tree)
+        return tree if self._given is None else in_containers_like(like, tree)
 
 
 def all_slots(slot_trees: dict[str, Any]) -> PyTree:
     """Returns a slot that all parameters have, or else all slots merged."""
-    trees = [outlined(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()]
+    trees = [
+        with_decoded_shapes(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()
+    ]
     if not any(map(is_placeholder, _flatten(trees[0])[0])):
         return trees[0]
     return jax.tree.map(

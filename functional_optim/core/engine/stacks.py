@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..leaf.packing import Group, Packed
-from ..leaf.stacking import apart, join
+from ..leaf.stacking import stack_arrays, unstack_array
 from ..protocol import NoSlot, PyTree
 from ..trees.structure import is_absent
 
@@ -74,12 +74,12 @@ class Stacks:
     @staticmethod
     def stacked(values: Sequence[Any], group: Group) -> jax.Array:
         """Updates or parameters of a stack, along a new first axis."""
-        return join([jnp.asarray(values[i]) for i in group])
+        return stack_arrays([jnp.asarray(values[i]) for i in group])
 
     @staticmethod
     def unstacked(stack: jax.Array) -> Sequence[jax.Array]:
         """Returns the arrays of a stack."""
-        return apart(stack)
+        return unstack_array(stack)
 
     def rebuild(self, rule: int, slot: str, old: Any, column: list[Any], treedef: Any) -> PyTree:
         """Makes the tree of a slot, packed where the old one was."""
@@ -87,10 +87,12 @@ class Stacks:
         if isinstance(old, Packed):
             return Packed.of(old.layout, column, stacks)
         for group, stack in stacks.items():
-            for i, x in zip(group, [] if is_absent(stack) else apart(stack), strict=False):
+            for i, x in zip(group, [] if is_absent(stack) else unstack_array(stack), strict=False):
                 column[i] = x
         return treedef.unflatten(column)
 
 
 def _stack(tree: Any, column: list[Any], group: Group) -> Any:
-    return tree.stack(group) if isinstance(tree, Packed) else join([column[i] for i in group])
+    return (
+        tree.stack(group) if isinstance(tree, Packed) else stack_arrays([column[i] for i in group])
+    )

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..leaf.packing import Group, joined
+from ..leaf.packing import Group, stack_trees
 from ..leaf.quantized import decode_state
-from ..leaf.stacking import FEW, FEW_READERS, apart, sealed
+from ..leaf.stacking import KERNEL_OUTPUTS, MIN_READERS, materialize_scalars, unstack_array
 from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
@@ -97,7 +97,7 @@ class StepScalars:
         if stacked:
             keys = {k: x[np.asarray(batch)] for k, x in self.keys.items()}
             row = None if self.matrix is None else self._rows_of_stacks[batch]
-            return RuleScalars(*shared, keys, row, joined(self.trees, batch))
+            return RuleScalars(*shared, keys, row, stack_trees(self.trees, batch))
         (i,) = batch
         keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()}
         row = self.matrix
@@ -110,7 +110,7 @@ class StepScalars:
         return {
             k: [
                 jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
-                for words in apart(jax.random.key_data(x))
+                for words in unstack_array(jax.random.key_data(x))
             ]
             for k, x in self.keys.items()
         }
@@ -118,7 +118,7 @@ class StepScalars:
     @functools.cached_property
     def _rows(self) -> tuple[Array, ...]:
         assert self.matrix is not None
-        return apart(self.matrix)
+        return unstack_array(self.matrix)
 
     @functools.cached_property
     def _rows_of_stacks(self) -> dict[Group, Array]:
@@ -128,16 +128,16 @@ class StepScalars:
             by_length[len(stack)].append(stack)
         rows: dict[Group, Array] = {}
         for stacks in by_length.values():
-            matrices = apart(self.matrix[np.asarray(stacks)])
+            matrices = unstack_array(self.matrix[np.asarray(stacks)])
             rows |= dict(zip(stacks, matrices, strict=True))
         return rows
 
 
 def one_row(matrix: Array, i: int) -> Array:
     """Returns the row `i` of a matrix `(n, k)`, in a program that needs no other row."""
-    first = i - i % FEW
-    chunk = jax.lax.slice_in_dim(matrix, first, min(first + FEW, matrix.shape[0]))
-    return apart(chunk)[i - first]
+    first = i - i % KERNEL_OUTPUTS
+    chunk = jax.lax.slice_in_dim(matrix, first, min(first + KERNEL_OUTPUTS, matrix.shape[0]))
+    return unstack_array(chunk)[i - first]
 
 
 def read_scalars(
@@ -200,10 +200,10 @@ def compute_step_scalars(
 
 def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalars]:
     """Wraps the scalars of fused rules so that XLA computes them once, and not for each leaf."""
-    if readers < FEW_READERS:
+    if readers < MIN_READERS:
         return list(steps)
     contexts = {(i, k): x for i, step in enumerate(steps) for k, x in step.context.items()}
-    contexts = sealed(contexts)
+    contexts = materialize_scalars(contexts)
     return [
         dataclasses.replace(step, context={k: contexts[i, k] for k in step.context})
         for i, step in enumerate(steps)
@@ -356,7 +356,7 @@ def _measurements(
         stacked = batch in table.stacks
         g, (slots, *_), p = table.inputs(batch, with_params=with_params)
         numbers = np.asarray([table.numbers[i] for i in batch], np.int32)
-        own = joined(trees, batch) if stacked else trees[batch[0]]
+        own = stack_trees(trees, batch) if stacked else trees[batch[0]]
         number = numbers if stacked else numbers[0]
         measure = _measure_program(rule, stacked=stacked)
         columns.append(measure(g, slots, p, number, own, hyper, last))

@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..caching import Interned
-from ..leaf.dtypes import as_parameter, check_parameter, start_slots
+from ..leaf.dtypes import as_parameter, check_parameter, init_slots
 from ..leaf.packing import pack
 from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype, hyper_dtype
 from ..numerics.validation import as_start, as_state
-from ..protocol import PyTree
+from ..protocol import NoSlot, PyTree
 from ..state import State
-from ..trees.placement import beside
+from ..trees.placement import mesh_placer
 from ..trees.sparse_rows import is_sparse
-from ..trees.structure import is_absent, leaf_paths
+from ..trees.structure import leaf_paths
 from ..trees.varying import varying_as
 from .bound_rule import BoundRule
 from .by_label import ByLabel
@@ -92,7 +92,7 @@ class RuleInit:
         leaves, treedef = jax.tree.flatten(params, is_leaf=is_sparse)
         for path, leaf in zip(leaf_paths(params), leaves, strict=True):
             _check_parameter(self.name, path, leaf)
-        place = beside(leaves)
+        place = mesh_placer(leaves)
         numbers = self.hyperparams()
         labels = self.leaf_labels(params)
         slots = self._slots(
@@ -181,7 +181,7 @@ class RuleInit:
 
     def _slots(
         self, leaves: list[Any], hyper: list[dict[str, Any]], place: Callable[[Array], Array]
-    ) -> dict[str, list[Array]]:
+    ) -> dict[str, list[Array | NoSlot]]:
         """Returns the slots, by name and then by leaf."""
         spec, dtypes = self.rule.spec, dict(self.rule.slot_dtypes)
         make_slots = spec.slots
@@ -201,12 +201,16 @@ class RuleInit:
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in leaves]
         for i, leaf in enumerate(leaves):
             p = as_parameter(leaf)
-            slots = start_slots(
+            slots = init_slots(
                 functools.partial(make, i=i), p, dtypes, split_complex=spec.split_complex
             )
             # A slot of the parameter's shape is sharded with it already.
-            with_param = [k for k, v in slots.items() if is_absent(v) or v.shape == p.shape]
-            by_leaf.append({k: v if k in with_param else place(v) for k, v in slots.items()})
+            by_leaf.append(
+                {
+                    k: v if isinstance(v, NoSlot) or v.shape == p.shape else place(v)
+                    for k, v in slots.items()
+                }
+            )
         names = tuple(by_leaf[0]) if by_leaf else _names_of(functools.partial(make, i=0))
         self._check_slots(names, dtypes)
         return {k: [slots[k] for slots in by_leaf] for k in names}
