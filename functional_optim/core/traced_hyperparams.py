@@ -1,4 +1,4 @@
-"""Hyperparameters that were given as traced values, which replace those of the state."""
+"""Hyperparameters that were passed as traced values, which replace those of the state."""
 
 import dataclasses
 from typing import Any
@@ -17,8 +17,8 @@ from .state import State
 __all__ = ["WithTracedHyperparams", "is_traced", "without_traced_hyperparams"]
 
 
-def is_traced(number: Any) -> bool:
-    """Tells whether a number, or one of a schedule, is traced."""
+def is_traced(number: object) -> bool:
+    """Tells whether a number is traced, or any number of a schedule."""
     if isinstance(number, NumberedSchedule):
         return any(is_traced(v) for _, v in number.numbers)
     if isinstance(number, tuple):
@@ -28,7 +28,7 @@ def is_traced(number: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WithTracedHyperparams(Keyed):
-    """`update` of a rule that was given traced numbers: they replace those of the state.
+    """`update` of a rule with traced hyperparameters, which replace those of the state.
 
     Within a trace a state often comes from outside, made with other numbers, as in
     `jit(lambda lr, state: sgd(lr).update(grads, state))`, where the user means this lr.
@@ -40,7 +40,7 @@ class WithTracedHyperparams(Keyed):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Transforms the updates with the traced numbers."""
+        """Transforms the updates with the traced hyperparameters."""
         values, schedules = dict(state.hyperparams), dict(state._asdict().get("schedules", {}))
         for name, number in self.numbers:
             if isinstance(number, NumberedSchedule):

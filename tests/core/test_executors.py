@@ -43,8 +43,8 @@ def chosen(monkeypatch):
     original = executors.choose_executor
 
     def recording(fused_update, call):
-        found[call.numbers] = original(fused_update, call)
-        return found[call.numbers]
+        found[call.tree_indices] = original(fused_update, call)
+        return found[call.tree_indices]
 
     monkeypatch.setattr(fused, "choose_executor", recording)
     return found

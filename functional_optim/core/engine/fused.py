@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -46,11 +46,11 @@ Scalars = dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class FusedUpdate(Interned):
-    """Neighbouring rules of a chain, applied to each leaf one after the other in one function.
+    """Neighbouring rules of a chain, applied to each leaf one after another in one function.
 
     JAX traces that function once for each distinct shape and dtype. Only the first rule may
-    measure the whole tree, because a later one would need all leaves' updates from the rules before
-    it. A rule of the whole tree is alone.
+    measure the whole tree, because a later one would need the updates of all leaves after the
+    rules before it. A rule that computes the whole tree is not fused with others.
     """
 
     rules: tuple[BoundRule, ...]
@@ -63,8 +63,8 @@ class FusedUpdate(Interned):
             "counts_leaves": any(rule.counts_leaves for rule in self.rules),
             # A tree that a rule needs may have a leaf where there is no update.
             "aligns_params": any(r.spec.needs_trees and r.spec.reads_params for r in self.rules),
-            # The update that a rule decides itself is the exact difference to the new parameter,
-            # which would not survive a narrower dtype; rules behind it need the same.
+            # A rule that decides the new parameter returns the exact difference to it, which a
+            # narrower dtype would round; the rules after it must not round it either.
             "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
             # Jitted functions, and plans of backends, kept as long as this object.
             "programs": {},
@@ -92,8 +92,8 @@ class FusedUpdate(Interned):
     ) -> tuple[PyTree, list[State]]:
         """Transforms the updates; returns them, or the new parameters, and the next states.
 
-        With `add_to_params` the function of a leaf computes the new parameter, so that its update
-        never is an array.
+        With `add_to_params` the function of a leaf computes the new parameter, so that the update
+        is not written to memory.
         """
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
@@ -130,13 +130,14 @@ class FusedUpdate(Interned):
         by_executor: dict[Executor, list[LeafCall]] = {}
         for batch in table.batches:
             first = batch[0]
-            # An update without a parameter stays one; put_leaves then says where it is.
+            # An update without a parameter is returned as an update, and `replace_leaves` then
+            # raises with its path.
             add = add_to_params and not is_absent(table.params[first])
             update, slots, param = table.inputs(batch, with_params=self.reads_params or add)
             call = LeafCall(
                 batch=batch,
                 stacked=batch in table.stacks,
-                numbers=tuple([table.numbers[i] for i in batch]),
+                tree_indices=tuple([table.tree_indices[i] for i in batch]),
                 update=update,
                 slots=slots,
                 param=param,
@@ -145,21 +146,21 @@ class FusedUpdate(Interned):
             )
             by_executor.setdefault(choose_executor(self, call), []).append(call)
         for executor, calls in by_executor.items():
-            # One leaf at a time, so that an error can say which; a backend may join its leaves.
+            # One leaf at a time, so that an error can name it; a backend may join its leaves.
             batches = [calls] if executor.joins_leaves else [[call] for call in calls]
-            for some in batches:
+            for batch_calls in batches:
                 try:
-                    results = executor.run(self, some)
-                    for call, result in zip(some, results, strict=True):
+                    results = executor.run(self, batch_calls)
+                    for call, result in zip(batch_calls, results, strict=True):
                         table.put(call.batch, *result)
                 except Exception as error:
-                    table.explain(some[0].batch, error)
+                    table.explain(batch_calls[0].batch, error)
                     raise
 
     def on_leaf(
         self,
         arrays: LeafArrays,
-        number: Array,
+        index: Array,
         signature: LeafSignature,
         param_dtype: DTypeLike | None = None,
     ) -> Result:
@@ -167,28 +168,30 @@ class FusedUpdate(Interned):
 
         Args:
           arrays: the leaf's arrays and scalars.
-          number: the leaf's number in the tree.
+          index: the leaf's index in the tree.
           signature: the static arguments.
           param_dtype: dtype of the parameter, where `arrays` has only some of its rows.
         """
         update, slots, param, scalars = arrays
-        # Results are sharded as what they replace.
+        # Computed with one sharding; each result then gets the sharding of the array it replaces.
         u, placed, p = sharded_together(update, slots, param)
         compute = compute_dtype(signature.dtype)
         real = jnp.finfo(compute).dtype
         u, p = cast((u, p), compute)
         param_dtype = param_dtype or getattr(param, "dtype", None)
         new_slots = []
-        for rule, kept, old, own, columns in zip(
+        for rule, state_slots, old, rule_scalars, columns in zip(
             self.rules, slots, placed, scalars, signature.columns, strict=True
         ):
-            hyper, context = read_scalars(own, columns, real)
-            hyper |= own.keys
-            context |= cast({k: sharded_as(x, u) for k, x in own.trees.items()}, real)
-            outside = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
-            ctx = StepContext(**context, **outside, leaf=number, rule=rule.name)
+            hyper, context = read_scalars(rule_scalars, columns, real)
+            hyper |= rule_scalars.keys
+            context |= cast({k: sharded_as(x, u) for k, x in rule_scalars.trees.items()}, real)
+            dtypes = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
+            ctx = StepContext(**context, **dtypes, leaf=index, rule=rule.name)
             u, new = apply_rule(rule, u, cast(old, compute), p, ctx, hyper)
-            new_slots.append({k: sharded_as(new[k].astype(x.dtype), x) for k, x in kept.items()})
+            new_slots.append(
+                {k: sharded_as(new[k].astype(x.dtype), x) for k, x in state_slots.items()}
+            )
         u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
         if signature.add_to_params:
             return add_update(param, u), new_slots
@@ -196,13 +199,16 @@ class FusedUpdate(Interned):
 
 
 class UndeclaredParam:
-    """Stands for the parameter in the maths of a rule that does not declare that it needs it."""
+    """The parameter in the maths of a rule that does not declare `needs=("params",)`.
+
+    Any use of it raises. None in its place would give an error of JAX in some rules.
+    """
 
     def __init__(self, rule: str):
         self._rule = rule
 
-    def _refuse(self, *_: Any) -> Any:
-        # Not a TypeError, which JAX would replace by one of its own.
+    def _refuse(self, *_: object) -> NoReturn:
+        # Not a TypeError, which JAX would replace by another one.
         raise ValueError(
             f"{self._rule}: the maths reads the parameter p, which the rule does not declare. "
             'Declare needs=("params",).'
@@ -215,11 +221,11 @@ class UndeclaredParam:
     __ge__ = __eq__ = __ne__ = _refuse
     __hash__ = object.__hash__
 
-    def __getattr__(self, name: str) -> Any:
-        # Compiled code of JAX asks for it. Python 3.13 reports any other error there on stderr.
+    def __getattr__(self, name: str) -> NoReturn:
+        # Compiled code of JAX reads this attribute. Python 3.13 reports other errors on stderr.
         if name == "__jax_array__":
             raise AttributeError(name)
-        return self._refuse()
+        self._refuse()
 
 
 def _take_new(_: Array, new: Array, __: KeyPath) -> Array:
@@ -299,7 +305,7 @@ def _check_arguments(
 
 
 def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
-    """Raises where an update is sparse, and a rule has to see all rows."""
+    """Raises where an update is sparse, and a rule has to read all rows."""
     for rule in rules:
         if not rule.acts_on_rows:
             raise ValueError(

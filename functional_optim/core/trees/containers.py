@@ -6,7 +6,7 @@ or not, and a state with other containers, or with none, fits the parameters too
 """
 
 import functools
-from collections.abc import Hashable
+from typing import Any
 
 import jax
 from jax.tree_util import PyTreeDef
@@ -19,11 +19,12 @@ __all__ = ["without_containers", "container_content", "in_containers_like", "is_
 
 def is_container(x: PyTree) -> bool:
     """Tells whether x is a container of one array."""
-    return _is_container_class(type(x)) and len(_children(x)) == 1
+    kind: Any = type(x)  # mypy does not take a class for hashable
+    return _is_container_class(kind) and len(_children(x)) == 1
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_container_class(kind: Hashable) -> bool:
+def _is_container_class(kind: type) -> bool:
     # Recognized by its methods: `get_metadata` is nnx's, `unbox` linen's. A module with a single
     # array has neither, and its field belongs to the array's path.
     return hasattr(kind, "get_metadata") or hasattr(kind, "unbox")
