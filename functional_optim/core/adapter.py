@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .functions import as_function
@@ -27,7 +27,7 @@ class Link:
         return cls(as_function(update), frozenset(p.name for p in parameters[3:]))
 
     def __call__(
-        self, updates: PyTree, state: PyTree, params: PyTree | None, extra: dict[str, Any]
+        self, updates: PyTree, state: PyTree, params: PyTree | None, extra: Mapping[str, Any]
     ) -> tuple[PyTree, PyTree]:
         """Calls the update without the extra arguments that it does not take."""
         if self.accepts is not None:

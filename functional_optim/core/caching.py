@@ -44,7 +44,7 @@ class Interned(Keyed):
             _recent.append(value)
         return value
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         values = (getattr(self, f.name) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return _of, (type(self), *values)
 

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec, get_args
 
 import jax
 import numpy as np
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 from .engine.rule_update import RuleUpdate
 from .functions import as_function
@@ -37,8 +37,8 @@ def leaf_rule(
     /,
     *,
     slots: Callable[..., Mapping[str, Array | None]] | None = None,
-    step_scalars: Callable[..., Mapping[str, Any]] | None = None,
-    carry: Callable[..., Mapping[str, Any]] | None = None,
+    step_scalars: Callable[..., Mapping[str, ArrayLike]] | None = None,
+    carry: Callable[..., Mapping[str, ArrayLike]] | None = None,
     tree_stats: TreeStats = _NO_STATS,
     needs: tuple[str, ...] = (),
     needs_trees: tuple[str, ...] = (),
@@ -135,7 +135,7 @@ def tree_rule(
     /,
     *,
     slots: Callable[..., Mapping[str, Array]] | None = None,
-    scalars: Callable[..., Mapping[str, Any]] | None = None,
+    scalars: Callable[..., Mapping[str, ArrayLike]] | None = None,
     metrics: tuple[str, ...] = (),
     needs: tuple[str, ...] = (),
     needs_trees: tuple[str, ...] = (),

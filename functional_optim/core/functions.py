@@ -188,7 +188,7 @@ def _references_array(key: object) -> bool:
     return isinstance(key, _ByIdentity) and key.is_array
 
 
-# What is compared by value, what by identity, and what is taken for constant.
+# Three lists: types compared by value, types compared by identity, and constant packages.
 
 _PLAIN_TYPES = (bool, int, str, bytes, type(None), type(...), range)
 """Types that are compared by value; floats are too, but by their text."""
@@ -251,7 +251,7 @@ class _DependencyReader:
 
         Args:
           x: any object.
-          names: all names in the code that reads x. Of a module, only these attributes matter.
+          names: all names in the code that reads x; other attributes of a module do not matter.
 
         Raises:
           _UnknownError: x holds a tracer, an iterator or the like, or too much.

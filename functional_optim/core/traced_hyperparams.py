@@ -10,7 +10,7 @@ from .caching import Keyed
 from .chain import ChainUpdate
 from .engine.rule_update import RuleUpdate
 from .numerics.validation import as_state
-from .protocol import GradientTransformation, PyTree
+from .protocol import GradientTransformation, Hyperparameter, PyTree
 from .rules.schedule import NumberedSchedule
 from .state import State
 
@@ -35,7 +35,7 @@ class WithTracedHyperparams(Keyed):
     """
 
     update: RuleUpdate
-    numbers: tuple[tuple[str, Any], ...]
+    numbers: tuple[tuple[str, Hyperparameter], ...]
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any

@@ -71,7 +71,7 @@ class Layout:
     def _tree_of_indices(self) -> PyTree:
         return self.treedef.unflatten(range(self.treedef.num_leaves))
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # A treedef with nodes of other libraries does not pickle; a tree does.
         return _layout_of_tree, (self._tree_of_indices, self.groups)
 

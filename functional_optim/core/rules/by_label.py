@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ..protocol import PyTree
+from ..protocol import Hyperparameter, PyTree
 from ..trees.labels import Labeller, as_labeller, resolve_labels
 from ..trees.placeholders import is_any_params
 from ..trees.structure import leaf_paths
@@ -18,7 +18,7 @@ __all__ = ["ByLabel", "by_label"]
 class ByLabel:
     """A hyperparameter with a value for each label."""
 
-    values: tuple[tuple[str, Any], ...]
+    values: tuple[tuple[str, Hyperparameter], ...]
     labeller: Labeller
 
     @property
@@ -49,7 +49,7 @@ class ByLabel:
         return f"by_label({dict(self.values)!r}, {self.labeller!r})"
 
 
-def by_label(values: Mapping[Any, Any], param_labels: PyTree | Labeller) -> Any:
+def by_label(values: Mapping[Any, Hyperparameter], param_labels: PyTree | Labeller) -> Any:
     """Gives a hyperparameter a different value for each label of the parameters.
 
     Pass it in place of a number. There is still one transformation, whose state has all leaves;

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol
 
 import jax
@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from ..caching import Interned
 from ..functions import Function, as_function
 from ..numerics.validation import Interval, as_number, as_state
+from ..protocol import PyTree
 from ..signatures import bind, call_text
 
 __all__ = ["Number", "NumberedSchedule", "ScheduleFactory", "check_choice", "numbered", "schedule"]
@@ -41,15 +42,15 @@ class NumberedSchedule:
       text: the call that made it, for printing.
     """
 
-    evaluate: Callable[[Array, Mapping[str, Any]], Array]
-    numbers: tuple[tuple[str, Any], ...]
+    evaluate: Callable[[Array, Mapping[str, PyTree]], Array]
+    numbers: tuple[tuple[str, Number | tuple[Number, ...]], ...]
     text: str = dataclasses.field(default="schedule", compare=False)
 
     def __call__(self, step: ArrayLike) -> Array:
         """Computes the value at `step`, the number of updates so far, or at an array of them."""
         return self.evaluate(jnp.asarray(step), self.initial_numbers())
 
-    def initial_numbers(self) -> dict[str, Any]:
+    def initial_numbers(self) -> dict[str, PyTree]:
         """Returns the numbers as a dictionary of scalar arrays, nested as the schedule is."""
         return {k: _arrays(v) for k, v in self.numbers}
 
@@ -57,7 +58,7 @@ class NumberedSchedule:
         return self.text
 
 
-def _arrays(value: Any) -> Any:
+def _arrays(value: Any) -> PyTree:
     if isinstance(value, NumberedSchedule):
         return value.initial_numbers()
     return tuple(map(_arrays, value)) if isinstance(value, tuple) else as_state(value)
@@ -78,18 +79,20 @@ class _Evaluate(Interned):
 
     # Pickled in place of the maths, which cannot be imported: its name is the factory's.
     factory: ScheduleFactory[...]
-    options: tuple[tuple[str, Any], ...]
+    options: tuple[tuple[str, Hashable], ...]
     maths: Function
 
     @classmethod
-    def by(cls, factory: ScheduleFactory[...], options: tuple[tuple[str, Any], ...]) -> "_Evaluate":
+    def by(
+        cls, factory: ScheduleFactory[...], options: tuple[tuple[str, Hashable], ...]
+    ) -> "_Evaluate":
         """Makes it from the maths and the values that this reads at present."""
         return cls.of(factory, options, as_function(factory.maths))
 
-    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+    def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         return self.maths(as_state(step), **numbers, **dict(self.options))
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _Evaluate.by, (self.factory, self.options)
 
 
@@ -97,9 +100,9 @@ class _Evaluate(Interned):
 class _Plain(Interned):
     """Calls a schedule that is a plain callable, whose numbers are unknown."""
 
-    function: Callable[[Any], Any]
+    function: Function
 
-    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+    def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         del numbers
         # Other libraries count in integers, and a function may look its values up in a table.
         whole = step if jnp.issubdtype(step.dtype, jnp.integer) else step.astype(np.int32)
@@ -203,7 +206,7 @@ def _check_order(name: str, ordered: tuple[str, ...], numbers: Mapping[str, Any]
             )
 
 
-def numbered(function: Callable[[Any], Any]) -> NumberedSchedule:
+def numbered(function: Callable[[Array], ArrayLike]) -> NumberedSchedule:
     """Makes a schedule of any callable of the step; a plain callable has no numbers."""
     if isinstance(function, NumberedSchedule):
         return dataclasses.replace(function, evaluate=as_function(function.evaluate))

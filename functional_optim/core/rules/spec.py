@@ -7,6 +7,9 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
+import jax
+from jax.typing import ArrayLike
+
 from .arguments import Argument, Kind
 
 __all__ = [
@@ -49,11 +52,11 @@ class TreeStats:
       metrics: names of the quantities that users may read.
     """
 
-    prepare: Callable[..., Mapping[str, Any]] | None = None
-    measure: Callable[..., Mapping[str, Any]] | None = None
-    combine: Callable[..., Mapping[str, Any]] | None = None
-    rescale: Callable[[Mapping[str, Any]], Any] | None = None
-    start: Callable[..., Mapping[str, Any]] | None = None
+    prepare: Callable[..., Mapping[str, ArrayLike]] | None = None
+    measure: Callable[..., Mapping[str, ArrayLike]] | None = None
+    combine: Callable[..., Mapping[str, ArrayLike]] | None = None
+    rescale: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None
+    start: Callable[..., Mapping[str, ArrayLike]] | None = None
     metrics: tuple[str, ...] = ()
 
     @property
@@ -90,9 +93,9 @@ class RuleSpec:
     maths: Callable[..., Any]
     signature: inspect.Signature
     arguments: Mapping[str, Argument]
-    slots: Callable[..., Mapping[str, Any]] | None = None
-    step_scalars: Callable[..., Mapping[str, Any]] | None = None
-    carry: Callable[..., Mapping[str, Any]] | None = None
+    slots: Callable[..., Mapping[str, jax.Array | None]] | None = None
+    step_scalars: Callable[..., Mapping[str, ArrayLike]] | None = None
+    carry: Callable[..., Mapping[str, ArrayLike]] | None = None
     tree_stats: TreeStats = TreeStats()
     needs: tuple[str, ...] = ()
     needs_trees: tuple[str, ...] = ()
@@ -115,7 +118,7 @@ class RuleSpec:
         """Whether the maths reads the parameter."""
         return "params" in self.needs
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         if self.renamed_from is not None:
             return renamed_spec, self.renamed_from
         return _find_spec, (self.module, self.name)
@@ -213,7 +216,7 @@ def checked_names(
     return names
 
 
-def checked_dict(rule: str, what: str, value: Any) -> dict[str, Any]:
+def checked_dict(rule: str, what: str, value: object) -> dict[str, Any]:
     """Returns the dict that a function of a rule has returned.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from ..numerics.casting import cast
 from ..protocol import PyTree
+
+if TYPE_CHECKING:
+    from jax.experimental.sparse import BCOO
 
 __all__ = [
     "Rows",
@@ -81,7 +84,7 @@ def dense(x: Any) -> Any:
     return x.todense() if is_sparse(x) else x
 
 
-def empty_rows(like: Any) -> Any:
+def empty_rows(like: "BCOO") -> "BCOO":
     """Makes an empty sparse update, with the shapes of another: all its rows are out of range."""
     outside = min(like.shape[0], jnp.iinfo(like.indices.dtype).max)
     children, treedef = jax.tree.flatten(like)
@@ -107,7 +110,7 @@ def check_rows(where: str, x: object) -> None:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def coalesced(g: Any, dtype: DTypeLike) -> Any:
+def coalesced(g: "BCOO", dtype: DTypeLike) -> "BCOO":
     """Sums rows of equal indices, so that each row occurs once, with values in `dtype`.
 
     The number of rows stays, so that shapes do not depend on values: the rows that are left over
@@ -136,7 +139,7 @@ def coalesce_rows(tree: PyTree) -> PyTree:
     )
 
 
-def _bcoo(like: Any, data: Array, index: Array) -> Any:
+def _bcoo(like: "BCOO", data: Array, index: Array) -> "BCOO":
     """Makes a BCOO of rows that occur once; rows out of range become zero."""
     inside = jnp.expand_dims(index < like.shape[0], range(1, data.ndim))
     data = jnp.where(inside, data, jnp.zeros_like(data))
