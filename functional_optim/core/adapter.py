@@ -13,7 +13,7 @@ __all__ = ["Link", "check_pair", "link_name"]
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """An `update`, called with those of the extra arguments that its signature takes."""
+    """An `update`, called with the extra arguments that its signature takes."""
 
     function: Callable[..., Any]
     accepts: frozenset[str] | None  # names of extra arguments; None for all
@@ -24,6 +24,7 @@ class Link:
         parameters = list(inspect.signature(update).parameters.values())
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             return cls(as_function(update), None)
+        # The first three are updates, state and params.
         return cls(as_function(update), frozenset(p.name for p in parameters[3:]))
 
     def __call__(
@@ -56,6 +57,7 @@ def link_name(init: object, update: object) -> str:
     name = getattr(init, "name", None)
     if isinstance(name, str):
         return name
+    # Of optax's closures, `scale_by_adam.<locals>.update_fn`, this is the factory.
     qualified = getattr(update, "__qualname__", type(update).__name__)
     name = qualified.split(".<locals>")[0].split(".")[-1].strip("_<>")
     return name.removesuffix("_update") or "link"

@@ -125,6 +125,7 @@ class ChainUpdate(Interned):
             else:
                 updates, new = stage(updates, state[first], params, extra)
                 new_states.append(new)
+        # Only the function of a fused leaf can add the update itself.
         if add_to_params and not isinstance(last, FusedUpdate):
             updates = apply_updates(params, updates)
         return updates, State(**dict(zip(self.names, new_states, strict=True)))

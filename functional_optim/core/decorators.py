@@ -296,6 +296,8 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
         else:
             numbers.append((name, as_number(value, where, interval)))
 
+    # Options, schedules, dtypes and labels are fields of the rule, which decides the program.
+    # Numbers and keys are fields of its init only, so that their values do not.
     for name, value in values.items():
         where = f"{spec.name}: {name}"
         argument = spec.arguments[name]
@@ -316,6 +318,7 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
         elif argument.kind is Kind.STATIC or (value is None and argument.optional):
             if isinstance(spec.signature.parameters[name].default, bool):
                 _check_switch(value, where)
+            # A class, such as a scalar type of JAX, is hashable and does not change.
             is_function = callable(value) and not isinstance(value, type)
             option = as_function(value) if is_function else value
             _check_hashable(option, where)
@@ -331,6 +334,7 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
         spec,
         tuple(options),
         tuple(schedules),
+        # Sorted, so that the order of the arguments makes no other program.
         tuple(sorted(dtypes, key=lambda d: d[0])),
         tuple((k, key.generator) for k, key in keys),
         tuple((k, v.labels) for k, v in by_label),
@@ -338,6 +342,7 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
     text = _call_text(spec, values)
     init = RuleInit(rule, tuple(numbers), tuple(init_numbers), tuple(keys), tuple(by_label), text)
     update = RuleUpdate.of(rule)
+    # A tracer cannot be a part of an interned update, which outlives the trace.
     traced = tuple((k, v) for k, v in numbers if is_traced(v))
     return GradientTransformation(init, WithTracedHyperparams(update, traced) if traced else update)
 

@@ -254,7 +254,7 @@ class _DependencyReader:
           names: all names in the code that reads x; other attributes of a module do not matter.
 
         Raises:
-          _UnknownError: x holds a tracer, an iterator or the like, or too much.
+          _UnknownError: a tracer, an iterator or the like is within x, or x is too large.
         """
         kind = type(x)
         self.objects_left -= 1

@@ -148,6 +148,7 @@ def _is_part(name: str, entry: "Entry") -> bool:
     link, local, _ = entry
     if name != local and not name.endswith(f".{local}"):
         return False
+    # Each `in` goes on where the last one stopped, so the parts must be in order.
     parts = iter(link.split("."))
     return all(part in parts for part in name.removesuffix(local).split(".")[:-1])
 
@@ -221,6 +222,7 @@ def _scheduled(state: PyTree) -> Iterator[tuple[str, str]]:
     """Returns link and name of each hyperparameter that follows a schedule."""
     for path, node in nested_states(state):
         link = _link_path(path)
+        # `hyperparams_states` is the field of `inject_hyperparams`.
         for field in {"schedules", "hyperparams_states"} & {*node._fields}:
             yield from ((link, name) for name in node[field])
 

@@ -41,6 +41,7 @@ class WithTracedHyperparams(Keyed):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Transforms the updates with the traced hyperparameters."""
+        # Replaced at each call, because the state may come from outside of the trace.
         values, schedules = dict(state.hyperparams), dict(state._asdict().get("schedules", {}))
         for name, number in self.numbers:
             if isinstance(number, NumberedSchedule):

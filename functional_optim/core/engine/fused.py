@@ -98,6 +98,7 @@ class FusedUpdate(Interned):
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
             _check_arguments(rule, state, params, extra)
+        # Updates may lack leaves that have a count or a part of another tree; params have them.
         by_params = self.counts_leaves or self.aligns_params
         table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
         if table.sparse:
@@ -126,6 +127,7 @@ class FusedUpdate(Interned):
     def _run_on_leaves(
         self, table: LeafTable, steps: list[StepScalars], *, add_to_params: bool
     ) -> None:
+        # Calls are grouped first: a backend may run all its leaves in one kernel.
         columns = tuple([step.columns for step in steps])
         by_executor: dict[Executor, list[LeafCall]] = {}
         for batch in table.batches:
@@ -275,6 +277,7 @@ def apply_rule(
                 )
         return update, dict(new)
 
+    # The trees are split as well, so the maths reads them as an argument and not from ctx.
     if rule.spec.split_complex and jnp.iscomplexobj(u):
         trees = {k: getattr(context, k) for k in rule.spec.needs_trees}
         return split_complex(maths, u, slots, p, trees)
@@ -284,7 +287,7 @@ def apply_rule(
 def _check_arguments(
     rule: BoundRule, state: State, params: PyTree | None, extra: Mapping[str, Any]
 ) -> None:
-    """Raises where the rule lacks what it needs, or the state is not one of its `init`."""
+    """Raises where an argument that the rule needs is missing, or the state is not its own."""
     for name in (*rule.spec.needs, *rule.spec.needs_trees):
         if (params if name == "params" else extra.get(name)) is None:
             message = f"{rule.name}: update needs {name}. Call update(updates, state, params"

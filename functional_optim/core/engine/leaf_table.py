@@ -76,12 +76,14 @@ class LeafTable:
             self.reference = without_containers(self.reference)
             flat, self.treedef = _flatten(self.reference)
             leaves = align(self.reference, updates, link=name, name="updates")
+        # Placeholders count, so that a leaf keeps its random numbers if another one is masked.
         self.tree_indices = [i for i, x in enumerate(flat) if not is_placeholder(x)]
         n = len(self.tree_indices)
         self.updates = leaves
         self.params: list[Any] = [None] * n
         if params is not None:
             self.params = align_params(self.reference, params, link=name)
+        # Leaves of packed slots are shapes here; `Stacks` replaces those that it unstacks.
         self._columns = [
             {
                 k: self.column(as_tree(x) if isinstance(x, Packed) else x, f"state.{k}")
@@ -96,6 +98,7 @@ class LeafTable:
             self.dtypes[i] = self._check_update(i)
             if is_sparse(self.updates[i]):
                 self.sparse.append(i)
+                # Rules that are not linear need the sum of the rows of an index.
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
         self._stacks = self._find_stacks()
         self.stacks = tuple(self._stacks.slots) if self._stacks else ()

@@ -32,6 +32,7 @@ def whole_stacks(
             x.layout for trees in slot_trees for x in trees.values() if isinstance(x, Packed)
         )
     )
+    # Only groups of all packed slots, because one call computes all slots of a stack.
     groups = set(layouts[0].groups)
     for layout in layouts[1:]:
         groups &= set(layout.groups)
@@ -45,7 +46,7 @@ class Stacks:
 
     Args:
       groups: the stacks.
-      slot_trees: for each rule, its slots, of which some are packed.
+      slot_trees: for each rule, its slots, packed or not.
       columns: for each rule and slot, the slot of each leaf. Leaves of packed slots that are not in
         one of the stacks are unstacked here.
     """

@@ -164,6 +164,7 @@ def compute_step_scalars(
     spec, n = rule.spec, len(table.updates)
     fields = state._asdict()
     hyper = dict(fields["hyperparams"])
+    # The state also has the values of scheduled hyperparameters, as of the last step.
     for name, evaluate in rule.schedules:
         hyper[name] = as_state(evaluate(fields["count"], fields["schedules"][name]))
     next_fields: Fields = {"count": safe_increment(fields["count"]), "hyperparams": dict(hyper)}
@@ -190,6 +191,7 @@ def compute_step_scalars(
         keys[k] = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
     if keys:
         context["count"] = fields["count"]
+    # Scalars that all leaves share are arguments of each leaf's function; others are columns.
     context |= {k: x for k, x in scalars.items() if not x.ndim}
     per_leaf = [(Column(True, k, x.dtype), x) for k, x in by_leaf.items()]
     per_leaf += [(Column(False, k, x.dtype), x) for k, x in scalars.items() if x.ndim]
@@ -203,7 +205,7 @@ def compute_step_scalars(
 
 def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalars]:
     """Wraps the scalars of fused rules so that XLA computes them once, and not for each leaf."""
-    if readers < MIN_READERS:
+    if readers < MIN_READERS:  # XLA may repeat a cheap operation a few times
         return list(steps)
     contexts = {(i, k): x for i, step in enumerate(steps) for k, x in step.context.items()}
     contexts = materialize_scalars(contexts)
@@ -331,6 +333,7 @@ def _measure(
     measured = None
     if stats.measure is not None:
         measured = _measurements(rule, table, hyper, last, trees)
+        # Measured again, scaled, where squares over- or underflowed.
         if measured is not None and stats.rescale is not None:
             scale = stats.rescale(measured)
 
@@ -368,9 +371,10 @@ def _measurements(
         columns.append(measure(g, slots, p, index, leaf_trees, hyper, last))
     if not columns:
         return None
-    # The results of a leaf are scalars, and those of a stack vectors.
+    # The results are scalars for a leaf, and vectors for a stack.
     if not table.stacks:
         return jax.tree.map(lambda *xs: jnp.stack(xs), *columns)
+    # Stacks come first in the batches; this restores the order of the leaves.
     order = np.argsort([i for batch in table.batches for i in batch])
     return jax.tree.map(
         lambda *xs: jnp.concatenate([jnp.atleast_1d(x) for x in xs])[order], *columns
@@ -396,7 +400,7 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
     ) -> Scalars:
         assert rule.spec.tree_stats.measure is not None
         compute = compute_dtype(g.dtype)
-        real = jnp.finfo(compute).dtype
+        real = jnp.finfo(compute).dtype  # scalars stay real where leaves are complex
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
         placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))

@@ -82,7 +82,7 @@ def _layout_of_tree(tree: PyTree, groups: tuple[Group, ...]) -> Layout:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Packed:
-    """A slot of all leaves of a tree, of which some are stacked.
+    """A slot of all leaves of a tree; some leaves are stacked.
 
     A pytree node. `serialization` saves each leaf under the name of its parameter.
 

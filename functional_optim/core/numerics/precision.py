@@ -30,7 +30,7 @@ def hyper_dtype() -> np.dtype[Any]:
 
 
 def compute_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """Returns the dtype in which a leaf is computed: its own, or float32 if that is narrower."""
+    """Returns the dtype in which a leaf is computed: its dtype, or float32 if that is narrower."""
     return jnp.dtype(np.float32) if jnp.dtype(dtype).itemsize < 4 else jnp.dtype(dtype)
 
 
@@ -88,7 +88,7 @@ def safe_increment(count: Array) -> Array:
         raise ValueError(
             f"safe_increment: count must be of integers or floats, got {count.dtype}. Convert it."
         )
-    one = np.array(1, count.dtype)
+    one = np.array(1, count.dtype)  # of the same dtype, as strict promotion demands
     if not jnp.issubdtype(count.dtype, jnp.integer):
         return jnp.minimum(count + one, jnp.finfo(count.dtype).max)
     return jnp.minimum(count, np.array(np.iinfo(count.dtype).max, count.dtype) - one) + one

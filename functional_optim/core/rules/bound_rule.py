@@ -25,7 +25,7 @@ class BoundRule(Interned):
     """A rule and its static options; equal for all learning rates, so that programs are shared.
 
     Attributes:
-      spec: what the author declared.
+      spec: the declarations of the author.
       options: static arguments, and optional ones that are None.
       schedules: hyperparameter -> the function that evaluates its schedule.
       slot_dtypes: slot -> dtype; `*` is for all other slots.
@@ -158,7 +158,7 @@ class BoundRule(Interned):
         return tuple(checked_names(self.name, "step_scalars", function, available))
 
     def step_scalars(self, values: Mapping[str, Any]) -> Scalars:
-        """Calls the rule's `step_scalars` with those of the values and options that it takes."""
+        """Calls the rule's `step_scalars` with the values and options that it takes."""
         assert self.spec.step_scalars is not None
         options = dict(self.options)
         arguments = {k: options[k] if k in options else values[k] for k in self.step_arguments}

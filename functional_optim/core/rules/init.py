@@ -104,10 +104,12 @@ class RuleInit:
         )
         fields: dict[str, Any] = {"count": jnp.zeros((), np.int32)}
         counts_leaves = self.rule.counts_leaves or spec.slots is not None
+        # Otherwise the first update that lacks a leaf adds them.
         if self.per_leaf_counts and counts_leaves:
             fields["leaf_counts"] = jnp.zeros(len(leaves), np.int32)
         fields |= numbers
         if labels:
+            # Which of its labels each leaf has, as indices: a state has arrays and no texts.
             fields["groups"] = {
                 k: jnp.asarray([v.labels.index(label) for label in labels[k]], np.int32)
                 for k, v in self.labels
@@ -130,13 +132,14 @@ class RuleInit:
         if stats.metrics:
             zeros = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
             fields["metrics"] = varying_as(zeros, leaves)
+        # Replicated over the mesh of the parameters, as a compiled step returns them.
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
         return State(**fields, **self._as_trees(treedef, leaves, slots))
 
     def _as_trees(
         self, treedef: PyTreeDef, leaves: list[Any], slots: Mapping[str, list[Array | NoSlot]]
     ) -> dict[str, PyTree]:
-        """Makes trees of the slots; those of small leaves may be stacked."""
+        """Makes trees of the slots; slots of small leaves may be stacked."""
         if self.pack is None:
             return {k: treedef.unflatten(v) for k, v in slots.items()}
         return pack(treedef, [as_parameter(x) for x in leaves], slots, self.pack)
@@ -269,7 +272,7 @@ def _check_arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _slot_names(make: Callable[[Array], Mapping[str, Any]]) -> tuple[str, ...]:
-    """Returns the names of the slots, in order, without a parameter: those of a small matrix."""
+    """Returns the names of the slots, in order, as a small matrix has them."""
     names: list[str] = []
     jax.eval_shape(lambda p: names.extend(make(p)), jnp.zeros((1, 1), hyper_dtype()))
     return tuple(names)
@@ -300,7 +303,7 @@ def replace_rule_inits(
 
     Args:
       init: of any transformation.
-      change: returns the new `init` of a rule, or None to leave it as it is.
+      change: returns the new `init` of a rule, or None to keep the old one.
 
     Returns:
       The new init, and whether any rule was changed.

@@ -107,6 +107,7 @@ class RuleSpec:
     renamed_from: "tuple[RuleSpec, tuple[tuple[str, str], ...]] | None" = None
 
     def __post_init__(self) -> None:
+        # Read by `interop`, which tells names of rules from names that users chose.
         RULE_NAMES.add(self.name)
 
     def of_kind(self, *kinds: Kind) -> list[str]:
@@ -119,6 +120,7 @@ class RuleSpec:
         return "params" in self.needs
 
     def __reduce__(self) -> tuple[object, ...]:
+        # By name, because the functions of a rule are replaced by its factory in their module.
         if self.renamed_from is not None:
             return renamed_spec, self.renamed_from
         return _find_spec, (self.module, self.name)
@@ -128,6 +130,7 @@ def _find_spec(module: str, name: str) -> RuleSpec:
     return getattr(importlib.import_module(module), name).spec
 
 
+# Cached, because specs compare by identity, and two equal renamed rules must be one.
 @functools.cache
 def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec:
     """Returns the rule with other names of some arguments, also in its state.
@@ -190,7 +193,7 @@ def wanted_names(function: Callable[..., Any], skip: int = 0) -> list[str]:
 
 
 def call_by_name(rule: str, what: str, function: Callable[..., T], values: Mapping[str, Any]) -> T:
-    """Calls a function of a rule with those of the values that it has arguments for."""
+    """Calls a function of a rule with the values that it has arguments for."""
     return function(**{k: values[k] for k in checked_names(rule, what, function, values)})
 
 

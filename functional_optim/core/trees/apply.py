@@ -22,9 +22,9 @@ Array = jax.Array
 
 
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
-    """Adds updates to parameters, each leaf in at least float32, cast once to its own dtype.
+    """Adds updates to parameters in at least float32, and casts each sum once to the old dtype.
 
-    A parameter whose update is None is returned as it is. An update of a wider dtype than
+    A parameter whose update is None is returned unchanged. An update of a wider dtype than
     its parameter is added in the wider one: a link that computes the new parameter itself
     returns the exact float32 difference, and the sum is that parameter.
 
@@ -58,7 +58,7 @@ def replace_leaves(
 def add_update(p: Any, u: Any, path: KeyPath | None = None) -> Array:
     """Adds an update, dense or of some rows, to one parameter; errors show the path."""
     p, u = _as_array(p), _as_array(u)
-    if u.dtype == jax.dtypes.float0:
+    if u.dtype == jax.dtypes.float0:  # the gradient of an integer
         return p
     if p.shape != u.shape:
         raise ValueError(
@@ -81,6 +81,7 @@ def add_update(p: Any, u: Any, path: KeyPath | None = None) -> Array:
     if is_sparse(u):
         check_rows(f"apply_updates: the update{_at(path)}", u)
         u = coalesced(u, dtype)
+    # Of a sparse update, only the rows are read, added and written.
     rows = Rows(u)
     # lax, not jnp: it traces in a third of the time, and this runs for each leaf.
     p_rows, u_rows = rows.of(p), rows.values

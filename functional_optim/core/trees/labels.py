@@ -125,6 +125,7 @@ def resolve_labels(
             )
         # The labels are known, and any tree of the parameters' structure serves to broadcast them.
         labeller, params = frozen, jax.tree.map(lambda g: 0, updates, is_leaf=is_sparse)
+    # NumPy booleans become Python's, because labels are compared and are keys of dicts.
     labels = jax.tree.map(_to_python, without_containers(labeller(params)))
     try:
         return jax.tree.broadcast(labels, params)
@@ -156,8 +157,8 @@ class path_labels:
     r"""Labels leaves by regular expressions on their paths, or by predicates.
 
     The first rule that matches gives the label. A pattern is searched in the dotted path
-    (`layers.0.bias`); a predicate is called with that path and the leaf, of which it may
-    read shape and dtype.
+    (`layers.0.bias`); a predicate is called with that path and the leaf, and may read its shape
+    and dtype.
 
     Args:
       rules: `(pattern or predicate, label)` pairs, or a mapping of patterns to labels.
@@ -190,6 +191,7 @@ class path_labels:
         paths = leaf_paths(params)
         used: set[int] = set()
         labels = []
+        # A rule that gives no label is an error, because it is most often a misspelt pattern.
         for name, leaf in zip(paths, leaves, strict=True):
             hits = [i for i, (test, _) in enumerate(self.rules) if _matches(test, name, leaf)]
             used.update(hits[:1])

@@ -34,7 +34,7 @@ _LARGE = 2**16
 def leaf_norm(x: Array) -> Array:
     """Computes the Euclidean norm of an array, in its precision, by one reduction.
 
-    Squares of 1e20 overflow float32, and those of 1e-23 vanish; see `scaled_norm`.
+    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; see `scaled_norm`.
     """
     return safe_sqrt(jnp.sum(jnp.square(jnp.abs(x) if jnp.iscomplexobj(x) else x)))
 
@@ -58,6 +58,7 @@ def scaled_norm(x: Array) -> Array:
         return _scaled(values)
     total = jnp.sum(jnp.square(values))
     limits = jnp.finfo(total.dtype)
+    # Below this total, some of the squares may have been subnormal, and lost digits.
     sound = (total > limits.tiny / limits.eps**2) & (total < limits.max)
     return jax.lax.cond(sound, lambda _: safe_sqrt(total), _scaled, values)
 
