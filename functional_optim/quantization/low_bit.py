@@ -206,10 +206,10 @@ class LowBitInit:
     def _check(self, slots: list[str], large: list[KeyPath], chosen: list[str | None]) -> None:
         unknown = [name for name, _ in self.forms if name not in slots]
         if self.by_name and unknown:
-            known = ", ".join(sorted({name for name in slots if name})) or "none"
+            available = ", ".join(sorted({name for name in slots if name})) or "none"
             raise ValueError(
                 f"low_bit_state: form names the slot {unknown[0]!r}, which this state does not "
-                f"have. Its slots are: {known}."
+                f"have. Its slots are: {available}."
             )
         if large and not any(chosen):
             raise ValueError(

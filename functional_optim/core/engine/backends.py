@@ -1,11 +1,8 @@
 """The list of backends, in a separate module so that adding one does not import the engine."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .executors import Backend
+from typing import Any
 
 __all__ = ["BACKENDS"]
 
-BACKENDS: "list[Backend]" = []
-"""The backends; the first that claims a leaf runs it."""
+BACKENDS: list[Any] = []
+"""Each is a `Backend` of `executors`; the first that claims a leaf runs it."""

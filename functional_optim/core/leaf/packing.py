@@ -73,10 +73,10 @@ class Layout:
 
     def __reduce__(self) -> tuple[object, ...]:
         # A treedef with nodes of other libraries does not pickle; a tree does.
-        return _layout_of_tree, (self._tree_of_indices, self.groups)
+        return _layout, (self._tree_of_indices, self.groups)
 
 
-def _layout_of_tree(tree: PyTree, groups: tuple[Group, ...]) -> Layout:
+def _layout(tree: PyTree, groups: tuple[Group, ...]) -> Layout:
     return Layout(jax.tree.structure(tree), groups)
 
 

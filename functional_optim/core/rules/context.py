@@ -25,8 +25,8 @@ class StepContext(types.SimpleNamespace):
         # Called only for names that are not set.
         if name == "rule" or name.startswith("__"):
             raise AttributeError(name)
-        known = ", ".join(sorted(vars(self).keys() - {"rule"})) or "nothing"
+        declared = ", ".join(sorted(vars(self).keys() - {"rule"})) or "nothing"
         raise AttributeError(
             f"{self.rule}: the maths reads ctx.{name}, which the rule does not declare; it has "
-            f"{known}. Return {name!r} from step_scalars or tree_stats, or declare it in needs."
+            f"{declared}. Return {name!r} from step_scalars or tree_stats, or declare it in needs."
         )
