@@ -81,7 +81,7 @@ def add_update(p: Any, u: Any, path: KeyPath | None = None) -> Array:
     if is_sparse(u):
         check_rows(f"apply_updates: the update{_at(path)}", u)
         u = coalesced(u, dtype)
-    # Of a sparse update, only the rows are read, added and written.
+    # For a sparse update, only its rows are read, added and written.
     rows = Rows(u)
     # lax, not jnp: it traces in a third of the time, and this runs for each leaf.
     p_rows, u_rows = rows.of(p), rows.values
