@@ -17,7 +17,7 @@ from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
-from ..core.trees.placement import auto_sharded, reduced
+from ..core.trees.placement import auto_sharded, zeros_like_mean
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import partition
 from ..transforms.scaling import scale_by_learning_rate
@@ -49,7 +49,7 @@ def _block_counts(shape: tuple[int, ...], blocks: Blocks) -> tuple[int, ...]:
 def _slots(p: Array, blocks: Blocks) -> dict[str, Array]:
     counts = _block_counts(p.shape, blocks)
     axes = tuple(i for i, n in enumerate(counts) if n != p.shape[i])
-    nu = jnp.zeros_like(p) if not axes else reduced(p, axes)
+    nu = jnp.zeros_like(p) if not axes else zeros_like_mean(p, axes)
     # Means over axes cannot describe an axis with several blocks; its slot is not sharded.
     return {"mu": jnp.zeros_like(p), "nu": nu if nu.shape == counts else jnp.zeros(counts, p.dtype)}
 

@@ -10,7 +10,7 @@ from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import leaf_rms
-from ..core.trees.placement import reduced
+from ..core.trees.placement import zeros_like_mean
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -27,7 +27,7 @@ def _slots(p: Array) -> dict[str, Array | None]:
             "nu": jnp.zeros_like(p),
             **dict.fromkeys(("v_row", "v_col", "r_row", "r_col")),
         }
-    means = {"row": reduced(p, p.ndim - 1), "col": reduced(p, p.ndim - 2)}
+    means = {"row": zeros_like_mean(p, p.ndim - 1), "col": zeros_like_mean(p, p.ndim - 2)}
     factors = {f"{k}_{axis}": jnp.array(x) for k in "vr" for axis, x in means.items()}
     return {"mu": jnp.zeros_like(p), "nu": None, **factors}
 

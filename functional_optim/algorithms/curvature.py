@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, dot, scaled
-from ..core.trees.placement import alike
+from ..core.trees.placement import shard_like
 
 __all__ = ["Curvature", "is_curved"]
 
@@ -40,7 +40,7 @@ class Curvature(NamedTuple):
         # A broadcast has the sharding of the parameter, but under jit it must be constrained.
         shape = (m, *p.shape)
         zeros = jnp.broadcast_to(jnp.zeros_like(p), shape)
-        ring = alike(zeros, jnp.broadcast_to(p, shape))
+        ring = shard_like(zeros, jnp.broadcast_to(p, shape))
         return {"diff_params_memory": ring, "diff_updates_memory": ring.copy()}
 
     @staticmethod

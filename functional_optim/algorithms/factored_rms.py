@@ -14,7 +14,7 @@ from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
-from ..core.trees.placement import reduced, sharded_as
+from ..core.trees.placement import sharded_as, zeros_like_mean
 
 __all__ = ["scale_by_factored_rms"]
 
@@ -40,7 +40,7 @@ def _slots(
     if axes is None:
         return {"v_row": None, "v_col": None, "v": jnp.zeros_like(p)}
     rows, columns = axes
-    return {"v_row": reduced(p, columns), "v_col": reduced(p, rows), "v": None}
+    return {"v_row": zeros_like_mean(p, columns), "v_col": zeros_like_mean(p, rows), "v": None}
 
 
 def _step_scalars(

@@ -12,7 +12,7 @@ from ..core.numerics.validation import as_count
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
-from ..core.trees.placement import repeated, sharded_as
+from ..core.trees.placement import sharded_as, zeros_like_copies
 
 __all__ = ["grokfast", "grokfast_ma"]
 
@@ -84,7 +84,7 @@ def _check(options: Mapping[str, object]) -> str | None:
 
 
 @leaf_rule(
-    slots=lambda p, window_size: {"window": repeated(p, window_size)},
+    slots=lambda p, window_size: {"window": zeros_like_copies(p, window_size)},
     step_scalars=_window_scalars,
     check=_check,
 )

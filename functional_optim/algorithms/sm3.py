@@ -13,7 +13,7 @@ from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, Fraction, NonNegative, StateDtype
 from ..core.rules.context import Slots, StepContext
-from ..core.trees.placement import alike, joinable
+from ..core.trees.placement import shard_like, with_one_sharding
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -52,7 +52,7 @@ def _largest(nu: Array) -> Array:
     if nu.size == 0:
         return jnp.zeros(sum(nu.shape), nu.dtype)
     others = [tuple(j for j in range(nu.ndim) if j != i) for i in range(nu.ndim)]
-    return jnp.concatenate(joinable([jnp.max(nu, axis=axes) for axes in others]))
+    return jnp.concatenate(with_one_sharding([jnp.max(nu, axis=axes) for axes in others]))
 
 
 def _step_scalars(b1: Array, b2: Array) -> dict[str, Array]:
@@ -106,7 +106,7 @@ def scale_by_sm3(
     quotient = g / safe_sqrt(jax.lax.select(nu > 0, eps + nu, infinite))
     mu = moment(slots.mu, quotient, b1, ctx.gain)
     # Otherwise the compiler may choose another sharding than the old slot has.
-    return mu, {"mu": mu, "cover": alike(_largest(nu), slots.cover)}
+    return mu, {"mu": mu, "cover": shard_like(_largest(nu), slots.cover)}
 
 
 _with_momentum = renamed(scale_by_sm3, b1="momentum")

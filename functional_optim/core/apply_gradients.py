@@ -1,4 +1,4 @@
-"""Updating and applying the update, in one."""
+"""One step: the update and its addition to the parameters, in one call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,22 +20,22 @@ def apply_gradients(
         updates, state = tx.update(grads, state, params, **extra)
         params = apply_updates(params, updates)
 
-    Compiled, these two lines and this call give the same bits. But where the last links are
-    rules of leaves, as those of the optimizers are, one function of a leaf here makes its
-    parameter and slots, and the updates are never arrays of their own. That is less to trace
-    and to compile, and it is what a native kernel can do in one reading of the memory.
+    Compiled, these two lines and this call give the same bits. But where the last links are leaf
+    rules, as in all optimizers, the function of a leaf computes the new parameter together with
+    the slots, and the updates are never written to memory. That is less to trace and to compile,
+    and a native kernel does it in one reading of the memory.
 
     Args:
-      tx: any pair `(init, update)`; one of another library, too.
-      grads: tree shaped like the parameters; None stands for no gradient.
-      extra: what the links ask for beside these: `value`, `value_fn`, ...
+      tx: any pair `(init, update)`, also of another library.
+      grads: tree shaped like the parameters; None where there is no gradient.
+      extra: further arguments that the links need: `value`, `value_fn`, ...
 
     Returns:
-      The new parameters, each of its own dtype, and the next state.
+      The new parameters, in their dtypes, and the next state.
 
     Raises:
       TypeError: `tx` is not a pair of functions.
-      ValueError, TypeError: what `update` and `apply_updates` raise.
+      ValueError, TypeError: `update` or `apply_updates` raises.
 
     Example:
       >>> import functional_optim as fo

@@ -1,4 +1,4 @@
-"""One object for equal values, so that compiled programs are found by identity."""
+"""One object for equal values, because JAX finds compiled programs by identity."""
 
 import collections
 import dataclasses
@@ -7,18 +7,19 @@ from typing import Any, Self
 
 __all__ = ["Interned", "Keyed"]
 
-_pool: "weakref.WeakKeyDictionary[Any, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
+# The values are weak as well, because a strong one would keep its key alive.
+_pool: "weakref.WeakKeyDictionary[Interned, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
 
-# A sweep makes each transformation anew and drops it; what it compiled must outlive that.
-_recent: collections.deque[Any] = collections.deque(maxlen=512)
+# A sweep drops each transformation before it makes the next; its programs must outlive that.
+_recent: "collections.deque[Interned]" = collections.deque(maxlen=512)
 
 
 class Keyed:
-    """Base of callables by which programs are found as they are: they equal what does the same."""
+    """Base of callables that are equal if they do the same, so that programs are keyed by them."""
 
 
 class Interned(Keyed):
-    """Base of frozen dataclasses of which there is one living object for equal fields.
+    """Base of frozen dataclasses with one living object for equal fields.
 
     `jax.jit` finds its compiled programs by the identity of the function: with one `update`
     object for all learning rates, a sweep over new transformations compiles once. Objects
@@ -27,26 +28,26 @@ class Interned(Keyed):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether the object may be kept alive: it holds no traced value and no array."""
+        """Whether a cache may keep the object alive: it references no tracer and no array."""
         return False
 
     @classmethod
     def of(cls, *fields: Any) -> Self:
-        """Returns the living object that has these fields."""
+        """Returns the living object with these fields, or a new one."""
         value = cls(*fields)
-        known = _pool.get(value)
-        found = known() if known is not None else None
-        if found is None:
-            _pool[value] = weakref.ref(value)
-            if value.is_cacheable:
-                _recent.append(value)
-            return value
-        return found
+        reference = _pool.get(value)
+        existing: Self | None = None if reference is None else reference()
+        if existing is not None:
+            return existing
+        _pool[value] = weakref.ref(value)
+        if value.is_cacheable:
+            _recent.append(value)
+        return value
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         values = (getattr(self, f.name) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return _of, (type(self), *values)
 
 
-def _of(kind: type[Interned], *fields: Any) -> Any:
+def _of(kind: type[Interned], *fields: Any) -> Interned:
     return kind.of(*fields)

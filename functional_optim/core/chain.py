@@ -1,4 +1,4 @@
-"""Composition: links applied one after another."""
+"""Composition: transformations applied one after another."""
 
 import dataclasses
 import functools
@@ -24,12 +24,12 @@ def chain(*links: GradientTransformation) -> GradientTransformation:
 
     The state is a `State` with one field for each link, named after it (`scale_by_adam`; a
     second link of the same name is `scale_by_adam_1`), which can also be indexed by
-    position. Chaining is associative: a chain within a chain is taken apart, so that
-    `chain(clip(1.0), adam(1e-3))` keeps its moments under `scale_by_adam`, as `adam(1e-3)`
-    alone does. The empty chain is the identity.
+    position. Chaining is associative: the links of a nested chain become links of the outer
+    one. So `chain(clip(1.0), adam(1e-3))` keeps its moments under `scale_by_adam`, as
+    `adam(1e-3)` does. The empty chain is the identity.
 
-    A link may be any pair `(init, update)`: of this package, of optax, or your own. A
-    foreign update receives those of the extra arguments that its signature takes.
+    A link may be any pair `(init, update)`: of this package, of optax, or a custom one. An
+    update of another library gets the extra arguments that its signature takes.
 
     Raises:
       TypeError: a link is not a pair of callables.
@@ -40,17 +40,19 @@ def chain(*links: GradientTransformation) -> GradientTransformation:
       >>> tx.init({"w": 0.0})._fields
       ('clip', 'trace', 'scale_by_learning_rate')
     """
-    pairs = [pair for i, link in enumerate(links) for pair in _flat(i, link)]
+    pairs = [pair for i, link in enumerate(links) for pair in _pairs_of(i, link)]
     names = _distinct(link_name(init, update) for init, update in pairs)
     inits = tuple(init for init, _ in pairs)
     updates = tuple(Link.to(update) for _, update in pairs)
     update = ChainUpdate.of(names, updates)
-    _ = update.stages  # found once here, and not in the trace of the first step
+    _ = update.stages  # computed here, and not in the first step
     return GradientTransformation(ChainInit(names, inits), update)
 
 
-def _flat(position: int, link: Any) -> Iterable[tuple[Any, Any]]:
-    """Returns the pairs of a link: several where it is a chain of this package."""
+def _pairs_of(
+    position: int, link: GradientTransformation
+) -> Iterable[tuple[Callable[..., Any], Callable[..., Any]]]:
+    """Returns the pairs of a link: several if it is a chain of this package."""
     init, update = check_pair(f"chain: link {position}", link)
     if isinstance(init, ChainInit) and isinstance(update, ChainUpdate):
         return zip(init.inits, (inner.function for inner in update.links), strict=True)
@@ -58,6 +60,7 @@ def _flat(position: int, link: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Appends a number to a name that occurred before."""
     result: list[str] = []
     for name in names:
         numbered = (f"{name}_{n}" if n else name for n in itertools.count())
@@ -97,7 +100,7 @@ class ChainUpdate(Interned):
     def __call__(
         self,
         updates: PyTree,
-        state: Any,
+        state: PyTree,
         params: PyTree | None = None,
         *,
         add_to_params: bool = False,
@@ -108,9 +111,9 @@ class ChainUpdate(Interned):
         With `add_to_params` returns the new parameters in place of the updates.
         """
         if not isinstance(state, State) or state._fields != self.names:
-            had = state._fields if isinstance(state, State) else type(state).__name__
-            raise ValueError(wrong_state("chain", f"with the links {self.names}, got {had}"))
-        new_states: list[Any] = []
+            got = state._fields if isinstance(state, State) else type(state).__name__
+            raise ValueError(wrong_state("chain", f"with the links {self.names}, got {got}"))
+        new_states: list[PyTree] = []
         last = self.stages[-1] if self.stages else None
         for stage in self.stages:
             first = len(new_states)
@@ -122,13 +125,14 @@ class ChainUpdate(Interned):
             else:
                 updates, new = stage(updates, state[first], params, extra)
                 new_states.append(new)
+        # Only the function of a fused leaf can add the update itself.
         if add_to_params and not isinstance(last, FusedUpdate):
             updates = apply_updates(params, updates)
         return updates, State(**dict(zip(self.names, new_states, strict=True)))
 
     @functools.cached_property
     def stages(self) -> list[FusedUpdate | Link]:
-        """The links, with neighbouring rules of leaves fused."""
+        """The links, with neighbouring leaf rules fused."""
         stages: list[list[BoundRule] | Link] = []
         for link in self.links:
             update = link.function
@@ -144,6 +148,6 @@ class ChainUpdate(Interned):
 
 
 def _can_follow(rule: BoundRule, before: list[BoundRule]) -> bool:
-    """Tells whether a rule can be fused with those before it: it measures no whole tree."""
+    """Tells whether a rule can be fused with those before it: it reads no quantity of the tree."""
     whole_tree = rule.spec.whole_tree or before[0].spec.whole_tree
     return not whole_tree and rule.spec.tree_stats.combine is None

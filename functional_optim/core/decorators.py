@@ -1,23 +1,24 @@
-"""`leaf_rule` and `tree_rule`: factories of transformations, made of maths on arrays."""
+"""`leaf_rule` and `tree_rule`: make factories of transformations out of maths on arrays."""
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Concatenate, ParamSpec, get_args
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike, DTypeLike
 
 from .engine.rule_update import RuleUpdate
 from .functions import as_function
 from .numerics.validation import Interval, as_float_dtype, as_number
-from .protocol import GradientTransformation
+from .protocol import GradientTransformation, Hyperparameter
 from .rules.arguments import Argument, Kind, StateDtype, read_arguments
 from .rules.bound_rule import BoundRule
 from .rules.by_label import ByLabel
 from .rules.init import RuleInit
-from .rules.rng_keys import as_key
-from .rules.schedule import numbered
+from .rules.rng_keys import Key, as_key
+from .rules.schedule import Number, NumberedSchedule, numbered
 from .rules.spec import RuleSpec, TreeStats, renamed_spec
 from .signatures import bind, call_text
 from .traced_hyperparams import WithTracedHyperparams, is_traced
@@ -36,8 +37,8 @@ def leaf_rule(
     /,
     *,
     slots: Callable[..., Mapping[str, Array | None]] | None = None,
-    step_scalars: Callable[..., Mapping[str, Any]] | None = None,
-    carry: Callable[..., Mapping[str, Any]] | None = None,
+    step_scalars: Callable[..., Mapping[str, ArrayLike]] | None = None,
+    carry: Callable[..., Mapping[str, ArrayLike]] | None = None,
     tree_stats: TreeStats = _NO_STATS,
     needs: tuple[str, ...] = (),
     needs_trees: tuple[str, ...] = (),
@@ -52,16 +53,16 @@ def leaf_rule(
     """Makes a factory of transformations out of maths on one array.
 
     The decorated function is `(g, slots, p, ctx, <hyperparameters>) -> (u, slots)`: the
-    update of one leaf; the arrays kept for it, read as `slots.mu` and returned as a dict; the
-    parameter, if the rule needs `params`; and the scalars of this step, read as `ctx.name`.
-    The arguments behind those four are the hyperparameters: the factory takes them with the
-    same names, order, kinds and defaults. Each may be a number, an array or a schedule; it is
-    kept in the state, and the maths receives it as a scalar array in the leaf's precision.
+    update of one leaf; its slots, read as `slots.mu` and returned as a dict; the parameter, if
+    the rule needs `params`; and the scalars of this step, read as `ctx.name`. The arguments
+    after these four are the hyperparameters: the factory takes them with the same names, order,
+    kinds and defaults. Each may be a number, an array or a schedule; it is kept in the state,
+    and the maths receives it as a scalar array in the leaf's precision.
 
-    What else there is to say of an argument stands in its annotation, as metadata of
+    Further declarations of an argument are in its annotation, as metadata of
     `typing.Annotated`, from `functional_optim.core.rules.arguments`:
 
-        b1: Annotated[float, Within("[0, 1)")]      where a concrete value must lie
+        b1: Annotated[float, Within("[0, 1)")]      the interval of concrete values
         nesterov: Static[bool]                      an option that shapes the program
         momentum: Annotated[float | None, Optional_]    None leaves the number out
         mu_dtype: Annotated[Any, SlotDtype("mu")]   the dtype of a slot, or of several
@@ -76,20 +77,21 @@ def leaf_rule(
     `step_scalars` and `carry` are called with the arguments that they name.
 
     Args:
-      slots: `(p, <hyperparameters>) -> {name: array}`, the arrays kept for a leaf, as they
-        start; None for one that this leaf has no use for, which the maths then neither reads
-        nor returns. An argument `param_dtype` is the dtype that p has outside.
-      step_scalars: `(<hyperparameters>, t) -> {name: scalar}`, what depends on scalars alone,
-        such as `1 - b1` or a bias correction, computed once for all leaves and read as
-        `ctx.name`. `t` is the number of the leaf's updates with this one (1, 2, ...); leaves are
-        counted only if a value depends on it. `count` is the number of updates before this one.
+      slots: `(p, <hyperparameters>) -> {name: array}`, the first slots of a leaf; None for a
+        slot that this leaf does not have, and that the maths then neither reads nor returns. An
+        argument `param_dtype` is the dtype of the parameter outside of the maths.
+      step_scalars: `(<hyperparameters>, t) -> {name: scalar}`, values that depend on scalars
+        alone, such as `1 - b1` or a bias correction. They are computed once for all leaves and
+        read as `ctx.name`. `t` is the number of the leaf's updates with this one (1, 2, ...);
+        leaves are counted only if a value depends on it. `count` is the number of updates before
+        this one.
         The values may have shape `(n,)`, one for each leaf, where hyperparameters differ by label
-        or leaves have counts of their own: use elementwise maths and no branches.
-      carry: `(<hyperparameters>) -> {name: start}`, scalars that go from step to step:
-        `step_scalars` is given the last value and returns the next, under the same name.
+        or leaves have separate counts: use elementwise maths and no branches.
+      carry: `(<hyperparameters>) -> {name: start}`, scalars that are carried from step to step:
+        `step_scalars` takes the last value and returns the next one, under the same name.
       tree_stats: quantities of the whole tree, such as its norm; see `TreeStats`.
-      needs: what `update` must be given beyond gradients: `params`, or the name of an extra
-        argument, an array that the maths reads from `ctx`.
+      needs: the arguments of `update` that the rule needs beyond gradients: `params`, or the
+        names of extra arguments, arrays that the maths reads from `ctx`.
       needs_trees: names of extra arguments that are trees shaped like the parameters; the
         maths reads its leaf of each from `ctx`.
       split_complex: whether a complex leaf is treated as two real ones, as torch does for
@@ -98,9 +100,9 @@ def leaf_rule(
         float32 for bfloat16): for a rule that decides the new parameter itself.
       row_sparse: whether a sparse update, a BCOO of some rows, may be computed from these rows
         of the slots and of the parameter alone: for elementwise maths that leaves rows without
-        a gradient as they are. Where that depends on options, a function of those.
-      check: `{argument: value} -> message`, says what is wrong with arguments that do not go
-        together and what to do, or returns None.
+        a gradient unchanged. Where that depends on options, a function of those.
+      check: `{argument: value} -> message`, returns what is wrong with the combination of
+        arguments and what to do, or None.
 
     Raises:
       TypeError: a declaration contradicts the function; the message names the rule.
@@ -133,7 +135,7 @@ def tree_rule(
     /,
     *,
     slots: Callable[..., Mapping[str, Array]] | None = None,
-    scalars: Callable[..., Mapping[str, Any]] | None = None,
+    scalars: Callable[..., Mapping[str, ArrayLike]] | None = None,
     metrics: tuple[str, ...] = (),
     needs: tuple[str, ...] = (),
     needs_trees: tuple[str, ...] = (),
@@ -145,19 +147,19 @@ def tree_rule(
     """Makes a factory of transformations out of maths on the leaves of a whole tree.
 
     The decorated function is `(g, slots, p, ctx, <hyperparameters>) -> (u, slots, scalars)`, as
-    that of a `leaf_rule`, but g, u and p are lists, one entry for each leaf that has an update,
-    and so are the slots. Leaves are in float32 or wider, complex ones as they are. `scalars`
-    holds the next values of the declared scalars and metrics. `ctx` has their last values,
-    `count`, the number of updates before this one, and what the rule needs; of trees, the leaves
-    that have an update.
+    for `leaf_rule`, but g, u, p and each slot are lists, with one entry for each leaf that has an
+    update. Leaves are float32 or wider; complex leaves are not split. `scalars` has the next
+    values of the declared scalars and metrics. `ctx` has their last values, `count`, the number
+    of updates before this one, and the extra arguments that the rule needs; of trees, a list of
+    the leaves that have an update.
 
     Args that are not listed are as in `leaf_rule`.
 
     Args:
-      scalars: `(<hyperparameters>) -> {name: start}`; starts may be of any shape, and an integer
-        of NumPy is a count, and stays one.
-      metrics: names of scalars that are there to be read by users.
-      needs: may hold `value_fn`: `ctx.value_fn` is then an `Objective` of those leaves.
+      scalars: `(<hyperparameters>) -> {name: start}`; a start may have any shape, and one that is
+        an integer of NumPy stays an integer.
+      metrics: names of scalars that users may read.
+      needs: may contain `value_fn`: `ctx.value_fn` is then an `Objective` of these leaves.
     """
 
     _check_parentheses("tree_rule", maths)
@@ -180,7 +182,7 @@ def tree_rule(
     return decorate
 
 
-def _check_parentheses(decorator: str, maths: Any) -> None:
+def _check_parentheses(decorator: str, maths: object) -> None:
     if maths is not None:
         name = getattr(maths, "__name__", repr(maths))
         raise TypeError(
@@ -197,10 +199,10 @@ _STATE_DTYPE = inspect.Parameter(
 def _make_factory(
     decorator: str, maths: Callable[..., Any], *, state_dtype: bool, **fields: Any
 ) -> Callable[..., GradientTransformation]:
-    """Makes the factory of a rule, whose arguments are those of the maths behind the first four."""
+    """Makes the factory of a rule, whose arguments are those of the maths after the first four."""
     name = maths.__name__
     try:
-        # Evaluated, because `from __future__ import annotations` makes texts of them.
+        # Evaluated, because `from __future__ import annotations` turns annotations into texts.
         parameters = list(inspect.signature(maths, eval_str=True).parameters.values())
     except NameError as error:
         raise TypeError(
@@ -257,7 +259,7 @@ def renamed(
 ) -> Callable[..., GradientTransformation]:
     """Renames arguments of a rule's factory: `renamed(trace, decay="momentum")`.
 
-    Errors, `get_hyperparams` and the state then name the argument that the user gave.
+    Errors, `get_hyperparams` and the state then have the name that the user wrote.
     """
     base: RuleSpec = factory.spec  # type: ignore[attr-defined]
     spec = renamed_spec(base, tuple(names.items()))
@@ -272,28 +274,30 @@ def renamed(
 
 
 def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransformation:
-    """Sorts the arguments of a call into what shapes the program and what is data."""
+    """Makes the transformation of a call: options decide the program, numbers are data."""
     # The check sees the first label's values only; it does not test every combination.
     plain = {k: v.values[0][1] if isinstance(v, ByLabel) else v for k, v in values.items()}
     message = spec.check(plain) if spec.check is not None else None
     if message:
         raise ValueError(f"{spec.name}: {message}")
-    numbers: list[tuple[str, Any]] = []
-    options: list[tuple[str, Any]] = []
-    schedules: list[tuple[str, Any]] = []
-    init_numbers: list[tuple[str, Any]] = []
-    dtypes: list[tuple[str, Any]] = []
-    keys: list[tuple[str, Any]] = []
+    numbers: list[tuple[str, Number | NumberedSchedule]] = []
+    options: list[tuple[str, Hashable]] = []
+    schedules: list[tuple[str, Callable[..., Array]]] = []
+    init_numbers: list[tuple[str, Number]] = []
+    dtypes: list[tuple[str, DTypeLike]] = []
+    keys: list[tuple[str, Key]] = []
     by_label: list[tuple[str, ByLabel]] = []
 
-    def add_number(name: str, value: Any, where: str, interval: Interval | None) -> None:
+    def add_number(name: str, value: Hyperparameter, where: str, interval: Interval | None) -> None:
         if callable(value):
-            plan = numbered(value)
-            schedules.append((name, plan.evaluate))
-            numbers.append((name, plan))
+            schedule = numbered(value)
+            schedules.append((name, schedule.evaluate))
+            numbers.append((name, schedule))
         else:
             numbers.append((name, as_number(value, where, interval)))
 
+    # Options, schedules, dtypes and labels are fields of the rule, which decides the program.
+    # Numbers and keys are fields of its init only, so that their values do not.
     for name, value in values.items():
         where = f"{spec.name}: {name}"
         argument = spec.arguments[name]
@@ -314,6 +318,7 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
         elif argument.kind is Kind.STATIC or (value is None and argument.optional):
             if isinstance(spec.signature.parameters[name].default, bool):
                 _check_switch(value, where)
+            # A class, such as a scalar type of JAX, is hashable and does not change.
             is_function = callable(value) and not isinstance(value, type)
             option = as_function(value) if is_function else value
             _check_hashable(option, where)
@@ -329,32 +334,34 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
         spec,
         tuple(options),
         tuple(schedules),
+        # Sorted, so that the order of the arguments makes no other program.
         tuple(sorted(dtypes, key=lambda d: d[0])),
         tuple((k, key.generator) for k, key in keys),
         tuple((k, v.labels) for k, v in by_label),
     )
-    text = _text(spec, values)
+    text = _call_text(spec, values)
     init = RuleInit(rule, tuple(numbers), tuple(init_numbers), tuple(keys), tuple(by_label), text)
     update = RuleUpdate.of(rule)
+    # A tracer cannot be a part of an interned update, which outlives the trace.
     traced = tuple((k, v) for k, v in numbers if is_traced(v))
     return GradientTransformation(init, WithTracedHyperparams(update, traced) if traced else update)
 
 
-def _text(spec: RuleSpec, values: Mapping[str, Any]) -> str:
-    """Writes the call that makes a rule, by the rule's own names of its arguments."""
+def _call_text(spec: RuleSpec, values: Mapping[str, Any]) -> str:
+    """Writes the call that makes a rule, with the original names of renamed arguments."""
     if spec.renamed_from is not None:
         base, names = spec.renamed_from
         new = dict(names)
-        return _text(base, {k: values[new.get(k, k)] for k in base.signature.parameters})
+        return _call_text(base, {k: values[new.get(k, k)] for k in base.signature.parameters})
     return call_text(spec.name, spec.signature, values)
 
 
 def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:
     """Raises where all leaves must have the same value of an argument."""
-    shaping = argument.kind is not Kind.HYPERPARAMETER
-    if shaping or spec.whole_tree or argument.name in spec.tree_stats.arguments:
+    is_fixed = argument.kind is not Kind.HYPERPARAMETER
+    if is_fixed or spec.whole_tree or argument.name in spec.tree_stats.arguments:
         reason = (
-            "it is settled before the first update" if shaping else "the rule reads the whole tree"
+            "it is settled before the first update" if is_fixed else "the rule reads the whole tree"
         )
         raise TypeError(
             f"{where} cannot be given by label, because {reason}. Give one value, or a "
@@ -363,13 +370,13 @@ def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:
 
 
 def _check_switch(value: Any, where: str) -> None:
-    """Raises where a switch is given something else, such as a decay."""
+    """Raises where the value of a switch is not a boolean but, for example, a decay."""
     if not isinstance(value, (bool, np.bool_)) and (np.ndim(value) or value not in (0, 1)):
         raise TypeError(f"{where} must be True or False, got {value!r}.")
 
 
-def _check_hashable(value: Any, where: str) -> None:
-    """Raises where an option, by which the program is found, is an array or a list."""
+def _check_hashable(value: object, where: str) -> None:
+    """Raises where an option, which is part of the key of the program, is an array or a list."""
     try:
         hash(value)
     except TypeError:
@@ -379,8 +386,8 @@ def _check_hashable(value: Any, where: str) -> None:
         ) from None
 
 
-def _state_dtypes(spec: RuleSpec, value: Any) -> list[tuple[str, Any]]:
-    """Reads `state_dtype`: one dtype for all slots (under the name `*`), or a dict by slot."""
+def _state_dtypes(spec: RuleSpec, value: object) -> list[tuple[str, DTypeLike]]:
+    """Returns the dtypes of `state_dtype` by slot; one dtype for all slots has the name `*`."""
     if value is None:
         return []
     where = f"{spec.name}: state_dtype"

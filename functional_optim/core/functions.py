@@ -1,4 +1,22 @@
-"""A user's functions, by which compiled programs are found: never by more than what they see."""
+"""Users' functions, as keys by which compiled programs are found.
+
+JAX finds a compiled program by the function that was traced. The function of a user is not a safe
+key for that. A program has the values built in that the function read when it was traced, from
+its closure, its globals or its attributes, and these may change while the function stays the same
+object. On the other hand, an object that is wrapped again for each transformation would compile
+again each time.
+
+So `as_function` wraps each user's function in a `Function`, which programs are keyed by. Two calls
+return the same `Function` only if two conditions hold:
+
+1. They are given the same object. Immutable values count as the same if they are equal, and so do
+   bound methods of one object, because Python makes these again at each access. Mutable objects
+   count by identity: of two functions over two empty lists, each may fill its own.
+2. All that the function can read besides its arguments is as it was: `dependencies_of` collects it.
+
+Where a part of this cannot be known (the function calls `eval`, reads a tracer, or reaches too many
+objects), the wrapper equals itself alone: nothing is shared, and every result is still right.
+"""
 
 import builtins
 import dataclasses
@@ -16,19 +34,23 @@ import numpy as np
 
 from .caching import Keyed
 
-__all__ = ["Function", "as_function", "keepable", "program_key", "what_it_sees"]
+__all__ = ["Function", "as_function", "can_be_cached", "dependencies_of", "program_key"]
 
 
 class Function:
-    """A callable of any kind that can be hashed, and that stands for what the callable sees.
+    """A callable of any kind, made hashable by its identity and by the values that it reads.
 
-    There is one for a function, as long as it can be seen that it would do the same: that it reads
-    equal values from its closure, its globals and its own attributes. After a change there is
-    another, so that no program of one serves the other.
+    While these values stay, `as_function` returns one object for one function. After a change it
+    returns another, so that the program of one is not run for the other.
+
+    Args:
+      function: the callable.
+      key: its `program_key`; None if that is unknown.
     """
 
     def __init__(self, function: Callable[..., Any], key: Hashable | None):
-        self.function = self.__wrapped__ = function  # by which inspect finds the signature
+        # inspect finds the signature by `__wrapped__`.
+        self.function = self.__wrapped__ = function
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
         self._key = key
@@ -36,137 +58,142 @@ class Function:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function."""
         if self._key is not None and program_key(self.function) != self._key:
-            # It sees something else than when it was taken: no later one may be this one.
-            _shared.pop(self._key, None)
+            # The function reads other values than when it was wrapped, and a program that is
+            # traced by this call has them built in. No later function may be given this object.
+            _functions.pop(self._key, None)
             self._key = None
         return self.function(*args, **kwargs)
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether it may be kept alive: an equal one may come, and it holds no array."""
-        return self._key is not None and not _holds_array(self._key)
+        """Whether a cache may keep it: an equal one may come, and it references no array."""
+        return self._key is not None and not _references_array(self._key)
 
     def __repr__(self) -> str:
         return repr(self.function)
 
+    # Python's own functions are copied by reference, and so is this one.
     def __copy__(self) -> "Function":
         return self
 
-    def __deepcopy__(self, _: Any) -> "Function":
-        return self  # as Python copies functions
+    def __deepcopy__(self, _: object) -> "Function":
+        return self
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Callable[..., Any]]]:
         return as_function, (self.function,)
 
 
-_shared: "weakref.WeakValueDictionary[Hashable, Function]" = weakref.WeakValueDictionary()
+_functions: "weakref.WeakValueDictionary[Hashable, Function]" = weakref.WeakValueDictionary()
+"""The living wrappers by their keys."""
 
 
 def as_function(function: Callable[..., Any]) -> Any:
-    """Makes a callable one that can be hashed, by what it sees now; ours stay as they are."""
+    """Makes a callable hashable by its identity and by the values that it reads at present.
+
+    Callables of this package, which are hashable by what they do, are returned unchanged.
+    """
     if isinstance(function, (Function, Keyed)):
         return function
     key = program_key(function)
     if key is None:
         return Function(function, None)
-    found = _shared.get(key)
-    if found is None:
-        found = _shared[key] = Function(function, key)
-    return found
+    existing = _functions.get(key)
+    if existing is None:
+        existing = _functions[key] = Function(function, key)
+    return existing
 
 
-def keepable(value: Any) -> bool:
-    """Tells whether a value may be kept alive: it holds no function that must not be."""
+def can_be_cached(value: object) -> bool:
+    """Tells whether a cache may keep a value alive: all functions within it allow that."""
     if isinstance(value, Function):
         return value.is_cacheable
     if isinstance(value, tuple):
-        return all(map(keepable, value))
+        return all(map(can_be_cached, value))
     fields = getattr(value, "__dataclass_fields__", None)
-    return fields is None or all(keepable(getattr(value, k)) for k in fields)
+    return fields is None or all(can_be_cached(getattr(value, k)) for k in fields)
 
 
-def program_key(value: Any) -> Hashable | None:
-    """Returns a key of programs for a user's value: which it is, and all that it sees at present.
+# The key: which object it is, and what the object can read.
 
-    None where that cannot be known: then a program belongs to no other than its maker.
+
+def program_key(value: object) -> Hashable | None:
+    """Returns a key of programs for a user's value: its identity, and all that it reads at present.
+
+    None where that cannot be known: then no other value may share the programs of this one.
     """
-    seen = what_it_sees(value)
-    return None if seen is None else (_identity(value), seen)
+    dependencies = dependencies_of(value)
+    return None if dependencies is None else (_identity(value), dependencies)
 
 
 def _identity(value: Any) -> Hashable:
-    """Which object it is; of values that cannot change, which value."""
-    if type(value) in _PLAIN:
+    """Returns a key of the object itself; equal immutable values have equal keys."""
+    if type(value) in _PLAIN_TYPES:
         return type(value), value
     if type(value) in (float, complex):
-        return type(value), repr(value)
+        return type(value), repr(value)  # 0.0 is not -0.0, and NaN equals NaN
     if isinstance(value, tuple):
         return type(value), tuple(map(_identity, value))
     if isinstance(value, types.MethodType):  # made again at each access
-        return _Same(value.__func__), _Same(value.__self__)
+        return _ByIdentity(value.__func__), _ByIdentity(value.__self__)
     if _is_frozen(value) and _is_constant(type(value).__module__):
-        return type(value), tuple(_identity(getattr(value, f.name)) for f in _fields(value))
-    return _Same(value)
+        return type(value), tuple(_identity(x) for x in _compared_values(value))
+    return _ByIdentity(value)
 
 
-def _is_frozen(x: Any) -> bool:
-    parameters = getattr(type(x), "__dataclass_params__", None)
-    return parameters is not None and parameters.frozen
+def dependencies_of(function: object) -> Hashable | None:
+    """Collects everything that the results of a callable can depend on besides its arguments.
 
-
-def _fields(x: Any) -> tuple[Any, ...]:
-    """Those that count when it is compared."""
-    return tuple(f for f in dataclasses.fields(x) if f.compare)
-
-
-def what_it_sees(function: Any) -> Hashable | None:
-    """Everything that the results of a callable can depend on besides its arguments.
-
-    Code, defaults, the closure, the globals that it names, attributes of objects, and the same of
-    all functions that it can reach; those of the standard library and of JAX are constants.
+    That is its code, defaults and closure, the globals that it names, the attributes of objects,
+    and the same of all functions that it can reach. Functions of the standard library, of JAX and
+    of the other packages in `_CONSTANT_PACKAGES` are taken for constants.
 
     Returns:
-      A value that is equal at two times only if the callable does the same; None where that cannot
-      be known.
+      A value that is equal at two times only if the callable does the same at both; None where
+      that cannot be known.
     """
     try:
-        return _Reader().key(function, frozenset())
+        return _DependencyReader().key(function, frozenset())
     except _UnknownError:
         return None
 
 
 class _UnknownError(Exception):
-    """What a function sees cannot be told."""
+    """The dependencies of a function cannot be known."""
 
 
-class _Same:
-    """Stands for an object that equals itself alone, and does not keep it alive if it need not."""
+class _ByIdentity:
+    """Compares an object by identity, and references it weakly where its type allows that."""
 
-    def __init__(self, value: Any):
+    def __init__(self, value: object):
         self._hash, self.is_array = id(value), isinstance(value, jax.Array)
+        self.value: Callable[[], object]
         try:
-            self.value: Callable[[], Any] = weakref.ref(value)
+            self.value = weakref.ref(value)
         except TypeError:
             self.value = lambda: value
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Same):
+        if not isinstance(other, _ByIdentity):
             return NotImplemented
+        # Of two objects that are gone, both references give None, and their ids may be reused.
         return self is other or (self.value() is other.value() is not None)
 
     def __hash__(self) -> int:
         return self._hash
 
 
-def _holds_array(key: Any) -> bool:
+def _references_array(key: object) -> bool:
     if isinstance(key, (tuple, frozenset)):
-        return any(map(_holds_array, key))
-    return isinstance(key, _Same) and key.is_array
+        return any(map(_references_array, key))
+    return isinstance(key, _ByIdentity) and key.is_array
 
 
-_PLAIN = (bool, int, str, bytes, type(None), type(...), range)
+# Three lists: types compared by value, types compared by identity, and constant packages.
 
-_UNCHANGING = (
+_PLAIN_TYPES = (bool, int, str, bytes, type(None), type(...), range)
+"""Types that are compared by value; floats are too, but by their text."""
+
+_IMMUTABLE_TYPES = (
     jax.Array,
     enum.Enum,
     np.dtype,
@@ -175,109 +202,139 @@ _UNCHANGING = (
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
 )
-"""Objects of which it is enough to know which they are."""
+"""Types whose objects are compared by identity, because the same object has the same value."""
 
-_MOST_OBJECTS = 2_000
-_MOST_BYTES = 2**24
-"""How much is looked at; a function that can reach more is not compared."""
+_MAX_OBJECTS = 2_000
+_MAX_BYTES = 2**24
+"""Limits of a comparison: a function that reaches more objects or NumPy data shares nothing."""
 
-_CONSTANT = {*sys.stdlib_module_names, "jax", "jaxlib", "numpy", "scipy", "optax", "flax"}
-_CONSTANT |= {"equinox", "chex", __name__.partition(".")[0]}
+_CONSTANT_PACKAGES = {
+    *sys.stdlib_module_names,
+    *("jax", "jaxlib", "numpy", "scipy", "optax", "flax", "equinox", "chex"),
+    __name__.partition(".")[0],
+}
 """Packages whose functions and classes do not change during a run."""
 
-_BY_TEXT = {"eval", "exec", "globals", "locals", "vars", "getattr", "open", "input", "__import__"}
-"""Builtins by which a function reads what its code does not name."""
+_DYNAMIC_BUILTINS = {
+    *("eval", "exec", "globals", "locals", "vars", "getattr", "open", "input", "__import__")
+}
+"""Builtins by which a function reads values that its code does not name."""
 
 
-def _is_constant(module: Any) -> bool:
-    return isinstance(module, str) and module.partition(".")[0] in _CONSTANT
+def _is_constant(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] in _CONSTANT_PACKAGES
 
 
-class _Reader:
-    """Reads what can be reached from an object, each part once on the way down."""
+def _is_frozen(x: object) -> bool:
+    parameters = getattr(type(x), "__dataclass_params__", None)
+    return parameters is not None and parameters.frozen
+
+
+def _compared_values(x: Any) -> tuple[Any, ...]:
+    """Returns the fields of a dataclass by which it is compared."""
+    return tuple(getattr(x, f.name) for f in dataclasses.fields(x) if f.compare)
+
+
+class _DependencyReader:
+    """Builds a key of all values that can be reached from an object.
+
+    It goes down through closures, containers and attributes. An object that is its own descendant
+    is replaced by its depth, which ends the recursion and describes the same cycle twice equally.
+    """
 
     def __init__(self) -> None:
-        self.objects, self.bytes = _MOST_OBJECTS, _MOST_BYTES
-        self.above: dict[int, int] = {}
+        self.objects_left, self.bytes_left = _MAX_OBJECTS, _MAX_BYTES
+        self.depth_of_ancestor: dict[int, int] = {}
 
     def key(self, x: Any, names: frozenset[str]) -> Hashable:
-        """What can be reached from x by code that names `names`."""
+        """Returns the key of `x`.
+
+        Args:
+          x: any object.
+          names: all names in the code that reads x; other attributes of a module do not matter.
+
+        Raises:
+          _UnknownError: a tracer, an iterator or the like is within x, or x is too large.
+        """
         kind = type(x)
-        self.objects -= 1
-        if not self.objects:
+        self.objects_left -= 1
+        if not self.objects_left:
             raise _UnknownError
-        if kind in _PLAIN:
+        if kind in _PLAIN_TYPES:
             return kind, x
         if kind in (float, complex):
-            return kind, repr(x)  # 0.0 is not -0.0, and NaN is NaN
-        if id(x) in self.above:
-            return "above", self.above[id(x)]
-        self.above[id(x)] = len(self.above)
+            return kind, repr(x)  # 0.0 is not -0.0, and NaN equals NaN
+        if id(x) in self.depth_of_ancestor:
+            return "ancestor", self.depth_of_ancestor[id(x)]
+        self.depth_of_ancestor[id(x)] = len(self.depth_of_ancestor)
         try:
-            return self._key(x, names)
+            return self._key_of_object(x, names)
         finally:
-            del self.above[id(x)]
+            del self.depth_of_ancestor[id(x)]
 
-    def _key(self, x: Any, names: frozenset[str]) -> Hashable:
+    def _key_of_object(self, x: Any, names: frozenset[str]) -> Hashable:
         if isinstance(x, jax.core.Tracer):
             raise _UnknownError
-        if isinstance(x, (Function, Keyed, *_UNCHANGING)) or type(x) is object:
-            return _Same(x)
+        if isinstance(x, (Function, Keyed, *_IMMUTABLE_TYPES)) or type(x) is object:
+            return _ByIdentity(x)
         if isinstance(x, (np.ndarray, np.generic)):
-            return self._numbers(np.asarray(x))
+            return self._key_of_array(np.asarray(x))
         if isinstance(x, types.ModuleType):
-            found = {k: v for k, v in vars(x).items() if k in names}
-            return _Same(x), self._named(found, names)
+            read = {k: v for k, v in vars(x).items() if k in names}
+            return _ByIdentity(x), self._key_of_items(read, names)
         if isinstance(x, type):
-            return self._class(x)
+            return self._key_of_class(x)
         if isinstance(x, types.FunctionType):
-            return self._function(x)
+            return self._key_of_function(x)
         if isinstance(x, types.CodeType):
             return x
-        return self._instance(x, names)
+        return self._key_of_instance(x, names)
 
-    def _numbers(self, x: np.ndarray[Any, Any]) -> Hashable:
-        self.bytes -= x.nbytes
-        if x.dtype.hasobject or self.bytes < 0:
+    def _key_of_array(self, x: np.ndarray[Any, Any]) -> Hashable:
+        # NumPy arrays can be written to, so their values count.
+        self.bytes_left -= x.nbytes
+        if x.dtype.hasobject or self.bytes_left < 0:
             raise _UnknownError
         digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes()).digest()
         return x.shape, str(x.dtype), digest
 
-    def _class(self, x: type) -> Hashable:
+    def _key_of_class(self, x: type) -> Hashable:
         if _is_constant(x.__module__):
-            return _Same(x)
-        own = {k: v for k, v in vars(x).items() if not k.startswith(("__", "_abc_"))}
+            return _ByIdentity(x)
+        members = {k: v for k, v in vars(x).items() if not k.startswith(("__", "_abc_"))}
         if "__call__" in vars(x):
-            own["__call__"] = vars(x)["__call__"]
+            members["__call__"] = vars(x)["__call__"]
         bases = tuple(self.key(base, frozenset()) for base in x.__bases__)
-        return _Same(x), bases, self._named(own, frozenset())
+        return _ByIdentity(x), bases, self._key_of_items(members, frozenset())
 
-    def _function(self, x: types.FunctionType) -> Hashable:
+    def _key_of_function(self, x: types.FunctionType) -> Hashable:
         names = _names(x.__code__)
-        cells = tuple(self._cell(cell, names) for cell in x.__closure__ or ())
+        cells = tuple(self._key_of_cell(cell, names) for cell in x.__closure__ or ())
         attributes = {k: v for k, v in vars(x).items() if not k.startswith("__")}
         defaults = self.key((x.__defaults__, x.__kwdefaults__, attributes), names)
-        seen = {}
+        read_globals = {}
         if not _is_constant(x.__globals__.get("__name__")):
             for name in names:
                 if name in x.__globals__:
-                    seen[name] = x.__globals__[name]
-                elif name in _BY_TEXT:
+                    read_globals[name] = x.__globals__[name]
+                elif name in _DYNAMIC_BUILTINS:
                     raise _UnknownError
-                elif not hasattr(builtins, name) and name in sys.modules:  # imported within
-                    seen[name] = sys.modules[name]
-        return x.__code__, defaults, cells, self._named(seen, names)
+                elif not hasattr(builtins, name) and name in sys.modules:
+                    # A module that is imported within the function.
+                    read_globals[name] = sys.modules[name]
+        return x.__code__, defaults, cells, self._key_of_items(read_globals, names)
 
-    def _cell(self, cell: Any, names: frozenset[str]) -> Hashable:
+    def _key_of_cell(self, cell: types.CellType, names: frozenset[str]) -> Hashable:
         try:
             return self.key(cell.cell_contents, names)
-        except ValueError:  # not filled yet
+        except ValueError:  # a variable that has no value yet
             return "empty"
 
-    def _named(self, values: Mapping[str, Any], names: frozenset[str]) -> Hashable:
+    def _key_of_items(self, values: Mapping[str, Any], names: frozenset[str]) -> Hashable:
         return tuple((k, self.key(values[k], names)) for k in sorted(values))
 
-    def _instance(self, x: Any, names: frozenset[str]) -> Hashable:
+    def _key_of_instance(self, x: Any, names: frozenset[str]) -> Hashable:
+        """Returns the key of an object of any other class: its class, and its parts in order."""
         parts: tuple[Any, ...]
         kind = type(x)
         if isinstance(x, (tuple, list)):
@@ -297,10 +354,10 @@ class _Reader:
         elif isinstance(x, property):
             parts = x.fget, x.fset
         elif kind.__module__.partition(".")[0] in ("jax", "jaxlib"):
-            # Immutable, such as shardings and structures; jitted functions show what they wrap.
-            return _Same(x), self.key(getattr(x, "__wrapped__", None), names)
+            # Shardings and tree structures are immutable; a jitted function wraps a user's.
+            return _ByIdentity(x), self.key(getattr(x, "__wrapped__", None), names)
         elif _is_frozen(x):
-            parts = tuple(getattr(x, f.name) for f in _fields(x))
+            parts = _compared_values(x)
         elif hasattr(x, "__dict__"):
             parts = (vars(x),)
         else:

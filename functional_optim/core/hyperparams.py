@@ -12,8 +12,8 @@ from .adapter import check_pair
 from .numerics.validation import Interval, as_number
 from .protocol import GradientTransformation, PyTree
 from .rules.bounds import bounds_of
-from .state import State, nested_states, states_below
-from .trees.placement import in_place_of
+from .state import KeyPath, State, nested_states, states_below
+from .trees.placement import put_like
 from .trees.structure import path_string
 from .types import EmptyState, Required
 
@@ -23,23 +23,23 @@ __all__ = ["get_hyperparams", "metrics", "scheduled_hyperparams", "set_hyperpara
 def get_hyperparams(
     state: PyTree, *, with_paths: bool = False, default: Any = Required.ERROR
 ) -> dict[str, jax.Array]:
-    """Finds the hyperparameters in force, in any nesting of states.
+    """Returns the current hyperparameters, from any nesting of states.
 
-    A scheduled one has the value that the last update used; before the first update, the
-    value that the first will use.
+    A scheduled hyperparameter has the value that the last update used; before the first update,
+    the value that the first update will use.
 
     Args:
       state: any nesting of states.
-      with_paths: whether every name has its path. These names do not depend on what other links
-        there are, as the keys of a log should not.
-      default: what is returned of a tree without a state of this package, such as parameters or
-        a state of optax alone; without it, that is an error.
+      with_paths: whether every name has its path. Such names stay the same if links are added, so
+        they can be the keys of a log.
+      default: returned for a tree without a state of this package, such as parameters or a state
+        of optax alone. Without a default, that is an error.
 
     Returns:
-      Name -> array `()` (with leading dimensions where the state is vmapped). The name is that
-      of the argument which gave the number. One that occurs in several links is written with its
-      path: `scale_by_adam.b1`. The numbers of a schedule stand under the hyperparameter's name:
-      `learning_rate.peak_value`. Empty where no link has one.
+      Name -> array `()` (with leading dimensions where the state is vmapped). The name is the
+      name of the argument. If it occurs in several links, it is written with its path:
+      `scale_by_adam.b1`. The numbers of a schedule follow the hyperparameter's name:
+      `learning_rate.peak_value`. Empty where no link has a hyperparameter.
 
     Raises:
       ValueError: the tree has no state of this package, and there is no default.
@@ -52,11 +52,11 @@ def get_hyperparams(
       >>> list(fo.get_hyperparams(state, with_paths=True))
       ['trace.momentum', 'scale_by_learning_rate.learning_rate']
     """
-    return _read("get_hyperparams", state, _NUMBERS, with_paths, default)
+    return _read_fields("get_hyperparams", state, _NUMBER_FIELDS, with_paths, default)
 
 
 def scheduled_hyperparams(state: PyTree) -> set[str]:
-    """Returns the names of those that follow a schedule, as `get_hyperparams` writes them."""
+    """Returns the names of scheduled hyperparameters, as `get_hyperparams` writes them."""
     entries, scheduled = list(_entries(state)), set(_scheduled(state))
     return {n for n, e in zip(_names(entries), entries, strict=True) if e[:2] in scheduled}
 
@@ -71,22 +71,22 @@ def set_hyperparams(
 ) -> PyTree:
     """Returns the state with other hyperparameters; nothing is recompiled.
 
-    A state holds numbers and not the rules that they are of. Where `tx` is given, values must
-    lie where its rules want them, as where it was made; traced ones are not looked at.
+    A state has no bounds for its numbers. With `tx`, values are checked against the bounds that
+    its rules declare, except for traced values.
 
     Args:
       state: any nesting of states.
-      values: name -> value, for names that are no Python identifiers
+      values: name -> value, for names that are not Python identifiers
         (`{"scale_by_adam.b1": 0.8}`, `{"learning_rate.peak_value": 1e-3}`). A name may have its
-        path or parts of it, `{"head.learning_rate": 0.1}`, as long as one hyperparameter fits.
-      **named: name = value. Values may be traced. They take the dtype that the state has,
-        and its shape: a vmapped state takes one value for all or one for each.
+        path or parts of it, `{"head.learning_rate": 0.1}`, if only one hyperparameter fits.
+      **named: name = value. Values may be traced. They are cast to the dtype in the state and
+        broadcast to its shape: a vmapped state takes one value for all or one for each.
       tx: the transformation whose state it is.
 
     Raises:
-      KeyError: no such hyperparameter, or several; the message lists those that there are.
+      KeyError: no hyperparameter has the name, or several have it; the message lists them.
       ValueError: the hyperparameter follows a schedule, whose numbers can be set instead; a
-        value has a shape that does not fit; or a rule of `tx` does not take it.
+        value has a shape that does not fit; or a value is outside the bounds of a rule of `tx`.
 
     Example:
       >>> import functional_optim as fo
@@ -98,13 +98,15 @@ def set_hyperparams(
     entries = list(_entries(state))
     names = _names(entries)
     bounds = _bounds(tx, names, entries)
-    known = dict(zip(names, entries, strict=True))
+    by_name = dict(zip(names, entries, strict=True))
     scheduled = set(_scheduled(state))
     new: dict[tuple[str, str], jax.Array] = {}
     for name, value in (dict(values or {}) | named).items():
-        link, local, old = _find(name, known)
+        link, local, old = _find_entry(name, by_name)
         if (link, local) in scheduled:
-            numbers = [n for n, e in known.items() if e[0] == link and e[1].startswith(f"{local}.")]
+            numbers = [
+                n for n, e in by_name.items() if e[0] == link and e[1].startswith(f"{local}.")
+            ]
             what = f"Set its numbers instead: {', '.join(sorted(numbers))}."
             raise ValueError(
                 f"set_hyperparams: {name} follows a schedule, which would overwrite the value at "
@@ -115,26 +117,26 @@ def set_hyperparams(
                     else "It has no numbers: write it with functional_optim.schedule."
                 )
             )
-        new[link, local] = _fit(name, value, old, bounds.get((link, local)))
-    return _with_entries(state, new)
+        new[link, local] = _checked_value(name, value, old, bounds.get((link, local)))
+    return _replace_entries(state, new)
 
 
-def _find(name: str, known: Mapping[str, "Entry"]) -> "Entry":
-    """Returns the hyperparameter that a user calls by its name, its path, or a part of its path.
+def _find_entry(name: str, by_name: Mapping[str, "Entry"]) -> "Entry":
+    """Returns the hyperparameter of a name, a path, or a part of a path.
 
     Raises:
-      KeyError: there is none, or there are several.
+      KeyError: no hyperparameter fits, or several do.
     """
-    if name in known:
-        return known[name]
-    full = [entry for entry in known.values() if _full_name(entry) == name]
-    fitting = full or [entry for entry in known.values() if _is_part(name, entry)]
+    if name in by_name:
+        return by_name[name]
+    full = [entry for entry in by_name.values() if _full_name(entry) == name]
+    fitting = full or [entry for entry in by_name.values() if _is_part(name, entry)]
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        listed = ", ".join(known) or "none"
+        listed = ", ".join(by_name) or "none"
         raise KeyError(f"set_hyperparams: there is no {name!r} in this state. It has: {listed}.")
-    names = [k for k, entry in known.items() if any(entry is other for other in fitting)]
+    names = [k for k, entry in by_name.items() if any(entry is other for other in fitting)]
     raise KeyError(
         f"set_hyperparams: {name!r} may be each of {', '.join(names)}. Pass the one that is "
         f"meant: {{{names[0]!r}: ...}}."
@@ -142,10 +144,11 @@ def _find(name: str, known: Mapping[str, "Entry"]) -> "Entry":
 
 
 def _is_part(name: str, entry: "Entry") -> bool:
-    """Tells whether a name is the hyperparameter's, behind some parts of its path in order."""
+    """Tells whether a name is the hyperparameter's name after some parts of its path, in order."""
     link, local, _ = entry
     if name != local and not name.endswith(f".{local}"):
         return False
+    # Each `in` goes on where the last one stopped, so the parts must be in order.
     parts = iter(link.split("."))
     return all(part in parts for part in name.removesuffix(local).split(".")[:-1])
 
@@ -153,18 +156,18 @@ def _is_part(name: str, entry: "Entry") -> bool:
 def metrics(
     state: PyTree, *, with_paths: bool = False, default: Any = Required.ERROR
 ) -> dict[str, jax.Array]:
-    """Finds what the links measured at the last update, in any nesting of states.
+    """Returns the metrics that links measured at the last update, from any nesting of states.
 
     Args:
       state: any nesting of states.
       with_paths: whether every name has its path, as in `get_hyperparams`.
-      default: what is returned of a tree without a state of this package; without it, that is an
+      default: returned for a tree without a state of this package. Without a default, that is an
         error.
 
     Returns:
       Name -> array `()` (with leading dimensions where the state is vmapped). A name that
-      occurs in several links is written with its path: `clip_by_global_norm.global_norm`. What
-      each means stands in the docstring of its link. Empty where no link measures anything.
+      occurs in several links is written with its path: `clip_by_global_norm.global_norm`. The
+      docstring of a link explains its metrics. Empty where no link measures anything.
 
     Raises:
       ValueError: the tree has no state of this package, and there is no default.
@@ -176,17 +179,17 @@ def metrics(
       >>> {name: float(value) for name, value in fo.metrics(state).items()}
       {'clip_factor': 0.25, 'global_norm': 4.0}
     """
-    return _read("metrics", state, ("metrics",), with_paths, default)
+    return _read_fields("metrics", state, ("metrics",), with_paths, default)
 
 
-Entry = tuple[str, str, Any]
+Entry = tuple[str, str, jax.Array]
 """Path of the link; name within the link; value."""
 
 
-_NUMBERS = ("hyperparams", "schedules")
+_NUMBER_FIELDS = ("hyperparams", "schedules")
 
 
-def _read(
+def _read_fields(
     function: str, state: PyTree, fields: tuple[str, ...], with_paths: bool, default: Any
 ) -> Any:
     """Returns name -> value of these fields, or the default for a tree without states."""
@@ -202,11 +205,11 @@ def _read(
     return {name: value for name, (_, _, value) in zip(names, entries, strict=True)}
 
 
-def _is_state(x: Any) -> bool:
+def _is_state(x: object) -> bool:
     return isinstance(x, (State, EmptyState))
 
 
-def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entry]:
+def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBER_FIELDS) -> Iterator[Entry]:
     """Collects hyperparameters, and numbers of their schedules, from these fields of links."""
     for path, node in nested_states(state):
         link = _link_path(path)
@@ -219,24 +222,25 @@ def _scheduled(state: PyTree) -> Iterator[tuple[str, str]]:
     """Returns link and name of each hyperparameter that follows a schedule."""
     for path, node in nested_states(state):
         link = _link_path(path)
+        # `hyperparams_states` is the field of `inject_hyperparams`.
         for field in {"schedules", "hyperparams_states"} & {*node._fields}:
             yield from ((link, name) for name in node[field])
 
 
-def _link_path(path: Any) -> str:
+def _link_path(path: KeyPath) -> str:
     return path_string(path) if path else ""
 
 
-def _number_path(path: Any) -> str:
-    """Returns a number's path within its link, without the container of nnx around it."""
+def _number_path(path: KeyPath) -> str:
+    """Returns a number's path within its link, without a container of nnx around it."""
     inner = [k for k in path if k != jax.tree_util.GetAttrKey("value")]
     return path_string(inner)
 
 
 def _names(entries: list[Entry]) -> list[str]:
     """Returns the name within the link, with the link's path if several links have that name."""
-    times = Counter(name for _, name, _ in entries)
-    return [entry[1] if times[entry[1]] == 1 else _full_name(entry) for entry in entries]
+    count = Counter(name for _, name, _ in entries)
+    return [entry[1] if count[entry[1]] == 1 else _full_name(entry) for entry in entries]
 
 
 def _full_name(entry: Entry) -> str:
@@ -247,17 +251,16 @@ def _full_name(entry: Entry) -> str:
 def _bounds(
     tx: GradientTransformation | None, names: list[str], entries: list[Entry]
 ) -> dict[tuple[str, str], Interval]:
-    """Returns the bounds of a link's numbers, as far as its rules declare them."""
+    """Returns the bounds that the rules declare, by path of the link and name."""
     if tx is None:
         return {}
     check_pair("set_hyperparams: tx", tx)
-    found = bounds_of(tx, names)
-    places = {name: (link, local) for name, (link, local, _) in zip(names, entries, strict=True)}
-    return {places[name]: interval for name, interval in found.items()}
+    keys = {name: (link, local) for name, (link, local, _) in zip(names, entries, strict=True)}
+    return {keys[name]: interval for name, interval in bounds_of(tx, names).items()}
 
 
-def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> jax.Array:
-    """Casts and broadcasts a value to the dtype and shape in the state."""
+def _checked_value(name: str, value: Any, old: jax.Array, interval: Interval | None) -> jax.Array:
+    """Checks a value, and casts and broadcasts it to the dtype and shape in the state."""
     what = f"set_hyperparams: {name} must be a real number, got {value!r}."
     if callable(value):
         raise TypeError(
@@ -267,7 +270,7 @@ def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> ja
         )
     traced = isinstance(value, jax.core.Tracer)
     try:
-        # On the host, because a guard against implicit transfers lets only explicit ones pass.
+        # On the host, by an explicit transfer, which `jax.transfer_guard` permits.
         new = value if traced else np.asarray(jax.device_get(value))
     except (TypeError, ValueError):
         raise TypeError(f"{what} Pass a number or a scalar array.") from None
@@ -282,16 +285,16 @@ def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> ja
     if interval is not None and not traced:
         for number in new.ravel().tolist():
             as_number(number, f"set_hyperparams: {name}", interval)
-    return in_place_of(old, (jnp if traced else np).broadcast_to(new, old.shape))
+    return put_like(old, (jnp if traced else np).broadcast_to(new, old.shape))
 
 
-def _with_entries(
-    node: PyTree, new: Mapping[tuple[str, str], jax.Array], path: tuple[Any, ...] = ()
+def _replace_entries(
+    node: PyTree, new: Mapping[tuple[str, str], jax.Array], path: KeyPath = ()
 ) -> PyTree:
     """Returns a state with other values under the given links and names."""
 
-    def below(inner: Any, child: Any) -> Any:
-        return _with_entries(child, new, (*path, *inner)) if isinstance(child, State) else child
+    def below(inner: KeyPath, child: PyTree) -> PyTree:
+        return _replace_entries(child, new, (*path, *inner)) if isinstance(child, State) else child
 
     node = jax.tree_util.tree_map_with_path(below, node, is_leaf=states_below(node))
     if not isinstance(node, State):
@@ -301,7 +304,7 @@ def _with_entries(
         field: jax.tree_util.tree_map_with_path(
             lambda inner, old: new.get((link, _number_path(inner)), old), node[field]
         )
-        for field in _NUMBERS
+        for field in _NUMBER_FIELDS
         if field in node
     }
     return node._replace(**fields)

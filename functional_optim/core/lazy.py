@@ -1,4 +1,4 @@
-"""Packages that import their names where these are first used."""
+"""Packages that import a name when it is first used."""
 
 import importlib
 import importlib.util
@@ -14,16 +14,16 @@ def lazy_names(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Returns the `__getattr__` and the `__dir__` of a package.
 
-    A module within the package is imported as well where it is named. A name that a module of the
-    package has too must be imported with the package: importing that module sets it, and Python
-    then asks for nothing.
+    Modules of the package are imported in the same way. A name that is also the name of a module
+    of the package must be imported with the package. Otherwise the import of that module would
+    set the attribute to the module, and Python would not call `__getattr__`.
 
     Args:
-      package: its `__name__`.
-      origins: name -> module below the root that has it, with `:name` where it has another there.
+      package: the package's `__name__`.
+      origins: name -> its module below the root, followed by `:name` where it differs there.
       also: modules that `dir` shows, and that a star import does not import.
     """
-    root, here = package.partition(".")[0], vars(sys.modules[package])
+    root, attributes = package.partition(".")[0], vars(sys.modules[package])
 
     def get(name: str) -> Any:
         if name in origins:
@@ -33,10 +33,10 @@ def lazy_names(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         else:
             value = importlib.import_module(f"{package}.{name}")
-        return here.setdefault(name, value)
+        return attributes.setdefault(name, value)
 
     def public_names() -> list[str]:
-        dunders = (name for name in here if name.startswith("__"))
-        return sorted({*dunders, *here["__all__"], *also})
+        dunders = (name for name in attributes if name.startswith("__"))
+        return sorted({*dunders, *attributes["__all__"], *also})
 
     return get, public_names

@@ -23,7 +23,7 @@ PyTree = Any
 """Any nesting of containers that JAX knows, with arrays as leaves."""
 
 Schedule = Callable[[Any], Any]
-"""A function of the number of updates made so far (from 0), giving a scalar."""
+"""A function of the number of updates so far (from 0) that returns a scalar."""
 
 Hyperparameter = Any
 """For a factory: a number, a scalar array or a schedule. For the maths: a scalar array."""
@@ -37,12 +37,12 @@ class TransformInitFn(Protocol):
 
 
 class TransformUpdateFn(Protocol):
-    """Turns updates (at first the gradients) into updates, and the state into the next."""
+    """Computes new updates from updates (at first the gradients), and the next state."""
 
     def __call__(
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, /, **extra: Any
     ) -> tuple[PyTree, PyTree]:
-        """Returns the new updates, shaped as they came, and the new state."""
+        """Returns the new updates, shaped like the old ones, and the new state."""
 
 
 class GradientTransformation(NamedTuple):
@@ -52,10 +52,11 @@ class GradientTransformation(NamedTuple):
     state)`. Flax's `TrainState`, `nnx.Optimizer`, Equinox loops and optax's combinators
     consume this pair, so any transformation of this package runs there.
 
-    A pair of this package is hashable, pickles, holds no `jax.Array`, and compares equal to
-    another made with the same arguments. Its `update` does not depend on the numbers: two
-    learning rates share one `update`, and so one compiled program. Two that are made of a function
-    of yours share it as long as all that the function reads stays the same.
+    A pair of this package is hashable, can be pickled, references no `jax.Array`, and compares
+    equal to another made with the same arguments. Its `update` does not depend on the
+    hyperparameters: two learning rates share one `update`, and so one compiled program. Two pairs
+    made with the same function of yours share it while the values that the function reads stay
+    the same.
 
     Example:
       >>> import functional_optim as fo
@@ -71,11 +72,11 @@ class GradientTransformation(NamedTuple):
 
 
 class MaskedNode(NamedTuple):
-    """Stands, without leaves, where a mask has taken a leaf out of a tree."""
+    """A node without leaves in place of a leaf that a mask has removed from a tree."""
 
 
 class NoSlot(NamedTuple):
-    """Stands, without leaves, where a parameter does not have one of its link's slots."""
+    """A node without leaves in place of a slot that a parameter does not have."""
 
 
 @dataclasses.dataclass(frozen=True)

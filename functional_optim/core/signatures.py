@@ -1,4 +1,4 @@
-"""Matching a call to a signature, with an error that shows the signature."""
+"""Matches a call to a signature, with an error that shows the signature."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -18,24 +18,24 @@ def bind(
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        takes = ", ".join(_show(p) for p in signature.parameters.values())
-        raise TypeError(f"{name}: {error}. It takes ({takes}).") from None
+        parameters = ", ".join(_parameter_text(p) for p in signature.parameters.values())
+        raise TypeError(f"{name}: {error}. It takes ({parameters}).") from None
     bound.apply_defaults()
     return dict(bound.arguments)
 
 
-def _show(parameter: inspect.Parameter) -> str:
+def _parameter_text(parameter: inspect.Parameter) -> str:
     default = parameter.default
     return parameter.name if default is parameter.empty else f"{parameter.name}={default!r}"
 
 
 def call_text(name: str, signature: inspect.Signature, values: Mapping[str, Any]) -> str:
-    """Writes a call, without the arguments that are default."""
+    """Writes a call, without the arguments that have their default."""
     defaults = {k: p.default for k, p in signature.parameters.items()}
-    shown = [f"{k}={v!r}" for k, v in values.items() if not _is_same(v, defaults[k])]
+    shown = [f"{k}={v!r}" for k, v in values.items() if not _is_default(v, defaults[k])]
     return f"{name}({', '.join(shown)})"
 
 
-def _is_same(value: Any, default: Any) -> bool:
+def _is_default(value: object, default: object) -> bool:
     is_plain = isinstance(value, (bool, int, float, str)) and type(value) is type(default)
-    return value is default or (is_plain and value == default)
+    return value is default or (is_plain and bool(value == default))

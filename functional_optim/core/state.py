@@ -3,33 +3,36 @@
 import copyreg
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, cast
 
 import jax
 
-__all__ = ["State", "nested_states", "states_below"]
+__all__ = ["KeyPath", "State", "nested_states", "states_below"]
+
+KeyPath = tuple[Hashable, ...]
+"""The keys from the root of a tree to one of its nodes, as `jax.tree_util` gives them."""
 
 
 class _StateType(type):
-    """The class of classes of states, by which these pickle: by their fields, not by a name."""
+    """The class of classes of states, which pickle by their fields and not by a name."""
 
     _fields: tuple[str, ...]
 
 
 class State(tuple[Any, ...], metaclass=_StateType):
-    """Holds values under names, in order; a pytree node, immutable.
+    """Named values in order: an immutable pytree node.
 
     Reads like a NamedTuple (`state.mu`, `state[0]`, iteration, `_fields`, `_asdict`,
     `_replace`) and also by name (`state["scale_by_adam"]`). Its field names are the keys of
-    its pytree paths, so that the path of a moment reads `.scale_by_adam.mu['dense']`
-    whatever stands before it in a chain. Each set of names has a class of its own, made when it
-    is first needed, which JAX flattens as it does NamedTuples, in C++; `State` is the base of all,
-    and a pickled state is restored without its maker.
+    its pytree paths, so that the path of a moment reads `.scale_by_adam.mu['dense']`, with any
+    links before it in a chain. Each set of names has a subclass of `State`, which is made when it
+    is first needed. JAX flattens it in C++, as it does NamedTuples. A pickled state can be loaded
+    without the transformation that made it.
 
     A name that is not a field is looked up in the field `metrics`: `state.last_finite` is
-    `state.metrics["last_finite"]`. It is found by attribute only: it is not a key of a path, and
-    `state["last_finite"]` raises KeyError.
+    `state.metrics["last_finite"]`. That works for attributes only: the name is not a key of a
+    path, and `state["last_finite"]` raises KeyError.
 
     Example:
       >>> s = State(count=3, mu={"w": 1.0})
@@ -52,23 +55,23 @@ class State(tuple[Any, ...], metaclass=_StateType):
         return tuple.__new__(_class_of(names), values)
 
     def __getattr__(self, name: str) -> Any:
-        # Called only for what is neither a field nor a method.
-        measured = self["metrics"] if "metrics" in self._fields else {}
-        if isinstance(measured, dict) and name in measured:
-            return measured[name]
-        raise AttributeError(self._lacks(name))
+        # Called only for names that are neither a field nor a method.
+        metrics = self["metrics"] if "metrics" in self._fields else {}
+        if isinstance(metrics, dict) and name in metrics:
+            return metrics[name]
+        raise AttributeError(self._missing_field(name))
 
     # `count` and `index` are methods of tuple, and would hide metrics of those names.
     count = property(lambda self: self.__getattr__("count"))
     index = property(lambda self: self.__getattr__("index"))
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a state is immutable; use state._replace({name}=...).")
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             if key not in self._fields:
-                raise KeyError(self._lacks(key))
+                raise KeyError(self._missing_field(key))
             return tuple.__getitem__(self, self._fields.index(key))
         return tuple.__getitem__(self, key)
 
@@ -81,7 +84,7 @@ class State(tuple[Any, ...], metaclass=_StateType):
     def __reduce__(self) -> tuple[Any, ...]:
         return State._build, (self._fields, tuple(self))
 
-    def _lacks(self, name: str) -> str:
+    def _missing_field(self, name: str) -> str:
         return f"this state has no field {name!r}; it has {', '.join(self._fields) or 'none'}."
 
     def _asdict(self) -> dict[str, Any]:
@@ -90,7 +93,7 @@ class State(tuple[Any, ...], metaclass=_StateType):
     def _replace(self, **fields: Any) -> "State":
         unknown = set(fields) - set(self._fields)
         if unknown:
-            raise ValueError(self._lacks(sorted(unknown)[0]))
+            raise ValueError(self._missing_field(sorted(unknown)[0]))
         return State._build(self._fields, (fields.get(k, v) for k, v in self._asdict().items()))
 
 
@@ -99,7 +102,7 @@ def _class_of(names: tuple[str, ...]) -> type[State]:
     """Returns the class of states with these fields."""
 
     def new(cls: type[State], /, *values: Any, **fields: Any) -> State:
-        # JAX calls it with all values, and libraries that know NamedTuples with names.
+        # JAX passes all values by position; libraries that know NamedTuples pass them by name.
         if fields and not values and fields.keys() == set(names):
             values = tuple([fields[k] for k in names])
         if len(values) != len(names) or (fields and len(values) != len(fields)):
@@ -113,15 +116,15 @@ def _class_of(names: tuple[str, ...]) -> type[State]:
     return cast(type[State], kind)
 
 
-def _reduced(kind: _StateType) -> Any:
+def _reduce_class(kind: _StateType) -> str | tuple[Any, ...]:
     return kind.__qualname__ if kind is State else (_class_of, (kind._fields,))
 
 
-copyreg.pickle(_StateType, _reduced)
+copyreg.pickle(_StateType, _reduce_class)
 
 
-def nested_states(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], State]]:
-    """Yields all states within a tree with their paths, each before those within it."""
+def nested_states(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, State]]:
+    """Yields all states within a tree with their paths, outer states before inner ones."""
     if isinstance(tree, State):
         yield path, tree
     below = jax.tree_util.tree_flatten_with_path(tree, is_leaf=states_below(tree))[0]
@@ -130,6 +133,6 @@ def nested_states(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple
             yield from nested_states(child, (*path, *inner))
 
 
-def states_below(node: Any) -> Callable[[Any], bool]:
+def states_below(node: object) -> Callable[[object], bool]:
     """Returns an `is_leaf` that stops at the states below a node."""
     return lambda x: isinstance(x, State) and x is not node

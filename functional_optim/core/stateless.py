@@ -1,10 +1,11 @@
-"""Transformations of one's own that keep no state, out of one function."""
+"""Transformations without state, made of one function."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.tree_util import PyTreeDef
 
 from .adapter import Link, check_pair
 from .caching import Interned
@@ -22,7 +23,7 @@ __all__ = [
 
 
 def init_empty_state(params: PyTree) -> EmptyState:
-    """Makes the state of a transformation that keeps none: an `init` for one's own pair."""
+    """Makes the empty state: an `init` for custom transformations that keep no state."""
     del params
     return EmptyState()
 
@@ -42,13 +43,13 @@ def stateless(f: Callable[[PyTree, PyTree | None], PyTree]) -> GradientTransform
       >>> double.update({"w": 3.0}, double.init({"w": 0.0}))
       ({'w': 6.0}, EmptyState())
     """
-    return GradientTransformation(init_empty_state, Stateless.of(_callable("stateless", f)))
+    return GradientTransformation(init_empty_state, Stateless.of(_checked_function("stateless", f)))
 
 
 def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformation:
     """Makes a transformation of a function of one update and its parameter, as arrays.
 
-    An update that is None stays, and `f` is not called for it.
+    `f` is not called for an update that is None.
 
     Args:
       f: `f(update, param) -> update`. `param` is None where `update` got no parameters.
@@ -62,14 +63,14 @@ def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformat
       >>> double.update({"w": 3.0, "b": None}, double.init({"w": 0.0, "b": 0.0}))
       ({'b': None, 'w': 6.0}, EmptyState())
     """
-    f = _callable("stateless_with_tree_map", f)
+    f = _checked_function("stateless_with_tree_map", f)
     return GradientTransformation(init_empty_state, Stateless.of(EachLeaf(f)))
 
 
 def with_extra_args_support(tx: GradientTransformation) -> GradientTransformation:
     """Lets the update of a pair take extra arguments, and drops those that it does not know.
 
-    `chain` and the other combinators do this by themselves.
+    `chain` and the other combinators do this for their links.
 
     Raises:
       TypeError: `tx` is not a pair of callables.
@@ -78,7 +79,7 @@ def with_extra_args_support(tx: GradientTransformation) -> GradientTransformatio
     return GradientTransformation(init, Lenient.of(Link.to(update)))
 
 
-def _callable(where: str, f: Any) -> Any:
+def _checked_function(where: str, f: Callable[..., Any]) -> Callable[..., Any]:
     if not callable(f):
         raise TypeError(
             f"{where}: f must be a function of an update and a parameter, got {f!r}. Pass "
@@ -89,14 +90,14 @@ def _callable(where: str, f: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Stateless(Interned):
-    """`update` out of a function of updates and parameters."""
+    """`update` of a transformation that applies a function of updates and parameters."""
 
     f: Callable[[PyTree, PyTree | None], PyTree]
 
     def __call__(
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, PyTree]:
-        """Applies the function; the state stays."""
+        """Applies the function, and returns the state unchanged."""
         del extra
         return self.f(updates, params), state
 
@@ -105,17 +106,18 @@ class Stateless(Interned):
 class EachLeaf:
     """A function of arrays, applied to the leaves of trees."""
 
-    f: Callable[[Any, Any], Any]
+    f: Callable[[jax.Array, jax.Array | None], jax.Array]
 
     def __call__(self, updates: PyTree, params: PyTree | None) -> PyTree:
-        """Applies the function to each leaf that is there."""
-        treedef: Any
+        """Applies the function to each leaf that is not missing."""
+        treedef: PyTreeDef
         leaves, treedef = jax.tree.flatten(updates, is_leaf=is_placeholder)
-        there = [leaf for leaf in leaves if not is_placeholder(leaf)]
-        link = "stateless_with_tree_map"
-        beside = [None] * len(there) if params is None else align_params(updates, params, link=link)
-        made = map(self.f, there, beside)
-        return treedef.unflatten([u if is_placeholder(u) else next(made) for u in leaves])
+        present = [leaf for leaf in leaves if not is_placeholder(leaf)]
+        param_leaves: list[Any] = [None] * len(present)
+        if params is not None:
+            param_leaves = align_params(updates, params, link="stateless_with_tree_map")
+        results = map(self.f, present, param_leaves)
+        return treedef.unflatten([u if is_placeholder(u) else next(results) for u in leaves])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,5 +129,5 @@ class Lenient(Interned):
     def __call__(
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, PyTree]:
-        """Calls the update with those that it knows."""
+        """Calls the update with the extra arguments that it takes."""
         return self.link(updates, state, params, extra)

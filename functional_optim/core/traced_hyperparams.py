@@ -1,4 +1,4 @@
-"""Hyperparameters that were given as traced values, which replace those of the state."""
+"""Hyperparameters that were passed as traced values, which replace those of the state."""
 
 import dataclasses
 from typing import Any
@@ -10,15 +10,15 @@ from .caching import Keyed
 from .chain import ChainUpdate
 from .engine.rule_update import RuleUpdate
 from .numerics.validation import as_state
-from .protocol import GradientTransformation, PyTree
+from .protocol import GradientTransformation, Hyperparameter, PyTree
 from .rules.schedule import NumberedSchedule
 from .state import State
 
 __all__ = ["WithTracedHyperparams", "is_traced", "without_traced_hyperparams"]
 
 
-def is_traced(number: Any) -> bool:
-    """Tells whether a number, or one of a schedule, is traced."""
+def is_traced(number: object) -> bool:
+    """Tells whether a number is traced, or any number of a schedule."""
     if isinstance(number, NumberedSchedule):
         return any(is_traced(v) for _, v in number.numbers)
     if isinstance(number, tuple):
@@ -28,19 +28,20 @@ def is_traced(number: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WithTracedHyperparams(Keyed):
-    """`update` of a rule that was given traced numbers: they replace those of the state.
+    """`update` of a rule with traced hyperparameters, which replace those of the state.
 
     Within a trace a state often comes from outside, made with other numbers, as in
     `jit(lambda lr, state: sgd(lr).update(grads, state))`, where the user means this lr.
     """
 
     update: RuleUpdate
-    numbers: tuple[tuple[str, Any], ...]
+    numbers: tuple[tuple[str, Hyperparameter], ...]
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Transforms the updates with the traced numbers."""
+        """Transforms the updates with the traced hyperparameters."""
+        # Replaced at each call, because the state may come from outside of the trace.
         values, schedules = dict(state.hyperparams), dict(state._asdict().get("schedules", {}))
         for name, number in self.numbers:
             if isinstance(number, NumberedSchedule):

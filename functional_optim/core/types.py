@@ -30,7 +30,7 @@ Params = PyTree
 """A tree of parameters."""
 
 Updates = PyTree
-"""A tree of updates, at first the gradients, shaped as the parameters are."""
+"""A tree of updates, at first the gradients, shaped like the parameters."""
 
 OptState = PyTree
 """The state of a transformation, as `init` makes it."""
@@ -38,7 +38,7 @@ OptState = PyTree
 ScalarOrSchedule = float | jax.Array | np.ndarray[Any, Any] | np.number[Any] | Schedule
 """A number, a scalar array or a schedule: the values that a hyperparameter may be given."""
 
-MaskOrFn = PyTree | Callable[[PyTree], Any] | None
+MaskOrFn = PyTree | Callable[[PyTree], PyTree] | None
 """A tree of booleans, a function that makes one of the parameters, or None for all."""
 
 GradientTransformationExtraArgs = GradientTransformation
@@ -53,7 +53,7 @@ class EmptyState(NamedTuple):
 
 
 class Required(enum.Enum):
-    """In the place of a default: there is none, and what is not there is an error."""
+    """The default of an argument that must be passed where the value would be missing."""
 
     ERROR = "error"
 

@@ -53,7 +53,7 @@ def _batches(
     for k, call in enumerate(calls):
         plan, flat = find_plan(fused, call)
         assert plan is not None  # because the leaf was claimed
-        leaf = Leaf(flat, call.batch[0], call.numbers[0])
+        leaf = Leaf(flat, call.batch[0], call.tree_indices[0])
         if call.update.size >= _LARGE:
             yield plan, {k: leaf}
             continue

@@ -9,7 +9,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 from jax.typing import ArrayLike
 
-from ..core.leaf.inlining import called
+from ..core.leaf.inlining import called_function
 from .expressions import C_TYPES, Ineligible, expression, literal
 
 __all__ = ["Body", "Kind", "translate"]
@@ -135,7 +135,7 @@ class _Writer:
     def _results(self, eqn: JaxprEqn, thunks: dict[Var, Thunk]) -> list[_Value]:
         """Returns the values of an operation's results."""
         name = eqn.primitive.name
-        inner = called(eqn)
+        inner = called_function(eqn)
         if inner is not None:
             arguments = [functools.partial(_value, atom, thunks) for atom in eqn.invars]
             return self.read_all(inner, arguments)

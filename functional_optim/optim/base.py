@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
-from ..core.trees.sparse_rows import is_sparse, no_rows
+from ..core.trees.sparse_rows import empty_rows, is_sparse
 from ..core.types import Params, Updates
 from .clip_grad import clip_grad_norm, clip_grad_value
 from .hooks import WithHooks
@@ -151,4 +151,4 @@ class OptimizerBase(WithHooks):
 
 
 def _zeros_like(g: Any) -> PyTree:
-    return no_rows(g) if is_sparse(g) else jnp.zeros_like(g)
+    return empty_rows(g) if is_sparse(g) else jnp.zeros_like(g)

@@ -12,7 +12,7 @@ from ..core.numerics.precision import compute_dtype
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import PyTree
 from ..core.trees.norms import global_norm
-from ..core.trees.sparse_rows import rows_once
+from ..core.trees.sparse_rows import coalesce_rows
 
 __all__ = ["clip_grad_norm", "clip_grad_value", "clip_grads_with_norm", "get_total_norm"]
 
@@ -129,7 +129,7 @@ def clip_grad_value(grads: PyTree, clip_value: ArrayLike) -> PyTree:
 
 def _arrays(grads: PyTree) -> list[Any]:
     """Returns the gradients that are numbers; for integer parameters, jax.grad returns float0."""
-    return [g for g in jax.tree.leaves(rows_once(grads)) if _is_number(g)]
+    return [g for g in jax.tree.leaves(coalesce_rows(grads)) if _is_number(g)]
 
 
 def _is_number(g: Any) -> bool:
@@ -177,7 +177,7 @@ def _clipped(grads: PyTree, bound: Array) -> PyTree:
         limit = bound.astype(g.dtype)
         return jnp.clip(g, -limit, limit)
 
-    return jax.tree.map(clipped, rows_once(grads))
+    return jax.tree.map(clipped, coalesce_rows(grads))
 
 
 def _wide(g: Any) -> Array:

@@ -11,7 +11,7 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.init import ENGINE_FIELDS, RuleInit
 from ..core.rules.schedule import NumberedSchedule
 from ..core.state import State
-from ..core.trees.placement import in_place_of
+from ..core.trees.placement import put_like
 
 __all__ = ["DormantSlots", "replace_hyperparams", "rule_inits", "scalar_like", "transfer_state"]
 
@@ -62,7 +62,7 @@ def scalar_like(value: Any, old: Any) -> Any:
         isinstance(old, jax.core.Tracer) or old.committed
     )
     if isinstance(value, jax.core.Tracer) or has_sharding:
-        return in_place_of(old, value)
+        return put_like(old, value)
     host = np.asarray(jax.device_get(value)).astype(old.dtype)[()]
     guarded = jax.config.jax_transfer_guard_host_to_device not in (None, "allow")  # type: ignore[attr-defined]
     return jax.device_put(host) if guarded else host

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import jax
 
 from ..core.protocol import Hyperparameter
-from ..core.trees.labels import shown
+from ..core.trees.labels import short_repr
 
 __all__ = ["Description", "LeafRecord", "LinkRecord", "SlotRecord", "bytes_per_device"]
 
@@ -63,7 +63,7 @@ class LinkRecord:
     slots: tuple[SlotRecord, ...]
 
     def __str__(self) -> str:
-        values = ", ".join(f"{k}={shown(v)}" for k, v in self.hyperparams.items())
+        values = ", ".join(f"{k}={short_repr(v)}" for k, v in self.hyperparams.items())
         about = values if self.known else f"{self.text}, hyperparameters unknown"
         lines = [f"{self.path}: {about}" if about else self.path]
         return "\n".join([*lines, *(f"  {slot}" for slot in self.slots)])

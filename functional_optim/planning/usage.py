@@ -11,11 +11,11 @@ from ..core.adapter import link_name
 from ..core.chain import ChainInit, ChainUpdate
 from ..core.functions import Function
 from ..core.leaf.packing import unpacked
-from ..core.leaf.quantized import FORMS, outlined
+from ..core.leaf.quantized import FORMATS, with_decoded_shapes
 from ..core.protocol import Hyperparameter, MaskedNode, PyTree
 from ..core.rules.init import ENGINE_FIELDS, RuleInit
 from ..core.state import State
-from ..core.trees.labels import resolve_labels, shown, why
+from ..core.trees.labels import label_reason, resolve_labels, short_repr
 from ..core.trees.structure import key_paths, leaf_paths, path_string
 from ..transforms.masking import MaskedInit, MaskedUpdate, PartitionInit, PartitionUpdate, Router
 from ..transforms.matrices import REST, MatricesInit, MatricesUpdate, OnlyMatrices
@@ -73,7 +73,7 @@ class LinkUsage:
         )
         yield LinkRecord(
             path_string(self.at) if self.at else name,
-            shown(self.init) if has_name else name,
+            short_repr(self.init) if has_name else name,
             isinstance(self.init, RuleInit) or not _may_have_hyperparams(self),
             self.hyperparams.get(leaf, {}),
             slots,
@@ -109,7 +109,7 @@ class LinkUsage:
 def _records(slot: str, path: Path, x: Shape, arrays: Mapping[Path, Shape]) -> Iterator[SlotRecord]:
     """Yields the record of a slot, or of each part of a quantized slot."""
     # A link's init gives the plain slot; within `low_bit_state` the whole state has its parts.
-    for form in FORMS.values():
+    for form in FORMATS.values():
         parts = {part: _field_path(path, part) for part in form.parts}
         if path not in arrays and {*parts.values()} <= arrays.keys():
             yield from (SlotRecord(f"{slot}.{part}", arrays[k]) for part, k in parts.items())
@@ -161,7 +161,7 @@ def _rule(init: RuleInit, update: Update, params: PyTree, at: Path) -> LinkUsage
         labeled = {k: hyperparams[f"{k}.{label[i]}"] for k, label in by_label.items()}
         per_leaf[path] = shared | labeled
         routes[path] = tuple(
-            f"{init.name}: {k}: {by_label[k][i]!r}, {why(v.labeller, names[i], leaf)}"
+            f"{init.name}: {k}: {by_label[k][i]!r}, {label_reason(v.labeller, names[i], leaf)}"
             for k, v in init.labels
             if k in by_label
         )
@@ -202,8 +202,9 @@ def _reasons(
         rest = ", so its update becomes zero" if update.otherwise == "zero" else ", so it passes"
     rows = zip(_leaves(params).items(), leaf_paths(params), labels, strict=True)
     return {
-        path: (f"{router.link}: {label!r}{rest * (label is False)}, {why(labeller, name, leaf)}",)
+        path: (f"{router.link}: {label!r}{rest * (label is False)}, {reason}",)
         for (path, leaf), name, label in rows
+        for reason in [label_reason(labeller, name, leaf)]
     }
 
 
@@ -248,7 +249,7 @@ def _wrapped(init: Any, params: PyTree, at: Path) -> Iterator[LinkUsage]:
 
 def _same_shapes(a: PyTree, b: PyTree) -> bool:
     """Tells whether two trees of shapes are the same."""
-    a, b = outlined(a), outlined(b)
+    a, b = with_decoded_shapes(a), with_decoded_shapes(b)
     structures: list[Any] = [jax.tree.structure(a), jax.tree.structure(b)]
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)
     return bool(structures[0] == structures[1]) and all(

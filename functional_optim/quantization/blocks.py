@@ -8,38 +8,39 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 __all__ = ["BLOCK", "Blocks"]
 
 Array = jax.Array
 
 BLOCK = 256
-"""As in the implementation of the paper, which has 2048."""
+"""Elements of a block, as in the implementation of the paper; the paper has 2048."""
 
 SIGN = np.int32(-(2**31))
-"""The bit of the sign of a float32, and the smallest integer."""
+"""The sign bit of a float32; as an integer, the smallest one."""
 
 SMALLEST = np.int32(2**23)
-"""The bits of the smallest normal number."""
+"""The bits of the smallest normal float32."""
 
 
 class Blocks:
     """The blocks of an array of at least 256 elements.
 
-    A block is a run along the last axis. Where this axis is shorter than a block, it is a run
-    along the one before of all that is in the last axis, and so on: of `(1000, 10)`, 25 rows. The
-    last run of an axis may be shorter. So a block never lies in two runs of an axis before, and
-    axes put in front of an array change nothing.
+    A block is a run along the last axis. Where that axis is shorter than a block, a block is a run
+    of whole rows along the axis before it, and so on: 25 rows of an array `(1000, 10)`. The last
+    run along an axis may be shorter. So a block does not cross axes before that one, and axes that
+    are added in front of an array do not change its blocks.
 
-    An axis of whole runs is divided into these, and another one into its elements: filling up its
-    last run in every loop takes longer. In `units`, such an axis is divided into pieces that are as
-    long as possible: one of 4000 elements into 125 of 32.
+    For computing, an axis is reshaped to (runs, elements of a run) if all runs are whole. Else it
+    is computed by elements, because padding its last run in every loop takes longer. In `units`,
+    such an axis is divided into pieces that are as long as possible: 4000 elements into 125 pieces
+    of 32.
 
     Attributes:
       axis: the axis that is cut into runs.
-      run: how many of its elements a block has.
-      shape: of what has one number for each block.
+      run: number of its elements in a block.
+      shape: shape of an array with one number for each block.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -70,11 +71,11 @@ class Blocks:
         front, inner = self._whole[: self.axis], self._whole[self.axis + 1 :]
         return x.reshape(*front, self._pieces, self._piece, *inner)
 
-    def joined(self, x: Array) -> Array:
+    def undivided(self, x: Array) -> Array:
         """Undoes `divided`."""
         return x.reshape(self._whole)
 
-    def beside(self, numbers: Array) -> Array:
+    def per_element(self, numbers: Array) -> Array:
         """Reshapes one number per block so that it broadcasts to the divided array."""
         per = self.run // self._piece
         if per > 1:
@@ -88,11 +89,11 @@ class Blocks:
         """Computes each block's largest magnitude, and whether the block has negative elements."""
         return _largest(self, x)
 
-    def filled(self, x: Array, value: Any) -> Array:
+    def filled(self, x: Array, value: float | np.int32) -> Array:
         """Pads the last block, and puts an axis of blocks in front of those within a block.
 
-        These are one axis, along which compilers can make vectors, but not on several devices:
-        they might be sharded.
+        The elements of a block are one axis, which compilers can vectorize. On several devices
+        they keep their axes, which may be sharded.
         """
         missing = self.shape[-1] * self.run - x.shape[self.axis]
         edges = [(0, missing if i == self.axis else 0) for i in range(x.ndim)]
@@ -101,36 +102,40 @@ class Blocks:
             return x.reshape(*self.shape, -1)
         return x.reshape(*self.shape, self.run, *x.shape[self.axis + 1 :])
 
-    def spec(self, spec: PartitionSpec, mesh: Any) -> PartitionSpec:
+    def spec(self, spec: PartitionSpec, mesh: Mesh | AbstractMesh) -> PartitionSpec:
         """Returns the spec of one number per block, where the array has `spec`."""
-        kept = [*spec[: self.axis + 1]]
-        if len(kept) == self.axis + 1 and kept[-1] is not None:
-            names = kept[-1] if isinstance(kept[-1], tuple) else (kept[-1],)
+        entries = [*spec[: self.axis + 1]]
+        if len(entries) == self.axis + 1 and entries[-1] is not None:
+            names = entries[-1] if isinstance(entries[-1], tuple) else (entries[-1],)
             devices = math.prod(mesh.shape[name] for name in names)
             if self.shape[-1] % devices:
-                kept[-1] = None
-        while kept and kept[-1] is None:  # as the compiler says it; jit compiles again for another
-            kept.pop()
-        return PartitionSpec(*kept)
+                entries[-1] = None
+        # Written without trailing None, as programs return it: jit compiles again for others.
+        while entries and entries[-1] is None:
+            entries.pop()
+        return PartitionSpec(*entries)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _largest(blocks: Blocks, x: Array) -> tuple[Array, Array]:
-    """Compares bits as integers: those of numbers from 0 on, and those below with another sign.
+    """Compares bits as integers, separately for non-negative and for negative numbers.
 
-    So all is read once, and compilers make vectors, as they do not of what looks for NaN.
+    So all elements are read once. A maximum of floats would look for NaN, which compilers do not
+    vectorize.
     """
     bits = blocks.filled(jax.lax.bitcast_convert_type(x, jnp.int32), SIGN)
     above, below = _maxima((bits, bits ^ SIGN), tuple(range(len(blocks.shape), bits.ndim)))
-    # What is not normal is 0, as in XLA's own arithmetic.
+    # Subnormal numbers count as 0, as in XLA's arithmetic.
     above, below = (jnp.where(y < SMALLEST, 0, y) for y in (above, below))
     largest = jnp.maximum(above, below)
     return jax.lax.bitcast_convert_type(largest, jnp.float32), below > 0
 
 
 @_largest.defjvp
-def _largest_jvp(blocks: Blocks, primals: Any, tangents: Any) -> Any:
-    """Differentiates as the largest element does."""
+def _largest_jvp(
+    blocks: Blocks, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Any]]:
+    """Differentiates the maximum of the magnitudes."""
 
     def plain(x: Array) -> Array:
         filled = blocks.filled(jnp.abs(x), 0)
@@ -147,7 +152,8 @@ def _maxima(arrays: Sequence[Array], axes: tuple[int, ...]) -> tuple[Array, Arra
     def larger(a: Sequence[Array], b: Sequence[Array]) -> tuple[Array, Array]:
         return jnp.maximum(a[0], b[0]), jnp.maximum(a[1], b[1])
 
-    # Of constants, as the zeros of `init`, XLA would compute it when it compiles, for minutes.
+    # Without the barrier, XLA would compute this at compile time if the arrays are constant, as
+    # the zeros of `init` are, and that takes minutes.
     least = jax.lax.optimization_barrier(jnp.asarray(SIGN))
     first, second = jax.lax.reduce(tuple(arrays), (least, least), larger, axes)
     return first, second

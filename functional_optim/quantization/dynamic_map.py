@@ -1,4 +1,4 @@
-"""The dynamic map: 256 numbers from -1 to 1, or from 0 to 1, that lie closer towards 0."""
+"""The dynamic map: 256 numbers from -1 to 1, or from 0 to 1, which are denser towards 0."""
 
 import jax
 import jax.numpy as jnp
@@ -9,56 +9,56 @@ __all__ = ["SIGNED_ZERO", "decode", "encode", "numbers"]
 Array = jax.Array
 
 DECADES = 7
-"""From 1e-7 to 1. Each has twice as many numbers as the one below."""
+"""Decades from 1e-7 to 1. Each has twice as many numbers as the one below."""
 
 SIGNED_ZERO = 127
-"""The code of 0 where numbers have a sign; where they have none, it is 0."""
+"""The code of 0 in the map with signs; without signs it is 0."""
 
 SPACED = np.float32(2**23)
-"""The last bits of this number and a whole one are those of the whole one."""
+"""Added to a small whole number, it gives a float whose last bits are that number."""
 
 
 def numbers(signed: bool) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     """Returns the numbers of the map in ascending order; a code is the index of one.
 
-    They are 0, 1, and the middles of equal parts of the decades: with a sign, of 1, 2, ..., 64
-    parts on either side of 0, and without one of 2, 4, ..., 128.
+    They are 0, 1, and the middles of equal parts of the decades: with signs, of 1, 2, ..., 64 parts
+    on either side of 0, and without signs of 2, 4, ..., 128 parts.
     """
-    found = [np.array([0.0, 1.0])]
+    values = [np.array([0.0, 1.0])]
     for i in range(DECADES):
         edges = np.linspace(0.1, 1, 2 ** (i if signed else i + 1) + 1)
         middles = (edges[:-1] + edges[1:]) / 2 * 10.0 ** (i - DECADES + 1)
-        found += [middles, -middles] if signed else [middles]
-    return np.sort(np.concatenate(found))
+        values += [middles, -middles] if signed else [middles]
+    return np.sort(np.concatenate(values))
 
 
 _NUMBERS = np.concatenate([numbers(False), numbers(True)]).astype(np.float32)
 
 
 def decode(codes: Array, signed: Array) -> Array:
-    """Returns the float32 numbers that codes stand for.
+    """Returns the float32 numbers of codes.
 
     Args:
       codes: integers from 0 to 255.
       signed: whether the numbers have a sign; of a shape that broadcasts to that of the codes.
     """
-    place = codes.astype(jnp.uint32) + jnp.where(signed, np.uint32(256), np.uint32(0))
-    return jnp.asarray(_NUMBERS).at[place].get(mode="promise_in_bounds")
+    index = codes.astype(jnp.uint32) + jnp.where(signed, np.uint32(256), np.uint32(0))
+    return jnp.asarray(_NUMBERS).at[index].get(mode="promise_in_bounds")
 
 
 def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
-    """Codes of y, int32: of the nearest number, or at random of one of the two beside it.
+    """Returns the codes of y, int32: of the nearest number, or of a random neighbouring one.
 
-    They are computed: a search takes many times as long. What is selected are floats, and a code
-    is read from the bits of its float, for casts, maxima and minima would look for NaN and for
-    what no integer can be.
+    They are computed, because a search takes many times as long. The arithmetic selects floats,
+    and a code is read from the bits of its float: casts, maxima and minima would check for NaN
+    and for values beyond the integers.
 
-    Without a sign, what is not 0 does not become 0, for second moments are divided by.
+    Without signs, nonzero values do not become 0, because updates are divided by second moments.
 
     Args:
       y: float32, in [-1, 1].
-      signed: as of `decode`.
-      random: uniform in [0, 1), shaped as y; where given, the mean of the numbers is y.
+      signed: as in `decode`.
+      random: uniform in [0, 1), shaped as y: rounds up or down at random, so that the mean is y.
     """
     size = jnp.abs(y)
     parts: Array = jnp.float32(1)  # of the decade
@@ -80,14 +80,15 @@ def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
 
 
 def _nearest(within: Array, last: Array) -> Array:
-    """Finds the part of a decade whose middle is nearest; -1 for the last one of the decade below.
+    """Finds the part of a decade whose middle is nearest; -1 is the last part of the decade below.
 
-    That one ends a tenth of a part before this decade begins, whose first number is half a part
-    inside: below a fifth the former is nearer. So is 1, from a quarter before the end on.
+    In units of this decade's parts, the last number of the decade below is a tenth of a part before
+    the decade begins, and the first number of the decade half a part after: below 0.2, the former
+    is nearer. In the last decade, 1 is nearer from a quarter of a part before the end on.
 
     Args:
-      within: place in the decade, in its parts.
-      last: parts of the last decade.
+      within: position in the decade, in units of its parts.
+      last: number of parts of the last decade.
     """
     part = jnp.where(within >= last - np.float32(0.25), last, jnp.floor(within))
     return jnp.where(within < np.float32(0.2), np.float32(-1), part)
@@ -97,8 +98,9 @@ def _either(within: Array, parts: Array, last: Array, random: Array) -> Array:
     """Chooses one of the two neighbouring numbers at random, so that the mean is right."""
     below = jnp.floor(within - np.float32(0.5))
     share = within - np.float32(0.5) - below
-    # The number below the first one is the last of the decade below, a tenth of a part before this
-    # decade begins, or 0. What is above the last one has parts of five times the size, or is 1.
+    # Before the first number of the decade is the last one of the decade below, a tenth of a part
+    # before the decade begins, or 0. After the last number is one whose parts are five times as
+    # large, or 1.
     before = jnp.where(parts * 64 > last, np.float32(0.1), last / (64 * 9))
     share = jnp.where(below < 0, (within + before) / (before + np.float32(0.5)), share)
     beyond = jnp.where(parts < last, np.float32(3), np.float32(0.5))

@@ -1,4 +1,4 @@
-"""The forms in which arrays of a state are held in fewer bits."""
+"""The formats of quantized arrays."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,39 +7,42 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
+from jax.typing import DTypeLike
 
-from ..core.leaf.quantized import FORMS, Stored, stored_as
+from ..core.leaf.quantized import FORMATS, QuantizedArray, register_format
 from ..core.numerics.rounding import rounded, uniform
 from . import dynamic_map
 from .blocks import Blocks
 from .placing import placed
 
-__all__ = ["FORMS", "Blockwise", "Rounded"]
+__all__ = ["FORMATS", "Blockwise", "Rounded"]
 
 Array = jax.Array
 
 
-@stored_as("8bit")
+@register_format("8bit")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Blockwise(Stored):
+class Blockwise(QuantizedArray):
     """An array in units of the largest magnitude of each block, by the dynamic map.
 
     Attributes:
-      codes: of the map, uint8, shaped as the array.
-      scales: the largest magnitude of each block, float32; negative where the block has negative
-        elements, and so the map that has them. The other one is twice as fine.
+      codes: codes of the map, uint8, shaped as the array.
+      scales: the largest magnitude of each block, float32. It is negative if the block has
+        negative elements, and so uses the map with signs; the map without signs is twice as fine.
     """
 
+    # Arrays, or whatever `jax.tree.map` puts in their place.
     codes: Any
     scales: Any
-    parts: ClassVar[Mapping[str, Any]] = {
+    parts: ClassVar[Mapping[str, DTypeLike]] = {
         "codes": np.dtype(np.uint8),
         "scales": np.dtype(np.float32),
     }
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """Shape of the array."""
         return tuple(self.codes.shape)
 
     @classmethod
@@ -61,49 +64,52 @@ class Blockwise(Stored):
         return Blockwise(self.codes.reshape(shape), self.scales.reshape(Blocks(shape).shape))
 
     @classmethod
-    def specs(cls, shape: tuple[int, ...], spec: Any, mesh: Any) -> "Blockwise":
-        """Codes are sharded as the array, scales as its blocks."""
+    def specs(
+        cls, shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
+    ) -> "Blockwise":
+        """Returns specs by which codes are sharded as the array, and scales as its blocks."""
         return cls(spec, Blocks(shape).spec(spec, mesh))
 
 
 @jax.jit
 def _encode(x: Array, key: Array | None) -> Blockwise:
-    whole, x = x.shape, x.reshape(_shape(x.shape))
+    shape, x = x.shape, x.reshape(_compute_shape(x.shape))
     blocks = Blocks(x.shape)
     largest, signed = blocks.largest(x)
-    # A block that is not finite gets a scale that is not, and so none of it comes back finite.
+    # A block with an element that is not finite gets such a scale, and is decoded to no finite one.
     unit = jnp.maximum(largest, jnp.finfo(x.dtype).tiny)
-    # The reciprocal must be a normal number.
+    # Units above 1 are divided by 4: the reciprocal of a large one would be subnormal, which XLA
+    # takes for 0.
     smaller = jnp.where(unit > 1, np.float32(0.25), np.float32(1))
-    y = blocks.divided(x) * blocks.beside(smaller) * blocks.beside(1 / (unit * smaller))
+    y = blocks.divided(x) * blocks.per_element(smaller) * blocks.per_element(1 / (unit * smaller))
     random = uniform(key, x)
     random = None if random is None else blocks.divided(random)
-    codes = dynamic_map.encode(y, blocks.beside(signed), random).astype(jnp.uint8)
+    codes = dynamic_map.encode(y, blocks.per_element(signed), random).astype(jnp.uint8)
     scales = jnp.where(signed, -largest, largest)
-    return Blockwise(blocks.joined(codes), scales).reshaped(whole)
+    return Blockwise(blocks.undivided(codes), scales).reshaped(shape)
 
 
 @jax.jit
 def _decode(codes: Array, scales: Array) -> Array:
-    whole = codes.shape
-    held = Blockwise(codes, scales).reshaped(_shape(whole))
-    blocks = Blocks(held.shape)
-    beside = blocks.beside(held.scales)
-    found = dynamic_map.decode(blocks.divided(held.codes), beside < 0) * jnp.abs(beside)
-    return found.reshape(whole)
+    shape = codes.shape
+    quantized = Blockwise(codes, scales).reshaped(_compute_shape(shape))
+    blocks = Blocks(quantized.shape)
+    scales = blocks.per_element(quantized.scales)
+    decoded = dynamic_map.decode(blocks.divided(quantized.codes), scales < 0) * jnp.abs(scales)
+    return decoded.reshape(shape)
 
 
-def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _compute_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Returns the shape in which an array is computed.
 
-    On several devices it is its own: in another one, XLA does not see how it is sharded.
+    On several devices it is not reshaped, because XLA would lose its sharding.
     """
     return Blocks(shape).units[0] if jax.device_count() == 1 else shape
 
 
-@stored_as("bfloat16")
+@register_format("bfloat16")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rounded(Stored):
+class Rounded(QuantizedArray):
     """An array rounded to bfloat16.
 
     Attributes:
@@ -111,11 +117,11 @@ class Rounded(Stored):
     """
 
     rounded: Any
-    parts: ClassVar[Mapping[str, Any]] = {"rounded": jnp.dtype(jnp.bfloat16)}
+    parts: ClassVar[Mapping[str, DTypeLike]] = {"rounded": jnp.dtype(jnp.bfloat16)}
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """Shape of the array."""
         return tuple(self.rounded.shape)
 
     @classmethod
@@ -136,7 +142,9 @@ class Rounded(Stored):
         return Rounded(self.rounded.reshape(shape))
 
     @classmethod
-    def specs(cls, shape: tuple[int, ...], spec: Any, mesh: Any) -> "Rounded":
+    def specs(
+        cls, shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
+    ) -> "Rounded":
         """Returns the spec of the array itself."""
         del shape, mesh
         return cls(spec)

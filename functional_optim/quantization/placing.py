@@ -1,11 +1,11 @@
-"""Where what is encoded and decoded lies: with the array that it is made of."""
+"""Shards quantized and decoded arrays like the array that they are computed from."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jax.sharding import AxisType, NamedSharding
 
+from ..core.protocol import PyTree
 from ..core.trees.partitioning import partitioned_as
 from ..core.trees.placement import Specs, auto_sharded, sharding_for
 
@@ -14,30 +14,34 @@ __all__ = ["placed"]
 Array = jax.Array
 
 
-def placed(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> Any:
-    """Calls a function of an array x, and puts what it makes with x.
+def placed(function: Callable[..., PyTree], specs: Specs, x: Array, *rest: Array | None) -> PyTree:
+    """Calls a function of an array x, and shards the results as x.
 
-    XLA does not see for every division into blocks that codes belong where x is. Where shardings
-    are in the types of arrays, JAX does not know it for any.
+    XLA propagates the sharding of x to the codes for some divisions into blocks only, and where
+    shardings are in the types of arrays, JAX does so for none.
 
     Args:
-      function: `(x, *rest) -> arrays`, of which those with the shape of x lie as x does.
-      specs: of what it makes.
+      function: `(x, *rest) -> arrays`; results with the shape of x are sharded as x.
+      specs: the partition specs of the results.
+      x: the array.
+      rest: further arguments of the function.
     """
     sharding = jax.typeof(x).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
         return auto_sharded(function, specs, x, *rest)
-    made = function(x, *rest)
+    results = function(x, *rest)
     if isinstance(x, jax.core.Tracer):
-        return made if jax.device_count() == 1 else jax.tree.map(lambda y: _alike(y, x), made)
-    there = getattr(x, "sharding", None)  # an array of NumPy is nowhere
-    if not isinstance(there, NamedSharding):
-        return made
-    known = specs(x.shape, there.spec, there.mesh)
+        if jax.device_count() == 1:
+            return results
+        return jax.tree.map(lambda y: _partitioned_as(y, x), results)
+    sharding = getattr(x, "sharding", None)  # an array of NumPy has none
+    if not isinstance(sharding, NamedSharding):
+        return results
+    mesh, out_specs = sharding.mesh, specs(x.shape, sharding.spec, sharding.mesh)
     return jax.tree.map(
-        lambda y, spec: jax.device_put(y, sharding_for(y, there.mesh, spec)), made, known
+        lambda y, spec: jax.device_put(y, sharding_for(y, mesh, spec)), results, out_specs
     )
 
 
-def _alike(y: Array, x: Array) -> Array:
+def _partitioned_as(y: Array, x: Array) -> Array:
     return partitioned_as(y, x) if y.shape == x.shape else y

@@ -25,7 +25,7 @@ from ..core.protocol import (
 from ..core.rules.schedule import Number, NumberedSchedule, numbered
 from ..core.signatures import bind, call_text
 from ..core.state import State
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import place_on_mesh_of
 from .arguments import HashableValue, StaticPart, is_hyperparameter, is_schedule, join, split
 from .stateful import StatefulSchedule
 
@@ -185,7 +185,7 @@ class _Init:
         fields = {"schedules": schedules} if schedules else {}
         fields |= {"hyperparams_states": states} if states else {}
         state = State(count=count, hyperparams=values, **fields, inner_state=init(params))
-        return all_beside(params, state)
+        return place_on_mesh_of(params, state)
 
     def __repr__(self) -> str:
         return f"inject_hyperparams({self.text})"

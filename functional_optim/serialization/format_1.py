@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.leaf.quantized import FORMS, Stored, decode_state
+from ..core.leaf.quantized import FORMATS, QuantizedArray, decode_state
 from ..core.numerics.precision import compute_dtype
 from .migration import Migrated
 from .placing import HostArray, SavedArray, dtype_of
@@ -136,18 +136,18 @@ def _multiply(arrays: Arrays, name: str, factor: HostArray) -> None:
     if name in arrays:
         arrays[name] = _product(arrays[name], factor)
         return
-    parts = {f"{name}.{part}" for form in FORMS.values() for part in form.parts}
+    parts = {f"{name}.{part}" for form in FORMATS.values() for part in form.parts}
     quantized = join_parts({k: arrays[k] for k in parts & arrays.keys()}, {}, decode=False)
     if name in quantized:
         form = type(quantized[name])
-        assert issubclass(form, Stored)  # because `name` itself was not saved
+        assert issubclass(form, QuantizedArray)  # because `name` itself was not saved
         x = jnp.asarray(_product(decode_state(quantized[name]), factor))
         arrays |= split_parts(name, form.of(x, None))
 
 
 def _product(x: SavedArray, factor: HostArray) -> SavedArray:
     """Multiplies in float64, or on the devices of an array that is there; keeps the dtype."""
-    assert not isinstance(x, Stored)
+    assert not isinstance(x, QuantizedArray)
     factor = factor.reshape(factor.shape + (1,) * (x.ndim - factor.ndim))
     if isinstance(x, jax.Array):  # it may be sharded over several processes
         wide = x.astype(compute_dtype(x.dtype))

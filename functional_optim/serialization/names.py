@@ -10,11 +10,11 @@ import numpy as np
 
 from ..core.engine.leaf_table import all_slots
 from ..core.leaf.packing import Packed, is_packed
-from ..core.leaf.quantized import is_stored
+from ..core.leaf.quantized import is_quantized
 from ..core.protocol import PyTree
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.state import State, nested_states
-from ..core.trees.containers import bare
+from ..core.trees.containers import without_containers
 from ..core.trees.structure import is_absent, key_paths, path_string, unique_names
 from .placing import HostArray, StateArray
 
@@ -114,9 +114,9 @@ class Names:
     """
 
     def __init__(self, function: str, tree: PyTree):
-        self.treedef = jax.tree.structure(tree, is_leaf=is_stored)
-        tree = bare(tree)  # so that the containers of `nnx` do not occur in names
-        arrays = jax.tree.leaves(tree, is_leaf=is_stored)
+        self.treedef = jax.tree.structure(tree, is_leaf=is_quantized)
+        tree = without_containers(tree)  # so that the containers of `nnx` do not occur in names
+        arrays = jax.tree.leaves(tree, is_leaf=is_quantized)
         self.arrays: list[StateArray] = [
             x if hasattr(x, "dtype") else np.asarray(x) for x in arrays
         ]
@@ -186,7 +186,7 @@ def _has_hyperparams(state: State) -> bool:
 
 def _is_node(x: object) -> bool:
     """Tells whether a node is named as one array, or by a layout: quantized or stacked slots."""
-    return is_packed(x) or is_stored(x)
+    return is_packed(x) or is_quantized(x)
 
 
 def _contents(
@@ -205,7 +205,7 @@ def _contents(
         if not is_absent(stack):
             yield [paths[i] for i in group], axis
     for i, other in zip(x.layout.rest, x.rest, strict=True):
-        for inner, _ in jax.tree_util.tree_flatten_with_path(other, is_leaf=is_stored)[0]:
+        for inner, _ in jax.tree_util.tree_flatten_with_path(other, is_leaf=is_quantized)[0]:
             yield [(*paths[i], *inner)], None
 
 

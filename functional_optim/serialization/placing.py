@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Sharding
 from jax.typing import ArrayLike
 
-from ..core.leaf.quantized import Stored
+from ..core.leaf.quantized import QuantizedArray
 
 __all__ = [
     "HostArray",
@@ -26,23 +26,23 @@ __all__ = [
 HostArray: TypeAlias = np.ndarray
 """An array in the memory of the host."""
 
-SavedArray: TypeAlias = np.ndarray | jax.Array | Stored
+SavedArray: TypeAlias = np.ndarray | jax.Array | QuantizedArray
 """A saved array; a checkpoint library may restore it to devices, or in quantized form."""
 
-StateArray: TypeAlias = np.ndarray | jax.Array | jax.ShapeDtypeStruct | Stored
+StateArray: TypeAlias = np.ndarray | jax.Array | jax.ShapeDtypeStruct | QuantizedArray
 """A leaf of a state, or its shape."""
 
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
 """Kinds of dtypes; each can hold the values of those before it."""
 
 
-def place(value: ArrayLike | Stored, like: StateArray) -> Any:
+def place(value: ArrayLike | QuantizedArray, like: StateArray) -> Any:
     """Returns the value as a new array with the dtype and sharding of `like`.
 
     The array is new because a state's arrays may be donated. The result is committed to a device
     only if `like` is.
     """
-    if isinstance(value, Stored) or isinstance(like, Stored):
+    if isinstance(value, QuantizedArray) or isinstance(like, QuantizedArray):
         return _place_quantized(value, like)
     sharding = _sharding(like)
     if is_key(like):
@@ -58,12 +58,14 @@ def place(value: ArrayLike | Stored, like: StateArray) -> Any:
     return jax.device_put(new, sharding)
 
 
-def _place_quantized(value: ArrayLike | Stored, like: StateArray) -> Any:
+def _place_quantized(value: ArrayLike | QuantizedArray, like: StateArray) -> Any:
     """Returns the value as a new array, quantized if `like` is."""
     if type(value) is type(like):
         return jax.tree.map(place, value, like)
-    plain = value.decoded() if isinstance(value, Stored) else jnp.asarray(value, jnp.float32)
-    return place(type(like).of(plain, None) if isinstance(like, Stored) else plain, like)
+    plain = (
+        value.decoded() if isinstance(value, QuantizedArray) else jnp.asarray(value, jnp.float32)
+    )
+    return place(type(like).of(plain, None) if isinstance(like, QuantizedArray) else plain, like)
 
 
 def saved_shape(x: StateArray) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..core.leaf.quantized import FORMS, Stored, decode_state
+from ..core.leaf.quantized import FORMATS, QuantizedArray, decode_state
 from .placing import SavedArray, dtype_of
 
 __all__ = ["join_parts", "quantized_names", "split_parts"]
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 def split_parts(name: str, x: T) -> Iterator[tuple[str, T]]:
     """Yields the names and arrays that x is saved as: x itself, or each part of a quantized x."""
-    if isinstance(x, Stored):
+    if isinstance(x, QuantizedArray):
         yield from ((f"{name}.{part}", getattr(x, part)) for part in x.parts)
     else:
         yield name, x
@@ -32,16 +32,16 @@ def join_parts(
       decode: whether to decode the arrays.
     """
     joined = dict(saved)
-    for form in FORMS.values():
+    for form in FORMATS.values():
         for name in quantized_names(joined, wanted, form):
             parts = {k: (joined.pop(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()}
-            array = form(**{k: _with_dtype(x, dtype) for k, (x, dtype) in parts.items()})
+            array = form(**{k: _with_dtype(x, np.dtype(dtype)) for k, (x, dtype) in parts.items()})
             joined[name] = decode_state(array) if decode else array
     return joined
 
 
 def quantized_names(
-    saved: Mapping[str, SavedArray], wanted: Container[str], form: type[Stored]
+    saved: Mapping[str, SavedArray], wanted: Container[str], form: type[QuantizedArray]
 ) -> list[str]:
     """Returns the names of the arrays that were saved as the parts of a quantized form."""
     first_part = f".{next(iter(form.parts))}"
@@ -49,7 +49,7 @@ def quantized_names(
     def has_all_parts(name: str) -> bool:
         saved_parts = [(saved.get(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()]
         is_wanted = any(f"{name}.{k}" in wanted for k in form.parts)
-        return not is_wanted and all(_is_part(x, dtype) for x, dtype in saved_parts)
+        return not is_wanted and all(_is_part(x, np.dtype(dtype)) for x, dtype in saved_parts)
 
     names = (k.removesuffix(first_part) for k in saved if k.endswith(first_part))
     return [name for name in names if has_all_parts(name)]
@@ -63,5 +63,5 @@ def _is_part(x: SavedArray | None, dtype: np.dtype) -> bool:
 
 def _with_dtype(x: SavedArray, dtype: np.dtype) -> SavedArray:
     """Casts a part that was read from JSON; other parts are not copied."""
-    assert not isinstance(x, Stored)  # because parts are plain arrays
+    assert not isinstance(x, QuantizedArray)  # because parts are plain arrays
     return x if x.dtype == dtype else x.astype(dtype)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..core.leaf.quantized import FORMS
+from ..core.leaf.quantized import FORMATS
 from .placing import HostArray, SavedArray
 
 __all__ = ["new_names", "restack", "without_containers"]
@@ -44,7 +44,7 @@ def without_containers(saved: Arrays, wanted: Iterable[str]) -> Arrays:
     A path ended in `.value` then, or had it in front of the parts of a quantized array. The names
     stay if some parameter is called `value`.
     """
-    parts = "|".join(part for form in FORMS.values() for part in form.parts)
+    parts = "|".join(part for form in FORMATS.values() for part in form.parts)
     end = re.compile(rf"\.value(?=(\.({parts}))?$)")
     if not any(map(end.search, saved)) or any(map(end.search, wanted)):
         return saved

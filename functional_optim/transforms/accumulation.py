@@ -16,7 +16,7 @@ from ..core.numerics.validation import as_float_dtype
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.norms import global_norm
-from ..core.trees.placement import alike, all_beside, sharded_as
+from ..core.trees.placement import place_on_mesh_of, shard_like, sharded_as
 from ..core.trees.sparse_rows import dense
 from ..core.trees.structure import align, is_absent
 from ..core.trees.varying import varying_as
@@ -186,12 +186,12 @@ class _Init:
         )
         if self.skip is not None:  # then steps are taken as the gradients say
             state = varying_as(state, params)
-        return all_beside(params, state)
+        return place_on_mesh_of(params, state)
 
     def _sum_of_nothing(self, p: Any) -> Array:
         p = as_parameter(p)
         zeros = jnp.zeros_like(p, dtype=slot_dtype(compute_dtype(p.dtype), self.dtype))
-        return alike(zeros, p)
+        return shard_like(zeros, p)
 
     def __repr__(self) -> str:
         return f"MultiSteps({self.init!r}, {self.k})"

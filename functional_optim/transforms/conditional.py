@@ -13,8 +13,8 @@ from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.apply import no_updates
-from ..core.trees.placement import all_beside
-from ..core.trees.sparse_rows import rows_once
+from ..core.trees.placement import place_on_mesh_of
+from ..core.trees.sparse_rows import coalesce_rows
 from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
 
@@ -97,7 +97,7 @@ class _Init:
         state = State(step=jnp.zeros((), jnp.int32), inner_state=self.init(params))
         if self.forwards:  # the condition may depend on gradients
             state = varying_as(state, params)
-        return all_beside(params, state)
+        return place_on_mesh_of(params, state)
 
     def __repr__(self) -> str:
         return f"{self.name}({self.init!r})"
@@ -117,7 +117,7 @@ class _Update(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Applies the inner transformation where the condition holds."""
-        updates = rows_once(updates)  # as the inner transformation returns them
+        updates = coalesce_rows(updates)  # as the inner transformation returns them
         holds = self.condition(state.step, **(extra if self.forward else {}))
 
         def act() -> tuple[PyTree, PyTree]:

@@ -10,7 +10,7 @@ from ..core.leaf.quantized import decode_state
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
 from ..core.state import State, nested_states
-from ..core.trees.containers import bare
+from ..core.trees.containers import without_containers
 from ..core.trees.structure import align, is_absent, leaf_paths, path_string
 from ..core.types import Required
 
@@ -58,7 +58,7 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
       >>> fo.apply_updates(params, updates), fo.eval_params(state, params)
       ({'w': Array(3., dtype=float32)}, {'w': Array(4., dtype=float32)})
     """
-    points = list(_points(bare(state), params))
+    points = list(_points(without_containers(state), params))
     if not points:
         if default is Required.ERROR:
             raise ValueError(

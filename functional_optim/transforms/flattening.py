@@ -12,12 +12,12 @@ import numpy as np
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
-from ..core.leaf.quantized import is_stored
-from ..core.leaf.stacking import apart
+from ..core.leaf.quantized import is_quantized
+from ..core.leaf.stacking import unstack_array
 from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.placeholders import is_any_params
-from ..core.trees.placement import alike, sharded_as, whole
+from ..core.trees.placement import replicated, shard_like, sharded_as
 from ..core.trees.sparse_rows import is_sparse
 from ..core.trees.structure import align_params, is_absent, is_placeholder
 from .parts import extra_of_part
@@ -190,17 +190,17 @@ class _Leaves:
 
     def keep_absent(self, before: Any, after: Any) -> Any:
         """Keeps in the vectors of a state what belongs to leaves without an update."""
-        old = dict(jax.tree_util.tree_flatten_with_path(before, is_leaf=is_stored)[0])
+        old = dict(jax.tree_util.tree_flatten_with_path(before, is_leaf=is_quantized)[0])
 
         def keep(path: Any, new: Any) -> Any:
             members = self.buckets.get(str(getattr(path[-1], "key", ""))) if path else None
             if members is None or path not in old or new.shape != (self._size(members),):
                 return new
-            if is_stored(new):
+            if is_quantized(new):
                 return self._kept(members, old[path], new)
-            return alike(self._kept(members, old[path], new), old[path])
+            return shard_like(self._kept(members, old[path], new), old[path])
 
-        return jax.tree_util.tree_map_with_path(keep, after, is_leaf=is_stored)
+        return jax.tree_util.tree_map_with_path(keep, after, is_leaf=is_quantized)
 
     def _size(self, members: Sequence[int]) -> int:
         return sum(self.params[i].size for i in members)
@@ -208,7 +208,7 @@ class _Leaves:
     def _kept(self, members: list[int], old: Any, new: Any) -> Any:
         if all(self.updates[i] is not None for i in members):
             return new
-        if is_stored(new):
+        if is_quantized(new):
             return type(new).of(self._kept(members, old.decoded(), new.decoded()), None)
         parts, start = [], 0
         for absent, run in itertools.groupby(members, key=lambda i: self.updates[i] is None):
@@ -231,17 +231,17 @@ def _one(arrays: list[Any]) -> Any:
     dtype = functools.reduce(wider, (x.dtype for x in arrays))
     if any(isinstance(x, jax.ShapeDtypeStruct) for x in arrays):
         return jax.ShapeDtypeStruct((sum(x.size for x in arrays),), dtype)
-    return jnp.concatenate([x.astype(dtype).reshape(-1) for x in whole(arrays)])
+    return jnp.concatenate([x.astype(dtype).reshape(-1) for x in replicated(arrays)])
 
 
 def _split(vector: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
-    """Splits a vector into arrays; those of equal size together, as `apart` does."""
+    """Splits a vector into arrays; those of equal size together, as `unstack_array` does."""
     result: list[Array] = []
     start = 0
     for size, found in itertools.groupby(shapes, key=lambda shape: int(np.prod(shape))):
         run = list(found)
         block = jax.lax.slice_in_dim(vector, start, start + len(run) * size)
-        parts = apart(block.reshape(len(run), size))
+        parts = unstack_array(block.reshape(len(run), size))
         result += [part.reshape(shape) for part, shape in zip(parts, run, strict=True)]
         start += len(run) * size
     return result

@@ -17,7 +17,7 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.apply import no_updates
 from ..core.trees.arithmetic import choose
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import place_on_mesh_of
 from ..core.trees.varying import varying_as
 from .conditional_update import check_leaf_counts, with_metrics_of
 
@@ -103,7 +103,7 @@ class _Init:
             inner_state=self.init(params),
         )
         # Whether a step is taken depends on gradients, and so does all that is kept of it.
-        return all_beside(params, varying_as(state, params))
+        return place_on_mesh_of(params, varying_as(state, params))
 
     def __repr__(self) -> str:
         return f"apply_if_finite({self.init!r}, {self.most})"

@@ -17,7 +17,7 @@ from ..core.rules.arguments import Fraction, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.state import State
 from ..core.trees.arithmetic import choose
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import place_on_mesh_of
 from ..core.types import ScalarOrSchedule
 from .conditional_update import check_leaf_counts
 
@@ -118,7 +118,7 @@ class _RestartedInit:
     def __call__(self, params: PyTree) -> State:
         """Makes the state, and the count of steps since it was made."""
         state = State(steps=jnp.zeros((), jnp.int32), inner_state=self.init(params))
-        return all_beside(params, state)
+        return place_on_mesh_of(params, state)
 
     def __repr__(self) -> str:
         return repr(self.init)

@@ -13,7 +13,7 @@ from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State, nested_states
-from ..core.trees.placement import beside
+from ..core.trees.placement import mesh_placer
 from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
 from .guard import all_finite, tally, tally_of_nothing
@@ -124,7 +124,7 @@ class _Init:
             "scale": scale,
             "metrics": tally_of_nothing(),
         }
-        place = beside(jax.tree.leaves(params))
+        place = mesh_placer(jax.tree.leaves(params))
         state = State(**jax.tree.map(place, own), inner_state=self.init(params))
         # Whether a step is taken depends on gradients, and so does all that is kept of it.
         return varying_as(state, params)

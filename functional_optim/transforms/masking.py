@@ -11,14 +11,14 @@ import numpy as np
 
 from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
-from ..core.functions import keepable
+from ..core.functions import can_be_cached
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
 from ..core.signatures import bind
 from ..core.state import State
 from ..core.trees.apply import no_update, no_updates
 from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, resolve_labels
 from ..core.trees.placeholders import AnyParams, is_any_params
-from ..core.trees.placement import all_beside
+from ..core.trees.placement import place_on_mesh_of
 from ..core.trees.structure import align, align_params, leaf_paths
 from ..core.types import MaskOrFn
 from .parts import extra_of_part
@@ -105,7 +105,7 @@ class Router:
     @property
     def is_cacheable(self) -> bool:
         """Whether it may be kept alive: a tree of labels may, a user's function may hold arrays."""
-        return isinstance(self.labeller, FrozenTree) or keepable(self.labeller)
+        return isinstance(self.labeller, FrozenTree) or can_be_cached(self.labeller)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ class PartitionInit:
         leaves = align(labels, params, link=self.name, name="params", reference_name="the labels")
         states = {str(k): init(self.router.split(labels, leaves, k)) for k, init in self.inits}
         # A transformation without leaves here does not know their mesh.
-        return all_beside(params, State(**states))
+        return place_on_mesh_of(params, State(**states))
 
     def __repr__(self) -> str:
         return f"partition({{{', '.join(f'{k!r}: {init!r}' for k, init in self.inits)}}})"
@@ -219,7 +219,7 @@ class MaskedInit:
         labels = self.router.labels(params)
         link = self.router.link
         leaves = align(labels, params, link=link, name="params", reference_name="the mask")
-        return all_beside(params, self.init(self.router.split(labels, leaves, True)))
+        return place_on_mesh_of(params, self.init(self.router.split(labels, leaves, True)))
 
     def __repr__(self) -> str:
         return f"masked({self.init!r}, {self.router.labeller!r})"

@@ -12,7 +12,7 @@ from ..core.caching import Interned
 from ..core.numerics.precision import hyper_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.state import State
-from ..core.trees.placement import all_beside, sharded_as
+from ..core.trees.placement import place_on_mesh_of, sharded_as
 from ..core.trees.varying import varying_as
 from .momentum import ema
 
@@ -142,7 +142,9 @@ class _MonitorInit:
         states = {k: init(params) for k, init in self.inits}
         found = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
-        return all_beside(params, varying_as(State(metrics=zeros, measure_states=states), params))
+        return place_on_mesh_of(
+            params, varying_as(State(metrics=zeros, measure_states=states), params)
+        )
 
     def __repr__(self) -> str:
         names = [k for k, _ in (*self.update.functions, *self.inits)]

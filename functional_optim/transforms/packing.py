@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from ..core.adapter import check_pair
-from ..core.leaf.packing import SMALL
+from ..core.leaf.packing import MAX_PACKED_SIZE
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation
 from ..core.rules.init import RuleInit, replace_rule_inits
@@ -12,7 +12,7 @@ from ..core.rules.init import RuleInit, replace_rule_inits
 __all__ = ["packed", "packing"]
 
 
-def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransformation:
+def packed(tx: GradientTransformation, max_size: int = MAX_PACKED_SIZE) -> GradientTransformation:
     """Stacks the slots of small parameters: one array for those of equal shape and dtype.
 
     This is for models with very many small arrays, whose steps take long mostly because the arrays

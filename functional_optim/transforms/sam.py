@@ -16,7 +16,7 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.trees.apply import apply_updates, no_update
 from ..core.trees.arithmetic import choose
-from ..core.trees.placement import beside, sharded_as
+from ..core.trees.placement import mesh_placer, sharded_as
 from ..core.trees.structure import align, is_absent
 from ..core.trees.varying import cond
 from .conditional_update import at_rest, check_leaf_counts
@@ -103,7 +103,7 @@ class _Init:
         # A copy, because both arrays are donated.
         cache = jax.tree.map(lambda p: jnp.array(as_parameter(p), copy=True), params)
         return State(
-            steps_since_sync=beside(jax.tree.leaves(params))(jnp.zeros((), jnp.int32)),
+            steps_since_sync=mesh_placer(jax.tree.leaves(params))(jnp.zeros((), jnp.int32)),
             opt_state=self.init(params),
             adv_state=self.adv_init(params),
             **({"cache": cache} if self.shows else {}),

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ..core.protocol import PyTree
-from ..core.trees.placement import in_place_of
+from ..core.trees.placement import put_like
 from ..core.trees.structure import path_string
 
 __all__ = ["get", "get_all_with_path", "set"]
@@ -172,4 +172,4 @@ def _value_in_place_of(old: object, value: object) -> object:
     if old.shape or not isinstance(old.dtype, np.dtype):
         return value
     fits = np.can_cast(np.min_scalar_type(value), old.dtype, "same_kind")
-    return in_place_of(old, value) if fits else value
+    return put_like(old, value) if fits else value

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from ..core.leaf.packing import Packed, is_packed
-from ..core.leaf.quantized import is_stored
+from ..core.leaf.quantized import is_quantized
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.placeholders import AnyParams
 from ..core.trees.structure import is_placeholder
@@ -54,12 +54,12 @@ def map_params(
     init = initable.init if hasattr(initable, "init") else initable
 
     def is_end(node: PyTree) -> bool:
-        return is_placeholder(node) or is_stored(node) or (is_leaf is not None and is_leaf(node))
+        return is_placeholder(node) or is_quantized(node) or (is_leaf is not None and is_leaf(node))
 
     def on_leaf(x: PyTree, *others: PyTree) -> PyTree:
         if is_leaf is not None and is_leaf(x):
             return f(x, *others)
-        if is_stored(x):
+        if is_quantized(x):
             return jax.tree.map(lambda part: f(part, *others), x)
         return x if is_placeholder(x) else f(x, *others)
 

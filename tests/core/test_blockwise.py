@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from functional_optim.core.leaf.elementwise import elementwise
-from functional_optim.core.leaf.single_cpu import on_one_cpu
+from functional_optim.core.leaf.single_cpu import is_single_cpu
 from functional_optim.core.leaf.unfused import unfused
 
 from ..compiling import USUAL
@@ -90,7 +90,7 @@ def test_other_maths_is_not_taken_for_it(function):
 
 def test_a_program_knows_on_what_it_runs(mesh):
     def which(x):
-        return jax.lax.cond(on_one_cpu(), lambda y: y + 1, lambda y: y + 2, x)
+        return jax.lax.cond(is_single_cpu(), lambda y: y + 1, lambda y: y + 2, x)
 
     x, f = jnp.zeros(8), jax.jit(which)
     spread = jax.device_put(x, jax.NamedSharding(mesh, jax.P("x")))

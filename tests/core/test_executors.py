@@ -8,7 +8,7 @@ import pytest
 import functional_optim as fo
 from functional_optim.core.engine import executors, fused
 from functional_optim.core.engine.executors import BLOCKWISE, SPARSE_ROWS, STACKED, XLA
-from functional_optim.core.leaf.quantized import encoded_as
+from functional_optim.core.leaf.quantized import encode_like
 
 from ..sparse import TABLE, draw
 from ..trees import assert_close, assert_same
@@ -43,8 +43,8 @@ def chosen(monkeypatch):
     original = executors.choose_executor
 
     def recording(fused_update, call):
-        found[call.numbers] = original(fused_update, call)
-        return found[call.numbers]
+        found[call.tree_indices] = original(fused_update, call)
+        return found[call.tree_indices]
 
     monkeypatch.setattr(fused, "choose_executor", recording)
     return found
@@ -160,7 +160,7 @@ def test_blocks_of_a_leaf_with_quantized_slots_have_the_numbers_of_the_whole(
     # Codes of numbers that differ in the last bit may be neighbours.
     assert_close(
         fo.decode_state(after),
-        fo.decode_state(encoded_as(state, decoded)),
+        fo.decode_state(encode_like(state, decoded)),
         rtol=2**-7 if form == "bfloat16" else 0.02,
         atol=1e-3,
     )

@@ -17,7 +17,7 @@ import pytest
 
 import functional_optim as fo
 from functional_optim import optim
-from functional_optim.core.functions import as_function, what_it_sees
+from functional_optim.core.functions import as_function, dependencies_of
 
 PARAMS = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
 
@@ -295,7 +295,7 @@ EQUAL = {
 
 @pytest.mark.parametrize("name", EQUAL)
 def test_what_can_be_seen_to_do_the_same_shares_its_programs(name):
-    assert what_it_sees(EQUAL[name]) is not None
+    assert dependencies_of(EQUAL[name]) is not None
     assert as_function(EQUAL[name]) is as_function(EQUAL[name])
 
 
@@ -310,8 +310,58 @@ def test_equal_functions_over_data_of_their_own_do_not():
     """One may change, and the other not."""
     parts = [{"rate": 0.5}, {"rate": 0.5}]
     one, two = (closing_over(part) for part in parts)
-    assert what_it_sees(one) == what_it_sees(two)
+    assert dependencies_of(one) == dependencies_of(two)
     assert as_function(one) is not as_function(two)
+
+
+def recording(calls):
+    def f(updates, params):
+        calls.append(1)
+        return updates
+
+    return f
+
+
+class Recorder:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def __call__(self, updates, params):
+        self.calls.append(1)
+        return updates
+
+
+def recording_by_default(calls):
+    def f(updates, params, calls=calls):
+        calls.append(1)
+        return updates
+
+    return f
+
+
+def appended(updates, params, calls):
+    calls.append(1)
+    return updates
+
+
+RECORDERS = {
+    "closure": recording,
+    "nested closure": lambda calls: recording(types.SimpleNamespace(append=calls.append)),
+    "default": recording_by_default,
+    "attribute": Recorder,
+    "bound method": lambda calls: Recorder(calls).__call__,
+    "partial": lambda calls: functools.partial(appended, calls=calls),
+}
+"""Ways in which a function of updates and parameters holds a list to which it appends."""
+
+
+@pytest.mark.parametrize("name", RECORDERS)
+@pytest.mark.parametrize("wrap", [fo.stateless, fo.stateless_with_tree_map])
+def test_equal_lists_of_two_functions_are_each_filled_by_their_own(name, wrap):
+    lists = [[], []]
+    for tx in [wrap(RECORDERS[name](calls)) for calls in lists]:
+        tx.update({"w": 1.0}, tx.init({"w": 1.0}), {"w": 1.0})
+    assert lists == [[1], [1]]
 
 
 class Config:
@@ -424,7 +474,7 @@ def by_name(step):
     ids=["by text", "iterator", "objects", "too much"],
 )
 def test_what_cannot_be_seen_is_shared_with_none(function):
-    assert what_it_sees(function) is None
+    assert dependencies_of(function) is None
     assert as_function(function) is not as_function(function)
     assert not as_function(function).is_cacheable
 

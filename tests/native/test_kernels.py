@@ -300,7 +300,7 @@ def test_the_native_executor_is_chosen_for_the_leaves_of_a_traced_step(monkeypat
 
     def recording(fused_update, leaf_call):
         found = executors.choose_executor(fused_update, leaf_call)
-        chosen[leaf_call.numbers] = found
+        chosen[leaf_call.tree_indices] = found
         return found
 
     monkeypatch.setattr(fused, "choose_executor", recording)

@@ -11,7 +11,7 @@ import pytest
 
 import functional_optim as fo
 from functional_optim import optim
-from functional_optim.core.leaf.packing import SMALL
+from functional_optim.core.leaf.packing import MAX_PACKED_SIZE
 
 from ..sparse import draw
 from ..trees import assert_same
@@ -28,7 +28,7 @@ def many(seed=0, **others):
 
     return {
         "layers": [{"b": leaf(3), "w": leaf(2, 3)} for _ in range(5)],
-        "large": leaf(SMALL + 1),
+        "large": leaf(MAX_PACKED_SIZE + 1),
         "head": leaf(3),
         **others,
     }
@@ -56,7 +56,7 @@ def run(make):
 @pytest.mark.parametrize("name", ["SGD-momentum", "Adam-amsgrad", "ASGD", "Optimizer"])
 def test_a_run_is_that_of_unstacked_slots(name, monkeypatch):
     stacked = run(MAKERS[name])
-    monkeypatch.setattr("functional_optim.optim.step.state_layout.SMALL", 0)
+    monkeypatch.setattr("functional_optim.optim.step.state_layout.MAX_PACKED_SIZE", 0)
     for a, b in zip(*map(jax.tree.leaves, (stacked, run(MAKERS[name]))), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -68,7 +68,7 @@ def test_a_step_takes_few_arrays():
     numbers, *slots = stored(optimizer)
     assert numbers.ndim == 1
     # Of both moments the biases, the weights, and the one that is large.
-    assert sorted(x.shape for x in slots) == sorted([(5, 2, 3), (6, 3), (SMALL + 1,)] * 2)
+    assert sorted(x.shape for x in slots) == sorted([(5, 2, 3), (6, 3), (MAX_PACKED_SIZE + 1,)] * 2)
 
 
 def test_the_state_has_a_slot_for_each_parameter():

@@ -8,8 +8,8 @@ import optax
 import pytest
 
 import functional_optim as fo
-from functional_optim.core.leaf.blockwise import PART
-from functional_optim.core.leaf.quantized import Stored
+from functional_optim.core.leaf.blockwise import MAX_BLOCK_SIZE
+from functional_optim.core.leaf.quantized import QuantizedArray
 from functional_optim.core.rules.init import ENGINE_FIELDS
 from functional_optim.quantization.formats import Blockwise, Rounded
 from functional_optim.quantization.low_bit import MOMENTS
@@ -70,7 +70,7 @@ def test_the_first_update_is_that_of_the_transformation(tx):
     expected, state = tx.update(normal(1), tx.init(params), params)
     found, held = low.update(normal(1), low.init(params), params)
     assert_close(found, expected, rtol=1e-6)
-    assert any(isinstance(x, Stored) for x in jax.tree.leaves(held, is_leaf=is_held))
+    assert any(isinstance(x, QuantizedArray) for x in jax.tree.leaves(held, is_leaf=is_held))
     decoded, plain = fo.decode_state(held), jax.tree.map(jnp.asarray, state)
     assert jax.tree.structure(decoded) == jax.tree.structure(plain)
     for a, b in zip(jax.tree.leaves(decoded), jax.tree.leaves(plain), strict=True):
@@ -78,7 +78,7 @@ def test_the_first_update_is_that_of_the_transformation(tx):
 
 
 def is_held(x):
-    return isinstance(x, Stored)
+    return isinstance(x, QuantizedArray)
 
 
 @pytest.mark.parametrize("factory", [fo.adam, optax.adam], ids=["ours", "optax"])
@@ -165,12 +165,12 @@ def test_slots_can_be_named():
 @pytest.mark.parametrize(
     "shape",
     [
-        (2 * PART // 256 + 37, 256),  # more than two parts, and a rest
-        (PART // 1000 + 2, 2000),  # the last block of a row is shorter
-        (PART // 500 + 3, 1001),  # and there are no pieces of equal size
-        (PART // 32 + 3, 64),  # only the last block of all is shorter
-        (2 * PART + 300,),
-        (2 * PART + 301,),
+        (2 * MAX_BLOCK_SIZE // 256 + 37, 256),  # more than two parts, and a rest
+        (MAX_BLOCK_SIZE // 1000 + 2, 2000),  # the last block of a row is shorter
+        (MAX_BLOCK_SIZE // 500 + 3, 1001),  # and there are no pieces of equal size
+        (MAX_BLOCK_SIZE // 32 + 3, 64),  # only the last block of all is shorter
+        (2 * MAX_BLOCK_SIZE + 300,),
+        (2 * MAX_BLOCK_SIZE + 301,),
     ],
     ids=str,
 )
@@ -189,7 +189,7 @@ def test_a_leaf_computed_in_blocks_equals_one_computed_whole(mesh, shape):
 
 @pytest.mark.parametrize("tx", [fo.lion(1e-2), fo.adam(1e-2, nesterov=True)], ids=["lion", "nadam"])
 def test_an_update_by_the_old_moment_is_computed_in_blocks(mesh, tx):
-    params = normal(shapes={"w": (PART // 1000 + 2, 2000)})
+    params = normal(shapes={"w": (MAX_BLOCK_SIZE // 1000 + 2, 2000)})
     tx = fo.low_bit_state(tx)
     one = steps(tx, params, tx.init(params), 3)
     many = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))

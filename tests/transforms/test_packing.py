@@ -9,7 +9,7 @@ import pytest
 
 import functional_optim as fo
 from functional_optim import optim
-from functional_optim.core.leaf.stacking import apart, join
+from functional_optim.core.leaf.stacking import stack_arrays, unstack_array
 from functional_optim.sharding import state_shardings
 
 from ..trees import assert_same
@@ -173,13 +173,13 @@ def test_unstacking_restores_the_stacked_arrays(n):
     rng = np.random.default_rng(0)
     special = np.array([-0.0, 0.0, np.inf, -np.inf, np.nan, 1.0], np.float32)
     arrays = [jnp.asarray(rng.permutation(special)) for _ in range(n)]
-    found = jax.jit(lambda xs: apart(join(xs)))(arrays)
+    found = jax.jit(lambda xs: unstack_array(stack_arrays(xs)))(arrays)
     assert [np.asarray(x).tobytes() for x in found] == [np.asarray(x).tobytes() for x in arrays]
 
 
 def test_unstacking_is_differentiable():
     def f(x):
-        return sum(i * y.sum() for i, y in enumerate(apart(jnp.sin(x))))
+        return sum(i * y.sum() for i, y in enumerate(unstack_array(jnp.sin(x))))
 
     x = jnp.arange(6.0).reshape(3, 2)
     expected = jnp.cos(x) * jnp.arange(3.0)[:, None]

@@ -1,1 +1,13 @@
-"""The engine: aligns leaves, computes the scalars of a step, runs rules, builds the next state."""
+"""The engine, which lifts rules on one array to trees. One update has four stages.
+
+The modules, each on those before it:
+
+- `jit`, `backends`: jitted functions with names; the list of native backends.
+- `stacks`, `leaf_table`: stage 1, which aligns and checks updates, slots and parameters.
+- `step_scalars`: stage 2, which computes counts, schedules, bias corrections and norms.
+- `executors`: stage 3, which runs rules on one kind of leaf.
+- `objective`, `whole_tree`: stage 3 for rules that compute all leaves together.
+- `next_state`: stage 4, which builds the next state.
+- `fused`: the driver, which runs the four stages for neighbouring rules of a chain.
+- `rule_update`: `update` of a single rule.
+"""

@@ -1,8 +1,8 @@
-"""The list of backends, without the engine, so that one can be added before that is imported."""
+"""The list of backends, in a separate module so that adding one does not import the engine."""
 
 from typing import Any
 
 __all__ = ["BACKENDS"]
 
 BACKENDS: list[Any] = []
-"""Each a `Backend` of `executors`; the first that claims a leaf runs it."""
+"""Each is a `Backend` of `executors`; the first that claims a leaf runs it."""

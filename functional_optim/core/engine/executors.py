@@ -10,8 +10,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ..leaf.packing import Group
-from ..leaf.quantized import decode_state, encoded_as, holds_stored
-from ..trees.apply import moved
+from ..leaf.quantized import decode_state, encode_like, has_quantized
+from ..trees.apply import add_update
 from ..trees.sparse_rows import Rows, is_sparse
 from .backends import BACKENDS
 from .step_scalars import Column, RuleScalars, StepScalars
@@ -52,11 +52,11 @@ class LeafSignature(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LeafCall:
-    """A leaf, or a stack of leaves, and what is to be computed there."""
+    """The computation on one leaf, or on a stack of leaves."""
 
-    batch: Group  # indices of the leaves in the table
+    batch: Group  # indices of the leaves in the `LeafTable`
     stacked: bool
-    numbers: tuple[int, ...]  # the leaves' numbers in the tree
+    tree_indices: tuple[int, ...]  # indices of the leaves in the tree, placeholders included
     update: Array  # or a BCOO
     slots: tuple[Scalars, ...]
     param: Array | None
@@ -79,20 +79,20 @@ Result = tuple[Array, list[Scalars]]
 
 
 class LeafFunction(Protocol):
-    """Fused rules, as an executor sees them: a function of one leaf, and a cache of programs."""
+    """Fused rules as executors use them: a function of one leaf, and a cache of programs."""
 
     @property
     def name(self) -> str:
-        """Names of the rules, which programs and profiles show."""
+        """Names of the rules, shown in programs and profiles."""
 
     @property
     def programs(self) -> dict[Hashable, Any]:
-        """Jitted functions, and plans of backends, which live as long as the rules."""
+        """Jitted functions and plans of backends, which live as long as the rules."""
 
     def on_leaf(
         self,
         arrays: LeafArrays,
-        number: Array,
+        index: Array,
         signature: LeafSignature,
         param_dtype: DTypeLike | None = None,
     ) -> Result:
@@ -103,7 +103,7 @@ class Executor(Protocol):
     """Runs fused rules on leaves.
 
     Attributes:
-      joins_leaves: whether it wants all its leaves in one call of `run`.
+      joins_leaves: whether one call of `run` gets all leaves of this executor.
     """
 
     joins_leaves: bool
@@ -137,7 +137,7 @@ def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
         return STACKED
     if is_sparse(call.update):
         return SPARSE_ROWS
-    if holds_stored(call.slots):
+    if has_quantized(call.slots):
         return BLOCKWISE
     for backend in _backends:
         if backend.claims(fused, call):
@@ -155,13 +155,14 @@ class _OneByOne:
         """Returns the result of each call."""
         program, results = self.program(fused), []
         for call in calls:
-            numbers = np.asarray(call.numbers, np.int32)
-            number = numbers if call.stacked else numbers[0]
-            results.append(program(call.arrays(), number, call.signature))
+            # An argument and not a constant, so that leaves of one shape share a program.
+            tree_indices = np.asarray(call.tree_indices, np.int32)
+            index = tree_indices if call.stacked else tree_indices[0]
+            results.append(program(call.arrays(), index, call.signature))
         return results
 
     def program(self, fused: LeafFunction) -> Callable[..., Result]:
-        """Returns the jitted function `(arrays, number, signature) -> result`."""
+        """Returns the jitted function `(arrays, leaf index, signature) -> result`."""
         if self not in fused.programs:
             function: Any = functools.partial(self.on_leaf, fused)
             # Programs and profiles show the name.
@@ -171,10 +172,10 @@ class _OneByOne:
         return program
 
     def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
+        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
     ) -> Result:
         """Computes the result of one call."""
-        return fused.on_leaf(arrays, number, signature)
+        return fused.on_leaf(arrays, index, signature)
 
 
 class _Stacked(_OneByOne):
@@ -183,7 +184,7 @@ class _Stacked(_OneByOne):
     suffix = "_stacked"
 
     def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
+        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
     ) -> Result:
         """Maps over update, slots, parameter, and the scalars that differ from leaf to leaf."""
         rows = tuple((x.keys, x.row, x.trees) for x in arrays.scalars)
@@ -193,15 +194,15 @@ class _Stacked(_OneByOne):
             slots: tuple[Scalars, ...],
             param: Array | None,
             rows: tuple[tuple[Scalars, Array | None, Scalars], ...],
-            number: Array,
+            index: Array,
         ) -> Result:
             scalars = tuple(
                 shared._replace(keys=keys, row=row, trees=trees)
                 for shared, (keys, row, trees) in zip(arrays.scalars, rows, strict=True)
             )
-            return fused.on_leaf(LeafArrays(update, slots, param, scalars), number, signature)
+            return fused.on_leaf(LeafArrays(update, slots, param, scalars), index, signature)
 
-        return jax.vmap(one)(arrays.update, arrays.slots, arrays.param, rows, number)
+        return jax.vmap(one)(arrays.update, arrays.slots, arrays.param, rows, index)
 
 
 class _SparseRows(_OneByOne):
@@ -210,20 +211,20 @@ class _SparseRows(_OneByOne):
     suffix = "_sparse_rows"
 
     def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
+        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
     ) -> Result:
         """Gathers the rows, computes, and scatters."""
         rows, param = Rows(arrays.update), arrays.param
         slots = decode_state(arrays.slots)
         dense = LeafArrays(rows.values, rows.of(slots), rows.of(param), arrays.scalars)
         on_rows = signature._replace(add_to_params=False)
-        update, new = fused.on_leaf(dense, number, on_rows, getattr(param, "dtype", None))
+        update, new = fused.on_leaf(dense, index, on_rows, getattr(param, "dtype", None))
         update = rows.update(update)
         new_slots = [
-            encoded_as(stored, {k: rows.put(old[k], x[k]) for k in old})
-            for stored, old, x in zip(arrays.slots, slots, new, strict=True)
+            encode_like(quantized, {k: rows.put(old[k], x[k]) for k in old})
+            for quantized, old, x in zip(arrays.slots, slots, new, strict=True)
         ]
-        return (moved(param, update) if signature.add_to_params else update), new_slots
+        return (add_update(param, update) if signature.add_to_params else update), new_slots
 
 
 class _Blockwise(_OneByOne):
@@ -232,7 +233,7 @@ class _Blockwise(_OneByOne):
     suffix = "_blockwise"
 
     def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, number: Array, signature: LeafSignature
+        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
     ) -> Result:
         """Computes the leaf in blocks."""
         # Imported late, because it needs jax.extend, whose import takes as long as all rules'.
@@ -241,12 +242,12 @@ class _Blockwise(_OneByOne):
         def maths(
             inputs: BlockInputs, fixed: tuple[tuple[RuleScalars, ...], Array]
         ) -> tuple[Array, tuple[Scalars, ...]]:
-            scalars, number = fixed
-            result, slots = fused.on_leaf(LeafArrays(*inputs, scalars), number, signature)
+            scalars, index = fixed
+            result, slots = fused.on_leaf(LeafArrays(*inputs, scalars), index, signature)
             return result, tuple(slots)
 
         inputs = BlockInputs(arrays.update, arrays.slots, arrays.param)
-        fixed = arrays.scalars, number
+        fixed = arrays.scalars, index
         result, slots = run_blockwise(maths, inputs, fixed, adds=signature.add_to_params)
         return result, list(slots)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,8 @@ from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext
 from ..rules.init import state_names
-from ..state import State
-from ..trees.apply import moved, put_leaves
+from ..state import KeyPath, State
+from ..trees.apply import add_update, replace_leaves
 from ..trees.placement import sharded_as, sharded_together
 from ..trees.structure import is_absent
 from .executors import (
@@ -47,11 +47,11 @@ Scalars = dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class FusedUpdate(Interned):
-    """Neighbouring rules of a chain, applied to each leaf one after the other in one function.
+    """Neighbouring rules of a chain, applied to each leaf one after another in one function.
 
     JAX traces that function once for each distinct shape and dtype. Only the first rule may
-    measure the whole tree, because a later one would need all leaves' updates from the rules before
-    it. A rule of the whole tree is alone.
+    measure the whole tree, because a later one would need the updates of all leaves after the
+    rules before it. A rule that computes the whole tree is not fused with others.
     """
 
     rules: tuple[BoundRule, ...]
@@ -64,8 +64,8 @@ class FusedUpdate(Interned):
             "counts_leaves": any(rule.counts_leaves for rule in self.rules),
             # A tree that a rule needs may have a leaf where there is no update.
             "aligns_params": any(r.spec.needs_trees and r.spec.reads_params for r in self.rules),
-            # The update that a rule decides itself is the exact difference to the new parameter,
-            # which would not survive a narrower dtype; rules behind it need the same.
+            # A rule that decides the new parameter returns the exact difference to it, which a
+            # narrower dtype would round; the rules after it must not round it either.
             "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
             # Jitted functions, and plans of backends, kept as long as this object.
             "programs": {},
@@ -93,12 +93,13 @@ class FusedUpdate(Interned):
     ) -> tuple[PyTree, list[State]]:
         """Transforms the updates; returns them, or the new parameters, and the next states.
 
-        With `add_to_params` the function of a leaf computes the new parameter, so that its update
-        never is an array.
+        With `add_to_params` the function of a leaf computes the new parameter, so that the update
+        is not written to memory.
         """
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
             _check_arguments(rule, state, params, extra, updates)
+        # Updates may lack leaves that have a count or a part of another tree; params have them.
         by_params = self.counts_leaves or self.aligns_params
         table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
         if table.sparse:
@@ -120,24 +121,26 @@ class FusedUpdate(Interned):
         for state, step, trees in zip(states, steps, slots, strict=True):
             new_states.append(next_state(state, step.next_fields | trees))
         if add_to_params:
-            add = moved if self.whole_tree else _take_new
-            outputs = put_leaves(params, outputs, add)
+            add = add_update if self.whole_tree else _take_new
+            outputs = replace_leaves(params, outputs, add)
         return outputs, new_states
 
     def _run_on_leaves(
         self, table: LeafTable, steps: list[StepScalars], *, add_to_params: bool
     ) -> None:
+        # Calls are grouped first: a backend may run all its leaves in one kernel.
         columns = tuple([step.columns for step in steps])
         by_executor: dict[Executor, list[LeafCall]] = {}
         for batch in table.batches:
             first = batch[0]
-            # An update without a parameter stays one; put_leaves then says where it is.
+            # An update without a parameter is returned as an update, and `replace_leaves` then
+            # raises with its path.
             add = add_to_params and not is_absent(table.params[first])
             update, slots, param = table.inputs(batch, with_params=self.reads_params or add)
             call = LeafCall(
                 batch=batch,
                 stacked=batch in table.stacks,
-                numbers=tuple([table.numbers[i] for i in batch]),
+                tree_indices=tuple([table.tree_indices[i] for i in batch]),
                 update=update,
                 slots=slots,
                 param=param,
@@ -146,21 +149,21 @@ class FusedUpdate(Interned):
             )
             by_executor.setdefault(choose_executor(self, call), []).append(call)
         for executor, calls in by_executor.items():
-            # One leaf at a time, so that an error can say which; a backend may join its leaves.
+            # One leaf at a time, so that an error can name it; a backend may join its leaves.
             batches = [calls] if executor.joins_leaves else [[call] for call in calls]
-            for some in batches:
+            for batch_calls in batches:
                 try:
-                    results = executor.run(self, some)
-                    for call, result in zip(some, results, strict=True):
+                    results = executor.run(self, batch_calls)
+                    for call, result in zip(batch_calls, results, strict=True):
                         table.put(call.batch, *result)
                 except Exception as error:
-                    table.explain(some[0].batch, error)
+                    table.explain(batch_calls[0].batch, error)
                     raise
 
     def on_leaf(
         self,
         arrays: LeafArrays,
-        number: Array,
+        index: Array,
         signature: LeafSignature,
         param_dtype: DTypeLike | None = None,
     ) -> Result:
@@ -168,43 +171,48 @@ class FusedUpdate(Interned):
 
         Args:
           arrays: the leaf's arrays and scalars.
-          number: the leaf's number in the tree.
+          index: the leaf's index in the tree.
           signature: the static arguments.
           param_dtype: dtype of the parameter, where `arrays` has only some of its rows.
         """
         update, slots, param, scalars = arrays
-        # Results are sharded as what they replace.
+        # Computed with one sharding; each result then gets the sharding of the array it replaces.
         u, placed, p = sharded_together(update, slots, param)
         compute = compute_dtype(signature.dtype)
         real = jnp.finfo(compute).dtype
         u, p = cast((u, p), compute)
         param_dtype = param_dtype or getattr(param, "dtype", None)
         new_slots = []
-        for rule, kept, old, own, columns in zip(
+        for rule, state_slots, old, rule_scalars, columns in zip(
             self.rules, slots, placed, scalars, signature.columns, strict=True
         ):
-            hyper, context = read_scalars(own, columns, real)
-            hyper |= own.keys
-            context |= cast({k: sharded_as(x, u) for k, x in own.trees.items()}, real)
-            outside = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
-            ctx = StepContext(**context, **outside, leaf=number, rule=rule.name)
+            hyper, context = read_scalars(rule_scalars, columns, real)
+            hyper |= rule_scalars.keys
+            context |= cast({k: sharded_as(x, u) for k, x in rule_scalars.trees.items()}, real)
+            dtypes = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
+            ctx = StepContext(**context, **dtypes, leaf=index, rule=rule.name)
             run = _run_on_parts if rule.spec.split_complex and jnp.iscomplexobj(u) else _run_maths
             u, new = run(rule, u, cast(old, compute), p, ctx, hyper | dict(rule.options))
-            new_slots.append({k: sharded_as(new[k].astype(x.dtype), x) for k, x in kept.items()})
+            new_slots.append(
+                {k: sharded_as(new[k].astype(x.dtype), x) for k, x in state_slots.items()}
+            )
         u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
         if signature.add_to_params:
-            return moved(param, u), new_slots
+            return add_update(param, u), new_slots
         return sharded_as(u, update), new_slots
 
 
 class UndeclaredParam:
-    """Stands for the parameter in the maths of a rule that does not declare that it needs it."""
+    """The parameter in the maths of a rule that does not declare `needs=("params",)`.
+
+    Any use of it raises. None in its place would give an error of JAX in some rules.
+    """
 
     def __init__(self, rule: str):
         self._rule = rule
 
-    def _refuse(self, *_: Any) -> Any:
-        # Not a TypeError, which JAX would replace by one of its own.
+    def _refuse(self, *_: object) -> NoReturn:
+        # Not a TypeError, which JAX would replace by another one.
         raise ValueError(
             f"{self._rule}: the maths reads the parameter p, which the rule does not declare. "
             'Declare needs=("params",).'
@@ -217,19 +225,24 @@ class UndeclaredParam:
     __ge__ = __eq__ = __ne__ = _refuse
     __hash__ = object.__hash__
 
-    def __getattr__(self, name: str) -> Any:
-        # Compiled code of JAX asks for it. Python 3.13 reports any other error there on stderr.
+    def __getattr__(self, name: str) -> NoReturn:
+        # Compiled code of JAX reads this attribute. Python 3.13 reports other errors on stderr.
         if name == "__jax_array__":
             raise AttributeError(name)
-        return self._refuse()
+        self._refuse()
 
 
-def _take_new(_: Array, new: Array, __: str) -> Array:
+def _take_new(_: Array, new: Array, __: KeyPath) -> Array:
     return new
 
 
 def _run_maths(
-    rule: BoundRule, g: Array, slots: Scalars, p: Array | None, ctx: StepContext, arguments: Scalars
+    rule: BoundRule,
+    g: Array,
+    slots: Scalars,
+    p: Array | None,
+    ctx: StepContext,
+    arguments: Mapping[str, object],
 ) -> tuple[Array, Scalars]:
     """Calls the maths of a rule, and checks its result."""
     undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
@@ -264,7 +277,12 @@ def _run_maths(
 
 
 def _run_on_parts(
-    rule: BoundRule, g: Array, slots: Scalars, p: Array | None, ctx: StepContext, arguments: Scalars
+    rule: BoundRule,
+    g: Array,
+    slots: Scalars,
+    p: Array | None,
+    ctx: StepContext,
+    arguments: Mapping[str, object],
 ) -> tuple[Array, Scalars]:
     """Calls the maths of a rule on the real and the imaginary part of a leaf in turn."""
 
@@ -272,6 +290,7 @@ def _run_on_parts(
         part = StepContext(**vars(ctx) | trees)
         return _run_maths(rule, g, slots, p, part, arguments)
 
+    # The trees are split as well, so the maths reads them as an argument and not from ctx.
     trees = {k: getattr(ctx, k) for k in rule.spec.needs_trees}
     return split_complex(maths, g, slots, p, trees)
 
@@ -283,7 +302,7 @@ def _check_arguments(
     extra: Mapping[str, Any],
     updates: PyTree | None,
 ) -> None:
-    """Raises where the rule lacks what it needs, or the state is not one of its `init`."""
+    """Raises where an argument that the rule needs is missing, or the state is not its own."""
     for name in (*rule.spec.needs, *rule.spec.needs_trees):
         if (params if name == "params" else extra.get(name)) is None:
             if name in rule.spec.needs_trees and name in extra and not jax.tree.leaves(updates):
@@ -311,7 +330,7 @@ def _check_arguments(
 
 
 def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
-    """Raises where an update is sparse, and a rule has to see all rows."""
+    """Raises where an update is sparse, and a rule has to read all rows."""
     for rule in rules:
         if not rule.acts_on_rows:
             raise ValueError(

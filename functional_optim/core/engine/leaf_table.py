@@ -5,14 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import Group, Packed, as_tree
-from ..leaf.quantized import outlined
+from ..leaf.quantized import with_decoded_shapes
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
 from ..rules.init import ENGINE_FIELDS
 from ..state import State
-from ..trees.containers import bare, in_containers_of
+from ..trees.containers import in_containers_like, without_containers
 from ..trees.sparse_rows import check_rows, coalesced, is_sparse
 from ..trees.structure import (
     align,
@@ -34,18 +36,18 @@ class LeafTable:
     """The leaves of one update: for each its update, the slots of each rule, its parameter.
 
     Attributes:
-      name: of the first rule, for error messages.
-      slot_trees: of each rule, the trees of its slots by name.
+      name: name of the first rule, for error messages.
+      slot_trees: for each rule, the trees of its slots by name.
       updates: per leaf, the update, or a placeholder; a sparse one has each row once.
       slots: per leaf, the slots of each rule.
       params: per leaf, the parameter, or None.
-      numbers: per leaf, its number in the tree, counted with placeholders.
+      tree_indices: per leaf, its index in the tree, where placeholders are counted too.
       active: indices of the leaves that have an update.
-      sparse: indices of the leaves that have a sparse one.
-      dtypes: per leaf, the dtype that its update is to have: the gradient's or the
-        parameter's, whichever holds more.
-      stacks: groups of leaves whose slots the states hold stacked, and that are updated as one.
-      batches: the leaves that have an update, as the executors run them: stacks, and `(i,)`.
+      sparse: indices of the leaves that have a sparse update.
+      dtypes: per leaf, the dtype of the new update: the wider one of gradient and parameter.
+      stacks: groups of leaves whose slots are stacked, and that are updated together.
+      batches: groups of leaves that are updated in one call: the stacks, and `(i,)` for each
+        other leaf with an update.
     """
 
     def __init__(
@@ -64,21 +66,24 @@ class LeafTable:
         ]
         self.reference = self._reference(fields, updates, params, by_params)
         flat, self.treedef = _flatten(self.reference)
-        found = find_leaves(self.treedef, updates)
-        # Containers of one array may differ, or be missing on one side: `nnx` takes them off what
-        # it gives to `update`, except from what we keep apart from the tree.
-        self._given: PyTree = None
-        if found is None:
-            self._given, updates, params = updates, bare(updates), bare(params)
-            self.reference = bare(self.reference)
+        leaves = find_leaves(self.treedef, updates)
+        # Containers of one array may differ, or be missing on one side: `nnx` removes them from
+        # the arguments of `update`, but not within state that it does not flatten.
+        self._updates_with_containers: PyTree = None
+        if leaves is None:
+            self._updates_with_containers = updates
+            updates, params = without_containers(updates), without_containers(params)
+            self.reference = without_containers(self.reference)
             flat, self.treedef = _flatten(self.reference)
-            found = align(self.reference, updates, link=name, name="updates")
-        self.numbers = [i for i, x in enumerate(flat) if not is_placeholder(x)]
-        n = len(self.numbers)
-        self.updates = found
-        self.params = [None] * n
+            leaves = align(self.reference, updates, link=name, name="updates")
+        # Placeholders count, so that a leaf keeps its random numbers if another one is masked.
+        self.tree_indices = [i for i, x in enumerate(flat) if not is_placeholder(x)]
+        n = len(self.tree_indices)
+        self.updates = leaves
+        self.params: list[Any] = [None] * n
         if params is not None:
             self.params = align_params(self.reference, params, link=name)
+        # Leaves of packed slots are shapes here; `Stacks` replaces those that it unstacks.
         self._columns = [
             {
                 k: self.column(as_tree(x) if isinstance(x, Packed) else x, f"state.{k}")
@@ -87,12 +92,13 @@ class LeafTable:
             for trees in self.slot_trees
         ]
         self.active = [i for i in range(n) if not is_absent(self.updates[i])]
-        self.dtypes: list[Any] = [None] * n
+        self.dtypes: list[Any] = [None] * n  # dtypes of the active leaves
         self.sparse = []
         for i in self.active:
-            self.dtypes[i] = self._check(i)
+            self.dtypes[i] = self._check_update(i)
             if is_sparse(self.updates[i]):
                 self.sparse.append(i)
+                # Rules that are not linear need the sum of the rows of an index.
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
         is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
         self._stacks = self._find_stacks() if is_packed else None
@@ -103,14 +109,14 @@ class LeafTable:
 
     def _reference(
         self,
-        states: Sequence[dict[str, Any]],
+        states: Sequence[dict[str, PyTree]],
         updates: PyTree,
         params: PyTree | None,
         by_params: bool,
     ) -> PyTree:
         """Returns a tree with a leaf for each parameter: slots, or parameters, or updates.
 
-        The updates come last, because a leaf without a gradient is not seen in them.
+        The updates are the last choice, because they may lack leaves.
         """
         for trees in self.slot_trees:
             if trees:
@@ -126,8 +132,8 @@ class LeafTable:
             )
         return updates
 
-    def _check(self, i: int) -> Any:
-        """Checks dtype and shape of an update, and returns the dtype that it is to leave with."""
+    def _check_update(self, i: int) -> np.dtype[Any]:
+        """Checks dtype and shape of an update, and returns the dtype of the new update."""
         g, p = self.updates[i], self.params[i]
         dtype = getattr(g, "dtype", None)
         if is_sparse(g):
@@ -150,8 +156,8 @@ class LeafTable:
         return dtype if dtype == other else wider(dtype, other)
 
     def _check_complex(self, i: int) -> None:
-        known = [x for x in (self.params[i], *self._shaped_slots(i).values()) if not is_absent(x)]
-        if known and not any(map(jnp.iscomplexobj, known)):
+        arrays = [x for x in (self.params[i], *self._all_slots_of(i).values()) if not is_absent(x)]
+        if arrays and not any(map(jnp.iscomplexobj, arrays)):
             raise TypeError(
                 f"{self.name}: the update at '{self.path(i)}' is complex, and the parameter real. "
                 "Pass the gradient of a real function of these parameters."
@@ -174,7 +180,7 @@ class LeafTable:
         )
 
     def column(self, tree: PyTree, name: str) -> list[Any]:
-        """Returns, for each leaf, the leaf of another tree shaped like the parameters."""
+        """Returns the leaves of another tree shaped like the parameters, aligned with the table."""
         return align(self.reference, tree, link=self.name, name=name)
 
     def path(self, i: int) -> str:
@@ -221,10 +227,11 @@ class LeafTable:
         slots: Sequence[Slots],
     ) -> str:
         """Returns the message for a result of another shape; the gradient may have caused it."""
-        others = {k: x.shape for own in slots for k, x in own.items() if jnp.ndim(x)}
-        if self.params[i] is None and others and jnp.shape(self.updates[i]) not in others.values():
-            slot, other = next(iter(others.items()))
-            return self._wrong_shape(i, f"the state's {slot} has shape {other}")
+        slot_shapes = {k: x.shape for by_name in slots for k, x in by_name.items() if jnp.ndim(x)}
+        update_shape = jnp.shape(self.updates[i])
+        if self.params[i] is None and slot_shapes and update_shape not in slot_shapes.values():
+            slot, slot_shape = next(iter(slot_shapes.items()))
+            return self._wrong_shape(i, f"the state's {slot} has shape {slot_shape}")
         return (
             f"{self.name}: the maths returned {what} of shape {shape} at '{self.path(i)}', where "
             f"it must be {wanted}. Return the update in the gradient's shape, and each slot in the "
@@ -232,20 +239,20 @@ class LeafTable:
         )
 
     def explain(self, batch: Group, error: Exception) -> None:
-        """Replaces an error that a wrong gradient caused by one that says so, or names the leaf."""
+        """Raises an error about the gradient if its shape is wrong; else adds the leaf's path."""
         i = batch[0]
         shape = jnp.shape(self.updates[i])
-        slot_shapes = {k: x.shape for k, x in self._shaped_slots(i).items()}
+        slot_shapes = {k: x.shape for k, x in self._all_slots_of(i).items()}
         shapes = set(slot_shapes.values())
         if len(shapes) == 1 and shape not in shapes and self.params[i] is None:
-            slot, known = next(iter(slot_shapes.items()))
-            reason = f"the state's {slot} has shape {known}"
+            slot, slot_shape = next(iter(slot_shapes.items()))
+            reason = f"the state's {slot} has shape {slot_shape}"
             raise ValueError(self._wrong_shape(i, reason)) from error
         error.add_note(
             f"{self.name}: at the leaf '{self.path(i)}', whose update has shape {shape}."
         )
 
-    def _shaped_slots(self, i: int) -> Slots:
+    def _all_slots_of(self, i: int) -> Slots:
         """Returns all slots of leaf `i`, by name."""
         return {k: x for slots in self._slots_of(i) for k, x in slots.items()}
 
@@ -269,17 +276,21 @@ class LeafTable:
                     new = self._stacks.rebuild(rule, slot, old, column, self.treedef)
                 new_trees[rule][slot] = new
         updates = self.treedef.unflatten(self.updates)
-        if self._given is None:
+        if self._updates_with_containers is None:
             return updates, new_trees
         # Each tree goes into the containers of the one that it replaces.
         both = zip(self.slot_trees, new_trees, strict=True)
-        new_trees = [{k: in_containers_of(old[k], x) for k, x in new.items()} for old, new in both]
-        return in_containers_of(self._given, updates), new_trees
+        new_trees = [
+            {k: in_containers_like(old[k], x) for k, x in new.items()} for old, new in both
+        ]
+        return in_containers_like(self._updates_with_containers, updates), new_trees
 
 
-def all_slots(slot_trees: dict[str, Any]) -> PyTree:
-    """Returns a slot that all parameters have, or else all slots merged."""
-    trees = [outlined(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()]
+def all_slots(slot_trees: dict[str, PyTree]) -> PyTree:
+    """Returns the first slot if all parameters have it, or else all slots merged."""
+    trees = [
+        with_decoded_shapes(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()
+    ]
     if not any(map(is_placeholder, _flatten(trees[0])[0])):
         return trees[0]
     return jax.tree.map(
@@ -289,11 +300,11 @@ def all_slots(slot_trees: dict[str, Any]) -> PyTree:
     )
 
 
-def _flatten(tree: PyTree) -> tuple[list[Any], Any]:
+def _flatten(tree: PyTree) -> tuple[list[Any], PyTreeDef]:
     """Returns the leaves with placeholders among them, and the structure without."""
     flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
     return flat, jax.tree.structure(tree, is_leaf=is_sparse)
 
 
-def _dtype_of(p: Any) -> Any:
+def _dtype_of(p: Any) -> np.dtype[Any] | None:
     return None if p is None or is_absent(p) else jnp.result_type(p)

@@ -1,4 +1,4 @@
-"""Stage 4: the next state, whose structure and dtypes are those of the last one."""
+"""Stage 4: the next state, with the structure and dtypes of the last one."""
 
 from collections.abc import Mapping
 
@@ -21,10 +21,10 @@ def wrong_state(name: str, got: str) -> str:
 
 
 def next_state(old: State, new: Mapping[str, PyTree]) -> State:
-    """Builds the state with new values, each in the dtype that the old one had.
+    """Builds the state with new values, each in the dtype of the old one.
 
-    The structure stays, with one exception: the first update that lacks a leaf's gradient adds
-    `leaf_counts` behind `count`.
+    The structure is the same, with one exception: the first update without the gradient of a leaf
+    adds `leaf_counts` behind `count`.
     """
     fields: dict[str, PyTree] = {}
     for name, value in old._asdict().items():

@@ -1,4 +1,4 @@
-"""The function that is minimized, as a rule of the whole tree sees it."""
+"""The function that is minimized, as a rule of the whole tree calls it."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ Array = jax.Array
 class Objective:
     """`value_fn` as a function of the leaves that have an update, in the computation's precision.
 
-    What it is given is cast to the parameters' own dtypes, as `apply_updates` does: it is the
-    value at the parameters that a step leads to.
+    Its arguments are cast to the dtypes of the parameters, as `apply_updates` casts them. So it
+    computes the value at the parameters that the step leads to.
     """
 
     def __init__(self, value_fn: Callable[..., Any], leaves: LeafTable, extra: Mapping[str, Any]):
@@ -43,7 +43,7 @@ class Objective:
         """Returns the tree with these values, in the parameters' dtypes, and the other leaves."""
         leaves, result = self._leaves, list(others)
         for i, x in zip(leaves.active, xs, strict=True):
-            result[i] = x.astype(leaves.params[i].dtype)  # type: ignore[attr-defined]
+            result[i] = x.astype(leaves.params[i].dtype)
         return leaves.treedef.unflatten(result)
 
     def value_and_grad(self, xs: list[Array]) -> tuple[Array, list[Array]]:
@@ -53,7 +53,7 @@ class Objective:
 
 
 def arguments_of(value_fn: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the extra arguments that a function takes by name; others are for other links."""
+    """Returns the extra arguments that a function takes by name."""
     parameters = list(inspect.signature(value_fn).parameters.values())[1:]
     names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
     return {k: v for k, v in extra.items() if k in names}

@@ -21,7 +21,7 @@ class RuleUpdate(Interned):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether the rule may be kept alive."""
+        """Whether a cache may keep the rule alive."""
         return self.rule.is_cacheable
 
     def __call__(
@@ -33,7 +33,7 @@ class RuleUpdate(Interned):
         add_to_params: bool = False,
         **extra: Any,
     ) -> tuple[PyTree, State]:
-        """Transforms the updates of a tree; unknown extra arguments are for other links."""
+        """Transforms the updates of a tree; unknown extra arguments are ignored."""
         outputs, (state,) = self._fused(
             updates, (state,), params, extra, add_to_params=add_to_params
         )

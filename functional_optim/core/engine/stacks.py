@@ -1,13 +1,14 @@
-"""Leaves of which the states hold the slots stacked, as `packed` makes them."""
+"""Leaves whose slots are stacked in the states, as `packed` makes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import Group, Packed
-from ..leaf.stacking import apart, join
+from ..leaf.stacking import stack_arrays, unstack_array
 from ..protocol import NoSlot, PyTree
 from ..trees.structure import is_absent
 
@@ -17,20 +18,21 @@ Slots = dict[str, jax.Array]
 
 
 def whole_stacks(
-    slot_trees: Sequence[Mapping[str, Any]], kinds: Mapping[int, Any]
+    slot_trees: Sequence[Mapping[str, PyTree]], kinds: Mapping[int, Hashable]
 ) -> tuple[Group, ...]:
-    """Finds the stacks that can be updated as one at this step.
+    """Finds the stacks whose leaves can be updated together at this step.
 
     Args:
-      slot_trees: of each rule.
-      kinds: what kind of update each leaf has, for those that have a dense one; all leaves of a
-        stack must have one, of one kind.
+      slot_trees: for each rule, its slots.
+      kinds: index of each leaf with a dense update -> shape and dtypes of the update. All leaves
+        of a stack must have an update of one kind.
     """
     layouts = list(
         dict.fromkeys(
             x.layout for trees in slot_trees for x in trees.values() if isinstance(x, Packed)
         )
     )
+    # Only groups of all packed slots, because one call computes all slots of a stack.
     groups = set(layouts[0].groups)
     for layout in layouts[1:]:
         groups &= set(layout.groups)
@@ -40,19 +42,19 @@ def whole_stacks(
 
 
 class Stacks:
-    """Slots, updates and parameters of the stacks that are updated as one.
+    """Slots, updates and parameters of the stacks that are updated together.
 
     Args:
       groups: the stacks.
-      slot_trees: of each rule, some of them packed.
-      columns: of each rule, per slot what each leaf has of it; unpacked here, where a stack is
-        not updated as one.
+      slot_trees: for each rule, its slots, packed or not.
+      columns: for each rule and slot, the slot of each leaf. Leaves of packed slots that are not in
+        one of the stacks are unstacked here.
     """
 
     def __init__(
         self,
         groups: tuple[Group, ...],
-        slot_trees: Sequence[Mapping[str, Any]],
+        slot_trees: Sequence[Mapping[str, PyTree]],
         columns: Sequence[dict[str, list[Any]]],
     ):
         for trees, by_slot in zip(slot_trees, columns, strict=True):
@@ -73,24 +75,28 @@ class Stacks:
 
     @staticmethod
     def stacked(values: Sequence[Any], group: Group) -> jax.Array:
-        """Updates or parameters of a stack, along a new first axis."""
-        return join([jnp.asarray(values[i]) for i in group])
+        """Stacks the updates or the parameters of a group along a new first axis."""
+        return stack_arrays([jnp.asarray(values[i]) for i in group])
 
     @staticmethod
     def unstacked(stack: jax.Array) -> Sequence[jax.Array]:
         """Returns the arrays of a stack."""
-        return apart(stack)
+        return unstack_array(stack)
 
-    def rebuild(self, rule: int, slot: str, old: Any, column: list[Any], treedef: Any) -> PyTree:
+    def rebuild(
+        self, rule: int, slot: str, old: PyTree, column: list[Any], treedef: PyTreeDef
+    ) -> PyTree:
         """Makes the tree of a slot, packed where the old one was."""
         stacks = {group: slots[rule].get(slot, NoSlot()) for group, slots in self.slots.items()}
         if isinstance(old, Packed):
             return Packed.of(old.layout, column, stacks)
         for group, stack in stacks.items():
-            for i, x in zip(group, [] if is_absent(stack) else apart(stack), strict=False):
+            for i, x in zip(group, [] if is_absent(stack) else unstack_array(stack), strict=False):
                 column[i] = x
         return treedef.unflatten(column)
 
 
-def _stack(tree: Any, column: list[Any], group: Group) -> Any:
-    return tree.stack(group) if isinstance(tree, Packed) else join([column[i] for i in group])
+def _stack(tree: PyTree, column: list[Any], group: Group) -> jax.Array:
+    return (
+        tree.stack(group) if isinstance(tree, Packed) else stack_arrays([column[i] for i in group])
+    )

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..leaf.packing import Group, joined
+from ..leaf.packing import Group, stack_trees
 from ..leaf.quantized import decode_state
-from ..leaf.stacking import FEW, FEW_READERS, apart, sealed
+from ..leaf.stacking import KERNEL_OUTPUTS, MIN_READERS, materialize_scalars, unstack_array
 from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
@@ -43,7 +43,7 @@ Fields = dict[str, PyTree]
 
 
 _RESERVED = ("leaf", "param_dtype", "rule")
-"""Names in the context of a leaf that no rule may give to its scalars."""
+"""Names in the context of a leaf that are reserved for the engine."""
 
 
 class RuleScalars(NamedTuple):
@@ -52,7 +52,7 @@ class RuleScalars(NamedTuple):
     hyperparams: Scalars
     context: Scalars
     keys: Scalars  # of this leaf
-    row: Array | None  # scalars of this leaf alone, `(k,)`; the columns say which
+    row: Array | None  # scalars of this leaf alone, `(k,)`, named by the columns
     trees: Scalars  # this leaf of the trees that the rule needs
 
 
@@ -71,11 +71,11 @@ class StepScalars:
     Attributes:
       hyperparams, context: scalars that all leaves share.
       keys: random keys of all leaves, `(n,)`.
-      columns: what the columns of `matrix` are.
+      columns: names and dtypes of the columns of `matrix`.
       matrix: scalars of each leaf, `(n, k)`; None where all leaves share all scalars.
       trees: per leaf, its part of the trees that the rule needs.
-      next_fields: fields of the next state that are known already (count, hyperparams, carry, ...).
-      stacks: groups of leaves that are updated as one.
+      next_fields: fields of the next state that are computed already (count, hyperparams, ...).
+      stacks: groups of leaves that are updated together.
     """
 
     hyperparams: Scalars
@@ -90,13 +90,13 @@ class StepScalars:
     def at(self, batch: Group, *, stacked: bool, with_row: bool = True) -> RuleScalars:
         """Returns the scalars of one leaf, or of a stack, with a new first axis of rows and trees.
 
-        Without `with_row`, the matrix of all leaves stands in the place of the leaf's row.
+        Without `with_row`, `row` is the matrix of all leaves.
         """
         shared = self.hyperparams, self.context
         if stacked:
             keys = {k: x[np.asarray(batch)] for k, x in self.keys.items()}
             row = None if self.matrix is None else self._rows_of_stacks[batch]
-            return RuleScalars(*shared, keys, row, joined(self.trees, batch))
+            return RuleScalars(*shared, keys, row, stack_trees(self.trees, batch))
         (i,) = batch
         keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()} if self.keys else {}
         row = self._rows[i] if with_row and self.matrix is not None else self.matrix
@@ -107,7 +107,7 @@ class StepScalars:
         return {
             k: [
                 jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
-                for words in apart(jax.random.key_data(x))
+                for words in unstack_array(jax.random.key_data(x))
             ]
             for k, x in self.keys.items()
         }
@@ -115,26 +115,28 @@ class StepScalars:
     @functools.cached_property
     def _rows(self) -> tuple[Array, ...]:
         assert self.matrix is not None
-        return apart(self.matrix)
+        return unstack_array(self.matrix)
 
     @functools.cached_property
     def _rows_of_stacks(self) -> dict[Group, Array]:
         assert self.matrix is not None
+        # One gather for all stacks of equal length, because each is a kernel.
         by_length: dict[int, list[Group]] = defaultdict(list)
         for stack in self.stacks:
             by_length[len(stack)].append(stack)
         rows: dict[Group, Array] = {}
         for stacks in by_length.values():
-            matrices = apart(self.matrix[np.asarray(stacks)])
+            matrices = unstack_array(self.matrix[np.asarray(stacks)])
             rows |= dict(zip(stacks, matrices, strict=True))
         return rows
 
 
 def one_row(matrix: Array, i: int) -> Array:
     """Returns the row `i` of a matrix `(n, k)`, in a program that needs no other row."""
-    first = i - i % FEW
-    chunk = jax.lax.slice_in_dim(matrix, first, min(first + FEW, matrix.shape[0]))
-    return apart(chunk)[i - first]
+    # Unstacks the chunk of the row only, in the kernel that other rows' programs have as well.
+    first = i - i % KERNEL_OUTPUTS
+    chunk = jax.lax.slice_in_dim(matrix, first, min(first + KERNEL_OUTPUTS, matrix.shape[0]))
+    return unstack_array(chunk)[i - first]
 
 
 def read_scalars(
@@ -144,7 +146,7 @@ def read_scalars(
     hyper, context = dict(scalars.hyperparams), dict(scalars.context)
     for j, column in enumerate(columns):
         assert scalars.row is not None
-        # lax, because it traces in a third of the time of indexing.
+        # lax traces in a third of the time of indexing.
         value = jax.lax.squeeze(jax.lax.slice(scalars.row, (j,), (j + 1,)), (0,))
         if not jnp.issubdtype(column.dtype, jnp.inexact):
             value = value.astype(column.dtype)
@@ -155,10 +157,11 @@ def read_scalars(
 def compute_step_scalars(
     rule: BoundRule, table: LeafTable, state: State, extra: Mapping[str, Any]
 ) -> StepScalars:
-    """Computes the scalars of a rule at this step, each once for all leaves where they share it."""
+    """Computes the scalars of a rule at this step, once for all leaves where these share them."""
     spec, n = rule.spec, len(table.updates)
     fields = state._asdict()
     hyper = dict(fields["hyperparams"])
+    # The state also has the values of scheduled hyperparameters, as of the last step.
     for name, evaluate in rule.schedules:
         hyper[name] = as_state(evaluate(fields["count"], fields["schedules"][name]))
     next_fields: Fields = {"count": safe_increment(fields["count"]), "hyperparams": dict(hyper)}
@@ -169,38 +172,40 @@ def compute_step_scalars(
         aligned = {k: table.column(extra[k], k) for k in spec.needs_trees}
         trees = [{k: column[i] for k, column in aligned.items()} for i in range(n)]
     if spec.tree_stats.combine is not None:
-        kept, quantities = _measure(rule, table, fields, hyper, context, trees)
-        next_fields |= kept
+        next_stats, quantities = _measure(rule, table, fields, hyper, context, trees)
+        next_fields |= next_stats
         context |= quantities
     scalars: Scalars = {}
     if spec.step_scalars is not None:
         scalars = _step_scalars(rule, table, fields, hyper | by_leaf, next_fields)
     elif "leaf_counts" in fields:
-        next_fields["leaf_counts"] = _advanced(rule, table, fields["leaf_counts"])
+        next_fields["leaf_counts"] = _next_counts(rule, table, fields["leaf_counts"])
     keys = {}
     for k, generator in rule.generators:
-        # One vmapped fold_in for all leaves; in the function of each leaf it would be a hash.
+        # One vmapped fold_in for all leaves: each program of a leaf would compile the hash again.
         key = key_at(fields["keys"][k], generator, fields["count"])
-        numbers = np.asarray(table.numbers, np.int32)
-        keys[k] = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+        indices = np.asarray(table.tree_indices, np.int32)
+        keys[k] = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
     if keys:
         context["count"] = fields["count"]
+    # Scalars that all leaves share are arguments of each leaf's function; others are columns.
     context |= {k: x for k, x in scalars.items() if not x.ndim}
     per_leaf = [(Column(True, k, x.dtype), x) for k, x in by_leaf.items()]
     per_leaf += [(Column(False, k, x.dtype), x) for k, x in scalars.items() if x.ndim]
     columns = tuple([column for column, _ in per_leaf]) if n else ()
     matrix = None
     if columns:
+        # One array, because each argument of the leaves' functions costs time to dispatch.
         matrix = jnp.stack([x.astype(hyper_dtype()) for _, x in per_leaf], axis=1)
     return StepScalars(hyper, context, keys, columns, matrix, trees, next_fields, table.stacks)
 
 
 def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalars]:
     """Wraps the scalars of fused rules so that XLA computes them once, and not for each leaf."""
-    if readers < FEW_READERS:
+    if readers < MIN_READERS:  # XLA may repeat a cheap operation a few times
         return list(steps)
     contexts = {(i, k): x for i, step in enumerate(steps) for k, x in step.context.items()}
-    contexts = sealed(contexts)
+    contexts = materialize_scalars(contexts)
     return [
         dataclasses.replace(step, context={k: contexts[i, k] for k in step.context})
         for i, step in enumerate(steps)
@@ -212,12 +217,12 @@ def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scal
     by_leaf = {}
     for name, labels in rule.labels:
         values = jnp.stack([hyper.pop(f"{name}.{label}") for label in labels])
-        _check_number(rule, table, fields["groups"][name])
+        _check_leaf_count(rule, table, fields["groups"][name])
         by_leaf[name] = values[fields["groups"][name]]
     return by_leaf
 
 
-def _check_number(rule: BoundRule, table: LeafTable, per_leaf: Array) -> None:
+def _check_leaf_count(rule: BoundRule, table: LeafTable, per_leaf: Array) -> None:
     """Raises where the state has another number of leaves than the updates."""
     if len(table.updates) != per_leaf.shape[-1]:
         raise ValueError(
@@ -227,9 +232,9 @@ def _check_number(rule: BoundRule, table: LeafTable, per_leaf: Array) -> None:
         )
 
 
-def _advanced(rule: BoundRule, table: LeafTable, counts: Array) -> Array:
+def _next_counts(rule: BoundRule, table: LeafTable, counts: Array) -> Array:
     """Returns the leaves' counts after this update; a leaf without an update keeps its count."""
-    _check_number(rule, table, counts)
+    _check_leaf_count(rule, table, counts)
     return jnp.where(_has_update(table), safe_increment(counts), counts)
 
 
@@ -247,21 +252,21 @@ def _step_scalars(
     Returns:
       The scalars, `()` where all leaves share them, else `(n,)`.
     """
-    known = hyper | {"count": fields["count"]} | fields.get("carry", {})
+    values = hyper | {"count": fields["count"]} | fields.get("carry", {})
     n = len(table.updates)
     by_leaf = "leaf_counts" in fields or (rule.counts_leaves and len(table.active) < n)
     if not by_leaf:
-        known["t"] = next_fields["count"].astype(hyper_dtype())
+        values["t"] = next_fields["count"].astype(hyper_dtype())
     else:
-        # All leaves shared the count so far, or each has its own.
+        # The first update that lacks a leaf starts separate counts from the common one.
         before = fields.get("leaf_counts", jnp.broadcast_to(fields["count"], (n,)))
-        counts = next_fields["leaf_counts"] = _advanced(rule, table, before)
-        # Bias corrections are infinite at t = 0; a leaf that has not started is not computed.
-        known["t"] = jnp.maximum(counts, 1).astype(hyper_dtype())
-        known |= {k: jnp.broadcast_to(v, (n,)) for k, v in fields.get("carry", {}).items()}
+        counts = next_fields["leaf_counts"] = _next_counts(rule, table, before)
+        # Bias corrections are infinite at t = 0, which only leaves without any update have.
+        values["t"] = jnp.maximum(counts, 1).astype(hyper_dtype())
+        values |= {k: jnp.broadcast_to(v, (n,)) for k, v in fields.get("carry", {}).items()}
     scalars = {
         k: x if isinstance(x, jax.Array) else as_state(x)
-        for k, x in rule.step_scalars(known).items()
+        for k, x in rule.step_scalars(values).items()
     }
     for name, x in scalars.items():
         if name in _RESERVED:
@@ -275,14 +280,14 @@ def _step_scalars(
                 f"be a scalar, or have one element for each of the {n} leaves."
             )
     if rule.carried_names:
-        next_fields["carry"] = _next_carry(rule, scalars, known, _has_update(table), by_leaf)
+        next_fields["carry"] = _next_carry(rule, scalars, values, _has_update(table), by_leaf)
     return scalars
 
 
 def _next_carry(
-    rule: BoundRule, scalars: Scalars, known: Scalars, has_update: np.ndarray, by_leaf: bool
+    rule: BoundRule, scalars: Scalars, values: Scalars, has_update: np.ndarray, by_leaf: bool
 ) -> Scalars:
-    """Returns the next carried scalars; those of a leaf without an update stay."""
+    """Returns the next carried scalars; a leaf without an update keeps the last ones."""
     missing = [k for k in rule.carried_names if k not in scalars]
     if missing:
         raise ValueError(
@@ -290,10 +295,10 @@ def _next_carry(
             "Return its next value."
         )
     return {
-        # Broadcast, because a scalar that no label changes is kept for each leaf all the same.
-        k: jnp.where(has_update, scalars[k], known[k])
+        # Broadcast, because the state keeps one for each leaf even if all labels agree on it.
+        k: jnp.where(has_update, scalars[k], values[k])
         if by_leaf
-        else jnp.broadcast_to(scalars[k], jnp.shape(known[k]))
+        else jnp.broadcast_to(scalars[k], jnp.shape(values[k]))
         for k in rule.carried_names
     }
 
@@ -313,35 +318,39 @@ def _measure(
     """
     stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
     assert stats.combine is not None
-    kept = {k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields}
-    last = {name: x for values in kept.values() for name, x in values.items()} | needed
+    last_fields: dict[str, Scalars] = {
+        k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields
+    }
+    last = {name: x for values in last_fields.values() for name, x in values.items()} | needed
     prepared = {}
     if stats.prepare is not None:
-        known = last | {"count": state_fields["count"]}
-        prepared = {k: as_state(x) for k, x in stats.prepare(known, **arguments).items()}
+        with_count = last | {"count": state_fields["count"]}
+        prepared = {k: as_state(x) for k, x in stats.prepare(with_count, **arguments).items()}
         last |= prepared
     measured = None
     if stats.measure is not None:
         measured = _measurements(rule, table, hyper, last, trees)
+        # Measured again, scaled, where squares over- or underflowed.
         if measured is not None and stats.rescale is not None:
             scale = stats.rescale(measured)
 
-            def again(_: Scalars) -> Scalars | None:
+            def measure_scaled(_: Scalars) -> Scalars | None:
                 return _measurements(rule, table, hyper, last | {"scale": scale}, trees)
 
             if isinstance(scale, jax.core.Tracer):
-                measured = jax.lax.cond(scale == 1, lambda sound: sound, again, measured)
+                measured = jax.lax.cond(scale == 1, lambda sound: sound, measure_scaled, measured)
             elif scale != 1:  # without a trace, a cond would compile its branches at each step
-                measured = again(measured)
+                measured = measure_scaled(measured)
             last |= {"scale": scale}
-    made = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
-    missing = [name for names in kept.values() for name in names if name not in made]
+    combined = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
+    missing = [name for names in last_fields.values() for name in names if name not in combined]
     if missing:
         raise ValueError(
-            f"{rule.name}: combine of tree_stats returned {sorted(made)}, and not "
+            f"{rule.name}: combine of tree_stats returned {sorted(combined)}, and not "
             f"{missing[0]!r}, which start or metrics declares. Return its next value."
         )
-    return {k: {name: made[name] for name in kept[k]} for k in kept}, prepared | made
+    next_fields = {k: {name: combined[name] for name in last_fields[k]} for k in last_fields}
+    return next_fields, prepared | combined
 
 
 def _measurements(
@@ -352,16 +361,17 @@ def _measurements(
     for batch in table.batches:
         stacked = batch in table.stacks
         g, (slots, *_), p = table.inputs(batch, with_params=with_params)
-        numbers = np.asarray([table.numbers[i] for i in batch], np.int32)
-        own = joined(trees, batch) if stacked else trees[batch[0]]
-        number = numbers if stacked else numbers[0]
+        indices = np.asarray([table.tree_indices[i] for i in batch], np.int32)
+        index = indices if stacked else indices[0]
+        leaf_trees = stack_trees(trees, batch) if stacked else trees[batch[0]]
         measure = _measure_program(rule, stacked=stacked)
-        columns.append(measure(g, slots, p, number, own, hyper, last))
+        columns.append(measure(g, slots, p, index, leaf_trees, hyper, last))
     if not columns:
         return None
-    # A leaf measures scalars, a stack vectors.
+    # The results are scalars for a leaf, and vectors for a stack.
     if not table.stacks:
         return jax.tree.map(lambda *xs: jnp.stack(xs), *columns)
+    # Stacks come first in the batches; this restores the order of the leaves.
     order = np.argsort([i for batch in table.batches for i in batch])
     return jax.tree.map(
         lambda *xs: jnp.concatenate([jnp.atleast_1d(x) for x in xs])[order], *columns
@@ -380,14 +390,14 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         g: Array,
         slots: Scalars,
         p: Array | None,
-        number: Array,
+        index: Array,
         trees: Scalars,
         hyper: Scalars,
         last: Scalars,
     ) -> Scalars:
         assert rule.spec.tree_stats.measure is not None
         compute = compute_dtype(g.dtype)
-        real = jnp.finfo(compute).dtype
+        real = jnp.finfo(compute).dtype  # scalars stay real where leaves are complex
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
         placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
@@ -395,8 +405,8 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         g, slots, p = cast(placed, compute)
         trees = cast(trees, real)
         if rule.spec.split_complex and jnp.iscomplexobj(g):
-            g, slots, p, trees = jax.tree.map(_parts, (g, slots, p, trees))
-        context = StepContext(**cast(last, real), **trees, leaf=number, rule=rule.name)
+            g, slots, p, trees = jax.tree.map(_stack_parts, (g, slots, p, trees))
+        context = StepContext(**cast(last, real), **trees, leaf=index, rule=rule.name)
         measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
         return {k: as_state(v) for k, v in measured.items()}
 
@@ -408,6 +418,6 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
     return jax.jit(program)
 
 
-def _parts(x: Array) -> Array:
-    """Stacks the real and the imaginary part of an array; a real array is both."""
+def _stack_parts(x: Array) -> Array:
+    """Stacks the real and the imaginary part of an array; a real array is taken for both."""
     return jnp.stack([jnp.real(x), jnp.imag(x)] if jnp.iscomplexobj(x) else [x, x])

@@ -1,6 +1,6 @@
-"""Rules of the whole tree: maths on all leaves together, such as a line search."""
+"""Stage 3 for rules of the whole tree, which compute all leaves together, as a line search does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import jax
@@ -21,6 +21,9 @@ from .step_scalars import StepScalars
 __all__ = ["run_on_tree"]
 
 
+Array = jax.Array
+
+
 def run_on_tree(
     rule: BoundRule, table: LeafTable, state: State, step: StepScalars, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -31,15 +34,17 @@ def run_on_tree(
     """
     compute = [compute_dtype(table.dtypes[i]) for i in table.active]
 
-    # The objective wants the parameters where they are, so all else is put there too.
-    beside = [table.updates[i] if is_absent(p := table.params[i]) else p for i in table.active]
-    places = [jnp.asarray(x) for x in beside]
+    # The objective is computed with the sharding of the parameters, so all arrays get that.
+    likes = [
+        jnp.asarray(table.updates[i] if is_absent(p := table.params[i]) else p)
+        for i in table.active
+    ]
 
-    def wide(column: list[Any]) -> list[Any]:
+    def wide(column: list[Any]) -> list[Array]:
         chosen = (column[i] for i in table.active)
         return [
-            cast(_sharded_with(jnp.asarray(x), place), dtype)
-            for x, place, dtype in zip(chosen, places, compute, strict=True)
+            cast(_sharded_with(jnp.asarray(x), like), dtype)
+            for x, like, dtype in zip(chosen, likes, compute, strict=True)
         ]
 
     spec = rule.spec
@@ -72,32 +77,32 @@ def run_on_tree(
     for j, i in enumerate(table.active):
         update = u[j] if spec.keep_compute_dtype else u[j].astype(table.dtypes[i])
         update = sharded_as(update, jnp.asarray(table.updates[i]))
-        kept = {k: _sharded_with(cast_like(new[k][j], x), x) for k, x in old[i].items()}
-        table.put((i,), update, (kept,))
+        new_slots = {k: _sharded_with(cast_like(new[k][j], x), x) for k, x in old[i].items()}
+        table.put((i,), update, (new_slots,))
     return {field: {k: scalars[k] for k in state[field]} for field in fields}
 
 
-def _sharded_with(x: Any, place: Any) -> Any:
-    """Shards an array, or a ring of several along a first axis, as another array of its shape."""
-    if x.shape[1:] == place.shape and x.ndim > place.ndim:
-        return jax.vmap(lambda one: sharded_as(one, place))(x)
-    return sharded_as(x, place)
+def _sharded_with(x: Array, like: Array) -> Array:
+    """Shards an array, or each of several along a first axis, as another array of its shape."""
+    if x.shape[1:] == like.shape and x.ndim > like.ndim:
+        return jax.vmap(lambda one: sharded_as(one, like))(x)
+    return sharded_as(x, like)
 
 
 def _check_result(
     rule: BoundRule,
-    u: Any,
-    new: Any,
-    scalars: Any,
-    slots: Mapping[str, list[Any]],
+    u: Sized,
+    new: Mapping[str, Sized],
+    scalars: Mapping[str, Array],
+    slots: Mapping[str, list[Array]],
     names: list[str],
 ) -> None:
     """Raises where the maths did not return all that the rule keeps, or not for all leaves."""
-    for what, found, wanted in (("slots", new, slots), ("scalars", scalars, names)):
-        missing = [k for k in wanted if k not in found]
+    for what, returned, wanted in (("slots", new, slots), ("scalars", scalars, names)):
+        missing = [k for k in wanted if k not in returned]
         if missing:
             raise ValueError(
-                f"{rule.name}: the maths returned the {what} {sorted(found)}, and not "
+                f"{rule.name}: the maths returned the {what} {sorted(returned)}, and not "
                 f"{missing[0]!r}, which the rule keeps. Return the next value of each."
             )
     n = len(next(iter(slots.values()), u))

@@ -1,165 +1,186 @@
-"""Leaves whose slots are held in another form, computed a part at a time."""
+"""Leaves with quantized slots, computed one block at a time."""
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType
 
+from ..protocol import PyTree
 from ..trees.sparse_rows import is_sparse
 from .elementwise import elementwise
-from .quantized import decode_state, encoded_as, is_stored
-from .single_cpu import on_one_cpu
+from .quantized import QuantizedArray, decode_state, encode_like, is_quantized
+from .single_cpu import is_single_cpu
 from .unfused import unfused
 
 __all__ = ["BlockInputs", "run_blockwise"]
 
 Array = jax.Array
 Shape = tuple[int, ...]
+Fixed = TypeVar("Fixed")
 
-PART = 2**18
-"""Most elements of a part: a few arrays of this size fit in a processor's caches."""
+MAX_BLOCK_SIZE = 2**18
+"""Most elements of a block: a few arrays of this size fit in a processor's caches."""
 
-SMALL = 2**14
-"""Leaves with fewer elements than this are computed at once."""
+MIN_LEAF_SIZE = 2**14
+"""Leaves with fewer elements than this are computed in one piece."""
 
 
 class BlockInputs(NamedTuple):
-    """What maths reads that has a number for each element of a leaf."""
+    """Inputs of the maths that have one number for each element of a leaf."""
 
     update: Array
-    slots: Any
+    slots: PyTree
     param: Array | None
 
 
-Maths = Callable[[BlockInputs, Any], tuple[Array, Any]]
+Result = tuple[Array, PyTree]
+"""The update or the new parameter, and the slots."""
 
 
-def run_blockwise(maths: Maths, given: BlockInputs, fixed: Any, *, adds: bool) -> tuple[Array, Any]:
-    """Runs maths on a leaf whose slots are held in another form.
+def run_blockwise(
+    maths: Callable[[BlockInputs, Fixed], Result],
+    inputs: BlockInputs,
+    fixed: Fixed,
+    *,
+    adds: bool,
+) -> Result:
+    """Runs maths on a leaf with quantized slots.
 
-    Decoded all at once, they would take the memory that the form saves. So where the maths is
-    elementwise, a part of the leaf at a time is decoded, computed and encoded, and takes the old
-    one's place. That is for one CPU: on several devices a part might lie on one of them, and
-    others are slow at many small parts. There all of it is computed at once, as where maths needs
-    the whole.
+    Decoding all slots together would need the memory that quantization saves. So where the maths
+    is elementwise, a loop decodes, computes and encodes one block of the leaf at a time, in place.
+    That is done on a single CPU only: on several devices a block might lie on one of them, and
+    accelerators are slow at many small blocks. There the whole leaf is computed in one piece, and
+    so is a leaf whose maths is not elementwise.
 
     Args:
-      maths: `(elements, fixed) -> (result, slots)`, of slots in float32.
-      given: with the slots as they are held.
-      fixed: what is the same for all elements.
-      adds: whether the result is the new parameter, whose memory it then takes.
+      maths: `(inputs, fixed) -> (result, slots)`, of slots in float32.
+      inputs: the leaf, with quantized slots.
+      fixed: values that are the same for all elements.
+      adds: whether the result is the new parameter, which then replaces the old one in place.
 
     Returns:
-      The result, and the slots in the forms in which they came.
+      The result, and the slots in the formats of `inputs`.
     """
 
-    def at_once(given: BlockInputs, fixed: Any) -> tuple[Array, Any]:
-        result, slots = maths(decode_state(given), fixed)
-        return result, encoded_as(given.slots, slots)
+    def in_one_piece(inputs: BlockInputs, fixed: Fixed) -> Result:
+        result, slots = maths(decode_state(inputs), fixed)
+        return result, encode_like(inputs.slots, slots)
 
-    shape = given.update.shape
-    among_fixed = any(jnp.shape(x) == shape for x in jax.tree.leaves(fixed))
-    cut = _units(given.slots, shape)
-    if cut is None or among_fixed or given.update.size < SMALL or _is_whole(given.update):
-        return at_once(given, fixed)
-    plain = jax.eval_shape(decode_state, given)
-    found = elementwise(lambda both: maths(*both), shape, (plain, fixed))
-    if found is None:
-        return at_once(given, fixed)
-    on_part, out = found
-    units, step = cut
+    shape = inputs.update.shape
+    fixed_has_shape = any(jnp.shape(x) == shape for x in jax.tree.leaves(fixed))
+    division = _division(inputs.slots, shape)
+    is_small = inputs.update.size < MIN_LEAF_SIZE
+    if division is None or fixed_has_shape or is_small or _is_indivisible(inputs.update):
+        return in_one_piece(inputs, fixed)
+    decoded = jax.eval_shape(decode_state, inputs)
+    part_function = elementwise(lambda both: maths(*both), shape, (decoded, fixed))
+    if part_function is None:
+        return in_one_piece(inputs, fixed)
+    on_part, out = part_function
+    units, step = division
     rows = (units[0], math.prod(units[1:]))
 
-    # XLA on CPU makes vectors, and uses several threads, of simple loops only, and not of those
-    # that write a part into a whole. So there is a loop for each slot, from its codes to the new
-    # slot; one from these to the result; and one for each slot to its new codes.
-    def on_rows(part: BlockInputs) -> tuple[Array, Any]:
-        flat = part.update.shape
-        divided = _in((flat[0], *units[1:]), part)
-        old = decode_state(divided.slots)
-        _, new = on_part((divided._replace(slots=old), fixed), divided.update.shape)
+    # On CPU, XLA vectorizes and parallelizes simple loops only, and none that write a part into a
+    # whole. So each slot is decoded and updated in one loop, the result is computed from the new
+    # slots in another, and each slot is encoded in a third.
+    def on_rows(block: BlockInputs) -> Result:
+        flat = block.update.shape
+        in_units = _reshape((flat[0], *units[1:]), block)
+        old = decode_state(in_units.slots)
+        _, new = on_part((in_units._replace(slots=old), fixed), in_units.update.shape)
         old, new = (jax.tree.map(unfused, x) for x in (old, new))
-        encoded = encoded_as(divided.slots, new)
-        encoded = jax.tree.map(lambda x: unfused(x) if x.size == part.update.size else x, encoded)
-        old, new = _in(flat, (old, new))
-        result, _ = on_part((part._replace(slots=old), fixed), flat, (None, new))
-        return result, _in(flat, encoded)
+        encoded = encode_like(in_units.slots, new)
+        encoded = jax.tree.map(lambda x: unfused(x) if x.size == block.update.size else x, encoded)
+        old, new = _reshape(flat, (old, new))
+        result, _ = on_part((block._replace(slots=old), fixed), flat, (None, new))
+        return result, _reshape(flat, encoded)
 
-    def part_by_part(given: BlockInputs, fixed: Any) -> tuple[Array, Any]:
-        start = given.param if adds else jnp.zeros(shape, out[0].dtype)
-        viewed, start = _in(rows, (given._replace(slots=_as(units, given.slots)), start))
-        result, slots = _over_parts(on_rows, viewed, start, step, adds)
-        return result.reshape(shape), _as(shape, _in(units, slots))
+    def in_blocks(inputs: BlockInputs, fixed: Fixed) -> Result:
+        start = inputs.param if adds else jnp.zeros(shape, out[0].dtype)
+        by_units = inputs._replace(slots=_reshape_slots(units, inputs.slots))
+        by_rows, start = _reshape(rows, (by_units, start))
+        result, slots = _loop_over_blocks(on_rows, by_rows, start, step, adds)
+        return result.reshape(shape), _reshape_slots(shape, _reshape(units, slots))
 
-    return jax.lax.cond(on_one_cpu(), part_by_part, at_once, given, fixed)
+    return jax.lax.cond(is_single_cpu(), in_blocks, in_one_piece, inputs, fixed)
 
 
-def _over_parts(
-    on_rows: Callable[[BlockInputs], Any], given: BlockInputs, start: Array, step: int, adds: bool
-) -> Any:
-    """Runs `on_rows` on some rows at a time, and writes the results over `start` and the slots.
+def _loop_over_blocks(
+    on_rows: Callable[[BlockInputs], Result],
+    inputs: BlockInputs,
+    start: Array,
+    step: int,
+    adds: bool,
+) -> Result:
+    """Runs `on_rows` on one block of rows at a time; writes over `start` and the slots.
 
-    Rows are cut at multiples of `step`, of which small arrays, as scales, have one element each.
+    Blocks begin at multiples of `step` rows. A small array of a slot, such as its scales, has one
+    element for each `step` rows.
     """
-    many = given.update.shape[0]
-    few = _size(many, given.update.size, step)
-    known = (given.update, (start, given.slots), None if adds else given.param)
-    bits = _bits(known)
+    n_rows = inputs.update.shape[0]
+    block_rows = _rows_per_block(n_rows, inputs.update.size, step)
+    # (read, read and written, read): the update, the result with the slots, the parameter.
+    arrays = (inputs.update, (start, inputs.slots), None if adds else inputs.param)
+    bits = _as_integers(arrays)
 
-    def is_large(x: Any) -> bool:
-        return bool(x.size == given.update.size)
+    def is_large(x: Array) -> bool:
+        return bool(x.size == inputs.update.size)
 
-    def write(start: Any, size: int, made: Any) -> Any:
-        # The arrays that are written are those that are read: the loop needs no others. But of
-        # small ones, which are read until the end of a part, XLA would make copies.
-        read = jax.tree.map(lambda old, new: new if is_large(old) else old, bits[1], made)
+    def write_block(first: Array | int, size: int, written: PyTree) -> PyTree:
+        # Large arrays are read from those that the loop writes, so that it needs no copies of
+        # them. Of small ones it reads the originals: XLA would copy one that is read until the
+        # end of a block and written there.
+        read = jax.tree.map(lambda old, new: new if is_large(old) else old, bits[1], written)
 
         def cut(x: Array) -> Array:
             if is_large(x):
-                return jax.lax.dynamic_slice_in_dim(x, start, size)
-            return jax.lax.dynamic_slice_in_dim(x, start // step, math.ceil(size / step))
+                return jax.lax.dynamic_slice_in_dim(x, first, size)
+            return jax.lax.dynamic_slice_in_dim(x, first // step, math.ceil(size / step))
 
         def put(x: Array, new: Array) -> Array:
-            at = start if is_large(x) else start // step
+            at = first if is_large(x) else first // step
             return jax.lax.dynamic_update_slice_in_dim(x, new, at, 0)
 
-        update, (result, slots), param = _floats(jax.tree.map(cut, (bits[0], read, bits[2])), known)
+        block = _as_floats(jax.tree.map(cut, (bits[0], read, bits[2])), arrays)
+        update, (result, slots), param = block
         new = on_rows(BlockInputs(update, slots, result if adds else param))
-        return jax.tree.map(put, made, _bits(new))
+        return jax.tree.map(put, written, _as_integers(new))
 
-    made = jax.tree.map(lambda x: x if is_large(x) else jnp.zeros_like(x), bits[1])
-    made = jax.lax.fori_loop(0, many // few, lambda i, made: write(i * few, few, made), made)
-    rest = many % few
-    return _floats(write(many - rest, rest, made) if rest else made, known[1])
+    written = jax.tree.map(lambda x: x if is_large(x) else jnp.zeros_like(x), bits[1])
+    written = jax.lax.fori_loop(
+        0, n_rows // block_rows, lambda i, x: write_block(i * block_rows, block_rows, x), written
+    )
+    rest = n_rows % block_rows
+    return _as_floats(write_block(n_rows - rest, rest, written) if rest else written, arrays[1])
 
 
-def _size(many: int, elements: int, step: int) -> int:
-    """Chooses the units of a part: a divisor of `many` if possible, or a rest is a second program.
+def _rows_per_block(n_rows: int, elements: int, step: int) -> int:
+    """Chooses a divisor of `n_rows` if there is one, because a rest is a second program.
 
-    At least two parts, for XLA makes no loop of one. The rest is small, for the memory that it
-    needs is not that of the loop.
+    There are at least two blocks, because XLA unrolls a loop of one. A rest is made small, because
+    it needs memory in addition to the loop's.
     """
-    most = max(step, min(PART * many // elements, many // 2) // step * step)
+    most = max(step, min(MAX_BLOCK_SIZE * n_rows // elements, n_rows // 2) // step * step)
     least = max(1, most // 16)
-    even = max(step, many // math.ceil(many / most) // step * step)
-    return next((few for few in range(most, least - 1, -step) if many % few == 0), even)
+    even = max(step, n_rows // math.ceil(n_rows / most) // step * step)
+    return next((rows for rows in range(most, least - 1, -step) if n_rows % rows == 0), even)
 
 
-def _bits(tree: Any) -> Any:
-    """Views the narrow arrays of a tree as integers.
+def _as_integers(tree: PyTree) -> PyTree:
+    """Views the 16-bit floating-point arrays of a tree as integers.
 
-    On CPU, XLA writes into an array of bfloat16 by way of one of float32, of all of it.
+    To write into an array of bfloat16, XLA on CPU converts the whole array to float32 and back.
     """
     return jax.tree.map(
-        lambda x: jax.lax.bitcast_convert_type(x, jnp.uint16) if _is_narrow(x) else x, tree
+        lambda x: jax.lax.bitcast_convert_type(x, jnp.uint16) if _is_half(x) else x, tree
     )
 
 
-def _floats(tree: Any, like: Any) -> Any:
-    """Undoes `_bits`, with the dtypes of another tree."""
+def _as_floats(tree: PyTree, like: PyTree) -> PyTree:
+    """Undoes `_as_integers`, with the dtypes of another tree."""
     return jax.tree.map(
         lambda x, y: x if x.dtype == y.dtype else jax.lax.bitcast_convert_type(x, y.dtype),
         tree,
@@ -167,37 +188,39 @@ def _floats(tree: Any, like: Any) -> Any:
     )
 
 
-def _is_narrow(x: Any) -> bool:
+def _is_half(x: Array) -> bool:
     """Tells whether an array is of bfloat16 or float16."""
-    return x.dtype.itemsize == 2 and jnp.issubdtype(x.dtype, jnp.floating)
+    return bool(x.dtype.itemsize == 2 and jnp.issubdtype(x.dtype, jnp.floating))
 
 
-def _is_whole(update: Any) -> bool:
-    """Tells whether an update is of some rows, or its sharding a part of its type."""
+def _is_indivisible(update: Array) -> bool:
+    """Tells whether an update is sparse, or its type has a sharding, which blocks would lack."""
     if is_sparse(update):
         return True
     return AxisType.Explicit in jax.typeof(update).sharding.mesh.axis_types
 
 
-def _units(slots: Any, shape: Shape) -> tuple[Shape, int] | None:
-    """Returns `Stored.units` of the slots of a leaf; None where parts would not help.
+def _division(slots: PyTree, shape: Shape) -> tuple[Shape, int] | None:
+    """Returns `QuantizedArray.units` of the slots of a leaf; None where blocks would not help.
 
-    Of slots in float32, or in a form that is a mere cast, XLA would copy the whole for each part:
-    they are read for more than one of the arrays that are written.
+    They do not help where a slot is float32 or a mere cast of it: such a slot is read for several
+    of the arrays that are written, and XLA would copy all of it for each block.
     """
-    held = jax.tree.leaves(slots, is_leaf=is_stored)
-    found = {x.units(shape) if is_stored(x) else None for x in held}
-    return found.pop() if len(found) == 1 else None
+    leaves = jax.tree.leaves(slots, is_leaf=is_quantized)
+    divisions = {x.units(shape) if isinstance(x, QuantizedArray) else None for x in leaves}
+    return divisions.pop() if len(divisions) == 1 else None
 
 
-def _in(shape: Shape, tree: Any) -> Any:
+def _reshape(shape: Shape, tree: PyTree) -> PyTree:
     """Reshapes the arrays of a tree that have as many elements as a shape."""
     size = math.prod(shape)
     return jax.tree.map(lambda x: x.reshape(shape) if x.size == size else x, tree)
 
 
-def _as(shape: Shape, tree: Any) -> Any:
-    """Reshapes the arrays of a tree to another shape of as many elements."""
+def _reshape_slots(shape: Shape, slots: PyTree) -> PyTree:
+    """Reshapes slots, quantized or not, to another shape of as many elements."""
     return jax.tree.map(
-        lambda x: x.reshaped(shape) if is_stored(x) else x.reshape(shape), tree, is_leaf=is_stored
+        lambda x: x.reshaped(shape) if is_quantized(x) else x.reshape(shape),
+        slots,
+        is_leaf=is_quantized,
     )

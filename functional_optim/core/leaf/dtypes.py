@@ -1,22 +1,22 @@
-"""One leaf: the dtypes of its slots, and complex numbers as pairs of real ones."""
+"""One leaf: the dtypes of its slots, and complex arrays as pairs of real ones."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
 
 from ..numerics.precision import compute_dtype
 from ..protocol import NoSlot
-from ..trees.placement import alike
+from ..trees.placement import shard_like
 from ..trees.varying import varying_as
 
 __all__ = [
     "as_parameter",
-    "split_complex",
     "check_parameter",
+    "init_slots",
     "slot_dtype",
-    "start_slots",
+    "split_complex",
 ]
 
 Array = jax.Array
@@ -25,7 +25,7 @@ Maths = Callable[..., tuple[Array, Mapping[str, Array]]]
 
 
 def split_complex(
-    maths: Maths, g: Array, slots: dict[str, Array], p: Array | None, trees: Mapping[str, Any]
+    maths: Maths, g: Array, slots: dict[str, Array], p: Array | None, trees: Mapping[str, Array]
 ) -> tuple[Array, dict[str, Array]]:
     """Runs the maths of a real array on the real and the imaginary part of a complex one.
 
@@ -43,57 +43,55 @@ def split_complex(
     return jax.lax.complex(u, v), {k: jax.lax.complex(new[k], new_imag[k]) for k in new}
 
 
-def start_slots(
+def init_slots(
     make: Callable[[Array], Mapping[str, Array | None]],
     p: Array,
-    dtypes: Mapping[str, Any],
+    dtypes: Mapping[str, DTypeLike],
     *,
     split_complex: bool,
-) -> dict[str, Any]:
-    """Makes the slots of one parameter as they start, each in the dtype that it keeps.
+) -> dict[str, Array | NoSlot]:
+    """Makes the first slots of one parameter, each in the dtype that the state keeps.
 
-    A `NoSlot` stands for a slot that this parameter does not have.
+    A slot that this parameter does not have becomes a `NoSlot`.
 
     Args:
       make: a rule's `slots` with its options filled in.
       p: the parameter.
-      dtypes: slot -> dtype; `*` stands for the slots that are not named.
+      dtypes: slot -> dtype; `*` is for all other slots.
       split_complex: whether to make them for the real and the imaginary part in turn.
     """
     wide = p.astype(compute_dtype(p.dtype))
     if split_complex and jnp.iscomplexobj(wide):
         real, imag = make(wide.real), make(wide.imag)
-        slots = {k: _pair(real[k], imag[k]) for k in real}
+        slots = {k: _complex(real[k], imag[k]) for k in real}
     else:
         slots = dict(make(wide))
 
-    def in_slot_dtype(k: str, v: Array | None) -> Any:
+    def in_slot_dtype(k: str, v: Array | None) -> Array | NoSlot:
         if v is None:
             return NoSlot()
         v = v.astype(slot_dtype(v.dtype, dtypes.get(k, dtypes.get("*"))))
         # A slot that starts as the parameter, or as another slot, must not be its buffer: both
         # will be donated.
         shared = any(v is x for x in (p, *(x for name, x in slots.items() if name != k)))
-        return alike(varying_as(jnp.array(v, copy=True) if shared else v, p), p)
+        return shard_like(varying_as(jnp.array(v, copy=True) if shared else v, p), p)
 
     return {k: in_slot_dtype(k, v) for k, v in slots.items()}
 
 
-def _pair(real: Array | None, imag: Array | None) -> Array | None:
+def _complex(real: Array | None, imag: Array | None) -> Array | None:
     return None if real is None or imag is None else jax.lax.complex(real, imag)
 
 
-def slot_dtype(natural: Any, asked: Any) -> Any:
+def slot_dtype(natural: DTypeLike, requested: DTypeLike | None) -> DTypeLike:
     """Returns the requested dtype, but integers stay integers, and complex numbers complex."""
-    if not jnp.issubdtype(natural, jnp.inexact):
+    if requested is None or not jnp.issubdtype(natural, jnp.inexact):
         return natural
-    if asked is None:
-        return natural
-    kinds = [jnp.issubdtype(x, jnp.complexfloating) for x in (natural, asked)]
-    return asked if kinds[0] == kinds[1] else natural
+    is_complex = [jnp.issubdtype(x, jnp.complexfloating) for x in (natural, requested)]
+    return requested if is_complex[0] == is_complex[1] else natural
 
 
-def check_parameter(link: str, path: str, leaf: Any) -> None:
+def check_parameter(link: str, path: str, leaf: object) -> None:
     """Raises TypeError where a leaf of the parameters cannot be trained."""
     if isinstance(leaf, (float, complex)):
         return
@@ -110,7 +108,7 @@ def check_parameter(link: str, path: str, leaf: Any) -> None:
         )
 
 
-def as_parameter(leaf: Any) -> Array:
+def as_parameter(leaf: ArrayLike | jax.ShapeDtypeStruct) -> Array:
     """Returns a parameter as an array; zeros where only its shape is known."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)

@@ -1,17 +1,21 @@
 """Elementwise maths, as a function that can be run on any part of an array."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.tree_util import PyTreeDef
 
-from .inlining import called
+from ..protocol import PyTree
+from .inlining import called_function
 
 __all__ = ["elementwise"]
 
 Array = jax.Array
+Shape = tuple[int, ...]
+T = TypeVar("T")
 
 _ARITHMETIC = frozenset(
     name
@@ -36,86 +40,97 @@ _ARITHMETIC = frozenset(
     )
     for name in kind
 )
-"""Operations of which an element of the result depends on that element of the operands alone."""
+"""Operations that compute an element of the result from that element of the operands alone."""
 
 
 def elementwise(
-    function: Callable[..., Any], shape: tuple[int, ...], arguments: Any
-) -> tuple[Callable[..., Any], Any] | None:
-    """Returns the function for parts of arrays, if it is elementwise in that shape; else None.
+    function: Callable[[T], PyTree], shape: Shape, arguments: T
+) -> tuple[Callable[..., PyTree], PyTree] | None:
+    """Returns a function that computes any part of an elementwise function's results.
 
-    Beside it stands what the function gives of the whole arrays, as shapes.
-
-    What it computes apart from them, as scalars of a clock, it computes for each part anew. It
-    is the function traced for the whole shape: maths that reads its parameter's shape does not
-    see that of the part. Given some of its results, it computes the others from these.
+    The function is traced for the whole arrays. So maths that reads the shape of its parameter
+    reads the shape of the whole, and not the shape of the part. Scalars that the function computes
+    itself are computed again for each part.
 
     Args:
-      function: of one argument, a tree of arrays, that returns a tree of arrays of the shape.
-      shape: of more than one element.
-      arguments: the tree, of arrays or shapes.
+      function: takes a tree of arrays, and returns a tree of arrays of the given shape.
+      shape: a shape of more than one element.
+      arguments: the tree of arguments, of arrays or shapes.
+
+    Returns:
+      `(arguments, part_shape, results=None) -> results`, and the shapes of the whole results; None
+      if the function is not elementwise in this shape. Where some leaves of the third argument are
+      arrays, they are taken as results, and the other results are computed from them.
     """
     closed, out = jax.make_jaxpr(function, return_shape=True)(arguments)
     is_whole = [aval.shape == shape for aval in closed.out_avals]
     if not all(is_whole) or not _is_elementwise(closed.jaxpr, shape):
         return None
-    treedef: Any = jax.tree.structure(out)
+    treedef: PyTreeDef = jax.tree.structure(out)
 
-    def on_part(arguments: Any, part: tuple[int, ...], found: Any = None) -> Any:
-        given = [None] * len(is_whole) if found is None else treedef.flatten_up_to(found)
-        values = _run(closed, jax.tree.leaves(arguments), shape, part, given)
+    def on_part(arguments: T, part: Shape, results: PyTree = None) -> PyTree:
+        leaves = [None] * len(is_whole) if results is None else treedef.flatten_up_to(results)
+        values = _run(closed, jax.tree.leaves(arguments), shape, part, leaves)
         return treedef.unflatten([jnp.broadcast_to(x, part) for x in values])
 
     return on_part, out
 
 
-def _is_elementwise(jaxpr: Jaxpr, shape: tuple[int, ...]) -> bool:
-    return all(_fits(eqn, shape) for eqn in jaxpr.eqns)
+def _is_elementwise(jaxpr: Jaxpr, shape: Shape) -> bool:
+    return all(_is_elementwise_equation(eqn, shape) for eqn in jaxpr.eqns)
 
 
-def _fits(eqn: Any, shape: tuple[int, ...]) -> bool:
-    """Tells whether an equation computes nothing of the shape, or each element of it by itself."""
-    inner = called(eqn)
+def _is_elementwise_equation(eqn: JaxprEqn, shape: Shape) -> bool:
+    """Tells whether an equation has no array of the shape, or computes each element by itself."""
+    inner = called_function(eqn)
     if inner is not None:
         return _is_elementwise(inner.jaxpr, shape)
-    found = {v.aval.shape for v in (*eqn.invars, *eqn.outvars)}
-    if shape not in found:
+    shapes = {_shape(v) for v in (*eqn.invars, *eqn.outvars)}
+    if shape not in shapes:
+        # A loop or a condition may have arrays of the shape within it.
         return not any(hasattr(x, "eqns") or hasattr(x, "jaxpr") for x in eqn.params.values())
     if eqn.primitive.name == "broadcast_in_dim":
-        return eqn.invars[0].aval.shape == ()
-    return eqn.primitive.name in _ARITHMETIC and found <= {shape, ()}
+        return _shape(eqn.invars[0]) == ()
+    return eqn.primitive.name in _ARITHMETIC and shapes <= {shape, ()}
+
+
+def _shape(v: Var | Literal) -> Shape:
+    return tuple(getattr(v.aval, "shape", ()))
 
 
 def _run(
     closed: ClosedJaxpr,
-    arguments: Sequence[Any],
-    shape: tuple[int, ...],
-    part: tuple[int, ...],
-    found: Sequence[Any] = (),
-) -> list[Any]:
-    """Runs a function on parts of its arguments; some of its results are returned unchanged."""
+    arguments: Sequence[Array],
+    shape: Shape,
+    part: Shape,
+    results: Sequence[Array | None] = (),
+) -> list[Array]:
+    """Runs a function on parts of its arguments.
+
+    Results that are known already replace the computed ones, also where other results read them.
+    """
     jaxpr = closed.jaxpr
-    results = {
+    known_results = {
         v: x
-        for v, x in zip(jaxpr.outvars, found, strict=False)
+        for v, x in zip(jaxpr.outvars, results, strict=False)
         if x is not None and not isinstance(v, Literal)
     }
-    known: dict[Any, Any] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    known |= zip(jaxpr.invars, arguments, strict=True)
+    values: dict[Var, Array] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    values |= zip(jaxpr.invars, arguments, strict=True)
 
-    def read(v: Any) -> Any:
-        return v.val if isinstance(v, Literal) else known[v]
+    def read(v: Var | Literal) -> Array:
+        return v.val if isinstance(v, Literal) else values[v]
 
     for eqn in jaxpr.eqns:
-        values = [read(v) for v in eqn.invars]
-        inner = called(eqn)
+        operands = [read(v) for v in eqn.invars]
+        inner = called_function(eqn)
         if inner is not None:
-            made = _run(inner, values, shape, part)
-        elif eqn.primitive.name == "broadcast_in_dim" and eqn.outvars[0].aval.shape == shape:
-            made = [jnp.broadcast_to(values[0], part)]
+            new = _run(inner, operands, shape, part)
+        elif eqn.primitive.name == "broadcast_in_dim" and _shape(eqn.outvars[0]) == shape:
+            new = [jnp.broadcast_to(operands[0], part)]
         else:
-            made = eqn.primitive.bind(*values, **eqn.params)
-            made = made if eqn.primitive.multiple_results else [made]
-        known |= zip(eqn.outvars, made, strict=True)
-        known |= {v: results[v] for v in eqn.outvars if v in results}
+            new = eqn.primitive.bind(*operands, **eqn.params)
+            new = new if eqn.primitive.multiple_results else [new]
+        values |= zip(eqn.outvars, new, strict=True)
+        values |= {v: known_results[v] for v in eqn.outvars if v in known_results}
     return [read(v) for v in jaxpr.outvars]

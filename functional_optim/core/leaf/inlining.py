@@ -1,10 +1,8 @@
 """Equations of a program that do nothing but call a function."""
 
-from typing import Any
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from jax.extend.core import ClosedJaxpr
-
-__all__ = ["called"]
+__all__ = ["called_function"]
 
 _CALLS = {
     "jit": "jaxpr",
@@ -13,13 +11,13 @@ _CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
 }
-"""Operation -> where it holds the function."""
+"""Operation -> name of the parameter that has the function."""
 
 
-def called(eqn: Any) -> ClosedJaxpr | None:
-    """Returns the function that an equation calls, where that is all it does."""
-    place = _CALLS.get(eqn.primitive.name)
-    if place is None:
+def called_function(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """Returns the function that an equation calls; None where it is not a mere call."""
+    parameter = _CALLS.get(eqn.primitive.name)
+    if parameter is None:
         return None
-    found = eqn.params[place]
-    return found if isinstance(found, ClosedJaxpr) else ClosedJaxpr(found, ())
+    function = eqn.params[parameter]
+    return function if isinstance(function, ClosedJaxpr) else ClosedJaxpr(function, ())

@@ -1,93 +1,100 @@
-"""Slots of small leaves, held together: one array for all of one shape."""
+"""Slots of small leaves, stacked: one array for all leaves of one shape."""
 
 import dataclasses
 import functools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.tree_util import PyTreeDef
 
 from ..protocol import NoSlot, PyTree
+from ..state import KeyPath
 from ..trees.structure import is_absent, key_paths
-from .stacking import FEW, apart, join
+from .stacking import KERNEL_OUTPUTS, stack_arrays, unstack_array
 
 __all__ = [
     "Group",
     "Layout",
+    "MAX_PACKED_SIZE",
     "Packed",
-    "SMALL",
     "as_tree",
-    "held_together",
     "is_packed",
-    "joined",
     "pack",
     "packed_like",
+    "stack_trees",
+    "stacked_array_ids",
     "unpacked",
 ]
 
 Array = jax.Array
-Path = tuple[Any, ...]
+SlotLeaf = jax.Array | jax.ShapeDtypeStruct | NoSlot
+"""A leaf of a slot; its shape and dtype where the array is not needed, or `NoSlot`."""
+
 Group = tuple[int, ...]
-"""Numbers of leaves that are held together, in ascending order."""
+"""Indices of leaves that are stacked, in ascending order."""
 
-FEWEST = 4
-"""Leaves that are worth being held together."""
+MIN_STACKED = 4
+"""Fewer leaves than this are not stacked: it would save too little."""
 
-SMALL = 2048
+MAX_PACKED_SIZE = 2048
 """Leaves with more elements than this are not packed: stacking them costs more than it saves."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Which leaves of a tree are held together.
+    """Which leaves of a tree are stacked.
 
     Attributes:
       treedef: structure of the tree.
-      groups: the leaves that are.
+      groups: the leaves of each stack.
     """
 
-    treedef: Any
+    treedef: PyTreeDef
     groups: tuple[Group, ...]
 
     @functools.cached_property
     def rest(self) -> Group:
-        """The leaves that are not."""
+        """Indices of the leaves that are not stacked."""
         grouped = {i for group in self.groups for i in group}
         return tuple(i for i in range(self.treedef.num_leaves) if i not in grouped)
 
     @functools.cached_property
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[KeyPath]:
         """Key path of each leaf."""
-        return [path for path, _ in key_paths(self._numbers)]
+        return [path for path, _ in key_paths(self._tree_of_indices)]
 
     @property
-    def _numbers(self) -> PyTree:
+    def _tree_of_indices(self) -> PyTree:
         return self.treedef.unflatten(range(self.treedef.num_leaves))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _layout, (self._numbers, self.groups)  # a treedef of foreign nodes does not pickle
+    def __reduce__(self) -> tuple[object, ...]:
+        # A treedef with nodes of other libraries does not pickle; a tree does.
+        return _layout, (self._tree_of_indices, self.groups)
 
 
-def _layout(numbers: PyTree, groups: tuple[Group, ...]) -> Layout:
-    return Layout(jax.tree.structure(numbers), groups)
+def _layout(tree: PyTree, groups: tuple[Group, ...]) -> Layout:
+    return Layout(jax.tree.structure(tree), groups)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Packed:
-    """A slot of all leaves of a tree, of which some are held together.
+    """A slot of all leaves of a tree; some leaves are stacked.
 
-    A pytree node. `serialization` knows it: what is saved has a name for each parameter.
+    A pytree node. `serialization` saves each leaf under the name of its parameter.
 
     Attributes:
       stacks: for each group of the layout, the arrays of its leaves along a new first axis.
       rest: the arrays of the other leaves.
       layout: which leaf is where.
-      axes: for each stack, which axis counts its leaves, from behind: vmap puts others in front.
+      axes: for each stack, the axis of its leaves, counted from the end, because vmap inserts
+        axes in front.
     """
 
+    # Arrays, or whatever `jax.tree.map` puts in their place.
     stacks: tuple[Any, ...]
     rest: tuple[Any, ...]
     layout: Layout
@@ -95,29 +102,31 @@ class Packed:
 
     @classmethod
     def of(cls, layout: Layout, leaves: Sequence[Any], stacks: Mapping[Group, Any]) -> "Packed":
-        """Packs the leaves; of the groups that are in `stacks`, what is there."""
-        made = [stacks[k] if k in stacks else _stack([leaves[i] for i in k]) for k in layout.groups]
-        axes = tuple(0 if is_absent(x) else -x.ndim for x in made)
-        return cls(tuple(made), tuple(leaves[i] for i in layout.rest), layout, axes)
+        """Packs the leaves; `stacks` has the groups that are stacked already."""
+        arrays = [
+            stacks[k] if k in stacks else _stack([leaves[i] for i in k]) for k in layout.groups
+        ]
+        axes = tuple(0 if is_absent(x) else -x.ndim for x in arrays)
+        return cls(tuple(arrays), tuple(leaves[i] for i in layout.rest), layout, axes)
 
     def stack(self, group: Group) -> Any:
-        """Returns the arrays of a group of the layout."""
+        """Returns the stacked arrays of a group of the layout."""
         return self.stacks[self.layout.groups.index(group)]
 
-    def leaves(self, whole: Sequence[Group] = ()) -> list[Any]:
-        """Returns each leaf of the tree; for the groups in `whole`, only shape and dtype."""
-        found: list[Any] = [NoSlot()] * self.layout.treedef.num_leaves
+    def leaves(self, shapes_only: Sequence[Group] = ()) -> list[SlotLeaf]:
+        """Returns each leaf of the tree; for the groups in `shapes_only`, its shape and dtype."""
+        leaves: list[SlotLeaf] = [NoSlot()] * self.layout.treedef.num_leaves
         for i, x in zip(self.layout.rest, self.rest, strict=True):
-            found[i] = x
+            leaves[i] = x
         for group, stack, axis in zip(self.layout.groups, self.stacks, self.axes, strict=True):
             if is_absent(stack):
                 continue
-            parts: Sequence[Any] = [_part_type(stack, axis)] * len(group)
-            if group not in whole and not isinstance(stack, jax.ShapeDtypeStruct):
-                parts = _apart(jnp.moveaxis(stack, axis, 0))
-            for i, x in zip(group, parts, strict=True):
-                found[i] = x
-        return found
+            parts: Sequence[SlotLeaf] = [_leaf_shape(stack, axis)] * len(group)
+            if group not in shapes_only and not isinstance(stack, jax.ShapeDtypeStruct):
+                parts = _unstack(jnp.moveaxis(stack, axis, 0))
+            for i, part in zip(group, parts, strict=True):
+                leaves[i] = part
+        return leaves
 
     def __repr__(self) -> str:
         return f"Packed(stacks={self.stacks!r}, rest={self.rest!r})"
@@ -126,23 +135,23 @@ class Packed:
 jax.tree_util.register_dataclass(Packed, ["stacks", "rest"], ["layout", "axes"])
 
 
-def is_packed(x: Any) -> bool:
+def is_packed(x: object) -> bool:
     """Tells whether x is a slot with stacked leaves."""
     return isinstance(x, Packed)
 
 
-def as_tree(slot: Any) -> PyTree:
+def as_tree(slot: PyTree) -> PyTree:
     """Returns a slot as a tree shaped like the parameters; stacked leaves as shapes and dtypes."""
-    if not is_packed(slot):
+    if not isinstance(slot, Packed):
         return slot
     return slot.layout.treedef.unflatten(slot.leaves(slot.layout.groups))
 
 
 def unpacked(state: PyTree) -> PyTree:
-    """Takes apart what `packed` holds together: the state with all slots shaped as the parameters.
+    """Unstacks the slots that `packed` stacks: each slot is then shaped like the parameters.
 
     Args:
-      state: any tree; one that holds nothing together is returned as it is.
+      state: any tree; one without stacked slots is returned unchanged.
 
     Example:
       >>> import functional_optim as fo
@@ -161,90 +170,102 @@ def unpacked(state: PyTree) -> PyTree:
 
 
 def packed_like(template: PyTree, state: PyTree) -> PyTree:
-    """Packs a tree as the template is packed; the reverse of `unpacked`."""
+    """Packs a tree as the template is packed; the inverse of `unpacked`."""
 
-    def like(own: Any, slot: PyTree) -> PyTree:
-        if not is_packed(own):
+    def pack_slot(slot_template: PyTree, slot: PyTree) -> PyTree:
+        if not isinstance(slot_template, Packed):
             return slot
-        return Packed.of(own.layout, own.layout.treedef.flatten_up_to(slot), {})
+        layout = slot_template.layout
+        return Packed.of(layout, layout.treedef.flatten_up_to(slot), {})
 
-    return jax.tree.map(like, template, state, is_leaf=is_packed)
+    return jax.tree.map(pack_slot, template, state, is_leaf=is_packed)
 
 
-def held_together(state: PyTree) -> set[int]:
-    """Identities of the arrays that hold a slot of several leaves."""
+def stacked_array_ids(state: PyTree) -> set[int]:
+    """Returns the `id` of each array of a state that has a slot of several leaves."""
     nodes = jax.tree.leaves(state, is_leaf=is_packed)
     return {id(x) for node in nodes if is_packed(node) for x in jax.tree.leaves(node.stacks)}
 
 
 def pack(
-    treedef: Any, params: Sequence[Any], slots: Mapping[str, Sequence[Any]], max_size: int
+    treedef: PyTreeDef, params: Sequence[Array], slots: Mapping[str, Sequence[Any]], max_size: int
 ) -> dict[str, PyTree]:
-    """Makes trees of the slots, given by name and then by leaf; packed where leaves can be stacked.
+    """Makes trees of the slots; leaves of equal shape are stacked where that pays.
 
-    Leaves are held together that have at most `max_size` elements and are equal in shape and
-    dtype, as are their slots: 32 at most, so that what a step reads and writes of them stays in
-    the processor's cache, and groups share kernels. How they are sharded is not asked: in a
-    compiled `init` it is not known, and the structure of the state must not depend on that.
+    Leaves are stacked that have at most `max_size` elements and are equal in shape and dtype, as
+    are their slots. A stack has 32 leaves at most, so that it stays in the processor's cache
+    during a step, and several stacks share kernels. Shardings do not decide, because a compiled
+    `init` does not know them, and the structure of the state must not depend on compilation.
+
+    Args:
+      treedef: structure of the parameters.
+      params: the parameters.
+      slots: slot -> array of each leaf, or `NoSlot`.
+      max_size: most elements of a leaf that is stacked.
     """
-    found: dict[Any, list[int]] = defaultdict(list)
+    by_kind: dict[Hashable, list[int]] = defaultdict(list)
     for i, p in enumerate(params):
         if p.size <= max_size:
-            own = tuple(_type_of(column[i]) for column in slots.values())
-            found[_type_of(p), own, _devices(p)].append(i)
-    parts = (own[i : i + FEW] for own in found.values() for i in range(0, len(own), FEW))
-    groups = tuple(tuple(part) for part in parts if len(part) >= FEWEST)
+            slot_kinds = tuple(_shape_and_dtype(column[i]) for column in slots.values())
+            by_kind[_shape_and_dtype(p), slot_kinds, _committed_devices(p)].append(i)
+    chunks = (
+        indices[i : i + KERNEL_OUTPUTS]
+        for indices in by_kind.values()
+        for i in range(0, len(indices), KERNEL_OUTPUTS)
+    )
+    groups = tuple(tuple(chunk) for chunk in chunks if len(chunk) >= MIN_STACKED)
     if not groups or not slots:
         return {k: treedef.unflatten(column) for k, column in slots.items()}
     layout = Layout(treedef, groups)
     return {k: Packed.of(layout, column, {}) for k, column in slots.items()}
 
 
-def joined(trees: Sequence[PyTree], group: Group) -> PyTree:
-    """Stacks the trees of some leaves into one."""
-    return jax.tree.map(lambda *xs: join(xs), *(trees[i] for i in group))
+def stack_trees(trees: Sequence[PyTree], group: Group) -> PyTree:
+    """Stacks the trees of a group of leaves into one tree."""
+    return jax.tree.map(lambda *xs: stack_arrays(xs), *(trees[i] for i in group))
 
 
-def _type_of(x: Any) -> Any:
+def _shape_and_dtype(x: Any) -> Hashable:
     return None if is_absent(x) else (jnp.shape(x), x.dtype)
 
 
-def _part_type(stack: Any, axis: int) -> jax.ShapeDtypeStruct:
+def _leaf_shape(stack: Array, axis: int) -> jax.ShapeDtypeStruct:
     axis %= len(stack.shape)
     return jax.ShapeDtypeStruct(stack.shape[:axis] + stack.shape[axis + 1 :], stack.dtype)
 
 
-def _devices(x: Any) -> Any:
+def _committed_devices(x: Array) -> frozenset[jax.Device] | None:
     """Returns the devices of a committed array: arrays on different devices cannot be stacked."""
     if isinstance(x, jax.core.Tracer) or not getattr(x, "committed", False):
         return None
     return frozenset(x.sharding.device_set)
 
 
-_jitted_join = jax.jit(lambda arrays: join(arrays))
-_jitted_apart = jax.jit(lambda stack: apart(stack))
+_jitted_stack = jax.jit(lambda arrays: stack_arrays(arrays))
+_jitted_unstack = jax.jit(lambda stack: unstack_array(stack))
 
 
-def _apart(stack: Array) -> Sequence[Array]:
-    return apart(stack) if isinstance(stack, jax.core.Tracer) else _jitted_apart(stack)
+def _unstack(stack: Array) -> Sequence[Array]:
+    # Outside of a trace, each operation would be dispatched by itself.
+    return unstack_array(stack) if isinstance(stack, jax.core.Tracer) else _jitted_unstack(stack)
 
 
 def _stack(arrays: Sequence[Any]) -> Any:
-    """Arrays joined, sharded as all of them are; what stands for absent ones stays."""
+    """Stacks the arrays of a group and keeps their sharding; returns a `NoSlot` unchanged."""
     first = arrays[0]
     if is_absent(first):
         return first
     if any(isinstance(x, jax.core.Tracer) for x in arrays):
-        return join(arrays)
-    stack = _jitted_join(list(arrays))
-    return jax.device_put(stack, _common(arrays)) if first.committed else stack
+        return stack_arrays(arrays)
+    stack = _jitted_stack(list(arrays))
+    return jax.device_put(stack, _common_sharding(arrays)) if first.committed else stack
 
 
-def _common(arrays: Sequence[Array]) -> Any:
+def _common_sharding(arrays: Sequence[Array]) -> Sharding | None:
     """Returns the sharding of a stack of these arrays, on the devices that they share."""
-    found = {x.sharding for x in arrays}
+    shardings = {x.sharding for x in arrays}
     first = arrays[0].sharding
     if not isinstance(first, NamedSharding):
         return first if len(first.device_set) == 1 else None
-    spec = first.spec if len(found) == 1 else ()
+    spec = first.spec if len(shardings) == 1 else ()
     return NamedSharding(first.mesh, PartitionSpec(None, *spec))

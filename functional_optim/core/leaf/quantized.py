@@ -1,4 +1,4 @@
-"""Arrays of a state that are held in another form: in fewer bits."""
+"""Quantized arrays of a state: float32 arrays that are stored in fewer bits."""
 
 import abc
 from collections.abc import Callable, Mapping
@@ -6,44 +6,49 @@ from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
+from jax.typing import DTypeLike
 
-from ..trees.containers import bare
+from ..protocol import PyTree
+from ..state import KeyPath
+from ..trees.containers import without_containers
 
 __all__ = [
-    "FORMS",
-    "Stored",
+    "FORMATS",
+    "QuantizedArray",
     "decode_state",
-    "encoded_as",
-    "holds_stored",
-    "is_stored",
-    "outlined",
-    "stored_as",
+    "encode_like",
+    "has_quantized",
+    "is_quantized",
+    "register_format",
+    "with_decoded_shapes",
 ]
 
 Array = jax.Array
 
 
-class Stored(abc.ABC):
-    """A float32 array in another form: a pytree node, whose children are what it is held in.
+class QuantizedArray(abc.ABC):
+    """A float32 array in fewer bits: a pytree node whose children are the arrays of the format.
 
-    In a state it stands where the array would: a path to one of its parts is that of the array
-    and the part's name. It has shape and dtype of the array, and no arithmetic.
+    In a state it takes the place of the array: the path of one of its parts is the path of the
+    array, followed by the name of the part. It has the shape and the dtype of the array, and no
+    arithmetic.
     """
 
-    parts: ClassVar[Mapping[str, Any]]
-    """Name of each part -> its dtype, by which saved ones are known."""
+    parts: ClassVar[Mapping[str, DTypeLike]]
+    """Name of each part -> its dtype; saved arrays are recognized by both."""
 
     dtype = np.dtype(np.float32)
 
     @property
     @abc.abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """Shape of the array."""
 
     @classmethod
     @abc.abstractmethod
-    def of(cls, x: Array, key: Array | None) -> "Stored":
-        """Encodes an array: to what is nearest, or with a key rounded at random."""
+    def of(cls, x: Array, key: Array | None) -> "QuantizedArray":
+        """Encodes an array; rounds to nearest, or with a key at random."""
 
     @abc.abstractmethod
     def decoded(self) -> Array:
@@ -54,59 +59,61 @@ class Stored(abc.ABC):
     def units(cls, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:
         """Returns a shape of as many elements, and the multiples at which axis 0 can be cut.
 
-        None where decoding and encoding are elementwise, and need no memory of their own.
+        None where decoding and encoding are elementwise casts, which XLA fuses with the maths.
         """
 
     @abc.abstractmethod
-    def reshaped(self, shape: tuple[int, ...]) -> "Stored":
-        """Reshapes the array from the shape of `units` to its own, or the reverse."""
+    def reshaped(self, shape: tuple[int, ...]) -> "QuantizedArray":
+        """Reshapes the array between its shape and the shape of `units`."""
 
     @classmethod
     @abc.abstractmethod
-    def specs(cls, shape: tuple[int, ...], spec: Any, mesh: Any) -> "Stored":
+    def specs(
+        cls, shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
+    ) -> "QuantizedArray":
         """Returns the partition spec of each part, where the array of this shape has `spec`."""
 
 
-FORMS: dict[str, type[Stored]] = {}
-"""All forms by their names."""
+FORMATS: dict[str, type[QuantizedArray]] = {}
+"""All formats by their names."""
 
-S = TypeVar("S", bound=type[Stored])
-
-
-def stored_as(name: str) -> Callable[[S], S]:
-    """Declares a frozen dataclass, whose fields are its parts, as a form of this name."""
-
-    def declare(form: S) -> S:
-        FORMS[name] = form
-        return jax.tree_util.register_dataclass(form, list(form.parts), [])
-
-    return declare
+F = TypeVar("F", bound=type[QuantizedArray])
 
 
-def is_stored(x: Any) -> bool:
+def register_format(name: str) -> Callable[[F], F]:
+    """Registers a frozen dataclass, whose fields are its parts, as a format of this name."""
+
+    def register(kind: F) -> F:
+        FORMATS[name] = kind
+        return jax.tree_util.register_dataclass(kind, list(kind.parts), [])
+
+    return register
+
+
+def is_quantized(x: object) -> bool:
     """Tells whether x is a quantized array."""
-    return isinstance(x, Stored)
+    return isinstance(x, QuantizedArray)
 
 
-def holds_stored(tree: Any) -> bool:
+def has_quantized(tree: PyTree) -> bool:
     """Tells whether a tree has a quantized array."""
-    return any(map(is_stored, jax.tree.leaves(tree, is_leaf=is_stored)))
+    return any(map(is_quantized, jax.tree.leaves(tree, is_leaf=is_quantized)))
 
 
-def outlined(tree: Any) -> Any:
-    """Replaces each quantized array of a tree by its shape and dtype."""
+def with_decoded_shapes(tree: PyTree) -> PyTree:
+    """Replaces each quantized array of a tree by the shape and dtype of the decoded array."""
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if is_stored(x) else x,
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if is_quantized(x) else x,
         tree,
-        is_leaf=is_stored,
+        is_leaf=is_quantized,
     )
 
 
-def decode_state(state: Any) -> Any:
-    """Decodes what `low_bit_state` holds in fewer bits: the state as the rules see it.
+def decode_state(state: PyTree) -> PyTree:
+    """Decodes the arrays that `low_bit_state` quantizes: the state as the rules read it.
 
     Args:
-      state: any tree; one that holds nothing in fewer bits is returned as it is.
+      state: any tree; one without quantized arrays is returned unchanged.
 
     Example:
       >>> import functional_optim as fo, jax.numpy as jnp
@@ -115,25 +122,25 @@ def decode_state(state: Any) -> Any:
       dtype('float32')
     """
     return jax.tree.map(
-        lambda x: bare(x).decoded() if is_stored(x) else x, state, is_leaf=is_stored
+        lambda x: without_containers(x).decoded() if is_quantized(x) else x,
+        state,
+        is_leaf=is_quantized,
     )
 
 
-def encoded_as(before: Any, after: Any, key: Array | None = None) -> Any:
-    """Encodes a tree in the formats of the one before it, array by array.
+def encode_like(before: PyTree, after: PyTree, key: Array | None = None) -> PyTree:
+    """Encodes the arrays of a tree in the formats that they have in the tree before it.
 
     Arrays are matched by their paths, because an update may add counts to a state. With a key,
-    each array is rounded at random with a key of its own.
+    each array is rounded at random with a key derived from it.
     """
-    treedef: Any
-    old = jax.tree_util.tree_flatten_with_path(before, is_leaf=is_stored)[0]
-    formats = {path: (i, type(x)) for i, (path, x) in enumerate(old) if is_stored(x)}
-    new, treedef = jax.tree_util.tree_flatten_with_path(after, is_leaf=is_stored)
+    old = jax.tree_util.tree_flatten_with_path(before, is_leaf=is_quantized)[0]
+    formats = {path: (i, type(x)) for i, (path, x) in enumerate(old) if is_quantized(x)}
 
-    def encoded(path: Any, x: Any) -> Any:
+    def encode(path: KeyPath, x: Any) -> Any:
         if path not in formats:
             return x
-        i, quantized = formats[path]
-        return quantized.of(x, None if key is None else jax.random.fold_in(key, i))
+        i, kind = formats[path]
+        return kind.of(x, None if key is None else jax.random.fold_in(key, i))
 
-    return treedef.unflatten([encoded(path, x) for path, x in new])
+    return jax.tree_util.tree_map_with_path(encode, after, is_leaf=is_quantized)

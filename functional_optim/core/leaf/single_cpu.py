@@ -1,4 +1,4 @@
-"""Whether a program runs on one CPU device, as the compiler knows when it makes it."""
+"""A condition in a program: whether the program is compiled for a single CPU device."""
 
 from typing import Any
 
@@ -8,35 +8,35 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-__all__ = ["on_one_cpu"]
+__all__ = ["is_single_cpu"]
 
-_on_one_cpu = Primitive("on_one_cpu")
+_single_cpu = Primitive("is_single_cpu")
 
 
-def on_one_cpu() -> jax.Array:
-    """Returns True, a constant of the program, where the program is for one device, a CPU.
+def is_single_cpu() -> jax.Array:
+    """Returns True where the program is compiled for one device, a CPU; a constant `()`.
 
-    Where a program is traced, it is not known yet on what it will run. What depends on it goes
-    into the branches of a `cond`, of which the compiler keeps one.
+    The device is not known yet when a program is traced. So both ways of a computation become
+    branches of a `cond` on this value, and the compiler keeps one of them.
     """
-    return _on_one_cpu.bind()
+    return _single_cpu.bind()
 
 
-def _here() -> jax.Array:
+def _without_trace() -> jax.Array:
     return jnp.asarray(jax.device_count() == 1 and jax.default_backend() == "cpu")
 
 
-def _boolean() -> jax.core.ShapedArray:
+def _shape_and_dtype() -> jax.core.ShapedArray:
     return jax.core.ShapedArray((), np.dtype(np.bool_))
 
 
 def _lower(ctx: mlir.LoweringRuleContext) -> Any:
     context = ctx.module_context
-    # Within a shard_map the context is another, and the answer no.
-    alone = getattr(context.axis_context, "num_devices", None) == 1
-    return [mlir.ir_constant(np.bool_(alone and tuple(context.platforms) == ("cpu",)))]
+    # Inside `shard_map` the axis context has no `num_devices`; the answer there is False.
+    is_single = getattr(context.axis_context, "num_devices", None) == 1
+    return [mlir.ir_constant(np.bool_(is_single and tuple(context.platforms) == ("cpu",)))]
 
 
-_on_one_cpu.def_impl(_here)
-_on_one_cpu.def_abstract_eval(_boolean)
-mlir.register_lowering(_on_one_cpu, _lower)
+_single_cpu.def_impl(_without_trace)
+_single_cpu.def_abstract_eval(_shape_and_dtype)
+mlir.register_lowering(_single_cpu, _lower)

@@ -1,4 +1,4 @@
-"""Keeping XLA from fusing what makes an array with what reads it."""
+"""Keeps XLA from fusing the loop that computes an array with the loops that read it."""
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
@@ -9,16 +9,17 @@ Array = jax.Array
 
 
 def unfused(x: Array) -> Array:
-    """Returns x, which is then computed once, in a loop of its own, and written to memory.
+    """Returns x, which is then computed once, in a separate loop, and written to memory.
 
-    XLA fuses what is cheap into all that reads it, and so computes it several times, in loops
-    that on CPU may be too large to be vectorized. It does not look into a function that must not
-    be inlined, though. An `optimization_barrier` would not do: it is gone before loops are fused.
+    XLA fuses a cheap operation into every loop that reads its result. It then runs several times,
+    in loops that on CPU may be too large to be vectorized. XLA does not fuse into a function that
+    must not be inlined, though. An `optimization_barrier` would not help: XLA removes it before
+    it fuses loops.
     """
     with set_xla_metadata(inlineable="false"):
-        return _itself(x)
+        return _identity(x)
 
 
 @jax.jit
-def _itself(x: Array) -> Array:
+def _identity(x: Array) -> Array:
     return x

@@ -1,1 +1,13 @@
-"""Array maths that knows no tree: precision, casting, moments, rounding, validation."""
+"""Maths on single arrays and scalars; nothing here knows trees.
+
+The modules, each on those before it:
+
+- `array_namespace`: NumPy or `jax.numpy`, by the array.
+- `precision`: the dtypes in which numbers are computed and stored.
+- `casting`: casts between these dtypes.
+- `products`: sums of products in full precision.
+- `moments`: moments of updates, and their bias corrections.
+- `rounding`: rounding to a narrower dtype.
+- `safe`: norms with a derivative at 0.
+- `validation`: checks of the numbers that users pass.
+"""

@@ -39,9 +39,9 @@ def bias_correction(b: Array, t: Array) -> Array:
 def interpolate(mean: Array, x: Array, weight: Array) -> Array:
     """Computes `mean + weight (x - mean)`, of the shape of `x`, for a weight in [0, 1].
 
-    It is counted from the nearer end: a weight of 1 gives `x` exactly, and equal ends give
-    themselves, so that a mean of many values does not drift. With `moment`, the rounding of
-    `1 - weight` would multiply the mean by a little more or less than 1 at each step.
+    The step starts at the nearer of the two: a weight of 1 returns `x` exactly, and two equal
+    values return that value, so that a mean of many values does not drift. With `moment`, the
+    rounding of `1 - weight` would scale the mean by a little more or less than 1 at each step.
     """
     return step_towards(mean, x, *nearer_end(weight))
 
@@ -53,7 +53,7 @@ def nearer_end(weight: Array) -> tuple[Array, Array]:
 
 
 def step_towards(mean: Array, x: Array, near: Array, step: Array) -> Array:
-    """Computes `interpolate` with scalars that `nearer_end` has made once for all leaves."""
+    """Computes `interpolate` with the scalars of `nearer_end`, computed once for all leaves."""
     start = jax.lax.select(near, mean, x)
     return jax.lax.add(start, jax.lax.mul(step, jax.lax.sub(x, mean)))
 
@@ -65,7 +65,7 @@ def bias_root(b: Array, t: Array) -> Array:
 
         m / (sqrt(v / c + eps_root) + eps) = sqrt(c) m / (sqrt(v + c eps_root) + sqrt(c) eps)
 
-    so that the correction multiplies scalars only, which saves one operation for each element. It
-    is the efficient order that Kingma & Ba give behind their Algorithm 1.
+    so that the correction multiplies scalars only, which saves one operation for each element.
+    Kingma & Ba give this order at the end of their section 2.
     """
     return jax.lax.sqrt(one_minus_power(b, t))

@@ -1,10 +1,11 @@
-"""Which precision a number is computed in and stored in."""
+"""The precision in which numbers are computed and stored."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 __all__ = [
     "TINY",
@@ -23,17 +24,17 @@ TINY = float(np.finfo(np.float32).tiny)
 """The smallest normal number of float32: a floor of divisors that is not 0 in any precision."""
 
 
-def hyper_dtype() -> Any:
+def hyper_dtype() -> np.dtype[Any]:
     """Returns the dtype of hyperparameters and step scalars: float32, or float64 under x64."""
     return jax.dtypes.canonicalize_dtype(np.float64)
 
 
-def compute_dtype(dtype: Any) -> Any:
-    """Returns the dtype in which a leaf is computed: its own, or float32 if that is narrower."""
+def compute_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Returns the dtype in which a leaf is computed: its dtype, or float32 if that is narrower."""
     return jnp.dtype(np.float32) if jnp.dtype(dtype).itemsize < 4 else jnp.dtype(dtype)
 
 
-def wider(a: Any, b: Any) -> Any:
+def wider(a: DTypeLike, b: DTypeLike) -> np.dtype[Any]:
     """Returns the wider of two inexact dtypes; float32 for bfloat16 with float16.
 
     Strict promotion forbids `jnp.promote_types`, and a gradient need not have its
@@ -50,7 +51,7 @@ def wider(a: Any, b: Any) -> Any:
 
 
 def safe_log(b: Array) -> Array:
-    """Computes log(b) for b >= 0, away from 0, where neither it nor its derivative is finite."""
+    """Computes log(max(b, tiny)): at b = 0, neither log(b) nor its derivative is finite."""
     return jnp.log(jnp.maximum(b, jnp.finfo(b.dtype).tiny))
 
 
@@ -64,7 +65,7 @@ def one_minus_power(b: Array, n: Array) -> Array:
 
 @jax.custom_jvp
 def safe_sqrt(x: Array) -> Array:
-    """Computes a square root with derivative 0 at 0, where a zero gradient leads."""
+    """Computes a square root whose derivative at 0 is 0 and not infinite."""
     return jax.lax.sqrt(x)
 
 
@@ -78,16 +79,16 @@ def _safe_sqrt_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 def safe_increment(count: Array) -> Array:
-    """Adds one to a counter, which stays at its largest value rather than wrap.
+    """Adds one to a counter, which stays at its largest value instead of wrapping around.
 
     Raises:
-      ValueError: it is of booleans or complex numbers.
+      ValueError: the counter is boolean or complex.
     """
     if count.dtype == jnp.bool_ or jnp.issubdtype(count.dtype, jnp.complexfloating):
         raise ValueError(
             f"safe_increment: count must be of integers or floats, got {count.dtype}. Convert it."
         )
-    one = np.array(1, count.dtype)
+    one = np.array(1, count.dtype)  # of the same dtype, as strict promotion demands
     if not jnp.issubdtype(count.dtype, jnp.integer):
         return jnp.minimum(count + one, jnp.finfo(count.dtype).max)
     return jnp.minimum(count, np.array(np.iinfo(count.dtype).max, count.dtype) - one) + one

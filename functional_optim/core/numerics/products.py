@@ -1,6 +1,6 @@
 """Sums over a real array.
 
-They are sums of products, and no dot products, whose precision is lower on some devices.
+They are written as sums of products, because dot products have a lower precision on accelerators.
 """
 
 import jax

@@ -1,10 +1,10 @@
-"""Norms with a derivative at 0, and gradients scaled on their way back."""
+"""Norms with a derivative at 0, and scaling of gradients in the backward computation."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..protocol import PyTree
 
@@ -14,8 +14,8 @@ Array = jax.Array
 
 
 def safe_norm(
-    x: Any,
-    min_norm: Any,
+    x: ArrayLike,
+    min_norm: ArrayLike,
     ord: int | float | str | None = None,
     axis: int | tuple[int, ...] | None = None,
     keepdims: bool = False,
@@ -26,7 +26,7 @@ def safe_norm(
 
     Args:
       x: array, or a number.
-      min_norm: what the norm is at least.
+      min_norm: the lower bound of the result.
       ord, axis, keepdims: as of `jnp.linalg.norm`.
 
     Example:
@@ -38,19 +38,19 @@ def safe_norm(
     x = jnp.asarray(x)
     norm = functools.partial(jnp.linalg.norm, ord=ord, axis=axis)
     small = norm(x, keepdims=True) <= min_norm
-    # Where the norm is not used, its derivative must not be taken at 0.
-    away = jnp.where(jnp.broadcast_to(small, x.shape), jnp.ones_like(x), x)
+    # `where` differentiates both branches, so the norm that is not used must not be taken at 0.
+    nonzero = jnp.where(jnp.broadcast_to(small, x.shape), jnp.ones_like(x), x)
     small = small if keepdims else jnp.squeeze(small, axis=axis)
-    found = norm(away, keepdims=keepdims)
-    return jnp.where(small, jnp.asarray(min_norm, found.dtype), found)
+    value = norm(nonzero, keepdims=keepdims)
+    return jnp.where(small, jnp.asarray(min_norm, value.dtype), value)
 
 
-def safe_root_mean_squares(x: Any, min_rms: Any) -> Array:
+def safe_root_mean_squares(x: ArrayLike, min_rms: ArrayLike) -> Array:
     """Computes the root mean square, or `min_rms` where that is larger, with derivative 0 there.
 
     Args:
-      x: array, or a number; of a complex one, the squares are those of the modulus.
-      min_rms: what the result is at least.
+      x: array, or a number; complex elements are squared by their modulus.
+      min_rms: the lower bound of the result.
 
     Example:
       >>> float(safe_root_mean_squares(jnp.array([1.0, 7.0]), 1e-6))
@@ -75,19 +75,19 @@ def _backward(scale: Array, grads: PyTree) -> tuple[PyTree, None]:
     return jax.tree.map(lambda g: _times(g, scale), grads), None
 
 
-def _times(g: Any, scale: Array) -> Any:
+def _times(g: Array, scale: Array) -> Array:
     return g if g.dtype == jax.dtypes.float0 else g * scale.astype(g.dtype)
 
 
 _scaled.defvjp(_forward, _backward)
 
 
-def scale_gradient(inputs: PyTree, scale: Any) -> PyTree:
-    """Returns the arrays as they are; gradients that come back through them are scaled.
+def scale_gradient(inputs: PyTree, scale: ArrayLike) -> PyTree:
+    """Returns the arrays unchanged, and scales the gradients that flow back through them.
 
     Args:
       inputs: tree of arrays, `*p` each.
-      scale: `()`, the factor; 0 stops the gradient, -1 turns it round.
+      scale: `()`, the factor; 0 stops the gradient, -1 reverses it.
 
     Example:
       >>> jax.grad(lambda x: 3 * scale_gradient(x, 0.5))(1.0)

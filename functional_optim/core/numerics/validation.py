@@ -1,4 +1,4 @@
-"""Numbers that users give: checked where they are concrete, made hashable, put into the state."""
+"""Numbers that users pass: checks them, makes them hashable, and converts them for the state."""
 
 import dataclasses
 import re
@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from .precision import hyper_dtype
 
@@ -29,7 +30,7 @@ class Interval:
             raise ValueError(
                 f"Within: {self.text!r} is not an interval. Write it as '[0, 1)' or '(0, inf)'."
             )
-        _ = 0.0 in self  # so that ends which are not numbers raise here
+        _ = 0.0 in self  # raises ValueError if an end is not a number
 
     def __contains__(self, value: float) -> bool:
         low, high = (float(x) for x in self.text[1:-1].split(","))
@@ -41,7 +42,7 @@ class Interval:
         return self.text
 
 
-def as_count(value: Any, where: str, least: int = 1) -> int:
+def as_count(value: object, where: str, least: int = 1) -> int:
     """Checks an integer that shapes a program or counts its steps, and returns it.
 
     Raises:
@@ -56,9 +57,9 @@ def as_count(value: Any, where: str, least: int = 1) -> int:
 
 
 def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
-    """Turns a scalar into a Python number, so that what holds it can be hashed.
+    """Converts a scalar to a Python number, so that a transformation with it can be hashed.
 
-    A traced scalar is returned as it is: it has no value to check yet.
+    A traced scalar is returned unchanged, because it has no value to check yet.
 
     Args:
       value: a Python or NumPy number, or an array of one element without dimensions.
@@ -88,8 +89,8 @@ def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
     return number
 
 
-def as_float_dtype(value: Any, where: str) -> Any:
-    """Reads a dtype in which something is kept; `where` names the argument."""
+def as_float_dtype(value: Any, where: str) -> np.dtype[Any]:
+    """Returns the dtype of a slot, checked; `where` names the argument."""
     try:
         dtype = jnp.dtype(value)
     except TypeError:
@@ -102,7 +103,7 @@ def as_float_dtype(value: Any, where: str) -> Any:
     return dtype
 
 
-def _is_real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     return isinstance(value, (int, float)) or (
         hasattr(value, "dtype")
         and (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer))
@@ -117,16 +118,16 @@ def _not_scalar(where: str, shape: tuple[int, ...]) -> str:
     )
 
 
-def as_state(value: Any) -> jax.Array:
+def as_state(value: ArrayLike) -> jax.Array:
     """Puts a number, traced or not, into an array of the hyperparameters' dtype.
 
-    Integers beyond the exact range of float32 and infinities are kept as that dtype can.
+    Integers beyond the exact range of float32 are rounded, and large ones become infinite.
     """
-    if isinstance(value, int):  # which need not fit into an integer of JAX
+    if isinstance(value, int):  # an integer of JAX might be too small for it
         value = float(value)
     return jnp.asarray(value).astype(hyper_dtype())
 
 
-def as_start(value: Any) -> jax.Array:
+def as_start(value: ArrayLike) -> jax.Array:
     """Converts the first value of a scalar that a rule keeps; a NumPy integer stays an integer."""
     return jnp.asarray(value, np.int32) if isinstance(value, np.integer) else as_state(value)

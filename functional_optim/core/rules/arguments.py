@@ -1,4 +1,4 @@
-"""What an author says of a rule's argument, beside the argument: metadata of its annotation."""
+"""Declarations of a rule's arguments: metadata of their annotations."""
 
 import dataclasses
 import enum
@@ -36,7 +36,7 @@ Within = Interval
 
 
 class Kind(enum.Enum):
-    """What becomes of an argument's value."""
+    """The use of an argument's value."""
 
     HYPERPARAMETER = "a number, array or schedule: kept in the state, a scalar array in the maths"
     STATIC = "an option that shapes the program (a switch, a mode, a number of rounds)"
@@ -99,7 +99,7 @@ class Argument:
     kind: Kind = Kind.HYPERPARAMETER
     interval: Interval | None = None
     optional: bool = False
-    slots: tuple[str, ...] = ()  # whose dtype it is
+    slots: tuple[str, ...] = ()  # of a SLOT_DTYPE, the slots that have this dtype
 
 
 def read_arguments(
@@ -111,12 +111,12 @@ def read_arguments(
       The arguments by name, and the parameters with the plain types as their annotations.
 
     Raises:
-      TypeError: an annotation says what is not known, or contradicts another.
+      TypeError: an annotation has unknown metadata, or two that contradict each other.
     """
     arguments, plain = {}, []
     for parameter in parameters:
         annotation = parameter.annotation
-        metadata: tuple[Any, ...] = ()
+        metadata: tuple[object, ...] = ()
         if isinstance(annotation, (Kind, SlotDtype, Interval, _Optional)):
             raise TypeError(
                 f"{rule}: the annotation of {parameter.name} is {annotation!r} alone. Write "
@@ -125,30 +125,30 @@ def read_arguments(
         if get_origin(annotation) is Annotated:
             annotation, *rest = get_args(annotation)
             metadata = tuple(rest)
-        arguments[parameter.name] = _read(rule, parameter.name, metadata)
+        arguments[parameter.name] = _read_metadata(rule, parameter.name, metadata)
         plain.append(parameter.replace(annotation=annotation))
     return arguments, plain
 
 
-def _read(rule: str, name: str, metadata: tuple[Any, ...]) -> Argument:
+def _read_metadata(rule: str, name: str, metadata: tuple[object, ...]) -> Argument:
     fields: dict[str, Any] = {}
     for item in metadata:
-        known: dict[str, Any]
+        declared: dict[str, Any]
         if isinstance(item, Kind):
-            known = {"kind": item}
+            declared = {"kind": item}
         elif isinstance(item, SlotDtype):
-            known = {"kind": Kind.SLOT_DTYPE, "slots": item.slots}
+            declared = {"kind": Kind.SLOT_DTYPE, "slots": item.slots}
         elif isinstance(item, Interval):
-            known = {"interval": item}
+            declared = {"interval": item}
         elif item is Optional_:
-            known = {"optional": True}
+            declared = {"optional": True}
         else:
             raise TypeError(
                 f"{rule}: the annotation of {name} holds {item!r}, which is not a declaration. "
                 'Use Within("[0, 1)"), Static[bool], Optional_, SlotDtype("mu"), InitOnly or '
                 "RandomKey."
             )
-        if fields.keys() & known.keys():
+        if fields.keys() & declared.keys():
             raise TypeError(f"{rule}: the annotation of {name} declares two kinds. Choose one.")
-        fields |= known
+        fields |= declared
     return Argument(name, **fields)

@@ -1,14 +1,15 @@
-"""A rule with a user's options: all that shapes the program, and no number."""
+"""A rule with a user's options: everything that decides the program, and no hyperparameters."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
+from jax.typing import DTypeLike
 
 from ..caching import Interned
-from ..functions import keepable
+from ..functions import can_be_cached
 from ..numerics.precision import hyper_dtype
 from .arguments import Kind
 from .spec import RuleSpec, call_by_name, checked_dict, checked_names, wanted_names
@@ -24,25 +25,25 @@ class BoundRule(Interned):
     """A rule and its static options; equal for all learning rates, so that programs are shared.
 
     Attributes:
-      spec: what the author declared.
+      spec: the declarations of the author.
       options: static arguments, and optional ones that are None.
       schedules: hyperparameter -> the function that evaluates its schedule.
-      slot_dtypes: slot -> dtype; `*` stands for the slots that are not named.
+      slot_dtypes: slot -> dtype; `*` is for all other slots.
       generators: random key -> name of its generator.
-      labels: hyperparameter -> the labels by which it differs from leaf to leaf.
+      labels: hyperparameter -> its labels, if it differs from leaf to leaf.
     """
 
     spec: RuleSpec
-    options: tuple[tuple[str, Any], ...] = ()
-    schedules: tuple[tuple[str, Callable[..., Any]], ...] = ()
-    slot_dtypes: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, Hashable], ...] = ()
+    schedules: tuple[tuple[str, Callable[..., Array]], ...] = ()
+    slot_dtypes: tuple[tuple[str, DTypeLike], ...] = ()
     generators: tuple[tuple[str, str | None], ...] = ()
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def is_cacheable(self) -> bool:
         """Whether its schedules and options may be kept alive."""
-        return keepable((self.schedules, self.options))
+        return can_be_cached((self.schedules, self.options))
 
     @functools.cached_property
     def name(self) -> str:
@@ -50,17 +51,17 @@ class BoundRule(Interned):
         return self.spec.name
 
     def prepare(self) -> None:
-        """Finds what depends on the options alone, so that the first step need not."""
+        """Computes the cached properties that each step reads, before the first one."""
         _ = self.state_names, self.counts_leaves, self.step_arguments
 
     @functools.cached_property
-    def programs(self) -> dict[Any, Any]:
+    def programs(self) -> dict[Hashable, Callable[..., Any]]:
         """Jitted functions of this rule, kept as long as the rule."""
         return {}
 
     @functools.cached_property
     def hyperparam_names(self) -> tuple[str, ...]:
-        """Names of the arguments that are numbers in the state."""
+        """Names of the arguments that are hyperparameters in the state."""
         options = dict(self.options)
         return tuple(k for k in self.spec.of_kind(Kind.HYPERPARAMETER) if k not in options)
 
@@ -68,12 +69,12 @@ class BoundRule(Interned):
     def state_names(self) -> tuple[list[str], list[str], list[str] | None]:
         """Sorted names of hyperparameters, schedules and slots, as the state must have them."""
         labels = dict(self.labels)
-        numbers = [
+        hyperparams = [
             name
             for k in self.hyperparam_names
             for name in ([f"{k}.{label}" for label in labels[k]] if k in labels else [k])
         ]
-        return sorted(numbers), sorted(k for k, _ in self.schedules), self._slot_names()
+        return sorted(hyperparams), sorted(k for k, _ in self.schedules), self._slot_names()
 
     def _slot_names(self) -> list[str] | None:
         """Names of the slots, found on a scalar parameter; None if `slots` refuses a scalar."""
@@ -85,10 +86,10 @@ class BoundRule(Interned):
         fixed = {k: options[k] for k in wanted if k in options}
         if "param_dtype" in wanted:
             fixed["param_dtype"] = hyper_dtype()
-        numbers = {k: _placeholder() for k in wanted if k not in fixed}
+        hyperparams = {k: _placeholder() for k in wanted if k not in fixed}
         try:
-            slots = jax.eval_shape(functools.partial(make, **fixed), _placeholder(), **numbers)
-        except Exception:  # the maths of a matrix, for example
+            slots = jax.eval_shape(functools.partial(make, **fixed), _placeholder(), **hyperparams)
+        except Exception:  # the slots of a matrix rule, for example
             return None
         return sorted(checked_dict(self.name, "slots", slots))
 
@@ -98,8 +99,8 @@ class BoundRule(Interned):
         declared = self.spec.row_sparse
         if not callable(declared):
             return declared
-        known = {k: _placeholder() for k in self.hyperparam_names} | dict(self.options)
-        return bool(call_by_name(self.name, "row_sparse", declared, known))
+        arguments = {k: _placeholder() for k in self.hyperparam_names} | dict(self.options)
+        return bool(call_by_name(self.name, "row_sparse", declared, arguments))
 
     @functools.cached_property
     def carried_names(self) -> tuple[str, ...]:
@@ -107,14 +108,14 @@ class BoundRule(Interned):
         carry = self.spec.carry
         if carry is None:
             return ()
-        known = {k: _placeholder() for k in self.hyperparam_names}
+        hyperparams = {k: _placeholder() for k in self.hyperparam_names}
         options = dict(self.options)
 
-        def start(numbers: Scalars) -> Scalars:
-            values = call_by_name(self.name, "carry", carry, numbers | options)
+        def start(hyperparams: Scalars) -> Scalars:
+            values = call_by_name(self.name, "carry", carry, hyperparams | options)
             return checked_dict(self.name, "carry", values)
 
-        names = tuple(jax.eval_shape(start, known))
+        names = tuple(jax.eval_shape(start, hyperparams))
         taken = sorted({*names} & {*self.spec.arguments, "t", "count"})
         if taken:
             raise TypeError(
@@ -125,41 +126,42 @@ class BoundRule(Interned):
 
     @functools.cached_property
     def counts_leaves(self) -> bool:
-        """Whether anything depends on the number of a leaf's updates, with these options."""
+        """Whether a step scalar depends on the number of a leaf's updates, with these options."""
         scalars = self.spec.step_scalars
         if self.carried_names:
             return True
         if scalars is None or "t" not in wanted_names(scalars):
             return False
-        known = {k: _placeholder() for k in self.hyperparam_names} | {"count": _placeholder()}
+        others = {k: _placeholder() for k in self.hyperparam_names} | {"count": _placeholder()}
 
-        def of_t(t: Array, known: Scalars) -> Scalars:
-            return self.step_scalars(known | {"t": t})
+        def as_function_of_t(t: Array, others: Scalars) -> Scalars:
+            return self.step_scalars(others | {"t": t})
 
-        program = jax.make_jaxpr(of_t)(_placeholder(), known).jaxpr
+        # The function may take t and use it with some options only, so its program decides.
+        program = jax.make_jaxpr(as_function_of_t)(_placeholder(), others).jaxpr
         t = program.invars[0]
         return any(t is x for eqn in program.eqns for x in eqn.invars) or t in program.outvars
 
     @functools.cached_property
     def step_arguments(self) -> tuple[str, ...]:
-        """Names of what the rule's `step_scalars` is given, with these options."""
+        """Names of the arguments of the rule's `step_scalars`, with these options."""
         function = self.spec.step_scalars
         if function is None:
             return ()
-        given = {*self.hyperparam_names, *dict(self.options), *self.carried_names, "t", "count"}
+        available = {*self.hyperparam_names, *dict(self.options), *self.carried_names, "t", "count"}
         shadowed = sorted({"t", "count"} & {*self.spec.arguments} & {*wanted_names(function)})
         if shadowed:
             raise TypeError(
                 f"{self.name}: step_scalars asks for {shadowed[0]!r}, which is an argument of the "
                 "rule and a number of the step. Rename the argument."
             )
-        return tuple(checked_names(self.name, "step_scalars", function, given))
+        return tuple(checked_names(self.name, "step_scalars", function, available))
 
-    def step_scalars(self, known: Mapping[str, Any]) -> Scalars:
-        """Calls the rule's `step_scalars` with what it asks for."""
+    def step_scalars(self, values: Mapping[str, Any]) -> Scalars:
+        """Calls the rule's `step_scalars` with the values and options that it takes."""
         assert self.spec.step_scalars is not None
         options = dict(self.options)
-        arguments = {k: options[k] if k in options else known[k] for k in self.step_arguments}
+        arguments = {k: options[k] if k in options else values[k] for k in self.step_arguments}
         return checked_dict(self.name, "step_scalars", self.spec.step_scalars(**arguments))
 
 

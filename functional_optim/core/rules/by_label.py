@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ..protocol import PyTree
+from ..protocol import Hyperparameter, PyTree
 from ..trees.labels import Labeller, as_labeller, resolve_labels
 from ..trees.placeholders import is_any_params
 from ..trees.structure import leaf_paths
@@ -18,12 +18,12 @@ __all__ = ["ByLabel", "by_label"]
 class ByLabel:
     """A hyperparameter with a value for each label."""
 
-    values: tuple[tuple[str, Any], ...]
+    values: tuple[tuple[str, Hyperparameter], ...]
     labeller: Labeller
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels, as the state's names have them."""
+        """The labels, as texts, which are part of names in the state."""
         return tuple(label for label, _ in self.values)
 
     def of_leaves(self, link: str, name: str, params: PyTree) -> list[str]:
@@ -35,28 +35,28 @@ class ByLabel:
         if is_any_params(params):
             return [self.labels[0]] * len(jax.tree.leaves(params))
         labels = resolve_labels(link, f"the labels of {name}", self.labeller, params, None)
-        found = []
+        leaf_labels = []
         for i, label in enumerate(jax.tree.leaves(labels)):
             if str(label) not in self.labels:
                 raise ValueError(
                     f"{link}: {name} has no value for {label!r}, the label of the parameter at "
                     f"'{leaf_paths(labels)[i]}'. Its labels are: {', '.join(self.labels)}."
                 )
-            found.append(str(label))
-        return found
+            leaf_labels.append(str(label))
+        return leaf_labels
 
     def __repr__(self) -> str:
         return f"by_label({dict(self.values)!r}, {self.labeller!r})"
 
 
-def by_label(values: Mapping[Any, Any], param_labels: Any) -> Any:
-    """Gives a hyperparameter another value for each label of the parameters.
+def by_label(values: Mapping[Any, Hyperparameter], param_labels: PyTree | Labeller) -> Any:
+    """Gives a hyperparameter a different value for each label of the parameters.
 
-    Pass it where a number would stand. The transformation stays one: its state has all
-    leaves, and each reads its label's value there, so that other values compile nothing. The
-    names are `learning_rate.<label>`, for `get_hyperparams` and `set_hyperparams` alike.
+    Pass it in place of a number. There is still one transformation, whose state has all leaves;
+    each leaf reads the value of its label from the state, so that other values do not recompile.
+    `get_hyperparams` and `set_hyperparams` name the values `learning_rate.<label>`.
 
-    Which leaf has which label is settled by `init`, and kept in the state as `groups`.
+    `init` computes the label of each leaf, and the state keeps it under `groups`.
 
     Args:
       values: label -> number, scalar array or schedule.
@@ -66,8 +66,8 @@ def by_label(values: Mapping[Any, Any], param_labels: Any) -> Any:
     Raises:
       ValueError: there are no values, or two labels read the same; when `init` is called, a leaf
         has a label without a value.
-      TypeError: (by the factory) a quantity of the whole tree needs the hyperparameter, or it
-        is settled before the first update, so that all leaves must have the same.
+      TypeError: (by the factory) a quantity of the whole tree depends on the hyperparameter, or
+        the program does, so that all leaves must have the same value.
 
     Example:
       >>> import functional_optim as fo

@@ -14,18 +14,19 @@ Slots = State
 class StepContext(types.SimpleNamespace):
     """Scalars of this step, and of this leaf, by name, as the maths of a rule reads them.
 
-    It has what the rule's `step_scalars` and `tree_stats` return and what the rule needs besides
-    gradients; `leaf`, the number of the leaf (int32), which tells the random numbers of two leaves
-    apart; with random keys, `count`, the number of updates before this one; and where the rule
-    needs `params`, `param_dtype`, the dtype of the parameter outside of the maths.
+    It has the results of the rule's `step_scalars` and `tree_stats`, and the extra arguments that
+    the rule needs. It also has `leaf`, the index of the leaf in the tree (int32), from which each
+    leaf can derive different random numbers; with random keys, `count`, the number of updates
+    before this one; and where the rule needs `params`, `param_dtype`, the dtype of the parameter
+    outside of the maths.
     """
 
     def __getattr__(self, name: str) -> Any:
-        # Called only for what is not there.
+        # Called only for names that are not set.
         if name == "rule" or name.startswith("__"):
             raise AttributeError(name)
-        known = ", ".join(sorted(vars(self).keys() - {"rule"})) or "nothing"
+        declared = ", ".join(sorted(vars(self).keys() - {"rule"})) or "nothing"
         raise AttributeError(
             f"{self.rule}: the maths reads ctx.{name}, which the rule does not declare; it has "
-            f"{known}. Return {name!r} from step_scalars or tree_stats, or declare it in needs."
+            f"{declared}. Return {name!r} from step_scalars or tree_stats, or declare it in needs."
         )

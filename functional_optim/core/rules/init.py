@@ -1,35 +1,38 @@
-"""`init` of a rule: makes the state before the first update out of the parameters."""
+"""`init` of a rule: makes the state for the parameters, before the first update."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import PyTreeDef
+from jax.typing import DTypeLike
 
 from ..caching import Interned
-from ..leaf.dtypes import as_parameter, check_parameter, start_slots
+from ..leaf.dtypes import as_parameter, check_parameter, init_slots
 from ..leaf.packing import pack
 from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype, hyper_dtype
 from ..numerics.validation import as_start, as_state
-from ..protocol import PyTree
+from ..protocol import NoSlot, PyTree
 from ..state import State
-from ..trees.placement import beside
+from ..trees.placement import mesh_placer
 from ..trees.sparse_rows import is_sparse
-from ..trees.structure import is_absent, leaf_paths
+from ..trees.structure import leaf_paths
 from ..trees.varying import varying_as
 from .bound_rule import BoundRule
 from .by_label import ByLabel
 from .rng_keys import Key
-from .schedule import NumberedSchedule
+from .schedule import Number, NumberedSchedule
 from .spec import call_by_name, checked_dict, wanted_names
 
 __all__ = ["ENGINE_FIELDS", "RuleInit", "replace_rule_inits", "state_names"]
 
 Array = jax.Array
+T = TypeVar("T")
 
 ENGINE_FIELDS = (
     "count",
@@ -58,18 +61,19 @@ class RuleInit:
 
     Attributes:
       rule: the rule with its options.
-      numbers: hyperparameter -> number or schedule; one by label stands as `name.label`.
+      numbers: hyperparameter -> number or schedule; one that differs by label has an entry
+        `name.label` for each label.
       init_numbers: numbers that only `slots` reads.
       keys: random keys.
       labels: hyperparameters that differ from leaf to leaf.
       text: the call that made the rule, for printing.
-      pack: slots of leaves of at most so many elements are stacked; None stacks none.
+      pack: most elements of a leaf whose slots are stacked; None stacks none.
       per_leaf_counts: whether the state counts the updates of each leaf from the start.
     """
 
     rule: BoundRule
-    numbers: tuple[tuple[str, Any], ...]
-    init_numbers: tuple[tuple[str, Any], ...] = ()
+    numbers: tuple[tuple[str, Number | NumberedSchedule], ...]
+    init_numbers: tuple[tuple[str, Number], ...] = ()
     keys: tuple[tuple[str, Key], ...] = ()
     labels: tuple[tuple[str, ByLabel], ...] = ()
     text: str = dataclasses.field(default="", compare=False)
@@ -88,11 +92,11 @@ class RuleInit:
         """Makes the state for `params`, whose leaves may be `jax.ShapeDtypeStruct`."""
         spec = self.rule.spec
         self.rule.prepare()
-        treedef: Any
+        treedef: PyTreeDef
         leaves, treedef = jax.tree.flatten(params, is_leaf=is_sparse)
         for path, leaf in zip(leaf_paths(params), leaves, strict=True):
             _check_parameter(self.name, path, leaf)
-        place = beside(leaves)
+        place = mesh_placer(leaves)
         numbers = self.hyperparams()
         labels = self.leaf_labels(params)
         slots = self._slots(
@@ -100,10 +104,12 @@ class RuleInit:
         )
         fields: dict[str, Any] = {"count": jnp.zeros((), np.int32)}
         counts_leaves = self.rule.counts_leaves or spec.slots is not None
+        # Otherwise the first update that lacks a leaf adds them.
         if self.per_leaf_counts and counts_leaves:
             fields["leaf_counts"] = jnp.zeros(len(leaves), np.int32)
         fields |= numbers
         if labels:
+            # Which of its labels each leaf has, as indices: a state has arrays and no texts.
             fields["groups"] = {
                 k: jnp.asarray([v.labels.index(label) for label in labels[k]], np.int32)
                 for k, v in self.labels
@@ -115,24 +121,25 @@ class RuleInit:
         stats = spec.tree_stats
         if stats.start is not None:
             what = "scalars" if spec.whole_tree else "start of tree_stats"
-            known = dict(numbers["hyperparams"])
+            arguments = dict(numbers["hyperparams"])
             if "params" in wanted_names(stats.start):
                 arrays = map(as_parameter, leaves)
-                known["params"] = [cast(x, compute_dtype(x.dtype)) for x in arrays]
-            start = self._call(what, stats.start, known)
-            # Copies, because a start may be a hyperparameter, or two starts one array.
+                arguments["params"] = [cast(x, compute_dtype(x.dtype)) for x in arrays]
+            start = self._call(what, stats.start, arguments)
+            # Copies, because donated arrays must differ, and a start may be a hyperparameter.
             copies = {k: jnp.array(as_start(v), copy=True) for k, v in start.items()}
             fields["scalars"] = varying_as(copies, leaves)
         if stats.metrics:
             zeros = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
             fields["metrics"] = varying_as(zeros, leaves)
+        # Replicated over the mesh of the parameters, as a compiled step returns them.
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
         return State(**fields, **self._as_trees(treedef, leaves, slots))
 
     def _as_trees(
-        self, treedef: Any, leaves: list[Any], slots: Mapping[str, list[Any]]
+        self, treedef: PyTreeDef, leaves: list[Any], slots: Mapping[str, list[Array | NoSlot]]
     ) -> dict[str, PyTree]:
-        """Makes trees of the slots; those of small leaves may be stacked."""
+        """Makes trees of the slots; slots of small leaves may be stacked."""
         if self.pack is None:
             return {k: treedef.unflatten(v) for k, v in slots.items()}
         return pack(treedef, [as_parameter(x) for x in leaves], slots, self.pack)
@@ -156,32 +163,32 @@ class RuleInit:
         shape = fields["leaf_counts"].shape if "leaf_counts" in fields else ()
         if labels:
             shape = (len(next(iter(labels.values()))),)
-        # Copies, because a hyperparameter that a scalar starts as is donated as well.
+        # Copies, because a scalar may start as a hyperparameter, and both are donated.
         return {
             k: jnp.array(jnp.broadcast_to(as_state(v), shape), copy=True) for k, v in start.items()
         }
 
     def leaf_labels(self, params: PyTree) -> dict[str, list[str]]:
-        """Finds each leaf's label, for each hyperparameter that differs by label."""
+        """Returns each leaf's label, for each hyperparameter that differs by label."""
         return {k: v.of_leaves(self.name, k, params) for k, v in self.labels}
 
     def _by_leaf(
-        self, hyper: Mapping[str, Any], labels: Mapping[str, list[str]], n: int
-    ) -> list[dict[str, Any]]:
+        self, hyper: Mapping[str, Array], labels: Mapping[str, list[str]], n: int
+    ) -> list[dict[str, Array]]:
         """Returns the hyperparameters of each of n leaves; for n = 0, of a placeholder."""
         if not labels:
             return [dict(hyper)] * max(n, 1)
-        named = {k: labels[k] or list(v.labels[:1]) for k, v in self.labels}
-        whole = {f"{k}.{label}" for k, v in self.labels for label in v.labels}
-        shared = {k: v for k, v in hyper.items() if k not in whole}
+        leaf_labels = {k: labels[k] or list(v.labels[:1]) for k, v in self.labels}
+        by_label = {f"{k}.{label}" for k, v in self.labels for label in v.labels}
+        shared = {k: v for k, v in hyper.items() if k not in by_label}
         return [
-            shared | {k: hyper[f"{k}.{by_leaf[i]}"] for k, by_leaf in named.items()}
+            shared | {k: hyper[f"{k}.{by_leaf[i]}"] for k, by_leaf in leaf_labels.items()}
             for i in range(max(n, 1))
         ]
 
     def _slots(
-        self, leaves: list[Any], hyper: list[dict[str, Any]], place: Callable[[Array], Array]
-    ) -> dict[str, list[Array]]:
+        self, leaves: list[Any], hyper: list[dict[str, Array]], place: Callable[[Array], Array]
+    ) -> dict[str, list[Array | NoSlot]]:
         """Returns the slots, by name and then by leaf."""
         spec, dtypes = self.rule.spec, dict(self.rule.slot_dtypes)
         make_slots = spec.slots
@@ -190,35 +197,39 @@ class RuleInit:
         wanted = wanted_names(make_slots, skip=1)
 
         def make(p: Array, i: int) -> Mapping[str, Array | None]:
-            known = {"param_dtype": (leaves[i] if leaves else p).dtype}
-            known |= dict(self.rule.options) | dict(self.init_numbers)
+            options = {"param_dtype": (leaves[i] if leaves else p).dtype}
+            options |= dict(self.rule.options) | dict(self.init_numbers)
             numbers = {k: hyper[i][k] for k in wanted if k in hyper[i]}
-            others = {k: _known(self.name, k, known) for k in wanted if k not in numbers}
+            others = {k: _option(self.name, k, options) for k in wanted if k not in numbers}
             slots = make_slots(p, **cast(numbers, p.real.dtype), **others)
-            return _arrays(self.name, checked_dict(self.name, "slots", slots))
+            return _check_arrays(self.name, checked_dict(self.name, "slots", slots))
 
         by_leaf = []
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in leaves]
         for i, leaf in enumerate(leaves):
             p = as_parameter(leaf)
-            slots = start_slots(
+            slots = init_slots(
                 functools.partial(make, i=i), p, dtypes, split_complex=spec.split_complex
             )
             # A slot of the parameter's shape is sharded with it already.
-            with_param = [k for k, v in slots.items() if is_absent(v) or v.shape == p.shape]
-            by_leaf.append({k: v if k in with_param else place(v) for k, v in slots.items()})
-        names = tuple(by_leaf[0]) if by_leaf else _names_of(functools.partial(make, i=0))
+            by_leaf.append(
+                {
+                    k: v if isinstance(v, NoSlot) or v.shape == p.shape else place(v)
+                    for k, v in slots.items()
+                }
+            )
+        names = tuple(by_leaf[0]) if by_leaf else _slot_names(functools.partial(make, i=0))
         self._check_slots(names, dtypes)
         return {k: [slots[k] for slots in by_leaf] for k in names}
 
-    def _check_slots(self, names: tuple[str, ...], dtypes: Mapping[str, Any]) -> None:
+    def _check_slots(self, names: tuple[str, ...], dtypes: Mapping[str, DTypeLike]) -> None:
         unknown = sorted(set(dtypes) - set(names) - {"*"})
         if unknown:
             arguments = self.rule.spec.arguments.values()
-            by = next((a.name for a in arguments if unknown[0] in a.slots), "state_dtype")
+            argument = next((a.name for a in arguments if unknown[0] in a.slots), "state_dtype")
             raise ValueError(
-                f"{self.name}: {by} names the slot {unknown[0]!r}, which this rule does not keep. "
-                f"Its slots are: {', '.join(names) or 'none'}."
+                f"{self.name}: {argument} names the slot {unknown[0]!r}, which this rule does not "
+                f"keep. Its slots are: {', '.join(names) or 'none'}."
             )
         hidden = sorted(k for k in names if k.startswith("_"))
         if hidden:
@@ -233,23 +244,24 @@ class RuleInit:
                 "a field of that name. Choose another name."
             )
 
-    def _call(self, what: str, function: Callable[..., Any], hyper: Mapping[str, Any]) -> Any:
-        known = dict(hyper) | dict(self.rule.options) | dict(self.init_numbers)
-        return call_by_name(self.name, what, function, known)
+    def _call(self, what: str, function: Callable[..., T], hyper: Mapping[str, Any]) -> T:
+        values = dict(hyper) | dict(self.rule.options) | dict(self.init_numbers)
+        return call_by_name(self.name, what, function, values)
 
     def hyperparams(self) -> dict[str, Any]:
-        """Returns the state's fields that hold numbers, before the first update."""
-        plans = {k: v for k, v in self.numbers if isinstance(v, NumberedSchedule)}
-        numbers = {k: plan.initial_numbers() for k, plan in plans.items()}
+        """Returns the fields `hyperparams` and `schedules` of the first state."""
+        schedules = {k: v for k, v in self.numbers if isinstance(v, NumberedSchedule)}
+        numbers = {k: schedule.initial_numbers() for k, schedule in schedules.items()}
         start = jnp.zeros((), np.int32)
         values = {
-            k: as_state(v.evaluate(start, numbers[k]) if k in plans else v) for k, v in self.numbers
+            k: as_state(v.evaluate(start, numbers[k]) if isinstance(v, NumberedSchedule) else v)
+            for k, v in self.numbers
         }
-        return {"hyperparams": values} | ({"schedules": numbers} if plans else {})
+        return {"hyperparams": values} | ({"schedules": numbers} if schedules else {})
 
 
-def _arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Checks that slots are arrays, or None where a parameter does not have one."""
+def _check_arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the slots, after checking that they are arrays, or None for one that is missing."""
     for k, x in slots.items():
         if x is not None and not hasattr(x, "astype"):
             raise TypeError(
@@ -259,23 +271,23 @@ def _arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:
     return slots
 
 
-def _names_of(make: Callable[[Array], Mapping[str, Any]]) -> tuple[str, ...]:
-    """Names of the slots, in their order; a matrix stands in where there is no parameter."""
+def _slot_names(make: Callable[[Array], Mapping[str, Any]]) -> tuple[str, ...]:
+    """Returns the names of the slots, in order, as a small matrix has them."""
     names: list[str] = []
     jax.eval_shape(lambda p: names.extend(make(p)), jnp.zeros((1, 1), hyper_dtype()))
     return tuple(names)
 
 
-def _known(rule: str, name: str, known: Mapping[str, Any]) -> Any:
-    if name not in known:
+def _option(rule: str, name: str, options: Mapping[str, Any]) -> Any:
+    if name not in options:
         raise TypeError(
             f"{rule}: slots asks for {name!r}, which is not an argument of the rule. Declare it as "
             "one, or leave it out."
         )
-    return known[name]
+    return options[name]
 
 
-def _check_parameter(rule: str, path: str, leaf: Any) -> None:
+def _check_parameter(rule: str, path: str, leaf: object) -> None:
     if is_sparse(leaf):
         raise TypeError(
             f"{rule}: the parameter at '{path}' is a sparse array. Pass its todense(): gradients "
@@ -291,7 +303,7 @@ def replace_rule_inits(
 
     Args:
       init: of any transformation.
-      change: returns the new `init` of a rule, or None to leave it as it is.
+      change: returns the new `init` of a rule, or None to keep the old one.
 
     Returns:
       The new init, and whether any rule was changed.
@@ -310,6 +322,6 @@ def replace_rule_inits(
     if not any(is_changed for _, is_changed in fields.values()):
         return init, False
     values = {k: x for k, (x, _) in fields.items()}
-    if isinstance(init, Interned):  # an equal one may live already, with its programs
+    if isinstance(init, Interned):  # `of` returns an existing equal object, with its programs
         return type(init).of(*values.values()), True
     return dataclasses.replace(init, **values), True

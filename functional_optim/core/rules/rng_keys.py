@@ -1,4 +1,4 @@
-"""Keys of random numbers, as users give them and as states hold them."""
+"""Keys of random numbers, as users pass them and as states store them."""
 
 import dataclasses
 import operator
@@ -15,14 +15,14 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """A key that can be hashed: a number, or the words of a key, and of which generator.
+    """A hashable key: a seed, or the words of a key, and the name of its generator.
 
     Attributes:
-      value: a number, words, or either of them traced.
+      value: a seed, or the words of a key; either may be traced.
       generator: name of the generator; None for JAX's default.
     """
 
-    value: Any
+    value: int | tuple[int, ...] | Array
     generator: str | None = None
 
     def words(self) -> Array:
@@ -58,12 +58,12 @@ def as_key(value: Any, where: str) -> Key:
     )
 
 
-def _hashable(words: Any) -> Any:
+def _hashable(words: Array | np.ndarray[Any, Any]) -> Array | tuple[int, ...]:
     if isinstance(words, jax.core.Tracer):
         return words
     return tuple(np.asarray(words).tolist())
 
 
 def key_at(words: Array, generator: str | None, count: Array) -> Array:
-    """Returns the key of the step with this number."""
+    """Returns the key of the step after `count` steps."""
     return jax.random.fold_in(jax.random.wrap_key_data(words, impl=generator), count)

@@ -1,19 +1,21 @@
-"""Schedules: functions of the step whose numbers live in the state, not in the program."""
+"""Schedules: functions of the step whose numbers are in the state, not in the program."""
 
 import dataclasses
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from ..caching import Interned
 from ..functions import Function, as_function
 from ..numerics.validation import Interval, as_number, as_state
+from ..protocol import PyTree
 from ..signatures import bind, call_text
 
 __all__ = ["Number", "NumberedSchedule", "ScheduleFactory", "check_choice", "numbered", "schedule"]
@@ -29,26 +31,26 @@ Number = Any
 class NumberedSchedule:
     """A schedule in two parts: `evaluate(step, numbers)`, and its `numbers` as data.
 
-    Called with a step it is an ordinary schedule, and optax accepts it. As a hyperparameter
-    its numbers go into the state, where they can be read, set, differentiated and vmapped;
-    only `evaluate` is part of the program.
+    It can be called with a step like any schedule, so optax accepts it. Where it is passed as a
+    hyperparameter, its numbers become part of the state, where they can be read, set,
+    differentiated and vmapped; only `evaluate` is part of the program.
 
     Attributes:
       evaluate: the maths; hashable.
       numbers: `(name, value)` pairs; a value is a number, an inner schedule, or a tuple of
         those.
-      text: how it was made, for printing.
+      text: the call that made it, for printing.
     """
 
-    evaluate: Callable[[Array, Mapping[str, Any]], Array]
-    numbers: tuple[tuple[str, Any], ...]
+    evaluate: Callable[[Array, Mapping[str, PyTree]], Array]
+    numbers: tuple[tuple[str, Number | tuple[Number, ...]], ...]
     text: str = dataclasses.field(default="schedule", compare=False)
 
-    def __call__(self, step: Any) -> Array:
+    def __call__(self, step: ArrayLike) -> Array:
         """Computes the value at `step`, the number of updates so far, or at an array of them."""
         return self.evaluate(jnp.asarray(step), self.initial_numbers())
 
-    def initial_numbers(self) -> dict[str, Any]:
+    def initial_numbers(self) -> dict[str, PyTree]:
         """Returns the numbers as a dictionary of scalar arrays, nested as the schedule is."""
         return {k: _arrays(v) for k, v in self.numbers}
 
@@ -56,14 +58,14 @@ class NumberedSchedule:
         return self.text
 
 
-def _arrays(value: Any) -> Any:
+def _arrays(value: Any) -> PyTree:
     if isinstance(value, NumberedSchedule):
         return value.initial_numbers()
     return tuple(map(_arrays, value)) if isinstance(value, tuple) else as_state(value)
 
 
 class ScheduleFactory(Protocol[P]):
-    """Makes schedules of one kind out of their numbers; `maths` is the kind."""
+    """Makes schedules of one formula, `maths`, with different numbers."""
 
     maths: Callable[Concatenate[Array, P], Array]
 
@@ -75,37 +77,39 @@ class ScheduleFactory(Protocol[P]):
 class _Evaluate(Interned):
     """Calls the maths of a factory with its options."""
 
-    # For pickle, because a module shows the factory and not its maths.
+    # Pickled in place of the maths, which cannot be imported: its name is the factory's.
     factory: ScheduleFactory[...]
-    options: tuple[tuple[str, Any], ...]
+    options: tuple[tuple[str, Hashable], ...]
     maths: Function
 
     @classmethod
-    def by(cls, factory: ScheduleFactory[...], options: tuple[tuple[str, Any], ...]) -> "_Evaluate":
-        """Makes it, of what the maths sees now."""
+    def by(
+        cls, factory: ScheduleFactory[...], options: tuple[tuple[str, Hashable], ...]
+    ) -> "_Evaluate":
+        """Makes it from the maths and the values that this reads at present."""
         return cls.of(factory, options, as_function(factory.maths))
 
-    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+    def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         return self.maths(as_state(step), **numbers, **dict(self.options))
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _Evaluate.by, (self.factory, self.options)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plain(Interned):
-    """A callable that someone else wrote: it has no numbers that we could see."""
+    """Calls a schedule that is a plain callable, whose numbers are unknown."""
 
-    function: Callable[[Any], Any]
+    function: Function
 
-    def __call__(self, step: Array, numbers: Mapping[str, Any]) -> Array:
+    def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         del numbers
         # Other libraries count in integers, and a function may look its values up in a table.
         whole = step if jnp.issubdtype(step.dtype, jnp.integer) else step.astype(np.int32)
-        found = self.function(whole)
-        if found is None:
+        result = self.function(whole)
+        if result is None:
             raise TypeError(f"{self.function.__name__}: a schedule must return a number, got None.")
-        value = as_state(found)
+        value = as_state(result)
         if value.shape not in ((), step.shape):
             raise ValueError(
                 f"{self.function.__name__}: a schedule must return a scalar, got an array of shape "
@@ -125,12 +129,12 @@ def schedule(
 
     The decorated function takes the step, a scalar array that counts updates from 0, and
     then the schedule's numbers; the factory takes the numbers, with the same names, order
-    and defaults. A number that is None is absent: the maths sees None, and the program is
-    another. Numbers may be traced: the maths must not branch on them in Python.
+    and defaults. A number that is None is not in the state: the maths gets None, which makes
+    another program. Numbers may be traced, so the maths must not branch on them in Python.
 
     Args:
       static: names of options that shape the program (a mode, a switch).
-      choices: option -> the texts that it may be; such an option is static.
+      choices: option -> its possible texts; such an option is static.
       bounds: name -> interval that a concrete number must lie in.
       ordered: names of numbers that, where concrete, must not decrease from one to the next.
 
@@ -157,9 +161,9 @@ def schedule(
 
         @functools.wraps(maths)
         def factory(*args: P.args, **kwargs: P.kwargs) -> NumberedSchedule:
-            given = bind(name, signature, args, kwargs)
+            arguments = bind(name, signature, args, kwargs)
             numbers, options = {}, {}
-            for k, v in given.items():
+            for k, v in arguments.items():
                 where = f"{name}: {k}"
                 if k in choices:
                     options[k] = check_choice(v, where, choices[k])
@@ -168,23 +172,23 @@ def schedule(
                 else:
                     numbers[k] = as_number(v, where, intervals.get(k))
             _check_order(name, ordered, numbers)
-            evaluate = _Evaluate.by(made, tuple(options.items()))
-            text = call_text(name, signature, given)
+            evaluate = _Evaluate.by(typed, tuple(options.items()))
+            text = call_text(name, signature, arguments)
             return NumberedSchedule(evaluate, tuple(numbers.items()), text)
 
-        made: Any = factory
-        made.__signature__ = signature
-        made.maths = maths
-        return made
+        typed: Any = factory
+        typed.__signature__ = signature
+        typed.maths = maths
+        return typed
 
     return decorate
 
 
-def check_choice(value: Any, where: str, choices: tuple[str, ...]) -> str:
-    """Returns a text that must be one of several.
+def check_choice(value: object, where: str, choices: tuple[str, ...]) -> str:
+    """Returns a text, after checking that it is one of the choices.
 
     Raises:
-      ValueError: it is not; the message names `where`, and lists them.
+      ValueError: it is not; the message names `where`, and lists the choices.
     """
     if value not in choices:
         raise ValueError(f"{where} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
@@ -202,9 +206,9 @@ def _check_order(name: str, ordered: tuple[str, ...], numbers: Mapping[str, Any]
             )
 
 
-def numbered(function: Callable[[Any], Any]) -> NumberedSchedule:
-    """Views any callable of the step as a schedule; a foreign one has no numbers."""
+def numbered(function: Callable[[Array], ArrayLike]) -> NumberedSchedule:
+    """Makes a schedule of any callable of the step; a plain callable has no numbers."""
     if isinstance(function, NumberedSchedule):
         return dataclasses.replace(function, evaluate=as_function(function.evaluate))
-    known = as_function(function)
-    return NumberedSchedule(_Plain.of(known), (), known.__name__)
+    hashable = as_function(function)
+    return NumberedSchedule(_Plain.of(hashable), (), hashable.__name__)

@@ -5,27 +5,33 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import PyTreeDef
+from jax.typing import DTypeLike
 
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import PyTree
+from ..state import KeyPath
 from .placement import sharded_as
-from .sparse_rows import Rows, check_rows, coalesced, is_sparse, no_rows
+from .sparse_rows import Rows, check_rows, coalesced, empty_rows, is_sparse
 from .structure import align, is_absent, path_string
 
-__all__ = ["apply_updates", "moved", "no_update", "no_updates", "put_leaves"]
+__all__ = ["apply_updates", "add_update", "no_update", "no_updates", "replace_leaves"]
+
+
+Array = jax.Array
 
 
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
-    """Adds updates to parameters, each leaf in at least float32, cast once to its own dtype.
+    """Adds updates to parameters in at least float32, and casts each sum once to the old dtype.
 
-    A parameter whose update is None is returned as it is. An update of a wider dtype than
+    A parameter whose update is None is returned unchanged. An update of a wider dtype than
     its parameter is added in the wider one: a link that computes the new parameter itself
     returns the exact float32 difference, and the sum is that parameter.
 
     Args:
       params: tree of arrays.
-      updates: tree of the same structure and shapes; None stands for no update. Of a BCOO of
-        rows, as `row_sparse` makes it, only these rows are added.
+      updates: tree of the same structure and shapes, or None in place of an update. A BCOO of
+        some rows, as `row_sparse` makes it, is added to these rows alone.
 
     Raises:
       ValueError: structure or a shape differs; the message names the leaf.
@@ -34,23 +40,25 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
       >>> apply_updates({"w": jnp.ones(2), "b": jnp.ones(1)}, {"w": -0.5 * jnp.ones(2), "b": None})
       {'b': Array([1.], dtype=float32), 'w': Array([0.5, 0.5], dtype=float32)}
     """
-    return put_leaves(params, updates, moved)
+    return replace_leaves(params, updates, add_update)
 
 
-def put_leaves(params: PyTree, found: PyTree, put: Callable[[Any, Any, Any], Any]) -> PyTree:
-    """Replaces each parameter by `put(p, x, path)` where `found` has an x for it."""
-    treedef: Any
+def replace_leaves(
+    params: PyTree, updates: PyTree, put: Callable[[Array, Array, KeyPath], Array]
+) -> PyTree:
+    """Replaces each parameter by `put(p, u, path)` where `updates` has a leaf u for it."""
+    treedef: PyTreeDef
     flat, treedef = jax.tree_util.tree_flatten_with_path(params)
-    column = align(params, found, link="apply_updates", name="updates")
+    column = align(params, updates, link="apply_updates", name="updates")
     return treedef.unflatten(
-        [p if is_absent(x) else put(p, x, path) for (path, p), x in zip(flat, column, strict=True)]
+        [p if is_absent(u) else put(p, u, path) for (path, p), u in zip(flat, column, strict=True)]
     )
 
 
-def moved(p: Any, u: Any, path: Any = None) -> Any:
-    """Adds an update to a parameter as `apply_updates` says; errors show the path."""
-    p, u = _array(p), _array(u)
-    if u.dtype == jax.dtypes.float0:
+def add_update(p: Any, u: Any, path: KeyPath | None = None) -> Array:
+    """Adds an update, dense or of some rows, to one parameter; errors show the path."""
+    p, u = _as_array(p), _as_array(u)
+    if u.dtype == jax.dtypes.float0:  # the gradient of an integer
         return p
     if p.shape != u.shape:
         raise ValueError(
@@ -73,30 +81,31 @@ def moved(p: Any, u: Any, path: Any = None) -> Any:
     if is_sparse(u):
         check_rows(f"apply_updates: the update{_at(path)}", u)
         u = coalesced(u, dtype)
+    # For a sparse update, only its rows are read, added and written.
     rows = Rows(u)
-    # lax, not jnp: it is a third of the time to trace, and there is one of these per leaf.
+    # lax, not jnp: it traces in a third of the time, and this runs for each leaf.
     p_rows, u_rows = rows.of(p), rows.values
     total = jax.lax.add(_to(p_rows, dtype), _to(sharded_as(u_rows, p_rows), dtype))
     return rows.put(p, _to(total, p.dtype))
 
 
-def _at(path: Any) -> str:
-    """Formats the path of a leaf for a message; empty where the caller adds it."""
+def _at(path: KeyPath | None) -> str:
+    """Formats the path of a leaf for a message; empty where the path is unknown."""
     return "" if path is None else f" at '{path_string(path)}'"
 
 
-def _array(x: Any) -> Any:
+def _as_array(x: Any) -> Array:
     return x if hasattr(x, "dtype") else jnp.asarray(x)
 
 
-def _to(x: Any, dtype: Any) -> Any:
+def _to(x: Array, dtype: DTypeLike) -> Array:
     return x if x.dtype == dtype else jax.lax.convert_element_type(x, dtype)
 
 
 def no_update(g: Any) -> Any:
     """Returns an update that changes no bit of a parameter: -0, because -0 + 0 is 0."""
     if is_sparse(g):
-        return no_rows(g)
+        return empty_rows(g)
     return g if is_absent(g) else jnp.full_like(g, -0.0)
 
 

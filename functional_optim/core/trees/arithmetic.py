@@ -3,7 +3,6 @@
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ Array = jax.Array
 def dot(a: PyTree, b: PyTree) -> Array:
     """Computes the inner product `()`, in the precision of hyperparameters.
 
-    Not by `jnp.vdot`, which accelerators compute with fewer digits than their arrays have.
+    `jnp.vdot` would not do: accelerators compute it with fewer digits than their arrays have.
     """
 
     def leaf(x: Array, y: Array) -> Array:
@@ -34,18 +33,21 @@ def dot(a: PyTree, b: PyTree) -> Array:
 def largest(x: PyTree) -> Array:
     """Returns the largest magnitude `()` of a component; 0 without components, NaN if one is."""
     return _over_leaves(
-        jnp.maximum, jax.tree.map(lambda a: as_state(_reduced(jnp.max, a, initial=0.0)), x)
+        jnp.maximum,
+        jax.tree.map(lambda a: as_state(_reduce_magnitudes(jnp.max, a, initial=0.0)), x),
     )
 
 
 def sum_of_magnitudes(x: PyTree) -> Array:
     """Sums the magnitudes of all components, `()`."""
-    return _over_leaves(operator.add, jax.tree.map(lambda a: as_state(_reduced(jnp.sum, a)), x))
+    return _over_leaves(
+        operator.add, jax.tree.map(lambda a: as_state(_reduce_magnitudes(jnp.sum, a)), x)
+    )
 
 
-def _reduced(reduce: Callable[..., Array], x: Array, **how: Any) -> Array:
+def _reduce_magnitudes(reduce: Callable[..., Array], x: Array, **options: float) -> Array:
     parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
-    return reduce(jnp.stack([reduce(jnp.abs(part), **how) for part in parts]), **how)
+    return reduce(jnp.stack([reduce(jnp.abs(part), **options) for part in parts]), **options)
 
 
 def _over_leaves(combine: Callable[[Array, Array], Array], tree: PyTree) -> Array:
@@ -68,5 +70,5 @@ def _times(t: Array, x: Array) -> Array:
 
 
 def choose(condition: Array, a: PyTree, b: PyTree) -> PyTree:
-    """Returns the one tree where the condition `()` holds, else the other; sharded as the other."""
+    """Returns `a` where the condition `()` is true, else `b`; sharded as `b`."""
     return jax.tree.map(lambda x, y: jnp.where(condition, sharded_as(x, y), y), a, b)

@@ -1,65 +1,71 @@
 """Containers of one array, such as a `Param` of nnx or a `Partitioned` of linen.
 
-They stand in a tree where an array would, and say what it is for. What is done with a parameter
-does not depend on them: its path ends before its container, labels and masks may have it or not,
-and a state whose containers are others, or are gone, fits the parameters all the same.
+A container takes the place of an array in a tree, and adds metadata to it. This package ignores
+that: the path of a parameter ends before its container, labels and masks may have the container
+or not, and a state with other containers, or with none, fits the parameters too.
 """
 
 import functools
 from typing import Any
 
 import jax
+from jax.tree_util import PyTreeDef
 
 from ..protocol import PyTree
 from .sparse_rows import is_sparse
 
-__all__ = ["bare", "content", "in_containers_of", "is_container"]
+__all__ = ["without_containers", "container_content", "in_containers_like", "is_container"]
 
 
-def is_container(x: Any) -> bool:
+def is_container(x: PyTree) -> bool:
     """Tells whether x is a container of one array."""
-    kind: Any = type(x)
-    return _is_kind(kind) and len(_children(x)) == 1
+    kind: Any = type(x)  # mypy does not take a class for hashable
+    return _is_container_class(kind) and len(_children(x)) == 1
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_kind(kind: Any) -> bool:
-    # Known by their methods: `get_metadata` is nnx's, `unbox` linen's. A module that holds a
-    # single array has neither, and its field belongs to the array's path.
+def _is_container_class(kind: type) -> bool:
+    # Recognized by its methods: `get_metadata` is nnx's, `unbox` linen's. A module with a single
+    # array has neither, and its field belongs to the array's path.
     return hasattr(kind, "get_metadata") or hasattr(kind, "unbox")
 
 
-def _children(x: Any) -> list[Any]:
+def _children(x: PyTree) -> list[PyTree]:
     return jax.tree.leaves(x, is_leaf=lambda node: node is not x)
 
 
-def content(x: Any) -> Any:
-    """What is in a container; anything else as it is."""
+def container_content(x: PyTree) -> PyTree:
+    """Returns the content of a container; anything else is returned unchanged."""
     return _children(x)[0] if is_container(x) else x
 
 
-def bare(tree: PyTree) -> PyTree:
+def without_containers(tree: PyTree) -> PyTree:
     """Returns the tree with the content of each container in its place."""
     return jax.tree.map(
-        lambda x: bare(content(x)) if is_container(x) else x, tree, is_leaf=is_container
+        lambda x: without_containers(container_content(x)) if is_container(x) else x,
+        tree,
+        is_leaf=is_container,
     )
 
 
-def in_containers_of(like: PyTree, tree: PyTree) -> PyTree:
-    """Returns a tree without containers in those of another, which may lack leaves or have more."""
-    structures: list[Any] = [jax.tree.structure(bare(like)), jax.tree.structure(like)]
+def in_containers_like(like: PyTree, tree: PyTree) -> PyTree:
+    """Puts a tree into the containers of another one, which may have fewer or more leaves."""
+    structures: list[PyTreeDef] = [
+        jax.tree.structure(without_containers(like)),
+        jax.tree.structure(like),
+    ]
     if structures[0] == structures[1]:
         return tree
 
-    def put(x: Any, new: Any) -> Any:
+    def put(x: PyTree, new: PyTree) -> PyTree:
         return jax.tree.unflatten(_structure(x), [new]) if is_container(x) else new
 
-    def is_end(x: Any) -> bool:
+    def is_end(x: object) -> bool:
         return x is None or is_sparse(x) or is_container(x)
 
     return jax.tree.map(put, like, tree, is_leaf=is_end)
 
 
-def _structure(x: Any) -> Any:
-    """Returns the structure of a container, whatever is in it."""
+def _structure(x: PyTree) -> PyTreeDef:
+    """Returns the structure of a container, with its content as the leaf."""
     return jax.tree.structure(x, is_leaf=lambda node: node is not x)

@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.tree_util import PyTreeDef
 
 from ..functions import Function, as_function
 from ..protocol import PyTree
-from .containers import bare
+from .containers import without_containers
 from .labels_by_shape import labels_by_shape
 from .sparse_rows import is_sparse
 from .structure import leaf_paths
@@ -23,26 +24,26 @@ __all__ = [
     "is_function",
     "path_labels",
     "resolve_labels",
-    "shown",
-    "why",
+    "short_repr",
+    "label_reason",
 ]
 
 
 @dataclasses.dataclass(frozen=True)
 class FrozenTree:
-    """A tree of hashable leaves that can itself be hashed, so that a transformation can hold it."""
+    """A hashable tree of hashable leaves, which a transformation may have as a field."""
 
     leaves: tuple[Hashable, ...]
-    treedef: Any
+    treedef: PyTreeDef
 
     @classmethod
     def of(cls, tree: PyTree) -> "FrozenTree":
         """Freezes a tree; NumPy and JAX booleans become Python's, and containers are left out."""
-        leaves, treedef = jax.tree.flatten(bare(tree))
-        return cls(tuple(_python(x) for x in leaves), treedef)
+        leaves, treedef = jax.tree.flatten(without_containers(tree))
+        return cls(tuple(_to_python(x) for x in leaves), treedef)
 
     def __call__(self, params: PyTree) -> PyTree:
-        """Returns the tree, whatever the parameters."""
+        """Returns the tree, for any parameters."""
         del params
         return self.treedef.unflatten(self.leaves)
 
@@ -50,32 +51,34 @@ class FrozenTree:
         return repr(self(None))
 
 
-def _python(label: Any) -> Any:
-    """Converts a NumPy or JAX scalar to Python's; a larger array to text, which is not a label."""
+def _to_python(label: Any) -> Any:
+    """Converts a NumPy or JAX scalar to Python's, and a larger array to text: it is not a label."""
     if not hasattr(label, "item"):
         return label
     return label.item() if label.size == 1 else repr(label)
 
 
-def why(labeller: "Labeller", path: str, leaf: Any) -> str:
-    """Says what gave a leaf its label."""
+def label_reason(labeller: "Labeller", path: str, leaf: object) -> str:
+    """Describes by what a leaf got its label: a rule, a function, a tree or the default."""
     if isinstance(labeller, Function):
         labeller = labeller.function
     if isinstance(labeller, path_labels):
-        hit = next((test for test, _ in labeller.rules if _matches(test, path, leaf)), None)
-        return "by the default" if hit is None else f"by the rule {_name(hit)}"
+        rule = next((test for test, _ in labeller.rules if _matches(test, path, leaf)), None)
+        return "by the default" if rule is None else f"by the rule {_name(rule)}"
     if isinstance(labeller, FrozenTree):
         return "by the tree of labels"
     inner = getattr(labeller, "mask", None)  # a mask turned around
-    return why(inner, path, leaf) if callable(inner) else f"by the function {_name(labeller)}"
+    return (
+        label_reason(inner, path, leaf) if callable(inner) else f"by the function {_name(labeller)}"
+    )
 
 
-def _name(x: Any) -> str:
-    return x.__name__ if hasattr(x, "__name__") else shown(x)
+def _name(x: object) -> str:
+    return getattr(x, "__name__", None) or short_repr(x)
 
 
-def shown(x: Any) -> str:
-    """How x prints, without what says nothing to its author: addresses, and `<function ...>`."""
+def short_repr(x: object) -> str:
+    """Returns the repr of x without addresses, and with the bare names of functions."""
     text = re.sub(r" at 0x[0-9a-f]+", "", repr(x))
     return re.sub(
         r"<(?:function|bound method) (?:[\w<>]+\.)*([\w]+|<lambda>)(?: of [^<>]*)?>", r"\1", text
@@ -83,20 +86,20 @@ def shown(x: Any) -> str:
 
 
 Labeller = Callable[[PyTree], PyTree]
-"""A function of the parameters that gives a tree of labels, or a prefix of one."""
+"""A function of the parameters that returns a tree of labels, or a prefix of one."""
 
 
-def as_labeller(labels: Any) -> Labeller:
-    """Views labels, a tree or a function of the parameters, as a hashable function."""
+def as_labeller(labels: PyTree | Labeller) -> Labeller:
+    """Makes a hashable function of labels: of a tree, or of a function of the parameters."""
     if isinstance(labels, FrozenTree):
         return labels
     return as_function(labels) if is_function(labels) else FrozenTree.of(labels)
 
 
-def is_function(labels: Any) -> bool:
-    """Tells whether labels are a function; a callable module is a tree if it holds labels."""
-    held = jax.tree.leaves(labels)
-    is_tree = held and all(isinstance(x, (bool, np.bool_, str)) for x in held)
+def is_function(labels: PyTree | Labeller) -> bool:
+    """Tells whether labels are a function. A callable module whose leaves are labels is a tree."""
+    leaves = jax.tree.leaves(labels)
+    is_tree = leaves and all(isinstance(x, (bool, np.bool_, str)) for x in leaves)
     return callable(labels) and not is_tree
 
 
@@ -105,14 +108,14 @@ def resolve_labels(
 ) -> PyTree:
     """Returns the labels of the parameters' leaves; a prefix is broadcast to its subtree.
 
-    Without the parameters, a function is asked for the labels of all that have such updates.
+    Without the parameters, a function is called by `labels_by_shape`.
 
     Raises:
       ValueError: params is None and the labels are a function of more than their shapes, or the
         structures differ; the message names the place.
     """
     if params is None:
-        frozen = labeller
+        frozen: Labeller | None = labeller
         if not isinstance(labeller, FrozenTree):
             frozen = labels_by_shape(lambda p: FrozenTree.of(labeller(p)), updates)
         if frozen is None:
@@ -120,9 +123,10 @@ def resolve_labels(
                 f"{link}: {what} is a function of more than the parameters' shapes, so update "
                 "needs params. Call update(updates, state, params)."
             )
-        # Such labels do not depend on values: any tree of the structure will do.
+        # The labels are known, and any tree of the parameters' structure serves to broadcast them.
         labeller, params = frozen, jax.tree.map(lambda g: 0, updates, is_leaf=is_sparse)
-    labels = jax.tree.map(_python, bare(labeller(params)))
+    # NumPy booleans become Python's, because labels are compared and are keys of dicts.
+    labels = jax.tree.map(_to_python, without_containers(labeller(params)))
     try:
         return jax.tree.broadcast(labels, params)
     except ValueError:
@@ -134,12 +138,13 @@ def resolve_labels(
 
 def _mismatch(labels: PyTree, params: PyTree) -> str:
     """Finds the first path that only one of two trees has."""
-    wanted, given = leaf_paths(params), leaf_paths(labels)
-    for path in wanted:
-        if not any(path == g or path.startswith(f"{g}.") or g == "(root)" for g in given):
+    param_paths, label_paths = leaf_paths(params), leaf_paths(labels)
+    for path in param_paths:
+        prefixes = (q for q in label_paths if q == "(root)" or f"{path}.".startswith(f"{q}."))
+        if next(prefixes, None) is None:
             return f"it has nothing for the parameter at '{path}'."
-    for path in given:
-        if not any(path == w or w.startswith(f"{path}.") for w in wanted):
+    for path in label_paths:
+        if not any(f"{q}.".startswith(f"{path}.") for q in param_paths):
             return f"it has an entry at '{path}', where there is no parameter."
     return f"it is built of other containers ({jax.tree.structure(labels)})."
 
@@ -152,16 +157,16 @@ class path_labels:
     r"""Labels leaves by regular expressions on their paths, or by predicates.
 
     The first rule that matches gives the label. A pattern is searched in the dotted path
-    (`layers.0.bias`); a predicate is called with that path and the leaf, of which it may
-    read shape and dtype.
+    (`layers.0.bias`); a predicate is called with that path and the leaf, and may read its shape
+    and dtype.
 
     Args:
       rules: `(pattern or predicate, label)` pairs, or a mapping of patterns to labels.
       default: label of the leaves that no rule matches; without it, each must be matched.
 
     Raises:
-      ValueError: a pattern is no regular expression; or (when called) a rule gives no leaf its
-        label, or a leaf has no rule and there is no default; the message names it.
+      ValueError: a pattern is not a regular expression; or (when called) a rule matches no leaf
+        first, or a leaf has no rule and there is no default; the message names it.
 
     Example:
       >>> import jax.numpy as jnp
@@ -181,11 +186,12 @@ class path_labels:
 
     def __call__(self, params: PyTree) -> PyTree:
         """Returns the tree of labels of `params`."""
-        treedef: Any
+        treedef: PyTreeDef
         leaves, treedef = jax.tree.flatten(params)
         paths = leaf_paths(params)
         used: set[int] = set()
         labels = []
+        # A rule that gives no label is an error, because it is most often a misspelt pattern.
         for name, leaf in zip(paths, leaves, strict=True):
             hits = [i for i, (test, _) in enumerate(self.rules) if _matches(test, name, leaf)]
             used.update(hits[:1])
@@ -197,17 +203,17 @@ class path_labels:
             labels.append(self.rules[hits[0]][1] if hits else self.default)
         for i, (test, label) in enumerate(self.rules):
             if i not in used:
-                shown = ", ".join(paths[:8])
+                first_paths = ", ".join(paths[:8])
                 raise ValueError(
                     f"path_labels: the rule {test!r} for {label!r} matches no parameter that an "
-                    f"earlier rule has not taken. The paths are {shown}"
+                    f"earlier rule has not taken. The paths are {first_paths}"
                     f"{', ...' if len(paths) > 8 else ''}."
                 )
         return treedef.unflatten(labels)
 
 
-def check_expression(where: str, test: Any) -> None:
-    """Raises ValueError where a rule on paths is a text and no regular expression."""
+def check_expression(where: str, test: object) -> None:
+    """Raises ValueError where a rule on paths is a text, and not a regular expression."""
     try:
         re.compile(test if isinstance(test, str) else "")
     except re.error as error:
@@ -217,5 +223,5 @@ def check_expression(where: str, test: Any) -> None:
         ) from None
 
 
-def _matches(test: Any, path: str, leaf: Any) -> bool:
+def _matches(test: str | Callable[[str, Any], object], path: str, leaf: object) -> bool:
     return bool(test(path, leaf)) if callable(test) else re.search(test, path) is not None

@@ -28,13 +28,13 @@ Array = jax.Array
 
 
 _LARGE = 2**16
-"""Elements from which a second pass over an array costs more than the choice to make it."""
+"""Number of elements from which on skipping a second reading pays for the condition to skip it."""
 
 
 def leaf_norm(x: Array) -> Array:
     """Computes the Euclidean norm of an array, in its precision, by one reduction.
 
-    Squares of 1e20 overflow float32, and those of 1e-23 vanish; see `scaled_norm`.
+    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; see `scaled_norm`.
     """
     return safe_sqrt(jnp.sum(jnp.square(jnp.abs(x) if jnp.iscomplexobj(x) else x)))
 
@@ -48,16 +48,17 @@ def leaf_rms(x: Array) -> Array:
 def scaled_norm(x: Array) -> Array:
     """Computes the Euclidean norm of an array, without overflow of the squares.
 
-    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; those of x in units of
-    max|x| do neither. A large array is first summed as it is, in one pass (and one
-    collective, where it is sharded), and in those units only if that was not sound.
+    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; squares of x / max|x| do
+    neither. A large array is first summed without this division, in one reading (and one
+    collective, where it is sharded), and with it only if the first sum is not sound.
     """
-    # No magnitudes of what is real: used twice, they would be an array of their own.
+    # A real x is not replaced by its magnitude, which XLA would write to memory for two readers.
     values = jnp.abs(x) if jnp.iscomplexobj(x) else x
     if x.size < _LARGE:
         return _scaled(values)
     total = jnp.sum(jnp.square(values))
     limits = jnp.finfo(total.dtype)
+    # Below this total, some of the squares may have been subnormal, and lost digits.
     sound = (total > limits.tiny / limits.eps**2) & (total < limits.max)
     return jax.lax.cond(sound, lambda _: safe_sqrt(total), _scaled, values)
 
@@ -67,7 +68,7 @@ def _scaled(values: Array) -> Array:
 
 
 def _euclid(values: Array, top: Array) -> Array:
-    """Computes the norm of values of which `top` is the largest magnitude."""
+    """Computes the norm of values whose largest magnitude is `top`."""
     unit = unit_for(top)
     norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
     return jnp.where(jnp.isfinite(top), norm, top)
@@ -85,14 +86,17 @@ def combine_norms(norms: Array | None) -> Array:
     return as_state(0.0) if norms is None else _scaled(norms)
 
 
-def measure_norm(g: Array, slots: Any, p: Any, ctx: Any, **_: Any) -> Mapping[str, Array]:
+def measure_norm(
+    g: Array, slots: object, p: object, ctx: object, **_: object
+) -> Mapping[str, Array]:
     """Measures a leaf for the norm over all leaves: the sum of its squares.
 
-    It is the `measure` of a rule, beside `rescale_norm`; `combine` calls `norm_of`.
+    A rule that needs the norm has it as its `measure`, and `rescale_norm` as its `rescale`; its
+    `combine` calls `norm_of`.
     """
     del slots, p
     values = jnp.abs(g) if jnp.iscomplexobj(g) else g
-    if hasattr(ctx, "scale"):
+    if hasattr(ctx, "scale"):  # the second measurement
         values = ctx.scale * values
     return {"squares": jnp.sum(jnp.square(values))}
 
@@ -100,8 +104,8 @@ def measure_norm(g: Array, slots: Any, p: Any, ctx: Any, **_: Any) -> Mapping[st
 def rescale_norm(stats: Mapping[str, Array]) -> Array:
     """Returns the power of two for a second measurement where squares over- or underflowed; else 1.
 
-    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; those of the scaled numbers
-    do neither.
+    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; squares of the scaled
+    numbers do neither.
     """
     total = jnp.sum(stats["squares"])
     limits = jnp.finfo(total.dtype)
@@ -120,7 +124,7 @@ def norm_of(stats: Mapping[str, Array] | None, last: Mapping[str, Array]) -> Arr
 def factor_to(bound: Array, norm: Array) -> Array:
     """Computes `min(1, bound / norm)`, elementwise: the factor that scales a norm down to a bound.
 
-    A NaN norm gives a NaN factor: what is not finite must not look clipped.
+    A NaN norm gives a NaN factor, so that updates which are not finite do not look clipped.
     """
     inside = norm <= bound
     one = jnp.ones_like(norm)
@@ -131,7 +135,7 @@ def global_norm(tree: PyTree) -> Array:
     """Computes the Euclidean norm of all arrays of a tree together, in at least float32.
 
     Args:
-      tree: arrays of any dtypes; None and empty nodes count nothing.
+      tree: arrays of any dtypes; None and empty nodes are skipped.
 
     Returns:
       Scalar `()`. Infinite or NaN only where the tree is, or its norm exceeds float32.

@@ -1,4 +1,4 @@
-"""A stand-in for the parameters, by which one finds where a state keeps trees shaped like them."""
+"""A stand-in for the parameters, which shows where a state has trees shaped like them."""
 
 from typing import Any, NamedTuple
 
@@ -8,17 +8,18 @@ __all__ = ["AnyParams", "is_any_params"]
 
 
 class AnyParams(NamedTuple):
-    """Stands for parameters of whatever structure, as one leaf: a rule asks it for its slots.
+    """Takes the place of parameters of any structure in a call of `init`: a tree with one leaf.
 
-    Masks and labels route this leaf everywhere.
+    In the state that `init` returns, an `AnyParams` is at each place of a tree shaped like the
+    parameters. Masks and labels pass this leaf to all their transformations.
     """
 
-    leaf: Any = np.zeros((1, 1), np.float32)
+    leaf: np.ndarray[Any, Any] = np.zeros((1, 1), np.float32)
 
 
-def is_any_params(params: Any) -> bool:
-    """Tells whether these stand for parameters of whatever structure: ours, or those of optax.
+def is_any_params(params: object) -> bool:
+    """Tells whether params is a stand-in for parameters of any structure, ours or optax's.
 
-    `optax.tree_map_params` calls `init` with an empty node of a class of its own.
+    `optax.tree_map_params` calls `init` with an empty node of a private class.
     """
     return isinstance(params, AnyParams) or type(params).__name__ == "_ParamsPlaceholder"

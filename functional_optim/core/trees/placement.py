@@ -1,116 +1,122 @@
-"""Where arrays of the state live: with the parameters, and where they were before."""
+"""Placement of the arrays of a state: sharded as the parameters are, and as they were before."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
+from ..protocol import PyTree
 from .partitioning import partitioned_as
 
 __all__ = [
-    "alike",
-    "all_beside",
+    "shard_like",
+    "place_on_mesh_of",
     "auto_sharded",
-    "beside",
-    "in_place_of",
-    "joinable",
-    "reduced",
-    "repeated",
+    "mesh_placer",
+    "put_like",
+    "with_one_sharding",
+    "zeros_like_mean",
+    "zeros_like_copies",
     "sharded_as",
     "sharded_together",
     "sharding_for",
     "Specs",
-    "whole",
+    "replicated",
 ]
 
 Array = jax.Array
 
 
-def alike(slot: Array, p: Array) -> Array:
+def shard_like(slot: Array, p: Array) -> Array:
     """Shards a slot as its parameter, where the shapes are equal.
 
-    Zeros know nothing of the parameter that they were made for once a program is compiled;
-    outside of one, those that are like it are made in its place, and others put there.
+    Within a program, `zeros_like` does not keep the sharding of the parameter. Outside of one it
+    does, but slots that are made in another way are on the default device.
     """
     if slot.shape != p.shape:
         return slot
     if not _traced(slot, p):
-        stays = slot.committed or not p.committed
-        return slot if stays else jax.device_put(slot, p.sharding)
+        is_placed = slot.committed or not p.committed
+        return slot if is_placed else jax.device_put(slot, p.sharding)
     return partitioned_as(slot, p)
 
 
-def reduced(p: Array, axis: int | tuple[int, ...]) -> Array:
-    """Zeros of the shape of p's mean over an axis, or several, which stay with size 1.
+def zeros_like_mean(p: Array, axis: int | tuple[int, ...]) -> Array:
+    """Makes zeros of the shape of the mean of p over axes, which stay with size 1.
 
-    Sharded as that mean would be: as the parameter along its other axes.
+    They are sharded as that mean would be: as the parameter along its other axes.
     """
     mean = jnp.sum(p, axis=axis, keepdims=True)
     zeros = jnp.zeros_like(mean)
     return partitioned_as(zeros, mean) if _traced(p) else zeros
 
 
-def repeated(p: Array, n: int) -> Array:
-    """Zeros of the shape `(n, *p)`, sharded as the parameter along its axes."""
+def zeros_like_copies(p: Array, n: int) -> Array:
+    """Makes zeros of the shape `(n, *p)`, sharded as the parameter along its axes."""
     copies = jnp.broadcast_to(p, (n, *p.shape))
     zeros = jnp.zeros_like(copies)
     return partitioned_as(zeros, copies) if _traced(p) else zeros
 
 
-def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
-    """Arrays that can be concatenated.
+def with_one_sharding(arrays: Sequence[Array]) -> Sequence[Array]:
+    """Returns the arrays so that they can be concatenated.
 
-    Where shardings are part of types, and differ, each is made whole on every device.
+    Where shardings are part of types, and differ, each array is replicated.
     """
-    return arrays if len({jax.typeof(x).sharding for x in arrays}) == 1 else whole(arrays)
+    return arrays if len({jax.typeof(x).sharding for x in arrays}) == 1 else replicated(arrays)
 
 
-def whole(arrays: Sequence[Array]) -> Sequence[Array]:
-    """Returns the arrays, each whole on every device of their mesh.
+def replicated(arrays: Sequence[Array]) -> Sequence[Array]:
+    """Replicates the arrays over all devices of their mesh.
 
-    Only a program on a mesh of other axes than explicit ones leaves that to the compiler.
+    Within a program on a mesh without explicit axes, the arrays are returned unchanged, and the
+    compiler decides.
     """
     if not _traced(*arrays):
-        mesh: Any = next((m for m in map(_mesh, arrays) if m is not None), None)
+        mesh: Mesh | AbstractMesh | None = next(
+            (m for m in map(_mesh, arrays) if m is not None), None
+        )
         return arrays if mesh is None else jax.device_put(arrays, _replicated(mesh))
-    known = (_explicit_sharding(x) for x in arrays)
-    mesh = next((sharding.mesh for sharding in known if sharding is not None), None)
+    shardings = (_explicit_sharding(x) for x in arrays)
+    mesh = next((sharding.mesh for sharding in shardings if sharding is not None), None)
     if mesh is None:
         return arrays
     return [jax.sharding.reshard(x, _replicated(mesh)) for x in arrays]
 
 
-def _replicated(mesh: Any) -> NamedSharding:
+def _replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-Specs = Callable[[tuple[int, ...], PartitionSpec, Any], Any]
-"""`(shape, spec, mesh) -> specs`, of what is made of an array of this shape and spec."""
+Specs = Callable[[tuple[int, ...], PartitionSpec, Mesh | AbstractMesh], PyTree]
+"""`(shape, spec, mesh) -> specs` of the results computed from an array of this shape and spec."""
 
 
-def auto_sharded(function: Callable[..., Any], specs: Specs, x: Array, *rest: Any) -> Any:
+def auto_sharded(
+    function: Callable[..., PyTree], specs: Specs, x: Array, *rest: Array | None
+) -> PyTree:
     """Calls `function(x, *rest)`, and lets the compiler choose shardings within it.
 
-    Where shardings are in types, JAX refuses operations that could leave their result in several
-    ways, such as products along a sharded axis. There the results are sharded by `specs`;
-    elsewhere the function is called as it is.
+    Where shardings are in types, JAX refuses an operation whose result could be sharded in several
+    ways, such as a product along a sharded axis. There the results are sharded by `specs`;
+    elsewhere this is a plain call.
     """
     sharding = _explicit_sharding(x)
     if sharding is None:
         return function(x, *rest)
-    known = specs(x.shape, sharding.spec, sharding.mesh)
-    known = jax.tree.map(lambda spec: NamedSharding(sharding.mesh, spec), known)
-    return jax.sharding.auto_axes(function, out_sharding=known)(x, *rest)
+    out_specs = specs(x.shape, sharding.spec, sharding.mesh)
+    out_sharding = jax.tree.map(lambda spec: NamedSharding(sharding.mesh, spec), out_specs)
+    return jax.sharding.auto_axes(function, out_sharding=out_sharding)(x, *rest)
 
 
-def sharded_as(x: Any, like: Any) -> Any:
-    """Returns the array, sharded as another one of its shape, where shardings are in types.
+def sharded_as(x: Array, like: Array) -> Array:
+    """Shards an array as another one of its shape, where shardings are in types.
 
-    There, JAX has no rule for arrays of one operation that are sharded in different ways. On a
-    mesh of other axes, or none, x is returned as it is.
+    There, JAX refuses an operation on arrays that are sharded in different ways. On a mesh without
+    explicit axes, and without a mesh, x is returned unchanged.
     """
     wanted = _explicit_sharding(like)
     if wanted is None or x.shape != like.shape or wanted == jax.typeof(x).sharding:
@@ -118,35 +124,38 @@ def sharded_as(x: Any, like: Any) -> Any:
     return jax.sharding.reshard(x, wanted)
 
 
-def sharded_together(update: Array, slots: Any, param: Any) -> tuple[Array, Any, Any]:
-    """What one parameter's update is computed of, sharded as its slots are.
+def sharded_together(
+    update: Array, slots: PyTree, param: Array | None
+) -> tuple[Array, PyTree, Array | None]:
+    """Shards update, slots and parameter of a leaf as its slots are.
 
-    A state may be divided over devices that have the whole parameter, or the reverse. The slots
-    stay where they are, because they are more and are not needed elsewhere.
+    A state may be sharded where the parameter is replicated, or the reverse. The slots are not
+    moved, because they are larger than the parameter and nothing else reads them.
     """
     if _explicit_sharding(update) is None:
         return update, slots, param
-    place = next((x for x in jax.tree.leaves(slots) if x.shape == update.shape), update)
-    update, slots = jax.tree.map(lambda x: sharded_as(x, place), (update, slots))
-    return update, slots, param if param is None else sharded_as(param, place)
+    like = next((x for x in jax.tree.leaves(slots) if x.shape == update.shape), update)
+    update, slots = jax.tree.map(lambda x: sharded_as(x, like), (update, slots))
+    return update, slots, param if param is None else sharded_as(param, like)
 
 
-def _explicit_sharding(x: Any) -> NamedSharding | None:
+def _explicit_sharding(x: ArrayLike) -> NamedSharding | None:
     """Returns the sharding in the type of an array, where it is on a mesh with explicit axes."""
     sharding = jax.typeof(x).sharding
     return sharding if AxisType.Explicit in sharding.mesh.axis_types else None
 
 
-def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
-    """Returns a function that places an array on all devices of the parameters' mesh.
+def mesh_placer(params: Iterable[object]) -> Callable[[Array], Array]:
+    """Returns a function that replicates an array over all devices of the parameters' mesh.
 
-    One that has a place of its own keeps it. There a step's scalars come out; left on one
-    device, they would make the second call of a compiled step compile again.
+    Arrays that are committed to devices are returned unchanged. The scalars of a state are
+    replicated because a compiled step returns them so: with another sharding of its arguments,
+    the second call would compile again.
     """
     mesh = next((m for m in map(_mesh, params) if m is not None), None)
 
     def place(x: Array) -> Array:
-        # What a foreign state holds that is no array of JAX has no place.
+        # The state of another library may have leaves that are not arrays of JAX.
         if mesh is None or _traced(x) or getattr(x, "committed", True):
             return x
         return jax.device_put(x, sharding_for(x, mesh, PartitionSpec()))
@@ -154,11 +163,11 @@ def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
     return place
 
 
-def sharding_for(x: Any, mesh: Any, spec: PartitionSpec) -> NamedSharding:
-    """Returns the sharding of an array by a spec, as programs write it in what they return.
+def sharding_for(x: Array, mesh: Mesh | AbstractMesh, spec: PartitionSpec) -> NamedSharding:
+    """Returns the sharding of an array by a spec, written as in the results of programs.
 
-    They name all axes of an array where shardings are in types, and leave out the last ones
-    elsewhere. jit takes another way of writing for another sharding, and compiles again.
+    Programs write an entry for each axis where shardings are in types, and leave out trailing
+    None elsewhere. jit compiles again for a spec that is written in another way.
     """
     entries = [*spec, *[None] * (x.ndim - len(spec))]
     if AxisType.Explicit not in mesh.axis_types:
@@ -167,29 +176,29 @@ def sharding_for(x: Any, mesh: Any, spec: PartitionSpec) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*entries))
 
 
-def all_beside(params: Any, state: Any) -> Any:
-    """Places the arrays of a state that are not committed on the devices of the parameters."""
-    return jax.tree.map(beside(jax.tree.leaves(params)), state)
+def place_on_mesh_of(params: PyTree, state: PyTree) -> PyTree:
+    """Replicates the uncommitted arrays of a state over the devices of the parameters."""
+    return jax.tree.map(mesh_placer(jax.tree.leaves(params)), state)
 
 
-def in_place_of(old: Array, value: Any) -> Array:
-    """Makes a new array of the value, with the dtype and sharding of the old one.
+def put_like(old: Array, value: ArrayLike) -> Array:
+    """Copies a value into a new array, with the dtype and sharding of the old one.
 
-    New even where the value is an array: the state's arrays are donated, the caller's not.
-    Placed as the old one, so that a compiled step takes it without compiling again.
+    It is a copy because the arrays of a state are donated, and those of the caller are not. It has
+    the old sharding because a compiled step would compile again for another one.
     """
     if _traced(value, old):
         return jnp.asarray(value).astype(old.dtype)
-    # By way of the host, explicitly: a guard against implicit transfers lets it pass.
+    # Through the host by explicit transfers, which `jax.transfer_guard` permits.
     host = np.array(jax.device_get(value), old.dtype)
     return jax.device_put(host, old.sharding if old.committed else None)
 
 
-def _mesh(p: Any) -> Mesh | None:
+def _mesh(p: object) -> Mesh | None:
     sharding = None if _traced(p) else getattr(p, "sharding", None)
     mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
     return mesh if isinstance(mesh, Mesh) else None
 
 
-def _traced(*values: Any) -> bool:
+def _traced(*values: object) -> bool:
     return any(isinstance(v, jax.core.Tracer) for v in values)

@@ -2,12 +2,17 @@
 
 import functools
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
 
 from ..numerics.casting import cast
+from ..protocol import PyTree
+
+if TYPE_CHECKING:
+    from jax.experimental.sparse import BCOO
 
 __all__ = [
     "Rows",
@@ -15,22 +20,22 @@ __all__ = [
     "coalesced",
     "dense",
     "is_sparse",
-    "no_rows",
+    "empty_rows",
     "row_sparse",
-    "rows_once",
+    "coalesce_rows",
 ]
 
 Array = jax.Array
 
 
-def is_sparse(x: Any) -> bool:
+def is_sparse(x: object) -> bool:
     """Tells whether x is one of JAX's sparse arrays."""
-    # Not imported here, because that is slow: where an array is sparse, the module is loaded.
+    # The import is slow, and not needed: if x is sparse, its module has been imported.
     module = sys.modules.get("jax.experimental.sparse")
     return module is not None and isinstance(x, module.JAXSparse)
 
 
-def row_sparse(rows: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+def row_sparse(rows: ArrayLike, indices: ArrayLike, shape: tuple[int, ...]) -> Any:
     """Makes the gradient of a table out of the gradients of rows that were read from it.
 
     Differentiate with respect to the rows, not the table: neither the gradient nor the step
@@ -38,8 +43,8 @@ def row_sparse(rows: Any, indices: Any, shape: tuple[int, ...]) -> Any:
 
     Args:
       rows: `(*i, *d)`, one row for each index.
-      indices: integers `(*i)`, in any order; a row that is there twice counts with its sum, and
-        one that is not in the table counts nothing.
+      indices: integers `(*i)`, in any order. Rows of equal indices are summed, and rows of
+        indices outside the table are dropped.
       shape: `(n, *d)`, of the table.
 
     Returns:
@@ -79,15 +84,15 @@ def dense(x: Any) -> Any:
     return x.todense() if is_sparse(x) else x
 
 
-def no_rows(like: Any) -> Any:
+def empty_rows(like: "BCOO") -> "BCOO":
     """Makes an empty sparse update, with the shapes of another: all its rows are out of range."""
-    out = min(like.shape[0], jnp.iinfo(like.indices.dtype).max)
-    children, kind = jax.tree.flatten(like)
-    nothing = [jnp.full_like(x, -0.0 if x is like.data else out) for x in children]
-    return jax.tree.unflatten(kind, nothing)
+    outside = min(like.shape[0], jnp.iinfo(like.indices.dtype).max)
+    children, treedef = jax.tree.flatten(like)
+    empty = [jnp.full_like(x, -0.0 if x is like.data else outside) for x in children]
+    return jax.tree.unflatten(treedef, empty)
 
 
-def check_rows(where: str, x: Any) -> None:
+def check_rows(where: str, x: object) -> None:
     """Raises ValueError where a sparse array is not one of rows; `where` begins the message."""
     indices: Any = getattr(x, "indices", None)
     form = type(x).__name__, getattr(x, "n_batch", None), getattr(x, "n_sparse", None)
@@ -105,11 +110,12 @@ def check_rows(where: str, x: Any) -> None:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def coalesced(g: Any, dtype: Any) -> Any:
-    """Sums rows that occur twice, so that each occurs once, with values in `dtype`.
+def coalesced(g: "BCOO", dtype: DTypeLike) -> "BCOO":
+    """Sums rows of equal indices, so that each row occurs once, with values in `dtype`.
 
-    As many as before, so that shapes do not depend on values: the rest is out of range, as
-    JAX pads a BCOO, and zero. Negative indices count from the end, as in `todense`.
+    The number of rows stays, so that shapes do not depend on values: the rows that are left over
+    are zero, and their indices out of range, as JAX pads a BCOO. Negative indices count from the
+    end, as in `todense`.
     """
     n = g.shape[0]
     data, index = cast(g.data, dtype), g.indices[:, 0]
@@ -120,31 +126,31 @@ def coalesced(g: Any, dtype: Any) -> Any:
     if not g.unique_indices:
         order = jnp.argsort(index)
         index, data = index[order], data[order]
-        place = jnp.cumsum(jnp.diff(index, prepend=-1) != 0) - 1
-        data = jnp.zeros_like(data).at[place].add(data)
-        index = jnp.full_like(index, n).at[place].set(index)
+        position = jnp.cumsum(jnp.diff(index, prepend=-1) != 0) - 1
+        data = jnp.zeros_like(data).at[position].add(data)
+        index = jnp.full_like(index, n).at[position].set(index)
     return _bcoo(g, data, index)
 
 
-def rows_once(tree: Any) -> Any:
+def coalesce_rows(tree: PyTree) -> PyTree:
     """Coalesces the sparse arrays in a tree, in their dtypes."""
     return jax.tree.map(
         lambda g: coalesced(g, g.dtype) if is_sparse(g) else g, tree, is_leaf=is_sparse
     )
 
 
-def _bcoo(like: Any, data: Array, index: Array) -> Any:
-    """Rows that are there once, those out of range zero."""
+def _bcoo(like: "BCOO", data: Array, index: Array) -> "BCOO":
+    """Makes a BCOO of rows that occur once; rows out of range become zero."""
     inside = jnp.expand_dims(index < like.shape[0], range(1, data.ndim))
     data = jnp.where(inside, data, jnp.zeros_like(data))
     return type(like)((data, index[:, None]), shape=like.shape, unique_indices=True)
 
 
 class Rows:
-    """The rows of a leaf that have an update: those that a BCOO names, or all of them.
+    """The rows of a leaf that have an update: the rows of a BCOO, or all rows.
 
     Args:
-      update: dense, or coalesced.
+      update: a dense array, or a coalesced BCOO.
 
     Attributes:
       values: the update of these rows.
@@ -154,12 +160,12 @@ class Rows:
         self._sparse: Any = update if is_sparse(update) else None
         self.values: Array = update.data if is_sparse(update) else update
 
-    def of(self, tree: Any) -> Any:
+    def of(self, tree: PyTree) -> PyTree:
         """Gathers these rows of arrays that are shaped like the leaf."""
         return tree if self._sparse is None else jax.tree.map(self._take, tree)
 
     def _take(self, x: Array) -> Array:
-        if not x.shape[0]:  # from where nothing can be taken, not even out of range
+        if not x.shape[0]:  # `get` cannot even clip its indices there
             return jnp.zeros(self.values.shape, x.dtype)
         return x.at[self._sparse.indices[:, 0]].get(mode="clip")
 

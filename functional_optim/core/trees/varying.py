@@ -1,33 +1,36 @@
-"""Within `jax.shard_map`: the types of arrays that differ from device to device.
+"""Types of arrays within `jax.shard_map`, where values may differ from device to device.
 
-There, JAX keeps in the type of an array over which axes of the mesh it varies. Branches of a
-condition, and the carry of a loop, must have one type: zeros do not vary, what is computed of a
-device's own gradient does.
+There the type of an array says over which axes of the mesh it varies. Zeros do not vary, and
+values computed from a device's gradient do. Both branches of a condition, and the carry of a loop
+at each iteration, must have the same type; so arrays are made to vary where others do.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ..protocol import PyTree
 
 __all__ = ["cond", "varying_as", "varying_like", "while_loop"]
 
 Array = jax.Array
-Axes = frozenset[Any]
+Axes = frozenset[str]
 T = TypeVar("T")
 
 
-def varying_as(tree: T, *like: Any) -> T:
-    """Returns a tree whose arrays vary over all axes over which some array of `like` does."""
+def varying_as(tree: T, *like: PyTree) -> T:
+    """Makes the arrays of a tree vary over all axes over which some array of `like` varies."""
     if not _in_shard_map():
         return tree
     axes = frozenset().union(*map(_axes, jax.tree.leaves(like)))
     return jax.tree.map(lambda x: _vary(x, axes), tree)
 
 
-def varying_like(tree: T, like: Any) -> T:
-    """Makes the arrays of a tree vary over the axes over which those of another tree vary."""
+def varying_like(tree: T, like: PyTree) -> T:
+    """Makes each array of a tree vary over the axes of its counterpart in another tree."""
     if not _in_shard_map():
         return tree
     return jax.tree.map(lambda x, y: _vary(x, _axes(y)), tree, like)
@@ -36,7 +39,7 @@ def varying_like(tree: T, like: Any) -> T:
 def cond(holds: Array, on_true: Callable[[], T], on_false: Callable[[], T]) -> T:
     """Calls one of two functions, whose results may vary over different axes.
 
-    What a condition chooses that differs from device to device, differs too.
+    Where the condition varies from device to device, the results vary over its axes too.
     """
     if not _in_shard_map():
         return jax.lax.cond(holds, on_true, on_false)
@@ -48,11 +51,12 @@ def cond(holds: Array, on_true: Callable[[], T], on_false: Callable[[], T]) -> T
     return jax.lax.cond(holds, varying(on_true), varying(on_false))
 
 
-def while_loop(goes_on: Callable[[T], Any], body: Callable[[T], T], start: T) -> T:
+def while_loop(goes_on: Callable[[T], Array], body: Callable[[T], T], start: T) -> T:
     """Repeats `body` while `goes_on`; the carry varies over the same axes from the start.
 
-    Where devices end at different numbers of iterations, all of it varies.
+    Where devices stop after different numbers of iterations, all of the carry varies.
     """
+    # An iteration may add axes to a part of the carry, and the next one to others.
     while _in_shard_map():
         varying = varying_like(start, jax.eval_shape(body, start))
         varying = varying_as(varying, jax.eval_shape(goes_on, varying))
@@ -67,13 +71,13 @@ def _in_shard_map() -> bool:
     return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
-def _axes(x: Any) -> Axes:
+def _axes(x: ArrayLike | jax.ShapeDtypeStruct) -> Axes:
     """Returns the axes over which an array, or the shape of one, varies."""
     aval = x if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x)
-    kind = getattr(aval, "manual_axis_type", None)  # which JAX before 0.10 does not have
+    kind = getattr(aval, "manual_axis_type", None)  # JAX before 0.10 has `vma` instead
     return (getattr(aval, "vma", None) if kind is None else kind.varying) or frozenset()
 
 
-def _vary(x: Any, axes: Axes) -> Any:
+def _vary(x: ArrayLike, axes: Axes) -> ArrayLike:
     missing = tuple(sorted(axes - _axes(x)))
     return jax.lax.pcast(jnp.asarray(x), missing, to="varying") if missing else x

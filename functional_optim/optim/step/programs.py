@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ...core.apply_gradients import step
-from ...core.functions import what_it_sees
+from ...core.functions import dependencies_of
 from ...core.protocol import PyTree
 from ...core.trees.sparse_rows import dense, is_sparse
 from ...core.trees.structure import align, is_absent, leaf_paths
@@ -189,7 +189,7 @@ class OwnPrograms:
 
 def _own(shared: CompileCache) -> CompileCache:
     def find(get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
-        seen = what_it_sees(get_function())
+        seen = dependencies_of(get_function())
         if seen is None:
             return shared.make(get_function, has_aux)
         return shared(get_function(), has_aux, seen)

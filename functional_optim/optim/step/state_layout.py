@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ...core.leaf.packing import SMALL, is_packed, packed_like, unpacked
+from ...core.leaf.packing import MAX_PACKED_SIZE, is_packed, packed_like, unpacked
 from ...core.protocol import GradientTransformation, PyTree
 from ...transforms.packing import packing
 from .scalar_packing import NO_PACKING, Arrays, ScalarPacking
@@ -50,7 +50,7 @@ class StateLayout:
     def update_of(self, tx: GradientTransformation) -> Callable[..., Any]:
         """Returns the `update` of a transformation, for states with stacked slots."""
         # A wrapper may make inner states again, whose slots must be stacked as well.
-        return tx.update if self._is_unstacked else packing(tx.update, SMALL)[0]
+        return tx.update if self._is_unstacked else packing(tx.update, MAX_PACKED_SIZE)[0]
 
     def unpack(self, arrays: Sequence[Any]) -> PyTree:
         """Returns the state, with stacked slots, that a step hands to the transformation."""
@@ -103,7 +103,7 @@ def _on_one_device(arrays: Sequence[Any]) -> bool:
 
 def _with_stacked_slots(tx: GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
     """Returns the state, with types in the place of those slots that are stacked."""
-    init, any_packed = packing(tx.init, SMALL)
+    init, any_packed = packing(tx.init, MAX_PACKED_SIZE)
     if not any_packed:
         return state
     try:
