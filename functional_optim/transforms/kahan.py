@@ -31,7 +31,7 @@ def kahan_summation(
         u  = q - p
 
     so that `apply_updates` makes p = q: small steps gather in c until p moves. The sum p + c has
-    about twice the digits of p, so it is nearly that of `master_weights`, at half of its memory;
+    about twice the digits of p, so it is nearly that of `master_weights`, at half of the memory;
     `master_remainder` is exact, for bfloat16. In float16, c is too small a number for the dtype
     where p is below about 1e-4.
 

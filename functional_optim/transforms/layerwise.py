@@ -1,9 +1,9 @@
 """Learning rates that fall from the output of a model to its input."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..core.numerics.validation import Interval, as_number
+from ..core.protocol import Hyperparameter, PyTree
 from ..core.rules.by_label import by_label
 from ..core.trees.labels import path_labels
 
@@ -13,8 +13,8 @@ __all__ = ["layerwise_decay"]
 def layerwise_decay(
     learning_rate: float,
     decay: float,
-    layers: Sequence[str | Callable[[str, Any], bool]],
-) -> Any:
+    layers: Sequence[str | Callable[[str, PyTree], bool]],
+) -> Hyperparameter:
     """Makes a learning rate that is smaller by a factor for each layer from the output down.
 
     With L layers, those of layer i = 0 (at the input), ..., L - 1 (at the output) have

@@ -1,25 +1,28 @@
 """Stacking the slots of many small parameters in few arrays."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..core.adapter import check_pair
 from ..core.leaf.packing import SMALL
 from ..core.numerics.validation import as_count
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.init import RuleInit, replace_rule_inits
 
 __all__ = ["packed", "packing"]
 
+Function = TypeVar("Function", bound=Callable[..., PyTree])
+
 
 def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransformation:
-    """Stacks the slots of small parameters: one array for those of equal shape and dtype.
+    """Stacks the slots of small parameters: one array for up to 32 of equal shape and dtype.
 
     This is for models with very many small arrays, whose steps take long mostly because the arrays
     are many. The maths then runs on 32 small parameters of equal shape together, mapped over them,
     and the state has few arrays. Parameters, gradients and updates stay as they are; so do the
-    numbers, for any transformation, because everything that concerns one parameter (a norm, a count
-    of updates, a mask, a key) is mapped like the arrays. Names in checkpoints stay too:
+    numbers, for any transformation, because everything that belongs to one parameter (a norm, a
+    count of updates, a mask, a key) is mapped like the arrays. Names in checkpoints stay too:
     `to_state_dict` and the files of `save` have each parameter under its own name, and a checkpoint
     of a state that is not packed restores to one that is, and the reverse.
 
@@ -37,8 +40,8 @@ def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransfo
     parameter as a whole then see.
 
     Raises:
-      TypeError: tx is not a pair of functions, or max_size no integer.
-      ValueError: max_size is below 1, or tx holds no rule of this package that keeps slots.
+      TypeError: tx is not a pair of functions, or max_size is not an integer.
+      ValueError: max_size is below 1, or tx has no rule of this package with slots.
 
     Example:
       >>> import functional_optim as fo, jax, jax.numpy as jnp
@@ -51,16 +54,16 @@ def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransfo
     """
     init, update = check_pair("packed: tx", tx)
     max_size = as_count(max_size, "packed: max_size")
-    made, found = packing(init, max_size)
-    if not found:
+    packed_init, has_slots = packing(init, max_size)
+    if not has_slots:
         raise ValueError(
             f"packed: {tx!r} holds no rule of this package that keeps slots. Leave packed out."
         )
-    update, _ = packing(update, max_size)  # a wrapper may make inner states again
-    return GradientTransformation(made, update)
+    update, _ = packing(update, max_size)  # for updates that call init again
+    return GradientTransformation(packed_init, update)
 
 
-def packing(function: Any, max_size: int) -> tuple[Any, bool]:
+def packing(function: Function, max_size: int) -> tuple[Function, bool]:
     """Lets the rules within an `init`, or an `update`, stack small slots.
 
     Returns:

@@ -1,10 +1,9 @@
-"""Master weights for bfloat16 parameters, of which the state keeps only the lower 16 bits."""
-
-from typing import Any
+"""Master weights for bfloat16 parameters: the state keeps only the lower 16 bits."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.rounding import as_float32, check_like_init, is_narrow, narrow_slot
@@ -19,7 +18,7 @@ _SIGN, _MAGNITUDE = np.int32(-(2**31)), np.int32(2**31 - 1)
 _UPPER = np.int32(-(2**16))
 
 
-def _slots(p: Array, param_dtype: Any) -> dict[str, Array]:
+def _slots(p: Array, param_dtype: DTypeLike) -> dict[str, Array]:
     if jnp.dtype(param_dtype) == np.float16:
         raise TypeError(
             "master_remainder: a parameter has dtype float16, whose exponents are not those of "
@@ -89,7 +88,7 @@ def master_remainder(
 
 
 def _joined(p: Array, remainder: Array) -> Array:
-    """Joins both halves to a float32 number."""
+    """Combines both halves into a float32 number."""
     bits = _bits(p)
     magnitude = jnp.maximum((bits & _MAGNITUDE) + remainder.astype(jnp.int32), 0)
     return _floats((bits & _SIGN) | magnitude)
