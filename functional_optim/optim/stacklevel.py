@@ -6,7 +6,7 @@ __all__ = ["user_stacklevel"]
 
 
 _BETWEEN = (__name__.partition(".")[0], "jax", "contextlib")
-"""Packages whose functions are between the user's line and a warning; JAX's, while it traces."""
+"""Packages whose frames lie between the user's line and a warning; JAX's do during tracing."""
 
 
 def user_stacklevel() -> int:

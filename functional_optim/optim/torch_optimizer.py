@@ -4,9 +4,10 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.state import State
 from ..core.traced_hyperparams import without_traced_hyperparams
 from ..core.types import Params
@@ -46,14 +47,14 @@ class TorchOptimizer(Optimizer):
     keeps the old arrays alive, so that a step can be differentiated; it holds for all groups.
 
     A subclass declares `entries`, and defines `__init__`, whose arguments after `params` are the
-    options, and `transformation`, which makes the transformation of a group from them. Numbers
-    are handed on to the links or turned into others; only flags and None may decide something,
-    because an edit of a number goes into the state without `transformation` being called. A
-    number that decides something by being 0 is one of `lazy_entries`.
+    options, and `transformation`, which makes the transformation of a group from them. It may
+    pass numbers on and compute with them, but it may only branch on flags and None: an edit of a
+    number is written into the state without a call of `transformation`. An option that matters by
+    being 0 belongs to `lazy_entries`.
     """
 
     entries: ClassVar[Mapping[str, StateEntry]] = {}
-    """torch's name of an entry of the state -> where it is kept here."""
+    """torch's name of an entry of the state -> the slot or scalar that has it."""
 
     lazy_entries: ClassVar[Mapping[str, str]] = {}
     """Option -> the entry that exists once the option has been other than 0.
@@ -63,18 +64,18 @@ class TorchOptimizer(Optimizer):
 
     _option_parameters: ClassVar[Mapping[str, inspect.Parameter]] = {}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "transformation" in cls.__dict__:  # others have the options of their base
             _, _, *options = inspect.signature(cls.__init__).parameters.values()
             cls._option_parameters = {p.name: p for p in options}
 
-    def _initialize(self, params: Params, arguments: Mapping[str, Any]) -> None:
+    def _initialize(self, params: Params, arguments: Mapping[str, PyTree]) -> None:
         """Checks the options, and makes the groups.
 
         Args:
           params: the first argument of `__init__`.
-          arguments: its other arguments by name, and maybe more: `locals()` will do.
+          arguments: its other arguments by name, such as `locals()`.
         """
         name = type(self).__name__
         if hasattr(params, "dtype") and hasattr(params, "ndim"):  # layers have a dtype as well
@@ -96,13 +97,13 @@ class TorchOptimizer(Optimizer):
         raise NotImplementedError
 
     @classmethod
-    def default_options(cls) -> dict[str, Any]:
+    def default_options(cls) -> dict[str, Hyperparameter]:
         """Returns the options with their default values."""
         return {k: parameter.default for k, parameter in cls._option_parameters.items()}
 
     @staticmethod
     def _check_options(options: Options) -> None:
-        """Raises for arguments of `__init__` that do not go together."""
+        """Raises an error if arguments of `__init__` contradict each other."""
 
     def _make_group(self, where: str, options: ParamGroup) -> OptimizerGroup:
         tx, tagged, activated = self._transformation(where, options, frozenset())
@@ -131,15 +132,15 @@ class TorchOptimizer(Optimizer):
         """Makes a group's transformation.
 
         Args:
-          where: what errors call the group.
-          options: of the group.
+          where: name of the group, for errors.
+          options: options of the group.
           activated: options of `lazy_entries` that have been other than 0.
 
         Returns:
-          The transformation, the options that it was made of, with their numbers tagged, and
-          `activated` with those that are other than 0 now.
+          The transformation; its options, with tagged numbers; and `activated` with the options
+          that are other than 0 now.
         """
-        tagged: dict[str, Any] = {}
+        tagged: dict[str, Hyperparameter] = {}
         try:
             tagged |= {k: tag_option(k, _squeeze(k, options[k])) for k in self._option_parameters}
             for k, parameter in self._option_parameters.items():
@@ -167,7 +168,7 @@ class TorchOptimizer(Optimizer):
         }
 
     def _check_flags(self, options: Options) -> None:
-        """Checks that flags are flags, and that `differentiable` is the same in each group."""
+        """Checks that flags are booleans or None, and `differentiable` the same in each group."""
         for k, parameter in self._option_parameters.items():
             is_flag = parameter.annotation in (bool, bool | None)
             if is_flag and options[k] not in (None, True, False):
@@ -192,13 +193,15 @@ class TorchOptimizer(Optimizer):
         return torch_state_dict(self._groups, self._param_states)
 
     @with_load_hooks
-    def load_state_dict(self, state_dict: Mapping[str, Any], *, names: Names | None = None) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, PyTree], *, names: Names | None = None
+    ) -> None:
         """Restores a state in torch's format, from here or from torch, or through JSON.
 
         Parameters are found by name over all groups, so that they may be grouped differently
         now. A saved group's options replace those of the group here that has the same
         parameters; a group here for which the file has no such group keeps its options, and a
-        warning says which differ. `differentiable` stays as it is here.
+        warning says which differ. `differentiable` does not change.
 
         Args:
           names: names of the saved parameters, as the dotted paths here, in the order of their
@@ -231,8 +234,8 @@ class TorchOptimizer(Optimizer):
 
     def _load_group(
         self, owner: str, group: OptimizerGroup, saved: SavedGroup
-    ) -> tuple[dict[str, Any], OptimizerGroup, Options]:
-        """Makes what a group becomes: its options, the group, and its tagged options."""
+    ) -> tuple[dict[str, PyTree], OptimizerGroup, Options]:
+        """Returns the options, the group and the tagged options that loading gives a group."""
         unchanged = {k: group.options[k] for k in ("differentiable",) if k in group.options}
         options = {**group.options.options, **saved.options, **unchanged}
         frozen = {k: freeze(v) if k in self.defaults else v for k, v in options.items()}
@@ -256,15 +259,15 @@ class TorchOptimizer(Optimizer):
         )
         return options, new, tagged
 
-    # The state in torch's format. A subclass whose state is not one of single parameters
-    # overrides these two.
+    # The next two methods convert states to torch's format and back. A subclass overrides them if
+    # its state does not consist of one entry for each parameter.
 
     def _param_states(self, group: OptimizerGroup) -> list[ParamState]:
         """Returns torch's state of each parameter of a group."""
         return param_states(self.entries, group)
 
     def _fill(self, owner: str, saved: SavedGroup, params: Params, fresh: State) -> State:
-        """Returns the fresh state of a group with what was saved."""
+        """Returns the fresh state of a group, filled with the saved entries."""
         return fill_state(owner, self.entries, self.lazy_entries.values(), saved, params, fresh)
 
 
@@ -280,11 +283,11 @@ def _check_exclusions(name: str, options: Options) -> None:
 
 def _set_positions(group: OptimizerGroup, tagged: Options) -> None:
     treedef = group.stored.treedef
-    leaf_numbers = treedef.unflatten(range(treedef.num_leaves))
-    group.positions = find_positions(group.tx, tagged, leaf_numbers)
+    leaf_indices = jax.tree.unflatten(treedef, range(treedef.num_leaves))
+    group.positions = find_positions(group.tx, tagged, leaf_indices)
 
 
-def _squeeze(name: str, value: Any) -> Any:
+def _squeeze(name: str, value: PyTree) -> PyTree:
     """Returns an array of one element as a scalar, as torch does; other values unchanged."""
     if isinstance(value, (tuple, list)):
         return tuple(_squeeze(name, v) for v in value)

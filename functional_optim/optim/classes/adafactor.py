@@ -1,7 +1,9 @@
 """torch.optim.Adafactor."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from jax.typing import ArrayLike
 
 from ...algorithms.adafactor import scale_by_relative_step
 from ...algorithms.factored_rms import scale_by_factored_rms
@@ -25,7 +27,7 @@ class _Negative:
 
     schedule: Schedule
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: ArrayLike) -> ArrayLike:
         return -self.schedule(step)
 
 

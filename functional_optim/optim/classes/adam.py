@@ -19,7 +19,7 @@ __all__ = ["Adam", "AdamW"]
 
 
 class _AdamFamily(TorchOptimizer):
-    """What Adam and AdamW share; they differ in their options."""
+    """The common base of Adam and AdamW, which differ in their options."""
 
     entries: ClassVar = {
         "step": StateEntry("scale_by_adam", "leaf_counts"),
