@@ -96,7 +96,7 @@ class LRScheduler:
             "learning rates of all groups."
         )
 
-    def get_last_lr(self) -> list[Rate]:
+    def get_last_lr(self) -> list[Any]:
         """Returns the learning rates that the last step set."""
         return list(self._last_lr)
 

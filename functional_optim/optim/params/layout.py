@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ class PathGroups:
 
 def path_groups(
     params: PyTree,
-    rules: Mapping[PathTest, Mapping[str, Hyperparameter]]
+    rules: Mapping[Any, Mapping[str, Hyperparameter]]
     | Iterable[tuple[PathTest, Mapping[str, Hyperparameter]]],
 ) -> PathGroups:
     r"""Makes parameter groups by rules on the paths of one tree.
