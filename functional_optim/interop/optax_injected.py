@@ -31,7 +31,7 @@ def read_injected(function: str, state: PyTree, pairs: list[Pair]) -> PyTree:
 
 
 def write_injected(function: str, state: PyTree, pair: Pair) -> OptState:
-    """Returns optax's state with the hyperparameters of the last step here."""
+    """Returns optax's state with the hyperparameters of the last step."""
     new, hyperparams = dict(pair.theirs.hyperparams), _hyperparams(state)
     for name, old in pair.theirs.hyperparams.items():
         places = _places(state, pair, name)

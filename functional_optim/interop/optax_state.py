@@ -22,7 +22,7 @@ __all__ = ["from_optax", "to_optax"]
 
 
 def from_optax(state: OptState, template: PyTree, *, count: int | None = None) -> PyTree:
-    """Turns a state of optax into one of the same transformation here.
+    """Converts a state of optax to a state of the same transformation of this package.
 
     The arrays are copied, without arithmetic. Both are chains of the same links in the same order,
     possibly with masks, partitions, named chains, `MultiSteps`, `apply_if_finite`,
@@ -35,7 +35,7 @@ def from_optax(state: OptState, template: PyTree, *, count: int | None = None) -
 
     Args:
       state: a result of optax's `init` or `update`.
-      template: `init(params)` of the transformation here; for `lookahead`, with the slow params.
+      template: `init(params)` of our transformation; for `lookahead`, with the slow params.
       count: number of updates made, if optax's state has no count.
 
     Raises:
@@ -67,7 +67,7 @@ def from_optax(state: OptState, template: PyTree, *, count: int | None = None) -
 
 
 def to_optax(state: PyTree, template: OptState) -> OptState:
-    """Turns a state into optax's of the same transformation; the reverse of `from_optax`.
+    """Converts a state to optax's state of the same transformation; the reverse of `from_optax`.
 
     Args:
       state: a result of `init` or `update` of this package.

@@ -25,7 +25,7 @@ def to_torch(
     position.
 
     Args:
-      names: names of all parameters, the dotted paths here (`param_names` in the groups), in the
+      names: names of all parameters, as dotted paths (`param_names` in the groups), in the
         order in which torch's optimizer has them: `[name for name, _ in
         model.named_parameters()]`. Without names, trees must be flat lists, whose order is clear.
 

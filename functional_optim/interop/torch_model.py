@@ -74,7 +74,7 @@ def import_model(
     """Fills a tree with the weights of a torch model, and moves the moments of its optimizer.
 
     The array at `encoder.fc.kernel` is `encoder.fc.weight` of torch, with its axes in the order of
-    the library here:
+    the library:
 
         layout      linear        convolution             attention
         torch       (out, in)     (out, in, *space)       queries, keys, values in one
@@ -91,7 +91,7 @@ def import_model(
         variables of Flax linen (all, or their `params`), `nnx.state(model)`, an Equinox model.
       layout: `"flax"` for linen and nnx, `"equinox"`, or `"torch"` for a tree of arrays laid out
         as in torch.
-      modules: path of a module here -> its name in torch, where they differ; a path
+      modules: path of a module in the tree -> its name in torch, where they differ; a path
         also renames everything below it. `{"Dense_0": "fc1", "Dense_1": "fc2"}`.
       optimizer: `state_dict` of torch's optimizer.
       names: names of the parameters, in the order in which torch's optimizer got them; for several

@@ -340,7 +340,7 @@ class Optimizer(OptimizerBase):
         """The state of each group, as its transformation makes it.
 
         May be assigned: states of the same structure, shapes and dtypes, which are copied. The
-        hyperparameters stay those of `param_groups`.
+        hyperparameters are still those of `param_groups`.
         """
         self._compiled()
         return tuple(group.state for group in self._groups)

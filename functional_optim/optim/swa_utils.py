@@ -52,8 +52,8 @@ class AveragedModel:
 
     The first `update_parameters` copies. The average of arrays narrower than float32 is kept
     in float32, and `module` has their dtype. Leaves that are not floating arrays (counters, the
-    functions of an equinox module) are those of the last model. Batch statistics are `buffers`,
-    a separate tree.
+    functions of an equinox module) are those of the last model. Batch statistics are `buffers`, a
+    separate tree.
 
     Differences: torch's `multi_avg_fn` writes into its first list; here it returns the list of
     averages. torch finds the buffers in the model, and averages in the parameters' dtype.

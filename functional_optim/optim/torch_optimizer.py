@@ -42,9 +42,10 @@ class TorchOptimizer(Optimizer):
     of a schedule compiles nothing; an option that changes the program (`nesterov`, `amsgrad`,
     ...) compiles one more program, and keeps all state that both programs have.
 
-    `foreach`, `fused` and `capturable` choose between torch's implementations. Here there is
-    one, and they are accepted only for the combinations that torch refuses. `differentiable`
-    keeps the old arrays alive, so that a step can be differentiated; it holds for all groups.
+    `foreach`, `fused` and `capturable` choose between torch's implementations. This package has
+    one, and reads these options only to refuse the combinations that torch refuses.
+    `differentiable` keeps the old arrays alive, so that a step can be differentiated; it applies to
+    all groups.
 
     A subclass declares `entries`, and defines `__init__`, whose arguments after `params` are the
     options, and `transformation`, which makes the transformation of a group from them. It may
@@ -196,15 +197,15 @@ class TorchOptimizer(Optimizer):
     def load_state_dict(
         self, state_dict: Mapping[str, PyTree], *, names: Names | None = None
     ) -> None:
-        """Restores a state in torch's format, from here or from torch, or through JSON.
+        """Restores a state in torch's format, saved by this package or by torch, also through JSON.
 
         Parameters are found by name over all groups, so that they may be grouped differently
-        now. A saved group's options replace those of the group here that has the same
-        parameters; a group here for which the file has no such group keeps its options, and a
+        now. A saved group's options replace those of the current group with the same
+        parameters; a group without such a saved group keeps its options, and a
         warning says which differ. `differentiable` does not change.
 
         Args:
-          names: names of the saved parameters, as the dotted paths here, in the order of their
+          names: names of the saved parameters, as dotted paths of the tree, in the order of their
             numbers. A file of torch has none, unless its optimizer was given named
             parameters: pass `[name for name, _ in model.named_parameters()]`. Where torch's
             optimizer had several groups, its numbers run group by group: pass a list of names

@@ -76,7 +76,7 @@ def params_ema(
     every: Static[int] = 1,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Keeps an exponential moving average of the parameters; updates pass as they are.
+    """Keeps an exponential moving average of the parameters; updates pass unchanged.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., where `every` divides t:
 
@@ -149,7 +149,7 @@ def params_swa(
     accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("average")] = None,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Keeps the mean of the parameters, all with the same weight; updates pass as they are.
+    """Keeps the mean of the parameters, all with the same weight; updates pass unchanged.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., where t > start and
     `every` divides t - start:

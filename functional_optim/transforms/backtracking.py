@@ -64,7 +64,7 @@ def scale_by_backtracking_linesearch(
     compiled again.
 
     Differences from optax: if the last step tried does not decrease the loss at all, or u
-    is not a direction of descent, learning_rate is 0, the parameters stay as they are, and the next
+    is not a direction of descent, learning_rate is 0, the parameters do not change, and the next
     search continues from the last step tried; optax takes such a step if it is finite, and
     otherwise its learning rate stays 0 for good. rtol is relative to |f(x)|; optax's makes the
     condition stricter if f(x) < 0.

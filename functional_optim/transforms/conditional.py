@@ -28,7 +28,7 @@ def conditionally_transform(
 ) -> GradientTransformation:
     """Applies a transformation at some steps, and passes the updates on at the others.
 
-    At the other steps the inner transformation is not computed, and its state stays as it is.
+    At the other steps the inner transformation is not computed, and its state does not change.
 
     Args:
       inner: the transformation to apply; in `per_leaf_counts`, if a gradient may be None.

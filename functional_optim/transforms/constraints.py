@@ -56,7 +56,7 @@ def zero_nans(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array,
     """Replaces NaN in updates by 0, and counts them.
 
     The state holds `metrics["nans"]`, the number of elements that were NaN at the last step.
-    Infinite elements stay as they are: guard against them with `apply_if_finite`.
+    Infinite elements do not change: guard against them with `apply_if_finite`.
 
     Differences: optax's state has for each leaf whether it had any NaN.
 

@@ -36,8 +36,8 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
     They are the average of `params_ema` or `params_swa`, the slow weights of `lookahead`, the
     average of `asgd`, the parameters from which `sam` has climbed, or the averaged point of
     `schedule_free` or `generalized_primal_averaging`; each in its parameter's dtype. Where the
-    state has one of these for some parameters, the others are returned as they are, such as those
-    of a partition that trains only a part with averages.
+    state has one of these for some parameters, the others are returned unchanged, for example in
+    a partition that averages only some parameters.
 
     Args:
       state: of a chain, a wrapper, a partition, or one transformation.

@@ -36,8 +36,8 @@ def kahan_summation(
     where p is below about 1e-4.
 
     The state keeps c as compensation, of shape `*p`, in units and in the dtype of p. Put this at
-    the end of a chain, after the learning rate. The updates of parameters in float32 or wider stay
-    as they are, and the state keeps nothing for them.
+    the end of a chain, after the learning rate. The updates of parameters in float32 or wider do
+    not change, and the state has no array for them.
 
     Differences: optax has no such transformation; optimi, whose optimizers have it, also rounds g.
 

@@ -17,16 +17,16 @@ def layerwise_decay(
 ) -> Hyperparameter:
     """Makes a learning rate that is smaller by a factor for each layer from the output down.
 
-    With L layers, those of layer i = 0 (at the input), ..., L - 1 (at the output) have
+    With L layers, the parameters of layer i = 0 (at the input), ..., L - 1 (at the output) have
 
         learning_rate decay^(L - 1 - i)
 
-    under the names `learning_rate.0`, ..., `learning_rate.<L - 1>`. For a rate that follows a
-    schedule, let the decay be a link behind: `chain(adamw(schedule), scale(layerwise_decay(1.0,
-    decay, layers)))`.
+    The hyperparameters have the names `learning_rate.0`, ..., `learning_rate.<L - 1>`. For a rate
+    that follows a schedule, add the decay as a link after the optimizer: `chain(adamw(schedule),
+    scale(layerwise_decay(1.0, decay, layers)))`.
 
     Args:
-      learning_rate: of the last layer.
+      learning_rate: learning rate of the last layer.
       decay: the factor, in (0, 1]; 0.65 to 0.95 are common.
       layers: from input to output, a pattern of key paths or a predicate of path and leaf each,
         as in `path_labels`: the first that matches decides, and each parameter must be matched.

@@ -72,8 +72,8 @@ def lookahead(
       sync_period: number of fast steps, the last of which ends at the slow weights.
       reset_state: whether the fast optimizer's state is made again after each period.
 
-    Differences: optax takes and returns pairs of parameters; here the parameters are plain, and the
-    state has the fast optimizer's links, and `look_back`.
+    Differences: optax takes and returns pairs of parameters; here the parameters are a plain tree,
+    and the state has the fast optimizer's links, and `look_back`.
 
     Raises:
       TypeError: fast_optimizer is not a pair of functions, or sync_period not an integer.

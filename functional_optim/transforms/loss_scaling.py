@@ -48,8 +48,8 @@ def loss_scale(
     The state holds `hyperparams`, the factors, the interval and min_scale; `growth_tracker`, the
     number of finite steps in a row, `()` int32; `scale` `()`; under `metrics` `last_finite`, and
     how many steps were skipped: `notfinite_count` in a row, and `total_notfinite`; and
-    `inner_state`. Where `notfinite_count` goes on growing at min_scale, it is not the scale that
-    makes gradients overflow.
+    `inner_state`. If `notfinite_count` continues to grow at min_scale, the gradients do
+    not overflow because of the scale.
 
     Differences: torch's `GradScaler` computes the same scale, apart from an optimizer, and without
     min_scale: there the scale can become 0, after which all is NaN. optax has no such

@@ -102,31 +102,31 @@ class MatrixLeaves:
     """Finds for each parameter its `MuonDimensionNumbers`, or `REST`.
 
     Attributes:
-      given: a tree of `MuonDimensionNumbers`, shaped like the parameters or a prefix of that,
+      labeller: a tree of `MuonDimensionNumbers`, shaped like the parameters or a prefix of that,
         with None for a parameter that is not a matrix; a function of the parameters that returns
         such a tree; or None: all parameters with two axes are matrices.
     """
 
-    given: Labeller | None
+    labeller: Labeller | None
 
     @classmethod
-    def of(cls, given: PyTree | Labeller) -> "MatrixLeaves":
+    def of(cls, specs: PyTree | Labeller) -> "MatrixLeaves":
         """Makes a hashable object of a tree, a function or None."""
-        return cls(None if given is None else as_labeller(given))
+        return cls(None if specs is None else as_labeller(specs))
 
     def __call__(self, params: PyTree) -> PyTree:
         """Returns the specs of the parameters."""
-        if self.given is None:
+        if self.labeller is None:
             plain = MuonDimensionNumbers()
             return jax.tree.map(lambda p: plain if jnp.ndim(p) == 2 else REST, params)
-        return jax.tree.map(_as_spec, self.given(params), is_leaf=lambda x: x is None)
+        return jax.tree.map(_as_spec, self.labeller(params), is_leaf=lambda x: x is None)
 
     def shown(self, spec: MuonDimensionNumbers | str, shape: tuple[int, ...]) -> str:
         """Describes how the rules see a parameter: `a matrix of 8 rows and 4 columns`."""
         if isinstance(spec, str):
             by = (
                 f"for it has {len(shape)} axes"
-                if self.given is None
+                if self.labeller is None
                 else "by weight_dimension_numbers"
             )
             return f"no matrix, {by}"
@@ -139,13 +139,13 @@ class MatrixLeaves:
         return OnlyMatrices(self, matrices)
 
 
-def _as_spec(given: object) -> MuonDimensionNumbers | str:
-    if given is not None and not isinstance(given, MuonDimensionNumbers):
+def _as_spec(entry: object) -> MuonDimensionNumbers | str:
+    if entry is not None and not isinstance(entry, MuonDimensionNumbers):
         raise TypeError(
-            f"weight_dimension_numbers: each must be MuonDimensionNumbers or None, got {given!r}. "
+            f"weight_dimension_numbers: each must be MuonDimensionNumbers or None, got {entry!r}. "
             "Pass MuonDimensionNumbers(reduction_axis, output_axis)."
         )
-    return REST if given is None else given
+    return REST if entry is None else entry
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformation:
     """Measures the updates at this place of a chain; `metrics` reads the result.
 
     The state holds `metrics[measure_name]`, an array or a tree of arrays, zeros before the first
-    update. Updates stay as they are.
+    update. Updates do not change.
 
     Args:
       measure: `measure(updates)`. At init it is called on the parameters (abstractly) to get the
@@ -51,8 +51,8 @@ def monitor(measures: Mapping[str, Measure | GradientTransformation]) -> Gradien
     """Measures the updates at this place of a chain, in several ways; `metrics` reads the results.
 
     The state holds under `metrics` the last measurements, zeros before the first update, and
-    under `measure_states` the states of the measures that are transformations. Updates stay as they
-    are.
+    under `measure_states` the states of the measures that are transformations. Updates do not
+    change.
 
     Args:
       measures: name -> function of the updates, or transformation whose updates are the

@@ -21,7 +21,7 @@ def centralize(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array
     """Subtracts from the updates of each output unit their mean.
 
     For one parameter of shape `(..., inputs, outputs)`: the mean is over all axes but the
-    last, JAX's axis of outputs. Vectors and scalars stay as they are.
+    last, JAX's axis of outputs. Vectors and scalars do not change.
 
     Differences: optax takes the mean over all axes but the first.
 

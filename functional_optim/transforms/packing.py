@@ -20,20 +20,20 @@ def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransfo
 
     This is for models with very many small arrays, whose steps take long mostly because the arrays
     are many. The maths then runs on 32 small parameters of equal shape together, mapped over them,
-    and the state has few arrays. Parameters, gradients and updates stay as they are; so do the
-    numbers, for any transformation, because everything that belongs to one parameter (a norm, a
-    count of updates, a mask, a key) is mapped like the arrays. Names in checkpoints stay too:
+    and the state has few arrays. Parameters, gradients and updates are not stacked, and
+    the numbers do not change, for any transformation, because everything that belongs to one
+    parameter (a norm, a count of updates, a mask, a key) is mapped like the arrays. Names in checkpoints stay too:
     `to_state_dict` and the files of `save` have each parameter under its own name, and a checkpoint
     of a state that is not packed restores to one that is, and the reverse.
 
     In the state, a slot that stacks some parameters is a node with `stacks` and `rest`, and
     `unpacked` turns the state into that of `tx`. Shapes of fewer than 4 parameters are not
-    stacked. If a stack has gradients that are None or sparse next to others that are not, it is
-    taken apart for that step. Arrays that wrappers keep stay as they are, as do slots of other
-    libraries, and of rules that read the whole tree, such as L-BFGS.
+    stacked. If only some gradients of a stack are None or sparse, it is unstacked for that step.
+    Arrays of wrappers are not stacked, nor are slots of other libraries, and of rules that read the
+    whole tree, such as L-BFGS.
 
     Args:
-      tx: any transformation of this package, of which at least one rule keeps slots.
+      tx: any transformation of this package, with at least one rule that has slots.
       max_size: the largest number of elements of a small parameter.
 
     Differences: optax's `flatten` makes one vector of all parameters, which rules that read a

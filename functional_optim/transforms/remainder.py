@@ -48,7 +48,7 @@ def master_remainder(
     The state keeps remainder, int16, of shape `*p`, in units of the last place of master. If a
     parameter is changed from outside, the remainder is added to the changed one; it is less than
     half of its last place. Put this at the end of a chain, after the learning rate. The updates of
-    parameters in float32 or wider stay as they are, and the state keeps nothing for them.
+    parameters in float32 or wider do not change, and the state has no array for them.
 
     Differences: optax has no such transformation. The optimizers of Apex truncate the lower bits
     instead of rounding, so that their parameters are on average half a place too small.
@@ -82,7 +82,7 @@ def master_remainder(
     q = _floats(upper)
     q = jnp.where(jnp.isnan(_floats(bits)), np.float32(np.nan), q)
     moved = q - p
-    # Where p + moved is rounded to another number than q, the remainder would not fit: drop it.
+    # If p + moved rounds to another number than q, the remainder does not fit into int16: drop it.
     arrives = jnp.abs(_bits(p + moved) - upper) < 0x8000
     return moved.astype(wide), {"remainder": jnp.where(arrives, bits - upper, 0).astype(jnp.int16)}
 

@@ -178,11 +178,11 @@ def _bracket(
     """Moves on to the new point, and checks whether a minimum lies before it."""
     rose = ~conditions.decreases(new) | ((evals > 2) & (new.value >= s.b.value))
     good = ~rose & conditions.is_flat(new)
-    found = (rose | (new.slope >= 0)) & ~good
+    bracketed = (rose | (new.slope >= 0)) & ~good
     # At the last evaluation the result is the start or the new point, whichever is lower.
     a = choose(last, conditions.start, s.b)
-    a_is_lower = (last | found) & (a.value <= new.value)
-    return s._replace(a=a, b=new, a_is_lower=a_is_lower, bracketed=found), good
+    a_is_lower = (last | bracketed) & (a.value <= new.value)
+    return s._replace(a=a, b=new, a_is_lower=a_is_lower, bracketed=bracketed), good
 
 
 def _narrow(conditions: Wolfe, s: _Search, new: Point) -> tuple[_Search, Array]:

@@ -78,14 +78,14 @@ def scale_by_zoom_linesearch(
 
     Differences from optax: interpolation is by the cubic with values and slopes of both ends.
     If no step decreases the loss, or u is not a direction of descent, learning_rate is 0, the
-    parameters stay as they are, and the next search starts from 1; optax then takes the last step
+    parameters do not change, and the next search starts from 1; optax then takes the last step
     tried if it is finite.
 
     Args:
       max_learning_rate: None for no bound.
       approx_dec_rtol: None for the first pair of conditions only.
       initial_guess_strategy: "one", or "keep" to begin with the last learning rate.
-      verbose: whether to print if no decrease is found.
+      verbose: whether to print if no decrease is lowest.
 
     Example:
       >>> import functional_optim as fo
@@ -124,14 +124,14 @@ def scale_by_zoom_linesearch(
         return moved & (jnp.abs(b.step - a.step) < stepsize_precision)
 
     most = max_linesearch_steps.astype(jnp.int32)
-    found, evals = search(line, conditions, guess, extend, is_narrow, most, start.slope < 0)
+    lowest, evals = search(line, conditions, guess, extend, is_narrow, most, start.slope < 0)
     if verbose:
-        report("scale_by_zoom_linesearch", found.step > 0, ctx.value, start.slope)
+        report("scale_by_zoom_linesearch", lowest.step > 0, ctx.value, start.slope)
     scalars = {
-        "learning_rate": found.step,
-        "value": found.value,
+        "learning_rate": lowest.step,
+        "value": lowest.value,
         "num_linesearch_steps": evals,
-        "decrease_error": conditions.excess(found),
-        "curvature_error": conditions.steepness(found),
+        "decrease_error": conditions.excess(lowest),
+        "curvature_error": conditions.steepness(lowest),
     }
-    return scaled(found.step, g), {"grad": found.grad}, scalars
+    return scaled(lowest.step, g), {"grad": lowest.grad}, scalars

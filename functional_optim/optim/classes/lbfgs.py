@@ -40,8 +40,8 @@ class LBFGS(SearchOptimizer):
     pairs.
 
     Differences: torch allocates pairs as they come, and ends in an exception or NaN where the
-    loss becomes NaN; here a search turns back from such a point as from a high one, and the
-    iterations end.
+    loss becomes NaN; here a search treats such a point like a high loss, and the iterations
+    end.
 
     Raises:
       ValueError: more than one group, line_search_fn neither None nor "strong_wolfe", or a

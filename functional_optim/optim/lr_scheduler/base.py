@@ -28,8 +28,8 @@ class LRScheduler:
     Args:
       optimizer: a stateful optimizer.
       last_epoch: number of the last epoch of a run to continue; -1 starts a new run. The
-        learning rates are then those of the next epoch, computed from the initial ones if
-        possible. For several schedulers of one optimizer, use `load_state_dict`.
+        learning rates are then set to those of the next epoch, computed from the initial ones
+        if possible. For several schedulers of one optimizer, use `load_state_dict`.
 
     Attributes:
       base_lrs: the initial learning rates of the groups; may be edited.

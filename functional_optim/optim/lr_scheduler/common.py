@@ -52,7 +52,7 @@ def rate_key(name: str, optimizer: Optimizer) -> str:
     """Returns the name of the option that is the learning rate.
 
     Raises:
-      KeyError: there is none; the message starts with `name`.
+      KeyError: there is no such option; the message starts with `name`.
     """
     for key in ("lr", "learning_rate"):
         if all(key in group for group in optimizer.param_groups):

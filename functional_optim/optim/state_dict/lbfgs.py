@@ -153,7 +153,7 @@ def _wrong(owner: str, problems: list[str]) -> ValueError:
 
 
 def _parts(vector: PyTree, saved: SavedGroup, params: PyTree) -> list[Array]:
-    """Splits a flat vector into arrays, in the order of the leaves here."""
+    """Splits a flat vector into arrays, in the order of the leaves of the tree."""
     leaves = [np.asarray(x) for x in jax.tree.leaves(params)]
     order = np.argsort(saved.numbers)
     widths = [x.size * (2 if np.iscomplexobj(x) else 1) for x in leaves]

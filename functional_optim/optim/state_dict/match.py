@@ -173,9 +173,9 @@ def _check_groups(
     in the latter order, moments and options of parameters of equal shapes would be exchanged.
     """
     named = any(group.get("param_names") is not None for group in groups)
-    here = {frozenset(of_group) for of_group in current_names}
-    if len(groups) > 1 and not named and not here.issuperset(sets):
-        i = next(i for i, of_group in enumerate(sets) if of_group not in here)
+    current_sets = {frozenset(of_group) for of_group in current_names}
+    if len(groups) > 1 and not named and not current_sets.issuperset(sets):
+        i = next(i for i, of_group in enumerate(sets) if of_group not in current_sets)
         raise ValueError(
             f"{owner}: the file has {len(groups)} groups, whose numbers run group by group, and in "
             f"one list these names put {', '.join(sorted(sets[i])[:6])} into group {i}, which is "
@@ -190,12 +190,12 @@ def _check_sizes(owner: str, current_names: list[list[str]], numbers: list[list[
             f"{owner}: loaded state dict has a different number of parameter groups: "
             f"{len(numbers)} where this optimizer has {len(current_names)}. Nothing was loaded."
         )
-    for i, (here, saved) in enumerate(zip(current_names, numbers, strict=True)):
-        if len(here) != len(saved):
+    for i, (current, saved) in enumerate(zip(current_names, numbers, strict=True)):
+        if len(current) != len(saved):
             raise ValueError(
                 f"{owner}: loaded state dict contains a parameter group that doesn't match the "
                 f"size of optimizer's group: group {i} has {len(saved)} parameters there and "
-                f"{len(here)} here. Nothing was loaded."
+                f"{len(current)} here. Nothing was loaded."
             )
 
 

@@ -37,7 +37,7 @@ def fill_state(
       fresh: state of the group before the first step.
 
     Raises:
-      ValueError: the entries are not those of this optimizer and these parameters.
+      ValueError: the entries do not fit this optimizer and these parameters.
     """
     _check_entries(owner, entries, optional, saved, fresh, jax.tree.leaves(params))
     count = saved.steps
