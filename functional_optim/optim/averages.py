@@ -138,6 +138,7 @@ class AveragedTree:
                 f"{self._owner}: multi_avg_fn must return the list of the {len(averaged)} "
                 f"averages, got {type(averages).__name__}. Arrays cannot be written into."
             )
+        # The average keeps its dtype, whatever the function returns.
         for i, x in zip(floating, averages, strict=True):
             new[i] = jnp.asarray(x, old[i].dtype)
         self._put(new)

@@ -53,8 +53,10 @@ class OptimizerBase(WithHooks):
         """Makes a group and its state; an error leaves the optimizer unchanged."""
         where = f"{type(self).__name__}: group {len(self._groups)}"
         group = read_names(where, group, [other.options for other in self._groups])
+        # Check before the arrays are copied, because a copy has another identity.
         self._seen_arrays.check(where, group["params"], [other.params for other in self._groups])
         options = ParamGroup(where, self.defaults, {**self.defaults, **group})
+        # The first step overwrites the arrays, and the caller may still use theirs.
         if self._donate:
             options.put_params(copy_params(where, options["params"]))
         self._groups.append(self._make_group(where, options))

@@ -148,6 +148,7 @@ def _total_norm(grads: list[Array], p: float) -> Array:
     end = extreme(jnp.stack([extreme(g) for g in magnitudes]))
     if math.isinf(p):
         return end
+    # Divide by the largest magnitude, because powers of it may over- or underflow.
     unit = jnp.where((end > 0) & jnp.isfinite(end), end, jnp.ones_like(end))
     powers = sum((jnp.sum((g / unit) ** p) for g in magnitudes), as_state(0.0))
     return unit * powers ** (1 / p)

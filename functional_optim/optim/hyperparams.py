@@ -63,6 +63,7 @@ def scalar_like(value: ArrayLike, old: jax.Array) -> PyTree:
     )
     if isinstance(value, jax.core.Tracer) or has_sharding:
         return in_place_of(old, value)
+    # The dtype of the old scalar, or the compiled step would not accept the state.
     host = np.asarray(jax.device_get(value)).astype(old.dtype)[()]
     guarded = jax.config.jax_transfer_guard_host_to_device not in (None, "allow")  # type: ignore[attr-defined]
     return jax.device_put(host) if guarded else host
@@ -83,6 +84,7 @@ def transfer_state(old: State, fresh: State, dormant: DormantSlots) -> tuple[Sta
         old_link = old._asdict().get(name, State())
         slots = dormant.get(name, {}) | _slots(old_link)
         still_dormant[name] = {k: v for k, v in slots.items() if k not in link}
+        # The counts of a link without slots do not apply to new slots, which start from zeros.
         if bool(_slots(old_link)) == bool(_slots(link)):
             fields = {k: old_link[k] for k in _KEPT_FIELDS if k in old_link} | slots
             matching = {k: v for k, v in fields.items() if k in link and _same_shapes(v, link[k])}

@@ -96,8 +96,10 @@ class Optimizer(OptimizerBase):
     def _make_group(self, where: str, options: ParamGroup) -> OptimizerGroup:
         """Makes a group with the state before its first step."""
         leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
+        # A step donates both, and a buffer can be donated only once.
         leaves = deduplicate(leaves, options["params"])
         group = OptimizerGroup(options, self._tx, GroupState(leaves, treedef))
+        # Find the scalars by reading the hyperparameters of a state whose leaves are their indices.
         leaf_indices = jax.tree.unflatten(treedef, range(len(leaves)))
         positions = get_hyperparams(leaf_indices, default={})
         group.positions = {
@@ -214,6 +216,8 @@ class Optimizer(OptimizerBase):
         if grads is not None:
             try:
                 self._advance(name, self._compiled().step, grads)
+            # One count for all parameters no longer suffices: compile another program with a count
+            # each.
             except MissingGradientError:
                 self._count_leaves()
                 self._advance(name, self._compiled().step, grads)
@@ -294,6 +298,7 @@ class Optimizer(OptimizerBase):
         if TRAINED in group.options.edited:
             group.options.edited.discard(TRAINED)
             self._programs = None
+        # A plain number is written into the state; any other edit may change the transformation.
         if not group.write_edits():
             update, treedef = group.tx.update, group.stored.treedef
             index = next(i for i, other in enumerate(self._groups) if other is group)
@@ -311,6 +316,7 @@ class Optimizer(OptimizerBase):
             for group, layout in zip(self._groups, self._state_layouts, strict=True)
         ]
         outputs: list[PyTree] = []
+        # Assigned after the arrays, so that an interrupt cannot count a step that is not stored.
         step_count, interrupt = self.step_count + 1, None
         try:
             if self._donate:
@@ -387,6 +393,7 @@ class Optimizer(OptimizerBase):
                 f"{name}: the loaded state has {len(groups)} parameter groups, "
                 f"and this optimizer {len(self._groups)}."
             )
+        # Everything that can fail comes before the first assignment.
         loaded = load_named_state(name, self.state, saved)
         states = [
             self._with_options(f"{name}: group {i}", state, options)

@@ -27,6 +27,7 @@ def name_option(
     """
     if not _OF_A_LINK.match(message):
         return message
+    # The option that alone raises the same message is the cause.
     for name, alone in _one_by_one(options, defaults):
         try:
             make({**defaults, **alone})

@@ -117,6 +117,7 @@ class TorchOptimizer(Optimizer):
         tx, tagged, activated = self._transformation(where, group.options, group.activated)
         if group.counts_leaves:
             tx = per_leaf_counts(tx)
+        # The same program: only numbers have changed, and the state stays in its layout.
         if tx.update is group.tx.update:
             group.stored.edit(lambda state: replace_hyperparams(state, tx))
         else:
@@ -149,6 +150,8 @@ class TorchOptimizer(Optimizer):
                     raise TypeError(
                         f"{k} must be a real number, got None. Its default is {parameter.default}."
                     )
+            # A schedule or an array may become other than 0 later, so its slot exists from the
+            # start.
             for k in self.lazy_entries:
                 if not (is_plain_number(tagged[k]) and tagged[k] == 0):
                     activated |= {k}
@@ -224,6 +227,7 @@ class TorchOptimizer(Optimizer):
         warn_of_ignored_options(owner, current, saved)
         warn_of_square_kernels(owner, saved)
         warn_of_unknown_options(owner, [group.options for group in self._groups], saved)
+        # Nothing was changed up to this point, and nothing raises after it.
         for group, (options, new, tagged) in zip(self._groups, loaded, strict=True):
             group.options.load(options)
             group.tx, group.state = new.tx, new.state
@@ -244,6 +248,7 @@ class TorchOptimizer(Optimizer):
             option for option, name in self.lazy_entries.items() if any_has(saved.states, name)
         )
         tx, tagged, activated = self._transformation(owner, frozen, activated)
+        # torch has a count for each parameter; equal counts are merged below.
         counting = per_leaf_counts(tx)
         state = self._fill(owner, saved, group.params, counting.init(group.params))
         state = with_shared_counts(state)

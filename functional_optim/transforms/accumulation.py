@@ -217,6 +217,7 @@ class _MultiStepsUpdate(Interned):
         skipped, skip_state = jnp.array(False), state.skip_state
         if self.skip is not None:
             skipped, skip_state = self.skip(updates, state.gradient_step, params)
+        # k is in the state, so that its value does not shape the program.
         k = state.every_k if self.schedule is None else self.schedule(state.gradient_step)
         sums = self._add(updates, state.acc_grads, skipped)
         number = state.mini_step + 1

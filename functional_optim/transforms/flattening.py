@@ -195,6 +195,7 @@ class _Leaves:
 
         def keep(path: tuple[object, ...], new: PyTree) -> PyTree:
             members = self.buckets.get(str(getattr(path[-1], "key", ""))) if path else None
+            # Only vectors of a whole bucket belong to leaves; other arrays may have the same key.
             if members is None or path not in old or new.shape != (self._size(members),):
                 return new
             if is_stored(new):

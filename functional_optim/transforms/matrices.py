@@ -59,6 +59,7 @@ class MuonDimensionNumbers:
         flat = [i for axes in joined for i in axes]
         exist = all(-len(shape) <= i < len(shape) for i in flat)
         rows, columns = (tuple(i % max(len(shape), 1) for i in axes) for axes in joined)
+        # An axis may be given as -1 and again as its positive index.
         if not exist or len({*rows, *columns}) < len(flat):
             raise ValueError(
                 f"{self} does not fit a parameter of shape {shape}. Give each axis once, between "
@@ -102,9 +103,9 @@ class MatrixLeaves:
     """Finds for each parameter its `MuonDimensionNumbers`, or `REST`.
 
     Attributes:
-      labeller: a tree of `MuonDimensionNumbers`, shaped like the parameters or a prefix of that,
-        with None for a parameter that is not a matrix; a function of the parameters that returns
-        such a tree; or None: all parameters with two axes are matrices.
+      labeller: function of the parameters that returns a tree of `MuonDimensionNumbers`, shaped
+        like the parameters or a prefix of that, with None for a parameter that is not a matrix;
+        or None: all parameters with two axes are matrices.
     """
 
     labeller: Labeller | None

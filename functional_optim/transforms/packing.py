@@ -22,9 +22,10 @@ def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransfo
     are many. The maths then runs on 32 small parameters of equal shape together, mapped over them,
     and the state has few arrays. Parameters, gradients and updates are not stacked, and
     the numbers do not change, for any transformation, because everything that belongs to one
-    parameter (a norm, a count of updates, a mask, a key) is mapped like the arrays. Names in checkpoints stay too:
-    `to_state_dict` and the files of `save` have each parameter under its own name, and a checkpoint
-    of a state that is not packed restores to one that is, and the reverse.
+    parameter (a norm, a count of updates, a mask, a key) is mapped like the arrays. Names in
+    checkpoints do not change either: `to_state_dict` and the files of `save` have each parameter
+    under its name, and a checkpoint of a state that is not packed restores to one that is, and the
+    reverse.
 
     In the state, a slot that stacks some parameters is a node with `stacks` and `rest`, and
     `unpacked` turns the state into that of `tx`. Shapes of fewer than 4 parameters are not

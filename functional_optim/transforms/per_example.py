@@ -71,6 +71,7 @@ def per_example_layer_norm_clip(
     total = sum(g.size for g in leaves) // batch
 
     def clipped(g: Array) -> tuple[Array, Array]:
+        # The parts sum to 1, so that the norm over all arrays is at most the bound.
         part = 1 / len(leaves) if uniform else g.size // batch / total
         factors = _factors(g, global_l2_norm_clip * part**0.5)
         return _weighted_sum(factors, g), _number_below_one(factors)

@@ -166,6 +166,7 @@ class _SamUpdate(Interned):
             return _in_precision_of(current, u), at_rest(state.opt_state), adv_state, cache
 
         last = number == parts.period - 1
+        # The next cache is where the climb began, or after a step the new parameters.
         new, opt_state, adv_state, next_cache = cond(last, step, climb)
         next_cache = jax.tree.map(sharded_as, next_cache, state.cache)
         number = jnp.where(last, 0, number + 1)

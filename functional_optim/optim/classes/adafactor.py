@@ -71,7 +71,7 @@ class Adafactor(TorchOptimizer):
 
     @staticmethod
     def _check_options(options: Options) -> None:
-        """Checks torch's bounds, which are narrower than those of the links, or have another sign."""
+        """Checks torch's bounds, which are narrower than the links' or have another sign."""
         decay, d = options["beta2_decay"], options["d"]
         if is_plain_number(decay) and not decay <= 0:
             raise ValueError(f"Adafactor: beta2_decay should be <= 0 but is: {decay}. Pass -0.8.")

@@ -173,6 +173,7 @@ class LRScheduler:
             loaded then.
         """
         state = self._matching_entries(state_dict)
+        # Only rates that a constructor has set are replaced, not those that the user has set since.
         is_as_constructed = _equal(_CONSTRUCTED_RATES.get(self.optimizer), self._rates())
         self._load(state)
         if is_as_constructed:

@@ -154,6 +154,7 @@ class SequentialLR(_Composite):
     def step(self) -> None:  # type: ignore[override]
         """Moves to the next epoch, and sets the learning rates."""
         self.last_epoch += 1
+        # A scheduler starts at its epoch 0 when the sequence reaches its milestone.
         active, begins = self._active()
         if begins:
             active._update_lr(0)

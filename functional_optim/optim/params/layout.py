@@ -178,6 +178,7 @@ def read_params(
     if isinstance(params, PathGroups):
         return _read_path_groups(params)
     _check_kind(owner, params, options)
+    # An empty list is a tree without arrays, not a list of groups.
     if isinstance(params, (list, tuple)) and params and all(map(_is_group, params)):
         groups = [dict(group) for group in params]
         for i, group in enumerate(groups):

@@ -98,6 +98,7 @@ class ParamGroup(dict[str, Any]):
                 "param_groups: 'params' cannot be assigned. Assign optimizer.params, or add a "
                 "group with add_param_group."
             )
+        # Check all options before any is assigned.
         for key in new:
             self._check_key(key)
             self._check_trained(key, new[key])

@@ -155,12 +155,14 @@ def _wrong(owner: str, problems: list[str]) -> ValueError:
 def _parts(vector: PyTree, saved: SavedGroup, params: PyTree) -> list[Array]:
     """Splits a flat vector into arrays, in the order of the leaves of the tree."""
     leaves = [np.asarray(x) for x in jax.tree.leaves(params)]
+    # The vector is in the order of the file's numbers, the leaves may be in another.
     order = np.argsort(saved.numbers)
     widths = [x.size * (2 if np.iscomplexobj(x) else 1) for x in leaves]
     ends = np.cumsum([widths[i] for i in order])[:-1]
     parts: list[Array] = [np.empty(0)] * len(leaves)
     for i, part in zip(order, np.split(as_numpy(vector), ends), strict=True):
         like = leaves[i]
+        # A complex leaf has two elements of the vector for each of its elements.
         wide = part.astype(like.real.dtype)
         parts[i] = wide.view(like.dtype).reshape(like.shape)
     return parts

@@ -79,6 +79,7 @@ def match_groups(
     sets = [frozenset(saved_names[k] for k in ks) for ks in numbers]
     if names is not None and not _is_nested(names):
         _check_groups(owner, current_names, groups, sets)
+    # Options belong to a group as a whole, so they move only to a group of the same parameters.
     by_set = dict(zip(sets, groups, strict=True))
     count = max((int(g.get(COUNT) or 0) for g in groups), default=0) or None
     matched = []
@@ -147,6 +148,7 @@ def _saved_names(
             )
         flat = [name for of_group in names for name in of_group]
     else:
+        # A flat list has one name for each number, in ascending order.
         order = sorted(order)
     if len(flat) != len(order) or len(set(flat)) != len(order):
         raise ValueError(

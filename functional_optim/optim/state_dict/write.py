@@ -86,6 +86,7 @@ def param_states(entries: Mapping[str, StateEntry], group: OptimizerGroup) -> li
         if not entry.at_start:
             exists = (counts_of_parameters(link, n) > 0) | loaded
         if entry.slot != "leaf_counts":
+            # A momentum buffer exists once it has received a gradient.
             exists &= carried_scalars(link, n).get("started", np.ones(n)) != 0
         for i in np.flatnonzero(exists):
             if not is_no_slot(values[i]):

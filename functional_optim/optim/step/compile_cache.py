@@ -72,6 +72,7 @@ class CompileCache:
         key = id(function)
         if key in self._weak:
             return self._weak[key]
+        # A weak reference to a bound method is dead immediately.
         if isinstance(function, types.MethodType):
             return None
         try:

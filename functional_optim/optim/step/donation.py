@@ -32,6 +32,7 @@ def run_donating(
       RuntimeError: the program failed after its arguments had been donated.
     """
     try:
+        # One call in C runs the program and stores its result.
         outputs.extend(map(program, *zip((params, states, *arguments), strict=True)))
         return
     except Exception as error:
@@ -42,6 +43,8 @@ def run_donating(
                 "state, and they are lost. Restore them from a checkpoint, into an optimizer made "
                 "anew. With differentiable=True, a step leaves the old arrays alone."
             ) from error
+        # XLA refuses a donated buffer that is also an argument, such as a gradient that is a
+        # parameter.
         donated = _buffers((params, states))
         if not donated & _buffers(arguments):
             raise

@@ -69,6 +69,7 @@ class GroupState:
                     position = stored_positions[i]
                     self.arrays[0] = scalars.with_number(self.arrays[0], position, number)
             return
+        # Scalars that are not packed are replaced in the plain layout.
         leaves = self.in_layout(StateLayout.plain(self.treedef))
         for i, number in numbers.items():
             leaves[i] = scalar_like(number, leaves[i])

@@ -103,6 +103,7 @@ class OptimizerGroup:
         if positions is None or parts.keys() != {position.part for position in positions}:
             return None
         new = [(p.leaf, parts[p.part], p.interval) for p in positions]
+        # Arrays and values out of range take the slow path, which raises the errors.
         if not all(is_plain_number(v) and (i is None or v in i) for _, v, i in new):
             return None
         return [(leaf, v) for leaf, v, _ in new]

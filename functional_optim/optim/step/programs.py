@@ -123,6 +123,7 @@ class Programs:
                 warn_of_constant(where, result[0] if has_aux else result, trained)
                 return result
 
+            # Only the trained groups are differentiated, so that frozen ones cost no backward pass.
             trained = [p for p, frozen in zip(params, self._frozen, strict=True) if not frozen]
             value, grads = jax.value_and_grad(loss, has_aux=has_aux)(trained)
             none = [jax.tree.map(lambda _: None, p) for p in params]
@@ -147,6 +148,7 @@ class Programs:
         aligned = [
             _align_gradients(i, p, g) for i, (p, g) in enumerate(zip(params, grads, strict=True))
         ]
+        # Check all groups before any is updated: the caller then adds counts, and calls again.
         for leaves, frozen, counts in zip(aligned, self._frozen, self._counts_leaves, strict=True):
             if not frozen and not counts and any(map(is_absent, leaves)):
                 raise MissingGradientError
@@ -165,6 +167,7 @@ class Programs:
             except Exception as error:
                 error.add_note(f"In the group {i} of the optimizer.")
                 raise
+            # Another structure would not fit the layout, and would compile again at each step.
             structure = jax.tree.structure(state)
             if structure != layout.stored_treedef:
                 raise ValueError(
@@ -193,6 +196,7 @@ class OwnPrograms:
 def _cached_by_captures(shared: CompileCache) -> CompileCache:
     def find(get_function: GetFunction, has_aux: bool) -> Callable[..., PyTree]:
         seen = what_it_sees(get_function())
+        # The captured variables cannot be compared, so the program is not shared.
         if seen is None:
             return shared.make(get_function, has_aux)
         return shared(get_function(), has_aux, seen)

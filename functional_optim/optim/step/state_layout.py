@@ -110,6 +110,7 @@ def _with_stacked_slots(tx: GradientTransformation, params: PyTree, state: PyTre
         template = jax.eval_shape(init, params)
     except Exception:  # a foreign init that cannot be traced
         return state
+    # A state of other types, such as one of a foreign init, is not stacked.
     if _types(unpacked(template)) != _types(state):
         return state
     return jax.tree.map(lambda t, x: t if is_packed(t) else x, template, state, is_leaf=is_packed)
