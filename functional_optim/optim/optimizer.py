@@ -283,7 +283,7 @@ class Optimizer(OptimizerBase):
         return self._programs
 
     def _count_leaves(self) -> None:
-        """Lets each parameter have its own count from now on, in all groups."""
+        """Gives each parameter of all groups a separate count, from this step on."""
         for group in self._groups:
             if not group.counts_leaves:
                 group.count_leaves()

@@ -40,7 +40,7 @@ def name_option(
 def _one_by_one(
     options: Mapping[str, Hyperparameter], defaults: Mapping[str, Hyperparameter]
 ) -> Iterator[tuple[str, dict[str, Hyperparameter]]]:
-    """Yields each option by itself, and each part of one that is a tuple."""
+    """Yields the options one by one; the parts of a tuple are yielded one by one, too."""
     for k, value in options.items():
         usual = defaults[k]
         if not isinstance(value, tuple) or not isinstance(usual, tuple):

@@ -33,8 +33,8 @@ class SearchOptimizer(TorchOptimizer):
     def _refuse_groups(self) -> NoReturn:
         name = type(self).__name__
         raise ValueError(
-            f"{name} doesn't support per-parameter options (parameter groups), for it searches "
-            "along one direction of all parameters. Pass one tree."
+            f"{name} doesn't support per-parameter options (parameter groups), because it "
+            "searches along one direction of all parameters. Pass one tree."
         )
 
     def add_param_group(self, param_group: Mapping[str, PyTree]) -> None:

@@ -10,7 +10,7 @@ _BETWEEN = (__name__.partition(".")[0], "jax", "contextlib")
 
 
 def user_stacklevel() -> int:
-    """Returns the `stacklevel` with which the calling function warns at the user's own line."""
+    """Returns the `stacklevel` with which the calling function warns at the user's line."""
     level = 0
     frame = inspect.currentframe()
     while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:

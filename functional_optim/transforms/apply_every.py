@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 def _step_scalars(t: Array, k: Array) -> dict[str, Array]:
-    """Computes whether the sum leaves at update number t; k need not be whole."""
+    """Computes whether the sum is returned at update number t; k may have a fraction."""
     return {"emit": jnp.floor(t / k) > jnp.floor((t - 1) / k)}
 
 

@@ -1,4 +1,4 @@
-"""Bounding updates, by element and by the norm of the whole tree."""
+"""Clipping of updates, by element and by the norm of the whole tree."""
 
 from collections.abc import Mapping
 

@@ -42,8 +42,8 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
     Args:
       state: of a chain, a wrapper, a partition, or one transformation.
       params: the parameters that train.
-      default: what is returned if the state has no such point for any parameter; for a program
-        that evaluates whatever it trains, pass the parameters. Without it, that is an error.
+      default: what is returned if the state has no such point for any parameter; for a
+        program that evaluates any optimizer, pass the parameters. Without it, an error is raised.
 
     Raises:
       ValueError: the state has no such point, and there is no default; two transformations keep

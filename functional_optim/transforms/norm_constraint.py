@@ -105,7 +105,7 @@ def update_norm_floor(
     *,
     axis: Static[Axis] = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales updates up whose norm is less than a share of their parameter's.
+    """Scales updates up if their norm is less than a share of their parameter's norm.
 
     For one parameter of shape `*p`, with Euclidean norms of the whole array:
 

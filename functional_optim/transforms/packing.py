@@ -30,8 +30,8 @@ def packed(tx: GradientTransformation, max_size: int = SMALL) -> GradientTransfo
     In the state, a slot that stacks some parameters is a node with `stacks` and `rest`, and
     `unpacked` turns the state into that of `tx`. Shapes of fewer than 4 parameters are not
     stacked. If only some gradients of a stack are None or sparse, it is unstacked for that step.
-    Arrays of wrappers are not stacked, nor are slots of other libraries, and of rules that read the
-    whole tree, such as L-BFGS.
+    Arrays of wrappers, slots of other libraries, and slots of rules that read the whole tree, such
+    as L-BFGS, are not stacked.
 
     Args:
       tx: any transformation of this package, with at least one rule that has slots.

@@ -92,7 +92,7 @@ def _restrict_function(
     whole: Callable[[PyTree], list[PyTree]],
     cut: Callable[[list[PyTree]], PyTree] | None,
 ) -> Callable[..., PyTree]:
-    """Returns the function of a part, which `whole` completes; `cut` cuts the returned tree."""
+    """Makes a function of a part, which `whole` completes; `cut` restricts the returned tree."""
 
     @functools.wraps(function)  # its signature says which extra arguments it takes
     def of_part(part: PyTree, *args: object, **kwargs: object) -> PyTree:

@@ -45,7 +45,7 @@ def rescale_heads(
     *,
     head_axis: Static[int] = -2,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales the new parameters of heads down whose attention logits were above a threshold.
+    """Scales the new parameters of a head down if its attention logits were above a threshold.
 
     For one parameter of shape `*p`, with s the largest logit of each head in this step:
 

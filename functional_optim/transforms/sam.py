@@ -145,7 +145,7 @@ class _SamUpdate(Interned):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
-        """Climbs; at the end of a period, goes back and takes the optimizer's step."""
+        """Climbs; at the end of a period, takes the optimizer's step from where the climb began."""
         _need_params(params)
         parts, number = self.parts, state.steps_since_sync
         current = jax.tree.map(jnp.asarray, params)

@@ -95,7 +95,7 @@ def uses_betas(name: str, optimizer: Optimizer) -> bool:
 
 
 def set_momentum(group: ParamGroup, betas: bool, value: float) -> None:
-    """Sets the momentum of a group, which is the first of its betas or its own option."""
+    """Sets the momentum of a group, which is the first of its betas or the option momentum."""
     if betas:
         group["betas"] = (value, *group["betas"][1:])
     else:

@@ -208,8 +208,8 @@ class ParamGroups(list[ParamGroup]):
 
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(
-            "param_groups: groups cannot be removed, replaced or reordered, for each has its "
-            "state. Edit the options of a group, or add a group with add_param_group."
+            "param_groups: groups cannot be removed, replaced or reordered, because each has "
+            "its state. Edit the options of a group, or add a group with add_param_group."
         )
 
     append = extend = insert = remove = pop = clear = reverse = sort = _refuse

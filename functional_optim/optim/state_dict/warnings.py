@@ -30,8 +30,9 @@ def warn_of_ignored_options(
     lines = [f"group {i}: {difference}" for i, difference in differences if difference]
     if lines:
         warnings.warn(
-            f"{owner}: options were not taken over, for the parameters are grouped otherwise here "
-            f"than in the file. {'; '.join(lines)}. Assign to param_groups what is to hold.",
+            f"{owner}: options were not loaded, because the parameters are grouped differently "
+            f"here than in the file. {'; '.join(lines)}. Assign the options that you want to "
+            "param_groups.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
@@ -54,7 +55,7 @@ def warn_of_unknown_options(
     if lines:
         warnings.warn(
             f"{owner}: the file has options that are not known here, and have no effect. "
-            f"{'; '.join(lines)}. Check that the run may go on without them.",
+            f"{'; '.join(lines)}. Check that the run can continue without them.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
