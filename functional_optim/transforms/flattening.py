@@ -237,7 +237,7 @@ def _concatenate(arrays: Sequence[Array]) -> Any:
 
 
 def _split(vector: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
-    """Splits a vector into arrays; runs of equal size are split in one kernel by `apart`."""
+    """Splits a vector into arrays; a run of equal sizes is split by one kernel."""
     result: list[Array] = []
     start = 0
     for size, group in itertools.groupby(shapes, key=lambda shape: int(np.prod(shape))):
