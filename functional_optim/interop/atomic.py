@@ -21,12 +21,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a path to write to; at the end the file there replaces `path`.
 
     A process that is killed leaves the old file, and a directory next to it whose name ends in
-    `.partial`, which the next call removes; it does not remove those of writers that are still
-    at work, on this file or on others. On return the new file is on the disk. If writing fails,
-    the old file stays and the new one is removed.
+    `.partial`, which the next call removes, unless another process is still writing to it. On
+    return the new file is on the disk. If writing fails, the old file stays and the new one is
+    removed.
     """
     _remove_abandoned(path)
-    with _own_directory(path) as directory:
+    with _partial_directory(path) as directory:
         partial = directory / path.name
         yield partial
         # Some writers choose other permissions than `open` would.
@@ -38,10 +38,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _own_directory(path: Path) -> Iterator[Path]:
+def _partial_directory(path: Path) -> Iterator[Path]:
     """Makes a directory next to `path`, locks it, and removes it at the end.
 
-    It is a directory because the writer may use temporary files next to its file.
+    A directory is used because the writer may make temporary files next to its file.
     """
     while True:
         directory = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
@@ -62,10 +62,10 @@ def _own_directory(path: Path) -> Iterator[Path]:
 def _remove_abandoned(path: Path) -> None:
     """Removes the directories for `path` that no process has locked."""
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
-    for found in path.parent.iterdir():
-        if name.fullmatch(found.name):
-            with contextlib.suppress(OSError), _locked(found, wait=False):
-                shutil.rmtree(found, ignore_errors=True)
+    for directory in path.parent.iterdir():
+        if name.fullmatch(directory.name):
+            with contextlib.suppress(OSError), _locked(directory, wait=False):
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def _locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
     """Locks a directory until the end, or until this process ends.
 
     Raises:
-      OSError: it is gone, or the system cannot lock it; or, without `wait`, another writer has.
+      OSError: the directory is gone, or cannot be locked; or, without `wait`, it is locked.
     """
     handle = os.open(directory, os.O_RDONLY)  # fails on Windows
     try:

@@ -4,31 +4,34 @@ import codecs
 import contextlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.protocol import PyTree
 from .extras import import_extra
 from .safetensors import read_arrays
 
 __all__ = ["load_torch_checkpoint"]
 
 
-def load_torch_checkpoint(path: Any) -> Any:
+def load_torch_checkpoint(path: str | PathLike[str]) -> PyTree:
     """Reads a file of `torch.save` or safetensors, with NumPy arrays in place of tensors.
 
-    Dicts, lists, numbers and strings stay as they are. Arrays keep their dtypes; for those that
-    NumPy lacks, such as bfloat16, the dtype is that of `ml_dtypes`, which JAX reads. A file of
+    Dicts, lists, numbers and strings are unchanged. Arrays keep their dtypes; dtypes that
+    NumPy lacks, such as bfloat16, are those of `ml_dtypes`, which JAX reads. A file of
     torch is read with `weights_only`, so that no code in it is run; NumPy's arrays, as
     `torch.save(opt.state_dict())` writes them, are read as well.
 
     Pass the optimizer's part to `load_state_dict`, with `names` if torch had none.
 
     Args:
-      path: of the file. A file whose name ends in `.safetensors` needs the extra `safetensors`;
-        any other is read with torch, and needs the extra `torch`.
+      path: path of the file. A file whose name ends in `.safetensors` needs the extra
+        `safetensors`; any other is read with torch, and needs the extra `torch`.
 
     Raises:
       ImportError: the extra is not installed.
@@ -63,10 +66,10 @@ def load_torch_checkpoint(path: Any) -> Any:
     return _as_plain(torch, value)
 
 
-def _numpy_allowed(torch: Any) -> AbstractContextManager[Any]:
-    """Lets torch read NumPy's arrays and numbers, none of which runs code.
+def _numpy_allowed(torch: ModuleType) -> AbstractContextManager[object]:
+    """Allows torch to read NumPy's arrays and numbers, which run no code.
 
-    torch 2.4 cannot allow something for a while, and does not read them.
+    torch 2.4 has no such context, and does not read them.
     """
     if not hasattr(torch.serialization, "safe_globals"):
         return contextlib.nullcontext()
@@ -84,7 +87,7 @@ def _numpy_allowed(torch: Any) -> AbstractContextManager[Any]:
     return torch.serialization.safe_globals(allowed)  # type: ignore[no-any-return, unused-ignore]
 
 
-def _as_plain(torch: Any, value: Any) -> Any:
+def _as_plain(torch: ModuleType, value: PyTree) -> PyTree:
     """Returns the value with arrays in place of tensors."""
     if isinstance(value, torch.Tensor):
         return _as_array(torch, value.detach().cpu().resolve_conj().resolve_neg())
@@ -95,7 +98,7 @@ def _as_plain(torch: Any, value: Any) -> Any:
     return value
 
 
-def _as_array(torch: Any, tensor: Any) -> np.ndarray[Any, Any]:
+def _as_array(torch: ModuleType, tensor: Any) -> np.ndarray:
     if tensor.layout != torch.strided:
         raise ValueError(
             f"load_torch_checkpoint: a tensor of shape {tuple(tensor.shape)} has the layout "

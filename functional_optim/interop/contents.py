@@ -1,9 +1,12 @@
-"""The contents of a checkpoint, whichever library writes it: named arrays, and plain data."""
+"""The contents of a checkpoint in any file format: named arrays, and plain data."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from os import PathLike
+from typing import NamedTuple, SupportsInt
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..core.protocol import PyTree
 from ..serialization.names import Names
@@ -16,6 +19,8 @@ from .plain_data import from_plain, to_plain
 
 __all__ = ["Checkpoint", "Templates", "check_info", "pack"]
 
+Array = jax.Array | np.ndarray
+
 _PARTS = ("params", "state")
 
 
@@ -23,7 +28,7 @@ class Checkpoint(NamedTuple):
     """A checkpoint that was read.
 
     Attributes:
-      params: the parameters, like their template; without one, name -> array.
+      params: the parameters, structured like their template; without a template, name -> array.
       state: the state, likewise.
       step: number of the step, if it was saved.
       extra: plain data, with NumPy arrays.
@@ -33,17 +38,17 @@ class Checkpoint(NamedTuple):
     params: PyTree
     state: PyTree
     step: int | None
-    extra: Any
+    extra: PyTree
     report: RestoreReport
 
 
 def pack(
-    function: str, params: PyTree, state: PyTree, step: Any, extra: Any
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    function: str, params: PyTree, state: PyTree, step: SupportsInt | None, extra: PyTree
+) -> tuple[dict[str, Array], dict[str, PyTree]]:
     """Returns the arrays by name, on their devices, and the rest as JSON data.
 
     Raises:
-      TypeError: something cannot be written, or could not be read again; the message says where.
+      TypeError: a value cannot be written, or could not be read again; the message says where.
     """
     arrays = named_arrays(function, {"params": params, "state": state})
     version = int(arrays.pop(VERSION_KEY))
@@ -56,7 +61,7 @@ def pack(
     return {k: _as_written(function, k, x) for k, x in arrays.items()}, info
 
 
-def _step_number(function: str, step: Any) -> int | None:
+def _step_number(function: str, step: SupportsInt | None) -> int | None:
     if step is None:
         return None
     if int(step) != step:
@@ -64,12 +69,12 @@ def _step_number(function: str, step: Any) -> int | None:
     return int(step)
 
 
-def _as_written(function: str, name: str, x: Any) -> Any:
+def _as_written(function: str, name: str, x: Array) -> Array:
     """Returns the array, in the byte order of this machine if it is on the host.
 
     Raises:
-      TypeError: its dtype is not found by its name, by which checkpoints know it: text, objects,
-        structures, random keys.
+      TypeError: its dtype has no name that a checkpoint can store: text, objects, structures,
+        random keys.
     """
     try:
         dtype = jnp.dtype(x.dtype.name)
@@ -83,11 +88,11 @@ def _as_written(function: str, name: str, x: Any) -> Any:
     return x if x.dtype == dtype else x.astype(dtype)
 
 
-def check_info(function: str, path: Any, info: Any) -> Mapping[str, Any]:
+def check_info(function: str, path: str | PathLike[str], info: object) -> Mapping[str, PyTree]:
     """Checks and returns the JSON data of `pack`.
 
     Raises:
-      ValueError: it is not from `pack`, or has a newer format.
+      ValueError: the data is not from `pack`, or has a newer format.
     """
     if not isinstance(info, Mapping) or info.get("format") != "functional_optim":
         raise ValueError(
@@ -105,7 +110,7 @@ def check_info(function: str, path: Any, info: Any) -> Mapping[str, Any]:
 
 
 class Templates:
-    """The trees that a checkpoint is restored to, and the options of doing so."""
+    """The trees that a checkpoint is restored to, and the options for restoring."""
 
     def __init__(
         self,
@@ -120,25 +125,25 @@ class Templates:
         self._trees = {"params": params, "state": state}
         self._options = strict, rename, stacked
 
-    def leaves(self) -> dict[str, Any]:
-        """Maps names to leaves of the templates, for arrays that hold one parameter."""
+    def leaves(self) -> dict[str, PyTree]:
+        """Maps names to leaves of the templates, for arrays of a single parameter."""
         names = Names(self._function, self._trees)
         whole = {k: names.arrays[n.array] for k, n in names.names.items() if n.item is None}
         return {part: x for k, like in whole.items() for part, x in split_parts(k, like)}
 
-    def fill(self, info: Mapping[str, Any], arrays: Mapping[str, Any]) -> Checkpoint:
-        """Makes the checkpoint from what was read."""
-        given = {k: tree for k, tree in self._trees.items() if tree is not None}
-        saved = _of(given, arrays)
-        if given:
+    def fill(self, info: Mapping[str, PyTree], arrays: Mapping[str, Array]) -> Checkpoint:
+        """Makes the checkpoint from the data that was read."""
+        templates = {k: tree for k, tree in self._trees.items() if tree is not None}
+        saved = _select_parts(templates, arrays)
+        if templates:
             saved[VERSION_KEY] = info["version"]
-            trees, report = restore(self._function, given, saved, *self._options, ADVICE)
+            trees, report = restore(self._function, templates, saved, *self._options, ADVICE)
         else:
             trees, report = {}, RestoreReport()
         for part in _PARTS:
-            if part not in given:
-                rest = _of((part,), arrays)
-                trees[part] = {k.removeprefix(f"{part}."): x for k, x in rest.items()} or None
+            if part not in templates:
+                named = _select_parts((part,), arrays)
+                trees[part] = {k.removeprefix(f"{part}."): x for k, x in named.items()} or None
         return Checkpoint(
             trees["params"],
             trees["state"],
@@ -148,6 +153,6 @@ class Templates:
         )
 
 
-def _of(parts: Collection[str], arrays: Mapping[str, Any]) -> dict[str, Any]:
+def _select_parts(parts: Collection[str], arrays: Mapping[str, Array]) -> dict[str, PyTree]:
     """Returns the arrays of some parts."""
     return {k: x for k, x in arrays.items() if k.split(".")[0] in parts}

@@ -1,4 +1,4 @@
-"""Imports the libraries that a bridge needs."""
+"""Imports optional libraries."""
 
 import importlib
 from types import ModuleType
@@ -10,7 +10,7 @@ def import_extra(function: str, module: str, extra: str) -> ModuleType:
     """Imports a module that an extra installs.
 
     Raises:
-      ImportError: it is not installed; the message says how to install it.
+      ImportError: the module is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module(module)

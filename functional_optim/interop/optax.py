@@ -11,8 +11,8 @@ __all__ = ["to_optax"]
 def to_optax(tx: GradientTransformation) -> Any:
     """Views a transformation as one of optax that takes extra arguments.
 
-    optax's combinators accept any pair `(init, update)` as it is, but hand extra arguments
-    (`value=`, `grad=`, ...) only to instances of their own class. Nothing else differs.
+    optax's combinators accept any pair `(init, update)`, but pass extra arguments (`value=`,
+    `grad=`, ...) only to instances of optax's class. Nothing else differs.
 
     Raises:
       ImportError: optax is not installed.

@@ -1,7 +1,6 @@
 """Copies the arrays of one state into the shapes and shardings of another."""
 
 from collections import Counter
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,25 +13,25 @@ __all__ = ["copy_arrays"]
 
 _ROOT = path_string(())
 
-HostArray = np.ndarray[Any, Any]
+HostArray = np.ndarray
 
 
 def copy_arrays(function: str, source: PyTree, like: PyTree) -> PyTree:
     """Returns the arrays of one tree in the structure, shapes and shardings of another.
 
-    Where one tree has several arrays below a path and the other has one array at it, as for
-    ensembles of vectors, they are joined end to end, or cut.
+    If one tree has several arrays below a path and the other has one array at it, as for
+    ensembles of vectors, the arrays are concatenated, or the array is split.
 
     Raises:
-      ValueError: an array is not there, or has another size.
+      ValueError: an array is missing, or has another size.
     """
     flat = jax.tree_util.tree_flatten_with_path(source)[0]
     arrays = {path_string(path): np.asarray(x) for path, x in flat}
-    taken: Counter[str] = Counter()
+    offsets: Counter[str] = Counter()
 
-    def convert(path: Any, x: Any) -> Any:
-        value = _find(path_string(path), x.size, arrays, taken)
-        if value is None and x.size == 1:  # a placeholder for what is not kept
+    def convert(path: tuple[object, ...], x: jax.Array) -> jax.Array:
+        value = _find(path_string(path), x.size, arrays, offsets)
+        if value is None and x.size == 1:  # a placeholder of an array that optax does not keep
             return x
         if value is None or value.size != x.size:
             got = "nothing" if value is None else f"shape {value.shape}"
@@ -46,9 +45,9 @@ def copy_arrays(function: str, source: PyTree, like: PyTree) -> PyTree:
 
 
 def _find(
-    path: str, size: int, arrays: dict[str, HostArray], taken: Counter[str]
+    path: str, size: int, arrays: dict[str, HostArray], offsets: Counter[str]
 ) -> HostArray | None:
-    """Returns the array at a path, or those below it joined, or the next part of the one above."""
+    """Returns the array at a path, the concatenated arrays below, or the next part of one above."""
     if path in arrays:
         return arrays[path]
     below = "" if path == _ROOT else f"{path}."
@@ -58,5 +57,5 @@ def _find(
     above = path.rpartition(".")[0] or _ROOT
     if above not in arrays:
         return None
-    start, taken[above] = taken[above], taken[above] + size
+    start, offsets[above] = offsets[above], offsets[above] + size
     return arrays[above].ravel()[start : start + size]

@@ -1,10 +1,11 @@
-"""Converts hyperparameters that optax keeps beside its state, and this package in its links."""
+"""Converts injected hyperparameters, which this package has in the states of its links."""
 
-from typing import Any
+import jax
 
 from ..core.hyperparams import get_hyperparams, scheduled_hyperparams, set_hyperparams
 from ..core.protocol import PyTree
 from ..core.trees.structure import path_string
+from ..core.types import OptState
 from ..serialization.placing import place
 from .optax_pairs import Pair, Path, links_of
 from .optax_table import OTHER_NAMES
@@ -13,13 +14,13 @@ __all__ = ["read_injected", "write_injected"]
 
 
 def read_injected(function: str, state: PyTree, pairs: list[Pair]) -> PyTree:
-    """Returns the state with optax's injected numbers; those that follow a schedule here stay."""
+    """Returns the state with optax's injected hyperparameters, except those with a schedule."""
     values, scheduled = {}, _scheduled(state)
     for pair in pairs:
         for name in getattr(pair.theirs, "hyperparams", ()):
             places = _places(state, pair, name)
-            # A counterpart of inject_hyperparams here has the number itself, and the link may
-            # call it something else.
+            # With inject_hyperparams in both libraries, the hyperparameter is in that state, and
+            # the link may have it under another name.
             if pair.path is None:
                 _check(function, name, places)
             elif len(places) != 1:
@@ -29,18 +30,18 @@ def read_injected(function: str, state: PyTree, pairs: list[Pair]) -> PyTree:
     return set_hyperparams(state, values)
 
 
-def write_injected(function: str, state: PyTree, pair: Pair) -> Any:
-    """Returns optax's state with the hyperparameters of the last step here."""
-    new, known = dict(pair.theirs.hyperparams), _numbers(state)
+def write_injected(function: str, state: PyTree, pair: Pair) -> OptState:
+    """Returns optax's state with the hyperparameters of the last step."""
+    new, hyperparams = dict(pair.theirs.hyperparams), _hyperparams(state)
     for name, old in pair.theirs.hyperparams.items():
         places = _places(state, pair, name)
         _check(function, name, places)
-        new[name] = place(known[places[0]], old)
+        new[name] = place(hyperparams[places[0]], old)
     return pair.theirs._replace(hyperparams=new)
 
 
-def _numbers(state: PyTree) -> dict[str, Any]:
-    """Returns all hyperparameters, and numbers of schedules, with the paths of their links."""
+def _hyperparams(state: PyTree) -> dict[str, jax.Array]:
+    """Returns all hyperparameters, and those of schedules, by the paths of their links."""
     return {
         _full_name(path, name): value
         for path, link in links_of(state)
@@ -49,7 +50,7 @@ def _numbers(state: PyTree) -> dict[str, Any]:
 
 
 def _scheduled(state: PyTree) -> set[str]:
-    """Returns the hyperparameters that follow a schedule, with the paths of their links."""
+    """Returns the names of scheduled hyperparameters, with the paths of their links."""
     return {
         _full_name(path, name)
         for path, link in links_of(state)
@@ -62,17 +63,17 @@ def _full_name(path: Path, name: str) -> str:
 
 
 def _places(state: PyTree, pair: Pair, name: str) -> list[str]:
-    """Returns where an injected number may be here: in links under the same labels, or wrapper."""
-    around = pair.path or ()
+    """Returns the names of an injected hyperparameter in links under the same labels or wrapper."""
+    prefix = pair.path or ()
     links = [
         (path, link)
         for path, link in links_of(state)
-        if path[: len(around)] == around and pair.labels <= {path_string((part,)) for part in path}
+        if path[: len(prefix)] == prefix and pair.labels <= {path_string((part,)) for part in path}
     ]
     places = [_full_name(path, name) for path, link in links if name in link.hyperparams]
     if not places and name in OTHER_NAMES:
-        owner, number = OTHER_NAMES[name]
-        places = [_full_name(p, number) for p, _ in links if path_string(p[-1:]) == owner]
+        owner, hyperparam = OTHER_NAMES[name]
+        places = [_full_name(p, hyperparam) for p, _ in links if path_string(p[-1:]) == owner]
     return places
 
 

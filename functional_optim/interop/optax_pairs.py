@@ -1,15 +1,15 @@
-"""Finds the state of optax that corresponds to each state here."""
+"""Finds the state of optax that corresponds to each state of this package."""
 
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from ..core.protocol import PyTree
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.rules.spec import RULE_NAMES
 from ..core.state import State, nested_states
 from ..core.trees.structure import path_string
+from ..core.types import OptState
 from ..serialization.names import is_link
 from .optax_table import LINKS, REFUSED, Counterpart
 from .optax_walk import states_of
@@ -17,22 +17,22 @@ from .optax_wrappers import WRAPPERS, Wrapper
 
 __all__ = ["Pair", "Path", "UpdateCounts", "links_of", "pair_up", "slots_of"]
 
-Path = tuple[Any, ...]
+Path = tuple[object, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A state of optax and the corresponding one here.
+    """A state of optax and the corresponding state of this package.
 
     Attributes:
-      theirs: optax's.
-      labels: labels of partitions, and names in chains, that it is under there.
-      path: where the one here is; None for injected hyperparameters, which may be in the links.
-      ours: the one here.
-      counterpart: how they correspond.
+      theirs: optax's state.
+      labels: labels of partitions, and names in chains, around optax's state.
+      path: path of our state; None for injected hyperparameters, which may be in the links.
+      ours: our state.
+      counterpart: the conversion between the two.
     """
 
-    theirs: Any
+    theirs: OptState
     labels: frozenset[str]
     path: Path | None
     ours: State
@@ -52,12 +52,12 @@ class Pair:
 
     @property
     def is_wrapper(self) -> bool:
-        """Whether the states are a wrapper's, and not a link's."""
+        """Whether the states belong to a wrapper, and not to a link."""
         return isinstance(self.counterpart, Wrapper)
 
     @property
     def counts_all_updates(self) -> bool:
-        """Whether its count is that of all updates, and not of a part of them."""
+        """Whether its count includes all updates, and not only a part of them."""
         about = self.counterpart
         return isinstance(about, Counterpart) and about.count == "count" and not about.period
 
@@ -68,7 +68,7 @@ class Pair:
 
 
 def links_of(state: PyTree) -> Iterator[tuple[Path, State]]:
-    """Yields the links within a state here, with their paths."""
+    """Yields the states of links within a state of this package, with their paths."""
     return ((path, node) for path, node in nested_states(state) if is_link(node))
 
 
@@ -77,35 +77,35 @@ def slots_of(link: State) -> list[str]:
     return [k for k in link._fields if k not in ENGINE_FIELDS]
 
 
-def pair_up(function: str, theirs: Any, ours: PyTree) -> list[Pair]:
-    """Pairs the states of optax, in their order, with the corresponding ones here.
+def pair_up(function: str, theirs: OptState, ours: PyTree) -> list[Pair]:
+    """Pairs the states of optax, in their order, with the corresponding states of this package.
 
     Raises:
-      ValueError: one of them has no counterpart, or cannot be converted.
+      ValueError: a state has no counterpart, or cannot be converted.
     """
-    left = list(_nodes(ours))
-    names = {_key(part) for path, *_ in left for part in path}
+    remaining = list(_nodes(ours))
+    names = {_key(part) for path, *_ in remaining for part in path}
     pairs: list[Pair] = []
     for state, labels in states_of(theirs):
         name, labels = type(state).__name__, labels & names
         if name in REFUSED:
             raise ValueError(f"{function}: optax's {name} {REFUSED[name]}")
         fitting = (
-            (i, found)
-            for i, (path, node) in enumerate(left)
+            (i, candidate)
+            for i, (path, node) in enumerate(remaining)
             if labels <= set(map(_key, path))
-            and (found := _counterpart(state, path, node)) is not None
+            and (candidate := _counterpart(state, path, node)) is not None
         )
         first, counterpart = next(fitting, (None, None))
         if first is None or counterpart is None:
             if name in WRAPPERS and "hyperparams" in state._fields:
                 pairs.append(Pair(state, labels, None, State(), WRAPPERS[name]))
                 continue
-            raise ValueError(_no_counterpart(function, name, [path for path, *_ in left]))
-        path, node = left[first]
+            raise ValueError(_no_counterpart(function, name, [path for path, *_ in remaining]))
+        path, node = remaining[first]
         pairs.append(Pair(state, labels, path, node, counterpart))
-        # Links of another label that stand before this one are still to come.
-        left = [x for i, x in enumerate(left) if i > first or (i < first and labels)]
+        # States of other labels may correspond to links before this one.
+        remaining = [x for i, x in enumerate(remaining) if i > first or (i < first and labels)]
     _check_slots(function, ours, {pair.path for pair in pairs})
     return pairs
 
@@ -113,8 +113,8 @@ def pair_up(function: str, theirs: Any, ours: PyTree) -> list[Pair]:
 class UpdateCounts:
     """The number of updates of each link.
 
-    A wrapper may pass on only some updates. A link that optax does not count was updated as often
-    as others within the same wrapper.
+    A wrapper may pass on only some updates. A link without a count in optax has had as many updates
+    as the others within the same wrapper.
     """
 
     def __init__(self, function: str, pairs: list[Pair], count: int | None):
@@ -127,27 +127,27 @@ class UpdateCounts:
             if p.passed_on is not None:
                 scope = () if p.path is None else (*p.path, _INNER)
                 self._by_scope.setdefault(scope, []).append(p.passed_on)
-        known = [n for counts in self._by_scope.values() for n in counts]
-        if count is None and not known:
+        all_counts = [n for counts in self._by_scope.values() for n in counts]
+        if count is None and not all_counts:
             raise ValueError(
                 f"{function}: nothing in optax's state counts updates. Pass count=, the number of "
                 "updates made."
             )
-        self._otherwise = max(known) if count is None else count
+        self._default = max(all_counts) if count is None else count
 
     def __call__(self, path: Path) -> int:
         """Returns the number of updates of the link at a path."""
-        counts = self._by_scope.get(self._scope(path), [self._otherwise])
+        counts = self._by_scope.get(self._scope(path), [self._default])
         return self._by_link.get(path, max(counts))
 
     def _scope(self, path: Path) -> Path:
         """Returns the innermost wrapper around a link; an empty path for the outermost links."""
-        around = [wrapper for wrapper in self._wrappers if _is_inside(path, wrapper)]
-        return (*max(around, key=len), _INNER) if around else ()
+        outer = [wrapper for wrapper in self._wrappers if _is_inside(path, wrapper)]
+        return (*max(outer, key=len), _INNER) if outer else ()
 
 
 _INNER = object()
-"""Stands behind a wrapper's path for everything within the wrapper."""
+"""The last part of the path of a scope within a wrapper."""
 
 
 def _is_inside(path: Path, wrapper: Path) -> bool:
@@ -161,8 +161,8 @@ def _nodes(ours: PyTree) -> Iterator[tuple[Path, State]]:
             yield path, node
 
 
-def _counterpart(theirs: Any, path: Path, node: State) -> Counterpart | Wrapper | None:
-    """How a state of optax corresponds to one here, if it does."""
+def _counterpart(theirs: OptState, path: Path, node: State) -> Counterpart | Wrapper | None:
+    """Returns the conversion between two states, or None if they do not correspond."""
     name = type(theirs).__name__
     if name in WRAPPERS:
         return WRAPPERS[name] if WRAPPERS[name].is_ours(node) else None
@@ -172,17 +172,17 @@ def _counterpart(theirs: Any, path: Path, node: State) -> Counterpart | Wrapper 
     if link in RULE_NAMES:
         about = LINKS.get(link)
         return about if about is not None and name in about.states else None
-    # A label, or a name in a named chain, does not say which rule it is; what it keeps does.
+    # The last part is a label, or a name in a named chain: find the rule by its slots.
     possible = [about for about in LINKS.values() if name in about.states]
     return next((about for about in possible if about.describes(theirs, node)), None)
 
 
-def _key(part: Any) -> str:
+def _key(part: object) -> str:
     return path_string((part,))
 
 
-def _no_counterpart(function: str, name: str, left: list[Path]) -> str:
-    listed = ", ".join(path_string(path) for path in left) or "none"
+def _no_counterpart(function: str, name: str, remaining: list[Path]) -> str:
+    listed = ", ".join(path_string(path) for path in remaining) or "none"
     return (
         f"{function}: optax's {name} has no counterpart among the links that are left: {listed}. "
         "Make the same chain here, in the same order."
@@ -190,11 +190,11 @@ def _no_counterpart(function: str, name: str, left: list[Path]) -> str:
 
 
 def _check_slots(function: str, ours: PyTree, paired: set[Path | None]) -> None:
-    """Raises where a state here keeps arrays that optax has no state for."""
-    alone = [path for path, node in links_of(ours) if path not in paired and slots_of(node)]
-    alone += [p for p, node in _nodes(ours) if p not in paired and not is_link(node)]
-    if alone:
+    """Raises ValueError if a state of this package has arrays, but no counterpart in optax."""
+    unpaired = [path for path, node in links_of(ours) if path not in paired and slots_of(node)]
+    unpaired += [p for p, node in _nodes(ours) if p not in paired and not is_link(node)]
+    if unpaired:
         raise ValueError(
-            f"{function}: optax's state has nothing for '{path_string(alone[0])}'. Make the same "
-            "chain there, in the same order."
+            f"{function}: optax's state has nothing for '{path_string(unpaired[0])}'. Make the "
+            "same chain there, in the same order."
         )

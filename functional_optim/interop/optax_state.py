@@ -1,6 +1,6 @@
 """Converts states of optax and of this package into each other, so that runs can continue."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,11 @@ import numpy as np
 from ..core.protocol import PyTree
 from ..core.state import State
 from ..core.trees.structure import path_string
+from ..core.types import OptState
 from ..serialization.placing import place
 from .optax_arrays import copy_arrays
 from .optax_injected import read_injected, write_injected
-from .optax_pairs import Pair, UpdateCounts, links_of, pair_up, slots_of
+from .optax_pairs import Pair, Path, UpdateCounts, links_of, pair_up, slots_of
 from .optax_table import Counterpart
 from .optax_walk import map_states
 from .optax_wrappers import Wrapper, injected_counts
@@ -20,26 +21,26 @@ from .optax_wrappers import Wrapper, injected_counts
 __all__ = ["from_optax", "to_optax"]
 
 
-def from_optax(state: Any, template: PyTree, *, count: int | None = None) -> PyTree:
-    """Turns a state of optax into one of the same transformation here.
+def from_optax(state: OptState, template: PyTree, *, count: int | None = None) -> PyTree:
+    """Converts a state of optax to a state of the same transformation of this package.
 
     The arrays are copied, without arithmetic. Both are chains of the same links in the same order,
     possibly with masks, partitions, named chains, `MultiSteps`, `apply_if_finite`,
-    `conditionally_transform` or `inject_hyperparams` within; links that keep nothing there may be
-    in between. The page on checkpoints lists which links are known, and why others are refused. The
-    hyperparameters are the template's, which should have optax's arguments; those that are injected
-    there are copied. optax's rmsprop with momentum multiplies by the learning rate before the
-    momentum: its counterpart is
+    `conditionally_transform` or `inject_hyperparams` within; links without a state in optax may be
+    in between. The page on checkpoints lists the links that can be converted, and why others
+    cannot. The hyperparameters are the template's, which should have optax's arguments;
+    hyperparameters that optax has injected are copied. optax's rmsprop with momentum multiplies by
+    the learning rate before the momentum: its counterpart is
     `chain(scale_by_rms(...), scale_by_learning_rate(...), trace(...))`.
 
     Args:
-      state: what `init` or `update` of optax gave.
-      template: `init(params)` of the transformation here; of `lookahead`, with the slow ones.
-      count: number of updates made, if nothing in optax's state counts them.
+      state: a result of optax's `init` or `update`.
+      template: `init(params)` of our transformation; for `lookahead`, with the slow params.
+      count: number of updates made, if optax's state has no count.
 
     Raises:
-      ValueError: something in one has no counterpart in the other, or means something else
-        there; shapes differ; or nothing counts the updates and count is not given.
+      ValueError: a part of one state has no counterpart in the other, or has another meaning;
+        shapes differ; or optax's state has no count, and neither is count passed.
 
     Example:
       >>> import optax
@@ -65,27 +66,27 @@ def from_optax(state: Any, template: PyTree, *, count: int | None = None) -> PyT
     return _with_fields(template, (), fields)
 
 
-def to_optax(state: PyTree, template: Any) -> Any:
-    """Turns a state into optax's of the same transformation; the reverse of `from_optax`.
+def to_optax(state: PyTree, template: OptState) -> OptState:
+    """Converts a state to optax's state of the same transformation; the reverse of `from_optax`.
 
     Args:
-      state: what `init` or `update` here gave.
+      state: a result of `init` or `update` of this package.
       template: `init(params)` of optax's transformation.
 
     Raises:
-      ValueError: something in one has no counterpart in the other, or means something else
-        there; shapes differ; or parameters had different numbers of updates, because some of
+      ValueError: a part of one state has no counterpart in the other, or has another meaning;
+        shapes differ; or parameters had different numbers of updates, because some of
         their gradients were None, and optax has one count for all.
     """
     function = "to_optax"
     pairs = iter(pair_up(function, template, state))
-    made = max((int(link.count) for _, link in links_of(state)), default=0)
+    updates_made = max((int(link.count) for _, link in links_of(state)), default=0)
 
-    def write(theirs: Any) -> Any:
+    def write(theirs: OptState) -> OptState:
         pair = next(pairs)
         if pair.path is None:
             new = write_injected(function, state, pair)
-            return new._replace(**injected_counts(new, made))
+            return new._replace(**injected_counts(new, updates_made))
         if isinstance(pair.counterpart, Wrapper):
             return theirs._replace(**pair.counterpart.write(pair.ours, theirs))
         return _write(function, pair)
@@ -93,9 +94,9 @@ def to_optax(state: PyTree, template: Any) -> Any:
     return map_states(template, write)
 
 
-def _read(function: str, link: State, pair: Pair | None, count: int) -> dict[str, Any]:
-    """Returns the fields of a link after `count` updates, with what optax keeps for it."""
-    fields: dict[str, Any] = {"count": place(count, link.count)}
+def _read(function: str, link: State, pair: Pair | None, count: int) -> dict[str, PyTree]:
+    """Returns the fields of a link after `count` updates, with the values of optax's state."""
+    fields: dict[str, PyTree] = {"count": place(count, link.count)}
     if "leaf_counts" in link:
         fields["leaf_counts"] = place(np.full(link.leaf_counts.shape, count), link.leaf_counts)
     if "carry" in link:
@@ -113,7 +114,7 @@ def _read(function: str, link: State, pair: Pair | None, count: int) -> dict[str
     return fields
 
 
-def _read_carry(function: str, link: State, count: int) -> dict[str, Any]:
+def _read_carry(function: str, link: State, count: int) -> dict[str, PyTree]:
     """Returns the scalars that a link carries from step to step; optax has none of them."""
     unknown = [k for k in link.carry if k != "started"]
     if unknown:
@@ -121,8 +122,8 @@ def _read_carry(function: str, link: State, count: int) -> dict[str, Any]:
     return {k: place(np.full(x.shape, float(count > 0)), x) for k, x in link.carry.items()}
 
 
-def _write(function: str, pair: Pair) -> Any:
-    """Returns optax's state with what a link holds."""
+def _write(function: str, pair: Pair) -> OptState:
+    """Returns optax's state with the values of a link."""
     theirs, link, about, count = pair.theirs, pair.ours, _counterpart(pair), int(pair.ours.count)
     path = path_string(pair.path or ())
     if about.kept:
@@ -174,7 +175,7 @@ def _scalars(pair: Pair) -> list[tuple[str, str]]:
     return list(_counterpart(pair).scalars.items())
 
 
-def _field(function: str, pair: Pair, slot: str) -> Any:
+def _field(function: str, pair: Pair, slot: str) -> PyTree:
     field = _counterpart(pair).slots.get(slot, slot)
     if field not in pair.theirs._fields:
         raise ValueError(
@@ -184,7 +185,7 @@ def _field(function: str, pair: Pair, slot: str) -> Any:
     return getattr(pair.theirs, field)
 
 
-def _with_fields(node: PyTree, path: tuple[Any, ...], fields: dict[tuple[Any, ...], Any]) -> Any:
+def _with_fields(node: PyTree, path: Path, fields: Mapping[Path, Mapping[str, PyTree]]) -> PyTree:
     """Returns a tree of states with new fields at their paths."""
     if not isinstance(node, State):
         return node
@@ -193,4 +194,4 @@ def _with_fields(node: PyTree, path: tuple[Any, ...], fields: dict[tuple[Any, ..
         k: _with_fields(v, (*path, key), fields)
         for key, (k, v) in zip(keys, node._asdict().items(), strict=True)
     }
-    return State(**(inner | fields.get(path, {})))
+    return State(**{**inner, **fields.get(path, {})})

@@ -1,29 +1,29 @@
-"""Lists which state of optax corresponds to each link, and how."""
+"""Lists the state of optax that corresponds to each link."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.state import State
+from ..core.types import OptState
 
 __all__ = ["LINKS", "OTHER_NAMES", "REFUSED", "Counterpart"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Counterpart:
-    """What optax keeps for a link.
+    """The state of optax that corresponds to a link.
 
     Attributes:
-      states: names of the classes of its state.
-      slots: slot -> field of that state; several arrays there are one here, end to end.
-      scalars: number that the rule keeps for the whole tree -> field.
-      kept: slots that keep the template's value; optax keeps those with the parameters.
+      states: names of the classes of optax's state.
+      slots: slot -> field of optax's state; several arrays of optax may form one slot, end to end.
+      scalars: scalar of the rule for the whole tree -> field.
+      kept: slots that keep the template's value, because optax has them with the parameters.
       count: field that counts updates; None if there is none.
-      other_counts: fields that count the same.
-      period: hyperparameter that says after how many updates optax counts from 0 again. It then
-        leaves in the slots what it has already used, and they are zeros here.
-      marks: fields by which a link without slots is known.
+      other_counts: fields with the same count.
+      period: hyperparameter with the number of updates after which optax counts from 0 again. It
+        then does not clear the slots that it has used, which are zeros here.
+      marks: fields that identify a link without slots.
     """
 
     states: tuple[str, ...]
@@ -35,16 +35,16 @@ class Counterpart:
     period: str | None = None
     marks: tuple[str, ...] = ()
 
-    def describes(self, theirs: Any, link: State) -> bool:
-        """Tells whether a link keeps what this says, of what a state of optax has."""
-        wanted = {k for k, field in self.slots.items() if field in theirs._fields} | {*self.kept}
-        if {k for k in link._fields if k not in ENGINE_FIELDS} != wanted:
+    def describes(self, theirs: OptState, link: State) -> bool:
+        """Tells whether a link has the slots and scalars for a state of optax."""
+        slots = {k for k, field in self.slots.items() if field in theirs._fields} | {*self.kept}
+        if {k for k in link._fields if k not in ENGINE_FIELDS} != slots:
             return False
         scalars = {*self.scalars} <= {*link._asdict().get("scalars", ())}
         return scalars and all(mark in link for mark in self.marks)
 
     def is_used_up(self, count: int) -> bool:
-        """Tells whether the slots hold the values used, after `count` updates of a period."""
+        """Tells whether the values in the slots have been used, `count` updates into a period."""
         return self.period is not None and count == 0
 
 
@@ -79,7 +79,7 @@ LINKS = {
     "prodigy_step": Counterpart(
         ("ProdigyState",),
         _ADAM | _same("grad_sum", "params0"),
-        # Without a growth rate, which optax has not, the estimate is the largest one.
+        # Without a growth rate, which optax does not have, the estimate is the largest one.
         scalars={"estim_lr_max": "estim_lr"} | _ESTIMATE,
     ),
     "reduce_on_plateau": Counterpart(
@@ -129,7 +129,7 @@ LINKS = {
     "trace": Counterpart(("TraceState",), _same("trace")),
     "zero_nans": Counterpart(("ZeroNansState",), marks=("metrics",)),
 }
-"""Name of a link -> what optax keeps for it. For links that are not here, optax keeps nothing."""
+"""Name of a link -> the corresponding state. Links that are not listed have no state in optax."""
 
 _RESTART = "Start it again: it keeps only the last few updates."
 
@@ -145,7 +145,7 @@ REFUSED = {
     "ScaleByBacktrackingLinesearchState": f"belongs to another search. {_RESTART}",
     "ScaleByZoomLinesearchState": f"belongs to another search. {_RESTART}",
 }
-"""States of optax that cannot be converted, of rules that are here as well -> why."""
+"""States of optax that cannot be converted, although the rule exists here -> why."""
 
 OTHER_NAMES = {"momentum": ("trace", "decay")}
-"""Argument of an optimizer of optax that may be injected -> the link and number that it is."""
+"""Argument of an optimizer of optax that may be injected -> link and hyperparameter."""

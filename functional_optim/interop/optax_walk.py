@@ -1,22 +1,24 @@
 """Walks through a state of optax: chains, masks, labels and wrappers."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
+from ..core.types import OptState
 from .optax_wrappers import WRAPPERS
 
 __all__ = ["map_states", "states_of"]
 
 _LABELLED = ("PartitionState", "MultiTransformState")
 _MEASURED = ("MonitorState", "SnapshotState")
-"""They hold the last measurement, which the next update replaces."""
+"""States of the last measurement, which the next update replaces."""
 
 
-def states_of(theirs: Any, labels: frozenset[str] = frozenset()) -> Iterator[tuple[Any, Any]]:
-    """Yields the states of wrappers and links within one of optax, with the labels around them.
+def states_of(
+    theirs: OptState, labels: frozenset[str] = frozenset()
+) -> Iterator[tuple[OptState, frozenset[str]]]:
+    """Yields the states of wrappers and links within a state of optax, with their labels.
 
-    Empty states are left out. A wrapper comes before what it wraps, except `lookahead`, which is
-    a link here and comes after it.
+    Empty states are left out. A wrapper comes before its inner states, except `lookahead`, which
+    is a link in this package and comes after them.
     """
     name, fields = type(theirs).__name__, getattr(theirs, "_fields", None)
     if isinstance(theirs, dict):
@@ -41,7 +43,7 @@ def states_of(theirs: Any, labels: frozenset[str] = frozenset()) -> Iterator[tup
         yield theirs, labels
 
 
-def map_states(theirs: Any, write: Callable[[Any], Any]) -> Any:
+def map_states(theirs: OptState, write: Callable[[OptState], OptState]) -> OptState:
     """Replaces each of optax's states, in the order of `states_of`."""
     name, fields = type(theirs).__name__, getattr(theirs, "_fields", None)
     if isinstance(theirs, dict):

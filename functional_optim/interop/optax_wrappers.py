@@ -1,28 +1,29 @@
-"""Converts what optax's wrappers keep beside the state of what they wrap."""
+"""Converts the states of wrappers, except for the inner states."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.state import State
+from ..core.types import OptState
 from ..serialization.placing import place
 
 __all__ = ["WRAPPERS", "Wrapper", "injected_counts"]
 
-Fields = dict[str, Any]
+Fields = dict[str, PyTree]
+"""Fields of a state by name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper:
-    """How the state of a wrapper is converted.
+    """The conversion of the state of a wrapper.
 
     Attributes:
-      is_ours: whether a state here is this wrapper's.
-      inner: field of optax's state that holds the inner one.
+      is_ours: tells whether a state of this package belongs to the wrapper.
+      inner: field of optax's state with the inner state.
       read: `(theirs, ours) -> fields` of ours.
       write: `(ours, theirs) -> fields` of theirs.
       passed_on: field of optax's state that counts the updates of the inner transformation.
@@ -30,8 +31,8 @@ class Wrapper:
 
     is_ours: Callable[[State], bool]
     inner: str
-    read: Callable[[Any, State], Fields]
-    write: Callable[[State, Any], Fields]
+    read: Callable[[OptState, State], Fields]
+    write: Callable[[State, OptState], Fields]
     passed_on: str | None = None
 
 
@@ -39,11 +40,11 @@ def _has(*fields: str) -> Callable[[State], bool]:
     return lambda state: set(fields) <= set(state._fields)
 
 
-def _placed(source: PyTree, like: PyTree) -> PyTree:
+def _copy_values(source: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(lambda x, y: place(np.asarray(x), y), source, like)
 
 
-def _read_steps(theirs: Any, ours: State) -> Fields:
+def _read_steps(theirs: OptState, ours: State) -> Fields:
     mini = int(theirs.mini_step)
     if mini > 1:
         raise ValueError(
@@ -54,14 +55,14 @@ def _read_steps(theirs: Any, ours: State) -> Fields:
     updated = mini == 0 and int(theirs.gradient_step) > 0
     return {
         "mini_step": place(mini, ours.mini_step),
-        "gradient_step": _placed(theirs.gradient_step, ours.gradient_step),
+        "gradient_step": _copy_values(theirs.gradient_step, ours.gradient_step),
         "updated": place(updated, ours.updated),
-        "acc_grads": _placed(theirs.acc_grads, ours.acc_grads),
-        "skip_state": _known(dict(theirs.skip_state), ours.skip_state),
+        "acc_grads": _copy_values(theirs.acc_grads, ours.acc_grads),
+        "skip_state": _replace_values(dict(theirs.skip_state), ours.skip_state),
     }
 
 
-def _write_steps(ours: State, theirs: Any) -> Fields:
+def _write_steps(ours: State, theirs: OptState) -> Fields:
     if int(ours.mini_step) > 1:
         raise ValueError(
             f"to_optax: MultiSteps has accumulated {int(ours.mini_step)} gradients, as a sum, and "
@@ -69,46 +70,46 @@ def _write_steps(ours: State, theirs: Any) -> Fields:
             "where mini_step is 0."
         )
     fields = {k: getattr(theirs, k) for k in ("mini_step", "gradient_step", "acc_grads")}
-    new = {k: _placed(ours[k], x) for k, x in fields.items()}
+    new = {k: _copy_values(ours[k], x) for k, x in fields.items()}
     if theirs.skip_state:
-        new["skip_state"] = _known(ours.skip_state, theirs.skip_state)
+        new["skip_state"] = _replace_values(ours.skip_state, theirs.skip_state)
     return new
 
 
 _COUNTED = ("last_finite", "notfinite_count", "total_notfinite")
 
 
-def _read_guard(theirs: Any, ours: State) -> Fields:
-    return {"metrics": {k: _placed(getattr(theirs, k), ours.metrics[k]) for k in _COUNTED}}
+def _read_guard(theirs: OptState, ours: State) -> Fields:
+    return {"metrics": {k: _copy_values(getattr(theirs, k), ours.metrics[k]) for k in _COUNTED}}
 
 
-def _write_guard(ours: State, theirs: Any) -> Fields:
-    return {k: _placed(ours.metrics[k], getattr(theirs, k)) for k in _COUNTED}
+def _write_guard(ours: State, theirs: OptState) -> Fields:
+    return {k: _copy_values(ours.metrics[k], getattr(theirs, k)) for k in _COUNTED}
 
 
-def _read_condition(theirs: Any, ours: State) -> Fields:
-    return {"step": _placed(theirs.step, ours.step)}
+def _read_condition(theirs: OptState, ours: State) -> Fields:
+    return {"step": _copy_values(theirs.step, ours.step)}
 
 
-def _write_condition(ours: State, theirs: Any) -> Fields:
-    return {"step": _placed(ours.step, theirs.step)}
+def _write_condition(ours: State, theirs: OptState) -> Fields:
+    return {"step": _copy_values(ours.step, theirs.step)}
 
 
-def _read_injected(theirs: Any, ours: State) -> Fields:
+def _read_injected(theirs: OptState, ours: State) -> Fields:
     return {
-        "count": _placed(theirs.count, ours.count),
-        "hyperparams": _known(theirs.hyperparams, ours.hyperparams),
+        "count": _copy_values(theirs.count, ours.count),
+        "hyperparams": _replace_values(theirs.hyperparams, ours.hyperparams),
     }
 
 
-def _write_injected(ours: State, theirs: Any) -> Fields:
+def _write_injected(ours: State, theirs: OptState) -> Fields:
     return injected_counts(theirs, int(ours.count)) | {
-        "hyperparams": _known(ours.hyperparams, theirs.hyperparams)
+        "hyperparams": _replace_values(ours.hyperparams, theirs.hyperparams)
     }
 
 
-def injected_counts(theirs: Any, count: int) -> Fields:
-    """Returns the fields that count updates beside injected hyperparameters, with a new count."""
+def injected_counts(theirs: OptState, count: int) -> Fields:
+    """Returns the counts in a state of injected hyperparameters, set to a new count."""
     fields = {"count": place(count, theirs.count)}
     if "hyperparams_states" in theirs._fields:
         fields["hyperparams_states"] = {
@@ -118,9 +119,9 @@ def injected_counts(theirs: Any, count: int) -> Fields:
     return fields
 
 
-def _known(source: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the numbers of `like`, replaced by those that `source` has."""
-    return {k: _placed(source[k], x) if k in source else x for k, x in like.items()}
+def _replace_values(source: Mapping[str, PyTree], like: Mapping[str, PyTree]) -> Fields:
+    """Returns the values of `like`, replaced by those of `source` with the same names."""
+    return {k: _copy_values(source[k], x) if k in source else x for k, x in like.items()}
 
 
 _CONDITION = Wrapper(

@@ -6,12 +6,15 @@ import json
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from ..core.protocol import PyTree
 from .contents import Checkpoint, Templates, check_info, pack
@@ -21,6 +24,9 @@ __all__ = ["Saving", "load", "save"]
 
 _SAVE = "interop.orbax.save"
 
+Arrays = dict[str, jax.Array | np.ndarray]
+"""Arrays by their names."""
+
 
 class Saving:
     """A checkpoint that is being written."""
@@ -29,23 +35,23 @@ class Saving:
         self._checkpointer, self._path = checkpointer, path
 
     def wait(self) -> None:
-        """Returns when it is on the disk.
+        """Waits until the checkpoint is on the disk.
 
         Raises:
-          OSError: it could not be written, for example because the disk is full. Other
+          OSError: the checkpoint could not be written, for example because the disk is full. Other
             checkpoints are unchanged.
         """
         with _written(self._path):
             try:
                 self._checkpointer.wait_until_finished()
             finally:
-                with contextlib.suppress(Exception):  # which fails again with the same error
+                with contextlib.suppress(Exception):  # it raises the same error again
                     self._checkpointer.close()
 
 
 @contextlib.contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """Names the checkpoint that could not be written, and removes what was written of it.
+    """Names a checkpoint that could not be written in the error, and removes its partial files.
 
     Threads of orbax may still write for a moment after that.
     """
@@ -63,37 +69,37 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def save(
-    path: Any,
+    path: str | PathLike[str],
     *,
     params: PyTree = None,
     state: PyTree = None,
     step: int | None = None,
-    extra: Any = None,
+    extra: PyTree = None,
     wait: bool = True,
 ) -> Saving:
     """Writes parameters, state, step and plain data to a new directory.
 
-    The directory gets its name when it is complete; a process that is killed before leaves a
-    directory with another name, which shows that it is not. Each process writes its own shards.
+    The directory gets its name when it is complete; a process that is killed before that leaves
+    a directory with another name. Each process writes its own shards.
     Arrays have the names of `to_state_dict`, after `params.` and `state.`.
 
     Args:
-      path: of the directory, one for each checkpoint: `runs/a/000700`.
+      path: path of the directory, one for each checkpoint: `runs/a/000700`.
       params: any tree of arrays.
-      state: of any transformation.
+      state: state of any transformation.
       step: number of the step.
-      extra: plain data: dicts, lists, tuples, numbers, strings, None, arrays; what `state_dict()`
-        of an `Optimizer` and of a scheduler gives.
-      wait: whether to return only when it is on the disk. Otherwise the arrays are copied, so
-        that the next step may be given their memory, and written while training continues; call
-        `wait()` of the result.
+      extra: plain data: dicts, lists, tuples, numbers, strings, None, arrays; the `state_dict()`
+        of an `Optimizer` or a scheduler.
+      wait: whether to return only when the checkpoint is on the disk. Otherwise the arrays are
+        copied, so that the next step may donate them, and are written while training continues;
+        call `wait()` of the result.
 
     Raises:
       ImportError: the extra `orbax` is not installed.
-      TypeError: extra holds something else.
+      TypeError: extra contains something else.
       ValueError: two arrays have one name, or the directory exists.
-      OSError: (also by `wait()`) it could not be written, for example because the disk is full.
-        Other checkpoints, parameters and state are unchanged.
+      OSError: (also by `wait()`) the checkpoint could not be written, for example because the
+        disk is full. Other checkpoints, parameters and state are unchanged.
     """
     ocp = import_extra(_SAVE, "orbax.checkpoint", "orbax")
     arrays, info = pack(_SAVE, params, state, step, extra)
@@ -121,7 +127,7 @@ def save(
 
 
 def load(
-    path: Any,
+    path: str | PathLike[str],
     *,
     params: PyTree = None,
     state: PyTree = None,
@@ -129,15 +135,15 @@ def load(
     rename: Mapping[str, str] | None = None,
     stacked: Mapping[str, str] | None = None,
 ) -> Checkpoint:
-    """Reads what `save` wrote; arguments and result are those of `interop.safetensors.load`.
+    """Reads a checkpoint of `save`; see `interop.safetensors.load` for arguments and result.
 
     An array that has the same name in a template is read directly to its sharding.
 
     Raises:
       ImportError: the extra `orbax` is not installed.
       FileNotFoundError: there is no such directory.
-      ValueError: it is damaged, not written by `save`, or has a newer format; or names, shapes or
-        dtypes differ: the message lists all. Nothing is loaded.
+      ValueError: the checkpoint is damaged, not written by `save`, or has a newer format; or
+        names, shapes or dtypes differ: the message lists all. Nothing is loaded.
     """
     function = "interop.orbax.load"
     ocp = import_extra(function, "orbax.checkpoint", "orbax")
@@ -153,28 +159,28 @@ def load(
         whole = {k: x for k, x in shapes.items() if 0 not in x[0]}
         likes = templates.leaves()
         options = {k: _restore_args(ocp, shape, likes.get(k)) for k, (shape, _) in whole.items()}
-        arrays: dict[str, Any] = {k: np.zeros(*x) for k, x in shapes.items() if 0 in x[0]}
+        arrays: Arrays = {k: np.zeros(*x) for k, x in shapes.items() if 0 in x[0]}
         if options:
             items = {"arrays": ocp.args.PyTreeRestore(restore_args=options)}
             arrays |= _read(function, ocp, checkpointer, path, items)["arrays"]
     return templates.fill(info, _unpack_scalars(arrays, info["scalars"]))
 
 
-def _checksum(info: Mapping[str, Any]) -> int:
+def _checksum(info: Mapping[str, PyTree]) -> int:
     """Returns a checksum of the JSON data; orbax has none for it."""
     whole = {k: v for k, v in info.items() if k != "crc32"}
     return zlib.crc32(json.dumps(whole, sort_keys=True).encode())
 
 
-def _undamaged(function: str, path: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:
+def _undamaged(function: str, path: Path, info: Mapping[str, PyTree]) -> Mapping[str, PyTree]:
     """Returns the JSON data.
 
     Raises:
-      ValueError: the checksum differs. Directories of version 0.1 have none, and no other key
-        than it had: a checksum whose key was damaged is not overlooked.
+      ValueError: the checksum differs. Directories of version 0.1 have no checksum; they are
+        recognized by their exact keys, so that a damaged key `crc32` is found as well.
     """
-    before = {"format", "version", "step", "extra", "scalars", "shapes"}
-    if info.keys() != before and info.get("crc32") != _checksum(info):
+    version_0_1 = {"format", "version", "step", "extra", "scalars", "shapes"}
+    if info.keys() != version_0_1 and info.get("crc32") != _checksum(info):
         raise ValueError(
             f"{function}: {path} is damaged: the checksum of its description differs. Load an "
             "earlier checkpoint. Nothing was loaded."
@@ -182,43 +188,48 @@ def _undamaged(function: str, path: Path, info: Mapping[str, Any]) -> Mapping[st
     return info
 
 
-def _pack_scalars(arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+def _pack_scalars(arrays: Arrays) -> tuple[Arrays, dict[str, list[str]]]:
     """Packs scalars of the host into one array for each dtype; returns their names as well."""
     names: dict[str, list[str]] = {}  # orbax needs a millisecond for each array
     for name, x in arrays.items():
         if isinstance(x, np.ndarray) and not x.ndim:
             names.setdefault(f"scalars.{x.dtype.name}", []).append(name)
-    packed = {k: np.stack([arrays.pop(name) for name in own]) for k, own in names.items()}
+    packed = {
+        k: np.stack([arrays.pop(name) for name in packed_names])
+        for k, packed_names in names.items()
+    }
     return arrays | packed, names
 
 
-def _unpack_scalars(arrays: dict[str, Any], names: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Returns what `_pack_scalars` was given."""
-    for key, own in names.items():
-        arrays |= zip(own, arrays.pop(key), strict=True)
+def _unpack_scalars(arrays: Arrays, names: Mapping[str, list[str]]) -> Arrays:
+    """Unpacks the scalars; the reverse of `_pack_scalars`."""
+    for key, group in names.items():
+        arrays |= zip(group, arrays.pop(key), strict=True)
     return arrays
 
 
-def _read(function: str, ocp: Any, checkpointer: Any, path: Path, items: Mapping[str, Any]) -> Any:
+def _read(
+    function: str, ocp: ModuleType, checkpointer: Any, path: Path, items: Mapping[str, object]
+) -> PyTree:
     try:
         return checkpointer.restore(path, args=ocp.args.Composite(**items))
-    except Exception as error:  # of many types, depending on what is damaged
+    except Exception as error:  # orbax raises many types
         raise ValueError(
             f"{function}: {path} is not a checkpoint of functional_optim, or is damaged: {error}. "
             "Load an earlier one. Nothing was loaded."
         ) from error
 
 
-def _restore_args(ocp: Any, shape: tuple[int, ...], like: Any) -> Any:
-    """Returns orbax's arguments for reading an array to its template's sharding, or to the host."""
+def _restore_args(ocp: ModuleType, shape: tuple[int, ...], like: PyTree) -> object:
+    """Returns orbax's arguments for reading an array to its template's sharding or the host."""
     sharding = getattr(like, "sharding", None)
     if sharding is None or np.shape(like) != shape:
         return ocp.RestoreArgs(restore_type=np.ndarray)
     return ocp.ArrayRestoreArgs(sharding=sharding, global_shape=shape)
 
 
-def _copy(x: Any) -> Any:
-    """Returns an array that a donating step cannot overwrite while it is written."""
+def _copy(x: ArrayLike) -> jax.Array | np.ndarray:
+    """Copies an array, so that a donating step cannot overwrite it while it is written."""
     if not isinstance(x, jax.Array):
         return np.array(x)
     on_host = all(device.platform == "cpu" for device in x.devices())

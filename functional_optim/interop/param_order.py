@@ -1,51 +1,54 @@
 """Numbers the parameters of a state_dict in the order of torch's optimizer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from ..core.protocol import PyTree
 
 __all__ = ["in_torch_order"]
 
 
 def in_torch_order(
-    owner: str, state_dict: Mapping[str, Any], names: Sequence[str] | None
-) -> dict[str, Any]:
+    owner: str, state_dict: Mapping[str, PyTree], names: Sequence[str] | None
+) -> dict[str, PyTree]:
     """Returns the same state with parameters numbered as torch's optimizer numbers them.
 
-    torch finds what it loads by position alone: over the groups, and in each in the order in
-    which its parameters were passed.
+    torch finds parameters by position alone: group by group, in the order in which the parameters
+    were passed.
 
     Args:
-      owner: what errors call the function.
-      state_dict: of an optimizer here, with `param_names`.
-      names: of all parameters, in torch's order.
+      owner: name of the calling function, for errors.
+      state_dict: state of an optimizer of this package, with `param_names`.
+      names: names of all parameters, in torch's order.
 
     Raises:
-      ValueError: no names are given and the order is not plain, names and parameters differ, or
-        the state is one vector of all parameters, as that of LBFGS, in another order.
+      ValueError: names are needed and missing; names and parameters differ; or the state is one
+        vector of all parameters, as for LBFGS, in another order.
     """
     groups = state_dict["param_groups"]
-    names_here = [list(group["param_names"]) for group in groups]
+    current_names = [list(group["param_names"]) for group in groups]
     if names is None:
-        _check_plain(owner, names_here)
+        _check_order(owner, current_names)
         return dict(state_dict)
     position = {name: i for i, name in enumerate(names)}
     different = sorted(
-        position.keys() ^ {name for group_names in names_here for name in group_names}
+        position.keys() ^ {name for group_names in current_names for name in group_names}
     )
     if different or len(position) < len(names):
         raise ValueError(
             f"{owner}: names must be those of the saved parameters, each once; only on one side "
             f"are {', '.join(different[:8]) or 'none'}."
         )
-    order = [sorted(group_names, key=position.__getitem__) for group_names in names_here]
-    if order != names_here and any("old_dirs" in entry for entry in state_dict["state"].values()):
+    order = [sorted(group_names, key=position.__getitem__) for group_names in current_names]
+    if order != current_names and any(
+        "old_dirs" in entry for entry in state_dict["state"].values()
+    ):
         raise ValueError(
             f"{owner}: the state is of all parameters as one vector, and cannot be put into "
             "another order. Build the optimizer with parameters as pairs, in torch's order."
         )
     old = {
         name: number
-        for group_names, group in zip(names_here, groups, strict=True)
+        for group_names, group in zip(current_names, groups, strict=True)
         for name, number in zip(group_names, group["params"], strict=True)
     }
     new = {name: k for k, name in enumerate(name for in_group in order for name in in_group)}
@@ -60,8 +63,8 @@ def in_torch_order(
     }
 
 
-def _check_plain(owner: str, groups: Sequence[Sequence[str]]) -> None:
-    """Raises ValueError where the order of parameters may not be torch's."""
+def _check_order(owner: str, groups: Sequence[Sequence[str]]) -> None:
+    """Raises ValueError if the parameters may be in another order than in torch."""
     for i, saved_names in enumerate(groups):
         names = [_without_group(name, i, groups) for name in saved_names]
         last = [name.split(".")[-1] for name in names]
@@ -77,7 +80,7 @@ def _check_plain(owner: str, groups: Sequence[Sequence[str]]) -> None:
 
 
 def _without_group(name: str, index: int, groups: Sequence[Sequence[str]]) -> str:
-    """Returns the path of a parameter whose name has the group's number in front."""
+    """Removes the number of the group in front of a parameter's name."""
     path = name.removeprefix(f"{index}.")
     is_shared = any(f"{j}.{path}" in names for j, names in enumerate(groups) if j != index)
     return path if is_shared else name

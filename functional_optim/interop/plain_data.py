@@ -2,28 +2,33 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
 
+from ..core.protocol import PyTree
+
 __all__ = ["from_plain", "to_plain"]
 
+Array = jax.Array | np.ndarray
 
-def to_plain(function: str, value: Any, name: str, arrays: dict[str, Any]) -> Any:
+
+def to_plain(
+    function: str, value: PyTree, name: str, arrays: dict[str, jax.Array | np.ndarray]
+) -> PyTree:
     """Returns the value as JSON data, and puts its arrays into `arrays`, by name.
 
-    Dicts with strings as keys, lists, numbers, strings and None stay as they are. What JSON lacks
-    becomes a dict with one key, which begins with `$`.
+    Dicts with strings as keys, lists, numbers, strings and None are unchanged. Other values become
+    a dict with one key, which begins with `$`.
 
     Args:
-      function: the name with which errors begin.
+      function: name of the calling function, for errors.
       value: the plain data.
-      name: of the value.
-      arrays: name -> array; those of the value are added.
+      name: name of the value.
+      arrays: name -> array; the arrays of the value are added.
 
     Raises:
-      TypeError: it holds something else; the message says where.
+      TypeError: the value contains something else; the message says where.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -50,14 +55,14 @@ def to_plain(function: str, value: Any, name: str, arrays: dict[str, Any]) -> An
     )
 
 
-def _unused(name: str, arrays: Mapping[str, Any]) -> str:
-    """Returns the name, with a number where an array has it already."""
+def _unused(name: str, arrays: Mapping[str, object]) -> str:
+    """Returns the name, with a number if another array has the name already."""
     numbered = (f"{name}#{i}" for i in itertools.count(len(arrays)))
     return name if name not in arrays else next(k for k in numbered if k not in arrays)
 
 
-def from_plain(value: Any, arrays: Mapping[str, Any]) -> Any:
-    """Returns what `to_plain` was given, with NumPy arrays in place of JAX's."""
+def from_plain(value: PyTree, arrays: Mapping[str, Array]) -> PyTree:
+    """Converts JSON data and arrays back to the plain data, with NumPy arrays in place of JAX's."""
     if isinstance(value, list):
         return [from_plain(v, arrays) for v in value]
     if not isinstance(value, dict):

@@ -3,8 +3,9 @@
 import json
 import zlib
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["load", "read_arrays", "save"]
 
 _SAVE = "interop.safetensors.save"
 
-HostArray = np.ndarray[Any, Any]
+HostArray = np.ndarray
 
 _DTYPES = {
     "BOOL": "bool",
@@ -40,36 +41,36 @@ _DTYPES = {
 """Name of a dtype in the format -> name in NumPy."""
 
 _WRITTEN = set(_DTYPES.values()) - {"complex64", "float8_e8m0fnu"}
-"""Dtypes that are written directly; the first versions of the format lack the others."""
+"""Dtypes that are written directly; the first versions of safetensors lack the others."""
 
 _INFO, _SUM = "functional_optim", "functional_optim.crc32"
 
 
 def save(
-    path: Any,
+    path: str | PathLike[str],
     *,
     params: PyTree = None,
     state: PyTree = None,
     step: int | None = None,
-    extra: Any = None,
+    extra: PyTree = None,
 ) -> None:
     """Writes parameters, state, step and plain data to one file, which replaces the old one.
 
-    A process that is killed leaves the old file unchanged; on return the new one is on the disk.
+    A process that is killed leaves the old file unchanged; on return the new file is on the disk.
     Arrays have the names of `to_state_dict`, after `params.` and `state.`, so that other tools can
     read them. Each has a checksum.
 
     Args:
-      path: of the file, usually with the ending `.safetensors`; its directory must exist.
+      path: path of the file, usually with the ending `.safetensors`; its directory must exist.
       params: any tree of arrays.
-      state: of any transformation.
+      state: state of any transformation.
       step: number of the step.
-      extra: plain data: dicts, lists, tuples, numbers, strings, None, arrays; what `state_dict()`
-        of an `Optimizer` and of a scheduler gives.
+      extra: plain data: dicts, lists, tuples, numbers, strings, None, arrays; the `state_dict()`
+        of an `Optimizer` or a scheduler.
 
     Raises:
       ImportError: the extra `safetensors` is not installed.
-      TypeError: extra holds something else.
+      TypeError: extra contains something else.
       ValueError: two arrays have one name, or an array is sharded over several processes.
       OSError: the disk is full, or the directory does not exist; the old file is unchanged.
 
@@ -102,7 +103,7 @@ def save(
 
 
 def load(
-    path: Any,
+    path: str | PathLike[str],
     *,
     params: PyTree = None,
     state: PyTree = None,
@@ -110,23 +111,23 @@ def load(
     rename: Mapping[str, str] | None = None,
     stacked: Mapping[str, str] | None = None,
 ) -> Checkpoint:
-    """Reads what `save` wrote.
+    """Reads a checkpoint that `save` has written.
 
     Args:
-      path: of the file.
-      params: parameters with the structure, dtypes and shardings to restore to. Without it they
-        are read as a flat dict.
+      path: path of the file.
+      params: parameters with the structure, dtypes and shardings to restore to. Without params,
+        they are read as a flat dict.
       state: likewise, `tx.init(params)`.
-      strict: as for `from_state_dict`, which also says when the structure of the state differs
-        from the template's. `Checkpoint.report` says what did not fit.
+      strict: as for `from_state_dict`, which also describes how the structure of the state
+        may differ from the template's. `Checkpoint.report` lists the differences.
       rename: saved path -> new path, as for `from_state_dict`.
       stacked: path of one layer -> path of their stack, likewise.
 
     Raises:
       ImportError: the extra `safetensors` is not installed.
       FileNotFoundError: there is no such file.
-      ValueError: it is damaged, not written by `save`, or has a newer format; or names, shapes or
-        dtypes differ: the message lists all. Nothing is loaded.
+      ValueError: the file is damaged, not written by `save`, or has a newer format; or names,
+        shapes or dtypes differ: the message lists all. Nothing is loaded.
     """
     function = "interop.safetensors.load"
     arrays, metadata = read_arrays(function, Path(path))
@@ -148,7 +149,7 @@ def read_arrays(function: str, path: Path) -> tuple[dict[str, HostArray], dict[s
     """Reads the arrays and the metadata of a safetensors file.
 
     Raises:
-      ValueError: it is not one, or is damaged.
+      ValueError: it is not a safetensors file, or is damaged.
     """
     reader = _library(function)
     content = path.read_bytes()
@@ -172,11 +173,11 @@ def read_arrays(function: str, path: Path) -> tuple[dict[str, HostArray], dict[s
     return {k: x.copy() for k, x in arrays.items()}, header.get("__metadata__", {})
 
 
-def _library(function: str) -> Any:
+def _library(function: str) -> ModuleType:
     return import_extra(function, "safetensors", "safetensors")
 
 
-def _damaged(function: str, path: Any, what: str) -> ValueError:
+def _damaged(function: str, path: str | PathLike[str], what: str) -> ValueError:
     return ValueError(
         f"{function}: {path} is damaged: {what}. Load an earlier checkpoint. Nothing was loaded."
     )
@@ -191,7 +192,7 @@ def _checksum(name: str, x: HostArray) -> int:
 
 
 def _seed(name: str, x: HostArray) -> int:
-    """Returns the checksum of an array's name, dtype and shape, which must not change either."""
+    """Returns the checksum of an array's name, dtype and shape, which are protected as well."""
     return zlib.crc32(f"{name} {x.dtype.name} {x.shape}".encode())
 
 

@@ -1,10 +1,10 @@
-"""Brings models and states of torch here, and states to torch's optimizers."""
+"""Converts models and states from torch, and states to torch."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from ..core.protocol import Hyperparameter, PyTree
 from ..serialization.versions import COUNT
 from .param_order import in_torch_order
 from .torch_model import import_model
@@ -15,22 +15,23 @@ _OURS = (COUNT, "param_names")
 
 
 def to_torch(
-    state_dict: Mapping[str, Any], *, names: Sequence[str] | None = None
-) -> dict[str, Any]:
+    state_dict: Mapping[str, PyTree], *, names: Sequence[str] | None = None
+) -> dict[str, PyTree]:
     """Turns a `state_dict` of `functional_optim.optim` into one that torch's optimizer loads.
 
-    Arrays become tensors of the same dtype, on the CPU; entries that torch does not have are left
-    out. A schedule in the place of a number becomes its value at the next step. torch's optimizer
-    must have the same groups in the same order, because it finds parameters by their position.
+    Arrays become tensors of the same dtype, on the CPU; entries that torch does not have are
+    dropped. A schedule in the place of a number becomes its value at the next step. torch's
+    optimizer must have the same groups in the same order, because it finds parameters by their
+    position.
 
     Args:
-      names: of all parameters, as the dotted paths here (`param_names` in the groups), in the
+      names: names of all parameters, as dotted paths (`param_names` in the groups), in the
         order in which torch's optimizer has them: `[name for name, _ in
         model.named_parameters()]`. Without names, trees must be flat lists, whose order is clear.
 
     Raises:
       ImportError: torch is not installed.
-      ValueError: names and parameters differ, or are needed and not given.
+      ValueError: names and parameters differ, or names are needed and missing.
     """
     state_dict = in_torch_order("to_torch", state_dict, names)
     try:
@@ -38,13 +39,13 @@ def to_torch(
     except ImportError as error:
         raise ImportError("to_torch needs torch. Install it: pip install torch") from error
 
-    def tensor(x: Any) -> Any:
+    def tensor(x: PyTree) -> PyTree:
         if x is None or type(x) in (int, float):
             return x
         if isinstance(x, list):
             return [tensor(part) for part in x]
         array = np.asarray(x)
-        if array.dtype.name == "bfloat16":  # which torch does not read from NumPy
+        if array.dtype.name == "bfloat16":  # torch does not read it from NumPy
             return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
         return torch.from_numpy(array.copy())
 
@@ -59,8 +60,8 @@ def to_torch(
     return {"state": state, "param_groups": groups}
 
 
-def _option(value: Any, count: int) -> Any:
-    """Returns an option with Python numbers in place of NumPy's, and of a schedule's next value."""
+def _option(value: Hyperparameter, count: int) -> Hyperparameter:
+    """Converts an option to Python numbers; a schedule becomes its value at the next step."""
     if isinstance(value, tuple):
         return tuple(_option(v, count) for v in value)
     if callable(value):

@@ -1,23 +1,23 @@
-"""How the arrays of layers are named and laid out in torch, Flax and Equinox."""
+"""Names and layouts of the arrays of layers in torch, Flax and Equinox."""
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 __all__ = ["LAYOUTS", "Layout", "Source", "is_statistic", "reshaped", "sources"]
 
-Array = np.ndarray[Any, Any]
+Array = np.ndarray
 
 
 class Layout(NamedTuple):
     """The conventions of a library.
 
     Attributes:
-      leaves: name of an array here -> in torch, where they differ.
-      transposes: names of arrays here whose axes are inputs and outputs, in this order, behind
-        those of space; in torch outputs and inputs are first.
+      leaves: name of an array in the library -> name in torch, where they differ.
+      transposes: names of arrays in the library whose last axes are inputs and outputs, in this
+        order, after the axes of space; in torch, outputs and inputs are first.
     """
 
     leaves: Mapping[str, str]
@@ -45,41 +45,41 @@ _OF_ATTENTION = {
     **dict.fromkeys(("value", "value_proj", "v_proj"), "v"),
     **dict.fromkeys(("out", "output_proj", "out_proj"), "out"),
 }
-"""Modules within one of attention -> what torch's MultiheadAttention calls them."""
+"""Modules within an attention layer -> their names in torch's MultiheadAttention."""
 
 
 class Source(NamedTuple):
-    """Where an array is in a model of torch.
+    """The place of an array in a model of torch.
 
     Attributes:
-      name: of the parameter or buffer there.
-      third: which third of its rows, of a projection to queries, keys and values in one.
+      name: name of the parameter or buffer.
+      third: index of a third of the rows, if one array projects to queries, keys and values.
     """
 
     name: str
     third: int | None = None
 
     def of(self, x: Array) -> Array:
-        """Returns its part of an array of torch."""
+        """Returns the part of an array of torch that belongs to this source."""
         return x if self.third is None else np.split(x, 3)[self.third]
 
 
 def is_statistic(name: str) -> bool:
-    """Tells whether an entry of a model is one that normalization counts, not a parameter."""
+    """Tells whether an entry of a model is a statistic of normalization, not a parameter."""
     return name.rpartition(".")[2] in _STATISTICS
 
 
 def sources(module: str, leaf: str) -> list[Source]:
-    """Lists where torch may have the array `leaf` of a module; the first that exists is it."""
-    parent, _, own = module.rpartition(".")
-    found = [Source(_join(module, leaf))]
-    part = _OF_ATTENTION.get(own)
+    """Lists the sources for the array `leaf` of a module; the first that exists is used."""
+    parent, _, name = module.rpartition(".")
+    candidates = [Source(_join(module, leaf))]
+    part = _OF_ATTENTION.get(name)
     if part == "out":
-        found.append(Source(_join(parent, f"out_proj.{leaf}")))
+        candidates.append(Source(_join(parent, f"out_proj.{leaf}")))
     elif part is not None:
-        found.append(Source(_join(parent, f"{part}_proj_{leaf}")))
-        found.append(Source(_join(parent, f"in_proj_{leaf}"), "qkv".index(part)))
-    return found
+        candidates.append(Source(_join(parent, f"{part}_proj_{leaf}")))
+        candidates.append(Source(_join(parent, f"in_proj_{leaf}"), "qkv".index(part)))
+    return candidates
 
 
 def _join(module: str, leaf: str) -> str:
@@ -87,10 +87,10 @@ def _join(module: str, leaf: str) -> str:
 
 
 def reshaped(x: Array, shape: tuple[int, ...], transpose: bool) -> Array | None:
-    """Returns an array of torch with the axes that it has here; None if it does not fit.
+    """Returns an array of torch with the given shape; None if it does not fit.
 
-    The outputs and inputs of a kernel, and a bias, may be several axes here: heads, or axes of
-    length 1.
+    The outputs and inputs of a kernel, and a bias, may have several axes in the new shape: heads,
+    or axes of length 1.
     """
     if transpose and x.ndim > 1:
         x = np.moveaxis(x, (0, 1), (-1, -2))

@@ -1,20 +1,30 @@
-"""Averages of trees over time: the tree that is averaged, and the functions that average."""
+"""Averages of trees over time: the averaged tree, and the functions that average."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.moments import interpolate
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
 from ..core.trees.structure import align, leaf_paths
 
-__all__ = ["Average", "AveragedTree", "Each"]
+__all__ = ["Average", "AveragedTree", "AvgFn", "Each", "MultiAvgFn", "Placement"]
 
 Array = jax.Array
+
+AvgFn = Callable[[Array, Array, ArrayLike], ArrayLike]
+"""`avg_fn(averaged, current, num_averaged)` of two arrays."""
+
+MultiAvgFn = Callable[[list[Array], list[Array], ArrayLike], Sequence[ArrayLike]]
+"""`multi_avg_fn(averaged, current, num_averaged)` of two lists of arrays; returns a list."""
+
+Placement: TypeAlias = jax.Device | jax.sharding.Sharding
+"""The device, or the devices, of an array."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Average:
                 f"Invalid decay value {self.decay} provided. Please provide a value in [0,1] range."
             )
 
-    def __call__(self, averaged: Any, current: Any, num_averaged: Any) -> Array:
+    def __call__(self, averaged: ArrayLike, current: ArrayLike, num_averaged: ArrayLike) -> Array:
         """Returns the average with one more array of the same shape."""
         averaged, current = jnp.asarray(averaged), jnp.asarray(current)
         if jnp.iscomplexobj(averaged):
@@ -52,9 +62,11 @@ class Average:
 class Each:
     """Averages lists of arrays one by one, called as torch's `multi_avg_fn`."""
 
-    average: Callable[[Any, Any, Any], Any]
+    average: AvgFn
 
-    def __call__(self, averaged: Sequence[Any], current: Sequence[Any], num: Any) -> list[Any]:
+    def __call__(
+        self, averaged: Sequence[Array], current: Sequence[Array], num: ArrayLike
+    ) -> list[ArrayLike]:
         """Returns the averages with one more array each."""
         return [self.average(a, x, num) for a, x in zip(averaged, current, strict=True)]
 
@@ -62,15 +74,15 @@ class Each:
 class AveragedTree:
     """A tree whose floating arrays are averages, kept in at least float32.
 
-    Its other leaves are those of the tree that was averaged last.
+    Its other leaves are the leaves of the tree that was averaged last.
 
     Args:
-      owner: what errors call it.
+      owner: name of the average, for errors.
       tree: the first tree, which is copied.
-      device: where the average is kept; None for the sharding of each array.
+      device: device or sharding of the average; None for the sharding of each array.
     """
 
-    def __init__(self, owner: str, tree: PyTree, device: Any):
+    def __init__(self, owner: str, tree: PyTree, device: Placement | None):
         leaves = jax.tree.leaves(tree)
         if leaves and not any(hasattr(x, "dtype") or isinstance(x, float) for x in leaves):
             raise TypeError(
@@ -100,7 +112,7 @@ class AveragedTree:
         return jax.tree.map(lambda x: x if hasattr(x, "dtype") else None, self.wide)
 
     def replace(self, arrays: PyTree) -> None:
-        """Replaces the arrays of the average by those of a tree like `arrays`."""
+        """Replaces the arrays of the average by the arrays of a tree like `arrays`."""
         self.wide = jax.tree.map(
             lambda x, new: x if new is None else new,
             self.wide,
@@ -112,26 +124,27 @@ class AveragedTree:
         """Replaces the average by a tree."""
         self._put(self._aligned(tree))
 
-    def average(self, tree: PyTree, function: Callable[..., Any], count: int) -> None:
+    def average(self, tree: PyTree, function: MultiAvgFn, count: int) -> None:
         """Averages one more tree, after `count` others."""
         old, new = jax.tree.leaves(self.wide), self._aligned(tree)
         floating = [i for i, x in enumerate(old) if _has_mean(x)]
         averaged, current = [old[i] for i in floating], [new[i] for i in floating]
-        ours = isinstance(function, Each) and isinstance(function.average, Average)
-        # A function of the user's may read what changes between calls, so it is not compiled.
-        call = _compiled if ours else _called
+        is_built_in = isinstance(function, Each) and isinstance(function.average, Average)
+        # A function of the user may read values that change between calls, so it is not compiled.
+        call = _call_compiled if is_built_in else _call_average
         averages = call(function, averaged, current, count)
         if not isinstance(averages, (list, tuple)) or len(averages) != len(averaged):
             raise TypeError(
                 f"{self._owner}: multi_avg_fn must return the list of the {len(averaged)} "
                 f"averages, got {type(averages).__name__}. Arrays cannot be written into."
             )
+        # The average keeps its dtype, whatever the function returns.
         for i, x in zip(floating, averages, strict=True):
             new[i] = jnp.asarray(x, old[i].dtype)
         self._put(new)
 
-    def _aligned(self, tree: PyTree) -> list[Any]:
-        """Returns the leaves of a tree, with the dtypes and shardings of the average's."""
+    def _aligned(self, tree: PyTree) -> list[PyTree]:
+        """Returns the leaves of a tree, with the dtypes and shardings of the average."""
         leaves = align(
             self.wide, tree, link=self._owner, name="the model", reference_name="the average"
         )
@@ -147,24 +160,26 @@ class AveragedTree:
             for a, x in zip(old, leaves, strict=True)
         ]
 
-    def _put(self, leaves: list[Any]) -> None:
+    def _put(self, leaves: list[PyTree]) -> None:
         self.wide = jax.tree.unflatten(jax.tree.structure(self.wide), leaves)
 
 
-def _has_mean(x: Any) -> bool:
+def _has_mean(x: PyTree) -> bool:
     """Tells whether x is an array of floating or complex numbers."""
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.inexact)
 
 
-def _copy(x: Any) -> Any:
-    """Copies an array, because those of an optimizer do not outlive a step."""
+def _copy(x: PyTree) -> PyTree:
+    """Copies an array, because a step deletes the arrays of an optimizer."""
     if not _has_mean(x):
         return jnp.array(x, copy=True) if isinstance(x, jax.Array) else x
     return jnp.array(x, compute_dtype(x.dtype), copy=True)
 
 
-def _called(function: Any, averaged: Any, current: Any, count: Any) -> Any:
+def _call_average(
+    function: MultiAvgFn, averaged: list[Array], current: list[Array], count: ArrayLike
+) -> Sequence[ArrayLike]:
     return function(averaged, current, count)
 
 
-_compiled = jax.jit(_called, static_argnums=0)
+_call_compiled = jax.jit(_call_average, static_argnums=0)

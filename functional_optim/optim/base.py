@@ -1,12 +1,11 @@
 """Groups of parameters with their options and states, and the gradients of the next step."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.protocol import PyTree
+from ..core.protocol import Hyperparameter, PyTree
 from ..core.trees.sparse_rows import empty_rows, is_sparse
 from ..core.types import Params, Updates
 from .clip_grad import clip_grad_norm, clip_grad_value
@@ -24,17 +23,17 @@ __all__ = ["OptimizerBase"]
 
 
 class OptimizerBase(WithHooks):
-    """Keeps groups of parameters, and the gradients that wait for a step.
+    """Keeps groups of parameters, and accumulated gradients.
 
     A subclass defines `_make_group`, which makes a group's transformation from its options.
     """
 
-    defaults: dict[str, Any]
+    defaults: dict[str, Hyperparameter]
     grads: Updates | None
     step_count: int
 
     def _init_groups(
-        self, params: Params, defaults: Mapping[str, Any], donate: bool = True
+        self, params: Params, defaults: Mapping[str, object], donate: bool = True
     ) -> None:
         """Makes the groups and their states; a subclass calls it once its options are known."""
         self._init_hooks()
@@ -50,12 +49,14 @@ class OptimizerBase(WithHooks):
         for group in groups:
             self._append_group(group)
 
-    def _append_group(self, group: Mapping[str, Any]) -> None:
+    def _append_group(self, group: Mapping[str, PyTree]) -> None:
         """Makes a group and its state; an error leaves the optimizer unchanged."""
         where = f"{type(self).__name__}: group {len(self._groups)}"
         group = read_names(where, group, [other.options for other in self._groups])
+        # Check before the arrays are copied, because a copy has another identity.
         self._seen_arrays.check(where, group["params"], [other.params for other in self._groups])
         options = ParamGroup(where, self.defaults, {**self.defaults, **group})
+        # The first step overwrites the arrays, and the caller may still use theirs.
         if self._donate:
             options.put_params(copy_params(where, options["params"]))
         self._groups.append(self._make_group(where, options))
@@ -65,7 +66,7 @@ class OptimizerBase(WithHooks):
         """Makes a group with the state before its first step."""
         raise NotImplementedError
 
-    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+    def add_param_group(self, param_group: Mapping[str, PyTree]) -> None:
         """Adds a group; `params` is a list of trees from then on, with the new tree last.
 
         Args:
@@ -74,7 +75,7 @@ class OptimizerBase(WithHooks):
 
         Raises:
           TypeError: not a dict with `params`.
-          ValueError: an array is in another group, or some groups have names and some none.
+          ValueError: an array is in another group, or only some groups have names.
         """
         name = f"{type(self).__name__}.add_param_group"
         if not isinstance(param_group, Mapping) or "params" not in param_group:
@@ -123,7 +124,7 @@ class OptimizerBase(WithHooks):
         """Scales the accumulated gradients down to a norm of `max_norm`; see `clip_grad_norm`.
 
         Returns:
-          Their norm before `()`; 0 where there are none.
+          The norm `()` before clipping; 0 without gradients.
         """
         self.grads, norm = clip_grad_norm(self.grads, max_norm, norm_type, error_if_nonfinite)
         return norm
@@ -132,7 +133,7 @@ class OptimizerBase(WithHooks):
         """Clips every element of the accumulated gradients to [-clip_value, clip_value]."""
         self.grads = clip_grad_value(self.grads, clip_value)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Programs do not pickle; they are compiled again, or found in jit's cache. A shallow copy
         # shares the existing groups, but not those that are added to either later.
         return {
@@ -150,5 +151,5 @@ class OptimizerBase(WithHooks):
         return "\n".join([*lines, ")"])
 
 
-def _zeros_like(g: Any) -> PyTree:
+def _zeros_like(g: PyTree) -> PyTree:
     return empty_rows(g) if is_sparse(g) else jnp.zeros_like(g)

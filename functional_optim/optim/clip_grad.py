@@ -2,7 +2,6 @@
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,13 +36,13 @@ def clip_grad_norm(
     order 0, see `get_total_norm`.
 
     Args:
-      grads: tree of arrays; None stands for no gradient.
+      grads: tree of arrays; None where there is no gradient.
       norm_type: order of the norm.
       error_if_nonfinite: raise instead. This reads the norm, which waits for the device and is
         not possible within a trace.
 
     Returns:
-      The clipped gradients, and their norm before, `()`.
+      The clipped gradients, and the norm before clipping, `()`.
 
     Raises:
       ValueError: max_norm < 0.
@@ -78,7 +77,7 @@ def get_total_norm(
     of tensors that are not all 0.
 
     Args:
-      grads: tree of arrays; None stands for no gradient.
+      grads: tree of arrays; None where there is no gradient.
       norm_type: p.
       error_if_nonfinite: see `clip_grad_norm`.
     """
@@ -127,12 +126,12 @@ def clip_grad_value(grads: PyTree, clip_value: ArrayLike) -> PyTree:
     return _clipped(grads, bound)
 
 
-def _arrays(grads: PyTree) -> list[Any]:
+def _arrays(grads: PyTree) -> list[Array]:
     """Returns the gradients that are numbers; for integer parameters, jax.grad returns float0."""
     return [g for g in jax.tree.leaves(coalesce_rows(grads)) if _is_number(g)]
 
 
-def _is_number(g: Any) -> bool:
+def _is_number(g: ArrayLike) -> bool:
     return jnp.issubdtype(jnp.result_type(g), jnp.inexact)  # indices of sparse arrays are not
 
 
@@ -149,6 +148,7 @@ def _total_norm(grads: list[Array], p: float) -> Array:
     end = extreme(jnp.stack([extreme(g) for g in magnitudes]))
     if math.isinf(p):
         return end
+    # Divide by the largest magnitude, because powers of it may over- or underflow.
     unit = jnp.where((end > 0) & jnp.isfinite(end), end, jnp.ones_like(end))
     powers = sum((jnp.sum((g / unit) ** p) for g in magnitudes), as_state(0.0))
     return unit * powers ** (1 / p)
@@ -158,7 +158,7 @@ def _total_norm(grads: list[Array], p: float) -> Array:
 def _scaled_down(grads: PyTree, max_norm: Array, total_norm: Array) -> PyTree:
     factor = jnp.minimum(as_state(max_norm) / (as_state(total_norm) + 1e-6), 1.0)
 
-    def scaled(g: Any) -> Any:
+    def scaled(g: Array) -> Array:
         if not _is_number(g):
             return g
         wide = _wide(g)
@@ -169,7 +169,7 @@ def _scaled_down(grads: PyTree, max_norm: Array, total_norm: Array) -> PyTree:
 
 @jax.jit
 def _clipped(grads: PyTree, bound: Array) -> PyTree:
-    def clipped(g: Any) -> Any:
+    def clipped(g: Array) -> Array:
         if not _is_number(g):
             return g
         if jnp.iscomplexobj(g):
@@ -180,6 +180,6 @@ def _clipped(grads: PyTree, bound: Array) -> PyTree:
     return jax.tree.map(clipped, coalesce_rows(grads))
 
 
-def _wide(g: Any) -> Array:
+def _wide(g: ArrayLike) -> Array:
     g = jnp.asarray(g)
     return g.astype(compute_dtype(g.dtype))

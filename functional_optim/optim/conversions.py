@@ -1,13 +1,13 @@
 """Conversions of foreign values: torch's tensors to NumPy arrays, lists to tuples."""
 
-from typing import Any
-
 import numpy as np
+
+from ..core.protocol import Hyperparameter
 
 __all__ = ["as_numpy", "freeze", "is_plain_number"]
 
 
-def as_numpy(x: Any) -> np.ndarray[Any, Any]:
+def as_numpy(x: object) -> np.ndarray:
     """Views an array, or a tensor of torch, as a NumPy array; bfloat16 tensors become float32."""
     if not hasattr(x, "detach"):
         return np.asarray(x)
@@ -18,7 +18,7 @@ def as_numpy(x: Any) -> np.ndarray[Any, Any]:
         return np.asarray(tensor.float().numpy())
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: Hyperparameter) -> Hyperparameter:
     """Returns an immutable copy of a value, because an edit in place would not be noticed."""
     if type(value) in (list, tuple):
         return tuple(freeze(v) for v in value)
@@ -30,6 +30,6 @@ def freeze(value: Any) -> Any:
     return value
 
 
-def is_plain_number(value: Any) -> bool:
+def is_plain_number(value: object) -> bool:
     """Tells whether a value is a number of Python or NumPy; a bool does not count."""
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

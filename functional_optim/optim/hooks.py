@@ -4,7 +4,9 @@ import functools
 import itertools
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
+
+from ..core.protocol import PyTree
 
 __all__ = [
     "Hook",
@@ -18,9 +20,9 @@ __all__ = [
     "with_step_hooks",
 ]
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+Method = TypeVar("Method", bound=Callable[..., PyTree])
 
-Hook = Callable[..., Any]
+Hook = Callable[..., PyTree]
 
 _numbers = itertools.count()
 
@@ -29,7 +31,7 @@ class Hooks:
     """Hooks of one kind, in the order of their calls.
 
     Copies of an optimizer call the same hooks. Pickling drops them: most functions that are used
-    as hooks do not pickle, and none belongs in a checkpoint.
+    as hooks do not pickle, and a checkpoint should not contain them.
     """
 
     def __init__(self, hooks: Mapping[int, Hook] | None = None):
@@ -48,10 +50,10 @@ class Hooks:
     def __iter__(self) -> Iterator[Hook]:
         return iter(self._hooks.values())
 
-    def __deepcopy__(self, memo: Any) -> "Hooks":
+    def __deepcopy__(self, memo: object) -> "Hooks":
         return Hooks(self._hooks)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Hooks, ()
 
 
@@ -71,7 +73,7 @@ class RemovableHandle:
     def __enter__(self) -> "RemovableHandle":
         return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.remove()
 
 
@@ -138,7 +140,7 @@ _BEFORE_ALL, _AFTER_ALL = Hooks(), Hooks()
 def register_optimizer_step_pre_hook(hook: Hook) -> RemovableHandle:
     """Registers `hook(optimizer, args, kwargs)`, called before the steps of all optimizers.
 
-    It is called as those of `Optimizer.register_step_pre_hook` are, and before them.
+    It is called like the hooks of `Optimizer.register_step_pre_hook`, and before them.
     """
     return _BEFORE_ALL.register(hook)
 
@@ -146,7 +148,7 @@ def register_optimizer_step_pre_hook(hook: Hook) -> RemovableHandle:
 def register_optimizer_step_post_hook(hook: Hook) -> RemovableHandle:
     """Registers `hook(optimizer, args, kwargs)`, called after the steps of all optimizers.
 
-    It is called as those of `Optimizer.register_step_post_hook` are, and after them.
+    It is called like the hooks of `Optimizer.register_step_post_hook`, and after them.
     """
     return _AFTER_ALL.register(hook)
 
@@ -155,7 +157,7 @@ def with_step_hooks(step: Method) -> Method:
     """Decorates a method that makes a step, so that it calls the hooks of steps."""
 
     @functools.wraps(step)
-    def hooked(*args: Any, **kwargs: Any) -> Any:
+    def hooked(*args: PyTree, **kwargs: PyTree) -> PyTree:
         optimizer = args[0]
         for hook in (*_BEFORE_ALL, *optimizer._before_step):
             changed = hook(optimizer, args, kwargs)
@@ -179,7 +181,7 @@ def with_state_dict_hooks(state_dict: Method) -> Method:
     """Decorates `state_dict()`, so that it calls the hooks of saving."""
 
     @functools.wraps(state_dict)
-    def hooked(self: Any) -> Any:
+    def hooked(self: "WithHooks") -> PyTree:
         for hook in self._before_saving:
             hook(self)
         state = state_dict(self)
@@ -195,7 +197,7 @@ def with_load_hooks(load_state_dict: Method) -> Method:
     """Decorates `load_state_dict(state_dict, ...)`, so that it calls the hooks of loading."""
 
     @functools.wraps(load_state_dict)
-    def hooked(self: Any, state_dict: Any, **kwargs: Any) -> None:
+    def hooked(self: "WithHooks", state_dict: object, **kwargs: object) -> None:
         state = dict(state_dict) if isinstance(state_dict, dict) else state_dict
         for hook in self._before_loading:
             changed = hook(self, state)

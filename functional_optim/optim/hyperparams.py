@@ -1,10 +1,10 @@
 """Replaces the hyperparameters of a state, and moves a state to a changed transformation."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from ..core.chain import ChainInit
 from ..core.protocol import GradientTransformation, PyTree
@@ -16,7 +16,7 @@ from ..core.trees.placement import put_like
 __all__ = ["DormantSlots", "replace_hyperparams", "rule_inits", "scalar_like", "transfer_state"]
 
 DormantSlots = dict[str, dict[str, PyTree]]
-"""Slots that no link keeps at present, because an option is off: link -> slot -> tree."""
+"""Slots that no link has at present, because an option is off: link -> slot -> tree."""
 
 
 def replace_hyperparams(state: State, tx: GradientTransformation) -> State:
@@ -51,7 +51,7 @@ def _replace_in_link(state: State, init: RuleInit) -> State:
     return state._replace(**fields)
 
 
-def scalar_like(value: Any, old: Any) -> Any:
+def scalar_like(value: ArrayLike, old: jax.Array) -> PyTree:
     """Returns a number with the dtype and sharding of the scalar that it replaces.
 
     Where the old scalar is not committed to a device, the result is a NumPy scalar, which costs
@@ -63,29 +63,31 @@ def scalar_like(value: Any, old: Any) -> Any:
     )
     if isinstance(value, jax.core.Tracer) or has_sharding:
         return put_like(old, value)
+    # The dtype of the old scalar, or the compiled step would not accept the state.
     host = np.asarray(jax.device_get(value)).astype(old.dtype)[()]
     guarded = jax.config.jax_transfer_guard_host_to_device not in (None, "allow")  # type: ignore[attr-defined]
     return jax.device_put(host) if guarded else host
 
 
 def transfer_state(old: State, fresh: State, dormant: DormantSlots) -> tuple[State, DormantSlots]:
-    """Moves what `old` keeps to `fresh`, the state of a transformation with other options.
+    """Moves counts and slots of `old` to `fresh`, a transformation's state with other options.
 
-    The hyperparameters are those of `fresh`. Counts, carried scalars, slots and quantities of
-    the tree move where link, name and shapes are the same; other slots stay as `fresh` has them.
-    A link whose slots are new starts its counts again.
+    The hyperparameters are those of `fresh`. Counts, carried scalars, slots and scalars of
+    the tree move if link, name and shapes are the same; other slots are those of `fresh`. A link
+    with new slots starts its counts again.
 
     Returns:
-      The state, and the slots that it has no place for, which a later call takes up again.
+      The state, and the slots that it does not have, which a later call may restore.
     """
     links, still_dormant = {}, {}
     for name, link in fresh._asdict().items():
-        known = old._asdict().get(name, State())
-        slots = dormant.get(name, {}) | _slots(known)
+        old_link = old._asdict().get(name, State())
+        slots = dormant.get(name, {}) | _slots(old_link)
         still_dormant[name] = {k: v for k, v in slots.items() if k not in link}
-        if bool(_slots(known)) == bool(_slots(link)):
-            kept = {k: known[k] for k in _KEPT_FIELDS if k in known} | slots
-            matching = {k: v for k, v in kept.items() if k in link and _same_shapes(v, link[k])}
+        # The counts of a link without slots do not apply to new slots, which start from zeros.
+        if bool(_slots(old_link)) == bool(_slots(link)):
+            fields = {k: old_link[k] for k in _KEPT_FIELDS if k in old_link} | slots
+            matching = {k: v for k, v in fields.items() if k in link and _same_shapes(v, link[k])}
             link = link._replace(**matching)
         links[name] = link
     return State(**links), still_dormant

@@ -1,17 +1,18 @@
 """The stateful optimizer: torch.optim's interface over any pair of pure functions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from ..core.adapter import check_pair
 from ..core.functions import as_function
 from ..core.hyperparams import get_hyperparams, scheduled_hyperparams, set_hyperparams
 from ..core.numerics.validation import as_number
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.bounds import bounds_of
 from ..core.types import OptState, Params, Updates
 from ..serialization.writing import to_state_dict
@@ -31,6 +32,9 @@ from .step.programs import MissingGradientError, OwnPrograms, Programs, accumula
 from .step.state_layout import StateLayout
 
 __all__ = ["Optimizer"]
+
+
+Aux = TypeVar("Aux")
 
 
 class Optimizer(OptimizerBase):
@@ -53,9 +57,9 @@ class Optimizer(OptimizerBase):
       params: the current parameters, in the structure that was passed: a tree for a tree, a
         list of the groups' trees for a list of groups. May be assigned.
       grads: the gradients that `backward` has accumulated, structured like params, or None.
-        Their convention is that of `jax.grad`, also for complex parameters.
+        They follow the convention of `jax.grad`, also for complex parameters.
       param_groups: list of dicts; `param_groups[0]["lr"] = 1e-4` takes effect at the next
-        step and compiles nothing. A group with `requires_grad` False is left alone: it gets no
+        step and compiles nothing. A group with `requires_grad` False is frozen: it gets no
         gradients, and neither its parameters nor its state change.
       defaults: options of a group that does not set them.
       step_count: number of steps made.
@@ -86,19 +90,21 @@ class Optimizer(OptimizerBase):
         options = {k: _as_decimal(v) for k, v in hyperparams.items() if k not in scheduled}
         self._init_groups(params, options)
 
-    # These two define how a group's options reach its transformation. A subclass that makes the
-    # transformation from the options overrides them.
+    # The next two methods define how a group's options reach its transformation. A subclass that
+    # makes the transformation from the options overrides them.
 
     def _make_group(self, where: str, options: ParamGroup) -> OptimizerGroup:
         """Makes a group with the state before its first step."""
-        treedef: Any
         leaves, treedef = jax.tree.flatten(self._tx.init(options["params"]))
+        # A step donates both, and a buffer can be donated only once.
         leaves = deduplicate(leaves, options["params"])
         group = OptimizerGroup(options, self._tx, GroupState(leaves, treedef))
-        numbers = get_hyperparams(treedef.unflatten(range(len(leaves))), default={})
+        # Find the scalars by reading the hyperparameters of a state whose leaves are their indices.
+        leaf_indices = jax.tree.unflatten(treedef, range(len(leaves)))
+        positions = get_hyperparams(leaf_indices, default={})
         group.positions = {
             k: (StatePosition(None, int(i), self._bounds.get(k)),)
-            for k, i in numbers.items()
+            for k, i in positions.items()
             if k in self.defaults and not jnp.shape(leaves[int(i)])
         }
         self._refresh(where, group, options.keys())
@@ -110,7 +116,9 @@ class Optimizer(OptimizerBase):
         if not options.keys().isdisjoint(self.defaults):
             group.state = self._with_options(where, group.state, options)
 
-    def _with_options(self, where: str, state: OptState, options: Mapping[str, Any]) -> OptState:
+    def _with_options(
+        self, where: str, state: OptState, options: Mapping[str, Hyperparameter]
+    ) -> OptState:
         """Returns a state with the hyperparameters that are among the options of a group."""
         values = {
             k: v if np.ndim(v) else as_number(v, f"{where}: {k}", self._bounds.get(k))
@@ -122,25 +130,29 @@ class Optimizer(OptimizerBase):
     @overload
     def backward(
         self,
-        loss_fn: Callable[..., Any],
-        *args: Any,
+        loss_fn: Callable[..., ArrayLike],
+        *args: PyTree,
         has_aux: Literal[False] = False,
-        **kwargs: Any,
+        **kwargs: PyTree,
     ) -> jax.Array: ...
 
     @overload
     def backward(
-        self, loss_fn: Callable[..., Any], *args: Any, has_aux: Literal[True], **kwargs: Any
-    ) -> tuple[jax.Array, Any]: ...
+        self,
+        loss_fn: Callable[..., tuple[ArrayLike, Aux]],
+        *args: PyTree,
+        has_aux: Literal[True],
+        **kwargs: PyTree,
+    ) -> tuple[jax.Array, Aux]: ...
 
     def backward(
-        self, loss_fn: Callable[..., Any], *args: Any, has_aux: bool = False, **kwargs: Any
-    ) -> Any:
-        """Adds the gradient of `loss_fn` to `grads`; pass all that changes as arguments.
+        self, loss_fn: Callable[..., PyTree], *args: PyTree, has_aux: bool = False, **kwargs: PyTree
+    ) -> PyTree:
+        """Adds the gradient of `loss_fn` to `grads`; pass everything that changes as an argument.
 
         The gradient is that of `loss_fn(params, *args, **kwargs)` with respect to `params`.
-        `loss_fn` is compiled once for each function object and shape of arguments, and what it
-        reads from elsewhere is a constant of that program. So the loss of a discriminator
+        `loss_fn` is compiled once for each function object and shape of arguments, and
+        everything else that it reads is a constant of that program. So the loss of a discriminator
         takes the generator's parameters as an argument:
 
             def loss_fn(d, g, x): ...
@@ -171,18 +183,19 @@ class Optimizer(OptimizerBase):
     @with_step_hooks
     def step(
         self,
-        grads: Updates | Callable[[Params], Any] | None = None,
+        grads: Updates | Callable[[Params], ArrayLike] | None = None,
         *,
-        closure: Callable[[Params], Any] | None = None,
-    ) -> Any:
+        closure: Callable[[Params], ArrayLike] | None = None,
+    ) -> jax.Array | None:
         """Updates parameters and state once.
 
         Args:
           grads: gradients structured like `params`, with None for no gradient, also of a whole
-            subtree or group; or a closure. Without either, `grads` of this optimizer are used;
-            where those are None, nothing changes.
+            subtree or group; or a closure. Without either, the accumulated `grads` of this
+            optimizer are used; if these are None, nothing changes.
           closure: pure function `closure(params) -> loss`, which is differentiated. It is not
-            jitted, because it may read what changes between calls; jit what it calls.
+            jitted, because it may read values that change between calls; jit the functions that it
+            calls.
 
         Returns:
           The loss of the closure, or None.
@@ -203,6 +216,8 @@ class Optimizer(OptimizerBase):
         if grads is not None:
             try:
                 self._advance(name, self._compiled().step, grads)
+            # One count for all parameters no longer suffices: compile another program with a count
+            # each.
             except MissingGradientError:
                 self._count_leaves()
                 self._advance(name, self._compiled().step, grads)
@@ -211,27 +226,31 @@ class Optimizer(OptimizerBase):
     @overload
     def minimize(
         self,
-        loss_fn: Callable[..., Any],
-        *args: Any,
+        loss_fn: Callable[..., ArrayLike],
+        *args: PyTree,
         has_aux: Literal[False] = False,
-        **kwargs: Any,
+        **kwargs: PyTree,
     ) -> jax.Array: ...
 
     @overload
     def minimize(
-        self, loss_fn: Callable[..., Any], *args: Any, has_aux: Literal[True], **kwargs: Any
-    ) -> tuple[jax.Array, Any]: ...
+        self,
+        loss_fn: Callable[..., tuple[ArrayLike, Aux]],
+        *args: PyTree,
+        has_aux: Literal[True],
+        **kwargs: PyTree,
+    ) -> tuple[jax.Array, Aux]: ...
 
     @with_step_hooks
     def minimize(
-        self, loss_fn: Callable[..., Any], *args: Any, has_aux: bool = False, **kwargs: Any
-    ) -> Any:
-        """Makes one step on `loss_fn`; pass all that changes between calls as arguments.
+        self, loss_fn: Callable[..., PyTree], *args: PyTree, has_aux: bool = False, **kwargs: PyTree
+    ) -> PyTree:
+        """Makes one step on `loss_fn`; pass everything that changes as an argument.
 
         The loss is `loss_fn(params, *args, **kwargs)`. This is the fast path: forward,
         backward and update are one jitted call, compiled once for each function object and
-        shape of arguments. What loss_fn reads from elsewhere is a constant of the program (see
-        `backward`). `grads` does not change.
+        shape of arguments. Everything that loss_fn reads apart from its
+        arguments is a constant of the program (see `backward`). `grads` does not change.
 
         Returns:
           The loss `()` before the step, or `(loss, aux)` with has_aux.
@@ -264,7 +283,7 @@ class Optimizer(OptimizerBase):
         return self._programs
 
     def _count_leaves(self) -> None:
-        """Lets each parameter have its own count from now on, in all groups."""
+        """Gives each parameter of all groups a separate count, from this step on."""
         for group in self._groups:
             if not group.counts_leaves:
                 group.count_leaves()
@@ -279,6 +298,7 @@ class Optimizer(OptimizerBase):
         if TRAINED in group.options.edited:
             group.options.edited.discard(TRAINED)
             self._programs = None
+        # A plain number is written into the state; any other edit may change the transformation.
         if not group.write_edits():
             update, treedef = group.tx.update, group.stored.treedef
             index = next(i for i, other in enumerate(self._groups) if other is group)
@@ -288,14 +308,15 @@ class Optimizer(OptimizerBase):
                 self._programs = None
         group.options.edited.clear()
 
-    def _advance(self, name: str, program: Callable[..., Any], *arguments: Any) -> Any:
+    def _advance(self, name: str, program: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
         """Runs a program that makes a step, and stores its results; returns its other output."""
         params = [group.params for group in self._groups]
         states = [
             group.stored.in_layout(layout)
             for group, layout in zip(self._groups, self._state_layouts, strict=True)
         ]
-        outputs: list[Any] = []
+        outputs: list[PyTree] = []
+        # Assigned after the arrays, so that an interrupt cannot count a step that is not stored.
         step_count, interrupt = self.step_count + 1, None
         try:
             if self._donate:
@@ -303,7 +324,7 @@ class Optimizer(OptimizerBase):
                 run_donating(name, program, params, states, arguments, outputs)
             else:
                 run_keeping(name, program, params, states, arguments, outputs)
-        finally:  # on Ctrl-C as well, because the old arrays are gone
+        finally:  # on Ctrl-C as well, because the old arrays have been donated
             while outputs:
                 new, states, *rest = outputs[0]
                 try:
@@ -324,8 +345,8 @@ class Optimizer(OptimizerBase):
     def state(self) -> Sequence[OptState]:
         """The state of each group, as its transformation makes it.
 
-        May be assigned, to edit or move what a state keeps: states of the same structure, shapes
-        and dtypes, which are copied. The numbers of options stay those of `param_groups`.
+        May be assigned: states of the same structure, shapes and dtypes, which are copied. The
+        hyperparameters are still those of `param_groups`.
         """
         self._compiled()
         return tuple(group.state for group in self._groups)
@@ -340,7 +361,7 @@ class Optimizer(OptimizerBase):
         self._programs = None
 
     def reset_state(self) -> None:
-        """Makes all states as they are before the first step; parameters and options stay."""
+        """Resets all states to those before the first step; parameters and options stay."""
         self._compiled()
         for i, group in enumerate(self._groups):
             leaves, treedef = jax.tree.flatten(group.tx.init(group.params))
@@ -357,8 +378,8 @@ class Optimizer(OptimizerBase):
         return {"state": to_state_dict(self.state), "param_groups": groups}
 
     @with_load_hooks
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores a result of `state_dict`, of which the parameters are not a part.
+    def load_state_dict(self, state_dict: Mapping[str, PyTree]) -> None:
+        """Restores a result of `state_dict`, which does not contain the parameters.
 
         Raises:
           TypeError: not a dict of state and param_groups.
@@ -372,6 +393,7 @@ class Optimizer(OptimizerBase):
                 f"{name}: the loaded state has {len(groups)} parameter groups, "
                 f"and this optimizer {len(self._groups)}."
             )
+        # Everything that can fail comes before the first assignment.
         loaded = load_named_state(name, self.state, saved)
         states = [
             self._with_options(f"{name}: group {i}", state, options)

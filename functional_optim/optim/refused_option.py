@@ -1,8 +1,9 @@
-"""Says of an error of a transformation which option it comes from."""
+"""Finds the option that an error of a transformation comes from."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+
+from ..core.protocol import Hyperparameter
 
 __all__ = ["name_option"]
 
@@ -12,20 +13,21 @@ _OF_A_LINK = re.compile(r"^\w+: \w+ (?=must be )")
 
 def name_option(
     message: str,
-    make: Callable[[Mapping[str, Any]], Any],
-    options: Mapping[str, Any],
-    defaults: Mapping[str, Any],
+    make: Callable[[Mapping[str, Hyperparameter]], object],
+    options: Mapping[str, Hyperparameter],
+    defaults: Mapping[str, Hyperparameter],
 ) -> str:
-    """Returns the message of an error with the user's name of what was refused: `betas[0]`.
+    """Returns the message of an error with the user's name of the refused option: `betas[0]`.
 
     Args:
-      message: of the error.
-      make: what raised it.
-      options: with which it did.
-      defaults: with which it does not.
+      message: message of the error.
+      make: the function that raised it.
+      options: the options with which `make` raised it.
+      defaults: options with which `make` succeeds.
     """
     if not _OF_A_LINK.match(message):
         return message
+    # The option that alone raises the same message is the cause.
     for name, alone in _one_by_one(options, defaults):
         try:
             make({**defaults, **alone})
@@ -36,9 +38,9 @@ def name_option(
 
 
 def _one_by_one(
-    options: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields each option by itself, and each part of one that is a tuple."""
+    options: Mapping[str, Hyperparameter], defaults: Mapping[str, Hyperparameter]
+) -> Iterator[tuple[str, dict[str, Hyperparameter]]]:
+    """Yields the options one by one; the parts of a tuple are yielded one by one, too."""
     for k, value in options.items():
         usual = defaults[k]
         if not isinstance(value, tuple) or not isinstance(usual, tuple):

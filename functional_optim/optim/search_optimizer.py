@@ -1,8 +1,12 @@
 """Optimizers whose step is a search, which evaluates the loss at several points."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
+import jax
+from jax.typing import ArrayLike
+
+from ..core.protocol import PyTree
 from ..core.state import State
 from ..core.types import Params, Updates
 from .hooks import with_step_hooks
@@ -20,7 +24,7 @@ class SearchOptimizer(TorchOptimizer):
     """An optimizer of one group of parameters, whose step evaluates the loss as often as needed."""
 
     def _init_groups(
-        self, params: Params, defaults: Mapping[str, Any], donate: bool = True
+        self, params: Params, defaults: Mapping[str, object], donate: bool = True
     ) -> None:
         super()._init_groups(params, defaults, donate)
         if len(self._groups) != 1:
@@ -29,30 +33,30 @@ class SearchOptimizer(TorchOptimizer):
     def _refuse_groups(self) -> NoReturn:
         name = type(self).__name__
         raise ValueError(
-            f"{name} doesn't support per-parameter options (parameter groups), for it searches "
-            "along one direction of all parameters. Pass one tree."
+            f"{name} doesn't support per-parameter options (parameter groups), because it "
+            "searches along one direction of all parameters. Pass one tree."
         )
 
-    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
-        """Refuses: a search has one group."""
+    def add_param_group(self, param_group: Mapping[str, PyTree]) -> None:
+        """Raises ValueError: a search has one group."""
         del param_group
         self._refuse_groups()
 
     @with_step_hooks
     def step(
         self,
-        grads: Updates | Callable[[Params], Any] | None = None,
+        grads: Updates | Callable[[Params], ArrayLike] | None = None,
         *,
-        closure: Callable[[Params], Any] | None = None,
-    ) -> Any:
+        closure: Callable[[Params], ArrayLike] | None = None,
+    ) -> jax.Array:
         """Searches once, from the current parameters.
 
         The search is one jitted loop, compiled once for each closure: make the closure outside
-        of the training loop. What it reads from elsewhere is a constant of the program; for
-        data that changes, call `minimize(loss_fn, *data)`, which compiles once.
+        of the training loop. Everything else that it reads is a constant of the program;
+        for data that changes, call `minimize(loss_fn, *data)`, which compiles once.
 
         Args:
-          grads: the closure, by position; a search has no use for gradients.
+          grads: the closure, as a positional argument; a search does not take gradients.
           closure: pure function `closure(params) -> loss`.
 
         Returns:

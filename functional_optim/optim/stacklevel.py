@@ -6,11 +6,11 @@ __all__ = ["user_stacklevel"]
 
 
 _BETWEEN = (__name__.partition(".")[0], "jax", "contextlib")
-"""Packages whose functions are between the user's line and a warning; JAX's, while it traces."""
+"""Packages whose frames lie between the user's line and a warning; JAX's do during tracing."""
 
 
 def user_stacklevel() -> int:
-    """Returns the `stacklevel` with which the calling function warns at the user's own line."""
+    """Returns the `stacklevel` with which the calling function warns at the user's line."""
     level = 0
     frame = inspect.currentframe()
     while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:

@@ -1,7 +1,6 @@
 """torch.optim.swa_utils: averages of parameters over a run, and batch statistics for them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from ..core.protocol import PyTree
 from ..serialization.versions import FORMAT_VERSION, VERSION_KEY
 from ..serialization.writing import to_state_dict
-from .averages import Average, AveragedTree, Each
+from .averages import Average, AveragedTree, AvgFn, Each, MultiAvgFn, Placement
 from .lr_scheduler.swa import SWALR
 from .state_dict.entries import load_named_state
 
@@ -22,12 +21,6 @@ __all__ = [
     "get_swa_multi_avg_fn",
     "update_bn",
 ]
-
-AvgFn = Callable[[Any, Any, Any], Any]
-"""`avg_fn(averaged, current, num_averaged)` of two arrays."""
-
-MultiAvgFn = Callable[[Any, Any, Any], Any]
-"""`multi_avg_fn(averaged, current, num_averaged)` of two lists of arrays; returns a list."""
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> AvgFn:
@@ -59,8 +52,8 @@ class AveragedModel:
 
     The first `update_parameters` copies. The average of arrays narrower than float32 is kept
     in float32, and `module` has their dtype. Leaves that are not floating arrays (counters, the
-    functions of an equinox module) are those of the last model. Batch statistics are `buffers`,
-    a separate tree.
+    functions of an equinox module) are those of the last model. Batch statistics are `buffers`, a
+    separate tree.
 
     Differences: torch's `multi_avg_fn` writes into its first list; here it returns the list of
     averages. torch finds the buffers in the model, and averages in the parameters' dtype.
@@ -95,7 +88,7 @@ class AveragedModel:
     def __init__(
         self,
         model: PyTree,
-        device: Any = None,
+        device: Placement | None = None,
         avg_fn: AvgFn | None = None,
         multi_avg_fn: MultiAvgFn | None = None,
         use_buffers: bool = False,
@@ -125,8 +118,8 @@ class AveragedModel:
         """The buffers of the averaged model."""
         return self._buffers.tree
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the averaged model, where models are functions."""
+    def __call__(self, *args: PyTree, **kwargs: PyTree) -> PyTree:
+        """Calls the averaged model, if models are functions."""
         return self.module(*args, **kwargs)
 
     def update_parameters(self, model: PyTree, buffers: PyTree = None) -> None:
@@ -143,16 +136,16 @@ class AveragedModel:
                 averaged.copy(tree)
         self.n_averaged += 1
 
-    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Returns NumPy arrays: `n_averaged`, `module.<path>` and `buffers.<path>`.
 
-        The averaging function is not part of it.
+        The averaging function is not saved.
         """
         named = to_state_dict(self._arrays())
-        del named[VERSION_KEY]  # torch has none
+        del named[VERSION_KEY]  # torch has no version
         return {"n_averaged": np.asarray(self.n_averaged, np.int64), **named}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, PyTree]) -> None:
         """Restores a result of `state_dict`, or of torch's class for the same paths.
 
         Raises:
@@ -170,14 +163,14 @@ class AveragedModel:
 
 
 def update_bn(
-    loader: Iterable[Any],
+    loader: Iterable[PyTree],
     params: PyTree,
-    statistics: Callable[[PyTree, Any], PyTree],
-    device: Any = None,
+    statistics: Callable[[PyTree, PyTree], PyTree],
+    device: Placement | None = None,
 ) -> PyTree:
-    """Computes batch statistics for averaged parameters, with which no batch was evaluated yet.
+    """Computes batch statistics for averaged parameters, for which no batch has been evaluated.
 
-    They are the mean of `statistics(params, batch)` over the loader, with equal weights, as
+    The result is the mean of `statistics(params, batch)` over the loader, with equal weights, as
     torch's layers compute it with momentum None. With Flax, for example:
 
         def statistics(params, x):
@@ -189,10 +182,10 @@ def update_bn(
     computes the statistics is an argument, and they are returned.
 
     Args:
-      loader: batches; of a tuple or list, the first element is used.
-      params: of the averaged model, such as `AveragedModel.module`.
-      statistics: returns those of one batch, as a tree of arrays.
-      device: to which batches are moved first.
+      loader: batches; if a batch is a tuple or list, its first element is used.
+      params: parameters of the averaged model, such as `AveragedModel.module`.
+      statistics: returns the statistics of one batch, as a tree of arrays.
+      device: device or sharding to which batches are moved first.
 
     Raises:
       ValueError: the loader is empty.
@@ -207,9 +200,9 @@ def update_bn(
     mean: AveragedModel | None = None
     for batch in loader:
         x = batch[0] if isinstance(batch, (list, tuple)) else batch
-        of_batch = statistics(params, x if device is None else jax.device_put(x, device))
-        mean = AveragedModel(of_batch) if mean is None else mean
-        mean.update_parameters(of_batch)
+        batch_statistics = statistics(params, x if device is None else jax.device_put(x, device))
+        mean = AveragedModel(batch_statistics) if mean is None else mean
+        mean.update_parameters(batch_statistics)
     if mean is None:
         raise ValueError("update_bn: the loader is empty, and gives no statistics.")
     return mean.module

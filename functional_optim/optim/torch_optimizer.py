@@ -4,9 +4,10 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.state import State
 from ..core.traced_hyperparams import without_traced_hyperparams
 from ..core.types import Params
@@ -41,19 +42,20 @@ class TorchOptimizer(Optimizer):
     of a schedule compiles nothing; an option that changes the program (`nesterov`, `amsgrad`,
     ...) compiles one more program, and keeps all state that both programs have.
 
-    `foreach`, `fused` and `capturable` choose between torch's implementations. Here there is
-    one, and they are accepted only for the combinations that torch refuses. `differentiable`
-    keeps the old arrays alive, so that a step can be differentiated; it holds for all groups.
+    `foreach`, `fused` and `capturable` choose between torch's implementations. This package has
+    one, and reads these options only to refuse the combinations that torch refuses.
+    `differentiable` keeps the old arrays alive, so that a step can be differentiated; it applies to
+    all groups.
 
     A subclass declares `entries`, and defines `__init__`, whose arguments after `params` are the
-    options, and `transformation`, which makes the transformation of a group from them. Numbers
-    are handed on to the links or turned into others; only flags and None may decide something,
-    because an edit of a number goes into the state without `transformation` being called. A
-    number that decides something by being 0 is one of `lazy_entries`.
+    options, and `transformation`, which makes the transformation of a group from them. It may
+    pass numbers on and compute with them, but it may only branch on flags and None: an edit of a
+    number is written into the state without a call of `transformation`. An option that matters by
+    being 0 belongs to `lazy_entries`.
     """
 
     entries: ClassVar[Mapping[str, StateEntry]] = {}
-    """torch's name of an entry of the state -> where it is kept here."""
+    """torch's name of an entry of the state -> the slot or scalar that has it."""
 
     lazy_entries: ClassVar[Mapping[str, str]] = {}
     """Option -> the entry that exists once the option has been other than 0.
@@ -63,18 +65,18 @@ class TorchOptimizer(Optimizer):
 
     _option_parameters: ClassVar[Mapping[str, inspect.Parameter]] = {}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "transformation" in cls.__dict__:  # others have the options of their base
             _, _, *options = inspect.signature(cls.__init__).parameters.values()
             cls._option_parameters = {p.name: p for p in options}
 
-    def _initialize(self, params: Params, arguments: Mapping[str, Any]) -> None:
+    def _initialize(self, params: Params, arguments: Mapping[str, PyTree]) -> None:
         """Checks the options, and makes the groups.
 
         Args:
           params: the first argument of `__init__`.
-          arguments: its other arguments by name, and maybe more: `locals()` will do.
+          arguments: its other arguments by name, such as `locals()`.
         """
         name = type(self).__name__
         if hasattr(params, "dtype") and hasattr(params, "ndim"):  # layers have a dtype as well
@@ -96,13 +98,13 @@ class TorchOptimizer(Optimizer):
         raise NotImplementedError
 
     @classmethod
-    def default_options(cls) -> dict[str, Any]:
+    def default_options(cls) -> dict[str, Hyperparameter]:
         """Returns the options with their default values."""
         return {k: parameter.default for k, parameter in cls._option_parameters.items()}
 
     @staticmethod
     def _check_options(options: Options) -> None:
-        """Raises for arguments of `__init__` that do not go together."""
+        """Raises an error if arguments of `__init__` contradict each other."""
 
     def _make_group(self, where: str, options: ParamGroup) -> OptimizerGroup:
         tx, tagged, activated = self._transformation(where, options, frozenset())
@@ -115,6 +117,7 @@ class TorchOptimizer(Optimizer):
         tx, tagged, activated = self._transformation(where, group.options, group.activated)
         if group.counts_leaves:
             tx = per_leaf_counts(tx)
+        # The same program: only numbers have changed, and the state stays in its layout.
         if tx.update is group.tx.update:
             group.stored.edit(lambda state: replace_hyperparams(state, tx))
         else:
@@ -131,15 +134,15 @@ class TorchOptimizer(Optimizer):
         """Makes a group's transformation.
 
         Args:
-          where: what errors call the group.
-          options: of the group.
+          where: name of the group, for errors.
+          options: options of the group.
           activated: options of `lazy_entries` that have been other than 0.
 
         Returns:
-          The transformation, the options that it was made of, with their numbers tagged, and
-          `activated` with those that are other than 0 now.
+          The transformation; its options, with tagged numbers; and `activated` with the options
+          that are other than 0 now.
         """
-        tagged: dict[str, Any] = {}
+        tagged: dict[str, Hyperparameter] = {}
         try:
             tagged |= {k: tag_option(k, _squeeze(k, options[k])) for k in self._option_parameters}
             for k, parameter in self._option_parameters.items():
@@ -147,6 +150,8 @@ class TorchOptimizer(Optimizer):
                     raise TypeError(
                         f"{k} must be a real number, got None. Its default is {parameter.default}."
                     )
+            # A schedule or an array may become other than 0 later, so its slot exists from the
+            # start.
             for k in self.lazy_entries:
                 if not (is_plain_number(tagged[k]) and tagged[k] == 0):
                     activated |= {k}
@@ -167,7 +172,7 @@ class TorchOptimizer(Optimizer):
         }
 
     def _check_flags(self, options: Options) -> None:
-        """Checks that flags are flags, and that `differentiable` is the same in each group."""
+        """Checks that flags are booleans or None, and `differentiable` the same in each group."""
         for k, parameter in self._option_parameters.items():
             is_flag = parameter.annotation in (bool, bool | None)
             if is_flag and options[k] not in (None, True, False):
@@ -192,16 +197,18 @@ class TorchOptimizer(Optimizer):
         return torch_state_dict(self._groups, self._param_states)
 
     @with_load_hooks
-    def load_state_dict(self, state_dict: Mapping[str, Any], *, names: Names | None = None) -> None:
-        """Restores a state in torch's format, from here or from torch, or through JSON.
+    def load_state_dict(
+        self, state_dict: Mapping[str, PyTree], *, names: Names | None = None
+    ) -> None:
+        """Restores a state in torch's format, saved by this package or by torch, also through JSON.
 
         Parameters are found by name over all groups, so that they may be grouped differently
-        now. A saved group's options replace those of the group here that has the same
-        parameters; a group here for which the file has no such group keeps its options, and a
-        warning says which differ. `differentiable` stays as it is here.
+        now. A saved group's options replace those of the current group with the same
+        parameters; a group without such a saved group keeps its options, and a
+        warning says which differ. `differentiable` does not change.
 
         Args:
-          names: names of the saved parameters, as the dotted paths here, in the order of their
+          names: names of the saved parameters, as dotted paths of the tree, in the order of their
             numbers. A file of torch has none, unless its optimizer was given named
             parameters: pass `[name for name, _ in model.named_parameters()]`. Where torch's
             optimizer had several groups, its numbers run group by group: pass a list of names
@@ -220,6 +227,7 @@ class TorchOptimizer(Optimizer):
         warn_of_ignored_options(owner, current, saved)
         warn_of_square_kernels(owner, saved)
         warn_of_unknown_options(owner, [group.options for group in self._groups], saved)
+        # Nothing was changed up to this point, and nothing raises after it.
         for group, (options, new, tagged) in zip(self._groups, loaded, strict=True):
             group.options.load(options)
             group.tx, group.state = new.tx, new.state
@@ -231,8 +239,8 @@ class TorchOptimizer(Optimizer):
 
     def _load_group(
         self, owner: str, group: OptimizerGroup, saved: SavedGroup
-    ) -> tuple[dict[str, Any], OptimizerGroup, Options]:
-        """Makes what a group becomes: its options, the group, and its tagged options."""
+    ) -> tuple[dict[str, PyTree], OptimizerGroup, Options]:
+        """Returns the options, the group and the tagged options that loading gives a group."""
         unchanged = {k: group.options[k] for k in ("differentiable",) if k in group.options}
         options = {**group.options.options, **saved.options, **unchanged}
         frozen = {k: freeze(v) if k in self.defaults else v for k, v in options.items()}
@@ -240,6 +248,7 @@ class TorchOptimizer(Optimizer):
             option for option, name in self.lazy_entries.items() if any_has(saved.states, name)
         )
         tx, tagged, activated = self._transformation(owner, frozen, activated)
+        # torch has a count for each parameter; equal counts are merged below.
         counting = per_leaf_counts(tx)
         state = self._fill(owner, saved, group.params, counting.init(group.params))
         state = with_shared_counts(state)
@@ -256,15 +265,15 @@ class TorchOptimizer(Optimizer):
         )
         return options, new, tagged
 
-    # The state in torch's format. A subclass whose state is not one of single parameters
-    # overrides these two.
+    # The next two methods convert states to torch's format and back. A subclass overrides them if
+    # its state does not consist of one entry for each parameter.
 
     def _param_states(self, group: OptimizerGroup) -> list[ParamState]:
         """Returns torch's state of each parameter of a group."""
         return param_states(self.entries, group)
 
     def _fill(self, owner: str, saved: SavedGroup, params: Params, fresh: State) -> State:
-        """Returns the fresh state of a group with what was saved."""
+        """Returns the fresh state of a group, filled with the saved entries."""
         return fill_state(owner, self.entries, self.lazy_entries.values(), saved, params, fresh)
 
 
@@ -280,11 +289,11 @@ def _check_exclusions(name: str, options: Options) -> None:
 
 def _set_positions(group: OptimizerGroup, tagged: Options) -> None:
     treedef = group.stored.treedef
-    leaf_numbers = treedef.unflatten(range(treedef.num_leaves))
-    group.positions = find_positions(group.tx, tagged, leaf_numbers)
+    leaf_indices = jax.tree.unflatten(treedef, range(treedef.num_leaves))
+    group.positions = find_positions(group.tx, tagged, leaf_indices)
 
 
-def _squeeze(name: str, value: Any) -> Any:
+def _squeeze(name: str, value: PyTree) -> PyTree:
     """Returns an array of one element as a scalar, as torch does; other values unchanged."""
     if isinstance(value, (tuple, list)):
         return tuple(_squeeze(name, v) for v in value)

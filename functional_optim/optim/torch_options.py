@@ -1,9 +1,8 @@
-"""Finds which scalars of a state are options exactly as the user gave them."""
+"""Finds the scalars of a state that are options of the user, unchanged."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.state import State
 from .conversions import is_plain_number
 from .hyperparams import rule_inits
@@ -11,46 +10,46 @@ from .step.optimizer_group import StatePosition
 
 __all__ = ["Options", "find_positions", "tag_option"]
 
-Options = Mapping[str, Any]
+Options = Mapping[str, Hyperparameter]
 """Options of a group by name."""
 
 
 class _TaggedOption(float):
-    """A number that knows which option it is, and which part of one that is a tuple."""
+    """A number with the name of its option, and its index if the option is a tuple."""
 
     option: tuple[str, int | None]
 
     @classmethod
-    def of(cls, option: tuple[str, int | None], value: Any) -> "_TaggedOption":
+    def of(cls, option: tuple[str, int | None], value: float) -> "_TaggedOption":
         number = cls(value)
         number.option = option
         return number
 
 
-def tag_option(key: str, value: Any) -> Any:
+def tag_option(key: str, value: Hyperparameter) -> Hyperparameter:
     """Returns the value of an option with its floats tagged; integers may be static counts."""
     if isinstance(value, tuple):
         return tuple(_tag((key, i), part) for i, part in enumerate(value))
     return _tag((key, None), value)
 
 
-def _tag(option: tuple[str, int | None], value: Any) -> Any:
+def _tag(option: tuple[str, int | None], value: Hyperparameter) -> Hyperparameter:
     is_float = is_plain_number(value) and not isinstance(value, int)
     return _TaggedOption.of(option, value) if is_float else value
 
 
 def find_positions(
-    tx: GradientTransformation, options: Options, leaf_numbers: State
+    tx: GradientTransformation, options: Options, leaf_indices: State
 ) -> dict[str, tuple[StatePosition, ...]]:
     """Finds the tagged options in the state of `tx`.
 
     An edit of such an option is written into the state, without making the transformation
-    again. Options of which not all numbers are found are left out.
+    again. An option is left out if some of its numbers are not found.
 
     Args:
-      tx: made with the options.
-      options: tagged.
-      leaf_numbers: the structure of the state, with its leaves numbered.
+      tx: the transformation, made with the tagged options.
+      options: the tagged options.
+      leaf_indices: the structure of the state, with indices as leaves.
     """
     positions: dict[str, list[StatePosition]] = {}
     for link, init in rule_inits(tx):
@@ -58,7 +57,7 @@ def find_positions(
         for name, number in init.numbers:
             if isinstance(number, _TaggedOption):
                 key, part = number.option
-                leaf = leaf_numbers[link].hyperparams[name]
+                leaf = leaf_indices[link].hyperparams[name]
                 position = StatePosition(part, leaf, arguments[name].interval)
                 positions.setdefault(key, []).append(position)
     return {
@@ -68,5 +67,5 @@ def find_positions(
     }
 
 
-def _parts(value: Any) -> set[int | None]:
+def _parts(value: object) -> set[int | None]:
     return set(range(len(value))) if isinstance(value, tuple) else {None}

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
@@ -13,7 +13,7 @@ from ..core.functions import as_function
 from ..core.leaf.dtypes import as_parameter, slot_dtype
 from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import as_float_dtype
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn, TransformUpdateFn
 from ..core.state import State
 from ..core.trees.norms import global_norm
 from ..core.trees.placement import place_on_mesh_of, shard_like, sharded_as
@@ -38,11 +38,13 @@ def skip_not_finite(
       `num_not_finite`, the number of elements that are not finite.
     """
     del gradient_step, params
-    number = sum((_not_finite(x) for x in jax.tree.leaves(updates)), start=jnp.array(0, jnp.int32))
+    number = sum(
+        (_count_not_finite(x) for x in jax.tree.leaves(updates)), start=jnp.array(0, jnp.int32)
+    )
     return number > 0, {"should_skip": number > 0, "num_not_finite": number}
 
 
-def _not_finite(x: Any) -> Array:
+def _count_not_finite(x: Array) -> Array:
     return jnp.sum(~jnp.isfinite(x), dtype=jnp.int32)
 
 
@@ -117,7 +119,7 @@ class MultiSteps(GradientTransformation):
         every_k_schedule: int | Callable[[Array], Array],
         use_grad_mean: bool = True,
         should_skip_update_fn: Skip | None = None,
-        accumulator_dtype: Any = None,
+        accumulator_dtype: DTypeLike | None = None,
     ) -> "MultiSteps":
         """Makes the pair."""
         init, update = check_pair("MultiSteps: opt", opt)
@@ -134,15 +136,15 @@ class MultiSteps(GradientTransformation):
         schedule = as_function(every_k_schedule) if callable(every_k_schedule) else None
         skip = None if should_skip_update_fn is None else as_function(should_skip_update_fn)
         k = None if callable(every_k_schedule) else every_k_schedule
-        made_update = _Update.of(Link.to(update), schedule, bool(use_grad_mean), skip)
+        multi_update = _MultiStepsUpdate.of(Link.to(update), schedule, bool(use_grad_mean), skip)
         dtype = accumulator_dtype
         if dtype is not None:
             dtype = as_float_dtype(dtype, "MultiSteps: accumulator_dtype")
-        made_init = _Init(init, k, skip, dtype)
-        return super().__new__(cls, made_init, made_update)
+        multi_init = _MultiStepsInit(init, k, skip, dtype)
+        return super().__new__(cls, multi_init, multi_update)
 
-    def __reduce__(self) -> Any:
-        """Pickles as the pair it is."""
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles as a pair, because `__new__` takes other arguments."""
         return _restore, tuple(self)
 
     def has_updated(self, state: State) -> Array:
@@ -154,27 +156,27 @@ class MultiSteps(GradientTransformation):
         return self
 
 
-def _restore(init: Any, update: Any) -> MultiSteps:
+def _restore(init: TransformInitFn, update: TransformUpdateFn) -> MultiSteps:
     return tuple.__new__(MultiSteps, (init, update))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Init:
+class _MultiStepsInit:
     """`init` of `MultiSteps`."""
 
-    init: Callable[..., Any]
+    init: TransformInitFn
     k: int | None
     skip: Skip | None
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     name = "MultiSteps"
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and sums of zero."""
         fields = {} if self.k is None else {"every_k": jnp.array(self.k, jnp.int32)}
         start = jnp.zeros((), jnp.int32)
-        sums = jax.tree.map(self._sum_of_nothing, params)
+        sums = jax.tree.map(self._zero_sum, params)
         # Run the skip function abstractly to get the shapes of its result for init.
-        says = {} if self.skip is None else jax.eval_shape(self.skip, sums, start, params)[1]
+        skip_info = {} if self.skip is None else jax.eval_shape(self.skip, sums, start, params)[1]
         state = State(
             **fields,
             mini_step=start,
@@ -182,13 +184,15 @@ class _Init:
             updated=jnp.array(False),
             inner_opt_state=self.init(params),
             acc_grads=sums,
-            skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in says.items()},
+            skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in skip_info.items()},
         )
-        if self.skip is not None:  # then steps are taken as the gradients say
+        if (
+            self.skip is not None
+        ):  # whether a step is taken then depends on gradients, which may vary over a mesh
             state = varying_as(state, params)
         return place_on_mesh_of(params, state)
 
-    def _sum_of_nothing(self, p: Any) -> Array:
+    def _zero_sum(self, p: ArrayLike) -> Array:
         p = as_parameter(p)
         zeros = jnp.zeros_like(p, dtype=slot_dtype(compute_dtype(p.dtype), self.dtype))
         return shard_like(zeros, p)
@@ -198,7 +202,7 @@ class _Init:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Update(Interned):
+class _MultiStepsUpdate(Interned):
     """`update` of `MultiSteps`."""
 
     inner: Link
@@ -207,72 +211,73 @@ class _Update(Interned):
     skip: Skip | None
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Adds the gradients, and takes a step if there are enough of them."""
-        left_out, said = jnp.array(False), state.skip_state
+        skipped, skip_state = jnp.array(False), state.skip_state
         if self.skip is not None:
-            left_out, said = self.skip(updates, state.gradient_step, params)
+            skipped, skip_state = self.skip(updates, state.gradient_step, params)
+        # k is in the state, so that its value does not shape the program.
         k = state.every_k if self.schedule is None else self.schedule(state.gradient_step)
-        sums = self._add(updates, state.acc_grads, left_out)
+        sums = self._add(updates, state.acc_grads, skipped)
         number = state.mini_step + 1
-        emit = ~left_out & (number >= k)
+        emit = ~skipped & (number >= k)
         divisor = number if self.mean else jnp.ones_like(number)
 
         def step() -> tuple[PyTree, PyTree]:
-            given = _as_updates(updates, sums, divisor)
-            return self.inner(given, state.inner_opt_state, params, extra)
+            means = _divide_sums(updates, sums, divisor)
+            return self.inner(means, state.inner_opt_state, params, extra)
 
         new, inner_state = act_or_rest("MultiSteps", emit, step, state.inner_opt_state)
         return new, state._replace(
-            mini_step=jnp.where(emit, 0, jnp.where(left_out, state.mini_step, number)),
+            mini_step=jnp.where(emit, 0, jnp.where(skipped, state.mini_step, number)),
             gradient_step=jnp.where(emit, safe_increment(state.gradient_step), state.gradient_step),
             updated=emit,
             inner_opt_state=inner_state,
-            acc_grads=_after_step(updates, sums, emit),
-            skip_state=dict(said),
+            acc_grads=_reset_sums(updates, sums, emit),
+            skip_state=dict(skip_state),
         )
 
-    def _add(self, updates: PyTree, sums: PyTree, left_out: Array) -> PyTree:
+    def _add(self, updates: PyTree, sums: PyTree, skipped: Array) -> PyTree:
         """Adds these gradients to the sums, unless the mini-step is skipped."""
-        treedef: Any
         flat, treedef = jax.tree.flatten(sums)
-        given = align(sums, updates, link="MultiSteps", name="updates")
-        return treedef.unflatten(
+        gradients = align(sums, updates, link="MultiSteps", name="updates")
+        return jax.tree.unflatten(
+            treedef,
             [
                 s
                 if is_absent(g)
-                else jnp.where(left_out, s, s + sharded_as(_dense(g), s).astype(s.dtype))
-                for g, s in zip(given, flat, strict=True)
-            ]
+                else jnp.where(skipped, s, s + sharded_as(_dense(g), s).astype(s.dtype))
+                for g, s in zip(gradients, flat, strict=True)
+            ],
         )
 
 
-def _dense(g: Any) -> Array:
+def _dense(g: PyTree) -> Array:
     return jnp.asarray(dense(g))
 
 
-def _after_step(updates: PyTree, sums: PyTree, emit: Array) -> PyTree:
-    """Returns the sums for the next mini-step: those that a step took are 0, the others stay."""
-    treedef: Any
+def _reset_sums(updates: PyTree, sums: PyTree, emit: Array) -> PyTree:
+    """Returns the sums for the next mini-step: 0 after a step, except where a gradient is None."""
     flat, treedef = jax.tree.flatten(sums)
-    aligned = align(sums, updates, link="MultiSteps", name="updates")
-    return treedef.unflatten(
+    gradients = align(sums, updates, link="MultiSteps", name="updates")
+    return jax.tree.unflatten(
+        treedef,
         [
             s if is_absent(g) else jnp.where(emit, jnp.zeros_like(s), s)
-            for g, s in zip(aligned, flat, strict=True)
-        ]
+            for g, s in zip(gradients, flat, strict=True)
+        ],
     )
 
 
-def _as_updates(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
-    """Returns the means; where the gradient is None, so is the mean, and the sum stays."""
+def _divide_sums(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
+    """Divides the sums; where the gradient of this mini-step is None, so is the result."""
 
     def mean(s: Array) -> Array:
         return s / divisor.astype(jnp.finfo(s.dtype).dtype).astype(s.dtype)
 
     flat, treedef = jax.tree.flatten(sums)
-    given = align(sums, updates, link="MultiSteps", name="updates")
-    pairs = zip(given, flat, strict=True)
-    found = [g if is_absent(g) else mean(sharded_as(s, _dense(g))) for g, s in pairs]
-    return jax.tree.unflatten(treedef, found)
+    gradients = align(sums, updates, link="MultiSteps", name="updates")
+    pairs = zip(gradients, flat, strict=True)
+    quotients = [g if is_absent(g) else mean(sharded_as(s, _dense(g))) for g, s in pairs]
+    return jax.tree.unflatten(treedef, quotients)

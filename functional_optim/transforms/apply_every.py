@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 def _step_scalars(t: Array, k: Array) -> dict[str, Array]:
-    """Computes whether the sum leaves at update number t; k need not be whole."""
+    """Computes whether the sum is returned at update number t; k may have a fraction."""
     return {"emit": jnp.floor(t / k) > jnp.floor((t - 1) / k)}
 
 
@@ -38,9 +38,9 @@ def apply_every(
         u  = s, and s <- 0, where k divides t; else 0
 
     `k` `()` is a number of updates. The links before this one run at each update, so that their
-    moments are those of the small batches. To get the numbers of larger batches, use `MultiSteps`,
-    which sums gradients before a whole optimizer, or `microbatch`, which sums them within a step
-    and needs less memory.
+    moments are computed from the small batches. To get the numbers of larger batches, use
+    `MultiSteps`, which sums gradients before a whole optimizer, or `microbatch`, which sums them
+    within a step and needs less memory.
 
     The state keeps s as `grad_acc`, of shape `*p`, in units of g.
 
@@ -60,5 +60,5 @@ def apply_every(
     del p, k, state_dtype
     total = slots.grad_acc + g
     none = jax.lax.full_like(g, -0.0)  # adding -0 changes no bit of a parameter
-    u, kept = (total, none), (none, total)
-    return jax.lax.select(ctx.emit, *u), {"grad_acc": jax.lax.select(ctx.emit, *kept)}
+    u = jax.lax.select(ctx.emit, total, none)
+    return u, {"grad_acc": jax.lax.select(ctx.emit, none, total)}

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import nearer_end, step_towards
+from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 
@@ -18,17 +19,16 @@ __all__ = ["params_ema", "params_swa"]
 Array = jax.Array
 
 
-def _check_every(given: Mapping[str, Any]) -> str | None:
+def _check_every(arguments: Mapping[str, Hyperparameter]) -> str | None:
     """Checks that `every` is a whole number of updates."""
     try:
-        every = 0 if isinstance(given["every"], bool) else operator.index(given["every"])
+        every = 0 if isinstance(arguments["every"], bool) else operator.index(arguments["every"])
     except TypeError:
         every = 0
     if every >= 1:
         return None
-    return (
-        f"every must be an integer of at least 1, got {given['every']!r}. Pass 1 for each update."
-    )
+    value = arguments["every"]
+    return f"every must be an integer of at least 1, got {value!r}. Pass 1 for each update."
 
 
 def _divides(every: int, t: Array) -> Array:
@@ -76,7 +76,7 @@ def params_ema(
     every: Static[int] = 1,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Keeps an exponential moving average of the parameters; updates pass as they are.
+    """Keeps an exponential moving average of the parameters; updates pass unchanged.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., where `every` divides t:
 
@@ -97,12 +97,12 @@ def params_ema(
       every: number of updates from one parameter in the average to the next.
 
     Differences: optax has no such transformation; its `ema` averages updates. torch's
-    `AveragedModel` with `get_ema_avg_fn` starts at the first parameter that it is given, whose
+    `AveragedModel` with `get_ema_avg_fn` starts at the first parameter that it averages, whose
     weight is then decay^(t - 1). Narrow parameters are averaged in float32, before they are
     rounded.
 
     Raises:
-      ValueError: decay outside [0, 1), every no integer or below 1, or `update` is called
+      ValueError: decay outside [0, 1), every is not an integer of at least 1, or `update` is called
         without params.
 
     Example:
@@ -149,7 +149,7 @@ def params_swa(
     accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("average")] = None,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Keeps the mean of the parameters, all with the same weight; updates pass as they are.
+    """Keeps the mean of the parameters, all with the same weight; updates pass unchanged.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ..., where t > start and
     `every` divides t - start:
@@ -171,8 +171,8 @@ def params_swa(
     Differences: optax has no such transformation. torch's `AveragedModel` averages when called.
 
     Raises:
-      ValueError: start is negative, every no integer or below 1, or `update` is called without
-        params.
+      ValueError: start is negative, every is not an integer of at least 1, or `update` is called
+        without params.
 
     Example:
       >>> import functional_optim as fo

@@ -1,21 +1,24 @@
 """Line search by backtracking."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import tree_rule
-from ..core.protocol import Hyperparameter
+from ..core.protocol import Hyperparameter, PyTree
 from ..core.rules.arguments import NonNegative, Positive, Static, Within
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.arithmetic import add_scaled, dot, scaled
 from ..core.trees.varying import while_loop
+from ..core.types import Params, Updates
 from .search_report import report
 
 __all__ = ["scale_by_backtracking_linesearch"]
 
 Array = jax.Array
+Carry = tuple[Array, Array, Array, Array]
+"""Learning rate, value, error of the decrease, and number of steps, of the search."""
 
 
 def _slots(p: Array, store_grad: bool) -> dict[str, Array]:
@@ -30,9 +33,9 @@ def _slots(p: Array, store_grad: bool) -> dict[str, Array]:
     needs_trees=("grad",),
 )
 def scale_by_backtracking_linesearch(
-    g: Any,
+    g: Updates,
     slots: Slots,
-    p: Any,
+    p: Params,
     ctx: StepContext,
     max_backtracking_steps: NonNegative,
     slope_rtol: Annotated[Hyperparameter, Within("[0, 1)")] = 1e-4,
@@ -43,7 +46,7 @@ def scale_by_backtracking_linesearch(
     rtol: NonNegative = 0.0,
     store_grad: Static[bool] = False,
     verbose: Static[bool] = False,
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+) -> tuple[Updates, dict[str, PyTree], dict[str, Array]]:
     """Scales the whole update so that the loss decreases enough (Armijo's condition).
 
     With f the loss, x the parameters and u the update, the step is learning_rate u with
@@ -61,7 +64,7 @@ def scale_by_backtracking_linesearch(
     compiled again.
 
     Differences from optax: if the last step tried does not decrease the loss at all, or u
-    is not a direction of descent, learning_rate is 0, the parameters stay as they are, and the next
+    is not a direction of descent, learning_rate is 0, the parameters do not change, and the next
     search continues from the last step tried; optax takes such a step if it is finite, and
     otherwise its learning rate stays 0 for good. rtol is relative to |f(x)|; optax's makes the
     condition stricter if f(x) < 0.
@@ -94,13 +97,13 @@ def scale_by_backtracking_linesearch(
         error = value - (allowed + slope_rtol * rate * slope)
         return jnp.where(jnp.isnan(error), jnp.inf, jnp.maximum(error, 0))
 
-    def attempt(carry: Any) -> Any:
+    def attempt(carry: Carry) -> Carry:
         rate, _, _, steps = carry
         rate = jnp.where(steps > 0, decrease_factor * rate, rate)
         value = ctx.value_fn(add_scaled(p, rate, g))
         return rate, value, missed(rate, value), steps + 1
 
-    def unfinished(carry: Any) -> Array:
+    def unfinished(carry: Carry) -> Array:
         return ~(carry[2] <= 0) & (carry[3] <= max_backtracking_steps) & (slope < 0)
 
     guess = jnp.minimum(increase_factor * ctx.tried, max_learning_rate)
@@ -111,9 +114,9 @@ def scale_by_backtracking_linesearch(
     rate = jnp.where(decreased, last, 0)
     if verbose:
         report("scale_by_backtracking_linesearch", decreased, ctx.value, slope)
-    kept = {}
+    new_slots = {}
     if store_grad:
-        value, kept["grad"] = ctx.value_fn.value_and_grad(add_scaled(p, rate, g))
+        value, new_slots["grad"] = ctx.value_fn.value_and_grad(add_scaled(p, rate, g))
     scalars = {
         "learning_rate": rate,
         "tried": last,
@@ -121,4 +124,4 @@ def scale_by_backtracking_linesearch(
         "num_linesearch_steps": steps,
         "decrease_error": jnp.where(steps > 0, error, 0),
     }
-    return scaled(rate, g), kept, scalars
+    return scaled(rate, g), new_slots, scalars

@@ -28,7 +28,7 @@ def clip_by_block_rms(
 
     For one leaf of shape `*p`: u = g / max(1, rms(g) / threshold), where rms(g) is the root of
     the mean of g^2 over the leaf. `threshold` `()` is in units of g; infinity clips nothing. A
-    leaf without elements stays as it is; the real and the imaginary part of a complex leaf are
+    leaf without elements does not change; the real and the imaginary part of a complex leaf are
     clipped separately.
 
     Raises:

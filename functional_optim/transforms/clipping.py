@@ -1,12 +1,12 @@
-"""Bounding updates, by element and by the norm of the whole tree."""
+"""Clipping of updates, by element and by the norm of the whole tree."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
+from ..core.protocol import PyTree
 from ..core.rules.arguments import Bound
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import factor_to, measure_norm, norm_of, rescale_norm
@@ -40,7 +40,7 @@ def clip(
     return jax.lax.clamp(low, g, high), {}
 
 
-def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[str, Array]:
+def _combine(stats: PyTree, last: Mapping[str, Array], max_norm: Array) -> Mapping[str, Array]:
     norm = norm_of(stats, last)
     factor = jnp.where(jnp.isinf(max_norm), 1.0, factor_to(max_norm, norm))
     return {"global_norm": norm, "clip_factor": factor}

@@ -2,15 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.numerics.precision import safe_increment
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.state import State
 from ..core.trees.apply import no_updates
 from ..core.trees.placement import place_on_mesh_of
@@ -23,12 +23,12 @@ __all__ = ["conditionally_mask", "conditionally_transform"]
 
 def conditionally_transform(
     inner: GradientTransformation,
-    should_transform_fn: Callable[..., Any],
+    should_transform_fn: Callable[..., ArrayLike],
     forward_extra_args: bool = False,
 ) -> GradientTransformation:
     """Applies a transformation at some steps, and passes the updates on at the others.
 
-    At the other steps the inner transformation is not computed, and its state stays as it is.
+    At the other steps the inner transformation is not computed, and its state does not change.
 
     Args:
       inner: the transformation to apply; in `per_leaf_counts`, if a gradient may be None.
@@ -56,7 +56,7 @@ def conditionally_transform(
 
 def conditionally_mask(
     inner: GradientTransformation,
-    should_transform_fn: Callable[..., Any],
+    should_transform_fn: Callable[..., ArrayLike],
     forward_extra_args: bool = False,
 ) -> GradientTransformation:
     """Applies a transformation at some steps, and makes the updates zero at the others.
@@ -73,29 +73,33 @@ def conditionally_mask(
 
 
 def _make(
-    name: str, inner: Any, condition: Callable[..., Any], forward: bool, zero: bool
+    name: str,
+    inner: GradientTransformation,
+    condition: Callable[..., ArrayLike],
+    forward: bool,
+    zero: bool,
 ) -> GradientTransformation:
     init, update = check_pair(f"{name}: inner", inner)
     if not callable(condition):
         raise TypeError(f"{name}: should_transform_fn must be a function, got {condition!r}.")
     return GradientTransformation(
-        _Init(name, init, bool(forward)),
-        _Update.of(name, Link.to(update), as_function(condition), bool(forward), zero),
+        _ConditionalInit(name, init, bool(forward)),
+        _ConditionalUpdate.of(name, Link.to(update), as_function(condition), bool(forward), zero),
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Init:
+class _ConditionalInit:
     """`init` of a conditional transformation."""
 
     name: str
-    init: Callable[..., Any]
-    forwards: bool
+    init: TransformInitFn
+    forward: bool
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and the count of steps."""
         state = State(step=jnp.zeros((), jnp.int32), inner_state=self.init(params))
-        if self.forwards:  # the condition may depend on gradients
+        if self.forward:  # the condition may depend on gradients
             state = varying_as(state, params)
         return place_on_mesh_of(params, state)
 
@@ -104,17 +108,17 @@ class _Init:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Update(Interned):
+class _ConditionalUpdate(Interned):
     """`update` of a conditional transformation."""
 
     name: str
     inner: Link
-    condition: Callable[..., Any]
+    condition: Callable[..., ArrayLike]
     forward: bool
     zero: bool
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Applies the inner transformation where the condition holds."""
         updates = coalesce_rows(updates)  # as the inner transformation returns them

@@ -1,7 +1,6 @@
 """Inner transformations that act at some steps only."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from ..core.state import State, nested_states, states_below
 from ..core.trees.apply import no_updates
 from ..core.trees.structure import path_string
 from ..core.trees.varying import cond
+from ..core.types import OptState
 
 __all__ = ["act_or_rest", "at_rest", "check_leaf_counts", "with_metrics_of"]
 
@@ -20,64 +20,68 @@ Array = jax.Array
 def act_or_rest(
     link: str,
     holds: Array,
-    act: Callable[[], tuple[PyTree, Any]],
-    state: Any,
+    act: Callable[[], tuple[PyTree, OptState]],
+    state: OptState,
     instead: PyTree | None = None,
-) -> tuple[PyTree, Any]:
+) -> tuple[PyTree, OptState]:
     """Runs `act()`, which returns updates and state, where a condition `()` holds.
 
-    Elsewhere nothing is computed: the updates are `instead`, and the state stays as it is, but
-    for its metrics, which are 0 where nothing is measured.
+    Where it does not hold, nothing is computed: the updates are `instead`, and the state does not
+    change, except for its metrics, which become 0.
 
     Args:
       link: name of the wrapper, for errors.
       state: the state where the condition does not hold.
-      instead: the updates there, given in the dtypes of those of `act`; None for zero updates.
+      instead: the updates where the condition does not hold, which are cast to the dtypes that
+        `act` returns; None for zero updates.
 
     Raises:
       ValueError: `act` counts the updates of each leaf, and `state` does not.
     """
+    # The branches of a conditional need equal types, so trace `act` for those of its result.
     like, new_state = jax.eval_shape(act)
     check_leaf_counts(link, state, new_state)
 
-    def rest() -> tuple[PyTree, Any]:
+    def rest() -> tuple[PyTree, OptState]:
         if instead is None:
-            given = no_updates(jax.tree.map(_zeros, like))
+            updates = no_updates(jax.tree.map(_zeros, like))
         else:
-            given = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), instead, like)
-        return given, at_rest(jax.tree.map(jnp.asarray, state))
+            updates = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), instead, like)
+        return updates, at_rest(jax.tree.map(jnp.asarray, state))
 
     return cond(holds, act, rest)
 
 
 def _zeros(x: jax.ShapeDtypeStruct) -> Array:
-    return jnp.zeros(x.shape, x.dtype, out_sharding=x.sharding)  # None but on an explicit mesh
+    return jnp.zeros(
+        x.shape, x.dtype, out_sharding=x.sharding
+    )  # a sharding only on an explicit mesh
 
 
 def at_rest(state: PyTree) -> PyTree:
-    """Returns a state at a step at which its transformation does not run: its metrics are 0."""
-    return _measured(state, state, lambda metrics: jax.tree.map(jnp.zeros_like, metrics))
+    """Sets the metrics of a state to 0, for a step at which its transformation does not run."""
+    return _replace_metrics(state, state, lambda metrics: jax.tree.map(jnp.zeros_like, metrics))
 
 
 def with_metrics_of(state: PyTree, other: PyTree) -> PyTree:
     """Returns a state with the metrics of another one.
 
-    The counts that wrappers keep as metrics stay, because they go on from step to step.
+    Counters that wrappers keep as metrics are not replaced, because they continue over all steps.
     """
-    return _measured(state, other, lambda metrics: metrics)
+    return _replace_metrics(state, other, lambda metrics: metrics)
 
 
-def _measured(state: PyTree, other: PyTree, take: Callable[[Any], Any]) -> PyTree:
-    def below(child: Any, of_other: Any) -> Any:
-        return _measured(child, of_other, take) if isinstance(child, State) else child
+def _replace_metrics(state: PyTree, other: PyTree, take: Callable[[PyTree], PyTree]) -> PyTree:
+    def below(child: PyTree, other_child: PyTree) -> PyTree:
+        return _replace_metrics(child, other_child, take) if isinstance(child, State) else child
 
-    if isinstance(state, State) and "metrics" in state and not _counts(state):
+    if isinstance(state, State) and "metrics" in state and not _has_counters(state):
         state = state._replace(metrics=take(other.metrics))
     return jax.tree.map(below, state, other, is_leaf=states_below(state))
 
 
-def _counts(state: State) -> bool:
-    """Tells whether the metrics of a state are counts of a wrapper, and not measurements."""
+def _has_counters(state: State) -> bool:
+    """Tells whether the metrics of a state are counters of a wrapper, and not measurements."""
     return not ({"count", "hyperparams"} <= {*state._fields} or "measure_states" in state)
 
 
@@ -89,7 +93,7 @@ def check_leaf_counts(link: str, old: PyTree, new: PyTree) -> None:
     Raises:
       ValueError: it has; the message says where, and what to do.
     """
-    structures: list[Any] = [jax.tree.structure(state) for state in (old, new)]
+    structures: list[object] = [jax.tree.structure(state) for state in (old, new)]
     if structures[0] == structures[1]:
         return
     counted = {path for path, node in nested_states(old) if "leaf_counts" in node}

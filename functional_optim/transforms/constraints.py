@@ -1,13 +1,13 @@
 """Constraints on updates, and on the parameters after them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.validation import as_state
+from ..core.protocol import PyTree
 from ..core.rules.context import Slots, StepContext
 
 __all__ = ["keep_params_nonnegative", "zero_nans"]
@@ -42,7 +42,7 @@ def _measure(g: Array, slots: Slots, p: None, ctx: StepContext) -> Mapping[str, 
     return {"nans": as_state(jnp.sum(jnp.isnan(g)))}
 
 
-def _combine(stats: Any, last: Mapping[str, Array]) -> Mapping[str, Array]:
+def _combine(stats: PyTree, last: Mapping[str, Array]) -> Mapping[str, Array]:
     del last
     return {"nans": as_state(0.0) if stats is None else jnp.sum(stats["nans"])}
 
@@ -56,9 +56,9 @@ def zero_nans(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array,
     """Replaces NaN in updates by 0, and counts them.
 
     The state holds `metrics["nans"]`, the number of elements that were NaN at the last step.
-    Infinite elements stay as they are: guard against them with `apply_if_finite`.
+    Infinite elements do not change: guard against them with `apply_if_finite`.
 
-    Differences: optax's state says of each leaf whether it had any.
+    Differences: optax's state has for each leaf whether it had any NaN.
 
     Example:
       >>> import functional_optim as fo

@@ -20,8 +20,8 @@ def densify_update(
 def densify() -> GradientTransformation:
     """Makes sparse updates dense, for transformations that need all rows, and keeps no state.
 
-    From here on, the cost of a step grows with the table. Put transformations that accept sparse
-    updates, such as `clip_by_global_norm`, before this one.
+    After this link, the cost of a step grows with the size of the table. Put transformations that
+    accept sparse updates, such as `clip_by_global_norm`, before this one.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,10 +1,10 @@
 """Finding the parameters to evaluate at, if they differ from those that train."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.leaf.quantized import decode_state
 from ..core.numerics.precision import compute_dtype
@@ -22,12 +22,12 @@ POINTS = {
     "ax": "hyperparams",
     "cache": "steps_since_sync",
 }
-"""Fields that hold a parameter to evaluate at: of averages, of lookahead, of ASGD, of SAM; and
-another field of the same state, for a partition may have labels of these names."""
+"""Fields with a point to evaluate at (averages, lookahead, ASGD, SAM), each with another field
+of the same state: the label of a partition may have the same name, but not both."""
 
 _BASE, _SHARE = "z", "interpolation"
-"""A slot, and a number that is carried. Parameters that train are share x + (1 - share) z; the
-point to evaluate at is x, which need not be kept, since it follows from the two others."""
+"""A slot, and a scalar that is carried. The parameters that train are share x + (1 - share) z; the
+point to evaluate at is x, which is not stored, because it follows from the other two."""
 
 
 def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERROR) -> PyTree:
@@ -36,14 +36,14 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
     They are the average of `params_ema` or `params_swa`, the slow weights of `lookahead`, the
     average of `asgd`, the parameters from which `sam` has climbed, or the averaged point of
     `schedule_free` or `generalized_primal_averaging`; each in its parameter's dtype. Where the
-    state has one of these for some parameters, the others are returned as they are, such as those
-    of a partition that trains only a part with averages.
+    state has one of these for some parameters, the others are returned unchanged, for example in
+    a partition that averages only some parameters.
 
     Args:
       state: of a chain, a wrapper, a partition, or one transformation.
       params: the parameters that train.
-      default: what is returned if the state has no such point for any parameter; for a program
-        that evaluates whatever it trains, pass the parameters. Without it, that is an error.
+      default: what is returned if the state has no such point for any parameter; for a
+        program that evaluates any optimizer, pass the parameters. Without it, an error is raised.
 
     Raises:
       ValueError: the state has no such point, and there is no default; two transformations keep
@@ -67,12 +67,11 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
                 "schedule_free, or default=params, to evaluate at those that train."
             )
         return default
-    treedef: Any
     flat, treedef = jax.tree.flatten(params)
     result, owners, paths = list(flat), [""] * len(flat), leaf_paths(params)
     for link, tree in points:
-        found = align(params, tree, link="eval_params", name=link)
-        for i, x in enumerate(found):
+        tree_points = align(params, tree, link="eval_params", name=link)
+        for i, x in enumerate(tree_points):
             if is_absent(x):
                 continue
             if owners[i]:
@@ -80,49 +79,48 @@ def eval_params(state: PyTree, params: PyTree, *, default: PyTree = Required.ERR
                     f"eval_params: {owners[i]} and {link} both have a point to evaluate "
                     f"'{paths[i]}' at. Pass the state of the one that you mean."
                 )
-            owners[i], result[i] = link, _like(x, flat[i], link, paths[i])
-    return treedef.unflatten(result)
+            owners[i], result[i] = link, _cast_like(x, flat[i], link, paths[i])
+    return jax.tree.unflatten(treedef, result)
 
 
 def _points(state: PyTree, params: PyTree) -> Iterator[tuple[str, PyTree]]:
     """Yields the trees of points, each with the path of its field."""
     for path, node in nested_states(state):
-        for field, beside in POINTS.items():
-            if field in node and beside in node:
-                yield _path(path, field), decode_state(node[field])
+        for field, companion in POINTS.items():
+            if field in node and companion in node:
+                yield _field_path(path, field), decode_state(node[field])
         if is_interpolated(node):
-            yield _path(path, _BASE), _averaged(node, params, _path(path, _BASE))
+            yield _field_path(path, _BASE), _averaged(node, params, _field_path(path, _BASE))
 
 
-def _path(path: tuple[Any, ...], field: str) -> str:
+def _field_path(path: tuple[object, ...], field: str) -> str:
     return path_string((*path, jax.tree_util.GetAttrKey(field)))
 
 
 def is_interpolated(node: State) -> bool:
-    """Tells whether a state's parameters lie between a base, which it keeps, and an average."""
+    """Tells whether the parameters lie between a base, which the state has, and an average."""
     return {_BASE, "carry"} <= {*node._fields} and _SHARE in node["carry"]
 
 
 def _averaged(node: State, params: PyTree, link: str) -> PyTree:
-    """Computes the averages, out of the bases and the parameters between the two."""
-    treedef: Any
+    """Computes the averages from the bases and the parameters, which lie between the two."""
     flat, treedef = jax.tree.flatten(params)
     bases = align(params, decode_state(node[_BASE]), link="eval_params", name=link)
     share, batch = node["carry"][_SHARE], node["count"].shape
     points = []
     for i, (z, y) in enumerate(zip(bases, flat, strict=True)):
-        if is_absent(z) or jnp.shape(z) != jnp.shape(y):  # the caller says what does not fit
+        if is_absent(z) or jnp.shape(z) != jnp.shape(y):  # the caller raises the error
             points.append(z)
             continue
-        # Where leaves have counts of their own, they have been averaged by different numbers.
-        own = share if share.ndim == len(batch) else share[..., i]
+        # With a count for each leaf, the shares differ from leaf to leaf.
+        leaf_share = share if share.ndim == len(batch) else share[..., i]
         z, y = (x.astype(compute_dtype(x.dtype)) for x in (z, jnp.asarray(y)))
-        own = own.reshape(*batch, *[1] * (z.ndim - len(batch))).astype(z.real.dtype)
-        points.append(z + (y.astype(z.dtype) - z) / own)
-    return treedef.unflatten(points)
+        leaf_share = leaf_share.reshape(*batch, *[1] * (z.ndim - len(batch))).astype(z.real.dtype)
+        points.append(z + (y.astype(z.dtype) - z) / leaf_share)
+    return jax.tree.unflatten(treedef, points)
 
 
-def _like(x: Any, p: Any, link: str, path: str) -> Any:
+def _cast_like(x: jax.Array, p: ArrayLike, link: str, path: str) -> jax.Array:
     """Casts a point to its parameter's dtype."""
     if jnp.shape(x) != jnp.shape(p):
         raise ValueError(

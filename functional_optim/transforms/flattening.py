@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,11 +15,12 @@ from ..core.caching import Interned
 from ..core.leaf.quantized import is_quantized
 from ..core.leaf.stacking import unstack_array
 from ..core.numerics.precision import wider
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.trees.placeholders import is_any_params
 from ..core.trees.placement import replicated, shard_like, sharded_as
 from ..core.trees.sparse_rows import is_sparse
 from ..core.trees.structure import align_params, is_absent, is_placeholder
+from ..core.types import OptState
 from .parts import extra_of_part
 
 __all__ = ["flatten"]
@@ -58,70 +59,70 @@ def flatten(inner: GradientTransformation) -> GradientTransformation:
       ({'a': (2,), 'b': (1, 1)}, {'float32': (3,)})
     """
     init, update = check_pair("flatten: inner", inner)
-    return GradientTransformation(_Init(init), _Update.of(Link.to(update)))
+    return GradientTransformation(_FlattenInit(init), _FlattenUpdate.of(Link.to(update)))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Init:
+class _FlattenInit:
     """`init` of a flattened transformation."""
 
-    init: Callable[..., Any]
+    init: TransformInitFn
     name = "flatten"
 
-    def __call__(self, params: PyTree) -> Any:
+    def __call__(self, params: PyTree) -> OptState:
         """Makes the inner state for the vectors."""
-        if is_any_params(params):  # nothing is kept for a parameter; how many vectors is not known
+        if is_any_params(params):  # slots of placeholders are empty, so their dtypes do not matter
             return self.init(jnp.zeros(()))
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in jax.tree.leaves(params)]
         buckets = _buckets(leaves)
-        return self.init({k: _one([leaves[i] for i in at]) for k, at in buckets.items()})
+        return self.init({k: _concatenate([leaves[i] for i in at]) for k, at in buckets.items()})
 
     def __repr__(self) -> str:
         return f"flatten({self.init!r})"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Update(Interned):
+class _FlattenUpdate(Interned):
     """`update` of a flattened transformation."""
 
     inner: Link
 
     def __call__(
-        self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, Any]:
+        self, updates: PyTree, state: OptState, params: PyTree | None = None, **extra: object
+    ) -> tuple[PyTree, OptState]:
         """Transforms the vectors, and splits them again."""
         leaves = _Leaves.of(updates, params)
-        joined = None if params is None else leaves.vectors_of_params()
+        vectors = None if params is None else leaves.vectors_of_params()
         extra = leaves.extra_of_vectors(extra)
-        new, after = self.inner(leaves.vectors_of_updates(), state, joined, extra)
+        new, after = self.inner(leaves.vectors_of_updates(), state, vectors, extra)
         return leaves.split(new), leaves.keep_absent(state, after)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Leaves:
-    """The leaves of one update, and how they are joined.
+    """The leaves of one update, and the vectors that they are concatenated to.
 
     Attributes:
-      flat: the updates, placeholders among them.
-      flat_params: the parameters in the same places, if they are known.
-      treedef: their structure, with a leaf for each placeholder.
-      places: where in `flat` those are that are in a vector.
-      updates: of these, None where there is none.
-      params: of these; the updates, where there are no parameters.
-      buckets: which of these are in which vector.
+      flat: the updates, including placeholders.
+      flat_params: the parameters at the same indices, if update got params.
+      treedef: the structure of both, with a leaf for each placeholder.
+      places: the indices in `flat` of the leaves that belong to a vector.
+      updates: the updates of these leaves, None where the gradient is None.
+      params: the parameters of these leaves; their updates, if there are no parameters.
+      buckets: the vectors, each with the indices in `updates` of its leaves.
     """
 
-    flat: list[Any]
-    flat_params: list[Any] | None
+    flat: list[PyTree]
+    flat_params: list[PyTree] | None
     treedef: Any
     places: list[int]
-    updates: list[Any]
-    params: list[Any]
+    updates: list[Array | None]
+    params: list[Array]
     buckets: Buckets
 
     @classmethod
     def of(cls, updates: PyTree, params: PyTree | None) -> "_Leaves":
-        """Finds the leaves; a parameter is in a vector although its update is None."""
+        """Finds the leaves; a parameter whose update is None belongs to a vector, too."""
         treedef: Any
         flat, treedef = jax.tree.flatten(
             updates, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
@@ -132,41 +133,41 @@ class _Leaves:
         if params is not None:
             align_params(updates, params, link="flatten")  # raises where they differ
             flat_params = treedef.flatten_up_to(params)
-        beside = flat if flat_params is None else flat_params
+        reference = flat if flat_params is None else flat_params
         places = [
             i
-            for i, (g, p) in enumerate(zip(flat, beside, strict=True))
+            for i, (g, p) in enumerate(zip(flat, reference, strict=True))
             if not is_absent(p) and (g is None or not is_placeholder(g))
         ]
-        given = [None if flat[i] is None else jnp.asarray(flat[i]) for i in places]
-        values = [jnp.asarray(beside[i]) for i in places]
-        return cls(flat, flat_params, treedef, places, given, values, _buckets(values))
+        gradients = [None if flat[i] is None else jnp.asarray(flat[i]) for i in places]
+        values = [jnp.asarray(reference[i]) for i in places]
+        return cls(flat, flat_params, treedef, places, gradients, values, _buckets(values))
 
     def vectors_of_params(self) -> dict[str, Array]:
-        """Joins the parameters."""
-        return {k: _one([self.params[i] for i in at]) for k, at in self.buckets.items()}
+        """Concatenates the parameters."""
+        return {k: _concatenate([self.params[i] for i in at]) for k, at in self.buckets.items()}
 
     def vectors_of_updates(self) -> dict[str, Array | None]:
-        """Joins the updates; zeros stand for one that is not there, if others are."""
+        """Concatenates the updates; None becomes zeros, unless all of a vector are None."""
         return {k: self._vector(at) for k, at in self.buckets.items()}
 
     def _vector(self, members: list[int]) -> Array | None:
-        there = [self.updates[i].dtype for i in members if self.updates[i] is not None]
-        if not there:
+        pairs = [(self.updates[i], self.params[i]) for i in members]
+        dtypes = [g.dtype for g, _ in pairs if g is not None]
+        if not dtypes:
             return None
-        dtype = functools.reduce(wider, there)
-        pairs = ((self.updates[i], self.params[i]) for i in members)
-        return _one([jnp.zeros_like(p, dtype=dtype) if g is None else g for g, p in pairs])
+        dtype = functools.reduce(wider, dtypes)
+        return _concatenate([jnp.zeros_like(p, dtype=dtype) if g is None else g for g, p in pairs])
 
-    def extra_of_vectors(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+    def extra_of_vectors(self, extra: Mapping[str, object]) -> dict[str, object]:
         """Turns extra arguments that are like the parameters into vectors."""
 
-        def cut(flat: list[Any]) -> dict[str, Array]:
+        def cut(flat: list[PyTree]) -> dict[str, Array]:
             pairs = zip((flat[i] for i in self.places), self.params, strict=True)
             arrays = [jnp.zeros_like(p) if is_absent(x) else jnp.asarray(x) for x, p in pairs]
-            return {k: _one([arrays[i] for i in at]) for k, at in self.buckets.items()}
+            return {k: _concatenate([arrays[i] for i in at]) for k, at in self.buckets.items()}
 
-        def uncut(vectors: dict[str, Array]) -> list[Any]:
+        def uncut(vectors: dict[str, Array]) -> list[PyTree]:
             flat = list(self.flat_params or self.flat)
             for k, members in self.buckets.items():
                 parts = _split(vectors[k], [self.params[i].shape for i in members])
@@ -176,8 +177,8 @@ class _Leaves:
 
         return extra_of_part(extra, self.treedef, self.flat_params, self.flat, cut, uncut)
 
-    def split(self, vectors: dict[str, Any]) -> PyTree:
-        """Splits vectors into updates, sharded as those that were given."""
+    def split(self, vectors: dict[str, PyTree]) -> PyTree:
+        """Splits vectors into updates, which are sharded like the incoming updates."""
         flat = list(self.flat)
         for k, members in self.buckets.items():
             if is_absent(vectors[k]):
@@ -186,30 +187,31 @@ class _Leaves:
             for i, u in zip(members, parts, strict=True):
                 g = self.updates[i]
                 flat[self.places[i]] = g if g is None else sharded_as(u, g)
-        return self.treedef.unflatten(flat)
+        return jax.tree.unflatten(self.treedef, flat)
 
-    def keep_absent(self, before: Any, after: Any) -> Any:
-        """Keeps in the vectors of a state what belongs to leaves without an update."""
+    def keep_absent(self, before: OptState, after: OptState) -> OptState:
+        """Restores the old state of leaves without an update, in the vectors of a state."""
         old = dict(jax.tree_util.tree_flatten_with_path(before, is_leaf=is_quantized)[0])
 
-        def keep(path: Any, new: Any) -> Any:
+        def keep(path: tuple[object, ...], new: PyTree) -> PyTree:
             members = self.buckets.get(str(getattr(path[-1], "key", ""))) if path else None
+            # Only vectors of a whole bucket belong to leaves; other arrays may have the same key.
             if members is None or path not in old or new.shape != (self._size(members),):
                 return new
             if is_quantized(new):
-                return self._kept(members, old[path], new)
-            return shard_like(self._kept(members, old[path], new), old[path])
+                return self._keep_parts(members, old[path], new)
+            return shard_like(self._keep_parts(members, old[path], new), old[path])
 
         return jax.tree_util.tree_map_with_path(keep, after, is_leaf=is_quantized)
 
     def _size(self, members: Sequence[int]) -> int:
         return sum(self.params[i].size for i in members)
 
-    def _kept(self, members: list[int], old: Any, new: Any) -> Any:
+    def _keep_parts(self, members: list[int], old: PyTree, new: PyTree) -> PyTree:
         if all(self.updates[i] is not None for i in members):
             return new
         if is_quantized(new):
-            return type(new).of(self._kept(members, old.decoded(), new.decoded()), None)
+            return type(new).of(self._keep_parts(members, old.decoded(), new.decoded()), None)
         parts, start = [], 0
         for absent, run in itertools.groupby(members, key=lambda i: self.updates[i] is None):
             end = start + self._size(list(run))
@@ -218,16 +220,16 @@ class _Leaves:
         return jax.lax.concatenate(parts, 0)
 
 
-def _buckets(leaves: list[Any]) -> Buckets:
-    """Returns which leaves are in which vector."""
-    found: Buckets = {}
+def _buckets(leaves: Sequence[Array]) -> Buckets:
+    """Returns the dtypes of the vectors, each with the indices of its leaves."""
+    buckets: Buckets = {}
     for i, x in enumerate(leaves):
-        found.setdefault(str(np.dtype(x.dtype)), []).append(i)
-    return found
+        buckets.setdefault(str(np.dtype(x.dtype)), []).append(i)
+    return buckets
 
 
-def _one(arrays: list[Any]) -> Any:
-    """Concatenates arrays in a dtype that holds all of them; of shapes, returns the shape."""
+def _concatenate(arrays: Sequence[Array]) -> Any:
+    """Concatenates arrays, or `ShapeDtypeStruct`s, in a dtype that can represent all of them."""
     dtype = functools.reduce(wider, (x.dtype for x in arrays))
     if any(isinstance(x, jax.ShapeDtypeStruct) for x in arrays):
         return jax.ShapeDtypeStruct((sum(x.size for x in arrays),), dtype)
@@ -235,11 +237,11 @@ def _one(arrays: list[Any]) -> Any:
 
 
 def _split(vector: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
-    """Splits a vector into arrays; those of equal size together, as `unstack_array` does."""
+    """Splits a vector into arrays; a run of equal sizes is split by one kernel."""
     result: list[Array] = []
     start = 0
-    for size, found in itertools.groupby(shapes, key=lambda shape: int(np.prod(shape))):
-        run = list(found)
+    for size, group in itertools.groupby(shapes, key=lambda shape: int(np.prod(shape))):
+        run = list(group)
         block = jax.lax.slice_in_dim(vector, start, start + len(run) * size)
         parts = unstack_array(block.reshape(len(run), size))
         result += [part.reshape(shape) for part, shape in zip(parts, run, strict=True)]

@@ -1,10 +1,10 @@
 """Reusing the value and the gradient that a line search has already computed."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.protocol import PyTree
 from ..core.state import State
@@ -13,7 +13,9 @@ from ..core.trees.varying import cond
 __all__ = ["value_and_grad_from_state"]
 
 
-def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tuple[Any, PyTree]]:
+def value_and_grad_from_state(
+    value_fn: Callable[..., ArrayLike],
+) -> Callable[..., tuple[jax.Array, PyTree]]:
     """Makes a function like `jax.value_and_grad`, which reads both from a state if it can.
 
     A line search ends with the value and the gradient at the new parameters. If the loss does not
@@ -47,35 +49,37 @@ def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tup
     """
     compute = jax.value_and_grad(value_fn)
 
-    def from_state(params: PyTree, *args: Any, state: PyTree, **kwargs: Any) -> Any:
-        link = _the_link(state)
-        wanted = jax.eval_shape(lambda: compute(params, *args, **kwargs))
-        known = jax.tree.map(
-            lambda x, like: x.astype(like.dtype), (link.scalars["value"], link.grad), wanted
+    def from_state(
+        params: PyTree, *args: PyTree, state: PyTree, **kwargs: PyTree
+    ) -> tuple[jax.Array, PyTree]:
+        link = _find_search_state(state)
+        shapes = jax.eval_shape(lambda: compute(params, *args, **kwargs))
+        stored = jax.tree.map(
+            lambda x, like: x.astype(like.dtype), (link.scalars["value"], link.grad), shapes
         )
         return cond(
             jnp.isfinite(link.scalars["value"]),
-            lambda: known,
+            lambda: stored,
             lambda: jax.tree.map(jnp.asarray, compute(params, *args, **kwargs)),
         )
 
     return from_state
 
 
-def _the_link(state: PyTree) -> State:
+def _find_search_state(state: PyTree) -> State:
     """Finds the one transformation that keeps value and gradient."""
     nodes = jax.tree.leaves(state, is_leaf=_keeps_both)
-    found = [node for node in nodes if _keeps_both(node)]
-    if len(found) != 1:
+    states = [node for node in nodes if _keeps_both(node)]
+    if len(states) != 1:
         raise ValueError(
-            f"value_and_grad_from_state: {len(found)} links of this state keep the value and the "
+            f"value_and_grad_from_state: {len(states)} links of this state keep the value and the "
             "gradient, and it must be one. Those that do are scale_by_zoom_linesearch, and "
             "scale_by_backtracking_linesearch with store_grad=True."
         )
-    return found[0]
+    return states[0]
 
 
-def _keeps_both(node: Any) -> bool:
+def _keeps_both(node: object) -> bool:
     return (
         isinstance(node, State) and "grad" in node and "value" in node._asdict().get("scalars", ())
     )

@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
 from ..core.numerics.precision import safe_increment
 from ..core.numerics.validation import as_count
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.state import State
 from ..core.trees.apply import no_updates
 from ..core.trees.arithmetic import choose
@@ -21,7 +20,7 @@ from ..core.trees.placement import place_on_mesh_of
 from ..core.trees.varying import varying_as
 from .conditional_update import check_leaf_counts, with_metrics_of
 
-__all__ = ["all_finite", "apply_if_finite", "tally", "tally_of_nothing"]
+__all__ = ["all_finite", "apply_if_finite", "count_finite", "init_finite_counters"]
 
 Array = jax.Array
 
@@ -33,7 +32,7 @@ def all_finite(*trees: PyTree) -> Array:
     return functools.reduce(operator.and_, each, jnp.array(True))
 
 
-def tally_of_nothing() -> dict[str, Array]:
+def init_finite_counters() -> dict[str, Array]:
     """Makes the counters before the first step."""
     return {
         "last_finite": jnp.array(1, jnp.int32),
@@ -42,7 +41,7 @@ def tally_of_nothing() -> dict[str, Array]:
     }
 
 
-def tally(before: Mapping[str, Array], finite: Array) -> dict[str, Array]:
+def count_finite(before: Mapping[str, Array], finite: Array) -> dict[str, Array]:
     """Updates the counters of steps that were not finite."""
     total, row = before["total_notfinite"], before["notfinite_count"]
     return {
@@ -63,9 +62,9 @@ def apply_if_finite(
     is not finite, so that a persistent failure shows.
 
     The state holds `inner_state` and, under `metrics`, `last_finite` (1 or 0), and how many
-    steps were not finite: `notfinite_count` in a row, and `total_notfinite`. What links within
-    measure is of this step, whether it is taken or not. While a step is computed, the old and the
-    new inner state are both in memory.
+    steps were not finite: `notfinite_count` in a row, and `total_notfinite`. The metrics of
+    inner transformations are those of this step, whether it is taken or not. While a step is
+    computed, the old and the new inner state are both in memory.
 
     Differences: optax looks at the gradients only, so that a step that overflows within the
     inner transformation is taken; it keeps the counts as fields of the state.
@@ -84,45 +83,45 @@ def apply_if_finite(
     """
     init, update = check_pair("apply_if_finite: inner", inner)
     most = as_count(max_consecutive_errors, "apply_if_finite: max_consecutive_errors", least=0)
-    return GradientTransformation(_Init(init, most), _Update.of(Link.to(update)))
+    return GradientTransformation(_GuardInit(init, most), _GuardUpdate.of(Link.to(update)))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Init:
+class _GuardInit:
     """`init` of a guarded transformation."""
 
-    init: Callable[..., Any]
-    most: int
+    init: TransformInitFn
+    max_consecutive_errors: int
     name = "apply_if_finite"
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, and the counts."""
         state = State(
-            max_consecutive_errors=jnp.array(self.most, jnp.int32),
-            metrics=tally_of_nothing(),
+            max_consecutive_errors=jnp.array(self.max_consecutive_errors, jnp.int32),
+            metrics=init_finite_counters(),
             inner_state=self.init(params),
         )
-        # Whether a step is taken depends on gradients, and so does all that is kept of it.
+        # Whether a step is taken depends on gradients, which may vary over a mesh.
         return place_on_mesh_of(params, varying_as(state, params))
 
     def __repr__(self) -> str:
-        return f"apply_if_finite({self.init!r}, {self.most})"
+        return f"apply_if_finite({self.init!r}, {self.max_consecutive_errors})"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Update(Interned):
+class _GuardUpdate(Interned):
     """`update` of a guarded transformation."""
 
     inner: Link
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
-        """Takes the inner step, or none."""
+        """Takes the inner step if it is finite."""
         new, inner_state = self.inner(updates, state.inner_state, params, extra)
         check_leaf_counts("apply_if_finite", state.inner_state, inner_state)
         finite = all_finite(updates, new)
-        metrics = tally(state.metrics, finite)
+        metrics = count_finite(state.metrics, finite)
         take = finite | (metrics["notfinite_count"] > state.max_consecutive_errors)
         # Measured at this step, which was computed although it may not be taken.
         chosen = with_metrics_of(choose(take, inner_state, state.inner_state), inner_state)

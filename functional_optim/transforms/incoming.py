@@ -1,37 +1,36 @@
-"""Links that compare what comes out of a chain with what went in."""
+"""Chains whose later links compare the updates with those that the first link received."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 from ..core.adapter import Link
 from ..core.caching import Interned
 from ..core.chain import chain
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.types import OptState
 
 __all__ = ["with_incoming"]
 
 
 def with_incoming(name: str, *links: GradientTransformation) -> GradientTransformation:
-    """Chains links whose later ones read the updates that the first was given.
+    """Chains transformations that can read the updates that the first of them receives.
 
-    A rule that says `needs_trees=("incoming",)` finds its leaf of them as `ctx.incoming`.
+    A rule with `needs_trees=("incoming",)` finds its leaf of these updates as `ctx.incoming`.
 
     Args:
-      name: of the state within a chain; its fields are the links.
+      name: name of the state within a chain; its fields are the links.
     """
     init, update = chain(*links)
-    return GradientTransformation(_Init(name, init), _Update.of(Link.to(update)))
+    return GradientTransformation(_IncomingInit(name, init), _IncomingUpdate.of(Link.to(update)))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Init:
+class _IncomingInit:
     """`init` of the links."""
 
     name: str
-    init: Callable[..., Any]
+    init: TransformInitFn
 
-    def __call__(self, params: PyTree) -> Any:
+    def __call__(self, params: PyTree) -> OptState:
         return self.init(params)
 
     def __repr__(self) -> str:
@@ -39,7 +38,7 @@ class _Init:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Update(Interned):
+class _IncomingUpdate(Interned):
     """`update` of the links."""
 
     chain: Link
@@ -50,7 +49,7 @@ class _Update(Interned):
         return getattr(self.chain.function, "is_cacheable", False)
 
     def __call__(
-        self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, Any]:
-        """Passes the updates through the links, with themselves as an extra argument."""
+        self, updates: PyTree, state: OptState, params: PyTree | None = None, **extra: object
+    ) -> tuple[PyTree, OptState]:
+        """Passes the updates through the links, and again as the extra argument `incoming`."""
         return self.chain(updates, state, params, extra | {"incoming": updates})

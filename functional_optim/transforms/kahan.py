@@ -31,13 +31,13 @@ def kahan_summation(
         u  = q - p
 
     so that `apply_updates` makes p = q: small steps gather in c until p moves. The sum p + c has
-    about twice the digits of p, so it is nearly that of `master_weights`, at half of its memory;
+    about twice the digits of p, so it is nearly that of `master_weights`, at half of the memory;
     `master_remainder` is exact, for bfloat16. In float16, c is too small a number for the dtype
     where p is below about 1e-4.
 
     The state keeps c as compensation, of shape `*p`, in units and in the dtype of p. Put this at
-    the end of a chain, after the learning rate. The updates of parameters in float32 or wider stay
-    as they are, and the state keeps nothing for them.
+    the end of a chain, after the learning rate. The updates of parameters in float32 or wider do
+    not change, and the state has no array for them.
 
     Differences: optax has no such transformation; optimi, whose optimizers have it, also rounds g.
 

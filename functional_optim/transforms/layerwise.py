@@ -1,9 +1,9 @@
 """Learning rates that fall from the output of a model to its input."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..core.numerics.validation import Interval, as_number
+from ..core.protocol import Hyperparameter, PyTree
 from ..core.rules.by_label import by_label
 from ..core.trees.labels import path_labels
 
@@ -13,20 +13,20 @@ __all__ = ["layerwise_decay"]
 def layerwise_decay(
     learning_rate: float,
     decay: float,
-    layers: Sequence[str | Callable[[str, Any], bool]],
-) -> Any:
+    layers: Sequence[str | Callable[[str, PyTree], bool]],
+) -> Hyperparameter:
     """Makes a learning rate that is smaller by a factor for each layer from the output down.
 
-    With L layers, those of layer i = 0 (at the input), ..., L - 1 (at the output) have
+    With L layers, the parameters of layer i = 0 (at the input), ..., L - 1 (at the output) have
 
         learning_rate decay^(L - 1 - i)
 
-    under the names `learning_rate.0`, ..., `learning_rate.<L - 1>`. For a rate that follows a
-    schedule, let the decay be a link behind: `chain(adamw(schedule), scale(layerwise_decay(1.0,
-    decay, layers)))`.
+    The hyperparameters have the names `learning_rate.0`, ..., `learning_rate.<L - 1>`. For a rate
+    that follows a schedule, add the decay as a link after the optimizer: `chain(adamw(schedule),
+    scale(layerwise_decay(1.0, decay, layers)))`.
 
     Args:
-      learning_rate: of the last layer.
+      learning_rate: learning rate of the last layer.
       decay: the factor, in (0, 1]; 0.65 to 0.95 are common.
       layers: from input to output, a pattern of key paths or a predicate of path and leaf each,
         as in `path_labels`: the first that matches decides, and each parameter must be matched.

@@ -14,8 +14,8 @@ def per_leaf_counts(tx: GradientTransformation) -> GradientTransformation:
 
     By default all leaves share one count, and the state keeps it as one scalar. At the first update
     in which some leaf's gradient is None, the state gains `leaf_counts`, one count per leaf, so
-    that a leaf without a gradient does not age; `lax.scan` and other loops need a carry of fixed
-    structure, so ask for the counts from the start with this wrapper. Wrappers that act at some
+    that a leaf without a gradient keeps its count. `lax.scan` and other loops need a carry of fixed
+    structure; this wrapper adds the counts from the start. Wrappers that act at some
     steps only, such as `MultiSteps` and `apply_if_finite`, need it as well if a gradient may be
     None.
 
@@ -38,10 +38,12 @@ def per_leaf_counts(tx: GradientTransformation) -> GradientTransformation:
       1 [1 0]
     """
     init, update = check_pair("per_leaf_counts: tx", tx)
-    init, _ = replace_rule_inits(init, _counting)
-    update, _ = replace_rule_inits(update, _counting)  # a wrapper may make inner states again
+    init, _ = replace_rule_inits(init, _with_leaf_counts)
+    update, _ = replace_rule_inits(
+        update, _with_leaf_counts
+    )  # a wrapper may make inner states again
     return GradientTransformation(init, update)
 
 
-def _counting(init: RuleInit) -> RuleInit:
+def _with_leaf_counts(init: RuleInit) -> RuleInit:
     return dataclasses.replace(init, per_leaf_counts=True)

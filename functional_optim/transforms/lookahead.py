@@ -1,8 +1,6 @@
 """Lookahead: slow weights that follow fast ones."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,7 @@ from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.numerics.validation import as_count
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.rules.arguments import Fraction, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.state import State
@@ -27,7 +25,7 @@ Array = jax.Array
 
 
 def _step_scalars(t: Array, sync_period: int, slow_step_size: Array) -> dict[str, Array]:
-    """Computes whether update number t ends a period, and how far the slow weights move."""
+    """Computes whether update number t ends a period, and the weight of the fast parameters."""
     sync = t % sync_period == 0
     return {"sync": sync, "weight": jnp.where(sync, slow_step_size, 0.0)}
 
@@ -74,8 +72,8 @@ def lookahead(
       sync_period: number of fast steps, the last of which ends at the slow weights.
       reset_state: whether the fast optimizer's state is made again after each period.
 
-    Differences: optax takes and returns pairs of parameters; here the parameters are plain, and the
-    state has the fast optimizer's links, and `look_back`.
+    Differences: optax takes and returns pairs of parameters; here the parameters are a plain tree,
+    and the state has the fast optimizer's links, and `look_back`.
 
     Raises:
       TypeError: fast_optimizer is not a pair of functions, or sync_period not an integer.
@@ -99,16 +97,16 @@ def lookahead(
     sync_period = as_count(sync_period, "lookahead: sync_period")
     init, update = check_pair("lookahead: fast_optimizer", fast_optimizer)
     if reset_state:
-        again = _Restarted.of(Link.to(update), init, sync_period)
-        fast_optimizer = GradientTransformation(_RestartedInit(init), again)
+        restarting = _RestartingUpdate.of(Link.to(update), init, sync_period)
+        fast_optimizer = GradientTransformation(_RestartingInit(init), restarting)
     return chain(fast_optimizer, look_back(sync_period, slow_step_size))
 
 
 @dataclasses.dataclass(frozen=True)
-class _RestartedInit:
+class _RestartingInit:
     """`init` of a transformation whose state is made again every few steps."""
 
-    init: Callable[..., Any]
+    init: TransformInitFn
 
     @property
     def name(self) -> str:
@@ -125,15 +123,15 @@ class _RestartedInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Restarted(Interned):
+class _RestartingUpdate(Interned):
     """`update` of a transformation whose state is made again every few steps."""
 
     inner: Link
-    init: Callable[..., Any]
+    init: TransformInitFn
     period: int
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Transforms the updates, with a new state where a period begins."""
         start = choose(state.steps == 0, self.init(params), state.inner_state)

@@ -1,22 +1,21 @@
 """Loss scaling: keeps small gradients from underflowing in float16."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
 from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import Interval, as_number, as_state
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.state import State, nested_states
 from ..core.trees.placement import mesh_placer
 from ..core.trees.varying import varying_as
 from .conditional_update import act_or_rest
-from .guard import all_finite, tally, tally_of_nothing
+from .guard import all_finite, count_finite, init_finite_counters
 
 __all__ = ["loss_scale", "scale_loss"]
 
@@ -33,15 +32,15 @@ BOUNDS = {
 
 def loss_scale(
     inner: GradientTransformation,
-    init_scale: Any = 2.0**16,
-    growth_factor: Any = 2.0,
-    backoff_factor: Any = 0.5,
-    growth_interval: Any = 2000,
-    min_scale: Any = 1.0,
+    init_scale: ArrayLike = 2.0**16,
+    growth_factor: ArrayLike = 2.0,
+    backoff_factor: ArrayLike = 0.5,
+    growth_interval: ArrayLike = 2000,
+    min_scale: ArrayLike = 1.0,
 ) -> GradientTransformation:
     """Divides gradients of a scaled loss by the scale, and adapts the scale to float16.
 
-    Gradients of `scale_loss(loss, state)` are divided in float32, and given to `inner`. If one
+    Gradients of `scale_loss(loss, state)` are divided in float32, and passed to `inner`. If one
     is not finite, the step is skipped, as if there had been none, and the scale is multiplied by
     backoff_factor, but does not fall below min_scale; after growth_interval finite steps in a row,
     by growth_factor. The scale grows up to the largest number of float32.
@@ -49,8 +48,8 @@ def loss_scale(
     The state holds `hyperparams`, the factors, the interval and min_scale; `growth_tracker`, the
     number of finite steps in a row, `()` int32; `scale` `()`; under `metrics` `last_finite`, and
     how many steps were skipped: `notfinite_count` in a row, and `total_notfinite`; and
-    `inner_state`. Where `notfinite_count` goes on growing at min_scale, it is not the scale that
-    makes gradients overflow.
+    `inner_state`. If `notfinite_count` continues to grow at min_scale, the gradients do
+    not overflow because of the scale.
 
     Differences: torch's `GradScaler` computes the same scale, apart from an optimizer, and without
     min_scale: there the scale can become 0, after which all is NaN. optax has no such
@@ -78,55 +77,59 @@ def loss_scale(
     arXiv:1710.03740.
     """
     init, update = check_pair("loss_scale: inner", inner)
-    given = {
+    arguments = {
         "init_scale": init_scale,
         "growth_factor": growth_factor,
         "backoff_factor": backoff_factor,
         "growth_interval": growth_interval,
         "min_scale": min_scale,
     }
-    numbers = tuple((k, as_number(v, f"loss_scale: {k}", BOUNDS[k])) for k, v in given.items())
-    return GradientTransformation(_Init(init, numbers), _Update.of(Link.to(update)))
+    hyperparams = tuple(
+        (k, as_number(v, f"loss_scale: {k}", BOUNDS[k])) for k, v in arguments.items()
+    )
+    return GradientTransformation(
+        _LossScaleInit(init, hyperparams), _LossScaleUpdate.of(Link.to(update))
+    )
 
 
-def scale_loss(loss: Any, state: PyTree) -> Array:
+def scale_loss(loss: ArrayLike, state: PyTree) -> Array:
     """Multiplies a loss by the scale of the one `loss_scale` in a state, in float32 or wider.
 
     Raises:
       ValueError: the state has none or several.
     """
-    found = [node.scale for _, node in nested_states(state) if "growth_tracker" in node]
-    if len(found) != 1:
+    scales = [node.scale for _, node in nested_states(state) if "growth_tracker" in node]
+    if len(scales) != 1:
         raise ValueError(
-            f"scale_loss: there are {len(found)} loss_scale in this state, and it must be one. "
+            f"scale_loss: there are {len(scales)} loss_scale in this state, and it must be one. "
             "Pass the state of a transformation that is wrapped in loss_scale."
         )
     loss = jnp.asarray(loss)
     dtype = compute_dtype(loss.dtype)
-    return loss.astype(dtype) * found[0].astype(dtype)
+    return loss.astype(dtype) * scales[0].astype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Init:
+class _LossScaleInit:
     """`init` of a transformation of scaled gradients."""
 
-    init: Callable[..., Any]
-    numbers: tuple[tuple[str, Any], ...]
+    init: TransformInitFn
+    hyperparams: tuple[tuple[str, ArrayLike], ...]
     name = "loss_scale"
 
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state, the scale and the counts."""
-        numbers = {k: as_state(v) for k, v in self.numbers}
-        scale = numbers.pop("init_scale")
-        own = {
-            "hyperparams": numbers,
+        hyperparams = {k: as_state(v) for k, v in self.hyperparams}
+        scale = hyperparams.pop("init_scale")
+        fields = {
+            "hyperparams": hyperparams,
             "growth_tracker": jnp.array(0, jnp.int32),
             "scale": scale,
-            "metrics": tally_of_nothing(),
+            "metrics": init_finite_counters(),
         }
         place = mesh_placer(jax.tree.leaves(params))
-        state = State(**jax.tree.map(place, own), inner_state=self.init(params))
-        # Whether a step is taken depends on gradients, and so does all that is kept of it.
+        state = State(**jax.tree.map(place, fields), inner_state=self.init(params))
+        # Whether a step is taken depends on gradients, which may vary over a mesh.
         return varying_as(state, params)
 
     def __repr__(self) -> str:
@@ -134,16 +137,16 @@ class _Init:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Update(Interned):
+class _LossScaleUpdate(Interned):
     """`update` of a transformation of scaled gradients."""
 
     inner: Link
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
-        """Takes the inner step, or none, and computes the next scale."""
-        grads = jax.tree.map(lambda g: _divided(g, state.scale), updates)
+        """Takes the inner step if the gradients are finite, and computes the next scale."""
+        grads = jax.tree.map(lambda g: _unscaled(g, state.scale), updates)
         finite = all_finite(grads)
 
         def step() -> tuple[PyTree, PyTree]:
@@ -154,12 +157,12 @@ class _Update(Interned):
         return new, state._replace(
             scale=scale,
             growth_tracker=tracker,
-            metrics=tally(state.metrics, finite),
+            metrics=count_finite(state.metrics, finite),
             inner_state=inner_state,
         )
 
 
-def _divided(g: Any, scale: Array) -> Array:
+def _unscaled(g: ArrayLike, scale: Array) -> Array:
     g = jnp.asarray(g)
     if not jnp.issubdtype(g.dtype, jnp.inexact):
         return g  # the indices of a sparse gradient
@@ -169,12 +172,12 @@ def _divided(g: Any, scale: Array) -> Array:
 
 def _next_scale(state: State, finite: Array) -> tuple[Array, Array]:
     """Computes the scale and the number of finite steps in a row."""
-    numbers, row = state.hyperparams, safe_increment(state.growth_tracker)
-    grows = row.astype(state.scale.dtype) >= numbers["growth_interval"]
-    grown = state.scale * numbers["growth_factor"]
+    hyperparams, row = state.hyperparams, safe_increment(state.growth_tracker)
+    grows = row.astype(state.scale.dtype) >= hyperparams["growth_interval"]
+    grown = state.scale * hyperparams["growth_factor"]
     larger = jnp.where(grows & jnp.isfinite(grown), grown, state.scale)
-    # A scale that began below the least one stays, until it grows.
-    least = jnp.minimum(state.scale, numbers["min_scale"])
-    smaller = jnp.maximum(state.scale * numbers["backoff_factor"], least)
+    # A scale that starts below min_scale does not jump up to it.
+    least = jnp.minimum(state.scale, hyperparams["min_scale"])
+    smaller = jnp.maximum(state.scale * hyperparams["backoff_factor"], least)
     scale = jnp.where(finite, larger, smaller)
     return scale, jnp.where(finite & ~grows, row, 0)

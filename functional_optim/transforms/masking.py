@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
 from ..core.functions import can_be_cached
-from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless
+from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless, TransformInitFn
 from ..core.signatures import bind
 from ..core.state import State
 from ..core.trees.apply import no_update, no_updates
@@ -20,14 +19,14 @@ from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, 
 from ..core.trees.placeholders import AnyParams, is_any_params
 from ..core.trees.placement import place_on_mesh_of
 from ..core.trees.structure import align, align_params, leaf_paths
-from ..core.types import MaskOrFn
+from ..core.types import MaskOrFn, OptState
 from .parts import extra_of_part
 
 __all__ = ["freeze", "maskable", "masked", "partition", "set_to_zero"]
 
 
 def partition(
-    transforms: Mapping[Hashable, GradientTransformation], param_labels: Any
+    transforms: Mapping[Hashable, GradientTransformation], param_labels: PyTree | Labeller
 ) -> GradientTransformation:
     """Routes each leaf to the transformation of its label.
 
@@ -71,12 +70,12 @@ def partition(
 
 @dataclasses.dataclass(frozen=True)
 class Router:
-    """Splits trees by the labels of the parameters, and joins them again."""
+    """Splits trees by the labels of the parameters."""
 
     link: str
     what: str
     labeller: Labeller
-    known: tuple[Hashable, ...]
+    allowed: tuple[Hashable, ...]
     boolean: bool = False
 
     def labels(self, params: PyTree | None, updates: PyTree | None = None) -> PyTree:
@@ -86,21 +85,20 @@ class Router:
         labels = resolve_labels(self.link, self.what, self.labeller, params, updates)
         for i, label in enumerate(jax.tree.leaves(labels)):
             # 1 == True, but a mask of numbers is probably a mistake.
-            if label not in self.known or (self.boolean and not isinstance(label, bool)):
+            if label not in self.allowed or (self.boolean and not isinstance(label, bool)):
                 raise ValueError(
                     f"{self.link}: {self.what} has {label!r} at '{leaf_paths(labels)[i]}'; it must "
-                    f"be one of {', '.join(map(repr, self.known))}."
+                    f"be one of {', '.join(map(repr, self.allowed))}."
                 )
         return labels
 
-    def split(self, labels: PyTree, leaves: list[Any], label: Hashable) -> PyTree:
+    def split(self, labels: PyTree, leaves: list[PyTree], label: Hashable) -> PyTree:
         """Returns the tree with only the leaves of one label."""
         if isinstance(labels, AnyParams):
             return AnyParams(*leaves)
-        treedef: Any
         flat, treedef = jax.tree.flatten(labels)
         pairs = zip(flat, leaves, strict=True)
-        return treedef.unflatten([x if k == label else MaskedNode() for k, x in pairs])
+        return jax.tree.unflatten(treedef, [x if k == label else MaskedNode() for k, x in pairs])
 
     @property
     def is_cacheable(self) -> bool:
@@ -113,7 +111,7 @@ class PartitionInit:
     """`init` of a partition."""
 
     router: Router
-    inits: tuple[tuple[Hashable, Callable[..., Any]], ...]
+    inits: tuple[tuple[Hashable, TransformInitFn], ...]
     name = "partition"
 
     def __call__(self, params: PyTree) -> State:
@@ -121,7 +119,7 @@ class PartitionInit:
         labels = self.router.labels(params)
         leaves = align(labels, params, link=self.name, name="params", reference_name="the labels")
         states = {str(k): init(self.router.split(labels, leaves, k)) for k, init in self.inits}
-        # A transformation without leaves here does not know their mesh.
+        # The state of a transformation without leaves must be on the mesh of the others, too.
         return place_on_mesh_of(params, State(**states))
 
     def __repr__(self) -> str:
@@ -142,32 +140,31 @@ class PartitionUpdate(Interned):
         return self.router.is_cacheable and all(inner)
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Routes each leaf to the transformation of its label."""
         router = self.router
         labels = router.labels(params, updates)
-        treedef: Any
         flat, treedef = jax.tree.flatten(labels)
         result = align(labels, updates, link=router.link, name="updates")
         values = None if params is None else align_params(labels, params, link=router.link)
-        given = list(result)
+        gradients = list(result)
         states = {}
         for label, link in self.links:
             cut = functools.partial(router.split, labels, label=label)
             inner, states[str(label)] = link(
-                cut(given),
+                cut(gradients),
                 state[str(label)],
                 None if values is None else cut(values),
-                extra_of_part(extra, treedef, values, given, cut),
+                extra_of_part(extra, treedef, values, gradients, cut),
             )
-            found = align(labels, inner, link=router.link, name=f"the updates of {label!r}")
-            result = [f if k == label else r for k, f, r in zip(flat, found, result, strict=True)]
-        return treedef.unflatten(result), State(**states)
+            new = align(labels, inner, link=router.link, name=f"the updates of {label!r}")
+            result = [u if k == label else r for k, u, r in zip(flat, new, result, strict=True)]
+        return jax.tree.unflatten(treedef, result), State(**states)
 
 
 def masked(
-    inner: GradientTransformation, mask: Any, *, otherwise: str = "pass"
+    inner: GradientTransformation, mask: PyTree | Labeller, *, otherwise: str = "pass"
 ) -> GradientTransformation:
     """Applies a transformation to the leaves where the mask is True, and keeps state for them only.
 
@@ -181,7 +178,7 @@ def masked(
         of the parameters that returns one. A function is called with the parameters by both init
         and update, never with the updates; if update gets no params, it calls the function with
         placeholders that have their paths and shapes.
-      otherwise: the updates of the other leaves: `"pass"` leaves them as they are, as in optax;
+      otherwise: the updates of the other leaves: `"pass"` returns them unchanged, as in optax;
         `"zero"` makes them zero, so that the parameters do not move.
 
     Raises:
@@ -211,10 +208,10 @@ class MaskedInit:
     """`init` of a masked transformation."""
 
     router: Router
-    init: Callable[..., Any]
+    init: TransformInitFn
     name: str
 
-    def __call__(self, params: PyTree) -> Any:
+    def __call__(self, params: PyTree) -> OptState:
         """Makes the inner state, for the leaves where the mask is True."""
         labels = self.router.labels(params)
         link = self.router.link
@@ -239,30 +236,29 @@ class MaskedUpdate(Interned):
         return self.router.is_cacheable and getattr(self.link.function, "is_cacheable", False)
 
     def __call__(
-        self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, Any]:
+        self, updates: PyTree, state: OptState, params: PyTree | None = None, **extra: object
+    ) -> tuple[PyTree, OptState]:
         """Transforms the leaves where the mask is True."""
         router = self.router
         labels = router.labels(params, updates)
-        treedef: Any
         flat, treedef = jax.tree.flatten(labels)
-        given = align(labels, updates, link=router.link, name="updates")
+        gradients = align(labels, updates, link=router.link, name="updates")
         values = None if params is None else align_params(labels, params, link=router.link)
         cut = functools.partial(router.split, labels, label=True)
         inner, state = self.link(
-            cut(given),
+            cut(gradients),
             state,
             None if values is None else cut(values),
-            extra_of_part(extra, treedef, values, given, cut),
+            extra_of_part(extra, treedef, values, gradients, cut),
         )
-        found = align(labels, inner, link=router.link, name="the inner updates")
-        rest = given if self.otherwise == "pass" else [no_update(g) for g in given]
-        merged = [f if k else r for k, f, r in zip(flat, found, rest, strict=True)]
-        return treedef.unflatten(merged), state
+        new = align(labels, inner, link=router.link, name="the inner updates")
+        others = gradients if self.otherwise == "pass" else [no_update(g) for g in gradients]
+        merged = [u if k else g for k, u, g in zip(flat, new, others, strict=True)]
+        return jax.tree.unflatten(treedef, merged), state
 
 
 def set_to_zero_update(
-    updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    updates: PyTree, state: State, params: PyTree | None = None, **extra: object
 ) -> tuple[PyTree, State]:
     """Makes every update zero."""
     del params, extra
@@ -277,7 +273,9 @@ def set_to_zero() -> GradientTransformation:
     return GradientTransformation(Stateless("set_to_zero"), set_to_zero_update)
 
 
-def freeze(mask: Any, inner: GradientTransformation | None = None) -> GradientTransformation:
+def freeze(
+    mask: PyTree | Labeller, inner: GradientTransformation | None = None
+) -> GradientTransformation:
     """Freezes parameters: makes their updates zero.
 
     Args:
@@ -315,7 +313,7 @@ class _Not:
 
 
 def _negate(mask: PyTree) -> PyTree:
-    """Inverts a mask; keeps what is not a boolean, so that the error shows it as it was given."""
+    """Inverts a mask; entries that are not booleans are kept, so that the error shows them."""
     return jax.tree.map(lambda x: not x if isinstance(x, (bool, np.bool_)) else x, mask)
 
 
@@ -328,14 +326,14 @@ def maskable(
         "mask", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=MaskOrFn
     )
     positional = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    rest = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-    extended = signature.replace(parameters=[*positional, parameter, *rest])
+    keyword_only = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    extended = signature.replace(parameters=[*positional, parameter, *keyword_only])
 
     @functools.wraps(factory)
-    def with_mask(*args: Any, **kwargs: Any) -> GradientTransformation:
-        given = bind(factory.__name__, extended, args, kwargs)
-        mask = given.pop("mask")
-        link = factory(**given)
+    def with_mask(*args: object, **kwargs: object) -> GradientTransformation:
+        arguments = bind(factory.__name__, extended, args, kwargs)
+        mask = arguments.pop("mask")
+        link = factory(**arguments)
         return link if mask is None else masked(link, mask)
 
     with_mask.__signature__ = extended  # type: ignore[attr-defined]

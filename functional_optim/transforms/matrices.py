@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +9,11 @@ from jax.sharding import PartitionSpec
 
 from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
-from ..core.protocol import GradientTransformation, MaskedNode, PyTree
+from ..core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
 from ..core.trees.labels import Labeller, as_labeller, resolve_labels
 from ..core.trees.placement import auto_sharded
 from ..core.trees.structure import align, align_params, is_absent
+from ..core.types import OptState
 
 __all__ = [
     "REST",
@@ -53,14 +52,15 @@ class MuonDimensionNumbers:
         Raises:
           ValueError: an axis does not exist, or is given twice.
         """
-        given = [
+        joined = [
             (axis,) if isinstance(axis, int) else tuple(axis)
             for axis in (self.reduction_axis, self.output_axis)
         ]
-        flat = [i for axes in given for i in axes]
-        there = all(-len(shape) <= i < len(shape) for i in flat)
-        rows, columns = (tuple(i % max(len(shape), 1) for i in axes) for axes in given)
-        if not there or len({*rows, *columns}) < len(flat):
+        flat = [i for axes in joined for i in axes]
+        exist = all(-len(shape) <= i < len(shape) for i in flat)
+        rows, columns = (tuple(i % max(len(shape), 1) for i in axes) for axes in joined)
+        # An axis may be given as -1 and again as its positive index.
+        if not exist or len({*rows, *columns}) < len(flat):
             raise ValueError(
                 f"{self} does not fit a parameter of shape {shape}. Give each axis once, between "
                 f"{-len(shape)} and {len(shape) - 1}."
@@ -72,10 +72,10 @@ class MuonDimensionNumbers:
         parts = self.axes(x.shape)
         sizes = [math.prod(x.shape[i] for i in axes) for axes in parts]
 
-        def joined(x: Array) -> Array:
+        def join(x: Array) -> Array:
             return jnp.transpose(x, sum(parts, ())).reshape(sizes)
 
-        return auto_sharded(joined, lambda shape, spec, mesh: self._spec(spec, shape), x)
+        return auto_sharded(join, lambda shape, spec, mesh: self._spec(spec, shape), x)
 
     def restored(self, matrices: Array, like: Array) -> Array:
         """Inverts `as_matrices`, for an array with the shape and the sharding of another."""
@@ -89,13 +89,13 @@ class MuonDimensionNumbers:
         return auto_sharded(split, lambda *_: spec, matrices)
 
     def _spec(self, spec: PartitionSpec, shape: tuple[int, ...]) -> PartitionSpec:
-        """How the matrices of an array are sharded: as its axes, where none are joined."""
-        one = [spec[axes[0]] if len(axes) == 1 else None for axes in self.axes(shape)]
-        return PartitionSpec(*one)
+        """Returns the spec of the matrices: that of an axis, or None where several are joined."""
+        specs = [spec[axes[0]] if len(axes) == 1 else None for axes in self.axes(shape)]
+        return PartitionSpec(*specs)
 
 
 REST = "rest"
-"""Stands for the spec of a parameter that is not a matrix."""
+"""The label of a parameter that is not a matrix."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,31 +103,31 @@ class MatrixLeaves:
     """Finds for each parameter its `MuonDimensionNumbers`, or `REST`.
 
     Attributes:
-      given: a tree of `MuonDimensionNumbers`, shaped like the parameters or a prefix of that,
-        with None for a parameter that is not a matrix; a function of the parameters that returns
-        such a tree; or None: all parameters with two axes are matrices.
+      labeller: function of the parameters that returns a tree of `MuonDimensionNumbers`, shaped
+        like the parameters or a prefix of that, with None for a parameter that is not a matrix;
+        or None: all parameters with two axes are matrices.
     """
 
-    given: Labeller | None
+    labeller: Labeller | None
 
     @classmethod
-    def of(cls, given: Any) -> "MatrixLeaves":
+    def of(cls, specs: PyTree | Labeller) -> "MatrixLeaves":
         """Makes a hashable object of a tree, a function or None."""
-        return cls(None if given is None else as_labeller(given))
+        return cls(None if specs is None else as_labeller(specs))
 
     def __call__(self, params: PyTree) -> PyTree:
         """Returns the specs of the parameters."""
-        if self.given is None:
+        if self.labeller is None:
             plain = MuonDimensionNumbers()
             return jax.tree.map(lambda p: plain if jnp.ndim(p) == 2 else REST, params)
-        return jax.tree.map(_spec, self.given(params), is_leaf=lambda x: x is None)
+        return jax.tree.map(_as_spec, self.labeller(params), is_leaf=lambda x: x is None)
 
-    def shown(self, spec: Any, shape: tuple[int, ...]) -> str:
-        """Says how a parameter with a spec is seen: `a matrix of 8 rows and 4 columns`."""
-        if spec == REST:
+    def shown(self, spec: MuonDimensionNumbers | str, shape: tuple[int, ...]) -> str:
+        """Describes how the rules see a parameter: `a matrix of 8 rows and 4 columns`."""
+        if isinstance(spec, str):
             by = (
                 f"for it has {len(shape)} axes"
-                if self.given is None
+                if self.labeller is None
                 else "by weight_dimension_numbers"
             )
             return f"no matrix, {by}"
@@ -140,18 +140,18 @@ class MatrixLeaves:
         return OnlyMatrices(self, matrices)
 
 
-def _spec(given: Any) -> Any:
-    if given is not None and not isinstance(given, MuonDimensionNumbers):
+def _as_spec(entry: object) -> MuonDimensionNumbers | str:
+    if entry is not None and not isinstance(entry, MuonDimensionNumbers):
         raise TypeError(
-            f"weight_dimension_numbers: each must be MuonDimensionNumbers or None, got {given!r}. "
+            f"weight_dimension_numbers: each must be MuonDimensionNumbers or None, got {entry!r}. "
             "Pass MuonDimensionNumbers(reduction_axis, output_axis)."
         )
-    return REST if given is None else given
+    return REST if entry is None else entry
 
 
 @dataclasses.dataclass(frozen=True)
 class OnlyMatrices:
-    """A mask of the matrices of a tree, or of all else."""
+    """A mask of the matrices of a tree, or of all other parameters."""
 
     leaves: MatrixLeaves
     matrices: bool
@@ -167,7 +167,7 @@ class OnlyMatrices:
 def on_matrices(inner: GradientTransformation, leaves: MatrixLeaves) -> GradientTransformation:
     """Applies a transformation without slots to the matrices of a tree only.
 
-    It sees each of them as an array of shape `(matrices, rows, columns)`.
+    The transformation sees each of them as an array of shape `(matrices, rows, columns)`.
 
     Args:
       inner: the transformation.
@@ -185,10 +185,10 @@ class MatricesInit:
     """`init` of a transformation of matrices; without slots, their shapes do not matter."""
 
     name: str
-    init: Callable[..., Any]
+    init: TransformInitFn
     leaves: MatrixLeaves
 
-    def __call__(self, params: PyTree) -> Any:
+    def __call__(self, params: PyTree) -> OptState:
         """Makes the state."""
         return self.init(params)
 
@@ -205,25 +205,27 @@ class MatricesUpdate(Interned):
     leaves: MatrixLeaves
 
     def __call__(
-        self, updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, Any]:
+        self, updates: PyTree, state: OptState, params: PyTree | None = None, **extra: object
+    ) -> tuple[PyTree, OptState]:
         """Transforms the matrices."""
         what = "weight_dimension_numbers"
         labels = resolve_labels(self.name, what, self.leaves, params, updates)
-        treedef: Any
         specs, treedef = jax.tree.flatten(labels)
-        given = align(labels, updates, link=self.name, name="updates")
+        gradients = align(labels, updates, link=self.name, name="updates")
         align_params(labels, params, link=self.name)
-        chosen = [spec != REST and not is_absent(g) for spec, g in zip(specs, given, strict=True)]
-        seen = [
-            spec.as_matrices(jnp.asarray(g)) if use else MaskedNode()
-            for spec, g, use in zip(specs, given, chosen, strict=True)
+        is_matrix = [
+            spec != REST and not is_absent(g) for spec, g in zip(specs, gradients, strict=True)
         ]
-        inner, state = self.link(treedef.unflatten(seen), state, None, extra)
-        found = align(labels, inner, link=self.name, name="the inner updates")
-        return treedef.unflatten(
+        matrices = [
+            spec.as_matrices(jnp.asarray(g)) if use else MaskedNode()
+            for spec, g, use in zip(specs, gradients, is_matrix, strict=True)
+        ]
+        inner, state = self.link(jax.tree.unflatten(treedef, matrices), state, None, extra)
+        new = align(labels, inner, link=self.name, name="the inner updates")
+        return jax.tree.unflatten(
+            treedef,
             [
                 spec.restored(u, jnp.asarray(g)) if use else g
-                for spec, g, u, use in zip(specs, given, found, chosen, strict=True)
-            ]
+                for spec, g, u, use in zip(specs, gradients, new, is_matrix, strict=True)
+            ],
         ), state

@@ -1,7 +1,7 @@
 """Momentum: sums and means of past updates."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,8 @@ __all__ = ["ema", "trace"]
 Array = jax.Array
 
 
-def _check_trace(given: Mapping[str, Any]) -> str | None:
-    """Checks that options of a trace are given only where there is a trace."""
+def _check_trace(arguments: Mapping[str, Hyperparameter]) -> str | None:
+    """Checks that options of the trace are passed only if there is a trace."""
     defaults = {
         "nesterov": False,
         "accumulator_dtype": None,
@@ -28,18 +28,18 @@ def _check_trace(given: Mapping[str, Any]) -> str | None:
         "rest_at_zero": False,
     }
     for name, default in defaults.items():
-        value = given[name]
+        value = arguments[name]
         # A traced number may be the default: wrappers pass on all arguments of a factory.
-        if given["decay"] is None and not is_traced(value) and value != default:
+        if arguments["decay"] is None and not is_traced(value) and value != default:
             return f"{name}={value!r} needs momentum, got None. Pass a decay, such as 0.9."
     return None
 
 
-def _trace_slots(p: Array, decay: Any) -> dict[str, Array]:
+def _trace_slots(p: Array, decay: Hyperparameter) -> dict[str, Array]:
     return {} if decay is None else {"trace": jnp.zeros_like(p)}
 
 
-def _trace_carry(decay: Any, rest_at_zero: bool) -> dict[str, float]:
+def _trace_carry(decay: Hyperparameter, rest_at_zero: bool) -> dict[str, float]:
     """Declares `started`: 1 once a leaf's trace holds a gradient."""
     return {"started": 0.0} if rest_at_zero and decay is not None else {}
 
@@ -50,7 +50,7 @@ def _trace_scalars(
     dampening: Array | None,
     started: Array | None = None,
 ) -> dict[str, Array]:
-    """Computes the weights of the old trace and of the new gradient, where they are not plain."""
+    """Computes the weight of the new gradient, if it is not 1, and whether the trace is used."""
     if decay is None or (dampening is None and started is None):
         return {}
     gain = 1.0 if dampening is None else 1 - dampening
@@ -99,10 +99,11 @@ def trace(
     Args:
       accumulator_dtype: dtype in which the trace is kept.
       dampening: share of a gradient that does not enter the trace; None is 0, and costs nothing.
-      rest_at_zero: as in torch, leave the trace as it is while decay is 0, and start it with the
+      rest_at_zero: as in torch, keep the trace unchanged while decay is 0, and start it with the
         first gradient after that; meanwhile u = g. Without it, a decay of 0 forgets the past.
 
-    Differences: optax has no dampening. torch's `momentum` is decay; torch always rests at 0.
+    Differences: optax has no dampening. torch's `momentum` is decay, and torch always behaves as
+    with rest_at_zero.
 
     Raises:
       ValueError: decay < 0, or an option of the trace is given with `decay=None`.
@@ -123,7 +124,7 @@ def trace(
     if decay is None:
         return g, {}
     if rest_at_zero:
-        # A trace that rests takes nothing of a gradient, which may be infinite.
+        # Not decay * trace + 0 * g, because the gradient may be infinite.
         b = jax.lax.select(ctx.on, moment(slots.trace, g, decay, ctx.gain), slots.trace)
     elif dampening is not None:
         b = moment(slots.trace, g, decay, ctx.gain)

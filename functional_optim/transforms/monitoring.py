@@ -2,15 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
 
 from ..core.adapter import Link, check_pair
 from ..core.caching import Interned
 from ..core.numerics.precision import hyper_dtype
-from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree, TransformInitFn
 from ..core.state import State
 from ..core.trees.placement import place_on_mesh_of, sharded_as
 from ..core.trees.varying import varying_as
@@ -26,7 +26,7 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformation:
     """Measures the updates at this place of a chain; `metrics` reads the result.
 
     The state holds `metrics[measure_name]`, an array or a tree of arrays, zeros before the first
-    update. Updates stay as they are.
+    update. Updates do not change.
 
     Args:
       measure: `measure(updates)`. At init it is called on the parameters (abstractly) to get the
@@ -51,8 +51,8 @@ def monitor(measures: Mapping[str, Measure | GradientTransformation]) -> Gradien
     """Measures the updates at this place of a chain, in several ways; `metrics` reads the results.
 
     The state holds under `metrics` the last measurements, zeros before the first update, and
-    under `measure_states` the states of the measures that are transformations. Updates stay as they
-    are.
+    under `measure_states` the states of the measures that are transformations. Updates do not
+    change.
 
     Args:
       measures: name -> function of the updates, or transformation whose updates are the
@@ -79,8 +79,8 @@ def measure_with_ema(
     measure: Measure,
     decay: Hyperparameter,
     debias: bool = True,
-    accumulator_dtype: Any = None,
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    accumulator_dtype: DTypeLike | None = None,
+) -> GradientTransformation:
     """Makes a measure for `monitor` that is averaged over updates.
 
     See `ema` for the other arguments. The pair cannot be a link of a chain, because it returns the
@@ -103,11 +103,11 @@ def measure_with_ema(
     init, update = ema(decay, debias, accumulator_dtype)
     numbers = _AsNumbers(_checked("measure_with_ema: measure", measure))
     return GradientTransformation(
-        _AveragedInit(numbers, init), _Averaged.of(numbers, Link.to(update))
+        _AveragedInit(numbers, init), _AveragedUpdate.of(numbers, Link.to(update))
     )
 
 
-def _checked(where: str, measure: Any) -> Measure:
+def _checked(where: str, measure: object) -> Measure:
     if not callable(measure):
         raise TypeError(f"{where} must be a function of the updates, got {measure!r}.")
     return measure
@@ -123,7 +123,7 @@ def _monitor(
         else:
             functions[name] = _checked(f"{link}: the measure {name!r}", measure)
     inits = tuple((k, init) for k, (init, _) in pairs.items())
-    update = _Monitor.of(
+    update = _MonitorUpdate.of(
         tuple(functions.items()), tuple((k, Link.to(update)) for k, (_, update) in pairs.items())
     )
     return GradientTransformation(_MonitorInit(link, inits, update), update)
@@ -134,14 +134,14 @@ class _MonitorInit:
     """`init` of `snapshot` and `monitor`."""
 
     name: str
-    inits: tuple[tuple[str, Callable[..., Any]], ...]
-    update: "_Monitor"
+    inits: tuple[tuple[str, TransformInitFn], ...]
+    update: "_MonitorUpdate"
 
     def __call__(self, params: PyTree) -> State:
-        """Makes the states of the measures, and zeros for what they will measure."""
+        """Makes the states of the measures, and zeros in place of the measurements."""
         states = {k: init(params) for k, init in self.inits}
-        found = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
+        shapes = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return place_on_mesh_of(
             params, varying_as(State(metrics=zeros, measure_states=states), params)
         )
@@ -152,30 +152,34 @@ class _MonitorInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Monitor(Interned):
+class _MonitorUpdate(Interned):
     """`update` of `snapshot` and `monitor`."""
 
     functions: tuple[tuple[str, Measure], ...]
     links: tuple[tuple[str, Link], ...]
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Measures the updates."""
-        found, states = self.measure(updates, state.measure_states, params, extra)
-        found = jax.tree.map(
-            lambda x, old: sharded_as(x.astype(old.dtype), old), found, state.metrics
+        metrics, states = self.measure(updates, state.measure_states, params, extra)
+        metrics = jax.tree.map(
+            lambda x, old: sharded_as(x.astype(old.dtype), old), metrics, state.metrics
         )
-        return updates, State(metrics=found, measure_states=states)
+        return updates, State(metrics=metrics, measure_states=states)
 
     def measure(
-        self, updates: PyTree, states: Mapping[str, PyTree], params: PyTree, extra: Any
+        self,
+        updates: PyTree,
+        states: Mapping[str, PyTree],
+        params: PyTree,
+        extra: dict[str, object],
     ) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         """Returns the measurements, and the states of the measures."""
-        found, kept = {k: function(updates) for k, function in self.functions}, {}
+        metrics, new_states = {k: function(updates) for k, function in self.functions}, {}
         for name, link in self.links:
-            found[name], kept[name] = link(updates, states[name], params, extra)
-        return jax.tree.map(jnp.asarray, found), kept
+            metrics[name], new_states[name] = link(updates, states[name], params, extra)
+        return jax.tree.map(jnp.asarray, metrics), new_states
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +192,7 @@ class _AsNumbers:
         return jax.tree.map(self._as_number, self.measure(updates))
 
     @staticmethod
-    def _as_number(x: Any) -> Array:
+    def _as_number(x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(hyper_dtype())
 
@@ -198,25 +202,25 @@ class _AveragedInit:
     """`init` of a measure that is averaged."""
 
     measure: _AsNumbers
-    init: Callable[..., Any]
+    init: TransformInitFn
     name = "measure_with_ema"
 
     def __call__(self, params: PyTree) -> State:
         """Makes the state of the average."""
-        found = jax.eval_shape(self.measure, params)
-        # Without shardings, which may be of a mesh that only a program knows.
-        return self.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), found))
+        shapes = jax.eval_shape(self.measure, params)
+        # Without shardings, because their mesh may exist only inside a compiled program.
+        return self.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Averaged(Interned):
+class _AveragedUpdate(Interned):
     """`update` of a measure that is averaged."""
 
     measure: _AsNumbers
     average: Link
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Returns the average, in place of updates."""
         del params, extra

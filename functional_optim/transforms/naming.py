@@ -1,12 +1,11 @@
 """Chains with custom names of their links."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 from ..core.adapter import check_pair
 from ..core.chain import chain
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.types import OptState
 
 __all__ = ["named_chain"]
 
@@ -56,9 +55,9 @@ class _NamedInit:
     """`init` of a link under a given name."""
 
     name: str
-    init: Callable[..., Any]
+    init: TransformInitFn
 
-    def __call__(self, params: PyTree) -> Any:
+    def __call__(self, params: PyTree) -> OptState:
         """Makes the link's state."""
         return self.init(params)
 

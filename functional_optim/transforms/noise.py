@@ -35,7 +35,7 @@ def add_noise(
 
         u = g + sigma_t n,    sigma_t^2 = eta / (1 + t)^gamma,    n standard normal, of shape `*p`
 
-    The noise depends only on the key, on t and on the leaf's number, so that a run that is resumed
+    The noise depends only on the key, on t and on the leaf's index, so that a run that is resumed
     or repeated has the same noise. A complex parameter has complex noise, with sigma_t^2 the mean
     of |noise|^2.
 

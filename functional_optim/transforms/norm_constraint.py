@@ -1,4 +1,4 @@
-"""Norms of parameters that are kept, and of updates that are bounded from below."""
+"""Constraints that keep the norms of parameters, or bound the norms of updates from below."""
 
 from typing import Annotated
 
@@ -20,18 +20,18 @@ Radius = Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_]
 
 
 def norm_along(x: Array, axis: Axis) -> Array:
-    """Computes Euclidean norms over some axes, or all, which stay with size 1 (or not at all)."""
+    """Computes Euclidean norms; reduced axes keep the size 1, unless axis is None."""
     square = jnp.square(jnp.abs(x) if jnp.iscomplexobj(x) else x)
     return safe_sqrt(jnp.sum(square, axis=axis, keepdims=axis is not None))
 
 
 def radius_slot(p: Array, radius: Array | None, axis: Axis) -> dict[str, Array]:
-    """Makes the slot of a rule that keeps norms: the parameter's, unless a radius is given."""
+    """Makes the slot with the norm of the parameter; none if a radius is given."""
     return {} if radius is not None else {"radius": norm_along(p, axis)}
 
 
 def scaled_to(x: Array, radius: Array, axis: Axis) -> Array:
-    """Scales an array to a norm; what is 0 stays 0."""
+    """Scales an array to a norm; zeros stay zeros."""
     return _factor(norm_along(x, axis), radius).astype(x.dtype) * x
 
 
@@ -61,13 +61,13 @@ def norm_constraint(
         q = p + g
         u = r q / |q| - p,    u = g with at_most where |q| <= r
 
-    Put this at the end of a chain, after the learning rate: u is decided by the new parameter, and
-    exact in float32 whatever the dtype of p is. The state keeps r as `radius`, `()`, in units of p,
-    unless it is given. A parameter that is 0 at `init` then has radius 0, and stays 0: leave
+    Put this at the end of a chain, after the learning rate: u follows from the new parameter, and
+    is exact in float32 whatever the dtype of p is. The state keeps r as `radius`, `()`, in units of
+    p, unless it is given. A parameter that is 0 at `init` then has radius 0, and stays 0: leave
     biases out with `masked`.
 
     Args:
-      radius: of all parameters; None is the norm that each has at `init`.
+      radius: the norm of each parameter; None is the norm that it has at `init`.
       axis: axes over which norms are taken, such as `(-2, -1)` for stacked matrices, or 0 for the
         columns of a matrix. None is all axes.
       at_most: whether norms may be below the radius.
@@ -91,7 +91,7 @@ def norm_constraint(
     factor = _factor(norm_along(new, axis), bound)
     if at_most:
         factor = jnp.minimum(factor, 1.0)
-    # Not factor * new - p, so that g stays as it is where the factor is 1.
+    # Not factor * new - p, so that the result is exactly g where the factor is 1.
     return g + (factor - 1).astype(g.dtype) * new, dict.fromkeys(slots._fields, bound)
 
 
@@ -105,7 +105,7 @@ def update_norm_floor(
     *,
     axis: Static[Axis] = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales updates up whose norm is less than a share of their parameter's.
+    """Scales updates up if their norm is less than a share of their parameter's norm.
 
     For one parameter of shape `*p`, with Euclidean norms of the whole array:
 

@@ -1,13 +1,12 @@
 """Updates without their mean, and without their length."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
-from ..core.protocol import Hyperparameter
+from ..core.protocol import Hyperparameter, PyTree
 from ..core.rules.arguments import NonNegative
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import measure_norm, norm_of, rescale_norm
@@ -22,7 +21,7 @@ def centralize(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array
     """Subtracts from the updates of each output unit their mean.
 
     For one parameter of shape `(..., inputs, outputs)`: the mean is over all axes but the
-    last, JAX's axis of outputs. Vectors and scalars stay as they are.
+    last, JAX's axis of outputs. Vectors and scalars do not change.
 
     Differences: optax takes the mean over all axes but the first.
 
@@ -44,7 +43,7 @@ def centralize(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array
 
 
 def _combine(
-    stats: Any, last: Mapping[str, Array], scale_factor: Array, eps: Array
+    stats: PyTree, last: Mapping[str, Array], scale_factor: Array, eps: Array
 ) -> Mapping[str, Array]:
     norm = norm_of(stats, last)
     return {"update_norm": norm, "factor": scale_factor / (norm + eps)}

@@ -1,44 +1,48 @@
 """Stacking the slots of many small parameters in few arrays."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..core.adapter import check_pair
 from ..core.leaf.packing import MAX_PACKED_SIZE
 from ..core.numerics.validation import as_count
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.init import RuleInit, replace_rule_inits
 
 __all__ = ["packed", "packing"]
 
+Function = TypeVar("Function", bound=Callable[..., PyTree])
+
 
 def packed(tx: GradientTransformation, max_size: int = MAX_PACKED_SIZE) -> GradientTransformation:
-    """Stacks the slots of small parameters: one array for those of equal shape and dtype.
+    """Stacks the slots of small parameters: one array for up to 32 of equal shape and dtype.
 
     This is for models with very many small arrays, whose steps take long mostly because the arrays
     are many. The maths then runs on 32 small parameters of equal shape together, mapped over them,
-    and the state has few arrays. Parameters, gradients and updates stay as they are; so do the
-    numbers, for any transformation, because everything that concerns one parameter (a norm, a count
-    of updates, a mask, a key) is mapped like the arrays. Names in checkpoints stay too:
-    `to_state_dict` and the files of `save` have each parameter under its own name, and a checkpoint
-    of a state that is not packed restores to one that is, and the reverse.
+    and the state has few arrays. Parameters, gradients and updates are not stacked, and
+    the numbers do not change, for any transformation, because everything that belongs to one
+    parameter (a norm, a count of updates, a mask, a key) is mapped like the arrays. Names in
+    checkpoints do not change either: `to_state_dict` and the files of `save` have each parameter
+    under its name, and a checkpoint of a state that is not packed restores to one that is, and the
+    reverse.
 
     In the state, a slot that stacks some parameters is a node with `stacks` and `rest`, and
     `unpacked` turns the state into that of `tx`. Shapes of fewer than 4 parameters are not
-    stacked. If a stack has gradients that are None or sparse next to others that are not, it is
-    taken apart for that step. Arrays that wrappers keep stay as they are, as do slots of other
-    libraries, and of rules that read the whole tree, such as L-BFGS.
+    stacked. If only some gradients of a stack are None or sparse, it is unstacked for that step.
+    Arrays of wrappers, slots of other libraries, and slots of rules that read the whole tree, such
+    as L-BFGS, are not stacked.
 
     Args:
-      tx: any transformation of this package, of which at least one rule keeps slots.
+      tx: any transformation of this package, with at least one rule that has slots.
       max_size: the largest number of elements of a small parameter.
 
     Differences: optax's `flatten` makes one vector of all parameters, which rules that read a
     parameter as a whole then see.
 
     Raises:
-      TypeError: tx is not a pair of functions, or max_size no integer.
-      ValueError: max_size is below 1, or tx holds no rule of this package that keeps slots.
+      TypeError: tx is not a pair of functions, or max_size is not an integer.
+      ValueError: max_size is below 1, or tx has no rule of this package with slots.
 
     Example:
       >>> import functional_optim as fo, jax, jax.numpy as jnp
@@ -51,16 +55,16 @@ def packed(tx: GradientTransformation, max_size: int = MAX_PACKED_SIZE) -> Gradi
     """
     init, update = check_pair("packed: tx", tx)
     max_size = as_count(max_size, "packed: max_size")
-    made, found = packing(init, max_size)
-    if not found:
+    packed_init, has_slots = packing(init, max_size)
+    if not has_slots:
         raise ValueError(
             f"packed: {tx!r} holds no rule of this package that keeps slots. Leave packed out."
         )
-    update, _ = packing(update, max_size)  # a wrapper may make inner states again
-    return GradientTransformation(made, update)
+    update, _ = packing(update, max_size)  # for updates that call init again
+    return GradientTransformation(packed_init, update)
 
 
-def packing(function: Any, max_size: int) -> tuple[Any, bool]:
+def packing(function: Function, max_size: int) -> tuple[Function, bool]:
     """Lets the rules within an `init`, or an `update`, stack small slots.
 
     Returns:

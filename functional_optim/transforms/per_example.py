@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
@@ -16,7 +17,7 @@ __all__ = ["per_example_global_norm_clip", "per_example_layer_norm_clip"]
 Array = jax.Array
 
 
-def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: Any) -> tuple[PyTree, Array]:
+def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tuple[PyTree, Array]:
     """Scales each example's gradients down to a norm, over all arrays, and sums the examples.
 
     Args:
@@ -45,7 +46,7 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: Any) -> tuple[PyTr
 
 
 def per_example_layer_norm_clip(
-    grads: PyTree, global_l2_norm_clip: Any, uniform: bool = True
+    grads: PyTree, global_l2_norm_clip: ArrayLike, uniform: bool = True
 ) -> tuple[PyTree, PyTree]:
     """Scales each example's gradients down array by array, and sums the examples.
 
@@ -66,17 +67,17 @@ def per_example_layer_norm_clip(
     2018, section 2.3, arXiv:1710.06963.
     """
     batch = _check("per_example_layer_norm_clip", grads)
-    treedef: Any
     leaves, treedef = jax.tree.flatten(grads)
     total = sum(g.size for g in leaves) // batch
 
     def clipped(g: Array) -> tuple[Array, Array]:
+        # The parts sum to 1, so that the norm over all arrays is at most the bound.
         part = 1 / len(leaves) if uniform else g.size // batch / total
         factors = _factors(g, global_l2_norm_clip * part**0.5)
         return _weighted_sum(factors, g), _number_below_one(factors)
 
     sums, numbers = zip(*map(clipped, leaves), strict=True)
-    return treedef.unflatten(sums), treedef.unflatten(numbers)
+    return jax.tree.unflatten(treedef, sums), jax.tree.unflatten(treedef, numbers)
 
 
 def _check(where: str, grads: PyTree) -> int:
@@ -98,13 +99,13 @@ def _number_below_one(factors: Array) -> Array:
     return jnp.sum(factors < 1, dtype=jnp.int32)
 
 
-def _weighted_sum(factors: Array, g: Any) -> Array:
+def _weighted_sum(factors: Array, g: ArrayLike) -> Array:
     g = jnp.asarray(g)
-    own = g.dtype if jnp.issubdtype(g.dtype, jnp.inexact) else factors.dtype
-    wide = compute_dtype(own)
+    dtype = g.dtype if jnp.issubdtype(g.dtype, jnp.inexact) else factors.dtype
+    wide = compute_dtype(dtype)
 
     def weighted(g: Array, factors: Array) -> Array:
-        return jnp.tensordot(factors.astype(wide), g.astype(wide), axes=1).astype(own)
+        return jnp.tensordot(factors.astype(wide), g.astype(wide), axes=1).astype(dtype)
 
     # Summed over the examples, which may be sharded.
     return auto_sharded(weighted, lambda shape, spec, mesh: PartitionSpec(*spec[1:]), g, factors)

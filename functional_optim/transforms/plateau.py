@@ -1,14 +1,14 @@
 """Lowering the learning rate when a metric has stopped improving."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.array_namespace import namespace
-from ..core.protocol import Hyperparameter
+from ..core.protocol import Hyperparameter, PyTree
 from ..core.rules.arguments import Fraction, NonNegative, Static, Within
 from ..core.rules.context import Slots, StepContext
 
@@ -64,14 +64,14 @@ def judge(
     return Watch(xp.where(better, value, watch.best), xp.where(reduce, 0.0, bad), rest), reduce
 
 
-def _start(mode: str) -> dict[str, Any]:
+def _start(mode: str) -> dict[str, float]:
     worst = jnp.inf if mode == "min" else -jnp.inf
     zero = dict.fromkeys(("plateau_count", "cooldown_count", "accumulated", "avg_value"), 0.0)
     return {"scale": 1.0, "best_value": worst, **zero}
 
 
 def _combine(
-    stats: Any,
+    stats: PyTree,
     last: Mapping[str, Array],
     factor: Array,
     patience: Array,
@@ -101,7 +101,7 @@ def _combine(
     }
 
 
-def _check(arguments: Mapping[str, Any]) -> str | None:
+def _check(arguments: Mapping[str, Hyperparameter]) -> str | None:
     if arguments["mode"] not in MODES:
         return f"mode must be one of 'min', 'max', got {arguments['mode']!r}."
     return None

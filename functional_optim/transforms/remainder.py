@@ -1,10 +1,9 @@
-"""Master weights for bfloat16 parameters, of which the state keeps only the lower 16 bits."""
-
-from typing import Any
+"""Master weights for bfloat16 parameters: the state keeps only the lower 16 bits."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.rounding import as_float32, check_like_init, is_narrow, narrow_slot
@@ -19,7 +18,7 @@ _SIGN, _MAGNITUDE = np.int32(-(2**31)), np.int32(2**31 - 1)
 _UPPER = np.int32(-(2**16))
 
 
-def _slots(p: Array, param_dtype: Any) -> dict[str, Array]:
+def _slots(p: Array, param_dtype: DTypeLike) -> dict[str, Array]:
     if jnp.dtype(param_dtype) == np.float16:
         raise TypeError(
             "master_remainder: a parameter has dtype float16, whose exponents are not those of "
@@ -49,7 +48,7 @@ def master_remainder(
     The state keeps remainder, int16, of shape `*p`, in units of the last place of master. If a
     parameter is changed from outside, the remainder is added to the changed one; it is less than
     half of its last place. Put this at the end of a chain, after the learning rate. The updates of
-    parameters in float32 or wider stay as they are, and the state keeps nothing for them.
+    parameters in float32 or wider do not change, and the state has no array for them.
 
     Differences: optax has no such transformation. The optimizers of Apex truncate the lower bits
     instead of rounding, so that their parameters are on average half a place too small.
@@ -83,13 +82,13 @@ def master_remainder(
     q = _floats(upper)
     q = jnp.where(jnp.isnan(_floats(bits)), np.float32(np.nan), q)
     moved = q - p
-    # Where p + moved is rounded to another number than q, the remainder would not fit: drop it.
+    # If p + moved rounds to another number than q, the remainder does not fit into int16: drop it.
     arrives = jnp.abs(_bits(p + moved) - upper) < 0x8000
     return moved.astype(wide), {"remainder": jnp.where(arrives, bits - upper, 0).astype(jnp.int16)}
 
 
 def _joined(p: Array, remainder: Array) -> Array:
-    """Joins both halves to a float32 number."""
+    """Combines both halves into a float32 number."""
     bits = _bits(p)
     magnitude = jnp.maximum((bits & _MAGNITUDE) + remainder.astype(jnp.int32), 0)
     return _floats((bits & _SIGN) | magnitude)

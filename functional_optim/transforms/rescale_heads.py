@@ -1,4 +1,4 @@
-"""QK-clip: queries and keys are scaled down, head by head, where attention logits are too large."""
+"""QK-clip: scales queries and keys down, head by head, where attention logits are too large."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ Array = jax.Array
 
 
 def _along_heads(factors: Array, shape: tuple[int, ...], head_axis: int) -> Array:
-    """Factors `(*batch, heads)` as an array that broadcasts to a parameter's shape."""
+    """Reshapes factors `(*batch, heads)`, so that they broadcast to a parameter's shape."""
     axis = head_axis % len(shape) if -len(shape) <= head_axis < len(shape) else None
     *batch, heads = factors.shape or (1,)
     fits = axis is not None and shape[axis] % heads == 0 and tuple(batch) == shape[: len(batch)]
@@ -45,7 +45,7 @@ def rescale_heads(
     *,
     head_axis: Static[int] = -2,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales the new parameters of heads down whose attention logits were above a threshold.
+    """Scales the new parameters of a head down if its attention logits were above a threshold.
 
     For one parameter of shape `*p`, with s the largest logit of each head in this step:
 
@@ -54,12 +54,13 @@ def rescale_heads(
 
     With power 1/2 for queries and for keys, the logits of a head are scaled by threshold / s. Put
     this at the end of a chain, after the learning rate, and give it queries and keys alone:
-    `masked(rescale_heads(), mask)`. Rotary parts that only queries have of their own take power 1,
-    and keys that all heads share none. `threshold` `()` is in units of the logits.
+    `masked(rescale_heads(), mask)`. Rotary parts of the queries take power 1 if
+    all heads share the rotary keys, which are then left out. `threshold` `()` is in units of the
+    logits.
 
     `update` is given `attention_logits`, a tree shaped like the parameters, with `(heads,)` for
     each; or `(*batch, heads)`, where the first axes of a parameter are the batch, such as stacked
-    layers. Of keys that several queries share, it is the largest of theirs.
+    layers. For keys that several queries share, pass the largest of their logits.
 
     Args:
       head_axis: axis of the parameter that counts the heads, or heads and their elements, one head

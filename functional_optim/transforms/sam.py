@@ -1,8 +1,6 @@
 """Sharpness-aware minimization: gradients at the worst point nearby."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,7 @@ from ..core.caching import Interned
 from ..core.leaf.dtypes import as_parameter
 from ..core.numerics.precision import compute_dtype
 from ..core.numerics.validation import as_count
-from ..core.protocol import GradientTransformation, PyTree
+from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.state import State
 from ..core.trees.apply import apply_updates, no_update
 from ..core.trees.arithmetic import choose
@@ -36,10 +34,10 @@ def sam(
 ) -> GradientTransformation:
     """Takes an optimizer's step with the gradient at a point to which another optimizer climbed.
 
-    Of each `sync_period` updates, all but the last climb, by minus the steps of adv_optimizer.
-    At the last, the parameters return to where the climb began, and the optimizer takes its step
-    from there with the gradient of the highest point. With `chain(normalize(), sgd(rho))` as
-    adv_optimizer this is SAM; with `normalize_adaptively` in place of `normalize`, ASAM.
+    All but the last of every `sync_period` updates climb, by minus the steps of adv_optimizer.
+    At the last, the parameters return to the point where the climb began, and the optimizer takes
+    its step from there with the gradient of the highest point. With `chain(normalize(), sgd(rho))`
+    as adv_optimizer this is SAM; with `normalize_adaptively` in place of `normalize`, ASAM.
 
     The state holds `steps_since_sync`, `opt_state`, `adv_state`, and without opaque_mode `cache`,
     the parameters where the climb began, at which `eval_params` evaluates. Extra arguments go to
@@ -79,23 +77,25 @@ def sam(
     sync_period = as_count(sync_period, "sam: sync_period")
     if batch_axis_name is not None and not opaque_mode:
         raise ValueError(
-            "sam: batch_axis_name is of opaque_mode, where the gradients of the climb are computed "
-            "here. Average the gradients that you pass, and leave it out."
+            "sam: batch_axis_name is for opaque_mode, where sam computes the gradients of the "
+            "climb. Average the gradients that you pass, and leave it out."
         )
     init, update = check_pair("sam: optimizer", optimizer)
     adv_init, adv_update = check_pair("sam: adv_optimizer", adv_optimizer)
     parts = _Parts(Link.to(update), Link.to(adv_update), adv_init, sync_period, bool(reset_state))
-    made: Any = _Opaque.of(parts, batch_axis_name) if opaque_mode else _Open.of(parts)
-    return GradientTransformation(_Init(init, adv_init, not opaque_mode), made)
+    sam_init = _SamInit(init, adv_init, not opaque_mode)
+    if opaque_mode:
+        return GradientTransformation(sam_init, _OpaqueSamUpdate.of(parts, batch_axis_name))
+    return GradientTransformation(sam_init, _SamUpdate.of(parts))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Init:
+class _SamInit:
     """`init` of a sharpness-aware optimizer."""
 
-    init: Callable[..., Any]
-    adv_init: Callable[..., Any]
-    shows: bool
+    init: TransformInitFn
+    adv_init: TransformInitFn
+    has_cache: bool
     name = "sam"
 
     def __call__(self, params: PyTree) -> State:
@@ -106,7 +106,7 @@ class _Init:
             steps_since_sync=mesh_placer(jax.tree.leaves(params))(jnp.zeros((), jnp.int32)),
             opt_state=self.init(params),
             adv_state=self.adv_init(params),
-            **({"cache": cache} if self.shows else {}),
+            **({"cache": cache} if self.has_cache else {}),
         )
 
     def __repr__(self) -> str:
@@ -119,12 +119,12 @@ class _Parts:
 
     optimizer: Link
     climber: Link
-    adv_init: Callable[..., Any]
+    adv_init: TransformInitFn
     period: int
     reset: bool
 
     def climb(
-        self, updates: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
+        self, updates: PyTree, state: PyTree, params: PyTree, extra: dict[str, object]
     ) -> tuple[PyTree, PyTree]:
         """Takes a step of the climber, upwards."""
         down, state = self.climber(updates, state, params, extra)
@@ -137,19 +137,19 @@ def _need_params(params: PyTree | None) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Open(Interned):
-    """`update` that climbs or steps."""
+class _SamUpdate(Interned):
+    """`update` that either climbs or takes a step of the optimizer."""
 
     parts: _Parts
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
-        """Climbs; at the end of a period, goes back and takes the optimizer's step."""
+        """Climbs; at the end of a period, takes the optimizer's step from where the climb began."""
         _need_params(params)
         parts, number = self.parts, state.steps_since_sync
-        here = jax.tree.map(jnp.asarray, params)
-        cache = choose(number == 0, here, jax.tree.map(sharded_as, state.cache, here))
+        current = jax.tree.map(jnp.asarray, params)
+        cache = choose(number == 0, current, jax.tree.map(sharded_as, state.cache, current))
 
         def step() -> tuple[PyTree, ...]:
             u, opt_state = parts.optimizer(updates, state.opt_state, cache, extra)
@@ -158,44 +158,46 @@ class _Open(Interned):
             adv_state = state.adv_state
             if parts.reset:
                 adv_state = jax.tree.map(sharded_as, parts.adv_init(cache), adv_state)
-            return _between(updates, here, after), opt_state, at_rest(adv_state), after
+            return _difference(updates, current, after), opt_state, at_rest(adv_state), after
 
         def climb() -> tuple[PyTree, ...]:
             u, adv_state = parts.climb(updates, state.adv_state, params, extra)
             check_leaf_counts("sam", state.adv_state, adv_state)
-            return _in_precision_of(here, u), at_rest(state.opt_state), adv_state, cache
+            return _in_precision_of(current, u), at_rest(state.opt_state), adv_state, cache
 
         last = number == parts.period - 1
-        new, opt_state, adv_state, kept = cond(last, step, climb)
-        kept = jax.tree.map(sharded_as, kept, state.cache)
+        # The next cache is where the climb began, or after a step the new parameters.
+        new, opt_state, adv_state, next_cache = cond(last, step, climb)
+        next_cache = jax.tree.map(sharded_as, next_cache, state.cache)
         number = jnp.where(last, 0, number + 1)
         return new, State(
-            steps_since_sync=number, opt_state=opt_state, adv_state=adv_state, cache=kept
+            steps_since_sync=number, opt_state=opt_state, adv_state=adv_state, cache=next_cache
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Opaque(Interned):
-    """`update` that climbs and steps."""
+class _OpaqueSamUpdate(Interned):
+    """`update` that climbs and then takes a step of the optimizer, in opaque mode."""
 
     parts: _Parts
     axis: str | None
 
     def __call__(
-        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Climbs, and takes the optimizer's step from where the climb began."""
         _need_params(params)
-        if not callable(extra.get("grad_fn")):
+        grad_fn = extra.get("grad_fn")
+        if not callable(grad_fn):
             raise ValueError(
                 "sam: update needs grad_fn in opaque_mode. Call update(updates, state, params, "
                 "grad_fn=...), with a function (params, i) -> gradients."
             )
-        parts, there, adv_state = self.parts, params, state.adv_state
+        parts, point, adv_state = self.parts, params, state.adv_state
         for i in range(parts.period - 1):
-            up, adv_state = parts.climb(updates, adv_state, there, extra)
-            there = apply_updates(there, up)
-            updates = extra["grad_fn"](there, i)
+            up, adv_state = parts.climb(updates, adv_state, point, extra)
+            point = apply_updates(point, up)
+            updates = grad_fn(point, i)
             if self.axis is not None:
                 updates = jax.lax.pmean(updates, axis_name=self.axis)
         new, opt_state = parts.optimizer(updates, state.opt_state, params, extra)
@@ -207,27 +209,26 @@ class _Opaque(Interned):
 def _in_precision_of(params: PyTree, updates: PyTree) -> PyTree:
     """Casts updates to float32, or to their parameters' dtype if that is wider.
 
-    Where there is none, nothing is the update, because the way back from a climb needs one.
+    A gradient of None becomes a zero update, because the way back from a climb needs an array.
     """
 
-    def cast(g: Any, p: Array) -> Any:
+    def cast(g: PyTree, p: Array) -> Array | None:
         if not is_absent(g):
             return g.astype(compute_dtype(p.dtype))
         return no_update(p.astype(compute_dtype(p.dtype))) if _is_trained(p) else None
 
-    treedef: Any
     flat, treedef = jax.tree.flatten(params)
-    given = align(params, updates, link="sam", name="updates")
-    return treedef.unflatten([cast(g, p) for g, p in zip(given, flat, strict=True)])
+    gradients = align(params, updates, link="sam", name="updates")
+    return jax.tree.unflatten(treedef, [cast(g, p) for g, p in zip(gradients, flat, strict=True)])
 
 
-def _between(updates: PyTree, here: PyTree, there: PyTree) -> PyTree:
-    """Returns the difference of two trees, also for leaves whose gradient is None.
+def _difference(updates: PyTree, start: PyTree, end: PyTree) -> PyTree:
+    """Returns end - start, also for leaves whose gradient is None.
 
-    Those may have climbed when they had one.
+    Such a leaf may have climbed at an earlier update, when it had a gradient.
     """
 
-    def way(u: Any, p: Array, q: Array) -> Any:
+    def leaf_difference(u: PyTree, p: Array, q: Array) -> Array | None:
         dtype = compute_dtype(p.dtype)
         if is_absent(u) and not _is_trained(p):
             return None
@@ -236,11 +237,12 @@ def _between(updates: PyTree, here: PyTree, there: PyTree) -> PyTree:
             return jnp.where(d == 0, no_update(d), d)
         return sharded_as(d, jnp.asarray(u))
 
-    treedef: Any
-    flat, treedef = jax.tree.flatten(here)
-    given = align(here, updates, link="sam", name="updates")
-    ends = jax.tree.leaves(there)
-    return treedef.unflatten([way(*leaf) for leaf in zip(given, flat, ends, strict=True)])
+    flat, treedef = jax.tree.flatten(start)
+    gradients = align(start, updates, link="sam", name="updates")
+    ends = jax.tree.leaves(end)
+    return jax.tree.unflatten(
+        treedef, [leaf_difference(*leaf) for leaf in zip(gradients, flat, ends, strict=True)]
+    )
 
 
 def _is_trained(p: Array) -> bool:

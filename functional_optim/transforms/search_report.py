@@ -1,4 +1,4 @@
-"""What line searches print."""
+"""Messages that line searches print."""
 
 import jax
 
@@ -10,11 +10,11 @@ Array = jax.Array
 def report(link: str, decreased: Array, value: Array, slope: Array) -> None:
     """Prints that a search found no decrease."""
 
-    def tell() -> None:
+    def print_message() -> None:
         jax.debug.print(
             link + ": no step found that decreases the loss, at value {value} and slope {slope}.",
             value=value,
             slope=slope,
         )
 
-    jax.lax.cond(decreased, lambda: None, tell)
+    jax.lax.cond(decreased, lambda: None, print_message)

@@ -1,21 +1,20 @@
 """Training a part of the parameters."""
 
-from typing import Any
-
-from ..core.protocol import GradientTransformation
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.trees.labels import Labeller
 from .masking import freeze
 
 __all__ = ["selective_transform"]
 
 
 def selective_transform(
-    optimizer: GradientTransformation, *, freeze_mask: Any
+    optimizer: GradientTransformation, *, freeze_mask: PyTree | Labeller
 ) -> GradientTransformation:
     """Trains only the parameters that a mask leaves free: `freeze(freeze_mask, optimizer)`.
 
     Args:
       freeze_mask: tree of booleans, or a function of the parameters that returns one; True
-        freezes. One boolean stands for all parameters.
+        freezes. One boolean is for all parameters.
 
     Raises:
       ValueError: see `freeze`.

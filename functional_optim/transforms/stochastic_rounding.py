@@ -32,8 +32,8 @@ def stochastic_rounding(
     the price is the noise of the rounding.
 
     Put this at the end of a chain, after the learning rate. The updates of parameters in float32
-    or wider stay as they are. The random numbers depend on the key, on the count of updates and on
-    the leaf's number, and not on how the arrays are sharded.
+    or wider do not change. The random numbers depend on the key, on the count of updates and on
+    the leaf's index, and not on how the arrays are sharded.
 
     Args:
       key: an integer, or a key of `jax.random.key`, which may be traced.

@@ -1,9 +1,8 @@
 """Target networks: trees that follow other trees."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.moments import interpolate
 from ..core.numerics.precision import compute_dtype
@@ -15,11 +14,11 @@ __all__ = ["incremental_update", "periodic_update"]
 Array = jax.Array
 
 
-def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Any) -> PyTree:
+def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: ArrayLike) -> PyTree:
     """Moves a tree part of the way to another: `old + step_size (new - old)`.
 
     Each leaf is computed in at least float32, and has the dtype of the old one; where the new
-    tree has None, so has the result. To average parameters within a chain, see `params_ema`.
+    tree has None, the result has None, too. To average parameters within a chain, see `params_ema`.
 
     Args:
       step_size: `()`, 0 for the old tree, 1 for the new one.
@@ -31,7 +30,6 @@ def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Any)
       >>> incremental_update({"w": jnp.array(3.0)}, {"w": jnp.array(1.0)}, 0.25)
       {'w': Array(1.5, dtype=float32)}
     """
-    treedef: Any
     olds, treedef = jax.tree.flatten(old_tensors)
     news = align(
         old_tensors,
@@ -41,10 +39,12 @@ def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Any)
         reference_name="old_tensors",
     )
     pairs = zip(olds, news, strict=True)
-    return treedef.unflatten([n if is_absent(n) else _toward(o, n, step_size) for o, n in pairs])
+    return jax.tree.unflatten(
+        treedef, [n if is_absent(n) else _toward(o, n, step_size) for o, n in pairs]
+    )
 
 
-def _toward(old: Any, new: Any, step_size: Any) -> Array:
+def _toward(old: ArrayLike, new: ArrayLike, step_size: ArrayLike) -> Array:
     old, new = jnp.asarray(old), jnp.asarray(new)
     if jnp.iscomplexobj(old):
         parts = ((old.real, new.real), (old.imag, new.imag))
@@ -55,7 +55,7 @@ def _toward(old: Any, new: Any, step_size: Any) -> Array:
 
 
 def periodic_update(
-    new_tensors: PyTree, old_tensors: PyTree, steps: Any, update_period: Any
+    new_tensors: PyTree, old_tensors: PyTree, steps: ArrayLike, update_period: ArrayLike
 ) -> PyTree:
     """Replaces a tree by another at every `update_period`-th step, and keeps it at the others.
 

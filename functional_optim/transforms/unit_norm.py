@@ -1,12 +1,12 @@
 """Updates of norm 1: the directions in which SAM and ASAM climb."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
+from ..core.protocol import PyTree
 from ..core.rules.arguments import NonNegative
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import measure_norm, norm_of, rescale_norm
@@ -16,7 +16,7 @@ __all__ = ["normalize", "normalize_adaptively"]
 Array = jax.Array
 
 
-def _combine(stats: Any, last: Mapping[str, Array], **_: Any) -> Mapping[str, Array]:
+def _combine(stats: PyTree, last: Mapping[str, Array], **_: Array) -> Mapping[str, Array]:
     norm = norm_of(stats, last)
     some = norm > 0
     factor = jnp.where(some, 1 / jnp.where(some, norm, 1), norm)
@@ -75,8 +75,8 @@ def normalize_adaptively(
 
         u = s^2 g / norm
 
-    where norm `()` is that of s g over all leaves that have a gradient. `eta` `()` is in units of
-    p, and so is u per unit of the step that follows. See `sam`.
+    where norm `()` is the norm of s g over all leaves that have a gradient. `eta` `()` is in units
+    of p, and so is u per unit of the step that follows. See `sam`.
 
     Raises:
       ValueError: eta < 0, or `update` is called without params.

@@ -1,9 +1,8 @@
 """Bounding updates by their parameters, unit by unit."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
@@ -20,7 +19,7 @@ _AXES = {2: (0,), 3: (0,), 4: (0, 1, 2), 5: (0, 1, 2, 3)}
 """Rank -> axes of one unit: `(in, out)`, `(in, heads, out)`, and kernels of convolutions."""
 
 
-def unitwise_norm(x: Any, axis: Axis = None) -> Array:
+def unitwise_norm(x: ArrayLike, axis: Axis = None) -> Array:
     """Returns for each element the Euclidean norm of the unit that it belongs to.
 
     Args:
@@ -69,9 +68,9 @@ def adaptive_grad_clip(
 
         u = g min(1, clipping max(|p|, eps) / |g|)
 
-    `clipping` `()` is in units of g / p, and infinity clips nothing; `eps` `()`, in units of p,
-    lets parameters move that start at 0. The authors do not clip a network's last layer; leave it
-    out with `masked`.
+    `clipping` `()` is in units of g / p, and infinity clips nothing; with `eps` `()`, in
+    units of p, parameters that start at 0 can move. The authors do not clip a network's last layer;
+    leave it out with `masked`.
 
     Args:
       axis: axes of one unit, whose norm is taken. By default those of JAX's layers: all of a

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..core.numerics.validation import as_state
 from ..core.protocol import PyTree
@@ -129,7 +130,7 @@ def search(
     extend: Callable[[Point, Point], Array],
     is_narrow: Callable[[Point, Point], Array],
     max_evals: Array,
-    going: Any = True,
+    going: ArrayLike = True,
 ) -> Found:
     """Brackets a minimum along a line, then narrows the bracket until the conditions hold.
 
@@ -174,14 +175,14 @@ def search(
 def _bracket(
     conditions: Wolfe, s: _Search, new: Point, evals: Array, last: Array
 ) -> tuple[_Search, Array]:
-    """Moves on to the new point, and sees whether a minimum lies before it."""
+    """Moves on to the new point, and checks whether a minimum lies before it."""
     rose = ~conditions.decreases(new) | ((evals > 2) & (new.value >= s.b.value))
     good = ~rose & conditions.is_flat(new)
-    found = (rose | (new.slope >= 0)) & ~good
-    # Where evaluations end, all that is known for sure is that the start is lower or not.
+    bracketed = (rose | (new.slope >= 0)) & ~good
+    # At the last evaluation the result is the start or the new point, whichever is lower.
     a = choose(last, conditions.start, s.b)
-    a_is_lower = (last | found) & (a.value <= new.value)
-    return s._replace(a=a, b=new, a_is_lower=a_is_lower, bracketed=found), good
+    a_is_lower = (last | bracketed) & (a.value <= new.value)
+    return s._replace(a=a, b=new, a_is_lower=a_is_lower, bracketed=bracketed), good
 
 
 def _narrow(conditions: Wolfe, s: _Search, new: Point) -> tuple[_Search, Array]:
@@ -202,7 +203,7 @@ def _next_step(s: _Search, extend: Callable[[Point, Point], Array]) -> tuple[Arr
     """Returns the next step, and whether it was chosen close to an end of the bracket."""
     left, right = jnp.minimum(s.a.step, s.b.step), jnp.maximum(s.a.step, s.b.step)
     t = cubic_step(s.a, s.b, left, right)
-    # Interpolation that stays by an end is not trusted twice in a row.
+    # Interpolation may choose a step close to an end once, but not twice in a row.
     margin = 0.1 * (right - left)
     near = jnp.minimum(right - t, t - left) < margin
     forced = near & (s.near_an_end | (t >= right) | (t <= left))

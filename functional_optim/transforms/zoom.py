@@ -1,17 +1,18 @@
 """Line search for a step that satisfies the strong Wolfe conditions, as a transformation."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import tree_rule
-from ..core.protocol import Hyperparameter
+from ..core.protocol import Hyperparameter, PyTree
 from ..core.rules.arguments import NonNegative, Optional_, Static, Within
 from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
 from ..core.trees.arithmetic import scaled
+from ..core.types import Params, Updates
 from .search_report import report
 from .wolfe import Line, Point, Wolfe, search
 
@@ -20,7 +21,7 @@ __all__ = ["scale_by_zoom_linesearch"]
 Array = jax.Array
 
 
-def _check(options: Mapping[str, Any]) -> str | None:
+def _check(options: Mapping[str, Hyperparameter]) -> str | None:
     check_choice(
         options["initial_guess_strategy"],
         "scale_by_zoom_linesearch: initial_guess_strategy",
@@ -38,9 +39,9 @@ def _check(options: Mapping[str, Any]) -> str | None:
     check=_check,
 )
 def scale_by_zoom_linesearch(
-    g: Any,
+    g: Updates,
     slots: Slots,
-    p: Any,
+    p: Params,
     ctx: StepContext,
     max_linesearch_steps: Annotated[Hyperparameter, Within("[1, inf)")],
     max_learning_rate: Annotated[Hyperparameter | None, Within("(0, inf)"), Optional_] = None,
@@ -52,7 +53,7 @@ def scale_by_zoom_linesearch(
     stepsize_precision: NonNegative = 1e-5,
     initial_guess_strategy: Static[str] = "keep",
     verbose: Static[bool] = False,
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+) -> tuple[Updates, dict[str, PyTree], dict[str, Array]]:
     """Scales the whole update so that the strong Wolfe conditions hold.
 
     With f the loss, x the parameters and u the update, the step is learning_rate u with
@@ -77,14 +78,14 @@ def scale_by_zoom_linesearch(
 
     Differences from optax: interpolation is by the cubic with values and slopes of both ends.
     If no step decreases the loss, or u is not a direction of descent, learning_rate is 0, the
-    parameters stay as they are, and the next search starts from 1; optax then takes the last step
+    parameters do not change, and the next search starts from 1; optax then takes the last step
     tried if it is finite.
 
     Args:
       max_learning_rate: None for no bound.
       approx_dec_rtol: None for the first pair of conditions only.
       initial_guess_strategy: "one", or "keep" to begin with the last learning rate.
-      verbose: whether to print if no decrease is found.
+      verbose: whether to print if no decrease is lowest.
 
     Example:
       >>> import functional_optim as fo
@@ -123,14 +124,14 @@ def scale_by_zoom_linesearch(
         return moved & (jnp.abs(b.step - a.step) < stepsize_precision)
 
     most = max_linesearch_steps.astype(jnp.int32)
-    found, evals = search(line, conditions, guess, extend, is_narrow, most, start.slope < 0)
+    lowest, evals = search(line, conditions, guess, extend, is_narrow, most, start.slope < 0)
     if verbose:
-        report("scale_by_zoom_linesearch", found.step > 0, ctx.value, start.slope)
+        report("scale_by_zoom_linesearch", lowest.step > 0, ctx.value, start.slope)
     scalars = {
-        "learning_rate": found.step,
-        "value": found.value,
+        "learning_rate": lowest.step,
+        "value": lowest.value,
         "num_linesearch_steps": evals,
-        "decrease_error": conditions.excess(found),
-        "curvature_error": conditions.steepness(found),
+        "decrease_error": conditions.excess(lowest),
+        "curvature_error": conditions.steepness(lowest),
     }
-    return scaled(found.step, g), {"grad": found.grad}, scalars
+    return scaled(lowest.step, g), {"grad": lowest.grad}, scalars

@@ -1,7 +1,9 @@
 """torch.optim.Adafactor."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from jax.typing import ArrayLike
 
 from ...algorithms.adafactor import scale_by_relative_step
 from ...algorithms.factored_rms import scale_by_factored_rms
@@ -25,7 +27,7 @@ class _Negative:
 
     schedule: Schedule
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: ArrayLike) -> ArrayLike:
         return -self.schedule(step)
 
 
@@ -69,7 +71,7 @@ class Adafactor(TorchOptimizer):
 
     @staticmethod
     def _check_options(options: Options) -> None:
-        """Checks torch's bounds, which are narrower than those of the links or of another sign."""
+        """Checks torch's bounds, which are narrower than the links' or have another sign."""
         decay, d = options["beta2_decay"], options["d"]
         if is_plain_number(decay) and not decay <= 0:
             raise ValueError(f"Adafactor: beta2_decay should be <= 0 but is: {decay}. Pass -0.8.")

@@ -19,7 +19,7 @@ __all__ = ["Adam", "AdamW"]
 
 
 class _AdamFamily(TorchOptimizer):
-    """What Adam and AdamW share; they differ in their options."""
+    """The common base of Adam and AdamW, which differ in their options."""
 
     entries: ClassVar = {
         "step": StateEntry("scale_by_adam", "leaf_counts"),
@@ -29,7 +29,7 @@ class _AdamFamily(TorchOptimizer):
 
     @staticmethod
     def _check_options(options: Options) -> None:
-        """Refuses combinations with arrays that torch refuses, although they work here."""
+        """Raises ValueError for combinations with arrays that torch does not accept."""
         b1, b2 = pair(options["betas"])
         numbers = {"lr": options["lr"], "betas[0]": b1, "betas[1]": b2}
         arrays = [k for k, v in numbers.items() if isinstance(v, (jax.Array, np.ndarray))]

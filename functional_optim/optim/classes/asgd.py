@@ -20,7 +20,7 @@ class ASGD(TorchOptimizer):
     """torch.optim.ASGD: an L2 penalty, `scale_by_asgd`, then the step against it.
 
     As in torch, the parameters are not replaced by their average, and an edit of `lr` takes
-    effect one step late. torch keeps eta and mu in float32 whatever the parameters are.
+    effect one step late. torch keeps eta and mu in float32 for parameters of any dtype.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,6 +1,4 @@
-"""What the transformations of several classes share."""
-
-from typing import Any
+"""Transformations and checks that several classes use."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +6,7 @@ import jax.numpy as jnp
 from ...core.decorators import leaf_rule, renamed
 from ...core.protocol import GradientTransformation
 from ...core.rules.arguments import Static
+from ...core.rules.context import Slots, StepContext
 from ...core.types import ScalarOrSchedule
 from ...transforms.momentum import trace
 from ...transforms.scaling import scale
@@ -40,8 +39,8 @@ def momentum_trace(
 ) -> GradientTransformation:
     """Accumulates momentum as torch does.
 
-    The buffer starts with the first gradient, and rests while momentum is 0. With None there is
-    no buffer, and dampening means nothing.
+    The buffer starts with the first gradient, and does not change while momentum is 0. With None
+    there is no buffer, and dampening has no effect.
     """
     if momentum is None:
         return _trace(None, nesterov)
@@ -49,7 +48,7 @@ def momentum_trace(
 
 
 def signed(maximize: bool) -> GradientTransformation:
-    """Negates gradients if the loss is maximized; by a number, so that an edit compiles nothing."""
+    """Negates gradients if the loss is maximized, by a number, so that an edit compiles nothing."""
     return scale(-1.0 if maximize else 1.0)
 
 
@@ -68,9 +67,9 @@ def moments(link: str) -> dict[str, StateEntry]:
 
 @leaf_rule(split_complex=False)
 def refuse_complex(
-    g: Array, slots: Any, p: None, ctx: Any, owner: Static[str]
+    g: Array, slots: Slots, p: None, ctx: StepContext, owner: Static[str]
 ) -> tuple[Array, dict[str, Array]]:
-    """Passes real updates on; for classes whose maths is not defined for complex parameters."""
+    """Raises RuntimeError for complex updates; real updates pass unchanged."""
     del slots, p, ctx
     if jnp.iscomplexobj(g):
         raise RuntimeError(f"{owner} does not support complex parameters. Pass real ones.")

@@ -1,13 +1,12 @@
 """torch.optim.LBFGS."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from ...algorithms.lbfgs_search import search_by_lbfgs
 from ...core.chain import chain
-from ...core.protocol import GradientTransformation
+from ...core.protocol import GradientTransformation, Hyperparameter
 from ...core.types import Params, ScalarOrSchedule
 from ..search_optimizer import SearchOptimizer
 from ..torch_options import Options
@@ -19,8 +18,8 @@ class LBFGS(SearchOptimizer):
     """torch.optim.LBFGS: several iterations of L-BFGS in a step, with or without line search.
 
     A step evaluates the loss and goes through at most `max_iter` iterations. With x all
-    parameters as one vector, g the gradient, and H the inverse Hessian that the last
-    `history_size` pairs of steps and changes of g stand for:
+    parameters as one vector, g the gradient, and H the inverse Hessian that the
+    last `history_size` pairs of steps and changes of g approximate:
 
         d = -H g
         x <- x + t d
@@ -41,8 +40,8 @@ class LBFGS(SearchOptimizer):
     pairs.
 
     Differences: torch allocates pairs as they come, and ends in an exception or NaN where the
-    loss becomes NaN; here a search turns back from such a point as from a high one, and the
-    iterations end.
+    loss becomes NaN; here a search treats such a point like a high loss, and the iterations
+    end.
 
     Raises:
       ValueError: more than one group, line_search_fn neither None nor "strong_wolfe", or a
@@ -78,7 +77,7 @@ class LBFGS(SearchOptimizer):
         self._initialize(params, locals())
 
     def _init_groups(
-        self, params: Params, defaults: Mapping[str, Any], donate: bool = True
+        self, params: Params, defaults: Mapping[str, Hyperparameter], donate: bool = True
     ) -> None:
         # As in torch, the default of max_eval becomes an option like any other.
         max_eval = _max_evaluations(defaults["max_iter"], defaults["max_eval"])

@@ -1,6 +1,6 @@
 """torch.optim.Muon."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ...algorithms.muon import muon_momentum, scale_by_shape
 from ...algorithms.newton_schulz import orthogonalize
 from ...core.chain import chain
-from ...core.protocol import GradientTransformation
+from ...core.protocol import GradientTransformation, Hyperparameter
 from ...core.rules.schedule import check_choice
 from ...core.trees.structure import leaf_paths
 from ...core.types import Params, ScalarOrSchedule
@@ -98,7 +98,7 @@ class Muon(TorchOptimizer):
         return super()._make_group(where, options)
 
 
-def _static_numbers(coefficients: Any) -> Any:
+def _static_numbers(coefficients: Hyperparameter) -> Hyperparameter:
     """Returns the coefficients as Python numbers, because they are constants of the program."""
     if not isinstance(coefficients, tuple):
         return coefficients

@@ -1,7 +1,7 @@
 """torch.optim.SparseAdam."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -40,9 +40,9 @@ class _OnlySparseInit:
 
 
 def _only_sparse_update(
-    updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    updates: PyTree, state: State, params: PyTree | None = None, **extra: object
 ) -> tuple[PyTree, State]:
-    """Refuses dense gradients, for which Adam is the better choice."""
+    """Raises RuntimeError for dense gradients, which Adam handles better."""
     del params, extra
     leaves = jax.tree.leaves(updates, is_leaf=is_sparse)
     for path, g in zip(leaf_paths(updates), leaves, strict=True):

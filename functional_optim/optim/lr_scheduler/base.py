@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ...core.protocol import PyTree
 from ..optimizer import Optimizer
-from .common import check_optimizer, get_rates, rate_key, set_rate
+from .common import Rate, check_optimizer, get_rates, rate_key, set_rate
 
 __all__ = ["LRScheduler"]
 
@@ -27,8 +28,8 @@ class LRScheduler:
     Args:
       optimizer: a stateful optimizer.
       last_epoch: number of the last epoch of a run to continue; -1 starts a new run. The
-        learning rates are then those of the next epoch, computed from the initial ones if
-        possible. For several schedulers of one optimizer, use `load_state_dict`.
+        learning rates are then set to those of the next epoch, computed from the initial ones
+        if possible. For several schedulers of one optimizer, use `load_state_dict`.
 
     Attributes:
       base_lrs: the initial learning rates of the groups; may be edited.
@@ -42,12 +43,12 @@ class LRScheduler:
     """
 
     optimizer: Optimizer
-    base_lrs: list[Any]
+    base_lrs: list[Rate]
     last_epoch: int
-    _last_lr: list[Any]
+    _last_lr: list[Rate]
     _step_count: int
 
-    # Schedulers written for torch read these two in get_lr.
+    # Schedulers written for torch read the next two attributes in get_lr.
     _get_lr_called_within_step = False
     _is_initial = False
 
@@ -72,7 +73,7 @@ class LRScheduler:
         self._initial_step()
         self._record_change(rates_before)
 
-    def _find_base_lrs(self) -> list[Any]:
+    def _find_base_lrs(self) -> list[Rate]:
         return [group["initial_lr"] for group in self.optimizer.param_groups]
 
     def _initial_step(self) -> None:
@@ -85,10 +86,10 @@ class LRScheduler:
             del self._is_initial
 
     def _undo(self) -> None:
-        """Goes back to before the first epoch; the learning rates do not change."""
+        """Resets the epoch to the one before the first; the learning rates do not change."""
         self.last_epoch = -1
 
-    def get_lr(self) -> list[Any]:
+    def get_lr(self) -> Sequence[Rate]:
         """Returns the groups' learning rates at `last_epoch`, from those of the epoch before."""
         raise NotImplementedError(
             f"{type(self).__name__}: a scheduler must define get_lr(self), which returns the "
@@ -150,10 +151,10 @@ class LRScheduler:
     def _key(self) -> str:
         return rate_key(type(self).__name__, self.optimizer)
 
-    def _rates(self) -> list[Any]:
+    def _rates(self) -> list[Rate]:
         return get_rates(type(self).__name__, self.optimizer)
 
-    def _set_rates(self, rates: Sequence[Any]) -> None:
+    def _set_rates(self, rates: Sequence[Rate]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             set_rate(group, self._key, rate)
 
@@ -162,33 +163,34 @@ class LRScheduler:
         attributes = {k: v for k, v in self.__dict__.items() if k != "optimizer"}
         return {k: list(v) if isinstance(v, list) else v for k, v in attributes.items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, PyTree]) -> None:
         """Restores a result of `state_dict`, of this class or torch's.
 
         It may be called before or after the optimizer's `load_state_dict`.
 
         Raises:
-          ValueError: it has entries of another scheduler, or lacks some of this one; nothing is
+          ValueError: it has entries of another scheduler, or lacks entries of this one; nothing is
             loaded then.
         """
-        state = self._known_entries(state_dict)
-        as_constructed = _equal(_CONSTRUCTED_RATES.get(self.optimizer), self._rates())
+        state = self._matching_entries(state_dict)
+        # Only rates that a constructor has set are replaced, not those that the user has set since.
+        is_as_constructed = _equal(_CONSTRUCTED_RATES.get(self.optimizer), self._rates())
         self._load(state)
-        if as_constructed:
+        if is_as_constructed:
             self._set_rates([*self._last_lr, *self._rates()[len(self._last_lr) :]])
             self._set_momenta()
             _CONSTRUCTED_RATES[self.optimizer] = self._rates()
 
-    def _known_entries(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the entries that this scheduler has as well."""
+    def _matching_entries(self, state_dict: Mapping[str, PyTree]) -> dict[str, PyTree]:
+        """Returns the entries that belong to attributes; raises ValueError if some are missing."""
         names, owner = self.state_dict().keys(), f"{type(self).__name__}.load_state_dict"
-        unknown = [k for k in state_dict if k not in names and not _is_of_torch(k)]
+        unknown = [k for k in state_dict if k not in names and not _is_only_in_torch(k)]
         if unknown:
             raise ValueError(
                 f"{owner}: there is no {unknown[0]!r} in this scheduler. It has: "
                 f"{', '.join(sorted(names))}."
             )
-        missing = [k for k in sorted(names) if k not in state_dict and not _is_of_torch(k)]
+        missing = [k for k in sorted(names) if k not in state_dict and not _is_only_in_torch(k)]
         if missing:
             raise ValueError(
                 f"{owner}: the state has no {missing[0]!r}, and is of another scheduler: it has "
@@ -196,11 +198,11 @@ class LRScheduler:
             )
         return {k: v for k, v in state_dict.items() if k in names}
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: Mapping[str, PyTree]) -> None:
         self.__dict__.update({k: list(v) if isinstance(v, list) else v for k, v in state.items()})
 
-    def _record_change(self, before: list[Any]) -> None:
-        """Records the rates, if the constructor has changed them."""
+    def _record_change(self, before: list[Rate]) -> None:
+        """Records the rates if the constructor has changed them."""
         if not _equal(before, self._rates()):
             _CONSTRUCTED_RATES[self.optimizer] = self._rates()
 
@@ -208,16 +210,16 @@ class LRScheduler:
         """Sets the momenta of the groups, where they depend on `last_epoch`."""
 
 
-_CONSTRUCTED_RATES: weakref.WeakKeyDictionary[Optimizer, list[Any]] = weakref.WeakKeyDictionary()
-"""The rates of an optimizer as a scheduler's constructor, or a load after it, has set them.
+_CONSTRUCTED_RATES: weakref.WeakKeyDictionary[Optimizer, list[Rate]] = weakref.WeakKeyDictionary()
+"""The rates that a scheduler's constructor, or a load after it, has set in an optimizer.
 
-`load_state_dict` of the scheduler must replace them: if the optimizer was loaded before the
-scheduler was made, the constructor has overwritten its rates. If the optimizer is loaded
-afterwards, its rates are no longer these, and stay.
+`load_state_dict` of the scheduler must replace these rates: if the optimizer was loaded before the
+scheduler was made, the constructor has overwritten the loaded rates. If the optimizer is loaded
+afterwards, it has other rates, which are not replaced.
 """
 
 
-def _equal(a: list[Any] | None, b: list[Any]) -> bool:
+def _equal(a: list[Rate] | None, b: list[Rate]) -> bool:
     return (
         a is not None
         and len(a) == len(b)
@@ -225,6 +227,6 @@ def _equal(a: list[Any] | None, b: list[Any]) -> bool:
     )
 
 
-def _is_of_torch(key: str) -> bool:
-    """Tells whether an entry is one of torch's only: a private one, or of an older version."""
+def _is_only_in_torch(key: str) -> bool:
+    """Tells whether only torch has an entry: a private one, or one of an older version."""
     return key.startswith("_") or key == "verbose"

@@ -1,4 +1,4 @@
-"""What several schedulers share: the options of groups that they set, and checks of arguments."""
+"""Functions for several schedulers: they set options of groups, and check arguments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from ..optimizer import Optimizer
 from ..params.param_group import ParamGroup
 
 __all__ = [
+    "Rate",
     "check_epochs",
     "check_fraction",
     "check_one_of",
@@ -25,7 +26,11 @@ __all__ = [
 ]
 
 
-def check_optimizer(name: str, optimizer: Any) -> None:
+Rate = float | jax.Array | np.ndarray
+"""A learning rate of a group: a number, or an array if the group was given one."""
+
+
+def check_optimizer(name: str, optimizer: object) -> None:
     """Checks that a scheduler can set the learning rates of an optimizer.
 
     Raises:
@@ -47,7 +52,7 @@ def rate_key(name: str, optimizer: Optimizer) -> str:
     """Returns the name of the option that is the learning rate.
 
     Raises:
-      KeyError: there is none; the message starts with `name`.
+      KeyError: there is no such option; the message starts with `name`.
     """
     for key in ("lr", "learning_rate"):
         if all(key in group for group in optimizer.param_groups):
@@ -59,13 +64,13 @@ def rate_key(name: str, optimizer: Optimizer) -> str:
     )
 
 
-def get_rates(name: str, optimizer: Optimizer) -> list[Any]:
+def get_rates(name: str, optimizer: Optimizer) -> list[Rate]:
     """Returns the learning rates of all groups."""
     key = rate_key(name, optimizer)
     return [group[key] for group in optimizer.param_groups]
 
 
-def set_rate(group: ParamGroup, key: str, value: Any) -> None:
+def set_rate(group: ParamGroup, key: str, value: Rate) -> None:
     """Sets an option; an array stays an array of its dtype and shape."""
     old = group[key]
     if isinstance(old, jax.Array):
@@ -90,7 +95,7 @@ def uses_betas(name: str, optimizer: Optimizer) -> bool:
 
 
 def set_momentum(group: ParamGroup, betas: bool, value: float) -> None:
-    """Sets the momentum of a group, which is the first of its betas or its own option."""
+    """Sets the momentum of a group, which is the first of its betas or the option momentum."""
     if betas:
         group["betas"] = (value, *group["betas"][1:])
     else:
@@ -114,7 +119,7 @@ def per_group(where: str, optimizer: Optimizer, value: Any) -> list[Any]:
     return list(value)
 
 
-def check_epochs(where: str, value: Any, least: int = 0) -> None:
+def check_epochs(where: str, value: float, least: int = 0) -> None:
     """Checks that a value is a number of epochs of at least `least`.
 
     Raises:
@@ -148,5 +153,5 @@ def check_one_of(where: str, value: str, choices: Sequence[str]) -> None:
 
 
 def host(*numbers: Any) -> tuple[Any, ...]:
-    """Converts numbers to float64 on the host, with which the maths of schedules computes here."""
+    """Converts numbers to NumPy's float64, so that the maths of schedules runs on the host."""
     return tuple(np.float64(x) for x in numbers)

@@ -1,4 +1,4 @@
-"""Schedulers made of schedulers, which run one after another, or together."""
+"""Schedulers made of schedulers, which run one after another or together."""
 
 import bisect
 import warnings
@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...core.protocol import PyTree
 from ..optimizer import Optimizer
 from .base import LRScheduler
 from .common import set_rate
@@ -40,7 +41,7 @@ class _Composite(LRScheduler):
             set_rate(group, self._key, group["initial_lr"])
         self._initial_step()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of steps before the optimizer's; it has made those
+            warnings.simplefilter("ignore")  # that the optimizer has made no step, which is not so
             for _ in range(epoch):
                 self.step()
 
@@ -49,28 +50,30 @@ class _Composite(LRScheduler):
             scheduler._set_momenta()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns that of the base class, and the state of each scheduler."""
+        """Returns the state of the base class, and the state of each scheduler."""
         states = [scheduler.state_dict() for scheduler in self._schedulers]
         return {**super().state_dict(), "_schedulers": states}
 
-    def _known_entries(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        known = super()._known_entries(state_dict)
+    def _matching_entries(self, state_dict: Mapping[str, PyTree]) -> dict[str, PyTree]:
+        entries = super()._matching_entries(state_dict)
         saved = state_dict.get("_schedulers", ())
         if len(saved) != len(self._schedulers):
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: the state is of {len(saved)} schedulers, "
                 f"and there are {len(self._schedulers)}."
             )
-        parts = [s._known_entries(state) for s, state in zip(self._schedulers, saved, strict=True)]
-        return {**known, "_schedulers": parts}
+        parts = [
+            s._matching_entries(state) for s, state in zip(self._schedulers, saved, strict=True)
+        ]
+        return {**entries, "_schedulers": parts}
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: Mapping[str, PyTree]) -> None:
         for scheduler, saved in zip(self._schedulers, state["_schedulers"], strict=True):
             scheduler._load(saved)
         super()._load({k: v for k, v in state.items() if k != "_schedulers"})
 
 
-def _check_parts(name: str, optimizer: Optimizer, schedulers: Sequence[Any]) -> None:
+def _check_parts(name: str, optimizer: Optimizer, schedulers: Sequence[object]) -> None:
     if len(schedulers) < 1:
         raise ValueError(f"{name} expects at least one scheduler, but got no scheduler.")
     for i, scheduler in enumerate(schedulers):
@@ -151,6 +154,7 @@ class SequentialLR(_Composite):
     def step(self) -> None:  # type: ignore[override]
         """Moves to the next epoch, and sets the learning rates."""
         self.last_epoch += 1
+        # A scheduler starts at its epoch 0 when the sequence reaches its milestone.
         active, begins = self._active()
         if begins:
             active._update_lr(0)
@@ -167,7 +171,7 @@ class ChainedScheduler(_Composite):
     ...) discards the effect of those before it.
 
     Args:
-      optimizer: that of the schedulers; None finds it.
+      optimizer: the optimizer of the schedulers; None is the optimizer of the first.
 
     Raises:
       ValueError: there are no schedulers, one belongs to another optimizer, or is a

@@ -1,14 +1,13 @@
 """Schedulers along a cosine."""
 
 import math
-from typing import Any
 
 from ...schedules.cyclic import swing
 from ...schedules.phases import cosine, phase
 from ...schedules.restarts import last_restart
 from ..optimizer import Optimizer
 from .base import LRScheduler
-from .common import check_epochs, host
+from .common import Rate, check_epochs, host
 from .weighted import WeightedLR
 
 __all__ = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
@@ -104,7 +103,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self.T_cur, self.T_i = epoch - int(begin), int(steps)
         super()._update_lr(math.floor(epoch))
 
-    def get_lr(self) -> list[Any]:
+    def get_lr(self) -> list[Rate]:
         """Returns `eta_min + (initial_lr - eta_min) (1 + cos(pi T_cur / T_i)) / 2`."""
         self._check_within_step()
         weight = float(cosine(phase(*host(self.T_cur, self.T_i))).left)

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...core.protocol import PyTree
 from ...schedules.cyclic import MODES, Swing, amplitude, part_of, swing
 from ...schedules.phases import between
 from ..optimizer import Optimizer
 from .base import LRScheduler
 from .common import (
+    Rate,
     check_epochs,
     check_one_of,
     check_optimizer,
@@ -30,8 +32,8 @@ class CyclicLR(LRScheduler):
     `max_momentum` and `base_momentum`. A group that is added later has the bounds of the last
     one.
 
-    Differences: after another scheduler, torch starts from that one's initial rate, and reaches
-    `base_lr` only in the next cycle.
+    Differences: after another scheduler, torch starts from the initial rate of that scheduler, and
+    reaches `base_lr` only in the next cycle.
 
     Args:
       base_lr: lower bound, one for all groups or a list.
@@ -98,7 +100,7 @@ class CyclicLR(LRScheduler):
                 group["max_momentum"] = self.max_momentums[i]
                 group["base_momentum"] = self.base_momentums[i]
 
-    def _find_base_lrs(self) -> list[Any]:
+    def _find_base_lrs(self) -> list[Rate]:
         return self.__dict__.pop("_initial_bounds")
 
     def _add_new_groups(self) -> None:
@@ -109,7 +111,7 @@ class CyclicLR(LRScheduler):
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group.setdefault("initial_lr", lr)
 
-    def get_lr(self) -> list[Any]:
+    def get_lr(self) -> list[float]:
         """Returns rates between `base_lrs` and `max_lrs`."""
         self._check_within_step()
         return self._between(self.base_lrs, self.max_lrs)
@@ -120,7 +122,7 @@ class CyclicLR(LRScheduler):
             for group, momentum in zip(self.optimizer.param_groups, momenta, strict=False):
                 set_momentum(group, self.use_beta1, momentum)
 
-    def _between(self, starts: Sequence[Any], ends: Sequence[Any]) -> list[float]:
+    def _between(self, starts: Sequence[Rate], ends: Sequence[Rate]) -> list[float]:
         up = self.step_ratio * self.total_size
         at = swing(*host(self.last_epoch, up, self.total_size - up))
         (share,) = host(self._scale(at))
@@ -128,16 +130,16 @@ class CyclicLR(LRScheduler):
         pairs = zip(host(*starts), host(*ends), strict=True)
         return [float(between(start, end, way)) for start, end in pairs]
 
-    def _scale(self, at: Swing) -> Any:
+    def _scale(self, at: Swing) -> float:
         if self._scale_fn_custom is None:
-            return amplitude(self.mode, *host(self.last_epoch, at.cycle, self.gamma))
+            return float(amplitude(self.mode, *host(self.last_epoch, at.cycle, self.gamma)))
         cycle = int(at.cycle) + 1
         return self._scale_fn_custom(cycle if self.scale_mode == "cycle" else self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns that of the base class, and the attributes of a scale_fn that is an object."""
+        """Returns the state of the base class, and the attributes of a `scale_fn` object."""
         return {**super().state_dict(), "_scale_fn_custom": saved_attributes(self._scale_fn_custom)}
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: Mapping[str, PyTree]) -> None:
         load_attributes(self._scale_fn_custom, state.get("_scale_fn_custom"))
         super()._load({k: v for k, v in state.items() if k != "_scale_fn_custom"})

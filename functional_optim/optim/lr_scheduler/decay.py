@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...core.protocol import PyTree
 from ...schedules.decay import exponential_decay, linear_schedule, polynomial_schedule
 from ...schedules.piecewise import jumps
 from ..optimizer import Optimizer
@@ -84,10 +85,10 @@ class MultiStepLR(WeightedLR):
         return float(jumps(step, one, host(*self.milestones), scales))
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns that of the base class, with a copy of the milestones."""
+        """Returns the state of the base class, with a copy of the milestones."""
         return {**super().state_dict(), "milestones": self.milestones.copy()}
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: Mapping[str, PyTree]) -> None:
         super()._load(state)
         # JSON turns the keys, which are numbers, into texts.
         self.milestones = Counter({int(k): n for k, n in self.milestones.items()})

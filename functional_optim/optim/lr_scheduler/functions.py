@@ -4,9 +4,10 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...core.protocol import PyTree
 from ..optimizer import Optimizer
 from .base import LRScheduler
-from .common import check_optimizer
+from .common import Rate, check_optimizer
 
 __all__ = ["LambdaLR", "MultiplicativeLR", "load_attributes", "saved_attributes"]
 
@@ -46,17 +47,17 @@ class _FunctionLR(LRScheduler):
         return [function(self.last_epoch) for function in functions]
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns that of the base class, and the attributes of functions that are objects."""
+        """Returns the state of the base class, and the attributes of functions that are objects."""
         return {**super().state_dict(), "lr_lambdas": list(map(saved_attributes, self.lr_lambdas))}
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: Mapping[str, PyTree]) -> None:
         attributes = state.get("lr_lambdas", ())
         super()._load({k: v for k, v in state.items() if k != "lr_lambdas"})
         for function, saved in zip(self.lr_lambdas, attributes, strict=False):
             load_attributes(function, saved)
 
 
-def saved_attributes(function: Any) -> dict[str, Any] | None:
+def saved_attributes(function: object) -> dict[str, PyTree] | None:
     """Returns the attributes of a callable object, or None for a plain function."""
     plain = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
     if function is None or isinstance(function, plain):
@@ -64,7 +65,7 @@ def saved_attributes(function: Any) -> dict[str, Any] | None:
     return dict(getattr(function, "__dict__", {}))
 
 
-def load_attributes(function: Any, saved: dict[str, Any] | None) -> None:
+def load_attributes(function: object, saved: dict[str, PyTree] | None) -> None:
     """Restores the attributes of a callable object."""
     if saved:
         function.__dict__.update(saved)
@@ -83,7 +84,7 @@ class LambdaLR(_FunctionLR):
       ValueError: the list has another length than there are groups.
     """
 
-    def get_lr(self) -> list[Any]:
+    def get_lr(self) -> list[Rate]:
         """Returns `initial_lr lr_lambda(epoch)`."""
         self._check_within_step()
         return [lr * factor for lr, factor in zip(self.base_lrs, self._factors(), strict=True)]
@@ -102,7 +103,7 @@ class MultiplicativeLR(_FunctionLR):
       ValueError: the list has another length than there are groups.
     """
 
-    def get_lr(self) -> list[Any]:
+    def get_lr(self) -> list[Rate]:
         """Returns `lr lr_lambda(epoch)`."""
         self._check_within_step()
         if self._is_initial:

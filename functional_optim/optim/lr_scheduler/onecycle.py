@@ -9,7 +9,7 @@ from ...schedules.phases import SHAPES, through
 from ..optimizer import Optimizer
 from ..params.param_group import ParamGroup
 from .base import LRScheduler
-from .common import check_one_of, check_optimizer, host, per_group, set_momentum, uses_betas
+from .common import Rate, check_one_of, check_optimizer, host, per_group, set_momentum, uses_betas
 
 __all__ = ["OneCycleLR"]
 
@@ -99,7 +99,7 @@ class OneCycleLR(LRScheduler):
                 stacklevel=3,
             )
 
-    def get_lr(self) -> list[Any]:
+    def get_lr(self) -> list[Rate]:
         """Returns rates from `initial_lr` of a group through `max_lr` to `min_lr`."""
         self._check_within_step()
         return [self._value(group, "lr") for group in self.optimizer.param_groups]

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, SupportsFloat
+from typing import SupportsFloat
 
+from ...core.protocol import PyTree
 from ...transforms.plateau import Watch, judge
 from ..optimizer import Optimizer
 from .base import LRScheduler
@@ -127,6 +128,6 @@ class ReduceLROnPlateau(LRScheduler):
             if old - new > self.eps:
                 set_rate(group, self._key, new)
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: Mapping[str, PyTree]) -> None:
         super()._load(state)
         self.mode_worse = math.inf if self.mode == "min" else -math.inf

@@ -1,12 +1,11 @@
 """torch's SWALR."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...schedules.phases import SHAPES, phase
 from ..optimizer import Optimizer
 from .base import LRScheduler
-from .common import check_one_of, check_optimizer, host, per_group
+from .common import Rate, check_one_of, check_optimizer, host, per_group
 
 __all__ = ["SWALR"]
 
@@ -16,8 +15,8 @@ class SWALR(LRScheduler):
 
     Over `anneal_epochs` the distance to `swa_lr` shrinks by a factor per epoch, so that an edit
     of the learning rate lasts until the end. As a schedule: `linear_schedule(lr, swa_lr,
-    anneal_epochs)`, or `cosine_decay_schedule` for a cosine. A group that is added later goes to
-    the `swa_lr` in its dict, or to that of the last group.
+    anneal_epochs)`, or `cosine_decay_schedule` for a cosine. A group that is added later anneals
+    to the `swa_lr` in its dict, or to the swa_lr of the last group.
 
     Differences: with last_epoch the annealing continues; in torch it starts again.
 
@@ -74,7 +73,7 @@ class SWALR(LRScheduler):
         finally:
             del self._weight_before
 
-    def get_lr(self) -> list[Any]:
+    def get_lr(self) -> list[Rate]:
         """Returns `swa_lr + (lr - swa_lr) weight / weight_before`, of two subsequent epochs."""
         self._check_within_step()
         if self._is_initial and self.last_epoch > 0:

@@ -1,10 +1,11 @@
-"""Schedulers with a closed form, of which each step changes the present learning rate."""
+"""Schedulers with a closed form, each step of which changes the present learning rate."""
 
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .base import LRScheduler
+from .common import Rate
 
 __all__ = ["WeightedLR"]
 
@@ -30,7 +31,7 @@ class WeightedLR(LRScheduler):
         with np.errstate(over="ignore", invalid="ignore"):
             return self.weight(epoch)
 
-    def get_lr(self) -> list[Any]:
+    def get_lr(self) -> list[Rate]:
         """Returns the learning rates at `last_epoch`, from the present ones."""
         self._check_within_step()
         if self._is_initial and self.last_epoch > 0:
@@ -47,6 +48,6 @@ class WeightedLR(LRScheduler):
         gains = [(lr - self.floor) * weight for lr in self.base_lrs]
         return [lr + gain for lr, gain in zip(lrs, gains, strict=True)]
 
-    def _get_closed_form_lr(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Rate]:
         weight = self._weight(self.last_epoch)
         return [self.floor + (lr - self.floor) * weight for lr in self.base_lrs]

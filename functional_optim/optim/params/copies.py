@@ -1,10 +1,10 @@
 """Copies of the user's arrays, which a step may overwrite."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ...core.protocol import PyTree
 from ...core.trees.sparse_rows import is_sparse
@@ -15,7 +15,7 @@ __all__ = ["check_alive", "copy_like", "copy_params", "deduplicate"]
 
 
 def check_alive(where: str, tree: PyTree) -> None:
-    """Raises RuntimeError where an array has been deleted, as those of `params` are by a step."""
+    """Raises RuntimeError if an array has been deleted, as a step deletes those of `params`."""
     for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
         if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and x.is_deleted():
             raise RuntimeError(
@@ -39,7 +39,7 @@ def copy_params(where: str, params: PyTree) -> PyTree:
     )
 
 
-def _copy(where: str, path: Any, x: Any) -> jax.Array:
+def _copy(where: str, path: tuple[object, ...], x: PyTree) -> jax.Array:
     if is_sparse(x):
         raise ValueError(
             f"{where} requires dense parameter tensors, and the parameter at "
@@ -56,8 +56,8 @@ def _copy(where: str, path: Any, x: Any) -> jax.Array:
     return jnp.array(array, array.dtype, copy=True)
 
 
-def deduplicate(leaves: Sequence[Any], params: PyTree) -> list[Any]:
-    """Copies arrays that occur twice, or are parameters: a step can donate a buffer only once."""
+def deduplicate(leaves: Sequence[jax.Array], params: PyTree) -> list[jax.Array]:
+    """Copies arrays that occur twice or are parameters: a step can donate a buffer only once."""
     seen = {id(x) for x in jax.tree.leaves(params)}
     distinct = []
     for x in leaves:
@@ -66,8 +66,8 @@ def deduplicate(leaves: Sequence[Any], params: PyTree) -> list[Any]:
     return distinct
 
 
-def copy_like(old: jax.Array, x: Any) -> jax.Array:
-    """Copies `x` in the dtype of `old`, and onto its sharding unless `x` is committed itself."""
+def copy_like(old: jax.Array, x: ArrayLike) -> jax.Array:
+    """Copies `x` in the dtype of `old`, and onto its sharding unless `x` is committed."""
     copy = jnp.array(x, copy=True).astype(old.dtype)
     if isinstance(copy, jax.core.Tracer) or isinstance(old, jax.core.Tracer):
         return copy

@@ -1,9 +1,8 @@
-"""Finds arrays that an optimizer is given more than once, by their identity."""
+"""Finds arrays that are passed to an optimizer more than once, by their identity."""
 
 import warnings
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,20 +15,22 @@ __all__ = ["SeenArrays"]
 
 
 class SeenArrays:
-    """The arrays that an optimizer was given, by weak reference.
+    """Weak references to the arrays that were passed to an optimizer.
 
-    A copy of an optimizer starts with none.
+    A copy of an optimizer starts without any.
     """
 
     def __init__(self) -> None:
-        self._arrays: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._arrays: weakref.WeakValueDictionary[int, jax.Array | np.ndarray] = (
+            weakref.WeakValueDictionary()
+        )
 
     def check(self, where: str, params: PyTree, current: Sequence[PyTree]) -> None:
         """Warns of an array that occurs twice in a new group: both places then get a copy.
 
         Args:
-          where: what errors call the group.
-          params: of the new group.
+          where: name of the group, for errors.
+          params: parameters of the new group.
           current: the present parameters of the existing groups.
 
         Raises:
@@ -57,12 +58,15 @@ class SeenArrays:
         """Remembers the arrays of a group."""
         self._arrays.update({id(x): x for _, x in _arrays(params)})
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return SeenArrays, ()
 
 
-def _arrays(tree: PyTree) -> list[tuple[str, Any]]:
-    """Lists the arrays with their paths; the identity of a Python number or tracer says nothing."""
+def _arrays(tree: PyTree) -> list[tuple[str, jax.Array | np.ndarray]]:
+    """Lists the arrays with their paths, without Python numbers and tracers.
+
+    Equal identities of those do not mean that parameters are tied.
+    """
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return [
         (path_string(path), x)

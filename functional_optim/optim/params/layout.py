@@ -7,7 +7,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from ...core.protocol import MaskedNode, PyTree
+from ...core.protocol import Hyperparameter, MaskedNode, PyTree
 from ...core.trees.labels import FrozenTree, check_expression, path_labels
 from ...core.trees.structure import align, path_string
 from .copies import check_alive, copy_like
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-PathTest = str | Callable[[str, Any], Any]
+PathTest = str | Callable[[str, PyTree], bool]
 """A regular expression, or a predicate of path and leaf."""
 
 
@@ -33,12 +33,13 @@ class PathGroups:
     """One tree of parameters, with rules that assign each leaf to a group."""
 
     params: PyTree
-    rules: tuple[tuple[PathTest, Mapping[str, Any]], ...]
+    rules: tuple[tuple[PathTest, Mapping[str, Hyperparameter]], ...]
 
 
 def path_groups(
     params: PyTree,
-    rules: Mapping[Any, Mapping[str, Any]] | Iterable[tuple[PathTest, Mapping[str, Any]]],
+    rules: Mapping[Any, Mapping[str, Hyperparameter]]
+    | Iterable[tuple[PathTest, Mapping[str, Hyperparameter]]],
 ) -> PathGroups:
     r"""Makes parameter groups by rules on the paths of one tree.
 
@@ -67,15 +68,15 @@ def path_groups(
     """
     pairs = rules.items() if isinstance(rules, Mapping) else rules
     try:
-        read = tuple((test, dict(options)) for test, options in pairs)
+        parsed = tuple((test, dict(options)) for test, options in pairs)
     except (TypeError, ValueError):
         raise TypeError(
             "path_groups: rules must be a mapping from expressions to dicts of options, or a list "
             f"of such pairs, got {rules!r}. Pass {{'bias$': {{'weight_decay': 0.0}}}}."
         ) from None
-    for test, _ in read:
+    for test, _ in parsed:
         check_expression("path_groups", test)
-    return PathGroups(params, read)
+    return PathGroups(params, parsed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,27 +103,30 @@ class _ByLabel:
         leaves = align(self.labels(None), tree, link="optimizer", name="the tree")
         return [
             self.labels.treedef.unflatten(
-                [x if k == i else MaskedNode() for x, k in zip(leaves, self._numbers, strict=True)]
+                [
+                    x if k == i else MaskedNode()
+                    for x, k in zip(leaves, self._group_indices, strict=True)
+                ]
             )
             for i in range(self.size)
         ]
 
     def join(self, trees: list[PyTree]) -> PyTree:
         columns = [align(self.labels(None), t, link="optimizer", name="a group") for t in trees]
-        picked = [columns[k][i] for i, k in enumerate(self._numbers)]
+        picked = [columns[k][i] for i, k in enumerate(self._group_indices)]
         return self.labels.treedef.unflatten(picked)
 
     @property
-    def _numbers(self) -> list[int]:
+    def _group_indices(self) -> list[int]:
         return cast(list[int], list(self.labels.leaves))
 
 
 @dataclasses.dataclass(frozen=True)
 class ParamLayout:
-    """How the trees of the groups are joined to the structure that the user passed.
+    """How the trees of the groups form the structure that the user passed.
 
     Attributes:
-      parts: one for each tree that the user passed.
+      parts: one part for each tree that the user passed.
       as_list: whether the user passed a list of trees, or one tree.
     """
 
@@ -130,7 +134,7 @@ class ParamLayout:
     as_list: bool
 
     def split(self, tree: PyTree) -> list[PyTree]:
-        """Splits a tree, structured like `optimizer.params`, into those of the groups."""
+        """Splits a tree, structured like `optimizer.params`, into the trees of the groups."""
         trees = tree if self.as_list else [tree]
         if not isinstance(trees, (list, tuple)) or len(trees) != len(self.parts):
             raise ValueError(
@@ -153,8 +157,8 @@ class ParamLayout:
 
 
 def read_params(
-    owner: str, params: Any, options: Collection[str]
-) -> tuple[ParamLayout, list[dict[str, Any]]]:
+    owner: str, params: PyTree, options: Collection[str]
+) -> tuple[ParamLayout, list[dict[str, PyTree]]]:
     """Reads the first argument of an optimizer: a tree, a list of group dicts, or `PathGroups`.
 
     Args:
@@ -169,11 +173,12 @@ def read_params(
     Raises:
       TypeError: params is a set, whose order is not defined, an iterator, a single group, or a
         list in which only some entries are groups.
-      ValueError: there is no array in it.
+      ValueError: params has no array.
     """
     if isinstance(params, PathGroups):
         return _read_path_groups(params)
     _check_kind(owner, params, options)
+    # An empty list is a tree without arrays, not a list of groups.
     if isinstance(params, (list, tuple)) and params and all(map(_is_group, params)):
         groups = [dict(group) for group in params]
         for i, group in enumerate(groups):
@@ -185,8 +190,8 @@ def read_params(
     return ParamLayout((_WholeTree(),), False), [{"params": params}]
 
 
-def _check_kind(owner: str, params: Any, options: Collection[str]) -> None:
-    """Refuses arguments that would be taken for a tree of parameters by mistake."""
+def _check_kind(owner: str, params: PyTree, options: Collection[str]) -> None:
+    """Raises TypeError for arguments that look like a tree of parameters by mistake."""
     check_ordered(owner, params)
     check_not_model(owner, params)
     if _is_group(params) and (present := sorted(set(params) & set(options))):
@@ -206,7 +211,7 @@ def _check_kind(owner: str, params: Any, options: Collection[str]) -> None:
         )
 
 
-def check_ordered(owner: str, params: Any) -> None:
+def check_ordered(owner: str, params: PyTree) -> None:
     """Raises TypeError for parameters in a set, which has no order, or an iterator."""
     if isinstance(params, (set, frozenset)) or hasattr(params, "__next__"):
         kind = type(params).__name__
@@ -217,24 +222,24 @@ def check_ordered(owner: str, params: Any) -> None:
         )
 
 
-def _is_group(entry: Any) -> bool:
+def _is_group(entry: object) -> bool:
     return isinstance(entry, Mapping) and "params" in entry
 
 
-def _read_path_groups(groups: PathGroups) -> tuple[ParamLayout, list[dict[str, Any]]]:
-    rest = len(groups.rules)  # label of the leaves that no rule matches
+def _read_path_groups(groups: PathGroups) -> tuple[ParamLayout, list[dict[str, PyTree]]]:
+    unmatched = len(groups.rules)  # label of the leaves that no rule matches
     rules = [(test, i) for i, (test, _) in enumerate(groups.rules)]
-    labels = FrozenTree.of(path_labels(rules, default=rest)(groups.params))
-    size = rest + (rest in labels.leaves)
+    labels = FrozenTree.of(path_labels(rules, default=unmatched)(groups.params))
+    size = unmatched + (unmatched in labels.leaves)
     part = _ByLabel(labels, size)
-    options = [dict(options) for _, options in groups.rules] + [{}] * (size - rest)
+    options = [dict(options) for _, options in groups.rules] + [{}] * (size - unmatched)
     trees = part.split(groups.params)
     dicts = [{"params": t, **o} for t, o in zip(trees, options, strict=True)]
     return ParamLayout((part,), False), dicts
 
 
 def check_new_params(old: PyTree, new: PyTree) -> None:
-    """Raises ValueError where new parameters differ from the old in structure or shape."""
+    """Raises ValueError if new parameters differ from the old in structure or shape."""
     check_alive("optimizer: params", new)
     flat = jax.tree_util.tree_flatten_with_path(old)[0]
     for (path, a), b in zip(flat, align(old, new, link="optimizer", name="params"), strict=True):
@@ -245,11 +250,11 @@ def check_new_params(old: PyTree, new: PyTree) -> None:
             )
 
 
-def check_new_states(where: str, old: Sequence[PyTree], new: Any) -> list[PyTree]:
+def check_new_states(where: str, old: Sequence[PyTree], new: object) -> list[PyTree]:
     """Returns copies of new states, in the dtypes of the old ones.
 
     Raises:
-      ValueError: there are not as many, or they differ in structure or shapes.
+      ValueError: the numbers of states differ, or their structures or shapes.
     """
     check_alive(where, new)
     if not isinstance(new, (list, tuple)) or len(new) != len(old):
@@ -260,7 +265,6 @@ def check_new_states(where: str, old: Sequence[PyTree], new: Any) -> list[PyTree
         leaves = align(
             a, b, link=f"{where} of group {i}", name="the new state", reference_name="the old state"
         )
-        treedef: Any
         flat, treedef = jax.tree_util.tree_flatten_with_path(a)
         for (path, x), y in zip(flat, leaves, strict=True):
             if getattr(y, "shape", ()) != x.shape:
@@ -270,5 +274,6 @@ def check_new_states(where: str, old: Sequence[PyTree], new: Any) -> list[PyTree
                     "optimizer.state."
                 )
         pairs = zip(flat, leaves, strict=True)
-        copies.append(treedef.unflatten([copy_like(jnp.asarray(x), y) for (_, x), y in pairs]))
+        arrays = [copy_like(jnp.asarray(x), y) for (_, x), y in pairs]
+        copies.append(jax.tree.unflatten(treedef, arrays))
     return copies

@@ -1,20 +1,21 @@
-"""Refuses what other libraries have around their parameters, and says where these are."""
+"""Refuses models of other libraries, and says where their parameters are."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
+
+from ...core.protocol import PyTree
 
 __all__ = ["check_not_model"]
 
 _STATISTICS = ("BatchStat", "Cache", "Intermediate", "Perturbation")
-"""Kinds of `flax.nnx.Variable` that are no parameters."""
+"""Types of `flax.nnx.Variable` that are not parameters."""
 
 _COLLECTIONS = ("batch_stats", "cache", "intermediates", "perturbations")
-"""Collections of Flax linen that are no parameters."""
+"""Collections of Flax linen that are not parameters."""
 
 
-def check_not_model(owner: str, params: Any) -> None:
+def check_not_model(owner: str, params: PyTree) -> None:
     """Raises TypeError for models without arrays, and for Flax's statistics among parameters."""
     if hasattr(params, "named_parameters"):
         raise TypeError(
@@ -22,7 +23,7 @@ def check_not_model(owner: str, params: Any) -> None:
             "Pass {name: p.detach().numpy() for name, p in model.named_parameters()}, or bring it "
             "to a model of JAX by functional_optim.interop.torch.import_model."
         )
-    if _is_of(type(params), "flax.linen"):
+    if _is_from(type(params), "flax.linen"):
         raise TypeError(
             f"{owner}: parameters must be arrays, got a module of Flax, {type(params).__name__}, "
             "which has none. Pass variables['params'], where variables = model.init(key, inputs)."
@@ -36,17 +37,17 @@ def check_not_model(owner: str, params: Any) -> None:
                 "to the loss as an argument."
             )
     statistics = {type(x).__name__ for x in jax.tree.leaves(params, is_leaf=_is_statistic)}
-    found = sorted(statistics & {*_STATISTICS})
-    if found:
+    kinds = sorted(statistics & {*_STATISTICS})
+    if kinds:
         raise TypeError(
-            f"{owner}: the tree holds variables of the kind {', '.join(found)} beside parameters. "
+            f"{owner}: the tree holds variables of the kind {', '.join(kinds)} beside parameters. "
             "Pass nnx.state(model, nnx.Param)."
         )
 
 
-def _is_statistic(x: Any) -> bool:
-    return type(x).__name__ in _STATISTICS and _is_of(type(x), "flax.nnx")
+def _is_statistic(x: object) -> bool:
+    return type(x).__name__ in _STATISTICS and _is_from(type(x), "flax.nnx")
 
 
-def _is_of(kind: type, module: str) -> bool:
+def _is_from(kind: type, module: str) -> bool:
     return any(c.__module__.startswith(module) for c in kind.__mro__)

@@ -1,29 +1,29 @@
-"""Parameters given with their names, as pairs: torch's `named_parameters`."""
+"""Parameters with names, passed as pairs: torch's `named_parameters`."""
 
 import collections
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from ...core.protocol import PyTree
 from ...core.trees.structure import leaf_paths
 
 __all__ = ["is_pair", "read_names"]
 
 
 def read_names(
-    where: str, group: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+    where: str, group: Mapping[str, PyTree], others: Sequence[Mapping[str, PyTree]]
+) -> dict[str, PyTree]:
     """Returns the group, with parameters that are pairs `(name, tree)` as an ordered dict.
 
-    The order of the pairs is that of the numbers in a `state_dict`. The names are also under
-    `param_names`; a list of arrays next to such a list is read as pairs.
+    The order of the pairs is the order of the parameters in a `state_dict`. The names are also
+    under `param_names`; a list of arrays together with such a list is read as pairs.
 
     Args:
-      where: what errors call the group.
+      where: name of the group, for errors.
       group: parameters and options.
       others: the existing groups.
 
     Raises:
-      ValueError: some parameters have names and some have none, or two have the same.
+      ValueError: only some parameters have names, or two have the same.
     """
     group = {**group, "params": _with_names(where, group)}
     pairs = _pairs(where, group["params"])
@@ -45,12 +45,12 @@ def read_names(
     return group
 
 
-def is_pair(x: Any) -> bool:
-    """Tells whether x is a pair of a name and a tree; a text cannot be a parameter."""
+def is_pair(x: object) -> bool:
+    """Tells whether x is a pair of a name and a tree; a parameter cannot be a text."""
     return isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], str)
 
 
-def _pairs(where: str, params: Any) -> list[tuple[str, Any]] | None:
+def _pairs(where: str, params: PyTree) -> list[tuple[str, PyTree]] | None:
     """Returns the pairs of a list of pairs, or None for anything else."""
     if not isinstance(params, (list, tuple)) or not any(map(is_pair, params)):
         return None
@@ -64,8 +64,8 @@ def _pairs(where: str, params: Any) -> list[tuple[str, Any]] | None:
     return list(params)
 
 
-def _with_names(where: str, group: Mapping[str, Any]) -> Any:
-    """Returns the parameters, as pairs where a list of them stands next to `param_names`."""
+def _with_names(where: str, group: Mapping[str, PyTree]) -> PyTree:
+    """Returns the parameters, as pairs if they are a list and `param_names` are given."""
     params, names = group["params"], group.get("param_names")
     if names is None or (isinstance(params, (list, tuple)) and any(map(is_pair, params))):
         return params

@@ -13,7 +13,7 @@ from ..conversions import freeze
 __all__ = ["KEYS_OF_TORCH", "TRAINED", "ParamGroup", "ParamGroups"]
 
 TRAINED = "requires_grad"
-"""The key of a group that says whether it is trained; where it is missing, it is."""
+"""The key that says whether a group is trained; a group without the key is."""
 
 KEYS_OF_TORCH = frozenset(
     {"initial_lr", "max_lr", "min_lr", "base_lr", "swa_lr", "max_momentum", "min_momentum"}
@@ -29,10 +29,10 @@ _MEANT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("mom", "mu"), ("momentum", *_MOMENTS)),
     "epsilon": ("eps", "epsilon"),
 }
-"""Other names of an option, in lower case and without underscores -> what may be meant."""
+"""Other names of an option, in lower case and without underscores -> options that may be meant."""
 
 _ALWAYS_MEANT = frozenset({"lr", "learningrate", "wd"})
-"""Of these, names that no key of the user's has."""
+"""Names among these that are never keys of the user."""
 
 
 class ParamGroup(dict[str, Any]):
@@ -43,16 +43,16 @@ class ParamGroup(dict[str, Any]):
     belong to the user.
 
     Args:
-      where: what errors call the group.
+      where: name of the group, for errors.
       option_names: the optimizer's options.
       items: parameters and options.
 
     Attributes:
-      edited: the options that were given another value since this set was last emptied; and
-        `requires_grad`.
+      edited: the options (or `requires_grad`) whose values have changed since this set was last
+        emptied.
     """
 
-    def __init__(self, where: str, option_names: Collection[str], items: Mapping[str, Any]):
+    def __init__(self, where: str, option_names: Collection[str], items: Mapping[str, PyTree]):
         self._where, self._option_names = where, frozenset(option_names)
         self.edited: set[str] = set()
         for key in items:
@@ -60,14 +60,14 @@ class ParamGroup(dict[str, Any]):
             self._check_trained(key, items[key])
         super().__init__({k: self._frozen(k, v) for k, v in items.items()})
 
-    def _frozen(self, key: str, value: Any) -> Any:
+    def _frozen(self, key: str, value: PyTree) -> PyTree:
         return freeze(value) if key in self._option_names else value
 
     def _check_key(self, key: str) -> None:
-        """Refuses a key that looks like a misspelt option, or is one of other optimizers."""
+        """Raises ValueError for a key that looks like a misspelt option, or an option elsewhere."""
         if key in self._option_names or key == "params" or key in KEYS_OF_TORCH:
             return
-        suggestions = self._meant(key)
+        suggestions = self._suggestions(key)
         if suggestions or _plain(key) in _ALWAYS_MEANT:
             listed = ", ".join(sorted(self._option_names)) or "none"
             raise ValueError(
@@ -79,18 +79,18 @@ class ParamGroup(dict[str, Any]):
                 )
             )
 
-    def _meant(self, key: str) -> list[str]:
-        """Returns the options that a key may stand for: by another name, or misspelt."""
+    def _suggestions(self, key: str) -> list[str]:
+        """Returns the options that a key may mean: by another name, or misspelt."""
         plain = _plain(key)
         same = [k for k in sorted(self._option_names) if _plain(k) == plain]
-        known = [k for k in _MEANT.get(plain, ()) if k in self._option_names]
+        renamed = [k for k in _MEANT.get(plain, ()) if k in self._option_names]
         close = difflib.get_close_matches(key, self._option_names, n=1, cutoff=0.8)
-        return [*same, *known, *close]
+        return [*same, *renamed, *close]
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self.update({key: value})
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
+    def update(self, *args: PyTree, **kwargs: PyTree) -> None:
         """Assigns several options; if one is refused, none is assigned."""
         new = dict(*args, **kwargs)
         if new.get("params", self["params"]) is not self["params"]:
@@ -98,6 +98,7 @@ class ParamGroup(dict[str, Any]):
                 "param_groups: 'params' cannot be assigned. Assign optimizer.params, or add a "
                 "group with add_param_group."
             )
+        # Check all options before any is assigned.
         for key in new:
             self._check_key(key)
             self._check_trained(key, new[key])
@@ -110,15 +111,15 @@ class ParamGroup(dict[str, Any]):
                 self.edited.add(key)
             super().__setitem__(key, value)
 
-    def _check_trained(self, key: str, value: Any) -> None:
+    def _check_trained(self, key: str, value: object) -> None:
         if key == TRAINED and value not in (True, False):
             raise TypeError(
                 f"{self._where}: {TRAINED} must be True or False, got {value!r}. It shapes the "
                 "program."
             )
 
-    def _check_not_traced(self, key: str, value: Any) -> None:
-        """Refuses a tracer as an option, which would leak, unless the parameters are traced too."""
+    def _check_not_traced(self, key: str, value: object) -> None:
+        """Raises RuntimeError for a tracer, which would leak, unless the parameters are traced."""
         if key not in self._option_names or not is_traced(value) or self.get("differentiable"):
             return
         if not any(map(is_traced, jax.tree.leaves(self["params"]))):
@@ -128,13 +129,13 @@ class ParamGroup(dict[str, Any]):
                 "within, or make it with differentiable=True."
             )
 
-    def setdefault(self, key: str, default: Any = None) -> Any:
+    def setdefault(self, key: str, default: PyTree = None) -> PyTree:
         """Assigns a key that is not in the group yet, and returns its value."""
         if key not in self:
             self[key] = default
         return self[key]
 
-    def __ior__(self, other: Any) -> "ParamGroup":  # type: ignore[override, misc]
+    def __ior__(self, other: PyTree) -> "ParamGroup":  # type: ignore[override, misc]
         self.update(other)
         return self
 
@@ -147,7 +148,7 @@ class ParamGroup(dict[str, Any]):
             )
         super().__delitem__(key)
 
-    def pop(self, key: str, *default: Any) -> Any:
+    def pop(self, key: str, *default: PyTree) -> PyTree:
         """Removes a key of the user's, and returns its value; options cannot be removed."""
         if key not in self and default:
             return default[0]
@@ -155,29 +156,29 @@ class ParamGroup(dict[str, Any]):
         del self[key]
         return value
 
-    def popitem(self) -> Any:
-        """Refuses: options cannot be removed."""
-        del self["params"]
+    def popitem(self) -> tuple[str, PyTree]:
+        """Raises TypeError: options cannot be removed."""
+        return "params", self.pop("params")
 
     def clear(self) -> None:
-        """Refuses: options cannot be removed."""
+        """Raises TypeError: options cannot be removed."""
         del self["params"]
 
     def put_params(self, params: PyTree) -> None:
         """Replaces the parameters after a step, which does not count as an edit."""
         super().__setitem__("params", params)
 
-    def load(self, options: Mapping[str, Any]) -> None:
-        """Replaces options with values for which the state has already been made."""
+    def load(self, options: Mapping[str, PyTree]) -> None:
+        """Replaces options by values with which the state has already been made."""
         super().update({k: self._frozen(k, v) for k, v in options.items()})
         self.edited.clear()
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, PyTree]:
         """All keys but the parameters."""
         return {k: v for k, v in self.items() if k != "params"}
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _restore, (dict(self), dict(self.__dict__))
 
 
@@ -186,14 +187,14 @@ def _plain(key: str) -> str:
     return key.lower().replace("_", "")
 
 
-def _restore(items: dict[str, Any], attributes: dict[str, Any]) -> ParamGroup:
+def _restore(items: dict[str, PyTree], attributes: dict[str, object]) -> ParamGroup:
     group = ParamGroup.__new__(ParamGroup)
     dict.update(group, items)
     group.__dict__.update(attributes)
     return group
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: PyTree, b: PyTree) -> bool:
     """Tells whether two values are certainly the same; arrays are not compared."""
     if type(a) is not type(b):
         return False
@@ -205,20 +206,20 @@ def _same(a: Any, b: Any) -> bool:
 class ParamGroups(list[ParamGroup]):
     """The groups in the order of their states: torch's list, but of fixed length."""
 
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(
-            "param_groups: groups cannot be removed, replaced or reordered, for each has its "
-            "state. Edit the options of a group, or add a group with add_param_group."
+            "param_groups: groups cannot be removed, replaced or reordered, because each has "
+            "its state. Edit the options of a group, or add a group with add_param_group."
         )
 
     append = extend = insert = remove = pop = clear = reverse = sort = _refuse
     __delitem__ = __iadd__ = __imul__ = _refuse
 
-    def __setitem__(self, index: SupportsIndex | slice, value: Any) -> None:
+    def __setitem__(self, index: SupportsIndex | slice, value: object) -> None:
         """Edits the options of a group: `param_groups[0] = {**param_groups[0], "lr": 0.1}`."""
         if isinstance(index, slice) or not isinstance(value, Mapping):
             self._refuse()
         self[index].update(value)
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         return list, (list(self),)

@@ -1,4 +1,4 @@
-"""Where the entries of a state_dict are kept in a state, and what all state_dicts share."""
+"""The places of state_dict entries in a state, and functions for all kinds of state_dict."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ __all__ = [
     "read_state_dict",
 ]
 
-ParamState = dict[str, Any]
-"""What torch keeps for one parameter: name of an entry -> array."""
+ParamState = dict[str, PyTree]
+"""torch's state of one parameter: name of an entry -> array."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StateEntry:
-    """Where an entry of torch's state is kept here.
+    """The place of an entry of torch's state in the state of a transformation.
 
     Attributes:
       link: name of the link.
@@ -48,7 +48,7 @@ class StateEntry:
     at_start: bool = False
     is_int: bool = False
 
-    def read(self, state: State, n: int) -> list[Any] | None:
+    def read(self, state: State, n: int) -> list[PyTree] | None:
         """Returns the value of each of n parameters, or None if the state has no such slot.
 
         A parameter that does not have the slot has a `NoSlot` in its place.
@@ -60,8 +60,8 @@ class StateEntry:
             return list(counts_of_parameters(link, n).astype(np.float32))
         if self.slot in link:
             return jax.tree.leaves(link[self.slot], is_leaf=is_no_slot)
-        carried = carried_scalars(link, n)
-        return list(carried[self.slot]) if self.slot in carried else None
+        scalars = carried_scalars(link, n)
+        return list(scalars[self.slot]) if self.slot in scalars else None
 
     def is_scalar(self, state: State) -> bool:
         """Tells whether the entry is one number for each parameter."""
@@ -69,25 +69,25 @@ class StateEntry:
         return self.slot == "leaf_counts" or self.slot in link._asdict().get("carry", {})
 
 
-def is_no_slot(x: Any) -> bool:
-    """Tells whether x stands for a slot that a parameter does not have."""
+def is_no_slot(x: object) -> bool:
+    """Tells whether x is in the place of a slot that a parameter does not have."""
     return isinstance(x, NoSlot)
 
 
-def counts_of_parameters(link: State, n: int) -> np.ndarray[Any, Any]:
+def counts_of_parameters(link: State, n: int) -> np.ndarray:
     """Returns how many updates each of n parameters has had, `(n,)`."""
     return np.broadcast_to(np.asarray(link._asdict().get("leaf_counts", link.count)), (n,))
 
 
-def carried_scalars(link: State, n: int) -> dict[str, np.ndarray[Any, Any]]:
+def carried_scalars(link: State, n: int) -> dict[str, np.ndarray]:
     """Returns the scalars that a link carries from step to step, each `(n,)`."""
     carry = link._asdict().get("carry", {})
     return {k: np.broadcast_to(np.asarray(v), (n,)) for k, v in carry.items()}
 
 
 def read_state_dict(
-    owner: str, state_dict: Any
-) -> tuple[Mapping[Any, Any], list[Mapping[str, Any]]]:
+    owner: str, state_dict: object
+) -> tuple[Mapping[Any, PyTree], list[Mapping[str, PyTree]]]:
     """Returns the state and the groups of a state_dict.
 
     Raises:
@@ -111,7 +111,7 @@ def read_state_dict(
     return state_dict["state"], check_groups(owner, state_dict["param_groups"], COUNT)
 
 
-def load_named_state(owner: str, state: PyTree, saved: Mapping[str, Any]) -> PyTree:
+def load_named_state(owner: str, state: PyTree, saved: Mapping[str, PyTree]) -> PyTree:
     """Returns the state with the saved arrays, each with the sharding of the one it replaces.
 
     Raises:
@@ -127,6 +127,6 @@ def load_named_state(owner: str, state: PyTree, saved: Mapping[str, Any]) -> PyT
     return restore(owner, state, saved)[0]
 
 
-def place(value: Any, like: Any) -> jax.Array:
+def place(value: PyTree, like: jax.Array) -> jax.Array:
     """Returns the value as a new array with the dtype, and if committed the sharding, of `like`."""
     return placing.place(as_numpy(value), like)

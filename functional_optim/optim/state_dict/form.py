@@ -1,11 +1,11 @@
-"""Checks that a state_dict has torch's form, before anything of it is used."""
+"""Checks the structure of a state_dict in torch's format, before anything is loaded."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
+from ...core.protocol import PyTree
 from ..conversions import as_numpy
 
 __all__ = ["check_groups", "check_params", "check_states", "is_count", "numbers_problem"]
@@ -15,17 +15,17 @@ _LARGEST = 2**31
 """Counts are int32."""
 
 
-def check_groups(owner: str, groups: Any, count: str) -> list[Mapping[str, Any]]:
+def check_groups(owner: str, groups: object, count: str) -> list[Mapping[str, PyTree]]:
     """Returns the groups of a state_dict as a list.
 
     Args:
-      owner: what errors call the function.
-      groups: as saved.
+      owner: name of the calling function, for errors.
+      groups: the saved groups.
       count: key of the number of steps of a group, which may be missing.
 
     Raises:
-      TypeError: they are no list of dicts.
-      ValueError: a number of steps is none.
+      TypeError: the groups are not a list of dicts.
+      ValueError: a number of steps is not a count.
     """
     if not isinstance(groups, (list, tuple)):
         raise _wrong(owner, "'param_groups'", "a list of dicts", groups)
@@ -40,12 +40,12 @@ def check_groups(owner: str, groups: Any, count: str) -> list[Mapping[str, Any]]
     return list(groups)
 
 
-def check_params(owner: str, groups: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+def check_params(owner: str, groups: Sequence[Mapping[str, PyTree]]) -> list[list[int]]:
     """Returns the numbers of the parameters of each group.
 
     Raises:
-      TypeError: they are not whole numbers, or the names of the parameters are not texts.
-      ValueError: a group has none, or a number occurs twice.
+      TypeError: the numbers are not integers, or the names of the parameters are not texts.
+      ValueError: a group has no numbers, or a number occurs twice.
     """
     numbers = []
     for i, group in enumerate(groups):
@@ -67,8 +67,8 @@ def check_params(owner: str, groups: Sequence[Mapping[str, Any]]) -> list[list[i
     return numbers
 
 
-def check_states(owner: str, states: Mapping[Any, Any]) -> None:
-    """Raises TypeError where the state of a parameter is no dict with texts as keys."""
+def check_states(owner: str, states: Mapping[Hashable, object]) -> None:
+    """Raises TypeError if the state of a parameter is not a dict with texts as keys."""
     for number, entry in states.items():
         if not isinstance(entry, Mapping):
             raise _wrong(owner, f"'state'[{number!r}]", "a dict", entry)
@@ -77,7 +77,7 @@ def check_states(owner: str, states: Mapping[Any, Any]) -> None:
                 raise _wrong(owner, f"a key of 'state'[{number!r}]", "a text", key)
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: object) -> bool:
     """Tells whether a value is a number of steps; torch keeps one as a float."""
     if numbers_problem(value) is not None or np.size(as_numpy(value)) != 1:
         return False
@@ -86,8 +86,8 @@ def is_count(value: Any) -> bool:
     return is_whole and number == int(number) and 0 <= number < _LARGEST
 
 
-def numbers_problem(value: Any) -> str | None:
-    """Returns how a value is no number, and no array of numbers; None if it is one."""
+def numbers_problem(value: object) -> str | None:
+    """Describes a value that is neither a number nor an array of numbers; None if it is one."""
     try:
         dtype = as_numpy(value).dtype
     except (TypeError, ValueError):  # lists of unequal lengths
@@ -97,16 +97,17 @@ def numbers_problem(value: Any) -> str | None:
     return f"is {_shown(value)}, and not a number or an array of numbers"
 
 
-def _is_list_of(value: Any, kinds: tuple[type, ...]) -> bool:
-    is_list = isinstance(value, (list, tuple))
-    return is_list and all(isinstance(k, kinds) and not isinstance(k, bool) for k in value)
+def _is_list_of(value: object, kinds: tuple[type, ...]) -> bool:
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(k, kinds) and not isinstance(k, bool) for k in value
+    )
 
 
-def _wrong(owner: str, what: str, must: str, value: Any) -> TypeError:
+def _wrong(owner: str, what: str, must: str, value: object) -> TypeError:
     return TypeError(f"{owner}: {what} must be {must}, got {_shown(value)}. {_ADVICE}")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Returns a short text of a value."""
     if value is None or isinstance(value, (bool, int, float, complex, str)):
         return repr(value)[:40]

@@ -1,7 +1,6 @@
 """The state of L-BFGS in torch's format: flat vectors, all under the first parameter."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +14,7 @@ from .match import SavedGroup
 
 __all__ = ["read_lbfgs_state", "write_lbfgs_states"]
 
-Array = np.ndarray[Any, Any]
+Array = np.ndarray
 
 _VECTORS = {"d": "direction", "prev_flat_grad": "grad"}
 _RINGS = {"old_dirs": "diff_updates_memory", "old_stps": "diff_params_memory"}
@@ -26,7 +25,7 @@ _NAMES = (*_VECTORS, *_RINGS, *_SCALARS, *_COUNTS, *_LISTS)
 
 
 def write_lbfgs_states(link: State, params: PyTree) -> list[ParamState]:
-    """Returns torch's states of all parameters, of which only the first is not empty.
+    """Returns torch's states of all parameters; only the first is not empty.
 
     torch makes some entries after the first iteration; so does this function.
     """
@@ -43,13 +42,13 @@ def write_lbfgs_states(link: State, params: PyTree) -> list[ParamState]:
             entry[k] = [_flat(jax.tree.map(lambda ring, i=i: ring[i], rings)) for i in order]
         entry["ro"] = [scalars["weights"][i] for i in order]
     if scalars["iterations"] > 1:
-        # torch computes them from the negative gradient.
-        taken = [-scalars["taken"][i] for i in order]
-        entry["al"] = taken + [None] * (len(scalars["weights"]) - len(taken))
+        # torch computes `al` from the negative gradient.
+        alphas = [-scalars["taken"][i] for i in order]
+        entry["al"] = alphas + [None] * (len(scalars["weights"]) - len(alphas))
     return [{} if i else entry for i, _ in enumerate(jax.tree.leaves(params))]
 
 
-def _oldest_first(scalars: Mapping[str, Any]) -> list[int]:
+def _oldest_first(scalars: Mapping[str, PyTree]) -> list[int]:
     """Returns the indices of the pairs in the ring buffers, the oldest first."""
     m, end, size = len(scalars["weights"]), int(scalars["end"]), int(scalars["size"])
     return [(end - size + i) % m for i in range(size)]
@@ -62,7 +61,7 @@ def _flat(tree: PyTree) -> Array:
 
 
 def read_lbfgs_state(owner: str, saved: SavedGroup, params: PyTree, fresh: State) -> State:
-    """Returns the fresh state with what was saved, and no more pairs than it has room for.
+    """Returns the fresh state with the saved entries, and at most as many pairs as it has room for.
 
     Raises:
       ValueError: the entries are of another optimizer, or of other parameters.
@@ -76,10 +75,10 @@ def read_lbfgs_state(owner: str, saved: SavedGroup, params: PyTree, fresh: State
     scalars = dict(fresh.scalars)
     for k, name in _COUNTS.items():
         scalars[name] = place(entry[k] or 0, scalars[name])
-    fields: dict[str, Any] = {"count": place(count, fresh.count)}
+    fields: dict[str, PyTree] = {"count": place(count, fresh.count)}
     if "leaf_counts" in fresh:
         fields["leaf_counts"] = place(np.full(len(saved.names), count), fresh.leaf_counts)
-    if entry["d"] is not None and entry["n_iter"]:  # the first iteration replaces all of these
+    if entry["d"] is not None and entry["n_iter"]:  # the first iteration replaces all of them
         for k, name in _SCALARS.items():
             scalars[name] = place(entry[k], scalars[name])
         m, pairs = len(scalars["weights"]), len(entry["ro"])
@@ -99,13 +98,15 @@ def read_lbfgs_state(owner: str, saved: SavedGroup, params: PyTree, fresh: State
     return fresh._replace(scalars=scalars, **fields)
 
 
-def _check(owner: str, states: list[ParamState], entry: Mapping[str, Any], params: PyTree) -> None:
-    """Raises ValueError where the entries are not those of these parameters."""
+def _check(
+    owner: str, states: list[ParamState], entry: Mapping[str, PyTree], params: PyTree
+) -> None:
+    """Raises ValueError if the entries do not fit the parameters."""
     n = sum(x.size * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
     problems = [f"{k!r} is not kept here" for k in states[0] if k not in _NAMES]
     problems += ["more than one parameter has entries"] if len(states) > 1 else []
     problems += _value_problems(entry)
-    if problems:  # what is not of these forms has no sizes to compare
+    if problems:  # before sizes are compared, which other values do not have
         raise _wrong(owner, problems)
     vectors = {k: [entry[k]] for k in _VECTORS} | {k: entry[k] or [] for k in _RINGS}
     for k, xs in vectors.items():
@@ -119,17 +120,17 @@ def _check(owner: str, states: list[ParamState], entry: Mapping[str, Any], param
         raise _wrong(owner, problems)
 
 
-def _value_problems(entry: Mapping[str, Any]) -> list[str]:
-    """Returns which entries are no counts, numbers, arrays, or lists of these."""
-    given = {k: x for k, x in entry.items() if x is not None}
+def _value_problems(entry: Mapping[str, PyTree]) -> list[str]:
+    """Describes the entries that are not counts, numbers, arrays, or lists of them."""
+    present = {k: x for k, x in entry.items() if x is not None}
     problems = [
-        f"{k!r} is not a count" for k in _COUNTS.keys() & given.keys() if not is_count(given[k])
+        f"{k!r} is not a count" for k in _COUNTS.keys() & present.keys() if not is_count(present[k])
     ]
-    singles = {k: [x] for k, x in given.items() if k in _VECTORS or k in _SCALARS}
-    for k in (_RINGS.keys() | _LISTS.keys()) & given.keys():
-        if isinstance(given[k], (list, tuple)):
+    singles = {k: [x] for k, x in present.items() if k in _VECTORS or k in _SCALARS}
+    for k in (_RINGS.keys() | _LISTS.keys()) & present.keys():
+        if isinstance(present[k], (list, tuple)):
             # torch fills `al` with None up to the size of the history.
-            singles[k] = [x for x in given[k] if k != "al" or x is not None]
+            singles[k] = [x for x in present[k] if k != "al" or x is not None]
         else:
             problems.append(f"{k!r} is no list")
     for k, xs in singles.items():
@@ -138,8 +139,8 @@ def _value_problems(entry: Mapping[str, Any]) -> list[str]:
         if k in _SCALARS or k in _LISTS:
             wrong += ["is not one number" for x in xs if not wrong and np.size(as_numpy(x)) != 1]
         problems += [f"{k!r} {problem}" for problem in wrong[:1]]
-    if not problems and given.get("n_iter") and "d" in given:
-        missing = sorted((_VECTORS.keys() | _RINGS.keys() | {"ro", *_SCALARS}) - given.keys())
+    if not problems and present.get("n_iter") and "d" in present:
+        missing = sorted((_VECTORS.keys() | _RINGS.keys() | {"ro", *_SCALARS}) - present.keys())
         problems += [f"{k!r} is missing" for k in missing]
     return problems
 
@@ -151,15 +152,17 @@ def _wrong(owner: str, problems: list[str]) -> ValueError:
     )
 
 
-def _parts(vector: Any, saved: SavedGroup, params: PyTree) -> list[Array]:
-    """Splits a flat vector into arrays, in the order of the leaves here."""
+def _parts(vector: PyTree, saved: SavedGroup, params: PyTree) -> list[Array]:
+    """Splits a flat vector into arrays, in the order of the leaves of the tree."""
     leaves = [np.asarray(x) for x in jax.tree.leaves(params)]
+    # The vector is in the order of the file's numbers, the leaves may be in another.
     order = np.argsort(saved.numbers)
     widths = [x.size * (2 if np.iscomplexobj(x) else 1) for x in leaves]
     ends = np.cumsum([widths[i] for i in order])[:-1]
     parts: list[Array] = [np.empty(0)] * len(leaves)
     for i, part in zip(order, np.split(as_numpy(vector), ends), strict=True):
         like = leaves[i]
+        # A complex leaf has two elements of the vector for each of its elements.
         wide = part.astype(like.real.dtype)
         parts[i] = wide.view(like.dtype).reshape(like.shape)
     return parts
@@ -167,11 +170,10 @@ def _parts(vector: Any, saved: SavedGroup, params: PyTree) -> list[Array]:
 
 def _put(slot: PyTree, rows: list[list[Array]], at: tuple[slice, ...]) -> PyTree:
     """Returns the slot with the rows written into its leaves, each in its dtype and sharding."""
-    treedef: Any
     leaves, treedef = jax.tree.flatten(slot)
     new = []
     for i, old in enumerate(leaves):
         value = np.array(old)
         value[at] = np.stack([row[i] for row in rows]) if at else rows[0][i]
         new.append(place(value, old))
-    return treedef.unflatten(new)
+    return jax.tree.unflatten(treedef, new)

@@ -1,6 +1,6 @@
 """Assigns the entries and options of a state_dict in torch's format to parameters and groups."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from .write import param_names
 __all__ = ["Names", "SavedGroup", "match_groups"]
 
 Names = Sequence[str] | Sequence[Sequence[str]]
-"""Names of the parameters in a file, in the order of its numbers; or of each group."""
+"""Names of the parameters in a file, in the order of their numbers; or a list for each group."""
 
 _RECIPE = (
     "Pass names=[[name_of[p] for p in group['params']] for group in optimizer.param_groups], where "
@@ -26,38 +26,39 @@ _NOT_OPTIONS = ("params", "param_names", COUNT)
 
 
 class SavedGroup(NamedTuple):
-    """What a file has for a group of an optimizer.
+    """The saved data for a group of an optimizer.
 
     Attributes:
-      names: of the parameters.
-      states: of the parameters; empty where the file has none.
-      numbers: of the parameters in the file.
-      options: empty where no group of the file has exactly these parameters.
+      names: names of the parameters.
+      states: states of the parameters; a state is empty if the file has none.
+      numbers: numbers of the parameters in the file.
+      options: options of the group; empty if no group of the file has exactly these parameters.
       steps: number of steps made, or None if the file does not say.
-      others: where `options` is empty, the options of the groups that the parameters were in.
+      others: if `options` is empty, the options of the groups that the parameters were in.
     """
 
     names: list[str]
     states: list[ParamState]
     numbers: list[int]
-    options: dict[str, Any]
+    options: dict[str, PyTree]
     steps: int | None
-    others: list[dict[str, Any]]
+    others: list[dict[str, PyTree]]
 
 
 def match_groups(
-    owner: str, trees: Sequence[PyTree], state_dict: Any, names: Names | None
+    owner: str, trees: Sequence[PyTree], state_dict: object, names: Names | None
 ) -> list[SavedGroup]:
-    """Finds in a state_dict what belongs to the parameters of each group.
+    """Finds the entries and options of a state_dict for the parameters of each group.
 
-    Parameters are found by name over all groups. The options of a group are found where the
+    Parameters are found by name over all groups. The options of a group are found if the
     file has a group of the same parameters.
 
     Args:
-      owner: what errors call the function.
+      owner: name of the calling function, for errors.
       trees: parameters of the groups.
-      state_dict: as saved.
-      names: of the parameters in the file, in the order of its numbers; or of each group.
+      state_dict: the saved state.
+      names: names of the parameters in the file, in the order of their numbers; or a list for
+        each group.
 
     Raises:
       ValueError: the parameters differ, or which is which cannot be known.
@@ -66,22 +67,23 @@ def match_groups(
     numbers = check_params(owner, groups)
     check_states(owner, state)
     states = _read_states(owner, state, numbers)
-    names_here = param_names(trees)
+    current_names = param_names(trees)
     saved_names = _saved_names(owner, groups, numbers, names)
     if saved_names is None:
-        _check_sizes(owner, names_here, numbers)
+        _check_sizes(owner, current_names, numbers)
         _check_order(owner, trees, bool(states))
         flat = [k for ks in numbers for k in ks]
-        saved_names = dict(zip(flat, [k for names in names_here for k in names], strict=True))
+        saved_names = dict(zip(flat, [k for names in current_names for k in names], strict=True))
     by_name = {name: k for k, name in saved_names.items()}
-    _check_names(owner, names_here, numbers, by_name)
+    _check_names(owner, current_names, numbers, by_name)
     sets = [frozenset(saved_names[k] for k in ks) for ks in numbers]
     if names is not None and not _is_nested(names):
-        _check_groups(owner, names_here, groups, sets)
+        _check_groups(owner, current_names, groups, sets)
+    # Options belong to a group as a whole, so they move only to a group of the same parameters.
     by_set = dict(zip(sets, groups, strict=True))
     count = max((int(g.get(COUNT) or 0) for g in groups), default=0) or None
     matched = []
-    for group_names in names_here:
+    for group_names in current_names:
         saved = by_set.get(frozenset(group_names), {})
         overlapping = [
             g for s, g in zip(sets, groups, strict=True) if not saved and s & set(group_names)
@@ -100,17 +102,17 @@ def match_groups(
     return matched
 
 
-def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+def _options(group: Mapping[str, PyTree]) -> dict[str, PyTree]:
     return {k: v for k, v in group.items() if k not in _NOT_OPTIONS}
 
 
 def _read_states(
-    owner: str, state: Mapping[Any, Any], numbers: list[list[int]]
+    owner: str, state: Mapping[Hashable, ParamState], numbers: list[list[int]]
 ) -> dict[int, ParamState]:
     """Returns the states of parameters by number; JSON turns the numbers into texts."""
     listed = {k for ks in numbers for k in ks}
-    states = {_number(k): dict(entry) for k, entry in state.items()}
-    unlisted = [repr(k) for k in state if _number(k) not in listed]
+    states = {_as_number(k): dict(entry) for k, entry in state.items()}
+    unlisted = [repr(k) for k in state if _as_number(k) not in listed]
     if unlisted:
         raise ValueError(
             f"{owner}: the state has entries for {', '.join(unlisted[:8])}, which no group lists "
@@ -119,17 +121,17 @@ def _read_states(
     return states
 
 
-def _number(key: Any) -> Any:
+def _as_number(key: Any) -> Any:
     return int(key) if isinstance(key, str) and key.isdecimal() else key
 
 
 def _saved_names(
     owner: str,
-    groups: Sequence[Mapping[str, Any]],
+    groups: Sequence[Mapping[str, PyTree]],
     numbers: list[list[int]],
     names: Names | None,
 ) -> dict[int, str] | None:
-    """Returns the name of each number of the file, or None where the file has no names."""
+    """Returns the name for each number in the file, or None if the file has no names."""
     order = [k for ks in numbers for k in ks]
     flat: list[Any] = list(names or ())
     if names is None:
@@ -146,6 +148,7 @@ def _saved_names(
             )
         flat = [name for of_group in names for name in of_group]
     else:
+        # A flat list has one name for each number, in ascending order.
         order = sorted(order)
     if len(flat) != len(order) or len(set(flat)) != len(order):
         raise ValueError(
@@ -162,19 +165,19 @@ def _is_nested(names: Names) -> bool:
 
 def _check_groups(
     owner: str,
-    names_here: list[list[str]],
-    groups: Sequence[Mapping[str, Any]],
+    current_names: list[list[str]],
+    groups: Sequence[Mapping[str, PyTree]],
     sets: Sequence[frozenset[str]],
 ) -> None:
-    """Raises ValueError where a flat list of names would tear the groups of the file apart.
+    """Raises ValueError if a flat list of names would split the groups of the file.
 
     torch numbers the parameters group by group, and a model lists them layer by layer: with names
     in the latter order, moments and options of parameters of equal shapes would be exchanged.
     """
     named = any(group.get("param_names") is not None for group in groups)
-    here = {frozenset(of_group) for of_group in names_here}
-    if len(groups) > 1 and not named and not here.issuperset(sets):
-        i = next(i for i, of_group in enumerate(sets) if of_group not in here)
+    current_sets = {frozenset(of_group) for of_group in current_names}
+    if len(groups) > 1 and not named and not current_sets.issuperset(sets):
+        i = next(i for i, of_group in enumerate(sets) if of_group not in current_sets)
         raise ValueError(
             f"{owner}: the file has {len(groups)} groups, whose numbers run group by group, and in "
             f"one list these names put {', '.join(sorted(sets[i])[:6])} into group {i}, which is "
@@ -182,24 +185,24 @@ def _check_groups(
         )
 
 
-def _check_sizes(owner: str, names_here: list[list[str]], numbers: list[list[int]]) -> None:
-    """Raises ValueError where groups or their sizes differ."""
-    if len(numbers) != len(names_here):
+def _check_sizes(owner: str, current_names: list[list[str]], numbers: list[list[int]]) -> None:
+    """Raises ValueError if the numbers of groups or their sizes differ."""
+    if len(numbers) != len(current_names):
         raise ValueError(
             f"{owner}: loaded state dict has a different number of parameter groups: "
-            f"{len(numbers)} where this optimizer has {len(names_here)}. Nothing was loaded."
+            f"{len(numbers)} where this optimizer has {len(current_names)}. Nothing was loaded."
         )
-    for i, (here, saved) in enumerate(zip(names_here, numbers, strict=True)):
-        if len(here) != len(saved):
+    for i, (current, saved) in enumerate(zip(current_names, numbers, strict=True)):
+        if len(current) != len(saved):
             raise ValueError(
                 f"{owner}: loaded state dict contains a parameter group that doesn't match the "
                 f"size of optimizer's group: group {i} has {len(saved)} parameters there and "
-                f"{len(here)} here. Nothing was loaded."
+                f"{len(current)} here. Nothing was loaded."
             )
 
 
 def _check_order(owner: str, trees: Sequence[PyTree], has_states: bool) -> None:
-    """Raises ValueError where the order of a tree's leaves may not be that of the file."""
+    """Raises ValueError if a tree's leaves may have another order than the file."""
     for i, tree in enumerate(trees):
         if has_states and not _is_in_order(tree):
             raise ValueError(
@@ -212,7 +215,7 @@ def _check_order(owner: str, trees: Sequence[PyTree], has_states: bool) -> None:
 
 
 def _is_in_order(tree: PyTree) -> bool:
-    """Tells whether the order of a tree's leaves is plain: one leaf, or a flat list of leaves."""
+    """Tells whether the order of a tree's leaves is certain: one leaf, or a flat list of leaves."""
     if len(jax.tree.leaves(tree)) < 2:
         return True
     flat = isinstance(tree, (list, tuple)) and not hasattr(tree, "_fields")
@@ -220,14 +223,14 @@ def _is_in_order(tree: PyTree) -> bool:
 
 
 def _check_names(
-    owner: str, names_here: list[list[str]], numbers: list[list[int]], by_name: Mapping[str, int]
+    owner: str, current_names: list[list[str]], numbers: list[list[int]], by_name: Mapping[str, int]
 ) -> None:
-    """Raises ValueError where a parameter is only in the file, or only here."""
-    unmatched = sorted({name for names in names_here for name in names} ^ by_name.keys())
+    """Raises ValueError if a parameter is only in the file or only in the optimizer."""
+    unmatched = sorted({name for names in current_names for name in names} ^ by_name.keys())
     if unmatched:
         more = f", and {len(unmatched) - 8} more" if len(unmatched) > 8 else ""
         try:
-            _check_sizes(owner, names_here, numbers)
+            _check_sizes(owner, current_names, numbers)
         except ValueError as error:
             raise ValueError(
                 f"{error} Only on one side are {', '.join(unmatched[:8])}{more}."

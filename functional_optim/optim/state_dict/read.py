@@ -1,7 +1,6 @@
-"""Makes the state of a group from torch's entries, which are checked before anything changes."""
+"""Makes the state of a group from torch's entries, after checking them."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,18 +26,18 @@ def fill_state(
     params: PyTree,
     fresh: State,
 ) -> State:
-    """Returns the fresh state of a group with what was saved.
+    """Returns the fresh state of a group, filled with the saved entries.
 
     Args:
-      owner: what errors call the function.
-      entries: torch's name of an entry -> where it is kept.
+      owner: name of the calling function, for errors.
+      entries: torch's name of an entry -> its place in the state.
       optional: entries that a parameter may lack.
       saved: the group in the file.
-      params: of the group.
-      fresh: its state before the first step.
+      params: parameters of the group.
+      fresh: state of the group before the first step.
 
     Raises:
-      ValueError: the entries are not those of this optimizer and these parameters.
+      ValueError: the entries do not fit this optimizer and these parameters.
     """
     _check_entries(owner, entries, optional, saved, fresh, jax.tree.leaves(params))
     count = saved.steps
@@ -68,35 +67,37 @@ def _check_entries(
     optional: Collection[str],
     saved: SavedGroup,
     fresh: State,
-    params: list[Any],
+    params: list[PyTree],
 ) -> None:
-    """Raises where entries are missing, not known here, or of another shape."""
+    """Raises ValueError if entries are missing, unknown, or of another shape."""
     problems: list[str] = []
-    # An entry that the present options have no use for has the shape of the parameter.
-    kept = {k: entry.read(fresh, len(params)) for k, entry in sorted(entries.items())}
-    values = {k: params if of_params is None else of_params for k, of_params in kept.items()}
-    needed = {k for k, of_params in kept.items() if of_params is not None} - set(optional)
+    # An entry that the present options do not use has the shape of the parameter.
+    slots = {k: entry.read(fresh, len(params)) for k, entry in sorted(entries.items())}
+    values = {k: params if of_params is None else of_params for k, of_params in slots.items()}
+    needed = {k for k, of_params in slots.items() if of_params is not None} - set(optional)
     for i, (name, state) in enumerate(zip(saved.names, saved.states, strict=True)):
         present = {k: v for k, v in state.items() if v is not None and not _is_ulps(k)}
-        here = {k: of_params[i] for k, of_params in values.items() if not is_no_slot(of_params[i])}
+        expected = {
+            k: of_params[i] for k, of_params in values.items() if not is_no_slot(of_params[i])
+        }
         for k, v in present.items():
-            if k not in here:
+            if k not in expected:
                 problems.append(f"'{name}' has an entry {k!r}, which is not kept here")
             elif (problem := numbers_problem(v)) is not None:
                 problems.append(f"'{name}': {k!r} {problem}")
-            elif np.iscomplexobj(as_numpy(v)) and not np.iscomplexobj(here[k]):
+            elif np.iscomplexobj(as_numpy(v)) and not np.iscomplexobj(expected[k]):
                 problems.append(f"'{name}': {k!r} is complex, and real here")
             elif entries[k].is_scalar(fresh) and np.prod(np.shape(v)) != 1:
                 problems.append(f"'{name}': {k!r} has shape {np.shape(v)}, and is one number")
             elif entries[k].slot == "leaf_counts" and not is_count(v):
                 problems.append(f"'{name}': {k!r} is {v}, and not a number of updates")
-            elif not entries[k].is_scalar(fresh) and not has_shape(v, here[k].shape):
-                owner_of_shape = "the parameter" if here[k].shape == params[i].shape else "here"
+            elif not entries[k].is_scalar(fresh) and not has_shape(v, expected[k].shape):
+                owner_of_shape = "the parameter" if expected[k].shape == params[i].shape else "here"
                 problems.append(
-                    f"'{name}': {k!r} has shape {np.shape(v)}, {owner_of_shape} {here[k].shape}"
+                    f"'{name}': {k!r} has shape {np.shape(v)}, {owner_of_shape} {expected[k].shape}"
                 )
         if present:
-            missing = [k for k in here if k in needed and k not in present]
+            missing = [k for k in expected if k in needed and k not in present]
             problems += [f"'{name}' has no entry {k!r}" for k in missing]
     if problems:
         raise ValueError(
@@ -106,7 +107,7 @@ def _check_entries(
 
 
 def _is_ulps(name: str) -> bool:
-    """Tells whether an entry is one that older versions of this library wrote, and none reads."""
+    """Tells whether only older versions of this library have an entry; it is not read."""
     return name.endswith("_ulp")
 
 
@@ -117,7 +118,7 @@ def _fill_link(
     states: list[ParamState],
     count: int,
 ) -> State:
-    """Returns the state of one link, with what was saved for it."""
+    """Returns the state of one link, filled with the saved entries."""
     whole = State(**{name: link})
     slots = {
         k: entry.slot
@@ -127,9 +128,9 @@ def _fill_link(
         and entry.read(whole, len(states)) is not None
     }
     started = np.array([any(state.get(k) is not None for k in slots) for state in states])
-    fields: dict[str, Any] = {}
+    fields: dict[str, PyTree] = {}
     if "leaf_counts" in link:
-        # Where torch keeps no step, what matters is whether there was one.
+        # If torch has no step, only the difference between none and some matters.
         defaults = np.where(started, max(count, 1), 0)
         counts = [_step(state, int(n)) for state, n in zip(states, defaults, strict=True)]
         fields["leaf_counts"] = place(counts, link.leaf_counts)
@@ -166,7 +167,7 @@ def _fill_slot(name: str, slot: PyTree, states: list[ParamState]) -> PyTree:
 def read_dormant_slots(
     entries: Mapping[str, StateEntry], state: State, states: list[ParamState], params: PyTree
 ) -> DormantSlots:
-    """Returns the saved slots that the options of a group have no use for at present."""
+    """Returns the saved slots that the present options of a group do not use."""
     dormant: DormantSlots = {}
     for k, entry in entries.items():
         if entry.link in state and entry.read(state, len(states)) is None and any_has(states, k):

@@ -30,11 +30,11 @@ def torch_state_dict(
     """Writes states and options of groups as torch does.
 
     Args:
-      groups: of the optimizer.
+      groups: groups of the optimizer.
       states_of: returns torch's state of each parameter of a group.
     """
     states: dict[int, ParamState] = {}
-    param_groups: list[dict[str, Any]] = []
+    param_groups: list[dict[str, PyTree]] = []
     first = 0
     for group, names in zip(groups, param_names([g.params for g in groups]), strict=True):
         states |= {first + i: state for i, state in enumerate(states_of(group)) if state}
@@ -47,7 +47,7 @@ def torch_state_dict(
 
 
 def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
-    """Names the groups' parameters by their dotted paths, each by another name.
+    """Names the groups' parameters by their dotted paths; all names differ.
 
     A path that several groups have gets the number of the group in front. If that makes it another
     group's path, all paths get the number.
@@ -65,7 +65,7 @@ def param_names(trees: Sequence[PyTree]) -> list[list[str]]:
 
 
 def updates_made(state: State) -> int:
-    """Returns how many updates a group has had; single parameters may have had fewer."""
+    """Returns the number of updates of a group; some parameters may have had fewer."""
     return max((int(link.count) for link in state if "count" in link), default=0)
 
 
@@ -86,6 +86,7 @@ def param_states(entries: Mapping[str, StateEntry], group: OptimizerGroup) -> li
         if not entry.at_start:
             exists = (counts_of_parameters(link, n) > 0) | loaded
         if entry.slot != "leaf_counts":
+            # A momentum buffer exists once it has received a gradient.
             exists &= carried_scalars(link, n).get("started", np.ones(n)) != 0
         for i in np.flatnonzero(exists):
             if not is_no_slot(values[i]):
@@ -94,7 +95,7 @@ def param_states(entries: Mapping[str, StateEntry], group: OptimizerGroup) -> li
 
 
 def _with_dormant_slots(group: OptimizerGroup) -> State:
-    """Returns the state of a group, with the slots that its present options have no use for."""
+    """Returns the state of a group, including the slots that its present options do not use."""
     links = group.state._asdict().items()
     return State(
         **{
@@ -104,7 +105,7 @@ def _with_dormant_slots(group: OptimizerGroup) -> State:
     )
 
 
-def _as_plain_data(value: Any) -> Any:
+def _as_plain_data(value: PyTree) -> PyTree:
     """Returns an option with arrays of JAX as arrays of NumPy."""
     if isinstance(value, (tuple, list)):
         return tuple(_as_plain_data(v) for v in value)

@@ -3,10 +3,11 @@
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ...core.protocol import PyTree
 from ..stacklevel import user_stacklevel
@@ -21,13 +22,13 @@ __all__ = [
 ]
 
 
-def is_closure(x: Any) -> bool:
+def is_closure(x: object) -> bool:
     """Tells whether x is a function; a callable tree, such as a module, is a tree of gradients."""
     return callable(x) and jax.tree_util.all_leaves([x])
 
 
-def check_closure(where: str, closure: Callable[..., Any], params: PyTree) -> None:
-    """Raises TypeError where a closure does not take the parameters."""
+def check_closure(where: str, closure: Callable[..., PyTree], params: PyTree) -> None:
+    """Raises TypeError if a closure does not take the parameters."""
     try:
         inspect.signature(closure).bind(params)
     except TypeError:
@@ -39,18 +40,18 @@ def check_closure(where: str, closure: Callable[..., Any], params: PyTree) -> No
         pass
 
 
-def refuse_loss(where: str, loss_fn: Any) -> NoReturn:
-    """Raises TypeError for what is no function of the parameters."""
-    got = f"an array of shape {loss_fn.shape}" if hasattr(loss_fn, "shape") else repr(loss_fn)
+def refuse_loss(where: str, loss_fn: object) -> NoReturn:
+    """Raises TypeError for a loss that is not a function of the parameters."""
+    kind = f"an array of shape {loss_fn.shape}" if hasattr(loss_fn, "shape") else repr(loss_fn)
     raise TypeError(
-        f"{where}: loss_fn must be a function (params, *args) -> loss, got {got}. A loss that has "
+        f"{where}: loss_fn must be a function (params, *args) -> loss, got {kind}. A loss that has "
         "been computed cannot be differentiated in JAX: pass the function that computes it from "
         "the parameters, and its data as arguments."
     )
 
 
-def check_loss(where: str, result: Any, has_aux: bool) -> None:
-    """Raises TypeError where a loss function does not return a scalar, or not what has_aux says."""
+def check_loss(where: str, result: PyTree, has_aux: bool) -> None:
+    """Raises TypeError if a loss function does not return a scalar, or a pair with has_aux."""
     if has_aux and not (isinstance(result, tuple) and len(result) == 2):
         raise TypeError(
             f"{where}: with has_aux=True the function must return a pair (loss, aux), got "
@@ -68,17 +69,17 @@ def check_loss(where: str, result: Any, has_aux: bool) -> None:
         raise TypeError(f"{where}: the loss must be a scalar, got {_kind(loss)}. {advice}")
 
 
-def _kind(x: Any) -> str:
+def _kind(x: PyTree) -> str:
     if hasattr(x, "dtype"):
         return f"an array of shape {jnp.shape(x)}"
     return f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__
 
 
-def warn_of_constant(where: str, loss: Any, params: PyTree) -> None:
-    """Warns where a loss does not depend on the parameters, which it got to be differentiated.
+def warn_of_constant(where: str, loss: object, params: PyTree) -> None:
+    """Warns if a loss does not depend on the parameters that it is differentiated by.
 
-    A value that does is a tracer of the kind that they are; one computed from optimizer.params,
-    or from what had been computed before, is not.
+    A loss that depends on them is a tracer of the same type; a loss computed from optimizer.params,
+    or from values that were computed before, is not.
     """
     kinds = {type(x) for x in jax.tree.leaves(params) if isinstance(x, jax.core.Tracer)}
     if kinds and type(loss) not in kinds:
@@ -91,18 +92,20 @@ def warn_of_constant(where: str, loss: Any, params: PyTree) -> None:
         )
 
 
-def differentiate(where: str, closure: Callable[..., Any], params: PyTree) -> tuple[Any, PyTree]:
+def differentiate(
+    where: str, closure: Callable[..., ArrayLike], params: PyTree
+) -> tuple[jax.Array, PyTree]:
     """Computes value and gradient of a closure.
 
-    Warns where the value does not depend on the argument: then the closure reads the parameters
-    from the optimizer, which trains nothing.
+    Warns if the value does not depend on the argument: the closure then reads the parameters from
+    the optimizer, and nothing is trained.
 
     Raises:
       TypeError: it does not take the parameters.
     """
     check_closure(where, closure, params)
 
-    def loss(params: PyTree) -> Any:
+    def loss(params: PyTree) -> ArrayLike:
         value = closure(params)
         check_loss(where, value, has_aux=False)
         warn_of_constant(where, value, params)

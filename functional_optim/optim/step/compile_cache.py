@@ -7,12 +7,15 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from ...core.protocol import PyTree
 from ..stacklevel import user_stacklevel
 
 __all__ = ["CompileCache", "GetFunction"]
 
-GetFunction = Callable[[], Callable[..., Any]]
+GetFunction = Callable[[], Callable[..., PyTree]]
 """Returns the function of a program, which is alive while the program is called."""
+
+Program = Callable[..., PyTree]
 
 
 _MANY = 4
@@ -22,21 +25,21 @@ _MANY = 4
 class CompileCache:
     """Programs made for functions, each dropped with its function.
 
-    A program must not refer to its function: it is given a way to get it. Bound methods, which
-    Python makes again at each access, and objects without weak references are kept for good.
+    A program must not refer to its function, but to `get_function`. Bound methods, which Python
+    makes again at each access, and objects without weak references are never dropped.
 
     Args:
       make: `(get_function, *key) -> program`.
-      warns: whether to warn of many functions from one line.
+      warns: whether to warn if many functions come from one line.
     """
 
-    def __init__(self, make: Callable[..., Callable[..., Any]], *, warns: bool = True):
+    def __init__(self, make: Callable[..., Program], *, warns: bool = True):
         self.make, self._warns = make, warns
-        self._weak: dict[int, tuple[GetFunction, dict[Any, Callable[..., Any]]]] = {}
-        self._strong: dict[Any, Callable[..., Any]] = {}
-        self._functions_of_code: collections.Counter[Any] = collections.Counter()
+        self._weak: dict[int, tuple[GetFunction, dict[Hashable, Program]]] = {}
+        self._strong: dict[Hashable, Program] = {}
+        self._functions_of_code: collections.Counter[object] = collections.Counter()
 
-    def __call__(self, function: Callable[..., Any], *key: Hashable) -> Callable[..., Any]:
+    def __call__(self, function: Callable[..., PyTree], *key: Hashable) -> Program:
         """Returns the program for a function and a key."""
         entry = self._weak_entry(function)
         if entry is None:
@@ -50,8 +53,8 @@ class CompileCache:
             programs[key] = self.make(get_function, *key)
         return programs[key]
 
-    def _warn_of_many(self, function: Callable[..., Any]) -> None:
-        """Warns where the same source makes new functions, each of which is compiled again."""
+    def _warn_of_many(self, function: Callable[..., PyTree]) -> None:
+        """Warns if one line of source makes new functions, because each is compiled again."""
         code = getattr(function, "__code__", None)
         self._functions_of_code[code] += 1
         if code is not None and self._functions_of_code[code] == _MANY:
@@ -63,16 +66,17 @@ class CompileCache:
             )
 
     def _weak_entry(
-        self, function: Callable[..., Any]
-    ) -> tuple[GetFunction, dict[Any, Callable[..., Any]]] | None:
-        """Returns a weak reference and the programs of a function; None if it has no such."""
-        number = id(function)
-        if number in self._weak:
-            return self._weak[number]
+        self, function: Callable[..., PyTree]
+    ) -> tuple[GetFunction, dict[Hashable, Program]] | None:
+        """Returns a weak reference to a function and its programs; None if there can be none."""
+        key = id(function)
+        if key in self._weak:
+            return self._weak[key]
+        # A weak reference to a bound method is dead immediately.
         if isinstance(function, types.MethodType):
             return None
         try:
-            reference: Any = weakref.ref(function, lambda _: self._weak.pop(number, None))
+            reference: Any = weakref.ref(function, lambda _: self._weak.pop(key, None))
         except TypeError:
             return None
-        return self._weak.setdefault(number, (reference, {}))
+        return self._weak.setdefault(key, (reference, {}))

@@ -1,7 +1,7 @@
 """Runs a step, which may donate the memory of parameters and state."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -9,28 +9,30 @@ import jax.numpy as jnp
 from ...core.protocol import PyTree
 from ...core.trees.structure import path_string
 from ..params.copies import check_alive
+from .scalar_packing import Arrays
 
 __all__ = ["check_not_traced", "explain_arguments", "run_donating", "run_keeping"]
 
 
 def run_donating(
     name: str,
-    program: Callable[..., Any],
+    program: Callable[..., PyTree],
     params: list[PyTree],
-    states: list[Any],
-    arguments: tuple[Any, ...],
-    outputs: list[Any],
+    states: list[Arrays],
+    arguments: tuple[PyTree, ...],
+    outputs: list[PyTree],
 ) -> None:
     """Calls `program(params, states, *arguments)`, which donates the first two.
 
-    Arguments that share memory with what is donated are copied. The result is appended to
-    `outputs`, where it is even if a KeyboardInterrupt ends this function: Python handles signals
-    between its own instructions, and there is none between the end of the call and the append.
+    Arguments that share memory with donated arrays are copied. The result is appended to `outputs`,
+    so that it is not lost if a KeyboardInterrupt ends this function: Python handles signals between
+    its instructions, and there is none between the end of the call and the append.
 
     Raises:
       RuntimeError: the program failed after its arguments had been donated.
     """
     try:
+        # One call in C runs the program and stores its result.
         outputs.extend(map(program, *zip((params, states, *arguments), strict=True)))
         return
     except Exception as error:
@@ -41,6 +43,8 @@ def run_donating(
                 "state, and they are lost. Restore them from a checkpoint, into an optimizer made "
                 "anew. With differentiable=True, a step leaves the old arrays alone."
             ) from error
+        # XLA refuses a donated buffer that is also an argument, such as a gradient that is a
+        # parameter.
         donated = _buffers((params, states))
         if not donated & _buffers(arguments):
             raise
@@ -50,11 +54,11 @@ def run_donating(
 
 def run_keeping(
     name: str,
-    program: Callable[..., Any],
+    program: Callable[..., PyTree],
     params: list[PyTree],
-    states: list[Any],
-    arguments: tuple[Any, ...],
-    outputs: list[Any],
+    states: list[Arrays],
+    arguments: tuple[PyTree, ...],
+    outputs: list[PyTree],
 ) -> None:
     """Calls `program(params, states, *arguments)`, which donates nothing; see `run_donating`."""
     try:
@@ -64,13 +68,13 @@ def run_keeping(
         raise
 
 
-def explain_arguments(name: str, arguments: tuple[Any, ...], error: Exception) -> None:
-    """Raises what is to be done where a program failed because of its arguments.
+def explain_arguments(name: str, arguments: tuple[PyTree, ...], error: Exception) -> None:
+    """Raises an error that says what to do, if a program failed because of its arguments.
 
     Args:
-      name: what errors call the step.
-      arguments: gradients; or positional arguments of a loss, and those by name.
-      error: in which the program ended.
+      name: name of the step, for errors.
+      arguments: gradients; or positional and keyword arguments of a loss.
+      error: the exception that the program raised.
     """
     keys = ("args", "kwargs") if len(arguments) == 2 else ("grads",)
     named = dict(zip(keys, arguments, strict=True))
@@ -86,11 +90,11 @@ def explain_arguments(name: str, arguments: tuple[Any, ...], error: Exception) -
         raise explained from error
 
 
-def _is_deleted(x: Any) -> bool:
+def _is_deleted(x: object) -> bool:
     return _is_concrete(x) and x.is_deleted()
 
 
-def _is_concrete(x: Any) -> bool:
+def _is_concrete(x: object) -> TypeGuard[jax.Array]:
     return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
 
 
@@ -106,7 +110,7 @@ _CONCRETE_TYPES: set[type] = set()
 
 
 def check_not_traced(name: str, old: PyTree, new: PyTree) -> None:
-    """Raises RuntimeError where a step within a trace would replace concrete arrays by tracers."""
+    """Raises RuntimeError if a step within a trace would replace concrete arrays by tracers."""
     kinds = set(map(type, jax.tree.leaves(new)))
     if kinds <= _CONCRETE_TYPES:
         return

@@ -1,11 +1,11 @@
 """The counts of a group's parameters: one for all until some parameter lacks a gradient."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from ...core.protocol import GradientTransformation, PyTree
 from ...core.state import State, nested_states
@@ -28,19 +28,19 @@ def with_leaf_counts(tx: GradientTransformation, params: PyTree, state: PyTree) 
 def with_shared_counts(state: State) -> State:
     """Returns a chain's state with one count for all, where all parameters have the same.
 
-    Otherwise the state comes back as it is.
+    Otherwise the state is returned unchanged.
     """
     counting = [node for _, node in nested_states(state) if "leaf_counts" in node]
-    if not all(map(_agree, counting)):
+    if not all(map(_has_equal_counts, counting)):
         return state
     return State(**{k: _remove_counts(v) for k, v in state._asdict().items()})
 
 
-def _is_rule_state(x: Any) -> bool:
+def _is_rule_state(x: object) -> bool:
     return isinstance(x, State) and {"count", "hyperparams"} <= set(x._fields)
 
 
-def _add_counts(old: Any, counting: Any) -> Any:
+def _add_counts(old: PyTree, counting: PyTree) -> PyTree:
     if not _is_rule_state(old) or "leaf_counts" not in counting:
         return old
     fields = dict(old._asdict())
@@ -51,12 +51,12 @@ def _add_counts(old: Any, counting: Any) -> Any:
     return State(**{k: fields[k] for k in counting._fields})
 
 
-def _broadcast(x: Any, like: Any) -> jax.Array:
+def _broadcast(x: ArrayLike, like: jax.ShapeDtypeStruct) -> jax.Array:
     return jnp.broadcast_to(x, like.shape)
 
 
-def _agree(link: State) -> bool:
-    """Tells whether all parameters have had the same updates."""
+def _has_equal_counts(link: State) -> bool:
+    """Tells whether all parameters have had the same number of updates."""
     vectors = [np.asarray(x) for x in jax.tree.leaves(link._asdict().get("carry", {}))]
     same = all(np.all(x == x[:1]) for x in vectors)
     return same and bool(np.all(np.asarray(link.leaf_counts) == int(link.count)))
@@ -65,7 +65,7 @@ def _agree(link: State) -> bool:
 def _remove_counts(link: State) -> State:
     if "leaf_counts" not in link:
         return link
-    fields: Mapping[str, Any] = {k: v for k, v in link._asdict().items() if k != "leaf_counts"}
+    fields: Mapping[str, PyTree] = {k: v for k, v in link._asdict().items() if k != "leaf_counts"}
     if "carry" in link and "groups" not in link:
         fields = {**fields, "carry": {k: x[0] for k, x in link.carry.items()}}
     return State(**fields)

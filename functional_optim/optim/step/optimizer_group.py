@@ -1,13 +1,13 @@
 """One group of an optimizer: its parameters and options, its transformation, its state."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterator, Mapping
+from typing import NamedTuple
 
 import jax
 
 from ...core.numerics.validation import Interval
-from ...core.protocol import GradientTransformation, PyTree
+from ...core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ...transforms.leaf_counts import per_leaf_counts
 from ..conversions import is_plain_number
 from ..hyperparams import DormantSlots
@@ -19,12 +19,12 @@ __all__ = ["OptimizerGroup", "StatePosition"]
 
 
 class StatePosition(NamedTuple):
-    """Which scalar of a state is a number of an option.
+    """The scalar of a state that has the value of an option, or of one of its parts.
 
     Attributes:
-      part: index of the number in an option that is a tuple, else None.
+      part: index of the part in an option that is a tuple, else None.
       leaf: index of the scalar among the leaves of the state.
-      interval: where the number must lie.
+      interval: the values that the scalar may have.
     """
 
     part: int | None
@@ -38,14 +38,14 @@ class OptimizerGroup:
 
     Attributes:
       options: parameters and options, as the user sees and edits them.
-      tx: its transformation; the numbers in its init may be older than the state's.
+      tx: its transformation; the hyperparameters in its init may be older than the state's.
       stored: its state, in the layout of the last step.
-      positions: option -> its numbers in the state, for options whose numbers go there
+      positions: option -> its scalars in the state, for options whose values are written there
         unchanged.
       activated: options that have been other than 0, and so keep their slot.
-      dormant_slots: slots that the present options have no use for.
+      dormant_slots: slots that the present options do not use.
       loaded: indices of the parameters that had an entry in the state that was loaded last.
-      counts_leaves: whether each parameter has a count of its own, because some have had fewer
+      counts_leaves: whether each parameter has a separate count, because some have had fewer
         updates than others.
     """
 
@@ -73,20 +73,20 @@ class OptimizerGroup:
         return self.options["params"]
 
     def count_leaves(self) -> None:
-        """Gives each parameter a count of its own."""
+        """Gives each parameter a separate count."""
         before = self.state
         with jax.ensure_compile_time_eval():  # the state outlives a trace in which this happens
             self.state = with_leaf_counts(self.tx, self.params, before)
         self.tx, self.counts_leaves = per_leaf_counts(self.tx), True
         paths = _leaf_paths(before)
-        numbers = {path: i for i, path in enumerate(_leaf_paths(self.state))}
+        indices = {path: i for i, path in enumerate(_leaf_paths(self.state))}
         self.positions = {
-            option: tuple(p._replace(leaf=numbers[paths[p.leaf]]) for p in positions)
+            option: tuple(p._replace(leaf=indices[paths[p.leaf]]) for p in positions)
             for option, positions in self.positions.items()
         }
 
     def write_edits(self) -> bool:
-        """Writes edited numbers into the state; returns False, and writes nothing, for others."""
+        """Writes edited numbers into the state; returns False if an edit is not a plain number."""
         numbers: dict[int, float] = {}
         for key in self.options.edited:
             scalars = self._scalars_of(key)
@@ -103,25 +103,26 @@ class OptimizerGroup:
         if positions is None or parts.keys() != {position.part for position in positions}:
             return None
         new = [(p.leaf, parts[p.part], p.interval) for p in positions]
+        # Arrays and values out of range take the slow path, which raises the errors.
         if not all(is_plain_number(v) and (i is None or v in i) for _, v, i in new):
             return None
         return [(leaf, v) for leaf, v, _ in new]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         fields = {k: v for k, v in self.__dict__.items() if k != "stored"}
         return {**fields, "state": self.state}  # a treedef does not pickle
 
-    def __setstate__(self, fields: dict[str, Any]) -> None:
+    def __setstate__(self, fields: dict[str, object]) -> None:
         for k, v in fields.items():
             setattr(self, k, v)
 
 
-def _leaf_paths(tree: PyTree) -> list[Any]:
+def _leaf_paths(tree: PyTree) -> list[Hashable]:
     return [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def _parts(value: Any) -> Iterator[tuple[int | None, Any]]:
-    """Yields the numbers of an option, with their indices where it is a tuple."""
+def _parts(value: Hyperparameter) -> Iterator[tuple[int | None, Hyperparameter]]:
+    """Yields the value of an option, or the parts of a tuple with their indices."""
     if isinstance(value, tuple):
         yield from enumerate(value)
     else:

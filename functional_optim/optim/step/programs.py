@@ -3,14 +3,13 @@
 import collections
 import functools
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ...core.apply_gradients import step
 from ...core.functions import dependencies_of
-from ...core.protocol import PyTree
+from ...core.protocol import PyTree, TransformUpdateFn
 from ...core.trees.sparse_rows import dense, is_sparse
 from ...core.trees.structure import align, is_absent, leaf_paths
 from ..params.layout import ParamLayout
@@ -21,8 +20,11 @@ from .state_layout import StateLayout
 
 __all__ = ["MissingGradientError", "OwnPrograms", "Programs", "accumulate"]
 
-Updates = tuple[Callable[..., Any], ...]
+Updates = tuple[TransformUpdateFn, ...]
 """The `update` of each group."""
+
+Objective = tuple[jax.Array, Callable[[list[PyTree]], jax.Array]]
+"""The loss `()`, and the loss as a function of the parameters of all groups."""
 
 _SEQUENCES = (list, tuple)
 
@@ -30,8 +32,7 @@ _SEQUENCES = (list, tuple)
 class MissingGradientError(Exception):
     """Some group has a parameter without a gradient, and one count for all parameters.
 
-    Which gradients are None shows when a step is traced, so that looking for them costs the
-    compiled step nothing.
+    It is raised while a step is traced, so that the check costs the compiled step nothing.
     """
 
 
@@ -59,12 +60,12 @@ class Programs:
 
     @classmethod
     @functools.lru_cache(maxsize=256)
-    def of(cls, *structure: Any) -> "Programs":
-        """Returns the one object for a structure."""
-        return cls(*structure)
+    def of(cls, *structure: Hashable) -> "Programs":
+        """Returns the programs for a structure, which are made once."""
+        return cls(*structure)  # type: ignore[arg-type]
 
     @functools.cached_property
-    def step(self) -> Callable[..., Any]:
+    def step(self) -> Callable[..., PyTree]:
         """The program `(params, states, grads) -> (params, states)`, grads structured as passed."""
 
         def optimizer_step(
@@ -78,9 +79,9 @@ class Programs:
 
     def _make_backward(
         self, get_function: GetFunction, has_aux: bool, seen: Hashable = None
-    ) -> Callable[..., Any]:
+    ) -> Callable[..., PyTree]:
         """Makes `(params, args, kwargs) -> (value, grads)`, grads as `optimizer.params`."""
-        del seen  # by which the program is found
+        del seen  # only part of the key under which the program is cached
         value_and_grad = self._value_and_grad("backward", get_function, has_aux)
 
         def optimizer_backward(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
@@ -91,15 +92,15 @@ class Programs:
 
     def _make_minimize(
         self, get_function: GetFunction, has_aux: bool, seen: Hashable = None
-    ) -> Callable[..., Any]:
+    ) -> Callable[..., PyTree]:
         """Makes `(params, states, args, kwargs) -> (params, states, value)`."""
-        del seen  # by which the program is found
+        del seen  # only part of the key under which the program is cached
         value_and_grad = self._value_and_grad("minimize", get_function, has_aux)
 
         def optimizer_minimize(
             params: list[PyTree], states: list[Arrays], args: PyTree, kwargs: PyTree
         ) -> PyTree:
-            def loss_of(params: list[PyTree]) -> Any:
+            def loss_of(params: list[PyTree]) -> jax.Array:
                 result = get_function()(self._param_layout.join(params), *args, **kwargs)
                 return result[0] if has_aux else result
 
@@ -111,7 +112,7 @@ class Programs:
 
     def _value_and_grad(
         self, method: str, get_function: GetFunction, has_aux: bool
-    ) -> Callable[..., Any]:
+    ) -> Callable[..., PyTree]:
         where = f"optimizer: {method}"
 
         def value_and_grad(params: list[PyTree], args: PyTree, kwargs: PyTree) -> PyTree:
@@ -122,6 +123,7 @@ class Programs:
                 warn_of_constant(where, result[0] if has_aux else result, trained)
                 return result
 
+            # Only the trained groups are differentiated, so that frozen ones cost no backward pass.
             trained = [p for p, frozen in zip(params, self._frozen, strict=True) if not frozen]
             value, grads = jax.value_and_grad(loss, has_aux=has_aux)(trained)
             none = [jax.tree.map(lambda _: None, p) for p in params]
@@ -130,20 +132,23 @@ class Programs:
         return value_and_grad
 
     def _with_frozen(self, groups: list[PyTree], trained: list[PyTree]) -> list[PyTree]:
-        """Returns the trees of all groups, of which those that are trained are given apart."""
-        rest = iter(trained)
-        both = zip(groups, self._frozen, strict=True)
-        return [group if frozen else next(rest) for group, frozen in both]
+        """Returns the trees of all groups: frozen ones from `groups`, the others from `trained`."""
+        remaining = iter(trained)
+        pairs = zip(groups, self._frozen, strict=True)
+        return [group if frozen else next(remaining) for group, frozen in pairs]
 
     def _step(
         self,
         params: list[PyTree],
         states: list[Arrays],
         grads: list[PyTree],
-        objective: tuple[Any, Callable[[list[PyTree]], Any]] | None,
+        objective: Objective | None,
     ) -> tuple[list[PyTree], list[Arrays]]:
-        """Updates all groups; searches are given the loss function, and its value here."""
-        aligned = [_aligned(i, p, g) for i, (p, g) in enumerate(zip(params, grads, strict=True))]
+        """Updates all groups; `objective` is passed to the transformations that search."""
+        aligned = [
+            _align_gradients(i, p, g) for i, (p, g) in enumerate(zip(params, grads, strict=True))
+        ]
+        # Check all groups before any is updated: the caller then adds counts, and calls again.
         for leaves, frozen, counts in zip(aligned, self._frozen, self._counts_leaves, strict=True):
             if not frozen and not counts and any(map(is_absent, leaves)):
                 raise MissingGradientError
@@ -154,7 +159,7 @@ class Programs:
                 new_params.append(p)
                 new_states.append(arrays)
                 continue
-            extra = {} if objective is None else _extra(i, params, grads[i], *objective)
+            extra = {} if objective is None else _extra_arguments(i, params, grads[i], *objective)
             # jax.grad gives the conjugate of the direction of steepest ascent, torch's .grad.
             g = jax.tree.map(_conjugate, jax.tree.unflatten(jax.tree.structure(p), leaves))
             try:
@@ -162,6 +167,7 @@ class Programs:
             except Exception as error:
                 error.add_note(f"In the group {i} of the optimizer.")
                 raise
+            # Another structure would not fit the layout, and would compile again at each step.
             structure = jax.tree.structure(state)
             if structure != layout.stored_treedef:
                 raise ValueError(
@@ -177,19 +183,20 @@ class Programs:
 class OwnPrograms:
     """The programs of one optimizer.
 
-    It shares those of a loss function with other optimizers only where the function sees the same
-    as when they took it.
+    It shares the program of a loss function with other optimizers only if the variables that the
+    function captures have the same values as when the program was compiled.
     """
 
     def __init__(self, shared: Programs):
         self.step = shared.step
-        self.backward = _own(shared.backward)
-        self.minimize = _own(shared.minimize)
+        self.backward = _cached_by_captures(shared.backward)
+        self.minimize = _cached_by_captures(shared.minimize)
 
 
-def _own(shared: CompileCache) -> CompileCache:
-    def find(get_function: GetFunction, has_aux: bool) -> Callable[..., Any]:
+def _cached_by_captures(shared: CompileCache) -> CompileCache:
+    def find(get_function: GetFunction, has_aux: bool) -> Callable[..., PyTree]:
         seen = dependencies_of(get_function())
+        # The captured variables cannot be compared, so the program is not shared.
         if seen is None:
             return shared.make(get_function, has_aux)
         return shared(get_function(), has_aux, seen)
@@ -197,22 +204,22 @@ def _own(shared: CompileCache) -> CompileCache:
     return CompileCache(find, warns=False)
 
 
-def _extra(
+def _extra_arguments(
     index: int,
     params: list[PyTree],
     grad: PyTree,
-    value: Any,
-    loss_of: Callable[[list[PyTree]], Any],
-) -> dict[str, Any]:
-    """Returns what a search for one group needs; the other groups' parameters are constants."""
+    value: jax.Array,
+    loss_of: Callable[[list[PyTree]], jax.Array],
+) -> dict[str, PyTree]:
+    """Returns the extra arguments for one group; the other groups' parameters are constants."""
 
-    def value_fn(group_params: PyTree) -> Any:
+    def value_fn(group_params: PyTree) -> jax.Array:
         return loss_of([*params[:index], group_params, *params[index + 1 :]])
 
     return {"value": value, "grad": grad, "value_fn": value_fn}
 
 
-def _aligned(index: int, params: PyTree, grads: PyTree) -> list[Any]:
+def _align_gradients(index: int, params: PyTree, grads: PyTree) -> list[PyTree]:
     """Returns the gradient of each parameter of a group, with its shape checked."""
     link = f"optimizer: group {index}"
     leaves = align(params, grads, link=link, name="the gradient")
@@ -228,8 +235,8 @@ def _aligned(index: int, params: PyTree, grads: PyTree) -> list[Any]:
 def _in_order(grads: PyTree, params: PyTree) -> PyTree:
     """Returns gradients in the containers of the parameters.
 
-    A tuple stands for a list, as torch.autograd.grad returns one; a plain dict is put in the order
-    of named parameters.
+    A tuple may take the place of a list, because torch.autograd.grad returns one; a plain dict is
+    sorted in the order of named parameters.
     """
     if type(grads) in _SEQUENCES and type(params) in _SEQUENCES and len(grads) == len(params):
         return type(params)(map(_in_order, grads, params))
@@ -240,18 +247,18 @@ def _in_order(grads: PyTree, params: PyTree) -> PyTree:
 
 
 def _broadcast_none(grads: PyTree, params: PyTree) -> PyTree:
-    """Replaces a None that stands for a subtree by a None at each of its leaves."""
+    """Replaces a None in the place of a subtree by a None at each of its leaves."""
 
-    def broadcast(g: Any, p: PyTree) -> PyTree:
+    def broadcast(g: PyTree, p: PyTree) -> PyTree:
         return jax.tree.map(lambda _: None, p) if g is None else g
 
     try:
         return jax.tree.map(broadcast, grads, params, is_leaf=lambda x: x is None or is_sparse(x))
-    except ValueError:  # another structure: the check that names the place comes later
+    except ValueError:  # another structure: `align` raises the error with the path
         return grads
 
 
-def _conjugate(g: Any) -> Any:
+def _conjugate(g: PyTree) -> PyTree:
     return jnp.conj(g) if jnp.iscomplexobj(g) else g
 
 
@@ -261,7 +268,7 @@ def accumulate(total: PyTree, grads: PyTree) -> PyTree:
     return jax.tree.map(_sum, total, grads, is_leaf=lambda x: x is None or is_sparse(x))
 
 
-def _sum(a: Any, b: Any) -> Any:
+def _sum(a: PyTree, b: PyTree) -> PyTree:
     if a is None or b is None:
         return b if a is None else a
     return dense(a) + dense(b)

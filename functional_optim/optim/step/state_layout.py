@@ -1,14 +1,14 @@
-"""How a state is stored between steps: in as few arrays as possible."""
+"""The layout in which a state is stored between steps: as few arrays as possible."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import jax
+from jax.tree_util import PyTreeDef
 
 from ...core.leaf.packing import MAX_PACKED_SIZE, is_packed, packed_like, unpacked
-from ...core.protocol import GradientTransformation, PyTree
+from ...core.protocol import GradientTransformation, PyTree, TransformUpdateFn
 from ...transforms.packing import packing
 from .scalar_packing import NO_PACKING, Arrays, ScalarPacking
 
@@ -19,22 +19,22 @@ __all__ = ["StateLayout"]
 class StateLayout:
     """Which arrays store the leaves of a state.
 
-    Each array that a step takes adds dispatch time. So the slots of small parameters are
-    stacked, as `packed` does it, and counts, carried scalars and hyperparameters are one array.
+    Each array argument of a step adds dispatch time. So the slots of small parameters are
+    stacked, as by `packed`, and counts, carried scalars and hyperparameters are one array.
 
     Attributes:
       treedef: structure of the state as its transformation made it.
       stored_treedef: structure of the state with stacked slots.
-      scalars: which leaves of the latter are packed into one array.
+      scalars: which leaves of the stored state are packed into one array.
     """
 
-    treedef: Any
-    stored_treedef: Any
+    treedef: PyTreeDef
+    stored_treedef: PyTreeDef
     scalars: ScalarPacking = NO_PACKING
 
     @classmethod
-    def plain(cls, treedef: Any) -> "StateLayout":
-        """Returns the layout in which each leaf of the state is an array of its own."""
+    def plain(cls, treedef: PyTreeDef) -> "StateLayout":
+        """Returns the layout in which each leaf of the state is a separate array."""
         return cls(treedef, treedef)
 
     @classmethod
@@ -47,41 +47,41 @@ class StateLayout:
         parameters = len(jax.tree.leaves(params, is_leaf=lambda x: x is None))
         return cls(treedef, jax.tree.structure(stored), ScalarPacking.of(stored, parameters))
 
-    def update_of(self, tx: GradientTransformation) -> Callable[..., Any]:
+    def update_of(self, tx: GradientTransformation) -> TransformUpdateFn:
         """Returns the `update` of a transformation, for states with stacked slots."""
-        # A wrapper may make inner states again, whose slots must be stacked as well.
+        # The update of a wrapper may call init, whose slots must be stacked as well.
         return tx.update if self._is_unstacked else packing(tx.update, MAX_PACKED_SIZE)[0]
 
-    def unpack(self, arrays: Sequence[Any]) -> PyTree:
-        """Returns the state, with stacked slots, that a step hands to the transformation."""
-        return self.stored_treedef.unflatten(self.scalars.unpack(arrays))
+    def unpack(self, arrays: Arrays) -> PyTree:
+        """Returns the state, with stacked slots, that a step passes to the transformation."""
+        return jax.tree.unflatten(self.stored_treedef, self.scalars.unpack(arrays))
 
     def pack(self, state: PyTree) -> Arrays:
         """Returns the arrays of a state with stacked slots; the reverse of `unpack`."""
         return self.scalars.pack(jax.tree.leaves(state))
 
-    def to_leaves(self, arrays: Sequence[Any]) -> Arrays:
+    def to_leaves(self, arrays: Arrays) -> Arrays:
         """Returns the leaves of the state as its transformation made it."""
         state = self.unpack(arrays)
         return jax.tree.leaves(state if self._is_unstacked else unpacked(state))
 
-    def from_leaves(self, leaves: Sequence[Any]) -> Arrays:
+    def from_leaves(self, leaves: Sequence[jax.Array]) -> Arrays:
         """Returns the arrays that store these leaves; the reverse of `to_leaves`."""
         if self._is_unstacked:
             return self.scalars.pack(leaves)
-        return self.pack(packed_like(self._template, self.treedef.unflatten(leaves)))
+        return self.pack(packed_like(self._template, jax.tree.unflatten(self.treedef, leaves)))
 
     @functools.cached_property
     def stored_positions(self) -> Mapping[int, int]:
-        """For each packed scalar: position among the leaves -> among those with stacked slots."""
-        numbers = self.treedef.unflatten(range(self.treedef.num_leaves))
+        """Index of each packed scalar among the leaves -> its index among the stored leaves."""
+        indices = jax.tree.unflatten(self.treedef, range(self.treedef.num_leaves))
 
-        def number(stored: Any, leaf_number: Any) -> Any:
-            # Stacked slots hold no options, and need no position here.
-            return jax.tree.map(lambda _: -1, stored) if is_packed(stored) else leaf_number
+        def index(stored: PyTree, leaf_index: PyTree) -> PyTree:
+            # Stacked slots are not scalars, and need no position.
+            return jax.tree.map(lambda _: -1, stored) if is_packed(stored) else leaf_index
 
-        numbered = jax.tree.map(number, self._template, numbers, is_leaf=is_packed)
-        positions = jax.tree.leaves(numbered)
+        stored_indices = jax.tree.map(index, self._template, indices, is_leaf=is_packed)
+        positions = jax.tree.leaves(stored_indices)
         return {positions[i]: i for i in self.scalars.positions if positions[i] >= 0}
 
     @property
@@ -90,10 +90,10 @@ class StateLayout:
 
     @property
     def _template(self) -> PyTree:
-        return self.stored_treedef.unflatten(range(self.stored_treedef.num_leaves))
+        return jax.tree.unflatten(self.stored_treedef, range(self.stored_treedef.num_leaves))
 
 
-def _on_one_device(arrays: Sequence[Any]) -> bool:
+def _on_one_device(arrays: Arrays) -> bool:
     """Tells whether all arrays are concrete, and in one memory of one device."""
     if any(isinstance(x, jax.core.Tracer) for x in arrays):
         return False
@@ -102,19 +102,20 @@ def _on_one_device(arrays: Sequence[Any]) -> bool:
 
 
 def _with_stacked_slots(tx: GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
-    """Returns the state, with types in the place of those slots that are stacked."""
+    """Returns the state, with shapes and dtypes in the place of the slots that are stacked."""
     init, any_packed = packing(tx.init, MAX_PACKED_SIZE)
     if not any_packed:
         return state
     try:
         template = jax.eval_shape(init, params)
-    except Exception:  # a foreign init that cannot be traced; untraced, it has worked before
+    except Exception:  # a foreign init that cannot be traced
         return state
+    # A state of other types, such as one of a foreign init, is not stacked.
     if _types(unpacked(template)) != _types(state):
         return state
     return jax.tree.map(lambda t, x: t if is_packed(t) else x, template, state, is_leaf=is_packed)
 
 
-def _types(tree: PyTree) -> Any:
+def _types(tree: PyTree) -> tuple[object, ...]:
     leaves, treedef = jax.tree.flatten(tree)
     return treedef, [(x.shape, x.dtype) for x in leaves]
