@@ -197,29 +197,20 @@ def _find_sources(
         if source is None:
             problems.append(f"{path!r} is not in the model of torch, as {candidates[0].name!r}")
             continue
-<<<<<<< ours
         torch_array, transpose = source.of(saved[source.name]), leaf in transposes
         if reshaped(torch_array, x.shape, transpose) is None:
             problems.append(
                 f"{path!r} has shape {x.shape}, and {source.name!r} {torch_array.shape}"
             )
         matched.append(_Leaf(path, i, source, _Reshape(x.shape, transpose)))
+    for above in modules:
+        if above and not any(f"{path}.".startswith(f"{above}.") for path in paths):
+            problems.append(f"{above!r} of modules is above no parameter here")
     unused = saved.keys() - {leaf.source.name for leaf in matched}
     # Statistics may be in another tree.
     problems += [
         f"{k!r} of torch has no place here" for k in saved if k in unused and not is_statistic(k)
     ]
-=======
-        there, transpose = source.of(saved[source.name]), leaf in transposes
-        if reshaped(there, x.shape, transpose) is None:
-            problems.append(f"{path!r} has shape {x.shape}, and {source.name!r} {there.shape}")
-        found.append(_Leaf(path, i, source, _Reshape(x.shape, transpose)))
-    for above in modules:
-        if above and not any(f"{path}.".startswith(f"{above}.") for path in paths):
-            problems.append(f"{above!r} of modules is above no parameter here")
-    unused = saved.keys() - {leaf.source.name for leaf in found}
-    problems += [f"{k!r} of torch has no place here" for k in saved if k in unused and _matters(k)]
->>>>>>> theirs
     if problems:
         raise ValueError(
             f"import_model: {'; '.join(problems[:12])}. Pass modules={{path here: name in torch}} "
