@@ -22,7 +22,7 @@ LAYERS = (
     ("core.trees",),
     ("core.leaf", "core.stateless"),
     ("core.rules",),
-    ("core.engine", "core.hyperparams"),
+    ("core.engine", "core.hyperparams", "core.state_types"),
     ("core.chain",),
     ("core.apply_gradients", "core.traced_hyperparams"),
     ("core.decorators",),

@@ -11,6 +11,10 @@ import jax
 __all__ = ["State", "nested_states", "states_below"]
 
 
+_LOOKED_UP = ("metrics", "scalars", "carry")
+"""Fields with named numbers of a whole tree, which also read as attributes of the state."""
+
+
 class _StateType(type):
     """The class of classes of states, by which these pickle: by their fields, not by a name."""
 
@@ -27,9 +31,9 @@ class State(tuple[Any, ...], metaclass=_StateType):
     is first needed, which JAX flattens as it does NamedTuples, in C++; `State` is the base of all,
     and a pickled state is restored without its maker.
 
-    A name that is not a field is looked up in the field `metrics`: `state.last_finite` is
-    `state.metrics["last_finite"]`. It is found by attribute only: it is not a key of a path, and
-    `state["last_finite"]` raises KeyError.
+    A name that is not a field is looked up in the fields `metrics`, `scalars` and `carry`:
+    `state.last_finite` is `state.metrics["last_finite"]`. It is found by attribute only: it is not
+    a key of a path, and `state["last_finite"]` raises KeyError.
 
     Example:
       >>> s = State(count=3, mu={"w": 1.0})
@@ -53,9 +57,10 @@ class State(tuple[Any, ...], metaclass=_StateType):
 
     def __getattr__(self, name: str) -> Any:
         # Called only for what is neither a field nor a method.
-        measured = self["metrics"] if "metrics" in self._fields else {}
-        if isinstance(measured, dict) and name in measured:
-            return measured[name]
+        for field in _LOOKED_UP:
+            values = self[field] if field in self._fields else {}
+            if isinstance(values, dict) and name in values:
+                return values[name]
         raise AttributeError(self._lacks(name))
 
     # `count` and `index` are methods of tuple, and would hide metrics of those names.
