@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
+    from .algorithms.sophia import scale_by_sophia, sophia
     from .algorithms.spam import scale_by_spam, spam
     from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
     from .algorithms.stable_adamw import scale_by_stable_adamw, stable_adamw
@@ -569,6 +570,7 @@ __all__ = [
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
+    "scale_by_sophia",
     "scale_by_spam",
     "scale_by_sparse_adam",
     "scale_by_stable_adamw",
@@ -606,6 +608,7 @@ __all__ = [
     "snapshot",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
+    "sophia",
     "spam",
     "sparse_adam",
     "split_real_and_imaginary",

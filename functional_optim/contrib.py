@@ -21,6 +21,7 @@ from .algorithms.schedule_free import (
     schedule_free_sgd,
 )
 from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
+from .algorithms.sophia import scale_by_sophia, sophia
 from .core.state_types import (
     COCOBState,
     DAdaptAdamWState,
@@ -103,11 +104,13 @@ __all__ = [
     "scale_by_madgrad",
     "scale_by_muon",
     "scale_by_simplified_ademamix",
+    "scale_by_sophia",
     "schedule_free",
     "schedule_free_adamw",
     "schedule_free_eval_params",
     "schedule_free_radam",
     "schedule_free_sgd",
     "simplified_ademamix",
+    "sophia",
     "split_real_and_imaginary",
 ]

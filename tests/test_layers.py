@@ -27,6 +27,7 @@ LAYERS = (
     ("core.apply_gradients", "core.traced_hyperparams"),
     ("core.decorators",),
     ("rules", "microbatching", "schedules", "serialization", "sharding", "transforms", "tree"),
+    ("second_order",),
     (
         "algorithms",
         "assignment",
@@ -36,7 +37,6 @@ LAYERS = (
         "planning",
         "projections",
         "quantization",
-        "second_order",
         "testing",
         "tree_utils",
     ),

@@ -1,5 +1,6 @@
 """Independent normal variables, by their means and the logarithms of their standard deviations."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ class MultiNormalDiagFromLogScale:
     def __init__(self, loc: Any, log_scale: Any):
         self._loc, self._log_scale = jnp.asarray(loc), jnp.asarray(log_scale)
         self._shape = jnp.broadcast_shapes(self._loc.shape, self._log_scale.shape)
+        self._dtype = jnp.result_type(self._loc, self._log_scale)
 
     @property
     def log_scale(self) -> Array:
@@ -30,14 +32,22 @@ class MultiNormalDiagFromLogScale:
 
     def sample(self, shape: Sequence[int], key: Any) -> Array:
         """Draws samples, `(*shape, *p)`, which are differentiable by both parameters."""
-        noise = jax.random.normal(key, (*shape, *self._shape), jnp.result_type(*self.params))
-        return noise * jnp.exp(self._log_scale) + self._loc
+        noise = jax.random.normal(key, (*shape, *self._shape), self._dtype)
+        loc, log_scale = self._broadcast(noise.shape)
+        return noise * jnp.exp(log_scale) + loc
 
     def log_prob(self, x: Any) -> Array:
         """Computes the logarithm of the density at points `(*shape, *p)`, `(*shape,)`."""
-        z = (x - self._loc) * jnp.exp(-self._log_scale)
-        each = -0.5 * (jnp.square(z) + jnp.log(2 * jnp.pi)) - self._log_scale
+        x = jnp.asarray(x)
+        shape = jnp.broadcast_shapes(x.shape, self._shape)
+        loc, log_scale = self._broadcast(shape)
+        z = (jnp.broadcast_to(x, shape) - loc) * jnp.exp(-log_scale)
+        each = -0.5 * (jnp.square(z) + math.log(2 * math.pi)) - log_scale
         return jnp.sum(each, axis=tuple(range(-len(self._shape), 0)))
+
+    def _broadcast(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """The parameters at points of a shape."""
+        return jnp.broadcast_to(self._loc, shape), jnp.broadcast_to(self._log_scale, shape)
 
 
 def multi_normal(loc: Any, log_scale: Any) -> MultiNormalDiagFromLogScale:

@@ -122,12 +122,11 @@ class _Update(Interned):
             )
         count = state.count + 1
         value = jnp.asarray(extra["value"], state.avg_value.dtype)
-        mean = state.avg_value + (value - state.avg_value) / count.astype(value.dtype)
-        new = _chosen(count >= self.accumulation_size, self._judged(state, mean), state)
-        new = new._replace(
-            count=jnp.where(count >= self.accumulation_size, 0, count),
-            avg_value=jnp.where(count >= self.accumulation_size, 0.0, mean),
-        )
+        n = count.astype(value.dtype)
+        mean = state.avg_value + (value - state.avg_value) / n
+        full = n >= self.accumulation_size
+        new = _chosen(full, self._judged(state, mean), state)
+        new = new._replace(count=jnp.where(full, 0, count), avg_value=jnp.where(full, 0.0, mean))
 
         def scaled(g: Any) -> Any:
             g = jnp.asarray(g)

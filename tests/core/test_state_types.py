@@ -141,7 +141,11 @@ def test_a_state_is_of_the_type_that_optax_gives_it(name):
 
 
 def test_every_state_type_of_optax_is_importable():
-    for there, here in ((optax, fo), (optax.contrib, fo.contrib), (optax.transforms, fo.transforms)):
+    for there, here in (
+        (optax, fo),
+        (optax.contrib, fo.contrib),
+        (optax.transforms, fo.transforms),
+    ):
         kinds = {
             name
             for name, value in vars(there).items()
@@ -166,8 +170,8 @@ def test_states_of_wrappers_have_their_types():
 def test_other_states_and_values_are_not_of_a_type():
     state = fo.adam(0.1).init(PARAMS)
     assert len(found(state, fo.ScaleByAdamState)) == 1
-    assert not found(state, fo.TraceState) and not found(state, fo.MaskedState)
-    assert not found(state, fo.MultiStepsState) and not found(state, fo.ScaleByAmsgradState)
+    for kind in (fo.TraceState, fo.MaskedState, fo.MultiStepsState, fo.ScaleByAmsgradState):
+        assert not found(state, kind)
     assert not isinstance(state, fo.ScaleByAdamState), "the chain's own"
     assert not isinstance((1, 2), fo.ScaleByAdamState)
     masked = fo.masked(fo.adam(0.1), {"w": True, "b": False}).init(PARAMS)
@@ -178,7 +182,8 @@ def test_a_type_finds_its_state_in_what_a_jitted_step_returns():
     tx = fo.adamw(0.1)
     _, state = jax.jit(tx.update)(PARAMS, tx.init(PARAMS), PARAMS)
     (adam,) = found(state, fo.ScaleByAdamState)
-    assert adam.count == 1 and jnp.allclose(adam.mu["w"], 0.1)
+    assert adam.count == 1
+    assert jnp.allclose(adam.mu["w"], 0.1)
 
 
 def test_a_type_that_is_called_says_who_makes_states():
