@@ -98,7 +98,8 @@ def stepped(opt, numbers):
 def kept(opt):
     """What a state keeps from step to step: all but metrics, which say how the last step was."""
     (state,) = opt.state
-    return {k: x for link in state for k, x in link._asdict().items() if k != "metrics"}
+    links = state._asdict().items()
+    return {(i, k): x for i, s in links for k, x in s._asdict().items() if k != "metrics"}
 
 
 def assert_equal(one, other):
