@@ -20,10 +20,11 @@ def dpsgd(
     learning_rate: ScalarOrSchedule,
     l2_norm_clip: ScalarOrSchedule,
     noise_multiplier: ScalarOrSchedule,
-    seed: Any,
+    seed: Any = None,
     momentum: ScalarOrSchedule | None = None,
     nesterov: bool = False,
     *,
+    key: Any = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
     """DP-SGD: `differentially_private_aggregate`, momentum where it is given, then a step.
@@ -32,7 +33,7 @@ def dpsgd(
     of g.
 
     Args:
-      seed: an integer, or a key of `jax.random.key`.
+      seed: an integer, or a key of `jax.random.key`; it must be given, as seed or as key.
       momentum, nesterov: as in `sgd`.
 
     Example:
@@ -48,7 +49,7 @@ def dpsgd(
     arXiv:1607.00133.
     """
     return chain(
-        differentially_private_aggregate(l2_norm_clip, noise_multiplier, seed),
+        differentially_private_aggregate(l2_norm_clip, noise_multiplier, key, seed=seed),
         _momentum(momentum, nesterov, state_dtype=state_dtype),
         scale_by_learning_rate(learning_rate),
     )

@@ -123,30 +123,30 @@ class _OfFields(State, metaclass=_Described):
     """A type of states of wrappers: those that have these fields, and maybe others.
 
     Attributes:
-      wanted: names of the fields; none if no state is of this type.
+      wanted: names of the fields, in order; none if no state is of this type.
       exact: whether there are no others.
     """
 
-    wanted: ClassVar[frozenset[str]]
+    wanted: ClassVar[tuple[str, ...]]
     exact: ClassVar[bool]
 
     def __init_subclass__(cls, fields: str = "", exact: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.wanted, cls.exact = frozenset(fields.split()), exact
+        cls.wanted, cls.exact = tuple(fields.split()), exact
 
     def __new__(cls, /, *args: Any, **fields: Any) -> State:
         """Makes a state of just these fields, where it has no others."""
-        if args or not cls.exact or fields.keys() != cls.wanted:
+        if args or not cls.exact or fields.keys() != {*cls.wanted}:
             raise TypeError(
                 f"{cls.__name__}: a state is made by `init`. Call init(params), and "
                 "state._replace(...) for other values."
             )
-        return State(**fields)
+        return State(**{k: fields[k] for k in cls.wanted})
 
     @classmethod
     def describes(cls, x: State) -> bool:
         """Tells whether a state has these fields."""
-        missing, others = cls.wanted - {*x._fields}, {*x._fields} - cls.wanted
+        missing, others = {*cls.wanted} - {*x._fields}, {*x._fields} - {*cls.wanted}
         return bool(cls.wanted) and not missing and not (cls.exact and others)
 
 

@@ -99,7 +99,8 @@ def test_its_state_has_the_type_of_that_name():
             ValueError,
             "key and seed are one thing",
         ),
-        (lambda: contrib.dpsgd(0.1, -1.0, 1.0, 0), ValueError, "l2_norm_clip must be in"),
+        (lambda: contrib.dpsgd(0.1, -1.0, 1.0, key=0), ValueError, "l2_norm_clip must be in"),
+        (lambda: contrib.dpsgd(0.1, 1.0, 1.0), TypeError, "key must be an integer or a key"),
         (lambda: contrib.dpsgd(0.1, 1.0, -1.0, 0), ValueError, "noise_multiplier must be in"),
         (lambda: _update({"w": jnp.ones((4, 3)), "b": jnp.ones(3)}), ValueError, "first axis"),
         (
