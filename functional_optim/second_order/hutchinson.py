@@ -11,6 +11,7 @@ from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.rng_keys import Key, as_key, key_at
 from ..core.state import State
+from ..core.trees.placement import all_beside
 from .diagonal import hutchinson_diag
 
 __all__ = ["EstimatorInit", "hutchinson_estimator_diag_hessian"]
@@ -50,8 +51,9 @@ class EstimatorInit:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the count and the key."""
-        del params
-        return State(count=jnp.zeros((), jnp.int32), keys={"random_seed": self.key.words()})
+        state = State(count=jnp.zeros((), jnp.int32), keys={"random_seed": self.key.words()})
+        placed: State = all_beside(params, state)
+        return placed
 
     def __repr__(self) -> str:
         return f"{self.name}({self.key!r})"

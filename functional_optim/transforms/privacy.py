@@ -11,7 +11,7 @@ from ..core.adapter import Link
 from ..core.caching import Interned
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.rules.arguments import Bound, NonNegative, RandomKey
+from ..core.rules.arguments import NonNegative, RandomKey
 from ..core.state import State
 from ..core.types import ScalarOrSchedule
 from .clipping import clip_by_global_norm
@@ -24,27 +24,21 @@ Array = jax.Array
 _clip = renamed(clip_by_global_norm, max_norm="l2_norm_clip")
 
 
-def _step_scalars(l2_norm_clip: Array, noise_multiplier: Array) -> dict[str, Array]:
-    # Without noise nothing need be bounded, and 0 times infinity would be NaN.
-    silent = noise_multiplier == 0
-    return {"sigma": jnp.where(silent, 0.0, l2_norm_clip) * noise_multiplier}
-
-
-@leaf_rule(step_scalars=_step_scalars, needs=("examples",), split_complex=False)
+@leaf_rule(needs=("examples", "bound"), split_complex=False)
 def add_private_noise(
     g: Array,
     slots: Any,
     p: None,
     ctx: Any,
-    l2_norm_clip: Bound,
     noise_multiplier: NonNegative,
     key: Annotated[Any, RandomKey],
 ) -> tuple[Array, dict[str, Array]]:
     """Adds noise to a sum over examples, and divides by their number."""
-    del slots, p, l2_norm_clip, noise_multiplier
+    del slots, p
     noise = jax.random.normal(key, g.shape, g.dtype)
-    real = jnp.finfo(g.dtype).dtype
-    return (g + ctx.sigma.astype(real) * noise) / ctx.examples.astype(real), {}
+    # Without noise nothing need be bounded, and 0 times infinity would be NaN.
+    sigma = jnp.where(noise_multiplier == 0, 0.0, ctx.bound) * noise_multiplier
+    return (g + sigma.astype(g.dtype) * noise) / ctx.examples.astype(g.dtype), {}
 
 
 def differentially_private_aggregate(
@@ -97,7 +91,7 @@ def differentially_private_aggregate(
             "differentially_private_aggregate: key and seed are one thing. Pass one of them."
         )
     clip = _clip(l2_norm_clip)
-    noise = add_private_noise(l2_norm_clip, noise_multiplier, seed if key is None else key)
+    noise = add_private_noise(noise_multiplier, seed if key is None else key)
     both = _Private.of(Link.to(clip.update), Link.to(noise.update))
     return GradientTransformation(_PrivateInit(clip.init, noise.init), both)
 
@@ -140,6 +134,9 @@ class _Private(Interned):
         new = jax.tree.map(lambda x: x[0], states)
         metrics = {k: jnp.mean(x) for k, x in states.metrics.items()}
         sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), each)
-        given = {"examples": jnp.float32(examples)}
+        given = {
+            "examples": jnp.float32(examples),
+            "bound": new.hyperparams["l2_norm_clip"],  # which this step clipped to
+        }
         means, noise = self.noise(sums, state.add_private_noise, params, given)
         return means, State(clip=new._replace(metrics=metrics), add_private_noise=noise)
