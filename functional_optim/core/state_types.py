@@ -1,6 +1,6 @@
 """Types of states under the names that optax gives them, for `isinstance` and annotations."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from .rules.init import ENGINE_FIELDS
 from .state import State, _StateType
@@ -99,7 +99,7 @@ class _OfLink(State, metaclass=_Described):
         cls.slots = None if slots is None else frozenset(slots.split())
         cls.parts = tuple(parts.split())
 
-    def __new__(cls, /, *args: Any, **fields: Any) -> State:
+    def __new__(cls, /, *args: Any, **fields: Any) -> NoReturn:
         """Refuses: only `init` makes states."""
         raise TypeError(
             f"{cls.__name__}: a state has the hyperparameters of its transformation as well, so "
@@ -134,7 +134,7 @@ class _OfFields(State, metaclass=_Described):
         super().__init_subclass__(**kwargs)
         cls.wanted, cls.exact = tuple(fields.split()), exact
 
-    def __new__(cls, /, *args: Any, **fields: Any) -> State:
+    def __new__(cls, /, *args: Any, **fields: Any) -> State:  # type: ignore[misc]
         """Makes a state of just these fields, where it has no others."""
         if args or not cls.exact or fields.keys() != {*cls.wanted}:
             raise TypeError(

@@ -112,7 +112,7 @@ class _Recent(TorchOptimizer):
         super().__init_subclass__(**kwargs)
         if row is None:  # a subclass of a class of the table has its options
             return
-        parameters = [_parameter(k, v) for k, v in (row.options | _FLAGS).items()]
+        parameters = [_parameter(k, v) for k, v in {**row.options, **_FLAGS}.items()]
         cls._option_parameters = {p.name: p for p in parameters}
         first = inspect.Parameter("params", _BY_POSITION, annotation=Params)
         cls._signature = inspect.Signature([first, *parameters])
