@@ -643,4 +643,6 @@ __all__ = [
 __version__ = "0.1.0"
 
 if not TYPE_CHECKING:  # a function __getattr__ would let any name pass for one of the package
-    __getattr__, __dir__ = lazy_names(__name__, ORIGINS[__name__])
+    __getattr__, __dir__ = lazy_names(
+        __name__, ORIGINS[__name__], also=("interop", "optim", "planning", "rules", "testing")
+    )

@@ -15,6 +15,7 @@ from .core.rules.arguments import (
     Static,
     Within,
 )
+from .core.rules.context import Slots, StepContext
 
 __all__ = [
     "Decay",
@@ -25,8 +26,10 @@ __all__ = [
     "Positive",
     "RandomKey",
     "SlotDtype",
+    "Slots",
     "StateDtype",
     "Static",
+    "StepContext",
     "TreeStats",
     "Within",
     "bias_correction",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import functional_optim as fo
+
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = ("optax", "flax", "torch", "orbax", "sklearn", "matplotlib", "tqdm")
 
@@ -104,3 +106,12 @@ def test_names_that_are_imported_late_are_not_the_modules_of_that_name(tmp_path)
             print(*late - set(module.__all__))
     """
     assert run("-c", code, cwd=tmp_path).split() == []
+
+
+def test_dir_shows_public_names_only():
+
+    shown = {name for name in dir(fo) if not name.startswith("__")}
+    assert shown - set(fo.__all__) == {"interop", "optim", "planning", "rules", "testing"}
+    assert {name for name in dir(fo.transforms) if not name.startswith("__")} == set(
+        fo.transforms.__all__
+    )

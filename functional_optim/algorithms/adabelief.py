@@ -1,7 +1,5 @@
 """AdaBelief: small steps where gradients come as a surprise."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +9,7 @@ from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -38,9 +37,9 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array, nesterov: bool) ->
 )
 def scale_by_belief(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-16,

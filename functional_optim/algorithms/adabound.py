@@ -1,7 +1,5 @@
 """AdaBound: Adam whose learning rates are bounded ever closer around one of SGD."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +9,7 @@ from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale
 from ..transforms.weight_decay import add_decayed_weights
@@ -48,9 +47,9 @@ def _step_scalars(
 @leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def scale_by_adabound(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     b1: Decay = 0.9,
     b2: Decay = 0.999,

@@ -1,7 +1,5 @@
 """Adadelta: steps as large as recent steps were, per recent gradient."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,7 @@ from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Fraction, NonNegative, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -34,9 +33,9 @@ def _step_scalars(rho: Array, eps: Array) -> dict[str, Array]:
 )
 def scale_by_adadelta(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     rho: Fraction = 0.9,
     eps: NonNegative = 1e-6,
     *,

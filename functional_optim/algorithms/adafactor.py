@@ -11,6 +11,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.blocks import clip_by_block_rms, scale_by_param_block_rms
 from ..transforms.masking import maskable
@@ -37,9 +38,9 @@ def _step_scalars(
 @leaf_rule(step_scalars=_step_scalars, needs=("params",))
 def scale_by_relative_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     max_step: NonNegative = 1e-2,
     warmup_step: Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_] = None,
     *,

@@ -1,6 +1,6 @@
 """Adagrad: gradients over the root of the sum of their squares."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import InitOnly, NonNegative, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -33,9 +34,9 @@ def _step_scalars(t: Array, eps: Array, lr_decay: Array) -> dict[str, Array]:
 @leaf_rule(slots=_slots, step_scalars=_step_scalars, row_sparse=True)
 def scale_by_rss(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     initial_accumulator_value: Annotated[float, Within("[0, inf)"), InitOnly] = 0.1,
     eps: NonNegative = 1e-7,
     *,

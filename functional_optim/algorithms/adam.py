@@ -21,6 +21,7 @@ from ..core.rules.arguments import (
     Static,
     Within,
 )
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -96,9 +97,9 @@ def _check(given: Mapping[str, Any]) -> str | None:
 @leaf_rule(slots=_slots, step_scalars=_step_scalars, carry=_carry, check=_check)
 def scale_by_adam(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,

@@ -15,6 +15,7 @@ from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.placement import auto_sharded, reduced
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import partition
@@ -118,9 +119,9 @@ def _is_block(x: Any) -> bool:
 @leaf_rule(slots=_slots, step_scalars=_step_scalars, check=_check)
 def scale_by_adam_mini(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,

@@ -1,7 +1,5 @@
 """Adamax, and AdamaxW: Adam with the largest gradient in place of the root mean square."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +8,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, moment
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -30,9 +29,9 @@ def _step_scalars(t: Array, b1: Array) -> dict[str, Array]:
 )
 def scale_by_adamax(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,

@@ -1,6 +1,6 @@
 """AdEMAMix: Adam with a second mean of gradients, which remembers for much longer."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_log, safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, Optional_, SlotDtype, StateDtype, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -72,9 +73,9 @@ Warmup = Annotated[Hyperparameter | None, Within("(0, inf)"), Optional_]
 )
 def scale_by_ademamix(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     b3: Decay = 0.9999,

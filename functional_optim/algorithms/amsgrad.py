@@ -1,6 +1,6 @@
 """AMSGrad: Adam that divides by the largest second moment so far."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -38,9 +39,9 @@ def _step_scalars(
 )
 def scale_by_amsgrad(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,

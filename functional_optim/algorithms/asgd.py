@@ -9,6 +9,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, StateDtype, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale
 
@@ -53,9 +54,9 @@ def _step_scalars(
 )
 def scale_by_asgd(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     lambd: NonNegative = 1e-4,
     alpha: NonNegative = 0.75,

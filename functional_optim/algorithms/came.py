@@ -1,7 +1,5 @@
 """CAME: Adafactor with momentum, which is divided by how far updates stray from it."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +8,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import leaf_rms
 from ..core.trees.placement import reduced
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -56,9 +55,9 @@ def _divided(x: Array, row: Array, col: Array) -> Array:
 )
 def scale_by_came(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     b3: Decay = 0.9999,

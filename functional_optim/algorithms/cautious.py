@@ -1,6 +1,6 @@
 """Cautious optimizers: only the elements move whose update agrees with the gradient."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.incoming import with_incoming
 from ..transforms.masking import maskable
@@ -26,9 +27,9 @@ Array = jax.Array
 @leaf_rule(needs_trees=("incoming",))
 def keep_agreeing(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     min_fraction: Annotated[Hyperparameter, Within("(0, 1]")] = 1e-3,
     *,
     flip_sign: Static[bool] = True,
@@ -165,7 +166,7 @@ def cautious_lion(
 @maskable
 @leaf_rule(needs=("params",))
 def cautious_weight_decay(
-    g: Array, slots: Any, p: Array, ctx: Any, weight_decay: NonNegative = 0.0
+    g: Array, slots: Slots, p: Array, ctx: StepContext, weight_decay: NonNegative = 0.0
 ) -> tuple[Array, dict[str, Array]]:
     """Adds a multiple of the parameters to updates where both have the same sign.
 

@@ -1,7 +1,5 @@
 """COCOB: steps that are bets on the sign of the gradient, without a learning rate."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -9,6 +7,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import NonNegative, Positive, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -27,9 +26,9 @@ def _slots(p: Array, eps: Array) -> dict[str, Array]:
 @leaf_rule(slots=_slots, needs=("params",), keep_compute_dtype=True)
 def scale_by_cocob(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     alpha: NonNegative = 100.0,
     eps: Positive = 1e-8,
     *,

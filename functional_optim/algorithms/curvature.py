@@ -35,7 +35,7 @@ class Curvature(NamedTuple):
 
     @staticmethod
     def rings(p: Array, m: int) -> dict[str, Array]:
-        """The rings of one parameter, empty."""
+        """Makes the empty ring buffers of one parameter."""
         # Broadcast, they are sharded as the parameter is; in a program, only if it says so.
         shape = (m, *p.shape)
         zeros = jnp.broadcast_to(jnp.zeros_like(p), shape)
@@ -44,7 +44,7 @@ class Curvature(NamedTuple):
 
     @staticmethod
     def start(m: int) -> dict[str, Any]:
-        """What is kept beside the leaves, as it starts."""
+        """Returns the first values of the scalars that are kept."""
         return {"weights": np.zeros(m), "end": np.int32(0), "size": np.int32(0)}
 
     def push(self, s: PyTree, y: PyTree, sy: Array, accepted: Array) -> "Curvature":

@@ -13,6 +13,7 @@ from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.products import inner_product, sum_of_magnitudes, sum_of_squares
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.weight_decay import add_decayed_weights
 from .prodigy import GrowthRate, adam_correction, pair_of
@@ -51,12 +52,12 @@ def _prepare_adam(
     }
 
 
-def _grad_sum(g: Array, slots: Any, ctx: Any) -> Array:
+def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
     return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
 
 
 def _measure_adam(
-    g: Array, slots: Any, p: Array, ctx: Any, eps: Array, **_: Any
+    g: Array, slots: Slots, p: Array, ctx: StepContext, eps: Array, **_: Any
 ) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.grad_sum / (eps + safe_sqrt(slots.nu))),
@@ -93,9 +94,9 @@ def _combine_adam(
 )
 def dadapt_adamw_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative = 1.0,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -140,8 +141,8 @@ def dadapt_adamw(
         p     <- p - m / (sqrt(v) + eps) - rate weight_decay p
 
     where num is computed with s and v of the update before. If all gradients are 0, num and d stay.
-    The state keeps m, v and s as `mu`, `nu` and `grad_sum`, of shape `*p`; d and num as `estim_lr`
-    and `numerator_weighted` `()`, in float32 whatever the parameters are; and d as
+    `dadapt_adamw_step` keeps m, v and s as `mu`, `nu` and `grad_sum`, of shape `*p`; d and num as
+    `estim_lr` and `numerator_weighted` `()`, in float32 whatever the parameters are; and d as
     `metrics["d"]`. d and estim_lr0 are in units of p, eps of g. `learning_rate` is 1 or a schedule
     that begins or ends there.
 
@@ -168,7 +169,7 @@ def dadapt_adamw(
     Algorithm 5, arXiv:2301.07733, and version 3 of their package `dadaptation`.
     """
     b1, b2 = pair_of("dadapt_adamw", betas)
-    return dadapt_adamw_step(
+    step = dadapt_adamw_step(
         learning_rate,
         b1,
         b2,
@@ -179,9 +180,10 @@ def dadapt_adamw(
         growth_rate=growth_rate,
         state_dtype=state_dtype,
     )
+    return chain(step)
 
 
-def _measure_sgd(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+def _measure_sgd(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
     """Measures what |s + k g|^2 is made of, for k depends on the first of these sums."""
     return {
         "squares": sum_of_squares(g),
@@ -227,9 +229,9 @@ def _combine_sgd(
 )  # fmt: skip
 def dadapt_sgd_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative = 1.0,
     momentum: Decay = 0.0,
     estim_lr0: Positive = 1e-6,
@@ -266,10 +268,11 @@ def dadapt_sgd(
         d     <- max(d, 2 num / |s|)
         p     <- momentum p + (1 - momentum) (p0 - s)
 
-    where num is computed with s of the update before. The state keeps s and p0 as `grad_sum` and
-    `params0`, of shape `*p`; d, num and |g0| `()` as `estim_lr`, `numerator_weighted` and
-    `g0_norm`, in float32 whatever the parameters are; and d as `metrics["d"]`. d and estim_lr0 are
-    in units of p. `learning_rate` is 1 or a schedule that begins or ends there.
+    where num is computed with s of the update before. `dadapt_sgd_step` keeps s and p0 as
+    `grad_sum` and `params0`, of shape `*p`; d, num and |g0| `()` as `estim_lr`,
+    `numerator_weighted` and `g0_norm`, in float32 whatever the parameters are; and d as
+    `metrics["d"]`. d and estim_lr0 are in units of p. `learning_rate` is 1 or a schedule that
+    begins or ends there.
 
     Args:
       mask: where to decay, see `masked`.
@@ -294,4 +297,5 @@ def dadapt_sgd(
     step = dadapt_sgd_step(
         learning_rate, momentum, estim_lr0, growth_rate=growth_rate, state_dtype=state_dtype
     )
-    return step if weight_decay is None else chain(add_decayed_weights(weight_decay, mask), step)
+    decay = [] if weight_decay is None else [add_decayed_weights(weight_decay, mask)]
+    return chain(*decay, step)

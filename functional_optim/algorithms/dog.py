@@ -23,6 +23,7 @@ from ..core.rules.arguments import (
     Static,
     Within,
 )
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import leaf_norm
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
@@ -48,9 +49,9 @@ def _slots(p: Array, reps_rel: Any) -> dict[str, Array]:
 @leaf_rule(slots=_slots, needs=("params",), split_complex=False)
 def scale_by_distance_over_gradients(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     reps_rel: Annotated[float, Within("[0, inf)"), InitOnly] = 1e-6,
     eps: NonNegative = 1e-8,
     param_dtype: Annotated[DTypeLike | None, SlotDtype("init_params")] = jnp.float32,
@@ -151,7 +152,7 @@ def _optimizer(
     return chain(*decay, direction, scale_by_learning_rate(learning_rate))
 
 
-def _measure(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
     return {
         "moved": sum_of_squares(p - slots.init_params),
         "squares": sum_of_squares(g),
@@ -215,9 +216,9 @@ def _check_kind(given: Mapping[str, Any]) -> str | None:
 )
 def scale_by_dog(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     init_value: Positive = 1e-6,
     eps: NonNegative = 1e-8,
     *,
@@ -338,9 +339,9 @@ def _dowg_combine(stats: Any, last: Mapping[str, Array], eps: Array, **_: Any) -
 )
 def scale_by_dowg(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     init_estim_sq_dist: Annotated[Hyperparameter | None, Within("(0, inf)"), Optional_] = None,
     eps: Positive = 1e-4,
     *,

@@ -12,6 +12,7 @@ from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
 from ..core.trees.placement import reduced, sharded_as
 
@@ -68,9 +69,9 @@ def _check(given: Mapping[str, Any]) -> str | None:
 @leaf_rule(slots=_slots, step_scalars=_step_scalars, check=_check)
 def scale_by_factored_rms(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     factored: Static[bool] = True,
     decay_rate: NonNegative = 0.8,
     step_offset: NonNegative = 0,

@@ -1,12 +1,11 @@
 """Fromage: updates relative to their parameters, on a sphere."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
 from ..core.rules.arguments import NonNegative
+from ..core.rules.context import Slots, StepContext
 from ..transforms.trust_ratio import trust_ratio
 
 __all__ = ["fromage"]
@@ -25,9 +24,9 @@ def _step_scalars(learning_rate: Array) -> dict[str, Array]:
 @leaf_rule(step_scalars=_step_scalars, needs=("params",), split_complex=False)
 def fromage(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     min_norm: NonNegative = 1e-6,
 ) -> tuple[Array, dict[str, Array]]:

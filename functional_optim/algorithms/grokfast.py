@@ -9,6 +9,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.numerics.validation import as_count
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
 from ..core.trees.placement import repeated, sharded_as
 
@@ -26,9 +27,9 @@ def _step_scalars(t: Array, alpha: Array) -> dict[str, Array]:
 @leaf_rule(slots=lambda p: {"ema": jnp.zeros_like(p)}, step_scalars=_step_scalars)
 def grokfast(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     alpha: Decay = 0.98,
     lamb: NonNegative = 2.0,
     *,
@@ -88,9 +89,9 @@ def _check(given: Any) -> str | None:
 )
 def grokfast_ma(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     window_size: Static[int] = 100,
     lamb: NonNegative = 5.0,
     *,

@@ -1,12 +1,11 @@
 """Hyperball: steps on the sphere on which a parameter began."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
 from ..core.rules.arguments import NonNegative, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..transforms.norm_constraint import Axis, Radius, radius_slot, scaled_to
 
 __all__ = ["hyperball"]
@@ -17,9 +16,9 @@ Array = jax.Array
 @leaf_rule(slots=radius_slot, needs=("params",), split_complex=False, keep_compute_dtype=True)
 def hyperball(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     radius: Radius = None,
     *,

@@ -11,6 +11,7 @@ from ..core.decorators import TreeStats, leaf_rule, renamed
 from ..core.numerics.validation import as_state
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import NonNegative, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.incoming import with_incoming
 from ..transforms.momentum import trace
@@ -22,7 +23,7 @@ __all__ = ["adam_hd", "hypergradient", "sgd_hd"]
 Array = jax.Array
 
 
-def _measure(g: Array, slots: Any, p: Any, ctx: Any, **_: Any) -> Mapping[str, Array]:
+def _measure(g: Array, slots: Slots, p: Any, ctx: StepContext, **_: Any) -> Mapping[str, Array]:
     """Measures what the derivative of the loss by the last learning rate gets of a leaf."""
     del g, p
     return {"slope": jnp.sum(jnp.real(ctx.incoming * jnp.conj(slots.direction)))}
@@ -52,9 +53,9 @@ def _combine(
 )
 def scale_by_adapted_rate(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     hypergrad_lr: NonNegative = 1e-8,
     *,

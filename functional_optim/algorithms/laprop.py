@@ -1,6 +1,6 @@
 """LaProp: momentum of updates that are normalized first."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -37,9 +38,9 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
 @leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars)
 def scale_by_laprop(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-15,

@@ -10,6 +10,7 @@ from ..core.chain import chain
 from ..core.decorators import tree_rule
 from ..core.protocol import GradientTransformation, identity
 from ..core.rules.arguments import Static
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.arithmetic import choose, dot, scaled
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale, scale_by_learning_rate
@@ -43,9 +44,9 @@ def _check(options: Mapping[str, Any]) -> str | None:
 )
 def scale_by_lbfgs(
     g: Any,
-    slots: Any,
+    slots: Slots,
     p: Any,
-    ctx: Any,
+    ctx: StepContext,
     memory_size: Static[int] = 10,
     scale_init_precond: Static[bool] = True,
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:

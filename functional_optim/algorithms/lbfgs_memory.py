@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.numerics.validation import as_start
 from ..core.protocol import PyTree
+from ..core.rules.context import Slots
 from ..core.state import State
 from .curvature import Curvature
 
@@ -66,7 +67,7 @@ class Memory(NamedTuple):
         return cls.of(State(**{k: [s[k] for s in made] for k in names}), State(**scalars))
 
     @classmethod
-    def of(cls, slots: Any, scalars: Any) -> "Memory":
+    def of(cls, slots: Slots, scalars: Any) -> "Memory":
         """Reads the memory from slots and scalars, by name."""
         rings = slots.diff_params_memory, slots.diff_updates_memory
         return cls(

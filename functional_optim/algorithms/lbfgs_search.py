@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ..core.decorators import tree_rule
 from ..core.protocol import PyTree
 from ..core.rules.arguments import NonNegative, Static
+from ..core.rules.context import Slots, StepContext
 from .lbfgs_memory import Memory
 from .quasi_newton import Limits, iterate
 
@@ -38,9 +39,9 @@ def _check(options: Mapping[str, Any]) -> str | None:
 )
 def search_by_lbfgs(
     g: Any,
-    slots: Any,
+    slots: Slots,
     p: Any,
-    ctx: Any,
+    ctx: StepContext,
     lr: NonNegative,
     max_iter: NonNegative,
     max_eval: NonNegative,

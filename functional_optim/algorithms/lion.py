@@ -12,6 +12,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import Decay, Optional_, SlotDtype, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -38,9 +39,9 @@ def _check(given: Mapping[str, Any]) -> str | None:
 @leaf_rule(slots=lambda p: {"mu": jnp.zeros_like(p)}, step_scalars=_step_scalars, check=_check)
 def scale_by_lion(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.99,
     mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,

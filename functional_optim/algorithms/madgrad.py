@@ -1,7 +1,5 @@
 """MADGRAD: dual averaging with momentum, whose denominator is a cube root."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -9,6 +7,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.weight_decay import add_decayed_weights
 
@@ -29,9 +28,9 @@ def _step_scalars(t: Array, learning_rate: Array, momentum: Array, eps: Array) -
 @leaf_rule(slots=_slots, step_scalars=_step_scalars, needs=("params",), keep_compute_dtype=True)
 def scale_by_madgrad(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     momentum: Decay = 0.9,
     eps: NonNegative = 1e-6,

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule
+from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
 from ..core.trees.norms import leaf_norm
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -43,9 +44,9 @@ def _step_scalars(b1: Array, gamma: Array) -> dict[str, Array]:
 @leaf_rule(slots=lambda p: {"previous": jnp.zeros_like(p)}, step_scalars=_step_scalars)
 def reduce_variance(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.95,
     gamma: NonNegative = 0.025,
     *,
@@ -67,7 +68,7 @@ def reduce_variance(
 
 @leaf_rule(needs_trees=("previous_grad",), step_scalars=_step_scalars)
 def reduce_variance_exactly(
-    g: Array, slots: Any, p: None, ctx: Any, b1: Decay = 0.95, gamma: NonNegative = 0.025
+    g: Array, slots: Slots, p: None, ctx: StepContext, b1: Decay = 0.95, gamma: NonNegative = 0.025
 ) -> tuple[Array, dict[str, Array]]:
     """Does what `reduce_variance` does, with the gradient of this batch at the last parameters.
 
@@ -136,6 +137,11 @@ def scale_by_mars(
         else reduce_variance_exactly(b1, gamma)
     )
     return chain(reduce, *bases[base])
+
+
+_adam = renamed(scale_by_adam, b1="adam_b1", b2="adam_b2", eps="adam_eps")
+_adam_decay = renamed(add_decayed_weights, weight_decay="adam_weight_decay")
+_adam_rate = renamed(scale_by_learning_rate, learning_rate="adam_learning_rate")
 
 
 def mars(
@@ -231,21 +237,21 @@ def mars(
             approximate=approximate,
             state_dtype=state_dtype,
         )
-        rest_decay = weight_decay
+        rest_decay = add_decayed_weights(weight_decay)
     else:
-        rest = scale_by_adam(adam_b1, adam_b2, adam_eps, state_dtype=state_dtype)
-        rest_decay = adam_weight_decay
+        rest = _adam(adam_b1, adam_b2, adam_eps, state_dtype=state_dtype)
+        rest_decay = _adam_decay(adam_weight_decay)
     rates: tuple[GradientTransformation, ...] = (scale_by_learning_rate(learning_rate),)
     if adam_learning_rate is not None:
         rates = (
             masked(scale_by_learning_rate(learning_rate), matrices),
-            masked(scale_by_learning_rate(adam_learning_rate), others),
+            masked(_adam_rate(adam_learning_rate), others),
         )
     return chain(
         reducing(matrices),
         *bases[base],
         masked(add_decayed_weights(weight_decay, mask), matrices),
         masked(rest, others),
-        masked(add_decayed_weights(rest_decay), others),
+        masked(rest_decay, others),
         *rates,
     )

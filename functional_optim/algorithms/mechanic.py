@@ -15,6 +15,7 @@ from ..core.numerics.products import inner_product, sum_of_squares
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import NonNegative, Positive, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.state import State
 from ..core.types import ScalarOrSchedule
 
@@ -28,7 +29,7 @@ def _start(s_init: Array, num_betas: int) -> dict[str, Any]:
     return {"r": zeros, "m": zeros, "v": zeros, "s": jnp.full_like(zeros, s_init)}
 
 
-def _measure(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
     """Measures the raw gradient and the parameter, along the way back to the start."""
     back, gradient = slots.x0 - p, ctx.gradient
     return {
@@ -75,9 +76,9 @@ def _combine(
 )
 def mechanic_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     weight_decay: NonNegative = 1e-2,
     eps: Positive = 1e-8,
     s_init: Positive = 1e-6,

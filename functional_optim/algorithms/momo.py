@@ -13,6 +13,7 @@ from ..core.numerics.precision import hyper_dtype, one_minus_power, safe_sqrt
 from ..core.numerics.products import inner_product, sum_of_squares
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["momo", "momo_adam"]
 
@@ -71,7 +72,7 @@ def _momo_weights(last: Scalars, beta: Array, bias_correction: bool, **_: Any) -
     return {"decay": decay, "gain": 1 - decay, "total": jnp.ones_like(beta)}
 
 
-def _momo_measure(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+def _momo_measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
     m = moment(slots.mu, g, ctx.decay, ctx.gain)
     return {
         "progress": inner_product(g, p),
@@ -112,9 +113,9 @@ def _proximal(step: Array, learning_rate: Array, weight_decay: Array) -> dict[st
 )
 def momo(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative = 1.0,
     beta: Decay = 0.9,
     lower_bound: Hyperparameter = 0.0,
@@ -183,7 +184,9 @@ def _adam_weights(last: Scalars, b1: Array, b2: Array, **_: Any) -> dict[str, Ar
     }
 
 
-def _moments(g: Array, slots: Any, ctx: Any, b2: Array, eps: Array) -> tuple[Array, Array, Array]:
+def _moments(
+    g: Array, slots: Slots, ctx: StepContext, b2: Array, eps: Array
+) -> tuple[Array, Array, Array]:
     """The mean of gradients, that of their squares, and what divides the first."""
     m = moment(slots.mu, g, ctx.decay, ctx.gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
@@ -191,7 +194,7 @@ def _moments(g: Array, slots: Any, ctx: Any, b2: Array, eps: Array) -> tuple[Arr
 
 
 def _adam_measure(
-    g: Array, slots: Any, p: Array, ctx: Any, b2: Array, eps: Array, **_: Any
+    g: Array, slots: Slots, p: Array, ctx: StepContext, b2: Array, eps: Array, **_: Any
 ) -> dict[str, Array]:
     m, _nu, scale = _moments(g, slots, ctx, b2, eps)
     return {
@@ -230,9 +233,9 @@ def _adam_combine(
 )
 def momo_adam(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative = 1e-2,
     b1: Decay = 0.9,
     b2: Decay = 0.999,

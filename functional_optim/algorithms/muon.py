@@ -1,7 +1,7 @@
 """Muon: momentum, orthogonalized."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import moment
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
@@ -28,9 +29,9 @@ Array = jax.Array
 @leaf_rule(slots=lambda p: {"mu": jnp.zeros_like(p)}, step_scalars=lambda beta: {"gain": 1 - beta})
 def muon_momentum(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     beta: Fraction = 0.95,
     mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,
     *,
@@ -50,9 +51,9 @@ def muon_momentum(
 @leaf_rule(split_complex=False)
 def scale_by_shape(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     consistent_rms: Annotated[Hyperparameter | None, Optional_] = None,
     *,
     rows_are_outputs: Static[bool] = False,

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.rules.arguments import NonNegative, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
 from ..core.trees.norms import scaled_norm, unit_for
 from ..core.trees.placement import auto_sharded
@@ -79,9 +80,9 @@ def _triples(given: Any) -> tuple[Any, ...]:
 @leaf_rule(split_complex=False, check=_check)
 def orthogonalize(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     ns_coeffs: Static[Rounds | str] = STANDARD,
     ns_steps: Static[int] = 5,
     eps: NonNegative = 1e-7,

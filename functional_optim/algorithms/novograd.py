@@ -1,6 +1,6 @@
 """NovoGrad: momentum of gradients that are normalized parameter by parameter."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -34,9 +35,9 @@ def _step_scalars(t: Array, b2: Array) -> dict[str, Array]:
 @leaf_rule(slots=_slots, step_scalars=_step_scalars, needs=("params",), split_complex=False)
 def scale_by_novograd(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.25,
     eps: NonNegative = 1e-8,

@@ -1,7 +1,5 @@
 """Optimistic gradient descent: extrapolates with the last change of the gradient."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -10,6 +8,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale, scale_by_learning_rate
 from .adam import scale_by_adam
@@ -33,9 +32,9 @@ def _step_scalars(t: Array, alpha: Array, beta: Array) -> dict[str, Array]:
 @leaf_rule(slots=lambda p: {"previous": jnp.zeros_like(p)}, step_scalars=_step_scalars)
 def scale_by_optimistic_gradient(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     alpha: Hyperparameter = 1.0,
     beta: Hyperparameter = 1.0,
     *,

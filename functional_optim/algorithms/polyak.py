@@ -10,6 +10,7 @@ from ..core.chain import chain
 from ..core.decorators import TreeStats, leaf_rule, renamed
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import measure_norm, norm_of, rescale_norm
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
@@ -52,9 +53,9 @@ def _check(given: Mapping[str, Any]) -> str | None:
 )
 def scale_by_polyak(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     f_min: Hyperparameter = 0.0,
     max_learning_rate: NonNegative = 1.0,
     eps: NonNegative = 0.0,

@@ -1,6 +1,6 @@
 """Generalized primal averaging, and what it shares with Schedule-Free: a point between two."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 
@@ -8,6 +8,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import Fraction, StateDtype, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 
 __all__ = ["averaging_scalars", "generalized_primal_averaging", "step_between"]
@@ -29,7 +30,7 @@ def averaging_scalars(share: Array, new: Array, old: Array) -> dict[str, Array]:
     }
 
 
-def step_between(u: Array, z: Array, y: Array, ctx: Any) -> Array:
+def step_between(u: Array, z: Array, y: Array, ctx: StepContext) -> Array:
     """Computes how far y = a x + (1 - a) z moves when z moves by u, and x towards the new z.
 
     x is not needed: it follows from z and y.
@@ -51,9 +52,9 @@ def _step_scalars(
 )
 def primal_averaging_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     train_interp_coeff: Annotated[Hyperparameter, Within("(0, 1]")] = 0.7,
     eval_interp_coeff: Fraction = 0.9967,
     *,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
+from ..core.chain import chain
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.moments import bias_correction as correction_of
 from ..core.numerics.moments import bias_root, moment
@@ -21,6 +22,7 @@ from ..core.rules.arguments import (
     Static,
     Within,
 )
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 
 __all__ = ["GrowthRate", "adam_correction", "pair_of", "prodigy"]
@@ -80,11 +82,11 @@ def _prepare(
     }
 
 
-def _grad_sum(g: Array, slots: Any, ctx: Any) -> Array:
+def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
     return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
 
 
-def _measure(g: Array, slots: Any, p: Array, ctx: Any, **_: Any) -> dict[str, Array]:
+def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: Any) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.params0 - p),
         "size": sum_of_magnitudes(_grad_sum(g, slots, ctx)),
@@ -127,9 +129,9 @@ def _combine(
 )
 def prodigy_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative = 1.0,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -181,12 +183,12 @@ def prodigy(
         d     <- max(d, estim_lr_coef num / |s|_1)
         p     <- p - rate (m / (sqrt(v) + d eps) + weight_decay p)
 
-    If all gradients are 0, num and d stay. The state keeps m, v, s and p0 as `mu`, `nu`, `grad_sum`
-    and `params0`, of shape `*p`; d, its largest value and num as `estim_lr`, `estim_lr_max` and
-    `numerator_weighted` `()`, in float32 whatever the parameters are; and d as `metrics["d"]`. d
-    and estim_lr0 are in units of p; the other numbers `()` have no unit, but eps, which has that of
-    g. `learning_rate` is 1 or a schedule that begins or ends there. The sums are over all
-    parameters, on however many devices; for parts with a d each, see `partition`.
+    If all gradients are 0, num and d stay. `prodigy_step` keeps m, v, s and p0 as `mu`, `nu`,
+    `grad_sum` and `params0`, of shape `*p`; d, its largest value and num as `estim_lr`,
+    `estim_lr_max` and `numerator_weighted` `()`, in float32 whatever the parameters are; and d as
+    `metrics["d"]`. d and estim_lr0 are in units of p; the other numbers `()` have no unit, but eps,
+    which has that of g. `learning_rate` is 1 or a schedule that begins or ends there. The sums are
+    over all parameters, on however many devices; for parts with a d each, see `partition`.
 
     Args:
       beta3: decay of s and num; sqrt(b2) if None.
@@ -219,7 +221,7 @@ def prodigy(
     2024, Algorithm 4, arXiv:2306.06101.
     """
     b1, b2 = pair_of("prodigy", betas)
-    return prodigy_step(
+    step = prodigy_step(
         learning_rate,
         b1,
         b2,
@@ -233,3 +235,4 @@ def prodigy(
         growth_rate=growth_rate,
         state_dtype=state_dtype,
     )
+    return chain(step)

@@ -135,7 +135,7 @@ class _Iteration:
         return Found(point, evaluated.astype(jnp.int32))
 
     def _status(self, after: Progress, before: Array) -> Array:
-        """Why to end after an iteration, if so."""
+        """Tells whether to end after an iteration, and why."""
         moved = largest(scaled(after.memory.step, after.memory.direction))
         still = (moved <= self.limits.change) | (jnp.abs(after.value - before) < self.limits.change)
         return _first(
@@ -184,7 +184,7 @@ def iterate(
 
 
 def _directed(memory: Memory, g: PyTree, relative: bool) -> Memory:
-    """The memory with the pair of the last step, and the direction at gradient g."""
+    """Adds the pair of the last step to the memory, and computes the direction at gradient g."""
     s = scaled(memory.step, memory.direction)
     y = jax.tree.map(jnp.subtract, g, memory.grad)
     sy = dot(s, y)
@@ -201,13 +201,13 @@ def _directed(memory: Memory, g: PyTree, relative: bool) -> Memory:
 
 
 def _extend(last: Point, present: Point) -> Array:
-    """The next larger step where no minimum is bracketed; at most tenfold."""
+    """Computes the next larger step where no minimum is bracketed; at most tenfold."""
     least = present.step + 0.01 * (present.step - last.step)
     return cubic_step(last, present, least, 10 * present.step)
 
 
 def _first(*cases: tuple[Array, Status]) -> Array:
-    """The first status whose condition holds."""
+    """Returns the first status whose condition holds."""
     status = jnp.int32(Status.GOING_ON)
     for condition, name in reversed(cases):
         status = jnp.where(condition, jnp.int32(name), status)

@@ -1,6 +1,6 @@
 """RAdam: Adam that waits until it knows its second moment, and then grows into it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import safe_log, safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -89,9 +90,9 @@ def _beyond_pole(z: Array) -> Array:
 @leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars)
 def scale_by_radam(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,

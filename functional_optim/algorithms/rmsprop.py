@@ -13,6 +13,7 @@ from ..core.numerics import moments
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Fraction, InitOnly, NonNegative, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.momentum import trace
 from ..transforms.scaling import scale_by_learning_rate
@@ -37,9 +38,9 @@ def _step_scalars(t: Array, decay: Array, bias_correction: bool) -> dict[str, Ar
 @leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def scale_by_rms(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     decay: Fraction = 0.9,
     eps: NonNegative = 1e-8,
     initial_scale: Annotated[float, Within("[0, inf)"), InitOnly] = 0.0,

@@ -1,6 +1,6 @@
 """Rprop: steps whose sizes follow the signs of the gradient alone."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, StateDtype, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale
 
@@ -30,9 +31,9 @@ def _step_scalars(learning_rate: Array, started: Array) -> dict[str, Array]:
 )
 def scale_by_rprop(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     eta_minus: Annotated[Hyperparameter, Within("(0, 1)")] = 0.5,
     eta_plus: Annotated[Hyperparameter, Within("(1, inf)")] = 1.2,

@@ -1,6 +1,6 @@
 """Schedule-Free: averaging and interpolation in the place of momentum and of a schedule's decay."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from ..core.rules.arguments import (
     Static,
     Within,
 )
+from ..core.rules.context import Slots, StepContext
 from ..core.state import nested_states
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.evaluation import eval_params, is_interpolated
@@ -86,9 +87,9 @@ def _step_scalars(
 )
 def schedule_free_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     b1: Annotated[Hyperparameter, Within("(0, 1]")] = 0.9,
     weight_lr_power: NonNegative = 2.0,
@@ -121,9 +122,9 @@ def _rms_scalars(t: Array, b2: Array, eps: Array) -> dict[str, Array]:
 @leaf_rule(slots=lambda p: {"nu": jnp.zeros_like(p)}, step_scalars=_rms_scalars)
 def scale_by_known_rms(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     *,

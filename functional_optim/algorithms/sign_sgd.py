@@ -1,7 +1,5 @@
 """Sign descent: the signs of gradients, or of their momentum."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -9,6 +7,7 @@ from jax.typing import DTypeLike
 from ..core.chain import chain
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.momentum import ema
 from ..transforms.scaling import scale_by_learning_rate
@@ -19,7 +18,9 @@ Array = jax.Array
 
 
 @leaf_rule(row_sparse=True)
-def scale_by_sign(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str, Array]]:
+def scale_by_sign(
+    g: Array, slots: Slots, p: None, ctx: StepContext
+) -> tuple[Array, dict[str, Array]]:
     """Replaces updates by their signs, with sign(0) = 0.
 
     A complex element has the signs of its real and imaginary parts. u has no unit.

@@ -1,6 +1,6 @@
 """Simplified AdEMAMix: one sum of gradients, mixed with the gradient itself."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from ..core.numerics.moments import bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, Optional_, StateDtype, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -47,9 +48,9 @@ def _step_scalars(
 @leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("m", "nu")}, step_scalars=_step_scalars)
 def scale_by_simplified_ademamix(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.99,
     b2: Decay = 0.95,
     alpha: NonNegative = 0.0,

@@ -1,7 +1,6 @@
 """SM3: second moments of rows and columns instead of elements."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, Fraction, NonNegative, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.placement import alike, joinable
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
@@ -63,9 +63,9 @@ def _step_scalars(b1: Array, b2: Array) -> dict[str, Array]:
 @leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def scale_by_sm3(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Fraction = 1.0,
     eps: NonNegative = 1e-8,

@@ -1,7 +1,7 @@
 """SPAM: Adam that cuts off spikes of gradients, and forgets its moments now and then."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -54,9 +55,9 @@ def _step_scalars(
 @leaf_rule(slots=lambda p: {k: jnp.zeros_like(p) for k in ("mu", "nu")}, step_scalars=_step_scalars)
 def scale_by_spam(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-6,

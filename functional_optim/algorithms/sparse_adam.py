@@ -1,7 +1,5 @@
 """SparseAdam: Adam on the rows that have a gradient."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +9,7 @@ from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import one_minus_power, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, Positive, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -32,9 +31,9 @@ def _step_scalars(t: Array, b1: Array, b2: Array) -> dict[str, Array]:
 )
 def scale_by_sparse_adam(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: Positive = 1e-8,

@@ -1,6 +1,6 @@
 """StableAdamW: AdamW whose step shrinks where gradients outgrow their second moment."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype
 from ..core.rules.by_label import by_label
+from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -42,9 +43,9 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
 )
 def scale_by_stable_adamw(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.99,
     eps: NonNegative = 1e-6,

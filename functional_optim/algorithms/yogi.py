@@ -11,6 +11,7 @@ from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, InitOnly, NonNegative, StateDtype
+from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -38,9 +39,9 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array, eps_root: Array) -
 @leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def scale_by_yogi(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-3,

@@ -161,7 +161,7 @@ def _shortest_path(costs: Array, found: _Matching, first: Array) -> _Search:
 
 
 def _nearest(distance: Array, done: Array, row: Array) -> Array:
-    """The nearest column that is not done; of several, one without a row, where the path ends."""
+    """Returns the nearest column that is not done; of several, one without a row, if any."""
     nearest = ~done & (distance == jnp.min(jnp.where(done, jnp.inf, distance)))
     # Where distances are NaN, none is nearest, and any that is not done keeps the search going.
     rank = jnp.where(done, 0, jnp.where(nearest, jnp.where(row == _NONE, 3, 2), 1))

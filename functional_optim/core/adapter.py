@@ -52,7 +52,7 @@ def check_pair(where: str, link: Any) -> tuple[Callable[..., Any], Callable[...,
 
 
 def link_name(init: Any, update: Any) -> str:
-    """A link's name: its own, or that of the function which made a foreign one."""
+    """Returns the name of a link; for a foreign one, that of the function which made it."""
     own = getattr(init, "name", None)
     if isinstance(own, str):
         return own

@@ -51,7 +51,7 @@ def apply_gradients(
 def step(
     update: Callable[..., Any], grads: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
 ) -> tuple[PyTree, PyTree]:
-    """One step by the `update` of any pair: new parameters and the next state."""
+    """Makes one step with the `update` of any pair; returns new parameters and the next state."""
     if isinstance(update, (ChainUpdate, RuleUpdate)):
         return update(grads, state, params, add_to_params=True, **extra)
     updates, state = Link.to(update)(grads, state, params, extra)

@@ -50,7 +50,7 @@ def chain(*links: GradientTransformation) -> GradientTransformation:
 
 
 def _flat(position: int, link: Any) -> Iterable[tuple[Any, Any]]:
-    """The pairs of a link: several where it is a chain of ours."""
+    """Returns the pairs of a link: several where it is a chain of this package."""
     init, update = check_pair(f"chain: link {position}", link)
     if isinstance(init, ChainInit) and isinstance(update, ChainUpdate):
         return zip(init.inits, (inner.function for inner in update.links), strict=True)
@@ -144,6 +144,6 @@ class ChainUpdate(Interned):
 
 
 def _can_follow(rule: BoundRule, before: list[BoundRule]) -> bool:
-    """Whether a rule can be fused with those before it: it needs nothing of the whole tree."""
+    """Tells whether a rule can be fused with those before it: it measures no whole tree."""
     whole_tree = rule.spec.whole_tree or before[0].spec.whole_tree
     return not whole_tree and rule.spec.tree_stats.combine is None

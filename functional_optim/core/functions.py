@@ -76,7 +76,7 @@ def as_function(function: Callable[..., Any]) -> Any:
 
 
 def keepable(value: Any) -> bool:
-    """Whether a value of a transformation may be kept alive: it holds no function that may not."""
+    """Tells whether a value may be kept alive: it holds no function that must not be."""
     if isinstance(value, Function):
         return value.is_cacheable
     if isinstance(value, tuple):
@@ -86,7 +86,7 @@ def keepable(value: Any) -> bool:
 
 
 def program_key(value: Any) -> Hashable | None:
-    """A key of programs for a user's value: which it is, and all that it sees at present.
+    """Returns a key of programs for a user's value: which it is, and all that it sees at present.
 
     None where that cannot be known: then a program belongs to no other than its maker.
     """
@@ -310,6 +310,6 @@ class _Reader:
 
 @functools.lru_cache(maxsize=1024)
 def _names(code: types.CodeType) -> frozenset[str]:
-    """The names that code reads, also within functions that it makes."""
+    """Returns the names that code reads, also within functions that it makes."""
     inner = [_names(c) for c in code.co_consts if isinstance(c, types.CodeType)]
     return frozenset(code.co_names).union(*inner)

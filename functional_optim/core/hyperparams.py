@@ -120,7 +120,7 @@ def set_hyperparams(
 
 
 def _find(name: str, known: Mapping[str, "Entry"]) -> "Entry":
-    """The hyperparameter that a user calls by its name, its path, or a part of its path.
+    """Returns the hyperparameter that a user calls by its name, its path, or a part of its path.
 
     Raises:
       KeyError: there is none, or there are several.
@@ -142,7 +142,7 @@ def _find(name: str, known: Mapping[str, "Entry"]) -> "Entry":
 
 
 def _is_part(name: str, entry: "Entry") -> bool:
-    """Whether a name is that of the hyperparameter, behind some parts of its path in order."""
+    """Tells whether a name is the hyperparameter's, behind some parts of its path in order."""
     link, local, _ = entry
     if name != local and not name.endswith(f".{local}"):
         return False
@@ -207,7 +207,7 @@ def _is_state(x: Any) -> bool:
 
 
 def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entry]:
-    """What stands in these fields of links: hyperparameters, and numbers of their schedules."""
+    """Collects hyperparameters, and numbers of their schedules, from these fields of links."""
     for path, node in nested_states(state):
         link = _link_path(path)
         for field in (f for f in fields if f in node):
@@ -216,7 +216,7 @@ def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBERS) -> Iterator[Entr
 
 
 def _scheduled(state: PyTree) -> Iterator[tuple[str, str]]:
-    """Link and name of each hyperparameter that follows a schedule."""
+    """Returns link and name of each hyperparameter that follows a schedule."""
     for path, node in nested_states(state):
         link = _link_path(path)
         for field in {"schedules", "hyperparams_states"} & {*node._fields}:
@@ -228,13 +228,13 @@ def _link_path(path: Any) -> str:
 
 
 def _number_path(path: Any) -> str:
-    """Path of a number within its link; what holds it in `nnx` is no part of its name."""
+    """Returns a number's path within its link, without the container of nnx around it."""
     inner = [k for k in path if k != jax.tree_util.GetAttrKey("value")]
     return path_string(inner)
 
 
 def _names(entries: list[Entry]) -> list[str]:
-    """The name within the link, or with the link's path where several links have that name."""
+    """Returns the name within the link, with the link's path if several links have that name."""
     times = Counter(name for _, name, _ in entries)
     return [entry[1] if times[entry[1]] == 1 else _full_name(entry) for entry in entries]
 
@@ -247,7 +247,7 @@ def _full_name(entry: Entry) -> str:
 def _bounds(
     tx: GradientTransformation | None, names: list[str], entries: list[Entry]
 ) -> dict[tuple[str, str], Interval]:
-    """Where the numbers of a link must lie, as far as the rules of a transformation say so."""
+    """Returns the bounds of a link's numbers, as far as its rules declare them."""
     if tx is None:
         return {}
     check_pair("set_hyperparams: tx", tx)
@@ -257,7 +257,7 @@ def _bounds(
 
 
 def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> jax.Array:
-    """The value with the dtype and shape that the state has."""
+    """Casts and broadcasts a value to the dtype and shape in the state."""
     what = f"set_hyperparams: {name} must be a real number, got {value!r}."
     if callable(value):
         raise TypeError(
@@ -288,7 +288,7 @@ def _fit(name: str, value: Any, old: jax.Array, interval: Interval | None) -> ja
 def _with_entries(
     node: PyTree, new: Mapping[tuple[str, str], jax.Array], path: tuple[Any, ...] = ()
 ) -> PyTree:
-    """A state with other values under the given links and names."""
+    """Returns a state with other values under the given links and names."""
 
     def below(inner: Any, child: Any) -> Any:
         return _with_entries(child, new, (*path, *inner)) if isinstance(child, State) else child

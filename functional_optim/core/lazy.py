@@ -3,14 +3,14 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 __all__ = ["lazy_names"]
 
 
 def lazy_names(
-    package: str, origins: Mapping[str, str]
+    package: str, origins: Mapping[str, str], also: Sequence[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Returns the `__getattr__` and the `__dir__` of a package.
 
@@ -21,6 +21,7 @@ def lazy_names(
     Args:
       package: its `__name__`.
       origins: name -> module below the root that has it, with `:name` where it has another there.
+      also: modules that `dir` shows, and that a star import does not import.
     """
     root, here = package.partition(".")[0], vars(sys.modules[package])
 
@@ -34,4 +35,8 @@ def lazy_names(
             value = importlib.import_module(f"{package}.{name}")
         return here.setdefault(name, value)
 
-    return get, lambda: sorted({*here, *here["__all__"]})
+    def public_names() -> list[str]:
+        dunders = (name for name in here if name.startswith("__"))
+        return sorted({*dunders, *here["__all__"], *also})
+
+    return get, public_names

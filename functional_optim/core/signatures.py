@@ -10,7 +10,7 @@ __all__ = ["bind", "call_text"]
 def bind(
     name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a call by name, with the defaults of those that are not given.
+    """Returns the arguments of a call by name, with defaults filled in.
 
     Raises:
       TypeError: the call does not fit; the message names the function and what it takes.

@@ -49,7 +49,7 @@ class State(tuple[Any, ...], metaclass=_StateType):
 
     def __new__(cls, /, **fields: Any) -> "State":
         """Makes a state of the given fields."""
-        return State._build(tuple(fields), fields.values())
+        return tuple.__new__(_class_of(tuple(fields)), fields.values())
 
     @classmethod
     def _build(cls, names: tuple[str, ...], values: Iterable[Any]) -> "State":
@@ -101,7 +101,7 @@ class State(tuple[Any, ...], metaclass=_StateType):
 
 @functools.cache
 def _class_of(names: tuple[str, ...]) -> type[State]:
-    """The class of states with these fields."""
+    """Returns the class of states with these fields."""
 
     def new(cls: type[State], /, *values: Any, **fields: Any) -> State:
         # JAX calls it with all values, and libraries that know NamedTuples with names.
@@ -126,7 +126,7 @@ copyreg.pickle(_StateType, _reduced)
 
 
 def nested_states(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], State]]:
-    """All states within a tree with their paths, each before those within it."""
+    """Yields all states within a tree with their paths, each before those within it."""
     if isinstance(tree, State):
         yield path, tree
     below = jax.tree_util.tree_flatten_with_path(tree, is_leaf=states_below(tree))[0]
@@ -136,5 +136,5 @@ def nested_states(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple
 
 
 def states_below(node: Any) -> Callable[[Any], bool]:
-    """Where to stop on the way down: at the states below a node."""
+    """Returns an `is_leaf` that stops at the states below a node."""
     return lambda x: isinstance(x, State) and x is not node

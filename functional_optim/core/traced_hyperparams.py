@@ -18,7 +18,7 @@ __all__ = ["WithTracedHyperparams", "is_traced", "without_traced_hyperparams"]
 
 
 def is_traced(number: Any) -> bool:
-    """Whether a number, or one of a schedule, is traced."""
+    """Tells whether a number, or one of a schedule, is traced."""
     if isinstance(number, NumberedSchedule):
         return any(is_traced(v) for _, v in number.numbers)
     if isinstance(number, tuple):
@@ -52,7 +52,7 @@ class WithTracedHyperparams(Keyed):
 
 
 def without_traced_hyperparams(tx: GradientTransformation) -> GradientTransformation:
-    """The transformation whose hyperparameters are those of the state alone.
+    """Returns the transformation whose hyperparameters are those of the state alone.
 
     For callers that store the state next to the transformation that made it: the returned update
     captures no tracer, and can be cached.

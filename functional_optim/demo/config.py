@@ -37,7 +37,7 @@ class Config:
         return self.epochs * self.steps_per_epoch
 
     def optimizer(self) -> fo.GradientTransformation:
-        """The rule with warmup for a tenth of the steps, and half a cosine after it."""
+        """Returns the rule with warmup for a tenth of the steps, and half a cosine after it."""
         peak = RULES[self.rule].peak
         schedule = fo.warmup_cosine_decay_schedule(0.0, peak, self.steps // 10, self.steps)
         return make_optimizer(self.rule, schedule)

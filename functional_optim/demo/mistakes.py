@@ -12,7 +12,7 @@ _SHOWN = 12
 
 
 def mistakes(params: model.Params, digits: Digits) -> list[tuple[str, str]]:
-    """The first few wrong ones: each an image as SVG, and what it is and was read as."""
+    """Returns the first few mistakes: an image as SVG, its digit, and the digit that was read."""
     read = np.asarray(jax.numpy.argmax(model.logits(params, digits.test_images), axis=1))
     labels = np.asarray(digits.test_labels)
     images = np.asarray(digits.test_images)
@@ -21,7 +21,7 @@ def mistakes(params: model.Params, digits: Digits) -> list[tuple[str, str]]:
 
 
 def _picture(image: np.ndarray) -> str:
-    """One square per pixel, darker where there is more ink."""
+    """Draws one square per pixel, darker where there is more ink."""
     squares = "".join(
         f'<rect x="{x}" y="{y}" width="1.02" height="1.02" fill-opacity="{ink:.2f}"/>'
         for (y, x), ink in np.ndenumerate(image)

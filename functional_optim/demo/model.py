@@ -39,11 +39,11 @@ def _dense(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
 
 
 def loss_fn(params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean cross-entropy `()`, in nats."""
+    """Computes the mean cross-entropy `()`, in nats."""
     log_p = jax.nn.log_softmax(logits(params, images))
     return -jnp.mean(jnp.take_along_axis(log_p, labels[:, None], axis=1))
 
 
 def accuracy(params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of the images whose digit has the highest score: `()`."""
+    """Computes the share `()` of images whose digit has the highest score."""
     return jnp.mean(jnp.argmax(logits(params, images), axis=1) == labels)

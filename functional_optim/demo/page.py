@@ -42,7 +42,7 @@ figcaption { font-size: 12.5px; color: #6b7280; text-align: center; margin-top: 
 
 
 def page(title: str, lead: str, *parts: str) -> str:
-    """A whole page; `parts` are markup, title and lead are text."""
+    """Makes a whole page; `parts` are markup, title and lead are text."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -54,13 +54,13 @@ def page(title: str, lead: str, *parts: str) -> str:
 
 
 def section(title: str, text: str, *parts: str) -> str:
-    """A part of the page under a heading."""
+    """Makes a part of the page under a heading."""
     body = "\n".join(parts)
     return f"<section>\n<h2>{escape(title)}</h2>\n<p>{escape(text)}</p>\n{body}\n</section>"
 
 
 def tiles(entries: Iterable[tuple[str, str]]) -> str:
-    """Large numbers side by side, each with what it is."""
+    """Makes a row of large numbers with captions."""
     cells = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for value, name in entries
@@ -69,7 +69,7 @@ def tiles(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as wide as the page; cells are text, or markup that starts with `<td`."""
+    """Makes a table as wide as the page; cells are text, or markup that starts with `<td`."""
     first = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in rows)
     return f"<table>\n<tr>{first}</tr>\n{body}</table>"
@@ -86,7 +86,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def gallery(pictures: Iterable[tuple[str, str]]) -> str:
-    """Small pictures, each with a caption."""
+    """Makes a gallery of small pictures with captions."""
     cells = (
         f"<figure>{svg}<figcaption>{escape(text)}</figcaption></figure>" for svg, text in pictures
     )

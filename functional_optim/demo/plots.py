@@ -48,7 +48,7 @@ def loss_chart(outcome: Outcome) -> str:
 
 
 def accuracy_chart(outcome: Outcome) -> str:
-    """Accuracy after each epoch."""
+    """Plots the accuracy after each epoch."""
 
     def draw(axes: Any) -> None:
         _plot_epochs(axes, 100 * outcome.curves["train_accuracy"], _BLUE, "training")
@@ -59,7 +59,7 @@ def accuracy_chart(outcome: Outcome) -> str:
 
 
 def gradient_chart(outcome: Outcome, max_norm: float) -> str:
-    """Norm of the gradient at each step, before clipping."""
+    """Plots the norm of the gradient at each step, before clipping."""
 
     def draw(axes: Any) -> None:
         norm = outcome.curves["gradient_norm"]
@@ -72,7 +72,7 @@ def gradient_chart(outcome: Outcome, max_norm: float) -> str:
 
 
 def schedule_chart(outcome: Outcome) -> str:
-    """Learning rate of each step."""
+    """Plots the learning rate of each step."""
 
     def draw(axes: Any) -> None:
         rate = outcome.curves["learning_rate"]
@@ -120,7 +120,7 @@ def _plot_epochs(axes: Any, values: np.ndarray, colour: str, label: str) -> None
 
 
 def _step_axis(curve: np.ndarray) -> np.ndarray:
-    """Where the steps are, in epochs."""
+    """Returns the positions of the steps, in epochs."""
     return (np.arange(curve.size) + 1) / curve.shape[1]
 
 

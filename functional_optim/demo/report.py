@@ -28,7 +28,7 @@ def write_report(outcome: Outcome, directory: Path) -> Path:
 
 
 def render(outcome: Outcome) -> str:
-    """The report as HTML."""
+    """Renders the report as HTML."""
     config = outcome.config
     return page.page(
         "Training on handwritten digits",

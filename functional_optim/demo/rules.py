@@ -35,7 +35,7 @@ RULES = {
 
 
 def make_optimizer(rule: str, learning_rate: Any) -> fo.GradientTransformation:
-    """Clipping, the rule, decay of the kernels, and a step of minus the learning rate."""
+    """Chains clipping, the rule, decay of the kernels, and a step of minus the learning rate."""
     choice = RULES[rule]
     return fo.chain(
         fo.clip_by_global_norm(1.0),
@@ -46,5 +46,5 @@ def make_optimizer(rule: str, learning_rate: Any) -> fo.GradientTransformation:
 
 
 def _kernels(params: Any) -> Any:
-    """True for kernels, False for biases."""
+    """Makes a mask: True for kernels, False for biases."""
     return jax.tree.map(lambda p: p.ndim > 1, params)

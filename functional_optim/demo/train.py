@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
 
 
 def start(config: Config, tx: fo.GradientTransformation) -> TrainState:
-    """The state before the first epoch."""
+    """Returns the state before the first epoch."""
     draw_key, init_key = jax.random.split(jax.random.key(config.seed))
     params = model.init(init_key)
     return TrainState(params, tx.init(params), draw_key)
@@ -94,7 +94,7 @@ def _blank_curves(config: Config) -> Curves:
 
 
 def _summary(curves: Curves, epoch: int) -> dict[str, str]:
-    """What the progress bar shows of an epoch: means of its steps, and its last rate."""
+    """Formats an epoch for the progress bar: means of its steps, and its last learning rate."""
     return {
         "loss": f"{curves['loss'][epoch].mean():.4f}",
         "accuracy": f"{curves['test_accuracy'][epoch]:.2%}",

@@ -36,7 +36,7 @@ class Counterpart:
     marks: tuple[str, ...] = ()
 
     def describes(self, theirs: Any, link: State) -> bool:
-        """Whether a link keeps what this says, of what a state of optax has."""
+        """Tells whether a link keeps what this says, of what a state of optax has."""
         wanted = {k for k, field in self.slots.items() if field in theirs._fields} | {*self.kept}
         if {k for k in link._fields if k not in ENGINE_FIELDS} != wanted:
             return False
@@ -44,7 +44,7 @@ class Counterpart:
         return scalars and all(mark in link for mark in self.marks)
 
     def is_used_up(self, count: int) -> bool:
-        """Whether the slots hold what was used, after `count` updates of a period."""
+        """Tells whether the slots hold the values used, after `count` updates of a period."""
         return self.period is not None and count == 0
 
 
@@ -60,13 +60,28 @@ _RMS = (
 )
 _WATCH = _same("scale", "best_value", "plateau_count", "cooldown_count", "avg_value")
 
+_ADAM = {"mu": "exp_avg", "nu": "exp_avg_sq"}
+_MODEL = _same("barf", "gamma", "lb")
+_ESTIMATE = _same("estim_lr", "numerator_weighted")
+
 LINKS = {
     "add_decayed_weights": Counterpart(("WeightDecaySchedule",), marks=("schedules",)),
     "add_noise": Counterpart(("AddNoiseState",), marks=("keys",)),
     "apply_every": Counterpart(("ApplyEvery",), _same("grad_acc"), period="k"),
+    "dadapt_adamw_step": Counterpart(
+        ("DAdaptAdamWState",), _ADAM | _same("grad_sum"), scalars=_ESTIMATE
+    ),
     "ema": Counterpart(("EmaState",), _same("ema")),
     "look_back": Counterpart(("LookaheadState",), kept=("slow",), count="steps_since_sync"),
+    "momo": Counterpart(("MomoState",), {"mu": "exp_avg"}, scalars=_MODEL),
+    "momo_adam": Counterpart(("MomoAdamState",), _ADAM, scalars=_MODEL),
     "muon_momentum": Counterpart(("MuonState",), _same("mu")),
+    "prodigy_step": Counterpart(
+        ("ProdigyState",),
+        _ADAM | _same("grad_sum", "params0"),
+        # Without a growth rate, which optax has not, the estimate is the largest one.
+        scalars={"estim_lr_max": "estim_lr"} | _ESTIMATE,
+    ),
     "reduce_on_plateau": Counterpart(
         ("ReduceLROnPlateauState",), scalars=_WATCH | {"accumulated": "count"}, count=None
     ),
@@ -80,9 +95,20 @@ LINKS = {
     "scale_by_adopt": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
     "scale_by_amsgrad": Counterpart(("ScaleByAmsgradState",), _same("mu", "nu", "nu_max")),
     "scale_by_belief": Counterpart(("ScaleByBeliefState",), _same("mu", "nu")),
+    "scale_by_cocob": Counterpart(
+        ("COCOBState",),
+        _same("init_particles", "cumulative_gradients", "scale", "subgradients", "reward"),
+        count=None,
+    ),
     "scale_by_distance_over_gradients": Counterpart(
         ("ScaleByDistanceOverGradientsState",),
         _same("max_dist", "grad_sum_of_squares", "init_params"),
+    ),
+    "scale_by_dowg": Counterpart(
+        ("DoWGState",),
+        _same("init_params"),
+        scalars=_same("estim_sq_dist", "weighted_sq_norm_grads"),
+        count=None,
     ),
     "scale_by_factored_rms": Counterpart(("FactoredState",), _same("v_row", "v_col", "v")),
     "scale_by_learning_rate": Counterpart(("ScaleByScheduleState",), marks=("schedules",)),

@@ -202,6 +202,9 @@ def _find(
         if reshaped(there, x.shape, transpose) is None:
             problems.append(f"{path!r} has shape {x.shape}, and {source.name!r} {there.shape}")
         found.append(_Leaf(path, i, source, _Reshape(x.shape, transpose)))
+    for above in modules:
+        if above and not any(f"{path}.".startswith(f"{above}.") for path in paths):
+            problems.append(f"{above!r} of modules is above no parameter here")
     unused = saved.keys() - {leaf.source.name for leaf in found}
     problems += [f"{k!r} of torch has no place here" for k in saved if k in unused and _matters(k)]
     if problems:

@@ -105,7 +105,7 @@ def _largest(x: Array) -> Array:
 
 
 def _power(x: Array, p: int, times: Callable[[Array, Array], Array]) -> Array:
-    """x^p, by squaring."""
+    """Computes x^p by squaring."""
     if p == 1:
         return x
     half = _power(x, p // 2, times)

@@ -63,6 +63,6 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Any = None) 
 
 
 def _bound(gram: Array) -> Array:
-    """Two bounds of the largest eigenvalue that cost next to nothing."""
+    """Computes two cheap bounds of the largest eigenvalue."""
     rows = jnp.max(jnp.sum(jnp.abs(gram), axis=0), initial=0.0)
     return jnp.minimum(jnp.linalg.norm(gram), rows)

@@ -97,7 +97,7 @@ def power_iteration(
 
 
 def square(link: str, matrix: Any) -> Array:
-    """The matrix as an array, checked to be one, and square."""
+    """Checks that x is a square matrix, and returns it as an array."""
     matrix = jnp.asarray(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
@@ -124,7 +124,7 @@ def _check_product(product: Product, v0: PyTree) -> None:
 
 
 def _unit(v: PyTree, otherwise: PyTree) -> PyTree:
-    """A tree over its norm; the other where that is 0."""
+    """Divides a tree by its norm; returns the other tree where that is 0."""
     size = norm(v)
     some = size > 0
     inverse = 1 / jnp.where(some, size, jnp.ones_like(size))

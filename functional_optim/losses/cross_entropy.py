@@ -61,7 +61,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: Axis = -1, where: Any 
 
 
 def safe_softmax_cross_entropy(logits: Any, labels: Any) -> Array:
-    """`softmax_cross_entropy` over the last axis, in which a label of 0 counts nothing.
+    """Computes `softmax_cross_entropy` over the last axis, where a label of 0 adds nothing.
 
     Also where its logit is -inf, by which a class is excluded: 0 log 0 = 0.
 
@@ -110,7 +110,7 @@ def softmax_cross_entropy_with_integer_labels(
 
 
 def _classes_last(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """`x` with the axes of classes as one, the last."""
+    """Reshapes `x` so that the axes of classes are one, the last."""
     axes = (axis,) if isinstance(axis, int) else axis
     x = jnp.moveaxis(x, axes, range(-len(axes), 0))
     return jnp.reshape(x, (*x.shape[: x.ndim - len(axes)], -1))
@@ -119,7 +119,7 @@ def _classes_last(x: Array, axis: int | tuple[int, ...]) -> Array:
 def poly_loss_cross_entropy(
     logits: Any, labels: Any, *, epsilon: Any = 2.0, axis: Axis = -1, where: Any = None
 ) -> Array:
-    """`softmax_cross_entropy` plus epsilon (1 - P), P the probability of the true label.
+    """Computes `softmax_cross_entropy` plus epsilon (1 - P), P the true label's probability.
 
     `epsilon` `()` has no unit; 2 for ImageNet, -1 for detection, in the paper.
 
@@ -137,7 +137,7 @@ def poly_loss_cross_entropy(
 
 
 def sigmoid_focal_loss(logits: Any, labels: Any, *, alpha: Any = None, gamma: Any = 2.0) -> Array:
-    """`sigmoid_binary_cross_entropy` in which examples that are right already count less.
+    """Computes `sigmoid_binary_cross_entropy` with less weight on examples that are right already.
 
         weight (1 - P)^gamma cross_entropy,    P = sigmoid(x) y + (1 - sigmoid(x)) (1 - y)
 

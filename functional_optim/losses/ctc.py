@@ -150,7 +150,7 @@ def _of_labels(log_p: Array, ids: Array, padded: Array) -> Array:
 def _checked(
     x: Array, logit_paddings: Any, labels: Any, label_paddings: Any
 ) -> tuple[Array, Array, Array]:
-    """The labels, where they are none, and where frames are none."""
+    """Returns the labels, where they are none, and where frames are none."""
     ids, padded, skipped = (jnp.asarray(v) for v in (labels, label_paddings, logit_paddings))
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise TypeError(

@@ -23,7 +23,7 @@ def _x_log_x(x: Array) -> Array:
 
 
 def kl_divergence(log_predictions: Any, targets: Any, axis: Axis = -1, where: Any = None) -> Array:
-    """Kullback-Leibler divergence of targets from predictions: sum of y (log y - log p).
+    """Computes the Kullback-Leibler divergence of targets from predictions: sum y (log y - log p).
 
     Args:
       log_predictions: logarithms of probabilities, `(..., dim)`.
@@ -46,7 +46,7 @@ def kl_divergence(log_predictions: Any, targets: Any, axis: Axis = -1, where: An
 def kl_divergence_with_log_targets(
     log_predictions: Any, log_targets: Any, axis: Axis = -1, where: Any = None
 ) -> Array:
-    """`kl_divergence` whose targets, too, are logarithms of probabilities.
+    """Computes `kl_divergence` for targets that are logarithms of probabilities, too.
 
     Example:
       >>> p = jnp.log(jnp.array([0.5, 0.5]))
@@ -62,7 +62,7 @@ def kl_divergence_with_log_targets(
 def generalized_kl_divergence(
     log_predictions: Any, targets: Any, axis: Axis = -1, where: Any = None
 ) -> Array:
-    """`kl_divergence` of what need not sum to 1: sum of y (log y - log p) + p - y.
+    """Computes `kl_divergence` for values that need not sum to 1: sum y (log y - log p) + p - y.
 
     Never negative, and 0 only where both are equal.
 

@@ -14,7 +14,7 @@ Array = jax.Array
 
 
 def ntxent(embeddings: Any, labels: Any, temperature: Any = 0.07) -> Array:
-    """Contrastive loss by cosines over a temperature, the mean over all pairs of one label.
+    """Computes a contrastive loss by cosines over a temperature, averaged over pairs of one label.
 
     For each ordered pair i, j of one label, with s = cosine / temperature:
 
@@ -66,7 +66,7 @@ def triplet_margin_loss(
     margin: Any = 1.0,
     eps: Any = 1e-6,
 ) -> Array:
-    """max(0, distance to the positive - distance to the negative + margin), by example.
+    """Computes max(0, distance to the positive - distance to the negative + margin), by example.
 
         distance = (sum |x - y|^norm_degree + eps)^(1 / norm_degree)
 

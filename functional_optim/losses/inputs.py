@@ -54,7 +54,7 @@ def broadcast(name: str, **arrays: Any) -> list[Array]:
 
 
 def present(where: Any, x: Array, axis: Axis) -> tuple[Array, Array]:
-    """Which classes there are, shaped as the scores, and which examples have any.
+    """Returns which classes exist, shaped as the scores, and which examples have any.
 
     Those that have none get all, so that what is computed for them, and left out, is finite.
     """
@@ -67,7 +67,7 @@ def present(where: Any, x: Array, axis: Axis) -> tuple[Array, Array]:
 
 
 def select_label(name: str, scores: Array, labels: Any) -> Array:
-    """The score of each example's label.
+    """Selects the score of each example's label.
 
     Args:
       scores: `(..., classes)`.

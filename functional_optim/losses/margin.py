@@ -21,7 +21,7 @@ Array = jax.Array
 
 
 def hinge_loss(predictor_outputs: Any, targets: Any) -> Array:
-    """max(0, 1 - output target), elementwise, for targets of -1 and 1.
+    """Computes max(0, 1 - output target), elementwise, for targets of -1 and 1.
 
     Example:
       >>> hinge_loss(jnp.array([0.5, 2.0]), jnp.array([-1, 1])).tolist()
@@ -34,7 +34,7 @@ def hinge_loss(predictor_outputs: Any, targets: Any) -> Array:
 
 
 def perceptron_loss(predictor_outputs: Any, targets: Any) -> Array:
-    """max(0, -output target), elementwise, for targets of -1 and 1.
+    """Computes max(0, -output target), elementwise, for targets of -1 and 1.
 
     Example:
       >>> perceptron_loss(jnp.array([0.5, 2.0]), jnp.array([-1, 1])).tolist()
@@ -47,7 +47,7 @@ def perceptron_loss(predictor_outputs: Any, targets: Any) -> Array:
 
 
 def sparsemax_loss(logits: Any, labels: Any) -> Array:
-    """The binary sparsemax loss, 0 from a logit of 1 on the right side, elementwise.
+    """Computes the binary sparsemax loss, elementwise; 0 from a logit of 1 on the right side.
 
     Args:
       logits: real numbers.
@@ -65,7 +65,7 @@ def sparsemax_loss(logits: Any, labels: Any) -> Array:
 
 
 def multiclass_hinge_loss(scores: Any, labels: Any) -> Array:
-    """Largest of the other classes' scores plus 1, minus the label's; 0 where that is negative.
+    """Computes max(0, 1 + the largest score of another class - the label's score).
 
     Args:
       scores: `(..., classes)`.
@@ -89,7 +89,7 @@ def multiclass_hinge_loss(scores: Any, labels: Any) -> Array:
 
 
 def multiclass_perceptron_loss(scores: Any, labels: Any) -> Array:
-    """Largest score minus the label's.
+    """Computes the largest score minus the label's.
 
     Args:
       scores: `(..., classes)`.
@@ -110,7 +110,7 @@ def multiclass_perceptron_loss(scores: Any, labels: Any) -> Array:
 
 
 def multiclass_sparsemax_loss(scores: Any, labels: Any) -> Array:
-    """The sparsemax loss: 0 once the label's score exceeds all others by 1.
+    """Computes the sparsemax loss: 0 once the label's score exceeds all others by 1.
 
         0.5 (|x|^2 - |p - x|^2 + 1) - x[label],    p the point of the simplex nearest to x
 

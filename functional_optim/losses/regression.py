@@ -54,7 +54,7 @@ def l2_loss(predictions: Any, targets: Any = None) -> Array:
 
 
 def huber_loss(predictions: Any, targets: Any = None, *, delta: Any = 1.0) -> Array:
-    """Squared to a distance of `delta`, and linear beyond, elementwise.
+    """Computes errors squared up to a distance of `delta`, and linear beyond, elementwise.
 
         0.5 e^2                  for |e| <= delta,    e = predictions - targets
         delta (|e| - 0.5 delta)  otherwise
@@ -78,7 +78,7 @@ def huber_loss(predictions: Any, targets: Any = None, *, delta: Any = 1.0) -> Ar
 
 
 def log_cosh(predictions: Any, targets: Any = None) -> Array:
-    """Logarithm of the hyperbolic cosine of the errors, elementwise; large errors stay finite.
+    """Computes log(cosh(errors)), elementwise; large errors stay finite.
 
     About e^2 / 2 near 0, and |e| - log 2 far from it.
 
@@ -96,7 +96,7 @@ def log_cosh(predictions: Any, targets: Any = None) -> Array:
 def cosine_similarity(
     predictions: Any, targets: Any, *, epsilon: Any = 0.0, axis: Axis = -1, where: Any = None
 ) -> Array:
-    """Cosine of the angle between vectors, in [-1, 1].
+    """Computes the cosine of the angle between vectors, in [-1, 1].
 
     Args:
       predictions: vectors `(..., dim)`.
@@ -129,7 +129,7 @@ def _unit(x: Array, epsilon: Any, axis: Axis, where: Any) -> Array:
 def cosine_distance(
     predictions: Any, targets: Any, *, epsilon: Any = 0.0, axis: Axis = -1, where: Any = None
 ) -> Array:
-    """One minus `cosine_similarity`, in [0, 2].
+    """Computes one minus `cosine_similarity`, in [0, 2].
 
     Example:
       >>> float(cosine_distance(jnp.array([1.0, 0.0]), jnp.array([0.0, 4.0])))

@@ -53,13 +53,13 @@ class Fold(Protocol):
     """One result out of many, taken in one by one."""
 
     def start(self, shapes: PyTree) -> PyTree:
-        """The carry before the first."""
+        """Returns the carry before the first microbatch."""
 
     def step(self, carry: PyTree, value: PyTree, index: Array) -> PyTree:
-        """The carry with the result of a full microbatch."""
+        """Adds the result of a full microbatch to the carry."""
 
     def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
-        """The result, in the dtypes of `like`; `rest` is that of the smaller one, or None."""
+        """Returns the result in the dtypes of `like`; `rest` is the smaller batch's, or None."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +208,7 @@ class _OfPrefix:
 
 
 def fold_of(accumulator: PyTree, layout: Layout) -> Fold:
-    """What a prefix of accumulators and accumulation types makes of results."""
+    """Builds the accumulator of results from a prefix tree of accumulators and types."""
 
     def one(kind: Any) -> Any:
         return _Own(kind) if isinstance(kind, Accumulator) else _OfEach(_known(kind)(layout))
@@ -217,7 +217,7 @@ def fold_of(accumulator: PyTree, layout: Layout) -> Fold:
 
 
 def aggregate(accumulator: PyTree, results: PyTree) -> PyTree:
-    """The result of a microbatch out of those of its rows, stacked."""
+    """Combines the stacked results of a microbatch's rows into the result of the microbatch."""
 
     def one(kind: Any, rows: PyTree) -> PyTree:
         if isinstance(kind, Accumulator):

@@ -31,7 +31,7 @@ class Layout:
 
     @classmethod
     def of(cls, trees: Sequence[PyTree], axes: Sequence[int], size: int) -> "Layout":
-        """The layout of arguments whose arrays all have a batch axis of one length."""
+        """Returns the layout of arguments whose arrays all have a batch axis of one length."""
         lengths = {
             jnp.shape(x)[axis]
             for tree, axis in zip(trees, axes, strict=True)
@@ -53,7 +53,7 @@ class Layout:
 
 
 def checked_size(where: str, size: Any) -> int:
-    """A number of rows, at least 1."""
+    """Checks a number of rows, at least 1, and returns it."""
     try:
         number = 0 if isinstance(size, bool) else operator.index(size)
     except TypeError:
@@ -67,7 +67,7 @@ def checked_size(where: str, size: Any) -> int:
 
 
 def cut(tree: PyTree, axis: int, layout: Layout) -> tuple[PyTree, PyTree]:
-    """The microbatches, stacked along a new first axis, and the rows of the smaller one."""
+    """Splits rows into microbatches, stacked along a new first axis, and the rows that are left."""
 
     def full(x: Any) -> Array:
         x = jnp.asarray(x)
@@ -115,5 +115,5 @@ def _grouped(x: Array, size: int, axis: int) -> Array:
 
 
 def ungrouped(x: Array) -> Array:
-    """The rows of `(microbatches, rows, ...)` in the order that they had before `cut`."""
+    """Restores the order that the rows of `(microbatches, rows, ...)` had before `cut`."""
     return jnp.swapaxes(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])

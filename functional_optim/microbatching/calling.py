@@ -25,7 +25,7 @@ def positional(
     kwargs: Mapping[str, Any],
     count: int | None = None,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call with the first `count` by position, or all, as far as they are there.
+    """Moves the first `count` arguments of a call, or all, to positions, if they are given.
 
     `jax.grad` and its kind differentiate no argument that is given by name.
     """
@@ -40,7 +40,7 @@ def positional(
 def place_of(
     fun: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], which: Place
 ) -> Place:
-    """Where a call has the argument of this position or name.
+    """Finds the argument of this position or name in a call.
 
     Raises:
       TypeError: it has none.

@@ -16,7 +16,7 @@ __all__ = ["directory", "digest", "opened", "root", "template"]
 
 
 def root() -> Path:
-    """The directory that `FUNCTIONAL_OPTIM_CACHE` names, or the user's for caches."""
+    """Returns the directory that `FUNCTIONAL_OPTIM_CACHE` names, or the user's for caches."""
     named = os.environ.get("FUNCTIONAL_OPTIM_CACHE")
     if named:
         return Path(named)
@@ -26,7 +26,7 @@ def root() -> Path:
 
 
 def directory() -> Path:
-    """Where the libraries lie that fit this machine, this jaxlib and this version of the loop."""
+    """Returns the directory of libraries for this machine, jaxlib and version of the loop."""
     return root().joinpath(*_below())
 
 
@@ -45,12 +45,12 @@ def _fits() -> str:
 
 
 def template() -> str:
-    """The text of the loop, without bodies."""
+    """Returns the text of the loop, without bodies."""
     return (Path(__file__).parent / "kernel.cc").read_text(encoding="utf-8")
 
 
 def _processor() -> str:
-    """What instructions the processor has: a library for another one may stop the process."""
+    """Returns the processor's features: a library built for others may crash the process."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -61,7 +61,7 @@ def _processor() -> str:
 
 
 def digest(*texts: str) -> str:
-    """A short name for texts."""
+    """Computes a short name for texts."""
     hashed = hashlib.sha256()
     for text in texts:
         hashed.update(f"{len(text)}:{text}".encode())

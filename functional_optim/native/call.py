@@ -30,7 +30,7 @@ class Leaf(NamedTuple):
 
 
 def call(plan: Plan, leaves: Sequence[Leaf], target: str, body: int) -> list[Any]:
-    """What a plan makes of some leaves.
+    """Runs a plan on some leaves.
 
     Args:
       plan: of their kind.
@@ -52,7 +52,7 @@ def _parts(flat: Sequence[Any], size: int) -> list[Sequence[Any]]:
 def _by_compiler(
     *operands: Any, plan: Plan, rows: Sequence[int], numbers: Sequence[int], **_: Any
 ) -> list[Array]:
-    """The same results, by XLA."""
+    """Computes the same results by XLA."""
     n, found = len(plan.shared), []
     for own, row, number in zip(_parts(operands[n:], len(plan.own)), rows, numbers, strict=True):
         at = dict(zip((*plan.shared, *plan.own), (*operands[:n], *own), strict=True))
@@ -72,7 +72,7 @@ def _avals(*operands: Any, plan: Plan, **_: Any) -> list[Any]:
 
 
 def _lower(ctx: Any, *operands: Any, target: str, body: int, **parameters: Any) -> Any:
-    """The kernel's call, where one process runs the program on one device of its own."""
+    """Lowers to the kernel's call, where one process runs the program on one local device."""
     if not _is_local(ctx.module_context):
         return _lower_by_compiler(ctx, *operands, **parameters)
     plan, rows = parameters["plan"], parameters["rows"]
@@ -90,7 +90,7 @@ def _lower(ctx: Any, *operands: Any, target: str, body: int, **parameters: Any) 
 
 
 def _used(plan: Plan, count: int) -> tuple[list[int], dict[int, int]]:
-    """Which operands the kernel is given, and which of these become which results."""
+    """Returns the kernel's operands, and which of them become which results."""
     first, given, made = len(plan.body.shared), len(plan.body.operands), len(plan.dtypes)
     used = [plan.shared.index(i) for i in plan.body.shared]
     own = [len(plan.shared) + plan.own.index(i) for i in plan.body.operands]
@@ -102,7 +102,7 @@ def _used(plan: Plan, count: int) -> tuple[list[int], dict[int, int]]:
 
 
 def _is_local(context: Any) -> bool:
-    """Whether the program is for here and now, and for one device.
+    """Tells whether the program is for one local device, and runs now.
 
     XLA cannot split a call among devices, and an exported program knows no library.
     """

@@ -31,7 +31,7 @@ class CompilerError(RuntimeError):
 
 
 def find_compiler() -> list[str]:
-    """The command `$CXX`, or the first of g++, clang++ and c++ that there is.
+    """Returns the command `$CXX`, or the first of g++, clang++ and c++ on the path.
 
     Raises:
       CompilerError: there is none.

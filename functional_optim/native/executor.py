@@ -20,7 +20,7 @@ _LEAVES_OF_A_CALL, _LARGE = 16, 2**18
 
 
 def claims(fused: LeafFunction, call: LeafCall) -> bool:
-    """Whether a kernel is built for this leaf; `native.gate` asks only where it would pay.
+    """Tells whether a kernel is built for this leaf; `native.gate` calls it where one would pay.
 
     While functions are recorded, it adds the leaf's, and leaves the leaf to XLA. A leaf that is
     sharded over a mesh has no kernel.

@@ -70,7 +70,7 @@ class Ineligible(Exception):
 def expression(
     name: str, parameters: Mapping[str, Any], operands: list[str], dtypes: list[str], *, each: bool
 ) -> str:
-    """The expression of an operation.
+    """Returns the expression of an operation.
 
     Args:
       name: of the primitive.
@@ -115,7 +115,7 @@ def _converted(operand: str, old: str, new: str) -> str:
 
 
 def _power(operand: str, dtype: str, exponent: int) -> str:
-    """A whole power, multiplied as XLA does: by squaring."""
+    """Writes an integer power as XLA computes it: by squaring."""
     if dtype not in _REAL or not 1 <= abs(exponent) <= 4:
         raise Ineligible(f"power {exponent} of {dtype}")
     square = f"({operand} * {operand})"
@@ -125,7 +125,7 @@ def _power(operand: str, dtype: str, exponent: int) -> str:
 
 
 def literal(value: Any) -> str:
-    """A number, to the bit."""
+    """Writes a number exactly."""
     number = np.asarray(value)
     name = number.dtype.name
     if number.shape or name not in C_TYPES or name == "bfloat16":

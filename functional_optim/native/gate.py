@@ -20,7 +20,7 @@ class NativeBackend:
     joins_leaves = True
 
     def claims(self, fused: "LeafFunction", call: "LeafCall") -> bool:
-        """Whether a kernel is built for this leaf, and saves anything."""
+        """Tells whether a kernel is built for this leaf, and saves anything."""
         if not _pays(call) or not isinstance(call.update, jax.core.Tracer):
             return False
         from .switch import recorded_bodies
@@ -42,7 +42,7 @@ NATIVE = NativeBackend()
 
 
 def _may_run() -> bool:
-    """Whether there is any kernel, for a program that is traced now."""
+    """Tells whether there is any kernel, for a program that is traced now."""
     from .library import has_any
     from .switch import is_enabled
 
@@ -50,7 +50,7 @@ def _may_run() -> bool:
 
 
 def _pays(call: "LeafCall") -> bool:
-    """Whether a kernel saves anything: it computes the parameter and slots in one reading.
+    """Tells whether a kernel saves anything: it reads parameter and slots once.
 
     XLA, which has a loop for each result, joins one that makes an update to what adds it. A
     kernel there would write the update to memory, in pages that are new at each step, and take

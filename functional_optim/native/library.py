@@ -27,12 +27,12 @@ class Built(NamedTuple):
     """What is known of a library before it is loaded.
 
     Attributes:
-      name: of its files, without the ending.
+      path: of it; its description is next to it.
       sha256: of its content.
       bodies: digests of its functions, in their order.
     """
 
-    name: str
+    path: Path
     sha256: str
     bodies: list[str]
 
@@ -79,7 +79,7 @@ def _source(bodies: Sequence[str]) -> str:
 
 
 def find(body: str) -> tuple[str, int] | None:
-    """The target and the number of a function, if a library has it that can be loaded."""
+    """Returns the target and the number of a function, if a library has it that can be loaded."""
     for built, k in _known().get(digest(body), ()):
         target = _load(built)
         if target is not None:
@@ -88,7 +88,7 @@ def find(body: str) -> tuple[str, int] | None:
 
 
 def has_any() -> bool:
-    """Whether there is a library to look into."""
+    """Tells whether there is a library to look into."""
     return bool(_known())
 
 
@@ -128,41 +128,41 @@ def _descriptions() -> Iterator[Built]:
 def _description(path: Path, place: int) -> Built:
     with open(opened_file(path, place), encoding="utf-8") as file:
         read = json.load(file)
-    return Built(path.stem, str(read["sha256"]), list(read["bodies"]))
+    return Built(path.with_suffix(".so"), str(read["sha256"]), [str(k) for k in read["bodies"]])
 
 
 _targets: dict[tuple[Path, str], str | None] = {}
 """Path and checksum of a library -> its name for XLA, or None where it cannot be loaded."""
 
-_loaded: dict[str, str] = {}
-"""Checksum of a library that is loaded, from whatever path -> its name for XLA."""
+_loaded: dict[str, tuple[str, int]] = {}
+"""Checksum of a library that is loaded, from whatever path -> its name for XLA, and how many
+functions it has."""
 
 
 def _load(built: Built) -> str | None:
     """Loads a library and makes it known to XLA; the name there, or None where that fails."""
-    path = directory() / f"{built.name}.so"
-    key = path, built.sha256
+    key = built.path, built.sha256
     if key not in _targets:
         _targets[key] = None
         try:
             with opened() as place:
-                _targets[key] = _target(path, place, built)
+                _targets[key] = _target(built, place)
         except (OSError, ValueError, AttributeError) as error:
-            _warn(path, str(error))
+            _warn(built.path, str(error))
         except NotPrivate as error:
             _warn(error.path, error.reason)
     return _targets[key]
 
 
-def _target(path: Path, place: int, built: Built) -> str:
-    """The name for XLA of a library, which is loaded once for each content.
+def _target(built: Built, place: int) -> str:
+    """Returns the name for XLA of a library, which is loaded once for each content.
 
     Raises:
       ValueError: the library is not the one that was described.
       NotPrivate: somebody else may have written it.
       OSError: it cannot be read or loaded.
     """
-    handle = opened_file(path, place)
+    handle = opened_file(built.path, place)
     try:
         with open(handle, "rb", closefd=False) as file:
             content = file.read()
@@ -173,24 +173,26 @@ def _target(path: Path, place: int, built: Built) -> str:
             # What was checked is loaded, even if the path leads elsewhere by now. A second
             # descriptor stays open, because the loader knows libraries by their names.
             checked = Path(f"/proc/self/fd/{handle}")
-            name = f"/proc/self/fd/{os.dup(handle)}" if checked.exists() else os.fspath(path)
-            _loaded[built.sha256] = _registered(ctypes.CDLL(name), built)
+            name = f"/proc/self/fd/{os.dup(handle)}" if checked.exists() else os.fspath(built.path)
+            _loaded[built.sha256] = _registered(ctypes.CDLL(name), built.sha256)
     finally:
         os.close(handle)
-    return _loaded[built.sha256]
-
-
-def _registered(library: ctypes.CDLL, built: Built) -> str:
-    if ctypes.c_int64.in_dll(library, f"{SYMBOL}_bodies").value != len(built.bodies):
+    target, count = _loaded[built.sha256]
+    if count != len(built.bodies):
         raise ValueError("it has not the functions of its description")
-    target = f"{SYMBOL}_{built.sha256[:16]}"
-    handler = jax.ffi.pycapsule(getattr(library, SYMBOL))
-    jax.ffi.register_ffi_target(target, handler, platform="cpu")
     return target
 
 
+def _registered(library: ctypes.CDLL, sha256: str) -> tuple[str, int]:
+    target = f"{SYMBOL}_{sha256[:16]}"
+    count = ctypes.c_int64.in_dll(library, f"{SYMBOL}_bodies").value
+    handler = jax.ffi.pycapsule(getattr(library, SYMBOL))
+    jax.ffi.register_ffi_target(target, handler, platform="cpu")
+    return target, count
+
+
 def checksum(content: bytes) -> str:
-    """By which a library is known to be the one that was built."""
+    """Computes the checksum that identifies a library as the one that was built."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -39,7 +39,7 @@ def use_multi_output_fusion() -> None:
 
 
 def with_option(flags: str) -> str:
-    """The flags with the option, in the one flag that holds all of its kind."""
+    """Returns the flags with the option, in the one flag that holds all of its kind."""
     words = flags.split()
     for i, word in enumerate(words):
         name, _, value = word.partition("=")
@@ -51,7 +51,7 @@ def with_option(flags: str) -> str:
 
 
 def _has_started() -> bool:
-    """Whether there are devices; asking for them would make them."""
+    """Tells whether the backend is initialized, without initializing it."""
     config: Any = jax.config
     before = config.jax_num_cpu_devices
     try:

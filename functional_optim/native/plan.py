@@ -71,7 +71,7 @@ def plan_of(fused: LeafFunction, call: LeafCall) -> tuple[Plan | None, list[Any]
 
 
 def _kinds(arrays: LeafArrays) -> list[Kind]:
-    """What each argument is, in the order of the tree."""
+    """Returns the kind of each argument, in the order of the tree."""
 
     def all_of(kind: Kind, tree: Any) -> Any:
         return jax.tree.map(lambda _: kind, tree)
@@ -129,7 +129,7 @@ def _make(
 
 
 def _aliases(inputs: Any, signature: LeafSignature, results: Any) -> list[tuple[int, int]]:
-    """Input -> result that takes its place: of a slot its next value, of the rest the update.
+    """Maps inputs to results in their place: a slot to its next value, another to the update.
 
     Who asks for an update has no use for the gradient after that, as a rule; where it has, XLA
     makes a copy.

@@ -64,7 +64,7 @@ def standard() -> Iterator[tuple[GradientTransformation, Any]]:
 
 
 def _of_torch() -> list[GradientTransformation]:
-    """The transformations of torch's classes; an option that is not used is None to them."""
+    """Returns the transformations of torch's classes; an option that is not used is None."""
     return [
         _of_class(optim.SGD, momentum=None),
         _of_class(optim.SGD, momentum=0.9),
@@ -82,5 +82,5 @@ def _of_torch() -> list[GradientTransformation]:
 
 
 def _of_class(kind: type[TorchOptimizer], **options: Any) -> GradientTransformation:
-    """The transformation of a class with its default options, and with others."""
+    """Makes the transformation of a class with its default options, and with others."""
     return kind.transformation(kind.default_options() | options)

@@ -31,7 +31,7 @@ def enabled(on: bool = True) -> AbstractContextManager[None]:
 
 
 def is_enabled() -> bool:
-    """Whether a step that is traced now may have kernels."""
+    """Tells whether a step that is traced now may have kernels."""
     return bool(_enabled.value)
 
 
@@ -50,5 +50,5 @@ def recorded() -> Iterator[dict[str, None]]:
 
 
 def recorded_bodies() -> dict[str, None] | None:
-    """The functions that are collected now; None outside of `recorded`."""
+    """Returns the functions that are recorded now; None outside of `recorded`."""
     return getattr(_recording, "bodies", None)

@@ -83,11 +83,11 @@ class _Writer:
         self._loop: list[str] = []
 
     def place(self, given: int) -> int:
-        """Which operand an input of elements is; it becomes one."""
+        """Returns the operand of an input of elements, which is added if it is new."""
         return self.places.setdefault(given, len(self.places))
 
     def reader(self, given: int, aval: Any) -> Ask:
-        """What reads an input, when it is first asked for."""
+        """Returns a function that reads an input when it is first needed."""
 
         def read() -> _Value:
             kind, dtype = self._kinds[given], aval.dtype.name
@@ -113,7 +113,7 @@ class _Writer:
         self._pointers.append(f"const {kind}* {name} = static_cast<const {kind}*>({place}){start};")
 
     def read_all(self, closed: Any, inputs: Sequence[Ask]) -> list[_Value]:
-        """The values of a function's results."""
+        """Returns the values of a function's results."""
         known: dict[Any, Ask] = dict(zip(closed.jaxpr.invars, inputs, strict=True))
         for var, constant in zip(closed.jaxpr.constvars, closed.consts, strict=True):
             known[var] = functools.partial(_constant, constant, var.aval)
@@ -124,7 +124,7 @@ class _Writer:
         return [_value(atom, known) for atom in closed.jaxpr.outvars]
 
     def _results(self, eqn: Any, known: dict[Any, Ask]) -> list[_Value]:
-        """The values of an operation's results."""
+        """Returns the values of an operation's results."""
         name = eqn.primitive.name
         inner = called(eqn)
         if inner is not None:
@@ -146,7 +146,7 @@ class _Writer:
         return [self._write(text, out.dtype.name, each=each)]
 
     def _of_vector(self, name: str, params: Any, vector: _Value, out: Any) -> _Value:
-        """A part of a vector, or an element of it."""
+        """Reads a part of a vector, or an element."""
         if name == "convert_element_type":
             return dataclasses.replace(vector, dtype=out.dtype.name)
         if name == "slice" and params["strides"] in (None, (1,)):
@@ -163,7 +163,7 @@ class _Writer:
         raise Ineligible(f"{name} of a vector")
 
     def _write(self, text: str, dtype: str, *, each: bool) -> _Value:
-        """A variable with the value of an expression."""
+        """Declares a variable with the value of an expression."""
         if dtype not in C_TYPES:
             raise Ineligible(f"a value of {dtype}")
         name = f"v{len(self._scalars) + len(self._loop)}"
@@ -172,7 +172,7 @@ class _Writer:
         return _Value(name, dtype, each)
 
     def text(self, outputs: Sequence[_Value]) -> str:
-        """The whole function."""
+        """Returns the whole function."""
         n = len(self.places)
         results, stores = [], []
         for k, value in enumerate(outputs):
@@ -209,5 +209,5 @@ def _item(ask: Ask, j: int) -> _Value:
 
 
 def _once(function: Ask) -> Ask:
-    """The function, called when it is first asked."""
+    """Wraps a function so that it is called once, when its result is first read."""
     return functools.cache(function)

@@ -297,6 +297,7 @@ class Optimizer(OptimizerBase):
             for group, layout in zip(self._groups, self._state_layouts, strict=True)
         ]
         outputs: list[Any] = []
+        step_count, interrupt = self.step_count + 1, None
         try:
             if self._donate:
                 check_not_traced(name, params, (states, arguments))  # before they are donated
@@ -304,14 +305,20 @@ class Optimizer(OptimizerBase):
             else:
                 run_keeping(name, program, params, states, arguments, outputs)
         finally:  # on Ctrl-C as well, because the old arrays are gone
-            if outputs:
+            while outputs:
                 new, states, *rest = outputs[0]
-                if self._donate:
-                    check_not_traced(name, params, states[0][:1] or new)  # all are traced, or none
-                for group, p, s in zip(self._groups, new, states, strict=True):
-                    group.options.put_params(p)
-                    group.stored.arrays = s
-                self.step_count += 1
+                try:
+                    if self._donate:  # all are traced, or none
+                        check_not_traced(name, params, states[0][:1] or new)
+                    for group, p, s in zip(self._groups, new, states, strict=True):
+                        group.options.put_params(p)
+                        group.stored.arrays = s
+                    self.step_count = step_count
+                    break
+                except KeyboardInterrupt as error:  # between two groups: store all of them
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
         return rest[0] if rest else None
 
     @property

@@ -87,7 +87,7 @@ def _over(value: Callable[[Any], PyTree], key: Any, num_samples: int) -> PyTree:
 
 
 def _wide(x: Any) -> Array:
-    """The array in the dtype that it is computed in; integers and booleans as floats."""
+    """Returns the array in the dtype that it is computed in; integers and booleans as floats."""
     array = jnp.asarray(x)
     is_real = jnp.issubdtype(array.dtype, jnp.floating)
     return array.astype(compute_dtype(array.dtype) if is_real else float)
@@ -98,6 +98,6 @@ def _scalar(value: Any, like: Array) -> Array:
 
 
 def _total(tree: PyTree) -> Array:
-    """The sum of all elements, in the dtype of the first leaf."""
+    """Returns the sum of all elements, in the dtype of the first leaf."""
     sums = [jnp.sum(x) for x in jax.tree.leaves(tree)]
     return sum((x.astype(sums[0].dtype) for x in sums[1:]), sums[0])

@@ -124,7 +124,7 @@ class Description:
         return self.nbytes - sum(leaf.nbytes for leaf in self.leaves)
 
     def __getitem__(self, path: str) -> LeafRecord:
-        """The record of the parameter at a dotted path."""
+        """Returns the record of the parameter at a dotted path."""
         for leaf in self.leaves:
             if leaf.path == path:
                 return leaf

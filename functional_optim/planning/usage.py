@@ -117,7 +117,7 @@ def usages_of(init: Any, update: Any, params: PyTree) -> Iterator[LinkUsage]:
 
 
 def _may_have_numbers(usage: LinkUsage) -> bool:
-    """Whether a link that is not a rule may have hyperparameters."""
+    """Tells whether a link that is not a rule may have hyperparameters."""
     is_foreign = not isinstance(getattr(usage.init, "name", None), str)
     return is_foreign or bool(jax.tree.leaves(usage.state))
 
@@ -235,7 +235,7 @@ def _wrapped(init: Any, params: PyTree, at: Path, routes: Any) -> Iterator[LinkU
 
 
 def _same(a: PyTree, b: PyTree) -> bool:
-    """Whether two trees of shapes are the same."""
+    """Tells whether two trees of shapes are the same."""
     a, b = outlined(a), outlined(b)
     structures: list[Any] = [jax.tree.structure(a), jax.tree.structure(b)]
     same = bool(structures[0] == structures[1])
@@ -244,7 +244,7 @@ def _same(a: PyTree, b: PyTree) -> bool:
 
 
 def _below(at: Path, name: str) -> Path:
-    """The path of a field of a state."""
+    """Returns the path of a field of a state."""
     return (*at, jax.tree_util.GetAttrKey(name))
 
 

@@ -22,7 +22,7 @@ PyTree = Any
 
 
 def projection_l1_sphere(tree: PyTree, scale: Any = 1) -> PyTree:
-    """The nearest tree whose absolute values sum to `scale`.
+    """Projects a tree onto those whose absolute values sum to `scale`.
 
     Example:
       >>> projection_l1_sphere({"w": jnp.array([-2.0, 1.5])})
@@ -33,7 +33,7 @@ def projection_l1_sphere(tree: PyTree, scale: Any = 1) -> PyTree:
 
 
 def projection_l1_ball(tree: PyTree, scale: Any = 1) -> PyTree:
-    """The nearest tree whose absolute values sum to at most `scale`.
+    """Projects a tree onto those whose absolute values sum to at most `scale`.
 
     Example:
       >>> projection_l1_ball({"w": jnp.array([-0.5, 0.25])})
@@ -45,7 +45,7 @@ def projection_l1_ball(tree: PyTree, scale: Any = 1) -> PyTree:
 
 
 def projection_l2_sphere(tree: PyTree, scale: Any = 1) -> PyTree:
-    """The nearest tree of Euclidean norm `scale`; NaN of zeros, to which all are as near.
+    """Projects a tree onto those of Euclidean norm `scale`; NaN for zeros, equally near to all.
 
     Example:
       >>> print(projection_l2_sphere({"w": jnp.array([3.0, 4.0])}, 10.0)["w"])
@@ -55,7 +55,7 @@ def projection_l2_sphere(tree: PyTree, scale: Any = 1) -> PyTree:
 
 
 def projection_l2_ball(tree: PyTree, scale: Any = 1) -> PyTree:
-    """The nearest tree of Euclidean norm at most `scale`.
+    """Projects a tree onto those of Euclidean norm at most `scale`.
 
     Example:
       >>> print(projection_l2_ball({"w": jnp.array([3.0, 4.0])}, 10.0)["w"])
@@ -65,7 +65,7 @@ def projection_l2_ball(tree: PyTree, scale: Any = 1) -> PyTree:
 
 
 def projection_linf_ball(tree: PyTree, scale: Any = 1) -> PyTree:
-    """The nearest tree whose elements are in [-scale, scale].
+    """Projects a tree onto those whose elements are in [-scale, scale].
 
     Example:
       >>> projection_linf_ball({"w": jnp.array([-3.0, 0.5])})

@@ -12,7 +12,7 @@ PyTree = Any
 
 
 def projection_vector(x: PyTree, a: PyTree) -> PyTree:
-    """The multiple of `a` that is nearest to `x`: a <x, a> / <a, a>.
+    """Projects `x` onto the multiples of `a`: a <x, a> / <a, a>.
 
     Example:
       >>> projection_vector({"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([2.0, 0.0])})
@@ -22,7 +22,7 @@ def projection_vector(x: PyTree, a: PyTree) -> PyTree:
 
 
 def projection_hyperplane(x: PyTree, a: PyTree, b: Any) -> PyTree:
-    """The nearest y with <a, y> = b.
+    """Projects a tree onto the y with <a, y> = b.
 
     Example:
       >>> projection_hyperplane({"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([2.0, 0.0])}, 2.0)
@@ -32,7 +32,7 @@ def projection_hyperplane(x: PyTree, a: PyTree, b: Any) -> PyTree:
 
 
 def projection_halfspace(x: PyTree, a: PyTree, b: Any) -> PyTree:
-    """The nearest y with <a, y> <= b.
+    """Projects a tree onto the y with <a, y> <= b.
 
     Example:
       >>> a = {"w": jnp.array([2.0, 0.0])}

@@ -15,7 +15,7 @@ PyTree = Any
 
 
 def nearest_of_simplex(x: Array, scale: Any = 1.0) -> Array:
-    """The point nearest to `x`, along the last axis, of those >= 0 whose sum is `scale`.
+    """Projects `x`, along the last axis, onto the points >= 0 whose sum is `scale`.
 
     Sorts, and finds how many of the largest elements stay above 0 when one number is taken
     from each.
@@ -36,7 +36,7 @@ def nearest_of_simplex(x: Array, scale: Any = 1.0) -> Array:
 
 
 def projection_simplex(tree: PyTree, scale: Any = 1) -> PyTree:
-    """The nearest tree without negative elements whose sum is `scale`.
+    """Projects a tree onto those without negative elements whose sum is `scale`.
 
     Example:
       >>> print(projection_simplex({"w": jnp.array([2.5, 3.25]), "b": jnp.array(0.5)}))

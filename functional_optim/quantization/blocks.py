@@ -57,7 +57,7 @@ class Blocks:
 
     @property
     def units(self) -> tuple[tuple[int, ...], int]:
-        """A shape with the same elements, and at what multiples its first axis can be cut."""
+        """Returns a shape of as many elements, and the multiples at which axis 0 can be cut."""
         length, inner = self._whole[self.axis], math.prod(self._whole[self.axis + 1 :])
         front, piece = math.prod(self._whole[: self.axis]), math.gcd(length, self.run)
         if piece == self.run:
@@ -66,16 +66,16 @@ class Blocks:
         return ((front, *pieces), 1) if front > 1 else (pieces, self.run // piece)
 
     def divided(self, x: Array) -> Array:
-        """The array with an axis of pieces."""
+        """Reshapes the array so that it has an axis of pieces."""
         front, inner = self._whole[: self.axis], self._whole[self.axis + 1 :]
         return x.reshape(*front, self._pieces, self._piece, *inner)
 
     def joined(self, x: Array) -> Array:
-        """What was divided, whole again."""
+        """Undoes `divided`."""
         return x.reshape(self._whole)
 
     def beside(self, numbers: Array) -> Array:
-        """A number for each block, of a shape that broadcasts to what is divided."""
+        """Reshapes one number per block so that it broadcasts to the divided array."""
         per = self.run // self._piece
         if per > 1:
             each = jnp.broadcast_to(numbers[..., None], (*self.shape, per))
@@ -85,11 +85,11 @@ class Blocks:
         return numbers.reshape(*numbers.shape, *(1,) * inner)
 
     def largest(self, x: Array) -> tuple[Array, Array]:
-        """The largest magnitude of each block of x, and whether the block has negative elements."""
+        """Computes each block's largest magnitude, and whether the block has negative elements."""
         return _largest(self, x)
 
     def filled(self, x: Array, value: Any) -> Array:
-        """The array with an axis of blocks, the last one filled up, before those within a block.
+        """Pads the last block, and puts an axis of blocks in front of those within a block.
 
         These are one axis, along which compilers can make vectors, but not on several devices:
         they might be sharded.
@@ -102,7 +102,7 @@ class Blocks:
         return x.reshape(*self.shape, self.run, *x.shape[self.axis + 1 :])
 
     def spec(self, spec: PartitionSpec, mesh: Any) -> PartitionSpec:
-        """How one number for each block is sharded, where the array has `spec`."""
+        """Returns the spec of one number per block, where the array has `spec`."""
         kept = [*spec[: self.axis + 1]]
         if len(kept) == self.axis + 1 and kept[-1] is not None:
             names = kept[-1] if isinstance(kept[-1], tuple) else (kept[-1],)
@@ -130,7 +130,7 @@ def _largest(blocks: Blocks, x: Array) -> tuple[Array, Array]:
 
 @_largest.defjvp
 def _largest_jvp(blocks: Blocks, primals: Any, tangents: Any) -> Any:
-    """The derivative is that of the largest element."""
+    """Differentiates as the largest element does."""
 
     def plain(x: Array) -> Array:
         filled = blocks.filled(jnp.abs(x), 0)
@@ -142,7 +142,7 @@ def _largest_jvp(blocks: Blocks, primals: Any, tangents: Any) -> Any:
 
 
 def _maxima(arrays: Sequence[Array], axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """The largest elements along axes of two arrays of integers, in one loop."""
+    """Computes the largest elements along axes of two arrays of integers, in one loop."""
 
     def larger(a: Sequence[Array], b: Sequence[Array]) -> tuple[Array, Array]:
         return jnp.maximum(a[0], b[0]), jnp.maximum(a[1], b[1])

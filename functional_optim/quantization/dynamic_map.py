@@ -19,7 +19,7 @@ SPACED = np.float32(2**23)
 
 
 def numbers(signed: bool) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """The numbers of the map in ascending order; a code is the place of one.
+    """Returns the numbers of the map in ascending order; a code is the index of one.
 
     They are 0, 1, and the middles of equal parts of the decades: with a sign, of 1, 2, ..., 64
     parts on either side of 0, and without one of 2, 4, ..., 128.
@@ -36,7 +36,7 @@ _NUMBERS = np.concatenate([numbers(False), numbers(True)]).astype(np.float32)
 
 
 def decode(codes: Array, signed: Array) -> Array:
-    """The numbers that codes stand for, float32.
+    """Returns the float32 numbers that codes stand for.
 
     Args:
       codes: integers from 0 to 255.
@@ -80,7 +80,7 @@ def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
 
 
 def _nearest(within: Array, last: Array) -> Array:
-    """The part of a decade whose middle is nearest; -1 for the last one of the decade below.
+    """Finds the part of a decade whose middle is nearest; -1 for the last one of the decade below.
 
     That one ends a tenth of a part before this decade begins, whose first number is half a part
     inside: below a fifth the former is nearer. So is 1, from a quarter before the end on.
@@ -94,7 +94,7 @@ def _nearest(within: Array, last: Array) -> Array:
 
 
 def _either(within: Array, parts: Array, last: Array, random: Array) -> Array:
-    """As `_nearest`, but the part of one of the two numbers beside, so that the mean is right."""
+    """Chooses one of the two neighbouring numbers at random, so that the mean is right."""
     below = jnp.floor(within - np.float32(0.5))
     share = within - np.float32(0.5) - below
     # The number below the first one is the last of the decade below, a tenth of a part before this
@@ -107,7 +107,7 @@ def _either(within: Array, parts: Array, last: Array, random: Array) -> Array:
 
 
 def _with_sign(size: Array, y: Array) -> Array:
-    """A magnitude with the sign of y."""
+    """Gives a magnitude the sign of y."""
     bits = _bits(size) | (_bits(y) & np.int32(-(2**31)))
     return jax.lax.bitcast_convert_type(bits, jnp.float32)
 

@@ -48,16 +48,16 @@ class Blockwise(Stored):
         return placed(_encode, cls.specs, x, key)
 
     def decoded(self) -> Array:
-        """The array."""
+        """Decodes the array."""
         return placed(_decode, lambda shape, spec, mesh: spec, self.codes, self.scales)
 
     @classmethod
     def units(cls, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-        """Of whole blocks."""
+        """Returns a shape of whole blocks."""
         return Blocks(shape).units
 
     def reshaped(self, shape: tuple[int, ...]) -> "Blockwise":
-        """The same blocks in another shape."""
+        """Reshapes the blocks."""
         return Blockwise(self.codes.reshape(shape), self.scales.reshape(Blocks(shape).shape))
 
     @classmethod
@@ -94,7 +94,7 @@ def _decode(codes: Array, scales: Array) -> Array:
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """That in which an array is computed.
+    """Returns the shape in which an array is computed.
 
     On several devices it is its own: in another one, XLA does not see how it is sharded.
     """
@@ -124,20 +124,20 @@ class Rounded(Stored):
         return placed(_round, cls.specs, x, key)
 
     def decoded(self) -> Array:
-        """The array."""
+        """Decodes the array."""
         return self.rounded.astype(jnp.float32)
 
     @classmethod
     def units(cls, shape: tuple[int, ...]) -> None:
-        """None: a cast is part of what is computed before or after it."""
+        """Returns None: XLA fuses a cast into the computation before or after it."""
 
     def reshaped(self, shape: tuple[int, ...]) -> "Rounded":
-        """The same numbers in another shape."""
+        """Reshapes the numbers."""
         return Rounded(self.rounded.reshape(shape))
 
     @classmethod
     def specs(cls, shape: tuple[int, ...], spec: Any, mesh: Any) -> "Rounded":
-        """As the array is."""
+        """Returns the spec of the array itself."""
         del shape, mesh
         return cls(spec)
 

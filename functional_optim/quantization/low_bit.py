@@ -134,7 +134,7 @@ def low_bit_state(
 
 
 def _decodes(update: Any) -> bool:
-    """Whether all that is within an update are rules of leaves, of which the engine decodes each.
+    """Tells whether an update consists of leaf rules only, whose slots the engine decodes.
 
     A leaf at a time: the others are taken for functions of the whole state.
     """
@@ -216,7 +216,7 @@ class LowBitInit:
 
 
 def _slots(state: PyTree, paths: list[Any], wanted: Mapping[str, str]) -> Iterator[str]:
-    """For each path the name of the slot that it is in; empty where it is in none."""
+    """Returns, for each path, the name of its slot; empty where it is in none."""
     links = [
         path for path, node in nested_states(state) if {"count", "hyperparams"} <= {*node._fields}
     ]

@@ -32,7 +32,7 @@ class Held:
 
 
 def is_schedule(name: str, value: Any) -> bool:
-    """Whether an argument is a function of the step that gives a number."""
+    """Tells whether an argument is a function of the step that gives a number."""
     if isinstance(value, NumberedSchedule):
         return True
     if not callable(value) or isinstance(value, type) or "mask" in name or name.endswith("_fn"):
@@ -46,7 +46,7 @@ def is_schedule(name: str, value: Any) -> bool:
 
 
 def is_hyperparameter(value: Any, default: Any) -> bool:
-    """Whether an argument is a number that does not shape the program."""
+    """Tells whether an argument is a number that does not shape the program."""
     if not isinstance(value, (int, float)) and not _is_array(value):
         return False
     if np.shape(value) or not _is_real(jnp.result_type(value)):
@@ -56,7 +56,7 @@ def is_hyperparameter(value: Any, default: Any) -> bool:
 
 
 def _is_array(x: Any) -> bool:
-    """A dtype of JAX has a dtype as well."""
+    """Tells whether x is an array; a dtype of JAX, which also has a dtype, is not one."""
     return hasattr(x, "dtype") and not isinstance(x, type)
 
 
@@ -65,7 +65,7 @@ def _is_real(dtype: Any) -> bool:
 
 
 def split(tree: PyTree) -> tuple[list[Any], Any]:
-    """The arrays and floats of a tree, and what else there is, hashable where that is."""
+    """Splits a tree into its arrays and floats, and the rest, hashable if its parts are."""
     leaves, treedef = jax.tree.flatten(tree)
     dynamic = [_is_array(x) or isinstance(x, (float, complex)) for x in leaves]
     arrays = [x for x, is_array in zip(leaves, dynamic, strict=True) if is_array]
@@ -77,7 +77,7 @@ def split(tree: PyTree) -> tuple[list[Any], Any]:
 
 
 def join(arrays: list[Any], rest: Any) -> PyTree:
-    """The tree that was split."""
+    """Joins a tree that was split."""
     treedef, dynamic, others = rest
     found = iter(arrays)
     pairs = zip(dynamic, others, strict=True)

@@ -35,14 +35,14 @@ def swing(step: Array, up_steps: Array, down_steps: Array) -> Swing:
 
 
 def amplitude(mode: str, step: Array, cycle: Array, gamma: Array) -> Any:
-    """The share of its way that a cycle of a mode makes."""
+    """Computes the amplitude of a cycle, as a share of the first one's."""
     if mode == "triangular":
         return namespace(step).ones_like(step)
     return 0.5**cycle if mode == "triangular2" else gamma**step
 
 
 def part_of(way: Phase, share: Array) -> Phase:
-    """A way of which only a share is made."""
+    """Scales the way between two values."""
     return Phase(share * way.done, 1.0 - share * way.done)
 
 

@@ -20,7 +20,7 @@ Array = jax.Array
 
 @schedule()
 def constant_schedule(step: Array, value: Number) -> Array:
-    """The same value at every step.
+    """Makes a schedule with the same value at every step.
 
     Unlike a bare number it stays a schedule: its number is `learning_rate.value`.
 

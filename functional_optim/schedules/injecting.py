@@ -139,7 +139,7 @@ def _is_stateful(value: Any) -> bool:
 def _sorted(
     name: str, signature: inspect.Signature, given: Mapping[str, Any], static: set[str]
 ) -> tuple[dict[str, Any], dict[str, NumberedSchedule], dict[str, Any]]:
-    """Numbers, schedules, and what is handed on as it is."""
+    """Sorts arguments into numbers, schedules, and values that are passed on unchanged."""
     numbers, plans, fixed = {}, {}, {}
     for k, v in given.items():
         default = signature.parameters[k].default if k in signature.parameters else None
@@ -193,19 +193,19 @@ class _Update(Interned):
     stateful: tuple[tuple[str, Held], ...] = ()
 
     def as_value(self, x: Any) -> Array:
-        """A hyperparameter as the state holds it."""
+        """Converts a hyperparameter to the array that the state holds."""
         return jnp.asarray(x).astype(hyper_dtype() if self.dtype is None else self.dtype)
 
     def scheduled(self, count: Array, numbers: Mapping[str, Any]) -> Values:
-        """The values of the schedules at a step."""
+        """Computes the values of the schedules at a step."""
         return {k: self.as_value(f(count, numbers.get(k, {}))) for k, f in self.schedules}
 
     def of_states(self, states: Mapping[str, PyTree], **extra: Any) -> Values:
-        """The values of the stateful schedules."""
+        """Computes the values of the stateful schedules."""
         return {k: self.as_value(held.value(states[k], **extra)) for k, held in self.stateful}
 
     def made(self, values: Values) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """The transformation of these hyperparameters."""
+        """Makes the transformation with these hyperparameters."""
         tx = self.factory(**{k: held.value for k, held in self.fixed}, **values)
         return check_pair("inject_hyperparams: what inner_factory makes", tx)
 
@@ -247,7 +247,7 @@ class _Update(Interned):
 
 
 def _as(new: PyTree, old: PyTree) -> PyTree:
-    """A tree in the dtypes of another; as it is, where they differ in structure."""
+    """Casts a tree to the dtypes of another; returns it unchanged where their structures differ."""
     structures: list[Any] = [jax.tree.structure(new), jax.tree.structure(old)]
     if structures[0] != structures[1]:
         return new

@@ -25,7 +25,7 @@ _BOUNDS = {
 
 
 def _whole(steps: Array, share: Array) -> Array:
-    """A share of the steps, rounded down to whole updates."""
+    """Returns a share of the steps, rounded down to whole updates."""
     # Widened by what rounding may have taken: 0.29 of 100 is 29 in every precision.
     return jnp.floor(steps * share * (1.0 + 2.0 * jnp.finfo(steps.dtype).eps))
 
@@ -116,7 +116,7 @@ def cosine_onecycle_schedule(
 
 
 def boundaries(total_steps: Array, pct_start: Array, three_phase: bool) -> tuple[Array, ...]:
-    """The steps at which the phases of torch's cycle end: its last step is total_steps - 1."""
+    """Returns the steps at which the phases of torch's cycle end: the last is total_steps - 1."""
     peak = pct_start * total_steps - 1.0
     back = (2.0 * pct_start * total_steps - 2.0,) if three_phase else ()
     return (peak, *back, total_steps - 1.0)

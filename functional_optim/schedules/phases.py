@@ -39,7 +39,7 @@ class Phase(NamedTuple):
 
 
 def phase(step: Array, steps: Array, begin: Array | float = 0.0) -> Phase:
-    """Where `step` is in a phase of `steps` from `begin`; one of no steps is done at once."""
+    """Returns the progress, in [0, 1], of a phase of `steps` from `begin`; 1 for no steps."""
     xp = namespace(step)
     some = steps > 0
     length = xp.where(some, steps, 1.0)
@@ -50,17 +50,17 @@ def phase(step: Array, steps: Array, begin: Array | float = 0.0) -> Phase:
 
 
 def between(start: Array, end: Array, weights: Phase) -> Array:
-    """The mean of two values: `start` itself where nothing is done, `end` where all is."""
+    """Interpolates: exactly `start` where nothing is done, exactly `end` where all is."""
     return start * weights.left + end * weights.done
 
 
 def linear(of: Phase) -> Phase:
-    """Straight: the weights are the shares."""
+    """Interpolates in a straight line."""
     return of
 
 
 def cosine(of: Phase) -> Phase:
-    """Half a cosine: the start weighs (1 + cos(pi done)) / 2."""
+    """Interpolates by half a cosine: the start weighs (1 + cos(pi done)) / 2."""
     # As squares, which do not cancel where 1 + cos does.
     return Phase(_sin_squared(of.done), _sin_squared(of.left))
 
@@ -71,7 +71,7 @@ def _sin_squared(share: Array) -> Array:
 
 
 def sqrt(of: Phase) -> Phase:
-    """Steep, then flat: the start weighs 1 - sqrt(done)."""
+    """Interpolates steeply, then flatly: the start weighs 1 - sqrt(done)."""
     root = safe_sqrt(of.done)
     return Phase(root, of.left / (1.0 + root))
 
@@ -80,7 +80,7 @@ SHAPES: dict[str, Callable[[Phase], Phase]] = {"linear": linear, "cosine": cosin
 
 
 def raised(of: Phase, exponent: Array) -> Phase:
-    """The weight of the start to a power; 0 to the power 0 is 1."""
+    """Raises the weight of the start to a power; 0 to the power 0 is 1."""
     xp = namespace(of.left)
     some = of.left > 0
     # The inner where keeps the derivative of 0**exponent finite.
@@ -90,14 +90,14 @@ def raised(of: Phase, exponent: Array) -> Phase:
 
 
 def line(step: Array, start: Array, end: Array, steps: Array) -> Array:
-    """From `start` to `end` in a straight line of `steps` from step 0."""
+    """Moves from `start` to `end` in a straight line of `steps` from step 0."""
     return between(start, end, phase(step, steps))
 
 
 def after_warmup(
     step: Array, init_value: Array, peak_value: Array, warmup_steps: Array, after: Array
 ) -> Array:
-    """A line from `init_value` to `peak_value` for `warmup_steps`, then `after`."""
+    """Moves from `init_value` to `peak_value` for `warmup_steps`, then follows `after`."""
     warmup = line(step, init_value, peak_value, warmup_steps)
     return namespace(step).where(step < warmup_steps, warmup, after)
 
@@ -108,7 +108,7 @@ def through(
     values: Sequence[Array],
     shape: Callable[[Phase], Phase],
 ) -> Array:
-    """The first value at step 0, and each of the others at its boundary, moving in between."""
+    """Moves through values: the first at step 0, each of the others at its boundary."""
     xp = namespace(step)
     result = xp.broadcast_to(values[-1], step.shape)
     begins = (xp.zeros_like(boundaries[0]), *boundaries[:-1]) if boundaries else ()

@@ -55,7 +55,7 @@ def _jumps(step: Array, numbers: Mapping[str, Any]) -> Array:
 def jumps(
     step: Array, init_value: Array, boundaries: Sequence[Array], scales: Sequence[Array]
 ) -> Array:
-    """A value times the scales of all boundaries that are reached."""
+    """Multiplies a value by the scales of all boundaries that are reached."""
     xp = namespace(step)
     value = xp.broadcast_to(init_value, step.shape)
     for boundary, scale in zip(boundaries, scales, strict=True):

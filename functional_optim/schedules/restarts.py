@@ -21,7 +21,7 @@ class Restart(NamedTuple):
 
 
 def last_restart(step: Array, first_steps: Array, growth: Array) -> Restart:
-    """The cycle that a step is in, of cycles each `growth` times as long as the one before."""
+    """Finds the cycle of a step, where each cycle is `growth` times as long as the one before."""
     xp = namespace(step)
     grows = growth > 1
     factor = xp.where(grows, growth, 2.0)  # what is not used must be finite, too

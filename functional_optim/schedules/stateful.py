@@ -36,13 +36,13 @@ class StatefulSchedule(Protocol):
     """
 
     def init(self) -> PyTree:
-        """The state before the first update."""
+        """Returns the state before the first update."""
 
     def update(self, state: PyTree, **extra_args: Any) -> PyTree:
-        """The state of the next update."""
+        """Computes the state of the next update."""
 
     def __call__(self, state: PyTree, **extra_args: Any) -> Any:
-        """The value of this update."""
+        """Computes the value of this update."""
 
 
 class WrappedSchedule(StatefulSchedule):
@@ -68,6 +68,6 @@ class WrappedSchedule(StatefulSchedule):
         return State(count=safe_increment(state.count))
 
     def __call__(self, state: State, **extra_args: Any) -> Any:
-        """The schedule's value at this number of updates."""
+        """Computes the schedule's value at this number of updates."""
         del extra_args
         return self.schedule_fn(state.count)

@@ -41,7 +41,7 @@ def hvp(loss: Callable[..., Any], v: PyTree, params: PyTree, *args: Any, **kwarg
 
 
 def as_tangent(where: str, v: PyTree, params: PyTree) -> PyTree:
-    """A tree of vectors beside parameters, in their dtypes."""
+    """Casts a tree of vectors to the dtypes of the parameters."""
     treedef: Any
     leaves, treedef = jax.tree.flatten(params)
     total = sum(p.size for p in leaves)

@@ -26,7 +26,7 @@ Arrays = Mapping[str, Any]
 
 
 def is_leaf_scalar(name: str, saved: Arrays) -> bool:
-    """Whether a saved name is that of a count of one parameter, or of a carried scalar."""
+    """Tells whether a saved name is that of a count of one parameter, or of a carried scalar."""
     parts = name.split(".")
     fields = (i for i, part in enumerate(parts) if part in ("leaf_counts", "carry"))
     return any(_is_count(saved.get(".".join([*parts[:i], "count"]))) for i in fields)
@@ -163,7 +163,7 @@ class LeafScalars:
         return _stacked(values, link, np.int32)
 
     def _has_leaf_counts(self, origin: str) -> bool:
-        """Whether a saved link has a count for some parameter."""
+        """Tells whether a saved link has a count for some parameter."""
         if origin not in self._counting:
             name = dotted(origin, "leaf_counts.")
             self._counting[origin] = any(k.startswith(name) for k in self._saved)
@@ -266,7 +266,7 @@ def _stacked(values: list[HostArray | None], link: Link, dtype: Any = None) -> H
 
 
 def _differ(values: HostArray | None, value: HostArray | None) -> bool:
-    """Whether parameters have numbers that differ from a shared one."""
+    """Tells whether parameters have numbers that differ from a shared one."""
     if values is None or value is None:
         return False
     return not np.array_equal(values, np.broadcast_to(value[..., None], values.shape))

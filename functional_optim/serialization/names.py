@@ -93,7 +93,7 @@ class Link:
         return np.shape(self.state["count"])
 
     def per_leaf(self, x: Any) -> bool:
-        """Whether a leaf scalar has one number for each parameter."""
+        """Tells whether a leaf scalar has one number for each parameter."""
         return len(x.shape) == len(self.batch) + 1
 
 
@@ -166,7 +166,7 @@ def _placed(
 
 
 def is_link(state: Any) -> bool:
-    """Whether x is the state of a rule of this package, and not of a wrapper."""
+    """Tells whether x is the state of a rule of this package, and not of a wrapper."""
     return isinstance(state, State) and "inner_state" not in state and _has_numbers(state)
 
 

@@ -50,14 +50,14 @@ def saved_shape(x: Any) -> tuple[int, ...]:
 
 
 def has_shape(value: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a value has a shape, or what JSON keeps of it: of an array without elements, the axes
+    """Tells whether a value has a shape, or what JSON keeps of one: without elements, the axes
     up to the first one of size 0."""
     whole = np.shape(value)
     return whole == shape or (0 in shape and whole == shape[: shape.index(0) + 1])
 
 
 def fits(value: Any, like: Any) -> bool:
-    """Whether a dtype can hold the values: integers cannot hold reals, nor reals complex ones."""
+    """Tells whether a dtype can hold the values: integers hold no reals, reals no complex ones."""
     target = np.dtype(np.uint32) if is_key(like) else like.dtype
     return _kind(dtype_of(value)) <= _kind(target)
 
@@ -72,7 +72,7 @@ def _kind(dtype: Any) -> int:
 
 
 def is_key(x: Any) -> bool:
-    """Whether x is a random key, an array of keys, or the shape of one."""
+    """Tells whether x is a random key, an array of keys, or the shape of one."""
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 

@@ -55,7 +55,7 @@ def quantized_names(
 
 
 def _is_part(x: Any, dtype: Any) -> bool:
-    """Whether x has the dtype of a part, or that which numbers have after JSON."""
+    """Tells whether x has the dtype of a part, or that which numbers have after JSON."""
     found = getattr(x, "dtype", None)
     from_json = np.int64 if np.issubdtype(dtype, np.integer) else np.float64
     return found is not None and found in (dtype, from_json)

@@ -40,7 +40,7 @@ def flat(tree: PyTree) -> dict[str, Any]:
 
 
 def is_of_parameter(path: str, parameter: str) -> bool:
-    """Whether a leaf of a state is at the path of a parameter, in a tree like the parameters."""
+    """Tells whether a state's leaf is at a parameter's path, in a tree like the parameters."""
     return path == parameter or parameter == "(root)" or path.endswith(f".{parameter}")
 
 

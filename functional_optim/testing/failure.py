@@ -59,5 +59,5 @@ def error_context(check: str, where: str, advice: Advice) -> Iterator[None]:
 
 
 def _sentence(text: str) -> str:
-    """The text with a full stop, unless it ends a sentence itself."""
+    """Returns the text with a full stop, unless it ends a sentence itself."""
     return text if text.endswith((".", "!", "?")) else f"{text.rstrip(' :;,')}."

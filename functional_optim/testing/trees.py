@@ -96,7 +96,7 @@ def _repeated(x: Any, n: int) -> Any:
 
 
 def _is_link(x: Any) -> bool:
-    """Whether x is the state of a rule of this package."""
+    """Tells whether x is the state of a rule of this package."""
     return isinstance(x, State) and {"count", "hyperparams"} <= set(x._fields)
 
 

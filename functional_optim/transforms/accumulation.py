@@ -146,7 +146,7 @@ class MultiSteps(GradientTransformation):
         return _restore, tuple(self)
 
     def has_updated(self, state: State) -> Array:
-        """Whether the last call was a step of the inner transformation."""
+        """Tells whether the last call was a step of the inner transformation."""
         return state.updated
 
     def gradient_transformation(self) -> GradientTransformation:

@@ -1,6 +1,6 @@
 """Summing updates over several steps."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ..core.decorators import leaf_rule
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import StateDtype, Within
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["apply_every"]
 
@@ -22,9 +23,9 @@ def _step_scalars(t: Array, k: Array) -> dict[str, Array]:
 @leaf_rule(slots=lambda p: {"grad_acc": jnp.zeros_like(p)}, step_scalars=_step_scalars)
 def apply_every(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     k: Annotated[Hyperparameter, Within("[1, inf)")] = 1,
     *,
     state_dtype: StateDtype = None,

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import nearer_end, step_towards
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["params_ema", "params_swa"]
 
@@ -35,7 +36,7 @@ def _divides(every: int, t: Array) -> Array:
 
 
 def _scalars_of(weight: Array) -> dict[str, Array]:
-    """The scalars of `step_towards` for the weight of the new parameters."""
+    """Computes the scalars of `step_towards` for the weight of the new parameters."""
     near, step = nearer_end(weight)
     return {"near": near, "step": step}
 
@@ -65,9 +66,9 @@ def _ema_scalars(
 )
 def params_ema(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     decay: Decay,
     debias: Static[bool] = True,
     accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("average")] = None,
@@ -139,9 +140,9 @@ def _swa_scalars(t: Array, start: Array, every: int, taken: Array) -> dict[str, 
 )
 def params_swa(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     start: NonNegative = 0,
     every: Static[int] = 1,
     *,

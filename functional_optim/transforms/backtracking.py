@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ..core.decorators import tree_rule
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Positive, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.arithmetic import add_scaled, dot, scaled
 from ..core.trees.varying import while_loop
 from .search_report import report
@@ -30,9 +31,9 @@ def _slots(p: Array, store_grad: bool) -> dict[str, Array]:
 )
 def scale_by_backtracking_linesearch(
     g: Any,
-    slots: Any,
+    slots: Slots,
     p: Any,
-    ctx: Any,
+    ctx: StepContext,
     max_backtracking_steps: NonNegative,
     slope_rtol: Annotated[Hyperparameter, Within("[0, 1)")] = 1e-4,
     decrease_factor: Annotated[Hyperparameter, Within("(0, 1)")] = 0.8,

@@ -1,6 +1,6 @@
 """Transformations that read the norm, or the root mean square, of a whole parameter."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ..core.decorators import leaf_rule
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import leaf_norm, leaf_rms
 
 __all__ = ["clip_by_block_rms", "scale_by_param_block_norm", "scale_by_param_block_rms"]
@@ -18,9 +19,9 @@ Array = jax.Array
 @leaf_rule()
 def clip_by_block_rms(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     threshold: Annotated[Hyperparameter, Within("(0, inf]")],
 ) -> tuple[Array, dict[str, Array]]:
     """Scales each leaf of the updates down so that its root mean square is at most `threshold`.
@@ -48,7 +49,7 @@ def clip_by_block_rms(
 
 @leaf_rule(needs=("params",))
 def scale_by_param_block_rms(
-    g: Array, slots: Any, p: Array, ctx: Any, min_scale: NonNegative = 1e-3
+    g: Array, slots: Slots, p: Array, ctx: StepContext, min_scale: NonNegative = 1e-3
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies each leaf of the updates by the root mean square of its parameter.
 
@@ -75,7 +76,7 @@ def scale_by_param_block_rms(
 
 @leaf_rule(needs=("params",))
 def scale_by_param_block_norm(
-    g: Array, slots: Any, p: Array, ctx: Any, min_scale: NonNegative = 1e-3
+    g: Array, slots: Slots, p: Array, ctx: StepContext, min_scale: NonNegative = 1e-3
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies each leaf of the updates by the Euclidean norm of its parameter.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.rules.arguments import Bound
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import factor_to, measure_norm, norm_of, rescale_norm
 
 __all__ = ["clip", "clip_by_global_norm"]
@@ -17,7 +18,7 @@ Array = jax.Array
 
 @leaf_rule(step_scalars=lambda max_delta: {"min_delta": -max_delta}, row_sparse=True)
 def clip(
-    g: Array, slots: Any, p: None, ctx: Any, max_delta: Bound
+    g: Array, slots: Slots, p: None, ctx: StepContext, max_delta: Bound
 ) -> tuple[Array, dict[str, Array]]:
     """Clips every element of the updates to [-max_delta, max_delta].
 
@@ -55,7 +56,7 @@ def _combine(stats: Any, last: Mapping[str, Array], max_norm: Array) -> Mapping[
     row_sparse=True,
 )
 def clip_by_global_norm(
-    g: Array, slots: Any, p: None, ctx: Any, max_norm: Bound
+    g: Array, slots: Slots, p: None, ctx: StepContext, max_norm: Bound
 ) -> tuple[Array, dict[str, Array]]:
     """Scales all updates down together so that their Euclidean norm is at most `max_norm`.
 

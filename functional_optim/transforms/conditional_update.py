@@ -77,7 +77,7 @@ def _measured(state: PyTree, other: PyTree, take: Callable[[Any], Any]) -> PyTre
 
 
 def _counts(state: State) -> bool:
-    """Whether the metrics of a state are counts of a wrapper, and not measurements."""
+    """Tells whether the metrics of a state are counts of a wrapper, and not measurements."""
     return not ({"count", "hyperparams"} <= {*state._fields} or "measure_states" in state)
 
 

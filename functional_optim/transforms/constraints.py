@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.validation import as_state
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["keep_params_nonnegative", "zero_nans"]
 
@@ -16,7 +17,7 @@ Array = jax.Array
 
 @leaf_rule(needs=("params",), row_sparse=True)
 def keep_params_nonnegative(
-    g: Array, slots: Any, p: Array, ctx: Any
+    g: Array, slots: Slots, p: Array, ctx: StepContext
 ) -> tuple[Array, dict[str, Array]]:
     """Bounds updates so that no parameter becomes negative.
 
@@ -36,7 +37,7 @@ def keep_params_nonnegative(
     return jnp.maximum(g, -p), {}
 
 
-def _measure(g: Array, slots: Any, p: None, ctx: Any) -> Mapping[str, Array]:
+def _measure(g: Array, slots: Slots, p: None, ctx: StepContext) -> Mapping[str, Array]:
     del slots, p, ctx
     return {"nans": as_state(jnp.sum(jnp.isnan(g)))}
 
@@ -51,7 +52,7 @@ def _combine(stats: Any, last: Mapping[str, Array]) -> Mapping[str, Array]:
     split_complex=False,
     row_sparse=True,
 )
-def zero_nans(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str, Array]]:
+def zero_nans(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array, dict[str, Array]]:
     """Replaces NaN in updates by 0, and counts them.
 
     The state holds `metrics["nans"]`, the number of elements that were NaN at the last step.

@@ -99,7 +99,7 @@ def _path(path: tuple[Any, ...], field: str) -> str:
 
 
 def is_interpolated(node: State) -> bool:
-    """Whether the parameters of a state lie between a base, which it keeps, and an average."""
+    """Tells whether a state's parameters lie between a base, which it keeps, and an average."""
     return {_BASE, "carry"} <= {*node._fields} and _SHARE in node["carry"]
 
 

@@ -1,12 +1,11 @@
 """Kahan summation: keeps the rounding errors of low-precision parameters, and adds them later."""
 
-from typing import Any
-
 import jax
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.rounding import as_float32, check_like_init, is_narrow, narrow_slot, rounded
 from ..core.rules.arguments import StateDtype
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["kahan_summation"]
 
@@ -20,7 +19,7 @@ Array = jax.Array
     split_complex=False,
 )
 def kahan_summation(
-    g: Array, slots: Any, p: Array, ctx: Any, *, state_dtype: StateDtype = None
+    g: Array, slots: Slots, p: Array, ctx: StepContext, *, state_dtype: StateDtype = None
 ) -> tuple[Array, dict[str, Array]]:
     """Adds updates to parameters of a narrow dtype, and adds what rounding lost at the next step.
 

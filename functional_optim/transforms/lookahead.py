@@ -14,6 +14,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Fraction, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.state import State
 from ..core.trees.arithmetic import choose
 from ..core.trees.placement import all_beside
@@ -39,9 +40,9 @@ def _step_scalars(t: Array, sync_period: int, slow_step_size: Array) -> dict[str
 )
 def look_back(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     sync_period: Static[int],
     slow_step_size: Fraction,
     *,

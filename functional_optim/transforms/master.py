@@ -1,11 +1,10 @@
 """Master weights: float32 copies of parameters in a narrow dtype."""
 
-from typing import Any
-
 import jax
 
 from ..core.decorators import leaf_rule
 from ..core.rules.arguments import StateDtype
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["master_weights"]
 
@@ -14,7 +13,7 @@ Array = jax.Array
 
 @leaf_rule(slots=lambda p: {"master": p}, needs=("params",), keep_compute_dtype=True)
 def master_weights(
-    g: Array, slots: Any, p: Array, ctx: Any, *, state_dtype: StateDtype = None
+    g: Array, slots: Slots, p: Array, ctx: StepContext, *, state_dtype: StateDtype = None
 ) -> tuple[Array, dict[str, Array]]:
     """Accumulates updates in float32; narrow parameters are the rounded sums.
 

@@ -11,6 +11,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, moment
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import Decay, Optional_, SlotDtype, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.traced_hyperparams import is_traced
 
 __all__ = ["ema", "trace"]
@@ -73,9 +74,9 @@ def _trace_scalars(
 )
 def trace(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     decay: Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_],
     nesterov: Static[bool] = False,
     accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("trace")] = None,
@@ -148,9 +149,9 @@ def _ema_scalars(t: Array, decay: Array, debias: bool) -> dict[str, Array]:
 @leaf_rule(slots=lambda p: {"ema": jnp.zeros_like(p)}, step_scalars=_ema_scalars)
 def ema(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     decay: Decay,
     debias: Static[bool] = True,
     accumulator_dtype: Annotated[DTypeLike | None, SlotDtype("ema")] = None,

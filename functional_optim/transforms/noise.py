@@ -8,6 +8,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, RandomKey, Within
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["add_noise"]
 
@@ -21,9 +22,9 @@ def _step_scalars(count: Array, eta: Array, gamma: Array) -> dict[str, Array]:
 @leaf_rule(step_scalars=_step_scalars, split_complex=False)
 def add_noise(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     eta: NonNegative,
     gamma: Annotated[Hyperparameter, Within("(-inf, inf)")],
     key: Annotated[Any, RandomKey],

@@ -1,6 +1,6 @@
 """Norms of parameters that are kept, and of updates that are bounded from below."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.placement import sharded_as
 
 __all__ = ["Axis", "Radius", "norm_along", "norm_constraint", "radius_slot", "update_norm_floor"]
@@ -25,7 +26,7 @@ def norm_along(x: Array, axis: Axis) -> Array:
 
 
 def radius_slot(p: Array, radius: Array | None, axis: Axis) -> dict[str, Array]:
-    """The slot of a rule that keeps norms: those of the parameter, unless a radius is given."""
+    """Makes the slot of a rule that keeps norms: the parameter's, unless a radius is given."""
     return {} if radius is not None else {"radius": norm_along(p, axis)}
 
 
@@ -35,7 +36,7 @@ def scaled_to(x: Array, radius: Array, axis: Axis) -> Array:
 
 
 def _factor(norm: Array, radius: Array) -> Array:
-    """The factor that makes a norm the radius; 0 for a norm of 0."""
+    """Returns the factor that makes a norm the radius; 0 for a norm of 0."""
     some = norm > 0
     radius = sharded_as(radius, norm)
     return jnp.where(some, radius / jnp.where(some, norm, 1.0), 0.0)
@@ -44,9 +45,9 @@ def _factor(norm: Array, radius: Array) -> Array:
 @leaf_rule(slots=radius_slot, needs=("params",), split_complex=False, keep_compute_dtype=True)
 def norm_constraint(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     radius: Radius = None,
     *,
     axis: Static[Axis] = None,
@@ -97,9 +98,9 @@ def norm_constraint(
 @leaf_rule(needs=("params",), split_complex=False)
 def update_norm_floor(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     floor: NonNegative = 0.35,
     *,
     axis: Static[Axis] = None,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import measure_norm, norm_of, rescale_norm
 
 __all__ = ["centralize", "normalize_by_update_norm"]
@@ -17,7 +18,7 @@ Array = jax.Array
 
 
 @leaf_rule()
-def centralize(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str, Array]]:
+def centralize(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array, dict[str, Array]]:
     """Subtracts from the updates of each output unit their mean.
 
     For one parameter of shape `(..., inputs, outputs)`: the mean is over all axes but the
@@ -60,9 +61,9 @@ def _combine(
 )
 def normalize_by_update_norm(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     scale_factor: Hyperparameter = 1.0,
     eps: NonNegative = 1e-6,
 ) -> tuple[Array, dict[str, Array]]:

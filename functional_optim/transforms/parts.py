@@ -60,7 +60,7 @@ def extra_of_part(
 
 
 def _is_like(leaves: Sequence[Any], known: Sequence[Any], treedef: Any) -> bool:
-    """Whether leaves have the shapes of the parameters; a single array may be anything else."""
+    """Tells whether leaves have the parameters' shapes; a single array may be anything else."""
     pairs = [
         (x, p) for x, p in zip(leaves, known, strict=True) if not is_absent(x) and not is_absent(p)
     ]
@@ -85,7 +85,7 @@ def _of_part(
     whole: Callable[[PyTree], list[Any]],
     cut: Callable[[list[Any]], PyTree] | None,
 ) -> Callable[..., Any]:
-    """The function, of what `whole` makes all leaves of; `cut` turns a tree that it returns."""
+    """Returns the function of a part, which `whole` completes; `cut` cuts the returned tree."""
 
     @functools.wraps(function)  # its signature says which extra arguments it takes
     def of_part(part: PyTree, *args: Any, **kwargs: Any) -> Any:

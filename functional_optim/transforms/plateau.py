@@ -10,6 +10,7 @@ from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.array_namespace import namespace
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import Fraction, NonNegative, Static, Within
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["Watch", "judge", "reduce_on_plateau"]
 
@@ -109,9 +110,9 @@ def _check(arguments: Mapping[str, Any]) -> str | None:
 @leaf_rule(tree_stats=TreeStats(combine=_combine, start=_start), needs=("value",), check=_check)
 def reduce_on_plateau(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     factor: Annotated[Hyperparameter, Within("(0, 1)")] = 0.1,
     patience: Annotated[Hyperparameter, Within("[1, inf)")] = 10,
     rtol: Fraction = 1e-4,

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.decorators import leaf_rule
 from ..core.numerics.rounding import as_float32, check_like_init, is_narrow, narrow_slot
 from ..core.rules.arguments import StateDtype
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["master_remainder"]
 
@@ -29,7 +30,7 @@ def _slots(p: Array, param_dtype: Any) -> dict[str, Array]:
 
 @leaf_rule(slots=_slots, needs=("params",), keep_compute_dtype=True, split_complex=False)
 def master_remainder(
-    g: Array, slots: Any, p: Array, ctx: Any, *, state_dtype: StateDtype = None
+    g: Array, slots: Slots, p: Array, ctx: StepContext, *, state_dtype: StateDtype = None
 ) -> tuple[Array, dict[str, Array]]:
     """Accumulates updates in float32, kept as bfloat16 parameters and 16 bits in the state.
 

@@ -1,12 +1,11 @@
 """QK-clip: queries and keys are scaled down, head by head, where attention logits are too large."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
 from ..core.rules.arguments import Fraction, Positive, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import factor_to
 
 __all__ = ["rescale_heads"]
@@ -38,9 +37,9 @@ def _along_heads(factors: Array, shape: tuple[int, ...], head_axis: int) -> Arra
 )
 def rescale_heads(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     threshold: Positive = 100.0,
     power: Fraction = 0.5,
     *,
@@ -84,6 +83,11 @@ def rescale_heads(
     Reference: Kimi Team, Kimi K2: Open agentic intelligence, 2025, Algorithm 1, arXiv:2507.20534.
     """
     del slots
+    if ctx.attention_logits is None:
+        raise ValueError(
+            f"rescale_heads: attention_logits is None for a parameter of shape {p.shape} that has "
+            "an update. Pass logits for it, or leave it out with masked."
+        )
     factors = factor_to(threshold, ctx.attention_logits) ** power
     scale = _along_heads(factors, g.shape, head_axis).astype(g.dtype)
     return scale * (p + g) - p, {}

@@ -1,12 +1,11 @@
 """Multiplying updates by a number."""
 
-from typing import Any
-
 import jax
 
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter, Schedule
 from ..core.rules.arguments import NonNegative, Static
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["scale", "scale_by_learning_rate", "scale_by_schedule"]
 
@@ -15,7 +14,7 @@ Array = jax.Array
 
 @leaf_rule(row_sparse=True)
 def scale(
-    g: Array, slots: Any, p: None, ctx: Any, step_size: Hyperparameter
+    g: Array, slots: Slots, p: None, ctx: StepContext, step_size: Hyperparameter
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies updates by `step_size`.
 
@@ -39,9 +38,9 @@ def _step_size(learning_rate: Array, flip_sign: bool) -> dict[str, Array]:
 @leaf_rule(step_scalars=_step_size, row_sparse=True)
 def scale_by_learning_rate(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     learning_rate: NonNegative,
     *,
     flip_sign: Static[bool] = True,

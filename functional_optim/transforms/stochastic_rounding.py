@@ -7,6 +7,7 @@ import jax
 from ..core.decorators import leaf_rule
 from ..core.numerics.rounding import as_float32, is_narrow, rounded, uniform
 from ..core.rules.arguments import RandomKey
+from ..core.rules.context import Slots, StepContext
 
 __all__ = ["stochastic_rounding"]
 
@@ -15,7 +16,7 @@ Array = jax.Array
 
 @leaf_rule(needs=("params",), keep_compute_dtype=True, split_complex=False)
 def stochastic_rounding(
-    g: Array, slots: Any, p: Array, ctx: Any, key: Annotated[Any, RandomKey]
+    g: Array, slots: Slots, p: Array, ctx: StepContext, key: Annotated[Any, RandomKey]
 ) -> tuple[Array, dict[str, Array]]:
     """Rounds new parameters of a narrow dtype up or down at random, so that their mean is right.
 

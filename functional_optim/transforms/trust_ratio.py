@@ -1,12 +1,11 @@
 """Updates as long as their parameters."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
 from ..core.rules.arguments import NonNegative
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import leaf_norm
 
 __all__ = ["scale_by_trust_ratio", "trust_ratio"]
@@ -26,9 +25,9 @@ def trust_ratio(
 @leaf_rule(needs=("params",), split_complex=False)
 def scale_by_trust_ratio(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     min_norm: NonNegative = 0.0,
     trust_coefficient: NonNegative = 1.0,
     eps: NonNegative = 0.0,

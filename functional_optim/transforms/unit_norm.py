@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.rules.arguments import NonNegative
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import measure_norm, norm_of, rescale_norm
 
 __all__ = ["normalize", "normalize_adaptively"]
@@ -31,7 +32,7 @@ def _combine(stats: Any, last: Mapping[str, Array], **_: Any) -> Mapping[str, Ar
     ),
     row_sparse=True,
 )
-def normalize(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str, Array]]:
+def normalize(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array, dict[str, Array]]:
     """Scales all updates together to the Euclidean norm 1; zeros stay zeros.
 
     For each leaf of shape `*p`: u = g / norm, where norm `()` is over all leaves that have a
@@ -49,7 +50,9 @@ def normalize(g: Array, slots: Any, p: None, ctx: Any) -> tuple[Array, dict[str,
     return ctx.factor * g, {}
 
 
-def _measure_in_units(g: Array, slots: Any, p: Array, ctx: Any, eta: Array) -> Mapping[str, Array]:
+def _measure_in_units(
+    g: Array, slots: Slots, p: Array, ctx: StepContext, eta: Array
+) -> Mapping[str, Array]:
     return measure_norm((jnp.abs(p) + eta).astype(g.dtype) * g, slots, p, ctx)
 
 
@@ -64,7 +67,7 @@ def _measure_in_units(g: Array, slots: Any, p: Array, ctx: Any, eta: Array) -> M
     split_complex=False,
 )
 def normalize_adaptively(
-    g: Array, slots: Any, p: Array, ctx: Any, eta: NonNegative = 0.01
+    g: Array, slots: Slots, p: Array, ctx: StepContext, eta: NonNegative = 0.01
 ) -> tuple[Array, dict[str, Array]]:
     """Scales updates as ASAM does: in units of the parameters, all together to the norm 1.
 

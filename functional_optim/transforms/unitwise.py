@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ..core.decorators import leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.rules.arguments import Bound, NonNegative, Static
+from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import factor_to
 
 __all__ = ["adaptive_grad_clip", "unitwise_clip", "unitwise_norm"]
@@ -83,9 +84,9 @@ def _unit_norm(x: Array, axis: Axis) -> Array:
 @leaf_rule(needs=("params",), split_complex=False)
 def adaptive_grad_clip(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: Array,
-    ctx: Any,
+    ctx: StepContext,
     clipping: Bound,
     eps: NonNegative = 1e-3,
     axis: Static[Axis] = None,

@@ -1,11 +1,10 @@
 """Decoupled weight decay."""
 
-from typing import Any
-
 import jax
 
 from ..core.decorators import leaf_rule
 from ..core.rules.arguments import NonNegative
+from ..core.rules.context import Slots, StepContext
 from .masking import maskable
 
 __all__ = ["add_decayed_weights"]
@@ -16,7 +15,7 @@ Array = jax.Array
 @maskable
 @leaf_rule(needs=("params",), row_sparse=True)
 def add_decayed_weights(
-    g: Array, slots: Any, p: Array, ctx: Any, weight_decay: NonNegative = 0.0
+    g: Array, slots: Slots, p: Array, ctx: StepContext, weight_decay: NonNegative = 0.0
 ) -> tuple[Array, dict[str, Array]]:
     """Adds a multiple of the parameters to the updates.
 

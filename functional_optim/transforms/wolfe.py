@@ -90,11 +90,11 @@ class Wolfe:
         return jnp.where(jnp.isnan(missed), jnp.inf, jnp.maximum(missed, 0))
 
     def decreases(self, p: Point) -> Array:
-        """Whether the decrease suffices."""
+        """Tells whether the decrease suffices."""
         return self.excess(p) <= self.tolerance
 
     def is_flat(self, p: Point) -> Array:
-        """Whether the slope is flat."""
+        """Tells whether the slope is flat."""
         return self.steepness(p) <= self.tolerance
 
 

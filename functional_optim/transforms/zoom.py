@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ..core.decorators import tree_rule
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, Static, Within
+from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
 from ..core.trees.arithmetic import scaled
 from .search_report import report
@@ -38,9 +39,9 @@ def _check(options: Mapping[str, Any]) -> str | None:
 )
 def scale_by_zoom_linesearch(
     g: Any,
-    slots: Any,
+    slots: Slots,
     p: Any,
-    ctx: Any,
+    ctx: StepContext,
     max_linesearch_steps: Annotated[Hyperparameter, Within("[1, inf)")],
     max_learning_rate: Annotated[Hyperparameter | None, Within("(0, inf)"), Optional_] = None,
     tol: NonNegative = 0.0,

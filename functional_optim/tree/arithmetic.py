@@ -68,7 +68,7 @@ def scale(scalar: Any, tree: PyTree) -> PyTree:
 
 
 def add_scale(tree_x: PyTree, scalar: Any, tree_y: PyTree) -> PyTree:
-    """tree_x + scalar tree_y; every leaf keeps the dtype of tree_x's.
+    """Computes tree_x + scalar tree_y; every leaf keeps the dtype of tree_x's.
 
     Where tree_x has None, the result has None, whatever tree_y has there.
 
@@ -90,7 +90,7 @@ def add_scale(tree_x: PyTree, scalar: Any, tree_y: PyTree) -> PyTree:
 
 
 def _times(scalar: Any, x: Any) -> Array:
-    """A leaf times a number, multiplied in the wider of their dtypes and kept in its own."""
+    """Multiplies a leaf by a number in the wider of their dtypes; the result has the leaf's."""
     x = jnp.asarray(x)
     if isinstance(scalar, (int, float, complex)):
         return x * scalar
@@ -123,7 +123,7 @@ def where(condition: Any, tree_x: PyTree, tree_y: PyTree) -> PyTree:
 
 
 def conj(tree: PyTree) -> PyTree:
-    """Complex conjugate of every leaf.
+    """Conjugates every leaf.
 
     Example:
       >>> conj({"a": jnp.array([1 + 2j])})
@@ -133,7 +133,7 @@ def conj(tree: PyTree) -> PyTree:
 
 
 def real(tree: PyTree) -> PyTree:
-    """Real part of every leaf.
+    """Takes the real part of every leaf.
 
     Example:
       >>> real({"a": jnp.array([1 + 2j])})

@@ -13,7 +13,7 @@ Array = jax.Array
 
 
 def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Array:
-    """Whether all elements are equal within |a - b| <= atol + rtol |b|.
+    """Tells whether all elements are equal within |a - b| <= atol + rtol |b|.
 
     Returns:
       Boolean scalar `()`; True for trees without arrays.

@@ -17,7 +17,7 @@ Filter = Callable[[Path, Any], bool]
 
 
 def _children(node: PyTree) -> tuple[list[tuple[Path, Any]], Any]:
-    """Children of a node with their keys, and how to put others in their places."""
+    """Returns the children of a node with their keys, and a function that replaces them."""
     is_child = lambda x: x is not node  # noqa: E731
     return jax.tree_util.tree_flatten_with_path(node, is_leaf=is_child)
 
@@ -30,7 +30,7 @@ def _name(key: Any) -> str:
 
 
 def _is_named(path: Path, node: PyTree, key: str) -> bool:
-    """Whether the last names of a path are those of a dotted key, or the node's class is.
+    """Tells whether the last names of a path are those of a dotted key, or the node's class is.
 
     Of a link and a field of it that have one name, it is the field's.
     """
@@ -53,7 +53,7 @@ def _nodes(path: Path, node: PyTree) -> Iterator[tuple[Path, Any]]:
 def get_all_with_path(
     tree: PyTree, key: Any, filtering: Filter | None = None
 ) -> list[tuple[Path, Any]]:
-    """All that stands in a tree under a name, with where it stands.
+    """Finds all values in a tree under a name, with their paths.
 
     Args:
       key: name of a field, a dict's key, a class of NamedTuples, or several names with dots,
@@ -74,7 +74,7 @@ def get_all_with_path(
 
 
 def get(tree: PyTree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
-    """What stands in a tree under a name; see `get_all_with_path`.
+    """Finds the one value in a tree under a name; see `get_all_with_path`.
 
     The links of one chain count the same updates: of their `count`, it is the first's. And of a
     hyperparameter, it is the one in force: not its schedule, nor what `inject_hyperparams` sets;
@@ -105,7 +105,7 @@ BEHIND = {
 
 
 def _in_force(found: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
-    """Without what stands behind a value among these: its schedule, others it sets, a state."""
+    """Leaves out what determines a value among these: its schedule, others it sets, a state."""
     names = [tuple(map(_name, path)) for path, _ in found]
     hidden = [
         (*name[:-2], field) for name in names if len(name) > 1 for field in BEHIND.get(name[-2], ())
@@ -118,13 +118,13 @@ def _in_force(found: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
 
 
 def _is_one_clock(key: Any, paths: list[Path]) -> bool:
-    """Whether these are the counts of the links of one chain."""
+    """Tells whether these are the counts of the links of one chain."""
     fields = all(isinstance(k, jax.tree_util.GetAttrKey) for path in paths for k in path[-2:])
     return str(key) == "count" and fields and len({path[:-2] for path in paths}) == 1
 
 
 def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTree:
-    """A tree in which other values stand under some names, wherever they stand.
+    """Replaces the values under some names, wherever they are in a tree.
 
     A Python number in place of an array `()` takes its dtype and device, so that a compiled step
     takes the state as before. To change hyperparameters, `set_hyperparams` is the way: it checks.
@@ -160,7 +160,7 @@ def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: Any) -> PyTr
 
 
 def _like(old: Any, value: Any) -> Any:
-    """The value, or, of a number in place of an array of its kind of numbers, such an array."""
+    """Returns the value; a number that replaces an array of its kind becomes such an array."""
     if not isinstance(value, (bool, int, float, complex)) or not isinstance(old, jax.Array):
         return value
     if old.shape or not isinstance(old.dtype, np.dtype):

@@ -26,7 +26,7 @@ PyTree = Any
 
 
 def zeros_like(tree: PyTree, dtype: Any = None) -> PyTree:
-    """A tree of zeros.
+    """Makes a tree of zeros.
 
     Args:
       dtype: that of each leaf where left out.
@@ -39,12 +39,12 @@ def zeros_like(tree: PyTree, dtype: Any = None) -> PyTree:
 
 
 def ones_like(tree: PyTree, dtype: Any = None) -> PyTree:
-    """A tree of ones; see `zeros_like`."""
+    """Makes a tree of ones; see `zeros_like`."""
     return jax.tree.map(functools.partial(jnp.ones_like, dtype=dtype), tree)
 
 
 def full_like(tree: PyTree, fill_value: Any, dtype: Any = None) -> PyTree:
-    """A tree of one number; see `zeros_like`."""
+    """Makes a tree of one number; see `zeros_like`."""
     return jax.tree.map(lambda x: jnp.full_like(x, fill_value, dtype=dtype), tree)
 
 
@@ -59,7 +59,7 @@ def batch_shape(tree: PyTree, shape: tuple[int, ...] = ()) -> PyTree:
 
 
 def cast(tree: PyTree, dtype: Any) -> PyTree:
-    """A tree in one dtype; as it is for None.
+    """Casts a tree to one dtype; None leaves it as it is.
 
     Example:
       >>> cast({"a": jnp.array(1.5)}, jnp.bfloat16)
@@ -71,7 +71,7 @@ def cast(tree: PyTree, dtype: Any) -> PyTree:
 
 
 def cast_like(tree: PyTree, other_tree: PyTree) -> PyTree:
-    """A tree whose leaves have the dtypes of another's.
+    """Casts the leaves of a tree to the dtypes of another's.
 
     Example:
       >>> cast_like({"a": jnp.array(1.5)}, {"a": jnp.bfloat16(0)})
@@ -81,7 +81,7 @@ def cast_like(tree: PyTree, other_tree: PyTree) -> PyTree:
 
 
 def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> Any:
-    """The dtype of all leaves; float32 (float64 under x64) of none.
+    """Returns the dtype of all leaves; float32 (float64 under x64) without leaves.
 
     Args:
       mixed_dtype_handler: what stands for several: `"promote"`, one that holds all of them;
@@ -123,7 +123,7 @@ def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> Any:
 
 
 def split_key_like(rng_key: Array, target_tree: PyTree) -> PyTree:
-    """A tree with a random key of its own at each leaf.
+    """Makes a tree with another random key at each leaf.
 
     Example:
       >>> keys = split_key_like(jax.random.key(0), {"a": 0, "b": 0})
@@ -140,7 +140,7 @@ def random_like(
     sampler: Callable[..., Array] = jax.random.normal,
     dtype: Any = None,
 ) -> PyTree:
-    """A tree of random arrays.
+    """Makes a tree of random arrays.
 
     Args:
       rng_key: a key, of which each leaf gets one of its own.
@@ -162,7 +162,7 @@ def random_like(
 
 
 def unwrap_random_key_data(input_tree: PyTree) -> PyTree:
-    """A tree with the plain numbers of its random keys, which compare and save.
+    """Replaces random keys by their integers, which can be compared and saved.
 
     Example:
       >>> unwrap_random_key_data({"key": jax.random.key(7)})["key"].tolist()

@@ -81,7 +81,7 @@ def _stands_in(node: Any) -> bool:
 
 
 def _on_packed(f: Callable[..., Any], slot: Packed, rest: Sequence[PyTree]) -> Packed:
-    """A slot of which some leaves are stacked, with `f` of each stack and of each other leaf."""
+    """Applies `f` to each stack and each other leaf of a slot with stacked leaves."""
     others = list(zip(*(slot.layout.treedef.flatten_up_to(x) for x in rest), strict=True))
 
     def on_stack(group: tuple[int, ...], stack: Any) -> Any:

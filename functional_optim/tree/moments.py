@@ -21,7 +21,7 @@ PyTree = Any
 
 
 def update_moment(updates: PyTree, moments: PyTree, decay: Any, order: int) -> PyTree:
-    """decay moments + (1 - decay) updates^order, element by element; None where updates have None.
+    """Computes decay moments + (1 - decay) updates^order, elementwise; None where updates are None.
 
     Example:
       >>> update_moment({"a": jnp.array(2.0)}, {"a": jnp.array(0.0)}, 0.75, 2)
@@ -32,7 +32,7 @@ def update_moment(updates: PyTree, moments: PyTree, decay: Any, order: int) -> P
 
 
 def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: Any, order: int) -> PyTree:
-    """`update_moment` of the absolute values, which for complex numbers differ in the squares.
+    """Computes `update_moment` of the absolute values; for complex numbers, the squares differ.
 
     Example:
       >>> update_moment_per_elem_norm({"a": jnp.array(2j)}, {"a": jnp.array(0.0)}, 0.75, 2)
@@ -42,7 +42,7 @@ def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: Any, or
 
 
 def update_infinity_moment(updates: PyTree, moments: PyTree, decay: Any, eps: Any) -> PyTree:
-    """max(|updates| + eps, decay moments), element by element.
+    """Computes max(|updates| + eps, decay moments), elementwise.
 
     Example:
       >>> update_infinity_moment({"a": jnp.array([-2.0])}, {"a": jnp.ones(1)}, 0.5, 0.0)
@@ -53,14 +53,14 @@ def update_infinity_moment(updates: PyTree, moments: PyTree, decay: Any, eps: An
 
 
 def _where_there(updates: PyTree, moments: PyTree) -> PyTree:
-    """The moments of what has an update, and None for what has none."""
+    """Returns the moments of leaves that have an update, and None for the others."""
     return jax.tree.map(
         lambda g, m: None if g is None else m, updates, moments, is_leaf=lambda g: g is None
     )
 
 
 def bias_correction(moment: PyTree, decay: Any, count: Any) -> PyTree:
-    """moment / (1 - decay^count), without the cancellation of the difference.
+    """Computes moment / (1 - decay^count), without the cancellation of the difference.
 
     Example:
       >>> bias_correction({"a": jnp.array(1.0)}, 0.5, 1)

@@ -19,13 +19,13 @@ PyTree = Any
 
 
 def in_wide(x: Any) -> Array:
-    """An array in the dtype in which it is accumulated: float32 at least, or integers."""
+    """Casts an array to the dtype of its sums: at least float32, or integers."""
     x = jnp.asarray(x)
     return x.astype(compute_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
 def _total(parts: list[Array]) -> Array:
-    """Sum of scalars, by halves: 2,000 leaves lose no more digits than 11 would."""
+    """Sums scalars by halves: 2,000 leaves lose no more digits than 11 would."""
     if not parts:
         return jnp.zeros((), hyper_dtype())
     dtype = functools.reduce(_common, [x.dtype for x in parts])
@@ -38,7 +38,7 @@ def _common(a: Any, b: Any) -> Any:
 
 
 def sum(tree: PyTree, associative_reduction: bool = False) -> Array:
-    """Sum of all elements, `()`; 0 of none.
+    """Sums all elements, `()`; 0 without elements.
 
     Args:
       associative_reduction: changes nothing here: the leaves' sums are always added by halves.
@@ -52,7 +52,7 @@ def sum(tree: PyTree, associative_reduction: bool = False) -> Array:
 
 
 def vdot(tree_x: PyTree, tree_y: PyTree) -> Array:
-    """Inner product of two trees, `()`, with the conjugate of the first.
+    """Computes the inner product `()` of two trees, with the conjugate of the first.
 
     Example:
       >>> float(vdot({"a": jnp.array([1.0, 2.0])}, {"a": jnp.array([3.0, 4.0])}))
@@ -76,7 +76,7 @@ def _extreme(best: Callable[..., Array], tree: PyTree, none: float) -> Array:
 
 
 def max(tree: PyTree) -> Array:
-    """Largest element, `()`; -inf of none.
+    """Returns the largest element, `()`; -inf without elements.
 
     Example:
       >>> float(max({"a": jnp.array([1.0, 5.0]), "b": jnp.array(3.0)}))
@@ -86,7 +86,7 @@ def max(tree: PyTree) -> Array:
 
 
 def min(tree: PyTree) -> Array:
-    """Smallest element, `()`; inf of none.
+    """Returns the smallest element, `()`; inf without elements.
 
     Example:
       >>> float(min({"a": jnp.array([1.0, 5.0]), "b": jnp.array(3.0)}))
@@ -96,7 +96,7 @@ def min(tree: PyTree) -> Array:
 
 
 def size(tree: PyTree) -> int:
-    """Number of all elements.
+    """Counts all elements.
 
     Example:
       >>> size({"a": jnp.zeros((2, 3)), "b": jnp.zeros(())})
@@ -106,7 +106,7 @@ def size(tree: PyTree) -> int:
 
 
 def norm(tree: PyTree, ord: int | str | float | None = None, squared: bool = False) -> Array:
-    """Norm of all elements taken as one vector, `()`.
+    """Computes the norm `()` of all elements taken as one vector.
 
     Args:
       ord: 2 or None, 1, or infinity (`jnp.inf`, `"inf"`, `"infinity"`).

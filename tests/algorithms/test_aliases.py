@@ -6,6 +6,7 @@ import jax
 import pytest
 
 import functional_optim as fo
+from functional_optim.core.decorators import renamed
 
 from .. import problem
 from ..trees import assert_same
@@ -94,16 +95,22 @@ STEP = fo.scale_by_learning_rate(0.1)
 @pytest.mark.parametrize(
     ("optimizer", "links"),
     [
-        (fo.sgd(0.1, momentum=0.9), [fo.trace(0.9), STEP]),
+        (fo.sgd(0.1, momentum=0.9), [renamed(fo.trace, decay="momentum")(0.9), STEP]),
         (fo.adam(0.1, b1=0.5), [fo.scale_by_adam(b1=0.5), STEP]),
         (
             fo.adamw(0.1, weight_decay=0.2),
             [fo.scale_by_adam(), fo.add_decayed_weights(0.2), STEP],
         ),
         (fo.lion(0.1), [fo.scale_by_lion(), fo.add_decayed_weights(1e-3), STEP]),
-        (fo.rmsprop(0.1, momentum=0.5), [fo.scale_by_rms(), fo.trace(0.5), STEP]),
+        (
+            fo.rmsprop(0.1, momentum=0.5),
+            [fo.scale_by_rms(), renamed(fo.trace, decay="momentum")(0.5), STEP],
+        ),
         (fo.rprop(0.1), [fo.scale_by_rprop(0.1), fo.scale(-1.0)]),
-        (fo.signum(0.1), [fo.ema(0.9, debias=False), fo.scale_by_sign(), STEP]),
+        (
+            fo.signum(0.1),
+            [renamed(fo.ema, decay="beta")(0.9, debias=False), fo.scale_by_sign(), STEP],
+        ),
         (fo.yogi(0.1), [fo.scale_by_yogi(), STEP]),
         (
             fo.optimistic_adam_v2(0.1),

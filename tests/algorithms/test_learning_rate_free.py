@@ -139,13 +139,13 @@ def test_an_estimate_that_does_not_change_is_adam():
         estim_lr0=d, estim_lr_coef=1e-300, bias_correction=True, weight_decay=0.1, eps=0.0
     )
     _, state, ours = problem.train(prodigy, params, grads)
-    assert state.scalars["estim_lr"] == d
+    assert state.prodigy_step.scalars["estim_lr"] == d
     _, _, adam = problem.train(fo.adam(d, eps=0.0), params, grads)
     first = jax.tree.map(lambda u, p: u[0] + d * _bias(1) * 0.1 * p, ours, params)
     assert_close(first, jax.tree.map(lambda u: u[0], adam), rtol=1e-12, atol=1e-15)
     dadapt = fo.dadapt_adamw(estim_lr0=d, growth_rate=1.0, bias_correction=False)
     _, state, ours = problem.train(dadapt, params, grads)
-    assert state.scalars["estim_lr"] == d
+    assert state.dadapt_adamw_step.scalars["estim_lr"] == d
     for t in range(10):
         rate = d / _bias(t + 1)
         assert_close(
@@ -254,7 +254,7 @@ def test_decay_may_differ_by_label_where_the_estimate_is_of_all():
     without, same = plain.update(grads, plain.init(params), params)
     assert_close(updates["b"], without["b"])
     assert_close(updates["w"], without["w"] - 0.1 * 0.5 * params["w"], rtol=1e-5)
-    assert state.scalars["estim_lr"] == same.scalars["estim_lr"]
+    assert fo.metrics(state)["d"] == fo.metrics(same)["d"]
     with pytest.raises(TypeError, match="learning_rate cannot be given by label, because the rule"):
         fo.prodigy(fo.by_label({"none": 0.0, "some": 0.5}, {"b": "none", "w": "some"}))
 
@@ -365,3 +365,10 @@ def test_small_gradients_are_bet_on_as_large_ones():
             p = fo.apply_updates(p, updates)
         ends.append(p)
     assert_close(ends[1], ends[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [fo.momo, fo.momo_adam, fo.polyak_sgd, fo.reduce_on_plateau])
+def test_a_loss_of_several_numbers_is_refused(make):
+    tx, params = make(), {"w": jnp.ones((2, 3))}
+    with pytest.raises(ValueError, match=r"value must be the loss, one number, got shape \(3,\)"):
+        tx.update(params, tx.init(params), params, value=jnp.ones(3))

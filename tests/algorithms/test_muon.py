@@ -128,7 +128,7 @@ def test_one_learning_rate_is_for_all_unless_adam_has_its_own():
         fo.muon(0.1, **how).init(problem.arrays()) for how in ({}, {"adam_learning_rate": 1.0})
     )
     assert float(fo.get_hyperparams(one)["learning_rate"]) == np.float32(0.1)
-    assert "scale_by_learning_rate_1.learning_rate" in fo.get_hyperparams(two)
+    assert "adam_learning_rate" in fo.get_hyperparams(two)
 
 
 @pytest.mark.parametrize("name", COEFFICIENTS)

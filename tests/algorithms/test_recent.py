@@ -360,3 +360,20 @@ def test_a_cautious_direction_is_scaled_by_the_share_that_moves():
         for t in range(20):
             expected = oracles.masked_by_gradient(plain[k][t], grads[k][t])
             np.testing.assert_allclose(u[t], expected, rtol=1e-12)
+
+
+def test_logits_of_none_are_refused_where_there_is_an_update():
+    params = {"query": jnp.ones((1, 4))}
+    tx = fo.rescale_heads(head_axis=-1)
+    with pytest.raises(ValueError, match="attention_logits is None for a parameter"):
+        tx.update(params, tx.init(params), params, attention_logits={"query": None})
+
+
+def test_numbers_of_mars_have_the_names_of_its_arguments():
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
+    tx = fo.mars(0.1, adam_b1=0.5, adam_learning_rate=0.2)
+    state = fo.set_hyperparams(tx.init(params), adam_learning_rate=0.25, gamma=0.5, tx=tx)
+    numbers = fo.get_hyperparams(state)
+    assert float(numbers["adam_learning_rate"]) == 0.25
+    assert float(numbers["adam_b1"]) == 0.5
+    assert {"adam_b2", "adam_eps", "adam_weight_decay", "learning_rate"} <= numbers.keys()

@@ -91,7 +91,7 @@ def test_arguments_of_an_optimizer_are_checked_as_those_of_any_function(factory)
         (lambda: fo.clip(None), "clip: max_delta must be a real number, got None"),
     ],
 )
-def test_none_is_no_number(make, text):
+def test_none_as_a_hyperparameter_raises(make, text):
     with pytest.raises(TypeError, match=text):
         make()
 

@@ -615,3 +615,17 @@ def test_a_rule_in_a_function_works_under_jit_and_vmap():
 def test_traced_numbers_pass_the_check_of_arguments():
     tx_of = jax.jit(lambda rate, decay: one_step(fo.rmsprop(rate, decay=decay))[0]["b"])
     assert tx_of(0.1, 0.5) < 0
+
+
+def test_a_renamed_rule_prepares_its_statistics_by_the_names_of_its_own():
+    @leaf_rule(
+        tree_stats=TreeStats(
+            prepare=lambda last, rate: {"half": rate / 2},
+            combine=lambda stats, last, rate: {"whole": 2 * last["half"]},
+        )
+    )
+    def halved(g, slots, p, ctx, rate=1.0):
+        return ctx.whole * ctx.half * g, {}
+
+    updates, _ = one_step(renamed(halved, rate="learning_rate")(learning_rate=4.0))
+    np.testing.assert_allclose(updates["b"], 4.0 * 2.0 * 30.0)

@@ -115,7 +115,7 @@ def test_a_leaf_without_a_gradient_stays_and_the_others_move_as_if_alone(case):
 
 @pytest.mark.parametrize("nothing", [fo.MaskedNode(), optax.MaskedNode()], ids=repr)
 @pytest.mark.parametrize("tx", [fo.adam(0.1), fo.sgd(0.1), fo.clip_by_global_norm(1.0)], ids=repr)
-def test_what_stands_for_nothing_is_as_good_as_none(tx, nothing):
+def test_masked_nodes_and_none_as_gradients_are_equivalent(tx, nothing):
     params = problem.arrays()
     ours, state = tx.update({**params, "b": nothing}, tx.init(params), params)
     assert type(ours["b"]) is type(nothing)

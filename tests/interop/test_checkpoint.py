@@ -5,10 +5,11 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors import flax as safetensors
 
 from functional_optim import optim
 from functional_optim.interop.safetensors import load
+
+safetensors = pytest.importorskip("safetensors.flax")
 
 DTYPES = [
     "bool", "uint8", "int8", "int16", "int32", "float16", "bfloat16", "float32", "complex64",

@@ -197,3 +197,12 @@ GROUPS = [{"params": [0]}, {"params": [1]}]
 def test_what_does_not_match_is_an_error(saved, options, text):
     with pytest.raises(ValueError, match=f"import_model: .*{text}"):
         import_model(saved, LIKE, **{"layout": "flax"} | options)
+
+
+def test_a_path_of_modules_that_is_not_there_is_an_error():
+    saved = {"enc.weight": np.ones((3, 3)), "dec.weight": np.zeros((3, 3))}
+    like = {"enc": {"kernel": jnp.zeros((3, 3))}, "dec": {"kernel": jnp.zeros((3, 3))}}
+    swapped = import_model(saved, like, layout="flax", modules={"enc": "dec", "dec": "enc"})
+    assert swapped["dec"]["kernel"][0, 0] == 1
+    with pytest.raises(ValueError, match="'encoder' of modules is above no parameter here"):
+        import_model(saved, like, layout="flax", modules={"encoder": "dec", "decoder": "enc"})

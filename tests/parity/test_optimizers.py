@@ -55,7 +55,7 @@ def assert_same_run(case, problem, run, golden, note):
 
 
 @pytest.mark.parametrize("case", COMPARED, ids=name_of)
-def test_a_run_is_torchs(case, note):
+def test_matches_torch(case, note):
     problem = problem_of(case)
     golden = in_torch.run(case, problem)
     with jax.enable_x64(case["dtype"] != "float32"):

@@ -38,7 +38,7 @@ def step_theirs(p, optimizer, steps):
 
 
 @pytest.mark.usefixtures("x64")
-def test_there_and_back():
+def test_roundtrip():
     start = np.random.default_rng(SEED).standard_normal(TABLE)
     alone, (p, reference) = ours(start), theirs(start)
     step_ours(alone, range(30))

@@ -127,7 +127,7 @@ def test_to_torch(name, options):
 
 @pytest.mark.usefixtures("x64")
 @each
-def test_there_and_back(name, options):
+def test_roundtrip(name, options):
     ours = Ours(name, options)
     ours.step(range(SAVED))
     between = Torch(name, {}, ours.numbers())

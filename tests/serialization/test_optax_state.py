@@ -75,6 +75,10 @@ PAIRS = {
         optax.chain(optax.scale_by_distance_over_gradients(), optax.scale(-1.0)),
         fo.chain(fo.scale_by_distance_over_gradients(), fo.scale(-1.0)),
     ),
+    "cocob": (optax.contrib.cocob(), fo.cocob()),
+    "dadapt_adamw": (optax.contrib.dadapt_adamw(), fo.dadapt_adamw(bias_correction=True)),
+    "dowg": (optax.contrib.dowg(), fo.dowg()),
+    "prodigy": (optax.contrib.prodigy(), fo.prodigy(bias_correction=True)),
     "apply_every": (
         optax.chain(optax.apply_every(5), optax.scale(-0.1)),
         fo.chain(fo.apply_every(5), fo.scale(-0.1)),

@@ -136,3 +136,23 @@ def test_sam_returns_from_a_climb_whatever_the_gradients(pattern):
     up, down = (int(c) for c in pattern)
     assert_close(seen[0]["b"], START["b"] + up * 0.25 * g[0]["b"], rtol=1e-6)
     assert_close(seen[1]["b"], START["b"] - down * 0.5 * g[1]["b"], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [fo.cautious_adamw(0.1), fo.cautious_lion(0.1), fo.adam_hd(0.1), fo.mechanize(MOMENTUM)],
+    ids=["cautious_adamw", "cautious_lion", "adam_hd", "mechanize"],
+)
+def test_none_for_all_parameters_is_a_gradient_where_links_compare_with_it(tx):
+    tx = fo.per_leaf_counts(tx)
+    updates, state = tx.update(None, tx.init(START), START)
+    assert jax.tree.leaves(updates) == []
+    given, _ = tx.update(START, state, START)
+    fresh, _ = tx.update(START, tx.init(START), START)
+    assert_close(given, fresh)
+
+
+def test_an_argument_of_none_is_missing_where_there_are_gradients():
+    tx = fo.rescale_heads()
+    with pytest.raises(ValueError, match="update needs attention_logits"):
+        tx.update(START, tx.init(START), START, attention_logits=None)

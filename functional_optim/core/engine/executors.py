@@ -14,7 +14,6 @@ from ..leaf.quantized import decode_state, encoded_as, holds_stored
 from ..trees.apply import moved
 from ..trees.sparse_rows import Rows, is_sparse
 from .backends import BACKENDS
-from .jit import jit_as
 from .step_scalars import Column, RuleScalars, StepScalars
 
 __all__ = [
@@ -65,12 +64,12 @@ class LeafCall:
     signature: LeafSignature
 
     def arrays(self) -> LeafArrays:
-        """The arguments, with the scalars of this leaf alone."""
+        """Returns the arguments, with the scalars of this leaf alone."""
         scalars = tuple([step.at(self.batch, stacked=self.stacked) for step in self.steps])
         return LeafArrays(self.update, self.slots, self.param, scalars)
 
     def arrays_with_matrix(self) -> LeafArrays:
-        """The arguments, with the matrix of all leaves' scalars in the place of a row."""
+        """Returns the arguments, with the matrix of all leaves' scalars in place of a row."""
         scalars = tuple(step.at(self.batch, stacked=False, with_row=False) for step in self.steps)
         return LeafArrays(self.update, self.slots, self.param, scalars)
 
@@ -117,7 +116,7 @@ class Backend(Executor, Protocol):
     """An executor that runs some of the dense leaves in place of XLA."""
 
     def claims(self, fused: LeafFunction, call: LeafCall) -> bool:
-        """Whether it runs this leaf."""
+        """Tells whether it runs this leaf."""
 
 
 _backends: list[Backend] = BACKENDS
@@ -162,10 +161,12 @@ class _OneByOne:
         return results
 
     def program(self, fused: LeafFunction) -> Callable[..., Result]:
-        """The jitted function `(arrays, number, signature) -> result`."""
+        """Returns the jitted function `(arrays, number, signature) -> result`."""
         if self not in fused.programs:
-            function = functools.partial(self.on_leaf, fused)
-            fused.programs[self] = jit_as(function, fused.name + self.suffix, static_argnums=2)
+            function: Any = functools.partial(self.on_leaf, fused)
+            # Programs and profiles show the name.
+            function.__name__ = function.__qualname__ = fused.name + self.suffix
+            fused.programs[self] = jax.jit(function, static_argnums=2)
         program: Callable[..., Result] = fused.programs[self]
         return program
 

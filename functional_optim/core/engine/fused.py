@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from ..caching import Interned
@@ -14,6 +15,7 @@ from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
+from ..rules.context import StepContext
 from ..rules.init import state_names
 from ..state import State
 from ..trees.apply import moved, put_leaves
@@ -30,7 +32,6 @@ from .executors import (
 from .leaf_table import LeafTable
 from .next_state import next_state, wrong_state
 from .step_scalars import (
-    StepContext,
     StepScalars,
     compute_step_scalars,
     computed_once,
@@ -97,7 +98,7 @@ class FusedUpdate(Interned):
         """
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
-            _check_arguments(rule, state, params, extra)
+            _check_arguments(rule, state, params, extra, updates)
         by_params = self.counts_leaves or self.aligns_params
         table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
         if table.sparse:
@@ -187,7 +188,8 @@ class FusedUpdate(Interned):
             context |= cast({k: sharded_as(x, u) for k, x in own.trees.items()}, real)
             outside = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
             ctx = StepContext(**context, **outside, leaf=number, rule=rule.name)
-            u, new = apply_rule(rule, u, cast(old, compute), p, ctx, hyper)
+            run = _run_on_parts if rule.spec.split_complex and jnp.iscomplexobj(u) else _run_maths
+            u, new = run(rule, u, cast(old, compute), p, ctx, hyper | dict(rule.options))
             new_slots.append({k: sharded_as(new[k].astype(x.dtype), x) for k, x in kept.items()})
         u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
         if signature.add_to_params:
@@ -226,67 +228,77 @@ def _take_new(_: Array, new: Array, __: str) -> Array:
     return new
 
 
-def apply_rule(
-    rule: BoundRule,
-    u: Array,
-    slots: Scalars,
-    p: Array | None,
-    context: StepContext,
-    hyper: Scalars,
+def _run_maths(
+    rule: BoundRule, g: Array, slots: Scalars, p: Array | None, ctx: StepContext, arguments: Scalars
 ) -> tuple[Array, Scalars]:
     """Calls the maths of a rule, and checks its result."""
-    arguments = hyper | dict(rule.options)
+    undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
+    parameter = p if undeclared is None else undeclared
+    try:
+        result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
+    except TypeError as error:
+        if undeclared is not None and UndeclaredParam.__name__ in str(error):
+            undeclared._refuse()
+        raise
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+        raise TypeError(
+            f"{rule.name}: the maths must return (update, slots), slots as a dict, got "
+            f"{type(result).__name__}. Return (u, {{}}) where the rule keeps no slots."
+        )
+    update, new = result
+    if new.keys() != slots.keys():
+        raise ValueError(
+            f"{rule.name}: the maths returned the slots {sorted(new)}, and the rule keeps "
+            f"{sorted(slots)}. Return the next value of each slot that `slots` declares."
+        )
+    for what, x in {
+        "the update": update,
+        **{f"the slot {k!r}": x for k, x in new.items()},
+    }.items():
+        if not hasattr(x, "dtype"):
+            raise TypeError(
+                f"{rule.name}: the maths returned {x!r} for {what}, of type "
+                f"{type(x).__name__}. Return an array, such as jnp.zeros_like(g)."
+            )
+    return update, dict(new)
+
+
+def _run_on_parts(
+    rule: BoundRule, g: Array, slots: Scalars, p: Array | None, ctx: StepContext, arguments: Scalars
+) -> tuple[Array, Scalars]:
+    """Calls the maths of a rule on the real and the imaginary part of a leaf in turn."""
 
     def maths(g: Array, slots: Scalars, p: Array | None, trees: Scalars) -> tuple[Array, Scalars]:
-        undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
-        parameter = p if undeclared is None else undeclared
-        ctx = StepContext(**vars(context) | trees) if trees else context
-        try:
-            result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
-        except TypeError as error:
-            if undeclared is not None and UndeclaredParam.__name__ in str(error):
-                undeclared._refuse()
-            raise
-        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
-            raise TypeError(
-                f"{rule.name}: the maths must return (update, slots), slots as a dict, got "
-                f"{type(result).__name__}. Return (u, {{}}) where the rule keeps no slots."
-            )
-        update, new = result
-        if new.keys() != slots.keys():
-            raise ValueError(
-                f"{rule.name}: the maths returned the slots {sorted(new)}, and the rule keeps "
-                f"{sorted(slots)}. Return the next value of each slot that `slots` declares."
-            )
-        for what, x in {
-            "the update": update,
-            **{f"the slot {k!r}": x for k, x in new.items()},
-        }.items():
-            if not hasattr(x, "dtype"):
-                raise TypeError(
-                    f"{rule.name}: the maths returned {x!r} for {what}, of type "
-                    f"{type(x).__name__}. Return an array, such as jnp.zeros_like(g)."
-                )
-        return update, dict(new)
+        part = StepContext(**vars(ctx) | trees)
+        return _run_maths(rule, g, slots, p, part, arguments)
 
-    if rule.spec.split_complex and jnp.iscomplexobj(u):
-        trees = {k: getattr(context, k) for k in rule.spec.needs_trees}
-        return split_complex(maths, u, slots, p, trees)
-    return maths(u, slots, p, {})
+    trees = {k: getattr(ctx, k) for k in rule.spec.needs_trees}
+    return split_complex(maths, g, slots, p, trees)
 
 
 def _check_arguments(
-    rule: BoundRule, state: State, params: PyTree | None, extra: Mapping[str, Any]
+    rule: BoundRule,
+    state: State,
+    params: PyTree | None,
+    extra: Mapping[str, Any],
+    updates: PyTree | None,
 ) -> None:
     """Raises where the rule lacks what it needs, or the state is not one of its `init`."""
     for name in (*rule.spec.needs, *rule.spec.needs_trees):
         if (params if name == "params" else extra.get(name)) is None:
+            if name in rule.spec.needs_trees and name in extra and not jax.tree.leaves(updates):
+                continue  # No leaf has a gradient, and None is this whole tree.
             message = f"{rule.name}: update needs {name}. Call update(updates, state, params"
             if name == "params":
                 raise ValueError(f"{message}).")
             raise ValueError(
                 f"{message}, {name}=...). Combinators of optax hand extra arguments only to "
                 "what interop.optax.to_optax returns."
+            )
+        if name == "value" and np.ndim(extra[name]):
+            raise ValueError(
+                f"{rule.name}: value must be the loss, one number, got shape "
+                f"{np.shape(extra[name])}. Pass its mean."
             )
     if not isinstance(state, State):
         raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))

@@ -94,7 +94,8 @@ class LeafTable:
             if is_sparse(self.updates[i]):
                 self.sparse.append(i)
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
-        self._stacks = self._find_stacks()
+        is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
+        self._stacks = self._find_stacks() if is_packed else None
         self.stacks = tuple(self._stacks.slots) if self._stacks else ()
         stacked = {i for group in self.stacks for i in group}
         self.batches: list[Group] = [*self.stacks, *((i,) for i in self.active if i not in stacked)]
@@ -107,7 +108,7 @@ class LeafTable:
         params: PyTree | None,
         by_params: bool,
     ) -> PyTree:
-        """A tree with a leaf for each parameter: slots, or parameters, or updates.
+        """Returns a tree with a leaf for each parameter: slots, or parameters, or updates.
 
         The updates come last, because a leaf without a gradient is not seen in them.
         """
@@ -156,10 +157,8 @@ class LeafTable:
                 "Pass the gradient of a real function of these parameters."
             )
 
-    def _find_stacks(self) -> Stacks | None:
-        """The stacks that are updated as one; None where no slot is packed."""
-        if not any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values()):
-            return None
+    def _find_stacks(self) -> Stacks:
+        """Returns the stacks that are updated as one, where some slot is packed."""
         kinds = {
             i: (jnp.shape(g), jnp.result_type(g), _dtype_of(self.params[i]), self.dtypes[i])
             for i, g in enumerate(self.updates)
@@ -168,7 +167,7 @@ class LeafTable:
         return Stacks(whole_stacks(self.slot_trees, kinds), self.slot_trees, self._columns)
 
     def _slots_of(self, i: int) -> tuple[Slots, ...]:
-        """The slots of leaf `i`, for each rule; without those that the leaf does not have."""
+        """Returns the slots that leaf `i` has, for each rule."""
         return tuple(
             {k: column[i] for k, column in columns.items() if hasattr(column[i], "dtype")}
             for columns in self._columns
@@ -179,13 +178,13 @@ class LeafTable:
         return align(self.reference, tree, link=self.name, name=name)
 
     def path(self, i: int) -> str:
-        """The path of leaf `i`."""
+        """Returns the path of leaf `i`."""
         return leaf_paths(self.reference)[i]
 
     def inputs(
         self, batch: Group, *, with_params: bool
     ) -> tuple[jax.Array, tuple[Slots, ...], jax.Array | None]:
-        """Update, slots and parameter of a batch; those of a stack along a new first axis."""
+        """Returns update, slots and parameter of a batch; for a stack, with a new first axis."""
         if self._stacks is not None and batch in self.stacks:
             stacked = self._stacks.stacked
             p = stacked(self.params, batch) if with_params else None
@@ -195,19 +194,9 @@ class LeafTable:
 
     def put(self, batch: Group, update: jax.Array, slots: Sequence[Slots]) -> None:
         """Replaces update and slots of a batch by what the rules returned."""
-        if self._stacks is not None and batch in self.stacks:
-            self._check_result(batch[0], update.shape[1:], slots, self._stacks.slots[batch])
-            self._stacks.slots[batch] = tuple(slots)
-            for i, u in zip(batch, self._stacks.unstacked(update), strict=True):
-                self.updates[i] = u
-            return
-        (i,) = batch
-        self._check_result(i, update.shape, slots, self.slots[i])
-        self.updates[i], self.slots[i] = update, tuple(slots)
-
-    def _check_result(
-        self, i: int, shape: tuple[int, ...], slots: Sequence[Slots], before: Sequence[Slots]
-    ) -> None:
+        i, stacks = batch[0], self._stacks if batch in self.stacks else None
+        before = self.slots[i] if stacks is None else stacks.slots[batch]
+        shape = update.shape if stacks is None else update.shape[1:]
         given = jnp.shape(self.updates[i])
         if shape != given:
             raise ValueError(self._wrong_result(i, "the update", shape, given, before))
@@ -216,6 +205,12 @@ class LeafTable:
                 if new[k].shape != x.shape:
                     what = f"the slot {k!r}"
                     raise ValueError(self._wrong_result(i, what, new[k].shape, x.shape, before))
+        if stacks is None:
+            self.updates[i], self.slots[i] = update, tuple(slots)
+            return
+        stacks.slots[batch] = tuple(slots)
+        for j, u in zip(batch, stacks.unstacked(update), strict=True):
+            self.updates[j] = u
 
     def _wrong_result(
         self,
@@ -225,7 +220,7 @@ class LeafTable:
         wanted: tuple[int, ...],
         slots: Sequence[Slots],
     ) -> str:
-        """The message for a rule's result of another shape; the gradient's may have caused it."""
+        """Returns the message for a result of another shape; the gradient may have caused it."""
         others = {k: x.shape for own in slots for k, x in own.items() if jnp.ndim(x)}
         if self.params[i] is None and others and jnp.shape(self.updates[i]) not in others.values():
             slot, other = next(iter(others.items()))
@@ -251,7 +246,7 @@ class LeafTable:
         )
 
     def _shaped_slots(self, i: int) -> Slots:
-        """All slots of leaf `i`, by name."""
+        """Returns all slots of leaf `i`, by name."""
         return {k: x for slots in self._slots_of(i) for k, x in slots.items()}
 
     def _wrong_shape(self, i: int, other: str) -> str:
@@ -272,16 +267,18 @@ class LeafTable:
                     new = self.treedef.unflatten(column)
                 else:
                     new = self._stacks.rebuild(rule, slot, old, column, self.treedef)
-                new_trees[rule][slot] = self._in_containers_of(old, new)
-        return self._in_containers_of(self._given, self.treedef.unflatten(self.updates)), new_trees
-
-    def _in_containers_of(self, like: PyTree, tree: PyTree) -> PyTree:
-        """A tree in the containers of the one that it replaces, where they were taken off."""
-        return tree if self._given is None else in_containers_of(like, tree)
+                new_trees[rule][slot] = new
+        updates = self.treedef.unflatten(self.updates)
+        if self._given is None:
+            return updates, new_trees
+        # Each tree goes into the containers of the one that it replaces.
+        both = zip(self.slot_trees, new_trees, strict=True)
+        new_trees = [{k: in_containers_of(old[k], x) for k, x in new.items()} for old, new in both]
+        return in_containers_of(self._given, updates), new_trees
 
 
 def all_slots(slot_trees: dict[str, Any]) -> PyTree:
-    """A slot that all parameters have, or else all slots merged."""
+    """Returns a slot that all parameters have, or else all slots merged."""
     trees = [outlined(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()]
     if not any(map(is_placeholder, _flatten(trees[0])[0])):
         return trees[0]
@@ -293,7 +290,7 @@ def all_slots(slot_trees: dict[str, Any]) -> PyTree:
 
 
 def _flatten(tree: PyTree) -> tuple[list[Any], Any]:
-    """The leaves with placeholders among them, and the structure without."""
+    """Returns the leaves with placeholders among them, and the structure without."""
     flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
     return flat, jax.tree.structure(tree, is_leaf=is_sparse)
 

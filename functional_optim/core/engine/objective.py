@@ -30,7 +30,7 @@ class Objective:
         self._extra = arguments_of(value_fn, extra)
 
     def __call__(self, xs: list[Array]) -> Array:
-        """The value `()` at other values of those leaves."""
+        """Computes the value `()` at other values of those leaves."""
         value = jnp.asarray(self._value_fn(self.whole(xs, self._leaves.params), **self._extra))
         if value.shape or jnp.iscomplexobj(value):
             raise TypeError(
@@ -40,20 +40,20 @@ class Objective:
         return as_state(value)
 
     def whole(self, xs: list[Array], others: list[Any]) -> PyTree:
-        """The tree with values of those leaves, in the parameters' dtypes, and the others'."""
+        """Returns the tree with these values, in the parameters' dtypes, and the other leaves."""
         leaves, result = self._leaves, list(others)
         for i, x in zip(leaves.active, xs, strict=True):
             result[i] = x.astype(leaves.params[i].dtype)  # type: ignore[attr-defined]
         return leaves.treedef.unflatten(result)
 
     def value_and_grad(self, xs: list[Array]) -> tuple[Array, list[Array]]:
-        """The value, and what `jax.grad` gives, in at least float32."""
+        """Computes the value, and its gradient as `jax.grad` does, in at least float32."""
         value, grads = jax.value_and_grad(self)(xs)
         return value, [cast(g, compute_dtype(g.dtype)) for g in grads]
 
 
 def arguments_of(value_fn: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The extra arguments that a function takes by name; the others are for other links."""
+    """Returns the extra arguments that a function takes by name; others are for other links."""
     parameters = list(inspect.signature(value_fn).parameters.values())[1:]
     names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
     return {k: v for k, v in extra.items() if k in names}

@@ -78,7 +78,7 @@ class Stacks:
 
     @staticmethod
     def unstacked(stack: jax.Array) -> Sequence[jax.Array]:
-        """The arrays of a stack."""
+        """Returns the arrays of a stack."""
         return apart(stack)
 
     def rebuild(self, rule: int, slot: str, old: Any, column: list[Any], treedef: Any) -> PyTree:

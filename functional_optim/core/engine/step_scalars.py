@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import types
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,17 +19,16 @@ from ..numerics.precision import compute_dtype, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
+from ..rules.context import StepContext
 from ..rules.rng_keys import key_at
 from ..state import State
 from ..trees.placement import sharded_as, sharded_together
 from ..trees.sparse_rows import Rows
-from .jit import jit_as
 from .leaf_table import LeafTable
 
 __all__ = [
     "Column",
     "RuleScalars",
-    "StepContext",
     "StepScalars",
     "compute_step_scalars",
     "computed_once",
@@ -46,26 +44,6 @@ Fields = dict[str, PyTree]
 
 _RESERVED = ("leaf", "param_dtype", "rule")
 """Names in the context of a leaf that no rule may give to its scalars."""
-
-
-class StepContext(types.SimpleNamespace):
-    """Scalars of this step, and of this leaf, by name, as the maths of a rule reads them.
-
-    It has what the rule's `step_scalars` and `tree_stats` return and what the rule needs besides
-    gradients; `leaf`, the number of the leaf (int32), which tells the random numbers of two leaves
-    apart; with random keys, `count`, the number of updates before this one; and where the rule
-    needs `params`, `param_dtype`, the dtype of the parameter outside of the maths.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        # Called only for what is not there.
-        if name == "rule" or name.startswith("__"):
-            raise AttributeError(name)
-        known = ", ".join(sorted(vars(self).keys() - {"rule"})) or "nothing"
-        raise AttributeError(
-            f"{self.rule}: the maths reads ctx.{name}, which the rule does not declare; it has "
-            f"{known}. Return {name!r} from step_scalars or tree_stats, or declare it in needs."
-        )
 
 
 class RuleScalars(NamedTuple):
@@ -110,7 +88,7 @@ class StepScalars:
     stacks: tuple[Group, ...]
 
     def at(self, batch: Group, *, stacked: bool, with_row: bool = True) -> RuleScalars:
-        """The scalars of one leaf, or of a stack, whose rows and trees have a new first axis.
+        """Returns the scalars of one leaf, or of a stack, with a new first axis of rows and trees.
 
         Without `with_row`, the matrix of all leaves stands in the place of the leaf's row.
         """
@@ -120,10 +98,8 @@ class StepScalars:
             row = None if self.matrix is None else self._rows_of_stacks[batch]
             return RuleScalars(*shared, keys, row, joined(self.trees, batch))
         (i,) = batch
-        keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()}
-        row = self.matrix
-        if row is not None and with_row:
-            row = self._rows[i]
+        keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()} if self.keys else {}
+        row = self._rows[i] if with_row and self.matrix is not None else self.matrix
         return RuleScalars(*shared, keys, row, self.trees[i])
 
     @functools.cached_property
@@ -155,7 +131,7 @@ class StepScalars:
 
 
 def one_row(matrix: Array, i: int) -> Array:
-    """The row `i` of a matrix `(n, k)`, in a program that needs no other row."""
+    """Returns the row `i` of a matrix `(n, k)`, in a program that needs no other row."""
     first = i - i % FEW
     chunk = jax.lax.slice_in_dim(matrix, first, min(first + FEW, matrix.shape[0]))
     return apart(chunk)[i - first]
@@ -164,7 +140,7 @@ def one_row(matrix: Array, i: int) -> Array:
 def read_scalars(
     scalars: RuleScalars, columns: tuple[Column, ...], dtype: DTypeLike
 ) -> tuple[Scalars, Scalars]:
-    """The hyperparameters and the context of one leaf, in the precision of the computation."""
+    """Returns the hyperparameters and context of one leaf, in the precision of the computation."""
     hyper, context = dict(scalars.hyperparams), dict(scalars.context)
     for j, column in enumerate(columns):
         assert scalars.row is not None
@@ -220,7 +196,7 @@ def compute_step_scalars(
 
 
 def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalars]:
-    """The scalars of fused rules, made so that XLA computes them once, and not for each leaf."""
+    """Wraps the scalars of fused rules so that XLA computes them once, and not for each leaf."""
     if readers < FEW_READERS:
         return list(steps)
     contexts = {(i, k): x for i, step in enumerate(steps) for k, x in step.context.items()}
@@ -252,7 +228,7 @@ def _check_number(rule: BoundRule, table: LeafTable, per_leaf: Array) -> None:
 
 
 def _advanced(rule: BoundRule, table: LeafTable, counts: Array) -> Array:
-    """The counts of the leaves after this update; a leaf without one does not age."""
+    """Returns the leaves' counts after this update; a leaf without an update keeps its count."""
     _check_number(rule, table, counts)
     return jnp.where(_has_update(table), safe_increment(counts), counts)
 
@@ -306,7 +282,7 @@ def _step_scalars(
 def _next_carry(
     rule: BoundRule, scalars: Scalars, known: Scalars, has_update: np.ndarray, by_leaf: bool
 ) -> Scalars:
-    """The carried scalars of the next state; those of a leaf without an update stay."""
+    """Returns the next carried scalars; those of a leaf without an update stay."""
     missing = [k for k in rule.carried_names if k not in scalars]
     if missing:
         raise ValueError(
@@ -371,7 +347,7 @@ def _measure(
 def _measurements(
     rule: BoundRule, table: LeafTable, hyper: Scalars, last: Scalars, trees: list[Scalars]
 ) -> Scalars | None:
-    """The measurements of all leaves that have an update, `(n,)` each, in the leaves' order."""
+    """Measures all leaves that have an update; returns `(n,)` each, in the leaves' order."""
     with_params, columns = rule.spec.reads_params, []
     for batch in table.batches:
         stacked = batch in table.stacks
@@ -393,7 +369,7 @@ def _measurements(
 
 
 def _measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
-    """The jitted measurement of a leaf, or of a stack, kept as long as the rule."""
+    """Returns the jitted measurement of a leaf or a stack, which lives as long as the rule."""
     if ("measure", stacked) not in rule.programs:
         rule.programs["measure", stacked] = _make_measure_program(rule, stacked=stacked)
     return rule.programs["measure", stacked]
@@ -424,12 +400,14 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
         return {k: as_state(v) for k, v in measured.items()}
 
-    if not stacked:
-        return jit_as(measure, f"{rule.name}_measure")
-    mapped = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
-    return jit_as(mapped, f"{rule.name}_measure_stacked")
+    program: Any = measure
+    if stacked:
+        program = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
+    name = f"{rule.name}_measure_stacked" if stacked else f"{rule.name}_measure"
+    program.__name__ = program.__qualname__ = name  # programs and profiles show it
+    return jax.jit(program)
 
 
 def _parts(x: Array) -> Array:
-    """The real and the imaginary part of an array, as one real array; what is real is both."""
+    """Stacks the real and the imaginary part of an array; a real array is both."""
     return jnp.stack([jnp.real(x), jnp.imag(x)] if jnp.iscomplexobj(x) else [x, x])

@@ -10,12 +10,13 @@ from ..numerics.casting import cast, cast_like
 from ..numerics.precision import compute_dtype
 from ..numerics.validation import as_state
 from ..rules.bound_rule import BoundRule
+from ..rules.context import StepContext
 from ..state import State
 from ..trees.placement import sharded_as
 from ..trees.structure import is_absent
 from .leaf_table import LeafTable
 from .objective import Objective
-from .step_scalars import StepContext, StepScalars
+from .step_scalars import StepScalars
 
 __all__ = ["run_on_tree"]
 
@@ -77,7 +78,7 @@ def run_on_tree(
 
 
 def _sharded_with(x: Any, place: Any) -> Any:
-    """An array, or a ring of several along a first axis, sharded as another array of its shape."""
+    """Shards an array, or a ring of several along a first axis, as another array of its shape."""
     if x.shape[1:] == place.shape and x.ndim > place.ndim:
         return jax.vmap(lambda one: sharded_as(one, place))(x)
     return sharded_as(x, place)

@@ -100,7 +100,7 @@ def run_blockwise(maths: Maths, given: BlockInputs, fixed: Any, *, adds: bool) -
 def _over_parts(
     on_rows: Callable[[BlockInputs], Any], given: BlockInputs, start: Array, step: int, adds: bool
 ) -> Any:
-    """What `on_rows` makes of all rows, some at a time, written over `start` and the slots.
+    """Runs `on_rows` on some rows at a time, and writes the results over `start` and the slots.
 
     Rows are cut at multiples of `step`, of which small arrays, as scales, have one element each.
     """
@@ -137,7 +137,7 @@ def _over_parts(
 
 
 def _size(many: int, elements: int, step: int) -> int:
-    """How many units a part has: if possible a divisor of `many`, or a rest is a second program.
+    """Chooses the units of a part: a divisor of `many` if possible, or a rest is a second program.
 
     At least two parts, for XLA makes no loop of one. The rest is small, for the memory that it
     needs is not that of the loop.
@@ -149,7 +149,7 @@ def _size(many: int, elements: int, step: int) -> int:
 
 
 def _bits(tree: Any) -> Any:
-    """The arrays of a tree, narrow ones as integers.
+    """Views the narrow arrays of a tree as integers.
 
     On CPU, XLA writes into an array of bfloat16 by way of one of float32, of all of it.
     """
@@ -159,7 +159,7 @@ def _bits(tree: Any) -> Any:
 
 
 def _floats(tree: Any, like: Any) -> Any:
-    """What `_bits` was given, in the dtypes of another tree."""
+    """Undoes `_bits`, with the dtypes of another tree."""
     return jax.tree.map(
         lambda x, y: x if x.dtype == y.dtype else jax.lax.bitcast_convert_type(x, y.dtype),
         tree,
@@ -168,19 +168,19 @@ def _floats(tree: Any, like: Any) -> Any:
 
 
 def _is_narrow(x: Any) -> bool:
-    """Whether an array is of bfloat16 or float16."""
+    """Tells whether an array is of bfloat16 or float16."""
     return x.dtype.itemsize == 2 and jnp.issubdtype(x.dtype, jnp.floating)
 
 
 def _is_whole(update: Any) -> bool:
-    """Whether an update is of some rows, or its sharding a part of its type."""
+    """Tells whether an update is of some rows, or its sharding a part of its type."""
     if is_sparse(update):
         return True
     return AxisType.Explicit in jax.typeof(update).sharding.mesh.axis_types
 
 
 def _units(slots: Any, shape: Shape) -> tuple[Shape, int] | None:
-    """As `Stored.units`, of the slots of a leaf; None where parts would not help.
+    """Returns `Stored.units` of the slots of a leaf; None where parts would not help.
 
     Of slots in float32, or in a form that is a mere cast, XLA would copy the whole for each part:
     they are read for more than one of the arrays that are written.
@@ -191,13 +191,13 @@ def _units(slots: Any, shape: Shape) -> tuple[Shape, int] | None:
 
 
 def _in(shape: Shape, tree: Any) -> Any:
-    """The arrays of a tree that have as many elements as a shape, in this shape."""
+    """Reshapes the arrays of a tree that have as many elements as a shape."""
     size = math.prod(shape)
     return jax.tree.map(lambda x: x.reshape(shape) if x.size == size else x, tree)
 
 
 def _as(shape: Shape, tree: Any) -> Any:
-    """The arrays of a tree in another shape of as many elements."""
+    """Reshapes the arrays of a tree to another shape of as many elements."""
     return jax.tree.map(
         lambda x: x.reshaped(shape) if is_stored(x) else x.reshape(shape), tree, is_leaf=is_stored
     )

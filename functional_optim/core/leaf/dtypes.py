@@ -111,7 +111,7 @@ def check_parameter(link: str, path: str, leaf: Any) -> None:
 
 
 def as_parameter(leaf: Any) -> Array:
-    """A leaf of the parameters as an array; zeros where only its shape is known."""
+    """Returns a parameter as an array; zeros where only its shape is known."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
     return jnp.asarray(leaf)

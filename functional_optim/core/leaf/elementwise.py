@@ -42,7 +42,7 @@ _ARITHMETIC = frozenset(
 def elementwise(
     function: Callable[..., Any], shape: tuple[int, ...], arguments: Any
 ) -> tuple[Callable[..., Any], Any] | None:
-    """The function for parts of arrays, if it is elementwise in those of a shape; else None.
+    """Returns the function for parts of arrays, if it is elementwise in that shape; else None.
 
     Beside it stands what the function gives of the whole arrays, as shapes.
 
@@ -74,7 +74,7 @@ def _is_elementwise(jaxpr: Jaxpr, shape: tuple[int, ...]) -> bool:
 
 
 def _fits(eqn: Any, shape: tuple[int, ...]) -> bool:
-    """Whether an equation computes nothing of the shape, or each element of it by itself."""
+    """Tells whether an equation computes nothing of the shape, or each element of it by itself."""
     inner = called(eqn)
     if inner is not None:
         return _is_elementwise(inner.jaxpr, shape)
@@ -93,7 +93,7 @@ def _run(
     part: tuple[int, ...],
     found: Sequence[Any] = (),
 ) -> list[Any]:
-    """What a function gives of parts of its arguments, of some results as they were found."""
+    """Runs a function on parts of its arguments; some of its results are returned unchanged."""
     jaxpr = closed.jaxpr
     results = {
         v: x

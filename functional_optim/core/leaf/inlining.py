@@ -17,7 +17,7 @@ _CALLS = {
 
 
 def called(eqn: Any) -> ClosedJaxpr | None:
-    """The function that an equation calls, where that is all it does."""
+    """Returns the function that an equation calls, where that is all it does."""
     place = _CALLS.get(eqn.primitive.name)
     if place is None:
         return None

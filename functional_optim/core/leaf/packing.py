@@ -101,11 +101,11 @@ class Packed:
         return cls(tuple(made), tuple(leaves[i] for i in layout.rest), layout, axes)
 
     def stack(self, group: Group) -> Any:
-        """The arrays of a group of the layout."""
+        """Returns the arrays of a group of the layout."""
         return self.stacks[self.layout.groups.index(group)]
 
     def leaves(self, whole: Sequence[Group] = ()) -> list[Any]:
-        """What each leaf of the tree has; of the groups in `whole`, only shape and dtype."""
+        """Returns each leaf of the tree; for the groups in `whole`, only shape and dtype."""
         found: list[Any] = [NoSlot()] * self.layout.treedef.num_leaves
         for i, x in zip(self.layout.rest, self.rest, strict=True):
             found[i] = x
@@ -127,12 +127,12 @@ jax.tree_util.register_dataclass(Packed, ["stacks", "rest"], ["layout", "axes"])
 
 
 def is_packed(x: Any) -> bool:
-    """Whether x is a slot of which leaves are held together."""
+    """Tells whether x is a slot with stacked leaves."""
     return isinstance(x, Packed)
 
 
 def as_tree(slot: Any) -> PyTree:
-    """A slot as a tree shaped like the parameters; of leaves held together, shapes and dtypes."""
+    """Returns a slot as a tree shaped like the parameters; stacked leaves as shapes and dtypes."""
     if not is_packed(slot):
         return slot
     return slot.layout.treedef.unflatten(slot.leaves(slot.layout.groups))
@@ -161,7 +161,7 @@ def unpacked(state: PyTree) -> PyTree:
 
 
 def packed_like(template: PyTree, state: PyTree) -> PyTree:
-    """The reverse of `unpacked`: what is held together in the template is so in the result."""
+    """Packs a tree as the template is packed; the reverse of `unpacked`."""
 
     def like(own: Any, slot: PyTree) -> PyTree:
         if not is_packed(own):
@@ -180,7 +180,7 @@ def held_together(state: PyTree) -> set[int]:
 def pack(
     treedef: Any, params: Sequence[Any], slots: Mapping[str, Sequence[Any]], max_size: int
 ) -> dict[str, PyTree]:
-    """The slots, by name and then by leaf, as trees; packed where there is something to pack.
+    """Makes trees of the slots, given by name and then by leaf; packed where leaves can be stacked.
 
     Leaves are held together that have at most `max_size` elements and are equal in shape and
     dtype, as are their slots: 32 at most, so that what a step reads and writes of them stays in
@@ -201,7 +201,7 @@ def pack(
 
 
 def joined(trees: Sequence[PyTree], group: Group) -> PyTree:
-    """The trees of some leaves as one, with arrays that are joined."""
+    """Stacks the trees of some leaves into one."""
     return jax.tree.map(lambda *xs: join(xs), *(trees[i] for i in group))
 
 
@@ -215,7 +215,7 @@ def _part_type(stack: Any, axis: int) -> jax.ShapeDtypeStruct:
 
 
 def _devices(x: Any) -> Any:
-    """The devices of an array that has a place of its own: those of two cannot be joined."""
+    """Returns the devices of a committed array: arrays on different devices cannot be stacked."""
     if isinstance(x, jax.core.Tracer) or not getattr(x, "committed", False):
         return None
     return frozenset(x.sharding.device_set)
@@ -241,7 +241,7 @@ def _stack(arrays: Sequence[Any]) -> Any:
 
 
 def _common(arrays: Sequence[Array]) -> Any:
-    """The sharding of a stack of these arrays, on the devices that they share."""
+    """Returns the sharding of a stack of these arrays, on the devices that they share."""
     found = {x.sharding for x in arrays}
     first = arrays[0].sharding
     if not isinstance(first, NamedSharding):

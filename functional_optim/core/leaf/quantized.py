@@ -47,24 +47,24 @@ class Stored(abc.ABC):
 
     @abc.abstractmethod
     def decoded(self) -> Array:
-        """The array."""
+        """Decodes the array."""
 
     @classmethod
     @abc.abstractmethod
     def units(cls, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:
-        """A shape with the same elements, and at what multiples its first axis can be cut.
+        """Returns a shape of as many elements, and the multiples at which axis 0 can be cut.
 
         None where decoding and encoding are elementwise, and need no memory of their own.
         """
 
     @abc.abstractmethod
     def reshaped(self, shape: tuple[int, ...]) -> "Stored":
-        """The array in its own shape instead of that of `units`, or the reverse."""
+        """Reshapes the array from the shape of `units` to its own, or the reverse."""
 
     @classmethod
     @abc.abstractmethod
     def specs(cls, shape: tuple[int, ...], spec: Any, mesh: Any) -> "Stored":
-        """For each part its partition spec, where the array of this shape has `spec`."""
+        """Returns the partition spec of each part, where the array of this shape has `spec`."""
 
 
 FORMS: dict[str, type[Stored]] = {}
@@ -84,17 +84,17 @@ def stored_as(name: str) -> Callable[[S], S]:
 
 
 def is_stored(x: Any) -> bool:
-    """Whether x is an array in another form."""
+    """Tells whether x is a quantized array."""
     return isinstance(x, Stored)
 
 
 def holds_stored(tree: Any) -> bool:
-    """Whether a tree has an array in another form."""
+    """Tells whether a tree has a quantized array."""
     return any(map(is_stored, jax.tree.leaves(tree, is_leaf=is_stored)))
 
 
 def outlined(tree: Any) -> Any:
-    """The tree with a leaf for each array in another form: its shape and dtype."""
+    """Replaces each quantized array of a tree by its shape and dtype."""
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if is_stored(x) else x,
         tree,

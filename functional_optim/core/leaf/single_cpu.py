@@ -14,7 +14,7 @@ _on_one_cpu = Primitive("on_one_cpu")
 
 
 def on_one_cpu() -> jax.Array:
-    """True, a constant of the program, where it is for one device, a CPU.
+    """Returns True, a constant of the program, where the program is for one device, a CPU.
 
     Where a program is traced, it is not known yet on what it will run. What depends on it goes
     into the branches of a `cond`, of which the compiler keeps one.

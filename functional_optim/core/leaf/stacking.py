@@ -29,7 +29,7 @@ def join(arrays: Sequence[Array]) -> Array:
 
 @jax.custom_jvp
 def apart(stack: Array) -> tuple[Array, ...]:
-    """The arrays along the first axis; the reverse of `join`.
+    """Unstacks the arrays along the first axis; the reverse of `join`.
 
     On CPU, XLA makes a kernel of each slice, or fuses it into what reads it. No two have the same
     offset, so that none has the kernel of another, and each is compiled: 4.5 s for 256 slices,
@@ -50,7 +50,7 @@ FEW_READERS = 4
 
 
 def sealed(scalars: dict[K, Array]) -> dict[K, Array]:
-    """The scalars of a step, made so that XLA computes each once, and not again in each leaf.
+    """Wraps the scalars of a step so that XLA computes each once, and not again in each leaf.
 
     XLA repeats what is cheap (a subtraction, a product) in every loop that reads it: an operation
     more in each loop of each leaf, to compile and to run. Results of a reduction are not repeated.
@@ -63,7 +63,7 @@ def sealed(scalars: dict[K, Array]) -> dict[K, Array]:
 
 
 def _is_cheap(x: Array) -> bool:
-    """Whether x is a traced scalar of the hyperparameters' dtype."""
+    """Tells whether x is a traced scalar of the hyperparameters' dtype."""
     traced = isinstance(x, jax.core.Tracer)
     return traced and not x.shape and x.dtype == hyper_dtype()
 
@@ -89,7 +89,7 @@ def _by_reductions(stack: Array) -> tuple[Array, ...]:
 # Jitted apart: traced once for all stacks of one shape.
 @jax.jit
 def _sums(stack: Array) -> list[Array]:
-    """Each array as its sum with one of -0, which leaves every number as it is.
+    """Adds -0 to each array, which leaves every number as it is.
 
     Over one array alone, XLA would see that there is nothing to reduce.
     """

@@ -6,7 +6,7 @@ __all__ = ["namespace"]
 
 
 def namespace(x: Any) -> Any:
-    """The module whose functions fit `x`: `jax.numpy` for an array of JAX, else `numpy`.
+    """Returns the module whose functions fit `x`: `jax.numpy` for a JAX array, else `numpy`.
 
     Maths written in its functions serves both sides. A scheduler, which computes one number
     for each epoch, has it in NumPy's float64 without a dispatch to a device.

@@ -47,7 +47,7 @@ def interpolate(mean: Array, x: Array, weight: Array) -> Array:
 
 
 def nearer_end(weight: Array) -> tuple[Array, Array]:
-    """The scalars of `step_towards` for a weight: whether the mean is nearer, and the step."""
+    """Computes the scalars of `step_towards`: whether the mean is nearer, and the step."""
     near = weight < 0.5
     return near, jnp.where(near, weight, weight - 1)
 

@@ -24,17 +24,17 @@ TINY = float(np.finfo(np.float32).tiny)
 
 
 def hyper_dtype() -> Any:
-    """Dtype of hyperparameters and clocks: float32, or float64 under x64."""
+    """Returns the dtype of hyperparameters and step scalars: float32, or float64 under x64."""
     return jax.dtypes.canonicalize_dtype(np.float64)
 
 
 def compute_dtype(dtype: Any) -> Any:
-    """Dtype in which a leaf of `dtype` is computed: its own, or float32 if that is narrower."""
+    """Returns the dtype in which a leaf is computed: its own, or float32 if that is narrower."""
     return jnp.dtype(np.float32) if jnp.dtype(dtype).itemsize < 4 else jnp.dtype(dtype)
 
 
 def wider(a: Any, b: Any) -> Any:
-    """The one of two inexact dtypes that holds more; float32 for bfloat16 with float16.
+    """Returns the wider of two inexact dtypes; float32 for bfloat16 with float16.
 
     Strict promotion forbids `jnp.promote_types`, and a gradient need not have its
     parameter's dtype.
@@ -50,7 +50,7 @@ def wider(a: Any, b: Any) -> Any:
 
 
 def safe_log(b: Array) -> Array:
-    """Logarithm of `b` >= 0, kept off 0, where neither it nor its derivative is finite."""
+    """Computes log(b) for b >= 0, away from 0, where neither it nor its derivative is finite."""
     return jnp.log(jnp.maximum(b, jnp.finfo(b.dtype).tiny))
 
 
@@ -64,7 +64,7 @@ def one_minus_power(b: Array, n: Array) -> Array:
 
 @jax.custom_jvp
 def safe_sqrt(x: Array) -> Array:
-    """Square root with derivative 0 at 0, so that a step with a zero gradient has a derivative."""
+    """Computes a square root with derivative 0 at 0, where a zero gradient leads."""
     return jax.lax.sqrt(x)
 
 

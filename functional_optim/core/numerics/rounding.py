@@ -12,7 +12,7 @@ Array = jax.Array
 
 
 def is_narrow(dtype: Any) -> bool:
-    """Whether parameters of a dtype are computed in a wider one."""
+    """Tells whether parameters of a dtype are computed in a wider one."""
     return jnp.dtype(dtype).itemsize < 4
 
 
@@ -22,7 +22,7 @@ def as_float32(*arrays: Array) -> tuple[Array, ...]:
 
 
 def uniform(key: Array | None, x: Array) -> Array | None:
-    """A random number in [0, 1) for each element, the same however the array is sharded.
+    """Draws a number in [0, 1) for each element, the same however the array is sharded.
 
     They are hashes of an element's place and the key. JAX's own generator, which must serve for
     more than rounding, takes twenty times as long on CPU.
@@ -39,14 +39,14 @@ def uniform(key: Array | None, x: Array) -> Array | None:
 
 
 def _hashed(x: Array) -> Array:
-    """Wellons' lowbias32: each bit of x changes each of the result with a probability near 1/2."""
+    """Hashes by Wellons' lowbias32: a bit of x flips each bit of the result half of the time."""
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
     return x ^ (x >> np.uint32(16))
 
 
 def rounded(x: Array, dtype: Any, random: Array | None = None) -> Array:
-    """The numbers of a narrower dtype that are nearest to x, in float32.
+    """Rounds x to a narrower dtype, in which it fits float32.
 
     XLA takes a cast to a narrow dtype and back for one that changes nothing, and leaves both out;
     this is arithmetic, which stays.

@@ -42,7 +42,7 @@ class Interval:
 
 
 def as_count(value: Any, where: str, least: int = 1) -> int:
-    """An integer that shapes a program, or counts its steps.
+    """Checks an integer that shapes a program or counts its steps, and returns it.
 
     Raises:
       TypeError: not an integer.
@@ -128,5 +128,5 @@ def as_state(value: Any) -> jax.Array:
 
 
 def as_start(value: Any) -> jax.Array:
-    """A scalar that a rule keeps, as it starts; an integer of NumPy is a count, and stays one."""
+    """Converts the first value of a scalar that a rule keeps; a NumPy integer stays an integer."""
     return jnp.asarray(value, np.int32) if isinstance(value, np.integer) else as_state(value)

@@ -164,5 +164,5 @@ class BoundRule(Interned):
 
 
 def _placeholder() -> jax.ShapeDtypeStruct:
-    """A scalar whose value is not needed."""
+    """Returns a scalar for calls that need its shape and dtype only."""
     return jax.ShapeDtypeStruct((), hyper_dtype())

@@ -22,7 +22,7 @@ class _Number(NamedTuple):
 
 
 def bounds_of(tx: GradientTransformation, names: Sequence[str]) -> dict[str, Interval]:
-    """The interval of each hyperparameter, by the name that `get_hyperparams` gives it.
+    """Returns the interval of each hyperparameter, by the name that `get_hyperparams` gives it.
 
     One whose rule is out of reach, within a transformation of another library, has none; nor
     has one that several rules may have, which set it different bounds.
@@ -33,7 +33,7 @@ def bounds_of(tx: GradientTransformation, names: Sequence[str]) -> dict[str, Int
 
 
 def _interval(name: str, names: Sequence[str], numbers: list[_Number]) -> Interval | None:
-    """The interval on which all rules agree that may have the number."""
+    """Returns the interval on which all rules agree that may have the number."""
     candidates = [n for n in numbers if _ends(name, n.name)]
     links = {re.sub(r"_\d+$", "", part) for part in name.split(".")}
     exact = [n for n in candidates if n.rule in links]
@@ -51,7 +51,7 @@ def _ends(name: str, local: str) -> bool:
 
 
 def _numbers(init: RuleInit) -> Iterator[_Number]:
-    """Those that are given as numbers: a rule does not check the values of a schedule."""
+    """Yields the hyperparameters given as numbers: a rule does not check a schedule's values."""
     arguments = init.rule.spec.arguments
     for name, value in init.numbers:
         if not isinstance(value, NumberedSchedule):
@@ -60,7 +60,7 @@ def _numbers(init: RuleInit) -> Iterator[_Number]:
 
 
 def _rules(init: Any) -> Iterator[RuleInit]:
-    """The rules that an init is made of, through chains and wrappers."""
+    """Returns the rules that an init is made of, through chains and wrappers."""
     if isinstance(init, RuleInit):
         yield init
     elif isinstance(init, tuple):

@@ -27,7 +27,7 @@ class ByLabel:
         return tuple(label for label, _ in self.values)
 
     def of_leaves(self, link: str, name: str, params: PyTree) -> list[str]:
-        """The label of each leaf.
+        """Returns the label of each leaf.
 
         Raises:
           ValueError: a leaf has a label without a value; the message names it.

@@ -46,7 +46,7 @@ ENGINE_FIELDS = (
 
 
 def state_names(state: State) -> tuple[list[str], list[str], list[str]]:
-    """Sorted names of a state's hyperparameters, schedules and slots."""
+    """Returns the sorted names of a state's hyperparameters, schedules and slots."""
     fields = state._asdict()
     slots = sorted(fields.keys() - ENGINE_FIELDS)
     return sorted(fields.get("hyperparams", ())), sorted(fields.get("schedules", ())), slots
@@ -140,7 +140,7 @@ class RuleInit:
     def _carry(
         self, hyper: Mapping[str, Array], labels: Mapping[str, list[str]], fields: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """The carried scalars at the start: `()`, or `(n,)` where leaves have counts or labels."""
+        """Returns the first carried scalars: `()`, or `(n,)` where leaves have counts or labels."""
         shared = dict(hyper)
         for name, value in self.labels:
             by_label = jnp.stack([shared.pop(f"{name}.{label}") for label in value.labels])
@@ -168,7 +168,7 @@ class RuleInit:
     def _by_leaf(
         self, hyper: Mapping[str, Any], labels: Mapping[str, list[str]], n: int
     ) -> list[dict[str, Any]]:
-        """The hyperparameters of each of n leaves; of a placeholder, where there is none."""
+        """Returns the hyperparameters of each of n leaves; for n = 0, of a placeholder."""
         if not labels:
             return [dict(hyper)] * max(n, 1)
         named = {k: labels[k] or list(v.labels[:1]) for k, v in self.labels}
@@ -182,7 +182,7 @@ class RuleInit:
     def _slots(
         self, leaves: list[Any], hyper: list[dict[str, Any]], place: Callable[[Array], Array]
     ) -> dict[str, list[Array]]:
-        """The slots, by name and then by leaf."""
+        """Returns the slots, by name and then by leaf."""
         spec, dtypes = self.rule.spec, dict(self.rule.slot_dtypes)
         make_slots = spec.slots
         if make_slots is None:
@@ -215,7 +215,7 @@ class RuleInit:
         unknown = sorted(set(dtypes) - set(names) - {"*"})
         if unknown:
             arguments = self.rule.spec.arguments.values()
-            by = next((a.name for a in arguments if a.slot == unknown[0]), "state_dtype")
+            by = next((a.name for a in arguments if unknown[0] in a.slots), "state_dtype")
             raise ValueError(
                 f"{self.name}: {by} names the slot {unknown[0]!r}, which this rule does not keep. "
                 f"Its slots are: {', '.join(names) or 'none'}."
@@ -238,7 +238,7 @@ class RuleInit:
         return call_by_name(self.name, what, function, known)
 
     def hyperparams(self) -> dict[str, Any]:
-        """The state's fields that hold numbers, before the first update."""
+        """Returns the state's fields that hold numbers, before the first update."""
         plans = {k: v for k, v in self.numbers if isinstance(v, NumberedSchedule)}
         numbers = {k: plan.initial_numbers() for k, plan in plans.items()}
         start = jnp.zeros((), np.int32)
@@ -249,7 +249,7 @@ class RuleInit:
 
 
 def _arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The slots, which must be arrays; None stands for one that a parameter does not have."""
+    """Checks that slots are arrays, or None where a parameter does not have one."""
     for k, x in slots.items():
         if x is not None and not hasattr(x, "astype"):
             raise TypeError(

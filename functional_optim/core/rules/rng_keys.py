@@ -26,7 +26,7 @@ class Key:
     generator: str | None = None
 
     def words(self) -> Array:
-        """What the state holds, of which any checkpoint knows the dtype: integers `(k,)`."""
+        """Returns the key as integers `(k,)`, a dtype that every checkpoint format knows."""
         if isinstance(self.value, tuple):
             return jnp.array(self.value, np.uint32)
         if jnp.ndim(self.value) == 1:
@@ -65,5 +65,5 @@ def _hashable(words: Any) -> Any:
 
 
 def key_at(words: Array, generator: str | None, count: Array) -> Array:
-    """The key of the step with this number."""
+    """Returns the key of the step with this number."""
     return jax.random.fold_in(jax.random.wrap_key_data(words, impl=generator), count)

@@ -45,11 +45,11 @@ class NumberedSchedule:
     text: str = dataclasses.field(default="schedule", compare=False)
 
     def __call__(self, step: Any) -> Array:
-        """Value at `step`, the number of updates made so far; for an array, at each."""
+        """Computes the value at `step`, the number of updates so far, or at an array of them."""
         return self.evaluate(jnp.asarray(step), self.initial_numbers())
 
     def initial_numbers(self) -> dict[str, Any]:
-        """The numbers as a dictionary of scalar arrays, nested as the schedule is."""
+        """Returns the numbers as a dictionary of scalar arrays, nested as the schedule is."""
         return {k: _arrays(v) for k, v in self.numbers}
 
     def __repr__(self) -> str:

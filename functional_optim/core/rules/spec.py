@@ -108,7 +108,7 @@ class RuleSpec:
         """Names of the arguments of some kinds."""
         return [k for k, a in self.arguments.items() if a.kind in kinds]
 
-    @property
+    @functools.cached_property
     def reads_params(self) -> bool:
         """Whether the maths is given the parameter."""
         return "params" in self.needs
@@ -125,7 +125,7 @@ def _find_spec(module: str, name: str) -> RuleSpec:
 
 @functools.cache
 def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec:
-    """The same rule with other names of some arguments, in its state as well: `(old, new)`."""
+    """Returns the same rule with other names of some arguments, also in its state: `(old, new)`."""
     new: dict[str, str] = dict(names)
     functions: dict[str, Any] = {}
     for pair in (*names, *((b, a) for a, b in names)):
@@ -135,7 +135,7 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
         functions[field] = _renaming(function, new) if callable(function) else function
     stats = spec.tree_stats
     made: dict[str, Any] = {}
-    for field in ("measure", "combine", "start"):
+    for field in ("prepare", "measure", "combine", "start"):
         function = getattr(stats, field)
         made[field] = None if function is None else _renaming(function, new)
     check = spec.check
@@ -160,7 +160,7 @@ def _renamed_back(given: Mapping[str, Any], new: Mapping[str, str]) -> dict[str,
 
 
 def _renaming(function: Callable[..., Any], new: Mapping[str, str]) -> Callable[..., Any]:
-    """A function whose arguments have other names."""
+    """Returns a function whose arguments have other names."""
     signature = inspect.signature(function)
     parameters = [p.replace(name=new.get(k, k)) for k, p in signature.parameters.items()]
 
@@ -209,7 +209,7 @@ def checked_names(
 
 
 def checked_dict(rule: str, what: str, value: Any) -> dict[str, Any]:
-    """What a function of a rule returned, which must be a dict.
+    """Checks that a function of a rule returned a dict, and returns it.
 
     Raises:
       TypeError: it is not; the message names the rule.

@@ -38,7 +38,7 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
 
 
 def put_leaves(params: PyTree, found: PyTree, put: Callable[[Any, Any, Any], Any]) -> PyTree:
-    """The parameters, each replaced by `put(p, x, path)` where `found` has an x for it."""
+    """Replaces each parameter by `put(p, x, path)` where `found` has an x for it."""
     treedef: Any
     flat, treedef = jax.tree_util.tree_flatten_with_path(params)
     column = align(params, found, link="apply_updates", name="updates")
@@ -48,7 +48,7 @@ def put_leaves(params: PyTree, found: PyTree, put: Callable[[Any, Any, Any], Any
 
 
 def moved(p: Any, u: Any, path: Any = None) -> Any:
-    """A parameter and its update, added as `apply_updates` says; errors show the path."""
+    """Adds an update to a parameter as `apply_updates` says; errors show the path."""
     p, u = _array(p), _array(u)
     if u.dtype == jax.dtypes.float0:
         return p
@@ -81,7 +81,7 @@ def moved(p: Any, u: Any, path: Any = None) -> Any:
 
 
 def _at(path: Any) -> str:
-    """Where a leaf is, for a message; nothing where who calls will say it."""
+    """Formats the path of a leaf for a message; empty where the caller adds it."""
     return "" if path is None else f" at '{path_string(path)}'"
 
 
@@ -94,12 +94,12 @@ def _to(x: Any, dtype: Any) -> Any:
 
 
 def no_update(g: Any) -> Any:
-    """What leaves a parameter as it is, to the bit, in the form of `g`: -0, for -0 + 0 is 0."""
+    """Returns an update that changes no bit of a parameter: -0, because -0 + 0 is 0."""
     if is_sparse(g):
         return no_rows(g)
     return g if is_absent(g) else jnp.full_like(g, -0.0)
 
 
 def no_updates(updates: PyTree) -> PyTree:
-    """What leaves all parameters as they are, in the form of `updates`."""
+    """Returns updates that change no bit of the parameters; see `no_update`."""
     return jax.tree.map(no_update, updates, is_leaf=is_sparse)

@@ -18,7 +18,7 @@ Array = jax.Array
 
 
 def dot(a: PyTree, b: PyTree) -> Array:
-    """Inner product `()`: the sum of products of components, in the precision of numbers.
+    """Computes the inner product `()`, in the precision of hyperparameters.
 
     Not by `jnp.vdot`, which accelerators compute with fewer digits than their arrays have.
     """
@@ -32,14 +32,14 @@ def dot(a: PyTree, b: PyTree) -> Array:
 
 
 def largest(x: PyTree) -> Array:
-    """The largest magnitude of a component, `()`; 0 of none, NaN where there is one."""
+    """Returns the largest magnitude `()` of a component; 0 without components, NaN if one is."""
     return _over_leaves(
         jnp.maximum, jax.tree.map(lambda a: as_state(_reduced(jnp.max, a, initial=0.0)), x)
     )
 
 
 def sum_of_magnitudes(x: PyTree) -> Array:
-    """The sum of the magnitudes of all components, `()`."""
+    """Sums the magnitudes of all components, `()`."""
     return _over_leaves(operator.add, jax.tree.map(lambda a: as_state(_reduced(jnp.sum, a)), x))
 
 
@@ -53,12 +53,12 @@ def _over_leaves(combine: Callable[[Array, Array], Array], tree: PyTree) -> Arra
 
 
 def scaled(t: Array, x: PyTree) -> PyTree:
-    """t x."""
+    """Computes t x."""
     return jax.tree.map(functools.partial(_times, t), x)
 
 
 def add_scaled(x: PyTree, t: Array, d: PyTree) -> PyTree:
-    """x + t d."""
+    """Computes x + t d."""
     return jax.tree.map(lambda a, b: a + _times(t, b), x, d)
 
 
@@ -68,5 +68,5 @@ def _times(t: Array, x: Array) -> Array:
 
 
 def choose(condition: Array, a: PyTree, b: PyTree) -> PyTree:
-    """The one tree where the condition `()` holds, else the other, sharded as the other is."""
+    """Returns the one tree where the condition `()` holds, else the other; sharded as the other."""
     return jax.tree.map(lambda x, y: jnp.where(condition, sharded_as(x, y), y), a, b)

@@ -17,7 +17,7 @@ __all__ = ["bare", "content", "in_containers_of", "is_container"]
 
 
 def is_container(x: Any) -> bool:
-    """Whether x is a container of one array."""
+    """Tells whether x is a container of one array."""
     kind: Any = type(x)
     return _is_kind(kind) and len(_children(x)) == 1
 
@@ -39,14 +39,14 @@ def content(x: Any) -> Any:
 
 
 def bare(tree: PyTree) -> PyTree:
-    """The tree with the content of each container in its place."""
+    """Returns the tree with the content of each container in its place."""
     return jax.tree.map(
         lambda x: bare(content(x)) if is_container(x) else x, tree, is_leaf=is_container
     )
 
 
 def in_containers_of(like: PyTree, tree: PyTree) -> PyTree:
-    """A tree without containers in those of another, which may lack leaves or have more."""
+    """Returns a tree without containers in those of another, which may lack leaves or have more."""
     structures: list[Any] = [jax.tree.structure(bare(like)), jax.tree.structure(like)]
     if structures[0] == structures[1]:
         return tree
@@ -61,5 +61,5 @@ def in_containers_of(like: PyTree, tree: PyTree) -> PyTree:
 
 
 def _structure(x: Any) -> Any:
-    """The structure of a container, whatever is in it."""
+    """Returns the structure of a container, whatever is in it."""
     return jax.tree.structure(x, is_leaf=lambda node: node is not x)

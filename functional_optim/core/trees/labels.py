@@ -42,7 +42,7 @@ class FrozenTree:
         return cls(tuple(_python(x) for x in leaves), treedef)
 
     def __call__(self, params: PyTree) -> PyTree:
-        """The tree, whatever the parameters."""
+        """Returns the tree, whatever the parameters."""
         del params
         return self.treedef.unflatten(self.leaves)
 
@@ -51,7 +51,7 @@ class FrozenTree:
 
 
 def _python(label: Any) -> Any:
-    """A NumPy or JAX scalar as Python's; an array of several as text, which is no label."""
+    """Converts a NumPy or JAX scalar to Python's; a larger array to text, which is not a label."""
     if not hasattr(label, "item"):
         return label
     return label.item() if label.size == 1 else repr(label)
@@ -94,7 +94,7 @@ def as_labeller(labels: Any) -> Labeller:
 
 
 def is_function(labels: Any) -> bool:
-    """Whether labels are a function; a module that can be called is a tree if it holds labels."""
+    """Tells whether labels are a function; a callable module is a tree if it holds labels."""
     held = jax.tree.leaves(labels)
     is_tree = held and all(isinstance(x, (bool, np.bool_, str)) for x in held)
     return callable(labels) and not is_tree
@@ -103,7 +103,7 @@ def is_function(labels: Any) -> bool:
 def resolve_labels(
     link: str, what: str, labeller: Labeller, params: PyTree | None, updates: PyTree | None
 ) -> PyTree:
-    """The labels of the parameters' leaves, with a prefix spread over what it stands for.
+    """Returns the labels of the parameters' leaves; a prefix is broadcast to its subtree.
 
     Without the parameters, a function is asked for the labels of all that have such updates.
 
@@ -133,7 +133,7 @@ def resolve_labels(
 
 
 def _mismatch(labels: PyTree, params: PyTree) -> str:
-    """The first path that one tree has and the other has not."""
+    """Finds the first path that only one of two trees has."""
     wanted, given = leaf_paths(params), leaf_paths(labels)
     for path in wanted:
         if not any(path == g or path.startswith(f"{g}.") or g == "(root)" for g in given):
@@ -180,7 +180,7 @@ class path_labels:
             check_expression("path_labels", test)
 
     def __call__(self, params: PyTree) -> PyTree:
-        """The tree of labels of `params`."""
+        """Returns the tree of labels of `params`."""
         treedef: Any
         leaves, treedef = jax.tree.flatten(params)
         paths = leaf_paths(params)

@@ -13,7 +13,7 @@ __all__ = ["labels_by_shape"]
 
 
 def labels_by_shape(label: Callable[[PyTree], Any], updates: PyTree) -> Any:
-    """The labels of all parameters that these may be the updates of; None if there are none.
+    """Returns the labels that fit these updates, without the parameters; None if there are none.
 
     An update has the path and the shape of its parameter; dtype and values are its own. So the
     function sees arrays of these shapes in each narrow and wide dtype, without values, and its

@@ -67,21 +67,21 @@ def _scaled(values: Array) -> Array:
 
 
 def _euclid(values: Array, top: Array) -> Array:
-    """Norm of values of which `top` is the largest magnitude."""
+    """Computes the norm of values of which `top` is the largest magnitude."""
     unit = unit_for(top)
     norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
     return jnp.where(jnp.isfinite(top), norm, top)
 
 
 def unit_for(top: Array) -> Array:
-    """A power of two near magnitudes `top`, for dividing by it rounds nothing; else 1."""
+    """Returns a power of two near magnitudes `top`, because dividing by one is exact; else 1."""
     limits = jnp.finfo(top.dtype)
     power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
     return jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
 
 
 def combine_norms(norms: Array | None) -> Array:
-    """Euclidean norm over leaves, out of their norms `(n,)`; 0 without leaves."""
+    """Computes the Euclidean norm over leaves from their norms `(n,)`; 0 without leaves."""
     return as_state(0.0) if norms is None else _scaled(norms)
 
 
@@ -98,7 +98,7 @@ def measure_norm(g: Array, slots: Any, p: Any, ctx: Any, **_: Any) -> Mapping[st
 
 
 def rescale_norm(stats: Mapping[str, Array]) -> Array:
-    """The power of two with which to measure again where squares over- or underflowed; else 1.
+    """Returns the power of two for a second measurement where squares over- or underflowed; else 1.
 
     Squares of 1e20 overflow float32, and squares of 1e-23 vanish; those of the scaled numbers
     do neither.
@@ -111,14 +111,14 @@ def rescale_norm(stats: Mapping[str, Array]) -> Array:
 
 
 def norm_of(stats: Mapping[str, Array] | None, last: Mapping[str, Array]) -> Array:
-    """The norm over all leaves, out of what `measure_norm` found; 0 where there are none."""
+    """Computes the norm over all leaves from their `measure_norm`; 0 without leaves."""
     if stats is None:
         return as_state(0.0)
     return safe_sqrt(jnp.sum(stats["squares"])) / last["scale"]
 
 
 def factor_to(bound: Array, norm: Array) -> Array:
-    """`min(1, bound / norm)`, elementwise: what scales something of this norm down to a bound.
+    """Computes `min(1, bound / norm)`, elementwise: the factor that scales a norm down to a bound.
 
     A NaN norm gives a NaN factor: what is not finite must not look clipped.
     """
@@ -128,7 +128,7 @@ def factor_to(bound: Array, norm: Array) -> Array:
 
 
 def global_norm(tree: PyTree) -> Array:
-    """Euclidean norm of all arrays of a tree taken together, computed in at least float32.
+    """Computes the Euclidean norm of all arrays of a tree together, in at least float32.
 
     Args:
       tree: arrays of any dtypes; None and empty nodes count nothing.

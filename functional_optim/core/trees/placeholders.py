@@ -17,7 +17,7 @@ class AnyParams(NamedTuple):
 
 
 def is_any_params(params: Any) -> bool:
-    """Whether these stand for parameters of whatever structure: ours, or those of optax.
+    """Tells whether these stand for parameters of whatever structure: ours, or those of optax.
 
     `optax.tree_map_params` calls `init` with an empty node of a class of its own.
     """

@@ -30,7 +30,7 @@ Array = jax.Array
 
 
 def alike(slot: Array, p: Array) -> Array:
-    """The slot, sharded as the parameter where it has its shape.
+    """Shards a slot as its parameter, where the shapes are equal.
 
     Zeros know nothing of the parameter that they were made for once a program is compiled;
     outside of one, those that are like it are made in its place, and others put there.
@@ -69,7 +69,7 @@ def joinable(arrays: Sequence[Array]) -> Sequence[Array]:
 
 
 def whole(arrays: Sequence[Array]) -> Sequence[Array]:
-    """The arrays, each whole on every device of their mesh.
+    """Returns the arrays, each whole on every device of their mesh.
 
     Only a program on a mesh of other axes than explicit ones leaves that to the compiler.
     """
@@ -107,7 +107,7 @@ def auto_sharded(function: Callable[..., Any], specs: Specs, x: Array, *rest: An
 
 
 def sharded_as(x: Any, like: Any) -> Any:
-    """The array, sharded as another one of its shape, where shardings are in types.
+    """Returns the array, sharded as another one of its shape, where shardings are in types.
 
     There, JAX has no rule for arrays of one operation that are sharded in different ways. On a
     mesh of other axes, or none, x is returned as it is.
@@ -132,13 +132,13 @@ def sharded_together(update: Array, slots: Any, param: Any) -> tuple[Array, Any,
 
 
 def _explicit_sharding(x: Any) -> NamedSharding | None:
-    """The sharding in the type of an array, where it is on a mesh with explicit axes."""
+    """Returns the sharding in the type of an array, where it is on a mesh with explicit axes."""
     sharding = jax.typeof(x).sharding
     return sharding if AxisType.Explicit in sharding.mesh.axis_types else None
 
 
 def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
-    """A function that places an array on all devices of the parameters' mesh.
+    """Returns a function that places an array on all devices of the parameters' mesh.
 
     One that has a place of its own keeps it. There a step's scalars come out; left on one
     device, they would make the second call of a compiled step compile again.
@@ -155,7 +155,7 @@ def beside(params: Iterable[Any]) -> Callable[[Array], Array]:
 
 
 def sharding_for(x: Any, mesh: Any, spec: PartitionSpec) -> NamedSharding:
-    """The sharding of an array by a spec, as programs write it in what they return.
+    """Returns the sharding of an array by a spec, as programs write it in what they return.
 
     They name all axes of an array where shardings are in types, and leave out the last ones
     elsewhere. jit takes another way of writing for another sharding, and compiles again.
@@ -168,12 +168,12 @@ def sharding_for(x: Any, mesh: Any, spec: PartitionSpec) -> NamedSharding:
 
 
 def all_beside(params: Any, state: Any) -> Any:
-    """A state with those of its arrays beside the parameters that have no place of their own."""
+    """Places the arrays of a state that are not committed on the devices of the parameters."""
     return jax.tree.map(beside(jax.tree.leaves(params)), state)
 
 
 def in_place_of(old: Array, value: Any) -> Array:
-    """A new array of the value, with dtype and place of the old one.
+    """Makes a new array of the value, with the dtype and sharding of the old one.
 
     New even where the value is an array: the state's arrays are donated, the caller's not.
     Placed as the old one, so that a compiled step takes it without compiling again.

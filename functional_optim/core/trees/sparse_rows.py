@@ -24,7 +24,7 @@ Array = jax.Array
 
 
 def is_sparse(x: Any) -> bool:
-    """Whether x is one of JAX's sparse arrays."""
+    """Tells whether x is one of JAX's sparse arrays."""
     # Not imported here, because that is slow: where an array is sparse, the module is loaded.
     module = sys.modules.get("jax.experimental.sparse")
     return module is not None and isinstance(x, module.JAXSparse)
@@ -75,12 +75,12 @@ def row_sparse(rows: Any, indices: Any, shape: tuple[int, ...]) -> Any:
 
 
 def dense(x: Any) -> Any:
-    """An array with all rows, if it is a sparse one; else what it is."""
+    """Converts a sparse array to a dense one; returns anything else unchanged."""
     return x.todense() if is_sparse(x) else x
 
 
 def no_rows(like: Any) -> Any:
-    """A sparse update of nothing, with the shapes of another: all its rows are out of range."""
+    """Makes an empty sparse update, with the shapes of another: all its rows are out of range."""
     out = min(like.shape[0], jnp.iinfo(like.indices.dtype).max)
     children, kind = jax.tree.flatten(like)
     nothing = [jnp.full_like(x, -0.0 if x is like.data else out) for x in children]
@@ -106,7 +106,7 @@ def check_rows(where: str, x: Any) -> None:
 
 @functools.partial(jax.jit, static_argnums=1)
 def coalesced(g: Any, dtype: Any) -> Any:
-    """The same rows, each once, with values in `dtype`.
+    """Sums rows that occur twice, so that each occurs once, with values in `dtype`.
 
     As many as before, so that shapes do not depend on values: the rest is out of range, as
     JAX pads a BCOO, and zero. Negative indices count from the end, as in `todense`.
@@ -127,7 +127,7 @@ def coalesced(g: Any, dtype: Any) -> Any:
 
 
 def rows_once(tree: Any) -> Any:
-    """A tree with the sparse arrays in it coalesced, in their dtypes."""
+    """Coalesces the sparse arrays in a tree, in their dtypes."""
     return jax.tree.map(
         lambda g: coalesced(g, g.dtype) if is_sparse(g) else g, tree, is_leaf=is_sparse
     )
@@ -155,7 +155,7 @@ class Rows:
         self.values: Array = update.data if is_sparse(update) else update
 
     def of(self, tree: Any) -> Any:
-        """These rows of arrays that are shaped like the leaf."""
+        """Gathers these rows of arrays that are shaped like the leaf."""
         return tree if self._sparse is None else jax.tree.map(self._take, tree)
 
     def _take(self, x: Array) -> Array:
@@ -164,14 +164,14 @@ class Rows:
         return x.at[self._sparse.indices[:, 0]].get(mode="clip")
 
     def put(self, x: Array, rows: Array) -> Array:
-        """An array with other values in these rows; in place, where x is donated."""
+        """Writes other values into these rows of an array; in place, where x is donated."""
         if self._sparse is None:
             return rows
         index = self._sparse.indices[:, 0]
         return x.at[index].set(rows, mode="drop", unique_indices=True)
 
     def update(self, values: Array) -> Any:
-        """An update of these rows by other values."""
+        """Makes an update of these rows with other values."""
         if self._sparse is None:
             return values
         return _bcoo(self._sparse, values, self._sparse.indices[:, 0])

@@ -72,23 +72,23 @@ def unique_names(paths: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _escaped(path: Sequence[Any]) -> str:
-    """A path with a backslash before each dot or backslash that is part of a key."""
+    """Returns a path with a backslash before each dot or backslash that is part of a key."""
     keys = (path_string((key,)) for key in path)
     return ".".join(k.replace("\\", "\\\\").replace(".", "\\.") for k in keys) or "(root)"
 
 
 def is_absent(subtree: PyTree) -> bool:
-    """Whether nothing is there: `None`, a `MaskedNode` of any library, an empty container."""
+    """Tells whether x is absent: `None`, a `MaskedNode` of any library, an empty container."""
     return not hasattr(subtree, "dtype") and not jax.tree.leaves(subtree)
 
 
 def is_placeholder(x: Any) -> bool:
-    """Whether x stands for a leaf that is not there: None, or an empty NamedTuple."""
+    """Tells whether x stands for a missing leaf: None, or an empty NamedTuple."""
     return x is None or (isinstance(x, tuple) and not x and hasattr(x, "_fields"))
 
 
 def _is_one(x: Any) -> bool:
-    """Whether x is one leaf, or stands for one: an array, a label, a placeholder."""
+    """Tells whether x is one leaf, or stands for one: an array, a label, a placeholder."""
     if is_container(x):  # some have a dtype, and are no arrays
         return False
     return hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
@@ -123,7 +123,7 @@ def align(
 
 
 def _spread(tree: PyTree, reference: PyTree) -> PyTree:
-    """The tree with a placeholder for each leaf of a node of the reference where it has one."""
+    """Broadcasts a placeholder in a tree to all leaves of that node of the reference."""
 
     def spread(x: Any, node: PyTree) -> PyTree:
         return jax.tree.map(lambda _: x, node) if is_placeholder(x) else x

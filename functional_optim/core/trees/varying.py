@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def varying_as(tree: T, *like: Any) -> T:
-    """A tree whose arrays vary over all axes over which some array of `like` does."""
+    """Returns a tree whose arrays vary over all axes over which some array of `like` does."""
     if not _in_shard_map():
         return tree
     axes = frozenset().union(*map(_axes, jax.tree.leaves(like)))
@@ -27,7 +27,7 @@ def varying_as(tree: T, *like: Any) -> T:
 
 
 def varying_like(tree: T, like: Any) -> T:
-    """A tree whose arrays vary over the axes over which those of another tree do, one by one."""
+    """Makes the arrays of a tree vary over the axes over which those of another tree vary."""
     if not _in_shard_map():
         return tree
     return jax.tree.map(lambda x, y: _vary(x, _axes(y)), tree, like)
@@ -68,7 +68,7 @@ def _in_shard_map() -> bool:
 
 
 def _axes(x: Any) -> Axes:
-    """The axes over which an array, or the shape of one, varies."""
+    """Returns the axes over which an array, or the shape of one, varies."""
     aval = x if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x)
     kind = getattr(aval, "manual_axis_type", None)  # which JAX before 0.10 does not have
     return (getattr(aval, "vma", None) if kind is None else kind.varying) or frozenset()

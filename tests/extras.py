@@ -1,0 +1,15 @@
+"""Libraries that only some tests need."""
+
+import importlib.util
+
+import pytest
+
+
+def need(*modules: str) -> None:
+    """Skips a test, and names the first of the modules that is not installed.
+
+    One that is installed and cannot be imported is no reason to skip.
+    """
+    for name in modules:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"needs {name}, which is not installed: see the extras in pyproject.toml")
