@@ -54,6 +54,7 @@ TOPICS = {
     "Links of optimizers": (),
     "Wrappers": (
         "transforms.accumulation",
+        "transforms.complex_parts",
         "transforms.conditional",
         "transforms.densify",
         "transforms.guard",
@@ -71,8 +72,9 @@ TOPICS = {
     "Links": ("transforms",),
     "Schedules": ("schedules",),
     "Planning": ("planning",),
+    "Distributions": ("perturbations",),
     "Protocol, composition, hyperparameters": ("core",),
-    "Types": ("core.types",),
+    "Types": ("core.types", "core.state_types"),
     "Checkpoints": ("serialization",),
 }
 """Topic -> modules; of several that fit, the longest counts."""

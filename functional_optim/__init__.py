@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         scale_by_dog,
         scale_by_dowg,
     )
+    from .algorithms.dpsgd import dpsgd
     from .algorithms.factored_rms import scale_by_factored_rms
     from .algorithms.fromage import fromage
     from .algorithms.grokfast import grokfast, grokfast_ma
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from .algorithms.noisy_sgd import noisy_sgd
     from .algorithms.novograd import novograd, scale_by_novograd
     from .algorithms.optimistic import (
+        optimistic_adam,
         optimistic_adam_v2,
         optimistic_gradient_descent,
         scale_by_optimistic_gradient,
@@ -83,7 +85,7 @@ if TYPE_CHECKING:
     from .algorithms.primal_averaging import generalized_primal_averaging
     from .algorithms.prodigy import prodigy
     from .algorithms.radam import radam, scale_by_radam
-    from .algorithms.rmsprop import rmsprop, scale_by_rms
+    from .algorithms.rmsprop import rmsprop, scale_by_rms, scale_by_stddev
     from .algorithms.rprop import rprop, scale_by_rprop
     from .algorithms.schedule_free import (
         schedule_free,
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
+    from .algorithms.sophia import scale_by_sophia, sophia
     from .algorithms.spam import scale_by_spam, spam
     from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
     from .algorithms.stable_adamw import scale_by_stable_adamw, stable_adamw
@@ -119,6 +122,49 @@ if TYPE_CHECKING:
     from .core.rules.by_label import by_label
     from .core.rules.schedule import schedule
     from .core.state import State
+    from .core.state_types import (
+        AdaptiveGradClipState,
+        AddDecayedWeightsState,
+        AddNoiseState,
+        ApplyEvery,
+        ApplyIfFiniteState,
+        ClipByGlobalNormState,
+        ClipState,
+        ConditionallyMaskState,
+        ConditionallyTransformState,
+        EmaState,
+        FactoredState,
+        InjectHyperparamsState,
+        InjectStatefulHyperparamsState,
+        LookaheadState,
+        MaskedState,
+        MonitorState,
+        MultiStepsState,
+        MultiTransformState,
+        NonNegativeParamsState,
+        PartitionState,
+        ScaleByAdaDeltaState,
+        ScaleByAdamState,
+        ScaleByAdanState,
+        ScaleByAmsgradState,
+        ScaleByBacktrackingLinesearchState,
+        ScaleByBeliefState,
+        ScaleByLBFGSState,
+        ScaleByLionState,
+        ScaleByNovogradState,
+        ScaleByRmsState,
+        ScaleByRpropState,
+        ScaleByRssState,
+        ScaleByRStdDevState,
+        ScaleByScheduleState,
+        ScaleBySM3State,
+        ScaleByTrustRatioState,
+        ScaleByZoomLinesearchState,
+        ScaleState,
+        SnapshotState,
+        TraceState,
+        ZeroNansState,
+    )
     from .core.stateless import (
         init_empty_state,
         stateless,
@@ -164,6 +210,7 @@ if TYPE_CHECKING:
         squared_error,
     )
     from .microbatching import micro_grad, microbatch
+    from .perturbations.multi_normal import multi_normal
     from .planning.describe import describe
     from .quantization.low_bit import low_bit_state
     from .schedules.cyclic import cyclic_schedule
@@ -175,6 +222,7 @@ if TYPE_CHECKING:
         polynomial_schedule,
     )
     from .schedules.injecting import inject_hyperparams
+    from .schedules.injecting import inject_hyperparams as inject_stateful_hyperparams
     from .schedules.join import join_schedules, sgdr_schedule
     from .schedules.onecycle import (
         cosine_onecycle_schedule,
@@ -204,6 +252,7 @@ if TYPE_CHECKING:
         scale_by_param_block_rms,
     )
     from .transforms.clipping import clip, clip_by_global_norm
+    from .transforms.complex_parts import split_real_and_imaginary
     from .transforms.conditional import conditionally_mask, conditionally_transform
     from .transforms.constraints import keep_params_nonnegative, zero_nans
     from .transforms.densify import densify
@@ -229,6 +278,7 @@ if TYPE_CHECKING:
     from .transforms.packing import packed
     from .transforms.per_example import per_example_global_norm_clip, per_example_layer_norm_clip
     from .transforms.plateau import reduce_on_plateau
+    from .transforms.privacy import differentially_private_aggregate
     from .transforms.remainder import master_remainder
     from .transforms.rescale_heads import rescale_heads
     from .transforms.sam import sam
@@ -238,7 +288,7 @@ if TYPE_CHECKING:
     from .transforms.target_update import incremental_update, periodic_update
     from .transforms.trust_ratio import scale_by_trust_ratio
     from .transforms.unit_norm import normalize, normalize_adaptively
-    from .transforms.unitwise import adaptive_grad_clip, unitwise_norm
+    from .transforms.unitwise import adaptive_grad_clip, unitwise_clip, unitwise_norm
     from .transforms.weight_decay import add_decayed_weights
     from .transforms.zoom import scale_by_zoom_linesearch
     from .tree import (
@@ -247,27 +297,69 @@ if TYPE_CHECKING:
         update_moment,
         update_moment_per_elem_norm,
     )
+    from .tree.mapping import map_params as tree_map_params
 
 __all__ = [
+    "AdaptiveGradClipState",
+    "AddDecayedWeightsState",
+    "AddNoiseState",
+    "ApplyEvery",
+    "ApplyIfFiniteState",
     "ArrayTree",
+    "ClipByGlobalNormState",
+    "ClipState",
+    "ConditionallyMaskState",
+    "ConditionallyTransformState",
+    "EmaState",
     "EmptyState",
+    "FactoredState",
     "GradientTransformation",
     "GradientTransformationExtraArgs",
+    "InjectHyperparamsState",
+    "InjectStatefulHyperparamsState",
+    "LookaheadState",
     "MaskOrFn",
     "MaskedNode",
+    "MaskedState",
+    "MonitorState",
     "MultiSteps",
+    "MultiStepsState",
+    "MultiTransformState",
     "MuonDimensionNumbers",
+    "NonNegativeParamsState",
     "OptState",
     "Params",
+    "PartitionState",
     "ScalarOrSchedule",
+    "ScaleByAdaDeltaState",
+    "ScaleByAdamState",
+    "ScaleByAdanState",
+    "ScaleByAmsgradState",
+    "ScaleByBacktrackingLinesearchState",
+    "ScaleByBeliefState",
+    "ScaleByLBFGSState",
+    "ScaleByLionState",
+    "ScaleByNovogradState",
+    "ScaleByRStdDevState",
+    "ScaleByRmsState",
+    "ScaleByRpropState",
+    "ScaleByRssState",
+    "ScaleBySM3State",
+    "ScaleByScheduleState",
+    "ScaleByTrustRatioState",
+    "ScaleByZoomLinesearchState",
+    "ScaleState",
     "Schedule",
+    "SnapshotState",
     "State",
     "StatefulSchedule",
+    "TraceState",
     "TransformInitFn",
     "TransformUpdateExtraArgsFn",
     "TransformUpdateFn",
     "Updates",
     "WrappedSchedule",
+    "ZeroNansState",
     "acprop",
     "adabelief",
     "adabound",
@@ -324,8 +416,10 @@ __all__ = [
     "decode_state",
     "densify",
     "describe",
+    "differentially_private_aggregate",
     "dog",
     "dowg",
+    "dpsgd",
     "ema",
     "eval_params",
     "exponential_decay",
@@ -347,6 +441,7 @@ __all__ = [
     "incremental_update",
     "init_empty_state",
     "inject_hyperparams",
+    "inject_stateful_hyperparams",
     "inverse_sqrt_schedule",
     "join_schedules",
     "kahan_summation",
@@ -366,8 +461,8 @@ __all__ = [
     "lion",
     "log_cosh",
     "lookahead",
-    "losses",
     "loss_scale",
+    "losses",
     "low_bit_state",
     "madgrad",
     "mars",
@@ -385,6 +480,7 @@ __all__ = [
     "momo",
     "momo_adam",
     "monitor",
+    "multi_normal",
     "multi_transform",
     "muon",
     "nadam",
@@ -400,12 +496,13 @@ __all__ = [
     "novograd",
     "ntxent",
     "onecycle_schedule",
+    "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
     "orthogonalize",
+    "packed",
     "params_ema",
     "params_swa",
-    "packed",
     "partition",
     "path_labels",
     "per_example_global_norm_clip",
@@ -446,8 +543,8 @@ __all__ = [
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
-    "scale_by_cocob",
     "scale_by_came",
+    "scale_by_cocob",
     "scale_by_distance_over_gradients",
     "scale_by_dog",
     "scale_by_dowg",
@@ -473,14 +570,16 @@ __all__ = [
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
+    "scale_by_sophia",
     "scale_by_spam",
     "scale_by_sparse_adam",
     "scale_by_stable_adamw",
+    "scale_by_stddev",
     "scale_by_trust_ratio",
     "scale_by_yogi",
     "scale_by_zoom_linesearch",
-    "scale_loss",
     "scale_gradient",
+    "scale_loss",
     "schedule",
     "schedule_free",
     "schedule_free_adamw",
@@ -509,8 +608,10 @@ __all__ = [
     "snapshot",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
+    "sophia",
     "spam",
     "sparse_adam",
+    "split_real_and_imaginary",
     "squared_error",
     "stable_adamw",
     "stateless",
@@ -520,9 +621,11 @@ __all__ = [
     "trace",
     "transforms",
     "tree",
+    "tree_map_params",
     "tree_utils",
-    "unpacked",
+    "unitwise_clip",
     "unitwise_norm",
+    "unpacked",
     "update_infinity_moment",
     "update_moment",
     "update_moment_per_elem_norm",

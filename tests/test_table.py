@@ -11,6 +11,9 @@ NAMESPACES = (fo, fo.contrib, fo.second_order, fo.sharding, fo.transforms)
 ELSEWHERE = {
     "chain": "its arguments have no names: rules.CHAINS",
     "named_chain": "its arguments have no names: rules.NAMED_LINKS",
+    "differentially_private_aggregate": "it needs examples: transforms/test_privacy.py",
+    "dpsgd": "it needs examples: transforms/test_privacy.py",
+    "gauss_newton_bartlett_estimator": "it needs logits: second_order/test_second_order.py",
     "hutchinson_estimator_diag_hessian": "it needs a loss: testing/test_rules.py",
     "zero1": "it needs a mesh: sharding/test_zero.py",
 }

@@ -17,9 +17,8 @@ Written by `make optax-tests`, which reads the tests of
 at that commit, from GitHub or from a clone (`make optax-tests ARGS="--clones DIR"`), and keeps none
 of them. `import optax` finds `functional_optim`. Tests import private modules too, such as
 `optax._src.alias`; there they find the public names, and a few private helpers that they compute
-with and that are not their subject. `scale_by_stddev` is `scale_by_rms(centered=True)`, and
-`noisy_sgd` gets a key where a test gives none, of which optax warns. A test fails if one of its
-subtests does.
+with and that are not their subject. `noisy_sgd` gets a key where a test gives none, of which optax
+warns. A test fails if one of its subtests does.
 
 Waived tests fail because this library differs on purpose. Unmappable ones are of what is not here:
 a private helper of optax, a class of its states as such, or something left out. Skipped ones skip

@@ -29,17 +29,13 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")[:3]))
 
 
-def _scale_by_stddev(**kwargs: Any) -> functional_optim.GradientTransformation:
-    return functional_optim.scale_by_rms(centered=True, **kwargs)
-
-
 @functools.wraps(functional_optim.noisy_sgd)
 def _noisy_sgd(*args: Any, **kwargs: Any) -> functional_optim.GradientTransformation:
     return functional_optim.noisy_sgd(*args, **{"key": 0, **kwargs})
 
 
-ADAPTED = {"noisy_sgd": _noisy_sgd, "scale_by_stddev": _scale_by_stddev}
-"""What has another name here, or needs an argument that optax warns of leaving out."""
+ADAPTED = {"noisy_sgd": _noisy_sgd}
+"""What needs an argument that optax warns of leaving out."""
 
 TOOLS: dict[str, dict[str, Any]] = {
     "optax._src.base": {"PRNGKey": jax.Array},
@@ -49,9 +45,11 @@ TOOLS: dict[str, dict[str, Any]] = {
 """Private helpers of optax that its tests compute with; tests of these helpers do not get them."""
 
 ROOMS = (
+    "assignment",
     "contrib",
     "losses",
     "microbatching",
+    "perturbations",
     "projections",
     "schedules",
     "second_order",

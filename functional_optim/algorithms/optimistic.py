@@ -5,15 +5,20 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule
+from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import StateDtype
 from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
-from ..transforms.scaling import scale_by_learning_rate
+from ..transforms.scaling import scale, scale_by_learning_rate
 from .adam import scale_by_adam
 
-__all__ = ["optimistic_adam_v2", "optimistic_gradient_descent", "scale_by_optimistic_gradient"]
+__all__ = [
+    "optimistic_adam",
+    "optimistic_adam_v2",
+    "optimistic_gradient_descent",
+    "scale_by_optimistic_gradient",
+]
 
 Array = jax.Array
 
@@ -57,6 +62,9 @@ def scale_by_optimistic_gradient(
     """
     del p, alpha, beta, state_dtype
     return ctx.gain * g - ctx.previous * slots.previous, {"previous": g}
+
+
+_optimistic = renamed(scale_by_optimistic_gradient, alpha="learning_rate", beta="optimism")
 
 
 def optimistic_gradient_descent(
@@ -137,3 +145,46 @@ def optimistic_adam_v2(
         scale_by_optimistic_gradient(alpha, beta, state_dtype=state_dtype),
         scale_by_learning_rate(learning_rate),
     )
+
+
+def optimistic_adam(
+    learning_rate: ScalarOrSchedule,
+    optimism: ScalarOrSchedule | None = None,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    eps_root: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = True,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """Optimistic Adam, with a rate of its own for how the direction of Adam has changed.
+
+    For one parameter of shape `*p`, with r from `scale_by_adam`:
+
+        p <- p - learning_rate r - optimism (r - previous r)
+
+    `learning_rate` and `optimism` `()` are in units of p. `optimistic_adam_v2` has its second
+    factor relative to the learning rate.
+
+    Args:
+      optimism: None for the learning rate, as in the paper.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.optimistic_adam(0.1, 1.0, nesterov=False)
+      >>> updates, _ = tx.update({"w": 2.0}, tx.init({"w": 0.0}))
+      >>> print(f"{updates['w']:.4f}")
+      -0.1000
+
+    Reference: Daskalakis et al., Training GANs with optimism, ICLR 2018, Algorithm 1,
+    arXiv:1711.00141.
+    """
+    adam = scale_by_adam(
+        b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov, state_dtype=state_dtype
+    )
+    if optimism is None:
+        both = scale_by_optimistic_gradient(state_dtype=state_dtype)
+        return chain(adam, both, scale_by_learning_rate(learning_rate))
+    return chain(adam, _optimistic(learning_rate, optimism, state_dtype=state_dtype), scale(-1.0))

@@ -18,7 +18,7 @@ from ..core.types import ScalarOrSchedule
 from ..transforms.momentum import trace
 from ..transforms.scaling import scale_by_learning_rate
 
-__all__ = ["rmsprop", "scale_by_rms"]
+__all__ = ["rmsprop", "scale_by_rms", "scale_by_stddev"]
 
 Array = jax.Array
 
@@ -89,6 +89,39 @@ def scale_by_rms(
         mean = ctx.correction * mu if bias_correction else mu
         s = jnp.maximum(s - jnp.square(mean), 0.0)
     return g / (safe_sqrt(eps + s) if eps_in_sqrt else eps + safe_sqrt(s)), new_slots
+
+
+def scale_by_stddev(
+    decay: ScalarOrSchedule = 0.9,
+    eps: ScalarOrSchedule = 1e-8,
+    initial_scale: float = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+    *,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """Divides updates by their running standard deviation: `scale_by_rms` with `centered=True`.
+
+    Differences: optax gives NaN where rounding makes the variance negative.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_stddev(decay=0.5, eps=0.0)
+      >>> tx.update({"w": 3.0}, tx.init({"w": 0.0}))[0]
+      {'w': Array(2., dtype=float32)}
+
+    Reference: Graves, Generating Sequences With Recurrent Neural Networks, 2013, equations 38
+    to 41, arXiv:1308.0850.
+    """
+    return scale_by_rms(
+        decay,
+        eps,
+        initial_scale,
+        eps_in_sqrt,
+        bias_correction,
+        centered=True,
+        state_dtype=state_dtype,
+    )
 
 
 _momentum = renamed(trace, decay="momentum")

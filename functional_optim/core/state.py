@@ -14,6 +14,10 @@ KeyPath = tuple[Hashable, ...]
 """The keys from the root of a tree to one of its nodes, as `jax.tree_util` gives them."""
 
 
+_LOOKED_UP = ("metrics", "scalars", "carry")
+"""Fields with named numbers of a whole tree, which also read as attributes of the state."""
+
+
 class _StateType(type):
     """The class of classes of states, which pickle by their fields and not by a name."""
 
@@ -30,9 +34,9 @@ class State(tuple[Any, ...], metaclass=_StateType):
     is first needed. JAX flattens it in C++, as it does NamedTuples. A pickled state can be loaded
     without the transformation that made it.
 
-    A name that is not a field is looked up in the field `metrics`: `state.last_finite` is
-    `state.metrics["last_finite"]`. That works for attributes only: the name is not a key of a
-    path, and `state["last_finite"]` raises KeyError.
+    A name that is not a field is looked up in the fields `metrics`, `scalars` and `carry`:
+    `state.last_finite` is `state.metrics["last_finite"]`. That works for
+    attributes only: the name is not a key of a path, and `state["last_finite"]` raises KeyError.
 
     Example:
       >>> s = State(count=3, mu={"w": 1.0})
@@ -56,9 +60,10 @@ class State(tuple[Any, ...], metaclass=_StateType):
 
     def __getattr__(self, name: str) -> Any:
         # Called only for names that are neither a field nor a method.
-        metrics = self["metrics"] if "metrics" in self._fields else {}
-        if isinstance(metrics, dict) and name in metrics:
-            return metrics[name]
+        for field in _LOOKED_UP:
+            values = self[field] if field in self._fields else {}
+            if isinstance(values, dict) and name in values:
+                return values[name]
         raise AttributeError(self._missing_field(name))
 
     # `count` and `index` are methods of tuple, and would hide metrics of those names.

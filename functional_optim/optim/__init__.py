@@ -13,6 +13,23 @@ from .classes.lion import Lion
 from .classes.muon import Muon
 from .classes.nadam import NAdam
 from .classes.radam import RAdam
+from .classes.recent import (
+    ADOPT,
+    LAMB,
+    MADGRAD,
+    AdaBelief,
+    AdaBound,
+    Adan,
+    AdEMAMix,
+    DAdaptAdam,
+    LaProp,
+    Prodigy,
+    ScheduleFreeAdamW,
+    ScheduleFreeRAdam,
+    ScheduleFreeSGD,
+    SophiaG,
+    StableAdamW,
+)
 from .classes.rmsprop import RMSprop
 from .classes.rprop import Rprop
 from .classes.sgd import SGD
@@ -23,23 +40,38 @@ from .optimizer import Optimizer
 from .params.layout import path_groups
 
 __all__ = [
+    "ADOPT",
     "ASGD",
-    "LBFGS",
-    "SGD",
+    "AdEMAMix",
+    "AdaBelief",
+    "AdaBound",
     "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
+    "DAdaptAdam",
+    "LAMB",
+    "LBFGS",
+    "LaProp",
     "Lion",
+    "MADGRAD",
     "Muon",
     "NAdam",
     "Optimizer",
+    "Prodigy",
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SGD",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeRAdam",
+    "ScheduleFreeSGD",
+    "SophiaG",
     "SparseAdam",
+    "StableAdamW",
     "clip_grad_norm",
     "clip_grad_value",
     "clip_grads_with_norm",

@@ -16,6 +16,7 @@ from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.bounds import bounds_of
 from ..core.types import OptState, Params, Updates
 from ..serialization.writing import to_state_dict
+from ..transforms.evaluation import eval_params
 from .base import OptimizerBase
 from .hooks import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .params.copies import deduplicate
@@ -359,6 +360,16 @@ class Optimizer(OptimizerBase):
             group.state = state
             self._refresh(f"{type(self).__name__}: group {i}", group, group.options.keys())
         self._programs = None
+
+    def eval_params(self) -> Params:
+        """Returns the parameters to evaluate at, structured like `params`.
+
+        They are those of `functional_optim.eval_params`, such as the averaged point of a
+        schedule-free optimizer; of a group that has no other point, its parameters.
+        """
+        self._compiled()
+        points = [eval_params(g.state, g.params, default=g.params) for g in self._groups]
+        return self._param_layout.join(points)
 
     def reset_state(self) -> None:
         """Resets all states to those before the first step; parameters and options stay."""

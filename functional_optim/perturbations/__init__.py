@@ -1,6 +1,12 @@
 """Differentiable estimates of functions, by noise on their arguments."""
 
+from .multi_normal import multi_normal
 from .noise import Gumbel, Normal
 from .perturbed import make_perturbed_fun
 
-__all__ = ["Gumbel", "Normal", "make_perturbed_fun"]
+__all__ = [
+    "Gumbel",
+    "Normal",
+    "make_perturbed_fun",
+    "multi_normal",
+]

@@ -1,6 +1,10 @@
 """Schedules: pure functions of the step, whose numbers are part of the state."""
 
 from ..core.protocol import Schedule
+from ..core.state_types import (
+    InjectHyperparamsState,
+    InjectStatefulHyperparamsState,
+)
 from .cyclic import cyclic_schedule
 from .decay import (
     constant_schedule,
@@ -10,6 +14,7 @@ from .decay import (
     polynomial_schedule,
 )
 from .injecting import inject_hyperparams
+from .injecting import inject_hyperparams as inject_stateful_hyperparams
 from .join import join_schedules, sgdr_schedule
 from .onecycle import cosine_onecycle_schedule, linear_onecycle_schedule, onecycle_schedule
 from .piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
@@ -25,6 +30,8 @@ from .warmup import (
 )
 
 __all__ = [
+    "InjectHyperparamsState",
+    "InjectStatefulHyperparamsState",
     "Schedule",
     "StatefulSchedule",
     "WrappedSchedule",
@@ -35,6 +42,7 @@ __all__ = [
     "cyclic_schedule",
     "exponential_decay",
     "inject_hyperparams",
+    "inject_stateful_hyperparams",
     "inverse_sqrt_schedule",
     "join_schedules",
     "linear_onecycle_schedule",

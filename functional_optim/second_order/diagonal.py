@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
+from ..core.trees.varying import varying_like
 from ..microbatching import AccumulationType, micro_grad
 from ..tree import random_like
 
@@ -87,7 +88,7 @@ def hutchinson_diag(
     _, product = jax.linearize(jax.grad(lambda p: loss(p, *args, **kwargs)), params)
 
     def estimate(key: Array) -> PyTree:
-        signs = random_like(key, params, jax.random.rademacher)
+        signs = varying_like(random_like(key, params, jax.random.rademacher), params)
         return jax.tree.map(jnp.multiply, signs, product(signs))
 
     estimates = jax.lax.map(estimate, jax.random.split(key, samples))

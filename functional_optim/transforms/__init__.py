@@ -15,6 +15,21 @@ from .stochastic_rounding import stochastic_rounding
 if TYPE_CHECKING:  # the others when they are first used, see `lazy_names`
     from ..core.chain import chain
     from ..core.protocol import MaskedNode, identity
+    from ..core.state_types import (
+        AddNoiseState,
+        ApplyIfFiniteState,
+        ConditionallyMaskState,
+        ConditionallyTransformState,
+        EmaState,
+        MaskedState,
+        MonitorState,
+        MultiStepsState,
+        NonNegativeParamsState,
+        PartitionState,
+        SnapshotState,
+        TraceState,
+        ZeroNansState,
+    )
     from .accumulation import MultiSteps, skip_large_updates, skip_not_finite
     from .averaging import params_ema, params_swa
     from .backtracking import scale_by_backtracking_linesearch
@@ -50,14 +65,27 @@ if TYPE_CHECKING:  # the others when they are first used, see `lazy_names`
     from .target_update import incremental_update, periodic_update
     from .trust_ratio import scale_by_trust_ratio
     from .unit_norm import normalize, normalize_adaptively
-    from .unitwise import adaptive_grad_clip, unitwise_norm
+    from .unitwise import adaptive_grad_clip, unitwise_clip, unitwise_norm
     from .weight_decay import add_decayed_weights
     from .zoom import scale_by_zoom_linesearch
 
 __all__ = [
+    "AddNoiseState",
+    "ApplyIfFiniteState",
+    "ConditionallyMaskState",
+    "ConditionallyTransformState",
+    "EmaState",
     "MaskedNode",
+    "MaskedState",
+    "MonitorState",
     "MultiSteps",
+    "MultiStepsState",
     "MuonDimensionNumbers",
+    "NonNegativeParamsState",
+    "PartitionState",
+    "SnapshotState",
+    "TraceState",
+    "ZeroNansState",
     "adaptive_grad_clip",
     "add_decayed_weights",
     "add_noise",
@@ -91,9 +119,9 @@ __all__ = [
     "normalize",
     "normalize_adaptively",
     "normalize_by_update_norm",
+    "packed",
     "params_ema",
     "params_swa",
-    "packed",
     "partition",
     "per_example_global_norm_clip",
     "per_example_layer_norm_clip",
@@ -118,9 +146,10 @@ __all__ = [
     "snapshot",
     "stochastic_rounding",
     "trace",
+    "unitwise_clip",
+    "unitwise_norm",
     "update_norm_floor",
     "value_and_grad_from_state",
-    "unitwise_norm",
     "zero_nans",
 ]
 

@@ -12,7 +12,7 @@ from ..core.trees.structure import find_leaves, is_absent
 
 __all__ = ["extra_of_part"]
 
-FUNCTIONS = ("value_fn", "obj_fn")
+FUNCTIONS = ("value_fn", "obj_fn", "logits_fn")
 """Extra arguments that are functions, whose first argument is the parameters."""
 
 GRADIENTS = ("grad_fn",)

@@ -11,8 +11,13 @@ from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
 from ..core.trees.norms import factor_to, global_norm
 from ..core.trees.placement import auto_sharded
+from ..core.trees.structure import align, is_absent, leaf_paths
 
-__all__ = ["per_example_global_norm_clip", "per_example_layer_norm_clip"]
+__all__ = [
+    "number_of_examples",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
+]
 
 Array = jax.Array
 
@@ -40,7 +45,7 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tupl
     Reference: Abadi et al., Deep learning with differential privacy, CCS 2016, Algorithm 1,
     arXiv:1607.00133.
     """
-    _check("per_example_global_norm_clip", grads)
+    number_of_examples("per_example_global_norm_clip", grads)
     factors = _factors(grads, l2_norm_clip)
     return jax.tree.map(lambda g: _weighted_sum(factors, g), grads), _number_below_one(factors)
 
@@ -66,7 +71,7 @@ def per_example_layer_norm_clip(
     Reference: McMahan et al., Learning differentially private recurrent language models, ICLR
     2018, section 2.3, arXiv:1710.06963.
     """
-    batch = _check("per_example_layer_norm_clip", grads)
+    batch = number_of_examples("per_example_layer_norm_clip", grads)
     leaves, treedef = jax.tree.flatten(grads)
     total = sum(g.size for g in leaves) // batch
 
@@ -80,15 +85,34 @@ def per_example_layer_norm_clip(
     return jax.tree.unflatten(treedef, sums), jax.tree.unflatten(treedef, numbers)
 
 
-def _check(where: str, grads: PyTree) -> int:
-    """Checks the first axes, and returns the number of examples."""
+def number_of_examples(where: str, grads: PyTree, params: PyTree | None = None) -> int:
+    """Checks the first axes, and returns the number of examples.
+
+    Args:
+      where: what errors call the function.
+      params: if they are given, the axes behind the first must be theirs.
+    """
     shapes = [jnp.shape(g) for g in jax.tree.leaves(grads)]
     if len({s[0] if s else None for s in shapes}) != 1 or not shapes[0] or not shapes[0][0]:
         raise ValueError(
             f"{where}: the first axis of all arrays of grads must be that of the examples, got the "
             f"shapes {shapes}. Use jax.vmap(jax.grad(loss), (None, 0)), or micro_grad."
         )
+    if params is not None:
+        _check_shapes(where, grads, params)
     return shapes[0][0]
+
+
+def _check_shapes(where: str, grads: PyTree, params: PyTree) -> None:
+    flat, paths = jax.tree.leaves(params), leaf_paths(params)
+    for path, p, g in zip(
+        paths, flat, align(params, grads, link=where, name="updates"), strict=True
+    ):
+        if not is_absent(g) and jnp.shape(g)[1:] != jnp.shape(p):
+            raise ValueError(
+                f"{where}: the updates at '{path}' have shape {jnp.shape(g)}, and the parameter "
+                f"{jnp.shape(p)}. Pass the gradients of single examples, along a first axis."
+            )
 
 
 def _factors(grads: PyTree, bound: Any) -> Array:

@@ -10,7 +10,7 @@ from ..core.rules.arguments import Bound, NonNegative, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import factor_to
 
-__all__ = ["adaptive_grad_clip", "unitwise_norm"]
+__all__ = ["adaptive_grad_clip", "unitwise_clip", "unitwise_norm"]
 
 Array = jax.Array
 Axis = int | tuple[int, ...] | None
@@ -35,6 +35,36 @@ def unitwise_norm(x: ArrayLike, axis: Axis = None) -> Array:
     """
     x = jnp.asarray(x)
     return jnp.broadcast_to(_unit_norm(x, _unit_axes("unitwise_norm", x, axis)), x.shape)
+
+
+def unitwise_clip(
+    g_norm: ArrayLike, max_norm: ArrayLike, grad: ArrayLike, div_eps: ArrayLike = 1e-6
+) -> Array:
+    """Scales the elements of a gradient down where the norm of their unit is above a bound.
+
+    For each element: grad where g_norm < max_norm, else grad max_norm / max(g_norm, div_eps).
+
+    Args:
+      g_norm: for each element, the norm of its unit; see `unitwise_norm`.
+      max_norm: for each element, the largest norm of its unit.
+      grad: array of the same shape as these.
+      div_eps: `()`, the smallest number to divide by.
+
+    Raises:
+      ValueError: the shapes differ.
+
+    Example:
+      >>> g = jnp.array([3.0, 4.0])
+      >>> print(unitwise_clip(unitwise_norm(g), jnp.ones(2), g))
+      [0.6 0.8]
+    """
+    g_norm, max_norm, grad = (jnp.asarray(x) for x in (g_norm, max_norm, grad))
+    if not g_norm.shape == max_norm.shape == grad.shape:
+        raise ValueError(
+            f"unitwise_clip: g_norm, max_norm and grad must have one shape, got {g_norm.shape}, "
+            f"{max_norm.shape} and {grad.shape}. Broadcast the norms to the gradient's."
+        )
+    return jnp.where(g_norm < max_norm, grad, grad * (max_norm / jnp.maximum(g_norm, div_eps)))
 
 
 def _unit_axes(caller: str, x: Array, axis: Axis) -> Axis:

@@ -34,3 +34,8 @@ def scale_by_rms(
 def rmsprop(learning_rate, momentum=0.0, nesterov=False, dampening=0.0, **how):
     moved = trace.leaf(momentum, nesterov, dampening)
     return in_order(scale_by_rms.leaf(**how), moved, scale.leaf(-learning_rate))
+
+
+@leafwise
+def scale_by_stddev(**how):
+    return scale_by_rms.leaf(centered=True, **how)

@@ -53,3 +53,14 @@ def optimistic_adam_v2(learning_rate, alpha=1.0, beta=1.0, nesterov=True, **how)
         scale_by_optimistic_gradient.leaf(alpha, beta),
         scale.leaf(-learning_rate),
     )
+
+
+@leafwise
+def optimistic_adam(learning_rate, optimism=None, nesterov=True, **how):
+    """Daskalakis et al., Algorithm 1: a step, and another along how its direction has changed."""
+    rate = learning_rate if optimism is None else optimism
+    return in_order(
+        scale_by_adam.leaf(nesterov=nesterov, **how),
+        scale_by_optimistic_gradient.leaf(learning_rate, rate),
+        scale.leaf(-1.0),
+    )

@@ -30,6 +30,17 @@ RULES = (
     ),
     Entry(fo.with_extra_args_support, {"": {"tx": fo.adam(1e-3)}}),
     Entry(
+        fo.split_real_and_imaginary,
+        {"": {"inner": fo.adam(1e-3)}},
+        bad=(
+            (
+                {"inner": 3},
+                TypeError,
+                "split_real_and_imaginary: inner must be a pair of functions",
+            ),
+        ),
+    ),
+    Entry(
         fo.masked,
         {
             "": {"inner": fo.adam(1e-3), "mask": matrices},

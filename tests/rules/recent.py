@@ -51,6 +51,29 @@ MARS_BASE = (
 )
 RADIUS = ("radius", -1.0, "[0, inf)")
 
+SOPHIA = (
+    *BETAS,
+    ("eps", 0.0, "(0, inf)"),
+    ("gamma", -1.0, "[0, inf)"),
+    ("clip_threshold", 0.0, "(0, inf)"),
+    ("update_interval", 0, "[1, inf)"),
+)
+
+ESTIMATED = {
+    "traces": "it differentiates the whole loss",
+    "none_gradients": "the estimate is of all parameters, whatever the gradients",
+}
+
+
+def bowl(grads, params):
+    """A loss, whose Hessian the estimate is of."""
+
+    def obj_fn(x):
+        return sum((jnp.sum(jnp.square(jnp.abs(p))) for p in jax.tree.leaves(x)), start=0.0)
+
+    return {"obj_fn": obj_fn}
+
+
 RULES = (
     Entry(
         fo.scale_by_ademamix,
@@ -413,6 +436,28 @@ RULES = (
         {"": {"floor": 0.0}, "columns": {"floor": 1e-3, "axis": 0}},
         bad=ranges(("floor", -1.0, "[0, inf)")),
         oracle=oracles.update_norm_floor,
+    ),
+    Entry(
+        fo.scale_by_sophia,
+        {"": {}, "plain": {"clip_threshold": None, "eps": 1e-2, "bias_correction": False}},
+        bad=(
+            *ranges(*SOPHIA),
+            ({"hessian_diagonal_fn": 3}, TypeError, "hessian_diagonal_fn must be a pair of func"),
+            (
+                {"print_win_rate_every_n_steps": -1},
+                ValueError,
+                "print_win_rate_every_n_steps must be at least 0, got -1",
+            ),
+        ),
+        extra=bowl,
+        leave_out=ESTIMATED,
+    ),
+    Entry(
+        fo.sophia,
+        {"": {"learning_rate": 1e-3}, "decay": {"learning_rate": 1e-3, "weight_decay": 0.1}},
+        bad=of_optimizer(*SOPHIA, DECAY),
+        extra=bowl,
+        leave_out=ESTIMATED,
     ),
     Entry(
         fo.rescale_heads,

@@ -27,6 +27,12 @@ RULES = (
         oracle=oracles.scale_by_rms,
     ),
     Entry(
+        fo.scale_by_stddev,
+        {"": {"eps": 1e-2}, "initial_scale": {"eps": 1e-2, "initial_scale": 1.0}},
+        bad=ranges(*RMS_RANGES),
+        oracle=oracles.scale_by_stddev,
+    ),
+    Entry(
         fo.rmsprop,
         {
             "": {"learning_rate": 1e-3},

@@ -38,6 +38,15 @@ RULES = (
         oracle=oracles.optimistic_adam_v2,
     ),
     Entry(
+        fo.optimistic_adam,
+        {
+            "": {"learning_rate": 1e-3},
+            "optimism": {"learning_rate": 1e-3, "optimism": 5e-4, "nesterov": False},
+        },
+        bad=ranges(*RATE_RANGES) + ranges(*ADAM_RANGES, learning_rate=0.1),
+        oracle=oracles.optimistic_adam,
+    ),
+    Entry(
         fo.scale_by_polyak,
         {"": {}, "sps+": {"f_min": 5.0, "max_learning_rate": 0.1, "eps": 0.1, "variant": "sps+"}},
         bad=(

@@ -37,7 +37,7 @@ class StateEntry:
 
     Attributes:
       link: name of the link.
-      slot: name of a slot of the link, or of a scalar that it carries from step to step; or
+      slot: name of a slot of the link, or of a scalar that it keeps from step to step; or
         `leaf_counts`, the number of updates of each parameter.
       at_start: whether torch has the entry before a parameter's first step.
       is_int: whether torch keeps a number as a Python int.
@@ -66,7 +66,7 @@ class StateEntry:
     def is_scalar(self, state: State) -> bool:
         """Tells whether the entry is one number for each parameter."""
         link = state._asdict().get(self.link, State())
-        return self.slot == "leaf_counts" or self.slot in link._asdict().get("carry", {})
+        return self.slot == "leaf_counts" or self.slot in _numbers(link)
 
 
 def is_no_slot(x: object) -> bool:
@@ -80,9 +80,16 @@ def counts_of_parameters(link: State, n: int) -> np.ndarray:
 
 
 def carried_scalars(link: State, n: int) -> dict[str, np.ndarray]:
-    """Returns the scalars that a link carries from step to step, each `(n,)`."""
-    carry = link._asdict().get("carry", {})
-    return {k: np.broadcast_to(np.asarray(v), (n,)) for k, v in carry.items()}
+    """Returns the scalars that a link keeps from step to step, each `(n,)`.
+
+    They are those of single parameters, and those of all together, which each of them has.
+    """
+    return {k: np.broadcast_to(np.asarray(v), (n,)) for k, v in _numbers(link).items()}
+
+
+def _numbers(link: State) -> dict[str, jax.Array]:
+    fields = link._asdict()
+    return {**fields.get("carry", {}), **fields.get("scalars", {})}
 
 
 def read_state_dict(

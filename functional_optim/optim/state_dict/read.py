@@ -119,13 +119,13 @@ def _fill_link(
     count: int,
 ) -> State:
     """Returns the state of one link, filled with the saved entries."""
-    whole = State(**{name: link})
+    state = State(**{name: link})
     slots = {
         k: entry.slot
         for k, entry in entries.items()
         if entry.link == name
         and entry.slot != "leaf_counts"
-        and entry.read(whole, len(states)) is not None
+        and entry.read(state, len(states)) is not None
     }
     started = np.array([any(state.get(k) is not None for k in slots) for state in states])
     fields: dict[str, PyTree] = {}
@@ -137,12 +137,17 @@ def _fill_link(
     carry = dict(link._asdict().get("carry", {}))
     if "started" in carry:
         carry["started"] = place(started, carry["started"])
+    whole = dict(link._asdict().get("scalars", {}))
     for k, slot in slots.items():
         if slot in carry:
             carry[slot] = _fill_scalars(k, carry[slot], states)
+        elif slot in whole:
+            whole[slot] = _fill_number(k, whole[slot], states)
         else:
             fields[slot] = _fill_slot(k, link[slot], states)
-    return link._replace(**fields, **({"carry": carry} if carry else {}))
+    fields |= {"carry": carry} if carry else {}
+    fields |= {"scalars": whole} if whole else {}
+    return link._replace(**fields)
 
 
 def _fill_scalars(name: str, old: jax.Array, states: list[ParamState]) -> jax.Array:
@@ -152,6 +157,12 @@ def _fill_scalars(name: str, old: jax.Array, states: list[ParamState]) -> jax.Ar
         if state.get(name) is not None:
             new[i] = as_numpy(state[name]).item()
     return place(new, old)
+
+
+def _fill_number(name: str, old: jax.Array, states: list[ParamState]) -> jax.Array:
+    """Returns a scalar `()` of all parameters, which each of those that have an entry has."""
+    saved = [as_numpy(state[name]).item() for state in states if state.get(name) is not None]
+    return place(np.reshape(saved[0], np.shape(old)), old) if saved else old
 
 
 def _fill_slot(name: str, slot: PyTree, states: list[ParamState]) -> PyTree:

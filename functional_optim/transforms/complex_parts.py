@@ -1,0 +1,121 @@
+"""Complex parameters as pairs of real ones, for transformations that know real ones alone."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..core.adapter import Link, check_pair
+from ..core.caching import Interned
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.state import State
+from ..core.trees.structure import align, is_absent
+from .parts import extra_of_part
+
+__all__ = ["SplitRealAndImaginaryArrays", "split_real_and_imaginary"]
+
+
+class SplitRealAndImaginaryArrays(NamedTuple):
+    """A complex array as two real ones."""
+
+    real: Any
+    imaginary: Any
+
+
+def split_real_and_imaginary(inner: GradientTransformation) -> GradientTransformation:
+    """Hands complex parameters and updates to a transformation as pairs of real ones.
+
+    Rules of this package do so themselves, element by element; those that read a whole parameter,
+    such as a norm, and those of other libraries do not. A pair has a leaf for each part, so that
+    norms are of one part alone. Extra arguments that are trees like the parameters are split as
+    well, and functions of the parameters are given complex ones. The state is `inner_state`.
+
+    Differences: optax drops extra arguments.
+
+    Raises:
+      TypeError: inner is not a pair of functions.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.contrib.split_real_and_imaginary(fo.sign_sgd(0.5)), jnp.array(1.0 + 1.0j)
+      >>> print(tx.update(jnp.array(3.0 - 2.0j), tx.init(params), params)[0])
+      (-0.5+0.5j)
+    """
+    init, update = check_pair("split_real_and_imaginary: inner", inner)
+    return GradientTransformation(_SplitInit(init), _Split.of(Link.to(update)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _SplitInit:
+    """`init` of a transformation of real parts."""
+
+    inner: Callable[..., Any]
+    name = "split_real_and_imaginary"
+
+    def __call__(self, params: PyTree) -> State:
+        """Makes the inner state of the parts."""
+        return State(inner_state=self.inner(_parts(params)))
+
+    def __repr__(self) -> str:
+        return f"{self.name}({self.inner!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Split(Interned):
+    """`update` of a transformation of real parts."""
+
+    inner: Link
+
+    def __call__(
+        self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, State]:
+        """Transforms the parts, and puts them together."""
+        # An update that is absent has no dtype, and is split where its parameter is complex.
+        like = updates if params is None else params
+        treedef: Any
+        flat, treedef = jax.tree.flatten(like)
+        given = align(like, updates, link="split_real_and_imaginary", name="updates")
+        extra = extra_of_part(
+            extra,
+            treedef,
+            None if params is None else flat,
+            given,
+            cut=lambda leaves: treedef.unflatten(list(map(_split, leaves))),
+            whole=lambda tree: jax.tree.leaves(_joined_tree(tree)),
+        )
+        split = treedef.unflatten([_split_like(p, g) for p, g in zip(flat, given, strict=True)])
+        new, inner = self.inner(split, state.inner_state, _parts(params), extra)
+        return _joined_tree(new), State(inner_state=inner)
+
+
+def _is_pair(x: Any) -> bool:
+    return isinstance(x, SplitRealAndImaginaryArrays)
+
+
+def _split(x: Any) -> Any:
+    if not jnp.iscomplexobj(x):
+        return x
+    return SplitRealAndImaginaryArrays(jnp.real(x), jnp.imag(x))
+
+
+def _parts(tree: PyTree) -> PyTree:
+    return jax.tree.map(_split, tree)
+
+
+def _split_like(p: Any, g: Any) -> Any:
+    """Splits an update; a pair of nothing is where the parameter of an absent one is complex."""
+    if is_absent(g):
+        return SplitRealAndImaginaryArrays(g, g) if jnp.iscomplexobj(p) else g
+    return _split(g)
+
+
+def _joined(x: Any) -> Any:
+    if not _is_pair(x):
+        return x
+    return None if is_absent(x.real) else jax.lax.complex(x.real, x.imaginary)
+
+
+def _joined_tree(tree: PyTree) -> PyTree:
+    return jax.tree.map(_joined, tree, is_leaf=_is_pair)

@@ -1,0 +1,114 @@
+"""Docstrings, comments and pages are in plain sentences.
+
+Each pattern is a habit that made pages hard to read, and that hardly occurs in plain text.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "functional_optim").rglob("*.py"))
+GENERATED = {"api.md", "optax_tests.md", "programs.md"}
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in GENERATED),
+]
+
+NOT_A_VERB = {
+    *("A", "All", "An", "As", "Each", "For", "How", "If", "It", "Its", "No", "Of", "One"),
+    *("That", "The", "There", "These", "They", "This", "Those", "What", "When", "Where"),
+    *("Whether", "Which", "Who", "Why", "With"),
+}
+"""Words with which the docstring of a function does not begin."""
+
+HABITS = {
+    r"^What [^?]*$": "a noun or a verb: 'Returns the ...', 'The ...'",
+    r"(?<!here )\b(?:is|are) no (?!longer\b|more\b|less\b)[a-z-]+": "'is not a ...'",
+    r", for (?:it|they|he|she|there|that|these|those) ": "', because ...'",
+    r"\banew\b": "'again'",
+    r"\balike\b": "'the same', 'both'",
+    r"\bone's own\b": "'custom'",
+    r"\b(?:is|are|was|were) (?:told|asked)\b": "the name of what happens: 'is passed', 'is called'",
+    r"^Of (?:a|an|the|what|each|all) ": "the subject first",
+    r"\bstands? still\b|\bat rest\b|\bages?\b": "'keeps its count', 'does not change'",
+}
+"""Pattern -> what to write in its place."""
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Yields the lines of a text that are prose, joined to paragraphs."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    for paragraph in re.split(r"\n\s*\n", text):
+        lines = [line for line in paragraph.splitlines() if not line.lstrip().startswith(">>>")]
+        yield from re.split(r"(?<=[.:])\s+", " ".join(line.strip() for line in lines))
+
+
+def docstrings(module: Path) -> Iterator[tuple[int, str, bool]]:
+    """Yields line, text and whether it is that of a function, for each docstring of a module."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield node.body[0].lineno, text, _is_plain_function(node)
+
+
+def _is_plain_function(node: ast.AST) -> bool:
+    names = {getattr(x, "attr", getattr(x, "id", "")) for x in getattr(node, "decorator_list", [])}
+    return isinstance(node, ast.FunctionDef) and not names & {"property", "cached_property"}
+
+
+def comments(module: Path) -> Iterator[tuple[int, str]]:
+    """Yields line and text of each comment of a module."""
+    for token in tokenize.generate_tokens(io.StringIO(module.read_text()).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string.lstrip("# ")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yields place and text of all that is to be plain."""
+    for module in MODULES:
+        where = module.relative_to(ROOT)
+        yield from ((f"{where}:{line}", text) for line, text, _ in docstrings(module))
+        yield from ((f"{where}:{line}", text) for line, text in comments(module))
+    for page in PAGES:
+        yield str(page.relative_to(ROOT)), page.read_text()
+
+
+def test_docstrings_of_functions_begin_with_a_verb():
+    offenders = [
+        f"{module.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
+        for module in MODULES
+        for line, text, is_function in docstrings(module)
+        if is_function and text.split()[0].rstrip(",:") in NOT_A_VERB
+    ]
+    assert not offenders, "begin with a verb ('Returns', 'Computes'):\n" + "\n".join(offenders)
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_sentences_are_plain(habit):
+    pattern = re.compile(habit)
+    offenders = [
+        f"{where}: {sentence.strip()}"
+        for where, text in texts()
+        for sentence in sentences(text)
+        if pattern.search(sentence)
+    ]
+    assert not offenders, f"write {HABITS[habit]}:\n" + "\n".join(offenders)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "habit"),
+    [
+        ("What a rule returned, which must be a dict.", r"^What [^?]*$"),
+        ("It is no tracer.", r"(?<!here )\b(?:is|are) no (?!longer\b|more\b|less\b)[a-z-]+"),
+        ("Of a matrix, the rows.", r"^Of (?:a|an|the|what|each|all) "),
+    ],
+)
+def test_habits_are_found(sentence, habit):
+    assert re.search(habit, sentence)
