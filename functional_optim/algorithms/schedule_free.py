@@ -385,6 +385,13 @@ def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
 
     Raises:
       ValueError: the state has no state of `schedule_free`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx, params = fo.schedule_free_sgd(1.0), {"w": 4.0}
+      >>> updates, state = tx.update({"w": 1.0}, tx.init(params), params)
+      >>> fo.schedule_free_eval_params(state, fo.apply_updates(params, updates))
+      {'w': Array(3., dtype=float32)}
     """
     if not any(is_interpolated(node) for _, node in nested_states(state)):
         raise ValueError(

@@ -143,8 +143,8 @@ def scale_by_sophia(
     of m. The state has `sophia_step`, with m as `mu` and h as `nu`, and `hessian_fn_state`. `b1`,
     `b2` `()` have no unit; `gamma` and `eps` `()` are in units of g / h and of g, if u has none.
 
-    hessian_diagonal_fn is a transformation whose updates are the estimate; it runs only where it
-    is asked for, by a condition within one program, and gets all extra arguments of `update`:
+    hessian_diagonal_fn is a transformation whose updates are the estimate; it runs only at the
+    steps that need it, by a condition within one program, and gets all extra arguments of `update`:
     `hutchinson_estimator_diag_hessian` (Sophia-H, the default) needs `obj_fn`, or the `value_fn`
     that line searches get; `gauss_newton_bartlett_estimator` (Sophia-G) needs `logits_fn`.
 

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from ..core.numerics.moments import interpolate
@@ -150,9 +151,9 @@ class AveragedTree:
         )
         old = jax.tree.leaves(self.wide)
         for path, a, x in zip(leaf_paths(self.wide), old, leaves, strict=True):
-            if _has_mean(a) and jnp.shape(x) != a.shape:
+            if _has_mean(a) and np.shape(x) != a.shape:
                 raise ValueError(
-                    f"{self._owner}: the model has shape {jnp.shape(x)} at '{path}', and the "
+                    f"{self._owner}: the model has shape {np.shape(x)} at '{path}', and the "
                     f"average {a.shape}. Pass the model that is averaged."
                 )
         return [

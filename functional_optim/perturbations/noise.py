@@ -1,5 +1,6 @@
 """Distributions of noise, with samplers and log densities."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -24,6 +25,7 @@ class Noise(Protocol):
         """Returns the logarithm of the density at each element, up to a constant."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Normal:
     """The normal distribution of mean 0 and variance 1.
 
@@ -45,6 +47,7 @@ class Normal:
         return -0.5 * jnp.square(inputs)
 
 
+@dataclasses.dataclass(frozen=True)
 class Gumbel:
     """The Gumbel distribution of location 0 and scale 1.
 

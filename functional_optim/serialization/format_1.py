@@ -64,7 +64,19 @@ def migrate_format_1(saved: Migrated) -> Migrated:
     }
     for link in _links(saved.arrays):
         _migrate_link(arrays, optional, link)
+    _add_floor_of_loss_scales(arrays)
     return Migrated(arrays, frozenset(optional))
+
+
+def _add_floor_of_loss_scales(arrays: Arrays) -> None:
+    """Adds the numbers that the states of `loss_scale` lacked, with their defaults, in place."""
+    known = ".hyperparams.growth_factor"
+    for link in [k.removesuffix(known) for k in arrays if k.endswith(known)] + [""]:
+        start = f"{link}." if link else ""
+        factor, tracker = (f"{start}{k}" for k in ("hyperparams.growth_factor", "growth_tracker"))
+        if factor in arrays and tracker in arrays:
+            arrays.setdefault(f"{start}hyperparams.min_scale", np.ones_like(arrays[factor]))
+            arrays.setdefault(f"{start}metrics.notfinite_count", np.zeros_like(arrays[tracker]))
 
 
 def _links(arrays: Arrays) -> list[str]:

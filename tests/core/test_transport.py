@@ -91,7 +91,9 @@ def leaf_counts_of(state, leaves=LEAVES):
 @each_factory
 def test_a_leaf_without_a_gradient_stays_and_the_others_move_as_if_alone(case):
     if case.factory is fo.flatten:
-        pytest.skip("one vector has one count; None is refused")
+        pytest.skip("one vector has one count")
+    if case.factory is fo.sam:
+        pytest.skip("without a gradient, a leaf may have to return from a climb")
     if case.factory in (fo.dog, fo.scale_by_dog):
         pytest.skip("the first distance is in units of all parameters")
     # Counted from the start: wrappers that act at some steps only need that.

@@ -98,7 +98,7 @@ BAD = {
     "negative step": (lambda: with_entry("step", -4), "'step' is -4, and not a number of updates"),
     "huge step": (lambda: with_entry("step", 2**40), "'step' is .*, and not a number of updates"),
     "no parameters": (without_params, "the saved group 0 has no 'params'"),
-    "option": (lambda: with_option("lr", -1.0), r"learning_rate must be in \[0, inf\)"),
+    "option": (lambda: with_option("lr", -1.0), r"lr must be in \[0, inf\)"),
 }
 
 

@@ -65,9 +65,11 @@ def test_groups_may_be_named(groups):
     assert_same(
         optimizer.params,
         [
-            collections.OrderedDict([("z.weight", [0.5, 0.5]), ("a.bias", [-0.5])]),
-            collections.OrderedDict(m={"x": [0.75] * 3}),
-            collections.OrderedDict(last=[0.5]),
+            collections.OrderedDict(
+                [("z.weight", jnp.array([0.5, 0.5])), ("a.bias", jnp.array([-0.5]))]
+            ),
+            collections.OrderedDict(m={"x": jnp.full(3, 0.75)}),
+            collections.OrderedDict(last=jnp.array([0.5])),
         ],
     )
 

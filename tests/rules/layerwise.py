@@ -22,7 +22,7 @@ RULES = (
     Entry(
         fo.adaptive_grad_clip,
         {"": {"clipping": 0.01}, "axis": {"clipping": 0.01, "eps": 2.0, "axis": -1}},
-        bad=ranges(("clipping", -1.0, NOT_NEGATIVE), ("eps", -1.0, NOT_NEGATIVE), clipping=0.1),
+        bad=ranges(("clipping", -1.0, "[0, inf]"), ("eps", -1.0, NOT_NEGATIVE), clipping=0.1),
         oracle=oracles.adaptive_grad_clip,
     ),
     Entry(fo.centralize, {"": {}}, oracle=oracles.centralize),
