@@ -9,9 +9,10 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.state import State
+from ..core.state_types import ReduceLROnPlateauState
 from ..serialization.placing import place
 
-__all__ = ["WRAPPERS", "Wrapper", "injected_counts"]
+__all__ = ["PLATEAU", "WRAPPERS", "Wrapper", "injected_counts"]
 
 Fields = dict[str, Any]
 
@@ -122,6 +123,19 @@ def _known(source: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]
     """Returns the numbers of `like`, replaced by those that `source` has."""
     return {k: _placed(source[k], x) if k in source else x for k, x in like.items()}
 
+
+def _read_fields(theirs: Any, ours: State) -> Fields:
+    return {k: _placed(getattr(theirs, k), x) for k, x in ours._asdict().items()}
+
+
+def _write_fields(ours: State, theirs: Any) -> Fields:
+    return {k: _placed(x, getattr(theirs, k)) for k, x in ours._asdict().items()}
+
+
+PLATEAU = Wrapper(
+    lambda state: isinstance(state, ReduceLROnPlateauState), "", _read_fields, _write_fields
+)
+"""`contrib.reduce_on_plateau`, which wraps nothing, and whose state has optax's fields."""
 
 _CONDITION = Wrapper(
     lambda state: set(state._fields) == {"step", "inner_state"},
