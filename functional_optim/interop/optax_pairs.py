@@ -8,12 +8,13 @@ from ..core.protocol import PyTree
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.rules.spec import RULE_NAMES
 from ..core.state import State, nested_states
+from ..core.state_types import ReduceLROnPlateauState
 from ..core.trees.structure import path_string
 from ..core.types import OptState
 from ..serialization.names import is_link
 from .optax_table import LINKS, REFUSED, Counterpart
 from .optax_walk import states_of
-from .optax_wrappers import WRAPPERS, Wrapper
+from .optax_wrappers import PLATEAU, WRAPPERS, Wrapper
 
 __all__ = ["Pair", "Path", "UpdateCounts", "links_of", "pair_up", "slots_of"]
 
@@ -157,7 +158,8 @@ def _is_inside(path: Path, wrapper: Path) -> bool:
 def _nodes(ours: PyTree) -> Iterator[tuple[Path, State]]:
     """Yields the states that may have a counterpart: links and wrappers."""
     for path, node in nested_states(ours):
-        if is_link(node) or any(wrapper.is_ours(node) for wrapper in WRAPPERS.values()):
+        wrappers = (PLATEAU, *WRAPPERS.values())
+        if is_link(node) or any(wrapper.is_ours(node) for wrapper in wrappers):
             yield path, node
 
 
@@ -166,6 +168,8 @@ def _counterpart(theirs: OptState, path: Path, node: State) -> Counterpart | Wra
     name = type(theirs).__name__
     if name in WRAPPERS:
         return WRAPPERS[name] if WRAPPERS[name].is_ours(node) else None
+    if PLATEAU.is_ours(node):
+        return PLATEAU if name == ReduceLROnPlateauState.__name__ else None
     if not is_link(node):
         return None
     link = re.sub(r"_\d+$", "", _key(path[-1])) if path else ""

@@ -8,10 +8,11 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.state import State
+from ..core.state_types import ReduceLROnPlateauState
 from ..core.types import OptState
 from ..serialization.placing import place
 
-__all__ = ["WRAPPERS", "Wrapper", "injected_counts"]
+__all__ = ["PLATEAU", "WRAPPERS", "Wrapper", "injected_counts"]
 
 Fields = dict[str, PyTree]
 """Fields of a state by name."""
@@ -123,6 +124,19 @@ def _replace_values(source: Mapping[str, PyTree], like: Mapping[str, PyTree]) ->
     """Returns the values of `like`, replaced by those of `source` with the same names."""
     return {k: _copy_values(source[k], x) if k in source else x for k, x in like.items()}
 
+
+def _read_fields(theirs: OptState, ours: State) -> Fields:
+    return {k: _copy_values(getattr(theirs, k), x) for k, x in ours._asdict().items()}
+
+
+def _write_fields(ours: State, theirs: OptState) -> Fields:
+    return {k: _copy_values(x, getattr(theirs, k)) for k, x in ours._asdict().items()}
+
+
+PLATEAU = Wrapper(
+    lambda state: isinstance(state, ReduceLROnPlateauState), "", _read_fields, _write_fields
+)
+"""`contrib.reduce_on_plateau`, which wraps nothing, and whose state has optax's fields."""
 
 _CONDITION = Wrapper(
     lambda state: set(state._fields) == {"step", "inner_state"},

@@ -25,6 +25,9 @@ LINKS_OF_BOTH = {
     "add_noise": lambda lib: lib.add_noise(0.1, 0.5, 0),
     "apply_every": lambda lib: lib.apply_every(4),
     "contrib.reduce_on_plateau": lambda lib: lib.contrib.reduce_on_plateau(),
+    "reduce_on_plateau": lambda lib: (
+        optax.contrib.reduce_on_plateau() if lib is optax else fo.reduce_on_plateau()
+    ),
     "contrib.scale_by_ademamix": lambda lib: lib.contrib.scale_by_ademamix(),
     "contrib.scale_by_adopt": lambda lib: lib.contrib.scale_by_adopt(),
     "contrib.scale_by_madgrad": lambda lib: lib.contrib.scale_by_madgrad(0.1),
