@@ -146,7 +146,8 @@ def scale_by_sophia(
     hessian_diagonal_fn is a transformation whose updates are the estimate; it runs only at the
     steps that need it, by a condition within one program, and gets all extra arguments of `update`:
     `hutchinson_estimator_diag_hessian` (Sophia-H, the default) needs `obj_fn`, or the `value_fn`
-    that line searches get; `gauss_newton_bartlett_estimator` (Sophia-G) needs `logits_fn`.
+    that line searches get; `gauss_newton_bartlett_estimator` (Sophia-G) needs `logits_fn`. Both
+    are of real parameters: for complex ones, put it into `split_real_and_imaginary`.
 
     Args:
       update_interval: may change during a run without a new program; of a schedule, the value at

@@ -17,7 +17,7 @@ class MultiNormalDiagFromLogScale:
 
     def __init__(self, loc: Any, log_scale: Any):
         self._loc, self._log_scale = jnp.asarray(loc), jnp.asarray(log_scale)
-        self._shape = jnp.broadcast_shapes(self._loc.shape, self._log_scale.shape)
+        self._param_shape = jnp.broadcast_shapes(self._loc.shape, self._log_scale.shape)
         self._dtype = jnp.result_type(self._loc, self._log_scale)
 
     @property
@@ -32,18 +32,18 @@ class MultiNormalDiagFromLogScale:
 
     def sample(self, shape: Sequence[int], key: Any) -> Array:
         """Draws samples, `(*shape, *p)`, which are differentiable by both parameters."""
-        noise = jax.random.normal(key, (*shape, *self._shape), self._dtype)
+        noise = jax.random.normal(key, (*shape, *self._param_shape), self._dtype)
         loc, log_scale = self._broadcast(noise.shape)
         return noise * jnp.exp(log_scale) + loc
 
     def log_prob(self, x: Any) -> Array:
         """Computes the logarithm of the density at points `(*shape, *p)`, `(*shape,)`."""
         x = jnp.asarray(x)
-        shape = jnp.broadcast_shapes(x.shape, self._shape)
+        shape = jnp.broadcast_shapes(x.shape, self._param_shape)
         loc, log_scale = self._broadcast(shape)
         z = (jnp.broadcast_to(x, shape) - loc) * jnp.exp(-log_scale)
         each = -0.5 * (jnp.square(z) + math.log(2 * math.pi)) - log_scale
-        return jnp.sum(each, axis=tuple(range(-len(self._shape), 0)))
+        return jnp.sum(each, axis=tuple(range(-len(self._param_shape), 0)))
 
     def _broadcast(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Broadcasts the parameters to points of a shape."""
