@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 CONSTRAINTS ?=
-TORCH := torch==2.14.1
+TORCH := torch==2.15.0
 
 .PHONY: demo test docs api notebooks lint format types bench parity programs optax-tests clean
 .DELETE_ON_ERROR:

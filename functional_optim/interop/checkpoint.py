@@ -58,7 +58,7 @@ def load_torch_checkpoint(path: str | PathLike[str]) -> PyTree:
             value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's readers raise many types
         raise ValueError(
-            f"load_torch_checkpoint: {path} is damaged, or is no file of torch.save that holds "
+            f"load_torch_checkpoint: {path} is damaged, or is not a file of torch.save that holds "
             f"only data ({type(error).__name__}). If it is damaged, load an earlier one. Save "
             "model.state_dict() and optimizer.state_dict(), not the objects; the name of a "
             "safetensors file must end in .safetensors; read JSON with json.load."
