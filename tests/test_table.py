@@ -15,6 +15,7 @@ ELSEWHERE = {
     "dpsgd": "it needs examples: transforms/test_privacy.py",
     "gauss_newton_bartlett_estimator": "it needs logits: second_order/test_second_order.py",
     "hutchinson_estimator_diag_hessian": "it needs a loss: testing/test_rules.py",
+    "measure_with_ema": "it is a measure: monitor",
     "zero1": "it needs a mesh: sharding/test_zero.py",
 }
 """Factories that the table has not, and what has them."""

@@ -392,6 +392,8 @@ def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
       >>> updates, state = tx.update({"w": 1.0}, tx.init(params), params)
       >>> fo.schedule_free_eval_params(state, fo.apply_updates(params, updates))
       {'w': Array(3., dtype=float32)}
+
+    Reference: Defazio et al., The road less scheduled, NeurIPS 2024, equation 5, arXiv:2405.15682.
     """
     if not any(is_interpolated(node) for _, node in nested_states(state)):
         raise ValueError(

@@ -26,6 +26,7 @@ from ..core.rules.arguments import (
     Static,
     Within,
 )
+from ..core.rules.context import Slots, StepContext
 from ..core.state import State
 from ..core.trees.varying import cond
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -51,10 +52,16 @@ def _step_scalars(t: Array, b1: Array, b2: Array, bias_correction: bool) -> dict
     return {"mu_gain": 1 - b1, "nu_gain": 1 - b2} | correction
 
 
+def _step_scalars_of_examples(
+    t: Array, b1: Array, b2: Array, rho: Array, batch_size: Array, bias_correction: bool
+) -> dict[str, Array]:
+    return _step_scalars(t, b1, b2, bias_correction) | {"scaled_gamma": rho * batch_size}
+
+
 def _direction(
     g: Array,
-    slots: Any,
-    ctx: Any,
+    slots: Slots,
+    ctx: StepContext,
     b1: Array,
     eps: Array,
     gamma: Array,
@@ -73,9 +80,9 @@ def _direction(
 @leaf_rule(slots=_slots, step_scalars=_step_scalars)
 def sophia_step(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.965,
     b2: Decay = 0.99,
     eps: Positive = 1e-8,
@@ -93,12 +100,33 @@ def sophia_step(
     return u, {"mu": mu, "nu": slots.nu}
 
 
+@leaf_rule(slots=_slots, step_scalars=_step_scalars_of_examples)
+def sophia_step_of_examples(
+    g: Array,
+    slots: Slots,
+    p: None,
+    ctx: StepContext,
+    b1: Decay = 0.965,
+    b2: Decay = 0.99,
+    rho: NonNegative = 0.04,
+    batch_size: NonNegative = 5120.0,
+    eps: Positive = 1e-15,
+    bias_correction: Static[bool] = False,
+    mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Does what `sophia_step` does, with rho times the number of examples in a batch as gamma."""
+    del p, b2, rho, batch_size, mu_dtype
+    gamma, threshold = ctx.scaled_gamma, jnp.ones((), g.real.dtype)
+    u, mu = _direction(g, slots, ctx, b1, eps, gamma, threshold, bias_correction)
+    return u, {"mu": mu, "nu": slots.nu}
+
+
 @leaf_rule(slots=_slots, step_scalars=_step_scalars, needs_trees=("hessian_diagonal",))
 def sophia_step_and_estimate(
     g: Array,
-    slots: Any,
+    slots: Slots,
     p: None,
-    ctx: Any,
+    ctx: StepContext,
     b1: Decay = 0.965,
     b2: Decay = 0.99,
     eps: Positive = 1e-8,

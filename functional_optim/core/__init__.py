@@ -14,6 +14,6 @@ The modules and folders, each on those before it:
 - `engine/`: the update, in four stages.
 - `chain`: transformations one after another, with neighbouring rules fused.
 - `traced_hyperparams`, `decorators`: `leaf_rule` and `tree_rule`, which make factories.
-- `stateless`: transformations without state.
+- `stateless`, `state_types`: transformations without state; types under optax's names.
 - `apply_gradients`, `hyperparams`: what users call besides `init` and `update`.
 """

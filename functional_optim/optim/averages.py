@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from ..core.numerics.moments import interpolate
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
-from ..core.trees.structure import align, leaf_paths
+from ..core.trees.structure import align, is_absent, leaf_paths
 
 __all__ = ["Average", "AveragedTree", "AvgFn", "Each", "MultiAvgFn", "Placement"]
 
@@ -151,6 +151,8 @@ class AveragedTree:
         )
         old = jax.tree.leaves(self.wide)
         for path, a, x in zip(leaf_paths(self.wide), old, leaves, strict=True):
+            if _has_mean(a) and is_absent(x):
+                raise ValueError(f"{self._owner}: the model has no leaf at '{path}'.")
             if _has_mean(a) and np.shape(x) != a.shape:
                 raise ValueError(
                     f"{self._owner}: the model has shape {np.shape(x)} at '{path}', and the "

@@ -120,7 +120,7 @@ def test_a_number_is_known_by_the_argument_that_gave_it(tx, names):
 def test_every_number_of_an_optimizer_is_known_by_its_argument():
     """Each float argument of each optimizer, but those of `init` alone, stands in the state."""
     params = {"w": jnp.ones((4, 4)), "b": jnp.ones(4)}
-    init_only = {"initial_accumulator_value", "initial_scale", "init_estimate"}
+    init_only = {"initial_accumulator_value", "initial_scale", "init_estimate", "reps_rel"}
     tried = 0
     for factory in {f for f in map(fo.__getattr__, fo.__all__) if inspect.isfunction(f)}:
         signature = inspect.signature(factory).parameters

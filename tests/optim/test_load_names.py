@@ -113,7 +113,7 @@ def test_names_must_be_those_of_the_parameters(names, message):
         sgd(tree("q", "k")).load_state_dict(saved("q", "k"), names=names)
 
 
-LEFT = r"SGD\.load_state_dict: options were not taken over"
+LEFT = r"SGD\.load_state_dict: options were not loaded"
 
 
 def test_parameters_may_have_been_in_other_groups():
@@ -239,7 +239,7 @@ def test_names_of_each_group():
     assert loaded(groups, [name for names in BY_GROUP for name in names]) == RIGHT
 
 
-@pytest.mark.filterwarnings("ignore:SGD.load_state_dict. options were not taken over")
+@pytest.mark.filterwarnings("ignore:SGD.load_state_dict. options were not loaded")
 def test_names_of_each_group_where_there_is_one_group_here():
     assert loaded(LAYERS, BY_GROUP) == {k: (number, 0) for k, (number, _) in RIGHT.items()}
 

@@ -226,7 +226,7 @@ def test_sophia_steps_as_its_authors_do():
 def test_sophia_averages_the_parts_of_complex_gradients():
     opt = optim.SophiaG([jnp.zeros(1, jnp.complex64)], betas=(0.9, 0.0))
     opt.update_hessian([jnp.array([2.0 - 3.0j])])
-    assert opt.state[0].sophia_step.nu[0][0] == 4 + 9j
+    assert opt.state[0].sophia_step_of_examples.nu[0][0] == 4 + 9j
 
 
 def test_sophia_without_gradients_says_where_they_come_from():

@@ -15,6 +15,9 @@ from ..trees import assert_close
 OTHERWISE = {"LBFGS", "SparseAdam"}
 """Those that are not stepped with dense gradients."""
 
+RESTS = {"ScheduleFreeRAdam"}
+"""Those that do not move in the first steps."""
+
 FIXED = {"initial_accumulator_value", "ns_coefficients", "ns_steps"}
 """Options that shape the program, or the state's start."""
 
@@ -79,5 +82,7 @@ def test_every_number_may_be_a_schedule(name):
         scheduled.step(grads)
         numbers.step(grads)
         assert_close(scheduled.params, numbers.params, rtol=2e-5, atol=2e-6)
+    if name in RESTS:
+        return
     moved = jax.tree.map(lambda p, q: bool((p != q).any()), scheduled.params, start)
     assert all(jax.tree.leaves(moved))

@@ -2,7 +2,7 @@
 
 The modules, each on those before it:
 
-- `jit`, `backends`: jitted functions with names; the list of native backends.
+- `backends`: the list of native backends.
 - `stacks`, `leaf_table`: stage 1, which aligns and checks updates, slots and parameters.
 - `step_scalars`: stage 2, which computes counts, schedules, bias corrections and norms.
 - `executors`: stage 3, which runs rules on one kind of leaf.

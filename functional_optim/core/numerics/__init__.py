@@ -7,6 +7,7 @@ The modules, each on those before it:
 - `casting`: casts between these dtypes.
 - `products`: sums of products in full precision.
 - `moments`: moments of updates, and their bias corrections.
+- `adam_scalars`: the scalars of a step of Adam and its variants.
 - `rounding`: rounding to a narrower dtype.
 - `safe`: norms with a derivative at 0.
 - `validation`: checks of the numbers that users pass.
