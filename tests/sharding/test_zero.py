@@ -22,7 +22,7 @@ TRANSFORMATIONS = {
     "clip-adamw": fo.chain(fo.clip_by_global_norm(0.5), fo.adamw(1e-2)),
     "adafactor": fo.adafactor(1e-2, min_dim_size_to_factor=2),
     "adam_hd": fo.adam_hd(1e-2, hypergrad_lr=1e-4),
-    "came": fo.came(1e-3),
+    "came": fo.came(1e-4),
     "cautious": fo.cautious_adamw(1e-2),
 }
 each_tx = pytest.mark.parametrize("tx", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
