@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import functional_optim as fo
+
 from .. import problem
 from ..rules import each_with_oracle
 
@@ -38,6 +40,9 @@ def test_float64_agrees_to_rounding(case):
             np.testing.assert_allclose(u, theirs[k][t], rtol=1e-12, atol=1e-12 * scale)
 
 
+DECIDE_THE_PARAMETER = (fo.madgrad, fo.scale_by_madgrad, fo.norm_constraint)
+
+
 @each_with_oracle
 def test_float32_stays_with_the_oracle(case):
     steps = 1000
@@ -47,9 +52,10 @@ def test_float32_stays_with_the_oracle(case):
     theirs, moved = expected(case, params, jax.device_get(grads), steps)
     scale = max(np.abs(p).max() for p in moved.values())
     for k, u in in_float64(ours).items():
-        # The way that the updates go together is compared, not their sum in float32: adding
-        # up costs half an ulp of the parameter at each step, whatever the rule. One that decides
-        # the parameter makes up for that in its updates: of it, the parameters agree.
+        # The sum of the updates is compared, and not the parameter: adding to it in float32 costs
+        # half an ulp at each step, whatever the rule. A rule that decides the parameter makes up
+        # for that in its updates, so that there the parameter is compared.
         error = np.abs(u.sum(axis=0) - theirs[k].sum(axis=0)).max()
-        end = np.abs(np.asarray(ended[k], np.float64) - moved[k]).max()
-        assert min(error, end) < case.drift * scale, k
+        if case.factory in DECIDE_THE_PARAMETER:
+            error = np.abs(np.asarray(ended[k], np.float64) - moved[k]).max()
+        assert error < case.drift * scale, k
