@@ -3,6 +3,10 @@
 import types
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 __all__ = ["namespace"]
 
 
@@ -12,4 +16,4 @@ def namespace(x: Any) -> types.ModuleType | Any:
     Maths that is written with these functions runs in both. A scheduler, which computes one
     number for each epoch, runs it in NumPy's float64 without dispatching to a device.
     """
-    return x.__array_namespace__()
+    return jnp if isinstance(x, jax.Array) else np  # scalars of NumPy 2.0 have no namespace
