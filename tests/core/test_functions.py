@@ -295,6 +295,8 @@ EQUAL = {
 
 @pytest.mark.parametrize("name", EQUAL)
 def test_what_can_be_seen_to_do_the_same_shares_its_programs(name):
+    if isinstance(EQUAL[name], np.ufunc) and not hasattr(np.sin, "__qualname__"):
+        pytest.skip("before NumPy 2.2, a ufunc does not say which one it is")
     assert dependencies_of(EQUAL[name]) is not None
     assert as_function(EQUAL[name]) is as_function(EQUAL[name])
 
