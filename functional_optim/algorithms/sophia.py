@@ -53,9 +53,10 @@ def _step_scalars(t: Array, b1: Array, b2: Array, bias_correction: bool) -> dict
 
 
 def _step_scalars_of_examples(
-    t: Array, b1: Array, b2: Array, rho: Array, batch_size: Array, bias_correction: bool
+    t: Array, b1: Array, b2: Array, rho: Array, batch_size: Array
 ) -> dict[str, Array]:
-    return _step_scalars(t, b1, b2, bias_correction) | {"scaled_gamma": rho * batch_size}
+    """Computes the same, and gamma for a loss that is a mean over the examples of a batch."""
+    return _step_scalars(t, b1, b2, bias_correction=False) | {"gamma": rho * batch_size}
 
 
 def _direction(
@@ -111,13 +112,11 @@ def sophia_step_of_examples(
     rho: NonNegative = 0.04,
     batch_size: NonNegative = 5120.0,
     eps: Positive = 1e-15,
-    bias_correction: Static[bool] = False,
-    mu_dtype: Annotated[DTypeLike | None, SlotDtype("mu")] = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Does what `sophia_step` does, with rho times the number of examples in a batch as gamma."""
-    del p, b2, rho, batch_size, mu_dtype
-    gamma, threshold = ctx.scaled_gamma, jnp.ones((), g.real.dtype)
-    u, mu = _direction(g, slots, ctx, b1, eps, gamma, threshold, bias_correction)
+    """Does what `sophia_step` does, as the authors' SophiaG: with rho times batch_size as gamma."""
+    del p, b2, rho, batch_size
+    threshold = jnp.ones((), g.real.dtype)
+    u, mu = _direction(g, slots, ctx, b1, eps, ctx.gamma, threshold, bias_correction=False)
     return u, {"mu": mu, "nu": slots.nu}
 
 

@@ -4,11 +4,11 @@ import copyreg
 import functools
 import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import jax
 
-__all__ = ["KeyPath", "State", "nested_states", "states_below"]
+__all__ = ["KeyPath", "State", "is_rule_state", "nested_states", "states_below"]
 
 KeyPath = tuple[Hashable, ...]
 """The keys from the root of a tree to one of its nodes, as `jax.tree_util` gives them."""
@@ -126,6 +126,11 @@ def _reduce_class(kind: _StateType) -> str | tuple[Any, ...]:
 
 
 copyreg.pickle(_StateType, _reduce_class)
+
+
+def is_rule_state(x: object) -> TypeGuard[State]:
+    """Tells whether x has the fields that every rule of this package keeps."""
+    return isinstance(x, State) and {"count", "hyperparams"} <= set(x._fields)
 
 
 def nested_states(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, State]]:

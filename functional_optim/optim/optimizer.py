@@ -326,7 +326,7 @@ class Optimizer(OptimizerBase):
             else:
                 run_keeping(name, program, params, states, arguments, outputs)
         finally:  # on Ctrl-C as well, because the old arrays have been donated
-            while outputs:
+            while outputs:  # again only after an interrupt
                 new, states, *rest = outputs[0]
                 try:
                     if self._donate:  # all are traced, or none

@@ -21,7 +21,7 @@ from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.init import ENGINE_FIELDS
 from ..core.rules.rng_keys import Key, as_key, key_at
-from ..core.state import KeyPath, State, nested_states
+from ..core.state import KeyPath, State, is_rule_state, nested_states
 from ..core.trees.containers import container_content, is_container
 from ..core.trees.placement import mesh_placer
 from ..core.trees.structure import path_string
@@ -226,9 +226,7 @@ class LowBitInit:
 
 def _slots(state: PyTree, paths: list[KeyPath], wanted: Mapping[str, str]) -> Iterator[str]:
     """Yields the name of the slot of each path; empty where it is not in a slot."""
-    links = [
-        path for path, node in nested_states(state) if {"count", "hyperparams"} <= {*node._fields}
-    ]
+    links = [path for path, node in nested_states(state) if is_rule_state(node)]
     for path in paths:
         link = max((k for k in links if path[: len(k)] == k), key=len, default=None)
         names = [k.name for k in path[len(link or ()) :] if isinstance(k, jax.tree_util.GetAttrKey)]

@@ -13,7 +13,7 @@ from ..core.leaf.packing import Packed, is_packed
 from ..core.leaf.quantized import is_quantized
 from ..core.protocol import PyTree
 from ..core.rules.init import ENGINE_FIELDS
-from ..core.state import State, nested_states
+from ..core.state import State, is_rule_state, nested_states
 from ..core.trees.containers import without_containers
 from ..core.trees.structure import is_absent, key_paths, path_string, unique_names
 from .placing import HostArray, StateArray
@@ -172,16 +172,12 @@ def _locate(
 
 def is_link(state: object) -> bool:
     """Tells whether a value is the state of a rule of this package, and not of a wrapper."""
-    return isinstance(state, State) and "inner_state" not in state and _has_hyperparams(state)
+    return is_rule_state(state) and "inner_state" not in state
 
 
 def dotted(*parts: str) -> str:
     """Joins the non-empty parts of a name by dots."""
     return ".".join(part for part in parts if part)
-
-
-def _has_hyperparams(state: State) -> bool:
-    return {"count", "hyperparams"} <= set(state._fields)
 
 
 def _is_node(x: object) -> bool:
@@ -221,7 +217,7 @@ def _find_links(tree: PyTree) -> Iterator[Link]:
     """
     paths_in_chain: dict[Path, tuple[Path, ...]] = {}
     for path, state in nested_states(tree):
-        if not _has_hyperparams(state):
+        if not is_rule_state(state):
             continue
         slots = [k for k in state._fields if k not in ENGINE_FIELDS]
         leaves = (

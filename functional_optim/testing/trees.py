@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
-from ..core.state import State
+from ..core.state import State, is_rule_state
 from ..core.trees.structure import path_string
 from ..transforms.leaf_counts import per_leaf_counts
 from .case import Case
@@ -78,7 +78,7 @@ def with_leaf_counts(state: PyTree, after: PyTree) -> PyTree:
 
     def add(path: Sequence[Hashable], node: PyTree) -> PyTree:
         aval = avals.get(path_string([*path, jax.tree_util.GetAttrKey("leaf_counts")]))
-        if not _is_link(node) or "leaf_counts" in node or aval is None:
+        if not is_rule_state(node) or "leaf_counts" in node or aval is None:
             return node
         n = jax.tree.leaves(aval)[-1]  # the length of `leaf_counts`
         fields: dict[str, PyTree] = {}
@@ -88,23 +88,18 @@ def with_leaf_counts(state: PyTree, after: PyTree) -> PyTree:
                 fields["leaf_counts"] = _repeat_scalar(x, n)
         return State(**fields)
 
-    return jax.tree_util.tree_map_with_path(add, state, is_leaf=_is_link)
+    return jax.tree_util.tree_map_with_path(add, state, is_leaf=is_rule_state)
 
 
 def _repeat_scalar(x: jax.Array, n: int) -> jax.Array:
     return x if x.ndim else jnp.full(n, x)
 
 
-def _is_link(x: object) -> bool:
-    """Tells whether x is the state of a rule of this package."""
-    return isinstance(x, State) and {"count", "hyperparams"} <= set(x._fields)
-
-
 def _last_leaf_state(state: PyTree, path: str, n: int) -> dict[str, jax.Array]:
     """Returns the slots of the last of n parameters, and its elements of leaf scalars."""
     of_leaf = {k: v for k, v in flat(state).items() if is_of_parameter(k, path)}
-    for link_path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_link)[0]:
-        fields = ("leaf_counts", "carry") if _is_link(node) else ()
+    for link_path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=is_rule_state)[0]:
+        fields = ("leaf_counts", "carry") if is_rule_state(node) else ()
         for k, x in flat({k: node[k] for k in fields if k in node}).items():
             if x.shape == (n,):  # otherwise a mask has removed parameters, maybe the last one
                 of_leaf[f"{path_string(link_path)}.{k}"] = x[-1]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import PyTree
-from ..core.state import State, nested_states, states_below
+from ..core.state import State, is_rule_state, nested_states, states_below
 from ..core.trees.apply import no_updates
 from ..core.trees.structure import path_string
 from ..core.trees.varying import cond
@@ -82,7 +82,7 @@ def _replace_metrics(state: PyTree, other: PyTree, take: Callable[[PyTree], PyTr
 
 def _has_counters(state: State) -> bool:
     """Tells whether the metrics of a state are counters of a wrapper, and not measurements."""
-    return not ({"count", "hyperparams"} <= {*state._fields} or "measure_states" in state)
+    return not (is_rule_state(state) or "measure_states" in state)
 
 
 def check_leaf_counts(link: str, old: PyTree, new: PyTree) -> None:

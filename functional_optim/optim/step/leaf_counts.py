@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ...core.protocol import GradientTransformation, PyTree
-from ...core.state import State, nested_states
+from ...core.state import State, is_rule_state, nested_states
 from ...transforms.leaf_counts import per_leaf_counts
 
 __all__ = ["has_leaf_counts", "with_leaf_counts", "with_shared_counts"]
@@ -22,7 +22,7 @@ def has_leaf_counts(state: PyTree) -> bool:
 def with_leaf_counts(tx: GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
     """Returns a state of `tx` with the counts that `per_leaf_counts(tx)` would have kept."""
     counting = jax.eval_shape(per_leaf_counts(tx).init, params)
-    return jax.tree.map(_add_counts, state, counting, is_leaf=_is_rule_state)
+    return jax.tree.map(_add_counts, state, counting, is_leaf=is_rule_state)
 
 
 def with_shared_counts(state: State) -> State:
@@ -36,12 +36,8 @@ def with_shared_counts(state: State) -> State:
     return State(**{k: _remove_counts(v) for k, v in state._asdict().items()})
 
 
-def _is_rule_state(x: object) -> bool:
-    return isinstance(x, State) and {"count", "hyperparams"} <= set(x._fields)
-
-
 def _add_counts(old: PyTree, counting: PyTree) -> PyTree:
-    if not _is_rule_state(old) or "leaf_counts" not in counting:
+    if not is_rule_state(old) or "leaf_counts" not in counting:
         return old
     fields = dict(old._asdict())
     fields["leaf_counts"] = fields.get("leaf_counts", fields["count"])
