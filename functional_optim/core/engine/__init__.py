@@ -4,7 +4,8 @@ The modules, each on those before it:
 
 - `backends`: the list of native backends.
 - `stacks`, `leaf_table`: stage 1, which aligns and checks updates, slots and parameters.
-- `step_scalars`: stage 2, which computes counts, schedules, bias corrections and norms.
+- `measuring`: norms and other quantities of the whole tree.
+- `step_scalars`: stage 2, which computes counts, schedules, bias corrections.
 - `executors`: stage 3, which runs rules on one kind of leaf.
 - `objective`, `whole_tree`: stage 3 for rules that compute all leaves together.
 - `next_state`: stage 4, which builds the next state.

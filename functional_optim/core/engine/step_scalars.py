@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,19 +12,16 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ..leaf.packing import Group, stack_trees
-from ..leaf.quantized import decode_state
 from ..leaf.stacking import KERNEL_OUTPUTS, MIN_READERS, materialize_scalars, unstack_array
 from ..numerics.casting import cast
-from ..numerics.precision import compute_dtype, hyper_dtype, safe_increment
+from ..numerics.precision import hyper_dtype, safe_increment
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
-from ..rules.context import StepContext
 from ..rules.rng_keys import key_at
 from ..state import State
-from ..trees.placement import sharded_as, sharded_together
-from ..trees.sparse_rows import Rows
 from .leaf_table import LeafTable
+from .measuring import measure_tree
 
 __all__ = [
     "Column",
@@ -172,7 +169,7 @@ def compute_step_scalars(
         aligned = {k: table.column(extra[k], k) for k in spec.needs_trees}
         trees = [{k: column[i] for k, column in aligned.items()} for i in range(n)]
     if spec.tree_stats.combine is not None:
-        next_stats, quantities = _measure(rule, table, fields, hyper, context, trees)
+        next_stats, quantities = measure_tree(rule, table, fields, hyper, context, trees)
         next_fields |= next_stats
         context |= quantities
     scalars: Scalars = {}
@@ -301,123 +298,3 @@ def _next_carry(
         else jnp.broadcast_to(scalars[k], jnp.shape(values[k]))
         for k in rule.carried_names
     }
-
-
-def _measure(
-    rule: BoundRule,
-    table: LeafTable,
-    state_fields: Fields,
-    hyper: Scalars,
-    needed: Scalars,
-    trees: list[Scalars],
-) -> tuple[dict[str, Scalars], Scalars]:
-    """Computes the quantities of the whole tree.
-
-    Returns:
-      The state's `scalars` and `metrics`, and all quantities.
-    """
-    stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
-    assert stats.combine is not None
-    last_fields: dict[str, Scalars] = {
-        k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields
-    }
-    last = {name: x for values in last_fields.values() for name, x in values.items()} | needed
-    prepared = {}
-    if stats.prepare is not None:
-        with_count = last | {"count": state_fields["count"]}
-        prepared = {k: as_state(x) for k, x in stats.prepare(with_count, **arguments).items()}
-        last |= prepared
-    measured = None
-    if stats.measure is not None:
-        measured = _measurements(rule, table, hyper, last, trees)
-        # Measured again, scaled, where squares over- or underflowed.
-        if measured is not None and stats.rescale is not None:
-            scale = stats.rescale(measured)
-
-            def measure_scaled(_: Scalars) -> Scalars | None:
-                return _measurements(rule, table, hyper, last | {"scale": scale}, trees)
-
-            if isinstance(scale, jax.core.Tracer):
-                measured = jax.lax.cond(scale == 1, lambda sound: sound, measure_scaled, measured)
-            elif scale != 1:  # without a trace, a cond would compile its branches at each step
-                measured = measure_scaled(measured)
-            last |= {"scale": scale}
-    combined = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
-    missing = [name for names in last_fields.values() for name in names if name not in combined]
-    if missing:
-        raise ValueError(
-            f"{rule.name}: combine of tree_stats returned {sorted(combined)}, and not "
-            f"{missing[0]!r}, which start or metrics declares. Return its next value."
-        )
-    next_fields = {k: {name: combined[name] for name in last_fields[k]} for k in last_fields}
-    return next_fields, prepared | combined
-
-
-def _measurements(
-    rule: BoundRule, table: LeafTable, hyper: Scalars, last: Scalars, trees: list[Scalars]
-) -> Scalars | None:
-    """Measures all leaves that have an update; returns `(n,)` each, in the leaves' order."""
-    with_params, columns = rule.spec.reads_params, []
-    for batch in table.batches:
-        stacked = batch in table.stacks
-        g, (slots, *_), p = table.inputs(batch, with_params=with_params)
-        indices = np.asarray([table.tree_indices[i] for i in batch], np.int32)
-        index = indices if stacked else indices[0]
-        leaf_trees = stack_trees(trees, batch) if stacked else trees[batch[0]]
-        measure = _measure_program(rule, stacked=stacked)
-        columns.append(measure(g, slots, p, index, leaf_trees, hyper, last))
-    if not columns:
-        return None
-    # The results are scalars for a leaf, and vectors for a stack.
-    if not table.stacks:
-        return jax.tree.map(lambda *xs: jnp.stack(xs), *columns)
-    # Stacks come first in the batches; this restores the order of the leaves.
-    order = np.argsort([i for batch in table.batches for i in batch])
-    return jax.tree.map(
-        lambda *xs: jnp.concatenate([jnp.atleast_1d(x) for x in xs])[order], *columns
-    )
-
-
-def _measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
-    """Returns the jitted measurement of a leaf or a stack, which lives as long as the rule."""
-    if ("measure", stacked) not in rule.programs:
-        rule.programs["measure", stacked] = _make_measure_program(rule, stacked=stacked)
-    return rule.programs["measure", stacked]
-
-
-def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
-    def measure(
-        g: Array,
-        slots: Scalars,
-        p: Array | None,
-        index: Array,
-        trees: Scalars,
-        hyper: Scalars,
-        last: Scalars,
-    ) -> Scalars:
-        assert rule.spec.tree_stats.measure is not None
-        compute = compute_dtype(g.dtype)
-        real = jnp.finfo(compute).dtype  # scalars stay real where leaves are complex
-        arguments = cast(hyper, real) | dict(rule.options)
-        rows = Rows(g)
-        placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
-        trees = {k: sharded_as(x, placed[0]) for k, x in trees.items()}
-        g, slots, p = cast(placed, compute)
-        trees = cast(trees, real)
-        if rule.spec.split_complex and jnp.iscomplexobj(g):
-            g, slots, p, trees = jax.tree.map(_stack_parts, (g, slots, p, trees))
-        context = StepContext(**cast(last, real), **trees, leaf=index, rule=rule.name)
-        measured = rule.spec.tree_stats.measure(g, State(**slots), p, context, **arguments)
-        return {k: as_state(v) for k, v in measured.items()}
-
-    program: Any = measure
-    if stacked:
-        program = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
-    name = f"{rule.name}_measure_stacked" if stacked else f"{rule.name}_measure"
-    program.__name__ = program.__qualname__ = name  # programs and profiles show it
-    return jax.jit(program)
-
-
-def _stack_parts(x: Array) -> Array:
-    """Stacks the real and the imaginary part of an array; a real array is taken for both."""
-    return jnp.stack([jnp.real(x), jnp.imag(x)] if jnp.iscomplexobj(x) else [x, x])
