@@ -78,7 +78,7 @@ def _triples(coefficients: Any) -> tuple[Triple, ...]:
     return coefficients if nested else (coefficients,)
 
 
-@leaf_rule(split_complex=False, check=_check)
+@leaf_rule(split_complex=False, stack_leaves=True, check=_check)
 def orthogonalize(
     g: Array,
     slots: Slots,
