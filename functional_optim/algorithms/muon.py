@@ -88,7 +88,7 @@ def scale_by_shape(
 
 def scale_by_muon(
     ns_coeffs: Rounds | str = STANDARD,
-    ns_steps: int = 5,
+    ns_steps: int | None = None,
     beta: ScalarOrSchedule = 0.95,
     eps: ScalarOrSchedule = 1e-7,
     mu_dtype: DTypeLike | None = None,
@@ -152,7 +152,7 @@ _adam_rate = renamed(scale_by_learning_rate, learning_rate="adam_learning_rate")
 def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Rounds | str = STANDARD,
-    ns_steps: int = 5,
+    ns_steps: int | None = None,
     beta: ScalarOrSchedule = 0.95,
     eps: ScalarOrSchedule = 1e-7,
     weight_decay: ScalarOrSchedule = 0.0,
