@@ -61,6 +61,7 @@ def newton_schulz(
         "ns_steps": ns_steps,
         "method": method,
         "preconditioning": preconditioning,
+        "ns_dtype": ns_dtype,
     }
     message = check_rounds(options)
     if message is not None:

@@ -99,6 +99,12 @@ def check_rounds(options: Mapping[str, Any]) -> str | None:
     for name, known in choices.items():
         if name in options and options[name] not in known:
             return f"{name} must be one of {', '.join(map(repr, known))}, got {options[name]!r}."
+    if options["ns_coeffs"] == "cans" and options.get("ns_dtype") is not None:
+        return (
+            f"ns_coeffs='cans' needs ns_dtype=None, got {options['ns_dtype']!r}: its polynomials "
+            "diverge as soon as rounding makes a singular value a thousandth too large. Pass "
+            "'polar_express', which has a margin for that."
+        )
     name, steps = options["ns_coeffs"], options["ns_steps"]
     is_number = isinstance(steps, int) and not isinstance(steps, bool) and 0 <= steps < 100
     if steps is not None and not is_number:
