@@ -61,7 +61,7 @@ def muon_preset(name: str) -> dict[str, Any]:
 
     Differences: in torch, `torch.optim.Muon` has no Adam for other parameters, and matrices are
     `(outputs, inputs)`: the layout is not part of a preset. In Moonlight and Dion, the momentum is
-    a sum, and eps is here 0.05 of theirs, for a beta of 0.95. Moonlight's eps for Adam stands beside
+    a sum, and eps is here 0.05 of theirs, for a beta of 0.95. Moonlight's eps for Adam is added to
     the root without bias correction. optax takes every parameter with two axes for a matrix.
 
     Raises:
