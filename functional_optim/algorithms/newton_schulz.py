@@ -178,7 +178,7 @@ def orthogonalize(
       ns_dtype: dtype to which factors and results of products are rounded, bfloat16 in the authors'
         code and in torch; None for the dtype of the computation, at least float32. In float32,
         u has an error of at most 3e-5, in the spectral norm, for singular values that fall to a
-        thousandth of the largest. In bfloat16, the error is at most 0.1 for values that fall to a
+        thousandth of the largest. In bfloat16, the error is at most 0.15 for values that fall to a
         tenth, and up to 0.7 below, where rounding replaces directions of small values.
       eps_as_floor: whether to divide by max(|G|_F, eps), as in torch.
       gram: whether to compute two rounds at a time, from the Gram matrix of the first; None where
