@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from .algorithms.grokfast import grokfast, grokfast_ma
     from .algorithms.hyperball import hyperball
     from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
+    from .algorithms.kl_shampoo import scale_by_kl_shampoo
+    from .algorithms.kl_soap import scale_by_kl_soap
     from .algorithms.lamb import lamb
     from .algorithms.laprop import laprop, scale_by_laprop
     from .algorithms.lars import lars
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
+    from .algorithms.soap import scale_by_soap
     from .algorithms.sophia import scale_by_sophia, sophia
     from .algorithms.spam import scale_by_spam, spam
     from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
@@ -549,6 +552,8 @@ __all__ = [
     "scale_by_dog",
     "scale_by_dowg",
     "scale_by_factored_rms",
+    "scale_by_kl_shampoo",
+    "scale_by_kl_soap",
     "scale_by_laprop",
     "scale_by_lbfgs",
     "scale_by_learning_rate",
@@ -570,6 +575,7 @@ __all__ = [
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
+    "scale_by_soap",
     "scale_by_sophia",
     "scale_by_spam",
     "scale_by_sparse_adam",

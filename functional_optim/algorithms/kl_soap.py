@@ -1,0 +1,110 @@
+"""KL-SOAP: Adam in the eigenbases of KL-Shampoo."""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import moment
+from ..core.protocol import Hyperparameter
+from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
+from .eigenbases import (
+    FAILURES,
+    bases_of,
+    check_sides,
+    divided_by_rms,
+    divided_by_root,
+    is_due,
+    on_whole_matrices,
+    rotated,
+    squares,
+)
+from .kl_shampoo import Clamp, InitFactor, kl_refreshed, kl_scalars, kl_slots
+
+__all__ = ["scale_by_kl_soap"]
+
+Array = jax.Array
+
+
+@leaf_rule(
+    slots=lambda p, max_precond_dim, init_factor: {
+        "mu": jnp.zeros_like(p),
+        "nu": jnp.zeros_like(p.real),
+        **kl_slots(p, max_precond_dim, init_factor),
+    },
+    step_scalars=kl_scalars,
+    tree_stats=FAILURES,
+    split_complex=False,
+    check=check_sides,
+)
+def scale_by_kl_soap(
+    g: Array,
+    slots: Slots,
+    p: None,
+    ctx: StepContext,
+    b1: Decay = 0.9,
+    b2: Decay = 0.98,
+    eps: NonNegative = 1e-8,
+    precondition_frequency: Annotated[Hyperparameter, Within("[1, inf)")] = 10,
+    shampoo_beta: Annotated[Hyperparameter, Within("[-1, 1)")] = -1.0,
+    max_clamp: Clamp = 4000.0,
+    *,
+    init_factor: InitFactor = 0.1,
+    max_precond_dim: Static[int] = 10000,
+    normalize_grads: Static[bool] = False,
+    stagger: Static[bool] = False,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Runs Adam in the eigenbases of KL-Shampoo's factors.
+
+    The last two axes of a leaf are a matrix, and all other axes count matrices; a vector is a
+    matrix of one row. The first update makes the bases and returns 0. For one matrix at each later
+    update:
+
+        m <- b1 m + (1 - b1) g
+        v <- b2 v + (1 - b2) (Q_L^T g Q_R)^2
+        u  = Q_L ((Q_L^T m Q_R) / (sqrt(v) + eps)) Q_R^T
+
+    The factors L and R, their eigenvalues and their bases Q_L and Q_R change after that, as
+    in `scale_by_kl_shampoo`, with shampoo_beta, or b2 where that is negative. There is no bias
+    correction.
+
+    The state is that of `scale_by_kl_shampoo`, which also has the metric `failed_refreshes`, and v
+    as `nu` in units of g^2. `b1`, `b2` `()` have no unit; eps `()` is in units of g; u has no unit.
+
+    Args are those of `scale_by_kl_shampoo`.
+
+    Differences: none from the authors' numbers in their precision, which is bfloat16 but for the
+    decompositions. As there, v stays where it is when the bases change. The state keeps m, and
+    not the rotated m of the authors' code, which is the same as long as the bases are orthogonal.
+
+    Raises:
+      ValueError: as for `scale_by_kl_shampoo`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_kl_soap(b1=0.0, b2=0.0, eps=1e-3)
+      >>> g = {"w": jnp.array([[3.0, 4.0], [40.0, -30.0]])}
+      >>> first, state = tx.update(g, tx.init(g))
+      >>> second, state = tx.update(g, state)
+      >>> float(jnp.abs(first["w"]).max()), second["w"].round(2).tolist()
+      (0.0, [[0.6, 0.8], [0.8, -0.6]])
+
+    Reference: Lin et al., Understanding and Improving Shampoo and SOAP via Kullback-Leibler
+    Minimization, ICLR 2026, arXiv:2509.03378.
+    """
+    del p, shampoo_beta, init_factor, max_precond_dim, state_dtype
+
+    def on_matrices(g: Array, slots: Slots) -> tuple[Array, dict[str, Array]]:
+        bases = bases_of(slots)
+        mu = moment(slots.mu, g, b1, ctx.mu_gain)
+        nu = moment(slots.nu, squares(rotated(g, bases)), b2, ctx.nu_gain)
+        u = divided_by_root(mu, nu, eps, bases)
+        u = divided_by_rms(u) if normalize_grads else u
+        due = is_due(ctx, precondition_frequency, stagger=stagger)
+        new = kl_refreshed(ctx, g, slots, due, max_clamp)
+        return ctx.started * u, {"mu": mu, "nu": nu} | new
+
+    return on_whole_matrices(on_matrices, g, slots)

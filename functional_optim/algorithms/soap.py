@@ -1,0 +1,167 @@
+"""SOAP: Adam in the eigenbases of Shampoo's factors."""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from ..core.decorators import leaf_rule
+from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.protocol import Hyperparameter
+from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
+from ..core.rules.context import Slots, StepContext
+from .eigenbases import (
+    FACTORS,
+    FAILURES,
+    Sides,
+    adjoint,
+    bases_of,
+    basis_slots,
+    check_sides,
+    divided_by_rms,
+    divided_by_root,
+    is_due,
+    on_whole_matrices,
+    refreshed,
+    rotated,
+    side_sizes,
+    squares,
+    step_scalars,
+)
+
+__all__ = ["scale_by_soap"]
+
+Array = jax.Array
+
+
+def _slots(p: Array, max_precond_dim: int, one_sided: bool) -> dict[str, Array | None]:
+    sizes = side_sizes(p.shape, max_precond_dim, one_sided=one_sided)
+    moments = {"mu": jnp.zeros_like(p), "nu": jnp.zeros_like(p.real)}
+    return moments | basis_slots(p, sizes)
+
+
+def _step_scalars(
+    t: Array, b1: Array, b2: Array, shampoo_beta: Array, correct_bias: bool
+) -> dict[str, Array]:
+    scalars = step_scalars(t, b1, b2, shampoo_beta)
+    # At the first update the corrections would be infinite, and the moments are 0.
+    n = jnp.maximum(scalars["n"], 1)
+    size = bias_root(b2, n) * bias_correction(b1, n) if correct_bias else jnp.ones_like(n)
+    return scalars | {"size": scalars["started"] * size}
+
+
+@leaf_rule(
+    slots=_slots,
+    step_scalars=_step_scalars,
+    tree_stats=FAILURES,
+    split_complex=False,
+    check=check_sides,
+)
+def scale_by_soap(
+    g: Array,
+    slots: Slots,
+    p: None,
+    ctx: StepContext,
+    b1: Decay = 0.95,
+    b2: Decay = 0.95,
+    eps: NonNegative = 1e-8,
+    precondition_frequency: Annotated[Hyperparameter, Within("[1, inf)")] = 10,
+    shampoo_beta: Annotated[Hyperparameter, Within("[-1, 1)")] = -1.0,
+    *,
+    max_precond_dim: Static[int] = 10000,
+    one_sided: Static[bool] = False,
+    normalize_grads: Static[bool] = False,
+    correct_bias: Static[bool] = True,
+    stagger: Static[bool] = False,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Runs Adam in the eigenbases of Shampoo's factors, which change every few updates.
+
+    The last two axes of a leaf are a matrix (rows, columns), and all other axes count matrices.
+    The first update makes the bases and returns 0, so that no gradient is divided in a basis that
+    was computed from it. For one matrix at the update number n = 0, 1, 2, ...:
+
+        n = 0:  L <- (1 - b3) g g^T,    Q_L = its eigenvectors, the largest first;    u = 0
+        n > 0:  m <- b1 m + (1 - b1) g
+                v <- b2 v + (1 - b2) (Q_L^T g Q_R)^2
+                u  = s Q_L ((Q_L^T m Q_R) / (sqrt(v) + eps)) Q_R^T
+                L <- b3 L + (1 - b3) g g^T
+        every precondition_frequency updates, after that:
+                Q_L <- the Q of the QR decomposition of L Q_L
+
+    R and Q_R are the same of g^T g. b3 is shampoo_beta, or b2 where that is negative; s =
+    sqrt(1 - b2^n) / (1 - b1^n), or 1 without correct_bias. Before a QR decomposition, the columns
+    of Q_L are sorted by the diagonal of Q_L^T L Q_L, and the rows of v with them.
+
+    The state keeps m as `mu` `(..., rows, columns)` in units of g, v as `nu` of that shape in units
+    of g^2, L as `left` `(..., rows, rows)`, R as `right` `(..., columns, columns)`, and Q_L and Q_R
+    as `left_basis` and `right_basis`. A vector, and a side longer than max_precond_dim, have the
+    identity as their basis, and `NoSlot()` as these slots: there, this is Adam. b1, b2 and
+    shampoo_beta `()` have no unit; eps `()` is in units of g; u has no unit.
+
+    A decomposition whose result is not finite is discarded: its matrix keeps the last basis. The
+    metric `failed_refreshes` counts these, once for each side, since `init`.
+
+    Args:
+      precondition_frequency: updates from one refresh to the next. Another number does not
+        recompile.
+      shampoo_beta: decay of L and R; a negative number stands for b2.
+      max_precond_dim: longest side that has a basis; 0 for Adam without its first update.
+      one_sided: whether only the shorter side has a basis, that of the rows if both are equal.
+      normalize_grads: whether to divide u / s by its root mean square, matrix by matrix.
+      correct_bias: whether to correct the biases of m and v.
+      stagger: whether leaves are refreshed at different updates, spread over the period, so that
+        no update does the work for all of them.
+      state_dtype: dtype of all slots, or a dict. A dict for `mu` and `nu` alone keeps the bases
+        orthogonal to float32's precision.
+
+    Differences: none from the authors' code, whose numbers are these to rounding. It keeps m in
+    the bases, and rotates it to the new ones at a refresh: the same m, as long as the bases are
+    orthogonal. With correct_bias, u has sqrt(1 - b2^n) as a factor of all, so that Adam's eps
+    is eps / sqrt(1 - b2^n) here. merge_dims is left to the axes of
+    a parameter, which may join several into rows or columns; more than two sides with a basis are
+    not supported.
+
+    Raises:
+      ValueError: b1 or b2 outside [0, 1); shampoo_beta outside [-1, 1); eps negative;
+        precondition_frequency below 1; max_precond_dim is not a whole number from 0.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_soap(eps=1e-3)
+      >>> g = {"w": jnp.array([[3.0, 4.0], [40.0, -30.0]])}
+      >>> first, state = tx.update(g, tx.init(g))
+      >>> second, state = tx.update(g, state)
+      >>> float(jnp.abs(first["w"]).max()), second["w"].round(2).tolist()
+      (0.0, [[0.6, 0.8], [0.8, -0.6]])
+
+    Reference: Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, ICLR 2025,
+    Algorithm 3, arXiv:2409.11321.
+    """
+    del p, state_dtype
+
+    def on_matrices(g: Array, slots: Slots) -> tuple[Array, dict[str, Array]]:
+        bases = bases_of(slots)
+        mu = moment(slots.mu, g, b1, ctx.mu_gain)
+        nu = moment(slots.nu, squares(rotated(g, bases)), b2, ctx.nu_gain)
+        u = divided_by_root(mu, nu, eps, bases)
+        u = divided_by_rms(u) if normalize_grads else u
+        return ctx.size * u, {"mu": mu} | _refreshed(g, nu, slots)
+
+    def _refreshed(g: Array, nu: Array, slots: Slots) -> dict[str, Array]:
+        left, right = (getattr(slots, name, None) for name in FACTORS)
+        decay, gain = ctx.factor_decay, ctx.factor_gain
+        factors = Sides(
+            None if left is None else moment(left, g @ adjoint(g), decay, gain),
+            None if right is None else moment(right, adjoint(g) @ g, decay, gain),
+        )
+        due = is_due(ctx, precondition_frequency, stagger=stagger)
+        new, orders = refreshed(ctx, due, slots, factors, is_sorted=True)
+        # The elements of v follow their eigenvectors to their new places.
+        if orders.left is not None:
+            nu = jnp.take_along_axis(nu, orders.left[..., :, None], axis=-2)
+        if orders.right is not None:
+            nu = jnp.take_along_axis(nu, orders.right[..., None, :], axis=-1)
+        return {"nu": nu} | new
+
+    return on_whole_matrices(on_matrices, g, slots)
