@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.rules.context import Slots, StepContext
 from ..core.rules.spec import TreeStats
@@ -23,6 +24,7 @@ __all__ = [
     "divided_by_root",
     "check_sides",
     "is_due",
+    "mean_of",
     "on_whole_matrices",
     "refreshed",
     "refreshed_factor",
@@ -31,6 +33,7 @@ __all__ = [
     "side_sizes",
     "squares",
     "step_scalars",
+    "times",
 ]
 
 Array = jax.Array
@@ -135,6 +138,16 @@ def adjoint(x: Array) -> Array:
     return jnp.conj(jnp.swapaxes(x, -2, -1))
 
 
+def times(real: Array, x: Array) -> Array:
+    """Multiplies by a real array or scalar."""
+    return real.astype(x.dtype) * x
+
+
+def mean_of(old: Array, x: Array, decay: Array, gain: Array) -> Array:
+    """Computes `moment` of an array that may be complex."""
+    return moment(old, x, decay.astype(x.dtype), gain.astype(x.dtype))
+
+
 def squares(x: Array) -> Array:
     """Returns the squared magnitudes of the elements."""
     return jnp.square(x) if not jnp.iscomplexobj(x) else jnp.square(x.real) + jnp.square(x.imag)
@@ -156,14 +169,15 @@ def divided_by_root(mu: Array, nu: Array, eps: Array, bases: Sides) -> Array:
     """Divides a mean by the root of a second moment in the bases, as Adam does there."""
     # The floor avoids a division of 0 by 0, where eps is 0.
     root = jnp.maximum(safe_sqrt(nu) + eps, float(jnp.finfo(nu.dtype).tiny))
-    return rotated_back(rotated(mu, bases) / root, bases)
+    return rotated_back(times(1 / root, rotated(mu, bases)), bases)
 
 
 def divided_by_rms(u: Array) -> Array:
     """Divides each matrix by its root mean square."""
     axes = tuple(range(max(u.ndim - 2, 0), u.ndim))
-    # The authors' constant, which only keeps 0 from being divided by 0.
-    return u / (safe_sqrt(jnp.mean(squares(u), axis=axes, keepdims=True)) + 1e-30)
+    rms = safe_sqrt(jnp.mean(squares(u), axis=axes, keepdims=True))
+    # 1e-30 is the authors' constant. A matrix of 0 is divided by 1, also for its derivatives.
+    return times(1 / jnp.where(rms > 0, rms + 1e-30, 1), u)
 
 
 Refreshed = tuple[Array, Array, Array]
@@ -194,8 +208,10 @@ def refreshed_factor(
     """Refreshes the basis of one side, where that is due.
 
     The first update makes the basis by an eigendecomposition. A matrix whose decomposition has
-    elements that are not finite keeps its basis.
+    elements that are not finite keeps its basis. Derivatives take the bases as constants, because
+    those of eigenvectors are infinite where two eigenvalues are equal.
     """
+    factor, basis = jax.lax.stop_gradient((factor, basis))
     same = jnp.broadcast_to(jnp.arange(basis.shape[-1]), basis.shape[:-1])
 
     def keep() -> Refreshed:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.moments import moment
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import (
     Decay,
@@ -28,6 +27,7 @@ from .eigenbases import (
     check_sides,
     divided_by_rms,
     is_due,
+    mean_of,
     on_whole_matrices,
     refreshed,
     rotated,
@@ -35,6 +35,7 @@ from .eigenbases import (
     side_sizes,
     squares,
     step_scalars,
+    times,
 )
 
 __all__ = ["Clamp", "InitFactor", "kl_refreshed", "kl_scalars", "kl_slots", "scale_by_kl_shampoo"]
@@ -80,32 +81,28 @@ def kl_refreshed(
     # Of each row, its elements in the right basis; of each column, its elements in the left one.
     of_rows, of_columns = rotated(whole, in_right), rotated(whole, in_left)
     square = squares(rotated(of_columns, in_right))
-    by_left = _inverse(slots.left_values[..., :, None])
-    by_right = _inverse(slots.right_values[..., None, :])
+    by_left = _inverse(slots.left_values.real[..., :, None])
+    by_right = _inverse(slots.right_values.real[..., None, :])
     means = {
         "left_values": jnp.mean(square * by_right, axis=-1),
         "right_values": jnp.mean(square * by_left, axis=-2),
     }
     new_values = {}
     for name, mean in means.items():
-        value = moment(getattr(slots, name), mean, ctx.value_decay, ctx.value_gain)
+        value = mean_of(getattr(slots, name).real, mean, ctx.value_decay, ctx.value_gain)
         new_values[name] = value if max_clamp is None else _at_least(value, max_clamp)
     # The first factors are those of Shampoo, without the eigenvalues.
     by_left, by_right = (jnp.where(ctx.first, 1, x) for x in (by_left, by_right))
     left, right = (getattr(slots, name, None) for name in FACTORS)
     decay, gain = ctx.factor_decay, ctx.factor_gain
     if left is not None:
-        scaled = _times(by_right / columns, of_rows)
-        left = moment(left, scaled @ adjoint(of_rows), decay, gain)
+        scaled = times(by_right / columns, of_rows)
+        left = mean_of(left, scaled @ adjoint(of_rows), decay, gain)
     if right is not None:
-        scaled = _times(by_left / rows, of_columns)
-        right = moment(right, adjoint(of_columns) @ scaled, decay, gain)
+        scaled = times(by_left / rows, of_columns)
+        right = mean_of(right, adjoint(of_columns) @ scaled, decay, gain)
     new, _ = refreshed(ctx, due, slots, Sides(left, right), is_sorted=False)
     return new | new_values
-
-
-def _times(real: Array, x: Array) -> Array:
-    return real.astype(x.dtype) * x
 
 
 def _inverse(values: Array) -> Array:
@@ -212,13 +209,13 @@ def scale_by_kl_shampoo(
 
     def on_matrices(g: Array, slots: Slots) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
-        mu = moment(slots.mu, g, b1, ctx.mu_gain)
-        values = slots.left_values[..., :, None] * slots.right_values[..., None, :]
+        mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
+        values = slots.left_values.real[..., :, None] * slots.right_values.real[..., None, :]
         # 1 / (sqrt(x) + eps), and 0 where an eigenvalue is 0.
         scale = jnp.where(values > 0, 1 / (jnp.sqrt(jnp.where(values > 0, values, 1)) + eps), 0)
-        u = rotated_back(_times(scale.reshape(g.shape), rotated(mu, bases)), bases)
+        u = rotated_back(times(scale.reshape(g.shape), rotated(mu, bases)), bases)
         u = divided_by_rms(u) if normalize_grads else u
         due = is_due(ctx, precondition_frequency, stagger=stagger)
-        return ctx.started * u, {"mu": mu} | kl_refreshed(ctx, g, slots, due, max_clamp)
+        return times(ctx.started, u), {"mu": mu} | kl_refreshed(ctx, g, slots, due, max_clamp)
 
     return on_whole_matrices(on_matrices, g, slots)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.moments import moment
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
@@ -17,9 +16,11 @@ from .eigenbases import (
     divided_by_rms,
     divided_by_root,
     is_due,
+    mean_of,
     on_whole_matrices,
     rotated,
     squares,
+    times,
 )
 from .kl_shampoo import Clamp, InitFactor, kl_refreshed, kl_scalars, kl_slots
 
@@ -99,12 +100,12 @@ def scale_by_kl_soap(
 
     def on_matrices(g: Array, slots: Slots) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
-        mu = moment(slots.mu, g, b1, ctx.mu_gain)
-        nu = moment(slots.nu, squares(rotated(g, bases)), b2, ctx.nu_gain)
+        mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
+        nu = mean_of(slots.nu.real, squares(rotated(g, bases)), b2, ctx.nu_gain)
         u = divided_by_root(mu, nu, eps, bases)
         u = divided_by_rms(u) if normalize_grads else u
         due = is_due(ctx, precondition_frequency, stagger=stagger)
         new = kl_refreshed(ctx, g, slots, due, max_clamp)
-        return ctx.started * u, {"mu": mu, "nu": nu} | new
+        return times(ctx.started, u), {"mu": mu, "nu": nu} | new
 
     return on_whole_matrices(on_matrices, g, slots)

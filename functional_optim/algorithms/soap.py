@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.moments import bias_correction, bias_root, moment
+from ..core.numerics.moments import bias_correction, bias_root
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
@@ -21,12 +21,14 @@ from .eigenbases import (
     divided_by_rms,
     divided_by_root,
     is_due,
+    mean_of,
     on_whole_matrices,
     refreshed,
     rotated,
     side_sizes,
     squares,
     step_scalars,
+    times,
 )
 
 __all__ = ["scale_by_soap"]
@@ -142,18 +144,18 @@ def scale_by_soap(
 
     def on_matrices(g: Array, slots: Slots) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
-        mu = moment(slots.mu, g, b1, ctx.mu_gain)
-        nu = moment(slots.nu, squares(rotated(g, bases)), b2, ctx.nu_gain)
+        mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
+        nu = mean_of(slots.nu.real, squares(rotated(g, bases)), b2, ctx.nu_gain)
         u = divided_by_root(mu, nu, eps, bases)
         u = divided_by_rms(u) if normalize_grads else u
-        return ctx.size * u, {"mu": mu} | _refreshed(g, nu, slots)
+        return times(ctx.size, u), {"mu": mu} | _refreshed(g, nu, slots)
 
     def _refreshed(g: Array, nu: Array, slots: Slots) -> dict[str, Array]:
         left, right = (getattr(slots, name, None) for name in FACTORS)
         decay, gain = ctx.factor_decay, ctx.factor_gain
         factors = Sides(
-            None if left is None else moment(left, g @ adjoint(g), decay, gain),
-            None if right is None else moment(right, adjoint(g) @ g, decay, gain),
+            None if left is None else mean_of(left, g @ adjoint(g), decay, gain),
+            None if right is None else mean_of(right, adjoint(g) @ g, decay, gain),
         )
         due = is_due(ctx, precondition_frequency, stagger=stagger)
         new, orders = refreshed(ctx, due, slots, factors, is_sorted=True)
