@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from .algorithms.grokfast import grokfast, grokfast_ma
     from .algorithms.hyperball import hyperball
     from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
-    from .algorithms.kl_shampoo import scale_by_kl_shampoo
-    from .algorithms.kl_soap import scale_by_kl_soap
+    from .algorithms.kl_shampoo import kl_shampoo, scale_by_kl_shampoo
+    from .algorithms.kl_soap import kl_soap, scale_by_kl_soap
     from .algorithms.lamb import lamb
     from .algorithms.laprop import laprop, scale_by_laprop
     from .algorithms.lars import lars
@@ -100,7 +100,8 @@ if TYPE_CHECKING:
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
-    from .algorithms.soap import scale_by_soap
+    from .algorithms.soap import scale_by_soap, soap
+    from .algorithms.soap_muon import soap_muon
     from .algorithms.sophia import scale_by_sophia, sophia
     from .algorithms.spam import scale_by_spam, spam
     from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
@@ -452,6 +453,8 @@ __all__ = [
     "kahan_summation",
     "keep_params_nonnegative",
     "kl_divergence",
+    "kl_shampoo",
+    "kl_soap",
     "l2_loss",
     "lamb",
     "laprop",
@@ -614,6 +617,8 @@ __all__ = [
     "sm3",
     "smooth_labels",
     "snapshot",
+    "soap",
+    "soap_muon",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
     "sophia",

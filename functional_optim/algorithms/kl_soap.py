@@ -1,14 +1,17 @@
 """KL-SOAP: Adam in the eigenbases of KL-Shampoo."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
-from ..core.protocol import Hyperparameter
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.matrices import MatrixLeaves, on_matrices
 from .eigenbases import (
     FAILURES,
     bases_of,
@@ -23,8 +26,9 @@ from .eigenbases import (
     times,
 )
 from .kl_shampoo import Clamp, InitFactor, kl_refreshed, kl_scalars, kl_slots
+from .with_adam import with_adam_for_others
 
-__all__ = ["scale_by_kl_soap"]
+__all__ = ["kl_soap", "scale_by_kl_soap"]
 
 Array = jax.Array
 
@@ -90,8 +94,8 @@ def scale_by_kl_soap(
       >>> g = {"w": jnp.array([[3.0, 4.0], [40.0, -30.0]])}
       >>> first, state = tx.update(g, tx.init(g))
       >>> second, state = tx.update(g, state)
-      >>> float(jnp.abs(first["w"]).max()), second["w"].round(2).tolist()
-      (0.0, [[0.6, 0.8], [0.8, -0.6]])
+      >>> float(jnp.abs(first["w"]).max()), [f"{u:.2f}" for u in second["w"].ravel()]
+      (0.0, ['0.60', '0.80', '0.80', '-0.60'])
 
     Reference: Lin et al., Understanding and Improving Shampoo and SOAP via Kullback-Leibler
     Minimization, ICLR 2026, arXiv:2509.03378.
@@ -109,3 +113,90 @@ def scale_by_kl_soap(
         return times(ctx.started, u), {"mu": mu, "nu": nu} | new
 
     return on_whole_matrices(on_matrices, g, slots)
+
+
+def kl_soap(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.98,
+    eps: ScalarOrSchedule = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.01,
+    precondition_frequency: ScalarOrSchedule = 10,
+    shampoo_beta: ScalarOrSchedule = -1.0,
+    max_clamp: ScalarOrSchedule | None = 4000.0,
+    weight_decay_mask: MaskOrFn = None,
+    *,
+    axes: PyTree | Callable[[PyTree], PyTree] | None = None,
+    init_factor: float = 0.1,
+    max_precond_dim: int = 10000,
+    normalize_grads: bool = False,
+    stagger: bool = False,
+    state_dtype: StateDtype = None,
+    adam_b1: ScalarOrSchedule = 0.9,
+    adam_b2: ScalarOrSchedule = 0.999,
+    adam_eps: ScalarOrSchedule = 1e-8,
+    adam_weight_decay: ScalarOrSchedule = 0.0,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+) -> GradientTransformation:
+    """KL-SOAP for matrices, and Adam for all other parameters.
+
+    The update of a matrix is `scale_by_kl_soap`, with decoupled decay:
+
+        p <- p - learning_rate (u + weight_decay p),    u from `scale_by_kl_soap`
+
+    The update of all other parameters is `scale_by_adam` with `adam_weight_decay`, and with the
+    same learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p;
+    the default of the authors is 1e-4. The first update moves parameters that are not matrices,
+    and decays matrices.
+
+    Args:
+      axes: which parameters are matrices, and along which axes: a tree of `MatrixAxes`, a prefix of
+        one, or a function of the parameters, with None for the parameters that Adam trains. None
+        for `axes_by_name()`, which decides by names and shapes.
+      weight_decay_mask: which matrices decay; see `masked`.
+      state_dtype: dtype of the slots of matrices.
+      stagger: see `scale_by_kl_soap`, which also explains the other arguments.
+
+    Differences: the authors decay the parameter after the step, which makes u smaller by a factor
+    of 1 - learning_rate weight_decay, and do not decay at the first update.
+
+    Raises:
+      ValueError: an argument is out of its range; axes do not fit a parameter; or names and
+        shapes do not tell whether a parameter is a matrix (the message lists all parameters).
+
+    Example:
+      >>> import functional_optim as fo
+      >>> params = {"w": jnp.eye(2), "b": jnp.zeros(2), "embedding": jnp.ones((5, 2))}
+      >>> state = fo.kl_soap(1e-4).init(params)
+      >>> state.scale_by_kl_soap.left["w"].shape, state.scale_by_kl_soap.left["embedding"]
+      ((1, 2, 2), MaskedNode())
+
+    Reference: Lin et al., Understanding and Improving Shampoo and SOAP via Kullback-Leibler
+    Minimization, ICLR 2026, arXiv:2509.03378.
+    """
+    leaves = MatrixLeaves.of(axes, "kl_soap")
+    rule = scale_by_kl_soap(
+        b1,
+        b2,
+        eps,
+        precondition_frequency,
+        shampoo_beta,
+        max_clamp,
+        init_factor=init_factor,
+        max_precond_dim=max_precond_dim,
+        normalize_grads=normalize_grads,
+        stagger=stagger,
+        state_dtype=state_dtype,
+    )
+    return with_adam_for_others(
+        (on_matrices(rule, leaves),),
+        leaves,
+        learning_rate,
+        weight_decay=weight_decay,
+        weight_decay_mask=weight_decay_mask,
+        adam_b1=adam_b1,
+        adam_b2=adam_b2,
+        adam_eps=adam_eps,
+        adam_weight_decay=adam_weight_decay,
+        adam_learning_rate=adam_learning_rate,
+    )

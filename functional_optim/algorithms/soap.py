@@ -1,5 +1,6 @@
 """SOAP: Adam in the eigenbases of Shampoo's factors."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import jax
@@ -7,9 +8,11 @@ import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root
-from ..core.protocol import Hyperparameter
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.matrices import MatrixLeaves, on_matrices
 from .eigenbases import (
     FACTORS,
     FAILURES,
@@ -30,8 +33,9 @@ from .eigenbases import (
     step_scalars,
     times,
 )
+from .with_adam import with_adam_for_others
 
-__all__ = ["scale_by_soap"]
+__all__ = ["scale_by_soap", "soap"]
 
 Array = jax.Array
 
@@ -134,8 +138,8 @@ def scale_by_soap(
       >>> g = {"w": jnp.array([[3.0, 4.0], [40.0, -30.0]])}
       >>> first, state = tx.update(g, tx.init(g))
       >>> second, state = tx.update(g, state)
-      >>> float(jnp.abs(first["w"]).max()), second["w"].round(2).tolist()
-      (0.0, [[0.6, 0.8], [0.8, -0.6]])
+      >>> float(jnp.abs(first["w"]).max()), [f"{u:.2f}" for u in second["w"].ravel()]
+      (0.0, ['0.60', '0.80', '0.80', '-0.60'])
 
     Reference: Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, ICLR 2025,
     Algorithm 3, arXiv:2409.11321.
@@ -167,3 +171,93 @@ def scale_by_soap(
         return {"nu": nu} | new
 
     return on_whole_matrices(on_matrices, g, slots)
+
+
+def soap(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule = 0.95,
+    b2: ScalarOrSchedule = 0.95,
+    eps: ScalarOrSchedule = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.01,
+    precondition_frequency: ScalarOrSchedule = 10,
+    shampoo_beta: ScalarOrSchedule = -1.0,
+    weight_decay_mask: MaskOrFn = None,
+    *,
+    axes: PyTree | Callable[[PyTree], PyTree] | None = None,
+    max_precond_dim: int = 10000,
+    one_sided: bool = False,
+    normalize_grads: bool = False,
+    correct_bias: bool = True,
+    stagger: bool = False,
+    state_dtype: StateDtype = None,
+    adam_b1: ScalarOrSchedule = 0.95,
+    adam_b2: ScalarOrSchedule = 0.95,
+    adam_eps: ScalarOrSchedule = 1e-8,
+    adam_weight_decay: ScalarOrSchedule = 0.01,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+) -> GradientTransformation:
+    """SOAP for matrices, and Adam for all other parameters.
+
+    The update of a matrix is `scale_by_soap`, with decoupled decay:
+
+        p <- p - learning_rate (u + weight_decay p),    u from `scale_by_soap`
+
+    The update of all other parameters is `scale_by_adam` with `adam_weight_decay`, and with the
+    same learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p;
+    the authors use 3e-3. The first update moves parameters that are not matrices, and decays
+    matrices.
+
+    Args:
+      axes: which parameters are matrices, and along which axes: a tree of `MatrixAxes`, a prefix of
+        one, or a function of the parameters, with None for the parameters that Adam trains. None
+        for `axes_by_name()`, which decides by names and shapes.
+      weight_decay_mask: which matrices decay; see `masked`.
+      state_dtype: dtype of the slots of matrices.
+      stagger: see `scale_by_soap`, which also explains the other arguments.
+
+    Differences: the authors decay the parameter after the step, which makes u smaller by a factor
+    of 1 - learning_rate weight_decay, and do not decay at the first update.
+    They skip the first update of vectors too, whose Adam has eps / sqrt(1 - b2^n) in place of eps.
+    `axes` joins the sides of a convolution, where their merge_dims joins neighbours up to
+    max_precond_dim.
+
+    Raises:
+      ValueError: an argument is out of its range; axes do not fit a parameter; or names and
+        shapes do not tell whether a parameter is a matrix (the message lists all parameters).
+
+    Example:
+      >>> import functional_optim as fo
+      >>> params = {"w": jnp.eye(2), "b": jnp.zeros(2), "embedding": jnp.ones((5, 2))}
+      >>> state = fo.soap(3e-3).init(params)
+      >>> state.scale_by_soap.left["w"].shape, state.scale_by_soap.left["embedding"]
+      ((1, 2, 2), MaskedNode())
+
+    Reference: Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, ICLR 2025,
+    Algorithm 3, arXiv:2409.11321.
+    """
+    leaves = MatrixLeaves.of(axes, "soap")
+    rule = scale_by_soap(
+        b1,
+        b2,
+        eps,
+        precondition_frequency,
+        shampoo_beta,
+        max_precond_dim=max_precond_dim,
+        one_sided=one_sided,
+        normalize_grads=normalize_grads,
+        correct_bias=correct_bias,
+        stagger=stagger,
+        state_dtype=state_dtype,
+    )
+    return with_adam_for_others(
+        (on_matrices(rule, leaves),),
+        leaves,
+        learning_rate,
+        weight_decay=weight_decay,
+        weight_decay_mask=weight_decay_mask,
+        adam_b1=adam_b1,
+        adam_b2=adam_b2,
+        adam_eps=adam_eps,
+        adam_weight_decay=adam_weight_decay,
+        adam_learning_rate=adam_learning_rate,
+    )
