@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from .adam import scale_by_adam
 from .common import leafwise
+from .muon import newton_schulz
 
 
 def eigenvectors(factor):
@@ -179,3 +181,47 @@ def scale_by_kl_soap(b1, b2, eps):
         return bases[0] @ (bases[0].T @ m @ bases[1] / (np.sqrt(v) + eps)) @ bases[1].T
 
     return divide
+
+
+def _with_adam(direction, decay=0.01, adam_b=(0.9, 0.999), adam_decay=0.0):
+    """Matrices go to a direction, and the vector `b` to Adam."""
+
+    def optimizer(
+        learning_rate,
+        weight_decay=decay,
+        adam_b1=adam_b[0],
+        adam_b2=adam_b[1],
+        adam_weight_decay=adam_decay,
+        adam_learning_rate=None,
+        **how,
+    ):
+        find, adam = direction(**how), scale_by_adam.leaf(b1=adam_b1, b2=adam_b2)
+
+        def step(grads, params):
+            w = find(grads["w"], params["w"]) + weight_decay * params["w"]
+            b = adam(grads["b"], params["b"]) + adam_weight_decay * params["b"]
+            rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+            return {"w": -learning_rate * w, "b": -rate * b}
+
+        return step
+
+    return optimizer
+
+
+def _soap_muon(ns_coeffs=(3.4445, -4.7750, 2.0315), ns_steps=5, consistent_rms=None, **how):
+    find = scale_by_soap.leaf(**how)
+
+    def step(g, p):
+        u = newton_schulz(find(g, p), (ns_coeffs,), ns_steps, 1e-7)
+        inputs, outputs = p.shape
+        if consistent_rms is not None:
+            return consistent_rms * np.sqrt(max(inputs, outputs)) * u
+        return np.sqrt(max(1.0, outputs / inputs)) * u
+
+    return step
+
+
+soap = _with_adam(scale_by_soap.leaf, adam_b=(0.95, 0.95), adam_decay=0.01)
+soap_muon = _with_adam(_soap_muon, decay=0.0)
+kl_shampoo = _with_adam(scale_by_kl_shampoo.leaf)
+kl_soap = _with_adam(scale_by_kl_soap.leaf)

@@ -3,7 +3,7 @@
 import functional_optim as fo
 
 from ..oracles import soap as oracles
-from .table import Entry, ranges
+from .table import RATE_RANGES, Entry, ranges
 
 EVERY_TWO = {"precondition_frequency": 2}
 """Often enough that a short run refreshes the bases."""
@@ -57,6 +57,44 @@ RULES = (
         },
         bad=(*ranges(*BAD_KL), *SIDES),
         oracle=oracles.scale_by_kl_soap,
+        drift=KL_DRIFT,
+    ),
+    Entry(
+        fo.soap,
+        {
+            "": {"learning_rate": 3e-3, **EVERY_TWO},
+            "rates": {
+                "learning_rate": 3e-3,
+                "weight_decay": 0.1,
+                "adam_weight_decay": 0.0,
+                "adam_learning_rate": 1e-2,
+                **EVERY_TWO,
+            },
+        },
+        bad=(*ranges(*RATE_RANGES), *ranges(*BAD, learning_rate=0.1)),
+        oracle=oracles.soap,
+    ),
+    Entry(
+        fo.soap_muon,
+        {
+            "": {"learning_rate": 0.02, **EVERY_TWO},
+            "rms": {"learning_rate": 1e-3, "consistent_rms": 0.2, **EVERY_TWO},
+        },
+        bad=(*ranges(*RATE_RANGES), *ranges(*BAD, learning_rate=0.1)),
+        oracle=oracles.soap_muon,
+    ),
+    Entry(
+        fo.kl_shampoo,
+        {"": {"learning_rate": 1e-3, **EVERY_TWO}},
+        bad=(*ranges(*RATE_RANGES), *ranges(*BAD_KL, learning_rate=0.1)),
+        oracle=oracles.kl_shampoo,
+        drift=KL_DRIFT,
+    ),
+    Entry(
+        fo.kl_soap,
+        {"": {"learning_rate": 1e-3, **EVERY_TWO}},
+        bad=(*ranges(*RATE_RANGES), *ranges(*BAD_KL, learning_rate=0.1)),
+        oracle=oracles.kl_soap,
         drift=KL_DRIFT,
     ),
 )
