@@ -82,6 +82,7 @@ RULES = (
         },
         bad=(*ranges(*RATE_RANGES), *ranges(*BAD, learning_rate=0.1)),
         oracle=oracles.soap_muon,
+        leave_out={"traces": "orthogonalize stacks the leaves of one shape, between other links"},
     ),
     Entry(
         fo.kl_shampoo,
