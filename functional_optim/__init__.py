@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from .algorithms.grokfast import grokfast, grokfast_ma
     from .algorithms.hyperball import hyperball
     from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
+    from .algorithms.kl_shampoo import kl_shampoo, scale_by_kl_shampoo
+    from .algorithms.kl_soap import kl_soap, scale_by_kl_soap
     from .algorithms.lamb import lamb
     from .algorithms.laprop import laprop, scale_by_laprop
     from .algorithms.lars import lars
@@ -101,6 +103,8 @@ if TYPE_CHECKING:
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
+    from .algorithms.soap import scale_by_soap, soap
+    from .algorithms.soap_muon import soap_muon
     from .algorithms.sophia import scale_by_sophia, sophia
     from .algorithms.spam import scale_by_spam, spam
     from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
@@ -453,6 +457,8 @@ __all__ = [
     "kahan_summation",
     "keep_params_nonnegative",
     "kl_divergence",
+    "kl_shampoo",
+    "kl_soap",
     "l2_loss",
     "lamb",
     "laprop",
@@ -558,6 +564,8 @@ __all__ = [
     "scale_by_dog",
     "scale_by_dowg",
     "scale_by_factored_rms",
+    "scale_by_kl_shampoo",
+    "scale_by_kl_soap",
     "scale_by_laprop",
     "scale_by_lbfgs",
     "scale_by_learning_rate",
@@ -580,6 +588,7 @@ __all__ = [
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
+    "scale_by_soap",
     "scale_by_sophia",
     "scale_by_spam",
     "scale_by_sparse_adam",
@@ -616,6 +625,8 @@ __all__ = [
     "sm3",
     "smooth_labels",
     "snapshot",
+    "soap",
+    "soap_muon",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
     "sophia",

@@ -35,6 +35,7 @@ from . import (
     schedule_free,
     sgd,
     signs,
+    soap,
     sparse,
 )
 from .table import Bad, Case, Entry, matrices
@@ -63,6 +64,7 @@ FAMILIES = (
     radam,
     lion,
     muon,
+    soap,
     rmsprop,
     sgd,
     adadelta,

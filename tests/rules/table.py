@@ -21,6 +21,7 @@ COUNTS = {
     "every_k_schedule",
     "key",
     "max_consecutive_errors",
+    "max_precond_dim",
     "max_size",
     "memory_size",
     "min_dim_size_to_factor",

@@ -11,6 +11,7 @@ from ...core.adapter import Link, check_pair, link_name
 from ...core.caching import Interned
 from ...core.functions import can_be_cached
 from ...core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
+from ...core.state import State, is_rule_state
 from ...core.trees.labels import FrozenTree, resolve_labels
 from ...core.trees.placeholders import AnyParams, is_any_params
 from ...core.trees.placement import place_on_mesh_of
@@ -70,7 +71,8 @@ class StateForm:
         probe = (7, 10_007, 10_009)
         state = jax.eval_shape(init, AnyParams(jax.ShapeDtypeStruct(probe, jnp.float32)))  # type: ignore[arg-type]
         leaves, treedef = jax.tree.flatten(state, is_leaf=is_any_params)
-        return cls(treedef, tuple(is_any_params(x) and x[0].shape == probe for x in leaves))
+        shapes = [getattr(x[0], "shape", None) if is_any_params(x) else None for x in leaves]
+        return cls(treedef, tuple(shape == probe for shape in shapes))
 
     def as_matrices(self, state: OptState, view: "_View") -> OptState:
         """Returns a state with these slots as matrices, as the inner transformation has them."""
@@ -99,10 +101,32 @@ class StateForm:
         return self._map(lambda tree: view.tree(view.joined(tree, params)), state)
 
     def _map(self, convert: Callable[..., PyTree], *states: OptState) -> OptState:
-        columns = zip(*(self.treedef.flatten_up_to(state) for state in states), strict=True)
-        return self.treedef.unflatten(
+        plain = [_without_counts(state) for state in states]
+        columns = zip(*(self.treedef.flatten_up_to(state) for state in plain), strict=True)
+        new = self.treedef.unflatten(
             [convert(*x) if use else x[0] for use, x in zip(self.is_slot, columns, strict=True)]
         )
+        return _with_counts_of(states[0], new)
+
+
+def _without_counts(state: OptState) -> OptState:
+    """Returns a state without the counts of leaves, which an update may have added to it."""
+
+    def drop(node: Any) -> Any:
+        if not is_rule_state(node) or "leaf_counts" not in node:
+            return node
+        return State(**{k: x for k, x in node._asdict().items() if k != "leaf_counts"})
+
+    return jax.tree.map(drop, state, is_leaf=is_rule_state)
+
+
+def _with_counts_of(state: OptState, new: OptState) -> OptState:
+    """Inverts `_without_counts`, for a state with other slots."""
+
+    def put(old: Any, node: Any) -> Any:
+        return node if not is_rule_state(old) else old._replace(**node._asdict())
+
+    return jax.tree.map(put, state, new, is_leaf=is_rule_state)
 
 
 @dataclasses.dataclass(frozen=True)
