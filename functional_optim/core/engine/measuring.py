@@ -20,7 +20,7 @@ from ..trees.placement import sharded_as, sharded_together
 from ..trees.sparse_rows import Rows
 from .leaf_table import LeafTable
 
-__all__ = ["measure_tree"]
+__all__ = ["measure_tree", "metrics_of_slots"]
 
 Array = jax.Array
 Scalars = dict[str, Array]
@@ -44,7 +44,9 @@ def measure_tree(
     stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
     assert stats.combine is not None
     last_fields: dict[str, Scalars] = {
-        k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields
+        k: {name: x for name, x in state_fields[k].items() if name not in stats.totals}
+        for k in ("scalars", "metrics")
+        if k in state_fields
     }
     last = {name: x for values in last_fields.values() for name, x in values.items()} | needed
     prepared = {}
@@ -76,6 +78,15 @@ def measure_tree(
         )
     next_fields = {k: {name: combined[name] for name in last_fields[k]} for k in last_fields}
     return next_fields, prepared | combined
+
+
+def metrics_of_slots(rule: BoundRule, fields: Fields) -> Fields:
+    """Returns the fields of the next state with the sums of the slots that count something."""
+    totals = {
+        name: sum((as_state(jnp.sum(x)) for x in jax.tree.leaves(fields[name])), as_state(0.0))
+        for name in rule.spec.tree_stats.totals
+    }
+    return fields | {"metrics": fields.get("metrics", {}) | totals} if totals else fields
 
 
 def _measurements(

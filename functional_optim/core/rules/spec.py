@@ -50,6 +50,8 @@ class TreeStats:
         keeps, because `combine` needs their last values. An argument `params` is the list of the
         parameters.
       metrics: names of the quantities that users may read.
+      totals: names of slots that count something, such as failures. After each update, the metric
+        of that name is the sum of the slot over all leaves.
     """
 
     prepare: Callable[..., Mapping[str, ArrayLike]] | None = None
@@ -58,6 +60,7 @@ class TreeStats:
     rescale: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None
     start: Callable[..., Mapping[str, ArrayLike]] | None = None
     metrics: tuple[str, ...] = ()
+    totals: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> set[str]:
