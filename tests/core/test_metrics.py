@@ -48,7 +48,7 @@ def test_a_vmapped_state_has_one_for_each():
         measure=lambda g, slots, p, ctx: {"top": jnp.max(g)},
         combine=lambda stats, last: {"top": jnp.max(stats["top"])},
         metrics=("top",),
-        totals=("negative",),
+        sums=("negative",),
     ),
 )
 def count_negative(g, slots, p, ctx):

@@ -30,7 +30,7 @@ from .executors import (
     choose_executor,
 )
 from .leaf_table import LeafTable
-from .measuring import metrics_of_slots
+from .measuring import with_sums
 from .next_state import next_state, wrong_state
 from .step_scalars import (
     StepScalars,
@@ -120,7 +120,7 @@ class FusedUpdate(Interned):
         outputs, slots = table.rebuild()
         new_states = []
         for rule, state, step, trees in zip(self.rules, states, steps, slots, strict=True):
-            fields = metrics_of_slots(rule, step.next_fields | trees)
+            fields = with_sums(rule, step.next_fields | trees)
             new_states.append(next_state(state, fields))
         if add_to_params:
             add = add_update if self.whole_tree else _take_new

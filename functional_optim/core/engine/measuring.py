@@ -20,7 +20,7 @@ from ..trees.placement import sharded_as, sharded_together
 from ..trees.sparse_rows import Rows
 from .leaf_table import LeafTable
 
-__all__ = ["measure_tree", "metrics_of_slots"]
+__all__ = ["measure_tree", "with_sums"]
 
 Array = jax.Array
 Scalars = dict[str, Array]
@@ -44,7 +44,7 @@ def measure_tree(
     stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
     assert stats.combine is not None
     last_fields: dict[str, Scalars] = {
-        k: {name: x for name, x in state_fields[k].items() if name not in stats.totals}
+        k: {name: x for name, x in state_fields[k].items() if name not in stats.sums}
         for k in ("scalars", "metrics")
         if k in state_fields
     }
@@ -80,13 +80,13 @@ def measure_tree(
     return next_fields, prepared | combined
 
 
-def metrics_of_slots(rule: BoundRule, fields: Fields) -> Fields:
+def with_sums(rule: BoundRule, fields: Fields) -> Fields:
     """Returns the fields of the next state with the sums of the slots that count something."""
-    totals = {
+    sums = {
         name: sum((as_state(jnp.sum(x)) for x in jax.tree.leaves(fields[name])), as_state(0.0))
-        for name in rule.spec.tree_stats.totals
+        for name in rule.spec.tree_stats.sums
     }
-    return fields | {"metrics": fields.get("metrics", {}) | totals} if totals else fields
+    return fields | {"metrics": fields.get("metrics", {}) | sums} if sums else fields
 
 
 def _measurements(

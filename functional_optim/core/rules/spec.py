@@ -50,8 +50,8 @@ class TreeStats:
         keeps, because `combine` needs their last values. An argument `params` is the list of the
         parameters.
       metrics: names of the quantities that users may read.
-      totals: names of slots that count something, such as failures. After each update, the metric
-        of that name is the sum of the slot over all leaves.
+      sums: names of slots that count something, such as failures. Their sums over all leaves, after
+        the update, are metrics of those names.
     """
 
     prepare: Callable[..., Mapping[str, ArrayLike]] | None = None
@@ -60,7 +60,7 @@ class TreeStats:
     rescale: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None
     start: Callable[..., Mapping[str, ArrayLike]] | None = None
     metrics: tuple[str, ...] = ()
-    totals: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> set[str]:
