@@ -261,6 +261,7 @@ ORIGINS = {
         "scale_by_rprop": "algorithms.rprop",
         "scale_by_rss": "algorithms.adagrad",
         "scale_by_schedule": "transforms.scaling",
+        "scale_by_shampoo": "algorithms.shampoo",
         "scale_by_sign": "algorithms.sign_sgd",
         "scale_by_simplified_ademamix": "algorithms.simplified_ademamix",
         "scale_by_sm3": "algorithms.sm3",

@@ -1,0 +1,272 @@
+"""Shampoo: gradients between inverse roots of the second moments of their rows and columns."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
+
+from ..core.decorators import TreeStats, leaf_rule
+from ..core.numerics.moments import bias_correction
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import Hyperparameter
+from ..core.rules.arguments import (
+    Decay,
+    Fraction,
+    NonNegative,
+    Optional_,
+    StateDtype,
+    Static,
+    Within,
+)
+from ..core.rules.context import Slots, StepContext
+from ..core.rules.schedule import check_choice
+from ..core.trees.placement import auto_sharded
+from ..core.trees.varying import cond
+from .factor_roots import METHODS, Damping, adjoint, inverse_root
+
+__all__ = ["scale_by_shampoo"]
+
+Array = jax.Array
+
+GRAFTING = ("none", "sgd", "adagrad", "rmsprop", "adam")
+Steps = Annotated[Hyperparameter, Within("[1, inf)")]
+
+
+def _check(options: Mapping[str, Any]) -> str | None:
+    root, exponent, n = options["root"], options["exponent"], options["max_precond_dim"]
+    check_choice(root, "scale_by_shampoo: root", METHODS)
+    check_choice(options["grafting"], "scale_by_shampoo: grafting", GRAFTING)
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        return (
+            f"max_precond_dim must be a whole number from 0, got {n!r}. Pass the longest side that "
+            "gets a factor, and 0 for none."
+        )
+    if exponent is not None:
+        is_number = isinstance(exponent, (int, float)) and not isinstance(exponent, bool)
+        if not is_number or not 0 < exponent < float("inf"):
+            return f"exponent must be a positive number, got {exponent!r}. Pass 0.25, or None."
+        if root == "newton" and abs(1 / exponent - round(1 / exponent)) > 1e-9:
+            return (
+                f"the Newton iteration finds powers of -1 / p, got exponent={exponent!r}. Pass "
+                "1 / p for an integer p, or root='eigh'."
+            )
+    if root == "newton" and options["pseudo_inverse"]:
+        return "root='newton' has no pseudo_inverse. Pass root='eigh' with it."
+    return None
+
+
+def _sides(shape: tuple[int, ...], max_precond_dim: int, one_sided: bool) -> dict[str, int]:
+    """Returns the sides of a matrix that have a factor, with their lengths.
+
+    A vector is a matrix of one column without a factor, so that its rows have one.
+    """
+    if len(shape) < 2:
+        sides = {"left": shape[0] if shape else 1}
+    else:
+        rows, columns = shape[-2:]
+        sides = {"left": rows, "right": columns}
+        if one_sided:
+            del sides["right" if rows <= columns else "left"]
+    return {side: n for side, n in sides.items() if n <= max_precond_dim}
+
+
+def _slots(
+    p: Array,
+    b1: Array | None,
+    root: str,
+    grafting: str,
+    max_precond_dim: int,
+    one_sided: bool,
+) -> dict[str, Array | None]:
+    slots: dict[str, Array | None] = {}
+    if b1 is not None:
+        slots["mu"] = jnp.zeros_like(p)
+    if grafting not in ("none", "sgd"):
+        slots["nu"] = jnp.zeros_like(p.real)
+    sides = _sides(p.shape, max_precond_dim, one_sided)
+    for side in ("left", "right"):
+        factor = one = None
+        if side in sides:
+            shape = (*p.shape[:-2], sides[side], sides[side])
+            factor = jnp.zeros(shape, p.dtype)
+            one = jnp.broadcast_to(jnp.eye(sides[side], dtype=p.dtype), shape)
+        slots |= {side: factor, f"{side}_root": one}
+        if root == "qr":
+            slots[f"{side}_basis"] = one
+    return slots | {"failed_roots": jnp.zeros((), jnp.int32)}
+
+
+def _step_scalars(
+    t: Array,
+    b1: Array | None,
+    b2: Array,
+    precondition_frequency: Array,
+    start_preconditioning_step: Array | None,
+    graft_b2: Array,
+    use_bias_correction: bool,
+    grafting: str,
+) -> dict[str, Array]:
+    """Computes decays, gains and corrections, and what happens at update number t."""
+    start = start_preconditioning_step
+    start = precondition_frequency if start is None else start
+    # The first update that is not before the start, and then those that the frequency divides.
+    is_first = (t >= start) & (t - 1 < start)
+    is_due = is_first | ((t > start) & (jnp.remainder(t, precondition_frequency) < 1))
+    scalars = {"due": is_due, "early": t < start} | _mean(b2, t, "factor", use_bias_correction)
+    if b1 is not None:
+        scalars |= {"mu_decay": b1, "mu_gain": 1 - b1}
+        scalars["mu_correction"] = bias_correction(b1, t) if use_bias_correction else 0 * b1 + 1
+    if grafting not in ("none", "sgd"):
+        decay = 0 * graft_b2 + 1 if grafting == "adagrad" else graft_b2
+        scalars |= _mean(decay, t, "nu", grafting == "adam")
+    return scalars
+
+
+def _mean(decay: Array, t: Array, name: str, corrects_bias: bool) -> dict[str, Array]:
+    """Computes decay, gain and bias correction of a moment, which for a decay of 1 is a sum."""
+    is_sum = decay >= 1
+    # Of a sum the formulas of a mean are computed too, and must be finite.
+    mean_decay = jnp.where(is_sum, 0.5, decay)
+    correction = bias_correction(mean_decay, t) if corrects_bias else jnp.ones_like(t * decay)
+    return {
+        f"{name}_decay": decay,
+        f"{name}_gain": jnp.where(is_sum, 1.0, 1 - mean_decay),
+        f"{name}_correction": jnp.where(is_sum, 1.0, correction),
+    }
+
+
+@leaf_rule(
+    slots=_slots,
+    step_scalars=_step_scalars,
+    tree_stats=TreeStats(sums=("failed_roots",)),
+    split_complex=False,
+    check=_check,
+)
+def scale_by_shampoo(
+    g: Array,
+    slots: Slots,
+    p: None,
+    ctx: StepContext,
+    b1: Annotated[Hyperparameter | None, Within("[0, 1)"), Optional_] = 0.9,
+    b2: Fraction = 1.0,
+    eps: NonNegative = 1e-12,
+    precondition_frequency: Steps = 1,
+    start_preconditioning_step: Annotated[Hyperparameter | None, Within("[1, inf)"), Optional_] = None,
+    graft_b2: Decay = 0.999,
+    graft_eps: NonNegative = 1e-10,
+    *,
+    grafting: Static[str] = "none",
+    root: Static[str] = "eigh",
+    exponent: Static[float | None] = None,
+    relative_eps: Static[bool] = False,
+    pseudo_inverse: Static[bool] = False,
+    one_sided: Static[bool] = False,
+    max_precond_dim: Static[int] = 10000,
+    use_bias_correction: Static[bool] = True,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Multiplies matrices by inverse roots of the second moments of their rows and columns.
+    """
+    del p, b1, b2, precondition_frequency, start_preconditioning_step, graft_b2, state_dtype
+    if g.size == 0:
+        return g, slots._asdict()
+    kept: dict[str, Array] = {}
+    m = g
+    if "mu" in slots._fields:
+        kept["mu"] = _moment(slots.mu, g, ctx.mu_decay, ctx.mu_gain)
+        m = _times(ctx.mu_correction, kept["mu"]) if use_bias_correction else kept["mu"]
+    sides = _sides(g.shape, max_precond_dim, one_sided)
+    damping = Damping(eps, relative_eps, pseudo_inverse)
+    power = exponent if exponent is not None else 1 / (2 * max(len(sides), 1))
+    factors = {k: x for k, x in slots._asdict().items() if k not in ("mu", "nu")}
+
+    def on_matrices(
+        g: Array, m: Array, factors: dict[str, Array], ctx: dict[str, Array], damping: Damping
+    ) -> tuple[Array, dict[str, Array]]:
+        new = dict(factors)
+        for side in sides:
+            new[side] = _moment(
+                factors[side], _second_moment(side, g), ctx["factor_decay"], ctx["factor_gain"]
+            )
+
+        def refreshed() -> dict[str, Array]:
+            return _refreshed(root, new, sides, power, ctx["factor_correction"], damping)
+
+        new |= cond(ctx["due"], refreshed, lambda: _roots_of(new))
+        if "left" in sides:
+            m = new["left_root"] @ m
+        if "right" in sides:
+            m = m @ new["right_root"]
+        return m, new
+
+    def specs(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh) -> Any:
+        del shape, mesh
+        return spec, {k: PartitionSpec(*spec[: x.ndim - 2]) for k, x in factors.items()}
+
+    scalars = {k: getattr(ctx, k) for k in ("due", "factor_decay", "factor_gain")}
+    scalars["factor_correction"] = ctx.factor_correction
+    column = (-1, 1) if g.ndim < 2 else g.shape
+    u, factors = auto_sharded(
+        on_matrices, specs, g.reshape(column), m.reshape(column), factors, scalars, damping
+    )
+    u, kept = u.reshape(g.shape), kept | factors
+    if grafting == "none":
+        return u, kept
+    graft = m
+    if grafting != "sgd":
+        kept["nu"] = _moment(slots.nu, _squares(g), ctx.nu_decay, ctx.nu_gain)
+        graft = m / (safe_sqrt(ctx.nu_correction * kept["nu"]) + graft_eps).astype(m.dtype)
+    # The constant of Meta's code.
+    size = _norms(graft) / (_norms(u) + 1e-16)
+    return jnp.where(ctx.early, graft, _times(size, u)), kept
+
+
+def _second_moment(side: str, g: Array) -> Array:
+    return g @ adjoint(g) if side == "left" else adjoint(g) @ g
+
+
+def _roots_of(slots: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns the slots that change only when the roots are computed."""
+    return {k: x for k, x in slots.items() if k not in ("left", "right")}
+
+
+def _refreshed(
+    method: str,
+    slots: Mapping[str, Array],
+    sides: Mapping[str, int],
+    exponent: float,
+    correction: Array,
+    damping: Damping,
+) -> dict[str, Array]:
+    """Computes new roots of all factors; a matrix whose root fails keeps its last one."""
+    new = {"failed_roots": slots["failed_roots"]}
+    for side in sides:
+        factor = _times(correction, slots[side])
+        found = inverse_root(method, factor, exponent, damping, slots.get(f"{side}_basis"))
+        failed = found.failed[..., None, None]
+        new[f"{side}_root"] = jnp.where(failed, slots[f"{side}_root"], found.root)
+        if found.basis is not None:
+            new[f"{side}_basis"] = jnp.where(failed, slots[f"{side}_basis"], found.basis)
+        new["failed_roots"] += jnp.sum(found.failed, dtype=new["failed_roots"].dtype)
+    return new
+
+
+def _moment(old: Array, x: Array, decay: Array, gain: Array) -> Array:
+    return _times(decay, old) + _times(gain, x)
+
+
+def _times(real: Array, x: Array) -> Array:
+    """Multiplies an array, which may be complex, by a real scalar or array."""
+    return real.astype(x.dtype) * x
+
+
+def _squares(x: Array) -> Array:
+    return jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
+
+
+def _norms(x: Array) -> Array:
+    """Returns the Frobenius norms of matrices `(..., 1, 1)`, or of a vector."""
+    axes = tuple(range(max(x.ndim - 2, 0), x.ndim))
+    return safe_sqrt(jnp.sum(_squares(x), axis=axes, keepdims=True))
