@@ -120,8 +120,8 @@ class FusedUpdate(Interned):
         outputs, slots = table.rebuild()
         new_states = []
         for rule, state, step, trees in zip(self.rules, states, steps, slots, strict=True):
-            fields = with_sums(rule, step.next_fields | trees)
-            new_states.append(next_state(state, fields))
+            fields = with_sums(rule, step.next_fields, trees)
+            new_states.append(next_state(state, fields | trees))
         if add_to_params:
             add = add_update if self.whole_tree else _take_new
             outputs = replace_leaves(params, outputs, add)

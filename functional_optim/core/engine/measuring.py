@@ -1,6 +1,6 @@
 """Stage 2, for the rules that need it: quantities of the whole tree, such as a norm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from ..leaf.packing import stack_trees
 from ..leaf.quantized import decode_state
 from ..numerics.casting import cast
-from ..numerics.precision import compute_dtype
+from ..numerics.precision import compute_dtype, hyper_dtype
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
@@ -44,9 +44,7 @@ def measure_tree(
     stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
     assert stats.combine is not None
     last_fields: dict[str, Scalars] = {
-        k: {name: x for name, x in state_fields[k].items() if name not in stats.sums}
-        for k in ("scalars", "metrics")
-        if k in state_fields
+        k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields
     }
     last = {name: x for values in last_fields.values() for name, x in values.items()} | needed
     prepared = {}
@@ -70,6 +68,10 @@ def measure_tree(
                 measured = measure_scaled(measured)
             last |= {"scale": scale}
     combined = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
+    last_fields = {
+        k: {name: x for name, x in values.items() if name not in stats.sums}
+        for k, values in last_fields.items()
+    }
     missing = [name for names in last_fields.values() for name in names if name not in combined]
     if missing:
         raise ValueError(
@@ -80,13 +82,14 @@ def measure_tree(
     return next_fields, prepared | combined
 
 
-def with_sums(rule: BoundRule, fields: Fields) -> Fields:
-    """Returns the fields of the next state with the sums of the slots that count something."""
+def with_sums(rule: BoundRule, next_fields: Fields, slots: Mapping[str, PyTree]) -> Fields:
+    """Adds the metrics that are sums of the new slots."""
+    zero = jnp.zeros((), hyper_dtype())
     sums = {
-        name: sum((as_state(jnp.sum(x)) for x in jax.tree.leaves(fields[name])), as_state(0.0))
-        for name in rule.spec.tree_stats.sums
+        k: sum((jnp.sum(x, dtype=zero.dtype) for x in jax.tree.leaves(slots[k])), zero)
+        for k in rule.spec.tree_stats.sums
     }
-    return fields | {"metrics": fields.get("metrics", {}) | sums} if sums else fields
+    return next_fields | {"metrics": next_fields.get("metrics", {}) | sums} if sums else next_fields
 
 
 def _measurements(

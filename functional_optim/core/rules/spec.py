@@ -50,8 +50,8 @@ class TreeStats:
         keeps, because `combine` needs their last values. An argument `params` is the list of the
         parameters.
       metrics: names of the quantities that users may read.
-      sums: names of slots that count something, such as failures. Their sums over all leaves, after
-        the update, are metrics of those names.
+      sums: names of slots, `()` for each leaf, whose sums over all leaves users may read as metrics
+        of those names. The sums have the values after the update.
     """
 
     prepare: Callable[..., Mapping[str, ArrayLike]] | None = None
