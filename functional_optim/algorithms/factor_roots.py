@@ -12,7 +12,7 @@ __all__ = ["METHODS", "Damping", "InverseRoot", "adjoint", "inverse_root"]
 Array = jax.Array
 
 METHODS = ("eigh", "newton", "qr")
-"""Eigendecomposition; coupled Newton iteration; one step of the QR algorithm from the last basis."""
+"""Eigendecomposition, coupled Newton iteration, and a step of QR from the last eigenvectors."""
 
 MAX_ERROR = 0.1
 """Anil et al., code: a root of the Newton iteration is used if max |M - 1| is not above this."""
@@ -21,7 +21,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Damping(NamedTuple):
-    """What is done to small eigenvalues.
+    """The treatment of small eigenvalues.
 
     Attributes:
       eps: added to the eigenvalues, `()`.

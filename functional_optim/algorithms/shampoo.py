@@ -127,7 +127,7 @@ def _step_scalars(
 def _mean(decay: Array, t: Array, name: str, corrects_bias: bool) -> dict[str, Array]:
     """Computes decay, gain and bias correction of a moment, which for a decay of 1 is a sum."""
     is_sum = decay >= 1
-    # Of a sum the formulas of a mean are computed too, and must be finite.
+    # The formulas of a mean are computed for a sum too, and must be finite there.
     mean_decay = jnp.where(is_sum, 0.5, decay)
     correction = bias_correction(mean_decay, t) if corrects_bias else jnp.ones_like(t * decay)
     return {
@@ -153,7 +153,9 @@ def scale_by_shampoo(
     b2: Fraction = 1.0,
     eps: NonNegative = 1e-12,
     precondition_frequency: Steps = 1,
-    start_preconditioning_step: Annotated[Hyperparameter | None, Within("[1, inf)"), Optional_] = None,
+    start_preconditioning_step: Annotated[
+        Hyperparameter | None, Within("[1, inf)"), Optional_
+    ] = None,
     graft_b2: Decay = 0.999,
     graft_eps: NonNegative = 1e-10,
     *,
@@ -168,6 +170,76 @@ def scale_by_shampoo(
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Multiplies matrices by inverse roots of the second moments of their rows and columns.
+
+    For one parameter of shape `(..., rows, columns)`, whose last two axes are a matrix, its update
+    number t = 1, 2, ..., and transposes T:
+
+        L <- b2 L + (1 - b2) g g^T,    R <- b2 R + (1 - b2) g^T g
+        m <- b1 m + (1 - b1) g
+        P  = (L / (1 - b2^t) + eps)^(-1/4),    Q = (R / (1 - b2^t) + eps)^(-1/4),    now and then
+        u  = P m / (1 - b1^t) Q
+
+    With b2 = 1, L and R are sums, and are not divided. P and Q are the identity at first. They are
+    computed at update number `start_preconditioning_step`, and then whenever t is a multiple of
+    `precondition_frequency`. Where one side alone has a factor, its power is -1/2. A vector is a
+    column that has L alone, which is full-matrix AdaGrad; several matrices of a parameter are
+    independent of each other.
+
+    With `grafting`, each matrix of u is scaled to the norm of the update that another method makes
+    of m: "sgd" m itself; "adagrad", "rmsprop" and "adam" m / (sqrt(v) + graft_eps), where v is
+    the sum, the running mean with decay graft_b2, or that mean with its bias corrected, of g^2.
+    Before the start, u is the update of that method.
+
+    A root that is not finite, and one by "newton" whose error is above 0.1, is not used: the
+    matrix keeps its last one. The metric `failed_roots` counts these over the whole run.
+
+    The state keeps m as `mu` and v as `nu` of shape `*p`; L and P as `left` and `left_root`
+    `(..., rows, rows)`; R and Q as `right` and `right_root` `(..., columns, columns)`; with "qr"
+    also `left_basis` and `right_basis`; and `failed_roots` `()`. Slots that a parameter does not
+    have are `NoSlot()`. `b1`, `b2` and `graft_b2` `()` have no unit, `eps` `()` is in units of g^2,
+    and `graft_eps` `()` in units of g. u has no unit, or that of g with "sgd".
+
+    Args:
+      b1: None keeps no mean, and m = g.
+      precondition_frequency: may change during a run without a new program, as the other numbers.
+      start_preconditioning_step: None for precondition_frequency.
+      grafting: "none", "sgd", "adagrad", "rmsprop" or "adam".
+      root: how powers are computed, in float32 at least. "eigh" decomposes L and R. "newton" is
+        the coupled iteration of `matrix_inverse_pth_root`, for which float32 needs an eps of at
+        least 1e-6 of the largest eigenvalue. "qr" is a step of the QR algorithm, from the last
+        estimate of the eigenvectors.
+      exponent: power with its sign reversed; None for 1/4, and 1/2 where one side has a factor.
+      relative_eps: whether eps is in units of the largest eigenvalue of L and of R.
+      pseudo_inverse: whether eigenvalues that are 0 up to rounding get a root of 0. With eps 0,
+        roots of other singular factors fail.
+      one_sided: whether only the shorter side has a factor, or the rows if both are equal.
+      max_precond_dim: the longest side that has a factor; for longer ones P or Q is the identity.
+      use_bias_correction: whether to divide by 1 - b1^t and 1 - b2^t.
+
+    Differences: the defaults are those of Meta's code. It makes vectors of small matrices, sees a
+    parameter with three axes as a tensor with three factors, raises an error after some failures,
+    and has 0.99 as the graft_b2 of "rmsprop". Google's code is b2=0.999, eps=1e-6, relative_eps,
+    root="newton", grafting="sgd", start_preconditioning_step=5, but for momentum, which it applies
+    to u, and for failing roots, for which it tries larger eps. In Gupta et al., eps is the first
+    diagonal of L and R.
+
+    Raises:
+      ValueError: a number outside its interval; grafting or root is unknown; the exponent is not
+        positive, or not 1 / p with "newton"; max_precond_dim is not a whole number.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_shampoo(b1=None, b2=0.0, eps=0.0)
+      >>> g = {"w": jnp.array([[3.0, 0.0], [0.0, -2.0]])}
+      >>> updates, state = tx.update(g, tx.init(g))
+      >>> updates["w"].round(3).tolist(), float(fo.metrics(state)["failed_roots"])
+      ([[1.0, 0.0], [0.0, -1.0]], 0.0)
+
+    Reference: Gupta, Koren & Singer, Shampoo: Preconditioned stochastic tensor optimization, ICML
+    2018, Algorithm 1, arXiv:1802.09568. Shi et al., A distributed data-parallel PyTorch
+    implementation of the distributed Shampoo optimizer, 2023, arXiv:2309.06497, for eps, start,
+    frequency and grafting. Anil et al., Scalable second order optimization for deep learning,
+    2020, arXiv:2002.09018, for the Newton iteration.
     """
     del p, b1, b2, precondition_frequency, start_preconditioning_step, graft_b2, state_dtype
     if g.size == 0:

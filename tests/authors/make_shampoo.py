@@ -95,7 +95,8 @@ def results() -> dict[str, Any]:
             grafting_config=meta.AdaGradPreconditionerConfig(),
         ),
         "shampoo-rmsprop": shampoo(
-            betas=(0.9, 0.9), grafting_config=meta.RMSpropPreconditionerConfig(beta2=0.9, epsilon=1e-10)
+            betas=(0.9, 0.9),
+            grafting_config=meta.RMSpropPreconditionerConfig(beta2=0.9, epsilon=1e-10),
         ),
         "shampoo-sgd": shampoo(
             start_preconditioning_step=3, grafting_config=meta.SGDPreconditionerConfig()

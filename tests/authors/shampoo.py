@@ -22,9 +22,7 @@ CASES = {
     "shampoo": chained(),
     "shampoo-frequency": chained(eps=1e-6, precondition_frequency=2),
     "shampoo-adam": chained(0.1, b2=0.99, eps=1e-9, **ADAM),
-    "shampoo-adam-frequency": chained(
-        0.1, b2=0.99, eps=1e-6, precondition_frequency=2, **ADAM
-    ),
+    "shampoo-adam-frequency": chained(0.1, b2=0.99, eps=1e-6, precondition_frequency=2, **ADAM),
     "shampoo-late": chained(
         b1=None,
         b2=0.9,

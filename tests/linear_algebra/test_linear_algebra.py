@@ -141,7 +141,7 @@ def test_the_roots_of_a_stack_are_those_of_its_matrices():
     stack = np.stack([symmetric(v, 3)[0] for v in ([1.0, 1.0], [1e-4, 1.0], [5.0, 0.3])])
     a = jnp.asarray(stack.reshape(3, 1, 2, 2), jnp.float32)
     roots, errors = fo.matrix_inverse_pth_root(a, 4)
-    assert roots.shape == a.shape and errors.shape == (3, 1)
+    assert (roots.shape, errors.shape) == (a.shape, (3, 1))
     for i in range(3):
         root, error = fo.matrix_inverse_pth_root(a[i, 0], 4)
         np.testing.assert_allclose(roots[i, 0], root, rtol=2e-5, atol=1e-6)

@@ -34,6 +34,7 @@ from . import (
     rprop,
     schedule_free,
     sgd,
+    shampoo,
     signs,
     sparse,
 )
@@ -63,6 +64,7 @@ FAMILIES = (
     radam,
     lion,
     muon,
+    shampoo,
     rmsprop,
     sgd,
     adadelta,
