@@ -290,6 +290,7 @@ ORIGINS = {
         "sgd": "algorithms.sgd",
         "sgd_hd": "algorithms.hypergradient",
         "sgdr_schedule": "schedules.join",
+        "shampoo": "algorithms.shampoo",
         "sigmoid_binary_cross_entropy": "losses",
         "sigmoid_focal_loss": "losses",
         "sign_sgd": "algorithms.sign_sgd",

@@ -1,16 +1,17 @@
 """Shampoo: gradients between inverse roots of the second moments of their rows and columns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
-from ..core.decorators import TreeStats, leaf_rule
+from ..core.decorators import TreeStats, leaf_rule, renamed
 from ..core.numerics.moments import bias_correction
 from ..core.numerics.precision import safe_sqrt
-from ..core.protocol import Hyperparameter
+from ..core.numerics.validation import as_count
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import (
     Decay,
     Fraction,
@@ -24,11 +25,18 @@ from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
 from ..core.trees.placement import auto_sharded
 from ..core.trees.varying import cond
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.masking import masked
+from ..transforms.matrices import MatrixLeaves, on_matrices
+from ..transforms.momentum import trace
 from .factor_roots import METHODS, Damping, adjoint, inverse_root
+from .with_adam import with_adam_for_others
 
-__all__ = ["scale_by_shampoo"]
+__all__ = ["scale_by_shampoo", "shampoo"]
 
 Array = jax.Array
+
+_momentum = renamed(trace, decay="momentum")
 
 GRAFTING = ("none", "sgd", "adagrad", "rmsprop", "adam")
 Steps = Annotated[Hyperparameter, Within("[1, inf)")]
@@ -342,3 +350,123 @@ def _norms(x: Array) -> Array:
     """Returns the Frobenius norms of matrices `(..., 1, 1)`, or of a vector."""
     axes = tuple(range(max(x.ndim - 2, 0), x.ndim))
     return safe_sqrt(jnp.sum(_squares(x), axis=axes, keepdims=True))
+
+
+def shampoo(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarOrSchedule | None = 0.9,
+    b2: ScalarOrSchedule = 1.0,
+    eps: ScalarOrSchedule = 1e-12,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: MaskOrFn = None,
+    *,
+    momentum: ScalarOrSchedule | None = None,
+    nesterov: bool = False,
+    precondition_frequency: ScalarOrSchedule = 1,
+    start_preconditioning_step: ScalarOrSchedule | None = None,
+    grafting: str = "none",
+    graft_b2: ScalarOrSchedule = 0.999,
+    graft_eps: ScalarOrSchedule = 1e-10,
+    root: str = "eigh",
+    exponent: float | None = None,
+    relative_eps: bool = False,
+    pseudo_inverse: bool = False,
+    one_sided: bool = False,
+    max_precond_dim: int = 10000,
+    block_size: int | None = 1024,
+    use_bias_correction: bool = True,
+    state_dtype: StateDtype = None,
+    axes: PyTree | Callable[[PyTree], PyTree] | None = None,
+    adam_b1: ScalarOrSchedule = 0.9,
+    adam_b2: ScalarOrSchedule = 0.999,
+    adam_eps: ScalarOrSchedule = 1e-8,
+    adam_weight_decay: ScalarOrSchedule = 0.0,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+) -> GradientTransformation:
+    """Shampoo for matrices, and Adam for all other parameters.
+
+    The update of a matrix is `scale_by_shampoo`, with decoupled decay, and with momentum if that
+    is given:
+
+        d  = u + weight_decay p,    u from `scale_by_shampoo`
+        M <- momentum M + d,    d <- M, or d + momentum M with nesterov
+        p <- p - learning_rate d
+
+    The update of all other parameters is `scale_by_adam` with `adam_weight_decay`, and with the
+    same learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p,
+    and per unit of g with "sgd" as grafting. A learning rate that is right for Adam is right for
+    grafting="adam" too.
+
+    The cost of a root is cubic in the side of a matrix, and its factors have the size of the side
+    squared. So longer sides are cut into blocks, each of which is a matrix with its own factors and
+    its own grafting. A larger precondition_frequency, such as 10 or 100, makes roots rare.
+
+    Args:
+      weight_decay_mask: which matrices decay; see `masked`.
+      momentum: of the decayed updates, in (0, 1) as a rule; None keeps none. It is in addition to
+        b1, which averages gradients.
+      block_size: the largest side of a matrix; None does not cut.
+      axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that Adam trains;
+        or a function of the parameters that returns one. None for `axes_by_name()`.
+      b1: see `scale_by_shampoo` for this and all arguments that are not listed.
+
+    Differences: the defaults are those of Meta's code, whose learning rate is 0.01. It has
+    Shampoo for vectors too, calls block_size max_preconditioner_dim, and joins axes of a parameter
+    as long as their product is not above that, which makes vectors of small matrices.
+
+    Raises:
+      ValueError: an argument is out of its range; axes do not fit a parameter; or names and
+        shapes do not tell whether a parameter is a matrix (the message lists all parameters).
+
+    Example:
+      >>> import functional_optim as fo
+      >>> params = {"w": jnp.ones((6, 4)), "b": jnp.zeros(4)}
+      >>> state = fo.shampoo(0.01, block_size=4, grafting="adam").init(params)
+      >>> [x.shape for x in state.scale_by_shampoo.left["w"]], state.scale_by_adam.mu["b"].shape
+      ([(1, 4, 4), (1, 2, 2)], (4,))
+
+    Reference: Gupta, Koren & Singer, Shampoo: Preconditioned stochastic tensor optimization, ICML
+    2018, Algorithm 1, arXiv:1802.09568. Shi et al., A distributed data-parallel PyTorch
+    implementation of the distributed Shampoo optimizer, 2023, arXiv:2309.06497.
+    """
+    leaves = MatrixLeaves.of(axes, "shampoo")
+    if block_size is not None:
+        block_size = as_count(block_size, "shampoo: block_size", least=1)
+    if momentum is None and nesterov:
+        raise ValueError(
+            "shampoo: nesterov=True needs momentum, got None. Pass a decay, such as 0.9."
+        )
+    rule = scale_by_shampoo(
+        b1,
+        b2,
+        eps,
+        precondition_frequency,
+        start_preconditioning_step,
+        graft_b2,
+        graft_eps,
+        grafting=grafting,
+        root=root,
+        exponent=exponent,
+        relative_eps=relative_eps,
+        pseudo_inverse=pseudo_inverse,
+        one_sided=one_sided,
+        max_precond_dim=max_precond_dim,
+        use_bias_correction=use_bias_correction,
+        state_dtype=state_dtype,
+    )
+    sums: tuple[GradientTransformation, ...] = ()
+    if momentum is not None:
+        sums = (masked(_momentum(momentum, nesterov), leaves.where(matrices=True)),)
+    return with_adam_for_others(
+        (on_matrices(rule, leaves, block_size),),
+        leaves,
+        learning_rate,
+        weight_decay=weight_decay,
+        weight_decay_mask=weight_decay_mask,
+        after_decay=sums,
+        adam_b1=adam_b1,
+        adam_b2=adam_b2,
+        adam_eps=adam_eps,
+        adam_weight_decay=adam_weight_decay,
+        adam_learning_rate=adam_learning_rate,
+    )

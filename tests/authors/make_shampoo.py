@@ -37,6 +37,7 @@ def results() -> dict[str, Any]:
     """All runs, by the names of `shampoo.py`."""
     import distributed_shampoo as meta
     import torch
+    from distributed_shampoo.shampoo_types import ClassicMomentumConfig as classic
 
     from .make_golden import run
 
@@ -50,7 +51,7 @@ def results() -> dict[str, Any]:
             **how,
         )
 
-    def shampoo(**how: Any) -> list[dict[str, Any]]:
+    def shampoo(names: tuple[str, ...] = ("w", "b"), **how: Any) -> list[dict[str, Any]]:
         # Otherwise it would make vectors of small matrices.
         axes = meta.SingleDeviceDistributedConfig(target_parameter_dimensionality=2)
         preconditioner_config = how.pop("preconditioner_config", roots())
@@ -61,13 +62,20 @@ def results() -> dict[str, Any]:
                 preconditioner_config=preconditioner_config,
                 distributed_config=axes,
                 **how,
-            )
+            ),
+            names=names,
         )
 
+    # Here, the optimizer has Adam for vectors.
+    matrix = functools.partial(shampoo, ("w",), epsilon=1e-6, weight_decay=0.1)
+    momentum = functools.partial(
+        matrix, betas=(0.9, 0.9), grafting_config=meta.SGDPreconditionerConfig()
+    )
+    graft = meta.AdamPreconditionerConfig(beta2=0.97, epsilon=1e-8)
     adam = {
         "betas": (0.9, 0.99),
         "weight_decay": 0.1,
-        "grafting_config": meta.AdamPreconditionerConfig(beta2=0.97, epsilon=1e-8),
+        "grafting_config": graft,
     }
     pseudo = meta.EigenConfig(
         rank_deficient_stability_config=meta.PseudoInverseConfig(rank_rtol=None)
@@ -113,6 +121,13 @@ def results() -> dict[str, Any]:
         ),
         "shampoo-qr": shampoo(epsilon=1e-2, precondition_frequency=2, preconditioner_config=qr),
         "shampoo-pseudo": shampoo(epsilon=0.0, preconditioner_config=roots(pseudo)),
+        "shampoo-momentum": momentum(iterate_averaging_config=classic(momentum=0.75)),
+        "shampoo-nesterov": momentum(
+            iterate_averaging_config=classic(momentum=0.75, use_nesterov=True)
+        ),
+        "shampoo-blocks": matrix(
+            max_preconditioner_dim=2, precondition_frequency=2, grafting_config=graft
+        ),
     }
 
 

@@ -39,4 +39,13 @@ CASES = {
     "shampoo-newton": chained(b2=0.9, root="newton", eps=1e-2, precondition_frequency=3),
     "shampoo-qr": chained(root="qr", eps=1e-2, precondition_frequency=2),
     "shampoo-pseudo": chained(eps=0.0, pseudo_inverse=True),
+    "shampoo-momentum": fo.shampoo(
+        RATE, b2=0.9, eps=1e-6, weight_decay=0.1, momentum=0.75, grafting="sgd"
+    ),
+    "shampoo-nesterov": fo.shampoo(
+        RATE, b2=0.9, eps=1e-6, weight_decay=0.1, momentum=0.75, nesterov=True, grafting="sgd"
+    ),
+    "shampoo-blocks": fo.shampoo(
+        RATE, eps=1e-6, block_size=2, precondition_frequency=2, weight_decay=0.1, **ADAM
+    ),
 }

@@ -70,7 +70,8 @@ class StateForm:
         probe = (7, 10_007, 10_009)
         state = jax.eval_shape(init, AnyParams(jax.ShapeDtypeStruct(probe, jnp.float32)))  # type: ignore[arg-type]
         leaves, treedef = jax.tree.flatten(state, is_leaf=is_any_params)
-        return cls(treedef, tuple(is_any_params(x) and x[0].shape == probe for x in leaves))
+        shapes = [getattr(x[0], "shape", None) if is_any_params(x) else None for x in leaves]
+        return cls(treedef, tuple(shape == probe for shape in shapes))
 
     def as_matrices(self, state: OptState, view: "_View") -> OptState:
         """Returns a state with these slots as matrices, as the inner transformation has them."""
