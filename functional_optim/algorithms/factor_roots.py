@@ -1,6 +1,7 @@
 """Inverse roots of the factors of Shampoo, by the names of their methods."""
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,12 +66,13 @@ def inverse_root(
         new, failed = None, ~(error <= MAX_ERROR)
     else:
         if method == "eigh":
-            values, new = jnp.linalg.eigh(factor)
+            values, new = jnp.linalg.eigh(jax.lax.stop_gradient(factor))
         else:
             assert basis is not None
-            values, new = _qr_step(factor, basis, damping)
-        powers = _inverse_powers(values, exponent, damping)[..., None, :].astype(factor.dtype)
-        root = jnp.matmul(new * powers, adjoint(new), precision=HIGHEST)
+            still = jax.lax.stop_gradient((factor, basis, damping.eps))
+            values, new = _qr_step(*still[:2], damping._replace(eps=still[2]))
+        how = _Power(exponent, damping.is_relative, damping.is_pseudo)
+        root = _in_basis(how, factor, damping.eps, values, new)
         failed = jnp.zeros(finite.shape, bool)
     failed = failed | ~finite | ~jnp.all(jnp.isfinite(root), axis=(-2, -1))
     return InverseRoot(root, new if method == "qr" else None, failed)
@@ -81,20 +83,70 @@ def adjoint(x: Array) -> Array:
     return jnp.conj(jnp.swapaxes(x, -2, -1))
 
 
-def _inverse_powers(values: Array, exponent: float, damping: Damping) -> Array:
-    """Computes `(values + eps)^(-exponent)` of eigenvalues `(..., n)`, which should be positive."""
-    largest = jnp.max(values, axis=-1, keepdims=True)
-    ridge = _ridge(largest, damping)
-    rounding = values.shape[-1] * jnp.finfo(values.dtype).eps * largest
-    if damping.is_pseudo:
-        is_zero = values <= rounding
-        powers = jnp.where(is_zero, 1.0, values + ridge) ** -exponent
-        return jnp.where(is_zero, 0.0, powers)
-    # Rounding makes some zeros negative. Without eps, those that it makes positive would have
-    # large and finite roots, in place of infinite ones, which are refused.
-    lifted = values - jnp.minimum(jnp.min(values, axis=-1, keepdims=True), 0.0)
-    lifted = jnp.where((damping.eps == 0) & (values <= rounding), 0.0, lifted)
-    return (lifted + ridge) ** -exponent
+class _Power(NamedTuple):
+    """The static arguments of `_in_basis`."""
+
+    exponent: float
+    is_relative: bool
+    is_pseudo: bool
+
+    def bases(self, values: Array, eps: Array) -> tuple[Array, Array]:
+        """Returns the numbers whose powers are computed, and which of these are 0 instead."""
+        largest = jnp.max(values, axis=-1, keepdims=True)
+        ridge = _ridge(largest, Damping(eps, self.is_relative, self.is_pseudo))
+        rounding = values.shape[-1] * jnp.finfo(values.dtype).eps * largest
+        if self.is_pseudo:
+            is_zero = values <= rounding
+            return jnp.where(is_zero, 1.0, values + ridge), is_zero
+        # Rounding makes some zeros negative. Without eps, those that it makes positive would have
+        # large and finite roots, in place of infinite ones, which are refused.
+        lifted = values - jnp.minimum(jnp.min(values, axis=-1, keepdims=True), 0.0)
+        lifted = jnp.where((eps == 0) & (values <= rounding), 0.0, lifted)
+        return lifted + ridge, jnp.zeros(values.shape, bool)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _in_basis(how: _Power, factor: Array, eps: Array, values: Array, basis: Array) -> Array:
+    """Computes the power of a factor from its eigenvalues `(..., n)` and eigenvectors."""
+    del factor
+    numbers, is_zero = how.bases(values, eps)
+    return _assembled(jnp.where(is_zero, 0.0, numbers**-how.exponent), basis)
+
+
+@_in_basis.defjvp
+def _in_basis_jvp(how: _Power, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Differentiates the power by Daleckii & Krein's formula.
+
+    It is finite where eigenvalues are equal, in contrast to the derivative of the eigenvectors.
+    """
+    (_, eps, values, basis), (d_factor, d_eps, *_) = primals, tangents
+    numbers, is_zero = how.bases(values, eps)
+    root = _assembled(jnp.where(is_zero, 0.0, numbers**-how.exponent), basis)
+    # A root that is not finite is refused; its derivative must be finite all the same.
+    is_zero = is_zero | (numbers == 0)
+    numbers = jnp.where(is_zero, 1.0, numbers)
+    powers = jnp.where(is_zero, 0.0, numbers**-how.exponent)
+    slopes = jnp.where(is_zero, 0.0, -how.exponent * powers / numbers)
+    inside = jnp.matmul(jnp.matmul(adjoint(basis), d_factor, precision=HIGHEST), basis)
+    if how.is_relative:
+        d_ridge = d_eps * values[..., -1:] + eps * _diagonal(inside)[..., -1:]
+    else:
+        d_ridge = jnp.broadcast_to(d_eps, (*values.shape[:-1], 1))
+    gaps = numbers[..., :, None] - numbers[..., None, :]
+    size = jnp.maximum(numbers[..., :, None], numbers[..., None, :])
+    are_equal = jnp.abs(gaps) <= jnp.finfo(values.dtype).eps ** 0.5 * size
+    rises = powers[..., :, None] - powers[..., None, :]
+    means = (slopes[..., :, None] + slopes[..., None, :]) / 2
+    quotients = jnp.where(are_equal, means, rises / jnp.where(are_equal, 1.0, gaps))
+    inside = quotients.astype(basis.dtype) * inside
+    of_factor = jnp.matmul(jnp.matmul(basis, inside, precision=HIGHEST), adjoint(basis))
+    return root, of_factor + _assembled(slopes * d_ridge, basis)
+
+
+def _assembled(values: Array, basis: Array) -> Array:
+    """Returns the matrices of these eigenvalues `(..., n)` and eigenvectors."""
+    scaled = basis * values[..., None, :].astype(basis.dtype)
+    return jnp.matmul(scaled, adjoint(basis), precision=HIGHEST)
 
 
 def _ridge(largest: Array, damping: Damping) -> Array:

@@ -258,14 +258,13 @@ def scale_by_shampoo(
         kept["mu"] = _moment(slots.mu, g, ctx.mu_decay, ctx.mu_gain)
         m = _times(ctx.mu_correction, kept["mu"]) if use_bias_correction else kept["mu"]
     sides = _sides(g.shape, max_precond_dim, one_sided)
-    damping = Damping(eps, relative_eps, pseudo_inverse)
     power = exponent if exponent is not None else 1 / (2 * max(len(sides), 1))
     factors = {k: x for k, x in slots._asdict().items() if k not in ("mu", "nu")}
 
     def on_matrices(
-        g: Array, m: Array, factors: dict[str, Array], ctx: dict[str, Array], damping: Damping
+        g: Array, m: Array, factors: dict[str, Array], ctx: dict[str, Array], eps: Array
     ) -> tuple[Array, dict[str, Array]]:
-        new = dict(factors)
+        new, damping = dict(factors), Damping(eps, relative_eps, pseudo_inverse)
         for side in sides:
             new[side] = _moment(
                 factors[side], _second_moment(side, g), ctx["factor_decay"], ctx["factor_gain"]
@@ -289,7 +288,7 @@ def scale_by_shampoo(
     scalars["factor_correction"] = ctx.factor_correction
     column = (-1, 1) if g.ndim < 2 else g.shape
     u, factors = auto_sharded(
-        on_matrices, specs, g.reshape(column), m.reshape(column), factors, scalars, damping
+        on_matrices, specs, g.reshape(column), m.reshape(column), factors, scalars, eps
     )
     u, kept = u.reshape(g.shape), kept | factors
     if grafting == "none":

@@ -43,7 +43,7 @@ def scale_by_muon(beta=0.95, nesterov=True, **how):
     return step
 
 
-def _adam(b1, b2=0.999, eps=1e-8):
+def adam(b1, b2=0.999, eps=1e-8):
     """Kingma & Ba, Algorithm 1, for the parameters that are no matrices."""
     m = v = 0.0
     t = 0
@@ -69,7 +69,7 @@ def muon(
     **how,
 ):
     """Matrices are `(inputs, outputs)`, and all decay; the vector `b` is Adam's."""
-    orthogonal, adam = scale_by_muon.leaf(**how), _adam(adam_b1)
+    orthogonal, of_b = scale_by_muon.leaf(**how), adam(adam_b1)
 
     def step(grads, params):
         inputs, outputs = params["w"].shape
@@ -77,7 +77,7 @@ def muon(
         if consistent_rms is not None:
             factor = consistent_rms * np.sqrt(max(inputs, outputs))
         w = factor * orthogonal(grads["w"], params["w"]) + weight_decay * params["w"]
-        b = adam(grads["b"], params["b"]) + adam_weight_decay * params["b"]
+        b = of_b(grads["b"], params["b"]) + adam_weight_decay * params["b"]
         rate = learning_rate if adam_learning_rate is None else adam_learning_rate
         return {"w": -learning_rate * w, "b": -rate * b}
 

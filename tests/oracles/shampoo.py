@@ -3,6 +3,7 @@
 import numpy as np
 
 from .common import leafwise
+from .muon import adam
 
 
 def power_by_svd(a, exponent, relative, eps, pseudo):
@@ -116,5 +117,39 @@ def scale_by_shampoo(
             return u
         other = grafted(m, g)
         return other if t < start else u * np.linalg.norm(other) / np.linalg.norm(u)
+
+    return step
+
+
+def shampoo(
+    learning_rate,
+    weight_decay=0.0,
+    weight_decay_mask=None,
+    momentum=0.0,
+    nesterov=False,
+    block_size=None,
+    adam_b1=0.9,
+    adam_weight_decay=0.0,
+    adam_learning_rate=None,
+    **how,
+):
+    """Blocks of the matrix `w` have a Shampoo each, and all decay; the vector `b` is Adam's."""
+    blocks, of_b, total = {}, adam(adam_b1), 0.0
+
+    def step(grads, params):
+        nonlocal total
+        g, u = grads["w"], np.zeros_like(grads["w"])
+        size = block_size or max(g.shape)
+        for i in range(0, g.shape[0], size):
+            for j in range(0, g.shape[1], size):
+                at = np.s_[i : i + size, j : j + size]
+                block = blocks.setdefault((i, j), scale_by_shampoo.leaf(**how))
+                u[at] = block(g[at], None)
+        d = u + weight_decay * params["w"]
+        total = momentum * total + d
+        d = d + momentum * total if nesterov else total
+        b = of_b(grads["b"], params["b"]) + adam_weight_decay * params["b"]
+        rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+        return {"w": -learning_rate * d, "b": -rate * b}
 
     return step

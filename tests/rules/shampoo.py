@@ -3,10 +3,13 @@
 import functional_optim as fo
 
 from ..oracles import shampoo as oracles
-from .table import Entry, ranges
+from .table import RATE_RANGES, Entry, ranges
 
 USUAL = {"b2": 0.875, "eps": 2.0**-8, "precondition_frequency": 2}
 """Factors whose roots float32 finds to some digits."""
+
+DRIFT = 5e-6
+"""Until a factor has full rank, its root multiplies rounding by a power of 1 / eps."""
 
 RULES = (
     Entry(
@@ -48,7 +51,38 @@ RULES = (
             ({"max_precond_dim": -1}, ValueError, "max_precond_dim must be a whole number from 0"),
         ),
         oracle=oracles.scale_by_shampoo,
-        # Until a factor has full rank, its root multiplies rounding by a power of 1 / eps.
-        drift=5e-6,
+        drift=DRIFT,
+    ),
+    Entry(
+        fo.shampoo,
+        {
+            "": {"learning_rate": 1e-2, **USUAL},
+            "blocks": {
+                "learning_rate": 1e-2,
+                **USUAL,
+                "block_size": 2,
+                "grafting": "adam",
+                "weight_decay": 0.125,
+                "momentum": 0.5,
+                "nesterov": True,
+                "adam_b1": 0.5,
+                "adam_weight_decay": 0.125,
+                "adam_learning_rate": 5e-3,
+            },
+        },
+        bad=(
+            *ranges(*RATE_RANGES),
+            *ranges(("weight_decay", -1.0, "[0, inf)"), learning_rate=0.1),
+            ({"learning_rate": 0.1, "root": "svd"}, ValueError, "scale_by_shampoo: root must be"),
+            ({"learning_rate": 0.1, "block_size": 0}, ValueError, "block_size must be at least 1"),
+            ({"learning_rate": 0.1, "block_size": 2.0}, TypeError, "block_size must be an integer"),
+            (
+                {"learning_rate": 0.1, "nesterov": True},
+                ValueError,
+                "shampoo: nesterov=True needs momentum, got None",
+            ),
+        ),
+        oracle=oracles.shampoo,
+        drift=DRIFT,
     ),
 )

@@ -17,6 +17,7 @@ NEEDS = {"dampening": "momentum"}
 
 COUNTS = {
     "axis",
+    "block_size",
     "every",
     "every_k_schedule",
     "exponent",
