@@ -55,10 +55,9 @@ def inverse_root(
         basis.
       basis: the last estimate of the eigenvectors.
     """
-    one = jnp.eye(factor.shape[-1], dtype=factor.dtype)
     finite = jnp.all(jnp.isfinite(factor), axis=(-2, -1))
     # No decomposition sees what is not finite, because not each of them ends.
-    factor = jnp.where(finite[..., None, None], factor, one)
+    factor = jnp.where(finite[..., None, None], factor, _one(factor))
     if method == "newton":
         root, error = matrix_inverse_pth_root(
             factor, round(1 / exponent), ridge_epsilon=damping.eps, relative=damping.is_relative
@@ -129,7 +128,11 @@ def _in_basis_jvp(how: _Power, primals: Any, tangents: Any) -> tuple[Array, Arra
     slopes = jnp.where(is_zero, 0.0, -how.exponent * powers / numbers)
     inside = jnp.matmul(jnp.matmul(adjoint(basis), d_factor, precision=HIGHEST), basis)
     if how.is_relative:
-        d_ridge = d_eps * values[..., -1:] + eps * _diagonal(inside)[..., -1:]
+        at = jnp.argmax(values, axis=-1, keepdims=True)
+        largest, d_largest = (
+            jnp.take_along_axis(x, at, axis=-1) for x in (values, _diagonal(inside))
+        )
+        d_ridge = d_eps * largest + eps * d_largest
     else:
         d_ridge = jnp.broadcast_to(d_eps, (*values.shape[:-1], 1))
     gaps = numbers[..., :, None] - numbers[..., None, :]
@@ -157,18 +160,22 @@ def _qr_step(factor: Array, basis: Array, damping: Damping) -> tuple[Array, Arra
     """Takes a step of the QR algorithm: orthogonal iteration of a basis.
 
     Returns:
-      Estimates of the eigenvalues in ascending order, and of the eigenvectors.
+      Estimates of the eigenvalues in descending order, and of the eigenvectors. The iteration
+      would not converge from another order.
     """
-    n = factor.shape[-1]
     inside = jnp.matmul(jnp.matmul(adjoint(basis), factor, precision=HIGHEST), basis)
     largest = jnp.max(_diagonal(inside), axis=-1, keepdims=True)
     ridge = jnp.broadcast_to(_ridge(largest, damping), largest.shape)[..., None]
-    q, r = jnp.linalg.qr(inside + ridge.astype(factor.dtype) * jnp.eye(n, dtype=factor.dtype))
+    q, r = jnp.linalg.qr(inside + ridge.astype(factor.dtype) * _one(factor))
     values = _diagonal(jnp.matmul(r, q, precision=HIGHEST)) - ridge[..., 0]
     basis = jnp.matmul(basis, q, precision=HIGHEST)
-    order = jnp.argsort(values, axis=-1)
+    order = jnp.argsort(values, axis=-1, descending=True)
     values = jnp.take_along_axis(values, order, axis=-1)
     return values, jnp.take_along_axis(basis, order[..., None, :], axis=-1)
+
+
+def _one(like: Array) -> Array:
+    return jnp.broadcast_to(jnp.eye(like.shape[-1], dtype=like.dtype), like.shape)
 
 
 def _diagonal(x: Array) -> Array:

@@ -226,10 +226,11 @@ def scale_by_shampoo(
 
     Differences: the defaults are those of Meta's code. It makes vectors of small matrices, sees a
     parameter with three axes as a tensor with three factors, raises an error after some failures,
-    and has 0.99 as the graft_b2 of "rmsprop". Google's code is b2=0.999, eps=1e-6, relative_eps,
-    root="newton", grafting="sgd", start_preconditioning_step=5, but for momentum, which it applies
-    to u, and for failing roots, for which it tries larger eps. In Gupta et al., eps is the first
-    diagonal of L and R.
+    and has 0.99 as the graft_b2 of "rmsprop". For "qr" it sorts the eigenvectors from the smallest
+    eigenvalue on, and from that order one step at a time does not converge. Google's code is
+    b2=0.999, eps=1e-6, relative_eps, root="newton", grafting="sgd", start_preconditioning_step=5,
+    but for momentum, which it applies to u, and for failing roots, for which it tries larger eps.
+    In Gupta et al., eps is the first diagonal of L and R.
 
     Raises:
       ValueError: a number outside its interval; grafting or root is unknown; the exponent is not

@@ -35,10 +35,10 @@ def power_by_qr(a, exponent, eps, basis):
     inside = basis.T @ (a + eps * np.eye(len(a))) @ basis
     q, r = np.linalg.qr(inside)
     values, basis = np.diag(r @ q), basis @ q
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(-values, kind="stable")
     values, basis = values[order], basis[:, order]
-    if values[0] < eps:
-        values = values - values[0] + eps
+    if values[-1] < eps:
+        values = values - values[-1] + eps
     return basis @ np.diag(values**-exponent) @ basis.T, basis
 
 
