@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         schedule_free_sgd,
     )
     from .algorithms.sgd import sgd
+    from .algorithms.shampoo import scale_by_shampoo, shampoo
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
@@ -585,6 +586,7 @@ __all__ = [
     "scale_by_rprop",
     "scale_by_rss",
     "scale_by_schedule",
+    "scale_by_shampoo",
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
@@ -615,6 +617,7 @@ __all__ = [
     "sgd_hd",
     "sgdr_schedule",
     "sharding",
+    "shampoo",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
     "sign_sgd",

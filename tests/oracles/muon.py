@@ -110,7 +110,7 @@ def scale_by_adamuon(
     return in_order(momentum(beta, nesterov), sign, orthogonal, normalize)
 
 
-def _adam(b1, b2=0.999, eps=1e-8):
+def adam(b1, b2=0.999, eps=1e-8):
     """Kingma & Ba, Algorithm 1, for the parameters that are no matrices."""
     m = v = 0.0
     t = 0
@@ -142,7 +142,7 @@ def with_adam(direction, scaled=True):
     ):
         if not scaled and consistent_rms is not None:
             how["consistent_rms"] = consistent_rms
-        find, adam = direction.leaf(**how), _adam(adam_b1)
+        find, of_b = direction.leaf(**how), adam(adam_b1)
 
         def factor(inputs, outputs):
             if not scaled:
@@ -155,7 +155,7 @@ def with_adam(direction, scaled=True):
         def step(grads, params):
             u = factor(*params["w"].shape) * find(grads["w"], params["w"])
             w = u + weight_decay * params["w"]
-            b = adam(grads["b"], params["b"]) + adam_weight_decay * params["b"]
+            b = of_b(grads["b"], params["b"]) + adam_weight_decay * params["b"]
             rate = learning_rate if adam_learning_rate is None else adam_learning_rate
             return {"w": -learning_rate * w, "b": -rate * b}
 

@@ -17,8 +17,10 @@ NEEDS = {"dampening": "momentum"}
 
 COUNTS = {
     "axis",
+    "block_size",
     "every",
     "every_k_schedule",
+    "exponent",
     "key",
     "max_consecutive_errors",
     "max_precond_dim",

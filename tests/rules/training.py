@@ -67,6 +67,7 @@ TRAINING: dict[str, Mapping[str, Any]] = {
     "schedule_free_sgd": {"learning_rate": 0.01, "warmup_steps": 5000},
     "sgd": {"learning_rate": 1e-3, "momentum": 0.9},
     "sgd_hd": {"learning_rate": 1e-3, "momentum": 0.9, "hypergrad_lr": 1e-10},
+    "shampoo": {"learning_rate": 0.1, "b2": 0.9},
     "sign_sgd": {"learning_rate": 0.1},
     "signum": {"learning_rate": 0.01},
     "simplified_ademamix": {"learning_rate": 1e-3},
