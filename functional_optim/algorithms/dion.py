@@ -53,7 +53,8 @@ def _slots(p: Array, rank_fraction: float, rank_multiple_of: int) -> dict[str, A
 
 def _check(options: Mapping[str, object]) -> str | None:
     fraction, multiple = options["rank_fraction"], options["rank_multiple_of"]
-    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+    is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
+    if not is_number or not 0 < fraction <= 1:  # type: ignore[operator]
         return f"rank_fraction must be in (0, 1], got {fraction!r}. Pass a number in that range."
     if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
         return f"rank_multiple_of must be an integer from 1, got {multiple!r}. Pass 1, for one."

@@ -107,9 +107,7 @@ def scale_by_dion2(
         kept = jnp.where(chosen, beta.astype(mu.dtype) * whole, whole)
         return u.reshape(mu.shape), kept.reshape(mu.shape)
 
-    u, mu = auto_sharded(
-        select, lambda shape, spec, mesh: (spec, spec), slots.mu + g, beta, eps
-    )
+    u, mu = auto_sharded(select, lambda shape, spec, mesh: (spec, spec), slots.mu + g, beta, eps)
     return u, {"mu": mu}
 
 
