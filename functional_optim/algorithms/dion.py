@@ -114,7 +114,8 @@ def scale_by_dion(
     Differences: the paper, and the authors' simple code, have P on the side of the outputs. Their
     distributed code has it on the longer side, as here, which is the same for a matrix with at
     least as many outputs as inputs. It also orthonormalizes by a randomized Cholesky QR, whose P
-    differs by signs only, which cancel in u.
+    differs by signs only, which cancel in u. Here a column of R that is made of rounding errors is 0
+    in Q, where theirs has norm 1: as many as M has fewer singular vectors than the rank.
 
     Raises:
       ValueError: beta outside [0, 1], eps negative, rank_fraction outside (0, 1], or
@@ -149,7 +150,7 @@ def scale_by_dion(
         tall = _is_tall(whole)
         m = whole if tall else _transposed(whole)
         p, r = _factors(m, q)
-        q = _normalized(r, eps)
+        q = _normalized(r, eps, m.shape[-2])
         adjoint = _transposed(jnp.conj(r))
         m = m - feedback.astype(m.dtype) * (p @ adjoint)
         u = p @ _transposed(jnp.conj(q))
@@ -169,10 +170,13 @@ def _factors(m: Array, q: Array) -> tuple[Array, Array]:
     return jnp.where(zero, 0, p), jnp.where(zero, q, r)
 
 
-def _normalized(r: Array, eps: Array) -> Array:
-    """Divides each column by its norm + eps; a column of zeros stays zero."""
-    size = norms_along(r, -2) + eps.astype(r.real.dtype)
-    return r / jnp.where(size == 0, 1, size).astype(r.dtype)
+def _normalized(r: Array, eps: Array, longer: int) -> Array:
+    """Divides each column by its norm + eps; a column of rounding errors alone becomes 0."""
+    norms = norms_along(r, -2)
+    limits = jnp.finfo(norms.dtype)
+    least = jnp.max(norms, axis=-1, keepdims=True) * (longer * float(limits.eps))
+    size = jnp.where(norms > least, norms + eps.astype(norms.dtype), jnp.inf)
+    return r / size.astype(r.dtype)
 
 
 def _transposed(x: Array) -> Array:
