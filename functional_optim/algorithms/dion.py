@@ -163,10 +163,12 @@ def scale_by_dion(
 
 def _factors(m: Array, q: Array) -> tuple[Array, Array]:
     """Returns orthonormal P, and R = M^H P: one step of power iteration from Q."""
-    p = jnp.linalg.qr(m @ q)[0]
-    r = _transposed(jnp.conj(m)) @ p
     zero = jnp.all(m == 0, axis=(-2, -1), keepdims=True)
-    # As in the authors' code, for QR of zeros returns columns that are not 0.
+    image = m @ q
+    # The derivative of a QR decomposition is not finite at zeros.
+    unit = jnp.eye(*image.shape[-2:], dtype=image.dtype)
+    p = jnp.linalg.qr(jnp.where(zero, unit, image))[0]
+    r = _transposed(jnp.conj(m)) @ p
     return jnp.where(zero, 0, p), jnp.where(zero, q, r)
 
 

@@ -19,6 +19,7 @@ COUNTS = {
     "axis",
     "every",
     "every_k_schedule",
+    "fraction",
     "key",
     "max_consecutive_errors",
     "max_size",
@@ -27,10 +28,12 @@ COUNTS = {
     "min_size",
     "ns_steps",
     "num_betas",
+    "rank_fraction",
+    "rank_multiple_of",
     "sync_period",
     "window_size",
 }
-"""Whole numbers that shape the program."""
+"""Numbers that shape the program."""
 
 NAMED = {"empty_trees": "labels name leaves, which must be there"}
 """What the conformance kit need not ask of masks given as trees."""
