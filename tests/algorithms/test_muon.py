@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import functional_optim as fo
-from functional_optim.algorithms.newton_schulz import COEFFICIENTS
+from functional_optim.algorithms.newton_schulz_schedules import COEFFICIENTS
 
 from .. import problem
 
