@@ -14,6 +14,7 @@ from ..core.rules.arguments import Fraction, NonNegative, RandomKey, StateDtype,
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import norms_along
 from ..core.trees.placement import auto_sharded, sharded_as, zeros_like_mean
+from ..core.trees.varying import cond
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from .muon import scale_by_shape
@@ -65,6 +66,7 @@ def _check(options: Mapping[str, object]) -> str | None:
     slots=_slots,
     step_scalars=lambda beta: {"feedback": 1 - beta},
     split_complex=False,
+    stack_leaves=True,
     check=_check,
 )
 def scale_by_dion(
@@ -102,9 +104,9 @@ def scale_by_dion(
     multiple of `rank_multiple_of`, and at most the shorter side. `beta` `()` has no unit, and
     `eps` `()` is in units of g. u has no unit: its singular values are near 1, rank of them.
 
-    Q is drawn at a leaf's first update, from a normal distribution in float32, and whenever it is
-    0: a state whose q was set continues with that one. The numbers depend on the key, on the count
-    of updates and on the leaf's index. Where M is 0, u is 0, and Q is kept.
+    The first update draws Q from a normal distribution in float32, except where the q of the state
+    was set before. The numbers depend on the key and on the leaf's index. Where M is 0, u is 0, and
+    Q is kept.
 
     Args:
       beta: decay of what was applied, mu in the paper.
@@ -114,8 +116,8 @@ def scale_by_dion(
     Differences: the paper, and the authors' simple code, have P on the side of the outputs. Their
     distributed code has it on the longer side, as here, which is the same for a matrix with at
     least as many outputs as inputs. It also orthonormalizes by a randomized Cholesky QR, whose P
-    differs by signs only, which cancel in u. Here a column of R that is made of rounding errors is 0
-    in Q, where theirs has norm 1: as many as M has fewer singular vectors than the rank.
+    differs by signs only, which cancel in u. Where M has fewer singular vectors than the rank,
+    columns of R are rounding errors: these are 0 in Q here, and have norm 1 in theirs.
 
     Raises:
       ValueError: beta outside [0, 1], eps negative, rank_fraction outside (0, 1], or
@@ -139,11 +141,14 @@ def scale_by_dion(
     if g.size == 0:
         return g, {"mu": slots.mu, "q": slots.q}
 
-    def draw(q: Array) -> Array:
-        single = jnp.complex64 if jnp.iscomplexobj(q) else jnp.float32
-        return sharded_as(jax.random.normal(key, q.shape, single).astype(q.dtype), q)
+    start = slots.q
 
-    q = jax.lax.cond(jnp.any(slots.q != 0), lambda q: q, draw, slots.q)
+    def drawn() -> Array:
+        single = jnp.complex64 if jnp.iscomplexobj(start) else jnp.float32
+        normal = jax.random.normal(key, start.shape, single).astype(start.dtype)
+        return jnp.where(jnp.any(start != 0), start, sharded_as(normal, start))
+
+    q = cond(ctx.count == 0, drawn, lambda: start)
 
     def approximate(mu: Array, q: Array, feedback: Array, eps: Array) -> tuple[Array, ...]:
         whole = mu.reshape(_matrix_shape(mu.shape))
@@ -166,7 +171,7 @@ def _factors(m: Array, q: Array) -> tuple[Array, Array]:
     zero = jnp.all(m == 0, axis=(-2, -1), keepdims=True)
     image = m @ q
     # The derivative of a QR decomposition is not finite at zeros.
-    unit = jnp.eye(*image.shape[-2:], dtype=image.dtype)
+    unit = jnp.eye(image.shape[-2], image.shape[-1], dtype=image.dtype)
     p = jnp.linalg.qr(jnp.where(zero, unit, image))[0]
     r = _transposed(jnp.conj(m)) @ p
     return jnp.where(zero, 0, p), jnp.where(zero, q, r)
@@ -259,7 +264,7 @@ def dion(
         state_dtype=state_dtype,
     )
     return with_adam_for_others(
-        (on_matrices(rule, leaves), on_matrices(scale_by_shape(clamped=False), leaves)),
+        (on_matrices(rule, leaves), on_matrices(scale_by_shape(scale="unit_rms"), leaves)),
         leaves,
         learning_rate,
         weight_decay=weight_decay,

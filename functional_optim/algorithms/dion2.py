@@ -31,7 +31,12 @@ def _check(options: Mapping[str, object]) -> str | None:
     return check_rounds(options)
 
 
-@leaf_rule(slots=lambda p: {"mu": jnp.zeros_like(p)}, split_complex=False, check=_check)
+@leaf_rule(
+    slots=lambda p: {"mu": jnp.zeros_like(p)},
+    split_complex=False,
+    stack_leaves=True,
+    check=_check,
+)
 def scale_by_dion2(
     g: Array,
     slots: Slots,
@@ -195,7 +200,9 @@ def dion2(
         ns_dtype=ns_dtype,
         state_dtype=state_dtype,
     )
-    shape = scale_by_shape(consistent_rms, clamped=False)
+    shape = scale_by_shape(
+        consistent_rms, scale="unit_rms" if consistent_rms is None else "match_rms"
+    )
     return with_adam_for_others(
         (on_matrices(rule, leaves), on_matrices(shape, leaves)),
         leaves,

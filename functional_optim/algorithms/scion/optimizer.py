@@ -1,6 +1,7 @@
 """Scion: momentum, the minimizers over balls, and steps towards them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -106,15 +107,22 @@ class MinimizerUpdate(Interned):
         treedef: PyTreeDef
         flat, treedef = jax.tree.flatten(balls)
         leaves = align(balls, updates, link=name, name="updates")
-        pairs = zip(flat, leaves, strict=True)
-        new = [g if is_absent(g) else self._minimizer(ball, jnp.asarray(g)) for ball, g in pairs]
+        new = [
+            g if is_absent(g) else _minimizer(ball, self.orthogonalizer, jnp.asarray(g))
+            for ball, g in zip(flat, leaves, strict=True)
+        ]
         return treedef.unflatten(new), state
 
-    def _minimizer(self, ball: Ball, g: Array) -> Array:
-        def minimizer(g: Array) -> Array:
-            return ball.minimizer(g.astype(compute_dtype(g.dtype)), self.orthogonalizer)
 
-        return auto_sharded(minimizer, lambda shape, spec, mesh: spec, g).astype(g.dtype)
+# Traced once for all leaves of one shape and ball.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _minimizer(ball: Ball, orthogonalizer: Orthogonalizer, g: Array) -> Array:
+    """Computes the minimizer in at least float32."""
+
+    def minimizer(g: Array) -> Array:
+        return ball.minimizer(g.astype(compute_dtype(g.dtype)), orthogonalizer)
+
+    return auto_sharded(minimizer, lambda shape, spec, mesh: spec, g).astype(g.dtype)
 
 
 def _radius_by_label(radius: Radius, roles: Roles) -> Any:
