@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
     from .algorithms.cocob import cocob, scale_by_cocob
     from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
+    from .algorithms.dion import dion, scale_by_dion
+    from .algorithms.dion2 import dion2, scale_by_dion2
     from .algorithms.dog import (
         dog,
         dowg,
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
         schedule_free_radam,
         schedule_free_sgd,
     )
+    from .algorithms.scion import ScionNorm, scale_by_scion, scion, scion_init
     from .algorithms.sgd import sgd
     from .algorithms.shampoo import scale_by_shampoo, shampoo
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
@@ -359,6 +362,7 @@ __all__ = [
     "ScaleByZoomLinesearchState",
     "ScaleState",
     "Schedule",
+    "ScionNorm",
     "SnapshotState",
     "State",
     "StatefulSchedule",
@@ -428,6 +432,8 @@ __all__ = [
     "densify",
     "describe",
     "differentially_private_aggregate",
+    "dion",
+    "dion2",
     "dog",
     "dowg",
     "dpsgd",
@@ -562,6 +568,8 @@ __all__ = [
     "scale_by_came",
     "scale_by_cocob",
     "scale_by_distance_over_gradients",
+    "scale_by_dion",
+    "scale_by_dion2",
     "scale_by_dog",
     "scale_by_dowg",
     "scale_by_factored_rms",
@@ -587,6 +595,7 @@ __all__ = [
     "scale_by_rss",
     "scale_by_schedule",
     "scale_by_shampoo",
+    "scale_by_scion",
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
@@ -609,6 +618,8 @@ __all__ = [
     "schedule_free_sgd",
     "schedule_table",
     "schedules",
+    "scion",
+    "scion_init",
     "second_order",
     "selective_transform",
     "set_hyperparams",
