@@ -84,6 +84,11 @@ if TYPE_CHECKING:
     from .algorithms.polyak import polyak_sgd, scale_by_polyak
     from .algorithms.primal_averaging import generalized_primal_averaging
     from .algorithms.prodigy import prodigy
+    from .algorithms.psgd_kron import (
+        precond_update_prob_schedule,
+        psgd_kron,
+        scale_by_psgd_kron,
+    )
     from .algorithms.radam import radam, scale_by_radam
     from .algorithms.rmsprop import rmsprop, scale_by_rms, scale_by_stddev
     from .algorithms.rprop import rprop, scale_by_rprop
@@ -515,8 +520,10 @@ __all__ = [
     "polyak_sgd",
     "polynomial_schedule",
     "power_iteration",
+    "precond_update_prob_schedule",
     "prodigy",
     "projections",
+    "psgd_kron",
     "radam",
     "reduce_on_plateau",
     "rescale_heads",
@@ -561,6 +568,7 @@ __all__ = [
     "scale_by_param_block_norm",
     "scale_by_param_block_rms",
     "scale_by_polyak",
+    "scale_by_psgd_kron",
     "scale_by_radam",
     "scale_by_relative_step",
     "scale_by_rms",
