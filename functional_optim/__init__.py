@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .algorithms.ademamix import ademamix, scale_by_ademamix
     from .algorithms.adopt import adopt, scale_by_adopt
     from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
+    from .algorithms.apollo import apollo, apollo_mini, scale_by_apollo
     from .algorithms.asgd import asgd, scale_by_asgd
     from .algorithms.came import came, scale_by_came
     from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .algorithms.dpsgd import dpsgd
     from .algorithms.factored_rms import scale_by_factored_rms
     from .algorithms.fromage import fromage
+    from .algorithms.galore import galore, scale_by_galore
     from .algorithms.grokfast import grokfast, grokfast_ma
     from .algorithms.hyperball import hyperball
     from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
@@ -385,6 +387,8 @@ __all__ = [
     "ademamix",
     "adopt",
     "amsgrad",
+    "apollo",
+    "apollo_mini",
     "apply_every",
     "apply_gradients",
     "apply_if_finite",
@@ -434,6 +438,7 @@ __all__ = [
     "freeze",
     "from_state_dict",
     "fromage",
+    "galore",
     "generalized_kl_divergence",
     "generalized_primal_averaging",
     "get_hyperparams",
@@ -549,6 +554,7 @@ __all__ = [
     "scale_by_ademamix",
     "scale_by_adopt",
     "scale_by_amsgrad",
+    "scale_by_apollo",
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
@@ -558,6 +564,7 @@ __all__ = [
     "scale_by_dog",
     "scale_by_dowg",
     "scale_by_factored_rms",
+    "scale_by_galore",
     "scale_by_laprop",
     "scale_by_lbfgs",
     "scale_by_learning_rate",

@@ -209,7 +209,8 @@ def scale_by_psgd_kron(
     or, with the geometry `"Q0.5EQ1.5"`, it is nearly symmetric, and no system is solved:
 
         x  = P (m + (damping + eps |m|) V)
-        l  = |x x^T| + columns,    L_rows <- max(l, lipschitz_decay L_rows + (1 - lipschitz_decay) l)
+        l  = |x x^T| + columns
+        L_rows <- max(l, lipschitz_decay L_rows + (1 - lipschitz_decay) l)
         Q_rows <- Q_rows - preconditioner_lr / L_rows (x x^T - columns I) Q_rows
         Q_rows <- a rotation of Q_rows towards a symmetric matrix; the columns likewise
 
@@ -239,8 +240,8 @@ def scale_by_psgd_kron(
       max_size_triangular: longest axis with a matrix as its factor; longer ones are diagonal.
       max_skew_triangular: an axis of n elements is diagonal too if n^2 is more than this times
         rows columns; 1 in the authors' newer code.
-      memory_save_mode: `"one_diag"` makes the factor of the longer axis diagonal, `"smart_one_diag"`
-        does so where the matrix is not square, `"all_diag"` makes both diagonal.
+      memory_save_mode: `"one_diag"` makes the factor of the longer axis diagonal,
+        `"smart_one_diag"` does so where the matrix is not square, `"all_diag"` makes both diagonal.
       diagonal: whether a leaf of any shape is one vector, with one diagonal factor.
 
     Differences: `"EQ"` is the code of evanatyourservice/kron_torch, and `"Q0.5EQ1.5"` that of the
@@ -255,12 +256,13 @@ def scale_by_psgd_kron(
 
     Example:
       >>> import functional_optim as fo
-      >>> tx, params = fo.scale_by_psgd_kron(b1=0.0), {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
+      >>> params = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
+      >>> tx = fo.scale_by_psgd_kron(preconditioner_lr=0.5, geometry="Q0.5EQ1.5")
       >>> state = tx.init(params)
       >>> state.q_rows["w"].shape, state.q_columns["w"].shape, state.q_columns["b"].shape
       ((2, 2), (3, 3), (3,))
-      >>> g = {"w": jnp.array([[30.0, 0.0, 0.0], [0.0, 0.1, 0.0]]), "b": jnp.array([9.0, 1.0, 0.1])}
-      >>> for _ in range(300):
+      >>> g = {"w": jnp.ones((2, 3)), "b": jnp.array([3.0, 1.0, 0.3])}
+      >>> for _ in range(40):
       ...     u, state = tx.update(g, state)
       >>> [round(float(x), 1) for x in u["b"]]
       [1.0, 1.0, 1.0]
@@ -273,7 +275,7 @@ def scale_by_psgd_kron(
     del memory_save_mode, preconditioner_update_probability
     if g.size == 0:
         return g, slots._asdict()
-    mu = moment(slots.mu, g, b1.astype(g.dtype), ctx.gain.astype(g.dtype))  # type: ignore[union-attr]
+    mu = moment(slots.mu, g, b1.astype(g.dtype), ctx.gain.astype(g.dtype))
     state = {k: x for k, x in slots._asdict().items() if k != "mu"}
     numbers = {"lr": preconditioner_lr, "decay": lipschitz_decay, "damping": damping}
     scalars = {"weight": ctx.weight, "fit": ctx.fit, "balance": ctx.balance, "rms": max_rms}
@@ -316,8 +318,9 @@ def _fitted(
     factors = balanced(_by_axis(state, "q"), batch_ndim, scalars["balance"])
     bounds = _by_axis(state, "l")
     lr = scalars["lr"]
+    new_bounds: dict[str, Array] = {}
     if geometry == "EQ":
-        new, new_bounds = fit_triangular(factors, x, key, lr), {}
+        new = fit_triangular(factors, x, key, lr)
     else:
         new, new_bounds = fit_symmetric(
             factors, bounds, x, key, lr, scalars["decay"], scalars["damping"]
@@ -375,13 +378,15 @@ def psgd_kron(
 
     Args:
       weight_decay_mask: which matrices decay; see `masked`.
-      axes: which parameters are matrices, and of which axes, as in `muon`; None for matrices
-        `(inputs, outputs)`, exactly the parameters with two axes.
+      axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that are not
+        matrices; or a function of the parameters that returns one. None for `axes_by_name()`,
+        which decides by names and shapes.
 
-    Differences: see `scale_by_psgd_kron`.
+    Differences: see `scale_by_psgd_kron`. The authors whiten embeddings as matrices too.
 
     Raises:
-      ValueError: an argument is out of its range; or axes do not fit a parameter.
+      ValueError: an argument is out of its range; axes do not fit a parameter; or names and
+        shapes do not tell whether a parameter is a matrix.
 
     Example:
       >>> import functional_optim as fo
@@ -414,11 +419,10 @@ def psgd_kron(
             state_dtype=state_dtype,
         )
 
-    leaves = MatrixLeaves.of(axes)
-    matrices, others = leaves.where(matrices=True), leaves.where(matrices=False)
+    leaves = MatrixLeaves.of(axes, "psgd_kron")
     return chain(
         on_matrices(whiten(diagonal=False), leaves),
-        masked(whiten(diagonal=True), others),
-        masked(add_decayed_weights(weight_decay, weight_decay_mask), matrices),
+        masked(whiten(diagonal=True), leaves.where(matrices=False)),
+        masked(add_decayed_weights(weight_decay, weight_decay_mask), leaves.where(matrices=True)),
         scale_by_learning_rate(learning_rate),
     )

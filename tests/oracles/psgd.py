@@ -1,4 +1,4 @@
-"""PSGD-Kron: kron_torch's `EQ` and psgd_torch's `Q0.5EQ1.5`, in float64, with our random numbers."""
+"""PSGD-Kron with our random numbers: kron_torch's `EQ`, and psgd_torch's `Q0.5EQ1.5`."""
 
 import functools
 

@@ -29,16 +29,29 @@ RULES = (
         fo.scale_by_psgd_kron,
         {
             "": {},
-            "rare": {"preconditioner_update_probability": 0.25, "b1": 0.5, "key": 7},
-            "raw": {"momentum_into_preconditioner": False, "preconditioner_init_scale": 0.25},
+            "rare": {
+                "preconditioner_update_probability": 0.25,
+                "b1": 0.5,
+                "key": 7,
+                "momentum_into_preconditioner": False,
+                "preconditioner_init_scale": 0.25,
+            },
             "symmetric": SYMMETRIC,
             "skew": {**SYMMETRIC, "max_skew_triangular": 1.0, "lipschitz_decay": 0.5, "b1": 0.0},
-            "short": {"max_size_triangular": 3},
             "one": {"memory_save_mode": "one_diag"},
-            "all": {"memory_save_mode": "all_diag"},
             "diagonal": {"diagonal": True},
         },
         bad=(*BAD_KRON, *ranges(*KRON)),
         oracle=oracles.scale_by_psgd_kron,
+        drift=2e-6,
+    ),
+    Entry(
+        fo.psgd_kron,
+        {"": {"learning_rate": 1e-3, "weight_decay": 0.1}},
+        bad=(
+            *ranges(*RATE_RANGES),
+            *ranges(*KRON, ("weight_decay", -1.0, "[0, inf)"), learning_rate=0.1),
+        ),
+        oracle=oracles.psgd_kron,
     ),
 )

@@ -54,6 +54,7 @@ TRAINING: dict[str, Mapping[str, Any]] = {
     "optimistic_gradient_descent": {"learning_rate": 2e-3, "alpha": 0.7, "beta": 0.1},
     "polyak_sgd": {"max_learning_rate": 1.0},
     "prodigy": {"learning_rate": 0.1},
+    "psgd_kron": {"learning_rate": 0.01},
     "radam": {"learning_rate": 5e-3},
     "rmsprop": {"learning_rate": 5e-3},
     "rprop": {"learning_rate": 0.1},

@@ -70,7 +70,10 @@ class StateForm:
         probe = (7, 10_007, 10_009)
         state = jax.eval_shape(init, AnyParams(jax.ShapeDtypeStruct(probe, jnp.float32)))  # type: ignore[arg-type]
         leaves, treedef = jax.tree.flatten(state, is_leaf=is_any_params)
-        return cls(treedef, tuple(is_any_params(x) and x[0].shape == probe for x in leaves))
+        return cls(
+            treedef,
+            tuple(is_any_params(x) and getattr(x[0], "shape", None) == probe for x in leaves),
+        )
 
     def as_matrices(self, state: OptState, view: "_View") -> OptState:
         """Returns a state with these slots as matrices, as the inner transformation has them."""
