@@ -99,6 +99,11 @@ def balanced(factors: Factors, batch_ndim: int, wanted: Array) -> dict[str, Arra
     return new
 
 
+def _same_for_all(v: Array, x: Array) -> Array:
+    """Repeats a matrix for each of the matrices of x."""
+    return jnp.broadcast_to(v, (*x.shape[:-2], *v.shape))
+
+
 def fit_triangular(
     factors: Factors, x: Array, key: Array, learning_rate: Array
 ) -> dict[str, Array]:
@@ -111,7 +116,7 @@ def fit_triangular(
     where the norm is a lower bound of the spectral norm, or the largest element where Q is
     diagonal.
     """
-    v = jnp.broadcast_to(jax.random.normal(key, x.shape[-2:], x.dtype), x.shape)
+    v = _same_for_all(jax.random.normal(key, x.shape[-2:], x.dtype), x)
     noise = math.sqrt(float(jnp.finfo(jnp.float32).eps))
     x = x + (noise * jnp.mean(jnp.abs(x), axis=(-2, -1), keepdims=True)).astype(x.dtype) * v
     a = _apply(_multiply, factors, x)
@@ -172,7 +177,7 @@ def fit_symmetric(
       The factors, and L.
     """
     keys = jax.random.split(key, 5)
-    v = jax.random.normal(keys[0], x.shape[-2:], x.dtype)
+    v = _same_for_all(jax.random.normal(keys[0], x.shape[-2:], x.dtype), x)
     relative = float(jnp.finfo(x.dtype).eps) * jnp.abs(x)
     white = precondition(factors, x + (damping + relative).astype(x.dtype) * v)
     new, new_bounds = {}, {}
@@ -215,7 +220,7 @@ def _norm_in_subspace(a: Array, top: Array, key: Array) -> Array:
     a = a / unit.astype(a.dtype)
     i = jnp.argmax(_length(a, axis=-1), axis=-2, keepdims=True)
     row = jnp.take_along_axis(a, i, axis=-2)
-    v = jax.random.normal(key, (SUBSPACE, a.shape[-1]), a.dtype)
+    v = _same_for_all(jax.random.normal(key, (SUBSPACE, a.shape[-1]), a.dtype), a)
     v = row + jnp.sign(jnp.sum(row * jnp.conj(v), axis=-1, keepdims=True)) * v
     for _ in range(2):
         v = v @ a

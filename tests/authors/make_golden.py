@@ -12,8 +12,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -47,9 +48,11 @@ UNUSED = re.compile(r"^from (tabulate|colorama) .*$", re.MULTILINE)
 """Imports for printing alone."""
 
 
-def fetch(folder: Path, to: Path) -> None:
+def fetch(
+    folder: Path, to: Path, sources: Mapping[str, tuple[str, str]] = MappingProxyType(SOURCES)
+) -> None:
     """Writes the sources as modules of a temporary folder."""
-    for name, (repository, path) in SOURCES.items():
+    for name, (repository, path) in sources.items():
         at = folder / repository
         at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
         text = subprocess.run(
