@@ -128,6 +128,13 @@ def results() -> dict[str, Any]:
     """All runs, by the names of `sampled.py`."""
     get = importlib.import_module
     kron, psgd = get("kron").Kron, get("psgd").KronWhiten
+    update_factors = get("kron")._update_precond
+
+    def update_precond(factors: Any, exprs: Any, g: Any, *rest: Any) -> None:
+        # Theirs adds noise to g in place, which is the momentum that is then preconditioned.
+        update_factors(factors, exprs, g.clone(), *rest)
+
+    get("kron")._update_precond = update_precond
     galore, apollo = get("galore_torch.adamw").AdamW, get("apollo_torch.apollo").AdamW
 
     def whiten(**how: Any) -> Callable[[list[Any]], Any]:
