@@ -23,7 +23,7 @@ from ..core.state import State
 from ..core.trees.labels import FrozenTree, resolve_labels
 from ..core.trees.placeholders import is_any_params
 from ..core.trees.placement import auto_sharded, place_on_mesh_of
-from ..core.trees.structure import align, is_absent
+from ..core.trees.structure import align, is_absent, leaf_paths
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.matrices import (
@@ -166,12 +166,20 @@ class Projections:
             labels, updates, link=name, name="params" if params is updates else "updates"
         )
         known = leaves if params is None else align(labels, params, link=name, name="params")
-        return labels, [
+        blocks = [
             Blocks(axes, jnp.shape(x))
             if isinstance(axes, MatrixAxes) and not is_absent(x)
             else None
             for axes, x in zip(jax.tree.leaves(labels), known, strict=True)
         ]
+        for i, matrices in enumerate(blocks):
+            try:
+                if matrices is not None:
+                    matrices.axes.parts(matrices.shape)
+            except ValueError as error:
+                where = f"{self.leaves.rule}: {self.leaves.argument}: at '{leaf_paths(labels)[i]}'"
+                raise ValueError(f"{where}: {error}") from None
+        return labels, blocks
 
     def shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Returns the shapes of the projection and of the projected matrices."""

@@ -244,8 +244,8 @@ def scale_by_psgd_kron(
         `"smart_one_diag"` does so where the matrix is not square, `"all_diag"` makes both diagonal.
       diagonal: whether a leaf of any shape is one vector, with one diagonal factor.
 
-    Differences: `"EQ"` is the code of evanatyourservice/kron_torch, where the noise of x stays in m,
-    and thus in u. `"Q0.5EQ1.5"` is that of the paper's author, lixilinx/psgd_torch, but for its
+    Differences: `"EQ"` is the code of evanatyourservice/kron_torch, where the noise of x stays in
+    m, and thus in u. `"Q0.5EQ1.5"` is that of the paper's author, lixilinx/psgd_torch, but for its
     momentum, whose decay grows from 0 to b1, and for its first scale, which may be measured. Both
     balance at random, 1 time in 100, and treat a leaf of three axes or more as one matrix, or give
     each axis a factor; here its first axes count matrices. Both fit the factors to zero gradients

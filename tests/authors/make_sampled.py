@@ -184,9 +184,7 @@ def results() -> dict[str, Any]:
             names=("w",),  # a vector would have a dense factor too
         ),
         "galore": run(low_rank(galore, rank=2, scale=0.25, eps=0.0)),
-        "galore-longer": run(
-            low_rank(galore, rank=1, scale=1.0, eps=0.0, proj_type="reverse_std")
-        ),
+        "galore-longer": run(low_rank(galore, rank=1, scale=1.0, eps=0.0, proj_type="reverse_std")),
         "apollo": with_numbers(
             projections(2),
             low_rank(apollo, rank=2, scale=2.0, scale_type="channel", eps=0.1, **random),

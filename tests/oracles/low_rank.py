@@ -90,7 +90,9 @@ def scale_by_apollo(
             x, norm = x / limiter, norm / limiter
         leaf["norm"] = norm
         u = np.sqrt(scale) * np.sqrt(1 - b2**t) / (1 - b1**t) * x
-        return u.T.reshape(g.shape) if g.ndim > 1 and g.shape[0] > g.shape[1] else u.reshape(g.shape)
+        return (
+            u.T.reshape(g.shape) if g.ndim > 1 and g.shape[0] > g.shape[1] else u.reshape(g.shape)
+        )
 
     def step(grads, params):
         nonlocal t
