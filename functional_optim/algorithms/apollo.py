@@ -155,7 +155,8 @@ def scale_by_apollo(
 
     low_rank = auto_sharded(projected, lambda *_: PartitionSpec(), g, seed)
     mu = moment(slots.mu, low_rank, b1.astype(g.dtype), ctx.mu_gain.astype(g.dtype))
-    nu = moment(slots.nu, jnp.square(jnp.abs(low_rank)), b2, ctx.nu_gain)
+    # The engine gives real slots of a complex leaf as complex ones.
+    nu = moment(slots.nu.real, jnp.square(jnp.abs(low_rank)), b2, ctx.nu_gain)
 
     def scaled(
         g: Array, mu: Array, nu: Array, low_rank: Array, last: Array, scalars: dict[str, Array]
@@ -185,7 +186,7 @@ def scale_by_apollo(
         mu,
         nu,
         low_rank,
-        slots.norm,
+        slots.norm.real,
         scalars,  # type: ignore[arg-type]
     )
     return u, {"mu": mu, "nu": nu, "norm": norm, "seed": seed}

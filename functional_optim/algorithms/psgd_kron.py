@@ -277,7 +277,10 @@ def scale_by_psgd_kron(
     if g.size == 0:
         return g, slots._asdict()
     mu = moment(slots.mu, g, b1.astype(g.dtype), ctx.gain.astype(g.dtype))
-    state = {k: x for k, x in slots._asdict().items() if k != "mu"}
+    # The engine gives real slots of a complex leaf as complex ones.
+    state = {
+        k: x if k.startswith("q_") else x.real for k, x in slots._asdict().items() if k != "mu"
+    }
     numbers = {"lr": preconditioner_lr, "decay": lipschitz_decay, "damping": damping}
     scalars = {"weight": ctx.weight, "fit": ctx.fit, "balance": ctx.balance, "rms": max_rms}
     scalars |= numbers if max_abs is None else numbers | {"abs": max_abs}
