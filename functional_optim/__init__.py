@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .algorithms.ademamix import ademamix, scale_by_ademamix
     from .algorithms.adopt import adopt, scale_by_adopt
     from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
+    from .algorithms.apollo import apollo, apollo_mini, scale_by_apollo
     from .algorithms.asgd import asgd, scale_by_asgd
     from .algorithms.came import came, scale_by_came
     from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from .algorithms.dpsgd import dpsgd
     from .algorithms.factored_rms import scale_by_factored_rms
     from .algorithms.fromage import fromage
+    from .algorithms.galore import galore, scale_by_galore
     from .algorithms.grokfast import grokfast, grokfast_ma
     from .algorithms.hyperball import hyperball
     from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
@@ -91,6 +93,11 @@ if TYPE_CHECKING:
     from .algorithms.polyak import polyak_sgd, scale_by_polyak
     from .algorithms.primal_averaging import generalized_primal_averaging
     from .algorithms.prodigy import prodigy
+    from .algorithms.psgd_kron import (
+        precond_update_prob_schedule,
+        psgd_kron,
+        scale_by_psgd_kron,
+    )
     from .algorithms.radam import radam, scale_by_radam
     from .algorithms.rmsprop import rmsprop, scale_by_rms, scale_by_stddev
     from .algorithms.rprop import rprop, scale_by_rprop
@@ -393,6 +400,8 @@ __all__ = [
     "ademamix",
     "adopt",
     "amsgrad",
+    "apollo",
+    "apollo_mini",
     "apply_every",
     "apply_gradients",
     "apply_if_finite",
@@ -444,6 +453,7 @@ __all__ = [
     "freeze",
     "from_state_dict",
     "fromage",
+    "galore",
     "generalized_kl_divergence",
     "generalized_primal_averaging",
     "get_hyperparams",
@@ -536,8 +546,10 @@ __all__ = [
     "polyak_sgd",
     "polynomial_schedule",
     "power_iteration",
+    "precond_update_prob_schedule",
     "prodigy",
     "projections",
+    "psgd_kron",
     "radam",
     "reduce_on_plateau",
     "rescale_heads",
@@ -562,6 +574,7 @@ __all__ = [
     "scale_by_ademamix",
     "scale_by_adopt",
     "scale_by_amsgrad",
+    "scale_by_apollo",
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
@@ -575,6 +588,7 @@ __all__ = [
     "scale_by_factored_rms",
     "scale_by_kl_shampoo",
     "scale_by_kl_soap",
+    "scale_by_galore",
     "scale_by_laprop",
     "scale_by_lbfgs",
     "scale_by_learning_rate",
@@ -588,6 +602,7 @@ __all__ = [
     "scale_by_param_block_norm",
     "scale_by_param_block_rms",
     "scale_by_polyak",
+    "scale_by_psgd_kron",
     "scale_by_radam",
     "scale_by_relative_step",
     "scale_by_rms",

@@ -12,8 +12,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -52,9 +53,11 @@ NARROWED = ("kl_opt", "soap")
 """Modules that cast to float32 before they decompose; here they stay in float64."""
 
 
-def fetch(folder: Path, to: Path) -> None:
+def fetch(
+    folder: Path, to: Path, sources: Mapping[str, tuple[str, str]] = MappingProxyType(SOURCES)
+) -> None:
     """Writes the sources as modules of a temporary folder."""
-    for name, (repository, path) in SOURCES.items():
+    for name, (repository, path) in sources.items():
         at = folder / repository
         at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
         text = subprocess.run(
