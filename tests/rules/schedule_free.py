@@ -99,11 +99,18 @@ RULES = (
                 "base_optimizer": fo.sgd(0.125),
                 "train_interp_coeff": 0.75,
                 "eval_interp_coeff": 0.984375,
-            }
+            },
+            "shrinking": {
+                "base_optimizer": fo.sgd(0.125),
+                "train_interp_coeff": 0.75,
+                "eval_interp_coeff": 0.75,
+                "shrinkage": 0.125,
+            },
         },
         bad=ranges(
             ("train_interp_coeff", 0.0, "(0, 1]"),
             ("eval_interp_coeff", 1.5, "[0, 1]"),
+            ("shrinkage", 1.5, "[0, 1]"),
             base_optimizer=fo.sgd(0.1),
         ),
         oracle=oracles.generalized_primal_averaging,
