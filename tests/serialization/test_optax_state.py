@@ -399,8 +399,13 @@ def test_a_run_of_complex_parameters_continues():
 
 
 def test_a_private_run_continues():
-    how = {"l2_norm_clip": 1.0, "noise_multiplier": 0.0, "key": 0, "momentum": 0.9}
-    theirs, ours = optax.contrib.dpsgd(0.1, **how), fo.dpsgd(0.1, **how)
+    theirs, ours = (
+        library.chain(
+            library.contrib.differentially_private_aggregate(1.0, 0.0, key=0),
+            library.sgd(0.1, momentum=0.9),
+        )
+        for library in (optax, fo)
+    )
     grads = {k: jnp.stack([x, -2 * x, x + 1]) for k, x in arrays().items()}
     with jax.numpy_dtype_promotion("standard"):
         _, state = theirs.update(grads, theirs.init(arrays()), arrays())
