@@ -4,6 +4,7 @@ from typing import Annotated
 
 import jax
 
+from ..core.adapter import check_pair
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
@@ -130,4 +131,5 @@ def generalized_primal_averaging(
     step = primal_averaging_step(
         train_interp_coeff, eval_interp_coeff, shrinkage=shrinkage, state_dtype=state_dtype
     )
+    check_pair("generalized_primal_averaging: base_optimizer", base_optimizer)
     return chain(base_optimizer, step)

@@ -5,6 +5,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
+from ..core.adapter import check_pair
 from ..core.chain import chain
 from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import bias_correction, moment
@@ -203,6 +204,7 @@ def schedule_free(
     2024, equations 3 to 5 and 9, arXiv:2405.15682.
     """
     step = schedule_free_step(learning_rate, b1, weight_lr_power, r=r, state_dtype=state_dtype)
+    check_pair("schedule_free: base_optimizer", base_optimizer)
     return chain(base_optimizer, step)
 
 

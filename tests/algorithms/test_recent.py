@@ -318,6 +318,22 @@ def test_on_the_hyperball_norms_stay_and_steps_are_those_of_the_formula(axis):
         np.testing.assert_allclose(oracles.norm_of(params["w"], axis), start, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "tx",
+    [
+        fo.hyperball(0.1, axis=2),
+        fo.norm_constraint(axis=(0, -3)),
+        fo.update_norm_floor(axis=2),
+        fo.adaptive_grad_clip(0.1, axis=2),
+    ],
+)
+def test_an_axis_that_a_parameter_lacks_is_named(tx):
+    params = {"w": jnp.ones((3, 2))}
+    text = r"\w+: axis=.* does not fit a parameter of shape \(3, 2\), which has no axis (2|-3)\."
+    with pytest.raises(ValueError, match=text):
+        tx.update(params, tx.init(params), params)
+
+
 def test_a_narrow_parameter_has_its_norm_to_its_own_rounding():
     tx = fo.chain(fo.sgd(0.1), fo.norm_constraint())
     params = {"w": jnp.linspace(-1, 1, 64, dtype=jnp.bfloat16)}

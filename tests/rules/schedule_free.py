@@ -20,7 +20,7 @@ RULES = (
         fo.schedule_free,
         {"": {**SGD, "b1": 0.875}, "powers": {**SGD, "b1": 0.5, "r": 1.0, "weight_lr_power": 0.0}},
         bad=(
-            ({**SGD, "base_optimizer": 3}, TypeError, "link 0 must be a pair of functions"),
+            ({**SGD, "base_optimizer": 3}, TypeError, "base_optimizer must be a pair of functions"),
             *ranges(*RATE_RANGES, base_optimizer=fo.sgd(0.1)),
             *ranges(*WEIGHTS, **SGD),
         ),
