@@ -33,7 +33,9 @@ def test_a_rule_that_gives_no_leaf_its_label_is_an_error_that_shows_paths():
 
 def test_a_rule_whose_leaves_an_earlier_one_took_is_an_error():
     label = fo.path_labels([("bias", "a"), ("bias$", "b")], default="rest")
-    with pytest.raises(ValueError, match=r"'bias\$' for 'b' matches only parameters that earlier rules match"):
+    with pytest.raises(
+        ValueError, match=r"'bias\$' for 'b' matches only parameters of earlier rules"
+    ):
         label(PARAMS)
 
 
