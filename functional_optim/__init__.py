@@ -268,7 +268,7 @@ if TYPE_CHECKING:
     from .transforms.masking import freeze, masked, partition, set_to_zero
     from .transforms.masking import partition as multi_transform
     from .transforms.master import master_weights
-    from .transforms.matrices import MuonDimensionNumbers
+    from .transforms.matrices import MatrixAxes, MuonDimensionNumbers, axes_by_name
     from .transforms.momentum import ema, trace
     from .transforms.monitoring import measure_with_ema, monitor, snapshot
     from .transforms.naming import named_chain
@@ -325,6 +325,7 @@ __all__ = [
     "MultiSteps",
     "MultiStepsState",
     "MultiTransformState",
+    "MatrixAxes",
     "MuonDimensionNumbers",
     "NonNegativeParamsState",
     "OptState",
@@ -385,6 +386,7 @@ __all__ = [
     "apply_updates",
     "asgd",
     "assignment",
+    "axes_by_name",
     "bias_correction",
     "by_label",
     "came",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule, renamed
+from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static
@@ -16,10 +16,8 @@ from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
-from ..transforms.scaling import scale_by_learning_rate
-from ..transforms.weight_decay import add_decayed_weights
-from .adam import scale_by_adam
 from .newton_schulz import STANDARD, Rounds, orthogonalize
+from .with_adam import with_adam_for_others
 
 __all__ = ["muon", "muon_momentum", "scale_by_muon", "scale_by_shape"]
 
@@ -144,11 +142,6 @@ def scale_by_muon(
     )
 
 
-_adam = renamed(scale_by_adam, b1="adam_b1", b2="adam_b2", eps="adam_eps", eps_root="adam_eps_root")
-_adam_decay = renamed(add_decayed_weights, weight_decay="adam_weight_decay")
-_adam_rate = renamed(scale_by_learning_rate, learning_rate="adam_learning_rate")
-
-
 def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Rounds | str = STANDARD,
@@ -184,33 +177,28 @@ def muon(
     with the first s, it is about the spectral norm of the step.
 
     Muon is meant for hidden layers. The authors train embeddings and the last layer with Adam.
-    These are matrices too, so pass `muon_weight_dimension_numbers` to select Muon's parameters.
+    `axes_by_name` recognizes these by their names; `describe` shows what each parameter gets.
 
     Args:
       weight_decay_mask: which matrices decay; see `masked`.
       mu_dtype: dtype of the momentum, and of Adam's first moment.
       consistent_rms: root mean square of a step; 0.2 for learning rates of AdamW.
-      muon_weight_dimension_numbers: tree of `MuonDimensionNumbers`, or a prefix of one, with
-        None for the parameters that Adam trains; or a function of the parameters that returns one.
-        None for matrices `(inputs, outputs)`, exactly the parameters with two axes.
+      muon_weight_dimension_numbers: tree of `MatrixAxes` or `MuonDimensionNumbers`, or a prefix of
+        one, with None for the parameters that Adam trains; or a function of the parameters that
+        returns one. None for `axes_by_name()`, which decides by names and shapes.
 
     Differences: see `scale_by_muon` and `orthogonalize`. Adam has its usual arguments; in optax it
-    has nesterov and Muon's eps. The authors' defaults for Adam are b2 0.95 and eps 1e-10, and
-    their matrices are `(outputs, inputs)`, as in torch.
+    has nesterov and Muon's eps, and all parameters of two axes are matrices. The authors' defaults
+    for Adam are b2 0.95 and eps 1e-10, and their matrices are `(outputs, inputs)`, as in torch.
 
     Raises:
-      ValueError: an argument is out of its range; or axes do not fit a parameter.
+      ValueError: an argument is out of its range; axes do not fit a parameter; or names and
+        shapes do not tell whether a parameter is a matrix (the message lists all parameters).
 
     Example:
       >>> import functional_optim as fo
       >>> params = {"w": jnp.eye(2), "b": jnp.zeros(2), "embedding": jnp.ones((5, 2))}
-      >>> tx = fo.muon(
-      ...     0.02,
-      ...     muon_weight_dimension_numbers={
-      ...         "w": fo.MuonDimensionNumbers(0, 1), "b": None, "embedding": None
-      ...     },
-      ... )
-      >>> state = tx.init(params)
+      >>> state = fo.muon(0.02).init(params)
       >>> state.muon_momentum.mu["b"], state.scale_by_adam.mu["b"].shape
       (MaskedNode(), (2,))
 
@@ -218,8 +206,7 @@ def muon(
     kellerjordan.github.io/posts/muon. Liu et al., Muon is Scalable for LLM Training, 2025,
     arXiv:2502.16982, for consistent_rms.
     """
-    leaves = MatrixLeaves.of(muon_weight_dimension_numbers)
-    matrices, others = leaves.where(matrices=True), leaves.where(matrices=False)
+    leaves = MatrixLeaves.of(muon_weight_dimension_numbers, "muon", "muon_weight_dimension_numbers")
     rounds = orthogonalize(
         ns_coeffs,
         ns_steps,
@@ -228,20 +215,22 @@ def muon(
         preconditioning=preconditioning,
         ns_dtype=ns_dtype,
     )
-    steps: tuple[GradientTransformation, ...]
-    if adam_learning_rate is None:
-        steps = (scale_by_learning_rate(learning_rate),)
-    else:
-        steps = (
-            masked(scale_by_learning_rate(learning_rate), matrices),
-            masked(_adam_rate(adam_learning_rate), others),
-        )
-    return chain(
-        masked(muon_momentum(beta, mu_dtype, nesterov=nesterov), matrices),
+    direction = (
+        masked(muon_momentum(beta, mu_dtype, nesterov=nesterov), leaves.where(matrices=True)),
         on_matrices(rounds, leaves),
         on_matrices(scale_by_shape(consistent_rms), leaves),
-        masked(add_decayed_weights(weight_decay, weight_decay_mask), matrices),
-        masked(_adam(adam_b1, adam_b2, adam_eps, adam_eps_root, mu_dtype), others),
-        masked(_adam_decay(adam_weight_decay), others),
-        *steps,
+    )
+    return with_adam_for_others(
+        direction,
+        leaves,
+        learning_rate,
+        weight_decay=weight_decay,
+        weight_decay_mask=weight_decay_mask,
+        adam_b1=adam_b1,
+        adam_b2=adam_b2,
+        adam_eps=adam_eps,
+        adam_eps_root=adam_eps_root,
+        adam_weight_decay=adam_weight_decay,
+        adam_learning_rate=adam_learning_rate,
+        adam_mu_dtype=mu_dtype,
     )
