@@ -7,8 +7,10 @@ import inspect
 import io
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import jax
 import pytest
@@ -45,8 +47,13 @@ def run(text, page="page"):
     at_top = re.match(r"<!-- needs: ([\w., ]+) -->\n(?!```)", text)
     if at_top:
         need(*at_top[1].split(", "))
-    namespace, printed, skips = {"__name__": "page"}, "", False
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+    module = ModuleType("page")  # which pickle imports
+    namespace, printed, skips = vars(module), "", False
+    with (
+        mock.patch.dict(sys.modules, {"page": module}),
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+    ):
         for found in BLOCK.finditer(text):
             needs, language, block = found.groups()
             if language == "text":
