@@ -34,6 +34,7 @@ def with_adam_for_others(
     adam_eps_root: ScalarOrSchedule = 0.0,
     adam_weight_decay: ScalarOrSchedule = 0.0,
     adam_learning_rate: ScalarOrSchedule | None = None,
+    adam_nesterov: bool = False,
     adam_mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformation:
     """Chains the direction of matrices, Adam's of all other parameters, decay and learning rate.
@@ -55,10 +56,11 @@ def with_adam_for_others(
             masked(scale_by_learning_rate(learning_rate), matrices),
             masked(_adam_rate(adam_learning_rate), others),
         )
+    adam = _adam(adam_b1, adam_b2, adam_eps, adam_eps_root, adam_mu_dtype, nesterov=adam_nesterov)
     return chain(
         *direction,
         masked(add_decayed_weights(weight_decay, weight_decay_mask), matrices),
-        masked(_adam(adam_b1, adam_b2, adam_eps, adam_eps_root, adam_mu_dtype), others),
+        masked(adam, others),
         masked(_adam_decay(adam_weight_decay), others),
         *steps,
     )
