@@ -39,6 +39,18 @@ def test_a_rule_whose_leaves_an_earlier_one_took_is_an_error():
         label(PARAMS)
 
 
+def test_a_predicate_that_gives_no_leaf_its_label_is_named():
+    def is_matrix(path, leaf):
+        return leaf.ndim > 1
+
+    with pytest.raises(ValueError, match=r"the rule is_matrix for 'm' matches no parameter"):
+        fo.path_labels([(is_matrix, "m")], default="rest")({"b": jnp.ones(2)})
+
+
+def test_a_tree_without_leaves_has_no_labels():
+    assert fo.path_labels({"bias$": "b"})({"a": None}) == {"a": None}
+
+
 def test_what_is_no_expression_is_refused_at_once():
     with pytest.raises(ValueError, match=r"path_labels: '\(' is no regular expression: missing \)"):
         fo.path_labels({"(": 1}, default=0)

@@ -204,11 +204,11 @@ class path_labels:
                 )
             labels.append(self.rules[hits[0]][1] if hits else self.default)
         for i, (test, label) in enumerate(self.rules):
-            if i not in used:
+            if leaves and i not in used:
                 what = "only parameters of earlier rules" if i in matched else "no parameter"
                 first_paths = ", ".join(paths[:8])
                 raise ValueError(
-                    f"path_labels: the rule {test!r} for {label!r} matches {what}. The paths are "
+                    f"path_labels: the rule {_name(test)} for {label!r} matches {what}. The paths are "
                     f"{first_paths}{', ...' if len(paths) > 8 else ''}."
                 )
         return treedef.unflatten(labels)
