@@ -208,8 +208,8 @@ class path_labels:
                 what = "only parameters of earlier rules" if i in matched else "no parameter"
                 first_paths = ", ".join(paths[:8])
                 raise ValueError(
-                    f"path_labels: the rule {_name(test)} for {label!r} matches {what}. The paths are "
-                    f"{first_paths}{', ...' if len(paths) > 8 else ''}."
+                    f"path_labels: the rule {_name(test)} for {label!r} matches {what}. The paths "
+                    f"are {first_paths}{', ...' if len(paths) > 8 else ''}."
                 )
         return treedef.unflatten(labels)
 
