@@ -51,3 +51,24 @@ def test_bytes_and_needs_are_those_of_the_table(optimizers, name, size, needs):
     for need in given:
         with pytest.raises(ValueError, match=need):
             update(tx, {name: x for name, x in given.items() if name != need})
+
+
+@pytest.mark.parametrize("page", sorted(GUIDES.glob("*.md")), ids=lambda page: page.stem)
+def test_a_guide_begins_with_what_the_reader_has_at_its_end(page):
+    text = re.sub(r"<!--.*?-->\s*", "", page.read_text(encoding="utf-8"))
+    assert text.split("\n\n")[1].startswith("At the end of this page ")
+
+
+SEARCHED = ("gradient accumulation", "FSDP", "logging", "sweep", "LoRA", "fine-tuning", "freeze")
+
+
+@pytest.mark.parametrize("words", SEARCHED)
+def test_what_users_search_for_is_in_a_guide(words):
+    pages = [*GUIDES.glob("*.md"), *GUIDES.parent.glob("*.md")]
+    headings = re.compile(rf"^#+ .*{words}", re.MULTILINE | re.IGNORECASE)
+    assert any(headings.search(page.read_text(encoding="utf-8")) for page in pages)
+
+
+def test_the_readme_lists_every_guide():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"docs/guides/{page.name}" in readme for page in GUIDES.glob("*.md"))
