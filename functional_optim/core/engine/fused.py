@@ -30,6 +30,7 @@ from .executors import (
     choose_executor,
 )
 from .leaf_table import LeafTable
+from .measuring import with_sums
 from .next_state import next_state, wrong_state
 from .step_scalars import (
     StepScalars,
@@ -127,8 +128,9 @@ class FusedUpdate(Interned):
         # 4. Put the results and the next states together.
         outputs, slots = table.rebuild()
         new_states = []
-        for state, step, trees in zip(states, steps, slots, strict=True):
-            new_states.append(next_state(state, step.next_fields | trees))
+        for rule, state, step, trees in zip(self.rules, states, steps, slots, strict=True):
+            fields = with_sums(rule, step.next_fields, trees)
+            new_states.append(next_state(state, fields | trees))
         if add_to_params:
             add = add_update if self.whole_tree else _take_new
             outputs = replace_leaves(params, outputs, add)
