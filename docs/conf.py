@@ -1,0 +1,28 @@
+"""How Sphinx builds the site; `build_site.py` prepares the sources."""
+
+import sys
+from pathlib import Path
+
+import functional_optim
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "functional_optim"
+version = release = functional_optim.__version__
+extensions = ["myst_nb", "sphinx_copybutton"]
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # notebooks are committed as `make notebooks` ran them
+
+smartquotes = False
+add_module_names = False
+python_maximum_signature_line_length = 88
+
+html_theme = "furo"
+html_title = "functional_optim"
+html_copy_source = False
+html_show_sourcelink = False
+html_static_path: list[str] = []
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
