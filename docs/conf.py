@@ -5,11 +5,11 @@ from pathlib import Path
 
 import functional_optim
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent))  # for sitegen
 
 project = "functional_optim"
 version = release = functional_optim.__version__
-extensions = ["myst_nb", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx_copybutton", "sitegen.crossref"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

@@ -3,6 +3,7 @@
 import re
 
 from .docstrings import ARXIV, Block
+from .maths import NotMaths, mathml
 
 CODE = re.compile(r"(`[^`]+`)")
 SPECIAL = re.compile(r"([\\*\[\]<$`]|\b_(?!\w)|(?<!\w)_|&(?=#?\w+;)|~(?=~))")
@@ -32,17 +33,28 @@ def fenced(language: str, text: str) -> list[str]:
     return [f"```{language}", *text.split("\n"), "```", ""]
 
 
-def blocks(of: list[Block]) -> list[str]:
-    """Returns the lines of paragraphs, lists, examples, and texts that keep their lines."""
+def blocks(of: list[Block], known: frozenset[str] = frozenset()) -> list[str]:
+    """Returns the lines of paragraphs, lists, examples, formulas, and texts that keep lines.
+
+    `known` has the names that are variables in formulas.
+    """
     lines: list[str] = []
     for block in of:
         if block.kind == "doctest":
             lines += fenced("pycon", block.text)
         elif block.kind == "indented":
-            lines += fenced("text", block.text)
+            lines += _formulas(block.text, known)
         elif block.kind == "list":
             lines += [f"- {inline(item)}" for item in re.split(r"^- ", block.text, flags=re.M)[1:]]
             lines += [""]
         else:
             lines += [inline(block.text), ""]
     return lines
+
+
+def _formulas(text: str, known: frozenset[str]) -> list[str]:
+    try:
+        html = mathml(text, known)
+    except NotMaths:
+        return fenced("text", text)
+    return fenced("{raw} html", f'<div class="formulas">{html}</div>')

@@ -3,13 +3,14 @@
 import functools
 import inspect
 
-from .docstrings import Docstring, parsed
+from .arguments import COMMON, TEXT, Argument, arguments, common_arguments, is_factory
+from .docstrings import Section, parsed
 from .groups import Group
 from .markdown import blocks, inline
 from .names import PACKAGE, Public, public_names
 from .reading import doc, methods, signature
 
-TITLES = {"Args": "Arguments", "Example": "Example", "Reference": "References"}
+TITLES = {"Args": "Arguments", "Reference": "References"}
 
 
 def docname(name: Public) -> str:
@@ -31,9 +32,43 @@ def page(name: Public, group: Group, shown: set[object]) -> str:
     lines += [f"::::{{py:{_kind(name)}}} {name.full}{_called(name)}", ""]
     if name.aliases:
         lines += [f"Also `{'`, `'.join(name.aliases)}`.", ""]
-    lines += [inline(text.summary), "", *_sections(text)]
+    known = frozenset(_parameters(name.value))
+    formulas, *others = text.sections
+    lines += [inline(text.summary), "", *blocks(formulas.blocks, known)]
+    if is_factory(name.value):
+        lines += ["**Arguments**", "", *_arguments(name)]
+        others = [section for section in others if section.title != "Args"]
+    for section in others:
+        lines += _section(section, known)
     lines += _methods(name, shown)
     return "\n".join([*lines, "::::", ""])
+
+
+def _parameters(value: object) -> list[str]:
+    try:
+        return list(inspect.signature(value).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _arguments(name: Public) -> list[str]:
+    lines: list[str] = []
+    for argument in arguments(name):
+        default = f" = {argument.default}" if argument.default else ""
+        lines += [f"`{argument.name}{default}`", f": {_about(argument)}", ""]
+    return lines
+
+
+def _about(argument: Argument) -> str:
+    """What an argument may be, what it does, and where more is written of it."""
+    parts = [f"*{inline(argument.kind)}*." if argument.kind else "", inline(argument.text)]
+    if argument.source == TEXT:
+        parts.append("" if argument.kind else "See the text above.")
+    elif argument.source and argument.source != COMMON:
+        parts.append(f"From `{argument.source}`." if argument.text else f"See `{argument.source}`.")
+    if not argument.text and argument.name in common_arguments():
+        parts.append(f"[More](/{COMMON}#{common_arguments()[argument.name]}).")
+    return " ".join(filter(None, parts)) or "See the text above."
 
 
 def _kind(name: Public) -> str:
@@ -46,15 +81,11 @@ def _called(name: Public) -> str:
     return "" if _kind(name) == "data" else signature(name.value)
 
 
-def _sections(text: Docstring) -> list[str]:
-    lines: list[str] = []
-    for section in text.sections:
-        if section.title:
-            lines += [f"**{TITLES.get(section.title, section.title)}**", ""]
-        for entry, about in section.entries.items():
-            lines += [f"`{entry}`", f": {inline(about)}", ""]
-        lines += blocks(section.blocks)
-    return lines
+def _section(section: Section, known: frozenset[str]) -> list[str]:
+    lines = [f"**{TITLES.get(section.title, section.title)}**", ""]
+    for entry, about in section.entries.items():
+        lines += [f"`{entry}`", f": {inline(about)}", ""]
+    return lines + blocks(section.blocks, known)
 
 
 def _methods(name: Public, shown: set[object]) -> list[str]:
@@ -69,5 +100,8 @@ def _methods(name: Public, shown: set[object]) -> list[str]:
         kind = "property" if isinstance(of, property) else "method"
         about = parsed(text)
         lines += [f":::{{py:{kind}}} {method}{signature(of)}", ""]
-        lines += [inline(about.summary), "", *_sections(about), ":::", ""]
+        lines += [inline(about.summary), "", *blocks(about.sections[0].blocks)]
+        for section in about.sections[1:]:
+            lines += _section(section, frozenset())
+        lines += [":::", ""]
     return lines

@@ -1,5 +1,6 @@
 """The sources of the site: the repository's pages, and those that are made of docstrings."""
 
+import fnmatch
 import os
 import posixpath
 import re
@@ -24,7 +25,7 @@ MENU = {
     "Start": ("functional", "from_torch", "notebooks/first_training_loop", "notebooks/*"),
     "Guides": ("guides/*",),
     "Topics": ("checkpoints", "sharding", "speed", "testing"),
-    "Reference": ("api/index",),
+    "Reference": ("api/index", "arguments"),
     "Project": ("design", "asked_for", "programs", "optax_tests", "benchmarks", "*"),
 }
 """Heading of the menu -> pages and patterns; a page stands where it is first found."""
@@ -111,7 +112,7 @@ def _menu(pages: list[str]) -> str:
 
 def _taken(left: list[str], patterns: tuple[str, ...]) -> Iterator[str]:
     for pattern in patterns:
-        for page in [page for page in left if Path(page).match(pattern)]:
+        for page in [page for page in left if fnmatch.fnmatchcase(page, pattern)]:
             left.remove(page)
             yield page
 
