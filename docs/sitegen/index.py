@@ -21,13 +21,13 @@ def group_page(group: Group, names: list[Public]) -> str:
 def _table(names: list[Public]) -> list[str]:
     papers = {name: parsed(doc(name.module, name.name)).paper() for name in names}
     with_papers = any(short for short, _ in papers.values())
-    head = ["| name | what it is | paper |", "|---|---|---|"]
-    lines = head if with_papers else ["| name | what it is |", "|---|---|"]
+    head = ["| Name | What it is | Paper |", "|---|---|---|"]
+    lines = head if with_papers else ["| Name | What it is |", "|---|---|"]
     for name in names:
         about = cell(parsed(doc(name.module, name.name)).summary)
         row = f"| [`{name.short}`](/{docname(name)}.md) | {about} |"
         lines.append(f"{row} {_paper(*papers[name])} |" if with_papers else row)
-    return [*lines, ""]
+    return [":::{container} names", *lines, ":::", ""]
 
 
 def _paper(short: str, address: str) -> str:
@@ -37,9 +37,18 @@ def _paper(short: str, address: str) -> str:
 def index_page(groups: dict[Group, list[Public]]) -> str:
     """Returns the Markdown of the page of all groups."""
     lines = ["# API", "", "Every public name, by what it is for.", ""]
-    lines += ["| group | names |", "|---|---|"]
+    lines += [":::{container} names", "| Group | Names |", "|---|---|"]
     for group in GROUPS:
         names = ", ".join(f"[`{n.short}`](/{docname(n)}.md)" for n in groups[group])
         lines += [f"| [{group.title}]({group.slug}.md) | {names} |"]
-    toctree = ["", "```{toctree}", ":hidden:", "", *(group.slug for group in GROUPS), "```", ""]
+    toctree = [
+        ":::",
+        "",
+        "```{toctree}",
+        ":hidden:",
+        "",
+        *(group.slug for group in GROUPS),
+        "```",
+        "",
+    ]
     return "\n".join([*lines, *toctree])

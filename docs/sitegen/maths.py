@@ -8,6 +8,7 @@ with anything else than equations is no maths, and stays as it is written.
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,18 +20,11 @@ TOKEN = re.compile(
     r"|(?P<symbol>\.\.\.|[-+*/^_(),;|<>\[\]])"
 )
 RELATION = re.compile(r"(?<=\s)(?:<-|<=|=|<)(?=\s)")
-GREEK = dict(
-    zip(
-        ("alpha", "beta", "gamma", "delta", "eps", "epsilon", "eta", "lambda", "mu", "nu", "pi"),
-        "αβγδεεηλμνπ",
-        strict=True,
-    ),
-    rho="ρ",
-    sigma="σ",
-    tau="τ",
-)
+LETTERS = "alpha beta gamma delta epsilon eta mu nu pi rho sigma tau".split()
+GREEK = {name: unicodedata.lookup(f"GREEK SMALL LETTER {name}") for name in LETTERS}
+GREEK["eps"] = GREEK["epsilon"]
 NO_BREAK = "\N{NO-BREAK SPACE}"
-SHOWN = {"<-": "←", "<=": "≤", ">=": "≥", "-": "−", "*": "·", "...": "…"}
+SHOWN = {"<-": "←", "<=": "≤", ">=": "≥", "-": "\N{MINUS SIGN}", "*": "·", "...": "…"}
 
 
 class NotMaths(ValueError):
@@ -138,9 +132,12 @@ def _words(tokens: list[Token]) -> str:
     parts = [""]
     for n, token in enumerate(tokens):
         if token.kind == "code":
+            parts[-1] += NO_BREAK if n else ""
             parts += [f"<code>{html.escape(token.text.strip('`'))}</code>", ""]
         else:
-            parts[-1] += f"{'' if token.text == ',' or not n else NO_BREAK}{html.escape(token.text)}"
+            parts[-1] += (
+                f"{'' if token.text == ',' or not n else NO_BREAK}{html.escape(token.text)}"
+            )
     parts[0] = f"{NO_BREAK}{parts[0]}"
     parts[-1] += NO_BREAK
     return "".join(f"<mtext>{part}</mtext>" for part in parts if part)

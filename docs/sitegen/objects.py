@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 
 from .arguments import COMMON, TEXT, Argument, arguments, common_arguments, is_factory
 from .docstrings import Section, parsed
@@ -29,7 +30,8 @@ def page(name: Public, group: Group, shown: set[object]) -> str:
     text = parsed(doc(name.module, name.name))
     lines = ["---", "orphan: true", "---", "", f"# {name.name}", ""]
     lines += [f"[API](index.md) / [{group.title}]({group.slug}.md)", ""]
-    lines += [f"::::{{py:{_kind(name)}}} {name.full}{_called(name)}", ""]
+    lines += [f"::::{{py:{_kind(name)}}} {name.name}{_called(name)}"]
+    lines += [f":module: {name.module.__name__}", ""]
     if name.aliases:
         lines += [f"Also `{'`, `'.join(name.aliases)}`.", ""]
     known = frozenset(_parameters(name.value))
@@ -61,14 +63,19 @@ def _arguments(name: Public) -> list[str]:
 
 def _about(argument: Argument) -> str:
     """What an argument may be, what it does, and where more is written of it."""
-    parts = [f"*{inline(argument.kind)}*." if argument.kind else "", inline(argument.text)]
-    if argument.source == TEXT:
-        parts.append("" if argument.kind else "See the text above.")
-    elif argument.source and argument.source != COMMON:
-        parts.append(f"From `{argument.source}`." if argument.text else f"See `{argument.source}`.")
+    parts = [f"*{inline(argument.kind)}*." if argument.kind else "", _sentence(argument.text)]
+    other = argument.source.removeprefix(f"{PACKAGE}.")
+    if other not in ("", TEXT, COMMON):
+        parts.append(f"{'From' if argument.text else 'See'} `{other}`.")
     if not argument.text and argument.name in common_arguments():
-        parts.append(f"[More](/{COMMON}#{common_arguments()[argument.name]}).")
+        parts.append(f"See [common arguments](/{COMMON}#{common_arguments()[argument.name]}).")
     return " ".join(filter(None, parts)) or "See the text above."
+
+
+def _sentence(text: str) -> str:
+    """Text that begins with a word in the case of a sentence."""
+    word = re.match(r"[a-z]+(?= )", text)
+    return inline(text[0].upper() + text[1:] if word and len(word[0]) > 1 else text)
 
 
 def _kind(name: Public) -> str:
@@ -84,7 +91,7 @@ def _called(name: Public) -> str:
 def _section(section: Section, known: frozenset[str]) -> list[str]:
     lines = [f"**{TITLES.get(section.title, section.title)}**", ""]
     for entry, about in section.entries.items():
-        lines += [f"`{entry}`", f": {inline(about)}", ""]
+        lines += [f"`{entry}`", f": {_sentence(about)}", ""]
     return lines + blocks(section.blocks, known)
 
 

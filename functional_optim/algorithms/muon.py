@@ -172,7 +172,7 @@ def muon(
     adam_weight_decay: ScalarOrSchedule = 0.0,
     adam_learning_rate: ScalarOrSchedule | None = None,
 ) -> GradientTransformation:
-    """Muon for matrices, and Adam for all other parameters.
+    """Muon: steps of orthogonal matrices, and `scale_by_adam` for all other parameters.
 
     The update of a matrix is `scale_by_muon`, scaled by the shape; decay is decoupled:
 

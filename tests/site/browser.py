@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,9 +30,20 @@ FLAGS = (
 )
 
 
+ON_PIPES = """if True:
+    import fcntl, os, sys
+    pipes = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3]]
+    os.dup2(pipes[0], 3), os.dup2(pipes[1], 4)
+    os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Chromium reads commands from descriptor 3, and writes answers to 4."""
+
+
 def executable() -> str | None:
     """The path of an installed Chromium or Chrome."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
 
 
 class Page:
@@ -44,7 +56,9 @@ class Page:
         self.errors: list[str] = []
         self.loaded = 0
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
@@ -129,8 +143,8 @@ def chromium(profile: Path) -> Iterator[Page]:
     """A Chromium with an empty profile, and a page of it."""
     there, commands = os.pipe()
     answers, back = os.pipe()
-    shell = ("sh", "-c", f'exec "$@" 3<&{there} 4>&{back}', "sh")
-    command = [*shell, executable(), *FLAGS, f"--user-data-dir={profile}"]
+    command = [sys.executable, "-c", ON_PIPES, str(there), str(back)]
+    command += [executable(), *FLAGS, f"--user-data-dir={profile}"]
     with subprocess.Popen(
         command, pass_fds=(there, back), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as process:
@@ -139,6 +153,7 @@ def chromium(profile: Path) -> Iterator[Page]:
             yield Page(commands, answers)
         finally:
             process.terminate()
+            process.wait()
             os.close(commands), os.close(answers)
 
 
