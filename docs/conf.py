@@ -26,6 +26,6 @@ html_css_files = ["site.css"]
 html_favicon = "_static/icon.svg"
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "tango"
-pygments_dark_style = "one-dark"
+pygments_dark_style = "github-dark"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

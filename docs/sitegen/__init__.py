@@ -1,1 +1,1 @@
-"""Makes the pages of the site out of the package's docstrings and the Markdown of the repository."""
+"""Makes the pages of the site from docstrings and from the Markdown of the repository."""

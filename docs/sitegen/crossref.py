@@ -12,7 +12,7 @@ from .names import PACKAGE, Public, public_names
 
 NAME = re.compile(r"([A-Za-z_][\w.]*)(?:\(.*\))?", re.DOTALL)
 
-NOT_BY_ITSELF = {"metrics", "scale", "schedule", "trace"}
+NOT_BY_ITSELF = {"State", "metrics", "scale", "schedule", "trace"}
 """Names that mean an argument or a field, too, and so are links only with their module."""
 
 

@@ -20,8 +20,21 @@ TOKEN = re.compile(
     r"|(?P<symbol>\.\.\.|[-+*/^_(),;|<>\[\]])"
 )
 RELATION = re.compile(r"(?<=\s)(?:<-|<=|=|<)(?=\s)")
-LETTERS = "alpha beta gamma delta epsilon eta mu nu pi rho sigma tau".split()
-GREEK = {name: unicodedata.lookup(f"GREEK SMALL LETTER {name}") for name in LETTERS}
+LETTERS = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "eta",
+    "mu",
+    "nu",
+    "pi",
+    "rho",
+    "sigma",
+    "tau",
+]
+GREEK = {name: unicodedata.lookup(f"GREEK SMALL LETTER {name}") for name in (*LETTERS, "tau")}
 GREEK["eps"] = GREEK["epsilon"]
 NO_BREAK = "\N{NO-BREAK SPACE}"
 SHOWN = {"<-": "←", "<=": "≤", ">=": "≥", "-": "\N{MINUS SIGN}", "*": "·", "...": "…"}

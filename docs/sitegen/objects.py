@@ -63,7 +63,8 @@ def _arguments(name: Public) -> list[str]:
 
 def _about(argument: Argument) -> str:
     """What an argument may be, what it does, and where more is written of it."""
-    parts = [f"*{inline(argument.kind)}*." if argument.kind else "", _sentence(argument.text)]
+    kind = "" if argument.text and "dtype" in argument.kind else argument.kind
+    parts = [f"*{inline(kind)}*." if kind else "", _sentence(argument.text)]
     other = argument.source.removeprefix(f"{PACKAGE}.")
     if other not in ("", TEXT, COMMON):
         parts.append(f"{'From' if argument.text else 'See'} `{other}`.")
@@ -74,8 +75,8 @@ def _about(argument: Argument) -> str:
 
 def _sentence(text: str) -> str:
     """Text that begins with a word in the case of a sentence."""
-    word = re.match(r"[a-z]+(?= )", text)
-    return inline(text[0].upper() + text[1:] if word and len(word[0]) > 1 else text)
+    begins_with_word = re.match(r"[a-z]{2,} |a [a-z]{2,}", text)
+    return inline(text[0].upper() + text[1:] if begins_with_word else text)
 
 
 def _kind(name: Public) -> str:
