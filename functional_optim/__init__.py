@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .algorithms.adam import adam, adamw, scale_by_adam
     from .algorithms.adam_mini import adam_mini, scale_by_adam_mini
     from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
+    from .algorithms.adamuon import adamuon, scale_by_adamuon
     from .algorithms.adan import adan, scale_by_adan
     from .algorithms.ademamix import ademamix, scale_by_ademamix
     from .algorithms.adopt import adopt, scale_by_adopt
@@ -71,9 +72,11 @@ if TYPE_CHECKING:
     from .algorithms.minimize import minimize
     from .algorithms.momo import momo, momo_adam
     from .algorithms.muon import muon, scale_by_muon
+    from .algorithms.muon_presets import muon_preset
     from .algorithms.nadam import nadam, nadamw
     from .algorithms.newton_schulz import orthogonalize
     from .algorithms.noisy_sgd import noisy_sgd
+    from .algorithms.normuon import normuon, scale_by_normuon
     from .algorithms.novograd import novograd, scale_by_novograd
     from .algorithms.optimistic import (
         optimistic_adam,
@@ -268,7 +271,7 @@ if TYPE_CHECKING:
     from .transforms.masking import freeze, masked, partition, set_to_zero
     from .transforms.masking import partition as multi_transform
     from .transforms.master import master_weights
-    from .transforms.matrices import MuonDimensionNumbers
+    from .transforms.matrices import MatrixAxes, MuonDimensionNumbers, axes_by_name
     from .transforms.momentum import ema, trace
     from .transforms.monitoring import measure_with_ema, monitor, snapshot
     from .transforms.naming import named_chain
@@ -325,6 +328,7 @@ __all__ = [
     "MultiSteps",
     "MultiStepsState",
     "MultiTransformState",
+    "MatrixAxes",
     "MuonDimensionNumbers",
     "NonNegativeParamsState",
     "OptState",
@@ -371,6 +375,7 @@ __all__ = [
     "adam_mini",
     "adamax",
     "adamaxw",
+    "adamuon",
     "adamw",
     "adan",
     "adaptive_grad_clip",
@@ -385,6 +390,7 @@ __all__ = [
     "apply_updates",
     "asgd",
     "assignment",
+    "axes_by_name",
     "bias_correction",
     "by_label",
     "came",
@@ -483,6 +489,7 @@ __all__ = [
     "multi_normal",
     "multi_transform",
     "muon",
+    "muon_preset",
     "nadam",
     "nadamw",
     "named_chain",
@@ -493,6 +500,7 @@ __all__ = [
     "normalize",
     "normalize_adaptively",
     "normalize_by_update_norm",
+    "normuon",
     "novograd",
     "ntxent",
     "onecycle_schedule",
@@ -536,6 +544,7 @@ __all__ = [
     "scale_by_adam",
     "scale_by_adam_mini",
     "scale_by_adamax",
+    "scale_by_adamuon",
     "scale_by_adan",
     "scale_by_ademamix",
     "scale_by_adopt",
@@ -556,6 +565,7 @@ __all__ = [
     "scale_by_madgrad",
     "scale_by_mars",
     "scale_by_muon",
+    "scale_by_normuon",
     "scale_by_novograd",
     "scale_by_optimistic_gradient",
     "scale_by_param_block_norm",

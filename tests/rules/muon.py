@@ -13,7 +13,7 @@ TRIPLES = "ns_coeffs must be a tuple of exactly 3 values, or of such tuples"
 BAD_ROUNDS = (
     ({"ns_coeffs": (1.5, -0.5)}, ValueError, TRIPLES),
     ({"ns_coeffs": [1.5, -0.5, 0.0]}, ValueError, TRIPLES),
-    ({"ns_coeffs": "cubic"}, ValueError, "ns_coeffs must be one of 'standard', 'dion'"),
+    ({"ns_coeffs": "cube"}, ValueError, "ns_coeffs must be one of 'standard', 'dion'"),
     ({"ns_coeffs": "dion", "ns_steps": 3}, ValueError, "more triples than ns_steps=3"),
     ({"ns_steps": 100}, ValueError, "ns_steps must be an integer from 0, and less than 100"),
     ({"preconditioning": "max"}, ValueError, "preconditioning must be one of 'frobenius'"),

@@ -64,6 +64,7 @@ class FusedUpdate(Interned):
             "counts_leaves": any(rule.counts_leaves for rule in self.rules),
             # A tree that a rule needs may have a leaf where there is no update.
             "aligns_params": any(r.spec.needs_trees and r.spec.reads_params for r in self.rules),
+            "stacks_leaves": any(rule.spec.stack_leaves for rule in self.rules),
             # A rule that decides the new parameter returns the exact difference to it, which a
             # narrower dtype would round; the rules after it must not round it either.
             "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
@@ -79,6 +80,7 @@ class FusedUpdate(Interned):
         reads_params: ClassVar[bool]
         counts_leaves: ClassVar[bool]
         aligns_params: ClassVar[bool]
+        stacks_leaves: ClassVar[bool]
         keeps_compute_dtype: ClassVar[bool]
         programs: ClassVar[dict[Hashable, Any]]
 
@@ -101,7 +103,14 @@ class FusedUpdate(Interned):
             _check_arguments(rule, state, params, extra, updates)
         # Updates may lack leaves that have a count or a part of another tree; params have them.
         by_params = self.counts_leaves or self.aligns_params
-        table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
+        table = LeafTable(
+            self.rules[0].name,
+            updates,
+            states,
+            params,
+            by_params=by_params,
+            stack_leaves=self.stacks_leaves,
+        )
         if table.sparse:
             _check_sparse(self.rules, table)
         # 2. Compute the scalars of this step.

@@ -102,6 +102,7 @@ class RuleSpec:
     split_complex: bool = True
     keep_compute_dtype: bool = False
     row_sparse: bool | Callable[..., bool] = False
+    stack_leaves: bool = False
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     whole_tree: bool = False
     renamed_from: "tuple[RuleSpec, tuple[tuple[str, str], ...]] | None" = None
