@@ -222,7 +222,7 @@ def muon(
     adam_learning_rate: ScalarOrSchedule | None = None,
     adam_nesterov: bool = False,
 ) -> GradientTransformation:
-    """Muon: steps of orthogonal matrices, and `scale_by_adam` for all other parameters.
+    """Muon for matrices, and Adam for all other parameters.
 
     The update of a matrix is `scale_by_muon`, scaled by the shape; decay is decoupled:
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.test_prose import NOT_A_VERB
 
-HOUSE_FORM = re.compile(r"[A-Z][\w'-]*(?: [\w'-]+){0,5}: ")
-"""`AdamW: ...`, with which the docstring of an optimizer begins."""
+HOUSE_FORM = re.compile(r"[A-Z][\w'-]*(?:(?: [\w'-]+){0,5}: | for matrices, )")
+"""`AdamW: ...` or `Muon for matrices, ...`, with which the docstring of an optimizer begins."""
 
 
 @pytest.fixture
