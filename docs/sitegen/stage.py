@@ -17,13 +17,23 @@ TOP = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
+    "examples/README.md": "examples.md",
     "docs/api.md": "api/index.md",
 }
 """File of the repository -> page of the site, where the two differ."""
 
 MENU = {
     "Start": ("functional", "from_torch", "notebooks/first_training_loop", "notebooks/*"),
-    "Guides": ("guides/*",),
+    "Guides": (
+        "guides/which_optimizer",
+        "guides/plain_jax",
+        "guides/flax_*",
+        "guides/equinox",
+        "guides/from_*",
+        "guides/fine_tuning",
+        "guides/[!nfw]*",
+        "guides/*",
+    ),
     "Topics": ("checkpoints", "sharding", "speed", "testing"),
     "Reference": ("api/index", "arguments"),
     "Project": ("design", "asked_for", "programs", "optax_tests", "benchmarks", "*"),
@@ -31,7 +41,7 @@ MENU = {
 """Heading of the menu -> pages and patterns; a page stands where it is first found."""
 
 LINK = re.compile(r"(!?\[(?:[^\]\\]|\\.)*\])\(([^)#\s]+)(#[^)\s]*)?\)")
-CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
 def sources() -> dict[str, str | Path]:
@@ -49,26 +59,34 @@ def sources() -> dict[str, str | Path]:
         for name in names:
             made[f"{objects.docname(name)}.md"] = objects.page(name, group, shown)
     made["index.md"] = f"{made['index.md']}\n{_menu(sorted(pages))}"
-    return made | _source_pages(made)
+    return made | _shown_files(made)
 
 
-def _source_pages(made: dict[str, str | Path]) -> dict[str, str | Path]:
-    """Pages of the files to which others link, where no repository is known that has them."""
+def _shown_files(made: dict[str, str | Path]) -> dict[str, str | Path]:
+    """Pictures, and pages of the files to which others link."""
     texts = [text for text in made.values() if isinstance(text, str)]
-    files = {file for text in texts for file in re.findall(r"\]\(/source/([^)#]+)\.md", text)}
-    return {f"source/{file}.md": _source_page(file) for file in files}
+    links = {link for text in texts for link in re.findall(r"\]\(/(source/[^)#]+)\.md", text)}
+    pictures = {link for text in texts for link in re.findall(r"!\[[^\]]*\]\(/([^)]+)\)", text)}
+    pages = {f"{link}.md": _source_page(link.removeprefix("source/")) for link in links}
+    return {**pages, **{picture: ROOT / picture for picture in pictures}}
 
 
 def _source_page(file: str) -> str:
-    text = (ROOT / file).read_text(encoding="utf-8")
-    head = f"---\norphan: true\nnosearch: true\n---\n\n# {Path(file).name}\n\n`{file}`"
-    language = {".py": "python", ".sh": "bash"}.get(Path(file).suffix, "text")
+    path = ROOT / file
+    if not path.exists():
+        raise ValueError(f"A page links to {file}, which does not exist.")
+    head = f"---\norphan: true\nnosearch: true\n---\n\n# {path.name}\n\n`{file}`"
+    if path.is_dir():
+        files = sorted(inner.name for inner in path.iterdir() if not inner.name.startswith("_"))
+        return "\n".join([head, "", *(f"- `{name}`" for name in files), ""])
+    text = path.read_text(encoding="utf-8")
+    language = {".py": "python", ".sh": "bash"}.get(path.suffix, "text")
     return f"{head}\n\n``````{language}\n{text}\n``````\n"
 
 
 def repository_pages() -> dict[str, str]:
     """Returns the pages and notebooks of the repository -> pages of the site."""
-    patterns = ("*.md", "docs/**/*.md", "benchmarks/README.md", "notebooks/*.ipynb")
+    patterns = ("*.md", "docs/**/*.md", "benchmarks/*.md", "examples/*.md", "notebooks/*.ipynb")
     files = [path.relative_to(ROOT).as_posix() for p in patterns for path in ROOT.glob(p)]
     return {file: TOP.get(file, file.removeprefix("docs/")) for file in sorted(files)}
 
@@ -81,21 +99,17 @@ def _rewritten(file: str) -> str:
 
 
 def _with_links(text: str, file: str) -> str:
-    return LINK.sub(lambda m: f"{m[1]}({_target(m[2], file)}{m[3] or ''})", text)
+    return LINK.sub(lambda m: f"{m[1]}({_target(m[1], m[2], file)}{m[3] or ''})", text)
 
 
-def _target(target: str, file: str) -> str:
+def _target(text: str, target: str, file: str) -> str:
+    """Where a link or a picture of a file leads on the site."""
     if target.startswith(("http:", "https:", "mailto:")):
         return target
     pages = repository_pages()
     path = posixpath.normpath(posixpath.join(posixpath.dirname(file), target))
-    if path in pages:
-        return "/" + pages[path]
-    return source_link(path)
-
-
-def source_link(path: str) -> str:
-    """Returns where a file of the repository is shown: there, if its address is known."""
+    if path in pages or text.startswith("!"):
+        return f"/{pages.get(path, path)}"
     repository = os.environ.get("DOCS_REPOSITORY")
     return f"{repository}/blob/main/{path}" if repository else f"/source/{path}.md"
 
