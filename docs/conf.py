@@ -23,6 +23,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["tables.js"]
 html_favicon = "_static/icon.svg"
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "tango"
