@@ -8,11 +8,17 @@ ARGS ?=
 CONSTRAINTS ?=
 TORCH := torch==2.15.0
 
-.PHONY: demo test docs docs-site docs-links release api notebooks lint format types bench parity programs optax-tests clean
+.PHONY: demo examples test docs docs-site docs-links release api notebooks lint format types bench parity programs optax-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python -m functional_optim $(ARGS)
+
+# All programs that docs/examples.md lists, or one: make examples EXAMPLES=characters ARGS="--seed 1".
+EXAMPLES ?= characters fine_tuning fsdp gan gridworld heat_equation torch_checkpoint variational
+
+examples: $(VENV)/demo.stamp
+	for name in $(EXAMPLES); do $(BIN)/python examples/$$name.py $(ARGS) || exit; done
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
@@ -48,6 +54,7 @@ format: $(VENV)/dev.stamp
 
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m functional_optim.native

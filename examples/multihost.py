@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 DEVICES = 4
 
@@ -97,7 +98,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.resume:
         path = Path(arguments.folder, arguments.resume)
         found = orbax.load(path, params=params, state=state)
-        params, state, start = found.params, found.state, found.step
+        params, state, start = found.params, found.state, found.step or 0
     digits = data.load(seed=0)
     images, labels = np.asarray(digits.train_images), np.asarray(digits.train_labels)
     for i in range(start, arguments.until):
@@ -114,7 +115,7 @@ def train(arguments: argparse.Namespace) -> None:
             flush=True,
         )
         flat, _ = jax.tree_util.tree_flatten_with_path(params)
-        arrays = {jax.tree_util.keystr(k): np.asarray(x) for k, x in flat}
+        arrays: dict[str, Any] = {jax.tree_util.keystr(k): np.asarray(x) for k, x in flat}
         np.savez(f"{path}.npz", **arrays)
 
 
