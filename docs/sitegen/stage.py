@@ -23,7 +23,13 @@ TOP = {
 """File of the repository -> page of the site, where the two differ."""
 
 MENU = {
-    "Start": ("functional", "from_torch", "notebooks/first_training_loop", "notebooks/*"),
+    "Start": (
+        "functional",
+        "from_torch",
+        "examples",
+        "notebooks/first_training_loop",
+        "notebooks/*",
+    ),
     "Guides": (
         "guides/which_optimizer",
         "guides/plain_jax",
