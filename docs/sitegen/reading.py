@@ -11,15 +11,10 @@ from types import ModuleType
 from typing import Any
 
 
-def home(module: ModuleType, name: str) -> str:
-    """The module that a public name is defined in."""
-    return _origin(module.__name__, name)[0]
-
-
 def doc(module: ModuleType, name: str) -> str:
     """The text below the assignment of a name, or the docstring of what it stands for."""
     value = getattr(module, name)
-    text = _written_below(*_origin(module.__name__, name))
+    text = _written_below(*origin(module.__name__, name))
     if not text and getattr(value, "__module__", "").startswith("functional_optim"):
         text = inspect.getdoc(value) or ""
     if not text or (inspect.isclass(value) and text.startswith(f"{value.__name__}(")):
@@ -52,15 +47,15 @@ def origins(module: ModuleType) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _origin(module: str, name: str) -> tuple[str, str]:
-    """Module and name behind a module's import of a name; else the two themselves."""
+def origin(module: str, name: str) -> tuple[str, str]:
+    """Returns module and name behind a module's import of a name; else the two themselves."""
     for node in _body(module):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     package = importlib.import_module(module).__package__
                     target = "." * node.level + (node.module or "")
-                    return _origin(importlib.util.resolve_name(target, package), alias.name)
+                    return origin(importlib.util.resolve_name(target, package), alias.name)
     return module, name
 
 
@@ -75,14 +70,14 @@ def _written_below(module: str, name: str) -> str:
 
 
 def signature(value: Any) -> str:
-    """The arguments without annotations, one to a line where one line is too short."""
+    """Returns the arguments without annotations, as they are written in a call."""
     try:
         parameters = inspect.signature(getattr(value, "__func__", value)).parameters.values()
     except (TypeError, ValueError):
         return ""
-    arguments = [_NAME.sub(r"\1", text) for text in _arguments(parameters)]
-    line = ", ".join(arguments)
-    return f"({line})" if len(line) < 78 else "(\n    " + ",\n    ".join(arguments) + ",\n)"
+    own = [p for p in parameters if p.name not in ("self", "cls")]
+    arguments = ", ".join(_NAME.sub(r"\1", text) for text in _arguments(own))
+    return f"({arguments})"
 
 
 _NAME = re.compile(r"<(?:function|class) '?(?:[\w<>]+\.)*(\w+)[^>]*>")
@@ -122,8 +117,3 @@ def _is_method(of: Any) -> bool:
     """Static methods are what a decorator has put there for the class's own use."""
     called = callable(of) and not inspect.isclass(of) and not isinstance(of, staticmethod)
     return called or isinstance(of, (property, classmethod))
-
-
-def within(home: str, room: str) -> bool:
-    """Whether a module is another, or in it."""
-    return home == room or home.startswith(f"{room}.")
