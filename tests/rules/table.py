@@ -17,11 +17,14 @@ NEEDS = {"dampening": "momentum"}
 
 COUNTS = {
     "axis",
+    "block_size",
     "every",
     "every_k_schedule",
+    "exponent",
     "fraction",
     "key",
     "max_consecutive_errors",
+    "max_precond_dim",
     "max_size",
     "memory_size",
     "min_dim_size_to_factor",
