@@ -42,11 +42,14 @@ if TYPE_CHECKING:
     from .algorithms.ademamix import ademamix, scale_by_ademamix
     from .algorithms.adopt import adopt, scale_by_adopt
     from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
+    from .algorithms.apollo import apollo, apollo_mini, scale_by_apollo
     from .algorithms.asgd import asgd, scale_by_asgd
     from .algorithms.came import came, scale_by_came
     from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
     from .algorithms.cocob import cocob, scale_by_cocob
     from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
+    from .algorithms.dion import dion, scale_by_dion
+    from .algorithms.dion2 import dion2, scale_by_dion2
     from .algorithms.dog import (
         dog,
         dowg,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from .algorithms.dpsgd import dpsgd
     from .algorithms.factored_rms import scale_by_factored_rms
     from .algorithms.fromage import fromage
+    from .algorithms.galore import galore, scale_by_galore
     from .algorithms.grokfast import grokfast, grokfast_ma
     from .algorithms.hyperball import hyperball
     from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
@@ -89,6 +93,11 @@ if TYPE_CHECKING:
     from .algorithms.polyak import polyak_sgd, scale_by_polyak
     from .algorithms.primal_averaging import generalized_primal_averaging
     from .algorithms.prodigy import prodigy
+    from .algorithms.psgd_kron import (
+        precond_update_prob_schedule,
+        psgd_kron,
+        scale_by_psgd_kron,
+    )
     from .algorithms.radam import radam, scale_by_radam
     from .algorithms.rmsprop import rmsprop, scale_by_rms, scale_by_stddev
     from .algorithms.rprop import rprop, scale_by_rprop
@@ -99,7 +108,9 @@ if TYPE_CHECKING:
         schedule_free_radam,
         schedule_free_sgd,
     )
+    from .algorithms.scion import ScionNorm, scale_by_scion, scion, scion_init
     from .algorithms.sgd import sgd
+    from .algorithms.shampoo import scale_by_shampoo, shampoo
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
@@ -358,6 +369,7 @@ __all__ = [
     "ScaleByZoomLinesearchState",
     "ScaleState",
     "Schedule",
+    "ScionNorm",
     "SnapshotState",
     "State",
     "StatefulSchedule",
@@ -388,6 +400,8 @@ __all__ = [
     "ademamix",
     "adopt",
     "amsgrad",
+    "apollo",
+    "apollo_mini",
     "apply_every",
     "apply_gradients",
     "apply_if_finite",
@@ -427,6 +441,8 @@ __all__ = [
     "densify",
     "describe",
     "differentially_private_aggregate",
+    "dion",
+    "dion2",
     "dog",
     "dowg",
     "dpsgd",
@@ -437,6 +453,7 @@ __all__ = [
     "freeze",
     "from_state_dict",
     "fromage",
+    "galore",
     "generalized_kl_divergence",
     "generalized_primal_averaging",
     "get_hyperparams",
@@ -529,8 +546,10 @@ __all__ = [
     "polyak_sgd",
     "polynomial_schedule",
     "power_iteration",
+    "precond_update_prob_schedule",
     "prodigy",
     "projections",
+    "psgd_kron",
     "radam",
     "reduce_on_plateau",
     "rescale_heads",
@@ -555,17 +574,21 @@ __all__ = [
     "scale_by_ademamix",
     "scale_by_adopt",
     "scale_by_amsgrad",
+    "scale_by_apollo",
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
     "scale_by_came",
     "scale_by_cocob",
     "scale_by_distance_over_gradients",
+    "scale_by_dion",
+    "scale_by_dion2",
     "scale_by_dog",
     "scale_by_dowg",
     "scale_by_factored_rms",
     "scale_by_kl_shampoo",
     "scale_by_kl_soap",
+    "scale_by_galore",
     "scale_by_laprop",
     "scale_by_lbfgs",
     "scale_by_learning_rate",
@@ -579,12 +602,15 @@ __all__ = [
     "scale_by_param_block_norm",
     "scale_by_param_block_rms",
     "scale_by_polyak",
+    "scale_by_psgd_kron",
     "scale_by_radam",
     "scale_by_relative_step",
     "scale_by_rms",
     "scale_by_rprop",
     "scale_by_rss",
     "scale_by_schedule",
+    "scale_by_shampoo",
+    "scale_by_scion",
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
@@ -607,6 +633,8 @@ __all__ = [
     "schedule_free_sgd",
     "schedule_table",
     "schedules",
+    "scion",
+    "scion_init",
     "second_order",
     "selective_transform",
     "set_hyperparams",
@@ -615,6 +643,7 @@ __all__ = [
     "sgd_hd",
     "sgdr_schedule",
     "sharding",
+    "shampoo",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
     "sign_sgd",

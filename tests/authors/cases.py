@@ -1,5 +1,7 @@
 """What is compared with the authors' implementations: name of a run -> transformation here."""
 
+import jax.numpy as jnp
+
 import functional_optim as fo
 
 
@@ -12,6 +14,15 @@ def at_rate(tx):
     """A direction with a learning rate, for vectors too: their optimizer has no other rule."""
     return fo.chain(tx, fo.scale_by_learning_rate(1e-2))
 
+
+SQUARES = fo.GradientTransformation(
+    lambda params: (),
+    lambda updates, state, params=None, *, drawn, **extra: (
+        {k: jnp.square(g) for k, g in drawn.items()},
+        state,
+    ),
+)
+"""The estimate of Sophia-G: the squares of gradients on labels that a model has drawn."""
 
 CASES = {
     "ademamix": fo.ademamix(1e-2, weight_decay=0.1),
@@ -40,6 +51,15 @@ CASES = {
     "mars-shampoo": fo.mars(3e-3, base="shampoo", weight_dimension_numbers=rows_are_outputs),
     "mars-all": fo.mars(3e-3, optimize_1d=True),
     "mars-exact": fo.chain(fo.scale_by_mars(approximate=False), fo.scale_by_learning_rate(3e-3)),
+    "sophia": fo.sophia(
+        1e-2,
+        eps=1e-15,
+        weight_decay=0.1,
+        gamma=1e-3 * 5120,
+        update_interval=3,
+        hessian_diagonal_fn=SQUARES,
+        bias_correction=False,
+    ),
     "sgd_hd": fo.sgd_hd(1e-2, hypergrad_lr=1e-3),
     "sgd_hd-nesterov": fo.sgd_hd(1e-2, 0.9, True, hypergrad_lr=1e-3),
     "adam_hd": fo.adam_hd(1e-2, hypergrad_lr=1e-4, eps=0.0),

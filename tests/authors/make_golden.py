@@ -12,13 +12,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from .problem import KEPT, STEPS, gradients, start
+from .problem import KEPT, STEPS, drawn_gradients, gradients, start
 
 SOURCES = {
     "acprop": ("juntang-zhuang+ACProp-Optimizer", "optimizers/ACProp.py"),
@@ -41,6 +42,7 @@ SOURCES = {
     "sgd_hd": ("gbaydin+hypergradient-descent", "hypergrad/sgd_hd.py"),
     "simplified": ("DepenM+Simplified-AdEMAMix", "simplified_AdEMAMix.py"),
     "soap": ("nikhilvyas+SOAP", "soap.py"),
+    "sophia": ("Liuhong99+Sophia", "sophia.py"),
     "spam": ("TianjinYellow+SPAM-Optimizer", "galore_torch/SPAM.py"),
 }
 """Module -> repository and file."""
@@ -52,9 +54,11 @@ NARROWED = ("kl_opt", "soap")
 """Modules that cast to float32 before they decompose; here they stay in float64."""
 
 
-def fetch(folder: Path, to: Path) -> None:
+def fetch(
+    folder: Path, to: Path, sources: Mapping[str, tuple[str, str]] = MappingProxyType(SOURCES)
+) -> None:
     """Writes the sources as modules of a temporary folder."""
-    for name, (repository, path) in SOURCES.items():
+    for name, (repository, path) in sources.items():
         at = folder / repository
         at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
         text = subprocess.run(
@@ -116,6 +120,22 @@ def at_last_parameters() -> Callable[..., None]:
                 if k in params and params[k] in optimizer.state:
                     optimizer.state[params[k]]["last_grad"] = torch.tensor(g)
         last.update({k: p.detach().numpy().copy() for k, p in params.items()})
+
+    return before_step
+
+
+def estimating(interval: int) -> Callable[..., None]:
+    """Gives SophiaG an estimate of the curvature after the steps 0, interval, ..."""
+
+    def before_step(optimizer: Any, params: Any, t: int) -> None:
+        if not t or (t - 1) % interval:
+            return
+        kept = {k: p.grad for k, p in params.items()}
+        for k, g in drawn_gradients(t - 1).items():
+            params[k].grad = torch.tensor(g)
+        optimizer.update_hessian()
+        for k, g in kept.items():
+            params[k].grad = g
 
     return before_step
 
@@ -245,6 +265,9 @@ def results() -> dict[str, Any]:
             lambda p: get("sgd_hd").SGDHD(
                 p, lr=1e-2, hypergrad_lr=1e-3, momentum=0.9, nesterov=True
             )
+        ),
+        "sophia": run(
+            lambda p: get("sophia").SophiaG(p, lr=1e-2, rho=1e-3, weight_decay=0.1), estimating(3)
         ),
         # One parameter, for theirs lets several add to the rate in turn.
         "adam_hd": run(

@@ -17,8 +17,11 @@ NEEDS = {"dampening": "momentum"}
 
 COUNTS = {
     "axis",
+    "block_size",
     "every",
     "every_k_schedule",
+    "exponent",
+    "fraction",
     "key",
     "max_consecutive_errors",
     "max_precond_dim",
@@ -28,10 +31,12 @@ COUNTS = {
     "min_size",
     "ns_steps",
     "num_betas",
+    "rank_fraction",
+    "rank_multiple_of",
     "sync_period",
     "window_size",
 }
-"""Whole numbers that shape the program."""
+"""Numbers that shape the program."""
 
 NAMED = {"empty_trees": "labels name leaves, which must be there"}
 """What the conformance kit need not ask of masks given as trees."""

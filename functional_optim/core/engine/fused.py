@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 
 from ..caching import Interned
 from ..leaf.dtypes import split_complex
 from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype
+from ..numerics.validation import check_loss
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext
@@ -325,11 +325,8 @@ def _check_arguments(
                 f"{message}, {name}=...). Combinators of optax hand extra arguments only to "
                 "what interop.optax.to_optax returns."
             )
-        if name == "value" and np.ndim(extra[name]):
-            raise ValueError(
-                f"{rule.name}: value must be the loss, one number, got shape "
-                f"{np.shape(extra[name])}. Pass its mean."
-            )
+        if name == "value":
+            check_loss(rule.name, extra[name])
     if not isinstance(state, State):
         raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))
     names = state_names(state)
