@@ -89,7 +89,7 @@ def scale_by_galore(
         returns one; or one for all parameters with at least two axes. None for exactly the
         parameters with two axes; `axes_by_name()` leaves out embeddings and heads.
       side: the side that is projected: `"longer"`, which makes the slots of base small and P large,
-        as in optax; or `"shorter"`, as in the paper. Of a square, the rows are projected.
+        as in optax; or `"shorter"`, as in the paper. The rows of a square matrix are projected.
 
     Differences: in optax the signs are those of LAPACK, and there are no batch axes. The authors
     project the shorter side, and count the updates of each parameter. A matrix whose singular
