@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
     from .algorithms.cocob import cocob, scale_by_cocob
     from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
+    from .algorithms.dion import dion, scale_by_dion
+    from .algorithms.dion2 import dion2, scale_by_dion2
     from .algorithms.dog import (
         dog,
         dowg,
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
     from .algorithms.grokfast import grokfast, grokfast_ma
     from .algorithms.hyperball import hyperball
     from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
+    from .algorithms.kl_shampoo import kl_shampoo, scale_by_kl_shampoo
+    from .algorithms.kl_soap import kl_soap, scale_by_kl_soap
     from .algorithms.lamb import lamb
     from .algorithms.laprop import laprop, scale_by_laprop
     from .algorithms.lars import lars
@@ -104,10 +108,14 @@ if TYPE_CHECKING:
         schedule_free_radam,
         schedule_free_sgd,
     )
+    from .algorithms.scion import ScionNorm, scale_by_scion, scion, scion_init
     from .algorithms.sgd import sgd
+    from .algorithms.shampoo import scale_by_shampoo, shampoo
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
+    from .algorithms.soap import scale_by_soap, soap
+    from .algorithms.soap_muon import soap_muon
     from .algorithms.sophia import scale_by_sophia, sophia
     from .algorithms.spam import scale_by_spam, spam
     from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
@@ -361,6 +369,7 @@ __all__ = [
     "ScaleByZoomLinesearchState",
     "ScaleState",
     "Schedule",
+    "ScionNorm",
     "SnapshotState",
     "State",
     "StatefulSchedule",
@@ -432,6 +441,8 @@ __all__ = [
     "densify",
     "describe",
     "differentially_private_aggregate",
+    "dion",
+    "dion2",
     "dog",
     "dowg",
     "dpsgd",
@@ -463,6 +474,8 @@ __all__ = [
     "kahan_summation",
     "keep_params_nonnegative",
     "kl_divergence",
+    "kl_shampoo",
+    "kl_soap",
     "l2_loss",
     "lamb",
     "laprop",
@@ -568,9 +581,13 @@ __all__ = [
     "scale_by_came",
     "scale_by_cocob",
     "scale_by_distance_over_gradients",
+    "scale_by_dion",
+    "scale_by_dion2",
     "scale_by_dog",
     "scale_by_dowg",
     "scale_by_factored_rms",
+    "scale_by_kl_shampoo",
+    "scale_by_kl_soap",
     "scale_by_galore",
     "scale_by_laprop",
     "scale_by_lbfgs",
@@ -592,9 +609,12 @@ __all__ = [
     "scale_by_rprop",
     "scale_by_rss",
     "scale_by_schedule",
+    "scale_by_shampoo",
+    "scale_by_scion",
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
+    "scale_by_soap",
     "scale_by_sophia",
     "scale_by_spam",
     "scale_by_sparse_adam",
@@ -613,6 +633,8 @@ __all__ = [
     "schedule_free_sgd",
     "schedule_table",
     "schedules",
+    "scion",
+    "scion_init",
     "second_order",
     "selective_transform",
     "set_hyperparams",
@@ -621,6 +643,7 @@ __all__ = [
     "sgd_hd",
     "sgdr_schedule",
     "sharding",
+    "shampoo",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
     "sign_sgd",
@@ -631,6 +654,8 @@ __all__ = [
     "sm3",
     "smooth_labels",
     "snapshot",
+    "soap",
+    "soap_muon",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
     "sophia",

@@ -54,8 +54,8 @@ def normalize_elements(
     """
     del p, state_dtype
     if g.size == 0:
-        return g, {"nu": slots.nu}
-    nu = moment(slots.nu, jnp.square(jnp.abs(g)), beta2, ctx.gain)
+        return g, {"nu": jnp.real(slots.nu)}
+    nu = moment(jnp.real(slots.nu), jnp.square(jnp.abs(g)), beta2, ctx.gain)
     d = g / (safe_sqrt(nu) + eps).astype(g.dtype)
     last = tuple(range(max(g.ndim - 2, 0), g.ndim))
     norm = safe_sqrt(jnp.sum(jnp.square(jnp.abs(d)), axis=last, keepdims=True))

@@ -187,7 +187,7 @@ def scale_by_apollo(
         nu,
         low_rank,
         slots.norm.real,
-        scalars,  # type: ignore[arg-type]
+        scalars,
     )
     return u, {"mu": mu, "nu": nu, "norm": norm, "seed": seed}
 

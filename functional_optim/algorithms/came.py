@@ -49,6 +49,8 @@ def _divide_by_factored_root(x: Array, row: Array, col: Array) -> Array:
     tiny = float(jnp.finfo(x.dtype).tiny)
     mean = jnp.maximum(jnp.mean(row, axis=-2, keepdims=True), tiny)
     row_factor = jnp.sqrt(mean) / jnp.sqrt(jnp.maximum(row, tiny))
+    # Where squares overflow, the quotient of the means is not known.
+    row_factor = jnp.where(mean == jnp.inf, 0, row_factor)
     return row_factor * x / jnp.sqrt(jnp.maximum(col, tiny))
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ..core.adapter import check_pair
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
@@ -88,6 +89,7 @@ def cautious(
     Reference: Liang et al., Cautious optimizers: Improving training with one line of code, 2024,
     Algorithm 1, arXiv:2411.16085.
     """
+    check_pair("cautious: inner", inner)
     return with_incoming("cautious", inner, keep_agreeing(min_fraction, flip_sign=flip_sign))
 
 

@@ -162,11 +162,15 @@ def scale_by_factored_rms(
     v_row = moment(sharded_as(slots.v_row, row_means), row_means, ctx.decay, ctx.gain)
     v_col = moment(sharded_as(slots.v_col, column_means), column_means, ctx.decay, ctx.gain)
     mean = jnp.mean(v_row, axis=rows, keepdims=True)
+    # Where squares overflow, the quotient of the means is not known, and the parameter rests.
+    overflows = mean == jnp.inf
     if eps_as_floor:
-        v = v_row / jnp.maximum(mean, jnp.maximum(epsilon, tiny)) * v_col
+        share = v_row / jnp.maximum(mean, jnp.maximum(epsilon, tiny))
+        v = jnp.where(overflows, 1, share) * jnp.where(overflows, mean, v_col)
         u = g / jnp.sqrt(jnp.maximum(v, least))
     else:
         # One root after the other, because a product of two means near epsilon underflows to 0.
         row_factor = safe_sqrt(mean) / jnp.sqrt(jnp.maximum(v_row, tiny))
+        row_factor = jnp.where(overflows, 0, row_factor)
         u = row_factor * g / jnp.sqrt(jnp.maximum(v_col, tiny))
     return u, {"v_row": v_row, "v_col": v_col}

@@ -13,7 +13,12 @@ __all__ = ["hyperball"]
 Array = jax.Array
 
 
-@leaf_rule(slots=radius_slot, needs=("params",), split_complex=False, keep_compute_dtype=True)
+@leaf_rule(
+    slots=lambda p, radius, axis: radius_slot("hyperball", p, radius, axis),
+    needs=("params",),
+    split_complex=False,
+    keep_compute_dtype=True,
+)
 def hyperball(
     g: Array,
     slots: Slots,

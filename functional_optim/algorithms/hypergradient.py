@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from ..core.adapter import check_pair
 from ..core.chain import chain
 from ..core.decorators import TreeStats, leaf_rule, renamed
 from ..core.numerics.validation import as_state
@@ -110,6 +111,7 @@ def hypergradient(
     2018, Algorithms 4 to 6, arXiv:1703.04782.
     """
     rate = scale_by_adapted_rate(learning_rate, hypergrad_lr, state_dtype=state_dtype)
+    check_pair("hypergradient: inner", inner)
     return with_incoming("hypergradient", inner, rate)
 
 

@@ -17,6 +17,7 @@ from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.rules.arguments import NonNegative, Positive, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.state import State
+from ..core.trees.norms import rescale_norm
 from ..core.types import ScalarOrSchedule
 
 __all__ = ["mechanize"]
@@ -32,10 +33,11 @@ def _start(s_init: Array, num_betas: int) -> dict[str, Array]:
 def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object) -> dict[str, Array]:
     """Measures the raw gradient and the parameter along the difference to the initial parameter."""
     back, gradient = slots.x0 - p, ctx.gradient
+    scaled = ctx.scale * gradient if hasattr(ctx, "scale") else gradient
     return {
         "gradient_back": inner_product(gradient, back),
         "param_back": inner_product(p, back),
-        "gradient_squares": sum_of_squares(gradient),
+        "gradient_squares": sum_of_squares(scaled),
         "param_squares": sum_of_squares(p),
     }
 
@@ -54,6 +56,7 @@ def _combine(
     if stats is not None:
         sums = {k: jnp.sum(x) for k, x in stats.items()}
         g_norm, p_norm = (safe_sqrt(sums[f"{k}_squares"]) for k in ("gradient", "param"))
+        g_norm = g_norm / last["scale"]
         decay = weight_decay * before * g_norm / (p_norm + eps)
         h = (sums["gradient_back"] + decay * sums["param_back"]) / (before + eps)
         betas = jnp.asarray([1 - 0.1**i for i in range(1, num_betas + 1)], s.dtype)
@@ -70,7 +73,13 @@ def _combine(
 
 @leaf_rule(
     slots=lambda p: {"x0": p},
-    tree_stats=TreeStats(measure=_measure, combine=_combine, start=_start, metrics=("factor",)),
+    tree_stats=TreeStats(
+        measure=_measure,
+        rescale=lambda stats: rescale_norm({"squares": stats["gradient_squares"]}),
+        combine=_combine,
+        start=_start,
+        metrics=("factor",),
+    ),
     needs=("params",),
     needs_trees=("gradient",),
     keep_compute_dtype=True,

@@ -60,7 +60,9 @@ def _step_size(
     polyak = jnp.where(is_positive, gap / jnp.where(is_positive, squares, 1.0), 0.0)
     step = jnp.minimum(learning_rate / total, polyak)
     if adapt_lower_bound:
-        lb = jnp.maximum((barf + product - gamma - step * squares / 2) / total, lower_bound)
+        # step |m|^2, of which the second factor may overflow.
+        taken = jnp.minimum(learning_rate / total * squares, gap)
+        lb = jnp.maximum((barf + product - gamma - taken / 2) / total, lower_bound)
     return {"barf": barf, "gamma": gamma, "lb": lb, "step_size": step, "lower_bound": lb}
 
 

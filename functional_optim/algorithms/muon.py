@@ -15,9 +15,11 @@ from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..sharding.matrices import MatrixSharding
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from .newton_schulz import STANDARD, Rounds, orthogonalize
+from .orthogonalize_on_mesh import orthogonalize_by
 from .with_adam import with_adam_for_others
 
 __all__ = ["SCALES", "muon", "muon_momentum", "scale_by_muon", "scale_by_shape"]
@@ -211,6 +213,7 @@ def muon(
     ns_dtype: DTypeLike | None = None,
     eps_as_floor: bool = False,
     gram: bool | None = None,
+    matrix_sharding: MatrixSharding | None = None,
     bias_correction: bool = False,
     scale: str = "original",
     consistent_rms: ScalarOrSchedule | None = None,
@@ -242,6 +245,8 @@ def muon(
       weight_decay_mask: which matrices decay; see `masked`.
       mu_dtype: dtype of the momentum, and of Adam's first moment.
       method, safety_factor, ns_dtype, eps_as_floor, gram: see `orthogonalize`.
+      matrix_sharding: how the devices of a mesh share the orthogonalization; see
+        `sharding.MatrixSharding`. None leaves it to the compiler.
       bias_correction: whether to correct the bias of the momentum, as in optax.
       consistent_rms: root mean square of a step with scale `"match_rms"`, 0.2 for learning rates of
         AdamW; a number makes this the scale, as in optax.
@@ -273,7 +278,7 @@ def muon(
     arXiv:2502.16982, for consistent_rms.
     """
     leaves = MatrixLeaves.of(muon_weight_dimension_numbers, "muon", "muon_weight_dimension_numbers")
-    rounds = orthogonalize(
+    rounds = orthogonalize_by(matrix_sharding)(
         ns_coeffs,
         ns_steps,
         eps,

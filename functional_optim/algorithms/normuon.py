@@ -59,10 +59,10 @@ def normalize_neurons(
     """
     del p, state_dtype
     if g.size == 0:
-        return g, {"nu": slots.nu}
+        return g, {"nu": jnp.real(slots.nu)}
     x = _as_matrix(g)
     square = jnp.square(jnp.abs(x))
-    nu = moment(slots.nu, jnp.mean(square, axis=-2, keepdims=True), beta2, ctx.gain)
+    nu = moment(jnp.real(slots.nu), jnp.mean(square, axis=-2, keepdims=True), beta2, ctx.gain)
     weights = 1 / (safe_sqrt(nu) + eps)
     # The norm of d, without another array of its size.
     norm, after = (

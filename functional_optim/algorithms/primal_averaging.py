@@ -4,10 +4,11 @@ from typing import Annotated
 
 import jax
 
+from ..core.adapter import check_pair
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
-from ..core.rules.arguments import Fraction, StateDtype, Within
+from ..core.rules.arguments import Fraction, Optional_, StateDtype, Within
 from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 
@@ -43,9 +44,14 @@ def step_between(u: Array, z: Array, y: Array, ctx: StepContext) -> Array:
 
 
 def _step_scalars(
-    train_interp_coeff: Array, eval_interp_coeff: Array, interpolation: Array
+    train_interp_coeff: Array,
+    eval_interp_coeff: Array,
+    shrinkage: Array | None,
+    interpolation: Array,
 ) -> dict[str, Array]:
-    return averaging_scalars(1 - eval_interp_coeff, train_interp_coeff, interpolation)
+    remaining = {} if shrinkage is None else {"remaining": 1 - shrinkage}
+    scalars = averaging_scalars(1 - eval_interp_coeff, train_interp_coeff, interpolation)
+    return scalars | remaining
 
 
 @leaf_rule(
@@ -62,11 +68,13 @@ def primal_averaging_step(
     train_interp_coeff: Annotated[Hyperparameter, Within("(0, 1]")] = 0.7,
     eval_interp_coeff: Fraction = 0.9967,
     *,
+    shrinkage: Annotated[Hyperparameter | None, Within("[0, 1]"), Optional_] = None,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Takes a step from z, averages z into x, and returns the change of the point y between."""
     del train_interp_coeff, eval_interp_coeff, state_dtype
-    return step_between(g, slots.z, p, ctx), {"z": slots.z + g}
+    z = slots.z if shrinkage is None else ctx.remaining * slots.z
+    return step_between(g, z, p, ctx), {"z": z + g}
 
 
 def generalized_primal_averaging(
@@ -74,6 +82,7 @@ def generalized_primal_averaging(
     train_interp_coeff: ScalarOrSchedule = 0.7,
     eval_interp_coeff: ScalarOrSchedule = 0.9967,
     *,
+    shrinkage: ScalarOrSchedule | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
     """GPA: averages the points of an optimizer, with gradients between the average and the last.
@@ -92,17 +101,21 @@ def generalized_primal_averaging(
     1 / t.
 
     Args:
+      shrinkage: share `()` of z that is lost before each step, which is the authors' weight decay:
+        learning_rate weight_decay in their code. It leaves y as it is, and so moves x.
       state_dtype: dtype of z.
 
     Differences: the names and defaults are as in the authors' code, whose base optimizer is
-    AdamW. Its weight decay multiplies z, or y, by 1 - learning_rate weight_decay; that of a base
-    optimizer here moves z by a multiple of y. A change of train_interp_coeff changes y, and not x.
-    optax has no GPA.
+    AdamW. Its weight decay multiplies z by 1 - learning_rate weight_decay and leaves y, which is
+    `shrinkage` here; the weight decay of a base optimizer moves z by a multiple of y, and y with
+    it. Their `use_wd_on_y` multiplies y alone, by a decay after this transformation: `scale(-1.0)`,
+    `add_decayed_weights(learning_rate weight_decay eval_interp_coeff)`, `scale(-1.0)`. A change
+    of train_interp_coeff changes y, and not x. optax has no GPA.
 
     Raises:
       TypeError: base_optimizer is not a pair of functions.
-      ValueError: train_interp_coeff outside (0, 1], eval_interp_coeff outside [0, 1], or `update`
-        is called without params.
+      ValueError: train_interp_coeff outside (0, 1], eval_interp_coeff or shrinkage outside [0, 1],
+        or `update` is called without params.
 
     Example:
       >>> import functional_optim as fo
@@ -115,5 +128,8 @@ def generalized_primal_averaging(
     Reference: Smoothing DiLoCo with primal averaging for faster training of LLMs, 2025,
     arXiv:2512.17131, and the authors' code in `facebookresearch/optimizers`.
     """
-    step = primal_averaging_step(train_interp_coeff, eval_interp_coeff, state_dtype=state_dtype)
+    step = primal_averaging_step(
+        train_interp_coeff, eval_interp_coeff, shrinkage=shrinkage, state_dtype=state_dtype
+    )
+    check_pair("generalized_primal_averaging: base_optimizer", base_optimizer)
     return chain(base_optimizer, step)

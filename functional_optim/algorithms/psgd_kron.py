@@ -303,9 +303,9 @@ def scale_by_psgd_kron(
         lambda shape, spec, mesh: (spec, dict.fromkeys(state, PartitionSpec())),
         g,
         mu,
-        state,  # type: ignore[arg-type]
+        state,
         key,
-        scalars,  # type: ignore[arg-type]
+        scalars,
     )
     return u, {"mu": mu, **state}
 

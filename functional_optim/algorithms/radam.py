@@ -33,8 +33,8 @@ def _step_scalars(
 ) -> dict[str, Array]:
     """Computes the weights of update number t.
 
-    Up to the threshold the denominator is 1. The scalars make it sqrt(0 v + 0) + 1, so that the
-    maths needs no selection for each element.
+    Up to the threshold the denominator is 1, by a selection, because v may be infinite: squares of
+    1e20 overflow float32.
     """
     r = rectification(t, b2, threshold)
     is_rectified = r > 0
@@ -45,9 +45,10 @@ def _step_scalars(
     scalars = {
         "mu_gain": 1 - b1,
         "nu_gain": 1 - b2,
-        "nu_correction": jnp.where(is_rectified, nu_correction, 0.0),
-        "added_in_root": jnp.where(is_rectified, eps_root, 0.0),
-        "added": jnp.where(is_rectified, eps, 1.0),
+        "nu_correction": nu_correction,
+        "added_in_root": eps_root,
+        "added": eps,
+        "is_rectified": jnp.where(is_rectified, 1.0, 0.0),
     }
     return scalars | mean_scalars(t, b1, factor, nesterov)
 
@@ -151,7 +152,8 @@ def scale_by_radam(
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
     mean = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else ctx.mu_weight * mu
     root = safe_sqrt(ctx.added_in_root + ctx.nu_correction * nu)
-    return mean / (ctx.added + root), {"mu": mu, "nu": nu}
+    divisor = jnp.where(ctx.is_rectified > 0, ctx.added + root, 1)
+    return mean / divisor, {"mu": mu, "nu": nu}
 
 
 def radam(

@@ -87,7 +87,9 @@ def scale_by_rms(
     if centered:
         mu = new_slots["mu"] = moments.moment(slots.mu, g, decay, ctx.gain)
         mean = ctx.correction * mu if bias_correction else mu
-        s = jnp.maximum(s - jnp.square(mean), 0.0)
+        # Where both squares overflow, the variance is infinite, and not their difference, NaN.
+        square = jnp.minimum(jnp.square(mean), float(jnp.finfo(mean.dtype).max))
+        s = jnp.maximum(s - square, 0.0)
     return g / (safe_sqrt(eps + s) if eps_in_sqrt else eps + safe_sqrt(s)), new_slots
 
 

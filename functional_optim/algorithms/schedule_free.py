@@ -5,6 +5,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
+from ..core.adapter import check_pair
 from ..core.chain import chain
 from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import bias_correction, moment
@@ -113,13 +114,13 @@ def schedule_free_step(
     return u, {"z": slots.z + (g if takes_steps else ctx.minus_rate * g)}
 
 
-def _rms_scalars(t: Array, b2: Array, eps: Array) -> dict[str, Array]:
-    """Computes the bias correction, and scalars for a denominator of 1 up to the threshold."""
+def _rms_scalars(t: Array, b2: Array) -> dict[str, Array]:
+    """Computes the bias correction, and whether the denominator is not 1, as in RAdam."""
     is_rectified = rectification(t, b2, jnp.full_like(b2, 4.0)) > 0
     return {
         "gain": 1 - b2,
-        "correction": jnp.where(is_rectified, bias_correction(b2, t), 0.0),
-        "added": jnp.where(is_rectified, eps, 1.0),
+        "correction": bias_correction(b2, t),
+        "is_rectified": jnp.where(is_rectified, 1.0, 0.0),
     }
 
 
@@ -135,9 +136,10 @@ def scale_by_known_rms(
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Divides updates by their root mean square, from the update at which RAdam does."""
-    del p, eps, state_dtype
+    del p, state_dtype
     nu = moment(slots.nu, jnp.square(g), b2, ctx.gain)
-    return g / (ctx.added + safe_sqrt(ctx.correction * nu)), {"nu": nu}
+    divisor = jnp.where(ctx.is_rectified > 0, eps + safe_sqrt(ctx.correction * nu), 1)
+    return g / divisor, {"nu": nu}
 
 
 def schedule_free(
@@ -202,6 +204,7 @@ def schedule_free(
     2024, equations 3 to 5 and 9, arXiv:2405.15682.
     """
     step = schedule_free_step(learning_rate, b1, weight_lr_power, r=r, state_dtype=state_dtype)
+    check_pair("schedule_free: base_optimizer", base_optimizer)
     return chain(base_optimizer, step)
 
 

@@ -185,10 +185,10 @@ def scale_by_sophia(
       bias_correction: False leaves out 1 - b1^t, as the authors' SophiaG does.
 
     Differences: none from optax but for the random signs. The paper's Algorithm 3 makes the
-    estimate before the step that uses it, and has no bias correction. The authors' SophiaG bounds
-    |m| / (h + 1e-15) by a gamma of its own, 2e4, in place of 1: it is `bias_correction=False,
-    gamma=1.0, eps=1e-15, clip_threshold=2e4`. Their training script makes the estimate at the end
-    of an interval, and not at its start.
+    estimate before the step that uses it, and has no bias correction. The authors' SophiaG is
+    `bias_correction=False, eps=1e-15`, with gamma = rho bs, where bs is the number of examples over
+    which the loss is a mean: 0.04 times 5120 unless told otherwise. Their training script makes the
+    estimate at the end of an interval, and not at its start.
 
     Raises:
       TypeError: hessian_diagonal_fn is not a pair of functions.

@@ -14,6 +14,7 @@ from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype
 from ..core.rules.by_label import by_label
 from ..core.rules.context import Slots, StepContext
+from ..core.trees.norms import leaf_rms
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
 
@@ -31,8 +32,9 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
         "nu_gain": 1 - b2,
         "nu_root": root,
         "scaled_eps": eps * root,
-        # The floor of v in g^2 / v: where v is 0, g is 0 as well, and 0 / 0 is NaN.
-        "floor": jnp.maximum(jnp.square(eps * root), TINY),
+        # The floor of v in g^2 / v: where v is 0, g is 0 as well, and 0 / 0 is NaN. The quotient
+        # is that of the roots, because both squares may overflow.
+        "floor": jnp.maximum(eps * root, TINY**0.5),
     }
 
 
@@ -92,11 +94,10 @@ def scale_by_stable_adamw(
     """
     del eps, mu_dtype, state_dtype
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
-    square = jnp.square(g)
-    nu = moment(slots.nu, square, b2, ctx.nu_gain)
-    mean = jnp.sum(square / jnp.maximum(nu, ctx.floor)) * (1 / max(g.size, 1))
-    excess = jnp.maximum(ctx.nu_root * safe_sqrt(mean), 1.0)
-    u = ctx.mu_weight * mu / (ctx.scaled_eps + safe_sqrt(nu)) + weight_decay * p
+    nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
+    root = safe_sqrt(nu)
+    excess = jnp.maximum(ctx.nu_root * leaf_rms(g / jnp.maximum(root, ctx.floor)), 1.0)
+    u = ctx.mu_weight * mu / (ctx.scaled_eps + root) + weight_decay * p
     return u / excess, {"mu": mu, "nu": nu}
 
 

@@ -28,6 +28,7 @@ def with_adam_for_others(
     *,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: MaskOrFn = None,
+    after_decay: Sequence[GradientTransformation] = (),
     adam_b1: ScalarOrSchedule = 0.9,
     adam_b2: ScalarOrSchedule = 0.999,
     adam_eps: ScalarOrSchedule = 1e-8,
@@ -45,6 +46,7 @@ def with_adam_for_others(
       learning_rate: of all parameters; of the matrices alone with `adam_learning_rate`.
       weight_decay: decoupled decay of the matrices.
       weight_decay_mask: which matrices decay; see `masked`.
+      after_decay: links that act on the decayed direction of the matrices only.
       adam_mu_dtype: dtype of Adam's first moment.
     """
     matrices, others = leaves.where(matrices=True), leaves.where(matrices=False)
@@ -60,6 +62,7 @@ def with_adam_for_others(
     return chain(
         *direction,
         masked(add_decayed_weights(weight_decay, weight_decay_mask), matrices),
+        *after_decay,
         masked(adam, others),
         masked(_adam_decay(adam_weight_decay), others),
         *steps,

@@ -44,10 +44,14 @@ def check_pair(where: str, link: object) -> tuple[Callable[..., Any], Callable[.
     """
     init, update = getattr(link, "init", None), getattr(link, "update", None)
     if not callable(init) or not callable(update):
-        is_sequence = isinstance(link, (list, tuple))
+        remedy = "Pass a transformation, such as scale(0.1)."
+        if isinstance(link, (list, tuple)):
+            remedy = "Pass *links."
+        elif callable(link) and hasattr(link, "__name__"):
+            remedy = f"Call it, and pass the transformation that it makes: {link.__name__}(...)."
         raise TypeError(
             f"{where} must be a pair of functions (init, update), got {type(link).__name__} "
-            f"{link!r}. Pass {'*links' if is_sequence else 'a transformation, such as scale(0.1)'}."
+            f"{link!r}. {remedy}"
         )
     return init, update
 

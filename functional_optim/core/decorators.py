@@ -61,7 +61,7 @@ def leaf_rule(
     and the maths receives it as a scalar array in the leaf's precision.
 
     Further declarations of an argument are in its annotation, as metadata of
-    `typing.Annotated`, from `functional_optim.core.rules.arguments`:
+    `typing.Annotated`, from `functional_optim.rules`:
 
         b1: Annotated[float, Within("[0, 1)")]      the interval of concrete values
         nesterov: Static[bool]                      an option that shapes the program

@@ -43,7 +43,10 @@ class Pair:
     def count(self) -> int | None:
         """The number of updates of a link, if optax counts them."""
         about = self.counterpart
-        return self._number(about.count) if isinstance(about, Counterpart) else None
+        if not isinstance(about, Counterpart):
+            return None
+        found = self._number(about.count)
+        return None if found is None else found - about.first_count
 
     @property
     def passed_on(self) -> int | None:
@@ -60,7 +63,7 @@ class Pair:
     def counts_all_updates(self) -> bool:
         """Whether its count includes all updates, and not only a part of them."""
         about = self.counterpart
-        return isinstance(about, Counterpart) and about.count == "count" and not about.period
+        return isinstance(about, Counterpart) and about.counts_all_updates
 
     def _number(self, field: str | None) -> int | None:
         if field is None or field not in self.theirs._fields:
@@ -101,6 +104,9 @@ def pair_up(function: str, theirs: OptState, ours: PyTree) -> list[Pair]:
         if first is None or counterpart is None:
             if name in WRAPPERS and "hyperparams" in state._fields:
                 pairs.append(Pair(state, labels, None, State(), WRAPPERS[name]))
+                continue
+            if (absorbing := _absorbing(name, remaining, labels)) is not None:
+                pairs.append(Pair(state, labels, *absorbing, Counterpart((name,))))
                 continue
             raise ValueError(_no_counterpart(function, name, [path for path, *_ in remaining]))
         path, node = remaining[first]
@@ -172,13 +178,28 @@ def _counterpart(theirs: OptState, path: Path, node: State) -> Counterpart | Wra
         return PLATEAU if name == ReduceLROnPlateauState.__name__ else None
     if not is_link(node):
         return None
-    link = re.sub(r"_\d+$", "", _key(path[-1])) if path else ""
+    link = _rule_of(path)
     if link in RULE_NAMES:
         about = LINKS.get(link)
         return about if about is not None and name in about.states else None
     # The last part is a label, or a name in a named chain: find the rule by its slots.
     possible = [about for about in LINKS.values() if name in about.states]
     return next((about for about in possible if about.describes(theirs, node)), None)
+
+
+def _absorbing(
+    name: str, remaining: list[tuple[Path, State]], labels: frozenset[str]
+) -> tuple[Path, State] | None:
+    """Returns the link whose count is that of a state of optax which has nothing else."""
+    for path, node in remaining:
+        about = LINKS.get(_rule_of(path)) if is_link(node) else None
+        if about is not None and name in about.absorbs and labels <= set(map(_key, path)):
+            return path, node
+    return None
+
+
+def _rule_of(path: Path) -> str:
+    return re.sub(r"_\d+$", "", _key(path[-1])) if path else ""
 
 
 def _key(part: object) -> str:

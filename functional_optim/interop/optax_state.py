@@ -100,7 +100,7 @@ def _read(function: str, link: State, pair: Pair | None, count: int) -> dict[str
     if "leaf_counts" in link:
         fields["leaf_counts"] = place(np.full(link.leaf_counts.shape, count), link.leaf_counts)
     if "carry" in link:
-        fields["carry"] = _read_carry(function, link, count)
+        fields["carry"] = _read_carry(function, link, pair, count)
     if pair is None:
         return fields
     about = _counterpart(pair)
@@ -114,12 +114,15 @@ def _read(function: str, link: State, pair: Pair | None, count: int) -> dict[str
     return fields
 
 
-def _read_carry(function: str, link: State, count: int) -> dict[str, PyTree]:
-    """Returns the scalars that a link carries from step to step; optax has none of them."""
-    unknown = [k for k in link.carry if k != "started"]
+def _read_carry(function: str, link: State, pair: Pair | None, count: int) -> dict[str, PyTree]:
+    """Returns the scalars that a link carries from step to step."""
+    known = {"started": np.float32(count > 0)}
+    if pair is not None:
+        known |= {k: getattr(pair.theirs, v) for k, v in _counterpart(pair).carry.items()}
+    unknown = [k for k in link.carry if k not in known]
     if unknown:
         raise ValueError(f"{function}: optax keeps no {unknown[0]!r}, which the link here needs.")
-    return {k: place(np.full(x.shape, float(count > 0)), x) for k, x in link.carry.items()}
+    return {k: place(np.full(x.shape, known[k]), x) for k, x in link.carry.items()}
 
 
 def _write(function: str, pair: Pair) -> OptState:
@@ -142,12 +145,28 @@ def _write(function: str, pair: Pair) -> OptState:
     if about.is_used_up(count):
         fields = _zeros(fields)
     fields |= {v: place(link.scalars[k], getattr(theirs, v)) for k, v in _scalars(pair)}
+    fields |= {
+        v: place(_one(function, path, k, link.carry[k]), getattr(theirs, v))
+        for k, v in about.carry.items()
+    }
     for name in filter(None, (about.count, *about.other_counts)):
         if name in theirs._fields:
-            fields[name] = place(count, getattr(theirs, name))
-    if "is_initial_step" in theirs._fields:
-        fields["is_initial_step"] = place(count == 0, theirs.is_initial_step)
+            fields[name] = place(count + about.first_count, getattr(theirs, name))
+    for name in ("is_initial_step", "is_init_step"):
+        if name in theirs._fields:
+            fields[name] = place(count == 0, getattr(theirs, name))
     return theirs._replace(**fields)
+
+
+def _one(function: str, path: str, name: str, value: jax.Array) -> np.ndarray:
+    """Returns the number that a link carries for all parameters alike."""
+    numbers = np.unique(np.asarray(value))
+    if numbers.size != 1:
+        raise ValueError(
+            f"{function}: the parameters of '{path}' have separate numbers {name!r}, and optax has "
+            "one for all. Convert a state whose gradients were never None."
+        )
+    return numbers[0]
 
 
 def _count_of_all(function: str, path: str, link: State) -> int:

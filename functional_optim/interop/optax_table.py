@@ -18,30 +18,43 @@ class Counterpart:
       states: names of the classes of optax's state.
       slots: slot -> field of optax's state; several arrays of optax may form one slot, end to end.
       scalars: scalar of the rule for the whole tree -> field.
+      carry: scalar that the rule carries from step to step -> field.
       kept: slots that keep the template's value, because optax has them with the parameters.
       count: field that counts updates; None if there is none.
+      first_count: the count before the first update.
       other_counts: fields with the same count.
       period: hyperparameter with the number of updates after which optax counts from 0 again. It
         then does not clear the slots that it has used, which are zeros here.
       marks: fields that identify a link without slots.
+      absorbs: names of states of optax whose only content is the count of this link.
     """
 
     states: tuple[str, ...]
     slots: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scalars: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    carry: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kept: tuple[str, ...] = ()
     count: str | None = "count"
+    first_count: int = 0
     other_counts: tuple[str, ...] = ()
     period: str | None = None
     marks: tuple[str, ...] = ()
+    absorbs: tuple[str, ...] = ()
+
+    @property
+    def counts_all_updates(self) -> bool:
+        """Whether the count includes all updates, and not only those of a period."""
+        return self.count in ("count", "step_count") and not self.period
 
     def describes(self, theirs: OptState, link: State) -> bool:
         """Tells whether a link has the slots and scalars for a state of optax."""
         slots = {k for k, field in self.slots.items() if field in theirs._fields} | {*self.kept}
         if {k for k in link._fields if k not in ENGINE_FIELDS} != slots:
             return False
-        scalars = {*self.scalars} <= {*link._asdict().get("scalars", ())}
-        return scalars and all(mark in link for mark in self.marks)
+        known = link._asdict()
+        scalars = {*self.scalars} <= {*known.get("scalars", ())}
+        carry = {*self.carry} <= {*known.get("carry", ())}
+        return scalars and carry and all(mark in link for mark in self.marks)
 
     def is_used_up(self, count: int) -> bool:
         """Tells whether the values in the slots have been used, `count` updates into a period."""
@@ -73,6 +86,9 @@ LINKS = {
     ),
     "ema": Counterpart(("EmaState",), _same("ema")),
     "look_back": Counterpart(("LookaheadState",), kept=("slow",), count="steps_since_sync"),
+    "mechanic_step": Counterpart(
+        ("MechanicState",), _same("x0"), scalars=_same("r", "m", "v", "s")
+    ),
     "momo": Counterpart(("MomoState",), {"mu": "exp_avg"}, scalars=_MODEL),
     "momo_adam": Counterpart(("MomoAdamState",), _ADAM, scalars=_MODEL),
     "muon_momentum": Counterpart(("MuonState",), _same("mu")),
@@ -104,6 +120,12 @@ LINKS = {
         ("ScaleByDistanceOverGradientsState",),
         _same("max_dist", "grad_sum_of_squares", "init_params"),
     ),
+    "scale_by_dog": Counterpart(
+        ("DoGState",),
+        _same("init_params"),
+        scalars=_same("max_dist", "sum_sq_norm_grads"),
+        count=None,
+    ),
     "scale_by_dowg": Counterpart(
         ("DoWGState",),
         _same("init_params"),
@@ -126,6 +148,16 @@ LINKS = {
     ),
     "scale_by_sm3": Counterpart(("ScaleBySM3State",), {"mu": "nu", "cover": "mu"}),
     "scale_by_yogi": Counterpart(("ScaleByAdamState",), _same("mu", "nu")),
+    "schedule_free_step": Counterpart(
+        ("ScheduleFreeState",),
+        _same("z"),
+        carry={"interpolation": "b1"} | _same("weight_sum", "max_lr"),
+        count="step_count",
+        first_count=1,
+        # A warmup is a schedule of the optimizer within.
+        absorbs=("ScaleByScheduleState",),
+    ),
+    "sophia_step": Counterpart(("SophiaState",), _same("mu", "nu")),
     "trace": Counterpart(("TraceState",), _same("trace")),
     "zero_nans": Counterpart(("ZeroNansState",), marks=("metrics",)),
 }
@@ -141,6 +173,10 @@ REFUSED = {
     "ScaleByLBFGSState": f"keeps pairs of negative curvature, which are left out here. {_RESTART}",
     "ScaleByRpropState": (
         "takes each step one update late, and the last step would be lost. Start it again."
+    ),
+    "SAMState": (
+        "keeps the parameters and gradients of both points. Convert the states of its optimizers, "
+        "`opt_state` and `adv_state`, after a step of the outer one."
     ),
     "ScaleByBacktrackingLinesearchState": f"belongs to another search. {_RESTART}",
     "ScaleByZoomLinesearchState": f"belongs to another search. {_RESTART}",

@@ -347,7 +347,8 @@ class Optimizer(OptimizerBase):
         """The state of each group, as its transformation makes it.
 
         May be assigned: states of the same structure, shapes and dtypes, which are copied. The
-        hyperparameters are still those of `param_groups`.
+        hyperparameters are still those of `param_groups`. A step takes over the memory of the
+        state, so that arrays read before a step are deleted by it: copy what is needed later.
         """
         self._compiled()
         return tuple(group.state for group in self._groups)

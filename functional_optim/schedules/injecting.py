@@ -67,7 +67,10 @@ def inject_hyperparams(
       hyperparam_dtype: dtype of the hyperparameters; None for float32, or float64 under x64.
 
     Differences: optax treats every callable as a schedule and every number as a hyperparameter,
-    and casts them to the dtype of the parameters, in which 0.999 may be 1.
+    and casts them to the dtype of the parameters, in which 0.999 may be 1. optax's own function
+    around a factory of this package makes the transformation again at each update, whose numbers
+    are those of the state unless they are traced: compile that update with `jax.jit`, because
+    without it the numbers stay those of `init`.
 
     Raises:
       TypeError: inner_factory has arguments without names.

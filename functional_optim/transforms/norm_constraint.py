@@ -12,7 +12,16 @@ from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, W
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.placement import sharded_as
 
-__all__ = ["Axis", "Radius", "norm_along", "norm_constraint", "radius_slot", "update_norm_floor"]
+__all__ = [
+    "Axis",
+    "Radius",
+    "check_axes",
+    "norm_along",
+    "norm_constraint",
+    "radius_slot",
+    "scaled_to",
+    "update_norm_floor",
+]
 
 Array = jax.Array
 Axis = int | tuple[int, ...] | None
@@ -25,8 +34,21 @@ def norm_along(x: Array, axis: Axis) -> Array:
     return safe_sqrt(jnp.sum(square, axis=axis, keepdims=axis is not None))
 
 
-def radius_slot(p: Array, radius: Array | None, axis: Axis) -> dict[str, Array]:
+def check_axes(caller: str, shape: tuple[int, ...], axis: Axis) -> None:
+    """Raises ValueError if an array of a shape lacks one of the axes."""
+    axes = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    outside = [k for k in axes if not isinstance(k, int) or not -len(shape) <= k < len(shape)]
+    if outside:
+        raise ValueError(
+            f"{caller}: axis={axis!r} does not fit a parameter of shape {shape}, which has no axis "
+            f"{outside[0]}. Give parameters of other shapes to another transformation, with "
+            "partition."
+        )
+
+
+def radius_slot(caller: str, p: Array, radius: Array | None, axis: Axis) -> dict[str, Array]:
     """Makes the slot with the norm of the parameter; none if a radius is given."""
+    check_axes(caller, p.shape, axis)
     return {} if radius is not None else {"radius": norm_along(p, axis)}
 
 
@@ -42,7 +64,12 @@ def _factor(norm: Array, radius: Array) -> Array:
     return jnp.where(some, radius / jnp.where(some, norm, 1.0), 0.0)
 
 
-@leaf_rule(slots=radius_slot, needs=("params",), split_complex=False, keep_compute_dtype=True)
+@leaf_rule(
+    slots=lambda p, radius, axis: radius_slot("norm_constraint", p, radius, axis),
+    needs=("params",),
+    split_complex=False,
+    keep_compute_dtype=True,
+)
 def norm_constraint(
     g: Array,
     slots: Slots,
@@ -128,6 +155,7 @@ def update_norm_floor(
       [6. 8.]
     """
     del slots, ctx
+    check_axes("update_norm_floor", g.shape, axis)
     norm = norm_along(g, axis)
     some = norm > 0
     factor = jnp.maximum(floor * norm_along(p, axis) / jnp.where(some, norm, 1.0), 1.0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ..core.caching import Interned
 from ..core.numerics.precision import hyper_dtype
-from ..core.numerics.validation import Interval, as_number
+from ..core.numerics.validation import Interval, as_number, check_loss
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
 from ..core.state_types import ReduceLROnPlateauState
@@ -120,6 +120,7 @@ class _Update(Interned):
                 "contrib.reduce_on_plateau: update needs value. Call update(updates, state, "
                 "value=loss)."
             )
+        check_loss("contrib.reduce_on_plateau", extra["value"])
         count = state.count + 1
         value = jnp.asarray(extra["value"], state.avg_value.dtype)
         n = count.astype(value.dtype)

@@ -9,6 +9,7 @@ from ..core.numerics.precision import safe_sqrt
 from ..core.rules.arguments import Bound, NonNegative, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import factor_to
+from .norm_constraint import check_axes
 
 __all__ = ["adaptive_grad_clip", "unitwise_clip", "unitwise_norm"]
 
@@ -69,8 +70,11 @@ def unitwise_clip(
 
 def _unit_axes(caller: str, x: Array, axis: Axis) -> Axis:
     """Returns the axes over which one unit extends."""
-    if axis is not None or sum(n > 1 for n in x.shape) <= 1:
+    if axis is not None:
+        check_axes(caller, x.shape, axis)
         return axis
+    if sum(n > 1 for n in x.shape) <= 1:
+        return None
     if x.ndim not in _AXES:
         raise ValueError(
             f"{caller}: a parameter of shape {x.shape} has no default axes. Pass axis."

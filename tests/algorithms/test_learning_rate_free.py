@@ -372,3 +372,13 @@ def test_a_loss_of_several_numbers_is_refused(make):
     tx, params = make(), {"w": jnp.ones((2, 3))}
     with pytest.raises(ValueError, match=r"value must be the loss, one number, got shape \(3,\)"):
         tx.update(params, tx.init(params), params, value=jnp.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("value", "got"), [("x", "str"), (1j, "complex"), (np.complex64(1j), "complex64")]
+)
+@pytest.mark.parametrize("make", [fo.momo, fo.polyak_sgd, fo.contrib.reduce_on_plateau])
+def test_a_loss_that_is_no_real_number_is_refused(make, value, got):
+    tx, params = make(), {"w": jnp.ones((2, 3))}
+    with pytest.raises(TypeError, match=rf"value must be the loss, a real number, got {got}\. Pa"):
+        tx.update(params, tx.init(params), params, value=value)

@@ -61,6 +61,7 @@ PRINTED = [
         {"learning_rate": 0.003},
         "1.38e+01 1.37e+01 1.35e+01 1.33e+01 1.32e+01",
     ),
+    ("dog", {}, "1.40e+01 1.40e+01 1.40e+01 1.40e+01 1.40e+01"),
     ("dowg", {}, "1.39e+01 1.39e+01 1.38e+01 1.36e+01 1.33e+01"),
     ("polyak_sgd", {}, "3.50e+00 8.75e-01 2.19e-01 5.47e-02 1.37e-02"),
     ("radam", {"learning_rate": 0.003}, "1.38e+01 1.37e+01 1.35e+01 1.33e+01 1.32e+01"),
@@ -72,8 +73,8 @@ PRINTED = [
 ]
 """What the docstrings of optax print: sum x^2 from (1, 2, 3), after each update.
 
-All that both libraries have but Adan, whose coefficients are the authors' here, and Rprop, whose
-first step is torch's.
+All that both libraries have but Adan, whose coefficients are the authors' here, Rprop, whose first
+step is torch's, and MoMo, whose print there takes the updates for the parameters.
 """
 
 
@@ -205,8 +206,12 @@ def test_parabola_and_rosenbrock_are_solved_and_compile_once(name, arguments):
 @pytest.mark.parametrize("name", sorted(OF_THE_TREE))
 def test_rules_of_the_whole_tree_solve_one_problem_at_a_time(name, problem):
     """With as many updates as optax gives its own of these."""
-    tx = getattr(fo, name)(**TRAINING[name])
-    fn, start, end = PROBLEMS[problem]
+    x = trained(getattr(fo, name)(**TRAINING[name]), *PROBLEMS[problem], 30_000)
+    np.testing.assert_allclose(x, PROBLEMS[problem][2], rtol=3e-2, atol=3e-2)
+
+
+def trained(tx, fn, start, end, steps):
+    """The parameter after some updates, in one program."""
 
     def one(_, carry):
         x, state = carry
@@ -215,8 +220,57 @@ def test_rules_of_the_whole_tree_solve_one_problem_at_a_time(name, problem):
         return fo.apply_updates(x, updates), state
 
     x = jnp.asarray(start)
-    x, _ = jax.jit(lambda *carry: jax.lax.fori_loop(0, 30_000, one, carry))(x, tx.init(x))
-    np.testing.assert_allclose(x, end, rtol=3e-2, atol=3e-2)
+    return jax.jit(lambda *carry: jax.lax.fori_loop(0, steps, one, carry))(x, tx.init(x))[0]
+
+
+AROUND_OTHERS = {
+    "mechanize, sgd": fo.mechanize(fo.sgd(1.0)),
+    "mechanize, adam": fo.mechanize(fo.adam(1.0)),
+    "generalized_primal_averaging": fo.generalized_primal_averaging(fo.adam(0.1)),
+}
+
+
+@pytest.mark.parametrize("problem", ["parabola-float32", "rosenbrock-float32"])
+@pytest.mark.parametrize("name", AROUND_OTHERS)
+def test_optimizers_around_others_solve_one_problem_at_a_time(name, problem):
+    x = trained(AROUND_OTHERS[name], *PROBLEMS[problem], 30_000)
+    np.testing.assert_allclose(x, PROBLEMS[problem][2], rtol=3e-2, atol=3e-2)
+
+
+def gentle_rosenbrock(x, target):
+    return (target[0] - x[0]) ** 2 + (x[1] - x[0] ** 2) ** 2
+
+
+def beale(x, target):
+    del target
+    factors = jnp.array([1.5, 2.25, 2.625])
+    return jnp.sum(jnp.square(factors - x[0] + x[0] * x[1] ** jnp.arange(1.0, 4.0)))
+
+
+SHORT = {"gentle_rosenbrock": (gentle_rosenbrock, [1.0, 1.0]), "parabola": (parabola, [0.0, 0.0])}
+SHORT |= {"beale": (beale, [3.0, 0.5])}
+
+SHORT_RUNS = {
+    "yogi": (fo.yogi(1.0), 500),
+    "adabelief": (fo.adabelief(1.0), 500),
+    "madgrad": (fo.madgrad(0.02), 500),
+    "radam": (fo.radam(0.01, b1=0.9, b2=0.95, eps=1e-3), 800),
+    "adabound": (fo.adabound(1.0), 800),
+    "lookahead": (fo.lookahead(fo.yogi(1.0), 5, 0.5), 500),
+}
+"""Updates with which `pytorch-optimizer` by N. Novik asks its own for three digits after the point.
+
+Its NovoGrad, LARS, Lion and Adafactor are other algorithms than those here, by other steps or
+another place of the momentum.
+"""
+
+
+@pytest.mark.parametrize("problem", SHORT)
+@pytest.mark.parametrize("name", SHORT_RUNS)
+def test_three_digits_are_found_in_few_hundred_updates(name, problem):
+    (tx, steps), (fn, end) = SHORT_RUNS[name], SHORT[problem]
+    x = trained(tx, fn, np.array([1.5, 1.5], np.float32), np.array(end, np.float32), steps)
+    np.testing.assert_allclose(x, end, atol=1e-3)
 
 
 def chained_rosenbrock(x):

@@ -96,6 +96,23 @@ EQUAL = {
         fo.cautious_adamw(0.1, weight_decay=0.0),
         fo.cautious(fo.adam(0.1)),
     ),
+    "lion, b1 = b2: signum": (
+        fo.lion(0.1, 0.8, 0.8, weight_decay=0.0),
+        fo.chain(fo.ema(0.8, debias=False), fo.sign_sgd(0.1)),
+    ),
+    "adam of one gradient: its sign": (fo.adam(0.1, 0.0, 0.0, eps=0.0), fo.sign_sgd(0.1)),
+    "lookahead, a whole slow step: its optimizer": (
+        fo.lookahead(fo.adam(0.1, **ADAM), 3, 1.0),
+        fo.adam(0.1, **ADAM),
+    ),
+    "sophia without curvature: signum": (
+        fo.scale_by_sophia(0.8, gamma=0.0, eps=1e-30, hessian_diagonal_fn=fo.identity()),
+        fo.chain(fo.ema(0.8, debias=False), fo.scale_by_sign()),
+    ),
+    "primal averaging of the last alone: its optimizer": (
+        fo.generalized_primal_averaging(fo.adam(0.1, **ADAM), 0.7, 0.0),
+        fo.adam(0.1, **ADAM),
+    ),
     "norm_constraint, far: nothing": (
         fo.chain(STEP, fo.norm_constraint(1e6, at_most=True)),
         STEP,
@@ -145,6 +162,58 @@ def test_numbers_are_those_of_optax(name):
         # optax takes the root of the count in float32.
         rtol = 1e-6 if name == "madgrad" else 1e-10
         np.testing.assert_allclose(u, expected[k], rtol=rtol, atol=rtol / 100, err_msg=k)
+
+
+MATRICES = fo.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+
+
+def of_matrices(params):
+    return dict.fromkeys(params, MATRICES)
+
+
+STACKED = {
+    "adam_mini": (fo.adam_mini(0.1, blocks=(0, 1)), fo.adam_mini(0.1, blocks=(0,))),
+    "came": (fo.came(0.1),),
+    # Below a norm of 1, which MARS scales down to, for each parameter.
+    "mars": (fo.mars(0.1, base="shampoo", gamma=1e-3, weight_dimension_numbers=of_matrices),),
+    "muon": (fo.muon(0.1, muon_weight_dimension_numbers=of_matrices),),
+}
+"""Rules of matrices, for a stack of layers and, where that is another, for layers apart."""
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", STACKED)
+def test_a_stack_of_matrices_is_its_matrices_apart(name):
+    rng = np.random.default_rng(0)
+    p, g = jnp.asarray(0.1 * rng.standard_normal((2, 3, 4, 3)))
+
+    def updates_of_last(tx, split):
+        params, state = split(p), tx.init(split(p))
+        for t in range(5):
+            updates, state = tx.update(split(g * (t + 1) / 10), state, params)
+        return np.stack([np.asarray(updates[k]) for k in sorted(updates)]).reshape(p.shape)
+
+    stack = updates_of_last(STACKED[name][0], lambda x: {"w": x})
+    apart = updates_of_last(STACKED[name][-1], lambda x: {str(i): x[i] for i in range(3)})
+    np.testing.assert_allclose(stack, apart, rtol=1e-12, atol=1e-14)
+
+
+TRANSPOSED = {
+    "mars": lambda spec: fo.mars(0.1, base="shampoo", weight_dimension_numbers=spec),
+    "muon": lambda spec: fo.muon(0.1, muon_weight_dimension_numbers=spec),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_outputs_by_inputs_are_the_transpose_of_inputs_by_outputs(name):
+    p, g = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 3)))
+    found = []
+    for axes, turn in (((0, 1), jnp.asarray), ((1, 0), jnp.transpose)):
+        tx = TRANSPOSED[name]({"w": fo.MuonDimensionNumbers(*axes)})
+        params = {"w": turn(p)}
+        found.append(turn(tx.update({"w": turn(g)}, tx.init(params), params)[0]["w"]))
+    np.testing.assert_allclose(*found, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.usefixtures("x64")
@@ -247,6 +316,22 @@ def test_on_the_hyperball_norms_stay_and_steps_are_those_of_the_formula(axis):
         np.testing.assert_allclose(updates["w"], expected["w"], rtol=1e-11, atol=1e-13)
         params = fo.apply_updates(params, updates)
         np.testing.assert_allclose(oracles.norm_of(params["w"], axis), start, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        fo.hyperball(0.1, axis=2),
+        fo.norm_constraint(axis=(0, -3)),
+        fo.update_norm_floor(axis=2),
+        fo.adaptive_grad_clip(0.1, axis=2),
+    ],
+)
+def test_an_axis_that_a_parameter_lacks_is_named(tx):
+    params = {"w": jnp.ones((3, 2))}
+    text = r"\w+: axis=.* does not fit a parameter of shape \(3, 2\), which has no axis (2|-3)\."
+    with pytest.raises(ValueError, match=text):
+        tx.update(params, tx.init(params), params)
 
 
 def test_a_narrow_parameter_has_its_norm_to_its_own_rounding():

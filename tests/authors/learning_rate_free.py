@@ -17,6 +17,15 @@ CASES = {
     "schedule_free_radam-sgd": fo.schedule_free_radam(0.01, silent_sgd_phase=False, **SOON),
     "schedule_free": fo.schedule_free(fo.sgd(0.1, 0.5), 0.1, r=1.0),
     "gpa": fo.generalized_primal_averaging(fo.adam(0.1, b2=0.99), 0.7, 0.9),
+    "gpa-decay": fo.generalized_primal_averaging(
+        fo.adam(0.1, b2=0.99), 0.7, 0.9, shrinkage=0.1 * 0.1
+    ),
+    "gpa-decay-of-y": fo.chain(
+        fo.generalized_primal_averaging(fo.adam(0.1, b2=0.99), 0.7, 0.9),
+        fo.scale(-1.0),
+        fo.add_decayed_weights(0.9 * 0.1 * 0.1),
+        fo.scale(-1.0),
+    ),
     "prodigy": fo.prodigy(**ESTIMATE),
     "prodigy-corrected": fo.prodigy(
         0.5, (0.8, 0.99), 0.9, bias_correction=True, weight_decay=0.1, estim_lr_coef=2.0, **ESTIMATE

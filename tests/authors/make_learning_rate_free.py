@@ -96,6 +96,9 @@ def results() -> dict[str, Any]:
     radam = functools.partial(
         of, "sf_radam", "RAdamScheduleFree", lr=0.01, foreach=False, weight_decay=0.1
     )
+    gpa = functools.partial(
+        of, "gpa.gpa_adamw", "GPAAdamW", lr=0.1, beta2=0.99, eval_interp_coeff=0.9
+    )
     d0, bold = {"d0": 1e-3}, {"lr": 0.5, "betas": (0.8, 0.99), "use_bias_correction": True}
     dadapt = functools.partial(of, "dadapt_adam", "DAdaptAdam", decouple=True, **d0)
     return {
@@ -120,7 +123,9 @@ def results() -> dict[str, Any]:
         "schedule_free": run(
             lambda p: wrapper(torch.optim.SGD(p, lr=0.1, momentum=0.5, foreach=False), r=1)
         ),
-        "gpa": of("gpa.gpa_adamw", "GPAAdamW", lr=0.1, beta2=0.99, eval_interp_coeff=0.9),
+        "gpa": gpa(),
+        "gpa-decay": gpa(weight_decay=0.1),
+        "gpa-decay-of-y": gpa(weight_decay=0.1, use_wd_on_y=True),
         "prodigy": of("prodigy", "Prodigy", **d0),
         "prodigy-corrected": of(
             "prodigy", "Prodigy", beta3=0.9, weight_decay=0.1, d_coef=2.0, **bold, **d0

@@ -18,3 +18,8 @@ def gradients(t: int, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     i, j = np.indices((4, 3))
     w = np.sin(0.7 * t + 1.3 * i + 2.1 * j) + 0.1 * params["w"]
     return {"w": w, "b": np.cos(0.9 * t + 1.1 * np.arange(3)) + 0.1 * params["b"]}
+
+
+def drawn_gradients(t: int) -> dict[str, np.ndarray]:
+    """The gradients at step t, from 0, of the loss on labels that a model has drawn."""
+    return gradients(t + 100, start())

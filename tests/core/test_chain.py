@@ -142,3 +142,19 @@ def test_our_chain_runs_within_that_of_optax():
 def test_what_is_no_link_is_an_error(links, text):
     with pytest.raises(TypeError, match=f"chain: {text}"):
         fo.chain(*links)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "where"),
+    [
+        (fo.cautious, "cautious: inner"),
+        (fo.generalized_primal_averaging, "generalized_primal_averaging: base_optimizer"),
+        (lambda tx: fo.hypergradient(tx, 0.1), "hypergradient: inner"),
+        (lambda tx: fo.schedule_free(tx, 0.1), "schedule_free: base_optimizer"),
+        (lambda tx: fo.masked(tx, True), "masked: inner"),
+        (fo.chain, "chain: link 0"),
+    ],
+)
+def test_a_factory_that_was_not_called_is_said_to_be_one(wrapper, where):
+    with pytest.raises(TypeError, match=rf"^{where} must be a pair .*it makes: adam\(\.\.\.\)\.$"):
+        wrapper(fo.adam)

@@ -105,8 +105,8 @@ def test_the_numbers_of_options_stay():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda s: s[0], "expected a list of 1 states, one a group"),
-        (lambda s: [*s, *s], "expected a list of 1 states, one a group, got of 2"),
+        (lambda s: s[0], "expected a list with a state for each of 1 groups"),
+        (lambda s: [*s, *s], "expected a list with a state for each of 1 groups, got 2"),
         (lambda s: [s[0].scale_by_adam], "the new state"),
         (lambda s: [jax.tree.map(lambda x: jnp.ones(7), s[0])], r"has shape \(7,\), and had"),
     ],

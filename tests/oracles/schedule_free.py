@@ -18,6 +18,11 @@ class _Points:
         before, self.y = self.y, mix * self.x + (1 - mix) * self.z
         return self.y - before
 
+    def shrink(self, factor, mix):
+        """Multiplies z, where y stays: x is what their mix has beside z."""
+        self.z = factor * self.z
+        self.x = (self.y - (1 - mix) * self.z) / mix
+
 
 class _Weights:
     """The weight of each z in the average x."""
@@ -165,7 +170,7 @@ def schedule_free_radam(
 
 @leafwise
 def generalized_primal_averaging(
-    base_optimizer, train_interp_coeff=0.7, eval_interp_coeff=0.9967, rate=0.125
+    base_optimizer, train_interp_coeff=0.7, eval_interp_coeff=0.9967, rate=0.125, shrinkage=0.0
 ):
     """The authors' updates, of an `sgd` with this rate."""
     points = None
@@ -173,6 +178,7 @@ def generalized_primal_averaging(
     def step(g, p):
         nonlocal points
         points = points or _Points(p)
+        points.shrink(1 - shrinkage, train_interp_coeff)
         return points.move(-rate * g, 1 - eval_interp_coeff, train_interp_coeff)
 
     return step

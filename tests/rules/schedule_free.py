@@ -20,7 +20,7 @@ RULES = (
         fo.schedule_free,
         {"": {**SGD, "b1": 0.875}, "powers": {**SGD, "b1": 0.5, "r": 1.0, "weight_lr_power": 0.0}},
         bad=(
-            ({**SGD, "base_optimizer": 3}, TypeError, "link 0 must be a pair of functions"),
+            ({**SGD, "base_optimizer": 3}, TypeError, "base_optimizer must be a pair of functions"),
             *ranges(*RATE_RANGES, base_optimizer=fo.sgd(0.1)),
             *ranges(*WEIGHTS, **SGD),
         ),
@@ -99,11 +99,18 @@ RULES = (
                 "base_optimizer": fo.sgd(0.125),
                 "train_interp_coeff": 0.75,
                 "eval_interp_coeff": 0.984375,
-            }
+            },
+            "shrinking": {
+                "base_optimizer": fo.sgd(0.125),
+                "train_interp_coeff": 0.75,
+                "eval_interp_coeff": 0.75,
+                "shrinkage": 0.125,
+            },
         },
         bad=ranges(
             ("train_interp_coeff", 0.0, "(0, 1]"),
             ("eval_interp_coeff", 1.5, "[0, 1]"),
+            ("shrinkage", 1.5, "[0, 1]"),
             base_optimizer=fo.sgd(0.1),
         ),
         oracle=oracles.generalized_primal_averaging,

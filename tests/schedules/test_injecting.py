@@ -233,3 +233,20 @@ def test_a_schedule_may_be_wrapped_as_a_stateful_one():
         state = wrapped.update(state, value=1.0)
     tx = fo.inject_hyperparams(fo.sgd)
     assert_same(steps(tx(wrapped))[0], steps(tx(plain))[0])
+
+
+def test_optaxs_injection_around_a_factory_of_this_package_acts_in_compiled_updates():
+    tx = optax.inject_hyperparams(fo.sgd)(optax.linear_schedule(1.0, 0.0, 4))
+    params = {"w": jnp.ones(())}
+
+    def updates_of(update):
+        state, found = tx.init(params), []
+        with jax.numpy_dtype_promotion("standard"):
+            for _ in range(3):
+                updates, state = update(params, state, params)
+                found.append(float(updates["w"]))
+        return found
+
+    assert updates_of(jax.jit(tx.update)) == [-1.0, -0.75, -0.5]
+    # The state decides where numbers are not traced, as its docstring says.
+    assert updates_of(tx.update) == [-1.0, -1.0, -1.0]

@@ -77,6 +77,34 @@ PAIRS = {
     ),
     "cocob": (optax.contrib.cocob(), fo.cocob()),
     "dadapt_adamw": (optax.contrib.dadapt_adamw(), fo.dadapt_adamw(bias_correction=True)),
+    "dog": (optax.contrib.dog(), fo.dog()),
+    "dog-first-step": (
+        optax.contrib.dog(init_step=("learning_rate", 0.1), weight_decay=0.1),
+        fo.dog(init_step=("learning_rate", 0.1), weight_decay=0.1),
+    ),
+    "mechanize": (
+        optax.contrib.mechanize(optax.adam(0.5), s_init=0.1),
+        fo.mechanize(fo.adam(0.5), s_init=0.1),
+    ),
+    "schedule_free": (
+        optax.contrib.schedule_free(optax.adam(0.1, b1=0.0), 0.1),
+        fo.schedule_free(fo.adam(0.1, b1=0.0), 0.1),
+    ),
+    "schedule_free_sgd": (
+        optax.contrib.schedule_free_sgd(0.1, weight_decay=0.1),
+        fo.schedule_free_sgd(0.1, weight_decay=0.1),
+    ),
+    "schedule_free_adamw-warmup": (
+        optax.contrib.schedule_free_adamw(0.1, warmup_steps=5, weight_decay=0.1),
+        fo.schedule_free_adamw(0.1, warmup_steps=5, weight_decay=0.1, warmup_from_zero=True),
+    ),
+    "schedule_free-in-partition": (
+        optax.partition({"a": optax.contrib.schedule_free_sgd(0.1, 3), "b": SGD}, LABELS),
+        fo.partition(
+            {"a": fo.schedule_free_sgd(0.1, 3, warmup_from_zero=True), "b": fo.sgd(0.1, 0.5)},
+            LABELS,
+        ),
+    ),
     "dowg": (optax.contrib.dowg(), fo.dowg()),
     "prodigy": (optax.contrib.prodigy(), fo.prodigy(bias_correction=True)),
     "apply_every": (
@@ -316,6 +344,74 @@ def test_lookahead_takes_the_slow_parameters_from_the_template():
     assert_close(last.look_back.slow, expected.slow, rtol=2e-5, atol=2e-6)
     with pytest.raises(ValueError, match="how far 'look_back' has come in its period is not in"):
         to_optax(last, state)
+
+
+DIAGONAL = {"w": 3.0, "b": 0.5}
+
+
+def bowl(params):
+    return sum(DIAGONAL[k] * jnp.sum(p**2) / 2 for k, p in params.items())
+
+
+SOPHIA = {"gamma": 1.0, "update_interval": 2}
+OF_LOSSES = {
+    "momo": (optax.contrib.momo(0.1), fo.momo(0.1)),
+    "momo-adapting": (
+        optax.contrib.momo(0.1, adapt_lower_bound=True),
+        fo.momo(0.1, adapt_lower_bound=True),
+    ),
+    "momo_adam": (optax.contrib.momo_adam(0.1), fo.momo_adam(0.1)),
+    # The estimate of a diagonal Hessian is exact, whatever the random signs.
+    "sophia": (optax.contrib.sophia(0.1, **SOPHIA), fo.sophia(0.1, **SOPHIA)),
+}
+
+
+@pytest.mark.parametrize("name", OF_LOSSES)
+def test_a_run_that_needs_the_loss_continues(name):
+    theirs, ours = map(fo.with_extra_args_support, OF_LOSSES[name])
+
+    def run(tx, params, state, steps):
+        for _ in range(steps):
+            value, grads = jax.value_and_grad(bowl)(params)
+            with jax.numpy_dtype_promotion("standard"):
+                updates, state = tx.update(grads, state, params, value=value, obj_fn=bowl)
+            params = fo.apply_updates(params, updates)
+        return params, state
+
+    params, state = run(theirs, arrays(), theirs.init(arrays()), 3)
+    expected, end = run(theirs, params, state, 3)
+    got, last = run(ours, params, from_optax(state, ours.init(arrays())), 3)
+    assert_close(got, expected, rtol=2e-5, atol=2e-6)
+    back = to_optax(last, theirs.init(arrays()))
+    there, here = (run(theirs, expected, s, 2)[0] for s in (end, back))
+    assert_close(here, there, rtol=2e-5, atol=2e-6)
+
+
+def test_a_run_of_complex_parameters_continues():
+    theirs, ours = optax.contrib.split_real_and_imaginary(optax.adam(0.1)), fo.adam(0.1)
+    params = {k: jax.lax.complex(x, x / 2) for k, x in arrays().items()}
+    mine = fo.split_real_and_imaginary(ours)
+    with jax.numpy_dtype_promotion("standard"):
+        _, state = theirs.update(params, theirs.init(params), params)
+        expected, _ = theirs.update(params, state, params)
+    found, _ = mine.update(params, from_optax(state, mine.init(params)), params)
+    assert_close(found, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_a_private_run_continues():
+    theirs, ours = (
+        library.chain(
+            library.contrib.differentially_private_aggregate(1.0, 0.0, key=0),
+            library.sgd(0.1, momentum=0.9),
+        )
+        for library in (optax, fo)
+    )
+    grads = {k: jnp.stack([x, -2 * x, x + 1]) for k, x in arrays().items()}
+    with jax.numpy_dtype_promotion("standard"):
+        _, state = theirs.update(grads, theirs.init(arrays()), arrays())
+        expected, _ = theirs.update(grads, state, arrays())
+    found, _ = ours.update(grads, from_optax(state, ours.init(arrays()), count=1), arrays())
+    assert_close(found, expected, rtol=2e-5, atol=2e-6)
 
 
 def run_pair(tx, pair, state, begin, end):

@@ -133,6 +133,20 @@ def test_counts_follow_their_parameters_to_another_position():
     assert [*report.unexpected] == ["leaf_counts.b", "mu.b", "nu.b"]
 
 
+@pytest.mark.parametrize("tx", [fo.sgd(0.1, 0.9), fo.lion(0.1), fo.adam(0.1)])
+def test_a_parameter_that_is_added_is_counted_in_every_link_with_slots(tx):
+    """As `per_leaf_counts` counts: a saved state does not say whether its rule reads the count."""
+    params = {"w": jnp.ones(2)}
+    _, state = tx.update(params, tx.init(params), params)
+    more = {"v": jnp.ones(3), **params}
+    restored, _ = fo.from_state_dict(tx.init(more), fo.to_state_dict(state), strict=False)
+    assert law(restored) == law(fo.per_leaf_counts(tx).init(more))
+    updates, after = tx.update(more, restored, more)
+    assert law(after) == law(restored)
+    alone, _ = tx.update({"v": more["v"]}, tx.init({"v": more["v"]}), {"v": more["v"]})
+    assert_same(updates["v"], alone["v"])
+
+
 def test_strict_lists_all_differences():
     saved = fo.to_state_dict(fo.trace(0.9).init({"a": jnp.ones(2), "b": jnp.ones(3)}))
     template = fo.trace(0.9).init({"b": jnp.ones(4), "c": jnp.ones(5)})

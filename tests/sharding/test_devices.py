@@ -107,6 +107,43 @@ def test_without_a_reduction_they_are_the_same_bits(devices):
         assert_same({name: got[name]}, {name: expected[name]})
 
 
+PRIVATE = {
+    "aggregate": fo.contrib.differentially_private_aggregate(1.0, 0.5, key=0),
+    "dpsgd": fo.contrib.dpsgd(0.1, 1.0, 0.5, key=0, momentum=0.9),
+}
+
+
+@functools.cache
+def after_privately(devices, spec):
+    """Parameters after three steps on gradients of 16 examples, divided as the spec says."""
+    mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
+    rng = np.random.default_rng(0)
+    draws = {k: rng.standard_normal((3, 16, *s)).astype(np.float32) for k, s in SHAPES.items()}
+    grads = jax.device_put(draws, NamedSharding(mesh, PartitionSpec(None, *spec)))
+    params = jax.device_put({k: np.ones(s, np.float32) for k, s in SHAPES.items()})
+
+    def train(tx, params, grads):
+        def step(carry, g):
+            updates, state = tx.update(g, carry[1], carry[0])
+            return (fo.apply_updates(carry[0], updates), state), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), grads)[0][0]
+
+    return {
+        k: jax.device_get(jax.jit(train, static_argnums=0)(tx, params, grads))
+        for k, tx in PRIVATE.items()
+    }
+
+
+@pytest.mark.parametrize("spec", [("x",), (None, "x")], ids=["examples", "elements"])
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_private_means_have_the_same_noise_on_any_number_of_devices(devices, spec):
+    got, expected = (after_privately(n, spec) for n in (devices, 1))
+    for name in PRIVATE:
+        assert_close(got[name], expected[name], rtol=2e-5, atol=1e-6)
+        assert not np.allclose(got[name]["w"], 1.0, atol=1e-3)
+
+
 def test_a_norm_within_shard_map_is_that_of_the_part():
     """As the documentation says: what runs on parts sees no more."""
     mesh = Mesh(jax.devices()[:8], ("x",), axis_types=(AxisType.Auto,))

@@ -192,3 +192,26 @@ def test_each_device_decides_for_itself(tx):
     found = jax.jit(program)(params, scales).reshape(8, 3)
     alone = jax.jit(lambda column: train(params, tx.init(params), column))
     np.testing.assert_allclose(found, np.stack([alone(column) for column in scales.T]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["8bit", "bfloat16"])
+def test_large_moments_in_few_bits_are_a_carry_too(form):
+    """Large enough for a loop over blocks, which a single CPU runs and eight devices do not."""
+    mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Auto,))
+    tx, params = fo.low_bit_state(fo.adam(0.1), form), {"w": jnp.ones((64, 512))}
+    grads = jnp.asarray(np.random.default_rng(0).standard_normal((8, 64, 512)), jnp.float32)
+
+    def train(params, g):
+        def body(carry, _):
+            updates, state = tx.update({"w": g}, carry[1], carry[0])
+            return (fo.apply_updates(carry[0], updates), state), None
+
+        return jax.lax.scan(body, (params, tx.init(params)), None, length=3)[0][0]["w"]
+
+    def on_device(params, grads):
+        params = jax.tree.map(lambda a: jax.lax.pcast(a, "i", to="varying"), params)
+        return train(params, grads[0])[None]
+
+    program = jax.shard_map(on_device, mesh=mesh, in_specs=(P(), P("i")), out_specs=P("i"))
+    found = jax.jit(program)(params, grads)
+    np.testing.assert_allclose(found[5], jax.jit(train)(params, grads[5]), rtol=1e-6)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 
 from ..caching import Interned
 from ..leaf.dtypes import split_complex
 from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype
+from ..numerics.validation import check_loss
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext
@@ -30,6 +30,7 @@ from .executors import (
     choose_executor,
 )
 from .leaf_table import LeafTable
+from .measuring import with_sums
 from .next_state import next_state, wrong_state
 from .step_scalars import (
     StepScalars,
@@ -127,8 +128,9 @@ class FusedUpdate(Interned):
         # 4. Put the results and the next states together.
         outputs, slots = table.rebuild()
         new_states = []
-        for state, step, trees in zip(states, steps, slots, strict=True):
-            new_states.append(next_state(state, step.next_fields | trees))
+        for rule, state, step, trees in zip(self.rules, states, steps, slots, strict=True):
+            fields = with_sums(rule, step.next_fields, trees)
+            new_states.append(next_state(state, fields | trees))
         if add_to_params:
             add = add_update if self.whole_tree else _take_new
             outputs = replace_leaves(params, outputs, add)
@@ -323,11 +325,8 @@ def _check_arguments(
                 f"{message}, {name}=...). Combinators of optax hand extra arguments only to "
                 "what interop.optax.to_optax returns."
             )
-        if name == "value" and np.ndim(extra[name]):
-            raise ValueError(
-                f"{rule.name}: value must be the loss, one number, got shape "
-                f"{np.shape(extra[name])}. Pass its mean."
-            )
+        if name == "value":
+            check_loss(rule.name, extra[name])
     if not isinstance(state, State):
         raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))
     names = state_names(state)

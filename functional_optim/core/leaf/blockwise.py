@@ -10,6 +10,7 @@ from jax.sharding import AxisType
 
 from ..protocol import PyTree
 from ..trees.sparse_rows import is_sparse
+from ..trees.varying import cond, varying_as
 from .elementwise import elementwise
 from .quantized import QuantizedArray, decode_state, encode_like, is_quantized
 from .single_cpu import is_single_cpu
@@ -105,7 +106,9 @@ def run_blockwise(
         result, slots = _loop_over_blocks(on_rows, by_rows, start, step, adds)
         return result.reshape(shape), _reshape_slots(shape, _reshape(units, slots))
 
-    return jax.lax.cond(is_single_cpu(), in_blocks, in_one_piece, inputs, fixed)
+    return cond(
+        is_single_cpu(), lambda: in_blocks(inputs, fixed), lambda: in_one_piece(inputs, fixed)
+    )
 
 
 def _loop_over_blocks(
@@ -150,6 +153,7 @@ def _loop_over_blocks(
         return jax.tree.map(put, written, _as_integers(new))
 
     written = jax.tree.map(lambda x: x if is_large(x) else jnp.zeros_like(x), bits[1])
+    written = varying_as(written, bits)
     written = jax.lax.fori_loop(
         0, n_rows // block_rows, lambda i, x: write_block(i * block_rows, block_rows, x), written
     )

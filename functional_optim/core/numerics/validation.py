@@ -11,7 +11,15 @@ from jax.typing import ArrayLike
 
 from .precision import hyper_dtype
 
-__all__ = ["Interval", "as_count", "as_float_dtype", "as_number", "as_start", "as_state"]
+__all__ = [
+    "Interval",
+    "as_count",
+    "as_float_dtype",
+    "as_number",
+    "as_start",
+    "as_state",
+    "check_loss",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +134,27 @@ def as_state(value: ArrayLike) -> jax.Array:
     if isinstance(value, int):  # an integer of JAX might be too small for it
         value = float(value)
     return jnp.asarray(value).astype(hyper_dtype())
+
+
+def check_loss(where: str, value: Any) -> None:
+    """Checks that the value of a loss is one real number, traced or not.
+
+    Raises:
+      TypeError: it is complex, or no number.
+      ValueError: it has more than one element.
+    """
+    is_number = isinstance(value, (int, float, complex)) or hasattr(value, "dtype")
+    kind = value.dtype if hasattr(value, "dtype") else type(value).__name__
+    if not is_number or np.iscomplexobj(value):
+        raise TypeError(
+            f"{where}: value must be the loss, a real number, got {kind}. Pass a scalar array, "
+            "such as that of jax.value_and_grad."
+        )
+    if np.ndim(value):
+        raise ValueError(
+            f"{where}: value must be the loss, one number, got shape {np.shape(value)}. "
+            "Pass its mean."
+        )
 
 
 def as_start(value: ArrayLike) -> jax.Array:

@@ -50,6 +50,8 @@ class TreeStats:
         keeps, because `combine` needs their last values. An argument `params` is the list of the
         parameters.
       metrics: names of the quantities that users may read.
+      sums: names of slots, `()` for each leaf, whose sums over all leaves users may read as metrics
+        of those names. The sums have the values after the update.
     """
 
     prepare: Callable[..., Mapping[str, ArrayLike]] | None = None
@@ -58,6 +60,7 @@ class TreeStats:
     rescale: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None
     start: Callable[..., Mapping[str, ArrayLike]] | None = None
     metrics: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> set[str]:

@@ -190,12 +190,13 @@ class path_labels:
         treedef: PyTreeDef
         leaves, treedef = jax.tree.flatten(params)
         paths = leaf_paths(params)
-        used: set[int] = set()
+        used, matched = set[int](), set[int]()
         labels = []
         # A rule that gives no label is an error, because it is most often a misspelt pattern.
         for name, leaf in zip(paths, leaves, strict=True):
             hits = [i for i, (test, _) in enumerate(self.rules) if matches_rule(test, name, leaf)]
             used.update(hits[:1])
+            matched.update(hits)
             if not hits and self.default == _NO_DEFAULT:
                 raise ValueError(
                     f"path_labels: no rule matches the parameter at '{name}'. Add a rule, or "
@@ -203,12 +204,12 @@ class path_labels:
                 )
             labels.append(self.rules[hits[0]][1] if hits else self.default)
         for i, (test, label) in enumerate(self.rules):
-            if i not in used:
+            if leaves and i not in used:
+                what = "only parameters of earlier rules" if i in matched else "no parameter"
                 first_paths = ", ".join(paths[:8])
                 raise ValueError(
-                    f"path_labels: the rule {test!r} for {label!r} matches no parameter that an "
-                    f"earlier rule has not taken. The paths are {first_paths}"
-                    f"{', ...' if len(paths) > 8 else ''}."
+                    f"path_labels: the rule {_name(test)} for {label!r} matches {what}. The paths "
+                    f"are {first_paths}{', ...' if len(paths) > 8 else ''}."
                 )
         return treedef.unflatten(labels)
 

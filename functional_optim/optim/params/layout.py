@@ -258,8 +258,11 @@ def check_new_states(where: str, old: Sequence[PyTree], new: object) -> list[PyT
     """
     check_alive(where, new)
     if not isinstance(new, (list, tuple)) or len(new) != len(old):
-        got = f"of {len(new)}" if isinstance(new, (list, tuple)) else type(new).__name__
-        raise ValueError(f"{where}: expected a list of {len(old)} states, one a group, got {got}.")
+        got = f"{len(new)}" if isinstance(new, (list, tuple)) else type(new).__name__
+        raise ValueError(
+            f"{where}: expected a list with a state for each of {len(old)} groups, got {got}. "
+            "Assign states like those of optimizer.state, or call reset_state."
+        )
     copies = []
     for i, (a, b) in enumerate(zip(old, new, strict=True)):
         leaves = align(

@@ -13,7 +13,7 @@ from ...core.functions import can_be_cached
 from ...core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
 from ...core.trees.labels import FrozenTree, resolve_labels
 from ...core.trees.placeholders import AnyParams, is_any_params
-from ...core.trees.placement import place_on_mesh_of
+from ...core.trees.placement import place_on_mesh_of, replicated
 from ...core.trees.structure import align, align_params, is_absent, leaf_paths
 from ...core.types import OptState
 from ..parts import extra_of_part
@@ -57,23 +57,21 @@ class StateForm:
     """Tells which slots of a state have the shape of the matrices.
 
     Attributes:
-      treedef: the state's structure, whose leaves include the trees like the parameters.
-      is_slot: for each of these leaves, whether it is such a tree with the shape of the matrices.
+      slots: the paths of these slots, each a tree like the parameters.
     """
 
-    treedef: Any
-    is_slot: tuple[bool, ...]
+    slots: frozenset[tuple[Any, ...]]
 
     @classmethod
     def of(cls, init: TransformInitFn) -> "StateForm":
         """Reads the state that `init` makes for matrices whose sides occur nowhere else."""
         probe = (7, 10_007, 10_009)
         state = jax.eval_shape(init, AnyParams(jax.ShapeDtypeStruct(probe, jnp.float32)))  # type: ignore[arg-type]
-        leaves, treedef = jax.tree.flatten(state, is_leaf=is_any_params)
-        return cls(
-            treedef,
-            tuple(is_any_params(x) and getattr(x[0], "shape", None) == probe for x in leaves),
-        )
+        leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_any_params)
+        has_shape = {
+            path: is_any_params(x) and getattr(x[0], "shape", None) == probe for path, x in leaves
+        }
+        return cls(frozenset(path for path, use in has_shape.items() if use))
 
     def as_matrices(self, state: OptState, view: "_View") -> OptState:
         """Returns a state with these slots as matrices, as the inner transformation has them."""
@@ -98,13 +96,36 @@ class StateForm:
         return self._map(convert, state, before)
 
     def from_init(self, state: OptState, view: "_View", params: Sequence[Any]) -> OptState:
-        """Returns a new state with these slots in the shape and the sharding of the parameters."""
-        return self._map(lambda tree: view.tree(view.joined(tree, params)), state)
+        """Returns a new state with these slots in the shape and the sharding of the parameters.
 
-    def _map(self, convert: Callable[..., PyTree], *states: OptState) -> OptState:
-        columns = zip(*(self.treedef.flatten_up_to(state) for state in states), strict=True)
-        return self.treedef.unflatten(
-            [convert(*x) if use else x[0] for use, x in zip(self.is_slot, columns, strict=True)]
+        All other arrays are replicated, whatever the shardings of the matrices.
+        """
+
+        def convert(tree: PyTree) -> PyTree:
+            return view.tree(view.joined(tree, params))
+
+        return self._map(convert, state, others=lambda x: replicated([x])[0])
+
+    def _map(
+        self,
+        convert: Callable[..., PyTree],
+        state: OptState,
+        *rest: OptState,
+        others: Callable[[Array], Array] = lambda x: x,
+    ) -> OptState:
+        """Converts these slots; the rest of a state may lack fields that another one has."""
+        trees = [dict(self._flat(x)[0]) for x in rest]
+        leaves, treedef = self._flat(state)
+        return treedef.unflatten(
+            [
+                convert(x, *(tree[path] for tree in trees)) if path in self.slots else others(x)
+                for path, x in leaves
+            ]
+        )
+
+    def _flat(self, state: OptState) -> tuple[list[tuple[Any, Any]], Any]:
+        return jax.tree_util.tree_flatten_with_path(
+            state, is_leaf=lambda path, _: path in self.slots, is_leaf_takes_path=True
         )
 
 

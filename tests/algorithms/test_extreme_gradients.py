@@ -1,0 +1,40 @@
+"""Gradients of 1e30 and of 1e-30 in float32: finite updates, wherever the maths has them.
+
+Squares of 1e30 overflow. A second moment is then infinite, and its element does not move, as in
+optax and torch; what may not be is a NaN, which would end the run.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ..problem import arrays, normal
+from ..rules import cases, cases_with_extra
+
+WITHOUT_AN_ANSWER = {
+    "scale_by_factored_rms-last": "step_offset leaves a decay of 0, of a moment that is infinite",
+    "sgd_hd": "the learning rate grows by a product of two gradients, 1e60",
+}
+
+
+AROUND = ("adam_hd", "mechanize", "schedule_free_adamw", "schedule_free_radam", "sgd_hd")
+"""What is no link, and more than a chain of links."""
+
+CASES = [
+    pytest.param(case, id=case.name)
+    for case in (*cases(), *cases_with_extra())
+    if hasattr(case.factory, "spec") or case.name in AROUND
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_updates_are_finite(case):
+    tx, params = case.make(), arrays()
+    grads = normal(np.float32, 0, (2,))
+    for scale in (1e-30,) if case.name in WITHOUT_AN_ANSWER else (1e-30, 1e30):
+        state = tx.init(params)
+        for t in range(2):
+            of_step = {k: jnp.float32(scale) * g[t] for k, g in grads.items()}
+            updates, state = case.update(tx, of_step, state, params)
+            for k, u in updates.items():
+                assert np.isfinite(u).all(), (scale, k, t)
