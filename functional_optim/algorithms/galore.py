@@ -24,6 +24,7 @@ from ..core.trees.labels import FrozenTree, resolve_labels
 from ..core.trees.placeholders import is_any_params
 from ..core.trees.placement import auto_sharded, place_on_mesh_of
 from ..core.trees.structure import align, is_absent, leaf_paths
+from ..core.trees.varying import varying_as
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.matrices import (
@@ -220,9 +221,11 @@ class ProjectedInit:
                 continue
             shapes = [self.projections.shapes(shape) for shape in matrices.shapes]
             projectors.append(
-                _one_or_all([jnp.zeros(s, compute_dtype(p.dtype)) for s, _ in shapes])
+                _one_or_all(
+                    varying_as([jnp.zeros(s, compute_dtype(p.dtype)) for s, _ in shapes], p)
+                )
             )
-            low_rank.append(_one_or_all([jnp.zeros(s, p.dtype) for _, s in shapes]))
+            low_rank.append(_one_or_all(varying_as([jnp.zeros(s, p.dtype) for _, s in shapes], p)))
         treedef: Any = jax.tree.structure(labels)
         base_state = self.base(treedef.unflatten(low_rank))
         state = State(
