@@ -8,7 +8,7 @@ ARGS ?=
 CONSTRAINTS ?=
 TORCH := torch==2.15.0
 
-.PHONY: demo test docs api notebooks lint format types bench parity programs optax-tests clean
+.PHONY: demo test docs docs-site docs-links release api notebooks lint format types bench parity programs optax-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -19,6 +19,18 @@ test: $(VENV)/test.stamp
 
 docs: $(VENV)/test.stamp
 	$(BIN)/python -m pytest functional_optim tests/test_docs.py $(ARGS)
+
+# The site, in out/docs/html.
+docs-site: $(VENV)/docs.stamp
+	$(BIN)/python docs/build_site.py $(ARGS)
+
+# Opt-in: asks every address to which the site links.
+docs-links: $(VENV)/docs.stamp
+	$(BIN)/python docs/build_site.py -b linkcheck $(ARGS)
+
+# What is uploaded to PyPI: make release REPOSITORY=https://host/owner/name SITE=https://...
+release: $(VENV)/test.stamp
+	$(BIN)/python docs/build_release.py $(REPOSITORY) $(SITE)
 
 api: $(VENV)/test.stamp
 	$(BIN)/python docs/api.py

@@ -37,15 +37,19 @@ if TYPE_CHECKING:
     from .algorithms.adam import adam, adamw, scale_by_adam
     from .algorithms.adam_mini import adam_mini, scale_by_adam_mini
     from .algorithms.adamax import adamax, adamaxw, scale_by_adamax
+    from .algorithms.adamuon import adamuon, scale_by_adamuon
     from .algorithms.adan import adan, scale_by_adan
     from .algorithms.ademamix import ademamix, scale_by_ademamix
     from .algorithms.adopt import adopt, scale_by_adopt
     from .algorithms.amsgrad import amsgrad, scale_by_amsgrad
+    from .algorithms.apollo import apollo, apollo_mini, scale_by_apollo
     from .algorithms.asgd import asgd, scale_by_asgd
     from .algorithms.came import came, scale_by_came
     from .algorithms.cautious import cautious, cautious_adamw, cautious_lion, cautious_weight_decay
     from .algorithms.cocob import cocob, scale_by_cocob
     from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
+    from .algorithms.dion import dion, scale_by_dion
+    from .algorithms.dion2 import dion2, scale_by_dion2
     from .algorithms.dog import (
         dog,
         dowg,
@@ -57,9 +61,12 @@ if TYPE_CHECKING:
     from .algorithms.dpsgd import dpsgd
     from .algorithms.factored_rms import scale_by_factored_rms
     from .algorithms.fromage import fromage
+    from .algorithms.galore import galore, scale_by_galore
     from .algorithms.grokfast import grokfast, grokfast_ma
     from .algorithms.hyperball import hyperball
     from .algorithms.hypergradient import adam_hd, hypergradient, sgd_hd
+    from .algorithms.kl_shampoo import kl_shampoo, scale_by_kl_shampoo
+    from .algorithms.kl_soap import kl_soap, scale_by_kl_soap
     from .algorithms.lamb import lamb
     from .algorithms.laprop import laprop, scale_by_laprop
     from .algorithms.lars import lars
@@ -71,9 +78,11 @@ if TYPE_CHECKING:
     from .algorithms.minimize import minimize
     from .algorithms.momo import momo, momo_adam
     from .algorithms.muon import muon, scale_by_muon
+    from .algorithms.muon_presets import muon_preset
     from .algorithms.nadam import nadam, nadamw
     from .algorithms.newton_schulz import orthogonalize
     from .algorithms.noisy_sgd import noisy_sgd
+    from .algorithms.normuon import normuon, scale_by_normuon
     from .algorithms.novograd import novograd, scale_by_novograd
     from .algorithms.optimistic import (
         optimistic_adam,
@@ -84,6 +93,11 @@ if TYPE_CHECKING:
     from .algorithms.polyak import polyak_sgd, scale_by_polyak
     from .algorithms.primal_averaging import generalized_primal_averaging
     from .algorithms.prodigy import prodigy
+    from .algorithms.psgd_kron import (
+        precond_update_prob_schedule,
+        psgd_kron,
+        scale_by_psgd_kron,
+    )
     from .algorithms.radam import radam, scale_by_radam
     from .algorithms.rmsprop import rmsprop, scale_by_rms, scale_by_stddev
     from .algorithms.rprop import rprop, scale_by_rprop
@@ -94,10 +108,14 @@ if TYPE_CHECKING:
         schedule_free_radam,
         schedule_free_sgd,
     )
+    from .algorithms.scion import ScionNorm, scale_by_scion, scion, scion_init
     from .algorithms.sgd import sgd
+    from .algorithms.shampoo import scale_by_shampoo, shampoo
     from .algorithms.sign_sgd import scale_by_sign, sign_sgd, signum
     from .algorithms.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
     from .algorithms.sm3 import scale_by_sm3, sm3
+    from .algorithms.soap import scale_by_soap, soap
+    from .algorithms.soap_muon import soap_muon
     from .algorithms.sophia import scale_by_sophia, sophia
     from .algorithms.spam import scale_by_spam, spam
     from .algorithms.sparse_adam import scale_by_sparse_adam, sparse_adam
@@ -268,7 +286,7 @@ if TYPE_CHECKING:
     from .transforms.masking import freeze, masked, partition, set_to_zero
     from .transforms.masking import partition as multi_transform
     from .transforms.master import master_weights
-    from .transforms.matrices import MuonDimensionNumbers
+    from .transforms.matrices import MatrixAxes, MuonDimensionNumbers, axes_by_name
     from .transforms.momentum import ema, trace
     from .transforms.monitoring import measure_with_ema, monitor, snapshot
     from .transforms.naming import named_chain
@@ -325,6 +343,7 @@ __all__ = [
     "MultiSteps",
     "MultiStepsState",
     "MultiTransformState",
+    "MatrixAxes",
     "MuonDimensionNumbers",
     "NonNegativeParamsState",
     "OptState",
@@ -350,6 +369,7 @@ __all__ = [
     "ScaleByZoomLinesearchState",
     "ScaleState",
     "Schedule",
+    "ScionNorm",
     "SnapshotState",
     "State",
     "StatefulSchedule",
@@ -371,6 +391,7 @@ __all__ = [
     "adam_mini",
     "adamax",
     "adamaxw",
+    "adamuon",
     "adamw",
     "adan",
     "adaptive_grad_clip",
@@ -379,12 +400,15 @@ __all__ = [
     "ademamix",
     "adopt",
     "amsgrad",
+    "apollo",
+    "apollo_mini",
     "apply_every",
     "apply_gradients",
     "apply_if_finite",
     "apply_updates",
     "asgd",
     "assignment",
+    "axes_by_name",
     "bias_correction",
     "by_label",
     "came",
@@ -417,6 +441,8 @@ __all__ = [
     "densify",
     "describe",
     "differentially_private_aggregate",
+    "dion",
+    "dion2",
     "dog",
     "dowg",
     "dpsgd",
@@ -427,6 +453,7 @@ __all__ = [
     "freeze",
     "from_state_dict",
     "fromage",
+    "galore",
     "generalized_kl_divergence",
     "generalized_primal_averaging",
     "get_hyperparams",
@@ -447,6 +474,8 @@ __all__ = [
     "kahan_summation",
     "keep_params_nonnegative",
     "kl_divergence",
+    "kl_shampoo",
+    "kl_soap",
     "l2_loss",
     "lamb",
     "laprop",
@@ -483,6 +512,7 @@ __all__ = [
     "multi_normal",
     "multi_transform",
     "muon",
+    "muon_preset",
     "nadam",
     "nadamw",
     "named_chain",
@@ -493,6 +523,7 @@ __all__ = [
     "normalize",
     "normalize_adaptively",
     "normalize_by_update_norm",
+    "normuon",
     "novograd",
     "ntxent",
     "onecycle_schedule",
@@ -515,8 +546,10 @@ __all__ = [
     "polyak_sgd",
     "polynomial_schedule",
     "power_iteration",
+    "precond_update_prob_schedule",
     "prodigy",
     "projections",
+    "psgd_kron",
     "radam",
     "reduce_on_plateau",
     "rescale_heads",
@@ -536,19 +569,26 @@ __all__ = [
     "scale_by_adam",
     "scale_by_adam_mini",
     "scale_by_adamax",
+    "scale_by_adamuon",
     "scale_by_adan",
     "scale_by_ademamix",
     "scale_by_adopt",
     "scale_by_amsgrad",
+    "scale_by_apollo",
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
     "scale_by_came",
     "scale_by_cocob",
     "scale_by_distance_over_gradients",
+    "scale_by_dion",
+    "scale_by_dion2",
     "scale_by_dog",
     "scale_by_dowg",
     "scale_by_factored_rms",
+    "scale_by_kl_shampoo",
+    "scale_by_kl_soap",
+    "scale_by_galore",
     "scale_by_laprop",
     "scale_by_lbfgs",
     "scale_by_learning_rate",
@@ -556,20 +596,25 @@ __all__ = [
     "scale_by_madgrad",
     "scale_by_mars",
     "scale_by_muon",
+    "scale_by_normuon",
     "scale_by_novograd",
     "scale_by_optimistic_gradient",
     "scale_by_param_block_norm",
     "scale_by_param_block_rms",
     "scale_by_polyak",
+    "scale_by_psgd_kron",
     "scale_by_radam",
     "scale_by_relative_step",
     "scale_by_rms",
     "scale_by_rprop",
     "scale_by_rss",
     "scale_by_schedule",
+    "scale_by_shampoo",
+    "scale_by_scion",
     "scale_by_sign",
     "scale_by_simplified_ademamix",
     "scale_by_sm3",
+    "scale_by_soap",
     "scale_by_sophia",
     "scale_by_spam",
     "scale_by_sparse_adam",
@@ -588,6 +633,8 @@ __all__ = [
     "schedule_free_sgd",
     "schedule_table",
     "schedules",
+    "scion",
+    "scion_init",
     "second_order",
     "selective_transform",
     "set_hyperparams",
@@ -596,6 +643,7 @@ __all__ = [
     "sgd_hd",
     "sgdr_schedule",
     "sharding",
+    "shampoo",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
     "sign_sgd",
@@ -606,6 +654,8 @@ __all__ = [
     "sm3",
     "smooth_labels",
     "snapshot",
+    "soap",
+    "soap_muon",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
     "sophia",

@@ -7,6 +7,7 @@ from .algorithms.cocob import cocob, scale_by_cocob
 from .algorithms.dadapt import dadapt_adamw, dadapt_sgd
 from .algorithms.dog import dog, dowg, ldog
 from .algorithms.dpsgd import dpsgd
+from .algorithms.galore import GaLoreDimensionNumbers, galore, scale_by_galore
 from .algorithms.madgrad import madgrad, scale_by_madgrad
 from .algorithms.mechanic import mechanize
 from .algorithms.momo import momo, momo_adam
@@ -28,6 +29,7 @@ from .core.state_types import (
     DifferentiallyPrivateAggregateState,
     DoGState,
     DoWGState,
+    GaLoreState,
     HutchinsonState,
     MadgradState,
     MechanicState,
@@ -58,6 +60,8 @@ __all__ = [
     "DifferentiallyPrivateAggregateState",
     "DoGState",
     "DoWGState",
+    "GaLoreDimensionNumbers",
+    "GaLoreState",
     "HutchinsonState",
     "MadgradState",
     "MechanicState",
@@ -85,6 +89,7 @@ __all__ = [
     "dog",
     "dowg",
     "dpsgd",
+    "galore",
     "generalized_primal_averaging",
     "hutchinson_estimator_diag_hessian",
     "ldog",
@@ -101,6 +106,7 @@ __all__ = [
     "scale_by_ademamix",
     "scale_by_adopt",
     "scale_by_cocob",
+    "scale_by_galore",
     "scale_by_madgrad",
     "scale_by_muon",
     "scale_by_simplified_ademamix",

@@ -11,5 +11,10 @@ def need(*modules: str) -> None:
     One that is installed and cannot be imported is no reason to skip.
     """
     for name in modules:
-        if importlib.util.find_spec(name) is None:
+        if missing(name):
             pytest.skip(f"needs {name}, which is not installed: see the extras in pyproject.toml")
+
+
+def missing(module: str) -> bool:
+    """Whether a module is not installed."""
+    return importlib.util.find_spec(module) is None

@@ -1,20 +1,30 @@
 """The documentation's code runs, its links lead somewhere, and it leaves nothing public out."""
 
+import contextlib
+import doctest
 import importlib
 import inspect
+import io
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import jax
 import pytest
 
 import functional_optim
 
+from .extras import missing, need
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FOLDERS = (".", "docs", "docs/guides", "benchmarks")
+PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
+BLOCK = re.compile(
+    r"^(?:<!-- needs: ([\w., ]+) -->\n)?```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -24,12 +34,59 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
     """All blocks of a page in order, in one namespace, with JAX as readers have it."""
     monkeypatch.chdir(tmp_path)
-    text = page.read_text(encoding="utf-8")
-    namespace = {"__name__": "page"}
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        for block in BLOCK.finditer(text):
-            above = "\n" * text.count("\n", 0, block.start(1))  # tracebacks show the page's lines
-            exec(compile(above + block[1], page, "exec"), namespace)
+    run(page.read_text(encoding="utf-8"), page)
+
+
+def run(text, page="page"):
+    """Runs the Python blocks of a page, and compares its text blocks with what these print.
+
+    `<!-- needs: flax, orbax -->` at the top of a page skips it where one of these libraries is
+    missing; right above a block, it skips the block and its output. In a text block, `...` stands
+    for anything.
+    """
+    at_top = re.match(r"<!-- needs: ([\w., ]+) -->\n(?!```)", text)
+    if at_top:
+        need(*at_top[1].split(", "))
+    module = ModuleType("page")  # which pickle imports
+    namespace, printed, skips = vars(module), "", False
+    with (
+        mock.patch.dict(sys.modules, {"page": module}),
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+    ):
+        for found in BLOCK.finditer(text):
+            needs, language, block = found.groups()
+            if language == "text":
+                assert skips or as_shown(block, printed), f"{page} shows\n{block}for\n{printed}"
+                continue
+            skips = bool(needs) and any(map(missing, needs.split(", ")))
+            if skips:
+                continue
+            above = "\n" * text.count("\n", 0, found.start(3))  # tracebacks show the page's lines
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(above + block, page, "exec"), namespace)
+            printed = out.getvalue()
+    return namespace
+
+
+def as_shown(shown, printed):
+    return doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS)
+
+
+PAGE = "```python\nprint(1.25)\n```\n\n```text\n{}\n```\n"
+
+
+def test_output_that_a_page_shows_is_compared():
+    run(PAGE.format("1.25"))
+    run(PAGE.format("1..."))
+    with pytest.raises(AssertionError, match=r"page shows\s+1\.5\s+for\s+1\.25"):
+        run(PAGE.format("1.5"))
+
+
+def test_code_that_needs_a_missing_library_is_skipped():
+    run("<!-- needs: no_such_library -->\n" + PAGE.format("other"))
+    with pytest.raises(pytest.skip.Exception, match="needs no_such_library"):
+        run("<!-- needs: jax, no_such_library -->\n\n" + PAGE.format("other"))
 
 
 @each_page
@@ -45,13 +102,18 @@ def generator(monkeypatch):
     return importlib.import_module("api")
 
 
-def test_pages_of_names_are_current(generator):
-    written = {p.relative_to(ROOT / "docs").as_posix(): p for p in ROOT.glob("docs/reference/*")}
-    written["api.md"] = ROOT / "docs" / "api.md"
-    expected = generator.pages()
-    assert written.keys() == expected.keys(), "run `make api`"
-    for name, file in written.items():
-        assert file.read_text(encoding="utf-8") == expected[name], f"{name}: run `make api`"
+@pytest.fixture
+def names(generator):
+    """The module of public names, which remembers nothing that a test has changed."""
+    module = importlib.import_module("sitegen.names")
+    module.public_names.cache_clear()
+    yield module
+    module.public_names.cache_clear()
+
+
+def test_the_list_of_names_is_current(generator):
+    written = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert written == generator.page(), "run `make api`"
 
 
 def test_the_origins_of_the_roots_names_are_current(generator):
@@ -60,16 +122,23 @@ def test_the_origins_of_the_roots_names_are_current(generator):
     )
 
 
-def test_a_name_without_a_docstring_stops_the_pages(generator, monkeypatch):
+def test_a_name_without_a_docstring_stops_the_list(generator, monkeypatch):
     monkeypatch.setattr(functional_optim.adam, "__doc__", None)
     with pytest.raises(ValueError, match=r"functional_optim\.adam has no docstring"):
-        generator.pages()
+        generator.page()
 
 
-def test_a_module_that_no_page_shows_stops_them(generator, monkeypatch):
-    monkeypatch.delitem(generator.ROOMS, "functional_optim.optim.swa_utils")
+def test_a_module_that_no_page_shows_stops_the_list(names, generator, monkeypatch):
+    monkeypatch.delitem(names.MODULES, "optim.swa_utils")
     with pytest.raises(ValueError, match=r"No page shows .*swa_utils"):
-        generator.pages()
+        generator.page()
+
+
+def test_a_name_without_a_group_stops_the_list(generator, monkeypatch):
+    groups = importlib.import_module("sitegen.groups")
+    monkeypatch.setattr(groups, "GROUPS", [g for g in groups.GROUPS if g.slug != "losses"])
+    with pytest.raises(ValueError, match=r'has no group\. Add "losses" to'):
+        generator.page()
 
 
 def modules(of: ModuleType) -> list[str]:

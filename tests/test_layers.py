@@ -27,12 +27,11 @@ LAYERS = (
     ("core.apply_gradients", "core.traced_hyperparams"),
     ("core.decorators",),
     ("rules", "microbatching", "schedules", "serialization", "sharding", "transforms", "tree"),
-    ("second_order",),
+    ("linear_algebra", "second_order"),
     (
         "algorithms",
         "assignment",
         "interop",
-        "linear_algebra",
         "perturbations",
         "planning",
         "projections",

@@ -18,6 +18,7 @@ GENERATED = {"api.md", "optax_tests.md", "programs.md"}
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in GENERATED),
+    *sorted((ROOT / "docs" / "guides").glob("*.md")),
 ]
 
 NOT_A_VERB = {

@@ -119,6 +119,7 @@ def adafactor(
     by the learning rate.
 
     Args:
+      decay_offset: `step_offset` of `scale_by_factored_rms`.
       momentum: decay of a mean of the steps; None for no mean.
       dtype_momentum: dtype of that mean.
       weight_decay_mask: which parameters decay: a tree of booleans, or a function of the

@@ -109,7 +109,7 @@ def lion(
 ) -> GradientTransformation:
     """Lion: `scale_by_lion`, decoupled weight decay, then a step of minus the learning rate.
 
-        p <- p - learning_rate (u + weight_decay p),    u = -1, 0 or 1 (see `scale_by_lion`)
+        p <- p - learning_rate (u + weight_decay p),    u = -1, 0 or 1 from `scale_by_lion`
 
     `learning_rate` `()` is in units of p: each element moves by it. The authors use a 3 to 10
     times smaller one than for AdamW, and a 3 to 10 times larger `weight_decay`, in units of 1 / p.

@@ -15,7 +15,7 @@ from ..core.rules.schedule import check_choice
 from ..core.trees.norms import leaf_norm
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
-from ..transforms.matrices import MatrixLeaves, on_matrices
+from ..transforms.matrices import MatrixLeaves, on_matrices, two_axes
 from ..transforms.momentum import ema, trace
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -206,7 +206,11 @@ def mars(
             f"mars: adam_learning_rate={adam_learning_rate!r} is for the parameters that are not "
             "matrices, and AdamW has no parameters with optimize_1d=True. Leave one of them out."
         )
-    leaves = MatrixLeaves.of(weight_dimension_numbers)
+    leaves = MatrixLeaves.of(
+        two_axes if weight_dimension_numbers is None else weight_dimension_numbers,
+        "mars",
+        "weight_dimension_numbers",
+    )
     matrices, others = leaves.where(matrices=True), leaves.where(matrices=False)
 
     reduce = (

@@ -1,97 +1,139 @@
 """Orthogonalizes matrices by polynomials: the Newton-Schulz iteration of Muon."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import compute_dtype, safe_sqrt
 from ..core.rules.arguments import NonNegative, Static
 from ..core.rules.context import Slots, StepContext
-from ..core.rules.schedule import check_choice
 from ..core.trees.norms import scaled_norm, unit_for
 from ..core.trees.placement import auto_sharded
+from .newton_schulz_schedules import (
+    SAFETY_FACTORS,
+    STANDARD,
+    Rounds,
+    Triple,
+    check_rounds,
+    polynomials_of,
+)
 
-__all__ = ["COEFFICIENTS", "STANDARD", "Rounds", "orthogonalize"]
+__all__ = ["STANDARD", "Rounds", "check_rounds", "newton_schulz", "orthogonalize"]
 
 Array = jax.Array
-Triple = tuple[float, float, float]
-Rounds = Triple | tuple[Triple, ...]
-"""The coefficients of all rounds, or of each round."""
 
-STANDARD: Triple = (3.4445, -4.7750, 2.0315)
-"""Jordan et al.: the steepest polynomial at 0 that maps [0.7, 1.2] into itself."""
+GRAM_FROM = 2.5
+"""How many times as long as the short side the long one is, at least, where `gram` is None.
 
-COEFFICIENTS: dict[str, tuple[Triple, ...]] = {
-    "standard": (STANDARD,),
-    # Ahn et al., Dion's code: one polynomial for each of five rounds.
-    "dion": (
-        (4.0848, -6.8946, 2.9270),
-        (3.9505, -6.3029, 2.6377),
-        (3.7418, -5.5913, 2.3037),
-        (2.8769, -3.1427, 1.2046),
-        (2.8366, -3.0525, 1.2012),
-    ),
-    # Amsel et al., Polar Express: the best of each round for singular values from 1e-3.
-    "polar_express": (
-        (8.156554524902461, -22.48329292557795, 15.878769915207462),
-        (4.042929935166739, -2.808917465908714, 0.5000178451051316),
-        (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
-        (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
-        (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
-    ),
-}
-"""Published polynomials a s + b s^3 + c s^5 of the singular values, by round.
-
-The last polynomial is repeated in all later rounds.
+From 1.5 on, two rounds by one Gram matrix multiply fewer numbers than single rounds; the sums of
+small matrices that they need in addition cost time too.
 """
 
-PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
+
+def newton_schulz(
+    x: Array,
+    ns_coeffs: Rounds | str = STANDARD,
+    ns_steps: int | None = None,
+    eps: ArrayLike = 1e-7,
+    *,
+    method: str = "newton_schulz",
+    preconditioning: str = "frobenius",
+    safety_factor: float | None = None,
+    ns_dtype: DTypeLike | None = None,
+    eps_as_floor: bool = False,
+    gram: bool | None = None,
+) -> Array:
+    """Computes nearly orthogonal matrices with the same singular vectors.
+
+    This is the maths of `orthogonalize`, where the arguments are described, for an array of
+    shape `(..., rows, columns)`, with any leading axes: each matrix is replaced separately, and
+    the transpose of a matrix by the transpose. A matrix of zeros stays zero.
+
+    Raises:
+      ValueError: as `orthogonalize`.
+    """
+    options = {
+        "ns_coeffs": ns_coeffs,
+        "ns_steps": ns_steps,
+        "method": method,
+        "preconditioning": preconditioning,
+        "ns_dtype": ns_dtype,
+    }
+    message = check_rounds(options)
+    if message is not None:
+        raise ValueError(f"newton_schulz: {message}")
+    if x.size == 0:
+        return x
+    given = x.dtype
+    x = x.astype(compute_dtype(given))
+    if method != "newton_schulz":
+        return _polar_factor(x, method).astype(given)
+    # The Gram matrix of the shorter side is smaller, and its products cost less.
+    tall = x.shape[-2] > x.shape[-1]
+    to = _Rounding(ns_dtype)
+    x = to.rounded((_transposed(x) if tall else x).astype(to.wide(x.dtype)))
+    eps = jnp.asarray(eps).astype(x.real.dtype)
+    if safety_factor is None:
+        safety_factor = SAFETY_FACTORS.get(ns_coeffs, 1.0)
+    x = _normalized(x, preconditioning, safety_factor, eps, eps_as_floor, to.rounded)
+    rounds = polynomials_of(ns_coeffs, ns_steps)
+    if gram is None:
+        gram = ns_dtype is None and x.shape[-1] >= GRAM_FROM * x.shape[-2]
+    in_pairs = len(rounds) // 2 * 2 if gram else 0
+    for i in range(0, in_pairs, 2):
+        x = _two_rounds(x, rounds[i], rounds[i + 1], to)
+    for polynomial in rounds[in_pairs:]:
+        x = _round(x, polynomial, to)
+    return (_transposed(x) if tall else x).astype(given)
 
 
-def _check(options: Mapping[str, object]) -> str | None:
-    name, steps = options["ns_coeffs"], options["ns_steps"]
-    check_choice(options["preconditioning"], "orthogonalize: preconditioning", PRECONDITIONINGS)
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps < 100:
-        return f"ns_steps must be an integer from 0, and less than 100, got {steps!r}. Pass 5."
-    if isinstance(name, str):
-        check_choice(name, "orthogonalize: ns_coeffs", tuple(COEFFICIENTS))
-    if not all(isinstance(t, tuple) and len(t) == 3 for t in _triples(name)):
-        return (
-            f"ns_coeffs must be a tuple of exactly 3 values, or of such tuples, got {name!r}. "
-            f"Pass one of {', '.join(map(repr, COEFFICIENTS))}, for example."
-        )
-    if len(_triples(name)) > max(steps, 1):
-        return f"{name!r} has more triples than ns_steps={steps}. Pass {len(_triples(name))} steps."
-    return None
+def _polar_factor(x: Array, method: str) -> Array:
+    """Computes the polar factor: all singular values that are not 0 become 1."""
+    # Divided by the largest element, so that squares do not overflow.
+    unit = unit_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
+    x = x / unit.astype(x.dtype)
+    if method == "svd":
+        u, s, v = jnp.linalg.svd(x, full_matrices=False)
+        # Values of rounding errors alone have arbitrary vectors.
+        least = s[..., :1] * max(x.shape[-2:]) * jnp.finfo(s.dtype).eps
+        return (u * (s > least)[..., None, :].astype(u.dtype)) @ v
+    tall = x.shape[-2] >= x.shape[-1]
+    y = x if tall else _transposed(x)
+    empty = jnp.all(y == 0, axis=(-2, -1), keepdims=True)
+    # Of zeros there is no polar decomposition, and this would return NaN.
+    y = jnp.where(empty, jnp.eye(y.shape[-2], y.shape[-1], dtype=y.dtype), y)
+    function = _qdwh
+    for _ in y.shape[:-2]:
+        function = jax.vmap(function)
+    u = jnp.where(empty, 0.0, function(y))
+    return u if tall else _transposed(u)
 
 
-def _triples(coefficients: Any) -> tuple[Triple, ...]:
-    """Returns the polynomials of the first rounds; the last is repeated in all later rounds."""
-    if isinstance(coefficients, str):
-        return COEFFICIENTS[coefficients]
-    is_tuple = isinstance(coefficients, tuple)
-    nested = is_tuple and coefficients and isinstance(coefficients[0], tuple)
-    return coefficients if nested else (coefficients,)
+def _qdwh(x: Array) -> Array:
+    return jax.lax.linalg.qdwh(x)[0]
 
 
-@leaf_rule(split_complex=False, check=_check)
+@leaf_rule(split_complex=False, stack_leaves=True, check=check_rounds)
 def orthogonalize(
     g: Array,
     slots: Slots,
     p: None,
     ctx: StepContext,
     ns_coeffs: Static[Rounds | str] = STANDARD,
-    ns_steps: Static[int] = 5,
+    ns_steps: Static[int | None] = None,
     eps: NonNegative = 1e-7,
     *,
     adaptive: Static[bool] = False,
     preconditioning: Static[str] = "frobenius",
+    method: Static[str] = "newton_schulz",
+    safety_factor: Static[float | None] = None,
     ns_dtype: Static[DTypeLike | None] = None,
     eps_as_floor: Static[bool] = False,
+    gram: Static[bool | None] = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Replaces matrices by nearly orthogonal ones with the same singular vectors.
 
@@ -102,30 +144,54 @@ def orthogonalize(
         X <- a X + (b A + c A A) X,    A = X X^T, in each of ns_steps rounds
         u  = X, or <G, X> X with adaptive
 
-    If G = U diag(s) V^T, then u = U diag(f(s / |G|_F)) V^T, where f is the polynomial
-    a s + b s^3 + c s^5 applied ns_steps times: for s / |G|_F from 0.01 on, it is between 0.68
-    and 1.13. `eps` `()` is in units of g; u has no unit, or the unit of g with adaptive.
+    If G = U diag(s) V^T, then u = U diag(f(s / |G|_F)) V^T, where f applies the polynomials
+    a s + b s^3 + c s^5 of all rounds. The values of f, by the least s / |G|_F:
+
+        ns_coeffs                 rounds   from 0.01 on     from 0.001 on
+        "standard"                   5     0.682 to 1.134   0.471 to 1.202
+        "dion", also "quintic"       5     0.978 to 1.032   0.475 to 1.145
+        "polar_express"              5     0.859 to 1.141   0.847 to 1.141
+        "cans"                       5     0.884 to 1.120   0.884 to 1.120
+        "cubic", two products each   5     0.774 to 1.300   0.119 to 1.300
+        "polar_express_8"            8     1.000 to 1.000   1.000 to 1.000
+        "deepseek_v4"               10     1.000 to 1.0005  1.000 to 1.0005
+
+    `eps` `()` is in units of g; u has no unit, or the unit of g with adaptive.
 
     Args:
       ns_coeffs: (a, b, c); a tuple of such triples, one for each round, the last of which is
-        repeated in all later rounds; or `"standard"`, `"dion"` or `"polar_express"`.
-      ns_steps: number of rounds, below 100.
+        repeated in all later rounds; or the name of a published schedule from the table. With
+        `"cans"`, values above 1.0005 diverge, so that it needs products of float32: on devices
+        that compute these in fewer bits, set `jax.default_matmul_precision("highest")`.
+      ns_steps: number of rounds, below 100; None for as many as ns_coeffs has, 5 for one triple.
       adaptive: whether to scale by the dual norm <G, X>, so that a small gradient makes a small
         step.
       preconditioning: the divisor of G, which must be at least its largest singular value:
         `"frobenius"`, the Frobenius norm; `"spectral"`, the largest singular value, which needs
         an SVD; `"schatten"`, the fourth root of the sum of s^4; or `"aol"`, a number for each row,
         which changes the singular vectors slightly.
-      ns_dtype: dtype to which each product is rounded, bfloat16 in the authors' code and in
-        torch; None for the dtype of the computation, at least float32.
+      method: `"newton_schulz"`, the rounds above; or the polar factor U V^T itself, from `"svd"` or
+        from `"qdwh"`, which ignore all arguments of the rounds. With `"svd"`, singular values of
+        rounding errors alone become 0; `"qdwh"` is for matrices of full rank.
+      safety_factor: the divisor of G is this number times the norm, plus eps. None for the
+        authors' number: 1.02 for `"polar_express"`, and 1 otherwise.
+      ns_dtype: dtype to which factors and results of products are rounded, bfloat16 in the authors'
+        code and in torch; None for the dtype of the computation, at least float32. In float32,
+        u has an error of at most 3e-5, in the spectral norm, for singular values that fall to a
+        thousandth of the largest. In bfloat16, the error is at most 0.15 for values that fall to a
+        tenth, and up to 0.7 below, where rounding replaces directions of small values.
       eps_as_floor: whether to divide by max(|G|_F, eps), as in torch.
+      gram: whether to compute two rounds at a time, from the Gram matrix of the first; None where
+        this saves at least a tenth of the products, for matrices whose long side is 2.5 times the
+        short one or more, unless ns_dtype rounds. Errors are those of single rounds.
 
     Differences: the authors' code rounds to bfloat16. optax has eps 1e-8, does not accept vectors,
     does not add eps for spectral, and computes <G, X> over all matrices of a leaf together.
 
     Raises:
       ValueError: ns_coeffs does not consist of triples, or has more triples than rounds; ns_steps
-        is not an integer from 0 to 99; preconditioning is unknown; eps negative.
+        is not an integer from 0 to 99; method or preconditioning is unknown; ns_dtype with
+        `"cans"`; eps negative.
 
     Example:
       >>> import functional_optim as fo
@@ -139,23 +205,30 @@ def orthogonalize(
     kellerjordan.github.io/posts/muon. Bernstein & Newhouse, Old Optimizer, New Norm: An
     Anthology, 2024, arXiv:2409.20325, for adaptive. Amsel et al., The Polar Express, 2025,
     arXiv:2505.16932. Ahn et al., Dion, 2025, arXiv:2504.05295. Boissin et al., Turbo-Muon,
-    2025, arXiv:2512.04632, for aol. Grishina et al., 2025, arXiv:2506.10935, for schatten.
+    2025, arXiv:2512.04632, for aol. Grishina et al., 2025, arXiv:2506.10935, for schatten and
+    cans. Nakatsukasa et al., Optimizing Halley's iteration for computing the matrix polar
+    decomposition, SIMAX 2010, for qdwh. arXiv:2606.00371, for cubic.
     """
     del slots, p, ctx
     if g.size == 0:
         return g, {}
 
     def orthogonal(g: Array, eps: Array) -> Array:
-        whole = g.reshape((1,) * (2 - g.ndim) + g.shape)
-        # The Gram matrix of the shorter side is smaller, and its products cost less.
-        tall = whole.shape[-2] > whole.shape[-1]
-        rounded, dtype = _rounding(ns_dtype, g.dtype)
-        x = rounded((_transposed(whole) if tall else whole).astype(dtype))
-        x = _normalized(x, preconditioning, eps.astype(x.real.dtype), eps_as_floor, rounded)
-        polynomials = _triples(ns_coeffs)
-        for i in range(ns_steps):
-            x = _round(x, polynomials[min(i, len(polynomials) - 1)], rounded)
-        u = (_transposed(x) if tall else x).astype(g.dtype)
+        # XLA compiles products with a batch axis of length 1 three times as long as those without.
+        batch = [n for n in g.shape[:-2] if n != 1]
+        whole = g.reshape(*batch, *((1,) * (2 - g.ndim)), *g.shape[-2:])
+        u = newton_schulz(
+            whole,
+            ns_coeffs,
+            ns_steps,
+            eps,
+            method=method,
+            preconditioning=preconditioning,
+            safety_factor=safety_factor,
+            ns_dtype=ns_dtype,
+            eps_as_floor=eps_as_floor,
+            gram=gram,
+        )
         if adaptive:
             u = jnp.sum(jnp.conj(whole) * u, axis=(-2, -1), keepdims=True) * u
         return u.reshape(g.shape)
@@ -163,21 +236,51 @@ def orthogonalize(
     return auto_sharded(orthogonal, lambda shape, spec, mesh: spec, g, eps), {}
 
 
-def _round(x: Array, polynomial: Triple, rounded: Callable[[Array], Array]) -> Array:
+def _round(x: Array, polynomial: Triple, to: "_Rounding") -> Array:
     """Computes one round, and rounds as matrix products in a narrow dtype do."""
     a, b, c = polynomial
-    gram = rounded(x @ jnp.conj(_transposed(x)))
-    even = rounded(b * gram + c * (gram @ gram))
-    return rounded(a * x + even @ x)
+    gram = to.rounded(to.product(x, jnp.conj(_transposed(x))))
+    return to.rounded(a * x + to.product(to.rounded(_even(gram, b, c, to)), x))
+
+
+def _two_rounds(x: Array, first: Triple, second: Triple, to: "_Rounding") -> Array:
+    """Computes two rounds with two products of x: the second Gram matrix is made of the first.
+
+    More rounds in this way would cost still less, but the errors of the Gram matrix grow with the
+    square of the slope of each polynomial at 0: after two rounds they are as large as those of
+    single rounds, and after four a hundred times as large.
+    """
+    gram = to.rounded(to.product(x, jnp.conj(_transposed(x))))
+    one = _factor(gram, first, to)
+    gram = to.rounded(to.product(to.rounded(to.product(one, gram)), one))
+    both = to.rounded(to.product(_factor(gram, second, to), one))
+    return to.rounded(to.product(both, x))
+
+
+def _factor(gram: Array, polynomial: Triple, to: "_Rounding") -> Array:
+    """Computes a I + b A + c A A, by which a round multiplies x."""
+    a, b, c = polynomial
+    identity = jnp.broadcast_to(jnp.eye(gram.shape[-1], dtype=gram.dtype), gram.shape)
+    return to.rounded(a * identity + _even(gram, b, c, to))
+
+
+def _even(gram: Array, b: float, c: float, to: "_Rounding") -> Array:
+    """Computes b A + c A A; a cubic polynomial has c = 0, and needs no product."""
+    return b * gram + c * to.product(gram, gram) if c else b * gram
 
 
 def _normalized(
-    x: Array, how: str, eps: Array, as_floor: bool, rounded: Callable[[Array], Array]
+    x: Array,
+    how: str,
+    safety_factor: float,
+    eps: Array,
+    as_floor: bool,
+    rounded: Callable[[Array], Array],
 ) -> Array:
-    """Divides matrices so that their singular values are at most 1."""
+    """Divides matrices so that their singular values are at most 1 / safety_factor."""
     if how in ("frobenius", "spectral"):
         norm = _norm(x) if how == "frobenius" else jnp.linalg.norm(x, ord=2, axis=(-2, -1))
-        size = rounded(norm)[..., None, None]
+        size = rounded(safety_factor * rounded(norm))[..., None, None]
         size = jnp.maximum(size, rounded(eps)) if as_floor else rounded(size + eps)
     else:
         # Divided by the largest element, so that squares do not overflow.
@@ -188,7 +291,7 @@ def _normalized(
             square = _norm(gram)[..., None, None]
         else:
             square = jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)
-        size = rounded(jnp.maximum(safe_sqrt(square), eps / unit))
+        size = rounded(jnp.maximum(safety_factor * safe_sqrt(square), eps / unit))
     return rounded(x / jnp.where(size == 0, 1.0, size).astype(x.dtype))
 
 
@@ -204,22 +307,38 @@ def _transposed(x: Array) -> Array:
     return jnp.swapaxes(x, -2, -1)
 
 
-def _rounding(
-    narrow: DTypeLike | None, dtype: DTypeLike
-) -> tuple[Callable[[Array], Array], DTypeLike]:
-    """Returns a function that rounds to a narrow dtype, and the dtype of the sums.
+@dataclasses.dataclass(frozen=True)
+class _Rounding:
+    """Rounds as matrix units do: they multiply bfloat16 numbers, and add in float32.
 
-    This is how matrix units compute: they add products of bfloat16 in float32.
+    Attributes:
+      narrow: dtype of the factors of products, and of results; None for that of the arrays.
     """
-    if narrow is None:
-        return (lambda x: x), dtype
-    limits = jnp.finfo(narrow)
-    single = jnp.complex64 if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.float32
 
-    def rounded(x: Array) -> Array:
+    narrow: DTypeLike | None
+
+    def wide(self, dtype: DTypeLike) -> DTypeLike:
+        """Returns the dtype of the sums, for matrices of a dtype."""
+        if self.narrow is None or jnp.finfo(self.narrow).bits >= 64:
+            return dtype
+        is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
+        return jnp.complex64 if is_complex else jnp.float32
+
+    def rounded(self, x: Array) -> Array:
+        """Rounds an array, and keeps its dtype."""
+        if self.narrow is None:
+            return x
         if jnp.iscomplexobj(x):
-            return jax.lax.complex(rounded(x.real), rounded(x.imag))
+            return jax.lax.complex(self.rounded(x.real), self.rounded(x.imag))
+        limits = jnp.finfo(self.narrow)
         # XLA may remove a pair of casts, and does not remove this operation.
         return jax.lax.reduce_precision(x, limits.nexp, limits.nmant)
 
-    return rounded, single if limits.bits < 64 else dtype
+    def product(self, x: Array, y: Array) -> Array:
+        """Multiplies matrices of rounded numbers; the result is not yet rounded."""
+        if self.narrow is None or jnp.iscomplexobj(x):
+            return x @ y
+        # The casts are exact, and let a matrix unit multiply in its fastest dtype.
+        return jnp.matmul(
+            x.astype(self.narrow), y.astype(self.narrow), preferred_element_type=x.dtype
+        )

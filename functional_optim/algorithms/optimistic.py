@@ -159,7 +159,7 @@ def optimistic_adam(
     nesterov: bool = True,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Optimistic Adam, with a rate of its own for how the direction of Adam has changed.
+    """Optimistic Adam: `scale_by_adam`, and another rate for how its direction has changed.
 
     For one parameter of shape `*p`, with r from `scale_by_adam`:
 

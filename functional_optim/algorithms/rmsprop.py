@@ -151,6 +151,9 @@ def rmsprop(
 
     `learning_rate` `()` is in units of p. Without `momentum` there is no trace.
 
+    Args:
+      dampening: share of u that does not enter the trace, see `trace`.
+
     Differences: the learning rate multiplies the trace, as in torch; in optax it multiplies
     u, which differs while the learning rate changes. torch's defaults are lr=0.01, decay
     (there alpha) 0.99, and eps outside the root.

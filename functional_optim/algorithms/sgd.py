@@ -24,7 +24,7 @@ def sgd(
     dampening: ScalarOrSchedule | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Gradient descent, with momentum where `momentum` is given.
+    """SGD: `trace` where `momentum` is given, then a step of minus the learning rate.
 
     For one parameter of shape `*p`, with b its trace, 0 at the start:
 

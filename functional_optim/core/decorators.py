@@ -45,6 +45,7 @@ def leaf_rule(
     split_complex: bool = True,
     keep_compute_dtype: bool = False,
     row_sparse: bool | Callable[..., bool] = False,
+    stack_leaves: bool = False,
     check: Callable[[Mapping[str, Any]], str | None] | None = None,
 ) -> Callable[
     [Callable[Concatenate[Any, Any, Any, Any, P], tuple[Array, Slots]]],
@@ -60,7 +61,7 @@ def leaf_rule(
     and the maths receives it as a scalar array in the leaf's precision.
 
     Further declarations of an argument are in its annotation, as metadata of
-    `typing.Annotated`, from `functional_optim.core.rules.arguments`:
+    `typing.Annotated`, from `functional_optim.rules`:
 
         b1: Annotated[float, Within("[0, 1)")]      the interval of concrete values
         nesterov: Static[bool]                      an option that shapes the program
@@ -101,6 +102,9 @@ def leaf_rule(
       row_sparse: whether a sparse update, a BCOO of some rows, may be computed from these rows
         of the slots and of the parameter alone: for elementwise maths that leaves rows without
         a gradient unchanged. Where that depends on options, a function of those.
+      stack_leaves: whether leaves of one shape are stacked, and the maths mapped over the stack,
+        so that it is compiled once for each shape and not for each leaf: for many operations on a
+        leaf, such as products of matrices, next to which the copies cost little.
       check: `{argument: value} -> message`, returns what is wrong with the combination of
         arguments and what to do, or None.
 
@@ -124,6 +128,7 @@ def leaf_rule(
             split_complex=split_complex,
             keep_compute_dtype=keep_compute_dtype,
             row_sparse=row_sparse,
+            stack_leaves=stack_leaves,
             check=check,
         )
 

@@ -23,6 +23,7 @@ __all__ = [
     "DoWGState",
     "EmaState",
     "FactoredState",
+    "GaLoreState",
     "HutchinsonState",
     "InjectHyperparamsState",
     "InjectStatefulHyperparamsState",
@@ -318,6 +319,10 @@ class ConditionallyTransformState(_OfFields, fields="step inner_state", exact=Tr
 
 class DifferentiallyPrivateAggregateState(_OfFields, fields="clip add_private_noise", exact=True):
     """State of `differentially_private_aggregate`; `rng_key` is in `add_private_noise.keys`."""
+
+
+class GaLoreState(_OfFields, fields="count base_optimizer_state projector", exact=True):
+    """State of `scale_by_galore`, with optax's fields."""
 
 
 class InjectHyperparamsState(_OfFields, fields="count hyperparams inner_state"):

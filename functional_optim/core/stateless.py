@@ -72,6 +72,9 @@ def with_extra_args_support(tx: GradientTransformation) -> GradientTransformatio
 
     `chain` and the other combinators do this for their links.
 
+    Args:
+      tx: a pair of functions, such as a transformation of another library.
+
     Raises:
       TypeError: `tx` is not a pair of callables.
     """

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from ..core.numerics.precision import compute_dtype
 from ..core.trees.norms import scaled_norm
 from ..core.trees.varying import while_loop
-from .power import power_iteration, square
+from .power import power_iteration
 
 __all__ = ["matrix_inverse_pth_root"]
 
@@ -38,8 +38,10 @@ def matrix_inverse_pth_root(
     ridge_epsilon: float | Array = 1e-6,
     error_tolerance: float | Array = 1e-6,
     precision: PrecisionLike = jax.lax.Precision.HIGHEST,
+    *,
+    relative: bool = True,
 ) -> tuple[Array, Array]:
-    """Computes `A^(-1/p)` of a symmetric matrix without negative eigenvalues.
+    """Computes `A^(-1/p)` of a symmetric matrix without negative eigenvalues, or of a stack.
 
     With A' = A + ridge_epsilon lambda_max 1, from M = z A' and H = z^(1/p) 1, where
     z = (1 + p) / (2 |A'|_F):
@@ -47,16 +49,19 @@ def matrix_inverse_pth_root(
         T = (1 + 1/p) 1 - M / p,    M <- T^p M,    H <- H T
 
     until max |M - 1| <= error_tolerance, num_iters times, or until the error grows. It is computed
-    in float32 at least, and in float32 it is accurate up to condition numbers of about 1e6.
+    in float32 at least, and in float32 it is accurate up to condition numbers of about 1e6. The
+    matrices of a stack stop each at their own number of iterations.
 
     Args:
-      matrix: `(n, n)`.
+      matrix: `(..., n, n)`, symmetric, or Hermitian if complex.
       p: an integer of at least 1.
       ridge_epsilon: added to the diagonal, in units of the largest eigenvalue.
       precision: precision of the matrix products.
+      relative: False for a ridge_epsilon in units of the matrix.
 
     Returns:
-      The inverse root `(n, n)`, in the dtype of the matrix; and the error `()`, max |M - 1|.
+      The inverse roots `(..., n, n)`, in the dtype of the matrix; and the errors `(...)`,
+      max |M - 1|.
 
     Raises:
       ValueError: the matrix is not square, or p is not an integer from 1 on.
@@ -71,17 +76,42 @@ def matrix_inverse_pth_root(
     for optimizers, Anil et al., Scalable Second Order Optimization for Deep Learning, 2020,
     arXiv:2002.09018.
     """
-    original = square("matrix_inverse_pth_root", matrix)
+    original = jnp.asarray(matrix)
+    if original.ndim < 2 or original.shape[-2] != original.shape[-1]:
+        raise ValueError(
+            f"matrix_inverse_pth_root: matrix has shape {original.shape}. Pass a square one, "
+            "(n, n), or a stack of them, (..., n, n)."
+        )
     if isinstance(p, bool) or not isinstance(p, int) or p < 1:
         raise ValueError(
             f"matrix_inverse_pth_root: p must be an integer from 1 on, got {p!r}. Pass 4, for "
             "example; for a power other than -1/p, use jnp.linalg.eigh."
         )
     a = original.astype(compute_dtype(original.dtype))
+    limits = num_iters, error_tolerance, precision
+    one = partial(_of_one, p=p, limits=limits, ridge=ridge_epsilon, relative=relative)
+    for _ in a.shape[:-2]:
+        one = jax.vmap(one)
+    root, error = one(a)
+    return root.astype(original.dtype), error
+
+
+def _of_one(
+    a: Array,
+    p: int,
+    limits: tuple[int | Array, float | Array, PrecisionLike],
+    ridge: float | Array,
+    relative: bool,
+) -> tuple[Array, Array]:
+    """Computes the inverse root of one matrix, and the error."""
+    num_iters, error_tolerance, precision = limits
     one, times = jnp.eye(a.shape[0], dtype=a.dtype), partial(jnp.matmul, precision=precision)
-    largest, _ = power_iteration(a, precision=precision)
-    # The floor keeps the ridge of a matrix of zeros positive.
-    a = a + ridge_epsilon * jnp.maximum(largest.real, jnp.finfo(a.dtype).tiny ** 0.5) * one
+    ridge = jnp.asarray(ridge, a.real.dtype)
+    if relative:
+        largest, _ = power_iteration(a, precision=precision)
+        # The floor keeps the ridge of a matrix of zeros positive.
+        ridge = ridge * jnp.maximum(largest.real, jnp.finfo(a.dtype).tiny ** 0.5)
+    a = a + ridge.astype(a.dtype) * one
     z = (1 + p) / (2 * scaled_norm(a))
 
     def goes_on(step: _Step) -> Array:
@@ -95,12 +125,11 @@ def matrix_inverse_pth_root(
         converging = error < step.error * GROWTH
         return _Step(step.iteration + 1, product, root, step.root, error, converging)
 
-    root = z ** (1 / p) * one
-    start = _Step(jnp.array(0), z * a, root, root, _largest(z * a - one), jnp.array(True))
+    root, product = (z ** (1 / p)).astype(a.dtype) * one, z.astype(a.dtype) * a
+    start = _Step(jnp.array(0), product, root, root, _largest(product - one), jnp.array(True))
     last = while_loop(goes_on, advance, start)
     # A step whose error grew is worse than the one before it.
-    inverse_root = jnp.where(last.converging, last.root, last.previous_root)
-    return inverse_root.astype(original.dtype), last.error
+    return jnp.where(last.converging, last.root, last.previous_root), last.error
 
 
 def _largest(x: Array) -> Array:

@@ -84,4 +84,4 @@ def generalized_kl_divergence(
 
 
 convex_kl_divergence = generalized_kl_divergence
-"""The older name of `generalized_kl_divergence`."""
+"""Computes `generalized_kl_divergence`, of which this is the older name."""

@@ -17,8 +17,9 @@ from ..core.rules.init import ENGINE_FIELDS, RuleInit
 from ..core.state import State
 from ..core.trees.labels import label_reason, resolve_labels, short_repr
 from ..core.trees.structure import key_paths, leaf_paths, path_string
+from ..sharding.matrices import MatrixSharding
 from ..transforms.masking import MaskedInit, MaskedUpdate, PartitionInit, PartitionUpdate, Router
-from ..transforms.matrices import REST, MatricesInit, MatricesUpdate, OnlyMatrices
+from ..transforms.matrices import Blocks, MatricesInit, MatricesUpdate, MatrixAxes, OnlyMatrices
 from .description import LinkRecord, SlotRecord
 
 __all__ = ["LinkUsage", "find_links", "state_shapes"]
@@ -210,14 +211,18 @@ def _on_matrices(
     init: MatricesInit, update: Update, params: PyTree, at: Path
 ) -> Iterator[LinkUsage]:
     """Yields the links that act on matrices, with the axes of each matrix as a reason."""
-    labels = resolve_labels(init.name, "weight_dimension_numbers", init.leaves, params, None)
+    labels = resolve_labels(init.name, init.leaves.argument, init.leaves, params, None)
     treedef: jax.tree_util.PyTreeDef
-    specs, treedef = jax.tree.flatten(labels)
+    layers, treedef = jax.tree.flatten(labels)
     leaves = treedef.flatten_up_to(params)
-    matrices = [MaskedNode() if spec == REST else x for spec, x in zip(specs, leaves, strict=True)]
+    is_matrix = [isinstance(layer, MatrixAxes) for layer in layers]
+    matrices = [x if use else MaskedNode() for use, x in zip(is_matrix, leaves, strict=True)]
     reasons = {
-        path: (init.leaves.shown(spec, x.shape),)
-        for (path, x), spec in zip(_leaves(params).items(), specs, strict=True)
+        path: (
+            f"{init.leaves.rule if use else 'adam'}: {init.leaves.shown(layer, x.shape)}",
+            *(_mesh_routes(init, Blocks(layer, x.shape, init.block_size), x) if use else ()),
+        )
+        for (path, x), layer, use in zip(_leaves(params).items(), layers, is_matrix, strict=True)
     }
     yield LinkUsage(at, None, None, {}, None, reasons)
     inner = update.link.function if isinstance(update, MatricesUpdate) else None
@@ -234,6 +239,19 @@ def _parts(init: Any, params: PyTree, at: Path) -> Iterator[LinkUsage]:
         usage = LinkUsage(at, init, None, _leaves(params), State(**own), {})
         if usage.slots:
             yield usage
+
+
+def _mesh_routes(init: MatricesInit, blocks: Blocks, x: Shape) -> tuple[str, ...]:
+    """Describes how a mesh shares the work on the matrices of a parameter."""
+    rule = getattr(init.init, "rule", None)
+    options = dict(getattr(rule, "options", ()))
+    way = options.get("matrix_sharding")
+    if not isinstance(way, MatrixSharding):
+        return ()
+    itemsize = max(x.dtype.itemsize, 4)  # the rule computes in float32 at least
+    moved = sum(way.bytes_moved(shape, itemsize) for shape in blocks.shapes)
+    when = "round" if way.how == "tensor_parallel" else "step"
+    return (f"{init.leaves.rule}: {way}, {moved:,} bytes moved to each device in a {when}",)
 
 
 def _wrapped(init: Any, params: PyTree, at: Path) -> Iterator[LinkUsage]:

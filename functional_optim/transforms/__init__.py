@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # the others when they are first used, see `lazy_names`
     from .loss_scaling import loss_scale, scale_loss
     from .masking import freeze, masked, partition, set_to_zero
     from .master import master_weights
-    from .matrices import MuonDimensionNumbers
+    from .matrices import MatrixAxes, MuonDimensionNumbers, axes_by_name
     from .momentum import ema, trace
     from .monitoring import measure_with_ema, monitor, snapshot
     from .naming import named_chain
@@ -80,6 +80,7 @@ __all__ = [
     "MonitorState",
     "MultiSteps",
     "MultiStepsState",
+    "MatrixAxes",
     "MuonDimensionNumbers",
     "NonNegativeParamsState",
     "PartitionState",
@@ -91,6 +92,7 @@ __all__ = [
     "add_noise",
     "apply_every",
     "apply_if_finite",
+    "axes_by_name",
     "centralize",
     "chain",
     "clip",

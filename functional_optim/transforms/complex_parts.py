@@ -32,6 +32,9 @@ def split_real_and_imaginary(inner: GradientTransformation) -> GradientTransform
     norms are of one part alone. Extra arguments that are trees like the parameters are split as
     well, and functions of the parameters are given complex ones. The state is `inner_state`.
 
+    Args:
+      inner: the transformation that is given pairs.
+
     Differences: optax drops extra arguments.
 
     Raises:

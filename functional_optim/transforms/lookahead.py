@@ -69,6 +69,7 @@ def lookahead(
     `slow_step_size` `()` has no unit. Evaluate at the slow weights, or at the end of a period.
 
     Args:
+      fast_optimizer: the optimizer that takes the fast steps.
       sync_period: number of fast steps, the last of which ends at the slow weights.
       reset_state: whether the fast optimizer's state is made again after each period.
 

@@ -57,6 +57,7 @@ def loss_scale(
 
     Args:
       inner: the whole optimizer, with clipping; in `per_leaf_counts`, if a gradient may be None.
+      init_scale: the scale at the start.
 
     Raises:
       TypeError: inner is not a pair of functions, or another argument is not a number.

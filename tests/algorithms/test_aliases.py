@@ -60,7 +60,7 @@ DEFAULTS = {
     fo.rmsprop: {"decay": 0.9, "eps": 1e-8, "momentum": None, "centered": False},
     fo.radam: {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0, "threshold": 5.0},
     fo.yogi: {"b1": 0.9, "b2": 0.999, "eps": 1e-3, "initial_accumulator_value": 1e-6},
-    fo.muon: {"ns_steps": 5, "beta": 0.95, "eps": 1e-7, "nesterov": True, "adam_b2": 0.999},
+    fo.muon: {"ns_steps": None, "beta": 0.95, "eps": 1e-7, "nesterov": True, "adam_b2": 0.999},
 }
 
 

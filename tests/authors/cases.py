@@ -10,6 +10,11 @@ def rows_are_outputs(params):
     return {"w": fo.MuonDimensionNumbers(reduction_axis=1, output_axis=0), "b": None}
 
 
+def at_rate(tx):
+    """A direction with a learning rate, for vectors too: their optimizer has no other rule."""
+    return fo.chain(tx, fo.scale_by_learning_rate(1e-2))
+
+
 SQUARES = fo.GradientTransformation(
     lambda params: (),
     lambda updates, state, params=None, *, drawn, **extra: (
@@ -60,4 +65,22 @@ CASES = {
     "adam_hd": fo.adam_hd(1e-2, hypergrad_lr=1e-4, eps=0.0),
     "grokfast": fo.chain(fo.grokfast(alpha=0.9), fo.sgd(1e-2)),
     "grokfast_ma": fo.chain(fo.grokfast_ma(window_size=4), fo.sgd(1e-2)),
+    "soap": at_rate(fo.scale_by_soap(precondition_frequency=2)),
+    "soap-every-10": at_rate(fo.scale_by_soap()),
+    "soap-options": at_rate(
+        fo.scale_by_soap(
+            0.9,
+            0.98,
+            precondition_frequency=3,
+            shampoo_beta=0.8,
+            max_precond_dim=3,
+            normalize_grads=True,
+            correct_bias=False,
+        )
+    ),
+    "kl_shampoo": fo.kl_shampoo(1e-2, weight_decay=0.0, precondition_frequency=2),
+    "kl_shampoo-options": fo.kl_shampoo(
+        1e-2, 0.8, 0.9, weight_decay=0.0, shampoo_beta=0.7, max_clamp=None, normalize_grads=True
+    ),
+    "kl_soap": fo.kl_soap(1e-2, weight_decay=0.0, precondition_frequency=2),
 }

@@ -12,8 +12,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ SOURCES = {
     "cautious/c_adamw": ("kyleliang919+C-Optim", "c_adamw.py"),
     "cautious/opt_utils": ("kyleliang919+C-Optim", "opt_utils.py"),
     "grokfast": ("ironjr+grokfast", "grokfast.py"),
+    "kl_opt": ("yorkerlin+KL-Methods", "optim/kl_opt.py"),
     "laprop": ("Z-T-WANG+LaProp-Optimizer", "laprop.py"),
     "madgrad": ("facebookresearch+madgrad", "madgrad/madgrad.py"),
     "mars": ("AGI-Arena+MARS", "MARS/optimizers/mars.py"),
@@ -39,6 +41,7 @@ SOURCES = {
     "optimi/utils": ("warner-benjamin+optimi", "optimi/utils.py"),
     "sgd_hd": ("gbaydin+hypergradient-descent", "hypergrad/sgd_hd.py"),
     "simplified": ("DepenM+Simplified-AdEMAMix", "simplified_AdEMAMix.py"),
+    "soap": ("nikhilvyas+SOAP", "soap.py"),
     "sophia": ("Liuhong99+Sophia", "sophia.py"),
     "spam": ("TianjinYellow+SPAM-Optimizer", "galore_torch/SPAM.py"),
 }
@@ -47,15 +50,22 @@ SOURCES = {
 UNUSED = re.compile(r"^from (tabulate|colorama) .*$", re.MULTILINE)
 """Imports for printing alone."""
 
+NARROWED = ("kl_opt", "soap")
+"""Modules that cast to float32 before they decompose; here they stay in float64."""
 
-def fetch(folder: Path, to: Path) -> None:
+
+def fetch(
+    folder: Path, to: Path, sources: Mapping[str, tuple[str, str]] = MappingProxyType(SOURCES)
+) -> None:
     """Writes the sources as modules of a temporary folder."""
-    for name, (repository, path) in SOURCES.items():
+    for name, (repository, path) in sources.items():
         at = folder / repository
         at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
         text = subprocess.run(
             ["git", "-C", at, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
         ).stdout
+        if name in NARROWED:
+            text = text.replace(".float()", ".double()")
         target = to / f"{name}.py"
         target.parent.mkdir(exist_ok=True)
         target.write_text(UNUSED.sub("", text), encoding="utf-8")
@@ -156,6 +166,14 @@ def results() -> dict[str, Any]:
     grokfast, sgd = get("grokfast"), torch.optim.SGD
     cautious = get("cautious.c_adamw").AdamW
     two = ThreeBetas((0.99, 0.95))
+    soap, kl = get("soap").SOAP, get("kl_opt").KLOpt
+
+    def kullback_leibler(**how: Any) -> Any:
+        # A matrix alone, for theirs refuses vectors; they compute in bfloat16 unless told.
+        def make(p: list[Any]) -> Any:
+            return kl(p, lr=1e-2, weight_decay=0.0, cast_dtype=torch.float64, **how)
+
+        return run(make, names=("w",))
 
     def named(*names: str) -> Callable[[list[Any]], Any]:
         def make(params: list[Any]) -> Any:
@@ -261,6 +279,26 @@ def results() -> dict[str, Any]:
         "grokfast_ma": run(
             lambda p: sgd(p, lr=1e-2), filtered(grokfast.gradfilter_ma, window_size=4, lamb=5.0)
         ),
+        "soap": run(lambda p: soap(p, lr=1e-2, weight_decay=0.0, precondition_frequency=2)),
+        "soap-every-10": run(lambda p: soap(p, lr=1e-2, weight_decay=0.0)),
+        "soap-options": run(
+            lambda p: soap(
+                p,
+                lr=1e-2,
+                betas=(0.9, 0.98),
+                shampoo_beta=0.8,
+                weight_decay=0.0,
+                precondition_frequency=3,
+                max_precond_dim=3,
+                normalize_grads=True,
+                correct_bias=False,
+            )
+        ),
+        "kl_shampoo": kullback_leibler(precondition_frequency=2),
+        "kl_shampoo-options": kullback_leibler(
+            betas=(0.8, 0.9), shampoo_beta=0.7, normalize_grads=True, using_clamping=False
+        ),
+        "kl_soap": kullback_leibler(precondition_frequency=2, using_klsoap=True),
     }
 
 

@@ -20,7 +20,11 @@ def test_every_run_of_the_authors_is_compared():
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", CASES)
 def test_ten_steps_are_those_of_the_authors(name):
-    tx, golden = CASES[name], GOLDEN[name]
+    compare(CASES[name], GOLDEN[name])
+
+
+def compare(tx, golden):
+    """Takes ten steps, and compares the parameters of those that are kept."""
     names = golden[0].keys()
     params = {k: jnp.asarray(start()[k]) for k in names}
     state, last = tx.init(params), None

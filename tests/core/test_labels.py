@@ -33,8 +33,22 @@ def test_a_rule_that_gives_no_leaf_its_label_is_an_error_that_shows_paths():
 
 def test_a_rule_whose_leaves_an_earlier_one_took_is_an_error():
     label = fo.path_labels([("bias", "a"), ("bias$", "b")], default="rest")
-    with pytest.raises(ValueError, match=r"'bias\$' for 'b' matches no parameter"):
+    with pytest.raises(
+        ValueError, match=r"'bias\$' for 'b' matches only parameters of earlier rules"
+    ):
         label(PARAMS)
+
+
+def test_a_predicate_that_gives_no_leaf_its_label_is_named():
+    def is_matrix(path, leaf):
+        return leaf.ndim > 1
+
+    with pytest.raises(ValueError, match=r"the rule is_matrix for 'm' matches no parameter"):
+        fo.path_labels([(is_matrix, "m")], default="rest")({"b": jnp.ones(2)})
+
+
+def test_a_tree_without_leaves_has_no_labels():
+    assert fo.path_labels({"bias$": "b"})({"a": None}) == {"a": None}
 
 
 def test_what_is_no_expression_is_refused_at_once():

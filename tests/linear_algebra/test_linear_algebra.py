@@ -134,3 +134,35 @@ def test_nnls_takes_a_bound():
 def test_nnls_says_what_does_not_fit(shapes):
     with pytest.raises(ValueError, match="nnls: A has shape"):
         fo.nnls(*map(jnp.ones, shapes), 3)
+
+
+def test_the_roots_of_a_stack_are_those_of_its_matrices():
+    # Of very different condition numbers, so that they stop at different iterations.
+    stack = np.stack([symmetric(v, 3)[0] for v in ([1.0, 1.0], [1e-4, 1.0], [5.0, 0.3])])
+    a = jnp.asarray(stack.reshape(3, 1, 2, 2), jnp.float32)
+    roots, errors = fo.matrix_inverse_pth_root(a, 4)
+    assert (roots.shape, errors.shape) == (a.shape, (3, 1))
+    for i in range(3):
+        root, error = fo.matrix_inverse_pth_root(a[i, 0], 4)
+        np.testing.assert_allclose(roots[i, 0], root, rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(errors[i, 0], error, atol=1e-6)
+
+
+def test_the_ridge_may_be_in_units_of_the_matrix():
+    a = jnp.diag(jnp.array([0.0, 100.0]))
+    root, _ = fo.matrix_inverse_pth_root(a, 2, ridge_epsilon=0.25, relative=False)
+    np.testing.assert_allclose(jnp.diag(root), [2.0, 100.25**-0.5], rtol=1e-4)
+
+
+def test_inverse_root_of_a_hermitian_matrix():
+    a = jnp.array([[2.0, 1j], [-1j, 2.0]], jnp.complex64)
+    root, error = fo.matrix_inverse_pth_root(a, 2, ridge_epsilon=0.0)
+    assert error < 1e-5
+    np.testing.assert_allclose(root @ root @ a, np.eye(2), atol=1e-5)
+    np.testing.assert_allclose(root, root.conj().T, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (4, 2, 3)])
+def test_a_root_is_of_square_matrices(shape):
+    with pytest.raises(ValueError, match=r"matrix has shape .*\. Pass a square one"):
+        fo.matrix_inverse_pth_root(jnp.ones(shape), 4)

@@ -162,7 +162,7 @@ def test_the_bytes_are_those_of_the_state(case):
 
 def test_what_is_no_matrix_has_no_link_of_matrices():
     params = {"w": jnp.ones((8, 4)), "b": jnp.ones(4), "stack": jnp.ones((3, 8, 4))}
-    described = fo.describe(fo.muon(0.02), params)
+    described = fo.describe(fo.muon(0.02), {k: params[k] for k in "wb"})
     assert [x.path for x in described["w"].links] == [
         "muon_momentum",
         "orthogonalize",
@@ -172,15 +172,15 @@ def test_what_is_no_matrix_has_no_link_of_matrices():
     ]
     of_others = ["scale_by_adam", "add_decayed_weights_1", "scale_by_learning_rate"]
     assert [x.path for x in described["b"].links] == of_others
-    assert described["w"].routes == ("a matrix of 8 rows and 4 columns",)
-    assert described["stack"].routes == ("no matrix, for it has 3 axes",)
+    assert described["w"].routes == ("muon: a matrix of 8 x 4",)
+    assert described["b"].routes == ("adam: a vector",)
     stacked = fo.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
     described = fo.describe(
         fo.muon(0.02, muon_weight_dimension_numbers={"stack": stacked, "b": None, "w": None}),
         params,
     )
-    assert described["stack"].routes == ("3 matrices of 8 rows and 4 columns",)
-    assert described["w"].routes == ("no matrix, by weight_dimension_numbers",)
+    assert described["stack"].routes == ("muon: 3 matrices of 8 x 4",)
+    assert described["w"].routes == ("adam: by its axes, which are None",)
 
 
 class Chosen:

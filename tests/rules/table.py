@@ -17,20 +17,26 @@ NEEDS = {"dampening": "momentum"}
 
 COUNTS = {
     "axis",
+    "block_size",
     "every",
     "every_k_schedule",
+    "exponent",
+    "fraction",
     "key",
     "max_consecutive_errors",
+    "max_precond_dim",
     "max_size",
     "memory_size",
     "min_dim_size_to_factor",
     "min_size",
     "ns_steps",
     "num_betas",
+    "rank_fraction",
+    "rank_multiple_of",
     "sync_period",
     "window_size",
 }
-"""Whole numbers that shape the program."""
+"""Numbers that shape the program."""
 
 NAMED = {"empty_trees": "labels name leaves, which must be there"}
 """What the conformance kit need not ask of masks given as trees."""

@@ -219,3 +219,15 @@ def test_a_horizon_may_be_longer_than_an_int32_counts():
     assert schedule(0) == 1.0
     exact = 0.5 * (1 + np.cos(np.pi * 2**30 / 10**10))
     np.testing.assert_allclose(schedule(2**30), exact, rtol=1e-6)
+
+
+def test_the_decorator_needs_no_parentheses():
+    @fo.schedule
+    def halving(step, init_value):
+        """Halves a value at each step."""
+        return init_value * 0.5**step
+
+    assert halving(8.0)(2) == 2.0
+    assert (
+        float(fo.get_hyperparams(fo.sgd(halving(8.0)).init(1.0))["learning_rate.init_value"]) == 8
+    )

@@ -30,6 +30,7 @@ from .executors import (
     choose_executor,
 )
 from .leaf_table import LeafTable
+from .measuring import with_sums
 from .next_state import next_state, wrong_state
 from .step_scalars import (
     StepScalars,
@@ -64,6 +65,7 @@ class FusedUpdate(Interned):
             "counts_leaves": any(rule.counts_leaves for rule in self.rules),
             # A tree that a rule needs may have a leaf where there is no update.
             "aligns_params": any(r.spec.needs_trees and r.spec.reads_params for r in self.rules),
+            "stacks_leaves": any(rule.spec.stack_leaves for rule in self.rules),
             # A rule that decides the new parameter returns the exact difference to it, which a
             # narrower dtype would round; the rules after it must not round it either.
             "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
@@ -79,6 +81,7 @@ class FusedUpdate(Interned):
         reads_params: ClassVar[bool]
         counts_leaves: ClassVar[bool]
         aligns_params: ClassVar[bool]
+        stacks_leaves: ClassVar[bool]
         keeps_compute_dtype: ClassVar[bool]
         programs: ClassVar[dict[Hashable, Any]]
 
@@ -101,7 +104,14 @@ class FusedUpdate(Interned):
             _check_arguments(rule, state, params, extra, updates)
         # Updates may lack leaves that have a count or a part of another tree; params have them.
         by_params = self.counts_leaves or self.aligns_params
-        table = LeafTable(self.rules[0].name, updates, states, params, by_params=by_params)
+        table = LeafTable(
+            self.rules[0].name,
+            updates,
+            states,
+            params,
+            by_params=by_params,
+            stack_leaves=self.stacks_leaves,
+        )
         if table.sparse:
             _check_sparse(self.rules, table)
         # 2. Compute the scalars of this step.
@@ -118,8 +128,9 @@ class FusedUpdate(Interned):
         # 4. Put the results and the next states together.
         outputs, slots = table.rebuild()
         new_states = []
-        for state, step, trees in zip(states, steps, slots, strict=True):
-            new_states.append(next_state(state, step.next_fields | trees))
+        for rule, state, step, trees in zip(self.rules, states, steps, slots, strict=True):
+            fields = with_sums(rule, step.next_fields, trees)
+            new_states.append(next_state(state, fields | trees))
         if add_to_params:
             add = add_update if self.whole_tree else _take_new
             outputs = replace_leaves(params, outputs, add)

@@ -1,6 +1,6 @@
 """Stage 1: updates, slots and parameters, aligned leaf by leaf and checked."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import Group, Packed, as_tree
-from ..leaf.quantized import with_decoded_shapes
+from ..leaf.quantized import has_quantized, with_decoded_shapes
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
 from ..rules.init import ENGINE_FIELDS
@@ -24,7 +24,7 @@ from ..trees.structure import (
     is_placeholder,
     leaf_paths,
 )
-from .stacks import Stacks, whole_stacks
+from .stacks import Stacks, equal_leaves, whole_stacks
 
 __all__ = ["LeafTable", "all_slots"]
 
@@ -45,7 +45,7 @@ class LeafTable:
       active: indices of the leaves that have an update.
       sparse: indices of the leaves that have a sparse update.
       dtypes: per leaf, the dtype of the new update: the wider one of gradient and parameter.
-      stacks: groups of leaves whose slots are stacked, and that are updated together.
+      stacks: groups of leaves that are stacked, and updated together.
       batches: groups of leaves that are updated in one call: the stacks, and `(i,)` for each
         other leaf with an update.
     """
@@ -58,6 +58,7 @@ class LeafTable:
         params: PyTree | None,
         *,
         by_params: bool = False,
+        stack_leaves: bool = False,
     ):
         self.name = name
         fields = [state._asdict() for state in states]
@@ -101,7 +102,7 @@ class LeafTable:
                 # Rules that are not linear need the sum of the rows of an index.
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
         is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
-        self._stacks = self._find_stacks() if is_packed else None
+        self._stacks = self._find_stacks(is_packed) if is_packed or stack_leaves else None
         self.stacks = tuple(self._stacks.slots) if self._stacks else ()
         stacked = {i for group in self.stacks for i in group}
         self.batches: list[Group] = [*self.stacks, *((i,) for i in self.active if i not in stacked)]
@@ -163,14 +164,24 @@ class LeafTable:
                 "Pass the gradient of a real function of these parameters."
             )
 
-    def _find_stacks(self) -> Stacks:
-        """Returns the stacks that are updated as one, where some slot is packed."""
-        kinds = {
+    def _find_stacks(self, is_packed: bool) -> Stacks:
+        """Returns the leaves that are updated as one: those of packed slots, or all of one kind."""
+        kinds: dict[int, Hashable] = {
             i: (jnp.shape(g), jnp.result_type(g), _dtype_of(self.params[i]), self.dtypes[i])
             for i, g in enumerate(self.updates)
             if self.dtypes[i] is not None and i not in self.sparse
         }
-        return Stacks(whole_stacks(self.slot_trees, kinds), self.slot_trees, self._columns)
+        if is_packed:
+            groups = whole_stacks(self.slot_trees, kinds)
+        else:
+            groups = equal_leaves(
+                {
+                    i: (kind, _types(self.updates[i]), _types(self._slots_of(i)))
+                    for i, kind in kinds.items()
+                    if not has_quantized(self._slots_of(i))
+                }
+            )
+        return Stacks(groups, self.slot_trees, self._columns)
 
     def _slots_of(self, i: int) -> tuple[Slots, ...]:
         """Returns the slots that leaf `i` has, for each rule."""
@@ -304,6 +315,13 @@ def _flatten(tree: PyTree) -> tuple[list[Any], PyTreeDef]:
     """Returns the leaves with placeholders among them, and the structure without."""
     flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
     return flat, jax.tree.structure(tree, is_leaf=is_sparse)
+
+
+def _types(tree: PyTree) -> Hashable:
+    """Returns shapes, dtypes and shardings of arrays."""
+    leaves, treedef = jax.tree.flatten(tree)
+    types: list[Any] = [jax.typeof(jnp.asarray(x)) for x in leaves]
+    return treedef, tuple((x.shape, x.dtype, getattr(x, "sharding", None)) for x in types)
 
 
 def _dtype_of(p: Any) -> np.dtype[Any] | None:

@@ -1,6 +1,6 @@
 """Stage 2, for the rules that need it: quantities of the whole tree, such as a norm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from ..leaf.packing import stack_trees
 from ..leaf.quantized import decode_state
 from ..numerics.casting import cast
-from ..numerics.precision import compute_dtype
+from ..numerics.precision import compute_dtype, hyper_dtype
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
@@ -20,7 +20,7 @@ from ..trees.placement import sharded_as, sharded_together
 from ..trees.sparse_rows import Rows
 from .leaf_table import LeafTable
 
-__all__ = ["measure_tree"]
+__all__ = ["measure_tree", "with_sums"]
 
 Array = jax.Array
 Scalars = dict[str, Array]
@@ -68,6 +68,10 @@ def measure_tree(
                 measured = measure_scaled(measured)
             last |= {"scale": scale}
     combined = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
+    last_fields = {
+        k: {name: x for name, x in values.items() if name not in stats.sums}
+        for k, values in last_fields.items()
+    }
     missing = [name for names in last_fields.values() for name in names if name not in combined]
     if missing:
         raise ValueError(
@@ -76,6 +80,16 @@ def measure_tree(
         )
     next_fields = {k: {name: combined[name] for name in last_fields[k]} for k in last_fields}
     return next_fields, prepared | combined
+
+
+def with_sums(rule: BoundRule, next_fields: Fields, slots: Mapping[str, PyTree]) -> Fields:
+    """Adds the metrics that are sums of the new slots."""
+    zero = jnp.zeros((), hyper_dtype())
+    sums = {
+        k: sum((jnp.sum(x, dtype=zero.dtype) for x in jax.tree.leaves(slots[k])), zero)
+        for k in rule.spec.tree_stats.sums
+    }
+    return next_fields | {"metrics": next_fields.get("metrics", {}) | sums} if sums else next_fields
 
 
 def _measurements(

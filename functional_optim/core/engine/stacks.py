@@ -12,7 +12,7 @@ from ..leaf.stacking import stack_arrays, unstack_array
 from ..protocol import NoSlot, PyTree
 from ..trees.structure import is_absent
 
-__all__ = ["Stacks", "whole_stacks"]
+__all__ = ["Stacks", "equal_leaves", "whole_stacks"]
 
 Slots = dict[str, jax.Array]
 
@@ -39,6 +39,14 @@ def whole_stacks(
     return tuple(
         sorted(g for g in groups if kinds.keys() >= set(g) and len({kinds[i] for i in g}) == 1)
     )
+
+
+def equal_leaves(kinds: Mapping[int, Hashable]) -> tuple[Group, ...]:
+    """Groups the leaves of one kind; a leaf that is alone is in no group."""
+    groups: dict[Hashable, list[int]] = {}
+    for i, kind in kinds.items():
+        groups.setdefault(kind, []).append(i)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 class Stacks:

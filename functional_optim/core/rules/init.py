@@ -129,8 +129,8 @@ class RuleInit:
             # Copies, because donated arrays must differ, and a start may be a hyperparameter.
             copies = {k: jnp.array(as_start(v), copy=True) for k, v in start.items()}
             fields["scalars"] = varying_as(copies, leaves)
-        if stats.metrics:
-            zeros = {k: jnp.zeros((), hyper_dtype()) for k in stats.metrics}
+        if stats.metrics or stats.sums:
+            zeros = {k: jnp.zeros((), hyper_dtype()) for k in (*stats.metrics, *stats.sums)}
             fields["metrics"] = varying_as(zeros, leaves)
         # Replicated over the mesh of the parameters, as a compiled step returns them.
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}

@@ -5,7 +5,7 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Concatenate, ParamSpec, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, overload
 
 import jax
 import jax.numpy as jnp
@@ -118,13 +118,29 @@ class _Plain(Interned):
         return jnp.broadcast_to(value, step.shape)
 
 
+@overload
+def schedule(maths: Callable[Concatenate[Array, P], Array], /) -> ScheduleFactory[P]: ...
+
+
+@overload
 def schedule(
     *,
     static: tuple[str, ...] = (),
     choices: Mapping[str, tuple[str, ...]] | None = None,
     bounds: Mapping[str, str] | None = None,
     ordered: tuple[str, ...] = (),
-) -> Callable[[Callable[Concatenate[Array, P], Array]], ScheduleFactory[P]]:
+) -> Callable[[Callable[Concatenate[Array, P], Array]], ScheduleFactory[P]]: ...
+
+
+def schedule(
+    maths: Callable[..., Array] | None = None,
+    /,
+    *,
+    static: tuple[str, ...] = (),
+    choices: Mapping[str, tuple[str, ...]] | None = None,
+    bounds: Mapping[str, str] | None = None,
+    ordered: tuple[str, ...] = (),
+) -> Any:
     """Makes a factory of schedules out of maths on scalars.
 
     The decorated function takes the step, a scalar array that counts updates from 0, and
@@ -133,6 +149,7 @@ def schedule(
     another program. Numbers may be traced, so the maths must not branch on them in Python.
 
     Args:
+      maths: the function; None for a decorator with the arguments below.
       static: names of options that shape the program (a mode, a switch).
       choices: option -> its possible texts; such an option is static.
       bounds: name -> interval that a concrete number must lie in.
@@ -181,7 +198,7 @@ def schedule(
         typed.maths = maths
         return typed
 
-    return decorate
+    return decorate if maths is None else decorate(maths)
 
 
 def check_choice(value: object, where: str, choices: tuple[str, ...]) -> str:

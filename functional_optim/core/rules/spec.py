@@ -50,6 +50,8 @@ class TreeStats:
         keeps, because `combine` needs their last values. An argument `params` is the list of the
         parameters.
       metrics: names of the quantities that users may read.
+      sums: names of slots, `()` for each leaf, whose sums over all leaves users may read as metrics
+        of those names. The sums have the values after the update.
     """
 
     prepare: Callable[..., Mapping[str, ArrayLike]] | None = None
@@ -58,6 +60,7 @@ class TreeStats:
     rescale: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None
     start: Callable[..., Mapping[str, ArrayLike]] | None = None
     metrics: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> set[str]:
@@ -102,6 +105,7 @@ class RuleSpec:
     split_complex: bool = True
     keep_compute_dtype: bool = False
     row_sparse: bool | Callable[..., bool] = False
+    stack_leaves: bool = False
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     whole_tree: bool = False
     renamed_from: "tuple[RuleSpec, tuple[tuple[str, str], ...]] | None" = None

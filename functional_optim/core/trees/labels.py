@@ -22,6 +22,7 @@ __all__ = [
     "as_labeller",
     "check_expression",
     "is_function",
+    "matches_rule",
     "path_labels",
     "resolve_labels",
     "short_repr",
@@ -63,7 +64,7 @@ def label_reason(labeller: "Labeller", path: str, leaf: object) -> str:
     if isinstance(labeller, Function):
         labeller = labeller.function
     if isinstance(labeller, path_labels):
-        rule = next((test for test, _ in labeller.rules if _matches(test, path, leaf)), None)
+        rule = next((test for test, _ in labeller.rules if matches_rule(test, path, leaf)), None)
         return "by the default" if rule is None else f"by the rule {_name(rule)}"
     if isinstance(labeller, FrozenTree):
         return "by the tree of labels"
@@ -189,12 +190,13 @@ class path_labels:
         treedef: PyTreeDef
         leaves, treedef = jax.tree.flatten(params)
         paths = leaf_paths(params)
-        used: set[int] = set()
+        used, matched = set[int](), set[int]()
         labels = []
         # A rule that gives no label is an error, because it is most often a misspelt pattern.
         for name, leaf in zip(paths, leaves, strict=True):
-            hits = [i for i, (test, _) in enumerate(self.rules) if _matches(test, name, leaf)]
+            hits = [i for i, (test, _) in enumerate(self.rules) if matches_rule(test, name, leaf)]
             used.update(hits[:1])
+            matched.update(hits)
             if not hits and self.default == _NO_DEFAULT:
                 raise ValueError(
                     f"path_labels: no rule matches the parameter at '{name}'. Add a rule, or "
@@ -202,12 +204,12 @@ class path_labels:
                 )
             labels.append(self.rules[hits[0]][1] if hits else self.default)
         for i, (test, label) in enumerate(self.rules):
-            if i not in used:
+            if leaves and i not in used:
+                what = "only parameters of earlier rules" if i in matched else "no parameter"
                 first_paths = ", ".join(paths[:8])
                 raise ValueError(
-                    f"path_labels: the rule {test!r} for {label!r} matches no parameter that an "
-                    f"earlier rule has not taken. The paths are {first_paths}"
-                    f"{', ...' if len(paths) > 8 else ''}."
+                    f"path_labels: the rule {_name(test)} for {label!r} matches {what}. The paths "
+                    f"are {first_paths}{', ...' if len(paths) > 8 else ''}."
                 )
         return treedef.unflatten(labels)
 
@@ -223,5 +225,6 @@ def check_expression(where: str, test: object) -> None:
         ) from None
 
 
-def _matches(test: str | Callable[[str, Any], object], path: str, leaf: object) -> bool:
+def matches_rule(test: str | Callable[[str, Any], object], path: str, leaf: object) -> bool:
+    """Tells whether a pattern is found in a path, or a predicate is true of path and leaf."""
     return bool(test(path, leaf)) if callable(test) else re.search(test, path) is not None

@@ -19,6 +19,7 @@ __all__ = [
     "leaf_rms",
     "measure_norm",
     "norm_of",
+    "norms_along",
     "rescale_norm",
     "scaled_norm",
     "unit_for",
@@ -72,6 +73,16 @@ def _euclid(values: Array, top: Array) -> Array:
     unit = unit_for(top)
     norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
     return jnp.where(jnp.isfinite(top), norm, top)
+
+
+def norms_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+    """Computes Euclidean norms along axes, which stay with size 1, without overflow of the squares.
+
+    None stands for all axes.
+    """
+    values = jnp.abs(x)
+    unit = unit_for(jnp.max(values, axis=axis, keepdims=True, initial=0.0))
+    return unit * safe_sqrt(jnp.sum(jnp.square(values / unit), axis=axis, keepdims=True))
 
 
 def unit_for(top: Array) -> Array:

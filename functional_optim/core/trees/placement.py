@@ -95,9 +95,7 @@ Specs = Callable[[tuple[int, ...], PartitionSpec, Mesh | AbstractMesh], PyTree]
 """`(shape, spec, mesh) -> specs` of the results computed from an array of this shape and spec."""
 
 
-def auto_sharded(
-    function: Callable[..., PyTree], specs: Specs, x: Array, *rest: Array | None
-) -> PyTree:
+def auto_sharded(function: Callable[..., PyTree], specs: Specs, x: Array, *rest: PyTree) -> PyTree:
     """Calls `function(x, *rest)`, and lets the compiler choose shardings within it.
 
     Where shardings are in types, JAX refuses an operation whose result could be sharded in several

@@ -27,7 +27,7 @@ _SCALES = {
     None: scale_by_shape(rows_are_outputs=True),
     "original": scale_by_shape(rows_are_outputs=True),
     "match_rms_adamw": scale_by_shape(0.2, rows_are_outputs=True),
-    "spectral_unclamped": scale_by_shape(rows_are_outputs=True, clamped=False),
+    "spectral_unclamped": scale_by_shape(scale="unit_rms", rows_are_outputs=True),
 }
 """How a step is scaled by its shape, by `adjust_lr_fn`."""
 

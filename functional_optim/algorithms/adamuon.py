@@ -1,0 +1,201 @@
+"""AdaMuon: Muon of signs, divided by running root mean squares."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ..core.chain import chain
+from ..core.decorators import leaf_rule, renamed
+from ..core.numerics.moments import moment
+from ..core.numerics.precision import safe_sqrt
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype
+from ..core.rules.context import Slots, StepContext
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.masking import masked
+from ..transforms.matrices import MatrixLeaves, on_matrices
+from .muon import muon_momentum
+from .newton_schulz import STANDARD, Rounds, orthogonalize
+from .sign_sgd import scale_by_sign
+from .with_adam import with_adam_for_others
+
+__all__ = ["adamuon", "normalize_elements", "scale_by_adamuon"]
+
+Array = jax.Array
+
+
+@leaf_rule(
+    slots=lambda p: {"nu": jnp.zeros_like(jnp.real(p))},
+    step_scalars=lambda beta2: {"gain": 1 - beta2},
+    split_complex=False,
+)
+def normalize_elements(
+    g: Array,
+    slots: Slots,
+    p: None,
+    ctx: StepContext,
+    beta2: Decay = 0.95,
+    eps: Positive = 1e-8,
+    consistent_rms: NonNegative = 0.2,
+    *,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Divides by the running root mean square, and gives each matrix the same one.
+
+    For a matrix of shape `(rows, columns)`, the last two axes of a leaf:
+
+        nu <- beta2 nu + (1 - beta2) g^2
+        d   = g / (sqrt(nu) + eps)
+        u   = consistent_rms sqrt(rows columns) d / (|d|_F + eps)
+
+    The state keeps nu, of the shape of g, in units of g^2; u has no unit.
+    """
+    del p, state_dtype
+    if g.size == 0:
+        return g, {"nu": jnp.real(slots.nu)}
+    nu = moment(jnp.real(slots.nu), jnp.square(jnp.abs(g)), beta2, ctx.gain)
+    d = g / (safe_sqrt(nu) + eps).astype(g.dtype)
+    last = tuple(range(max(g.ndim - 2, 0), g.ndim))
+    norm = safe_sqrt(jnp.sum(jnp.square(jnp.abs(d)), axis=last, keepdims=True))
+    size = 1.0
+    for axis in last:
+        size *= g.shape[axis]
+    return (consistent_rms * size**0.5 / (norm + eps)).astype(g.dtype) * d, {"nu": nu}
+
+
+_orthogonalize = renamed(orthogonalize, eps="ns_eps")
+
+
+def scale_by_adamuon(
+    ns_coeffs: Rounds | str = STANDARD,
+    ns_steps: int | None = None,
+    beta: ScalarOrSchedule = 0.95,
+    beta2: ScalarOrSchedule = 0.95,
+    eps: ScalarOrSchedule = 1e-8,
+    consistent_rms: ScalarOrSchedule = 0.2,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = True,
+    use_sign: bool = True,
+    ns_eps: ScalarOrSchedule = 1e-7,
+    ns_dtype: DTypeLike | None = None,
+    state_dtype: StateDtype = None,
+) -> GradientTransformation:
+    """Orthogonalizes the signs of a running mean, and divides by running root mean squares.
+
+    For one parameter of shape `*p`, whose last two axes are a matrix `(inputs, outputs)`:
+
+        o   = orthogonalize(sign(muon_momentum(g)))
+        nu <- beta2 nu + (1 - beta2) o^2
+        d   = o / (sqrt(nu) + eps)
+        u   = consistent_rms sqrt(inputs outputs) d / (|d|_F + eps)
+
+    The state keeps Muon's mu, in units of g, and nu, both of shape `*p`; o, nu and u have no unit.
+    `consistent_rms` `()` is the root mean square of u.
+
+    Args:
+      ns_coeffs, ns_steps, ns_dtype: see `orthogonalize`; ns_eps is its eps.
+      mu_dtype: dtype of mu.
+      nesterov: see `scale_by_muon`.
+      use_sign: whether to orthogonalize the signs; the authors' code for Megatron does not.
+
+    Differences: the authors' code for GPT-2, which this follows, has one number for beta and beta2.
+
+    Raises:
+      ValueError: beta2 outside [0, 1), eps not positive, consistent_rms negative, or as
+        `scale_by_muon`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_adamuon()
+      >>> g = {"w": jnp.array([[3.0, 0.5], [4.0, 1.0]])}
+      >>> u, _ = tx.update(g, tx.init(g))
+      >>> round(float(jnp.sqrt(jnp.mean(u["w"] ** 2))), 3)
+      0.2
+
+    Reference: Si, Zhang & Shen, AdaMuon: Adaptive Muon optimizer, 2025, arXiv:2507.11005;
+    github.com/Chongjie-Si/AdaMuon.
+    """
+    return chain(
+        muon_momentum(beta, mu_dtype, nesterov=nesterov, state_dtype=state_dtype),
+        *((scale_by_sign(),) if use_sign else ()),
+        _orthogonalize(ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype),
+        normalize_elements(beta2, eps, consistent_rms, state_dtype=state_dtype),
+    )
+
+
+def adamuon(
+    learning_rate: ScalarOrSchedule,
+    ns_coeffs: Rounds | str = STANDARD,
+    ns_steps: int | None = None,
+    beta: ScalarOrSchedule = 0.95,
+    beta2: ScalarOrSchedule = 0.95,
+    eps: ScalarOrSchedule = 1e-8,
+    consistent_rms: ScalarOrSchedule = 0.2,
+    weight_decay: ScalarOrSchedule = 0.01,
+    weight_decay_mask: MaskOrFn = None,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    axes: PyTree | Callable[[PyTree], PyTree] | None = None,
+    nesterov: bool = True,
+    use_sign: bool = True,
+    ns_eps: ScalarOrSchedule = 1e-7,
+    ns_dtype: DTypeLike | None = None,
+    adam_b1: ScalarOrSchedule = 0.9,
+    adam_b2: ScalarOrSchedule = 0.999,
+    adam_eps: ScalarOrSchedule = 1e-8,
+    adam_weight_decay: ScalarOrSchedule = 0.0,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+) -> GradientTransformation:
+    """AdaMuon for matrices, and Adam for all other parameters.
+
+        p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adamuon`
+
+    `learning_rate` `()` is in units of p; because all steps have the same root mean square, about
+    that of AdamW's steps, those of AdamW serve.
+
+    Args:
+      axes: which parameters have matrices, and along which axes, as
+        `muon_weight_dimension_numbers` of `muon`.
+      weight_decay_mask: which matrices decay; see `masked`.
+      mu_dtype: dtype of the momentum, and of Adam's first moment.
+      use_sign: see `scale_by_adamuon`.
+
+    Differences: see `scale_by_adamuon`. The authors' code has no Adam for other parameters.
+
+    Raises:
+      ValueError: an argument is out of its range; or as `muon`.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> params = {"w": jnp.ones((3, 2)), "b": jnp.zeros(2)}
+      >>> state = fo.adamuon(1e-3).init(params)
+      >>> state.normalize_elements.nu["w"].shape
+      (3, 2)
+
+    Reference: Si, Zhang & Shen, AdaMuon: Adaptive Muon optimizer, 2025, arXiv:2507.11005.
+    """
+    leaves = MatrixLeaves.of(axes, "adamuon", "axes")
+    matrices = leaves.where(matrices=True)
+    rounds = _orthogonalize(ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype)
+    direction = (
+        masked(muon_momentum(beta, mu_dtype, nesterov=nesterov), matrices),
+        *((masked(scale_by_sign(), matrices),) if use_sign else ()),
+        on_matrices(rounds, leaves),
+        on_matrices(normalize_elements(beta2, eps, consistent_rms), leaves),
+    )
+    return with_adam_for_others(
+        direction,
+        leaves,
+        learning_rate,
+        weight_decay=weight_decay,
+        weight_decay_mask=weight_decay_mask,
+        adam_b1=adam_b1,
+        adam_b2=adam_b2,
+        adam_eps=adam_eps,
+        adam_weight_decay=adam_weight_decay,
+        adam_learning_rate=adam_learning_rate,
+        adam_mu_dtype=mu_dtype,
+    )

@@ -1,0 +1,277 @@
+"""Dion: orthonormal updates of low rank, with error feedback."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
+
+from ..core.decorators import leaf_rule
+from ..core.protocol import GradientTransformation, PyTree
+from ..core.rules.arguments import Fraction, NonNegative, RandomKey, StateDtype, Static
+from ..core.rules.context import Slots, StepContext
+from ..core.trees.norms import norms_along
+from ..core.trees.placement import auto_sharded, sharded_as, zeros_like_mean
+from ..core.trees.varying import cond
+from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..transforms.matrices import MatrixLeaves, on_matrices
+from .muon import scale_by_shape
+from .with_adam import with_adam_for_others
+
+__all__ = ["dion", "scale_by_dion"]
+
+Array = jax.Array
+
+
+def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape with at least two axes: a vector is a matrix of one row."""
+    return (1,) * (2 - len(shape)) + shape
+
+
+def _is_tall(x: Array) -> bool:
+    return x.shape[-2] > x.shape[-1]
+
+
+def _rank(shorter: int, fraction: float, multiple: int) -> int:
+    """Returns the rank for matrices whose shorter side has this length."""
+    # Rounded, because 0.1 * 30 in binary is more than 3.
+    wanted = round(fraction * shorter, 9)
+    return min(multiple * math.ceil(wanted / multiple), shorter)
+
+
+def _slots(p: Array, rank_fraction: float, rank_multiple_of: int) -> dict[str, Array]:
+    whole = p.reshape(_matrix_shape(p.shape))
+    tall = _is_tall(whole)
+    # One column of q, sharded as the parameter is along its shorter side.
+    column = zeros_like_mean(whole, -2 if tall else -1)
+    column = _transposed(column) if tall else column
+    rank = _rank(column.shape[-2], rank_fraction, rank_multiple_of)
+    q = jnp.broadcast_to(column, (*column.shape[:-1], rank))
+    return {"mu": jnp.zeros_like(p), "q": q}
+
+
+def _check(options: Mapping[str, object]) -> str | None:
+    fraction, multiple = options["rank_fraction"], options["rank_multiple_of"]
+    is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
+    if not is_number or not 0 < fraction <= 1:  # type: ignore[operator]
+        return f"rank_fraction must be in (0, 1], got {fraction!r}. Pass a number in that range."
+    if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
+        return f"rank_multiple_of must be an integer from 1, got {multiple!r}. Pass 1, for one."
+    return None
+
+
+@leaf_rule(
+    slots=_slots,
+    step_scalars=lambda beta: {"feedback": 1 - beta},
+    split_complex=False,
+    stack_leaves=True,
+    check=_check,
+)
+def scale_by_dion(
+    g: Array,
+    slots: Slots,
+    p: None,
+    ctx: StepContext,
+    beta: Fraction = 0.95,
+    eps: NonNegative = 1e-8,
+    key: Annotated[Any, RandomKey] = 0,
+    *,
+    rank_fraction: Static[float] = 1.0,
+    rank_multiple_of: Static[int] = 1,
+    state_dtype: StateDtype = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Replaces the momentum of matrices by an orthonormal matrix of low rank.
+
+    The last two axes of a leaf are a matrix, and all other axes are batch axes; a vector is a
+    matrix of one row. For one matrix whose shape is `(longer, shorter)`, or transposed:
+
+        M <- M + g
+        P  = the orthonormal factor of the QR decomposition of M Q
+        R  = M^T P
+        M <- M - (1 - beta) P R^T
+        Q <- R, each column divided by its norm + eps
+        u  = P Q^T
+
+    One step of power iteration finds the leading singular vectors of M: P for the longer side, and
+    Q for the shorter one. What M has of them decays by beta; the error of the approximation, the
+    other directions, stays in M until it is large enough. At full rank P R^T is M, so that M is
+    the decaying sum of momentum.
+
+    The state keeps M as `mu`, of the leaf's shape, in units of g, and Q as `q`, of shape
+    `(..., shorter, rank)`. The rank is `rank_fraction` times the shorter side, rounded up to a
+    multiple of `rank_multiple_of`, and at most the shorter side. `beta` `()` has no unit, and
+    `eps` `()` is in units of g. u has no unit: its singular values are near 1, rank of them.
+
+    The first update draws Q from a normal distribution in float32, except where the q of the state
+    was set before. The numbers depend on the key and on the leaf's index. Where M is 0, u is 0, and
+    Q is kept.
+
+    Args:
+      beta: decay of what was applied, mu in the paper.
+      key: an integer, or a key of `jax.random.key`, which may be traced.
+      rank_fraction: 1 for all singular vectors.
+
+    Differences: the paper, and the authors' simple code, have P on the side of the outputs. Their
+    distributed code has it on the longer side, as here, which is the same for a matrix with at
+    least as many outputs as inputs. It also orthonormalizes by a randomized Cholesky QR, whose P
+    differs by signs only, which cancel in u. Where M has fewer singular vectors than the rank,
+    columns of R are rounding errors: these are 0 in Q here, and have norm 1 in theirs.
+
+    Raises:
+      ValueError: beta outside [0, 1], eps negative, rank_fraction outside (0, 1], or
+        rank_multiple_of is not a positive integer.
+      TypeError: key is neither an integer nor a key.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> tx = fo.scale_by_dion(rank_fraction=0.5)
+      >>> g = jnp.outer(jnp.array([3.0, 4.0, 0.0]), jnp.array([0.6, 0.8]))
+      >>> state = tx.init(g)
+      >>> state.q.shape
+      (2, 1)
+      >>> [round(float(u), 2) for u in tx.update(g, state)[0].ravel()]
+      [0.36, 0.48, 0.48, 0.64, 0.0, 0.0]
+
+    Reference: Ahn et al., Dion: Distributed orthonormalized updates, 2025, Algorithm 1,
+    arXiv:2504.05295.
+    """
+    del p, beta, rank_fraction, rank_multiple_of, state_dtype
+    if g.size == 0:
+        return g, {"mu": slots.mu, "q": slots.q}
+
+    start = slots.q
+
+    def drawn() -> Array:
+        single = jnp.complex64 if jnp.iscomplexobj(start) else jnp.float32
+        normal = jax.random.normal(key, start.shape, single).astype(start.dtype)
+        return jnp.where(jnp.any(start != 0), start, sharded_as(normal, start))
+
+    q = cond(ctx.count == 0, drawn, lambda: start)
+
+    def approximate(mu: Array, q: Array, feedback: Array, eps: Array) -> tuple[Array, ...]:
+        whole = mu.reshape(_matrix_shape(mu.shape))
+        tall = _is_tall(whole)
+        m = whole if tall else _transposed(whole)
+        p, r = _factors(m, q)
+        q = _normalized(r, eps, m.shape[-2])
+        adjoint = _transposed(jnp.conj(r))
+        m = m - feedback.astype(m.dtype) * (p @ adjoint)
+        u = p @ _transposed(jnp.conj(q))
+        mu, u = ((x if tall else _transposed(x)).reshape(mu.shape) for x in (m, u))
+        return u, mu, q
+
+    u, mu, q = auto_sharded(approximate, _specs, slots.mu + g, q, ctx.feedback, eps)
+    return u, {"mu": mu, "q": q}
+
+
+def _factors(m: Array, q: Array) -> tuple[Array, Array]:
+    """Returns orthonormal P, and R = M^H P: one step of power iteration from Q."""
+    zero = jnp.all(m == 0, axis=(-2, -1), keepdims=True)
+    image = m @ q
+    # The derivative of a QR decomposition is not finite at zeros.
+    unit = jnp.eye(image.shape[-2], image.shape[-1], dtype=image.dtype)
+    p = jnp.linalg.qr(jnp.where(zero, unit, image))[0]
+    r = _transposed(jnp.conj(m)) @ p
+    return jnp.where(zero, 0, p), jnp.where(zero, q, r)
+
+
+def _normalized(r: Array, eps: Array, longer: int) -> Array:
+    """Divides each column by its norm + eps; a column of rounding errors alone becomes 0."""
+    norms = norms_along(r, -2)
+    limits = jnp.finfo(norms.dtype)
+    least = jnp.max(norms, axis=-1, keepdims=True) * (longer * float(limits.eps))
+    size = jnp.where(norms > least, norms + eps.astype(norms.dtype), jnp.inf)
+    return r / size.astype(r.dtype)
+
+
+def _transposed(x: Array) -> Array:
+    return jnp.swapaxes(x, -2, -1)
+
+
+def _specs(
+    shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
+) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
+    """Returns how update, momentum and Q are sharded: Q as the shorter side of the parameter."""
+    *batch, rows, columns = (None,) * (2 - len(shape)) + tuple(spec)
+    n, m = _matrix_shape(shape)[-2:]
+    return spec, spec, PartitionSpec(*batch, columns if n > m else rows, None)
+
+
+def dion(
+    learning_rate: ScalarOrSchedule,
+    beta: ScalarOrSchedule = 0.95,
+    eps: ScalarOrSchedule = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.01,
+    weight_decay_mask: MaskOrFn = None,
+    key: int | jax.Array = 0,
+    *,
+    rank_fraction: float = 1.0,
+    rank_multiple_of: int = 1,
+    axes: PyTree | Callable[[PyTree], PyTree] | None = None,
+    state_dtype: StateDtype = None,
+    adam_b1: ScalarOrSchedule = 0.9,
+    adam_b2: ScalarOrSchedule = 0.95,
+    adam_eps: ScalarOrSchedule = 1e-8,
+    adam_weight_decay: ScalarOrSchedule = 0.0,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+) -> GradientTransformation:
+    """Dion for matrices, and Adam for all other parameters.
+
+    The update of a matrix is `scale_by_dion`, scaled by its shape; decay is decoupled:
+
+        p <- p - learning_rate (sqrt(outputs / inputs) u + weight_decay p)
+
+    The update of all other parameters is `scale_by_adam` with `adam_weight_decay`, and with the
+    same learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p:
+    it bounds how much a step changes the root mean square of a layer's outputs, relative to its
+    inputs. The authors have 0.01 and 0.02.
+
+    With a small `rank_fraction` the state and the cost of a step grow with the rank. The authors
+    find 1/4 as good as 1 for 3 billion parameters, and expect less to suffice for larger models.
+
+    Args:
+      weight_decay_mask: which matrices decay; see `masked`.
+      key: an integer, or a key of `jax.random.key`, for the first Q.
+      rank_fraction: see `scale_by_dion`.
+      axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that Adam
+        trains; or a function of the parameters that returns one. None for `axes_by_name()`.
+
+    Differences: see `scale_by_dion`. In the authors' code other parameters decay too, unless their
+    group says otherwise; in their training script embeddings and the last layer do not.
+
+    Raises:
+      ValueError: an argument is out of its range; axes do not fit a parameter; or names and
+        shapes do not tell whether a parameter is a matrix.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> params = {"w": jnp.ones((4, 8)), "b": jnp.zeros(8), "embedding": jnp.ones((9, 4))}
+      >>> state = fo.dion(0.01, rank_fraction=0.5).init(params)
+      >>> state.scale_by_dion.q["w"].shape, state.scale_by_adam.mu["embedding"].shape
+      ((1, 4, 2), (9, 4))
+
+    Reference: Ahn et al., Dion: Distributed orthonormalized updates, 2025, arXiv:2504.05295.
+    """
+    leaves = MatrixLeaves.of(axes, "dion")
+    rule = scale_by_dion(
+        beta,
+        eps,
+        key,
+        rank_fraction=rank_fraction,
+        rank_multiple_of=rank_multiple_of,
+        state_dtype=state_dtype,
+    )
+    return with_adam_for_others(
+        (on_matrices(rule, leaves), on_matrices(scale_by_shape(scale="unit_rms"), leaves)),
+        leaves,
+        learning_rate,
+        weight_decay=weight_decay,
+        weight_decay_mask=weight_decay_mask,
+        adam_b1=adam_b1,
+        adam_b2=adam_b2,
+        adam_eps=adam_eps,
+        adam_weight_decay=adam_weight_decay,
+        adam_learning_rate=adam_learning_rate,
+    )

@@ -1,0 +1,182 @@
+"""Inverse roots of the factors of Shampoo, by the names of their methods."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..linear_algebra import matrix_inverse_pth_root
+
+__all__ = ["METHODS", "Damping", "InverseRoot", "adjoint", "inverse_root"]
+
+Array = jax.Array
+
+METHODS = ("eigh", "newton", "qr")
+"""Eigendecomposition, coupled Newton iteration, and a step of QR from the last eigenvectors."""
+
+MAX_ERROR = 0.1
+"""Anil et al., code: a root of the Newton iteration is used if max |M - 1| is not above this."""
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class Damping(NamedTuple):
+    """The treatment of small eigenvalues.
+
+    Attributes:
+      eps: added to the eigenvalues, `()`.
+      is_relative: whether eps is in units of the largest eigenvalue.
+      is_pseudo: whether eigenvalues that are 0 up to rounding get a root of 0.
+    """
+
+    eps: Array
+    is_relative: bool
+    is_pseudo: bool
+
+
+class InverseRoot(NamedTuple):
+    """The results of `inverse_root`."""
+
+    root: Array  # (..., n, n)
+    basis: Array | None  # (..., n, n), the eigenvectors or an estimate of them, as columns
+    failed: Array  # (...)
+
+
+def inverse_root(
+    method: str, factor: Array, exponent: float, damping: Damping, basis: Array | None
+) -> InverseRoot:
+    """Computes `(factor + eps)^(-exponent)` of Hermitian matrices `(..., n, n)`.
+
+    A root has failed if it is not finite, or if the error of the Newton iteration is above 0.1.
+
+    Args:
+      method: one of `METHODS`. "newton" needs an exponent of 1 / p for an integer p, and "qr" a
+        basis.
+      basis: the last estimate of the eigenvectors.
+    """
+    finite = jnp.all(jnp.isfinite(factor), axis=(-2, -1))
+    # No decomposition sees what is not finite, because not each of them ends.
+    factor = jnp.where(finite[..., None, None], factor, _one(factor))
+    if method == "newton":
+        root, error = matrix_inverse_pth_root(
+            factor, round(1 / exponent), ridge_epsilon=damping.eps, relative=damping.is_relative
+        )
+        new, failed = None, ~(error <= MAX_ERROR)
+    else:
+        if method == "eigh":
+            values, new = jnp.linalg.eigh(jax.lax.stop_gradient(factor))
+        else:
+            assert basis is not None
+            still = jax.lax.stop_gradient((factor, basis, damping.eps))
+            values, new = _qr_step(*still[:2], damping._replace(eps=still[2]))
+        how = _Power(exponent, damping.is_relative, damping.is_pseudo)
+        root = _in_basis(how, factor, damping.eps, values, new)
+        failed = jnp.zeros(finite.shape, bool)
+    failed = failed | ~finite | ~jnp.all(jnp.isfinite(root), axis=(-2, -1))
+    return InverseRoot(root, new if method == "qr" else None, failed)
+
+
+def adjoint(x: Array) -> Array:
+    """Returns the conjugate transposes of matrices."""
+    return jnp.conj(jnp.swapaxes(x, -2, -1))
+
+
+class _Power(NamedTuple):
+    """The static arguments of `_in_basis`."""
+
+    exponent: float
+    is_relative: bool
+    is_pseudo: bool
+
+    def bases(self, values: Array, eps: Array) -> tuple[Array, Array]:
+        """Returns the numbers whose powers are computed, and which of these are 0 instead."""
+        largest = jnp.max(values, axis=-1, keepdims=True)
+        ridge = _ridge(largest, Damping(eps, self.is_relative, self.is_pseudo))
+        rounding = values.shape[-1] * jnp.finfo(values.dtype).eps * largest
+        if self.is_pseudo:
+            is_zero = values <= rounding
+            return jnp.where(is_zero, 1.0, values + ridge), is_zero
+        # Rounding makes some zeros negative. Without eps, those that it makes positive would have
+        # large and finite roots, in place of infinite ones, which are refused.
+        lifted = values - jnp.minimum(jnp.min(values, axis=-1, keepdims=True), 0.0)
+        lifted = jnp.where((eps == 0) & (values <= rounding), 0.0, lifted)
+        return lifted + ridge, jnp.zeros(values.shape, bool)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _in_basis(how: _Power, factor: Array, eps: Array, values: Array, basis: Array) -> Array:
+    """Computes the power of a factor from its eigenvalues `(..., n)` and eigenvectors."""
+    del factor
+    numbers, is_zero = how.bases(values, eps)
+    return _assembled(jnp.where(is_zero, 0.0, numbers**-how.exponent), basis)
+
+
+@_in_basis.defjvp
+def _in_basis_jvp(how: _Power, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Differentiates the power by Daleckii & Krein's formula.
+
+    It is finite where eigenvalues are equal, in contrast to the derivative of the eigenvectors.
+    """
+    (_, eps, values, basis), (d_factor, d_eps, *_) = primals, tangents
+    numbers, is_zero = how.bases(values, eps)
+    root = _assembled(jnp.where(is_zero, 0.0, numbers**-how.exponent), basis)
+    # A root that is not finite is refused; its derivative must be finite all the same.
+    is_zero = is_zero | (numbers == 0)
+    numbers = jnp.where(is_zero, 1.0, numbers)
+    powers = jnp.where(is_zero, 0.0, numbers**-how.exponent)
+    slopes = jnp.where(is_zero, 0.0, -how.exponent * powers / numbers)
+    inside = jnp.matmul(jnp.matmul(adjoint(basis), d_factor, precision=HIGHEST), basis)
+    if how.is_relative:
+        at = jnp.argmax(values, axis=-1, keepdims=True)
+        largest, d_largest = (
+            jnp.take_along_axis(x, at, axis=-1) for x in (values, _diagonal(inside))
+        )
+        d_ridge = d_eps * largest + eps * d_largest
+    else:
+        d_ridge = jnp.broadcast_to(d_eps, (*values.shape[:-1], 1))
+    gaps = numbers[..., :, None] - numbers[..., None, :]
+    size = jnp.maximum(numbers[..., :, None], numbers[..., None, :])
+    are_equal = jnp.abs(gaps) <= jnp.finfo(values.dtype).eps ** 0.5 * size
+    rises = powers[..., :, None] - powers[..., None, :]
+    means = (slopes[..., :, None] + slopes[..., None, :]) / 2
+    quotients = jnp.where(are_equal, means, rises / jnp.where(are_equal, 1.0, gaps))
+    inside = quotients.astype(basis.dtype) * inside
+    of_factor = jnp.matmul(jnp.matmul(basis, inside, precision=HIGHEST), adjoint(basis))
+    return root, of_factor + _assembled(slopes * d_ridge, basis)
+
+
+def _assembled(values: Array, basis: Array) -> Array:
+    """Returns the matrices of these eigenvalues `(..., n)` and eigenvectors."""
+    scaled = basis * values[..., None, :].astype(basis.dtype)
+    return jnp.matmul(scaled, adjoint(basis), precision=HIGHEST)
+
+
+def _ridge(largest: Array, damping: Damping) -> Array:
+    return damping.eps * largest if damping.is_relative else damping.eps
+
+
+def _qr_step(factor: Array, basis: Array, damping: Damping) -> tuple[Array, Array]:
+    """Takes a step of the QR algorithm: orthogonal iteration of a basis.
+
+    Returns:
+      Estimates of the eigenvalues in descending order, and of the eigenvectors. The iteration
+      would not converge from another order.
+    """
+    inside = jnp.matmul(jnp.matmul(adjoint(basis), factor, precision=HIGHEST), basis)
+    largest = jnp.max(_diagonal(inside), axis=-1, keepdims=True)
+    ridge = jnp.broadcast_to(_ridge(largest, damping), largest.shape)[..., None]
+    q, r = jnp.linalg.qr(inside + ridge.astype(factor.dtype) * _one(factor))
+    values = _diagonal(jnp.matmul(r, q, precision=HIGHEST)) - ridge[..., 0]
+    basis = jnp.matmul(basis, q, precision=HIGHEST)
+    order = jnp.argsort(values, axis=-1, descending=True)
+    values = jnp.take_along_axis(values, order, axis=-1)
+    return values, jnp.take_along_axis(basis, order[..., None, :], axis=-1)
+
+
+def _one(like: Array) -> Array:
+    return jnp.broadcast_to(jnp.eye(like.shape[-1], dtype=like.dtype), like.shape)
+
+
+def _diagonal(x: Array) -> Array:
+    return jnp.diagonal(x, axis1=-2, axis2=-1).real

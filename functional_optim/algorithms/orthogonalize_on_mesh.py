@@ -1,0 +1,94 @@
+"""Orthogonalizes the matrices of all parameters together, divided over the devices of a mesh."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ..core.decorators import tree_rule
+from ..core.protocol import GradientTransformation
+from ..core.rules.arguments import NonNegative, Static
+from ..core.rules.context import Slots, StepContext
+from ..core.trees.placement import auto_sharded
+from ..sharding.matrices import MatrixSharding
+from . import newton_schulz as one_leaf
+from .newton_schulz import STANDARD, Rounds, check_rounds, newton_schulz
+
+__all__ = ["orthogonalize", "orthogonalize_by"]
+
+Array = jax.Array
+
+
+# The name is that of the rule for single leaves, so that their states are one and the same.
+@tree_rule(check=check_rounds)
+def orthogonalize(
+    g: Sequence[Array],
+    slots: Slots,
+    p: None,
+    ctx: StepContext,
+    ns_coeffs: Static[Rounds | str] = STANDARD,
+    ns_steps: Static[int | None] = None,
+    eps: NonNegative = 1e-7,
+    *,
+    matrix_sharding: Static[MatrixSharding],
+    adaptive: Static[bool] = False,
+    preconditioning: Static[str] = "frobenius",
+    method: Static[str] = "newton_schulz",
+    safety_factor: Static[float | None] = None,
+    ns_dtype: Static[DTypeLike | None] = None,
+    eps_as_floor: Static[bool] = False,
+    gram: Static[bool | None] = None,
+) -> tuple[list[Array], dict[str, list[Array]], dict[str, Array]]:
+    """Orthogonalizes all matrices of one shape as one array, placed on a mesh.
+
+    The maths, the arguments and the state are those of the rule for single leaves. Each leaf has
+    the shape `(matrices, rows, columns)`.
+    """
+    del slots, p, ctx
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, x in enumerate(g):
+        groups.setdefault((x.shape[1:], x.dtype), []).append(i)
+
+    def orthogonal(x: Array, eps: Array) -> Array:
+        placed = matrix_sharding.placed(x)
+        u = newton_schulz(
+            placed,
+            ns_coeffs,
+            ns_steps,
+            eps,
+            method=method,
+            preconditioning=preconditioning,
+            safety_factor=safety_factor,
+            ns_dtype=ns_dtype,
+            eps_as_floor=eps_as_floor,
+            gram=gram,
+        )
+        if adaptive:
+            u = jnp.sum(jnp.conj(placed) * u, axis=(-2, -1), keepdims=True) * u
+        return matrix_sharding.placed(u)[: x.shape[0]]
+
+    def together(*arguments: Array) -> list[Array]:
+        *arrays, eps = arguments  # eps is an argument, because its type has a mesh too
+        results: list[Array] = list(arrays)
+        for members in groups.values():
+            whole = orthogonal(jnp.concatenate([arrays[i] for i in members]), eps)
+            start = 0
+            for i in members:
+                end = start + arrays[i].shape[0]
+                results[i] = whole[start:end]
+                start = end
+        return results
+
+    specs = [jax.typeof(x).sharding.spec for x in g]
+    return list(auto_sharded(together, lambda *_: specs, *g, eps)) if g else [], {}, {}
+
+
+def orthogonalize_by(
+    matrix_sharding: MatrixSharding | None,
+) -> Callable[..., GradientTransformation]:
+    """Returns the factory of the rule for a way of sharing the work; None for single leaves."""
+    if matrix_sharding is None:
+        return one_leaf.orthogonalize
+    return functools.partial(orthogonalize, matrix_sharding=matrix_sharding)

@@ -1,0 +1,29 @@
+"""Parameters as matrices.
+
+The modules, each on those before it:
+
+- `axes`: the axes of a parameter's matrices, and the matrices as arrays.
+- `by_name`: recognizes layers by their names and shapes.
+- `routing`: finds the matrices of a tree.
+- `wrapper`: applies a transformation to them.
+"""
+
+from .axes import Blocks, MatrixAxes, MuonDimensionNumbers, as_matrix_axes
+from .by_name import Vectors
+from .routing import MatrixLeaves, OnlyMatrices, axes_by_name, two_axes
+from .wrapper import MatricesInit, MatricesUpdate, on_matrices
+
+__all__ = [
+    "Blocks",
+    "MatricesInit",
+    "MatricesUpdate",
+    "MatrixAxes",
+    "MatrixLeaves",
+    "MuonDimensionNumbers",
+    "OnlyMatrices",
+    "Vectors",
+    "as_matrix_axes",
+    "axes_by_name",
+    "on_matrices",
+    "two_axes",
+]
