@@ -238,9 +238,7 @@ def scale_by_kl_shampoo(
         due = is_due(ctx, period, stagger=stagger)
         return times(ctx.started, u), {"mu": mu} | kl_refreshed(ctx, g, slots, due, max_clamp)
 
-    return on_whole_matrices(
-        on_matrices, g, slots, ctx, b1, eps, precondition_frequency, max_clamp
-    )
+    return on_whole_matrices(on_matrices, g, slots, ctx, b1, eps, precondition_frequency, max_clamp)
 
 
 def kl_shampoo(

@@ -152,7 +152,9 @@ def after_matrices(devices, spec):
     ids=["2", "4", "8", "8, each with all"],
 )
 def test_matrices_have_the_numbers_of_one_device(devices, spec, name):
-    (got, slots), (expected, wanted) = (after_matrices(*x)[name] for x in ((devices, spec), (1, ())))
+    (got, slots), (expected, wanted) = (
+        after_matrices(*x)[name] for x in ((devices, spec), (1, ()))
+    )
     assert_close(got, expected, rtol=1e-3, atol=1e-5)
     slots, wanted = fo.to_state_dict(slots), fo.to_state_dict(wanted)
     for path, value in wanted.items():

@@ -1,6 +1,6 @@
 """Tells the compiler how to shard an array of a program that runs on several devices."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +42,12 @@ def partitioned_like(new: T, old: PyTree) -> T:
         return new
     before = dict(jax.tree_util.tree_flatten_with_path(old)[0])
 
-    def partitioned(path: jax.tree_util.KeyPath, y: Array) -> Array:
+    def partitioned(path: tuple[Any, ...], y: Array) -> Array:
         x = before.get(path)
-        is_same = isinstance(y, jax.core.Tracer) and jnp.shape(x) == y.shape
-        has_spec = is_same and AxisType.Explicit not in jax.typeof(y).sharding.mesh.axis_types
-        return partitioned_as(y, x) if x is not None and has_spec and y.ndim else y
+        is_program = isinstance(y, jax.core.Tracer) and y.ndim > 0
+        if x is None or not is_program or jnp.shape(x) != y.shape:
+            return y
+        is_typed = AxisType.Explicit in jax.typeof(y).sharding.mesh.axis_types
+        return y if is_typed else partitioned_as(y, jnp.asarray(x))
 
     return jax.tree_util.tree_map_with_path(partitioned, new)
