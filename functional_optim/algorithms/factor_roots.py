@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ..linear_algebra import matrix_inverse_pth_root
+from .eigenbases import adjoint
 
-__all__ = ["METHODS", "Damping", "InverseRoot", "adjoint", "inverse_root"]
+__all__ = ["METHODS", "Damping", "InverseRoot", "inverse_root"]
 
 Array = jax.Array
 
@@ -75,11 +76,6 @@ def inverse_root(
         failed = jnp.zeros(finite.shape, bool)
     failed = failed | ~finite | ~jnp.all(jnp.isfinite(root), axis=(-2, -1))
     return InverseRoot(root, new if method == "qr" else None, failed)
-
-
-def adjoint(x: Array) -> Array:
-    """Returns the conjugate transposes of matrices."""
-    return jnp.conj(jnp.swapaxes(x, -2, -1))
 
 
 class _Power(NamedTuple):

@@ -90,7 +90,7 @@ def kl_refreshed(
     in_left, in_right = Sides(bases.left, None), Sides(None, bases.right)
     whole = g.reshape((1,) * (2 - g.ndim) + g.shape)
     rows, columns = whole.shape[-2:]
-    # Of each row, its elements in the right basis; of each column, its elements in the left one.
+    # Rows have their elements in the right basis, and columns in the left one.
     of_rows, of_columns = rotated(whole, in_right), rotated(whole, in_left)
     square = squares(rotated(of_columns, in_right))
     by_left = _inverse(slots.left_values.real[..., :, None])

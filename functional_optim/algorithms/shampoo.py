@@ -29,7 +29,8 @@ from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from ..transforms.momentum import trace
-from .factor_roots import METHODS, Damping, adjoint, inverse_root
+from .eigenbases import adjoint, squares
+from .factor_roots import METHODS, Damping, inverse_root
 from .with_adam import with_adam_for_others
 
 __all__ = ["scale_by_shampoo", "shampoo"]
@@ -296,7 +297,7 @@ def scale_by_shampoo(
         return u, kept
     graft = m
     if grafting != "sgd":
-        kept["nu"] = _moment(slots.nu, _squares(g), ctx.nu_decay, ctx.nu_gain)
+        kept["nu"] = _moment(slots.nu, squares(g), ctx.nu_decay, ctx.nu_gain)
         graft = m / (safe_sqrt(ctx.nu_correction * kept["nu"]) + graft_eps).astype(m.dtype)
     # The constant of Meta's code.
     size = _norms(graft) / (_norms(u) + 1e-16)
@@ -342,14 +343,10 @@ def _times(real: Array, x: Array) -> Array:
     return real.astype(x.dtype) * x
 
 
-def _squares(x: Array) -> Array:
-    return jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
-
-
 def _norms(x: Array) -> Array:
     """Returns the Frobenius norms of matrices `(..., 1, 1)`, or of a vector."""
     axes = tuple(range(max(x.ndim - 2, 0), x.ndim))
-    return safe_sqrt(jnp.sum(_squares(x), axis=axes, keepdims=True))
+    return safe_sqrt(jnp.sum(squares(x), axis=axes, keepdims=True))
 
 
 def shampoo(

@@ -26,14 +26,18 @@ COUNTS = {
     "max_consecutive_errors",
     "max_precond_dim",
     "max_size",
+    "max_size_triangular",
+    "max_skew_triangular",
     "memory_size",
     "min_dim_size_to_factor",
     "min_size",
     "ns_steps",
     "num_betas",
+    "rank",
     "rank_fraction",
     "rank_multiple_of",
     "sync_period",
+    "update_proj_gap",
     "window_size",
 }
 """Numbers that shape the program."""

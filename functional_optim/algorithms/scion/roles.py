@@ -172,7 +172,7 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class _Parameter:
-    """What is known of one parameter.
+    """A parameter with all that is known of it.
 
     Attributes:
       path: its path.
