@@ -16,7 +16,7 @@ from ..sharding.matrices import MatrixSharding
 from . import newton_schulz as one_leaf
 from .newton_schulz import STANDARD, Rounds, check_rounds, newton_schulz
 
-__all__ = ["orthogonalize", "orthogonalize_by"]
+__all__ = ["orthogonalize_by"]
 
 Array = jax.Array
 
