@@ -56,6 +56,7 @@ __all__ = [
     "each_factory",
     "each_link",
     "each_with_extra",
+    "each_with_cheap_oracle",
     "each_with_oracle",
     "matrices",
 ]
@@ -179,3 +180,15 @@ each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "spec"))
 
 each_with_oracle = _each(c for c in cases() if c.oracle)
 """Runs a test on every variant that has an oracle."""
+
+FACTORIZING = {
+    entry.factory
+    for family in (soap, shampoo, dion, scion, low_rank, psgd)
+    for entry in family.RULES
+}
+"""Rules that decompose matrices, of which a step takes a hundred times as long as of others."""
+
+each_with_cheap_oracle = _each(
+    c for c in cases() if c.oracle and (c.factory not in FACTORIZING or "-" not in c.name)
+)
+"""Runs a test of many steps: of rules that decompose matrices, on the plain variant alone."""
