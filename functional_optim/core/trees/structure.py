@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import PyTreeDef
 
 from ..protocol import PyTree
