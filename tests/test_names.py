@@ -24,7 +24,6 @@ LEFT_OUT = {
     "lookahead keeps the slow parameters in its state": {"LookaheadParams"},
     "metrics of a search are in its state": {"ZoomLinesearchInfo"},
     "not settled in optax itself": {"experimental"},
-    "GaLore": {"GaLoreDimensionNumbers", "GaLoreState", "galore", "scale_by_galore"},
     "only annotates": {"ConditionFn", "NamedTupleKey", "ShouldSkipUpdateFunction"},
 }
 """Names that optax has and this package has not."""

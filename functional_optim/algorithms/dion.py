@@ -95,8 +95,8 @@ def scale_by_dion(
         u  = P Q^T
 
     One step of power iteration finds the leading singular vectors of M: P for the longer side, and
-    Q for the shorter one. What M has of them decays by beta; the error of the approximation, the
-    other directions, stays in M until it is large enough. At full rank P R^T is M, so that M is
+    Q for the shorter one. The part of M along them decays by beta; the error of the approximation,
+    the other directions, stays in M until it is large enough. At full rank P R^T is M, so that M is
     the decaying sum of momentum.
 
     The state keeps M as `mu`, of the leaf's shape, in units of g, and Q as `q`, of shape

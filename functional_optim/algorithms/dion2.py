@@ -61,8 +61,8 @@ def scale_by_dion2(
         u  = newton_schulz(M[:, S]) in the columns of S, and 0 in all others
         M <- beta M in the columns of S, and unchanged in all others
 
-    With fewer inputs than outputs, S is of the inputs, and the rows of M. What is not selected
-    stays in M whole and grows until it is selected. With `fraction=1`, M is the decaying sum of
+    With fewer inputs than outputs, S is of the inputs, and the rows of M. All others
+    stay in M whole, and grow until they are selected. With `fraction=1`, M is the decaying sum of
     momentum, and u is that of Muon without nesterov.
 
     The state keeps M as `mu`, of the leaf's shape, in units of g. `beta` `()` has no unit, and
@@ -107,7 +107,7 @@ def scale_by_dion2(
         part = jnp.take_along_axis(whole, indices, axis)
         u = newton_schulz(part, ns_coeffs, ns_steps, eps, ns_dtype=ns_dtype)
         chosen = places < indices.shape[axis]
-        # What is not chosen reads the last column, and is then 0.
+        # All others read the last of the chosen, and are then 0.
         u = jnp.where(chosen, jnp.take_along_axis(u, places, axis, mode="clip"), 0)
         kept = jnp.where(chosen, beta.astype(mu.dtype) * whole, whole)
         return u.reshape(mu.shape), kept.reshape(mu.shape)

@@ -24,6 +24,7 @@ from ..core.trees.labels import FrozenTree, resolve_labels
 from ..core.trees.placeholders import is_any_params
 from ..core.trees.placement import auto_sharded, place_on_mesh_of
 from ..core.trees.structure import align, is_absent, leaf_paths
+from ..core.trees.varying import varying_as
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.matrices import (
@@ -89,7 +90,7 @@ def scale_by_galore(
         returns one; or one for all parameters with at least two axes. None for exactly the
         parameters with two axes; `axes_by_name()` leaves out embeddings and heads.
       side: the side that is projected: `"longer"`, which makes the slots of base small and P large,
-        as in optax; or `"shorter"`, as in the paper. Of a square, the rows are projected.
+        as in optax; or `"shorter"`, as in the paper. The rows of a square matrix are projected.
 
     Differences: in optax the signs are those of LAPACK, and there are no batch axes. The authors
     project the shorter side, and count the updates of each parameter. A matrix whose singular
@@ -220,9 +221,11 @@ class ProjectedInit:
                 continue
             shapes = [self.projections.shapes(shape) for shape in matrices.shapes]
             projectors.append(
-                _one_or_all([jnp.zeros(s, compute_dtype(p.dtype)) for s, _ in shapes])
+                _one_or_all(
+                    varying_as([jnp.zeros(s, compute_dtype(p.dtype)) for s, _ in shapes], p)
+                )
             )
-            low_rank.append(_one_or_all([jnp.zeros(s, p.dtype) for _, s in shapes]))
+            low_rank.append(_one_or_all(varying_as([jnp.zeros(s, p.dtype) for _, s in shapes], p)))
         treedef: Any = jax.tree.structure(labels)
         base_state = self.base(treedef.unflatten(low_rank))
         state = State(
@@ -313,9 +316,14 @@ def _project(g: Array, projector: Array, due: Array, side: str) -> tuple[Array, 
     """
     of_rows = projects_rows(g.shape, side)
     x = g.astype(compute_dtype(g.dtype))
+    rank = projector.shape[-1]
+    low_rank_sides = (rank, g.shape[-1]) if of_rows else (g.shape[-2], rank)
+    low_rank_shape = (*projector.shape[:-2], *low_rank_sides)
 
     def project(x: Array, projector: Array, due: Array) -> tuple[Array, Array]:
         x = x[0] if projector.ndim == 2 else x
+        if x.size == 0:
+            return projector.astype(x.dtype), jnp.zeros(low_rank_shape, x.dtype)
         # A leaf that had no update until now has no projection yet.
         new = jax.lax.cond(
             due | ~jnp.any(projector),

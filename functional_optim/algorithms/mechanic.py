@@ -169,6 +169,11 @@ class _MechanizedInit:
     tuner: TransformInitFn
     name = "mechanize"
 
+    @property
+    def parts(self) -> dict[str, TransformInitFn]:
+        """The `init` of each transformation within, by the field of its state."""
+        return {"base_optimizer_state": self.base, "mechanic_step": self.tuner}
+
     def __call__(self, params: PyTree) -> State:
         """Makes the states of the optimizer and of its tuner."""
         return State(base_optimizer_state=self.base(params), mechanic_step=self.tuner(params))

@@ -66,6 +66,11 @@ def _step_size(
     return {"barf": barf, "gamma": gamma, "lb": lb, "step_size": step, "lower_bound": lb}
 
 
+def _products(g: Array, p: Array, m: Array, squares: Array) -> dict[str, Array]:
+    """Returns what `_step_size` needs of a leaf."""
+    return {"progress": inner_product(g, p), "product": inner_product(m, p), "squares": squares}
+
+
 def _momo_weights(
     last: Scalars, beta: Array, bias_correction: bool, **_: object
 ) -> dict[str, Array]:
@@ -81,24 +86,24 @@ def _momo_measure(
     g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object
 ) -> dict[str, Array]:
     m = moment(slots.mu, g, ctx.decay, ctx.gain)
-    return {
-        "progress": inner_product(g, p),
-        "product": inner_product(m, p),
-        "squares": sum_of_squares(m),
-    }
+    return _products(g, p, m, sum_of_squares(m))
 
 
-def _momo_combine(
+def _combine(
     stats: Mapping[str, Array] | None,
     last: Scalars,
     learning_rate: Array,
     lower_bound: Array,
     weight_decay: Array,
     adapt_lower_bound: bool,
+    divide: bool = True,
     **_: object,
 ) -> dict[str, Array]:
     scalars = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
-    return scalars | _proximal(scalars["step_size"], learning_rate, weight_decay)
+    if divide:
+        return scalars | _proximal(scalars["step_size"], learning_rate, weight_decay)
+    decay = -learning_rate * weight_decay
+    return scalars | {"minus_decay": decay, "minus_step": -scalars["step_size"]}
 
 
 def _proximal(step: Array, learning_rate: Array, weight_decay: Array) -> dict[str, Array]:
@@ -112,7 +117,7 @@ def _proximal(step: Array, learning_rate: Array, weight_decay: Array) -> dict[st
     tree_stats=TreeStats(
         prepare=_momo_weights,
         measure=_momo_measure,
-        combine=_momo_combine,
+        combine=_combine,
         start=_start,
         metrics=("step_size", "lower_bound"),
     ),
@@ -204,28 +209,7 @@ def _adam_measure(
     g: Array, slots: Slots, p: Array, ctx: StepContext, b2: Array, eps: Array, **_: object
 ) -> dict[str, Array]:
     m, _nu, scale = _moments(g, slots, ctx, b2, eps)
-    return {
-        "progress": inner_product(g, p),
-        "product": inner_product(m, p),
-        "squares": jnp.sum(jnp.square(m) / scale),
-    }
-
-
-def _adam_combine(
-    stats: Mapping[str, Array] | None,
-    last: Scalars,
-    learning_rate: Array,
-    lower_bound: Array,
-    weight_decay: Array,
-    adapt_lower_bound: bool,
-    divide: bool,
-    **_: object,
-) -> dict[str, Array]:
-    scalars = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
-    if divide:
-        return scalars | _proximal(scalars["step_size"], learning_rate, weight_decay)
-    decay = -learning_rate * weight_decay
-    return scalars | {"minus_decay": decay, "minus_step": -scalars["step_size"]}
+    return _products(g, p, m, jnp.sum(jnp.square(m) / scale))
 
 
 @leaf_rule(
@@ -233,7 +217,7 @@ def _adam_combine(
     tree_stats=TreeStats(
         prepare=_adam_weights,
         measure=_adam_measure,
-        combine=_adam_combine,
+        combine=_combine,
         start=_start,
         metrics=("step_size", "lower_bound"),
     ),

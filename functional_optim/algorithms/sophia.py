@@ -1,7 +1,7 @@
 """Sophia: momentum over an estimate of the Hessian's diagonal, which is made every few steps."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
@@ -15,7 +15,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction as correction_of
 from ..core.numerics.moments import moment
 from ..core.numerics.validation import as_count
-from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
+from ..core.protocol import GradientTransformation, Hyperparameter, PyTree, TransformInitFn
 from ..core.rules.arguments import (
     Decay,
     NonNegative,
@@ -228,9 +228,14 @@ def scale_by_sophia(
 class _SophiaInit:
     """`init` of Sophia."""
 
-    step: Callable[..., Any]
-    estimator: Callable[..., Any]
+    step: TransformInitFn
+    estimator: TransformInitFn
     name = "scale_by_sophia"
+
+    @property
+    def parts(self) -> dict[str, TransformInitFn]:
+        """The `init` of each transformation within, by the field of its state."""
+        return {"sophia_step": self.step, "hessian_fn_state": self.estimator}
 
     def __call__(self, params: PyTree) -> State:
         """Makes the states of the step and of the estimator."""

@@ -17,6 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ..core.protocol import PyTree
+from .checksums import checksum
 from .contents import Checkpoint, Templates, check_info, pack
 from .extras import import_extra
 
@@ -106,8 +107,9 @@ def save(
     arrays, info["scalars"] = _pack_scalars({k: _copy(x) for k, x in arrays.items()})
     # orbax writes no array without elements, and no tree without arrays.
     info["shapes"] = {k: [list(np.shape(x)), x.dtype.name] for k, x in arrays.items()}
-    info["crc32"] = _checksum(info)
     arrays = {k: x for k, x in arrays.items() if x.size}
+    info["checksums"] = _checksums(arrays)
+    info["crc32"] = _checksum(info)
     checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
     items = {"info": ocp.args.JsonSave(info)}
     if arrays:
@@ -162,7 +164,9 @@ def load(
         arrays: Arrays = {k: np.zeros(*x) for k, x in shapes.items() if 0 in x[0]}
         if options:
             items = {"arrays": ocp.args.PyTreeRestore(restore_args=options)}
-            arrays |= _read(function, ocp, checkpointer, path, items)["arrays"]
+            found = _read(function, ocp, checkpointer, path, items)["arrays"]
+            _check_arrays(function, path, found, info.get("checksums", {}))
+            arrays |= found
     return templates.fill(info, _unpack_scalars(arrays, info["scalars"]))
 
 
@@ -170,6 +174,26 @@ def _checksum(info: Mapping[str, PyTree]) -> int:
     """Returns a checksum of the JSON data; orbax has none for it."""
     whole = {k: v for k, v in info.items() if k != "crc32"}
     return zlib.crc32(json.dumps(whole, sort_keys=True).encode())
+
+
+def _checksums(arrays: Arrays) -> dict[str, int]:
+    """Returns a checksum of each array; orbax has none for their data."""
+    sums = jax.device_get({k: checksum(x) for k, x in arrays.items()})
+    return {k: int(x) for k, x in sums.items()}
+
+
+def _check_arrays(function: str, path: Path, arrays: Arrays, expected: Mapping[str, int]) -> None:
+    """Raises ValueError if an array does not have its checksum.
+
+    Directories that were written before there were checksums of arrays have none.
+    """
+    found = _checksums({k: arrays[k] for k in expected})
+    damaged = [k for k, x in found.items() if x != expected[k]]
+    if damaged:
+        raise ValueError(
+            f"{function}: {path} is damaged: the checksum of '{damaged[0]}' differs. Load an "
+            "earlier checkpoint. Nothing was loaded."
+        )
 
 
 def _undamaged(function: str, path: Path, info: Mapping[str, PyTree]) -> Mapping[str, PyTree]:

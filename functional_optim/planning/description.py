@@ -54,6 +54,7 @@ class LinkRecord:
       known: whether the hyperparameters are known; those of other packages are not.
       hyperparams: name -> value or schedule, for this parameter.
       slots: the arrays that the link keeps for this parameter.
+      is_rule: whether hyperparams has all numbers; otherwise the call shows them.
     """
 
     path: str
@@ -61,10 +62,12 @@ class LinkRecord:
     known: bool
     hyperparams: dict[str, Hyperparameter]
     slots: tuple[SlotRecord, ...]
+    is_rule: bool = True
 
     def __str__(self) -> str:
         values = ", ".join(f"{k}={short_repr(v)}" for k, v in self.hyperparams.items())
-        about = values if self.known else f"{self.text}, hyperparameters unknown"
+        about = values if self.is_rule else self.text
+        about += "" if self.known else ", hyperparameters unknown"
         lines = [f"{self.path}: {about}" if about else self.path]
         return "\n".join([*lines, *(f"  {slot}" for slot in self.slots)])
 

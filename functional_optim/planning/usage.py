@@ -65,6 +65,7 @@ class LinkUsage:
         """
         if self.init is None or leaf not in self.params:
             return
+        is_rule = isinstance(self.init, RuleInit)
         has_name = isinstance(getattr(self.init, "name", None), str)
         name = link_name(self.init, self.update)
         slots = tuple(
@@ -75,9 +76,10 @@ class LinkUsage:
         yield LinkRecord(
             path_string(self.at) if self.at else name,
             short_repr(self.init) if has_name else name,
-            isinstance(self.init, RuleInit) or not _may_have_hyperparams(self),
+            has_name or not jax.tree.leaves(self.state),
             self.hyperparams.get(leaf, {}),
             slots,
+            is_rule,
         )
 
     @functools.cached_property
@@ -123,12 +125,6 @@ def find_links(init: Init, update: Update, params: PyTree) -> Iterator[LinkUsage
     return _visit(init, update, params, ())
 
 
-def _may_have_hyperparams(usage: LinkUsage) -> bool:
-    """Tells whether a link that is not a rule may have hyperparameters."""
-    is_foreign = not isinstance(getattr(usage.init, "name", None), str)
-    return is_foreign or bool(jax.tree.leaves(usage.state))
-
-
 def _visit(init: Init, update: Update, params: PyTree, at: Path) -> Iterator[LinkUsage]:
     """Yields the link whose state is at a path, and the links within it."""
     if isinstance(init, ChainInit):
@@ -140,6 +136,8 @@ def _visit(init: Init, update: Update, params: PyTree, at: Path) -> Iterator[Lin
         yield from _routed(init, update, params, at)
     elif isinstance(init, MatricesInit):
         yield from _on_matrices(init, update, params, at)
+    elif isinstance(getattr(init, "parts", None), dict):
+        yield from _parts(init, params, at)
     elif callable(getattr(init, "init", None)):
         yield from _wrapped(init, params, at)
     elif isinstance(init, RuleInit):
@@ -229,6 +227,18 @@ def _on_matrices(
     yield LinkUsage(at, None, None, {}, None, reasons)
     inner = update.link.function if isinstance(update, MatricesUpdate) else None
     yield from _visit(init.init, inner, treedef.unflatten(matrices), at)
+
+
+def _parts(init: Any, params: PyTree, at: Path) -> Iterator[LinkUsage]:
+    """Yields the links within a transformation that says which field has the state of each part."""
+    for name, part in init.parts.items():
+        yield from _visit(part, None, params, _field_path(at, name))
+    whole = state_shapes(init, params)
+    if whole is not None:
+        own = {k: v for k, v in whole._asdict().items() if k not in init.parts}
+        usage = LinkUsage(at, init, None, _leaves(params), State(**own), {})
+        if usage.slots:
+            yield usage
 
 
 def _mesh_routes(init: MatricesInit, blocks: Blocks, x: Shape) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class EstimatorInit:
         return placed
 
     def __repr__(self) -> str:
-        return f"{self.name}({self.key!r})"
+        return f"{self.name}({self.key.value!r})"
 
 
 @dataclasses.dataclass(frozen=True)

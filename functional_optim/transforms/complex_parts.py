@@ -57,6 +57,11 @@ class _SplitInit:
     inner: Callable[..., Any]
     name = "split_real_and_imaginary"
 
+    @property
+    def parts(self) -> dict[str, Callable[..., Any]]:
+        """The `init` of each transformation within, by the field of its state."""
+        return {"inner_state": self.inner}
+
     def __call__(self, params: PyTree) -> State:
         """Makes the inner state of the parts."""
         return State(inner_state=self.inner(_parts(params)))

@@ -70,13 +70,14 @@ def reduce_on_plateau(
             f"{where}: rtol and atol are both 0, so that rounding counts as better. Pass one of "
             "them above 0."
         )
-    return GradientTransformation(_Init(), _Update.of(*numbers.values()))
+    return GradientTransformation(_Init(tuple(numbers.items())), _Update.of(*numbers.values()))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Init:
     """`init` of the scale."""
 
+    numbers: tuple[tuple[str, float], ...]
     name = "reduce_on_plateau"
 
     def __call__(self, params: PyTree) -> State:
@@ -91,6 +92,9 @@ class _Init:
             count=none,
             avg_value=jnp.zeros((), dtype),
         )
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{k}={x}' for k, x in self.numbers)})"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,6 +104,11 @@ class _PrivateInit:
     noise: Callable[..., Any]
     name = "differentially_private_aggregate"
 
+    @property
+    def parts(self) -> dict[str, Callable[..., Any]]:
+        """The `init` of each transformation within, by the field of its state."""
+        return {"clip": self.clip, "add_private_noise": self.noise}
+
     def __call__(self, params: PyTree) -> State:
         """Makes the states of both links."""
         return State(clip=self.clip(params), add_private_noise=self.noise(params))

@@ -98,6 +98,11 @@ class _SamInit:
     has_cache: bool
     name = "sam"
 
+    @property
+    def parts(self) -> dict[str, TransformInitFn]:
+        """The `init` of each transformation within, by the field of its state."""
+        return {"opt_state": self.init, "adv_state": self.adv_init}
+
     def __call__(self, params: PyTree) -> State:
         """Makes the states of both optimizers."""
         # A copy, because both arrays are donated.

@@ -255,8 +255,40 @@ def test_decay_may_differ_by_label_where_the_estimate_is_of_all():
     assert_close(updates["b"], without["b"])
     assert_close(updates["w"], without["w"] - 0.1 * 0.5 * params["w"], rtol=1e-5)
     assert fo.metrics(state)["d"] == fo.metrics(same)["d"]
-    with pytest.raises(TypeError, match="learning_rate cannot be given by label, because the rule"):
-        fo.prodigy(fo.by_label({"none": 0.0, "some": 0.5}, {"b": "none", "w": "some"}))
+
+
+OF_THE_TREE = {
+    fo.prodigy: ("learning_rate", "estim_lr0", "estim_lr_coef", "growth_rate"),
+    fo.dadapt_adamw: ("learning_rate", "estim_lr0", "growth_rate"),
+    fo.dadapt_sgd: ("learning_rate", "estim_lr0", "growth_rate"),
+    fo.dog: ("eps",),
+    fo.dowg: ("eps", "init_estim_sq_dist"),
+    fo.momo: ("learning_rate", "beta", "lower_bound", "weight_decay"),
+    fo.momo_adam: ("learning_rate", "b1", "lower_bound", "weight_decay"),
+    fo.polyak_sgd: ("max_learning_rate", "f_min"),
+}
+"""Numbers on which the step size of all parameters depends."""
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(make, name) for make, names in OF_THE_TREE.items() for name in names]
+)
+def test_numbers_of_the_whole_tree_cannot_differ_by_label(make, name):
+    by_label = fo.by_label({"x": 0.25, "y": 0.5}, {"b": "x", "w": "y"})
+    text = rf"\w+: {name} cannot be given by label, because the rule reads the whole tree\. Give "
+    with pytest.raises(TypeError, match=text):
+        make(**{name: by_label})
+
+
+def test_steps_of_one_estimate_may_be_scaled_by_label():
+    params, grads = problem.arrays(), problem.arrays(seed=1)
+    factor = fo.scale(fo.by_label({"x": 0.25, "y": 1.0}, {"b": "x", "w": "y"}))
+    plain = fo.prodigy(estim_lr0=0.1)
+    tx = fo.chain(plain, factor)
+    updates, state = tx.update(grads, tx.init(params), params)
+    expected, same = plain.update(grads, plain.init(params), params)
+    assert_close(updates, {"b": 0.25 * expected["b"], "w": expected["w"]})
+    assert fo.metrics(state)["d"] == fo.metrics(same)["d"]
 
 
 def test_decays_may_be_scheduled_and_traced():

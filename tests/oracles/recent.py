@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
+from .adam import adamw, scale_by_adam
 from .common import decoupled, leafwise
+from .lion import scale_by_lion
 
 
 def half_life_in_warmup(t, start, end, warmup):
@@ -428,21 +430,6 @@ def scale_by_mars(b1=0.95, b2=0.99, eps=1e-8, gamma=0.025, base="adamw"):
 
 
 @leafwise
-def adam_of_the_rest(b1=0.9, b2=0.95, eps=1e-8):
-    m = v = 0.0
-    t = 0
-
-    def step(g, p):
-        nonlocal m, v, t
-        t += 1
-        m = b1 * m + (1 - b1) * g
-        v = b2 * v + (1 - b2) * g**2
-        return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
-
-    return step
-
-
-@leafwise
 def scaled_by_shape(base="adamw", **how):
     find = scale_by_mars.leaf(base=base, **how)
 
@@ -455,7 +442,7 @@ def scaled_by_shape(base="adamw", **how):
 
 def mars(learning_rate, weight_decay=0.0, adam_weight_decay=0.1, optimize_1d=False, **how):
     matrices = decoupled(scaled_by_shape, default=0.0)(learning_rate, weight_decay, **how)
-    rest = decoupled(adam_of_the_rest, default=0.0)(learning_rate, adam_weight_decay)
+    rest = adamw(learning_rate, adam_weight_decay, b2=0.95)
     if optimize_1d:
         how = {**how, "base": "adamw" if how.get("base") == "shampoo" else how.get("base", "adamw")}
         rest = decoupled(scale_by_mars, default=0.0)(learning_rate, weight_decay, **how)
@@ -476,39 +463,20 @@ def masked_by_gradient(u, g, min_fraction=1e-3):
     return u * agrees / max(agrees.mean(), min_fraction)
 
 
-@leafwise
-def direction_of_adam(b1=0.9, b2=0.999, eps=1e-8, min_fraction=1e-3):
-    m = v = 0.0
-    t = 0
+def masked_direction(direction):
+    """The direction of another rule, without the elements that do not agree with the gradient."""
 
-    def step(g, p):
-        nonlocal m, v, t
-        t += 1
-        m = b1 * m + (1 - b1) * g
-        v = b2 * v + (1 - b2) * g**2
-        u = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
-        return masked_by_gradient(u, g, min_fraction)
+    @leafwise
+    def masked(min_fraction=1e-3, **how):
+        find = direction.leaf(**how)
+        return lambda g, p: masked_by_gradient(find(g, p), g, min_fraction)
 
-    return step
+    return masked
 
 
-cautious_adamw = decoupled(direction_of_adam, default=1e-4)
+cautious_adamw = decoupled(masked_direction(scale_by_adam), default=1e-4)
 
-
-@leafwise
-def direction_of_lion(b1=0.9, b2=0.99, min_fraction=1e-3):
-    m = 0.0
-
-    def step(g, p):
-        nonlocal m
-        u = np.sign(b1 * m + (1 - b1) * g)
-        m = b2 * m + (1 - b2) * g
-        return masked_by_gradient(u, g, min_fraction)
-
-    return step
-
-
-cautious_lion = decoupled(direction_of_lion, default=1e-3)
+cautious_lion = decoupled(masked_direction(scale_by_lion), default=1e-3)
 
 
 @leafwise
@@ -550,8 +518,7 @@ def sgd_hd(learning_rate, momentum=None, nesterov=False, hypergrad_lr=1e-6, weig
 
 
 def adam_hd(learning_rate, hypergrad_lr=1e-8, weight_decay=0.0):
-    direction = adam_of_the_rest(b2=0.999)
-    return hypergradient_of(direction, learning_rate, hypergrad_lr, weight_decay)
+    return hypergradient_of(scale_by_adam(), learning_rate, hypergrad_lr, weight_decay)
 
 
 def to_norm(x, radius, axis=None):

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import functional_optim as fo
 
-from ..rules import cases
+from ..rules import cases, plain
 from ..rules.table import matrices
 
 PARAMS = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3, jnp.bfloat16)}}
@@ -88,6 +88,36 @@ def test_slots_of_a_wrapper_are_listed_under_the_wrapper():
     assert [(slot.name, slot.nbytes) for slot in own.slots] == [("acc_grads", 24)]
 
 
+EVERY_KIND = {
+    "sophia": fo.sophia(0.1),
+    "mechanize": fo.mechanize(fo.sgd(1.0)),
+    "dpsgd": fo.contrib.dpsgd(0.1, 1.0, 1.0, 0),
+    "sam": fo.contrib.sam(fo.sgd(0.1), fo.sgd(0.1)),
+    "split": fo.split_real_and_imaginary(fo.adam(0.1)),
+    "plateau": fo.contrib.reduce_on_plateau(),
+    "MultiSteps": fo.MultiSteps(fo.adam(0.1), 2),
+    "injected": fo.inject_hyperparams(fo.adam)(0.1),
+    "hypergradient": fo.adam_hd(0.1),
+    "averaged": fo.schedule_free(fo.adam(0.1), 0.1),
+}
+
+
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_numbers_of_what_is_ours_are_known(name):
+    text = str(fo.describe(EVERY_KIND[name], PARAMS))
+    assert "unknown" not in text
+    assert not re.search(r"\b_[A-Z]|object at|Key\(", text), "no private objects"
+
+
+def test_both_parts_of_sophia_are_described():
+    found = links(fo.sophia(0.1, gamma=0.5), "dense.kernel")
+    step = found["scale_by_sophia.sophia_step"]
+    assert step.hyperparams["gamma"] == 0.5
+    assert [slot.name for slot in step.slots] == ["mu", "nu"]
+    estimate = str(found["scale_by_sophia.hessian_fn_state"])
+    assert estimate.endswith("hutchinson_estimator_diag_hessian(0)")
+
+
 def test_a_foreign_link_is_named_with_its_state_and_unknown_numbers():
     link = links(fo.chain(optax.scale_by_adam(), fo.scale(0.1)), "dense.kernel")["scale_by_adam"]
     assert not link.known
@@ -119,7 +149,7 @@ def test_a_sharded_parameter_shows_its_sharding(mesh):
     assert f"w: float32[8, 2], {place.spec}" in str(fo.describe(fo.sgd(0.1), params))
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in cases()])
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in plain(cases())])
 def test_the_bytes_are_those_of_the_state(case):
     params = {"w": jnp.ones((3, 4)), "b": jnp.ones(4)}
     tx = case.make()

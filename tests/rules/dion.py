@@ -19,6 +19,9 @@ FRACTIONS = (
 KEY = ({"key": 1.5}, TypeError, "key must be an integer or a key of jax.random.key, got 1.5")
 
 
+STACKED = {"traces": "the leaves of one shape are stacked, between other links"}
+
+
 def of_optimizer(bad):
     return tuple(({"learning_rate": 0.1, **arguments}, *rest) for arguments, *rest in bad)
 
@@ -55,6 +58,7 @@ RULES = (
             *of_optimizer((*RANKS, KEY)),
         ),
         oracle=oracles.dion,
+        leave_out=STACKED,
     ),
     Entry(
         fo.scale_by_dion2,
@@ -85,6 +89,7 @@ RULES = (
             *of_optimizer(FRACTIONS),
         ),
         oracle=oracles.dion2,
+        leave_out=STACKED,
         drift=2e-6,
     ),
 )

@@ -20,6 +20,11 @@ BAD_ROUNDS = (
 )
 BAD_OPTIONS = (
     *BAD_ROUNDS,
+    (
+        {"safety_factor": 0.0},
+        ValueError,
+        "safety_factor must be a positive number or None, got 0.0",
+    ),
     ({"preconditioning": "max"}, ValueError, "preconditioning must be one of 'frobenius'"),
     (
         {"method": "qr"},
@@ -32,6 +37,7 @@ BAD_OPTIONS = (
         "ns_coeffs='cans' needs ns_dtype=None",
     ),
 )
+STACKED = {"traces": "orthogonalize stacks the leaves of one shape, between other links"}
 SECOND_MOMENT = (("beta2", 1.0, "[0, 1)"), ("eps", 0.0, "(0, inf)"))
 BAD_SCALES = (
     (
@@ -147,6 +153,7 @@ RULES = (
             *BAD_SCALES,
         ),
         oracle=oracles.normuon,
+        leave_out=STACKED,
     ),
     Entry(
         fo.adamuon,
@@ -166,5 +173,6 @@ RULES = (
             *ranges(("weight_decay", -1.0, "[0, inf)"), learning_rate=0.1),
         ),
         oracle=oracles.adamuon,
+        leave_out=STACKED,
     ),
 )

@@ -13,12 +13,12 @@ import functional_optim as fo
 from functional_optim.sharding import state_shardings
 
 from .. import problem
-from ..rules import cases, cases_with_extra, matrices
+from ..rules import cases, cases_with_extra, matrices, plain
 
 P = PartitionSpec
 SHAPES = {"w": (8, 4), "b": (4,)}
 SPECS = {"w": P("x", "y"), "b": P("y")}
-CASES = {case.name: case for case in [*cases(), *cases_with_extra()]}
+CASES = {case.name: case for case in plain([*cases(), *cases_with_extra()])}
 
 
 def shapes(dtype=np.float32):
@@ -61,7 +61,7 @@ def test_a_slot_of_the_parameters_shape_has_its_sharding(case, mesh):
 
 
 WITH_SHARDINGS = {
-    "adafactor": CASES["scale_by_factored_rms-factored"].make(),
+    "adafactor": fo.scale_by_factored_rms(min_dim_size_to_factor=2),
     "lbfgs": fo.scale_by_lbfgs(),
     "partition": CASES["partition"].make(),
     "optax": optax.adafactor(1e-3, min_dim_size_to_factor=2, momentum=0.9),

@@ -158,7 +158,7 @@ def scale_by_scion(
       radius: one number for all parameters; or label -> number, where labels that are missing
         have the number of their role. None is 50 for `hidden` and `vector`, 1 for `embedding` and
         3000 for `head`.
-      alpha: weight of a new gradient: 0.1 is a decay of 0.9, and 1 is no momentum.
+      alpha: weight of a new gradient: 0.1 is a decay of 0.9, and with 1 there is no momentum.
       norms: label -> `ScionNorm` or its name, in addition to those of the roles: `spectral` for
         `hidden`, `sign` for `head` and, not normalized, for `embedding`, `bias_rms` for `vector`.
       param_labels: tree of labels shaped like the parameters, or a function of the parameters

@@ -58,6 +58,11 @@ def by_label(values: Mapping[Any, Hyperparameter], param_labels: PyTree | Labell
 
     `init` computes the label of each leaf, and the state keeps it under `groups`.
 
+    A number that a quantity of the whole tree depends on has one value, such as the learning rate
+    of `prodigy`, whose estimate is of all parameters: its authors' code refuses other learning
+    rates than 0 for some of them as well. In their place, `freeze` parameters, put
+    `scale(by_label(...))` after the optimizer, or use `partition`, with an estimate for each label.
+
     Args:
       values: label -> number, scalar array or schedule.
       param_labels: tree of labels shaped like the parameters (or a prefix of that), or a

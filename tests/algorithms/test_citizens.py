@@ -1,4 +1,4 @@
-"""What any rule does, each of the new ones does too: on devices, packed, in few bits, restored."""
+"""What any rule does, recent ones do too: on devices, packed, in few bits, restored, on a part."""
 
 import functools
 
@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import functional_optim as fo
+from functional_optim.sharding import zero1
 
-OPTIMIZERS = {
+ELEMENTWISE_AND_WRAPPERS = {
     "acprop": fo.acprop(1e-2),
     "adabound": fo.adabound(1e-2),
     "adam_hd": fo.adam_hd(1e-2, hypergrad_lr=1e-4),
@@ -38,7 +39,28 @@ OPTIMIZERS = {
     "update_norm_floor": fo.chain(fo.scale_by_adam(), fo.update_norm_floor(), fo.sgd(1e-2)),
 }
 
+ESTIMATING = {
+    "cocob": fo.cocob(),
+    "dadapt_adamw": fo.dadapt_adamw(estim_lr0=1e-2),
+    "dadapt_sgd": fo.dadapt_sgd(estim_lr0=1e-2),
+    "dog": fo.dog(init_step=("heuristic", 1e-3)),
+    "dowg": fo.dowg(),
+    "gpa": fo.generalized_primal_averaging(fo.adamw(1e-2)),
+    "ldog": fo.ldog(reps_rel=1e-3),
+    "mechanize": fo.mechanize(fo.adam(1.0), s_init=1e-2),
+    "momo": fo.momo(0.1),
+    "momo_adam": fo.momo_adam(1e-2),
+    "prodigy": fo.prodigy(estim_lr0=1e-2),
+    "schedule_free": fo.schedule_free(fo.lion(1e-3), 1e-3),
+    "schedule_free_adamw": fo.schedule_free_adamw(1e-2, warmup_steps=4),
+    "schedule_free_radam": fo.schedule_free_radam(1e-2),
+    "schedule_free_sgd": fo.schedule_free_sgd(1e-2),
+}
+"""What averages points, or estimates the size of its steps."""
+
+OPTIMIZERS = ELEMENTWISE_AND_WRAPPERS | ESTIMATING
 each = pytest.mark.parametrize("name", OPTIMIZERS)
+each_estimating = pytest.mark.parametrize("name", ESTIMATING)
 
 SHAPES = {"w": (16, 64), "v": (16, 64), "u": (16, 64), "s": (16, 64), "b": (8,)}
 
@@ -54,8 +76,7 @@ def step_of(tx):
 
     @jax.jit
     def step(params, state, grads):
-        updates, state = tx.update(grads, state, params)
-        return fo.apply_updates(params, updates), state
+        return fo.apply_gradients(tx, grads, state, params, value=3.0)
 
     return step
 
@@ -71,37 +92,54 @@ def assert_near(a, b, tolerance=2e-5):
         np.testing.assert_allclose(a[k], b[k], rtol=tolerance, atol=tolerance, err_msg=k)
 
 
-@each
-def test_on_eight_devices_the_numbers_are_those_of_one(name, mesh):
+@each_estimating
+def test_applied_gradients_are_applied_updates(name):
     tx, params = OPTIMIZERS[name], arrays(0)
-
-    def place(tree):
-        spec = {
-            k: PartitionSpec("x", "y") if x.ndim == 2 else PartitionSpec() for k, x in tree.items()
-        }
-        return {k: jax.device_put(x, NamedSharding(mesh, spec[k])) for k, x in tree.items()}
-
-    expected, _ = trained(tx, params, tx.init(params))
-    sharded = place(params)
-    found, _ = trained(tx, sharded, tx.init(sharded), place=place)
-    assert_near(found, expected)
+    found, _ = trained(tx, params, tx.init(params))
+    state = tx.init(params)
+    for t in range(3):
+        updates, state = tx.update(arrays(100 + t), state, params, value=3.0)
+        params = fo.apply_updates(params, updates)
+    assert_near(found, params)
 
 
 @each
-def test_shardings_may_stand_in_types(name):
-    axes = (jax.sharding.AxisType.Explicit,) * 2
-    mesh, tx = jax.make_mesh((4, 2), ("x", "y"), axis_types=axes), OPTIMIZERS[name]
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=lambda kind: kind.name)
+def test_on_a_mesh_the_numbers_are_those_of_one_device(name, kind):
+    if jax.device_count() < 8:
+        pytest.skip("needs eight devices")
+    mesh, tx = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2), OPTIMIZERS[name]
 
     def place(tree):
-        kinds = {1: PartitionSpec(), 2: PartitionSpec("x", "y")}
-        return {k: jax.device_put(x, NamedSharding(mesh, kinds[x.ndim])) for k, x in tree.items()}
+        specs = {1: PartitionSpec(), 2: PartitionSpec("x", "y")}
+        return {k: jax.device_put(x, NamedSharding(mesh, specs[x.ndim])) for k, x in tree.items()}
 
-    expected, _ = trained(tx, arrays(0), tx.init(arrays(0)), steps=2)
+    expected, _ = trained(tx, arrays(0), tx.init(arrays(0)))
     with jax.set_mesh(mesh):
         params = place(arrays(0))
-        found, _ = trained(tx, params, jax.jit(tx.init)(params), steps=2, place=place)
+        found, _ = trained(tx, params, jax.jit(tx.init)(params), place=place)
         assert found["w"].sharding.spec == PartitionSpec("x", "y")
     assert_near(found, expected)
+
+
+@each_estimating
+def test_a_state_divided_among_replicas_gives_the_same_numbers(name):
+    if jax.device_count() < 8:
+        pytest.skip("needs eight devices")
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    tx = OPTIMIZERS[name]
+    divided = zero1(tx, mesh, "data")
+
+    def place(tree):
+        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+    expected, _ = trained(tx, arrays(0), tx.init(arrays(0)))
+    params = place(arrays(0))
+    found, state = trained(divided, params, divided.init(params), place=place)
+    assert_near(found, expected)
+    large = [x for x in jax.tree.leaves(state) if x.shape == SHAPES["w"]]
+    assert large
+    assert all(not x.sharding.is_fully_replicated for x in large)
 
 
 @each
@@ -118,20 +156,28 @@ def test_packed_slots_give_the_same_numbers(name):
 def test_a_saved_state_goes_on_as_the_run_did(name):
     tx, params = OPTIMIZERS[name], arrays(0)
     params, state = trained(tx, params, tx.init(params))
-    saved = fo.to_state_dict(state)
-    restored = fo.from_state_dict(tx.init(params), saved)
+    restored = fo.from_state_dict(tx.init(params), fo.to_state_dict(state))
     expected, _ = trained(tx, params, state, first=3)
     found, _ = trained(tx, params, restored, first=3)
     assert_near(found, expected, 0)
 
 
-HAVE_NO_MOMENTS = {"grokfast_ma", "madgrad"}
+NO_MOMENTS = {
+    "cocob",
+    "grokfast_ma",
+    "madgrad",
+    "dadapt_sgd",
+    "dog",
+    "dowg",
+    "ldog",
+    "schedule_free_sgd",
+}
 
 
 @each
 def test_moments_in_eight_bits_train_nearly_as_those_in_32(name):
     tx, params = OPTIMIZERS[name], arrays(0)
-    if name in HAVE_NO_MOMENTS:
+    if name in NO_MOMENTS:
         pytest.skip("it has no slots that are held in few bits")
     low = fo.low_bit_state(tx, min_size=256)
     state = low.init(params)
@@ -143,12 +189,25 @@ def test_moments_in_eight_bits_train_nearly_as_those_in_32(name):
 
 
 @each
-def test_bfloat16_parameters_have_float32_slots(name):
-    tx = OPTIMIZERS[name]
+def test_bfloat16_parameters_have_float32_state(name):
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), arrays(0))
+    tx = OPTIMIZERS[name]
     state = tx.init(params)
     kinds = {x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)}
     assert kinds == {jnp.dtype(jnp.float32)}
     grads = jax.tree.map(lambda x: x.astype(jnp.bfloat16), arrays(1))
-    updates, _ = tx.update(grads, state, params)
+    updates, _ = tx.update(grads, state, params, value=3.0)
     assert all(bool(jnp.isfinite(x).all()) for x in updates.values())
+
+
+@each_estimating
+def test_a_part_is_trained_as_if_alone(name):
+    tx, params, names = OPTIMIZERS[name], arrays(0), ("w", "b")
+    part = {k: params[k] for k in names}
+    masked = fo.masked(tx, {k: k in names for k in params})
+    grads = arrays(100)
+    found, _ = masked.update(grads, masked.init(params), params, value=3.0)
+    mine = {k: grads[k] for k in names}
+    expected, _ = tx.update(mine, tx.init(part), part, value=3.0)
+    assert_near(found, expected, 1e-6)
+    assert (found["u"] == grads["u"]).all()
