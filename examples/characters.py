@@ -5,8 +5,8 @@
 tunes the learning rate of AdamW, SOAP, Muon and NorMuon, each in one sweep: `vmap` maps the whole
 run over the rates, which are numbers in the state, so that each optimizer is compiled once. It then
 prints how many steps each needs for the loss that AdamW has at its end; `--picture curves.svg` also
-draws the curves. The text is the language reference that Python has for `help`. It takes 500 seconds
-of CPU time, which is six minutes or more on two cores; `--steps 40` takes two.
+draws the curves. The text is the language reference that Python has for `help`. It takes 500
+seconds of CPU time, which is six minutes or more on two cores; `--steps 40` takes two.
 """
 
 import argparse
@@ -212,8 +212,7 @@ def draw(results: dict[str, Result], curves: dict[str, Curves], target: float, f
     import matplotlib
     from matplotlib.figure import Figure
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": "characters", "font.size": 9}
-    with matplotlib.rc_context({**style}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fo", "font.size": 9}):
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         for name, result in results.items():

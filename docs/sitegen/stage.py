@@ -17,7 +17,6 @@ TOP = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
-    "examples/README.md": "examples.md",
     "docs/api.md": "api/index.md",
 }
 """File of the repository -> page of the site, where the two differ."""
