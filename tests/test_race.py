@@ -1,0 +1,106 @@
+"""The race runs, goes on where it was, and has every optimizer of the package."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.extras import missing
+
+if missing("sklearn") or missing("matplotlib"):
+    pytest.skip("needs scikit-learn and matplotlib", allow_module_level=True)
+
+import functional_optim as fo
+from benchmarks.race import __main__ as race
+from benchmarks.race import entrants
+from benchmarks.race.results import Results, Setup
+from benchmarks.race.tasks import TASKS
+
+from .rules.training import TRAINING
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    """Arguments of a race of seconds, into a temporary folder."""
+    monkeypatch.chdir(ROOT)
+    place = ["--out", str(tmp_path / "out"), "--page", str(tmp_path / "race.md")]
+    return [*place, "--tasks", "table", "--steps", "0.2", "--seeds", "2"]
+
+
+def test_a_race_of_two_rules_writes_tables_and_pictures_and_resumes(options, tmp_path):
+    race.main([*options, "--only", "adamw,sign_sgd"])
+    page = (tmp_path / "race.md").read_text(encoding="utf-8")
+    assert "| `adamw` |" in page
+    assert "| `sign_sgd` |" in page
+    assert {path.name for path in (tmp_path / "race").iterdir()} == {
+        "table_curves.svg",
+        "table_rates.svg",
+    }
+    files = {path.stem: path for path in (tmp_path / "out" / "table").iterdir()}
+    found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    for result in found.values():
+        assert len(result["final_of_settings"]) == 32
+        assert len(result["curve"]) == 4
+        assert result["final"] < 0.3 < max(x or 9 for x in result["final_of_settings"])
+        assert result["reached"] > 0
+        assert result["final"] == min(x for x in result["final_of_settings"] if x is not None)
+    # AdamW has two moments of 31 numbers more than a rule without slots.
+    assert found["adamw"]["state_bytes"] >= found["sign_sgd"]["state_bytes"] + 2 * 4 * 31
+
+    before = files["adamw"].read_bytes()
+    files["sign_sgd"].unlink()
+    race.main([*options, "--only", "adamw,sign_sgd"])
+    assert files["adamw"].read_bytes() == before
+    assert files["sign_sgd"].exists()
+
+
+def test_an_error_is_a_result_and_the_next_rule_runs(tmp_path, monkeypatch):
+    def broken(name):
+        raise ValueError(f"{name} is broken.")
+
+    monkeypatch.setattr(race, "entrant", broken)
+    results = Results(tmp_path, Setup(0.1, 1, 10))
+    race.run("table", "adamw", results)
+    assert results.read("table", "adamw")["error"] == "ValueError: adamw is broken."
+    assert race.pending([("table", "adamw"), ("table", "sgd")], results) == [("table", "sgd")]
+
+
+def test_a_result_of_another_setup_is_not_one_of_this_race(tmp_path):
+    Results(tmp_path, Setup(0.1, 1, 10)).write("table", "sgd", {"final": 1.0})
+    assert Results(tmp_path, Setup(0.1, 3, 10)).read("table", "sgd") is None
+
+
+@pytest.mark.parametrize("name", entrants.names())
+def test_every_optimizer_has_a_sweep(name):
+    found = entrants.entrant(name)
+    assert len({*zip(*found.settings.values(), strict=True)}) >= 32
+
+
+def test_the_optimizers_are_those_that_are_trained_elsewhere():
+    assert {*TRAINING} <= {*entrants.names()}
+    assert not {*entrants.names()} & {*entrants.LEFT_OUT}
+    assert {*entrants.ARGUMENTS, *entrants.GRIDS} <= {*entrants.names()}
+    assert {*entrants.LEFT_OUT} <= {*fo.__all__}
+
+
+def needy(size: float) -> fo.GradientTransformation:
+    """Makes an optimizer whose argument has no default."""
+    return fo.sgd(size)
+
+
+def test_a_new_optimizer_is_found_or_the_line_to_add_is_named(monkeypatch):
+    monkeypatch.setattr(needy, "__module__", "functional_optim.algorithms.needy")
+    monkeypatch.setattr(fo, "needy", needy, raising=False)
+    monkeypatch.setattr(fo, "__all__", [*fo.__all__, "needy"])
+    assert "needy" in entrants.names.__wrapped__()
+    with pytest.raises(ValueError, match=r'entrants.py: "needy": {"size": ...}'):
+        entrants.entrant("needy")
+
+
+def test_tasks_have_finite_losses_and_data_of_one_length():
+    for task in TASKS.values():
+        train_x, train_y, held_x, held_y = task.data()
+        assert len(train_x) == len(train_y)
+        assert len(held_x) == len(held_y)
