@@ -29,9 +29,14 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--only", default="", help="optimizers, with commas between; all by default")
     add("--tasks", default=",".join(TASKS), help="tasks, with commas between: %(default)s")
-    add("--steps", type=float, default=1.0, help="share of the steps of each task (%(default)s)")
-    add("--seeds", type=int, default=3, help="(%(default)s)")
-    add("--every", type=int, default=10, help="steps between measurements (%(default)s)")
+    add(
+        "--steps",
+        type=float,
+        default=Setup.steps,
+        help="share of the steps of each task (%(default)s)",
+    )
+    add("--seeds", type=int, default=Setup.seeds, help="(%(default)s)")
+    add("--every", type=int, default=Setup.every, help="steps between measurements (%(default)s)")
     add("--quick", action="store_true", help="one seed and half of the steps")
     add("--out", type=Path, default=ROOT / "out" / "race", help="folder of the results")
     add("--page", type=Path, default=ROOT / "docs" / "race.md", help="the page that is written")
@@ -86,7 +91,7 @@ def run(task: str, name: str, results: Results) -> None:
     """Sweeps an optimizer on a task, and writes the result or the error."""
     import jax
 
-    began, setup = time.perf_counter(), results.setup
+    began, cpu, setup = time.perf_counter(), time.process_time(), results.setup
     steps = max(1, round(TASKS[task].steps * setup.steps / setup.every)) * setup.every
     try:
         result = sweep(TASKS[task], entrant(name), steps, setup.seeds, setup.every)
@@ -96,7 +101,8 @@ def run(task: str, name: str, results: Results) -> None:
         result = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
         shown = result["error"]
     seconds = time.perf_counter() - began
-    results.write(task, name, {**result, "steps": steps, "seconds": round(seconds, 1)})
+    spent = {"seconds": round(seconds, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+    results.write(task, name, {**result, "steps": steps, **spent})
     jax.clear_caches()  # the programs of a sweep are of no use to the next
     print(f"{task} {name}: {shown} [{seconds:.0f} s]", flush=True)
 

@@ -1,12 +1,13 @@
 """The page: tables and pictures of the results."""
 
+import dataclasses
 import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .entrants import LEFT_OUT, names
 from .pictures import curves, heat_map
-from .results import Result, Results
+from .results import Result, Results, Setup
 from .tasks import TASKS
 
 __all__ = ["PROTOCOL", "write_page"]
@@ -55,8 +56,10 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     rows = [r for of_task in found.values() for r in of_task]
     done = [r for r in rows if "error" not in r]
     setup = results.setup
-    command = f'make race ARGS="--tasks {",".join(found)}'
-    command += f' --steps {setup.steps:g} --seeds {setup.seeds} --every {setup.every}"'
+    given = {"tasks": ",".join(found), **dataclasses.asdict(setup)}
+    usual = {"tasks": ",".join(TASKS), **dataclasses.asdict(Setup())}
+    options = " ".join(f"--{k} {v}" for k, v in given.items() if v != usual[k])
+    command = f'make race ARGS="{options}"' if options else "make race"
     yield "# The race of the optimizers\n"
     yield "Written by `make race`, which trains every optimizer of the package on small tasks.\n"
     yield f"These results are of `{command}`" + (f", {_machine(rows)}." if rows else ".")

@@ -19,11 +19,17 @@ Result = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What decides the numbers; a result of another setup is not a result of this race."""
+    """What decides the numbers; a result of another setup is not a result of this race.
 
-    steps: float
-    seeds: int
-    every: int
+    Attributes:
+      steps: share of the steps of each task.
+      seeds: runs of each setting.
+      every: steps between measurements.
+    """
+
+    steps: float = 1.0
+    seeds: int = 3
+    every: int = 10
 
 
 @dataclasses.dataclass(frozen=True)
