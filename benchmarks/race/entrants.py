@@ -11,7 +11,7 @@ import numpy as np
 
 import functional_optim as fo
 
-__all__ = ["LEFT_OUT", "Entrant", "entrant", "names"]
+__all__ = ["KNOWN", "LEFT_OUT", "Entrant", "entrant", "names"]
 
 LEFT_OUT = {
     "cautious": "a wrapper: cautious_adamw and cautious_lion take part",
@@ -79,6 +79,18 @@ GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = {
 
 The rules that find their learning rate sweep what their authors let one tune.
 """
+
+_OF_ONE_SIZE = "steps of one size need a schedule at the end"
+
+KNOWN = {
+    "cautious_lion": _OF_ONE_SIZE,
+    "lbfgs": "it is for whole batches: the differences of gradients are those of two batches",
+    "lion": _OF_ONE_SIZE,
+    "rprop": "it is for whole batches: signs of gradients differ from batch to batch",
+    "sign_sgd": _OF_ONE_SIZE,
+    "signum": _OF_ONE_SIZE,
+}
+"""Why an optimizer may not reach a target, where that is known."""
 
 MOMENTA = ("momentum", "b1", "beta")
 """Names of a momentum, which is swept between its default and `SMALL`."""

@@ -5,7 +5,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .entrants import LEFT_OUT, names
+from .entrants import KNOWN, LEFT_OUT, names
 from .pictures import curves, heat_map
 from .results import Result, Results, Setup
 from .tasks import TASKS
@@ -100,13 +100,12 @@ def _troubles(rows: Sequence[Result]) -> Iterator[str]:
     if not listed:
         yield "Every optimizer reaches the target of every task on which it ran."
         return
-    yield "| optimizer | task | lowest final loss | of the best settings |"
-    yield "|---|---|---|---|"
+    yield "| optimizer | task | target | lowest final loss | its setting | reason, if known |"
+    yield "|---|---|---|---|---|---|"
     for r in listed:
-        if "error" in r:
-            yield f"| `{r['name']}` | {r['task']} | error | {_cell(r['error'])} |"
-        else:
-            yield f"| `{r['name']}` | {r['task']} | {_number(r['final'])} | {_setting(r)} |"
+        target, reason = TASKS[r["task"]].target, KNOWN.get(r["name"], "")
+        shown = ("error", _cell(r["error"])) if "error" in r else (_number(r["final"]), _setting(r))
+        yield f"| `{r['name']}` | {r['task']} | {target:g} | {' | '.join(shown)} | {reason} |"
 
 
 def _task(task: str, rows: Sequence[Result], folder: str) -> Iterator[str]:
