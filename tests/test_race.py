@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -65,6 +66,28 @@ def test_an_error_is_a_result_and_the_next_rule_runs(tmp_path, monkeypatch):
     race.run("table", "adamw", results)
     assert results.read("table", "adamw")["error"] == "ValueError: adamw is broken."
     assert race.pending([("table", "adamw"), ("table", "sgd")], results) == [("table", "sgd")]
+
+
+def test_each_setting_of_a_sweep_is_a_run_with_these_numbers():
+    """Compared with momentum SGD for logistic regression, written out."""
+    task = TASKS["table"]
+    found = sweep.sweep(task, entrants.entrant("sgd"), 20, 1, 10)
+    x, y, held_x, held_y = (part.astype(np.float64) for part in task.data())
+    batches = np.random.default_rng(0).integers(len(x), size=(20, task.batch))
+
+    def run(rate, momentum):
+        params = task.init(jax.random.key(0))
+        w, b = np.asarray(params["weights"], np.float64), 0.0
+        trace_w, trace_b = 0.0, 0.0
+        for i in batches:
+            error = (1 / (1 + np.exp(-x[i] @ w - b)) - y[i]) / len(i)
+            trace_w, trace_b = momentum * trace_w + error @ x[i], momentum * trace_b + error.sum()
+            w, b = w - rate * trace_w, b - rate * trace_b
+        return np.logaddexp(0, -(2 * held_y - 1) * (held_x @ w + b)).mean()
+
+    for n in (0, 13, 18):
+        numbers = [found["settings"][k][n] for k in ("learning_rate", "momentum")]
+        np.testing.assert_allclose(found["final_of_settings"][n], run(*numbers), rtol=2e-3)
 
 
 def test_what_is_written_of_losses():
