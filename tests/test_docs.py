@@ -10,7 +10,6 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from unittest import mock
 
 import jax
 import pytest
@@ -49,11 +48,12 @@ def run(text, page="page"):
         need(*at_top[1].split(", "))
     module = ModuleType("page")  # which pickle imports
     namespace, printed, skips = vars(module), "", False
-    with (
-        mock.patch.dict(sys.modules, {"page": module}),
-        jax.numpy_rank_promotion("allow"),
-        jax.numpy_dtype_promotion("standard"),
-    ):
+    # Only this entry is removed: modules that the page imports stay, or they are loaded twice.
+    sys.modules["page"] = module
+    with contextlib.ExitStack() as stack:
+        stack.callback(sys.modules.pop, "page")
+        stack.enter_context(jax.numpy_rank_promotion("allow"))
+        stack.enter_context(jax.numpy_dtype_promotion("standard"))
         for found in BLOCK.finditer(text):
             needs, language, block = found.groups()
             if language == "text":

@@ -37,6 +37,7 @@ CASES = [
     *(Case(ONE, rule, rounds=25) for rule in ("SGD, momentum", "Adam", "AdamW", "Lion")),
     Case(ONE, "Adafactor", ("optax", "ours", "torch foreach")),
     Case("8 matrices of 512 x 512", "Muon", ("optax", "ours"), rounds=7),
+    *(Case(f"{n} matrices of 4 shapes", "Muon", ("optax", "ours"), 7, first=3) for n in (8, 48)),
     Case(ONE, "AdamW", STORED, rounds=9, first=1, note="moments in fewer bits"),
     Case(GPT2, "AdamW", (*ALL, "ours, packed"), rounds=9, first=3),
     Case("GPT-2 small, bfloat16", "AdamW", (*PURE, "torch fused"), rounds=9),

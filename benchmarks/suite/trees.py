@@ -23,6 +23,11 @@ def distinct(leaves: int) -> Shapes:
     return [(8 + i % 32, 32 + i // 32) for i in range(leaves)]
 
 
+def hidden(layers: int, d: int) -> Shapes:
+    """The four matrices of a transformer's layer."""
+    return [(d, d), (d, 3 * d), (d, 4 * d), (4 * d, d)] * layers
+
+
 class Tree(NamedTuple):
     """Shapes and dtype of parameters, and how many steps are timed together."""
 
@@ -47,6 +52,8 @@ TREES = {
     "1,000 leaves of 32 x 32": Tree(lambda: [(32, 32)] * 1000),
     "1,000 leaves of distinct shapes": Tree(lambda: distinct(1000)),
     "8 matrices of 512 x 512": Tree(lambda: [(512, 512)] * 8),
+    "8 matrices of 4 shapes": Tree(lambda: hidden(2, 256)),
+    "48 matrices of 4 shapes": Tree(lambda: hidden(12, 128)),
     "4 leaves of 16": Tree(lambda: [(16,)] * 4, together=200),
     "16 leaves of 16": Tree(lambda: [(16,)] * 16, together=100),
     "64 leaves of 16": Tree(lambda: [(16,)] * 64, together=40),

@@ -52,6 +52,8 @@ class Docstring:
         many, year, found = AUTHORS.match(first), YEAR.search(first), ARXIV.search(first)
         authors = f"{many[1]} et al." if many else first.split(",")[0]
         short = f"{authors} {year[0]}" if year else authors
+        if len(short) > 40:  # a title or a place in code, and no authors
+            short = found[0] if found else ""
         return short, f"https://arxiv.org/abs/{found[1]}" if found else ""
 
 

@@ -131,15 +131,18 @@ def _taken(left: list[str], patterns: tuple[str, ...]) -> Iterator[str]:
             yield page
 
 
-def write(target: Path) -> None:
-    """Writes all sources into a folder; what did not change keeps its time."""
+def write(target: Path) -> set[str]:
+    """Writes all sources into a folder, and returns the pages that are new or different."""
     made = sources()
+    changed = set()
     for page, text in made.items():
         content = text.read_bytes() if isinstance(text, Path) else text.encode()
         path = target / page
-        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+            changed.add(page)
     for path in [p for p in target.rglob("*") if p.is_file()]:
         if path.relative_to(target).as_posix() not in made:
             path.unlink()
+    return changed

@@ -14,10 +14,12 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype
 from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..sharding.matrices import MatrixSharding
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from .muon import muon_momentum
 from .newton_schulz import STANDARD, Rounds, orthogonalize
+from .orthogonalize_on_mesh import orthogonalize_by
 from .sign_sgd import scale_by_sign
 from .with_adam import with_adam_for_others
 
@@ -139,6 +141,7 @@ def adamuon(
     mu_dtype: DTypeLike | None = None,
     *,
     axes: PyTree | Callable[[PyTree], PyTree] | None = None,
+    matrix_sharding: MatrixSharding | None = None,
     nesterov: bool = True,
     use_sign: bool = True,
     ns_eps: ScalarOrSchedule = 1e-7,
@@ -162,6 +165,8 @@ def adamuon(
       weight_decay_mask: which matrices decay; see `masked`.
       mu_dtype: dtype of the momentum, and of Adam's first moment.
       use_sign: see `scale_by_adamuon`.
+      matrix_sharding: how the devices of a mesh share the orthogonalization; see
+        `sharding.MatrixSharding`. None leaves it to the compiler.
 
     Differences: see `scale_by_adamuon`. The authors' code has no Adam for other parameters.
 
@@ -179,7 +184,9 @@ def adamuon(
     """
     leaves = MatrixLeaves.of(axes, "adamuon", "axes")
     matrices = leaves.where(matrices=True)
-    rounds = _orthogonalize(ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype)
+    rounds = orthogonalize_by(matrix_sharding, eps="ns_eps")(
+        ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype
+    )
     direction = (
         masked(muon_momentum(beta, mu_dtype, nesterov=nesterov), matrices),
         *((masked(scale_by_sign(), matrices),) if use_sign else ()),

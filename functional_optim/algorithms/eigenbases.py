@@ -12,6 +12,7 @@ from ..core.numerics.precision import safe_sqrt
 from ..core.rules.context import Slots, StepContext
 from ..core.rules.spec import TreeStats
 from ..core.trees.placement import auto_sharded
+from ..core.trees.varying import cond
 
 __all__ = [
     "FACTORS",
@@ -228,8 +229,7 @@ def refreshed_factor(
     def following() -> Refreshed:
         return sound(*_next_basis(factor, basis, is_sorted=is_sorted))
 
-    branch = jnp.where(ctx.first, 2, due.astype(jnp.int32))
-    return jax.lax.switch(branch, (keep, following, first))
+    return cond(ctx.first | due, lambda: cond(ctx.first, first, following), keep)
 
 
 def refreshed(
@@ -257,11 +257,16 @@ def refreshed(
 
 
 def on_whole_matrices(
-    maths: Callable[..., tuple[Array, dict[str, Array]]], g: Array, slots: Slots
+    maths: Callable[..., tuple[Array, dict[str, Array]]],
+    g: Array,
+    slots: Slots,
+    ctx: StepContext,
+    *rest: Array | None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Calls `maths(g, slots)` on matrices that have elements, and lets the compiler shard them.
+    """Calls `maths(g, slots, ctx, *rest)` where g has elements, and lets the compiler shard.
 
-    Results of g's shape are sharded as g is, and others are replicated.
+    Results of g's shape are sharded as g is, and others are replicated. Where shardings are in
+    types, the maths may read no other array than its arguments.
     """
     fields = slots._asdict()
     if g.size == 0:
@@ -272,7 +277,10 @@ def on_whole_matrices(
         is_like_g = {k: x.shape == shape for k, x in fields.items()}
         return spec, {k: spec if like else PartitionSpec() for k, like in is_like_g.items()}
 
-    def of_fields(g: Array, fields: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        return maths(g, Slots(**fields))
+    def of_fields(
+        g: Array, fields: dict[str, Array], scalars: dict[str, Array], *rest: Array | None
+    ) -> tuple[Array, dict[str, Array]]:
+        return maths(g, Slots(**fields), StepContext(rule=ctx.rule, **scalars), *rest)
 
-    return auto_sharded(of_fields, specs, g, fields)
+    scalars = {k: x for k, x in vars(ctx).items() if k != "rule"}
+    return auto_sharded(of_fields, specs, g, fields, scalars, *rest)

@@ -316,9 +316,14 @@ def _project(g: Array, projector: Array, due: Array, side: str) -> tuple[Array, 
     """
     of_rows = projects_rows(g.shape, side)
     x = g.astype(compute_dtype(g.dtype))
+    rank = projector.shape[-1]
+    low_rank_sides = (rank, g.shape[-1]) if of_rows else (g.shape[-2], rank)
+    low_rank_shape = (*projector.shape[:-2], *low_rank_sides)
 
     def project(x: Array, projector: Array, due: Array) -> tuple[Array, Array]:
         x = x[0] if projector.ndim == 2 else x
+        if x.size == 0:
+            return projector.astype(x.dtype), jnp.zeros(low_rank_shape, x.dtype)
         # A leaf that had no update until now has no projection yet.
         new = jax.lax.cond(
             due | ~jnp.any(projector),

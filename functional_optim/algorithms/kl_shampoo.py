@@ -219,7 +219,15 @@ def scale_by_kl_shampoo(
     """
     del p, b2, shampoo_beta, init_factor, max_precond_dim, state_dtype
 
-    def on_matrices(g: Array, slots: Slots) -> tuple[Array, dict[str, Array]]:
+    def on_matrices(
+        g: Array,
+        slots: Slots,
+        ctx: StepContext,
+        b1: Array,
+        eps: Array,
+        period: Array,
+        max_clamp: Array | None,
+    ) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
         mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
         values = slots.left_values.real[..., :, None] * slots.right_values.real[..., None, :]
@@ -227,10 +235,10 @@ def scale_by_kl_shampoo(
         scale = jnp.where(values > 0, 1 / (jnp.sqrt(jnp.where(values > 0, values, 1)) + eps), 0)
         u = rotated_back(times(scale.reshape(g.shape), rotated(mu, bases)), bases)
         u = divided_by_rms(u) if normalize_grads else u
-        due = is_due(ctx, precondition_frequency, stagger=stagger)
+        due = is_due(ctx, period, stagger=stagger)
         return times(ctx.started, u), {"mu": mu} | kl_refreshed(ctx, g, slots, due, max_clamp)
 
-    return on_whole_matrices(on_matrices, g, slots)
+    return on_whole_matrices(on_matrices, g, slots, ctx, b1, eps, precondition_frequency, max_clamp)
 
 
 def kl_shampoo(

@@ -102,17 +102,28 @@ def scale_by_kl_soap(
     """
     del p, shampoo_beta, init_factor, max_precond_dim, state_dtype
 
-    def on_matrices(g: Array, slots: Slots) -> tuple[Array, dict[str, Array]]:
+    def on_matrices(
+        g: Array,
+        slots: Slots,
+        ctx: StepContext,
+        b1: Array,
+        b2: Array,
+        eps: Array,
+        period: Array,
+        max_clamp: Array | None,
+    ) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
         mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
         nu = mean_of(slots.nu.real, squares(rotated(g, bases)), b2, ctx.nu_gain)
         u = divided_by_root(mu, nu, eps, bases)
         u = divided_by_rms(u) if normalize_grads else u
-        due = is_due(ctx, precondition_frequency, stagger=stagger)
+        due = is_due(ctx, period, stagger=stagger)
         new = kl_refreshed(ctx, g, slots, due, max_clamp)
         return times(ctx.started, u), {"mu": mu, "nu": nu} | new
 
-    return on_whole_matrices(on_matrices, g, slots)
+    return on_whole_matrices(
+        on_matrices, g, slots, ctx, b1, b2, eps, precondition_frequency, max_clamp
+    )
 
 
 def kl_soap(

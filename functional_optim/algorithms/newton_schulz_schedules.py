@@ -112,6 +112,10 @@ def check_rounds(options: Mapping[str, Any]) -> str | None:
             f"ns_steps must be an integer from 0, and less than 100, got {steps!r}. Pass 5, or "
             "None for the number of rounds that ns_coeffs has."
         )
+    factor = options.get("safety_factor")
+    is_factor = isinstance(factor, (int, float)) and not isinstance(factor, bool) and factor > 0
+    if factor is not None and not is_factor:
+        return f"safety_factor must be a positive number or None, got {factor!r}. Pass 1.02."
     if not all(isinstance(t, tuple) and len(t) == 3 for t in _triples(name)):
         return (
             f"ns_coeffs must be a tuple of exactly 3 values, or of such tuples, got {name!r}. "

@@ -15,10 +15,12 @@ from ..core.rules.arguments import Decay, Positive, StateDtype
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.placement import zeros_like_mean
 from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..sharding.matrices import MatrixSharding
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from .muon import muon_momentum, scale_by_shape
 from .newton_schulz import STANDARD, Rounds, orthogonalize
+from .orthogonalize_on_mesh import orthogonalize_by
 from .with_adam import with_adam_for_others
 
 __all__ = ["normalize_neurons", "normuon", "scale_by_normuon"]
@@ -142,6 +144,7 @@ def normuon(
     mu_dtype: DTypeLike | None = None,
     *,
     axes: PyTree | Callable[[PyTree], PyTree] | None = None,
+    matrix_sharding: MatrixSharding | None = None,
     nesterov: bool = True,
     ns_eps: ScalarOrSchedule = 1e-7,
     ns_dtype: DTypeLike | None = None,
@@ -165,6 +168,8 @@ def normuon(
       weight_decay_mask: which matrices decay; see `masked`.
       mu_dtype: dtype of the momentum, and of Adam's first moment.
       scale, consistent_rms: see `muon`.
+      matrix_sharding: how the devices of a mesh share the orthogonalization; see
+        `sharding.MatrixSharding`. None leaves it to the compiler.
 
     Differences: none from the authors' code, whose matrices are `(outputs, inputs)`, and which has
     b2 0.95, eps 1e-10 and learning rate 3e-4 for Adam. In Dion's implementation, the defaults are
@@ -185,9 +190,12 @@ def normuon(
     """
     leaves = MatrixLeaves.of(axes, "normuon", "axes")
     momentum = muon_momentum(beta, mu_dtype, nesterov=nesterov)
+    rounds = orthogonalize_by(matrix_sharding, eps="ns_eps")(
+        ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype
+    )
     direction = (
         masked(momentum, leaves.where(matrices=True)),
-        on_matrices(_orthogonalize(ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype), leaves),
+        on_matrices(rounds, leaves),
         on_matrices(normalize_neurons(beta2, eps), leaves),
         on_matrices(scale_by_shape(consistent_rms, scale=scale), leaves),
     )

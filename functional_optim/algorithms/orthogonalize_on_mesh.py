@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ..core.decorators import tree_rule
+from ..core.decorators import renamed, tree_rule
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import NonNegative, Static
 from ..core.rules.context import Slots, StepContext
@@ -16,7 +16,7 @@ from ..sharding.matrices import MatrixSharding
 from . import newton_schulz as one_leaf
 from .newton_schulz import STANDARD, Rounds, check_rounds, newton_schulz
 
-__all__ = ["orthogonalize", "orthogonalize_by"]
+__all__ = ["orthogonalize_by"]
 
 Array = jax.Array
 
@@ -86,9 +86,15 @@ def orthogonalize(
 
 
 def orthogonalize_by(
-    matrix_sharding: MatrixSharding | None,
+    matrix_sharding: MatrixSharding | None, **names: str
 ) -> Callable[..., GradientTransformation]:
-    """Returns the factory of the rule for a way of sharing the work; None for single leaves."""
+    """Returns the factory of the rule for a way of sharing the work; None for single leaves.
+
+    Args:
+      matrix_sharding: the way.
+      names: other names of arguments, as for `renamed`.
+    """
     if matrix_sharding is None:
-        return one_leaf.orthogonalize
-    return functools.partial(orthogonalize, matrix_sharding=matrix_sharding)
+        return renamed(one_leaf.orthogonalize, **names) if names else one_leaf.orthogonalize
+    factory = renamed(orthogonalize, **names) if names else orthogonalize
+    return functools.partial(factory, matrix_sharding=matrix_sharding)

@@ -146,22 +146,26 @@ def scale_by_soap(
     """
     del p, state_dtype
 
-    def on_matrices(g: Array, slots: Slots) -> tuple[Array, dict[str, Array]]:
+    def on_matrices(
+        g: Array, slots: Slots, ctx: StepContext, b1: Array, b2: Array, eps: Array, period: Array
+    ) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
         mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
         nu = mean_of(slots.nu.real, squares(rotated(g, bases)), b2, ctx.nu_gain)
         u = divided_by_root(mu, nu, eps, bases)
         u = divided_by_rms(u) if normalize_grads else u
-        return times(ctx.size, u), {"mu": mu} | _refreshed(g, nu, slots)
+        return times(ctx.size, u), {"mu": mu} | _refreshed(g, nu, slots, ctx, period)
 
-    def _refreshed(g: Array, nu: Array, slots: Slots) -> dict[str, Array]:
+    def _refreshed(
+        g: Array, nu: Array, slots: Slots, ctx: StepContext, period: Array
+    ) -> dict[str, Array]:
         left, right = (getattr(slots, name, None) for name in FACTORS)
         decay, gain = ctx.factor_decay, ctx.factor_gain
         factors = Sides(
             None if left is None else mean_of(left, g @ adjoint(g), decay, gain),
             None if right is None else mean_of(right, adjoint(g) @ g, decay, gain),
         )
-        due = is_due(ctx, precondition_frequency, stagger=stagger)
+        due = is_due(ctx, period, stagger=stagger)
         new, orders = refreshed(ctx, due, slots, factors, is_sorted=True)
         # The elements of v follow their eigenvectors to their new places.
         if orders.left is not None:
@@ -170,7 +174,7 @@ def scale_by_soap(
             nu = jnp.take_along_axis(nu, orders.right[..., None, :], axis=-1)
         return {"nu": nu} | new
 
-    return on_whole_matrices(on_matrices, g, slots)
+    return on_whole_matrices(on_matrices, g, slots, ctx, b1, b2, eps, precondition_frequency)
 
 
 def soap(

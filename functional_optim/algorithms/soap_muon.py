@@ -5,9 +5,11 @@ from collections.abc import Callable
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import StateDtype
 from ..core.types import MaskOrFn, ScalarOrSchedule
+from ..sharding.matrices import MatrixSharding
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from .muon import scale_by_shape
-from .newton_schulz import STANDARD, Rounds, orthogonalize
+from .newton_schulz import STANDARD, Rounds
+from .orthogonalize_on_mesh import orthogonalize_by
 from .soap import scale_by_soap
 from .with_adam import with_adam_for_others
 
@@ -27,6 +29,7 @@ def soap_muon(
     weight_decay_mask: MaskOrFn = None,
     *,
     axes: PyTree | Callable[[PyTree], PyTree] | None = None,
+    matrix_sharding: MatrixSharding | None = None,
     consistent_rms: ScalarOrSchedule | None = None,
     max_precond_dim: int = 10000,
     one_sided: bool = False,
@@ -59,6 +62,8 @@ def soap_muon(
       state_dtype: dtype of the slots of matrices.
       ns_coeffs: see `orthogonalize`, also for ns_steps.
       consistent_rms: root mean square of a step; 0.2 for learning rates of AdamW.
+      matrix_sharding: how the devices of a mesh share the orthogonalization; see
+        `sharding.MatrixSharding`. None leaves it to the compiler.
       stagger: see `scale_by_soap`, which also explains the other arguments.
 
     Differences: the records of the speedrun take the squares of the look-ahead momentum, and not
@@ -99,7 +104,7 @@ def soap_muon(
     )
     direction = (
         on_matrices(rule, leaves),
-        on_matrices(orthogonalize(ns_coeffs, ns_steps), leaves),
+        on_matrices(orthogonalize_by(matrix_sharding)(ns_coeffs, ns_steps), leaves),
         on_matrices(scale_by_shape(consistent_rms), leaves),
     )
     return with_adam_for_others(

@@ -159,7 +159,7 @@ def _write(function: str, pair: Pair) -> OptState:
 
 
 def _one(function: str, path: str, name: str, value: jax.Array) -> np.ndarray:
-    """Returns the number that a link carries for all parameters alike."""
+    """Returns the number that a link carries for all parameters."""
     numbers = np.unique(np.asarray(value))
     if numbers.size != 1:
         raise ValueError(

@@ -78,10 +78,15 @@ def low_bit_state(
     path of a moment's codes reads `scale_by_adam.mu.dense.kernel.codes`. Codes have the shape and
     the sharding of the array. Blocks are runs along its last axis, or along several axes if the
     last one has less than 256 elements: 25 rows of an array `(1000, 10)`. A block does not go on
-    after the end of its axis. If an element of a block is not finite, all its elements are decoded
+    after the end of its axis, so that in a stack of matrices with at least 256 elements each, a
+    block is of one matrix. If an element of a block is not finite, all its elements are decoded
     to values that are not finite. Other functions of this package support these nodes: a checkpoint
     is converted between the formats and float32 when it is restored, and `decode_state` returns the
     state in float32.
+
+    The moments of optimizers of matrices are quantized. Their factors, bases and roots are not: an
+    inverse root is determined by the smallest eigenvalues of a factor, which may be smaller than
+    the error of its elements. A dict quantizes them: `{"mu": "8bit", "left": "8bit"}`.
 
     An update changes a mean by a small fraction of itself. Rounded to nearest, the mean may not
     change at all; with 8 bits, only the scale changes, and with it all elements of a block. With a

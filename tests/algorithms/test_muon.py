@@ -221,7 +221,7 @@ def test_parts_of_a_fused_weight_are_separate_matrices(name):
         ({"consistent_rms": 0.5}, lambda i, o: 0.5 * max(i, o) ** 0.5),
         ({"scale": "unit_rms"}, lambda i, o: (o / i) ** 0.5),
     ],
-    ids=str,
+    ids=["default", "original", "match_rms", "half of match_rms", "consistent_rms", "unit_rms"],
 )
 def test_scales_by_name_are_the_published_factors(how, expected, shape):
     g = jnp.asarray(orthogonal(*shape), jnp.float32)

@@ -8,7 +8,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import each_with_oracle
+from ..rules import each_with_cheap_oracle, each_with_oracle
 
 
 def in_float64(tree, at=...):
@@ -43,7 +43,7 @@ def test_float64_agrees_to_rounding(case):
 DECIDE_THE_PARAMETER = (fo.madgrad, fo.scale_by_madgrad, fo.norm_constraint)
 
 
-@each_with_oracle
+@each_with_cheap_oracle
 def test_float32_stays_with_the_oracle(case):
     steps = 1000
     params = problem.arrays(np.float32, seed=1)

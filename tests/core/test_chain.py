@@ -135,7 +135,7 @@ def test_our_chain_runs_within_that_of_optax():
     ("links", "text"),
     [
         (([fo.clip(1.0), fo.scale(1.0)],), "link 0 must be a pair .* got list .* Pass \\*links"),
-        ((fo.clip(1.0), fo.scale), "link 1 must be a pair .* got function .* such as scale"),
+        ((fo.clip(1.0), fo.scale), "link 1 must be a pair .* got function .* it makes: scale"),
         ((fo.clip(1.0), None), "link 1 must be a pair of functions .* got NoneType None"),
     ],
 )

@@ -341,3 +341,14 @@ def test_an_update_of_what_is_not_trained():
     params = {"n": jnp.ones(2, jnp.int32)}
     with pytest.raises(TypeError, match="apply_updates: the parameter at 'n' has dtype int32"):
         fo.apply_updates(params, {"n": jnp.ones(2)})
+
+
+def test_an_error_of_the_maths_is_not_one_of_shapes():
+    @fo.leaf_rule(slots=lambda p: {"gram": jnp.zeros((2, 2))})
+    def broken(g, slots, p, ctx):
+        """Looks up what is not there."""
+        return {}["missing"], {"gram": slots.gram}
+
+    tx = broken()
+    with pytest.raises(KeyError, match="missing"):
+        tx.update(jnp.ones((2, 3)), tx.init(jnp.ones((2, 3))))

@@ -9,7 +9,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import cases, each, each_factory
+from ..rules import cases, each_factory
 from ..trees import assert_close, assert_finite, assert_same, law, zeros_like
 
 
@@ -18,7 +18,7 @@ def one_step(tx, params, grads):
     return tx.update(grads, tx.init(params), params)
 
 
-@each
+@each_factory
 def test_maps_over_a_batch_of_runs(case):
     tx, params = case.make(), problem.arrays()
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), params)
@@ -46,7 +46,7 @@ def test_init_within_jit_makes_what_it_makes_outside(case):
     assert_same(jax.jit(tx.init)(params), tx.init(params))
 
 
-@each
+@each_factory
 def test_init_of_shapes_makes_what_it_makes_of_zeros(case):
     tx, params = case.make(), zeros_like(problem.arrays())
     assert_same(tx.init(jax.eval_shape(lambda: params)), tx.init(params))

@@ -56,6 +56,7 @@ __all__ = [
     "each_factory",
     "each_link",
     "each_with_extra",
+    "each_with_cheap_oracle",
     "each_with_oracle",
     "matrices",
 ]
@@ -158,11 +159,36 @@ each = _each(cases())
 each_with_extra = _each(cases_with_extra())
 """Runs a test on every variant of every factory whose `update` needs more than that."""
 
-each_factory = _each(c for c in cases() if c.factory is _chain or "-" not in c.name)
+
+def plain(chosen: Iterable[Case]) -> list[Case]:
+    """The plain variant of every factory, and every chain.
+
+    Variants of one factory share the engine's code, and their states hold what that of the plain
+    variant holds, or fewer arrays: properties of the engine need not be shown for each.
+    """
+    return [c for c in chosen if c.factory is _chain or "-" not in c.name]
+
+
+each_factory = _each(plain(cases()))
 """Runs a test on the plain variant of every factory, and on every chain."""
+
+each_factory_with_extra = _each(plain(cases_with_extra()))
+"""The same for factories whose `update` needs more than gradients and parameters."""
 
 each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "spec"))
 """Runs a test on every variant of every link, of which the optimizers are made."""
 
 each_with_oracle = _each(c for c in cases() if c.oracle)
 """Runs a test on every variant that has an oracle."""
+
+FACTORIZING = {
+    entry.factory
+    for family in (soap, shampoo, dion, scion, low_rank, psgd)
+    for entry in family.RULES
+}
+"""Rules that decompose matrices, of which a step takes a hundred times as long as of others."""
+
+each_with_cheap_oracle = _each(
+    c for c in cases() if c.oracle and (c.factory not in FACTORIZING or "-" not in c.name)
+)
+"""Runs a test of many steps: of rules that decompose matrices, on the plain variant alone."""

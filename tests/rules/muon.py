@@ -20,6 +20,11 @@ BAD_ROUNDS = (
 )
 BAD_OPTIONS = (
     *BAD_ROUNDS,
+    (
+        {"safety_factor": 0.0},
+        ValueError,
+        "safety_factor must be a positive number or None, got 0.0",
+    ),
     ({"preconditioning": "max"}, ValueError, "preconditioning must be one of 'frobenius'"),
     (
         {"method": "qr"},

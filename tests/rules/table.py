@@ -36,6 +36,7 @@ COUNTS = {
     "rank",
     "rank_fraction",
     "rank_multiple_of",
+    "safety_factor",
     "sync_period",
     "update_proj_gap",
     "window_size",

@@ -1,4 +1,4 @@
-"""The state of every rule and variant is restored bit for bit, and so is the next step.
+"""The state of every rule is restored bit for bit, and so is the next step.
 
 For orbax, and other numbers of devices, see `test_every_way`.
 """
@@ -12,7 +12,7 @@ import functional_optim as fo
 from functional_optim.interop import safetensors
 
 from .. import problem
-from ..rules import each, each_with_extra
+from ..rules import each_factory, each_factory_with_extra
 from ..trees import assert_same, law
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -43,11 +43,11 @@ def check(case, tmp_path):
         assert_same(step(restored["safetensors"], 2), step(state, 2))
 
 
-@each
+@each_factory
 def test_a_state_is_restored_and_continues(case, tmp_path):
     check(case, tmp_path)
 
 
-@each_with_extra
+@each_factory_with_extra
 def test_a_state_whose_rule_needs_extra_arguments_is_restored_and_continues(case, tmp_path):
     check(case, tmp_path)

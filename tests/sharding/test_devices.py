@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import functional_optim as fo
 
 from ..compiling import USUAL
+from ..matrix_rules import make_all
 from ..rules import cases, cases_with_extra
 from ..trees import assert_close, assert_same
 
@@ -105,6 +106,63 @@ def test_without_a_reduction_they_are_the_same_bits(devices):
     got, expected = (after(n, ELEMENTWISE, tuple(USUAL.items())) for n in (devices, 1))
     for name in ELEMENTWISE:
         assert_same({name: got[name]}, {name: expected[name]})
+
+
+MATRICES = {"w": (16, 16), "s": (8, 8, 8), "b": (8,)}
+"""A matrix, a stack of matrices and a bias.
+
+They are square: the first gradient of a longer one does not determine all vectors of its bases.
+"""
+AXES = {"w": fo.MatrixAxes(), "s": fo.MatrixAxes(1, 2), "b": None}
+MATRIX_RULES = make_all(AXES)
+FREE_SIGNS = ("left_basis", "right_basis", "projector")
+"""Slots with vectors whose signs an eigendecomposition may choose in either way."""
+
+
+@functools.cache
+def after_matrices(devices, spec):
+    """The outcome of three updates of each rule, with parameters divided by the spec."""
+    mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
+
+    def arrays(seed, leading=()):
+        rng = np.random.default_rng(seed)
+        place = NamedSharding(mesh, PartitionSpec(*[None] * len(leading), *spec))
+        return {
+            k: jax.device_put(rng.standard_normal(leading + s).astype(np.float32), place)
+            for k, s in MATRICES.items()
+        }
+
+    def step(runs, g):
+        after = {}
+        for name, (p, state) in runs.items():
+            updates, state = MATRIX_RULES[name].update(g, state, p)
+            after[name] = fo.apply_updates(p, updates), state
+        return after, None
+
+    params = arrays(0)
+    start = {name: (params, tx.init(params)) for name, tx in MATRIX_RULES.items()}
+    after = jax.jit(lambda *args: jax.lax.scan(step, *args)[0])(start, arrays(1, leading=(3,)))
+    return jax.tree.map(np.asarray, after)
+
+
+@pytest.mark.parametrize("name", MATRIX_RULES)
+@pytest.mark.parametrize(
+    ("devices", "spec"),
+    [(2, ("x",)), (4, ("x",)), (8, ("x",)), (8, ())],
+    ids=["2", "4", "8", "8, each with all"],
+)
+def test_matrices_have_the_numbers_of_one_device(devices, spec, name):
+    (got, slots), (expected, wanted) = (
+        after_matrices(*x)[name] for x in ((devices, spec), (1, ()))
+    )
+    assert_close(got, expected, rtol=1e-3, atol=1e-5)
+    slots, wanted = fo.to_state_dict(slots), fo.to_state_dict(wanted)
+    for path, value in wanted.items():
+        if not any(word in path for word in FREE_SIGNS):
+            size = np.abs(value).max(initial=0)
+            np.testing.assert_allclose(
+                slots[path], value, rtol=1e-3, atol=1e-4 * size, err_msg=path
+            )
 
 
 PRIVATE = {

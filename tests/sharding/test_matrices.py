@@ -92,6 +92,32 @@ def test_the_mesh_may_be_set():
     np.testing.assert_allclose(updates["s"], on_one_device()[0]["s"], rtol=0, atol=1e-6)
 
 
+def test_describe_has_the_way_of_rules_around_the_orthogonalization():
+    mesh, _ = on_mesh(2, AxisType.Auto)
+    way = MatrixSharding("divide", "data", mesh)
+    for rule in (fo.normuon, fo.adamuon, fo.soap_muon):
+        described = fo.describe(rule(0.1, matrix_sharding=way), {"w": jnp.ones((8, 16))})
+        assert any("divided over 2 devices" in route for route in described["w"].routes)
+
+
+# The first bases of SOAP are not unique, so that its numbers on a mesh may be others.
+@pytest.mark.parametrize("rule", [fo.normuon, fo.adamuon])
+def test_rules_around_the_orthogonalization_take_a_way(rule):
+    mesh, params = on_mesh(4, AxisType.Auto)
+    plain = rule(0.1, axes=AXES)
+    shared = rule(0.1, axes=AXES, matrix_sharding=MatrixSharding("divide", "data", mesh))
+    wanted = host_steps(plain, jax.tree.map(jnp.asarray, host()))
+    for k, x in host_steps(shared, params).items():
+        np.testing.assert_allclose(x, wanted[k], rtol=0, atol=1e-5)
+
+
+def host_steps(tx, params):
+    state, update = tx.init(params), jax.jit(tx.update)
+    for _ in range(2):
+        updates, state = update(params, state, params)
+    return updates
+
+
 def test_zero1_has_the_numbers_of_one_device():
     mesh, params = on_mesh(4, AxisType.Auto, sharded=False)
     tx = fo.sharding.zero1(muon(MatrixSharding("divide", "data", mesh)), mesh, "data")

@@ -13,12 +13,12 @@ import functional_optim as fo
 from functional_optim.sharding import state_shardings
 
 from .. import problem
-from ..rules import cases, cases_with_extra, matrices
+from ..rules import cases, cases_with_extra, matrices, plain
 
 P = PartitionSpec
 SHAPES = {"w": (8, 4), "b": (4,)}
 SPECS = {"w": P("x", "y"), "b": P("y")}
-CASES = {case.name: case for case in [*cases(), *cases_with_extra()]}
+CASES = {case.name: case for case in plain([*cases(), *cases_with_extra()])}
 
 
 def shapes(dtype=np.float32):

@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import functional_optim as fo
 
-from ..rules import cases, cases_with_extra
+from ..rules import cases, cases_with_extra, plain
 from ..trees import assert_close
 
 if jax.device_count() < 8:
@@ -16,7 +16,9 @@ if jax.device_count() < 8:
 
 P = PartitionSpec
 CASES = {case.name: case for case in [*cases(), *cases_with_extra()]}
+PLAIN = {case.name: case for case in plain(CASES.values())}
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+each_plain = pytest.mark.parametrize("case", PLAIN.values(), ids=PLAIN)
 SHAPES = {"w": (8, 4), "b": (4,)}
 DIVIDED, WHOLE = {"w": P("x", "y"), "b": P("y")}, {"w": P(), "b": P()}
 TURNED = {"w": P("y", "x"), "b": P("x")}
@@ -75,7 +77,7 @@ def test_a_step_keeps_all_types_on_a_mesh_of_explicit_axes(case, explicit):
         assert types_of(after) == types_of((params, state))
 
 
-@each_case
+@each_plain
 def test_a_step_of_narrow_parameters_keeps_all_types_there(case, explicit):
     tx, step = step_of(case)
     params, state = arrays(explicit, DIVIDED, jnp.bfloat16), None
@@ -151,7 +153,7 @@ def local_training(case, made_inside):
     return tx, train
 
 
-@each_case
+@each_plain
 @pytest.mark.parametrize("made_inside", [True, False], ids=["init inside", "init outside"])
 def test_a_state_is_a_carry_where_each_device_trains_its_own(case, made_inside):
     mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Auto,))

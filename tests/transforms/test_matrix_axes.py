@@ -155,6 +155,14 @@ def test_a_missing_gradient_keeps_the_slots():
     np.testing.assert_array_equal(after.mu["w"], 2 * params["w"])
 
 
+@pytest.mark.parametrize("factory", [fo.muon, fo.soap, fo.shampoo, fo.galore])
+def test_a_missing_leaf_is_named(factory):
+    params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
+    tx = factory(0.1)
+    with pytest.raises(ValueError, match="no leaf at 'b', where the parameters have a leaf"):
+        tx.update({"w": params["w"]}, tx.init(params), params)
+
+
 def test_one_program_serves_all_learning_rates():
     def update_of(rate):
         return on_matrices(

@@ -46,6 +46,14 @@ class ScionNorm:
 
     Raises:
       ValueError: name is unknown.
+
+    Example:
+      >>> import functional_optim as fo
+      >>> fo.ScionNorm("sign", normalized=False).name
+      'sign'
+
+    Reference: Pethick et al., Training deep learning models with norm-constrained LMOs, ICML 2025,
+    arXiv:2502.07529.
     """
 
     name: str = "spectral"

@@ -255,7 +255,8 @@ class LeafTable:
         shape = jnp.shape(self.updates[i])
         slot_shapes = {k: x.shape for k, x in self._all_slots_of(i).items()}
         shapes = set(slot_shapes.values())
-        if len(shapes) == 1 and shape not in shapes and self.params[i] is None:
+        of_shapes = isinstance(error, TypeError | ValueError)  # JAX raises these for shapes
+        if of_shapes and len(shapes) == 1 and shape not in shapes and self.params[i] is None:
             slot, slot_shape = next(iter(slot_shapes.items()))
             reason = f"the state's {slot} has shape {slot_shape}"
             raise ValueError(self._wrong_shape(i, reason)) from error

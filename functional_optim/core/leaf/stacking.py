@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import AxisType
 
 from ..numerics.precision import hyper_dtype
 from ..trees.placement import with_one_sharding
@@ -71,9 +72,16 @@ def _is_traced_hyperparam(x: Array) -> bool:
 
 def _by_slices(stack: Array) -> tuple[Array, ...]:
     n, *shape = stack.shape
+    if any(size > 1 for size in shape) and _has_explicit_axes(stack):
+        # The axes of a type's sharding cannot be flattened.
+        return tuple(jax.lax.squeeze(x, (0,)) for x in jax.lax.split(stack, (1,) * n))
     # One split of a flat array: for scalars, the reshapes below are then no operations.
     parts = jax.lax.split(stack.reshape(-1), (math.prod(shape),) * n)
     return tuple(jax.lax.reshape(x, shape) for x in parts)
+
+
+def _has_explicit_axes(x: Array) -> bool:
+    return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
 
 
 def _by_reductions(stack: Array) -> tuple[Array, ...]:

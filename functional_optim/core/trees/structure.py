@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import PyTreeDef
 
 from ..protocol import PyTree
@@ -195,9 +194,11 @@ def first_difference(
     got = leaves(tree)
     for path, leaf in wanted.items():
         if path not in got:
+            # The reference may be a tree of labels, which have no shapes.
+            what = f"an array of shape {leaf.shape}" if hasattr(leaf, "shape") else "a leaf"
             return (
-                f"{name} has no leaf at '{path_string(path)}', where {reference_name} have an "
-                f"array of shape {jnp.shape(leaf)}. Pass None there for a leaf without a gradient."
+                f"{name} has no leaf at '{path_string(path)}', where {reference_name} have {what}. "
+                "Pass None there for a leaf without a gradient."
             )
     for path, leaf in {} if lenient else got.items():
         if leaf is not None and path not in wanted:

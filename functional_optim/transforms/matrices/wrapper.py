@@ -12,6 +12,7 @@ from ...core.caching import Interned
 from ...core.functions import can_be_cached
 from ...core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
 from ...core.trees.labels import FrozenTree, resolve_labels
+from ...core.trees.partitioning import partitioned_like
 from ...core.trees.placeholders import AnyParams, is_any_params
 from ...core.trees.placement import place_on_mesh_of, replicated
 from ...core.trees.structure import align, align_params, is_absent, leaf_paths
@@ -93,7 +94,7 @@ class StateForm:
         def convert(tree: PyTree, like: PyTree) -> PyTree:
             return view.tree(view.joined(tree, view.treedef.flatten_up_to(like)))
 
-        return self._map(convert, state, before)
+        return partitioned_like(self._map(convert, state, before), before)
 
     def from_init(self, state: OptState, view: "_View", params: Sequence[Any]) -> OptState:
         """Returns a new state with these slots in the shape and the sharding of the parameters.
