@@ -68,7 +68,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = {
     "mechanize": {"s_init": tuple(np.logspace(-8, -1, 16).tolist()), "weight_decay": (0.0, 0.01)},
     "noisy_sgd": {"learning_rate": RATES, "eta": (1e-4, 1e-2)},
     "polyak_sgd": {"max_learning_rate": RATES, "scaling": (0.5, 1.0)},
-    "prodigy": {"estim_lr_coef": FACTORS, "estim_lr0": STARTS},
+    "prodigy": {"estim_lr_coef": tuple(np.logspace(-2.0, 1.0, 16).tolist()), "b1": (0.9, 0.5)},
     "rmsprop": {"learning_rate": RATES, "decay": (0.9, 0.99)},
     "rprop": {"learning_rate": RATES, "eta_plus": (1.05, 1.2)},
     "schedule_free": {"learning_rate": RATES, "schedule_free_step.b1": (0.9, 0.5)},
