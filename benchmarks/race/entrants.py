@@ -39,7 +39,8 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "scion": {"radius": 1.0, "constrained": False},
     "sgd": {"momentum": 0.9},
     "sgd_hd": {"momentum": 0.9},
-    # Roots at every step are most of the time of a race.
+    # Preconditioners at every step would be most of the time of a race.
+    "psgd_kron": {"preconditioner_update_probability": 0.1},
     "shampoo": {"precondition_frequency": 10},
 }
 """Arguments that have no default, or whose default is for large models or without momentum."""
