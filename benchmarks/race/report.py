@@ -5,7 +5,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .entrants import KNOWN, LEFT_OUT, names
+from .entrants import ARGUMENTS, KNOWN, LEFT_OUT, names
 from .pictures import curves, heat_map
 from .results import Result, Results, Setup
 from .tasks import TASKS
@@ -76,7 +76,10 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     seeds = "one seed" if setup.seeds == 1 else f"{setup.seeds} seeds"
     yield ""
     yield PROTOCOL.format(settings=settings, every=setup.every, seeds=seeds)
-    yield "## What does not train\n"
+    yield "Arguments that are not the defaults, beside those that a sweep sets:\n"
+    for name, arguments in ARGUMENTS.items():
+        yield f"- `{name}`: {', '.join(f'{k} {_shown(v)}' for k, v in arguments.items())}"
+    yield "\n## What does not train\n"
     yield from _troubles(rows)
     yield "\nThese take no part:\n"
     for name, reason in LEFT_OUT.items():
@@ -149,6 +152,11 @@ def _range(r: Result) -> str:
 def _setting(r: Result) -> str:
     parts = {k.rpartition(".")[2]: v[r["best"]] for k, v in r["settings"].items()}
     return ", ".join(f"{k} {v:.2g}" for k, v in parts.items())
+
+
+def _shown(value: object) -> str:
+    """Shows a number; a transformation has no short name, and the code has its arguments."""
+    return f"{value}" if isinstance(value, (int, float, str)) else "as in the code"
 
 
 def _cell(text: str) -> str:
