@@ -74,7 +74,6 @@ GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = {
     "rprop": {"learning_rate": RATES, "eta_plus": (1.05, 1.2)},
     "schedule_free": {"learning_rate": RATES, "schedule_free_step.b1": (0.9, 0.5)},
     "scion": {"learning_rate": RATES, "alpha": (0.1, 0.5)},
-    "sgd_hd": {"learning_rate": RATES, "hypergrad_lr": (1e-6, 1e-3)},
 }
 """What is swept, where it is not the learning rate and a momentum, or is named otherwise.
 
