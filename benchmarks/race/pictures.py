@@ -64,7 +64,9 @@ def heat_map(task: Task, results: Sequence[Result]) -> str:
     def draw(axes: Any) -> None:
         low = np.nanmin(losses)
         norm = LogNorm(low, max(10 * low, 5 * task.target))
-        mesh = axes.pcolormesh(np.ma.masked_invalid(losses), norm=norm, cmap="viridis_r")
+        mesh = axes.pcolormesh(
+            np.ma.masked_invalid(losses), norm=norm, cmap="viridis_r", rasterized=True
+        )
         axes.figure.colorbar(mesh, label="final held-out loss, nats", fraction=0.05, extend="max")
         axes.set_yticks(np.arange(len(order)) + 0.5, [r["name"] for r in order], fontsize=6.5)
         axes.invert_yaxis()
@@ -81,5 +83,5 @@ def _svg(draw: Callable[[Any], None], inches: tuple[float, float]) -> str:
         draw(figure.subplots())
         file = io.StringIO()
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=no_metadata, facecolor="white")
+        figure.savefig(file, format="svg", metadata=no_metadata, facecolor="white", dpi=150)
     return file.getvalue()
