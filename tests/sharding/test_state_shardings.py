@@ -61,7 +61,7 @@ def test_a_slot_of_the_parameters_shape_has_its_sharding(case, mesh):
 
 
 WITH_SHARDINGS = {
-    "adafactor": CASES["scale_by_factored_rms-factored"].make(),
+    "adafactor": fo.scale_by_factored_rms(min_dim_size_to_factor=2),
     "lbfgs": fo.scale_by_lbfgs(),
     "partition": CASES["partition"].make(),
     "optax": optax.adafactor(1e-3, min_dim_size_to_factor=2, momentum=0.9),

@@ -128,6 +128,10 @@ class Roles:
                 f"the parameter at '{x.path}', of shape {x.leaf.shape}, has no axes: it is "
                 f"{x.reason}. Pass axes with MatrixAxes for it, or another label."
             )
+        try:
+            axes.parts(x.leaf.shape)
+        except ValueError as error:
+            raise ValueError(f"{self.rule}: axes: at '{x.path}': {error}") from None
         return Ball(norm, axes, self._window(x, axes, norm))
 
     def _window(self, x: "_Parameter", axes: MatrixAxes, norm: ScionNorm) -> tuple[int, ...]:
