@@ -8,7 +8,11 @@ ARGS ?=
 CONSTRAINTS ?=
 TORCH := torch==2.15.0
 
+<<<<<<< HEAD
 .PHONY: demo examples test docs docs-site docs-links release api notebooks lint format types bench parity programs optax-tests clean
+=======
+.PHONY: demo test docs docs-site docs-links release api notebooks lint format types bench race parity programs optax-tests clean
+>>>>>>> race
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -59,6 +63,10 @@ types: $(VENV)/dev.stamp
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m functional_optim.native
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Every optimizer on small tasks, one to two hours; it goes on where it was: make race ARGS="--tasks mlp".
+race: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks.race $(ARGS)
 
 # Opt-in: torch is large, and no other target needs it.
 parity: $(VENV)-parity/test.stamp

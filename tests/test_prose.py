@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "functional_optim").rglob("*.py"))
-GENERATED = {"api.md", "optax_tests.md", "programs.md"}
+GENERATED = {"api.md", "optax_tests.md", "programs.md", "race.md"}
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in GENERATED),

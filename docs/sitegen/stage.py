@@ -39,7 +39,7 @@ MENU = {
         "guides/[!nfw]*",
         "guides/*",
     ),
-    "Topics": ("checkpoints", "sharding", "speed", "testing"),
+    "Topics": ("checkpoints", "sharding", "speed", "race", "testing"),
     "Reference": ("api/index", "arguments"),
     "Project": ("design", "asked_for", "programs", "optax_tests", "benchmarks", "*"),
 }

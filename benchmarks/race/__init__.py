@@ -1,0 +1,1 @@
+"""The race of the optimizers: `python -m benchmarks.race`."""
