@@ -8,11 +8,7 @@ ARGS ?=
 CONSTRAINTS ?=
 TORCH := torch==2.15.0
 
-<<<<<<< HEAD
-.PHONY: demo examples test docs docs-site docs-links release api notebooks lint format types bench parity programs optax-tests clean
-=======
-.PHONY: demo test docs docs-site docs-links release api notebooks lint format types bench race parity programs optax-tests clean
->>>>>>> race
+.PHONY: demo examples test docs docs-site docs-links release api notebooks lint format types bench race parity programs optax-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp

@@ -178,8 +178,9 @@ def _checksum(info: Mapping[str, PyTree]) -> int:
 
 def _checksums(arrays: Arrays) -> dict[str, int]:
     """Returns a checksum of each array; orbax has none for their data."""
-    sums = jax.device_get({k: checksum(x) for k, x in arrays.items()})
-    return {k: int(x) for k, x in sums.items()}
+    # One after the other: each sum over shards is a program in which all devices meet, and on CPU
+    # with few cores many of them at once wait for each other forever.
+    return {k: int(jax.device_get(checksum(x))) for k, x in arrays.items()}
 
 
 def _check_arrays(function: str, path: Path, arrays: Arrays, expected: Mapping[str, int]) -> None:
