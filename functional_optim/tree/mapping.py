@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
@@ -34,7 +35,8 @@ def map_params(
       initable: the transformation of the state, or its `init`.
       f: called with each leaf and the leaves of `rest` at the same path. It is not called where a
         parameter has no array, because it is masked or has not this slot. For a quantized array
-        it is called with each part; for parameters that `packed` stacks, once with the whole
+        it is called with each part, and for a parameter that is cut into blocks with each of its
+        arrays; for parameters that `packed` stacks, once with the whole
         stack, if the leaves of `rest` are the same for all of them.
       state: a state that `init` or `update` returned.
       *rest: trees with the structure of the parameters.
@@ -66,7 +68,15 @@ def map_params(
     def on_slot(x: PyTree) -> PyTree:
         if is_packed(x):
             return _on_packed(on_leaf, x, rest)
+        if rest and not _has_structure(x, rest[0], is_end):
+            # A parameter that is cut into blocks has several arrays, which share one leaf of rest.
+            treedef: Any = jax.tree.structure(rest[0])
+            columns = zip(treedef.flatten_up_to(x), *map(treedef.flatten_up_to, rest), strict=True)
+            return treedef.unflatten([on_parts(part, others) for part, *others in columns])
         return jax.tree.map(on_leaf, x, *rest, is_leaf=is_end)
+
+    def on_parts(part: PyTree, others: Sequence[PyTree]) -> PyTree:
+        return jax.tree.map(lambda leaf: on_leaf(leaf, *others), part, is_leaf=is_end)
 
     def on_node(marker: PyTree, value: PyTree) -> PyTree:
         if _is_any_params(marker):
@@ -74,6 +84,16 @@ def map_params(
         return value if transform_non_params is None else transform_non_params(value)
 
     return jax.tree.map(on_node, init(AnyParams()), state, is_leaf=_is_any_params)
+
+
+def _has_structure(x: PyTree, like: PyTree, is_end: Callable[[PyTree], bool]) -> bool:
+    """Tells whether another tree has a part for each leaf of x."""
+    treedef: Any = jax.tree.structure(x, is_leaf=is_end)
+    try:
+        treedef.flatten_up_to(like)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_any_params(node: PyTree) -> bool:
