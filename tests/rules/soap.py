@@ -73,6 +73,7 @@ RULES = (
         },
         bad=(*ranges(*RATE_RANGES), *ranges(*BAD, learning_rate=0.1)),
         oracle=oracles.soap,
+        leave_out={"traces": "its slots change between the shapes of parameters and of matrices"},
     ),
     Entry(
         fo.soap_muon,
