@@ -160,13 +160,27 @@ each_with_extra = _each(cases_with_extra())
 """Runs a test on every variant of every factory whose `update` needs more than that."""
 
 
+FACTORIZING = {
+    entry.factory
+    for family in (soap, shampoo, dion, scion, low_rank, psgd)
+    for entry in family.RULES
+}
+"""Rules that decompose matrices, of which a step takes a hundred times as long as of others."""
+
+
 def plain(chosen: Iterable[Case]) -> list[Case]:
     """The plain variant of every factory, and every chain.
 
     Variants of one factory share the engine's code, and their states hold what that of the plain
-    variant holds, or fewer arrays: properties of the engine need not be shown for each.
+    variant holds, or fewer arrays: properties of the engine need not be shown for each. An
+    optimizer that decomposes matrices is its link and Adam, so one of them stands for all.
     """
-    return [c for c in chosen if c.factory is _chain or "-" not in c.name]
+    return [
+        c
+        for c in chosen
+        if (c.factory is _chain or "-" not in c.name)
+        and (c.factory not in FACTORIZING or hasattr(c.factory, "spec") or c.factory is fo.soap)
+    ]
 
 
 each_factory = _each(plain(cases()))
@@ -180,13 +194,6 @@ each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "spec"))
 
 each_with_oracle = _each(c for c in cases() if c.oracle)
 """Runs a test on every variant that has an oracle."""
-
-FACTORIZING = {
-    entry.factory
-    for family in (soap, shampoo, dion, scion, low_rank, psgd)
-    for entry in family.RULES
-}
-"""Rules that decompose matrices, of which a step takes a hundred times as long as of others."""
 
 each_with_cheap_oracle = _each(
     c for c in cases() if c.oracle and (c.factory not in FACTORIZING or "-" not in c.name)

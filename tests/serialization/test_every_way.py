@@ -16,7 +16,7 @@ import functional_optim as fo
 from functional_optim.interop import orbax, safetensors
 from functional_optim.sharding import state_shardings
 
-from ..rules import FACTORIZING, cases, cases_with_extra, plain
+from ..rules import cases, cases_with_extra, plain
 from ..trees import assert_close, assert_same
 
 if jax.device_count() < 8:
@@ -26,10 +26,10 @@ SHAPES = {"b": (8,), "w": (8, 4)}
 CASES = {
     case.name: case
     for case in plain([*cases(), *cases_with_extra()])
-    if case.name != "lbfgs" and (case.factory not in FACTORIZING or hasattr(case.factory, "spec"))
+    if case.name not in ("lbfgs", "soap")
 }
-"""Rules without variants. `lbfgs`, and the optimizers that decompose matrices, take long to compile
-and are chains of links that are here."""
+"""Rules without variants. `lbfgs` and `soap`, which take long to compile, are chains of links that
+are here."""
 
 TXS = {name: case.make() for name, case in CASES.items()}
 

@@ -7,17 +7,12 @@ import pytest
 import functional_optim as fo
 from functional_optim.testing import check_quadratic, check_rosenbrock, check_transformation
 
-from ..rules import FACTORIZING, cases, cases_with_extra, plain
+from ..rules import cases, cases_with_extra, plain
 from ..rules.training import NO_DESCENT, TRAINING
 
 # Variants of a factory differ in their maths, which has an oracle, and in what core/ tests.
-# Optimizers that decompose matrices are their link and Adam; one of them stands for all.
-PLAIN = [
-    case
-    for case in plain(cases() + cases_with_extra())
-    if case.factory not in FACTORIZING or hasattr(case.factory, "spec") or case.factory is fo.soap
-]
-FACTORIES = {case.name: case.factory for case in plain(cases() + cases_with_extra())}
+PLAIN = plain(cases() + cases_with_extra())
+FACTORIES = {case.name: case.factory for case in cases() + cases_with_extra()}
 DESCENTS = {"quadratic": (check_quadratic, 2_000), "rosenbrock": (check_rosenbrock, 10_000)}
 
 
