@@ -114,7 +114,9 @@ def scale_by_kl_soap(
     ) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
         mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
-        nu = mean_of(slots.nu.real, squares(rotated(g, bases)), b2, ctx.nu_gain)
+        # The weight of the first update is 0, and 0 times a square that overflows would be NaN.
+        square = jnp.where(ctx.first, 0.0, squares(rotated(g, bases)))
+        nu = mean_of(slots.nu.real, square, b2, ctx.nu_gain)
         u = divided_by_root(mu, nu, eps, bases)
         u = divided_by_rms(u) if normalize_grads else u
         due = is_due(ctx, period, stagger=stagger)

@@ -23,6 +23,7 @@ from ..core.rules.arguments import (
 )
 from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
+from ..core.trees.norms import norms_along
 from ..core.trees.placement import auto_sharded
 from ..core.trees.varying import cond
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -345,8 +346,7 @@ def _times(real: Array, x: Array) -> Array:
 
 def _norms(x: Array) -> Array:
     """Returns the Frobenius norms of matrices `(..., 1, 1)`, or of a vector."""
-    axes = tuple(range(max(x.ndim - 2, 0), x.ndim))
-    return safe_sqrt(jnp.sum(squares(x), axis=axes, keepdims=True))
+    return norms_along(x, tuple(range(max(x.ndim - 2, 0), x.ndim)))
 
 
 def shampoo(
