@@ -8,7 +8,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import FACTORIZING, each_with_cheap_oracle, each_with_oracle
+from ..rules import each_with_cheap_oracle, each_with_oracle
 
 
 def in_float64(tree, at=...):
@@ -45,7 +45,7 @@ DECIDE_THE_PARAMETER = (fo.madgrad, fo.scale_by_madgrad, fo.norm_constraint)
 
 @each_with_cheap_oracle
 def test_float32_stays_with_the_oracle(case):
-    steps = 200 if case.factory in FACTORIZING else 1000
+    steps = 1000
     params = problem.arrays(np.float32, seed=1)
     grads = jax.tree.map(jnp.float32, problem.normal(np.float32, 0, (steps,)))
     ended, _, ours = problem.train(case.make(), params, grads)

@@ -69,9 +69,19 @@ def test_derivatives_by_the_numbers_of_a_schedule_are_those_of_finite_difference
     np.testing.assert_allclose(slope, (run(0.01 + h) - run(0.01 - h)) / (2 * h), rtol=1e-6)
 
 
+NOT_DIFFERENTIABLE = {
+    "orthogonalize-svd": "a decomposition with equal singular values has no derivative",
+    "scale_by_psgd_kron-skew": "the factors are fitted to norms that are zero there",
+    "scale_by_psgd_kron-symmetric": "the factors are fitted to norms that are zero there",
+}
+"""Where the derivative is not finite if gradients are zero, and why."""
+
+
 @pytest.mark.usefixtures("eager")
 @each_link
 def test_derivatives_through_steps_with_zero_gradients_are_finite(case):
+    if case.name in NOT_DIFFERENTIABLE:
+        pytest.skip(NOT_DIFFERENTIABLE[case.name])
     tx = case.make()
 
     def after(params, numbers):
