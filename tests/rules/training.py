@@ -26,7 +26,7 @@ TRAINING: dict[str, Mapping[str, Any]] = {
     "adopt": {"learning_rate": 0.05},
     "amsgrad": {"learning_rate": 0.1},
     "apollo": {"learning_rate": 0.01},
-    "apollo_mini": {"learning_rate": 1e-3},
+    "apollo_mini": {"learning_rate": 1e-3, "adam_learning_rate": 0.01},
     "asgd": {"learning_rate": 1e-3},
     "cocob": {},
     "dadapt_adamw": {"learning_rate": 0.1},
