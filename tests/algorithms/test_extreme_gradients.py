@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ..problem import arrays, normal
-from ..rules import cases, cases_with_extra
+from ..rules import affordable, cases, cases_with_extra
 
 WITHOUT_AN_ANSWER = {
     "scale_by_factored_rms-last": "step_offset leaves a decay of 0, of a moment that is infinite",
@@ -22,7 +22,7 @@ AROUND = ("adam_hd", "mechanize", "schedule_free_adamw", "schedule_free_radam", 
 
 CASES = [
     pytest.param(case, id=case.name)
-    for case in (*cases(), *cases_with_extra())
+    for case in affordable([*cases(), *cases_with_extra()])
     if hasattr(case.factory, "spec") or case.name in AROUND
 ]
 

@@ -168,6 +168,11 @@ FACTORIZING = {
 """Rules that decompose matrices, of which a step takes a hundred times as long as of others."""
 
 
+def affordable(chosen: Iterable[Case]) -> list[Case]:
+    """All variants; of rules that decompose matrices, whose steps are slow, the plain one alone."""
+    return [c for c in chosen if c.factory not in FACTORIZING or "-" not in c.name]
+
+
 def plain(chosen: Iterable[Case]) -> list[Case]:
     """The plain variant of every factory, and every chain.
 
@@ -189,13 +194,11 @@ each_factory = _each(plain(cases()))
 each_factory_with_extra = _each(plain(cases_with_extra()))
 """The same for factories whose `update` needs more than gradients and parameters."""
 
-each_link = _each(c for c in cases() if c.oracle and hasattr(c.factory, "spec"))
+each_link = _each(c for c in affordable(cases()) if c.oracle and hasattr(c.factory, "spec"))
 """Runs a test on every variant of every link, of which the optimizers are made."""
 
 each_with_oracle = _each(c for c in cases() if c.oracle)
 """Runs a test on every variant that has an oracle."""
 
-each_with_cheap_oracle = _each(
-    c for c in cases() if c.oracle and (c.factory not in FACTORIZING or "-" not in c.name)
-)
+each_with_cheap_oracle = _each(c for c in affordable(cases()) if c.oracle)
 """Runs a test of many steps: of rules that decompose matrices, on the plain variant alone."""

@@ -8,18 +8,14 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import functional_optim as fo
 
-from ..rules import FACTORIZING, cases, cases_with_extra, plain
+from ..rules import affordable, cases, cases_with_extra, plain
 from ..trees import assert_close
 
 if jax.device_count() < 8:
     pytest.skip("needs eight devices; the host has them on CPU", allow_module_level=True)
 
 P = PartitionSpec
-CASES = {
-    case.name: case
-    for case in [*cases(), *cases_with_extra()]
-    if case.factory not in FACTORIZING or "-" not in case.name
-}
+CASES = {case.name: case for case in affordable([*cases(), *cases_with_extra()])}
 PLAIN = {case.name: case for case in plain(CASES.values())}
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 each_plain = pytest.mark.parametrize("case", PLAIN.values(), ids=PLAIN)
