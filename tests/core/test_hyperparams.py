@@ -118,9 +118,13 @@ def test_a_number_is_known_by_the_argument_that_gave_it(tx, names):
 
 
 def test_every_number_of_an_optimizer_is_known_by_its_argument():
-    """Each float argument of each optimizer, but those of `init` alone, stands in the state."""
+    """Each float argument of each optimizer stands in the state, but those of `init` or of shapes."""
     params = {"w": jnp.ones((4, 4)), "b": jnp.ones(4)}
-    init_only = {"initial_accumulator_value", "initial_scale", "init_estimate", "reps_rel"}
+    init_only = {
+        *("initial_accumulator_value", "initial_scale", "init_estimate", "reps_rel"),
+        *("init_factor", "preconditioner_init_scale"),
+    }
+    of_shapes = {"fraction", "rank_fraction", "max_skew_triangular"}
     tried = 0
     for factory in {f for f in map(fo.__getattr__, fo.__all__) if inspect.isfunction(f)}:
         signature = inspect.signature(factory).parameters
@@ -132,7 +136,7 @@ def test_every_number_of_an_optimizer_is_known_by_its_argument():
             continue
         defaults = {k: p.default for k, p in signature.items() if isinstance(p.default, float)}
         paths = get_hyperparams(state, with_paths=True)  # one argument may give several numbers
-        missing = defaults.keys() - {k.rpartition(".")[2] for k in paths} - init_only
+        missing = defaults.keys() - {k.rpartition(".")[2] for k in paths} - init_only - of_shapes
         assert not missing, (factory.__name__, missing)
         tried += len(defaults)
     assert tried > 60
