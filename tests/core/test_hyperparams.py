@@ -118,7 +118,7 @@ def test_a_number_is_known_by_the_argument_that_gave_it(tx, names):
 
 
 def test_every_number_of_an_optimizer_is_known_by_its_argument():
-    """Each float argument of each optimizer stands in the state, but those of `init` or of shapes."""
+    """Each float argument of each optimizer is in the state, but those of `init` or of shapes."""
     params = {"w": jnp.ones((4, 4)), "b": jnp.ones(4)}
     init_only = {
         *("initial_accumulator_value", "initial_scale", "init_estimate", "reps_rel"),
