@@ -127,6 +127,10 @@ KEPT = {
     "slow", "step_size", "updates", "v_col", "v_row", "compensation", "remainder",
     "cumulative_gradients", "init_particles", "reward", "scale", "subgradients",
     "direction", "grad_sum_sq", "r_col", "r_row", "radius", "s", "window", "x0",
+    # Bases, factors and roots of matrices, and counts.
+    "failed_refreshes", "failed_roots", "l_columns", "l_rows", "left", "left_basis",
+    "left_root", "left_values", "norm", "q", "q_columns", "q_rows",
+    "right", "right_basis", "right_root", "right_values", "seed",
 }  # fmt: skip
 """Slots of this package's rules that are no moments, or not large."""
 
