@@ -19,7 +19,14 @@ from ..core.trees.labels import label_reason, resolve_labels, short_repr
 from ..core.trees.structure import key_paths, leaf_paths, path_string
 from ..sharding.matrices import MatrixSharding
 from ..transforms.masking import MaskedInit, MaskedUpdate, PartitionInit, PartitionUpdate, Router
-from ..transforms.matrices import Blocks, MatricesInit, MatricesUpdate, MatrixAxes, OnlyMatrices
+from ..transforms.matrices import (
+    Blocks,
+    MatricesInit,
+    MatricesUpdate,
+    MatrixAxes,
+    OnlyMatrices,
+    shown,
+)
 from .description import LinkRecord, SlotRecord
 
 __all__ = ["LinkUsage", "find_links", "state_shapes"]
@@ -219,7 +226,7 @@ def _on_matrices(
     matrices = [x if use else MaskedNode() for use, x in zip(is_matrix, leaves, strict=True)]
     reasons = {
         path: (
-            f"{init.leaves.rule if use else 'adam'}: {init.leaves.shown(layer, x.shape)}",
+            f"{init.leaves.rule if use else 'adam'}: {shown(layer, x.shape)}",
             *(_mesh_routes(init, Blocks(layer, x.shape, init.block_size), x) if use else ()),
         )
         for (path, x), layer, use in zip(_leaves(params).items(), layers, is_matrix, strict=True)

@@ -24,7 +24,6 @@ from ...transforms.matrices.by_name import (
     ByName,
     Layer,
     Vectors,
-    keys_as_text,
     layers_by_name,
 )
 from .balls import Ball, ScionNorm
@@ -88,7 +87,7 @@ class Roles:
 
     def _parameters(self, params: PyTree) -> "list[_Parameter]":
         plain = without_containers(params)
-        leaves = [ByName(keys_as_text(path), jnp.shape(x)) for path, x in key_paths(params)]
+        leaves = [ByName.of(path, jnp.shape(x)) for path, x in key_paths(params)]
         layers = jax.tree.leaves(jax.tree.broadcast(self.leaves(params), plain))
         labels = [None] * len(leaves)
         if self.labeller is not None:

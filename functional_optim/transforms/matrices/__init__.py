@@ -10,7 +10,7 @@ The modules, each on those before it:
 
 from .axes import Blocks, MatrixAxes, MuonDimensionNumbers, as_matrix_axes
 from .by_name import Vectors
-from .routing import MatrixLeaves, OnlyMatrices, axes_by_name, two_axes
+from .routing import MatrixLeaves, OnlyMatrices, axes_by_name, shown, two_axes
 from .wrapper import MatricesInit, MatricesUpdate, on_matrices
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "as_matrix_axes",
     "axes_by_name",
     "on_matrices",
+    "shown",
     "two_axes",
 ]

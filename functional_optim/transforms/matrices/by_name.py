@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from ...core.state import KeyPath
+from ...core.trees.structure import path_string
 from .axes import MatrixAxes
 
 __all__ = ["ByName", "Layer", "Unclear", "Vectors", "layers_by_name"]
@@ -64,6 +65,11 @@ class ByName:
     path: tuple[str, ...]
     shape: Shape
 
+    @classmethod
+    def of(cls, path: KeyPath, shape: Shape) -> "ByName":
+        """Writes the keys of a path as text."""
+        return cls(tuple(path_string((key,)) for key in path), shape)
+
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The keys that are names, and not numbers; Haiku's have slashes."""
@@ -80,9 +86,15 @@ class ByName:
         """The name of the layer."""
         return self.names[-2] if len(self.names) > 1 else ""
 
-    def below(self, depth: int) -> tuple[str, ...]:
-        """Returns the first keys."""
-        return self.path[:depth]
+    @property
+    def is_vector(self) -> bool:
+        """Whether it is a vector in every layer, by its name."""
+        is_named = VECTOR.search(self.name) or self.name == "b" or NORM.search(self.owner)
+        return bool(is_named) and bool(self.shape)
+
+
+Subtrees = Mapping[tuple[str, ...], Sequence[ByName]]
+"""The vectors below each node of a tree, by the keys to that node."""
 
 
 def layers_by_name(leaves: Sequence[ByName]) -> list[Layer]:
@@ -92,21 +104,32 @@ def layers_by_name(leaves: Sequence[ByName]) -> list[Layer]:
     in every layer, as biases and scales: first by the layer's own bias, then by the vectors of
     the smallest subtree that has some.
     """
-    layers = [_layer(leaf, leaves) for leaf in leaves]
+    vectors = _vectors_below(leaves)
+    layers = [_layer(leaf, leaves, vectors) for leaf in leaves]
     # A parameter of two axes next to an unclear one of the same length may be a stack of vectors.
+    unclear = {
+        (leaf.path[:-1], leaf.shape[0])
+        for leaf, layer in zip(leaves, layers, strict=True)
+        if isinstance(layer, Unclear)
+    }
     for i, (leaf, layer) in enumerate(zip(leaves, layers, strict=True)):
-        if isinstance(layer, MatrixAxes) and len(leaf.shape) == 2 and leaf.name not in WEIGHTS:
-            beside = [
-                x
-                for x, other in zip(leaves, layers, strict=True)
-                if isinstance(other, Unclear) and x.path[:-1] == leaf.path[:-1]
-            ]
-            if any(x.shape[0] == leaf.shape[0] for x in beside):
-                layers[i] = Unclear("a matrix, or a stack of vectors")
+        may_be_vectors = len(leaf.shape) == 2 and leaf.name not in WEIGHTS
+        is_beside = leaf.shape and (leaf.path[:-1], leaf.shape[0]) in unclear
+        if isinstance(layer, MatrixAxes) and may_be_vectors and is_beside:
+            layers[i] = Unclear("a matrix, or a stack of vectors")
     return layers
 
 
-def _layer(leaf: ByName, leaves: Sequence[ByName]) -> Layer:
+def _vectors_below(leaves: Sequence[ByName]) -> Subtrees:
+    vectors: dict[tuple[str, ...], list[ByName]] = {}
+    for leaf in leaves:
+        if leaf.is_vector:
+            for depth in range(len(leaf.path)):
+                vectors.setdefault(leaf.path[:depth], []).append(leaf)
+    return vectors
+
+
+def _layer(leaf: ByName, leaves: Sequence[ByName], vectors: Subtrees) -> Layer:
     if len(leaf.shape) < 2:
         return Vectors("a vector" if leaf.shape else "a scalar")
     special = _special(leaf)
@@ -119,7 +142,7 @@ def _layer(leaf: ByName, leaves: Sequence[ByName]) -> Layer:
             return MatrixAxes(0, 1)
         return Unclear(f"{len(leaf.shape)} axes, and an unknown name")
     experts = bool(EXPERTS.search(" ".join(leaf.names[:-1])))
-    stacked = _stacked_axes(leaf, leaves)
+    stacked = _stacked_axes(leaf, vectors)
     if stacked is None:
         if len(leaf.shape) > 2 and not experts and not CONV.search(leaf.owner):
             return Unclear("a stack of matrices, or a kernel of several axes")
@@ -145,15 +168,14 @@ def _special(leaf: ByName) -> Vectors | None:
     return None
 
 
-def _stacked_axes(leaf: ByName, leaves: Sequence[ByName]) -> int | None:
+def _stacked_axes(leaf: ByName, vectors: Subtrees) -> int | None:
     """Returns the number of axes of stacked layers; None if nothing in the tree tells."""
-    for depth in range(len(leaf.path) - 1, -1, -1):
-        subtree = [x for x in leaves if x.below(depth) == leaf.below(depth)]
+    own_layer = len(leaf.path) - 1
+    for depth in range(own_layer, -1, -1):
         counts = {
             count
-            for x in subtree
-            if x.path != leaf.path
-            for count in _axes_in_front(x, leaf if depth == len(leaf.path) - 1 else None)
+            for vector in vectors.get(leaf.path[:depth], ())
+            for count in _axes_in_front(vector, leaf if depth == own_layer else None)
         }
         if counts:
             return counts.pop() if len(counts) == 1 else None
@@ -161,15 +183,12 @@ def _stacked_axes(leaf: ByName, leaves: Sequence[ByName]) -> int | None:
 
 
 def _axes_in_front(vector: ByName, weight: ByName | None) -> list[int]:
-    """Returns the number of axes before those of a vector; nothing for what is not a vector.
+    """Returns the number of axes before those of a vector; nothing where that is not known.
 
     Args:
-      vector: a parameter of the subtree.
+      vector: a vector of the subtree.
       weight: the weight whose bias it may be.
     """
-    is_vector = VECTOR.search(vector.name) or vector.name == "b" or NORM.search(vector.owner)
-    if not is_vector or not vector.shape:
-        return []
     shape = vector.shape
     while len(shape) > 1 and shape[-1] == 1:  # Equinox has (outputs, 1, 1) for a convolution
         shape = shape[:-1]
@@ -267,8 +286,3 @@ def _is_followed(leaf: ByName, outputs: int, leaves: Sequence[ByName]) -> bool:
 def text_of(shape: Sequence[int]) -> str:
     """Writes a shape: `768 x 2304`."""
     return " x ".join(map(str, shape))
-
-
-def keys_as_text(path: Sequence[Any]) -> tuple[str, ...]:
-    """Returns the keys of a path as text."""
-    return tuple(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)

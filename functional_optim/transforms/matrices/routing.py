@@ -14,9 +14,9 @@ from ...core.trees.containers import without_containers
 from ...core.trees.labels import Labeller, as_labeller, check_expression, matches_rule
 from ...core.trees.structure import key_paths, leaf_paths
 from .axes import MatrixAxes, as_matrix_axes
-from .by_name import ByName, Layer, Unclear, Vectors, keys_as_text, layers_by_name, text_of
+from .by_name import ByName, Layer, Unclear, Vectors, layers_by_name, text_of
 
-__all__ = ["MatrixLeaves", "OnlyMatrices", "axes_by_name", "two_axes"]
+__all__ = ["MatrixLeaves", "OnlyMatrices", "axes_by_name", "shown", "two_axes"]
 
 GIVEN = Vectors("by its axes, which are None")
 
@@ -69,7 +69,7 @@ class axes_by_name:
         """Returns the tree of `MatrixAxes`, and of reasons where a parameter is not a matrix."""
         flat = key_paths(params)
         paths = leaf_paths(params)
-        leaves = [ByName(keys_as_text(path), jnp.shape(x)) for path, x in flat]
+        leaves = [ByName.of(path, jnp.shape(x)) for path, x in flat]
         layers: list[Layer] = layers_by_name(leaves)
         used: set[int] = set()
         for i, (name, (_, leaf)) in enumerate(zip(paths, flat, strict=True)):
@@ -135,15 +135,11 @@ def shown(layer: Layer, shape: tuple[int, ...]) -> str:
     if not isinstance(layer, MatrixAxes):
         return layer.reason
     batch, rows, columns = layer.axes(shape)
-    count, *sides = (_product(shape, axes) for axes in (batch, rows, columns))
+    count, *sides = (math.prod(shape[i] for i in axes) for axes in (batch, rows, columns))
     which = f"{count} matrices of" if batch else "a matrix of"
     parts = [len(p) for p in layer.parts(shape)]
     split = " x ".join(str(n) for n in parts if n > 1)
     return f"{which} {text_of(sides)}" + (f", split in {split}" if split else "")
-
-
-def _product(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
-    return math.prod(shape[i] for i in axes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,10 +177,6 @@ class MatrixLeaves:
     def where(self, matrices: bool) -> "OnlyMatrices":
         """Makes a mask of the matrices, or of all other parameters."""
         return OnlyMatrices(self, matrices)
-
-    def shown(self, layer: Layer, shape: tuple[int, ...]) -> str:
-        """Describes how the rules see a parameter."""
-        return shown(layer, shape)
 
 
 def _is_entry(x: object) -> bool:
