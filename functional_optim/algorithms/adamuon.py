@@ -1,5 +1,6 @@
 """AdaMuon: Muon of signs, divided by running root mean squares."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -8,11 +9,13 @@ from jax.typing import DTypeLike
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule, renamed
+from ..core.numerics.matrices import matrix_axes
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype
 from ..core.rules.context import Slots, StepContext
+from ..core.trees.norms import norm_along
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..sharding.matrices import MatrixSharding
 from ..transforms.masking import masked
@@ -59,11 +62,9 @@ def normalize_elements(
         return g, {"nu": jnp.real(slots.nu)}
     nu = moment(jnp.real(slots.nu), jnp.square(jnp.abs(g)), beta2, ctx.gain)
     d = g / (safe_sqrt(nu) + eps).astype(g.dtype)
-    last = tuple(range(max(g.ndim - 2, 0), g.ndim))
-    norm = safe_sqrt(jnp.sum(jnp.square(jnp.abs(d)), axis=last, keepdims=True))
-    size = 1.0
-    for axis in last:
-        size *= g.shape[axis]
+    last = matrix_axes(g)
+    norm = norm_along(d, last)
+    size = math.prod(g.shape[axis] for axis in last)
     return (consistent_rms * size**0.5 / (norm + eps)).astype(g.dtype) * d, {"nu": nu}
 
 

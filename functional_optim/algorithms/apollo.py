@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from ..core.decorators import leaf_rule
+from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.validation import as_count
@@ -22,6 +23,7 @@ from ..core.rules.arguments import (
     Within,
 )
 from ..core.rules.context import Slots, StepContext
+from ..core.trees.norms import norm_along
 from ..core.trees.placement import auto_sharded
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.matrices import MatrixLeaves, on_matrices
@@ -37,11 +39,6 @@ FLOOR = 1e-8
 
 GENERATOR = "threefry2x32"
 """The generator of the projections, whose keys have two words."""
-
-
-def _as_matrices(x: Array) -> Array:
-    """Reshapes a leaf to `(..., rows, columns)`; a vector is one row."""
-    return x.reshape(1, -1) if x.ndim < 2 else x
 
 
 def _slots(p: Array, rank: int) -> dict[str, Array]:
@@ -144,7 +141,7 @@ def scale_by_apollo(
     seed = jnp.where(ctx.refresh, jax.random.bits(key, (2,), jnp.uint32), slots.seed)
 
     def projected(g: Array, seed: Array) -> Array:
-        x = _as_matrices(g)
+        x = as_matrices(g)
         of_rows = projects_rows(x.shape, "shorter")
         n = x.shape[-2] if of_rows else x.shape[-1]
         shape = (n, min(rank, n))
@@ -161,13 +158,13 @@ def scale_by_apollo(
     def scaled(
         g: Array, mu: Array, nu: Array, low_rank: Array, last: Array, scalars: dict[str, Array]
     ) -> tuple[Array, Array]:
-        x = _as_matrices(g)
+        x = as_matrices(g)
         of_rows = projects_rows(x.shape, "shorter")
         axes = (-2, -1) if tensor_wise else (-2,) if of_rows else (-1,)
         direction = jnp.abs(mu) / (safe_sqrt(nu) + scalars["eps"])
-        factors = _norm(direction, axes) / (_norm(jnp.abs(low_rank), axes) + FLOOR)
+        factors = norm_along(direction, axes) / (norm_along(low_rank, axes) + FLOOR)
         x = x * factors.astype(x.dtype)
-        norm = _norm(jnp.abs(x), (-2, -1))
+        norm = norm_along(x, (-2, -1))
         if "limit" in scalars:
             growth = norm / (last[..., None, None] + FLOOR)
             ratio = jnp.maximum(growth, scalars["limit"]) / scalars["limit"]
@@ -190,10 +187,6 @@ def scale_by_apollo(
         scalars,
     )
     return u, {"mu": mu, "nu": nu, "norm": norm, "seed": seed}
-
-
-def _norm(x: Array, axes: tuple[int, ...]) -> Array:
-    return safe_sqrt(jnp.sum(jnp.square(x), axis=axes, keepdims=True))
 
 
 def apollo(

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from ..core.decorators import leaf_rule
+from ..core.numerics.matrices import adjoint, as_matrices, matrix_shape, transposed
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Fraction, NonNegative, RandomKey, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
-from ..core.trees.norms import norms_along
+from ..core.trees.norms import scaled_norm_along
 from ..core.trees.placement import auto_sharded, sharded_as, zeros_like_mean
 from ..core.trees.varying import cond
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -23,11 +24,6 @@ from .with_adam import with_adam_for_others
 __all__ = ["dion", "scale_by_dion"]
 
 Array = jax.Array
-
-
-def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape with at least two axes: a vector is a matrix of one row."""
-    return (1,) * (2 - len(shape)) + shape
 
 
 def _is_tall(x: Array) -> bool:
@@ -42,11 +38,11 @@ def _rank(shorter: int, fraction: float, multiple: int) -> int:
 
 
 def _slots(p: Array, rank_fraction: float, rank_multiple_of: int) -> dict[str, Array]:
-    whole = p.reshape(_matrix_shape(p.shape))
+    whole = as_matrices(p)
     tall = _is_tall(whole)
     # One column of q, sharded as the parameter is along its shorter side.
     column = zeros_like_mean(whole, -2 if tall else -1)
-    column = _transposed(column) if tall else column
+    column = transposed(column) if tall else column
     rank = _rank(column.shape[-2], rank_fraction, rank_multiple_of)
     q = jnp.broadcast_to(column, (*column.shape[:-1], rank))
     return {"mu": jnp.zeros_like(p), "q": q}
@@ -151,15 +147,15 @@ def scale_by_dion(
     q = cond(ctx.count == 0, drawn, lambda: start)
 
     def approximate(mu: Array, q: Array, feedback: Array, eps: Array) -> tuple[Array, ...]:
-        whole = mu.reshape(_matrix_shape(mu.shape))
+        whole = as_matrices(mu)
         tall = _is_tall(whole)
-        m = whole if tall else _transposed(whole)
+        m = whole if tall else transposed(whole)
         p, r = _factors(m, q)
         q = _normalized(r, eps, m.shape[-2])
-        adjoint = _transposed(jnp.conj(r))
+        adjoint = transposed(jnp.conj(r))
         m = m - feedback.astype(m.dtype) * (p @ adjoint)
-        u = p @ _transposed(jnp.conj(q))
-        mu, u = ((x if tall else _transposed(x)).reshape(mu.shape) for x in (m, u))
+        u = p @ transposed(jnp.conj(q))
+        mu, u = ((x if tall else transposed(x)).reshape(mu.shape) for x in (m, u))
         return u, mu, q
 
     u, mu, q = auto_sharded(approximate, _specs, slots.mu + g, q, ctx.feedback, eps)
@@ -173,21 +169,17 @@ def _factors(m: Array, q: Array) -> tuple[Array, Array]:
     # The derivative of a QR decomposition is not finite at zeros.
     unit = jnp.eye(image.shape[-2], image.shape[-1], dtype=image.dtype)
     p = jnp.linalg.qr(jnp.where(zero, unit, image))[0]
-    r = _transposed(jnp.conj(m)) @ p
+    r = adjoint(m) @ p
     return jnp.where(zero, 0, p), jnp.where(zero, q, r)
 
 
 def _normalized(r: Array, eps: Array, longer: int) -> Array:
     """Divides each column by its norm + eps; a column of rounding errors alone becomes 0."""
-    norms = norms_along(r, -2)
+    norms = scaled_norm_along(r, -2)
     limits = jnp.finfo(norms.dtype)
     least = jnp.max(norms, axis=-1, keepdims=True) * (longer * float(limits.eps))
     size = jnp.where(norms > least, norms + eps.astype(norms.dtype), jnp.inf)
     return r / size.astype(r.dtype)
-
-
-def _transposed(x: Array) -> Array:
-    return jnp.swapaxes(x, -2, -1)
 
 
 def _specs(
@@ -195,7 +187,7 @@ def _specs(
 ) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
     """Returns how update, momentum and Q are sharded: Q as the shorter side of the parameter."""
     *batch, rows, columns = (None,) * (2 - len(shape)) + tuple(spec)
-    n, m = _matrix_shape(shape)[-2:]
+    n, m = matrix_shape(shape)[-2:]
     return spec, spec, PartitionSpec(*batch, columns if n > m else rows, None)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.decorators import leaf_rule
+from ..core.numerics.matrices import as_matrices, transposed
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Fraction, NonNegative, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
@@ -100,7 +101,7 @@ def scale_by_dion2(
         return g, {"mu": slots.mu}
 
     def select(mu: Array, beta: Array, eps: Array) -> tuple[Array, Array]:
-        whole = mu.reshape((1,) * (2 - mu.ndim) + mu.shape)
+        whole = as_matrices(mu)
         axis = -1 if whole.shape[-1] <= whole.shape[-2] else -2
         sizes = jnp.sum(jnp.abs(whole), axis=-3 - axis, keepdims=True)
         indices, places = _largest(sizes, axis, fraction)
@@ -129,7 +130,7 @@ def _largest(sizes: Array, axis: int, fraction: float) -> tuple[Array, Array]:
     beyond = jnp.full_like(flat, k, dtype=indices.dtype)
     places = jnp.put_along_axis(beyond, indices, order, -1, inplace=False)
     return tuple(  # type: ignore[return-value]
-        x if axis == -1 else jnp.swapaxes(x, -2, -1) for x in (indices, places)
+        x if axis == -1 else transposed(x) for x in (indices, places)
     )
 
 

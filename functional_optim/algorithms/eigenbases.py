@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from ..core.numerics.matrices import adjoint, matrix_axes, squares, times
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.rules.context import Slots, StepContext
@@ -18,7 +19,6 @@ __all__ = [
     "FACTORS",
     "FAILURES",
     "Sides",
-    "adjoint",
     "bases_of",
     "basis_slots",
     "divided_by_rms",
@@ -32,9 +32,7 @@ __all__ = [
     "rotated",
     "rotated_back",
     "side_sizes",
-    "squares",
     "step_scalars",
-    "times",
 ]
 
 Array = jax.Array
@@ -134,24 +132,9 @@ def bases_of(slots: Slots) -> Sides:
     return Sides(*[getattr(slots, f"{name}_basis", None) for name in FACTORS])
 
 
-def adjoint(x: Array) -> Array:
-    """Returns the conjugate transpose of matrices."""
-    return jnp.conj(jnp.swapaxes(x, -2, -1))
-
-
-def times(real: Array, x: Array) -> Array:
-    """Multiplies by a real array or scalar."""
-    return real.astype(x.dtype) * x
-
-
 def mean_of(old: Array, x: Array, decay: Array, gain: Array) -> Array:
     """Computes `moment` of an array that may be complex."""
     return moment(old, x, decay.astype(x.dtype), gain.astype(x.dtype))
-
-
-def squares(x: Array) -> Array:
-    """Returns the squared magnitudes of the elements."""
-    return jnp.square(x) if not jnp.iscomplexobj(x) else jnp.square(x.real) + jnp.square(x.imag)
 
 
 def rotated(x: Array, bases: Sides) -> Array:
@@ -175,7 +158,7 @@ def divided_by_root(mu: Array, nu: Array, eps: Array, bases: Sides) -> Array:
 
 def divided_by_rms(u: Array) -> Array:
     """Divides each matrix by its root mean square."""
-    axes = tuple(range(max(u.ndim - 2, 0), u.ndim))
+    axes = matrix_axes(u)
     rms = safe_sqrt(jnp.mean(squares(u), axis=axes, keepdims=True))
     # 1e-30 is the authors' constant. A matrix of 0 is divided by 1, also for its derivatives.
     return times(1 / jnp.where(rms > 0, rms + 1e-30, 1), u)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..core.numerics.matrices import adjoint, diagonal
 from ..linear_algebra import matrix_inverse_pth_root
-from .eigenbases import adjoint
 
 __all__ = ["METHODS", "Damping", "InverseRoot", "inverse_root"]
 
@@ -126,7 +126,7 @@ def _in_basis_jvp(how: _Power, primals: Any, tangents: Any) -> tuple[Array, Arra
     if how.is_relative:
         at = jnp.argmax(values, axis=-1, keepdims=True)
         largest, d_largest = (
-            jnp.take_along_axis(x, at, axis=-1) for x in (values, _diagonal(inside))
+            jnp.take_along_axis(x, at, axis=-1) for x in (values, diagonal(inside).real)
         )
         d_ridge = d_eps * largest + eps * d_largest
     else:
@@ -160,10 +160,10 @@ def _qr_step(factor: Array, basis: Array, damping: Damping) -> tuple[Array, Arra
       would not converge from another order.
     """
     inside = jnp.matmul(jnp.matmul(adjoint(basis), factor, precision=HIGHEST), basis)
-    largest = jnp.max(_diagonal(inside), axis=-1, keepdims=True)
+    largest = jnp.max(diagonal(inside).real, axis=-1, keepdims=True)
     ridge = jnp.broadcast_to(_ridge(largest, damping), largest.shape)[..., None]
     q, r = jnp.linalg.qr(inside + ridge.astype(factor.dtype) * _one(factor))
-    values = _diagonal(jnp.matmul(r, q, precision=HIGHEST)) - ridge[..., 0]
+    values = diagonal(jnp.matmul(r, q, precision=HIGHEST)).real - ridge[..., 0]
     basis = jnp.matmul(basis, q, precision=HIGHEST)
     order = jnp.argsort(values, axis=-1, descending=True)
     values = jnp.take_along_axis(values, order, axis=-1)
@@ -172,7 +172,3 @@ def _qr_step(factor: Array, basis: Array, damping: Damping) -> tuple[Array, Arra
 
 def _one(like: Array) -> Array:
     return jnp.broadcast_to(jnp.eye(like.shape[-1], dtype=like.dtype), like.shape)
-
-
-def _diagonal(x: Array) -> Array:
-    return jnp.diagonal(x, axis1=-2, axis2=-1).real

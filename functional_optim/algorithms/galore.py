@@ -15,6 +15,7 @@ from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.decorators import renamed
 from ..core.functions import can_be_cached
+from ..core.numerics.matrices import adjoint
 from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
@@ -332,7 +333,7 @@ def _project(g: Array, projector: Array, due: Array, side: str) -> tuple[Array, 
             x,
             projector.astype(x.dtype),
         )
-        return new, _adjoint(new) @ x if of_rows else x @ new
+        return new, adjoint(new) @ x if of_rows else x @ new
 
     def specs(
         shape: tuple[int, ...], spec: PartitionSpec, mesh: object
@@ -354,14 +355,10 @@ def _project_back(u: Array, projector: Array, shape: tuple[int, ...], side: str)
 
     def back(u: Array, projector: Array) -> Array:
         u = u.astype(projector.dtype)
-        full = projector @ u if of_rows else u @ _adjoint(projector)
+        full = projector @ u if of_rows else u @ adjoint(projector)
         return full.reshape(shape)
 
     return auto_sharded(back, lambda *_: PartitionSpec(), u, projector)
-
-
-def _adjoint(x: Array) -> Array:
-    return jnp.conj(jnp.swapaxes(x, -2, -1))
 
 
 def _singular_vectors(x: Array, old: Array, of_rows: bool) -> Array:
@@ -371,7 +368,7 @@ def _singular_vectors(x: Array, old: Array, of_rows: bool) -> Array:
       old: the vectors that a matrix keeps whose new ones are not finite.
     """
     left, _, right = jnp.linalg.svd(x, full_matrices=False)
-    vectors = (left if of_rows else _adjoint(right))[..., : old.shape[-1]]
+    vectors = (left if of_rows else adjoint(right))[..., : old.shape[-1]]
     largest = jnp.argmax(jnp.abs(vectors), axis=-2, keepdims=True)
     vectors = vectors * jnp.conj(jnp.sign(jnp.take_along_axis(vectors, largest, axis=-2)))
     finite = jnp.all(jnp.isfinite(vectors), axis=(-2, -1), keepdims=True)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
+from ..core.numerics.matrices import adjoint, as_matrices, squares, times
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import (
     Decay,
@@ -24,7 +25,6 @@ from .eigenbases import (
     FACTORS,
     FAILURES,
     Sides,
-    adjoint,
     bases_of,
     basis_slots,
     check_sides,
@@ -36,9 +36,7 @@ from .eigenbases import (
     rotated,
     rotated_back,
     side_sizes,
-    squares,
     step_scalars,
-    times,
 )
 from .with_adam import with_adam_for_others
 
@@ -88,7 +86,7 @@ def kl_refreshed(
     """
     bases = bases_of(slots)
     in_left, in_right = Sides(bases.left, None), Sides(None, bases.right)
-    whole = g.reshape((1,) * (2 - g.ndim) + g.shape)
+    whole = as_matrices(g)
     rows, columns = whole.shape[-2:]
     # Rows have their elements in the right basis, and columns in the left one.
     of_rows, of_columns = rotated(whole, in_right), rotated(whole, in_left)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
+from ..core.numerics.matrices import squares, times
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
@@ -22,8 +23,6 @@ from .eigenbases import (
     mean_of,
     on_whole_matrices,
     rotated,
-    squares,
-    times,
 )
 from .kl_shampoo import Clamp, InitFactor, kl_refreshed, kl_scalars, kl_slots
 from .with_adam import with_adam_for_others

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.matrices import adjoint, diagonal, transposed
+from ..core.trees.norms import norm_along
 
 __all__ = ["AXES", "balanced", "fit_triangular", "fit_symmetric", "precondition"]
 
@@ -28,17 +29,9 @@ LARGEST_ROTATION = 1 / 8
 """Bound of the norm of a rotation towards symmetry, as in the authors' `procrustes_step2`."""
 
 
-def _transposed(x: Array) -> Array:
-    return jnp.swapaxes(x, -2, -1)
-
-
-def _adjoint(x: Array) -> Array:
-    return jnp.conj(_transposed(x))
-
-
 def _along(axis: str, function: Callable[[Array], Array], x: Array) -> Array:
     """Applies a function of the rows along the rows, or along the columns."""
-    return function(x) if axis == "rows" else _transposed(function(_transposed(x)))
+    return function(x) if axis == "rows" else transposed(function(transposed(x)))
 
 
 def _is_diagonal(q: Array, x: Array) -> bool:
@@ -50,7 +43,7 @@ def _multiply(q: Array, x: Array) -> Array:
 
 
 def _multiply_adjoint(q: Array, x: Array) -> Array:
-    return jnp.conj(q)[..., None] * x if _is_diagonal(q, x) else _adjoint(q) @ x
+    return jnp.conj(q)[..., None] * x if _is_diagonal(q, x) else adjoint(q) @ x
 
 
 def _solve_adjoint(q: Array, x: Array) -> Array:
@@ -69,10 +62,10 @@ def _apply(function: Callable[[Array, Array], Array], factors: Factors, x: Array
 
 def _gram(axis: str, q: Array, x: Array) -> Array:
     """Computes the products of rows, or of columns, with each other; or with themselves alone."""
-    y = x if axis == "rows" else _transposed(x)
+    y = x if axis == "rows" else transposed(x)
     if _is_diagonal(q, x):
         return jnp.sum(jnp.square(jnp.abs(y)), axis=-1).astype(x.dtype)
-    return y @ _adjoint(y)
+    return y @ adjoint(y)
 
 
 def precondition(factors: Factors, x: Array) -> Array:
@@ -143,13 +136,9 @@ def _norm_by_column(a: Array) -> Array:
     squares = jnp.sum(jnp.square(jnp.abs(a)), axis=-2, keepdims=True)
     i = jnp.argmax(squares, axis=-1, keepdims=True)
     x = a @ jnp.take_along_axis(a, i, axis=-1)
-    length = _length(x, axis=(-2, -1))
+    length = norm_along(x, axis=(-2, -1))
     x = a @ (x / jnp.where(length > 0, length, 1).astype(x.dtype))
-    return (_length(x, axis=(-2, -1)) * top)[..., 0, 0]
-
-
-def _length(x: Array, axis: int | tuple[int, ...]) -> Array:
-    return safe_sqrt(jnp.sum(jnp.square(jnp.abs(x)), axis=axis, keepdims=True))
+    return (norm_along(x, axis=(-2, -1)) * top)[..., 0, 0]
 
 
 def fit_symmetric(
@@ -188,7 +177,7 @@ def fit_symmetric(
         if _is_diagonal(q, x):
             size = jnp.max(gram.real, axis=-1)
         else:
-            size = _norm_in_subspace(gram, jnp.max(_diagonal(gram).real, axis=-1), keys[i])
+            size = _norm_in_subspace(gram, jnp.max(diagonal(gram).real, axis=-1), keys[i])
         size = size + wanted
         bound = jnp.maximum(decay * bounds[axis] + (1 - decay) * size, size)
         rate = (learning_rate / bound).astype(q.dtype)
@@ -199,10 +188,6 @@ def fit_symmetric(
             moved = q - rate[..., None, None] * (gram @ q - wanted * q)
             new[axis] = _rotated(moved, keys[i + 1])
     return new, new_bounds
-
-
-def _diagonal(a: Array) -> Array:
-    return jnp.diagonal(a, axis1=-2, axis2=-1)
 
 
 def _norm_in_subspace(a: Array, top: Array, key: Array) -> Array:
@@ -218,14 +203,14 @@ def _norm_in_subspace(a: Array, top: Array, key: Array) -> Array:
     tiny = float(jnp.finfo(a.dtype).tiny)
     unit = (top + tiny)[..., None, None]
     a = a / unit.astype(a.dtype)
-    i = jnp.argmax(_length(a, axis=-1), axis=-2, keepdims=True)
+    i = jnp.argmax(norm_along(a, axis=-1), axis=-2, keepdims=True)
     row = jnp.take_along_axis(a, i, axis=-2)
     v = _same_for_all(jax.random.normal(key, (SUBSPACE, a.shape[-1]), a.dtype), a)
     v = row + jnp.sign(jnp.sum(row * jnp.conj(v), axis=-1, keepdims=True)) * v
     for _ in range(2):
         v = v @ a
-        v = (v / (_length(v, axis=-1) + tiny).astype(v.dtype)) @ a
-    return unit[..., 0, 0] * jnp.max(_length(v, axis=-1), axis=(-2, -1))
+        v = (v / (norm_along(v, axis=-1) + tiny).astype(v.dtype)) @ a
+    return unit[..., 0, 0] * jnp.max(norm_along(v, axis=-1), axis=(-2, -1))
 
 
 def _rotated(q: Array, key: Array) -> Array:
@@ -234,13 +219,13 @@ def _rotated(q: Array, key: Array) -> Array:
     It is U q, with U = I + a R + (a R)^2 / 2 and the skew-Hermitian generator R = q^H - q, which is
     divided by a bound of its norm; a maximizes the trace of U q, and is at most 1/8.
     """
-    skew = _adjoint(q) - q
+    skew = adjoint(q) - q
     norm = _norm_in_subspace(skew, jnp.max(jnp.abs(skew), axis=(-2, -1)), key)
     tiny = float(jnp.finfo(q.dtype).tiny)
     skew = skew / (norm + tiny)[..., None, None].astype(q.dtype)
     first = skew @ q
     second = skew @ first
-    slope, bend = (jnp.sum(_diagonal(x).real, axis=-1) for x in (first, second))
+    slope, bend = (jnp.sum(diagonal(x).real, axis=-1) for x in (first, second))
     best = -slope / jnp.where(bend < 0, bend, -1)
     a = jnp.where(bend < 0, jnp.minimum(best, LARGEST_ROTATION), LARGEST_ROTATION)
     a = a[..., None, None].astype(q.dtype)

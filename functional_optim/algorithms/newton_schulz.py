@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from ..core.decorators import leaf_rule
+from ..core.numerics.matrices import adjoint, transposed
 from ..core.numerics.precision import compute_dtype, safe_sqrt
 from ..core.rules.arguments import NonNegative, Static
 from ..core.rules.context import Slots, StepContext
@@ -75,7 +76,7 @@ def newton_schulz(
     # The Gram matrix of the shorter side is smaller, and its products cost less.
     tall = x.shape[-2] > x.shape[-1]
     to = _Rounding(ns_dtype)
-    x = to.rounded((_transposed(x) if tall else x).astype(to.wide(x.dtype)))
+    x = to.rounded((transposed(x) if tall else x).astype(to.wide(x.dtype)))
     eps = jnp.asarray(eps).astype(x.real.dtype)
     if safety_factor is None:
         safety_factor = SAFETY_FACTORS.get(ns_coeffs, 1.0)
@@ -88,7 +89,7 @@ def newton_schulz(
         x = _two_rounds(x, rounds[i], rounds[i + 1], to)
     for polynomial in rounds[in_pairs:]:
         x = _round(x, polynomial, to)
-    return (_transposed(x) if tall else x).astype(given)
+    return (transposed(x) if tall else x).astype(given)
 
 
 def _polar_factor(x: Array, method: str) -> Array:
@@ -102,7 +103,7 @@ def _polar_factor(x: Array, method: str) -> Array:
         least = s[..., :1] * max(x.shape[-2:]) * jnp.finfo(s.dtype).eps
         return (u * (s > least)[..., None, :].astype(u.dtype)) @ v
     tall = x.shape[-2] >= x.shape[-1]
-    y = x if tall else _transposed(x)
+    y = x if tall else transposed(x)
     empty = jnp.all(y == 0, axis=(-2, -1), keepdims=True)
     # Of zeros there is no polar decomposition, and this would return NaN.
     y = jnp.where(empty, jnp.eye(y.shape[-2], y.shape[-1], dtype=y.dtype), y)
@@ -110,7 +111,7 @@ def _polar_factor(x: Array, method: str) -> Array:
     for _ in y.shape[:-2]:
         function = jax.vmap(function)
     u = jnp.where(empty, 0.0, function(y))
-    return u if tall else _transposed(u)
+    return u if tall else transposed(u)
 
 
 def _qdwh(x: Array) -> Array:
@@ -239,7 +240,7 @@ def orthogonalize(
 def _round(x: Array, polynomial: Triple, to: "_Rounding") -> Array:
     """Computes one round, and rounds as matrix products in a narrow dtype do."""
     a, b, c = polynomial
-    gram = to.rounded(to.product(x, jnp.conj(_transposed(x))))
+    gram = to.rounded(to.product(x, adjoint(x)))
     return to.rounded(a * x + to.product(to.rounded(_even(gram, b, c, to)), x))
 
 
@@ -250,7 +251,7 @@ def _two_rounds(x: Array, first: Triple, second: Triple, to: "_Rounding") -> Arr
     square of the slope of each polynomial at 0: after two rounds they are as large as those of
     single rounds, and after four a hundred times as large.
     """
-    gram = to.rounded(to.product(x, jnp.conj(_transposed(x))))
+    gram = to.rounded(to.product(x, adjoint(x)))
     one = _factor(gram, first, to)
     gram = to.rounded(to.product(to.rounded(to.product(one, gram)), one))
     both = to.rounded(to.product(_factor(gram, second, to), one))
@@ -286,7 +287,7 @@ def _normalized(
         # Divided by the largest element, so that squares do not overflow.
         unit = unit_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
         x = x / unit.astype(x.dtype)
-        gram = x @ jnp.conj(_transposed(x))
+        gram = x @ adjoint(x)
         if how == "schatten":
             square = _norm(gram)[..., None, None]
         else:
@@ -301,10 +302,6 @@ def _norm(x: Array) -> Array:
     for _ in x.shape[:-2]:
         function = jax.vmap(function)
     return function(x)
-
-
-def _transposed(x: Array) -> Array:
-    return jnp.swapaxes(x, -2, -1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule, renamed
+from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, PyTree
@@ -28,14 +29,9 @@ __all__ = ["normalize_neurons", "normuon", "scale_by_normuon"]
 Array = jax.Array
 
 
-def _as_matrix(x: Array) -> Array:
-    """Returns an array of at least two axes: a vector is a matrix of one row."""
-    return x.reshape((1,) * (2 - x.ndim) + x.shape)
-
-
 def _slots(p: Array) -> dict[str, Array]:
     # The second moment of complex numbers is real.
-    return {"nu": zeros_like_mean(jnp.real(_as_matrix(p)), axis=max(p.ndim, 2) - 2)}
+    return {"nu": zeros_like_mean(jnp.real(as_matrices(p)), axis=max(p.ndim, 2) - 2)}
 
 
 @leaf_rule(slots=_slots, step_scalars=lambda beta2: {"gain": 1 - beta2}, split_complex=False)
@@ -62,7 +58,7 @@ def normalize_neurons(
     del p, state_dtype
     if g.size == 0:
         return g, {"nu": jnp.real(slots.nu)}
-    x = _as_matrix(g)
+    x = as_matrices(g)
     square = jnp.square(jnp.abs(x))
     nu = moment(jnp.real(slots.nu), jnp.mean(square, axis=-2, keepdims=True), beta2, ctx.gain)
     weights = 1 / (safe_sqrt(nu) + eps)

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
+from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
@@ -72,7 +73,7 @@ UPDATE_PROBABILITY = precond_update_prob_schedule()
 
 def _as_matrices(x: Array, diagonal: bool) -> Array:
     """Reshapes a leaf to `(..., rows, columns)`; a vector is one row."""
-    return x.reshape(1, -1) if diagonal or x.ndim < 2 else x
+    return x.reshape(1, -1) if diagonal else as_matrices(x)
 
 
 def _dense_axes(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from ..core.decorators import TreeStats, leaf_rule, renamed
+from ..core.numerics.matrices import adjoint, matrix_axes, squares, times
 from ..core.numerics.moments import bias_correction
 from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.validation import as_count
@@ -23,14 +24,13 @@ from ..core.rules.arguments import (
 )
 from ..core.rules.context import Slots, StepContext
 from ..core.rules.schedule import check_choice
-from ..core.trees.norms import norms_along
+from ..core.trees.norms import scaled_norm_along
 from ..core.trees.placement import auto_sharded
 from ..core.trees.varying import cond
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from ..transforms.momentum import trace
-from .eigenbases import adjoint, squares
 from .factor_roots import METHODS, Damping, inverse_root
 from .with_adam import with_adam_for_others
 
@@ -259,7 +259,7 @@ def scale_by_shampoo(
     m = g
     if "mu" in slots._fields:
         kept["mu"] = _moment(slots.mu, g, ctx.mu_decay, ctx.mu_gain)
-        m = _times(ctx.mu_correction, kept["mu"]) if use_bias_correction else kept["mu"]
+        m = times(ctx.mu_correction, kept["mu"]) if use_bias_correction else kept["mu"]
     sides = _sides(g.shape, max_precond_dim, one_sided)
     power = exponent if exponent is not None else 1 / (2 * max(len(sides), 1))
     factors = {k: x for k, x in slots._asdict().items() if k not in ("mu", "nu")}
@@ -302,7 +302,7 @@ def scale_by_shampoo(
         graft = m / (safe_sqrt(ctx.nu_correction * kept["nu"]) + graft_eps).astype(m.dtype)
     # The constant of Meta's code.
     size = _norms(graft) / (_norms(u) + 1e-16)
-    return jnp.where(ctx.early, graft, _times(size, u)), kept
+    return jnp.where(ctx.early, graft, times(size, u)), kept
 
 
 def _second_moment(side: str, g: Array) -> Array:
@@ -325,7 +325,7 @@ def _refreshed(
     """Computes new roots of all factors; a matrix whose root fails keeps its last one."""
     new = {"failed_roots": slots["failed_roots"]}
     for side in sides:
-        factor = _times(correction, slots[side])
+        factor = times(correction, slots[side])
         found = inverse_root(method, factor, exponent, damping, slots.get(f"{side}_basis"))
         failed = found.failed[..., None, None]
         new[f"{side}_root"] = jnp.where(failed, slots[f"{side}_root"], found.root)
@@ -336,17 +336,12 @@ def _refreshed(
 
 
 def _moment(old: Array, x: Array, decay: Array, gain: Array) -> Array:
-    return _times(decay, old) + _times(gain, x)
-
-
-def _times(real: Array, x: Array) -> Array:
-    """Multiplies an array, which may be complex, by a real scalar or array."""
-    return real.astype(x.dtype) * x
+    return times(decay, old) + times(gain, x)
 
 
 def _norms(x: Array) -> Array:
     """Returns the Frobenius norms of matrices `(..., 1, 1)`, or of a vector."""
-    return norms_along(x, tuple(range(max(x.ndim - 2, 0), x.ndim)))
+    return scaled_norm_along(x, matrix_axes(x))
 
 
 def shampoo(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
+from ..core.numerics.matrices import adjoint, squares, times
 from ..core.numerics.moments import bias_correction, bias_root
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
@@ -17,7 +18,6 @@ from .eigenbases import (
     FACTORS,
     FAILURES,
     Sides,
-    adjoint,
     bases_of,
     basis_slots,
     check_sides,
@@ -29,9 +29,7 @@ from .eigenbases import (
     refreshed,
     rotated,
     side_sizes,
-    squares,
     step_scalars,
-    times,
 )
 from .with_adam import with_adam_for_others
 

@@ -6,17 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
+from ..core.trees.norms import norm_along
 from ..core.trees.placement import sharded_as
 
 __all__ = [
     "Axis",
     "Radius",
     "check_axes",
-    "norm_along",
     "norm_constraint",
     "radius_slot",
     "scaled_to",
@@ -26,12 +25,6 @@ __all__ = [
 Array = jax.Array
 Axis = int | tuple[int, ...] | None
 Radius = Annotated[Hyperparameter | None, Within("[0, inf)"), Optional_]
-
-
-def norm_along(x: Array, axis: Axis) -> Array:
-    """Computes Euclidean norms; reduced axes keep the size 1, unless axis is None."""
-    square = jnp.square(jnp.abs(x) if jnp.iscomplexobj(x) else x)
-    return safe_sqrt(jnp.sum(square, axis=axis, keepdims=axis is not None))
 
 
 def check_axes(caller: str, shape: tuple[int, ...], axis: Axis) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ...core.trees.norms import norms_along
+from ...core.trees.norms import scaled_norm_along
 from ...transforms.matrices import Blocks, MatrixAxes
 from ..newton_schulz import STANDARD, Rounds, newton_schulz
 
@@ -132,7 +132,7 @@ def _of_vectors(x: Array, norm: ScionNorm) -> Array:
         return jnp.sign(x)
     last = x.shape[-1] if x.ndim else 1
     # The root mean square of the last axis.
-    return x / (norms_along(x, -1 if x.ndim else None) / last**0.5 + EPS).astype(x.dtype)
+    return x / (scaled_norm_along(x, -1 if x.ndim else None) / last**0.5 + EPS).astype(x.dtype)
 
 
 def _of_matrices(
@@ -150,7 +150,7 @@ def _of_matrices(
     if norm.name == "sign":
         return jnp.sign(x) / jnp.asarray(x.shape[-2] if norm.normalized else 1, x.dtype)
     if norm.name == "col_norm":
-        size = norms_along(x, -1) * (outputs**-0.5 * (x.shape[-2] if norm.normalized else 1))
+        size = scaled_norm_along(x, -1) * (outputs**-0.5 * (x.shape[-2] if norm.normalized else 1))
     else:
-        size = norms_along(x, -2) * (x.shape[-2] ** 0.5 if norm.normalized else 1)
+        size = scaled_norm_along(x, -2) * (x.shape[-2] ** 0.5 if norm.normalized else 1)
     return x / (size + EPS).astype(x.dtype)

@@ -6,6 +6,7 @@ The modules, each on those before it:
 - `precision`: the dtypes in which numbers are computed and stored.
 - `casting`: casts between these dtypes.
 - `products`: sums of products in full precision.
+- `matrices`: matrices in the last two axes of an array.
 - `moments`: moments of updates, and their bias corrections.
 - `adam_scalars`: the scalars of a step of Adam and its variants.
 - `rounding`: rounding to a narrower dtype.

@@ -19,7 +19,8 @@ __all__ = [
     "leaf_rms",
     "measure_norm",
     "norm_of",
-    "norms_along",
+    "norm_along",
+    "scaled_norm_along",
     "rescale_norm",
     "scaled_norm",
     "unit_for",
@@ -75,7 +76,13 @@ def _euclid(values: Array, top: Array) -> Array:
     return jnp.where(jnp.isfinite(top), norm, top)
 
 
-def norms_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+def norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+    """Computes Euclidean norms; reduced axes keep the size 1, unless axis is None."""
+    square = jnp.square(jnp.abs(x) if jnp.iscomplexobj(x) else x)
+    return safe_sqrt(jnp.sum(square, axis=axis, keepdims=axis is not None))
+
+
+def scaled_norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
     """Computes Euclidean norms along axes, which stay with size 1, without overflow of the squares.
 
     None stands for all axes.
