@@ -33,7 +33,9 @@ from ..transforms.matrices import (
     MatrixAxes,
     MatrixLeaves,
     MuonDimensionNumbers,
+    all_of,
     as_matrix_axes,
+    one_or_all,
     two_axes,
 )
 from ..transforms.scaling import scale as scale_updates
@@ -222,11 +224,9 @@ class ProjectedInit:
                 continue
             shapes = [self.projections.shapes(shape) for shape in matrices.shapes]
             projectors.append(
-                _one_or_all(
-                    varying_as([jnp.zeros(s, compute_dtype(p.dtype)) for s, _ in shapes], p)
-                )
+                one_or_all(varying_as([jnp.zeros(s, compute_dtype(p.dtype)) for s, _ in shapes], p))
             )
-            low_rank.append(_one_or_all(varying_as([jnp.zeros(s, p.dtype) for _, s in shapes], p)))
+            low_rank.append(one_or_all(varying_as([jnp.zeros(s, p.dtype) for _, s in shapes], p)))
         treedef: Any = jax.tree.structure(labels)
         base_state = self.base(treedef.unflatten(low_rank))
         state = State(
@@ -271,10 +271,10 @@ class ProjectedUpdate(Interned):
                 continue
             pairs = [
                 _project(x, p, due, side=side)
-                for x, p in zip(matrices.split(jnp.asarray(g)), _all(projectors[i]), strict=True)
+                for x, p in zip(matrices.split(jnp.asarray(g)), all_of(projectors[i]), strict=True)
             ]
-            projectors[i] = _one_or_all([p for p, _ in pairs])
-            low_rank[i] = _one_or_all([x for _, x in pairs])
+            projectors[i] = one_or_all([p for p, _ in pairs])
+            low_rank[i] = one_or_all([x for _, x in pairs])
         new, base_state = self.base(
             treedef.unflatten(low_rank), state.base_optimizer_state, None, extra
         )
@@ -285,7 +285,7 @@ class ProjectedUpdate(Interned):
             arrays = [
                 _project_back(u, p, shape=shape, side=side)
                 for u, p, shape in zip(
-                    _all(results[i]), _all(projectors[i]), matrices.shapes, strict=True
+                    all_of(results[i]), all_of(projectors[i]), matrices.shapes, strict=True
                 )
             ]
             g = jnp.asarray(g)
@@ -296,15 +296,6 @@ class ProjectedUpdate(Interned):
             projector=treedef.unflatten(projectors),
         )
         return treedef.unflatten(results), next_state
-
-
-def _one_or_all(arrays: Sequence[Array]) -> Any:
-    """Returns the array of a parameter whose matrices have one shape, or the tuple of several."""
-    return arrays[0] if len(arrays) == 1 else tuple(arrays)
-
-
-def _all(x: Any) -> Sequence[Array]:
-    return x if isinstance(x, tuple) else (x,)
 
 
 @functools.partial(jax.jit, static_argnames="side")

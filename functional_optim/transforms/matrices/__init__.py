@@ -8,7 +8,14 @@ The modules, each on those before it:
 - `wrapper`: applies a transformation to them.
 """
 
-from .axes import Blocks, MatrixAxes, MuonDimensionNumbers, as_matrix_axes
+from .axes import (
+    Blocks,
+    MatrixAxes,
+    MuonDimensionNumbers,
+    all_of,
+    as_matrix_axes,
+    one_or_all,
+)
 from .by_name import Vectors
 from .routing import MatrixLeaves, OnlyMatrices, axes_by_name, shown, two_axes
 from .wrapper import MatricesInit, MatricesUpdate, on_matrices
@@ -22,9 +29,11 @@ __all__ = [
     "MuonDimensionNumbers",
     "OnlyMatrices",
     "Vectors",
+    "all_of",
     "as_matrix_axes",
     "axes_by_name",
     "on_matrices",
+    "one_or_all",
     "shown",
     "two_axes",
 ]

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 
 from ...core.trees.placement import auto_sharded
 
-__all__ = ["Blocks", "MatrixAxes", "MuonDimensionNumbers", "as_matrix_axes"]
+__all__ = ["Blocks", "MatrixAxes", "MuonDimensionNumbers", "all_of", "as_matrix_axes", "one_or_all"]
 
 Array = jax.Array
 Sizes = int | tuple[int, ...]
@@ -113,6 +113,16 @@ def as_matrix_axes(x: object) -> MatrixAxes | None:
     if hasattr(x, "reduction_axis") and hasattr(x, "output_axis"):
         return MatrixAxes(x.reduction_axis, x.output_axis)
     return None
+
+
+def one_or_all(arrays: Sequence[Array]) -> Any:
+    """Returns the array of a parameter whose matrices have one shape, or the tuple of several."""
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def all_of(matrices: Any) -> Sequence[Any]:
+    """Inverts `one_or_all`."""
+    return matrices if isinstance(matrices, tuple) else (matrices,)
 
 
 def _axes(name: str, value: Any) -> int | tuple[int, ...]:

@@ -18,7 +18,7 @@ from ...core.trees.placement import place_on_mesh_of, replicated
 from ...core.trees.structure import align, align_params, is_absent, leaf_paths
 from ...core.types import OptState
 from ..parts import extra_of_part
-from .axes import Blocks, MatrixAxes
+from .axes import Blocks, MatrixAxes, all_of, one_or_all
 from .routing import MatrixLeaves
 
 __all__ = ["MatricesInit", "MatricesUpdate", "on_matrices"]
@@ -280,12 +280,12 @@ def _split(blocks: Blocks, x: Any) -> Any:
         arrays = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in blocks.shapes]
     else:
         arrays = blocks.split(jnp.asarray(x))
-    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+    return one_or_all(arrays)
 
 
 def _join(blocks: Blocks, matrices: Any, like: Any) -> Any:
     """Inverts `_split`, for an array that is sharded like another one."""
-    arrays = matrices if isinstance(matrices, tuple) else (matrices,)
+    arrays = all_of(matrices)
     if is_absent(arrays[0]):
         return arrays[0]
     like = arrays[0] if isinstance(like, jax.ShapeDtypeStruct) else jnp.asarray(like)
