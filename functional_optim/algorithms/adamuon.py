@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule, renamed
+from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import matrix_axes
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
@@ -21,7 +21,7 @@ from ..sharding.matrices import MatrixSharding
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from .muon import muon_momentum
-from .newton_schulz import STANDARD, Rounds, orthogonalize
+from .newton_schulz import STANDARD, Rounds
 from .orthogonalize_on_mesh import orthogonalize_by
 from .sign_sgd import scale_by_sign
 from .with_adam import with_adam_for_others
@@ -66,9 +66,6 @@ def normalize_elements(
     norm = norm_along(d, last)
     size = math.prod(g.shape[axis] for axis in last)
     return (consistent_rms * size**0.5 / (norm + eps)).astype(g.dtype) * d, {"nu": nu}
-
-
-_orthogonalize = renamed(orthogonalize, eps="ns_eps")
 
 
 def scale_by_adamuon(
@@ -124,7 +121,7 @@ def scale_by_adamuon(
     return chain(
         muon_momentum(beta, mu_dtype, nesterov=nesterov, state_dtype=state_dtype),
         *((scale_by_sign(),) if use_sign else ()),
-        _orthogonalize(ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype),
+        orthogonalize_by(None, eps="ns_eps")(ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype),
         normalize_elements(beta2, eps, consistent_rms, state_dtype=state_dtype),
     )
 

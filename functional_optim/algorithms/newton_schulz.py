@@ -1,14 +1,14 @@
 """Orthogonalizes matrices by polynomials: the Newton-Schulz iteration of Muon."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from ..core.decorators import leaf_rule
-from ..core.numerics.matrices import adjoint, transposed
+from ..core.numerics.matrices import adjoint, as_matrices, transposed
 from ..core.numerics.precision import compute_dtype, safe_sqrt
 from ..core.rules.arguments import NonNegative, Static
 from ..core.rules.context import Slots, StepContext
@@ -47,6 +47,7 @@ def newton_schulz(
     ns_dtype: DTypeLike | None = None,
     eps_as_floor: bool = False,
     gram: bool | None = None,
+    adaptive: bool = False,
 ) -> Array:
     """Computes nearly orthogonal matrices with the same singular vectors.
 
@@ -69,27 +70,38 @@ def newton_schulz(
         raise ValueError(f"newton_schulz: {message}")
     if x.size == 0:
         return x
-    given = x.dtype
-    x = x.astype(compute_dtype(given))
-    if method != "newton_schulz":
-        return _polar_factor(x, method).astype(given)
-    # The Gram matrix of the shorter side is smaller, and its products cost less.
-    tall = x.shape[-2] > x.shape[-1]
-    to = _Rounding(ns_dtype)
-    x = to.rounded((transposed(x) if tall else x).astype(to.wide(x.dtype)))
-    eps = jnp.asarray(eps).astype(x.real.dtype)
-    if safety_factor is None:
-        safety_factor = SAFETY_FACTORS.get(ns_coeffs, 1.0)
-    x = _normalized(x, preconditioning, safety_factor, eps, eps_as_floor, to.rounded)
-    rounds = polynomials_of(ns_coeffs, ns_steps)
+    # XLA compiles products with a batch axis of length 1 three times as long as those without.
+    whole = x.reshape(*(n for n in x.shape[:-2] if n != 1), *x.shape[-2:])
+    wide = whole.astype(compute_dtype(x.dtype))
+    if method == "newton_schulz":
+        if safety_factor is None:
+            safety_factor = SAFETY_FACTORS.get(ns_coeffs, 1.0)
+        to = _Rounding(ns_dtype)
+        # The Gram matrix of the shorter side is smaller, and its products cost less.
+        tall = wide.shape[-2] > wide.shape[-1]
+        y = to.rounded((transposed(wide) if tall else wide).astype(to.wide(wide.dtype)))
+        eps = jnp.asarray(eps).astype(y.real.dtype)
+        y = _normalized(y, preconditioning, safety_factor, eps, eps_as_floor, to.rounded)
+        y = _iterated(y, polynomials_of(ns_coeffs, ns_steps), gram, to)
+        u = transposed(y) if tall else y
+    else:
+        u = _polar_factor(wide, method)
+    u = u.astype(x.dtype)
+    if adaptive:
+        u = jnp.sum(jnp.conj(whole) * u, axis=(-2, -1), keepdims=True) * u
+    return u.reshape(x.shape)
+
+
+def _iterated(x: Array, rounds: Sequence[Triple], gram: bool | None, to: "_Rounding") -> Array:
+    """Computes all rounds, two at a time where that is asked for or pays."""
     if gram is None:
-        gram = ns_dtype is None and x.shape[-1] >= GRAM_FROM * x.shape[-2]
+        gram = to.narrow is None and x.shape[-1] >= GRAM_FROM * x.shape[-2]
     in_pairs = len(rounds) // 2 * 2 if gram else 0
     for i in range(0, in_pairs, 2):
         x = _two_rounds(x, rounds[i], rounds[i + 1], to)
     for polynomial in rounds[in_pairs:]:
         x = _round(x, polynomial, to)
-    return (transposed(x) if tall else x).astype(given)
+    return x
 
 
 def _polar_factor(x: Array, method: str) -> Array:
@@ -215,11 +227,8 @@ def orthogonalize(
         return g, {}
 
     def orthogonal(g: Array, eps: Array) -> Array:
-        # XLA compiles products with a batch axis of length 1 three times as long as those without.
-        batch = [n for n in g.shape[:-2] if n != 1]
-        whole = g.reshape(*batch, *((1,) * (2 - g.ndim)), *g.shape[-2:])
         u = newton_schulz(
-            whole,
+            as_matrices(g),
             ns_coeffs,
             ns_steps,
             eps,
@@ -229,9 +238,8 @@ def orthogonalize(
             ns_dtype=ns_dtype,
             eps_as_floor=eps_as_floor,
             gram=gram,
+            adaptive=adaptive,
         )
-        if adaptive:
-            u = jnp.sum(jnp.conj(whole) * u, axis=(-2, -1), keepdims=True) * u
         return u.reshape(g.shape)
 
     return auto_sharded(orthogonal, lambda shape, spec, mesh: spec, g, eps), {}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
-from ..core.decorators import leaf_rule, renamed
+from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
@@ -20,7 +20,7 @@ from ..sharding.matrices import MatrixSharding
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from .muon import muon_momentum, scale_by_shape
-from .newton_schulz import STANDARD, Rounds, orthogonalize
+from .newton_schulz import STANDARD, Rounds
 from .orthogonalize_on_mesh import orthogonalize_by
 from .with_adam import with_adam_for_others
 
@@ -68,9 +68,6 @@ def normalize_neurons(
         for y in (square, jnp.square(weights) * jnp.sum(square, axis=-2, keepdims=True))
     )
     return (x * (weights * (norm / (after + eps))).astype(x.dtype)).reshape(g.shape), {"nu": nu}
-
-
-_orthogonalize = renamed(orthogonalize, eps="ns_eps")
 
 
 def scale_by_normuon(
@@ -123,7 +120,7 @@ def scale_by_normuon(
     """
     return chain(
         muon_momentum(beta, mu_dtype, nesterov=nesterov, state_dtype=state_dtype),
-        _orthogonalize(ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype),
+        orthogonalize_by(None, eps="ns_eps")(ns_coeffs, ns_steps, ns_eps, ns_dtype=ns_dtype),
         normalize_neurons(beta2, eps, state_dtype=state_dtype),
     )
 

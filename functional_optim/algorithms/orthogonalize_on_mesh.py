@@ -52,9 +52,8 @@ def orthogonalize(
         groups.setdefault((x.shape[1:], x.dtype), []).append(i)
 
     def orthogonal(x: Array, eps: Array) -> Array:
-        placed = matrix_sharding.placed(x)
         u = newton_schulz(
-            placed,
+            matrix_sharding.placed(x),
             ns_coeffs,
             ns_steps,
             eps,
@@ -64,9 +63,8 @@ def orthogonalize(
             ns_dtype=ns_dtype,
             eps_as_floor=eps_as_floor,
             gram=gram,
+            adaptive=adaptive,
         )
-        if adaptive:
-            u = jnp.sum(jnp.conj(placed) * u, axis=(-2, -1), keepdims=True) * u
         return matrix_sharding.placed(u)[: x.shape[0]]
 
     def together(*arguments: Array) -> list[Array]:
