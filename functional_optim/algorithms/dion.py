@@ -21,7 +21,7 @@ from ..transforms.matrices import MatrixLeaves, on_matrices
 from .muon import scale_by_shape
 from .with_adam import with_adam_for_others
 
-__all__ = ["dion", "scale_by_dion"]
+__all__ = ["check_fraction", "dion", "scale_by_dion"]
 
 Array = jax.Array
 
@@ -48,11 +48,20 @@ def _slots(p: Array, rank_fraction: float, rank_multiple_of: int) -> dict[str, A
     return {"mu": jnp.zeros_like(p), "q": q}
 
 
-def _check(options: Mapping[str, object]) -> str | None:
-    fraction, multiple = options["rank_fraction"], options["rank_multiple_of"]
+def check_fraction(options: Mapping[str, Any], name: str) -> str | None:
+    """Returns what is wrong with an option that is a share of a side, or None."""
+    fraction = options[name]
     is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
-    if not is_number or not 0 < fraction <= 1:  # type: ignore[operator]
-        return f"rank_fraction must be in (0, 1], got {fraction!r}. Pass a number in that range."
+    if not is_number or not 0 < fraction <= 1:
+        return f"{name} must be in (0, 1], got {fraction!r}. Pass a number in that range."
+    return None
+
+
+def _check(options: Mapping[str, object]) -> str | None:
+    multiple = options["rank_multiple_of"]
+    message = check_fraction(options, "rank_fraction")
+    if message is not None:
+        return message
     if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
         return f"rank_multiple_of must be an integer from 1, got {multiple!r}. Pass 1, for one."
     return None

@@ -15,6 +15,7 @@ from ..core.rules.context import Slots, StepContext
 from ..core.trees.placement import auto_sharded
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.matrices import MatrixLeaves, on_matrices
+from .dion import check_fraction
 from .muon import scale_by_shape
 from .newton_schulz import Rounds, check_rounds, newton_schulz
 from .with_adam import with_adam_for_others
@@ -25,11 +26,7 @@ Array = jax.Array
 
 
 def _check(options: Mapping[str, object]) -> str | None:
-    fraction = options["fraction"]
-    is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
-    if not is_number or not 0 < fraction <= 1:  # type: ignore[operator]
-        return f"fraction must be in (0, 1], got {fraction!r}. Pass a number in that range."
-    return check_rounds(options)
+    return check_fraction(options, "fraction") or check_rounds(options)
 
 
 @leaf_rule(

@@ -82,13 +82,13 @@ def basis_slots(p: Array, sizes: tuple[int | None, int | None]) -> dict[str, Arr
     return slots | {"failed_refreshes": jnp.zeros((), jnp.int32)}
 
 
-def check_sides(options: Any) -> str | None:
-    """Checks the option max_precond_dim of a rule."""
+def check_sides(options: Any, kept: str = "basis") -> str | None:
+    """Checks the option max_precond_dim of a rule, which keeps something for each side."""
     n = options["max_precond_dim"]
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         return (
             f"max_precond_dim must be a whole number from 0, got {n!r}. Pass the longest side that "
-            "gets a basis, and 0 for none."
+            f"gets a {kept}, and 0 for none."
         )
     return None
 

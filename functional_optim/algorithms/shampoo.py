@@ -31,6 +31,7 @@ from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from ..transforms.momentum import trace
+from .eigenbases import FACTORS, check_sides
 from .factor_roots import METHODS, Damping, inverse_root
 from .with_adam import with_adam_for_others
 
@@ -45,14 +46,12 @@ Steps = Annotated[Hyperparameter, Within("[1, inf)")]
 
 
 def _check(options: Mapping[str, Any]) -> str | None:
-    root, exponent, n = options["root"], options["exponent"], options["max_precond_dim"]
+    root, exponent = options["root"], options["exponent"]
     check_choice(root, "scale_by_shampoo: root", METHODS)
     check_choice(options["grafting"], "scale_by_shampoo: grafting", GRAFTING)
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        return (
-            f"max_precond_dim must be a whole number from 0, got {n!r}. Pass the longest side that "
-            "gets a factor, and 0 for none."
-        )
+    message = check_sides(options, "factor")
+    if message is not None:
+        return message
     if exponent is not None:
         is_number = isinstance(exponent, (int, float)) and not isinstance(exponent, bool)
         if not is_number or not 0 < exponent < float("inf"):
@@ -96,7 +95,7 @@ def _slots(
     if grafting not in ("none", "sgd"):
         slots["nu"] = jnp.zeros_like(p.real)
     sides = _sides(p.shape, max_precond_dim, one_sided)
-    for side in ("left", "right"):
+    for side in FACTORS:
         factor = one = None
         if side in sides:
             shape = (*p.shape[:-2], sides[side], sides[side])
@@ -311,7 +310,7 @@ def _second_moment(side: str, g: Array) -> Array:
 
 def _roots_of(slots: Mapping[str, Array]) -> dict[str, Array]:
     """Returns the slots that change only when the roots are computed."""
-    return {k: x for k, x in slots.items() if k not in ("left", "right")}
+    return {k: x for k, x in slots.items() if k not in FACTORS}
 
 
 def _refreshed(
