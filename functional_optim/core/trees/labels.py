@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,9 +20,10 @@ __all__ = [
     "FrozenTree",
     "Labeller",
     "as_labeller",
+    "as_rules",
     "check_expression",
+    "first_rules",
     "is_function",
-    "matches_rule",
     "path_labels",
     "resolve_labels",
     "short_repr",
@@ -64,7 +65,7 @@ def label_reason(labeller: "Labeller", path: str, leaf: object) -> str:
     if isinstance(labeller, Function):
         labeller = labeller.function
     if isinstance(labeller, path_labels):
-        rule = next((test for test, _ in labeller.rules if matches_rule(test, path, leaf)), None)
+        rule = next((test for test, _ in labeller.rules if _matches(test, path, leaf)), None)
         return "by the default" if rule is None else f"by the rule {_name(rule)}"
     if isinstance(labeller, FrozenTree):
         return "by the tree of labels"
@@ -180,38 +181,63 @@ class path_labels:
     default: Hashable = _NO_DEFAULT
 
     def __post_init__(self) -> None:
-        rules = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
-        object.__setattr__(self, "rules", tuple((test, label) for test, label in rules))
-        for test, _ in self.rules:
-            check_expression("path_labels", test)
+        object.__setattr__(self, "rules", as_rules("path_labels", self.rules))
 
     def __call__(self, params: PyTree) -> PyTree:
         """Returns the tree of labels of `params`."""
-        treedef: PyTreeDef
-        leaves, treedef = jax.tree.flatten(params)
-        paths = leaf_paths(params)
-        used, matched = set[int](), set[int]()
-        labels = []
-        # A rule that gives no label is an error, because it is most often a misspelt pattern.
-        for name, leaf in zip(paths, leaves, strict=True):
-            hits = [i for i, (test, _) in enumerate(self.rules) if matches_rule(test, name, leaf)]
-            used.update(hits[:1])
-            matched.update(hits)
-            if not hits and self.default == _NO_DEFAULT:
-                raise ValueError(
-                    f"path_labels: no rule matches the parameter at '{name}'. Add a rule, or "
-                    "pass default=..."
-                )
-            labels.append(self.rules[hits[0]][1] if hits else self.default)
-        for i, (test, label) in enumerate(self.rules):
-            if leaves and i not in used:
-                what = "only parameters of earlier rules" if i in matched else "no parameter"
-                first_paths = ", ".join(paths[:8])
-                raise ValueError(
-                    f"path_labels: the rule {_name(test)} for {label!r} matches {what}. The paths "
-                    f"are {first_paths}{', ...' if len(paths) > 8 else ''}."
-                )
-        return treedef.unflatten(labels)
+        texts = [f"the rule {_name(test)} for {label!r}" for test, label in self.rules]
+        without_default = self.default == _NO_DEFAULT
+        chosen = first_rules("path_labels", self.rules, texts, params, required=without_default)
+        treedef: PyTreeDef = jax.tree.structure(params)
+        return treedef.unflatten([self.default if i is None else self.rules[i][1] for i in chosen])
+
+
+Rules = Sequence[tuple[str | Callable[[str, Any], object], Any]]
+
+
+def as_rules(caller: str, rules: Any) -> Rules:
+    """Returns the pairs of a test and a value of rules on paths, with their expressions checked."""
+    pairs = tuple((k, v) for k, v in (rules.items() if isinstance(rules, Mapping) else rules))
+    for test, _ in pairs:
+        check_expression(caller, test)
+    return pairs
+
+
+def first_rules(
+    caller: str, rules: Rules, texts: Sequence[str], params: PyTree, *, required: bool = False
+) -> list[int | None]:
+    """Returns for each leaf the index of the first rule that matches, or None.
+
+    Args:
+      caller: what errors begin with.
+      rules: pairs of a test and a value.
+      texts: what errors call each rule.
+      params: the tree.
+      required: whether each leaf must have a rule.
+
+    Raises:
+      ValueError: a rule decides no leaf, because it is most often a misspelt pattern; or a leaf
+        has no rule.
+    """
+    paths, leaves = leaf_paths(params), jax.tree.leaves(params)
+    chosen, matched = list[int | None](), set[int]()
+    for name, leaf in zip(paths, leaves, strict=True):
+        hits = [i for i, (test, _) in enumerate(rules) if _matches(test, name, leaf)]
+        matched.update(hits)
+        if not hits and required:
+            raise ValueError(
+                f"{caller}: no rule matches the parameter at '{name}'. Add a rule, or pass "
+                "default=..."
+            )
+        chosen.append(hits[0] if hits else None)
+    for i, text in enumerate(texts):
+        if leaves and i not in chosen:
+            what = "only parameters of earlier rules" if i in matched else "no parameter"
+            raise ValueError(
+                f"{caller}: {text} matches {what}. The paths are {', '.join(paths[:8])}"
+                f"{', ...' if len(paths) > 8 else ''}."
+            )
+    return chosen
 
 
 def check_expression(where: str, test: object) -> None:
@@ -225,6 +251,6 @@ def check_expression(where: str, test: object) -> None:
         ) from None
 
 
-def matches_rule(test: str | Callable[[str, Any], object], path: str, leaf: object) -> bool:
+def _matches(test: str | Callable[[str, Any], object], path: str, leaf: object) -> bool:
     """Tells whether a pattern is found in a path, or a predicate is true of path and leaf."""
     return bool(test(path, leaf)) if callable(test) else re.search(test, path) is not None

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from ...core.protocol import PyTree
 from ...core.trees.containers import without_containers
-from ...core.trees.labels import Labeller, as_labeller, check_expression, matches_rule
+from ...core.trees.labels import Labeller, as_labeller, as_rules, first_rules
 from ...core.trees.structure import key_paths, leaf_paths
 from .axes import MatrixAxes, as_matrix_axes
 from .by_name import ByName, Layer, Unclear, Vectors, layers_by_name, text_of
@@ -60,30 +59,18 @@ class axes_by_name:
     rules: Any = ()
 
     def __post_init__(self) -> None:
-        rules = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
-        object.__setattr__(self, "rules", tuple((test, axes) for test, axes in rules))
-        for test, _ in self.rules:
-            check_expression("axes_by_name", test)
+        object.__setattr__(self, "rules", as_rules("axes_by_name", self.rules))
 
     def __call__(self, params: PyTree) -> PyTree:
         """Returns the tree of `MatrixAxes`, and of reasons where a parameter is not a matrix."""
-        flat = key_paths(params)
         paths = leaf_paths(params)
-        leaves = [ByName.of(path, jnp.shape(x)) for path, x in flat]
-        layers: list[Layer] = layers_by_name(leaves)
-        used: set[int] = set()
-        for i, (name, (_, leaf)) in enumerate(zip(paths, flat, strict=True)):
-            hits = [j for j, (test, _) in enumerate(self.rules) if matches_rule(test, name, leaf)]
-            used.update(hits[:1])
-            if hits:
-                layers[i] = _given(self.rules[hits[0]][1])
-        unused = [test for j, (test, _) in enumerate(self.rules) if j not in used]
-        if unused:
-            raise ValueError(
-                f"axes_by_name: the rule {unused[0]!r} matches no parameter that an earlier rule "
-                f"has not taken. The paths are {', '.join(paths[:8])}"
-                f"{', ...' if len(paths) > 8 else ''}."
-            )
+        leaves = [ByName.of(path, jnp.shape(x)) for path, x in key_paths(params)]
+        texts = [f"the rule {test!r}" for test, _ in self.rules]
+        chosen = first_rules("axes_by_name", self.rules, texts, without_containers(params))
+        layers = [
+            layer if i is None else _given(self.rules[i][1])
+            for layer, i in zip(layers_by_name(leaves), chosen, strict=True)
+        ]
         if any(isinstance(layer, Unclear) for layer in layers):
             raise ValueError(_question(paths, leaves, layers))
         treedef: Any = jax.tree.structure(without_containers(params))
