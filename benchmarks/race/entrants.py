@@ -23,7 +23,7 @@ LEFT_OUT = {
     "hypergradient": "a wrapper: adam_hd and sgd_hd take part",
     "orthogonalize": "a link: muon takes part",
 }
-"""What makes a transformation and is not a whole optimizer, and why."""
+"""Factories that take no part, and why: they make less than an optimizer, or need more."""
 
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     # The matrices have 10 to 96 rows.
@@ -75,7 +75,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = {
     "schedule_free": {"learning_rate": RATES, "schedule_free_step.b1": (0.9, 0.5)},
     "scion": {"learning_rate": RATES, "alpha": (0.1, 0.5)},
 }
-"""What is swept, where it is not the learning rate and a momentum, or is named otherwise.
+"""The numbers that are swept, where these are not a learning rate and a momentum of usual names.
 
 The rules that find their learning rate sweep what their authors let one tune.
 """

@@ -1,4 +1,4 @@
-"""What the race has found: one file for each optimizer and task."""
+"""Results of the race: one file for each optimizer and task."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ Result = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What decides the numbers; a result of another setup is not a result of this race.
+    """The settings that decide the numbers; results of others are not results of this race.
 
     Attributes:
       steps: share of the steps of each task.

@@ -35,7 +35,7 @@ __all__ = ["apollo", "apollo_mini", "scale_by_apollo"]
 Array = jax.Array
 
 FLOOR = 1e-8
-"""What the authors add to norms before they divide by them."""
+"""A number that the authors add to norms before they divide by them."""
 
 GENERATOR = "threefry2x32"
 """The generator of the projections, whose keys have two words."""
@@ -168,7 +168,7 @@ def scale_by_apollo(
         if "limit" in scalars:
             growth = norm / (last[..., None, None] + FLOOR)
             ratio = jnp.maximum(growth, scalars["limit"]) / scalars["limit"]
-            # There is no last norm before the first update, and none to grow from after zero.
+            # The first norm has no bound, and neither has one that follows a norm of zero.
             ratio = jnp.where(last[..., None, None] > 0, ratio, 1)
             x, norm = x / ratio.astype(x.dtype), norm / ratio
         return (scalars["weight"].astype(x.dtype) * x).reshape(g.shape), norm[..., 0, 0]

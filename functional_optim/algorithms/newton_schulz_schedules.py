@@ -82,7 +82,7 @@ The last polynomial is repeated in all later rounds.
 """
 
 SAFETY_FACTORS: dict[Any, float] = {"polar_express": 1.02}
-"""What the authors multiply the norm by, where they do."""
+"""Factors by which authors multiply the norm."""
 
 METHODS = ("newton_schulz", "svd", "qdwh")
 PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")

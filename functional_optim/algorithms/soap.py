@@ -122,9 +122,8 @@ def scale_by_soap(
     Differences: none from the authors' code, whose numbers are these to rounding. It keeps m in
     the bases, and rotates it to the new ones at a refresh: the same m, as long as the bases are
     orthogonal. With correct_bias, u has sqrt(1 - b2^n) as a factor of all, so that Adam's eps
-    is eps / sqrt(1 - b2^n) here. merge_dims is left to the axes of
-    a parameter, which may join several into rows or columns; more than two sides with a basis are
-    not supported.
+    is eps / sqrt(1 - b2^n) here. merge_dims is left to the axes of a parameter, which may join
+    several into rows or columns; more than two sides with a basis are not supported.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1); shampoo_beta outside [-1, 1); eps negative;
