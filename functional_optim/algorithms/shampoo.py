@@ -284,7 +284,7 @@ def scale_by_shampoo(
 
     def specs(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh) -> Any:
         del shape, mesh
-        return spec, {k: PartitionSpec(*spec[: x.ndim - 2]) for k, x in factors.items()}
+        return spec, {k: PartitionSpec(*spec[: max(x.ndim - 2, 0)]) for k, x in factors.items()}
 
     scalars = {k: getattr(ctx, k) for k in ("due", "factor_decay", "factor_gain")}
     scalars["factor_correction"] = ctx.factor_correction

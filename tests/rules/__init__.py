@@ -49,6 +49,7 @@ __all__ = [
     "Bad",
     "Case",
     "Entry",
+    "REPRESENTATIVES",
     "RULES",
     "cases",
     "cases_with_extra",
@@ -159,6 +160,25 @@ each = _each(cases())
 each_with_extra = _each(cases_with_extra())
 """Runs a test on every variant of every factory whose `update` needs more than that."""
 
+
+REPRESENTATIVES = {
+    "adafactor",
+    "adam",
+    "asgd",
+    "centralize",
+    "clip_by_global_norm",
+    "dog",
+    "lamb",
+    "lion",
+    "muon",
+    "prodigy",
+    "scale_by_factored_rms",
+    "schedule_free_adamw",
+    "sgd",
+    "sm3",
+    "sparse_adam",
+}
+"""One rule of each kind that the engine treats in its own way."""
 
 FACTORIZING = {
     entry.factory

@@ -7,7 +7,7 @@ import pytest
 import functional_optim as fo
 from functional_optim.testing import check_quadratic, check_rosenbrock, check_transformation
 
-from ..rules import cases, cases_with_extra, plain
+from ..rules import REPRESENTATIVES, cases, cases_with_extra, plain
 from ..rules.training import NO_DESCENT, TRAINING
 
 # Variants of a factory differ in their maths, which has an oracle, and in what core/ tests.
@@ -16,26 +16,7 @@ FACTORIES = {case.name: case.factory for case in cases() + cases_with_extra()}
 DESCENTS = {"quadratic": (check_quadratic, 2_000), "rosenbrock": (check_rosenbrock, 10_000)}
 
 
-# One rule of each kind that the engine treats in its own way, and all that wrap another.
-WHOLE_KIT = {
-    "adafactor",
-    "adam",
-    "asgd",
-    "centralize",
-    "clip_by_global_norm",
-    "dog",
-    "lamb",
-    "lion",
-    "muon",
-    "prodigy",
-    "scale_by_factored_rms",
-    "schedule_free_adamw",
-    "sgd",
-    "sm3",
-    "sparse_adam",
-}
-
-# The others are run by the same engine. These checks compile a program of a rule, or look at what
+# Rules that represent no kind are run by the same engine as those that do. These checks compile a program of a rule, or look at what
 # no rule decides; for every rule, a test elsewhere looks at the same.
 BY_THE_ENGINE = {
     "checkpoint": "serialization/test_every_rule.py",
@@ -54,7 +35,7 @@ BY_THE_ENGINE = {
 
 def left_out(case):
     """Checks that a case need not pass here, with the reasons."""
-    whole = case.oracle is None or case.name in WHOLE_KIT
+    whole = case.oracle is None or case.name in REPRESENTATIVES
     return {**case.leave_out, **({} if whole else BY_THE_ENGINE)}
 
 
@@ -64,7 +45,7 @@ def test_a_rule_passes_the_kit(case):
 
 
 def test_representatives_are_rules_with_an_oracle():
-    assert {case.name for case in PLAIN if case.oracle} >= WHOLE_KIT
+    assert {case.name for case in PLAIN if case.oracle} >= REPRESENTATIVES
 
 
 LARGE = {"w": jnp.linspace(-1, 1, 1024).reshape(16, 64), "b": jnp.ones(8)}
