@@ -74,7 +74,7 @@ RULES = (
         },
         bad=ranges(*RATE_RANGES, ("momentum", 1.0, "[0, 1)"), *DECAY, *ESTIMATE),
         oracle=oracles.dadapt_sgd,
-        drift=2e-6,
+        drift=4e-6,
     ),
     Entry(
         fo.scale_by_dog,

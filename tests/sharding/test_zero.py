@@ -87,7 +87,8 @@ def test_fifty_steps_are_those_of_plain_data_parallelism(tx):
     ours = step_with(divided, scattered_value_and_grad(loss_fn, MESH, "data"))
     expected, state, loss = run(plain, params, tx.init(params), batch, 50)
     got, own, own_loss = run(ours, params, divided.init(params), batch, 50)
-    assert_close(got, expected, atol=1e-6, rtol=0)
+    # The order of sums over devices differs, and each of 50 steps adds an ulp or less of 1e-7.
+    assert_close(got, expected, atol=5e-6, rtol=0)
     assert_close(own_loss, loss, rtol=1e-5)
     assert jax.tree.structure(own) == jax.tree.structure(state)
     assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(got))
