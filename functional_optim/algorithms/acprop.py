@@ -59,6 +59,10 @@ def scale_by_acprop(
     The state keeps m as `mu` and s as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps`
     `()` is in units of g and `eps_root` in units of g^2; u has no unit.
 
+    Where all gradients before were 0, s is a few `eps_root`, and the first other gradient makes a
+    step that is millions of times as large as usual. Gradients that are sparse, or of inputs that
+    are 0 at first, need a larger `eps`, such as 1e-3.
+
     Differences: the paper skips the first update, and has no bias corrections. optax's code has
     g - m with the m of the update before, which makes u smaller by a factor of b1; its
     documentation has the formula of the paper.

@@ -36,7 +36,7 @@ def test_a_parabola_gives_the_numbers_of_the_reference():
     ("b1", "steps", "published"),
     [
         (1e-6, 1000, 0.0191), (0.5, 1000, 0.0055), (0.9, 1000, 0.0013), (1.0, 1000, 0.0134),
-        (0.5, 10_000, 0.0), (0.9, 10_000, 0.0), (1.0, 10_000, 0.00495),
+        (1e-6, 10_000, None), (0.5, 10_000, 0.0), (0.9, 10_000, 0.0), (1.0, 10_000, 0.00495),
     ],
 )  # fmt: skip
 def test_the_loss_is_within_the_bound_of_theorem_1(b1, steps, published):
@@ -45,7 +45,10 @@ def test_the_loss_is_within_the_bound_of_theorem_1(b1, steps, published):
     y, state = descend(fo.schedule_free_sgd(rate, b1=b1), jnp.sign, jnp.array(1.0), steps)
     loss = abs(fo.eval_params(state, y))
     assert loss <= rate
-    assert loss == pytest.approx(published, abs=5e-5)
+    # Almost without an average in y, z reaches 0 up to rounding, and the sign of what is left
+    # decides on which side it goes on: the loss is then 0.0099 or 0.
+    if published is not None:
+        assert loss == pytest.approx(published, abs=5e-5)
 
 
 PRINTED = {
