@@ -23,15 +23,25 @@ def test_several_processes_give_the_parameters_of_one(processes, then):
     assert "apart" in done.stdout
 
 
-def test_one_process_does_not_write_what_several_have():
+def outputs_of(module, processes=2):
+    """What each of several processes prints, of one device each; none may fail."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.sharding.spread", str(port), "2"]
+    command = [sys.executable, "-m", f"tests.sharding.{module}", str(port), str(processes)]
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": env}
-    started = [subprocess.Popen([*command, str(rank)], **pipes) for rank in range(2)]
-    for process in started:
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, output
+    started = [subprocess.Popen([*command, str(rank)], **pipes) for rank in range(processes)]
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * processes, "\n".join(outputs)
+    return outputs
+
+
+def test_one_process_does_not_write_what_several_have():
+    for output in outputs_of("spread"):
         assert "refused, and gathered" in output
+
+
+def test_ways_of_sharing_matrices_give_the_numbers_of_one_device():
+    for output in outputs_of("shared_matrices"):
+        assert output.count(": the numbers of one device") == 6

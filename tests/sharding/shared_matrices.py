@@ -1,0 +1,71 @@
+"""One of several processes, which share the work on matrices: `python -m ... PORT PROCESSES RANK`.
+
+Each process has one device. Each way of sharing gives the numbers that this process finds alone.
+"""
+
+import sys
+
+import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import functional_optim as fo
+from functional_optim.sharding import MatrixSharding, zero1
+
+SHAPES = {"stack": (4, 8, 16), "tall": (24, 8), "wide": (8, 16)}
+SPECS = {"stack": PartitionSpec("data"), "tall": PartitionSpec("data"), "wide": PartitionSpec()}
+AXES = {"stack": fo.MatrixAxes(1, 2), "tall": fo.MatrixAxes(), "wide": fo.MatrixAxes()}
+
+
+def two_steps(tx, params, gradients):
+    """The parameters after two steps with the same gradients."""
+
+    @jax.jit
+    def step(params, state, gradients):
+        updates, state = tx.update(gradients, state, params)
+        return fo.apply_updates(params, updates), state
+
+    state = tx.init(params)
+    for _ in range(2):
+        params, state = step(params, state, gradients)
+    return params
+
+
+def main(port: str, processes: str, rank: str) -> None:
+    """Compares every way with the numbers of one device."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"localhost:{port}", int(processes), int(rank))
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    rng = np.random.default_rng(0)
+    params, gradients = (
+        {k: rng.standard_normal(shape).astype(np.float32) for k, shape in SHAPES.items()}
+        for _ in range(2)
+    )
+
+    def on_mesh(tree):
+        return {
+            k: jax.make_array_from_callback(
+                x.shape, NamedSharding(mesh, SPECS[k]), lambda index, x=x: x[index]
+            )
+            for k, x in tree.items()
+        }
+
+    def muon(way=None):
+        return fo.muon(0.1, muon_weight_dimension_numbers=AXES, matrix_sharding=way)
+
+    alone = two_steps(muon(), *jax.device_put((params, gradients), jax.local_devices()[0]))
+    for way in ("gather", "divide", "tensor_parallel"):
+        tx = muon(MatrixSharding(way, "data", mesh))
+        for name, shared in {way: tx, f"{way} with zero1": zero1(tx, mesh, "data")}.items():
+            moved = two_steps(shared, on_mesh(params), on_mesh(gradients))
+            for k, x in moved.items():
+                whole = process_allgather(x, tiled=True)
+                np.testing.assert_allclose(
+                    whole, alone[k], rtol=0, atol=2e-6, err_msg=f"{name} {k}"
+                )
+            print(f"{name}: the numbers of one device", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
