@@ -19,7 +19,7 @@ def refused(save, state, *rest):
     try:
         save(state, *rest)
     except ValueError as error:
-        return "'scale_by_adam.mu.w' is spread over several processes" in str(error).replace(
+        return "'scale_by_adam.mu.w' is sharded over several processes" in str(error).replace(
             "state.", ""
         )
     return False
