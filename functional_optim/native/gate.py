@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import jax
 
+from .cache import root
+
 if TYPE_CHECKING:
     from ..core.engine.executors import LeafCall, LeafFunction, Result
 
@@ -39,6 +41,12 @@ class NativeBackend:
 
 
 NATIVE = NativeBackend()
+
+# Calls of kernels need jax.extend, which adds to the context of traces in jax 0.12. Imported by the
+# first trace of a step, it would make the second step compile again; and its import takes as long
+# as that of this package ten times, so that who has no kernels does not wait for it.
+if (root() / "native").is_dir():
+    import jax.extend.core
 
 
 def _may_run() -> bool:

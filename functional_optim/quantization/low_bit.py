@@ -122,6 +122,11 @@ def low_bit_state(
     2 and 3, arXiv:2110.02861. Gupta et al., Deep learning with limited numerical precision, ICML
     2015, section 3, arXiv:1502.02551, for rounding at random.
     """
+    # Loads what a step computes blocks with. If the first trace of a step did it, jax.extend would
+    # add to JAX's context of traces, of jax 0.12 at least, and the second step would compile again.
+    from ..core.leaf import blockwise
+
+    del blockwise
     init, update = check_pair("low_bit_state: tx", tx)
     forms = dict(form) if isinstance(form, Mapping) else dict.fromkeys(MOMENTS, form)
     for name in forms.values():

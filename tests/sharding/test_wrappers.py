@@ -58,9 +58,6 @@ def arrays(mesh, dtype=np.float32, seed=0):
 JOINED = {"flatten", "flatten-averages", "sm3"}
 """On axes of the compiler, it may divide their vectors and covers in the first step."""
 
-if jax.__version_info__ >= (0, 11):  # a second program, though dtypes and shardings are the same
-    JOINED |= {"low_bit"}
-
 
 def step(params, states, grads):
     """One step of each transformation, all with other parameters."""

@@ -1,0 +1,47 @@
+"""A new process compiles a step once, although its first trace imports what it needs.
+
+A module that adds to JAX's context of traces, as jax.extend does in jax 0.12, must not be imported
+by a trace: the context of the next call would be another one, and the step would compile again.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import jax, jax.numpy as jnp
+import functional_optim as fo
+
+params = {"w": jnp.ones((512, 16)), "b": jnp.ones(3)}
+steps = {
+    "kernels": fo.adamw(1e-3),
+    "low_bit_state": fo.low_bit_state(fo.adam(1e-3), min_size=256),
+    "clip and MultiSteps": fo.MultiSteps(fo.chain(fo.clip_by_global_norm(1.0), fo.sgd(1e-3)), 2),
+    "muon": fo.muon(1e-3),
+    "packed": fo.packed(fo.adam(1e-3)),
+}
+for name, tx in steps.items():
+    step = jax.jit(lambda g, s, p: fo.apply_gradients(tx, g, s, p))
+    trained, state = params, tx.init(params)
+    for _ in range(2):
+        trained, state = step(params, state, trained)
+    print(name, step._cache_size())
+"""
+
+
+def compilations(cache):
+    """How often a new process compiles each step."""
+    env = os.environ | {"FUNCTIONAL_OPTIM_CACHE": str(cache), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    return dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("with_kernels", [False, True])
+def test_a_new_process_compiles_each_step_once(with_kernels, request, tmp_path):
+    cache = request.getfixturevalue("built") if with_kernels else tmp_path
+    counts = compilations(cache)
+    assert len(counts) == 5
+    assert set(counts.values()) == {"1"}, counts
