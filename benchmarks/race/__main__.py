@@ -6,6 +6,7 @@ was stopped goes on where it was. At the end, `docs/race.md` and its pictures ar
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -24,6 +25,14 @@ Pair = tuple[str, str]
 
 SWEEPS = 40
 """Sweeps of one process. Those after the first find operations compiled; memory stays bounded."""
+
+
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+"""Makes times of steps those of one core.
+
+And in jaxlib 0.10.2 a batched decomposition waits for threads of the pool in which it runs itself:
+several at once, of many settings, may wait for each other without end.
+"""
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -74,9 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 results.path(*pair).unlink()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = [sys.executable, "-m", "benchmarks.race", "--child", *given]
+    env = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}"}
     while todo := pending(pairs, results):
         print(f"{len(todo)} of {len(pairs)} sweeps to do", flush=True)
-        code = subprocess.run(command).returncode
+        code = subprocess.run(command, env=env).returncode
         left = pending(pairs, results)
         if code and left:
             # Nothing that an optimizer does to its process ends the race.

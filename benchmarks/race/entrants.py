@@ -26,7 +26,7 @@ LEFT_OUT = {
 """Factories that take no part, and why: they make less than an optimizer, or need more."""
 
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
-    # Pixels that are 0 in the first images have gradients of 0, after which eps is all that divides.
+    # Pixels that are 0 in the first images have gradients of 0, and then eps is all that divides.
     "acprop": {"eps": 1e-3},
     # The matrices have 10 to 96 rows.
     "apollo": {"rank": 8, "update_proj_gap": 50},
