@@ -21,8 +21,8 @@ import functional_optim as fo
 
 from ..compiling import USUAL
 
-FEW, MANY = 8, 12
-"""Numbers of leaves."""
+FEW, MANY = 4, 6
+"""Numbers of leaves: from four on, each adds the same, as the scalars of leaves are stacked."""
 
 Make = Callable[[Any, Any], fo.GradientTransformation]
 """Makes a transformation of what a library's root and its `contrib` hold."""

@@ -9,7 +9,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import cases, each_factory
+from ..rules import REPRESENTATIVES, cases, each_own_rule, plain
 from ..trees import assert_close, assert_finite, assert_same, law, zeros_like
 
 
@@ -18,7 +18,7 @@ def one_step(tx, params, grads):
     return tx.update(grads, tx.init(params), params)
 
 
-@each_factory
+@each_own_rule
 def test_maps_over_a_batch_of_runs(case):
     tx, params = case.make(), problem.arrays()
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), params)
@@ -40,20 +40,24 @@ def test_a_batch_of_runs_does_what_each_does_alone(name):
     assert_close(together, apart, rtol=1e-6)
 
 
-@each_factory
+@each_own_rule
 def test_init_within_jit_makes_what_it_makes_outside(case):
     tx, params = case.make(), problem.arrays()
     assert_same(jax.jit(tx.init)(params), tx.init(params))
 
 
-@each_factory
+@each_own_rule
 def test_init_of_shapes_makes_what_it_makes_of_zeros(case):
     tx, params = case.make(), zeros_like(problem.arrays())
     assert_same(tx.init(jax.eval_shape(lambda: params)), tx.init(params))
 
 
+# Other rules keep their arrays in the same containers as those that represent their kind.
+OWN_CONTAINERS = [c for c in plain(cases()) if not c.oracle or c.name in REPRESENTATIVES]
+
+
 @pytest.mark.usefixtures("eager")
-@each_factory
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in OWN_CONTAINERS])
 def test_a_state_maps_to_itself(case):
     tx, params = case.make(), problem.arrays()
     state = jax.tree.map(lambda x: x, tx.init(params))
@@ -61,7 +65,7 @@ def test_a_state_maps_to_itself(case):
 
 
 @pytest.mark.usefixtures("eager")
-@each_factory
+@each_own_rule
 def test_scalars_and_leaves_without_elements_are_trained(case):
     params = {"w": jnp.ones((0, 3)), "b": jnp.ones(())}
     updates, _ = one_step(case.make(), params, params)
@@ -88,7 +92,7 @@ def leaf_counts_of(state, leaves=LEAVES):
 
 
 @pytest.mark.usefixtures("eager")
-@each_factory
+@each_own_rule
 def test_a_leaf_without_a_gradient_stays_and_the_others_move_as_if_alone(case):
     if case.factory is fo.flatten:
         pytest.skip("one vector has one count")

@@ -120,15 +120,15 @@ def test_a_block_without_negative_elements_is_twice_as_fine():
     assert (found.decoded()[0] > 0).all()
 
 
-@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
 @pytest.mark.parametrize("key", [None, 0], ids=["nearest", "random"])
-def test_what_is_not_finite_does_not_become_finite(bad, key):
-    x = normal(4, 256).at[1, 7].set(bad)
+def test_what_is_not_finite_does_not_become_finite(key):
+    x = np.array(normal(6, 256))
+    x[[1, 2, 4], 7] = np.nan, np.inf, -np.inf
     key = None if key is None else jax.random.key(key)
-    found = Blockwise.of(x, key).decoded()
-    assert not jnp.isfinite(found[1]).any()
-    assert jnp.isfinite(found[jnp.array([0, 2, 3])]).all()
-    assert not jnp.isfinite(Rounded.of(x, key).decoded()[1, 7])
+    found = np.isfinite(Blockwise.of(jnp.asarray(x), key).decoded())
+    assert not found[[1, 2, 4]].any()
+    assert found[[0, 3, 5]].all()
+    assert not np.isfinite(Rounded.of(jnp.asarray(x), key).decoded()[[1, 2, 4], 7]).any()
 
 
 def test_one_number_that_is_not_finite_is_found_in_a_large_array():
@@ -146,11 +146,11 @@ def test_a_scale_moves_with_the_largest_element():
 
 
 @each_form
-@pytest.mark.parametrize("scale", [0.0, 1e-38, 1e-30, 1e30, 3e38])
-def test_all_magnitudes_come_back(form, scale):
-    x = scale * jnp.linspace(-1, 1, 512).reshape(2, 256)
-    found = form.of(x, None).decoded()
-    np.testing.assert_allclose(found, x, atol=0.00704 * scale)
+def test_all_magnitudes_come_back(form):
+    for scale in (0.0, 1e-38, 1e-30, 1e30, 3e38):
+        x = scale * jnp.linspace(-1, 1, 512).reshape(2, 256)
+        found = form.of(x, None).decoded()
+        np.testing.assert_allclose(found, x, atol=0.00704 * scale, err_msg=str(scale))
     assert (form.of(jnp.zeros((2, 256)), None).decoded() == 0).all()
 
 

@@ -56,6 +56,7 @@ __all__ = [
     "each",
     "each_factory",
     "each_link",
+    "each_own_rule",
     "each_with_extra",
     "each_with_cheap_oracle",
     "each_with_oracle",
@@ -208,11 +209,42 @@ def plain(chosen: Iterable[Case]) -> list[Case]:
     ]
 
 
+def unchained(chosen: Iterable[Case]) -> list[Case]:
+    """All but the rules that are a chain of links of the table.
+
+    Such a rule has no state or maths of its own: what all its links can, and chains can, it can.
+    Chains in the table are kept, and wrappers, whose text may be that of what they wrap.
+    """
+    names = {entry.factory.__name__: entry.factory for entry in RULES}
+    links = {k for k, f in names.items() if hasattr(f, "spec") or k.startswith("scale_by_")}
+
+    def kept(c: Case) -> bool:
+        wraps = any(isinstance(x, fo.GradientTransformation) for x in c.arguments.values())
+        own = wraps or c.factory in (_chain, _named_chain)
+        return own or c.name in REPRESENTATIVES or not _is_chain_of(links, repr(c.make()))
+
+    return [c for c in chosen if kept(c)]
+
+
+def _is_chain_of(links: set[str], text: str) -> bool:
+    """Whether a transformation is a chain of these links, by its text."""
+    if not text.startswith("chain("):
+        return False
+    names, depth = [""], 0
+    for letter in text.removeprefix("chain(").removesuffix(")"):
+        depth += (letter in "([{") - (letter in ")]}")
+        names = [*names, ""] if letter == "," and not depth else [*names[:-1], names[-1] + letter]
+    return all(name.split("(")[0].strip() in links for name in names)
+
+
 each_factory = _each(plain(cases()))
 """Runs a test on the plain variant of every factory, and on every chain."""
 
 each_factory_with_extra = _each(plain(cases_with_extra()))
 """The same for factories whose `update` needs more than gradients and parameters."""
+
+each_own_rule = _each(unchained(plain(cases())))
+"""Runs a test on the plain variant of every factory that is no chain of others."""
 
 each_link = _each(c for c in affordable(cases()) if c.oracle and hasattr(c.factory, "spec"))
 """Runs a test on every variant of every link, of which the optimizers are made."""

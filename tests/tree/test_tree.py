@@ -79,8 +79,8 @@ def test_every_function_is_there_and_tested():
 
 @pytest.mark.parametrize("order", [1, 2, "inf"])
 def test_norms_of_narrow_leaves_keep_their_digits(order):
-    tree = [jnp.full(1000, 1.0, jnp.bfloat16)] * 2000
-    exact = {1: 2e6, 2: 2e6**0.5, "inf": 1.0}[order]
+    tree = [jnp.full(1000, 1.0, jnp.bfloat16)] * 200
+    exact = {1: 2e5, 2: 2e5**0.5, "inf": 1.0}[order]
     np.testing.assert_allclose(fo.tree.norm(tree, order), exact, rtol=1e-5)
     np.testing.assert_allclose(fo.tree.norm(tree, order, squared=True), exact**2, rtol=1e-5)
 
