@@ -13,7 +13,7 @@ from functional_optim import optim
 
 from .. import problem
 from ..trees import assert_close, assert_same
-from .makers import each, grads, quadratic
+from .makers import each_kind, grads, quadratic
 
 
 def line(params, slope):
@@ -61,7 +61,7 @@ def test_zero_gradients_change_moments_and_none_changes_nothing():
     assert sorted(optimizer.state_dict()["state"]) == [1]
 
 
-@each
+@each_kind
 def test_a_step_without_gradients_does_nothing(make):
     params = problem.arrays()
     optimizer = make(params)
@@ -112,7 +112,7 @@ def test_step_with_a_closure_returns_its_loss(named):
     assert float(optimizer.step(closure)) == 0.5
 
 
-@each
+@each_kind
 def test_minimize_is_backward_and_step(make):
     fast, slow = make(problem.arrays()), make(problem.arrays())
     for target in (1.0, -1.0, 2.0):

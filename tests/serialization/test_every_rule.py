@@ -1,4 +1,4 @@
-"""The state of every rule is restored bit for bit, and so is the next step.
+"""The state of every rule is restored bit for bit, and so are the next steps of representatives.
 
 For orbax, and other numbers of devices, see `test_every_way`.
 """
@@ -12,8 +12,9 @@ import functional_optim as fo
 from functional_optim.interop import safetensors
 
 from .. import problem
-from ..rules import each_factory, each_factory_with_extra
+from ..rules import REPRESENTATIVES, each_factory, each_factory_with_extra
 from ..trees import assert_same, law
+from .filling import filled
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -24,8 +25,10 @@ def check(case, tmp_path):
     def step(state, seed):
         return case.update(tx, problem.arrays(seed=seed), state, params)
 
-    _, state = step(tx.init(params), 1)
     template = tx.init(params)
+    # What is written and read does not depend on how the numbers came about.
+    trained = case.name in REPRESENTATIVES
+    state = step(template, 1)[1] if trained else filled(template)
     file = tmp_path / "state.safetensors"
     safetensors.save(file, state=state)
     restored = {
@@ -39,7 +42,7 @@ def check(case, tmp_path):
     for new in restored.values():
         assert law(new) == law(state)
         assert_same(new, state)
-    if "-" not in case.name:  # a rule's variants need not all be tried: nothing differs
+    if trained:  # a state of the same bits and types gives the same step, whatever the rule
         assert_same(step(restored["safetensors"], 2), step(state, 2))
 
 

@@ -1,7 +1,7 @@
-"""Every rule, saved in every way and restored on as many devices or fewer: the same bits.
+"""The state of every rule, saved in every way and restored on fewer devices: the same bits.
 
-And the next step is, to the bit, that of the state which was not saved. As all rules are compiled
-here for one, two and eight devices: those give the same numbers, too.
+And the next step of representatives is, to the bit, that of the state which was not saved. For the
+numbers that devices give, see `tests/sharding/test_devices.py`.
 """
 
 import functools
@@ -16,22 +16,27 @@ import functional_optim as fo
 from functional_optim.interop import orbax, safetensors
 from functional_optim.sharding import state_shardings
 
-from ..rules import cases, cases_with_extra, plain
-from ..trees import assert_close, assert_same
+from ..rules import REPRESENTATIVES, cases, cases_with_extra, plain
+from ..trees import assert_same
+from .filling import filled
 
 if jax.device_count() < 8:
     pytest.skip("needs eight devices; the host has them on CPU", allow_module_level=True)
 
 SHAPES = {"b": (8,), "w": (8, 4)}
-CASES = {
-    case.name: case
-    for case in plain([*cases(), *cases_with_extra()])
-    if case.name not in ("lbfgs", "soap")
-}
-"""Rules without variants. `lbfgs` and `soap`, which take long to compile, are chains of links that
-are here."""
+CASES = {case.name: case for case in plain([*cases(), *cases_with_extra()])}
+STEPPED = sorted(REPRESENTATIVES & CASES.keys())
+"""A state of the same bits in the same places gives the same step: few rules show that as well as
+all, whose steps take long to compile."""
 
-TXS = {name: case.make() for name, case in CASES.items()}
+RULES = {(8, 2): sorted(CASES), (1, 1): STEPPED}
+"""Whose states are saved on how many devices, and restored on how many. For those of other rules
+on one device, see `test_every_rule`."""
+
+
+@functools.cache
+def made(name):
+    return CASES[name].make()
 
 
 def on(devices, shapes):
@@ -46,18 +51,18 @@ def arrays(seed, devices):
     return jax.device_put(draw, on(devices, draw))
 
 
-def step(runs, grads):
-    """One step of every rule; a run is its parameters and its state."""
+def step(states, params, grads):
+    """One step of every representative."""
     after = {}
-    for name, (params, state) in runs.items():
-        updates, state = CASES[name].update(TXS[name], grads, state, params)
-        after[name] = fo.apply_updates(params, updates), state
+    for name, state in states.items():
+        updates, state = CASES[name].update(made(name), grads, state, params)
+        after[name] = updates, state
     return after
 
 
 @functools.cache
-def template(devices):
-    """Shapes and shardings of all runs."""
+def template(devices, rules):
+    """Shapes and shardings of the states of some rules."""
 
     def like(tree, places):
         return jax.tree.map(
@@ -65,54 +70,72 @@ def template(devices):
         )
 
     params = arrays(0, devices)
-    given = like(params, on(devices, params))
     return {
-        name: (given, like(jax.eval_shape(tx.init, params), state_shardings(tx, params)))
-        for name, tx in TXS.items()
+        name: like(jax.eval_shape(tx.init, params), state_shardings(tx, params))
+        for name, tx in ((name, made(name)) for name in rules)
     }
 
 
 @functools.cache
 def stepping(devices):
-    """The step of all rules, compiled; one program takes less time than many."""
-    places = jax.tree.map(lambda x: x.sharding, template(devices))
-    lowered = jax.jit(step, out_shardings=places).lower(template(devices), arrays(0, devices))
-    program = lowered.compile()
-    return lambda runs, seed: jax.block_until_ready(program(runs, arrays(seed, devices)))
+    """The step of all representatives, compiled; one program takes less time than many."""
+    params, states = arrays(0, devices), template(devices, tuple(STEPPED))
+    program = jax.jit(step).lower(states, params, params).compile()
+
+    def advance(states, seed):
+        chosen = {name: states[name] for name in STEPPED}
+        return jax.block_until_ready(program(chosen, params, arrays(seed, devices)))
+
+    return advance
 
 
 @functools.cache
-def trained(devices):
-    """All runs after two steps."""
-    places = jax.tree.map(lambda x: x.sharding, template(devices))
-    params = arrays(0, devices)
-    start = jax.device_put({k: (params, tx.init(params)) for k, tx in TXS.items()}, places)
-    return stepping(devices)(stepping(devices)(start, 1), 2)
+def trained():
+    """States of the representatives after two steps on one device."""
+    params = arrays(0, 1)
+    states = jax.tree.map(
+        lambda x, like: jax.device_put(x, like.sharding),
+        {name: made(name).init(params) for name in STEPPED},
+        template(1, tuple(STEPPED)),
+    )
+    for seed in (1, 2):
+        states = {name: state for name, (_, state) in stepping(1)(states, seed).items()}
+    return states
 
 
 @functools.cache
-def unsaved(before, now):
-    """What was trained on some devices, put on others; and after the next step there."""
-    runs = jax.device_put(trained(before), jax.tree.map(lambda x: x.sharding, template(now)))
-    return runs, stepping(now)(runs, 3)
+def saved(devices, rules):
+    """States on so many devices: the representatives' are trained, all others any numbers."""
+    likes = template(devices, rules)
+    states = {name: filled(like) for name, like in likes.items() if name not in STEPPED}
+    places = jax.tree.map(lambda x: x.sharding, likes)
+    return jax.device_put(jax.device_get(states | trained()), places)
 
 
-def by_safetensors(runs, like, folder):
-    safetensors.save(folder / "c", state=runs)
+@functools.cache
+def unsaved(before, now, rules):
+    """The states, put on other devices without being saved; and after the next step there."""
+    places = jax.tree.map(lambda x: x.sharding, template(now, rules))
+    states = jax.device_put(saved(before, rules), places)
+    return states, stepping(now)(states, 3)
+
+
+def by_safetensors(states, like, folder):
+    safetensors.save(folder / "c", state=states)
     return safetensors.load(folder / "c", state=like).state
 
 
-def by_orbax(runs, like, folder):
-    orbax.save(folder / "c", state=runs)
+def by_orbax(states, like, folder):
+    orbax.save(folder / "c", state=states)
     return orbax.load(folder / "c", state=like).state
 
 
-def by_state_dict(runs, like, folder):
-    return fo.from_state_dict(like, fo.to_state_dict(runs))
+def by_state_dict(states, like, folder):
+    return fo.from_state_dict(like, fo.to_state_dict(states))
 
 
-def by_pickle(runs, like, folder):
-    copy = pickle.loads(pickle.dumps(runs))
+def by_pickle(states, like, folder):
+    copy = pickle.loads(pickle.dumps(states))
     return jax.device_put(copy, jax.tree.map(lambda x: x.sharding, like))
 
 
@@ -124,42 +147,17 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=[(8, 2), (1, 1)], ids=["8-to-2", "1-to-1"])
-def devices(request):
-    """On how many a run is saved, and on how many it is restored."""
-    return request.param
-
-
-@pytest.fixture(scope="module", params=WAYS)
-def restored(request, devices, tmp_path_factory):
-    """All runs as restored; and after the next step."""
-    before, now = devices
-    folder = tmp_path_factory.mktemp(request.param)
-    runs = WAYS[request.param](trained(before), template(now), folder)
-    return runs, stepping(now)(runs, 3)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_rule_continues_with_the_same_bits(name, restored, devices):
-    expected = unsaved(*devices)
-    for got, known in zip(restored, expected, strict=True):
-        assert_same(got[name], known[name])
-    jax.tree.map(_assert_in_one_place, restored[0][name], expected[0][name])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("devices", RULES, ids=["8-to-2", "1-to-1"])
+def test_rules_continue_with_the_same_bits(devices, way, tmp_path):
+    (before, now), rules = devices, tuple(RULES[devices])
+    restored = WAYS[way](saved(before, rules), template(now, rules), tmp_path)
+    states, stepped = unsaved(before, now, rules)
+    assert restored.keys() == CASES.keys() & rules
+    assert_same(restored, states)
+    assert_same(stepping(now)(restored, 3), stepped)
+    jax.tree.map(_assert_in_one_place, restored, states)
 
 
 def _assert_in_one_place(x, y):
     assert x.sharding.is_equivalent_to(y.sharding, y.ndim)
-
-
-# The first gradient of these parameters has fewer columns than rows, so that the second moment of
-# its rows is singular, and all eigenvectors of the eigenvalue 0 are as good as those of one device.
-ANY_EIGENVECTORS = {"scale_by_kl_shampoo", "scale_by_kl_soap", "scale_by_soap"}
-
-
-@pytest.mark.parametrize("devices", [2, 8])
-@pytest.mark.parametrize("name", [name for name in CASES if name not in ANY_EIGENVECTORS])
-def test_any_number_of_devices_gives_the_numbers_of_one(name, devices):
-    """To rounding; for which bits are the same, see `tests/sharding/test_devices.py`."""
-    # Orthogonalization divides what rounding adds by the least singular value.
-    atol = 2e-5 if name == "scale_by_dion2" else 1e-6
-    assert_close(trained(devices)[name], trained(1)[name], rtol=2e-5, atol=atol)

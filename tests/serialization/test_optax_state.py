@@ -1,5 +1,7 @@
 """States of optax and of this package: a run that began with one continues with the other."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -228,50 +230,73 @@ TOLERANCES = {
     PAIRS["radam"][0]: {"rtol": 1e-3, "atol": 1e-4},
 }
 
-each_pair = pytest.mark.parametrize(
-    ("theirs", "ours"), [pytest.param(*pair, id=name) for name, pair in PAIRS.items()]
-)
+each_pair = pytest.mark.parametrize("name", PAIRS)
 
 
-def run(tx, params, state, begin, end):
+def advance(tx, params, state, seed_grads):
+    grads = jax.tree.map(lambda p, g: 0.2 * p + 0.1 * g, params, seed_grads)
+    # optax relies on both.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        updates, state = tx.update(grads, state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def run(tx, params, state, begin, end, step=advance):
     for i in range(begin, end):
-        grads = jax.tree.map(lambda p, g: 0.2 * p + 0.1 * g, params, arrays(seed=i))
-        # optax relies on both.
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            updates, state = tx.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
+        params, state = step(tx, params, state, arrays(seed=i))
     return params, state
 
 
+def run_compiled(tx, params, state, begin, end):
+    """The same where a rule makes many steps, which take less time as one program."""
+    with jax.disable_jit(tx in ONE_BY_ONE):
+        return run(tx, params, state, begin, end, _compiled)
+
+
+_compiled = jax.jit(advance, static_argnums=0)
+ONE_BY_ONE = (PAIRS["muon"][0],)
+"""Programs sort the keys of a dict, and `from_optax` needs these in the order of the links."""
+
+
+@functools.cache
+def begun(name):
+    """Parameters and state of optax after four steps, and at the start."""
+    theirs, _ = PAIRS[name]
+    with jax.disable_jit(theirs in ONE_BY_ONE):
+        start = jax.jit(theirs.init)(arrays())
+    return *run_compiled(theirs, arrays(), start, 0, 4), start
+
+
 @each_pair
-def test_a_run_continues_here_and_back_there(theirs, ours):
-    params, state = run(theirs, arrays(), theirs.init(arrays()), 0, 4)
-    expected, end = run(theirs, params, state, 4, 6)
+def test_a_run_continues_here_and_back_there(name):
+    theirs, ours = PAIRS[name]
+    params, state, start = begun(name)
+    expected, end = run_compiled(theirs, params, state, 4, 6)
 
     template = ours.init(arrays())
     mine = from_optax(state, template, count=4)
     assert jax.tree.map(jax.typeof, mine) == jax.tree.map(jax.typeof, template)
-    if counted_apart(theirs.init(arrays())):
-        assert counts(mine) == counts(run(ours, arrays(), template, 0, 4)[1])
+    if counted_apart(start):
+        assert counts(mine) == counts(run_compiled(ours, arrays(), template, 0, 4)[1])
     else:
         assert {n for path, n in counts(mine).items() if path.endswith(".count")} == {4}
-    got, last = run(ours, params, mine, 4, 6)
+    got, last = run_compiled(ours, params, mine, 4, 6)
     tolerance = TOLERANCES.get(theirs, {"rtol": 2e-5, "atol": 2e-6})
     assert_close(got, expected, **tolerance)
 
-    back = to_optax(last, theirs.init(arrays()))
+    back = to_optax(last, start)
     assert jax.tree.structure(back) == jax.tree.structure(end)
     assert [x.dtype for x in jax.tree.leaves(back)] == [x.dtype for x in jax.tree.leaves(end)]
-    there, here = (run(theirs, expected, s, 6, 7)[0] for s in (end, back))
+    there, here = (run_compiled(theirs, expected, s, 6, 7)[0] for s in (end, back))
     assert_close(here, there, **tolerance)
 
 
 @each_pair
-def test_arrays_are_copied(theirs, ours):
-    if "ApplyEvery" in repr(jax.tree.structure(theirs.init(arrays()))):
+def test_arrays_are_copied(name):
+    _, state, start = begun(name)
+    if "ApplyEvery" in repr(jax.tree.structure(start)):
         pytest.skip("at the start of a period, optax keeps what it has used")
-    _, state = run(theirs, arrays(), theirs.init(arrays()), 0, 3)
-    back = to_optax(from_optax(state, ours.init(arrays()), count=3), theirs.init(arrays()))
+    back = to_optax(from_optax(state, PAIRS[name][1].init(arrays()), count=4), start)
     names = [jax.tree_util.keystr(k) for k, _ in jax.tree_util.tree_flatten_with_path(state)[0]]
     pairs = zip(names, jax.tree.leaves(state), jax.tree.leaves(back), strict=True)
     for name, x, y in pairs:

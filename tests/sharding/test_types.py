@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import functional_optim as fo
 
-from ..rules import affordable, cases, cases_with_extra, plain
+from ..rules import FACTORIZING, REPRESENTATIVES, affordable, cases, cases_with_extra, plain
 from ..trees import assert_close
 
 if jax.device_count() < 8:
@@ -17,6 +17,7 @@ if jax.device_count() < 8:
 P = PartitionSpec
 CASES = {case.name: case for case in affordable([*cases(), *cases_with_extra()])}
 PLAIN = {case.name: case for case in plain(CASES.values())}
+REPRESENTED = {case.name: case for case in PLAIN.values() if case.name in REPRESENTATIVES}
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 each_plain = pytest.mark.parametrize("case", PLAIN.values(), ids=PLAIN)
 SHAPES = {"w": (8, 4), "b": (4,)}
@@ -48,6 +49,14 @@ def arrays(mesh, specs, dtype=np.float32, seed=0):
     }
 
 
+def types(mesh, specs, dtype=np.float32):
+    """Of such arrays the types, which are all that a rule is traced with."""
+    return {
+        k: jax.ShapeDtypeStruct(SHAPES[k], dtype, sharding=NamedSharding(mesh, spec))
+        for k, spec in specs.items()
+    }
+
+
 def step_of(case):
     tx = case.make()
 
@@ -67,22 +76,45 @@ def types_of(tree):
     }
 
 
+def check_types(case, place, mesh, dtype=np.float32):
+    """Asserts that a step leaves all types.
+
+    Only rules that decompose matrices run `init`: of `galore`, a state that was only traced gets
+    other types by a step.
+    """
+    tx, step = step_of(case)
+    params, like, grads = (types(mesh, specs, dtype) for specs in place)
+
+    if case.factory in FACTORIZING:
+        state = tx.init(arrays(mesh, place[1], dtype))
+    else:
+        state = jax.eval_shape(tx.init, like)
+    after = jax.eval_shape(step, params, state, grads)
+    assert types_of(after) == types_of((params, state))
+
+
 @each_case
 def test_a_step_keeps_all_types_on_a_mesh_of_explicit_axes(case, explicit):
-    tx, step = step_of(case)
-    for place in PLACES.values():
-        params, like, grads = (arrays(explicit, specs) for specs in place)
-        state = tx.init(like)
-        after = jax.eval_shape(step, params, state, grads)
-        assert types_of(after) == types_of((params, state))
+    """With the state in another place than parameters and gradients, it has most to bring there."""
+    check_types(case, PLACES["turned state"], explicit)
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("case", REPRESENTED.values(), ids=REPRESENTED)
+def test_a_step_keeps_all_types_wherever_its_arrays_are(case, place, explicit):
+    check_types(case, place, explicit)
+
+
+@pytest.mark.parametrize("case", REPRESENTED.values(), ids=REPRESENTED)
+def test_a_state_has_the_same_types_where_init_is_not_traced(case, explicit):
+    tx, params = case.make(), arrays(explicit, DIVIDED)
+    state = jax.eval_shape(tx.init, types(explicit, DIVIDED))
+    assert types_of(tx.init(params)) == types_of(state)
 
 
 @each_plain
 def test_a_step_of_narrow_parameters_keeps_all_types_there(case, explicit):
-    tx, step = step_of(case)
-    params, state = arrays(explicit, DIVIDED, jnp.bfloat16), None
-    state = tx.init(params)
-    assert types_of(jax.eval_shape(step, params, state, params)) == types_of((params, state))
+    check_types(case, (DIVIDED,) * 3, explicit, jnp.bfloat16)
 
 
 TRAINED = {
@@ -101,25 +133,35 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_the_numbers_there_are_those_of_one_device(place, explicit):
-    def run(params, states, grads):
-        for _ in range(2):
-            for name, tx in TRAINED.items():
-                updates, states[name] = tx.update(grads, states[name], params[name])
-                params[name] = fo.apply_updates(params[name], updates)
-        return params
+@jax.jit
+def step_all(params, states, grads):
+    params, states = dict(params), dict(states)
+    for name, tx in TRAINED.items():
+        updates, states[name] = tx.update(grads, states[name], params[name])
+        params[name] = fo.apply_updates(params[name], updates)
+    return params, states
 
-    def start(mesh, where):
-        params, like = (arrays(mesh, specs) for specs in where[:2])
-        grads = arrays(mesh, where[2], seed=1)
-        states = {name: tx.init(like) for name, tx in TRAINED.items()}
-        return dict.fromkeys(TRAINED, params), states, grads
 
+def trained(mesh, where):
+    """Parameters of all after two steps."""
+    params, like = (arrays(mesh, specs) for specs in where[:2])
+    grads = arrays(mesh, where[2], seed=1)
+    states = {name: tx.init(like) for name, tx in TRAINED.items()}
+    params = dict.fromkeys(TRAINED, params)
+    for _ in range(2):
+        params, states = step_all(params, states, grads)
+    return jax.device_get(params)
+
+
+@pytest.fixture(scope="module")
+def on_one_device():
     one = jax.make_mesh((1, 1), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
-    found = jax.jit(run)(*start(explicit, PLACES[place]))
-    expected = jax.jit(run)(*start(one, [WHOLE] * 3))
-    assert_close(jax.device_get(found), jax.device_get(expected), rtol=2e-5, atol=2e-6)
+    return trained(one, [WHOLE] * 3)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_numbers_there_are_those_of_one_device(place, explicit, on_one_device):
+    assert_close(trained(explicit, PLACES[place]), on_one_device, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -160,7 +202,7 @@ def test_a_state_is_a_carry_where_each_device_trains_its_own(case, made_inside):
     params = {k: jnp.ones(shape) for k, shape in SHAPES.items()}
     tx, train = local_training(case, made_inside)
     program = jax.shard_map(train, mesh=mesh, in_specs=(P(), P(), P("i")), out_specs=P())
-    jax.eval_shape(program, params, tx.init(params), jnp.ones((16, 8)))
+    jax.eval_shape(program, params, jax.eval_shape(tx.init, params), jnp.ones((16, 8)))
 
 
 @pytest.mark.parametrize(
