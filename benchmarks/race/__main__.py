@@ -27,11 +27,11 @@ SWEEPS = 40
 """Sweeps of one process. Those after the first find operations compiled; memory stays bounded."""
 
 
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
-"""Makes times of steps those of one core.
+THREADS = "16"
+"""Threads of XLA on the CPU, more than there are decompositions at once.
 
-And in jaxlib 0.10.2 a batched decomposition waits for threads of the pool in which it runs itself:
-several at once, of many settings, may wait for each other without end.
+In jaxlib 0.10.2 a batched decomposition waits for threads of the pool in which it runs itself: with
+2 threads, two of them, each of many settings, may wait for each other without end.
 """
 
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 results.path(*pair).unlink()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = [sys.executable, "-m", "benchmarks.race", "--child", *given]
-    env = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}"}
+    env = {"PJRT_NPROC": THREADS} | os.environ
     while todo := pending(pairs, results):
         print(f"{len(todo)} of {len(pairs)} sweeps to do", flush=True)
         code = subprocess.run(command, env=env).returncode

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import functional_optim as fo
 
 __all__ = ["TASKS", "Task"]
 
-Params = dict[str, jax.Array]
+Params = dict[str, Any]
 LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
 
 
@@ -110,23 +110,25 @@ def _mlp_loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _convnet_init(key: jax.Array) -> Params:
     shapes = {"conv": (3, 3, 1, 8), "conv_1": (3, 3, 8, 16), "readout": (16, 10)}
-    biases = {"conv_bias": jnp.zeros(8), "conv_1_bias": jnp.zeros(16)}
-    return _kernels(key, shapes) | biases | {"readout_bias": jnp.zeros(10)}
+    kernels = _kernels(key, shapes)
+    # Optimizers of matrices know kernels of convolutions by these names.
+    return {k: {"kernel": x, "bias": jnp.zeros(x.shape[-1])} for k, x in kernels.items()}
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def _convolve(x: jax.Array, params: Params) -> jax.Array:
     """Convolves images `(n, h, w, c)` as one product, which maps over kernels at little cost."""
     h, w = x.shape[1] - 2, x.shape[2] - 2
     windows = [x[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
     flat = jnp.stack(windows, axis=3).reshape(*x.shape[:1], h, w, -1)
+    kernel, bias = params["kernel"], params["bias"]
     return jax.nn.relu(flat @ kernel.reshape(-1, kernel.shape[-1]) + bias[None, None, None])
 
 
 def _convnet_loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-    x = _convolve(x[..., None], params["conv"], params["conv_bias"])
+    x = _convolve(x[..., None], params["conv"])
     x = x.reshape(len(x), 3, 2, 3, 2, 8).mean(axis=(2, 4))
-    x = _convolve(x, params["conv_1"], params["conv_1_bias"])[:, 0, 0]
-    return _cross_entropy(x @ params["readout"] + params["readout_bias"][None], y)
+    x = _convolve(x, params["conv_1"])[:, 0, 0]
+    return _cross_entropy(x @ params["readout"]["kernel"] + params["readout"]["bias"][None], y)
 
 
 # A transformer of one block, on the characters of the licence.

@@ -90,8 +90,8 @@ def pair_up(function: str, theirs: OptState, ours: PyTree) -> list[Pair]:
     remaining = list(_nodes(ours))
     names = {_key(part) for path, *_ in remaining for part in path}
     pairs: list[Pair] = []
-    for state, labels in states_of(theirs):
-        name, labels = type(state).__name__, labels & names
+    for state, all_labels in states_of(theirs):
+        name, labels = type(state).__name__, all_labels & names
         if name in REFUSED:
             raise ValueError(f"{function}: optax's {name} {REFUSED[name]}")
         fitting = (
@@ -111,8 +111,9 @@ def pair_up(function: str, theirs: OptState, ours: PyTree) -> list[Pair]:
             raise ValueError(_no_counterpart(function, name, [path for path, *_ in remaining]))
         path, node = remaining[first]
         pairs.append(Pair(state, labels, path, node, counterpart))
-        # States of other labels may correspond to links before this one.
-        remaining = [x for i, x in enumerate(remaining) if i > first or (i < first and labels)]
+        # States of other labels may correspond to links before this one: their order is that of the
+        # keys of a dict, which a compiled program sorts.
+        remaining = [x for i, x in enumerate(remaining) if i > first or (i < first and all_labels)]
     _check_slots(function, ours, {pair.path for pair in pairs})
     return pairs
 

@@ -249,21 +249,17 @@ def run(tx, params, state, begin, end, step=advance):
 
 def run_compiled(tx, params, state, begin, end):
     """The same where a rule makes many steps, which take less time as one program."""
-    with jax.disable_jit(tx in ONE_BY_ONE):
-        return run(tx, params, state, begin, end, _compiled)
+    return run(tx, params, state, begin, end, _compiled)
 
 
 _compiled = jax.jit(advance, static_argnums=0)
-ONE_BY_ONE = (PAIRS["muon"][0],)
-"""Programs sort the keys of a dict, and `from_optax` needs these in the order of the links."""
 
 
 @functools.cache
 def begun(name):
     """Parameters and state of optax after four steps, and at the start."""
     theirs, _ = PAIRS[name]
-    with jax.disable_jit(theirs in ONE_BY_ONE):
-        start = jax.jit(theirs.init)(arrays())
+    start = jax.jit(theirs.init)(arrays())
     return *run_compiled(theirs, arrays(), start, 0, 4), start
 
 
