@@ -4,7 +4,7 @@ import functools
 import inspect
 import re
 
-from .arguments import COMMON, TEXT, Argument, arguments, common_arguments, is_factory
+from .arguments import COMMON, Argument, arguments, common_arguments, is_factory
 from .docstrings import Section, parsed
 from .groups import Group
 from .markdown import blocks, inline
@@ -63,14 +63,14 @@ def _arguments(name: Public) -> list[str]:
 
 def _about(argument: Argument) -> str:
     """What an argument may be, what it does, and where more is written of it."""
-    kind = "" if argument.text and "dtype" in argument.kind else argument.kind
-    parts = [f"*{inline(kind)}*." if kind else "", _sentence(argument.text)]
-    other = argument.source.removeprefix(f"{PACKAGE}.")
-    if other not in ("", TEXT, COMMON):
-        parts.append(f"{'From' if argument.text else 'See'} `{other}`.")
-    if not argument.text and argument.name in common_arguments():
-        parts.append(f"See [common arguments](/{COMMON}#{common_arguments()[argument.name]}).")
-    return " ".join(filter(None, parts)) or "See the text above."
+    parts = [f"*{inline(argument.kind)}*."] if argument.kind not in ("", "dtype") else []
+    parts.append(_sentence(argument.text))
+    if argument.source:
+        parts.append(f"From `{argument.source.removeprefix(f'{PACKAGE}.')}`.")
+        if argument.name in common_arguments():
+            anchor = common_arguments()[argument.name]
+            parts.append(f"See [common arguments](/{COMMON}#{anchor}).")
+    return " ".join(parts)
 
 
 def _sentence(text: str) -> str:

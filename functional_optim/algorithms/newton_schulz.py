@@ -177,6 +177,7 @@ def orthogonalize(
         `"cans"`, values above 1.0005 diverge, so that it needs products of float32: on devices
         that compute these in fewer bits, set `jax.default_matmul_precision("highest")`.
       ns_steps: number of rounds, below 100; None for as many as ns_coeffs has, 5 for one triple.
+      eps: added to the norm of G; in units of g.
       adaptive: whether to scale by the dual norm <G, X>, so that a small gradient makes a small
         step.
       preconditioning: the divisor of G, which must be at least its largest singular value:
