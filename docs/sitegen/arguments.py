@@ -68,7 +68,9 @@ def arguments(name: Public) -> list[Argument]:
 
 def _argument(places: list[Public], parameter: inspect.Parameter) -> Argument:
     default = "" if parameter.default is parameter.empty else _shown(parameter.default)
-    kind = next(filter(None, (_kind(place.value, parameter.name) for place in places)), "")
+    # A plain number is a constant of the program, also where the other docstring's is not.
+    declaring = places[:1] if parameter.annotation in (int, float) else places
+    kind = next(filter(None, (_kind(place.value, parameter.name) for place in declaring)), "")
     having = [place for place in places if parameter.name in entries(place)]
     if not having:
         return Argument(parameter.name, default, kind, "", "")

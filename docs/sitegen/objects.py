@@ -54,11 +54,18 @@ def _parameters(value: object) -> list[str]:
 
 
 def _arguments(name: Public) -> list[str]:
-    lines: list[str] = []
+    """One item for the arguments that have an entry together, such as the decays of two moments."""
+    together: dict[tuple[str, str, str], list[Argument]] = {}
     for argument in arguments(name):
-        default = f" = {argument.default}" if argument.default else ""
-        lines += [f"`{argument.name}{default}`", f": {_about(argument)}", ""]
+        together.setdefault((argument.kind, argument.text, argument.source), []).append(argument)
+    lines: list[str] = []
+    for group in together.values():
+        lines += [", ".join(map(_term, group)), f": {_about(group[0])}", ""]
     return lines
+
+
+def _term(argument: Argument) -> str:
+    return f"`{argument.name}{f' = {argument.default}' if argument.default else ''}`"
 
 
 def _about(argument: Argument) -> str:

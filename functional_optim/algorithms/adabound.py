@@ -79,9 +79,10 @@ def scale_by_adabound(
       learning_rate: the learning rate of Adam, with which a run begins; in units of p.
       b1, b2: decays of m and of v, in [0, 1).
       eps: added to the root; in units of g.
-      final_learning_rate: the learning rate of SGD, to which both bounds converge; in units of p
-        per unit of g.
-      gamma: how fast they converge, above 0: they are close after several times 1 / gamma updates.
+      final_learning_rate: the learning rate of SGD, to which the bounds converge; in units of p per
+        unit of g.
+      gamma: how fast the bounds converge, above 0: they are close after several times 1 / gamma
+        updates.
       amsbound: whether the state has nu_max <- max(nu_max, v), which replaces v in a.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 

@@ -118,7 +118,7 @@ def scale_by_dion(
       eps: added to the norm of each column, in units of g.
       key: an integer, or a key of `jax.random.key`, which may be traced.
       rank_fraction: 1 for all singular vectors.
-      rank_multiple_of: the number to a multiple of which the rank is rounded up.
+      rank_multiple_of: the rank is rounded up to a multiple of this number.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the paper, and the authors' simple code, have P on the side of the outputs. Their

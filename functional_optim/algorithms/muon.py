@@ -253,13 +253,14 @@ def muon(
       matrix_sharding: how the devices of a mesh share the orthogonalization; see
         `sharding.MatrixSharding`. None leaves it to the compiler.
       bias_correction: whether to correct the bias of the momentum, as in optax.
-      scale: `"original"`, `"match_rms"` or `"unit_rms"`, the s above.
+      scale: how s depends on the shape: `"original"`, `"match_rms"` or `"unit_rms"`.
       consistent_rms: root mean square of a step with scale `"match_rms"`, 0.2 for learning rates of
         AdamW; a number makes this the scale, as in optax.
-      adam_b1, adam_b2, adam_eps, adam_eps_root, adam_nesterov: arguments of `scale_by_adam`, which
-        makes the updates of all parameters that are not matrices.
-      adam_weight_decay: factor of the decoupled decay of these parameters.
-      adam_learning_rate: their learning rate; None for that of the matrices.
+      adam_b1, adam_b2, adam_eps, adam_eps_root, adam_nesterov: arguments of `scale_by_adam`, for
+        the parameters that are not matrices.
+      adam_weight_decay: factor of the decoupled decay of the parameters that Adam trains.
+      adam_learning_rate: learning rate of the parameters that Adam trains; None for that of the
+        matrices.
       See `scale_by_muon` and `orthogonalize` for the others.
 
     `muon_preset` has the arguments with which this is the code of its authors, or that of

@@ -76,7 +76,7 @@ def scale_by_backtracking_linesearch(
       increase_factor: factor of the last step, with which a search begins; at least 1.
       max_learning_rate: the largest step length.
       atol: a rise of the loss that is accepted, in units of the loss.
-      rtol: the same, as a share of |f(x)|.
+      rtol: a rise of the loss that is accepted, as a share of |f(x)|.
       store_grad: whether to keep the gradient at the end, for `value_and_grad_from_state`, at the
         cost of one more evaluation.
       verbose: whether to print if no decrease is found.

@@ -73,6 +73,23 @@ def test_the_place_of_an_argument_has_it(arguments, factories):
     assert adamw["b1"].default == "0.9"
 
 
+def test_a_number_that_is_a_constant_is_not_a_schedule(arguments, factories):
+    plateau = {a.name: a for a in arguments.arguments(factories["contrib.reduce_on_plateau"])}
+    assert plateau["factor"].source == "functional_optim.reduce_on_plateau"
+    assert plateau["factor"].text.startswith("factor of the scale")
+    assert plateau["factor"].kind == ""
+
+
+def test_a_page_has_all_arguments_and_those_of_one_entry_together(factories):
+    objects = importlib.import_module("sitegen.objects")
+    items = objects._arguments(factories["adamw"])
+    at = items.index("`b1 = 0.9`, `b2 = 0.999`")
+    assert "Decays of m and of v" in items[at + 1]
+    assert "From `scale_by_adam`. See [common arguments](/arguments.md#b1-b2-b3)." in items[at + 1]
+    shown = " ".join(items[0::3])
+    assert all(f"`{a}" in shown for a in inspect.signature(factories["adamw"].value).parameters)
+
+
 def documented(monkeypatch, arguments, args):
     """A public name of a factory of `beta`, whose docstring mentions beta and has these `Args`."""
 

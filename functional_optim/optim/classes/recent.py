@@ -305,8 +305,8 @@ class Prodigy(
 
     Args:
       lr: `learning_rate` of `prodigy`.
-      use_bias_correction: its `bias_correction`.
-      d0, d_coef: its `estim_lr0` and `estim_lr_coef`.
+      use_bias_correction: `bias_correction` of `prodigy`.
+      d0, d_coef: `estim_lr0` and `estim_lr_coef` of `prodigy`.
       See `prodigy` and `Adam` for the others.
     """
 
@@ -343,8 +343,8 @@ class DAdaptAdam(
 
     Args:
       lr: `learning_rate` of `dadapt_adamw`.
-      use_bias_correction: its `bias_correction`.
-      d0: its `estim_lr0`.
+      use_bias_correction: `bias_correction` of `dadapt_adamw`.
+      d0: `estim_lr0` of `dadapt_adamw`.
       See `dadapt_adamw` and `Adam` for the others.
     """
 
@@ -405,7 +405,7 @@ class AdEMAMix(
 
     Args:
       betas: `b1`, `b2` and `b3` of `scale_by_ademamix`.
-      beta3_warmup: its `b3_warmup`.
+      beta3_warmup: `b3_warmup` of `scale_by_ademamix`.
       See `scale_by_ademamix`, `AdamW` and `Adam` for the others.
     """
 
