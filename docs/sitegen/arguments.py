@@ -1,4 +1,10 @@
-"""What a page says about each argument of a factory: its entry, or the place that has it."""
+"""The arguments of factories, with the entries of their docstrings or of others.
+
+Where arguments mean what they mean elsewhere, the entries end with a sentence that names the
+docstrings that have the others: "See `scale_by_adam` and `scale_by_learning_rate` for the others."
+The first of these that has an entry is the place of an argument. It has the entry itself, so that a
+reader follows one link.
+"""
 
 import functools
 import inspect
@@ -8,23 +14,33 @@ from pathlib import Path
 from typing import Any
 
 import functional_optim
+from functional_optim.core.rules.schedule import NumberedSchedule
+from functional_optim.optim import Optimizer
+from functional_optim.optim.lr_scheduler import LRScheduler
 
 from .docstrings import parsed
-from .names import Public, public_names
+from .meaning import meant
+from .names import Public
 from .reading import doc
 
 COMMON = "arguments.md"
 """The page of arguments that many factories have, with a heading for each."""
 
-TEXT = "the text"
-"""Where an argument is explained that has no entry."""
+OTHERS = re.compile(r"See ((?:`[\w.]+`(?:, | and )?)+)(?: for the others)?\.")
+"""The sentence that names the docstrings with the entries of all other arguments."""
 
-CODE = re.compile(r"`(?:[\w.]+\.)?(\w+)`")
+CODE = re.compile(r"`([\w.]+)`")
+
+MADE = (functional_optim.GradientTransformation, NumberedSchedule)
+"""Values that factories return."""
+
+CLASSES = (Optimizer, LRScheduler, functional_optim.MultiSteps)
+"""Classes whose constructors are factories, and so are those of their subclasses."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument: what is written of it, and where if that is on another page."""
+    """An argument: what is written of it, and where if that is in another docstring."""
 
     name: str
     default: str
@@ -34,69 +50,63 @@ class Argument:
 
 
 def is_factory(value: Any) -> bool:
-    """Returns whether a value makes transformations."""
-    if not inspect.isfunction(value):
-        return False
-    made = inspect.signature(value, eval_str=True).return_annotation
-    return made is functional_optim.GradientTransformation
+    """Returns whether a value makes transformations, schedules, or stateful optimizers."""
+    if inspect.isclass(value):
+        return issubclass(value, CLASSES)
+    return inspect.isfunction(value) and _returned(value) in MADE
+
+
+def _returned(function: Any) -> Any:
+    return inspect.signature(function, eval_str=True).return_annotation
 
 
 def arguments(name: Public) -> list[Argument]:
     """Returns the arguments of a factory in their order."""
-    return [_argument(name, p) for p in inspect.signature(name.value).parameters.values()]
+    places = [name, *others(name)]
+    return [_argument(places, p) for p in inspect.signature(name.value).parameters.values()]
 
 
-def _argument(name: Public, parameter: inspect.Parameter) -> Argument:
+def _argument(places: list[Public], parameter: inspect.Parameter) -> Argument:
     default = "" if parameter.default is parameter.empty else _shown(parameter.default)
-    places = [name, *_named(name)]
-    kind = next(filter(None, (_kind(place.value, parameter.name) for place in places)), "")
-    text, source = _entry(places, parameter.name)
-    return Argument(parameter.name, default, kind, text, source)
+    # A plain number is a constant of the program, also where the other docstring's is not.
+    declaring = places[:1] if parameter.annotation in (int, float) else places
+    kind = next(filter(None, (_kind(place.value, parameter.name) for place in declaring)), "")
+    having = [place for place in places if parameter.name in entries(place)]
+    if not having:
+        return Argument(parameter.name, default, kind, "", "")
+    source = "" if having[0] is places[0] else having[0].full
+    return Argument(parameter.name, default, kind, entries(having[0])[parameter.name], source)
 
 
 def _shown(default: Any) -> str:
     return getattr(default, "__name__", repr(default))
 
 
-def _entry(places: list[Public], argument: str) -> tuple[str, str]:
-    """What is written of an argument, and who writes it: the first of some names, or a page."""
-    for place in places:
-        entries = parsed(doc(place.module, place.name)).section("Args").entries
-        for names, text in entries.items():
-            if argument in names.replace("*", "").split(", "):
-                return text, "" if place is places[0] else place.full
-    if _mentions(places[0], argument):
-        return "", TEXT
-    if argument in common_arguments():
-        return "", COMMON
-    takers = [p for p in places[1:] if argument in inspect.signature(p.value).parameters]
-    return "", next((place.full for place in takers if _mentions(place, argument)), "")
+def entries(name: Public) -> dict[str, str]:
+    """Returns the arguments that a docstring explains itself -> what it says."""
+    section = parsed(doc(name.module, name.name)).section("Args")
+    return {
+        argument: text
+        for names, text in section.entries.items()
+        for argument in names.replace("*", "").split(", ")
+    }
 
 
-def _mentions(name: Public, argument: str) -> bool:
-    """Whether the formulas or the text of a docstring explain an argument."""
-    text = re.split(r"\n(?:Raises|Example):", doc(name.module, name.name))[0]
-    return re.search(rf"(?<![\w.]){argument}(?!\w)", text) is not None
+def others(name: Public) -> list[Public]:
+    """Returns the names to which a docstring refers for the arguments without an entry."""
+    blocks = parsed(doc(name.module, name.name)).section("Args").blocks
+    sentence = OTHERS.search(" ".join(block.text.replace("\n", " ") for block in blocks))
+    return [_linked(name, code) for code in CODE.findall(sentence[1])] if sentence else []
 
 
-@functools.cache
-def _by_name() -> dict[str, Public]:
-    return {name.name: name for name in reversed(public_names())}
-
-
-def _named(name: Public) -> list[Public]:
-    """The other factories that a docstring names, and those that they name."""
-    found: dict[str, Public] = {}
-    left = [name]
-    for place in left:
-        for word in CODE.findall(doc(place.module, place.name)):
-            other = _by_name().get(word)
-            if other and other.full not in found and inspect.isfunction(other.value):
-                found[other.full] = other
-                if place is name:
-                    left.append(other)
-    found.pop(name.full, None)
-    return list(found.values())
+def _linked(name: Public, code: str) -> Public:
+    other = meant(code)
+    if other is None:
+        raise ValueError(
+            f"The Args of {name.full} refer to `{code}`, which no page shows. "
+            "Name a public factory."
+        )
+    return other
 
 
 def _kind(factory: Any, argument: str) -> str:

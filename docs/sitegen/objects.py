@@ -4,7 +4,7 @@ import functools
 import inspect
 import re
 
-from .arguments import COMMON, TEXT, Argument, arguments, common_arguments, is_factory
+from .arguments import COMMON, Argument, arguments, common_arguments, is_factory
 from .docstrings import Section, parsed
 from .groups import Group
 from .markdown import blocks, inline
@@ -54,23 +54,30 @@ def _parameters(value: object) -> list[str]:
 
 
 def _arguments(name: Public) -> list[str]:
-    lines: list[str] = []
+    """One item for the arguments that have an entry together, such as the decays of two moments."""
+    together: dict[tuple[str, str, str], list[Argument]] = {}
     for argument in arguments(name):
-        default = f" = {argument.default}" if argument.default else ""
-        lines += [f"`{argument.name}{default}`", f": {_about(argument)}", ""]
+        together.setdefault((argument.kind, argument.text, argument.source), []).append(argument)
+    lines: list[str] = []
+    for group in together.values():
+        lines += [", ".join(map(_term, group)), f": {_about(group[0])}", ""]
     return lines
+
+
+def _term(argument: Argument) -> str:
+    return f"`{argument.name}{f' = {argument.default}' if argument.default else ''}`"
 
 
 def _about(argument: Argument) -> str:
     """What an argument may be, what it does, and where more is written of it."""
-    kind = "" if argument.text and "dtype" in argument.kind else argument.kind
-    parts = [f"*{inline(kind)}*." if kind else "", _sentence(argument.text)]
-    other = argument.source.removeprefix(f"{PACKAGE}.")
-    if other not in ("", TEXT, COMMON):
-        parts.append(f"{'From' if argument.text else 'See'} `{other}`.")
-    if not argument.text and argument.name in common_arguments():
-        parts.append(f"See [common arguments](/{COMMON}#{common_arguments()[argument.name]}).")
-    return " ".join(filter(None, parts)) or "See the text above."
+    parts = [f"*{inline(argument.kind)}*."] if argument.kind not in ("", "dtype") else []
+    parts.append(_sentence(argument.text))
+    if argument.source:
+        parts.append(f"From `{argument.source.removeprefix(f'{PACKAGE}.')}`.")
+        if argument.name in common_arguments():
+            anchor = common_arguments()[argument.name]
+            parts.append(f"See [common arguments](/{COMMON}#{anchor}).")
+    return " ".join(parts)
 
 
 def _sentence(text: str) -> str:

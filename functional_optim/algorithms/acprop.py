@@ -63,6 +63,12 @@ def scale_by_acprop(
     step that is millions of times as large as usual. Gradients that are sparse, or of inputs that
     are 0 at first, need a larger `eps`, such as 1e-3.
 
+    Args:
+      b1, b2: decays of m and of s, in [0, 1).
+      eps: added to the root, so that u stays bounded; in units of g.
+      eps_root: added to s at each update; in units of g^2.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: the paper skips the first update, and has no bias corrections. optax's code has
     g - m with the m of the update before, which makes u smaller by a factor of b1; its
     documentation has the formula of the paper.
@@ -109,6 +115,7 @@ def acprop(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_acprop`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

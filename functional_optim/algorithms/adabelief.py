@@ -54,8 +54,12 @@ def scale_by_belief(
     `eps` `()` is in units of g and `eps_root` in units of g^2; u has no unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root, so that u stays bounded; in units of g.
+      eps_root: added to v at each update; in units of g^2.
       nesterov: whether to look ahead: in u, m / (1 - b1^t) becomes
         b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the paper, and the authors' code without rectification, have the same eps in both
     places.
@@ -99,6 +103,7 @@ def adabelief(
       weight_decay: None for no decay; then `update` does not need params.
       weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
         parameters.
+      See `scale_by_belief` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

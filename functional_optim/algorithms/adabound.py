@@ -76,7 +76,15 @@ def scale_by_adabound(
     g; u is in units of p.
 
     Args:
+      learning_rate: the learning rate of Adam, with which a run begins; in units of p.
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root; in units of g.
+      final_learning_rate: the learning rate of SGD, to which the bounds converge; in units of p per
+        unit of g.
+      gamma: how fast the bounds converge, above 0: they are close after several times 1 / gamma
+        updates.
       amsbound: whether the state has nu_max <- max(nu_max, v), which replaces v in a.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: with a constant learning rate none from the authors' code; otherwise the authors
     multiply the final learning rate by the learning rate over its first value. Pass schedules of
@@ -123,6 +131,7 @@ def adabound(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_adabound` and `add_decayed_weights` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -52,6 +52,11 @@ def scale_by_adadelta(
     than eps. `eps` `()` is added both to squares of steps and to squares of gradients. It
     determines the first steps of a run: with eps = 0 no parameter changes.
 
+    Args:
+      rho: decay of e_g and of e_x, in [0, 1].
+      eps: added to both under the roots; the first steps grow with it.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: none from optax. In torch a gradient of 0 gives NaN with eps = 0. The
     paper's experiments have rho 0.95.
 
@@ -92,6 +97,7 @@ def adadelta(
     Args:
       weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
         parameters.
+      See `scale_by_adadelta`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: in optax the learning rate is None by default, and updates then have the sign of
     the gradient; here it is 1, as in torch; the paper has no learning rate.

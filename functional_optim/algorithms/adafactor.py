@@ -56,6 +56,11 @@ def scale_by_relative_step(
     there is no warmup. `weight_decay` `()` is as in torch: it does not decrease with
     1 / sqrt(t).
 
+    Args:
+      max_step: the largest step, in units of u per unit of g.
+      warmup_step: growth of the step from one update to the next; None for no warmup.
+      weight_decay: multiple of max_step p that is added; in units of g per unit of p.
+
     Raises:
       ValueError: an argument is negative, or `update` is called without params.
 
@@ -119,11 +124,20 @@ def adafactor(
     by the learning rate.
 
     Args:
+      learning_rate: factor of the direction, a number or a schedule; None for the relative step.
       decay_offset: `step_offset` of `scale_by_factored_rms`.
+      multiply_by_parameter_scale: whether to multiply by max(1e-3, rms(p)).
+      clipping_threshold: the largest root mean square of d, see `clip_by_block_rms`; None for no
+        limit.
       momentum: decay of a mean of the steps; None for no mean.
       dtype_momentum: dtype of that mean.
+      weight_decay_rate: share of p that each update subtracts; None for no decay.
+      eps: `epsilon` of `scale_by_factored_rms`.
       weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
         parameters.
+      warmup_step: growth of the relative step from one update to the next, for learning_rate None;
+        None for no warmup.
+      See `scale_by_factored_rms` for the others.
 
     Differences: with `learning_rate=None` optax multiplies by the parameter's scale only, so that
     a step is as large as the parameter; here and in the authors' code (and in T5) it is the

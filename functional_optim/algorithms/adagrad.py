@@ -54,6 +54,13 @@ def scale_by_rss(
     `initial_accumulator_value` is in units of g^2, and so is `eps` `()`, or in units of g
     without eps_in_sqrt; `lr_decay` `()` has no unit; u has no unit.
 
+    Args:
+      initial_accumulator_value: s at the start, in units of g^2.
+      eps: bounds u where s is small; see eps_in_sqrt for its place and its unit.
+      eps_in_sqrt: whether eps is added to s, in units of g^2, or to its root, in units of g.
+      lr_decay: decay of u per update; 0 for none.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: the paper has eps (there delta) outside the root, and s = 0 at the start, as torch
     has with eps 1e-10 (`initial_accumulator_value=0.0, eps=1e-10, eps_in_sqrt=False`). In torch a
     gradient of 0 gives NaN with eps = 0. The defaults are as in optax, which has neither eps
@@ -92,6 +99,9 @@ def adagrad(
 
     `learning_rate` `()` is in units of p. The steps of an element shrink as its squared gradients
     add up: with constant gradients and both other arguments 0, as 1 / sqrt(t).
+
+    Args:
+      See `scale_by_rss` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo

@@ -112,6 +112,9 @@ def scale_by_adam(
     unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root, so that u stays bounded where v is small; in units of g.
+      eps_root: added under the root, so that u has a derivative where v is 0; in units of g^2.
       mu_dtype: dtype of m.
       nesterov: whether to look ahead: in u, m / (1 - b1^t) becomes
         b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
@@ -121,6 +124,7 @@ def scale_by_adam(
         With b(t) = b1 (1 - 0.96^(t momentum_decay) / 2) and P(t) = b(1) b(2) ... b(t), the
         numerator is b(t+1) m / (1 - P(t+1)) + (1 - b(t)) g / (1 - P(t)); m decays by b1,
         and the state keeps P(t).
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the paper, from torch with its defaults, and from optax with
     `eps_root`. amsgrad follows torch, which takes the maximum before the bias correction;
@@ -172,7 +176,10 @@ def adam(
     """Adam: `scale_by_adam`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p: no element changes by much more in one step. See
-    `scale_by_adam` for the other arguments, the maths and the differences from other libraries.
+    `scale_by_adam` for the maths and the differences from other libraries.
+
+    Args:
+      See `scale_by_adam` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo
@@ -230,6 +237,7 @@ def adamw(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_adam`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

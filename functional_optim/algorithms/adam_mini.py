@@ -139,10 +139,13 @@ def scale_by_adam_mini(
     along each axis of p. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g; u has no unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root, so that u stays bounded; in units of g.
       mu_dtype: dtype of m.
       blocks: axes that have a v for each index; `()` is one v for the whole parameter, and None
         is one for each element, as in Adam. A pair `(axis, n)` splits an axis into n blocks, such
         as the heads of an attention layer.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the authors' code, which finds blocks by the names of parameters.
 
@@ -201,6 +204,7 @@ def adam_mini(
         the second case the state has a level `partition`, by label.
       param_labels: tree of labels shaped like the parameters, or a function of the parameters that
         returns one, such as `path_labels`.
+      See `scale_by_adam_mini`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Raises:
       ValueError: an argument is out of its range; or blocks by label are given without

@@ -49,6 +49,12 @@ def scale_by_adamax(
     The state keeps m as `mu`, and nu, each of shape `*p`, as optax and torch do. `b1`, `b2` `()`
     have no unit, `eps` `()` is in units of g; u has no unit.
 
+    Args:
+      b1: decay of m, in [0, 1).
+      b2: decay of the maximum, in [0, 1).
+      eps: added to |g|, so that nu is not 0; in units of g.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: the paper has no eps; torch and optax have it within the maximum, as here.
     Complex parameters are pairs of real ones, as in torch; optax uses |g|.
 
@@ -84,7 +90,10 @@ def adamax(
     """Adamax: `scale_by_adamax`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p: no element changes by much more in one step. See
-    `scale_by_adamax` for the other arguments and the maths.
+    `scale_by_adamax` for the maths.
+
+    Args:
+      See `scale_by_adamax` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo
@@ -119,6 +128,7 @@ def adamaxw(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_adamax`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -96,10 +96,16 @@ def scale_by_adamuon(
     `consistent_rms` `()` is the root mean square of u.
 
     Args:
-      ns_coeffs, ns_steps, ns_dtype: see `orthogonalize`; ns_eps is its eps.
+      beta: decay of mu, in [0, 1].
+      beta2: decay of nu, in [0, 1).
+      eps: added to the root and to the norm; without a unit.
+      consistent_rms: the root mean square of u; 0.2 is about that of Adam's updates.
       mu_dtype: dtype of mu.
-      nesterov: see `scale_by_muon`.
+      nesterov: whether the mean looks ahead, as in `scale_by_muon`.
       use_sign: whether to orthogonalize the signs; the authors' code for Megatron does not.
+      ns_eps: `eps` of `orthogonalize`.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+      See `orthogonalize` for the others.
 
     Differences: the authors' code for GPT-2, which this follows, has one number for beta and beta2.
 
@@ -158,13 +164,13 @@ def adamuon(
     that of AdamW's steps, those of AdamW serve.
 
     Args:
-      axes: which parameters have matrices, and along which axes, as
-        `muon_weight_dimension_numbers` of `muon`.
       weight_decay_mask: which matrices decay; see `masked`.
       mu_dtype: dtype of the momentum, and of Adam's first moment.
-      use_sign: see `scale_by_adamuon`.
+      axes: which parameters have matrices, and along which axes, as
+        `muon_weight_dimension_numbers` of `muon`.
       matrix_sharding: how the devices of a mesh share the orthogonalization; see
         `sharding.MatrixSharding`. None leaves it to the compiler.
+      See `scale_by_adamuon`, `orthogonalize` and `muon` for the others.
 
     Differences: see `scale_by_adamuon`. The authors' code has no Adam for other parameters.
 

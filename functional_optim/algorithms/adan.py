@@ -73,6 +73,12 @@ def scale_by_adan(
     shape `*p`. `b1`, `b2`, `b3` `()` have no unit; `eps` `()` is in units of g and `eps_root`
     in units of g^2; u has no unit.
 
+    Args:
+      b1, b2, b3: decays of m, of n and of v, in [0, 1).
+      eps: added to the root, so that u stays bounded; in units of g.
+      eps_root: added under the root; in units of g^2.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: the betas are as in the authors' code, 1 minus the betas of the paper;
     the weight of the change is b2, as in that code; optax has 1 - b2.
 
@@ -119,6 +125,7 @@ def adan(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_adan`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: the decay is as in AdamW, and as with the authors' `no_prox=True`; their default
     divides p by 1 + learning_rate weight_decay after the step. eps_root is as in optax.

@@ -103,10 +103,15 @@ def scale_by_ademamix(
     have no unit; `eps` `()` is in units of g and `eps_root` in units of g^2; u has no unit.
 
     Args:
+      b1, b2, b3: decays of m1, of v and of m2, in [0, 1).
+      alpha: weight of m2 in u.
+      eps: added to the root, so that u stays bounded; in units of g.
+      eps_root: added under the root; in units of g^2.
       mu_dtype: dtype of m1 and m2.
       b3_warmup: number of updates over which the half-life of m2 grows linearly, from the half-life
         of b1 to that of b3; for the authors, the length of the run.
       alpha_warmup: number of updates over which alpha grows linearly from 0.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the default of alpha is 2 in the authors' code; here it is as in optax, 6, and 5
     in `ademamix`. Without warmups the results are as in optax, which has schedules of b3 and
@@ -162,6 +167,7 @@ def ademamix(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_ademamix`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -75,10 +75,13 @@ def scale_by_adopt(
     in units of g; q and u have no unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: the least divisor of g, in units of g.
       mu_dtype: dtype of m.
       nesterov: whether u looks ahead, as above.
       use_clipping: whether to clip q; the first version of the paper does not.
       clip_value_fn: maps the number of the update, from 0, to the bound; a static argument.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the authors' code and from optax.
 
@@ -129,6 +132,7 @@ def adopt(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_adopt`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: optax has no weight decay here. In the authors' code it is decoupled with
     `decouple=True`, and the first update does not decay.

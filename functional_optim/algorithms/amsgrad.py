@@ -68,9 +68,13 @@ def scale_by_amsgrad(
     has no unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root, so that u stays bounded; in units of g.
+      eps_root: added under the root; in units of g^2.
       mu_dtype: dtype of m.
       bias_correction_mu: whether to divide m by 1 - b1^t.
       bias_correction_nu: whether to divide v by 1 - b2^t before the maximum.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the paper has neither correction and no eps. The defaults are as in optax.
     torch's amsgrad corrects the maximum of v, and not v: `scale_by_adam(amsgrad=True)`. With the
@@ -114,8 +118,11 @@ def amsgrad(
 ) -> GradientTransformation:
     """AMSGrad: `scale_by_amsgrad`, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p. See `scale_by_amsgrad` for the other arguments, the maths
-    and the differences from other libraries.
+    `learning_rate` `()` is in units of p. See `scale_by_amsgrad` for the maths and the differences
+    from other libraries.
+
+    Args:
+      See `scale_by_amsgrad` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo

@@ -110,9 +110,12 @@ def scale_by_apollo(
       rank: of the projections.
       update_proj_gap: updates with the same P.
       scale: 1 for a rank of a quarter of the rows, and more for a lower rank: 128 for rank 1.
+      b1, b2: decays of mu and of nu, in [0, 1).
+      eps: added to the root; in units of g.
       growth_limit: bound of the growth of |x| from one update to the next; None for no bound.
       key: an integer, or a key of `jax.random.key`.
       tensor_wise: whether s is one number for each matrix, as in APOLLO-Mini.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: where rank is larger than both sides, the authors draw P with that rank. In their
     code the norm is bounded after an x that is zero as well, from which it grows too slowly.
@@ -225,6 +228,7 @@ def apollo(
       axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that Adam
         trains; or a function of the parameters that returns one. None for `axes_by_name()`, which
         decides by names and shapes.
+      See `scale_by_apollo` and `muon` for the others.
 
     Differences: see `scale_by_apollo`. The authors decay after the step, and have Adam's eps next
     to the uncorrected root.
@@ -295,7 +299,10 @@ def apollo_mini(
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_apollo`
 
     The update of a matrix is its gradient times a number, as in SGD, and the state is about as
-    large. The arguments are those of `apollo`.
+    large.
+
+    Args:
+      See `apollo`, `scale_by_apollo` and `muon`.
 
     Differences: see `apollo`.
 

@@ -82,6 +82,13 @@ def scale_by_asgd(
     unit of p; `t0` `()` is a number of updates, `alpha` `()` has no unit; u is in units of p.
     ax is the average only if p <- p - u follows.
 
+    Args:
+      learning_rate: eta at the start; in units of p per unit of g.
+      lambd: multiple of p that is added to g, and decay of eta; in units of g per unit of p.
+      alpha: power with which eta falls.
+      t0: number of updates before the average begins, at least -1.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: torch has eta and mu in float32 also for parameters in float64. optax has no such
     rule. Polyak & Juditsky average from the first update, `t0=-1.0`, and have no `lambd`.
 
@@ -123,6 +130,9 @@ def asgd(
         p <- p - u,    u from `scale_by_asgd`
 
     The average of the parameters is the slot `ax` of the state.
+
+    Args:
+      See `scale_by_asgd`.
 
     Example:
       >>> import functional_optim as fo

@@ -89,6 +89,15 @@ def scale_by_came(
     d, have no unit; `eps` `()` is in units of g^2; d, `eps_instability` and u have no unit. There
     are no bias corrections, so the first updates are larger by a factor of 1 / sqrt(1 - b3).
 
+    Args:
+      b1: decay of mu, in [0, 1).
+      b2: decay of v_row and of v_col, in [0, 1).
+      b3: decay of r_row and of r_col, in [0, 1).
+      eps: added to g^2; in units of g^2.
+      eps_instability: added to (d - mu)^2; without a unit.
+      clip_threshold: the largest root mean square of d.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: none from the authors' code. In the paper, v decays as in Adafactor. Where means
     are 0, which needs eps = 0, u is 0 and not NaN.
 
@@ -154,6 +163,7 @@ def came(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_came`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

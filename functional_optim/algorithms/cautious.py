@@ -64,6 +64,7 @@ def cautious(
     Args:
       inner: an optimizer. Its weight decay is masked as well; `cautious_adamw` and
         `cautious_lion` add weight decay after the mask, as the paper does.
+      min_fraction: lower bound of mean(a), in (0, 1].
       flip_sign: whether the updates of inner are steps, with the sign of minus the gradient. Pass
         False for a direction that has not been multiplied by minus the learning rate, such as
         `scale_by_adam()`.
@@ -108,10 +109,10 @@ def cautious_adamw(
 ) -> GradientTransformation:
     """C-AdamW: `cautious` of `scale_by_adam`, decoupled weight decay, then the learning rate.
 
-    See `adamw` for the other arguments.
-
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_adam`, `cautious`, `add_decayed_weights` and `scale_by_learning_rate` for the
+      others.
 
     Example:
       >>> import functional_optim as fo
@@ -143,10 +144,10 @@ def cautious_lion(
 ) -> GradientTransformation:
     """C-Lion: `cautious` of `scale_by_lion`, decoupled weight decay, then the learning rate.
 
-    See `lion` for the other arguments.
-
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_lion`, `cautious`, `add_decayed_weights` and `scale_by_learning_rate` for the
+      others.
 
     Example:
       >>> import functional_optim as fo
@@ -178,6 +179,7 @@ def cautious_weight_decay(
     p.
 
     Args:
+      weight_decay: multiple of p that is added; in units of g per unit of p.
       mask: tree of booleans shaped like the parameters (or a prefix of that), or a function
         of the parameters that returns one; where it is False, the updates pass unchanged.
 

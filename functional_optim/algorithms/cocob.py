@@ -49,6 +49,11 @@ def scale_by_cocob(
     a unit, is about the number of updates with small bets; `eps` `()` is in units of g. u does not
     depend on the scale of g: the initial wealth is 1, in units of p.
 
+    Args:
+      alpha: about the number of updates with small bets.
+      eps: scale at the start, above 0; in units of g.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: optax rounds the difference to p to the dtype of the parameters.
 
     Raises:
@@ -100,7 +105,9 @@ def cocob(
     to gradients.
 
     Args:
+      learning_rate: factor of the gradient; 1, or a schedule of weights.
       mask: which parameters decay; see `masked`.
+      See `scale_by_cocob` and `add_decayed_weights` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -151,8 +151,14 @@ def dadapt_adamw(
     `learning_rate` is 1 or a schedule that begins or ends at 1.
 
     Args:
+      learning_rate: factor of d: 1, or a schedule that begins or ends at 1.
+      betas: b1 and b2, the decays of m and of v, each in [0, 1).
+      eps: added to the root; in units of g.
+      estim_lr0: d at the start, a small number; in units of p.
+      weight_decay: factor of the decoupled decay, in units of 1 / p.
       bias_correction: whether rate has a factor sqrt(1 - b2^t) / (1 - b1^t), as in Adam.
       growth_rate: the largest factor by which d grows in one update; None for no limit.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax always corrects the bias; the paper does not, and in the authors' code it is
     an option. optax has no growth_rate, and keeps d and num in the dtype of the parameters. The
@@ -286,8 +292,13 @@ def dadapt_sgd(
     begins or ends at 1.
 
     Args:
+      learning_rate: factor of d: 1, or a schedule that begins or ends at 1.
+      momentum: share of p that is kept, in [0, 1).
+      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for none.
+      estim_lr0: d at the start, a small number; in units of p.
       mask: which parameters decay; see `masked`.
       growth_rate: the largest factor by which d grows in one update; None for no limit.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: in the authors' code, g0 does not include weight decay. The paper's estimate has
     (|s|^2 - the sum of all |rate g|^2) / |s|, which is equal as long as d does not change. optax

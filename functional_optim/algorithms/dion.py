@@ -115,8 +115,11 @@ def scale_by_dion(
 
     Args:
       beta: decay of what was applied, mu in the paper.
+      eps: added to the norm of each column, in units of g.
       key: an integer, or a key of `jax.random.key`, which may be traced.
       rank_fraction: 1 for all singular vectors.
+      rank_multiple_of: the rank is rounded up to a multiple of this number.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the paper, and the authors' simple code, have P on the side of the outputs. Their
     distributed code has it on the longer side, as here, which is the same for a matrix with at
@@ -235,9 +238,9 @@ def dion(
     Args:
       weight_decay_mask: which matrices decay; see `masked`.
       key: an integer, or a key of `jax.random.key`, for the first Q.
-      rank_fraction: see `scale_by_dion`.
       axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that Adam
         trains; or a function of the parameters that returns one. None for `axes_by_name()`.
+      See `scale_by_dion` and `muon` for the others.
 
     Differences: see `scale_by_dion`. In the authors' code other parameters decay too, unless their
     group says otherwise; in their training script embeddings and the last layer do not.

@@ -69,8 +69,8 @@ def scale_by_dion2(
     Args:
       beta: decay of what was applied, the error feedback.
       fraction: fraction of the shorter side that is selected.
-      ns_coeffs: coefficients of the iteration; see `orthogonalize` for these and for the other
-        arguments.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+      See `orthogonalize` for the others.
 
     Differences: the authors' code rounds to bfloat16, and selects within each shard of a sharded
     matrix, unless told otherwise; here sharding does not change which are selected. The paper
@@ -164,11 +164,11 @@ def dion2(
 
     Args:
       weight_decay_mask: which matrices decay; see `masked`.
-      fraction: see `scale_by_dion2`.
       axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that Adam
         trains; or a function of the parameters that returns one. None for `axes_by_name()`.
       consistent_rms: 0.2 for learning rates of AdamW. It is the root mean square of a step at
         `fraction=1`; with less, most elements of a step are 0.
+      See `scale_by_dion2`, `orthogonalize` and `muon` for the others.
 
     Differences: see `scale_by_dion2`. In the authors' code other parameters decay too, unless
     their group says otherwise; in their training script embeddings and the last layer do not.

@@ -72,7 +72,11 @@ def scale_by_distance_over_gradients(
     parameters, as the authors do.
 
     Args:
+      reps_rel: the first distance, as a multiple of 1 + |p0|.
+      eps: added to the sum of squares; in units of g^2.
       param_dtype: dtype of p0; None for the dtype of the computation.
+      global_scale: factor of u.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Raises:
       ValueError: reps_rel or eps negative, or `update` is called without params.
@@ -121,9 +125,12 @@ def ldog(
     Each parameter has a separate step size. `learning_rate` `()` has no unit; leave it at 1.
 
     Args:
+      learning_rate: factor of the step; leave it at 1.
       reps_rel: the first distance of a parameter is reps_rel (1 + |p|); 1e-4 with batch
         normalization.
+      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for none.
       mask: which parameters decay; see `masked`.
+      See `scale_by_distance_over_gradients` for the others.
 
     Differences: none from the authors' code. optax only has the transformation.
 
@@ -249,9 +256,12 @@ def scale_by_dog(
     average of the parameters, which `params_ema` and `params_swa` compute.
 
     Args:
+      init_value: size of the start, whose meaning and unit init_kind chooses.
+      eps: added to the sum of squares; in units of g^2.
       init_kind: the meaning of `init_value`: with `"heuristic"`, max_dist is init_value (1 + |p0|)
         at the start; with `"distance"`, it is init_value; with `"learning_rate"`, it is 0, and
         init_value is the factor of the first g.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax keeps both sums in the dtype of the parameters, and takes the kind and the
     value as one pair; see `dog`. If all gradients so far and eps are 0, u is 0.
@@ -291,9 +301,12 @@ def dog(
     `learning_rate` `()` has no unit; leave it at 1.
 
     Args:
+      learning_rate: factor of the step; leave it at 1.
       init_step: `init_kind` and `init_value` of `scale_by_dog`; the authors use
         `("heuristic", 1e-4)` for models with batch normalization.
+      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for none.
       mask: which parameters decay; see `masked`.
+      See `scale_by_dog` for the others.
 
     Differences: none from the paper. With `"learning_rate"` in the authors' code, learning_rate
     does not multiply the first step.
@@ -373,6 +386,8 @@ def scale_by_dowg(
 
     Args:
       init_estim_sq_dist: estim_sq_dist at the start; None for eps.
+      eps: added to the root, above 0; also estim_sq_dist at the start, unless that is given.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the paper has no eps. optax keeps both sums in the dtype of the parameters.
 
@@ -409,7 +424,10 @@ def dowg(
     `learning_rate` `()` has no unit; leave it at 1.
 
     Args:
+      learning_rate: factor of the step; leave it at 1.
+      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for none.
       mask: which parameters decay; see `masked`.
+      See `scale_by_dowg` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -34,7 +34,7 @@ def dpsgd(
 
     Args:
       seed: an integer, or a key of `jax.random.key`; it must be given, as seed or as key.
-      momentum, nesterov: as in `sgd`.
+      See `differentially_private_aggregate`, `sgd` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import jax.numpy as jnp

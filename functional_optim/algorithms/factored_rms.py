@@ -108,6 +108,7 @@ def scale_by_factored_rms(
 
     Args:
       factored: whether to factor at all; False keeps v for every parameter.
+      decay_rate: power with which the weight w of a new square falls.
       step_offset: number of updates that do not count, for a run that continues with the
         state of another.
       min_dim_size_to_factor: a parameter is factored if both axes have at least this size.
@@ -119,6 +120,7 @@ def scale_by_factored_rms(
         paper, fairseq and torch.
       eps_as_floor: as in torch: epsilon, in units of g, is not added to g^2, but is a lower bound
         of mean_i(v_row), and its square is a lower bound of the value under the root.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax computes the same updates, but keeps v_row and v_col without the axis of
     size 1, arrays of one zero for slots that a parameter does not have, and all of them in the

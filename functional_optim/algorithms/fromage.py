@@ -39,6 +39,10 @@ def fromage(
 
     `learning_rate` `()` has no unit; `min_norm` `()` is in units of p and of g.
 
+    Args:
+      learning_rate: length of a step, as a share of the parameter's norm.
+      min_norm: the least norm of a parameter and of its gradient; in units of p and of g.
+
     Raises:
       ValueError: an argument is negative, or `update` is called without params.
 

@@ -386,6 +386,7 @@ def galore(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_galore`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: see `scale_by_galore`. The authors decay after the step, and their Adam has its eps
     of 1e-6 next to the uncorrected root.

@@ -46,6 +46,11 @@ def grokfast(
     Put it before an optimizer: `chain(grokfast(), adamw(1e-3))`. The state keeps m as `ema`,
     of shape `*p`, in units of g. `alpha` and `lamb` `()` have no unit; u is in units of g.
 
+    Args:
+      alpha: decay of m, in [0, 1).
+      lamb: weight of m in u.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: none from the authors' code, whose name for it is gradfilter_ema.
 
     Raises:
@@ -109,8 +114,11 @@ def grokfast_ma(
     no unit; u is in units of g.
 
     Args:
+      window_size: number of updates that are averaged.
+      lamb: weight of the mean in u.
       filter_type: `"mean"` or `"sum"`.
       warmup: whether the first window_size - 1 updates pass unchanged.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the authors' code, whose name for it is gradfilter_ma.
 

@@ -44,8 +44,10 @@ def hyperball(
     another optimizer for them. `learning_rate` `()` has no unit.
 
     Args:
+      learning_rate: length of the step before the projection, as a share of the radius.
       radius: radius of all parameters; None for the norm of each parameter at `init`.
       axis: axes of the norms, such as `(-2, -1)` for stacked matrices; None for all axes.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the authors' code, whose radius is an argument.
 

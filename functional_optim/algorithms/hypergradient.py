@@ -88,7 +88,10 @@ def hypergradient(
 
     Args:
       inner: a direction, without a learning rate, such as `scale_by_adam()`.
+      learning_rate: a at the start; or a schedule, to which the changes are added. In units of p
+        per unit of u.
       hypergrad_lr: in units of learning_rate per unit of g u.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: in the authors' AdamHD each parameter adds to the rate in turn, so that the first
     parameters step with a part of the sum; the paper has the sum, as here and in their SGDHD.
@@ -133,8 +136,8 @@ def sgd_hd(
     """SGD-HD: an L2 penalty of weight_decay / 2 |p|^2, then `hypergradient` of (momentum) SGD.
 
     Args:
-      momentum, nesterov, dampening: as in `sgd`.
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `hypergradient`, `sgd` and `add_decayed_weights` for the others.
 
     Raises:
       ValueError: an argument is out of its range; nesterov or dampening without momentum.
@@ -173,6 +176,7 @@ def adam_hd(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `hypergradient`, `scale_by_adam` and `add_decayed_weights` for the others.
 
     Differences: eps is added to sqrt(v / (1 - b2^t)), as in Adam; the authors' code adds it to
     sqrt(v).

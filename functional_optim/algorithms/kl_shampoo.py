@@ -184,11 +184,14 @@ def scale_by_kl_shampoo(
     metric `failed_refreshes` counts these, once for each side, since `init`.
 
     Args:
+      b1: decay of m, in [0, 1).
       b2: decay of the factors, where shampoo_beta is negative.
+      eps: added to the root of l r; in units of g.
       precondition_frequency: updates from one refresh to the next. Another number does not
         recompile.
       shampoo_beta: decay of L, R, l and r; a negative number stands for b2.
       max_clamp: bound of 1 / sqrt(l); None for no bound.
+      init_factor: l and r at the start, above 0.
       max_precond_dim: longest side that has a basis.
       normalize_grads: whether to divide u by its root mean square, matrix by matrix.
       stagger: whether leaves are refreshed at different updates, spread over the period.
@@ -274,12 +277,12 @@ def kl_shampoo(
     and decays matrices.
 
     Args:
+      weight_decay_mask: which matrices decay; see `masked`.
       axes: which parameters are matrices, and along which axes: a tree of `MatrixAxes`, a prefix of
         one, or a function of the parameters, with None for the parameters that Adam trains. None
         for `axes_by_name()`, which decides by names and shapes.
-      weight_decay_mask: which matrices decay; see `masked`.
       state_dtype: dtype of the slots of matrices.
-      stagger: see `scale_by_kl_shampoo`, which also explains the other arguments.
+      See `scale_by_kl_shampoo` and `muon` for the others.
 
     Differences: the authors decay the parameter after the step, which makes u smaller by a factor
     of 1 - learning_rate weight_decay, and do not decay at the first update.

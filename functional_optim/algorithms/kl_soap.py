@@ -78,7 +78,11 @@ def scale_by_kl_soap(
     The state is that of `scale_by_kl_shampoo`, which also has the metric `failed_refreshes`, and v
     as `nu` in units of g^2. `b1`, `b2` `()` have no unit; eps `()` is in units of g; u has no unit.
 
-    Args are those of `scale_by_kl_shampoo`.
+    Args:
+      b1: decay of m, in [0, 1).
+      b2: decay of v, and of the factors where shampoo_beta is negative; in [0, 1).
+      eps: added to the root; in units of g.
+      See `scale_by_kl_shampoo` for the others.
 
     Differences: none from the authors' numbers in their precision, which is bfloat16 but for the
     decompositions. As there, v stays where it is when the bases change. The state keeps m, and
@@ -162,12 +166,12 @@ def kl_soap(
     and decays matrices.
 
     Args:
+      weight_decay_mask: which matrices decay; see `masked`.
       axes: which parameters are matrices, and along which axes: a tree of `MatrixAxes`, a prefix of
         one, or a function of the parameters, with None for the parameters that Adam trains. None
         for `axes_by_name()`, which decides by names and shapes.
-      weight_decay_mask: which matrices decay; see `masked`.
       state_dtype: dtype of the slots of matrices.
-      stagger: see `scale_by_kl_soap`, which also explains the other arguments.
+      See `scale_by_kl_soap`, `scale_by_kl_shampoo` and `muon` for the others.
 
     Differences: the authors decay the parameter after the step, which makes u smaller by a factor
     of 1 - learning_rate weight_decay, and do not decay at the first update.

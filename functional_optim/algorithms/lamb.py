@@ -42,6 +42,7 @@ def lamb(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_adam`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: the paper bounds |p| by a function, which is not used in its experiments.
 

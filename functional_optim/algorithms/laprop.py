@@ -62,7 +62,10 @@ def scale_by_laprop(
     unit; `eps` `()` is in units of g; m and u have no unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root; in units of g.
       mu_dtype: dtype of m.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the paper. In the authors' code m includes the learning rate, which is
     equivalent while the rate is constant; their option `centered` fails.
@@ -106,6 +109,7 @@ def laprop(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_laprop`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: the decay is multiplied by the learning rate; in the authors' code it is not, and
     acts on the parameter after the step.

@@ -40,6 +40,9 @@ def lars(
         parameters.
       trust_ratio_mask: which parameters are scaled; the others, often biases and scales of
         normalizations, take a step of plain momentum.
+      momentum: decay of b.
+      nesterov: whether to take the look-ahead of b as the step, as in `trace`.
+      See `scale_by_trust_ratio`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: the paper divides by |g| + weight_decay |p|; here and in optax it is
     |g + weight_decay p|, as in the paper of LAMB.

@@ -66,6 +66,10 @@ def scale_by_lbfgs(
     definite. So -u is a direction of descent; where rounding prevents this, u = g min(1, 1 / |g|).
     A leaf without a gradient does not change.
 
+    Args:
+      memory_size: number of pairs that are kept.
+      scale_init_precond: whether H starts as a multiple of I that fits the newest pair, or as I.
+
     Differences: optax keeps pairs of any curvature, and then may return a direction of ascent.
     For complex parameters, g is the conjugate of the result of `jax.grad`, as in optax.
 
@@ -133,6 +137,7 @@ def lbfgs(
       learning_rate: the first step length of the line search; None for 1.
       linesearch: a transformation that scales the step, or None; the default satisfies the
         strong Wolfe conditions, and begins with step length 1.
+      See `scale_by_lbfgs` for the others.
 
     Raises:
       ValueError: memory_size < 1.

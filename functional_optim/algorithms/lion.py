@@ -62,10 +62,13 @@ def scale_by_lion(
     has none; `smooth_beta` `()` is in units of 1 / g.
 
     Args:
+      b1: weight of mu in x, in [0, 1).
+      b2: decay of mu, in [0, 1).
       mu_dtype: dtype of mu; the authors use bfloat16.
       mode: the function u of x: `"hard"`, the sign; `"smooth"`, the tanh; `"refined"`, x clipped
         to [-1, 1].
       smooth_beta: factor of x in the tanh; None for 1.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: mode "hard" is as in the authors' code; the other modes are as in optax. A
     complex element has the signs of its real and imaginary parts.
@@ -116,6 +119,7 @@ def lion(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_lion`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

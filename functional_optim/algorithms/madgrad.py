@@ -52,6 +52,12 @@ def scale_by_madgrad(
     `momentum` `()` has no unit; `learning_rate` `()` is in units of p^(3/2) per root of the unit of
     g, and `eps` `()` is added to it and to the cube root.
 
+    Args:
+      learning_rate: weight of an update, which then grows with sqrt(t).
+      momentum: the share of the way to z that is left after a step, in [0, 1).
+      eps: added to the learning rate and to the cube root.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: none from the authors' code and from optax, except that with momentum 0 the authors
     compute x0 instead of storing it. With eps 0, an element without gradients does not move, as in
     the authors' code; in optax it is NaN.
@@ -94,6 +100,7 @@ def madgrad(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_madgrad` and `add_decayed_weights` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -102,6 +102,15 @@ def scale_by_mars(
 
     The state has the slots of the base, and `previous`, the last g, unless `approximate=False`.
 
+    Args:
+      b1: decay of m, in [0, 1); the correction grows with it.
+      b2: decay of Adam's second moment, for base "adamw".
+      eps: that of `scale_by_adam` or of `orthogonalize`, for base "adamw" or "shampoo".
+      gamma: weight of the correction; 0 for none.
+      base: `"adamw"`, `"lion"` or `"shampoo"`, the optimizer that makes u of c.
+      approximate: whether `before` is the last gradient, or else the argument `previous_grad`.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: the authors' code has matrix products in bfloat16. At the first update `before` is
     0, as in that code; in the paper it is g, so that c = g. An implementation that stores a
     reference to a gradient that is overwritten in place has no correction.
@@ -174,7 +183,6 @@ def mars(
 
     Args:
       mask: which of the matrices decay: a tree of booleans, or a function of the parameters.
-      base, approximate: see `scale_by_mars`.
       weight_dimension_numbers: which parameters are matrices, and their axes, as in `muon`; None
         for the parameters with two axes.
       optimize_1d: whether `scale_by_mars` is used for all parameters. With base "shampoo", those
@@ -182,6 +190,7 @@ def mars(
       adam_b1, adam_b2, adam_eps, adam_weight_decay: arguments of AdamW for the other parameters;
         unused with optimize_1d.
       adam_learning_rate: learning rate of AdamW; None for the learning rate of the matrices.
+      See `scale_by_mars`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: see `scale_by_mars`. The authors' learning rate for the other parameters is always
     3e-3.

@@ -132,6 +132,10 @@ def mechanize(
     passed to it.
 
     Args:
+      base_optimizer: the optimizer whose steps get the factor.
+      weight_decay: decay relative to the size of the gradient; without a unit.
+      eps: a small number above 0, added to divisors.
+      s_init: the factor at the start, a small number above 0.
       num_betas: number of bettors.
       state_dtype: dtype of p0.
 

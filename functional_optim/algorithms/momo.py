@@ -156,10 +156,15 @@ def momo(
     `lower_bound` in units of the loss. If m is 0, tau is 0.
 
     Args:
+      learning_rate: the largest step, in units of p per unit of g.
+      beta: decay of the means, in [0, 1).
+      lower_bound: the least loss, as far as it is known; in units of the loss.
+      weight_decay: factor of the decay, which is multiplied by learning_rate.
       adapt_lower_bound: whether the bound is estimated from the losses; lower_bound is then the
         least estimate; the authors' `use_fstar`.
       bias_correction: whether the means start at 0, and are corrected as in Adam: the bound and
         learning_rate are replaced by (1 - beta^t) bound and learning_rate / (1 - beta^t).
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: with weight decay, optax does not divide the step by 1 + k, unlike the paper and
     the authors' code; it takes no step where |m|^2 < 2.2e-16; it has no bias_correction, and keeps
@@ -253,9 +258,13 @@ def momo_adam(
     in units of g.
 
     Args:
-      adapt_lower_bound: as in `momo`.
+      learning_rate: the largest step, in units of p.
+      b1: decay of m, barf and gamma, in [0, 1).
+      b2: decay of v, in [0, 1).
+      eps: added to the root; in units of g.
       divide: whether to divide by 1 + k; otherwise p is multiplied by 1 - k before the step, as in
         AdamW.
+      See `momo` for the others.
 
     Differences: see `momo`; optax has no argument divide.
 

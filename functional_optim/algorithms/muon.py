@@ -151,11 +151,12 @@ def scale_by_muon(
     near 1 for any size of g.
 
     Args:
+      beta: decay of mu, in [0, 1].
       mu_dtype: dtype of mu.
       nesterov: whether to orthogonalize beta mu + (1 - beta) g, the look-ahead of the mean.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
       bias_correction: whether to correct the bias of mu and of g before that, as in optax.
-      ns_coeffs: coefficients of the iteration; see `orthogonalize` for these and for the other
-        arguments.
+      See `orthogonalize` for the others.
 
     Differences: none from the authors' code and from torch, whose documentation writes the mean as
     a sum. With nesterov, optax corrects the bias of mu (with t + 1) and of g, which changes their
@@ -242,18 +243,25 @@ def muon(
     `axes_by_name` recognizes these by their names; `describe` shows what each parameter gets.
 
     Args:
+      learning_rate: learning rate of all parameters; of the matrices alone with adam_learning_rate.
+      weight_decay: factor of the decoupled decay of the matrices.
       weight_decay_mask: which matrices decay; see `masked`.
       mu_dtype: dtype of the momentum, and of Adam's first moment.
-      method, safety_factor, ns_dtype, eps_as_floor, gram: see `orthogonalize`.
-      matrix_sharding: how the devices of a mesh share the orthogonalization; see
-        `sharding.MatrixSharding`. None leaves it to the compiler.
-      bias_correction: whether to correct the bias of the momentum, as in optax.
-      consistent_rms: root mean square of a step with scale `"match_rms"`, 0.2 for learning rates of
-        AdamW; a number makes this the scale, as in optax.
-      adam_nesterov: see `scale_by_adam`.
       muon_weight_dimension_numbers: tree of `MatrixAxes` or `MuonDimensionNumbers`, or a prefix of
         one, with None for the parameters that Adam trains; or a function of the parameters that
         returns one. None for `axes_by_name()`, which decides by names and shapes.
+      matrix_sharding: how the devices of a mesh share the orthogonalization; see
+        `sharding.MatrixSharding`. None leaves it to the compiler.
+      bias_correction: whether to correct the bias of the momentum, as in optax.
+      scale: how s depends on the shape: `"original"`, `"match_rms"` or `"unit_rms"`.
+      consistent_rms: root mean square of a step with scale `"match_rms"`, 0.2 for learning rates of
+        AdamW; a number makes this the scale, as in optax.
+      adam_b1, adam_b2, adam_eps, adam_eps_root, adam_nesterov: arguments of `scale_by_adam`, for
+        the parameters that are not matrices.
+      adam_weight_decay: factor of the decoupled decay of the parameters that Adam trains.
+      adam_learning_rate: learning rate of the parameters that Adam trains; None for that of the
+        matrices.
+      See `scale_by_muon` and `orthogonalize` for the others.
 
     `muon_preset` has the arguments with which this is the code of its authors, or that of
     Moonlight, torch, optax or Dion: `muon(1e-3, **muon_preset("moonlight"))`.

@@ -25,8 +25,10 @@ def nadam(
 ) -> GradientTransformation:
     """NAdam: `scale_by_adam` with nesterov, then a step of minus the learning rate.
 
-    `learning_rate` `()` is in units of p. See `scale_by_adam` for the other arguments and the
-    maths.
+    `learning_rate` `()` is in units of p. See `scale_by_adam` for the maths.
+
+    Args:
+      See `scale_by_adam` and `scale_by_learning_rate`.
 
     Differences: the momentum is constant, as in optax. With `momentum_decay=0.004`, the default of
     torch's NAdam, it grows from b1 / 2 to b1, by the schedule of Dozat's paper.
@@ -78,6 +80,7 @@ def nadamw(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_adam`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: as for `nadam`; torch's NAdam decays in this way with
     `decoupled_weight_decay=True`.

@@ -93,7 +93,7 @@ def newton_schulz(
 
 
 def _iterated(x: Array, rounds: Sequence[Triple], gram: bool | None, to: "_Rounding") -> Array:
-    """Computes all rounds, two at a time where that is asked for or pays."""
+    """Computes all rounds, two at a time with `gram`, and with None where that pays."""
     if gram is None:
         gram = to.narrow is None and x.shape[-1] >= GRAM_FROM * x.shape[-2]
     in_pairs = len(rounds) // 2 * 2 if gram else 0
@@ -177,6 +177,7 @@ def orthogonalize(
         `"cans"`, values above 1.0005 diverge, so that it needs products of float32: on devices
         that compute these in fewer bits, set `jax.default_matmul_precision("highest")`.
       ns_steps: number of rounds, below 100; None for as many as ns_coeffs has, 5 for one triple.
+      eps: added to the norm of G; in units of g.
       adaptive: whether to scale by the dual norm <G, X>, so that a small gradient makes a small
         step.
       preconditioning: the divisor of G, which must be at least its largest singular value:

@@ -25,6 +25,7 @@ def noisy_sgd(
 
     Args:
       key: an integer, or a key of `jax.random.key`; required.
+      See `add_noise` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -96,9 +96,14 @@ def scale_by_normuon(
     matrix; o, nu and u have no unit.
 
     Args:
-      ns_coeffs, ns_steps, ns_dtype: see `orthogonalize`; ns_eps is its eps.
+      beta: decay of mu, in [0, 1].
+      beta2: decay of nu, in [0, 1).
+      eps: added to the root and to the norm; without a unit.
       mu_dtype: dtype of mu.
-      nesterov: see `scale_by_muon`.
+      nesterov: whether the mean looks ahead, as in `scale_by_muon`.
+      ns_eps: `eps` of `orthogonalize`.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+      See `orthogonalize` for the others.
 
     Differences: none from the authors' code in torch, where the outputs are rows. In the paper u is
     d sqrt(inputs outputs) 0.2 / |d|_F. The implementation in Dion has eps 1e-8, and divides by
@@ -156,13 +161,13 @@ def normuon(
     s depends on the shape, as in `muon`. `learning_rate` `()` is in units of p.
 
     Args:
-      axes: which parameters have matrices, and along which axes, as
-        `muon_weight_dimension_numbers` of `muon`.
       weight_decay_mask: which matrices decay; see `masked`.
       mu_dtype: dtype of the momentum, and of Adam's first moment.
-      scale, consistent_rms: see `muon`.
+      axes: which parameters have matrices, and along which axes, as
+        `muon_weight_dimension_numbers` of `muon`.
       matrix_sharding: how the devices of a mesh share the orthogonalization; see
         `sharding.MatrixSharding`. None leaves it to the compiler.
+      See `scale_by_normuon`, `orthogonalize` and `muon` for the others.
 
     Differences: none from the authors' code, whose matrices are `(outputs, inputs)`, and which has
     b2 0.95, eps 1e-10 and learning rate 3e-4 for Adam. In Dion's implementation, the defaults are

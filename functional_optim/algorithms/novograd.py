@@ -59,7 +59,12 @@ def scale_by_novograd(
     in units of g, `eps_root` in units of g^2, `weight_decay` in units of 1 / p.
 
     Args:
+      b1, b2: decays of mu and of nu, in [0, 1).
+      eps: added to the root; in units of g.
+      eps_root: added under the root; in units of g^2.
+      weight_decay: multiple of p that enters mu; in units of 1 / p.
       mu_dtype: dtype of mu.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the paper; defaults are as in optax (the paper has b1 = 0.95,
     b2 = 0.98).
@@ -102,6 +107,9 @@ def novograd(
 
     `learning_rate` `()` is in units of p: the norm of each parameter's step is at most about
     learning_rate / (1 - b1).
+
+    Args:
+      See `scale_by_novograd` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo

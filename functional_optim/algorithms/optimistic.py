@@ -49,6 +49,11 @@ def scale_by_optimistic_gradient(
     The state keeps previous, of shape `*p`, in units of g. `alpha` and `beta` `()` have no
     unit.
 
+    Args:
+      alpha: weight of the update.
+      beta: weight of its change.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Example:
       >>> import functional_optim as fo
       >>> tx = fo.scale_by_optimistic_gradient()
@@ -78,6 +83,9 @@ def optimistic_gradient_descent(
 
     `learning_rate` `()` is in units of p per unit of g. It converges to saddle points of min-max
     problems, around which gradient descent spirals outwards.
+
+    Args:
+      See `scale_by_optimistic_gradient` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo
@@ -118,6 +126,9 @@ def optimistic_adam_v2(
     """Optimistic Adam: `scale_by_adam`, `scale_by_optimistic_gradient`, then a step.
 
     `learning_rate` `()` is in units of p.
+
+    Args:
+      See `scale_by_adam`, `scale_by_optimistic_gradient` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo
@@ -170,6 +181,7 @@ def optimistic_adam(
 
     Args:
       optimism: None for the learning rate, as in the paper.
+      See `scale_by_adam` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -73,6 +73,9 @@ def scale_by_polyak(
     The state has the last step size as `metrics["step_size"]`.
 
     Args:
+      f_min: the least value of the loss, in its units.
+      max_learning_rate: the largest step size.
+      eps: added to |g|^2; in units of g^2.
       variant: `"sps"`, or `"sps+"`, which replaces a negative gap by 0.
 
     Raises:
@@ -108,7 +111,11 @@ def polyak_sgd(
         p <- p - g min((value - f_min) / (scaling |g|^2), scaling max_learning_rate)
 
     `scaling` `()` is the c of the paper; `value` `()`, the loss at the parameters, is passed
-    to `update`. See `scale_by_polyak` for the other arguments.
+    to `update`.
+
+    Args:
+      scaling: factor of |g|^2 and of the largest step size, the c of the paper.
+      See `scale_by_polyak` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -101,6 +101,9 @@ def generalized_primal_averaging(
     1 / t.
 
     Args:
+      base_optimizer: the optimizer whose steps move z.
+      train_interp_coeff: weight of x in y, in (0, 1].
+      eval_interp_coeff: decay of x, in [0, 1].
       shrinkage: share `()` of z that is lost before each step, which is the authors' weight decay:
         learning_rate weight_decay in their code. It leaves y as it is, and so moves x.
       state_dtype: dtype of z.

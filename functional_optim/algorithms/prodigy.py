@@ -195,11 +195,18 @@ def prodigy(
     sums are over all parameters on all devices; use `partition` for groups that each have a d.
 
     Args:
+      learning_rate: factor of d: 1, or a schedule that begins or ends at 1.
+      betas: b1 and b2, the decays of m and of v, each in [0, 1).
       beta3: decay of s and num; None for sqrt(b2).
+      eps: added to the root, times d; in units of g.
+      estim_lr0: d at the start, a small number; in units of p.
+      estim_lr_coef: factor of the estimate; d grows with it.
+      weight_decay: factor of the decoupled decay.
       safeguard_warmup: whether s has d in place of rate, and so does not contain the learning rate.
       bias_correction: whether rate has a factor sqrt(1 - b2^t) / (1 - b1^t), as in Adam.
       growth_rate: the largest factor by which d grows in one update, after the first change of d;
         None for no limit.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax always corrects the bias, which is an option in the paper and in the authors'
     code; it has no growth_rate; it keeps d and num in the dtype of the parameters, and in bfloat16

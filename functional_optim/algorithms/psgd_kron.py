@@ -56,6 +56,12 @@ def precond_update_prob_schedule(
 
     `step` and `flat_start` `()` are in updates, `decay` is per update; probabilities have no unit.
 
+    Args:
+      max_prob: the probability until flat_start.
+      min_prob: the least probability.
+      decay: rate of the decay per update.
+      flat_start: the update after which the probability falls.
+
     Example:
       >>> schedule = precond_update_prob_schedule()
       >>> [round(float(schedule(step)), 2) for step in (0, 500, 1500, 4500)]
@@ -228,7 +234,9 @@ def scale_by_psgd_kron(
     `max_rms` and `max_abs` `()` have no unit; `damping` `()` is in units of g.
 
     Args:
+      b1: decay of mu, in [0, 1).
       preconditioner_update_probability: how often to fit, as a share of the updates.
+      preconditioner_lr: step size of the fit.
       max_rms: bound of the root mean square of u; 2 in the authors' newer code.
       max_abs: bound of the elements of u, 10 in the authors' newer code; None for no bound.
       key: an integer, or a key of `jax.random.key`.
@@ -244,6 +252,7 @@ def scale_by_psgd_kron(
       memory_save_mode: `"one_diag"` makes the factor of the longer axis diagonal,
         `"smart_one_diag"` does so where the matrix is not square, `"all_diag"` makes both diagonal.
       diagonal: whether a leaf of any shape is one vector, with one diagonal factor.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: `"EQ"` is the code of evanatyourservice/kron_torch, where the noise of x stays in
     m, and thus in u. `"Q0.5EQ1.5"` is that of the paper's author, lixilinx/psgd_torch, but for its
@@ -386,6 +395,7 @@ def psgd_kron(
       axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that are not
         matrices; or a function of the parameters that returns one. None for `axes_by_name()`,
         which decides by names and shapes.
+      See `scale_by_psgd_kron`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: see `scale_by_psgd_kron`. The authors whiten embeddings as matrices too.
 

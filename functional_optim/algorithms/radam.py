@@ -116,9 +116,14 @@ def scale_by_radam(
     has no unit once rho > threshold, and the unit of g before.
 
     Args:
+      b1, b2: decays of mu and of nu, in [0, 1).
+      eps: added to the root, so that u stays bounded; in units of g.
+      eps_root: added under the root; in units of g^2.
+      threshold: the rho above which u is divided, at least 4.
       nesterov: whether to look ahead, as in `scale_by_adam`.
       eps_before_correction: whether eps is added to sqrt(nu) before the bias correction: eps
         becomes eps / sqrt(1 - b2^t).
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the paper has no eps, and threshold 4; the authors' code and torch add eps
     before the correction, and have threshold 5; the authors' code has rho >= threshold, as optax,
@@ -171,7 +176,10 @@ def radam(
     """RAdam: `scale_by_radam`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p, and in the first steps in units of p per unit of g. See
-    `scale_by_radam` for the other arguments, the maths and the differences from other libraries.
+    `scale_by_radam` for the maths and the differences from other libraries.
+
+    Args:
+      See `scale_by_radam` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo

@@ -63,6 +63,15 @@ def scale_by_rms(
     above, of shape `*p`. `decay` `()` has no unit; `eps` is in units of g^2, or of g without
     eps_in_sqrt; u has no unit.
 
+    Args:
+      decay: decay of nu and of mu, in [0, 1].
+      eps: bounds u where s is small; see eps_in_sqrt for its place and its unit.
+      initial_scale: nu at the start, in units of g^2.
+      eps_in_sqrt: whether eps is added to s, in units of g^2, or to its root, in units of g.
+      bias_correction: whether to divide nu and mu by 1 - decay^t in s.
+      centered: whether to subtract the square of the mean, so that s is the variance.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: torch has eps outside the root (`eps_in_sqrt=False`) and decay 0.99; where
     rounding makes the centred variance negative, torch gives NaN, and here the variance is 0. The
     centred rule is `scale_by_stddev` in optax.
@@ -103,6 +112,9 @@ def scale_by_stddev(
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
     """Divides updates by their running standard deviation: `scale_by_rms` with `centered=True`.
+
+    Args:
+      See `scale_by_rms`.
 
     Differences: optax gives NaN where rounding makes the variance negative.
 
@@ -152,7 +164,11 @@ def rmsprop(
     `learning_rate` `()` is in units of p. Without `momentum` there is no trace.
 
     Args:
+      momentum: decay of b; None for no trace.
+      nesterov: whether the step is u + momentum b, as in `sgd`; needs momentum.
+      accumulator_dtype: dtype of b.
       dampening: share of u that does not enter the trace, see `trace`.
+      See `scale_by_rms` and `scale_by_learning_rate` for the others.
 
     Differences: the learning rate multiplies the trace, as in torch; in optax it multiplies
     u, which differs while the learning rate changes. torch's defaults are lr=0.01, decay

@@ -63,6 +63,13 @@ def scale_by_rprop(
 
     Rprop needs gradients of the whole data set: gradients of small batches change sign by chance.
 
+    Args:
+      learning_rate: step_size of all elements at the start, in units of p.
+      eta_minus: factor of step_size where the sign changes, in (0, 1).
+      eta_plus: factor of step_size where the sign stays, above 1.
+      min_step_size, max_step_size: bounds of step_size, in units of p.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: this is iRprop- of Igel & Hüsken, as in torch; Riedmiller & Braun also
     take back the step after which the sign changed. torch multiplies g and prev; for small
     gradients the product underflows, and a change of sign is missed. optax applies each step one
@@ -113,6 +120,9 @@ def rprop(
         p <- p - u,    u from `scale_by_rprop`
 
     `learning_rate` `()` is the size of a parameter's first step, in units of p.
+
+    Args:
+      See `scale_by_rprop`.
 
     Example:
       >>> import functional_optim as fo

@@ -174,9 +174,13 @@ def schedule_free(
     for b1 towards 0 the result tends to Polyak's average.
 
     Args:
+      base_optimizer: an optimizer without momentum, whose steps move z.
       learning_rate: the learning rate of base_optimizer, a number or schedule; it is only used for
         the weights.
+      b1: weight of x in y, in (0, 1].
+      weight_lr_power: power of max_lr in the weights.
       state_dtype: dtype of z.
+      r: power of t in the weights; 0 for weights that do not grow with t.
 
     Differences: optax keeps weight_sum and max_lr in the dtype of the parameters, and in bfloat16
     the sum stops growing after some hundred updates. optax evaluates the schedule for the weights
@@ -229,11 +233,14 @@ def schedule_free_sgd(
     of g.
 
     Args:
+      learning_rate: the rate after the warmup, a number or a schedule.
       warmup_steps: number of updates in which the rate grows to learning_rate; None for none.
-      mask: which parameters decay; see `masked`.
+      weight_decay: factor of an L2 penalty at y, in units of g per unit of y; None for none.
       state_dtype: dtype of z.
+      mask: which parameters decay; see `masked`.
       warmup_from_zero: whether the first update has rate 0, as in optax: then rate is
         learning_rate min(1, (t - 1) / warmup_steps), and the weights are as above.
+      See `schedule_free` for the others.
 
     Differences: without warmup_from_zero, the warmup is as in the authors' code; see also
     `schedule_free`.
@@ -287,13 +294,17 @@ def schedule_free_adamw(
     `scale_by_adam` with inner_momentum.
 
     Args:
+      b2: decay of nu, in [0, 1).
+      eps: added to the root; in units of g.
+      weight_decay: factor of the decay at y, in units of 1 / y; multiplied by the rate.
+      state_dtype: dtype of z.
       inner_momentum: decay of a bias-corrected running mean that replaces g in u; None for no
         mean.
-      state_dtype: dtype of z.
+      See `schedule_free_sgd` and `schedule_free` for the others.
 
     Differences: in the paper and the authors' reference the rate, and so the weights, have a factor
     sqrt(1 - b2^t); here they do not, as in the authors' package and in optax. optax has no
-    inner_momentum, mask or r. For the other arguments and differences see `schedule_free_sgd`.
+    inner_momentum, mask or r. For the other differences see `schedule_free_sgd`.
 
     Example:
       >>> import functional_optim as fo
@@ -348,10 +359,12 @@ def schedule_free_radam(
     and steps as in `schedule_free`, with averaging weights computed from `rate`.
 
     Args:
+      learning_rate: the rate where f is 1, a number or a schedule.
       silent_sgd_phase: whether parameters do not change while rho <= 4; otherwise, while rho <= 4,
         the rate is learning_rate, and u = -rate (g + weight_decay y).
       mask: which parameters decay; see `masked`.
       state_dtype: dtype of z.
+      See `schedule_free_adamw` and `schedule_free` for the others.
 
     Differences: none from the authors' code without its experimental options. The paper and optax
     do not have this optimizer.

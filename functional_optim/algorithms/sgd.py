@@ -36,8 +36,11 @@ def sgd(
 
     Args:
       momentum: decay of the trace; None for no trace.
+      nesterov: whether the step is g + momentum b, the look-ahead of the trace; needs momentum.
       accumulator_dtype: dtype of the trace.
       dampening: share of a gradient that does not enter the trace, see `trace`.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+      See `scale_by_learning_rate` for the others.
 
     Differences: optax has no dampening. torch's SGD does not change the trace while momentum is 0;
     see `rest_at_zero` of `trace`. Sutskever et al. multiply the gradient by the learning rate

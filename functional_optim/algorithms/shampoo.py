@@ -210,8 +210,12 @@ def scale_by_shampoo(
 
     Args:
       b1: None keeps no mean, and m = g.
+      b2: decay of L and of R, in [0, 1]; 1 for sums.
+      eps: added to the eigenvalues of L and of R, in units of g^2.
       precondition_frequency: may change during a run without a new program, as the other numbers.
       start_preconditioning_step: None for precondition_frequency.
+      graft_b2: decay of v, in [0, 1), for "rmsprop" and "adam".
+      graft_eps: added to sqrt(v), in units of g.
       grafting: "none", "sgd", "adagrad", "rmsprop" or "adam".
       root: how powers are computed, in float32 at least. "eigh" decomposes L and R. "newton" is
         the coupled iteration of `matrix_inverse_pth_root`, for which float32 needs an eps of at
@@ -224,6 +228,7 @@ def scale_by_shampoo(
       one_sided: whether only the shorter side has a factor, or the rows if both are equal.
       max_precond_dim: the longest side that has a factor; for longer ones P or Q is the identity.
       use_bias_correction: whether to divide by 1 - b1^t and 1 - b2^t.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the defaults are those of Meta's code. It makes vectors of small matrices, sees a
     parameter with three axes as a tensor with three factors, raises an error after some failures,
@@ -396,10 +401,11 @@ def shampoo(
       weight_decay_mask: which matrices decay; see `masked`.
       momentum: of the decayed updates, in (0, 1) as a rule; None keeps none. It is in addition to
         b1, which averages gradients.
+      nesterov: whether the step is d + momentum M, the look-ahead of the momentum.
       block_size: the largest side of a matrix; None does not cut.
       axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that Adam trains;
         or a function of the parameters that returns one. None for `axes_by_name()`.
-      b1: see `scale_by_shampoo` for this and all arguments that are not listed.
+      See `scale_by_shampoo` and `muon` for the others.
 
     Differences: the defaults are those of Meta's code, whose learning rate is 0.01. It has
     Shampoo for vectors too, calls block_size max_preconditioner_dim, and joins axes of a parameter

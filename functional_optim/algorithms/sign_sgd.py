@@ -45,6 +45,9 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformation:
 
     `learning_rate` `()` is in units of p.
 
+    Args:
+      learning_rate: length of the step of each element, a number or a schedule.
+
     Example:
       >>> import functional_optim as fo
       >>> tx = fo.sign_sgd(0.1)
@@ -73,6 +76,8 @@ def signum(
     `learning_rate` `()` is in units of p; `beta` `()` has no unit.
 
     Args:
+      learning_rate: length of the step of each element, a number or a schedule.
+      beta: decay of m, in [0, 1).
       accumulator_dtype: dtype of the mean.
 
     Example:

@@ -75,9 +75,14 @@ def scale_by_simplified_ademamix(
     u has no unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      alpha: weight of g beside m.
+      eps: added to the root, so that u stays bounded; in units of g.
+      eps_root: added under the root; in units of g^2.
       b1_warmup: number of updates over which the half-life of m grows linearly, from that of min_b1
         to that of b1.
       min_b1: the initial b1; only used with b1_warmup.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the authors' code without its optional correction of m, and from optax.
     The warmup is as in the authors' code; optax has a schedule of b1.
@@ -125,6 +130,8 @@ def simplified_ademamix(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_simplified_ademamix`, `add_decayed_weights` and `scale_by_learning_rate` for the
+      others.
 
     Example:
       >>> import functional_optim as fo

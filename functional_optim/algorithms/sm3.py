@@ -84,6 +84,12 @@ def scale_by_sm3(
     The state keeps mu, of shape `*p`, and the cover, one vector with as many elements as the sum
     of the axes' sizes. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g^2; u has no unit.
 
+    Args:
+      b1: decay of mu, in [0, 1).
+      b2: decay of the accumulators, in [0, 1]; 1 for sums.
+      eps: added under the root; in units of g^2.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: b1 averages quotients, as in optax and in the paper.
 
     Raises:
@@ -118,6 +124,10 @@ def sm3(
     """SM3: `scale_by_sm3`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p; `momentum` `()` is the b1 of `scale_by_sm3`.
+
+    Args:
+      momentum: `b1` of `scale_by_sm3`.
+      See `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -107,6 +107,8 @@ def scale_by_soap(
     metric `failed_refreshes` counts these, once for each side, since `init`.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root; in units of g.
       precondition_frequency: updates from one refresh to the next. Another number does not
         recompile.
       shampoo_beta: decay of L and R; a negative number stands for b2.
@@ -211,12 +213,12 @@ def soap(
     matrices.
 
     Args:
+      weight_decay_mask: which matrices decay; see `masked`.
       axes: which parameters are matrices, and along which axes: a tree of `MatrixAxes`, a prefix of
         one, or a function of the parameters, with None for the parameters that Adam trains. None
         for `axes_by_name()`, which decides by names and shapes.
-      weight_decay_mask: which matrices decay; see `masked`.
       state_dtype: dtype of the slots of matrices.
-      stagger: see `scale_by_soap`, which also explains the other arguments.
+      See `scale_by_soap` and `muon` for the others.
 
     Differences: the authors decay the parameter after the step, which makes u smaller by a factor
     of 1 - learning_rate weight_decay, and do not decay at the first update.

@@ -55,16 +55,15 @@ def soap_muon(
     moves parameters that are not matrices, and decays matrices.
 
     Args:
+      weight_decay_mask: which matrices decay; see `masked`.
       axes: which parameters are matrices, and along which axes: a tree of `MatrixAxes`, a prefix of
         one, or a function of the parameters, with None for the parameters that Adam trains. None
         for `axes_by_name()`, which decides by names and shapes.
-      weight_decay_mask: which matrices decay; see `masked`.
-      state_dtype: dtype of the slots of matrices.
-      ns_coeffs: see `orthogonalize`, also for ns_steps.
-      consistent_rms: root mean square of a step; 0.2 for learning rates of AdamW.
       matrix_sharding: how the devices of a mesh share the orthogonalization; see
         `sharding.MatrixSharding`. None leaves it to the compiler.
-      stagger: see `scale_by_soap`, which also explains the other arguments.
+      consistent_rms: root mean square of a step; 0.2 for learning rates of AdamW.
+      state_dtype: dtype of the slots of matrices.
+      See `scale_by_soap`, `orthogonalize` and `muon` for the others.
 
     Differences: the records of the speedrun take the squares of the look-ahead momentum, and not
     of the gradient, for v, with b2 = shampoo_beta = 0.9; they precondition the matrices of

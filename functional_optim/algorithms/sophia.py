@@ -177,12 +177,20 @@ def scale_by_sophia(
     are of real parameters: for complex ones, put it into `split_real_and_imaginary`.
 
     Args:
+      b1, b2: decays of m and of h, in [0, 1).
+      eps: the least divisor of m.
+      gamma: factor of h in the divisor: with a smaller one, more elements are clipped.
+      clip_threshold: bound of the elements of u; None for no bound.
       update_interval: may change during a run without a new program; of a schedule, the value at
         the last update counts.
+      hessian_diagonal_fn: the transformation that makes the estimate, as above; None for
+        `hutchinson_estimator_diag_hessian()`.
       mu_dtype: dtype in which m is kept.
       verbose: whether to print the share of elements that are not clipped, which the authors want
         between 0.1 and 0.5; at every print_win_rate_every_n_steps-th update.
+      print_win_rate_every_n_steps: number of updates from one print to the next, with verbose.
       bias_correction: False leaves out 1 - b1^t, as the authors' SophiaG does.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from optax but for the random signs. The paper's Algorithm 3 makes the
     estimate before the step that uses it, and has no bias correction. The authors' SophiaG is
@@ -314,6 +322,7 @@ def sophia(
 
     Args:
       weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_sophia`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

@@ -86,7 +86,14 @@ def scale_by_spam(
     updates; u has no unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root; in units of g.
+      threshold: the largest g^2 that is not clipped, as a multiple of v.
+      delta_t: number of updates from one reset to the next.
+      warmup_steps: number of updates after a reset in which u is scaled down.
+      grad_accu_steps: number of updates after a reset that are not clipped.
       mu_dtype: dtype of m.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the authors' code without sparse momentum (density 1). In that code eps
     is added before the bias correction of v, and a reset does not reset the t of the bias
@@ -138,6 +145,7 @@ def spam(
 
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      See `scale_by_spam`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: the authors' code decays the parameter after the step.
 

@@ -57,6 +57,11 @@ def scale_by_sparse_adam(
     The state keeps m and v, of shape `*p`. `b1`, `b2` `()` have no unit; `eps` `()` is in
     units of g; u has no unit.
 
+    Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root, above 0; in units of g.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: none from torch's SparseAdam. Unlike in `scale_by_adam`, eps is added before the
     bias correction.
 
@@ -92,6 +97,9 @@ def sparse_adam(
     """SparseAdam: `scale_by_sparse_adam`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p.
+
+    Args:
+      See `scale_by_sparse_adam` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo

@@ -70,7 +70,11 @@ def scale_by_stable_adamw(
     have no unit; `eps` `()` is in units of g, `weight_decay` in units of 1 / p; u has no unit.
 
     Args:
+      b1, b2: decays of m and of v, in [0, 1).
+      eps: added to the root, and the least divisor of g in r; in units of g.
+      weight_decay: multiple of p that is added before the division by r; in units of 1 / p.
       mu_dtype: dtype of m.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the paper and from optimi, which writes v / (1 - b2^t) as a mean with a
     decay that grows. The real and the imaginary part of a complex parameter each have an r.
@@ -119,6 +123,7 @@ def stable_adamw(
     Args:
       mask: which parameters decay: a tree of booleans, or a function of the parameters. The
         decay of the others is 0; the state has the decay as `weight_decay.True`.
+      See `scale_by_stable_adamw` and `scale_by_learning_rate` for the others.
 
     Example:
       >>> import functional_optim as fo

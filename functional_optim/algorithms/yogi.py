@@ -56,6 +56,13 @@ def scale_by_yogi(
     `*p`. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g and `eps_root` in units of
     g^2; u has no unit.
 
+    Args:
+      b1, b2: decays of mu and of nu, in [0, 1).
+      eps: added to the root, so that u stays bounded; in units of g.
+      eps_root: added under the root; in units of g^2.
+      initial_accumulator_value: the elements of mu and of nu at the start.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Differences: the paper has no bias correction, and starts nu at the square of a first
     batch's gradient; here both are as in the authors' TensorFlow code and in optax.
 
@@ -95,6 +102,9 @@ def yogi(
     """Yogi: `scale_by_yogi`, then a step of minus the learning rate.
 
     `learning_rate` `()` is in units of p.
+
+    Args:
+      See `scale_by_yogi` and `scale_by_learning_rate`.
 
     Example:
       >>> import functional_optim as fo

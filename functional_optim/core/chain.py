@@ -31,6 +31,9 @@ def chain(*links: GradientTransformation) -> GradientTransformation:
     A link may be any pair `(init, update)`: of this package, of optax, or a custom one. An
     update of another library gets the extra arguments that its signature takes.
 
+    Args:
+      *links: the transformations, in the order in which they get the updates.
+
     Raises:
       TypeError: a link is not a pair of callables.
 

@@ -26,6 +26,9 @@ __all__ = [
 def get_ema_avg_fn(decay: float = 0.999) -> AvgFn:
     """Makes the `avg_fn` of an exponential moving average: decay averaged + (1 - decay) current.
 
+    Args:
+      decay: weight of the average, in [0, 1].
+
     Raises:
       ValueError: decay outside [0, 1].
     """
@@ -38,7 +41,11 @@ def get_swa_avg_fn() -> AvgFn:
 
 
 def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAvgFn:
-    """Makes the `multi_avg_fn` that applies `get_ema_avg_fn` to lists of arrays."""
+    """Makes the `multi_avg_fn` that applies `get_ema_avg_fn` to lists of arrays.
+
+    Args:
+      See `get_ema_avg_fn`.
+    """
     return Each(get_ema_avg_fn(decay))
 
 

@@ -70,8 +70,13 @@ def cyclic_schedule(
     updates, counted from 0; `gamma` has no unit.
 
     Args:
+      init_value: the value at the start of each cycle.
+      peak_value: the value at the peak of the first cycle.
+      up_steps: number of updates of the rise.
+      down_steps: number of updates of the fall; None for up_steps.
       mode: the amplitude a: `"triangular"`, 1; `"triangular2"`, half the amplitude of the cycle
         before; `"exp_range"`, gamma^step.
+      gamma: factor of the amplitude from one update to the next, for `"exp_range"`.
       shape: the shape of w: `"linear"`, straight lines; `"cosine"`, half a cosine for each
         direction; `"sqrt"`, the square root of the line.
 

@@ -24,6 +24,9 @@ def constant_schedule(step: Array, value: Number) -> Array:
 
     Unlike a number, it is a schedule in the state, whose hyperparameter is `learning_rate.value`.
 
+    Args:
+      value: the value at all steps.
+
     Example:
       >>> float(constant_schedule(0.5)(1000))
       0.5
@@ -50,6 +53,13 @@ def polynomial_schedule(
     All arguments are `()`. `step`, `transition_begin` and `transition_steps` are in updates,
     counted from 0; `init_value`, `end_value` and the result are in units of the scheduled
     hyperparameter; `power` has no unit.
+
+    Args:
+      init_value: the value until transition_begin.
+      end_value: the value at the end, and after it.
+      power: power of the remaining share; 1 for a straight line.
+      transition_steps: number of updates from one value to the other.
+      transition_begin: the update after which the value changes.
 
     Differences: a transition of 0 steps ends at its start; in optax it never starts, and the
     value stays `init_value`. Negative numbers of steps are errors; optax treats them as 0. In
@@ -78,7 +88,10 @@ def linear_schedule(
 ) -> Array:
     """Moves from `init_value` to `end_value` in a straight line.
 
-    It is `polynomial_schedule` with power 1; see there for the arguments and the differences.
+    It is `polynomial_schedule` with power 1; see there for the differences.
+
+    Args:
+      See `polynomial_schedule`.
 
     Raises:
       ValueError: transition_steps or transition_begin < 0.
@@ -118,6 +131,10 @@ def exponential_decay(
     scheduled hyperparameter.
 
     Args:
+      init_value: the value until transition_begin.
+      transition_steps: number of updates in which the value is multiplied by decay_rate.
+      decay_rate: the factor.
+      transition_begin: the update after which the value changes.
       staircase: whether to count whole periods only, so that the value changes in steps.
       end_value: the least value if decay_rate < 1, else the greatest; None for no limit.
 
@@ -157,6 +174,12 @@ def cosine_decay_schedule(
 
     All arguments are `()`. `step` and `decay_steps` are in updates, counted from 0; `alpha`,
     the share of `init_value` that remains, and `exponent` have no unit.
+
+    Args:
+      init_value: the value at step 0.
+      decay_steps: number of updates of the decay.
+      alpha: share of init_value that remains.
+      exponent: power of the cosine; 1 for the cosine itself.
 
     Differences: a decay of 0 steps ends at its start; in optax it is an error. Near the end,
     where 1 + cos cancels in float32, the value here keeps its digits.

@@ -52,6 +52,11 @@ def linear_onecycle_schedule(
     two inner boundaries are rounded down to whole updates. `pct_start` and `pct_final`, shares
     of the whole, and the two factors have no unit.
 
+    Args:
+      transition_steps: number of updates of all phases.
+      pct_final: share of the updates after which the value is that of the start again.
+      See `cosine_onecycle_schedule` for the others.
+
     Differences: a phase of 0 steps is skipped; in optax equal boundaries replace one another, and
     transition_steps = 0 is an error. torch's OneCycleLR is `onecycle_schedule`.
 
@@ -92,6 +97,13 @@ def cosine_onecycle_schedule(
     All arguments are `()`. `step` and `transition_steps` are in updates, counted from 0; the
     inner boundary is rounded down to whole updates. `pct_start`, a share of the whole, and the
     two factors have no unit.
+
+    Args:
+      transition_steps: number of updates of both phases.
+      peak_value: the value at the peak.
+      pct_start: share of the updates that the rise takes, in [0, 1].
+      div_factor: ratio of the peak to the first value.
+      final_div_factor: ratio of the first value to the last.
 
     Differences: a phase of 0 steps is skipped; in optax transition_steps = 0 is an error. torch's
     OneCycleLR is `onecycle_schedule`.
@@ -150,8 +162,10 @@ def onecycle_schedule(
     need not be whole. `pct_start`, a share of the whole, and the two factors have no unit.
 
     Args:
+      total_steps: number of updates, from the first value to the last.
       anneal_strategy: the shape between the boundaries: `"cos"`, half a cosine, or `"linear"`.
       three_phase: whether to return to the start in as many updates as the rise took.
+      See `cosine_onecycle_schedule` for the others.
 
     Differences: optax's `cosine_onecycle_schedule` and `linear_onecycle_schedule` round their
     boundaries, and end one update later. torch goes below the minimum in the update after the

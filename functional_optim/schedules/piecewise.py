@@ -32,6 +32,7 @@ def piecewise_constant_schedule(
     order of the boundaries.
 
     Args:
+      init_value: the value before the first boundary.
       boundaries_and_scales: boundary -> scale, in any order.
 
     Raises:
@@ -78,6 +79,7 @@ def piecewise_interpolate_schedule(
 
     Args:
       interpolate_type: `"linear"` or `"cosine"`.
+      init_value: the value at step 0.
       boundaries_and_scales: boundary -> scale, in any order.
 
     Raises:

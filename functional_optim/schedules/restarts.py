@@ -56,6 +56,12 @@ def cosine_restarts_schedule(
 
     See `sgdr_schedule` for cycles with a warmup, or with different peaks.
 
+    Args:
+      init_value: the value at the start of each cycle.
+      first_steps: number of updates of the first cycle.
+      growth: ratio of the length of a cycle to that of the cycle before.
+      end_value: the value to which each cycle falls.
+
     Differences: `first_steps` and `growth` are the paper's T_0 and T_mult. optax has no such
     schedule.
 

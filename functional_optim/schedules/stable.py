@@ -37,6 +37,10 @@ def warmup_stable_decay_schedule(
     `set_hyperparams(state, {"learning_rate.stable_steps": now - warmup_steps})`.
 
     Args:
+      init_value: the value at step 0.
+      peak_value: the value after the warmup, until the decay.
+      warmup_steps, stable_steps, decay_steps: numbers of updates of the three phases.
+      end_value: the value at the end, and after it.
       shape: the shape of w: `"linear"`, 1 - done; `"cosine"`, (1 + cos(pi done)) / 2; or
         `"sqrt"`, 1 - sqrt(done).
 

@@ -46,6 +46,9 @@ class StatefulSchedule(Protocol):
 class WrappedSchedule(StatefulSchedule):
     """Wraps a schedule as a `StatefulSchedule`, whose state is the number of updates.
 
+    Args:
+      schedule_fn: function of the number of updates, from 0.
+
     Example:
       >>> import functional_optim as fo
       >>> schedule = fo.WrappedSchedule(fo.linear_schedule(1.0, 0.0, 4))

@@ -28,6 +28,11 @@ def warmup_constant_schedule(
     All arguments are `()`. `step` and `warmup_steps` are in updates, counted from 0: the
     first update has `init_value`, and the one after `warmup_steps` has `peak_value`.
 
+    Args:
+      init_value: the value at step 0.
+      peak_value: the value at the end of the warmup, and after it.
+      warmup_steps: number of updates of the warmup.
+
     Differences: with warmup_steps = 0 the value is `peak_value`; in optax it is `init_value`.
 
     Raises:
@@ -62,6 +67,14 @@ def warmup_cosine_decay_schedule(
     from step `warmup_steps` on; before it, a line from `init_value`. All arguments are `()`.
     `step`, `warmup_steps` and `decay_steps` are in updates, counted from 0; `decay_steps`
     includes the warmup. `exponent` has no unit.
+
+    Args:
+      init_value: the value at step 0.
+      peak_value: the value at the end of the warmup.
+      warmup_steps: number of updates of the warmup.
+      decay_steps: number of updates of the warmup and of the decay together.
+      end_value: the value at the end, and after it.
+      exponent: power of the cosine; 1 for the cosine itself.
 
     Differences: a decay of 0 steps ends at its start; in optax it is an error. A peak of 0
     decays to `end_value` like any other peak; in optax it stays 0.
@@ -106,7 +119,14 @@ def warmup_exponential_decay_schedule(
 
     All arguments are `()`. `step` and `warmup_steps` are in updates, counted from 0;
     `transition_begin` is counted from the end of the warmup. See `exponential_decay` for the
-    other arguments and the differences; `end_value` bounds the decay, not the warmup.
+    differences; `end_value` bounds the decay, not the warmup.
+
+    Args:
+      init_value: the value at step 0.
+      peak_value: the value at the end of the warmup, from which it decays.
+      warmup_steps: number of updates of the warmup.
+      transition_begin: number of updates between the warmup and the decay.
+      See `exponential_decay` for the others.
 
     Raises:
       ValueError: transition_steps or decay_rate is not positive, or warmup_steps or
@@ -140,6 +160,11 @@ def inverse_sqrt_schedule(
     from step `warmup_steps` on; before it, a line from `init_value`. All arguments are `()`.
     `step` and `warmup_steps` are in updates, counted from 0. Without warmup the value is
     `peak_value / sqrt(max(1, step))`. T5's schedule has `init_value = peak_value`.
+
+    Args:
+      init_value: the value at step 0.
+      peak_value: the value at the end of the warmup.
+      warmup_steps: number of updates of the warmup.
 
     Differences: the paper counts updates from 1, so that its first value is not 0, and its peak
     is `1 / sqrt(d_model warmup_steps)`. optax has no such schedule.

@@ -43,6 +43,7 @@ def zero1(
     8 devices, is not divided: its slots are replicated.
 
     Args:
+      tx: the transformation whose state is divided.
       mesh: a mesh whose axes are all Auto, or all Explicit; an `AbstractMesh` for planning.
       axis: name of the axis in the mesh.
       specs: the sharding of the parameters, which the updates get as well: a tree of specs shaped

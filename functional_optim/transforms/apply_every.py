@@ -44,6 +44,10 @@ def apply_every(
 
     The state keeps s as `grad_acc`, of shape `*p`, in units of g.
 
+    Args:
+      k: number of updates in a sum, at least 1.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+
     Raises:
       ValueError: k < 1.
 

@@ -92,9 +92,11 @@ def params_ema(
     `()` has no unit.
 
     Args:
+      decay: decay of m, in [0, 1).
       debias: whether the average leaves out the initial parameters.
       accumulator_dtype: dtype in which the average is kept.
       every: number of updates from one parameter in the average to the next.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax has no such transformation; its `ema` averages updates. torch's
     `AveragedModel` with `get_ema_avg_fn` starts at the first parameter that it averages, whose
@@ -165,8 +167,10 @@ def params_swa(
     `()` is a number of updates.
 
     Args:
+      start: number of updates before the first that may be averaged.
       every: number of updates from one parameter in the mean to the next.
       accumulator_dtype: dtype in which the average is kept.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax has no such transformation. torch's `AveragedModel` averages when called.
 

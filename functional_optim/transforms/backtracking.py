@@ -70,6 +70,13 @@ def scale_by_backtracking_linesearch(
     condition stricter if f(x) < 0.
 
     Args:
+      max_backtracking_steps: the largest number of reductions in one search.
+      slope_rtol: share of the decrease along the slope that a step must reach, in [0, 1).
+      decrease_factor: factor of a step that does not satisfy the condition, in (0, 1).
+      increase_factor: factor of the last step, with which a search begins; at least 1.
+      max_learning_rate: the largest step length.
+      atol: a rise of the loss that is accepted, in units of the loss.
+      rtol: a rise of the loss that is accepted, as a share of |f(x)|.
       store_grad: whether to keep the gradient at the end, for `value_and_grad_from_state`, at the
         cost of one more evaluation.
       verbose: whether to print if no decrease is found.

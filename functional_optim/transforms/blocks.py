@@ -31,6 +31,9 @@ def clip_by_block_rms(
     leaf without elements does not change; the real and the imaginary part of a complex leaf are
     clipped separately.
 
+    Args:
+      threshold: the largest root mean square of a leaf, above 0; in units of g.
+
     Raises:
       ValueError: threshold <= 0.
 
@@ -55,6 +58,9 @@ def scale_by_param_block_rms(
 
     For one parameter of shape `*p`: u = max(min_scale, rms(p)) g. `min_scale` `()` is in units
     of p: parameters that start at zero move by it.
+
+    Args:
+      min_scale: the least factor, in units of p.
 
     Raises:
       ValueError: min_scale < 0, or `update` is called without params.
@@ -82,6 +88,9 @@ def scale_by_param_block_norm(
 
     For one parameter of shape `*p`: u = max(min_scale, |p|) g. `min_scale` `()` is in units
     of p: parameters that start at zero move by it.
+
+    Args:
+      min_scale: the least factor, in units of p.
 
     Raises:
       ValueError: min_scale < 0, or `update` is called without params.

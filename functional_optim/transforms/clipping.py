@@ -25,6 +25,9 @@ def clip(
     `max_delta` `()` is in units of g; infinity clips nothing. The real and the imaginary part of a
     complex element are clipped separately.
 
+    Args:
+      max_delta: the largest magnitude of an element, in units of g.
+
     Raises:
       ValueError: max_delta < 0.
 
@@ -67,6 +70,9 @@ def clip_by_global_norm(
 
     The state holds `metrics["global_norm"]`, the norm before clipping, and
     `metrics["clip_factor"]`, 1 if nothing was clipped.
+
+    Args:
+      max_norm: the largest norm of all updates together, in units of g.
 
     Differences: torch's `clip_grad_norm_` divides by norm + 1e-6; here and in optax the
     clipped norm is max_norm. A norm that is NaN or infinite makes the updates NaN or zero,

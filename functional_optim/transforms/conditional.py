@@ -61,7 +61,10 @@ def conditionally_mask(
 ) -> GradientTransformation:
     """Applies a transformation at some steps, and makes the updates zero at the others.
 
-    See `conditionally_transform` for the arguments and errors.
+    See `conditionally_transform` for the errors.
+
+    Args:
+      See `conditionally_transform`.
 
     Example:
       >>> import functional_optim as fo

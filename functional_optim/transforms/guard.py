@@ -66,6 +66,10 @@ def apply_if_finite(
     inner transformations are those of this step, whether it is taken or not. While a step is
     computed, the old and the new inner state are both in memory.
 
+    Args:
+      inner: the transformation whose steps are skipped.
+      max_consecutive_errors: number of steps in a row that may be skipped.
+
     Differences: optax looks at the gradients only, so that a step that overflows within the
     inner transformation is taken; it keeps the counts as fields of the state.
 

@@ -39,6 +39,9 @@ def kahan_summation(
     the end of a chain, after the learning rate. The updates of parameters in float32 or wider do
     not change, and the state has no array for them.
 
+    Args:
+      state_dtype: dtype of c; None for that of p.
+
     Differences: optax has no such transformation; optimi, whose optimizers have it, also rounds g.
 
     Raises:

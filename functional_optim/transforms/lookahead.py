@@ -71,6 +71,7 @@ def lookahead(
     Args:
       fast_optimizer: the optimizer that takes the fast steps.
       sync_period: number of fast steps, the last of which ends at the slow weights.
+      slow_step_size: share of the way to the fast weights, in [0, 1].
       reset_state: whether the fast optimizer's state is made again after each period.
 
     Differences: optax takes and returns pairs of parameters; here the parameters are a plain tree,

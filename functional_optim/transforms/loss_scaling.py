@@ -58,6 +58,10 @@ def loss_scale(
     Args:
       inner: the whole optimizer, with clipping; in `per_leaf_counts`, if a gradient may be None.
       init_scale: the scale at the start.
+      growth_factor: factor of the scale after growth_interval finite steps.
+      backoff_factor: factor of the scale after a step that is not finite.
+      growth_interval: number of finite steps in a row after which the scale grows.
+      min_scale: the least scale.
 
     Raises:
       TypeError: inner is not a pair of functions, or another argument is not a number.

@@ -31,6 +31,9 @@ def master_weights(
     nothing at the start, pass float32 parameters to `init`, and the narrow ones to `update`. For
     parameters in float32 it changes nothing and costs a copy; leave them out with `masked`.
 
+    Args:
+      state_dtype: dtype of master; None for float32 or wider.
+
     Differences: optax has no such transformation.
 
     Raises:

@@ -97,10 +97,13 @@ def trace(
     `decay=None` there is no trace, and the state keeps nothing for one.
 
     Args:
+      decay: factor of b at each update; None for no trace.
+      nesterov: whether u is g + decay b, the look-ahead of the trace.
       accumulator_dtype: dtype in which the trace is kept.
       dampening: share of a gradient that does not enter the trace; None is 0, and costs nothing.
       rest_at_zero: as in torch, keep the trace unchanged while decay is 0, and start it with the
         first gradient after that; meanwhile u = g. Without it, a decay of 0 forgets the past.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax has no dampening. torch's `momentum` is decay, and torch always behaves as
     with rest_at_zero.
@@ -170,7 +173,10 @@ def ema(
     updates, not parameters: for those, see `params_ema`.
 
     Args:
+      decay: decay of m, in [0, 1).
+      debias: whether to divide m by 1 - decay^t.
       accumulator_dtype: dtype in which the average is kept.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Raises:
       ValueError: decay outside [0, 1).

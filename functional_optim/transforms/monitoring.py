@@ -29,6 +29,7 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformation:
     update. Updates do not change.
 
     Args:
+      measure_name: name of the result in `metrics`.
       measure: `measure(updates)`. At init it is called on the parameters (abstractly) to get the
         shapes of its result.
 
@@ -83,8 +84,12 @@ def measure_with_ema(
 ) -> GradientTransformation:
     """Makes a measure for `monitor` that is averaged over updates.
 
-    See `ema` for the other arguments. The pair cannot be a link of a chain, because it returns the
+    The pair cannot be a link of a chain, because it returns the
     measurement in place of the updates. Booleans and integers are averaged as numbers.
+
+    Args:
+      measure: function of the updates that returns an array or a tree of arrays.
+      See `ema` for the others.
 
     Raises:
       TypeError: measure is not a function.

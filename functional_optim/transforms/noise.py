@@ -43,6 +43,8 @@ def add_noise(
     key under `keys`: vmap over keys to train with several.
 
     Args:
+      eta: variance of the noise at the first update, in units of g^2.
+      gamma: power with which the variance falls; 0 keeps it.
       key: an integer, or a key of `jax.random.key`, which may be traced.
 
     Differences: optax draws other numbers from a key, which it splits at each update, and warns if

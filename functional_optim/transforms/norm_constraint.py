@@ -91,6 +91,7 @@ def norm_constraint(
       axis: axes over which norms are taken, such as `(-2, -1)` for stacked matrices, or 0 for the
         columns of a matrix. None is all axes.
       at_most: whether norms may be below the radius.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax has no such transformation.
 
@@ -135,6 +136,7 @@ def update_norm_floor(
     of p.
 
     Args:
+      floor: the least norm of an update, as a multiple of its parameter's norm.
       axis: axes over which norms are taken: 0 for the columns of a matrix, `(-2, -1)` for stacked
         matrices. None is all axes.
 

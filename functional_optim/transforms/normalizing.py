@@ -73,6 +73,10 @@ def normalize_by_update_norm(
 
     The state holds `metrics["update_norm"]`, the norm before scaling, and `metrics["factor"]`.
 
+    Args:
+      scale_factor: norm of the result, in its units.
+      eps: added to the norm; in units of g.
+
     Raises:
       ValueError: eps < 0.
 

@@ -141,6 +141,13 @@ def reduce_on_plateau(
     transformations.
 
     Args:
+      factor: factor of the scale after a plateau, in (0, 1).
+      patience: number of means in a row without improvement that make a plateau.
+      rtol: the least improvement, as a share of |best|; adds to atol.
+      atol: the least improvement, in units of the metric; adds to rtol.
+      cooldown: number of means after a reduction that do not count.
+      accumulation_size: number of values in a mean.
+      min_scale: the least scale.
       mode: whether the metric should fall, `"min"`, or rise, `"max"`.
 
     Differences: optax takes rtol of best, not of |best|, so that a slightly worse value counts as

@@ -34,6 +34,9 @@ def reduce_on_plateau(
     `scale, best_value, plateau_count, cooldown_count, count, avg_value = state`. The numbers are
     constants of the program, and not in the state. `update` needs `value`.
 
+    Args:
+      See `functional_optim.reduce_on_plateau`.
+
     Differences: those of `functional_optim.reduce_on_plateau` but for the state, whose numbers are
     float32 whatever the parameters are, or float64 under x64.
 

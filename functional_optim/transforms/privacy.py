@@ -65,6 +65,8 @@ def differentially_private_aggregate(
     batches as well.
 
     Args:
+      l2_norm_clip: the largest norm of the gradient of one example, in units of g.
+      noise_multiplier: standard deviation of the noise in the sum, as a multiple of l2_norm_clip.
       key: an integer, or a key of `jax.random.key`; it must be given.
       seed: older name of key.
 

@@ -50,6 +50,9 @@ def master_remainder(
     half of its last place. Put this at the end of a chain, after the learning rate. The updates of
     parameters in float32 or wider do not change, and the state has no array for them.
 
+    Args:
+      state_dtype: has no effect, because the slot has integers.
+
     Differences: optax has no such transformation. The optimizers of Apex truncate the lower bits
     instead of rounding, so that their parameters are on average half a place too small.
 

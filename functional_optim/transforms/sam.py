@@ -45,6 +45,8 @@ def sam(
     may have to return from a climb.
 
     Args:
+      optimizer: takes the steps.
+      adv_optimizer: makes the steps of the climb, whose sign is reversed.
       sync_period: number of updates to one step of the optimizer.
       reset_state: whether the state of adv_optimizer is made again after each step.
       opaque_mode: whether one update climbs and takes the step: `update` is then called with

@@ -21,6 +21,9 @@ def scale(
     For one leaf of shape `*p`: u = step_size g. `step_size` `()` has the unit of u per unit
     of g, and any sign.
 
+    Args:
+      step_size: the factor, of any sign; in units of u per unit of g.
+
     Example:
       >>> import functional_optim as fo
       >>> tx = fo.scale(-0.5)
@@ -51,6 +54,11 @@ def scale_by_learning_rate(
     `flip_sign`. `learning_rate` `()` has the unit of p per unit of direction; given as a
     schedule it is a function of this link's count of updates, from 0.
 
+    Args:
+      learning_rate: a number, an array, or a schedule, which is called with the count of updates;
+        in units of p per unit of the direction.
+      flip_sign: whether to multiply by -1 as well; False for a direction that is to be added.
+
     Raises:
       ValueError: learning_rate < 0 or NaN.
 
@@ -69,6 +77,9 @@ def scale_by_learning_rate(
 
 def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
     """Multiplies updates by a schedule of the number of updates made: `scale(step_size_fn)`.
+
+    Args:
+      step_size_fn: returns the factor for a count of updates, from 0.
 
     Raises:
       TypeError: step_size_fn is not callable.

@@ -13,6 +13,7 @@ def selective_transform(
     """Trains only the parameters that a mask leaves free: `freeze(freeze_mask, optimizer)`.
 
     Args:
+      optimizer: trains the free parameters.
       freeze_mask: tree of booleans, or a function of the parameters that returns one; True
         freezes. One boolean is for all parameters.
 

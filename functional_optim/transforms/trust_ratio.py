@@ -42,6 +42,11 @@ def scale_by_trust_ratio(
     `trust_coefficient` `()` is in units of u / p; `min_norm` and `eps` `()` are in units of
     p and of g.
 
+    Args:
+      min_norm: the least norm of a parameter and of an update, in units of p and of g.
+      trust_coefficient: ratio of the norm of u to that of p.
+      eps: added to |g|; in units of g.
+
     Raises:
       ValueError: an argument is negative, or `update` is called without params.
 

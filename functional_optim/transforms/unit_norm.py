@@ -78,6 +78,9 @@ def normalize_adaptively(
     where norm `()` is the norm of s g over all leaves that have a gradient. `eta` `()` is in units
     of p, and so is u per unit of the step that follows. See `sam`.
 
+    Args:
+      eta: added to |p|, so that parameters near 0 move; in units of p.
+
     Raises:
       ValueError: eta < 0, or `update` is called without params.
 

@@ -107,6 +107,8 @@ def adaptive_grad_clip(
     leave it out with `masked`.
 
     Args:
+      clipping: the largest ratio of the norms of a unit's update and of the unit.
+      eps: the least norm of a unit, in units of p.
       axis: axes of one unit, whose norm is taken. By default those of JAX's layers: all of a
         scalar or vector, 0 of `(in, out)` and `(in, heads, out)`, all but the last of kernels
         `HWIO` and `DHWIO`.

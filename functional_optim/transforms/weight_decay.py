@@ -25,6 +25,7 @@ def add_decayed_weights(
     update of a parameter is sparse, only the rows that it holds decay.
 
     Args:
+      weight_decay: multiple of p that is added; in units of g per unit of p.
       mask: tree of booleans shaped like the parameters (or a prefix of that), or a function
         of the parameters that returns one; where it is False, the updates pass unchanged.
 

@@ -82,8 +82,14 @@ def scale_by_zoom_linesearch(
     tried if it is finite.
 
     Args:
+      max_linesearch_steps: the largest number of evaluations in one search.
       max_learning_rate: None for no bound.
+      tol: how far conditions may be violated.
+      increase_factor: factor of a step that does not yet bracket a minimum, above 1.
+      slope_rtol: share of the decrease along the slope that a step must reach, in [0, 1).
+      curv_rtol: the largest slope at the end, as a share of that at the start.
       approx_dec_rtol: None for the first pair of conditions only.
+      stepsize_precision: the least width of a bracket in which the search goes on.
       initial_guess_strategy: "one", or "keep" to begin with the last learning rate.
       verbose: whether to print if no decrease is lowest.
 

@@ -34,7 +34,8 @@ def scion_init(
     Args:
       params: arrays, or `jax.ShapeDtypeStruct`, whose shapes and dtypes are those of the result.
       key: an integer, or a key of `jax.random.key`.
-      radius: numbers, and no schedules; see `scale_by_scion` for this and all other arguments.
+      radius: as for `scale_by_scion`, but numbers, and no schedules.
+      See `scale_by_scion` for the others.
 
     Raises:
       ValueError: as `scale_by_scion`.

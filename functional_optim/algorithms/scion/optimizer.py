@@ -167,8 +167,8 @@ def scale_by_scion(
       axes: tree of `MatrixAxes`, or a prefix of one, with None for what is not a matrix; or a
         function of the parameters that returns one. None for `axes_by_name()`. Embeddings and
         heads of two axes have axes by their names.
-      ns_coeffs: coefficients of the iteration; see `orthogonalize` for these and for the two
-        arguments after it.
+      state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
+      See `orthogonalize` for the others.
 
     Differences: the authors' code rounds to bfloat16, has 1 for alpha unless told otherwise, and
     matrices `(outputs, inputs)`.
@@ -227,8 +227,9 @@ def scion(
     `learning_rate` `()` has no unit, and must be less than 1; the authors have 2^-12 for GPT.
 
     Args:
+      learning_rate: share of the way to -u, less than 1; or factor of u, where not constrained.
       constrained: whether to take the first step.
-      radius: see `scale_by_scion` for this and for all other arguments.
+      See `scale_by_scion` and `orthogonalize` for the others.
 
     Raises:
       ValueError: as `scale_by_scion`; or learning_rate < 0.

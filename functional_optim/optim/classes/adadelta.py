@@ -19,6 +19,9 @@ __all__ = ["Adadelta"]
 class Adadelta(TorchOptimizer):
     """torch.optim.Adadelta: an L2 penalty, `scale_by_adadelta`, then a step of minus `lr`.
 
+    Args:
+      See `scale_by_adadelta` and `Adam`.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

@@ -39,6 +39,14 @@ class Adafactor(TorchOptimizer):
     uses that of the group's first parameter. Parameters without elements do not change; in
     torch they divide by zero.
 
+    Args:
+      lr: the largest relative step, a number or a schedule.
+      beta2_decay: minus `decay_rate` of `scale_by_factored_rms`, so 0 or less.
+      eps: a pair, `epsilon` of `scale_by_factored_rms` and `min_scale` of
+        `scale_by_param_block_rms`.
+      d: the largest root mean square of an update, at least 1.
+      See `AdamW` and `Adam` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

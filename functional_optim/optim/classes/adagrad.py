@@ -22,6 +22,10 @@ class Adagrad(TorchOptimizer):
     A group may have its own `initial_accumulator_value`, which torch accepts and ignores. Where a
     sum and eps are 0, the step is 0; in torch it is NaN.
 
+    Args:
+      eps: added to the root; in units of g.
+      See `scale_by_rss` and `Adam` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

@@ -50,6 +50,19 @@ class Adam(_AdamFamily):
 
     Weight decay is an L2 penalty, or decoupled with `decoupled_weight_decay`.
 
+    Args:
+      params: a tree of arrays, or groups of parameters with options; see `Optimizer`.
+      lr: learning rate, a number or a schedule.
+      betas: decays of the first and of the second moment, each in [0, 1).
+      eps: added to the root; in units of g.
+      weight_decay: multiple of p in the decay, which is an L2 penalty unless it is decoupled.
+      amsgrad: whether to divide by the largest second moment so far.
+      foreach, fused, capturable: choices of torch's implementation, which are only checked: there
+        is one implementation here.
+      maximize: whether to climb: the gradients get the other sign.
+      differentiable: whether old arrays stay valid, so that a step can be differentiated.
+      decoupled_weight_decay: whether weight decay is decoupled.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim
@@ -85,6 +98,10 @@ class Adam(_AdamFamily):
 
 class AdamW(_AdamFamily):
     """torch.optim.AdamW: `scale_by_adam`, decoupled weight decay, then a step of minus `lr`.
+
+    Args:
+      weight_decay: factor of the decoupled decay, which is multiplied by `lr`.
+      See `Adam` for the others.
 
     Example:
       >>> import jax.numpy as jnp

@@ -19,6 +19,9 @@ __all__ = ["Adamax"]
 class Adamax(TorchOptimizer):
     """torch.optim.Adamax: `add_decayed_weights`, `scale_by_adamax`, then a step of minus `lr`.
 
+    Args:
+      See `scale_by_adamax` and `Adam`.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

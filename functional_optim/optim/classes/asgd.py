@@ -22,6 +22,9 @@ class ASGD(TorchOptimizer):
     As in torch, the parameters are not replaced by their average, and an edit of `lr` takes
     effect one step late. torch keeps eta and mu in float32 for parameters of any dtype.
 
+    Args:
+      See `scale_by_asgd` and `Adam`.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

@@ -39,6 +39,16 @@ class LBFGS(SearchOptimizer):
     2 history_size + 2 times the parameters from the start; an edit of history_size drops the
     pairs.
 
+    Args:
+      lr: t, or the first t of a search.
+      max_iter: the largest number of iterations in a step.
+      max_eval: the largest number of evaluations in a step; None for 5/4 of max_iter.
+      tolerance_grad: the largest element of g with which a step ends.
+      tolerance_change: the least change, of an element of x or of the loss, with which it goes on.
+      history_size: number of pairs that are kept.
+      line_search_fn: `"strong_wolfe"`, or None for no search.
+      See `Adam` for the others.
+
     Differences: torch allocates pairs as they come, and ends in an exception or NaN where the
     loss becomes NaN; here a search treats such a point like a high loss, and the iterations
     end.

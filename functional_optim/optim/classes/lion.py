@@ -19,6 +19,10 @@ __all__ = ["Lion"]
 class Lion(TorchOptimizer):
     """Lion, with the signature of the authors' torch code: see `functional_optim.lion`.
 
+    Args:
+      betas: `b1` and `b2` of `scale_by_lion`.
+      See `AdamW` and `Adam` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

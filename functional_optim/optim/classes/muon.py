@@ -41,6 +41,15 @@ class Muon(TorchOptimizer):
     rows of a matrix; layers of JAX have them in the columns: transpose, or use
     `functional_optim.muon`.
 
+    Args:
+      momentum: decay of the momentum, in [0, 1].
+      nesterov: whether to orthogonalize the look-ahead of the momentum.
+      ns_coefficients: (a, b, c) of `orthogonalize`.
+      eps: the least norm by which a matrix is divided, in units of g.
+      ns_steps: number of rounds of `orthogonalize`.
+      adjust_lr_fn: how `lr` depends on the shape, as above.
+      See `AdamW` and `Adam` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

@@ -22,6 +22,9 @@ class NAdam(TorchOptimizer):
     kept in the precision of the hyperparameters; torch keeps it in its default dtype, float32,
     whatever the parameters.
 
+    Args:
+      See `Adam` and `scale_by_adam`.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

@@ -20,6 +20,9 @@ class RAdam(TorchOptimizer):
 
     Weight decay is an L2 penalty, or decoupled with `decoupled_weight_decay`.
 
+    Args:
+      See `Adam`.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

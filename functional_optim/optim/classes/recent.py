@@ -188,6 +188,10 @@ class ScheduleFreeAdamW(
     See `functional_optim.schedule_free_adamw`. `params` are those that train; evaluate at
     `eval_params()`, which takes the place of the authors' `train()` and `eval()`.
 
+    Args:
+      betas: `b1` of `schedule_free`, and decay of the second moment.
+      See `schedule_free_adamw`, `schedule_free_sgd`, `schedule_free` and `Adam` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim
@@ -217,6 +221,10 @@ class ScheduleFreeSGD(
     """Schedule-Free SGD, with the options of `schedulefree.SGDScheduleFree`.
 
     See `functional_optim.schedule_free_sgd`; evaluate at `eval_params()`.
+
+    Args:
+      momentum: `b1` of `schedule_free`.
+      See `schedule_free_sgd`, `schedule_free` and `Adam` for the others.
     """
 
 
@@ -247,6 +255,10 @@ class ScheduleFreeRAdam(
     """Schedule-Free RAdam, with the options of `schedulefree.RAdamScheduleFree`.
 
     See `functional_optim.schedule_free_radam`; evaluate at `eval_params()`.
+
+    Args:
+      betas: `b1` of `schedule_free`, and decay of the second moment.
+      See `schedule_free_radam`, `schedule_free_adamw`, `schedule_free` and `Adam` for the others.
     """
 
 
@@ -290,6 +302,12 @@ class Prodigy(
     """Prodigy, with the options of `prodigyopt.Prodigy`; see `functional_optim.prodigy`.
 
     Each group has a d of its own; weight decay is decoupled, and `growth_rate` is None for any.
+
+    Args:
+      lr: `learning_rate` of `prodigy`.
+      use_bias_correction: `bias_correction` of `prodigy`.
+      d0, d_coef: `estim_lr0` and `estim_lr_coef` of `prodigy`.
+      See `prodigy` and `Adam` for the others.
     """
 
 
@@ -322,6 +340,12 @@ class DAdaptAdam(
     """D-Adaptation of Adam, with the options of `dadaptation.DAdaptAdam`.
 
     See `functional_optim.dadapt_adamw`. Each group has a d of its own; weight decay is decoupled.
+
+    Args:
+      lr: `learning_rate` of `dadapt_adamw`.
+      use_bias_correction: `bias_correction` of `dadapt_adamw`.
+      d0: `estim_lr0` of `dadapt_adamw`.
+      See `dadapt_adamw` and `Adam` for the others.
     """
 
 
@@ -342,6 +366,10 @@ class ADOPT(
     """ADOPT, with the options of the authors' code; see `functional_optim.adopt`.
 
     Weight decay is an L2 penalty, or decoupled with `decouple`.
+
+    Args:
+      decouple: whether weight decay is decoupled.
+      See `scale_by_adopt` and `Adam` for the others.
     """
 
 
@@ -373,7 +401,13 @@ class AdEMAMix(
         },
     ),
 ):
-    """AdEMAMix, with the options of the authors' code; see `functional_optim.ademamix`."""
+    """AdEMAMix, with the options of the authors' code; see `functional_optim.ademamix`.
+
+    Args:
+      betas: `b1`, `b2` and `b3` of `scale_by_ademamix`.
+      beta3_warmup: `b3_warmup` of `scale_by_ademamix`.
+      See `scale_by_ademamix`, `AdamW` and `Adam` for the others.
+    """
 
 
 class StableAdamW(
@@ -389,6 +423,9 @@ class StableAdamW(
     """StableAdamW, with the options of `optimi.StableAdamW`.
 
     See `functional_optim.stable_adamw`.
+
+    Args:
+      See `scale_by_stable_adamw` and `Adam`.
     """
 
 
@@ -403,6 +440,9 @@ class AdaBelief(
     """AdaBelief without rectification, with the options of the authors' code.
 
     See `functional_optim.adabelief`. Weight decay is decoupled.
+
+    Args:
+      See `AdamW` and `Adam`.
     """
 
 
@@ -433,6 +473,10 @@ class AdaBound(
     """AdaBound, with the options of the authors' code; see `functional_optim.adabound`.
 
     `final_lr` stays as it is where `lr` changes.
+
+    Args:
+      final_lr: `final_learning_rate` of `scale_by_adabound`.
+      See `scale_by_adabound` and `Adam` for the others.
     """
 
 
@@ -456,6 +500,10 @@ class Adan(
 
     Weight decay is that of the authors' `no_prox=True`; `neg_pre_grad` is the last gradient, whose
     sign is not turned.
+
+    Args:
+      betas: `b1`, `b2` and `b3` of `scale_by_adan`.
+      See `AdamW` and `Adam` for the others.
     """
 
 
@@ -467,7 +515,11 @@ class LaProp(
         _moments("scale_by_laprop"),
     ),
 ):
-    """LaProp, with the options of the authors' code; see `functional_optim.laprop`."""
+    """LaProp, with the options of the authors' code; see `functional_optim.laprop`.
+
+    Args:
+      See `AdamW` and `Adam`.
+    """
 
 
 class MADGRAD(
@@ -478,7 +530,11 @@ class MADGRAD(
         {k: ("scale_by_madgrad", k) for k in ("grad_sum_sq", "s", "x0")},
     ),
 ):
-    """MADGRAD, with the options of `madgrad.MADGRAD`; see `functional_optim.madgrad`."""
+    """MADGRAD, with the options of `madgrad.MADGRAD`; see `functional_optim.madgrad`.
+
+    Args:
+      See `scale_by_madgrad` and `Adam`.
+    """
 
 
 class LAMB(
@@ -489,7 +545,11 @@ class LAMB(
         _moments("scale_by_adam"),
     ),
 ):
-    """LAMB, with the options of `torch_optimizer.Lamb`; see `functional_optim.lamb`."""
+    """LAMB, with the options of `torch_optimizer.Lamb`; see `functional_optim.lamb`.
+
+    Args:
+      See `AdamW` and `Adam`.
+    """
 
 
 class SophiaG(
@@ -519,6 +579,12 @@ class SophiaG(
     it to `step`. Every few steps, call `update_hessian` with the gradients of the loss on labels
     that are drawn from the model's own predictions. For one function that does all of this, see
     `functional_optim.sophia`.
+
+    Args:
+      betas: decays of the momentum and of the curvature, each in [0, 1).
+      rho: factor of the curvature; `gamma` of `sophia` is rho bs.
+      bs: the number of examples in the mean of the loss.
+      See `AdamW` and `Adam` for the others.
 
     Example:
       >>> import jax.numpy as jnp

@@ -21,6 +21,12 @@ class RMSprop(TorchOptimizer):
 
     A centred variance that rounding makes negative counts as 0; in torch it gives NaN.
 
+    Args:
+      alpha: decay of the mean of squares, in [0, 1].
+      momentum: decay of the trace; with 0 there is none.
+      centered: whether to divide by the standard deviation.
+      See `Adam` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

@@ -20,6 +20,12 @@ class Rprop(TorchOptimizer):
 
     `lr` is the first step size of a parameter; an edit counts for those without a step yet.
 
+    Args:
+      lr: the first step size, in units of p.
+      etas: factors of the step size where the sign changes, in (0, 1), and where it stays, above 1.
+      step_sizes: the least and the largest step size, in units of p.
+      See `Adam` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

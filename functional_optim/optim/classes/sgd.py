@@ -26,6 +26,12 @@ class SGD(TorchOptimizer):
     only these rows; torch refuses weight decay then. With momentum it is made dense, because all
     rows keep moving, as in torch: the step then costs as much as a dense one.
 
+    Args:
+      momentum: decay of the trace; with 0 there is none.
+      dampening: share of a gradient that does not enter the trace.
+      nesterov: whether the step is the look-ahead of the trace; needs momentum, and no dampening.
+      See `Adam` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim

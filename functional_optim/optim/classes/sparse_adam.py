@@ -60,6 +60,9 @@ class SparseAdam(TorchOptimizer):
     Gradients are sparse, one `row_sparse` for each parameter; a dense one is an error, as in
     torch. The functional `sparse_adam` accepts both.
 
+    Args:
+      See `Adam`.
+
     Example:
       >>> import jax.numpy as jnp
       >>> import functional_optim as fo

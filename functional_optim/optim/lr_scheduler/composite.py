@@ -105,7 +105,9 @@ class SequentialLR(_Composite):
     it starts at 1, or not at all. With `last_epoch`, the sequence continues where it would be.
 
     Args:
+      schedulers: schedulers of one optimizer, in the order of their turns.
       milestones: epochs at which the scheduler changes, one fewer than there are schedulers.
+      See `LRScheduler` for the others.
 
     Raises:
       ValueError: there are no schedulers, one belongs to another optimizer or is a
@@ -171,6 +173,7 @@ class ChainedScheduler(_Composite):
     ...) discards the effect of those before it.
 
     Args:
+      schedulers: schedulers of one optimizer, in the order in which they step.
       optimizer: the optimizer of the schedulers; None is the optimizer of the first.
 
     Raises:

@@ -23,6 +23,11 @@ class CosineAnnealingLR(WeightedLR):
     If another scheduler has brought the rate below `eta_min`, it moves further away while the
     cosine rises, as in torch: together with other schedulers, use an eta_min of 0.
 
+    Args:
+      T_max: number of epochs from the initial rate to eta_min.
+      eta_min: the least rate.
+      See `LRScheduler` for the others.
+
     Reference: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts,
     ICLR 2017, equation 5, arXiv:1608.03983.
     """
@@ -54,6 +59,12 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     Attributes:
       T_cur: epochs since the last restart.
       T_i: epochs of the present cycle.
+
+    Args:
+      T_0: number of epochs of the first cycle.
+      T_mult: ratio of the length of a cycle to that of the cycle before, at least 1.
+      eta_min: the least rate.
+      See `LRScheduler` for the others.
 
     Reference: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts,
     ICLR 2017, section 3, arXiv:1608.03983.

@@ -38,10 +38,17 @@ class CyclicLR(LRScheduler):
     Args:
       base_lr: lower bound, one for all groups or a list.
       max_lr: upper bound of the first cycle, one for all groups or a list.
+      step_size_up: number of epochs of the rise.
+      step_size_down: number of epochs of the fall; None for step_size_up.
       mode: `"triangular"`, `"triangular2"` or `"exp_range"`; see `cyclic_schedule`.
+      gamma: factor of the amplitude from one epoch to the next, for `"exp_range"`.
       scale_fn: function that gives the factor of the amplitude, in place of a mode.
       scale_mode: the argument of scale_fn: the number of the `"cycle"`, from 1, or of
         `"iterations"`, from 0.
+      cycle_momentum: whether the momentum changes, too.
+      base_momentum: momentum where the rate is highest, one for all groups or a list.
+      max_momentum: momentum where the rate is lowest, one for all groups or a list.
+      See `LRScheduler` for the others.
 
     Raises:
       ValueError: a list has another length than there are groups, another mode, or no

@@ -19,6 +19,11 @@ class StepLR(WeightedLR):
 
     As a schedule: `exponential_decay(lr, step_size, gamma, staircase=True)`.
 
+    Args:
+      step_size: number of epochs from one multiplication to the next.
+      gamma: the factor.
+      See `LRScheduler` for the others.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from functional_optim import optim
@@ -49,6 +54,10 @@ class ExponentialLR(WeightedLR):
     """Multiplies the learning rate by `gamma` every epoch.
 
     As a schedule: `exponential_decay(lr, 1, gamma)`.
+
+    Args:
+      gamma: the factor.
+      See `LRScheduler` for the others.
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
@@ -65,6 +74,11 @@ class MultiStepLR(WeightedLR):
 
     A milestone that occurs twice counts twice; the milestone 0 counts from the start. As a
     schedule: `piecewise_constant_schedule(lr, {milestone: gamma, ...})`.
+
+    Args:
+      milestones: the epochs at which the rate is multiplied.
+      gamma: the factor.
+      See `LRScheduler` for the others.
     """
 
     def __init__(
@@ -99,6 +113,11 @@ class ConstantLR(WeightedLR):
 
     As a schedule: `piecewise_constant_schedule(factor * lr, {total_iters: 1 / factor})`.
 
+    Args:
+      factor: the factor until total_iters, in [0, 1].
+      total_iters: the epoch from which the rate is not multiplied.
+      See `LRScheduler` for the others.
+
     Differences: with `total_iters=0` nothing is multiplied; torch then keeps the factor. A
     `factor` of 0 ends at `total_iters` like any other; torch raises at that epoch.
     """
@@ -125,6 +144,12 @@ class LinearLR(WeightedLR):
     """Multiplies the learning rate by a factor that changes linearly.
 
     As a schedule: `linear_schedule(start_factor * lr, end_factor * lr, total_iters)`.
+
+    Args:
+      start_factor: the factor at epoch 0, in (0, 1].
+      end_factor: the factor from total_iters on, in [0, 1].
+      total_iters: number of epochs from one factor to the other.
+      See `LRScheduler` for the others.
 
     Differences: with `total_iters=0` the factor is `end_factor`; torch then keeps
     `start_factor`.
@@ -156,6 +181,11 @@ class PolynomialLR(WeightedLR):
     """Lowers the learning rate to 0 at epoch `total_iters`, along a polynomial.
 
     As a schedule: `polynomial_schedule(lr, 0.0, power, total_iters)`.
+
+    Args:
+      total_iters: number of epochs to the rate 0.
+      power: power of the remaining share; 1 for a straight line.
+      See `LRScheduler` for the others.
     """
 
     def __init__(

@@ -78,6 +78,7 @@ class LambdaLR(_FunctionLR):
 
     Args:
       lr_lambda: function of the epoch, or a list of one for each group.
+      See `LRScheduler` for the others.
 
     Raises:
       TypeError: lr_lambda is not a function.
@@ -97,6 +98,7 @@ class MultiplicativeLR(_FunctionLR):
 
     Args:
       lr_lambda: function of the epoch, or a list of one for each group.
+      See `LRScheduler` for the others.
 
     Raises:
       TypeError: lr_lambda is not a function.

@@ -30,7 +30,10 @@ class OneCycleLR(LRScheduler):
     Args:
       max_lr: the peak, one for all groups or a list.
       total_steps: number of steps; or pass epochs and steps_per_epoch, whose product it is.
+      epochs, steps_per_epoch: two numbers whose product is total_steps.
       three_phase: return to the start in as many iterations as the rise took, then fall.
+      See `LRScheduler`, `CyclicLR`, `onecycle_schedule` and `cosine_onecycle_schedule` for the
+      others.
 
     Raises:
       ValueError: total_steps is missing or not a positive integer, pct_start is outside [0, 1],

@@ -27,8 +27,14 @@ class ReduceLROnPlateau(LRScheduler):
 
     Args:
       mode: `"min"` for a metric that should fall, `"max"` for one that should rise.
+      factor: the factor, less than 1.
+      patience: number of epochs in a row without improvement that are accepted.
+      threshold: the least improvement.
+      threshold_mode: `"rel"` or `"abs"`, whether the threshold is a share of the best metric.
+      cooldown: number of epochs after a reduction that do not count.
       min_lr: lower bound of the learning rate, one for all groups or a list.
       eps: changes of the learning rate that are not larger are not made.
+      See `LRScheduler` for the others.
 
     Raises:
       ValueError: factor >= 1, an unknown mode or threshold_mode, or a list of another length than

@@ -22,7 +22,9 @@ class SWALR(LRScheduler):
 
     Args:
       swa_lr: the constant, one for all groups or a list.
+      anneal_epochs: number of epochs from the present rate to swa_lr.
       anneal_strategy: `"cos"` or `"linear"`.
+      See `LRScheduler` for the others.
 
     Raises:
       ValueError: the strategy is unknown, anneal_epochs is not an integer >= 0, or a list has
