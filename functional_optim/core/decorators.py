@@ -219,6 +219,15 @@ def _make_factory(
             f"{decorator}: {name} must take (g, slots, p, ctx, ...), got {len(parameters)} "
             "arguments. Add those that it does not use as well."
         )
+    # An argument that is left out would move the first hyperparameter to its place.
+    for parameter in parameters[:4]:
+        is_bounded = hasattr(parameter.annotation, "__metadata__")
+        if is_bounded or parameter.default is not parameter.empty:
+            raise TypeError(
+                f"{decorator}: {name} has the hyperparameter {parameter.name!r} among its first "
+                "four arguments, which are (g, slots, p, ctx). Add those that it does not use as "
+                "well."
+            )
     arguments, plain = read_arguments(name, parameters[4:])
     if state_dtype and "state_dtype" not in arguments:
         arguments["state_dtype"] = Argument("state_dtype", Kind.STATE_DTYPE)

@@ -103,6 +103,12 @@ def save(
         disk is full. Other checkpoints, parameters and state are unchanged.
     """
     ocp = import_extra(_SAVE, "orbax.checkpoint", "orbax")
+    path = Path(path).absolute()
+    if path.exists():
+        raise ValueError(
+            f"{_SAVE}: {path} already exists. Pass the path of a new directory for each "
+            "checkpoint, or remove this one first."
+        )
     arrays, info = pack(_SAVE, params, state, step, extra)
     arrays, info["scalars"] = _pack_scalars({k: _copy(x) for k, x in arrays.items()})
     # orbax writes no array without elements, and no tree without arrays.
@@ -114,7 +120,6 @@ def save(
     items = {"info": ocp.args.JsonSave(info)}
     if arrays:
         items["arrays"] = ocp.args.PyTreeSave(arrays)
-    path = Path(path).absolute()
     saving = Saving(checkpointer, path)
     with _written(path):
         try:

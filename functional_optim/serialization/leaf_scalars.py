@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.state import State
+from ..core.trees.containers import container_content, in_containers_like
 from .matching import parent
 from .names import Link, Names, Path, dotted, is_link
 from .placing import HostArray, SavedArray, StateArray, dtype_of, place
@@ -257,11 +258,13 @@ def _put(function: str, value: HostArray | None, like: StateArray) -> PyTree:
             f"{function}: the saved state lacks a scalar that a rule carries, and the template has "
             "only shapes. Pass a template with values: init(params)."
         )
-    return place(value, like)
+    # An array that is new takes the container of its neighbor: nnx.Optimizer accepts no others.
+    return in_containers_like(like, place(value, container_content(like)))
 
 
 def _host(x: SavedArray | StateArray | None) -> HostArray | None:
     """Returns the array on the host; None if x is only a shape."""
+    x = container_content(x)
     return None if x is None or isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x)
 
 

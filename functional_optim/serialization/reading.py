@@ -21,8 +21,9 @@ from .versions import migrate
 __all__ = ["ADVICE", "from_state_dict", "restore"]
 
 ADVICE = (
-    " Pass strict=False to keep the template's values there, rename={saved: new} for arrays "
-    "with another name, stacked={'layers.*': 'layers'} for stacked layers."
+    " Pass strict=False to keep the template's values for what is missing or mismatched, and to "
+    "leave out what is unexpected, rename={saved: new} for arrays with another name, "
+    "stacked={'layers.*': 'layers'} for stacked layers."
 )
 """The advice at the end of an error about a state that does not fit."""
 

@@ -106,8 +106,8 @@ def scale_loss(loss: ArrayLike, state: PyTree) -> Array:
     scales = [node.scale for _, node in nested_states(state) if "growth_tracker" in node]
     if len(scales) != 1:
         raise ValueError(
-            f"scale_loss: there are {len(scales)} loss_scale in this state, and it must be one. "
-            "Pass the state of a transformation that is wrapped in loss_scale."
+            f"scale_loss: the state must have one loss_scale, and has {len(scales)}. Pass the "
+            "state of a transformation that is wrapped in loss_scale."
         )
     loss = jnp.asarray(loss)
     dtype = compute_dtype(loss.dtype)

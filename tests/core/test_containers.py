@@ -143,6 +143,23 @@ def test_states_that_were_saved_with_containers_in_their_names_are_read(put):
 
 
 @each_container
+@pytest.mark.parametrize("make", [fo.adam, fo.asgd], ids=["adam", "asgd, which has a carry"])
+def test_counts_that_a_restored_state_gains_are_in_the_container_of_the_count(put, make):
+    tx, head = make(0.1), {"dense": BARE["dense"]}
+    params, state = head, tx.init(head)
+    for _ in range(2):
+        updates, state = tx.update(head, state, params)
+        params = fo.apply_updates(params, updates)
+    template = put_in(put, tx.init(BARE))
+    restored, report = fo.from_state_dict(template, fo.to_state_dict(state), strict=False)
+    link = restored[report.leaf_counts[0]]._asdict()
+    gained = [link["leaf_counts"], *link.get("carry", {}).values()]
+    assert {type(x) for x in gained} == {type(put(0))}
+    bare, _ = fo.from_state_dict(tx.init(BARE), fo.to_state_dict(state), strict=False)
+    assert_equal(restored, bare)
+
+
+@each_container
 def test_labels_and_masks_may_have_them(put):
     for labels in (put_in(put, LABELS), lambda params: put_in(put, LABELS)):
         tx = fo.partition(PARTS, labels)

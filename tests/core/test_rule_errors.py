@@ -498,6 +498,22 @@ def test_a_slot_with_an_underscore_is_an_error():
         scaled().init(jnp.ones(2))
 
 
+def without_ctx(g, slots, p, b=0.9):
+    return g, {}
+
+
+def without_p(g, slots, ctx, b: Annotated[float, Within("[0, 1)")], c: float = 1.0):
+    return g, {}
+
+
+@pytest.mark.parametrize("decorator", [leaf_rule, tree_rule])
+@pytest.mark.parametrize("maths", [without_ctx, without_p])
+def test_a_hyperparameter_in_the_place_of_the_context_is_an_error(decorator, maths):
+    text = rf"^{decorator.__name__}: {maths.__name__} has the hyperparameter 'b' among its first"
+    with pytest.raises(TypeError, match=text):
+        decorator()(maths)
+
+
 @pytest.mark.parametrize("decorator", [leaf_rule, tree_rule])
 def test_a_decorator_without_parentheses_is_an_error(decorator):
     with pytest.raises(TypeError, match=r"decorates bare without parentheses\. Write @\w+\(\),"):

@@ -143,6 +143,25 @@ def test_nnx_optimizer_takes_every_layout_of_a_state(make):
         assert_same(nnx.as_pure(found), fo.eval_params(state, params))
 
 
+def test_nnx_optimizer_trains_on_after_layers_are_unfrozen():
+    nnx = pytest.importorskip("flax.nnx")
+    model = nnx.Sequential(*[nnx.Linear(4, 4, rngs=nnx.Rngs(i)) for i in range(2)])
+
+    @nnx.jit
+    def step(model, optimizer):
+        grads = nnx.grad(lambda m: (m(jnp.ones((1, 4))) ** 2).sum())(model)
+        optimizer.update(model, grads)
+
+    first = fo.path_labels({r"^layers\.0": True}, default=False)
+    frozen = nnx.Optimizer(model, fo.freeze(first, fo.adam(0.1)), wrt=nnx.Param)
+    step(model, frozen)
+    whole = nnx.Optimizer(model, fo.adam(0.1), wrt=nnx.Param)
+    saved = fo.to_state_dict(frozen.opt_state)
+    whole.opt_state, _ = fo.from_state_dict(whole.opt_state, saved, strict=False)
+    step(model, whole)
+    assert whole.opt_state.scale_by_adam.leaf_counts[...].tolist() == [1, 1, 2, 2]
+
+
 def test_nnx_optimizer_takes_labels_made_of_its_parameters():
     nnx = pytest.importorskip("flax.nnx")
     model = nnx.Linear(4, 4, rngs=nnx.Rngs(0))

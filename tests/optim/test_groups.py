@@ -108,7 +108,8 @@ def test_path_groups_without_rest_have_a_group_for_each_rule():
 
 
 def test_a_rule_that_matches_no_leaf_is_refused():
-    with pytest.raises(ValueError, match=r"'scale\$' .* matches no parameter.*base\.bias"):
+    text = r"^path_groups: the rule 'scale\$' matches no parameter.*base\.bias"
+    with pytest.raises(ValueError, match=text):
         optim.SGD(optim.path_groups(model(), {"scale$": {}}))
 
 

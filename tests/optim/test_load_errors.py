@@ -86,7 +86,7 @@ BAD = {
         r"another optimizer .*'square_avg'",
     ),
     "groups": (other_groups, "different number of parameter groups: 2 where this optimizer has 1"),
-    "sizes": (other_sizes, "group 0 has 1 parameters there and 2 here"),
+    "sizes": (other_sizes, r"group 0 has 1 parameters there and 2 here\. Make"),
     "names": (renamed, r"only on one side are dense\.kernel, dense\.weight"),
     "missing": (lambda: without("exp_avg_sq"), r"'dense\.bias' has no entry 'exp_avg_sq'"),
     "no step": (lambda: without("step"), r"'dense\.bias' has no entry 'step'"),

@@ -127,7 +127,7 @@ def test_numbers_can_be_set_and_the_scale_is_found_at_any_depth():
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_loss_has_one_scale(number):
     state = {i: fo.loss_scale(fo.sgd(0.1)).init(PARAMS) for i in range(number)}
-    with pytest.raises(ValueError, match=f"scale_loss: there are {number} loss_scale in this"):
+    with pytest.raises(ValueError, match=f"must have one loss_scale, and has {number}."):
         fo.scale_loss(1.0, state)
 
 

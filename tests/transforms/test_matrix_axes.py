@@ -405,6 +405,14 @@ def test_norms_of_stacked_layers_are_never_matrices():
     assert got["layers.fc.kernel"] == "muon: 12 matrices of 8 x 16"
 
 
+def test_a_matrix_beside_a_stack_of_another_length_is_a_matrix():
+    blocks = {"kernel": (3, 8, 8), "bias": (3, 8)}
+    tree = shapes({"blocks": {"up": blocks}, "mix": {"kernel": (8, 16)}})
+    got = fo.axes_by_name()(tree)
+    assert got["mix"]["kernel"] == MatrixAxes(0, 1)
+    assert got["blocks"]["up"]["kernel"] == MatrixAxes(1, 2)
+
+
 def test_rules_come_before_names():
     axes = fo.axes_by_name({"^w$": None, r"experts": MatrixAxes(1, 2)})
     params = {"w": jnp.ones((2, 2)), "v": jnp.ones((2, 2)), "experts": jnp.ones((3, 2, 2))}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ...core.protocol import Hyperparameter, MaskedNode, PyTree
-from ...core.trees.labels import FrozenTree, check_expression, path_labels
+from ...core.trees.labels import FrozenTree, check_expression, first_rules, short_repr
 from ...core.trees.structure import align, path_string
 from .copies import check_alive, copy_like
 from .models import check_not_model
@@ -228,8 +228,10 @@ def _is_group(entry: object) -> bool:
 
 def _read_path_groups(groups: PathGroups) -> tuple[ParamLayout, list[dict[str, PyTree]]]:
     unmatched = len(groups.rules)  # label of the leaves that no rule matches
-    rules = [(test, i) for i, (test, _) in enumerate(groups.rules)]
-    labels = FrozenTree.of(path_labels(rules, default=unmatched)(groups.params))
+    texts = [f"the rule {short_repr(test)}" for test, _ in groups.rules]
+    chosen = first_rules("path_groups", groups.rules, texts, groups.params)
+    indices = [unmatched if i is None else i for i in chosen]
+    labels = FrozenTree.of(jax.tree.unflatten(jax.tree.structure(groups.params), indices))
     size = unmatched + (unmatched in labels.leaves)
     part = _ByLabel(labels, size)
     options = [dict(options) for _, options in groups.rules] + [{}] * (size - unmatched)

@@ -22,6 +22,11 @@ _RECIPE = (
     "torch's optimizer."
 )
 
+_GROUPS = (
+    "Make the groups of the optimizer that was saved; interop.torch.import_model converts the "
+    "state of a torch model to the parameters of Flax or Equinox. Nothing was loaded."
+)
+
 _NOT_OPTIONS = ("params", "param_names", COUNT)
 
 
@@ -190,14 +195,14 @@ def _check_sizes(owner: str, current_names: list[list[str]], numbers: list[list[
     if len(numbers) != len(current_names):
         raise ValueError(
             f"{owner}: loaded state dict has a different number of parameter groups: "
-            f"{len(numbers)} where this optimizer has {len(current_names)}. Nothing was loaded."
+            f"{len(numbers)} where this optimizer has {len(current_names)}. {_GROUPS}"
         )
     for i, (current, saved) in enumerate(zip(current_names, numbers, strict=True)):
         if len(current) != len(saved):
             raise ValueError(
                 f"{owner}: loaded state dict contains a parameter group that doesn't match the "
                 f"size of optimizer's group: group {i} has {len(saved)} parameters there and "
-                f"{len(current)} here. Nothing was loaded."
+                f"{len(current)} here. {_GROUPS}"
             )
 
 

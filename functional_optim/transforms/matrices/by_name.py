@@ -102,7 +102,7 @@ def layers_by_name(leaves: Sequence[ByName]) -> list[Layer]:
 
     A stack of layers has one more axis in front. It is recognized by parameters that are vectors
     in every layer, as biases and scales: first by the layer's own bias, then by the vectors of
-    the smallest subtree that has some.
+    the smallest subtree that has some, of the same length.
     """
     vectors = _vectors_below(leaves)
     layers = [_layer(leaf, leaves, vectors) for leaf in leaves]
@@ -176,6 +176,8 @@ def _stacked_axes(leaf: ByName, vectors: Subtrees) -> int | None:
             count
             for vector in vectors.get(leaf.path[:depth], ())
             for count in _axes_in_front(vector, leaf if depth == own_layer else None)
+            # Stacks of another length are of other layers.
+            if vector.shape[:count] == leaf.shape[:count]
         }
         if counts:
             return counts.pop() if len(counts) == 1 else None

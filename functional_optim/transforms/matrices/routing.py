@@ -34,7 +34,8 @@ class axes_by_name:
     - Biases, scales, normalizations, embeddings, heads, depthwise and first convolutions (up to 4
       input channels) are not matrices. Names are searched in the last two keys of the path.
     - A stack of layers, with one more axis in front, is recognized by its biases and scales, or
-      those of the smallest subtree that has some. Under `experts`, the first axis counts matrices.
+      those of the smallest subtree that has some of the same length. Under `experts`, the first
+      axis counts matrices.
     - Any other parameter of two axes is a matrix `(inputs, outputs)`.
     - Any other parameter of three or more axes is an error, which lists all parameters.
 
