@@ -22,7 +22,7 @@ LEFT_OUT = {
 """Factories that take no part, and why: they make less than an optimizer, or need more."""
 
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
-    # Pixels that are 0 in the first images have gradients of 0, after which eps is all that divides.
+    # Pixels that are 0 in the first images have gradients of 0; after these, only eps divides.
     "acprop": {"eps": 1e-3},
     # The matrices have 10 to 256 rows.
     "apollo": {"rank": 8, "update_proj_gap": 50},
@@ -92,7 +92,7 @@ def make(
     parameters = inspect.signature(factory).parameters
     arguments = {**ARGUMENTS.get(name, {}), **changes}
     rate_name = _RATES.get(name, "learning_rate")
-    if rate_name in parameters:
+    if rate_name is not None and rate_name in parameters:
         arguments[rate_name] = learning_rate
     if name in BASES:
         arguments["base_optimizer"] = BASES[name](learning_rate)
