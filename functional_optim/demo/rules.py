@@ -102,7 +102,7 @@ PEAKS: Mapping[str, float] = {
     "shampoo": 0.05,
     "sign_sgd": 4e-3,
     "signum": 3e-3,
-    "simplified_ademamix": 1e-3,
+    "simplified_ademamix": 2e-4,
     "sm3": 0.1,
     "soap": 0.01,
     "soap_muon": 0.02,
