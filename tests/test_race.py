@@ -17,6 +17,7 @@ from benchmarks.race import __main__ as race
 from benchmarks.race import entrants, sweep
 from benchmarks.race.results import Results, Setup
 from benchmarks.race.tasks import TASKS
+from functional_optim.demo import optimizers
 
 from .rules.training import TRAINING
 
@@ -116,17 +117,17 @@ def test_a_result_of_another_setup_is_not_one_of_this_race(tmp_path):
     assert Results(tmp_path, Setup(0.1, 3, 10)).read("table", "sgd") is None
 
 
-@pytest.mark.parametrize("name", entrants.names())
+@pytest.mark.parametrize("name", optimizers.names())
 def test_every_optimizer_has_a_sweep(name):
     found = entrants.entrant(name)
     assert len({*zip(*found.settings.values(), strict=True)}) >= 32
 
 
 def test_the_optimizers_are_those_that_are_trained_elsewhere():
-    assert {*TRAINING} <= {*entrants.names()}
-    assert not {*entrants.names()} & {*entrants.LEFT_OUT}
-    assert {*entrants.ARGUMENTS, *entrants.GRIDS, *entrants.KNOWN} <= {*entrants.names()}
-    assert {*entrants.LEFT_OUT} <= {*fo.__all__}
+    assert {*TRAINING} <= {*optimizers.names()}
+    assert not {*optimizers.names()} & {*optimizers.LEFT_OUT}
+    assert {*optimizers.ARGUMENTS, *entrants.GRIDS, *entrants.KNOWN} <= {*optimizers.names()}
+    assert {*optimizers.LEFT_OUT} <= {*fo.__all__}
 
 
 def needy(size: float) -> fo.GradientTransformation:
@@ -138,8 +139,8 @@ def test_a_new_optimizer_is_found_or_the_line_to_add_is_named(monkeypatch):
     monkeypatch.setattr(needy, "__module__", "functional_optim.algorithms.needy")
     monkeypatch.setattr(fo, "needy", needy, raising=False)
     monkeypatch.setattr(fo, "__all__", [*fo.__all__, "needy"])
-    assert "needy" in entrants.names.__wrapped__()
-    with pytest.raises(ValueError, match=r'entrants.py: "needy": {"size": ...}'):
+    assert "needy" in optimizers.names.__wrapped__()
+    with pytest.raises(ValueError, match=r'optimizers.py: "needy": {"size": ...}'):
         entrants.entrant("needy")
 
 

@@ -14,7 +14,9 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from .entrants import entrant, names
+from functional_optim.demo.optimizers import names
+
+from .entrants import entrant
 from .report import write_page
 from .results import Results, Setup
 from .sweep import sweep

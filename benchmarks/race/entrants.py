@@ -1,51 +1,16 @@
 """Who takes part: every optimizer of the package, with the settings of its sweep."""
 
-import functools
-import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 import functional_optim as fo
+from functional_optim.demo.optimizers import make
 
-__all__ = ["KNOWN", "LEFT_OUT", "Entrant", "entrant", "names"]
-
-LEFT_OUT = {
-    "cautious": "a wrapper: cautious_adamw and cautious_lion take part",
-    "cautious_weight_decay": "a link",
-    "dpsgd": "it needs the gradient of each example",
-    "grokfast": "a link",
-    "grokfast_ma": "a link",
-    "hyperball": "it needs the direction of another rule",
-    "hypergradient": "a wrapper: adam_hd and sgd_hd take part",
-    "orthogonalize": "a link: muon takes part",
-}
-"""Factories that take no part, and why: they make less than an optimizer, or need more."""
-
-ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
-    # Pixels that are 0 in the first images have gradients of 0, and then eps is all that divides.
-    "acprop": {"eps": 1e-3},
-    # The matrices have 10 to 96 rows.
-    "apollo": {"rank": 8, "update_proj_gap": 50},
-    "apollo_mini": {"update_proj_gap": 50},
-    "dadapt_sgd": {"momentum": 0.9},
-    "galore": {"rank": 8, "update_proj_gap": 50},
-    "generalized_primal_averaging": {"base_optimizer": fo.adam(1e-3)},
-    "lbfgs": {"linesearch": fo.scale_by_zoom_linesearch(8, initial_guess_strategy="one")},
-    "mechanize": {"base_optimizer": fo.adam(1.0)},
-    "noisy_sgd": {"key": 0},
-    "schedule_free": {"base_optimizer": fo.adam(1e-3, b1=0.0)},
-    "scion": {"radius": 1.0, "constrained": False},
-    "sgd": {"momentum": 0.9},
-    "sgd_hd": {"momentum": 0.9},
-    # Preconditioners at every step would be most of the time of a race.
-    "psgd_kron": {"preconditioner_update_probability": 0.1},
-    "shampoo": {"precondition_frequency": 10},
-}
-"""Arguments that have no default, or whose default is for large models or without momentum."""
+__all__ = ["KNOWN", "Entrant", "entrant"]
 
 RATES = tuple(np.logspace(-4.5, 1.5, 16).tolist())
 """Learning rates, a factor of 2.5 apart."""
@@ -118,25 +83,6 @@ class Entrant(NamedTuple):
     settings: Mapping[str, tuple[float, ...]]
 
 
-@functools.cache
-def names() -> tuple[str, ...]:
-    """Lists the optimizers: what the package exports from `algorithms` that is not left out."""
-    found = {name: getattr(fo, name) for name in fo.__all__}
-    return tuple(
-        sorted(name for name, value in found.items() if _is_optimizer(value) - {*LEFT_OUT})
-    )
-
-
-def _is_optimizer(value: Any) -> set[str]:
-    """Returns the name of an optimizer, or nothing."""
-    if not inspect.isfunction(value) or value.__name__.startswith("scale_by_"):
-        return set()
-    if not value.__module__.startswith(f"{fo.__name__}.algorithms."):
-        return set()
-    makes = inspect.signature(value, eval_str=True).return_annotation
-    return {value.__name__} if makes is fo.GradientTransformation else set()
-
-
 def entrant(name: str) -> Entrant:
     """Makes an optimizer, and the settings of its sweep.
 
@@ -144,19 +90,8 @@ def entrant(name: str) -> Entrant:
       ValueError: it needs an argument, or has no hyperparameter that can be swept; the message has
         the line to add.
     """
-    factory: Callable[..., fo.GradientTransformation] = getattr(fo, name)
-    parameters = inspect.signature(factory).parameters
-    arguments = dict(ARGUMENTS.get(name, {}))
-    if "learning_rate" in parameters and "learning_rate" in GRIDS.get(name, {"learning_rate": 0}):
-        arguments["learning_rate"] = 1e-3
-    missing = {k for k, p in parameters.items() if p.default is p.empty} - {*arguments}
-    if missing:
-        raise ValueError(
-            f"{name} needs {', '.join(sorted(missing))}. Add a line to ARGUMENTS in "
-            f'benchmarks/race/entrants.py: "{name}": {{"{min(missing)}": ...}}, or one to '
-            f"LEFT_OUT that says why it cannot take part."
-        )
-    tx = factory(**arguments)
+    swept = "learning_rate" in GRIDS.get(name, {"learning_rate": RATES})
+    tx = make(name, 1e-3 if swept else 1.0)
     params = {"kernel": jnp.ones((32, 16)), "bias": jnp.ones(16)}
     numbers = {k: float(v) for k, v in fo.get_hyperparams(tx.init(params)).items()}
     grid = GRIDS.get(name) or _grid(numbers)

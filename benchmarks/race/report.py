@@ -5,7 +5,9 @@ import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .entrants import ARGUMENTS, KNOWN, LEFT_OUT, names
+from functional_optim.demo.optimizers import ARGUMENTS, BASES, LEFT_OUT, names
+
+from .entrants import KNOWN
 from .pictures import curves, heat_map
 from .results import Result, Results, Setup
 from .tasks import TASKS
@@ -77,7 +79,8 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     yield ""
     yield PROTOCOL.format(settings=settings, every=setup.every, seeds=seeds)
     yield "Arguments that are not the defaults, beside those that a sweep sets:\n"
-    for name, arguments in ARGUMENTS.items():
+    bases = {name: {"base_optimizer": base} for name, base in BASES.items()}
+    for name, arguments in sorted({**ARGUMENTS, **bases}.items()):
         yield f"- `{name}`: {', '.join(f'{k} {_shown(v)}' for k, v in arguments.items())}"
     yield "\n## What does not train\n"
     yield from _troubles(rows)

@@ -38,6 +38,7 @@ class Checkpoints:
         )
         self._manager = self._orbax.CheckpointManager(directory.absolute(), options=options)
         self._config = dataclasses.asdict(config)
+        self._directory = directory
         if self.latest_epoch:
             self._check(directory)
 
@@ -53,8 +54,19 @@ class Checkpoints:
         self._manager.save(epoch, args=args.Composite(**items))
 
     def restore(self, like: Tree) -> Tree:
-        """Reads the latest checkpoint: a tree with the structure, dtypes and shapes of `like`."""
-        return self._read("run", self._orbax.args.StandardRestore(like))
+        """Reads the latest checkpoint: a tree with the structure, dtypes and shapes of `like`.
+
+        Raises:
+          UsageError: the arrays are others, because another version of the demo wrote them.
+        """
+        try:
+            return self._read("run", self._orbax.args.StandardRestore(like))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{self._directory} holds a checkpoint with other arrays than those of this "
+                f"version of the demo ({str(error).partition(chr(10))[0]}). Pass --fresh to delete "
+                "it and start over, or --out with another directory."
+            ) from error
 
     def close(self) -> None:
         """Closes the directory."""

@@ -9,25 +9,25 @@ from .config import Config
 from .data import TRAIN_SIZE
 from .extras import UsageError
 from .job import run
-from .rules import RULES
+from .rules import REFERENCE, describe_rules, refusal
 
 __all__ = ["main"]
 
 _ABOUT = """\
-Trains a small network on handwritten digits with a chain of this library's links, and ends
-with a report of one HTML file. The images come with scikit-learn: nothing is downloaded.
+Trains a small network on handwritten digits with an optimizer of this library, and ends with
+a report of one HTML file. The images come with scikit-learn: nothing is downloaded.
 
   1. The training: one jitted scan per epoch, and a checkpoint after each.
   2. The same through the stateful interface; both must end at the same parameters.
-  3. A race of all rules over a grid of learning rates, one compiled program for each rule.
+  3. A race of five rules over a grid of learning rates, one compiled program for each rule.
 """
 
 _RESUMING = """\
 A run that was killed continues from the latest checkpoint in DIR/checkpoints if it is started
 again with the same options, and ends at the same parameters, bit for bit, as an uninterrupted
-run. If the training is complete, only steps 2 and 3 and the report are repeated. The option
---fresh starts over. A checkpoint of a run with other options is never overwritten: it is an
-error.
+run. If the training is complete, only steps 2 and 3, the training of --compare and the report
+are repeated. The option --fresh starts over. A checkpoint of a run with other options is never
+overwritten: it is an error.
 """
 
 
@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demo; returns the exit status."""
     parser = _parser()
     options = vars(parser.parse_args(arguments))
-    choices = {name: options.pop(name) for name in ("out", "fresh", "with_race")}
+    if options.pop("list_rules"):
+        print("\n".join(describe_rules()))
+        return 0
+    choices = {name: options.pop(name) for name in ("out", "fresh", "with_race", "compare_with")}
     try:
         run(Config(**options), **choices)
     except UsageError as error:
@@ -65,9 +68,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--rule",
-        choices=sorted(RULES),
+        type=_rule,
         default=defaults.rule,
-        help="update rule of steps 1 and 2 (%(default)s)",
+        metavar="RULE",
+        help="optimizer of steps 1 and 2, any of the library (%(default)s)",
+    )
+    add("--list-rules", action="store_true", help="list the optimizers and their learning rates")
+    add(
+        "--compare",
+        dest="compare_with",
+        type=_rule,
+        nargs="?",
+        const=REFERENCE,
+        metavar="RULE",
+        help="train a second optimizer on the same batches, and draw its curves beside those of "
+        "--rule; without a name %(const)s, one of the best on these images in docs/race.md",
     )
     add(
         "--seed",
@@ -93,6 +108,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--fresh", action="store_true", help="delete the checkpoints in DIR and start over")
     add("--no-race", dest="with_race", action="store_false", help="leave out step 3")
     return parser
+
+
+def _rule(text: str) -> str:
+    """Checks the name of an optimizer."""
+    reason = refusal(text)
+    if reason is not None:
+        raise argparse.ArgumentTypeError(reason)
+    return text
 
 
 def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:

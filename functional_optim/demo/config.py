@@ -5,7 +5,7 @@ import dataclasses
 import functional_optim as fo
 
 from .data import TRAIN_SIZE
-from .rules import RULES, make_optimizer
+from .rules import make_optimizer, make_schedule
 
 __all__ = ["Config"]
 
@@ -15,7 +15,7 @@ class Config:
     """The configuration of a run, which determines its parameters bit for bit.
 
     Attributes:
-      rule: name of a rule in `RULES`.
+      rule: name of an optimizer of the package.
       epochs: passes over the training images.
       seed: seed of the split, the initial parameters, and the batches.
       batch_size: number of images in a step.
@@ -37,7 +37,5 @@ class Config:
         return self.epochs * self.steps_per_epoch
 
     def optimizer(self) -> fo.GradientTransformation:
-        """Returns the optimizer: warmup for a tenth of the steps, then cosine decay to 0."""
-        peak = RULES[self.rule].peak
-        schedule = fo.warmup_cosine_decay_schedule(0.0, peak, self.steps // 10, self.steps)
-        return make_optimizer(self.rule, schedule)
+        """Returns the optimizer, with the schedule of its learning rate."""
+        return make_optimizer(self.rule, make_schedule(self.rule, self.steps))

@@ -1,6 +1,7 @@
 """The results of a run of the demo."""
 
 import dataclasses
+from typing import NamedTuple
 
 from .config import Config
 from .data import TEST_SIZE
@@ -8,7 +9,19 @@ from .race import Entry
 from .stateful import Comparison
 from .train import Curves, TrainState
 
-__all__ = ["Outcome"]
+__all__ = ["Outcome", "Reference"]
+
+
+class Reference(NamedTuple):
+    """A training with another rule, from the same parameters and on the same batches.
+
+    Attributes:
+      rule: name of the rule.
+      curves: its curves, as those of the run.
+    """
+
+    rule: str
+    curves: Curves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +34,7 @@ class Outcome:
       curves: loss, accuracy and other quantities over the training.
       resumed: number of epochs that an earlier process had trained.
       comparison: the difference between the two interfaces.
+      reference: a training with another rule; None without one.
       race: an entry for each rule; empty without a race.
       mistakes: some of the images that were classified wrongly: SVG, and a caption.
       seconds: running time of this process.
@@ -31,6 +45,7 @@ class Outcome:
     curves: Curves
     resumed: int
     comparison: Comparison
+    reference: Reference | None
     race: list[Entry]
     mistakes: list[tuple[str, str]]
     seconds: float
@@ -57,10 +72,27 @@ class Outcome:
         )
 
     @property
+    def trainings(self) -> list[tuple[str, Curves]]:
+        """The rule and the curves of this run, and those of the reference."""
+        return [(self.config.rule, self.curves), *([self.reference] if self.reference else [])]
+
+    @property
     def summary(self) -> str:
         """The text that is printed at the end."""
-        return (
-            f"\n{self.right} of {TEST_SIZE} held-out images right: {self.accuracy:.2%}.\n"
-            f"{self.interfaces}\n"
-            f"{self.seconds:.0f} seconds."
-        )
+        sentences = [
+            f"{self.right} of {TEST_SIZE} held-out images right: {self.accuracy:.2%}.",
+            *([self.beside] if self.reference else []),
+            self.interfaces,
+            f"{self.seconds:.0f} seconds.",
+        ]
+        return "\n".join(["", *sentences])
+
+    @property
+    def beside(self) -> str:
+        """A sentence that compares the run and the reference."""
+        ends = [
+            f"{rule} ends at a held-out loss of {curves['test_loss'][-1]:.4f} with "
+            f"{curves['test_accuracy'][-1]:.2%} right"
+            for rule, curves in self.trainings
+        ]
+        return f"{', '.join(ends)}: one image is {1 / TEST_SIZE:.2%}."

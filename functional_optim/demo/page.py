@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["charts", "facts", "gallery", "page", "section", "table", "tiles"]
+__all__ = ["chart", "charts", "facts", "gallery", "page", "section", "table", "tiles"]
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -15,29 +15,38 @@ h2 { font-size: 18px; margin: 0 0 6px; }
 p { margin: 0 0 12px; }
 .lead { color: #4b5563; margin-bottom: 20px; }
 section { background: #fff; border: 1px solid #e5e7eb; border-radius: 10px;
-  padding: 20px 22px; margin-top: 18px; overflow-x: auto; }
+  padding: 20px 22px; margin-top: 18px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
 .tile { background: #fff; border: 1px solid #e5e7eb; border-radius: 10px; padding: 12px 16px; }
 .tile b { display: block; font-size: 22px; line-height: 1.3; }
 .tile span { color: #6b7280; font-size: 13px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 8px; }
+.charts { display: grid; gap: 18px;
+  grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); }
+.chart { margin: 0 auto 12px; width: 100%; max-width: 560px; }
+.chart h3 { font-size: 14.5px; margin: 0 0 4px; }
+.chart figcaption { text-align: left; }
 svg { width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px;
   font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 9px; text-align: right; border-bottom: 1px solid #e5e7eb;
   white-space: nowrap; }
 th { color: #6b7280; font-weight: 600; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+.scroll { overflow-x: auto; margin-bottom: 12px; }
 td.best { font-weight: 700; box-shadow: inset 0 0 0 2px #166534; border-radius: 4px; }
 .facts { columns: 3 220px; column-gap: 32px; list-style: none; margin: 0; padding: 0;
   font-size: 13.5px; font-variant-numeric: tabular-nums; }
 .facts li { display: flex; justify-content: space-between; padding: 4px 0; gap: 12px;
-  border-bottom: 1px solid #e5e7eb; color: #6b7280; break-inside: avoid; }
+  border-bottom: 1px solid #e5e7eb; color: #6b7280; break-inside: avoid; overflow-wrap: anywhere; }
 .facts b { color: #1f2937; font-weight: 600; text-align: right; }
 .gallery { display: flex; flex-wrap: wrap; gap: 16px; }
 .gallery figure { margin: 0; width: 84px; }
 .gallery svg { border: 1px solid #e5e7eb; border-radius: 4px; }
 figcaption { font-size: 12.5px; color: #6b7280; text-align: center; margin-top: 4px; }
+@media (max-width: 560px) {
+  main { padding: 20px 10px 32px; }
+  section { padding: 16px 12px; }
+}
 """
 
 
@@ -69,10 +78,10 @@ def tiles(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Makes a table as wide as the page; cells are text, or markup that starts with `<td`."""
+    """Makes a table, which scrolls on a narrow page; cells are text, or start with `<td`."""
     first = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in rows)
-    return f"<table>\n<tr>{first}</tr>\n{body}</table>"
+    return f'<div class="scroll">\n<table>\n<tr>{first}</tr>\n{body}</table>\n</div>'
 
 
 def _cell(text: str) -> str:
@@ -93,6 +102,12 @@ def gallery(pictures: Iterable[tuple[str, str]]) -> str:
     return f'<div class="gallery">{"".join(cells)}</div>'
 
 
-def charts(*svgs: str) -> str:
-    """Makes a row of charts."""
-    return f'<div class="charts">{"".join(svgs)}</div>'
+def chart(title: str, svg: str, caption: str) -> str:
+    """Makes a chart with its title above, and a text that explains it below."""
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="chart">\n<h3>{escape(title)}</h3>\n{svg}\n{below}\n</figure>'
+
+
+def charts(*figures: str) -> str:
+    """Makes rows of charts: two in a row, or one on a narrow page."""
+    return f'<div class="charts">{"".join(figures)}</div>'

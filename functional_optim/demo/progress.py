@@ -1,12 +1,42 @@
 """Shows progress: a bar on a terminal, lines elsewhere."""
 
+import math
 import sys
 from collections.abc import Mapping
 from types import TracebackType
+from typing import SupportsFloat
+
+import numpy as np
 
 from .extras import require
 
-__all__ = ["Progress"]
+__all__ = ["COLUMNS", "Progress", "columns"]
+
+COLUMNS = """\
+train loss: mean over the steps of the epoch, on images that are shifted at random, while the
+  parameters change. So it may be above the held-out loss.
+held-out loss, accuracy: on images that are not trained on, as they are, after the epoch.
+lr: learning rate of the epoch's last step."""
+"""What the columns of a training are."""
+
+
+def columns(
+    losses: np.ndarray, learning_rate: SupportsFloat, evaluated: Mapping[str, SupportsFloat]
+) -> dict[str, str]:
+    """Formats an epoch of a training.
+
+    Args:
+      losses: loss `(steps,)` of each step.
+      learning_rate: learning rate `()` of the last step; NaN without one.
+      evaluated: the measurements after the epoch, as `evaluate` returns them.
+    """
+    rate = float(learning_rate)
+    return {
+        "train loss": f"{losses.mean():.4f}",
+        "held-out loss": f"{float(evaluated['test_loss']):.4f}",
+        "accuracy": f"{float(evaluated['test_accuracy']):.2%}",
+        "lr": "found by the line search" if math.isnan(rate) else f"{rate:.2e}",
+    }
 
 
 class Progress:

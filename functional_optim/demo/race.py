@@ -14,13 +14,13 @@ import functional_optim as fo
 from .config import Config
 from .data import Digits, draw
 from .progress import Progress
-from .rules import RULES, make_optimizer
+from .rules import RACED, make_optimizer
 from .train import TrainState, epoch_function, start
 
 __all__ = ["LEARNING_RATES", "Entry", "count_compilations", "race"]
 
 LEARNING_RATES = tuple(10.0 ** (k / 2) for k in range(-8, 0))
-"""Two learning rates per decade, from 1e-4 to 0.3; the optimum of each rule is between these."""
+"""Two learning rates per decade, from 1e-4 to 0.3; the optimum of each raced rule is between."""
 
 _LONGEST = 10
 """Largest number of epochs of a race, after which the learning rates clearly differ."""
@@ -48,10 +48,10 @@ class Entry(NamedTuple):
 
 
 def race(config: Config, digits: Digits) -> list[Entry]:
-    """Sweeps the learning rates of every rule, with the same initial parameters and batches."""
+    """Sweeps the learning rates of each rule, with the same initial parameters and batches."""
     entries = []
-    with Progress("race", len(RULES)) as progress:
-        for rule in RULES:
+    with Progress("race", len(RACED)) as progress:
+        for rule in RACED:
             entry = sweep(rule, config, digits)
             entries.append(entry)
             best = f"{entry.accuracy[entry.best]:.2%}"

@@ -3,10 +3,12 @@
 import os
 import platform
 from collections.abc import Iterator
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
 import jax
+import numpy as np
 
 import functional_optim as fo
 
@@ -59,21 +61,75 @@ def _training(outcome: Outcome) -> str:
     hyperparams = fo.get_hyperparams(outcome.state.opt_state)
     links = ", ".join(outcome.state.opt_state._fields)
     max_norm = float(hyperparams["max_norm"])
-    clipped = (outcome.curves["gradient_norm"] > max_norm).mean()
     return page.section(
         "Training",
         f"A chain of {links}. One jitted scan per epoch, and a checkpoint after each. "
-        f"{_resumption(outcome)} "
-        f"{clipped:.0%} of the steps had their gradient clipped.",
-        page.charts(
-            plots.loss_chart(outcome),
-            plots.accuracy_chart(outcome),
-            plots.gradient_chart(outcome, max_norm),
-            plots.schedule_chart(outcome),
-        ),
+        f"{_resumption(outcome)} {_clipping(outcome, max_norm)}",
+        page.charts(*_charts(outcome, max_norm)),
+        *_beside(outcome),
         "<p>Its hyperparameters, as the last step left them in the state:</p>",
-        page.facts((name, f"{value:.6g}") for name, value in hyperparams.items()),
+        page.facts((name, _number(value)) for name, value in hyperparams.items()),
     )
+
+
+def _charts(outcome: Outcome, max_norm: float) -> Iterator[str]:
+    reference = outcome.reference
+    grey = f" Grey: {reference.rule}, on the same batches." if reference else ""
+    yield page.chart(
+        "Loss",
+        plots.loss_chart(outcome),
+        "Training: each step (pale) and the mean over the steps of an epoch, on images that are "
+        "shifted at random, while the parameters change. Held out: images that are not trained on, "
+        "as they are, after the epoch. So the training loss may be above the held-out loss." + grey,
+    )
+    yield page.chart(
+        "Accuracy",
+        plots.accuracy_chart(outcome),
+        "Training and held-out images as they are, after each epoch." + grey,
+    )
+    yield page.chart(
+        "Norm of the gradient",
+        plots.gradient_chart(outcome, max_norm),
+        "Of each step (pale) before clipping, and the mean over an epoch.",
+    )
+    if np.isfinite(outcome.curves["learning_rate"]).any():
+        yield page.chart("Learning rate", plots.schedule_chart(outcome), "Of each step.")
+
+
+def _clipping(outcome: Outcome, max_norm: float) -> str:
+    if not np.isfinite(max_norm):
+        return "This rule needs the gradient as it is, which is not clipped."
+    clipped = (outcome.curves["gradient_norm"] > max_norm).mean()
+    return f"{clipped:.0%} of the steps had their gradient clipped."
+
+
+def _beside(outcome: Outcome) -> Iterator[str]:
+    """Yields a table of both trainings at their end, if there are two."""
+    if outcome.reference is None:
+        return
+    yield (
+        f"<p>The last epoch, beside {escape(outcome.reference.rule)}, which trains from the same "
+        f"parameters on the same batches. One image is {1 / TEST_SIZE:.2%}, and this is one seed: "
+        "small differences are chance. The training loss is the mean over the epoch.</p>"
+    )
+    head = ["rule", "train loss", "held-out loss", "accuracy"]
+    yield page.table(
+        head,
+        (
+            [
+                rule,
+                f"{curves['loss'][-1].mean():.4f}",
+                f"{curves['test_loss'][-1]:.4f}",
+                f"{curves['test_accuracy'][-1]:.2%}",
+            ]
+            for rule, curves in outcome.trainings
+        ),
+    )
+
+
+def _number(value: jax.Array) -> str:
+    """Formats a hyperparameter; one of a partition may have a value for each label."""
+    return ", ".join(f"{x:.6g}" for x in np.ravel(value))
 
 
 def _resumption(outcome: Outcome) -> str:
@@ -98,11 +154,15 @@ def _race(outcome: Outcome) -> str:
     winner = max(outcome.race, key=lambda entry: entry.accuracy[entry.best])
     return page.section(
         "Race of the rules",
-        f"Every rule at {len(LEARNING_RATES)} constant learning rates at once: states with "
+        f"Each rule at {len(LEARNING_RATES)} constant learning rates at once: states with "
         "different learning rates are vmapped through one compiled program, from the same "
         f"parameters and on the same batches. Best: {winner.rule} at "
         f"{LEARNING_RATES[winner.best]:.1e}.",
-        plots.race_chart(outcome),
+        page.chart(
+            "Mistakes over the learning rates",
+            plots.race_chart(outcome),
+            "The large dot is the best learning rate of a rule.",
+        ),
         page.table(head, (list(_race_row(entry)) for entry in outcome.race)),
     )
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import functional_optim as fo
 from functional_optim import optim
@@ -12,8 +13,9 @@ from functional_optim import optim
 from . import model
 from .config import Config
 from .data import Digits, draw
-from .progress import Progress
-from .train import start
+from .progress import Progress, columns
+from .rules import learning_rate_of
+from .train import evaluate, start
 
 __all__ = ["Comparison", "compare"]
 
@@ -25,7 +27,7 @@ class Comparison(NamedTuple):
       difference: largest absolute difference of a parameter.
       scale: largest absolute value of a parameter.
       steps: number of calls of `minimize`.
-      seconds: time of these calls, including compilation.
+      seconds: time of these calls, including compilation and an evaluation after each epoch.
     """
 
     difference: float
@@ -50,12 +52,17 @@ def train_stateful(config: Config, tx: fo.GradientTransformation, digits: Digits
     """Trains on the same batches as `train`, with a call of `minimize` for each."""
     params, _, key = start(config, tx)
     opt = optim.Optimizer(params, tx)
+    measure = jax.jit(evaluate)
     with Progress("stateful", config.epochs) as progress:
         for _ in range(config.epochs):
             key, batches = draw(key, digits, config.batch_size)
-            for images, labels in zip(*batches, strict=True):
-                loss = opt.minimize(model.loss_fn, images, labels)
-            progress.advance({"loss": f"{loss:.4f}"})
+            losses = [
+                opt.minimize(model.loss_fn, images, labels)
+                for images, labels in zip(*batches, strict=True)
+            ]
+            measured = measure(opt.eval_params(), digits)
+            rate = learning_rate_of(opt.state[0])
+            progress.advance(columns(np.array(losses), rate, measured))
     return opt.params
 
 

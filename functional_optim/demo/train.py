@@ -12,9 +12,10 @@ from . import model
 from .checkpoint import Checkpoints
 from .config import Config
 from .data import Batches, Digits, draw
-from .progress import Progress
+from .progress import Progress, columns
+from .rules import learning_rate_of
 
-__all__ = ["Curves", "TrainState", "epoch_function", "start", "train"]
+__all__ = ["Curves", "TrainState", "epoch_function", "evaluate", "start", "train"]
 
 Curves = dict[str, np.ndarray]
 """Name -> `(epochs, steps)` or `(epochs,)`; NaN for epochs that have not run yet."""
@@ -36,23 +37,34 @@ def start(config: Config, tx: fo.GradientTransformation) -> TrainState:
 
 
 def train(
-    config: Config, tx: fo.GradientTransformation, digits: Digits, checkpoints: Checkpoints
+    name: str,
+    config: Config,
+    tx: fo.GradientTransformation,
+    digits: Digits,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[TrainState, Curves]:
-    """Trains from the latest checkpoint, or from the start, to the last epoch."""
+    """Trains from the latest checkpoint, or from the start, to the last epoch.
+
+    Args:
+      name: name of the training, for its progress.
+      checkpoints: where the state is written after each epoch; without it, nowhere.
+    """
     state, curves = start(config, tx), _blank_curves(config)
-    done = checkpoints.latest_epoch
-    if done:
+    done = checkpoints.latest_epoch if checkpoints else 0
+    if checkpoints and done:
         state, curves = checkpoints.restore((state, curves))
     run_epoch = jax.jit(epoch_function(tx), donate_argnums=0)
-    with Progress("training", config.epochs, done) as progress:
+    with Progress(name, config.epochs, done) as progress:
         for epoch in range(done, config.epochs):
             key, batches = draw(state.key, digits, config.batch_size)
             # The key is part of the state, so that a resumed run draws the same batches.
             state, measured = run_epoch(state._replace(key=key), batches, digits)
-            for name, value in measured.items():
-                curves[name][epoch] = value
-            checkpoints.save(epoch + 1, (state, curves))
-            progress.advance(_summary(curves, epoch))
+            for curve, value in measured.items():
+                curves[curve][epoch] = value
+            if checkpoints:
+                checkpoints.save(epoch + 1, (state, curves))
+            latest = {curve: values[epoch] for curve, values in curves.items()}
+            progress.advance(columns(latest["loss"], latest["learning_rate"][-1], latest))
     return state, curves
 
 
@@ -62,12 +74,16 @@ def epoch_function(
     """Makes the function of one epoch: a scan over its batches, then an evaluation."""
 
     def step(state: TrainState, batch: Batches) -> tuple[TrainState, dict[str, jax.Array]]:
-        loss, grads = jax.value_and_grad(model.loss_fn)(state.params, *batch)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = fo.apply_updates(state.params, updates)
+        def loss_fn(params: model.Params) -> jax.Array:
+            return model.loss_fn(params, *batch)
+
+        loss, grads = jax.value_and_grad(loss_fn)(state.params)
+        # Links take what they need of these: a line search evaluates the loss, most take nothing.
+        extra = {"value": loss, "grad": grads, "value_fn": loss_fn}
+        params, opt_state = fo.apply_gradients(tx, grads, state.opt_state, state.params, **extra)
         measured = {
             "loss": loss,
-            "learning_rate": fo.get_hyperparams(opt_state)["learning_rate"],
+            "learning_rate": learning_rate_of(opt_state),
             "gradient_norm": opt_state.clip_by_global_norm.metrics["global_norm"],
         }
         return state._replace(params=params, opt_state=opt_state), measured
@@ -76,16 +92,21 @@ def epoch_function(
         state: TrainState, batches: Batches, digits: Digits
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         state, measured = jax.lax.scan(step, state, batches)
-        trained_on = digits.train_images, digits.train_labels
-        held_out = digits.test_images, digits.test_labels
-        return state, {
-            **measured,
-            "train_accuracy": model.accuracy(state.params, *trained_on),
-            "test_accuracy": model.accuracy(state.params, *held_out),
-            "test_loss": model.loss_fn(state.params, *held_out),
-        }
+        point = fo.eval_params(state.opt_state, state.params, default=state.params)
+        return state, {**measured, **evaluate(point, digits)}
 
     return epoch
+
+
+def evaluate(params: model.Params, digits: Digits) -> dict[str, jax.Array]:
+    """Measures parameters on the images as they are: neither shifted nor in batches."""
+    trained_on = digits.train_images, digits.train_labels
+    held_out = digits.test_images, digits.test_labels
+    return {
+        "train_accuracy": model.accuracy(params, *trained_on),
+        "test_accuracy": model.accuracy(params, *held_out),
+        "test_loss": model.loss_fn(params, *held_out),
+    }
 
 
 def _blank_curves(config: Config) -> Curves:
@@ -94,13 +115,3 @@ def _blank_curves(config: Config) -> Curves:
     shape = (config.epochs, config.steps_per_epoch)
     shapes = dict.fromkeys(by_step, shape) | dict.fromkeys(by_epoch, shape[:1])
     return {name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()}
-
-
-def _summary(curves: Curves, epoch: int) -> dict[str, str]:
-    """Formats an epoch for the progress bar: means of its steps, and its last learning rate."""
-    return {
-        "loss": f"{curves['loss'][epoch].mean():.4f}",
-        "accuracy": f"{curves['test_accuracy'][epoch]:.2%}",
-        "lr": f"{curves['learning_rate'][epoch, -1]:.2e}",
-        "grad norm": f"{curves['gradient_norm'][epoch].mean():.3f}",
-    }

@@ -6,13 +6,16 @@ import pytest
 
 from functional_optim.demo.cli import main
 from functional_optim.demo.extras import UsageError, require
+from functional_optim.demo.optimizers import names
+from functional_optim.demo.rules import PEAKS
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rule", "adma"], "'adma' (choose from "),
-        (["--rule", "adma"], "adamw"),
+        (["--rule", "adma"], "that --list-rules lists, got 'adma' (close to it are adam"),
+        (["--compare", "xyz123"], "rules that --list-rules lists, got 'xyz123'\n"),
+        (["--rule", "dpsgd"], "dpsgd cannot train the network (it needs the gradient of each"),
         (["--epochs", "0"], "--epochs: must be a whole number from 1 to"),
         (["--epochs", "many"], "got 'many'"),
         (["--seed", "-1"], "--seed: must be a whole number from 0 to"),
@@ -23,6 +26,22 @@ def test_bad_options_are_refused_with_what_is_allowed(capsys, options, message):
     with pytest.raises(SystemExit, match="2"):
         main(options)
     assert message in capsys.readouterr().err
+
+
+def test_rule_that_is_compared_with_itself_is_refused(tmp_path, capsys):
+    assert main(["--out", str(tmp_path), "--rule", "soap", "--compare"]) == 2
+    assert "--compare would train soap again" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rules_are_listed_with_their_learning_rates(capsys):
+    assert main(["--list-rules"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["rule", "rate"]
+    assert [line.split()[0] for line in lines] == list(names())
+    listed = {line.split()[0]: line.split()[1] for line in lines}
+    assert float(listed["adamw"]) == PEAKS["adamw"]
+    assert listed["lbfgs"] == "none"
 
 
 def test_directory_that_cannot_be_written_to_is_refused(tmp_path, capsys):

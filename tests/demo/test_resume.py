@@ -1,6 +1,7 @@
 """The demo as a process: killed, started again, and started twice."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from functional_optim.demo.checkpoint import Checkpoints
 from functional_optim.demo.cli import main
+from functional_optim.demo.config import Config
+from functional_optim.demo.extras import UsageError
 
 EPOCHS = 12
 
@@ -107,6 +111,34 @@ def test_a_run_prints_no_warning_and_the_path_of_its_report(finished):
     report = demo.checkpoints.parent / "report.html"
     assert printed.rstrip().endswith(str(report))
     assert report.exists()
+
+
+def test_both_interfaces_print_the_same_columns(finished):
+    _, (printed, _) = finished
+    lines = re.findall(r"^(training|stateful) (\d+/\d+: .*)$", printed, re.MULTILINE)
+    shown = {name: [text for who, text in lines if who == name] for name, _ in lines}
+    assert shown["training"] == shown["stateful"]
+    assert len(shown["training"]) == EPOCHS
+    column = r"train loss [\d.]+, held-out loss [\d.]+, accuracy [\d.]+%, lr [\d.e-]+"
+    assert re.fullmatch(rf"12/12: {column}", shown["training"][-1])
+
+
+def test_columns_are_explained_before_they_are_printed(finished):
+    _, (printed, _) = finished
+    before = printed.partition("training 1/")[0]
+    assert "train loss: mean over the steps of the epoch" in before
+    assert "may be above the held-out loss" in before
+
+
+def test_checkpoint_with_other_arrays_is_an_error_that_names_the_remedy(tmp_path):
+    directory, config = tmp_path / "checkpoints", Config()
+    old = Checkpoints(directory, config)
+    old.save(5, {"w": np.ones(2)})
+    old.close()
+    new = Checkpoints(directory, config)
+    with pytest.raises(UsageError, match=r"other arrays than those of this version.*--fresh"):
+        new.restore({"v": {"u": np.ones(3)}})
+    new.close()
 
 
 def test_finished_run_started_again_says_so_and_writes_the_report_anew(finished, capsys):

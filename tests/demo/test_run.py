@@ -1,14 +1,17 @@
 """The default run: how well it learns, what it measures, and the report that it writes."""
 
+import dataclasses
 import html.parser
+import itertools
 import re
 
 import numpy as np
 import pytest
 
-from functional_optim.demo import data, job
+from functional_optim.demo import data, job, plots
 from functional_optim.demo.config import Config
-from functional_optim.demo.rules import RULES
+from functional_optim.demo.outcome import Reference
+from functional_optim.demo.rules import PEAKS, RACED
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def test_learning_rate_is_a_line_then_half_a_cosine(outcome):
     steps = outcome.config.steps
     warmup, t = steps // 10, np.arange(steps)
     cosine = (1 + np.cos(np.pi * (t - warmup) / (steps - warmup))) / 2
-    expected = RULES["adamw"].peak * np.where(t < warmup, t / warmup, cosine)
+    expected = PEAKS["adamw"] * np.where(t < warmup, t / warmup, cosine)
     np.testing.assert_allclose(outcome.curves["learning_rate"].ravel(), expected, rtol=1e-5)
 
 
@@ -55,7 +58,7 @@ def test_curves_have_a_value_for_each_step(outcome):
 
 
 def test_race_compiles_once_for_each_rule(outcome):
-    assert {entry.rule: entry.compilations for entry in outcome.race} == dict.fromkeys(RULES, 1)
+    assert {entry.rule: entry.compilations for entry in outcome.race} == dict.fromkeys(RACED, 1)
 
 
 def test_race_finds_a_learning_rate_that_works_for_each_rule(outcome):
@@ -91,4 +94,83 @@ def test_report_shows_charts_and_every_number_of_the_race(outcome, report):
     shown = [float(cell) for cell in cells]
     measured = np.concatenate([entry.accuracy for entry in outcome.race])
     np.testing.assert_allclose(shown, 100 * measured, atol=0.051)
-    assert report.count('class="best"') == len(RULES)
+    assert report.count('class="best"') == len(RACED)
+
+
+CHARTS = {
+    "loss": plots.loss_chart,
+    "accuracy": plots.accuracy_chart,
+    "gradient": lambda outcome: plots.gradient_chart(outcome, 1.0),
+    "schedule": plots.schedule_chart,
+    "race": plots.race_chart,
+}
+
+
+def test_report_explains_the_losses_where_it_shows_them(report):
+    charts = re.findall(r"<figure class=.chart.>.*?</figure>", report, re.DOTALL)
+    loss = next(chart for chart in charts if "<h3>Loss</h3>" in chart)
+    assert "shifted at random, while the parameters change" in loss
+    assert "the training loss may be above the held-out loss" in loss
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_chart_is_readable_on_a_page_420_pixels_wide(outcome, name):
+    svg = CHARTS[name](outcome)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+) ', svg)[1])
+    sizes = [float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)px", svg)]
+    # The padding of the page takes 46 pixels.
+    assert min(sizes) * (420 - 46) / width >= 11
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_texts_of_a_chart_cover_neither_each_other_nor_curves(outcome, name, monkeypatch):
+    monkeypatch.setattr(plots, "_markup", lambda title, figure: figure)
+    longest = Reference("generalized_primal_averaging", outcome.curves)
+    figure = CHARTS[name](dataclasses.replace(outcome, resumed=3, reference=longest))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    plot = axes.get_window_extent()
+    ticks = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+    boxes = [tick.get_window_extent() for tick in ticks if tick.get_text()]
+    boxes = [box for box in boxes if _within(box.y0, box.y1, plot) or box.y1 <= plot.y0]
+    boxes += [axes.xaxis.label.get_window_extent(), axes.yaxis.label.get_window_extent()]
+    if axes.get_legend() is not None:
+        legend = axes.get_legend().get_window_extent()
+        assert legend.y0 >= plot.y1
+        assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
+        boxes.append(legend)
+    for box, other in itertools.combinations(boxes, 2):
+        assert not box.overlaps(other)
+
+
+def _within(low, high, plot):
+    """Whether a label is beside the plot: those of ticks beyond the limits are not drawn."""
+    return plot.y0 <= (low + high) / 2 <= plot.y1
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A short run beside that of another rule."""
+    config = Config(rule="signum", epochs=2)
+    out = tmp_path_factory.mktemp("compared")
+    return job.run(config, out, with_race=False, compare_with="sgd"), out
+
+
+def test_other_rule_trains_on_the_same_batches(compared, tmp_path):
+    outcome, _ = compared
+    alone = job.run(Config(rule="sgd", epochs=2), tmp_path, with_race=False)
+    for name, curve in outcome.reference.curves.items():
+        np.testing.assert_array_equal(curve, alone.curves[name])
+    # Both start at the same parameters.
+    assert outcome.curves["loss"][0, 0] == alone.curves["loss"][0, 0]
+    assert outcome.curves["loss"][-1, -1] != alone.curves["loss"][-1, -1]
+
+
+def test_report_has_both_rules(compared):
+    outcome, out = compared
+    report = (out / "report.html").read_text("utf-8")
+    assert "sgd, held out" in report
+    for rule, curves in outcome.trainings:
+        cells = [rule, f"{curves['loss'][-1].mean():.4f}", f"{curves['test_loss'][-1]:.4f}"]
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in report
+    assert "sgd ends at a held-out loss of" in outcome.summary
