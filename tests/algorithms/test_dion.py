@@ -97,7 +97,7 @@ def with_q(state, q):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("shape", [(4, 6), (6, 3)])
+@pytest.mark.parametrize("shape", [(6, 3)])
 def test_the_transpose_has_the_transposed_updates(rule, shape):
     tx, gradients = RULES[rule](), [normal(shape, t) for t in range(4)]
     q = normal((min(shape), min(shape) // 2 + min(shape) % 2), 9)
@@ -183,12 +183,11 @@ def test_the_rank_is_rounded_up_to_a_multiple():
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("shape", SHAPES)
-def test_with_all_rows_dion2_is_muon(shape):
-    gradients = [normal(shape, t) for t in range(5)]
+def test_with_all_rows_dion2_is_muon():
+    gradients = [[normal(shape, t) for shape in SHAPES] for t in range(5)]
     ours, _ = run(fo.scale_by_dion2(beta=0.8, fraction=1.0, **EXACT), gradients)
     theirs, _ = run(fo.scale_by_muon(beta=0.8, nesterov=False, **EXACT), gradients)
-    for a, b in zip(ours, theirs, strict=True):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -229,10 +228,10 @@ def test_steps_and_hyperparameters_compile_once(make):
 
 
 @pytest.mark.parametrize("make", [fo.dion, fo.dion2])
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (7, 1), (2, 0, 3)])
-def test_empty_and_thin_matrices_have_updates(make, shape):
-    tx = make(0.1, axes={"w": fo.MatrixAxes(-2, -1)})
-    params = {"w": jnp.ones(shape)}
+def test_empty_and_thin_matrices_have_updates(make):
+    shapes = [(0, 3), (3, 0), (1, 1), (7, 1), (2, 0, 3)]
+    tx = make(0.1, axes=[fo.MatrixAxes(-2, -1)] * len(shapes))
+    params = list(map(jnp.ones, shapes))
     updates, _ = jax.jit(tx.update)(params, tx.init(params), params)
-    assert updates["w"].shape == shape
-    assert jnp.isfinite(updates["w"]).all()
+    assert [u.shape for u in updates] == shapes
+    assert all(jnp.isfinite(u).all() for u in updates)
