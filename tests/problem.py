@@ -1,5 +1,6 @@
 """A small problem that most tests share: two leaves, random gradients, a training loop."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -46,10 +47,16 @@ def train(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
     Returns parameters, state and all updates.
     """
 
+    (params, state), updates = _scan(tx.update)((params, tx.init(params)), grads)
+    return params, state, updates
+
+
+@functools.lru_cache(4)
+def _scan(update: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles once for transformations that differ in numbers alone, as those of one factory."""
+
     def body(carry: Any, g: Any) -> Any:
-        updates, state = tx.update(g, carry[1], carry[0])
+        updates, state = update(g, carry[1], carry[0])
         return (fo.apply_updates(carry[0], updates), state), updates
 
-    run = jax.jit(lambda carry, g: jax.lax.scan(body, carry, g), compiler_options=USUAL)
-    (params, state), updates = run((params, tx.init(params)), grads)
-    return params, state, updates
+    return jax.jit(lambda carry, g: jax.lax.scan(body, carry, g), compiler_options=USUAL)

@@ -23,9 +23,9 @@ def polar(g):
 def run(tx, gradients, params=None, state=None):
     """The updates of some steps, and the state after them."""
     state = tx.init(gradients[0]) if state is None else state
-    updates = []
+    updates, step = [], jax.jit(tx.update)
     for g in gradients:
-        u, state = tx.update(g, state, params)
+        u, state = step(g, state, params)
         updates.append(u)
     return updates, state
 
@@ -35,9 +35,9 @@ def run(tx, gradients, params=None, state=None):
 def test_at_full_rank_the_momentum_of_dion_is_a_decaying_sum(shape):
     gradients, m = [normal(shape, t) for t in range(6)], 0.0
     tx = fo.scale_by_dion(beta=0.8)
-    state = tx.init(gradients[0])
+    state, step = tx.init(gradients[0]), jax.jit(tx.update)
     for g in gradients:
-        _, state = tx.update(g, state)
+        _, state = step(g, state)
         m = 0.8 * (m + g)
         np.testing.assert_allclose(state.mu, m, rtol=1e-12, atol=1e-12)
 
@@ -97,7 +97,7 @@ def with_q(state, q):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("shape", [(4, 6), (6, 3)])
+@pytest.mark.parametrize("shape", [(6, 3)])
 def test_the_transpose_has_the_transposed_updates(rule, shape):
     tx, gradients = RULES[rule](), [normal(shape, t) for t in range(4)]
     q = normal((min(shape), min(shape) // 2 + min(shape) % 2), 9)
@@ -133,7 +133,7 @@ def test_axes_turn_a_weight_and_scale_it_by_its_outputs(make):
         tx = make(0.1, axes={"w": axes, "b": None})
         params = {"w": turned(w), "b": jnp.ones(5)}
         grads = {"w": turned(g), "b": jnp.ones(5)}
-        u, _ = tx.update(grads, tx.init(params), params)
+        u, _ = jax.jit(tx.update)(grads, tx.init(params), params)
         updates[name] = turned(u["w"])
     np.testing.assert_allclose(updates["plain"], updates["torch"], rtol=1e-12, atol=1e-15)
 
@@ -163,7 +163,7 @@ def test_the_first_q_follows_from_key_and_leaf():
 
     def first(key):
         tx = fo.scale_by_dion(key=key)
-        return tx.update(params, tx.init(params))[1].q
+        return jax.jit(tx.update)(params, tx.init(params))[1].q
 
     one, two = first(0), first(jax.random.key(1))
     assert (first(0)["a"] == one["a"]).all()
@@ -173,7 +173,7 @@ def test_the_first_q_follows_from_key_and_leaf():
 
 def test_the_rank_is_rounded_up_to_a_multiple():
     def rank(shape, **how):
-        return fo.scale_by_dion(**how).init(jnp.zeros(shape)).q.shape[-1]
+        return jax.eval_shape(fo.scale_by_dion(**how).init, jnp.zeros(shape)).q.shape[-1]
 
     assert rank((30, 40), rank_fraction=0.1) == 3
     assert rank((40, 30), rank_fraction=0.11) == 4
@@ -183,12 +183,11 @@ def test_the_rank_is_rounded_up_to_a_multiple():
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("shape", SHAPES)
-def test_with_all_rows_dion2_is_muon(shape):
-    gradients = [normal(shape, t) for t in range(5)]
+def test_with_all_rows_dion2_is_muon():
+    gradients = [[normal(shape, t) for shape in SHAPES] for t in range(5)]
     ours, _ = run(fo.scale_by_dion2(beta=0.8, fraction=1.0, **EXACT), gradients)
     theirs, _ = run(fo.scale_by_muon(beta=0.8, nesterov=False, **EXACT), gradients)
-    for a, b in zip(ours, theirs, strict=True):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -229,10 +228,10 @@ def test_steps_and_hyperparameters_compile_once(make):
 
 
 @pytest.mark.parametrize("make", [fo.dion, fo.dion2])
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (7, 1), (2, 0, 3)])
-def test_empty_and_thin_matrices_have_updates(make, shape):
-    tx = make(0.1, axes={"w": fo.MatrixAxes(-2, -1)})
-    params = {"w": jnp.ones(shape)}
-    updates, _ = tx.update(params, tx.init(params), params)
-    assert updates["w"].shape == shape
-    assert jnp.isfinite(updates["w"]).all()
+def test_empty_and_thin_matrices_have_updates(make):
+    shapes = [(0, 3), (3, 0), (1, 1), (7, 1), (2, 0, 3)]
+    tx = make(0.1, axes=[fo.MatrixAxes(-2, -1)] * len(shapes))
+    params = list(map(jnp.ones, shapes))
+    updates, _ = jax.jit(tx.update)(params, tx.init(params), params)
+    assert [u.shape for u in updates] == shapes
+    assert all(jnp.isfinite(u).all() for u in updates)

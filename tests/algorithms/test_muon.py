@@ -37,7 +37,7 @@ def orthogonal(rows, columns, seed=0):
 
 
 def apply(tx, g, params=None):
-    return tx.update(g, tx.init(g), params)[0]
+    return jax.jit(tx.update)(g, tx.init(g), params)[0]
 
 
 @pytest.mark.usefixtures("x64")

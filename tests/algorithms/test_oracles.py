@@ -8,7 +8,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import each_with_cheap_oracle, each_with_oracle
+from ..rules import affordable, cases, each_with_oracle, plain
 
 
 def in_float64(tree, at=...):
@@ -40,10 +40,24 @@ def test_float64_agrees_to_rounding(case):
             np.testing.assert_allclose(u, theirs[k][t], rtol=1e-12, atol=1e-12 * scale)
 
 
+LINKS = ("scale_by_", "orthogonalize")
+PLAIN = {case.name for case in plain(cases())}
+LONG = [
+    pytest.param(case, id=case.name)
+    for case in affordable(cases())
+    if case.oracle
+    and (case.name in PLAIN or hasattr(case.factory, "spec") or case.name.startswith(LINKS))
+]
+"""All variants of the links, whose rounding adds up, and each optimizer made of them once.
+
+The other variants of an optimizer chain the same links, with decay or with another link's option,
+and the test in float64 has them all.
+"""
+
 DECIDE_THE_PARAMETER = (fo.madgrad, fo.scale_by_madgrad, fo.norm_constraint)
 
 
-@each_with_cheap_oracle
+@pytest.mark.parametrize("case", LONG)
 def test_float32_stays_with_the_oracle(case):
     steps = 1000
     params = problem.arrays(np.float32, seed=1)

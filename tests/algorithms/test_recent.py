@@ -408,10 +408,10 @@ def test_a_schedule_a_label_and_a_traced_value_do_in_the_place_of_a_number():
         lambda x: fo.grokfast(alpha=x, lamb=x),
         lambda x: fo.hyperball(x),
     ):
-        tx = make(halves)
-        updates, _ = tx.update(params, tx.init(params), params)
-        again = make(0.5)
-        expected, _ = again.update(params, again.init(params), params)
+        tx, again = make(halves), make(0.5)
+        updates, expected = (
+            jax.jit(tx.update)(params, tx.init(params), params)[0] for tx in (tx, again)
+        )
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates, expected)
         traced = jax.jit(
             lambda x, make=make: make(x).update(params, make(x).init(params), params)[0]

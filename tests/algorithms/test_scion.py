@@ -1,5 +1,7 @@
 """Scion: minimizers, balls, roles by names, and the errors of parameters without a role."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,12 +27,18 @@ def normal(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))
 
 
-def direction(g, norm, axes=None, **how):
-    """The minimizer for one weight, without momentum."""
+@functools.cache
+def minimizer(norm, axes, **how):
+    """One program for all tests of a norm, since compiling takes nearly all of their time."""
     tx = fo.scale_by_scion(
         1.0, 1.0, norms={"x": norm}, param_labels={"w": "x"}, axes={"w": axes}, **how
     )
-    return tx.update({"w": g}, tx.init({"w": g}), {"w": g})[0]["w"]
+    return jax.jit(lambda g: tx.update({"w": g}, tx.init({"w": g}), {"w": g})[0]["w"])
+
+
+def direction(g, norm, axes=None, **how):
+    """The minimizer for one weight, without momentum."""
+    return minimizer(norm, axes, **how)(g)
 
 
 @pytest.mark.usefixtures("x64")
@@ -42,8 +50,8 @@ def test_no_element_of_the_ball_is_better(name, shape):
     best = jnp.vdot(g, direction(g, norm, axes, **CUBIC))
     assert best > 0
     how = {"norms": {"x": norm}, "param_labels": {"w": "x"}, "axes": {"w": axes}}
-    for key in range(20):
-        other = fo.scion_init({"w": g}, key, 1.0, **how)["w"]
+    first = jax.vmap(lambda key: fo.scion_init({"w": g}, key, 1.0, **how)["w"])
+    for other in jax.jit(first)(jnp.arange(20)):
         assert jnp.vdot(g, other) < best
         # Both are on the sphere: another gradient has the other as its best.
         np.testing.assert_allclose(direction(other, norm, axes, **CUBIC), other, rtol=1e-6)
@@ -84,10 +92,11 @@ def test_sign_without_constraint_is_scaled_sign_descent():
     )
     ours, theirs = params, params
     state, other = tx.init(params), signs.init(params)
+    step, step_of_signs = jax.jit(tx.update), jax.jit(signs.update)
     for t in range(5):
         grads = {"w": normal((3, 5), t), "b": normal((5,), t)}
-        u, state = tx.update(grads, state, ours)
-        v, other = signs.update(grads, other, theirs)
+        u, state = step(grads, state, ours)
+        v, other = step_of_signs(grads, other, theirs)
         ours, theirs = fo.apply_updates(ours, u), fo.apply_updates(theirs, v)
     for k in params:
         np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-12, atol=1e-12)
@@ -100,7 +109,9 @@ def test_the_constraint_is_decay_of_one_over_the_radius():
     decayed = fo.chain(
         fo.scale_by_scion(1.0), fo.add_decayed_weights(1 / 4), fo.scale_by_learning_rate(0.4)
     )
-    ours, theirs = (tx.update(params, tx.init(params), params)[0] for tx in (constrained, decayed))
+    ours, theirs = (
+        jax.jit(tx.update)(params, tx.init(params), params)[0] for tx in (constrained, decayed)
+    )
     for k in params:
         np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-12)
 
@@ -113,7 +124,8 @@ def test_parameters_that_start_in_their_balls_stay_there():
         "embed": {"embedding": jnp.zeros((7, 6))},
     }
     radius = {"hidden": 3.0, "head": 20.0, "embedding": 2.0, "vector": 0.5}
-    params = fo.scion_init(shapes, 0, radius)
+    first = jax.jit(lambda key: fo.scion_init(shapes, key, radius))
+    params = first(0)
     tx = fo.scion(0.2, radius, 0.5, **CUBIC)
     state, update = tx.init(params), jax.jit(tx.update)
 
@@ -130,7 +142,7 @@ def test_parameters_that_start_in_their_balls_stay_there():
         updates, state = update(grads, state, params)
         params = fo.apply_updates(params, updates)
         assert_inside(params, 1e-6)
-    values = np.linalg.svd(fo.scion_init(shapes, 1, radius)["layer"]["kernel"])[1]
+    values = np.linalg.svd(first(1)["layer"]["kernel"])[1]
     np.testing.assert_allclose(values, 3 * (4 / 6) ** 0.5, rtol=1e-9)
 
 
@@ -152,12 +164,12 @@ def test_a_convolution_is_divided_by_its_positions(name, axes):
     shape = (3, 3, 6, 8) if name == "kernel" else (8, 6, 3, 3)
     params = {"conv": {name: normal(shape), "bias": jnp.zeros(8)}}
     tx = fo.scale_by_scion(1.0, 1.0, **CUBIC)
-    u = tx.update(params, tx.init(params), params)[0]["conv"][name]
+    u = jax.jit(tx.update)(params, tx.init(params), params)[0]["conv"][name]
     inputs, outputs = axes
     matrix = jnp.moveaxis(u, (inputs, outputs), (2, 3)).reshape(54, 8)
     scale = (8 / 6) ** 0.5 / 9
     np.testing.assert_allclose(np.linalg.svd(matrix)[1], scale, rtol=1e-9)
-    first = fo.scion_init(params, 0, 1.0)["conv"][name]
+    first = jax.jit(fo.scion_init, static_argnums=2)(params, 0, 1.0)["conv"][name]
     for i in np.ndindex(3, 3):
         kernel = jnp.moveaxis(first, (inputs, outputs), (2, 3))[i]
         np.testing.assert_allclose(np.linalg.svd(kernel)[1], scale, rtol=1e-9)
@@ -181,15 +193,16 @@ def test_roles_follow_from_names_and_radii_from_roles():
         },
         "lm_head": {"weight": jnp.ones((9, 4)), "bias": jnp.ones(9)},
     }
-    u = fo.scale_by_scion(alpha=1.0)
-    u, state = u.update(params, u.init(params), params)
+    tx = fo.scale_by_scion(alpha=1.0)
+    step = jax.jit(tx.update)
+    u, state = step(params, tx.init(params), params)
     assert (u["wte"]["embedding"] == 1).all()
     np.testing.assert_allclose(u["lm_head"]["weight"], 3000 / 4)
     np.testing.assert_allclose(u["lm_head"]["bias"], 50, rtol=1e-6)
     np.testing.assert_allclose(u["block"]["norm"]["scale"], 50, rtol=1e-6)
     assert abs(jnp.linalg.norm(u["block"]["mlp"]["kernel"], 2) / (50 * 2**0.5) - 1) < 0.35
     state = fo.set_hyperparams(state, {"radius.head": 4.0})
-    again, _ = fo.scale_by_scion(alpha=1.0).update(params, state, params)
+    again, _ = step(params, state, params)
     np.testing.assert_allclose(again["lm_head"]["weight"], 1.0)
 
 

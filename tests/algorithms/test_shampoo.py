@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,14 +125,15 @@ def test_a_root_that_fails_is_not_used_and_is_counted(name, root):
     _, before = run(tx, [sound])
     assert failures(before) == 0
     # Of two matrices, one fails.
-    _, state = tx.update(sound.at[1].set(g), before)
+    step = jax.jit(tx.update)
+    _, state = step(sound.at[1].set(g), before, None)
     assert failures(state) == expected
     for side in ("left_root", "right_root"):
         old, new = getattr(before, side), getattr(state, side)
         np.testing.assert_array_equal(new[1], old[1])
         if root != "qr":  # which takes another step
             np.testing.assert_allclose(new[0], old[0], rtol=1e-5)
-    _, state = tx.update(sound, state)
+    _, state = step(sound, state, None)
     # With b2 = 0 the next factor is sound again, unless 0 times it is NaN.
     assert failures(state) == expected * (1 + (name in ("nan", "inf")))
 
@@ -146,9 +149,19 @@ def test_failures_of_all_leaves_are_counted_in_an_optimizer():
     params = {"w": jnp.ones((4, 2)), "v": jnp.ones((2, 2)), "b": jnp.ones(2)}
     axes = {"w": fo.MatrixAxes(0, 1), "v": fo.MatrixAxes(0, 1), "b": None}
     tx = fo.shampoo(0.1, b2=0.0, eps=0.0, block_size=2, axes=axes)
-    _, state = tx.update(params, tx.init(params), params)
+    _, state = jax.jit(tx.update)(params, tx.init(params), params)
     # Three matrices of ones, with two factors each.
     assert failures(state) == 6
+
+
+@functools.cache
+def root_of(how, exponent, is_relative):
+    """The inverse root of a factor, given it and its eps, as a program that tests share."""
+
+    def root(factor, eps):
+        return inverse_root(how, factor, exponent, Damping(eps, is_relative, False), None)
+
+    return jax.jit(root)
 
 
 @pytest.mark.usefixtures("x64")
@@ -157,8 +170,7 @@ def test_the_newton_iteration_finds_the_root_with_a_relative_eps(exponent):
     x = normal(3, 4, 6)
     factor = jnp.asarray(x @ np.swapaxes(x, -1, -2))
     newton, eigh = (
-        inverse_root(how, factor, exponent, Damping(jnp.asarray(1e-3), True, False), None)
-        for how in ("newton", "eigh")
+        root_of(how, exponent, True)(factor, jnp.asarray(1e-3)) for how in ("newton", "eigh")
     )
     assert not newton.failed.any()
     np.testing.assert_allclose(newton.root, eigh.root, rtol=1e-6, atol=1e-6)
@@ -170,13 +182,7 @@ def test_float32_roots_have_the_digits_that_the_eps_allows():
     values, q = np.linalg.eigh(factor)
     expected = (q * (values + 1e-4 * values[-1]) ** -0.25) @ q.T
     for how in ("eigh", "newton"):
-        found = inverse_root(
-            how,
-            jnp.asarray(factor, jnp.float32),
-            0.25,
-            Damping(jnp.float32(1e-4), True, False),
-            None,
-        )
+        found = root_of(how, 0.25, True)(jnp.asarray(factor, jnp.float32), jnp.float32(1e-4))
         np.testing.assert_allclose(found.root, expected, atol=1e-3 * np.abs(expected).max())
 
 
@@ -210,12 +216,10 @@ def test_the_derivative_of_a_root_is_that_of_differences(is_relative):
     direction = direction.at[1:].set(np.eye(4))
 
     def root(t):
-        damping = Damping(0.1 + 0.7 * t, is_relative, False)
-        return inverse_root(
-            "eigh", factor.at[2].add(np.eye(4)) + t * direction, 0.3, damping, None
-        )[0]
+        moved = factor.at[2].add(np.eye(4)) + t * direction
+        return root_of("eigh", 0.3, is_relative)(moved, 0.1 + 0.7 * t)[0]
 
-    _, slope = jax.jvp(root, (jnp.zeros(()),), (jnp.ones(()),))
+    _, slope = jax.jit(lambda t: jax.jvp(root, (t,), (jnp.ones(()),)))(jnp.zeros(()))
     difference = (root(jnp.asarray(1e-5)) - root(jnp.asarray(-1e-5))) / 2e-5
     np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-7)
 
