@@ -19,7 +19,7 @@ from ..core.leaf.quantized import decode_state, encode_like, is_quantized
 from ..core.numerics.precision import safe_increment
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.rules.init import ENGINE_FIELDS
+from ..core.rules.bound_rule import ENGINE_FIELDS
 from ..core.rules.rng_keys import Key, as_key, key_at
 from ..core.state import KeyPath, State, is_rule_state, nested_states
 from ..core.trees.containers import container_content, is_container

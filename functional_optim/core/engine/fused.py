@@ -14,9 +14,8 @@ from ..numerics.casting import cast
 from ..numerics.precision import compute_dtype
 from ..numerics.validation import check_loss
 from ..protocol import PyTree
-from ..rules.bound_rule import BoundRule
+from ..rules.bound_rule import ENGINE_FIELDS, BoundRule
 from ..rules.context import StepContext
-from ..rules.init import state_names
 from ..state import KeyPath, State
 from ..trees.apply import add_update, replace_leaves
 from ..trees.placement import sharded_as, sharded_together
@@ -329,7 +328,9 @@ def _check_arguments(
             check_loss(rule.name, extra[name])
     if not isinstance(state, State):
         raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))
-    names = state_names(state)
+    fields = state._asdict()
+    hyperparams, schedules = fields.get("hyperparams", ()), fields.get("schedules", ())
+    names = sorted(hyperparams), sorted(schedules), sorted(fields.keys() - ENGINE_FIELDS)
     pairs = zip(rule.state_names, names, strict=True)
     if any(expected not in (None, got) for expected, got in pairs):
         kinds = "(hyperparameters, schedules, slots)"

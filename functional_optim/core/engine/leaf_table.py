@@ -12,7 +12,7 @@ from ..leaf.packing import Group, Packed, as_tree
 from ..leaf.quantized import has_quantized, with_decoded_shapes
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
-from ..rules.init import ENGINE_FIELDS
+from ..rules.bound_rule import ENGINE_FIELDS
 from ..state import State
 from ..trees.containers import in_containers_like, without_containers
 from ..trees.sparse_rows import check_rows, coalesced, is_sparse

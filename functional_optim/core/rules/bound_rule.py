@@ -14,10 +14,23 @@ from ..numerics.precision import hyper_dtype
 from .arguments import Kind
 from .spec import RuleSpec, call_by_name, checked_dict, checked_names, wanted_names
 
-__all__ = ["BoundRule"]
+__all__ = ["ENGINE_FIELDS", "BoundRule"]
 
 Array = jax.Array
 Scalars = dict[str, Any]
+
+ENGINE_FIELDS = (
+    "count",
+    "leaf_counts",
+    "hyperparams",
+    "schedules",
+    "groups",
+    "keys",
+    "carry",
+    "scalars",
+    "metrics",
+)
+"""Fields of a rule's state that the engine keeps; the others are the rule's slots."""
 
 
 @dataclasses.dataclass(frozen=True)

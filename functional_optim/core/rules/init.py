@@ -23,36 +23,16 @@ from ..trees.placement import mesh_placer
 from ..trees.sparse_rows import is_sparse
 from ..trees.structure import leaf_paths
 from ..trees.varying import varying_as
-from .bound_rule import BoundRule
+from .bound_rule import ENGINE_FIELDS, BoundRule
 from .by_label import ByLabel
 from .rng_keys import Key
 from .schedule import Number, NumberedSchedule
 from .spec import call_by_name, checked_dict, wanted_names
 
-__all__ = ["ENGINE_FIELDS", "RuleInit", "replace_rule_inits", "state_names"]
+__all__ = ["RuleInit", "replace_rule_inits"]
 
 Array = jax.Array
 T = TypeVar("T")
-
-ENGINE_FIELDS = (
-    "count",
-    "leaf_counts",
-    "hyperparams",
-    "schedules",
-    "groups",
-    "keys",
-    "carry",
-    "scalars",
-    "metrics",
-)
-"""Fields of a rule's state that the engine keeps; the others are the rule's slots."""
-
-
-def state_names(state: State) -> tuple[list[str], list[str], list[str]]:
-    """Returns the sorted names of a state's hyperparameters, schedules and slots."""
-    fields = state._asdict()
-    slots = sorted(fields.keys() - ENGINE_FIELDS)
-    return sorted(fields.get("hyperparams", ())), sorted(fields.get("schedules", ())), slots
 
 
 @dataclasses.dataclass(frozen=True)
