@@ -8,9 +8,7 @@ from typing import Any
 
 from .adapter import Link, check_pair, link_name
 from .caching import Interned
-from .engine.fused import FusedUpdate
-from .engine.next_state import wrong_state
-from .engine.rule_update import RuleUpdate
+from .engine.fused import FusedUpdate, wrong_state
 from .protocol import GradientTransformation, PyTree
 from .rules.bound_rule import BoundRule
 from .state import State
@@ -120,7 +118,7 @@ class ChainUpdate(Interned):
             if isinstance(stage, FusedUpdate):
                 add = add_to_params and stage is last
                 states = state[first : first + len(stage.rules)]
-                updates, states = stage(updates, states, params, extra, add_to_params=add)
+                updates, states = stage.run(updates, states, params, extra, add_to_params=add)
                 new_states += states
             else:
                 updates, new = stage(updates, state[first], params, extra)
@@ -136,10 +134,10 @@ class ChainUpdate(Interned):
         stages: list[list[BoundRule] | Link] = []
         for link in self.links:
             update = link.function
-            if not isinstance(update, RuleUpdate):
+            if not isinstance(update, FusedUpdate):
                 stages.append(link)
                 continue
-            rule, before = update.rule, stages[-1] if stages else None
+            (rule,), before = update.rules, stages[-1] if stages else None
             if isinstance(before, list) and _can_follow(rule, before):
                 before.append(rule)
             else:

@@ -8,7 +8,7 @@ import jax
 from .adapter import Link
 from .caching import Keyed
 from .chain import ChainUpdate
-from .engine.rule_update import RuleUpdate
+from .engine.fused import FusedUpdate
 from .numerics.validation import as_state
 from .protocol import GradientTransformation, Hyperparameter, PyTree
 from .rules.schedule import NumberedSchedule
@@ -34,7 +34,7 @@ class WithTracedHyperparams(Keyed):
     `jit(lambda lr, state: sgd(lr).update(grads, state))`, where the user means this lr.
     """
 
-    update: RuleUpdate
+    update: FusedUpdate
     numbers: tuple[tuple[str, Hyperparameter], ...]
 
     def __call__(

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from ..core.adapter import Link, check_pair, link_name
 from ..core.caching import Interned
 from ..core.chain import ChainUpdate
-from ..core.engine.rule_update import RuleUpdate
+from ..core.engine.fused import FusedUpdate
 from ..core.leaf.packing import stacked_array_ids
 from ..core.leaf.quantized import decode_state, encode_like, is_quantized
 from ..core.numerics.precision import safe_increment
@@ -154,7 +154,7 @@ def _is_of_leaf_rules(update: object) -> bool:
         return _is_of_leaf_rules(update.link.function)
     if isinstance(update, PartitionUpdate):
         return all(_is_of_leaf_rules(link.function) for _, link in update.links)
-    return isinstance(update, RuleUpdate) and not update.rule.spec.whole_tree
+    return isinstance(update, FusedUpdate) and not update.rules[0].spec.whole_tree
 
 
 @dataclasses.dataclass(frozen=True)

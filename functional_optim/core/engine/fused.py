@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from ..caching import Interned
 from ..leaf.dtypes import split_complex
-from ..numerics.casting import cast
+from ..numerics.casting import cast, cast_like
 from ..numerics.precision import compute_dtype
 from ..numerics.validation import check_loss
 from ..protocol import PyTree
@@ -20,6 +20,7 @@ from ..state import KeyPath, State
 from ..trees.apply import add_update, replace_leaves
 from ..trees.placement import sharded_as, sharded_together
 from ..trees.structure import is_absent
+from ..trees.varying import varying_like
 from .executors import (
     Executor,
     LeafArrays,
@@ -30,7 +31,6 @@ from .executors import (
 )
 from .leaf_table import LeafTable
 from .measuring import with_sums
-from .next_state import next_state, wrong_state
 from .step_scalars import (
     StepScalars,
     compute_step_scalars,
@@ -39,7 +39,7 @@ from .step_scalars import (
 )
 from .whole_tree import run_on_tree
 
-__all__ = ["FusedUpdate"]
+__all__ = ["FusedUpdate", "wrong_state"]
 
 Array = jax.Array
 Scalars = dict[str, Array]
@@ -47,44 +47,47 @@ Scalars = dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class FusedUpdate(Interned):
-    """Neighbouring rules of a chain, applied to each leaf one after another in one function.
+    """`update` of a rule, or of neighbouring rules of a chain.
 
-    JAX traces that function once for each distinct shape and dtype. Only the first rule may
-    measure the whole tree, because a later one would need the updates of all leaves after the
-    rules before it. A rule that computes the whole tree is not fused with others.
+    A leaf goes through all rules in one function, which JAX traces once for each distinct shape and
+    dtype. Only the first rule may measure the whole tree, because a later one would need the
+    updates of all leaves after the rules before it. A rule that computes the whole tree is not
+    fused with others.
+
+    Attributes:
+      rules: the rules, in order; as the `update` of a transformation it has one.
+      programs: jitted functions, and plans of backends, kept as long as this object.
     """
 
     rules: tuple[BoundRule, ...]
+    programs: dict[Hashable, Any] = dataclasses.field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
-    def __post_init__(self) -> None:
-        derived = {
-            "name": "__".join(rule.name for rule in self.rules),
-            "whole_tree": self.rules[0].spec.whole_tree,
-            "reads_params": any(rule.spec.reads_params for rule in self.rules),
-            "counts_leaves": any(rule.counts_leaves for rule in self.rules),
-            # A tree that a rule needs may have a leaf where there is no update.
-            "aligns_params": any(r.spec.needs_trees and r.spec.reads_params for r in self.rules),
-            "stacks_leaves": any(rule.spec.stack_leaves for rule in self.rules),
-            # A rule that decides the new parameter returns the exact difference to it, which a
-            # narrower dtype would round; the rules after it must not round it either.
-            "keeps_compute_dtype": any(rule.spec.keep_compute_dtype for rule in self.rules),
-            # Jitted functions, and plans of backends, kept as long as this object.
-            "programs": {},
-        }
-        for name, value in derived.items():
-            object.__setattr__(self, name, value)
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether a cache may keep the rules alive."""
+        return all(rule.is_cacheable for rule in self.rules)
 
-    if TYPE_CHECKING:  # __post_init__ derives these from the rules; they are not fields
-        name: ClassVar[str]
-        whole_tree: ClassVar[bool]
-        reads_params: ClassVar[bool]
-        counts_leaves: ClassVar[bool]
-        aligns_params: ClassVar[bool]
-        stacks_leaves: ClassVar[bool]
-        keeps_compute_dtype: ClassVar[bool]
-        programs: ClassVar[dict[Hashable, Any]]
+    @property
+    def name(self) -> str:
+        """Names of the rules, shown in programs and profiles."""
+        return "__".join(rule.name for rule in self.rules)
 
     def __call__(
+        self,
+        updates: PyTree,
+        state: State,
+        params: PyTree | None = None,
+        *,
+        add_to_params: bool = False,
+        **extra: Any,
+    ) -> tuple[PyTree, State]:
+        """Transforms the updates of a tree by one rule; unknown extra arguments are ignored."""
+        outputs, (state,) = self.run(updates, (state,), params, extra, add_to_params=add_to_params)
+        return outputs, state
+
+    def run(
         self,
         updates: PyTree,
         states: Sequence[State],
@@ -101,15 +104,16 @@ class FusedUpdate(Interned):
         # 1. Align updates, parameters and states leaf by leaf, and check them.
         for rule, state in zip(self.rules, states, strict=True):
             _check_arguments(rule, state, params, extra, updates)
-        # Updates may lack leaves that have a count or a part of another tree; params have them.
-        by_params = self.counts_leaves or self.aligns_params
+        specs = [rule.spec for rule in self.rules]
         table = LeafTable(
             self.rules[0].name,
             updates,
             states,
             params,
-            by_params=by_params,
-            stack_leaves=self.stacks_leaves,
+            # Updates may lack leaves that have a count or a part of another tree; params have them.
+            by_params=any(rule.counts_leaves for rule in self.rules)
+            or any(spec.needs_trees and spec.reads_params for spec in specs),
+            stack_leaves=any(spec.stack_leaves for spec in specs),
         )
         if table.sparse:
             _check_sparse(self.rules, table)
@@ -119,7 +123,8 @@ class FusedUpdate(Interned):
             steps.append(compute_step_scalars(rule, table, state, extra))
         steps = computed_once(steps, len(table.active))
         # 3. Let an executor run the rules on each leaf, or one rule on the whole tree.
-        if self.whole_tree:
+        whole_tree = specs[0].whole_tree
+        if whole_tree:
             (rule,), (step,) = self.rules, steps
             step.next_fields.update(run_on_tree(rule, table, states[0], step, extra))
         else:
@@ -128,16 +133,19 @@ class FusedUpdate(Interned):
         outputs, slots = table.rebuild()
         new_states = []
         for rule, state, step, trees in zip(self.rules, states, steps, slots, strict=True):
-            fields = with_sums(rule, step.next_fields, trees)
-            new_states.append(next_state(state, fields | trees))
+            fields = step.next_fields
+            if rule.spec.tree_stats.sums:
+                fields = with_sums(rule, fields, trees)
+            new_states.append(_next_state(state, fields | trees))
         if add_to_params:
-            add = add_update if self.whole_tree else _take_new
+            add = add_update if whole_tree else _take_new
             outputs = replace_leaves(params, outputs, add)
         return outputs, new_states
 
     def _run_on_leaves(
         self, table: LeafTable, steps: list[StepScalars], *, add_to_params: bool
     ) -> None:
+        reads_params = any(rule.spec.reads_params for rule in self.rules)
         # Calls are grouped first: a backend may run all its leaves in one kernel.
         columns = tuple([step.columns for step in steps])
         by_executor: dict[Executor, list[LeafCall]] = {}
@@ -146,7 +154,7 @@ class FusedUpdate(Interned):
             # An update without a parameter is returned as an update, and `replace_leaves` then
             # raises with its path.
             add = add_to_params and not is_absent(table.params[first])
-            update, slots, param = table.inputs(batch, with_params=self.reads_params or add)
+            update, slots, param = table.inputs(batch, with_params=reads_params or add)
             call = LeafCall(
                 batch=batch,
                 stacked=batch in table.stacks,
@@ -206,7 +214,10 @@ class FusedUpdate(Interned):
             new_slots.append(
                 {k: sharded_as(new[k].astype(x.dtype), x) for k, x in state_slots.items()}
             )
-        u = u if self.keeps_compute_dtype else u.astype(signature.dtype)
+        # A rule that decides the new parameter returns the exact difference to it, which a narrower
+        # dtype would round; the rules after it must not round it either.
+        if not any(rule.spec.keep_compute_dtype for rule in self.rules):
+            u = u.astype(signature.dtype)
         if signature.add_to_params:
             return add_update(param, u), new_slots
         return sharded_as(u, update), new_slots
@@ -347,3 +358,25 @@ def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
                 "rule has to see all rows. Put densify() in front of it, or pass the todense() of "
                 "what is sparse; or train tables by sparse_adam or another rule that acts on rows."
             )
+
+
+def wrong_state(name: str, got: str) -> str:
+    """Returns the message for a state that another transformation made."""
+    return (
+        f"{name}: state must be what init of the same transformation made, {got}. Restore a "
+        "checkpoint with jax.eval_shape(tx.init, params) as its target."
+    )
+
+
+def _next_state(old: State, new: Mapping[str, PyTree]) -> State:
+    """Builds the state with new values, each in the dtype of the old one.
+
+    The structure is the same, with one exception: the first update without the gradient of a leaf
+    adds `leaf_counts` behind `count`.
+    """
+    fields: dict[str, PyTree] = {}
+    for name, value in old._asdict().items():
+        fields[name] = varying_like(jax.tree.map(cast_like, new.get(name, value), value), value)
+        if name == "count" and "leaf_counts" in new and "leaf_counts" not in old:
+            fields["leaf_counts"] = new["leaf_counts"]
+    return State(**fields)
