@@ -10,8 +10,7 @@ from jax.typing import DTypeLike
 
 from ..caching import Interned
 from ..leaf.dtypes import split_complex
-from ..numerics.casting import cast, cast_like
-from ..numerics.precision import compute_dtype
+from ..numerics.precision import cast, cast_like, compute_dtype
 from ..numerics.validation import check_loss
 from ..protocol import PyTree
 from ..rules.bound_rule import ENGINE_FIELDS, BoundRule

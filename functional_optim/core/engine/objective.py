@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..numerics.casting import cast
-from ..numerics.precision import compute_dtype
+from ..numerics.precision import cast, compute_dtype
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from .leaf_table import LeafTable

@@ -13,8 +13,7 @@ from jax.typing import DTypeLike
 
 from ..leaf.packing import Group, stack_trees
 from ..leaf.stacking import KERNEL_OUTPUTS, MIN_READERS, materialize_scalars, unstack_array
-from ..numerics.casting import cast
-from ..numerics.precision import hyper_dtype, safe_increment
+from ..numerics.precision import cast, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule

@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..numerics.casting import cast, cast_like
-from ..numerics.precision import compute_dtype
+from ..numerics.precision import cast, cast_like, compute_dtype
 from ..numerics.validation import as_state
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext

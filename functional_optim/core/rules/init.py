@@ -14,8 +14,7 @@ from jax.typing import DTypeLike
 from ..caching import Interned
 from ..leaf.dtypes import as_parameter, check_parameter, init_slots
 from ..leaf.packing import pack
-from ..numerics.casting import cast
-from ..numerics.precision import compute_dtype, hyper_dtype
+from ..numerics.precision import cast, compute_dtype, hyper_dtype
 from ..numerics.validation import as_start, as_state
 from ..protocol import NoSlot, PyTree
 from ..state import State

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from ..numerics.casting import cast
+from ..numerics.precision import cast
 from ..protocol import PyTree
 
 if TYPE_CHECKING:
