@@ -22,9 +22,8 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.bound_rule import ENGINE_FIELDS
 from ..core.rules.rng_keys import Key, as_key, key_at
 from ..core.state import KeyPath, State, is_rule_state, nested_states
-from ..core.trees.containers import container_content, is_container
 from ..core.trees.placement import mesh_placer
-from ..core.trees.structure import path_string
+from ..core.trees.structure import container_content, is_container, path_string
 from ..transforms.masking import MaskedUpdate, PartitionUpdate
 from .blocks import BLOCK
 from .formats import FORMATS

@@ -18,8 +18,7 @@ from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.trees.placeholders import is_any_params
 from ..core.trees.placement import replicated, shard_like, sharded_as
-from ..core.trees.sparse_rows import is_sparse
-from ..core.trees.structure import align_params, is_absent, is_placeholder
+from ..core.trees.structure import align_params, is_absent, is_placeholder, is_sparse
 from ..core.types import OptState
 from .parts import extra_of_part
 

@@ -12,7 +12,8 @@ from jax.typing import DTypeLike
 from ..leaf.packing import Group
 from ..leaf.quantized import decode_state, encode_like, has_quantized
 from ..trees.apply import add_update
-from ..trees.sparse_rows import Rows, is_sparse
+from ..trees.sparse_rows import Rows
+from ..trees.structure import is_sparse
 from .backends import BACKENDS
 from .step_scalars import Column, RuleScalars, StepScalars
 

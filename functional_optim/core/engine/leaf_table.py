@@ -14,15 +14,17 @@ from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
 from ..rules.bound_rule import ENGINE_FIELDS
 from ..state import State
-from ..trees.containers import in_containers_like, without_containers
-from ..trees.sparse_rows import check_rows, coalesced, is_sparse
+from ..trees.sparse_rows import check_rows, coalesced
 from ..trees.structure import (
     align,
     align_params,
     find_leaves,
+    in_containers_like,
     is_absent,
     is_placeholder,
+    is_sparse,
     leaf_paths,
+    without_containers,
 )
 from .stacks import Stacks, equal_leaves, whole_stacks
 

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 from ..protocol import PyTree
 from ..state import KeyPath
-from ..trees.containers import without_containers
+from ..trees.structure import without_containers
 
 __all__ = [
     "FORMATS",

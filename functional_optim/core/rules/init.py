@@ -19,8 +19,7 @@ from ..numerics.validation import as_start, as_state
 from ..protocol import NoSlot, PyTree
 from ..state import State
 from ..trees.placement import mesh_placer
-from ..trees.sparse_rows import is_sparse
-from ..trees.structure import leaf_paths
+from ..trees.structure import is_sparse, leaf_paths
 from ..trees.varying import varying_as
 from .bound_rule import ENGINE_FIELDS, BoundRule
 from .by_label import ByLabel

@@ -11,10 +11,8 @@ from jax.tree_util import PyTreeDef
 
 from ..functions import Function, as_function
 from ..protocol import PyTree
-from .containers import without_containers
 from .labels_by_shape import labels_by_shape
-from .sparse_rows import is_sparse
-from .structure import leaf_paths
+from .structure import is_sparse, leaf_paths, without_containers
 
 __all__ = [
     "FrozenTree",

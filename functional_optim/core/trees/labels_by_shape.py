@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from ..protocol import PyTree
-from .sparse_rows import is_sparse
+from .structure import is_sparse
 
 __all__ = ["labels_by_shape"]
 

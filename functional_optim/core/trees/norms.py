@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from ..numerics.precision import compute_dtype, safe_sqrt
 from ..numerics.validation import as_state
 from ..protocol import PyTree
-from .sparse_rows import coalesced, is_sparse
+from .sparse_rows import coalesced
+from .structure import is_sparse
 
 __all__ = [
     "combine_norms",

@@ -1,7 +1,6 @@
 """Row-sparse updates: a BCOO of some rows, for a parameter that is a dense array."""
 
 import functools
-import sys
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,6 +9,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from ..numerics.precision import cast
 from ..protocol import PyTree
+from .structure import is_sparse
 
 if TYPE_CHECKING:
     from jax.experimental.sparse import BCOO
@@ -19,20 +19,12 @@ __all__ = [
     "check_rows",
     "coalesced",
     "dense",
-    "is_sparse",
     "empty_rows",
     "row_sparse",
     "coalesce_rows",
 ]
 
 Array = jax.Array
-
-
-def is_sparse(x: object) -> bool:
-    """Tells whether x is one of JAX's sparse arrays."""
-    # The import is slow, and not needed: if x is sparse, its module has been imported.
-    module = sys.modules.get("jax.experimental.sparse")
-    return module is not None and isinstance(x, module.JAXSparse)
 
 
 def row_sparse(rows: ArrayLike, indices: ArrayLike, shape: tuple[int, ...]) -> Any:
