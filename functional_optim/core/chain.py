@@ -111,18 +111,19 @@ class ChainUpdate(Interned):
         if not isinstance(state, State) or state._fields != self.names:
             got = state._fields if isinstance(state, State) else type(state).__name__
             raise ValueError(wrong_state("chain", f"with the links {self.names}, got {got}"))
+        states = tuple(state)
         new_states: list[PyTree] = []
         last = self.stages[-1] if self.stages else None
         for stage in self.stages:
             first = len(new_states)
             if isinstance(stage, FusedUpdate):
                 add = add_to_params and stage is last
-                states = state[first : first + len(stage.rules)]
-                updates, states = stage.run(updates, states, params, extra, add_to_params=add)
-                new_states += states
+                old = states[first : first + len(stage.rules)]
+                updates, new = stage.run(updates, old, params, extra, add_to_params=add)
             else:
-                updates, new = stage(updates, state[first], params, extra)
-                new_states.append(new)
+                updates, one = stage(updates, states[first], params, extra)
+                new = [one]
+            new_states += new
         # Only the function of a fused leaf can add the update itself.
         if add_to_params and not isinstance(last, FusedUpdate):
             updates = apply_updates(params, updates)

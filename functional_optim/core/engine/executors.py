@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ..leaf.packing import Group
-from ..leaf.quantized import decode_state, encode_like, has_quantized
+from ..leaf.quantized import decode_state, encode_like, is_quantized
 from ..trees.apply import add_update
 from ..trees.sparse_rows import Rows
 from ..trees.structure import is_sparse
@@ -21,6 +21,7 @@ __all__ = [
     "XLA",
     "Backend",
     "Executor",
+    "JitExecutor",
     "LeafArrays",
     "LeafCall",
     "LeafFunction",
@@ -138,7 +139,7 @@ def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
         return STACKED
     if is_sparse(call.update):
         return SPARSE_ROWS
-    if has_quantized(call.slots):
+    if any(is_quantized(x) for slots in call.slots for x in slots.values()):
         return BLOCKWISE
     for backend in _backends:
         if backend.claims(fused, call):
@@ -146,11 +147,19 @@ def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
     return XLA
 
 
-class _OneByOne:
-    """Runs one jitted function for each call, traced once for each distinct shape."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class JitExecutor:
+    """Runs one jitted function for each leaf or stack, traced once for each distinct shape.
+
+    Attributes:
+      on_leaf: `(fused, arrays, leaf index, signature) -> result`, computes one call.
+      suffix: ending of the program's name, which follows the names of the rules.
+    """
+
+    on_leaf: Callable[[LeafFunction, LeafArrays, Array, LeafSignature], Result]
+    suffix: str = ""
 
     joins_leaves = False
-    suffix = ""
 
     def run(self, fused: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
         """Returns the result of each call."""
@@ -172,85 +181,74 @@ class _OneByOne:
         program: Callable[..., Result] = fused.programs[self]
         return program
 
-    def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+
+def _on_dense_leaf(
+    fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+) -> Result:
+    return fused.on_leaf(arrays, index, signature)
+
+
+def _on_stack(
+    fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+) -> Result:
+    """Maps the function of a leaf over a stack: over all that differs from leaf to leaf."""
+    rows = tuple((x.keys, x.row, x.trees) for x in arrays.scalars)
+
+    def one(
+        update: Array,
+        slots: tuple[Scalars, ...],
+        param: Array | None,
+        rows: tuple[tuple[Scalars, Array | None, Scalars], ...],
+        index: Array,
     ) -> Result:
-        """Computes the result of one call."""
-        return fused.on_leaf(arrays, index, signature)
+        scalars = tuple(
+            shared._replace(keys=keys, row=row, trees=trees)
+            for shared, (keys, row, trees) in zip(arrays.scalars, rows, strict=True)
+        )
+        return fused.on_leaf(LeafArrays(update, slots, param, scalars), index, signature)
+
+    return jax.vmap(one)(arrays.update, arrays.slots, arrays.param, rows, index)
 
 
-class _Stacked(_OneByOne):
-    """Maps the function of a leaf over a stack of leaves."""
-
-    suffix = "_stacked"
-
-    def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
-    ) -> Result:
-        """Maps over update, slots, parameter, and the scalars that differ from leaf to leaf."""
-        rows = tuple((x.keys, x.row, x.trees) for x in arrays.scalars)
-
-        def one(
-            update: Array,
-            slots: tuple[Scalars, ...],
-            param: Array | None,
-            rows: tuple[tuple[Scalars, Array | None, Scalars], ...],
-            index: Array,
-        ) -> Result:
-            scalars = tuple(
-                shared._replace(keys=keys, row=row, trees=trees)
-                for shared, (keys, row, trees) in zip(arrays.scalars, rows, strict=True)
-            )
-            return fused.on_leaf(LeafArrays(update, slots, param, scalars), index, signature)
-
-        return jax.vmap(one)(arrays.update, arrays.slots, arrays.param, rows, index)
+def _on_sparse_rows(
+    fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+) -> Result:
+    """Gathers the rows of a sparse update, computes, and writes only these rows."""
+    rows, param = Rows(arrays.update), arrays.param
+    slots = decode_state(arrays.slots)
+    dense = LeafArrays(rows.values, rows.of(slots), rows.of(param), arrays.scalars)
+    # The update is added to the rows below, because the function has only some of the parameter.
+    on_rows = signature._replace(add_to_params=False)
+    update, new = fused.on_leaf(dense, index, on_rows, getattr(param, "dtype", None))
+    update = rows.update(update)
+    new_slots = [
+        encode_like(quantized, {k: rows.put(old[k], x[k]) for k in old})
+        for quantized, old, x in zip(arrays.slots, slots, new, strict=True)
+    ]
+    return (add_update(param, update) if signature.add_to_params else update), new_slots
 
 
-class _SparseRows(_OneByOne):
-    """Runs the rules on the rows of a sparse update, and writes only these rows."""
-
-    suffix = "_sparse_rows"
-
-    def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
-    ) -> Result:
-        """Gathers the rows, computes, and scatters."""
-        rows, param = Rows(arrays.update), arrays.param
-        slots = decode_state(arrays.slots)
-        dense = LeafArrays(rows.values, rows.of(slots), rows.of(param), arrays.scalars)
-        on_rows = signature._replace(add_to_params=False)
-        update, new = fused.on_leaf(dense, index, on_rows, getattr(param, "dtype", None))
-        update = rows.update(update)
-        new_slots = [
-            encode_like(quantized, {k: rows.put(old[k], x[k]) for k in old})
-            for quantized, old, x in zip(arrays.slots, slots, new, strict=True)
-        ]
-        return (add_update(param, update) if signature.add_to_params else update), new_slots
-
-
-class _Blockwise(_OneByOne):
+def _on_blocks(
+    fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+) -> Result:
     """Decodes quantized slots, computes, and encodes, a block of the leaf at a time."""
+    # Imported late, because it needs jax.extend, whose import takes as long as all rules'.
+    from ..leaf.blockwise import BlockInputs, run_blockwise
 
-    suffix = "_blockwise"
+    def maths(
+        inputs: BlockInputs, fixed: tuple[tuple[RuleScalars, ...], Array]
+    ) -> tuple[Array, tuple[Scalars, ...]]:
+        scalars, index = fixed
+        result, slots = fused.on_leaf(LeafArrays(*inputs, scalars), index, signature)
+        return result, tuple(slots)
 
-    def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
-    ) -> Result:
-        """Computes the leaf in blocks."""
-        # Imported late, because it needs jax.extend, whose import takes as long as all rules'.
-        from ..leaf.blockwise import BlockInputs, run_blockwise
-
-        def maths(
-            inputs: BlockInputs, fixed: tuple[tuple[RuleScalars, ...], Array]
-        ) -> tuple[Array, tuple[Scalars, ...]]:
-            scalars, index = fixed
-            result, slots = fused.on_leaf(LeafArrays(*inputs, scalars), index, signature)
-            return result, tuple(slots)
-
-        inputs = BlockInputs(arrays.update, arrays.slots, arrays.param)
-        fixed = arrays.scalars, index
-        result, slots = run_blockwise(maths, inputs, fixed, adds=signature.add_to_params)
-        return result, list(slots)
+    inputs = BlockInputs(arrays.update, arrays.slots, arrays.param)
+    fixed = arrays.scalars, index
+    result, slots = run_blockwise(maths, inputs, fixed, adds=signature.add_to_params)
+    return result, list(slots)
 
 
-XLA, STACKED, SPARSE_ROWS, BLOCKWISE = _OneByOne(), _Stacked(), _SparseRows(), _Blockwise()
+XLA = JitExecutor(_on_dense_leaf)
+STACKED = JitExecutor(_on_stack, "_stacked")
+SPARSE_ROWS = JitExecutor(_on_sparse_rows, "_sparse_rows")
+BLOCKWISE = JitExecutor(_on_blocks, "_blockwise")

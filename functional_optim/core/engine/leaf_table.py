@@ -9,7 +9,7 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import Group, Packed, as_tree
-from ..leaf.quantized import has_quantized, with_decoded_shapes
+from ..leaf.quantized import is_quantized, with_decoded_shapes
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
 from ..rules.bound_rule import ENGINE_FIELDS
@@ -180,7 +180,9 @@ class LeafTable:
                 {
                     i: (kind, _types(self.updates[i]), _types(self._slots_of(i)))
                     for i, kind in kinds.items()
-                    if not has_quantized(self._slots_of(i))
+                    if not any(
+                        is_quantized(x) for slots in self._slots_of(i) for x in slots.values()
+                    )
                 }
             )
         return Stacks(groups, self.slot_trees, self._columns)
@@ -302,13 +304,15 @@ class LeafTable:
 
 def all_slots(slot_trees: dict[str, PyTree]) -> PyTree:
     """Returns the first slot if all parameters have it, or else all slots merged."""
-    trees = [
+    trees = (
         with_decoded_shapes(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()
-    ]
-    if not any(map(is_placeholder, _flatten(trees[0])[0])):
-        return trees[0]
+    )
+    first = next(trees)
+    if not any(map(is_placeholder, jax.tree.leaves(first, is_leaf=is_placeholder))):
+        return first
     return jax.tree.map(
         lambda *slots: next((x for x in slots if not is_absent(x)), slots[0]),
+        first,
         *trees,
         is_leaf=is_placeholder,
     )

@@ -18,7 +18,6 @@ __all__ = [
     "QuantizedArray",
     "decode_state",
     "encode_like",
-    "has_quantized",
     "is_quantized",
     "register_format",
     "with_decoded_shapes",
@@ -93,11 +92,6 @@ def register_format(name: str) -> Callable[[F], F]:
 def is_quantized(x: object) -> bool:
     """Tells whether x is a quantized array."""
     return isinstance(x, QuantizedArray)
-
-
-def has_quantized(tree: PyTree) -> bool:
-    """Tells whether a tree has a quantized array."""
-    return any(map(is_quantized, jax.tree.leaves(tree, is_leaf=is_quantized)))
 
 
 def with_decoded_shapes(tree: PyTree) -> PyTree:

@@ -87,6 +87,7 @@ class RuleSpec:
       signature: signature of the factory.
       arguments: the declaration of each argument.
       whole_tree: whether the maths computes all leaves together.
+      reads_params: whether the maths reads the parameter.
       renamed_from: None, or the rule that this one is with other names of some arguments, and
         `(name there, name here)` of each.
     """
@@ -109,19 +110,16 @@ class RuleSpec:
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     whole_tree: bool = False
     renamed_from: "tuple[RuleSpec, tuple[tuple[str, str], ...]] | None" = None
+    reads_params: bool = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reads_params", "params" in self.needs)
         # Read by `interop`, which tells names of rules from names that users chose.
         RULE_NAMES.add(self.name)
 
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Returns the names of the arguments of some kinds."""
         return [k for k, a in self.arguments.items() if a.kind in kinds]
-
-    @functools.cached_property
-    def reads_params(self) -> bool:
-        """Whether the maths reads the parameter."""
-        return "params" in self.needs
 
     def __reduce__(self) -> tuple[object, ...]:
         # By name, because the functions of a rule are replaced by its factory in their module.

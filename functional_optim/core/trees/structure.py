@@ -211,14 +211,13 @@ def find_leaves(treedef: PyTreeDef, tree: PyTree) -> list[Any] | None:
         parts: list[Any] = treedef.flatten_up_to(tree)
     except ValueError:
         return None
-    return parts if all(map(_is_single, parts)) else None
-
-
-def _is_single(x: PyTree) -> bool:
-    """Tells whether x is one leaf, or in the place of one: an array, a label, a placeholder."""
-    if is_container(x):  # some have a dtype, although they are not arrays
-        return False
-    return hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
+    for x in parts:
+        # One leaf, or in the place of one: an array, a label, a placeholder. Some containers have a
+        # dtype, although they are not arrays.
+        is_leaf = hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
+        if is_container(x) or not is_leaf:
+            return None
+    return parts
 
 
 def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
