@@ -56,7 +56,7 @@ def find_plan(fused: LeafFunction, call: LeafCall) -> tuple[Plan | None, list[ja
     1,000 times. The trace itself ensures this: dimensions are symbolic, so that Python can only
     branch on conditions that hold for all sizes. A rule that reads a size has no plan.
     """
-    arrays, signature = call.arrays_with_matrix(), call.signature
+    arrays, signature = call.arrays(with_row=False), call.signature
     flat, structure = jax.tree.flatten(arrays)
     kinds = _kinds(arrays)
     shape = arrays.update.shape

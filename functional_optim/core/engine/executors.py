@@ -28,7 +28,6 @@ __all__ = [
     "LeafSignature",
     "Result",
     "choose_executor",
-    "register_backend",
 ]
 
 Array = jax.Array
@@ -65,15 +64,13 @@ class LeafCall:
     steps: tuple[StepScalars, ...]  # of each rule
     signature: LeafSignature
 
-    def arrays(self) -> LeafArrays:
-        """Returns the arguments, with the scalars of this leaf alone."""
-        scalars = tuple([step.at(self.batch, stacked=self.stacked) for step in self.steps])
-        return LeafArrays(self.update, self.slots, self.param, scalars)
+    def arrays(self, *, with_row: bool = True) -> LeafArrays:
+        """Returns the arguments, with the scalars of this leaf alone.
 
-    def arrays_with_matrix(self) -> LeafArrays:
-        """Returns the arguments, with the matrix of all leaves' scalars in place of a row."""
-        scalars = tuple(step.at(self.batch, stacked=False, with_row=False) for step in self.steps)
-        return LeafArrays(self.update, self.slots, self.param, scalars)
+        Without `with_row`, the matrix of all leaves' scalars is in place of this leaf's row.
+        """
+        scalars = [step.at(self.batch, self.stacked, with_row=with_row) for step in self.steps]
+        return LeafArrays(self.update, self.slots, self.param, tuple(scalars))
 
 
 Result = tuple[Array, list[Scalars]]
@@ -121,14 +118,6 @@ class Backend(Executor, Protocol):
         """Tells whether it runs this leaf."""
 
 
-_backends: list[Backend] = BACKENDS
-
-
-def register_backend(backend: Backend) -> None:
-    """Lets a backend claim leaves before XLA."""
-    _backends.append(backend)
-
-
 def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
     """Chooses the executor of a leaf: the first in this order that fits.
 
@@ -141,7 +130,7 @@ def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
         return SPARSE_ROWS
     if any(is_quantized(x) for slots in call.slots for x in slots.values()):
         return BLOCKWISE
-    for backend in _backends:
+    for backend in BACKENDS:
         if backend.claims(fused, call):
             return backend
     return XLA

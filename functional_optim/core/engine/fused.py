@@ -375,7 +375,9 @@ def _next_state(old: State, new: Mapping[str, PyTree]) -> State:
     """
     fields: dict[str, PyTree] = {}
     for name, value in old._asdict().items():
-        fields[name] = varying_like(jax.tree.map(cast_like, new.get(name, value), value), value)
+        fields[name] = value
+        if name in new:
+            fields[name] = varying_like(jax.tree.map(cast_like, new[name], value), value)
         if name == "count" and "leaf_counts" in new and "leaf_counts" not in old:
             fields["leaf_counts"] = new["leaf_counts"]
     return State(**fields)

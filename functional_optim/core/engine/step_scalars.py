@@ -83,7 +83,7 @@ class StepScalars:
     next_fields: Fields
     stacks: tuple[Group, ...]
 
-    def at(self, batch: Group, *, stacked: bool, with_row: bool = True) -> RuleScalars:
+    def at(self, batch: Group, stacked: bool, *, with_row: bool = True) -> RuleScalars:
         """Returns the scalars of one leaf, or of a stack, with a new first axis of rows and trees.
 
         Without `with_row`, `row` is the matrix of all leaves.
