@@ -53,6 +53,7 @@ def _pairs_of(
     """Returns the pairs of a link: several if it is a chain of this package."""
     init, update = check_pair(f"chain: link {position}", link)
     if isinstance(init, ChainInit) and isinstance(update, ChainUpdate):
+        # Flattened, so that paths in the state do not depend on how chains are nested.
         return zip(init.inits, (inner.function for inner in update.links), strict=True)
     return [(init, update)]
 
@@ -135,6 +136,7 @@ class ChainUpdate(Interned):
         stages: list[list[BoundRule] | Link] = []
         for link in self.links:
             update = link.function
+            # Wrappers, and links of other libraries, are called by themselves.
             if not isinstance(update, FusedUpdate):
                 stages.append(link)
                 continue

@@ -119,6 +119,7 @@ class EachLeaf:
         param_leaves: list[Any] = [None] * len(present)
         if params is not None:
             param_leaves = align_params(updates, params, link="stateless_with_tree_map")
+        # Both lists lack the placeholders, which are put back between the results.
         results = map(self.f, present, param_leaves)
         return treedef.unflatten([u if is_placeholder(u) else next(results) for u in leaves])
 

@@ -141,6 +141,7 @@ class LeafTable:
         dtype = getattr(g, "dtype", None)
         if is_sparse(g):
             check_rows(f"{self.name}: the update at '{self.path(i)}'", g)
+        # Python numbers serve as updates, as they do as parameters.
         if dtype is None and isinstance(g, (int, float, complex)):
             dtype = jnp.result_type(g)
         if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
@@ -285,6 +286,7 @@ class LeafTable:
         for rule, trees in enumerate(self.slot_trees):
             new_trees.append({})
             for slot, old in trees.items():
+                # A leaf without this slot has a node without leaves in its place.
                 column = [slots[rule].get(slot, NoSlot()) for slots in self.slots]
                 if self._stacks is None:
                     new = self.treedef.unflatten(column)

@@ -53,6 +53,7 @@ class Objective:
 
 def arguments_of(value_fn: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the extra arguments that a function takes by name."""
+    # The first argument is the parameters.
     parameters = list(inspect.signature(value_fn).parameters.values())[1:]
     names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
     return {k: v for k, v in extra.items() if k in names}

@@ -74,6 +74,7 @@ class Stacks:
                 {
                     k: _stack(trees[k], column, group)
                     for k, column in by_slot.items()
+                    # Leaves of a group are of one kind: all have the slot, or none.
                     if not is_absent(column[group[0]])
                 }
                 for trees, by_slot in zip(slot_trees, columns, strict=True)
@@ -98,6 +99,7 @@ class Stacks:
         stacks = {group: slots[rule].get(slot, NoSlot()) for group, slots in self.slots.items()}
         if isinstance(old, Packed):
             return Packed.of(old.layout, column, stacks)
+        # These leaves were stacked for this step only.
         for group, stack in stacks.items():
             for i, x in zip(group, [] if is_absent(stack) else unstack_array(stack), strict=False):
                 column[i] = x

@@ -74,6 +74,7 @@ def run_on_tree(
     u, new, scalars = result
     _check_result(rule, u, new, scalars, slots, [name for field in fields for name in state[field]])
     for j, i in enumerate(table.active):
+        # Each result gets the dtype and the sharding of the array that it replaces.
         update = u[j] if spec.keep_compute_dtype else u[j].astype(table.dtypes[i])
         update = sharded_as(update, jnp.asarray(table.updates[i]))
         new_slots = {k: _sharded_with(cast_like(new[k][j], x), x) for k, x in old[i].items()}

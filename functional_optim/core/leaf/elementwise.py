@@ -63,6 +63,7 @@ def elementwise(
       arrays, they are taken as results, and the other results are computed from them.
     """
     closed, out = jax.make_jaxpr(function, return_shape=True)(arguments)
+    # A result of another shape, such as a sum, cannot be computed from a part.
     is_whole = [aval.shape == shape for aval in closed.out_avals]
     if not all(is_whole) or not _is_elementwise(closed.jaxpr, shape):
         return None
@@ -90,6 +91,7 @@ def _is_elementwise_equation(eqn: JaxprEqn, shape: Shape) -> bool:
         # A loop or a condition may have arrays of the shape within it.
         return not any(hasattr(x, "eqns") or hasattr(x, "jaxpr") for x in eqn.params.values())
     if eqn.primitive.name == "broadcast_in_dim":
+        # Other broadcasts repeat elements, and a part would need some that are not in it.
         return _shape(eqn.invars[0]) == ()
     return eqn.primitive.name in _ARITHMETIC and shapes <= {shape, ()}
 
@@ -127,6 +129,7 @@ def _run(
         if inner is not None:
             new = _run(inner, operands, shape, part)
         elif eqn.primitive.name == "broadcast_in_dim" and _shape(eqn.outvars[0]) == shape:
+            # The equation has the shape of the whole as a parameter.
             new = [jnp.broadcast_to(operands[0], part)]
         else:
             new = eqn.primitive.bind(*operands, **eqn.params)

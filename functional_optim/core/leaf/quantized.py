@@ -116,6 +116,7 @@ def decode_state(state: PyTree) -> PyTree:
       dtype('float32')
     """
     return jax.tree.map(
+        # The parts may be in containers, which libraries put around each array of a state.
         lambda x: without_containers(x).decoded() if is_quantized(x) else x,
         state,
         is_leaf=is_quantized,
@@ -134,6 +135,7 @@ def encode_like(before: PyTree, after: PyTree, key: Array | None = None) -> PyTr
     def encode(path: KeyPath, x: Any) -> Any:
         if path not in formats:
             return x
+        # Each array has its own key, so that equal arrays are not rounded in the same way.
         i, kind = formats[path]
         return kind.of(x, None if key is None else jax.random.fold_in(key, i))
 

@@ -61,6 +61,7 @@ def cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
     """
 
     def convert(x: Array) -> Array:
+        # Integers are counts and indices, which a float may round.
         if x.dtype == dtype or not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
         target = dtype

@@ -76,6 +76,7 @@ class BoundRule(Interned):
     def hyperparam_names(self) -> tuple[str, ...]:
         """Names of the arguments that are hyperparameters in the state."""
         options = dict(self.options)
+        # An optional hyperparameter that is None is among the options.
         return tuple(k for k in self.spec.of_kind(Kind.HYPERPARAMETER) if k not in options)
 
     @functools.cached_property
@@ -99,6 +100,7 @@ class BoundRule(Interned):
         fixed = {k: options[k] for k in wanted if k in options}
         if "param_dtype" in wanted:
             fixed["param_dtype"] = hyper_dtype()
+        # Names do not depend on numbers, and most rules have the same slots for all shapes.
         hyperparams = {k: _placeholder() for k in wanted if k not in fixed}
         try:
             slots = jax.eval_shape(functools.partial(make, **fixed), _placeholder(), **hyperparams)
@@ -112,6 +114,7 @@ class BoundRule(Interned):
         declared = self.spec.row_sparse
         if not callable(declared):
             return declared
+        # Hyperparameters have no values here: the answer may depend on options alone.
         arguments = {k: _placeholder() for k in self.hyperparam_names} | dict(self.options)
         return bool(call_by_name(self.name, "row_sparse", declared, arguments))
 
@@ -128,6 +131,7 @@ class BoundRule(Interned):
             values = call_by_name(self.name, "carry", carry, hyperparams | options)
             return checked_dict(self.name, "carry", values)
 
+        # An abstract call, because the numbers of a user are not part of this object.
         names = tuple(jax.eval_shape(start, hyperparams))
         taken = sorted({*names} & {*self.spec.arguments, "t", "count"})
         if taken:

@@ -143,6 +143,7 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
     """
     new: dict[str, str] = dict(names)
     functions: dict[str, Any] = {}
+    # In both directions, because a state of either rule may be restored to the other.
     for pair in (*names, *((b, a) for a, b in names)):
         OTHER_ARGUMENT_NAMES.setdefault(pair[0], set()).add(pair[1])
     for field in ("maths", "slots", "step_scalars", "carry", "row_sparse"):

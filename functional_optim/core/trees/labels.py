@@ -220,6 +220,7 @@ def first_rules(
     paths, leaves = leaf_paths(params), jax.tree.leaves(params)
     chosen, matched = list[int | None](), set[int]()
     for name, leaf in zip(paths, leaves, strict=True):
+        # All rules are tried, to tell a rule that matches nothing from one that comes too late.
         hits = [i for i, (test, _) in enumerate(rules) if _matches(test, name, leaf)]
         matched.update(hits)
         if not hits and required:

@@ -74,6 +74,7 @@ def _euclid(values: Array, top: Array) -> Array:
     """Computes the norm of values whose largest magnitude is `top`."""
     unit = unit_for(top)
     norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
+    # Divided by an infinite magnitude, the sum would be NaN.
     return jnp.where(jnp.isfinite(top), norm, top)
 
 
