@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .adapter import Link, check_pair, link_name
+from .adapter import ExtraArgsAdapter, check_pair, link_name
 from .caching import Interned
 from .engine.fused import FusedUpdate, wrong_state
 from .protocol import GradientTransformation, PyTree
@@ -41,7 +41,7 @@ def chain(*links: GradientTransformation) -> GradientTransformation:
     pairs = [pair for i, link in enumerate(links) for pair in _pairs_of(i, link)]
     names = _distinct(link_name(init, update) for init, update in pairs)
     inits = tuple(init for init, _ in pairs)
-    updates = tuple(Link.to(update) for _, update in pairs)
+    updates = tuple(ExtraArgsAdapter.to(update) for _, update in pairs)
     update = ChainUpdate.of(names, updates)
     _ = update.stages  # computed here, and not in the first step
     return GradientTransformation(ChainInit(names, inits), update)
@@ -89,7 +89,7 @@ class ChainUpdate(Interned):
     """`update` of a chain."""
 
     names: tuple[str, ...]
-    links: tuple[Link, ...]
+    links: tuple[ExtraArgsAdapter, ...]
 
     @functools.cached_property
     def is_cacheable(self) -> bool:
@@ -131,9 +131,9 @@ class ChainUpdate(Interned):
         return updates, State(**dict(zip(self.names, new_states, strict=True)))
 
     @functools.cached_property
-    def stages(self) -> list[FusedUpdate | Link]:
+    def stages(self) -> list[FusedUpdate | ExtraArgsAdapter]:
         """The links, with neighbouring leaf rules fused."""
-        stages: list[list[BoundRule] | Link] = []
+        stages: list[list[BoundRule] | ExtraArgsAdapter] = []
         for link in self.links:
             update = link.function
             # Wrappers, and links of other libraries, are called by themselves.

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.tree_util import PyTreeDef
 
-from .adapter import Link, check_pair
+from .adapter import ExtraArgsAdapter, check_pair
 from .caching import Interned
 from .functions import as_function
 from .protocol import GradientTransformation, PyTree
@@ -79,7 +79,7 @@ def with_extra_args_support(tx: GradientTransformation) -> GradientTransformatio
       TypeError: `tx` is not a pair of callables.
     """
     init, update = check_pair("with_extra_args_support: tx", tx)
-    return GradientTransformation(init, Lenient.of(Link.to(update)))
+    return GradientTransformation(init, Lenient.of(ExtraArgsAdapter.to(update)))
 
 
 def _checked_function(where: str, f: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,7 +128,7 @@ class EachLeaf:
 class Lenient(Interned):
     """An `update` that takes any extra argument."""
 
-    link: Link
+    link: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from .adapter import Link
+from .adapter import ExtraArgsAdapter
 from .caching import Keyed
 from .chain import ChainUpdate
 from .engine.fused import FusedUpdate
@@ -65,6 +65,6 @@ def _without_traced(update: Any) -> Any:
     if isinstance(update, WithTracedHyperparams):
         return update.update
     if isinstance(update, ChainUpdate):
-        links = tuple(Link.to(_without_traced(link.function)) for link in update.links)
+        links = tuple(ExtraArgsAdapter.to(_without_traced(link.function)) for link in update.links)
         return ChainUpdate.of(update.names, links)
     return update

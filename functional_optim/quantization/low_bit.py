@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 from jax.typing import ArrayLike
 
-from ..core.adapter import Link, check_pair, link_name
+from ..core.adapter import ExtraArgsAdapter, check_pair, link_name
 from ..core.caching import Interned
 from ..core.chain import ChainUpdate
 from ..core.engine.fused import FusedUpdate
@@ -138,7 +138,9 @@ def low_bit_state(
     if rounding_key is None and _is_of_leaf_rules(update):
         return GradientTransformation(low_bit_init, update)
     generator = None if rounding_key is None else rounding_key.generator
-    low_bit_update = LowBitUpdate.of(Link.to(update), rounding_key is not None, generator)
+    low_bit_update = LowBitUpdate.of(
+        ExtraArgsAdapter.to(update), rounding_key is not None, generator
+    )
     return GradientTransformation(low_bit_init, low_bit_update)
 
 
@@ -245,7 +247,7 @@ def _slots(state: PyTree, paths: list[KeyPath], wanted: Mapping[str, str]) -> It
 class LowBitUpdate(Interned):
     """`update` of a transformation with quantized moments."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
     random: bool
     generator: str | None
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.numerics.precision import hyper_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree, TransformInitFn
@@ -103,7 +103,7 @@ def measure_with_ema(
     init, update = ema(decay, debias, accumulator_dtype)
     numbers = _AsNumbers(_checked("measure_with_ema: measure", measure))
     return GradientTransformation(
-        _AveragedInit(numbers, init), _AveragedUpdate.of(numbers, Link.to(update))
+        _AveragedInit(numbers, init), _AveragedUpdate.of(numbers, ExtraArgsAdapter.to(update))
     )
 
 
@@ -124,7 +124,8 @@ def _monitor(
             functions[name] = _checked(f"{link}: the measure {name!r}", measure)
     inits = tuple((k, init) for k, (init, _) in pairs.items())
     update = _MonitorUpdate.of(
-        tuple(functions.items()), tuple((k, Link.to(update)) for k, (_, update) in pairs.items())
+        tuple(functions.items()),
+        tuple((k, ExtraArgsAdapter.to(update)) for k, (_, update) in pairs.items()),
     )
     return GradientTransformation(_MonitorInit(link, inits, update), update)
 
@@ -156,7 +157,7 @@ class _MonitorUpdate(Interned):
     """`update` of `snapshot` and `monitor`."""
 
     functions: tuple[tuple[str, Measure], ...]
-    links: tuple[tuple[str, Link], ...]
+    links: tuple[tuple[str, ExtraArgsAdapter], ...]
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
@@ -217,7 +218,7 @@ class _AveragedUpdate(Interned):
     """`update` of a measure that is averaged."""
 
     measure: _AsNumbers
-    average: Link
+    average: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object

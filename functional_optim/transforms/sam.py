@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.leaf.dtypes import as_parameter
 from ..core.numerics.precision import compute_dtype
@@ -82,7 +82,13 @@ def sam(
         )
     init, update = check_pair("sam: optimizer", optimizer)
     adv_init, adv_update = check_pair("sam: adv_optimizer", adv_optimizer)
-    parts = _Parts(Link.to(update), Link.to(adv_update), adv_init, sync_period, bool(reset_state))
+    parts = _Parts(
+        ExtraArgsAdapter.to(update),
+        ExtraArgsAdapter.to(adv_update),
+        adv_init,
+        sync_period,
+        bool(reset_state),
+    )
     sam_init = _SamInit(init, adv_init, not opaque_mode)
     if opaque_mode:
         return GradientTransformation(sam_init, _OpaqueSamUpdate.of(parts, batch_axis_name))
@@ -122,8 +128,8 @@ class _SamInit:
 class _Parts:
     """The parts of both modes."""
 
-    optimizer: Link
-    climber: Link
+    optimizer: ExtraArgsAdapter
+    climber: ExtraArgsAdapter
     adv_init: TransformInitFn
     period: int
     reset: bool

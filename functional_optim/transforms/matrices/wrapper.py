@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...core.adapter import Link, check_pair, link_name
+from ...core.adapter import ExtraArgsAdapter, check_pair, link_name
 from ...core.caching import Interned
 from ...core.functions import can_be_cached
 from ...core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
@@ -49,7 +49,7 @@ def on_matrices(
     form = StateForm.of(init)
     return GradientTransformation(
         MatricesInit(name, init, leaves, block_size, form),
-        MatricesUpdate.of(name, Link.to(update), leaves, block_size, form),
+        MatricesUpdate.of(name, ExtraArgsAdapter.to(update), leaves, block_size, form),
     )
 
 
@@ -233,7 +233,7 @@ class MatricesUpdate(Interned):
     """`update` of a transformation of matrices."""
 
     name: str
-    link: Link
+    link: ExtraArgsAdapter
     leaves: MatrixLeaves
     block_size: int | None
     form: StateForm
