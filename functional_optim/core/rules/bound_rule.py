@@ -12,9 +12,9 @@ from ..caching import Interned
 from ..functions import can_be_cached
 from ..numerics.precision import hyper_dtype
 from .arguments import Kind
-from .spec import RuleSpec, call_by_name, checked_dict, checked_names, wanted_names
+from .spec import RuleSpec, call_by_name, checked_names, wanted_names
 
-__all__ = ["ENGINE_FIELDS", "BoundRule"]
+__all__ = ["ENGINE_FIELDS", "BoundRule", "checked_dict"]
 
 Array = jax.Array
 Scalars = dict[str, Any]
@@ -185,3 +185,14 @@ class BoundRule(Interned):
 def _placeholder() -> jax.ShapeDtypeStruct:
     """Returns a scalar for calls that need its shape and dtype only."""
     return jax.ShapeDtypeStruct((), hyper_dtype())
+
+
+def checked_dict(rule: str, what: str, value: object) -> dict[str, Any]:
+    """Returns the dict that a function of a rule has returned.
+
+    Raises:
+      TypeError: it is not a dict; the message names the rule.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{rule}: {what} must return a dict, got {type(value).__name__}.")
+    return dict(value)

@@ -21,11 +21,11 @@ from ..state import State
 from ..trees.placement import mesh_placer
 from ..trees.structure import is_sparse, leaf_paths
 from ..trees.varying import varying_as
-from .bound_rule import ENGINE_FIELDS, BoundRule
+from .bound_rule import ENGINE_FIELDS, BoundRule, checked_dict
 from .by_label import ByLabel
 from .rng_keys import Key
 from .schedule import Number, NumberedSchedule
-from .spec import call_by_name, checked_dict, wanted_names
+from .spec import call_by_name, wanted_names
 
 __all__ = ["RuleInit", "replace_rule_inits"]
 

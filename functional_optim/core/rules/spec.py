@@ -18,7 +18,6 @@ __all__ = [
     "RuleSpec",
     "TreeStats",
     "call_by_name",
-    "checked_dict",
     "checked_names",
     "renamed_spec",
     "wanted_names",
@@ -220,14 +219,3 @@ def checked_names(
                 f"ask for: {', '.join(sorted(available)) or 'nothing'}."
             )
     return names
-
-
-def checked_dict(rule: str, what: str, value: object) -> dict[str, Any]:
-    """Returns the dict that a function of a rule has returned.
-
-    Raises:
-      TypeError: it is not a dict; the message names the rule.
-    """
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{rule}: {what} must return a dict, got {type(value).__name__}.")
-    return dict(value)
