@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.engine.leaf_table import LeafTable
-from ..core.engine.objective import Objective
+from ..core.engine.whole_tree import Objective
 from ..core.functions import as_function
 from ..core.leaf.dtypes import check_parameter
 from ..core.numerics.precision import cast, compute_dtype
