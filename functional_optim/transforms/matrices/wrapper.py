@@ -12,9 +12,8 @@ from ...core.caching import Interned
 from ...core.functions import can_be_cached
 from ...core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
 from ...core.trees.labels import FrozenTree, resolve_labels
-from ...core.trees.partitioning import partitioned_like
 from ...core.trees.placeholders import AnyParams, is_any_params
-from ...core.trees.placement import place_on_mesh_of, replicated
+from ...core.trees.placement import partitioned_like, place_on_mesh_of, replicated
 from ...core.trees.structure import align, align_params, is_absent, leaf_paths
 from ...core.types import OptState
 from ..parts import extra_of_part
