@@ -5,7 +5,7 @@ The modules, each on those before it:
 - `structure`: kinds of leaves, paths of leaves, and aligning one tree with another.
 - `sparse_rows`: updates of some rows of a table.
 - `placeholders`: a stand-in for the parameters, by which slots are found in a state.
-- `labels_by_shape`, `labels`: which leaf belongs to which part of a transformation.
+- `labels`: which leaf belongs to which part of a transformation.
 - `placement`: where the arrays of a state lie.
 - `varying`: types of arrays within `jax.shard_map`.
 - `arithmetic`, `norms`: trees as vectors.
