@@ -43,7 +43,9 @@ def stateless(f: Callable[[PyTree, PyTree | None], PyTree]) -> GradientTransform
       >>> double.update({"w": 3.0}, double.init({"w": 0.0}))
       ({'w': 6.0}, EmptyState())
     """
-    return GradientTransformation(init_empty_state, Stateless.of(_checked_function("stateless", f)))
+    return GradientTransformation(
+        init_empty_state, FunctionUpdate.of(_checked_function("stateless", f))
+    )
 
 
 def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformation:
@@ -64,7 +66,7 @@ def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformat
       ({'b': None, 'w': 6.0}, EmptyState())
     """
     f = _checked_function("stateless_with_tree_map", f)
-    return GradientTransformation(init_empty_state, Stateless.of(EachLeaf(f)))
+    return GradientTransformation(init_empty_state, FunctionUpdate.of(EachLeaf(f)))
 
 
 def with_extra_args_support(tx: GradientTransformation) -> GradientTransformation:
@@ -92,7 +94,7 @@ def _checked_function(where: str, f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stateless(Interned):
+class FunctionUpdate(Interned):
     """`update` of a transformation that applies a function of updates and parameters."""
 
     f: Callable[[PyTree, PyTree | None], PyTree]
