@@ -9,9 +9,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.tree_util import PyTreeDef
 
 from ..protocol import PyTree
-from .inlining import called_function
 
-__all__ = ["elementwise"]
+__all__ = ["called_function", "elementwise"]
 
 Array = jax.Array
 Shape = tuple[int, ...]
@@ -41,6 +40,15 @@ _ARITHMETIC = frozenset(
     for name in kind
 )
 """Operations that compute an element of the result from that element of the operands alone."""
+
+_CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+"""Operation -> name of the parameter that has the function."""
 
 
 def elementwise(
@@ -94,6 +102,15 @@ def _is_elementwise_equation(eqn: JaxprEqn, shape: Shape) -> bool:
         # Other broadcasts repeat elements, and a part would need some that are not in it.
         return _shape(eqn.invars[0]) == ()
     return eqn.primitive.name in _ARITHMETIC and shapes <= {shape, ()}
+
+
+def called_function(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """Returns the function that an equation calls; None where it is not a mere call."""
+    parameter = _CALLS.get(eqn.primitive.name)
+    if parameter is None:
+        return None
+    function = eqn.params[parameter]
+    return function if isinstance(function, ClosedJaxpr) else ClosedJaxpr(function, ())
 
 
 def _shape(v: Var | Literal) -> Shape:
