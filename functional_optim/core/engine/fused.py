@@ -1,31 +1,25 @@
 """The driver: runs neighbouring rules of a chain as one update, in four stages."""
 
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from ..caching import Interned
-from ..leaf.dtypes import split_complex
-from ..numerics.precision import cast, cast_like, compute_dtype
+from ..numerics.precision import cast_like
 from ..numerics.validation import check_loss
 from ..protocol import PyTree
 from ..rules.bound_rule import ENGINE_FIELDS, BoundRule
-from ..rules.context import StepContext
 from ..state import KeyPath, State
 from ..trees.apply import add_update, replace_leaves
-from ..trees.placement import sharded_as, sharded_together
 from ..trees.structure import is_absent
 from ..trees.varying import varying_like
 from .executors import (
     Executor,
-    LeafArrays,
     LeafCall,
+    LeafFunction,
     LeafSignature,
-    Result,
     choose_executor,
 )
 from .leaf_table import LeafTable
@@ -34,7 +28,6 @@ from .step_scalars import (
     StepScalars,
     compute_step_scalars,
     computed_once,
-    read_scalars,
 )
 from .whole_tree import run_on_tree
 
@@ -55,23 +48,19 @@ class FusedUpdate(Interned):
 
     Attributes:
       rules: the rules, in order; as the `update` of a transformation it has one.
-      programs: jitted functions, and plans of backends, kept as long as this object.
+      leaf_function: their maths on one leaf, and its programs.
     """
 
     rules: tuple[BoundRule, ...]
-    programs: dict[Hashable, Any] = dataclasses.field(
-        default_factory=dict, init=False, compare=False, repr=False
-    )
+    leaf_function: LeafFunction = dataclasses.field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "leaf_function", LeafFunction(self.rules))
 
     @property
     def is_cacheable(self) -> bool:
         """Whether a cache may keep the rules alive."""
         return all(rule.is_cacheable for rule in self.rules)
-
-    @property
-    def name(self) -> str:
-        """Names of the rules, shown in programs and profiles."""
-        return "__".join(rule.name for rule in self.rules)
 
     def __call__(
         self,
@@ -164,155 +153,22 @@ class FusedUpdate(Interned):
                 steps=tuple(steps),
                 signature=LeafSignature(table.dtypes[first], add, columns),
             )
-            by_executor.setdefault(choose_executor(self, call), []).append(call)
+            by_executor.setdefault(choose_executor(self.leaf_function, call), []).append(call)
         for executor, calls in by_executor.items():
             # One leaf at a time, so that an error can name it; a backend may join its leaves.
             batches = [calls] if executor.joins_leaves else [[call] for call in calls]
             for batch_calls in batches:
                 try:
-                    results = executor.run(self, batch_calls)
+                    results = executor.run(self.leaf_function, batch_calls)
                     for call, result in zip(batch_calls, results, strict=True):
                         table.put(call.batch, *result)
                 except Exception as error:
                     table.explain(batch_calls[0].batch, error)
                     raise
 
-    def on_leaf(
-        self,
-        arrays: LeafArrays,
-        index: Array,
-        signature: LeafSignature,
-        param_dtype: DTypeLike | None = None,
-    ) -> Result:
-        """Applies all rules to one dense leaf, in the precision of the computation.
-
-        Args:
-          arrays: the leaf's arrays and scalars.
-          index: the leaf's index in the tree.
-          signature: the static arguments.
-          param_dtype: dtype of the parameter, where `arrays` has only some of its rows.
-        """
-        update, slots, param, scalars = arrays
-        # Computed with one sharding; each result then gets the sharding of the array it replaces.
-        u, placed, p = sharded_together(update, slots, param)
-        compute = compute_dtype(signature.dtype)
-        real = jnp.finfo(compute).dtype
-        u, p = cast((u, p), compute)
-        param_dtype = param_dtype or getattr(param, "dtype", None)
-        new_slots = []
-        for rule, state_slots, old, rule_scalars, columns in zip(
-            self.rules, slots, placed, scalars, signature.columns, strict=True
-        ):
-            hyper, context = read_scalars(rule_scalars, columns, real)
-            hyper |= rule_scalars.keys
-            context |= cast({k: sharded_as(x, u) for k, x in rule_scalars.trees.items()}, real)
-            dtypes = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
-            ctx = StepContext(**context, **dtypes, leaf=index, rule=rule.name)
-            run = _run_on_parts if rule.spec.split_complex and jnp.iscomplexobj(u) else _run_maths
-            u, new = run(rule, u, cast(old, compute), p, ctx, hyper | dict(rule.options))
-            new_slots.append(
-                {k: sharded_as(new[k].astype(x.dtype), x) for k, x in state_slots.items()}
-            )
-        # A rule that decides the new parameter returns the exact difference to it, which a narrower
-        # dtype would round; the rules after it must not round it either.
-        if not any(rule.spec.keep_compute_dtype for rule in self.rules):
-            u = u.astype(signature.dtype)
-        if signature.add_to_params:
-            return add_update(param, u), new_slots
-        return sharded_as(u, update), new_slots
-
-
-class UndeclaredParam:
-    """The parameter in the maths of a rule that does not declare `needs=("params",)`.
-
-    Any use of it raises. None in its place would give an error of JAX in some rules.
-    """
-
-    def __init__(self, rule: str):
-        self._rule = rule
-
-    def _refuse(self, *_: object) -> NoReturn:
-        # Not a TypeError, which JAX would replace by another one.
-        raise ValueError(
-            f"{self._rule}: the maths reads the parameter p, which the rule does not declare. "
-            'Declare needs=("params",).'
-        )
-
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
-    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
-    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = _refuse
-    __len__ = __bool__ = __float__ = __int__ = __iter__ = __lt__ = __le__ = __gt__ = _refuse
-    __ge__ = __eq__ = __ne__ = _refuse
-    __hash__ = object.__hash__
-
-    def __getattr__(self, name: str) -> NoReturn:
-        # Compiled code of JAX reads this attribute. Python 3.13 reports other errors on stderr.
-        if name == "__jax_array__":
-            raise AttributeError(name)
-        self._refuse()
-
 
 def _take_new(_: Array, new: Array, __: KeyPath) -> Array:
     return new
-
-
-def _run_maths(
-    rule: BoundRule,
-    g: Array,
-    slots: Scalars,
-    p: Array | None,
-    ctx: StepContext,
-    arguments: Mapping[str, object],
-) -> tuple[Array, Scalars]:
-    """Calls the maths of a rule, and checks its result."""
-    undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
-    parameter = p if undeclared is None else undeclared
-    try:
-        result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
-    except TypeError as error:
-        if undeclared is not None and UndeclaredParam.__name__ in str(error):
-            undeclared._refuse()
-        raise
-    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
-        raise TypeError(
-            f"{rule.name}: the maths must return (update, slots), slots as a dict, got "
-            f"{type(result).__name__}. Return (u, {{}}) where the rule keeps no slots."
-        )
-    update, new = result
-    if new.keys() != slots.keys():
-        raise ValueError(
-            f"{rule.name}: the maths returned the slots {sorted(new)}, and the rule keeps "
-            f"{sorted(slots)}. Return the next value of each slot that `slots` declares."
-        )
-    for what, x in {
-        "the update": update,
-        **{f"the slot {k!r}": x for k, x in new.items()},
-    }.items():
-        if not hasattr(x, "dtype"):
-            raise TypeError(
-                f"{rule.name}: the maths returned {x!r} for {what}, of type "
-                f"{type(x).__name__}. Return an array, such as jnp.zeros_like(g)."
-            )
-    return update, dict(new)
-
-
-def _run_on_parts(
-    rule: BoundRule,
-    g: Array,
-    slots: Scalars,
-    p: Array | None,
-    ctx: StepContext,
-    arguments: Mapping[str, object],
-) -> tuple[Array, Scalars]:
-    """Calls the maths of a rule on the real and the imaginary part of a leaf in turn."""
-
-    def maths(g: Array, slots: Scalars, p: Array | None, trees: Scalars) -> tuple[Array, Scalars]:
-        part = StepContext(**vars(ctx) | trees)
-        return _run_maths(rule, g, slots, p, part, arguments)
-
-    # The trees are split as well, so the maths reads them as an argument and not from ctx.
-    trees = {k: getattr(ctx, k) for k in rule.spec.needs_trees}
-    return split_complex(maths, g, slots, p, trees)
 
 
 def _check_arguments(
