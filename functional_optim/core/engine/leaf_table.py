@@ -197,7 +197,9 @@ class LeafTable:
 
     def column(self, tree: PyTree, name: str) -> list[Any]:
         """Returns the leaves of another tree shaped like the parameters, aligned with the table."""
-        return align(self.reference, tree, link=self.name, name=name)
+        leaves = find_leaves(self.treedef, tree)
+        # Only trees that do not fit at once are compared with the reference, which is slower.
+        return align(self.reference, tree, link=self.name, name=name) if leaves is None else leaves
 
     def path(self, i: int) -> str:
         """Returns the path of leaf `i`."""
