@@ -141,6 +141,7 @@ class _MonitorInit:
     def __call__(self, params: PyTree) -> State:
         """Makes the states of the measures, and zeros in place of the measurements."""
         states = {k: init(params) for k, init in self.inits}
+        # Updates have the shapes of the parameters, and only shapes are needed.
         shapes = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return place_on_mesh_of(
@@ -164,6 +165,7 @@ class _MonitorUpdate(Interned):
     ) -> tuple[PyTree, State]:
         """Measures the updates."""
         metrics, states = self.measure(updates, state.measure_states, params, extra)
+        # In the types that `init` gave them, as a carry of a loop must have.
         metrics = jax.tree.map(
             lambda x, old: sharded_as(x.astype(old.dtype), old), metrics, state.metrics
         )

@@ -160,6 +160,7 @@ class _SamUpdate(Interned):
         _need_params(params)
         parts, number = self.parts, state.steps_since_sync
         current = jax.tree.map(jnp.asarray, params)
+        # A climb begins at the present parameters, which may have been changed since the last step.
         cache = choose(number == 0, current, jax.tree.map(sharded_as, state.cache, current))
 
         def step() -> tuple[PyTree, ...]:
@@ -210,6 +211,7 @@ class _OpaqueSamUpdate(Interned):
             point = apply_updates(point, up)
             updates = grad_fn(point, i)
             if self.axis is not None:
+                # Each device has the gradient of its part of the batch.
                 updates = jax.lax.pmean(updates, axis_name=self.axis)
         new, opt_state = parts.optimizer(updates, state.opt_state, params, extra)
         if parts.reset:
@@ -245,6 +247,7 @@ def _difference(updates: PyTree, start: PyTree, end: PyTree) -> PyTree:
             return None
         d = q.astype(dtype) - p.astype(dtype)
         if is_absent(u):
+            # Adding 0 would turn a parameter of -0 into 0.
             return jnp.where(d == 0, no_update(d), d)
         return sharded_as(d, jnp.asarray(u))
 

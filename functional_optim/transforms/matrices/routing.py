@@ -156,6 +156,7 @@ class MatrixLeaves:
         """Returns the axes of the parameters."""
         try:
             entries = self.labeller(params)
+            # None is an entry too: that parameter has no matrices.
             return jax.tree.map(_given, entries, is_leaf=_is_entry)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{self.rule}: {self.argument}: {error}") from None

@@ -253,6 +253,7 @@ class MatricesUpdate(Interned):
         values = None
         if params is not None:
             values = align_params(view.labels, params, link=self.name)
+        # Shapes and shardings are those of the parameters, where these are known.
         like = gradients if values is None else values
 
         def cut(leaves: Sequence[Any]) -> PyTree:
