@@ -10,6 +10,7 @@ from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import Group, Packed, as_tree
 from ..leaf.quantized import is_quantized, with_decoded_shapes
+from ..leaf.stacking import stack_arrays, unstack_array
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
 from ..rules.bound_rule import ENGINE_FIELDS
@@ -26,7 +27,7 @@ from ..trees.structure import (
     leaf_paths,
     without_containers,
 )
-from .stacks import Stacks, equal_leaves, whole_stacks
+from .stacks import equal_leaves, slot_tree, stack_slots, whole_stacks
 
 __all__ = ["LeafTable", "all_slots"]
 
@@ -86,7 +87,7 @@ class LeafTable:
         self.params: list[Any] = [None] * n
         if params is not None:
             self.params = align_params(self.reference, params, link=name)
-        # Leaves of packed slots are shapes here; `Stacks` replaces those that it unstacks.
+        # Leaves of packed slots are shapes here; `stack_slots` replaces those that it unstacks.
         self._columns = [
             {
                 k: self.column(as_tree(x) if isinstance(x, Packed) else x, f"state.{k}")
@@ -104,8 +105,11 @@ class LeafTable:
                 # Rules that are not linear need the sum of the rows of an index.
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
         is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
-        self._stacks = self._find_stacks(is_packed) if is_packed or stack_leaves else None
-        self.stacks = tuple(self._stacks.slots) if self._stacks else ()
+        self._slots_of_stacks: dict[Group, tuple[Slots, ...]] = {}
+        if is_packed or stack_leaves:
+            groups = self._find_stacks(is_packed)
+            self._slots_of_stacks = stack_slots(groups, self.slot_trees, self._columns)
+        self.stacks = tuple(self._slots_of_stacks)
         stacked = {i for group in self.stacks for i in group}
         self.batches: list[Group] = [*self.stacks, *((i,) for i in self.active if i not in stacked)]
         self.slots = [self._slots_of(i) for i in range(n)]
@@ -167,7 +171,7 @@ class LeafTable:
                 "Pass the gradient of a real function of these parameters."
             )
 
-    def _find_stacks(self, is_packed: bool) -> Stacks:
+    def _find_stacks(self, is_packed: bool) -> tuple[Group, ...]:
         """Returns the leaves that are updated as one: those of packed slots, or all of one kind."""
         kinds: dict[int, Hashable] = {
             i: (jnp.shape(g), jnp.result_type(g), _dtype_of(self.params[i]), self.dtypes[i])
@@ -175,18 +179,15 @@ class LeafTable:
             if self.dtypes[i] is not None and i not in self.sparse
         }
         if is_packed:
-            groups = whole_stacks(self.slot_trees, kinds)
-        else:
-            groups = equal_leaves(
-                {
-                    i: (kind, _types(self.updates[i]), _types(self._slots_of(i)))
-                    for i, kind in kinds.items()
-                    if not any(
-                        is_quantized(x) for slots in self._slots_of(i) for x in slots.values()
-                    )
-                }
-            )
-        return Stacks(groups, self.slot_trees, self._columns)
+            return whole_stacks(self.slot_trees, kinds)
+        slots = {i: self._slots_of(i) for i in kinds}
+        return equal_leaves(
+            {
+                i: (kind, _types(self.updates[i]), _types(slots[i]))
+                for i, kind in kinds.items()
+                if not any(is_quantized(x) for by_name in slots[i] for x in by_name.values())
+            }
+        )
 
     def _slots_of(self, i: int) -> tuple[Slots, ...]:
         """Returns the slots that leaf `i` has, for each rule."""
@@ -209,18 +210,18 @@ class LeafTable:
         self, batch: Group, *, with_params: bool
     ) -> tuple[jax.Array, tuple[Slots, ...], jax.Array | None]:
         """Returns update, slots and parameter of a batch; for a stack, with a new first axis."""
-        if self._stacks is not None and batch in self.stacks:
-            stacked = self._stacks.stacked
-            p = stacked(self.params, batch) if with_params else None
-            return stacked(self.updates, batch), self._stacks.slots[batch], p
+        if batch in self._slots_of_stacks:
+            u = stack_arrays([jnp.asarray(self.updates[i]) for i in batch])
+            p = stack_arrays([jnp.asarray(self.params[i]) for i in batch]) if with_params else None
+            return u, self._slots_of_stacks[batch], p
         (i,) = batch
         return self.updates[i], self.slots[i], self.params[i] if with_params else None
 
     def put(self, batch: Group, update: jax.Array, slots: Sequence[Slots]) -> None:
         """Replaces update and slots of a batch by what the rules returned."""
-        i, stacks = batch[0], self._stacks if batch in self.stacks else None
-        before = self.slots[i] if stacks is None else stacks.slots[batch]
-        shape = update.shape if stacks is None else update.shape[1:]
+        i, is_stack = batch[0], batch in self._slots_of_stacks
+        before = self._slots_of_stacks[batch] if is_stack else self.slots[i]
+        shape = update.shape[1:] if is_stack else update.shape
         given = jnp.shape(self.updates[i])
         if shape != given:
             raise ValueError(self._wrong_result(i, "the update", shape, given, before))
@@ -229,11 +230,11 @@ class LeafTable:
                 if new[k].shape != x.shape:
                     what = f"the slot {k!r}"
                     raise ValueError(self._wrong_result(i, what, new[k].shape, x.shape, before))
-        if stacks is None:
+        if not is_stack:
             self.updates[i], self.slots[i] = update, tuple(slots)
             return
-        stacks.slots[batch] = tuple(slots)
-        for j, u in zip(batch, stacks.unstacked(update), strict=True):
+        self._slots_of_stacks[batch] = tuple(slots)
+        for j, u in zip(batch, unstack_array(update), strict=True):
             self.updates[j] = u
 
     def _wrong_result(
@@ -290,11 +291,13 @@ class LeafTable:
             for slot, old in trees.items():
                 # A leaf without this slot has a node without leaves in its place.
                 column = [slots[rule].get(slot, NoSlot()) for slots in self.slots]
-                if self._stacks is None:
-                    new = self.treedef.unflatten(column)
+                if self._slots_of_stacks or isinstance(old, Packed):
+                    stacks = {
+                        k: x[rule].get(slot, NoSlot()) for k, x in self._slots_of_stacks.items()
+                    }
+                    new_trees[rule][slot] = slot_tree(old, column, stacks, self.treedef)
                 else:
-                    new = self._stacks.rebuild(rule, slot, old, column, self.treedef)
-                new_trees[rule][slot] = new
+                    new_trees[rule][slot] = self.treedef.unflatten(column)
         updates = self.treedef.unflatten(self.updates)
         if self._updates_with_containers is None:
             return updates, new_trees
