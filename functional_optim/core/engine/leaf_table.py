@@ -211,8 +211,8 @@ class LeafTable:
     ) -> tuple[jax.Array, tuple[Slots, ...], jax.Array | None]:
         """Returns update, slots and parameter of a batch; for a stack, with a new first axis."""
         if batch in self._slots_of_stacks:
-            u = stack_arrays([jnp.asarray(self.updates[i]) for i in batch])
             p = stack_arrays([jnp.asarray(self.params[i]) for i in batch]) if with_params else None
+            u = stack_arrays([jnp.asarray(self.updates[i]) for i in batch])
             return u, self._slots_of_stacks[batch], p
         (i,) = batch
         return self.updates[i], self.slots[i], self.params[i] if with_params else None
