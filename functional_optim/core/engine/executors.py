@@ -308,12 +308,6 @@ def choose_executor(function: LeafFunction, call: LeafCall) -> Executor:
     return XLA
 
 
-def _on_dense_leaf(
-    function: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
-) -> Result:
-    return function.on_leaf(arrays, index, signature)
-
-
 def _on_stack(
     function: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
 ) -> Result:
@@ -374,7 +368,7 @@ def _on_blocks(
     return result, list(slots)
 
 
-XLA = JitExecutor(_on_dense_leaf)
+XLA = JitExecutor(LeafFunction.on_leaf)
 STACKED = JitExecutor(_on_stack, "_stacked")
 SPARSE_ROWS = JitExecutor(_on_sparse_rows, "_sparse_rows")
 BLOCKWISE = JitExecutor(_on_blocks, "_blockwise")

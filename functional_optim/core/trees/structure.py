@@ -226,28 +226,22 @@ def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
     Unlike `align`, this lets `params` have leaves where the reference has none: a whole model,
     with leaves that are not trained, may be passed together with gradients of the others.
     """
-    leaves = _aligned(reference, params)
-    if leaves is None:
-        reference, params = without_containers(reference), without_containers(params)
-        leaves = _aligned(reference, params)
-    if leaves is None:
-        difference = first_difference(reference, params, "params", "the updates", lenient=True)
-        raise ValueError(f"{link}: {difference}")
-    return leaves
-
-
-def _aligned(reference: PyTree, params: PyTree) -> list[Any] | None:
     treedef: PyTreeDef
-    leaves, treedef = jax.tree.flatten(
-        reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
-    )
-    try:
-        parts = treedef.flatten_up_to(params)
-    except ValueError:
-        return None
-    if any(map(is_container, parts)):
-        return None
-    return [p for p, leaf in zip(parts, leaves, strict=True) if not is_placeholder(leaf)]
+    # Containers are removed only if they differ, because that flattens both trees once more.
+    for remove_containers in (False, True):
+        if remove_containers:
+            reference, params = without_containers(reference), without_containers(params)
+        leaves, treedef = jax.tree.flatten(
+            reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
+        )
+        try:
+            parts: list[Any] = treedef.flatten_up_to(params)
+        except ValueError:
+            continue
+        if not any(map(is_container, parts)):
+            return [p for p, leaf in zip(parts, leaves, strict=True) if not is_placeholder(leaf)]
+    difference = first_difference(reference, params, "params", "the updates", lenient=True)
+    raise ValueError(f"{link}: {difference}")
 
 
 def first_difference(
