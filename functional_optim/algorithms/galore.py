@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.decorators import renamed
@@ -124,7 +124,8 @@ def scale_by_galore(
         side,
     )
     low_rank = GradientTransformation(
-        ProjectedInit(init, projections), ProjectedUpdate.of(Link.to(update), projections)
+        ProjectedInit(init, projections),
+        ProjectedUpdate.of(ExtraArgsAdapter.to(update), projections),
     )
     matrices = projections.leaves.where(matrices=True)
     return chain(low_rank, masked(_scale(scale), matrices))
@@ -245,7 +246,7 @@ class ProjectedInit:
 class ProjectedUpdate(Interned):
     """`update` of an optimizer of projections."""
 
-    base: Link
+    base: ExtraArgsAdapter
     projections: Projections
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.precision import safe_sqrt
@@ -161,7 +161,7 @@ def mechanize(
     init, update = check_pair("mechanize: base_optimizer", base_optimizer)
     num_betas = as_count(num_betas, "mechanize: num_betas")
     tuner = mechanic_step(weight_decay, eps, s_init, num_betas, state_dtype=state_dtype)
-    mechanized = _Mechanized.of(Link.to(update), Link.to(tuner.update))
+    mechanized = _Mechanized.of(ExtraArgsAdapter.to(update), ExtraArgsAdapter.to(tuner.update))
     return GradientTransformation(_MechanizedInit(init, tuner.init), mechanized)
 
 
@@ -190,8 +190,8 @@ class _MechanizedInit:
 class _Mechanized(Interned):
     """`update` of a mechanized optimizer."""
 
-    base: Link
-    tuner: Link
+    base: ExtraArgsAdapter
+    tuner: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.engine.leaf_table import LeafTable
-from ..core.engine.objective import Objective
+from ..core.engine.whole_tree import Objective
 from ..core.functions import as_function
 from ..core.leaf.dtypes import check_parameter
-from ..core.numerics.casting import cast
-from ..core.numerics.precision import compute_dtype
+from ..core.numerics.precision import cast, compute_dtype
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import PyTree
 from ..core.state import State

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
@@ -226,7 +226,11 @@ def scale_by_sophia(
     options: Mapping[str, Any] = {"bias_correction": bias_correction, "state_dtype": state_dtype}
     plain = sophia_step(*numbers, **options)
     estimating = sophia_step_and_estimate(*numbers, **options)
-    links = (Link.to(plain.update), Link.to(estimating.update), Link.to(update))
+    links = (
+        ExtraArgsAdapter.to(plain.update),
+        ExtraArgsAdapter.to(estimating.update),
+        ExtraArgsAdapter.to(update),
+    )
     return GradientTransformation(
         _SophiaInit(plain.init, init), _Sophia.of(*links, period if verbose else 0)
     )
@@ -257,9 +261,9 @@ class _SophiaInit:
 class _Sophia(Interned):
     """`update` of Sophia."""
 
-    plain: Link
-    estimating: Link
-    estimator: Link
+    plain: ExtraArgsAdapter
+    estimating: ExtraArgsAdapter
+    estimator: ExtraArgsAdapter
     period: int
 
     def __call__(

@@ -1,4 +1,4 @@
-"""Links: the `update` of any library, called in one way."""
+"""The `update` of any library, called in one way."""
 
 import dataclasses
 import inspect
@@ -8,18 +8,18 @@ from typing import Any
 from .functions import as_function
 from .protocol import PyTree
 
-__all__ = ["Link", "check_pair", "link_name"]
+__all__ = ["ExtraArgsAdapter", "check_pair", "link_name"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Link:
+class ExtraArgsAdapter:
     """An `update`, called with the extra arguments that its signature takes."""
 
     function: Callable[..., Any]
     accepts: frozenset[str] | None  # names of extra arguments; None for all
 
     @classmethod
-    def to(cls, update: Callable[..., Any]) -> "Link":
+    def to(cls, update: Callable[..., Any]) -> "ExtraArgsAdapter":
         """Reads the signature of `update`."""
         parameters = list(inspect.signature(update).parameters.values())
         if any(p.kind is p.VAR_KEYWORD for p in parameters):

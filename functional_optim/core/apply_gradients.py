@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from .adapter import Link, check_pair
+from .adapter import ExtraArgsAdapter, check_pair
 from .chain import ChainUpdate
-from .engine.rule_update import RuleUpdate
+from .engine.fused import FusedUpdate
 from .protocol import GradientTransformation, PyTree
 from .trees.apply import apply_updates
 
@@ -52,7 +52,7 @@ def step(
     update: Callable[..., Any], grads: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
 ) -> tuple[PyTree, PyTree]:
     """Makes one step with the `update` of any pair; returns new parameters and the next state."""
-    if isinstance(update, (ChainUpdate, RuleUpdate)):
+    if isinstance(update, (ChainUpdate, FusedUpdate)):
         return update(grads, state, params, add_to_params=True, **extra)
-    updates, state = Link.to(update)(grads, state, params, extra)
+    updates, state = ExtraArgsAdapter.to(update)(grads, state, params, extra)
     return apply_updates(params, updates), state

@@ -45,7 +45,8 @@ class Interned(Keyed):
         return value
 
     def __reduce__(self) -> tuple[object, ...]:
-        values = (getattr(self, f.name) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        values = (getattr(self, f.name) for f in fields if f.init)
         return _of, (type(self), *values)
 
 

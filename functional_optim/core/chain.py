@@ -6,11 +6,9 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .adapter import Link, check_pair, link_name
+from .adapter import ExtraArgsAdapter, check_pair, link_name
 from .caching import Interned
-from .engine.fused import FusedUpdate
-from .engine.next_state import wrong_state
-from .engine.rule_update import RuleUpdate
+from .engine.fused import FusedUpdate, wrong_state
 from .protocol import GradientTransformation, PyTree
 from .rules.bound_rule import BoundRule
 from .state import State
@@ -46,7 +44,7 @@ def chain(*links: GradientTransformation) -> GradientTransformation:
     pairs = [pair for i, link in enumerate(links) for pair in _pairs_of(i, link)]
     names = _distinct(link_name(init, update) for init, update in pairs)
     inits = tuple(init for init, _ in pairs)
-    updates = tuple(Link.to(update) for _, update in pairs)
+    updates = tuple(ExtraArgsAdapter.to(update) for _, update in pairs)
     update = ChainUpdate.of(names, updates)
     _ = update.stages  # computed here, and not in the first step
     return GradientTransformation(ChainInit(names, inits), update)
@@ -58,6 +56,7 @@ def _pairs_of(
     """Returns the pairs of a link: several if it is a chain of this package."""
     init, update = check_pair(f"chain: link {position}", link)
     if isinstance(init, ChainInit) and isinstance(update, ChainUpdate):
+        # Flattened, so that paths in the state do not depend on how chains are nested.
         return zip(init.inits, (inner.function for inner in update.links), strict=True)
     return [(init, update)]
 
@@ -93,7 +92,7 @@ class ChainUpdate(Interned):
     """`update` of a chain."""
 
     names: tuple[str, ...]
-    links: tuple[Link, ...]
+    links: tuple[ExtraArgsAdapter, ...]
 
     @functools.cached_property
     def is_cacheable(self) -> bool:
@@ -116,33 +115,35 @@ class ChainUpdate(Interned):
         if not isinstance(state, State) or state._fields != self.names:
             got = state._fields if isinstance(state, State) else type(state).__name__
             raise ValueError(wrong_state("chain", f"with the links {self.names}, got {got}"))
+        states = tuple(state)
         new_states: list[PyTree] = []
         last = self.stages[-1] if self.stages else None
         for stage in self.stages:
             first = len(new_states)
             if isinstance(stage, FusedUpdate):
                 add = add_to_params and stage is last
-                states = state[first : first + len(stage.rules)]
-                updates, states = stage(updates, states, params, extra, add_to_params=add)
-                new_states += states
+                old = states[first : first + len(stage.rules)]
+                updates, new = stage.run(updates, old, params, extra, add_to_params=add)
             else:
-                updates, new = stage(updates, state[first], params, extra)
-                new_states.append(new)
+                updates, one = stage(updates, states[first], params, extra)
+                new = [one]
+            new_states += new
         # Only the function of a fused leaf can add the update itself.
         if add_to_params and not isinstance(last, FusedUpdate):
             updates = apply_updates(params, updates)
         return updates, State(**dict(zip(self.names, new_states, strict=True)))
 
     @functools.cached_property
-    def stages(self) -> list[FusedUpdate | Link]:
+    def stages(self) -> list[FusedUpdate | ExtraArgsAdapter]:
         """The links, with neighbouring leaf rules fused."""
-        stages: list[list[BoundRule] | Link] = []
+        stages: list[list[BoundRule] | ExtraArgsAdapter] = []
         for link in self.links:
             update = link.function
-            if not isinstance(update, RuleUpdate):
+            # Wrappers, and links of other libraries, are called by themselves.
+            if not isinstance(update, FusedUpdate):
                 stages.append(link)
                 continue
-            rule, before = update.rule, stages[-1] if stages else None
+            (rule,), before = update.rules, stages[-1] if stages else None
             if isinstance(before, list) and _can_follow(rule, before):
                 before.append(rule)
             else:

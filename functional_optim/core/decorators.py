@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .engine.rule_update import RuleUpdate
+from .engine.fused import FusedUpdate
 from .functions import as_function
 from .numerics.validation import Interval, as_float_dtype, as_number
 from .protocol import GradientTransformation, Hyperparameter
@@ -355,7 +355,7 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
     )
     text = _call_text(spec, values)
     init = RuleInit(rule, tuple(numbers), tuple(init_numbers), tuple(keys), tuple(by_label), text)
-    update = RuleUpdate.of(rule)
+    update = FusedUpdate.of((rule,))
     # A tracer cannot be a part of an interned update, which outlives the trace.
     traced = tuple((k, v) for k, v in numbers if is_traced(v))
     return GradientTransformation(init, WithTracedHyperparams(update, traced) if traced else update)

@@ -38,4 +38,5 @@ def call_text(name: str, signature: inspect.Signature, values: Mapping[str, Any]
 
 def _is_default(value: object, default: object) -> bool:
     is_plain = isinstance(value, (bool, int, float, str)) and type(value) is type(default)
+    # Other values are compared by identity, because `==` of arrays is an array.
     return value is default or (is_plain and bool(value == default))

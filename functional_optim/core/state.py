@@ -115,6 +115,7 @@ def _class_of(names: tuple[str, ...]) -> type[State]:
             raise TypeError(f"a state with the fields {', '.join(names)} got {got}.")
         return tuple.__new__(cls, values)
 
+    # Fields are properties of the class, and so a state needs no dictionary of its own.
     getters = {k: property(operator.itemgetter(i)) for i, k in enumerate(names)}
     members = {"__slots__": (), "_fields": names, "__new__": new, "__module__": __name__}
     kind: Any = _StateType("State", (State,), members | getters)

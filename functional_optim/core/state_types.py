@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, NoReturn
 
-from .rules.init import ENGINE_FIELDS
+from .rules.bound_rule import ENGINE_FIELDS
 from .state import State, _StateType
 from .types import EmptyState
 

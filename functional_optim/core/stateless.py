@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.tree_util import PyTreeDef
 
-from .adapter import Link, check_pair
+from .adapter import ExtraArgsAdapter, check_pair
 from .caching import Interned
 from .functions import as_function
 from .protocol import GradientTransformation, PyTree
@@ -43,7 +43,9 @@ def stateless(f: Callable[[PyTree, PyTree | None], PyTree]) -> GradientTransform
       >>> double.update({"w": 3.0}, double.init({"w": 0.0}))
       ({'w': 6.0}, EmptyState())
     """
-    return GradientTransformation(init_empty_state, Stateless.of(_checked_function("stateless", f)))
+    return GradientTransformation(
+        init_empty_state, FunctionUpdate.of(_checked_function("stateless", f))
+    )
 
 
 def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformation:
@@ -64,7 +66,7 @@ def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformat
       ({'b': None, 'w': 6.0}, EmptyState())
     """
     f = _checked_function("stateless_with_tree_map", f)
-    return GradientTransformation(init_empty_state, Stateless.of(EachLeaf(f)))
+    return GradientTransformation(init_empty_state, FunctionUpdate.of(EachLeaf(f)))
 
 
 def with_extra_args_support(tx: GradientTransformation) -> GradientTransformation:
@@ -79,7 +81,7 @@ def with_extra_args_support(tx: GradientTransformation) -> GradientTransformatio
       TypeError: `tx` is not a pair of callables.
     """
     init, update = check_pair("with_extra_args_support: tx", tx)
-    return GradientTransformation(init, Lenient.of(Link.to(update)))
+    return GradientTransformation(init, Lenient.of(ExtraArgsAdapter.to(update)))
 
 
 def _checked_function(where: str, f: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +94,7 @@ def _checked_function(where: str, f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stateless(Interned):
+class FunctionUpdate(Interned):
     """`update` of a transformation that applies a function of updates and parameters."""
 
     f: Callable[[PyTree, PyTree | None], PyTree]
@@ -119,6 +121,7 @@ class EachLeaf:
         param_leaves: list[Any] = [None] * len(present)
         if params is not None:
             param_leaves = align_params(updates, params, link="stateless_with_tree_map")
+        # Both lists lack the placeholders, which are put back between the results.
         results = map(self.f, present, param_leaves)
         return treedef.unflatten([u if is_placeholder(u) else next(results) for u in leaves])
 
@@ -127,7 +130,7 @@ class EachLeaf:
 class Lenient(Interned):
     """An `update` that takes any extra argument."""
 
-    link: Link
+    link: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
-from .adapter import Link
+from .adapter import ExtraArgsAdapter
 from .caching import Keyed
 from .chain import ChainUpdate
-from .engine.rule_update import RuleUpdate
+from .engine.fused import FusedUpdate
 from .numerics.validation import as_state
 from .protocol import GradientTransformation, Hyperparameter, PyTree
 from .rules.schedule import NumberedSchedule
@@ -34,7 +34,7 @@ class WithTracedHyperparams(Keyed):
     `jit(lambda lr, state: sgd(lr).update(grads, state))`, where the user means this lr.
     """
 
-    update: RuleUpdate
+    update: FusedUpdate
     numbers: tuple[tuple[str, Hyperparameter], ...]
 
     def __call__(
@@ -65,6 +65,6 @@ def _without_traced(update: Any) -> Any:
     if isinstance(update, WithTracedHyperparams):
         return update.update
     if isinstance(update, ChainUpdate):
-        links = tuple(Link.to(_without_traced(link.function)) for link in update.links)
+        links = tuple(ExtraArgsAdapter.to(_without_traced(link.function)) for link in update.links)
         return ChainUpdate.of(update.names, links)
     return update

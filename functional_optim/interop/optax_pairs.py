@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from ..core.protocol import PyTree
-from ..core.rules.init import ENGINE_FIELDS
+from ..core.rules.bound_rule import ENGINE_FIELDS
 from ..core.rules.spec import RULE_NAMES
 from ..core.state import State, nested_states
 from ..core.state_types import ReduceLROnPlateauState

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from ..core.rules.init import ENGINE_FIELDS
+from ..core.rules.bound_rule import ENGINE_FIELDS
 from ..core.state import State
 from ..core.types import OptState
 

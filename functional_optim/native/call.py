@@ -68,7 +68,7 @@ def _by_compiler(
         scalars = tuple(
             x if x.row is None else x._replace(row=one_row(x.row, row)) for x in arrays.scalars
         )
-        program = XLA.program(plan.fused)
+        program = XLA.program(plan.function)
         arrays = arrays._replace(scalars=scalars)
         results += jax.tree.leaves(program(arrays, np.int32(index), plan.signature))
     return results

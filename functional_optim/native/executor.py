@@ -19,13 +19,13 @@ __all__ = ["claims", "run"]
 _LEAVES_OF_A_CALL, _LARGE = 16, 2**18
 
 
-def claims(fused: LeafFunction, call: LeafCall) -> bool:
+def claims(function: LeafFunction, call: LeafCall) -> bool:
     """Tells whether a kernel is built for this leaf; `native.gate` asks if one would save time.
 
     While functions are recorded, the leaf's function is added to them and XLA runs the leaf. A leaf
     that is sharded over a mesh has no kernel.
     """
-    plan, flat = find_plan(fused, call)
+    plan, flat = find_plan(function, call)
     bodies = recorded_bodies()
     if bodies is not None:
         bodies.update({} if plan is None else {plan.body.text: None})
@@ -34,10 +34,10 @@ def claims(fused: LeafFunction, call: LeafCall) -> bool:
     return has_kernel and all(map(_has_no_mesh, flat))
 
 
-def run(fused: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
+def run(function: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
     """Runs the leaves; leaves of the same plan share calls."""
     results: dict[int, Result] = {}
-    for plan, leaves in _batches(fused, calls):
+    for plan, leaves in _batches(function, calls):
         kernel = library.find(plan.body.text)
         assert kernel is not None  # because the leaves were claimed
         outputs = call_kernel(plan, list(leaves.values()), *kernel)
@@ -46,12 +46,12 @@ def run(fused: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
 
 
 def _batches(
-    fused: LeafFunction, calls: Sequence[LeafCall]
+    function: LeafFunction, calls: Sequence[LeafCall]
 ) -> Iterator[tuple[Plan, dict[int, Leaf]]]:
     """Yields the plan and the leaves of each call, by their position in `calls`."""
     waiting: dict[Plan, dict[int, Leaf]] = {}
     for k, call in enumerate(calls):
-        plan, flat = find_plan(fused, call)
+        plan, flat = find_plan(function, call)
         assert plan is not None  # because the leaf was claimed
         leaf = Leaf(flat, call.batch[0], call.tree_indices[0])
         if call.update.size >= _LARGE:

@@ -21,7 +21,7 @@ class NativeBackend:
 
     joins_leaves = True
 
-    def claims(self, fused: "LeafFunction", call: "LeafCall") -> bool:
+    def claims(self, function: "LeafFunction", call: "LeafCall") -> bool:
         """Tells whether a kernel is built for this leaf, and saves time."""
         if not _pays(call) or not isinstance(call.update, jax.core.Tracer):
             return False
@@ -31,13 +31,13 @@ class NativeBackend:
             return False
         from .executor import claims
 
-        return claims(fused, call)
+        return claims(function, call)
 
-    def run(self, fused: "LeafFunction", calls: Sequence["LeafCall"]) -> "Sequence[Result]":
+    def run(self, function: "LeafFunction", calls: Sequence["LeafCall"]) -> "Sequence[Result]":
         """Runs the leaves by their kernels."""
         from .executor import run
 
-        return run(fused, calls)
+        return run(function, calls)
 
 
 NATIVE = NativeBackend()

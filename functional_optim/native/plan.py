@@ -23,7 +23,7 @@ class Plan:
     """A kernel of fused rules, for leaves of a given number of dimensions.
 
     Attributes:
-      fused: the rules.
+      function: the function of a leaf of these rules.
       signature: the static arguments of the leaf's function.
       arrays: structure of the arguments.
       per_leaf: indices of the arguments that belong to a leaf; the others are shared by all leaves.
@@ -32,7 +32,7 @@ class Plan:
       body: the function in C++.
     """
 
-    fused: LeafFunction
+    function: LeafFunction
     signature: LeafSignature
     arrays: jax.tree_util.PyTreeDef
     per_leaf: tuple[int, ...]
@@ -46,17 +46,17 @@ class Plan:
         return tuple(i for i in range(self.arrays.num_leaves) if i not in self.per_leaf)
 
     def __repr__(self) -> str:
-        return self.fused.name
+        return self.function.name
 
 
-def find_plan(fused: LeafFunction, call: LeafCall) -> tuple[Plan | None, list[jax.Array]]:
+def find_plan(function: LeafFunction, call: LeafCall) -> tuple[Plan | None, list[jax.Array]]:
     """Returns the plan of a leaf, or None if it has none, and the leaf's arguments as a list.
 
     A plan holds for all shapes with this number of dimensions, so that 1,000 shapes are not traced
     1,000 times. The trace itself ensures this: dimensions are symbolic, so that Python can only
     branch on conditions that hold for all sizes. A rule that reads a size has no plan.
     """
-    arrays, signature = call.arrays_with_matrix(), call.signature
+    arrays, signature = call.arrays(with_row=False), call.signature
     flat, structure = jax.tree.flatten(arrays)
     kinds = _kinds(arrays)
     shape = arrays.update.shape
@@ -67,9 +67,9 @@ def find_plan(fused: LeafFunction, call: LeafCall) -> tuple[Plan | None, list[ja
         for k, x in zip(kinds, flat, strict=True)
     )
     key = ("native", structure, avals, signature, hyper_dtype())
-    if key not in fused.programs:
-        fused.programs[key] = _make_plan(fused, signature, flat, structure, kinds, len(shape))
-    return fused.programs[key], flat
+    if key not in function.programs:
+        function.programs[key] = _make_plan(function, signature, flat, structure, kinds, len(shape))
+    return function.programs[key], flat
 
 
 def _kinds(arrays: LeafArrays) -> list[Kind]:
@@ -93,7 +93,7 @@ def _symbolic_dimensions(n: int) -> tuple[Any, ...]:
 
 
 def _make_plan(
-    fused: LeafFunction,
+    function: LeafFunction,
     signature: LeafSignature,
     flat: list[jax.Array],
     structure: jax.tree_util.PyTreeDef,
@@ -108,7 +108,7 @@ def _make_plan(
         return jax.ShapeDtypeStruct(shapes.get(kind, x.shape), x.dtype)
 
     def on_leaf(arguments: list[jax.Array], index: jax.Array) -> Result:
-        return fused.on_leaf(jax.tree.unflatten(structure, arguments), index, signature)
+        return function.on_leaf(jax.tree.unflatten(structure, arguments), index, signature)
 
     index = jax.ShapeDtypeStruct((), jax.numpy.int32)
     inputs = [symbolic(x, kind) for x, kind in zip(flat, kinds, strict=True)]
@@ -128,7 +128,7 @@ def _make_plan(
     except Ineligible:
         return None
     per_leaf = tuple(i for i, kind in enumerate(kinds) if kind == "element")
-    return Plan(fused, signature, structure, per_leaf, results, tuple(dtypes), body)
+    return Plan(function, signature, structure, per_leaf, results, tuple(dtypes), body)
 
 
 def _aliases(

@@ -9,7 +9,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 from jax.typing import ArrayLike
 
-from ..core.leaf.inlining import called_function
+from ..core.leaf.elementwise import called_function
 from .expressions import C_TYPES, Ineligible, expression, literal
 
 __all__ = ["Body", "Kind", "translate"]

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from ..core.protocol import Hyperparameter, PyTree
-from ..core.trees.sparse_rows import empty_rows, is_sparse
+from ..core.trees.sparse_rows import empty_rows
+from ..core.trees.structure import is_sparse
 from ..core.types import Params, Updates
 from .clip_grad import clip_grad_norm, clip_grad_value
 from .hooks import WithHooks

@@ -8,7 +8,8 @@ from jax.typing import ArrayLike
 
 from ..core.chain import ChainInit
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.rules.init import ENGINE_FIELDS, RuleInit
+from ..core.rules.bound_rule import ENGINE_FIELDS
+from ..core.rules.init import RuleInit
 from ..core.rules.schedule import NumberedSchedule
 from ..core.state import State
 from ..core.trees.placement import put_like

@@ -13,7 +13,8 @@ from ..core.functions import Function
 from ..core.leaf.packing import unpacked
 from ..core.leaf.quantized import FORMATS, with_decoded_shapes
 from ..core.protocol import Hyperparameter, MaskedNode, PyTree
-from ..core.rules.init import ENGINE_FIELDS, RuleInit
+from ..core.rules.bound_rule import ENGINE_FIELDS
+from ..core.rules.init import RuleInit
 from ..core.state import State
 from ..core.trees.labels import label_reason, resolve_labels, short_repr
 from ..core.trees.structure import key_paths, leaf_paths, path_string

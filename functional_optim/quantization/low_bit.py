@@ -10,21 +10,20 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 from jax.typing import ArrayLike
 
-from ..core.adapter import Link, check_pair, link_name
+from ..core.adapter import ExtraArgsAdapter, check_pair, link_name
 from ..core.caching import Interned
 from ..core.chain import ChainUpdate
-from ..core.engine.rule_update import RuleUpdate
+from ..core.engine.fused import FusedUpdate
 from ..core.leaf.packing import stacked_array_ids
 from ..core.leaf.quantized import decode_state, encode_like, is_quantized
 from ..core.numerics.precision import safe_increment
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
-from ..core.rules.init import ENGINE_FIELDS
+from ..core.rules.bound_rule import ENGINE_FIELDS
 from ..core.rules.rng_keys import Key, as_key, key_at
 from ..core.state import KeyPath, State, is_rule_state, nested_states
-from ..core.trees.containers import container_content, is_container
 from ..core.trees.placement import mesh_placer
-from ..core.trees.structure import path_string
+from ..core.trees.structure import container_content, is_container, path_string
 from ..transforms.masking import MaskedUpdate, PartitionUpdate
 from .blocks import BLOCK
 from .formats import FORMATS
@@ -144,7 +143,9 @@ def low_bit_state(
     if rounding_key is None and _is_of_leaf_rules(update):
         return GradientTransformation(low_bit_init, update)
     generator = None if rounding_key is None else rounding_key.generator
-    low_bit_update = LowBitUpdate.of(Link.to(update), rounding_key is not None, generator)
+    low_bit_update = LowBitUpdate.of(
+        ExtraArgsAdapter.to(update), rounding_key is not None, generator
+    )
     return GradientTransformation(low_bit_init, low_bit_update)
 
 
@@ -159,7 +160,7 @@ def _is_of_leaf_rules(update: object) -> bool:
         return _is_of_leaf_rules(update.link.function)
     if isinstance(update, PartitionUpdate):
         return all(_is_of_leaf_rules(link.function) for _, link in update.links)
-    return isinstance(update, RuleUpdate) and not update.rule.spec.whole_tree
+    return isinstance(update, FusedUpdate) and not update.rules[0].spec.whole_tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,7 +252,7 @@ def _slots(state: PyTree, paths: list[KeyPath], wanted: Mapping[str, str]) -> It
 class LowBitUpdate(Interned):
     """`update` of a transformation with quantized moments."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
     random: bool
     generator: str | None
 

@@ -6,8 +6,7 @@ import jax
 from jax.sharding import AxisType, NamedSharding
 
 from ..core.protocol import PyTree
-from ..core.trees.partitioning import partitioned_as
-from ..core.trees.placement import Specs, auto_sharded, sharding_for
+from ..core.trees.placement import Specs, auto_sharded, partitioned_as, sharding_for
 
 __all__ = ["placed"]
 

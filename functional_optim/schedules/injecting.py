@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.numerics.precision import hyper_dtype, safe_increment
@@ -251,7 +251,7 @@ class _Update(Interned):
         updates, inner_state, params, extra = join(arrays, static)
         try:
             _, update = self.make_inner(values)
-            new, inner = Link.to(update)(updates, inner_state, params, extra)
+            new, inner = ExtraArgsAdapter.to(update)(updates, inner_state, params, extra)
         except jax.errors.ConcretizationTypeError as error:
             error.add_note(
                 "inject_hyperparams: the factory decides by the value of an argument. Name it in "

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.caching import Interned
-from ..core.engine.objective import arguments_of
+from ..core.engine.whole_tree import arguments_of
 from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.rng_keys import Key, as_key, key_at

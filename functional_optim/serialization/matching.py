@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from ..core.rules.init import ENGINE_FIELDS
+from ..core.rules.bound_rule import ENGINE_FIELDS
 from .names import LEAF_SCALARS, Name, dotted
 from .placing import SavedArray
 

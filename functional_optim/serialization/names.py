@@ -12,10 +12,15 @@ from ..core.engine.leaf_table import all_slots
 from ..core.leaf.packing import Packed, is_packed
 from ..core.leaf.quantized import is_quantized
 from ..core.protocol import PyTree
-from ..core.rules.init import ENGINE_FIELDS
+from ..core.rules.bound_rule import ENGINE_FIELDS
 from ..core.state import State, is_rule_state, nested_states
-from ..core.trees.containers import without_containers
-from ..core.trees.structure import is_absent, key_paths, path_string, unique_names
+from ..core.trees.structure import (
+    is_absent,
+    key_paths,
+    path_string,
+    unique_names,
+    without_containers,
+)
 from .placing import HostArray, StateArray
 
 __all__ = ["LEAF_SCALARS", "Link", "Name", "Names", "Path", "dotted", "is_link"]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
@@ -70,7 +70,7 @@ def zero1(
         raise ValueError(f"zero1: axis must be one of the mesh's, {[*mesh.shape]}, got {axis!r}.")
     sharder = StateSharder(mesh, axis, as_labeller(specs))
     return GradientTransformation(
-        Zero1Init(init, sharder), Zero1Update.of(Link.to(update), sharder, init)
+        Zero1Init(init, sharder), Zero1Update.of(ExtraArgsAdapter.to(update), sharder, init)
     )
 
 
@@ -167,7 +167,7 @@ class Zero1Init:
 class Zero1Update(Interned):
     """`update` of a divided transformation."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
     sharder: StateSharder
     # Used for shapes only, which are the same for every `init` that belongs to this update.
     init: Callable[[PyTree], PyTree] = dataclasses.field(compare=False)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.apply import apply_updates
 from .failure import error_context
@@ -77,7 +77,7 @@ def _descend(
 ) -> None:
     """Trains in one scan, and compares the last loss with the first."""
     init, update = check_pair(f"check_{check}: tx", tx)
-    link = Link.to(update)
+    link = ExtraArgsAdapter.to(update)
 
     def body(carry: Carry, _: None) -> tuple[Carry, None]:
         params, state = carry

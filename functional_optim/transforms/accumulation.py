@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.leaf.dtypes import as_parameter, slot_dtype
@@ -136,7 +136,9 @@ class MultiSteps(GradientTransformation):
         schedule = as_function(every_k_schedule) if callable(every_k_schedule) else None
         skip = None if should_skip_update_fn is None else as_function(should_skip_update_fn)
         k = None if callable(every_k_schedule) else every_k_schedule
-        multi_update = _MultiStepsUpdate.of(Link.to(update), schedule, bool(use_grad_mean), skip)
+        multi_update = _MultiStepsUpdate.of(
+            ExtraArgsAdapter.to(update), schedule, bool(use_grad_mean), skip
+        )
         dtype = accumulator_dtype
         if dtype is not None:
             dtype = as_float_dtype(dtype, "MultiSteps: accumulator_dtype")
@@ -205,7 +207,7 @@ class _MultiStepsInit:
 class _MultiStepsUpdate(Interned):
     """`update` of `MultiSteps`."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
     schedule: Callable[[Array], Array] | None
     mean: bool
     skip: Skip | None

@@ -97,11 +97,13 @@ def scale_by_backtracking_linesearch(
     Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithm 3.1; Vaswani
     et al., Painless stochastic gradient, NeurIPS 2019, arXiv:1905.09997.
     """
+    # `jax.grad` returns the conjugate of the gradient of a complex parameter.
     slope = dot(jax.tree.map(jnp.conj, ctx.grad), g)
     allowed = ctx.value + rtol * jnp.abs(ctx.value) + atol
 
     def missed(rate: Array, value: Array) -> Array:
         error = value - (allowed + slope_rtol * rate * slope)
+        # A loss that is NaN fails the condition by any measure, and the search goes on.
         return jnp.where(jnp.isnan(error), jnp.inf, jnp.maximum(error, 0))
 
     def attempt(carry: Carry) -> Carry:
@@ -115,6 +117,7 @@ def scale_by_backtracking_linesearch(
 
     guess = jnp.minimum(increase_factor * ctx.tried, max_learning_rate)
     infinite, none = jnp.full_like(slope, jnp.inf), jnp.zeros_like(slope)
+    # An infinite error, so that at least one step is tried.
     begun = (guess, infinite, infinite, none)
     last, value, error, steps = while_loop(unfinished, attempt, begun)
     decreased = (value < ctx.value) | (error <= 0)

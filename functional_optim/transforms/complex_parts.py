@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.state import State
@@ -47,7 +47,7 @@ def split_real_and_imaginary(inner: GradientTransformation) -> GradientTransform
       (-0.5+0.5j)
     """
     init, update = check_pair("split_real_and_imaginary: inner", inner)
-    return GradientTransformation(_SplitInit(init), _Split.of(Link.to(update)))
+    return GradientTransformation(_SplitInit(init), _Split.of(ExtraArgsAdapter.to(update)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class _SplitInit:
 class _Split(Interned):
     """`update` of a transformation of real parts."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.numerics.precision import safe_increment
@@ -87,7 +87,9 @@ def _make(
         raise TypeError(f"{name}: should_transform_fn must be a function, got {condition!r}.")
     return GradientTransformation(
         _ConditionalInit(name, init, bool(forward)),
-        _ConditionalUpdate.of(name, Link.to(update), as_function(condition), bool(forward), zero),
+        _ConditionalUpdate.of(
+            name, ExtraArgsAdapter.to(update), as_function(condition), bool(forward), zero
+        ),
     )
 
 
@@ -115,7 +117,7 @@ class _ConditionalUpdate(Interned):
     """`update` of a conditional transformation."""
 
     name: str
-    inner: Link
+    inner: ExtraArgsAdapter
     condition: Callable[..., ArrayLike]
     forward: bool
     zero: bool

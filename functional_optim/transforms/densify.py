@@ -4,7 +4,8 @@ import jax
 
 from ..core.protocol import GradientTransformation, PyTree, Stateless
 from ..core.state import State
-from ..core.trees.sparse_rows import dense, is_sparse
+from ..core.trees.sparse_rows import dense
+from ..core.trees.structure import is_sparse
 
 __all__ = ["densify"]
 

@@ -10,8 +10,7 @@ from ..core.leaf.quantized import decode_state
 from ..core.numerics.precision import compute_dtype
 from ..core.protocol import PyTree
 from ..core.state import State, nested_states
-from ..core.trees.containers import without_containers
-from ..core.trees.structure import align, is_absent, leaf_paths, path_string
+from ..core.trees.structure import align, is_absent, leaf_paths, path_string, without_containers
 from ..core.types import Required
 
 __all__ = ["eval_params", "is_interpolated"]

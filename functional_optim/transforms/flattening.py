@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.leaf.quantized import is_quantized
 from ..core.leaf.stacking import unstack_array
@@ -18,8 +18,7 @@ from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.trees.placeholders import is_any_params
 from ..core.trees.placement import replicated, shard_like, sharded_as
-from ..core.trees.sparse_rows import is_sparse
-from ..core.trees.structure import align_params, is_absent, is_placeholder
+from ..core.trees.structure import align_params, is_absent, is_placeholder, is_sparse
 from ..core.types import OptState
 from .parts import extra_of_part
 
@@ -59,7 +58,9 @@ def flatten(inner: GradientTransformation) -> GradientTransformation:
       ({'a': (2,), 'b': (1, 1)}, {'float32': (3,)})
     """
     init, update = check_pair("flatten: inner", inner)
-    return GradientTransformation(_FlattenInit(init), _FlattenUpdate.of(Link.to(update)))
+    return GradientTransformation(
+        _FlattenInit(init), _FlattenUpdate.of(ExtraArgsAdapter.to(update))
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ class _FlattenInit:
 class _FlattenUpdate(Interned):
     """`update` of a flattened transformation."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: OptState, params: PyTree | None = None, **extra: object

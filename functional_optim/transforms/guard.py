@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.numerics.precision import safe_increment
 from ..core.numerics.validation import as_count
@@ -87,7 +87,9 @@ def apply_if_finite(
     """
     init, update = check_pair("apply_if_finite: inner", inner)
     most = as_count(max_consecutive_errors, "apply_if_finite: max_consecutive_errors", least=0)
-    return GradientTransformation(_GuardInit(init, most), _GuardUpdate.of(Link.to(update)))
+    return GradientTransformation(
+        _GuardInit(init, most), _GuardUpdate.of(ExtraArgsAdapter.to(update))
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,7 @@ class _GuardInit:
 class _GuardUpdate(Interned):
     """`update` of a guarded transformation."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object

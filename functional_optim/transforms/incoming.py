@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..core.adapter import Link
+from ..core.adapter import ExtraArgsAdapter
 from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
@@ -20,7 +20,9 @@ def with_incoming(name: str, *links: GradientTransformation) -> GradientTransfor
       name: name of the state within a chain; its fields are the links.
     """
     init, update = chain(*links)
-    return GradientTransformation(_IncomingInit(name, init), _IncomingUpdate.of(Link.to(update)))
+    return GradientTransformation(
+        _IncomingInit(name, init), _IncomingUpdate.of(ExtraArgsAdapter.to(update))
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class _IncomingInit:
 class _IncomingUpdate(Interned):
     """`update` of the links."""
 
-    chain: Link
+    chain: ExtraArgsAdapter
 
     @property
     def is_cacheable(self) -> bool:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import Link, check_pair, link_name
+from ..core.adapter import ExtraArgsAdapter, check_pair, link_name
 from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
@@ -99,7 +99,7 @@ def lookahead(
     sync_period = as_count(sync_period, "lookahead: sync_period")
     init, update = check_pair("lookahead: fast_optimizer", fast_optimizer)
     if reset_state:
-        restarting = _RestartingUpdate.of(Link.to(update), init, sync_period)
+        restarting = _RestartingUpdate.of(ExtraArgsAdapter.to(update), init, sync_period)
         fast_optimizer = GradientTransformation(_RestartingInit(init), restarting)
     return chain(fast_optimizer, look_back(sync_period, slow_step_size))
 
@@ -128,7 +128,7 @@ class _RestartingInit:
 class _RestartingUpdate(Interned):
     """`update` of a transformation whose state is made again every few steps."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
     init: TransformInitFn
     period: int
 

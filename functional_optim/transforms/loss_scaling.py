@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import Interval, as_number, as_state
@@ -93,7 +93,7 @@ def loss_scale(
         (k, as_number(v, f"loss_scale: {k}", BOUNDS[k])) for k, v in arguments.items()
     )
     return GradientTransformation(
-        _LossScaleInit(init, hyperparams), _LossScaleUpdate.of(Link.to(update))
+        _LossScaleInit(init, hyperparams), _LossScaleUpdate.of(ExtraArgsAdapter.to(update))
     )
 
 
@@ -145,7 +145,7 @@ class _LossScaleInit:
 class _LossScaleUpdate(Interned):
     """`update` of a transformation of scaled gradients."""
 
-    inner: Link
+    inner: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 import jax
 import numpy as np
 
-from ..core.adapter import Link, check_pair, link_name
+from ..core.adapter import ExtraArgsAdapter, check_pair, link_name
 from ..core.caching import Interned
 from ..core.functions import can_be_cached
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless, TransformInitFn
@@ -62,7 +62,7 @@ def partition(
             "what they read. Rename one."
         )
     labeller = as_labeller(param_labels)
-    links = tuple((k, Link.to(update)) for k, (_, update) in pairs.items())
+    links = tuple((k, ExtraArgsAdapter.to(update)) for k, (_, update) in pairs.items())
     inits = tuple((k, init) for k, (init, _) in pairs.items())
     router = Router("partition", "param_labels", labeller, tuple(pairs))
     return GradientTransformation(PartitionInit(router, inits), PartitionUpdate.of(router, links))
@@ -131,7 +131,7 @@ class PartitionUpdate(Interned):
     """`update` of a partition."""
 
     router: Router
-    links: tuple[tuple[Hashable, Link], ...]
+    links: tuple[tuple[Hashable, ExtraArgsAdapter], ...]
 
     @property
     def is_cacheable(self) -> bool:
@@ -197,7 +197,7 @@ def masked(
     init, update = check_pair("masked: inner", inner)
     name = link_name(init, update)
     router = Router(f"masked({name})", "mask", as_labeller(mask), (True, False), boolean=True)
-    link = Link.to(update)
+    link = ExtraArgsAdapter.to(update)
     return GradientTransformation(
         MaskedInit(router, init, name), MaskedUpdate.of(router, link, otherwise)
     )
@@ -227,7 +227,7 @@ class MaskedUpdate(Interned):
     """`update` of a masked transformation."""
 
     router: Router
-    link: Link
+    link: ExtraArgsAdapter
     otherwise: str
 
     @property

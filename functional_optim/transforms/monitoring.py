@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.numerics.precision import hyper_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree, TransformInitFn
@@ -108,7 +108,7 @@ def measure_with_ema(
     init, update = ema(decay, debias, accumulator_dtype)
     numbers = _AsNumbers(_checked("measure_with_ema: measure", measure))
     return GradientTransformation(
-        _AveragedInit(numbers, init), _AveragedUpdate.of(numbers, Link.to(update))
+        _AveragedInit(numbers, init), _AveragedUpdate.of(numbers, ExtraArgsAdapter.to(update))
     )
 
 
@@ -129,7 +129,8 @@ def _monitor(
             functions[name] = _checked(f"{link}: the measure {name!r}", measure)
     inits = tuple((k, init) for k, (init, _) in pairs.items())
     update = _MonitorUpdate.of(
-        tuple(functions.items()), tuple((k, Link.to(update)) for k, (_, update) in pairs.items())
+        tuple(functions.items()),
+        tuple((k, ExtraArgsAdapter.to(update)) for k, (_, update) in pairs.items()),
     )
     return GradientTransformation(_MonitorInit(link, inits, update), update)
 
@@ -145,6 +146,7 @@ class _MonitorInit:
     def __call__(self, params: PyTree) -> State:
         """Makes the states of the measures, and zeros in place of the measurements."""
         states = {k: init(params) for k, init in self.inits}
+        # Updates have the shapes of the parameters, and only shapes are needed.
         shapes = jax.eval_shape(lambda p, s: self.update.measure(p, s, p, {})[0], params, states)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return place_on_mesh_of(
@@ -161,13 +163,14 @@ class _MonitorUpdate(Interned):
     """`update` of `snapshot` and `monitor`."""
 
     functions: tuple[tuple[str, Measure], ...]
-    links: tuple[tuple[str, Link], ...]
+    links: tuple[tuple[str, ExtraArgsAdapter], ...]
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Measures the updates."""
         metrics, states = self.measure(updates, state.measure_states, params, extra)
+        # In the types that `init` gave them, as a carry of a loop must have.
         metrics = jax.tree.map(
             lambda x, old: sharded_as(x.astype(old.dtype), old), metrics, state.metrics
         )
@@ -222,7 +225,7 @@ class _AveragedUpdate(Interned):
     """`update` of a measure that is averaged."""
 
     measure: _AsNumbers
-    average: Link
+    average: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object

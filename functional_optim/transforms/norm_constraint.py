@@ -153,5 +153,6 @@ def update_norm_floor(
     check_axes("update_norm_floor", g.shape, axis)
     norm = norm_along(g, axis)
     some = norm > 0
+    # The divisor is not 0, so that derivatives are finite as well.
     factor = jnp.maximum(floor * norm_along(p, axis) / jnp.where(some, norm, 1.0), 1.0)
     return factor.astype(g.dtype) * g, {}

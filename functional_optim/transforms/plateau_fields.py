@@ -138,6 +138,7 @@ class _Update(Interned):
 
         def scaled(g: Any) -> Any:
             g = jnp.asarray(g)
+            # The dtype of the parts, where g is complex.
             return g * new.scale.astype(jnp.finfo(g.dtype).dtype)
 
         return jax.tree.map(scaled, updates), new

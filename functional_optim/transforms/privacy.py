@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import Link
+from ..core.adapter import ExtraArgsAdapter
 from ..core.caching import Interned
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, PyTree
@@ -94,7 +94,7 @@ def differentially_private_aggregate(
         )
     clip = _clip(l2_norm_clip)
     noise = add_private_noise(noise_multiplier, seed if key is None else key)
-    both = _Private.of(Link.to(clip.update), Link.to(noise.update))
+    both = _Private.of(ExtraArgsAdapter.to(clip.update), ExtraArgsAdapter.to(noise.update))
     return GradientTransformation(_PrivateInit(clip.init, noise.init), both)
 
 
@@ -123,8 +123,8 @@ class _PrivateInit:
 class _Private(Interned):
     """`update` of a private mean."""
 
-    clip: Link
-    noise: Link
+    clip: ExtraArgsAdapter
+    noise: ExtraArgsAdapter
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import Link, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.leaf.dtypes import as_parameter
 from ..core.numerics.precision import compute_dtype
@@ -84,7 +84,13 @@ def sam(
         )
     init, update = check_pair("sam: optimizer", optimizer)
     adv_init, adv_update = check_pair("sam: adv_optimizer", adv_optimizer)
-    parts = _Parts(Link.to(update), Link.to(adv_update), adv_init, sync_period, bool(reset_state))
+    parts = _Parts(
+        ExtraArgsAdapter.to(update),
+        ExtraArgsAdapter.to(adv_update),
+        adv_init,
+        sync_period,
+        bool(reset_state),
+    )
     sam_init = _SamInit(init, adv_init, not opaque_mode)
     if opaque_mode:
         return GradientTransformation(sam_init, _OpaqueSamUpdate.of(parts, batch_axis_name))
@@ -124,8 +130,8 @@ class _SamInit:
 class _Parts:
     """The parts of both modes."""
 
-    optimizer: Link
-    climber: Link
+    optimizer: ExtraArgsAdapter
+    climber: ExtraArgsAdapter
     adv_init: TransformInitFn
     period: int
     reset: bool
@@ -156,6 +162,7 @@ class _SamUpdate(Interned):
         _need_params(params)
         parts, number = self.parts, state.steps_since_sync
         current = jax.tree.map(jnp.asarray, params)
+        # A climb begins at the present parameters, which may have been changed since the last step.
         cache = choose(number == 0, current, jax.tree.map(sharded_as, state.cache, current))
 
         def step() -> tuple[PyTree, ...]:
@@ -206,6 +213,7 @@ class _OpaqueSamUpdate(Interned):
             point = apply_updates(point, up)
             updates = grad_fn(point, i)
             if self.axis is not None:
+                # Each device has the gradient of its part of the batch.
                 updates = jax.lax.pmean(updates, axis_name=self.axis)
         new, opt_state = parts.optimizer(updates, state.opt_state, params, extra)
         if parts.reset:
@@ -241,6 +249,7 @@ def _difference(updates: PyTree, start: PyTree, end: PyTree) -> PyTree:
             return None
         d = q.astype(dtype) - p.astype(dtype)
         if is_absent(u):
+            # Adding 0 would turn a parameter of -0 into 0.
             return jnp.where(d == 0, no_update(d), d)
         return sharded_as(d, jnp.asarray(u))
 

@@ -67,11 +67,11 @@ class Claiming:
 @pytest.fixture
 def backend(monkeypatch):
     """Registers a backend for one test."""
-    monkeypatch.setattr(executors, "_backends", [])
+    monkeypatch.setattr(executors, "BACKENDS", [])
 
     def register(*args, **options):
         added = Claiming(*args, **options)
-        executors.register_backend(added)
+        executors.BACKENDS.append(added)
         return added
 
     return register

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from functional_optim import optim
-from functional_optim.core.rules.init import ENGINE_FIELDS
+from functional_optim.core.rules.bound_rule import ENGINE_FIELDS
 
 from .. import problem
 from ..trees import assert_same

@@ -11,7 +11,7 @@ import pytest
 import functional_optim as fo
 from functional_optim.core.leaf.blockwise import MAX_BLOCK_SIZE
 from functional_optim.core.leaf.quantized import QuantizedArray
-from functional_optim.core.rules.init import ENGINE_FIELDS
+from functional_optim.core.rules.bound_rule import ENGINE_FIELDS
 from functional_optim.quantization.formats import Blockwise, Rounded
 from functional_optim.quantization.low_bit import MOMENTS
 from functional_optim.sharding import state_shardings, zero1

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax.tree_util import PyTreeDef
 
 from ...core.protocol import PyTree
-from ...core.trees.containers import without_containers
 from ...core.trees.labels import Labeller, as_labeller
-from ...core.trees.structure import key_paths, leaf_paths
+from ...core.trees.structure import key_paths, leaf_paths, without_containers
 from ...transforms.matrices import MatrixAxes, MatrixLeaves
 from ...transforms.matrices.by_name import (
     CONV,

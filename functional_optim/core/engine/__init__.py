@@ -6,9 +6,7 @@ The modules, each on those before it:
 - `stacks`, `leaf_table`: stage 1, which aligns and checks updates, slots and parameters.
 - `measuring`: norms and other quantities of the whole tree.
 - `step_scalars`: stage 2, which computes counts, schedules, bias corrections.
-- `executors`: stage 3, which runs rules on one kind of leaf.
-- `objective`, `whole_tree`: stage 3 for rules that compute all leaves together.
-- `next_state`: stage 4, which builds the next state.
-- `fused`: the driver, which runs the four stages for neighbouring rules of a chain.
-- `rule_update`: `update` of a single rule.
+- `executors`: stage 3, the function of a leaf, and what runs it on each kind of leaf.
+- `whole_tree`: stage 3 for rules that compute all leaves together.
+- `fused`: the driver, which runs the four stages; stage 4 builds the next state.
 """

@@ -1,32 +1,40 @@
-"""Stage 3: executors, each of which runs the rules on one kind of leaf."""
+"""Stage 3: the function of a leaf, and executors, each of which runs it on one kind of leaf."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from ..leaf.dtypes import split_complex
 from ..leaf.packing import Group
-from ..leaf.quantized import decode_state, encode_like, has_quantized
+from ..leaf.quantized import decode_state, encode_like, is_quantized
+from ..numerics.precision import cast, compute_dtype
+from ..rules.bound_rule import BoundRule
+from ..rules.context import StepContext
+from ..state import State
 from ..trees.apply import add_update
-from ..trees.sparse_rows import Rows, is_sparse
+from ..trees.placement import sharded_as, sharded_together
+from ..trees.sparse_rows import Rows
+from ..trees.structure import is_sparse
 from .backends import BACKENDS
-from .step_scalars import Column, RuleScalars, StepScalars
+from .step_scalars import Column, LeafScalars, StepScalars, read_scalars
 
 __all__ = [
     "XLA",
     "Backend",
     "Executor",
+    "JitExecutor",
     "LeafArrays",
     "LeafCall",
     "LeafFunction",
     "LeafSignature",
     "Result",
     "choose_executor",
-    "register_backend",
 ]
 
 Array = jax.Array
@@ -39,7 +47,7 @@ class LeafArrays(NamedTuple):
     update: Array
     slots: tuple[Scalars, ...]  # of each rule
     param: Array | None
-    scalars: tuple[RuleScalars, ...]  # of each rule
+    scalars: tuple[LeafScalars, ...]  # of each rule
 
 
 class LeafSignature(NamedTuple):
@@ -63,31 +71,35 @@ class LeafCall:
     steps: tuple[StepScalars, ...]  # of each rule
     signature: LeafSignature
 
-    def arrays(self) -> LeafArrays:
-        """Returns the arguments, with the scalars of this leaf alone."""
-        scalars = tuple([step.at(self.batch, stacked=self.stacked) for step in self.steps])
-        return LeafArrays(self.update, self.slots, self.param, scalars)
+    def arrays(self, *, with_row: bool = True) -> LeafArrays:
+        """Returns the arguments, with the scalars of this leaf alone.
 
-    def arrays_with_matrix(self) -> LeafArrays:
-        """Returns the arguments, with the matrix of all leaves' scalars in place of a row."""
-        scalars = tuple(step.at(self.batch, stacked=False, with_row=False) for step in self.steps)
-        return LeafArrays(self.update, self.slots, self.param, scalars)
+        Without `with_row`, the matrix of all leaves' scalars is in place of this leaf's row.
+        """
+        scalars = [step.at(self.batch, self.stacked, with_row=with_row) for step in self.steps]
+        return LeafArrays(self.update, self.slots, self.param, tuple(scalars))
 
 
 Result = tuple[Array, list[Scalars]]
 """The update or the new parameter, and the slots of each rule."""
 
 
-class LeafFunction(Protocol):
-    """Fused rules as executors use them: a function of one leaf, and a cache of programs."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class LeafFunction:
+    """The function of one leaf: neighbouring rules, applied one after another.
+
+    Attributes:
+      rules: the rules, in order.
+      programs: jitted functions, and plans of backends, which live as long as the rules.
+    """
+
+    rules: tuple[BoundRule, ...]
+    programs: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Names of the rules, shown in programs and profiles."""
-
-    @property
-    def programs(self) -> dict[Hashable, Any]:
-        """Jitted functions and plans of backends, which live as long as the rules."""
+        return "__".join(rule.name for rule in self.rules)
 
     def on_leaf(
         self,
@@ -96,38 +108,189 @@ class LeafFunction(Protocol):
         signature: LeafSignature,
         param_dtype: DTypeLike | None = None,
     ) -> Result:
-        """Applies the rules to one dense leaf."""
+        """Applies all rules to one dense leaf, in the precision of the computation.
+
+        Args:
+          arrays: the leaf's arrays and scalars.
+          index: the leaf's index in the tree.
+          signature: the static arguments.
+          param_dtype: dtype of the parameter, where `arrays` has only some of its rows.
+        """
+        update, slots, param, scalars = arrays
+        # Computed with one sharding; each result then gets the sharding of the array it replaces.
+        u, placed, p = sharded_together(update, slots, param)
+        compute = compute_dtype(signature.dtype)
+        real = jnp.finfo(compute).dtype
+        u, p = cast((u, p), compute)
+        param_dtype = param_dtype or getattr(param, "dtype", None)
+        new_slots = []
+        for rule, state_slots, old, rule_scalars, columns in zip(
+            self.rules, slots, placed, scalars, signature.columns, strict=True
+        ):
+            hyper, context = read_scalars(rule_scalars, columns, real)
+            hyper |= rule_scalars.keys
+            context |= cast({k: sharded_as(x, u) for k, x in rule_scalars.trees.items()}, real)
+            dtypes = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
+            ctx = StepContext(**context, **dtypes, leaf=index, rule=rule.name)
+            run = _run_on_parts if rule.spec.split_complex and jnp.iscomplexobj(u) else _run_maths
+            u, new = run(rule, u, cast(old, compute), p, ctx, hyper | dict(rule.options))
+            new_slots.append(
+                {k: sharded_as(new[k].astype(x.dtype), x) for k, x in state_slots.items()}
+            )
+        # A rule that decides the new parameter returns the exact difference to it, which a narrower
+        # dtype would round; the rules after it must not round it either.
+        if not any(rule.spec.keep_compute_dtype for rule in self.rules):
+            u = u.astype(signature.dtype)
+        if signature.add_to_params:
+            return add_update(param, u), new_slots
+        return sharded_as(u, update), new_slots
 
 
-class Executor(Protocol):
-    """Runs fused rules on leaves.
+class UndeclaredParam:
+    """The parameter in the maths of a rule that does not declare `needs=("params",)`.
+
+    Any use of it raises. None in its place would give an error of JAX in some rules.
+    """
+
+    def __init__(self, rule: str):
+        self._rule = rule
+
+    def _refuse(self, *_: object) -> NoReturn:
+        # Not a TypeError, which JAX would replace by another one.
+        raise ValueError(
+            f"{self._rule}: the maths reads the parameter p, which the rule does not declare. "
+            'Declare needs=("params",).'
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
+    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
+    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = _refuse
+    __len__ = __bool__ = __float__ = __int__ = __iter__ = __lt__ = __le__ = __gt__ = _refuse
+    __ge__ = __eq__ = __ne__ = _refuse
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Compiled code of JAX reads this attribute. Python 3.13 reports other errors on stderr.
+        if name == "__jax_array__":
+            raise AttributeError(name)
+        self._refuse()
+
+
+def _run_maths(
+    rule: BoundRule,
+    g: Array,
+    slots: Scalars,
+    p: Array | None,
+    ctx: StepContext,
+    arguments: Mapping[str, object],
+) -> tuple[Array, Scalars]:
+    """Calls the maths of a rule, and checks its result."""
+    undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
+    parameter = p if undeclared is None else undeclared
+    try:
+        result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
+    except TypeError as error:
+        if undeclared is not None and UndeclaredParam.__name__ in str(error):
+            undeclared._refuse()
+        raise
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+        raise TypeError(
+            f"{rule.name}: the maths must return (update, slots), slots as a dict, got "
+            f"{type(result).__name__}. Return (u, {{}}) where the rule keeps no slots."
+        )
+    update, new = result
+    if new.keys() != slots.keys():
+        raise ValueError(
+            f"{rule.name}: the maths returned the slots {sorted(new)}, and the rule keeps "
+            f"{sorted(slots)}. Return the next value of each slot that `slots` declares."
+        )
+    for what, x in {
+        "the update": update,
+        **{f"the slot {k!r}": x for k, x in new.items()},
+    }.items():
+        if not hasattr(x, "dtype"):
+            raise TypeError(
+                f"{rule.name}: the maths returned {x!r} for {what}, of type "
+                f"{type(x).__name__}. Return an array, such as jnp.zeros_like(g)."
+            )
+    return update, dict(new)
+
+
+def _run_on_parts(
+    rule: BoundRule,
+    g: Array,
+    slots: Scalars,
+    p: Array | None,
+    ctx: StepContext,
+    arguments: Mapping[str, object],
+) -> tuple[Array, Scalars]:
+    """Calls the maths of a rule on the real and the imaginary part of a leaf in turn."""
+
+    def maths(g: Array, slots: Scalars, p: Array | None, trees: Scalars) -> tuple[Array, Scalars]:
+        part = StepContext(**vars(ctx) | trees)
+        return _run_maths(rule, g, slots, p, part, arguments)
+
+    # The trees are split as well, so the maths reads them as an argument and not from ctx.
+    trees = {k: getattr(ctx, k) for k in rule.spec.needs_trees}
+    return split_complex(maths, g, slots, p, trees)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class JitExecutor:
+    """Runs one jitted function for each leaf or stack, traced once for each distinct shape.
 
     Attributes:
-      joins_leaves: whether one call of `run` gets all leaves of this executor.
+      on_leaf: `(leaf function, arrays, leaf index, signature) -> result`, computes one call.
+      suffix: ending of the program's name, which follows the names of the rules.
+    """
+
+    on_leaf: Callable[[LeafFunction, LeafArrays, Array, LeafSignature], Result]
+    suffix: str = ""
+
+    joins_leaves = False
+
+    def run(self, function: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
+        """Returns the result of each call."""
+        program, results = self.program(function), []
+        for call in calls:
+            # An argument and not a constant, so that leaves of one shape share a program.
+            tree_indices = np.asarray(call.tree_indices, np.int32)
+            index = tree_indices if call.stacked else tree_indices[0]
+            results.append(program(call.arrays(), index, call.signature))
+        return results
+
+    def program(self, function: LeafFunction) -> Callable[..., Result]:
+        """Returns the jitted function `(arrays, leaf index, signature) -> result`."""
+        if self not in function.programs:
+            on_leaf: Any = functools.partial(self.on_leaf, function)
+            # Programs and profiles show the name.
+            on_leaf.__name__ = on_leaf.__qualname__ = function.name + self.suffix
+            function.programs[self] = jax.jit(on_leaf, static_argnums=2)
+        program: Callable[..., Result] = function.programs[self]
+        return program
+
+
+class Backend(Protocol):
+    """Runs some of the dense leaves in place of XLA.
+
+    Attributes:
+      joins_leaves: whether one call of `run` gets all leaves of this backend.
     """
 
     joins_leaves: bool
 
-    def run(self, fused: LeafFunction, calls: Sequence[LeafCall]) -> Sequence[Result]:
+    def claims(self, function: LeafFunction, call: LeafCall) -> bool:
+        """Tells whether it runs this leaf."""
+
+    def run(self, function: LeafFunction, calls: Sequence[LeafCall]) -> Sequence[Result]:
         """Returns the result of each call."""
 
 
-class Backend(Executor, Protocol):
-    """An executor that runs some of the dense leaves in place of XLA."""
-
-    def claims(self, fused: LeafFunction, call: LeafCall) -> bool:
-        """Tells whether it runs this leaf."""
+Executor = JitExecutor | Backend
+"""What runs the function of a leaf."""
 
 
-_backends: list[Backend] = BACKENDS
-
-
-def register_backend(backend: Backend) -> None:
-    """Lets a backend claim leaves before XLA."""
-    _backends.append(backend)
-
-
-def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
+def choose_executor(function: LeafFunction, call: LeafCall) -> Executor:
     """Chooses the executor of a leaf: the first in this order that fits.
 
     Stacked, sparse and quantized leaves come first, because backends and XLA take dense float
@@ -137,119 +300,75 @@ def choose_executor(fused: LeafFunction, call: LeafCall) -> Executor:
         return STACKED
     if is_sparse(call.update):
         return SPARSE_ROWS
-    if has_quantized(call.slots):
+    if any(is_quantized(x) for slots in call.slots for x in slots.values()):
         return BLOCKWISE
-    for backend in _backends:
-        if backend.claims(fused, call):
+    for backend in BACKENDS:
+        if backend.claims(function, call):
             return backend
     return XLA
 
 
-class _OneByOne:
-    """Runs one jitted function for each call, traced once for each distinct shape."""
+def _on_stack(
+    function: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+) -> Result:
+    """Maps the function of a leaf over a stack: over all that differs from leaf to leaf."""
+    rows = tuple((x.keys, x.row, x.trees) for x in arrays.scalars)
 
-    joins_leaves = False
-    suffix = ""
-
-    def run(self, fused: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
-        """Returns the result of each call."""
-        program, results = self.program(fused), []
-        for call in calls:
-            # An argument and not a constant, so that leaves of one shape share a program.
-            tree_indices = np.asarray(call.tree_indices, np.int32)
-            index = tree_indices if call.stacked else tree_indices[0]
-            results.append(program(call.arrays(), index, call.signature))
-        return results
-
-    def program(self, fused: LeafFunction) -> Callable[..., Result]:
-        """Returns the jitted function `(arrays, leaf index, signature) -> result`."""
-        if self not in fused.programs:
-            function: Any = functools.partial(self.on_leaf, fused)
-            # Programs and profiles show the name.
-            function.__name__ = function.__qualname__ = fused.name + self.suffix
-            fused.programs[self] = jax.jit(function, static_argnums=2)
-        program: Callable[..., Result] = fused.programs[self]
-        return program
-
-    def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+    def one(
+        update: Array,
+        slots: tuple[Scalars, ...],
+        param: Array | None,
+        rows: tuple[tuple[Scalars, Array | None, Scalars], ...],
+        index: Array,
     ) -> Result:
-        """Computes the result of one call."""
-        return fused.on_leaf(arrays, index, signature)
+        scalars = tuple(
+            shared._replace(keys=keys, row=row, trees=trees)
+            for shared, (keys, row, trees) in zip(arrays.scalars, rows, strict=True)
+        )
+        return function.on_leaf(LeafArrays(update, slots, param, scalars), index, signature)
+
+    return jax.vmap(one)(arrays.update, arrays.slots, arrays.param, rows, index)
 
 
-class _Stacked(_OneByOne):
-    """Maps the function of a leaf over a stack of leaves."""
-
-    suffix = "_stacked"
-
-    def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
-    ) -> Result:
-        """Maps over update, slots, parameter, and the scalars that differ from leaf to leaf."""
-        rows = tuple((x.keys, x.row, x.trees) for x in arrays.scalars)
-
-        def one(
-            update: Array,
-            slots: tuple[Scalars, ...],
-            param: Array | None,
-            rows: tuple[tuple[Scalars, Array | None, Scalars], ...],
-            index: Array,
-        ) -> Result:
-            scalars = tuple(
-                shared._replace(keys=keys, row=row, trees=trees)
-                for shared, (keys, row, trees) in zip(arrays.scalars, rows, strict=True)
-            )
-            return fused.on_leaf(LeafArrays(update, slots, param, scalars), index, signature)
-
-        return jax.vmap(one)(arrays.update, arrays.slots, arrays.param, rows, index)
+def _on_sparse_rows(
+    function: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+) -> Result:
+    """Gathers the rows of a sparse update, computes, and writes only these rows."""
+    rows, param = Rows(arrays.update), arrays.param
+    slots = decode_state(arrays.slots)
+    dense = LeafArrays(rows.values, rows.of(slots), rows.of(param), arrays.scalars)
+    # The update is added to the rows below, because the function has only some of the parameter.
+    on_rows = signature._replace(add_to_params=False)
+    update, new = function.on_leaf(dense, index, on_rows, getattr(param, "dtype", None))
+    update = rows.update(update)
+    new_slots = [
+        encode_like(quantized, {k: rows.put(old[k], x[k]) for k in old})
+        for quantized, old, x in zip(arrays.slots, slots, new, strict=True)
+    ]
+    return (add_update(param, update) if signature.add_to_params else update), new_slots
 
 
-class _SparseRows(_OneByOne):
-    """Runs the rules on the rows of a sparse update, and writes only these rows."""
-
-    suffix = "_sparse_rows"
-
-    def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
-    ) -> Result:
-        """Gathers the rows, computes, and scatters."""
-        rows, param = Rows(arrays.update), arrays.param
-        slots = decode_state(arrays.slots)
-        dense = LeafArrays(rows.values, rows.of(slots), rows.of(param), arrays.scalars)
-        on_rows = signature._replace(add_to_params=False)
-        update, new = fused.on_leaf(dense, index, on_rows, getattr(param, "dtype", None))
-        update = rows.update(update)
-        new_slots = [
-            encode_like(quantized, {k: rows.put(old[k], x[k]) for k in old})
-            for quantized, old, x in zip(arrays.slots, slots, new, strict=True)
-        ]
-        return (add_update(param, update) if signature.add_to_params else update), new_slots
-
-
-class _Blockwise(_OneByOne):
+def _on_blocks(
+    function: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
+) -> Result:
     """Decodes quantized slots, computes, and encodes, a block of the leaf at a time."""
+    # Imported late, because it needs jax.extend, whose import takes as long as all rules'.
+    from ..leaf.blockwise import BlockInputs, run_blockwise
 
-    suffix = "_blockwise"
+    def maths(
+        inputs: BlockInputs, fixed: tuple[tuple[LeafScalars, ...], Array]
+    ) -> tuple[Array, tuple[Scalars, ...]]:
+        scalars, index = fixed
+        result, slots = function.on_leaf(LeafArrays(*inputs, scalars), index, signature)
+        return result, tuple(slots)
 
-    def on_leaf(
-        self, fused: LeafFunction, arrays: LeafArrays, index: Array, signature: LeafSignature
-    ) -> Result:
-        """Computes the leaf in blocks."""
-        # Imported late, because it needs jax.extend, whose import takes as long as all rules'.
-        from ..leaf.blockwise import BlockInputs, run_blockwise
-
-        def maths(
-            inputs: BlockInputs, fixed: tuple[tuple[RuleScalars, ...], Array]
-        ) -> tuple[Array, tuple[Scalars, ...]]:
-            scalars, index = fixed
-            result, slots = fused.on_leaf(LeafArrays(*inputs, scalars), index, signature)
-            return result, tuple(slots)
-
-        inputs = BlockInputs(arrays.update, arrays.slots, arrays.param)
-        fixed = arrays.scalars, index
-        result, slots = run_blockwise(maths, inputs, fixed, adds=signature.add_to_params)
-        return result, list(slots)
+    inputs = BlockInputs(arrays.update, arrays.slots, arrays.param)
+    fixed = arrays.scalars, index
+    result, slots = run_blockwise(maths, inputs, fixed, adds=signature.add_to_params)
+    return result, list(slots)
 
 
-XLA, STACKED, SPARSE_ROWS, BLOCKWISE = _OneByOne(), _Stacked(), _SparseRows(), _Blockwise()
+XLA = JitExecutor(LeafFunction.on_leaf)
+STACKED = JitExecutor(_on_stack, "_stacked")
+SPARSE_ROWS = JitExecutor(_on_sparse_rows, "_sparse_rows")
+BLOCKWISE = JitExecutor(_on_blocks, "_blockwise")

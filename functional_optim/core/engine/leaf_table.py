@@ -9,22 +9,25 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import Group, Packed, as_tree
-from ..leaf.quantized import has_quantized, with_decoded_shapes
+from ..leaf.quantized import is_quantized, with_decoded_shapes
+from ..leaf.stacking import stack_arrays, unstack_array
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
-from ..rules.init import ENGINE_FIELDS
+from ..rules.bound_rule import ENGINE_FIELDS
 from ..state import State
-from ..trees.containers import in_containers_like, without_containers
-from ..trees.sparse_rows import check_rows, coalesced, is_sparse
+from ..trees.sparse_rows import check_rows, coalesced
 from ..trees.structure import (
     align,
     align_params,
     find_leaves,
+    in_containers_like,
     is_absent,
     is_placeholder,
+    is_sparse,
     leaf_paths,
+    without_containers,
 )
-from .stacks import Stacks, equal_leaves, whole_stacks
+from .stacks import equal_leaves, slot_tree, stack_slots, whole_stacks
 
 __all__ = ["LeafTable", "all_slots"]
 
@@ -84,7 +87,7 @@ class LeafTable:
         self.params: list[Any] = [None] * n
         if params is not None:
             self.params = align_params(self.reference, params, link=name)
-        # Leaves of packed slots are shapes here; `Stacks` replaces those that it unstacks.
+        # Leaves of packed slots are shapes here; `stack_slots` replaces those that it unstacks.
         self._columns = [
             {
                 k: self.column(as_tree(x) if isinstance(x, Packed) else x, f"state.{k}")
@@ -102,8 +105,11 @@ class LeafTable:
                 # Rules that are not linear need the sum of the rows of an index.
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
         is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
-        self._stacks = self._find_stacks(is_packed) if is_packed or stack_leaves else None
-        self.stacks = tuple(self._stacks.slots) if self._stacks else ()
+        self._slots_of_stacks: dict[Group, tuple[Slots, ...]] = {}
+        if is_packed or stack_leaves:
+            groups = self._find_stacks(is_packed)
+            self._slots_of_stacks = stack_slots(groups, self.slot_trees, self._columns)
+        self.stacks = tuple(self._slots_of_stacks)
         stacked = {i for group in self.stacks for i in group}
         self.batches: list[Group] = [*self.stacks, *((i,) for i in self.active if i not in stacked)]
         self.slots = [self._slots_of(i) for i in range(n)]
@@ -139,6 +145,7 @@ class LeafTable:
         dtype = getattr(g, "dtype", None)
         if is_sparse(g):
             check_rows(f"{self.name}: the update at '{self.path(i)}'", g)
+        # Python numbers serve as updates, as they do as parameters.
         if dtype is None and isinstance(g, (int, float, complex)):
             dtype = jnp.result_type(g)
         if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
@@ -164,7 +171,7 @@ class LeafTable:
                 "Pass the gradient of a real function of these parameters."
             )
 
-    def _find_stacks(self, is_packed: bool) -> Stacks:
+    def _find_stacks(self, is_packed: bool) -> tuple[Group, ...]:
         """Returns the leaves that are updated as one: those of packed slots, or all of one kind."""
         kinds: dict[int, Hashable] = {
             i: (jnp.shape(g), jnp.result_type(g), _dtype_of(self.params[i]), self.dtypes[i])
@@ -172,16 +179,15 @@ class LeafTable:
             if self.dtypes[i] is not None and i not in self.sparse
         }
         if is_packed:
-            groups = whole_stacks(self.slot_trees, kinds)
-        else:
-            groups = equal_leaves(
-                {
-                    i: (kind, _types(self.updates[i]), _types(self._slots_of(i)))
-                    for i, kind in kinds.items()
-                    if not has_quantized(self._slots_of(i))
-                }
-            )
-        return Stacks(groups, self.slot_trees, self._columns)
+            return whole_stacks(self.slot_trees, kinds)
+        slots = {i: self._slots_of(i) for i in kinds}
+        return equal_leaves(
+            {
+                i: (kind, _types(self.updates[i]), _types(slots[i]))
+                for i, kind in kinds.items()
+                if not any(is_quantized(x) for by_name in slots[i] for x in by_name.values())
+            }
+        )
 
     def _slots_of(self, i: int) -> tuple[Slots, ...]:
         """Returns the slots that leaf `i` has, for each rule."""
@@ -192,7 +198,9 @@ class LeafTable:
 
     def column(self, tree: PyTree, name: str) -> list[Any]:
         """Returns the leaves of another tree shaped like the parameters, aligned with the table."""
-        return align(self.reference, tree, link=self.name, name=name)
+        leaves = find_leaves(self.treedef, tree)
+        # Only trees that do not fit at once are compared with the reference, which is slower.
+        return align(self.reference, tree, link=self.name, name=name) if leaves is None else leaves
 
     def path(self, i: int) -> str:
         """Returns the path of leaf `i`."""
@@ -202,18 +210,18 @@ class LeafTable:
         self, batch: Group, *, with_params: bool
     ) -> tuple[jax.Array, tuple[Slots, ...], jax.Array | None]:
         """Returns update, slots and parameter of a batch; for a stack, with a new first axis."""
-        if self._stacks is not None and batch in self.stacks:
-            stacked = self._stacks.stacked
-            p = stacked(self.params, batch) if with_params else None
-            return stacked(self.updates, batch), self._stacks.slots[batch], p
+        if batch in self._slots_of_stacks:
+            p = stack_arrays([jnp.asarray(self.params[i]) for i in batch]) if with_params else None
+            u = stack_arrays([jnp.asarray(self.updates[i]) for i in batch])
+            return u, self._slots_of_stacks[batch], p
         (i,) = batch
         return self.updates[i], self.slots[i], self.params[i] if with_params else None
 
     def put(self, batch: Group, update: jax.Array, slots: Sequence[Slots]) -> None:
         """Replaces update and slots of a batch by what the rules returned."""
-        i, stacks = batch[0], self._stacks if batch in self.stacks else None
-        before = self.slots[i] if stacks is None else stacks.slots[batch]
-        shape = update.shape if stacks is None else update.shape[1:]
+        i, is_stack = batch[0], batch in self._slots_of_stacks
+        before = self._slots_of_stacks[batch] if is_stack else self.slots[i]
+        shape = update.shape[1:] if is_stack else update.shape
         given = jnp.shape(self.updates[i])
         if shape != given:
             raise ValueError(self._wrong_result(i, "the update", shape, given, before))
@@ -222,11 +230,11 @@ class LeafTable:
                 if new[k].shape != x.shape:
                     what = f"the slot {k!r}"
                     raise ValueError(self._wrong_result(i, what, new[k].shape, x.shape, before))
-        if stacks is None:
+        if not is_stack:
             self.updates[i], self.slots[i] = update, tuple(slots)
             return
-        stacks.slots[batch] = tuple(slots)
-        for j, u in zip(batch, stacks.unstacked(update), strict=True):
+        self._slots_of_stacks[batch] = tuple(slots)
+        for j, u in zip(batch, unstack_array(update), strict=True):
             self.updates[j] = u
 
     def _wrong_result(
@@ -281,12 +289,15 @@ class LeafTable:
         for rule, trees in enumerate(self.slot_trees):
             new_trees.append({})
             for slot, old in trees.items():
+                # A leaf without this slot has a node without leaves in its place.
                 column = [slots[rule].get(slot, NoSlot()) for slots in self.slots]
-                if self._stacks is None:
-                    new = self.treedef.unflatten(column)
+                if self._slots_of_stacks or isinstance(old, Packed):
+                    stacks = {
+                        k: x[rule].get(slot, NoSlot()) for k, x in self._slots_of_stacks.items()
+                    }
+                    new_trees[rule][slot] = slot_tree(old, column, stacks, self.treedef)
                 else:
-                    new = self._stacks.rebuild(rule, slot, old, column, self.treedef)
-                new_trees[rule][slot] = new
+                    new_trees[rule][slot] = self.treedef.unflatten(column)
         updates = self.treedef.unflatten(self.updates)
         if self._updates_with_containers is None:
             return updates, new_trees
@@ -300,13 +311,15 @@ class LeafTable:
 
 def all_slots(slot_trees: dict[str, PyTree]) -> PyTree:
     """Returns the first slot if all parameters have it, or else all slots merged."""
-    trees = [
+    trees = (
         with_decoded_shapes(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()
-    ]
-    if not any(map(is_placeholder, _flatten(trees[0])[0])):
-        return trees[0]
+    )
+    first = next(trees)
+    if not any(map(is_placeholder, jax.tree.leaves(first, is_leaf=is_placeholder))):
+        return first
     return jax.tree.map(
         lambda *slots: next((x for x in slots if not is_absent(x)), slots[0]),
+        first,
         *trees,
         is_leaf=is_placeholder,
     )

@@ -9,8 +9,7 @@ import numpy as np
 
 from ..leaf.packing import stack_trees
 from ..leaf.quantized import decode_state
-from ..numerics.casting import cast
-from ..numerics.precision import compute_dtype, hyper_dtype
+from ..numerics.precision import cast, compute_dtype, hyper_dtype
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule

@@ -1,18 +1,17 @@
-"""Leaves whose slots are stacked in the states, as `packed` makes them."""
+"""Leaves that are updated together: their slots are stacked, by `packed` or for one step."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import Group, Packed
 from ..leaf.stacking import stack_arrays, unstack_array
-from ..protocol import NoSlot, PyTree
+from ..protocol import PyTree
 from ..trees.structure import is_absent
 
-__all__ = ["Stacks", "equal_leaves", "whole_stacks"]
+__all__ = ["equal_leaves", "slot_tree", "stack_slots", "whole_stacks"]
 
 Slots = dict[str, jax.Array]
 
@@ -49,62 +48,61 @@ def equal_leaves(kinds: Mapping[int, Hashable]) -> tuple[Group, ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-class Stacks:
-    """Slots, updates and parameters of the stacks that are updated together.
+def stack_slots(
+    groups: tuple[Group, ...],
+    slot_trees: Sequence[Mapping[str, PyTree]],
+    columns: Sequence[dict[str, list[Any]]],
+) -> dict[Group, tuple[Slots, ...]]:
+    """Stacks the slots of the leaves that are updated together.
 
     Args:
       groups: the stacks.
       slot_trees: for each rule, its slots, packed or not.
       columns: for each rule and slot, the slot of each leaf. Leaves of packed slots that are not in
-        one of the stacks are unstacked here.
+        one of the stacks are unstacked in these lists.
+
+    Returns:
+      For each stack, the slots of each rule.
     """
-
-    def __init__(
-        self,
-        groups: tuple[Group, ...],
-        slot_trees: Sequence[Mapping[str, PyTree]],
-        columns: Sequence[dict[str, list[Any]]],
-    ):
-        for trees, by_slot in zip(slot_trees, columns, strict=True):
-            for k, x in trees.items():
-                if isinstance(x, Packed):
-                    by_slot[k] = x.leaves(groups)
-        self.slots = {
-            group: tuple(
-                {
-                    k: _stack(trees[k], column, group)
-                    for k, column in by_slot.items()
-                    if not is_absent(column[group[0]])
-                }
-                for trees, by_slot in zip(slot_trees, columns, strict=True)
-            )
-            for group in groups
-        }
-
-    @staticmethod
-    def stacked(values: Sequence[Any], group: Group) -> jax.Array:
-        """Stacks the updates or the parameters of a group along a new first axis."""
-        return stack_arrays([jnp.asarray(values[i]) for i in group])
-
-    @staticmethod
-    def unstacked(stack: jax.Array) -> Sequence[jax.Array]:
-        """Returns the arrays of a stack."""
-        return unstack_array(stack)
-
-    def rebuild(
-        self, rule: int, slot: str, old: PyTree, column: list[Any], treedef: PyTreeDef
-    ) -> PyTree:
-        """Makes the tree of a slot, packed where the old one was."""
-        stacks = {group: slots[rule].get(slot, NoSlot()) for group, slots in self.slots.items()}
-        if isinstance(old, Packed):
-            return Packed.of(old.layout, column, stacks)
-        for group, stack in stacks.items():
-            for i, x in zip(group, [] if is_absent(stack) else unstack_array(stack), strict=False):
-                column[i] = x
-        return treedef.unflatten(column)
+    for trees, by_slot in zip(slot_trees, columns, strict=True):
+        for k, x in trees.items():
+            if isinstance(x, Packed):
+                by_slot[k] = x.leaves(groups)
+    return {
+        group: tuple(
+            {
+                k: _stack(trees[k], column, group)
+                for k, column in by_slot.items()
+                # Leaves of a group are of one kind: all have the slot, or none.
+                if not is_absent(column[group[0]])
+            }
+            for trees, by_slot in zip(slot_trees, columns, strict=True)
+        )
+        for group in groups
+    }
 
 
 def _stack(tree: PyTree, column: list[Any], group: Group) -> jax.Array:
     return (
         tree.stack(group) if isinstance(tree, Packed) else stack_arrays([column[i] for i in group])
     )
+
+
+def slot_tree(
+    old: PyTree, column: list[Any], stacks: Mapping[Group, Any], treedef: PyTreeDef
+) -> PyTree:
+    """Makes the tree of a slot, packed where the old one was.
+
+    Args:
+      old: the slot before the update.
+      column: the slot of each leaf that is not in a stack.
+      stacks: the slot of each stack.
+      treedef: structure of the tree.
+    """
+    if isinstance(old, Packed):
+        return Packed.of(old.layout, column, stacks)
+    # These leaves were stacked for this step only.
+    for group, stack in stacks.items():
+        for i, x in zip(group, [] if is_absent(stack) else unstack_array(stack), strict=False):
+            column[i] = x
+    return treedef.unflatten(column)

@@ -13,8 +13,7 @@ from jax.typing import DTypeLike
 
 from ..leaf.packing import Group, stack_trees
 from ..leaf.stacking import KERNEL_OUTPUTS, MIN_READERS, materialize_scalars, unstack_array
-from ..numerics.casting import cast
-from ..numerics.precision import hyper_dtype, safe_increment
+from ..numerics.precision import cast, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
@@ -25,7 +24,7 @@ from .measuring import measure_tree
 
 __all__ = [
     "Column",
-    "RuleScalars",
+    "LeafScalars",
     "StepScalars",
     "compute_step_scalars",
     "computed_once",
@@ -43,7 +42,7 @@ _RESERVED = ("leaf", "param_dtype", "rule")
 """Names in the context of a leaf that are reserved for the engine."""
 
 
-class RuleScalars(NamedTuple):
+class LeafScalars(NamedTuple):
     """The scalars and keys that the maths of one rule reads at one leaf."""
 
     hyperparams: Scalars
@@ -84,7 +83,7 @@ class StepScalars:
     next_fields: Fields
     stacks: tuple[Group, ...]
 
-    def at(self, batch: Group, *, stacked: bool, with_row: bool = True) -> RuleScalars:
+    def at(self, batch: Group, stacked: bool, *, with_row: bool = True) -> LeafScalars:
         """Returns the scalars of one leaf, or of a stack, with a new first axis of rows and trees.
 
         Without `with_row`, `row` is the matrix of all leaves.
@@ -93,11 +92,11 @@ class StepScalars:
         if stacked:
             keys = {k: x[np.asarray(batch)] for k, x in self.keys.items()}
             row = None if self.matrix is None else self._rows_of_stacks[batch]
-            return RuleScalars(*shared, keys, row, stack_trees(self.trees, batch))
+            return LeafScalars(*shared, keys, row, stack_trees(self.trees, batch))
         (i,) = batch
         keys = {k: xs[i] for k, xs in self._keys_of_leaves.items()} if self.keys else {}
         row = self._rows[i] if with_row and self.matrix is not None else self.matrix
-        return RuleScalars(*shared, keys, row, self.trees[i])
+        return LeafScalars(*shared, keys, row, self.trees[i])
 
     @functools.cached_property
     def _keys_of_leaves(self) -> dict[str, list[Array]]:
@@ -137,7 +136,7 @@ def one_row(matrix: Array, i: int) -> Array:
 
 
 def read_scalars(
-    scalars: RuleScalars, columns: tuple[Column, ...], dtype: DTypeLike
+    scalars: LeafScalars, columns: tuple[Column, ...], dtype: DTypeLike
 ) -> tuple[Scalars, Scalars]:
     """Returns the hyperparameters and context of one leaf, in the precision of the computation."""
     hyper, context = dict(scalars.hyperparams), dict(scalars.context)

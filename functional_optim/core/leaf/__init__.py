@@ -6,7 +6,7 @@ The modules, each on those before it:
 - `stacking`: stacks arrays of equal shape, and unstacks them, in few kernels.
 - `packing`: slots of small leaves, stacked.
 - `quantized`: slots in fewer bits, as nodes of the state; the formats register here.
-- `inlining`, `elementwise`: run elementwise maths on a part of a leaf.
+- `elementwise`: runs elementwise maths on a part of a leaf.
 - `single_cpu`, `unfused`: ask XLA for its device, and keep it from fusing two loops.
 - `blockwise`: computes a leaf with quantized slots one block at a time.
 """

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType
 
 from ..protocol import PyTree
-from ..trees.sparse_rows import is_sparse
+from ..trees.structure import is_sparse
 from ..trees.varying import cond, varying_as
 from .elementwise import elementwise
 from .quantized import QuantizedArray, decode_state, encode_like, is_quantized

@@ -87,6 +87,7 @@ def slot_dtype(natural: DTypeLike, requested: DTypeLike | None) -> DTypeLike:
     """Returns the requested dtype, but integers stay integers, and complex numbers complex."""
     if requested is None or not jnp.issubdtype(natural, jnp.inexact):
         return natural
+    # A real dtype would drop the imaginary part of a complex slot.
     is_complex = [jnp.issubdtype(x, jnp.complexfloating) for x in (natural, requested)]
     return requested if is_complex[0] == is_complex[1] else natural
 

@@ -9,9 +9,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.tree_util import PyTreeDef
 
 from ..protocol import PyTree
-from .inlining import called_function
 
-__all__ = ["elementwise"]
+__all__ = ["called_function", "elementwise"]
 
 Array = jax.Array
 Shape = tuple[int, ...]
@@ -42,6 +41,15 @@ _ARITHMETIC = frozenset(
 )
 """Operations that compute an element of the result from that element of the operands alone."""
 
+_CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+"""Operation -> name of the parameter that has the function."""
+
 
 def elementwise(
     function: Callable[[T], PyTree], shape: Shape, arguments: T
@@ -63,6 +71,7 @@ def elementwise(
       arrays, they are taken as results, and the other results are computed from them.
     """
     closed, out = jax.make_jaxpr(function, return_shape=True)(arguments)
+    # A result of another shape, such as a sum, cannot be computed from a part.
     is_whole = [aval.shape == shape for aval in closed.out_avals]
     if not all(is_whole) or not _is_elementwise(closed.jaxpr, shape):
         return None
@@ -90,8 +99,18 @@ def _is_elementwise_equation(eqn: JaxprEqn, shape: Shape) -> bool:
         # A loop or a condition may have arrays of the shape within it.
         return not any(hasattr(x, "eqns") or hasattr(x, "jaxpr") for x in eqn.params.values())
     if eqn.primitive.name == "broadcast_in_dim":
+        # Other broadcasts repeat elements, and a part would need some that are not in it.
         return _shape(eqn.invars[0]) == ()
     return eqn.primitive.name in _ARITHMETIC and shapes <= {shape, ()}
+
+
+def called_function(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """Returns the function that an equation calls; None where it is not a mere call."""
+    parameter = _CALLS.get(eqn.primitive.name)
+    if parameter is None:
+        return None
+    function = eqn.params[parameter]
+    return function if isinstance(function, ClosedJaxpr) else ClosedJaxpr(function, ())
 
 
 def _shape(v: Var | Literal) -> Shape:
@@ -127,6 +146,7 @@ def _run(
         if inner is not None:
             new = _run(inner, operands, shape, part)
         elif eqn.primitive.name == "broadcast_in_dim" and _shape(eqn.outvars[0]) == shape:
+            # The equation has the shape of the whole as a parameter.
             new = [jnp.broadcast_to(operands[0], part)]
         else:
             new = eqn.primitive.bind(*operands, **eqn.params)

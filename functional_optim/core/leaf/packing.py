@@ -267,5 +267,6 @@ def _common_sharding(arrays: Sequence[Array]) -> Sharding | None:
     first = arrays[0].sharding
     if not isinstance(first, NamedSharding):
         return first if len(first.device_set) == 1 else None
+    # Leaves that are sharded in different ways have a replicated stack.
     spec = first.spec if len(shardings) == 1 else ()
     return NamedSharding(first.mesh, PartitionSpec(None, *spec))

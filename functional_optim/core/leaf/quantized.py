@@ -11,14 +11,13 @@ from jax.typing import DTypeLike
 
 from ..protocol import PyTree
 from ..state import KeyPath
-from ..trees.containers import without_containers
+from ..trees.structure import without_containers
 
 __all__ = [
     "FORMATS",
     "QuantizedArray",
     "decode_state",
     "encode_like",
-    "has_quantized",
     "is_quantized",
     "register_format",
     "with_decoded_shapes",
@@ -95,11 +94,6 @@ def is_quantized(x: object) -> bool:
     return isinstance(x, QuantizedArray)
 
 
-def has_quantized(tree: PyTree) -> bool:
-    """Tells whether a tree has a quantized array."""
-    return any(map(is_quantized, jax.tree.leaves(tree, is_leaf=is_quantized)))
-
-
 def with_decoded_shapes(tree: PyTree) -> PyTree:
     """Replaces each quantized array of a tree by the shape and dtype of the decoded array."""
     return jax.tree.map(
@@ -122,6 +116,7 @@ def decode_state(state: PyTree) -> PyTree:
       dtype('float32')
     """
     return jax.tree.map(
+        # The parts may be in containers, which libraries put around each array of a state.
         lambda x: without_containers(x).decoded() if is_quantized(x) else x,
         state,
         is_leaf=is_quantized,
@@ -140,6 +135,7 @@ def encode_like(before: PyTree, after: PyTree, key: Array | None = None) -> PyTr
     def encode(path: KeyPath, x: Any) -> Any:
         if path not in formats:
             return x
+        # Each array has its own key, so that equal arrays are not rounded in the same way.
         i, kind = formats[path]
         return kind.of(x, None if key is None else jax.random.fold_in(key, i))
 

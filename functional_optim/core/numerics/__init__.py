@@ -3,8 +3,7 @@
 The modules, each on those before it:
 
 - `array_namespace`: NumPy or `jax.numpy`, by the array.
-- `precision`: the dtypes in which numbers are computed and stored.
-- `casting`: casts between these dtypes.
+- `precision`: the dtypes in which numbers are computed and stored, and casts between them.
 - `products`: sums of products in full precision.
 - `matrices`: matrices in the last two axes of an array.
 - `moments`: moments of updates, and their bias corrections.

@@ -1,4 +1,4 @@
-"""The precision in which numbers are computed and stored."""
+"""The dtypes in which numbers are computed and stored, and casts between them."""
 
 from typing import Any
 
@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from ..protocol import PyTree
+
 __all__ = [
     "TINY",
+    "cast",
+    "cast_like",
     "compute_dtype",
     "hyper_dtype",
     "one_minus_power",
@@ -48,6 +52,29 @@ def wider(a: DTypeLike, b: DTypeLike) -> np.dtype[Any]:
     if a.itemsize == b.itemsize:
         return compute_dtype(a)
     return a if a.itemsize > b.itemsize else b
+
+
+def cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
+    """Casts the inexact arrays of a tree to `dtype`, leaving integers alone.
+
+    Complex arrays stay complex, in the precision of a `dtype` that is real.
+    """
+
+    def convert(x: Array) -> Array:
+        # Integers are counts and indices, which a float may round.
+        if x.dtype == dtype or not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        target = dtype
+        if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
+            target = jnp.complex128 if jnp.dtype(dtype).itemsize == 8 else jnp.complex64
+        return x if x.dtype == target else x.astype(target)
+
+    return jax.tree.map(convert, tree)
+
+
+def cast_like(new: Array, old: Array) -> Array:
+    """Casts a new value to the dtype of the old one."""
+    return new if new.dtype == old.dtype else new.astype(old.dtype)
 
 
 def safe_log(b: Array) -> Array:

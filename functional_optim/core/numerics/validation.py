@@ -42,6 +42,7 @@ class Interval:
 
     def __contains__(self, value: float) -> bool:
         low, high = (float(x) for x in self.text[1:-1].split(","))
+        # NaN is in no interval, because its comparisons are false.
         above = value >= low if self.text[0] == "[" else value > low
         below = value <= high if self.text[-1] == "]" else value < high
         return above and below
@@ -82,6 +83,7 @@ def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
         if value.ndim:
             raise ValueError(_not_scalar(where, value.shape))
         return value
+    # A boolean is an integer to Python, but most likely a misplaced switch.
     if isinstance(value, (bool, np.bool_, str)) or not _is_real(value):
         raise TypeError(
             f"{where} must be a real number, got {value!r} of type {type(value).__name__}. "

@@ -117,6 +117,7 @@ def read_arguments(
     for parameter in parameters:
         annotation = parameter.annotation
         metadata: tuple[object, ...] = ()
+        # Without `Annotated`, a declaration would be read as a type, and declare nothing.
         if isinstance(annotation, (Kind, SlotDtype, Interval, _Optional)):
             raise TypeError(
                 f"{rule}: the annotation of {parameter.name} is {annotation!r} alone. Write "

@@ -12,12 +12,25 @@ from ..caching import Interned
 from ..functions import can_be_cached
 from ..numerics.precision import hyper_dtype
 from .arguments import Kind
-from .spec import RuleSpec, call_by_name, checked_dict, checked_names, wanted_names
+from .spec import RuleSpec, call_by_name, checked_names, wanted_names
 
-__all__ = ["BoundRule"]
+__all__ = ["ENGINE_FIELDS", "BoundRule", "checked_dict"]
 
 Array = jax.Array
 Scalars = dict[str, Any]
+
+ENGINE_FIELDS = (
+    "count",
+    "leaf_counts",
+    "hyperparams",
+    "schedules",
+    "groups",
+    "keys",
+    "carry",
+    "scalars",
+    "metrics",
+)
+"""Fields of a rule's state that the engine keeps; the others are the rule's slots."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +76,7 @@ class BoundRule(Interned):
     def hyperparam_names(self) -> tuple[str, ...]:
         """Names of the arguments that are hyperparameters in the state."""
         options = dict(self.options)
+        # An optional hyperparameter that is None is among the options.
         return tuple(k for k in self.spec.of_kind(Kind.HYPERPARAMETER) if k not in options)
 
     @functools.cached_property
@@ -86,6 +100,7 @@ class BoundRule(Interned):
         fixed = {k: options[k] for k in wanted if k in options}
         if "param_dtype" in wanted:
             fixed["param_dtype"] = hyper_dtype()
+        # Names do not depend on numbers, and most rules have the same slots for all shapes.
         hyperparams = {k: _placeholder() for k in wanted if k not in fixed}
         try:
             slots = jax.eval_shape(functools.partial(make, **fixed), _placeholder(), **hyperparams)
@@ -99,6 +114,7 @@ class BoundRule(Interned):
         declared = self.spec.row_sparse
         if not callable(declared):
             return declared
+        # Hyperparameters have no values here: the answer may depend on options alone.
         arguments = {k: _placeholder() for k in self.hyperparam_names} | dict(self.options)
         return bool(call_by_name(self.name, "row_sparse", declared, arguments))
 
@@ -115,6 +131,7 @@ class BoundRule(Interned):
             values = call_by_name(self.name, "carry", carry, hyperparams | options)
             return checked_dict(self.name, "carry", values)
 
+        # An abstract call, because the numbers of a user are not part of this object.
         names = tuple(jax.eval_shape(start, hyperparams))
         taken = sorted({*names} & {*self.spec.arguments, "t", "count"})
         if taken:
@@ -168,3 +185,14 @@ class BoundRule(Interned):
 def _placeholder() -> jax.ShapeDtypeStruct:
     """Returns a scalar for calls that need its shape and dtype only."""
     return jax.ShapeDtypeStruct((), hyper_dtype())
+
+
+def checked_dict(rule: str, what: str, value: object) -> dict[str, Any]:
+    """Returns the dict that a function of a rule has returned.
+
+    Raises:
+      TypeError: it is not a dict; the message names the rule.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{rule}: {what} must return a dict, got {type(value).__name__}.")
+    return dict(value)

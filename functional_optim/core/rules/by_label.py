@@ -33,6 +33,7 @@ class ByLabel:
           ValueError: a leaf has a label without a value; the message names it.
         """
         if is_any_params(params):
+            # Any label serves: callers look at the structure of the state only.
             return [self.labels[0]] * len(jax.tree.leaves(params))
         labels = resolve_labels(link, f"the labels of {name}", self.labeller, params, None)
         leaf_labels = []

@@ -14,45 +14,23 @@ from jax.typing import DTypeLike
 from ..caching import Interned
 from ..leaf.dtypes import as_parameter, check_parameter, init_slots
 from ..leaf.packing import pack
-from ..numerics.casting import cast
-from ..numerics.precision import compute_dtype, hyper_dtype
+from ..numerics.precision import cast, compute_dtype, hyper_dtype
 from ..numerics.validation import as_start, as_state
 from ..protocol import NoSlot, PyTree
 from ..state import State
 from ..trees.placement import mesh_placer
-from ..trees.sparse_rows import is_sparse
-from ..trees.structure import leaf_paths
+from ..trees.structure import is_sparse, leaf_paths
 from ..trees.varying import varying_as
-from .bound_rule import BoundRule
+from .bound_rule import ENGINE_FIELDS, BoundRule, checked_dict
 from .by_label import ByLabel
 from .rng_keys import Key
 from .schedule import Number, NumberedSchedule
-from .spec import call_by_name, checked_dict, wanted_names
+from .spec import call_by_name, wanted_names
 
-__all__ = ["ENGINE_FIELDS", "RuleInit", "replace_rule_inits", "state_names"]
+__all__ = ["RuleInit", "replace_rule_inits"]
 
 Array = jax.Array
 T = TypeVar("T")
-
-ENGINE_FIELDS = (
-    "count",
-    "leaf_counts",
-    "hyperparams",
-    "schedules",
-    "groups",
-    "keys",
-    "carry",
-    "scalars",
-    "metrics",
-)
-"""Fields of a rule's state that the engine keeps; the others are the rule's slots."""
-
-
-def state_names(state: State) -> tuple[list[str], list[str], list[str]]:
-    """Returns the sorted names of a state's hyperparameters, schedules and slots."""
-    fields = state._asdict()
-    slots = sorted(fields.keys() - ENGINE_FIELDS)
-    return sorted(fields.get("hyperparams", ())), sorted(fields.get("schedules", ())), slots
 
 
 @dataclasses.dataclass(frozen=True)

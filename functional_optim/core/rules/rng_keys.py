@@ -43,6 +43,7 @@ def as_key(value: Any, where: str) -> Key:
     if isinstance(value, (jax.Array, np.ndarray)):
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) and not value.ndim:
             return Key(_hashable(jax.random.key_data(value)), str(jax.random.key_impl(value)))
+        # The words of a key, as `PRNGKey` returns them.
         if value.dtype == np.uint32 and value.ndim == 1:
             return Key(_hashable(value))
         if jnp.issubdtype(value.dtype, jnp.integer) and not value.ndim:

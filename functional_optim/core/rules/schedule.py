@@ -184,6 +184,7 @@ def schedule(
                 where = f"{name}: {k}"
                 if k in choices:
                     options[k] = check_choice(v, where, choices[k])
+                # Options, and numbers that are None, decide the program; other numbers are data.
                 elif k in static or v is None:
                     options[k] = v
                 else:
@@ -215,6 +216,7 @@ def check_choice(value: object, where: str, choices: tuple[str, ...]) -> str:
 def _check_order(name: str, ordered: tuple[str, ...], numbers: Mapping[str, Any]) -> None:
     for a, b in itertools.pairwise(ordered):
         low, high = numbers[a], numbers[b]
+        # A traced number has no value to compare.
         traced = isinstance(low, jax.core.Tracer) or isinstance(high, jax.core.Tracer)
         if not traced and high < low:
             raise ValueError(

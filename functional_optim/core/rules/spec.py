@@ -18,7 +18,6 @@ __all__ = [
     "RuleSpec",
     "TreeStats",
     "call_by_name",
-    "checked_dict",
     "checked_names",
     "renamed_spec",
     "wanted_names",
@@ -87,6 +86,7 @@ class RuleSpec:
       signature: signature of the factory.
       arguments: the declaration of each argument.
       whole_tree: whether the maths computes all leaves together.
+      reads_params: whether the maths reads the parameter.
       renamed_from: None, or the rule that this one is with other names of some arguments, and
         `(name there, name here)` of each.
     """
@@ -109,19 +109,16 @@ class RuleSpec:
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     whole_tree: bool = False
     renamed_from: "tuple[RuleSpec, tuple[tuple[str, str], ...]] | None" = None
+    reads_params: bool = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reads_params", "params" in self.needs)
         # Read by `interop`, which tells names of rules from names that users chose.
         RULE_NAMES.add(self.name)
 
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Returns the names of the arguments of some kinds."""
         return [k for k, a in self.arguments.items() if a.kind in kinds]
-
-    @functools.cached_property
-    def reads_params(self) -> bool:
-        """Whether the maths reads the parameter."""
-        return "params" in self.needs
 
     def __reduce__(self) -> tuple[object, ...]:
         # By name, because the functions of a rule are replaced by its factory in their module.
@@ -145,6 +142,7 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
     """
     new: dict[str, str] = dict(names)
     functions: dict[str, Any] = {}
+    # In both directions, because a state of either rule may be restored to the other.
     for pair in (*names, *((b, a) for a, b in names)):
         OTHER_ARGUMENT_NAMES.setdefault(pair[0], set()).add(pair[1])
     for field in ("maths", "slots", "step_scalars", "carry", "row_sparse"):
@@ -221,14 +219,3 @@ def checked_names(
                 f"ask for: {', '.join(sorted(available)) or 'nothing'}."
             )
     return names
-
-
-def checked_dict(rule: str, what: str, value: object) -> dict[str, Any]:
-    """Returns the dict that a function of a rule has returned.
-
-    Raises:
-      TypeError: it is not a dict; the message names the rule.
-    """
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{rule}: {what} must return a dict, got {type(value).__name__}.")
-    return dict(value)

@@ -12,8 +12,8 @@ from ..numerics.precision import compute_dtype, wider
 from ..protocol import PyTree
 from ..state import KeyPath
 from .placement import sharded_as
-from .sparse_rows import Rows, check_rows, coalesced, empty_rows, is_sparse
-from .structure import align, is_absent, path_string
+from .sparse_rows import Rows, check_rows, coalesced, empty_rows
+from .structure import align, is_absent, is_sparse, path_string
 
 __all__ = ["apply_updates", "add_update", "no_update", "no_updates", "replace_leaves"]
 

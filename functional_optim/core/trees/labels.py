@@ -3,18 +3,17 @@
 import dataclasses
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import PyTreeDef
+from jax.typing import ArrayLike, DTypeLike
 
 from ..functions import Function, as_function
 from ..protocol import PyTree
-from .containers import without_containers
-from .labels_by_shape import labels_by_shape
-from .sparse_rows import is_sparse
-from .structure import leaf_paths
+from .structure import is_sparse, leaf_paths, without_containers
 
 __all__ = [
     "FrozenTree",
@@ -29,6 +28,8 @@ __all__ = [
     "short_repr",
     "label_reason",
 ]
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,7 @@ def resolve_labels(
 ) -> PyTree:
     """Returns the labels of the parameters' leaves; a prefix is broadcast to its subtree.
 
-    Without the parameters, a function is called by `labels_by_shape`.
+    Without the parameters, a function is called by `_labels_by_shape`.
 
     Raises:
       ValueError: params is None and the labels are a function of more than their shapes, or the
@@ -119,7 +120,7 @@ def resolve_labels(
     if params is None:
         frozen: Labeller | None = labeller
         if not isinstance(labeller, FrozenTree):
-            frozen = labels_by_shape(lambda p: FrozenTree.of(labeller(p)), updates)
+            frozen = _labels_by_shape(lambda p: FrozenTree.of(labeller(p)), updates)
         if frozen is None:
             raise ValueError(
                 f"{link}: {what} is a function of more than the parameters' shapes, so update "
@@ -136,6 +137,41 @@ def resolve_labels(
             f"{link}: {what} does not fit the parameters: {_mismatch(labels, params)} "
             f"Give one entry for each parameter, or one for a whole subtree."
         ) from None
+
+
+def _labels_by_shape(label: Callable[[PyTree], T], updates: PyTree) -> T | None:
+    """Returns the labels of all parameters that have such updates; None if these do not agree.
+
+    An update has the path and the shape of its parameter, and may differ in its dtype. So the
+    function is called with abstract arrays of these shapes, in each dtype that parameters have.
+    Its labels are returned if they are the same for all dtypes, and need no values.
+
+    Args:
+      label: makes labels that can be compared.
+    """
+    if any(x is None for x in jax.tree.leaves(updates, is_leaf=_is_update)):
+        return None  # a missing update says nothing of its parameter's shape
+    labels: list[T] = []
+    for dtype in (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64):
+        try:
+            jax.eval_shape(lambda p: labels.append(label(p)), _shapes(updates, dtype))
+        except jax.errors.ConcretizationTypeError:  # the function reads values
+            return None
+    return labels[0] if all(x == labels[0] for x in labels) else None
+
+
+def _is_update(x: object) -> bool:
+    return x is None or is_sparse(x)
+
+
+def _shapes(updates: PyTree, dtype: DTypeLike) -> PyTree:
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+
+    def shape(g: ArrayLike) -> jax.ShapeDtypeStruct:
+        is_complex = jnp.issubdtype(jnp.result_type(g), jnp.complexfloating)
+        return jax.ShapeDtypeStruct(jnp.shape(g), jnp.complex64 if is_complex else dtype)
+
+    return jax.tree.map(shape, updates, is_leaf=is_sparse)
 
 
 def _mismatch(labels: PyTree, params: PyTree) -> str:
@@ -222,6 +258,7 @@ def first_rules(
     paths, leaves = leaf_paths(params), jax.tree.leaves(params)
     chosen, matched = list[int | None](), set[int]()
     for name, leaf in zip(paths, leaves, strict=True):
+        # All rules are tried, to tell a rule that matches nothing from one that comes too late.
         hits = [i for i, (test, _) in enumerate(rules) if _matches(test, name, leaf)]
         matched.update(hits)
         if not hits and required:

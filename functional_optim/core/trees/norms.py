@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from ..numerics.precision import compute_dtype, safe_sqrt
 from ..numerics.validation import as_state
 from ..protocol import PyTree
-from .sparse_rows import coalesced, is_sparse
+from .sparse_rows import coalesced
+from .structure import is_sparse
 
 __all__ = [
     "combine_norms",
@@ -73,6 +74,7 @@ def _euclid(values: Array, top: Array) -> Array:
     """Computes the norm of values whose largest magnitude is `top`."""
     unit = unit_for(top)
     norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
+    # Divided by an infinite magnitude, the sum would be NaN.
     return jnp.where(jnp.isfinite(top), norm, top)
 
 

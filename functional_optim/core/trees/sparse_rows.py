@@ -1,15 +1,15 @@
 """Row-sparse updates: a BCOO of some rows, for a parameter that is a dense array."""
 
 import functools
-import sys
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from ..numerics.casting import cast
+from ..numerics.precision import cast
 from ..protocol import PyTree
+from .structure import is_sparse
 
 if TYPE_CHECKING:
     from jax.experimental.sparse import BCOO
@@ -19,20 +19,12 @@ __all__ = [
     "check_rows",
     "coalesced",
     "dense",
-    "is_sparse",
     "empty_rows",
     "row_sparse",
     "coalesce_rows",
 ]
 
 Array = jax.Array
-
-
-def is_sparse(x: object) -> bool:
-    """Tells whether x is one of JAX's sparse arrays."""
-    # The import is slow, and not needed: if x is sparse, its module has been imported.
-    module = sys.modules.get("jax.experimental.sparse")
-    return module is not None and isinstance(x, module.JAXSparse)
 
 
 def row_sparse(rows: ArrayLike, indices: ArrayLike, shape: tuple[int, ...]) -> Any:
@@ -88,6 +80,7 @@ def empty_rows(like: "BCOO") -> "BCOO":
     """Makes an empty sparse update, with the shapes of another: all its rows are out of range."""
     outside = min(like.shape[0], jnp.iinfo(like.indices.dtype).max)
     children, treedef = jax.tree.flatten(like)
+    # The data are -0, because adding that changes no bit of a parameter.
     empty = [jnp.full_like(x, -0.0 if x is like.data else outside) for x in children]
     return jax.tree.unflatten(treedef, empty)
 
@@ -124,10 +117,13 @@ def coalesced(g: "BCOO", dtype: DTypeLike) -> "BCOO":
     index = jnp.where(index < 0, index + n, index)
     index = jnp.where(index < 0, n, index)
     if not g.unique_indices:
+        # Equal indices are side by side then, and each is added at the position of its first
+        # occurrence, counted without repetitions.
         order = jnp.argsort(index)
         index, data = index[order], data[order]
         position = jnp.cumsum(jnp.diff(index, prepend=-1) != 0) - 1
         data = jnp.zeros_like(data).at[position].add(data)
+        # Positions that are left over have the index n, which is out of range.
         index = jnp.full_like(index, n).at[position].set(index)
     return _bcoo(g, data, index)
 
@@ -174,6 +170,7 @@ class Rows:
         if self._sparse is None:
             return rows
         index = self._sparse.indices[:, 0]
+        # Coalesced rows occur once, so that XLA may write them in any order.
         return x.at[index].set(rows, mode="drop", unique_indices=True)
 
     def update(self, values: Array) -> Any:

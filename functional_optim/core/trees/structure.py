@@ -1,5 +1,13 @@
-"""The structure of trees: paths of leaves, and aligning one tree with another."""
+"""The structure of trees: kinds of leaves, paths of leaves, and aligning one tree with another.
 
+A container of one array, such as a `Param` of nnx or a `Partitioned` of linen, takes the place of
+an array in a tree, and adds metadata to it. This package ignores that: the path of a parameter ends
+before its container, labels and masks may have the container or not, and a state with other
+containers, or with none, fits the parameters too.
+"""
+
+import functools
+import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -9,21 +17,95 @@ from jax.tree_util import PyTreeDef
 
 from ..protocol import PyTree
 from ..state import KeyPath
-from .containers import is_container, without_containers
-from .sparse_rows import is_sparse
 
 __all__ = [
     "align",
     "align_params",
+    "container_content",
     "find_leaves",
+    "in_containers_like",
     "is_absent",
+    "is_container",
     "is_placeholder",
+    "is_sparse",
     "key_paths",
     "leaf_paths",
     "path_string",
     "tree_nbytes",
     "unique_names",
+    "without_containers",
 ]
+
+
+def is_absent(subtree: PyTree) -> bool:
+    """Tells whether x is absent: `None`, a `MaskedNode` of any library, an empty container."""
+    return not hasattr(subtree, "dtype") and not jax.tree.leaves(subtree)
+
+
+def is_placeholder(x: object) -> bool:
+    """Tells whether x is in the place of a missing leaf: None, or an empty NamedTuple."""
+    return x is None or (isinstance(x, tuple) and not x and hasattr(x, "_fields"))
+
+
+def is_sparse(x: object) -> bool:
+    """Tells whether x is one of JAX's sparse arrays."""
+    # The import is slow, and not needed: if x is sparse, its module has been imported.
+    module = sys.modules.get("jax.experimental.sparse")
+    return module is not None and isinstance(x, module.JAXSparse)
+
+
+def is_container(x: PyTree) -> bool:
+    """Tells whether x is a container of one array."""
+    kind: Any = type(x)  # mypy does not take a class for hashable
+    return _is_container_class(kind) and len(_children(x)) == 1
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_container_class(kind: type) -> bool:
+    # Recognized by its methods: `get_metadata` is nnx's, `unbox` linen's. A module with a single
+    # array has neither, and its field belongs to the array's path.
+    return hasattr(kind, "get_metadata") or hasattr(kind, "unbox")
+
+
+def _children(x: PyTree) -> list[PyTree]:
+    return jax.tree.leaves(x, is_leaf=lambda node: node is not x)
+
+
+def container_content(x: PyTree) -> PyTree:
+    """Returns the content of a container; anything else is returned unchanged."""
+    return _children(x)[0] if is_container(x) else x
+
+
+def without_containers(tree: PyTree) -> PyTree:
+    """Returns the tree with the content of each container in its place."""
+    return jax.tree.map(
+        lambda x: without_containers(container_content(x)) if is_container(x) else x,
+        tree,
+        is_leaf=is_container,
+    )
+
+
+def in_containers_like(like: PyTree, tree: PyTree) -> PyTree:
+    """Puts a tree into the containers of another one, which may have fewer or more leaves."""
+    structures: list[PyTreeDef] = [
+        jax.tree.structure(without_containers(like)),
+        jax.tree.structure(like),
+    ]
+    if structures[0] == structures[1]:
+        return tree
+
+    def put(x: PyTree, new: PyTree) -> PyTree:
+        return jax.tree.unflatten(_structure(x), [new]) if is_container(x) else new
+
+    def is_end(x: object) -> bool:
+        return x is None or is_sparse(x) or is_container(x)
+
+    return jax.tree.map(put, like, tree, is_leaf=is_end)
+
+
+def _structure(x: PyTree) -> PyTreeDef:
+    """Returns the structure of a container, with its content as the leaf."""
+    return jax.tree.structure(x, is_leaf=lambda node: node is not x)
 
 
 def path_string(path: Sequence[Hashable]) -> str:
@@ -79,23 +161,6 @@ def _escaped(path: Sequence[Hashable]) -> str:
     return ".".join(k.replace("\\", "\\\\").replace(".", "\\.") for k in keys) or "(root)"
 
 
-def is_absent(subtree: PyTree) -> bool:
-    """Tells whether x is absent: `None`, a `MaskedNode` of any library, an empty container."""
-    return not hasattr(subtree, "dtype") and not jax.tree.leaves(subtree)
-
-
-def is_placeholder(x: object) -> bool:
-    """Tells whether x is in the place of a missing leaf: None, or an empty NamedTuple."""
-    return x is None or (isinstance(x, tuple) and not x and hasattr(x, "_fields"))
-
-
-def _is_single(x: PyTree) -> bool:
-    """Tells whether x is one leaf, or in the place of one: an array, a label, a placeholder."""
-    if is_container(x):  # some have a dtype, although they are not arrays
-        return False
-    return hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
-
-
 def align(
     reference: PyTree, tree: PyTree, *, link: str, name: str, reference_name: str = "the parameters"
 ) -> list[Any]:
@@ -146,7 +211,13 @@ def find_leaves(treedef: PyTreeDef, tree: PyTree) -> list[Any] | None:
         parts: list[Any] = treedef.flatten_up_to(tree)
     except ValueError:
         return None
-    return parts if all(map(_is_single, parts)) else None
+    for x in parts:
+        # One leaf, or in the place of one: an array, a label, a placeholder. Some containers have a
+        # dtype, although they are not arrays.
+        is_leaf = hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
+        if is_container(x) or not is_leaf:
+            return None
+    return parts
 
 
 def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
@@ -155,28 +226,22 @@ def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
     Unlike `align`, this lets `params` have leaves where the reference has none: a whole model,
     with leaves that are not trained, may be passed together with gradients of the others.
     """
-    leaves = _aligned(reference, params)
-    if leaves is None:
-        reference, params = without_containers(reference), without_containers(params)
-        leaves = _aligned(reference, params)
-    if leaves is None:
-        difference = first_difference(reference, params, "params", "the updates", lenient=True)
-        raise ValueError(f"{link}: {difference}")
-    return leaves
-
-
-def _aligned(reference: PyTree, params: PyTree) -> list[Any] | None:
     treedef: PyTreeDef
-    leaves, treedef = jax.tree.flatten(
-        reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
-    )
-    try:
-        parts = treedef.flatten_up_to(params)
-    except ValueError:
-        return None
-    if any(map(is_container, parts)):
-        return None
-    return [p for p, leaf in zip(parts, leaves, strict=True) if not is_placeholder(leaf)]
+    # Containers are removed only if they differ, because that flattens both trees once more.
+    for remove_containers in (False, True):
+        if remove_containers:
+            reference, params = without_containers(reference), without_containers(params)
+        leaves, treedef = jax.tree.flatten(
+            reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
+        )
+        try:
+            parts: list[Any] = treedef.flatten_up_to(params)
+        except ValueError:
+            continue
+        if not any(map(is_container, parts)):
+            return [p for p, leaf in zip(parts, leaves, strict=True) if not is_placeholder(leaf)]
+    difference = first_difference(reference, params, "params", "the updates", lenient=True)
+    raise ValueError(f"{link}: {difference}")
 
 
 def first_difference(

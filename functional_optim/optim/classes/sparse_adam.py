@@ -10,8 +10,7 @@ from ...algorithms.sparse_adam import scale_by_sparse_adam
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation, PyTree
 from ...core.state import State
-from ...core.trees.sparse_rows import is_sparse
-from ...core.trees.structure import leaf_paths
+from ...core.trees.structure import is_sparse, leaf_paths
 from ...core.types import Params, ScalarOrSchedule
 from ...transforms.scaling import scale_by_learning_rate
 from ..state_dict.entries import StateEntry

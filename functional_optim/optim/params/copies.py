@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ...core.protocol import PyTree
-from ...core.trees.sparse_rows import is_sparse
-from ...core.trees.structure import path_string
+from ...core.trees.structure import is_sparse, path_string
 from ..conversions import as_numpy
 
 __all__ = ["check_alive", "copy_like", "copy_params", "deduplicate"]

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from ...core.apply_gradients import step
 from ...core.functions import dependencies_of
 from ...core.protocol import PyTree, TransformUpdateFn
-from ...core.trees.sparse_rows import dense, is_sparse
-from ...core.trees.structure import align, is_absent, leaf_paths
+from ...core.trees.sparse_rows import dense
+from ...core.trees.structure import align, is_absent, is_sparse, leaf_paths
 from ..params.layout import ParamLayout
 from .closures import check_loss, warn_of_constant
 from .compile_cache import CompileCache, GetFunction

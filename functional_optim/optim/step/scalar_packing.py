@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ...core.protocol import PyTree
-from ...core.rules.init import ENGINE_FIELDS
+from ...core.rules.bound_rule import ENGINE_FIELDS
 
 __all__ = ["NO_PACKING", "Arrays", "ScalarPacking"]
 

@@ -189,6 +189,7 @@ class Blocks:
     def _cut(self, parts: tuple[int, ...]) -> list[tuple[int, int]]:
         limit = self.block_size or max(parts, default=1) or 1
         sizes = [min(limit, n - i) for n in parts for i in range(0, max(n, 1), limit)]
+        # Only the last block of a part can be shorter, so that equal blocks are side by side.
         return [(size, len(list(run))) for size, run in itertools.groupby(sizes)]
 
     @property
@@ -212,6 +213,7 @@ class Blocks:
                 for c, k in column_runs:
                     part = whole[:, top : top + r * n, left : left + c * k]
                     if n * k > 1:
+                        # The parts of a grid become matrices along the first axis.
                         part = part.reshape(sizes[0], n, r, k, c).transpose(0, 1, 3, 2, 4)
                     arrays.append(part.reshape(sizes[0] * n * k, r, c))
                     left += c * k
@@ -246,6 +248,7 @@ class Blocks:
 
     def _specs(self, spec: PartitionSpec) -> list[PartitionSpec]:
         """Returns the specs of the arrays: that of an axis, or None where it is joined or split."""
+        # JAX could not say how a sharded axis is divided once it is joined or cut.
         axes = [spec[axes[0]] if len(axes) == 1 else None for axes in self.axes.axes(self.shape)]
         specs = []
         for rows in self.runs[0]:

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from ...core.protocol import PyTree
-from ...core.trees.containers import without_containers
 from ...core.trees.labels import Labeller, as_labeller, as_rules, first_rules
-from ...core.trees.structure import key_paths, leaf_paths
+from ...core.trees.structure import key_paths, leaf_paths, without_containers
 from .axes import MatrixAxes, as_matrix_axes
 from .by_name import ByName, Layer, Unclear, Vectors, layers_by_name, text_of
 
@@ -158,6 +157,7 @@ class MatrixLeaves:
         """Returns the axes of the parameters."""
         try:
             entries = self.labeller(params)
+            # None is an entry too: that parameter has no matrices.
             return jax.tree.map(_given, entries, is_leaf=_is_entry)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{self.rule}: {self.argument}: {error}") from None

@@ -7,14 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...core.adapter import Link, check_pair, link_name
+from ...core.adapter import ExtraArgsAdapter, check_pair, link_name
 from ...core.caching import Interned
 from ...core.functions import can_be_cached
 from ...core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
 from ...core.trees.labels import FrozenTree, resolve_labels
-from ...core.trees.partitioning import partitioned_like
 from ...core.trees.placeholders import AnyParams, is_any_params
-from ...core.trees.placement import place_on_mesh_of, replicated
+from ...core.trees.placement import partitioned_like, place_on_mesh_of, replicated
 from ...core.trees.structure import align, align_params, is_absent, leaf_paths
 from ...core.types import OptState
 from ..parts import extra_of_part
@@ -49,7 +48,7 @@ def on_matrices(
     form = StateForm.of(init)
     return GradientTransformation(
         MatricesInit(name, init, leaves, block_size, form),
-        MatricesUpdate.of(name, Link.to(update), leaves, block_size, form),
+        MatricesUpdate.of(name, ExtraArgsAdapter.to(update), leaves, block_size, form),
     )
 
 
@@ -233,7 +232,7 @@ class MatricesUpdate(Interned):
     """`update` of a transformation of matrices."""
 
     name: str
-    link: Link
+    link: ExtraArgsAdapter
     leaves: MatrixLeaves
     block_size: int | None
     form: StateForm
@@ -254,6 +253,7 @@ class MatricesUpdate(Interned):
         values = None
         if params is not None:
             values = align_params(view.labels, params, link=self.name)
+        # Shapes and shardings are those of the parameters, where these are known.
         like = gradients if values is None else values
 
         def cut(leaves: Sequence[Any]) -> PyTree:

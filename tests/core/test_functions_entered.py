@@ -1,0 +1,45 @@
+"""A reader who follows an update through the package meets few functions, in few modules."""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import jax.numpy as jnp
+
+import functional_optim as fo
+
+PACKAGE = Path(fo.__file__).parent
+
+MOST_FUNCTIONS, MOST_MODULES = 68, 18
+"""Of adamw on two arrays; ten functions in five modules are the maths of its rules."""
+
+
+def entered(call):
+    """Returns the functions of the package that a call enters, by module."""
+    found = defaultdict(set)
+
+    def record(frame, event, _):
+        code = frame.f_code
+        # Comprehensions, generators and lambdas are read within their function.
+        if event == "call" and not code.co_name.startswith("<"):
+            path = Path(code.co_filename)
+            if path.is_relative_to(PACKAGE):
+                found[str(path.relative_to(PACKAGE))].add(code.co_qualname)
+
+    before = sys.getprofile()
+    sys.setprofile(record)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return dict(found)
+
+
+def test_an_update_enters_few_functions_in_few_modules():
+    params = {"w": jnp.ones((3, 4, 19)), "b": jnp.ones((4, 19))}  # shapes that no other test traces
+    tx = fo.adamw(1e-3)
+    state = tx.init(params)
+    found = entered(lambda: tx.update(params, state, params))
+    assert "scale_by_adam" in found["algorithms/adam.py"], "the maths was traced"
+    assert len(found) <= MOST_MODULES, sorted(found)
+    assert sum(map(len, found.values())) <= MOST_FUNCTIONS, found
