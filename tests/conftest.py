@@ -6,6 +6,7 @@ Eight devices on the host, programs compiled quickly, and no promotion that nobo
 import ctypes
 import os
 import pathlib
+import tempfile
 
 from .compiling import QUICK, UNOPTIMIZED, flags
 
@@ -25,6 +26,26 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update(UNOPTIMIZED, True)
+
+
+def pytest_configure(config):
+    """Lets the processes of a run share compiled programs, which many tests have in common."""
+    if not hasattr(config, "workerinput"):
+        config.stash[CACHE] = tempfile.TemporaryDirectory(prefix="functional_optim_tests")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[CACHE].name
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_unconfigure(config):
+    """Removes them."""
+    if CACHE in config.stash:
+        os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+        config.stash[CACHE].cleanup()
+
+
+CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 @pytest.fixture

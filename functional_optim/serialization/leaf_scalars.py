@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from ..core.state import State
-from ..core.trees.containers import container_content, in_containers_like
+from ..core.trees.structure import container_content, in_containers_like
 from .matching import parent
 from .names import Link, Names, Path, dotted, is_link
 from .placing import HostArray, SavedArray, StateArray, dtype_of, place
