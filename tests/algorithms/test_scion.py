@@ -159,15 +159,16 @@ def test_first_parameters_keep_dtypes_and_need_shapes_alone():
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("channels", [3, 6], ids=["the first", "a later one"])
 @pytest.mark.parametrize(("name", "axes"), [("kernel", (2, 3)), ("weight", (1, 0))])
-def test_a_convolution_is_divided_by_its_positions(name, axes):
-    shape = (3, 3, 6, 8) if name == "kernel" else (8, 6, 3, 3)
+def test_a_convolution_is_divided_by_its_positions(name, axes, channels):
+    shape = (3, 3, channels, 8) if name == "kernel" else (8, channels, 3, 3)
     params = {"conv": {name: normal(shape), "bias": jnp.zeros(8)}}
     tx = fo.scale_by_scion(1.0, 1.0, **CUBIC)
     u = jax.jit(tx.update)(params, tx.init(params), params)[0]["conv"][name]
     inputs, outputs = axes
-    matrix = jnp.moveaxis(u, (inputs, outputs), (2, 3)).reshape(54, 8)
-    scale = (8 / 6) ** 0.5 / 9
+    matrix = jnp.moveaxis(u, (inputs, outputs), (2, 3)).reshape(9 * channels, 8)
+    scale = (8 / channels) ** 0.5 / 9
     np.testing.assert_allclose(np.linalg.svd(matrix)[1], scale, rtol=1e-9)
     first = jax.jit(fo.scion_init, static_argnums=2)(params, 0, 1.0)["conv"][name]
     for i in np.ndindex(3, 3):

@@ -207,16 +207,21 @@ class _Parameter:
                 return "embedding"
             if HEAD.search(name):
                 return "head"
-        if isinstance(self.layer, MatrixAxes):
+        if self.axes_by_layer is not None:
             return "hidden"
         is_vector = isinstance(self.by_name, Vectors) and self.by_name.reason.startswith("a vector")
         return "vector" if is_vector else None
 
     @property
+    def axes_by_layer(self) -> MatrixAxes | None:
+        """Its axes as a layer; a first convolution is a matrix here, as in the authors' code."""
+        return self.layer.axes if isinstance(self.layer, Vectors) else _matrix(self.layer)
+
+    @property
     def axes(self) -> MatrixAxes | None:
         """Its axes; those of an embedding or a head follow from its name."""
-        if isinstance(self.layer, MatrixAxes):
-            return self.layer
+        if self.axes_by_layer is not None:
+            return self.axes_by_layer
         if len(self.leaf.shape) != 2 or self.role not in ("embedding", "head"):
             return None
         return MatrixAxes(1, 0) if self.leaf.name in ROWS_ARE_OUTPUTS else MatrixAxes(0, 1)
@@ -225,6 +230,10 @@ class _Parameter:
 def _unflatten(params: PyTree, leaves: Sequence[object]) -> PyTree:
     structure: PyTreeDef = jax.tree.structure(without_containers(params))
     return structure.unflatten(leaves)
+
+
+def _matrix(layer: Layer) -> MatrixAxes | None:
+    return layer if isinstance(layer, MatrixAxes) else None
 
 
 def _is_none(x: object) -> bool:

@@ -38,9 +38,15 @@ ROWS_ARE_OUTPUTS = ("weight", "in_proj_weight")
 
 @dataclasses.dataclass(frozen=True)
 class Vectors:
-    """A parameter without matrices, and the reason: `an embedding`."""
+    """A parameter without matrices, and the reason: `an embedding`.
+
+    Attributes:
+      reason: why.
+      axes: those of a first convolution, for rules that take it as a matrix.
+    """
 
     reason: str
+    axes: MatrixAxes | None = dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,11 +273,12 @@ def _convolution(leaf: ByName, first: int, flipped: bool, leaves: Sequence[ByNam
     may_be_depthwise = channels == 1 and leaf.shape[outputs] > 1
     if may_be_depthwise and not _is_followed(leaf, outputs, leaves):
         return Unclear("a depthwise convolution, or the first one of images with one channel")
-    if channels <= 4:
-        return Vectors(f"a first convolution, of {channels} channel{'s' * (channels > 1)}")
     positions = [i for i in range(first, len(leaf.shape)) if i not in (inputs, outputs)]
     joined = (inputs, *positions) if flipped else (*positions, inputs)
-    return MatrixAxes(joined, outputs)
+    axes = MatrixAxes(joined, outputs)
+    if channels <= 4:
+        return Vectors(f"a first convolution, of {channels} channel{'s' * (channels > 1)}", axes)
+    return axes
 
 
 def _is_followed(leaf: ByName, outputs: int, leaves: Sequence[ByName]) -> bool:
