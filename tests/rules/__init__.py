@@ -58,7 +58,6 @@ __all__ = [
     "each_link",
     "each_own_rule",
     "each_with_extra",
-    "each_with_cheap_oracle",
     "each_with_oracle",
     "matrices",
 ]
@@ -213,14 +212,15 @@ def unchained(chosen: Iterable[Case]) -> list[Case]:
     """All but the rules that are a chain of links of the table.
 
     Such a rule has no state or maths of its own: what all its links can, and chains can, it can.
-    Chains in the table are kept, and wrappers, whose text may be that of what they wrap.
+    Chains in the table are kept, and wrappers, whose text may be that of what they wrap; also what
+    needs extra arguments, which a chain has to hand on.
     """
     names = {entry.factory.__name__: entry.factory for entry in RULES}
     links = {k for k, f in names.items() if hasattr(f, "spec") or k.startswith("scale_by_")}
 
     def kept(c: Case) -> bool:
         wraps = any(isinstance(x, fo.GradientTransformation) for x in c.arguments.values())
-        own = wraps or c.factory in (_chain, _named_chain)
+        own = wraps or c.extra is not None or c.factory in (_chain, _named_chain)
         return own or c.name in REPRESENTATIVES or not _is_chain_of(links, repr(c.make()))
 
     return [c for c in chosen if kept(c)]
@@ -251,6 +251,3 @@ each_link = _each(c for c in affordable(cases()) if c.oracle and hasattr(c.facto
 
 each_with_oracle = _each(c for c in cases() if c.oracle)
 """Runs a test on every variant that has an oracle."""
-
-each_with_cheap_oracle = _each(c for c in affordable(cases()) if c.oracle)
-"""Runs a test of many steps: of rules that decompose matrices, on the plain variant alone."""
