@@ -9,8 +9,6 @@ from ..golden.compare import compared_steps, differences, kept, same_counts, tol
 from ..golden.exceptions import is_excepted
 from ..golden.problem import make_problem
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 FILES = {name: store.read(name) for name in DTYPES}
 CASES = [case for cases, _ in FILES.values() for case in cases]
 
