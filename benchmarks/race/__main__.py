@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 results.path(*pair).unlink()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = [sys.executable, "-m", "benchmarks.race", "--child", *given]
-    env = {"PJRT_NPROC": THREADS} | os.environ
+    # One thread of OpenBLAS for each of them: its threads would wait in loops for each other.
+    env = {"PJRT_NPROC": THREADS, "OPENBLAS_NUM_THREADS": "1"} | os.environ
     while todo := pending(pairs, results):
         print(f"{len(todo)} of {len(pairs)} sweeps to do", flush=True)
         code = subprocess.run(command, env=env).returncode

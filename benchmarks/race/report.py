@@ -82,7 +82,7 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     bases = {name: {"base_optimizer": base} for name, base in BASES.items()}
     for name, arguments in sorted({**ARGUMENTS, **bases}.items()):
         yield f"- `{name}`: {', '.join(f'{k} {_shown(v)}' for k, v in arguments.items())}"
-    yield "\n## What does not train\n"
+    yield "\n## What does not reach its target\n"
     yield from _troubles(rows)
     yield "\nThese take no part:\n"
     for name, reason in LEFT_OUT.items():
