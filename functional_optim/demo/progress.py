@@ -17,7 +17,7 @@ train loss: mean over the steps of the epoch, on images that are shifted at rand
   parameters change. So it may be above the held-out loss.
 held-out loss, accuracy: on images that are not trained on, as they are, after the epoch.
 lr: learning rate of the epoch's last step."""
-"""What the columns of a training are."""
+"""Explains the columns of a training."""
 
 
 def columns(

@@ -43,8 +43,8 @@ class NativeBackend:
 NATIVE = NativeBackend()
 
 # Calls of kernels need jax.extend, which adds to the context of traces in jax 0.12. Imported by the
-# first trace of a step, it would make the second step compile again; and its import takes as long
-# as that of this package ten times, so that who has no kernels does not wait for it.
+# first trace of a step, it would make the second step compile again. Its import takes longer than
+# that of this package, and without kernels nothing needs it.
 if (root() / "native").is_dir():
     import jax.extend.core
 

@@ -6,10 +6,9 @@ optax and torch; what may not be is a NaN, which would end the run.
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from ..problem import arrays, normal
-from ..rules import affordable, cases, cases_with_extra
+from ..rules import affordable, cases, cases_with_extra, each_of
 
 WITHOUT_AN_ANSWER = {
     "scale_by_factored_rms-last": "step_offset leaves a decay of 0, of a moment that is infinite",
@@ -21,13 +20,13 @@ AROUND = ("adam_hd", "mechanize", "schedule_free_adamw", "schedule_free_radam", 
 """What is no link, and more than a chain of links."""
 
 CASES = [
-    pytest.param(case, id=case.name)
+    case
     for case in affordable([*cases(), *cases_with_extra()])
     if hasattr(case.factory, "spec") or case.name in AROUND
 ]
 
 
-@pytest.mark.parametrize("case", CASES)
+@each_of(CASES)
 def test_updates_are_finite(case):
     tx, params = case.make(), arrays()
     grads = normal(np.float32, 0, (2,))

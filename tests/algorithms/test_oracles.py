@@ -8,7 +8,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import affordable, cases, each_with_oracle, plain
+from ..rules import affordable, cases, each_of, each_with_oracle, plain
 
 
 def in_float64(tree, at=...):
@@ -43,7 +43,7 @@ def test_float64_agrees_to_rounding(case):
 LINKS = ("scale_by_", "orthogonalize")
 PLAIN = {case.name for case in plain(cases())}
 LONG = [
-    pytest.param(case, id=case.name)
+    case
     for case in affordable(cases())
     if case.oracle
     and (case.name in PLAIN or hasattr(case.factory, "spec") or case.name.startswith(LINKS))
@@ -57,7 +57,7 @@ and the test in float64 has them all.
 DECIDE_THE_PARAMETER = (fo.madgrad, fo.scale_by_madgrad, fo.norm_constraint)
 
 
-@pytest.mark.parametrize("case", LONG)
+@each_of(LONG)
 def test_float32_stays_with_the_oracle(case):
     steps = 1000
     params = problem.arrays(np.float32, seed=1)

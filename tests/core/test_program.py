@@ -10,7 +10,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import affordable, cases
+from ..rules import affordable, cases, each_of
 from ..trees import assert_close, law, settable
 
 
@@ -27,9 +27,7 @@ def other(value):
     return (1 + value) / 2 if 1 < value < 2 else value / 2 or 0.25
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(c, id=c.name) for c in affordable(cases()) if c.numbers]
-)
+@each_of(c for c in affordable(cases()) if c.numbers)
 def test_the_program_is_the_same_for_other_numbers(case):
     """All are changed together: one that is in the program makes another, whatever the others."""
     expected, changed = program(case.make()), {k: other(v) for k, v in case.numbers.items()}

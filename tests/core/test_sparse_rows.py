@@ -11,7 +11,7 @@ import functional_optim as fo
 
 from .. import problem
 from ..compiling import USUAL
-from ..rules import cases
+from ..rules import cases, each_of
 from ..sparse import TABLE, Rows, draw
 from ..trees import assert_same, law
 
@@ -68,7 +68,7 @@ def test_rows_give_what_all_rows_give(name):
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in ON_ROWS])
+@each_of(ON_ROWS)
 def test_every_rule_on_rows_gives_them_what_they_get_among_all_rows(case):
     g, params = draw(0, 3), tree(jnp.ones(TABLE))
     tx, bias = case.make(), jnp.ones(4)

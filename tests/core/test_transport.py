@@ -9,7 +9,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import REPRESENTATIVES, cases, each_own_rule, plain
+from ..rules import REPRESENTATIVES, cases, each_of, each_own_rule, plain
 from ..trees import assert_close, assert_finite, assert_same, law, zeros_like
 
 
@@ -57,7 +57,7 @@ OWN_CONTAINERS = [c for c in plain(cases()) if not c.oracle or c.name in REPRESE
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in OWN_CONTAINERS])
+@each_of(OWN_CONTAINERS)
 def test_a_state_maps_to_itself(case):
     tx, params = case.make(), problem.arrays()
     state = jax.tree.map(lambda x: x, tx.init(params))

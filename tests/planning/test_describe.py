@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import functional_optim as fo
 
-from ..rules import cases, plain
+from ..rules import cases, each_of, plain
 from ..rules.table import matrices
 
 PARAMS = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3, jnp.bfloat16)}}
@@ -149,7 +149,7 @@ def test_a_sharded_parameter_shows_its_sharding(mesh):
     assert f"w: float32[8, 2], {place.spec}" in str(fo.describe(fo.sgd(0.1), params))
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in plain(cases())])
+@each_of(plain(cases()))
 def test_the_bytes_are_those_of_the_state(case):
     params = {"w": jnp.ones((3, 4)), "b": jnp.ones(4)}
     tx = case.make()

@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 import functional_optim as fo
 from functional_optim.sharding import state_shardings
 
-from ..rules import cases, plain
+from ..rules import cases, each_of, plain
 
 P = PartitionSpec
 MESH = AbstractMesh((4, 2), ("x", "y"))
@@ -22,7 +22,7 @@ PARAMS = {
 SPECS = {"b": P("x"), "w": P("x", "y")}
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in plain(cases())])
+@each_of(plain(cases()))
 def test_the_bytes_of_a_device_are_those_of_its_shards(case):
     tx = case.make()
     description = fo.describe(tx, PARAMS, SPECS, MESH)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import functional_optim as fo
+from functional_optim.core.chain import ChainInit
+from functional_optim.core.rules.init import RuleInit
 
 from . import (
     adadelta,
@@ -56,6 +58,7 @@ __all__ = [
     "each",
     "each_factory",
     "each_link",
+    "each_of",
     "each_own_rule",
     "each_with_extra",
     "each_with_oracle",
@@ -150,14 +153,15 @@ def _named_chain(links: tuple[tuple[str, fo.GradientTransformation], ...]) -> An
     return fo.named_chain(*links)
 
 
-def _each(chosen: Iterable[Case]) -> pytest.MarkDecorator:
+def each_of(chosen: Iterable[Case]) -> pytest.MarkDecorator:
+    """Runs a test on each of these cases."""
     return pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in chosen])
 
 
-each = _each(cases())
+each = each_of(cases())
 """Runs a test on every variant of every factory."""
 
-each_with_extra = _each(cases_with_extra())
+each_with_extra = each_of(cases_with_extra())
 """Runs a test on every variant of every factory whose `update` needs more than that."""
 
 
@@ -212,42 +216,37 @@ def unchained(chosen: Iterable[Case]) -> list[Case]:
     """All but the rules that are a chain of links of the table.
 
     Such a rule has no state or maths of its own: what all its links can, and chains can, it can.
-    Chains in the table are kept, and wrappers, whose text may be that of what they wrap; also what
-    needs extra arguments, which a chain has to hand on.
+    Chains in the table are kept, and wrappers, which may return what they wrap; also what needs
+    extra arguments, which a chain has to hand on.
     """
     names = {entry.factory.__name__: entry.factory for entry in RULES}
     links = {k for k, f in names.items() if hasattr(f, "spec") or k.startswith("scale_by_")}
 
+    def is_chain_of_links(c: Case) -> bool:
+        init = c.make().init
+        return isinstance(init, ChainInit) and all(
+            isinstance(link, RuleInit) and link.name in links for link in init.inits
+        )
+
     def kept(c: Case) -> bool:
         wraps = any(isinstance(x, fo.GradientTransformation) for x in c.arguments.values())
         own = wraps or c.extra is not None or c.factory in (_chain, _named_chain)
-        return own or c.name in REPRESENTATIVES or not _is_chain_of(links, repr(c.make()))
+        return own or c.name in REPRESENTATIVES or not is_chain_of_links(c)
 
     return [c for c in chosen if kept(c)]
 
 
-def _is_chain_of(links: set[str], text: str) -> bool:
-    """Whether a transformation is a chain of these links, by its text."""
-    if not text.startswith("chain("):
-        return False
-    names, depth = [""], 0
-    for letter in text.removeprefix("chain(").removesuffix(")"):
-        depth += (letter in "([{") - (letter in ")]}")
-        names = [*names, ""] if letter == "," and not depth else [*names[:-1], names[-1] + letter]
-    return all(name.split("(")[0].strip() in links for name in names)
-
-
-each_factory = _each(plain(cases()))
+each_factory = each_of(plain(cases()))
 """Runs a test on the plain variant of every factory, and on every chain."""
 
-each_factory_with_extra = _each(plain(cases_with_extra()))
+each_factory_with_extra = each_of(plain(cases_with_extra()))
 """The same for factories whose `update` needs more than gradients and parameters."""
 
-each_own_rule = _each(unchained(plain(cases())))
+each_own_rule = each_of(unchained(plain(cases())))
 """Runs a test on the plain variant of every factory that is no chain of others."""
 
-each_link = _each(c for c in affordable(cases()) if c.oracle and hasattr(c.factory, "spec"))
+each_link = each_of(c for c in affordable(cases()) if c.oracle and hasattr(c.factory, "spec"))
 """Runs a test on every variant of every link, of which the optimizers are made."""
 
-each_with_oracle = _each(c for c in cases() if c.oracle)
+each_with_oracle = each_of(c for c in cases() if c.oracle)
 """Runs a test on every variant that has an oracle."""

@@ -13,7 +13,7 @@ from functional_optim.testing import (
 )
 from functional_optim.testing.case import DTYPES
 
-from ..rules import REPRESENTATIVES, cases, cases_with_extra, master, plain, unchained
+from ..rules import REPRESENTATIVES, cases, cases_with_extra, each_of, master, plain, unchained
 from ..rules.training import NO_DESCENT, TRAINING
 
 # Variants of a factory differ in their maths, which has an oracle, and in what core/ tests.
@@ -76,7 +76,7 @@ def dtypes_of(case):
     return DTYPES if whole or keeps_rests else tuple(d for d in DTYPES if d != "bfloat16")
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in PLAIN])
+@each_of(PLAIN)
 def test_a_rule_passes_the_kit(case):
     check_transformation(
         case.make(), extra=case.extra, dtypes=dtypes_of(case), leave_out=left_out(case)

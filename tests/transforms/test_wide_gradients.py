@@ -6,15 +6,11 @@ import pytest
 
 import functional_optim as fo
 
-from ..rules import REPRESENTATIVES, cases, cases_with_extra
+from ..rules import REPRESENTATIVES, cases, cases_with_extra, each_of
 
 pytestmark = pytest.mark.usefixtures("x64")
 PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
 PLAIN = [c for c in (*cases(), *cases_with_extra()) if "-" not in c.name]
-
-
-def each(chosen):
-    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in chosen])
 
 
 def problem(case, dtype):
@@ -35,7 +31,7 @@ def problem(case, dtype):
     return step, params, grads
 
 
-@each(PLAIN)
+@each_of(PLAIN)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_gradients_may_be_wider_than_parameters(case, dtype):
     step, params, grads = problem(case, dtype)
@@ -44,7 +40,7 @@ def test_gradients_may_be_wider_than_parameters(case, dtype):
     assert jax.tree.map(jax.typeof, moved) == jax.tree.map(jax.typeof, params)
 
 
-@each(c for c in PLAIN if c.name in REPRESENTATIVES)
+@each_of(c for c in PLAIN if c.name in REPRESENTATIVES)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_steps_along_wider_gradients_are_finite(case, dtype):
     step, params, grads = problem(case, dtype)

@@ -215,7 +215,9 @@ class _Parameter:
     @property
     def axes_by_layer(self) -> MatrixAxes | None:
         """Its axes as a layer; a first convolution is a matrix here, as in the authors' code."""
-        return self.layer.axes if isinstance(self.layer, Vectors) else _matrix(self.layer)
+        if isinstance(self.layer, Vectors):
+            return self.layer.axes
+        return self.layer if isinstance(self.layer, MatrixAxes) else None
 
     @property
     def axes(self) -> MatrixAxes | None:
@@ -230,10 +232,6 @@ class _Parameter:
 def _unflatten(params: PyTree, leaves: Sequence[object]) -> PyTree:
     structure: PyTreeDef = jax.tree.structure(without_containers(params))
     return structure.unflatten(leaves)
-
-
-def _matrix(layer: Layer) -> MatrixAxes | None:
-    return layer if isinstance(layer, MatrixAxes) else None
 
 
 def _is_none(x: object) -> bool:

@@ -287,7 +287,7 @@ class Backend(Protocol):
 
 
 Executor = JitExecutor | Backend
-"""What runs the function of a leaf."""
+"""Runs the function of a leaf: XLA in one of several ways, or a backend."""
 
 
 def choose_executor(function: LeafFunction, call: LeafCall) -> Executor:

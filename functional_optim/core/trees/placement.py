@@ -52,7 +52,7 @@ def partitioned_as(y: Array, x: Array) -> Array:
 
     The partitioner propagates shardings through elementwise operations. So y goes through a
     `select` with x, whose condition the compiler resolves only after partitioning: it is y.
-    `jax.experimental.shard_alike`, which JAX had until 0.11.2, does not work here. All calls of one
+    `jax.experimental.shard_alike`, which JAX had until 0.11.2, would not do. All calls of one
     function share its groups, and equal constants are one array, which is then in all groups; so
     all leaves of one shape were sharded as one of them.
     """
