@@ -8,10 +8,12 @@ import sys
 import jax
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 import functional_optim as fo
 from functional_optim.sharding import MatrixSharding, zero1
+
+from .processes import joined_mesh
 
 SHAPES = {"stack": (4, 8, 16), "tall": (24, 8), "wide": (8, 16)}
 SPECS = {"stack": PartitionSpec("data"), "tall": PartitionSpec("data"), "wide": PartitionSpec()}
@@ -34,9 +36,7 @@ def two_steps(tx, params, gradients):
 
 def main(port: str, processes: str, rank: str) -> None:
     """Compares every way with the numbers of one device."""
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(f"localhost:{port}", int(processes), int(rank))
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    mesh = joined_mesh(port, processes, rank)
     rng = np.random.default_rng(0)
     params, gradients = (
         {k: rng.standard_normal(shape).astype(np.float32) for k, shape in SHAPES.items()}

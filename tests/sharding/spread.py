@@ -5,14 +5,14 @@ Says whether what one process cannot write is refused, and what is gathered firs
 
 import sys
 
-import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType
 
 import functional_optim as fo
 from functional_optim.interop import safetensors
 from functional_optim.sharding import zero1
+
+from .processes import joined_mesh
 
 
 def refused(save, state, *rest):
@@ -26,9 +26,7 @@ def refused(save, state, *rest):
 
 
 def main(port, processes, rank):
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(f"localhost:{port}", int(processes), int(rank))
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    mesh = joined_mesh(port, processes, rank)
     params = {"w": np.ones((8, 4), np.float32)}
     state = zero1(fo.adam(0.1), mesh, "data").init(params)
     assert refused(fo.to_state_dict, state)
