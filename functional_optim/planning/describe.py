@@ -10,6 +10,7 @@ from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.structure import key_paths, leaf_paths, tree_nbytes
 from ..sharding.shardings import state_shardings
 from ..sharding.specs import AnyMesh, broadcast_specs, find_mesh
+from ..transforms.matrices import UnclearMatrices
 from .description import Description, LeafRecord, bytes_per_device
 from .usage import find_links
 
@@ -36,7 +37,9 @@ def describe(
     Returns:
       A description, which prints as text. Its `leaves` have a record for each parameter: the
       parameter's mask or label and the reason for it, the links that act on it with their
-      hyperparameters, and the arrays that they keep for it. `total` is one line.
+      hyperparameters, and the arrays that they keep for it. `total` is one line. Where `init` must
+      be told which parameters are matrices, the text is the question, with the lines that answer
+      it.
 
     Raises:
       ValueError: specs are passed without a mesh, or do not fit the parameters. Errors of `init`
@@ -59,7 +62,10 @@ def describe(
     """
     shapes = jax.tree.map(_shape_on_mesh, params)
     # Run init first, so that a mistake raises its error and not one of the description.
-    state = jax.eval_shape(tx.init, shapes)
+    try:
+        state = jax.eval_shape(tx.init, shapes)
+    except UnclearMatrices as error:
+        return _question(error, shapes)
     usages = list(find_links(tx.init, tx.update, shapes))
     mesh = mesh if mesh is not None else find_mesh(specs, shapes)
     if mesh is None and specs is not None:
@@ -79,6 +85,15 @@ def describe(
         links = tuple(link for usage in usages for link in usage.links(path, arrays))
         leaves.append(LeafRecord(name, leaf, tuple(dict.fromkeys(routes)), links))
     return Description(tuple(leaves), tree_nbytes(state), bytes_per_device(jax.tree.leaves(state)))
+
+
+def _question(error: UnclearMatrices, shapes: PyTree) -> Description:
+    """Describes a transformation whose `init` asks which parameters are matrices."""
+    leaves = tuple(
+        LeafRecord(path, leaf, (error.kinds[path],) if path in error.kinds else (), ())
+        for path, leaf in zip(leaf_paths(shapes), jax.tree.leaves(shapes), strict=True)
+    )
+    return Description(leaves, 0, None, question=str(error))
 
 
 def _shape_on_mesh(x: ArrayLike | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -115,11 +115,14 @@ class Description:
       leaves: one record for each parameter, in the order of the tree.
       nbytes: bytes of the state.
       nbytes_on_a_device: bytes of the state on each device; None without a mesh.
+      question: the error of `init` where it must be told which parameters are matrices; the leaves
+        then have routes, and neither links nor state.
     """
 
     leaves: tuple[LeafRecord, ...]
     nbytes: int
     nbytes_on_a_device: int | None
+    question: str = ""
 
     @property
     def shared(self) -> int:
@@ -142,7 +145,7 @@ class Description:
         return f"{len(self.leaves)} parameters of {size:,} elements; state: {state}"
 
     def __str__(self) -> str:
-        return "\n".join([*map(str, self.leaves), self.total])
+        return self.question or "\n".join([*map(str, self.leaves), self.total])
 
     __repr__ = __str__
 

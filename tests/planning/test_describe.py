@@ -183,6 +183,22 @@ def test_what_is_no_matrix_has_no_link_of_matrices():
     assert described["w"].routes == ("adam: by its axes, which are None",)
 
 
+def test_what_may_be_a_matrix_is_asked_about():
+    params = {"w": jnp.ones((8, 4)), "b": jnp.ones(4), "stack": jnp.ones((3, 8, 4))}
+    inner = fo.partition({"all": fo.muon(0.02)}, jax.tree.map(lambda _: "all", params))
+    for tx in (fo.muon(0.02), fo.chain(fo.clip(1.0), fo.muon(0.02)), inner):
+        with pytest.raises(ValueError, match="may be matrices or not") as caught:
+            tx.init(params)
+        described = fo.describe(tx, params)
+        assert described.question == str(described) == str(caught.value)
+        assert 'r"^stack$": fo.MatrixAxes(1, 2)' in str(described)
+        assert described["w"].routes == ("a matrix of 8 x 4",)
+        assert described["b"].routes == ("a vector",)
+        assert described["stack"].routes == ("3 axes, and an unknown name",)
+        assert not described["w"].links
+        assert described.nbytes == 0
+
+
 class Chosen:
     """A mask that prints with its address."""
 

@@ -17,7 +17,14 @@ from .axes import (
     one_or_all,
 )
 from .by_name import Vectors
-from .routing import MatrixLeaves, OnlyMatrices, axes_by_name, shown, two_axes
+from .routing import (
+    MatrixLeaves,
+    OnlyMatrices,
+    UnclearMatrices,
+    axes_by_name,
+    shown,
+    two_axes,
+)
 from .wrapper import MatricesInit, MatricesUpdate, on_matrices
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "MatrixLeaves",
     "MuonDimensionNumbers",
     "OnlyMatrices",
+    "UnclearMatrices",
     "Vectors",
     "all_of",
     "as_matrix_axes",

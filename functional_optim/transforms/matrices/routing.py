@@ -14,9 +14,21 @@ from ...core.trees.structure import key_paths, leaf_paths, without_containers
 from .axes import MatrixAxes, as_matrix_axes
 from .by_name import ByName, Layer, Unclear, Vectors, layers_by_name, text_of
 
-__all__ = ["MatrixLeaves", "OnlyMatrices", "axes_by_name", "shown", "two_axes"]
+__all__ = ["MatrixLeaves", "OnlyMatrices", "UnclearMatrices", "axes_by_name", "shown", "two_axes"]
 
 GIVEN = Vectors("by its axes, which are None")
+
+
+class UnclearMatrices(ValueError):
+    """Raised where names and shapes do not tell whether a parameter is a matrix.
+
+    Attributes:
+      kinds: dotted path of each parameter -> how the rules see it.
+    """
+
+    def __init__(self, message: str, kinds: dict[str, str]):
+        super().__init__(message)
+        self.kinds = kinds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +84,7 @@ class axes_by_name:
             for layer, i in zip(layers_by_name(leaves), chosen, strict=True)
         ]
         if any(isinstance(layer, Unclear) for layer in layers):
-            raise ValueError(_question(paths, leaves, layers))
+            raise _question(paths, leaves, layers)
         treedef: Any = jax.tree.structure(without_containers(params))
         return treedef.unflatten(layers)
 
@@ -96,25 +108,30 @@ def _given(axes: object) -> Layer:
     return spec
 
 
-def _question(paths: list[str], leaves: list[ByName], layers: list[Layer]) -> str:
-    """Writes the error of a tree with unclear parameters, with a line that resolves it."""
+def _question(paths: list[str], leaves: list[ByName], layers: list[Layer]) -> UnclearMatrices:
+    """Returns the error of a tree with unclear parameters, with a line that resolves it."""
     unclear = [i for i, layer in enumerate(layers) if isinstance(layer, Unclear)]
+    kinds = {
+        path: shown(layer, leaf.shape)
+        for path, leaf, layer in zip(paths, leaves, layers, strict=True)
+    }
     lines = [
-        f"{'?' if i in unclear else ' '} {path}: {list(leaf.shape)}, {shown(layer, leaf.shape)}"
-        for i, (path, leaf, layer) in enumerate(zip(paths, leaves, layers, strict=True))
+        f"{'?' if i in unclear else ' '} {path}: {list(leaf.shape)}, {kind}"
+        for i, ((path, kind), leaf) in enumerate(zip(kinds.items(), leaves, strict=True))
     ]
     rules = [
         f'    r"^{re.escape(paths[i])}$": fo.MatrixAxes({ndim - 2}, {ndim - 1}),'
         for i in unclear
         for ndim in [len(leaves[i].shape)]
     ]
-    return (
+    message = (
         f"{len(unclear)} of {len(paths)} parameters may be matrices or not, and their names do not "
         "tell:\n" + "\n".join(lines) + "\nWrite which they are: MatrixAxes with the axes of the "
         "inputs and of the outputs, or None for a parameter without matrices:\nfo.axes_by_name({\n"
         + "\n".join(rules)
         + "\n})"
     )
+    return UnclearMatrices(message, kinds)
 
 
 def shown(layer: Layer, shape: tuple[int, ...]) -> str:
@@ -160,7 +177,8 @@ class MatrixLeaves:
             # None is an entry too: that parameter has no matrices.
             return jax.tree.map(_given, entries, is_leaf=_is_entry)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{self.rule}: {self.argument}: {error}") from None
+            error.args = (f"{self.rule}: {self.argument}: {error}",)
+            raise
 
     def where(self, matrices: bool) -> "OnlyMatrices":
         """Makes a mask of the matrices, or of all other parameters."""
