@@ -288,7 +288,7 @@ BROKEN = [
     (
         "checkpoint",
         pair(closure, lambda p: TwoOfOneName(jnp.zeros(()), jnp.ones(()))),
-        "two leaves of the state have one path",
+        "two leaves of the state have the same path",
     ),
     ("lowering", pair(not_on_tpu), "for tpu: raised"),
     ("none_parameters", pair(all_leaves), "raised AttributeError"),

@@ -41,7 +41,7 @@ from ...transforms.weight_decay import add_decayed_weights
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import pair, signed, with_decay
+from .common import negate_if, pair, with_decay
 
 __all__ = [
     "ADOPT",
@@ -134,7 +134,7 @@ class _Recent(TorchOptimizer):
 
 
 def _signed(make: Callable[[Options], GradientTransformation], options: Options) -> Any:
-    return chain(signed(options["maximize"]), make(options))
+    return chain(negate_if(options["maximize"]), make(options))
 
 
 def _three(value: Any) -> tuple[Any, Any, Any]:
