@@ -1,6 +1,6 @@
 """The state of every rule is restored bit for bit, and so are the next steps of representatives.
 
-For orbax, and other numbers of devices, see `test_every_way`.
+For orbax, and other numbers of devices, see `test_ways_to_save`.
 """
 
 import pickle
