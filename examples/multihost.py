@@ -62,7 +62,7 @@ def run(folder: str, processes: int, name: str, **options: object) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """What each process does."""
+    """Trains in one of the processes."""
     import jax
     import numpy as np
     from jax.sharding import AxisType, NamedSharding, PartitionSpec

@@ -1,4 +1,4 @@
-"""What the README says of optax beside this library, held of both."""
+"""Checks the README's comparison with optax, on both libraries."""
 
 import pickle
 

@@ -14,6 +14,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "functional_optim").rglob("*.py"))
+OTHER_MODULES = [
+    file
+    for folder in ("tests", "benchmarks", "examples", "docs")
+    for file in sorted((ROOT / folder).rglob("*.py"))
+]
 GENERATED = {"api.md", "optax_tests.md", "programs.md", "race.md"}
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
@@ -73,7 +78,7 @@ def comments(module: Path) -> Iterator[tuple[int, str]]:
 
 def texts() -> Iterator[tuple[str, str]]:
     """Yields place and text of all that is to be plain."""
-    for module in MODULES:
+    for module in MODULES + OTHER_MODULES:
         where = module.relative_to(ROOT)
         yield from ((f"{where}:{line}", text) for line, text, _ in docstrings(module))
         yield from ((f"{where}:{line}", text) for line, text in comments(module))

@@ -111,7 +111,7 @@ def _number(result: dict[str, float] | str) -> str:
 
 
 def spread(program: Program, clones: Path | None, runs: int) -> Iterator[str]:
-    """What rounding decides: where optax ends if all that is drawn is off by an ulp."""
+    """Yields optax's results if all that is drawn is off by an ulp: the effect of rounding."""
     yield f"{program.path}, {program.what}:"
     with copy(program, clones) as file:
         for seed in range(runs):

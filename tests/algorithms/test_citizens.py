@@ -1,4 +1,4 @@
-"""What any rule does, recent ones do too: on devices, packed, in few bits, restored, on a part."""
+"""Recent rules work sharded, with packed leaves, quantized, restored, and on a part of a tree."""
 
 import functools
 

@@ -22,7 +22,7 @@ BANDS = {
     ("polar_express_8", 1e-2): (1.0, 1.0),
     ("polar_express_8", 1e-3): (1.0, 1.0),
     ("cans", 1e-2): (0.8844, 1.1198),
-    ("cans", 1e-3): (0.8844, 1.1198),  # the best there is errs to both sides alike
+    ("cans", 1e-3): (0.8844, 1.1198),  # the optimal polynomial errs equally up and down
     ("deepseek_v4", 1e-2): (1.0, 1.0005),
     ("deepseek_v4", 1e-3): (1.0, 1.0005),
     ("cubic", 1e-2): (0.7741, 1.3),

@@ -199,7 +199,7 @@ def test_a_decay_without_parameters(make):
 
 
 def raw(state):
-    """What a checkpoint without a target restores: dictionaries."""
+    """Turns states into dictionaries, as restoring a checkpoint without a target does."""
     return {k: raw(v) if isinstance(v, fo.State) else v for k, v in state._asdict().items()}
 
 

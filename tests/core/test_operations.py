@@ -2,7 +2,8 @@
 
 Operations per leaf are what a leaf more adds to the program of a step; all leaves have shapes of
 their own, so that nothing is shared. They are counted in the program as it is lowered, and as XLA
-compiles it, with its loops. Calls are no operations, for each function is in the text as well.
+compiles it, with its loops. Calls are not counted, because the called
+functions are in the text as well.
 
 Hyperparameters are runtime arguments here, and constants in optax.
 """
@@ -29,7 +30,7 @@ Make = Callable[[Any, Any], fo.GradientTransformation]
 
 
 class Counts(NamedTuple):
-    """What one leaf adds to a program."""
+    """Numbers of operations that one more leaf adds to a program."""
 
     lowered: float
     compiled: float = 0.0
@@ -38,7 +39,7 @@ class Counts(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def promotion():
-    """What optax's arithmetic and the formulas rely on."""
+    """Allows implicit promotion, on which optax's arithmetic and the formulas rely."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -66,7 +67,7 @@ def program_of(tx: Any, n: int, extra: Any) -> Any:
 
 
 def counts_of(make_program: Callable[[int], Any], *, compiled: bool) -> Counts:
-    """What a leaf adds to a program, which `make_program` makes for a number of leaves."""
+    """Counts the operations per leaf of the programs that `make_program(number of leaves)` makes."""
     few, many = (in_program(make_program(n), compiled=compiled) for n in (FEW, MANY))
     return Counts(*((b - a) / (MANY - FEW) for a, b in zip(few, many, strict=True)))
 

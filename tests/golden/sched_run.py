@@ -15,7 +15,7 @@ FIELDS = ("lr", "last_lr", "momentum")
 
 @dataclasses.dataclass
 class Track:
-    """What a run shows before its first step and after each.
+    """The values that a run records before its first step and after each step.
 
     Attributes:
       lr: the learning rates of all groups.
@@ -114,7 +114,7 @@ class Side:
 
 
 def _argument(case: Case, spec: Spec, t: int) -> list[float]:
-    """What a scheduler's step number t is called with."""
+    """Returns the arguments of a scheduler's step number t."""
     if spec["scheduler"] == "ReduceLROnPlateau":
         return [METRICS[case["metrics"]][t]]
     return [case["epochs"][t]] if "epochs" in case else []

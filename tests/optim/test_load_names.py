@@ -36,7 +36,7 @@ def sgd(params, **options):
 
 
 def saved(*names, groups=None):
-    """What torch writes of parameters defined in the order of names."""
+    """Returns the state_dict that torch writes for parameters defined in the order of `names`."""
     state = {i: {"momentum_buffer": gradients(k)[k]} for i, k in enumerate(names)}
     numbers = groups or [list(range(len(names)))]
     return {"state": state, "param_groups": [{"lr": 0.5, "params": ks} for ks in numbers]}

@@ -1,4 +1,4 @@
-"""What libraries have around their parameters is refused, and the message says where these are."""
+"""Models and variables of other libraries raise, and the message names the parameters in them."""
 
 import equinox as eqx
 import flax.linen as nn

@@ -101,7 +101,7 @@ def schedule_free_sgd(
 
 
 def schedule_free(base_optimizer, **how):
-    """Of an `sgd` with the same learning rate."""
+    """The oracle of `schedule_free` around an `sgd` with the same learning rate."""
     return schedule_free_sgd(**how)
 
 

@@ -1,4 +1,4 @@
-"""What users of optax asked for about hyperparameters; docs/asked_for.md has the list."""
+"""Wishes of optax's users about hyperparameters; docs/asked_for.md has the list."""
 
 import equinox as eqx
 import jax

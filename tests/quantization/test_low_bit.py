@@ -57,7 +57,7 @@ each_form = pytest.mark.parametrize(
 
 @pytest.fixture
 def promotion():
-    """What optax needs."""
+    """Allows implicit promotion of dtypes, on which optax's arithmetic relies."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 

@@ -1,4 +1,4 @@
-"""What an entry of the table of factories is."""
+"""The type of an entry in the table of factories."""
 
 import dataclasses
 import inspect

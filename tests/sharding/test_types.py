@@ -68,7 +68,7 @@ def step_of(case):
 
 
 def types_of(tree):
-    """Of each leaf all that a type says, by path."""
+    """Returns path -> shape, dtype, weak type and sharding of each leaf."""
     flat = jax.tree_util.tree_flatten_with_path(jax.tree.map(jax.typeof, tree))[0]
     return {
         jax.tree_util.keystr(path): (x.shape, x.dtype, x.weak_type, x.sharding.spec)

@@ -20,7 +20,7 @@ D, HEADS, LAYERS, VOCABULARY = 8, 2, 3, 11
 
 
 def routes(params):
-    """What muon does with each parameter: path -> text of `describe`."""
+    """Returns how muon treats each parameter: path -> text of `describe`."""
     described = fo.describe(fo.muon(0.02), params)
     return {leaf.path: leaf.routes[0] for leaf in described.leaves}
 
