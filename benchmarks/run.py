@@ -1,7 +1,7 @@
 """Time, memory and dispatch of a step, here and in optax and torch: `make bench`.
 
-Prints tables and writes `results.json`. Each case runs in a process of its own, in which all
-contestants take turns; README.md says what is measured how.
+Prints tables and writes `results.json`. Each case runs in a separate process, in which all
+contestants take turns; README.md describes the measurements.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The race runs, goes on where it was, and has every optimizer of the package."""
+"""The race runs, continues where it stopped, and has every optimizer of the package."""
 
 import json
 from pathlib import Path

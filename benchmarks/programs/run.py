@@ -88,7 +88,7 @@ def _quiet() -> dict[str, str]:
 
 @contextlib.contextmanager
 def copy(program: Program, clones: Path | None) -> Iterator[Path]:
-    """The program's file, in a directory of its own."""
+    """Writes the program's file into a temporary directory, and yields its path."""
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / Path(program.path).name
         file.write_bytes(code(program, clones))

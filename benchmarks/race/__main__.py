@@ -2,7 +2,7 @@
 
 Each optimizer is tuned on each task by one sweep of at least 32 settings and three seeds, which is
 one compiled program. Results are in `--out`, a small file for each optimizer and task: a race that
-was stopped goes on where it was. At the end, `docs/race.md` and its pictures are written.
+was stopped continues where it stopped. At the end, `docs/race.md` and its pictures are written.
 """
 
 import argparse

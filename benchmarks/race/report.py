@@ -78,7 +78,7 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     seeds = "one seed" if setup.seeds == 1 else f"{setup.seeds} seeds"
     yield ""
     yield PROTOCOL.format(settings=settings, every=setup.every, seeds=seeds)
-    yield "Arguments that are not the defaults, beside those that a sweep sets:\n"
+    yield "Arguments that are not the defaults, besides those that a sweep sets:\n"
     bases = {name: {"base_optimizer": base} for name, base in BASES.items()}
     for name, arguments in sorted({**ARGUMENTS, **bases}.items()):
         yield f"- `{name}`: {', '.join(f'{k} {_shown(v)}' for k, v in arguments.items())}"

@@ -25,7 +25,7 @@ class Contestant:
     """One library on one tree.
 
     Attributes:
-      temporary: bytes that a step needs beside what it is given and gives; None if not known.
+      temporary: bytes that a step needs besides its arguments and results; None if not known.
       held: bytes of the state between two steps; None if not known.
     """
 
@@ -33,7 +33,7 @@ class Contestant:
     held: int | None = None
 
     def steps(self, n: int) -> None:
-        """Makes so many steps, and waits until they are made."""
+        """Makes this number of steps, and waits until they are finished."""
         raise NotImplementedError
 
     def first(self) -> Mapping[str, float] | None:

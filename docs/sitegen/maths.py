@@ -126,7 +126,7 @@ def _run(tokens: list[Token], known: frozenset[str]) -> str:
 
 
 def _is_word(token: Token, before: Token, after: Token, known: frozenset[str]) -> bool:
-    """Variables are single letters, have an underscore, are known, or stand beside an operator."""
+    """Variables are single letters, have an underscore, are known, or stand next to an operator."""
     if token.kind == "code":
         return True
     if token.kind != "name" or token.text in known or token.text in GREEK:

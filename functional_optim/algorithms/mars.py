@@ -106,7 +106,7 @@ def scale_by_mars(
       b1: decay of m, in [0, 1); the correction grows with it.
       b2: decay of Adam's second moment, for base "adamw".
       eps: that of `scale_by_adam` or of `orthogonalize`, for base "adamw" or "shampoo".
-      gamma: weight of the correction; 0 for none.
+      gamma: weight of the correction; 0 for no correction.
       base: `"adamw"`, `"lion"` or `"shampoo"`, the optimizer that makes u of c.
       approximate: whether `before` is the last gradient, or else the argument `previous_grad`.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.

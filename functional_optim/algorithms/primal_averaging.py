@@ -105,7 +105,7 @@ def generalized_primal_averaging(
       train_interp_coeff: weight of x in y, in (0, 1].
       eval_interp_coeff: decay of x, in [0, 1].
       shrinkage: share `()` of z that is lost before each step, which is the authors' weight decay:
-        learning_rate weight_decay in their code. It leaves y as it is, and so moves x.
+        learning_rate weight_decay in their code. It does not change y, and therefore moves x.
       state_dtype: dtype of z.
 
     Differences: the names and defaults are as in the authors' code, whose base optimizer is

@@ -95,7 +95,7 @@ def sophia_step(
     bias_correction: Static[bool] = True,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides the momentum by the estimate of the curvature, which stays as it is."""
+    """Divides the momentum by the estimate of the curvature, which does not change."""
     del p, b2, update_interval, mu_dtype, state_dtype
     u, mu = _direction(g, slots, ctx, b1, eps, gamma, clip_threshold, bias_correction)
     return u, {"mu": mu, "nu": slots.nu}

@@ -66,7 +66,7 @@ def _training(outcome: Outcome) -> str:
         f"A chain of {links}. One jitted scan per epoch, and a checkpoint after each. "
         f"{_resumption(outcome)} {_clipping(outcome, max_norm)}",
         page.charts(*_charts(outcome, max_norm)),
-        *_beside(outcome),
+        *_comparison(outcome),
         "<p>Its hyperparameters, as the last step left them in the state:</p>",
         page.facts((name, _number(value)) for name, value in hyperparams.items()),
     )
@@ -103,12 +103,12 @@ def _clipping(outcome: Outcome, max_norm: float) -> str:
     return f"{clipped:.0%} of the steps had their gradient clipped."
 
 
-def _beside(outcome: Outcome) -> Iterator[str]:
+def _comparison(outcome: Outcome) -> Iterator[str]:
     """Yields a table of both trainings at their end, if there are two."""
     if outcome.reference is None:
         return
     yield (
-        f"<p>The last epoch, beside {escape(outcome.reference.rule)}, which trains from the same "
+        f"<p>The last epoch, next to {escape(outcome.reference.rule)}, which trains from the same "
         f"parameters on the same batches. One image is {1 / TEST_SIZE:.2%}, and this is one seed: "
         "small differences are chance. The training loss is the mean over the epoch.</p>"
     )

@@ -231,7 +231,7 @@ def test_no_gradient_says_nothing_of_the_distance():
 
 
 def test_parts_have_an_estimate_each():
-    """A partition has an estimate for each part; the authors' code does not allow that for groups."""
+    """Each part of a partition has an estimate; the authors' code refuses one for each group."""
     params = {"near": jnp.zeros(3), "far": jnp.zeros(3)}
     tx = fo.partition({k: fo.prodigy(estim_lr0=1e-3) for k in params}, {k: k for k in params})
 

@@ -44,7 +44,7 @@ def apply(tx, g, params=None):
 @pytest.mark.parametrize(("name", "least"), BANDS)
 def test_singular_values_come_into_the_published_band(name, least):
     sigma = np.geomspace(least, 1.0, 20_001)
-    # One matrix for each value, beside a value that makes its norm 1.
+    # One matrix for each value, next to a value that makes its norm 1.
     matrices = np.zeros((20_001, 2, 2))
     matrices[:, 0, 0], matrices[:, 1, 1] = sigma, np.sqrt(1 - sigma**2)
     u = apply(fo.orthogonalize(name, eps=0.0), jnp.asarray(matrices))[:, 0, 0]

@@ -1,4 +1,4 @@
-"""A donated step needs little memory beside its arguments and results."""
+"""A donated step needs little memory besides its arguments and results."""
 
 import jax
 import pytest

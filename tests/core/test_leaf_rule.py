@@ -448,7 +448,7 @@ def test_scalars_before_the_measurements_reach_all_that_follows():
     assert updates["b"] == 60
     assert floats(state.metrics) == {"sum": 61.0}
     assert "scalars" not in state
-    # A hyperparameter that only the maths reads may differ by label; one that `measure` reads may not.
+    # A hyperparameter may differ by label if only the maths reads it, but not if `measure` does.
     by_label = fo.by_label({"x": 1.0, "y": 2.0}, {"a": "x", "b": "y"})
     tx = prepared(rate=0.5, gain=by_label)
     assert tx.update(GRADS, tx.init(PARAMS), PARAMS)[0]["b"] == 60

@@ -67,7 +67,7 @@ def program_of(tx: Any, n: int, extra: Any) -> Any:
 
 
 def counts_of(make_program: Callable[[int], Any], *, compiled: bool) -> Counts:
-    """Counts the operations per leaf of the programs that `make_program(number of leaves)` makes."""
+    """Counts the operations per leaf in the programs of `make_program(number of leaves)`."""
     few, many = (in_program(make_program(n), compiled=compiled) for n in (FEW, MANY))
     return Counts(*((b - a) / (MANY - FEW) for a, b in zip(few, many, strict=True)))
 
@@ -217,7 +217,7 @@ def test_operations_and_loops_of_both_programs_are_at_most_those_of_optax(name):
     assert ours.loops <= theirs.loops
 
 
-# Rules that optax does not have, beside their formulas. Scalars of a step are arguments.
+# Rules that optax does not have are compared with their formulas. Scalars of a step are arguments.
 
 
 def asgd(g, p, slots, k):

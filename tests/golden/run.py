@@ -14,7 +14,7 @@ class Run:
 
     Attributes:
       params: step, from 0 -> name -> parameter after it; in the files, of some steps.
-      state: name -> entries of the optimizer's state at the end; parameters without any are left out.
+      state: name -> entries of the optimizer's state at the end, without parameters that have none.
       defaults: options of a group that names none.
       saved: the state after `saved` steps, as in `state`, if the case has `saved`.
       saved_groups: options of each group then.

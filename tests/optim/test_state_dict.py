@@ -1,4 +1,4 @@
-"""state_dict and back: plain data in torch's format, and a run that goes on bit for bit."""
+"""state_dict and back: plain data in torch's format, and a run that continues bit for bit."""
 
 import copy
 import json

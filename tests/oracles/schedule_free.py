@@ -19,7 +19,7 @@ class _Points:
         return self.y - before
 
     def shrink(self, factor, mix):
-        """Multiplies z, where y stays: x is what their mix has beside z."""
+        """Multiplies z while y stays, and computes the x for which y = mix x + (1 - mix) z."""
         self.z = factor * self.z
         self.x = (self.y - (1 - mix) * self.z) / mix
 

@@ -85,7 +85,7 @@ def is_held(x):
 @pytest.mark.parametrize("factory", [fo.adam, optax.adam], ids=["ours", "optax"])
 @pytest.mark.usefixtures("promotion")
 def test_parameters_stay_near_those_of_32_bits(factory):
-    # bitsandbytes' test: 50 steps, after each of which both go on from one point.
+    # bitsandbytes' test: 50 steps, after each of which both continue from one point.
     tx, low = factory(1e-3), fo.low_bit_state(factory(1e-3))
     params = normal(shapes={"w": (1024, 32)}, scale=0.1)
     exact, held = tx.init(params), low.init(params)

@@ -1,4 +1,4 @@
-"""A run goes on with another optimizer, and keeps the slots that both have."""
+"""A run continues with another optimizer, and keeps the slots that both have."""
 
 import functools
 

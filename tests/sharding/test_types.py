@@ -217,7 +217,7 @@ def test_a_state_is_a_carry_where_each_device_trains_its_own(case, made_inside):
     ids=["MultiSteps", "MultiSteps-skips", "loss_scale", "apply_if_finite", "conditional"],
 )
 def test_each_device_decides_for_itself(tx):
-    """One device's gradients are infinite at the second step; the others go on."""
+    """One device's gradients are infinite at the second step; the others continue."""
     mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Auto,))
     scales = jnp.ones((4, 8)).at[1, 3].set(jnp.inf)
 

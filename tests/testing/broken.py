@@ -227,7 +227,7 @@ def zero_by_zero(updates, state, params=None, **extra):
 
 
 def python_counter():
-    """Counts beside its state."""
+    """Counts its calls outside of its state."""
     calls = []
 
     def update(updates, state, params=None, **extra):

@@ -246,7 +246,7 @@ _jitted_unstack = jax.jit(lambda stack: unstack_array(stack))
 
 
 def _unstack(stack: Array) -> Sequence[Array]:
-    # Outside of a trace, each operation would be dispatched by itself.
+    # Outside of a trace, each operation would be dispatched separately.
     return unstack_array(stack) if isinstance(stack, jax.core.Tracer) else _jitted_unstack(stack)
 
 
