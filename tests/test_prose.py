@@ -4,6 +4,7 @@ Each pattern is a habit that made pages hard to read, and that hardly occurs in 
 """
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -80,8 +81,14 @@ def comments(module: Path) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string.lstrip("# ")
 
 
+@functools.cache
+def all_sentences() -> tuple[tuple[str, str], ...]:
+    """Returns the place and the text of every sentence that is checked."""
+    return tuple((where, s.strip()) for where, text in texts() for s in sentences(text))
+
+
 def texts() -> Iterator[tuple[str, str]]:
-    """Yields place and text of all that is to be plain."""
+    """Yields the place and the text of docstrings, comments and pages."""
     for module in MODULES + OTHER_MODULES:
         where = module.relative_to(ROOT)
         yield from ((f"{where}:{line}", text) for line, text, _ in docstrings(module))
@@ -103,12 +110,7 @@ def test_docstrings_of_functions_begin_with_a_verb():
 @pytest.mark.parametrize("habit", HABITS)
 def test_sentences_are_plain(habit):
     pattern = re.compile(habit)
-    offenders = [
-        f"{where}: {sentence.strip()}"
-        for where, text in texts()
-        for sentence in sentences(text)
-        if pattern.search(sentence)
-    ]
+    offenders = [f"{where}: {text}" for where, text in all_sentences() if pattern.search(text)]
     assert not offenders, f"write {HABITS[habit]}:\n" + "\n".join(offenders)
 
 

@@ -59,7 +59,7 @@ def test_models_are_refused(make, model, text):
 
 @pytest.mark.parametrize("make", [MAKERS["AdamW"], MAKERS["Optimizer"]])
 def test_statistics_next_to_flax_parameters_raise(make):
-    with pytest.raises(TypeError, match=r"holds Flax's batch_stats .*variables\['params'\]"):
+    with pytest.raises(TypeError, match=r"contains Flax's batch_stats .*variables\['params'\]"):
         make(variables())
 
 
