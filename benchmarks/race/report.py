@@ -5,7 +5,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from functional_optim.demo.optimizers import ARGUMENTS, BASES, LEFT_OUT, names
+from functional_optim.demo.optimizers import ARGUMENTS, BASES, EXCLUDED, names
 
 from .entrants import KNOWN
 from .pictures import curves, heat_map
@@ -85,7 +85,7 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     yield "\n## What does not reach its target\n"
     yield from _troubles(rows)
     yield "\nThese take no part:\n"
-    for name, reason in LEFT_OUT.items():
+    for name, reason in EXCLUDED.items():
         yield f"- `{name}`: {reason}"
 
 
