@@ -49,7 +49,7 @@ LAYERS = (
 """Folders and modules, from the bottom up. Those of one layer do not import one another."""
 
 REQUIRED = {"chex", "jax", "jaxlib", "numpy"}
-"""What the package requires."""
+"""Packages that this one requires."""
 
 OTHERS = {"interop": "within a function", "demo": "anywhere"}
 """Parts that import other libraries, and where."""

@@ -87,11 +87,36 @@ def all_sentences() -> tuple[tuple[str, str], ...]:
     return tuple((where, s.strip()) for where, text in texts() for s in sentences(text))
 
 
+def strings(module: Path, *, with_messages: bool) -> Iterator[tuple[int, str]]:
+    """Yields the line and the text of each docstring, also of variables.
+
+    Messages are all other strings with a space. An expression in an f-string becomes `...`.
+    """
+    tree = ast.parse(module.read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    parts: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr) and with_messages:
+            parts.update(map(id, node.values))
+            yield node.lineno, "".join(getattr(part, "value", "") for part in constants(node))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            is_message = with_messages and " " in node.value and id(node) not in parts
+            if id(node) in statements or is_message:
+                yield node.lineno, node.value
+
+
+def constants(node: ast.JoinedStr) -> Iterator[ast.Constant]:
+    """Yields the texts of an f-string, with `...` in the place of each expression."""
+    for part in node.values:
+        yield part if isinstance(part, ast.Constant) else ast.Constant("...")
+
+
 def texts() -> Iterator[tuple[str, str]]:
-    """Yields the place and the text of docstrings, comments and pages."""
+    """Yields the place and the text of docstrings, comments, messages and pages."""
     for module in MODULES + OTHER_MODULES:
         where = module.relative_to(ROOT)
-        yield from ((f"{where}:{line}", text) for line, text, _ in docstrings(module))
+        found = strings(module, with_messages=module in MODULES)
+        yield from ((f"{where}:{line}", text) for line, text in found)
         yield from ((f"{where}:{line}", text) for line, text in comments(module))
     for page in PAGES:
         yield str(page.relative_to(ROOT)), page.read_text()

@@ -81,7 +81,7 @@ def signature(value: Any) -> str:
 
 
 _NAME = re.compile(r"<(?:function|class) '?(?:[\w<>]+\.)*(\w+)[^>]*>")
-"""What Python prints of a function or class."""
+"""The `repr` of a function or class."""
 
 
 def _arguments(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:

@@ -157,7 +157,7 @@ def scale_by_kl_shampoo(
 ) -> tuple[Array, dict[str, Array]]:
     """Divides by the root of a Kronecker product that is nearest to the covariance of g.
 
-    The last two axes of a leaf are a matrix (rows, columns), and all other axes count matrices; a
+    The last two axes of a leaf are a matrix (rows, columns), and all other axes are batch axes; a
     vector is a matrix of one row. Nearest refers to the Kullback-Leibler divergence of normal
     distributions. For one matrix at the update number n = 0, 1, 2, ...:
 

@@ -63,7 +63,7 @@ def scale_by_kl_soap(
 ) -> tuple[Array, dict[str, Array]]:
     """Runs Adam in the eigenbases of KL-Shampoo's factors.
 
-    The last two axes of a leaf are a matrix, and all other axes count matrices; a vector is a
+    The last two axes of a leaf are a matrix, and all other axes are batch axes; a vector is a
     matrix of one row. The first update makes the bases and returns 0. For one matrix at each later
     update:
 

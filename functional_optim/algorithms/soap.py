@@ -81,7 +81,7 @@ def scale_by_soap(
 ) -> tuple[Array, dict[str, Array]]:
     """Runs Adam in the eigenbases of Shampoo's factors, which change every few updates.
 
-    The last two axes of a leaf are a matrix (rows, columns), and all other axes count matrices.
+    The last two axes of a leaf are a matrix (rows, columns), and all other axes are batch axes.
     The first update makes the bases and returns 0, so that no gradient is divided in a basis that
     was computed from it. For one matrix at the update number n = 0, 1, 2, ...:
 

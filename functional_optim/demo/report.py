@@ -90,10 +90,10 @@ def _charts(outcome: Outcome, max_norm: float) -> Iterator[str]:
     yield page.chart(
         "Norm of the gradient",
         plots.gradient_chart(outcome, max_norm),
-        "Of each step (pale) before clipping, and the mean over an epoch.",
+        "The norm at each step (pale), before clipping, and its mean over an epoch.",
     )
     if np.isfinite(outcome.curves["learning_rate"]).any():
-        yield page.chart("Learning rate", plots.schedule_chart(outcome), "Of each step.")
+        yield page.chart("Learning rate", plots.schedule_chart(outcome), "The rate at each step.")
 
 
 def _clipping(outcome: Outcome, max_norm: float) -> str:
@@ -181,7 +181,7 @@ def _race_row(entry: Entry) -> Iterator[str]:
 def _mistakes(outcome: Outcome) -> str:
     wrong = TEST_SIZE - outcome.right
     return page.section(
-        "What it gets wrong",
+        "Mistakes",
         f"{wrong} of {TEST_SIZE} held-out images"
         + (f"; the first {len(outcome.mistakes)}:" if wrong > len(outcome.mistakes) else "."),
         page.gallery(outcome.mistakes),

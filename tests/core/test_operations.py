@@ -182,7 +182,7 @@ LOWERED: dict[str, Make] = {
 }
 
 EXTRA = {name: {"value": 1.0} for name in ("momo", "momo_adam", "polyak_sgd")}
-"""What `update` needs beside gradients and parameters."""
+"""Arguments that `update` needs besides gradients and parameters."""
 
 ABOVE = {
     "momo_adam": "the step computes the moments again, which costs less than to write them",

@@ -133,7 +133,7 @@ KEPT = {
     "left_root", "left_values", "norm", "q", "q_columns", "q_rows",
     "right", "right_basis", "right_root", "right_values", "seed",
 }  # fmt: skip
-"""Slots of this package's rules that are no moments, or not large."""
+"""Slots of this package's rules that are not moments, or not large."""
 
 
 def test_every_slot_of_every_rule_is_known_to_be_a_moment_or_not():

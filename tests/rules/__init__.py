@@ -243,7 +243,7 @@ each_factory_with_extra = each_of(plain(cases_with_extra()))
 """The same for factories whose `update` needs more than gradients and parameters."""
 
 each_own_rule = each_of(unchained(plain(cases())))
-"""Runs a test on the plain variant of every factory that is no chain of others."""
+"""Runs a test on the plain variant of every factory that is not a chain of others."""
 
 each_link = each_of(c for c in affordable(cases()) if c.oracle and hasattr(c.factory, "spec"))
 """Runs a test on every variant of every link, of which the optimizers are made."""
