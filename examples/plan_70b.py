@@ -50,7 +50,7 @@ def model() -> dict[str, object]:
 
 
 def shape(*sizes: int) -> jax.ShapeDtypeStruct:
-    """A parameter that is not there."""
+    """An abstract parameter."""
     return jax.ShapeDtypeStruct(sizes, jnp.bfloat16)
 
 

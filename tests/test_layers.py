@@ -46,7 +46,7 @@ LAYERS = (
     ("demo",),
     ("__main__",),
 )
-"""Folders and modules, from the bottom up. Those of one layer do not import one another."""
+"""Folders and modules, from the bottom up. Modules of one layer do not import one another."""
 
 REQUIRED = {"chex", "jax", "jaxlib", "numpy"}
 """Packages that this one requires."""

@@ -43,6 +43,8 @@ HABITS = {
     r"\bbeside\b": "'next to', 'besides', 'compared with'",
     r"\b(?:goes|go|went|going) on\b": "'continues'",
     r"\bhands? over\b": "'passes', 'provides'",
+    r"^Those (?:of|that|which|whose|after|from)\b": "the noun again",
+    r"\b(?:is|are|was|were) not there\b": "'does not exist', 'is missing'",
     r"\b[0-9N][a-z]* for none\b": "'None for no ...'",
     r"\bone's own\b": "'custom'",
     r"\b(?:is|are|was|were) (?:told|asked)\b": "the name of what happens: 'is passed', 'is called'",

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Pair = tuple[str, str]
 
 SWEEPS = 40
-"""Sweeps of one process. Those after the first find operations compiled; memory stays bounded."""
+"""Number of sweeps in one process, which share compiled operations; more would need more memory."""
 
 
 THREADS = "16"

@@ -1,4 +1,4 @@
-"""Who takes part: each makes steps on parameters of its own, and waits until they are there."""
+"""The contestants: each makes steps on separate parameters, and waits until they are computed."""
 
 import importlib.util
 import time
@@ -161,7 +161,7 @@ TORCH: Mapping[str, Make] = {
 
 
 def contestants(rule: Rule, tree: Tree, names: Sequence[str]) -> dict[str, Contestant]:
-    """Those of these names that there are: torch where it is installed, and has the rule."""
+    """Returns the contestants with these names; torch only if it is installed and has the rule."""
     known = dict(JAX)
     if rule.torch is not None and importlib.util.find_spec("torch") is not None:
         known["torch foreach"] = TORCH["torch foreach"]

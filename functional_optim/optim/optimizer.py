@@ -42,8 +42,8 @@ class Optimizer(OptimizerBase):
     """Keeps parameters and the state of a transformation, and updates both at each step.
 
     Each group of parameters has its own state; one jitted step updates all groups. The arrays
-    that you pass in stay valid. Those of `params` are donated to the next step, which
-    overwrites them: to keep a copy, call `copy_params()`.
+    that you pass in stay valid. The arrays that you read from `params` are donated to the next
+    step, which overwrites them: to keep a copy, call `copy_params()`.
 
     Args:
       params: a pytree of arrays (a single array is one too); or a list of dicts, each with a

@@ -346,7 +346,7 @@ def test_an_update_of_what_is_not_trained():
 def test_an_error_of_the_maths_is_not_one_of_shapes():
     @fo.leaf_rule(slots=lambda p: {"gram": jnp.zeros((2, 2))})
     def broken(g, slots, p, ctx):
-        """Looks up what is not there."""
+        """Raises KeyError."""
         return {}["missing"], {"gram": slots.gram}
 
     tx = broken()

@@ -103,7 +103,7 @@ COMPILED: dict[str, Make] = {
     "adagrad": lambda o, _: o.adagrad(1e-3),
     "trace": lambda o, _: o.trace(0.9),
 }
-"""Those whose optimized programs are compared as well."""
+"""Rules whose optimized programs are compared as well."""
 
 LOWERED: dict[str, Make] = {
     **COMPILED,

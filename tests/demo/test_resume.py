@@ -42,7 +42,7 @@ class Demo:
         return tuple(path.read_text() for path in self._texts)
 
     def kill_after_epoch(self, epoch):
-        """Kills the process as soon as that epoch's checkpoint is there."""
+        """Kills the process as soon as that epoch's checkpoint exists."""
         while not (self.checkpoints / str(epoch)).exists():
             assert self._process.poll() is None, self._texts[1].read_text()
             time.sleep(0.005)

@@ -53,7 +53,7 @@ CLOSED = {
     *("StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "PolynomialLR"),
     "CosineAnnealingLR",
 }
-"""Those that torch has a second formula for, which `step(epoch)` uses."""
+"""Schedulers for which torch has a closed form, which `step(epoch)` uses."""
 
 FRACTIONS: list[float] = [0.4 * i for i in range(30)]
 LEAPS: list[float] = [0, 1, 2, 3, 4, 5, 25, 32, 33, 34, 80, 81, 3]

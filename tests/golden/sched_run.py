@@ -129,6 +129,6 @@ def _look(track: Track, optimizer: Any, schedulers: list[Any]) -> None:
 
 
 def table(rows: list[Row]) -> np.ndarray:
-    """Rows as one array, with NaN where a group is not there yet."""
+    """Rows as one array, with NaN where a group does not exist yet."""
     n = max(map(len, rows))
     return np.array([row + [np.nan] * (n - len(row)) for row in rows])

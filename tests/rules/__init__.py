@@ -113,7 +113,7 @@ CHAINS = {
 """`chain` takes no names: these are its positional arguments."""
 
 NAMED_LINKS = (("clip", fo.clip_by_global_norm(1.0)), ("adam", fo.adam(1e-2)))
-"""Those of `named_chain`."""
+"""The links that `named_chain` gets, with their names."""
 
 
 def _named(needs_extra: bool) -> list[Case]:

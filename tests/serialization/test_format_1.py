@@ -1,4 +1,4 @@
-"""States of format 1, which versions up to commit 0ecc04e wrote, continue as they would have there.
+"""Runs continue from states of format 1, which versions up to commit 0ecc04e wrote.
 
 The files are written by `make_format_1`, which also says what they hold.
 """

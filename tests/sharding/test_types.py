@@ -95,7 +95,7 @@ def check_types(case, place, mesh, dtype=np.float32):
 
 @each_case
 def test_a_step_keeps_all_types_on_a_mesh_of_explicit_axes(case, explicit):
-    """With the state in another place than parameters and gradients, it has most to bring there."""
+    """A state with another sharding than parameters and gradients is the hardest case."""
     check_types(case, PLACES["turned state"], explicit)
 
 

@@ -173,7 +173,7 @@ def not_on_tpu(updates, state, params=None, **extra):
 
 
 def all_leaves(updates, state, params=None, **extra):
-    """Asks each leaf for its dtype, also one that is not there."""
+    """Reads the dtype of each leaf, also of one that is None."""
     flat, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
     return treedef.unflatten([g.astype(g.dtype) for g in flat]), state
 
