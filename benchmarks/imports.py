@@ -1,7 +1,7 @@
-"""What importing costs, over JAX: this library, and optax; each alone, and with a first optimizer.
+"""Time of importing this library and optax, without that of JAX; then with a first optimizer.
 
 Processes of both take turns, and the medians of their processor time are shown. Each is run once
-before, so that the bytecode is there.
+before, so that the bytecode exists.
 
     python benchmarks/imports.py [--repeat 15]
 """

@@ -1,7 +1,7 @@
 """Time, memory and dispatch of a step, here and in optax and torch: `make bench`.
 
-Prints tables and writes `results.json`. Each case runs in a process of its own, in which all
-contestants take turns; README.md says what is measured how.
+Prints tables and writes `results.json`. Each case runs in a separate process, in which all
+contestants take turns; README.md describes the measurements.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def peak(case: Case, name: str) -> int | None:
 
 
 def versions() -> dict[str, str]:
-    """What ran, and where."""
+    """Returns the versions of the packages, and the machine."""
     import jax
     import optax
 
@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
 
 
 def apart(*arguments: str) -> Any:
-    """What a process of its own prints."""
+    """Runs this file in another process, and returns the JSON that it prints."""
     # Threads of torch that spin after a step would take the cores from whose turn it is.
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
     command = [sys.executable, __file__, *arguments]

@@ -49,7 +49,7 @@ class Run:
 
     @property
     def temporary(self) -> int:
-        """Bytes that a step needs beside what it is given and what it gives."""
+        """Bytes that a step needs besides its arguments and results."""
         return int(self._step.memory_analysis().temp_size_in_bytes)  # type: ignore[attr-defined]
 
     def step(self) -> float:

@@ -185,7 +185,7 @@ def best(losses: np.ndarray, target: float) -> Result:
     return Result(RATES[row], losses[row], steps)
 
 
-# What is shown
+# Output
 
 
 def routing() -> str:

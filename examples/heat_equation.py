@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     key, of_points = jax.random.split(jax.random.key(0))
     x, t = jax.random.uniform(of_points, (2, 500), minval=jnp.array([[-1.0], [0.0]]))
 
-    # What changes between calls is an argument, and not a constant of the function.
+    # Values that change between calls are arguments, because others are constants of the program.
     result = fo.minimize(loss_fn, init(key), x, t, max_iter=options.steps)
 
     grid = jnp.meshgrid(jnp.linspace(-1.0, 1.0, 41), jnp.linspace(0.0, 1.0, 41))

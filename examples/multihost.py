@@ -2,7 +2,7 @@
 
     python examples/multihost.py --processes 2 --then 4
 
-trains on two processes, saves a checkpoint whose state is divided among them, goes on from it on
+trains on two processes, saves a checkpoint whose state is divided among them, continues from it on
 four, and compares the parameters with those of one process that was never interrupted. All runs
 have four devices in all, so that they take the same sums. On machines of a cluster, start `train`
 once on each, and leave out the arguments of `jax.distributed.initialize` that it finds itself.
@@ -62,7 +62,7 @@ def run(folder: str, processes: int, name: str, **options: object) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """What each process does."""
+    """Trains in one of the processes."""
     import jax
     import numpy as np
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -81,7 +81,7 @@ def train(arguments: argparse.Namespace) -> None:
     divided = NamedSharding(mesh, PartitionSpec("data"))
 
     def put(batch: np.ndarray) -> jax.Array:
-        """A batch of which each process hands over the part of its devices."""
+        """Makes a global batch; each process provides the part of its own devices."""
         return jax.make_array_from_callback(batch.shape, divided, lambda index: batch[index])
 
     tx = zero1(fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(1e-3)), mesh, "data")

@@ -1,11 +1,11 @@
-"""Plans the state of a transformer of 70 billion parameters on 1,024 devices that are not there.
+"""Plans the state of a transformer of 70 billion parameters on 1,024 devices, without any.
 
     python examples/plan_70b.py
 
 prints, for AdamW, AdamW whose state is divided further (`zero1`), AdamW with a first moment in
 bfloat16 or both in 8 bits, and Adafactor, what is kept for one matrix, where, and how many bytes
 each device holds.
-Nothing of the model is made, and no accelerator is asked for.
+No array of the model is allocated, and no accelerator is needed.
 """
 
 import os
@@ -50,7 +50,7 @@ def model() -> dict[str, object]:
 
 
 def shape(*sizes: int) -> jax.ShapeDtypeStruct:
-    """A parameter that is not there."""
+    """An abstract parameter."""
     return jax.ShapeDtypeStruct(sizes, jnp.bfloat16)
 
 

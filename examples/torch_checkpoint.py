@@ -2,7 +2,7 @@
 
     python examples/torch_checkpoint.py
 
-`torch_checkpoint.json`, beside this file, has a model and an AdamW of PyTorch after 100 steps, and
+`torch_checkpoint.json`, next to this file, has a model and an AdamW of PyTorch after 100 steps, and
 the losses of the next ones; `--make` writes it again, and only this needs torch. For a file of
 `torch.save` take `optim.load_torch_checkpoint` in place of `json.load`. It takes a few seconds.
 """

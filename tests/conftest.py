@@ -1,4 +1,4 @@
-"""What every test runs under.
+"""Settings of all tests.
 
 Eight devices on the host, programs compiled quickly, and no promotion that nobody asked for.
 """

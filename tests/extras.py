@@ -8,7 +8,7 @@ import pytest
 def need(*modules: str) -> None:
     """Skips a test, and names the first of the modules that is not installed.
 
-    One that is installed and cannot be imported is no reason to skip.
+    A module that is installed and cannot be imported does not skip the test, but fails it.
     """
     for name in modules:
         if missing(name):

@@ -39,7 +39,7 @@ class Rows:
 
 
 def draw(seed: int, count: int = 5, dtype: Any = np.float32, shape: Any = TABLE) -> Rows:
-    """Random rows; with more than there are in the table, some are there twice."""
+    """Random rows; with more rows than the table has, some occur twice."""
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((count, *shape[1:]))
     if np.issubdtype(dtype, np.complexfloating):

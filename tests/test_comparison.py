@@ -1,4 +1,4 @@
-"""What the README says of optax beside this library, held of both."""
+"""Checks the README's comparison with optax, on both libraries."""
 
 import pickle
 
@@ -16,7 +16,7 @@ compare = pytest.mark.parametrize("library", [fo, optax], ids=["functional_optim
 
 
 @pytest.fixture(autouse=True)
-def lenient():
+def standard_promotion():
     """optax promotes implicitly."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield

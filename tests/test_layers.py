@@ -46,10 +46,10 @@ LAYERS = (
     ("demo",),
     ("__main__",),
 )
-"""Folders and modules, from the bottom up. Those of one layer do not import one another."""
+"""Folders and modules, from the bottom up. Modules of one layer do not import one another."""
 
 REQUIRED = {"chex", "jax", "jaxlib", "numpy"}
-"""What the package requires."""
+"""Packages that this one requires."""
 
 OTHERS = {"interop": "within a function", "demo": "anywhere"}
 """Parts that import other libraries, and where."""
@@ -80,7 +80,7 @@ def part_of(module: str) -> str:
 
 
 def imports_of(file: Path) -> Iterator[Import]:
-    """What a file imports, with names below the package for its own modules."""
+    """Yields the imports of a file; modules of the package are named relative to it."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     inner = {
         node
@@ -135,7 +135,7 @@ def test_no_modules_import_one_another_in_a_circle():
     known = {m: {x.name for x in OWN if x.module == m} - {m} for m in MODULES}
     while free := {m for m, names in known.items() if not names}:
         known = {m: names - free for m, names in known.items() if m not in free}
-    # What is left is in a circle, or imports what is in one.
+    # The remaining modules are in an import cycle, or import a module that is in one.
     while ends := known.keys() - {name for names in known.values() for name in names}:
         known = {m: names for m, names in known.items() if m not in ends}
     assert not known, known

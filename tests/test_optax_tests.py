@@ -1,8 +1,8 @@
-"""The lists of optax's tests that need not pass are held to what comes of these tests."""
+"""Outcomes of optax's tests are compared with the lists of expected failures."""
 
 import pytest
 
-from benchmarks.optax_tests.lists import Lists
+from benchmarks.optax_tests.expected import ExpectedFailures
 
 LISTS = {
     "waived": {"a_test.py::A.test_x*": "on purpose"},
@@ -26,12 +26,12 @@ LISTS = {
         ("b_test.py::B.test_x", "skipped", "skipped", ""),
     ],
 )
-def test_outcomes_beside_the_lists(name, outcome, kind, complaint):
-    verdict = Lists(LISTS).verdict(name, outcome, "1 != 2")
+def test_outcomes_are_compared_with_the_lists(name, outcome, kind, complaint):
+    verdict = ExpectedFailures(LISTS).verdict(name, outcome, "1 != 2")
     assert (verdict.kind, verdict.complaint) == (kind, complaint)
 
 
-def test_a_pattern_of_no_failing_test_is_reported():
-    lists = Lists(LISTS)
-    lists.verdict("a_test.py::A.test_x", "failed", "")
-    assert lists.unused() == ["b_test.py::*"]
+def test_a_pattern_that_matches_no_failing_test_is_reported():
+    expected = ExpectedFailures(LISTS)
+    expected.verdict("a_test.py::A.test_x", "failed", "")
+    assert expected.unused() == ["b_test.py::*"]

@@ -1,4 +1,4 @@
-"""What is installed: the wheel's files, and what importing it brings along."""
+"""The files of the wheel, and the modules that importing the package imports."""
 
 import shutil
 import subprocess

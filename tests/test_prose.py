@@ -4,6 +4,7 @@ Each pattern is a habit that made pages hard to read, and that hardly occurs in 
 """
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -14,6 +15,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "functional_optim").rglob("*.py"))
+OTHER_MODULES = [
+    file
+    for folder in ("tests", "benchmarks", "examples", "docs")
+    for file in sorted((ROOT / folder).rglob("*.py"))
+]
 GENERATED = {"api.md", "optax_tests.md", "programs.md", "race.md"}
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
@@ -34,6 +40,12 @@ HABITS = {
     r", for (?:it|they|he|she|there|that|these|those) ": "', because ...'",
     r"\banew\b": "'again'",
     r"\balike\b": "'the same', 'both'",
+    r"\bbeside\b": "'next to', 'besides', 'compared with'",
+    r"\b(?:goes|go|went|going) on\b": "'continues'",
+    r"\bhands? over\b": "'passes', 'provides'",
+    r"^Those (?:of|that|which|whose|after|from)\b": "the noun again",
+    r"\b(?:is|are|was|were) not there\b": "'does not exist', 'is missing'",
+    r"\b[0-9N][a-z]* for none\b": "'None for no ...'",
     r"\bone's own\b": "'custom'",
     r"\b(?:is|are|was|were) (?:told|asked)\b": "the name of what happens: 'is passed', 'is called'",
     r"^Of (?:a|an|the|what|each|all) ": "the subject first",
@@ -71,11 +83,42 @@ def comments(module: Path) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string.lstrip("# ")
 
 
+@functools.cache
+def all_sentences() -> tuple[tuple[str, str], ...]:
+    """Returns the place and the text of every sentence that is checked."""
+    return tuple((where, s.strip()) for where, text in texts() for s in sentences(text))
+
+
+def strings(module: Path, *, with_messages: bool) -> Iterator[tuple[int, str]]:
+    """Yields the line and the text of each docstring, also of variables.
+
+    Messages are all other strings with a space. An expression in an f-string becomes `...`.
+    """
+    tree = ast.parse(module.read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    parts: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr) and with_messages:
+            parts.update(map(id, node.values))
+            yield node.lineno, "".join(getattr(part, "value", "") for part in constants(node))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            is_message = with_messages and " " in node.value and id(node) not in parts
+            if id(node) in statements or is_message:
+                yield node.lineno, node.value
+
+
+def constants(node: ast.JoinedStr) -> Iterator[ast.Constant]:
+    """Yields the texts of an f-string, with `...` in the place of each expression."""
+    for part in node.values:
+        yield part if isinstance(part, ast.Constant) else ast.Constant("...")
+
+
 def texts() -> Iterator[tuple[str, str]]:
-    """Yields place and text of all that is to be plain."""
-    for module in MODULES:
+    """Yields the place and the text of docstrings, comments, messages and pages."""
+    for module in MODULES + OTHER_MODULES:
         where = module.relative_to(ROOT)
-        yield from ((f"{where}:{line}", text) for line, text, _ in docstrings(module))
+        found = strings(module, with_messages=module in MODULES)
+        yield from ((f"{where}:{line}", text) for line, text in found)
         yield from ((f"{where}:{line}", text) for line, text in comments(module))
     for page in PAGES:
         yield str(page.relative_to(ROOT)), page.read_text()
@@ -94,12 +137,7 @@ def test_docstrings_of_functions_begin_with_a_verb():
 @pytest.mark.parametrize("habit", HABITS)
 def test_sentences_are_plain(habit):
     pattern = re.compile(habit)
-    offenders = [
-        f"{where}: {sentence.strip()}"
-        for where, text in texts()
-        for sentence in sentences(text)
-        if pattern.search(sentence)
-    ]
+    offenders = [f"{where}: {text}" for where, text in all_sentences() if pattern.search(text)]
     assert not offenders, f"write {HABITS[habit]}:\n" + "\n".join(offenders)
 
 

@@ -1,4 +1,4 @@
-"""What tests ask of trees."""
+"""Comparisons of trees."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from . import problem
 
 
 def law(tree: Any) -> Any:
-    """What update must not change of a state: per path, shape, dtype and weak type."""
+    """Returns what update must not change in a state: shape, dtype, weak type of each path."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     seen = {jax.tree_util.keystr(path): (x.shape, x.dtype, x.weak_type) for path, x in flat}
     return seen, jax.tree.structure(tree)

@@ -1,7 +1,7 @@
-"""Runs optax's own tests with this library in optax's place: `make optax-tests`.
+"""Runs optax's own tests with `import optax` finding this library: `make optax-tests`.
 
-The tests are read from GitHub, or from a clone: `--clones DIR`, where DIR/google-deepmind/optax or
-DIR/google-deepmind+optax/repo is one. They are not kept.
+The test files are downloaded from GitHub, or read from a git clone with `--clones DIR`, which is
+DIR/google-deepmind/optax or DIR/google-deepmind+optax/repo. They are deleted after the run.
 """
 
 import argparse
@@ -14,55 +14,63 @@ from pathlib import Path
 
 import pytest
 
-from . import theirs
-from .lists import Lists, Verdict
+from .expected import ExpectedFailures, Verdict
 from .page import page, row
+from .upstream import write_test_files
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PAGE = ROOT / "docs" / "optax_tests.md"
 
 
-def outcomes(files: Path, file: str, written: Path) -> dict[str, tuple[str, str]]:
-    """Name of each test of a file -> passed, skipped or failed, and why."""
-    if not written.exists():
-        command = [sys.executable, "-m", f"{__package__}.child", str(files), file, str(written)]
+def outcomes(files: Path, file: str, results: Path) -> dict[str, tuple[str, str]]:
+    """Runs the tests of a file in a process, unless there are results of an earlier run.
+
+    Returns:
+      Name of each test -> passed, skipped or failed, and why.
+    """
+    if not results.exists():
+        command = [sys.executable, "-m", f"{__package__}.child", str(files), file, str(results)]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
         if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            written.unlink(missing_ok=True)
+            results.unlink(missing_ok=True)
             return {"(the file)": ("failed", f"{done.stdout}{done.stderr}")}
-    return json.loads(written.read_text(encoding="utf-8"))
+    return json.loads(results.read_text(encoding="utf-8"))
 
 
 def main() -> int:
     """Runs the files whose path contains a given text, or all, and writes the page.
 
     Returns:
-      1 if a test fails that no list has, or the lists have what they should not.
+      1 if a test fails that is in neither list, or a list names tests that pass or do not exist.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
     parser.add_argument("--clones", type=Path, help="directory of clones, instead of GitHub")
     parser.add_argument("--only", default="", help="part of a path; then no page is written")
-    parser.add_argument("--keep", type=Path, help="where to put outcomes, and find those of before")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="directory of results; files that have results there are not run again",
+    )
     arguments = parser.parse_args()
-    lists = Lists.read(HERE)
+    expected = ExpectedFailures.read(HERE)
     verdicts: dict[str, list[Verdict]] = {}
-    with tempfile.TemporaryDirectory() as place:
-        kept = arguments.keep or Path(place)
-        kept.mkdir(parents=True, exist_ok=True)
-        for file in theirs.put_into(Path(place), arguments.clones):
+    with tempfile.TemporaryDirectory() as directory:
+        results = arguments.keep or Path(directory)
+        results.mkdir(parents=True, exist_ok=True)
+        for file in write_test_files(Path(directory), arguments.clones):
             if arguments.only in file:
-                written = kept / f"{file.replace('/', '.')}.json"
-                found = outcomes(Path(place) / "files", file, written)
-                verdicts[file] = [lists.verdict(f"{file}::{k}", *v) for k, v in found.items()]
+                result = results / f"{file.replace('/', '.')}.json"
+                tests = outcomes(Path(directory) / "files", file, result)
+                verdicts[file] = [expected.verdict(f"{file}::{k}", *v) for k, v in tests.items()]
                 print(row(file, verdicts[file]), flush=True)
-    wrong = [v.complaint for found in verdicts.values() for v in found if v.complaint]
+    complaints = [v.complaint for group in verdicts.values() for v in group if v.complaint]
     if not arguments.only:
-        wrong += [f"{pattern}: no failing test is named so" for pattern in lists.unused()]
-        PAGE.write_text(page(verdicts, lists), encoding="utf-8")
-    print("\n".join(wrong))
-    return bool(wrong)
+        complaints += [f"{pattern}: matches no failing test" for pattern in expected.unused()]
+        PAGE.write_text(page(verdicts, expected), encoding="utf-8")
+    print("\n".join(complaints))
+    return bool(complaints)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs a file of optax's tests with this library in optax's place, and writes what came of each.
+"""Runs a file of optax's tests with this library in optax's place, and writes the outcomes.
 
 `python -m benchmarks.optax_tests.child DIRECTORY FILE OUTCOMES`
 """
@@ -14,7 +14,7 @@ from .shim import Shim
 
 
 class Recorder:
-    """A plugin of pytest: the outcome of each test, and the last line of its error.
+    """A plugin of pytest that records the outcome of each test, and the first line of its error.
 
     A test fails if one of its subtests does.
     """
@@ -25,7 +25,10 @@ class Recorder:
         self.outcomes: dict[str, list[str]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """All files are read; `id()` of a test holds its parameters, as its name does not."""
+        """Ends the reading of files, and finds the name of each test, with its parameters.
+
+        `originalname` lacks the parameters; absl writes them into `id()`.
+        """
         self.shim.reading = False
         for item in session.items:
             method = f"{item.cls.__name__}.{item.originalname}"
@@ -33,14 +36,14 @@ class Recorder:
             self.names[item.nodeid] = method + re.sub(r" at 0x\w+", "", parameters)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keeps what went wrong, or else that the test was left out, or passed."""
+        """Records a failure; without one, that the test was skipped, or that it passed."""
         name = self.names[report.nodeid]
         outcome, _ = self.outcomes.setdefault(name, ["passed", ""])
         if outcome != "failed" and report.outcome != "passed":
-            self.outcomes[name] = [report.outcome, _last_line(report)]
+            self.outcomes[name] = [report.outcome, _first_line(report)]
 
 
-def _last_line(report: pytest.TestReport) -> str:
+def _first_line(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash else str(report.longrepr)
     return text.strip().split("\n")[0]

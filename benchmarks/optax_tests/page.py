@@ -3,8 +3,8 @@
 import collections
 from collections.abc import Iterator, Mapping, Sequence
 
-from .lists import Lists, Verdict
-from .theirs import COMMIT, REPOSITORY
+from .expected import ExpectedFailures, Verdict
+from .upstream import COMMIT, REPOSITORY
 
 __all__ = ["page", "row"]
 
@@ -28,13 +28,13 @@ where one of them passes.
 """
 
 
-def page(verdicts: Mapping[str, Sequence[Verdict]], lists: Lists) -> str:
-    """The whole page."""
-    return HEADER + "\n".join([*_table(verdicts), *_reasons(lists)]) + "\n"
+def page(verdicts: Mapping[str, Sequence[Verdict]], expected: ExpectedFailures) -> str:
+    """Returns the whole page."""
+    return HEADER + "\n".join([*_table(verdicts), *_reasons(expected)]) + "\n"
 
 
 def row(file: str, verdicts: Sequence[Verdict]) -> str:
-    """A line of the table: how many tests of a file there are of each kind."""
+    """Returns a line of the table: the number of tests of each kind in a file."""
     counts = collections.Counter(verdict.kind for verdict in verdicts)
     return f"| {file} | {' | '.join(str(counts[kind]) for kind in KINDS)} |"
 
@@ -57,12 +57,12 @@ def _table(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
 TITLES = {"waived": "Waived", "unmappable": "Unmappable"}
 
 
-def _reasons(lists: Lists) -> Iterator[str]:
+def _reasons(expected: ExpectedFailures) -> Iterator[str]:
     for kind, title in TITLES.items():
         yield f"\n## {title}\n\n| why | tests | number |\n|---|---|---:|"
         by_reason: dict[tuple[str, str], list[str]] = {}
-        for pattern, why in lists.patterns[kind].items():
+        for pattern, why in expected.patterns[kind].items():
             by_reason.setdefault((pattern.split("::")[0], why), []).append(pattern)
         for (_, why), patterns in by_reason.items():
             names = "<br>".join(f"`{pattern}`" for pattern in patterns)
-            yield f"| {why} | {names} | {sum(lists.used[p] for p in patterns)} |"
+            yield f"| {why} | {names} | {sum(expected.used[p] for p in patterns)} |"

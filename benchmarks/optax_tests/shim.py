@@ -35,7 +35,7 @@ def _noisy_sgd(*args: Any, **kwargs: Any) -> functional_optim.GradientTransforma
 
 
 ADAPTED = {"noisy_sgd": _noisy_sgd}
-"""What needs an argument that optax warns of leaving out."""
+"""Functions that get an argument which optax only warns about if it is missing."""
 
 TOOLS: dict[str, dict[str, Any]] = {
     "optax._src.base": {"PRNGKey": jax.Array},
@@ -44,7 +44,7 @@ TOOLS: dict[str, dict[str, Any]] = {
 }
 """Private helpers of optax that its tests compute with; tests of these helpers do not get them."""
 
-ROOMS = (
+PUBLIC_MODULES = (
     "assignment",
     "contrib",
     "losses",
@@ -57,17 +57,17 @@ ROOMS = (
     "tree",
     "tree_utils",
 )
-"""The public modules, in which names of private ones are looked for."""
+"""The public modules, in which the names of optax's private modules are looked up."""
 
 
 class Shim(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds `optax` and all below it.
+    """Finds `optax` and its submodules.
 
     Attributes:
       files: directory of the test files.
       tested: the private module whose tests run.
-      reading: whether test files are being read. Names that are not here are stand-ins then, for
-        a file names them in the arguments of some of its tests.
+      reading: whether test files are being imported. Missing names then give placeholders, because
+        the parameters of some tests mention them.
     """
 
     def __init__(self, files: Path, test: str) -> None:
@@ -76,7 +76,7 @@ class Shim(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.reading = True
 
     def install(self) -> None:
-        """Stands before all that could find the true one."""
+        """Puts this finder before all that could find the installed optax."""
         for name in [name for name in sys.modules if name.split(".")[0] == "optax"]:
             del sys.modules[name]
         sys.meta_path.insert(0, self)
@@ -84,7 +84,7 @@ class Shim(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """What makes a module: a file, if tests import it from another, or else a `Room`."""
+        """Finds a file of optax's that tests share, or else makes a `RedirectingModule`."""
         if fullname.split(".")[0] != "optax":
             return None
         file = self.files / ("/".join(fullname.split(".")[1:]) + ".py")
@@ -93,55 +93,55 @@ class Shim(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """Makes a module whose names are ours."""
-        return Room(spec.name, self)
+        """Makes a module with the names of this library."""
+        return RedirectingModule(spec.name, self)
 
     def exec_module(self, module: ModuleType) -> None:
-        """There is nothing to run."""
+        """Does nothing: the module looks its names up when they are read."""
 
 
-class Room(ModuleType):
-    """A module of optax with the names of this library."""
+class RedirectingModule(ModuleType):
+    """A module of optax whose names are looked up in this library."""
 
     def __init__(self, name: str, shim: Shim) -> None:
         super().__init__(name)
         self.private = "._" in name
-        self.places = list(_places(name))
+        self.modules = list(_modules_for(name))
         self.shim = shim
         self.__dict__.update({} if name == shim.tested else TOOLS.get(name, {}))
 
     def __getattr__(self, name: str) -> Any:
         full = f"{self.__name__}.{name}"
-        # Python looks for a module where there is no attribute.
+        # On AttributeError, `from optax._src import name` imports the submodule instead.
         if name.startswith("__") or self.__name__ == "optax._src":
             raise AttributeError(full)
         if name.startswith("_") and not self.private:
             raise AttributeError(full)
         if name in ADAPTED:
             return ADAPTED[name]
-        for place in self.places:
-            if (found := getattr(place, name, None)) is not None:
-                return importlib.import_module(full) if isinstance(found, ModuleType) else found
-        if self.shim.reading or name[0].isupper():  # a class may be named, in a cast
-            return Absent(full, self.shim)
+        for module in self.modules:
+            if (value := getattr(module, name, None)) is not None:
+                return importlib.import_module(full) if isinstance(value, ModuleType) else value
+        if self.shim.reading or name[0].isupper():  # a class that a test names in a cast
+            return MissingName(full, self.shim)
         raise AttributeError(f"functional_optim has no {full}")
 
 
-def _places(name: str) -> Iterator[ModuleType]:
-    """Where to look for the names of a module of optax."""
+def _modules_for(name: str) -> Iterator[ModuleType]:
+    """Yields the modules in which the names of a module of optax are looked up."""
     if name == "optax":
         yield functional_optim
         return
-    _, room, *private = name.split(".")
-    if isinstance(public := getattr(functional_optim, room, None), ModuleType):
+    _, top, *private = name.split(".")
+    if isinstance(public := getattr(functional_optim, top, None), ModuleType):
         yield public
     if private:
         yield functional_optim
-        yield from (getattr(functional_optim, other) for other in ROOMS)
+        yield from (getattr(functional_optim, other) for other in PUBLIC_MODULES)
 
 
-class Absent:
-    """Stands for what is not here; using it is an error, but while test files are read."""
+class MissingName:
+    """A placeholder for a name that this library lacks; calling it in a test is an error."""
 
     def __init__(self, name: str, shim: Shim) -> None:
         self.__name__ = name
@@ -150,12 +150,12 @@ class Absent:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Absent(f"{self.__name__}.{name}", self.shim)
+        return MissingName(f"{self.__name__}.{name}", self.shim)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Fails, in a test."""
+        """Raises AttributeError in a test; while files are read, returns a placeholder."""
         if self.shim.reading:
-            return Absent(f"{self.__name__}()", self.shim)
+            return MissingName(f"{self.__name__}()", self.shim)
         raise AttributeError(f"functional_optim has no {self.__name__}")
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:

@@ -55,7 +55,7 @@ def source(file: Path) -> str:
 
 
 def run(file: Path, result: str) -> float:
-    """What the program leaves as its result."""
+    """Runs the program, and returns the value of its result."""
     names: dict[str, object] = {"__name__": "__main__"}
     output = io.StringIO()
     with contextlib.redirect_stdout(output):

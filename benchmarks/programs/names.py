@@ -30,7 +30,7 @@ def known(name: str) -> str:
 
 
 def has(library: Any, name: str) -> bool:
-    """Whether a dotted name is there."""
+    """Tells whether a library has a dotted name."""
     for part in name.split("."):
         if not hasattr(library, part):
             return False

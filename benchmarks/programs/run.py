@@ -88,7 +88,7 @@ def _quiet() -> dict[str, str]:
 
 @contextlib.contextmanager
 def copy(program: Program, clones: Path | None) -> Iterator[Path]:
-    """The program's file, in a directory of its own."""
+    """Writes the program's file into a temporary directory, and yields its path."""
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / Path(program.path).name
         file.write_bytes(code(program, clones))
@@ -111,7 +111,7 @@ def _number(result: dict[str, float] | str) -> str:
 
 
 def spread(program: Program, clones: Path | None, runs: int) -> Iterator[str]:
-    """What rounding decides: where optax ends if all that is drawn is off by an ulp."""
+    """Yields optax's results if all that is drawn is off by an ulp: the effect of rounding."""
     yield f"{program.path}, {program.what}:"
     with copy(program, clones) as file:
         for seed in range(runs):

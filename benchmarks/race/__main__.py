@@ -2,7 +2,7 @@
 
 Each optimizer is tuned on each task by one sweep of at least 32 settings and three seeds, which is
 one compiled program. Results are in `--out`, a small file for each optimizer and task: a race that
-was stopped goes on where it was. At the end, `docs/race.md` and its pictures are written.
+was stopped continues where it stopped. At the end, `docs/race.md` and its pictures are written.
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Pair = tuple[str, str]
 
 SWEEPS = 40
-"""Sweeps of one process. Those after the first find operations compiled; memory stays bounded."""
+"""Number of sweeps in one process, which share compiled operations; more would need more memory."""
 
 
 THREADS = "16"

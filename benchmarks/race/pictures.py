@@ -23,7 +23,7 @@ _STYLE = {
     "svg.hashsalt": "functional_optim",
 }
 _ALWAYS = ("adamw", "sgd")
-"""Optimizers that readers know, which are drawn beside the best."""
+"""Optimizers that readers know, which are drawn together with the best ones."""
 
 
 def curves(task: Task, results: Sequence[Result], best: int = 8) -> str:

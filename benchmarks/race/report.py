@@ -5,7 +5,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from functional_optim.demo.optimizers import ARGUMENTS, BASES, LEFT_OUT, names
+from functional_optim.demo.optimizers import ARGUMENTS, BASES, EXCLUDED, names
 
 from .entrants import KNOWN
 from .pictures import curves, heat_map
@@ -78,14 +78,14 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     seeds = "one seed" if setup.seeds == 1 else f"{setup.seeds} seeds"
     yield ""
     yield PROTOCOL.format(settings=settings, every=setup.every, seeds=seeds)
-    yield "Arguments that are not the defaults, beside those that a sweep sets:\n"
+    yield "Arguments that are not the defaults, besides those that a sweep sets:\n"
     bases = {name: {"base_optimizer": base} for name, base in BASES.items()}
     for name, arguments in sorted({**ARGUMENTS, **bases}.items()):
         yield f"- `{name}`: {', '.join(f'{k} {_shown(v)}' for k, v in arguments.items())}"
     yield "\n## What does not reach its target\n"
     yield from _troubles(rows)
     yield "\nThese take no part:\n"
-    for name, reason in LEFT_OUT.items():
+    for name, reason in EXCLUDED.items():
         yield f"- `{name}`: {reason}"
 
 

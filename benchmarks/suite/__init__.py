@@ -1,1 +1,1 @@
-"""What `benchmarks/run.py` measures: trees, rules, contestants, and how they take turns."""
+"""The measurements of `benchmarks/run.py`: trees, rules, contestants, and their turns."""

@@ -1,4 +1,4 @@
-"""What is measured: a rule on a tree, by some contestants."""
+"""The cases: each measures a rule on a tree, for some contestants."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ SMALLER = (*PURE, "ours, packed", "stateful", "stateful, native", "torch fused",
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is measured in one process."""
+    """The measurements of one process."""
 
     tree: str
     rule: str

@@ -1,4 +1,4 @@
-"""Who takes part: each makes steps on parameters of its own, and waits until they are there."""
+"""The contestants: each makes steps on separate parameters, and waits until they are computed."""
 
 import importlib.util
 import time
@@ -25,7 +25,7 @@ class Contestant:
     """One library on one tree.
 
     Attributes:
-      temporary: bytes that a step needs beside what it is given and gives; None if not known.
+      temporary: bytes that a step needs besides its arguments and results; None if not known.
       held: bytes of the state between two steps; None if not known.
     """
 
@@ -33,7 +33,7 @@ class Contestant:
     held: int | None = None
 
     def steps(self, n: int) -> None:
-        """Makes so many steps, and waits until they are made."""
+        """Makes this number of steps, and waits until they are finished."""
         raise NotImplementedError
 
     def first(self) -> Mapping[str, float] | None:
@@ -161,7 +161,7 @@ TORCH: Mapping[str, Make] = {
 
 
 def contestants(rule: Rule, tree: Tree, names: Sequence[str]) -> dict[str, Contestant]:
-    """Those of these names that there are: torch where it is installed, and has the rule."""
+    """Returns the contestants with these names; torch only if it is installed and has the rule."""
     known = dict(JAX)
     if rule.torch is not None and importlib.util.find_spec("torch") is not None:
         known["torch foreach"] = TORCH["torch foreach"]

@@ -1,4 +1,4 @@
-"""What the memory of the machine allows, measured in the same run."""
+"""The shortest time that the machine's memory allows, measured in the same run."""
 
 import jax
 import jax.numpy as jnp

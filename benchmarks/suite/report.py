@@ -25,7 +25,7 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     yield "Median seconds of all (trace + lower + compile) [ratio to optax].\n"
     yield from _rows(names, first, _first_cell)
     yield "\n### Memory\n"
-    yield "MiB that XLA allots to a donated step beside arguments and results."
+    yield "MiB that XLA allots to a donated step besides arguments and results."
     yield "The largest leaf has as many MiB as the last column says.\n"
     yield from _rows([*names, LARGEST], first, _temporary_cell)
     yield "\nMiB of the state between two steps.\n"

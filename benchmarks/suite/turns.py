@@ -1,4 +1,4 @@
-"""Taking turns, so that a busy machine slows all contestants alike."""
+"""Contestants take turns, so that a busy machine slows all of them by the same factor."""
 
 import gc
 import statistics

@@ -110,7 +110,7 @@ def _linked(name: Public, code: str) -> Public:
 
 
 def _kind(factory: Any, argument: str) -> str:
-    """What an argument of a rule may be, as its declaration says."""
+    """Returns which values an argument of a rule may have, by its declaration."""
     spec = getattr(factory, "spec", None)
     declared = getattr(spec, "arguments", {}).get(argument)
     if declared is None:

@@ -2,8 +2,8 @@
 
     u = m / (1 - b1^t) / (sqrt(v) + eps)
 
-What cannot be read without doubt keeps the order of its symbols: `a / b c` gets no fraction. A text
-with anything else than equations is no maths, and stays as it is written.
+Ambiguous quotients keep the order of their symbols: `a / b c` gets no fraction. A text that has
+more than equations raises `NotMaths`.
 """
 
 import html
@@ -69,7 +69,7 @@ def mathml(text: str, known: frozenset[str] = frozenset()) -> str:
 
 
 def _parts(line: str) -> tuple[str, str, str]:
-    """What stands left of a relation, the relation, and the rest: a line far in continues that."""
+    """Splits a line at its relation; an indented line has none, and continues the one before."""
     relation = None if line.startswith("    ") else RELATION.search(line)
     if relation is None:
         return "", "", line
@@ -83,7 +83,7 @@ def _row(line: str, known: frozenset[str]) -> str:
 
 
 def _right(text: str, known: frozenset[str]) -> str:
-    """What stands right of a relation: terms, and after a gap what they are or when they hold."""
+    """Returns the right side: terms, and after a gap a remark, such as the case they apply to."""
     parts = re.split(r"(,?;?)\s{2,}", text.strip())
     cells = [_run(_tokens(parts[0]), known)]
     for mark, part in zip(parts[1::2], parts[2::2], strict=True):
@@ -126,7 +126,7 @@ def _run(tokens: list[Token], known: frozenset[str]) -> str:
 
 
 def _is_word(token: Token, before: Token, after: Token, known: frozenset[str]) -> bool:
-    """Variables are single letters, have an underscore, are known, or stand beside an operator."""
+    """Variables are single letters, have an underscore, are known, or stand next to an operator."""
     if token.kind == "code":
         return True
     if token.kind != "name" or token.text in known or token.text in GREEK:

@@ -69,7 +69,7 @@ def _term(argument: Argument) -> str:
 
 
 def _about(argument: Argument) -> str:
-    """What an argument may be, what it does, and where more is written of it."""
+    """Describes an argument: its values, its effect, and where its full description is."""
     parts = [f"*{inline(argument.kind)}*."] if argument.kind not in ("", "dtype") else []
     parts.append(_sentence(argument.text))
     if argument.source:

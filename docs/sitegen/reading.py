@@ -81,7 +81,7 @@ def signature(value: Any) -> str:
 
 
 _NAME = re.compile(r"<(?:function|class) '?(?:[\w<>]+\.)*(\w+)[^>]*>")
-"""What Python prints of a function or class."""
+"""The `repr` of a function or class."""
 
 
 def _arguments(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _arguments(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
 
 
 def methods(module: ModuleType, value: Any) -> Iterator[tuple[str, Any]]:
-    """What a class has of its own and of bases that the page does not show."""
+    """Yields the methods of a class, and those of its bases that have no place on the page."""
     if not inspect.isclass(value):
         return
     public = [c for n in module.__all__ if inspect.isclass(c := getattr(module, n)) and c != value]

@@ -58,7 +58,7 @@ def scale_by_rss(
       initial_accumulator_value: s at the start, in units of g^2.
       eps: bounds u where s is small; see eps_in_sqrt for its place and its unit.
       eps_in_sqrt: whether eps is added to s, in units of g^2, or to its root, in units of g.
-      lr_decay: decay of u per update; 0 for none.
+      lr_decay: decay of u per update; 0 for no decay.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the paper has eps (there delta) outside the root, and s = 0 at the start, as torch

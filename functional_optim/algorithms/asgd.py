@@ -19,7 +19,7 @@ Array = jax.Array
 
 
 def _carry(learning_rate: Array) -> dict[str, Array | float]:
-    """Returns the rate and the weight of the first update, and that it has not happened."""
+    """Returns eta and mu of the first update, and `started`, which is 1 after that update."""
     return {"eta": learning_rate, "mu": 1.0, "started": 0.0}
 
 
@@ -39,7 +39,7 @@ def _step_scalars(
         # The learning rate may have been edited between init and the first update.
         "rate": jnp.where(started > 0, eta, learning_rate),
         "weight": mu,
-        "follows": mu == 1,
+        "is_copy": mu == 1,
         "eta": learning_rate * decay,
         "mu": 1 / jnp.maximum(t - t0, 1),
         "started": jnp.ones_like(started),
@@ -74,8 +74,8 @@ def scale_by_asgd(
         mu  <- 1 / max(1, t - t0)
 
     Before the first update, eta = learning_rate, mu = 1 and ax = p; with mu = 1, ax becomes p - u.
-    While t0 does not change, ax is the mean of the parameters after the updates t0 + 2, ..., t,
-    and before update t0 + 2 the parameter. A new learning_rate changes eta one update later.
+    While t0 does not change, ax is the mean of the parameters after the updates t0 + 2, ..., t;
+    before update t0 + 2, it is the parameter. A new learning_rate changes eta one update later.
 
     The state keeps ax, of shape `*p`, in units of p, and the scalars eta and mu.
     `learning_rate` and eta `()` are in units of p per unit of g, `lambd` `()` in units of g per
@@ -85,12 +85,12 @@ def scale_by_asgd(
     Args:
       learning_rate: eta at the start; in units of p per unit of g.
       lambd: multiple of p that is added to g, and decay of eta; in units of g per unit of p.
-      alpha: power with which eta falls.
+      alpha: exponent of the decay of eta.
       t0: number of updates before the average begins, at least -1.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: torch has eta and mu in float32 also for parameters in float64. optax has no such
-    rule. Polyak & Juditsky average from the first update, `t0=-1.0`, and have no `lambd`.
+    Differences: torch keeps eta and mu in float32 even for parameters in float64. optax does not
+    have ASGD. Polyak & Juditsky average from the first update, `t0=-1.0`, and have no `lambd`.
 
     Raises:
       ValueError: t0 below -1, another argument negative, or `update` is called without params.
@@ -113,8 +113,8 @@ def scale_by_asgd(
     u = ctx.rate * (g + lambd * p)
     moved = p - u
     mean = slots.ax + ctx.weight * (moved - slots.ax)
-    # With mu = 1 the mean is the new parameter, which ax + (moved - ax) only is up to rounding.
-    return u, {"ax": jax.lax.select(ctx.follows, moved, mean)}
+    # With mu = 1 the mean is the new parameter, which ax + (moved - ax) equals only up to rounding.
+    return u, {"ax": jax.lax.select(ctx.is_copy, moved, mean)}
 
 
 def asgd(
@@ -125,7 +125,7 @@ def asgd(
     *,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """ASGD: `scale_by_asgd`, then a step in the opposite direction.
+    """ASGD: `scale_by_asgd`, then a change of sign, because u points uphill.
 
         p <- p - u,    u from `scale_by_asgd`
 

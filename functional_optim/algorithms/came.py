@@ -74,7 +74,7 @@ def scale_by_came(
 ) -> tuple[Array, dict[str, Array]]:
     """Divides the momentum of Adafactor's updates by the root of their instability.
 
-    For one parameter as a matrix, its last two axes (others count matrices); `mean_j` is the mean
+    For one parameter as a matrix, its last two axes (others are batch axes); `mean_j` is the mean
     of each row, `mean_i` of each column, and F(row, col) = row col / mean_i(row):
 
         v_row <- b2 v_row + (1 - b2) mean_j(g^2 + eps),    v_col likewise with mean_i

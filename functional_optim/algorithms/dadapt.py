@@ -15,7 +15,7 @@ from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype, Sta
 from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..transforms.weight_decay import add_decayed_weights
-from .prodigy import GrowthRate, adam_correction, pair_of
+from .prodigy import GrowthRate, adam_correction, unpack_betas
 
 __all__ = ["dadapt_adamw", "dadapt_sgd"]
 
@@ -42,18 +42,18 @@ def _prepare_adam(
     if bias_correction:
         rate = rate * adam_correction(last["count"], b1, b2)
     root = safe_sqrt(b2)
-    rest = (1 - b2) / (1 + root)  # 1 - sqrt(b2), without its cancellation
+    complement = (1 - b2) / (1 + root)  # 1 - sqrt(b2), computed without cancellation
     return {
         "rate": rate,
         "mu_gain": rate * (1 - b1),
         "nu_gain": 1 - b2,
         "sum_decay": root,
-        "sum_rest": rest,
-        "sum_gain": rate * rest,
+        "sum_complement": complement,
+        "sum_gain": rate * complement,
     }
 
 
-def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
+def _next_grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
     return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
 
 
@@ -62,7 +62,7 @@ def _measure_adam(
 ) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.grad_sum / (eps + safe_sqrt(slots.nu))),
-        "size": sum_of_magnitudes(_grad_sum(g, slots, ctx)),
+        "size": sum_of_magnitudes(_next_grad_sum(g, slots, ctx)),
     }
 
 
@@ -75,12 +75,12 @@ def _combine_adam(
     """Computes the estimate, which does not change while all gradients are 0."""
     d, numerator = last["estim_lr"], last["numerator_weighted"]
     if stats is not None:
-        size, rest = jnp.sum(stats["size"]), last["sum_rest"]
+        size, complement = jnp.sum(stats["size"]), last["sum_complement"]
         is_positive = size > 0
-        gain = rest * last["rate"]
+        gain = complement * last["rate"]
         new = last["sum_decay"] * numerator + gain * jnp.sum(stats["progress"])
         numerator = jnp.where(is_positive, new, numerator)
-        estimate = numerator / (rest * jnp.where(is_positive, size, 1.0))
+        estimate = numerator / (complement * jnp.where(is_positive, size, 1.0))
         d = jnp.where(is_positive, _grown(d, estimate, growth_rate), d)
     return {"estim_lr": d, "numerator_weighted": numerator, "d": d}
 
@@ -117,7 +117,7 @@ def dadapt_adamw_step(
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
     u = mu / (eps + safe_sqrt(nu)) + (weight_decay * ctx.rate) * p
-    return -u, {"mu": mu, "nu": nu, "grad_sum": _grad_sum(g, slots, ctx)}
+    return -u, {"mu": mu, "nu": nu, "grad_sum": _next_grad_sum(g, slots, ctx)}
 
 
 def dadapt_adamw(
@@ -148,7 +148,6 @@ def dadapt_adamw(
     not change. `dadapt_adamw_step` keeps m, v and s as `mu`, `nu` and `grad_sum`, of shape `*p`; d
     and num as `estim_lr` and `numerator_weighted` `()`, in float32 whatever the dtype of the
     parameters; and d as `metrics["d"]`. d and estim_lr0 are in units of p, eps in units of g.
-    `learning_rate` is 1 or a schedule that begins or ends at 1.
 
     Args:
       learning_rate: factor of d: 1, or a schedule that begins or ends at 1.
@@ -162,8 +161,8 @@ def dadapt_adamw(
 
     Differences: optax always corrects the bias; the paper does not, and in the authors' code it is
     an option. optax has no growth_rate, and keeps d and num in the dtype of the parameters. The
-    estimate is that of the authors' later code, and never less than that of the paper, which has
-    |s|^2 in the norm of v.
+    estimate is the one in the authors' later code. It is never less than the paper's estimate,
+    which is computed from |s|^2 in the norm that v defines.
 
     Raises:
       TypeError: betas are not a pair.
@@ -179,7 +178,7 @@ def dadapt_adamw(
     Reference: Defazio & Mishchenko, Learning-rate-free learning by D-Adaptation, ICML 2023,
     Algorithm 5, arXiv:2301.07733, and version 3 of their package `dadaptation`.
     """
-    b1, b2 = pair_of("dadapt_adamw", betas)
+    b1, b2 = unpack_betas("dadapt_adamw", betas)
     step = dadapt_adamw_step(
         learning_rate,
         b1,
@@ -197,7 +196,7 @@ def dadapt_adamw(
 def _measure_sgd(
     g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object
 ) -> dict[str, Array]:
-    """Measures the terms of |s + k g|^2, because k depends on the first of these sums."""
+    """Measures the terms of |s + rate g|^2, because rate itself depends on the sum of squares."""
     return {
         "squares": sum_of_squares(g),
         "progress": inner_product(g, slots.grad_sum),
@@ -288,21 +287,20 @@ def dadapt_sgd(
     where num is computed with s of the previous update. `dadapt_sgd_step` keeps s and p0 as
     `grad_sum` and `params0`, of shape `*p`; d, num and |g0| `()` as `estim_lr`,
     `numerator_weighted` and `g0_norm`, in float32 whatever the dtype of the parameters; and d as
-    `metrics["d"]`. d and estim_lr0 are in units of p. `learning_rate` is 1 or a schedule that
-    begins or ends at 1.
+    `metrics["d"]`. d and estim_lr0 are in units of p.
 
     Args:
       learning_rate: factor of d: 1, or a schedule that begins or ends at 1.
-      momentum: share of p that is kept, in [0, 1).
-      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for none.
+      momentum: weight of p in the next p, in [0, 1).
+      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for no penalty.
       estim_lr0: d at the start, a small number; in units of p.
       mask: which parameters decay; see `masked`.
       growth_rate: the largest factor by which d grows in one update; None for no limit.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: in the authors' code, g0 does not include weight decay. The paper's estimate has
-    (|s|^2 - the sum of all |rate g|^2) / |s|, which is equal as long as d does not change. optax
-    has no such optimizer.
+    Differences: in the authors' code, g0 does not include weight decay. The paper's estimate is
+    (|s|^2 - the sum of all |rate g|^2) / |s|, which equals 2 num / |s| while d does not change.
+    optax does not have this optimizer.
 
     Raises:
       ValueError: a number outside its interval, or `update` is called without params.

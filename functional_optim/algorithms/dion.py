@@ -38,10 +38,10 @@ def _rank(shorter: int, fraction: float, multiple: int) -> int:
 
 
 def _slots(p: Array, rank_fraction: float, rank_multiple_of: int) -> dict[str, Array]:
-    whole = as_matrices(p)
-    tall = _is_tall(whole)
+    matrices = as_matrices(p)
+    tall = _is_tall(matrices)
     # One column of q, sharded as the parameter is along its shorter side.
-    column = zeros_like_mean(whole, -2 if tall else -1)
+    column = zeros_like_mean(matrices, -2 if tall else -1)
     column = transposed(column) if tall else column
     rank = _rank(column.shape[-2], rank_fraction, rank_multiple_of)
     q = jnp.broadcast_to(column, (*column.shape[:-1], rank))
@@ -107,14 +107,14 @@ def scale_by_dion(
     The state keeps M as `mu`, of the leaf's shape, in units of g, and Q as `q`, of shape
     `(..., shorter, rank)`. The rank is `rank_fraction` times the shorter side, rounded up to a
     multiple of `rank_multiple_of`, and at most the shorter side. `beta` `()` has no unit, and
-    `eps` `()` is in units of g. u has no unit: its singular values are near 1, rank of them.
+    `eps` `()` is in units of g. u has no unit: it has rank singular values near 1.
 
     The first update draws Q from a normal distribution in float32, except where the q of the state
-    was set before. The numbers depend on the key and on the leaf's index. Where M is 0, u is 0, and
-    Q is kept.
+    was set before. The numbers depend on the key and on the leaf's index. If M is 0, u is 0, and Q
+    does not change.
 
     Args:
-      beta: decay of what was applied, mu in the paper.
+      beta: decay of the part of M that was applied, mu in the paper.
       eps: added to the norm of each column, in units of g.
       key: an integer, or a key of `jax.random.key`, which may be traced.
       rank_fraction: 1 for all singular vectors.
@@ -149,24 +149,24 @@ def scale_by_dion(
     if g.size == 0:
         return g, {"mu": slots.mu, "q": slots.q}
 
-    start = slots.q
+    old_q = slots.q
 
-    def drawn() -> Array:
-        single = jnp.complex64 if jnp.iscomplexobj(start) else jnp.float32
-        normal = jax.random.normal(key, start.shape, single).astype(start.dtype)
-        return jnp.where(jnp.any(start != 0), start, sharded_as(normal, start))
+    def drawn_q() -> Array:
+        # In float32 whatever the dtype of the slot, so that the numbers do not depend on it.
+        single = jnp.complex64 if jnp.iscomplexobj(old_q) else jnp.float32
+        normal = jax.random.normal(key, old_q.shape, single).astype(old_q.dtype)
+        return jnp.where(jnp.any(old_q != 0), old_q, sharded_as(normal, old_q))
 
-    q = cond(ctx.count == 0, drawn, lambda: start)
+    q = cond(ctx.count == 0, drawn_q, lambda: old_q)
 
     def approximate(mu: Array, q: Array, feedback: Array, eps: Array) -> tuple[Array, ...]:
-        whole = as_matrices(mu)
-        tall = _is_tall(whole)
-        m = whole if tall else transposed(whole)
+        matrices = as_matrices(mu)
+        tall = _is_tall(matrices)
+        m = matrices if tall else transposed(matrices)
         p, r = _factors(m, q)
         q = _normalized(r, eps, m.shape[-2])
-        adjoint = transposed(jnp.conj(r))
-        m = m - feedback.astype(m.dtype) * (p @ adjoint)
-        u = p @ transposed(jnp.conj(q))
+        m = m - feedback.astype(m.dtype) * (p @ adjoint(r))
+        u = p @ adjoint(q)
         mu, u = ((x if tall else transposed(x)).reshape(mu.shape) for x in (m, u))
         return u, mu, q
 
@@ -186,7 +186,7 @@ def _factors(m: Array, q: Array) -> tuple[Array, Array]:
 
 
 def _normalized(r: Array, eps: Array, longer: int) -> Array:
-    """Divides each column by its norm + eps; a column of rounding errors alone becomes 0."""
+    """Divides each column by its norm + eps; a column with only rounding errors becomes 0."""
     norms = scaled_norm_along(r, -2)
     limits = jnp.finfo(norms.dtype)
     least = jnp.max(norms, axis=-1, keepdims=True) * (longer * float(limits.eps))
@@ -197,7 +197,7 @@ def _normalized(r: Array, eps: Array, longer: int) -> Array:
 def _specs(
     shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
 ) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
-    """Returns how update, momentum and Q are sharded: Q as the shorter side of the parameter."""
+    """Returns the specs of update, momentum and Q: Q is sharded as the parameter's shorter side."""
     *batch, rows, columns = (None,) * (2 - len(shape)) + tuple(spec)
     n, m = matrix_shape(shape)[-2:]
     return spec, spec, PartitionSpec(*batch, columns if n > m else rows, None)
@@ -230,7 +230,7 @@ def dion(
     The update of all other parameters is `scale_by_adam` with `adam_weight_decay`, and with the
     same learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p:
     it bounds how much a step changes the root mean square of a layer's outputs, relative to its
-    inputs. The authors have 0.01 and 0.02.
+    inputs. The authors use 0.01 and 0.02.
 
     With a small `rank_fraction` the state and the cost of a step grow with the rank. The authors
     find 1/4 as good as 1 for 3 billion parameters, and expect less to suffice for larger models.
@@ -243,7 +243,7 @@ def dion(
       See `scale_by_dion` and `muon` for the others.
 
     Differences: see `scale_by_dion`. In the authors' code other parameters decay too, unless their
-    group says otherwise; in their training script embeddings and the last layer do not.
+    group has another weight decay; in their training script embeddings and the last layer do not.
 
     Raises:
       ValueError: an argument is out of its range; axes do not fit a parameter; or names and

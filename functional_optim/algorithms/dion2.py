@@ -98,17 +98,17 @@ def scale_by_dion2(
         return g, {"mu": slots.mu}
 
     def select(mu: Array, beta: Array, eps: Array) -> tuple[Array, Array]:
-        whole = as_matrices(mu)
-        axis = -1 if whole.shape[-1] <= whole.shape[-2] else -2
-        sizes = jnp.sum(jnp.abs(whole), axis=-3 - axis, keepdims=True)
+        matrices = as_matrices(mu)
+        axis = -1 if matrices.shape[-1] <= matrices.shape[-2] else -2
+        sizes = jnp.sum(jnp.abs(matrices), axis=-3 - axis, keepdims=True)
         indices, places = _largest(sizes, axis, fraction)
-        part = jnp.take_along_axis(whole, indices, axis)
+        part = jnp.take_along_axis(matrices, indices, axis)
         u = newton_schulz(part, ns_coeffs, ns_steps, eps, ns_dtype=ns_dtype)
         chosen = places < indices.shape[axis]
-        # All others read the last of the chosen, and are then 0.
+        # The clip makes the others read the last chosen one, and the where then sets them to 0.
         u = jnp.where(chosen, jnp.take_along_axis(u, places, axis, mode="clip"), 0)
-        kept = jnp.where(chosen, beta.astype(mu.dtype) * whole, whole)
-        return u.reshape(mu.shape), kept.reshape(mu.shape)
+        decayed = jnp.where(chosen, beta.astype(mu.dtype) * matrices, matrices)
+        return u.reshape(mu.shape), decayed.reshape(mu.shape)
 
     u, mu = auto_sharded(select, lambda shape, spec, mesh: (spec, spec), slots.mu + g, beta, eps)
     return u, {"mu": mu}

@@ -128,7 +128,7 @@ def ldog(
       learning_rate: factor of the step; leave it at 1.
       reps_rel: the first distance of a parameter is reps_rel (1 + |p|); 1e-4 with batch
         normalization.
-      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for none.
+      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for no penalty.
       mask: which parameters decay; see `masked`.
       See `scale_by_distance_over_gradients` for the others.
 
@@ -304,7 +304,7 @@ def dog(
       learning_rate: factor of the step; leave it at 1.
       init_step: `init_kind` and `init_value` of `scale_by_dog`; the authors use
         `("heuristic", 1e-4)` for models with batch normalization.
-      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for none.
+      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for no penalty.
       mask: which parameters decay; see `masked`.
       See `scale_by_dog` for the others.
 
@@ -425,7 +425,7 @@ def dowg(
 
     Args:
       learning_rate: factor of the step; leave it at 1.
-      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for none.
+      weight_decay: factor of an L2 penalty, in units of g per unit of p; None for no penalty.
       mask: which parameters decay; see `masked`.
       See `scale_by_dowg` for the others.
 

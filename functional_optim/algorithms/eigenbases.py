@@ -25,7 +25,7 @@ __all__ = [
     "divided_by_root",
     "check_sides",
     "is_due",
-    "mean_of",
+    "complex_moment",
     "on_whole_matrices",
     "refreshed",
     "refreshed_factor",
@@ -45,7 +45,7 @@ FACTORS = ("left", "right")
 
 
 class Sides(NamedTuple):
-    """An array of each side of matrices, or None for a side whose basis is the identity."""
+    """An array for each side of matrices, or None for a side whose basis is the identity."""
 
     left: Array | None  # (..., rows, rows)
     right: Array | None  # (..., columns, columns)
@@ -54,10 +54,10 @@ class Sides(NamedTuple):
 def side_sizes(
     shape: tuple[int, ...], max_precond_dim: int, *, one_sided: bool = False
 ) -> tuple[int | None, int | None]:
-    """Returns the sizes of the bases, None for a side that keeps the identity.
+    """Returns the sizes of the bases, None for a side whose basis is always the identity.
 
-    A vector keeps it, and so do a side of more than max_precond_dim, a side of one element, and
-    with one_sided the longer side, or the columns if both are equal.
+    The identity is used for vectors, for sides of more than max_precond_dim or of one element, and
+    with one_sided for the longer side, or the columns if both sides are equal.
     """
     if len(shape) < 2 or 0 in shape:
         return None, None
@@ -82,22 +82,22 @@ def basis_slots(p: Array, sizes: tuple[int | None, int | None]) -> dict[str, Arr
     return slots | {"failed_refreshes": jnp.zeros((), jnp.int32)}
 
 
-def check_sides(options: Any, kept: str = "basis") -> str | None:
-    """Checks the option max_precond_dim of a rule, which keeps something for each side."""
+def check_sides(options: Any, kind: str = "basis") -> str | None:
+    """Checks max_precond_dim, the longest side for which a rule keeps a basis or a factor."""
     n = options["max_precond_dim"]
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         return (
             f"max_precond_dim must be a whole number from 0, got {n!r}. Pass the longest side that "
-            f"gets a {kept}, and 0 for none."
+            f"gets a {kind}, or 0 for no {kind}."
         )
     return None
 
 
 def step_scalars(t: Array, b1: Array, b2: Array, shampoo_beta: Array) -> dict[str, Array]:
-    """Computes the scalars of update number t, of which the first only makes the bases.
+    """Computes the scalars of update number t; the first update only makes the bases.
 
     `n` is the number of updates of the moments, which stay 0 at the first update. A negative
-    shampoo_beta stands for b2.
+    shampoo_beta means b2.
     """
     b3 = jnp.where(shampoo_beta < 0, b2, shampoo_beta)
     started = jnp.where(t == 1, 0, 1).astype(t.dtype)
@@ -132,7 +132,7 @@ def bases_of(slots: Slots) -> Sides:
     return Sides(*[getattr(slots, f"{name}_basis", None) for name in FACTORS])
 
 
-def mean_of(old: Array, x: Array, decay: Array, gain: Array) -> Array:
+def complex_moment(old: Array, x: Array, decay: Array, gain: Array) -> Array:
     """Computes `moment` of an array that may be complex."""
     return moment(old, x, decay.astype(x.dtype), gain.astype(x.dtype))
 
@@ -150,7 +150,7 @@ def rotated_back(x: Array, bases: Sides) -> Array:
 
 
 def divided_by_root(mu: Array, nu: Array, eps: Array, bases: Sides) -> Array:
-    """Divides a mean by the root of a second moment in the bases, as Adam does there."""
+    """Takes the direction of Adam in the bases: a mean, divided there by the root of nu."""
     # The floor avoids a division of 0 by 0, where eps is 0.
     root = jnp.maximum(safe_sqrt(nu) + eps, float(jnp.finfo(nu.dtype).tiny))
     return rotated_back(times(1 / root, rotated(mu, bases)), bases)
@@ -160,7 +160,8 @@ def divided_by_rms(u: Array) -> Array:
     """Divides each matrix by its root mean square."""
     axes = matrix_axes(u)
     rms = safe_sqrt(jnp.mean(squares(u), axis=axes, keepdims=True))
-    # 1e-30 is the authors' constant. A matrix of 0 is divided by 1, also for its derivatives.
+    # 1e-30 is the authors' constant. A matrix of zeros is divided by 1, so that neither the
+    # quotient nor its derivative is NaN.
     return times(1 / jnp.where(rms > 0, rms + 1e-30, 1), u)
 
 
@@ -189,11 +190,11 @@ def _next_basis(factor: Array, basis: Array, *, is_sorted: bool) -> tuple[Array,
 def refreshed_factor(
     ctx: StepContext, due: Array, factor: Array, basis: Array, *, is_sorted: bool
 ) -> Refreshed:
-    """Refreshes the basis of one side, where that is due.
+    """Refreshes the basis of one side, if that is due.
 
     The first update makes the basis by an eigendecomposition. A matrix whose decomposition has
-    elements that are not finite keeps its basis. Derivatives take the bases as constants, because
-    those of eigenvectors are infinite where two eigenvalues are equal.
+    elements that are not finite keeps its basis. Bases are constants in derivatives, because the
+    derivatives of eigenvectors are infinite where two eigenvalues are equal.
     """
     factor, basis = jax.lax.stop_gradient((factor, basis))
     same = jnp.broadcast_to(jnp.arange(basis.shape[-1]), basis.shape[:-1])
@@ -201,16 +202,16 @@ def refreshed_factor(
     def keep() -> Refreshed:
         return basis, same, jnp.zeros(basis.shape[:-2], bool)
 
-    def sound(new: Array, order: Array) -> Refreshed:
+    def unless_failed(new: Array, order: Array) -> Refreshed:
         failed = ~jnp.all(jnp.isfinite(new), axis=(-2, -1))
         new = jnp.where(failed[..., None, None], basis, new)
         return new, jnp.where(failed[..., None], same, order), failed
 
     def first() -> Refreshed:
-        return sound(_first_basis(factor), same)
+        return unless_failed(_first_basis(factor), same)
 
     def following() -> Refreshed:
-        return sound(*_next_basis(factor, basis, is_sorted=is_sorted))
+        return unless_failed(*_next_basis(factor, basis, is_sorted=is_sorted))
 
     return cond(ctx.first | due, lambda: cond(ctx.first, first, following), keep)
 
@@ -246,10 +247,10 @@ def on_whole_matrices(
     ctx: StepContext,
     *rest: Array | None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Calls `maths(g, slots, ctx, *rest)` where g has elements, and lets the compiler shard.
+    """Calls `maths(g, slots, ctx, *rest)` if g has elements, with sharding left to the compiler.
 
-    Results of g's shape are sharded as g is, and others are replicated. Where shardings are in
-    types, the maths may read no other array than its arguments.
+    Results of g's shape are sharded as g is, and others are replicated. On a mesh with explicit
+    axes, the maths must not capture arrays, but receive all of them as arguments.
     """
     fields = slots._asdict()
     if g.size == 0:
@@ -260,10 +261,10 @@ def on_whole_matrices(
         is_like_g = {k: x.shape == shape for k, x in fields.items()}
         return spec, {k: spec if like else PartitionSpec() for k, like in is_like_g.items()}
 
-    def of_fields(
+    def maths_on_fields(
         g: Array, fields: dict[str, Array], scalars: dict[str, Array], *rest: Array | None
     ) -> tuple[Array, dict[str, Array]]:
         return maths(g, Slots(**fields), StepContext(rule=ctx.rule, **scalars), *rest)
 
     scalars = {k: x for k, x in vars(ctx).items() if k != "rule"}
-    return auto_sharded(of_fields, specs, g, fields, scalars, *rest)
+    return auto_sharded(maths_on_fields, specs, g, fields, scalars, *rest)

@@ -17,7 +17,8 @@ METHODS = ("eigh", "newton", "qr")
 """Eigendecomposition, coupled Newton iteration, and a step of QR from the last eigenvectors."""
 
 MAX_ERROR = 0.1
-"""Anil et al., code: a root of the Newton iteration is used if max |M - 1| is not above this."""
+"""The largest max |M - 1| with which a root of the Newton iteration is used, as in the code of Anil
+et al."""
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -57,7 +58,7 @@ def inverse_root(
       basis: the last estimate of the eigenvectors.
     """
     finite = jnp.all(jnp.isfinite(factor), axis=(-2, -1))
-    # No decomposition sees what is not finite, because not each of them ends.
+    # Some decompositions never end on a matrix that is not finite: decompose the identity instead.
     factor = jnp.where(finite[..., None, None], factor, _one(factor))
     if method == "newton":
         root, error = matrix_inverse_pth_root(
@@ -69,10 +70,10 @@ def inverse_root(
             values, new = jnp.linalg.eigh(jax.lax.stop_gradient(factor))
         else:
             assert basis is not None
-            still = jax.lax.stop_gradient((factor, basis, damping.eps))
-            values, new = _qr_step(*still[:2], damping._replace(eps=still[2]))
-        how = _Power(exponent, damping.is_relative, damping.is_pseudo)
-        root = _in_basis(how, factor, damping.eps, values, new)
+            constants = jax.lax.stop_gradient((factor, basis, damping.eps))
+            values, new = _qr_step(*constants[:2], damping._replace(eps=constants[2]))
+        power = _Power(exponent, damping.is_relative, damping.is_pseudo)
+        root = _in_basis(power, factor, damping.eps, values, new)
         failed = jnp.zeros(finite.shape, bool)
     failed = failed | ~finite | ~jnp.all(jnp.isfinite(root), axis=(-2, -1))
     return InverseRoot(root, new if method == "qr" else None, failed)
@@ -85,45 +86,46 @@ class _Power(NamedTuple):
     is_relative: bool
     is_pseudo: bool
 
-    def bases(self, values: Array, eps: Array) -> tuple[Array, Array]:
-        """Returns the numbers whose powers are computed, and which of these are 0 instead."""
+    def damped(self, values: Array, eps: Array) -> tuple[Array, Array]:
+        """Returns the damped eigenvalues, and which of them have the power 0 instead."""
         largest = jnp.max(values, axis=-1, keepdims=True)
         ridge = _ridge(largest, Damping(eps, self.is_relative, self.is_pseudo))
         rounding = values.shape[-1] * jnp.finfo(values.dtype).eps * largest
         if self.is_pseudo:
             is_zero = values <= rounding
             return jnp.where(is_zero, 1.0, values + ridge), is_zero
-        # Rounding makes some zeros negative. Without eps, those that it makes positive would have
-        # large and finite roots, in place of infinite ones, which are refused.
+        # Rounding makes some eigenvalues of 0 negative, so all are lifted. Without eps, those that
+        # it makes positive are set to 0: their roots are then infinite, and so fail, instead of
+        # being large and finite.
         lifted = values - jnp.minimum(jnp.min(values, axis=-1, keepdims=True), 0.0)
         lifted = jnp.where((eps == 0) & (values <= rounding), 0.0, lifted)
         return lifted + ridge, jnp.zeros(values.shape, bool)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _in_basis(how: _Power, factor: Array, eps: Array, values: Array, basis: Array) -> Array:
+def _in_basis(power: _Power, factor: Array, eps: Array, values: Array, basis: Array) -> Array:
     """Computes the power of a factor from its eigenvalues `(..., n)` and eigenvectors."""
     del factor
-    numbers, is_zero = how.bases(values, eps)
-    return _assembled(jnp.where(is_zero, 0.0, numbers**-how.exponent), basis)
+    numbers, is_zero = power.damped(values, eps)
+    return _assembled(jnp.where(is_zero, 0.0, numbers**-power.exponent), basis)
 
 
 @_in_basis.defjvp
-def _in_basis_jvp(how: _Power, primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _in_basis_jvp(power: _Power, primals: Any, tangents: Any) -> tuple[Array, Array]:
     """Differentiates the power by Daleckii & Krein's formula.
 
     It is finite where eigenvalues are equal, in contrast to the derivative of the eigenvectors.
     """
     (_, eps, values, basis), (d_factor, d_eps, *_) = primals, tangents
-    numbers, is_zero = how.bases(values, eps)
-    root = _assembled(jnp.where(is_zero, 0.0, numbers**-how.exponent), basis)
-    # A root that is not finite is refused; its derivative must be finite all the same.
+    numbers, is_zero = power.damped(values, eps)
+    root = _assembled(jnp.where(is_zero, 0.0, numbers**-power.exponent), basis)
+    # A root that is not finite has failed and is not used, but its derivative must be finite.
     is_zero = is_zero | (numbers == 0)
     numbers = jnp.where(is_zero, 1.0, numbers)
-    powers = jnp.where(is_zero, 0.0, numbers**-how.exponent)
-    slopes = jnp.where(is_zero, 0.0, -how.exponent * powers / numbers)
+    powers = jnp.where(is_zero, 0.0, numbers**-power.exponent)
+    slopes = jnp.where(is_zero, 0.0, -power.exponent * powers / numbers)
     inside = jnp.matmul(jnp.matmul(adjoint(basis), d_factor, precision=HIGHEST), basis)
-    if how.is_relative:
+    if power.is_relative:
         at = jnp.argmax(values, axis=-1, keepdims=True)
         largest, d_largest = (
             jnp.take_along_axis(x, at, axis=-1) for x in (values, diagonal(inside).real)
@@ -134,12 +136,13 @@ def _in_basis_jvp(how: _Power, primals: Any, tangents: Any) -> tuple[Array, Arra
     gaps = numbers[..., :, None] - numbers[..., None, :]
     size = jnp.maximum(numbers[..., :, None], numbers[..., None, :])
     are_equal = jnp.abs(gaps) <= jnp.finfo(values.dtype).eps ** 0.5 * size
-    rises = powers[..., :, None] - powers[..., None, :]
+    # The divided difference of the power for each pair of eigenvalues; its slope if they are equal.
+    differences = powers[..., :, None] - powers[..., None, :]
     means = (slopes[..., :, None] + slopes[..., None, :]) / 2
-    quotients = jnp.where(are_equal, means, rises / jnp.where(are_equal, 1.0, gaps))
+    quotients = jnp.where(are_equal, means, differences / jnp.where(are_equal, 1.0, gaps))
     inside = quotients.astype(basis.dtype) * inside
-    of_factor = jnp.matmul(jnp.matmul(basis, inside, precision=HIGHEST), adjoint(basis))
-    return root, of_factor + _assembled(slopes * d_ridge, basis)
+    by_factor = jnp.matmul(jnp.matmul(basis, inside, precision=HIGHEST), adjoint(basis))
+    return root, by_factor + _assembled(slopes * d_ridge, basis)
 
 
 def _assembled(values: Array, basis: Array) -> Array:

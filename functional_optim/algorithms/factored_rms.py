@@ -49,7 +49,7 @@ def _step_scalars(
     step_offset: Array,
     decay_rate_fn: DecayRate | None,
 ) -> dict[str, Array]:
-    """Computes the weights of the mean so far and of the new squares at update number t."""
+    """Computes the weights of the old mean and of the new squares at update number t."""
     count = jnp.maximum(t - step_offset, 1)
     if decay_rate_fn is not None:
         decay = decay_rate_fn(count - 1, decay_rate)
@@ -87,8 +87,8 @@ def scale_by_factored_rms(
 ) -> tuple[Array, dict[str, Array]]:
     """Divides updates by their running root mean square, factored into rows and columns.
 
-    For one parameter, as a matrix of m rows and n columns (its other axes count matrices), and
-    its update number t = 1, 2, ...; `mean_j` is the mean of each row, `mean_i` of each column:
+    For one parameter, as a matrix of m rows and n columns (its other axes are batch axes), and its
+    update number t = 1, 2, ...; `mean_j` is the mean of each row, `mean_i` of each column:
 
         w     = (t - step_offset)^-decay_rate,    1 at first
         v_row <- v_row + w (mean_j(g^2 + epsilon) - v_row)
@@ -108,8 +108,8 @@ def scale_by_factored_rms(
 
     Args:
       factored: whether to factor at all; False keeps v for every parameter.
-      decay_rate: power with which the weight w of a new square falls.
-      step_offset: number of updates that do not count, for a run that continues with the
+      decay_rate: exponent of the decay of w, the weight of a new square.
+      step_offset: number of updates that are subtracted from t, for a run that continues with the
         state of another.
       min_dim_size_to_factor: a parameter is factored if both axes have at least this size.
       epsilon: None for the machine epsilon of the computation, which needs eps_as_floor.
@@ -164,7 +164,7 @@ def scale_by_factored_rms(
     v_row = moment(sharded_as(slots.v_row, row_means), row_means, ctx.decay, ctx.gain)
     v_col = moment(sharded_as(slots.v_col, column_means), column_means, ctx.decay, ctx.gain)
     mean = jnp.mean(v_row, axis=rows, keepdims=True)
-    # Where squares overflow, the quotient of the means is not known, and the parameter rests.
+    # Where squares overflow, the quotient of the means is unknown, and the update is 0.
     overflows = mean == jnp.inf
     if eps_as_floor:
         share = v_row / jnp.maximum(mean, jnp.maximum(epsilon, tiny))

@@ -38,10 +38,10 @@ def hyperball(
         u = N(p - learning_rate N(g)) - p
 
     It replaces the learning rate and weight decay: `chain(scale_by_adam(), hyperball(0.01))`. The
-    size of a step depends only on the direction of g; the learning rate is about the angle by which
-    the parameter turns. Without `radius`, the state keeps r as `radius`, `()`, in units of p. Then
-    a parameter that is 0 at `init` has radius 0, and stays 0: exclude biases with `masked`, and use
-    another optimizer for them. `learning_rate` `()` has no unit.
+    size of a step depends only on the direction of g; the learning rate is about the angle, in
+    radians, by which the parameter turns. Without `radius`, the state keeps r as `radius`, `()`, in
+    units of p. Then a parameter that is 0 at `init` has radius 0, and stays 0: exclude biases with
+    `masked`, and use another optimizer for them. `learning_rate` `()` has no unit.
 
     Args:
       learning_rate: length of the step before the projection, as a share of the radius.

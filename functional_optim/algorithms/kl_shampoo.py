@@ -28,9 +28,9 @@ from .eigenbases import (
     bases_of,
     basis_slots,
     check_sides,
+    complex_moment,
     divided_by_rms,
     is_due,
-    mean_of,
     on_whole_matrices,
     refreshed,
     rotated,
@@ -70,7 +70,7 @@ def kl_slots(p: Array, max_precond_dim: int, init_factor: float) -> dict[str, Ar
 
 
 def kl_scalars(t: Array, b1: Array, b2: Array, shampoo_beta: Array) -> dict[str, Array]:
-    """Computes the scalars of update number t, of which the first keeps the eigenvalues."""
+    """Computes the scalars of update number t; the first update keeps the eigenvalues."""
     scalars = step_scalars(t, b1, b2, shampoo_beta)
     gain = scalars["started"] * scalars["factor_gain"]
     return scalars | {"value_decay": 1 - gain, "value_gain": gain}
@@ -79,17 +79,17 @@ def kl_scalars(t: Array, b1: Array, b2: Array, shampoo_beta: Array) -> dict[str,
 def kl_refreshed(
     ctx: StepContext, g: Array, slots: Slots, due: Array, max_clamp: Array | None
 ) -> dict[str, Array]:
-    """Updates factors and eigenvalues by a gradient, and refreshes the bases where that is due.
+    """Updates factors and eigenvalues by a gradient, and refreshes the bases if that is due.
 
     Each factor is a mean of squares of g whitened along the other side, with the bases and the
     eigenvalues of the last update.
     """
     bases = bases_of(slots)
     in_left, in_right = Sides(bases.left, None), Sides(None, bases.right)
-    whole = as_matrices(g)
-    rows, columns = whole.shape[-2:]
+    matrices = as_matrices(g)
+    rows, columns = matrices.shape[-2:]
     # Rows have their elements in the right basis, and columns in the left one.
-    of_rows, of_columns = rotated(whole, in_right), rotated(whole, in_left)
+    of_rows, of_columns = rotated(matrices, in_right), rotated(matrices, in_left)
     square = squares(rotated(of_columns, in_right))
     by_left = _inverse(slots.left_values.real[..., :, None])
     by_right = _inverse(slots.right_values.real[..., None, :])
@@ -99,7 +99,7 @@ def kl_refreshed(
     }
     new_values = {}
     for name, mean in means.items():
-        value = mean_of(getattr(slots, name).real, mean, ctx.value_decay, ctx.value_gain)
+        value = complex_moment(getattr(slots, name).real, mean, ctx.value_decay, ctx.value_gain)
         new_values[name] = value if max_clamp is None else _at_least(value, max_clamp)
     # The first factors are those of Shampoo, without the eigenvalues.
     by_left, by_right = (jnp.where(ctx.first, 1, x) for x in (by_left, by_right))
@@ -107,10 +107,10 @@ def kl_refreshed(
     decay, gain = ctx.factor_decay, ctx.factor_gain
     if left is not None:
         scaled = times(by_right / columns, of_rows)
-        left = mean_of(left, scaled @ adjoint(of_rows), decay, gain)
+        left = complex_moment(left, scaled @ adjoint(of_rows), decay, gain)
     if right is not None:
         scaled = times(by_left / rows, of_columns)
-        right = mean_of(right, adjoint(of_columns) @ scaled, decay, gain)
+        right = complex_moment(right, adjoint(of_columns) @ scaled, decay, gain)
     new, _ = refreshed(ctx, due, slots, Sides(left, right), is_sorted=False)
     return new | new_values
 
@@ -121,10 +121,10 @@ def _inverse(values: Array) -> Array:
 
 
 def _at_least(values: Array, max_clamp: Array) -> Array:
-    """Bounds the inverse roots of eigenvalues: by the side's size, but at least 10."""
+    """Bounds 1 / sqrt(values) by max_clamp and the length of the side, or by 10 if that is more."""
     # 10 is a constant of the authors' code.
-    most = jnp.maximum(jnp.minimum(values.shape[-1], max_clamp), 10)
-    return jnp.maximum(values, 1 / jnp.square(most))
+    largest = jnp.maximum(jnp.minimum(values.shape[-1], max_clamp), 10)
+    return jnp.maximum(values, 1 / jnp.square(largest))
 
 
 @leaf_rule(
@@ -157,8 +157,8 @@ def scale_by_kl_shampoo(
 ) -> tuple[Array, dict[str, Array]]:
     """Divides by the root of a Kronecker product that is nearest to the covariance of g.
 
-    The last two axes of a leaf are a matrix (rows, columns), and all other axes count matrices; a
-    vector is a matrix of one row. Nearest is meant in the Kullback-Leibler divergence of normal
+    The last two axes of a leaf are a matrix (rows, columns), and all other axes are batch axes; a
+    vector is a matrix of one row. Nearest refers to the Kullback-Leibler divergence of normal
     distributions. For one matrix at the update number n = 0, 1, 2, ...:
 
         n = 0:  L <- (1 - b3) g g^T / columns,    Q_L = its eigenvectors,    u = 0
@@ -170,9 +170,9 @@ def scale_by_kl_shampoo(
         every precondition_frequency updates, after that:
                 Q_L <- the Q of the QR decomposition of L Q_L
 
-    R, r and Q_R are the same of g^T, each with the l, r and bases of the update before. l and r,
-    the eigenvalues of L and R, start at init_factor; b3 is shampoo_beta, or b2 where that is
-    negative. There is no bias correction.
+    R, r and Q_R are computed in the same way from g^T. All of them use l, r and the bases of the
+    previous update. l and r, the eigenvalues of L and R, start at init_factor; b3 is shampoo_beta,
+    or b2 if that is negative. There is no bias correction.
 
     The state keeps m as `mu` `(..., rows, columns)` in units of g, L as `left` `(..., rows, rows)`,
     Q_L as `left_basis`, l as `left_values` `(..., rows)`, and those of the columns as `right`,
@@ -185,11 +185,11 @@ def scale_by_kl_shampoo(
 
     Args:
       b1: decay of m, in [0, 1).
-      b2: decay of the factors, where shampoo_beta is negative.
+      b2: decay of L, R, l and r if shampoo_beta is negative.
       eps: added to the root of l r; in units of g.
       precondition_frequency: updates from one refresh to the next. Another number does not
         recompile.
-      shampoo_beta: decay of L, R, l and r; a negative number stands for b2.
+      shampoo_beta: decay of L, R, l and r; a negative number means b2.
       max_clamp: bound of 1 / sqrt(l); None for no bound.
       init_factor: l and r at the start, above 0.
       max_precond_dim: longest side that has a basis.
@@ -197,9 +197,9 @@ def scale_by_kl_shampoo(
       stagger: whether leaves are refreshed at different updates, spread over the period.
       state_dtype: dtype of all slots, or a dict; see `scale_by_soap`.
 
-    Differences: none from the authors' numbers in their precision, which is bfloat16 but for the
-    decompositions; their code refuses vectors, and has no max_precond_dim. The paper has neither
-    max_clamp nor init_factor.
+    Differences: the numbers are those of the authors' code up to its precision, which is bfloat16
+    except in the decompositions. That code refuses vectors, and does not have max_precond_dim. The
+    paper has neither max_clamp nor init_factor.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1); shampoo_beta outside [-1, 1); eps negative;
@@ -230,7 +230,7 @@ def scale_by_kl_shampoo(
         max_clamp: Array | None,
     ) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
-        mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
+        mu = complex_moment(slots.mu, g, b1, ctx.mu_gain)
         values = slots.left_values.real[..., :, None] * slots.right_values.real[..., None, :]
         # 1 / (sqrt(x) + eps), and 0 where an eigenvalue is 0.
         scale = jnp.where(values > 0, 1 / (jnp.sqrt(jnp.where(values > 0, values, 1)) + eps), 0)
@@ -273,7 +273,7 @@ def kl_shampoo(
 
     The update of all other parameters is `scale_by_adam` with `adam_weight_decay`, and with the
     same learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p;
-    the default of the authors is 1e-4. The first update moves parameters that are not matrices,
+    the authors' default is 1e-4. The first update moves parameters that are not matrices,
     and decays matrices.
 
     Args:

@@ -17,10 +17,10 @@ from .eigenbases import (
     FAILURES,
     bases_of,
     check_sides,
+    complex_moment,
     divided_by_rms,
     divided_by_root,
     is_due,
-    mean_of,
     on_whole_matrices,
     rotated,
 )
@@ -63,7 +63,7 @@ def scale_by_kl_soap(
 ) -> tuple[Array, dict[str, Array]]:
     """Runs Adam in the eigenbases of KL-Shampoo's factors.
 
-    The last two axes of a leaf are a matrix, and all other axes count matrices; a vector is a
+    The last two axes of a leaf are a matrix, and all other axes are batch axes; a vector is a
     matrix of one row. The first update makes the bases and returns 0. For one matrix at each later
     update:
 
@@ -116,10 +116,10 @@ def scale_by_kl_soap(
         max_clamp: Array | None,
     ) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
-        mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
+        mu = complex_moment(slots.mu, g, b1, ctx.mu_gain)
         # The weight of the first update is 0, and 0 times a square that overflows would be NaN.
         square = jnp.where(ctx.first, 0.0, squares(rotated(g, bases)))
-        nu = mean_of(slots.nu.real, square, b2, ctx.nu_gain)
+        nu = complex_moment(slots.nu.real, square, b2, ctx.nu_gain)
         u = divided_by_root(mu, nu, eps, bases)
         u = divided_by_rms(u) if normalize_grads else u
         due = is_due(ctx, period, stagger=stagger)

@@ -1,6 +1,6 @@
 """Factors of a Kronecker product that whitens matrices, and the two ways in which PSGD fits them.
 
-A matrix is the last two axes of an array `(..., rows, columns)`; all other axes count matrices. The
+A matrix is the last two axes of an array `(..., rows, columns)`; all other axes are batch axes. The
 factor of an axis of n elements is `(..., n, n)`, or `(..., n)` where it is diagonal.
 """
 
@@ -77,7 +77,7 @@ def balanced(factors: Factors, batch_ndim: int, wanted: Array) -> dict[str, Arra
     """Scales the factors, where it is wanted, to equal largest elements, without changing Q.
 
     Args:
-      batch_ndim: number of axes that count matrices.
+      batch_ndim: number of batch axes.
       wanted: a boolean `()`.
     """
     if len(factors) < 2:
@@ -160,7 +160,7 @@ def fit_symmetric(
     not solved.
 
     Args:
-      bounds: L of each factor, of the shape of the axes that count matrices.
+      bounds: L of each factor, of the shape of the batch axes.
 
     Returns:
       The factors, and L.

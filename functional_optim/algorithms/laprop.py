@@ -30,7 +30,7 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
         "mu_weight": bias_correction(b1, t),
         "nu_gain": 1 - b2,
         "scaled_eps": eps * root,
-        # Where v and eps are 0, g is 0 as well, and 0 / 0 is NaN.
+        # A lower bound of the divisor: where v and eps are 0, g is 0 too, and 0 / 0 would be NaN.
         "floor": jnp.asarray(TINY),
     }
 
@@ -56,10 +56,10 @@ def scale_by_laprop(
         m <- b1 m + (1 - b1) g / (sqrt(v / (1 - b2^t)) + eps)
         u  = m / (1 - b1^t)
 
-    Adam divides the mean of gradients by the latest root mean square; here each gradient is divided
-    by the root mean square of its update, so that u is bounded by the largest quotient for any b1
-    and b2. The state keeps m as `mu` and v as `nu`, each of shape `*p`. `b1`, `b2` `()` have no
-    unit; `eps` `()` is in units of g; m and u have no unit.
+    Adam divides the mean of gradients by the latest root mean square. Here each gradient is divided
+    by the root mean square at its own step, before the mean is taken, so that for any b1 and b2 u
+    is at most the largest of these quotients. The state keeps m as `mu` and v as `nu`, each of
+    shape `*p`. `b1`, `b2` `()` have no unit; `eps` `()` is in units of g; m and u have no unit.
 
     Args:
       b1, b2: decays of m and of v, in [0, 1).

@@ -32,7 +32,7 @@ def _check(options: Mapping[str, object]) -> str | None:
     if options["mode"] not in ("hard", "smooth", "refined"):
         return f"mode must be one of 'hard', 'smooth', 'refined', got {options['mode']!r}."
     if options["smooth_beta"] is not None and options["mode"] != "smooth":
-        return f"smooth_beta is of mode='smooth', got mode={options['mode']!r}. Leave it out."
+        return f"smooth_beta is for mode='smooth', got mode={options['mode']!r}. Leave it out."
     return None
 
 
@@ -58,8 +58,8 @@ def scale_by_lion(
         u   = sign(x), with sign(0) = 0; tanh(smooth_beta x); or min(max(x, -1), 1)
         mu <- b2 mu + (1 - b2) g
 
-    The state keeps mu, of shape `*p`, in units of g. `b1` and `b2` `()` have no unit, and u
-    has none; `smooth_beta` `()` is in units of 1 / g.
+    The state keeps mu, of shape `*p`, in units of g. `b1` `()`, `b2` `()` and u have no unit;
+    `smooth_beta` `()` is in units of 1 / g.
 
     Args:
       b1: weight of mu in x, in [0, 1).

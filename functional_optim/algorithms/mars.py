@@ -1,4 +1,4 @@
-"""MARS: optimizers whose gradients have a reduced variance, by the previous gradient."""
+"""MARS: corrects gradients by the previous gradient, which reduces the variance of their mean."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -31,7 +31,7 @@ Base = Literal["adamw", "lion", "shampoo"]
 
 
 def _corrected(g: Array, before: Array, weight: Array) -> Array:
-    """Computes g + weight (g - before), scaled down to a norm of 1."""
+    """Computes g + weight (g - before), scaled down to a norm of at most 1."""
     c = g + weight * (g - before)
     return c / jnp.maximum(leaf_norm(c), 1.0)
 
@@ -52,7 +52,7 @@ def reduce_variance(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Adds a multiple of the change since the last update to updates, and bounds their norm.
+    """Adds to updates a multiple of their change since the last update, and bounds their norm.
 
     For one parameter of shape `*p`, with `before` the g of its last update, 0 at the first:
 
@@ -92,7 +92,7 @@ def scale_by_mars(
 
     For one parameter of shape `*p`:
 
-        c = g + gamma b1 / (1 - b1) (g - before), scaled down to a norm of 1
+        c = g + gamma b1 / (1 - b1) (g - before), scaled down to a norm of at most 1
         u = scale_by_adam(c),                        base "adamw"
             sign(m),    m <- b1 m + (1 - b1) c       base "lion"
             orthogonalize(m / (1 - b1))              base "shampoo"
@@ -106,14 +106,14 @@ def scale_by_mars(
       b1: decay of m, in [0, 1); the correction grows with it.
       b2: decay of Adam's second moment, for base "adamw".
       eps: that of `scale_by_adam` or of `orthogonalize`, for base "adamw" or "shampoo".
-      gamma: weight of the correction; 0 for none.
+      gamma: weight of the correction; 0 for no correction.
       base: `"adamw"`, `"lion"` or `"shampoo"`, the optimizer that makes u of c.
       approximate: whether `before` is the last gradient, or else the argument `previous_grad`.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the authors' code has matrix products in bfloat16. At the first update `before` is
-    0, as in that code; in the paper it is g, so that c = g. An implementation that stores a
-    reference to a gradient that is overwritten in place has no correction.
+    0, as in that code; in the paper it is g, so that c = g. In code that stores only a reference to
+    the gradient, which the next one overwrites in place, the correction is always 0.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or gamma negative, or base is unknown.
@@ -122,7 +122,7 @@ def scale_by_mars(
       >>> import functional_optim as fo
       >>> tx, params = fo.scale_by_mars(b1=0.5, gamma=1.0, base="lion"), {"w": 0.0}
       >>> state = tx.init(params)
-      >>> for g in (0.2, 0.02):  # the second is 0.02 + (0.02 - 0.2), against 0.4 before
+      >>> for g in (0.2, 0.02):  # c is 0.2 + (0.2 - 0) = 0.4, then 0.02 + (0.02 - 0.2) = -0.16
       ...     updates, state = tx.update({"w": g}, state)
       >>> print(f"{state.ema.ema['w']:.3f}")
       0.020

@@ -93,7 +93,7 @@ def newton_schulz(
 
 
 def _iterated(x: Array, rounds: Sequence[Triple], gram: bool | None, to: "_Rounding") -> Array:
-    """Computes all rounds, two at a time with `gram`, and with None where that pays."""
+    """Computes all rounds, two at a time with `gram`, and with None where that saves time."""
     if gram is None:
         gram = to.narrow is None and x.shape[-1] >= GRAM_FROM * x.shape[-2]
     in_pairs = len(rounds) // 2 * 2 if gram else 0

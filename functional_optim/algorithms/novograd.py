@@ -1,4 +1,4 @@
-"""NovoGrad: momentum of gradients that are normalized for each parameter."""
+"""NovoGrad: momentum of gradients, each parameter's gradient divided by its running norm."""
 
 from typing import Annotated
 
@@ -22,12 +22,12 @@ Array = jax.Array
 
 
 def _slots(p: Array) -> dict[str, Array]:
-    real = jnp.finfo(p.dtype).dtype
+    real = jnp.finfo(p.dtype).dtype  # for a complex p, the dtype of its real part
     return {"mu": jnp.zeros_like(p), "nu": jnp.zeros((), real)}
 
 
 def _step_scalars(t: Array, b2: Array) -> dict[str, Array]:
-    """Computes the weights of the second moment, whose first value is the first square."""
+    """Computes the weights of nu, which starts as the first square instead of 0."""
     first = t == 1
     return {"nu_decay": jnp.where(first, 0.0, b2), "nu_gain": jnp.where(first, 1.0, 1 - b2)}
 
@@ -49,7 +49,7 @@ def scale_by_novograd(
 ) -> tuple[Array, dict[str, Array]]:
     """Accumulates updates divided by the running root mean square of their norms.
 
-    For one parameter of shape `*p`, with the norm `()` of its whole update:
+    For one parameter of shape `*p`, with |g| `()` the norm of its whole update:
 
         nu <- b2 nu + (1 - b2) |g|^2,    nu = |g|^2 at its first update
         mu <- b1 mu + g / (sqrt(nu + eps_root) + eps) + weight_decay p
@@ -83,8 +83,8 @@ def scale_by_novograd(
     training of deep networks, 2019, Algorithm 1, arXiv:1905.11286.
     """
     del b2, mu_dtype, state_dtype
-    # The slot is a real scalar, also for complex parameters.
     squared = jnp.sum(jnp.square(jnp.abs(g)))
+    # nu is real, but the maths receives all slots of a complex parameter as complex arrays.
     nu = moment(jnp.real(slots.nu), squared, ctx.nu_decay, ctx.nu_gain)
     root = safe_sqrt(nu + eps_root) + eps
     b1, root, weight_decay = (x.astype(g.dtype) for x in (b1, root, weight_decay))

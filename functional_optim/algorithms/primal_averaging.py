@@ -71,7 +71,7 @@ def primal_averaging_step(
     shrinkage: Annotated[Hyperparameter | None, Within("[0, 1]"), Optional_] = None,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Takes a step from z, averages z into x, and returns the change of the point y between."""
+    """Takes a step from z, averages z into x, and returns the change of y, between x and z."""
     del train_interp_coeff, eval_interp_coeff, state_dtype
     z = slots.z if shrinkage is None else ctx.remaining * slots.z
     return step_between(g, z, p, ctx), {"z": z + g}
@@ -85,7 +85,7 @@ def generalized_primal_averaging(
     shrinkage: ScalarOrSchedule | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """GPA: averages the points of an optimizer, with gradients between the average and the last.
+    """GPA: averages an optimizer's points z, with gradients between the average and the last z.
 
     For one parameter of shape `*p`, with the step u of base_optimizer for the gradient at y:
 
@@ -105,15 +105,16 @@ def generalized_primal_averaging(
       train_interp_coeff: weight of x in y, in (0, 1].
       eval_interp_coeff: decay of x, in [0, 1].
       shrinkage: share `()` of z that is lost before each step, which is the authors' weight decay:
-        learning_rate weight_decay in their code. It leaves y as it is, and so moves x.
+        learning_rate weight_decay in their code. It does not change y, and therefore moves x.
       state_dtype: dtype of z.
 
     Differences: the names and defaults are as in the authors' code, whose base optimizer is
-    AdamW. Its weight decay multiplies z by 1 - learning_rate weight_decay and leaves y, which is
-    `shrinkage` here; the weight decay of a base optimizer moves z by a multiple of y, and y with
-    it. Their `use_wd_on_y` multiplies y alone, by a decay after this transformation: `scale(-1.0)`,
-    `add_decayed_weights(learning_rate weight_decay eval_interp_coeff)`, `scale(-1.0)`. A change
-    of train_interp_coeff changes y, and not x. optax has no GPA.
+    AdamW. Its weight decay multiplies z by 1 - learning_rate weight_decay and does not change y;
+    this is `shrinkage` here. The weight decay of a base optimizer moves z by a multiple of y, and y
+    with it. Their `use_wd_on_y` multiplies only y. For the same here, chain with this
+    transformation `scale(-1.0)`, `add_decayed_weights(learning_rate weight_decay
+    eval_interp_coeff)` and `scale(-1.0)`. A change of train_interp_coeff changes y, and not x.
+    optax has no GPA.
 
     Raises:
       TypeError: base_optimizer is not a pair of functions.

@@ -25,7 +25,7 @@ from ..core.rules.arguments import (
 from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 
-__all__ = ["GrowthRate", "adam_correction", "pair_of", "prodigy"]
+__all__ = ["GrowthRate", "adam_correction", "unpack_betas", "prodigy"]
 
 Array = jax.Array
 
@@ -33,7 +33,7 @@ GrowthRate = Annotated[Hyperparameter | None, Within("[1, inf)"), Optional_]
 """The largest factor by which an estimate grows in one update; None for no limit."""
 
 
-def pair_of(
+def unpack_betas(
     rule: str, betas: tuple[ScalarOrSchedule, ScalarOrSchedule]
 ) -> tuple[ScalarOrSchedule, ScalarOrSchedule]:
     """Returns the two decays that an optimizer takes as one argument.
@@ -232,7 +232,7 @@ def prodigy(
     Reference: Mishchenko & Defazio, Prodigy: an expeditiously adaptive parameter-free learner, ICML
     2024, Algorithm 4, arXiv:2306.06101.
     """
-    b1, b2 = pair_of("prodigy", betas)
+    b1, b2 = unpack_betas("prodigy", betas)
     step = prodigy_step(
         learning_rate,
         b1,

@@ -258,7 +258,7 @@ def scale_by_psgd_kron(
     m, and thus in u. `"Q0.5EQ1.5"` is that of the paper's author, lixilinx/psgd_torch, but for its
     momentum, whose decay grows from 0 to b1, and for its first scale, which may be measured. Both
     balance at random, 1 time in 100, and treat a leaf of three axes or more as one matrix, or give
-    each axis a factor; here its first axes count matrices. Both fit the factors to zero gradients
+    each axis a factor; here its first axes are batch axes. Both fit the factors to zero gradients
     as well, by which those of `"EQ"` overflow.
 
     Raises:

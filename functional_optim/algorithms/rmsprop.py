@@ -59,7 +59,7 @@ def scale_by_rms(
         s   = nu, or max(nu - mu^2, 0) with centered
         u   = g / sqrt(s + eps), or g / (sqrt(s) + eps) without eps_in_sqrt
 
-    With bias_correction, s has nu and mu divided by 1 - decay^t. The state keeps nu and mu as
+    With bias_correction, nu and mu are divided by 1 - decay^t in s. The state keeps nu and mu as
     above, of shape `*p`. `decay` `()` has no unit; `eps` is in units of g^2, or of g without
     eps_in_sqrt; u has no unit.
 
@@ -96,7 +96,7 @@ def scale_by_rms(
     if centered:
         mu = new_slots["mu"] = moments.moment(slots.mu, g, decay, ctx.gain)
         mean = ctx.correction * mu if bias_correction else mu
-        # Where both squares overflow, the variance is infinite, and not their difference, NaN.
+        # If nu and mu^2 both overflow, inf - inf is NaN; with a finite mu^2, s is infinite.
         square = jnp.minimum(jnp.square(mean), float(jnp.finfo(mean.dtype).max))
         s = jnp.maximum(s - square, 0.0)
     return g / (safe_sqrt(eps + s) if eps_in_sqrt else eps + safe_sqrt(s)), new_slots
@@ -161,18 +161,18 @@ def rmsprop(
         b <- momentum b + u,    u from `scale_by_rms`
         p <- p - learning_rate b
 
-    `learning_rate` `()` is in units of p. Without `momentum` there is no trace.
+    `learning_rate` `()` is in units of p. Without `momentum`, b is u.
 
     Args:
-      momentum: decay of b; None for no trace.
+      momentum: decay of b; None for no momentum.
       nesterov: whether the step is u + momentum b, as in `sgd`; needs momentum.
       accumulator_dtype: dtype of b.
-      dampening: share of u that does not enter the trace, see `trace`.
+      dampening: share of u that does not enter b, see `trace`.
       See `scale_by_rms` and `scale_by_learning_rate` for the others.
 
-    Differences: the learning rate multiplies the trace, as in torch; in optax it multiplies
-    u, which differs while the learning rate changes. torch's defaults are lr=0.01, decay
-    (there alpha) 0.99, and eps outside the root.
+    Differences: the learning rate multiplies b, as in torch; in optax it multiplies u, which
+    differs while the learning rate changes. torch's defaults are lr=0.01, decay=0.99 (torch
+    calls it alpha), and eps outside the root.
 
     Example:
       >>> import functional_optim as fo

@@ -234,8 +234,8 @@ def schedule_free_sgd(
 
     Args:
       learning_rate: the rate after the warmup, a number or a schedule.
-      warmup_steps: number of updates in which the rate grows to learning_rate; None for none.
-      weight_decay: factor of an L2 penalty at y, in units of g per unit of y; None for none.
+      warmup_steps: number of updates in which the rate grows to learning_rate; None for no warmup.
+      weight_decay: factor of an L2 penalty at y, in units of g per unit of y; None for no penalty.
       state_dtype: dtype of z.
       mask: which parameters decay; see `masked`.
       warmup_from_zero: whether the first update has rate 0, as in optax: then rate is

@@ -117,7 +117,7 @@ def _step_scalars(
     use_bias_correction: bool,
     grafting: str,
 ) -> dict[str, Array]:
-    """Computes decays, gains and corrections, and what happens at update number t."""
+    """Computes decays, gains and corrections, and whether update number t computes the roots."""
     start = start_preconditioning_step
     start = precondition_frequency if start is None else start
     # The first update that is not before the start, and then those that the frequency divides.
@@ -126,6 +126,7 @@ def _step_scalars(
     scalars = {"due": is_due, "early": t < start} | _mean(b2, t, "factor", use_bias_correction)
     if b1 is not None:
         scalars |= {"mu_decay": b1, "mu_gain": 1 - b1}
+        # 0 * x + 1 is a 1 with the shape of x, which has an axis if x differs by label.
         scalars["mu_correction"] = bias_correction(b1, t) if use_bias_correction else 0 * b1 + 1
     if grafting not in ("none", "sgd"):
         decay = 0 * graft_b2 + 1 if grafting == "adagrad" else graft_b2
@@ -185,14 +186,14 @@ def scale_by_shampoo(
 
         L <- b2 L + (1 - b2) g g^T,    R <- b2 R + (1 - b2) g^T g
         m <- b1 m + (1 - b1) g
-        P  = (L / (1 - b2^t) + eps)^(-1/4),    Q = (R / (1 - b2^t) + eps)^(-1/4),    now and then
+        P  = (L / (1 - b2^t) + eps)^(-1/4),    Q = (R / (1 - b2^t) + eps)^(-1/4),    if due
         u  = P m / (1 - b1^t) Q
 
     With b2 = 1, L and R are sums, and are not divided. P and Q are the identity at first. They are
-    computed at update number `start_preconditioning_step`, and then whenever t is a multiple of
-    `precondition_frequency`. Where one side alone has a factor, its power is -1/2. A vector is a
-    column that has L alone, which is full-matrix AdaGrad; several matrices of a parameter are
-    independent of each other.
+    due at update number `start_preconditioning_step`, and then whenever t is a multiple of
+    `precondition_frequency`. If only one side has a factor, its power is -1/2. A vector is a column
+    that has only L, which is full-matrix AdaGrad; several matrices of a parameter are independent
+    of each other.
 
     With `grafting`, each matrix of u is scaled to the norm of the update that another method makes
     of m: "sgd" m itself; "adagrad", "rmsprop" and "adam" m / (sqrt(v) + graft_eps), where v is
@@ -209,10 +210,11 @@ def scale_by_shampoo(
     and `graft_eps` `()` in units of g. u has no unit, or that of g with "sgd".
 
     Args:
-      b1: None keeps no mean, and m = g.
+      b1: decay of m, in [0, 1); None for m = g.
       b2: decay of L and of R, in [0, 1]; 1 for sums.
       eps: added to the eigenvalues of L and of R, in units of g^2.
-      precondition_frequency: may change during a run without a new program, as the other numbers.
+      precondition_frequency: number of updates from one computation of the roots to the next; may
+        change during a run without recompilation, like all numbers.
       start_preconditioning_step: None for precondition_frequency.
       graft_b2: decay of v, in [0, 1), for "rmsprop" and "adam".
       graft_eps: added to sqrt(v), in units of g.
@@ -221,7 +223,7 @@ def scale_by_shampoo(
         the coupled iteration of `matrix_inverse_pth_root`, for which float32 needs an eps of at
         least 1e-6 of the largest eigenvalue. "qr" is a step of the QR algorithm, from the last
         estimate of the eigenvectors.
-      exponent: power with its sign reversed; None for 1/4, and 1/2 where one side has a factor.
+      exponent: P and Q have the power -exponent; None for 1/4, or 1/2 if one side has a factor.
       relative_eps: whether eps is in units of the largest eigenvalue of L and of R.
       pseudo_inverse: whether eigenvalues that are 0 up to rounding get a root of 0. With eps 0,
         roots of other singular factors fail.
@@ -233,10 +235,10 @@ def scale_by_shampoo(
     Differences: the defaults are those of Meta's code. It makes vectors of small matrices, sees a
     parameter with three axes as a tensor with three factors, raises an error after some failures,
     and has 0.99 as the graft_b2 of "rmsprop". For "qr" it sorts the eigenvectors from the smallest
-    eigenvalue on, and from that order one step at a time does not converge. Google's code is
-    b2=0.999, eps=1e-6, relative_eps, root="newton", grafting="sgd", start_preconditioning_step=5,
-    but for momentum, which it applies to u, and for failing roots, for which it tries larger eps.
-    In Gupta et al., eps is the first diagonal of L and R.
+    eigenvalue to the largest, an order in which one QR step per update does not converge. Google's
+    code corresponds to b2=0.999, eps=1e-6, relative_eps, root="newton", grafting="sgd" and
+    start_preconditioning_step=5, except that it applies momentum to u, and tries a larger eps if a
+    root fails. In Gupta et al., L and R start as eps times the identity.
 
     Raises:
       ValueError: a number outside its interval; grafting or root is unknown; the exponent is not
@@ -259,11 +261,11 @@ def scale_by_shampoo(
     del p, b1, b2, precondition_frequency, start_preconditioning_step, graft_b2, state_dtype
     if g.size == 0:
         return g, slots._asdict()
-    kept: dict[str, Array] = {}
+    new_slots: dict[str, Array] = {}
     m = g
     if "mu" in slots._fields:
-        kept["mu"] = _moment(slots.mu, g, ctx.mu_decay, ctx.mu_gain)
-        m = times(ctx.mu_correction, kept["mu"]) if use_bias_correction else kept["mu"]
+        mu = new_slots["mu"] = _moment(slots.mu, g, ctx.mu_decay, ctx.mu_gain)
+        m = times(ctx.mu_correction, mu) if use_bias_correction else mu
     sides = _sides(g.shape, max_precond_dim, one_sided)
     power = exponent if exponent is not None else 1 / (2 * max(len(sides), 1))
     factors = {k: x for k, x in slots._asdict().items() if k not in ("mu", "nu")}
@@ -297,16 +299,15 @@ def scale_by_shampoo(
     u, factors = auto_sharded(
         on_matrices, specs, g.reshape(column), m.reshape(column), factors, scalars, eps
     )
-    u, kept = u.reshape(g.shape), kept | factors
+    u, new_slots = u.reshape(g.shape), new_slots | factors
     if grafting == "none":
-        return u, kept
+        return u, new_slots
     graft = m
     if grafting != "sgd":
-        kept["nu"] = _moment(slots.nu, squares(g), ctx.nu_decay, ctx.nu_gain)
-        graft = m / (safe_sqrt(ctx.nu_correction * kept["nu"]) + graft_eps).astype(m.dtype)
-    # The constant of Meta's code.
-    size = _norms(graft) / (_norms(u) + 1e-16)
-    return jnp.where(ctx.early, graft, times(size, u)), kept
+        nu = new_slots["nu"] = _moment(slots.nu, squares(g), ctx.nu_decay, ctx.nu_gain)
+        graft = m / (safe_sqrt(ctx.nu_correction * nu) + graft_eps).astype(m.dtype)
+    scale = _norms(graft) / (_norms(u) + 1e-16)  # 1e-16 is the constant of Meta's code
+    return jnp.where(ctx.early, graft, times(scale, u)), new_slots
 
 
 def _second_moment(side: str, g: Array) -> Array:
@@ -330,12 +331,12 @@ def _refreshed(
     new = {"failed_roots": slots["failed_roots"]}
     for side in sides:
         factor = times(correction, slots[side])
-        found = inverse_root(method, factor, exponent, damping, slots.get(f"{side}_basis"))
-        failed = found.failed[..., None, None]
-        new[f"{side}_root"] = jnp.where(failed, slots[f"{side}_root"], found.root)
-        if found.basis is not None:
-            new[f"{side}_basis"] = jnp.where(failed, slots[f"{side}_basis"], found.basis)
-        new["failed_roots"] += jnp.sum(found.failed, dtype=new["failed_roots"].dtype)
+        result = inverse_root(method, factor, exponent, damping, slots.get(f"{side}_basis"))
+        failed = result.failed[..., None, None]
+        new[f"{side}_root"] = jnp.where(failed, slots[f"{side}_root"], result.root)
+        if result.basis is not None:
+            new[f"{side}_basis"] = jnp.where(failed, slots[f"{side}_basis"], result.basis)
+        new["failed_roots"] += jnp.sum(result.failed, dtype=new["failed_roots"].dtype)
     return new
 
 
@@ -399,10 +400,10 @@ def shampoo(
 
     Args:
       weight_decay_mask: which matrices decay; see `masked`.
-      momentum: of the decayed updates, in (0, 1) as a rule; None keeps none. It is in addition to
-        b1, which averages gradients.
+      momentum: decay of M, usually in (0, 1); None for no momentum. It is in addition to b1, which
+        averages gradients.
       nesterov: whether the step is d + momentum M, the look-ahead of the momentum.
-      block_size: the largest side of a matrix; None does not cut.
+      block_size: the longest side of a block; None to leave matrices whole.
       axes: tree of `MatrixAxes`, or a prefix of one, with None for the parameters that Adam trains;
         or a function of the parameters that returns one. None for `axes_by_name()`.
       See `scale_by_shampoo` and `muon` for the others.
@@ -451,16 +452,16 @@ def shampoo(
         use_bias_correction=use_bias_correction,
         state_dtype=state_dtype,
     )
-    sums: tuple[GradientTransformation, ...] = ()
+    momentum_links: tuple[GradientTransformation, ...] = ()
     if momentum is not None:
-        sums = (masked(_momentum(momentum, nesterov), leaves.where(matrices=True)),)
+        momentum_links = (masked(_momentum(momentum, nesterov), leaves.where(matrices=True)),)
     return with_adam_for_others(
         (on_matrices(rule, leaves, block_size),),
         leaves,
         learning_rate,
         weight_decay=weight_decay,
         weight_decay_mask=weight_decay_mask,
-        after_decay=sums,
+        after_decay=momentum_links,
         adam_b1=adam_b1,
         adam_b2=adam_b2,
         adam_eps=adam_eps,

@@ -76,7 +76,7 @@ def scale_by_simplified_ademamix(
 
     Args:
       b1, b2: decays of m and of v, in [0, 1).
-      alpha: weight of g beside m.
+      alpha: weight of g in the sum with m.
       eps: added to the root, so that u stays bounded; in units of g.
       eps_root: added under the root; in units of g^2.
       b1_warmup: number of updates over which the half-life of m grows linearly, from that of min_b1

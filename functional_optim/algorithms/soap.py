@@ -21,10 +21,10 @@ from .eigenbases import (
     bases_of,
     basis_slots,
     check_sides,
+    complex_moment,
     divided_by_rms,
     divided_by_root,
     is_due,
-    mean_of,
     on_whole_matrices,
     refreshed,
     rotated,
@@ -81,7 +81,7 @@ def scale_by_soap(
 ) -> tuple[Array, dict[str, Array]]:
     """Runs Adam in the eigenbases of Shampoo's factors, which change every few updates.
 
-    The last two axes of a leaf are a matrix (rows, columns), and all other axes count matrices.
+    The last two axes of a leaf are a matrix (rows, columns), and all other axes are batch axes.
     The first update makes the bases and returns 0, so that no gradient is divided in a basis that
     was computed from it. For one matrix at the update number n = 0, 1, 2, ...:
 
@@ -111,7 +111,7 @@ def scale_by_soap(
       eps: added to the root; in units of g.
       precondition_frequency: updates from one refresh to the next. Another number does not
         recompile.
-      shampoo_beta: decay of L and R; a negative number stands for b2.
+      shampoo_beta: decay of L and R; a negative number means b2.
       max_precond_dim: longest side that has a basis; 0 for Adam without its first update.
       one_sided: whether only the shorter side has a basis, that of the rows if both are equal.
       normalize_grads: whether to divide u / s by its root mean square, matrix by matrix.
@@ -149,10 +149,10 @@ def scale_by_soap(
         g: Array, slots: Slots, ctx: StepContext, b1: Array, b2: Array, eps: Array, period: Array
     ) -> tuple[Array, dict[str, Array]]:
         bases = bases_of(slots)
-        mu = mean_of(slots.mu, g, b1, ctx.mu_gain)
+        mu = complex_moment(slots.mu, g, b1, ctx.mu_gain)
         # The weight of the first update is 0, and 0 times a square that overflows would be NaN.
         square = jnp.where(ctx.first, 0.0, squares(rotated(g, bases)))
-        nu = mean_of(slots.nu.real, square, b2, ctx.nu_gain)
+        nu = complex_moment(slots.nu.real, square, b2, ctx.nu_gain)
         u = divided_by_root(mu, nu, eps, bases)
         u = divided_by_rms(u) if normalize_grads else u
         return times(ctx.size, u), {"mu": mu} | _refreshed(g, nu, slots, ctx, period)
@@ -163,8 +163,8 @@ def scale_by_soap(
         left, right = (getattr(slots, name, None) for name in FACTORS)
         decay, gain = ctx.factor_decay, ctx.factor_gain
         factors = Sides(
-            None if left is None else mean_of(left, g @ adjoint(g), decay, gain),
-            None if right is None else mean_of(right, adjoint(g) @ g, decay, gain),
+            None if left is None else complex_moment(left, g @ adjoint(g), decay, gain),
+            None if right is None else complex_moment(right, adjoint(g) @ g, decay, gain),
         )
         due = is_due(ctx, period, stagger=stagger)
         new, orders = refreshed(ctx, due, slots, factors, is_sorted=True)

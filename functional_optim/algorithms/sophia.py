@@ -31,7 +31,7 @@ from ..core.state import State
 from ..core.trees.varying import cond
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..second_order.hutchinson import hutchinson_estimator_diag_hessian
-from ..transforms.conditional_update import at_rest, check_leaf_counts
+from ..transforms.conditional_update import check_leaf_counts, zero_metrics
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 
@@ -95,7 +95,7 @@ def sophia_step(
     bias_correction: Static[bool] = True,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides the momentum by the estimate of the curvature, which stays as it is."""
+    """Divides the momentum by the estimate of the curvature, which does not change."""
     del p, b2, update_interval, mu_dtype, state_dtype
     u, mu = _direction(g, slots, ctx, b1, eps, gamma, clip_threshold, bias_correction)
     return u, {"mu": mu, "nu": slots.nu}
@@ -279,7 +279,7 @@ class _Sophia(Interned):
             return *self.estimating(updates, before, params, given), inner
 
         def step() -> tuple[PyTree, PyTree, PyTree]:
-            return *self.plain(updates, before, params, {}), at_rest(state.hessian_fn_state)
+            return *self.plain(updates, before, params, {}), zero_metrics(state.hessian_fn_state)
 
         interval = before.hyperparams["update_interval"]
         due = jnp.remainder(before.count.astype(interval.dtype), interval) < 1

@@ -139,7 +139,7 @@ class ChainUpdate(Interned):
         stages: list[list[BoundRule] | ExtraArgsAdapter] = []
         for link in self.links:
             update = link.function
-            # Wrappers, and links of other libraries, are called by themselves.
+            # Wrappers, and links of other libraries, are called separately.
             if not isinstance(update, FusedUpdate):
                 stages.append(link)
                 continue

@@ -148,7 +148,7 @@ def _is_part(name: str, entry: "Entry") -> bool:
     link, local, _ = entry
     if name != local and not name.endswith(f".{local}"):
         return False
-    # Each `in` goes on where the last one stopped, so the parts must be in order.
+    # Each `in` continues where the last one stopped, so the parts must be in order.
     parts = iter(link.split("."))
     return all(part in parts for part in name.removesuffix(local).split(".")[:-1])
 

@@ -1,4 +1,4 @@
-"""Packages that import a name when it is first used."""
+"""Lets a package import its public names when they are first used."""
 
 import importlib
 import importlib.util
@@ -15,8 +15,8 @@ def lazy_names(
     """Returns the `__getattr__` and the `__dir__` of a package.
 
     Modules of the package are imported in the same way. A name that is also the name of a module
-    of the package must be imported with the package. Otherwise the import of that module would
-    set the attribute to the module, and Python would not call `__getattr__`.
+    of the package must be imported eagerly. Otherwise the import of that module would set the
+    attribute to the module, and Python would not call `__getattr__`.
 
     Args:
       package: the package's `__name__`.

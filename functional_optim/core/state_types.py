@@ -330,11 +330,11 @@ class InjectHyperparamsState(_OfFields, fields="count hyperparams inner_state"):
 
 
 class InjectStatefulHyperparamsState(_OfFields, fields="count hyperparams inner_state"):
-    """State of `inject_hyperparams`; `hyperparams_states` is there with stateful schedules."""
+    """State of `inject_hyperparams`; with stateful schedules, it has `hyperparams_states`."""
 
 
 class MaskedState(_OfFields):
-    """Type of no state: that of `masked` is that of its inner transformation."""
+    """Not the type of any state: `masked` has the state of its inner transformation."""
 
 
 class MechanicState(_OfFields, fields="base_optimizer_state mechanic_step"):

@@ -30,7 +30,7 @@ Params = PyTree
 """A tree of parameters."""
 
 Updates = PyTree
-"""A tree of updates, at first the gradients, shaped like the parameters."""
+"""A tree of updates, shaped like the parameters; the first link receives the gradients."""
 
 OptState = PyTree
 """The state of a transformation, as `init` makes it."""
@@ -39,7 +39,7 @@ ScalarOrSchedule = float | jax.Array | np.ndarray[Any, Any] | np.number[Any] | S
 """A number, a scalar array or a schedule: the values that a hyperparameter may be given."""
 
 MaskOrFn = PyTree | Callable[[PyTree], PyTree] | None
-"""A tree of booleans, a function that makes one of the parameters, or None for all."""
+"""A tree of booleans, a function from the parameters to such a tree, or None for all leaves."""
 
 GradientTransformationExtraArgs = GradientTransformation
 """Another name of `GradientTransformation`, whose `update` always takes extra arguments."""
@@ -49,11 +49,14 @@ TransformUpdateExtraArgsFn = TransformUpdateFn
 
 
 class EmptyState(NamedTuple):
-    """State of a transformation that keeps none."""
+    """State of a transformation that has nothing to keep."""
 
 
 class Required(enum.Enum):
-    """The default of an argument that must be passed where the value would be missing."""
+    """Marks a `default` that was not passed: if nothing is found, the call then raises an error.
+
+    None cannot be the marker, because it may be passed as the result for that case.
+    """
 
     ERROR = "error"
 

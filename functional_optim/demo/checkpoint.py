@@ -86,9 +86,9 @@ class Checkpoints:
             current = ", ".join(f"{k}={new.get(k)}" for k in differing)
             flags = " ".join(f"--{k.replace('_', '-')} {old.get(k)}" for k in differing)
             raise UsageError(
-                f"{directory} holds a run with {saved}, and this one has {current}. To go on with "
-                f"that run, pass {flags}; to start another, pass --out with another directory, "
-                "or --fresh to delete that run's checkpoints."
+                f"{directory} holds a run with {saved}, and this one has {current}. To continue "
+                f"with that run, pass {flags}; to start another, pass --out with another "
+                "directory, or --fresh to delete that run's checkpoints."
             )
 
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. Start again with the same options to go on.", file=sys.stderr)
+        print("\nInterrupted. Start again with the same options to continue.", file=sys.stderr)
         return 130
     return 0
 
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const=REFERENCE,
         metavar="RULE",
-        help="train a second optimizer on the same batches, and draw its curves beside those of "
+        help="train a second optimizer on the same batches, and draw its curves next to those of "
         "--rule; without a name %(const)s, one of the best on these images in docs/race.md",
     )
     add(

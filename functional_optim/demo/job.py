@@ -41,7 +41,7 @@ def run(
       out: directory of the checkpoints and the report.
       fresh: whether to remove the checkpoints of an earlier run.
       with_race: whether to race the rules.
-      compare_with: rule of a second training, on the same batches; None for none.
+      compare_with: rule of a second training, on the same batches; None for no second training.
 
     Raises:
       UsageError: an extra is missing, `out` cannot be written to or holds a run with another

@@ -7,24 +7,26 @@ from typing import Any
 
 import functional_optim as fo
 
-__all__ = ["ARGUMENTS", "BASES", "LEFT_OUT", "make", "names"]
+__all__ = ["ARGUMENTS", "BASES", "EXCLUDED", "make", "names"]
 
-LEFT_OUT = {
-    "cautious": "a wrapper: cautious_adamw and cautious_lion take part",
+EXCLUDED = {
+    "cautious": "a wrapper: cautious_adamw and cautious_lion are included",
     "cautious_weight_decay": "a link",
     "dpsgd": "it needs the gradient of each example",
     "grokfast": "a link",
     "grokfast_ma": "a link",
     "hyperball": "it needs the direction of another rule",
-    "hypergradient": "a wrapper: adam_hd and sgd_hd take part",
-    "orthogonalize": "a link: muon takes part",
+    "hypergradient": "a wrapper: adam_hd and sgd_hd are included",
+    "orthogonalize": "a link: muon is included",
 }
-"""Factories that take no part, and why: they make less than an optimizer, or need more."""
+"""Factories that are not included -> why: each makes less than an optimizer, or needs more than
+gradients."""
 
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
-    # Pixels that are 0 in the first images have gradients of 0; after these, only eps divides.
+    # The weights of pixels that are 0 in all first images have gradients of 0 there. Their next
+    # gradient is divided by the root of the past ones plus eps: by eps alone.
     "acprop": {"eps": 1e-3},
-    # The matrices have 10 to 256 rows.
+    # The default ranks are for large models, and the matrices here have 10 to 256 rows.
     "apollo": {"rank": 8, "update_proj_gap": 50},
     "apollo_mini": {"update_proj_gap": 50},
     "dadapt_sgd": {"momentum": 0.9},
@@ -45,39 +47,43 @@ BASES: Mapping[str, Callable[[fo.ScalarOrSchedule], fo.GradientTransformation]] 
     "mechanize": fo.adam,
     "schedule_free": functools.partial(fo.adam, b1=0.0),
 }
-"""The optimizers that take another one, which they get, with the learning rate."""
+"""Optimizers that wrap another one -> the factory of that one, called with the learning rate."""
 
 _RATES = {"lbfgs": None, "polyak_sgd": "max_learning_rate"}
-"""The names of learning rates that have another name; None where a line search finds it."""
+"""Name of the learning rate where it is not `learning_rate`; None if a line search finds it."""
 
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Lists the optimizers: what the package exports from `algorithms` that is not left out."""
-    found = {name: getattr(fo, name) for name in fo.__all__}
+    """Returns the names of the optimizers: public factories of `algorithms` but `EXCLUDED`."""
+    exported = {name: getattr(fo, name) for name in fo.__all__}
     return tuple(
-        sorted(name for name, value in found.items() if _is_optimizer(value) - {*LEFT_OUT})
+        sorted(
+            name
+            for name, value in exported.items()
+            if _is_optimizer(value) and value.__name__ not in EXCLUDED
+        )
     )
 
 
-def _is_optimizer(value: Any) -> set[str]:
-    """Returns the name of an optimizer, or nothing."""
+def _is_optimizer(value: Any) -> bool:
     if not inspect.isfunction(value) or value.__name__.startswith("scale_by_"):
-        return set()
+        return False
     if not value.__module__.startswith(f"{fo.__name__}.algorithms."):
-        return set()
+        return False
     makes = inspect.signature(value, eval_str=True).return_annotation
-    return {value.__name__} if makes is fo.GradientTransformation else set()
+    return makes is fo.GradientTransformation
 
 
 def make(
     name: str, learning_rate: fo.ScalarOrSchedule, **changes: Any
 ) -> fo.GradientTransformation:
-    """Makes an optimizer from its learning rate; one that searches along a line has none.
+    """Makes an optimizer from its learning rate, which an optimizer with a line search ignores.
 
     Args:
       name: one of `names()`.
-      learning_rate: where an optimizer finds its own, a factor of that, for which 1 is usual.
+      learning_rate: the learning rate; for an optimizer that estimates its own, a factor of the
+        estimate, usually 1.
       **changes: arguments in place of those of `ARGUMENTS` and the defaults.
 
     Raises:
@@ -101,6 +107,6 @@ def make(
         raise ValueError(
             f"{name} needs {', '.join(sorted(missing))}. Add a line to ARGUMENTS in "
             f'functional_optim/demo/optimizers.py: "{name}": {{"{min(missing)}": ...}}, or one to '
-            f"LEFT_OUT that says why it cannot take part."
+            f"EXCLUDED that says why it is not included."
         )
     return factory(**arguments)

@@ -81,14 +81,14 @@ class Outcome:
         """The text that is printed at the end."""
         sentences = [
             f"{self.right} of {TEST_SIZE} held-out images right: {self.accuracy:.2%}.",
-            *([self.beside] if self.reference else []),
+            *([self.reference_summary] if self.reference else []),
             self.interfaces,
             f"{self.seconds:.0f} seconds.",
         ]
         return "\n".join(["", *sentences])
 
     @property
-    def beside(self) -> str:
+    def reference_summary(self) -> str:
         """A sentence that compares the run and the reference."""
         ends = [
             f"{rule} ends at a held-out loss of {curves['test_loss'][-1]:.4f} with "

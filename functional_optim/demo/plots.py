@@ -1,6 +1,6 @@
 """Draws the report's charts as SVG.
 
-A chart is as wide as half of the page, or as a telephone, and its text is that of a page there.
+A chart is as wide as half of the page, or as a telephone, and its text has the size of the page's.
 Legends are above the curves, so that they cover none.
 """
 

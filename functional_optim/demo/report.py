@@ -66,7 +66,7 @@ def _training(outcome: Outcome) -> str:
         f"A chain of {links}. One jitted scan per epoch, and a checkpoint after each. "
         f"{_resumption(outcome)} {_clipping(outcome, max_norm)}",
         page.charts(*_charts(outcome, max_norm)),
-        *_beside(outcome),
+        *_comparison(outcome),
         "<p>Its hyperparameters, as the last step left them in the state:</p>",
         page.facts((name, _number(value)) for name, value in hyperparams.items()),
     )
@@ -90,10 +90,10 @@ def _charts(outcome: Outcome, max_norm: float) -> Iterator[str]:
     yield page.chart(
         "Norm of the gradient",
         plots.gradient_chart(outcome, max_norm),
-        "Of each step (pale) before clipping, and the mean over an epoch.",
+        "The norm at each step (pale), before clipping, and its mean over an epoch.",
     )
     if np.isfinite(outcome.curves["learning_rate"]).any():
-        yield page.chart("Learning rate", plots.schedule_chart(outcome), "Of each step.")
+        yield page.chart("Learning rate", plots.schedule_chart(outcome), "The rate at each step.")
 
 
 def _clipping(outcome: Outcome, max_norm: float) -> str:
@@ -103,12 +103,12 @@ def _clipping(outcome: Outcome, max_norm: float) -> str:
     return f"{clipped:.0%} of the steps had their gradient clipped."
 
 
-def _beside(outcome: Outcome) -> Iterator[str]:
+def _comparison(outcome: Outcome) -> Iterator[str]:
     """Yields a table of both trainings at their end, if there are two."""
     if outcome.reference is None:
         return
     yield (
-        f"<p>The last epoch, beside {escape(outcome.reference.rule)}, which trains from the same "
+        f"<p>The last epoch, next to {escape(outcome.reference.rule)}, which trains from the same "
         f"parameters on the same batches. One image is {1 / TEST_SIZE:.2%}, and this is one seed: "
         "small differences are chance. The training loss is the mean over the epoch.</p>"
     )
@@ -181,7 +181,7 @@ def _race_row(entry: Entry) -> Iterator[str]:
 def _mistakes(outcome: Outcome) -> str:
     wrong = TEST_SIZE - outcome.right
     return page.section(
-        "What it gets wrong",
+        "Mistakes",
         f"{wrong} of {TEST_SIZE} held-out images"
         + (f"; the first {len(outcome.mistakes)}:" if wrong > len(outcome.mistakes) else "."),
         page.gallery(outcome.mistakes),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 import functional_optim as fo
 
-from .optimizers import LEFT_OUT, make, names
+from .optimizers import EXCLUDED, make, names
 
 __all__ = [
     "PEAKS",
@@ -182,8 +182,8 @@ def refusal(rule: str) -> str | None:
     """Returns why there is no such rule; None if there is one."""
     if rule in names():
         return None
-    if rule in LEFT_OUT:
-        return f"{rule} cannot train the network ({LEFT_OUT[rule]}); --list-rules lists the others"
+    if rule in EXCLUDED:
+        return f"{rule} cannot train the network ({EXCLUDED[rule]}); --list-rules lists the others"
     close = difflib.get_close_matches(rule, names(), n=5)
     hint = f" (close to it are {', '.join(close)})" if close else ""
     return f"must be one of the {len(names())} rules that --list-rules lists, got {rule!r}{hint}"

@@ -81,5 +81,5 @@ def _check(function: str, name: str, places: list[str]) -> None:
     if len(places) != 1:
         raise ValueError(
             f"{function}: optax injects {name!r}, and here {', '.join(places) or 'no link'} has "
-            "that number. Make the template with inject_hyperparams as well, or take it out there."
+            "that number. Make both states with inject_hyperparams, or none of them."
         )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.protocol import PyTree
-from ..serialization.writing import check_whole
+from ..serialization.writing import check_addressable
 from .atomic import replacing
 from .contents import Checkpoint, Templates, check_info, pack
 from .extras import import_extra
@@ -87,7 +87,7 @@ def save(
     """
     writer = import_extra(_SAVE, "safetensors.numpy", "safetensors")
     arrays, info = pack(_SAVE, params, state, step, extra)
-    host = {k: np.array(check_whole(_SAVE, k, x), order="C") for k, x in arrays.items()}
+    host = {k: np.array(check_addressable(_SAVE, k, x), order="C") for k, x in arrays.items()}
     bits = {k: x.dtype.name for k, x in host.items() if x.dtype.name not in _WRITTEN}
     host = {k: x if k not in bits else _as_bits(x) for k, x in host.items()}
     sums = {k: _checksum(k, x) for k, x in host.items()}

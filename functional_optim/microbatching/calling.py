@@ -48,6 +48,7 @@ def find_argument(
       TypeError: the call does not have the argument.
     """
     names = _positional_names(fun)
+    # An argument that `which` names by its position may have been passed by name, and the reverse.
     if isinstance(which, int):
         other: Place = names[which] if which < len(names) else which
         place = which if which < len(args) else other

@@ -87,8 +87,8 @@ class AveragedTree:
         leaves = jax.tree.leaves(tree)
         if leaves and not any(hasattr(x, "dtype") or isinstance(x, float) for x in leaves):
             raise TypeError(
-                f"{owner} needs a tree of arrays to average, got {type(leaves[0]).__name__}. Of an "
-                "optimizer, pass its params."
+                f"{owner} needs a tree of arrays to average, got {type(leaves[0]).__name__}. For "
+                "an optimizer, pass its params."
             )
         self._owner = owner
         self._dtypes = [getattr(x, "dtype", None) for x in jax.tree.leaves(tree)]

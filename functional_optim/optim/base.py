@@ -17,7 +17,7 @@ from .params.layout import check_new_params, check_ordered, read_params
 from .params.named_params import read_names
 from .params.param_group import ParamGroup, ParamGroups
 from .step.optimizer_group import OptimizerGroup
-from .step.programs import OwnPrograms
+from .step.programs import OptimizerPrograms
 from .step.state_layout import StateLayout
 
 __all__ = ["OptimizerBase"]
@@ -44,7 +44,7 @@ class OptimizerBase(WithHooks):
         self._donate = donate
         self._groups: list[OptimizerGroup] = []
         self._seen_arrays = SeenArrays()
-        self._programs: OwnPrograms | None = None
+        self._programs: OptimizerPrograms | None = None
         self._state_layouts: tuple[StateLayout, ...] = ()
         self._param_layout, groups = read_params(type(self).__name__, params, self.defaults)
         for group in groups:

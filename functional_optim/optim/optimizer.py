@@ -22,14 +22,14 @@ from .hooks import with_load_hooks, with_state_dict_hooks, with_step_hooks
 from .params.copies import deduplicate
 from .params.layout import check_new_states, read_params
 from .params.named_params import read_names
-from .params.param_group import TRAINED, ParamGroup
+from .params.param_group import REQUIRES_GRAD, ParamGroup
 from .state_dict.entries import COUNT, load_named_state, read_state_dict
 from .step.closures import differentiate, is_closure, refuse_loss
 from .step.donation import check_not_traced, explain_arguments, run_donating, run_keeping
 from .step.group_state import GroupState
 from .step.leaf_counts import has_leaf_counts
 from .step.optimizer_group import OptimizerGroup, StatePosition
-from .step.programs import MissingGradientError, OwnPrograms, Programs, accumulate
+from .step.programs import MissingGradientError, OptimizerPrograms, SharedPrograms, accumulate
 from .step.state_layout import StateLayout
 
 __all__ = ["Optimizer"]
@@ -42,8 +42,8 @@ class Optimizer(OptimizerBase):
     """Keeps parameters and the state of a transformation, and updates both at each step.
 
     Each group of parameters has its own state; one jitted step updates all groups. The arrays
-    that you pass in stay valid. Those of `params` are donated to the next step, which
-    overwrites them: to keep a copy, call `copy_params()`.
+    that you pass in stay valid. The arrays that you read from `params` are donated to the next
+    step, which overwrites them: to keep a copy, call `copy_params()`.
 
     Args:
       params: a pytree of arrays (a single array is one too); or a list of dicts, each with a
@@ -51,8 +51,8 @@ class Optimizer(OptimizerBase):
         of pairs (name, tree), as torch's named_parameters, becomes an ordered dict. An array
         that occurs twice in a group becomes two, with a warning; in two groups it is an error.
       tx: any pair `(init, update)` of pure functions: of this package, of optax, or your own.
-        The options of a group are the names of `get_hyperparams` (for a schedule, of its
-        numbers).
+        The options of a group are the hyperparameters that `get_hyperparams` names; for a
+        schedule, the numbers that define it.
 
     Attributes:
       params: the current parameters, in the structure that was passed: a tree for a tree, a
@@ -112,7 +112,7 @@ class Optimizer(OptimizerBase):
         return group
 
     def _refresh(self, where: str, group: OptimizerGroup, edited: Iterable[str]) -> None:
-        """Updates state and transformation of a group to its edited options."""
+        """Updates the state and the transformation of a group after some of its options changed."""
         options = {k: v for k, v in group.options.options.items() if k in edited}
         if not options.keys().isdisjoint(self.defaults):
             group.state = self._with_options(where, group.state, options)
@@ -120,7 +120,7 @@ class Optimizer(OptimizerBase):
     def _with_options(
         self, where: str, state: OptState, options: Mapping[str, Hyperparameter]
     ) -> OptState:
-        """Returns a state with the hyperparameters that are among the options of a group."""
+        """Returns a state whose hyperparameters have the values of a group's options."""
         values = {
             k: v if np.ndim(v) else as_number(v, f"{where}: {k}", self._bounds.get(k))
             for k, v in options.items()
@@ -191,9 +191,9 @@ class Optimizer(OptimizerBase):
         """Updates parameters and state once.
 
         Args:
-          grads: gradients structured like `params`, with None for no gradient, also of a whole
-            subtree or group; or a closure. Without either, the accumulated `grads` of this
-            optimizer are used; if these are None, nothing changes.
+          grads: gradients structured like `params`, or a closure. None in place of an array, a
+            subtree or a group means that it has no gradient. Without gradients and closure, the
+            accumulated `grads` of this optimizer are used; if these are None, nothing changes.
           closure: pure function `closure(params) -> loss`, which is differentiated. It is not
             jitted, because it may read values that change between calls; jit the functions that it
             calls.
@@ -217,8 +217,8 @@ class Optimizer(OptimizerBase):
         if grads is not None:
             try:
                 self._advance(name, self._compiled().step, grads)
-            # One count for all parameters no longer suffices: compile another program with a count
-            # each.
+            # One count for all parameters no longer suffices: compile another program, in which
+            # each parameter has a count.
             except MissingGradientError:
                 self._count_leaves()
                 self._advance(name, self._compiled().step, grads)
@@ -250,8 +250,8 @@ class Optimizer(OptimizerBase):
 
         The loss is `loss_fn(params, *args, **kwargs)`. This is the fast path: forward,
         backward and update are one jitted call, compiled once for each function object and
-        shape of arguments. Everything that loss_fn reads apart from its
-        arguments is a constant of the program (see `backward`). `grads` does not change.
+        shape of arguments. Everything that loss_fn reads apart from its arguments is a constant
+        of the program (see `backward`). `grads` does not change.
 
         Returns:
           The loss `()` before the step, or `(loss, aux)` with has_aux.
@@ -262,7 +262,7 @@ class Optimizer(OptimizerBase):
         program = self._compiled().minimize(loss_fn, has_aux)
         return self._advance(name, program, args, kwargs)
 
-    def _compiled(self) -> OwnPrograms:
+    def _compiled(self) -> OptimizerPrograms:
         """Applies edits of the options, and returns the programs for all groups."""
         for group in self._groups:
             if group.options.edited:
@@ -271,13 +271,13 @@ class Optimizer(OptimizerBase):
             self._state_layouts = tuple(map(self._state_layout, self._groups))
             layouts = zip(self._state_layouts, self._groups, strict=True)
             updates = tuple(layout.update_of(group.tx) for layout, group in layouts)
-            self._programs = OwnPrograms(
-                Programs.of(
+            self._programs = OptimizerPrograms(
+                SharedPrograms.of(
                     updates,
                     self._state_layouts,
                     self._param_layout,
                     self._donate,
-                    tuple(not group.options.get(TRAINED, True) for group in self._groups),
+                    tuple(not group.options.get(REQUIRES_GRAD, True) for group in self._groups),
                     tuple(group.counts_leaves for group in self._groups),
                 )
             )
@@ -296,8 +296,8 @@ class Optimizer(OptimizerBase):
         return StateLayout.of(group.tx, group.params, group.state)
 
     def _apply_edits(self, group: OptimizerGroup) -> None:
-        if TRAINED in group.options.edited:
-            group.options.edited.discard(TRAINED)
+        if REQUIRES_GRAD in group.options.edited:
+            group.options.edited.discard(REQUIRES_GRAD)
             self._programs = None
         # A plain number is written into the state; any other edit may change the transformation.
         if not group.write_edits():
@@ -310,7 +310,10 @@ class Optimizer(OptimizerBase):
         group.options.edited.clear()
 
     def _advance(self, name: str, program: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
-        """Runs a program that makes a step, and stores its results; returns its other output."""
+        """Runs a program that makes a step, stores the new parameters and states, and counts it.
+
+        Returns what the program returns after these two, such as the loss; None if nothing.
+        """
         params = [group.params for group in self._groups]
         states = [
             group.stored.in_layout(layout)
@@ -319,24 +322,26 @@ class Optimizer(OptimizerBase):
         outputs: list[PyTree] = []
         # Assigned after the arrays, so that an interrupt cannot count a step that is not stored.
         step_count, interrupt = self.step_count + 1, None
+        # The program appends its result to `outputs`. From then on the old arrays are deleted,
+        # because they were donated, so the new ones must be stored even if Ctrl-C interrupts.
         try:
             if self._donate:
                 check_not_traced(name, params, (states, arguments))  # before they are donated
                 run_donating(name, program, params, states, arguments, outputs)
             else:
                 run_keeping(name, program, params, states, arguments, outputs)
-        finally:  # on Ctrl-C as well, because the old arrays have been donated
-            while outputs:  # again only after an interrupt
+        finally:
+            while outputs:  # a second round only after an interrupt of the first
                 new, states, *rest = outputs[0]
                 try:
-                    if self._donate:  # all are traced, or none
+                    if self._donate:  # either all outputs are traced or none: check one
                         check_not_traced(name, params, states[0][:1] or new)
                     for group, p, s in zip(self._groups, new, states, strict=True):
                         group.options.put_params(p)
                         group.stored.arrays = s
                     self.step_count = step_count
                     break
-                except KeyboardInterrupt as error:  # between two groups: store all of them
+                except KeyboardInterrupt as error:  # some groups are not stored: begin again
                     interrupt = error
             if interrupt is not None:
                 raise interrupt
@@ -347,8 +352,8 @@ class Optimizer(OptimizerBase):
         """The state of each group, as its transformation makes it.
 
         May be assigned: states of the same structure, shapes and dtypes, which are copied. The
-        hyperparameters are still those of `param_groups`. A step takes over the memory of the
-        state, so that arrays read before a step are deleted by it: copy what is needed later.
+        hyperparameters are still those of `param_groups`. A step donates the state, which deletes
+        arrays that were read before it: copy those that you need later.
         """
         self._compiled()
         return tuple(group.state for group in self._groups)
@@ -366,14 +371,15 @@ class Optimizer(OptimizerBase):
         """Returns the parameters to evaluate at, structured like `params`.
 
         They are those of `functional_optim.eval_params`, such as the averaged point of a
-        schedule-free optimizer; of a group that has no other point, its parameters.
+        schedule-free optimizer. A group whose state has no such point is evaluated at its
+        parameters.
         """
         self._compiled()
         points = [eval_params(g.state, g.params, default=g.params) for g in self._groups]
         return self._param_layout.join(points)
 
     def reset_state(self) -> None:
-        """Resets all states to those before the first step; parameters and options stay."""
+        """Resets all states to those before the first step, and keeps parameters and options."""
         self._compiled()
         for i, group in enumerate(self._groups):
             leaves, treedef = jax.tree.flatten(group.tx.init(group.params))
@@ -391,12 +397,14 @@ class Optimizer(OptimizerBase):
 
     @with_load_hooks
     def load_state_dict(self, state_dict: Mapping[str, PyTree]) -> None:
-        """Restores a result of `state_dict`, which does not contain the parameters.
+        """Restores the state and options that `state_dict` returned; it has no parameters.
+
+        If it raises, nothing has been loaded.
 
         Raises:
-          TypeError: not a dict of state and param_groups.
+          TypeError: `state_dict` is not a dict of state and param_groups.
           ValueError: paths or shapes differ, and the message lists them; or an option is out of
-            its range. Nothing is loaded then.
+            its range.
         """
         name = f"{type(self).__name__}.load_state_dict"
         saved, groups = read_state_dict(name, state_dict)

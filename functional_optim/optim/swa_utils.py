@@ -57,10 +57,10 @@ def get_swa_multi_avg_fn() -> MultiAvgFn:
 class AveragedModel:
     """Averages parameters over time, with equal weights or by a given function.
 
-    The first `update_parameters` copies. The average of arrays narrower than float32 is kept
-    in float32, and `module` has their dtype. Leaves that are not floating arrays (counters, the
-    functions of an equinox module) are those of the last model. Batch statistics are `buffers`, a
-    separate tree.
+    The first `update_parameters` copies its model. The average of arrays narrower than float32 is
+    kept in float32, and returned in their dtype by `module`. Leaves that are not floating arrays
+    (counters, the functions of an equinox module) are those of the last model. Batch statistics are
+    a separate tree, `buffers`.
 
     Differences: torch's `multi_avg_fn` writes into its first list; here it returns the list of
     averages. torch finds the buffers in the model, and averages in the parameters' dtype.
@@ -69,7 +69,7 @@ class AveragedModel:
       model: tree of parameters, copied.
       device: device or sharding on which the average is kept.
       avg_fn: `avg_fn(averaged, current, num_averaged)` of two arrays; None for the mean.
-      multi_avg_fn: the same of two lists of arrays.
+      multi_avg_fn: like avg_fn, for two lists of arrays.
       use_buffers: average the buffers as well; otherwise they are copied.
       buffers: tree of statistics, copied.
 
@@ -117,7 +117,7 @@ class AveragedModel:
 
     @property
     def params(self) -> PyTree:
-        """The averaged model, under the name that optimizers have for it."""
+        """The averaged model, under the name that parameters have in an optimizer."""
         return self.module
 
     @property
@@ -211,5 +211,5 @@ def update_bn(
         mean = AveragedModel(batch_statistics) if mean is None else mean
         mean.update_parameters(batch_statistics)
     if mean is None:
-        raise ValueError("update_bn: the loader is empty, and gives no statistics.")
+        raise ValueError("update_bn: the loader is empty. Pass at least one batch.")
     return mean.module

@@ -190,7 +190,7 @@ class TorchOptimizer(Optimizer):
         `{"state": {i: {"step": ..., "exp_avg": ...}}, "param_groups": [{"params": [i], ...}]}`,
         with parameters numbered over the groups in the order of their trees' leaves, and no
         entry for a parameter that has had no gradient. `param_names` holds their dotted paths,
-        with the number of the group in front where several groups have one path. For torch
+        with the number of the group in front where several groups have the same path. For torch
         itself, see `functional_optim.interop.torch.to_torch`.
         """
         self._compiled()

@@ -24,6 +24,7 @@ def projection_box(tree: PyTree, lower: PyTree, upper: PyTree) -> PyTree:
 
 
 def _per_leaf(bound: PyTree, tree: PyTree) -> PyTree:
+    """Returns a tree of bounds; a single bound is repeated for each leaf."""
     is_single = jax.tree_util.all_leaves([bound]) and not jax.tree_util.all_leaves([tree])
     return jax.tree.map(lambda _: bound, tree) if is_single else bound
 

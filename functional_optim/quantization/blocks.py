@@ -58,7 +58,7 @@ class Blocks:
 
     @property
     def units(self) -> tuple[tuple[int, ...], int]:
-        """Returns a shape of as many elements, and the multiples at which axis 0 can be cut."""
+        """Returns a shape with as many elements, and the multiples at which axis 0 can be cut."""
         length, inner = self._whole[self.axis], math.prod(self._whole[self.axis + 1 :])
         front, piece = math.prod(self._whole[: self.axis]), math.gcd(length, self.run)
         if piece == self.run:

@@ -76,7 +76,7 @@ def low_bit_state(
     A quantized array is a node of the state with the leaves `codes` and `scales`, or `rounded`: the
     path of a moment's codes reads `scale_by_adam.mu.dense.kernel.codes`. Codes have the shape and
     the sharding of the array. Blocks are runs along its last axis, or along several axes if the
-    last one has less than 256 elements: 25 rows of an array `(1000, 10)`. A block does not go on
+    last one has less than 256 elements: 25 rows of an array `(1000, 10)`. A block does not continue
     after the end of its axis, so that in a stack of matrices with at least 256 elements each, a
     block is of one matrix. If an element of a block is not finite, all its elements are decoded
     to values that are not finite. Other functions of this package support these nodes: a checkpoint

@@ -6,7 +6,7 @@ import jax
 
 from ..core.numerics.array_namespace import namespace
 from ..core.rules.schedule import Number, schedule
-from .phases import SHAPES, Phase, between, phase
+from .phases import SHAPES, Phase, interpolate, phase
 
 __all__ = ["MODES", "Swing", "amplitude", "cyclic_schedule", "swing"]
 
@@ -96,4 +96,4 @@ def cyclic_schedule(
     """
     cycle, progress = swing(step, up_steps, up_steps if down_steps is None else down_steps)
     share = amplitude(mode, step, cycle, gamma)
-    return between(init_value, peak_value, part_of(SHAPES[shape](progress), share))
+    return interpolate(init_value, peak_value, part_of(SHAPES[shape](progress), share))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ..core.numerics.array_namespace import namespace
 from ..core.rules.schedule import Number, schedule
-from .phases import between, cosine, phase, raised
+from .phases import cosine, interpolate, phase, raised
 
 __all__ = [
     "constant_schedule",
@@ -75,7 +75,7 @@ def polynomial_schedule(
       [1.0, 0.25, 0.0, 0.0]
     """
     weights = raised(phase(step, transition_steps, transition_begin), power)
-    return between(init_value, end_value, weights)
+    return interpolate(init_value, end_value, weights)
 
 
 @schedule(bounds={"transition_steps": "[0, inf)", "transition_begin": "[0, inf)"})
@@ -101,7 +101,7 @@ def linear_schedule(
       >>> [float(s(i)) for i in (0, 2, 3, 6, 9)]
       [0.0, 0.0, 0.25, 1.0, 1.0]
     """
-    return between(init_value, end_value, phase(step, transition_steps, transition_begin))
+    return interpolate(init_value, end_value, phase(step, transition_steps, transition_begin))
 
 
 @schedule(
@@ -196,4 +196,4 @@ def cosine_decay_schedule(
     ICLR 2017, equation 5, arXiv:1608.03983.
     """
     weights = raised(cosine(phase(step, decay_steps)), exponent)
-    return between(init_value, alpha * init_value, weights)
+    return interpolate(init_value, alpha * init_value, weights)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.rules.schedule import Number, schedule
-from .phases import SHAPES, cosine, linear, through
+from .phases import SHAPES, cosine, interpolate_through, linear
 
 __all__ = [
     "boundaries",
@@ -75,7 +75,7 @@ def linear_onecycle_schedule(
     low = peak_value / div_factor
     peak, back = _whole(transition_steps, pct_start), _whole(transition_steps, pct_final)
     values = (low, peak_value, low, low / final_div_factor)
-    return through(step, (peak, back, transition_steps), values, linear)
+    return interpolate_through(step, (peak, back, transition_steps), values, linear)
 
 
 @schedule(bounds={k: v for k, v in _BOUNDS.items() if k != "pct_final"})
@@ -123,7 +123,7 @@ def cosine_onecycle_schedule(
     low = peak_value / div_factor
     peak = _whole(transition_steps, pct_start)
     values = (low, peak_value, low / final_div_factor)
-    return through(step, (peak, transition_steps), values, cosine)
+    return interpolate_through(step, (peak, transition_steps), values, cosine)
 
 
 def boundaries(total_steps: Array, pct_start: Array, three_phase: bool) -> tuple[Array, ...]:
@@ -186,4 +186,4 @@ def onecycle_schedule(
     low = peak_value / div_factor
     values = (low, peak_value, *((low,) if three_phase else ()), low / final_div_factor)
     shape = SHAPES["cosine" if anneal_strategy == "cos" else "linear"]
-    return through(step, boundaries(total_steps, pct_start, three_phase), values, shape)
+    return interpolate_through(step, boundaries(total_steps, pct_start, three_phase), values, shape)

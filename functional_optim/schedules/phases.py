@@ -1,4 +1,4 @@
-"""Phases, the parts of schedules: moves from one value to another."""
+"""Phases of schedules: interpolation from one value to another, in several shapes."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,25 +13,26 @@ __all__ = [
     "SHAPES",
     "Phase",
     "after_warmup",
-    "between",
+    "interpolate",
     "cosine",
-    "line",
+    "linear_ramp",
     "linear",
     "phase",
     "raised",
-    "through",
+    "interpolate_through",
 ]
 
 Array = jax.Array
 
 
 class Phase(NamedTuple):
-    """Shares of a phase that are done and left, each in [0, 1].
+    """Shares of a phase that are done and left, each in [0, 1], with the sum 1.
 
-    They sum to 1, and both are computed because each is accurate where it is small: in
-    float32, 1 - done is off by 6% one update before the end of a million.
+    Both are computed, because each is accurate where it is small: in float32, 1 - done is off by
+    6% one update before the end of a million.
 
-    After a shape is applied, the shares are the weights of the two values.
+    The functions of `SHAPES` turn these shares into weights: `left` becomes the weight of the
+    start, and `done` the weight of the end.
     """
 
     done: Array
@@ -39,7 +40,7 @@ class Phase(NamedTuple):
 
 
 def phase(step: Array, steps: Array, begin: Array | float = 0.0) -> Phase:
-    """Returns the progress, in [0, 1], of a phase of `steps` from `begin`; 1 for no steps."""
+    """Returns the progress of a phase of `steps` from `begin`; one of no steps is done at once."""
     xp = namespace(step)
     has_steps = steps > 0
     length = xp.where(has_steps, steps, 1.0)
@@ -49,7 +50,7 @@ def phase(step: Array, steps: Array, begin: Array | float = 0.0) -> Phase:
     return Phase(xp.where(has_steps, done, begun), xp.where(has_steps, left, 1.0 - begun))
 
 
-def between(start: Array, end: Array, weights: Phase) -> Array:
+def interpolate(start: Array, end: Array, weights: Phase) -> Array:
     """Interpolates between two values, exactly at both ends."""
     return start * weights.left + end * weights.done
 
@@ -60,7 +61,7 @@ def linear(progress: Phase) -> Phase:
 
 
 def cosine(progress: Phase) -> Phase:
-    """Interpolates by half a cosine: the start weighs (1 + cos(pi done)) / 2."""
+    """Interpolates by half a cosine: the weight of the start is (1 + cos(pi done)) / 2."""
     # The weights are squares of sines, which do not cancel where 1 + cos does.
     return Phase(_sin_squared(progress.done), _sin_squared(progress.left))
 
@@ -71,7 +72,7 @@ def _sin_squared(share: Array) -> Array:
 
 
 def sqrt(progress: Phase) -> Phase:
-    """Interpolates fast, then slowly: the start weighs 1 - sqrt(done)."""
+    """Interpolates fast, then slowly: the weight of the start is 1 - sqrt(done)."""
     # left / (1 + root) is 1 - root without cancellation.
     root = safe_sqrt(progress.done)
     return Phase(root, progress.left / (1.0 + root))
@@ -90,31 +91,31 @@ def raised(progress: Phase, exponent: Array) -> Phase:
     return Phase(1.0 - left, left)
 
 
-def line(step: Array, start: Array, end: Array, steps: Array) -> Array:
-    """Moves from `start` to `end` in a straight line of `steps` from step 0."""
-    return between(start, end, phase(step, steps))
+def linear_ramp(step: Array, start: Array, end: Array, steps: Array) -> Array:
+    """Interpolates in a straight line from `start`, at step 0, to `end`, at step `steps`."""
+    return interpolate(start, end, phase(step, steps))
 
 
 def after_warmup(
     step: Array, init_value: Array, peak_value: Array, warmup_steps: Array, after: Array
 ) -> Array:
-    """Moves from `init_value` to `peak_value` for `warmup_steps`, then follows `after`."""
-    warmup = line(step, init_value, peak_value, warmup_steps)
+    """Interpolates from `init_value` to `peak_value` in `warmup_steps`, then returns `after`."""
+    warmup = linear_ramp(step, init_value, peak_value, warmup_steps)
     return namespace(step).where(step < warmup_steps, warmup, after)
 
 
-def through(
+def interpolate_through(
     step: Array,
     boundaries: Sequence[Array],
     values: Sequence[Array],
     shape: Callable[[Phase], Phase],
 ) -> Array:
-    """Moves through values: the first at step 0, each of the others at its boundary."""
+    """Interpolates from each value to the next: the first at step 0, others at their boundaries."""
     xp = namespace(step)
     result = xp.broadcast_to(values[-1], step.shape)
     begins = (xp.zeros_like(boundaries[0]), *boundaries[:-1]) if boundaries else ()
     pieces = list(zip(begins, boundaries, itertools.pairwise(values), strict=True))
     for begin, end, (a, b) in reversed(pieces):
-        moving = between(a, b, shape(phase(step, end - begin, begin)))
+        moving = interpolate(a, b, shape(phase(step, end - begin, begin)))
         result = xp.where(step < end, moving, result)
     return result

@@ -13,7 +13,7 @@ from ..core.numerics.array_namespace import namespace
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import PyTree
 from ..core.rules.schedule import Number, NumberedSchedule, check_choice
-from .phases import SHAPES, through
+from .phases import SHAPES, interpolate_through
 
 __all__ = ["jumps", "piecewise_constant_schedule", "piecewise_interpolate_schedule"]
 
@@ -106,7 +106,9 @@ class _Interpolation(Interned):
     def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         factors = (numbers["init_value"], *numbers["scales"])
         values = tuple(itertools.accumulate(factors, operator.mul))
-        return through(as_state(step), numbers["boundaries"], values, SHAPES[self.shape])
+        return interpolate_through(
+            as_state(step), numbers["boundaries"], values, SHAPES[self.shape]
+        )
 
 
 def _checked_numbers(

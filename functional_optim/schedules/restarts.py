@@ -6,7 +6,7 @@ import jax
 
 from ..core.numerics.array_namespace import namespace
 from ..core.rules.schedule import Number, schedule
-from .phases import between, cosine, phase
+from .phases import cosine, interpolate, phase
 
 __all__ = ["Restart", "cosine_restarts_schedule", "last_restart"]
 
@@ -77,4 +77,4 @@ def cosine_restarts_schedule(
     ICLR 2017, equation 5, arXiv:1608.03983.
     """
     begin, steps = last_restart(step, first_steps, growth)
-    return between(init_value, end_value, cosine(phase(step, steps, begin)))
+    return interpolate(init_value, end_value, cosine(phase(step, steps, begin)))

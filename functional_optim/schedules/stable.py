@@ -3,7 +3,7 @@
 import jax
 
 from ..core.rules.schedule import Number, schedule
-from .phases import SHAPES, after_warmup, between, phase
+from .phases import SHAPES, after_warmup, interpolate, phase
 
 __all__ = ["warmup_stable_decay_schedule"]
 
@@ -60,5 +60,5 @@ def warmup_stable_decay_schedule(
     arXiv:2405.18392, for `"sqrt"`.
     """
     weights = SHAPES[shape](phase(step, decay_steps, warmup_steps + stable_steps))
-    decay = between(peak_value, end_value, weights)
+    decay = interpolate(peak_value, end_value, weights)
     return after_warmup(step, init_value, peak_value, warmup_steps, decay)

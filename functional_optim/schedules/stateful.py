@@ -20,14 +20,14 @@ class StatefulSchedule(Protocol):
 
     Example:
       >>> import functional_optim as fo
-      >>> class Falling(fo.StatefulSchedule):
+      >>> class LowestLoss(fo.StatefulSchedule):
       ...     def init(self):
       ...         return jnp.array(1.0)
       ...     def update(self, state, **extra_args):
       ...         return jnp.minimum(state, extra_args["value"])
       ...     def __call__(self, state, **extra_args):
       ...         return jnp.minimum(state, extra_args.get("value", 1.0))
-      >>> tx = fo.inject_hyperparams(fo.sgd)(Falling())
+      >>> tx = fo.inject_hyperparams(fo.sgd)(LowestLoss())
       >>> updates, _ = tx.update({"w": 2.0}, tx.init({"w": 0.0}), value=0.25)
       >>> print(updates["w"])
       -0.5

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ..core.rules.schedule import Number, schedule
 from .decay import exponential_decay
-from .phases import after_warmup, between, cosine, line, phase, raised
+from .phases import after_warmup, cosine, interpolate, linear_ramp, phase, raised
 
 __all__ = [
     "inverse_sqrt_schedule",
@@ -43,7 +43,7 @@ def warmup_constant_schedule(
       >>> [float(s(i)) for i in (0, 1, 4, 9)]
       [0.0, 0.25, 1.0, 1.0]
     """
-    return line(step, init_value, peak_value, warmup_steps)
+    return linear_ramp(step, init_value, peak_value, warmup_steps)
 
 
 @schedule(
@@ -91,7 +91,7 @@ def warmup_cosine_decay_schedule(
     ICLR 2017, equation 5, arXiv:1608.03983, for the cosine.
     """
     weights = raised(cosine(phase(step, decay_steps - warmup_steps, warmup_steps)), exponent)
-    decay = between(peak_value, end_value, weights)
+    decay = interpolate(peak_value, end_value, weights)
     return after_warmup(step, init_value, peak_value, warmup_steps, decay)
 
 

@@ -158,7 +158,7 @@ def _multiply(arrays: Arrays, name: str, factor: HostArray) -> None:
 
 
 def _product(x: SavedArray, factor: HostArray) -> SavedArray:
-    """Multiplies in float64, or on the devices of an array that is there; keeps the dtype."""
+    """Multiplies in float64, or on the devices of a JAX array; keeps the dtype."""
     assert not isinstance(x, QuantizedArray)
     factor = factor.reshape(factor.shape + (1,) * (x.ndim - factor.ndim))
     if isinstance(x, jax.Array):  # it may be sharded over several processes

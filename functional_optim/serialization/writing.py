@@ -12,7 +12,7 @@ from .placing import HostArray, is_key
 from .quantized_parts import split_parts
 from .versions import FORMAT_VERSION, VERSION_KEY
 
-__all__ = ["check_whole", "named_arrays", "to_state_dict"]
+__all__ = ["check_addressable", "named_arrays", "to_state_dict"]
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ def to_state_dict(state: PyTree) -> dict[str, HostArray]:
 
     A name is the dotted path in the state, `scale_by_adam.mu.dense.kernel`. A vector in the state
     with an element for each parameter, such as `leaf_counts`, has a name for each element:
-    `scale_by_adam.leaf_counts.dense.kernel`. Arrays keep their dtypes; bfloat16 is that of
+    `scale_by_adam.leaf_counts.dense.kernel`. Arrays keep their dtypes, bfloat16 as the dtype of
     `ml_dtypes`. Random keys are written as their data, and arrays that `low_bit_state` quantized
     as their parts, `scale_by_adam.mu.dense.kernel.codes`. `_format_version` is the version of this
     format. The arrays are copies: donating the state to a step does not change them.
@@ -44,21 +44,21 @@ def to_state_dict(state: PyTree) -> dict[str, HostArray]:
       trace.trace.w 0.0
     """
     named = named_arrays("to_state_dict", state)
-    host = jax.device_get([check_whole("to_state_dict", k, x) for k, x in named.items()])
+    host = jax.device_get([check_addressable("to_state_dict", k, x) for k, x in named.items()])
     return {k: np.array(x) for k, x in zip(named, host, strict=True)}
 
 
-def check_whole(function: str, name: str, x: T) -> T:
-    """Returns the array.
+def check_addressable(function: str, name: str, x: T) -> T:
+    """Returns the array, of which this process must be able to read every element.
 
     Raises:
-      ValueError: this process has only some of its shards.
+      ValueError: this process has only some of the array's shards.
     """
     if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
         raise ValueError(
             f"{function}: '{name}' is sharded over several processes, and this one has a part of "
-            "it. Use interop.orbax, where each process writes its own shards, or gather the array "
-            "first: jax.experimental.multihost_utils.process_allgather(..., tiled=True)."
+            "the array. Use interop.orbax, where each process writes its own shards, or gather the "
+            "array first: jax.experimental.multihost_utils.process_allgather(..., tiled=True)."
         )
     return x
 
@@ -66,12 +66,13 @@ def check_whole(function: str, name: str, x: T) -> T:
 def named_arrays(function: str, tree: PyTree) -> dict[str, Any]:
     """Returns the arrays of a tree by name.
 
-    The arrays stay on their devices, except those that hold items of several parameters.
+    The arrays stay on their devices, except those with items of several parameters, which are
+    copied to the host to be taken apart.
     """
     names = Names(function, tree)
     arrays = [_key_data(x) for x in names.arrays]
-    shared = {name.array for name in names.names.values() if name.item is not None}
-    for i in shared:
+    with_items = {name.array for name in names.names.values() if name.item is not None}
+    for i in with_items:
         arrays[i] = np.asarray(jax.device_get(decode_state(arrays[i])))
     named: dict[str, Any] = {VERSION_KEY: np.array(FORMAT_VERSION, np.int32)}
     for path, name in names.names.items():

@@ -16,7 +16,7 @@ from .lowering import check_lowering
 from .placement import check_donation, check_sharding
 from .program import check_jit, check_scan, check_vmap, check_vmap_hyperparams
 from .registry import CHECKS
-from .transport import check_checkpoint, check_pickling, check_state_pickling
+from .saving import check_checkpoint, check_pickling, check_state_pickling
 from .trees import check_empty_trees, check_none_gradients, check_none_parameters
 from .values import check_extra_arguments, check_purity, check_zero_gradients
 

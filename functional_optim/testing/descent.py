@@ -19,7 +19,7 @@ ADVICE = "Allow more steps, or another learning rate; if neither helps, check it
 
 
 def check_quadratic(tx: GradientTransformation, *, steps: int = 200, factor: float = 0.1) -> None:
-    """Checks that training lowers a badly scaled quadratic: curvatures 1 to 10, in 10 dimensions.
+    """Checks that training lowers a quadratic of 10 dimensions, with curvatures from 1 to 10.
 
     The update also receives `value`, `grad` and `value_fn` if it takes them.
 
@@ -48,8 +48,8 @@ def check_rosenbrock(
     Args:
       tx: an optimizer.
       steps: number of steps.
-      factor: the fraction of the first loss that must be reached; the floor of the valley begins
-        at 0.17, and the loss decreases along it.
+      factor: the fraction of the first loss that must be reached. At 0.17 the optimizer is at the
+        start of the curved valley, along which the loss decreases slowly.
 
     Example:
       >>> from functional_optim import adam
@@ -77,14 +77,14 @@ def _descend(
 ) -> None:
     """Trains in one scan, and compares the last loss with the first."""
     init, update = check_pair(f"check_{check}: tx", tx)
-    link = ExtraArgsAdapter.to(update)
+    adapted_update = ExtraArgsAdapter.to(update)
 
     def body(carry: Carry, _: None) -> tuple[Carry, None]:
         params, state = carry
         value, grad = jax.value_and_grad(loss)(params)
-        # `link` drops the arguments that the update does not take.
+        # The adapter drops the arguments that the update does not take.
         extra = {"value": value, "grad": grad, "value_fn": loss}
-        updates, state = link(grad, state, params, extra)
+        updates, state = adapted_update(grad, state, params, extra)
         return (apply_updates(params, updates), state), None
 
     with error_context(check, "", ADVICE):

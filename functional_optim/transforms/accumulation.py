@@ -20,7 +20,7 @@ from ..core.trees.placement import place_on_mesh_of, shard_like, sharded_as
 from ..core.trees.sparse_rows import dense
 from ..core.trees.structure import align, is_absent
 from ..core.trees.varying import varying_as
-from .conditional_update import act_or_rest
+from .conditional_update import run_if
 
 __all__ = ["MultiSteps", "skip_large_updates", "skip_not_finite"]
 
@@ -230,7 +230,7 @@ class _MultiStepsUpdate(Interned):
             means = _divide_sums(updates, sums, divisor)
             return self.inner(means, state.inner_opt_state, params, extra)
 
-        new, inner_state = act_or_rest("MultiSteps", emit, step, state.inner_opt_state)
+        new, inner_state = run_if("MultiSteps", emit, step, state.inner_opt_state)
         return new, state._replace(
             mini_step=jnp.where(emit, 0, jnp.where(skipped, state.mini_step, number)),
             gradient_step=jnp.where(emit, safe_increment(state.gradient_step), state.gradient_step),

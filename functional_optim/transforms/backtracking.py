@@ -103,7 +103,7 @@ def scale_by_backtracking_linesearch(
 
     def missed(rate: Array, value: Array) -> Array:
         error = value - (allowed + slope_rtol * rate * slope)
-        # A loss that is NaN fails the condition by any measure, and the search goes on.
+        # A loss that is NaN fails the condition by any measure, and the search continues.
         return jnp.where(jnp.isnan(error), jnp.inf, jnp.maximum(error, 0))
 
     def attempt(carry: Carry) -> Carry:

@@ -16,7 +16,7 @@ from ..core.trees.apply import no_updates
 from ..core.trees.placement import place_on_mesh_of
 from ..core.trees.sparse_rows import coalesce_rows
 from ..core.trees.varying import varying_as
-from .conditional_update import act_or_rest
+from .conditional_update import run_if
 
 __all__ = ["conditionally_mask", "conditionally_transform"]
 
@@ -133,7 +133,5 @@ class _ConditionalUpdate(Interned):
             return self.inner(updates, state.inner_state, params, extra)
 
         instead = no_updates(updates) if self.zero else updates
-        new, inner_state = act_or_rest(
-            self.name, jnp.asarray(holds), act, state.inner_state, instead
-        )
+        new, inner_state = run_if(self.name, jnp.asarray(holds), act, state.inner_state, instead)
         return new, State(step=safe_increment(state.step), inner_state=inner_state)

@@ -1,4 +1,4 @@
-"""Inner transformations that act at some steps only."""
+"""Runs inner transformations at some steps only."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from ..core.trees.structure import path_string
 from ..core.trees.varying import cond
 from ..core.types import OptState
 
-__all__ = ["act_or_rest", "at_rest", "check_leaf_counts", "with_metrics_of"]
+__all__ = ["run_if", "zero_metrics", "check_leaf_counts", "with_metrics_of"]
 
 Array = jax.Array
 
 
-def act_or_rest(
+def run_if(
     link: str,
     holds: Array,
     act: Callable[[], tuple[PyTree, OptState]],
@@ -47,7 +47,7 @@ def act_or_rest(
             updates = no_updates(jax.tree.map(_zeros, like))
         else:
             updates = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), instead, like)
-        return updates, at_rest(jax.tree.map(jnp.asarray, state))
+        return updates, zero_metrics(jax.tree.map(jnp.asarray, state))
 
     return cond(holds, act, rest)
 
@@ -58,7 +58,7 @@ def _zeros(x: jax.ShapeDtypeStruct) -> Array:
     )  # a sharding only on an explicit mesh
 
 
-def at_rest(state: PyTree) -> PyTree:
+def zero_metrics(state: PyTree) -> PyTree:
     """Sets the metrics of a state to 0, for a step at which its transformation does not run."""
     return _replace_metrics(state, state, lambda metrics: jax.tree.map(jnp.zeros_like, metrics))
 

@@ -73,7 +73,7 @@ def _find_search_state(state: PyTree) -> State:
     if len(states) != 1:
         raise ValueError(
             f"value_and_grad_from_state: {len(states)} links of this state keep the value and the "
-            "gradient, and it must be one. Those that do are scale_by_zoom_linesearch, and "
+            "gradient, and it must be one. Links that keep both are scale_by_zoom_linesearch, and "
             "scale_by_backtracking_linesearch with store_grad=True."
         )
     return states[0]

@@ -14,7 +14,7 @@ from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.state import State, nested_states
 from ..core.trees.placement import mesh_placer
 from ..core.trees.varying import varying_as
-from .conditional_update import act_or_rest
+from .conditional_update import run_if
 from .guard import all_finite, count_finite, init_finite_counters
 
 __all__ = ["loss_scale", "scale_loss"]
@@ -157,7 +157,7 @@ class _LossScaleUpdate(Interned):
         def step() -> tuple[PyTree, PyTree]:
             return self.inner(grads, state.inner_state, params, extra)
 
-        new, inner_state = act_or_rest("loss_scale", finite, step, state.inner_state)
+        new, inner_state = run_if("loss_scale", finite, step, state.inner_state)
         scale, tracker = _next_scale(state, finite)
         return new, state._replace(
             scale=scale,

@@ -20,7 +20,7 @@ Array = jax.Array
 
 
 def _check_trace(arguments: Mapping[str, Hyperparameter]) -> str | None:
-    """Checks that options of the trace are passed only if there is a trace."""
+    """Returns an error message if an option of the trace is passed although there is no trace."""
     defaults = {
         "nesterov": False,
         "accumulator_dtype": None,
@@ -40,7 +40,7 @@ def _trace_slots(p: Array, decay: Hyperparameter) -> dict[str, Array]:
 
 
 def _trace_carry(decay: Hyperparameter, rest_at_zero: bool) -> dict[str, float]:
-    """Declares `started`: 1 once a leaf's trace holds a gradient."""
+    """Declares `started`, which is 0 until a leaf's trace contains a gradient, then 1."""
     return {"started": 0.0} if rest_at_zero and decay is not None else {}
 
 
@@ -50,17 +50,21 @@ def _trace_scalars(
     dampening: Array | None,
     started: Array | None = None,
 ) -> dict[str, Array]:
-    """Computes the weight of the new gradient, if it is not 1, and whether the trace is used."""
+    """Computes `gain`, the weight of the new gradient, and `is_on`, whether the trace is used.
+
+    Without dampening and rest_at_zero, the weight is 1 and the trace always used: both are left
+    out, so that they cost nothing.
+    """
     if decay is None or (dampening is None and started is None):
         return {}
     gain = 1.0 if dampening is None else 1 - dampening
     if started is None:
         return {"gain": jnp.where(t > 1, gain, 1.0)}
-    on = decay != 0
+    is_on = decay != 0
     return {
-        "on": on,
+        "is_on": is_on,
         "gain": jnp.where(started > 0, gain, 1.0),
-        "started": jnp.where(on, 1.0, started),
+        "started": jnp.where(is_on, 1.0, started),
     }
 
 
@@ -69,7 +73,7 @@ def _trace_scalars(
     carry=_trace_carry,
     step_scalars=_trace_scalars,
     check=_check_trace,
-    # A trace keeps moving rows that have no gradient.
+    # With a trace, rows without a gradient are updated as well.
     row_sparse=lambda decay: decay is None,
 )
 def trace(
@@ -109,7 +113,7 @@ def trace(
     with rest_at_zero.
 
     Raises:
-      ValueError: decay < 0, or an option of the trace is given with `decay=None`.
+      ValueError: decay < 0, or an option of the trace is passed with `decay=None`.
 
     Example:
       >>> import functional_optim as fo
@@ -128,7 +132,7 @@ def trace(
         return g, {}
     if rest_at_zero:
         # Not decay * trace + 0 * g, because the gradient may be infinite.
-        b = jax.lax.select(ctx.on, moment(slots.trace, g, decay, ctx.gain), slots.trace)
+        b = jax.lax.select(ctx.is_on, moment(slots.trace, g, decay, ctx.gain), slots.trace)
     elif dampening is not None:
         b = moment(slots.trace, g, decay, ctx.gain)
     else:
@@ -137,10 +141,10 @@ def trace(
         return g + decay * b, {"trace": b}
     if not rest_at_zero:
         return b, {"trace": b}
-    # Adding -0 changes nothing. If g were a branch of a select, XLA would store g as an array where
-    # it is a sum with a multiple of the parameter.
-    none = jax.lax.full_like(g, -0.0)
-    u = jax.lax.select(ctx.on, b, none) + jax.lax.select(ctx.on, none, g)
+    # This is select(is_on, b, g), written as a sum: adding -0 changes nothing. With the plain
+    # select, XLA would store g as an array where weight decay computes it, instead of fusing it.
+    zero = jax.lax.full_like(g, -0.0)
+    u = jax.lax.select(ctx.is_on, b, zero) + jax.lax.select(ctx.is_on, zero, g)
     return u, {"trace": b}
 
 

@@ -89,7 +89,7 @@ def _combine(
     before = Watch(last["best_value"], last["plateau_count"], last["cooldown_count"])
     after, reduce = judge(before, mean, rtol, atol, patience - 1.0, cooldown, mode=mode)
     full = n >= accumulation_size
-    # A scale that is below min_scale already stays as it is.
+    # A scale that is already below min_scale does not change.
     lower = jnp.maximum(last["scale"] * factor, jnp.minimum(min_scale, last["scale"]))
     # A mean that is not complete yet is not judged.
     watch = Watch(*(jnp.where(full, new, old) for new, old in zip(after, before, strict=True)))

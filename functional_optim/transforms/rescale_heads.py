@@ -63,7 +63,7 @@ def rescale_heads(
     layers. For keys that several queries share, pass the largest of their logits.
 
     Args:
-      threshold: the largest logit that leaves a head as it is, in units of the logits.
+      threshold: the largest logit that leaves a head unchanged, in units of the logits.
       power: power of the factor, in [0, 1].
       head_axis: axis of the parameter that counts the heads, or heads and their elements, one head
         after the other: -2 for `(inputs, heads, size)`, -1 for `(inputs, heads * size)`.

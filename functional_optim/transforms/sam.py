@@ -17,7 +17,7 @@ from ..core.trees.arithmetic import choose
 from ..core.trees.placement import mesh_placer, sharded_as
 from ..core.trees.structure import align, is_absent
 from ..core.trees.varying import cond
-from .conditional_update import at_rest, check_leaf_counts
+from .conditional_update import check_leaf_counts, zero_metrics
 
 __all__ = ["sam"]
 
@@ -48,13 +48,13 @@ def sam(
       optimizer: takes the steps.
       adv_optimizer: makes the steps of the climb, whose sign is reversed.
       sync_period: number of updates to one step of the optimizer.
-      reset_state: whether the state of adv_optimizer is made again after each step.
+      reset_state: whether the state of adv_optimizer is reset after each step of the optimizer.
       opaque_mode: whether one update climbs and takes the step: `update` is then called with
         `grad_fn(params, i)`, the gradient at the i-th point of the climb, from 0.
       batch_axis_name: axis over which gradients of the climb are averaged; with opaque_mode.
 
     Differences: optax drops extra arguments, computes both optimizers at each update, and rounds
-    the way back to the parameters' dtype.
+    the update that returns from a climb to the parameters' dtype.
 
     Raises:
       TypeError: an optimizer is not a pair of functions, or sync_period not an integer.
@@ -113,7 +113,7 @@ class _SamInit:
 
     def __call__(self, params: PyTree) -> State:
         """Makes the states of both optimizers."""
-        # A copy, because both arrays are donated.
+        # A copy, because a step donates parameters and state, and a buffer only once.
         cache = jax.tree.map(lambda p: jnp.array(as_parameter(p), copy=True), params)
         return State(
             steps_since_sync=mesh_placer(jax.tree.leaves(params))(jnp.zeros((), jnp.int32)),
@@ -128,7 +128,7 @@ class _SamInit:
 
 @dataclasses.dataclass(frozen=True)
 class _Parts:
-    """The parts of both modes."""
+    """The two optimizers and the options, as both modes use them."""
 
     optimizer: ExtraArgsAdapter
     climber: ExtraArgsAdapter
@@ -160,10 +160,10 @@ class _SamUpdate(Interned):
     ) -> tuple[PyTree, State]:
         """Climbs; at the end of a period, takes the optimizer's step from where the climb began."""
         _need_params(params)
-        parts, number = self.parts, state.steps_since_sync
+        parts, steps = self.parts, state.steps_since_sync
         current = jax.tree.map(jnp.asarray, params)
         # A climb begins at the present parameters, which may have been changed since the last step.
-        cache = choose(number == 0, current, jax.tree.map(sharded_as, state.cache, current))
+        cache = choose(steps == 0, current, jax.tree.map(sharded_as, state.cache, current))
 
         def step() -> tuple[PyTree, ...]:
             u, opt_state = parts.optimizer(updates, state.opt_state, cache, extra)
@@ -172,20 +172,22 @@ class _SamUpdate(Interned):
             adv_state = state.adv_state
             if parts.reset:
                 adv_state = jax.tree.map(sharded_as, parts.adv_init(cache), adv_state)
-            return _difference(updates, current, after), opt_state, at_rest(adv_state), after
+            return _difference(updates, current, after), opt_state, zero_metrics(adv_state), after
 
         def climb() -> tuple[PyTree, ...]:
             u, adv_state = parts.climb(updates, state.adv_state, params, extra)
             check_leaf_counts("sam", state.adv_state, adv_state)
-            return _in_precision_of(current, u), at_rest(state.opt_state), adv_state, cache
+            return _in_precision_of(current, u), zero_metrics(state.opt_state), adv_state, cache
 
-        last = number == parts.period - 1
-        # The next cache is where the climb began, or after a step the new parameters.
-        new, opt_state, adv_state, next_cache = cond(last, step, climb)
+        is_last = steps == parts.period - 1
+        # During a climb the cache does not change; a step replaces it by the new parameters.
+        new, opt_state, adv_state, next_cache = cond(is_last, step, climb)
         next_cache = jax.tree.map(sharded_as, next_cache, state.cache)
-        number = jnp.where(last, 0, number + 1)
         return new, State(
-            steps_since_sync=number, opt_state=opt_state, adv_state=adv_state, cache=next_cache
+            steps_since_sync=jnp.where(is_last, 0, steps + 1),
+            opt_state=opt_state,
+            adv_state=adv_state,
+            cache=next_cache,
         )
 
 

@@ -1,4 +1,4 @@
-"""Training a part of the parameters."""
+"""Trains only some of the parameters."""
 
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.labels import Labeller

@@ -89,7 +89,7 @@ def scale_by_zoom_linesearch(
       slope_rtol: share of the decrease along the slope that a step must reach, in [0, 1).
       curv_rtol: the largest slope at the end, as a share of that at the start.
       approx_dec_rtol: None for the first pair of conditions only.
-      stepsize_precision: the least width of a bracket in which the search goes on.
+      stepsize_precision: the least width of a bracket in which the search continues.
       initial_guess_strategy: "one", or "keep" to begin with the last learning rate.
       verbose: whether to print if no decrease is lowest.
 

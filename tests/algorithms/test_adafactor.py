@@ -44,7 +44,7 @@ def test_the_largest_axes_are_factored_or_the_last():
     for dims, row, column in (("largest", (9, 3, 1), (1, 3, 4)), ("last", (9, 3, 1), (9, 1, 4))):
         state = fo.scale_by_factored_rms(dims=dims, **SMALL).init(shape)
         found = state.v_row["w"].shape, state.v_col["w"].shape
-        # Of the two largest the smaller is averaged for the columns, the larger for the rows.
+        # v_row averages over the larger of the two largest axes, and v_col over the smaller one.
         assert found == ((row, column) if dims == "last" else ((1, 3, 4), (9, 3, 1)))
 
 
@@ -83,7 +83,7 @@ def test_the_published_run_on_a_parabola():
 
 @pytest.mark.parametrize(("warmup", "peak"), [(None, 1e-2), (1e-6, 1e-6)])
 def test_without_a_learning_rate_the_step_is_the_authors(warmup, peak):
-    """Of a parameter of size 2 and a direction of 1: twice min(1e-2, 1e-6 t, 1 / sqrt(t))."""
+    """A parameter of size 2 and a direction of 1 give 2 min(1e-2, 1e-6 t, 1 / sqrt(t))."""
     tx = fo.adafactor(warmup_step=warmup)
     params = jnp.full(4, 2.0)
     updates, state = tx.update(jnp.ones(4), tx.init(params), params)

@@ -1,4 +1,4 @@
-"""What any rule does, recent ones do too: on devices, packed, in few bits, restored, on a part."""
+"""Recent rules work sharded, with packed leaves, quantized, restored, and on a part of a tree."""
 
 import functools
 
@@ -56,7 +56,7 @@ ESTIMATING = {
     "schedule_free_radam": fo.schedule_free_radam(1e-2),
     "schedule_free_sgd": fo.schedule_free_sgd(1e-2),
 }
-"""What averages points, or estimates the size of its steps."""
+"""Optimizers that average points, or estimate their step sizes."""
 
 OPTIMIZERS = ELEMENTWISE_AND_WRAPPERS | ESTIMATING
 each = pytest.mark.parametrize("name", OPTIMIZERS)

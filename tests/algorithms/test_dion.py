@@ -62,7 +62,7 @@ def test_at_low_rank_dion_comes_to_the_leading_vectors_of_what_it_has_not_applie
     assert np.linalg.matrix_rank(updates[-1]) == 2
     before = state.mu + g
     updates, state = run(fo.scale_by_dion(rank_fraction=0.5), [g], state=state)
-    # What is applied, and 0.05 of it leaves the momentum, is the projection on P.
+    # The step is the momentum's projection on P. The momentum loses 0.05 of that projection.
     longer = updates[0] if shape[0] > shape[1] else updates[0].T
     p, _ = np.linalg.qr(longer @ state.q)
     m = np.asarray(before if shape[0] > shape[1] else before.T)

@@ -17,7 +17,7 @@ WITHOUT_AN_ANSWER = {
 
 
 AROUND = ("adam_hd", "mechanize", "schedule_free_adamw", "schedule_free_radam", "sgd_hd")
-"""What is no link, and more than a chain of links."""
+"""Optimizers that are wrappers: neither links nor chains of links."""
 
 CASES = [
     case

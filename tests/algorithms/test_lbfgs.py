@@ -43,7 +43,8 @@ def test_the_direction_is_that_of_the_matrix(m, scaled):
 
 
 def test_a_pair_of_negative_curvature_is_not_kept():
-    # Of the loss cos x, from 1 towards 0.5, the gradient -sin x grows against the step.
+    # From 1 to 0.5, the gradient -sin x of the loss cos x grows, although the step is negative:
+    # the curvature is negative.
     tx, ours, theirs = fo.scale_by_lbfgs(), jnp.array([1.0]), optax.scale_by_lbfgs()
     state, other = tx.init(ours), theirs.init(ours)
     update, their_update = jax.jit(tx.update), jax.jit(theirs.update)

@@ -98,7 +98,7 @@ def test_arguments_are_those_of_optax_in_their_order(name):
 @pytest.mark.parametrize("distance", [1.0, 10.0])
 @pytest.mark.parametrize(("make", "reached"), [(fo.prodigy, 0.169), (fo.dadapt_adamw, 1.28)])
 def test_estimates_grow_in_proportion_to_the_distance(make, reached, distance):
-    """They never fall. Those of the Adam form of D-Adaptation may exceed the largest coordinate."""
+    """The estimates never fall; those of Adam's D-Adaptation exceed the largest coordinate."""
     target = distance * jnp.asarray(np.random.default_rng(0).uniform(-1, 1, 8))
     tx = make(estim_lr0=1e-6 * distance)
     _, _, metrics = descend(tx, lambda x: jnp.sum(jnp.abs(x - target)), jnp.zeros(8), 3000)
@@ -231,7 +231,7 @@ def test_no_gradient_says_nothing_of_the_distance():
 
 
 def test_parts_have_an_estimate_each():
-    """What the authors' code refuses: a distance for each group of parameters."""
+    """Each part of a partition has an estimate; the authors' code refuses one for each group."""
     params = {"near": jnp.zeros(3), "far": jnp.zeros(3)}
     tx = fo.partition({k: fo.prodigy(estim_lr0=1e-3) for k in params}, {k: k for k in params})
 

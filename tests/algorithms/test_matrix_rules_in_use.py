@@ -1,4 +1,4 @@
-"""What users do to optimizers of matrices, on purpose or not: every rule withstands it."""
+"""Every matrix rule works in the situations in which users put it, on purpose or not."""
 
 import functools
 import warnings

@@ -22,7 +22,7 @@ BANDS = {
     ("polar_express_8", 1e-2): (1.0, 1.0),
     ("polar_express_8", 1e-3): (1.0, 1.0),
     ("cans", 1e-2): (0.8844, 1.1198),
-    ("cans", 1e-3): (0.8844, 1.1198),  # the best there is errs to both sides alike
+    ("cans", 1e-3): (0.8844, 1.1198),  # the optimal polynomial errs equally up and down
     ("deepseek_v4", 1e-2): (1.0, 1.0005),
     ("deepseek_v4", 1e-3): (1.0, 1.0005),
     ("cubic", 1e-2): (0.7741, 1.3),
@@ -44,7 +44,7 @@ def apply(tx, g, params=None):
 @pytest.mark.parametrize(("name", "least"), BANDS)
 def test_singular_values_come_into_the_published_band(name, least):
     sigma = np.geomspace(least, 1.0, 20_001)
-    # One matrix for each value, beside a value that makes its norm 1.
+    # One matrix for each value, next to a value that makes its norm 1.
     matrices = np.zeros((20_001, 2, 2))
     matrices[:, 0, 0], matrices[:, 1, 1] = sigma, np.sqrt(1 - sigma**2)
     u = apply(fo.orthogonalize(name, eps=0.0), jnp.asarray(matrices))[:, 0, 0]

@@ -72,7 +72,7 @@ PRINTED = [
     ("sm3", {"learning_rate": 0.003}, "1.40e+01 1.40e+01 1.40e+01 1.40e+01 1.40e+01"),
     ("yogi", {"learning_rate": 0.002}, "1.40e+01 1.40e+01 1.39e+01 1.39e+01 1.39e+01"),
 ]
-"""What the docstrings of optax print: sum x^2 from (1, 2, 3), after each update.
+"""Losses that the docstrings of optax print: sum x^2 from (1, 2, 3), after each update.
 
 All that both libraries have but Adan, whose coefficients are the authors' here, Rprop, whose first
 step is torch's, and MoMo, whose print there takes the updates for the parameters.
@@ -125,10 +125,10 @@ PROBLEMS = {
 """A parameter for each: rules that treat parameters alone solve all of them in one program."""
 
 SEARCHING = {"lbfgs"}
-"""What `test_lbfgs_is_within_a_quarter_of_the_best` is for."""
+"""Optimizers that `test_lbfgs_is_within_a_quarter_of_the_best` tests instead."""
 
 DIRECTED = {"hyperball", "hypergradient"}
-"""What takes a learning rate, and a direction beside it."""
+"""Optimizers that take a direction in addition to a learning rate."""
 
 OF_THE_TREE = {"dadapt_adamw", "dadapt_sgd", "dog", "dowg", "momo", "momo_adam", "prodigy"}
 """Rules with one step size for all parameters, which solve one problem at a time."""
@@ -150,7 +150,7 @@ SLOWER = dict.fromkeys(
     ],
     "rosenbrock-complex64",
 )
-"""What 10,000 updates do not solve to 3 per cent; optax asks none of these for it either."""
+"""Optimizers that do not come within 3 per cent in 10,000 updates, and that optax does not test."""
 
 # Steps of one size would need a schedule; optax gives COCOB three times as many; and Adafactor
 # treats the parts of a complex array as two arrays, where optax, in 10,000 updates, gets there by

@@ -127,7 +127,7 @@ EQUAL = {
         fo.chain(fo.set_to_zero(), fo.add_decayed_weights(0.1), STEP),
     ),
 }
-"""What they say is equal, to 1e-12 relative."""
+"""Name -> two transformations whose updates are equal, to 1e-12 relative."""
 
 SMALL = {"mars, gamma=0: adamw": 0.05, "mars-lion, gamma=0: signum": 0.05}
 """Gradients below a norm of 1, which MARS does not scale down."""

@@ -46,7 +46,7 @@ def test_the_loss_is_within_the_bound_of_theorem_1(b1, steps, published):
     loss = abs(fo.eval_params(state, y))
     assert loss <= rate
     # Almost without an average in y, z reaches 0 up to rounding, and the sign of what is left
-    # decides on which side it goes on: the loss is then 0.0099 or 0.
+    # decides on which side it continues: the loss is then 0.0099 or 0.
     if published is not None:
         assert loss == pytest.approx(published, abs=5e-5)
 

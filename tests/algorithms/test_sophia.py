@@ -160,7 +160,7 @@ def test_the_estimate_of_bartlett_is_the_gauss_newton_diagonal_in_the_mean():
         return state, found["w"]
 
     _, found = jax.lax.scan(once, tx.init(params), length=20_000)
-    # Of a linear model: the mean over examples of x_i^2 p_c (1 - p_c).
+    # A linear model has the mean over examples of x_i^2 p_c (1 - p_c).
     p = np.asarray(jax.nn.softmax(logits_fn(params)), np.float64)
     expected = np.mean(np.asarray(x)[:, :, None] ** 2 * (p * (1 - p))[:, None], axis=0)
     np.testing.assert_allclose(np.mean(found, axis=0), expected, rtol=0.05)

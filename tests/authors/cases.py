@@ -1,4 +1,4 @@
-"""What is compared with the authors' implementations: name of a run -> transformation here."""
+"""Runs that are compared with the authors' implementations: name -> transformation here."""
 
 import jax.numpy as jnp
 

@@ -219,7 +219,7 @@ def results() -> dict[str, Any]:
             lambda p: stable(p, lr=1e-2, weight_decay=0.1, foreach=False, triton=False)
         ),
         "came": run(lambda p: came(p, lr=1e-3, weight_decay=0.1)),
-        # Their eps stands beside the uncorrected root.
+        # Their eps is added to the uncorrected root.
         "cautious_adamw": run(
             lambda p: cautious(
                 p, lr=1e-2, eps=0.0, weight_decay=0.1, foreach=False, no_deprecation_warning=True

@@ -3,8 +3,8 @@
     python -m tests.authors.make_muon FOLDER
 
 FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`. Their code is run and not
-kept; `muon.json` has the parameters after two steps and after ten. What they round to bfloat16
-stays float64.
+kept; `muon.json` has the parameters after two steps and after ten. Arrays that they round to
+bfloat16 stay float64.
 """
 
 import importlib
@@ -86,7 +86,7 @@ def auxiliary(optimizer: Any, matrices: dict[str, Any], others: dict[str, Any]) 
 
 
 def gather(out: Any, x: Any, async_op: bool) -> Any:
-    """What one process gathers from all."""
+    """Replaces the gathering of arrays from all processes: there is only one process."""
     out.copy_(x.view_as(out))
     return SimpleNamespace(wait=lambda: None)
 
@@ -115,7 +115,7 @@ def results() -> dict[str, Any]:
     return {
         "keller_jordan": auxiliary(keller_jordan, {}, {}),
         "keller_jordan-decay": auxiliary(keller_jordan, other, {"lr": 0.01, "weight_decay": 0.1}),
-        # Its eps stands beside the uncorrected root.
+        # Its eps is added to the uncorrected root.
         "moonlight": run(lambda w, b: moonlight(muon_params=[w], adamw_params=[b], adamw_eps=0.0)),
         "moonlight-plain": run(
             lambda w: moonlight(0.01, 0.0, [w], momentum=0.8, nesterov=False), ("w",)

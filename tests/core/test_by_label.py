@@ -21,7 +21,7 @@ def two(base, head):
 
 
 def alone(tx, leaf):
-    """What training gives one leaf whose transformation is its own."""
+    """Trains one leaf alone, with its own transformation, and returns it."""
     params = {leaf: problem.arrays()[leaf]}
     return train(tx, params)[leaf]
 

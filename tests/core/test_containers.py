@@ -1,4 +1,4 @@
-"""Containers of one array are no part of a path, and need not be the same everywhere."""
+"""Containers of one array do not occur in paths, and may differ between trees."""
 
 import dataclasses
 from typing import Any
@@ -96,7 +96,7 @@ def two_steps(tx, params, grads, between=lambda tree: tree):
 
 
 def taken_off(put):
-    """What `nnx.as_pure` does: containers in the tree are taken off, and not those in a layout."""
+    """Returns a function like `nnx.as_pure`: it removes containers in a tree, not in a layout."""
     kind = type(put(jnp.ones(1)))
     is_one = lambda x: isinstance(x, kind)  # noqa: E731
     return lambda tree: jax.tree.map(

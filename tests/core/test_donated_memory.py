@@ -1,4 +1,4 @@
-"""A donated step needs little memory beside its arguments and results."""
+"""A donated step needs little memory besides its arguments and results."""
 
 import jax
 import pytest
@@ -34,7 +34,7 @@ TRANSFORMATIONS["clipped"] = lambda lr: fo.chain(fo.clip_by_global_norm(1.0), fo
 TRANSFORMATIONS["masked"] = lambda lr: fo.adamw(
     lr, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
 )
-# What takes a norm of narrow gradients has them in float32 until the norm is known.
+# Rules that compute a norm of narrow gradients keep the gradients in float32 until it is known.
 CASES = [(name, "float32") for name in TRANSFORMATIONS]
 CASES += [(n, "bfloat16") for n in TRANSFORMATIONS if n not in ("clipped", "fromage", "novograd")]
 SIDE = 128

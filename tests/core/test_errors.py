@@ -199,7 +199,7 @@ def test_a_decay_without_parameters(make):
 
 
 def raw(state):
-    """What a checkpoint without a target restores: dictionaries."""
+    """Turns states into dictionaries, as restoring a checkpoint without a target does."""
     return {k: raw(v) if isinstance(v, fo.State) else v for k, v in state._asdict().items()}
 
 
@@ -346,7 +346,7 @@ def test_an_update_of_what_is_not_trained():
 def test_an_error_of_the_maths_is_not_one_of_shapes():
     @fo.leaf_rule(slots=lambda p: {"gram": jnp.zeros((2, 2))})
     def broken(g, slots, p, ctx):
-        """Looks up what is not there."""
+        """Raises KeyError."""
         return {}["missing"], {"gram": slots.gram}
 
     tx = broken()

@@ -252,7 +252,7 @@ def test_a_loss_is_traced_once_for_many_optimizers(way, monkeypatch):
     assert traced == [way]
 
 
-# What is equal, and what is not.
+# Which functions are equal, and which are not.
 
 LIMIT = 2
 

@@ -26,7 +26,7 @@ each_wrapped = pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
 
 @pytest.fixture
 def promotion():
-    """What optax's own arithmetic relies on."""
+    """Allows implicit promotion of dtypes, on which optax's arithmetic relies."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 

@@ -52,7 +52,9 @@ def test_a_tree_without_leaves_has_no_labels():
 
 
 def test_what_is_no_expression_is_refused_at_once():
-    with pytest.raises(ValueError, match=r"path_labels: '\(' is no regular expression: missing \)"):
+    with pytest.raises(
+        ValueError, match=r"path_labels: '\(' is not a regular expression: missing \)"
+    ):
         fo.path_labels({"(": 1}, default=0)
 
 

@@ -1,4 +1,4 @@
-"""What the author of a rule can declare, on rules that are none of the package's."""
+"""Declarations that the author of a rule can make, shown on rules defined here."""
 
 import inspect
 import pickle
@@ -448,7 +448,7 @@ def test_scalars_before_the_measurements_reach_all_that_follows():
     assert updates["b"] == 60
     assert floats(state.metrics) == {"sum": 61.0}
     assert "scalars" not in state
-    # What is read by the maths alone may differ by label; what is measured with may not.
+    # A hyperparameter may differ by label if only the maths reads it, but not if `measure` does.
     by_label = fo.by_label({"x": 1.0, "y": 2.0}, {"a": "x", "b": "y"})
     tx = prepared(rate=0.5, gain=by_label)
     assert tx.update(GRADS, tx.init(PARAMS), PARAMS)[0]["b"] == 60

@@ -2,7 +2,8 @@
 
 Operations per leaf are what a leaf more adds to the program of a step; all leaves have shapes of
 their own, so that nothing is shared. They are counted in the program as it is lowered, and as XLA
-compiles it, with its loops. Calls are no operations, for each function is in the text as well.
+compiles it, with its loops. Calls are not counted, because the called
+functions are in the text as well.
 
 Hyperparameters are runtime arguments here, and constants in optax.
 """
@@ -29,7 +30,7 @@ Make = Callable[[Any, Any], fo.GradientTransformation]
 
 
 class Counts(NamedTuple):
-    """What one leaf adds to a program."""
+    """Numbers of operations that one more leaf adds to a program."""
 
     lowered: float
     compiled: float = 0.0
@@ -38,7 +39,7 @@ class Counts(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def promotion():
-    """What optax's arithmetic and the formulas rely on."""
+    """Allows implicit promotion, on which optax's arithmetic and the formulas rely."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -66,7 +67,7 @@ def program_of(tx: Any, n: int, extra: Any) -> Any:
 
 
 def counts_of(make_program: Callable[[int], Any], *, compiled: bool) -> Counts:
-    """What a leaf adds to a program, which `make_program` makes for a number of leaves."""
+    """Counts the operations per leaf in the programs of `make_program(number of leaves)`."""
     few, many = (in_program(make_program(n), compiled=compiled) for n in (FEW, MANY))
     return Counts(*((b - a) / (MANY - FEW) for a, b in zip(few, many, strict=True)))
 
@@ -102,7 +103,7 @@ COMPILED: dict[str, Make] = {
     "adagrad": lambda o, _: o.adagrad(1e-3),
     "trace": lambda o, _: o.trace(0.9),
 }
-"""Those whose optimized programs are compared as well."""
+"""Rules whose optimized programs are compared as well."""
 
 LOWERED: dict[str, Make] = {
     **COMPILED,
@@ -181,7 +182,7 @@ LOWERED: dict[str, Make] = {
 }
 
 EXTRA = {name: {"value": 1.0} for name in ("momo", "momo_adam", "polyak_sgd")}
-"""What `update` needs beside gradients and parameters."""
+"""Arguments that `update` needs besides gradients and parameters."""
 
 ABOVE = {
     "momo_adam": "the step computes the moments again, which costs less than to write them",
@@ -216,7 +217,7 @@ def test_operations_and_loops_of_both_programs_are_at_most_those_of_optax(name):
     assert ours.loops <= theirs.loops
 
 
-# Rules that optax does not have, beside their formulas. Scalars of a step are arguments.
+# Rules that optax does not have are compared with their formulas. Scalars of a step are arguments.
 
 
 def asgd(g, p, slots, k):

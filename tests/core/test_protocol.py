@@ -1,4 +1,4 @@
-"""What every transformation is besides its maths: a value, which pickles and prints."""
+"""Every transformation is a value: it can be compared, hashed, pickled and printed."""
 
 import pickle
 

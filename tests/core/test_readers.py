@@ -1,4 +1,4 @@
-"""What reads a state says so where it is given something else."""
+"""Functions that read a state raise a helpful error when something else is passed."""
 
 import jax.numpy as jnp
 import optax

@@ -43,7 +43,7 @@ def one_step(rule, *args, jit=False, **extra):
     return update(PARAMS, tx.init(PARAMS), PARAMS, **extra)
 
 
-# What the maths takes and returns.
+# Arguments and results of the maths.
 
 
 @leaf_rule(slots=keep_m)
@@ -258,7 +258,7 @@ def test_maths_with_too_few_arguments(decorate, request):
         decorate(plain)
 
 
-# What annotations declare.
+# Declarations in annotations.
 
 
 class Unknown:
@@ -309,7 +309,7 @@ def test_an_option_that_the_decorator_does_not_have(option):
         leaf_rule(**{option: ()})
 
 
-# What the functions beside the maths return and ask for.
+# Arguments and results of `slots`, `step_scalars`, `carry` and the functions of `tree_stats`.
 
 
 @pytest.mark.parametrize("made", [None, [jnp.ones(3)], jnp.ones(3), (1, 2)], ids=repr)

@@ -116,7 +116,7 @@ def test_a_step_donates_parameters_and_state(tx, place, mesh):
     # A warning that a donated buffer is of no use would be an error here.
     step = jax.jit(problem.step_of(tx), donate_argnums=(0, 1))
     after = step(params, state, grads)
-    # What the step does not read (the last step's metrics) is not an argument of the program.
+    # Arrays that the step does not read (the last step's metrics) are not donated.
     assert all(x.is_deleted() for x in jax.tree.leaves((params, state)) if x.ndim)
     step(*after, grads)
 

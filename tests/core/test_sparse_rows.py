@@ -198,7 +198,7 @@ def test_a_scan_carries_the_state():
 
 
 @pytest.mark.parametrize("tx", [fo.sparse_adam(0.1), fo.adagrad(0.1), fo.sgd(0.1)], ids=repr)
-def test_memory_beside_donated_arrays_grows_with_the_rows_and_not_with_the_table(tx):
+def test_memory_besides_donated_arrays_grows_with_the_rows_and_not_with_the_table(tx):
     def temporary(n, count):
         params = jax.ShapeDtypeStruct((n, 8), jnp.float32)
         state = jax.eval_shape(tx.init, params)

@@ -82,9 +82,9 @@ def counting(specs, function_of, with_function):
     """Counts the calls of one function of each rule.
 
     Args:
-      specs: of the rules.
+      specs: specs of the rules.
       function_of: `spec -> function`.
-      with_function: `(spec, function) -> (attribute, value)`, the change that puts another there.
+      with_function: `(spec, function) -> (attribute, value)` that replaces the function.
     """
     calls = {spec.name: 0 for spec in specs}
 

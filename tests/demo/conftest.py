@@ -1,4 +1,4 @@
-"""What the demo imports; without it, its tests are skipped."""
+"""Skips the tests of the demo if a package that it imports is missing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Parts of the demo: batches, the count of compilations, checkpoints started anew."""
+"""Parts of the demo: batches, the count of compilations, and checkpoints that are removed first."""
 
 import jax
 import jax.numpy as jnp

@@ -42,7 +42,7 @@ class Demo:
         return tuple(path.read_text() for path in self._texts)
 
     def kill_after_epoch(self, epoch):
-        """Kills the process as soon as that epoch's checkpoint is there."""
+        """Kills the process as soon as that epoch's checkpoint exists."""
         while not (self.checkpoints / str(epoch)).exists():
             assert self._process.poll() is None, self._texts[1].read_text()
             time.sleep(0.005)
@@ -154,11 +154,12 @@ def test_finished_run_started_again_says_so_and_writes_the_report_anew(finished,
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"seed": 1}, "has seed=1. To go on with that run, pass --seed 0"),
-        ({"rule": "lion"}, "has rule=lion. To go on with that run, pass --rule adamw"),
+        ({"seed": 1}, "has seed=1. To continue with that run, pass --seed 0"),
+        ({"rule": "lion"}, "has rule=lion. To continue with that run, pass --rule adamw"),
         (
             {"epochs": 7, "batch-size": 32},
-            "has batch_size=32, epochs=7. To go on with that run, pass --batch-size 64 --epochs 12",
+            "has batch_size=32, epochs=7. To continue with that run, pass "
+            "--batch-size 64 --epochs 12",
         ),
     ],
 )

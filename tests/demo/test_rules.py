@@ -54,7 +54,7 @@ def test_learning_rate_of_each_optimizer_follows_the_schedule(rule):
     peaks = [value for name, value in numbers.items() if name.endswith(".peak_value")]
     assert [float(peak) for peak in peaks] == [pytest.approx(PEAKS[rule])] * len(peaks)
     assert len(peaks) == (2 if rule == "schedule_free" else 1)
-    # The first step of a warmup from 0 is no step.
+    # The first step of a warmup from 0 has the learning rate 0.
     assert float(learning_rate_of(opt_state)) == 0
 
 

@@ -144,13 +144,13 @@ def test_texts_of_a_chart_cover_neither_each_other_nor_curves(outcome, name, mon
 
 
 def _within(low, high, plot):
-    """Whether a label is beside the plot: those of ticks beyond the limits are not drawn."""
+    """Whether a label is next to the plot: those of ticks beyond the limits are not drawn."""
     return plot.y0 <= (low + high) / 2 <= plot.y1
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A short run beside that of another rule."""
+    """A short run, compared with that of another rule."""
     config = Config(rule="signum", epochs=2)
     out = tmp_path_factory.mktemp("compared")
     return job.run(config, out, with_race=False, compare_with="sgd"), out

@@ -69,7 +69,7 @@ def off_and_on(key: str, off: Any, on: Any) -> list[dict[str, Any]]:
 
 
 def saved(*arguments: Any) -> Case:
-    """A case whose state crosses over after ten steps, and which goes on for twenty."""
+    """A case whose state is transferred after ten steps, with twenty steps after that."""
     name, *rest = arguments
     return case(name, "state_dict saved", *rest) | {"steps": 30, "saved": 10}
 

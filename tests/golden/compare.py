@@ -25,7 +25,7 @@ The runs of torch have 1 - 0.999 in float64; here a beta is a float32 number of 
 """
 
 BFLOAT16 = 0.05
-"""Of a step of Muon, where a processor that sums in another order rounds another way."""
+"""Tolerance for a step of Muon, because processors that sum in another order round differently."""
 
 
 def tolerance(case: Case, what: str = "") -> float:

@@ -26,7 +26,7 @@ def configurations() -> Iterator[Case]:
 
 
 def database() -> list[Any]:
-    """What torch's tests know of each class."""
+    """Returns the options with which torch's own tests make each class."""
     # It imports packages for testing, which nothing here needs, and warns of one more.
     stand_in = types.ModuleType("expecttest")
     stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ _NUMBERS = (
     *("betas", "eps", "weight_decay", "maximize", "alpha", "rho", "lr_decay", "momentum_decay"),
     *("lambd", "t0", "etas", "step_sizes", "beta2_decay", "d", "ns_coefficients"),
 )
-"""What the second group may override: what shapes the program is left to the edges."""
+"""Options that the second group may override; `edges` has those that select the program."""
 
 Options = dict[str, Any]
 

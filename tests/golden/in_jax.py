@@ -122,7 +122,7 @@ def state_of(optimizer: Any, problem: Problem) -> dict[str, Arrays]:
 
 
 def _is_compared(name: str) -> bool:
-    """All but the ulps beside a mean, which are our own, and LBFGS's room to compute in."""
+    """Tells whether torch keeps the entry too, and not only as scratch space like LBFGS's `al`."""
     return not name.endswith("_ulp") and name != "al"
 
 

@@ -16,7 +16,7 @@ from .problem import Problem, Rows
 from .run import Arrays, Run
 
 _FLAGS = ("foreach", "fused", "capturable", "differentiable")
-"""What chooses an implementation, and changes no number."""
+"""Options that choose an implementation, and do not change the numbers."""
 
 
 @contextlib.contextmanager

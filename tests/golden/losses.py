@@ -1,4 +1,4 @@
-"""Losses of one real vector, for JAX's arrays and torch's tensors alike."""
+"""Losses of one real vector, for JAX's arrays and for torch's tensors."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Writes `model_*.json` and `model_*.npz`: models of torch in a run, and how it went on.
+"""Writes `model_*.json` and `model_*.npz`: models of torch in a run, and how it continued.
 
 In an environment with torch: `python -m tests.golden.make_models`.
 """

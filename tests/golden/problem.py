@@ -1,7 +1,7 @@
 """Parameters and gradients of the golden runs: few numbers, and all that can happen to them.
 
-They are made anew from a seed, by integers and products only, so that every platform and
-every version of NumPy makes the same.
+They are computed from a seed, by integers and products only, so that every platform and every
+version of NumPy gives the same.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a run of a case gives, in torch or here."""
+"""The results of a run of a case, in torch or here."""
 
 import dataclasses
 from typing import Any
@@ -14,9 +14,9 @@ class Run:
 
     Attributes:
       params: step, from 0 -> name -> parameter after it; in the files, of some steps.
-      state: name -> entries of the optimizer's state at the end, for those that have any.
+      state: name -> entries of the optimizer's state at the end, without parameters that have none.
       defaults: options of a group that names none.
-      saved: the state in the same form after `saved` steps, where the case asks for it.
+      saved: the state after `saved` steps, as in `state`, if the case has `saved`.
       saved_groups: options of each group then.
       losses: where the problem is a loss, what each step returned.
       counts: there, after each step, `n_iter`, `func_evals` and the calls of the closure.

@@ -7,8 +7,8 @@ A case has `optimizer` (a key of OPTIMIZERS), `schedulers` (specifications, step
     epoch        nothing; they are stepped with the numbers of `epochs`
     external     the learning rates are halved from outside
     add_group    a third group is added
-    resume       all is built anew, and both state_dicts are loaded
-    last_epoch   the schedulers are built anew with last_epoch = at - 1
+    resume       all objects are built again, and both state_dicts are loaded
+    last_epoch   the schedulers are built again with last_epoch = at - 1
 
 `metrics` is a key of METRICS: what a ReduceLROnPlateau is stepped with.
 """
@@ -53,14 +53,14 @@ CLOSED = {
     *("StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "PolynomialLR"),
     "CosineAnnealingLR",
 }
-"""Those that torch has a second formula for, which `step(epoch)` uses."""
+"""Schedulers for which torch has a closed form, which `step(epoch)` uses."""
 
 FRACTIONS: list[float] = [0.4 * i for i in range(30)]
 LEAPS: list[float] = [0, 1, 2, 3, 4, 5, 25, 32, 33, 34, 80, 81, 3]
 
 
 def arguments(spec: Spec) -> Spec:
-    """What a specification passes to the scheduler."""
+    """Returns the arguments of the scheduler that a specification describes."""
     made = {k: _function(spec[k]) for k in ("lr_lambda", "scale_fn") if k in spec}
     return {k: v for k, v in spec.items() if k != "scheduler"} | made
 

@@ -8,7 +8,7 @@ Spec = dict[str, Any]
 
 
 def spec(scheduler: str, **arguments: Any) -> Spec:
-    """What makes a scheduler; a function is `{"function": name, "argument": x}`."""
+    """Specifies a scheduler; a function is written as `{"function": name, "argument": x}`."""
     return {"scheduler": scheduler, **arguments}
 
 

@@ -15,7 +15,7 @@ FIELDS = ("lr", "last_lr", "momentum")
 
 @dataclasses.dataclass
 class Track:
-    """What a run shows before its first step and after each.
+    """The values that a run records before its first step and after each step.
 
     Attributes:
       lr: the learning rates of all groups.
@@ -114,7 +114,7 @@ class Side:
 
 
 def _argument(case: Case, spec: Spec, t: int) -> list[float]:
-    """What a scheduler's step number t is called with."""
+    """Returns the arguments of a scheduler's step number t."""
     if spec["scheduler"] == "ReduceLROnPlateau":
         return [METRICS[case["metrics"]][t]]
     return [case["epochs"][t]] if "epochs" in case else []
@@ -129,6 +129,6 @@ def _look(track: Track, optimizer: Any, schedulers: list[Any]) -> None:
 
 
 def table(rows: list[Row]) -> np.ndarray:
-    """Rows as one array, with NaN where a group is not there yet."""
+    """Rows as one array, with NaN where a group does not exist yet."""
     n = max(map(len, rows))
     return np.array([row + [np.nan] * (n - len(row)) for row in rows])

@@ -16,7 +16,7 @@ def write(cases: list[Case], tracks: list[Track]) -> None:
     lines = []
     for i, (case, track) in enumerate(zip(cases, tracks, strict=True)):
         kept = {k: [_number(columns, c) for c in _columns(getattr(track, k))] for k in FIELDS}
-        # Every so many, for the names of the entries and their loading.
+        # The states of every seventh case, which suffice to test their names and loading.
         states = {"states": plain(track.states)} if i % 7 == 0 and track.states else {}
         named = {"id": f"{i:04d}", **case, "error": track.error, **kept, **states}
         lines.append(json.dumps(named, allow_nan=False))

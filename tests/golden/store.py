@@ -83,7 +83,7 @@ class _Reader:
         self._vector, self._at = vector, 0
 
     def take(self, shape: Sequence[int]) -> np.ndarray:
-        """An array; complex only where it has an imaginary part, for all are stored alike."""
+        """Takes the next array; all are stored as complex, and real ones are returned as real."""
         start, self._at = self._at, self._at + int(np.prod(shape))
         x = self._vector[start : self._at].reshape(shape)
         return x if np.iscomplexobj(x) and x.imag.any() else x.real

@@ -14,7 +14,7 @@ optax = pytest.importorskip("optax")
 
 
 @pytest.fixture(autouse=True)
-def lenient():
+def standard_promotion():
     """The other libraries promote dtypes and ranks implicitly."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield

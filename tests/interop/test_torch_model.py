@@ -1,4 +1,4 @@
-"""Models of torch go on here: weights and moments laid out as Flax and Equinox have them."""
+"""Models of torch continue here: weights and moments laid out as Flax and Equinox have them."""
 
 import flax.linen as nn
 import jax
@@ -19,7 +19,7 @@ RUNS = {name: models_store.read(name) for name in MODELS}
 
 @pytest.fixture(autouse=True)
 def double():
-    """Float64, in which Flax's layers have numbers in float32 beside the parameters."""
+    """Enables float64, and promotion, because Flax's layers also have numbers in float32."""
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         yield
 

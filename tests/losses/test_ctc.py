@@ -17,7 +17,7 @@ ARGUMENTS = (FRAMES, FRAME_PADDINGS, LABELS, LABEL_PADDINGS)
 
 
 def spelled(path, blank):
-    """What a sequence of frames spells."""
+    """Returns the labels that a sequence of frames spells."""
     merged = [k for k, _ in itertools.groupby(path)]
     return tuple(k for k in merged if k != blank)
 

@@ -23,7 +23,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """A directory with the kernels of the table; of one's own, and of no later run."""
+    """Builds the kernels of the table into a temporary directory, for this session only."""
     try:
         find_compiler()
     except fo.native.CompilerError:

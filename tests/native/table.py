@@ -30,7 +30,7 @@ def in_both_counts():
         yield fo.per_leaf_counts(tx)
 
 
-# Those that the conformance kit checks, which asks for updates.
+# The optimizers that the conformance kit checks; it calls `update`, not `apply_gradients`.
 UPDATES = (fo.adamw(1e-3), fo.sgd(0.1, momentum=0.9), fo.lion(1e-3))
 
 SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-30, -1e30, 1.0)
@@ -58,7 +58,7 @@ def parameters(seed=0):
 
 
 def gradients(seed, *, every_leaf=False):
-    """Those of the parameters; of one leaf, what is not a usual number, and of one, none."""
+    """Returns gradients: one leaf has special floating-point values, and one has no gradient."""
     grads = {**parameters(seed), "special": jnp.asarray(SPECIAL, jnp.float32)}
     return grads if every_leaf else {**grads, "none": None}
 

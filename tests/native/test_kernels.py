@@ -25,7 +25,7 @@ ADAMW, MOMENTUM = TRANSFORMATIONS["adamw"], TRANSFORMATIONS["momentum"]
 
 
 def step_of(tx, **options):
-    """A step, compiled anew."""
+    """Returns a jitted step with its own cache, so that it is compiled again."""
 
     def step(grads, state, params):
         return fo.apply_gradients(tx, grads, state, params)

@@ -22,7 +22,7 @@ print(len(loops))
 
 
 def loops(first):
-    """How many loops over a leaf a step has, in a process of its own."""
+    """Counts the loops over a leaf in a step, in a separate process."""
     environment = {**os.environ, "XLA_FLAGS": "", "FUNCTIONAL_OPTIM_NATIVE": "0"}
     command = [sys.executable, "-c", PROGRAM.format(first=first)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

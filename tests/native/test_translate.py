@@ -1,4 +1,4 @@
-"""What becomes a loop in C++, and what does not."""
+"""Rules that are translated into a loop in C++, and rules that are left to XLA."""
 
 import jax
 import jax.numpy as jnp

@@ -31,7 +31,7 @@ MAKERS = {
 
 REPRESENTATIVES = ("SGD-momentum", "Adam-amsgrad", "NAdam", "ASGD", "Optimizer")
 """One of each way in which the optimizer keeps a state: with counts or numbers per parameter, as
-many slots as a class has, and a chain. What the optimizer does around rules is shown on them."""
+many slots as a class has, and a chain. They suffice to test what does not depend on the rule."""
 
 each_kind = pytest.mark.parametrize(
     "make", [pytest.param(MAKERS[k], id=k) for k in REPRESENTATIVES]

@@ -1,4 +1,4 @@
-"""What Adagrad, Adadelta, Rprop and ASGD ask of the stateful side beyond their rules."""
+"""Options and state entries that only Adagrad, Adadelta, Rprop or ASGD have."""
 
 import jax.numpy as jnp
 import numpy as np

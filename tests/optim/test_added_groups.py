@@ -1,4 +1,4 @@
-"""A group that is added in the middle of a run: schedulers go on, for it and for the others."""
+"""A group may be added in the middle of a run: schedulers continue, for all groups."""
 
 import jax
 import jax.numpy as jnp

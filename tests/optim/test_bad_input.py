@@ -1,4 +1,4 @@
-"""What torch's own tests want refused: its 124 cases, by class, are refused here for the same."""
+"""The 124 inputs that raise in torch's own tests raise here for the same reason, class by class."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What compiles, and what does not: editing a number never does."""
+"""Which calls and edits compile a program: editing a number never does."""
 
 import contextlib
 

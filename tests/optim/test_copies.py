@@ -1,4 +1,4 @@
-"""Copies of an optimizer, and optimizers that have been pickled, go on by themselves."""
+"""Copies of an optimizer, and optimizers that have been pickled, continue independently."""
 
 import copy
 import pickle

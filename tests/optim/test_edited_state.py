@@ -16,7 +16,7 @@ from . import torch_steps
 
 SHAPE = (4, 3)
 BFLOAT16 = 0.05
-"""Of a step of Muon, which multiplies matrices in bfloat16; as in `tests/golden/compare.py`."""
+"""Tolerance for a step of Muon, which multiplies matrices in bfloat16; as in `golden.compare`."""
 
 
 class Case(NamedTuple):

@@ -207,7 +207,7 @@ def test_aux_is_missing():
 
 
 class Tensor:
-    """What of torch's tensors tells them from arrays."""
+    """An object with the attributes by which torch's tensors are recognized."""
 
     def detach(self):
         return self

@@ -216,7 +216,7 @@ def test_repr_shows_the_groups_without_their_arrays():
 @pytest.mark.parametrize(
     ("rules", "kind", "message"),
     [
-        ({"(": {}}, ValueError, r"path_groups: '\(' is no regular expression: missing \)"),
+        ({"(": {}}, ValueError, r"path_groups: '\(' is not a regular expression: missing \)"),
         ([{"w$": {}}], TypeError, "path_groups: rules must be a mapping .* list of such pairs"),
         ({"w$": 0.1}, TypeError, r"path_groups: rules .*got \{'w\$': 0\.1\}"),
     ],

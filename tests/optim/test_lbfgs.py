@@ -1,4 +1,4 @@
-"""LBFGS: one program for a step, one group, torch's state, copies that go on."""
+"""LBFGS: one program for a step, one group, torch's state, copies that continue."""
 
 import copy
 import json
@@ -236,7 +236,7 @@ def test_a_state_of_another_optimizer_is_refused(other, text):
 
 @pytest.mark.usefixtures("x64")
 def test_the_newest_pairs_are_loaded_if_there_are_more_than_history_size():
-    """torch goes on to keep all pairs where history_size was lowered."""
+    """torch continues to keep all pairs where history_size was lowered."""
     opt = optim.LBFGS(start(), max_iter=4, **STRONG)
     for _ in range(2):
         opt.step(loss)

@@ -36,7 +36,7 @@ def sgd(params, **options):
 
 
 def saved(*names, groups=None):
-    """What torch writes of parameters defined in the order of names."""
+    """Returns the state_dict that torch writes for parameters defined in the order of `names`."""
     state = {i: {"momentum_buffer": gradients(k)[k]} for i, k in enumerate(names)}
     numbers = groups or [list(range(len(names)))]
     return {"state": state, "param_groups": [{"lr": 0.5, "params": ks} for ks in numbers]}
@@ -247,9 +247,17 @@ def test_names_of_each_group_where_there_is_one_group_here():
 @pytest.mark.parametrize(
     ("grouped", "names", "text"),
     [
-        (True, LAYER_BY_LAYER, r"names put a\.b, a\.w into group 0, which is no group here"),
-        (False, LAYER_BY_LAYER, r"names put a\.b, a\.w into group 0"),
-        (False, [name for names in BY_GROUP for name in names], "which is no group here"),
+        (
+            True,
+            LAYER_BY_LAYER,
+            r"names puts a\.b, a\.w into group 0, and this optimizer does not have",
+        ),
+        (False, LAYER_BY_LAYER, r"names puts a\.b, a\.w into group 0"),
+        (
+            False,
+            [name for names in BY_GROUP for name in names],
+            "this optimizer does not have such a group",
+        ),
         (True, [["a.w", "z.w", "a.b"], ["z.b"]], r"groups of \[2, 2\] .* \[3, 1\] names"),
         (True, [["a.w", "z.w"]], r"groups of \[2, 2\] .* \[2\] names"),
         (True, [["a.w", "z.w"], ["a.b", "a.b"]], "3 different names"),

@@ -1,4 +1,4 @@
-"""What libraries have around their parameters is refused, and the message says where these are."""
+"""Models and variables of other libraries raise, and the message names the parameters in them."""
 
 import equinox as eqx
 import flax.linen as nn
@@ -58,8 +58,8 @@ def test_models_are_refused(make, model, text):
 
 
 @pytest.mark.parametrize("make", [MAKERS["AdamW"], MAKERS["Optimizer"]])
-def test_statistics_beside_flaxs_parameters_are_refused(make):
-    with pytest.raises(TypeError, match=r"holds Flax's batch_stats .*variables\['params'\]"):
+def test_statistics_next_to_flax_parameters_raise(make):
+    with pytest.raises(TypeError, match=r"contains Flax's batch_stats .*variables\['params'\]"):
         make(variables())
 
 

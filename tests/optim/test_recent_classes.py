@@ -96,7 +96,7 @@ def stepped(opt, numbers):
 
 
 def kept(opt):
-    """What a state keeps from step to step: all but metrics, which say how the last step was."""
+    """Returns the fields of a state that later steps read: all but the metrics of the last step."""
     (state,) = opt.state
     links = state._asdict().items()
     return {(i, k): x for i, s in links for k, x in s._asdict().items() if k != "metrics"}

@@ -19,7 +19,7 @@ from ..trees import assert_same
 from .makers import each, grads, quadratic
 from .test_donation import slots
 
-# What a conversion would change, and a copy of the bits does not.
+# Bit patterns that a conversion of dtypes would change, and a copy of the bits does not.
 AWKWARD = np.array([0x7F800001, 0x80000000, 1, 0x7FFFFFFF], np.uint32)
 
 

@@ -13,10 +13,10 @@ from functional_optim import optim
 from ..trees import assert_close
 
 OTHERWISE = {"LBFGS", "SparseAdam"}
-"""Those that are not stepped with dense gradients."""
+"""Classes that are not stepped with dense gradients."""
 
 RESTS = {"ScheduleFreeRAdam"}
-"""Those that do not move in the first steps."""
+"""Classes that do not move in the first steps."""
 
 FIXED = {"initial_accumulator_value", "ns_coefficients", "ns_steps"}
 """Options that shape the program, or the state's start."""

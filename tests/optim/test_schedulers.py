@@ -1,4 +1,4 @@
-"""What the golden runs of schedulers do not show: composition, resuming, other optimizers."""
+"""Schedulers beyond the golden runs: composition, resuming, other optimizers."""
 
 import inspect
 import pickle

@@ -1,4 +1,4 @@
-"""Every name of torch.optim is on the page, is here where the page says, and is called alike."""
+"""Each name of torch.optim is on the page, exists where it says, and has torch's signature."""
 
 import functools
 import inspect

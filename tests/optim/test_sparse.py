@@ -49,7 +49,7 @@ def test_weight_decay_pulls_the_rows_of_the_gradient():
     assert optimizer.params["table"][:, 0].tolist() == [1, 1, 1, 1, 0.75, 1]
 
 
-def test_a_none_for_a_subtree_beside_a_sparse_gradient():
+def test_none_for_a_subtree_next_to_a_sparse_gradient():
     optimizer = optim.SGD({"head": {"w": jnp.ones(2)}, "table": START["table"]}, lr=1.0)
     g = draw(0)
     optimizer.step({"head": None, "table": g.sparse})

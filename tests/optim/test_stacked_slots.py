@@ -20,7 +20,7 @@ from .test_compilation import compilations
 
 
 def many(seed=0, **others):
-    """Parameters of which some are small and alike: 6 and 5, in two shapes."""
+    """Returns parameters of which some are small and of equal shape: 6 of one, and 5 of another."""
     rng = np.random.default_rng(seed)
 
     def leaf(*shape):

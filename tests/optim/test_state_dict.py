@@ -1,4 +1,4 @@
-"""state_dict and back: plain data in torch's format, and a run that goes on bit for bit."""
+"""state_dict and back: plain data in torch's format, and a run that continues bit for bit."""
 
 import copy
 import json
@@ -195,7 +195,7 @@ def test_json_keeps_a_state(cls):
 
 @pytest.mark.parametrize("cls", [optim.Adadelta, optim.Adam, optim.Adafactor, optim.Rprop])
 def test_json_keeps_parameters_without_elements(cls):
-    """Of a shape, JSON keeps the axes up to the first one of size 0."""
+    """JSON keeps the axes of a shape only up to the first one of size 0."""
     params = {"w": jnp.ones((2, 3)), "none": jnp.zeros((0, 3)), "few": jnp.zeros((3, 0, 2))}
     optimizer = cls(params)
     optimizer.step(params)

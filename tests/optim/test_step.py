@@ -81,7 +81,7 @@ def test_a_step_without_gradients_does_nothing(make):
 
 
 def _of_leaves(state):
-    """What a link keeps of its own calls is left out: their count, and what they measured."""
+    """Returns the fields of all links, except the count of calls and the metrics."""
     return [
         {k: v for k, v in link._asdict().items() if k not in ("count", "metrics")} for link in state
     ]

@@ -13,7 +13,7 @@ from functional_optim.interop.torch import to_torch
 
 
 class Tensor:
-    """What of a torch tensor a file is read by."""
+    """An object with the attributes of a torch tensor that reading a file uses."""
 
     def __init__(self, value):
         self.value = np.asarray(value)

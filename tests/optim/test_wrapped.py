@@ -29,13 +29,13 @@ PAIRS = {
 
 
 @pytest.fixture
-def lenient():
-    """optax adds integers to floats."""
+def standard_promotion():
+    """Allows optax to add integers to floats, which the tests forbid by default."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 
 
-@pytest.mark.usefixtures("lenient")
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("make", PAIRS.values(), ids=PAIRS)
 def test_a_step_equals_that_of_the_transformation(make):
     tx, params = make(), problem.arrays()
@@ -48,9 +48,9 @@ def test_a_step_equals_that_of_the_transformation(make):
     assert_close(optimizer.params, params, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.usefixtures("lenient")
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("make", PAIRS.values(), ids=PAIRS)
-def test_its_state_continues_in_another_optimizer(make):
+def test_a_saved_state_continues_in_another_optimizer(make):
     first, second = (optim.Optimizer(problem.arrays(), make()) for _ in range(2))
     steps(first, range(3))
     second.params = first.params
@@ -58,7 +58,7 @@ def test_its_state_continues_in_another_optimizer(make):
     assert_same(steps(second, range(3)), steps(first, range(3)))
 
 
-def test_the_loaded_options_take_effect():
+def test_loaded_options_take_effect():
     first, second = (optim.Optimizer({"w": jnp.zeros(1)}, fo.sgd(0.1)) for _ in range(2))
     saved = first.state_dict()
     saved["param_groups"][0]["learning_rate"] = 0.5
@@ -72,7 +72,7 @@ def test_the_loaded_options_take_effect():
     assert second.param_groups[0]["learning_rate"] == 0.5
 
 
-def test_a_state_may_hold_the_parameters_themselves():
+def test_a_state_may_contain_the_parameters_themselves():
     def update(g, state, params=None):
         return jax.tree.map(lambda x: -0.5 * x, g), state
 
@@ -109,34 +109,34 @@ def test_a_groups_options_override_and_can_be_edited():
     assert [p.tolist() for p in optimizer.params] == [[-1.0], [-2.0]]
 
 
-KINDS = {"w": "a", "b": "c"}
+LABELS = {"w": "a", "b": "c"}
 
 
-def falling(step):
+def decreasing(step):
     return 0.1 / jnp.float32(step + 1)
 
 
 SCHEDULED = {
-    "a function": fo.adamw(falling),
-    "optax's": fo.sgd(optax.linear_schedule(0.1, 0.0, 10)),
-    "a link": fo.chain(fo.scale_by_adam(), fo.scale_by_schedule(lambda step: -0.1)),
-    "beside a number": fo.partition(
-        {"a": fo.adam(fo.linear_schedule(0.1, 0.0, 5)), "c": fo.sgd(0.2)}, KINDS
+    "function": fo.adamw(decreasing),
+    "schedule of optax": fo.sgd(optax.linear_schedule(0.1, 0.0, 10)),
+    "scale_by_schedule": fo.chain(fo.scale_by_adam(), fo.scale_by_schedule(lambda step: -0.1)),
+    "for one of two labels": fo.partition(
+        {"a": fo.adam(fo.linear_schedule(0.1, 0.0, 5)), "c": fo.sgd(0.2)}, LABELS
     ),
-    "of one link in two": fo.chain(
+    "for one of two equal names": fo.chain(
         fo.add_decayed_weights(fo.linear_schedule(1.0, 0.0, 5)), fo.adamw(0.1)
     ),
-    "inside and outside": fo.sam(
+    "for one of sam's two optimizers": fo.sam(
         fo.adam(fo.linear_schedule(0.1, 0.0, 5)), fo.chain(fo.normalize(), fo.sgd(0.05))
     ),
-    "injected": fo.inject_hyperparams(optax.sgd)(falling),
-    "by label": fo.sgd(fo.by_label({"a": lambda step: 0.1, "c": 0.2}, KINDS)),
-    "stateful": fo.inject_hyperparams(fo.sgd)(fo.WrappedSchedule(falling)),
+    "inject_hyperparams": fo.inject_hyperparams(optax.sgd)(decreasing),
+    "by_label": fo.sgd(fo.by_label({"a": lambda step: 0.1, "c": 0.2}, LABELS)),
+    "stateful schedule": fo.inject_hyperparams(fo.sgd)(fo.WrappedSchedule(decreasing)),
 }
 
 
 @pytest.mark.parametrize("name", SCHEDULED)
-def test_what_is_scheduled_is_no_option_and_all_else_is(name):
+def test_all_hyperparameters_but_scheduled_ones_are_options(name):
     tx, params = SCHEDULED[name], {"w": jnp.ones(2), "b": jnp.ones(2)}
     optimizer, state = optim.Optimizer(params, tx), tx.init(params)
     scheduled = fo.core.hyperparams.scheduled_hyperparams(state)
@@ -168,7 +168,7 @@ def test_an_edit_that_is_not_a_number_raises():
         optimizer.step({"w": jnp.ones(1)})
 
 
-def test_path_groups_and_minimize_work_over_a_pair():
+def test_path_groups_and_minimize_with_a_transformation():
     groups = optim.path_groups(problem.arrays(), {"^b": {"learning_rate": 0.0}})
     optimizer = optim.Optimizer(groups, fo.sgd(0.5))
     loss = optimizer.minimize(quadratic, 1.0)
@@ -178,7 +178,7 @@ def test_path_groups_and_minimize_work_over_a_pair():
 
 
 def test_each_group_has_its_own_state():
-    """A clip of the global norm is one of each group's norm."""
+    """`clip_by_global_norm` clips the norm of each group, not the norm of all groups together."""
     tx = fo.chain(fo.clip_by_global_norm(1.0), fo.sgd(1.0))
     optimizer = optim.Optimizer([{"params": jnp.zeros(1)}, {"params": jnp.zeros(1)}], tx)
     optimizer.step([jnp.full(1, 100.0), jnp.full(1, 0.5)])
@@ -207,7 +207,7 @@ def test_a_transformation_written_by_the_user():
 
 
 @pytest.mark.parametrize("tx", [None, fo.adam, 0.1, optim.SGD, (fo.sgd(0.1),)])
-def test_objects_that_are_not_transformations_are_refused(tx):
+def test_objects_that_are_not_transformations_raise(tx):
     with pytest.raises(
         TypeError, match=r"Optimizer: tx must be a pair of functions \(init, update\)"
     ):
@@ -268,7 +268,7 @@ def test_hyperparameters_of_foreign_transformations_have_no_bounds():
     np.testing.assert_allclose(optimizer.params["w"], 1.1, rtol=1e-6)
 
 
-def test_a_state_of_torchs_classes_is_refused_by_name():
+def test_loading_a_state_of_torchs_classes_raises():
     adam = optim.Adam({"w": jnp.ones(2)})
     adam.step({"w": jnp.ones(2)})
     with pytest.raises(ValueError, match="torch's format is for torch's classes"):

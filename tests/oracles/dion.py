@@ -16,7 +16,7 @@ POLAR_EXPRESS = (
 
 
 def first_q(shape, leaf):
-    """What the key 0 draws for a leaf at its first update."""
+    """Returns the matrix that the key 0 draws for a leaf at its first update."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), leaf)
     return np.asarray(jax.random.normal(key, shape, np.float32), np.float64)
 

@@ -7,7 +7,7 @@ from .common import Tree, leafwise
 
 @leafwise
 def passes(**how):
-    """Of a link that keeps something, and leaves the updates as they are."""
+    """The oracle of links that store values, and return the updates unchanged."""
     return lambda g, p: g
 
 

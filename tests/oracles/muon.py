@@ -111,7 +111,7 @@ def scale_by_adamuon(
 
 
 def adam(b1, b2=0.999, eps=1e-8):
-    """Kingma & Ba, Algorithm 1, for the parameters that are no matrices."""
+    """Kingma & Ba, Algorithm 1, for the parameters that are not matrices."""
     m = v = 0.0
     t = 0
 

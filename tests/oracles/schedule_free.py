@@ -19,7 +19,7 @@ class _Points:
         return self.y - before
 
     def shrink(self, factor, mix):
-        """Multiplies z, where y stays: x is what their mix has beside z."""
+        """Multiplies z while y stays, and computes the x for which y = mix x + (1 - mix) z."""
         self.z = factor * self.z
         self.x = (self.y - (1 - mix) * self.z) / mix
 
@@ -101,7 +101,7 @@ def schedule_free_sgd(
 
 
 def schedule_free(base_optimizer, **how):
-    """Of an `sgd` with the same learning rate."""
+    """The oracle of `schedule_free` around an `sgd` with the same learning rate."""
     return schedule_free_sgd(**how)
 
 

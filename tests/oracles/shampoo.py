@@ -60,7 +60,7 @@ def scale_by_shampoo(
     max_precond_dim=10000,
     use_bias_correction=True,
 ):
-    """Of a matrix or a vector, whose axes are preconditioned one after another."""
+    """The oracle for a matrix or a vector, whose axes are preconditioned one after another."""
     start = (
         precondition_frequency if start_preconditioning_step is None else start_preconditioning_step
     )

@@ -24,7 +24,7 @@ NOTES = pytest.StashKey[dict[tuple[str, str], "Note"]]()
 
 @dataclasses.dataclass
 class Note:
-    """What was seen of a class and dtype: the error nearest to its bound, and in which tests."""
+    """The error of a class and dtype that came nearest to its bound, and the tests that ran."""
 
     tests: set[str] = dataclasses.field(default_factory=set)
     error: float = 0.0

@@ -1,4 +1,4 @@
-"""What torch has around its optimizers: clipping, averages, hooks, how one is shown."""
+"""Parity of what surrounds torch's optimizers: clipping, averages, hooks and `repr`."""
 
 import jax.numpy as jnp
 import numpy as np

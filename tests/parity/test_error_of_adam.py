@@ -1,4 +1,4 @@
-"""How far Adam in float32 is from float64, beside torch."""
+"""How far Adam in float32 is from float64, compared with torch."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""LBFGS here and in torch: the same points and counts, and states that cross over midway."""
+"""LBFGS here and in torch has the same points and counts, also after exchanging their states."""
 
 import io
 
@@ -101,7 +101,7 @@ def test_points_counts_and_losses_are_torchs(case, note):
 
 
 def cross(theirs, ours, problem):
-    """Each goes on from the other's state, saved and loaded."""
+    """Each continues from the other's state, saved and loaded."""
     file = io.BytesIO()
     torch.save(to_torch(ours.state_dict(), names=NAMES), file)
     file.seek(0)

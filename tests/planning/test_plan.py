@@ -1,4 +1,4 @@
-"""Shardings and bytes per device, description for devices that are not there."""
+"""Shardings and bytes per device are described for devices that do not exist."""
 
 import math
 

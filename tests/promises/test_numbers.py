@@ -1,4 +1,4 @@
-"""What users of optax asked for about hyperparameters; docs/asked_for.md has the list."""
+"""Wishes of optax's users about hyperparameters; docs/asked_for.md has the list."""
 
 import equinox as eqx
 import jax
@@ -63,7 +63,7 @@ def test_a_number_set_to_what_it_is_changes_no_bit(factory):
     assert_same(tx.update(params, again, params), tx.update(params, state, params))
 
 
-def test_numbers_beside_bfloat16_parameters_are_float32():
+def test_hyperparameters_of_bfloat16_parameters_are_float32():
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PARAMS)
     state = fo.set_hyperparams(fo.adam(1e-3).init(params), b2=0.9995)
     assert fo.get_hyperparams(state)["b2"] == np.float32(0.9995)

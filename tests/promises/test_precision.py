@@ -1,4 +1,4 @@
-"""What users of optax asked for about narrow dtypes; docs/asked_for.md has the list."""
+"""Wishes of optax's users about narrow dtypes; docs/asked_for.md has the list."""
 
 import jax
 import jax.numpy as jnp

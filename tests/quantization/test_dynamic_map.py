@@ -13,7 +13,7 @@ encode, decode = jax.jit(dynamic_map.encode), jax.jit(dynamic_map.decode)
 
 
 def numbers(signed, n=4000):
-    """Of all magnitudes, where decades begin, and where the nearest one changes."""
+    """Returns numbers of all magnitudes, starts of decades, and midpoints between table entries."""
     rng = np.random.default_rng(0)
     middles = (oracle.table(signed)[1:] + oracle.table(signed)[:-1]) / 2
     y = np.concatenate(

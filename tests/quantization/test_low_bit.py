@@ -57,7 +57,7 @@ each_form = pytest.mark.parametrize(
 
 @pytest.fixture
 def promotion():
-    """What optax needs."""
+    """Allows implicit promotion of dtypes, on which optax's arithmetic relies."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 
@@ -85,7 +85,7 @@ def is_held(x):
 @pytest.mark.parametrize("factory", [fo.adam, optax.adam], ids=["ours", "optax"])
 @pytest.mark.usefixtures("promotion")
 def test_parameters_stay_near_those_of_32_bits(factory):
-    # bitsandbytes' test: 50 steps, after each of which both go on from one point.
+    # bitsandbytes' test: 50 steps, after each of which both continue from one point.
     tx, low = factory(1e-3), fo.low_bit_state(factory(1e-3))
     params = normal(shapes={"w": (1024, 32)}, scale=0.1)
     exact, held = tx.init(params), low.init(params)
@@ -133,7 +133,7 @@ KEPT = {
     "left_root", "left_values", "norm", "q", "q_columns", "q_rows",
     "right", "right_basis", "right_root", "right_values", "seed",
 }  # fmt: skip
-"""Slots of this package's rules that are no moments, or not large."""
+"""Slots of this package's rules that are not moments, or not large."""
 
 
 def test_every_slot_of_every_rule_is_known_to_be_a_moment_or_not():

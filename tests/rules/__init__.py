@@ -113,7 +113,7 @@ CHAINS = {
 """`chain` takes no names: these are its positional arguments."""
 
 NAMED_LINKS = (("clip", fo.clip_by_global_norm(1.0)), ("adam", fo.adam(1e-2)))
-"""Those of `named_chain`."""
+"""The links that `named_chain` gets, with their names."""
 
 
 def _named(needs_extra: bool) -> list[Case]:
@@ -243,7 +243,7 @@ each_factory_with_extra = each_of(plain(cases_with_extra()))
 """The same for factories whose `update` needs more than gradients and parameters."""
 
 each_own_rule = each_of(unchained(plain(cases())))
-"""Runs a test on the plain variant of every factory that is no chain of others."""
+"""Runs a test on the plain variant of every factory that is not a chain of others."""
 
 each_link = each_of(c for c in affordable(cases()) if c.oracle and hasattr(c.factory, "spec"))
 """Runs a test on every variant of every link, of which the optimizers are made."""

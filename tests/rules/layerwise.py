@@ -1,4 +1,4 @@
-"""Steps measured by the parameter."""
+"""Rules that compute norms or means of a whole leaf, and rules that bound or replace elements."""
 
 import functional_optim as fo
 

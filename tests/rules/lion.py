@@ -19,7 +19,7 @@ RULES = (
             *ranges(*LION_RANGES),
             *ranges(("smooth_beta", 0.0, "(0, inf)"), mode="smooth"),
             ({"mode": "soft"}, ValueError, "mode must be one of 'hard', 'smooth', 'refined', got"),
-            ({"smooth_beta": 2.0}, ValueError, "smooth_beta is of mode='smooth', got mode='hard'"),
+            ({"smooth_beta": 2.0}, ValueError, "smooth_beta is for mode='smooth', got mode='hard'"),
         ),
         oracle=oracles.scale_by_lion,
     ),

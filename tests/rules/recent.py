@@ -23,7 +23,7 @@ def fifth_root(step):
 
 
 def of_optimizer(*triples: tuple[str, float, str]) -> tuple[Bad, ...]:
-    """What an optimizer refuses, whose first argument is its learning rate."""
+    """Returns bad arguments of an optimizer whose first argument is the learning rate."""
     return ranges(*RATE_RANGES) + ranges(*triples, learning_rate=0.1)
 
 

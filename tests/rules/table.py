@@ -1,4 +1,4 @@
-"""What an entry of the table of factories is."""
+"""The type of an entry in the table of factories."""
 
 import dataclasses
 import inspect
@@ -44,7 +44,7 @@ COUNTS = {
 """Numbers that shape the program."""
 
 NAMED = {"empty_trees": "labels name leaves, which must be there"}
-"""What the conformance kit need not ask of masks given as trees."""
+"""Checks of the conformance kit that do not apply to masks given as trees -> why."""
 
 Bad = tuple[Mapping[str, Any], type[Exception], str]
 

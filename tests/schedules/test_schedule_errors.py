@@ -1,4 +1,4 @@
-"""What schedules refuse, and how they say it."""
+"""Arguments with which schedules raise, and the messages."""
 
 import jax
 import jax.numpy as jnp

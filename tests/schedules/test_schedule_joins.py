@@ -19,7 +19,7 @@ PARTS = [
 
 
 def in_turn(parts, boundaries, t):
-    """What a join gives: the part of the last boundary reached, from its own step 0."""
+    """Evaluates a join directly: the part of the last boundary reached, from its own step 0."""
     i = sum(boundary <= t for boundary in boundaries)
     return parts[i](t - [0, *boundaries][i])
 

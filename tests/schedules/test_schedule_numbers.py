@@ -1,4 +1,4 @@
-"""Numbers of schedules as data: traced, differentiated, vmapped, read and set in the state."""
+"""The numbers that define a schedule may be traced, differentiated, vmapped, read and set."""
 
 import copy
 import pickle
@@ -12,16 +12,16 @@ import functional_optim as fo
 
 from .cases import CASES, STEPS, case, warmup_cosine
 
-VALUES = ("init_value", "peak_value", "end_value", "value", "power", "exponent", "alpha")
-VALUES += ("decay_rate", "div_factor", "final_div_factor")
+DIFFERENTIABLE = ("init_value", "peak_value", "end_value", "value", "power", "exponent", "alpha")
+DIFFERENTIABLE += ("decay_rate", "div_factor", "final_div_factor")
 
 
 def numbers_of(case):
     return {k: float(v) for k, v in case.arguments.items() if not isinstance(v, (str, bool, dict))}
 
 
-def other(case):
-    """The schedule with other numbers, where it still may have them."""
+def with_other_numbers(case):
+    """Makes the schedule with half of each number; shares of the run must keep their order."""
     changed = {k: 0.5 * v for k, v in numbers_of(case).items() if not k.startswith("pct")}
     if scales := case.arguments.get("boundaries_and_scales"):
         changed["boundaries_and_scales"] = {k + 1: 0.5 * v for k, v in scales.items()}
@@ -45,32 +45,32 @@ def sgdr(peak_value=1.0, decay_steps=6):
 
 
 ONE_OF_EACH = {each.name: each for each in reversed(CASES)}.values()
-PAIRS = [(each.make(), other(each)) for each in ONE_OF_EACH]
+PAIRS = [(each.make(), with_other_numbers(each)) for each in ONE_OF_EACH]
 PAIRS += [(join(), join(0.25, 2.0, 5, 0.3)), (sgdr(), sgdr(2.0, 9))]
 PAIRS += [(fo.join_schedules([join(), 0.1], [20]), fo.join_schedules([join(0.1), 0.2], [9]))]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_numbers_may_be_traced(case):
-    given = numbers_of(case)
-    values = jax.jit(lambda numbers: case.make(**numbers)(jnp.arange(len(STEPS))))(given)
+    schedule_values = jax.jit(lambda numbers: case.make(**numbers)(jnp.arange(len(STEPS))))
+    values = schedule_values(numbers_of(case))
     largest = np.abs(case.expected()).max()
     np.testing.assert_allclose(values, case.expected(), rtol=2e-6, atol=2e-7 * largest)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_derivatives_are_those_of_the_closed_form(case, x64):
-    given = {k: v for k, v in numbers_of(case).items() if k in VALUES}
+    numbers = {k: v for k, v in numbers_of(case).items() if k in DIFFERENTIABLE}
     if case.arguments.get("power") == 0:
-        del given["power"]  # nothing is left of a derivative at the border
-    found = jax.jit(jax.jacobian(lambda n: case.make(**n)(jnp.arange(len(STEPS)))))(given)
+        del numbers["power"]  # 0**power jumps from 1 to 0 there, so it has no derivative
+    slopes = jax.jit(jax.jacobian(lambda n: case.make(**n)(jnp.arange(len(STEPS)))))(numbers)
     h = 1e-6
-    for name, value in given.items():
+    for name, value in numbers.items():
         above, below = (case.expected(**{name: value + s}) for s in (h, -h))
         slope = (above - below) / (2 * h)
-        if value == 0:
+        if value == 0:  # a value below 0 would be outside the interval of some numbers
             slope = (above - case.expected()) / h
-        np.testing.assert_allclose(found[name], slope, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(slopes[name], slope, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
@@ -99,16 +99,16 @@ def test_numbers_may_be_vmapped():
     def values(peak, warmup):
         return fo.warmup_cosine_decay_schedule(0.0, peak, warmup, 20)(jnp.arange(30))
 
-    found = jax.jit(jax.vmap(values))(peaks, warmups)
+    actual = jax.jit(jax.vmap(values))(peaks, warmups)
     expected = [
         [warmup_cosine(t, 0.0, peak, warmup, 20) for t in range(30)]
         for peak, warmup in zip(peaks.tolist(), warmups.tolist(), strict=True)
     ]
-    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-7)
+    np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize(("schedule", "changed"), PAIRS, ids=lambda s: repr(s)[:60])
-def test_other_numbers_are_the_same_program(schedule, changed):
+def test_other_numbers_give_the_same_program(schedule, changed):
     assert schedule != changed
     a, b = (fo.scale_by_learning_rate(s) for s in (schedule, changed))
     assert a.update is b.update
@@ -118,7 +118,7 @@ def test_other_numbers_are_the_same_program(schedule, changed):
 
 
 @pytest.mark.parametrize(("schedule", "changed"), PAIRS, ids=lambda s: repr(s)[:60])
-def test_set_numbers_take_effect_at_the_next_step_without_a_compilation(schedule, changed):
+def test_setting_numbers_takes_effect_at_the_next_step_and_does_not_recompile(schedule, changed):
     tx, target = (fo.scale_by_learning_rate(s) for s in (schedule, changed))
     grads = {"w": jnp.ones(2)}
     update = jax.jit(lambda *args: tx.update(*args))
@@ -162,7 +162,7 @@ def test_numbers_have_readable_names():
     }
 
 
-def test_a_cooldown_can_be_called_for_during_the_run():
+def test_a_cooldown_can_be_started_during_the_run():
     tx = fo.sgd(fo.warmup_stable_decay_schedule(0.0, 1.0, 2, 1000, 4))
     grads = {"w": jnp.ones(())}
     state = tx.init(grads)
@@ -175,7 +175,7 @@ def test_a_cooldown_can_be_called_for_during_the_run():
     assert rates == [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
 
 
-def test_a_training_run_can_be_differentiated_by_the_numbers_of_its_schedule():
+def test_training_can_be_differentiated_with_respect_to_the_numbers_of_its_schedule():
     def trained(peak):
         tx = fo.sgd(join(peak_value=peak, boundary=0, start=0.0))
         state, params = tx.init({"w": 1.0}), {"w": jnp.float32(0.0)}
@@ -184,7 +184,8 @@ def test_a_training_run_can_be_differentiated_by_the_numbers_of_its_schedule():
             params = fo.apply_updates(params, updates)
         return params["w"]
 
-    # The parameter is minus the sum of the rates, of which the steps 10 to 13 follow the peak.
+    # The parameter is minus the sum of the rates. Only those of the steps 10 to 13, the first four
+    # of the cosine schedule, depend on the peak.
     expected = -sum(warmup_cosine(t, 0.0, 1.0, 2, 6) for t in range(4))
     np.testing.assert_allclose(jax.jit(jax.grad(trained))(jnp.float32(2.0)), expected, rtol=1e-6)
 
@@ -200,7 +201,7 @@ def test_schedules_compare_hash_copy_and_pickle(schedule, changed):
     assert repr(tx).count(repr(schedule)) == 1
 
 
-def test_a_schedule_made_within_a_function_can_be_copied():
+def test_a_schedule_defined_inside_a_function_can_be_copied():
     @fo.schedule(bounds={"rate": "(0, 1]"})
     def geometric(step, rate):
         return rate**step
@@ -208,13 +209,13 @@ def test_a_schedule_made_within_a_function_can_be_copied():
     assert copy.deepcopy(geometric(0.5)) == geometric(0.5)
 
 
-def test_options_shape_the_program():
+def test_options_give_other_programs():
     decay = case("exponential_decay", None, init_value=1.0, transition_steps=3, decay_rate=0.5)
     a, b, c = decay.make(), decay.make(staircase=True), decay.make(end_value=0.1)
     assert len({fo.sgd(s).update for s in (a, b, c)}) == 3
 
 
-def test_a_horizon_may_be_longer_than_an_int32_counts():
+def test_a_horizon_may_exceed_int32():
     schedule = fo.cosine_decay_schedule(1.0, 10**10)
     assert schedule(0) == 1.0
     exact = 0.5 * (1 + np.cos(np.pi * 2**30 / 10**10))

@@ -1,7 +1,7 @@
 """Writes checkpoints until it is killed: `python -m tests.serialization.killed`.
 
-With `safetensors FILE KILLS` it forks such writers, kills each at a random moment, and reads what
-is there after each. With `orbax DIRECTORY` it is one itself.
+With `safetensors FILE KILLS` it forks such writers, kills each at a random moment, and reads
+the file after each. With `orbax DIRECTORY` it is one itself.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""A run goes on with another optimizer, and keeps the slots that both have."""
+"""A run continues with another optimizer, and keeps the slots that both have."""
 
 import functools
 
@@ -45,7 +45,7 @@ def trained(name, params, state, seeds, place=lambda x: x):
 
 
 def slots_of(named):
-    """What a run keeps when its optimizer changes: all but the numbers that configure it."""
+    """Returns the arrays that a run keeps when its optimizer changes: all but hyperparameters."""
     return {k: x for k, x in named.items() if ".hyperparams." not in k}
 
 
@@ -91,7 +91,7 @@ def test_to_matrices_and_back_keeps_what_both_have(name):
     for path in MATRICES:
         np.testing.assert_array_equal(again[f"scale_by_adam.mu.{path}"], found[MEANS[name] + path])
         assert f"scale_by_adam.nu.{path}" in report.missing
-    # What has no second moment starts over: its bias is corrected as in a new run.
+    # Leaves without a second moment start over: their bias is corrected as in a new run.
     assert back.scale_by_adam.leaf_counts.tolist() == [5, 0, 5]
     after, _ = trained("adamw", params, back, [6])
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(after))

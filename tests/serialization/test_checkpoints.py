@@ -155,7 +155,7 @@ REFUSED = {
 @each_library
 @pytest.mark.parametrize("case", REFUSED)
 def test_other_data_is_refused_by_name(library, case, tmp_path):
-    """What is saved can be loaded: what cannot be is an error when it is saved."""
+    """Data that could not be loaded again raises an error when it is saved."""
     value, message = REFUSED[case]
     with pytest.raises(TypeError, match=rf"{library.__name__[-5:]}\.save: 'extra\.a.*{message}"):
         library.save(tmp_path / "c", extra={"a": value})

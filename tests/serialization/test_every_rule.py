@@ -1,6 +1,6 @@
 """The state of every rule is restored bit for bit, and so are the next steps of representatives.
 
-For orbax, and other numbers of devices, see `test_every_way`.
+For orbax, and other numbers of devices, see `test_ways_to_save`.
 """
 
 import pickle
@@ -26,7 +26,8 @@ def check(case, tmp_path):
         return case.update(tx, problem.arrays(seed=seed), state, params)
 
     template = tx.init(params)
-    # What is written and read does not depend on how the numbers came about.
+    # Writing and reading do not depend on where the numbers come from, so training all would
+    # only take time.
     trained = case.name in REPRESENTATIVES
     state = step(template, 1)[1] if trained else filled(template)
     file = tmp_path / "state.safetensors"

@@ -291,7 +291,7 @@ def no_file_above(size):
 # orbax leaves coroutines behind that failed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("size", [100, 3000])
-@pytest.mark.parametrize("way", ["safetensors", "orbax", "orbax, while training goes on"])
+@pytest.mark.parametrize("way", ["safetensors", "orbax", "orbax, while training continues"])
 def test_a_full_disk_is_reported_and_training_continues(way, size, tmp_path):
     library = safetensors if way == "safetensors" else orbax
     wait = {"wait": False} if "while" in way else {}
@@ -310,7 +310,7 @@ def test_a_full_disk_is_reported_and_training_continues(way, size, tmp_path):
         save()
     gc.collect()
     assert not (tmp_path / "2").exists()
-    if library is safetensors:  # threads of orbax go on for a moment
+    if library is safetensors:  # threads of orbax continue for a moment
         assert [p.name for p in tmp_path.iterdir()] == ["1"]
     saved = library.load(tmp_path / "1", params=params, state=state)
     assert saved.step == 1

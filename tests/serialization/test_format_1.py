@@ -1,4 +1,4 @@
-"""States of format 1, which versions up to commit 0ecc04e wrote, go on as they would have there.
+"""Runs continue from states of format 1, which versions up to commit 0ecc04e wrote.
 
 The files are written by `make_format_1`, which also says what they hold.
 """
@@ -72,7 +72,7 @@ TOGETHER = [name for name, run in RUNS.items() if not late(run.edits) and not la
 
 @functools.cache
 def ends():
-    """The parameters at the end of all runs that go on with all gradients.
+    """The parameters at the end of all runs that continue with all gradients.
 
     It is one program, which takes less time to compile than one for each run.
     """

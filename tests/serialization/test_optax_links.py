@@ -113,7 +113,7 @@ OTHERS = {
     "DifferentiallyPrivateAggregateState": "a key alone, which is the template's",
     "GaLoreState": "of an optimizer that is not here",
 }
-"""States that are no links, or are tried elsewhere."""
+"""States that are not links, or are tested elsewhere -> why."""
 
 
 def state_classes():

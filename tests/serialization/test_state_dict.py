@@ -35,7 +35,7 @@ def trained(tx, steps=2, params=None):
 
 @pytest.mark.parametrize("rate", [0.9, fo.linear_schedule(0.9, 0.5, 10)], ids=["number", "plan"])
 def test_a_number_is_found_by_each_of_its_names(rate):
-    """What `trace` calls `decay` is the `momentum` of `sgd`."""
+    """The hyperparameter `decay` of `trace` is called `momentum` in `sgd`."""
     one = fo.chain(fo.trace(rate), fo.scale_by_learning_rate(0.1))
     other = fo.sgd(0.1, momentum=rate)
     state = trained(one)

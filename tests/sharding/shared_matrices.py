@@ -1,6 +1,7 @@
-"""One of several processes, which share the work on matrices: `python -m ... PORT PROCESSES RANK`.
+"""Program of one of several processes that share Muon's work: `python -m ... PORT PROCESSES RANK`.
 
-Each process has one device. Each way of sharing gives the numbers that this process finds alone.
+Each process has one device. It checks that each mode of `MatrixSharding` gives the parameters that
+it computes without the other processes.
 """
 
 import sys
@@ -21,7 +22,7 @@ AXES = {"stack": fo.MatrixAxes(1, 2), "tall": fo.MatrixAxes(), "wide": fo.Matrix
 
 
 def two_steps(tx, params, gradients):
-    """The parameters after two steps with the same gradients."""
+    """Returns the parameters after two steps with the same gradients."""
 
     @jax.jit
     def step(params, state, gradients):
@@ -35,7 +36,7 @@ def two_steps(tx, params, gradients):
 
 
 def main(port: str, processes: str, rank: str) -> None:
-    """Compares every way with the numbers of one device."""
+    """Compares the result of every mode with the result on one device."""
     mesh = joined_mesh(port, processes, rank)
     rng = np.random.default_rng(0)
     params, gradients = (
@@ -51,18 +52,18 @@ def main(port: str, processes: str, rank: str) -> None:
             for k, x in tree.items()
         }
 
-    def muon(way=None):
-        return fo.muon(0.1, muon_weight_dimension_numbers=AXES, matrix_sharding=way)
+    def muon(matrix_sharding=None):
+        return fo.muon(0.1, muon_weight_dimension_numbers=AXES, matrix_sharding=matrix_sharding)
 
-    alone = two_steps(muon(), *jax.device_put((params, gradients), jax.local_devices()[0]))
-    for way in ("gather", "divide", "tensor_parallel"):
-        tx = muon(MatrixSharding(way, "data", mesh))
-        for name, shared in {way: tx, f"{way} with zero1": zero1(tx, mesh, "data")}.items():
-            moved = two_steps(shared, on_mesh(params), on_mesh(gradients))
-            for k, x in moved.items():
+    expected = two_steps(muon(), *jax.device_put((params, gradients), jax.local_devices()[0]))
+    for mode in ("gather", "divide", "tensor_parallel"):
+        tx = muon(MatrixSharding(mode, "data", mesh))
+        for name, sharded in {mode: tx, f"{mode} with zero1": zero1(tx, mesh, "data")}.items():
+            actual = two_steps(sharded, on_mesh(params), on_mesh(gradients))
+            for k, x in actual.items():
                 whole = process_allgather(x, tiled=True)
                 np.testing.assert_allclose(
-                    whole, alone[k], rtol=0, atol=2e-6, err_msg=f"{name} {k}"
+                    whole, expected[k], rtol=0, atol=2e-6, err_msg=f"{name} {k}"
                 )
             print(f"{name}: the numbers of one device", flush=True)
 

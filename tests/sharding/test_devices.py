@@ -1,4 +1,4 @@
-"""Quantities are of the whole array: any number of devices gives the numbers of one."""
+"""A step gives the same numbers on any number of devices, because norms are of whole arrays."""
 
 import functools
 
@@ -19,7 +19,8 @@ if jax.device_count() < 8:
     pytest.skip("needs eight devices; the host has them on CPU", allow_module_level=True)
 
 SHAPES = {"b": (128,), "w": (16, 16)}
-"""Each device has whole vectors of its processor: code for what is left over rounds otherwise."""
+"""Sizes of which each device's part is a multiple of the processor's vector length: the code for
+remaining elements rounds differently."""
 ELEMENTWISE = (
     "adadelta",
     "adam",
@@ -57,9 +58,10 @@ WITH_REDUCTIONS = (
     "sm3",
     "sparse_adam",
 )
-"""Cases that take a norm, a mean, a largest element or a product over a leaf or the tree.
+"""Cases that compute a norm, a mean, a largest element or a product over a leaf or the tree.
 
-Those that the engine treats in its own way are here too, though they may take none.
+The list also has cases without such a reduction whose leaves the engine does not update with the
+ordinary elementwise executor.
 """
 
 CASES = {case.name: case for case in [*cases(), *cases_with_extra()]}
@@ -75,7 +77,7 @@ def arrays(seed, mesh, leading=()):
 
 
 def train(names, params, grads):
-    """Parameters and state of some rules after some steps, in one program."""
+    """Returns parameters and state of some rules after some steps, in one program."""
     chosen = {name: CASES[name] for name in names}
     rules = {name: case.make() for name, case in chosen.items()}
 
@@ -91,8 +93,8 @@ def train(names, params, grads):
 
 
 @functools.cache
-def after(devices, names, options):
-    """The outcome on some of the host's devices, with all parameters divided among them."""
+def trained_on(devices, names, options):
+    """Runs `train` on this number of the host's devices, with all parameters divided among them."""
     mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
     params, grads = arrays(0, mesh), arrays(1, mesh, leading=(2,))
     lowered = jax.jit(functools.partial(train, names)).lower(params, grads)
@@ -102,33 +104,34 @@ def after(devices, names, options):
 
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_any_number_of_devices_gives_the_numbers_of_one(devices):
-    got, expected = (after(n, WITH_REDUCTIONS, ()) for n in (devices, 1))
+    actual, expected = (trained_on(n, WITH_REDUCTIONS, ()) for n in (devices, 1))
     for name in WITH_REDUCTIONS:
-        assert_close(got[name], expected[name], rtol=2e-5, atol=1e-6)
+        assert_close(actual[name], expected[name], rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("devices", [2, 8])
-def test_without_a_reduction_they_are_the_same_bits(devices):
-    # Optimized, as for users: the bits depend on it.
-    got, expected = (after(n, ELEMENTWISE, tuple(USUAL.items())) for n in (devices, 1))
+def test_elementwise_rules_give_the_same_bits_on_any_number_of_devices(devices):
+    # Compiled with the optimizations that users have, because the bits depend on them.
+    actual, expected = (trained_on(n, ELEMENTWISE, tuple(USUAL.items())) for n in (devices, 1))
     for name in ELEMENTWISE:
-        assert_same({name: got[name]}, {name: expected[name]})
+        assert_same({name: actual[name]}, {name: expected[name]})
 
 
 MATRICES = {"w": (16, 16), "s": (8, 8, 8), "b": (8,)}
 """A matrix, a stack of matrices and a bias.
 
-They are square: the first gradient of a longer one does not determine all vectors of its bases.
+The matrices are square, because the first gradient of one that is not does not determine all
+vectors of its bases.
 """
 AXES = {"w": fo.MatrixAxes(), "s": fo.MatrixAxes(1, 2), "b": None}
 MATRIX_RULES = make_all(AXES)
 FREE_SIGNS = ("left_basis", "right_basis", "projector")
-"""Slots with vectors whose signs an eigendecomposition may choose in either way."""
+"""Slots with eigenvectors, whose signs may differ from device to device."""
 
 
 @functools.cache
-def after_matrices(devices, spec, names):
-    """The outcome of three updates of some rules, with parameters divided by the spec."""
+def matrices_trained_on(devices, spec, names):
+    """Returns parameters and states of some rules after three updates, sharded by the spec."""
     mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
 
     def arrays(seed, leading=()):
@@ -154,23 +157,23 @@ def after_matrices(devices, spec, names):
 
 ALL = tuple(MATRIX_RULES)
 EACH_KIND = ("dion", "galore", "muon", "psgd_kron", "soap")
-"""Where each device has all, nothing is divided: one rule of each kind shows it."""
+"""One rule of each kind, which suffices for replicated parameters: their work is not divided."""
 
 
 @pytest.mark.parametrize(
     ("spec", "names", "name"),
     [
-        *(pytest.param(("x",), ALL, name, id=f"divided-{name}") for name in ALL),
-        *(pytest.param((), EACH_KIND, name, id=f"each with all-{name}") for name in EACH_KIND),
+        *(pytest.param(("x",), ALL, name, id=f"sharded-{name}") for name in ALL),
+        *(pytest.param((), EACH_KIND, name, id=f"replicated-{name}") for name in EACH_KIND),
     ],
 )
-def test_matrices_have_the_numbers_of_one_device(spec, names, name):
-    (got, slots), (expected, wanted) = (
-        after_matrices(*x)[name] for x in ((8, spec, names), (1, (), ALL))
+def test_matrix_rules_give_the_numbers_of_one_device(spec, names, name):
+    (params, slots), (expected_params, expected_slots) = (
+        matrices_trained_on(*x)[name] for x in ((8, spec, names), (1, (), ALL))
     )
-    assert_close(got, expected, rtol=1e-3, atol=1e-5)
-    slots, wanted = fo.to_state_dict(slots), fo.to_state_dict(wanted)
-    for path, value in wanted.items():
+    assert_close(params, expected_params, rtol=1e-3, atol=1e-5)
+    slots, expected_slots = fo.to_state_dict(slots), fo.to_state_dict(expected_slots)
+    for path, value in expected_slots.items():
         if not any(word in path for word in FREE_SIGNS):
             size = np.abs(value).max(initial=0)
             np.testing.assert_allclose(
@@ -185,8 +188,8 @@ PRIVATE = {
 
 
 @functools.cache
-def after_privately(devices, spec):
-    """Parameters after three steps on gradients of 16 examples, divided as the spec says."""
+def privately_trained_on(devices, spec):
+    """Returns parameters after three steps on gradients of 16 examples, sharded by the spec."""
     mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
     rng = np.random.default_rng(0)
     draws = {k: rng.standard_normal((3, 16, *s)).astype(np.float32) for k, s in SHAPES.items()}
@@ -209,14 +212,14 @@ def after_privately(devices, spec):
 @pytest.mark.parametrize("spec", [("x",), (None, "x")], ids=["examples", "elements"])
 @pytest.mark.parametrize("devices", [2, 8])
 def test_private_means_have_the_same_noise_on_any_number_of_devices(devices, spec):
-    got, expected = (after_privately(n, spec) for n in (devices, 1))
+    actual, expected = (privately_trained_on(n, spec) for n in (devices, 1))
     for name in PRIVATE:
-        assert_close(got[name], expected[name], rtol=2e-5, atol=1e-6)
-        assert not np.allclose(got[name]["w"], 1.0, atol=1e-3)
+        assert_close(actual[name], expected[name], rtol=2e-5, atol=1e-6)
+        assert not np.allclose(actual[name]["w"], 1.0, atol=1e-3)
 
 
-def test_a_norm_within_shard_map_is_that_of_the_part():
-    """As the documentation says: what runs on parts sees no more."""
+def test_a_norm_inside_shard_map_is_the_norm_of_the_shard():
+    """As the documentation says: inside `shard_map`, a function sees only one shard."""
     mesh = Mesh(jax.devices()[:8], ("x",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec("x")
     inner = jax.shard_map(

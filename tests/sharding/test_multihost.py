@@ -24,7 +24,7 @@ def test_several_processes_give_the_parameters_of_one(processes, then):
 
 
 def outputs_of(module, processes=2):
-    """What each of several processes prints, of one device each; none may fail."""
+    """Runs a module in several processes, with one device each; returns what each one prints."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -156,7 +156,7 @@ def test_unknown_shardings_are_an_error(arguments, error, message):
 
 
 def test_a_large_model_on_many_devices_is_planned_quickly():
-    """300 leaves of 70 GiB, on a mesh that is not there."""
+    """300 leaves of 70 GiB, on a mesh of devices that do not exist."""
     mesh = AbstractMesh((16, 64), ("data", "model"))
     layer = jax.ShapeDtypeStruct((8192, 8192), jnp.bfloat16)
     params = {f"layer_{i}": layer for i in range(300)}

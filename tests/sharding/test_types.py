@@ -68,7 +68,7 @@ def step_of(case):
 
 
 def types_of(tree):
-    """Of each leaf all that a type says, by path."""
+    """Returns path -> shape, dtype, weak type and sharding of each leaf."""
     flat = jax.tree_util.tree_flatten_with_path(jax.tree.map(jax.typeof, tree))[0]
     return {
         jax.tree_util.keystr(path): (x.shape, x.dtype, x.weak_type, x.sharding.spec)
@@ -95,7 +95,7 @@ def check_types(case, place, mesh, dtype=np.float32):
 
 @each_case
 def test_a_step_keeps_all_types_on_a_mesh_of_explicit_axes(case, explicit):
-    """With the state in another place than parameters and gradients, it has most to bring there."""
+    """A state with another sharding than parameters and gradients is the hardest case."""
     check_types(case, PLACES["turned state"], explicit)
 
 
@@ -217,7 +217,7 @@ def test_a_state_is_a_carry_where_each_device_trains_its_own(case, made_inside):
     ids=["MultiSteps", "MultiSteps-skips", "loss_scale", "apply_if_finite", "conditional"],
 )
 def test_each_device_decides_for_itself(tx):
-    """One device's gradients are infinite at the second step; the others go on."""
+    """One device's gradients are infinite at the second step; the others continue."""
     mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Auto,))
     scales = jnp.ones((4, 8)).at[1, 3].set(jnp.inf)
 

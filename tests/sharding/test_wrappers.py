@@ -109,7 +109,7 @@ def test_the_shardings_of_a_state_are_known_before(name, dtype, kind):
 
 @pytest.mark.parametrize("name", ["kahan", "low_bit", "MultiSteps", "sam", "lookahead", "packed"])
 def test_every_slot_is_divided_over_replicas(name):
-    """Of each array with as many elements as a parameter, a device has an eighth, in any dtype."""
+    """A device has an eighth of each array with as many elements as a parameter, in any dtype."""
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
     shapes = {k: SHAPES[k] for k in ("w", "v")}
     p = {

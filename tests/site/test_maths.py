@@ -1,4 +1,4 @@
-"""The formulas of the site have the symbols of the docstrings, and fractions without doubt."""
+"""The site's formulas keep the symbols of the docstrings; unambiguous quotients are fractions."""
 
 import html
 import importlib
@@ -13,13 +13,13 @@ def maths():
 
 
 def formulas(mathml):
-    """MathML in one line, without the copy of the text, spaces and empty rows."""
+    """Removes the copy of the text, gaps and attributes from MathML."""
     text = re.sub(r"<annotation.*?</annotation>|<mspace[^>]*>", "", mathml, flags=re.DOTALL)
     return re.sub(r' \w+="[^"]*"', "", text)
 
 
 def symbols(maths, mathml):
-    """The symbols of MathML in their order, without fences and fractions' lines."""
+    """Returns the symbols of MathML in their order, without brackets and fraction bars."""
     text = html.unescape(re.sub(r"<[^>]*>", "", formulas(mathml)))
     for ascii_, shown in maths.SHOWN.items():
         text = text.replace(shown, ascii_)
@@ -31,11 +31,13 @@ def symbols(maths, mathml):
 
 
 def _bare(text):
+    """Removes the characters that MathML does not show as symbols."""
     text = text.replace("epsilon", "eps").replace("sqrt", "").replace("cbrt", "")
     return re.sub(r"[\s\N{NO-BREAK SPACE}()/^_`*]", "", text)
 
 
-def blocks():
+def indented_blocks():
+    """Yields the name of each public function with each indented block of its docstring."""
     docstrings = importlib.import_module("sitegen.docstrings")
     names = importlib.import_module("sitegen.names").public_names()
     reading = importlib.import_module("sitegen.reading")
@@ -48,22 +50,20 @@ def blocks():
 
 def test_every_formula_has_the_symbols_of_its_text_in_their_order(maths):
     shown = 0
-    for name, text in blocks():
+    for name, text in indented_blocks():
         try:
             mathml = maths.mathml(text)
         except maths.NotMaths:
             continue
         shown += 1
-        # A cube root has its 3 after what is below the root.
-        expected = _bare(text)
-        found = symbols(maths, mathml)
+        # In MathML, the 3 of a cube root follows the radicand, which changes the order.
         if "cbrt" not in text:
-            assert found == expected, name
+            assert symbols(maths, mathml) == _bare(text), name
     assert shown > 100
 
 
-def one(maths, text):
-    """The right side of one equation."""
+def right_side(maths, text):
+    """Returns the MathML of an expression, as the right side of an equation."""
     row = formulas(maths.mathml(f"u = {text}"))
     return re.fullmatch(r".*<mo>=</mo></mtd><mtd>(.*)</mtd></mtr></mtable>.*", row)[1]
 
@@ -79,28 +79,28 @@ def one(maths, text):
     ],
 )
 def test_a_quotient_of_single_factors_is_a_fraction(maths, text, above, below):
-    assert one(maths, text) == f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>"
+    assert right_side(maths, text) == f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>"
 
 
 @pytest.mark.parametrize("text", ["a / b c", "a / b c / d", "a / (b + 1) c"])
 def test_a_quotient_that_can_be_read_in_two_ways_stays_in_line(maths, text):
-    assert "<mfrac>" not in one(maths, text)
-    assert "<mo>/</mo>" in one(maths, text)
+    assert "<mfrac>" not in right_side(maths, text)
+    assert "<mo>/</mo>" in right_side(maths, text)
 
 
 def test_sums_bind_less_than_quotients(maths):
-    assert one(maths, "a + b / c").startswith("<mi>a</mi><mo>+</mo><mfrac>")
+    assert right_side(maths, "a + b / c").startswith("<mi>a</mi><mo>+</mo><mfrac>")
 
 
-def test_the_power_of_an_index_is_that_of_the_whole(maths):
+def test_the_power_of_an_indexed_symbol_is_the_power_of_the_symbol(maths):
     power = "<msubsup><mi>b</mi><mn>1</mn><mrow><mi>t</mi></mrow></msubsup>"
-    assert one(maths, "1 - b1^t") == f"<mn>1</mn><mo>\N{MINUS SIGN}</mo>{power}"
+    assert right_side(maths, "1 - b1^t") == f"<mn>1</mn><mo>\N{MINUS SIGN}</mo>{power}"
 
 
 @pytest.mark.parametrize(
     "text",
     ["step   value", "u = f(x.y)", "params = {1: 2}", "u = 1\nwhat it is", "b1: a hyperparameter"],
 )
-def test_other_texts_stay_as_they_are(maths, text):
+def test_texts_that_are_not_equations_raise_not_maths(maths, text):
     with pytest.raises(maths.NotMaths):
         maths.mathml(text)

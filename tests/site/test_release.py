@@ -1,4 +1,4 @@
-"""What is uploaded to PyPI has links that work there."""
+"""The README that is uploaded to PyPI has links that work there."""
 
 import importlib
 import re

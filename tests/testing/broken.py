@@ -173,7 +173,7 @@ def not_on_tpu(updates, state, params=None, **extra):
 
 
 def all_leaves(updates, state, params=None, **extra):
-    """Asks each leaf for its dtype, also one that is not there."""
+    """Reads the dtype of each leaf, also of one that is None."""
     flat, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
     return treedef.unflatten([g.astype(g.dtype) for g in flat]), state
 
@@ -227,7 +227,7 @@ def zero_by_zero(updates, state, params=None, **extra):
 
 
 def python_counter():
-    """Counts beside its state."""
+    """Counts its calls outside of its state."""
     calls = []
 
     def update(updates, state, params=None, **extra):
@@ -288,7 +288,7 @@ BROKEN = [
     (
         "checkpoint",
         pair(closure, lambda p: TwoOfOneName(jnp.zeros(()), jnp.ones(()))),
-        "two leaves of the state have one path",
+        "two leaves of the state have the same path",
     ),
     ("lowering", pair(not_on_tpu), "for tpu: raised"),
     ("none_parameters", pair(all_leaves), "raised AttributeError"),

@@ -10,10 +10,10 @@ CLOSURES = {"pickling"}
 """optax makes its pairs of closures."""
 
 HOLES = {"none_gradients"}
-"""Its tree.map wants a gradient for each parameter, or a mask."""
+"""optax's tree.map needs a gradient for each parameter, or a mask."""
 
 LEAVES = {"traces"}
-"""The maths is traced for each leaf anew."""
+"""optax traces the maths again for each leaf."""
 
 NARROW = {"state", "zero_gradients"}
 """The state has the parameters' dtype until float32 gradients come, and float16 has no 1e-8."""

@@ -68,8 +68,8 @@ def left_out(case):
 def dtypes_of(case):
     """The dtypes that a case is checked with.
 
-    The engine treats both narrow ones alike, and float16 has the smaller range. What keeps the
-    rest of a narrow parameter is made for bfloat16.
+    The engine treats bfloat16 and float16 in the same way, and float16 has the smaller range.
+    Rules that keep the remainder of a narrow parameter are made for bfloat16.
     """
     whole = case.oracle is None or case.name in REPRESENTATIVES
     keeps_rests = case.factory in [entry.factory for entry in master.RULES]

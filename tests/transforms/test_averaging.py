@@ -37,7 +37,7 @@ def weighted(seen, weights):
 
 
 def ema_weights(n, decay, debias):
-    """Of the first parameters and those after n updates, by the definition of a moving average."""
+    """Returns the weights of the first n + 1 parameters, by the definition of a moving average."""
     later = [(1 - decay) * decay ** (n - i) for i in range(1, n + 1)]
     return [0.0 if debias else decay**n, *later]
 

@@ -20,7 +20,7 @@ D, HEADS, LAYERS, VOCABULARY = 8, 2, 3, 11
 
 
 def routes(params):
-    """What muon does with each parameter: path -> text of `describe`."""
+    """Returns how muon treats each parameter: path -> text of `describe`."""
     described = fo.describe(fo.muon(0.02), params)
     return {leaf.path: leaf.routes[0] for leaf in described.leaves}
 
@@ -405,7 +405,7 @@ def test_norms_of_stacked_layers_are_never_matrices():
     assert got["layers.fc.kernel"] == "muon: 12 matrices of 8 x 16"
 
 
-def test_a_matrix_beside_a_stack_of_another_length_is_a_matrix():
+def test_a_matrix_next_to_a_stack_of_another_length_is_a_matrix():
     blocks = {"kernel": (3, 8, 8), "bias": (3, 8)}
     tree = shapes({"blocks": {"up": blocks}, "mix": {"kernel": (8, 16)}})
     got = fo.axes_by_name()(tree)

@@ -66,7 +66,7 @@ def test_rounding_is_that_of_a_cast_and_is_not_left_out(dtype):
 
 
 @pytest.mark.parametrize("dtype", [BF16, F16])
-def test_rounding_at_random_takes_one_of_the_two_beside_and_is_right_in_the_mean(dtype):
+def test_stochastic_rounding_gives_a_neighbouring_value_and_is_unbiased(dtype):
     x = jnp.array([1.001, -1.001, 3.3, 1e-3, -7e-6, 250.7], jnp.float32)
     n = 100_000
     random = jax.random.uniform(jax.random.key(0), (n, x.size))

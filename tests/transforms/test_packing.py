@@ -30,7 +30,7 @@ def tree(seed):
 
 
 def without(grads):
-    """The gradients, of which some of those held together are not there."""
+    """Removes the gradients of some of the leaves that are stacked."""
     return {**grads, "a": [None, *grads["a"][1:]], "c": [*grads["c"][:3], None, None]}
 
 

@@ -88,7 +88,7 @@ def counted(name):
 
 @functools.cache
 def run_of_all(name):
-    """The run in which all gradients are there."""
+    """The run in which no gradient is None."""
     return run(counted(name), gradients(), START)[0]
 
 

@@ -1,4 +1,4 @@
-"""`tree.map_params`, beside the paths in a state, which end with a parameter's."""
+"""`tree.map_params`, and the paths in a state, which end with a parameter's."""
 
 import jax
 import jax.numpy as jnp

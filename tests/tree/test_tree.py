@@ -1,4 +1,4 @@
-"""`functional_optim.tree` beside `optax.tree`, and where optax loses digits, beside NumPy."""
+"""`functional_optim.tree` is compared with `optax.tree`, or with NumPy if optax loses digits."""
 
 import jax
 import jax.numpy as jnp

@@ -62,7 +62,7 @@ state = fo.set_hyperparams(state, {"b1": 0.8})
 
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """What a training loop carries, as Flax's TrainState does."""
+    """The values that a training loop carries, as in Flax's TrainState."""
 
     params: fo.Params
     opt_state: fo.OptState

@@ -46,7 +46,7 @@ optim.Optimizer(params, 1e-3)  # wrong
 optim.lr_scheduler.StepLR({"w": jnp.ones(2)}, step_size=3)  # wrong
 optim.lr_scheduler.MultiStepLR(opt, milestones=3)  # wrong
 
-# A name that is not there, and a result of another type.
+# A name that does not exist, and a result of another type.
 fo.adamm(1e-3)  # wrong
 optim.AdamWW(params)  # wrong
 opt.parameters()  # wrong

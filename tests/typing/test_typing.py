@@ -1,4 +1,4 @@
-"""What type checkers see: right uses of the package pass, and each wrong one is an error."""
+"""Type checkers accept the right uses of the package, and report each wrong one."""
 
 import functools
 import importlib.util

@@ -222,7 +222,7 @@ def _reshape(shape: Shape, tree: PyTree) -> PyTree:
 
 
 def _reshape_slots(shape: Shape, slots: PyTree) -> PyTree:
-    """Reshapes slots, quantized or not, to another shape of as many elements."""
+    """Reshapes slots, quantized or not, to another shape with as many elements."""
     return jax.tree.map(
         lambda x: x.reshaped(shape) if is_quantized(x) else x.reshape(shape),
         slots,

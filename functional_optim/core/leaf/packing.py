@@ -182,7 +182,7 @@ def packed_like(template: PyTree, state: PyTree) -> PyTree:
 
 
 def stacked_array_ids(state: PyTree) -> set[int]:
-    """Returns the `id` of each array of a state that has a slot of several leaves."""
+    """Returns the `id` of each array of a state that is a stack of several leaves."""
     nodes = jax.tree.leaves(state, is_leaf=is_packed)
     return {id(x) for node in nodes if is_packed(node) for x in jax.tree.leaves(node.stacks)}
 
@@ -190,7 +190,7 @@ def stacked_array_ids(state: PyTree) -> set[int]:
 def pack(
     treedef: PyTreeDef, params: Sequence[Array], slots: Mapping[str, Sequence[Any]], max_size: int
 ) -> dict[str, PyTree]:
-    """Makes trees of the slots; leaves of equal shape are stacked where that pays.
+    """Makes trees of the slots; leaves of equal shape are stacked where that saves time.
 
     Leaves are stacked that have at most `max_size` elements and are equal in shape and dtype, as
     are their slots. A stack has 32 leaves at most, so that it stays in the processor's cache
@@ -246,7 +246,7 @@ _jitted_unstack = jax.jit(lambda stack: unstack_array(stack))
 
 
 def _unstack(stack: Array) -> Sequence[Array]:
-    # Outside of a trace, each operation would be dispatched by itself.
+    # Outside of a trace, each operation would be dispatched separately.
     return unstack_array(stack) if isinstance(stack, jax.core.Tracer) else _jitted_unstack(stack)
 
 

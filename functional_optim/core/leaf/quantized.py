@@ -27,11 +27,11 @@ Array = jax.Array
 
 
 class QuantizedArray(abc.ABC):
-    """A float32 array in fewer bits: a pytree node whose children are the arrays of the format.
+    """A float32 array in fewer bits: a pytree node whose children are its parts, such as codes.
 
-    In a state it takes the place of the array: the path of one of its parts is the path of the
-    array, followed by the name of the part. It has the shape and the dtype of the array, and no
-    arithmetic.
+    In a state it replaces the array: the path of a part is the path of the array, followed by the
+    name of the part. `shape` and `dtype` are those of the array. Arithmetic is not defined: decode
+    the array first.
     """
 
     parts: ClassVar[Mapping[str, DTypeLike]]
@@ -56,21 +56,23 @@ class QuantizedArray(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def units(cls, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:
-        """Returns a shape of as many elements, and the multiples at which axis 0 can be cut.
+        """Returns a shape with as many elements, in which axis 0 can be cut, and where.
 
-        None where decoding and encoding are elementwise casts, which XLA fuses with the maths.
+        An array of that shape may be cut at each multiple of the returned number along axis 0, and
+        its pieces decoded and encoded separately. None where decoding and encoding are elementwise
+        casts, which XLA fuses with the maths.
         """
 
     @abc.abstractmethod
     def reshaped(self, shape: tuple[int, ...]) -> "QuantizedArray":
-        """Reshapes the array between its shape and the shape of `units`."""
+        """Reshapes the array from its shape to the shape of `units`, or back."""
 
     @classmethod
     @abc.abstractmethod
     def specs(
         cls, shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
     ) -> "QuantizedArray":
-        """Returns the partition spec of each part, where the array of this shape has `spec`."""
+        """Returns the partition spec of each part of an array of this shape that has `spec`."""
 
 
 FORMATS: dict[str, type[QuantizedArray]] = {}
@@ -104,10 +106,11 @@ def with_decoded_shapes(tree: PyTree) -> PyTree:
 
 
 def decode_state(state: PyTree) -> PyTree:
-    """Decodes the arrays that `low_bit_state` quantizes: the state as the rules read it.
+    """Returns a state with its quantized arrays decoded, which is what the rules read.
 
     Args:
-      state: any tree; one without quantized arrays is returned unchanged.
+      state: the state of `low_bit_state`, or any tree; one without quantized arrays is returned
+        unchanged.
 
     Example:
       >>> import functional_optim as fo, jax.numpy as jnp
@@ -124,10 +127,10 @@ def decode_state(state: PyTree) -> PyTree:
 
 
 def encode_like(before: PyTree, after: PyTree, key: Array | None = None) -> PyTree:
-    """Encodes the arrays of a tree in the formats that they have in the tree before it.
+    """Encodes each array of a tree in the format of the array at the same path of an older tree.
 
-    Arrays are matched by their paths, because an update may add counts to a state. With a key,
-    each array is rounded at random with a key derived from it.
+    Arrays are matched by path and not by position, because an update may add counts to a state.
+    With a key, each array is rounded at random with a key derived from it.
     """
     old = jax.tree_util.tree_flatten_with_path(before, is_leaf=is_quantized)[0]
     formats = {path: (i, type(x)) for i, (path, x) in enumerate(old) if is_quantized(x)}

@@ -101,7 +101,7 @@ def _by_reductions(stack: Array) -> tuple[Array, ...]:
 def _sums(stack: Array) -> list[Array]:
     """Unstacks by adding -0 to each array, which changes no bit of a number.
 
-    The pairs of an array and zeros are there because XLA removes a reduction of a single element.
+    The pairs of an array and zeros are needed because XLA removes a reduction of a single element.
     """
     zero, n = -np.zeros((), stack.dtype), stack.shape[0]
     with_zeros = jax.lax.pad(stack, zero, [(0, 1, 1)] + [(0, 0, 0)] * (stack.ndim - 1))

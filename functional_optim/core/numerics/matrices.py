@@ -1,4 +1,4 @@
-"""Matrices in the last two axes of an array, real or complex; other axes count matrices."""
+"""Matrices in the last two axes of an array, real or complex; other axes are batch axes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Labels: which leaf belongs where, decided by the parameters and never by the updates."""
+"""Labels, which assign each leaf to a transformation or group, by the parameters alone."""
 
 import dataclasses
 import re
@@ -62,7 +62,7 @@ def _to_python(label: Any) -> Any:
 
 
 def label_reason(labeller: "Labeller", path: str, leaf: object) -> str:
-    """Describes by what a leaf got its label: a rule, a function, a tree or the default."""
+    """Describes where the label of a leaf comes from: a rule, a function, a tree or the default."""
     if isinstance(labeller, Function):
         labeller = labeller.function
     if isinstance(labeller, path_labels):
@@ -70,7 +70,7 @@ def label_reason(labeller: "Labeller", path: str, leaf: object) -> str:
         return "by the default" if rule is None else f"by the rule {_name(rule)}"
     if isinstance(labeller, FrozenTree):
         return "by the tree of labels"
-    inner = getattr(labeller, "mask", None)  # a mask turned around
+    inner = getattr(labeller, "mask", None)  # of an inverted mask
     return (
         label_reason(inner, path, leaf) if callable(inner) else f"by the function {_name(labeller)}"
     )
@@ -93,7 +93,7 @@ Labeller = Callable[[PyTree], PyTree]
 
 
 def as_labeller(labels: PyTree | Labeller) -> Labeller:
-    """Makes a hashable function of labels: of a tree, or of a function of the parameters."""
+    """Makes a hashable function from a tree of labels, or from a function of the parameters."""
     if isinstance(labels, FrozenTree):
         return labels
     return as_function(labels) if is_function(labels) else FrozenTree.of(labels)
@@ -126,7 +126,7 @@ def resolve_labels(
                 f"{link}: {what} is a function of more than the parameters' shapes, so update "
                 "needs params. Call update(updates, state, params)."
             )
-        # The labels are known, and any tree of the parameters' structure serves to broadcast them.
+        # The labels are known, and any tree with the parameters' structure is enough for broadcast.
         labeller, params = frozen, jax.tree.map(lambda g: 0, updates, is_leaf=is_sparse)
     # NumPy booleans become Python's, because labels are compared and are keys of dicts.
     labels = jax.tree.map(_to_python, without_containers(labeller(params)))
@@ -140,7 +140,7 @@ def resolve_labels(
 
 
 def _labels_by_shape(label: Callable[[PyTree], T], updates: PyTree) -> T | None:
-    """Returns the labels of all parameters that have such updates; None if these do not agree.
+    """Returns the labels that follow from the updates' paths and shapes; None if they do not.
 
     An update has the path and the shape of its parameter, and may differ in its dtype. So the
     function is called with abstract arrays of these shapes, in each dtype that parameters have.
@@ -150,7 +150,7 @@ def _labels_by_shape(label: Callable[[PyTree], T], updates: PyTree) -> T | None:
       label: makes labels that can be compared.
     """
     if any(x is None for x in jax.tree.leaves(updates, is_leaf=_is_update)):
-        return None  # a missing update says nothing of its parameter's shape
+        return None  # the shape of the parameter is unknown where the update is missing
     labels: list[T] = []
     for dtype in (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64):
         try:
@@ -184,7 +184,7 @@ def _mismatch(labels: PyTree, params: PyTree) -> str:
     for path in label_paths:
         if not any(f"{q}.".startswith(f"{path}.") for q in param_paths):
             return f"it has an entry at '{path}', where there is no parameter."
-    return f"it is built of other containers ({jax.tree.structure(labels)})."
+    return f"its containers differ ({jax.tree.structure(labels)})."
 
 
 _NO_DEFAULT = "(no default)"
@@ -245,15 +245,15 @@ def first_rules(
     """Returns for each leaf the index of the first rule that matches, or None.
 
     Args:
-      caller: what errors begin with.
+      caller: name with which errors begin.
       rules: pairs of a test and a value.
-      texts: what errors call each rule.
+      texts: description of each rule, for errors.
       params: the tree.
       required: whether each leaf must have a rule.
 
     Raises:
-      ValueError: a rule decides no leaf, because it is most often a misspelt pattern; or a leaf
-        has no rule.
+      ValueError: a rule is the first match of no leaf, most often because its pattern is misspelt;
+        or a leaf has no rule.
     """
     paths, leaves = leaf_paths(params), jax.tree.leaves(params)
     chosen, matched = list[int | None](), set[int]()
@@ -278,13 +278,13 @@ def first_rules(
 
 
 def check_expression(where: str, test: object) -> None:
-    """Raises ValueError where a rule on paths is a text, and not a regular expression."""
+    """Raises ValueError if a rule on paths is a text that is not a regular expression."""
     try:
         re.compile(test if isinstance(test, str) else "")
     except re.error as error:
         raise ValueError(
-            f"{where}: {test!r} is no regular expression: {error}. Escape what stands for "
-            "itself, with re.escape."
+            f"{where}: {test!r} is not a regular expression: {error}. Escape literal text with "
+            "re.escape."
         ) from None
 
 

@@ -11,7 +11,7 @@ from ...transforms.weight_decay import add_decayed_weights
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import signed
+from .common import negate_if
 
 __all__ = ["Adadelta"]
 
@@ -56,7 +56,7 @@ class Adadelta(TorchOptimizer):
     def transformation(options: Options) -> GradientTransformation:
         """Composes the links of `Adadelta`."""
         return chain(
-            signed(options["maximize"]),
+            negate_if(options["maximize"]),
             add_decayed_weights(options["weight_decay"]),
             scale_by_adadelta(options["rho"], options["eps"]),
             scale_by_learning_rate(options["lr"]),

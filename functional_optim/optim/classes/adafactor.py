@@ -16,7 +16,7 @@ from ..conversions import is_plain_number
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import pair, refuse_complex, signed
+from .common import negate_if, pair, refuse_complex
 
 __all__ = ["Adafactor"]
 
@@ -95,7 +95,7 @@ class Adafactor(TorchOptimizer):
         decay = options["beta2_decay"]
         return chain(
             refuse_complex("Adafactor"),
-            signed(options["maximize"]),
+            negate_if(options["maximize"]),
             scale_by_factored_rms(
                 decay_rate=_Negative(decay) if callable(decay) else -decay,
                 min_dim_size_to_factor=0,

@@ -13,7 +13,7 @@ from ...transforms.scaling import scale_by_learning_rate
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import Pair, moments, pair, signed, with_decay
+from .common import Pair, moments, negate_if, pair, with_decay
 
 __all__ = ["Adam", "AdamW"]
 
@@ -138,4 +138,4 @@ class AdamW(_AdamFamily):
 def _compose(options: Options, decoupled: bool) -> GradientTransformation:
     adam = scale_by_adam(*pair(options["betas"]), eps=options["eps"], amsgrad=options["amsgrad"])
     links = with_decay(adam, options["weight_decay"], decoupled)
-    return chain(signed(options["maximize"]), *links, scale_by_learning_rate(options["lr"]))
+    return chain(negate_if(options["maximize"]), *links, scale_by_learning_rate(options["lr"]))

@@ -19,7 +19,7 @@ __all__ = [
     "momentum_trace",
     "pair",
     "refuse_complex",
-    "signed",
+    "negate_if",
     "with_decay",
 ]
 
@@ -47,7 +47,7 @@ def momentum_trace(
     return _trace(momentum, nesterov, dampening=dampening, rest_at_zero=True)
 
 
-def signed(maximize: bool) -> GradientTransformation:
+def negate_if(maximize: bool) -> GradientTransformation:
     """Negates gradients if the loss is maximized, by a number, so that an edit compiles nothing."""
     return scale(-1.0 if maximize else 1.0)
 

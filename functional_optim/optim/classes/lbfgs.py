@@ -44,7 +44,8 @@ class LBFGS(SearchOptimizer):
       max_iter: the largest number of iterations in a step.
       max_eval: the largest number of evaluations in a step; None for 5/4 of max_iter.
       tolerance_grad: the largest element of g with which a step ends.
-      tolerance_change: the least change, of an element of x or of the loss, with which it goes on.
+      tolerance_change: the least change, of an element of x or of the loss, with which a step
+        continues.
       history_size: number of pairs that are kept.
       line_search_fn: `"strong_wolfe"`, or None for no search.
       See `Adam` for the others.

@@ -11,7 +11,7 @@ from ...transforms.weight_decay import add_decayed_weights
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import Pair, pair, signed
+from .common import Pair, negate_if, pair
 
 __all__ = ["Lion"]
 
@@ -52,7 +52,7 @@ class Lion(TorchOptimizer):
     def transformation(options: Options) -> GradientTransformation:
         """Composes the links of `Lion`."""
         return chain(
-            signed(options["maximize"]),
+            negate_if(options["maximize"]),
             scale_by_lion(*pair(options["betas"])),
             add_decayed_weights(options["weight_decay"]),
             scale_by_learning_rate(options["lr"]),

@@ -10,7 +10,7 @@ from ...transforms.scaling import scale_by_learning_rate
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import Pair, moments, pair, signed, with_decay
+from .common import Pair, moments, negate_if, pair, with_decay
 
 __all__ = ["RAdam"]
 
@@ -60,4 +60,4 @@ class RAdam(TorchOptimizer):
             *pair(options["betas"]), eps=options["eps"], eps_before_correction=True
         )
         links = with_decay(radam, options["weight_decay"], options["decoupled_weight_decay"])
-        return chain(signed(options["maximize"]), *links, scale_by_learning_rate(options["lr"]))
+        return chain(negate_if(options["maximize"]), *links, scale_by_learning_rate(options["lr"]))

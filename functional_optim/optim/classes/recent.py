@@ -41,7 +41,7 @@ from ...transforms.weight_decay import add_decayed_weights
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import pair, signed, with_decay
+from .common import negate_if, pair, with_decay
 
 __all__ = [
     "ADOPT",
@@ -134,7 +134,7 @@ class _Recent(TorchOptimizer):
 
 
 def _signed(make: Callable[[Options], GradientTransformation], options: Options) -> Any:
-    return chain(signed(options["maximize"]), make(options))
+    return chain(negate_if(options["maximize"]), make(options))
 
 
 def _three(value: Any) -> tuple[Any, Any, Any]:
@@ -301,7 +301,7 @@ class Prodigy(
 ):
     """Prodigy, with the options of `prodigyopt.Prodigy`; see `functional_optim.prodigy`.
 
-    Each group has a d of its own; weight decay is decoupled, and `growth_rate` is None for any.
+    Each group has a separate d; weight decay is decoupled, and `growth_rate` is None for any.
 
     Args:
       lr: `learning_rate` of `prodigy`.
@@ -339,7 +339,7 @@ class DAdaptAdam(
 ):
     """D-Adaptation of Adam, with the options of `dadaptation.DAdaptAdam`.
 
-    See `functional_optim.dadapt_adamw`. Each group has a d of its own; weight decay is decoupled.
+    See `functional_optim.dadapt_adamw`. Each group has a separate d; weight decay is decoupled.
 
     Args:
       lr: `learning_rate` of `dadapt_adamw`.
@@ -472,7 +472,7 @@ class AdaBound(
 ):
     """AdaBound, with the options of the authors' code; see `functional_optim.adabound`.
 
-    `final_lr` stays as it is where `lr` changes.
+    `final_lr` does not change with `lr`.
 
     Args:
       final_lr: `final_learning_rate` of `scale_by_adabound`.

@@ -11,7 +11,7 @@ from ...transforms.weight_decay import add_decayed_weights
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import momentum_trace, signed
+from .common import momentum_trace, negate_if
 
 __all__ = ["RMSprop"]
 
@@ -64,7 +64,7 @@ class RMSprop(TorchOptimizer):
     def transformation(options: Options) -> GradientTransformation:
         """Composes the links of `RMSprop`."""
         return chain(
-            signed(options["maximize"]),
+            negate_if(options["maximize"]),
             add_decayed_weights(options["weight_decay"]),
             scale_by_rms(
                 options["alpha"], options["eps"], eps_in_sqrt=False, centered=options["centered"]

@@ -10,7 +10,7 @@ from ...transforms.scaling import scale
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import Pair, pair, signed
+from .common import Pair, negate_if, pair
 
 __all__ = ["Rprop"]
 
@@ -60,4 +60,4 @@ class Rprop(TorchOptimizer):
         """Composes the links of `Rprop`."""
         etas, step_sizes = pair(options["etas"], "etas"), pair(options["step_sizes"], "step_sizes")
         rprop = scale_by_rprop(options["lr"], *etas, *step_sizes)
-        return chain(signed(options["maximize"]), rprop, scale(-1.0))
+        return chain(negate_if(options["maximize"]), rprop, scale(-1.0))

@@ -11,7 +11,7 @@ from ...transforms.weight_decay import add_decayed_weights
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import momentum_trace, signed
+from .common import momentum_trace, negate_if
 
 __all__ = ["SGD"]
 
@@ -76,7 +76,7 @@ class SGD(TorchOptimizer):
         dense = () if momentum is None else (densify(),)
         return chain(
             *dense,
-            signed(options["maximize"]),
+            negate_if(options["maximize"]),
             add_decayed_weights(options["weight_decay"]),
             momentum_trace(momentum, options["nesterov"], dampening=options["dampening"]),
             scale_by_learning_rate(options["lr"]),

@@ -16,7 +16,7 @@ from ...transforms.scaling import scale_by_learning_rate
 from ..state_dict.entries import StateEntry
 from ..torch_optimizer import TorchOptimizer
 from ..torch_options import Options
-from .common import Pair, pair, signed
+from .common import Pair, negate_if, pair
 
 __all__ = ["SparseAdam"]
 
@@ -100,7 +100,7 @@ class SparseAdam(TorchOptimizer):
         """Composes the links of `SparseAdam`."""
         return chain(
             GradientTransformation(_OnlySparseInit(), _only_sparse_update),
-            signed(options["maximize"]),
+            negate_if(options["maximize"]),
             scale_by_sparse_adam(*pair(options["betas"]), eps=options["eps"]),
             scale_by_learning_rate(options["lr"]),
         )

@@ -21,9 +21,9 @@ class LRScheduler:
     each group; and `_get_closed_form_lr`, if the rates follow from `base_lrs` alone.
 
     The constructor makes the first step, as in torch. A group that is added later starts with the
-    learning rate that it has then. The option is `lr`, or `learning_rate` of an `Optimizer` over a
-    transformation. A learning rate below 0 is an error at the optimizer's next step; torch makes
-    that step, uphill.
+    learning rate that it has then. The rate is the option `lr`, or `learning_rate` of an
+    `Optimizer` over a transformation. A learning rate below 0 is an error at the optimizer's next
+    step; torch makes that step, uphill.
 
     Args:
       optimizer: a stateful optimizer.
@@ -123,10 +123,10 @@ class LRScheduler:
         """Sets the learning rates of the next epoch, or of a given one from the initial ones."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self._add_new_groups()
-        closed = getattr(self, "_get_closed_form_lr", None)
+        closed_form = getattr(self, "_get_closed_form_lr", None)
         self._get_lr_called_within_step = True
         try:
-            rates = self.get_lr() if epoch is None or closed is None else closed()
+            rates = self.get_lr() if epoch is None or closed_form is None else closed_form()
         finally:
             del self._get_lr_called_within_step
         self._set_rates(rates)
@@ -142,7 +142,7 @@ class LRScheduler:
         if not self._get_lr_called_within_step:
             warnings.warn(
                 "To get the last learning rate computed by the scheduler, please use "
-                "`get_last_lr()`: get_lr() is the step from one epoch to the next.",
+                "`get_last_lr()`: get_lr() computes the rates of the next epoch.",
                 UserWarning,
                 stacklevel=3,
             )

@@ -5,7 +5,7 @@ from typing import Any
 
 from ...core.protocol import PyTree
 from ...schedules.cyclic import MODES, Swing, amplitude, part_of, swing
-from ...schedules.phases import between
+from ...schedules.phases import interpolate
 from ..optimizer import Optimizer
 from .base import LRScheduler
 from .common import (
@@ -135,7 +135,7 @@ class CyclicLR(LRScheduler):
         (share,) = host(self._scale(at))
         way = part_of(at.way, share)
         pairs = zip(host(*starts), host(*ends), strict=True)
-        return [float(between(start, end, way)) for start, end in pairs]
+        return [float(interpolate(start, end, way)) for start, end in pairs]
 
     def _scale(self, at: Swing) -> float:
         if self._scale_fn_custom is None:

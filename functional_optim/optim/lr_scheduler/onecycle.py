@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...schedules.onecycle import boundaries
-from ...schedules.phases import SHAPES, through
+from ...schedules.phases import SHAPES, interpolate_through
 from ..optimizer import Optimizer
 from ..params.param_group import ParamGroup
 from .base import LRScheduler
@@ -118,7 +118,7 @@ class OneCycleLR(LRScheduler):
         shape = SHAPES["cosine" if self._anneal_func_type == "cos" else "linear"]
         ends = host(*(phase["end_step"] for phase in phases))
         (step,) = host(self.last_epoch)
-        return float(through(step, ends, host(*(group[k] for k in names)), shape))
+        return float(interpolate_through(step, ends, host(*(group[k] for k in names)), shape))
 
 
 def _total_steps(total: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:

@@ -18,8 +18,8 @@ def check_alive(where: str, tree: PyTree) -> None:
     for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
         if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and x.is_deleted():
             raise RuntimeError(
-                f"{where}: the array at '{path_string(path)}' has been deleted. Those that are "
-                "read from optimizer.params do not outlive the next step, which reuses their "
+                f"{where}: the array at '{path_string(path)}' has been deleted. Arrays that "
+                "were read from optimizer.params do not outlive the next step, which reuses their "
                 "memory. Read them again, or keep a copy: optimizer.copy_params()."
             )
 

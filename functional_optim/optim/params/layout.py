@@ -138,7 +138,7 @@ class ParamLayout:
         trees = tree if self.as_list else [tree]
         if not isinstance(trees, (list, tuple)) or len(trees) != len(self.parts):
             raise ValueError(
-                f"optimizer: expected a list of {len(self.parts)} trees, one for each group given, "
+                f"optimizer: expected a list of {len(self.parts)} trees, one for each group, "
                 f"got {type(tree).__name__} of length {len(trees)}."
             )
         return [group for part, t in zip(self.parts, trees, strict=True) for group in part.split(t)]
@@ -191,7 +191,7 @@ def read_params(
 
 
 def _check_kind(owner: str, params: PyTree, options: Collection[str]) -> None:
-    """Raises TypeError for arguments that look like a tree of parameters by mistake."""
+    """Raises TypeError for arguments that are a tree of arrays only because of a mistake."""
     check_ordered(owner, params)
     check_not_model(owner, params)
     if _is_group(params) and (present := sorted(set(params) & set(options))):
@@ -215,10 +215,11 @@ def check_ordered(owner: str, params: PyTree) -> None:
     """Raises TypeError for parameters in a set, which has no order, or an iterator."""
     if isinstance(params, (set, frozenset)) or hasattr(params, "__next__"):
         kind = type(params).__name__
-        why = "which has no fixed order" if isinstance(params, (set, frozenset)) else "read once"
+        is_set = isinstance(params, (set, frozenset))
+        why = "which has no fixed order" if is_set else "which can be read only once"
         raise TypeError(
             f"{owner}: parameters must be a pytree or a list of group dicts, got {kind}, {why}. "
-            "Pass a dict, or list(...) of it."
+            "Pass a dict or a list instead."
         )
 
 

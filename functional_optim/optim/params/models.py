@@ -32,16 +32,16 @@ def check_not_model(owner: str, params: PyTree) -> None:
         others = [k for k in _COLLECTIONS if k in params]
         if others:
             raise TypeError(
-                f"{owner}: the tree holds Flax's {', '.join(others)} beside its params, and weight "
-                "decay and moments would change them. Pass variables['params'], and hand the rest "
-                "to the loss as an argument."
+                f"{owner}: the tree contains Flax's {', '.join(others)} next to its params, and "
+                "weight decay and moments would change them. Pass variables['params'], and the "
+                "rest to the loss as an argument."
             )
     statistics = {type(x).__name__ for x in jax.tree.leaves(params, is_leaf=_is_statistic)}
     kinds = sorted(statistics & {*_STATISTICS})
     if kinds:
         raise TypeError(
-            f"{owner}: the tree holds variables of the kind {', '.join(kinds)} beside parameters. "
-            "Pass nnx.state(model, nnx.Param)."
+            f"{owner}: the tree contains variables of the kind {', '.join(kinds)} next to "
+            "parameters. Pass nnx.state(model, nnx.Param)."
         )
 
 

@@ -10,9 +10,9 @@ from ...core.protocol import PyTree
 from ...core.traced_hyperparams import is_traced
 from ..conversions import freeze
 
-__all__ = ["KEYS_OF_TORCH", "TRAINED", "ParamGroup", "ParamGroups"]
+__all__ = ["KEYS_OF_TORCH", "REQUIRES_GRAD", "ParamGroup", "ParamGroups"]
 
-TRAINED = "requires_grad"
+REQUIRES_GRAD = "requires_grad"
 """The key that says whether a group is trained; a group without the key is."""
 
 KEYS_OF_TORCH = frozenset(
@@ -107,15 +107,15 @@ class ParamGroup(dict[str, Any]):
             value = self._frozen(key, value)
             if key in self._option_names and not _same(self[key], value):
                 self.edited.add(key)
-            if key == TRAINED and value is not self.get(TRAINED, True):
+            if key == REQUIRES_GRAD and value is not self.get(REQUIRES_GRAD, True):
                 self.edited.add(key)
             super().__setitem__(key, value)
 
     def _check_trained(self, key: str, value: object) -> None:
-        if key == TRAINED and value not in (True, False):
+        if key == REQUIRES_GRAD and value not in (True, False):
             raise TypeError(
-                f"{self._where}: {TRAINED} must be True or False, got {value!r}. It shapes the "
-                "program."
+                f"{self._where}: {REQUIRES_GRAD} must be True or False, got {value!r}. Pass a "
+                "bool, because the step is compiled for it."
             )
 
     def _check_not_traced(self, key: str, value: object) -> None:
@@ -140,7 +140,7 @@ class ParamGroup(dict[str, Any]):
         return self
 
     def __delitem__(self, key: str) -> None:
-        if key == TRAINED and not self.get(TRAINED, True):
+        if key == REQUIRES_GRAD and not self.get(REQUIRES_GRAD, True):
             self.edited.add(key)
         if key == "params" or key in self._option_names:
             raise TypeError(

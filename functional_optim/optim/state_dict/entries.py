@@ -82,7 +82,7 @@ def counts_of_parameters(link: State, n: int) -> np.ndarray:
 def carried_scalars(link: State, n: int) -> dict[str, np.ndarray]:
     """Returns the scalars that a link keeps from step to step, each `(n,)`.
 
-    They are those of single parameters, and those of all together, which each of them has.
+    A scalar that all parameters share is repeated for each of them.
     """
     return {k: np.broadcast_to(np.asarray(v), (n,)) for k, v in _numbers(link).items()}
 
@@ -108,12 +108,12 @@ def read_state_dict(
         )
         raise TypeError(
             f"{owner}: state_dict must be a dict with 'state' and 'param_groups', got {got}. "
-            "Pass what state_dict() of an optimizer gave."
+            "Pass the result of an optimizer's state_dict()."
         )
     if not isinstance(state_dict["state"], Mapping):
         raise TypeError(
-            f"{owner}: 'state' must be a dict, got {type(state_dict['state']).__name__}. Pass what "
-            "state_dict() of an optimizer gave."
+            f"{owner}: 'state' must be a dict, got {type(state_dict['state']).__name__}. Pass the "
+            "result of an optimizer's state_dict()."
         )
     return state_dict["state"], check_groups(owner, state_dict["param_groups"], COUNT)
 
@@ -128,7 +128,7 @@ def load_named_state(owner: str, state: PyTree, saved: Mapping[str, PyTree]) -> 
         if VERSION_KEY not in saved:
             raise ValueError(
                 f"{owner}: the saved state is not that of an Optimizer over a transformation. Pass "
-                "what state_dict() of one gave; a state in torch's format is for torch's classes."
+                "the result of its state_dict(); a state in torch's format is for torch's classes."
             )
         saved = {k: as_numpy(x) for k, x in saved.items()}
     return restore(owner, state, saved)[0]

@@ -91,7 +91,7 @@ def numbers_problem(value: object) -> str | None:
     try:
         dtype = as_numpy(value).dtype
     except (TypeError, ValueError):  # lists of unequal lengths
-        return "is no array"
+        return "is not an array"
     if jnp.issubdtype(dtype, jnp.number) or dtype == np.bool_:
         return None
     return f"is {_shown(value)}, and not a number or an array of numbers"

@@ -132,7 +132,7 @@ def _value_problems(entry: Mapping[str, PyTree]) -> list[str]:
             # torch fills `al` with None up to the size of the history.
             singles[k] = [x for x in present[k] if k != "al" or x is not None]
         else:
-            problems.append(f"{k!r} is no list")
+            problems.append(f"{k!r} is not a list")
     for k, xs in singles.items():
         wrong = [problem for x in xs if (problem := numbers_problem(x)) is not None]
         wrong += ["is complex" for x in xs if not wrong and np.iscomplexobj(as_numpy(x))]

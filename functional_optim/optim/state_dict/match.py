@@ -184,9 +184,9 @@ def _check_groups(
     if len(groups) > 1 and not named and not current_sets.issuperset(sets):
         i = next(i for i, of_group in enumerate(sets) if of_group not in current_sets)
         raise ValueError(
-            f"{owner}: the file has {len(groups)} groups, whose numbers run group by group, and in "
-            f"one list these names put {', '.join(sorted(sets[i])[:6])} into group {i}, which is "
-            f"no group here. {_RECIPE} Nothing was loaded."
+            f"{owner}: the file has {len(groups)} groups, which number parameters group by group. "
+            f"One list of names puts {', '.join(sorted(sets[i])[:6])} into group {i}, and this "
+            f"optimizer does not have such a group. {_RECIPE} Nothing was loaded."
         )
 
 

@@ -39,9 +39,9 @@ def run_donating(
         explain_arguments(name, arguments, error)
         if any(_is_deleted(x) for x in jax.tree.leaves((params, states))):
             raise RuntimeError(
-                f"{name}: the step failed after it had taken over the memory of parameters and "
-                "state, and they are lost. Restore them from a checkpoint, into an optimizer made "
-                "anew. With differentiable=True, a step leaves the old arrays alone."
+                f"{name}: the step failed after parameters and state had been donated to it, and "
+                "they are lost. Restore them from a checkpoint, into a new optimizer. With "
+                "differentiable=True, a step does not donate them."
             ) from error
         # XLA refuses a donated buffer that is also an argument, such as a gradient that is a
         # parameter.

@@ -42,7 +42,7 @@ class OptimizerGroup:
       stored: its state, in the layout of the last step.
       positions: option -> its scalars in the state, for options whose values are written there
         unchanged.
-      activated: options that have been other than 0, and so keep their slot.
+      activated: options that once had a value other than 0, so that their slots are kept.
       dormant_slots: slots that the present options do not use.
       loaded: indices of the parameters that had an entry in the state that was loaded last.
       counts_leaves: whether each parameter has a separate count, because some have had fewer
@@ -75,7 +75,7 @@ class OptimizerGroup:
     def count_leaves(self) -> None:
         """Gives each parameter a separate count."""
         before = self.state
-        with jax.ensure_compile_time_eval():  # the state outlives a trace in which this happens
+        with jax.ensure_compile_time_eval():  # the state outlives a trace, if there is one
             self.state = with_leaf_counts(self.tx, self.params, before)
         self.tx, self.counts_leaves = per_leaf_counts(self.tx), True
         paths = _leaf_paths(before)

@@ -18,7 +18,7 @@ from .compile_cache import CompileCache, GetFunction
 from .scalar_packing import Arrays
 from .state_layout import StateLayout
 
-__all__ = ["MissingGradientError", "OwnPrograms", "Programs", "accumulate"]
+__all__ = ["MissingGradientError", "OptimizerPrograms", "SharedPrograms", "accumulate"]
 
 Updates = tuple[TransformUpdateFn, ...]
 """The `update` of each group."""
@@ -36,7 +36,7 @@ class MissingGradientError(Exception):
     """
 
 
-class Programs:
+class SharedPrograms:
     """The programs of optimizers of one structure, each compiled when it is first called.
 
     All take `params` and `states`: lists with the tree of parameters, and the arrays of the state,
@@ -60,7 +60,7 @@ class Programs:
 
     @classmethod
     @functools.lru_cache(maxsize=256)
-    def of(cls, *structure: Hashable) -> "Programs":
+    def of(cls, *structure: Hashable) -> "SharedPrograms":
         """Returns the programs for a structure, which are made once."""
         return cls(*structure)  # type: ignore[arg-type]
 
@@ -180,14 +180,14 @@ class Programs:
         return new_params, new_states
 
 
-class OwnPrograms:
+class OptimizerPrograms:
     """The programs of one optimizer.
 
     It shares the program of a loss function with other optimizers only if the variables that the
     function captures have the same values as when the program was compiled.
     """
 
-    def __init__(self, shared: Programs):
+    def __init__(self, shared: SharedPrograms):
         self.step = shared.step
         self.backward = _cached_by_captures(shared.backward)
         self.minimize = _cached_by_captures(shared.minimize)

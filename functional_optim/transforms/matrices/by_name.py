@@ -120,8 +120,8 @@ def layers_by_name(leaves: Sequence[ByName]) -> list[Layer]:
     }
     for i, (leaf, layer) in enumerate(zip(leaves, layers, strict=True)):
         may_be_vectors = len(leaf.shape) == 2 and leaf.name not in WEIGHTS
-        is_beside = leaf.shape and (leaf.path[:-1], leaf.shape[0]) in unclear
-        if isinstance(layer, MatrixAxes) and may_be_vectors and is_beside:
+        is_next_to_unclear = leaf.shape and (leaf.path[:-1], leaf.shape[0]) in unclear
+        if isinstance(layer, MatrixAxes) and may_be_vectors and is_next_to_unclear:
             layers[i] = Unclear("a matrix, or a stack of vectors")
     return layers
 

@@ -1,4 +1,4 @@
-"""Which tests are not expected to pass, and why: `waived.toml` and `unmappable.toml`."""
+"""Tests that are expected to fail, and why: `waived.toml` and `unmappable.toml`."""
 
 import collections
 import dataclasses
@@ -6,17 +6,17 @@ import fnmatch
 import tomllib
 from pathlib import Path
 
-__all__ = ["Lists", "Verdict"]
+__all__ = ["ExpectedFailures", "Verdict"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What came of a test, in view of the lists.
+    """The outcome of a test, compared with the lists.
 
     Attributes:
-      kind: passed; skipped, by the test itself; failed; or, of a failing one that is expected
-        to, waived or unmappable.
-      complaint: what is wrong about that, if anything.
+      kind: passed; skipped, by the test itself; failed; or waived or unmappable, if it failed and
+        that list has it.
+      complaint: why the run fails because of this outcome; empty if it does not.
     """
 
     kind: str
@@ -24,20 +24,20 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Lists:
-    """The lists.
+class ExpectedFailures:
+    """The two lists of patterns of tests' names.
 
     Attributes:
-      patterns: kind -> pattern of tests' names -> why these do not pass.
-      used: pattern -> how many failing tests it is of.
+      patterns: kind -> pattern of tests' names -> why these tests fail.
+      used: pattern -> number of failing tests that it matches.
     """
 
     patterns: dict[str, dict[str, str]]
     used: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     @classmethod
-    def read(cls, directory: Path) -> "Lists":
-        """Reads both lists: for each file a table, why -> patterns."""
+    def read(cls, directory: Path) -> "ExpectedFailures":
+        """Reads both lists, which have a table for each test file: reason -> patterns."""
         patterns = {}
         for kind in ("waived", "unmappable"):
             tables = tomllib.loads((directory / f"{kind}.toml").read_text(encoding="utf-8"))
@@ -62,11 +62,11 @@ class Lists:
         if not hits:
             return Verdict(outcome, f"{name} failed: {why}" if outcome == "failed" else "")
         if len(hits) > 1:
-            return Verdict(outcome, f"{name}: {len(hits)} patterns are of it: {hits}")
+            return Verdict(outcome, f"{name}: {len(hits)} patterns match it: {hits}")
         if outcome == "passed":
             return Verdict(outcome, f"{name} passed, and {hits[0][0]}.toml has it")
         return Verdict(hits[0][0] if outcome == "failed" else outcome)
 
     def unused(self) -> list[str]:
-        """Patterns that are of no failing test."""
+        """Returns the patterns that match no failing test."""
         return [p for patterns in self.patterns.values() for p in patterns if not self.used[p]]

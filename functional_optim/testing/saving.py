@@ -1,4 +1,4 @@
-"""Checks that transformations and states can be pickled and restored."""
+"""Checks that transformations and states can be pickled, and states saved and restored."""
 
 import dataclasses
 import pickle
@@ -38,13 +38,13 @@ def check_state_pickling(case: Case) -> None:
 
 @conformance("Keep arrays in the state, each under a distinct path.")
 def check_checkpoint(case: Case) -> None:
-    """Checks that a run continues from NumPy arrays by path, as a checkpoint stores them.
+    """Checks that a run continues from the state's NumPy arrays by path, as checkpoints have it.
 
     The state is restored to the structure of `jax.eval_shape(init, params)`.
     """
     params, state = case.run(case.params(), steps=1)
     saved = {path: np.asarray(x) for path, x in flat(state).items()}
-    assert len(saved) == len(jax.tree.leaves(state)), "two leaves of the state have one path."
+    assert len(saved) == len(jax.tree.leaves(state)), "two leaves of the state have the same path."
     # Checkpoint libraries have only the shapes of init when they restore.
     restored = _restore(saved, jax.eval_shape(case.init, params))
     grads = case.grads(seed=2)
@@ -55,7 +55,7 @@ def check_checkpoint(case: Case) -> None:
 def _restore(saved: dict[str, np.ndarray], target: PyTree) -> PyTree:
     """Returns the saved arrays in the structure of the target."""
     for path, x in flat(target).items():
-        assert path in saved, f"'{path}' is in the state of init, and not after update."
+        assert path in saved, f"'{path}' is in the state of init, and missing after update."
         assert saved[path].dtype == x.dtype, f"'{path}' is {saved[path].dtype}, not {x.dtype}."
     treedef = jax.tree.structure(target)
     return jax.tree.unflatten(treedef, [jnp.asarray(saved[path]) for path in flat(target)])

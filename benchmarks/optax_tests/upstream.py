@@ -1,4 +1,4 @@
-"""Optax's test files, as they were at a commit."""
+"""Optax's test files at one commit."""
 
 import subprocess
 import tarfile
@@ -7,17 +7,21 @@ from pathlib import Path
 
 from ..programs.catalogue import COMMITS
 
-__all__ = ["COMMIT", "REPOSITORY", "put_into"]
+__all__ = ["COMMIT", "REPOSITORY", "write_test_files"]
 
 REPOSITORY = "google-deepmind/optax"
 COMMIT = COMMITS[REPOSITORY]
 
 
-def put_into(place: Path, clones: Path | None) -> list[str]:
-    """Writes the test files, and what they share, into a directory; returns the tests' paths."""
-    archive = place / "optax.tar"
+def write_test_files(directory: Path, clones: Path | None) -> list[str]:
+    """Writes the test files, and modules that they share, into `directory`/files.
+
+    Returns:
+      The paths of the test files in that folder.
+    """
+    archive = directory / "optax.tar"
     archive.write_bytes(_archive(clones))
-    files = place / "files"
+    files = directory / "files"
     with tarfile.open(archive) as tar:
         for member in tar:
             path = f"/{member.name}".partition("/optax/")[2] if _is_test(member.name) else ""
@@ -32,13 +36,13 @@ def _is_test(name: str) -> bool:
 
 
 def _archive(clones: Path | None) -> bytes:
-    """The repository at the commit, as a tar file: from GitHub, or from a clone."""
+    """Returns the repository at the commit, as a tar file: from GitHub, or from a clone."""
     if clones is None:
         with urllib.request.urlopen(
             f"https://github.com/{REPOSITORY}/archive/{COMMIT}.tar.gz"
-        ) as a:
-            return a.read()
-    places = (clones / REPOSITORY, clones / REPOSITORY.replace("/", "+") / "repo")
-    clone = next(place for place in places if place.exists())
+        ) as response:
+            return response.read()
+    candidates = (clones / REPOSITORY, clones / REPOSITORY.replace("/", "+") / "repo")
+    clone = next(path for path in candidates if path.exists())
     command = ["git", "-C", str(clone), "archive", COMMIT, "optax"]
     return subprocess.run(command, check=True, capture_output=True).stdout

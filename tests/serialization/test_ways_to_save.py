@@ -1,7 +1,8 @@
-"""The state of every rule, saved in every way and restored on fewer devices: the same bits.
+"""Every way to save and restore gives the same bits, also on fewer devices.
 
-And the next step of representatives is, to the bit, that of the state which was not saved. For the
-numbers that devices give, see `tests/sharding/test_devices.py`.
+The states of all rules are compared, and for representatives also the next step from the restored
+state with the next step from a state that was not saved. `tests/sharding/test_devices.py` compares
+the results of different numbers of devices.
 """
 
 import functools
@@ -26,12 +27,12 @@ if jax.device_count() < 8:
 SHAPES = {"b": (8,), "w": (8, 4)}
 CASES = {case.name: case for case in plain([*cases(), *cases_with_extra()])}
 STEPPED = sorted(REPRESENTATIVES & CASES.keys())
-"""A state of the same bits in the same places gives the same step: few rules show that as well as
-all, whose steps take long to compile."""
+"""Rules that make a step. A few suffice, because equal states on equal devices give equal steps
+whatever the rule; the steps of all rules would take long to compile."""
 
 RULES = {(8, 2): sorted(CASES), (1, 1): STEPPED}
-"""Whose states are saved on how many devices, and restored on how many. For those of other rules
-on one device, see `test_every_rule`."""
+"""(Number of devices when saving, number when restoring) -> rules whose states are saved. The other
+rules are saved on one device in `test_every_rule`."""
 
 
 @functools.cache
@@ -39,20 +40,20 @@ def made(name):
     return CASES[name].make()
 
 
-def on(devices, shapes):
-    """Where parameters, or what has their names, are on so many devices."""
+def shardings_on(devices, tree):
+    """A sharding over this number of devices for each leaf of a tree."""
     mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
-    return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec("x")), shapes)
+    return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec("x")), tree)
 
 
 def arrays(seed, devices):
     rng = np.random.default_rng(seed)
-    draw = {k: rng.standard_normal(shape).astype(np.float32) for k, shape in SHAPES.items()}
-    return jax.device_put(draw, on(devices, draw))
+    host = {k: rng.standard_normal(shape).astype(np.float32) for k, shape in SHAPES.items()}
+    return jax.device_put(host, shardings_on(devices, host))
 
 
 def step(states, params, grads):
-    """One step of every representative."""
+    """Makes one step of each rule in `states`."""
     after = {}
     for name, state in states.items():
         updates, state = CASES[name].update(made(name), grads, state, params)
@@ -64,9 +65,9 @@ def step(states, params, grads):
 def template(devices, rules):
     """Shapes and shardings of the states of some rules."""
 
-    def like(tree, places):
+    def like(tree, shardings):
         return jax.tree.map(
-            lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree, places
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings
         )
 
     params = arrays(0, devices)
@@ -77,21 +78,21 @@ def template(devices, rules):
 
 
 @functools.cache
-def stepping(devices):
-    """The step of all representatives, compiled; one program takes less time than many."""
+def compiled_step(devices):
+    """Compiles the step of all representatives as one program, which is faster than many."""
     params, states = arrays(0, devices), template(devices, tuple(STEPPED))
     program = jax.jit(step).lower(states, params, params).compile()
 
-    def advance(states, seed):
+    def step_from(states, seed):
         chosen = {name: states[name] for name in STEPPED}
         return jax.block_until_ready(program(chosen, params, arrays(seed, devices)))
 
-    return advance
+    return step_from
 
 
 @functools.cache
 def trained():
-    """States of the representatives after two steps on one device."""
+    """Returns the states of the representatives after two steps on one device."""
     params = arrays(0, 1)
     states = jax.tree.map(
         lambda x, like: jax.device_put(x, like.sharding),
@@ -99,25 +100,25 @@ def trained():
         template(1, tuple(STEPPED)),
     )
     for seed in (1, 2):
-        states = {name: state for name, (_, state) in stepping(1)(states, seed).items()}
+        states = {name: state for name, (_, state) in compiled_step(1)(states, seed).items()}
     return states
 
 
 @functools.cache
-def saved(devices, rules):
-    """States on so many devices: the representatives' are trained, all others any numbers."""
+def states_to_save(devices, rules):
+    """Returns states on this number of devices: trained ones, and for other rules any numbers."""
     likes = template(devices, rules)
     states = {name: filled(like) for name, like in likes.items() if name not in STEPPED}
-    places = jax.tree.map(lambda x: x.sharding, likes)
-    return jax.device_put(jax.device_get(states | trained()), places)
+    shardings = jax.tree.map(lambda x: x.sharding, likes)
+    return jax.device_put(jax.device_get(states | trained()), shardings)
 
 
 @functools.cache
-def unsaved(before, now, rules):
-    """The states, put on other devices without being saved; and after the next step there."""
-    places = jax.tree.map(lambda x: x.sharding, template(now, rules))
-    states = jax.device_put(saved(before, rules), places)
-    return states, stepping(now)(states, 3)
+def moved_without_saving(before, after, rules):
+    """Returns the states moved to other devices directly, and the result of the next step there."""
+    shardings = jax.tree.map(lambda x: x.sharding, template(after, rules))
+    states = jax.device_put(states_to_save(before, rules), shardings)
+    return states, compiled_step(after)(states, 3)
 
 
 def by_safetensors(states, like, folder):
@@ -150,14 +151,14 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("devices", RULES, ids=["8-to-2", "1-to-1"])
 def test_rules_continue_with_the_same_bits(devices, way, tmp_path):
-    (before, now), rules = devices, tuple(RULES[devices])
-    restored = WAYS[way](saved(before, rules), template(now, rules), tmp_path)
-    states, stepped = unsaved(before, now, rules)
+    (before, after), rules = devices, tuple(RULES[devices])
+    restored = WAYS[way](states_to_save(before, rules), template(after, rules), tmp_path)
+    states, stepped = moved_without_saving(before, after, rules)
     assert restored.keys() == CASES.keys() & rules
     assert_same(restored, states)
-    assert_same(stepping(now)(restored, 3), stepped)
-    jax.tree.map(_assert_in_one_place, restored, states)
+    assert_same(compiled_step(after)(restored, 3), stepped)
+    jax.tree.map(_assert_same_sharding, restored, states)
 
 
-def _assert_in_one_place(x, y):
+def _assert_same_sharding(x, y):
     assert x.sharding.is_equivalent_to(y.sharding, y.ndim)
