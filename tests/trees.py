@@ -10,11 +10,14 @@ import functional_optim as fo
 from . import problem
 
 
-def law(tree: Any) -> Any:
-    """Returns what update must not change in a state: shape, dtype, weak type of each path."""
+def leaf_types(tree: Any) -> Any:
+    """Returns shape, dtype and weak type of each leaf by its path, and the tree's structure.
+
+    `update` must not change them in a state.
+    """
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    seen = {jax.tree_util.keystr(path): (x.shape, x.dtype, x.weak_type) for path, x in flat}
-    return seen, jax.tree.structure(tree)
+    types = {jax.tree_util.keystr(path): (x.shape, x.dtype, x.weak_type) for path, x in flat}
+    return types, jax.tree.structure(tree)
 
 
 def dtypes_of(tree: Any) -> list[Any]:

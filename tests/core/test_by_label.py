@@ -10,7 +10,7 @@ from functional_optim.testing import check_transformation
 
 from .. import problem
 from ..rules.table import matrices
-from ..trees import assert_close, assert_same, law
+from ..trees import assert_close, assert_same, leaf_types
 
 LABELS = fo.path_labels({"^w": "head"}, default="base")
 LABELS_AB = fo.path_labels({"^w": "a"}, default="b")
@@ -66,7 +66,7 @@ def test_names_of_the_values_and_editing_one():
     updates, after = tx.update(params, edited, params)
     assert not updates["b"].any()
     assert updates["w"].all()
-    assert law(after) == law(state)
+    assert leaf_types(after) == leaf_types(state)
 
 
 def test_a_schedule_of_a_label_is_edited_by_its_numbers_only():

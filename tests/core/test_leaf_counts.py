@@ -10,7 +10,7 @@ from functional_optim.rules import leaf_rule
 
 from .. import problem
 from ..compiling import USUAL
-from ..trees import assert_close, assert_same, law
+from ..trees import assert_close, assert_same, leaf_types
 
 PARAMS = problem.arrays()  # b, w
 
@@ -80,7 +80,7 @@ def test_they_stay_once_they_are_there():
     tx = fo.adam(0.1)
     _, state = run(tx, [grads(1, "b")])
     _, after = jax.eval_shape(tx.update, grads(2), state, PARAMS)
-    assert law(after) == law(state)
+    assert leaf_types(after) == leaf_types(state)
 
 
 def test_a_rule_whose_scalars_do_not_depend_on_the_count_has_none():
@@ -159,7 +159,7 @@ def test_per_leaf_counts_do_not_change_the_structure_of_a_scan():
     tx = fo.per_leaf_counts(fo.nadam(0.1))
     state = tx.init(PARAMS)
     _, after = jax.eval_shape(tx.update, grads(1, "b"), state, PARAMS)
-    assert law(after) == law(state)
+    assert leaf_types(after) == leaf_types(state)
 
 
 def test_a_carried_scalar_becomes_one_for_each_leaf():
@@ -214,7 +214,7 @@ def test_wrappers_that_act_at_some_steps_need_the_counts_from_the_start(name, wr
     tx = fo.per_leaf_counts(tx)
     state = tx.init(PARAMS)
     _, after = tx.update(grads(1, "b"), state, PARAMS)
-    assert law(after) == law(state)
+    assert leaf_types(after) == leaf_types(state)
 
 
 def test_a_state_of_another_number_of_leaves_is_refused():

@@ -13,7 +13,7 @@ from .. import problem
 from ..compiling import USUAL
 from ..rules import cases, each_of
 from ..sparse import TABLE, Rows, draw
-from ..trees import assert_same, law
+from ..trees import assert_same, leaf_types
 
 AS_DENSE = {
     "sgd": fo.sgd(fo.linear_schedule(1.0, 0.0, 4)),
@@ -80,7 +80,7 @@ def test_every_rule_on_rows_gives_them_what_they_get_among_all_rows(case):
     np.testing.assert_allclose(rows[g.touched], expected[0]["table"][g.touched], rtol=1e-6)
     assert not np.any(np.delete(rows, g.touched, axis=0))
     assert_same(found[0]["bias"], expected[0]["bias"])
-    assert law(found[1]) == law(expected[1])
+    assert leaf_types(found[1]) == leaf_types(expected[1])
 
 
 def test_rows_without_a_gradient_stay_bit_for_bit():
@@ -170,15 +170,15 @@ def test_one_program_for_all_rows_and_one_for_dense_gradients():
         return problem.step_of(tx)(params, state, grads)
 
     state = tx.init(params)
-    start = law((params, state))
+    start = leaf_types((params, state))
     for seed in range(4):
         params, state = step(params, state, tree(draw(seed, 5).sparse))
-        assert law((params, state)) == start
+        assert leaf_types((params, state)) == start
     assert len(traced) == 1
     params, state = step(params, state, tree(jnp.ones(TABLE)))
     params, state = step(params, state, tree(None))
     assert len(traced) == 3
-    assert law((params, state)) == start
+    assert leaf_types((params, state)) == start
     assert state.scale_by_rss.leaf_counts.tolist() == [6, 5], "leaves in order: bias, table"
 
 

@@ -9,7 +9,7 @@ import functional_optim as fo
 
 from .. import problem
 from ..rules import each, each_link
-from ..trees import dtypes_of, law, mixed
+from ..trees import dtypes_of, leaf_types, mixed
 
 SINGLE = ("float16", "bfloat16", "float32", "complex64")
 DOUBLE = ("bfloat16", "float32", "float64", "complex128")
@@ -84,7 +84,7 @@ def test_gradients_of_another_dtype_leave_the_state_alone(make, params, grads, u
     tx, p, g = make(), problem.arrays(params), problem.arrays(grads)
     state = tx.init(p)
     out, after = jax.eval_shape(tx.update, g, state, p)
-    assert law(after) == law(state)
+    assert leaf_types(after) == leaf_types(state)
     assert dtypes_of(out) == [jnp.dtype(updates)] * 2
     assert dtypes_of(fo.apply_updates(p, problem.arrays(updates))) == [jnp.dtype(params)] * 2
 

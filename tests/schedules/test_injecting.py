@@ -11,7 +11,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..trees import assert_close, assert_same, law
+from ..trees import assert_close, assert_same, leaf_types
 
 PARAMS, GRADS = problem.arrays(), problem.arrays(seed=1)
 
@@ -58,7 +58,7 @@ def test_injected_is_as_plain_and_keeps_the_form_of_its_state(factory, arguments
     tx = fo.inject_hyperparams(factory)(**arguments)
     params, state = steps(tx)
     assert_close(params, steps(factory(**arguments))[0], **NEAR)
-    assert law(state) == law(tx.init(PARAMS))
+    assert leaf_types(state) == leaf_types(tx.init(PARAMS))
     assert_close(state.hyperparams["learning_rate"], 0.1, rtol=1e-6)
 
 
@@ -83,7 +83,7 @@ def test_narrow_parameters_do_not_round_hyperparameters_or_widen_the_state():
     state = tx.init(params)
     assert_close(state.hyperparams["b2"], 0.999, rtol=1e-6)
     after, new = steps(tx, 2, params, grads)
-    assert law(new) == law(state)
+    assert leaf_types(new) == leaf_types(state)
     assert {x.dtype for x in jax.tree.leaves(after)} == {jnp.dtype(jnp.bfloat16)}
     assert all(np.isfinite(np.float32(x)).all() for x in jax.tree.leaves(after))
 
@@ -219,7 +219,7 @@ def test_a_stateful_schedule_follows_what_update_is_given():
         assert fo.get_hyperparams(state)["step_size"] == fo.tree.get(state, "step_size") == rate
         assert_close(updates, jax.tree.map(lambda g, r=rate: r * g, GRADS))
     assert state.hyperparams_states["step_size"]["least"] == 1.0
-    assert law(state) == law(tx.init(PARAMS))
+    assert leaf_types(state) == leaf_types(tx.init(PARAMS))
     with pytest.raises(ValueError, match="step_size follows a schedule"):
         fo.set_hyperparams(state, step_size=1.0)
 

@@ -13,7 +13,7 @@ from functional_optim.interop import safetensors
 
 from .. import problem
 from ..rules import REPRESENTATIVES, each_factory, each_factory_with_extra
-from ..trees import assert_same, law
+from ..trees import assert_same, leaf_types
 from .filling import filled
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -41,7 +41,7 @@ def check(case, tmp_path):
         "pickle": pickle.loads(pickle.dumps(state)),
     }
     for new in restored.values():
-        assert law(new) == law(state)
+        assert leaf_types(new) == leaf_types(state)
         assert_same(new, state)
     if trained:  # a state of the same bits and types gives the same step, whatever the rule
         assert_same(step(restored["safetensors"], 2), step(state, 2))

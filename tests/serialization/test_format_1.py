@@ -17,7 +17,7 @@ import pytest
 import functional_optim as fo
 from functional_optim.interop import orbax, safetensors
 
-from ..trees import law
+from ..trees import leaf_types
 from .make_format_1 import AFTER, BEFORE, decoded, optimizer, runs, step_optimizer
 
 DATA = Path(__file__).parent / "data"
@@ -109,7 +109,7 @@ def test_the_structure_is_the_templates(name):
     state, report = fo.from_state_dict(template, saved, strict=False)
     assert report.complete
     assert not report.leaf_counts
-    assert law(state) == law(template)
+    assert leaf_types(state) == leaf_types(template)
 
 
 def test_counts_that_differ_are_reported():
@@ -125,7 +125,7 @@ def test_a_template_with_leaf_counts_keeps_them():
     params, saved, last = read("nadam-torch")
     tx = fo.per_leaf_counts(RUNS["nadam-torch"].make())
     state = fo.from_state_dict(tx.init(params), saved)
-    assert law(state) == law(tx.init(params))
+    assert leaf_types(state) == leaf_types(tx.init(params))
     assert state.scale_by_adam.leaf_counts.tolist() == [3, 3]
     assert_reaches(continued("nadam-torch", params, state), last, **ROUNDING)
 

@@ -8,7 +8,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..trees import assert_close, assert_same, law
+from ..trees import assert_close, assert_same, leaf_types
 
 PARAMS = problem.arrays()
 GOOD = problem.arrays(seed=1)
@@ -90,7 +90,7 @@ def test_gradients_that_float16_cannot_hold_train_nevertheless():
         updates, state = tx.update(scaled(params, state), state, params)
     assert fo.metrics(state)["last_finite"] == 1
     np.testing.assert_allclose(updates["w"], -5e-9, rtol=0.05)
-    assert law(state) == law(tx.init(params))
+    assert leaf_types(state) == leaf_types(tx.init(params))
 
 
 @pytest.mark.parametrize(
