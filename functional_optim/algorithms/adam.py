@@ -9,8 +9,7 @@ from jax.typing import DTypeLike
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
-from ..core.numerics.adam_scalars import adam_scalars
-from ..core.numerics.moments import bias_root, moment
+from ..core.numerics.moments import adam_scalars, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import (

@@ -11,8 +11,7 @@ from jax.typing import DTypeLike
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
-from ..core.numerics.adam_scalars import adam_scalars
-from ..core.numerics.moments import moment
+from ..core.numerics.moments import adam_scalars, moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype, Static

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule
-from ..core.numerics.adam_scalars import mean_scalars
-from ..core.numerics.moments import bias_correction, moment
+from ..core.numerics.moments import bias_correction, mean_scalars, moment
 from ..core.numerics.precision import safe_log, safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within

@@ -1,4 +1,4 @@
-"""The protocol of transformations, and the engine that runs rules; no algorithm is known here.
+"""The protocol of transformations, and the engine that runs rules; it contains no algorithm.
 
 The modules and folders, each on those before it:
 

@@ -61,7 +61,7 @@ def link_name(init: object, update: object) -> str:
     name = getattr(init, "name", None)
     if isinstance(name, str):
         return name
-    # Of optax's closures, `scale_by_adam.<locals>.update_fn`, this is the factory.
+    # optax's updates are closures: `scale_by_adam.<locals>.update_fn` comes from `scale_by_adam`.
     qualified = getattr(update, "__qualname__", type(update).__name__)
     name = qualified.split(".<locals>")[0].split(".")[-1].strip("_<>")
     return name.removesuffix("_update") or "link"

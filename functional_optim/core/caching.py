@@ -7,10 +7,10 @@ from typing import Any, Self
 
 __all__ = ["Interned", "Keyed"]
 
-# The values are weak as well, because a strong one would keep its key alive.
+# The values are weak references too, because a strong one would keep its key alive.
 _pool: "weakref.WeakKeyDictionary[Interned, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
 
-# A sweep drops each transformation before it makes the next; its programs must outlive that.
+# A sweep drops each transformation before it makes the next, and both must share programs.
 _recent: "collections.deque[Interned]" = collections.deque(maxlen=512)
 
 

@@ -96,7 +96,7 @@ class ChainUpdate(Interned):
 
     @functools.cached_property
     def is_cacheable(self) -> bool:
-        """Whether all links may be kept alive by a cache."""
+        """Whether a cache may keep all links alive."""
         return all(getattr(link.function, "is_cacheable", False) for link in self.links)
 
     def __call__(
@@ -122,11 +122,12 @@ class ChainUpdate(Interned):
             first = len(new_states)
             if isinstance(stage, FusedUpdate):
                 add = add_to_params and stage is last
+                # A fused stage has one state for each of its rules.
                 old = states[first : first + len(stage.rules)]
                 updates, new = stage.run(updates, old, params, extra, add_to_params=add)
             else:
-                updates, one = stage(updates, states[first], params, extra)
-                new = [one]
+                updates, link_state = stage(updates, states[first], params, extra)
+                new = [link_state]
             new_states += new
         # Only the function of a fused leaf can add the update itself.
         if add_to_params and not isinstance(last, FusedUpdate):
@@ -152,6 +153,6 @@ class ChainUpdate(Interned):
 
 
 def _can_follow(rule: BoundRule, before: list[BoundRule]) -> bool:
-    """Tells whether a rule can be fused with those before it: it reads no quantity of the tree."""
+    """Tells whether a rule, which must read no quantity of the tree, can be fused with `before`."""
     whole_tree = rule.spec.whole_tree or before[0].spec.whole_tree
     return not whole_tree and rule.spec.tree_stats.combine is None

@@ -155,10 +155,10 @@ def tree_rule(
     for `leaf_rule`, but g, u, p and each slot are lists, with one entry for each leaf that has an
     update. Leaves are float32 or wider; complex leaves are not split. `scalars` has the next
     values of the declared scalars and metrics. `ctx` has their last values, `count`, the number
-    of updates before this one, and the extra arguments that the rule needs; of trees, a list of
-    the leaves that have an update.
+    of updates before this one, and the extra arguments that the rule needs. An argument that is a
+    tree is read as the list of its leaves that have an update.
 
-    Args that are not listed are as in `leaf_rule`.
+    `leaf_rule` explains the arguments that are not listed here.
 
     Args:
       scalars: `(<hyperparameters>) -> {name: start}`; a start may have any shape, and one that is
@@ -188,11 +188,12 @@ def tree_rule(
 
 
 def _check_parentheses(decorator: str, maths: object) -> None:
+    # Without parentheses, Python passes the decorated function as the first argument.
     if maths is not None:
         name = getattr(maths, "__name__", repr(maths))
         raise TypeError(
             f"{decorator}: it decorates {name} without parentheses. Write @{decorator}(), with the "
-            "declarations within."
+            "declarations between them."
         )
 
 
@@ -204,7 +205,7 @@ _STATE_DTYPE = inspect.Parameter(
 def _make_factory(
     decorator: str, maths: Callable[..., Any], *, state_dtype: bool, **fields: Any
 ) -> Callable[..., GradientTransformation]:
-    """Makes the factory of a rule, whose arguments are those of the maths after the first four."""
+    """Makes the factory of a rule, which takes the arguments of the maths after the first four."""
     name = maths.__name__
     try:
         # Evaluated, because `from __future__ import annotations` turns annotations into texts.
@@ -217,7 +218,7 @@ def _make_factory(
     if len(parameters) < 4:
         raise TypeError(
             f"{decorator}: {name} must take (g, slots, p, ctx, ...), got {len(parameters)} "
-            "arguments. Add those that it does not use as well."
+            "arguments. It must have all four, also those that it does not use."
         )
     # An argument that is left out would move the first hyperparameter to its place.
     for parameter in parameters[:4]:
@@ -225,8 +226,8 @@ def _make_factory(
         if is_bounded or parameter.default is not parameter.empty:
             raise TypeError(
                 f"{decorator}: {name} has the hyperparameter {parameter.name!r} among its first "
-                "four arguments, which are (g, slots, p, ctx). Add those that it does not use as "
-                "well."
+                "four arguments, which are (g, slots, p, ctx). It must have all four, also those "
+                "that it does not use."
             )
     arguments, plain = read_arguments(name, parameters[4:])
     if state_dtype and "state_dtype" not in arguments:
@@ -289,7 +290,7 @@ def renamed(
 
 def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransformation:
     """Makes the transformation of a call: options decide the program, numbers are data."""
-    # The check sees the first label's values only; it does not test every combination.
+    # The check sees only the values of the first label, because there may be many combinations.
     plain = {k: v.values[0][1] if isinstance(v, ByLabel) else v for k, v in values.items()}
     message = spec.check(plain) if spec.check is not None else None
     if message:
@@ -339,16 +340,17 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
             options.append((name, option))
         else:
             add_number(name, value, where, argument.interval)
-    twice = sorted({k for k, _ in dtypes if [slot for slot, _ in dtypes].count(k) > 1})
-    if twice:
+    slot_names = [slot for slot, _ in dtypes]
+    repeated = sorted({slot for slot in slot_names if slot_names.count(slot) > 1})
+    if repeated:
         raise ValueError(
-            f"{spec.name}: two arguments set the dtype of the slot {twice[0]!r}. Leave one out."
+            f"{spec.name}: two arguments set the dtype of the slot {repeated[0]!r}. Leave one out."
         )
     rule = BoundRule.of(
         spec,
         tuple(options),
         tuple(schedules),
-        # Sorted, so that the order of the arguments makes no other program.
+        # Sorted, so that the order of the arguments does not change the program.
         tuple(sorted(dtypes, key=lambda d: d[0])),
         tuple((k, key.generator) for k, key in keys),
         tuple((k, v.labels) for k, v in by_label),
@@ -365,13 +367,13 @@ def _call_text(spec: RuleSpec, values: Mapping[str, Any]) -> str:
     """Writes the call that makes a rule, with the original names of renamed arguments."""
     if spec.renamed_from is not None:
         base, names = spec.renamed_from
-        new = dict(names)
-        return _call_text(base, {k: values[new.get(k, k)] for k in base.signature.parameters})
+        new_names = dict(names)
+        return _call_text(base, {k: values[new_names.get(k, k)] for k in base.signature.parameters})
     return call_text(spec.name, spec.signature, values)
 
 
 def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:
-    """Raises where all leaves must have the same value of an argument."""
+    """Raises TypeError if all leaves must have the same value of an argument."""
     is_fixed = argument.kind is not Kind.HYPERPARAMETER
     if is_fixed or spec.whole_tree or argument.name in spec.tree_stats.arguments:
         reason = (
@@ -384,13 +386,13 @@ def _refuse_by_label(spec: RuleSpec, argument: Argument, where: str) -> None:
 
 
 def _check_switch(value: Any, where: str) -> None:
-    """Raises where the value of a switch is not a boolean but, for example, a decay."""
+    """Raises TypeError if the value of a switch is not a boolean but, for example, a decay."""
     if not isinstance(value, (bool, np.bool_)) and (np.ndim(value) or value not in (0, 1)):
         raise TypeError(f"{where} must be True or False, got {value!r}.")
 
 
 def _check_hashable(value: object, where: str) -> None:
-    """Raises where an option, which is part of the key of the program, is an array or a list."""
+    """Raises TypeError if an option, which is part of the program's key, cannot be hashed."""
     try:
         hash(value)
     except TypeError:

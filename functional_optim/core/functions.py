@@ -66,7 +66,7 @@ class Function:
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether a cache may keep it: an equal one may come, and it references no array."""
+        """Whether a cache may keep it: an equal function may follow, and it references no array."""
         return self._key is not None and not _references_array(self._key)
 
     def __repr__(self) -> str:
@@ -113,13 +113,13 @@ def can_be_cached(value: object) -> bool:
     return fields is None or all(can_be_cached(getattr(value, k)) for k in fields)
 
 
-# The key: which object it is, and what the object can read.
+# A key has two parts: which object it is, and all that the object can read.
 
 
 def program_key(value: object) -> Hashable | None:
     """Returns a key of programs for a user's value: its identity, and all that it reads at present.
 
-    None where that cannot be known: then no other value may share the programs of this one.
+    None if that cannot be known: then no other value may share the programs of this one.
     """
     dependencies = dependencies_of(value)
     return None if dependencies is None else (_identity(value), dependencies)
@@ -148,8 +148,8 @@ def dependencies_of(function: object) -> Hashable | None:
     of the other packages in `_CONSTANT_PACKAGES` are taken for constants.
 
     Returns:
-      A value that is equal at two times only if the callable does the same at both; None where
-      that cannot be known.
+      A value that is equal at two times only if the callable does the same at both; None if that
+      cannot be known.
     """
     try:
         return _DependencyReader().key(function, frozenset())
@@ -175,7 +175,7 @@ class _ByIdentity:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _ByIdentity):
             return NotImplemented
-        # Of two objects that are gone, both references give None, and their ids may be reused.
+        # The references of two deleted objects both return None, and ids may be reused.
         return self is other or (self.value() is other.value() is not None)
 
     def __hash__(self) -> int:
@@ -238,8 +238,8 @@ def _compared_values(x: Any) -> tuple[Any, ...]:
 class _DependencyReader:
     """Builds a key of all values that can be reached from an object.
 
-    It goes down through closures, containers and attributes. An object that is its own descendant
-    is replaced by its depth, which ends the recursion and describes the same cycle twice equally.
+    It descends through closures, containers and attributes. An object within itself is replaced by
+    its depth, which ends the recursion, and gives the same cycle the same key.
     """
 
     def __init__(self) -> None:
@@ -280,8 +280,8 @@ class _DependencyReader:
         if isinstance(x, (np.ndarray, np.generic)):
             return self._key_of_array(np.asarray(x))
         if isinstance(x, types.ModuleType):
-            read = {k: v for k, v in vars(x).items() if k in names}
-            return _ByIdentity(x), self._key_of_items(read, names)
+            attributes = {k: v for k, v in vars(x).items() if k in names}
+            return _ByIdentity(x), self._key_of_items(attributes, names)
         if isinstance(x, type):
             return self._key_of_class(x)
         if isinstance(x, types.FunctionType):
@@ -301,6 +301,7 @@ class _DependencyReader:
     def _key_of_class(self, x: type) -> Hashable:
         if _is_constant(x.__module__):
             return _ByIdentity(x)
+        # Without attributes that Python and `abc` set, except the one that a call runs.
         members = {k: v for k, v in vars(x).items() if not k.startswith(("__", "_abc_"))}
         if "__call__" in vars(x):
             members["__call__"] = vars(x)["__call__"]
@@ -367,6 +368,6 @@ class _DependencyReader:
 
 @functools.lru_cache(maxsize=1024)
 def _names(code: types.CodeType) -> frozenset[str]:
-    """Returns the names that code reads, also within functions that it makes."""
+    """Returns the names that code reads, also in the functions that it defines."""
     inner = [_names(c) for c in code.co_consts if isinstance(c, types.CodeType)]
     return frozenset(code.co_names).union(*inner)

@@ -58,7 +58,11 @@ def get_hyperparams(
 def scheduled_hyperparams(state: PyTree) -> set[str]:
     """Returns the names of scheduled hyperparameters, as `get_hyperparams` writes them."""
     entries, scheduled = list(_entries(state)), set(_scheduled(state))
-    return {n for n, e in zip(_names(entries), entries, strict=True) if e[:2] in scheduled}
+    return {
+        name
+        for name, (link, local, _) in zip(_names(entries), entries, strict=True)
+        if (link, local) in scheduled
+    }
 
 
 def set_hyperparams(
@@ -105,17 +109,16 @@ def set_hyperparams(
         link, local, old = _find_entry(name, by_name)
         if (link, local) in scheduled:
             numbers = [
-                n for n, e in by_name.items() if e[0] == link and e[1].startswith(f"{local}.")
+                full_name
+                for full_name, (other_link, other, _) in by_name.items()
+                if other_link == link and other.startswith(f"{local}.")
             ]
-            what = f"Set its numbers instead: {', '.join(sorted(numbers))}."
+            remedy = "It has no numbers: write it with functional_optim.schedule."
+            if numbers:
+                remedy = f"Set its numbers instead: {', '.join(sorted(numbers))}."
             raise ValueError(
                 f"set_hyperparams: {name} follows a schedule, which would overwrite the value at "
-                f"the next step. "
-                + (
-                    what
-                    if numbers
-                    else "It has no numbers: write it with functional_optim.schedule."
-                )
+                f"the next step. {remedy}"
             )
         new[link, local] = _checked_value(name, value, old, bounds.get((link, local)))
     return _replace_entries(state, new)
@@ -129,8 +132,9 @@ def _find_entry(name: str, by_name: Mapping[str, "Entry"]) -> "Entry":
     """
     if name in by_name:
         return by_name[name]
-    full = [entry for entry in by_name.values() if _full_name(entry) == name]
-    fitting = full or [entry for entry in by_name.values() if _is_part(name, entry)]
+    # A full path is one entry, even if it is also a part of other paths.
+    exact = [entry for entry in by_name.values() if _full_name(entry) == name]
+    fitting = exact or [entry for entry in by_name.values() if _is_part(name, entry)]
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
@@ -138,8 +142,8 @@ def _find_entry(name: str, by_name: Mapping[str, "Entry"]) -> "Entry":
         raise KeyError(f"set_hyperparams: there is no {name!r} in this state. It has: {listed}.")
     names = [k for k, entry in by_name.items() if any(entry is other for other in fitting)]
     raise KeyError(
-        f"set_hyperparams: {name!r} may be each of {', '.join(names)}. Pass the one that is "
-        f"meant: {{{names[0]!r}: ...}}."
+        f"set_hyperparams: {name!r} could be any of {', '.join(names)}. Pass one of these: "
+        f"{{{names[0]!r}: ...}}."
     )
 
 
@@ -196,8 +200,8 @@ def _read_fields(
     if not any(map(_is_state, jax.tree.leaves(state, is_leaf=_is_state))):
         if default is Required.ERROR:
             raise ValueError(
-                f"{function}: there is no state of functional_optim in what was passed, of type "
-                f"{type(state).__name__}. Pass the state of a transformation, or default=..."
+                f"{function}: the tree that was passed, of type {type(state).__name__}, has no "
+                "state of functional_optim. Pass the state of a transformation, or default=..."
             )
         return default
     entries = list(_entries(state, fields))
@@ -291,12 +295,12 @@ def _checked_value(name: str, value: Any, old: jax.Array, interval: Interval | N
 def _replace_entries(
     node: PyTree, new: Mapping[tuple[str, str], jax.Array], path: KeyPath = ()
 ) -> PyTree:
-    """Returns a state with other values under the given links and names."""
+    """Returns a state with new values, by link and name."""
 
-    def below(inner: KeyPath, child: PyTree) -> PyTree:
+    def replace_below(inner: KeyPath, child: PyTree) -> PyTree:
         return _replace_entries(child, new, (*path, *inner)) if isinstance(child, State) else child
 
-    node = jax.tree_util.tree_map_with_path(below, node, is_leaf=states_below(node))
+    node = jax.tree_util.tree_map_with_path(replace_below, node, is_leaf=states_below(node))
     if not isinstance(node, State):
         return node
     link = _link_path(path)

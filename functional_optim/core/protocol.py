@@ -97,14 +97,14 @@ class Stateless:
 def identity_update(
     updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
 ) -> tuple[PyTree, PyTree]:
-    """Passes the updates on."""
+    """Returns the updates unchanged."""
     del params, extra
     return updates, state
 
 
-setattr(identity_update, "is_cacheable", True)  # noqa: B010 (mypy knows no attributes of functions)
+setattr(identity_update, "is_cacheable", True)  # noqa: B010 (mypy rejects an assignment)
 
 
 def identity() -> GradientTransformation:
-    """Passes updates on unchanged, and keeps no state."""
+    """Returns updates unchanged, and keeps no state."""
     return GradientTransformation(Stateless("identity"), identity_update)

@@ -11,7 +11,7 @@ import jax
 __all__ = ["KeyPath", "State", "is_rule_state", "nested_states", "states_below"]
 
 KeyPath = tuple[Hashable, ...]
-"""The keys from the root of a tree to one of its nodes, as `jax.tree_util` gives them."""
+"""The keys from the root of a tree to one of its nodes, as `jax.tree_util` returns them."""
 
 
 _LOOKED_UP = ("metrics", "scalars", "carry")
@@ -35,8 +35,8 @@ class State(tuple[Any, ...], metaclass=_StateType):
     without the transformation that made it.
 
     A name that is not a field is looked up in the fields `metrics`, `scalars` and `carry`:
-    `state.last_finite` is `state.metrics["last_finite"]`. That works for
-    attributes only: the name is not a key of a path, and `state["last_finite"]` raises KeyError.
+    `state.last_finite` is `state.metrics["last_finite"]`. That works for attributes only: the name
+    is not a key of a path, and `state["last_finite"]` raises KeyError.
 
     Example:
       >>> s = State(count=3, mu={"w": 1.0})
@@ -115,7 +115,7 @@ def _class_of(names: tuple[str, ...]) -> type[State]:
             raise TypeError(f"a state with the fields {', '.join(names)} got {got}.")
         return tuple.__new__(cls, values)
 
-    # Fields are properties of the class, and so a state needs no dictionary of its own.
+    # Fields are properties of the class, so that a state needs no `__dict__`.
     getters = {k: property(operator.itemgetter(i)) for i, k in enumerate(names)}
     members = {"__slots__": (), "_fields": names, "__new__": new, "__module__": __name__}
     kind: Any = _StateType("State", (State,), members | getters)

@@ -73,7 +73,7 @@ __all__ = [
 
 
 class _Described(_StateType):
-    """The class of types whose instances are all states of some fields, whoever made them."""
+    """The class of types whose instances are all states with certain fields, of any rule."""
 
     describes: Any
 
@@ -82,14 +82,15 @@ class _Described(_StateType):
 
 
 class _OfLink(State, metaclass=_Described):
-    """A type of states of links: those that keep just these slots, and have these parts.
+    """A type of states of links: of all states with exactly these slots, and with these parts.
 
-    A state is one container with names, whatever the rule, so a type says what is kept and not by
-    which rule: rules that keep the same, such as Adam and AdaBelief, have states of both types.
+    The states of all rules are of one class, `State`, so a type is recognized by the fields. The
+    states of rules with the same fields, such as Adam and AdaBelief, are of both types.
 
     Attributes:
       slots: names of the slots; None for any.
-      parts: fields of the engine that must be there, or `field:name` for one with that name in it.
+      parts: fields of the engine that the state must have, or `field:name` if the field must have
+        that name.
     """
 
     slots: ClassVar[frozenset[str] | None]
@@ -110,7 +111,7 @@ class _OfLink(State, metaclass=_Described):
 
     @classmethod
     def describes(cls, x: State) -> bool:
-        """Tells whether a state keeps what this type says."""
+        """Tells whether a state has the slots and the parts of this type."""
         fields = x._asdict()
         if "count" not in fields or cls.slots not in (None, fields.keys() - ENGINE_FIELDS):
             return False
@@ -121,11 +122,11 @@ class _OfLink(State, metaclass=_Described):
 
 
 class _OfFields(State, metaclass=_Described):
-    """A type of states of wrappers: those that have these fields, and maybe others.
+    """A type of states of wrappers: of all states with these fields, and maybe others.
 
     Attributes:
-      wanted: names of the fields, in order; none if no state is of this type.
-      exact: whether there are no others.
+      wanted: names of the fields, in order; empty if no state is of this type.
+      exact: whether the state may have no other fields.
     """
 
     wanted: ClassVar[tuple[str, ...]]
@@ -136,7 +137,7 @@ class _OfFields(State, metaclass=_Described):
         cls.wanted, cls.exact = tuple(fields.split()), exact
 
     def __new__(cls, /, *args: Any, **fields: Any) -> State:  # type: ignore[misc]
-        """Makes a state of just these fields, where it has no others."""
+        """Makes a state of exactly these fields; types that allow others refuse."""
         if args or not cls.exact or fields.keys() != {*cls.wanted}:
             raise TypeError(
                 f"{cls.__name__}: a state is made by `init`. Call init(params), and "
@@ -147,8 +148,8 @@ class _OfFields(State, metaclass=_Described):
     @classmethod
     def describes(cls, x: State) -> bool:
         """Tells whether a state has these fields."""
-        missing, others = {*cls.wanted} - {*x._fields}, {*x._fields} - {*cls.wanted}
-        return bool(cls.wanted) and not missing and not (cls.exact and others)
+        wanted, fields = {*cls.wanted}, {*x._fields}
+        return bool(wanted) and (wanted == fields if cls.exact else wanted <= fields)
 
 
 AdaptiveGradClipState = EmptyState
@@ -226,7 +227,7 @@ class ScaleByAdaDeltaState(_OfLink, slots="e_g e_x"):
 
 
 class ScaleByAdamState(_OfLink, slots="mu nu"):
-    """State of `scale_by_adam`, and of what keeps the same: `count`, `mu`, `nu`."""
+    """State of `scale_by_adam`, and of rules with the same fields: `count`, `mu`, `nu`."""
 
 
 class ScaleByAdanState(_OfLink, slots="mu delta nu previous"):
@@ -246,7 +247,7 @@ class ScaleByBacktrackingLinesearchState(_OfLink, slots=None, parts="scalars:tri
 
 
 class ScaleByBeliefState(_OfLink, slots="mu nu"):
-    """State of `scale_by_belief`, and of what keeps the same: `count`, `mu`, `nu`."""
+    """State of `scale_by_belief`, and of rules with the same fields: `count`, `mu`, `nu`."""
 
 
 class ScaleByLBFGSState(_OfLink, slots="params updates diff_params_memory diff_updates_memory"):
@@ -254,15 +255,15 @@ class ScaleByLBFGSState(_OfLink, slots="params updates diff_params_memory diff_u
 
 
 class ScaleByLionState(_OfLink, slots="mu"):
-    """State of `scale_by_lion`, and of what keeps the same: `count`, `mu`."""
+    """State of `scale_by_lion`, and of rules with the same fields: `count`, `mu`."""
 
 
 class ScaleByNovogradState(_OfLink, slots="mu nu"):
-    """State of `scale_by_novograd`, and of what keeps the same: `count`, `mu`, `nu`."""
+    """State of `scale_by_novograd`, and of rules with the same fields: `count`, `mu`, `nu`."""
 
 
 class ScaleByRStdDevState(_OfLink, slots="mu nu"):
-    """State of `scale_by_stddev`, and of what keeps the same: `mu`, `nu`."""
+    """State of `scale_by_stddev`, and of rules with the same fields: `mu`, `nu`."""
 
 
 class ScaleByRmsState(_OfLink, slots="nu"):
@@ -338,7 +339,7 @@ class MaskedState(_OfFields):
 
 
 class MechanicState(_OfFields, fields="base_optimizer_state mechanic_step"):
-    """State of `mechanize`: `base_optimizer_state`; the rest is in `mechanic_step`."""
+    """State of `mechanize`: `base_optimizer_state`; other values are in `mechanic_step`."""
 
 
 class MonitorState(_OfFields, fields="metrics measure_states", exact=True):
@@ -352,7 +353,7 @@ class MultiStepsState(
 
 
 class PartitionState(_OfFields):
-    """Type of no state: that of `partition` has the labels as its fields."""
+    """Not the type of any state: the state of `partition` has the labels as its fields."""
 
 
 MultiTransformState = PartitionState
@@ -373,7 +374,7 @@ class SnapshotState(_OfFields, fields="metrics measure_states", exact=True):
 
 
 class SophiaState(_OfFields, fields="sophia_step hessian_fn_state"):
-    """State of `scale_by_sophia`: `hessian_fn_state`; the rest is in `sophia_step`."""
+    """State of `scale_by_sophia`: `hessian_fn_state`; other values are in `sophia_step`."""
 
 
 class SplitRealAndImaginaryState(_OfFields, fields="inner_state", exact=True):

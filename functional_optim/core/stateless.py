@@ -32,7 +32,7 @@ def stateless(f: Callable[[PyTree, PyTree | None], PyTree]) -> GradientTransform
     """Makes a transformation of a function of the updates and the parameters, as trees.
 
     Args:
-      f: `f(updates, params) -> updates`. `params` is None where `update` got none.
+      f: `f(updates, params) -> updates`. `params` is None if `update` got none.
 
     Raises:
       TypeError: `f` is not callable.
@@ -54,7 +54,7 @@ def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformat
     `f` is not called for an update that is None.
 
     Args:
-      f: `f(update, param) -> update`. `param` is None where `update` got no parameters.
+      f: `f(update, param) -> update`. `param` is None if `update` got no parameters.
 
     Raises:
       TypeError: `f` is not callable.
@@ -70,7 +70,7 @@ def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformat
 
 
 def with_extra_args_support(tx: GradientTransformation) -> GradientTransformation:
-    """Lets the update of a pair take extra arguments, and drops those that it does not know.
+    """Lets a pair's update be called with any extra arguments; it gets the ones that it takes.
 
     `chain` and the other combinators do this for their links.
 

@@ -1,4 +1,4 @@
-"""Hyperparameters that were passed as traced values, which replace those of the state."""
+"""Hyperparameters that were passed as traced values, and replace the values in the state."""
 
 import dataclasses
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["WithTracedHyperparams", "is_traced", "without_traced_hyperparams"]
 
 
 def is_traced(number: object) -> bool:
-    """Tells whether a number is traced, or any number of a schedule."""
+    """Tells whether a number, or any number of a schedule, is traced."""
     if isinstance(number, NumberedSchedule):
         return any(is_traced(v) for _, v in number.numbers)
     if isinstance(number, tuple):
@@ -28,7 +28,7 @@ def is_traced(number: object) -> bool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WithTracedHyperparams(Keyed):
-    """`update` of a rule with traced hyperparameters, which replace those of the state.
+    """`update` of a rule with traced hyperparameters, which replace the values in the state.
 
     Within a trace a state often comes from outside, made with other numbers, as in
     `jit(lambda lr, state: sgd(lr).update(grads, state))`, where the user means this lr.
@@ -53,7 +53,7 @@ class WithTracedHyperparams(Keyed):
 
 
 def without_traced_hyperparams(tx: GradientTransformation) -> GradientTransformation:
-    """Returns the transformation whose hyperparameters are those of the state alone.
+    """Returns the transformation without traced values: it reads hyperparameters from the state.
 
     For callers that store the state next to the transformation that made it: the returned update
     captures no tracer, and can be cached.

@@ -49,7 +49,7 @@ TransformUpdateExtraArgsFn = TransformUpdateFn
 
 
 class EmptyState(NamedTuple):
-    """State of a transformation that has nothing to keep."""
+    """State of a transformation that keeps nothing."""
 
 
 class Required(enum.Enum):

@@ -232,7 +232,9 @@ WRONG_STATES = {
 
 @pytest.mark.parametrize(("tx", "state"), WRONG_STATES.values(), ids=WRONG_STATES)
 def test_a_state_that_another_transformation_made(tx, state):
-    text = r"^\w+: state must be what init of the same transformation made, .*Restore a checkpoint"
+    text = (
+        r"^\w+: state must be one that init of the same transformation made, .*Restore a checkpoint"
+    )
     with pytest.raises((TypeError, ValueError), match=text):
         tx.update(PARAMS, state, PARAMS)
 

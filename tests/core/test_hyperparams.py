@@ -73,7 +73,7 @@ def test_a_name_that_several_links_have_is_written_with_its_path():
     assert {k: found[k] for k in names} == names
     edited = set_hyperparams(state, {"trace_1.decay": 0.125})
     assert {k: floats(edited)[k] for k in names} == {**names, "trace_1.decay": 0.125}
-    several = r"'decay' may be each of ema\.decay, trace\.decay, trace_1\.decay\. Pass the one"
+    several = r"'decay' could be any of ema\.decay, trace\.decay, trace_1\.decay\. Pass one"
     with pytest.raises(KeyError, match=several):
         set_hyperparams(state, decay=0.1)
 
@@ -149,7 +149,7 @@ def test_a_name_may_have_a_part_of_its_path():
     assert edited.a.scale_by_learning_rate.hyperparams["learning_rate"] == 0.5
     assert edited.b.scale_by_learning_rate.hyperparams["learning_rate"] == 0.25
     several = (
-        r"'learning_rate' may be each of a\.scale_by_learning_rate\.learning_rate, "
+        r"'learning_rate' could be any of a\.scale_by_learning_rate\.learning_rate, "
         r"b\.scale_by_learning_rate\.learning_rate\."
     )
     with pytest.raises(KeyError, match=several):

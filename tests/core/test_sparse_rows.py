@@ -315,5 +315,5 @@ def test_rows_of_a_batch_of_indices():
 def test_rows_and_indices_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match=r"row_sparse: rows of shape \(2, 4\) .* one row of the"):
         fo.row_sparse(jnp.ones((2, 4)), jnp.zeros(2, int), TABLE)
-    with pytest.raises(TypeError, match="row_sparse: shape must be that of the table, got 6"):
+    with pytest.raises(TypeError, match="row_sparse: shape must be the table's, a tuple, got 6"):
         fo.row_sparse(jnp.ones((2, 4)), jnp.zeros(2, int), 6)

@@ -45,9 +45,9 @@ class LeafArrays(NamedTuple):
     """The arguments of a leaf's function."""
 
     update: Array
-    slots: tuple[Scalars, ...]  # of each rule
+    slots: tuple[Scalars, ...]  # one for each rule
     param: Array | None
-    scalars: tuple[LeafScalars, ...]  # of each rule
+    scalars: tuple[LeafScalars, ...]  # one for each rule
 
 
 class LeafSignature(NamedTuple):
@@ -55,7 +55,7 @@ class LeafSignature(NamedTuple):
 
     dtype: DTypeLike  # of the update that leaves the function
     add_to_params: bool  # whether the result is the new parameter, and not its update
-    columns: tuple[tuple[Column, ...], ...]  # of each rule
+    columns: tuple[tuple[Column, ...], ...]  # one for each rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LeafCall:
     update: Array  # or a BCOO
     slots: tuple[Scalars, ...]
     param: Array | None
-    steps: tuple[StepScalars, ...]  # of each rule
+    steps: tuple[StepScalars, ...]  # one for each rule
     signature: LeafSignature
 
     def arrays(self, *, with_row: bool = True) -> LeafArrays:
@@ -118,14 +118,14 @@ class LeafFunction:
         """
         update, slots, param, scalars = arrays
         # Computed with one sharding; each result then gets the sharding of the array it replaces.
-        u, placed, p = sharded_together(update, slots, param)
+        u, sharded_slots, p = sharded_together(update, slots, param)
         compute = compute_dtype(signature.dtype)
         real = jnp.finfo(compute).dtype
         u, p = cast((u, p), compute)
         param_dtype = param_dtype or getattr(param, "dtype", None)
         new_slots = []
-        for rule, state_slots, old, rule_scalars, columns in zip(
-            self.rules, slots, placed, scalars, signature.columns, strict=True
+        for rule, state_slots, rule_slots, rule_scalars, columns in zip(
+            self.rules, slots, sharded_slots, scalars, signature.columns, strict=True
         ):
             hyper, context = read_scalars(rule_scalars, columns, real)
             hyper |= rule_scalars.keys
@@ -133,7 +133,7 @@ class LeafFunction:
             dtypes = {"param_dtype": param_dtype} if rule.spec.reads_params else {}
             ctx = StepContext(**context, **dtypes, leaf=index, rule=rule.name)
             run = _run_on_parts if rule.spec.split_complex and jnp.iscomplexobj(u) else _run_maths
-            u, new = run(rule, u, cast(old, compute), p, ctx, hyper | dict(rule.options))
+            u, new = run(rule, u, cast(rule_slots, compute), p, ctx, hyper | dict(rule.options))
             new_slots.append(
                 {k: sharded_as(new[k].astype(x.dtype), x) for k, x in state_slots.items()}
             )
@@ -149,7 +149,7 @@ class LeafFunction:
 class UndeclaredParam:
     """The parameter in the maths of a rule that does not declare `needs=("params",)`.
 
-    Any use of it raises. None in its place would give an error of JAX in some rules.
+    Any use of it raises an error that names the rule. With None, some would be errors of JAX.
     """
 
     def __init__(self, rule: str):
@@ -190,12 +190,13 @@ def _run_maths(
     try:
         result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
     except TypeError as error:
+        # JAX refuses the object before it uses it, and names its class.
         if undeclared is not None and UndeclaredParam.__name__ in str(error):
             undeclared._refuse()
         raise
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
         raise TypeError(
-            f"{rule.name}: the maths must return (update, slots), slots as a dict, got "
+            f"{rule.name}: the maths must return (update, slots), with slots a dict, got "
             f"{type(result).__name__}. Return (u, {{}}) where the rule keeps no slots."
         )
     update, new = result
@@ -247,7 +248,7 @@ class JitExecutor:
     on_leaf: Callable[[LeafFunction, LeafArrays, Array, LeafSignature], Result]
     suffix: str = ""
 
-    joins_leaves = False
+    joins_leaves = False  # see `Backend`
 
     def run(self, function: LeafFunction, calls: Sequence[LeafCall]) -> list[Result]:
         """Returns the result of each call."""
@@ -314,7 +315,7 @@ def _on_stack(
     """Maps the function of a leaf over a stack: over all that differs from leaf to leaf."""
     rows = tuple((x.keys, x.row, x.trees) for x in arrays.scalars)
 
-    def one(
+    def on_one(
         update: Array,
         slots: tuple[Scalars, ...],
         param: Array | None,
@@ -327,7 +328,7 @@ def _on_stack(
         )
         return function.on_leaf(LeafArrays(update, slots, param, scalars), index, signature)
 
-    return jax.vmap(one)(arrays.update, arrays.slots, arrays.param, rows, index)
+    return jax.vmap(on_one)(arrays.update, arrays.slots, arrays.param, rows, index)
 
 
 def _on_sparse_rows(
@@ -337,7 +338,7 @@ def _on_sparse_rows(
     rows, param = Rows(arrays.update), arrays.param
     slots = decode_state(arrays.slots)
     dense = LeafArrays(rows.values, rows.of(slots), rows.of(param), arrays.scalars)
-    # The update is added to the rows below, because the function has only some of the parameter.
+    # The update is added below, because the function has only these rows of the parameter.
     on_rows = signature._replace(add_to_params=False)
     update, new = function.on_leaf(dense, index, on_rows, getattr(param, "dtype", None))
     update = rows.update(update)

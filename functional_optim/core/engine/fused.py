@@ -98,7 +98,8 @@ class FusedUpdate(Interned):
             updates,
             states,
             params,
-            # Updates may lack leaves that have a count or a part of another tree; params have them.
+            # Some leaves may have no update, but a count or a part of another tree. The parameters
+            # have all leaves.
             by_params=any(rule.counts_leaves for rule in self.rules)
             or any(spec.needs_trees and spec.reads_params for spec in specs),
             stack_leaves=any(spec.stack_leaves for spec in specs),
@@ -109,7 +110,7 @@ class FusedUpdate(Interned):
         steps = []
         for rule, state in zip(self.rules, states, strict=True):
             steps.append(compute_step_scalars(rule, table, state, extra))
-        steps = computed_once(steps, len(table.active))
+        steps = computed_once(steps, readers=len(table.active))
         # 3. Let an executor run the rules on each leaf, or one rule on the whole tree.
         whole_tree = specs[0].whole_tree
         if whole_tree:
@@ -168,6 +169,7 @@ class FusedUpdate(Interned):
 
 
 def _take_new(_: Array, new: Array, __: KeyPath) -> Array:
+    # The leaf's function has added the update already.
     return new
 
 
@@ -178,17 +180,17 @@ def _check_arguments(
     extra: Mapping[str, Any],
     updates: PyTree | None,
 ) -> None:
-    """Raises where an argument that the rule needs is missing, or the state is not its own."""
+    """Raises if an argument that the rule needs is missing, or another rule made the state."""
     for name in (*rule.spec.needs, *rule.spec.needs_trees):
         if (params if name == "params" else extra.get(name)) is None:
             if name in rule.spec.needs_trees and name in extra and not jax.tree.leaves(updates):
-                continue  # No leaf has a gradient, and None is this whole tree.
+                continue  # no leaf has a gradient, and None is a tree without leaves
             message = f"{rule.name}: update needs {name}. Call update(updates, state, params"
             if name == "params":
                 raise ValueError(f"{message}).")
             raise ValueError(
-                f"{message}, {name}=...). Combinators of optax hand extra arguments only to "
-                "what interop.optax.to_optax returns."
+                f"{message}, {name}=...). Combinators of optax pass extra arguments only to "
+                "transformations that interop.optax.to_optax returns."
             )
         if name == "value":
             check_loss(rule.name, extra[name])
@@ -197,6 +199,7 @@ def _check_arguments(
     fields = state._asdict()
     hyperparams, schedules = fields.get("hyperparams", ()), fields.get("schedules", ())
     names = sorted(hyperparams), sorted(schedules), sorted(fields.keys() - ENGINE_FIELDS)
+    # None is expected where the names of the slots are unknown before `init`.
     pairs = zip(rule.state_names, names, strict=True)
     if any(expected not in (None, got) for expected, got in pairs):
         kinds = "(hyperparameters, schedules, slots)"
@@ -205,20 +208,20 @@ def _check_arguments(
 
 
 def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
-    """Raises where an update is sparse, and a rule has to read all rows."""
+    """Raises ValueError if an update is sparse, and a rule has to read all rows."""
     for rule in rules:
         if not rule.acts_on_rows:
             raise ValueError(
                 f"{rule.name}: the update at '{table.path(table.sparse[0])}' is sparse, and this "
-                "rule has to see all rows. Put densify() in front of it, or pass the todense() of "
-                "what is sparse; or train tables by sparse_adam or another rule that acts on rows."
+                "rule has to see all rows. Put densify() in front of it, or pass update.todense(), "
+                "or train tables by sparse_adam or another rule that acts on rows."
             )
 
 
 def wrong_state(name: str, got: str) -> str:
     """Returns the message for a state that another transformation made."""
     return (
-        f"{name}: state must be what init of the same transformation made, {got}. Restore a "
+        f"{name}: state must be one that init of the same transformation made, {got}. Restore a "
         "checkpoint with jax.eval_shape(tx.init, params) as its target."
     )
 
@@ -226,8 +229,8 @@ def wrong_state(name: str, got: str) -> str:
 def _next_state(old: State, new: Mapping[str, PyTree]) -> State:
     """Builds the state with new values, each in the dtype of the old one.
 
-    The structure is the same, with one exception: the first update without the gradient of a leaf
-    adds `leaf_counts` behind `count`.
+    The structure is the same, with one exception: the first update that lacks the gradient of a
+    leaf adds `leaf_counts` after `count`.
     """
     fields: dict[str, PyTree] = {}
     for name, value in old._asdict().items():

@@ -97,7 +97,7 @@ class LeafTable:
         ]
         self.active = [i for i in range(n) if not is_absent(self.updates[i])]
         self.dtypes: list[Any] = [None] * n  # dtypes of the active leaves
-        self.sparse = []
+        self.sparse: list[int] = []
         for i in self.active:
             self.dtypes[i] = self._check_update(i)
             if is_sparse(self.updates[i]):
@@ -128,14 +128,15 @@ class LeafTable:
         for trees in self.slot_trees:
             if trees:
                 return all_slots(trees)
-        by_leaf = by_params or any("leaf_counts" in s or "groups" in s for s in states)
-        if not by_leaf or params is not None:
-            return params if by_leaf else updates
+        # These fields have an element for each parameter, also for one without an update.
+        needs_all_leaves = by_params or any("leaf_counts" in s or "groups" in s for s in states)
+        if not needs_all_leaves or params is not None:
+            return params if needs_all_leaves else updates
         flat = jax.tree.leaves(updates, is_leaf=lambda x: x is None or is_sparse(x))
         if any(x is None for x in flat):
             raise ValueError(
                 f"{self.name}: update needs params where some update is None, because the state "
-                "does not say which leaves there are. Call update(updates, state, params)."
+                "does not tell which leaves exist. Call update(updates, state, params)."
             )
         return updates
 
@@ -160,8 +161,8 @@ class LeafTable:
             return dtype
         if jnp.shape(p) != jnp.shape(g):
             raise ValueError(self._wrong_shape(i, f"the parameter has shape {jnp.shape(p)}"))
-        other = p.dtype if hasattr(p, "dtype") else jnp.result_type(p)
-        return dtype if dtype == other else wider(dtype, other)
+        param_dtype = p.dtype if hasattr(p, "dtype") else jnp.result_type(p)
+        return dtype if dtype == param_dtype else wider(dtype, param_dtype)
 
     def _check_complex(self, i: int) -> None:
         arrays = [x for x in (self.params[i], *self._all_slots_of(i).values()) if not is_absent(x)]
@@ -172,7 +173,7 @@ class LeafTable:
             )
 
     def _find_stacks(self, is_packed: bool) -> tuple[Group, ...]:
-        """Returns the leaves that are updated as one: those of packed slots, or all of one kind."""
+        """Returns groups of leaves that are updated together: packed leaves, or all of one kind."""
         kinds: dict[int, Hashable] = {
             i: (jnp.shape(g), jnp.result_type(g), _dtype_of(self.params[i]), self.dtypes[i])
             for i, g in enumerate(self.updates)
@@ -181,6 +182,7 @@ class LeafTable:
         if is_packed:
             return whole_stacks(self.slot_trees, kinds)
         slots = {i: self._slots_of(i) for i in kinds}
+        # Leaves with quantized slots are computed blockwise, and not stacked.
         return equal_leaves(
             {
                 i: (kind, _types(self.updates[i]), _types(slots[i]))
@@ -218,13 +220,13 @@ class LeafTable:
         return self.updates[i], self.slots[i], self.params[i] if with_params else None
 
     def put(self, batch: Group, update: jax.Array, slots: Sequence[Slots]) -> None:
-        """Replaces update and slots of a batch by what the rules returned."""
+        """Replaces update and slots of a batch by the results of the rules."""
         i, is_stack = batch[0], batch in self._slots_of_stacks
         before = self._slots_of_stacks[batch] if is_stack else self.slots[i]
         shape = update.shape[1:] if is_stack else update.shape
-        given = jnp.shape(self.updates[i])
-        if shape != given:
-            raise ValueError(self._wrong_result(i, "the update", shape, given, before))
+        expected = jnp.shape(self.updates[i])
+        if shape != expected:
+            raise ValueError(self._wrong_result(i, "the update", shape, expected, before))
         for new, old in zip(slots, before, strict=True):
             for k, x in old.items():
                 if new[k].shape != x.shape:
@@ -242,7 +244,7 @@ class LeafTable:
         i: int,
         what: str,
         shape: tuple[int, ...],
-        wanted: tuple[int, ...],
+        expected: tuple[int, ...],
         slots: Sequence[Slots],
     ) -> str:
         """Returns the message for a result of another shape; the gradient may have caused it."""
@@ -253,8 +255,8 @@ class LeafTable:
             return self._wrong_shape(i, f"the state's {slot} has shape {slot_shape}")
         return (
             f"{self.name}: the maths returned {what} of shape {shape} at '{self.path(i)}', where "
-            f"it must be {wanted}. Return the update in the gradient's shape, and each slot in the "
-            "shape in which `slots` makes it."
+            f"it must be {expected}. Return the update in the gradient's shape, and each slot in "
+            "the shape in which `slots` makes it."
         )
 
     def explain(self, batch: Group, error: Exception) -> None:
@@ -263,8 +265,9 @@ class LeafTable:
         shape = jnp.shape(self.updates[i])
         slot_shapes = {k: x.shape for k, x in self._all_slots_of(i).items()}
         shapes = set(slot_shapes.values())
-        of_shapes = isinstance(error, TypeError | ValueError)  # JAX raises these for shapes
-        if of_shapes and len(shapes) == 1 and shape not in shapes and self.params[i] is None:
+        # JAX raises these two for shapes that do not fit. A parameter's shape was checked before.
+        may_be_shape = isinstance(error, TypeError | ValueError) and self.params[i] is None
+        if may_be_shape and len(shapes) == 1 and shape not in shapes:
             slot, slot_shape = next(iter(slot_shapes.items()))
             reason = f"the state's {slot} has shape {slot_shape}"
             raise ValueError(self._wrong_shape(i, reason)) from error
@@ -276,10 +279,10 @@ class LeafTable:
         """Returns all slots of leaf `i`, by name."""
         return {k: x for slots in self._slots_of(i) for k, x in slots.items()}
 
-    def _wrong_shape(self, i: int, other: str) -> str:
+    def _wrong_shape(self, i: int, difference: str) -> str:
         shape = jnp.shape(self.updates[i])
         return (
-            f"{self.name}: the update at '{self.path(i)}' has shape {shape}, and {other}. "
+            f"{self.name}: the update at '{self.path(i)}' has shape {shape}, and {difference}. "
             "Pass the gradient with respect to these parameters."
         )
 
@@ -301,10 +304,10 @@ class LeafTable:
         updates = self.treedef.unflatten(self.updates)
         if self._updates_with_containers is None:
             return updates, new_trees
-        # Each tree goes into the containers of the one that it replaces.
-        both = zip(self.slot_trees, new_trees, strict=True)
+        # Each tree gets the containers of the tree that it replaces.
         new_trees = [
-            {k: in_containers_like(old[k], x) for k, x in new.items()} for old, new in both
+            {k: in_containers_like(old[k], x) for k, x in new.items()}
+            for old, new in zip(self.slot_trees, new_trees, strict=True)
         ]
         return in_containers_like(self._updates_with_containers, updates), new_trees
 
@@ -326,13 +329,13 @@ def all_slots(slot_trees: dict[str, PyTree]) -> PyTree:
 
 
 def _flatten(tree: PyTree) -> tuple[list[Any], PyTreeDef]:
-    """Returns the leaves with placeholders among them, and the structure without."""
+    """Returns the leaves with the placeholders, and the structure without them."""
     flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
     return flat, jax.tree.structure(tree, is_leaf=is_sparse)
 
 
 def _types(tree: PyTree) -> Hashable:
-    """Returns shapes, dtypes and shardings of arrays."""
+    """Returns shapes, dtypes and shardings of the arrays of a tree, which a stack must share."""
     leaves, treedef = jax.tree.flatten(tree)
     types: list[Any] = [jax.typeof(jnp.asarray(x)) for x in leaves]
     return treedef, tuple((x.shape, x.dtype, getattr(x, "sharding", None)) for x in types)

@@ -32,10 +32,18 @@ def measure_tree(
     table: LeafTable,
     state_fields: Fields,
     hyper: Scalars,
-    needed: Scalars,
+    extra: Scalars,
     trees: list[Scalars],
 ) -> tuple[dict[str, Scalars], Scalars]:
     """Computes the quantities of the whole tree.
+
+    Args:
+      rule: the rule, whose `tree_stats` has the functions.
+      table: the leaves.
+      state_fields: the fields of the rule's state, by name.
+      hyper: the hyperparameters at this step.
+      extra: the extra arguments that the rule needs.
+      trees: per leaf, its part of the trees that the rule needs.
 
     Returns:
       The state's `scalars` and `metrics`, and all quantities.
@@ -45,7 +53,7 @@ def measure_tree(
     last_fields: dict[str, Scalars] = {
         k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields
     }
-    last = {name: x for values in last_fields.values() for name, x in values.items()} | needed
+    last = {name: x for values in last_fields.values() for name, x in values.items()} | extra
     prepared = {}
     if stats.prepare is not None:
         with_count = last | {"count": state_fields["count"]}
@@ -54,7 +62,7 @@ def measure_tree(
     measured = None
     if stats.measure is not None:
         measured = _measurements(rule, table, hyper, last, trees)
-        # Measured again, scaled, where squares over- or underflowed.
+        # Measured again, with scaled values, if squares over- or underflowed.
         if measured is not None and stats.rescale is not None:
             scale = stats.rescale(measured)
 
@@ -67,6 +75,7 @@ def measure_tree(
                 measured = measure_scaled(measured)
             last |= {"scale": scale}
     combined = {k: as_state(x) for k, x in stats.combine(measured, last, **arguments).items()}
+    # `with_sums` computes these metrics after the update.
     last_fields = {
         k: {name: x for name, x in values.items() if name not in stats.sums}
         for k, values in last_fields.items()
@@ -138,9 +147,9 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
         real = jnp.finfo(compute).dtype  # scalars stay real where leaves are complex
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
-        placed = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
-        trees = {k: sharded_as(x, placed[0]) for k, x in trees.items()}
-        g, slots, p = cast(placed, compute)
+        sharded = sharded_together(rows.values, *rows.of((decode_state(slots), p)))
+        trees = {k: sharded_as(x, sharded[0]) for k, x in trees.items()}
+        g, slots, p = cast(sharded, compute)
         trees = cast(trees, real)
         if rule.spec.split_complex and jnp.iscomplexobj(g):
             g, slots, p, trees = jax.tree.map(_stack_parts, (g, slots, p, trees))
@@ -152,10 +161,10 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Sc
     if stacked:
         program = jax.vmap(measure, in_axes=(0, 0, 0, 0, 0, None, None))
     name = f"{rule.name}_measure_stacked" if stacked else f"{rule.name}_measure"
-    program.__name__ = program.__qualname__ = name  # programs and profiles show it
+    program.__name__ = program.__qualname__ = name  # shown in programs and profiles
     return jax.jit(program)
 
 
 def _stack_parts(x: Array) -> Array:
-    """Stacks the real and the imaginary part of an array; a real array is taken for both."""
+    """Stacks the real and the imaginary part of an array; a real array is used for both."""
     return jnp.stack([jnp.real(x), jnp.imag(x)] if jnp.iscomplexobj(x) else [x, x])

@@ -31,7 +31,7 @@ def whole_stacks(
             x.layout for trees in slot_trees for x in trees.values() if isinstance(x, Packed)
         )
     )
-    # Only groups of all packed slots, because one call computes all slots of a stack.
+    # Only groups that all packed slots have, because one call computes all slots of a stack.
     groups = set(layouts[0].groups)
     for layout in layouts[1:]:
         groups &= set(layout.groups)
@@ -58,8 +58,8 @@ def stack_slots(
     Args:
       groups: the stacks.
       slot_trees: for each rule, its slots, packed or not.
-      columns: for each rule and slot, the slot of each leaf. Leaves of packed slots that are not in
-        one of the stacks are unstacked in these lists.
+      columns: for each rule and slot, the slot of each leaf. These lists are changed: a packed leaf
+        that is in none of the groups gets its unstacked slot.
 
     Returns:
       For each stack, the slots of each rule.

@@ -66,7 +66,7 @@ class StepScalars:
 
     Attributes:
       hyperparams, context: scalars that all leaves share.
-      keys: random keys of all leaves, `(n,)`.
+      keys: random key -> a key for each leaf, `(n,)`.
       columns: names and dtypes of the columns of `matrix`.
       matrix: scalars of each leaf, `(n, k)`; None where all leaves share all scalars.
       trees: per leaf, its part of the trees that the rule needs.
@@ -153,11 +153,11 @@ def read_scalars(
 def compute_step_scalars(
     rule: BoundRule, table: LeafTable, state: State, extra: Mapping[str, Any]
 ) -> StepScalars:
-    """Computes the scalars of a rule at this step, once for all leaves where these share them."""
+    """Computes the scalars of a rule at this step, once if all leaves share them."""
     spec, n = rule.spec, len(table.updates)
     fields = state._asdict()
     hyper = dict(fields["hyperparams"])
-    # The state also has the values of scheduled hyperparameters, as of the last step.
+    # In the state, scheduled hyperparameters have their values at the last step.
     for name, evaluate in rule.schedules:
         hyper[name] = as_state(evaluate(fields["count"], fields["schedules"][name]))
     next_fields: Fields = {"count": safe_increment(fields["count"]), "hyperparams": dict(hyper)}
@@ -211,6 +211,7 @@ def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalar
 def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scalars) -> Scalars:
     """Moves the hyperparameters that differ by label out of `hyper`, to one value per leaf."""
     by_leaf = {}
+    # `groups` has the index of each leaf's label.
     for name, labels in rule.labels:
         values = jnp.stack([hyper.pop(f"{name}.{label}") for label in labels])
         _check_leaf_count(rule, table, fields["groups"][name])
@@ -219,7 +220,7 @@ def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scal
 
 
 def _check_leaf_count(rule: BoundRule, table: LeafTable, per_leaf: Array) -> None:
-    """Raises where the state has another number of leaves than the updates."""
+    """Raises ValueError if the state was made for another number of leaves."""
     if len(table.updates) != per_leaf.shape[-1]:
         raise ValueError(
             f"{rule.name}: the state was made for {per_leaf.shape[-1]} parameters, got updates for "
@@ -267,8 +268,8 @@ def _step_scalars(
     for name, x in scalars.items():
         if name in _RESERVED:
             raise ValueError(
-                f"{rule.name}: step_scalars returned {name!r}, a name that the engine gives to the "
-                "maths itself. Choose another one."
+                f"{rule.name}: step_scalars returned {name!r}, a name under which the engine "
+                "passes another value to the maths. Choose a different name."
             )
         if x.shape not in ((), (n,)):
             raise ValueError(

@@ -35,20 +35,21 @@ def run_on_tree(
     compute = [compute_dtype(table.dtypes[i]) for i in table.active]
 
     # The objective is computed with the sharding of the parameters, so all arrays get that.
-    likes = [
+    references = [
         jnp.asarray(table.updates[i] if is_absent(p := table.params[i]) else p)
         for i in table.active
     ]
 
     def wide(column: list[Any]) -> list[Array]:
-        chosen = (column[i] for i in table.active)
+        """Returns the active leaves of a column, sharded and cast for the computation."""
+        active = (column[i] for i in table.active)
         return [
             cast(_sharded_with(jnp.asarray(x), like), dtype)
-            for x, like, dtype in zip(chosen, likes, compute, strict=True)
+            for x, like, dtype in zip(active, references, compute, strict=True)
         ]
 
     spec = rule.spec
-    old = [slots for (slots,) in table.slots]
+    old = [slots for (slots,) in table.slots]  # by leaf; the maths gets them by slot
     slots = {k: wide([s[k] for s in old]) for k in table.slot_trees[0]}
     params = wide(table.params) if spec.reads_params else None
     fields = [k for k in ("scalars", "metrics") if k in state]
@@ -98,7 +99,7 @@ def _check_result(
     slots: Mapping[str, list[Array]],
     names: list[str],
 ) -> None:
-    """Raises where the maths did not return all that the rule keeps, or not for all leaves."""
+    """Raises ValueError if a slot or scalar is missing in the result, or a leaf is."""
     for what, returned, wanted in (("slots", new, slots), ("scalars", scalars, names)):
         missing = [k for k in wanted if k not in returned]
         if missing:
@@ -132,7 +133,7 @@ class Objective:
         if value.shape or jnp.iscomplexobj(value):
             raise TypeError(
                 f"{self._leaves.name}: the function must return a real scalar, got "
-                f"{value.dtype} of shape {value.shape}. Return the mean of the losses, for one."
+                f"{value.dtype} of shape {value.shape}. Return the mean of the losses, for example."
             )
         return as_state(value)
 

@@ -7,6 +7,7 @@ The modules, each on those before it:
 - `packing`: slots of small leaves, stacked.
 - `quantized`: slots in fewer bits, as nodes of the state; the formats register here.
 - `elementwise`: runs elementwise maths on a part of a leaf.
-- `single_cpu`, `unfused`: ask XLA for its device, and keep it from fusing two loops.
+- `single_cpu`: a condition that XLA resolves when it knows the device.
+- `unfused`: keeps XLA from fusing two loops.
 - `blockwise`: computes a leaf with quantized slots one block at a time.
 """

@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 Fixed = TypeVar("Fixed")
 
 MAX_BLOCK_SIZE = 2**18
-"""Most elements of a block: a few arrays of this size fit in a processor's caches."""
+"""The largest number of elements in a block: a few such arrays fit in a processor's caches."""
 
 MIN_LEAF_SIZE = 2**14
 """Leaves with fewer elements than this are computed in one piece."""
@@ -77,11 +77,12 @@ def run_blockwise(
     if division is None or fixed_has_shape or is_small or _is_indivisible(inputs.update):
         return in_one_piece(inputs, fixed)
     decoded = jax.eval_shape(decode_state, inputs)
-    part_function = elementwise(lambda both: maths(*both), shape, (decoded, fixed))
+    part_function = elementwise(lambda arguments: maths(*arguments), shape, (decoded, fixed))
     if part_function is None:
         return in_one_piece(inputs, fixed)
     on_part, out = part_function
-    units, step = division
+    units, granularity = division
+    # Blocks are cut from a matrix, whose rows are the units.
     rows = (units[0], math.prod(units[1:]))
 
     # On CPU, XLA vectorizes and parallelizes simple loops only, and none that write a part into a
@@ -103,7 +104,7 @@ def run_blockwise(
         start = inputs.param if adds else jnp.zeros(shape, out[0].dtype)
         by_units = inputs._replace(slots=_reshape_slots(units, inputs.slots))
         by_rows, start = _reshape(rows, (by_units, start))
-        result, slots = _loop_over_blocks(on_rows, by_rows, start, step, adds)
+        result, slots = _loop_over_blocks(on_rows, by_rows, start, granularity, adds)
         return result.reshape(shape), _reshape_slots(shape, _reshape(units, slots))
 
     return cond(
@@ -115,16 +116,16 @@ def _loop_over_blocks(
     on_rows: Callable[[BlockInputs], Result],
     inputs: BlockInputs,
     start: Array,
-    step: int,
+    granularity: int,
     adds: bool,
 ) -> Result:
     """Runs `on_rows` on one block of rows at a time; writes over `start` and the slots.
 
-    Blocks begin at multiples of `step` rows. A small array of a slot, such as its scales, has one
-    element for each `step` rows.
+    Blocks begin at multiples of `granularity` rows. A small array of a slot, such as its scales,
+    has one element for each `granularity` rows.
     """
     n_rows = inputs.update.shape[0]
-    block_rows = _rows_per_block(n_rows, inputs.update.size, step)
+    block_rows = _rows_per_block(n_rows, inputs.update.size, granularity)
     # (read, read and written, read): the update, the result with the slots, the parameter.
     arrays = (inputs.update, (start, inputs.slots), None if adds else inputs.param)
     bits = _as_integers(arrays)
@@ -133,19 +134,20 @@ def _loop_over_blocks(
         return bool(x.size == inputs.update.size)
 
     def write_block(first: Array | int, size: int, written: PyTree) -> PyTree:
-        # Large arrays are read from those that the loop writes, so that it needs no copies of
-        # them. Of small ones it reads the originals: XLA would copy one that is read until the
-        # end of a block and written there.
+        # Large arrays are read where the loop writes them, so that it needs no copies of them.
+        # Small arrays are read from the originals: XLA would copy one that a block reads until its
+        # end, and then writes.
         read = jax.tree.map(lambda old, new: new if is_large(old) else old, bits[1], written)
 
         def cut(x: Array) -> Array:
             if is_large(x):
                 return jax.lax.dynamic_slice_in_dim(x, first, size)
-            return jax.lax.dynamic_slice_in_dim(x, first // step, math.ceil(size / step))
+            count = math.ceil(size / granularity)
+            return jax.lax.dynamic_slice_in_dim(x, first // granularity, count)
 
         def put(x: Array, new: Array) -> Array:
-            at = first if is_large(x) else first // step
-            return jax.lax.dynamic_update_slice_in_dim(x, new, at, 0)
+            position = first if is_large(x) else first // granularity
+            return jax.lax.dynamic_update_slice_in_dim(x, new, position, 0)
 
         block = _as_floats(jax.tree.map(cut, (bits[0], read, bits[2])), arrays)
         update, (result, slots), param = block
@@ -157,20 +159,28 @@ def _loop_over_blocks(
     written = jax.lax.fori_loop(
         0, n_rows // block_rows, lambda i, x: write_block(i * block_rows, block_rows, x), written
     )
-    rest = n_rows % block_rows
-    return _as_floats(write_block(n_rows - rest, rest, written) if rest else written, arrays[1])
+    remainder = n_rows % block_rows
+    if remainder:
+        written = write_block(n_rows - remainder, remainder, written)
+    return _as_floats(written, arrays[1])
 
 
-def _rows_per_block(n_rows: int, elements: int, step: int) -> int:
-    """Chooses a divisor of `n_rows` if there is one, because a rest is a second program.
+def _rows_per_block(n_rows: int, elements: int, granularity: int) -> int:
+    """Chooses a divisor of `n_rows` if possible, because remaining rows need a second program.
 
-    There are at least two blocks, because XLA unrolls a loop of one. A rest is made small, because
-    it needs memory in addition to the loop's.
+    There are at least two blocks, because XLA unrolls a loop of one. If no divisor is suitable, the
+    blocks are nearly equal, so that few rows remain: these need memory in addition to the loop's.
     """
-    most = max(step, min(MAX_BLOCK_SIZE * n_rows // elements, n_rows // 2) // step * step)
-    least = max(1, most // 16)
-    even = max(step, n_rows // math.ceil(n_rows / most) // step * step)
-    return next((rows for rows in range(most, least - 1, -step) if n_rows % rows == 0), even)
+
+    def rounded_down(rows: int) -> int:
+        return max(granularity, rows // granularity * granularity)
+
+    largest = rounded_down(min(MAX_BLOCK_SIZE * n_rows // elements, n_rows // 2))
+    smallest = max(1, largest // 16)  # smaller blocks would be too many
+    for rows in range(largest, smallest - 1, -granularity):
+        if n_rows % rows == 0:
+            return rows
+    return rounded_down(n_rows // math.ceil(n_rows / largest))
 
 
 def _as_integers(tree: PyTree) -> PyTree:
@@ -207,8 +217,8 @@ def _is_indivisible(update: Array) -> bool:
 def _division(slots: PyTree, shape: Shape) -> tuple[Shape, int] | None:
     """Returns `QuantizedArray.units` of the slots of a leaf; None where blocks would not help.
 
-    They do not help where a slot is float32 or a mere cast of it: such a slot is read for several
-    of the arrays that are written, and XLA would copy all of it for each block.
+    They do not help if a slot is float32, or only cast to a narrower dtype. Several of the arrays
+    that are written are computed from such a slot, and XLA would copy all of it for each block.
     """
     leaves = jax.tree.leaves(slots, is_leaf=is_quantized)
     divisions = {x.units(shape) if isinstance(x, QuantizedArray) else None for x in leaves}

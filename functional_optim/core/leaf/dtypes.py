@@ -31,7 +31,7 @@ def split_complex(
 
     torch treats complex parameters the same way, as pairs of real ones.
     """
-    (u, new), (v, new_imag) = (
+    (u_real, new_real), (u_imag, new_imag) = (
         maths(
             part(g),
             {k: part(s) for k, s in slots.items()},
@@ -40,7 +40,8 @@ def split_complex(
         )
         for part in (jnp.real, jnp.imag)
     )
-    return jax.lax.complex(u, v), {k: jax.lax.complex(new[k], new_imag[k]) for k in new}
+    new_slots = {k: jax.lax.complex(new_real[k], new_imag[k]) for k in new_real}
+    return jax.lax.complex(u_real, u_imag), new_slots
 
 
 def init_slots(
@@ -93,13 +94,13 @@ def slot_dtype(natural: DTypeLike, requested: DTypeLike | None) -> DTypeLike:
 
 
 def check_parameter(link: str, path: str, leaf: object) -> None:
-    """Raises TypeError where a leaf of the parameters cannot be trained."""
-    if isinstance(leaf, (float, complex)):
+    """Raises TypeError if a leaf of the parameters cannot be trained."""
+    if isinstance(leaf, (float, complex)):  # Python numbers are trained as scalar arrays
         return
     if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
         raise TypeError(
             f"{link}: the parameter at '{path}' is of type {type(leaf).__name__}, not an array. "
-            "Put None in its place, so that only what is trained is in the tree."
+            "Put None in its place, so that the tree has only arrays that are trained."
         )
     if not jnp.issubdtype(leaf.dtype, jnp.inexact):
         raise TypeError(
@@ -110,7 +111,7 @@ def check_parameter(link: str, path: str, leaf: object) -> None:
 
 
 def as_parameter(leaf: ArrayLike | jax.ShapeDtypeStruct) -> Array:
-    """Returns a parameter as an array; zeros where only its shape is known."""
+    """Returns a parameter as an array; zeros if only its shape is known."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
     return jnp.asarray(leaf)

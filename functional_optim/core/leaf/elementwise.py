@@ -16,29 +16,14 @@ Array = jax.Array
 Shape = tuple[int, ...]
 T = TypeVar("T")
 
-_ARITHMETIC = frozenset(
-    name
-    for kind in (
-        ("add", "sub", "mul", "div", "rem", "neg", "abs", "sign", "square", "integer_pow", "pow"),
-        (
-            "sqrt",
-            "rsqrt",
-            "cbrt",
-            "exp",
-            "exp2",
-            "expm1",
-            "log",
-            "log1p",
-            "logistic",
-            "tanh",
-            "erf",
-        ),
-        ("sin", "cos", "atan2", "floor", "ceil", "round", "clamp", "max", "min", "nextafter"),
-        ("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "xor", "is_finite", "select_n"),
-        ("convert_element_type", "copy"),
-    )
-    for name in kind
-)
+_ARITHMETIC = {
+    *("add", "sub", "mul", "div", "rem", "neg", "abs", "sign", "square", "integer_pow", "pow"),
+    *("sqrt", "rsqrt", "cbrt", "exp", "exp2", "expm1", "log", "log1p"),
+    *("logistic", "tanh", "erf", "sin", "cos", "atan2"),
+    *("floor", "ceil", "round", "clamp", "max", "min", "nextafter"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "xor", "is_finite", "select_n"),
+    *("convert_element_type", "copy"),
+}
 """Operations that compute an element of the result from that element of the operands alone."""
 
 _CALLS = {
@@ -67,8 +52,8 @@ def elementwise(
 
     Returns:
       `(arguments, part_shape, results=None) -> results`, and the shapes of the whole results; None
-      if the function is not elementwise in this shape. Where some leaves of the third argument are
-      arrays, they are taken as results, and the other results are computed from them.
+      if the function is not elementwise in this shape. Arrays in the tree `results` are known
+      results, from which the other results are computed.
     """
     closed, out = jax.make_jaxpr(function, return_shape=True)(arguments)
     # A result of another shape, such as a sum, cannot be computed from a part.
@@ -90,7 +75,7 @@ def _is_elementwise(jaxpr: Jaxpr, shape: Shape) -> bool:
 
 
 def _is_elementwise_equation(eqn: JaxprEqn, shape: Shape) -> bool:
-    """Tells whether an equation has no array of the shape, or computes each element by itself."""
+    """Tells whether an equation has no array of the shape, or computes each element separately."""
     inner = called_function(eqn)
     if inner is not None:
         return _is_elementwise(inner.jaxpr, shape)
@@ -105,7 +90,7 @@ def _is_elementwise_equation(eqn: JaxprEqn, shape: Shape) -> bool:
 
 
 def called_function(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """Returns the function that an equation calls; None where it is not a mere call."""
+    """Returns the function that an equation calls; None if it does not only call a function."""
     parameter = _CALLS.get(eqn.primitive.name)
     if parameter is None:
         return None
@@ -126,7 +111,7 @@ def _run(
 ) -> list[Array]:
     """Runs a function on parts of its arguments.
 
-    Results that are known already replace the computed ones, also where other results read them.
+    Known results replace the computed ones, also in the equations that read them.
     """
     jaxpr = closed.jaxpr
     known_results = {

@@ -38,10 +38,10 @@ Group = tuple[int, ...]
 """Indices of leaves that are stacked, in ascending order."""
 
 MIN_STACKED = 4
-"""Fewer leaves than this are not stacked: it would save too little."""
+"""The smallest number of leaves that are stacked: with fewer, too little is saved."""
 
 MAX_PACKED_SIZE = 2048
-"""Leaves with more elements than this are not packed: stacking them costs more than it saves."""
+"""The largest size of a packed leaf: stacking larger ones costs more than it saves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Layout:
 
 
 def _layout(tree: PyTree, groups: tuple[Group, ...]) -> Layout:
+    """Makes an unpickled layout from a tree, whose structure it has."""
     return Layout(jax.tree.structure(tree), groups)
 
 
@@ -106,7 +107,7 @@ class Packed:
         arrays = [
             stacks[k] if k in stacks else _stack([leaves[i] for i in k]) for k in layout.groups
         ]
-        axes = tuple(0 if is_absent(x) else -x.ndim for x in arrays)
+        axes = tuple(0 if is_absent(x) else -x.ndim for x in arrays)  # axis 0, from the end
         return cls(tuple(arrays), tuple(leaves[i] for i in layout.rest), layout, axes)
 
     def stack(self, group: Group) -> Any:
@@ -192,16 +193,16 @@ def pack(
 ) -> dict[str, PyTree]:
     """Makes trees of the slots; leaves of equal shape are stacked where that saves time.
 
-    Leaves are stacked that have at most `max_size` elements and are equal in shape and dtype, as
-    are their slots. A stack has 32 leaves at most, so that it stays in the processor's cache
-    during a step, and several stacks share kernels. Shardings do not decide, because a compiled
+    A stack has leaves of at most `max_size` elements that are equal in shape and dtype, and whose
+    slots are too. It has at most 32 leaves, so that it stays in the processor's cache during a
+    step, and several stacks share kernels. Shardings do not decide, because a compiled
     `init` does not know them, and the structure of the state must not depend on compilation.
 
     Args:
       treedef: structure of the parameters.
       params: the parameters.
       slots: slot -> array of each leaf, or `NoSlot`.
-      max_size: most elements of a leaf that is stacked.
+      max_size: the largest number of elements of a leaf that is stacked.
     """
     by_kind: dict[Hashable, list[int]] = defaultdict(list)
     for i, p in enumerate(params):
@@ -230,6 +231,7 @@ def _shape_and_dtype(x: Any) -> Hashable:
 
 
 def _leaf_shape(stack: Array, axis: int) -> jax.ShapeDtypeStruct:
+    """Returns the shape and dtype of one leaf of a stack, whose leaves are along `axis`."""
     axis %= len(stack.shape)
     return jax.ShapeDtypeStruct(stack.shape[:axis] + stack.shape[axis + 1 :], stack.dtype)
 
@@ -246,7 +248,7 @@ _jitted_unstack = jax.jit(lambda stack: unstack_array(stack))
 
 
 def _unstack(stack: Array) -> Sequence[Array]:
-    # Outside of a trace, each operation would be dispatched separately.
+    # Outside of a trace each operation would be dispatched separately, so it is jitted.
     return unstack_array(stack) if isinstance(stack, jax.core.Tracer) else _jitted_unstack(stack)
 
 

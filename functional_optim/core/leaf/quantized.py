@@ -30,8 +30,8 @@ class QuantizedArray(abc.ABC):
     """A float32 array in fewer bits: a pytree node whose children are its parts, such as codes.
 
     In a state it replaces the array: the path of a part is the path of the array, followed by the
-    name of the part. `shape` and `dtype` are those of the array. Arithmetic is not defined: decode
-    the array first.
+    name of the part. `shape` and `dtype` describe the decoded array. Arithmetic is not defined:
+    decode the array first.
     """
 
     parts: ClassVar[Mapping[str, DTypeLike]]
@@ -56,11 +56,11 @@ class QuantizedArray(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def units(cls, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:
-        """Returns a shape with as many elements, in which axis 0 can be cut, and where.
+        """Returns a shape with as many elements, and a number: where the array may be divided.
 
-        An array of that shape may be cut at each multiple of the returned number along axis 0, and
-        its pieces decoded and encoded separately. None where decoding and encoding are elementwise
-        casts, which XLA fuses with the maths.
+        An array of that shape may be cut along axis 0 at each multiple of the number, and its
+        pieces decoded and encoded separately. None if decoding and encoding are elementwise casts,
+        which XLA fuses with the maths.
         """
 
     @abc.abstractmethod

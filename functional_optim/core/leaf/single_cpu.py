@@ -23,6 +23,7 @@ def is_single_cpu() -> jax.Array:
 
 
 def _without_trace() -> jax.Array:
+    # Outside of a trace the default device computes.
     return jnp.asarray(jax.device_count() == 1 and jax.default_backend() == "cpu")
 
 

@@ -17,7 +17,7 @@ Array = jax.Array
 K = TypeVar("K", bound=Hashable)
 
 KERNEL_OUTPUTS = 32
-"""Most outputs of one kernel."""
+"""The largest number of outputs of one kernel."""
 
 
 def stack_arrays(arrays: Sequence[Array]) -> Array:
@@ -47,7 +47,7 @@ def _unstack_array_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 MIN_READERS = 4
-"""Number of leaves from which on `materialize_scalars` saves more than it costs."""
+"""The smallest number of leaves for which `materialize_scalars` saves more than it costs."""
 
 
 def materialize_scalars(scalars: dict[K, Array]) -> dict[K, Array]:
@@ -104,6 +104,7 @@ def _sums(stack: Array) -> list[Array]:
     The pairs of an array and zeros are needed because XLA removes a reduction of a single element.
     """
     zero, n = -np.zeros((), stack.dtype), stack.shape[0]
+    # Padding in between and at the end: an array of zeros after each array.
     with_zeros = jax.lax.pad(stack, zero, [(0, 1, 1)] + [(0, 0, 0)] * (stack.ndim - 1))
     pairs = jax.lax.split(with_zeros, (2,) * n)
     return jax.lax.reduce(pairs, [zero] * len(pairs), _add, (0,))

@@ -6,8 +6,7 @@ The modules, each on those before it:
 - `precision`: the dtypes in which numbers are computed and stored, and casts between them.
 - `products`: sums of products in full precision.
 - `matrices`: matrices in the last two axes of an array.
-- `moments`: moments of updates, and their bias corrections.
-- `adam_scalars`: the scalars of a step of Adam and its variants.
+- `moments`: moments of updates, their bias corrections, and the scalars of Adam's step.
 - `rounding`: rounding to a narrower dtype.
 - `safe`: norms with a derivative at 0.
 - `validation`: checks of the numbers that users pass.

@@ -28,7 +28,7 @@ def as_matrices(x: Array) -> Array:
 
 
 def matrix_axes(x: Array) -> tuple[int, ...]:
-    """Returns the axes of the matrices: the last two, or those that there are."""
+    """Returns the axes of the matrices: the last two, or fewer if the array has fewer."""
     return tuple(range(max(x.ndim - 2, 0), x.ndim))
 
 

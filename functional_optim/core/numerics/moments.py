@@ -1,4 +1,4 @@
-"""Moments of updates, their bias corrections, and steps from a mean towards a new value."""
+"""Moments of updates: their next values, their bias corrections, and the scalars of Adam."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,11 @@ import jax.numpy as jnp
 from .precision import one_minus_power
 
 __all__ = [
+    "adam_scalars",
     "bias_correction",
     "bias_root",
     "interpolate",
+    "mean_scalars",
     "moment",
     "nearer_end",
     "step_towards",
@@ -36,28 +38,6 @@ def bias_correction(b: Array, t: Array) -> Array:
     return 1 / one_minus_power(b, t)
 
 
-def interpolate(mean: Array, x: Array, weight: Array) -> Array:
-    """Computes `mean + weight (x - mean)`, of the shape of `x`, for a weight in [0, 1].
-
-    The step starts at the nearer of the two: a weight of 1 returns `x` exactly, and two equal
-    values return that value, so that a mean of many values does not drift. With `moment`, the
-    rounding of `1 - weight` would scale the mean by a little more or less than 1 at each step.
-    """
-    return step_towards(mean, x, *nearer_end(weight))
-
-
-def nearer_end(weight: Array) -> tuple[Array, Array]:
-    """Computes the scalars of `step_towards`: whether the mean is nearer, and the step."""
-    near = weight < 0.5
-    return near, jnp.where(near, weight, weight - 1)
-
-
-def step_towards(mean: Array, x: Array, near: Array, step: Array) -> Array:
-    """Computes `interpolate` with the scalars of `nearer_end`, computed once for all leaves."""
-    start = jax.lax.select(near, mean, x)
-    return jax.lax.add(start, jax.lax.mul(step, jax.lax.sub(x, mean)))
-
-
 def bias_root(b: Array, t: Array) -> Array:
     """Computes `sqrt(1 - b**t)`, which corrects the bias of v in a step that divides by sqrt(v).
 
@@ -69,3 +49,67 @@ def bias_root(b: Array, t: Array) -> Array:
     Kingma & Ba give this order at the end of their section 2.
     """
     return jax.lax.sqrt(one_minus_power(b, t))
+
+
+def adam_scalars(
+    t: Array,
+    b1: Array,
+    b2: Array,
+    eps: Array,
+    eps_root: Array | None = None,
+    nesterov: bool = False,
+) -> dict[str, Array]:
+    """Computes the scalars of Adam's update number t, for the moments m and v.
+
+    Both bias corrections are in the scalars; see `bias_root`:
+
+        m / (1 - b1^t) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
+            = mu_weight m / (sqrt(v + scaled_eps_root) + scaled_eps)
+
+    `mean_scalars` makes the scalars of the numerator, and explains `nesterov`. `eps_root` is None
+    for rules that do not have it.
+    """
+    root = bias_root(b2, t)
+    scalars = {"mu_gain": 1 - b1, "nu_gain": 1 - b2, "scaled_eps": eps * root}
+    if eps_root is not None:
+        scalars["scaled_eps_root"] = eps_root * jnp.square(root)
+    return scalars | mean_scalars(t, b1, root, nesterov)
+
+
+def mean_scalars(t: Array, b1: Array, factor: Array, nesterov: bool) -> dict[str, Array]:
+    """Computes the scalars of a numerator: `factor` times the bias-corrected mean.
+
+        mu_weight m = factor m / (1 - b1^t)
+        ahead_mean m + ahead_gain g = factor (b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t))
+
+    With `nesterov` the numerator is the second line, Nesterov's look-ahead; else the first.
+    """
+    if not nesterov:
+        return {"mu_weight": factor * bias_correction(b1, t)}
+    return {
+        "ahead_mean": factor * (b1 * bias_correction(b1, t + 1)),
+        "ahead_gain": factor * ((1 - b1) * bias_correction(b1, t)),
+    }
+
+
+def interpolate(mean: Array, x: Array, weight: Array) -> Array:
+    """Computes `mean + weight (x - mean)`, of the shape of `x`, for a weight in [0, 1].
+
+    The step starts at the nearer of the two: a weight of 1 returns `x` exactly, and two equal
+    values return that value, so that a mean of many values does not drift. With `moment`, the
+    rounding of `1 - weight` would scale the mean by a little more or less than 1 at each step.
+    """
+    return step_towards(mean, x, *nearer_end(weight))
+
+
+def nearer_end(weight: Array) -> tuple[Array, Array]:
+    """Computes the scalars of `step_towards`: whether it starts at the mean, and the step."""
+    near = weight < 0.5
+    # mean + weight (x - mean) = x + (weight - 1) (x - mean)
+    return near, jnp.where(near, weight, weight - 1)
+
+
+def step_towards(mean: Array, x: Array, near: Array, step: Array) -> Array:
+    """Computes `interpolate` with the scalars of `nearer_end`, computed once for all leaves."""
+    start = jax.lax.select(near, mean, x)
+    return jax.lax.add(start, jax.lax.mul(step, jax.lax.sub(x, mean)))

@@ -47,6 +47,7 @@ def wider(a: DTypeLike, b: DTypeLike) -> np.dtype[Any]:
     a, b = jnp.dtype(a), jnp.dtype(b)
     if a == b:
         return a
+    # A complex and a real dtype: the result is complex, and as precise as the better of the two.
     if jnp.issubdtype(a, jnp.complexfloating) != jnp.issubdtype(b, jnp.complexfloating):
         return np.promote_types(compute_dtype(a), compute_dtype(b))
     if a.itemsize == b.itemsize:
@@ -55,7 +56,7 @@ def wider(a: DTypeLike, b: DTypeLike) -> np.dtype[Any]:
 
 
 def cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
-    """Casts the inexact arrays of a tree to `dtype`, leaving integers alone.
+    """Casts the inexact arrays of a tree to `dtype`; integers keep their dtype.
 
     Complex arrays stay complex, in the precision of a `dtype` that is real.
     """
@@ -85,7 +86,7 @@ def safe_log(b: Array) -> Array:
 def one_minus_power(b: Array, n: Array) -> Array:
     """Computes `1 - b**n` without cancellation, for `b` in [0, 1] and `n` >= 0.
 
-    In float32 the plain form is off by up to 1.7e-4 (b = 0.9999); this one by about 2e-7.
+    In float32 the plain formula is off by up to 1.7e-4 (b = 0.9999); this one by about 2e-7.
     """
     return -jnp.expm1(n * safe_log(b))
 
@@ -101,6 +102,7 @@ def _safe_sqrt_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     (x,), (tangent,) = primals, tangents
     root = safe_sqrt(x)
     positive = root > 0
+    # The inner `where` avoids 0.5 / 0, which second derivatives would turn into NaN.
     slope = jnp.where(positive, 0.5 / jnp.where(positive, root, 1), 0)
     return root, slope * tangent
 
@@ -118,4 +120,5 @@ def safe_increment(count: Array) -> Array:
     one = np.array(1, count.dtype)  # of the same dtype, as strict promotion demands
     if not jnp.issubdtype(count.dtype, jnp.integer):
         return jnp.minimum(count + one, jnp.finfo(count.dtype).max)
+    # Bounded before the addition, which would wrap around.
     return jnp.minimum(count, np.array(np.iinfo(count.dtype).max, count.dtype) - one) + one

@@ -29,11 +29,13 @@ def uniform(key: Array | None, x: Array) -> Array | None:
     if key is None:
         return None
     words = jax.random.key_data(key).reshape(-1)
+    # The position is counted modulo 2**32: in larger arrays, distant elements share numbers.
     position = jnp.zeros(x.shape, jnp.uint32)
     for axis, size in enumerate(x.shape):
         along = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
         position = position * np.uint32(size % 2**32) + along
     bits = _hashed(_hashed(position ^ words[0]) ^ words[-1])
+    # 24 bits, because float32 represents every multiple of 2**-24 in [0, 1), and no finer grid.
     return (bits >> np.uint32(8)).astype(jnp.float32) * np.float32(2.0**-24)
 
 
@@ -56,8 +58,10 @@ def rounded(x: Array, dtype: DTypeLike, random: Array | None = None) -> Array:
         None rounds to nearest.
     """
     info = jnp.finfo(dtype)
+    # The exponent bits alone are the largest power of two that is not above |x|.
     bits = jax.lax.bitcast_convert_type(x, jnp.int32) & 0x7F800000
     power = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    # Near 0 the numbers of the dtype are equally far apart.
     smallest = np.float32(max(info.smallest_subnormal, jnp.finfo(jnp.float32).tiny))
     spacing = jnp.maximum(power * np.float32(2.0**-info.nmant), smallest)
     # This division is exact, and so is the product below: the spacing is a power of two.
@@ -76,11 +80,11 @@ def narrow_slot(p: Array, param_dtype: DTypeLike, dtype: DTypeLike) -> Array:
 
 
 def check_like_init(link: str, slot: Array, p: Array, param_dtype: DTypeLike) -> None:
-    """Raises where a `narrow_slot` was made for a narrow parameter and this one is wide, or not."""
+    """Raises ValueError if a `narrow_slot` was made for a parameter of the other width than p."""
     was_narrow = slot.shape == p.shape
     if p.size and was_narrow != is_narrow(param_dtype):  # without elements, the slots are equal
         raise ValueError(
             f"{link}: the state was made for a parameter of "
-            f"{'a narrow' if was_narrow else 'a wide'} dtype, and it has {param_dtype} now. "
+            f"{'a narrow' if was_narrow else 'a wide'} dtype, got a parameter of {param_dtype}. "
             "Call init with parameters of the dtype that is trained."
         )

@@ -27,7 +27,7 @@ def safe_norm(
     Args:
       x: array, or a number.
       min_norm: the lower bound of the result.
-      ord, axis, keepdims: as of `jnp.linalg.norm`.
+      ord, axis, keepdims: as in `jnp.linalg.norm`.
 
     Example:
       >>> float(safe_norm(jnp.array([3.0, 4.0]), 1e-6))
@@ -61,6 +61,7 @@ def safe_root_mean_squares(x: ArrayLike, min_rms: ArrayLike) -> Array:
     return safe_norm(x, min_rms * root) / root
 
 
+# The identity, whose backward computation is replaced by a multiplication.
 @jax.custom_vjp
 def _scaled(inputs: PyTree, scale: Array) -> PyTree:
     del scale
@@ -76,6 +77,7 @@ def _backward(scale: Array, grads: PyTree) -> tuple[PyTree, None]:
 
 
 def _times(g: Array, scale: Array) -> Array:
+    # The gradients of integers are of float0, a dtype without values.
     return g if g.dtype == jax.dtypes.float0 else g * scale.astype(g.dtype)
 
 

@@ -31,7 +31,7 @@ class Interval:
       (False, True, False)
     """
 
-    text: str
+    text: str  # kept as written, so that messages show what the rule declares
 
     def __post_init__(self) -> None:
         if re.fullmatch(r"[\[(]\s*[^,\s]+\s*,\s*[^,\s]+\s*[\])]", self.text) is None:
@@ -91,6 +91,7 @@ def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
         )
     if np.shape(value):
         raise ValueError(_not_scalar(where, np.shape(value)))
+    # An int stays an int, because a float may round it.
     number = value if isinstance(value, (int, float)) else np.asarray(value).item()
     if interval is not None and number not in interval:
         raise ValueError(
@@ -133,7 +134,7 @@ def as_state(value: ArrayLike) -> jax.Array:
 
     Integers beyond the exact range of float32 are rounded, and large ones become infinite.
     """
-    if isinstance(value, int):  # an integer of JAX might be too small for it
+    if isinstance(value, int):  # a large one would not fit into an integer of JAX
         value = float(value)
     return jnp.asarray(value).astype(hyper_dtype())
 
@@ -142,7 +143,7 @@ def check_loss(where: str, value: Any) -> None:
     """Checks that the value of a loss is one real number, traced or not.
 
     Raises:
-      TypeError: it is complex, or no number.
+      TypeError: it is complex, or not a number.
       ValueError: it has more than one element.
     """
     is_number = isinstance(value, (int, float, complex)) or hasattr(value, "dtype")
@@ -150,7 +151,7 @@ def check_loss(where: str, value: Any) -> None:
     if not is_number or np.iscomplexobj(value):
         raise TypeError(
             f"{where}: value must be the loss, a real number, got {kind}. Pass a scalar array, "
-            "such as that of jax.value_and_grad."
+            "such as the one that jax.value_and_grad returns."
         )
     if np.ndim(value):
         raise ValueError(

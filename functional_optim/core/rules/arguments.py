@@ -111,7 +111,7 @@ def read_arguments(
       The arguments by name, and the parameters with the plain types as their annotations.
 
     Raises:
-      TypeError: an annotation has unknown metadata, or two that contradict each other.
+      TypeError: an annotation has unknown metadata, or declares two kinds.
     """
     arguments, plain = {}, []
     for parameter in parameters:
@@ -124,15 +124,15 @@ def read_arguments(
                 "Annotated[<type>, ...] with it."
             )
         if get_origin(annotation) is Annotated:
-            annotation, *rest = get_args(annotation)
-            metadata = tuple(rest)
+            annotation, *metadata_list = get_args(annotation)
+            metadata = tuple(metadata_list)
         arguments[parameter.name] = _read_metadata(rule, parameter.name, metadata)
         plain.append(parameter.replace(annotation=annotation))
     return arguments, plain
 
 
 def _read_metadata(rule: str, name: str, metadata: tuple[object, ...]) -> Argument:
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {}  # of the `Argument`
     for item in metadata:
         declared: dict[str, Any]
         if isinstance(item, Kind):

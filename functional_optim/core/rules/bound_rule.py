@@ -55,7 +55,7 @@ class BoundRule(Interned):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether its schedules and options may be kept alive."""
+        """Whether a cache may keep the schedules and options alive."""
         return can_be_cached((self.schedules, self.options))
 
     @functools.cached_property
@@ -120,7 +120,7 @@ class BoundRule(Interned):
 
     @functools.cached_property
     def carried_names(self) -> tuple[str, ...]:
-        """Names of the scalars that are carried from step to step, with these options."""
+        """Names of the scalars that are carried from step to step, given the options."""
         carry = self.spec.carry
         if carry is None:
             return ()
@@ -136,14 +136,14 @@ class BoundRule(Interned):
         taken = sorted({*names} & {*self.spec.arguments, "t", "count"})
         if taken:
             raise TypeError(
-                f"{self.name}: carry declares {taken[0]!r}, a name under which step_scalars is "
-                "given something else. Choose another one."
+                f"{self.name}: carry declares {taken[0]!r}, but step_scalars already has another "
+                "argument of that name. Choose a different name."
             )
         return names
 
     @functools.cached_property
     def counts_leaves(self) -> bool:
-        """Whether a step scalar depends on the number of a leaf's updates, with these options."""
+        """Whether a step scalar depends on the number of a leaf's updates, given the options."""
         scalars = self.spec.step_scalars
         if self.carried_names:
             return True
@@ -154,14 +154,14 @@ class BoundRule(Interned):
         def as_function_of_t(t: Array, others: Scalars) -> Scalars:
             return self.step_scalars(others | {"t": t})
 
-        # The function may take t and use it with some options only, so its program decides.
+        # The function may take t, but use it with some options only. So its program is read.
         program = jax.make_jaxpr(as_function_of_t)(_placeholder(), others).jaxpr
         t = program.invars[0]
         return any(t is x for eqn in program.eqns for x in eqn.invars) or t in program.outvars
 
     @functools.cached_property
     def step_arguments(self) -> tuple[str, ...]:
-        """Names of the arguments of the rule's `step_scalars`, with these options."""
+        """Names of the arguments of the rule's `step_scalars`, given the options."""
         function = self.spec.step_scalars
         if function is None:
             return ()
@@ -169,8 +169,8 @@ class BoundRule(Interned):
         shadowed = sorted({"t", "count"} & {*self.spec.arguments} & {*wanted_names(function)})
         if shadowed:
             raise TypeError(
-                f"{self.name}: step_scalars asks for {shadowed[0]!r}, which is an argument of the "
-                "rule and a number of the step. Rename the argument."
+                f"{self.name}: step_scalars takes {shadowed[0]!r}, which is both an argument of "
+                "the rule and a number of the step. Rename the argument of the rule."
             )
         return tuple(checked_names(self.name, "step_scalars", function, available))
 
@@ -183,7 +183,7 @@ class BoundRule(Interned):
 
 
 def _placeholder() -> jax.ShapeDtypeStruct:
-    """Returns a scalar for calls that need its shape and dtype only."""
+    """Returns the shape and dtype of a scalar, for calls that need no more."""
     return jax.ShapeDtypeStruct((), hyper_dtype())
 
 

@@ -16,7 +16,7 @@ __all__ = ["bounds_of"]
 class _Number(NamedTuple):
     """A hyperparameter of a rule, and its bounds."""
 
-    rule: str  # its link in a chain has this name, unless the user chose another one
+    rule: str  # name of the rule, and of its link unless the user named that
     name: str
     interval: Interval | None
 
@@ -33,18 +33,19 @@ def bounds_of(tx: GradientTransformation, names: Sequence[str]) -> dict[str, Int
 
 
 def _interval(name: str, names: Sequence[str], numbers: list[_Number]) -> Interval | None:
-    """Returns the interval on which all rules agree that may have this hyperparameter."""
+    """Returns the interval of a hyperparameter, if all rules that may have it declare the same."""
     candidates = [n for n in numbers if _ends_with(name, n.name)]
+    # `chain` numbers links of the same name: `trace_1`.
     links = {re.sub(r"_\d+$", "", part) for part in name.split(".")}
-    exact = [n for n in candidates if n.rule in links]
+    in_links = [n for n in candidates if n.rule in links]
     # The user may have named the link. Then the candidates count if the state has as many
     # hyperparameters of this name as the rules have, so that none is another library's.
-    if not exact and len(candidates) == sum(
+    if not in_links and len(candidates) == sum(
         _ends_with(k, n.name) for k in names for n in candidates[:1]
     ):
-        exact = candidates
-    agreed = {n.interval for n in exact}
-    return agreed.pop() if len(agreed) == 1 else None
+        in_links = candidates
+    intervals = {n.interval for n in in_links}
+    return intervals.pop() if len(intervals) == 1 else None
 
 
 def _ends_with(name: str, local: str) -> bool:

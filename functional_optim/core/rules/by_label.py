@@ -33,7 +33,7 @@ class ByLabel:
           ValueError: a leaf has a label without a value; the message names it.
         """
         if is_any_params(params):
-            # Any label serves: callers look at the structure of the state only.
+            # The label does not matter, because callers read only the structure of the state.
             return [self.labels[0]] * len(jax.tree.leaves(params))
         labels = resolve_labels(link, f"the labels of {name}", self.labeller, params, None)
         leaf_labels = []
@@ -59,10 +59,10 @@ def by_label(values: Mapping[Any, Hyperparameter], param_labels: PyTree | Labell
 
     `init` computes the label of each leaf, and the state keeps it under `groups`.
 
-    A number that a quantity of the whole tree depends on has one value, such as the learning rate
-    of `prodigy`, whose estimate is of all parameters: its authors' code refuses other learning
-    rates than 0 for some of them as well. In their place, `freeze` parameters, put
-    `scale(by_label(...))` after the optimizer, or use `partition`, with an estimate for each label.
+    A hyperparameter must have one value if a quantity of the whole tree depends on it. An example
+    is the learning rate of `prodigy`, which makes one estimate from all parameters; its authors'
+    code does not allow different learning rates either, except 0. Instead, `freeze` parameters, put
+    `scale(by_label(...))` after the optimizer, or use `partition`, which estimates for each label.
 
     Args:
       values: label -> number, scalar array or schedule.
@@ -72,8 +72,8 @@ def by_label(values: Mapping[Any, Hyperparameter], param_labels: PyTree | Labell
     Raises:
       ValueError: there are no values, or two labels read the same; when `init` is called, a leaf
         has a label without a value.
-      TypeError: (by the factory) a quantity of the whole tree depends on the hyperparameter, or
-        the program does, so that all leaves must have the same value.
+      TypeError: when the factory is called, a quantity of the whole tree or the program depends on
+        the argument, so that all leaves must have the same value.
 
     Example:
       >>> import functional_optim as fo
@@ -89,7 +89,7 @@ def by_label(values: Mapping[Any, Hyperparameter], param_labels: PyTree | Labell
     named = tuple((str(label), value) for label, value in values.items())
     if not named or len({name for name, _ in named}) < len(named):
         raise ValueError(
-            f"by_label: the labels must be different texts, got {list(values)!r}. "
-            "Give each label one value."
+            f"by_label: there must be labels, and no two may read the same, got "
+            f"{list(values)!r}. Give each label one value."
         )
     return ByLabel(named, as_labeller(param_labels))

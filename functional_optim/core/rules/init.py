@@ -45,7 +45,7 @@ class RuleInit:
       keys: random keys.
       labels: hyperparameters that differ from leaf to leaf.
       text: the call that made the rule, for printing.
-      pack: most elements of a leaf whose slots are stacked; None stacks none.
+      pack: largest size of a leaf whose slots are stacked; None stacks none.
       per_leaf_counts: whether the state counts the updates of each leaf from the start.
     """
 
@@ -75,19 +75,18 @@ class RuleInit:
         for path, leaf in zip(leaf_paths(params), leaves, strict=True):
             _check_parameter(self.name, path, leaf)
         place = mesh_placer(leaves)
-        numbers = self.hyperparams()
+        number_fields = self.hyperparams()
+        hyperparams = number_fields["hyperparams"]
         labels = self.leaf_labels(params)
-        slots = self._slots(
-            leaves, self._by_leaf(numbers["hyperparams"], labels, len(leaves)), place
-        )
+        slots = self._slots(leaves, self._by_leaf(hyperparams, labels, len(leaves)), place)
         fields: dict[str, Any] = {"count": jnp.zeros((), np.int32)}
         counts_leaves = self.rule.counts_leaves or spec.slots is not None
-        # Otherwise the first update that lacks a leaf adds them.
+        # Without them, the first update that lacks a leaf adds the field.
         if self.per_leaf_counts and counts_leaves:
             fields["leaf_counts"] = jnp.zeros(len(leaves), np.int32)
-        fields |= numbers
+        fields |= number_fields
         if labels:
-            # Which of its labels each leaf has, as indices: a state has arrays and no texts.
+            # The label of each leaf as an index, because a state has arrays and no texts.
             fields["groups"] = {
                 k: jnp.asarray([v.labels.index(label) for label in labels[k]], np.int32)
                 for k, v in self.labels
@@ -95,11 +94,11 @@ class RuleInit:
         if self.keys:
             fields["keys"] = {name: key.words() for name, key in self.keys}
         if self.rule.carried_names:
-            fields["carry"] = self._carry(numbers["hyperparams"], labels, fields)
+            fields["carry"] = self._carry(hyperparams, labels, fields)
         stats = spec.tree_stats
         if stats.start is not None:
             what = "scalars" if spec.whole_tree else "start of tree_stats"
-            arguments = dict(numbers["hyperparams"])
+            arguments = dict(hyperparams)
             if "params" in wanted_names(stats.start):
                 arrays = map(as_parameter, leaves)
                 arguments["params"] = [cast(x, compute_dtype(x.dtype)) for x in arrays]
@@ -126,12 +125,13 @@ class RuleInit:
         self, hyper: Mapping[str, Array], labels: Mapping[str, list[str]], fields: Mapping[str, Any]
     ) -> dict[str, Array]:
         """Returns the first carried scalars: `()`, or `(n,)` where leaves have counts or labels."""
-        shared = dict(hyper)
-        for name, value in self.labels:
-            by_label = jnp.stack([shared.pop(f"{name}.{label}") for label in value.labels])
-            shared[name] = by_label[fields["groups"][name]]
+        values = dict(hyper)
+        # A hyperparameter by label becomes an array with the value of each leaf.
+        for name, by_label in self.labels:
+            of_labels = jnp.stack([values.pop(f"{name}.{label}") for label in by_label.labels])
+            values[name] = of_labels[fields["groups"][name]]
         assert self.rule.spec.carry is not None
-        start = self._call("carry", self.rule.spec.carry, shared)
+        start = self._call("carry", self.rule.spec.carry, values)
         for k, v in start.items():
             if jnp.shape(v) and not labels:
                 raise ValueError(
@@ -156,6 +156,7 @@ class RuleInit:
         """Returns the hyperparameters of each of n leaves; for n = 0, of a placeholder."""
         if not labels:
             return [dict(hyper)] * max(n, 1)
+        # The placeholder has the first label.
         leaf_labels = {k: labels[k] or list(v.labels[:1]) for k, v in self.labels}
         by_label = {f"{k}.{label}" for k, v in self.labels for label in v.labels}
         shared = {k: v for k, v in hyper.items() if k not in by_label}
@@ -229,29 +230,33 @@ class RuleInit:
     def hyperparams(self) -> dict[str, Any]:
         """Returns the fields `hyperparams` and `schedules` of the first state."""
         schedules = {k: v for k, v in self.numbers if isinstance(v, NumberedSchedule)}
-        numbers = {k: schedule.initial_numbers() for k, schedule in schedules.items()}
-        start = jnp.zeros((), np.int32)
+        schedule_numbers = {k: schedule.initial_numbers() for k, schedule in schedules.items()}
+        count = jnp.zeros((), np.int32)
+        # A scheduled hyperparameter has the value that the first update will use.
         values = {
-            k: as_state(v.evaluate(start, numbers[k]) if isinstance(v, NumberedSchedule) else v)
+            k: as_state(v.evaluate(count, schedule_numbers[k]))
+            if isinstance(v, NumberedSchedule)
+            else as_state(v)
             for k, v in self.numbers
         }
-        return {"hyperparams": values} | ({"schedules": numbers} if schedules else {})
+        return {"hyperparams": values} | ({"schedules": schedule_numbers} if schedules else {})
 
 
 def _check_arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the slots, after checking that they are arrays, or None for one that is missing."""
+    """Returns the slots, after checking that each is an array, or None if it is missing."""
     for k, x in slots.items():
         if x is not None and not hasattr(x, "astype"):
             raise TypeError(
                 f"{rule}: slots makes {x!r} for {k!r}, of type {type(x).__name__}, which must be "
-                "an array. Return jnp.zeros_like(p) or jnp.zeros(()), for one."
+                "an array. Return jnp.zeros_like(p) or jnp.zeros(()), for example."
             )
     return slots
 
 
 def _slot_names(make: Callable[[Array], Mapping[str, Any]]) -> tuple[str, ...]:
-    """Returns the names of the slots, in order, as a small matrix has them."""
+    """Returns the names of the slots of a small matrix, in order, for a tree without leaves."""
     names: list[str] = []
+    # Appended within an abstract call, which makes no arrays.
     jax.eval_shape(lambda p: names.extend(make(p)), jnp.zeros((1, 1), hyper_dtype()))
     return tuple(names)
 
@@ -259,8 +264,8 @@ def _slot_names(make: Callable[[Array], Mapping[str, Any]]) -> tuple[str, ...]:
 def _option(rule: str, name: str, options: Mapping[str, Any]) -> Any:
     if name not in options:
         raise TypeError(
-            f"{rule}: slots asks for {name!r}, which is not an argument of the rule. Declare it as "
-            "one, or leave it out."
+            f"{rule}: slots takes {name!r}, which is not an argument of the rule. Declare it as an "
+            "argument, or leave it out."
         )
     return options[name]
 

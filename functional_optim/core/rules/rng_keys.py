@@ -54,8 +54,8 @@ def as_key(value: Any, where: str) -> Key:
         except TypeError:
             pass
     raise TypeError(
-        f"{where} must be an integer or a key of jax.random.key, got {value!r}. Pass 0, for one: "
-        "the same key gives the same random numbers."
+        f"{where} must be an integer or a key of jax.random.key, got {value!r}. Pass 0, for "
+        "example: the same key gives the same random numbers."
     )
 
 
@@ -66,5 +66,5 @@ def _hashable(words: Array | np.ndarray[Any, Any]) -> Array | tuple[int, ...]:
 
 
 def key_at(words: Array, generator: str | None, count: Array) -> Array:
-    """Returns the key of the step after `count` steps."""
+    """Returns the key for the step that follows `count` steps."""
     return jax.random.fold_in(jax.random.wrap_key_data(words, impl=generator), count)

@@ -38,7 +38,7 @@ class NumberedSchedule:
     Attributes:
       evaluate: the maths; hashable.
       numbers: `(name, value)` pairs; a value is a number, an inner schedule, or a tuple of
-        those.
+        numbers and schedules.
       text: the call that made it, for printing.
     """
 
@@ -86,7 +86,7 @@ class _Evaluate(Interned):
     def by(
         cls, factory: ScheduleFactory[...], options: tuple[tuple[str, Hashable], ...]
     ) -> "_Evaluate":
-        """Makes it from the maths and the values that this reads at present."""
+        """Returns the object for a factory; its maths is keyed by the values that it reads now."""
         return cls.of(factory, options, as_function(factory.maths))
 
     def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
@@ -113,7 +113,7 @@ class _Plain(Interned):
         if value.shape not in ((), step.shape):
             raise ValueError(
                 f"{self.function.__name__}: a schedule must return a scalar, got an array of shape "
-                f"{value.shape}. Return one value for the step that it is given."
+                f"{value.shape}. Return one value for each step."
             )
         return jnp.broadcast_to(value, step.shape)
 
@@ -145,14 +145,14 @@ def schedule(
 
     The decorated function takes the step, a scalar array that counts updates from 0, and
     then the schedule's numbers; the factory takes the numbers, with the same names, order
-    and defaults. A number that is None is not in the state: the maths gets None, which makes
-    another program. Numbers may be traced, so the maths must not branch on them in Python.
+    and defaults. A number that is None is not in the state: the maths gets None, and is compiled
+    separately. Numbers may be traced, so the maths must not branch on them in Python.
 
     Args:
       maths: the function; None for a decorator with the arguments below.
       static: names of options that shape the program (a mode, a switch).
       choices: option -> its possible texts; such an option is static.
-      bounds: name -> interval that a concrete number must lie in.
+      bounds: name -> interval in which a concrete number must lie.
       ordered: names of numbers that, where concrete, must not decrease from one to the next.
 
     Example:
@@ -194,7 +194,7 @@ def schedule(
             text = call_text(name, signature, arguments)
             return NumberedSchedule(evaluate, tuple(numbers.items()), text)
 
-        typed: Any = factory
+        typed: Any = factory  # Any, because mypy knows no attributes of functions
         typed.__signature__ = signature
         typed.maths = maths
         return typed

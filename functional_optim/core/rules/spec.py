@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class TreeStats:
-    """Quantities of the whole tree, which are computed before any leaf is updated.
+    """Quantities of the whole tree, computed before any leaf is updated.
 
     Attributes:
       prepare: `(last, **hyperparameters) -> {name: ()}`, scalars that are computed before the
@@ -77,7 +77,7 @@ RULE_NAMES: set[str] = set()
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RuleSpec:
-    """The declarations of a rule's author; `leaf_rule` and `tree_rule` document the other ones.
+    """The declarations of a rule's author; `leaf_rule` and `tree_rule` document the other fields.
 
     Attributes:
       name: name of the rule, and of its state within a chain.
@@ -87,8 +87,8 @@ class RuleSpec:
       arguments: the declaration of each argument.
       whole_tree: whether the maths computes all leaves together.
       reads_params: whether the maths reads the parameter.
-      renamed_from: None, or the rule that this one is with other names of some arguments, and
-        `(name there, name here)` of each.
+      renamed_from: for a renamed rule, the original rule, and `(original name, new name)` of each
+        renamed argument; else None.
     """
 
     name: str
@@ -140,23 +140,24 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
       spec: the rule.
       names: `(old name, new name)` of each argument that is renamed.
     """
-    new: dict[str, str] = dict(names)
+    new_names: dict[str, str] = dict(names)
     functions: dict[str, Any] = {}
     # In both directions, because a state of either rule may be restored to the other.
     for pair in (*names, *((b, a) for a, b in names)):
         OTHER_ARGUMENT_NAMES.setdefault(pair[0], set()).add(pair[1])
     for field in ("maths", "slots", "step_scalars", "carry", "row_sparse"):
         function = getattr(spec, field)
-        functions[field] = _renaming(function, new) if callable(function) else function
+        functions[field] = _renaming(function, new_names) if callable(function) else function
     stats = spec.tree_stats
     stats_functions: dict[str, Any] = {}
     for field in ("prepare", "measure", "combine", "start"):
         function = getattr(stats, field)
-        stats_functions[field] = None if function is None else _renaming(function, new)
+        stats_functions[field] = None if function is None else _renaming(function, new_names)
     check = spec.check
-    parameters = [p.replace(name=new.get(k, k)) for k, p in spec.signature.parameters.items()]
+    parameters = [p.replace(name=new_names.get(k, k)) for k, p in spec.signature.parameters.items()]
     arguments = {
-        new.get(k, k): dataclasses.replace(a, name=new.get(k, k)) for k, a in spec.arguments.items()
+        new_names.get(k, k): dataclasses.replace(a, name=new_names.get(k, k))
+        for k, a in spec.arguments.items()
     }
     return dataclasses.replace(
         spec,
@@ -164,24 +165,24 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
         signature=spec.signature.replace(parameters=parameters),
         arguments=arguments,
         tree_stats=dataclasses.replace(stats, **stats_functions),
-        check=None if check is None else lambda values: check(_with_old_names(values, new)),
+        check=None if check is None else lambda values: check(_with_old_names(values, new_names)),
         renamed_from=(spec, names),
     )
 
 
-def _with_old_names(values: Mapping[str, T], new: Mapping[str, str]) -> dict[str, T]:
-    old = {v: k for k, v in new.items()}
-    return {old.get(k, k): v for k, v in values.items()}
+def _with_old_names(values: Mapping[str, T], new_names: Mapping[str, str]) -> dict[str, T]:
+    old_names = {new: old for old, new in new_names.items()}
+    return {old_names.get(k, k): v for k, v in values.items()}
 
 
-def _renaming(function: Callable[..., Any], new: Mapping[str, str]) -> Callable[..., Any]:
+def _renaming(function: Callable[..., Any], new_names: Mapping[str, str]) -> Callable[..., Any]:
     """Returns a function whose arguments have other names."""
     signature = inspect.signature(function)
-    parameters = [p.replace(name=new.get(k, k)) for k, p in signature.parameters.items()]
+    parameters = [p.replace(name=new_names.get(k, k)) for k, p in signature.parameters.items()]
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **_with_old_names(kwargs, new))
+        return function(*args, **_with_old_names(kwargs, new_names))
 
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return call
@@ -207,7 +208,7 @@ def checked_names(
     An argument with a default may be missing, such as a scalar that is carried with some options.
 
     Raises:
-      TypeError: a value is not available; the message lists those that are.
+      TypeError: a value is not available; the message lists the available ones.
     """
     names = []
     for name in wanted_names(function):
@@ -215,7 +216,7 @@ def checked_names(
             names.append(name)
         elif inspect.signature(function).parameters[name].default is inspect.Parameter.empty:
             raise TypeError(
-                f"{rule}: {what} asks for {name!r}, which is not an argument of the rule. It may "
-                f"ask for: {', '.join(sorted(available)) or 'nothing'}."
+                f"{rule}: {what} takes {name!r}, which is not an argument of the rule. It may "
+                f"take: {', '.join(sorted(available)) or 'nothing'}."
             )
     return names

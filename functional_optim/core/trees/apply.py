@@ -71,11 +71,12 @@ def add_update(p: Any, u: Any, path: KeyPath | None = None) -> Array:
             "gradient of a real function of these parameters."
         )
     if not jnp.issubdtype(p.dtype, jnp.inexact):
+        # Integers are added in their dtype, because float32 would round large ones.
         if u.dtype == p.dtype and not is_sparse(u):
             return p + u
         raise TypeError(
             f"apply_updates: the parameter{_at(path)} has dtype {p.dtype}, and its update "
-            f"{u.dtype}. Pass None as the update of what is not trained."
+            f"{u.dtype}. Pass None as the update of a parameter that is not trained."
         )
     dtype = compute_dtype(wider(p.dtype, u.dtype))
     if is_sparse(u):

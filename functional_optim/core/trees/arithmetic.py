@@ -31,7 +31,10 @@ def dot(a: PyTree, b: PyTree) -> Array:
 
 
 def largest(x: PyTree) -> Array:
-    """Returns the largest magnitude `()` of a component; 0 without components, NaN if one is."""
+    """Returns the largest magnitude `()` of a component.
+
+    It is 0 if there are no components, and NaN if a component is NaN.
+    """
     return _over_leaves(
         jnp.maximum,
         jax.tree.map(lambda a: as_state(_reduce_magnitudes(jnp.max, a, initial=0.0)), x),
@@ -46,6 +49,7 @@ def sum_of_magnitudes(x: PyTree) -> Array:
 
 
 def _reduce_magnitudes(reduce: Callable[..., Array], x: Array, **options: float) -> Array:
+    """Reduces the magnitudes of an array's components; a complex element has two components."""
     parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
     return reduce(jnp.stack([reduce(jnp.abs(part), **options) for part in parts]), **options)
 
@@ -65,6 +69,7 @@ def add_scaled(x: PyTree, t: Array, d: PyTree) -> PyTree:
 
 
 def _times(t: Array, x: Array) -> Array:
+    # By parts, because strict promotion forbids the product of a real and a complex array.
     t = t.astype(x.real.dtype)
     return jax.lax.complex(t * x.real, t * x.imag) if jnp.iscomplexobj(x) else t * x
 

@@ -83,6 +83,7 @@ def _name(x: object) -> str:
 def short_repr(x: object) -> str:
     """Returns the repr of x without addresses, and with the bare names of functions."""
     text = re.sub(r" at 0x[0-9a-f]+", "", repr(x))
+    # `<function outer.<locals>.f>` becomes `f`.
     return re.sub(
         r"<(?:function|bound method) (?:[\w<>]+\.)*([\w]+|<lambda>)(?: of [^<>]*)?>", r"\1", text
     )
@@ -140,7 +141,7 @@ def resolve_labels(
 
 
 def _labels_by_shape(label: Callable[[PyTree], T], updates: PyTree) -> T | None:
-    """Returns the labels that follow from the updates' paths and shapes; None if they do not.
+    """Returns the labels if the updates' paths and shapes decide them; else None.
 
     An update has the path and the shape of its parameter, and may differ in its dtype. So the
     function is called with abstract arrays of these shapes, in each dtype that parameters have.
@@ -154,6 +155,7 @@ def _labels_by_shape(label: Callable[[PyTree], T], updates: PyTree) -> T | None:
     labels: list[T] = []
     for dtype in (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64):
         try:
+            # Appended, because labels are not arrays, which a traced function must return.
             jax.eval_shape(lambda p: labels.append(label(p)), _shapes(updates, dtype))
         except jax.errors.ConcretizationTypeError:  # the function reads values
             return None
@@ -188,6 +190,7 @@ def _mismatch(labels: PyTree, params: PyTree) -> str:
 
 
 _NO_DEFAULT = "(no default)"
+"""Marks a default that was not passed; a text, which is equal after pickling."""
 
 
 @dataclasses.dataclass(frozen=True)

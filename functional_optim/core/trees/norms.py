@@ -31,13 +31,13 @@ Array = jax.Array
 
 
 _LARGE = 2**16
-"""Number of elements from which on skipping a second reading pays for the condition to skip it."""
+"""Arrays of at least this size save more by skipping a second reading than the condition costs."""
 
 
 def leaf_norm(x: Array) -> Array:
     """Computes the Euclidean norm of an array, in its precision, by one reduction.
 
-    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; see `scaled_norm`.
+    Squares of 1e20 overflow float32, and squares of 1e-23 vanish; `scaled_norm` handles both.
     """
     return safe_sqrt(jnp.sum(jnp.square(jnp.abs(x) if jnp.iscomplexobj(x) else x)))
 
@@ -67,6 +67,7 @@ def scaled_norm(x: Array) -> Array:
 
 
 def _scaled(values: Array) -> Array:
+    # The largest magnitude, by two reductions that need no array of magnitudes.
     return _euclid(values, jnp.maximum(jnp.max(values, initial=0.0), -jnp.min(values, initial=0.0)))
 
 
@@ -129,6 +130,7 @@ def rescale_norm(stats: Mapping[str, Array]) -> Array:
     """
     total = jnp.sum(stats["squares"])
     limits = jnp.finfo(total.dtype)
+    # This factor scales squares by 2**maxexp, which is the whole range above 1.
     power, one = total.dtype.type(2.0 ** (limits.maxexp // 2)), total.dtype.type(1)
     small = jnp.where(total < limits.tiny / limits.eps**2, power, one)
     return jnp.where(total == jnp.inf, one / power, small)
@@ -158,7 +160,7 @@ def global_norm(tree: PyTree) -> Array:
       tree: arrays of any dtypes; None and empty nodes are skipped.
 
     Returns:
-      Scalar `()`. Infinite or NaN only where the tree is, or its norm exceeds float32.
+      Scalar `()`. Infinite or NaN only if an element is, or if the norm exceeds float32.
 
     Example:
       >>> float(global_norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}))
@@ -169,6 +171,7 @@ def global_norm(tree: PyTree) -> Array:
 
 
 def _wide(x: Any) -> Array:
+    """Returns the values of a leaf as an array of at least float32."""
     if is_sparse(x):
         return coalesced(x, compute_dtype(x.dtype)).data
     x = jnp.asarray(x)

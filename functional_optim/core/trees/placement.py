@@ -1,4 +1,4 @@
-"""Placement of the arrays of a state: sharded as the parameters are, and as they were before."""
+"""Placement of the arrays of a state: sharded as the parameters, and as before the update."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -60,25 +60,28 @@ def partitioned_as(y: Array, x: Array) -> Array:
     if AxisType.Explicit in sharding.mesh.axis_types:  # the sharding is in the type of x
         y = jax.sharding.reshard(y, sharding)
     never = jax.lax.optimization_barrier(np.zeros((), np.bool_))
+    # `select` needs one dtype, and JAX warns of a cast from complex to real.
     x = jnp.real(x) if not jnp.iscomplexobj(y) else x
     return jax.lax.select_n(never, y, x.astype(y.dtype))
 
 
 def partitioned_like(new: T, old: PyTree) -> T:
-    """Returns a state whose arrays the partitioner shards as those of the state before the update.
+    """Returns a state whose arrays the partitioner shards as in the state before the update.
 
     Otherwise it may divide a matrix that was replicated, and the next step would be compiled
     again. Arrays that only one of the states has, or with other shapes, are returned unchanged.
     """
+    # One device has everything, and within shard_map each device has its part already.
     if jax.device_count() == 1 or jax.sharding.get_abstract_mesh().manual_axes:
         return new
     before = dict(jax.tree_util.tree_flatten_with_path(old)[0])
 
     def partitioned(path: tuple[Any, ...], y: Array) -> Array:
         x = before.get(path)
-        is_program = isinstance(y, jax.core.Tracer) and y.ndim > 0
-        if x is None or not is_program or jnp.shape(x) != y.shape:
+        is_traced_array = isinstance(y, jax.core.Tracer) and y.ndim > 0
+        if x is None or not is_traced_array or jnp.shape(x) != y.shape:
             return y
+        # Where the sharding is in the type, the partitioner does not choose it.
         is_typed = AxisType.Explicit in jax.typeof(y).sharding.mesh.axis_types
         return y if is_typed else partitioned_as(y, jnp.asarray(x))
 
@@ -136,8 +139,10 @@ Specs = Callable[[tuple[int, ...], PartitionSpec, Mesh | AbstractMesh], PyTree]
 """`(shape, spec, mesh) -> specs` of the results computed from an array of this shape and spec."""
 
 
-def auto_sharded(function: Callable[..., PyTree], specs: Specs, x: Array, *rest: PyTree) -> PyTree:
-    """Calls `function(x, *rest)`, and lets the compiler choose shardings within it.
+def auto_sharded(
+    function: Callable[..., PyTree], specs: Specs, x: Array, *others: PyTree
+) -> PyTree:
+    """Calls `function(x, *others)`, and lets the compiler choose shardings within it.
 
     Where shardings are in types, JAX refuses an operation whose result could be sharded in several
     ways, such as a product along a sharded axis. There the results are sharded by `specs`;
@@ -145,10 +150,10 @@ def auto_sharded(function: Callable[..., PyTree], specs: Specs, x: Array, *rest:
     """
     sharding = _explicit_sharding(x)
     if sharding is None:
-        return function(x, *rest)
+        return function(x, *others)
     out_specs = specs(x.shape, sharding.spec, sharding.mesh)
     out_sharding = jax.tree.map(lambda spec: NamedSharding(sharding.mesh, spec), out_specs)
-    return jax.sharding.auto_axes(function, out_sharding=out_sharding)(x, *rest)
+    return jax.sharding.auto_axes(function, out_sharding=out_sharding)(x, *others)
 
 
 def sharded_as(x: Array, like: Array) -> Array:
@@ -223,8 +228,8 @@ def place_on_mesh_of(params: PyTree, state: PyTree) -> PyTree:
 def put_like(old: Array, value: ArrayLike) -> Array:
     """Copies a value into a new array, with the dtype and sharding of the old one.
 
-    It is a copy because the arrays of a state are donated, and those of the caller are not. It has
-    the old sharding because a compiled step would compile again for another one.
+    It is a copy because the arrays of a state are donated, and the caller's are not. It has the
+    old sharding because a compiled step would compile again for another one.
     """
     if _traced(value, old):
         return jnp.asarray(value).astype(old.dtype)
@@ -234,6 +239,7 @@ def put_like(old: Array, value: ArrayLike) -> Array:
 
 
 def _mesh(p: object) -> Mesh | None:
+    """Returns the mesh over which an array is sharded; None if it is traced, or on no mesh."""
     sharding = None if _traced(p) else getattr(p, "sharding", None)
     mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
     return mesh if isinstance(mesh, Mesh) else None

@@ -43,7 +43,8 @@ def row_sparse(rows: ArrayLike, indices: ArrayLike, shape: tuple[int, ...]) -> A
       A `jax.experimental.sparse.BCOO` of that shape, with one sparse dimension.
 
     Raises:
-      ValueError: the shapes do not go together.
+      ValueError: the shapes do not fit one another.
+      TypeError: `shape` is not a tuple.
 
     Example:
       >>> import functional_optim as fo
@@ -60,10 +61,10 @@ def row_sparse(rows: ArrayLike, indices: ArrayLike, shape: tuple[int, ...]) -> A
 
     rows, indices = jnp.asarray(rows), jnp.asarray(indices)
     if not isinstance(shape, tuple):
-        raise TypeError(f"row_sparse: shape must be that of the table, got {shape!r}.")
+        raise TypeError(f"row_sparse: shape must be the table's, a tuple, got {shape!r}.")
     if not shape or rows.shape != (*indices.shape, *shape[1:]):
         raise ValueError(
-            f"row_sparse: rows of shape {rows.shape} do not go with indices of shape "
+            f"row_sparse: rows of shape {rows.shape} do not fit indices of shape "
             f"{indices.shape} and a table of shape {tuple(shape)}. Pass one row of the table for "
             "each index."
         )
@@ -86,14 +87,18 @@ def empty_rows(like: "BCOO") -> "BCOO":
 
 
 def check_rows(where: str, x: object) -> None:
-    """Raises ValueError where a sparse array is not one of rows; `where` begins the message."""
+    """Raises ValueError if a sparse array is not a BCOO of rows; `where` begins the message."""
     indices: Any = getattr(x, "indices", None)
-    form = type(x).__name__, getattr(x, "n_batch", None), getattr(x, "n_sparse", None)
-    if form != ("BCOO", 0, 1):
+    kind, n_batch, n_sparse = (
+        type(x).__name__,
+        getattr(x, "n_batch", None),
+        getattr(x, "n_sparse", None),
+    )
+    if (kind, n_batch, n_sparse) != ("BCOO", 0, 1):
         raise ValueError(
-            f"{where} is a {form[0]} with n_batch={form[1]}, n_sparse={form[2]}. Of sparse arrays, "
-            "only a BCOO with n_batch=0 and n_sparse=1 is taken: pass what row_sparse makes, or "
-            "its todense()."
+            f"{where} is a {kind} with n_batch={n_batch}, n_sparse={n_sparse}. A sparse array must "
+            "be a BCOO with n_batch=0 and n_sparse=1: pass one that row_sparse makes, or its "
+            "todense()."
         )
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise ValueError(
@@ -106,24 +111,25 @@ def check_rows(where: str, x: object) -> None:
 def coalesced(g: "BCOO", dtype: DTypeLike) -> "BCOO":
     """Sums rows of equal indices, so that each row occurs once, with values in `dtype`.
 
-    The number of rows stays, so that shapes do not depend on values: the rows that are left over
-    are zero, and their indices out of range, as JAX pads a BCOO. Negative indices count from the
-    end, as in `todense`.
+    The number of rows stays, so that shapes do not depend on values: the rows after the last
+    distinct index are zero, and their indices out of range, as JAX pads a BCOO. Negative indices
+    count from the end, as in `todense`.
     """
     n = g.shape[0]
     data, index = cast(g.data, dtype), g.indices[:, 0]
+    # Bounded first, so that no index overflows in the cast to int32; n is out of range.
     index = jnp.minimum(index, min(n, jnp.iinfo(index.dtype).max))
     index = index.astype(index.dtype if index.dtype in (jnp.int32, jnp.int64) else jnp.int32)
     index = jnp.where(index < 0, index + n, index)
     index = jnp.where(index < 0, n, index)
     if not g.unique_indices:
-        # Equal indices are side by side then, and each is added at the position of its first
-        # occurrence, counted without repetitions.
+        # After sorting, equal indices are neighbours. `position` numbers the distinct indices, and
+        # the rows of one index are added there.
         order = jnp.argsort(index)
         index, data = index[order], data[order]
         position = jnp.cumsum(jnp.diff(index, prepend=-1) != 0) - 1
         data = jnp.zeros_like(data).at[position].add(data)
-        # Positions that are left over have the index n, which is out of range.
+        # Positions after the last distinct index get the index n, which is out of range.
         index = jnp.full_like(index, n).at[position].set(index)
     return _bcoo(g, data, index)
 
@@ -166,7 +172,7 @@ class Rows:
         return x.at[self._sparse.indices[:, 0]].get(mode="clip")
 
     def put(self, x: Array, rows: Array) -> Array:
-        """Writes other values into these rows of an array; in place, where x is donated."""
+        """Writes other values into these rows of an array, in place if x is donated."""
         if self._sparse is None:
             return rows
         index = self._sparse.indices[:, 0]

@@ -38,12 +38,12 @@ __all__ = [
 
 
 def is_absent(subtree: PyTree) -> bool:
-    """Tells whether x is absent: `None`, a `MaskedNode` of any library, an empty container."""
+    """Tells whether a subtree is None, an empty container, or a `MaskedNode` of any library."""
     return not hasattr(subtree, "dtype") and not jax.tree.leaves(subtree)
 
 
 def is_placeholder(x: object) -> bool:
-    """Tells whether x is in the place of a missing leaf: None, or an empty NamedTuple."""
+    """Tells whether x replaces a missing leaf: it is None, or an empty NamedTuple."""
     return x is None or (isinstance(x, tuple) and not x and hasattr(x, "_fields"))
 
 
@@ -56,7 +56,7 @@ def is_sparse(x: object) -> bool:
 
 def is_container(x: PyTree) -> bool:
     """Tells whether x is a container of one array."""
-    kind: Any = type(x)  # mypy does not take a class for hashable
+    kind: Any = type(x)  # Any, because mypy does not know that classes are hashable
     return _is_container_class(kind) and len(_children(x)) == 1
 
 
@@ -86,21 +86,21 @@ def without_containers(tree: PyTree) -> PyTree:
 
 
 def in_containers_like(like: PyTree, tree: PyTree) -> PyTree:
-    """Puts a tree into the containers of another one, which may have fewer or more leaves."""
+    """Puts a tree into the containers of `like`, which may have fewer or more leaves."""
     structures: list[PyTreeDef] = [
         jax.tree.structure(without_containers(like)),
         jax.tree.structure(like),
     ]
-    if structures[0] == structures[1]:
+    if structures[0] == structures[1]:  # `like` has no containers
         return tree
 
     def put(x: PyTree, new: PyTree) -> PyTree:
         return jax.tree.unflatten(_structure(x), [new]) if is_container(x) else new
 
-    def is_end(x: object) -> bool:
+    def is_put(x: object) -> bool:
         return x is None or is_sparse(x) or is_container(x)
 
-    return jax.tree.map(put, like, tree, is_leaf=is_end)
+    return jax.tree.map(put, like, tree, is_leaf=is_put)
 
 
 def _structure(x: PyTree) -> PyTreeDef:
@@ -212,8 +212,8 @@ def find_leaves(treedef: PyTreeDef, tree: PyTree) -> list[Any] | None:
     except ValueError:
         return None
     for x in parts:
-        # One leaf, or in the place of one: an array, a label, a placeholder. Some containers have a
-        # dtype, although they are not arrays.
+        # An array, a label or a placeholder; sparse and quantized arrays are nodes with a dtype.
+        # Some containers have a dtype too, although they are not arrays.
         is_leaf = hasattr(x, "dtype") or is_absent(x) or jax.tree_util.all_leaves([x])
         if is_container(x) or not is_leaf:
             return None

@@ -36,35 +36,35 @@ def varying_like(tree: T, like: PyTree) -> T:
     return jax.tree.map(lambda x, y: _vary(x, _axes(y)), tree, like)
 
 
-def cond(holds: Array, on_true: Callable[[], T], on_false: Callable[[], T]) -> T:
+def cond(condition: Array, on_true: Callable[[], T], on_false: Callable[[], T]) -> T:
     """Calls one of two functions, whose results may vary over different axes.
 
     Where the condition varies from device to device, the results vary over its axes too.
     """
     if not _in_shard_map():
-        return jax.lax.cond(holds, on_true, on_false)
+        return jax.lax.cond(condition, on_true, on_false)
     first, second = jax.eval_shape(on_true), jax.eval_shape(on_false)
 
     def varying(branch: Callable[[], T]) -> Callable[[], T]:
-        return lambda: varying_as(varying_like(varying_like(branch(), first), second), holds)
+        return lambda: varying_as(varying_like(varying_like(branch(), first), second), condition)
 
-    return jax.lax.cond(holds, varying(on_true), varying(on_false))
+    return jax.lax.cond(condition, varying(on_true), varying(on_false))
 
 
-def while_loop(goes_on: Callable[[T], Array], body: Callable[[T], T], start: T) -> T:
-    """Repeats `body` while `goes_on`; the carry varies over the same axes from the start.
+def while_loop(condition: Callable[[T], Array], body: Callable[[T], T], start: T) -> T:
+    """Repeats `body` while `condition` is true; the carry varies over the same axes from the start.
 
     Where devices stop after different numbers of iterations, all of the carry varies.
     """
     # An iteration may add axes to a part of the carry, and the next one to others.
     while _in_shard_map():
         varying = varying_like(start, jax.eval_shape(body, start))
-        varying = varying_as(varying, jax.eval_shape(goes_on, varying))
+        varying = varying_as(varying, jax.eval_shape(condition, varying))
         same = jax.tree.map(lambda x, y: _axes(x) == _axes(y), varying, start)
         start = varying
         if all(jax.tree.leaves(same)):
             break
-    return jax.lax.while_loop(goes_on, body, start)
+    return jax.lax.while_loop(condition, body, start)
 
 
 def _in_shard_map() -> bool:
@@ -79,5 +79,6 @@ def _axes(x: ArrayLike | jax.ShapeDtypeStruct) -> Axes:
 
 
 def _vary(x: ArrayLike, axes: Axes) -> ArrayLike:
+    """Makes an array vary over some axes, besides those over which it varies already."""
     missing = tuple(sorted(axes - _axes(x)))
     return jax.lax.pcast(jnp.asarray(x), missing, to="varying") if missing else x
