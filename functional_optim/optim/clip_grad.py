@@ -144,12 +144,12 @@ def _total_norm(grads: list[Array], p: float) -> Array:
         return as_state(global_norm(grads))
     if p == 0:
         return sum((as_state(jnp.count_nonzero(g)) for g in magnitudes), as_state(0.0))
-    extreme = jnp.max if p > 0 else jnp.min
-    end = extreme(jnp.stack([extreme(g) for g in magnitudes]))
+    reduce = jnp.max if p > 0 else jnp.min
+    extreme = reduce(jnp.stack([reduce(g) for g in magnitudes]))
     if math.isinf(p):
-        return end
-    # Divide by the largest magnitude, because powers of it may over- or underflow.
-    unit = jnp.where((end > 0) & jnp.isfinite(end), end, jnp.ones_like(end))
+        return extreme
+    # Divide by the magnitude that dominates the sum, because its power may over- or underflow.
+    unit = jnp.where((extreme > 0) & jnp.isfinite(extreme), extreme, jnp.ones_like(extreme))
     powers = sum((jnp.sum((g / unit) ** p) for g in magnitudes), as_state(0.0))
     return unit * powers ** (1 / p)
 

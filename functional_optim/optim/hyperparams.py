@@ -73,9 +73,9 @@ def scalar_like(value: ArrayLike, old: jax.Array) -> PyTree:
 def transfer_state(old: State, fresh: State, dormant: DormantSlots) -> tuple[State, DormantSlots]:
     """Moves counts and slots of `old` to `fresh`, a transformation's state with other options.
 
-    The hyperparameters are those of `fresh`. Counts, carried scalars, slots and scalars of
-    the tree move if link, name and shapes are the same; other slots are those of `fresh`. A link
-    with new slots starts its counts again.
+    Counts, carried scalars, slots and scalars of the tree move if link, name and shapes are the
+    same; other slots, and all hyperparameters, are from `fresh`. A link with new slots starts its
+    counts again.
 
     Returns:
       The state, and the slots that it does not have, which a later call may restore.

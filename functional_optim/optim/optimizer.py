@@ -151,7 +151,7 @@ class Optimizer(OptimizerBase):
     ) -> PyTree:
         """Adds the gradient of `loss_fn` to `grads`; pass everything that changes as an argument.
 
-        The gradient is that of `loss_fn(params, *args, **kwargs)` with respect to `params`.
+        It is the gradient of `loss_fn(params, *args, **kwargs)` with respect to `params`.
         `loss_fn` is compiled once for each function object and shape of arguments, and
         everything else that it reads is a constant of that program. So the loss of a discriminator
         takes the generator's parameters as an argument:
@@ -351,8 +351,8 @@ class Optimizer(OptimizerBase):
     def state(self) -> Sequence[OptState]:
         """The state of each group, as its transformation makes it.
 
-        May be assigned: states of the same structure, shapes and dtypes, which are copied. The
-        hyperparameters are still those of `param_groups`. A step donates the state, which deletes
+        May be assigned: states of the same structure, shapes and dtypes, which are copied.
+        `param_groups` still decides the hyperparameters. A step donates the state, which deletes
         arrays that were read before it: copy those that you need later.
         """
         self._compiled()
@@ -370,8 +370,8 @@ class Optimizer(OptimizerBase):
     def eval_params(self) -> Params:
         """Returns the parameters to evaluate at, structured like `params`.
 
-        They are those of `functional_optim.eval_params`, such as the averaged point of a
-        schedule-free optimizer. A group whose state has no such point is evaluated at its
+        They are the point that `functional_optim.eval_params` returns, such as the averaged point
+        of a schedule-free optimizer. A group whose state has no such point is evaluated at its
         parameters.
         """
         self._compiled()
@@ -379,7 +379,7 @@ class Optimizer(OptimizerBase):
         return self._param_layout.join(points)
 
     def reset_state(self) -> None:
-        """Resets all states to those before the first step, and keeps parameters and options."""
+        """Resets all states to their values before the first step; parameters and options stay."""
         self._compiled()
         for i, group in enumerate(self._groups):
             leaves, treedef = jax.tree.flatten(group.tx.init(group.params))

@@ -42,9 +42,9 @@ def _one_by_one(
 ) -> Iterator[tuple[str, dict[str, Hyperparameter]]]:
     """Yields the options one by one; the parts of a tuple are yielded one by one, too."""
     for k, value in options.items():
-        usual = defaults[k]
-        if not isinstance(value, tuple) or not isinstance(usual, tuple):
+        default = defaults[k]
+        if not isinstance(value, tuple) or not isinstance(default, tuple):
             yield k, {k: value}
             continue
-        for i, part in enumerate(value[: len(usual)]):
-            yield f"{k}[{i}]", {k: (*usual[:i], part, *usual[i + 1 :])}
+        for i, part in enumerate(value[: len(default)]):
+            yield f"{k}[{i}]", {k: (*default[:i], part, *default[i + 1 :])}

@@ -59,8 +59,8 @@ class AveragedModel:
 
     The first `update_parameters` copies its model. The average of arrays narrower than float32 is
     kept in float32, and returned in their dtype by `module`. Leaves that are not floating arrays
-    (counters, the functions of an equinox module) are those of the last model. Batch statistics are
-    a separate tree, `buffers`.
+    (counters, the functions of an equinox module) come from the last model. Batch statistics are a
+    separate tree, `buffers`.
 
     Differences: torch's `multi_avg_fn` writes into its first list; here it returns the list of
     averages. torch finds the buffers in the model, and averages in the parameters' dtype.

@@ -48,10 +48,10 @@ class TorchOptimizer(Optimizer):
     all groups.
 
     A subclass declares `entries`, and defines `__init__`, whose arguments after `params` are the
-    options, and `transformation`, which makes the transformation of a group from them. It may
-    pass numbers on and compute with them, but it may only branch on flags and None: an edit of a
-    number is written into the state without a call of `transformation`. An option that matters by
-    being 0 belongs to `lazy_entries`.
+    options, and `transformation`, which makes the transformation of a group from them.
+    `transformation` may pass numbers on and compute with them, but it may only branch on flags and
+    None: an edit of a number is written into the state without a call of `transformation`. An
+    option whose value 0 changes the program belongs to `lazy_entries`.
     """
 
     entries: ClassVar[Mapping[str, StateEntry]] = {}
@@ -67,7 +67,8 @@ class TorchOptimizer(Optimizer):
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        if "transformation" in cls.__dict__:  # others have the options of their base
+        # A subclass without `transformation` has the options of its base.
+        if "transformation" in cls.__dict__:
             _, _, *options = inspect.signature(cls.__init__).parameters.values()
             cls._option_parameters = {p.name: p for p in options}
 
@@ -210,10 +211,10 @@ class TorchOptimizer(Optimizer):
         Args:
           names: names of the saved parameters, as dotted paths of the tree, in the order of their
             numbers. A file of torch has none, unless its optimizer was given named
-            parameters: pass `[name for name, _ in model.named_parameters()]`. Where torch's
-            optimizer had several groups, its numbers run group by group: pass a list of names
-            for each. Without names, parameters are found by position where trees are flat
-            lists, whose order is plain.
+            parameters: pass `[name for name, _ in model.named_parameters()]`. If torch's
+            optimizer had several groups, it numbered the parameters group by group: pass a list
+            of names for each group. Without names, parameters are found by position if trees are
+            flat lists, whose order is certain.
 
         Raises:
           TypeError: not a dict of state and param_groups.
@@ -278,7 +279,7 @@ class TorchOptimizer(Optimizer):
 
 
 def _check_exclusions(name: str, options: Options) -> None:
-    """Refuses combinations of flags that torch refuses in its constructors only."""
+    """Raises RuntimeError for combinations of flags, as the constructors of torch do."""
     if options.get("fused") and options.get("differentiable"):
         raise RuntimeError(f"{name}: `fused` does not support `differentiable`. Pass one of them.")
     if options.get("fused") and options.get("foreach"):
@@ -300,8 +301,8 @@ def _squeeze(name: str, value: PyTree) -> PyTree:
     if hasattr(value, "shape") and value.shape:
         if value.size != 1:
             raise ValueError(
-                f"Tensor {name} must be 1-element, got shape {value.shape}. Pass one number; for "
-                "several, make groups."
+                f"Tensor {name} must be 1-element, got shape {value.shape}. Pass one number, or "
+                "make groups for several."
             )
         return jnp.reshape(value, ())
     return value

@@ -1,4 +1,4 @@
-"""Finds the scalars of a state that are options of the user, unchanged."""
+"""Finds the scalars of a state that have the value of a user's option."""
 
 from collections.abc import Mapping
 
@@ -61,9 +61,9 @@ def find_positions(
                 position = StatePosition(part, leaf, arguments[name].interval)
                 positions.setdefault(key, []).append(position)
     return {
-        key: tuple(of_key)
-        for key, of_key in positions.items()
-        if {position.part for position in of_key} == _parts(options[key])
+        key: tuple(key_positions)
+        for key, key_positions in positions.items()
+        if {position.part for position in key_positions} == _parts(options[key])
     }
 
 

@@ -112,7 +112,7 @@ def test_two_optimizers_may_share_their_first_parameters():
 
 def test_one_array_may_be_passed_twice():
     w = jnp.ones(2)
-    with pytest.warns(UserWarning, match="those at 'a' and 'b' are one array") as found:
+    with pytest.warns(UserWarning, match="'a' and 'b' are one array") as found:
         optimizer = optim.SGD({"a": w, "b": w}, lr=0.5)
     assert [w.filename for w in found] == [__file__]
     optimizer.step({"a": jnp.ones(2), "b": jnp.zeros(2)})

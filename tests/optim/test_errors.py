@@ -362,7 +362,7 @@ def test_a_step_that_fails_while_it_runs_says_that_the_parameters_are_lost():
         )
 
     optimizer = optim.SGD(ONE)
-    with pytest.raises(RuntimeError, match="taken over the memory of parameters and state"):
+    with pytest.raises(RuntimeError, match="parameters and state had been donated to it"):
         optimizer.minimize(loss_fn)
     safe = optim.SGD(ONE, differentiable=True)
     with pytest.raises(Exception, match="broken"):
@@ -373,7 +373,9 @@ def test_a_step_that_fails_while_it_runs_says_that_the_parameters_are_lost():
 
 def test_a_pair_that_changes_its_state_is_named():
     tx = fo.GradientTransformation(lambda params: (), lambda g, s, p: (g, (*s, 0)))
-    with pytest.raises(ValueError, match="state of group 0 has after update another structure"):
+    with pytest.raises(
+        ValueError, match="after update, the state of group 0 has another"
+    ):
         optim.Optimizer(ONE, tx).step(ONE)
 
 

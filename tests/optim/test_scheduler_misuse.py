@@ -207,10 +207,10 @@ BAD = [
         "anneal_strategy must",
     ),
     ("ReduceLROnPlateau", {"factor": 1.0}, "factor should be < 1.0, got 1.0"),
-    ("ReduceLROnPlateau", {"mode": "mean"}, "mode must be one of 'min' or 'max', got 'mean'"),
-    ("ReduceLROnPlateau", {"threshold_mode": "x"}, "threshold_mode must be one of 'rel' or 'abs'"),
+    ("ReduceLROnPlateau", {"mode": "mean"}, "mode must be one of 'min', 'max', got 'mean'"),
+    ("ReduceLROnPlateau", {"threshold_mode": "x"}, "threshold_mode must be one of 'rel', 'abs'"),
     ("ReduceLROnPlateau", {"min_lr": [0.1, 0.2]}, "min_lr must have the same length .* got 2"),
-    ("SWALR", {"swa_lr": 0.1, "anneal_strategy": "x"}, "anneal_strategy must be one of 'cos' or"),
+    ("SWALR", {"swa_lr": 0.1, "anneal_strategy": "x"}, "anneal_strategy must be one of 'cos', 'l"),
     (
         "SWALR",
         {"swa_lr": 0.1, "anneal_epochs": -1},

@@ -36,7 +36,7 @@ class Adafactor(TorchOptimizer):
 
     The relative step is min(lr, 1 / sqrt(t)), and the decay p <- p (1 - lr weight_decay). As
     `eps[0]`, None is the machine epsilon of the parameter's dtype, at least float32's; torch
-    uses that of the group's first parameter. Parameters without elements do not change; in
+    uses the dtype of the group's first parameter. Parameters without elements do not change; in
     torch they divide by zero.
 
     Args:

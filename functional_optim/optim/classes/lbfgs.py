@@ -24,15 +24,15 @@ class LBFGS(SearchOptimizer):
         d = -H g
         x <- x + t d
 
-    where t is `lr` (in the very first iteration lr min(1, 1 / sum|g|)), or with
-    `line_search_fn="strong_wolfe"` a step with f(x + t d) <= f(x) + 1e-4 t g.d and
-    |f'(t)| <= 0.9 |g.d|, for which the search begins there. A pair (s, y) is kept where
-    s.y > 1e-10, and so H is positive definite.
+    where t is `lr` (in the very first iteration lr min(1, 1 / sum|g|)). With
+    `line_search_fn="strong_wolfe"`, a search begins at this t, and finds a t with
+    f(x + t d) <= f(x) + 1e-4 t g.d and |f'(t)| <= 0.9 |g.d|. A pair (s, y) is kept if
+    s.y > 1e-10, so that H is positive definite.
 
     A step ends after `max_iter` iterations or `max_eval` evaluations (default: 5/4 of
     max_iter), or where max|g| <= tolerance_grad, max|t d| <= tolerance_change,
     |change of the loss| < tolerance_change, or g.d > -tolerance_change. With `maximize`, all of
-    this is of the negative loss; `step` returns the loss itself.
+    this applies to the negative loss; `step` returns the loss itself.
 
     The step is one jitted loop; see `step` for what is compiled when, and
     `functional_optim.minimize` for a function that iterates to convergence. The state holds
@@ -43,9 +43,8 @@ class LBFGS(SearchOptimizer):
       lr: t, or the first t of a search.
       max_iter: the largest number of iterations in a step.
       max_eval: the largest number of evaluations in a step; None for 5/4 of max_iter.
-      tolerance_grad: the largest element of g with which a step ends.
-      tolerance_change: the least change, of an element of x or of the loss, with which a step
-        continues.
+      tolerance_grad: a step ends if no element of g is larger.
+      tolerance_change: a step ends if no element of x changes by more, or the loss by less.
       history_size: number of pairs that are kept.
       line_search_fn: `"strong_wolfe"`, or None for no search.
       See `Adam` for the others.
@@ -114,7 +113,7 @@ class LBFGS(SearchOptimizer):
 def _max_evaluations(max_iter: int, max_eval: int | None) -> int:
     if not isinstance(max_iter, (int, np.integer)):
         raise TypeError(
-            f"max_iter must be an integer, got {max_iter!r}. It shapes the program, and follows "
-            "no schedule."
+            f"max_iter must be an integer, got {max_iter!r}. It shapes the program, so it "
+            "cannot follow a schedule."
         )
     return max_iter * 5 // 4 if max_eval is None else max_eval

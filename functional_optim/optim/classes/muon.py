@@ -29,7 +29,7 @@ _SCALES = {
     "match_rms_adamw": scale_by_shape(0.2, rows_are_outputs=True),
     "spectral_unclamped": scale_by_shape(scale="unit_rms", rows_are_outputs=True),
 }
-"""How a step is scaled by its shape, by `adjust_lr_fn`."""
+"""`adjust_lr_fn` -> the transformation that scales a step by its shape."""
 
 
 class Muon(TorchOptimizer):
@@ -113,7 +113,7 @@ def _static_numbers(coefficients: Hyperparameter) -> Hyperparameter:
         return coefficients
     if any(map(callable, coefficients)):
         raise TypeError(
-            f"ns_coefficients must be numbers, got {coefficients!r}. They shape the program, and "
-            "follow no schedule."
+            f"ns_coefficients must be numbers, got {coefficients!r}. They shape the program, so "
+            "they cannot follow a schedule."
         )
     return tuple(map(float, coefficients))

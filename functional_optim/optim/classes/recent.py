@@ -70,7 +70,7 @@ class Row:
 
     Attributes:
       options: option -> default, in the order of the signature.
-      make: makes the transformation behind the sign from the options.
+      make: makes the transformation from the options, without the sign for `maximize`.
       entries: name of an entry of the state -> link and slot.
     """
 
@@ -134,6 +134,7 @@ class _Recent(TorchOptimizer):
 
 
 def _signed(make: Callable[[Options], GradientTransformation], options: Options) -> Any:
+    """Makes the whole transformation of a row, with the sign for `maximize`."""
     return chain(negate_if(options["maximize"]), make(options))
 
 
@@ -185,8 +186,8 @@ class ScheduleFreeAdamW(
 ):
     """Schedule-Free AdamW, with the options of `schedulefree.AdamWScheduleFree`.
 
-    See `functional_optim.schedule_free_adamw`. `params` are those that train; evaluate at
-    `eval_params()`, which takes the place of the authors' `train()` and `eval()`.
+    See `functional_optim.schedule_free_adamw`. `params` are the training point; evaluate at
+    `eval_params()`, which replaces the authors' `train()` and `eval()`.
 
     Args:
       betas: `b1` of `schedule_free`, and decay of the second moment.
@@ -301,7 +302,7 @@ class Prodigy(
 ):
     """Prodigy, with the options of `prodigyopt.Prodigy`; see `functional_optim.prodigy`.
 
-    Each group has a separate d; weight decay is decoupled, and `growth_rate` is None for any.
+    Each group has a separate d; weight decay is decoupled; a `growth_rate` of None sets no limit.
 
     Args:
       lr: `learning_rate` of `prodigy`.
@@ -498,8 +499,8 @@ class Adan(
 ):
     """Adan, with the options of the authors' code; see `functional_optim.adan`.
 
-    Weight decay is that of the authors' `no_prox=True`; `neg_pre_grad` is the last gradient, whose
-    sign is not turned.
+    Weight decay is as with the authors' `no_prox=True`; `neg_pre_grad` is the last gradient, which
+    is not negated here.
 
     Args:
       betas: `b1`, `b2` and `b3` of `scale_by_adan`.
@@ -600,8 +601,8 @@ class SophiaG(
         """Averages the squares of gradients into the estimate of the curvature.
 
         Args:
-          grads: structured like `params`, with None for no gradient; without it, `grads` of this
-            optimizer are used. They are gradients of the loss on drawn labels.
+          grads: gradients of the loss on drawn labels, structured like `params`, with None for a
+            missing gradient; without it, `grads` of this optimizer are used.
 
         Raises:
           ValueError: there are no gradients.
@@ -612,8 +613,8 @@ class SophiaG(
                 "SophiaG.update_hessian: there are no gradients. Call backward on a loss of drawn "
                 "labels, or pass the gradients."
             )
-        given = self._param_layout.split(grads)
-        self.state = [_with_squares(s, g) for s, g in zip(self.state, given, strict=True)]
+        group_grads = self._param_layout.split(grads)
+        self.state = [_with_squares(s, g) for s, g in zip(self.state, group_grads, strict=True)]
 
 
 @jax.jit
@@ -633,6 +634,6 @@ def _with_squares(state: State, grads: PyTree) -> State:
 
     treedef: Any
     flat, treedef = jax.tree.flatten(step.nu)
-    given = align(step.nu, grads, link="SophiaG.update_hessian", name="grads")
-    nu = treedef.unflatten([averaged(h, g) for h, g in zip(flat, given, strict=True)])
+    leaf_grads = align(step.nu, grads, link="SophiaG.update_hessian", name="grads")
+    nu = treedef.unflatten([averaged(h, g) for h, g in zip(flat, leaf_grads, strict=True)])
     return state._replace(sophia_step_of_examples=step._replace(nu=nu))

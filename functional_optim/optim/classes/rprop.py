@@ -18,7 +18,7 @@ __all__ = ["Rprop"]
 class Rprop(TorchOptimizer):
     """torch.optim.Rprop: `scale_by_rprop`, then the step against it.
 
-    `lr` is the first step size of a parameter; an edit counts for those without a step yet.
+    `lr` is the first step size of a parameter; an edit applies to parameters without a step yet.
 
     Args:
       lr: the first step size, in units of p.

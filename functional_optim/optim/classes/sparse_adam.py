@@ -32,7 +32,7 @@ class _OnlySparseInit:
         for path, p in zip(leaf_paths(params), leaves, strict=True):
             if jnp.iscomplexobj(p):
                 raise ValueError(
-                    f"SparseAdam does not support complex parameters, and that at '{path}' is. "
+                    f"SparseAdam does not support complex parameters, got one at '{path}'. "
                     "Pass real ones, or use sparse_adam of the functional interface."
                 )
         return State()
@@ -47,8 +47,8 @@ def _only_sparse_update(
     for path, g in zip(leaf_paths(updates), leaves, strict=True):
         if not is_sparse(g):
             raise RuntimeError(
-                f"SparseAdam does not support dense gradients, and that at '{path}' is. Pass what "
-                "row_sparse makes, or use Adam for this parameter."
+                f"SparseAdam does not support dense gradients, got one at '{path}'. Pass a "
+                "gradient that row_sparse makes, or use Adam for this parameter."
             )
     return updates, state
 

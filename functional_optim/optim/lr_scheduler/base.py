@@ -28,8 +28,8 @@ class LRScheduler:
     Args:
       optimizer: a stateful optimizer.
       last_epoch: number of the last epoch of a run to continue; -1 starts a new run. The
-        learning rates are then set to those of the next epoch, computed from the initial ones
-        if possible. For several schedulers of one optimizer, use `load_state_dict`.
+        learning rates are set for the next epoch, and computed from the initial ones if possible.
+        For several schedulers of one optimizer, use `load_state_dict`.
 
     Attributes:
       base_lrs: the initial learning rates of the groups; may be edited.
@@ -90,7 +90,7 @@ class LRScheduler:
         self.last_epoch = -1
 
     def get_lr(self) -> Sequence[Rate]:
-        """Returns the groups' learning rates at `last_epoch`, from those of the epoch before."""
+        """Returns the groups' learning rates at `last_epoch`, from those at the epoch before."""
         raise NotImplementedError(
             f"{type(self).__name__}: a scheduler must define get_lr(self), which returns the "
             "learning rates of all groups."
@@ -173,7 +173,7 @@ class LRScheduler:
             loaded then.
         """
         state = self._matching_entries(state_dict)
-        # Only rates that a constructor has set are replaced, not those that the user has set since.
+        # Only rates that a constructor has set are replaced, not rates that the user set later.
         is_as_constructed = _equal(_CONSTRUCTED_RATES.get(self.optimizer), self._rates())
         self._load(state)
         if is_as_constructed:
@@ -193,8 +193,8 @@ class LRScheduler:
         missing = [k for k in sorted(names) if k not in state_dict and not _is_only_in_torch(k)]
         if missing:
             raise ValueError(
-                f"{owner}: the state has no {missing[0]!r}, and is of another scheduler: it has "
-                f"{', '.join(sorted(state_dict))}. Load it into one of the class that saved it."
+                f"{owner}: the state has no {missing[0]!r}, so another scheduler saved it: it has "
+                f"{', '.join(sorted(state_dict))}. Load it into a scheduler of the same class."
             )
         return {k: v for k, v in state_dict.items() if k in names}
 

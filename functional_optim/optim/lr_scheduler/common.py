@@ -1,6 +1,5 @@
 """Functions for several schedulers: they set options of groups, and check arguments."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,10 +13,9 @@ __all__ = [
     "Rate",
     "check_epochs",
     "check_fraction",
-    "check_one_of",
     "check_optimizer",
     "get_rates",
-    "host",
+    "as_float64",
     "per_group",
     "rate_key",
     "set_momentum",
@@ -141,17 +139,6 @@ def check_fraction(where: str, value: float, positive: bool = False) -> None:
         raise ValueError(f"{where} must be in {interval}, got {value!r}.")
 
 
-def check_one_of(where: str, value: str, choices: Sequence[str]) -> None:
-    """Checks that a text is one of the choices.
-
-    Raises:
-      ValueError: it is not; the message starts with `where`.
-    """
-    if value not in choices:
-        listed = " or ".join(map(repr, choices))
-        raise ValueError(f"{where} must be one of {listed}, got {value!r}.")
-
-
-def host(*numbers: Any) -> tuple[Any, ...]:
+def as_float64(*numbers: Any) -> tuple[Any, ...]:
     """Converts numbers to NumPy's float64, so that the maths of schedules runs on the host."""
     return tuple(np.float64(x) for x in numbers)

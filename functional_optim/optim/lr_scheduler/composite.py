@@ -41,7 +41,7 @@ class _Composite(LRScheduler):
             set_rate(group, self._key, group["initial_lr"])
         self._initial_step()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the optimizer has made no step, which is not so
+            warnings.simplefilter("ignore")  # the warning that the optimizer has made no step
             for _ in range(epoch):
                 self.step()
 
@@ -59,8 +59,8 @@ class _Composite(LRScheduler):
         saved = state_dict.get("_schedulers", ())
         if len(saved) != len(self._schedulers):
             raise ValueError(
-                f"{type(self).__name__}.load_state_dict: the state is of {len(saved)} schedulers, "
-                f"and there are {len(self._schedulers)}."
+                f"{type(self).__name__}.load_state_dict: the state has {len(saved)} schedulers, "
+                f"and this scheduler {len(self._schedulers)}."
             )
         parts = [
             s._matching_entries(state) for s, state in zip(self._schedulers, saved, strict=True)
@@ -170,7 +170,7 @@ class ChainedScheduler(_Composite):
 
     The factors of schedulers that start from the present learning rate (StepLR, ExponentialLR,
     LinearLR, ...) multiply; a scheduler that starts from the initial one (LambdaLR, CyclicLR,
-    ...) discards the effect of those before it.
+    ...) discards the effect of the schedulers before it.
 
     Args:
       schedulers: schedulers of one optimizer, in the order in which they step.

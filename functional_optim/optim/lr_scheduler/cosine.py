@@ -7,7 +7,7 @@ from ...schedules.phases import cosine, phase
 from ...schedules.restarts import last_restart
 from ..optimizer import Optimizer
 from .base import LRScheduler
-from .common import Rate, check_epochs, host
+from .common import Rate, as_float64, check_epochs
 from .weighted import WeightedLR
 
 __all__ = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
@@ -47,7 +47,7 @@ class CosineAnnealingLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """Returns `(1 + cos(pi epoch / T_max)) / 2`."""
-        return float(cosine(swing(*host(epoch, self.T_max, self.T_max)).way).left)
+        return float(cosine(swing(*as_float64(epoch, self.T_max, self.T_max)).way).left)
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -110,12 +110,12 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             raise ValueError(
                 f"CosineAnnealingWarmRestarts.step: Expected non-negative epoch, but got {epoch!r}."
             )
-        begin, steps = last_restart(*host(epoch, self.T_0, self.T_mult))
+        begin, steps = last_restart(*as_float64(epoch, self.T_0, self.T_mult))
         self.T_cur, self.T_i = epoch - int(begin), int(steps)
         super()._update_lr(math.floor(epoch))
 
     def get_lr(self) -> list[Rate]:
         """Returns `eta_min + (initial_lr - eta_min) (1 + cos(pi T_cur / T_i)) / 2`."""
         self._check_within_step()
-        weight = float(cosine(phase(*host(self.T_cur, self.T_i))).left)
+        weight = float(cosine(phase(*as_float64(self.T_cur, self.T_i))).left)
         return [self.eta_min + (lr - self.eta_min) * weight for lr in self.base_lrs]

@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...core.protocol import PyTree
+from ...core.rules.schedule import check_choice
 from ...schedules.cyclic import MODES, Swing, amplitude, part_of, swing
 from ...schedules.phases import interpolate
 from ..optimizer import Optimizer
 from .base import LRScheduler
 from .common import (
     Rate,
+    as_float64,
     check_epochs,
-    check_one_of,
     check_optimizer,
-    host,
     per_group,
     set_momentum,
     uses_betas,
@@ -83,9 +83,9 @@ class CyclicLR(LRScheduler):
         self.total_size = float(step_size_up + down)
         self.step_ratio = step_size_up / self.total_size
         if scale_fn is None:
-            check_one_of("CyclicLR: mode", mode, MODES)
+            check_choice(mode, "CyclicLR: mode", MODES)
             scale_mode = "iterations" if mode == "exp_range" else "cycle"
-        check_one_of("CyclicLR: scale_mode", scale_mode, ("cycle", "iterations"))
+        check_choice(scale_mode, "CyclicLR: scale_mode", ("cycle", "iterations"))
         self.mode = mode
         self.gamma = gamma
         self._scale_fn_custom = scale_fn
@@ -131,16 +131,19 @@ class CyclicLR(LRScheduler):
 
     def _between(self, starts: Sequence[Rate], ends: Sequence[Rate]) -> list[float]:
         up = self.step_ratio * self.total_size
-        at = swing(*host(self.last_epoch, up, self.total_size - up))
-        (share,) = host(self._scale(at))
-        way = part_of(at.way, share)
-        pairs = zip(host(*starts), host(*ends), strict=True)
+        position = swing(*as_float64(self.last_epoch, up, self.total_size - up))
+        (share,) = as_float64(self._scale(position))
+        way = part_of(position.way, share)
+        pairs = zip(as_float64(*starts), as_float64(*ends), strict=True)
         return [float(interpolate(start, end, way)) for start, end in pairs]
 
-    def _scale(self, at: Swing) -> float:
+    def _scale(self, position: Swing) -> float:
+        """Returns the amplitude of the present cycle, as a fraction of the first one's."""
         if self._scale_fn_custom is None:
-            return float(amplitude(self.mode, *host(self.last_epoch, at.cycle, self.gamma)))
-        cycle = int(at.cycle) + 1
+            return float(
+                amplitude(self.mode, *as_float64(self.last_epoch, position.cycle, self.gamma))
+            )
+        cycle = int(position.cycle) + 1  # torch counts from 1
         return self._scale_fn_custom(cycle if self.scale_mode == "cycle" else self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ...core.protocol import PyTree
 from ...schedules.decay import exponential_decay, linear_schedule, polynomial_schedule
 from ...schedules.piecewise import jumps
 from ..optimizer import Optimizer
-from .common import check_epochs, check_fraction, host
+from .common import as_float64, check_epochs, check_fraction
 from .weighted import WeightedLR
 
 __all__ = ["ConstantLR", "ExponentialLR", "LinearLR", "MultiStepLR", "PolynomialLR", "StepLR"]
@@ -46,7 +46,7 @@ class StepLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """Returns `gamma^(epoch // step_size)`."""
-        step, one, steps, gamma = host(epoch, 1.0, self.step_size, self.gamma)
+        step, one, steps, gamma = as_float64(epoch, 1.0, self.step_size, self.gamma)
         return float(exponential_decay.maths(step, one, steps, gamma, 0, staircase=True))
 
 
@@ -66,7 +66,7 @@ class ExponentialLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """Returns `gamma^epoch`."""
-        return float(exponential_decay.maths(*host(epoch, 1.0, 1, self.gamma, 0)))
+        return float(exponential_decay.maths(*as_float64(epoch, 1.0, 1, self.gamma, 0)))
 
 
 class MultiStepLR(WeightedLR):
@@ -94,9 +94,9 @@ class MultiStepLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """Returns `gamma` to the power of the number of milestones reached."""
-        scales = host(*(self.gamma**n for n in self.milestones.values()))
-        step, one = host(epoch, 1.0)
-        return float(jumps(step, one, host(*self.milestones), scales))
+        scales = as_float64(*(self.gamma**n for n in self.milestones.values()))
+        step, one = as_float64(epoch, 1.0)
+        return float(jumps(step, one, as_float64(*self.milestones), scales))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of the base class, with a copy of the milestones."""
@@ -137,7 +137,9 @@ class ConstantLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """Returns `factor` before `total_iters`, then 1: a linear schedule of length 0."""
-        return float(linear_schedule.maths(*host(epoch, self.factor, 1.0, 0, self.total_iters)))
+        return float(
+            linear_schedule.maths(*as_float64(epoch, self.factor, 1.0, 0, self.total_iters))
+        )
 
 
 class LinearLR(WeightedLR):
@@ -173,7 +175,7 @@ class LinearLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """Returns a value from `start_factor` at epoch 0 to `end_factor` at `total_iters`."""
-        numbers = host(epoch, self.start_factor, self.end_factor, self.total_iters, 0)
+        numbers = as_float64(epoch, self.start_factor, self.end_factor, self.total_iters, 0)
         return float(linear_schedule.maths(*numbers))
 
 
@@ -202,5 +204,5 @@ class PolynomialLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """Returns `(1 - epoch / total_iters)^power`."""
-        numbers = host(epoch, 1.0, 0.0, self.power, self.total_iters, 0)
+        numbers = as_float64(epoch, 1.0, 0.0, self.power, self.total_iters, 0)
         return float(polynomial_schedule.maths(*numbers))

@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from ...core.rules.schedule import check_choice
 from ...schedules.onecycle import boundaries
 from ...schedules.phases import SHAPES, interpolate_through
 from ..optimizer import Optimizer
 from ..params.param_group import ParamGroup
 from .base import LRScheduler
-from .common import Rate, check_one_of, check_optimizer, host, per_group, set_momentum, uses_betas
+from .common import Rate, as_float64, check_optimizer, per_group, set_momentum, uses_betas
 
 __all__ = ["OneCycleLR"]
 
@@ -65,7 +66,7 @@ class OneCycleLR(LRScheduler):
         self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
         if not 0 <= pct_start <= 1:
             raise ValueError(f"OneCycleLR: pct_start must be in [0, 1], got {pct_start!r}.")
-        check_one_of("OneCycleLR: anneal_strategy", anneal_strategy, ("cos", "linear"))
+        check_choice(anneal_strategy, "OneCycleLR: anneal_strategy", ("cos", "linear"))
         self._schedule_phases = _phases(self.total_steps, pct_start, three_phase)
         self._anneal_func_type = anneal_strategy
         self.cycle_momentum = cycle_momentum
@@ -77,18 +78,19 @@ class OneCycleLR(LRScheduler):
         if last_epoch == -1:
             for i, group in enumerate(optimizer.param_groups):
                 low = lists["max_lr"][i] / div_factor
-                of_group = {k: values[i] for k, values in lists.items()}
-                group.update(of_group, initial_lr=low, min_lr=low / final_div_factor)
+                bounds_of_group = {k: values[i] for k, values in lists.items()}
+                group.update(bounds_of_group, initial_lr=low, min_lr=low / final_div_factor)
         super().__init__(optimizer, last_epoch)
 
     def _add_new_groups(self) -> None:
-        old, *_ = groups = self.optimizer.param_groups[len(self.base_lrs) - 1 :]
-        for group in groups[1:]:
-            peak = group.setdefault("max_lr", old["max_lr"])
+        known = len(self.base_lrs)
+        last = self.optimizer.param_groups[known - 1]
+        for group in self.optimizer.param_groups[known:]:
+            peak = group.setdefault("max_lr", last["max_lr"])
             for k in ("initial_lr", "min_lr"):
-                group.setdefault(k, old[k] / old["max_lr"] * peak)
+                group.setdefault(k, last[k] / last["max_lr"] * peak)
             for k in ("max_momentum", "base_momentum") * self.cycle_momentum:
-                group.setdefault(k, old[k])
+                group.setdefault(k, last[k])
         super()._add_new_groups()
 
     def _update_lr(self, epoch: int | None = None) -> None:
@@ -113,12 +115,13 @@ class OneCycleLR(LRScheduler):
                 set_momentum(group, self.use_beta1, self._value(group, "momentum"))
 
     def _value(self, group: ParamGroup, what: str) -> float:
+        """Returns a group's learning rate ("lr") or momentum ("momentum") at this epoch."""
         phases = self._schedule_phases
         names = [phases[0][f"start_{what}"], *(phase[f"end_{what}"] for phase in phases)]
         shape = SHAPES["cosine" if self._anneal_func_type == "cos" else "linear"]
-        ends = host(*(phase["end_step"] for phase in phases))
-        (step,) = host(self.last_epoch)
-        return float(interpolate_through(step, ends, host(*(group[k] for k in names)), shape))
+        ends = as_float64(*(phase["end_step"] for phase in phases))
+        (step,) = as_float64(self.last_epoch)
+        return float(interpolate_through(step, ends, as_float64(*(group[k] for k in names)), shape))
 
 
 def _total_steps(total: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
@@ -138,7 +141,7 @@ def _phases(total_steps: int, pct_start: float, three_phase: bool) -> list[dict[
     """Returns the ends and values of all phases, under torch's names."""
     lrs = ["initial_lr", "max_lr", *["initial_lr"] * three_phase, "min_lr"]
     momenta = ["max_momentum", "base_momentum", *["max_momentum"] * three_phase, "max_momentum"]
-    total, share = host(total_steps, pct_start)
+    total, share = as_float64(total_steps, pct_start)
     return [
         {
             "end_step": float(end),

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import SupportsFloat
 
 from ...core.protocol import PyTree
+from ...core.rules.schedule import check_choice
 from ...transforms.plateau import Watch, judge
 from ..optimizer import Optimizer
 from .base import LRScheduler
-from .common import check_one_of, check_optimizer, host, per_group, set_rate
+from .common import as_float64, check_optimizer, per_group, set_rate
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -65,8 +66,8 @@ class ReduceLROnPlateau(LRScheduler):
     ) -> None:
         if factor >= 1.0:
             raise ValueError(f"ReduceLROnPlateau: factor should be < 1.0, got {factor!r}.")
-        check_one_of("ReduceLROnPlateau: mode", mode, ("min", "max"))
-        check_one_of("ReduceLROnPlateau: threshold_mode", threshold_mode, ("rel", "abs"))
+        check_choice(mode, "ReduceLROnPlateau: mode", ("min", "max"))
+        check_choice(threshold_mode, "ReduceLROnPlateau: threshold_mode", ("rel", "abs"))
         check_optimizer("ReduceLROnPlateau", optimizer)
         self.optimizer = optimizer
         self.factor = factor
@@ -101,8 +102,8 @@ class ReduceLROnPlateau(LRScheduler):
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         relative = self.threshold_mode == "rel"
         watch, reduce = judge(
-            Watch(*host(self.best, self.num_bad_epochs, self.cooldown_counter)),
-            *host(
+            Watch(*as_float64(self.best, self.num_bad_epochs, self.cooldown_counter)),
+            *as_float64(
                 float(metrics),
                 self.threshold if relative else 0.0,
                 0.0 if relative else self.threshold,

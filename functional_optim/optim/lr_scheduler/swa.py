@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from ...core.rules.schedule import check_choice
 from ...schedules.phases import SHAPES, phase
 from ..optimizer import Optimizer
 from .base import LRScheduler
-from .common import Rate, check_one_of, check_optimizer, host, per_group
+from .common import Rate, as_float64, check_optimizer, per_group
 
 __all__ = ["SWALR"]
 
@@ -44,7 +45,7 @@ class SWALR(LRScheduler):
     ) -> None:
         check_optimizer("SWALR", optimizer)
         values = per_group("SWALR: swa_lr", optimizer, swa_lr)
-        check_one_of("SWALR: anneal_strategy", anneal_strategy, ("cos", "linear"))
+        check_choice(anneal_strategy, "SWALR: anneal_strategy", ("cos", "linear"))
         if not isinstance(anneal_epochs, int) or anneal_epochs < 0:
             raise ValueError(
                 f"SWALR: anneal_epochs must be an integer >= 0, got {anneal_epochs!r}."
@@ -60,7 +61,7 @@ class SWALR(LRScheduler):
         if epoch < 0:
             return 1.0
         shape = SHAPES["cosine" if self._anneal_strategy == "cos" else "linear"]
-        return float(shape(phase(*host(epoch, self.anneal_epochs))).left)
+        return float(shape(phase(*as_float64(epoch, self.anneal_epochs))).left)
 
     def _add_new_groups(self) -> None:
         groups = self.optimizer.param_groups
@@ -82,6 +83,7 @@ class SWALR(LRScheduler):
             return self._rates()
         weight = self._weight(self.last_epoch)
         before = getattr(self, "_weight_before", self._weight(self.last_epoch - 1))
+        # The weight does not change, so neither does the rate, which the user may have edited.
         if weight == before != 0:
             return self._rates()
         share = weight / before if before else 0.0

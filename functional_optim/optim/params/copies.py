@@ -14,7 +14,7 @@ __all__ = ["check_alive", "copy_like", "copy_params", "deduplicate"]
 
 
 def check_alive(where: str, tree: PyTree) -> None:
-    """Raises RuntimeError if an array has been deleted, as a step deletes those of `params`."""
+    """Raises RuntimeError if an array has been deleted, as a step deletes its parameters."""
     for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
         if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and x.is_deleted():
             raise RuntimeError(
@@ -48,8 +48,8 @@ def _copy(where: str, path: tuple[object, ...], x: PyTree) -> jax.Array:
         array = jnp.asarray(as_numpy(x) if hasattr(x, "detach") else x)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{where}: the parameter at '{path_string(path)}' is of type {type(x).__name__}, and "
-            "no array. Pass the arrays alone, such as equinox.filter(model, equinox.is_array)."
+            f"{where}: the parameter at '{path_string(path)}' is of type {type(x).__name__}, not "
+            "an array. Pass only the arrays, such as equinox.filter(model, equinox.is_array)."
         ) from error
     # With an explicit dtype the copy is not weakly typed, as the results of a step are not.
     return jnp.array(array, array.dtype, copy=True)

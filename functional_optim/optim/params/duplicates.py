@@ -42,14 +42,14 @@ class SeenArrays:
             if id(x) in others or id(x) in self._arrays:
                 raise ValueError(
                     f"{where}: some parameters appear in more than one parameter group: the array "
-                    f"at '{path}' is in another. Pass each once, or jnp.copy(...) of it for one of "
-                    "its own."
+                    f"at '{path}' is also in another. Pass it once, or pass jnp.copy(...) to train "
+                    "a copy."
                 )
             if first_path.setdefault(id(x), path) != path:
                 warnings.warn(
                     f"{where}: optimizer contains a parameter group with duplicate parameters: "
-                    f"those at '{first_path[id(x)]}' and '{path}' are one array. From the first "
-                    "step on they are two. To tie them, keep one, and use it twice in the loss.",
+                    f"'{first_path[id(x)]}' and '{path}' are one array. From the first step on "
+                    "they are two. To tie them, keep one, and use it twice in the loss.",
                     UserWarning,
                     stacklevel=user_stacklevel(),
                 )
@@ -65,7 +65,7 @@ class SeenArrays:
 def _arrays(tree: PyTree) -> list[tuple[str, jax.Array | np.ndarray]]:
     """Lists the arrays with their paths, without Python numbers and tracers.
 
-    Equal identities of those do not mean that parameters are tied.
+    A Python number or tracer may occur twice without being one parameter.
     """
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return [

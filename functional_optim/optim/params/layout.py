@@ -186,7 +186,7 @@ def read_params(
             check_not_model(f"{owner}: group {i}", group["params"])
         return ParamLayout(tuple(_WholeTree() for _ in groups), True), groups
     if not jax.tree.leaves(params):
-        raise ValueError("optimizer got an empty parameter list: there is no array in it.")
+        raise ValueError("optimizer got an empty parameter list: it contains no array.")
     return ParamLayout((_WholeTree(),), False), [{"params": params}]
 
 
@@ -264,7 +264,7 @@ def check_new_states(where: str, old: Sequence[PyTree], new: object) -> list[PyT
         got = f"{len(new)}" if isinstance(new, (list, tuple)) else type(new).__name__
         raise ValueError(
             f"{where}: expected a list with a state for each of {len(old)} groups, got {got}. "
-            "Assign states like those of optimizer.state, or call reset_state."
+            "Assign states like optimizer.state, or call reset_state."
         )
     copies = []
     for i, (a, b) in enumerate(zip(old, new, strict=True)):
@@ -276,7 +276,7 @@ def check_new_states(where: str, old: Sequence[PyTree], new: object) -> list[PyT
             if getattr(y, "shape", ()) != x.shape:
                 raise ValueError(
                     f"{where} of group {i}: '{path_string(path)}' has shape "
-                    f"{getattr(y, 'shape', ())}, and had {x.shape}. Assign states like those of "
+                    f"{getattr(y, 'shape', ())}, and had {x.shape}. Assign states like "
                     "optimizer.state."
                 )
         pairs = zip(flat, leaves, strict=True)

@@ -33,8 +33,8 @@ def check_not_model(owner: str, params: PyTree) -> None:
         if others:
             raise TypeError(
                 f"{owner}: the tree contains Flax's {', '.join(others)} next to its params, and "
-                "weight decay and moments would change them. Pass variables['params'], and the "
-                "rest to the loss as an argument."
+                "weight decay and moments would change them. Pass variables['params'], and pass "
+                "the others to the loss as an argument."
             )
     statistics = {type(x).__name__ for x in jax.tree.leaves(params, is_leaf=_is_statistic)}
     kinds = sorted(statistics & {*_STATISTICS})

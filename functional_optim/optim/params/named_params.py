@@ -33,7 +33,7 @@ def read_names(
         if len(group["params"]) < len(pairs):
             raise ValueError(
                 f"{where}: several parameters have one name among {group['param_names']}. Give "
-                "each its own."
+                "each parameter a different name."
             )
     named = "param_names" in group
     if any(("param_names" in other) != named for other in others):
@@ -58,7 +58,7 @@ def _pairs(where: str, params: PyTree) -> list[tuple[str, PyTree]] | None:
         index = next(i for i, x in enumerate(params) if not is_pair(x))
         raise ValueError(
             f"{where}: all optimizer params should be with/without names. Some param names are "
-            f"missing: the first is that of the parameter {index}. Pass a list of pairs "
+            f"missing, the first of them for parameter {index}. Pass a list of pairs "
             "(name, array), or of arrays."
         )
     return list(params)

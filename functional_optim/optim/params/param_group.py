@@ -32,7 +32,7 @@ _MEANT: dict[str, tuple[str, ...]] = {
 """Other names of an option, in lower case and without underscores -> options that may be meant."""
 
 _ALWAYS_MEANT = frozenset({"lr", "learningrate", "wd"})
-"""Names among these that are never keys of the user."""
+"""Keys that always mean an option: users do not store data of their own under them."""
 
 
 class ParamGroup(dict[str, Any]):
@@ -70,14 +70,10 @@ class ParamGroup(dict[str, Any]):
         suggestions = self._suggestions(key)
         if suggestions or _plain(key) in _ALWAYS_MEANT:
             listed = ", ".join(sorted(self._option_names)) or "none"
-            raise ValueError(
-                f"{self._where} has the unknown option {key!r}. "
-                + (
-                    f"Did you mean {suggestions[0]!r}?"
-                    if suggestions
-                    else f"Its options are: {listed}."
-                )
-            )
+            hint = f"Its options are: {listed}."
+            if suggestions:
+                hint = f"Did you mean {suggestions[0]!r}?"
+            raise ValueError(f"{self._where} has the unknown option {key!r}. {hint}")
 
     def _suggestions(self, key: str) -> list[str]:
         """Returns the options that a key may mean: by another name, or misspelt."""
@@ -124,8 +120,8 @@ class ParamGroup(dict[str, Any]):
             return
         if not any(map(is_traced, jax.tree.leaves(self["params"]))):
             raise RuntimeError(
-                f"{self._where}: {key} was given a traced value, within jit, grad, scan, ..., out "
-                "of which the optimizer cannot carry it. Assign it outside, make the optimizer "
+                f"{self._where}: {key} was given a traced value. The optimizer cannot carry it out "
+                "of the trace (jit, grad, scan, ...). Assign it outside, make the optimizer "
                 "within, or make it with differentiable=True."
             )
 

@@ -13,7 +13,7 @@ from ...serialization import placing
 from ...serialization.reading import restore
 from ...serialization.versions import COUNT, VERSION_KEY
 from ..conversions import as_numpy
-from .form import check_groups
+from .checks import check_groups
 
 __all__ = [
     "COUNT",

@@ -8,14 +8,15 @@ import numpy as np
 from ...core.protocol import PyTree
 from ...core.state import State
 from ..conversions import as_numpy
+from .checks import is_count, numbers_problem
 from .entries import ParamState, place
-from .form import is_count, numbers_problem
 from .match import SavedGroup
 
 __all__ = ["read_lbfgs_state", "write_lbfgs_states"]
 
 Array = np.ndarray
 
+# torch's name of an entry -> name here. Each dict has one kind of value.
 _VECTORS = {"d": "direction", "prev_flat_grad": "grad"}
 _RINGS = {"old_dirs": "diff_updates_memory", "old_stps": "diff_params_memory"}
 _SCALARS = {"t": "step", "H_diag": "scale", "prev_loss": "value_before"}
@@ -115,7 +116,7 @@ def _check(
             problems.append(f"{k!r} has {sorted(sizes - {n})[0]} elements, the parameters {n}")
     lengths = {k: len(entry[k] or []) for k in ("ro", *_RINGS)}
     if len(set(lengths.values())) > 1:
-        problems.append(f"lists of the lengths {lengths}, which are of the same pairs")
+        problems.append(f"lists of the lengths {lengths}, which must be equal")
     if problems:
         raise _wrong(owner, problems)
 

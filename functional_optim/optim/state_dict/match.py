@@ -7,8 +7,8 @@ import jax
 
 from ...core.protocol import PyTree
 from ...core.trees.structure import is_absent
+from .checks import check_params, check_states
 from .entries import COUNT, ParamState, read_state_dict
-from .form import check_params, check_states
 from .write import param_names
 
 __all__ = ["Names", "SavedGroup", "match_groups"]
@@ -158,7 +158,7 @@ def _saved_names(
     if len(flat) != len(order) or len(set(flat)) != len(order):
         raise ValueError(
             f"{owner}: the file has {len(order)} parameters, and {len(set(flat))} different names "
-            f"of {len(flat)} are given for them. Give each its own. Nothing was loaded."
+            f"of {len(flat)} are given for them. Give each a different name. Nothing was loaded."
         )
     return dict(zip(order, flat, strict=True))
 
@@ -242,6 +242,6 @@ def _check_names(
             ) from None
         raise ValueError(
             f"{owner}: the saved parameters have other names; only on one side are "
-            f"{', '.join(unmatched[:8])}{more}. Pass names=[...], the names here of the saved "
-            "parameters in the order of their numbers. Nothing was loaded."
+            f"{', '.join(unmatched[:8])}{more}. Pass names=[...]: for each saved "
+            "parameter, in the order of their numbers, its name here. Nothing was loaded."
         )

@@ -11,8 +11,8 @@ from ...core.state import State
 from ...serialization.placing import has_shape
 from ..conversions import as_numpy
 from ..hyperparams import DormantSlots
+from .checks import is_count, numbers_problem
 from .entries import ParamState, StateEntry, is_no_slot, place
-from .form import is_count, numbers_problem
 from .match import SavedGroup
 
 __all__ = ["any_has", "fill_state", "read_dormant_slots"]

@@ -119,7 +119,7 @@ def check_not_traced(name: str, old: PyTree, new: PyTree) -> None:
         return
     if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(old)):
         raise RuntimeError(
-            f"{name}: called within a trace (jit, grad, scan, ...), out of which the optimizer "
-            "cannot carry what it keeps. Call it outside, and let minimize compile the step; or "
-            "make the optimizer within, with differentiable=True; or use the functional interface."
+            f"{name}: called within a trace (jit, grad, scan, ...). The optimizer cannot carry its "
+            "arrays out of a trace. Call it outside, and let minimize compile the step; or make "
+            "the optimizer within, with differentiable=True; or use the functional interface."
         )

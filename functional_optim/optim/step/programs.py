@@ -171,9 +171,9 @@ class SharedPrograms:
             structure = jax.tree.structure(state)
             if structure != layout.stored_treedef:
                 raise ValueError(
-                    f"optimizer: the state of group {i} has after update another structure than "
+                    f"optimizer: after update, the state of group {i} has another structure than "
                     f"after init: {structure} instead of {layout.stored_treedef}. An update must "
-                    "keep it."
+                    "keep the structure."
                 )
             new_params.append(p)
             new_states.append(layout.pack(state))
