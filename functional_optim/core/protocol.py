@@ -37,7 +37,7 @@ class TransformInitFn(Protocol):
 
 
 class TransformUpdateFn(Protocol):
-    """Computes new updates from updates (at first the gradients), and the next state."""
+    """Computes new updates from updates (gradients, for the first link), and the next state."""
 
     def __call__(
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, /, **extra: Any
