@@ -45,7 +45,7 @@ class Checkpoint(NamedTuple):
 def pack(
     function: str, params: PyTree, state: PyTree, step: SupportsInt | None, extra: PyTree
 ) -> tuple[dict[str, Array], dict[str, PyTree]]:
-    """Returns the arrays by name, on their devices, and the rest as JSON data.
+    """Returns the arrays by name, on their devices, and all other data as JSON data.
 
     Raises:
       TypeError: a value cannot be written, or could not be read again; the message says where.
@@ -128,8 +128,8 @@ class Templates:
     def leaves(self) -> dict[str, PyTree]:
         """Maps names to leaves of the templates, for arrays of a single parameter."""
         names = Names(self._function, self._trees)
-        whole = {k: names.arrays[n.array] for k, n in names.names.items() if n.item is None}
-        return {part: x for k, like in whole.items() for part, x in split_parts(k, like)}
+        single = {k: names.arrays[n.array] for k, n in names.names.items() if n.item is None}
+        return {part: x for k, like in single.items() for part, x in split_parts(k, like)}
 
     def fill(self, info: Mapping[str, PyTree], arrays: Mapping[str, Array]) -> Checkpoint:
         """Makes the checkpoint from the data that was read."""

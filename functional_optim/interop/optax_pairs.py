@@ -42,17 +42,17 @@ class Pair:
     @property
     def count(self) -> int | None:
         """The number of updates of a link, if optax counts them."""
-        about = self.counterpart
-        if not isinstance(about, Counterpart):
+        counterpart = self.counterpart
+        if not isinstance(counterpart, Counterpart):
             return None
-        found = self._number(about.count)
-        return None if found is None else found - about.first_count
+        count = self._number(counterpart.count)
+        return None if count is None else count - counterpart.first_count
 
     @property
     def passed_on(self) -> int | None:
         """The number of updates that a wrapper has passed on, if optax counts them."""
-        about = self.counterpart
-        return self._number(about.passed_on) if isinstance(about, Wrapper) else None
+        counterpart = self.counterpart
+        return self._number(counterpart.passed_on) if isinstance(counterpart, Wrapper) else None
 
     @property
     def is_wrapper(self) -> bool:
@@ -62,8 +62,8 @@ class Pair:
     @property
     def counts_all_updates(self) -> bool:
         """Whether its count includes all updates, and not only a part of them."""
-        about = self.counterpart
-        return isinstance(about, Counterpart) and about.counts_all_updates
+        counterpart = self.counterpart
+        return isinstance(counterpart, Counterpart) and counterpart.counts_all_updates
 
     def _number(self, field: str | None) -> int | None:
         if field is None or field not in self.theirs._fields:
@@ -111,8 +111,8 @@ def pair_up(function: str, theirs: OptState, ours: PyTree) -> list[Pair]:
             raise ValueError(_no_counterpart(function, name, [path for path, *_ in remaining]))
         path, node = remaining[first]
         pairs.append(Pair(state, labels, path, node, counterpart))
-        # States of other labels may correspond to links before this one: their order is that of the
-        # keys of a dict, which a compiled program sorts.
+        # States of other labels may correspond to links before this one: they are in the order of
+        # the keys of a dict, which a compiled program sorts.
         remaining = [x for i, x in enumerate(remaining) if i > first or (i < first and all_labels)]
     _check_slots(function, ours, {pair.path for pair in pairs})
     return pairs
@@ -181,20 +181,24 @@ def _counterpart(theirs: OptState, path: Path, node: State) -> Counterpart | Wra
         return None
     link = _rule_of(path)
     if link in RULE_NAMES:
-        about = LINKS.get(link)
-        return about if about is not None and name in about.states else None
+        counterpart = LINKS.get(link)
+        return counterpart if counterpart is not None and name in counterpart.states else None
     # The last part is a label, or a name in a named chain: find the rule by its slots.
-    possible = [about for about in LINKS.values() if name in about.states]
-    return next((about for about in possible if about.describes(theirs, node)), None)
+    possible = [counterpart for counterpart in LINKS.values() if name in counterpart.states]
+    return next((x for x in possible if x.describes(theirs, node)), None)
 
 
 def _absorbing(
     name: str, remaining: list[tuple[Path, State]], labels: frozenset[str]
 ) -> tuple[Path, State] | None:
-    """Returns the link whose count is that of a state of optax which has nothing else."""
+    """Returns the link that keeps the count of a state of optax which has nothing else."""
     for path, node in remaining:
-        about = LINKS.get(_rule_of(path)) if is_link(node) else None
-        if about is not None and name in about.absorbs and labels <= set(map(_key, path)):
+        counterpart = LINKS.get(_rule_of(path)) if is_link(node) else None
+        if (
+            counterpart is not None
+            and name in counterpart.absorbs
+            and labels <= set(map(_key, path))
+        ):
             return path, node
     return None
 

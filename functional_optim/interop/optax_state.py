@@ -103,12 +103,12 @@ def _read(function: str, link: State, pair: Pair | None, count: int) -> dict[str
         fields["carry"] = _read_carry(function, link, pair, count)
     if pair is None:
         return fields
-    about = _counterpart(pair)
+    counterpart = _counterpart(pair)
     for slot in slots_of(link):
-        if slot not in about.kept:
+        if slot not in counterpart.kept:
             array = copy_arrays(function, _field(function, pair, slot), link[slot])
-            fields[slot] = _zeros(array) if about.is_used_up(count) else array
-    if about.scalars:
+            fields[slot] = _zeros(array) if counterpart.is_used_up(count) else array
+    if counterpart.scalars:
         scalars = {k: place(getattr(pair.theirs, v), link.scalars[k]) for k, v in _scalars(pair)}
         fields["scalars"] = link.scalars | scalars
     return fields
@@ -127,38 +127,38 @@ def _read_carry(function: str, link: State, pair: Pair | None, count: int) -> di
 
 def _write(function: str, pair: Pair) -> OptState:
     """Returns optax's state with the values of a link."""
-    theirs, link, about, count = pair.theirs, pair.ours, _counterpart(pair), int(pair.ours.count)
+    theirs, link, counterpart = pair.theirs, pair.ours, _counterpart(pair)
     path = path_string(pair.path or ())
-    if about.kept:
+    if counterpart.kept:
         raise ValueError(
-            f"{function}: how far '{path}' has come in its period is not in its state. Convert "
-            "that of the optimizer within, after a period."
+            f"{function}: the state of '{path}' does not say at which step of its period it is. "
+            "Convert the state of the inner optimizer, after a period."
         )
     count = _count_of_all(function, path, link)
-    if about.period:
-        count %= int(link.hyperparams[about.period])
+    if counterpart.period:
+        count %= int(link.hyperparams[counterpart.period])
     fields = {
         field: copy_arrays(function, link[slot], getattr(theirs, field))
-        for slot, field in about.slots.items()
+        for slot, field in counterpart.slots.items()
         if slot in link
     }
-    if about.is_used_up(count):
+    if counterpart.is_used_up(count):
         fields = _zeros(fields)
     fields |= {v: place(link.scalars[k], getattr(theirs, v)) for k, v in _scalars(pair)}
     fields |= {
-        v: place(_one(function, path, k, link.carry[k]), getattr(theirs, v))
-        for k, v in about.carry.items()
+        v: place(_shared_number(function, path, k, link.carry[k]), getattr(theirs, v))
+        for k, v in counterpart.carry.items()
     }
-    for name in filter(None, (about.count, *about.other_counts)):
+    for name in filter(None, (counterpart.count, *counterpart.other_counts)):
         if name in theirs._fields:
-            fields[name] = place(count + about.first_count, getattr(theirs, name))
+            fields[name] = place(count + counterpart.first_count, getattr(theirs, name))
     for name in ("is_initial_step", "is_init_step"):
         if name in theirs._fields:
             fields[name] = place(count == 0, getattr(theirs, name))
     return theirs._replace(**fields)
 
 
-def _one(function: str, path: str, name: str, value: jax.Array) -> np.ndarray:
+def _shared_number(function: str, path: str, name: str, value: jax.Array) -> np.ndarray:
     """Returns the number that a link carries for all parameters."""
     numbers = np.unique(np.asarray(value))
     if numbers.size != 1:

@@ -168,7 +168,7 @@ _RESTART = "Start it again: it keeps only the last few updates."
 REFUSED = {
     "ScaleByAdanState": (
         "weighs changes of the gradient by 1 - b2, and the algorithm by b2: its mean of squares is "
-        "that of another quantity. Start it again."
+        "of another quantity. Start it again."
     ),
     "ScaleByLBFGSState": f"keeps pairs of negative curvature, which are left out here. {_RESTART}",
     "ScaleByRpropState": (

@@ -163,15 +163,18 @@ def load(
         info = _read(function, ocp, checkpointer, path, items)["info"]
         info = _undamaged(function, path, check_info(function, path, info))
         shapes = {k: (tuple(shape), jnp.dtype(name)) for k, (shape, name) in info["shapes"].items()}
-        whole = {k: x for k, x in shapes.items() if 0 not in x[0]}
+        # Arrays without elements were not written.
+        with_elements = {k: x for k, x in shapes.items() if 0 not in x[0]}
         likes = templates.leaves()
-        options = {k: _restore_args(ocp, shape, likes.get(k)) for k, (shape, _) in whole.items()}
+        options = {
+            k: _restore_args(ocp, shape, likes.get(k)) for k, (shape, _) in with_elements.items()
+        }
         arrays: Arrays = {k: np.zeros(*x) for k, x in shapes.items() if 0 in x[0]}
         if options:
             items = {"arrays": ocp.args.PyTreeRestore(restore_args=options)}
-            found = _read(function, ocp, checkpointer, path, items)["arrays"]
-            _check_arrays(function, path, found, info.get("checksums", {}))
-            arrays |= found
+            restored = _read(function, ocp, checkpointer, path, items)["arrays"]
+            _check_arrays(function, path, restored, info.get("checksums", {}))
+            arrays |= restored
     return templates.fill(info, _unpack_scalars(arrays, info["scalars"]))
 
 
@@ -193,8 +196,8 @@ def _check_arrays(function: str, path: Path, arrays: Arrays, expected: Mapping[s
 
     Directories that were written before there were checksums of arrays have none.
     """
-    found = _checksums({k: arrays[k] for k in expected})
-    damaged = [k for k, x in found.items() if x != expected[k]]
+    actual = _checksums({k: arrays[k] for k in expected})
+    damaged = [k for k, x in actual.items() if x != expected[k]]
     if damaged:
         raise ValueError(
             f"{function}: {path} is damaged: the checksum of '{damaged[0]}' differs. Load an "

@@ -35,15 +35,15 @@ def in_torch_order(
     )
     if different or len(position) < len(names):
         raise ValueError(
-            f"{owner}: names must be those of the saved parameters, each once; only on one side "
-            f"are {', '.join(different[:8]) or 'none'}."
+            f"{owner}: names must be the names of the saved parameters, each once; only on one "
+            f"side are {', '.join(different[:8]) or 'none'}."
         )
     order = [sorted(group_names, key=position.__getitem__) for group_names in current_names]
     if order != current_names and any(
         "old_dirs" in entry for entry in state_dict["state"].values()
     ):
         raise ValueError(
-            f"{owner}: the state is of all parameters as one vector, and cannot be put into "
+            f"{owner}: the state has all parameters in one vector, and cannot be put into "
             "another order. Build the optimizer with parameters as pairs, in torch's order."
         )
     old = {

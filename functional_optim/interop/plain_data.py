@@ -42,16 +42,16 @@ def to_plain(
             return {k: to_plain(function, v, f"{name}.{k}", arrays) for k, v in value.items()}
         items = []
         for k, v in value.items():
-            at = f"{name}.{k}"
-            key = to_plain(function, k, f"{at} (its key)", arrays)
-            items.append([key, to_plain(function, v, at, arrays)])
+            item_name = f"{name}.{k}"
+            key = to_plain(function, k, f"{item_name} (its key)", arrays)
+            items.append([key, to_plain(function, v, item_name, arrays)])
         return {"$items": items}
     if type(value) in (list, tuple):
         parts = [to_plain(function, v, f"{name}.{i}", arrays) for i, v in enumerate(value)]
         return {"$tuple": parts} if isinstance(value, tuple) else parts
     raise TypeError(
         f"{function}: '{name}' is of type {type(value).__name__}. Pass plain data: dicts, lists, "
-        "tuples, numbers, strings, None and arrays, such as state_dict() gives."
+        "tuples, numbers, strings, None and arrays, such as a result of state_dict()."
     )
 
 

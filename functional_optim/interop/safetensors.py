@@ -136,9 +136,10 @@ def load(
     if text != "null" and str(zlib.crc32(text.encode())) != metadata.get(_SUM):
         raise _damaged(function, path, "the checksum of its description differs")
     info = check_info(function, path, json.loads(text))
-    wrong = [k for k in info["crc32"].keys() | arrays if not _is_intact(k, arrays, info["crc32"])]
-    if wrong:
-        shown = ", ".join(map(repr, sorted(wrong)[:8]))
+    sums = info["crc32"]
+    damaged = [k for k in sums.keys() | arrays if not _is_intact(k, arrays, sums)]
+    if damaged:
+        shown = ", ".join(map(repr, sorted(damaged)[:8]))
         raise _damaged(function, path, f"the checksums of {shown} differ")
     for name, dtype in info["dtypes"].items():
         arrays[name] = arrays[name].view(jnp.dtype(dtype))[..., 0]
@@ -184,6 +185,7 @@ def _damaged(function: str, path: str | PathLike[str], what: str) -> ValueError:
 
 
 def _as_bits(x: HostArray) -> HostArray:
+    """Returns the bytes of each element along a last axis that is added."""
     return x[..., None].view(np.uint8)
 
 

@@ -124,11 +124,11 @@ def import_model(
     paths = _paths(params)
     saved = {k: _array(x) for k, x in _strip_wrappers(state_dict, paths).items()}
     leaves = _find_sources(saved, params, paths, layout, modules or {})
-    old, treedef = jax.tree.flatten(params)
+    arrays, treedef = jax.tree.flatten(params)
     for leaf in leaves:
         value = leaf.convert(leaf.source.of(saved[leaf.source.name]))
-        old[leaf.position] = jnp.asarray(place(value, old[leaf.position]))
-    tree = jax.tree.unflatten(treedef, old)
+        arrays[leaf.position] = jnp.asarray(place(value, arrays[leaf.position]))
+    tree = jax.tree.unflatten(treedef, arrays)
     if optimizer is None:
         return tree
     return tree, _import_state(optimizer, saved, leaves, names)
@@ -222,7 +222,7 @@ def _find_sources(
 
 @dataclasses.dataclass(frozen=True)
 class _Reshape:
-    """Changes the layout of an array from torch's to that of the tree."""
+    """Changes the layout of an array from torch's to the tree's."""
 
     shape: tuple[int, ...]
     transpose: bool
@@ -260,7 +260,9 @@ def _import_state(
         numbers, paths = [], []
         for number, name in zip(group["params"], group_names, strict=True):
             if name not in by_name:
-                raise ValueError(f"import_model: the optimizer has {name!r}, and the tree has not.")
+                raise ValueError(
+                    f"import_model: the optimizer has {name!r}, which the tree does not have."
+                )
             entry = _entry(entries, number)
             for leaf in by_name[name]:
                 if entry:

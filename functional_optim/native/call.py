@@ -63,8 +63,10 @@ def _by_compiler(
     n, results = len(plan.shared), []
     leaves = _split(operands[n:], len(plan.per_leaf))
     for per_leaf, row, index in zip(leaves, rows, indices, strict=True):
-        at = dict(zip((*plan.shared, *plan.per_leaf), (*operands[:n], *per_leaf), strict=True))
-        arrays: LeafArrays = plan.arrays.unflatten([at[i] for i in range(len(at))])
+        # The operands have the shared arguments first; the leaf's function has them in its order.
+        indices_of_operands = (*plan.shared, *plan.per_leaf)
+        arguments = dict(zip(indices_of_operands, (*operands[:n], *per_leaf), strict=True))
+        arrays: LeafArrays = plan.arrays.unflatten([arguments[i] for i in range(len(arguments))])
         scalars = tuple(
             x if x.row is None else x._replace(row=one_row(x.row, row)) for x in arrays.scalars
         )

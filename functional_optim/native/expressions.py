@@ -77,7 +77,7 @@ def expression(
     operands: list[str],
     dtypes: list[str],
     *,
-    each: bool,
+    in_loop: bool,
 ) -> str:
     """Returns the C++ expression of an operation.
 
@@ -86,7 +86,7 @@ def expression(
       parameters: parameters of the primitive.
       operands: names of the variables that are its operands.
       dtypes: dtypes of the operands.
-      each: whether the operation is in the loop over elements, and not on scalars.
+      in_loop: whether the operation is in the loop over elements, and not on scalars.
 
     Raises:
       Ineligible: the operation has no such expression.
@@ -95,7 +95,7 @@ def expression(
         return _convert(operands[0], dtypes[0], parameters["new_dtype"].name)
     if name == "integer_pow":
         return _power(operands[0], dtypes[0], parameters["y"])
-    text = _PLAIN.get(name) or (None if each else _OF_SCALARS.get(name))
+    text = _PLAIN.get(name) or (None if in_loop else _OF_SCALARS.get(name))
     if text is None or (name == "select_n" and (dtypes[0] != "bool" or len(operands) != 3)):
         raise Ineligible(name)
     # Arithmetic on integers is left to XLA: division and overflow differ in C++.

@@ -23,7 +23,7 @@ class NativeBackend:
 
     def claims(self, function: "LeafFunction", call: "LeafCall") -> bool:
         """Tells whether a kernel is built for this leaf, and saves time."""
-        if not _pays(call) or not isinstance(call.update, jax.core.Tracer):
+        if not _saves_time(call) or not isinstance(call.update, jax.core.Tracer):
             return False
         from .switch import recorded_bodies
 
@@ -57,7 +57,7 @@ def _may_run() -> bool:
     return is_enabled() and jax.default_backend() == "cpu" and has_any()
 
 
-def _pays(call: "LeafCall") -> bool:
+def _saves_time(call: "LeafCall") -> bool:
     """Tells whether a kernel saves time, because it reads the parameter and the slots once.
 
     XLA has a loop for each result. It fuses the loop of an update with the addition that follows,

@@ -32,7 +32,7 @@ class NotPrivate(Exception):
 
 @contextlib.contextmanager
 def opened_directory(path: Path, below: Sequence[str], *, make: bool = False) -> Iterator[int]:
-    """Opens a directory that only this user may write to, and so may each parent from `path` on.
+    """Opens a directory that only this user may write to, as well as its parents from `path` on.
 
     Args:
       path: path of the first directory.

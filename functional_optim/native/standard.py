@@ -66,7 +66,7 @@ def standard() -> Iterator[tuple[GradientTransformation, PyTree]]:
 
 
 def _torch_transformations() -> list[GradientTransformation]:
-    """Returns the transformations of torch's classes; unused options of these are None."""
+    """Returns the transformations of torch's classes; None is an option that is not used."""
     return [
         _from_class(optim.SGD, momentum=None),
         _from_class(optim.SGD, momentum=0.9),

@@ -42,7 +42,7 @@ class _Value:
 
     name: str
     dtype: str
-    each: bool = False  # whether the value differs from element to element
+    in_loop: bool = False  # whether the value differs from element to element
     length: int | None = None  # of a vector
     offset: int = 0  # of a vector that is a slice
     stored: str = ""  # of a vector: the dtype in memory
@@ -95,24 +95,24 @@ class _Writer:
         return self.operands.setdefault(i, len(self.operands))
 
     def reader(self, i: int, aval: Any) -> Thunk:
-        """Returns a function that writes the reading of an input."""
+        """Returns a function that writes the statements that read an input."""
 
         def read() -> _Value:
             kind, dtype = self._kinds[i], aval.dtype.name
             if kind == "leaf":
-                return self._write("static_cast<int32_t>(leaf)", "int32", each=False)
+                return self._write("static_cast<int32_t>(leaf)", "int32", in_loop=False)
             if dtype not in C_TYPES:
                 raise Ineligible(f"an input of {dtype}")
             if kind == "element":
                 k = self.operand(i)
                 self._point(f"a{k}", f"x[{k}]", dtype)
-                return self._write(f"a{k}[i]", dtype, each=True)
+                return self._write(f"a{k}[i]", dtype, in_loop=True)
             k = self.shared.setdefault(i, len(self.shared))
             start = f" + row * {aval.shape[0]}" if kind == "row" else ""
             self._point(f"s{k}", f"shared[{k}]", dtype, start)
             if kind in ("row", "vector"):
                 return _Value(f"s{k}", dtype, length=aval.shape[0], stored=dtype)
-            return self._write(f"s{k}[0]", dtype, each=False)
+            return self._write(f"s{k}[0]", dtype, in_loop=False)
 
         return functools.cache(read)
 
@@ -150,9 +150,9 @@ class _Writer:
         if name == "broadcast_in_dim":
             return operands[:1]
         names, dtypes = [v.name for v in operands], [v.dtype for v in operands]
-        each = any(v.each for v in operands)
-        text = expression(name, eqn.params, names, dtypes, each=each)
-        return [self._write(text, out.dtype.name, each=each)]
+        in_loop = any(v.in_loop for v in operands)
+        text = expression(name, eqn.params, names, dtypes, in_loop=in_loop)
+        return [self._write(text, out.dtype.name, in_loop=in_loop)]
 
     def _read_vector(
         self, name: str, params: Mapping[str, Any], vector: _Value, out: Any
@@ -167,20 +167,20 @@ class _Writer:
             cast = {"new_dtype": np.dtype(vector.dtype)}
             text = f"{vector.name}[{vector.offset}]"
             return self._write(
-                expression("convert_element_type", cast, [text], [vector.stored], each=False),
+                expression("convert_element_type", cast, [text], [vector.stored], in_loop=False),
                 vector.dtype,
-                each=False,
+                in_loop=False,
             )
         raise Ineligible(f"{name} of a vector")
 
-    def _write(self, text: str, dtype: str, *, each: bool) -> _Value:
+    def _write(self, text: str, dtype: str, *, in_loop: bool) -> _Value:
         """Declares a variable with the value of an expression."""
         if dtype not in C_TYPES:
             raise Ineligible(f"a value of {dtype}")
         name = f"v{len(self._scalars) + len(self._loop)}"
-        lines = self._loop if each else self._scalars
+        lines = self._loop if in_loop else self._scalars
         lines.append(f"const {C_TYPES[dtype]} {name} = {text};")
-        return _Value(name, dtype, each)
+        return _Value(name, dtype, in_loop)
 
     def text(self, outputs: Sequence[_Value]) -> str:
         """Returns the whole function."""

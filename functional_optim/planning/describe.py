@@ -26,7 +26,7 @@ def describe(
     mesh an `AbstractMesh` of devices that do not exist.
 
     Args:
-      tx: any pair `(init, update)`. Of links from other packages, the description has names and
+      tx: any pair `(init, update)`. For links from other packages, the description has names and
         state, but no hyperparameters.
       params: parameters, or their shapes.
       specs: the sharding of the parameters, as in `sharding.state_shardings`; by default, their
@@ -37,9 +37,8 @@ def describe(
     Returns:
       A description, which prints as text. Its `leaves` have a record for each parameter: the
       parameter's mask or label and the reason for it, the links that act on it with their
-      hyperparameters, and the arrays that they keep for it. `total` is one line. Where `init` must
-      be told which parameters are matrices, the text is the question, with the lines that answer
-      it.
+      hyperparameters, and the arrays that they keep for it. `total` is one line. If `init` cannot
+      know which parameters are matrices, the text is its question, with the lines that answer it.
 
     Raises:
       ValueError: specs are passed without a mesh, or do not fit the parameters. Errors of `init`
@@ -98,7 +97,7 @@ def _question(error: UnclearMatrices, shapes: PyTree) -> Description:
 
 def _shape_on_mesh(x: ArrayLike | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     dtype = x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
-    # The sharding of an array on a single device does not mean that it shall stay there.
+    # The sharding of an array on a single device does not mean that it must stay there.
     sharding = getattr(x, "sharding", None)
     on_mesh = sharding if isinstance(sharding, jax.NamedSharding) else None
     return jax.ShapeDtypeStruct(jnp.shape(x), dtype, sharding=on_mesh)

@@ -115,8 +115,8 @@ class Description:
       leaves: one record for each parameter, in the order of the tree.
       nbytes: bytes of the state.
       nbytes_on_a_device: bytes of the state on each device; None without a mesh.
-      question: the error of `init` where it must be told which parameters are matrices; the leaves
-        then have routes, and neither links nor state.
+      question: the error of `init` if it cannot know which parameters are matrices; the leaves then
+        have routes, and neither links nor state.
     """
 
     leaves: tuple[LeafRecord, ...]
@@ -134,7 +134,8 @@ class Description:
         for leaf in self.leaves:
             if leaf.path == path:
                 return leaf
-        raise KeyError(f"no parameter at {path!r}; there are {[x.path for x in self.leaves]}")
+        paths = ", ".join(leaf.path for leaf in self.leaves)
+        raise KeyError(f"there is no parameter at {path!r}. The paths are: {paths}.")
 
     @property
     def total(self) -> str:

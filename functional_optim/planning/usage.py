@@ -138,8 +138,8 @@ def _visit(init: Init, update: Update, params: PyTree, at: Path) -> Iterator[Lin
     if isinstance(init, ChainInit):
         updates = [x.function for x in update.links] if isinstance(update, ChainUpdate) else None
         for i, (name, inner) in enumerate(zip(init.names, init.inits, strict=True)):
-            step = updates[i] if updates else None
-            yield from _visit(inner, step, params, _field_path(at, name))
+            inner_update = updates[i] if updates else None
+            yield from _visit(inner, inner_update, params, _field_path(at, name))
     elif isinstance(init, (MaskedInit, PartitionInit)):
         yield from _routed(init, update, params, at)
     elif isinstance(init, MatricesInit):
@@ -191,9 +191,9 @@ def _routed(
         return
     updates = dict(update.links) if isinstance(update, PartitionUpdate) else {}
     for label, inner in init.inits:
-        step = updates[label].function if label in updates else None
+        inner_update = updates[label].function if label in updates else None
         part = router.split(labels, leaves, label)
-        yield from _visit(inner, step, part, _field_path(at, str(label)))
+        yield from _visit(inner, inner_update, part, _field_path(at, str(label)))
 
 
 def _reasons(
@@ -204,12 +204,13 @@ def _reasons(
     mask = labeller.function if isinstance(labeller, Function) else labeller
     if isinstance(mask, OnlyMatrices):  # an optimizer made it; see `_on_matrices`
         return {}
-    rest = ""
+    when_masked = ""
     if isinstance(update, MaskedUpdate):
-        rest = ", so its update becomes zero" if update.otherwise == "zero" else ", so it passes"
+        becomes_zero = update.otherwise == "zero"
+        when_masked = ", so its update becomes zero" if becomes_zero else ", so it passes"
     rows = zip(_leaves(params).items(), leaf_paths(params), labels, strict=True)
     return {
-        path: (f"{router.link}: {label!r}{rest * (label is False)}, {reason}",)
+        path: (f"{router.link}: {label!r}{when_masked * (label is False)}, {reason}",)
         for (path, leaf), name, label in rows
         for reason in [label_reason(labeller, name, leaf)]
     }
@@ -224,13 +225,17 @@ def _on_matrices(
     layers, treedef = jax.tree.flatten(labels)
     leaves = treedef.flatten_up_to(params)
     is_matrix = [isinstance(layer, MatrixAxes) for layer in layers]
-    matrices = [x if use else MaskedNode() for use, x in zip(is_matrix, leaves, strict=True)]
+    matrices = [
+        x if selected else MaskedNode() for selected, x in zip(is_matrix, leaves, strict=True)
+    ]
     reasons = {
         path: (
-            f"{init.leaves.rule if use else 'adam'}: {shown(layer, x.shape)}",
-            *(_mesh_routes(init, Blocks(layer, x.shape, init.block_size), x) if use else ()),
+            f"{init.leaves.rule if selected else 'adam'}: {shown(layer, x.shape)}",
+            *(_mesh_routes(init, Blocks(layer, x.shape, init.block_size), x) if selected else ()),
         )
-        for (path, x), layer, use in zip(_leaves(params).items(), layers, is_matrix, strict=True)
+        for (path, x), layer, selected in zip(
+            _leaves(params).items(), layers, is_matrix, strict=True
+        )
     }
     yield LinkUsage(at, None, None, {}, None, reasons)
     inner = update.link.function if isinstance(update, MatricesUpdate) else None
@@ -243,8 +248,8 @@ def _parts(init: Any, params: PyTree, at: Path) -> Iterator[LinkUsage]:
         yield from _visit(part, None, params, _field_path(at, name))
     whole = state_shapes(init, params)
     if whole is not None:
-        rest = {k: v for k, v in whole._asdict().items() if k not in init.parts}
-        usage = LinkUsage(at, init, None, _leaves(params), State(**rest), {})
+        other_fields = {k: v for k, v in whole._asdict().items() if k not in init.parts}
+        usage = LinkUsage(at, init, None, _leaves(params), State(**other_fields), {})
         if usage.slots:
             yield usage
 
@@ -275,8 +280,8 @@ def _wrapped(init: Any, params: PyTree, at: Path) -> Iterator[LinkUsage]:
     elif matching:
         inner = matching[-1]
         yield from _visit(init.init, None, params, _field_path(at, inner))
-        rest = {k: v for k, v in fields.items() if k != inner}
-        usage = LinkUsage(at, init, None, _leaves(params), State(**rest), {})
+        other_fields = {k: v for k, v in fields.items() if k != inner}
+        usage = LinkUsage(at, init, None, _leaves(params), State(**other_fields), {})
         if usage.slots:
             yield usage
     else:

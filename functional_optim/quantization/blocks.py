@@ -44,6 +44,7 @@ class Blocks:
     """
 
     def __init__(self, shape: tuple[int, ...]):
+        # Axes join the run from the last one on, while all of them fit into a block.
         axis, whole = len(shape), 1
         while axis > 1 and whole * shape[axis - 1] < BLOCK:
             axis -= 1
@@ -77,11 +78,12 @@ class Blocks:
 
     def per_element(self, numbers: Array) -> Array:
         """Reshapes one number per block so that it broadcasts to the divided array."""
-        per = self.run // self._piece
-        if per > 1:
-            each = jnp.broadcast_to(numbers[..., None], (*self.shape, per))
-            each = each.reshape(*self.shape[:-1], self.shape[-1] * per)
-            numbers = jax.lax.slice_in_dim(each, 0, self._pieces, axis=self.axis)
+        pieces_per_block = self.run // self._piece
+        if pieces_per_block > 1:
+            # Each piece gets the number of its block; the last block may have fewer pieces.
+            repeated = jnp.broadcast_to(numbers[..., None], (*self.shape, pieces_per_block))
+            repeated = repeated.reshape(*self.shape[:-1], self.shape[-1] * pieces_per_block)
+            numbers = jax.lax.slice_in_dim(repeated, 0, self._pieces, axis=self.axis)
         inner = len(self._whole) - self.axis
         return numbers.reshape(*numbers.shape, *(1,) * inner)
 
@@ -90,7 +92,7 @@ class Blocks:
         return _largest(self, x)
 
     def filled(self, x: Array, value: float | np.int32) -> Array:
-        """Pads the last block, and puts an axis of blocks in front of those within a block.
+        """Pads the last block, and puts an axis of blocks in front of the axes within a block.
 
         The elements of a block are one axis, which compilers can vectorize. On several devices
         they keep their axes, which may be sharded.

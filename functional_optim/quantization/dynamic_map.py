@@ -40,7 +40,7 @@ def decode(codes: Array, signed: Array) -> Array:
 
     Args:
       codes: integers from 0 to 255.
-      signed: whether the numbers have a sign; of a shape that broadcasts to that of the codes.
+      signed: whether the numbers have a sign; its shape broadcasts to the shape of the codes.
     """
     index = codes.astype(jnp.uint32) + jnp.where(signed, np.uint32(256), np.uint32(0))
     return jnp.asarray(_NUMBERS).at[index].get(mode="promise_in_bounds")
@@ -60,18 +60,19 @@ def encode(y: Array, signed: Array, random: Array | None = None) -> Array:
       signed: as in `decode`.
       random: uniform in [0, 1), shaped as y: rounds up or down at random, so that the mean is y.
     """
-    size = jnp.abs(y)
+    magnitude = jnp.abs(y)
     parts: Array = jnp.float32(1)  # of the decade
     per_unit: Array = jnp.float32(10.0 ** (DECADES - 1) / 0.9)
     for i in range(1, DECADES):
-        reached = size >= np.float32(10.0 ** (i - DECADES))
+        reached = magnitude >= np.float32(10.0 ** (i - DECADES))
         parts = jnp.where(reached, np.float32(2**i), parts)
         finer = np.float32(2**i * 10.0 ** (DECADES - 1 - i) / 0.9)
         per_unit = jnp.where(reached, finer, per_unit)
-    times = jnp.where(signed, np.float32(1), np.float32(2))
-    within = size * per_unit * times - parts * (times / 9)
-    parts = parts * times
-    last = 64 * times
+    # Without signs, each decade has twice as many parts.
+    fineness = jnp.where(signed, np.float32(1), np.float32(2))
+    within = magnitude * per_unit * fineness - parts * (fineness / 9)
+    parts = parts * fineness
+    last = 64 * fineness
     part = _nearest(within, last) if random is None else _either(within, parts, last, random)
     zero = jnp.where(signed, np.float32(SIGNED_ZERO), np.float32(-1))
     code = _with_sign(parts + part, y) + (zero + SPACED)
@@ -108,9 +109,9 @@ def _either(within: Array, parts: Array, last: Array, random: Array) -> Array:
     return below + jnp.where(random < share, np.float32(1), np.float32(0))
 
 
-def _with_sign(size: Array, y: Array) -> Array:
+def _with_sign(magnitude: Array, y: Array) -> Array:
     """Gives a magnitude the sign of y."""
-    bits = _bits(size) | (_bits(y) & np.int32(-(2**31)))
+    bits = _bits(magnitude) | (_bits(y) & np.int32(-(2**31)))
     return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 

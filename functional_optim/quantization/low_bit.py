@@ -78,10 +78,10 @@ def low_bit_state(
     the sharding of the array. Blocks are runs along its last axis, or along several axes if the
     last one has less than 256 elements: 25 rows of an array `(1000, 10)`. A block does not continue
     after the end of its axis, so that in a stack of matrices with at least 256 elements each, a
-    block is of one matrix. If an element of a block is not finite, all its elements are decoded
-    to values that are not finite. Other functions of this package support these nodes: a checkpoint
-    is converted between the formats and float32 when it is restored, and `decode_state` returns the
-    state in float32.
+    block belongs to one matrix. If an element of a block is not finite, all its elements are
+    decoded to values that are not finite. Other functions of this package support these nodes: a
+    checkpoint is converted between the formats and float32 when it is restored, and `decode_state`
+    returns the state in float32.
 
     The moments of optimizers of matrices are quantized. Their factors, bases and roots are not: an
     inverse root is determined by the smallest eigenvalues of a factor, which may be smaller than
@@ -96,8 +96,8 @@ def low_bit_state(
       form: the format of all moments, which are found by the names of their slots (`mu`, `nu`,
         `trace`, `sum_of_squares`, ...); or a dict, slot name -> format, for any slots. Only arrays
         of float32 are quantized.
-      key: integer or key of `jax.random.key`, to round at random. Then the state has a count,
-        the key, and `inner_state`; without a key it is the state of tx, with quantized arrays. The
+      key: integer or key of `jax.random.key`, to round at random. With a key, the state has a
+        count, the key, and `inner_state`; without, it is the state of tx with quantized arrays. The
         random numbers depend on the key, the count and the position of the array in the state, and
         not on shardings.
       min_size: arrays of fewer elements are not quantized; at least 256.
@@ -121,8 +121,9 @@ def low_bit_state(
     2 and 3, arXiv:2110.02861. Gupta et al., Deep learning with limited numerical precision, ICML
     2015, section 3, arXiv:1502.02551, for rounding at random.
     """
-    # Loads what a step computes blocks with. If the first trace of a step did it, jax.extend would
-    # add to JAX's context of traces, of jax 0.12 at least, and the second step would compile again.
+    # A step with blocks needs this module, which imports jax.extend. In jax 0.12, that import adds
+    # to the context of traces. If the first trace of a step did it, the second step would compile
+    # again.
     from ..core.leaf import blockwise
 
     del blockwise
@@ -200,8 +201,8 @@ class LowBitInit:
         slots = list(_slots(state, [path for path, _ in flat], forms))
         large = [id(x) not in stacked and self._is_large(container_content(x)) for _, x in flat]
         chosen = [forms.get(slot) if big else None for slot, big in zip(slots, large, strict=True)]
-        of_large = [path for (path, _), big in zip(flat, large, strict=True) if big]
-        self._check(slots, of_large, chosen)
+        large_paths = [path for (path, _), big in zip(flat, large, strict=True) if big]
+        self._check(slots, large_paths, chosen)
         pairs = zip(chosen, flat, strict=True)
         return treedef.unflatten(
             [
@@ -224,8 +225,8 @@ class LowBitInit:
             )
         if large and not any(chosen):
             raise ValueError(
-                "low_bit_state: none of the state's large arrays is known to be a moment; there "
-                f"is '{path_string(large[0])}'. Name slots that may be quantized: "
+                "low_bit_state: none of the state's large arrays is known to be a moment; the "
+                f"first is '{path_string(large[0])}'. Name slots that may be quantized: "
                 "form={'name': '8bit'}."
             )
 
@@ -236,7 +237,7 @@ class LowBitInit:
 
 
 def _slots(state: PyTree, paths: list[KeyPath], wanted: Mapping[str, str]) -> Iterator[str]:
-    """Yields the name of the slot of each path; empty where it is not in a slot."""
+    """Yields the name of the slot of each path; empty if the path is not in a slot."""
     links = [path for path, node in nested_states(state) if is_rule_state(node)]
     for path in paths:
         link = max((k for k in links if path[: len(k)] == k), key=len, default=None)

@@ -13,22 +13,24 @@ __all__ = ["placed"]
 Array = jax.Array
 
 
-def placed(function: Callable[..., PyTree], specs: Specs, x: Array, *rest: Array | None) -> PyTree:
+def placed(
+    function: Callable[..., PyTree], specs: Specs, x: Array, *others: Array | None
+) -> PyTree:
     """Calls a function of an array x, and shards the results as x.
 
-    XLA propagates the sharding of x to the codes for some divisions into blocks only, and where
-    shardings are in the types of arrays, JAX does so for none.
+    XLA propagates the sharding of x to the codes only for some divisions into blocks. If shardings
+    are in the types of arrays, JAX propagates it for none.
 
     Args:
-      function: `(x, *rest) -> arrays`; results with the shape of x are sharded as x.
+      function: `(x, *others) -> arrays`; results with the shape of x are sharded as x.
       specs: the partition specs of the results.
       x: the array.
-      rest: further arguments of the function.
+      others: further arguments of the function.
     """
     sharding = jax.typeof(x).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
-        return auto_sharded(function, specs, x, *rest)
-    results = function(x, *rest)
+        return auto_sharded(function, specs, x, *others)
+    results = function(x, *others)
     if isinstance(x, jax.core.Tracer):
         if jax.device_count() == 1:
             return results

@@ -24,11 +24,12 @@ def by_argument_names(saved: Collection[str], wanted: Collection[str]) -> dict[s
         if name in saved:
             continue
         for field, (argument, others) in product(_FIELDS, OTHER_ARGUMENT_NAMES.items()):
-            link, separator, rest = f".{name}".rpartition(f".{field}.")
-            if not separator or rest.partition(".")[0] != argument:
+            link, separator, path = f".{name}".rpartition(f".{field}.")
+            if not separator or path.partition(".")[0] != argument:
                 continue
             for other in others:
-                candidate = f"{link}{separator}{other}{rest.removeprefix(argument)}"[1:]
+                # The numbers of a schedule follow the argument, and keep their names.
+                candidate = f"{link}{separator}{other}{path.removeprefix(argument)}"[1:]
                 if candidate in saved and candidate not in wanted:
                     renamed[candidate] = name
     return renamed

@@ -70,8 +70,8 @@ def migrate_format_1(saved: Migrated) -> Migrated:
 
 def _add_floor_of_loss_scales(arrays: Arrays) -> None:
     """Adds the numbers that the states of `loss_scale` lacked, with their defaults, in place."""
-    known = ".hyperparams.growth_factor"
-    for link in [k.removesuffix(known) for k in arrays if k.endswith(known)] + [""]:
+    marker = ".hyperparams.growth_factor"  # only `loss_scale` has this hyperparameter
+    for link in [k.removesuffix(marker) for k in arrays if k.endswith(marker)] + [""]:
         start = f"{link}." if link else ""
         factor, tracker = (f"{start}{k}" for k in ("hyperparams.growth_factor", "growth_tracker"))
         if factor in arrays and tracker in arrays:
@@ -148,13 +148,13 @@ def _multiply(arrays: Arrays, name: str, factor: HostArray) -> None:
     if name in arrays:
         arrays[name] = _product(arrays[name], factor)
         return
-    parts = {f"{name}.{part}" for form in FORMATS.values() for part in form.parts}
+    parts = {f"{name}.{part}" for kind in FORMATS.values() for part in kind.parts}
     quantized = join_parts({k: arrays[k] for k in parts & arrays.keys()}, {}, decode=False)
     if name in quantized:
-        form = type(quantized[name])
-        assert issubclass(form, QuantizedArray)  # because `name` itself was not saved
+        kind = type(quantized[name])
+        assert issubclass(kind, QuantizedArray)  # because `name` itself was not saved
         x = jnp.asarray(_product(decode_state(quantized[name]), factor))
-        arrays |= split_parts(name, form.of(x, None))
+        arrays |= split_parts(name, kind.of(x, None))
 
 
 def _product(x: SavedArray, factor: HostArray) -> SavedArray:

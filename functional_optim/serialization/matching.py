@@ -76,9 +76,9 @@ def _hyperparam_names(names: Iterable[str]) -> dict[tuple[str, str], set[str]]:
     result: dict[tuple[str, str], set[str]] = defaultdict(set)
     for name in names:
         for field in ("hyperparams", "schedules"):
-            link, separator, rest = f".{name}".rpartition(f".{field}.")
+            link, separator, path = f".{name}".rpartition(f".{field}.")
             if separator:
-                result[link, rest.split(".")[0]].add(name)
+                result[link, path.split(".")[0]].add(name)
     return result
 
 
@@ -95,9 +95,9 @@ def _match_moved(result: Match, wanted: Mapping[str, Name], saved: Collection[st
         if len(candidates) == 1:
             result.sources[name] = result.moved[name] = candidates[0]
     # A saved array that fits several names is not assigned to any of them.
-    times = Counter(result.moved.values())
+    uses = Counter(result.moved.values())
     for target, source in list(result.moved.items()):
-        if times[source] > 1:
+        if uses[source] > 1:
             del result.sources[target], result.moved[target]
 
 
@@ -105,24 +105,26 @@ def _keep_label_fields(
     result: Match, wanted: Mapping[str, Name], saved: Mapping[str, SavedArray]
 ) -> None:
     """Keeps the hyperparameters and counts of labels whose parameters came from other labels."""
+    # Path of a chain or wrapper -> saved paths of those that its parameters' slots came from.
     origins: dict[str, set[str]] = defaultdict(set)
     for target, source in result.moved.items():
         if wanted[target].is_slot:
-            to = parent(wanted[target].link or "")
-            origins[to].add(_without_end(source, _relative_path(target, to)))
+            wrapper = parent(wanted[target].link or "")
+            origins[wrapper].add(_without_end(source, _relative_path(target, wrapper)))
     saved_links = {_split_link(name) for name in saved}
     used_links: set[tuple[str, str]] = set()
     for name in wanted:
         link = wanted[name].link
         if link is None or wanted[name].leaf is not None:
             continue
-        to = parent(link)
-        sources = {(origin, _relative_path(link, to)) for origin in origins.get(to, ())}
+        wrapper = parent(link)
+        name_in_wrapper = _relative_path(link, wrapper)
+        sources = {(origin, name_in_wrapper) for origin in origins.get(wrapper, ())}
         used_links |= sources
         if name not in result.sources and sources & saved_links:
             result.kept.add(name)
             if wanted[name].field == "count":  # so that a schedule continues where it was
-                names = [dotted(origin, _relative_path(name, to)) for origin, _ in sources]
+                names = [dotted(origin, _relative_path(name, wrapper)) for origin, _ in sources]
                 counts = {k: np.max(np.asarray(saved[k])) for k in names if k in saved}
                 if counts:
                     result.sources[name] = max(counts, key=lambda k: counts[k])

@@ -32,23 +32,23 @@ def join_parts(
       decode: whether to decode the arrays.
     """
     joined = dict(saved)
-    for form in FORMATS.values():
-        for name in quantized_names(joined, wanted, form):
-            parts = {k: (joined.pop(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()}
-            array = form(**{k: _with_dtype(x, np.dtype(dtype)) for k, (x, dtype) in parts.items()})
+    for kind in FORMATS.values():
+        for name in quantized_names(joined, wanted, kind):
+            parts = {k: (joined.pop(f"{name}.{k}"), dtype) for k, dtype in kind.parts.items()}
+            array = kind(**{k: _with_dtype(x, np.dtype(dtype)) for k, (x, dtype) in parts.items()})
             joined[name] = decode_state(array) if decode else array
     return joined
 
 
 def quantized_names(
-    saved: Mapping[str, SavedArray], wanted: Container[str], form: type[QuantizedArray]
+    saved: Mapping[str, SavedArray], wanted: Container[str], kind: type[QuantizedArray]
 ) -> list[str]:
-    """Returns the names of the arrays that were saved as the parts of a quantized form."""
-    first_part = f".{next(iter(form.parts))}"
+    """Returns the names of the arrays that were saved as the parts of one format."""
+    first_part = f".{next(iter(kind.parts))}"
 
     def has_all_parts(name: str) -> bool:
-        saved_parts = [(saved.get(f"{name}.{k}"), dtype) for k, dtype in form.parts.items()]
-        is_wanted = any(f"{name}.{k}" in wanted for k in form.parts)
+        saved_parts = [(saved.get(f"{name}.{k}"), dtype) for k, dtype in kind.parts.items()]
+        is_wanted = any(f"{name}.{k}" in wanted for k in kind.parts)
         return not is_wanted and all(_is_part(x, np.dtype(dtype)) for x, dtype in saved_parts)
 
     names = (k.removesuffix(first_part) for k in saved if k.endswith(first_part))

@@ -68,7 +68,7 @@ def from_state_dict(
     learning rate, that was constant and follows a schedule, or the reverse, or another schedule,
     whose numbers are then the template's; the label or group of a parameter, and the wrapper
     around its link, as long as link and path are found once. Arrays that only one of the two
-    keeps in fewer bits, by `low_bit_state`, are decoded or rounded; if both use the same form,
+    keeps in fewer bits, by `low_bit_state`, are decoded or rounded; if both use the same format,
     the bits are copied.
 
     The structure differs from the template's in one case, the same that changes it during a run: if
@@ -128,7 +128,7 @@ def restore(
 ) -> tuple[PyTree, RestoreReport]:
     """Restores a state, and reports on it.
 
-    The other arguments are those of `from_state_dict`.
+    `from_state_dict` explains the other arguments.
 
     Args:
       function: name of the public function, which errors begin with.

@@ -10,7 +10,7 @@ from .placing import SavedArray, StateArray, dtype_of
 __all__ = ["RestoreReport", "describe"]
 
 _SHOWN = 24
-"""Number of names of a kind that an error lists at most; the report has all."""
+"""The largest number of names of one kind that an error lists; the report has all."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,9 +56,9 @@ def check_addressable(function: str, name: str, x: T) -> T:
     """
     if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
         raise ValueError(
-            f"{function}: '{name}' is sharded over several processes, and this one has a part of "
-            "the array. Use interop.orbax, where each process writes its own shards, or gather the "
-            "array first: jax.experimental.multihost_utils.process_allgather(..., tiled=True)."
+            f"{function}: '{name}' is sharded over several processes, and this process has only "
+            "a part of it. Use interop.orbax, where each process writes its own shards, or gather "
+            "the array first: jax.experimental.multihost_utils.process_allgather(..., tiled=True)."
         )
     return x
 
@@ -66,8 +66,8 @@ def check_addressable(function: str, name: str, x: T) -> T:
 def named_arrays(function: str, tree: PyTree) -> dict[str, Any]:
     """Returns the arrays of a tree by name.
 
-    The arrays stay on their devices, except those with items of several parameters, which are
-    copied to the host to be taken apart.
+    An array that holds items of several parameters is copied to the host, and divided. All other
+    arrays stay on their devices.
     """
     names = Names(function, tree)
     arrays = [_key_data(x) for x in names.arrays]

@@ -52,7 +52,7 @@ def scattered_value_and_grad(
         ]
 
         def on_device(params: PyTree, batch: tuple[PyTree, ...]) -> tuple[Array, list[Array]]:
-            # Otherwise JAX sums the derivative by replicated parameters over the devices.
+            # Without this, JAX would sum the derivative by replicated parameters over the devices.
             varying = jax.lax.pcast(params, (axis,), to="varying")
             loss, grads = jax.value_and_grad(loss_fn)(varying, *batch)
             shards = [
@@ -60,7 +60,7 @@ def scattered_value_and_grad(
             ]
             return jax.lax.pmean(loss, axis), shards
 
-        shards = [PartitionSpec() if i is None else _spec_along(i, axis) for i in axes]
+        shards = [PartitionSpec() if i is None else PartitionSpec(*[None] * i, axis) for i in axes]
         loss, grads = jax.shard_map(
             on_device,
             mesh=mesh,
@@ -71,10 +71,6 @@ def scattered_value_and_grad(
         return loss, treedef.unflatten(grads)
 
     return value_and_grad
-
-
-def _spec_along(i: int, axis: str) -> PartitionSpec:
-    return PartitionSpec(*[None] * i, axis)
 
 
 def _mean_shard(g: Array, i: int | None, axis: str) -> Array:

@@ -26,10 +26,10 @@ class MatrixSharding:
     - `"divide"`: each device gets whole matrices, one in n of those of equal shape, and returns
       the results: an all-to-all before and one after, and 1 / n of the computation. Matrices of
       all parameters count; where n does not divide their number, some devices get zeros.
-    - `"tensor_parallel"`: each device has a part of the longer side of each matrix. Its share of a
-      Gram matrix is added to those of the others, once in each round, and all else is local.
+    - `"tensor_parallel"`: each device has a part of the longer side of each matrix. In each round,
+      the devices add up their shares of a Gram matrix; all other computation is local.
 
-    The results are those of one device up to rounding. Where neither types nor `out_shardings` say
+    The results equal those of one device up to rounding. If neither types nor `out_shardings` say
     how updates are sharded, the compiler chooses.
 
     Args:
@@ -98,7 +98,7 @@ class MatrixSharding:
         return math.prod(mesh.shape[name] for name in self.axes)
 
     def placed(self, x: Array) -> Array:
-        """Places an array `(matrices, rows, columns)` on the devices, as the way asks.
+        """Places an array `(matrices, rows, columns)` on the devices, as `how` says.
 
         With `"divide"`, zeros are added so that each device has as many matrices.
         """
@@ -121,8 +121,8 @@ class MatrixSharding:
     def bytes_moved(self, shape: tuple[int, int, int], itemsize: int) -> int:
         """Returns the bytes that each device receives for matrices of one shape.
 
-        They are those of a step, where the parameters are divided over the devices, before and
-        after; for `"tensor_parallel"` those of a round, in which one Gram matrix is added up.
+        They are counted for one step, before and after which the parameters are divided over the
+        devices; for `"tensor_parallel"`, for one round, in which one Gram matrix is added up.
 
         Args:
           shape: `(matrices, rows, columns)`.

@@ -148,6 +148,7 @@ class Zero1Init:
         sharder, divided = self.sharder, self.sharder.divided_specs(params)
         leaves = jax.tree.leaves(params)
         traced = any(isinstance(p, jax.core.Tracer) for p in leaves)
+        # JAX propagates explicit shardings from the parameters to the state by itself.
         if traced and sharder.explicit:
             return self.init(sharder.constrain(params, divided))
         state_specs = shardings_of(self.init, params, divided, sharder.mesh)
@@ -174,7 +175,7 @@ class Zero1Update(Interned):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether the inner update may be kept alive by a cache."""
+        """Whether a cache may keep the inner update alive."""
         return getattr(self.inner.function, "is_cacheable", False)
 
     def __call__(

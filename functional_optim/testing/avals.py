@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .case import Case
-from .comparison import flat, same_structure, saying
+from .comparison import assert_same_structure, leaves_by_path, saying
 from .registry import conformance
 
 __all__ = ["check_shapes", "check_state", "check_updates"]
@@ -45,7 +45,7 @@ def check_state(case: Case) -> None:
             state = case.init(params)
             _, after = jax.eval_shape(case.update, grads, state, params)
             what = f"with {dtype} parameters and {grad_dtype} gradients, the state"
-            same_structure(state, after, what, "after init", "after update")
+            assert_same_structure(state, after, what, "after init", "after update")
 
 
 @conformance("Return one update for each gradient, of its shape, and real if it is real.")
@@ -60,7 +60,7 @@ def check_updates(case: Case) -> None:
                 f"update returns a {type(result).__name__}, not a pair."
             )
             assert len(result) == 2, f"update returns {len(result)} values, not a pair."
-            before, after = flat(grads), flat(result[0])
+            before, after = leaves_by_path(grads), leaves_by_path(result[0])
             for path in (*before, *after):
                 g, u = before.get(path), after.get(path)
                 assert g is not None, f"the updates have a leaf at '{path}', the gradients none."
@@ -87,5 +87,5 @@ def check_shapes(case: Case) -> None:
         ("jax.eval_shape(init, shapes)", jax.eval_shape(case.init, shapes)),
         ("init(shapes)", case.init(shapes)),
     ):
-        same_structure(state, other, f"the state of {what}", "by init(arrays)", "here")
+        assert_same_structure(state, other, f"the state of {what}", "by init(arrays)", "here")
     jax.eval_shape(case.update, grads, jax.eval_shape(lambda: state), shapes)

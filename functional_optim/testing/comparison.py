@@ -14,12 +14,12 @@ from ..core.trees.structure import path_string
 
 __all__ = [
     "avals_of",
-    "close",
-    "equal",
-    "finite",
-    "flat",
+    "assert_close",
+    "assert_equal",
+    "assert_finite",
+    "leaves_by_path",
     "is_of_parameter",
-    "same_structure",
+    "assert_same_structure",
     "saying",
 ]
 
@@ -36,7 +36,7 @@ def saying(message: str) -> Iterator[None]:
         raise AssertionError(message) from error
 
 
-def flat(tree: PyTree) -> dict[str, Any]:
+def leaves_by_path(tree: PyTree) -> dict[str, Any]:
     """Maps dotted paths to leaves."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {path_string(path): leaf for path, leaf in leaves}
@@ -49,7 +49,7 @@ def is_of_parameter(path: str, parameter: str) -> bool:
 
 def avals_of(tree: PyTree) -> dict[str, Aval]:
     """Returns shape, dtype and weak type of each leaf, which an update must not change."""
-    return {path: _aval(leaf) for path, leaf in flat(tree).items()}
+    return {path: _aval(leaf) for path, leaf in leaves_by_path(tree).items()}
 
 
 def _aval(leaf: Any) -> Aval:
@@ -59,7 +59,9 @@ def _aval(leaf: Any) -> Aval:
     return f"{kind}{leaf.dtype}", tuple(leaf.shape)
 
 
-def same_structure(before: PyTree, after: PyTree, what: str, first: str, second: str) -> None:
+def assert_same_structure(
+    before: PyTree, after: PyTree, what: str, first: str, second: str
+) -> None:
     """Asserts that two trees have the same leaves, with the same avals."""
     old, new = avals_of(before), avals_of(after)
     for path in (*old, *new):
@@ -78,25 +80,25 @@ def _show(aval: Aval | None) -> str:
     return "no leaf" if aval is None else " ".join(map(str, aval))
 
 
-def finite(tree: PyTree, what: str) -> None:
+def assert_finite(tree: PyTree, what: str) -> None:
     """Asserts that no leaf has an infinity or a NaN."""
-    for path, x in flat(tree).items():
+    for path, x in leaves_by_path(tree).items():
         with saying(f"{what} is not finite at '{path}'."):
             chex.assert_tree_all_finite(x)
 
 
-def equal(a: PyTree, b: PyTree, what: str, reason: str) -> None:
+def assert_equal(a: PyTree, b: PyTree, what: str, reason: str) -> None:
     """Asserts that two trees are equal bit for bit."""
-    same_structure(a, b, what, "at first", reason)
-    for path, x in flat(a).items():
+    assert_same_structure(a, b, what, "at first", reason)
+    for path, x in leaves_by_path(a).items():
         with saying(f"{what} differs at '{path}' {reason}."):
-            chex.assert_trees_all_equal(x, flat(b)[path])
+            chex.assert_trees_all_equal(x, leaves_by_path(b)[path])
 
 
-def close(a: PyTree, b: PyTree, what: str, reason: str, rtol: float) -> None:
+def assert_close(a: PyTree, b: PyTree, what: str, reason: str, rtol: float) -> None:
     """Asserts that each leaf is equal to a fraction `rtol` of its largest element."""
-    for path, x in flat(a).items():
-        x, y = np.asarray(x), np.asarray(flat(b)[path])
+    for path, x in leaves_by_path(a).items():
+        x, y = np.asarray(x), np.asarray(leaves_by_path(b)[path])
         bound = 0.0
         if _is_inexact(x):
             x, y = (v.astype(np.complex128 if np.iscomplexobj(v) else np.float64) for v in (x, y))

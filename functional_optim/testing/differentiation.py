@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from .case import Case, settable
-from .comparison import finite
+from .comparison import assert_finite
 from .registry import conformance
 
 __all__ = ["check_differentiation", "check_hyperparam_derivatives"]
@@ -21,7 +21,7 @@ def check_differentiation(case: Case) -> None:
     hyperparams = settable(state)
     tangents = (jax.tree.map(jnp.ones_like, grads), jax.tree.map(jnp.zeros_like, hyperparams))
     slopes = case.slopes(params, state, grads, hyperparams, tangents)
-    finite(slopes, "the derivative by the gradients")
+    assert_finite(slopes, "the derivative by the gradients")
 
 
 @conformance("Guard roots, powers and quotients of hyperparameters before they are taken.")
@@ -37,4 +37,4 @@ def check_hyperparam_derivatives(case: Case) -> None:
     for name in hyperparams:
         tangents = (zeros, {k: jnp.full_like(v, k == name) for k, v in hyperparams.items()})
         slopes = case.slopes(params, state, grads, hyperparams, tangents)
-        finite(slopes, f"the derivative of a step by {name}")
+        assert_finite(slopes, f"the derivative of a step by {name}")

@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from ..core.protocol import PyTree
 from .case import Case
-from .comparison import flat, is_of_parameter
+from .comparison import is_of_parameter, leaves_by_path
 from .registry import conformance
 
 __all__ = ["check_donation", "check_sharding"]
@@ -20,7 +20,7 @@ def check_donation(case: Case) -> None:
     params = jax.tree.map(jnp.copy, case.params())
     state, grads = case.init(params), case.grads()
     owners: dict[int, str] = {}
-    for path, x in (flat({"params": params}) | flat({"state": state})).items():
+    for path, x in (leaves_by_path({"params": params}) | leaves_by_path({"state": state})).items():
         for address in _buffers(x):
             owner = owners.setdefault(address, path)
             assert owner == path, f"{path} is the buffer of {owner}: both are donated."
@@ -50,8 +50,8 @@ def check_sharding(case: Case) -> None:
     params, grads = (_shard(tree, mesh) for tree in (case.params(), case.grads()))
     state = case.init(params)
     shardings = _shardings(state)
-    for path, p in flat(params).items():
-        for slot, x in flat(state).items():
+    for path, p in leaves_by_path(params).items():
+        for slot, x in leaves_by_path(state).items():
             if is_of_parameter(slot, path) and x.shape == p.shape and x.dtype == p.dtype:
                 assert x.sharding.is_equivalent_to(p.sharding, p.ndim), (
                     f"init puts '{slot}' at {x.sharding.spec if _is_named(x) else x.sharding}, "
@@ -59,7 +59,7 @@ def check_sharding(case: Case) -> None:
                 )
     # No out_shardings: the step alone must keep the shardings.
     _, after = jax.jit(case.step)(params, state, grads)
-    for path, x in flat(after).items():
+    for path, x in leaves_by_path(after).items():
         old = shardings.get(path)
         if x.ndim and old is not None:
             assert x.sharding.is_equivalent_to(old, x.ndim), (
@@ -73,7 +73,7 @@ def _is_named(x: jax.Array) -> bool:
 
 def _shardings(tree: PyTree) -> dict[str, Sharding]:
     """Returns the shardings of the leaves on the mesh; init may place other leaves anywhere."""
-    return {path: x.sharding for path, x in flat(tree).items() if _is_named(x)}
+    return {path: x.sharding for path, x in leaves_by_path(tree).items() if _is_named(x)}
 
 
 def _shard(tree: PyTree, mesh: Mesh) -> PyTree:

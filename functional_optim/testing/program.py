@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ..core.hyperparams import set_hyperparams
 from ..core.protocol import PyTree
 from .case import Case, settable
-from .comparison import close, same_structure
+from .comparison import assert_close, assert_same_structure
 from .registry import conformance
 
 __all__ = ["check_jit", "check_scan", "check_vmap", "check_vmap_hyperparams"]
@@ -24,7 +24,9 @@ def check_jit(case: Case) -> None:
         state = case.init(params)
         for seed in (1, 2):
             params, state = case.step(params, state, case.grads(seed=seed))
-    close(compiled, (params, state), "the result of jit", "from that without", ROUNDING)
+    assert_close(
+        compiled, (params, state), "the result of jit", "from the result without jit", ROUNDING
+    )
 
 
 @conformance("Return the state in the structure that init made, and use lax.cond, not if.")
@@ -41,17 +43,19 @@ def check_scan(case: Case) -> None:
         return jax.lax.scan(body, case.init(params), grads)[0]
 
     after = jax.eval_shape(run, params, grads)
-    same_structure(case.init(params), after, "the state", "after init", "after a scan")
+    assert_same_structure(case.init(params), after, "the state", "after init", "after a scan")
 
 
 @conformance("Do not let update depend on a leaf's number of dimensions.")
 def check_vmap(case: Case) -> None:
     """Checks that runs mapped over seeds give the results of separate runs."""
     params, grads = ([part(seed=seed) for seed in (3, 4)] for part in (case.params, case.grads))
-    both = jax.vmap(case.init)(_stack(params))
-    mapped = case.mapped_step(_stack(params), both, _stack(grads))
+    states = jax.vmap(case.init)(_stack(params))
+    mapped = case.mapped_step(_stack(params), states, _stack(grads))
     single = [case.jitted_step(p, case.init(p), g) for p, g in zip(params, grads, strict=True)]
-    close(mapped, _stack(single), "the result of vmap over seeds", "from runs alone", ROUNDING)
+    assert_close(
+        mapped, _stack(single), "the result of vmap over seeds", "from runs alone", ROUNDING
+    )
 
 
 @conformance("Read hyperparameters from the state, as arrays, and never as Python numbers.")
@@ -69,7 +73,9 @@ def check_vmap_hyperparams(case: Case) -> None:
     states = [state, set_hyperparams(state, {k: 0.9 * v for k, v in hyperparams.items()})]
     mapped = case.mapped_step(_stack([params] * 2), _stack(states), _stack([grads] * 2))
     single = _stack([case.jitted_step(params, s, grads) for s in states])
-    close(mapped, single, "the result of vmap over hyperparameters", "from runs alone", ROUNDING)
+    assert_close(
+        mapped, single, "the result of vmap over hyperparameters", "from runs alone", ROUNDING
+    )
 
 
 def _stack(trees: list[PyTree]) -> PyTree:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.protocol import PyTree
 from .case import Case
-from .comparison import equal, flat
+from .comparison import assert_equal, leaves_by_path
 from .registry import conformance
 
 __all__ = ["check_checkpoint", "check_pickling", "check_state_pickling"]
@@ -24,16 +24,16 @@ def check_pickling(case: Case) -> None:
     other = dataclasses.replace(case, tx=copy)
     params, grads = case.params(), case.grads()
     state = case.init(params)
-    equal(state, other.init(params), "the state", "when made by the copy")
+    assert_equal(state, other.init(params), "the state", "when made by the copy")
     result, result_of_copy = (x.update(grads, state, params) for x in (case, other))
-    equal(result, result_of_copy, "the result", "when computed by the copy")
+    assert_equal(result, result_of_copy, "the result", "when computed by the copy")
 
 
 @conformance("Keep arrays in the state, in containers whose class can be imported.", eager=True)
 def check_state_pickling(case: Case) -> None:
     """Checks that a state can be pickled and unpickled."""
     state = case.init(case.params())
-    equal(state, pickle.loads(pickle.dumps(state)), "the state", "after pickling")
+    assert_equal(state, pickle.loads(pickle.dumps(state)), "the state", "after pickling")
 
 
 @conformance("Keep arrays in the state, each under a distinct path.")
@@ -43,19 +43,21 @@ def check_checkpoint(case: Case) -> None:
     The state is restored to the structure of `jax.eval_shape(init, params)`.
     """
     params, state = case.run(case.params(), steps=1)
-    saved = {path: np.asarray(x) for path, x in flat(state).items()}
+    saved = {path: np.asarray(x) for path, x in leaves_by_path(state).items()}
     assert len(saved) == len(jax.tree.leaves(state)), "two leaves of the state have the same path."
     # Checkpoint libraries have only the shapes of init when they restore.
     restored = _restore(saved, jax.eval_shape(case.init, params))
     grads = case.grads(seed=2)
     expected, actual = (case.jitted_step(params, s, grads) for s in (state, restored))
-    equal(expected, actual, "the next step", "after restoring")
+    assert_equal(expected, actual, "the next step", "after restoring")
 
 
 def _restore(saved: dict[str, np.ndarray], target: PyTree) -> PyTree:
     """Returns the saved arrays in the structure of the target."""
-    for path, x in flat(target).items():
+    for path, x in leaves_by_path(target).items():
         assert path in saved, f"'{path}' is in the state of init, and missing after update."
         assert saved[path].dtype == x.dtype, f"'{path}' is {saved[path].dtype}, not {x.dtype}."
     treedef = jax.tree.structure(target)
-    return jax.tree.unflatten(treedef, [jnp.asarray(saved[path]) for path in flat(target)])
+    return jax.tree.unflatten(
+        treedef, [jnp.asarray(saved[path]) for path in leaves_by_path(target)]
+    )

@@ -11,7 +11,13 @@ from ..core.state import State, is_rule_state
 from ..core.trees.structure import path_string
 from ..transforms.leaf_counts import per_leaf_counts
 from .case import Case
-from .comparison import avals_of, equal, flat, is_of_parameter, same_structure
+from .comparison import (
+    assert_equal,
+    assert_same_structure,
+    avals_of,
+    is_of_parameter,
+    leaves_by_path,
+)
 from .registry import conformance
 
 __all__ = ["check_empty_trees", "check_none_gradients", "check_none_parameters"]
@@ -21,7 +27,7 @@ def without_last(tree: PyTree) -> tuple[PyTree, str]:
     """Returns the tree with None in place of its last leaf, and the path of that leaf."""
     treedef: jax.tree_util.PyTreeDef
     leaves, treedef = jax.tree.flatten(tree)
-    return treedef.unflatten([*leaves[:-1], None]), list(flat(tree))[-1]
+    return treedef.unflatten([*leaves[:-1], None]), list(leaves_by_path(tree))[-1]
 
 
 @conformance("Map over leaves with jax.tree.map, for which None is an empty node.", eager=True)
@@ -31,9 +37,11 @@ def check_none_parameters(case: Case) -> None:
     grads, path = without_last(case.grads())
     state = case.init(params)
     updates, after = case.update(grads, state, params)
-    assert path not in flat(updates), f"there is an update at '{path}', where params has None."
-    same_structure(grads, updates, "the tree of updates", "in the gradients", "after update")
-    same_structure(state, after, "the state", "after init", "after update")
+    assert path not in leaves_by_path(updates), (
+        f"there is an update at '{path}', where params has None."
+    )
+    assert_same_structure(grads, updates, "the tree of updates", "in the gradients", "after update")
+    assert_same_structure(state, after, "the state", "after init", "after update")
 
 
 @conformance(
@@ -57,12 +65,14 @@ def check_none_gradients(case: Case) -> None:
             raise
         counting = dataclasses.replace(case, tx=per_leaf_counts(case.tx))
         state, updates, after, later = _two_updates(counting, grads, params)
-    assert path not in flat(updates), f"there is an update at '{path}', whose gradient is None."
+    assert path not in leaves_by_path(updates), (
+        f"there is an update at '{path}', whose gradient is None."
+    )
     before, n = with_leaf_counts(state, after), len(jax.tree.leaves(params))
-    same_structure(before, after, "the state", "after init", "after update")
+    assert_same_structure(before, after, "the state", "after init", "after update")
     old, new = (_last_leaf_state(tree, path, n) for tree in (before, after))
-    equal(old, new, "the state of a leaf without a gradient", "after update")
-    same_structure(after, later, "the state", "after update", "after another update")
+    assert_equal(old, new, "the state of a leaf without a gradient", "after update")
+    assert_same_structure(after, later, "the state", "after update", "after another update")
 
 
 def _two_updates(case: Case, grads: PyTree, params: PyTree) -> tuple[PyTree, ...]:
@@ -97,20 +107,20 @@ def _repeat_scalar(x: jax.Array, n: int) -> jax.Array:
 
 def _last_leaf_state(state: PyTree, path: str, n: int) -> dict[str, jax.Array]:
     """Returns the slots of the last of n parameters, and its elements of leaf scalars."""
-    of_leaf = {k: v for k, v in flat(state).items() if is_of_parameter(k, path)}
+    of_leaf = {k: v for k, v in leaves_by_path(state).items() if is_of_parameter(k, path)}
     for link_path, node in jax.tree_util.tree_flatten_with_path(state, is_leaf=is_rule_state)[0]:
         fields = ("leaf_counts", "carry") if is_rule_state(node) else ()
-        for k, x in flat({k: node[k] for k in fields if k in node}).items():
+        for k, x in leaves_by_path({k: node[k] for k in fields if k in node}).items():
             if x.shape == (n,):  # otherwise a mask has removed parameters, maybe the last one
                 of_leaf[f"{path_string(link_path)}.{k}"] = x[-1]
     return of_leaf
 
 
 def _advice_for_empty_trees(error: Exception) -> str:
-    """Returns the remedy: about reductions if the error is that of a reduction over no values."""
+    """Returns the remedy: about reductions, if a reduction over no values raised the error."""
     if any(words in str(error) for words in ("empty", "at least one")):
         return "Let reductions over leaves start from a number, as in sum(leaves, start=0.0)."
-    return "Let init and update do with a tree without leaves what jax.tree.map does."
+    return "Let init and update map over a tree without leaves, as jax.tree.map does."
 
 
 @conformance(_advice_for_empty_trees, eager=True)
@@ -121,4 +131,4 @@ def check_empty_trees(case: Case) -> None:
         state = case.init(empty)
         updates, after = case.update(empty, state, empty)
         assert updates == empty, f"the updates of {empty!r} are {updates!r}."
-        same_structure(state, after, "the state", "after init", "after update")
+        assert_same_structure(state, after, "the state", "after init", "after update")

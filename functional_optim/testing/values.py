@@ -7,7 +7,7 @@ import numpy as np
 from ..core.protocol import PyTree
 from .avals import NARROW
 from .case import Case
-from .comparison import equal, finite
+from .comparison import assert_equal, assert_finite
 from .registry import conformance
 
 __all__ = ["check_extra_arguments", "check_purity", "check_zero_gradients"]
@@ -24,8 +24,8 @@ def check_zero_gradients(case: Case) -> None:
         state = case.init(params)
         for _ in range(2):
             updates, state = case.update(grads, state, params)
-            finite(updates, f"with zero gradients in {dtype}, the update")
-            finite(state, f"with zero gradients in {dtype}, the state")
+            assert_finite(updates, f"with zero gradients in {dtype}, the update")
+            assert_finite(state, f"with zero gradients in {dtype}, the state")
 
 
 @conformance(
@@ -35,15 +35,15 @@ def check_purity(case: Case) -> None:
     """Checks that equal arguments give equal results, and that update does not modify them."""
     params, grads = case.params(), case.grads()
     state = case.init(params)
-    equal(state, case.init(params), "the state", "when init is called again")
-    copies = [jax.tree.map(np.array, tree) for tree in (grads, state, params)]
+    assert_equal(state, case.init(params), "the state", "when init is called again")
+    copies = [_arrays(tree) for tree in (grads, state, params)]
     first = case.update(grads, state, params)
     for name, tree, copy in zip(
         ("gradients", "old state", "parameters"), (grads, state, params), copies, strict=True
     ):
-        equal(copy, _arrays(tree), f"the tree of the {name}", "after update")
+        assert_equal(copy, _arrays(tree), f"the tree of the {name}", "after update")
     again = case.update(grads, state, params)
-    equal(first, again, "the result", "when update is called again with the same arguments")
+    assert_equal(first, again, "the result", "when update is called again with the same arguments")
 
 
 def _arrays(tree: PyTree) -> PyTree:
@@ -55,6 +55,6 @@ def check_extra_arguments(case: Case) -> None:
     """Checks that an unknown extra argument does not change the result."""
     params, grads = case.params(), case.grads()
     state = case.init(params)
-    alone = case.update(grads, state, params)
-    more = case.update(grads, state, params, an_argument_of_another_link=jnp.ones(()))
-    equal(alone, more, "the result", "with an unknown extra argument")
+    without = case.update(grads, state, params)
+    with_it = case.update(grads, state, params, an_argument_of_another_link=jnp.ones(()))
+    assert_equal(without, with_it, "the result", "with an unknown extra argument")

@@ -190,7 +190,7 @@ GROUPS = [{"params": [0]}, {"params": [1]}]
                 "optimizer": {"state": {}, "param_groups": [{"params": [0]}]},
                 "names": ["fc.extra"],
             },
-            r"the optimizer has 'fc\.extra', and the tree has not",
+            r"the optimizer has 'fc\.extra', which the tree does not",
         ),
     ],
 )

@@ -33,7 +33,7 @@ def built(tmp_path_factory):
         patch.setenv("FUNCTIONAL_OPTIM_CACHE", str(place))
         library.forget()
         build_all((tx, parameters()) for tx in in_both_counts())
-        patch.setattr(gate, "_pays", lambda call: True)
+        patch.setattr(gate, "_saves_time", lambda call: True)
         with recorded() as bodies:
             for tx in UPDATES:
                 jax.eval_shape(lambda p, tx=tx: tx.update(p, tx.init(p), p), parameters())

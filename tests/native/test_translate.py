@@ -98,4 +98,4 @@ def test_numbers_are_written_to_the_bit(value):
 )
 def test_operations_that_c_does_in_another_way_are_refused(name, dtypes):
     with pytest.raises(Ineligible):
-        expression(name, {}, ["a", "b"], dtypes, each=True)
+        expression(name, {}, ["a", "b"], dtypes, in_loop=True)

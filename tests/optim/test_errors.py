@@ -373,9 +373,7 @@ def test_a_step_that_fails_while_it_runs_says_that_the_parameters_are_lost():
 
 def test_a_pair_that_changes_its_state_is_named():
     tx = fo.GradientTransformation(lambda params: (), lambda g, s, p: (g, (*s, 0)))
-    with pytest.raises(
-        ValueError, match="after update, the state of group 0 has another"
-    ):
+    with pytest.raises(ValueError, match="after update, the state of group 0 has another"):
         optim.Optimizer(ONE, tx).step(ONE)
 
 

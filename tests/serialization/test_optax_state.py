@@ -363,7 +363,7 @@ def test_lookahead_takes_the_slow_parameters_from_the_template():
     got, last = run(ours, pair.fast, mine, 4, 8)
     assert_close(got, expected.fast, rtol=2e-5, atol=2e-6)
     assert_close(last.look_back.slow, expected.slow, rtol=2e-5, atol=2e-6)
-    with pytest.raises(ValueError, match="how far 'look_back' has come in its period is not in"):
+    with pytest.raises(ValueError, match="the state of 'look_back' does not say at which step"):
         to_optax(last, state)
 
 

@@ -54,7 +54,7 @@ def test_reductions_are_blamed_where_there_are_some():
 
     with pytest.raises(ConformanceError, match="Let reductions over leaves start"):
         testing.check_empty_trees(broken.pair(largest))
-    with pytest.raises(ConformanceError, match=r"KeyError: 'w'\. Let init and update do"):
+    with pytest.raises(ConformanceError, match=r"KeyError: 'w'\. Let init and update map over"):
         testing.check_empty_trees(broken.pair(by_name))
 
 
