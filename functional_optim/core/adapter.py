@@ -44,6 +44,7 @@ def check_pair(where: str, link: object) -> tuple[Callable[..., Any], Callable[.
     """
     init, update = getattr(link, "init", None), getattr(link, "update", None)
     if not callable(init) or not callable(update):
+        # Two frequent mistakes: a list of links, and a factory that was not called.
         remedy = "Pass a transformation, such as scale(0.1)."
         if isinstance(link, (list, tuple)):
             remedy = "Pass *links."

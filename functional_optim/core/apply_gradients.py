@@ -52,6 +52,7 @@ def step(
     update: Callable[..., Any], grads: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
 ) -> tuple[PyTree, PyTree]:
     """Makes one step with the `update` of any pair; returns new parameters and the next state."""
+    # Only these can add the update within the function of a leaf.
     if isinstance(update, (ChainUpdate, FusedUpdate)):
         return update(grads, state, params, add_to_params=True, **extra)
     updates, state = ExtraArgsAdapter.to(update)(grads, state, params, extra)

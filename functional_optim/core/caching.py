@@ -34,6 +34,7 @@ class Interned(Keyed):
     @classmethod
     def of(cls, *fields: Any) -> Self:
         """Returns the living object with these fields, or a new one."""
+        # Made first, because the pool finds an equal object by a comparison with it.
         value = cls(*fields)
         reference = _pool.get(value)
         existing: Self | None = None if reference is None else reference()
@@ -44,6 +45,7 @@ class Interned(Keyed):
             _recent.append(value)
         return value
 
+    # By `of`, so that copying and unpickling return the living object.
     def __reduce__(self) -> tuple[object, ...]:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         values = (getattr(self, f.name) for f in fields if f.init)

@@ -65,6 +65,7 @@ def _distinct(names: Iterable[str]) -> tuple[str, ...]:
     """Appends a number to a name that occurred before."""
     result: list[str] = []
     for name in names:
+        # The first keeps its name; the next ones are `name_1`, `name_2`, ...
         numbered = (f"{name}_{n}" if n else name for n in itertools.count())
         result.append(next(candidate for candidate in numbered if candidate not in result))
     return tuple(result)

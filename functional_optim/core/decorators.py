@@ -264,6 +264,7 @@ def _make_factory(
     def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
         return _instantiate(spec, bind(name, spec.signature, args, kwargs))
 
+    # help() and inspect show the factory's arguments, not those of the maths.
     factory.__signature__ = spec.signature  # type: ignore[attr-defined]
     factory.spec = spec  # type: ignore[attr-defined]
     return factory
@@ -304,6 +305,7 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
     by_label: list[tuple[str, ByLabel]] = []
 
     def add_number(name: str, value: Hyperparameter, where: str, interval: Interval | None) -> None:
+        # The evaluation of a schedule is a part of the program, and its numbers are data.
         if callable(value):
             schedule = numbered(value)
             schedules.append((name, schedule.evaluate))

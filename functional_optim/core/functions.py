@@ -273,6 +273,7 @@ class _DependencyReader:
             del self.depth_of_ancestor[id(x)]
 
     def _key_of_object(self, x: Any, names: frozenset[str]) -> Hashable:
+        # A tracer has no value to compare, and must not outlive its trace.
         if isinstance(x, jax.core.Tracer):
             raise _UnknownError
         if isinstance(x, (Function, Keyed, *_IMMUTABLE_TYPES)) or type(x) is object:
@@ -287,7 +288,7 @@ class _DependencyReader:
         if isinstance(x, types.FunctionType):
             return self._key_of_function(x)
         if isinstance(x, types.CodeType):
-            return x
+            return x  # Python compares code by its content
         return self._key_of_instance(x, names)
 
     def _key_of_array(self, x: np.ndarray[Any, Any]) -> Hashable:

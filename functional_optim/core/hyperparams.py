@@ -217,6 +217,7 @@ def _entries(state: PyTree, fields: tuple[str, ...] = _NUMBER_FIELDS) -> Iterato
     """Collects hyperparameters, and numbers of their schedules, from these fields of links."""
     for path, node in nested_states(state):
         link = _link_path(path)
+        # A schedule's numbers may be nested, so each field is a tree.
         for field in (f for f in fields if f in node):
             for inner, value in jax.tree_util.tree_flatten_with_path(node[field])[0]:
                 yield link, _number_path(inner), value
@@ -278,6 +279,7 @@ def _checked_value(name: str, value: Any, old: jax.Array, interval: Interval | N
         new = value if traced else np.asarray(jax.device_get(value))
     except (TypeError, ValueError):
         raise TypeError(f"{what} Pass a number or a scalar array.") from None
+    # np.asarray also accepts texts, booleans and objects.
     if not any(jnp.issubdtype(new.dtype, kind) for kind in (jnp.floating, jnp.integer)):
         raise TypeError(f"{what} Pass a number or a scalar array.")
     if new.shape not in ((), old.shape):
@@ -300,6 +302,7 @@ def _replace_entries(
     def replace_below(inner: KeyPath, child: PyTree) -> PyTree:
         return _replace_entries(child, new, (*path, *inner)) if isinstance(child, State) else child
 
+    # First the states below this one, and then its own numbers.
     node = jax.tree_util.tree_map_with_path(replace_below, node, is_leaf=states_below(node))
     if not isinstance(node, State):
         return node

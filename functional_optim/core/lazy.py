@@ -29,10 +29,12 @@ def lazy_names(
         if name in origins:
             module, _, attribute = origins[name].partition(":")
             value = getattr(importlib.import_module(f"{root}.{module}"), attribute or name)
+        # Python asks for names such as `__path__` here, which are not modules.
         elif name.startswith("_") or importlib.util.find_spec(f"{package}.{name}") is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         else:
             value = importlib.import_module(f"{package}.{name}")
+        # Stored, so that Python finds the name next time without this function.
         return attributes.setdefault(name, value)
 
     def public_names() -> list[str]:

@@ -102,6 +102,7 @@ def identity_update(
     return updates, state
 
 
+# A cache may keep a chain with it, because it references nothing.
 setattr(identity_update, "is_cacheable", True)  # noqa: B010 (mypy rejects an assignment)
 
 

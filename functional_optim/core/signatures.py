@@ -19,6 +19,7 @@ def bind(
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         parameters = ", ".join(_parameter_text(p) for p in signature.parameters.values())
+        # Python's own message does not say which arguments there are.
         raise TypeError(f"{name}: {error}. It takes ({parameters}).") from None
     bound.apply_defaults()
     return dict(bound.arguments)

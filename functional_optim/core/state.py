@@ -52,6 +52,7 @@ class State(tuple[Any, ...], metaclass=_StateType):
 
     def __new__(cls, /, **fields: Any) -> "State":
         """Makes a state of the given fields."""
+        # The class for these names has another `__new__`, which JAX calls with values alone.
         return tuple.__new__(_class_of(tuple(fields)), fields.values())
 
     @classmethod
@@ -102,6 +103,7 @@ class State(tuple[Any, ...], metaclass=_StateType):
         return State._build(self._fields, (fields.get(k, v) for k, v in self._asdict().items()))
 
 
+# Cached, because JAX takes states of different classes for different structures.
 @functools.cache
 def _class_of(names: tuple[str, ...]) -> type[State]:
     """Returns the class of states with these fields."""
@@ -126,6 +128,7 @@ def _reduce_class(kind: _StateType) -> str | tuple[Any, ...]:
     return kind.__qualname__ if kind is State else (_class_of, (kind._fields,))
 
 
+# Pickle would look the classes up by name, and all of them are called State.
 copyreg.pickle(_StateType, _reduce_class)
 
 

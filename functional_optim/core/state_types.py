@@ -98,6 +98,7 @@ class _OfLink(State, metaclass=_Described):
 
     def __init_subclass__(cls, slots: str | None = "", parts: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # Given as one text, so that the classes below read like the rows of a table.
         cls.slots = None if slots is None else frozenset(slots.split())
         cls.parts = tuple(parts.split())
 

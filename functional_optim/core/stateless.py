@@ -119,6 +119,7 @@ class EachLeaf:
         leaves, treedef = jax.tree.flatten(updates, is_leaf=is_placeholder)
         present = [leaf for leaf in leaves if not is_placeholder(leaf)]
         param_leaves: list[Any] = [None] * len(present)
+        # `params` may have leaves that the updates lack.
         if params is not None:
             param_leaves = align_params(updates, params, link="stateless_with_tree_map")
         # Both lists lack the placeholders, which are put back between the results.

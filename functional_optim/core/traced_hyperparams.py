@@ -64,6 +64,7 @@ def without_traced_hyperparams(tx: GradientTransformation) -> GradientTransforma
 def _without_traced(update: Any) -> Any:
     if isinstance(update, WithTracedHyperparams):
         return update.update
+    # A chain is made again, because its links are a part of its identity.
     if isinstance(update, ChainUpdate):
         links = tuple(ExtraArgsAdapter.to(_without_traced(link.function)) for link in update.links)
         return ChainUpdate.of(update.names, links)

@@ -60,5 +60,6 @@ class Required(enum.Enum):
 
     ERROR = "error"
 
+    # help() shows it as the value of a default.
     def __repr__(self) -> str:
         return "<an error>"

@@ -101,7 +101,7 @@ def slot_tree(
     """
     if isinstance(old, Packed):
         return Packed.of(old.layout, column, stacks)
-    # These leaves were stacked for this step only.
+    # The leaves of an unpacked slot were stacked for this step only.
     for group, stack in stacks.items():
         for i, x in zip(group, [] if is_absent(stack) else unstack_array(stack), strict=False):
             column[i] = x

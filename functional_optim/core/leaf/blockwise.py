@@ -71,6 +71,7 @@ def run_blockwise(
         return result, encode_like(inputs.slots, slots)
 
     shape = inputs.update.shape
+    # A fixed value of the leaf's shape would have to be divided into blocks too.
     fixed_has_shape = any(jnp.shape(x) == shape for x in jax.tree.leaves(fixed))
     division = _division(inputs.slots, shape)
     is_small = inputs.update.size < MIN_LEAF_SIZE

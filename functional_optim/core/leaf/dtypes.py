@@ -61,6 +61,7 @@ def init_slots(
       dtypes: slot -> dtype; `*` is for all other slots.
       split_complex: whether to make them for the real and the imaginary part in turn.
     """
+    # In the precision in which the maths will see the parameter.
     wide = p.astype(compute_dtype(p.dtype))
     if split_complex and jnp.iscomplexobj(wide):
         real, imag = make(wide.real), make(wide.imag)

@@ -124,6 +124,7 @@ class Packed:
                 continue
             parts: Sequence[SlotLeaf] = [_leaf_shape(stack, axis)] * len(group)
             if group not in shapes_only and not isinstance(stack, jax.ShapeDtypeStruct):
+                # vmap may have put other axes in front of the leaves'.
                 parts = _unstack(jnp.moveaxis(stack, axis, 0))
             for i, part in zip(group, parts, strict=True):
                 leaves[i] = part

@@ -86,6 +86,7 @@ def register_format(name: str) -> Callable[[F], F]:
 
     def register(kind: F) -> F:
         FORMATS[name] = kind
+        # Its parts are children, and so arrays of the state that programs see.
         return jax.tree_util.register_dataclass(kind, list(kind.parts), [])
 
     return register

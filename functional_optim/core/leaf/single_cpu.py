@@ -35,6 +35,7 @@ def _lower(ctx: mlir.LoweringRuleContext) -> Any:
     context = ctx.module_context
     # Inside `shard_map` the axis context has no `num_devices`; the answer there is False.
     is_single = getattr(context.axis_context, "num_devices", None) == 1
+    # A constant, so that XLA removes the branch that is not taken.
     return [mlir.ir_constant(np.bool_(is_single and tuple(context.platforms) == ("cpu",)))]
 
 

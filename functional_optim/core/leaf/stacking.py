@@ -57,6 +57,7 @@ def materialize_scalars(scalars: dict[K, Array]) -> dict[K, Array]:
     which adds an operation to each loop of each leaf. It does not repeat a reduction, so the
     scalars become results of one.
     """
+    # Concrete scalars are constants of the program, which cost nothing.
     names = [k for k, x in scalars.items() if _is_traced_hyperparam(x)]
     if not names:
         return scalars

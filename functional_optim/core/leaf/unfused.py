@@ -20,6 +20,7 @@ def unfused(x: Array) -> Array:
         return _identity(x)
 
 
+# Jitted, because the metadata belongs to the call of a function.
 @jax.jit
 def _identity(x: Array) -> Array:
     return x

@@ -49,9 +49,11 @@ def diagonal(x: Array) -> Array:
 
 def squares(x: Array) -> Array:
     """Returns the squared magnitudes of the elements."""
+    # By parts, because jnp.abs takes a root, which the square would only undo.
     return jnp.square(x) if not jnp.iscomplexobj(x) else jnp.square(x.real) + jnp.square(x.imag)
 
 
 def times(real: Array, x: Array) -> Array:
     """Multiplies an array by a real array or scalar."""
+    # Strict promotion forbids the product of a real and a complex array.
     return real.astype(x.dtype) * x

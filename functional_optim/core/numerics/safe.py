@@ -57,6 +57,7 @@ def safe_root_mean_squares(x: ArrayLike, min_rms: ArrayLike) -> Array:
       5.0
     """
     x = jnp.ravel(jnp.asarray(x))
+    # The mean is taken outside of the norm, so that its safe derivative can be used.
     root = jnp.sqrt(jnp.asarray(max(x.size, 1), x.real.dtype))
     return safe_norm(x, min_rms * root) / root
 

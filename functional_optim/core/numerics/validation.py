@@ -58,6 +58,7 @@ def as_count(value: object, where: str, least: int = 1) -> int:
       TypeError: not an integer.
       ValueError: less than the least.
     """
+    # To Python a boolean is an integer, but it does not count anything.
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{where} must be an integer, got {value!r}. Pass {max(least, 1)}.")
     if value < least:

@@ -46,6 +46,7 @@ class Kind(enum.Enum):
     STATE_DTYPE = "the dtype of all slots, or a dict of dtypes by slot"
 
 
+# An enum and not an object, so that a pickled rule still has the same marker.
 class _Optional(enum.Enum):
     OPTIONAL = "may be None: the maths then gets None, and is compiled separately"
 

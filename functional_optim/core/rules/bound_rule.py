@@ -83,6 +83,7 @@ class BoundRule(Interned):
     def state_names(self) -> tuple[list[str], list[str], list[str] | None]:
         """Sorted names of hyperparameters, schedules and slots, as the state must have them."""
         labels = dict(self.labels)
+        # A hyperparameter by label is in the state once for each label.
         hyperparams = [
             name
             for k in self.hyperparam_names
@@ -156,6 +157,7 @@ class BoundRule(Interned):
 
         # The function may take t, but use it with some options only. So its program is read.
         program = jax.make_jaxpr(as_function_of_t)(_placeholder(), others).jaxpr
+        # The first input is t, and it is used if an equation or a result reads it.
         t = program.invars[0]
         return any(t is x for eqn in program.eqns for x in eqn.invars) or t in program.outvars
 

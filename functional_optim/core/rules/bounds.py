@@ -57,6 +57,7 @@ def _numbers(init: RuleInit) -> Iterator[_Number]:
     arguments = init.rule.spec.arguments
     for name, value in init.numbers:
         if not isinstance(value, NumberedSchedule):
+            # With labels the name is `argument.label`.
             argument = arguments.get(name) or arguments[name.partition(".")[0]]
             yield _Number(init.name, name, argument.interval)
 

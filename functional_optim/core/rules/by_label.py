@@ -86,6 +86,7 @@ def by_label(values: Mapping[Any, Hyperparameter], param_labels: PyTree | Labell
       >>> {name: float(value) for name, value in fo.get_hyperparams(state).items()}
       {'learning_rate.base': 0.25, 'learning_rate.head': 0.5}
     """
+    # Labels become texts, as in the names of the state, where 1 and "1" are the same.
     named = tuple((str(label), value) for label, value in values.items())
     if not named or len({name for name, _ in named}) < len(named):
         raise ValueError(

@@ -71,6 +71,7 @@ class RuleInit:
         spec = self.rule.spec
         self.rule.prepare()
         treedef: PyTreeDef
+        # Sparse arrays are leaves here, so that the error can name them.
         leaves, treedef = jax.tree.flatten(params, is_leaf=is_sparse)
         for path, leaf in zip(leaf_paths(params), leaves, strict=True):
             _check_parameter(self.name, path, leaf)
@@ -294,7 +295,7 @@ def replace_rule_inits(
     if isinstance(init, RuleInit):
         new = change(init)
         return (init, False) if new is None else (new, True)
-    if type(init) is tuple:
+    if type(init) is tuple:  # the inits of a chain; a NamedTuple may be anything
         parts = [replace_rule_inits(x, change) for x in init]
         return tuple(x for x, _ in parts), any(changed for _, changed in parts)
     if not dataclasses.is_dataclass(init) or isinstance(init, type):

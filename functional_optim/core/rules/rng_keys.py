@@ -49,6 +49,7 @@ def as_key(value: Any, where: str) -> Key:
         if jnp.issubdtype(value.dtype, jnp.integer) and not value.ndim:
             return Key(value if isinstance(value, jax.core.Tracer) else int(value))
     elif not isinstance(value, (bool, np.bool_)):
+        # Accepts integers of any library, and no floats.
         try:
             return Key(operator.index(value))
         except TypeError:
@@ -62,6 +63,7 @@ def as_key(value: Any, where: str) -> Key:
 def _hashable(words: Array | np.ndarray[Any, Any]) -> Array | tuple[int, ...]:
     if isinstance(words, jax.core.Tracer):
         return words
+    # Python integers, so that a transformation with the key is hashable.
     return tuple(np.asarray(words).tolist())
 
 

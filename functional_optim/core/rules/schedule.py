@@ -227,6 +227,7 @@ def _check_order(name: str, ordered: tuple[str, ...], numbers: Mapping[str, Any]
 
 def numbered(function: Callable[[Array], ArrayLike]) -> NumberedSchedule:
     """Makes a schedule of any callable of the step; a plain callable has no numbers."""
+    # Its `evaluate` may be a user's, which is then keyed by the values that it reads.
     if isinstance(function, NumberedSchedule):
         return dataclasses.replace(function, evaluate=as_function(function.evaluate))
     hashable = as_function(function)

@@ -150,6 +150,7 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
         functions[field] = _renaming(function, new_names) if callable(function) else function
     stats = spec.tree_stats
     stats_functions: dict[str, Any] = {}
+    # Not `rescale`, which takes no hyperparameters.
     for field in ("prepare", "measure", "combine", "start"):
         function = getattr(stats, field)
         stats_functions[field] = None if function is None else _renaming(function, new_names)

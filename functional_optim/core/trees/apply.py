@@ -57,7 +57,7 @@ def replace_leaves(
 
 def add_update(p: Any, u: Any, path: KeyPath | None = None) -> Array:
     """Adds an update, dense or of some rows, to one parameter; errors show the path."""
-    p, u = _as_array(p), _as_array(u)
+    p, u = _as_array(p), _as_array(u)  # Python numbers too
     if u.dtype == jax.dtypes.float0:  # the gradient of an integer
         return p
     if p.shape != u.shape:

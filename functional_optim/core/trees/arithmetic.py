@@ -25,6 +25,7 @@ def dot(a: PyTree, b: PyTree) -> Array:
     def leaf(x: Array, y: Array) -> Array:
         if not jnp.iscomplexobj(x):
             return as_state(jnp.sum(x * y))
+        # The product of the (re, im) pairs, which is the real part of conj(x) y.
         return as_state(jnp.sum(x.real * y.real + x.imag * y.imag))
 
     return _over_leaves(operator.add, jax.tree.map(leaf, a, b))

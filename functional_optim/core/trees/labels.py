@@ -179,6 +179,8 @@ def _shapes(updates: PyTree, dtype: DTypeLike) -> PyTree:
 def _mismatch(labels: PyTree, params: PyTree) -> str:
     """Finds the first path that only one of two trees has."""
     param_paths, label_paths = leaf_paths(params), leaf_paths(labels)
+    # A label's path is a prefix of its leaves' paths. With a dot at the end of both, `a` is not a
+    # prefix of `ab`.
     for path in param_paths:
         prefixes = (q for q in label_paths if q == "(root)" or f"{path}.".startswith(f"{q}."))
         if next(prefixes, None) is None:

@@ -150,6 +150,7 @@ def factor_to(bound: Array, norm: Array) -> Array:
     """
     inside = norm <= bound
     one = jnp.ones_like(norm)
+    # The inner `where` avoids bound / 0, also in the derivative.
     return jnp.where(inside, one, bound / jnp.where(inside, one, norm))
 
 

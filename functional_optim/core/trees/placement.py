@@ -93,6 +93,7 @@ def zeros_like_mean(p: Array, axis: int | tuple[int, ...]) -> Array:
 
     They are sharded as that mean would be: as the parameter along its other axes.
     """
+    # Its sharding is read, and nothing else.
     mean = jnp.sum(p, axis=axis, keepdims=True)
     zeros = jnp.zeros_like(mean)
     return partitioned_as(zeros, mean) if _traced(p) else zeros
@@ -119,6 +120,7 @@ def replicated(arrays: Sequence[Array]) -> Sequence[Array]:
     Within a program on a mesh without explicit axes, the arrays are returned unchanged, and the
     compiler decides.
     """
+    # Outside of a program arrays have shardings, and within one only their types may.
     if not _traced(*arrays):
         mesh: Mesh | AbstractMesh | None = next(
             (m for m in map(_mesh, arrays) if m is not None), None

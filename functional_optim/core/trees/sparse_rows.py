@@ -79,6 +79,7 @@ def dense(x: Any) -> Any:
 
 def empty_rows(like: "BCOO") -> "BCOO":
     """Makes an empty sparse update, with the shapes of another: all its rows are out of range."""
+    # The number of rows is out of range, unless the indices' dtype cannot hold it.
     outside = min(like.shape[0], jnp.iinfo(like.indices.dtype).max)
     children, treedef = jax.tree.flatten(like)
     # The data are -0, because adding that changes no bit of a parameter.

@@ -146,6 +146,7 @@ def unique_names(paths: Sequence[Sequence[Hashable]]) -> list[str]:
     """
     names = [path_string(path) for path in paths]
     is_escaped = [False] * len(names)
+    # Repeated, because an escaped name may be equal to yet another one.
     while True:
         count = Counter(names)
         ambiguous = [i for i, k in enumerate(names) if count[k] > 1 and not is_escaped[i]]
@@ -286,6 +287,7 @@ def _first_type_difference(a: PyTree, b: PyTree) -> tuple[str, str]:
     children_a, children_b = one_level(a), one_level(b)
     if children_a is None or children_b is None:
         return type(a).__name__, type(b).__name__
+    # If only the numbers of children differ, the nodes themselves are reported.
     for x, y in zip(children_a[0], children_b[0], strict=False):
         structures: list[PyTreeDef] = [jax.tree.structure(x), jax.tree.structure(y)]
         if structures[0] != structures[1]:

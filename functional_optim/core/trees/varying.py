@@ -43,6 +43,7 @@ def cond(condition: Array, on_true: Callable[[], T], on_false: Callable[[], T]) 
     """
     if not _in_shard_map():
         return jax.lax.cond(condition, on_true, on_false)
+    # Each branch must return what both branches need, which is known only from their results.
     first, second = jax.eval_shape(on_true), jax.eval_shape(on_false)
 
     def varying(branch: Callable[[], T]) -> Callable[[], T]:
