@@ -23,7 +23,7 @@ def load_torch_checkpoint(path: str | PathLike[str]) -> PyTree:
     """Reads a file of `torch.save` or safetensors, with NumPy arrays in place of tensors.
 
     Dicts, lists, numbers and strings are unchanged. Arrays keep their dtypes; dtypes that
-    NumPy lacks, such as bfloat16, are those of `ml_dtypes`, which JAX reads. A file of
+    NumPy lacks, such as bfloat16, come from `ml_dtypes`, which JAX reads. A file of
     torch is read with `weights_only`, so that no code in it is run; NumPy's arrays, as
     `torch.save(opt.state_dict())` writes them, are read as well.
 

@@ -41,7 +41,7 @@ def write_injected(function: str, state: PyTree, pair: Pair) -> OptState:
 
 
 def _hyperparams(state: PyTree) -> dict[str, jax.Array]:
-    """Returns all hyperparameters, and those of schedules, by the paths of their links."""
+    """Returns all hyperparameters, and the numbers of schedules, by the paths of their links."""
     return {
         _full_name(path, name): value
         for path, link in links_of(state)

@@ -43,7 +43,7 @@ class Counterpart:
 
     @property
     def counts_all_updates(self) -> bool:
-        """Whether the count includes all updates, and not only those of a period."""
+        """Whether the count includes all updates, and not only the updates of a period."""
         return self.count in ("count", "step_count") and not self.period
 
     def describes(self, theirs: OptState, link: State) -> bool:

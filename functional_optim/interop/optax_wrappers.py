@@ -121,7 +121,7 @@ def injected_counts(theirs: OptState, count: int) -> Fields:
 
 
 def _replace_values(source: Mapping[str, PyTree], like: Mapping[str, PyTree]) -> Fields:
-    """Returns the values of `like`, replaced by those of `source` with the same names."""
+    """Returns the values of `like`, replaced by values of `source` with the same names."""
     return {k: _copy_values(source[k], x) if k in source else x for k, x in like.items()}
 
 

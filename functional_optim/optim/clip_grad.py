@@ -36,7 +36,7 @@ def clip_grad_norm(
     order 0, see `get_total_norm`.
 
     Args:
-      grads: tree of arrays; None where there is no gradient.
+      grads: tree of arrays; None for a parameter without a gradient.
       norm_type: order of the norm.
       error_if_nonfinite: raise instead. This reads the norm, which waits for the device and is
         not possible within a trace.
@@ -77,7 +77,7 @@ def get_total_norm(
     of tensors that are not all 0.
 
     Args:
-      grads: tree of arrays; None where there is no gradient.
+      grads: tree of arrays; None for a parameter without a gradient.
       norm_type: p.
       error_if_nonfinite: see `clip_grad_norm`.
     """

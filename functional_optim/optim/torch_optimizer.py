@@ -204,9 +204,9 @@ class TorchOptimizer(Optimizer):
         """Restores a state in torch's format, saved by this package or by torch, also through JSON.
 
         Parameters are found by name over all groups, so that they may be grouped differently
-        now. A saved group's options replace those of the current group with the same
-        parameters; a group without such a saved group keeps its options, and a
-        warning says which differ. `differentiable` does not change.
+        now. A saved group's options replace the options of the current group with the same
+        parameters; a group without such a saved group keeps its options, and a warning says which
+        differ. `differentiable` does not change.
 
         Args:
           names: names of the saved parameters, as dotted paths of the tree, in the order of their

@@ -51,7 +51,7 @@ class LinkRecord:
     Attributes:
       path: path of the link's state: `scale_by_adam`.
       text: the call that made the link; the name of a link from another package.
-      known: whether the hyperparameters are known; those of other packages are not.
+      known: whether the hyperparameters are known; for links from other packages they are not.
       hyperparams: name -> value or schedule, for this parameter.
       slots: the arrays that the link keeps for this parameter.
       is_rule: whether hyperparams has all numbers; otherwise the call shows them.

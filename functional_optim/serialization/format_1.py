@@ -128,7 +128,7 @@ def _migrate_link(arrays: Arrays, optional: set[str], link: str) -> None:
 def _broadcast_count(count: HostArray, t: HostArray) -> HostArray:
     """Broadcasts a link's count to the shape of one parameter's count, or of all counts.
 
-    Leading axes are those of `vmap`.
+    `vmap` may have added leading axes.
     """
     return np.broadcast_to(count if count.ndim == t.ndim else count[..., None], t.shape)
 

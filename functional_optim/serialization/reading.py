@@ -21,8 +21,8 @@ from .versions import migrate
 __all__ = ["ADVICE", "from_state_dict", "restore"]
 
 ADVICE = (
-    " Pass strict=False to keep the template's values for what is missing or mismatched, and to "
-    "leave out what is unexpected, rename={saved: new} for arrays with another name, "
+    " Pass strict=False to keep the template's values of missing and mismatched arrays, and to "
+    "leave out unexpected ones, rename={saved: new} for arrays with another name, "
     "stacked={'layers.*': 'layers'} for stacked layers."
 )
 """The advice at the end of an error about a state that does not fit."""

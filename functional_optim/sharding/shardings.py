@@ -24,7 +24,7 @@ def state_shardings(
 ) -> PyTree:
     """Returns the shardings of the state of `tx`, if the parameters are sharded by `specs`.
 
-    The tree is that of `tx.init(params)`, with a sharding in place of each array. Pass it to
+    The tree is `tx.init(params)` with a sharding in place of each array. Pass it to
     `jax.jit` as `in_shardings` or `out_shardings`, or to a checkpoint library. Arrays of a
     parameter's shape are sharded like the parameter; arrays that are reduced from it, such as the
     rows and columns of Adafactor, like the reduction; scalars and counts are replicated.
@@ -116,7 +116,7 @@ def shardings_of(
 
 
 def _by_path(init: Callable[[PyTree], PyTree], params: PyTree, specs: PyTree) -> PyTree:
-    """Returns the specs of the state by matching paths and shapes with those of the parameters."""
+    """Returns the specs of the state, by comparing its paths and shapes with the parameters."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
     params_by_path = [
         (path, jnp.shape(p), s) for (path, p), s in zip(flat, jax.tree.leaves(specs), strict=True)

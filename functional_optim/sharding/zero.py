@@ -29,8 +29,8 @@ def zero1(
     """Divides the state of `tx` over an axis of the mesh along which parameters are replicated.
 
     Each device stores 1/n of each slot, where n is the size of the axis, and computes 1/n of the
-    update; then the updates are all-gathered. The state's paths, shapes and numbers are those of
-    `tx.init`: a checkpoint of one is a checkpoint of the other.
+    update; then the updates are all-gathered. The state has the paths, shapes and numbers of
+    `tx.init(params)`: a checkpoint of one is a checkpoint of the other.
 
     Call `update` in a jitted step, with the gradients of plain data parallelism: the gradients of
     the mean loss over the whole batch. `update` does not average them. Arrays are global, so norms

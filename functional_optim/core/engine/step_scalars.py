@@ -244,7 +244,7 @@ def _step_scalars(
 ) -> Scalars:
     """Counts this update, and calls the rule's `step_scalars`.
 
-    Adds `leaf_counts` and `carry`, where there are any, to `next_fields`.
+    Adds `leaf_counts` and `carry` to `next_fields`, if the state keeps them.
 
     Returns:
       The scalars, `()` where all leaves share them, else `(n,)`.

@@ -62,7 +62,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     Args:
       T_0: number of epochs of the first cycle.
-      T_mult: ratio of the length of a cycle to that of the cycle before, at least 1.
+      T_mult: length of a cycle, divided by the length of the cycle before; at least 1.
       eta_min: the least rate.
       See `LRScheduler` for the others.
 

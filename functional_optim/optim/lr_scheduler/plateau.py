@@ -17,8 +17,8 @@ __all__ = ["ReduceLROnPlateau"]
 class ReduceLROnPlateau(LRScheduler):
     """Multiplies the learning rate by `factor` when a metric has stopped improving.
 
-    A metric is better if it improves on the best so far by the fraction `threshold` of it
-    (`threshold_mode="rel"`), or by `threshold` (`"abs"`). After more than `patience` epochs that
+    A metric is better if it improves on the best so far by more than the fraction `threshold` of the
+    best (`threshold_mode="rel"`), or by more than `threshold` (`"abs"`). After more than `patience` epochs that
     are not better, the rate is multiplied, and the next `cooldown` epochs do not count. NaN is
     not better. As a transformation: `reduce_on_plateau`.
 

@@ -127,7 +127,7 @@ def load_named_state(owner: str, state: PyTree, saved: Mapping[str, PyTree]) -> 
     if isinstance(saved, Mapping):
         if VERSION_KEY not in saved:
             raise ValueError(
-                f"{owner}: the saved state is not that of an Optimizer over a transformation. Pass "
+                f"{owner}: an Optimizer over a transformation did not save this state. Pass "
                 "the result of its state_dict(); a state in torch's format is for torch's classes."
             )
         saved = {k: as_numpy(x) for k, x in saved.items()}
