@@ -12,7 +12,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import one_minus_power
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
-from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static
+from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..sharding.matrices import MatrixSharding
@@ -87,7 +87,7 @@ def scale_by_shape(
     slots: Slots,
     p: None,
     ctx: StepContext,
-    consistent_rms: Annotated[Hyperparameter | None, Optional_] = None,
+    consistent_rms: Annotated[Hyperparameter | None, Optional_, Within("[0, inf)")] = None,
     *,
     scale: Static[str] = "original",
     rows_are_outputs: Static[bool] = False,

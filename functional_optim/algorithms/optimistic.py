@@ -6,6 +6,7 @@ from jax.typing import DTypeLike
 
 from ..core.chain import chain
 from ..core.decorators import leaf_rule, renamed
+from ..core.numerics.validation import Interval, as_number
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import StateDtype
 from ..core.rules.context import Slots, StepContext
@@ -199,4 +200,6 @@ def optimistic_adam(
     if optimism is None:
         both = scale_by_optimistic_gradient(state_dtype=state_dtype)
         return chain(adam, both, scale_by_learning_rate(learning_rate))
+    if not callable(learning_rate):
+        as_number(learning_rate, "optimistic_adam: learning_rate", Interval("[0, inf)"))
     return chain(adam, _optimistic(learning_rate, optimism, state_dtype=state_dtype), scale(-1.0))
