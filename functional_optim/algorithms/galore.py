@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import renamed
 from ..core.functions import can_be_cached
 from ..core.numerics.matrices import adjoint
@@ -56,6 +57,7 @@ SIDES = ("longer", "shorter")
 _scale = renamed(scale_updates, step_size="scale")
 
 
+@composed
 def scale_by_galore(
     rank: int = 128,
     update_proj_gap: int = 200,
@@ -367,6 +369,7 @@ def _singular_vectors(x: Array, old: Array, of_rows: bool) -> Array:
     return jnp.where(finite, vectors, old)
 
 
+@composed
 def galore(
     learning_rate: ScalarOrSchedule,
     rank: int = 128,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
+from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.products import inner_product, sum_of_squares
@@ -101,6 +102,7 @@ def mechanic_step(
     return ctx.part_back * (slots.x0 - p) + ctx.factor * g, {"x0": slots.x0}
 
 
+@composed
 def mechanize(
     base_optimizer: GradientTransformation,
     weight_decay: ScalarOrSchedule = 1e-2,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import one_minus_power
@@ -122,6 +123,7 @@ def scale_by_shape(
     return factor.astype(g.dtype) * g, {}
 
 
+@composed
 def scale_by_muon(
     ns_coeffs: Rounds | str = STANDARD,
     ns_steps: int | None = None,
@@ -195,6 +197,7 @@ def scale_by_muon(
     )
 
 
+@composed
 def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Rounds | str = STANDARD,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.validation import Interval, as_number
 from ..core.protocol import GradientTransformation, Hyperparameter
@@ -73,6 +74,7 @@ def scale_by_optimistic_gradient(
 _optimistic = renamed(scale_by_optimistic_gradient, alpha="learning_rate", beta="optimism")
 
 
+@composed
 def optimistic_gradient_descent(
     learning_rate: ScalarOrSchedule,
     alpha: ScalarOrSchedule = 1.0,
@@ -109,6 +111,7 @@ def optimistic_gradient_descent(
     )
 
 
+@composed
 def optimistic_adam_v2(
     learning_rate: ScalarOrSchedule,
     alpha: ScalarOrSchedule = 1.0,
@@ -159,6 +162,7 @@ def optimistic_adam_v2(
     )
 
 
+@composed
 def optimistic_adam(
     learning_rate: ScalarOrSchedule,
     optimism: ScalarOrSchedule | None = None,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.array_namespace import namespace
 from ..core.numerics.matrices import as_matrices
@@ -378,6 +379,7 @@ def _clipped(u: Array, max_rms: Array, max_abs: Array | None) -> Array:
     return u / jnp.maximum(jnp.abs(u) / max_abs, 1).astype(u.dtype)
 
 
+@composed
 def psgd_kron(
     learning_rate: ScalarOrSchedule = 3e-4,
     b1: ScalarOrSchedule = 0.9,

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction as correction_of
 from ..core.numerics.moments import moment
@@ -143,6 +144,7 @@ def sophia_step_and_estimate(
     return u, {"mu": mu, "nu": moment(slots.nu, ctx.hessian_diagonal, b2, ctx.nu_gain)}
 
 
+@composed
 def scale_by_sophia(
     b1: ScalarOrSchedule = 0.965,
     b2: ScalarOrSchedule = 0.99,
@@ -300,6 +302,7 @@ class _Sophia(Interned):
         jax.lax.cond(state.count % self.period == 0, say, lambda: None)
 
 
+@composed
 def sophia(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.965,

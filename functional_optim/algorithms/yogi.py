@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.adam_scalars import adam_scalars
 from ..core.numerics.moments import moment
@@ -89,6 +90,7 @@ def scale_by_yogi(
     return ctx.mu_weight * mu / (ctx.scaled_eps + root), {"mu": mu, "nu": nu}
 
 
+@composed
 def yogi(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

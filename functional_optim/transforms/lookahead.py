@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ..core.adapter import ExtraArgsAdapter, check_pair, link_name
 from ..core.caching import Interned
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
@@ -52,6 +53,7 @@ def look_back(
     return jax.lax.select(ctx.sync, slow - p, g), {"slow": slow}
 
 
+@composed
 def lookahead(
     fast_optimizer: GradientTransformation,
     sync_period: int,

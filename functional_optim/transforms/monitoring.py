@@ -9,6 +9,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from ..core.adapter import ExtraArgsAdapter, check_pair
 from ..core.caching import Interned
+from ..core.composed import composed
 from ..core.numerics.precision import hyper_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree, TransformInitFn
 from ..core.state import State
@@ -76,6 +77,7 @@ def monitor(measures: Mapping[str, Measure | GradientTransformation]) -> Gradien
     return _monitor("monitor", measures)
 
 
+@composed
 def measure_with_ema(
     measure: Measure,
     decay: Hyperparameter,

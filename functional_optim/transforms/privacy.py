@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ..core.adapter import ExtraArgsAdapter
 from ..core.caching import Interned
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import NonNegative, RandomKey
@@ -41,6 +42,7 @@ def add_private_noise(
     return (g + sigma.astype(g.dtype) * noise) / ctx.examples.astype(g.dtype), {}
 
 
+@composed
 def differentially_private_aggregate(
     l2_norm_clip: ScalarOrSchedule,
     noise_multiplier: ScalarOrSchedule,

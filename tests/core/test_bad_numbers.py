@@ -109,7 +109,6 @@ def test_arrays_in_place_of_numbers_are_not_waited_for():
 
 
 RULES = [
-    (lambda: fo.yogi(0.1, initial_accumulator_value=-1.0), "initial_accumulator_value must be in"),
     (lambda: fo.muon(0.1, consistent_rms=-1.0), r"consistent_rms must be in \[0, inf\), got -1.0"),
     (lambda: fo.adafactor(0.1, min_dim_size_to_factor=-1), "min_dim_size_to_factor must be at lea"),
     (lambda: fo.optimistic_adam(-1.0, 1.0), r"optimistic_adam: learning_rate must be in \[0, inf"),

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from ...core.caching import Interned
 from ...core.chain import chain
+from ...core.composed import composed
 from ...core.decorators import leaf_rule
 from ...core.functions import can_be_cached
 from ...core.numerics.moments import moment
@@ -132,6 +133,7 @@ def _radius_by_label(radius: Radius, roles: Roles) -> Any:
     return by_label(RADII | dict(radius or {}), Labels(roles))
 
 
+@composed
 def scale_by_scion(
     radius: Radius = None,
     alpha: ScalarOrSchedule = 0.1,
@@ -202,6 +204,7 @@ def scale_by_scion(
     )
 
 
+@composed
 def scion(
     learning_rate: ScalarOrSchedule,
     radius: Radius = None,
