@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.composed import composed
@@ -21,6 +21,7 @@ from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
 from ..core.rules.schedule import check_choice
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.labels import FrozenTree, resolve_labels
 from ..core.trees.placeholders import is_any_params
@@ -204,6 +205,7 @@ def projects_rows(shape: Sequence[int], side: str) -> bool:
     return rows >= columns if side == "longer" else rows <= columns
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class ProjectedInit:
     """`init` of an optimizer of projections."""
@@ -262,6 +264,7 @@ class ProjectedUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Projects the matrices, transforms all leaves, and maps the results back."""
+        check_state("scale_by_galore", updates, state, params)
         name, side = ProjectedInit.name, self.projections.side
         labels, blocks = self.projections.blocks(name, params, updates)
         gradients = align(labels, updates, link=name, name="updates")

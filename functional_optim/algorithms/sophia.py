@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.composed import composed
@@ -28,6 +28,7 @@ from ..core.rules.arguments import (
     Within,
 )
 from ..core.rules.context import Slots, StepContext
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.varying import cond
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -238,6 +239,7 @@ def scale_by_sophia(
     )
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _SophiaInit:
     """`init` of Sophia."""
@@ -272,6 +274,7 @@ class _Sophia(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Takes the step, and makes an estimate where it is time for one."""
+        check_state("scale_by_sophia", updates, state, params)
         before = state.sophia_step
 
         def estimate() -> tuple[PyTree, PyTree, PyTree]:

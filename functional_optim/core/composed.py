@@ -42,22 +42,19 @@ def composed(factory: Callable[..., Any] | None = None, /, **parts: str) -> Any:
 
 
 def _composed(parts: Mapping[str, str], factory: Callable[..., Any]) -> Callable[..., Any]:
-    name, signature = factory.__name__, inspect.signature(factory)
+    # Plain values, because programs that a factory is a part of are keyed by what it can read.
+    name, names = factory.__name__, tuple(inspect.signature(factory).parameters)
 
     @functools.wraps(factory)
     def call(*args: Any, **kwargs: Any) -> Any:
         if _call.get() is not None:
             return factory(*args, **kwargs)
-        try:
-            arguments: Mapping[str, object] = signature.bind(*args, **kwargs).arguments
-        except TypeError:
-            return factory(*args, **kwargs)  # Python's error says what is wrong
-        token = _call.set((name, arguments))
+        token = _call.set((name, {**dict(zip(names, args, strict=False)), **kwargs}))
         try:
             return factory(*args, **kwargs)
         except (TypeError, ValueError) as error:
             message = _ABOUT_ARGUMENT.fullmatch(str(error))
-            if message is not None and message["argument"] in {*parts, *signature.parameters}:
+            if message is not None and message["argument"] in {*parts, *names}:
                 argument = parts.get(message["argument"], message["argument"])
                 error.args = (f"{name}: {argument}{message['text']}",)
             raise

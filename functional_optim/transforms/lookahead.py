@@ -14,6 +14,7 @@ from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.rules.arguments import Fraction, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.arithmetic import choose
 from ..core.trees.placement import place_on_mesh_of
@@ -106,6 +107,7 @@ def lookahead(
     return chain(fast_optimizer, look_back(sync_period, slow_step_size))
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _RestartingInit:
     """`init` of a transformation whose state is made again every few steps."""

@@ -8,12 +8,12 @@ from collections.abc import Callable, Hashable, Mapping
 import jax
 import numpy as np
 
-from ..core.adapter import ExtraArgsAdapter, check_pair, link_name
+from ..core.adapter import ExtraArgsAdapter, check_order, check_pair, check_state, link_name
 from ..core.caching import Interned
 from ..core.composed import argument_of_call, composed
 from ..core.functions import can_be_cached
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless, TransformInitFn
-from ..core.signatures import bind
+from ..core.signatures import bind, named_init
 from ..core.state import State
 from ..core.trees.apply import no_update, no_updates
 from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, resolve_labels
@@ -107,6 +107,7 @@ class Router:
         return isinstance(self.labeller, FrozenTree) or can_be_cached(self.labeller)
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class PartitionInit:
     """`init` of a partition."""
@@ -145,6 +146,7 @@ class PartitionUpdate(Interned):
     ) -> tuple[PyTree, State]:
         """Routes each leaf to the transformation of its label."""
         router = self.router
+        check_state(router.link, updates, state, params)
         labels = router.labels(params, updates)
         flat, treedef = jax.tree.flatten(labels)
         result = align(labels, updates, link=router.link, name="updates")
@@ -213,6 +215,7 @@ def _masked(
     )
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class MaskedInit:
     """`init` of a masked transformation."""
@@ -250,6 +253,7 @@ class MaskedUpdate(Interned):
     ) -> tuple[PyTree, OptState]:
         """Transforms the leaves where the mask is True."""
         router = self.router
+        check_order(router.link, updates, state, params)
         labels = router.labels(params, updates)
         flat, treedef = jax.tree.flatten(labels)
         gradients = align(labels, updates, link=router.link, name="updates")

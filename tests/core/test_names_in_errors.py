@@ -128,6 +128,12 @@ def test_an_outer_factory_is_named_and_not_the_ones_that_it_calls():
     assert inspect.signature(outer).parameters.keys() == {"numbers", "other"}
 
 
+def test_a_composed_factory_shares_programs():
+    """It is a function of this package, and does not change during a run."""
+    tx, other = (fo.inject_hyperparams(fo.adam)(rate) for rate in (0.1, 0.2))
+    assert tx.update is other.update
+
+
 def test_a_factory_within_a_program_is_named_as_well():
     with pytest.raises(ValueError, match=r"^signum: beta must be in"):
         jax.jit(lambda x: fo.signum(x, beta=1.0).init(PARAMS))(0.1)

@@ -21,6 +21,7 @@ from ...core.protocol import GradientTransformation, PyTree
 from ...core.rules.arguments import Fraction, NonNegative, StateDtype
 from ...core.rules.by_label import by_label
 from ...core.rules.context import Slots, StepContext
+from ...core.signatures import named_init
 from ...core.trees.labels import FrozenTree, resolve_labels
 from ...core.trees.placeholders import is_any_params
 from ...core.trees.placement import auto_sharded
@@ -68,6 +69,7 @@ def scale_by_radius(
     return radius * g, {}
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class MinimizerInit:
     """`init` of the minimizers, which keep nothing."""
