@@ -87,7 +87,7 @@ def wrong_state(name: str, got: str) -> str:
 def check_order(name: str, updates: PyTree, state: PyTree, params: PyTree | None) -> None:
     """Raises ValueError where the state was passed in the place of updates or params.
 
-    It does so only where the argument `state` is no state: parameters may be the state of another
+    It does so only where `state` has another type: parameters may be the state of another
     transformation.
     """
     # The states of optax are tuples.
@@ -106,7 +106,7 @@ def check_state(name: str, updates: PyTree, state: PyTree, params: PyTree | None
 
     Raises:
       ValueError: the arguments are in the wrong order.
-      TypeError: it is no state of this package.
+      TypeError: it is not a state of this package.
     """
     check_order(name, updates, state, params)
     if not isinstance(state, State):
