@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import adjoint, as_matrices, matrix_shape, transposed
 from ..core.protocol import GradientTransformation, PyTree
@@ -203,6 +204,7 @@ def _specs(
     return spec, spec, PartitionSpec(*batch, columns if n > m else rows, None)
 
 
+@composed
 def dion(
     learning_rate: ScalarOrSchedule,
     beta: ScalarOrSchedule = 0.95,

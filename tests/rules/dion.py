@@ -13,7 +13,7 @@ RANKS = (
     ({"rank_multiple_of": 0}, ValueError, "rank_multiple_of must be an integer from 1, got 0"),
 )
 FRACTIONS = (
-    ({"fraction": 1.5}, ValueError, r"scale_by_dion2: fraction must be in \(0, 1\], got 1.5"),
+    ({"fraction": 1.5}, ValueError, r"dion2: fraction must be in \(0, 1\], got 1.5"),
     ({"ns_steps": 2}, ValueError, "has more triples than ns_steps=2"),
 )
 KEY = ({"key": 1.5}, TypeError, "key must be an integer or a key of jax.random.key, got 1.5")
