@@ -198,7 +198,7 @@ def mesh_placer(params: Iterable[object]) -> Callable[[Array], Array]:
     """
     params = list(params)
     mesh = next((m for m in map(_mesh, params) if m is not None), None)
-    traced = (_explicit_sharding(p) for p in params if _traced(p))
+    traced = (_explicit_sharding(p) for p in params if isinstance(p, jax.core.Tracer))
     typed = next((sharding.mesh for sharding in traced if sharding is not None), None)
 
     def place(x: Array) -> Array:
