@@ -60,7 +60,8 @@ def muon_momentum(
     are in units of g.
     """
     del p, mu_dtype, state_dtype
-    mu = moment(slots.mu, g, beta, ctx.gain)
+    # g comes first, and in u last: in this order XLA compiles one loop for all leaves of a shape.
+    mu = moment(g, slots.mu, ctx.gain, beta)
     if not bias_correction:
         return moment(mu, g, beta, ctx.gain) if nesterov else mu, {"mu": mu}
     u = moment(mu, g, ctx.mean_weight, ctx.weight) if nesterov else ctx.mean_weight * mu

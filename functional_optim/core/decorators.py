@@ -103,9 +103,9 @@ def leaf_rule(
       row_sparse: whether a sparse update, a BCOO of some rows, may be computed from these rows
         of the slots and of the parameter alone: for elementwise maths that leaves rows without
         a gradient unchanged. Where that depends on options, a function of those.
-      stack_leaves: whether leaves of one shape are stacked, and the maths mapped over the stack,
-        so that it is compiled once for each shape and not for each leaf: for many operations on a
-        leaf, such as products of matrices, next to which the copies cost little.
+      stack_leaves: whether four or more leaves of one shape are stacked, and the maths mapped over
+        the stack, so that it is compiled once for each shape and not for each leaf: for many
+        operations on a leaf, such as products of matrices, next to which the copies cost little.
       state_dtype: whether a rule with slots has the argument `state_dtype`; False where they
         hold integers, whose dtype is part of the maths.
       check: `{argument: value} -> message`, returns what is wrong with the combination of
