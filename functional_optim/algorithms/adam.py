@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import adam_scalars, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
@@ -159,6 +160,7 @@ def scale_by_adam(
     return mean / (ctx.scaled_eps + safe_sqrt(ctx.scaled_eps_root + nu)), new_slots
 
 
+@composed
 def adam(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,
@@ -211,6 +213,7 @@ def adam(
     )
 
 
+@composed
 def adamw(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from .signatures import named_init
 from .state import State
 
 __all__ = [
@@ -79,6 +80,7 @@ class NoSlot(NamedTuple):
     """A node without leaves in place of a slot that a parameter does not have."""
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class Stateless:
     """`init` of a transformation that keeps no state."""

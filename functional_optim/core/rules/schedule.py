@@ -219,9 +219,11 @@ def _check_order(name: str, ordered: tuple[str, ...], numbers: Mapping[str, Any]
         # A traced number has no value to compare.
         traced = isinstance(low, jax.core.Tracer) or isinstance(high, jax.core.Tracer)
         if not traced and high < low:
+            # Numbers of steps are often meant to be counted from the end of the last phase.
+            counted = "Both are counted from the start; pass" if a.endswith("_steps") else "Pass"
             raise ValueError(
-                f"{name}: {b} must be at least {a}, got {b}={high!r} and {a}={low!r}. Both are "
-                f"counted from the start; pass a larger {b}."
+                f"{name}: {b} must be at least {a}, got {b}={high!r} and {a}={low!r}. {counted} a "
+                f"larger {b}."
             )
 
 

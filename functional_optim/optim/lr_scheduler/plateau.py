@@ -17,10 +17,10 @@ __all__ = ["ReduceLROnPlateau"]
 class ReduceLROnPlateau(LRScheduler):
     """Multiplies the learning rate by `factor` when a metric has stopped improving.
 
-    A metric is better if it improves on the best so far by more than the fraction `threshold` of the
-    best (`threshold_mode="rel"`), or by more than `threshold` (`"abs"`). After more than `patience` epochs that
-    are not better, the rate is multiplied, and the next `cooldown` epochs do not count. NaN is
-    not better. As a transformation: `reduce_on_plateau`.
+    A metric is better if it improves on the best so far by more than the fraction `threshold` of
+    the best (`threshold_mode="rel"`), or by more than `threshold` (`"abs"`). After more than
+    `patience` epochs that are not better, the rate is multiplied, and the next `cooldown` epochs
+    do not count. NaN is not better. As a transformation: `reduce_on_plateau`.
 
     A negative metric is compared as in torch: with `"rel"` the bound is best (1 - threshold), or
     best (1 + threshold) for `mode="max"`, so that below 0 a slightly worse metric counts as
