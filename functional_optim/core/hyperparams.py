@@ -39,7 +39,7 @@ def get_hyperparams(
       Name -> array `()` (with leading dimensions where the state is vmapped). The name is the
       name of the argument. If it occurs in several links, it is written with its path:
       `scale_by_adam.b1`. The numbers of a schedule follow the hyperparameter's name:
-      `learning_rate.peak_value`. Empty where no link has a hyperparameter.
+      `learning_rate.peak_value`. Empty if no link has a hyperparameter.
 
     Raises:
       ValueError: the tree has no state of this package, and there is no default.
@@ -171,7 +171,7 @@ def metrics(
     Returns:
       Name -> array `()` (with leading dimensions where the state is vmapped). A name that
       occurs in several links is written with its path: `clip_by_global_norm.global_norm`. The
-      docstring of a link explains its metrics. Empty where no link measures anything.
+      docstring of a link explains its metrics. Empty if no link measures anything.
 
     Raises:
       ValueError: the tree has no state of this package, and there is no default.

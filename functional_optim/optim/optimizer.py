@@ -332,7 +332,7 @@ class Optimizer(OptimizerBase):
                 run_keeping(name, program, params, states, arguments, outputs)
         finally:
             while outputs:  # a second round only after an interrupt of the first
-                new, states, *rest = outputs[0]
+                new, states, *returned = outputs[0]
                 try:
                     if self._donate:  # either all outputs are traced or none: check one
                         check_not_traced(name, params, states[0][:1] or new)
@@ -345,7 +345,7 @@ class Optimizer(OptimizerBase):
                     interrupt = error
             if interrupt is not None:
                 raise interrupt
-        return rest[0] if rest else None
+        return returned[0] if returned else None
 
     @property
     def state(self) -> Sequence[OptState]:

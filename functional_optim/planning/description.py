@@ -66,9 +66,9 @@ class LinkRecord:
 
     def __str__(self) -> str:
         values = ", ".join(f"{k}={short_repr(v)}" for k, v in self.hyperparams.items())
-        about = values if self.is_rule else self.text
-        about += "" if self.known else ", hyperparameters unknown"
-        lines = [f"{self.path}: {about}" if about else self.path]
+        summary = values if self.is_rule else self.text
+        summary += "" if self.known else ", hyperparameters unknown"
+        lines = [f"{self.path}: {summary}" if summary else self.path]
         return "\n".join([*lines, *(f"  {slot}" for slot in self.slots)])
 
 

@@ -68,7 +68,7 @@ class StepScalars:
       hyperparams, context: scalars that all leaves share.
       keys: random key -> a key for each leaf, `(n,)`.
       columns: names and dtypes of the columns of `matrix`.
-      matrix: scalars of each leaf, `(n, k)`; None where all leaves share all scalars.
+      matrix: scalars of each leaf, `(n, k)`; None if all leaves share all scalars.
       trees: per leaf, its part of the trees that the rule needs.
       next_fields: fields of the next state that are computed already (count, hyperparams, ...).
       stacks: groups of leaves that are updated together.

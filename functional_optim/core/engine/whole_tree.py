@@ -100,8 +100,8 @@ def _check_result(
     names: list[str],
 ) -> None:
     """Raises ValueError if a slot or scalar is missing in the result, or a leaf is."""
-    for what, returned, wanted in (("slots", new, slots), ("scalars", scalars, names)):
-        missing = [k for k in wanted if k not in returned]
+    for what, returned, expected in (("slots", new, slots), ("scalars", scalars, names)):
+        missing = [k for k in expected if k not in returned]
         if missing:
             raise ValueError(
                 f"{rule.name}: the maths returned the {what} {sorted(returned)}, and not "

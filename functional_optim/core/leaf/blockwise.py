@@ -216,7 +216,7 @@ def _is_indivisible(update: Array) -> bool:
 
 
 def _division(slots: PyTree, shape: Shape) -> tuple[Shape, int] | None:
-    """Returns `QuantizedArray.units` of the slots of a leaf; None where blocks would not help.
+    """Returns `QuantizedArray.units` of the slots of a leaf; None if blocks would not help.
 
     They do not help if a slot is float32, or only cast to a narrower dtype. Several of the arrays
     that are written are computed from such a slot, and XLA would copy all of it for each block.

@@ -40,7 +40,7 @@ class TreeStats:
       combine: `({name: (n,)}, last, **hyperparameters) -> {name: ()}`, computes the quantities from
         the measurements, the last quantities, and the extra arguments that the rule needs. The
         maths reads all of them from `ctx`, also those that the state does not keep. The first
-        argument is None where no leaf has an update, or nothing is measured.
+        argument is None if no leaf has an update, or nothing is measured.
       rescale: `({name: (n,)}) -> ()`, the factor with which the measurements must be repeated,
         because they over- or underflowed, or 1 where they are sound. `measure` multiplies by
         `ctx.scale`, if there is one, and `combine` finds the factor as `last["scale"]`. The

@@ -91,7 +91,7 @@ def add_update(p: Any, u: Any, path: KeyPath | None = None) -> Array:
 
 
 def _at(path: KeyPath | None) -> str:
-    """Formats the path of a leaf for a message; empty where the path is unknown."""
+    """Formats the path of a leaf for a message; empty if the path is unknown."""
     return "" if path is None else f" at '{path_string(path)}'"
 
 

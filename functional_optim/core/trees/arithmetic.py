@@ -19,7 +19,7 @@ Array = jax.Array
 def dot(a: PyTree, b: PyTree) -> Array:
     """Computes the inner product `()`, in the precision of hyperparameters.
 
-    `jnp.vdot` would not do: accelerators compute it with fewer digits than their arrays have.
+    It is not `jnp.vdot`, which accelerators compute with fewer digits than their arrays have.
     """
 
     def leaf(x: Array, y: Array) -> Array:

@@ -166,10 +166,10 @@ def sharded_as(x: Array, like: Array) -> Array:
     There, JAX refuses an operation on arrays that are sharded in different ways. On a mesh without
     explicit axes, and without a mesh, x is returned unchanged.
     """
-    wanted = _explicit_sharding(like)
-    if wanted is None or x.shape != like.shape or wanted == jax.typeof(x).sharding:
+    sharding = _explicit_sharding(like)
+    if sharding is None or x.shape != like.shape or sharding == jax.typeof(x).sharding:
         return x
-    return jax.sharding.reshard(x, wanted)
+    return jax.sharding.reshard(x, sharding)
 
 
 def sharded_together(

@@ -207,7 +207,7 @@ def _broadcast_placeholders(tree: PyTree, reference: PyTree) -> PyTree:
 
 
 def find_leaves(treedef: PyTreeDef, tree: PyTree) -> list[Any] | None:
-    """Returns the part of a tree at each leaf of a structure; None where the structures differ."""
+    """Returns the part of a tree at each leaf of a structure; None if the structures differ."""
     try:
         parts: list[Any] = treedef.flatten_up_to(tree)
     except ValueError:
@@ -256,18 +256,18 @@ def first_difference(
         )
         return {tuple(path): leaf for path, leaf in flat}
 
-    wanted = {path: leaf for path, leaf in leaves(reference).items() if leaf is not None}
-    got = leaves(tree)
-    for path, leaf in wanted.items():
-        if path not in got:
+    expected = {path: leaf for path, leaf in leaves(reference).items() if leaf is not None}
+    actual = leaves(tree)
+    for path, leaf in expected.items():
+        if path not in actual:
             # The reference may be a tree of labels, which have no shapes.
             what = f"an array of shape {leaf.shape}" if hasattr(leaf, "shape") else "a leaf"
             return (
                 f"{name} has no leaf at '{path_string(path)}', where {reference_name} have {what}. "
                 "Pass None there for a leaf without a gradient."
             )
-    for path, leaf in {} if lenient else got.items():
-        if leaf is not None and path not in wanted:
+    for path, leaf in {} if lenient else actual.items():
+        if leaf is not None and path not in expected:
             return (
                 f"{name} has a leaf at '{path_string(path)}', where {reference_name} have none. "
                 "Pass trees of one structure to init and to update."
