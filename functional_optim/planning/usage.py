@@ -184,7 +184,10 @@ def _routed(
     treedef: jax.tree_util.PyTreeDef
     flat, treedef = jax.tree.flatten(labels)
     leaves = treedef.flatten_up_to(params)
-    yield LinkUsage(at, None, None, {}, None, _reasons(router, update, flat, params))
+    # Errors of a mask name the factory that got the mask. A description distinguishes the masked
+    # link from the factory's other links.
+    name = f"masked({init.name})" if isinstance(init, MaskedInit) else router.link
+    yield LinkUsage(at, None, None, {}, None, _reasons(name, router, update, flat, params))
     if isinstance(init, MaskedInit):
         inner = update.link.function if isinstance(update, MaskedUpdate) else None
         yield from _visit(init.init, inner, router.split(labels, leaves, True), at)
@@ -197,7 +200,7 @@ def _routed(
 
 
 def _reasons(
-    router: Router, update: Update, labels: list[Hashable], params: PyTree
+    name: str, router: Router, update: Update, labels: list[Hashable], params: PyTree
 ) -> dict[Path, tuple[str, ...]]:
     """Returns text about the label of each parameter, and the reason for it."""
     labeller = router.labeller
@@ -210,9 +213,9 @@ def _reasons(
         when_masked = ", so its update becomes zero" if becomes_zero else ", so it passes"
     rows = zip(_leaves(params).items(), leaf_paths(params), labels, strict=True)
     return {
-        path: (f"{router.link}: {label!r}{when_masked * (label is False)}, {reason}",)
-        for (path, leaf), name, label in rows
-        for reason in [label_reason(labeller, name, leaf)]
+        path: (f"{name}: {label!r}{when_masked * (label is False)}, {reason}",)
+        for (path, leaf), leaf_name, label in rows
+        for reason in [label_reason(labeller, leaf_name, leaf)]
     }
 
 
