@@ -81,7 +81,7 @@ def minimize(
     Example:
       >>> def rosenbrock(x):
       ...     return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
-      >>> result = minimize(rosenbrock, jnp.array([-1.2, 1.0]))
+      >>> result = minimize(rosenbrock, jnp.array([-1.2, 1.0]), tolerance_grad=1e-3)
       >>> result.params.round(4).tolist(), bool(result.converged)
       ([1.0, 1.0], True)
 
