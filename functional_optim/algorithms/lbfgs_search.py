@@ -21,7 +21,7 @@ ValueAndGrad = Callable[[PyTree], tuple[Array, PyTree]]
 def _check(options: Mapping[str, object]) -> str | None:
     if options["line_search_fn"] not in (None, "strong_wolfe"):
         return (
-            "line_search_fn: only 'strong_wolfe' is supported, or None, got "
+            "line_search_fn must be 'strong_wolfe' or None, got "
             f"{options['line_search_fn']!r}."
         )
     size = options["history_size"]

@@ -13,7 +13,7 @@ from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, choose, dot
 from ..core.trees.varying import while_loop
 
-__all__ = ["Found", "Line", "Point", "Wolfe", "cubic_step", "search"]
+__all__ = ["SearchResult", "Line", "Point", "Wolfe", "cubic_step", "search"]
 
 Array = jax.Array
 
@@ -99,7 +99,7 @@ class Wolfe:
         return self.steepness(p) <= self.tolerance
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The result of a search: the lowest point of the bracket, and evaluations `()`, int32."""
 
     point: Point
@@ -131,7 +131,7 @@ def search(
     is_narrow: Callable[[Point, Point], Array],
     max_evals: Array,
     going: ArrayLike = True,
-) -> Found:
+) -> SearchResult:
     """Brackets a minimum along a line, then narrows the bracket until the conditions hold.
 
     Args:
@@ -169,7 +169,7 @@ def search(
         )
 
     s = while_loop(lambda s: ~s.ended, body, begun)
-    return Found(choose(s.a_is_lower, s.a, s.b), s.evals)
+    return SearchResult(choose(s.a_is_lower, s.a, s.b), s.evals)
 
 
 def _bracket(
