@@ -226,7 +226,6 @@ def mars(
     )
     matrices, others = leaves.where(matrices=True), leaves.where(matrices=False)
 
-
     adam = scale_by_adam(b1, b2, eps, state_dtype=state_dtype)
     bases: dict[str, tuple[GradientTransformation, ...]] = {
         "adamw": (masked(adam, matrices),),

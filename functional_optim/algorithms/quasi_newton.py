@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, choose, dot, largest, scaled, sum_of_magnitudes
 from ..core.trees.varying import cond, while_loop
-from ..transforms.wolfe import SearchResult, Line, Point, Wolfe, cubic_step, search
+from ..transforms.wolfe import Line, Point, SearchResult, Wolfe, cubic_step, search
 from .curvature import is_curved
 from .lbfgs_memory import Memory
 

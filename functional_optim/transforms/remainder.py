@@ -21,8 +21,8 @@ _UPPER = np.int32(-(2**16))
 def _slots(p: Array, param_dtype: DTypeLike) -> dict[str, Array]:
     if jnp.dtype(param_dtype) == np.float16:
         raise TypeError(
-            "master_remainder: a parameter has dtype float16, whose exponents are not those of "
-            "float32. Use master_weights or kahan_summation, or parameters in bfloat16."
+            "master_remainder: a parameter has dtype float16, whose exponents differ from those "
+            "of float32. Use master_weights or kahan_summation, or parameters in bfloat16."
         )
     return {"remainder": narrow_slot(p, param_dtype, np.int16)}
 
@@ -46,9 +46,10 @@ def master_remainder(
     so that the difference of the bits fits into int16.
 
     The state keeps remainder, int16, of shape `*p`, in units of the last place of master. If a
-    parameter is changed from outside, the remainder is added to the changed one; it is less than
-    half of its last place. Put this at the end of a chain, after the learning rate. The updates of
-    parameters in float32 or wider do not change, and the state has no array for them.
+    parameter is changed from outside, the remainder is added to the changed parameter; it is at
+    most half a unit of the parameter's last place. Put this at the end of a chain, after the
+    learning rate. The updates of parameters in float32 or wider do not change, and the state has no
+    array for them.
 
     Args:
       state_dtype: has no effect, because the slot has integers.
@@ -58,8 +59,8 @@ def master_remainder(
 
     Raises:
       TypeError: (by `init`) a parameter is of float16.
-      ValueError: `update` is called without params, or with parameters in a narrow dtype if those
-        of `init` were in a wide one.
+      ValueError: `update` is called without params, or with parameters in a narrow dtype after
+        `init` with parameters in a wide one.
 
     Example:
       >>> import functional_optim as fo, jax.numpy as jnp
