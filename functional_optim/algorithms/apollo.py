@@ -231,8 +231,8 @@ def apollo(
         decides by names and shapes.
       See `scale_by_apollo` and `muon` for the others.
 
-    Differences: see `scale_by_apollo`. The authors decay after the step, and have Adam's eps next
-    to the uncorrected root.
+    Differences: see `scale_by_apollo`. The authors decay after the step, and add Adam's eps to the
+    root without bias correction.
 
     Raises:
       ValueError: an argument is out of its range; axes do not fit a parameter; or names and

@@ -101,7 +101,7 @@ def kl_refreshed(
     for name, mean in means.items():
         value = complex_moment(getattr(slots, name).real, mean, ctx.value_decay, ctx.value_gain)
         new_values[name] = value if max_clamp is None else _at_least(value, max_clamp)
-    # The first factors are those of Shampoo, without the eigenvalues.
+    # The first factors are Shampoo's, without the eigenvalues.
     by_left, by_right = (jnp.where(ctx.first, 1, x) for x in (by_left, by_right))
     left, right = (getattr(slots, name, None) for name in FACTORS)
     decay, gain = ctx.factor_decay, ctx.factor_gain

@@ -99,7 +99,7 @@ def scale_by_lbfgs(
     accepted = (ctx.count > 0) & is_curved(s, y, sy)
     curvature = curvature.push(s, y, sy, accepted)
     last = jnp.where(accepted, sy / jnp.where(accepted, dot(y, y), 1), ctx.scale)
-    # Without a pair nothing is known of the curvature, and the step has at most length 1.
+    # Without a pair the curvature is unknown, and the step has at most length 1.
     norm = jnp.sqrt(dot(g, g))
     bounded_scale = 1 / jnp.maximum(norm, 1)
     scale = jnp.where(curvature.size > 0, last, bounded_scale)

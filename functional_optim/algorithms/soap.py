@@ -101,8 +101,8 @@ def scale_by_soap(
     The state keeps m as `mu` `(..., rows, columns)` in units of g, v as `nu` of that shape in units
     of g^2, L as `left` `(..., rows, rows)`, R as `right` `(..., columns, columns)`, and Q_L and Q_R
     as `left_basis` and `right_basis`. A vector, and a side longer than max_precond_dim, have the
-    identity as their basis, and `NoSlot()` as these slots: there, this is Adam. b1, b2 and
-    shampoo_beta `()` have no unit; eps `()` is in units of g; u has no unit.
+    identity as their basis, and `NoSlot()` in place of these slots; without any basis, the update
+    is Adam's. b1, b2 and shampoo_beta `()` have no unit; eps `()` is in units of g; u has no unit.
 
     A decomposition whose result is not finite is discarded: its matrix keeps the last basis. The
     metric `failed_refreshes` counts these, once for each side, since `init`.

@@ -116,7 +116,7 @@ def _inverse_root(
     a = a + ridge.astype(a.dtype) * one
     z = (1 + p) / (2 * scaled_norm(a))
 
-    def continues(step: _Step) -> Array:
+    def unfinished(step: _Step) -> Array:
         return (step.iteration < num_iters) & (step.error > error_tolerance) & step.converging
 
     def advance(step: _Step) -> _Step:
@@ -129,7 +129,7 @@ def _inverse_root(
 
     root, product = (z ** (1 / p)).astype(a.dtype) * one, z.astype(a.dtype) * a
     start = _Step(jnp.array(0), product, root, root, _largest(product - one), jnp.array(True))
-    last = while_loop(continues, advance, start)
+    last = while_loop(unfinished, advance, start)
     # A step whose error grew is worse than the one before it.
     return jnp.where(last.converging, last.root, last.previous_root), last.error
 

@@ -85,7 +85,7 @@ def power_iteration(
         image = product(v)
         return _Estimate(v, image, vdot(v, image))
 
-    def continues(carry: tuple[Array, _Estimate]) -> Array:
+    def unfinished(carry: tuple[Array, _Estimate]) -> Array:
         i, (vector, image, value) = carry
         # The product serves both the residual and the next vector, one for each iteration.
         residual = norm(sub(image, scale(value, vector)))
@@ -96,7 +96,7 @@ def power_iteration(
         return i + 1, estimate(_unit(last.product, last.vector))
 
     start = jnp.array(1), estimate(_unit(v0, v0))
-    _, last = while_loop(continues, advance, start)
+    _, last = while_loop(unfinished, advance, start)
     return last.value, _unit(last.product, last.vector)
 
 

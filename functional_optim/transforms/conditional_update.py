@@ -38,7 +38,7 @@ def run_if(
     Raises:
       ValueError: `act` counts the updates of each leaf, and `state` does not.
     """
-    # The branches of a conditional need equal types, so trace `act` for those of its result.
+    # Both branches of a conditional need equal types: trace `act` for the types of its result.
     like, new_state = jax.eval_shape(act)
     check_leaf_counts(link, state, new_state)
 

@@ -28,8 +28,8 @@ Array = jax.Array
 def all_finite(*trees: PyTree) -> Array:
     """Checks whether all elements of all floating-point arrays are finite, `()`."""
     leaves = [jnp.asarray(x) for x in jax.tree.leaves(trees)]
-    each = [jnp.isfinite(x).all() for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return functools.reduce(operator.and_, each, jnp.array(True))
+    are_finite = [jnp.isfinite(x).all() for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return functools.reduce(operator.and_, are_finite, jnp.array(True))
 
 
 def init_finite_counters() -> dict[str, Array]:

@@ -168,7 +168,7 @@ def masked(
 ) -> GradientTransformation:
     """Applies a transformation to the leaves where the mask is True, and keeps state for them only.
 
-    The state is that of `inner`, so that its paths are the same with and without a mask. Extra
+    The state is the state of `inner`, so that its paths are the same with and without a mask. Extra
     arguments that are trees like the parameters, or functions of them, are restricted to these
     leaves, as in `partition`.
 

@@ -38,12 +38,12 @@ def master_remainder(
         master    = p and remainder, joined
         master   <- master + g
         q         = master rounded to the nearest bfloat16, ties away from zero
-        remainder = the bits of master minus those of q, as integers
+        remainder = the bits of master minus the bits of q, as integers
         u         = q - p
 
-    so that `apply_updates` makes p = q. The numbers equal those of `master_weights` bit for bit,
-    except for the rounding of ties, at half of the memory: bfloat16 has the exponents of float32,
-    so that the difference of the bits fits into int16.
+    so that `apply_updates` makes p = q. The results equal `master_weights` bit for bit, except for
+    the rounding of ties, with half the memory: bfloat16 has the exponents of float32, so that the
+    difference of the bits fits into int16.
 
     The state keeps remainder, int16, of shape `*p`, in units of the last place of master. If a
     parameter is changed from outside, the remainder is added to the changed parameter; it is at

@@ -32,7 +32,7 @@ def scion_init(
     signs, layers with col_norm and row_norm random directions, and vectors with bias_rms are 0.
 
     Args:
-      params: arrays, or `jax.ShapeDtypeStruct`, whose shapes and dtypes are those of the result.
+      params: arrays, or `jax.ShapeDtypeStruct`, with the shapes and dtypes of the result.
       key: an integer, or a key of `jax.random.key`.
       radius: as for `scale_by_scion`, but without schedules.
       See `scale_by_scion` for the others.

@@ -198,7 +198,7 @@ class _View:
         ]
 
     def merged(self, tree: PyTree, leaves: Sequence[Any]) -> list[Any]:
-        """Returns leaves, of which those with matrices are replaced by the matrices of a tree."""
+        """Returns leaves, where the joined matrices of a tree replace parameters with matrices."""
         return [
             x if blocks is None or is_absent(x) else new
             for blocks, x, new in zip(self.blocks, leaves, self.joined(tree, leaves), strict=True)
@@ -254,7 +254,7 @@ class MatricesUpdate(Interned):
         values = None
         if params is not None:
             values = align_params(view.labels, params, link=self.name)
-        # Shapes and shardings are those of the parameters, where these are known.
+        # Shapes and shardings are from the parameters, if update got them.
         like = gradients if values is None else values
 
         def cut(leaves: Sequence[Any]) -> PyTree:
