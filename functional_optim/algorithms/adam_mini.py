@@ -70,6 +70,8 @@ def _block_means(square: Array, counts: tuple[int, ...]) -> Array:
     if _are_whole_axes(counts, square.shape):
         axes = tuple(i for i, n in enumerate(counts) if n != square.shape[i])
         return jnp.sum(square, axis=axes, keepdims=True) * share
+    # Axes 0, 2, ... of the split shape count the blocks, and axes 1, 3, ... their elements. JAX
+    # cannot infer the sharding of this reshape on a mesh with explicit axes.
     inner = tuple(range(1, 2 * square.ndim, 2))
 
     def sums(square: Array) -> Array:

@@ -29,7 +29,7 @@ _LEAST_CURVATURE = 1e-10
 class Status(enum.IntEnum):
     """Why a search ended."""
 
-    GOING_ON = 0
+    RUNNING = 0
     GRADIENT = 1
     CHANGE = 2
     ITERATIONS = 3
@@ -183,7 +183,7 @@ def iterate(
     one = jnp.ones((), jnp.int32)
     start = Progress(x, value, grad, memory, one - 1, one, status)
     iteration = _Iteration(evaluate, rate, limits, by_wolfe, approximate, relative)
-    return while_loop(lambda progress: progress.status == Status.GOING_ON, iteration, start)
+    return while_loop(lambda progress: progress.status == Status.RUNNING, iteration, start)
 
 
 def _with_new_pair(memory: Memory, g: PyTree, relative: bool) -> Memory:
@@ -211,7 +211,7 @@ def _extend(last: Point, present: Point) -> Array:
 
 def _first(*cases: tuple[Array, Status]) -> Array:
     """Returns the first status whose condition is true."""
-    status = jnp.int32(Status.GOING_ON)
+    status = jnp.int32(Status.RUNNING)
     for condition, name in reversed(cases):
         status = jnp.where(condition, jnp.int32(name), status)
     return status

@@ -44,6 +44,7 @@ def micro_vmap(
     Accumulators other than `CONCAT` sum or average the results of the rows as they are computed.
 
     Args:
+      fun: function of one row of each batch.
       in_axes: batch axis of each argument, or of all; None for an argument that is not a batch.
         Keyword arguments are batches along their first axis, as in `jax.vmap`.
       out_axes: must be 0.

@@ -47,6 +47,7 @@ def judge(
     """Adds a value of the metric; tells whether more than `patience` in a row were not better.
 
     Args:
+      rtol, atol, patience, cooldown: as in `reduce_on_plateau`, except that patience is one less.
       mode: `"min"` for a metric that should fall, `"max"` for one that should rise.
       relative_to_size: whether rtol is a share of |best|, or of best with its sign, which reverses
         the tolerance where best is negative.

@@ -83,7 +83,8 @@ def get(tree: PyTree, key: str, default: object = None, filtering: Filter | None
     the function that measures it.
 
     Args:
-      default: the result where the tree has no value of that name.
+      default: the result if the tree has no value of that name.
+      See `get_all_with_path` for the others.
 
     Raises:
       KeyError: several other values have the name; their paths are in the message.
