@@ -213,8 +213,8 @@ def randomized_cholesky_qr(x: Array, key: Array) -> Array:
 
     A random sketch S x has about the singular values of x, and few rows. With its triangular factor
     R, the columns of x R^-1 are nearly orthonormal, so that two Cholesky QRs make them so up to
-    rounding. Noise in the units of rounding errors gives dependent columns, and those of zeros,
-    directions of their own. All products are in full precision: the inverse of R may be large.
+    rounding. Noise of the size of rounding errors gives dependent columns, and columns of zeros,
+    their own directions. All products are in full precision: the inverse of R may be large.
     """
     longer, rank = x.shape[-2:]
     rows = rank + max(math.ceil(rank / 4), 16)
@@ -233,7 +233,7 @@ def randomized_cholesky_qr(x: Array, key: Array) -> Array:
 
 
 def _times_inverse(x: Array, upper: Array) -> Array:
-    """Multiplies by the inverse of triangular matrices, which is small where x is not."""
+    """Multiplies by the inverse of triangular matrices; only these small matrices are inverted."""
     identity = jnp.broadcast_to(jnp.eye(upper.shape[-1], dtype=x.dtype), upper.shape)
     return _product(x, jax.scipy.linalg.solve_triangular(upper, identity))
 

@@ -286,7 +286,7 @@ def _two_rounds(x: Array, first: Triple, second: Triple, identity: Array, to: "_
 
 
 def _identity(x: Array) -> Array:
-    """Returns identity matrices with as many rows as those of x."""
+    """Returns identity matrices with as many rows as x."""
     side = x.shape[-2]
     return jnp.broadcast_to(jnp.eye(side, dtype=x.dtype), (*x.shape[:-1], side))
 
