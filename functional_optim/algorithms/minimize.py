@@ -62,9 +62,12 @@ def minimize(
       fn: `fn(x, *args)` returns a scalar, or `(scalar, aux)` with has_aux.
       x0: tree of arrays, the start; complex arrays are minimized over both parts.
       *args: trees of arrays.
+      max_iter: largest number of iterations.
       max_eval: largest number of evaluations of value and gradient; None for no limit.
-      tolerance_change: the search also ends where neither a parameter nor the value changes by
-        more than this.
+      tolerance_grad: the search ends if max|grad| is at most this, in units of the loss per unit
+        of x.
+      tolerance_change: the search also ends if neither a parameter nor the value changes by more
+        than this.
       history_size: number of stored pairs of steps and changes of the gradient.
 
     Returns:

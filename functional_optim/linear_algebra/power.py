@@ -46,6 +46,7 @@ def power_iteration(
       v0: the start, `(n,)` for a matrix; required for a function. None for uniform numbers in
         [-1, 1).
       num_iters: largest number of products; at least one is computed.
+      error_tolerance: norm of A v - lambda v, relative to |lambda|, at which the iteration ends.
       precision: precision of the products with a matrix.
       key: key of the random start; None for `jax.random.key(0)`.
 
@@ -87,7 +88,7 @@ def power_iteration(
         image = product(v)
         return _Estimate(v, image, vdot(v, image))
 
-    def goes_on(carry: tuple[Array, _Estimate]) -> Array:
+    def unfinished(carry: tuple[Array, _Estimate]) -> Array:
         i, (vector, image, value) = carry
         # The product serves both the residual and the next vector, one for each iteration.
         residual = norm(sub(image, scale(value, vector)))
@@ -98,7 +99,7 @@ def power_iteration(
         return i + 1, estimate(_unit(last.product, last.vector))
 
     start = jnp.array(1), estimate(_unit(v0, v0))
-    _, last = while_loop(goes_on, advance, start)
+    _, last = while_loop(unfinished, advance, start)
     return last.value, _unit(last.product, last.vector)
 
 
