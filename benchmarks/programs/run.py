@@ -48,9 +48,9 @@ measure it in float64.
 
 In both precisions, a change of one ulp at the start moves the neural ODE as far as the change of
 the library. In the last fit of `getting_started.ipynb` the learning rate rises to 1, and the loss
-has almost vanished at step 100. There the libraries differ by more than rounding in float64 too: optax
-computes schedules in float32 even then, and `warmup_cosine_decay_schedule(0.0, 1.0, 50, 1000)(500)`
-is off by 1.4e-8.
+has almost vanished at step 100. There the libraries differ by more than rounding in float64 too:
+optax computes schedules in float32 even then, and
+`warmup_cosine_decay_schedule(0.0, 1.0, 50, 1000)(500)` is off by 1.4e-8.
 
 One program is left out, because an ulp decides whether it fails. optax's
 `freezing_parameters.ipynb` minimizes |x| from 10 in a hundred steps of 0.1, which end close to the
