@@ -103,7 +103,7 @@ def test_an_argument_out_of_range(library):
     if library is optax:
         library.adam(1e-3, b1=1.2)
     else:
-        with pytest.raises(ValueError, match="scale_by_adam: b1 must be in"):
+        with pytest.raises(ValueError, match="adam: b1 must be in"):
             library.adam(1e-3, b1=1.2)
 
 

@@ -219,6 +219,6 @@ TASKS = {
         *(_characters, _transformer_init, _transformer_loss),
         batch=8,
         steps=200,
-        target=2.6,
+        target=2.5,
     ),
 }

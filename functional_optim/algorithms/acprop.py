@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_root, moment
 from ..core.numerics.precision import safe_sqrt
@@ -96,6 +97,7 @@ def scale_by_acprop(
     return u, {"mu": mu, "nu": nu}
 
 
+@composed
 def acprop(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

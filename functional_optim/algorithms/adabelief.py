@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.adam_scalars import adam_scalars
 from ..core.numerics.moments import moment
@@ -83,6 +84,7 @@ def scale_by_belief(
     return mean / (ctx.scaled_eps + safe_sqrt(nu)), {"mu": mu, "nu": nu}
 
 
+@composed
 def adabelief(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

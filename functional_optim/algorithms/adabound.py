@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import TINY, safe_sqrt
@@ -114,6 +115,7 @@ def scale_by_adabound(
     return rate * mu, new_slots
 
 
+@composed
 def adabound(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

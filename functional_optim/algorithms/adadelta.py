@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import TINY, safe_sqrt
@@ -78,6 +79,7 @@ def scale_by_adadelta(
     return u, {"e_g": e_g, "e_x": moment(slots.e_x, jnp.square(u), rho, ctx.gain)}
 
 
+@composed
 def adadelta(
     learning_rate: ScalarOrSchedule = 1.0,
     rho: ScalarOrSchedule = 0.9,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, Optional_, StateDtype, Within
@@ -88,6 +89,7 @@ _momentum = renamed(ema, decay="momentum", accumulator_dtype="dtype_momentum")
 _decay = maskable(renamed(add_decayed_weights, weight_decay="weight_decay_rate"))
 
 
+@composed
 def adafactor(
     learning_rate: ScalarOrSchedule | None = None,
     min_dim_size_to_factor: int = 128,

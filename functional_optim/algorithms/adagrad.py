@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.precision import TINY, safe_sqrt
 from ..core.protocol import GradientTransformation
@@ -84,6 +85,7 @@ def scale_by_rss(
     return ctx.factor * g / r, {"sum_of_squares": s}
 
 
+@composed
 def adagrad(
     learning_rate: ScalarOrSchedule,
     initial_accumulator_value: float = 0.1,

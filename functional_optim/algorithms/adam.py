@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.adam_scalars import adam_scalars
 from ..core.numerics.moments import bias_root, moment
@@ -160,6 +161,7 @@ def scale_by_adam(
     return mean / (ctx.scaled_eps + safe_sqrt(ctx.scaled_eps_root + nu)), new_slots
 
 
+@composed
 def adam(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,
@@ -212,6 +214,7 @@ def adam(
     )
 
 
+@composed
 def adamw(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.adam_scalars import adam_scalars
 from ..core.numerics.moments import moment
@@ -176,6 +177,7 @@ def scale_by_adam_mini(
     return _scale_blocks(mu, factors), {"mu": mu, "nu": nu}
 
 
+@composed
 def adam_mini(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

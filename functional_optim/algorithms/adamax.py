@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, moment
 from ..core.protocol import GradientTransformation
@@ -79,6 +80,7 @@ def scale_by_adamax(
     return ctx.mu_correction * mu / nu, {"mu": mu, "nu": nu}
 
 
+@composed
 def adamax(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,
@@ -110,6 +112,7 @@ def adamax(
     )
 
 
+@composed
 def adamaxw(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import matrix_axes
 from ..core.numerics.moments import moment
@@ -68,6 +69,7 @@ def normalize_elements(
     return (consistent_rms * size**0.5 / (norm + eps)).astype(g.dtype) * d, {"nu": nu}
 
 
+@composed
 def scale_by_adamuon(
     ns_coeffs: Rounds | str = STANDARD,
     ns_steps: int | None = None,
@@ -132,6 +134,7 @@ def scale_by_adamuon(
     )
 
 
+@composed
 def adamuon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Rounds | str = STANDARD,

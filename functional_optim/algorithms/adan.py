@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
@@ -105,6 +106,7 @@ def scale_by_adan(
     return u, {"mu": mu, "delta": delta, "nu": nu, "previous": g}
 
 
+@composed
 def adan(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.98,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_log, safe_sqrt
@@ -141,6 +142,7 @@ def scale_by_ademamix(
     return u, {"m1": m1, "m2": m2, "nu": nu}
 
 
+@composed
 def ademamix(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
@@ -110,6 +111,7 @@ def scale_by_adopt(
     return moment(mu, quotient, b1, ctx.mu_gain) if nesterov else mu, {"mu": mu, "nu": nu}
 
 
+@composed
 def adopt(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import safe_sqrt
@@ -104,6 +105,7 @@ def scale_by_amsgrad(
     return mean / (eps + safe_sqrt(eps_root + nu_max)), {"mu": mu, "nu": nu, "nu_max": nu_max}
 
 
+@composed
 def amsgrad(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import bias_correction, bias_root, moment
@@ -192,6 +193,7 @@ def scale_by_apollo(
     return u, {"mu": mu, "nu": nu, "norm": norm, "seed": seed}
 
 
+@composed
 def apollo(
     learning_rate: ScalarOrSchedule,
     rank: int = 256,
@@ -274,6 +276,7 @@ def apollo(
     )
 
 
+@composed
 def apollo_mini(
     learning_rate: ScalarOrSchedule,
     update_proj_gap: ScalarOrSchedule = 200,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, StateDtype, Within
@@ -117,6 +118,7 @@ def scale_by_asgd(
     return u, {"ax": jax.lax.select(ctx.is_copy, moved, mean)}
 
 
+@composed
 def asgd(
     learning_rate: ScalarOrSchedule,
     lambd: ScalarOrSchedule = 1e-4,

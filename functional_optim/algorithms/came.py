@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.protocol import GradientTransformation
@@ -141,6 +142,7 @@ def scale_by_came(
     }
 
 
+@composed
 def came(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 
 from ..core.adapter import check_pair
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, Static, Within
@@ -45,6 +46,7 @@ def keep_agreeing(
     return jax.lax.select(agrees, rescaled, jax.lax.full_like(g, 0)), {}
 
 
+@composed
 def cautious(
     inner: GradientTransformation,
     min_fraction: ScalarOrSchedule = 1e-3,
@@ -94,6 +96,7 @@ def cautious(
     return with_incoming("cautious", inner, keep_agreeing(min_fraction, flip_sign=flip_sign))
 
 
+@composed
 def cautious_adamw(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,
@@ -132,6 +135,7 @@ def cautious_adamw(
     )
 
 
+@composed
 def cautious_lion(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import NonNegative, Positive, StateDtype
@@ -88,6 +89,7 @@ def scale_by_cocob(
     return bet * (1 + reward / scale) - moved, new_slots
 
 
+@composed
 def cocob(
     learning_rate: ScalarOrSchedule = 1.0,
     alpha: ScalarOrSchedule = 100.0,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
@@ -120,6 +121,7 @@ def dadapt_adamw_step(
     return -u, {"mu": mu, "nu": nu, "grad_sum": _next_grad_sum(g, slots, ctx)}
 
 
+@composed(b1="betas[0]", b2="betas[1]")
 def dadapt_adamw(
     learning_rate: ScalarOrSchedule = 1.0,
     betas: tuple[ScalarOrSchedule, ScalarOrSchedule] = (0.9, 0.999),
@@ -262,6 +264,7 @@ def dadapt_sgd_step(
     return (1 - momentum) * (z - p), {"grad_sum": total, "params0": slots.params0}
 
 
+@composed
 def dadapt_sgd(
     learning_rate: ScalarOrSchedule = 1.0,
     momentum: ScalarOrSchedule = 0.0,

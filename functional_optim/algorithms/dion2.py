@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import as_matrices, transposed
 from ..core.protocol import GradientTransformation, PyTree
@@ -131,6 +132,7 @@ def _largest(sizes: Array, axis: int, fraction: float) -> tuple[Array, Array]:
     )
 
 
+@composed
 def dion2(
     learning_rate: ScalarOrSchedule,
     beta: ScalarOrSchedule = 0.95,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.products import sum_of_squares
@@ -109,6 +110,7 @@ def _sum_of_squares(x: Array) -> Array:
     return sum_of_squares(jnp.abs(x) if jnp.iscomplexobj(x) else x)
 
 
+@composed
 def ldog(
     learning_rate: ScalarOrSchedule = 1.0,
     reps_rel: float = 1e-6,
@@ -285,6 +287,7 @@ def scale_by_dog(
     return ctx.step_size * g, {"init_params": slots.init_params}
 
 
+@composed(init_kind="init_step[0]", init_value="init_step[1]")
 def dog(
     learning_rate: ScalarOrSchedule = 1.0,
     init_step: tuple[str, ScalarOrSchedule] = ("heuristic", 1e-6),
@@ -408,6 +411,7 @@ def scale_by_dowg(
     return ctx.step_size * g, {"init_params": slots.init_params}
 
 
+@composed
 def dowg(
     learning_rate: ScalarOrSchedule = 1.0,
     init_estim_sq_dist: ScalarOrSchedule | None = None,

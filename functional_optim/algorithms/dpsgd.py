@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import renamed
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import StateDtype
@@ -16,6 +17,7 @@ __all__ = ["dpsgd"]
 _momentum = renamed(trace, decay="momentum")
 
 
+@composed
 def dpsgd(
     learning_rate: ScalarOrSchedule,
     l2_norm_clip: ScalarOrSchedule,

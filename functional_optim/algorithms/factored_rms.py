@@ -63,6 +63,8 @@ def _check(options: Mapping[str, object]) -> str | None:
     least = options["min_dim_size_to_factor"]
     if isinstance(least, bool) or not isinstance(least, int):
         return f"min_dim_size_to_factor must be an integer, got {least!r}. Pass 128, for example."
+    if least < 0:
+        return f"min_dim_size_to_factor must be at least 0, got {least}."
     if options["epsilon"] is None and not options["eps_as_floor"]:
         return "epsilon=None needs eps_as_floor=True. Pass a number, such as 1e-30."
     return None

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import renamed
 from ..core.functions import can_be_cached
 from ..core.numerics.matrices import adjoint
@@ -20,6 +21,7 @@ from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
 from ..core.rules.schedule import check_choice
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.labels import FrozenTree, resolve_labels
 from ..core.trees.placeholders import is_any_params
@@ -56,6 +58,7 @@ SIDES = ("longer", "shorter")
 _scale = renamed(scale_updates, step_size="scale")
 
 
+@composed
 def scale_by_galore(
     rank: int = 128,
     update_proj_gap: int = 200,
@@ -202,6 +205,7 @@ def projects_rows(shape: Sequence[int], side: str) -> bool:
     return rows >= columns if side == "longer" else rows <= columns
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class ProjectedInit:
     """`init` of an optimizer of projections."""
@@ -260,6 +264,7 @@ class ProjectedUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Projects the matrices, transforms all leaves, and maps the results back."""
+        check_state("scale_by_galore", updates, state, params)
         name, side = ProjectedInit.name, self.projections.side
         labels, blocks = self.projections.blocks(name, params, updates)
         gradients = align(labels, updates, link=name, name="updates")
@@ -367,6 +372,7 @@ def _singular_vectors(x: Array, old: Array, of_rows: bool) -> Array:
     return jnp.where(finite, vectors, old)
 
 
+@composed
 def galore(
     learning_rate: ScalarOrSchedule,
     rank: int = 128,

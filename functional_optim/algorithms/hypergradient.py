@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..core.adapter import check_pair
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule, renamed
 from ..core.numerics.validation import as_state
 from ..core.protocol import GradientTransformation
@@ -66,6 +67,7 @@ def scale_by_adapted_rate(
     return -ctx.adapted_learning_rate * g, {"direction": g}
 
 
+@composed
 def hypergradient(
     inner: GradientTransformation,
     learning_rate: ScalarOrSchedule,
@@ -122,6 +124,7 @@ def hypergradient(
 _momentum = renamed(trace, decay="momentum")
 
 
+@composed
 def sgd_hd(
     learning_rate: ScalarOrSchedule,
     momentum: ScalarOrSchedule | None = None,
@@ -161,6 +164,7 @@ def sgd_hd(
     )
 
 
+@composed
 def adam_hd(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

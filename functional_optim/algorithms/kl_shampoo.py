@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import adjoint, as_matrices, squares, times
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
@@ -242,6 +243,7 @@ def scale_by_kl_shampoo(
     return on_whole_matrices(on_matrices, g, slots, ctx, b1, eps, precondition_frequency, max_clamp)
 
 
+@composed
 def kl_shampoo(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

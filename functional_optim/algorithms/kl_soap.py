@@ -6,6 +6,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import squares, times
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
@@ -131,6 +132,7 @@ def scale_by_kl_soap(
     )
 
 
+@composed
 def kl_soap(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

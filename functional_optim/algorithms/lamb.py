@@ -3,6 +3,7 @@
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import renamed
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import StateDtype
@@ -18,6 +19,7 @@ __all__ = ["lamb"]
 _trust_ratio = renamed(scale_by_trust_ratio, eps="trust_ratio_eps")
 
 
+@composed
 def lamb(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

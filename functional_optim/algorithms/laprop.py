@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import TINY, safe_sqrt
@@ -90,6 +91,7 @@ def scale_by_laprop(
     return ctx.mu_weight * mu, {"mu": mu, "nu": nu}
 
 
+@composed
 def laprop(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

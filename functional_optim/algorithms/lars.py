@@ -1,6 +1,7 @@
 """LARS: momentum of updates that are scaled to the norms of their parameters."""
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import renamed
 from ..core.protocol import GradientTransformation
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -15,6 +16,7 @@ __all__ = ["lars"]
 _momentum = renamed(trace, decay="momentum")
 
 
+@composed
 def lars(
     learning_rate: ScalarOrSchedule,
     weight_decay: ScalarOrSchedule = 0.0,

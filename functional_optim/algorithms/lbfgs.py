@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import tree_rule
 from ..core.protocol import GradientTransformation, PyTree, identity
 from ..core.rules.arguments import Static
@@ -122,6 +123,7 @@ def scale_by_lbfgs(
     return u, new_slots, scalars
 
 
+@composed
 def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
     memory_size: int = 10,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.protocol import GradientTransformation, Hyperparameter
@@ -98,6 +99,7 @@ def scale_by_lion(
     return u, {"mu": moment(slots.mu, g, b2, ctx.mu_gain)}
 
 
+@composed
 def lion(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

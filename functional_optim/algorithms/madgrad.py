@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, StateDtype
@@ -84,6 +85,7 @@ def scale_by_madgrad(
     return u, {"grad_sum_sq": total, "s": s, "x0": slots.x0}
 
 
+@composed
 def madgrad(
     learning_rate: ScalarOrSchedule,
     momentum: ScalarOrSchedule = 0.9,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype
@@ -78,6 +79,7 @@ def reduce_variance_exactly(
     return _corrected(g, ctx.previous_grad, ctx.weight), {}
 
 
+@composed
 def scale_by_mars(
     b1: ScalarOrSchedule = 0.95,
     b2: ScalarOrSchedule = 0.99,
@@ -153,6 +155,7 @@ _adam_decay = renamed(add_decayed_weights, weight_decay="adam_weight_decay")
 _adam_rate = renamed(scale_by_learning_rate, learning_rate="adam_learning_rate")
 
 
+@composed
 def mars(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.95,

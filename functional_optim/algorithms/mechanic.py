@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
+from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.precision import safe_sqrt
 from ..core.numerics.products import inner_product, sum_of_squares
@@ -16,6 +17,7 @@ from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.rules.arguments import NonNegative, Positive, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.norms import rescale_norm
 from ..core.types import ScalarOrSchedule
@@ -101,6 +103,7 @@ def mechanic_step(
     return ctx.part_back * (slots.x0 - p) + ctx.factor * g, {"x0": slots.x0}
 
 
+@composed
 def mechanize(
     base_optimizer: GradientTransformation,
     weight_decay: ScalarOrSchedule = 1e-2,
@@ -165,6 +168,7 @@ def mechanize(
     return GradientTransformation(_MechanizedInit(init, tuner.init), mechanized)
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _MechanizedInit:
     """`init` of a mechanized optimizer."""
@@ -197,6 +201,7 @@ class _Mechanized(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Computes the step of the optimizer, times the factor."""
+        check_state("mechanize", updates, state, params)
         step, base_state = self.base(updates, state.base_optimizer_state, params, extra)
         needs = {"gradient": updates}
         step, tuner_state = self.tuner(step, state.mechanic_step, params, needs)

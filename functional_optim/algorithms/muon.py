@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import one_minus_power
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
-from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static
+from ..core.rules.arguments import Fraction, Optional_, SlotDtype, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
 from ..core.types import MaskOrFn, ScalarOrSchedule
 from ..sharding.matrices import MatrixSharding
@@ -59,7 +60,8 @@ def muon_momentum(
     are in units of g.
     """
     del p, mu_dtype, state_dtype
-    mu = moment(slots.mu, g, beta, ctx.gain)
+    # g comes first, and in u last: in this order XLA compiles one loop for all leaves of a shape.
+    mu = moment(g, slots.mu, ctx.gain, beta)
     if not bias_correction:
         return moment(mu, g, beta, ctx.gain) if nesterov else mu, {"mu": mu}
     u = moment(mu, g, ctx.mean_weight, ctx.weight) if nesterov else ctx.mean_weight * mu
@@ -87,7 +89,7 @@ def scale_by_shape(
     slots: Slots,
     p: None,
     ctx: StepContext,
-    consistent_rms: Annotated[Hyperparameter | None, Optional_] = None,
+    consistent_rms: Annotated[Hyperparameter | None, Optional_, Within("[0, inf)")] = None,
     *,
     scale: Static[str] = "original",
     rows_are_outputs: Static[bool] = False,
@@ -122,6 +124,7 @@ def scale_by_shape(
     return factor.astype(g.dtype) * g, {}
 
 
+@composed
 def scale_by_muon(
     ns_coeffs: Rounds | str = STANDARD,
     ns_steps: int | None = None,
@@ -195,6 +198,7 @@ def scale_by_muon(
     )
 
 
+@composed
 def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Rounds | str = STANDARD,

@@ -2,6 +2,7 @@
 
 from jax.typing import DTypeLike
 
+from ..core.composed import composed
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import StateDtype
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -10,6 +11,7 @@ from .adam import adam, adamw
 __all__ = ["nadam", "nadamw"]
 
 
+@composed
 def nadam(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,
@@ -57,6 +59,7 @@ def nadam(
     )
 
 
+@composed
 def nadamw(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -12,7 +12,7 @@ from ..core.numerics.matrices import adjoint, as_matrices, transposed
 from ..core.numerics.precision import compute_dtype, safe_sqrt
 from ..core.rules.arguments import NonNegative, Static
 from ..core.rules.context import Slots, StepContext
-from ..core.trees.norms import scaled_norm, unit_for
+from ..core.trees.norms import scaled_norm_along, unit_for
 from ..core.trees.placement import auto_sharded
 from .newton_schulz_schedules import (
     SAFETY_FACTORS,
@@ -79,9 +79,10 @@ def newton_schulz(
         to = _Rounding(ns_dtype)
         # The Gram matrix of the shorter side is smaller, and its products cost less.
         tall = wide.shape[-2] > wide.shape[-1]
-        y = to.rounded((transposed(wide) if tall else wide).astype(to.wide(wide.dtype)))
+        y = to.rounded(wide.astype(to.wide(wide.dtype)))
         eps = jnp.asarray(eps).astype(y.real.dtype)
         y = _normalized(y, preconditioning, safety_factor, eps, eps_as_floor, to.rounded)
+        y = transposed(y) if tall else y
         y = _iterated(y, polynomials_of(ns_coeffs, ns_steps), gram, to)
         u = transposed(y) if tall else y
     else:
@@ -97,11 +98,28 @@ def _iterated(x: Array, rounds: Sequence[Triple], gram: bool | None, to: "_Round
     if gram is None:
         gram = to.narrow is None and x.shape[-1] >= GRAM_FROM * x.shape[-2]
     in_pairs = len(rounds) // 2 * 2 if gram else 0
-    for i in range(0, in_pairs, 2):
-        x = _two_rounds(x, rounds[i], rounds[i + 1], to)
-    for polynomial in rounds[in_pairs:]:
-        x = _round(x, polynomial, to)
-    return x
+    if in_pairs:
+        identity = _identity(x)
+        for i in range(0, in_pairs, 2):
+            x = _two_rounds(x, rounds[i], rounds[i + 1], identity, to)
+
+    def single(x: Array) -> Array:
+        for polynomial in rounds[in_pairs:]:
+            x = _round(x, polynomial, to)
+        return x
+
+    def single_by_factor(x: Array) -> Array:
+        identity = _identity(x)
+        for polynomial in rounds[in_pairs:]:
+            gram = to.product(x, adjoint(x))
+            x = to.product(_factor(gram, polynomial, identity, to), x)
+        return x
+
+    if to.narrow is not None or in_pairs == len(rounds):
+        return single(x)
+    # XLA compiles the sum of the factor, which has the size of the short side, once for all long
+    # sides. Other platforms multiply float32 in fewer bits by default: they would round a I too.
+    return jax.lax.platform_dependent(x, cpu=single_by_factor, default=single)
 
 
 def _polar_factor(x: Array, method: str) -> Array:
@@ -253,7 +271,7 @@ def _round(x: Array, polynomial: Triple, to: "_Rounding") -> Array:
     return to.rounded(a * x + to.product(to.rounded(_even(gram, b, c, to)), x))
 
 
-def _two_rounds(x: Array, first: Triple, second: Triple, to: "_Rounding") -> Array:
+def _two_rounds(x: Array, first: Triple, second: Triple, identity: Array, to: "_Rounding") -> Array:
     """Computes two rounds with two products of x: the second Gram matrix is made of the first.
 
     More rounds in this way would cost still less, but the errors of the Gram matrix grow with the
@@ -261,16 +279,21 @@ def _two_rounds(x: Array, first: Triple, second: Triple, to: "_Rounding") -> Arr
     single rounds, and after four a hundred times as large.
     """
     gram = to.rounded(to.product(x, adjoint(x)))
-    one = _factor(gram, first, to)
+    one = _factor(gram, first, identity, to)
     gram = to.rounded(to.product(to.rounded(to.product(one, gram)), one))
-    both = to.rounded(to.product(_factor(gram, second, to), one))
+    both = to.rounded(to.product(_factor(gram, second, identity, to), one))
     return to.rounded(to.product(both, x))
 
 
-def _factor(gram: Array, polynomial: Triple, to: "_Rounding") -> Array:
+def _identity(x: Array) -> Array:
+    """Returns identity matrices with as many rows as those of x."""
+    side = x.shape[-2]
+    return jnp.broadcast_to(jnp.eye(side, dtype=x.dtype), (*x.shape[:-1], side))
+
+
+def _factor(gram: Array, polynomial: Triple, identity: Array, to: "_Rounding") -> Array:
     """Computes a I + b A + c A A, by which a round multiplies x."""
     a, b, c = polynomial
-    identity = jnp.broadcast_to(jnp.eye(gram.shape[-1], dtype=gram.dtype), gram.shape)
     return to.rounded(a * identity + _even(gram, b, c, to))
 
 
@@ -289,28 +312,27 @@ def _normalized(
 ) -> Array:
     """Divides matrices so that their singular values are at most 1 / safety_factor."""
     if how in ("frobenius", "spectral"):
-        norm = _norm(x) if how == "frobenius" else jnp.linalg.norm(x, ord=2, axis=(-2, -1))
-        size = rounded(safety_factor * rounded(norm))[..., None, None]
+        if how == "frobenius":
+            norm = scaled_norm_along(x, (-2, -1))
+        else:
+            norm = jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True)
+        size = rounded(safety_factor * rounded(norm))
         size = jnp.maximum(size, rounded(eps)) if as_floor else rounded(size + eps)
     else:
         # Divided by the largest element, so that squares do not overflow.
         unit = unit_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
         x = x / unit.astype(x.dtype)
-        gram = x @ adjoint(x)
+        tall = x.shape[-2] > x.shape[-1]
+        y = transposed(x) if tall else x
+        gram = y @ adjoint(y)
         if how == "schatten":
-            square = _norm(gram)[..., None, None]
+            square = scaled_norm_along(gram, (-2, -1))
         else:
             square = jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)
+            square = transposed(square) if tall else square
         size = rounded(jnp.maximum(safety_factor * safe_sqrt(square), eps / unit))
-    return rounded(x / jnp.where(size == 0, 1.0, size).astype(x.dtype))
-
-
-def _norm(x: Array) -> Array:
-    """Returns the Frobenius norm of each matrix."""
-    function = scaled_norm
-    for _ in x.shape[:-2]:
-        function = jax.vmap(function)
-    return function(x)
+    divisor = jax.lax.select(size == 0, jnp.ones_like(size), size)
+    return rounded(x / divisor.astype(x.dtype))
 
 
 @dataclasses.dataclass(frozen=True)

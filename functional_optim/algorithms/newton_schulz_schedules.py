@@ -123,8 +123,8 @@ def check_rounds(options: Mapping[str, Any]) -> str | None:
         )
     if steps is not None and len(set(_triples(name)[max(steps, 1) - 1 :])) > 1:
         return (
-            f"{name!r} has more triples than ns_steps={steps}. Pass {len(_triples(name))} steps, "
-            "or None."
+            f"ns_coeffs={name!r} has more triples than ns_steps={steps}. Pass "
+            f"{len(_triples(name))} steps, or None."
         )
     return None
 

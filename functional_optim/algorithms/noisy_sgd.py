@@ -3,6 +3,7 @@
 import jax
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.protocol import GradientTransformation
 from ..core.types import ScalarOrSchedule
 from ..transforms.noise import add_noise
@@ -11,6 +12,7 @@ from ..transforms.scaling import scale_by_learning_rate
 __all__ = ["noisy_sgd"]
 
 
+@composed
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,
     eta: ScalarOrSchedule = 0.01,

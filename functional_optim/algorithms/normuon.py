@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import moment
@@ -70,6 +71,7 @@ def normalize_neurons(
     return (x * (weights * (norm / (after + eps))).astype(x.dtype)).reshape(g.shape), {"nu": nu}
 
 
+@composed
 def scale_by_normuon(
     ns_coeffs: Rounds | str = STANDARD,
     ns_steps: int | None = None,
@@ -130,6 +132,7 @@ def scale_by_normuon(
     )
 
 
+@composed
 def normuon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Rounds | str = STANDARD,

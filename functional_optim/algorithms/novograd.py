@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
@@ -92,6 +93,7 @@ def scale_by_novograd(
     return mu, {"mu": mu, "nu": nu}
 
 
+@composed
 def novograd(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

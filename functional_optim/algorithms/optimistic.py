@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
+from ..core.numerics.validation import Interval, as_number
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import StateDtype
 from ..core.rules.context import Slots, StepContext
@@ -72,6 +74,7 @@ def scale_by_optimistic_gradient(
 _optimistic = renamed(scale_by_optimistic_gradient, alpha="learning_rate", beta="optimism")
 
 
+@composed
 def optimistic_gradient_descent(
     learning_rate: ScalarOrSchedule,
     alpha: ScalarOrSchedule = 1.0,
@@ -108,6 +111,7 @@ def optimistic_gradient_descent(
     )
 
 
+@composed
 def optimistic_adam_v2(
     learning_rate: ScalarOrSchedule,
     alpha: ScalarOrSchedule = 1.0,
@@ -158,6 +162,7 @@ def optimistic_adam_v2(
     )
 
 
+@composed
 def optimistic_adam(
     learning_rate: ScalarOrSchedule,
     optimism: ScalarOrSchedule | None = None,
@@ -199,4 +204,6 @@ def optimistic_adam(
     if optimism is None:
         both = scale_by_optimistic_gradient(state_dtype=state_dtype)
         return chain(adam, both, scale_by_learning_rate(learning_rate))
+    if not callable(learning_rate):
+        as_number(learning_rate, "optimistic_adam: learning_rate", Interval("[0, inf)"))
     return chain(adam, _optimistic(learning_rate, optimism, state_dtype=state_dtype), scale(-1.0))

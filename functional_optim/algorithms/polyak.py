@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule, renamed
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, Static
@@ -99,6 +100,7 @@ def scale_by_polyak(
 _scaling = renamed(scale_by_learning_rate, learning_rate="scaling")
 
 
+@composed
 def polyak_sgd(
     max_learning_rate: ScalarOrSchedule = 1.0,
     scaling: ScalarOrSchedule = 1.0,

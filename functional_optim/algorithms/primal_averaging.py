@@ -6,6 +6,7 @@ import jax
 
 from ..core.adapter import check_pair
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import Fraction, Optional_, StateDtype, Within
@@ -77,6 +78,7 @@ def primal_averaging_step(
     return step_between(g, z, p, ctx), {"z": z + g}
 
 
+@composed
 def generalized_primal_averaging(
     base_optimizer: GradientTransformation,
     train_interp_coeff: ScalarOrSchedule = 0.7,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule
 from ..core.numerics.moments import bias_correction as correction_of
 from ..core.numerics.moments import bias_root, moment
@@ -160,6 +161,7 @@ def prodigy_step(
     return -ctx.rate * u, new_slots
 
 
+@composed(b1="betas[0]", b2="betas[1]")
 def prodigy(
     learning_rate: ScalarOrSchedule = 1.0,
     betas: tuple[ScalarOrSchedule, ScalarOrSchedule] = (0.9, 0.999),

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
+from ..core.numerics.array_namespace import namespace
 from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import safe_sqrt
@@ -26,10 +28,9 @@ from ..core.rules.arguments import (
     Within,
 )
 from ..core.rules.context import Slots, StepContext
-from ..core.rules.schedule import NumberedSchedule, check_choice
+from ..core.rules.schedule import Number, check_choice, schedule
 from ..core.trees.placement import auto_sharded
 from ..core.types import MaskOrFn, ScalarOrSchedule
-from ..schedules.decay import exponential_decay
 from ..transforms.masking import masked
 from ..transforms.matrices import MatrixLeaves, on_matrices
 from ..transforms.scaling import scale_by_learning_rate
@@ -47,9 +48,22 @@ BALANCE_EVERY = 100
 """Updates of the factors from one balancing to the next; the authors balance one in 100."""
 
 
+@schedule(
+    bounds={
+        "max_prob": "[0, 1]",
+        "min_prob": "[0, 1]",
+        "decay": "[0, inf)",
+        "flat_start": "[0, inf)",
+    },
+    ordered=("min_prob", "max_prob"),
+)
 def precond_update_prob_schedule(
-    max_prob: float = 1.0, min_prob: float = 0.03, decay: float = 0.001, flat_start: int = 500
-) -> NumberedSchedule:
+    step: Array,
+    max_prob: Number = 1.0,
+    min_prob: Number = 0.03,
+    decay: Number = 0.001,
+    flat_start: Number = 500,
+) -> Array:
     """Makes the schedule of how often PSGD fits its preconditioner: often at first, then rarely.
 
         probability = max(min_prob, max_prob exp(-decay max(0, step - flat_start)))
@@ -62,16 +76,20 @@ def precond_update_prob_schedule(
       decay: rate of the decay per update.
       flat_start: the update after which the probability falls.
 
+    Raises:
+      ValueError: a probability is outside [0, 1], max_prob is less than min_prob, or decay or
+        flat_start is negative.
+
     Example:
-      >>> schedule = precond_update_prob_schedule()
-      >>> [round(float(schedule(step)), 2) for step in (0, 500, 1500, 4500)]
+      >>> probability = precond_update_prob_schedule()
+      >>> [round(float(probability(step)), 2) for step in (0, 500, 1500, 4500)]
       [1.0, 1.0, 0.37, 0.03]
 
     Reference: `precond_update_prob_schedule` of github.com/evanatyourservice/kron_torch.
     """
-    return exponential_decay(
-        max_prob, 1.0, math.exp(-decay), transition_begin=flat_start, end_value=min_prob
-    )
+    xp = namespace(step)
+    falling = max_prob * xp.exp(-decay * xp.maximum(step - flat_start, 0.0))
+    return xp.maximum(falling, min_prob)
 
 
 UPDATE_PROBABILITY = precond_update_prob_schedule()
@@ -361,6 +379,7 @@ def _clipped(u: Array, max_rms: Array, max_abs: Array | None) -> Array:
     return u / jnp.maximum(jnp.abs(u) / max_abs, 1).astype(u.dtype)
 
 
+@composed
 def psgd_kron(
     learning_rate: ScalarOrSchedule = 3e-4,
     b1: ScalarOrSchedule = 0.9,

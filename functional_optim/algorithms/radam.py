@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.adam_scalars import mean_scalars
 from ..core.numerics.moments import bias_correction, moment
@@ -161,6 +162,7 @@ def scale_by_radam(
     return mean / divisor, {"mu": mu, "nu": nu}
 
 
+@composed
 def radam(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

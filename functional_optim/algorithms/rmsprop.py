@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.numerics import moments
 from ..core.numerics.precision import safe_sqrt
@@ -102,6 +103,7 @@ def scale_by_rms(
     return g / (safe_sqrt(eps + s) if eps_in_sqrt else eps + safe_sqrt(s)), new_slots
 
 
+@composed
 def scale_by_stddev(
     decay: ScalarOrSchedule = 0.9,
     eps: ScalarOrSchedule = 1e-8,
@@ -141,6 +143,7 @@ def scale_by_stddev(
 _momentum = renamed(trace, decay="momentum")
 
 
+@composed
 def rmsprop(
     learning_rate: ScalarOrSchedule,
     decay: ScalarOrSchedule = 0.9,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.protocol import GradientTransformation, Hyperparameter
 from ..core.rules.arguments import NonNegative, StateDtype, Within
@@ -106,6 +107,7 @@ def scale_by_rprop(
     return size * jnp.sign(g), {"prev": g, "step_size": size}
 
 
+@composed
 def rprop(
     learning_rate: ScalarOrSchedule,
     eta_minus: ScalarOrSchedule = 0.5,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..core.adapter import check_pair
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import safe_sqrt
@@ -142,6 +143,7 @@ def scale_by_known_rms(
     return g / divisor, {"nu": nu}
 
 
+@composed
 def schedule_free(
     base_optimizer: GradientTransformation,
     learning_rate: ScalarOrSchedule,
@@ -212,6 +214,7 @@ def schedule_free(
     return chain(base_optimizer, step)
 
 
+@composed
 def schedule_free_sgd(
     learning_rate: ScalarOrSchedule = 1.0,
     warmup_steps: ScalarOrSchedule | None = None,
@@ -270,6 +273,7 @@ def schedule_free_sgd(
     )
 
 
+@composed
 def schedule_free_adamw(
     learning_rate: ScalarOrSchedule = 0.0025,
     warmup_steps: ScalarOrSchedule | None = None,
@@ -336,6 +340,7 @@ def schedule_free_adamw(
     )
 
 
+@composed
 def schedule_free_radam(
     learning_rate: ScalarOrSchedule = 0.0025,
     b1: ScalarOrSchedule = 0.9,

@@ -3,6 +3,7 @@
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import renamed
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import StateDtype
@@ -15,6 +16,7 @@ __all__ = ["sgd"]
 _momentum = renamed(trace, decay="momentum")
 
 
+@composed
 def sgd(
     learning_rate: ScalarOrSchedule,
     momentum: ScalarOrSchedule | None = None,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule, renamed
 from ..core.numerics.matrices import adjoint, matrix_axes, squares, times
 from ..core.numerics.moments import bias_correction
@@ -349,6 +350,7 @@ def _norms(x: Array) -> Array:
     return scaled_norm_along(x, matrix_axes(x))
 
 
+@composed
 def shampoo(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule | None = 0.9,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation
 from ..core.rules.context import Slots, StepContext
@@ -40,6 +41,7 @@ def scale_by_sign(
     return jnp.sign(g), {}
 
 
+@composed
 def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformation:
     """Sign descent: every element moves by the learning rate, against the sign of the gradient.
 
@@ -63,6 +65,7 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformation:
 _mean = renamed(ema, decay="beta")
 
 
+@composed
 def signum(
     learning_rate: ScalarOrSchedule,
     beta: ScalarOrSchedule = 0.9,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_root, moment
 from ..core.numerics.precision import safe_sqrt
@@ -108,6 +109,7 @@ def scale_by_simplified_ademamix(
     return mean / (ctx.scaled_eps + safe_sqrt(ctx.scaled_eps_root + nu)), {"m": m, "nu": nu}
 
 
+@composed
 def simplified_ademamix(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.99,

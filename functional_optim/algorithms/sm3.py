@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
@@ -118,6 +119,7 @@ def scale_by_sm3(
 _with_momentum = renamed(scale_by_sm3, b1="momentum")
 
 
+@composed
 def sm3(
     learning_rate: ScalarOrSchedule, momentum: ScalarOrSchedule = 0.9
 ) -> GradientTransformation:

@@ -6,6 +6,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import adjoint, squares, times
 from ..core.numerics.moments import bias_correction, bias_root
@@ -178,6 +179,7 @@ def scale_by_soap(
     return on_whole_matrices(on_matrices, g, slots, ctx, b1, b2, eps, precondition_frequency)
 
 
+@composed
 def soap(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.95,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ..core.composed import composed
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import StateDtype
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -16,6 +17,7 @@ from .with_adam import with_adam_for_others
 __all__ = ["soap_muon"]
 
 
+@composed
 def soap_muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Rounds | str = STANDARD,

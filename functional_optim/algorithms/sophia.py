@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction as correction_of
 from ..core.numerics.moments import moment
@@ -27,6 +28,7 @@ from ..core.rules.arguments import (
     Within,
 )
 from ..core.rules.context import Slots, StepContext
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.varying import cond
 from ..core.types import MaskOrFn, ScalarOrSchedule
@@ -143,6 +145,7 @@ def sophia_step_and_estimate(
     return u, {"mu": mu, "nu": moment(slots.nu, ctx.hessian_diagonal, b2, ctx.nu_gain)}
 
 
+@composed
 def scale_by_sophia(
     b1: ScalarOrSchedule = 0.965,
     b2: ScalarOrSchedule = 0.99,
@@ -236,6 +239,7 @@ def scale_by_sophia(
     )
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _SophiaInit:
     """`init` of Sophia."""
@@ -270,6 +274,7 @@ class _Sophia(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Takes the step, and makes an estimate where it is time for one."""
+        check_state("scale_by_sophia", updates, state, params)
         before = state.sophia_step
 
         def estimate() -> tuple[PyTree, PyTree, PyTree]:
@@ -300,6 +305,7 @@ class _Sophia(Interned):
         jax.lax.cond(state.count % self.period == 0, say, lambda: None)
 
 
+@composed
 def sophia(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.965,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import safe_sqrt
@@ -122,6 +123,7 @@ def scale_by_spam(
     return ctx.mu_weight * mu / (eps + safe_sqrt(nu)), {"mu": mu, "nu": nu}
 
 
+@composed
 def spam(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

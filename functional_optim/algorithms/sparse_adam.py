@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, moment
 from ..core.numerics.precision import one_minus_power, safe_sqrt
@@ -86,6 +87,7 @@ def scale_by_sparse_adam(
     return ctx.correction * m / (eps + safe_sqrt(v)), {"m": m, "v": v}
 
 
+@composed
 def sparse_adam(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

@@ -1,5 +1,6 @@
 """StableAdamW: AdamW with smaller steps where gradients exceed their second moment."""
 
+import dataclasses
 from typing import Annotated
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..core.chain import chain
+from ..core.composed import argument_of_call, composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction, bias_root, moment
 from ..core.numerics.precision import TINY, safe_sqrt
@@ -105,6 +107,7 @@ def scale_by_stable_adamw(
     return u / excess, {"mu": mu, "nu": nu}
 
 
+@composed
 def stable_adamw(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,
@@ -136,7 +139,9 @@ def stable_adamw(
     models, NeurIPS 2023, Algorithm 2, arXiv:2304.13013.
     """
     if mask is not None:
-        weight_decay = by_label({True: weight_decay, False: 0.0}, mask)
+        by_mask = by_label({True: weight_decay, False: 0.0}, mask)
+        where = argument_of_call(mask, "stable_adamw", "mask")
+        weight_decay = dataclasses.replace(by_mask, where=where)
     return chain(
         scale_by_stable_adamw(b1, b2, eps, weight_decay, mu_dtype, state_dtype=state_dtype),
         scale_by_learning_rate(learning_rate),

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.adam_scalars import adam_scalars
 from ..core.numerics.moments import moment
 from ..core.numerics.precision import safe_sqrt
 from ..core.protocol import GradientTransformation
-from ..core.rules.arguments import Decay, InitOnly, NonNegative, StateDtype
+from ..core.rules.arguments import Decay, InitOnly, NonNegative, StateDtype, Within
 from ..core.rules.context import Slots, StepContext
 from ..core.types import ScalarOrSchedule
 from ..transforms.scaling import scale_by_learning_rate
@@ -40,7 +41,7 @@ def scale_by_yogi(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-3,
     eps_root: NonNegative = 0.0,
-    initial_accumulator_value: Annotated[float, InitOnly] = 1e-6,
+    initial_accumulator_value: Annotated[float, InitOnly, Within("[0, inf)")] = 1e-6,
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
@@ -89,6 +90,7 @@ def scale_by_yogi(
     return ctx.mu_weight * mu / (ctx.scaled_eps + root), {"mu": mu, "nu": nu}
 
 
+@composed
 def yogi(
     learning_rate: ScalarOrSchedule,
     b1: ScalarOrSchedule = 0.9,

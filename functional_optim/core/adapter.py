@@ -7,8 +7,16 @@ from typing import Any
 
 from .functions import as_function
 from .protocol import PyTree
+from .state import State
 
-__all__ = ["ExtraArgsAdapter", "check_pair", "link_name"]
+__all__ = [
+    "ExtraArgsAdapter",
+    "check_order",
+    "check_pair",
+    "check_state",
+    "link_name",
+    "wrong_state",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,3 +73,41 @@ def link_name(init: object, update: object) -> str:
     qualified = getattr(update, "__qualname__", type(update).__name__)
     name = qualified.split(".<locals>")[0].split(".")[-1].strip("_<>")
     return name.removesuffix("_update") or "link"
+
+
+def wrong_state(name: str, got: str) -> str:
+    """Returns the message for a state that another transformation made."""
+    return (
+        f"{name}: state must be what init of the same transformation made, {got}. Call "
+        "update(updates, state, params). Restore a checkpoint with "
+        "jax.eval_shape(tx.init, params) as its target."
+    )
+
+
+def check_order(name: str, updates: PyTree, state: PyTree, params: PyTree | None) -> None:
+    """Raises ValueError where the state was passed in the place of updates or params.
+
+    It does so only where `state` has another type: parameters may be the state of another
+    transformation.
+    """
+    # The states of optax are tuples.
+    if isinstance(state, tuple):
+        return
+    for what, x in (("updates", updates), ("params", params)):
+        if isinstance(x, State):
+            raise ValueError(
+                f"{name}: the arguments of update are in the wrong order: {what} is a state, and "
+                f"state is of type {type(state).__name__}. Call update(updates, state, params)."
+            )
+
+
+def check_state(name: str, updates: PyTree, state: PyTree, params: PyTree | None) -> None:
+    """Raises where the state of a wrapper was not made by its `init`.
+
+    Raises:
+      ValueError: the arguments are in the wrong order.
+      TypeError: it is not a state of this package.
+    """
+    check_order(name, updates, state, params)
+    if not isinstance(state, State):
+        raise TypeError(wrong_state(name, f"got {type(state).__name__}"))

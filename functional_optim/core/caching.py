@@ -26,6 +26,13 @@ class Interned(Keyed):
     are made with `of`; copying and unpickling return the existing object.
     """
 
+    def __init_subclass__(cls) -> None:
+        """Names the `update` of a transformation as users call it, in Python's own errors."""
+        super().__init_subclass__()
+        call: Any = cls.__dict__.get("__call__")
+        if call is not None and "updates" in call.__code__.co_varnames[:2]:
+            call.__qualname__ = "update"
+
     @property
     def is_cacheable(self) -> bool:
         """Whether a cache may keep the object alive: it references no tracer and no array."""

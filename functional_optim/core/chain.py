@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .adapter import ExtraArgsAdapter, check_pair, link_name
+from .adapter import ExtraArgsAdapter, check_order, check_pair, link_name, wrong_state
 from .caching import Interned
-from .engine.fused import FusedUpdate, wrong_state
+from .engine.fused import FusedUpdate
 from .protocol import GradientTransformation, PyTree
 from .rules.bound_rule import BoundRule
+from .signatures import named_init
 from .state import State
 from .trees.apply import apply_updates
 
@@ -70,6 +71,7 @@ def _distinct(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(result)
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class ChainInit:
     """`init` of a chain."""
@@ -113,6 +115,7 @@ class ChainUpdate(Interned):
         With `add_to_params` returns the new parameters in place of the updates.
         """
         if not isinstance(state, State) or state._fields != self.names:
+            check_order("chain", updates, state, params)
             got = state._fields if isinstance(state, State) else type(state).__name__
             raise ValueError(wrong_state("chain", f"with the links {self.names}, got {got}"))
         states = tuple(state)

@@ -46,6 +46,7 @@ def leaf_rule(
     keep_compute_dtype: bool = False,
     row_sparse: bool | Callable[..., bool] = False,
     stack_leaves: bool = False,
+    state_dtype: bool = True,
     check: Callable[[Mapping[str, Any]], str | None] | None = None,
 ) -> Callable[
     [Callable[Concatenate[Any, Any, Any, Any, P], tuple[Array, Slots]]],
@@ -71,7 +72,7 @@ def leaf_rule(
         key: Annotated[Any, RandomKey]              a key; the maths gets a new one at each
                                                     update and leaf, and reads `ctx.count`
         state_dtype: StateDtype                     the dtype of all slots, or a dict by slot;
-                                                    every rule with slots has this argument
+                                                    a rule with slots has this argument
 
     The maths runs in float32 for narrower leaves, and on the real and the imaginary part in
     turn for complex ones. It is traced once for each distinct shape and dtype. `slots`,
@@ -102,9 +103,11 @@ def leaf_rule(
       row_sparse: whether a sparse update, a BCOO of some rows, may be computed from these rows
         of the slots and of the parameter alone: for elementwise maths that leaves rows without
         a gradient unchanged. Where that depends on options, a function of those.
-      stack_leaves: whether leaves of one shape are stacked, and the maths mapped over the stack,
-        so that it is compiled once for each shape and not for each leaf: for many operations on a
-        leaf, such as products of matrices, next to which the copies cost little.
+      stack_leaves: whether four or more leaves of one shape are stacked, and the maths mapped over
+        the stack, so that it is compiled once for each shape and not for each leaf: for many
+        operations on a leaf, such as products of matrices, next to which the copies cost little.
+      state_dtype: whether a rule with slots has the argument `state_dtype`; False where they
+        hold integers, whose dtype is part of the maths.
       check: `{argument: value} -> message`, returns what is wrong with the combination of
         arguments and what to do, or None.
 
@@ -118,7 +121,7 @@ def leaf_rule(
         return _make_factory(
             "leaf_rule",
             maths,
-            state_dtype=slots is not None,
+            state_dtype=state_dtype and slots is not None,
             slots=slots,
             step_scalars=step_scalars,
             carry=carry,

@@ -1,18 +1,18 @@
 """Users' functions, as keys by which compiled programs are found.
 
 JAX finds a compiled program by the function that was traced. The function of a user is not a safe
-key for that. A program has the values built in that the function read when it was traced, from
-its closure, its globals or its attributes, and these may change while the function stays the same
-object. On the other hand, an object that is wrapped again for each transformation would compile
-again each time.
+key for that. The values that the function read when it was traced, from its closure, its globals
+or its attributes, are constants of the program, and they may change while the function stays the
+same object. On the other hand, an object that is wrapped again for each transformation would
+compile again each time.
 
 So `as_function` wraps each user's function in a `Function`, which programs are keyed by. Two calls
 return the same `Function` only if two conditions hold:
 
 1. They are given the same object. Immutable values count as the same if they are equal, and so do
    bound methods of one object, because Python makes these again at each access. Mutable objects
-   count by identity: of two functions over two empty lists, each may fill its own.
-2. All that the function can read besides its arguments is as it was: `dependencies_of` collects it.
+   are compared by identity: two functions over two empty lists may fill them differently.
+2. All that the function can read besides its arguments is unchanged: `dependencies_of` collects it.
 
 Where a part of this cannot be known (the function calls `eval`, reads a tracer, or reaches too many
 objects), the wrapper equals itself alone: nothing is shared, and every result is still right.
@@ -40,8 +40,8 @@ __all__ = ["Function", "as_function", "can_be_cached", "dependencies_of", "progr
 class Function:
     """A callable of any kind, made hashable by its identity and by the values that it reads.
 
-    While these values stay, `as_function` returns one object for one function. After a change it
-    returns another, so that the program of one is not run for the other.
+    While these values do not change, `as_function` returns one object for one function. After a
+    change it returns another, so that the program of one is not run for the other.
 
     Args:
       function: the callable.
@@ -66,7 +66,7 @@ class Function:
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether a cache may keep it: an equal one may come, and it references no array."""
+        """Whether a cache may keep it: it may be needed again, and it references no array."""
         return self._key is not None and not _references_array(self._key)
 
     def __repr__(self) -> str:
@@ -175,7 +175,7 @@ class _ByIdentity:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _ByIdentity):
             return NotImplemented
-        # Of two objects that are gone, both references give None, and their ids may be reused.
+        # The references to deleted objects all give None, which must not make them equal.
         return self is other or (self.value() is other.value() is not None)
 
     def __hash__(self) -> int:

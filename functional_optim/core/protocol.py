@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from .signatures import named_init
 from .state import State
 
 __all__ = [
@@ -37,7 +38,7 @@ class TransformInitFn(Protocol):
 
 
 class TransformUpdateFn(Protocol):
-    """Computes new updates from updates (at first the gradients), and the next state."""
+    """Computes new updates from updates (gradients, for the first link), and the next state."""
 
     def __call__(
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, /, **extra: Any
@@ -79,6 +80,7 @@ class NoSlot(NamedTuple):
     """A node without leaves in place of a slot that a parameter does not have."""
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class Stateless:
     """`init` of a transformation that keeps no state."""

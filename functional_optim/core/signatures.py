@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["bind", "call_text"]
+__all__ = ["bind", "call_text", "named_init"]
+
+T = TypeVar("T")
 
 
 def bind(
@@ -22,6 +24,17 @@ def bind(
         raise TypeError(f"{name}: {error}. It takes ({parameters}).") from None
     bound.apply_defaults()
     return dict(bound.arguments)
+
+
+def named_init(kind: type[T]) -> type[T]:
+    """Names the `init` of a transformation as users call it, in Python's own errors.
+
+    They then read `init() missing 1 required positional argument: 'params'`, and do not name the
+    class.
+    """
+    call: Any = kind.__dict__["__call__"]
+    call.__qualname__ = "init"
+    return kind
 
 
 def _parameter_text(parameter: inspect.Parameter) -> str:

@@ -12,9 +12,10 @@ _MULTIPLIER = np.uint32(2654435761)  # Knuth, The art of computer programming, 6
 def checksum(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     """Computes a checksum `()`, uint32: the sum of all 32-bit words times odd numbers, mod 2^32.
 
-    The number depends on the position of a word, and any bit that flips changes the sum. An array
-    of JAX is summed where it is, each device its shard, because a sum of integers does not depend
-    on the order. An array of NumPy with the same elements has the same checksum.
+    The factor of a word depends on its position, so that exchanging two words changes the sum; it
+    is odd, so that any bit that flips changes the sum. A JAX array is summed on its devices, shard
+    by shard, because a sum of integers does not depend on the order. A NumPy array with the same
+    elements has the same checksum.
     """
     if isinstance(x, jax.Array):
         return _on_devices(x)
@@ -34,21 +35,21 @@ def _words(x: jax.Array) -> jax.Array:
         return words.reshape(*x.shape, words.shape[-2] * words.shape[-1])
     if x.dtype.itemsize == 8:
         return jax.lax.bitcast_convert_type(x, np.uint32)
-    if _is_narrow(x.dtype):
+    if _is_cast_to_int8(x.dtype):
         x = x.astype(np.int8)
     unsigned = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}")
     return unsigned.astype(np.uint32)[..., None]
 
 
 def _words_of_host(x: np.ndarray) -> np.ndarray:
-    if _is_narrow(x.dtype):
+    if _is_cast_to_int8(x.dtype):
         x = x.astype(np.int8)
     size = min(x.dtype.itemsize, 4)
     flat = np.ascontiguousarray(x).reshape(-1).view(f"<u{size}").astype(np.uint32)
     return flat.reshape(*x.shape, x.dtype.itemsize // size)
 
 
-def _is_narrow(dtype: np.dtype) -> bool:
+def _is_cast_to_int8(dtype: np.dtype) -> bool:
     """Tells whether elements are booleans, or integers of less than a byte."""
     return dtype == np.bool_ or dtype.name in ("int2", "int4", "uint2", "uint4")
 

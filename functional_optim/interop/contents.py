@@ -11,7 +11,7 @@ import numpy as np
 from ..core.protocol import PyTree
 from ..serialization.names import Names
 from ..serialization.quantized_parts import split_parts
-from ..serialization.reading import ADVICE, restore
+from ..serialization.reading import ADVICE, HyperparamsOf, restore
 from ..serialization.report import RestoreReport
 from ..serialization.versions import FORMAT_VERSION, VERSION_KEY
 from ..serialization.writing import named_arrays
@@ -120,10 +120,11 @@ class Templates:
         strict: bool,
         rename: Mapping[str, str] | None,
         stacked: Mapping[str, str] | None,
+        hyperparams: HyperparamsOf,
     ):
         self._function = function
         self._trees = {"params": params, "state": state}
-        self._options = strict, rename, stacked
+        self._options = strict, rename, stacked, hyperparams
 
     def leaves(self) -> dict[str, PyTree]:
         """Maps names to leaves of the templates, for arrays of a single parameter."""

@@ -17,6 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ..core.protocol import PyTree
+from ..serialization.reading import HyperparamsOf
 from .checksums import checksum
 from .contents import Checkpoint, Templates, check_info, pack
 from .extras import import_extra
@@ -141,6 +142,7 @@ def load(
     strict: bool = True,
     rename: Mapping[str, str] | None = None,
     stacked: Mapping[str, str] | None = None,
+    hyperparams: HyperparamsOf = "saved",
 ) -> Checkpoint:
     """Reads a checkpoint of `save`; see `interop.safetensors.load` for arguments and result.
 
@@ -157,7 +159,7 @@ def load(
     path = Path(path).absolute()
     if not path.exists():
         raise FileNotFoundError(f"{function}: there is no {path}.")
-    templates = Templates(function, params, state, strict, rename, stacked)
+    templates = Templates(function, params, state, strict, rename, stacked, hyperparams)
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         items = {"info": ocp.args.JsonRestore()}
         info = _read(function, ocp, checkpointer, path, items)["info"]

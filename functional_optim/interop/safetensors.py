@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.protocol import PyTree
+from ..serialization.reading import HyperparamsOf
 from ..serialization.writing import check_addressable
 from .atomic import replacing
 from .contents import Checkpoint, Templates, check_info, pack
@@ -110,6 +111,7 @@ def load(
     strict: bool = True,
     rename: Mapping[str, str] | None = None,
     stacked: Mapping[str, str] | None = None,
+    hyperparams: HyperparamsOf = "saved",
 ) -> Checkpoint:
     """Reads a checkpoint that `save` has written.
 
@@ -122,6 +124,7 @@ def load(
         may differ from the template's. `Checkpoint.report` lists the differences.
       rename: saved path -> new path, as for `from_state_dict`.
       stacked: path of one layer -> path of their stack, likewise.
+      hyperparams: `"saved"` or `"template"`, likewise.
 
     Raises:
       ImportError: the extra `safetensors` is not installed.
@@ -131,7 +134,7 @@ def load(
     """
     function = "interop.safetensors.load"
     arrays, metadata = read_arrays(function, Path(path))
-    templates = Templates(function, params, state, strict, rename, stacked)
+    templates = Templates(function, params, state, strict, rename, stacked, hyperparams)
     text = metadata.get(_INFO, "null")
     if text != "null" and str(zlib.crc32(text.encode())) != metadata.get(_SUM):
         raise _damaged(function, path, "the checksum of its description differs")

@@ -10,6 +10,7 @@ from jax.lax import PrecisionLike
 from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
+from ..core.numerics.validation import check_number
 from ..core.trees.norms import scaled_norm
 from ..core.trees.varying import while_loop
 from .power import power_iteration
@@ -64,7 +65,8 @@ def matrix_inverse_pth_root(
       max |M - 1|.
 
     Raises:
-      ValueError: the matrix is not square, or p is not an integer from 1 on.
+      ValueError: the matrix is not square, p is not an integer from 1 on, or num_iters,
+        ridge_epsilon or error_tolerance is a negative number.
 
     Example:
       >>> root, error = matrix_inverse_pth_root(jnp.diag(jnp.array([1.0, 16.0])), 4)
@@ -76,6 +78,13 @@ def matrix_inverse_pth_root(
     for optimizers, Anil et al., Scalable Second Order Optimization for Deep Learning, 2020,
     arXiv:2002.09018.
     """
+    limited = {
+        "num_iters": num_iters,
+        "ridge_epsilon": ridge_epsilon,
+        "error_tolerance": error_tolerance,
+    }
+    for name, value in limited.items():
+        check_number(value, f"matrix_inverse_pth_root: {name}", "[0, inf)")
     original = jnp.asarray(matrix)
     if original.ndim < 2 or original.shape[-2] != original.shape[-1]:
         raise ValueError(

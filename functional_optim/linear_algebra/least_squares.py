@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
+from ..core.numerics.validation import as_count
 
 __all__ = ["nnls"]
 
@@ -30,7 +31,8 @@ def nnls(
       x, `(n,)` or `(n, k)`, in the dtype of b; computed in float32 at least.
 
     Raises:
-      ValueError: the shapes do not fit.
+      TypeError: iters is not an integer.
+      ValueError: the shapes do not fit, or iters is negative.
 
     Example:
       >>> x = nnls(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([5.0, 6.0]), 1000)
@@ -41,6 +43,7 @@ def nnls(
     Inverse Problems, SIAM Journal on Imaging Sciences 2, 2009; Polyak, Projected gradient method
     for non-negative least squares, Contemporary Mathematics 636, 2015.
     """
+    as_count(iters, "nnls: iters", least=0)
     A, b = jnp.asarray(A), jnp.asarray(b)
     if A.ndim != 2 or b.ndim not in (1, 2) or b.shape[0] != A.shape[0]:
         raise ValueError(

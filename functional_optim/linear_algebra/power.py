@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.lax import PrecisionLike
 from jax.typing import ArrayLike
 
+from ..core.numerics.validation import check_number
 from ..core.protocol import PyTree
 from ..core.trees.varying import while_loop
 from ..tree import norm, scale, sub, vdot
@@ -54,7 +55,7 @@ def power_iteration(
 
     Raises:
       ValueError: the matrix is not square, v0 does not fit it or the function, or there is
-        neither a matrix nor v0.
+        neither a matrix nor v0; or num_iters or error_tolerance is a negative number.
 
     Example:
       >>> value, vector = power_iteration(jnp.diag(jnp.array([1.0, 3.0])))
@@ -63,6 +64,8 @@ def power_iteration(
 
     Reference: Golub & Van Loan, Matrix Computations, 4th edition, 2013, section 7.3.1.
     """
+    check_number(num_iters, "power_iteration: num_iters", "[0, inf)")
+    check_number(error_tolerance, "power_iteration: error_tolerance", "[0, inf)")
     if callable(matrix):
         product: Product = matrix
         if v0 is None:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from ..core.numerics.validation import check_number
 from .inputs import Axis, as_floats, broadcast, select_label, valid_classes
 
 __all__ = [
@@ -191,6 +192,9 @@ def smooth_labels(
       axis: where the classes are.
       where: mask of valid classes.
 
+    Raises:
+      ValueError: alpha is a number outside [0, 1].
+
     Example:
       >>> smooth_labels(jnp.array([1.0, 0.0]), 0.5).tolist()
       [0.75, 0.25]
@@ -198,6 +202,7 @@ def smooth_labels(
     Reference: Müller, Kornblith & Hinton, When does label smoothing help?, NeurIPS 2019,
     arXiv:1906.02629.
     """
+    check_number(alpha, "smooth_labels: alpha", "[0, 1]")
     (y,) = as_floats(labels)
     share = as_floats(alpha)[0].astype(y.dtype)
     classes = jnp.sum(jnp.ones_like(y), axis, keepdims=True, where=where)

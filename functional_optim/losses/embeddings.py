@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from ..core.numerics.validation import check_number
 from .inputs import as_floats, same_shape
 from .regression import cosine_similarity
 
@@ -28,7 +29,8 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.
       Scalar `()`; NaN where no two examples have equal labels.
 
     Raises:
-      ValueError: the batches of labels and embeddings differ in size.
+      ValueError: the batches of labels and embeddings differ in size, or temperature is a number
+        that is not positive.
 
     Example:
       >>> x = jnp.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
@@ -38,6 +40,7 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.
     Reference: Chen et al., A simple framework for contrastive learning of visual
     representations, ICML 2020, arXiv:2002.05709.
     """
+    check_number(temperature, "ntxent: temperature", "(0, inf)")
     (x,) = as_floats(embeddings)
     labels = jnp.asarray(labels)
     if x.ndim != 2 or labels.shape != x.shape[:1]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
+from ..core.numerics.validation import as_count, check_number
 from ..core.protocol import PyTree
 from ..tree.making import random_like
 from .noise import Gumbel, Noise
@@ -45,6 +46,10 @@ def make_perturbed_fun(
     Returns:
       A function of a random key and the argument of fun.
 
+    Raises:
+      TypeError: num_samples is not an integer.
+      ValueError: num_samples is less than 1, or sigma a number that is not positive.
+
     Example:
       >>> from functional_optim.perturbations import Normal
       >>> step = lambda x: jnp.where(x > 0, 1.0, 0.0)
@@ -57,6 +62,8 @@ def make_perturbed_fun(
     arXiv:2002.08676; Foerster et al., DiCE: the infinitely differentiable Monte Carlo estimator,
     ICML 2018, equation 8, arXiv:1802.05098.
     """
+    as_count(num_samples, "make_perturbed_fun: num_samples")
+    check_number(sigma, "make_perturbed_fun: sigma", "(0, inf)")
 
     def perturbed(key: Array, x: PyTree) -> PyTree:
         wide = jax.tree.map(_wide, x)

@@ -111,7 +111,7 @@ class LinkUsage:
 
     @property
     def _leafwise_state(self) -> PyTree:
-        """The state without the fields that a rule has once, whose names a parameter may have."""
+        """The state without the fields of the whole rule, whose names a parameter may also have."""
         if not isinstance(self.init, RuleInit) or self.state is None:
             return self.state
         return State(**{k: v for k, v in self.state._asdict().items() if k not in ENGINE_FIELDS})
@@ -120,8 +120,8 @@ class LinkUsage:
 def _records(slot: str, path: Path, x: Shape, arrays: Mapping[Path, Shape]) -> Iterator[SlotRecord]:
     """Yields the record of a slot, or of each part of a quantized slot."""
     # A link's init gives the plain slot; within `low_bit_state` the whole state has its parts.
-    for form in FORMATS.values():
-        parts = {part: _field_path(path, part) for part in form.parts}
+    for kind in FORMATS.values():
+        parts = {part: _field_path(path, part) for part in kind.parts}
         if path not in arrays and {*parts.values()} <= arrays.keys():
             yield from (SlotRecord(f"{slot}.{part}", arrays[k]) for part, k in parts.items())
             return
@@ -238,13 +238,13 @@ def _on_matrices(
 
 
 def _parts(init: Any, params: PyTree, at: Path) -> Iterator[LinkUsage]:
-    """Yields the links within a transformation that says which field has the state of each part."""
+    """Yields the links within a transformation whose `parts` are the fields with inner states."""
     for name, part in init.parts.items():
         yield from _visit(part, None, params, _field_path(at, name))
     whole = state_shapes(init, params)
     if whole is not None:
-        own = {k: v for k, v in whole._asdict().items() if k not in init.parts}
-        usage = LinkUsage(at, init, None, _leaves(params), State(**own), {})
+        rest = {k: v for k, v in whole._asdict().items() if k not in init.parts}
+        usage = LinkUsage(at, init, None, _leaves(params), State(**rest), {})
         if usage.slots:
             yield usage
 
@@ -253,13 +253,13 @@ def _mesh_routes(init: MatricesInit, blocks: Blocks, x: Shape) -> tuple[str, ...
     """Describes how a mesh shares the work on the matrices of a parameter."""
     rule = getattr(init.init, "rule", None)
     options = dict(getattr(rule, "options", ()))
-    way = options.get("matrix_sharding")
-    if not isinstance(way, MatrixSharding):
+    sharding = options.get("matrix_sharding")
+    if not isinstance(sharding, MatrixSharding):
         return ()
     itemsize = max(x.dtype.itemsize, 4)  # the rule computes in float32 at least
-    moved = sum(way.bytes_moved(shape, itemsize) for shape in blocks.shapes)
-    when = "round" if way.how == "tensor_parallel" else "step"
-    return (f"{init.leaves.rule}: {way}, {moved:,} bytes moved to each device in a {when}",)
+    moved = sum(sharding.bytes_moved(shape, itemsize) for shape in blocks.shapes)
+    period = "round" if sharding.how == "tensor_parallel" else "step"
+    return (f"{init.leaves.rule}: {sharding}, {moved:,} bytes moved to each device in a {period}",)
 
 
 def _wrapped(init: Any, params: PyTree, at: Path) -> Iterator[LinkUsage]:

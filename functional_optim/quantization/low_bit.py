@@ -21,6 +21,7 @@ from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.bound_rule import ENGINE_FIELDS
 from ..core.rules.rng_keys import Key, as_key, key_at
+from ..core.signatures import named_init
 from ..core.state import KeyPath, State, is_rule_state, nested_states
 from ..core.trees.placement import mesh_placer
 from ..core.trees.structure import container_content, is_container, path_string
@@ -163,6 +164,7 @@ def _is_of_leaf_rules(update: object) -> bool:
     return isinstance(update, FusedUpdate) and not update.rules[0].spec.whole_tree
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class LowBitInit:
     """`init` of a transformation with quantized moments."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.numerics.precision import hyper_dtype, safe_increment
@@ -23,7 +23,7 @@ from ..core.protocol import (
     TransformUpdateFn,
 )
 from ..core.rules.schedule import Number, NumberedSchedule, numbered
-from ..core.signatures import bind, call_text
+from ..core.signatures import bind, call_text, named_init
 from ..core.state import State
 from ..core.trees.placement import place_on_mesh_of
 from .arguments import HashableValue, StaticPart, is_hyperparameter, is_schedule, join, split
@@ -166,6 +166,7 @@ def _sort_arguments(
     return numbers, schedules, fixed
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _Init:
     """`init` of a transformation with injected hyperparameters."""
@@ -225,6 +226,7 @@ class _Update(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Transforms the updates with the hyperparameters of the state."""
+        check_state("inject_hyperparams", updates, state, params)
         fields = state._asdict()
         values = {k: self.as_value(v) for k, v in state.hyperparams.items()}
         values |= self.scheduled_values(state.count, fields.get("schedules", {}))

@@ -47,7 +47,7 @@ def warmup_constant_schedule(
 
 
 @schedule(
-    bounds={"warmup_steps": "[0, inf)", "exponent": "[0, inf)"},
+    bounds={"warmup_steps": "[0, inf)", "decay_steps": "[0, inf)", "exponent": "[0, inf)"},
     ordered=("warmup_steps", "decay_steps"),
 )
 def warmup_cosine_decay_schedule(

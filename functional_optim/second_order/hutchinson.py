@@ -11,6 +11,7 @@ from ..core.engine.whole_tree import arguments_of
 from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.rng_keys import Key, as_key, key_at
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.placement import place_on_mesh_of
 from .diagonal import hutchinson_diag
@@ -43,6 +44,7 @@ def hutchinson_estimator_diag_hessian(random_seed: int | jax.Array = 0) -> Gradi
     return GradientTransformation(init, _Update.of(key.generator))
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class EstimatorInit:
     """`init` of an estimator with random numbers."""

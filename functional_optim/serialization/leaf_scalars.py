@@ -15,9 +15,9 @@ import numpy as np
 from ..core.protocol import PyTree
 from ..core.state import State
 from ..core.trees.structure import container_content, in_containers_like
-from .matching import parent
-from .names import Link, Names, Path, dotted, is_link
-from .placing import HostArray, SavedArray, StateArray, dtype_of, place
+from .matching import in_field, parent
+from .names import LEAF_SCALARS, Link, Names, Path, dotted, is_link
+from .placing import HostArray, SavedArray, StateArray, place
 from .report import describe
 
 __all__ = ["LeafScalars", "is_leaf_scalar"]
@@ -35,13 +35,7 @@ class Fields(NamedTuple):
 
 def is_leaf_scalar(name: str, saved: Arrays) -> bool:
     """Tells whether a saved array is a parameter's count, or a scalar that a rule carries."""
-    parts = name.split(".")
-    fields = (i for i, part in enumerate(parts) if part in ("leaf_counts", "carry"))
-    return any(_is_count(saved.get(".".join([*parts[:i], "count"]))) for i in fields)
-
-
-def _is_count(x: SavedArray | None) -> bool:
-    return x is not None and np.issubdtype(dtype_of(x), np.integer)
+    return in_field(name, saved, LEAF_SCALARS)
 
 
 class LeafScalars:

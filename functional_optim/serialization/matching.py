@@ -8,9 +8,9 @@ import numpy as np
 
 from ..core.rules.bound_rule import ENGINE_FIELDS
 from .names import LEAF_SCALARS, Name, dotted
-from .placing import SavedArray
+from .placing import SavedArray, dtype_of
 
-__all__ = ["Match", "match", "parent"]
+__all__ = ["Match", "in_field", "match", "parent"]
 
 _LINK_FIELDS = tuple(k for k in ENGINE_FIELDS if k not in LEAF_SCALARS)
 """Fields that belong to a link as a whole."""
@@ -40,14 +40,23 @@ class Match:
         return [k for k in saved if k not in used and k not in self.kept]
 
 
-def match(wanted: Mapping[str, Name], saved: Mapping[str, SavedArray]) -> Match:
+def match(
+    wanted: Mapping[str, Name], saved: Mapping[str, SavedArray], own_fields: Collection[str] = ()
+) -> Match:
     """Finds the saved array for each wanted name.
 
     The array has the same name; or, under another label or wrapper, the same link and the same path
     within the link, if only one such array is left.
+
+    Args:
+      wanted: name in the target -> its place.
+      saved: name -> array.
+      own_fields: fields of links for which the target keeps its own values.
     """
-    changed = _changed_schedules(wanted, saved)
-    result = Match({k: k for k in wanted if k in saved and k not in changed}, changed, {})
+    kept = _changed_schedules(wanted, saved)
+    kept |= {k for k, name in wanted.items() if name.link is not None and name.field in own_fields}
+    kept |= {k for k in saved if in_field(k, saved, own_fields)}
+    result = Match({k: k for k in wanted if k in saved and k not in kept}, kept, {})
     _match_moved(result, wanted, saved)
     _keep_label_fields(result, wanted, saved)
     return result
@@ -56,6 +65,20 @@ def match(wanted: Mapping[str, Name], saved: Mapping[str, SavedArray]) -> Match:
 def parent(link: str) -> str:
     """Returns the path of the chain or wrapper that contains a link."""
     return link.rpartition(".")[0]
+
+
+def in_field(name: str, saved: Mapping[str, SavedArray], fields: Collection[str]) -> bool:
+    """Tells whether a saved array belongs to one of these fields of a link.
+
+    A parameter may have the name of a field, but only a link has a count next to it.
+    """
+    parts = name.split(".")
+    found = (i for i, part in enumerate(parts) if part in fields)
+    return any(_is_count(saved.get(".".join([*parts[:i], "count"]))) for i in found)
+
+
+def _is_count(x: SavedArray | None) -> bool:
+    return x is not None and np.issubdtype(dtype_of(x), np.integer)
 
 
 def _changed_schedules(wanted: Mapping[str, Name], saved: Collection[str]) -> set[str]:

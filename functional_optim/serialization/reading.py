@@ -18,7 +18,7 @@ from .renaming import new_names, restack, without_containers
 from .report import RestoreReport, describe
 from .versions import migrate
 
-__all__ = ["ADVICE", "from_state_dict", "restore"]
+__all__ = ["ADVICE", "HyperparamsOf", "from_state_dict", "restore"]
 
 ADVICE = (
     " Pass strict=False to keep the template's values for what is missing or mismatched, and to "
@@ -29,6 +29,8 @@ ADVICE = (
 
 Saved: TypeAlias = Mapping[str, SavedArray]
 Renaming: TypeAlias = Mapping[str, str] | None
+HyperparamsOf: TypeAlias = Literal["saved", "template"]
+"""Whose hyperparameters a restored state has."""
 
 
 @overload
@@ -39,6 +41,7 @@ def from_state_dict(
     strict: Literal[True] = True,
     rename: Renaming = None,
     stacked: Renaming = None,
+    hyperparams: HyperparamsOf = "saved",
 ) -> PyTree: ...
 
 
@@ -50,6 +53,7 @@ def from_state_dict(
     strict: Literal[False],
     rename: Renaming = None,
     stacked: Renaming = None,
+    hyperparams: HyperparamsOf = "saved",
 ) -> tuple[PyTree, RestoreReport]: ...
 
 
@@ -60,6 +64,7 @@ def from_state_dict(
     strict: bool = True,
     rename: Renaming = None,
     stacked: Renaming = None,
+    hyperparams: HyperparamsOf = "saved",
 ) -> PyTree | tuple[PyTree, RestoreReport]:
     """Restores a state from the dictionary that `to_state_dict` returned, array by array.
 
@@ -67,9 +72,9 @@ def from_state_dict(
     state and the template: the order of parameters and of links; a hyperparameter, such as the
     learning rate, that was constant and follows a schedule, or the reverse, or another schedule,
     whose numbers are then the template's; the label or group of a parameter, and the wrapper
-    around its link, as long as link and path are found once. Arrays that only one of the two
-    keeps in fewer bits, by `low_bit_state`, are decoded or rounded; if both use the same form,
-    the bits are copied.
+    around its link, as long as link and path are found once; the labels of `by_label`, which are
+    the template's where it has values. Arrays that only one of the two keeps in fewer bits, by
+    `low_bit_state`, are decoded or rounded; if both use the same form, the bits are copied.
 
     The structure differs from the template's in one case, the same that changes it during a run: if
     the parameters of a link had different numbers of updates, because some gradients were None, or
@@ -95,6 +100,10 @@ def from_state_dict(
       stacked: path of one layer, with `*` for its number -> path of their stack along a new
         first axis: `{"layers.*": "layers"}`. Layers are stacked or unstacked as the template has
         them.
+      hyperparams: `"saved"` restores the hyperparameters and the numbers of schedules, so that a
+        run continues as it was; `"template"` keeps the template's, for new values in the code
+        or for another optimizer. Counts are restored in both cases, so a new schedule continues
+        at the step that the run has reached.
 
     Returns:
       The state; without `strict`, the state and a `RestoreReport`.
@@ -113,7 +122,9 @@ def from_state_dict(
       >>> print(report)
       missing: 'trace.new' () float32
     """
-    restored = restore("from_state_dict", template, state_dict, strict, rename, stacked, ADVICE)
+    restored = restore(
+        "from_state_dict", template, state_dict, strict, rename, stacked, hyperparams, ADVICE
+    )
     return restored[0] if strict else restored
 
 
@@ -124,6 +135,7 @@ def restore(
     strict: bool = True,
     rename: Renaming = None,
     stacked: Renaming = None,
+    hyperparams: HyperparamsOf = "saved",
     advice: str = "",
 ) -> tuple[PyTree, RestoreReport]:
     """Restores a state, and reports on it.
@@ -134,6 +146,10 @@ def restore(
       function: name of the public function, which errors begin with.
       advice: the end of the error for a state that does not fit.
     """
+    if hyperparams not in ("saved", "template"):
+        raise ValueError(
+            f"{function}: hyperparams must be 'saved' or 'template', got {hyperparams!r}."
+        )
     migrated = migrate(function, state_dict)
     renamed = new_names(function, migrated.arrays, rename or {})
     saved = {renamed[k]: x for k, x in migrated.arrays.items()}
@@ -147,7 +163,8 @@ def restore(
     saved = restack(function, saved, shapes | LeafScalars.shapes(names), stacked or {})
 
     arrays = {k: x for k, x in saved.items() if not is_leaf_scalar(k, saved)}
-    matched = match({k: n for k, n in names.names.items() if not n.is_leaf_scalar}, arrays)
+    wanted = {k: n for k, n in names.names.items() if not n.is_leaf_scalar}
+    matched = match(wanted, arrays, _own_fields(names, hyperparams))
     mismatched = _mismatches(names, matched, saved)
     sources = {k: v for k, v in matched.sources.items() if k not in mismatched}
     scalars = LeafScalars(names, matched.sources, saved, mismatched)
@@ -158,6 +175,14 @@ def restore(
             f"loaded.{advice}"
         )
     return scalars.put(function, _build(function, names, sources, saved)), report
+
+
+def _own_fields(names: Names, hyperparams: HyperparamsOf) -> set[str]:
+    """Returns the fields of links that keep the template's values."""
+    fields = {"hyperparams", "schedules"} if hyperparams == "template" else set()
+    labels = [names.arrays[n.array] for n in names.names.values() if n.field == "groups"]
+    # They are indices in the labels of the code, and `init` has computed them if it was run.
+    return fields | ({"groups"} if not any(map(_has_no_values, labels)) else set())
 
 
 def _shape(names: Names, name: str) -> tuple[int, ...]:
@@ -218,8 +243,8 @@ def _build(function: str, names: Names, sources: Mapping[str, str], saved: Saved
             continue
         if _has_no_values(names.arrays[target.array]):
             raise ValueError(
-                f"{function}: nothing was saved for '{name}', and the template has only shapes. "
-                "Pass a template with values: init(params)."
+                f"{function}: nothing was restored for '{name}', and the template has only its "
+                "shape. Pass a template with values: init(params)."
             )
     arrays = list(names.arrays)
     # A checkpoint may leave out arrays without elements.

@@ -42,9 +42,9 @@ def without_containers(saved: Arrays, wanted: Iterable[str]) -> Arrays:
     """Removes from the names the component that earlier versions wrote for containers of `nnx`.
 
     A path ended in `.value` then, or had it in front of the parts of a quantized array. The names
-    stay if some parameter is called `value`.
+    do not change if some parameter is called `value`.
     """
-    parts = "|".join(part for form in FORMATS.values() for part in form.parts)
+    parts = "|".join(part for kind in FORMATS.values() for part in kind.parts)
     end = re.compile(rf"\.value(?=(\.({parts}))?$)")
     if not any(map(end.search, saved)) or any(map(end.search, wanted)):
         return saved

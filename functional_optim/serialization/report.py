@@ -25,7 +25,8 @@ class RestoreReport:
       moved: name in the template -> saved name of an array that was under another link or label.
       kept: names that were saved and keep the template's value on purpose: numbers of a
         hyperparameter that was constant and now follows a schedule, or the reverse, or another
-        schedule; numbers of a label whose parameters came from other labels.
+        schedule; numbers of a label whose parameters came from other labels; labels of
+        `by_label`; with `hyperparams="template"`, all hyperparameters of both.
       leaf_counts: paths of the links whose restored state has `leaf_counts`, and whose template
         does not have them, because their parameters had different numbers of updates.
         Scalars that such a link carries are `(n,)`, too.

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_order, check_pair
 from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.labels import Labeller, as_labeller
 from .shardings import shardings_of
@@ -135,6 +136,7 @@ class StateSharder:
         return AxisType.Explicit in kinds
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class Zero1Init:
     """`init` of a divided transformation."""
@@ -181,6 +183,7 @@ class Zero1Update(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Updates each device's shard, and all-gathers the updates."""
+        check_order("zero1", updates, state, params)
         sharder = self.sharder
         if params is None:
             raise ValueError("zero1: update needs params. Call update(updates, state, params).")

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.leaf.dtypes import as_parameter, slot_dtype
 from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import as_float_dtype
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn, TransformUpdateFn
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.norms import global_norm
 from ..core.trees.placement import place_on_mesh_of, shard_like, sharded_as
@@ -162,6 +163,7 @@ def _restore(init: TransformInitFn, update: TransformUpdateFn) -> MultiSteps:
     return tuple.__new__(MultiSteps, (init, update))
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _MultiStepsInit:
     """`init` of `MultiSteps`."""
@@ -216,6 +218,7 @@ class _MultiStepsUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Adds the gradients, and takes a step if there are enough of them."""
+        check_state("MultiSteps", updates, state, params)
         skipped, skip_state = jnp.array(False), state.skip_state
         if self.skip is not None:
             skipped, skip_state = self.skip(updates, state.gradient_step, params)

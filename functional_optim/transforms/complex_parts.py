@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.structure import align, is_absent
 from .parts import extra_of_part
@@ -50,6 +51,7 @@ def split_real_and_imaginary(inner: GradientTransformation) -> GradientTransform
     return GradientTransformation(_SplitInit(init), _Split.of(ExtraArgsAdapter.to(update)))
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _SplitInit:
     """`init` of a transformation of real parts."""
@@ -80,6 +82,7 @@ class _Split(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Transforms the parts, and puts them together."""
+        check_state("split_real_and_imaginary", updates, state, params)
         # An update that is absent has no dtype, and is split where its parameter is complex.
         like = updates if params is None else params
         treedef: Any

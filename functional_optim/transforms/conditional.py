@@ -6,11 +6,12 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.numerics.precision import safe_increment
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.apply import no_updates
 from ..core.trees.placement import place_on_mesh_of
@@ -93,6 +94,7 @@ def _make(
     )
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _ConditionalInit:
     """`init` of a conditional transformation."""
@@ -126,6 +128,7 @@ class _ConditionalUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Applies the inner transformation where the condition holds."""
+        check_state(self.name, updates, state, params)
         updates = coalesce_rows(updates)  # as the inner transformation returns them
         holds = self.condition(state.step, **(extra if self.forward else {}))
 

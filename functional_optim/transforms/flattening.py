@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_order, check_pair
 from ..core.caching import Interned
 from ..core.leaf.quantized import is_quantized
 from ..core.leaf.stacking import unstack_array
 from ..core.numerics.precision import wider
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.signatures import named_init
 from ..core.trees.placeholders import is_any_params
 from ..core.trees.placement import replicated, shard_like, sharded_as
 from ..core.trees.structure import align_params, is_absent, is_placeholder, is_sparse
@@ -63,6 +64,7 @@ def flatten(inner: GradientTransformation) -> GradientTransformation:
     )
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _FlattenInit:
     """`init` of a flattened transformation."""
@@ -92,6 +94,7 @@ class _FlattenUpdate(Interned):
         self, updates: PyTree, state: OptState, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, OptState]:
         """Transforms the vectors, and splits them again."""
+        check_order("flatten", updates, state, params)
         leaves = _Leaves.of(updates, params)
         vectors = None if params is None else leaves.vectors_of_params()
         extra = leaves.extra_of_vectors(extra)

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.numerics.precision import safe_increment
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.apply import no_updates
 from ..core.trees.arithmetic import choose
@@ -92,6 +93,7 @@ def apply_if_finite(
     )
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _GuardInit:
     """`init` of a guarded transformation."""
@@ -124,6 +126,7 @@ class _GuardUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Takes the inner step if it is finite."""
+        check_state("apply_if_finite", updates, state, params)
         new, inner_state = self.inner(updates, state.inner_state, params, extra)
         check_leaf_counts("apply_if_finite", state.inner_state, inner_state)
         finite = all_finite(updates, new)

@@ -6,6 +6,7 @@ from ..core.adapter import ExtraArgsAdapter
 from ..core.caching import Interned
 from ..core.chain import chain
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.signatures import named_init
 from ..core.types import OptState
 
 __all__ = ["with_incoming"]
@@ -25,6 +26,7 @@ def with_incoming(name: str, *links: GradientTransformation) -> GradientTransfor
     )
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _IncomingInit:
     """`init` of the links."""

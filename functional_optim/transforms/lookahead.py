@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from ..core.adapter import ExtraArgsAdapter, check_pair, link_name
 from ..core.caching import Interned
 from ..core.chain import chain
+from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.rules.arguments import Fraction, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.arithmetic import choose
 from ..core.trees.placement import place_on_mesh_of
@@ -52,6 +54,7 @@ def look_back(
     return jax.lax.select(ctx.sync, slow - p, g), {"slow": slow}
 
 
+@composed
 def lookahead(
     fast_optimizer: GradientTransformation,
     sync_period: int,
@@ -104,6 +107,7 @@ def lookahead(
     return chain(fast_optimizer, look_back(sync_period, slow_step_size))
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _RestartingInit:
     """`init` of a transformation whose state is made again every few steps."""

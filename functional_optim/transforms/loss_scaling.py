@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.numerics.precision import compute_dtype, safe_increment
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.signatures import named_init
 from ..core.state import State, nested_states
 from ..core.trees.placement import mesh_placer
 from ..core.trees.varying import varying_as
@@ -114,6 +115,7 @@ def scale_loss(loss: ArrayLike, state: PyTree) -> Array:
     return loss.astype(dtype) * scales[0].astype(dtype)
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _LossScaleInit:
     """`init` of a transformation of scaled gradients."""
@@ -151,6 +153,7 @@ class _LossScaleUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Takes the inner step if the gradients are finite, and computes the next scale."""
+        check_state("loss_scale", updates, state, params)
         grads = jax.tree.map(lambda g: _unscaled(g, state.scale), updates)
         finite = all_finite(grads)
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Hashable, Mapping
 import jax
 import numpy as np
 
-from ..core.adapter import ExtraArgsAdapter, check_pair, link_name
+from ..core.adapter import ExtraArgsAdapter, check_order, check_pair, check_state, link_name
 from ..core.caching import Interned
+from ..core.composed import argument_of_call, composed
 from ..core.functions import can_be_cached
 from ..core.protocol import GradientTransformation, MaskedNode, PyTree, Stateless, TransformInitFn
-from ..core.signatures import bind
+from ..core.signatures import bind, named_init
 from ..core.state import State
 from ..core.trees.apply import no_update, no_updates
 from ..core.trees.labels import FrozenTree, Labeller, as_labeller, is_function, resolve_labels
@@ -106,6 +107,7 @@ class Router:
         return isinstance(self.labeller, FrozenTree) or can_be_cached(self.labeller)
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class PartitionInit:
     """`init` of a partition."""
@@ -144,6 +146,7 @@ class PartitionUpdate(Interned):
     ) -> tuple[PyTree, State]:
         """Routes each leaf to the transformation of its label."""
         router = self.router
+        check_state(router.link, updates, state, params)
         labels = router.labels(params, updates)
         flat, treedef = jax.tree.flatten(labels)
         result = align(labels, updates, link=router.link, name="updates")
@@ -195,14 +198,24 @@ def masked(
     if otherwise not in ("pass", "zero"):
         raise ValueError(f"masked: otherwise must be 'pass' or 'zero', got {otherwise!r}.")
     init, update = check_pair("masked: inner", inner)
+    where = argument_of_call(mask, f"masked({link_name(init, update)})", "mask")
+    return _masked(inner, mask, otherwise, where)
+
+
+def _masked(
+    inner: GradientTransformation, mask: PyTree | Labeller, otherwise: str, where: tuple[str, str]
+) -> GradientTransformation:
+    """Makes a masked transformation, whose errors name this factory and argument."""
+    init, update = inner
     name = link_name(init, update)
-    router = Router(f"masked({name})", "mask", as_labeller(mask), (True, False), boolean=True)
+    router = Router(*where, as_labeller(mask), (True, False), boolean=True)
     link = ExtraArgsAdapter.to(update)
     return GradientTransformation(
         MaskedInit(router, init, name), MaskedUpdate.of(router, link, otherwise)
     )
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class MaskedInit:
     """`init` of a masked transformation."""
@@ -240,6 +253,7 @@ class MaskedUpdate(Interned):
     ) -> tuple[PyTree, OptState]:
         """Transforms the leaves where the mask is True."""
         router = self.router
+        check_order(router.link, updates, state, params)
         labels = router.labels(params, updates)
         flat, treedef = jax.tree.flatten(labels)
         gradients = align(labels, updates, link=router.link, name="updates")
@@ -273,6 +287,7 @@ def set_to_zero() -> GradientTransformation:
     return GradientTransformation(Stateless("set_to_zero"), set_to_zero_update)
 
 
+@composed
 def freeze(
     mask: PyTree | Labeller, inner: GradientTransformation | None = None
 ) -> GradientTransformation:
@@ -296,10 +311,12 @@ def freeze(
       >>> state.trace.trace
       {'a': MaskedNode(), 'b': Array(0., dtype=float32)}
     """
+    where = argument_of_call(mask, "freeze", "mask")
     if inner is None:
-        return masked(set_to_zero(), mask)
+        return _masked(set_to_zero(), mask, "pass", where)
+    check_pair("freeze: inner", inner)
     trained = _Not(mask) if is_function(mask) else _negate(mask)
-    return masked(inner, trained, otherwise="zero")
+    return _masked(inner, trained, "zero", where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,7 +351,8 @@ def maskable(
         arguments = bind(factory.__name__, extended, args, kwargs)
         mask = arguments.pop("mask")
         link = factory(**arguments)
-        return link if mask is None else masked(link, mask)
+        where = argument_of_call(mask, factory.__name__, "mask")
+        return link if mask is None else _masked(link, mask, "pass", where)
 
     with_mask.__signature__ = extended  # type: ignore[attr-defined]
     return with_mask

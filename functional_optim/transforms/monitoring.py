@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
+from ..core.composed import composed
 from ..core.numerics.precision import hyper_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree, TransformInitFn
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.placement import place_on_mesh_of, sharded_as
 from ..core.trees.varying import varying_as
@@ -76,6 +78,7 @@ def monitor(measures: Mapping[str, Measure | GradientTransformation]) -> Gradien
     return _monitor("monitor", measures)
 
 
+@composed
 def measure_with_ema(
     measure: Measure,
     decay: Hyperparameter,
@@ -135,6 +138,7 @@ def _monitor(
     return GradientTransformation(_MonitorInit(link, inits, update), update)
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _MonitorInit:
     """`init` of `snapshot` and `monitor`."""
@@ -169,6 +173,7 @@ class _MonitorUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Measures the updates."""
+        check_state("monitor", updates, state, params)
         metrics, states = self.measure(updates, state.measure_states, params, extra)
         # In the types that `init` gave them, as a carry of a loop must have.
         metrics = jax.tree.map(
@@ -205,6 +210,7 @@ class _AsNumbers:
         return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(hyper_dtype())
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _AveragedInit:
     """`init` of a measure that is averaged."""

@@ -5,6 +5,7 @@ import dataclasses
 from ..core.adapter import check_pair
 from ..core.chain import chain
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.signatures import named_init
 from ..core.types import OptState
 
 __all__ = ["named_chain"]
@@ -50,6 +51,7 @@ def _named(name: str, tx: GradientTransformation) -> GradientTransformation:
     return GradientTransformation(_NamedInit(name, init), update)
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _NamedInit:
     """`init` of a link under a given name."""

@@ -8,6 +8,7 @@ from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from ..core.numerics.precision import compute_dtype
+from ..core.numerics.validation import check_number
 from ..core.protocol import PyTree
 from ..core.trees.norms import factor_to, global_norm
 from ..core.trees.placement import auto_sharded
@@ -34,7 +35,8 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tupl
       taken in at least float32; sums have the dtypes of the gradients.
 
     Raises:
-      ValueError: an array has no first axis, or the first axes differ in length.
+      ValueError: an array has no first axis, the first axes differ in length, or the norm is a
+        negative number.
 
     Example:
       >>> import functional_optim as fo
@@ -45,6 +47,7 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tupl
     Reference: Abadi et al., Deep learning with differential privacy, CCS 2016, Algorithm 1,
     arXiv:1607.00133.
     """
+    check_number(l2_norm_clip, "per_example_global_norm_clip: l2_norm_clip", "[0, inf]")
     number_of_examples("per_example_global_norm_clip", grads)
     factors = _factors(grads, l2_norm_clip)
     return jax.tree.map(lambda g: _weighted_sum(factors, g), grads), _number_below_one(factors)
@@ -66,11 +69,14 @@ def per_example_layer_norm_clip(
       The sums, of shapes `*p`, and for each array how many examples were clipped, `()` int32.
 
     Raises:
-      ValueError: an array has no first axis, or the first axes differ in length.
+      ValueError: an array has no first axis, the first axes differ in length, or the norm is a
+        negative number.
 
     Reference: McMahan et al., Learning differentially private recurrent language models, ICLR
     2018, section 2.3, arXiv:1710.06963.
     """
+    where = "per_example_layer_norm_clip: global_l2_norm_clip"
+    check_number(global_l2_norm_clip, where, "[0, inf]")
     batch = number_of_examples("per_example_layer_norm_clip", grads)
     leaves, treedef = jax.tree.flatten(grads)
     total = sum(g.size for g in leaves) // batch

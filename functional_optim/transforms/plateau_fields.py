@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.adapter import check_state
 from ..core.caching import Interned
 from ..core.numerics.precision import hyper_dtype
 from ..core.numerics.validation import Interval, as_number, check_loss
 from ..core.protocol import GradientTransformation, PyTree
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.state_types import ReduceLROnPlateauState
 from .plateau import Watch, judge
@@ -76,6 +78,7 @@ def reduce_on_plateau(
     return GradientTransformation(_Init(tuple(numbers.items())), _Update.of(*numbers.values()))
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _Init:
     """`init` of the scale."""
@@ -121,6 +124,7 @@ class _Update(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Adds the metric to the mean, judges a full one, and scales."""
+        check_state("reduce_on_plateau", updates, state, params)
         del params
         if extra.get("value") is None:
             raise ValueError(

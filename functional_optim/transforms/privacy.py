@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import ExtraArgsAdapter
+from ..core.adapter import ExtraArgsAdapter, check_state
 from ..core.caching import Interned
+from ..core.composed import composed
 from ..core.decorators import leaf_rule, renamed
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import NonNegative, RandomKey
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.types import ScalarOrSchedule
 from .clipping import clip_by_global_norm
@@ -41,6 +43,7 @@ def add_private_noise(
     return (g + sigma.astype(g.dtype) * noise) / ctx.examples.astype(g.dtype), {}
 
 
+@composed
 def differentially_private_aggregate(
     l2_norm_clip: ScalarOrSchedule,
     noise_multiplier: ScalarOrSchedule,
@@ -98,6 +101,7 @@ def differentially_private_aggregate(
     return GradientTransformation(_PrivateInit(clip.init, noise.init), both)
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _PrivateInit:
     """`init` of a private mean."""
@@ -130,6 +134,7 @@ class _Private(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Clips each example's gradients, sums them, and adds noise."""
+        check_state("differentially_private_aggregate", updates, state, params)
         del extra
         examples = number_of_examples("differentially_private_aggregate", updates, params)
 

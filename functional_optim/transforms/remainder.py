@@ -7,7 +7,6 @@ from jax.typing import DTypeLike
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.rounding import as_float32, check_like_init, is_narrow, narrow_slot
-from ..core.rules.arguments import StateDtype
 from ..core.rules.context import Slots, StepContext
 
 __all__ = ["master_remainder"]
@@ -27,9 +26,15 @@ def _slots(p: Array, param_dtype: DTypeLike) -> dict[str, Array]:
     return {"remainder": narrow_slot(p, param_dtype, np.int16)}
 
 
-@leaf_rule(slots=_slots, needs=("params",), keep_compute_dtype=True, split_complex=False)
+@leaf_rule(
+    slots=_slots,
+    needs=("params",),
+    keep_compute_dtype=True,
+    split_complex=False,
+    state_dtype=False,
+)
 def master_remainder(
-    g: Array, slots: Slots, p: Array, ctx: StepContext, *, state_dtype: StateDtype = None
+    g: Array, slots: Slots, p: Array, ctx: StepContext
 ) -> tuple[Array, dict[str, Array]]:
     """Accumulates updates in float32, kept as bfloat16 parameters and 16 bits in the state.
 
@@ -49,9 +54,6 @@ def master_remainder(
     parameter is changed from outside, the remainder is added to the changed one; it is less than
     half of its last place. Put this at the end of a chain, after the learning rate. The updates of
     parameters in float32 or wider do not change, and the state has no array for them.
-
-    Args:
-      state_dtype: has no effect, because the slot has integers.
 
     Differences: optax has no such transformation. The optimizers of Apex truncate the lower bits
     instead of rounding, so that their parameters are on average half a place too small.
@@ -75,7 +77,6 @@ def master_remainder(
     Reference: Gonzalez Ortiz et al., FlashOptim: Optimizers for memory-efficient training, 2026,
     section 3, arXiv:2602.23349.
     """
-    del state_dtype
     check_like_init("master_remainder", slots.remainder, p, ctx.param_dtype)
     if not is_narrow(ctx.param_dtype):
         return g, {"remainder": slots.remainder}

@@ -5,12 +5,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ..core.adapter import ExtraArgsAdapter, check_pair
+from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.leaf.dtypes import as_parameter
 from ..core.numerics.precision import compute_dtype
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
+from ..core.signatures import named_init
 from ..core.state import State
 from ..core.trees.apply import apply_updates, no_update
 from ..core.trees.arithmetic import choose
@@ -97,6 +98,7 @@ def sam(
     return GradientTransformation(sam_init, _SamUpdate.of(parts))
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _SamInit:
     """`init` of a sharpness-aware optimizer."""
@@ -159,6 +161,7 @@ class _SamUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Climbs; at the end of a period, takes the optimizer's step from where the climb began."""
+        check_state("sam", updates, state, params)
         _need_params(params)
         parts, steps = self.parts, state.steps_since_sync
         current = jax.tree.map(jnp.asarray, params)
@@ -202,6 +205,7 @@ class _OpaqueSamUpdate(Interned):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, State]:
         """Climbs, and takes the optimizer's step from where the climb began."""
+        check_state("sam", updates, state, params)
         _need_params(params)
         grad_fn = extra.get("grad_fn")
         if not callable(grad_fn):

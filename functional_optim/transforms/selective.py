@@ -1,5 +1,6 @@
 """Trains only some of the parameters."""
 
+from ..core.composed import composed
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.trees.labels import Labeller
 from .masking import freeze
@@ -7,6 +8,7 @@ from .masking import freeze
 __all__ = ["selective_transform"]
 
 
+@composed(inner="optimizer")
 def selective_transform(
     optimizer: GradientTransformation, *, freeze_mask: PyTree | Labeller
 ) -> GradientTransformation:

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from ..core.numerics.moments import interpolate
 from ..core.numerics.precision import compute_dtype
+from ..core.numerics.validation import check_number
 from ..core.protocol import PyTree
 from ..core.trees.structure import align, is_absent
 
@@ -24,12 +25,13 @@ def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Arra
       step_size: `()`, 0 for the old tree, 1 for the new one.
 
     Raises:
-      ValueError: the trees differ in structure.
+      ValueError: the trees differ in structure, or step_size is a number outside [0, 1].
 
     Example:
       >>> incremental_update({"w": jnp.array(3.0)}, {"w": jnp.array(1.0)}, 0.25)
       {'w': Array(1.5, dtype=float32)}
     """
+    check_number(step_size, "incremental_update: step_size", "[0, 1]")
     olds, treedef = jax.tree.flatten(old_tensors)
     news = align(
         old_tensors,
@@ -63,10 +65,14 @@ def periodic_update(
       steps: `()`, number of steps of the tree that is followed.
       update_period: `()`.
 
+    Raises:
+      ValueError: update_period is a number less than 1.
+
     Example:
       >>> new, old = {"w": jnp.array(3.0)}, {"w": jnp.array(1.0)}
       >>> [float(periodic_update(new, old, steps, 2)["w"]) for steps in (1, 2)]
       [1.0, 3.0]
     """
+    check_number(update_period, "periodic_update: update_period", "[1, inf)")
     replace = jnp.asarray(steps) % update_period == 0
     return jax.tree.map(lambda n, o: jnp.where(replace, n, o), new_tensors, old_tensors)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import functional_optim as fo
+from functional_optim.algorithms.dion import randomized_cholesky_qr
 
 SHAPES = [(4, 6), (6, 4), (5, 5), (1, 4)]
 EXACT = {"ns_coeffs": (1.5, -0.5, 0.0), "ns_steps": 40, "eps": 0.0}
@@ -235,3 +236,78 @@ def test_empty_and_thin_matrices_have_updates(make):
     updates, _ = jax.jit(tx.update)(params, tx.init(params), params)
     assert [u.shape for u in updates] == shapes
     assert all(jnp.isfinite(u).all() for u in updates)
+
+
+VALUES = {
+    "equal": np.ones(6),
+    "falling": np.logspace(0, -6, 6),
+    "rank one": np.eye(1, 6)[0],
+    "half of the rank": np.repeat([1.0, 0.0], 3),
+    "zeros": np.zeros(6),
+    "tiny": np.full(6, 1e-30),
+    "huge": np.full(6, 1e30),
+}
+
+
+def with_values(values, seed=0):
+    """Two matrices of 80 x 6 with these singular values."""
+    rng = np.random.default_rng(seed)
+    left = np.linalg.qr(rng.standard_normal((2, 80, 6)))[0]
+    return left * values @ np.linalg.qr(rng.standard_normal((2, 6, 6)))[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_a_randomized_cholesky_qr_has_orthonormal_columns_with_the_same_span(values, dtype):
+    x = with_values(values).astype(dtype)
+    if dtype == np.complex64:
+        x = x * np.exp(1j * np.arange(80)[:, None]).astype(dtype)
+    p = np.asarray(randomized_cholesky_qr(jnp.asarray(x), jax.random.key(0)), np.complex128)
+    adjoint = np.conj(np.swapaxes(p, -2, -1))
+    np.testing.assert_allclose(adjoint @ p, np.broadcast_to(np.eye(6), (2, 6, 6)), atol=2e-6)
+    exact = x.astype(np.complex128)
+    np.testing.assert_allclose(
+        p @ (adjoint @ exact), exact, atol=1e-5 * max(np.abs(x).max(), 1e-36)
+    )
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_randomized_cholesky_qr_projects_on_the_span_that_the_oracle_has():
+    x = with_values(VALUES["falling"])
+    p, q = randomized_cholesky_qr(jnp.asarray(x), jax.random.key(0)), np.linalg.qr(x)[0]
+    projections = (y @ np.swapaxes(y, -2, -1) for y in (np.asarray(p), q))
+    np.testing.assert_allclose(*projections, atol=1e-7)
+
+
+def test_columns_as_long_as_the_sketch_have_a_decomposition_by_reflections():
+    x = normal((20, 6))
+    assert (randomized_cholesky_qr(x, jax.random.key(0)) == jnp.linalg.qr(x)[0]).all()
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("shape", [(80, 12), (12, 80)])
+def test_both_methods_have_the_same_updates(shape):
+    gradients = [normal(shape, t) for t in range(4)]
+    by = {
+        method: run(fo.scale_by_dion(rank_fraction=0.5, qr_method=method), gradients)
+        for method in ("qr", "rcqr")
+    }
+    for x, y in zip(by["qr"][0], by["rcqr"][0], strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-9)
+    np.testing.assert_allclose(by["qr"][1].mu, by["rcqr"][1].mu, atol=1e-9)
+
+
+def test_columns_that_a_matrix_lacks_find_directions_that_come_later():
+    """The first gradients have rank one; a later one has a direction that none had before."""
+    first, later = (jnp.zeros((80, 4)).at[i, i].set(1.0) for i in (0, 3))
+    tx = fo.scale_by_dion(beta=0.5, qr_method="rcqr")
+    updates, _ = run(tx, [first] * 3 + [later] * 12)
+    assert np.isfinite(updates).all()
+    np.testing.assert_allclose(updates[-1][3, 3], 1.0, atol=1e-2)
+
+
+def test_zeros_stay_zeros_by_either_method():
+    tx = fo.scale_by_dion(rank_fraction=0.5, qr_method="rcqr")
+    (u,), state = run(tx, [jnp.zeros((80, 4))])
+    assert not u.any()
+    assert np.isfinite(state.q).all()

@@ -37,3 +37,18 @@ def test_updates_are_finite(case):
             updates, state = case.update(tx, of_step, state, params)
             for k, u in updates.items():
                 assert np.isfinite(u).all(), (scale, k, t)
+
+
+@each_of(case for case in CASES if case.name not in WITHOUT_AN_ANSWER)
+def test_a_run_survives_one_of_them(case):
+    """An outlier, and then gradients as usual: what it left in the state makes no update NaN."""
+    tx, params = case.make(), arrays()
+    grads = normal(np.float32, 0, (3,))
+    for scale in (1e-30, 1e30):
+        state = tx.init(params)
+        for t in range(3):
+            size = jnp.float32(scale if t == 0 else 1.0)
+            of_step = {k: size * g[t] for k, g in grads.items()}
+            updates, state = case.update(tx, of_step, state, params)
+            for k, u in updates.items():
+                assert not np.isnan(u).any(), (scale, k, t)

@@ -211,6 +211,16 @@ def test_every_rule_with_slots_takes_state_dtype(declared):
     assert not rule().init(PARAMS).hyperparams
 
 
+def test_a_rule_whose_slots_are_integers_need_not_take_state_dtype():
+    @leaf_rule(slots=lambda p: {"n": jnp.zeros(p.shape, jnp.int32)}, state_dtype=False)
+    def counting(g, slots, p, ctx):
+        return g, {"n": slots.n + 1}
+
+    assert not inspect.signature(counting).parameters
+    with pytest.raises(TypeError, match="counting: got an unexpected keyword argument 'state_dty"):
+        counting(state_dtype="bfloat16")
+
+
 def test_an_argument_may_be_the_dtype_of_one_slot():
     @leaf_rule(slots=lambda p: {"mu": p, "nu": p})
     def typed(g, slots, p, ctx, mu_dtype: Annotated[str | None, SlotDtype("mu")] = None):

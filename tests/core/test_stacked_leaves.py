@@ -1,5 +1,6 @@
 """Leaves of one shape that a rule's declaration stacks: one program for each shape."""
 
+import re
 from typing import Annotated, Any
 
 import jax
@@ -9,6 +10,8 @@ import pytest
 
 import functional_optim as fo
 from functional_optim.rules import RandomKey, leaf_rule
+
+from ..compiling import USUAL
 
 
 def tree(shapes, seed=0):
@@ -34,7 +37,8 @@ def rules(stack):
     return gram_of_gradients
 
 
-SHAPES = [(2, 3), (4, 4), (2, 3), (2, 3), (4, 4), (5, 1)]
+# Five of one shape; two of another, which are too few to be stacked.
+SHAPES = [(2, 3), (4, 4), (2, 3), (2, 3), (4, 4), (5, 1), (2, 3), (2, 3)]
 
 
 def run(tx, grads, params, jit):
@@ -76,9 +80,9 @@ def test_each_leaf_of_a_stack_has_its_own_key():
         del slots, p, ctx
         return jax.random.normal(key, g.shape, g.dtype), {}
 
-    params = tree([(3, 2)] * 3)
+    params = tree([(3, 2)] * 4)
     updates, _ = noise().update(params, noise().init(params), params)
-    assert len({float(x[0, 0]) for x in updates.values()}) == 3
+    assert len({float(x[0, 0]) for x in updates.values()}) == 4
 
 
 def products(shapes):
@@ -95,8 +99,36 @@ def test_a_step_of_muon_has_each_shape_once():
     assert products(shapes * 12) == once
 
 
+def test_few_leaves_of_a_shape_are_not_stacked():
+    params = {k: jnp.zeros((8, 16), jnp.float32) for k in "abc"}
+    tx = fo.muon(0.1)
+    text = jax.jit(tx.update).lower(params, tx.init(params), params).as_text()
+    assert "concatenate" not in text
+    assert "<3x" not in text
+
+
+def loops(leaves):
+    """The loops over a whole leaf in a compiled step of Muon; equal ones are compiled once."""
+    params = {f"w{i}": jnp.zeros((24, 64), jnp.float32) for i in range(leaves)}
+    tx = fo.muon(0.1)
+
+    def step(params, state, grads):
+        return fo.apply_gradients(tx, grads, state, params)
+
+    program = jax.jit(step, donate_argnums=(0, 1)).lower(params, tx.init(params), params)
+    text = re.sub(r", metadata={[^}]*}", "", program.compile(USUAL).as_text())
+    names = re.findall(r"= f32\[24,64\]\S* fusion\(.*kind=kLoop, calls=(%[\w.-]+)", text)
+    bodies = [re.search(rf"^{re.escape(x)} .*?^}}", text, re.M | re.S).group() for x in names]
+    return {re.sub(r"%[\w.-]+", "", x.split("\n", 1)[1]) for x in bodies}
+
+
+def test_few_leaves_of_a_shape_share_the_loops_of_one():
+    assert 0 < len(loops(1)) <= 5
+    assert len(loops(3)) == len(loops(1))
+
+
 def test_a_leaf_in_low_bits_is_not_stacked():
-    params = {k: jnp.zeros((64, 64), jnp.float32) for k in "ab"}
+    params = {k: jnp.zeros((64, 64), jnp.float32) for k in "abcd"}
     tx = fo.low_bit_state(fo.scale_by_muon(), min_size=256)
     updates, state = jax.jit(tx.update)(params, tx.init(params), params)
     assert updates["a"].shape == (64, 64)

@@ -1,5 +1,7 @@
 """Dtypes of a state: what `init` gives a leaf, `update` returns in the same dtype and shape."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import functional_optim as fo
 
 from .. import problem
-from ..rules import each, each_link
+from ..rules import RULES, each, each_link
 from ..trees import dtypes_of, law, mixed
 
 SINGLE = ("float16", "bfloat16", "float32", "complex64")
@@ -63,6 +65,24 @@ def test_a_slot_keeps_the_dtype_that_was_asked_for(factory, arguments, expected,
 def test_an_optimizer_hands_the_dtype_to_its_link(factory):
     state = factory(1e-3, mu_dtype="bfloat16").init(problem.arrays())
     assert dtypes_of(state[0].mu) == [jnp.bfloat16] * 2
+
+
+WITH_STATE_DTYPE = [
+    pytest.param(entry, id=entry.factory.__name__)
+    for entry in RULES
+    if "state_dtype" in inspect.signature(entry.factory).parameters
+]
+
+
+@pytest.mark.parametrize("entry", WITH_STATE_DTYPE)
+def test_every_state_dtype_has_an_effect(entry):
+    params = problem.arrays("bfloat16")
+    dtypes = [
+        [x.dtype for x in jax.tree.leaves(jax.eval_shape(entry.factory(**given).init, params))]
+        for arguments in entry.valid.values()
+        for given in (arguments, {**arguments, "state_dtype": "float16"})
+    ]
+    assert dtypes[::2] != dtypes[1::2]
 
 
 def test_a_complex_slot_stays_complex_whatever_real_dtype_was_asked_for():

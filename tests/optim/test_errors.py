@@ -362,7 +362,7 @@ def test_a_step_that_fails_while_it_runs_says_that_the_parameters_are_lost():
         )
 
     optimizer = optim.SGD(ONE)
-    with pytest.raises(RuntimeError, match="taken over the memory of parameters and state"):
+    with pytest.raises(RuntimeError, match="after parameters and state had been donated"):
         optimizer.minimize(loss_fn)
     safe = optim.SGD(ONE, differentiable=True)
     with pytest.raises(Exception, match="broken"):

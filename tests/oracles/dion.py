@@ -47,8 +47,12 @@ def _dion(leaf, beta, eps, rank_fraction, rank_multiple_of):
     return step
 
 
-def scale_by_dion(beta=0.95, eps=1e-8, rank_fraction=1.0, rank_multiple_of=1):
-    """Each leaf has its own Q; a vector is a matrix of one input."""
+def scale_by_dion(beta=0.95, eps=1e-8, rank_fraction=1.0, rank_multiple_of=1, qr_method="qr"):
+    """Each leaf has its own Q; a vector is a matrix of one input.
+
+    Both methods have the columns of one decomposition, up to signs, which cancel.
+    """
+    assert qr_method in ("qr", "rcqr")
     steps = {
         k: _dion(i, beta, eps, rank_fraction, rank_multiple_of) for i, k in enumerate(("b", "w"))
     }

@@ -38,7 +38,7 @@ RULES = (
         fo.scale_by_yogi,
         # 1 - b2 is exact: of 0.999, float32 holds it to five digits only.
         {"": {"b2": 0.984375}, "from 0": {"initial_accumulator_value": 0.0, "b2": 0.875}},
-        bad=ranges(*BETAS, *EPS),
+        bad=ranges(*BETAS, *EPS, ("initial_accumulator_value", -1.0, "[0, inf)")),
         oracle=oracles.scale_by_yogi,
     ),
     Entry(

@@ -7,7 +7,7 @@ from .table import NAMED, RATE_RANGES, Entry, ranges
 
 SAM = {"optimizer": fo.sgd(0.1), "adv_optimizer": fo.sgd(0.1)}
 NOISE = {"eta": 0.01, "gamma": 0.55}
-NO_KEY = "add_noise: key must be an integer or a key of jax.random.key, got None"
+NO_KEY = "key must be an integer or a key of jax.random.key, got None"
 
 RULES = (
     Entry(

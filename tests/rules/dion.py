@@ -11,9 +11,10 @@ RANKS = (
     ({"rank_fraction": 0.0}, ValueError, r"rank_fraction must be in \(0, 1\], got 0.0"),
     ({"rank_fraction": True}, ValueError, r"rank_fraction must be in \(0, 1\], got True"),
     ({"rank_multiple_of": 0}, ValueError, "rank_multiple_of must be an integer from 1, got 0"),
+    ({"qr_method": "cqr"}, ValueError, "qr_method must be 'qr' or 'rcqr', got 'cqr'"),
 )
 FRACTIONS = (
-    ({"fraction": 1.5}, ValueError, r"scale_by_dion2: fraction must be in \(0, 1\], got 1.5"),
+    ({"fraction": 1.5}, ValueError, r"dion2: fraction must be in \(0, 1\], got 1.5"),
     ({"ns_steps": 2}, ValueError, "has more triples than ns_steps=2"),
 )
 KEY = ({"key": 1.5}, TypeError, "key must be an integer or a key of jax.random.key, got 1.5")
@@ -35,6 +36,7 @@ RULES = (
             "": {"rank_fraction": 0.5},
             "whole": {"beta": 0.5},
             "one": {"rank_fraction": 0.1, "beta": 0.75},
+            "random": {"rank_fraction": 0.5, "qr_method": "rcqr"},
         },
         bad=(*ranges(BETA, EPS), *RANKS, KEY),
         oracle=oracles.scale_by_dion,

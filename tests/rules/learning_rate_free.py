@@ -11,8 +11,8 @@ POSITIVE_EPS = (("eps", 0.0, "(0, inf)"),)
 ESTIMATE = (("estim_lr0", 0.0, "(0, inf)"), ("growth_rate", 0.5, "[1, inf)"))
 NO_PAIR = "betas must be a pair of numbers, got"
 BETAS = (
-    ({"betas": (1.0, 0.9)}, ValueError, r"b1 must be in \[0, 1\), got 1.0"),
-    ({"betas": (0.9, -1.0)}, ValueError, r"b2 must be in \[0, 1\), got -1.0"),
+    ({"betas": (1.0, 0.9)}, ValueError, r": betas\[0\] must be in \[0, 1\), got 1.0"),
+    ({"betas": (0.9, -1.0)}, ValueError, r": betas\[1\] must be in \[0, 1\), got -1.0"),
 )
 # Of 0.999 float32 holds 1 - b2 to five digits only.
 # Where estimates grow with noise, so do differences.
@@ -99,7 +99,8 @@ RULES = (
         bad=(
             *ranges(*RATE_RANGES, *EPS, *DECAY),
             ({"init_step": 1e-6}, TypeError, "dog: init_step must be a pair of a kind and a num"),
-            ({"init_step": ("way", 1.0)}, ValueError, "init_kind must be one of heuristic"),
+            ({"init_step": ("way", 1.0)}, ValueError, r"init_step\[0\] must be one of heurist"),
+            ({"init_step": ("distance", 0.0)}, ValueError, r"init_step\[1\] must be in \(0, inf"),
         ),
         oracle=oracles.dog,
         drift=2e-6,

@@ -6,11 +6,11 @@ from ..oracles import low_rank as oracles
 from .table import RATE_RANGES, Entry, ranges
 
 BAD_GALORE = (
-    ({"rank": 2.0}, TypeError, "scale_by_galore: rank must be an integer, got 2.0"),
-    ({"rank": 0}, ValueError, "scale_by_galore: rank must be at least 1, got 0"),
-    ({"update_proj_gap": 0}, ValueError, "scale_by_galore: update_proj_gap must be at least 1"),
-    ({"side": "left"}, ValueError, "scale_by_galore: side must be one of 'longer', 'shorter'"),
-    ({"base_optimizer": 3}, TypeError, "scale_by_galore: base_optimizer must be a pair of"),
+    ({"rank": 2.0}, TypeError, "galore: rank must be an integer, got 2.0"),
+    ({"rank": 0}, ValueError, "galore: rank must be at least 1, got 0"),
+    ({"update_proj_gap": 0}, ValueError, "galore: update_proj_gap must be at least 1"),
+    ({"side": "left"}, ValueError, "galore: side must be one of 'longer', 'shorter'"),
+    ({"base_optimizer": 3}, TypeError, "galore: base_optimizer must be a pair of"),
 )
 APOLLO = (
     ("update_proj_gap", 0, "[1, inf)"),
@@ -20,7 +20,7 @@ APOLLO = (
     ("eps", -1.0, "[0, inf)"),
     ("growth_limit", 0.5, "[1, inf)"),
 )
-BAD_RANK = ({"rank": 1.5}, TypeError, "scale_by_apollo: rank must be an integer, got 1.5")
+BAD_RANK = ({"rank": 1.5}, TypeError, "apollo: rank must be an integer, got 1.5")
 
 
 def with_rate(bad):

@@ -43,12 +43,12 @@ BAD_SCALES = (
     (
         {"learning_rate": 0.1, "scale": "rms"},
         ValueError,
-        "scale_by_shape: scale must be one of 'original', 'match_rms', 'unit_rms', got 'rms'",
+        "muon: scale must be one of 'original', 'match_rms', 'unit_rms', got 'rms'",
     ),
     (
         {"learning_rate": 0.1, "scale": "unit_rms", "consistent_rms": 0.2},
         ValueError,
-        "scale_by_shape: consistent_rms must be None with scale='unit_rms'",
+        "muon: consistent_rms must be None with scale='unit_rms'",
     ),
 )
 
@@ -128,7 +128,7 @@ RULES = (
             (
                 {"learning_rate": 0.1, "ns_steps": -1},
                 ValueError,
-                "orthogonalize: ns_steps must be an integer from 0, and less than 100, got -1",
+                "muon: ns_steps must be an integer from 0, and less than 100, got -1",
             ),
             *BAD_SCALES,
         ),

@@ -7,13 +7,13 @@ from .table import RATE_RANGES, Entry, ranges
 
 ALPHA = ("alpha", 1.5, "[0, 1]")
 BAD = (
-    ({"norms": {"hidden": "nuclear"}}, ValueError, "ScionNorm: name must be one of 'spectral'"),
-    ({"ns_steps": 100}, ValueError, "scale_by_scion: ns_steps must be an integer from 0"),
-    ({"radius": -1.0}, ValueError, r"scale_by_radius: radius must be in \[0, inf\), got -1.0"),
+    ({"norms": {"hidden": "nuclear"}}, ValueError, r"norms\['hidden'\] must be one of 'spectral'"),
+    ({"ns_steps": 100}, ValueError, "scion: ns_steps must be an integer from 0"),
+    ({"radius": -1.0}, ValueError, r"scion: radius must be in \[0, inf\), got -1.0"),
     (
         {"radius": {"head": -1.0}},
         ValueError,
-        r"scale_by_radius: radius of 'head' must be in \[0, inf\), got -1.0",
+        r"scion: radius of 'head' must be in \[0, inf\), got -1.0",
     ),
 )
 

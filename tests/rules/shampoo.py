@@ -73,7 +73,7 @@ RULES = (
         bad=(
             *ranges(*RATE_RANGES),
             *ranges(("weight_decay", -1.0, "[0, inf)"), learning_rate=0.1),
-            ({"learning_rate": 0.1, "root": "svd"}, ValueError, "scale_by_shampoo: root must be"),
+            ({"learning_rate": 0.1, "root": "svd"}, ValueError, "shampoo: root must be"),
             ({"learning_rate": 0.1, "block_size": 0}, ValueError, "block_size must be at least 1"),
             ({"learning_rate": 0.1, "block_size": 2.0}, TypeError, "block_size must be an integer"),
             (

@@ -47,6 +47,10 @@ def exponential(
     return max(value, end_value) if decay_rate < 1 else min(value, end_value)
 
 
+def precond_update_prob(t, max_prob=1.0, min_prob=0.03, decay=0.001, flat_start=500):
+    return max(min_prob, max_prob * math.exp(-decay * max(0, t - flat_start)))
+
+
 def cosine(t, init_value, decay_steps, alpha=0.0, exponent=1.0):
     wave = (1 + math.cos(math.pi * share(t, decay_steps))) / 2
     return init_value * ((1 - alpha) * max(wave, 0.0) ** exponent + alpha)
@@ -221,6 +225,8 @@ CASES = [
          transition_begin=6, staircase=True, end_value=0.02),
     case("exponential_decay", exponential, init_value=0.5, transition_steps=7, decay_rate=1.3,
          end_value=1.5),
+    case("precond_update_prob_schedule", precond_update_prob, max_prob=0.9, min_prob=0.1,
+         decay=0.125, flat_start=7, agrees=False),
     case("cosine_decay_schedule", cosine, init_value=0.3, decay_steps=40),
     case("cosine_decay_schedule", cosine, init_value=0.3, decay_steps=31, alpha=0.1, exponent=1.7),
     case("warmup_constant_schedule", warmup, **PEAK, warmup_steps=11),

@@ -13,7 +13,7 @@ import functional_optim as fo
 from .cases import CASES, STEPS, case, warmup_cosine
 
 DIFFERENTIABLE = ("init_value", "peak_value", "end_value", "value", "power", "exponent", "alpha")
-DIFFERENTIABLE += ("decay_rate", "div_factor", "final_div_factor")
+DIFFERENTIABLE += ("decay_rate", "div_factor", "final_div_factor", "max_prob", "min_prob", "decay")
 
 
 def numbers_of(case):

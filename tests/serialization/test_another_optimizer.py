@@ -44,20 +44,15 @@ def trained(name, params, state, seeds, place=lambda x: x):
     return params, state
 
 
-def slots_of(named):
-    """Returns the arrays that a run keeps when its optimizer changes: all but hyperparameters."""
-    return {k: x for k, x in named.items() if ".hyperparams." not in k}
-
-
 def switched(name, before, params, state):
     """The state of another optimizer, with what it has of the state before."""
-    template, saved = OPTIMIZERS[name].init(params), slots_of(fo.to_state_dict(state))
+    template, saved = OPTIMIZERS[name].init(params), fo.to_state_dict(state)
     matrices, mean = name if before == "adamw" else before, "scale_by_adam.mu."
     names = [k for k in {**saved, **fo.to_state_dict(template)} if k.startswith(MEANS[matrices])]
     rename = {k.replace(MEANS[matrices], mean): k for k in names}
     if before != "adamw":
         rename = {new: old for old, new in rename.items()}
-    return fo.from_state_dict(template, saved, strict=False, rename=rename)
+    return fo.from_state_dict(template, saved, strict=False, rename=rename, hyperparams="template")
 
 
 @pytest.mark.parametrize("name", MEANS)

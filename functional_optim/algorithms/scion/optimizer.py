@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from ...core.caching import Interned
 from ...core.chain import chain
+from ...core.composed import composed
 from ...core.decorators import leaf_rule
 from ...core.functions import can_be_cached
 from ...core.numerics.moments import moment
@@ -20,6 +21,7 @@ from ...core.protocol import GradientTransformation, PyTree
 from ...core.rules.arguments import Fraction, NonNegative, StateDtype
 from ...core.rules.by_label import by_label
 from ...core.rules.context import Slots, StepContext
+from ...core.signatures import named_init
 from ...core.trees.labels import FrozenTree, resolve_labels
 from ...core.trees.placeholders import is_any_params
 from ...core.trees.placement import auto_sharded
@@ -67,6 +69,7 @@ def scale_by_radius(
     return radius * g, {}
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class MinimizerInit:
     """`init` of the minimizers, which keep nothing."""
@@ -132,6 +135,7 @@ def _radius_by_label(radius: Radius, roles: Roles) -> Any:
     return by_label(RADII | dict(radius or {}), Labels(roles))
 
 
+@composed
 def scale_by_scion(
     radius: Radius = None,
     alpha: ScalarOrSchedule = 0.1,
@@ -202,6 +206,7 @@ def scale_by_scion(
     )
 
 
+@composed
 def scion(
     learning_rate: ScalarOrSchedule,
     radius: Radius = None,

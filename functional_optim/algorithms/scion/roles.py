@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.tree_util import PyTreeDef
 
 from ...core.protocol import PyTree
+from ...core.rules.schedule import check_choice
 from ...core.trees.labels import Labeller, as_labeller
 from ...core.trees.structure import key_paths, leaf_paths, without_containers
 from ...transforms.matrices import MatrixAxes, MatrixLeaves
@@ -25,7 +26,7 @@ from ...transforms.matrices.by_name import (
     Vectors,
     layers_by_name,
 )
-from .balls import Ball, ScionNorm
+from .balls import NORMS, Ball, ScionNorm
 
 __all__ = ["NORMS_BY_ROLE", "RADII", "Labels", "Roles"]
 
@@ -67,7 +68,10 @@ class Roles:
     ) -> "Roles":
         """Makes a hashable object of the arguments of a factory."""
         given = {
-            k: x if isinstance(x, ScionNorm) else ScionNorm(x) for k, x in (norms or {}).items()
+            k: x
+            if isinstance(x, ScionNorm)
+            else ScionNorm(check_choice(x, f"{rule}: norms[{k!r}]", NORMS))
+            for k, x in (norms or {}).items()
         }
         labeller = None if param_labels is None else as_labeller(param_labels)
         pairs = tuple((NORMS_BY_ROLE | given).items())

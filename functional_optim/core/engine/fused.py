@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from ..adapter import check_order, wrong_state
 from ..caching import Interned
 from ..numerics.precision import cast_like
 from ..numerics.validation import check_loss
@@ -31,7 +32,7 @@ from .step_scalars import (
 )
 from .whole_tree import run_on_tree
 
-__all__ = ["FusedUpdate", "wrong_state"]
+__all__ = ["FusedUpdate"]
 
 Array = jax.Array
 Scalars = dict[str, Array]
@@ -183,6 +184,7 @@ def _check_arguments(
         if (params if name == "params" else extra.get(name)) is None:
             if name in rule.spec.needs_trees and name in extra and not jax.tree.leaves(updates):
                 continue  # No leaf has a gradient, and None is this whole tree.
+            check_order(rule.name, updates, state, params)
             message = f"{rule.name}: update needs {name}. Call update(updates, state, params"
             if name == "params":
                 raise ValueError(f"{message}).")
@@ -193,6 +195,7 @@ def _check_arguments(
         if name == "value":
             check_loss(rule.name, extra[name])
     if not isinstance(state, State):
+        check_order(rule.name, updates, state, params)
         raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))
     fields = state._asdict()
     hyperparams, schedules = fields.get("hyperparams", ()), fields.get("schedules", ())
@@ -213,14 +216,6 @@ def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
                 "rule has to see all rows. Put densify() in front of it, or pass the todense() of "
                 "what is sparse; or train tables by sparse_adam or another rule that acts on rows."
             )
-
-
-def wrong_state(name: str, got: str) -> str:
-    """Returns the message for a state that another transformation made."""
-    return (
-        f"{name}: state must be what init of the same transformation made, {got}. Restore a "
-        "checkpoint with jax.eval_shape(tx.init, params) as its target."
-    )
 
 
 def _next_state(old: State, new: Mapping[str, PyTree]) -> State:

@@ -19,6 +19,7 @@ __all__ = [
     "as_start",
     "as_state",
     "check_loss",
+    "check_number",
 ]
 
 
@@ -77,7 +78,7 @@ def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
 
     Raises:
       TypeError: not a real number.
-      ValueError: not a scalar, or outside the interval.
+      ValueError: not a scalar, not a number (NaN), or outside the interval.
     """
     if isinstance(value, jax.core.Tracer):
         if value.ndim:
@@ -96,7 +97,21 @@ def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
         raise ValueError(
             f"{where} must be in {interval}, got {number!r}. Pass a number in that range."
         )
+    if number != number:  # NaN alone
+        raise ValueError(f"{where} must be a number, got nan.")
     return number
+
+
+def check_number(value: object, where: str, interval: str) -> None:
+    """Checks a number of Python that a function of arrays takes in place of an array.
+
+    Arrays are not checked, because that would wait for their values.
+
+    Raises:
+      ValueError: outside the interval.
+    """
+    if isinstance(value, (int, float)):
+        as_number(value, where, Interval(interval))
 
 
 def as_float_dtype(value: Any, where: str) -> np.dtype[Any]:

@@ -55,7 +55,7 @@ class BoundRule(Interned):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether its schedules and options may be kept alive."""
+        """Whether a cache may keep its schedules and options alive."""
         return can_be_cached((self.schedules, self.options))
 
     @functools.cached_property
@@ -136,8 +136,8 @@ class BoundRule(Interned):
         taken = sorted({*names} & {*self.spec.arguments, "t", "count"})
         if taken:
             raise TypeError(
-                f"{self.name}: carry declares {taken[0]!r}, a name under which step_scalars is "
-                "given something else. Choose another one."
+                f"{self.name}: carry declares {taken[0]!r}, a name under which step_scalars "
+                "receives another value. Choose another name."
             )
         return names
 

@@ -16,10 +16,18 @@ __all__ = ["ByLabel", "by_label"]
 
 @dataclasses.dataclass(frozen=True)
 class ByLabel:
-    """A hyperparameter with a value for each label."""
+    """A hyperparameter with a value for each label.
+
+    Attributes:
+      values: label and value of each.
+      labeller: the labels of the parameters.
+      where: factory and argument that the user gave the labels to, for errors; None if they are
+        an argument of `by_label`.
+    """
 
     values: tuple[tuple[str, Hyperparameter], ...]
     labeller: Labeller
+    where: tuple[str, str] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -35,7 +43,8 @@ class ByLabel:
         if is_any_params(params):
             # Any label serves: callers look at the structure of the state only.
             return [self.labels[0]] * len(jax.tree.leaves(params))
-        labels = resolve_labels(link, f"the labels of {name}", self.labeller, params, None)
+        where = self.where or (link, f"the labels of {name}")
+        labels = resolve_labels(*where, self.labeller, params, None)
         leaf_labels = []
         for i, label in enumerate(jax.tree.leaves(labels)):
             if str(label) not in self.labels:

@@ -17,6 +17,7 @@ from ..leaf.packing import pack
 from ..numerics.precision import cast, compute_dtype, hyper_dtype
 from ..numerics.validation import as_start, as_state
 from ..protocol import NoSlot, PyTree
+from ..signatures import named_init
 from ..state import State
 from ..trees.placement import mesh_placer
 from ..trees.structure import is_sparse, leaf_paths
@@ -33,6 +34,7 @@ Array = jax.Array
 T = TypeVar("T")
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class RuleInit:
     """`init` of a rule, with the numbers that go into the state.

@@ -83,17 +83,17 @@ class _Evaluate(Interned):
     maths: Function
 
     @classmethod
-    def by(
+    def of_factory(
         cls, factory: ScheduleFactory[...], options: tuple[tuple[str, Hashable], ...]
     ) -> "_Evaluate":
-        """Makes it from the maths and the values that this reads at present."""
+        """Makes the object for the maths of a factory, keyed by the values that the maths reads."""
         return cls.of(factory, options, as_function(factory.maths))
 
     def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         return self.maths(as_state(step), **numbers, **dict(self.options))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _Evaluate.by, (self.factory, self.options)
+        return _Evaluate.of_factory, (self.factory, self.options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +105,8 @@ class _Plain(Interned):
     def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
         del numbers
         # Other libraries count in integers, and a function may look its values up in a table.
-        whole = step if jnp.issubdtype(step.dtype, jnp.integer) else step.astype(np.int32)
-        result = self.function(whole)
+        is_integer = jnp.issubdtype(step.dtype, jnp.integer)
+        result = self.function(step if is_integer else step.astype(np.int32))
         if result is None:
             raise TypeError(f"{self.function.__name__}: a schedule must return a number, got None.")
         value = as_state(result)
@@ -190,7 +190,7 @@ def schedule(
                 else:
                     numbers[k] = as_number(v, where, intervals.get(k))
             _check_order(name, ordered, numbers)
-            evaluate = _Evaluate.by(typed, tuple(options.items()))
+            evaluate = _Evaluate.of_factory(typed, tuple(options.items()))
             text = call_text(name, signature, arguments)
             return NumberedSchedule(evaluate, tuple(numbers.items()), text)
 
@@ -219,9 +219,11 @@ def _check_order(name: str, ordered: tuple[str, ...], numbers: Mapping[str, Any]
         # A traced number has no value to compare.
         traced = isinstance(low, jax.core.Tracer) or isinstance(high, jax.core.Tracer)
         if not traced and high < low:
+            # Numbers of steps are often meant to be counted from the end of the last phase.
+            counted = "Both are counted from the start; pass" if a.endswith("_steps") else "Pass"
             raise ValueError(
-                f"{name}: {b} must be at least {a}, got {b}={high!r} and {a}={low!r}. Both are "
-                f"counted from the start; pass a larger {b}."
+                f"{name}: {b} must be at least {a}, got {b}={high!r} and {a}={low!r}. {counted} a "
+                f"larger {b}."
             )
 
 

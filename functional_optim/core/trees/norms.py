@@ -89,8 +89,11 @@ def scaled_norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
 
     None stands for all axes.
     """
-    values = jnp.abs(x)
-    unit = unit_for(jnp.max(values, axis=axis, keepdims=True, initial=0.0))
+    # A real x is not replaced by its magnitude, which XLA would write to memory.
+    values = jnp.abs(x) if jnp.iscomplexobj(x) else x
+    top = jnp.max(values, axis=axis, keepdims=True, initial=0.0)
+    top = jnp.maximum(top, -jnp.min(values, axis=axis, keepdims=True, initial=0.0))
+    unit = unit_for(top)
     return unit * safe_sqrt(jnp.sum(jnp.square(values / unit), axis=axis, keepdims=True))
 
 
@@ -98,7 +101,7 @@ def unit_for(top: Array) -> Array:
     """Returns a power of two near magnitudes `top`, because dividing by one is exact; else 1."""
     limits = jnp.finfo(top.dtype)
     power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
-    return jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
+    return jax.lax.select((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
 
 
 def combine_norms(norms: Array | None) -> Array:

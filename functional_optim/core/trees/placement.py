@@ -120,7 +120,9 @@ def replicated(arrays: Sequence[Array]) -> Sequence[Array]:
         mesh: Mesh | AbstractMesh | None = next(
             (m for m in map(_mesh, arrays) if m is not None), None
         )
-        return arrays if mesh is None else jax.device_put(arrays, _replicated(mesh))
+        if mesh is None:
+            return arrays
+        return jax.device_put(arrays, [sharding_for(x, mesh, PartitionSpec()) for x in arrays])
     shardings = (_explicit_sharding(x) for x in arrays)
     mesh = next((sharding.mesh for sharding in shardings if sharding is not None), None)
     if mesh is None:
@@ -190,10 +192,20 @@ def mesh_placer(params: Iterable[object]) -> Callable[[Array], Array]:
     Arrays that are committed to devices are returned unchanged. The scalars of a state are
     replicated because a compiled step returns them so: with another sharding of its arguments,
     the second call would compile again.
+
+    Where `init` is traced on a mesh with explicit axes, arrays are on no mesh unless they are
+    computed from parameters. The first update would shard them as what it computes.
     """
+    params = list(params)
     mesh = next((m for m in map(_mesh, params) if m is not None), None)
+    traced = (_explicit_sharding(p) for p in params if isinstance(p, jax.core.Tracer))
+    typed = next((sharding.mesh for sharding in traced if sharding is not None), None)
 
     def place(x: Array) -> Array:
+        if typed is not None:
+            is_array = isinstance(x, jax.Array) and x.ndim > 0
+            is_on_mesh = not is_array or _explicit_sharding(x) is not None
+            return x if is_on_mesh else jax.sharding.reshard(x, _replicated(typed))
         # The state of another library may have leaves that are not arrays of JAX.
         if mesh is None or _traced(x) or getattr(x, "committed", True):
             return x

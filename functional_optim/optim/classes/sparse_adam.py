@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ...algorithms.sparse_adam import scale_by_sparse_adam
 from ...core.chain import chain
 from ...core.protocol import GradientTransformation, PyTree
+from ...core.signatures import named_init
 from ...core.state import State
 from ...core.trees.structure import is_sparse, leaf_paths
 from ...core.types import Params, ScalarOrSchedule
@@ -21,6 +22,7 @@ from .common import Pair, negate_if, pair
 __all__ = ["SparseAdam"]
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class _OnlySparseInit:
     """Refuses the parameters that torch's SparseAdam refuses."""

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...core.adapter import ExtraArgsAdapter, check_pair, link_name
+from ...core.adapter import ExtraArgsAdapter, check_order, check_pair, link_name
 from ...core.caching import Interned
 from ...core.functions import can_be_cached
 from ...core.protocol import GradientTransformation, MaskedNode, PyTree, TransformInitFn
+from ...core.signatures import named_init
 from ...core.trees.labels import FrozenTree, resolve_labels
 from ...core.trees.placeholders import AnyParams, is_any_params
 from ...core.trees.placement import partitioned_like, place_on_mesh_of, replicated
@@ -204,6 +205,7 @@ class _View:
         ]
 
 
+@named_init
 @dataclasses.dataclass(frozen=True)
 class MatricesInit:
     """`init` of a transformation of matrices."""
@@ -248,6 +250,7 @@ class MatricesUpdate(Interned):
         self, updates: PyTree, state: OptState, params: PyTree | None = None, **extra: object
     ) -> tuple[PyTree, OptState]:
         """Transforms the matrices."""
+        check_order(self.name, updates, state, params)
         view = _View.of(self.name, self.leaves, self.block_size, params, updates)
         gradients = align(view.labels, updates, link=self.name, name="updates")
         values = None

@@ -1,0 +1,79 @@
+"""Names in errors: of the factory that was called, and not of the links that it is made of."""
+
+import contextvars
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, overload
+
+__all__ = ["argument_of_call", "composed"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ABOUT_ARGUMENT = re.compile(r"[^:]+: (?P<argument>\w+)(?P<text>.*)", re.DOTALL)
+
+_call: contextvars.ContextVar[tuple[str, Mapping[str, object]] | None]
+_call = contextvars.ContextVar("call", default=None)
+"""The composed factory that is being called, and its arguments."""
+
+
+@overload
+def composed(factory: Callable[P, T], /) -> Callable[P, T]: ...
+
+
+@overload
+def composed(**parts: str) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
+
+
+def composed(factory: Callable[..., Any] | None = None, /, **parts: str) -> Any:
+    """Marks a factory that makes its transformation of others.
+
+    An error about an argument names the factory and the argument that the user wrote:
+    `signum: beta must be in [0, 1)`, though `beta` is the `decay` of the link `ema`. Of factories
+    that call each other, that is the outermost one.
+
+    Args:
+      factory: the factory; None for a decorator with the arguments below.
+      **parts: argument of a link = the part of an argument that it is given: `b1="betas[0]"`.
+    """
+    return functools.partial(_composed, parts) if factory is None else _composed(parts, factory)
+
+
+def _composed(parts: Mapping[str, str], factory: Callable[..., Any]) -> Callable[..., Any]:
+    # Plain values, because programs that a factory is a part of are keyed by what it can read.
+    name, names = factory.__name__, tuple(inspect.signature(factory).parameters)
+
+    @functools.wraps(factory)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _call.get() is not None:
+            return factory(*args, **kwargs)
+        token = _call.set((name, {**dict(zip(names, args, strict=False)), **kwargs}))
+        try:
+            return factory(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            message = _ABOUT_ARGUMENT.fullmatch(str(error))
+            if message is not None and message["argument"] in {*parts, *names}:
+                argument = parts.get(message["argument"], message["argument"])
+                error.args = (f"{name}: {argument}{message['text']}",)
+            raise
+        finally:
+            _call.reset(token)
+
+    return call
+
+
+def argument_of_call(value: object, link: str, argument: str) -> tuple[str, str]:
+    """Returns the names for errors about a value that are found only when it is used.
+
+    They are those of the composed factory that is being called, if the value is one of its
+    arguments; else the given ones.
+    """
+    current = _call.get()
+    if current is not None and not isinstance(value, bool):
+        name, arguments = current
+        for k, x in arguments.items():
+            if x is value:
+                return name, k
+    return link, argument

@@ -1,0 +1,84 @@
+"""The states of all rules of matrices, on a mesh where shardings are in types."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import functional_optim as fo
+
+from .. import matrix_rules
+
+if jax.device_count() < 8:
+    pytest.skip("needs eight devices; the host has them on CPU", allow_module_level=True)
+
+P = PartitionSpec
+SHAPES = {"w": (8, 4), "t": (4, 16), "s": (2, 8, 4), "b": (4,)}
+SPECS = {"w": P("x", "y"), "t": P("y", "x"), "s": P(None, "x", "y"), "b": P("y")}
+AXES = {"w": fo.MatrixAxes(), "t": fo.MatrixAxes(), "s": fo.MatrixAxes(1, 2), "b": None}
+RULES = matrix_rules.make_all(AXES)
+
+
+@pytest.fixture(scope="module")
+def explicit():
+    return jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
+
+
+def types(mesh):
+    return {
+        k: jax.ShapeDtypeStruct(shape, np.float32, sharding=NamedSharding(mesh, SPECS[k]))
+        for k, shape in SHAPES.items()
+    }
+
+
+def arrays(mesh):
+    rng = np.random.default_rng(0)
+    return {
+        k: jax.device_put(rng.standard_normal(x.shape).astype(np.float32), x.sharding)
+        for k, x in types(mesh).items()
+    }
+
+
+def with_predicted_shardings(tx, mesh):
+    """A state that a program made with the shardings of one that was only traced."""
+    traced = jax.eval_shape(tx.init, types(mesh))
+    shardings = jax.tree.map(lambda x: x.sharding, traced)
+    return jax.jit(tx.init, out_shardings=shardings)(arrays(mesh))
+
+
+MADE = {
+    "eagerly": lambda tx, mesh: tx.init(arrays(mesh)),
+    "in jit": lambda tx, mesh: jax.jit(tx.init)(arrays(mesh)),
+    "with predicted shardings": with_predicted_shardings,
+    "traced": lambda tx, mesh: jax.eval_shape(tx.init, types(mesh)),
+}
+
+
+def types_of(state):
+    """The mesh and the spec of each array by its path; a scalar needs neither."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(jax.tree.map(jax.typeof, state))
+    return {
+        jax.tree_util.keystr(path): (x.sharding.mesh.axis_names, x.sharding.spec)
+        for path, x in flat
+        if x.ndim
+    }
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("name", RULES)
+def test_an_update_keeps_the_shardings_that_init_gives(name, made, explicit):
+    tx, like = RULES[name], types(explicit)
+    state = MADE[made](tx, explicit)
+    wanted = types_of(state)
+    assert wanted == types_of(MADE["traced"](tx, explicit))
+    assert {axes for axes, _ in wanted.values()} == {("x", "y")}
+    assert types_of(jax.eval_shape(tx.update, like, state, like)[1]) == wanted
+
+
+@pytest.mark.parametrize("made", ["eagerly", "in jit", "with predicted shardings"])
+@pytest.mark.parametrize("name", RULES)
+def test_init_writes_shardings_as_an_update_does(name, made, explicit):
+    """Or jit would compile the second step again, for an equal sharding that has another spec."""
+    state = MADE[made](RULES[name], explicit)
+    for path, x in jax.tree_util.tree_flatten_with_path(state)[0]:
+        assert len(x.sharding.spec) == x.ndim, jax.tree_util.keystr(path)
