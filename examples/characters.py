@@ -2,11 +2,12 @@
 
     python examples/characters.py
 
-tunes the learning rate of AdamW, SOAP, Muon and NorMuon, each in one sweep: `vmap` maps the whole
-run over the rates, which are numbers in the state, so that each optimizer is compiled once. It then
-prints how many steps each needs for the loss that AdamW has at its end; `--picture curves.svg` also
-draws the curves. The text is the language reference that Python has for `help`. It takes 500
-seconds of CPU time, which is six minutes or more on two cores; `--steps 40` takes two.
+This program tunes the learning rate of AdamW, SOAP, Muon and NorMuon, each in one sweep: `vmap`
+maps the whole run over the rates, which are arrays in the state, so each optimizer is compiled
+once. It then prints how many steps each needs to reach the final loss of AdamW;
+`--picture curves.svg` also draws the curves. The text is the language reference that Python's
+`help` shows. The program takes 500 seconds of CPU time, which is six minutes or more on two cores;
+with `--steps 40` it takes two minutes.
 """
 
 import argparse
@@ -33,10 +34,10 @@ RATES = tuple(float(rate) for rate in np.geomspace(1e-3, 5e-2, 8).round(5))
 
 
 def optimizers() -> dict[str, fo.GradientTransformation]:
-    """Returns the contestants, whose rate grows to its peak in the first 20 steps and stays there.
+    """Returns the optimizers; their rate rises to its peak in 20 steps, and is then constant.
 
-    With the scale "match_rms" the matrices of Muon move as far as they would with AdamW, so that
-    one grid of rates serves all four. Betas are those of the authors.
+    With the scale "match_rms" the matrices of Muon move as far as they would with AdamW, so one
+    grid of rates fits all four. The betas are the values of the authors.
     """
     rate = fo.warmup_constant_schedule(0.0, 1.0, 20)
     return {
@@ -73,7 +74,7 @@ def sample(key: Array, text: Array, size: int) -> Array:
 
 
 def init(key: Array) -> Params:
-    """Makes the parameters; those of all layers are stacked, because `scan` goes over them."""
+    """Makes the parameters, with the weights of all layers stacked for `scan`."""
     keys = iter(jax.random.split(key, 7))
 
     def normal(*shape: int, std: float) -> Array:
@@ -152,8 +153,8 @@ def sweep(
         carry, _ = jax.lax.scan(step, carry, keys)
         return carry, loss_fn(carry[0], test)
 
-    # The state is made within the mapped function: only what depends on the rate then has an axis
-    # of rates. The count has none, and SOAP's `cond` on it still skips the decompositions.
+    # The state is made within the mapped function, so only arrays that depend on the rate get an
+    # axis of rates. The count gets none, and SOAP's `cond` on it still skips the decompositions.
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, None))
     def run(rate: Array, keys: Array) -> Array:
@@ -189,9 +190,9 @@ def best(losses: np.ndarray, target: float) -> Result:
 
 
 def routing() -> str:
-    """Says how Muon trains each parameter, and why: as matrices, or with Adam."""
-    told = fo.describe(optimizers()["muon"], jax.eval_shape(init, jax.random.key(0)))
-    lines = [f"{leaf.path:28}{leaf.array.shape!s:15}{leaf.routes[0]}" for leaf in told.leaves]
+    """Lists how Muon trains each parameter, as a matrix or with Adam, and why."""
+    plan = fo.describe(optimizers()["muon"], jax.eval_shape(init, jax.random.key(0)))
+    lines = [f"{leaf.path:28}{leaf.array.shape!s:15}{leaf.routes[0]}" for leaf in plan.leaves]
     return "\n".join(lines)
 
 
@@ -229,7 +230,7 @@ def draw(results: dict[str, Result], curves: dict[str, Curves], target: float, f
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs all sweeps, and prints what they gave."""
+    """Runs all sweeps, and prints their results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=400, help=f"a multiple of {EVERY}")
     parser.add_argument("--seed", type=int, default=0)
@@ -245,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{name}: {len(RATES)} rates in {curves[name].seconds:.0f} CPU seconds", flush=True)
     target = float(np.nanmin(curves["adamw"].losses[:, -1]))
     results = {name: best(curve.losses, target) for name, curve in curves.items()}
-    print(f"\nThe target, the loss of AdamW at its end: {target:.3f}\n")
+    print(f"\nThe target is the final loss of AdamW, {target:.3f}.\n")
     print(table(results, curves, options.steps))
     if options.picture:
         draw(results, curves, target, options.picture)

@@ -1,11 +1,12 @@
-"""Fine-tunes a network with a group of parameters for each part, and compares with other ways.
+"""Fine-tunes a network with three groups of parameters, and compares with two other ways.
 
     python examples/fine_tuning.py
 
-A network learns the digits 0 to 4, and then the digits 5 to 9 from two images of each: from the
-beginning, with only a new head, or with groups, in which the head learns fast, the layers before it
-slowly, and biases do not decay. The digits are those of scikit-learn (the extra `demo`). It takes
-half a minute on two cores.
+A network learns the digits 0 to 4. Then it learns the digits 5 to 9 from two images of each, in
+three ways: from the beginning, with only a new head, or with three groups of parameters. With
+groups, the head has a high learning rate, the layers before it have a low one, and biases do not
+decay. The images come with scikit-learn (the extra `demo`). The program takes half a minute on two
+cores.
 """
 
 import argparse
@@ -24,7 +25,7 @@ SHOTS = 2
 
 
 def pieces() -> dict[str, tuple[Array, Array]]:
-    """Divides the digits: those known before, a few of the new ones, and new ones for testing."""
+    """Divides the digits into old ones, a few new ones to train on, and new ones to test."""
     digits = data.load(seed=0)
     labels, tested = np.asarray(digits.train_labels), np.asarray(digits.test_labels)
     few = np.concatenate([np.flatnonzero(labels == digit)[:SHOTS] for digit in range(5, 10)])
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     parts = pieces()
     fresh = model.init(jax.random.key(0))
     known = train(optim.AdamW(fresh, lr=1e-3), *parts["old"], steps)
-    # The scores of the new digits have only learned to be small: the head starts again.
+    # The old head has only learned to give new digits low scores, so it starts again.
     start = known | {"readout": jax.tree.map(jnp.zeros_like, known["readout"])}
     body = {"lr": 2e-4, "weight_decay": 0.01}
     groups = optim.path_groups(
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
         [
             (r"^readout", {"lr": 3e-3, "weight_decay": 0.0}),
             (r"bias$", body | {"weight_decay": 0.0}),
-            (r"", body),  # the first rule that matches a path is taken
+            (r"", body),  # all others: the first pattern that matches decides
         ],
     )
     head = [(r"^readout", {"lr": 3e-3}), (r"", {"lr": 0.0})]

@@ -2,10 +2,10 @@
 
     python examples/fsdp.py
 
-Each device keeps an eighth of the parameters, of the optimizer's state and of the batch. There is
-no wrapper: the arrays have shardings, and on eight accelerators the program is the same. The losses
-are compared with those of one device. The digits are those of scikit-learn (the extra `demo`). It
-takes half a minute on two cores.
+Each device has an eighth of the parameters, of the optimizer's state and of the batch. No wrapper
+is needed: the arrays have shardings, and the program is the same on eight accelerators. It compares
+the losses with a run on one device. The images come with scikit-learn (the extra `demo`). The
+program takes half a minute on two cores.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-# Before JAX makes its devices; the flag is only about those of the CPU.
+# The flag must be set before JAX makes its devices. It affects only the devices of a CPU.
 os.environ["XLA_FLAGS"] = (
     f"--xla_force_host_platform_device_count=8 {os.environ.get('XLA_FLAGS', '')}"
 )
@@ -30,7 +30,7 @@ TX = fo.chain(fo.clip_by_global_norm(1.0), fo.adamw(1e-3))
 
 
 def divided(shape: jax.ShapeDtypeStruct, mesh: Mesh) -> NamedSharding:
-    """Shards the first axis that the devices divide; a device has small arrays whole."""
+    """Shards the first axis that the devices divide evenly; replicates other arrays."""
     axis = next((i for i, n in enumerate(shape.shape) if n % mesh.size == 0), None)
     spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, "data")
     return NamedSharding(mesh, spec)
@@ -48,7 +48,7 @@ def train(mesh: Mesh, steps: int) -> list[float]:
         loss, grads = jax.value_and_grad(model.loss_fn)(params, images, labels)
         return *fo.apply_gradients(TX, grads, state, params), loss
 
-    # Parameters are made in their places: no device ever has all of them.
+    # Parameters are made with their shardings, so no device ever has all of them.
     params = jax.jit(model.init, out_shardings=places)(jax.random.key(0))
     state = jax.jit(TX.init, out_shardings=state_places)(params)
     run = jax.jit(step, donate_argnums=(0, 1), out_shardings=(places, state_places, None))
@@ -60,11 +60,12 @@ def train(mesh: Mesh, steps: int) -> list[float]:
     for i in range(steps):
         chosen = np.random.default_rng(i).integers(len(images), size=64)
         there = jax.device_put((images[chosen], labels[chosen]), batch)
-        # Simulated devices share threads, so that one step has to end before the next begins.
+        # Simulated devices share threads, so a step has to end before the next one begins.
         params, state, loss = jax.block_until_ready(run(params, state, *there))
         losses.append(float(loss))
     kernel = params["hidden_1"]["kernel"]
-    print(f"  of a kernel {kernel.shape} a device has {kernel.addressable_shards[0].data.shape}")
+    shard = kernel.addressable_shards[0].data
+    print(f"  a device has {shard.shape} of a kernel of shape {kernel.shape}")
     return losses
 
 
@@ -79,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> float:
     ]
     losses, alone = (train(mesh, steps) for mesh in meshes)
     apart = max(abs(a - b) for a, b in zip(losses, alone, strict=True))
-    print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} at the end; at most {apart:.1e} from")
-    print("that of one device, because sums have another order")
+    print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} at the end; it differs by at most")
+    print(f"{apart:.1e} from the loss on one device, because sums have another order")
     return apart
 
 

@@ -1,12 +1,12 @@
-"""Trains a generator against a discriminator, each with its optimizer, on points in the plane.
+"""Trains a generator against a discriminator, each with an optimizer, on points in the plane.
 
     python examples/gan.py
 
-shows two optimizers in one step, and one that is made for games: in `optimistic_adam_v2` each
-player also looks at its previous gradient, which damps the circling of the two around their
-equilibrium; `--plain` takes Adam in its place. The points are those of eight Gaussians; an average
-of the generator's parameters (`params_ema`) draws the points that are counted. It takes a quarter
-of a minute on two cores.
+This program shows two optimizers in one step, and an optimizer that is made for games: with
+`optimistic_adam_v2` each player also uses its previous gradient, which damps the circling of the
+two around their equilibrium; `--plain` uses Adam instead. The real points are drawn from eight
+Gaussians. The generator is evaluated at an average of its parameters (`params_ema`). The program
+takes a quarter of a minute on two cores.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def network(params: Params, x: Array) -> Array:
 
 
 class Players(NamedTuple):
-    """The parameters, or the states, of both."""
+    """The parameters, or the states, of both players."""
 
     generator: Any
     discriminator: Any
@@ -72,7 +72,7 @@ def discriminator_loss(discriminator: Params, generator: Params, noise: Array, x
 
 
 def optimizers(plain: bool, steps: int) -> Players:
-    """Makes the two optimizers; low b1, because the other player changes the gradients."""
+    """Makes both optimizers, with a low b1 because each player changes the other's gradients."""
     make = fo.adam if plain else fo.optimistic_adam_v2
     rate = fo.linear_schedule(2e-3, 5e-4, steps)
     average = fo.params_ema(0.99)
@@ -80,7 +80,7 @@ def optimizers(plain: bool, steps: int) -> Players:
 
 
 def covered(points: Array) -> tuple[int, float]:
-    """Counts the Gaussians that have points, and the share of points within 3 deviations of one."""
+    """Counts the Gaussians that have points, and computes the share of points near one."""
     distances = jnp.linalg.norm(points[:, None] - centres()[None], axis=2)
     near = distances.min(axis=1) < 3 * SPREAD
     counts = jnp.bincount(jnp.where(near, distances.argmin(axis=1), MODES), length=MODES + 1)
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> tuple[int, float]:
     )
 
     def step(carry: tuple[Players, Players], key: Array) -> tuple[tuple[Players, Players], Array]:
-        """Moves both at once, from the gradients at the same point."""
+        """Updates both players, with gradients at the same parameters."""
         (g, d), states = carry
         of_noise, of_data = jax.random.split(key)
         noise = jax.random.normal(of_noise, (BATCH, NOISE))
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> tuple[int, float]:
     print(
         f"{found} of {MODES} Gaussians found, {near:.0%} of the points within 3 deviations of one"
     )
-    print(f"the discriminator's loss at the end: {losses[-1]:.2f}; 1.39 is that of guessing")
+    print(f"the discriminator's loss at the end: {losses[-1]:.2f}; guessing has a loss of 1.39")
     return found, near
 
 

@@ -1,11 +1,11 @@
-"""Finds the way through a small maze by policy gradients (REINFORCE), with two annealed rates.
+"""Finds a path through a small maze by policy gradients (REINFORCE), with two schedules.
 
     python examples/gridworld.py
 
 The policy is a table of logits for each cell. Two numbers decay during the run: the learning rate,
-by a schedule of the optimizer, and the weight of the entropy, by a schedule that the loss reads at
-the same step. The baseline is the mean return of the other episodes of the batch. It takes ten
-seconds on two cores.
+by a schedule of the optimizer, and the weight of the entropy in the loss, by a schedule that the
+loop evaluates at the same step. The baseline is the mean return of the other episodes of the batch.
+The program takes ten seconds on two cores.
 """
 
 import argparse
@@ -29,14 +29,14 @@ SHORTEST, LONGEST, EPISODES = 7, 40, 32
 
 
 def move(at: Array, action: Array) -> Array:
-    """Returns the next cell; walls and the border stop, and the goal is not left."""
+    """Returns the next cell; walls and the border block a move, and the goal is final."""
     there = jnp.clip(at + MOVES[action], 0, jnp.array([HEIGHT - 1, WIDTH - 1]))
     stays = WALLS[there[0], there[1]] | jnp.all(at == GOAL)
     return jnp.where(stays, at, there)
 
 
 def episode(logits: Array, key: Array) -> tuple[Array, Array, Array]:
-    """Follows the policy: cells and actions of each step, and whether it was still on the way."""
+    """Follows the policy; returns cells, actions, and whether the goal was not yet reached."""
 
     def step(at: Array, key: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         action = jax.random.categorical(key, logits[at[0], at[1]])
@@ -46,8 +46,8 @@ def episode(logits: Array, key: Array) -> tuple[Array, Array, Array]:
 
 
 def loss_fn(logits: Array, key: Array, entropy_weight: Array) -> tuple[Array, Array]:
-    """Computes the loss whose gradient is that of the return, and the mean length."""
-    fixed = jax.lax.stop_gradient(logits)  # the episodes are data
+    """Computes a loss with the policy gradient as its gradient, and the mean length."""
+    fixed = jax.lax.stop_gradient(logits)  # the episodes are data, without a gradient
     keys = jax.random.split(key, EPISODES)
     cells, actions, moving = jax.vmap(episode, in_axes=(None, 0))(fixed, keys)
     # Each step costs 1: the return from a step is minus the number of steps that follow.
@@ -62,7 +62,7 @@ def loss_fn(logits: Array, key: Array, entropy_weight: Array) -> tuple[Array, Ar
 
 
 def way(logits: Array) -> tuple[int, str]:
-    """Follows the most likely actions: the number of steps, and a picture of the way."""
+    """Follows the most likely actions; returns the number of steps and a picture of the path."""
     picture = [list(row) for row in MAZE]
     at, steps = jnp.array([0, 0]), 0
     while steps < LONGEST and not jnp.all(at == GOAL):
@@ -74,7 +74,7 @@ def way(logits: Array) -> tuple[int, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains the policy, and returns the number of steps of its way to the goal."""
+    """Trains the policy, and returns the number of steps of its path to the goal."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=500)
     options = parser.parse_args(arguments)
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logits, lengths = run(logits, jax.random.split(jax.random.key(0), options.steps))
     steps, picture = way(logits)
     print(f"mean length of an episode: {lengths[0]:.1f} at first, {lengths[-1]:.1f} at the end")
-    print(f"the most likely way has {steps} steps; the shortest has {SHORTEST}\n\n{picture}")
+    print(f"the most likely path has {steps} steps; the shortest has {SHORTEST}\n\n{picture}")
     return steps
 
 

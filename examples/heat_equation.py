@@ -2,9 +2,10 @@
 
     python examples/heat_equation.py
 
-The network is u(x, t), and its loss is how much it misses the equation u_t = u_xx / 10, the start
-u(x, 0) = sin(pi x), and the ends u(-1, t) = u(1, t) = 0. There is no data. The whole search is one
-compiled loop. The error is that against the exact solution. It takes half a minute on two cores.
+The network is u(x, t). Its loss measures how well it satisfies the equation u_t = u_xx / 10, the
+initial condition u(x, 0) = sin(pi x), and the boundary conditions u(-1, t) = u(1, t) = 0, so it
+needs no data. The whole fit is one compiled loop. At the end, the program compares with the exact
+solution. It takes half a minute on two cores.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def init(key: Array, sizes: Sequence[int] = (2, 20, 20, 1)) -> Params:
 
 
 def u(params: Params, x: Array, t: Array) -> Array:
-    """Computes the temperature at one place and time; tanh is smooth, because u_xx is needed."""
+    """Computes the temperature at a place and time; tanh is smooth, so u_xx exists."""
     h = jnp.stack([x, t])
     for weights, bias in params[:-1]:
         h = jnp.tanh(h @ weights + bias)
@@ -45,7 +46,7 @@ def exact(x: Array, t: Array) -> Array:
 
 
 def loss_fn(params: Params, x: Array, t: Array) -> Array:
-    """Computes the mean squares by which the network misses equation, start and ends."""
+    """Sums the mean squared errors in the equation, the initial and the boundary conditions."""
 
     def residual(x: Array, t: Array) -> Array:
         u_t = jax.grad(u, argnums=2)(params, x, t)
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     key, of_points = jax.random.split(jax.random.key(0))
     x, t = jax.random.uniform(of_points, (2, 500), minval=jnp.array([[-1.0], [0.0]]))
 
-    # Values that change between calls are arguments, because others are constants of the program.
+    # The points are arguments of the loss; in a closure they would be constants of the program.
     result = fo.minimize(loss_fn, init(key), x, t, max_iter=options.steps)
 
     grid = jnp.meshgrid(jnp.linspace(-1.0, 1.0, 41), jnp.linspace(0.0, 1.0, 41))

@@ -2,10 +2,10 @@
 
     python examples/multihost.py --processes 2 --then 4
 
-trains on two processes, saves a checkpoint whose state is divided among them, continues from it on
-four, and compares the parameters with those of one process that was never interrupted. All runs
-have four devices in all, so that they take the same sums. On machines of a cluster, start `train`
-once on each, and leave out the arguments of `jax.distributed.initialize` that it finds itself.
+This command trains on two processes, saves a checkpoint whose state is divided among them,
+continues from it on four, and compares the parameters with a run on one process that is never
+interrupted. All runs have four devices in total, so they compute the same sums. On a cluster, start
+`train` once on each machine, and omit the arguments that `jax.distributed.initialize` finds itself.
 """
 
 import argparse
@@ -21,7 +21,7 @@ DEVICES = 4
 
 
 def main() -> None:
-    """Runs all processes, and says how far the outcomes are apart."""
+    """Runs all processes, and prints how far their parameters are apart."""
     arguments = _arguments()
     if arguments.rank is not None:
         train(arguments)
@@ -111,7 +111,7 @@ def train(arguments: argparse.Namespace) -> None:
         share = state.scale_by_adam.mu["hidden_1"]["kernel"].addressable_shards[0].data.shape
         print(
             f"{arguments.name}: step {start} to {arguments.until} on {arguments.processes} "
-            f"processes, loss {loss:.4f}; of mu (256, 256) a device has {share}.",
+            f"processes, loss {loss:.4f}; a device has {share} of mu (256, 256).",
             flush=True,
         )
         flat, _ = jax.tree_util.tree_flatten_with_path(params)

@@ -1,11 +1,11 @@
-"""Plans the state of a transformer of 70 billion parameters on 1,024 devices, without any.
+"""Plans the state of a transformer of 70 billion parameters for 1,024 devices, without a device.
 
     python examples/plan_70b.py
 
-prints, for AdamW, AdamW whose state is divided further (`zero1`), AdamW with a first moment in
-bfloat16 or both in 8 bits, and Adafactor, what is kept for one matrix, where, and how many bytes
-each device holds.
-No array of the model is allocated, and no accelerator is needed.
+This program prints plans for five optimizers: AdamW, AdamW whose state is divided further
+(`zero1`), AdamW with its first moment in bfloat16, AdamW with both moments in 8 bits, and
+Adafactor. A plan lists the arrays of the state for one matrix, their shardings, and the bytes on
+each device. No array of the model is allocated, and no accelerator is needed.
 """
 
 import os
@@ -27,7 +27,7 @@ MESH = AbstractMesh((16, 64), ("data", "model"))
 
 
 def model() -> dict[str, object]:
-    """Shapes of all parameters, in bfloat16."""
+    """Returns the shapes of all parameters, in bfloat16."""
 
     def layer() -> dict[str, object]:
         return {
@@ -50,33 +50,33 @@ def model() -> dict[str, object]:
 
 
 def shape(*sizes: int) -> jax.ShapeDtypeStruct:
-    """An abstract parameter."""
+    """Returns the shape of a parameter, in place of the parameter."""
     return jax.ShapeDtypeStruct(sizes, jnp.bfloat16)
 
 
 def over_model(params: object) -> object:
-    """Matrices divided over 64 devices along their last axis; what is small, not."""
+    """Divides matrices over 64 devices along their last axis; replicates small parameters."""
     return along(params, PartitionSpec(None, "model"))
 
 
 def over_both(params: object) -> object:
-    """Matrices divided over all devices, as in fully sharded data parallelism."""
+    """Divides matrices over all devices, as in fully sharded data parallelism."""
     return along(params, PartitionSpec("data", "model"))
 
 
 def along_blocks(params: object) -> object:
-    """Likewise, the last axis over fewer, so that blocks of 256 numbers, with a scale each, fit."""
+    """Divides the last axis over fewer devices, which then have whole blocks of 256 numbers."""
     return along(params, PartitionSpec("model", "data"))
 
 
 def along(params: object, matrix: PartitionSpec) -> object:
-    """A spec for matrices, and whole parameters otherwise."""
+    """Returns the spec for matrices, and an empty spec for other parameters."""
     large = WIDTH * KEYS
     return jax.tree.map(lambda p: matrix if p.size >= large else PartitionSpec(), params)
 
 
 def decayed(params: object) -> object:
-    """Weights decay, and scales of norms do not."""
+    """Selects the weights; the scales of norms do not decay."""
     return jax.tree.map(lambda p: p.size >= WIDTH * KEYS, params)
 
 
@@ -96,8 +96,8 @@ def main() -> None:
     """Prints all plans."""
     params = model()
     for name, (tx, specs) in PLANS.items():
-        told = fo.describe(tx, params, specs(params), MESH)
-        print(f"{name}\n{told['layers.0.up']}\n{told.total}\n")
+        plan = fo.describe(tx, params, specs(params), MESH)
+        print(f"{name}\n{plan['layers.0.up']}\n{plan.total}\n")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python examples/torch_checkpoint.py
 
-`torch_checkpoint.json`, next to this file, has a model and an AdamW of PyTorch after 100 steps, and
-the losses of the next ones; `--make` writes it again, and only this needs torch. For a file of
-`torch.save` take `optim.load_torch_checkpoint` in place of `json.load`. It takes a few seconds.
+`torch_checkpoint.json`, next to this file, has a PyTorch model and its AdamW after 100 steps, and
+the losses of the next steps. `--make` writes the file again; only this needs torch. To read a file
+of `torch.save`, use `optim.load_torch_checkpoint` in place of `json.loads`. The program takes a few
+seconds.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def make() -> None:
 
 
 def as_arrays(value: Any) -> Any:
-    """Turns lists, as JSON has tensors, into arrays."""
+    """Converts lists, which JSON has in place of tensors, to arrays."""
     if isinstance(value, dict):
         return {name: as_arrays(part) for name, part in value.items()}
     return np.array(value, np.float32) if isinstance(value, list) else value
@@ -81,14 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> float:
         as_arrays(saved["model"]),
         like,
         layout="flax",
-        modules={"hidden": "0", "head": "2"},  # the places in torch's Sequential
+        modules={"hidden": "0", "head": "2"},  # positions in torch's Sequential
         optimizer={
             "state": {int(i): as_arrays(x) for i, x in saved["optimizer"]["state"].items()},
             "param_groups": saved["optimizer"]["param_groups"],
         },
     )
     opt = optim.AdamW(params)
-    opt.load_state_dict(state)  # the rate, the decay and the count of steps are in it
+    opt.load_state_dict(state)  # including the rate, the decay and the count of steps
     print(f"rate {opt.param_groups[0]['lr']}, decay {opt.param_groups[0]['weight_decay']}")
     losses = np.array([float(opt.minimize(loss_fn)) for _ in saved["losses"]])
     for i in range(0, AFTER, 5):

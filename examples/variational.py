@@ -2,10 +2,10 @@
 
     python examples/variational.py
 
-The model is linear regression, whose posterior is known, and with it the best independent
-Gaussians: they have its means, and the precisions on the diagonal of its precision matrix. The
-evidence lower bound is estimated from samples; the learning rate decays to zero, so that their
-noise averages out. It takes ten seconds on two cores.
+The model is linear regression, whose posterior is known in closed form. So are the best independent
+Gaussians: they have the means of the posterior, and the precisions on the diagonal of its precision
+matrix. The evidence lower bound is estimated from samples; the learning rate decays to zero, so
+that the noise of the samples averages out. The program takes ten seconds on two cores.
 """
 
 import argparse
@@ -24,7 +24,7 @@ NOISE, POINTS, WEIGHTS = 0.5, 200, 5
 
 
 def data(key: Array) -> tuple[Array, Array]:
-    """Makes inputs that are correlated, which independent Gaussians do not show, and outputs."""
+    """Makes correlated inputs, whose weights are correlated in the posterior, and outputs."""
     keys = jax.random.split(key, 4)
     common = jax.random.normal(keys[0], (POINTS, 1))
     x = jax.random.normal(keys[1], (POINTS, WEIGHTS)) + 0.7 * common
@@ -33,12 +33,12 @@ def data(key: Array) -> tuple[Array, Array]:
 
 
 def log_joint(w: Array, x: Array, y: Array) -> Array:
-    """Computes log p(y, w), up to a constant: weights are standard normal before the data."""
+    """Computes log p(y, w) up to a constant, with a standard normal prior of the weights."""
     return -0.5 * (jnp.sum(jnp.square((y - x @ w) / NOISE)) + jnp.sum(jnp.square(w)))
 
 
 def bound(params: Params, key: Array, x: Array, y: Array, samples: int = 8) -> Array:
-    """Estimates the negative evidence lower bound, with samples that gradients go through."""
+    """Estimates the negative evidence lower bound, with samples that can be differentiated."""
     std = jnp.exp(params["log_std"])
     noise = jax.random.normal(key, (samples, WEIGHTS))
     w = params["mean"][None] + std[None] * noise
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
         print(f"{i:6} {means} {jnp.exp(params['log_std'][i]):12.4f}", end="")
         print(f" {jnp.exp(right['log_std'][i]):8.4f}")
     print(f"negative bound: {losses[0]:.1f} at the first step, {losses[-1]:.1f} at the last")
-    # Distances are in standard deviations for the means, and relative for these.
+    # Distances of means are in standard deviations; distances of deviations are relative.
     apart = jnp.abs(params["mean"] - right["mean"]) / jnp.exp(right["log_std"])
     return float(jnp.maximum(apart, jnp.abs(params["log_std"] - right["log_std"])).max())
 

@@ -12,18 +12,18 @@ KINDS = ("passed", "waived", "unmappable", "skipped", "failed")
 
 HEADER = f"""# Optax's own tests, with this library in optax's place
 
-Written by `make optax-tests`, which reads the tests of
+This page, which `make optax-tests` writes, shows which of optax's own tests pass if `import optax`
+finds `functional_optim`, and why others do not. The command reads the tests of
 [{REPOSITORY}](https://github.com/{REPOSITORY}/tree/{COMMIT})
-at that commit, from GitHub or from a clone (`make optax-tests ARGS="--clones DIR"`), and keeps none
-of them. `import optax` finds `functional_optim`. Tests import private modules too, such as
-`optax._src.alias`; there they find the public names, and a few private helpers that they compute
-with and that are not their subject. `noisy_sgd` gets a key where a test gives none, of which optax
-warns. A test fails if one of its subtests does.
+at that commit, from GitHub or from a clone (`make optax-tests ARGS="--clones DIR"`), and does not
+keep them. Tests also import private modules, such as `optax._src.alias`. There they find the public
+names, and a few private helpers that the tests use but do not test. If a test creates `noisy_sgd`
+without a key, of which optax warns, it gets one. A test fails if one of its subtests fails.
 
-Waived tests fail because this library differs on purpose. Unmappable ones are of what is not here:
-a private helper of optax, a class of its states as such, or something left out. Skipped ones skip
-themselves, with optax as well. The command fails where a test fails that is in neither list, and
-where one of them passes.
+Waived tests fail because this library differs on purpose. Unmappable tests are about something that
+does not exist here: a private helper of optax, a class of its states, or a name that was left out.
+Skipped tests skip themselves, with optax as well. The command fails if a test fails that is in
+neither list, or if a test in a list passes.
 
 """
 
@@ -49,7 +49,7 @@ def _table(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
     counts = collections.Counter(verdict.kind for verdict in everything)
     ran = counts["passed"] + counts["waived"] + counts["failed"]
     yield (
-        f"\nOf {counts.total()} tests, {ran} are of what is here and do not skip themselves; "
+        f"\nOf {counts.total()} tests, {ran} test what exists here and do not skip themselves; "
         f"{counts['passed']} of these pass, {counts['passed'] / max(ran, 1):.1%}."
     )
 

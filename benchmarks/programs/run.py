@@ -23,19 +23,21 @@ LIBRARIES = ("optax", "functional_optim")
 
 HEADER = """# Public programs with the import swapped
 
-Written by `make programs`. Each program is one that its authors publish, as it stands there; it
-runs once with optax, and once with `sys.modules["optax"]` set to `functional_optim`, so that the
-libraries it uses find this one as well. Both runs draw the same random numbers. Times include
-compilation, on a machine that was busy: they compare nothing.
+This page, which `make programs` writes, shows how well published programs run with
+`import functional_optim as optax`. Each program is unchanged. It runs once with optax, and once
+with `sys.modules["optax"]` set to `functional_optim`, so that the libraries that it uses import
+this library as well. Both runs draw the same random numbers. Do not compare the times: they include
+compilation, and the machine was busy.
 
 """
 
 
 FOOTER = """
-Rounding differs, so that numbers agree to a few digits, and fewer after many steps. How few is
-measured by `python benchmarks/programs/run.py --only NAME --spread 4`: a program runs with optax
-four times more, with all that JAX draws off by one ulp, up or down. In float64, `JAX_ENABLE_X64=1`
-stands in front of it.
+The two libraries round differently, so numbers agree to a few digits, and to fewer after many
+steps. To measure the effect of rounding alone,
+`python benchmarks/programs/run.py --only NAME --spread 4` runs a program with optax four more
+times, and changes each number that JAX draws by one ulp, up or down. Set `JAX_ENABLE_X64=1` to
+measure it in float64.
 
 | program | optax | optax, an ulp off | here |
 |---|---|---|---|
@@ -44,16 +46,17 @@ stands in front of it.
 | `getting_started.ipynb`, last fit at step 100 | 1.0e-3 | 1.1e-24 to 2.1e-6 | 1.0e-11 |
 | the same in float64 | 6.85e-88 | | 6.93e-88 |
 
-An ulp at the start moves the neural ODE as far as the other library does, in both precisions. In
-the last fit of `getting_started.ipynb` the learning rate goes up to 1, and the loss at step 100 is
-what is left of one that has vanished. There the libraries differ in float64, too, by more than
-rounding: optax computes schedules in float32 also then, and
+In both precisions, a change of one ulp at the start moves the neural ODE as far as the change of
+the library. In the last fit of `getting_started.ipynb` the learning rate rises to 1, and the loss
+has almost vanished at step 100. There the libraries differ by more than rounding in float64 too:
+optax computes schedules in float32 even then, and
 `warmup_cosine_decay_schedule(0.0, 1.0, 50, 1000)(500)` is off by 1.4e-8.
 
-One program is left out, for an ulp decides whether it ends in an error: `freezing_parameters.ipynb`
-of optax walks down |x| from 10 in a hundred steps of 0.1, to the very bend, and a hundred steps
-later asserts that x is within 0.01 of it. Both libraries end at 0.006 in float64. In float32 optax
-does, and here it is 0.006 or -0.013, depending on the last bits of where it starts.
+One program is left out, because an ulp decides whether it fails. optax's
+`freezing_parameters.ipynb` minimizes |x| from 10 in a hundred steps of 0.1, which end close to the
+minimum, and asserts a hundred steps later that x is within 0.01 of it. In float64 both libraries
+end at 0.006. In float32 optax ends there too, and this library ends at 0.006 or -0.013, depending
+on the last bits of the initial value.
 """
 
 

@@ -16,25 +16,26 @@ __all__ = ["PROTOCOL", "write_page"]
 
 PROTOCOL = """## How it is run
 
-- Each optimizer is tuned on each task by one sweep of {settings} settings: learning rates from
-  3e-5 to 30, a factor of 2.5 apart, each with two values of a momentum (the default, and 0.5), or
-  of what `benchmarks/race/entrants.py` names. An optimizer that finds its learning rate sweeps what
-  its authors let one tune. All settings and seeds of a sweep are one program, made by `vmap` over
-  hyperparameters of the state.
+- Each optimizer is tuned on each task by one sweep of {settings} settings. The learning rates go
+  from 3e-5 to 30, a factor of 2.5 apart. Each is combined with two values of a momentum (the
+  default, and 0.5), or of the argument that `benchmarks/race/entrants.py` names. If an optimizer
+  finds its learning rate, the sweep varies the arguments that its authors leave open. All settings
+  and seeds of a sweep are one program, made by `vmap` over the hyperparameters in the state.
 - The learning rate is constant, and weight decay has the optimizer's default. A seed decides the
-  first parameters and the batches, which are the same for all optimizers.
-- The loss is measured on held-out examples every {every} steps, at `eval_params`.
-- **Final loss** is the held-out loss at the end, the mean over seeds, of the setting in which it is
-  lowest; in brackets are the smallest and the largest of the seeds. **Steps to target** is the
-  median over seeds, of the setting that is the fastest. **Settings that arrive** reach the target
+  initial parameters and the batches, which are the same for all optimizers.
+- The loss is measured on held-out examples every {every} steps, with the parameters that
+  `eval_params` returns.
+- **Final loss** is the held-out loss at the end, for the setting with the lowest one: the mean over
+  seeds, with the smallest and the largest in brackets. **Steps to target** is the median over seeds
+  for the fastest setting. **Settings that arrive** is the number of settings that reach the target
   in the median over seeds. **Diverged** is the number of settings whose loss is not finite.
-- The **state** is that of one run, and so is the time of a **step**, with its gradient, compiled
-  alone: the mean of 40 steps, the smallest of three repetitions. On a machine that is busy it is an
-  upper bound.
+- **State** is the size of the state of one run. **Step** is the time of a step of one run,
+  including its gradient, compiled alone: the mean of 40 steps, the smallest of three repetitions.
+  On a busy machine it is an upper bound.
 
-The settings are chosen by the loss that is reported, as in most tables of this kind. There are 360
-or fewer held-out examples, and {seeds}: differences of a few per cent are noise. The tasks are
-small, and the order of optimizers on large ones is another.
+The settings are chosen by the loss that is reported, as in most tables of this kind. There are at
+most 360 held-out examples, and {seeds}, so differences of a few per cent are noise. The tasks are
+small, and large tasks have another order of optimizers.
 """
 
 
@@ -63,8 +64,12 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     options = " ".join(f"--{k} {v}" for k, v in given.items() if v != usual[k])
     command = f'make race ARGS="{options}"' if options else "make race"
     yield "# The race of the optimizers\n"
-    yield "Written by `make race`, which trains every optimizer of the package on small tasks.\n"
-    yield f"These results are of `{command}`" + (f", {_machine(rows)}." if rows else ".")
+    yield (
+        "This page, which `make race` writes, compares all optimizers of the package on small "
+        "tasks: how fast they reach a target, how low their loss gets, and how much memory and "
+        "time they need.\n"
+    )
+    yield f"The results are from `{command}`" + (f", {_machine(rows)}." if rows else ".")
     missing = [
         f"{len({*names()} - {r['name'] for r in of_task})} of {len(names())} on {task}"
         for task, of_task in found.items()
@@ -78,13 +83,13 @@ def _head(results: Results, found: dict[str, list[Result]]) -> Iterator[str]:
     seeds = "one seed" if setup.seeds == 1 else f"{setup.seeds} seeds"
     yield ""
     yield PROTOCOL.format(settings=settings, every=setup.every, seeds=seeds)
-    yield "Arguments that are not the defaults, besides those that a sweep sets:\n"
+    yield "These arguments differ from the defaults, besides those that a sweep sets:\n"
     bases = {name: {"base_optimizer": base} for name, base in BASES.items()}
     for name, arguments in sorted({**ARGUMENTS, **bases}.items()):
         yield f"- `{name}`: {', '.join(f'{k} {_shown(v)}' for k, v in arguments.items())}"
-    yield "\n## What does not reach its target\n"
+    yield "\n## Optimizers that do not reach a target\n"
     yield from _troubles(rows)
-    yield "\nThese take no part:\n"
+    yield "\nThese do not take part:\n"
     for name, reason in EXCLUDED.items():
         yield f"- `{name}`: {reason}"
 

@@ -49,7 +49,7 @@ def scale_by_acprop(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides updates by the deviation of the updates before them from their running mean.
+    """Divides each update by the running deviation of earlier updates from their mean.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -60,9 +60,9 @@ def scale_by_acprop(
     The state keeps m as `mu` and s as `nu`, each of shape `*p`. `b1`, `b2` `()` have no unit; `eps`
     `()` is in units of g and `eps_root` in units of g^2; u has no unit.
 
-    Where all gradients before were 0, s is a few `eps_root`, and the first other gradient makes a
-    step that is millions of times as large as usual. Gradients that are sparse, or of inputs that
-    are 0 at first, need a larger `eps`, such as 1e-3.
+    If all earlier gradients were 0, s is a few times `eps_root`, and the first gradient that is not
+    0 makes a step that is millions of times as large as usual. Gradients that are sparse, or of
+    inputs that are 0 at first, need a larger `eps`, such as 1e-3.
 
     Args:
       b1, b2: decays of m and of s, in [0, 1).
@@ -70,8 +70,8 @@ def scale_by_acprop(
       eps_root: added to s at each update; in units of g^2.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the paper skips the first update, and has no bias corrections. optax's code has
-    g - m with the m of the update before, which makes u smaller by a factor of b1; its
+    Differences: the paper skips the first update, and has no bias corrections. optax's code
+    computes g - m with the m of the previous update, which makes u smaller by a factor of b1; its
     documentation has the formula of the paper.
 
     Raises:
@@ -116,7 +116,7 @@ def acprop(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_acprop`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:

@@ -42,7 +42,7 @@ def scale_by_belief(
     nesterov: Static[bool] = False,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides a running mean of updates by the deviation of updates from it.
+    """Divides a running mean of updates by the running deviation of updates from that mean.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
@@ -61,8 +61,8 @@ def scale_by_belief(
         b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the paper, and the authors' code without rectification, have the same eps in both
-    places.
+    Differences: the paper, and the authors' code without rectification, use one number for eps and
+    eps_root.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or eps_root negative.
@@ -98,12 +98,14 @@ def adabelief(
 ) -> GradientTransformation:
     """AdaBelief: `scale_by_belief`, decoupled weight decay, then a step of minus the rate.
 
+        p <- p - learning_rate (u + weight_decay p),    u from `scale_by_belief`
+
     `learning_rate` `()` is in units of p.
 
     Args:
       weight_decay: None for no decay; then `update` does not need params.
-      weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
-        parameters.
+      weight_decay_mask: parameters that decay: a tree of booleans, or a function that returns one;
+        None for all.
       See `scale_by_belief` and `scale_by_learning_rate` for the others.
 
     Example:

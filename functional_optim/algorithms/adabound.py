@@ -1,4 +1,4 @@
-"""AdaBound: Adam whose element-wise learning rates are bounded, and converge to that of SGD."""
+"""AdaBound: Adam whose element-wise learning rates are clipped to bounds that converge to SGD's."""
 
 import jax
 import jax.numpy as jnp
@@ -61,14 +61,15 @@ def scale_by_adabound(
     amsbound: Static[bool] = False,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Multiplies a running mean of updates by Adam's rates, within bounds that converge.
+    """Multiplies a running mean of updates by Adam's rates, clipped to bounds that converge.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 
         m <- b1 m + (1 - b1) g
         v <- b2 v + (1 - b2) g^2
-        a  = learning_rate sqrt(1 - b2^t) / (1 - b1^t) / (sqrt(v) + eps), clipped to
-             final_learning_rate (1 - 1 / (gamma t + 1)) and final_learning_rate (1 + 1 / (gamma t))
+        a  = learning_rate sqrt(1 - b2^t) / (1 - b1^t) / (sqrt(v) + eps), clipped to [low, high]
+        low  = final_learning_rate (1 - 1 / (gamma t + 1))
+        high = final_learning_rate (1 + 1 / (gamma t))
         u  = a m
 
     It begins as Adam and ends as SGD with a momentum of b1. The state keeps m as `mu` and v as
@@ -83,13 +84,14 @@ def scale_by_adabound(
       final_learning_rate: the learning rate of SGD, to which the bounds converge; in units of p per
         unit of g.
       gamma: how fast the bounds converge, above 0: they are close after several times 1 / gamma
-        updates.
+        updates; 1e-3 in the authors' code.
       amsbound: whether the state has nu_max <- max(nu_max, v), which replaces v in a.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: with a constant learning rate none from the authors' code; otherwise the authors
-    multiply the final learning rate by the learning rate over its first value. Pass schedules of
-    both for that. In the paper, a is divided by sqrt(t), and there is no bias correction.
+    Differences: none from the authors' code with a constant learning rate. With a schedule, their
+    code multiplies final_learning_rate by learning_rate divided by its first value; pass a schedule
+    of final_learning_rate for that. In the paper, a is divided by sqrt(t), and there is no bias
+    correction.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1); learning_rate, eps or final_learning_rate negative; gamma
@@ -132,7 +134,7 @@ def adabound(
     """AdaBound: an L2 penalty of weight_decay / 2 |p|^2, `scale_by_adabound`, and a minus sign.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_adabound` and `add_decayed_weights` for the others.
 
     Example:

@@ -40,7 +40,7 @@ def scale_by_adadelta(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales updates to the root mean square of the previous results.
+    """Multiplies updates by the ratio of the running root mean squares of steps and of updates.
 
     For one parameter of shape `*p`:
 
@@ -55,7 +55,7 @@ def scale_by_adadelta(
 
     Args:
       rho: decay of e_g and of e_x, in [0, 1].
-      eps: added to both under the roots; the first steps grow with it.
+      eps: added to e_x and to e_g under the roots; the first steps grow with it.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from optax. In torch a gradient of 0 gives NaN with eps = 0. The
@@ -97,8 +97,8 @@ def adadelta(
     of g per unit of p.
 
     Args:
-      weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
-        parameters.
+      weight_decay_mask: parameters that decay: a tree of booleans, or a function that returns one;
+        None for all.
       See `scale_by_adadelta`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: in optax the learning rate is None by default, and updates then have the sign of

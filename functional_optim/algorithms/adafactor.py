@@ -60,7 +60,7 @@ def scale_by_relative_step(
     Args:
       max_step: the largest step, in units of u per unit of g.
       warmup_step: growth of the step from one update to the next; None for no warmup.
-      weight_decay: multiple of max_step p that is added; in units of g per unit of p.
+      weight_decay: multiple of max_step p that is added to u; in units of g per unit of p.
 
     Raises:
       ValueError: an argument is negative, or `update` is called without params.
@@ -115,15 +115,15 @@ def adafactor(
     For one parameter of shape `*p`:
 
         d <- clip_by_block_rms(u),                    u from `scale_by_factored_rms`
-        s <- max(1e-3, rms(p)) learning_rate d        without the scale, learning_rate d
+        s <- max(1e-3, rms(p)) learning_rate d        first factor: if multiply_by_parameter_scale
         b <- momentum b + (1 - momentum) s            if momentum is not None, else s
         p <- p - b - weight_decay_rate p
 
     If `learning_rate` is None, the authors' relative step replaces it: at the parameter's update
-    t = 1, 2, ... it is min(1e-2, 1 / sqrt(t)), or min(1e-2, warmup_step t, 1 / sqrt(t)); the
-    authors have warmup_step 1e-6. `learning_rate` `()` has no unit, because s is in units of p;
-    without multiply_by_parameter_scale it is in units of p. `weight_decay_rate` is not multiplied
-    by the learning rate.
+    number t = 1, 2, ... it is min(1e-2, 1 / sqrt(t)), or with warmup_step min(1e-2, warmup_step t,
+    1 / sqrt(t)). The authors' warmup_step is 1e-6. `learning_rate` `()` has no unit, because s is
+    in units of p; without multiply_by_parameter_scale it is in units of p. `weight_decay_rate` is
+    not multiplied by the learning rate.
 
     Args:
       learning_rate: factor of the direction, a number or a schedule; None for the relative step.
@@ -135,8 +135,8 @@ def adafactor(
       dtype_momentum: dtype of that mean.
       weight_decay_rate: share of p that each update subtracts; None for no decay.
       eps: `epsilon` of `scale_by_factored_rms`.
-      weight_decay_mask: which parameters decay: a tree of booleans, or a function of the
-        parameters.
+      weight_decay_mask: parameters that decay: a tree of booleans, or a function that returns one;
+        None for all.
       warmup_step: growth of the relative step from one update to the next, for learning_rate None;
         None for no warmup.
       See `scale_by_factored_rms` for the others.

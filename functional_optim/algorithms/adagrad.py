@@ -62,10 +62,10 @@ def scale_by_rss(
       lr_decay: decay of u per update; 0 for no decay.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the paper has eps (there delta) outside the root, and s = 0 at the start, as torch
-    has with eps 1e-10 (`initial_accumulator_value=0.0, eps=1e-10, eps_in_sqrt=False`). In torch a
-    gradient of 0 gives NaN with eps = 0. The defaults are as in optax, which has neither eps
-    outside the root nor lr_decay.
+    Differences: the paper has eps (it writes delta) outside the root, and s = 0 at the start. So
+    does torch, with eps 1e-10: `initial_accumulator_value=0.0, eps=1e-10, eps_in_sqrt=False`. In
+    torch a gradient of 0 gives NaN with eps = 0. The defaults are as in optax, which has neither
+    eps outside the root nor lr_decay.
 
     Raises:
       ValueError: an argument is negative.
@@ -100,7 +100,7 @@ def adagrad(
         p <- p - learning_rate u,    u from `scale_by_rss`
 
     `learning_rate` `()` is in units of p. The steps of an element shrink as its squared gradients
-    add up: with constant gradients and both other arguments 0, as 1 / sqrt(t).
+    add up: as 1 / sqrt(t), if gradients are constant and initial_accumulator_value and eps are 0.
 
     Args:
       See `scale_by_rss` and `scale_by_learning_rate`.

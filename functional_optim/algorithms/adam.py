@@ -120,10 +120,10 @@ def scale_by_adam(
         b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
       amsgrad: whether to divide by the largest v so far: the state keeps nu_max <-
         max(nu_max, v), and nu_max replaces v in u.
-      momentum_decay: looks ahead with a momentum that grows with t; per update, without a unit.
-        With b(t) = b1 (1 - 0.96^(t momentum_decay) / 2) and P(t) = b(1) b(2) ... b(t), the
-        numerator is b(t+1) m / (1 - P(t+1)) + (1 - b(t)) g / (1 - P(t)); m decays by b1,
-        and the state keeps P(t).
+      momentum_decay: how fast the momentum of the look-ahead grows from b1 / 2 to b1, per update;
+        0.004 in torch's NAdam, None for a constant b1. The numerator of u is then
+        b(t+1) m / (1 - P(t+1)) + (1 - b(t)) g / (1 - P(t)), with P(t) = b(1) b(2) ... b(t) and
+        b(t) = b1 (1 - 0.96^(t momentum_decay) / 2). m decays by b1, and the state keeps P(t).
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the paper, from torch with its defaults, and from optax with
@@ -233,12 +233,12 @@ def adamw(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adam`
 
-    `weight_decay` `()` has the unit of u per unit of p, that is 1 / p. The decay is
-    multiplied by the learning rate, as in torch and optax; in the paper it is only multiplied by
-    the multiplier of the schedule.
+    `weight_decay` `()` has the unit of u per unit of p, that is 1 / p. The decay is multiplied by
+    the learning rate, as in torch and optax; in the paper, it is multiplied only by the schedule's
+    multiplier.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_adam`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:

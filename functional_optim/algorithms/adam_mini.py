@@ -70,6 +70,8 @@ def _block_means(square: Array, counts: tuple[int, ...]) -> Array:
     if _are_whole_axes(counts, square.shape):
         axes = tuple(i for i, n in enumerate(counts) if n != square.shape[i])
         return jnp.sum(square, axis=axes, keepdims=True) * share
+    # Axes 0, 2, ... of the split shape count the blocks, and axes 1, 3, ... their elements. JAX
+    # cannot infer the sharding of this reshape on a mesh with explicit axes.
     inner = tuple(range(1, 2 * square.ndim, 2))
 
     def sums(square: Array) -> Array:
@@ -195,12 +197,12 @@ def adam_mini(
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adam_mini`
 
     `learning_rate` `()` is in units of p; use the learning rate of Adam. For Transformers the
-    authors have a block for each head of queries and of keys, for each output of all other weights,
-    and for each token of embeddings; biases have None, as in Adam. For norms and for other models
-    they have one block for each parameter, which is the default.
+    authors use a block for each head of queries and of keys, for each output of all other weights,
+    and for each token of embeddings; biases have `blocks=None`, as in Adam. Norms and other models
+    have one block for each parameter, which is the default.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       blocks: as in `scale_by_adam_mini`; or label -> blocks, for the labels of `param_labels`. In
         the second case the state has a level `partition`, by label.
       param_labels: tree of labels shaped like the parameters, or a function of the parameters that

@@ -130,7 +130,7 @@ def adamaxw(
     `weight_decay` `()` has the unit of u per unit of p, that is 1 / p.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_adamax`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:

@@ -48,7 +48,7 @@ def normalize_elements(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides by the running root mean square, and gives each matrix the same one.
+    """Divides elements by their running root mean square, and scales each matrix to one RMS.
 
     For a matrix of shape `(rows, columns)`, the last two axes of a leaf:
 
@@ -56,7 +56,8 @@ def normalize_elements(
         d   = g / (sqrt(nu) + eps)
         u   = consistent_rms sqrt(rows columns) d / (|d|_F + eps)
 
-    The state keeps nu, of the shape of g, in units of g^2; u has no unit.
+    The state keeps nu, of the shape of g, in units of g^2; u has no unit, and `consistent_rms` is
+    its root mean square.
     """
     del p, state_dtype
     if g.size == 0:
@@ -101,7 +102,7 @@ def scale_by_adamuon(
       beta: decay of mu, in [0, 1].
       beta2: decay of nu, in [0, 1).
       eps: added to the root and to the norm; without a unit.
-      consistent_rms: the root mean square of u; 0.2 is about that of Adam's updates.
+      consistent_rms: the root mean square of u; Adam's updates have about 0.2.
       mu_dtype: dtype of mu.
       nesterov: whether the mean looks ahead, as in `scale_by_muon`.
       use_sign: whether to orthogonalize the signs; the authors' code for Megatron does not.
@@ -109,7 +110,7 @@ def scale_by_adamuon(
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
       See `orthogonalize` for the others.
 
-    Differences: the authors' code for GPT-2, which this follows, has one number for beta and beta2.
+    Differences: this follows the authors' code for GPT-2, which has one number for beta and beta2.
 
     Raises:
       ValueError: beta2 outside [0, 1), eps not positive, consistent_rms negative, or as
@@ -163,8 +164,8 @@ def adamuon(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_adamuon`
 
-    `learning_rate` `()` is in units of p; because all steps have the same root mean square, about
-    that of AdamW's steps, those of AdamW serve.
+    `learning_rate` `()` is in units of p. Learning rates of AdamW work, because all steps have
+    about the root mean square of AdamW's steps.
 
     Args:
       weight_decay_mask: which matrices decay; see `masked`.

@@ -29,8 +29,8 @@ def _step_scalars(
 ) -> dict[str, Array]:
     """Computes the weights of update number t; see `bias_root`.
 
-    At the first update g has no predecessor, and the weights of its change are 0. So the maths
-    needs no selection for each element.
+    At the first update g has no predecessor. The weights of its change are then 0, so that the
+    maths needs no selection for each element.
     """
     root = bias_root(b3, t)
     later = jnp.where(t > 1, jnp.ones_like(t), jnp.zeros_like(t))
@@ -80,8 +80,8 @@ def scale_by_adan(
       eps_root: added under the root; in units of g^2.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the betas are as in the authors' code, 1 minus the betas of the paper;
-    the weight of the change is b2, as in that code; optax has 1 - b2.
+    Differences: the betas are as in the authors' code, 1 minus the betas of the paper. The weight
+    of d in v and of n in u is b2, as in that code; in optax it is 1 - b2.
 
     Raises:
       ValueError: b1, b2 or b3 outside [0, 1), eps or eps_root negative.
@@ -126,11 +126,12 @@ def adan(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_adan`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: the decay is as in AdamW, and as with the authors' `no_prox=True`; their default
-    divides p by 1 + learning_rate weight_decay after the step. eps_root is as in optax.
+    divides p by 1 + learning_rate weight_decay after the step. The default of eps_root is as in
+    optax.
 
     Example:
       >>> import functional_optim as fo

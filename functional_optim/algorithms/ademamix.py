@@ -110,14 +110,15 @@ def scale_by_ademamix(
       eps_root: added under the root; in units of g^2.
       mu_dtype: dtype of m1 and m2.
       b3_warmup: number of updates over which the half-life of m2 grows linearly, from the half-life
-        of b1 to that of b3; for the authors, the length of the run.
-      alpha_warmup: number of updates over which alpha grows linearly from 0.
+        of b1 to the half-life of b3; the authors use the length of the run.
+      alpha_warmup: number of updates over which alpha grows linearly from 0; the authors use the
+        length of the run.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the default of alpha is 2 in the authors' code; here it is as in optax, 6, and 5
-    in `ademamix`. Without warmups the results are as in optax, which has schedules of b3 and
-    alpha; those count updates from 0, and the authors' warmups from 1. In optax mu_dtype is also
-    the dtype of v.
+    Differences: the default of alpha is 2 in the authors' code; here it is as in optax, 6, and 5 in
+    `ademamix`. Without warmups the results are as in optax, which has schedules of b3 and alpha in
+    place of warmups; its schedules count updates from 0, and the authors' warmups from 1. In optax
+    mu_dtype is also the dtype of v.
 
     Raises:
       ValueError: b1, b2 or b3 outside [0, 1); alpha, eps or eps_root negative; a warmup is not
@@ -168,7 +169,7 @@ def ademamix(
     early.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_ademamix`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:

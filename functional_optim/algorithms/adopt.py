@@ -79,9 +79,9 @@ def scale_by_adopt(
       b1, b2: decays of m and of v, in [0, 1).
       eps: the least divisor of g, in units of g.
       mu_dtype: dtype of m.
-      nesterov: whether u looks ahead, as above.
+      nesterov: whether u is b1 m + (1 - b1) q, the look-ahead of m.
       use_clipping: whether to clip q; the first version of the paper does not.
-      clip_value_fn: maps the number of the update, from 0, to the bound; a static argument.
+      clip_value_fn: maps the number of the update, from 0, to the bound c; a static argument.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the authors' code and from optax.
@@ -133,7 +133,7 @@ def adopt(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_adopt`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: optax has no weight decay here. In the authors' code it is decoupled with

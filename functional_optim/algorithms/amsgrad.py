@@ -77,10 +77,11 @@ def scale_by_amsgrad(
       bias_correction_nu: whether to divide v by 1 - b2^t before the maximum.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the paper has neither correction and no eps. The defaults are as in optax.
-    torch's amsgrad corrects the maximum of v, and not v: `scale_by_adam(amsgrad=True)`. With the
-    correction before the maximum, nu_max is never less than the first g^2; in torch it is never
-    less than (1 - b2) g^2. Complex parameters are pairs of real ones; optax uses |g|^2.
+    Differences: the paper has neither correction and no eps. The defaults are as in optax. torch's
+    amsgrad takes the maximum of v, and corrects the bias of the maximum:
+    `scale_by_adam(amsgrad=True)`. With the correction before the maximum, nu_max is never less than
+    the first g^2; in torch it is never less than (1 - b2) g^2. Complex parameters are pairs of real
+    ones; optax uses |g|^2.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or eps_root negative.

@@ -1,4 +1,4 @@
-"""APOLLO: steps of SGD, whose sizes are those of Adam on random projections."""
+"""APOLLO: SGD with the step sizes that Adam takes on random projections of the gradients."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -86,7 +86,7 @@ def scale_by_apollo(
     tensor_wise: Static[bool] = False,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales each column of an update as Adam would scale that of a random projection.
+    """Scales each column of an update as Adam scales that column of a random projection.
 
     For one matrix of shape `(rows, columns)`, the last two axes of a leaf, with rows <= columns,
     r = min(rank, rows), and its update number t = 1, 2, ...:
@@ -95,22 +95,23 @@ def scale_by_apollo(
         R   = P^T g
         mu <- b1 mu + (1 - b1) R,    nu <- b2 nu + (1 - b2) R^2
         s   = |mu / (sqrt(nu) + eps)| / (|R| + 1e-8), the norms of each column
-        x   = g s,    scaled down to growth_limit times the norm of the last x
+        x   = g s,    scaled down if |x| is more than growth_limit times the last |x|
         u   = sqrt(scale) sqrt(1 - b2^t) / (1 - b1^t) x
 
     A matrix with more rows than columns is treated as its transpose, and a vector as one row. P
     changes every update_proj_gap updates. It is the same for all matrices of a leaf, and depends
-    only on the key, on the update at which it changed, and on the leaf's index. It is drawn again
-    at each update, so that the state does not have it.
+    only on the key, on the update at which it changed, and on the leaf's index. It is computed
+    again from its seed at each update, and is not stored.
 
     The state keeps mu and nu, `(..., r, columns)` or `(..., rows, r)`; the norm of the last x as
     `norm` `(...)`; the seed of P as `seed` `(2,)`; the words of the key under `keys`. `b1`, `b2`,
     `growth_limit` and `scale` `()` have no unit; `eps` `()` is in units of g; u has no unit.
 
     Args:
-      rank: of the projections.
-      update_proj_gap: updates with the same P.
-      scale: 1 for a rank of a quarter of the rows, and more for a lower rank: 128 for rank 1.
+      rank: number r of rows of R; at most the shorter side of a matrix is used.
+      update_proj_gap: number of updates for which P stays the same.
+      scale: square of the factor of u: 1 for a rank of a quarter of the rows, and more for a lower
+        rank; 128 for rank 1.
       b1, b2: decays of mu and of nu, in [0, 1).
       eps: added to the root; in units of g.
       growth_limit: bound of the growth of |x| from one update to the next; None for no bound.
@@ -119,7 +120,7 @@ def scale_by_apollo(
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: where rank is larger than both sides, the authors draw P with that rank. In their
-    code the norm is bounded after an x that is zero as well, from which it grows too slowly.
+    code the bound also holds after an x of zeros, from which |x| then grows too slowly.
 
     Raises:
       TypeError: rank is not an integer, or key is neither an integer nor a key.
@@ -156,7 +157,7 @@ def scale_by_apollo(
 
     low_rank = auto_sharded(projected, lambda *_: PartitionSpec(), g, seed)
     mu = moment(slots.mu, low_rank, b1.astype(g.dtype), ctx.mu_gain.astype(g.dtype))
-    # The engine gives real slots of a complex leaf as complex ones.
+    # The maths receives all slots of a complex leaf as complex arrays; these are real.
     nu = moment(slots.nu.real, jnp.square(jnp.abs(low_rank)), b2, ctx.nu_gain)
 
     def scaled(
@@ -172,7 +173,7 @@ def scale_by_apollo(
         if "limit" in scalars:
             growth = norm / (last[..., None, None] + FLOOR)
             ratio = jnp.maximum(growth, scalars["limit"]) / scalars["limit"]
-            # The first norm has no bound, and neither has one that follows a norm of zero.
+            # The first norm is not bounded, and neither is a norm after a norm of zero.
             ratio = jnp.where(last[..., None, None] > 0, ratio, 1)
             x, norm = x / ratio.astype(x.dtype), norm / ratio
         return (scalars["weight"].astype(x.dtype) * x).reshape(g.shape), norm[..., 0, 0]
@@ -222,7 +223,7 @@ def apollo(
 
         p <- p - learning_rate (u + weight_decay p),    u from `scale_by_apollo`
 
-    All other parameters have `scale_by_adam` with `adam_weight_decay`, and the same learning rate
+    All other parameters use `scale_by_adam` with `adam_weight_decay`, and the same learning rate
     unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p; 0.01 in the paper.
 
     Args:
@@ -232,8 +233,8 @@ def apollo(
         decides by names and shapes.
       See `scale_by_apollo` and `muon` for the others.
 
-    Differences: see `scale_by_apollo`. The authors decay after the step, and have Adam's eps next
-    to the uncorrected root.
+    Differences: see `scale_by_apollo`. The authors decay after the step, and add Adam's eps to the
+    root without bias correction.
 
     Raises:
       ValueError: an argument is out of its range; axes do not fit a parameter; or names and

@@ -36,7 +36,7 @@ def _slots(p: Array) -> dict[str, Array | None]:
 def _update_means(
     square: Array, row: Array, col: Array, b: Array, gain: Array
 ) -> tuple[Array, Array]:
-    """Updates the means of rows and of columns, the last axis and the one before it."""
+    """Updates the means of each row, over the last axis, and of each column, over axis -2."""
     new_row = moment(row, jnp.mean(square, axis=-1, keepdims=True), b, gain)
     return new_row, moment(col, jnp.mean(square, axis=-2, keepdims=True), b, gain)
 
@@ -50,7 +50,7 @@ def _divide_by_factored_root(x: Array, row: Array, col: Array) -> Array:
     tiny = float(jnp.finfo(x.dtype).tiny)
     mean = jnp.maximum(jnp.mean(row, axis=-2, keepdims=True), tiny)
     row_factor = jnp.sqrt(mean) / jnp.sqrt(jnp.maximum(row, tiny))
-    # Where squares overflow, the quotient of the means is not known.
+    # Where squares overflow, the quotient of infinite means is NaN; the result is 0 there.
     row_factor = jnp.where(mean == jnp.inf, 0, row_factor)
     return row_factor * x / jnp.sqrt(jnp.maximum(col, tiny))
 
@@ -75,8 +75,8 @@ def scale_by_came(
 ) -> tuple[Array, dict[str, Array]]:
     """Divides the momentum of Adafactor's updates by the root of their instability.
 
-    For one parameter as a matrix, its last two axes (others are batch axes); `mean_j` is the mean
-    of each row, `mean_i` of each column, and F(row, col) = row col / mean_i(row):
+    For one parameter as a matrix of its last two axes (all others are batch axes), with mean_j the
+    mean over each row, mean_i over each column, and F(row, col) = row col / mean_i(row):
 
         v_row <- b2 v_row + (1 - b2) mean_j(g^2 + eps),    v_col likewise with mean_i
         d      = g / sqrt(F(v_row, v_col)),    scaled down to a root mean square of clip_threshold
@@ -100,7 +100,7 @@ def scale_by_came(
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: none from the authors' code. In the paper, v decays as in Adafactor. Where means
-    are 0, which needs eps = 0, u is 0 and not NaN.
+    are 0, which needs eps = 0, u is 0; in that code it is NaN.
 
     Raises:
       ValueError: b1, b2 or b3 outside [0, 1); eps or eps_instability negative; clip_threshold <= 0.
@@ -164,7 +164,7 @@ def came(
     examples.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_came`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:

@@ -36,7 +36,7 @@ def keep_agreeing(
     *,
     flip_sign: Static[bool] = True,
 ) -> tuple[Array, dict[str, Array]]:
-    """Sets elements of updates to 0 whose sign disagrees with the incoming gradient."""
+    """Sets the elements of updates to 0 whose sign disagrees with the gradient; see `cautious`."""
     del slots, p
     # The sign of one factor suffices, and a product of two small numbers may underflow to 0.
     product = g * jnp.sign(ctx.incoming)
@@ -64,7 +64,7 @@ def cautious(
     `min_fraction` `()` has no unit: it bounds the factor by which the remaining elements grow.
 
     Args:
-      inner: an optimizer. Its weight decay is masked as well; `cautious_adamw` and
+      inner: an optimizer. Weight decay within inner is masked as well; `cautious_adamw` and
         `cautious_lion` add weight decay after the mask, as the paper does.
       min_fraction: lower bound of mean(a), in (0, 1].
       flip_sign: whether the updates of inner are steps, with the sign of minus the gradient. Pass
@@ -113,7 +113,7 @@ def cautious_adamw(
     """C-AdamW: `cautious` of `scale_by_adam`, decoupled weight decay, then the learning rate.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_adam`, `cautious`, `add_decayed_weights` and `scale_by_learning_rate` for the
       others.
 
@@ -149,7 +149,7 @@ def cautious_lion(
     """C-Lion: `cautious` of `scale_by_lion`, decoupled weight decay, then the learning rate.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_lion`, `cautious`, `add_decayed_weights` and `scale_by_learning_rate` for the
       others.
 

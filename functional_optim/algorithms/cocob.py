@@ -35,7 +35,7 @@ def scale_by_cocob(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Returns the difference to the point that a continuous coin betting algorithm chooses.
+    """Returns the step from p to the parameters that a coin-betting algorithm chooses.
 
     For one parameter of shape `*p` that started at p0, elementwise:
 
@@ -46,16 +46,16 @@ def scale_by_cocob(
         bet = cumulative_gradients / max(subgradients + scale, alpha scale)
         u   = p0 + bet (1 + reward / scale) - p
 
-    The state keeps these four and p0 as `init_particles`, each of shape `*p`. `alpha` `()`, without
-    a unit, is about the number of updates with small bets; `eps` `()` is in units of g. u does not
-    depend on the scale of g: the initial wealth is 1, in units of p.
+    The state keeps these four and p0 as `init_particles`, each of shape `*p`. `alpha` `()` has no
+    unit; `eps` `()` is in units of g. u does not depend on the scale of g: the initial wealth is 1,
+    in units of p.
 
     Args:
-      alpha: about the number of updates with small bets.
+      alpha: about the number of first updates whose bets are small; 100 in the paper.
       eps: scale at the start, above 0; in units of g.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: optax rounds the difference to p to the dtype of the parameters.
+    Differences: optax rounds u to the dtype of the parameters.
 
     Raises:
       ValueError: alpha negative, eps not positive, or `update` is called without params.
@@ -101,7 +101,7 @@ def cocob(
 ) -> GradientTransformation:
     """COCOB-Backprop: `scale_by_cocob` of the gradient, with an L2 penalty.
 
-        p <- p + u,    u of learning_rate (g + weight_decay p)
+        p <- p + u,    u from `scale_by_cocob` of learning_rate (g + weight_decay p)
 
     `learning_rate` `()` has no unit; it multiplies the gradient, so that a schedule gives weights
     to gradients.

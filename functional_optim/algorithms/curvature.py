@@ -69,12 +69,13 @@ class Curvature(NamedTuple):
     def apply(self, g: PyTree, scale: Array, rounds: ArrayLike) -> tuple[PyTree, Array]:
         """Multiplies a vector by the approximate inverse Hessian of the pairs.
 
-        With V = I - y s^T / s.y of each pair, newest outermost, H <- V^T H V + s s^T / s.y,
-        and H = scale I before the oldest. H is positive definite where all s.y are positive.
+        H starts as scale I. Each pair, from the oldest to the newest, changes it to
+        V^T H V + s s^T / s.y, with V = I - y s^T / s.y. H is positive definite if all s.y are
+        positive.
 
         Args:
           g: the vector.
-          scale: `()`.
+          scale: factor of the identity with which H starts, `()`.
           rounds: number of pairs to use, from the newest; a Python integer allows reverse-mode
             differentiation.
 
@@ -108,8 +109,9 @@ class Curvature(NamedTuple):
 def is_curved(s: Sequence[Array], y: Sequence[Array], sy: Array) -> Array:
     """Tells whether the curvature of a pair is positive beyond rounding errors, `()`.
 
-    The test is s.y > eps |s| |y|, with eps of the least precise leaf, which has the same result
-    for a loss and for any multiple of it. It is False where y.y is too small to be a divisor.
+    The test is s.y > eps |s| |y|, with eps the machine epsilon of the least precise leaf. Its
+    result does not change if the loss is multiplied by a number. It is False if y.y is too small to
+    divide by.
     """
     eps = max((float(jnp.finfo(x.dtype).eps) for x in s), default=0.0)
     yy, least = dot(y, y), jnp.finfo(sy.dtype).tiny

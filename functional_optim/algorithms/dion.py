@@ -52,7 +52,7 @@ def _slots(p: Array, rank_fraction: float, rank_multiple_of: int) -> dict[str, A
 
 
 def check_fraction(options: Mapping[str, Any], name: str) -> str | None:
-    """Returns what is wrong with an option that is a share of a side, or None."""
+    """Returns an error message if an option is not a share in (0, 1], or else None."""
     fraction = options[name]
     is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
     if not is_number or not 0 < fraction <= 1:
@@ -107,9 +107,9 @@ def scale_by_dion(
         u  = P Q^T
 
     One step of power iteration finds the leading singular vectors of M: P for the longer side, and
-    Q for the shorter one. The part of M along them decays by beta; the error of the approximation,
-    the other directions, stays in M until it is large enough. At full rank P R^T is M, so that M is
-    the decaying sum of momentum.
+    Q for the shorter one. The part of M along these vectors decays by beta. The rest of M, the
+    error of the approximation, stays in M until it is large enough. At full rank P R^T is M, so
+    that M is the decaying sum of momentum.
 
     The state keeps M as `mu`, of the leaf's shape, in units of g, and Q as `q`, of shape
     `(..., shorter, rank)`. The rank is `rank_fraction` times the shorter side, rounded up to a
@@ -121,10 +121,10 @@ def scale_by_dion(
     does not change.
 
     Args:
-      beta: decay of the part of M that was applied, mu in the paper.
+      beta: decay of the part of M that was applied, in [0, 1]; the paper calls it mu.
       eps: added to the norm of each column, in units of g.
       key: an integer, or a key of `jax.random.key`, which may be traced.
-      rank_fraction: 1 for all singular vectors.
+      rank_fraction: rank as a share of the shorter side, in (0, 1]; 1 for all singular vectors.
       rank_multiple_of: the rank is rounded up to a multiple of this number.
       qr_method: how columns become orthonormal. `"qr"` is the QR decomposition by Householder
         reflections. `"rcqr"` is a randomized Cholesky QR, as in the authors' code: it consists of
@@ -134,12 +134,12 @@ def scale_by_dion(
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the paper, and the authors' simple code, have P on the side of the outputs. Their
-    distributed code has it on the longer side, as here, which is the same for a matrix with at
-    least as many outputs as inputs. Its default is `qr_method="rcqr"`, with one Cholesky QR after
-    the random one; here there are two, and a little noise in M Q, so that P is orthonormal even
-    where M Q has dependent columns. Their `"cqr"` fails there, and is not available. Where M has
-    fewer singular vectors than the rank, columns of R are rounding errors: these are 0 in Q here,
-    and have norm 1 in theirs.
+    distributed code has P on the longer side, as here, which is the same for a matrix with at least
+    as many outputs as inputs. Its default is `qr_method="rcqr"`, with one Cholesky QR after the
+    random one; here there are two, and a little noise in M Q, so that P is orthonormal even where
+    M Q has dependent columns. Their `"cqr"` fails there, and is not available. Where M has fewer
+    singular vectors than the rank, columns of R are rounding errors: these columns are 0 in Q here,
+    and have norm 1 in their code.
 
     Raises:
       ValueError: beta outside [0, 1], eps negative, rank_fraction outside (0, 1],
@@ -213,8 +213,8 @@ def randomized_cholesky_qr(x: Array, key: Array) -> Array:
 
     A random sketch S x has about the singular values of x, and few rows. With its triangular factor
     R, the columns of x R^-1 are nearly orthonormal, so that two Cholesky QRs make them so up to
-    rounding. Noise in the units of rounding errors gives dependent columns, and those of zeros,
-    directions of their own. All products are in full precision: the inverse of R may be large.
+    rounding. Noise of the size of rounding errors gives dependent columns, and columns of zeros,
+    their own directions. All products are in full precision: the inverse of R may be large.
     """
     longer, rank = x.shape[-2:]
     rows = rank + max(math.ceil(rank / 4), 16)
@@ -233,7 +233,7 @@ def randomized_cholesky_qr(x: Array, key: Array) -> Array:
 
 
 def _times_inverse(x: Array, upper: Array) -> Array:
-    """Multiplies by the inverse of triangular matrices, which is small where x is not."""
+    """Multiplies by the inverse of triangular matrices; only these small matrices are inverted."""
     identity = jnp.broadcast_to(jnp.eye(upper.shape[-1], dtype=x.dtype), upper.shape)
     return _product(x, jax.scipy.linalg.solve_triangular(upper, identity))
 

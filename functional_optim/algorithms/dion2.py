@@ -60,22 +60,21 @@ def scale_by_dion2(
         u  = newton_schulz(M[:, S]) in the columns of S, and 0 in all others
         M <- beta M in the columns of S, and unchanged in all others
 
-    With fewer inputs than outputs, S is of the inputs, and the rows of M. All others
-    stay in M whole, and grow until they are selected. With `fraction=1`, M is the decaying sum of
-    momentum, and u is that of Muon without nesterov.
+    With fewer inputs than outputs, S is a set of inputs, which are rows of M. All rows or columns
+    that are not selected stay in M unchanged, and grow until they are selected. With `fraction=1`,
+    M is the decaying sum of momentum, and u is Muon's update without nesterov.
 
     The state keeps M as `mu`, of the leaf's shape, in units of g. `beta` `()` has no unit, and
     `eps` `()` is in units of g. u has no unit: it has k singular values near 1.
 
     Args:
-      beta: decay of what was applied, the error feedback.
-      fraction: fraction of the shorter side that is selected.
+      beta: decay of the selected part of M, in [0, 1]: the error feedback.
+      fraction: share of the shorter side that is selected, in (0, 1].
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
       See `orthogonalize` for the others.
 
-    Differences: the authors' code rounds to bfloat16, and selects within each shard of a sharded
-    matrix, unless told otherwise; here sharding does not change which are selected. The paper
-    also draws S at random.
+    Differences: the authors' code rounds to bfloat16, and by default selects within each shard of a
+    sharded matrix; here sharding does not change the selection. The paper also draws S at random.
 
     Raises:
       ValueError: beta outside [0, 1], eps negative, fraction outside (0, 1], or the arguments of
@@ -155,8 +154,8 @@ def dion2(
 ) -> GradientTransformation:
     """Dion2 for matrices, and Adam for all other parameters.
 
-    The update of a matrix is `scale_by_dion2`, scaled by its shape; decay is decoupled, and of all
-    elements:
+    The update of a matrix is `scale_by_dion2`, scaled by its shape; all elements decay, and the
+    decay is decoupled:
 
         p <- p - learning_rate (s u + weight_decay p)
         s  = sqrt(outputs / inputs), or consistent_rms sqrt(max(outputs, inputs))

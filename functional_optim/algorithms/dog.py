@@ -60,7 +60,7 @@ def scale_by_distance_over_gradients(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Scales the updates of each parameter by the distance that it has moved, over their norm.
+    """Scales each parameter's updates by the distance it has moved over the norm of its updates.
 
     For one parameter of shape `*p` that started at p0, with norms `()` of whole arrays:
 
@@ -122,7 +122,7 @@ def ldog(
 ) -> GradientTransformation:
     """L-DoG: `scale_by_distance_over_gradients`, then a step of minus the learning rate.
 
-        p <- p - learning_rate u,    u of g + weight_decay p
+        p <- p - learning_rate u,    u from `scale_by_distance_over_gradients` of g + weight_decay p
 
     Each parameter has a separate step size. `learning_rate` `()` has no unit; leave it at 1.
 
@@ -173,12 +173,12 @@ def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object) ->
 
 
 def _totals(stats: Mapping[str, Array] | None) -> tuple[Array | float, Array | float]:
-    """Returns the squared distance to the start and squared gradient, of all parameters."""
+    """Returns the squared distance to the start and the squared gradient norm of all parameters."""
     return (0.0, 0.0) if stats is None else (jnp.sum(stats["moved"]), jnp.sum(stats["squares"]))
 
 
 def _dog_start(params: list[Array], init_value: Array, init_kind: str) -> dict[str, Array | float]:
-    """Computes the initial distance; it is 0 where the first step size is given instead."""
+    """Computes the initial distance, which is 0 if init_value is the first step size instead."""
     start: Array | float = 0.0 if init_kind == "learning_rate" else init_value
     if init_kind == "heuristic":
         squares = [as_state(_sum_of_squares(p)) for p in params]
@@ -258,15 +258,16 @@ def scale_by_dog(
     average of the parameters, which `params_ema` and `params_swa` compute.
 
     Args:
-      init_value: size of the start, whose meaning and unit init_kind chooses.
+      init_value: determines the first step; init_kind chooses its meaning and its unit.
       eps: added to the sum of squares; in units of g^2.
       init_kind: the meaning of `init_value`: with `"heuristic"`, max_dist is init_value (1 + |p0|)
         at the start; with `"distance"`, it is init_value; with `"learning_rate"`, it is 0, and
         init_value is the factor of the first g.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: optax keeps both sums in the dtype of the parameters, and takes the kind and the
-    value as one pair; see `dog`. If all gradients so far and eps are 0, u is 0.
+    Differences: optax keeps max_dist and sum_sq_norm_grads in the dtype of the parameters, and
+    takes the kind and the value as one pair; see `dog`. If all gradients so far and eps are 0, u is
+    0.
 
     Raises:
       ValueError: init_value not positive, eps negative, an unknown init_kind, or `update` is
@@ -299,7 +300,7 @@ def dog(
 ) -> GradientTransformation:
     """DoG: `scale_by_dog`, then a step of minus the learning rate.
 
-        p <- p - learning_rate u,    u of g + weight_decay p
+        p <- p - learning_rate u,    u from `scale_by_dog` of g + weight_decay p
 
     `learning_rate` `()` has no unit; leave it at 1.
 
@@ -389,10 +390,11 @@ def scale_by_dowg(
 
     Args:
       init_estim_sq_dist: estim_sq_dist at the start; None for eps.
-      eps: added to the root, above 0; also estim_sq_dist at the start, unless that is given.
+      eps: added to the root, above 0; estim_sq_dist starts at eps if init_estim_sq_dist is None.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the paper has no eps. optax keeps both sums in the dtype of the parameters.
+    Differences: the paper has no eps. optax keeps estim_sq_dist and weighted_sq_norm_grads in the
+    dtype of the parameters.
 
     Raises:
       ValueError: an argument is not positive, or `update` is called without params.
@@ -423,7 +425,7 @@ def dowg(
 ) -> GradientTransformation:
     """DoWG: `scale_by_dowg`, then a step of minus the learning rate.
 
-        p <- p - learning_rate u,    u of g + weight_decay p
+        p <- p - learning_rate u,    u from `scale_by_dowg` of g + weight_decay p
 
     `learning_rate` `()` has no unit; leave it at 1.
 

@@ -29,10 +29,10 @@ def dpsgd(
     key: Any = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """DP-SGD: `differentially_private_aggregate`, momentum where it is given, then a step.
+    """DP-SGD: `differentially_private_aggregate`, optional momentum, then the learning rate.
 
-    The updates have a first axis over examples. `learning_rate` `()` is in units of p per unit
-    of g.
+    The first axis of the updates is the examples. `learning_rate` `()` is in units of p per unit of
+    g.
 
     Args:
       seed: an integer, or a key of `jax.random.key`; it must be given, as seed or as key.

@@ -1,4 +1,4 @@
-"""The eigenbases of SOAP and of KL-SOAP: made, used, and refreshed every few updates."""
+"""The eigenbases of SOAP and of KL-SOAP, which are refreshed every few updates."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -62,10 +62,10 @@ def side_sizes(
     if len(shape) < 2 or 0 in shape:
         return None, None
     rows, columns = shape[-2:]
-    wanted = (not one_sided or rows <= columns, not one_sided or rows > columns)
+    has_basis = (not one_sided or rows <= columns, not one_sided or rows > columns)
     left, right = (
         n if use and 1 < n <= max_precond_dim else None
-        for n, use in zip((rows, columns), wanted, strict=True)
+        for n, use in zip((rows, columns), has_basis, strict=True)
     )
     return left, right
 
@@ -116,8 +116,8 @@ def is_due(ctx: StepContext, precondition_frequency: Array, *, stagger: bool) ->
     """Tells whether this update refreshes the bases of this leaf.
 
     With stagger, leaves have different phases. Multiples of the golden ratio, modulo 1, are spread
-    evenly over [0, 1) for any run of indices with equal differences, such as that of the matrices
-    in a tree with a bias after each.
+    evenly over [0, 1) for any run of indices with equal differences, such as the indices of
+    matrices with a bias after each.
     """
     n = ctx.n
     if stagger:

@@ -90,9 +90,9 @@ def scale_by_factored_rms(
     """Divides updates by their running root mean square, factored into rows and columns.
 
     For one parameter, as a matrix of m rows and n columns (its other axes are batch axes), and its
-    update number t = 1, 2, ...; `mean_j` is the mean of each row, `mean_i` of each column:
+    update number t = 1, 2, ..., with mean_j the mean over each row, and mean_i over each column:
 
-        w     = (t - step_offset)^-decay_rate,    1 at first
+        w     = max(t - step_offset, 1)^-decay_rate
         v_row <- v_row + w (mean_j(g^2 + epsilon) - v_row)
         v_col <- v_col + w (mean_i(g^2 + epsilon) - v_col)
         u     = g / sqrt(v_row v_col / mean_i(v_row))
@@ -114,9 +114,11 @@ def scale_by_factored_rms(
       step_offset: number of updates that are subtracted from t, for a run that continues with the
         state of another.
       min_dim_size_to_factor: a parameter is factored if both axes have at least this size.
-      epsilon: None for the machine epsilon of the computation, which needs eps_as_floor.
-      decay_rate_fn: `(count, decay_rate) -> 1 - w`, with the number of updates since step_offset,
-        from 0; for example a decay with an upper bound below 1.
+      epsilon: added to g^2, in units of g^2; None for the machine epsilon of the computation, which
+        needs eps_as_floor.
+      decay_rate_fn: replaces the formula of w: `(count, decay_rate) -> 1 - w`, where count is the
+        number of updates since step_offset, from 0; for example a decay with an upper bound below
+        1.
       dims: the axes of rows and columns: `"largest"` for the two largest, the larger one for
         the columns, as in Mesh TensorFlow and optax; or `"last"` for the last two, as in the
         paper, fairseq and torch.
@@ -166,7 +168,7 @@ def scale_by_factored_rms(
     v_row = moment(sharded_as(slots.v_row, row_means), row_means, ctx.decay, ctx.gain)
     v_col = moment(sharded_as(slots.v_col, column_means), column_means, ctx.decay, ctx.gain)
     mean = jnp.mean(v_row, axis=rows, keepdims=True)
-    # Where squares overflow, the quotient of the means is unknown, and the update is 0.
+    # Where squares overflow, the quotient of infinite means is NaN, and the update is set to 0.
     overflows = mean == jnp.inf
     if eps_as_floor:
         share = v_row / jnp.maximum(mean, jnp.maximum(epsilon, tiny))

@@ -32,7 +32,7 @@ def fromage(
 ) -> tuple[Array, dict[str, Array]]:
     """Fromage: a step relative to each parameter's norm, then a contraction that bounds the norm.
 
-    For one parameter of shape `*p`, with Euclidean norms of the whole array, at least
+    For one parameter of shape `*p`, with Euclidean norms of the whole array, each taken as at least
     `min_norm`:
 
         p <- (p - learning_rate g |p| / |g|) / sqrt(1 + learning_rate^2)

@@ -77,20 +77,20 @@ def scale_by_galore(
         u  = scale P base(P^T G)
 
     Where the columns are projected, P has the right singular vectors, and u = scale base(G P) P^T.
-    The sign of a singular vector is not determined by G, and moments depend on it: here its
-    element of the largest magnitude is positive, so that runs repeat. base transforms all other
-    parameters as they are.
+    The sign of a singular vector is not determined by G, and moments depend on it: here its element
+    of the largest magnitude is positive, so that runs repeat. base transforms the updates of all
+    other parameters without a projection.
 
     The state keeps P as `projector`, `(rows, r)` or `(columns, r)`, and `base_optimizer_state`,
-    whose slots are `(r, columns)` or `(rows, r)`; where a parameter has several matrices, an axis
-    in front counts them. Extra arguments are passed to base. `scale` `()` has no unit; u is in
-    units of base's updates.
+    whose slots are `(r, columns)` or `(rows, r)`; if a parameter has several matrices, they are
+    along a first axis. Extra arguments are passed to base. `scale` `()` has no unit; u is in units
+    of base's updates.
 
     Args:
       rank: largest rank of the projections.
-      update_proj_gap: updates with the same P.
-      scale: of the updates of matrices; 0.25 in the paper and in the authors' examples.
-      base_optimizer: a transformation that does without parameters; `scale_by_adam()` by default.
+      update_proj_gap: number of updates for which P stays the same.
+      scale: factor of the updates of matrices; 0.25 in the paper and in the authors' examples.
+      base_optimizer: a transformation that does not need parameters; None for `scale_by_adam()`.
       weight_dimension_numbers: tree of `MatrixAxes` or `GaLoreDimensionNumbers`, or a prefix of
         one, with None for the parameters that are not projected; a function of the parameters that
         returns one; or one for all parameters with at least two axes. None for exactly the
@@ -98,7 +98,7 @@ def scale_by_galore(
       side: the side that is projected: `"longer"`, which makes the slots of base small and P large,
         as in optax; or `"shorter"`, as in the paper. The rows of a square matrix are projected.
 
-    Differences: in optax the signs are those of LAPACK, and there are no batch axes. The authors
+    Differences: in optax, LAPACK determines the signs, and there are no batch axes. The authors
     project the shorter side, and count the updates of each parameter. A matrix whose singular
     vectors are not finite keeps P.
 
@@ -158,7 +158,7 @@ class Projections:
     Attributes:
       leaves: which parameters have matrices.
       rank: largest rank.
-      gap: updates with the same projection.
+      gap: number of updates with the same projection.
       side: the side that is projected.
     """
 
@@ -392,11 +392,11 @@ def galore(
     `learning_rate` `()` is in units of p per unit of base_optimizer's updates.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_galore`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
-    Differences: see `scale_by_galore`. The authors decay after the step, and their Adam has its eps
-    of 1e-6 next to the uncorrected root.
+    Differences: see `scale_by_galore`. The authors decay after the step, and their Adam adds its
+    eps of 1e-6 to the root without bias correction.
 
     Example:
       >>> import functional_optim as fo

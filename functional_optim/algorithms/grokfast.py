@@ -51,7 +51,7 @@ def grokfast(
       lamb: weight of m in u.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: none from the authors' code, whose name for it is gradfilter_ema.
+    Differences: none from the authors' code, where its name is gradfilter_ema.
 
     Raises:
       ValueError: alpha outside [0, 1), or lamb negative.
@@ -120,7 +120,7 @@ def grokfast_ma(
       warmup: whether the first window_size - 1 updates pass unchanged.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: none from the authors' code, whose name for it is gradfilter_ma.
+    Differences: none from the authors' code, where its name is gradfilter_ma.
 
     Raises:
       ValueError: window_size < 1, lamb negative, or an unknown filter_type.

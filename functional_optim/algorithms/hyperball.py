@@ -32,8 +32,8 @@ def hyperball(
 ) -> tuple[Array, dict[str, Array]]:
     """Steps by a share of the parameter's norm, and projects the result back to that norm.
 
-    For one parameter of shape `*p`, with r its radius, and N(x) = r x / |x| by the Euclidean norm
-    of the whole array, 0 where x is 0:
+    For one parameter of shape `*p`, with r its radius, and N(x) = r x / |x|, where |x| is the
+    Euclidean norm of the whole array, and N(0) = 0:
 
         u = N(p - learning_rate N(g)) - p
 
@@ -49,7 +49,7 @@ def hyperball(
       axis: axes of the norms, such as `(-2, -1)` for stacked matrices; None for all axes.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: none from the authors' code, whose radius is an argument.
+    Differences: none from the authors' code, where radius must be passed.
 
     Raises:
       ValueError: learning_rate or radius negative, or `update` is called without params.

@@ -92,11 +92,12 @@ def hypergradient(
       inner: a direction, without a learning rate, such as `scale_by_adam()`.
       learning_rate: a at the start; or a schedule, to which the changes are added. In units of p
         per unit of u.
-      hypergrad_lr: in units of learning_rate per unit of g u.
+      hypergrad_lr: learning rate of a; in units of learning_rate per unit of g u.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: in the authors' AdamHD each parameter adds to the rate in turn, so that the first
-    parameters step with a part of the sum; the paper has the sum, as here and in their SGDHD.
+    Differences: in the authors' AdamHD, the parameters change the rate one after another, so that
+    the first parameters step with only a part of the sum. The paper and their SGDHD use the whole
+    sum, as this function does.
 
     Raises:
       TypeError: inner is not a pair of functions.
@@ -139,7 +140,7 @@ def sgd_hd(
     """SGD-HD: an L2 penalty of weight_decay / 2 |p|^2, then `hypergradient` of (momentum) SGD.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `hypergradient`, `sgd` and `add_decayed_weights` for the others.
 
     Raises:
@@ -179,7 +180,7 @@ def adam_hd(
     """Adam-HD: an L2 penalty of weight_decay / 2 |p|^2, then `hypergradient` of `scale_by_adam`.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `hypergradient`, `scale_by_adam` and `add_decayed_weights` for the others.
 
     Differences: eps is added to sqrt(v / (1 - b2^t)), as in Adam; the authors' code adds it to

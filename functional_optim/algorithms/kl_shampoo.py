@@ -102,7 +102,7 @@ def kl_refreshed(
     for name, mean in means.items():
         value = complex_moment(getattr(slots, name).real, mean, ctx.value_decay, ctx.value_gain)
         new_values[name] = value if max_clamp is None else _at_least(value, max_clamp)
-    # The first factors are those of Shampoo, without the eigenvalues.
+    # The first factors are Shampoo's, without the eigenvalues.
     by_left, by_right = (jnp.where(ctx.first, 1, x) for x in (by_left, by_right))
     left, right = (getattr(slots, name, None) for name in FACTORS)
     decay, gain = ctx.factor_decay, ctx.factor_gain
@@ -156,7 +156,7 @@ def scale_by_kl_shampoo(
     stagger: Static[bool] = False,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides by the root of a Kronecker product that is nearest to the covariance of g.
+    """Divides updates by the root of the Kronecker product that is nearest to their covariance.
 
     The last two axes of a leaf are a matrix (rows, columns), and all other axes are batch axes; a
     vector is a matrix of one row. Nearest refers to the Kullback-Leibler divergence of normal
@@ -176,7 +176,7 @@ def scale_by_kl_shampoo(
     or b2 if that is negative. There is no bias correction.
 
     The state keeps m as `mu` `(..., rows, columns)` in units of g, L as `left` `(..., rows, rows)`,
-    Q_L as `left_basis`, l as `left_values` `(..., rows)`, and those of the columns as `right`,
+    Q_L as `left_basis`, l as `left_values` `(..., rows)`, and the same for the columns as `right`,
     `right_basis` and `right_values`. A vector, and a side longer than max_precond_dim, have the
     identity as their basis, and `NoSlot()` as the first two of these slots. b1, b2 and shampoo_beta
     `()` have no unit; eps `()` is in units of g, and so is the root of l r; u has no unit.
@@ -188,8 +188,7 @@ def scale_by_kl_shampoo(
       b1: decay of m, in [0, 1).
       b2: decay of L, R, l and r if shampoo_beta is negative.
       eps: added to the root of l r; in units of g.
-      precondition_frequency: updates from one refresh to the next. Another number does not
-        recompile.
+      precondition_frequency: updates from one refresh to the next. Changing it does not recompile.
       shampoo_beta: decay of L, R, l and r; a negative number means b2.
       max_clamp: bound of 1 / sqrt(l); None for no bound.
       init_factor: l and r at the start, above 0.

@@ -72,22 +72,23 @@ def scale_by_kl_soap(
         v <- b2 v + (1 - b2) (Q_L^T g Q_R)^2
         u  = Q_L ((Q_L^T m Q_R) / (sqrt(v) + eps)) Q_R^T
 
-    The factors L and R, their eigenvalues and their bases Q_L and Q_R change after that, as
-    in `scale_by_kl_shampoo`, with shampoo_beta, or b2 where that is negative. There is no bias
-    correction.
+    The factors L and R, their eigenvalues and their bases Q_L and Q_R change after that, as in
+    `scale_by_kl_shampoo`, with decay shampoo_beta, or b2 if shampoo_beta is negative. There is no
+    bias correction.
 
-    The state is that of `scale_by_kl_shampoo`, which also has the metric `failed_refreshes`, and v
-    as `nu` in units of g^2. `b1`, `b2` `()` have no unit; eps `()` is in units of g; u has no unit.
+    The state has the slots and the metric `failed_refreshes` of `scale_by_kl_shampoo`, and v as
+    `nu` in units of g^2. `b1`, `b2` `()` have no unit; eps `()` is in units of g; u has no unit.
 
     Args:
       b1: decay of m, in [0, 1).
-      b2: decay of v, and of the factors where shampoo_beta is negative; in [0, 1).
+      b2: decay of v, and of the factors if shampoo_beta is negative; in [0, 1).
       eps: added to the root; in units of g.
       See `scale_by_kl_shampoo` for the others.
 
-    Differences: none from the authors' numbers in their precision, which is bfloat16 but for the
-    decompositions. As there, v stays where it is when the bases change. The state keeps m, and
-    not the rotated m of the authors' code, which is the same as long as the bases are orthogonal.
+    Differences: the numbers are those of the authors' code up to its precision, which is bfloat16
+    except in the decompositions. As in that code, the elements of v are not moved when the bases
+    change. That code keeps m rotated into the bases, which is equivalent while the bases are
+    orthogonal.
 
     Raises:
       ValueError: as for `scale_by_kl_shampoo`.
@@ -164,8 +165,8 @@ def kl_soap(
 
     The update of all other parameters is `scale_by_adam` with `adam_weight_decay`, and with the
     same learning rate unless `adam_learning_rate` is given. `learning_rate` `()` is in units of p;
-    the default of the authors is 1e-4. The first update moves parameters that are not matrices,
-    and decays matrices.
+    the authors' default is 1e-4. The first update moves parameters that are not matrices, and
+    decays matrices.
 
     Args:
       weight_decay_mask: which matrices decay; see `masked`.

@@ -54,14 +54,14 @@ def _solve_adjoint(q: Array, x: Array) -> Array:
 
 
 def _apply(function: Callable[[Array, Array], Array], factors: Factors, x: Array) -> Array:
-    """Applies a function of a factor and the rows along each axis in turn."""
+    """Applies `function(factor, rows)` along each axis in turn."""
     for axis, q in factors.items():
         x = _along(axis, lambda y, q=q: function(q, y), x)  # type: ignore[misc]
     return x
 
 
 def _gram(axis: str, q: Array, x: Array) -> Array:
-    """Computes the products of rows, or of columns, with each other; or with themselves alone."""
+    """Computes x x^H of the rows, or of the columns; only its diagonal if q is diagonal."""
     y = x if axis == "rows" else transposed(x)
     if _is_diagonal(q, x):
         return jnp.sum(jnp.square(jnp.abs(y)), axis=-1).astype(x.dtype)
@@ -73,22 +73,22 @@ def precondition(factors: Factors, x: Array) -> Array:
     return _apply(_multiply_adjoint, factors, _apply(_multiply, factors, x))
 
 
-def balanced(factors: Factors, batch_ndim: int, wanted: Array) -> dict[str, Array]:
-    """Scales the factors, where it is wanted, to equal largest elements, without changing Q.
+def balanced(factors: Factors, batch_ndim: int, is_due: Array) -> dict[str, Array]:
+    """Scales the factors so that their largest elements are equal; Q does not change.
 
     Args:
       batch_ndim: number of batch axes.
-      wanted: a boolean `()`.
+      is_due: whether to do so, `()`; otherwise the factors are returned unchanged.
     """
     if len(factors) < 2:
         return dict(factors)
-    own_axes = {k: tuple(range(batch_ndim, q.ndim)) for k, q in factors.items()}
-    tops = {k: jnp.max(jnp.abs(q), axis=own_axes[k]) for k, q in factors.items()}
+    element_axes = {k: tuple(range(batch_ndim, q.ndim)) for k, q in factors.items()}
+    tops = {k: jnp.max(jnp.abs(q), axis=element_axes[k]) for k, q in factors.items()}
     mean = jnp.sqrt(tops["rows"]) * jnp.sqrt(tops["columns"])
     new = {}
     for k, q in factors.items():
-        ratio = jnp.where(wanted & (tops[k] > 0), mean / tops[k], 1).astype(q.dtype)
-        new[k] = q * jnp.expand_dims(ratio, own_axes[k])
+        ratio = jnp.where(is_due & (tops[k] > 0), mean / tops[k], 1).astype(q.dtype)
+        new[k] = q * jnp.expand_dims(ratio, element_axes[k])
     return new
 
 
@@ -100,7 +100,7 @@ def _same_for_all(v: Array, x: Array) -> Array:
 def fit_triangular(
     factors: Factors, x: Array, key: Array, learning_rate: Array
 ) -> dict[str, Array]:
-    """Fits triangular factors: a step of Q along E Q, the form `EQ` of the authors.
+    """Fits triangular factors: a step of Q along E Q, the authors' method `EQ`.
 
         x <- x + sqrt(eps) mean(|x|) V,    V normal, eps of float32
         A  = Q_rows x Q_columns^T,    B = Q_rows^-H V conj(Q_columns)^-1
@@ -117,8 +117,8 @@ def fit_triangular(
     tiny = float(jnp.finfo(x.dtype).tiny)
     new = {}
     for axis, q in factors.items():
-        ours, theirs = _gram(axis, q, a), _gram(axis, q, b)
-        step, total = learning_rate.astype(q.dtype) * (ours - theirs), ours + theirs
+        gram_a, gram_b = _gram(axis, q, a), _gram(axis, q, b)
+        step, total = learning_rate.astype(q.dtype) * (gram_a - gram_b), gram_a + gram_b
         if _is_diagonal(q, x):
             norm = jnp.maximum(jnp.max(total.real, axis=-1, keepdims=True), tiny)
             new[axis] = q - step * (q / norm.astype(q.dtype))
@@ -156,8 +156,8 @@ def fit_symmetric(
         l  = |x x^H| + columns,    L <- max(l, decay L + (1 - decay) l)
         Q <- Q - learning_rate / L (x x^H - columns I) Q,    then a rotation towards symmetry
 
-    and likewise for columns. The norm is a lower bound of the spectral norm. Triangular systems are
-    not solved.
+    and likewise for columns. The norm is a lower bound of the spectral norm. No triangular system
+    is solved.
 
     Args:
       bounds: L of each factor, of the shape of the batch axes.
@@ -173,19 +173,19 @@ def fit_symmetric(
     for axis, q in factors.items():
         i = 1 + 2 * AXES.index(axis)
         n, gram = q.shape[-1], _gram(axis, q, white)
-        wanted = x.shape[-2] * x.shape[-1] / n
+        target = x.shape[-2] * x.shape[-1] / n
         if _is_diagonal(q, x):
             size = jnp.max(gram.real, axis=-1)
         else:
             size = _norm_in_subspace(gram, jnp.max(diagonal(gram).real, axis=-1), keys[i])
-        size = size + wanted
+        size = size + target
         bound = jnp.maximum(decay * bounds[axis] + (1 - decay) * size, size)
         rate = (learning_rate / bound).astype(q.dtype)
         new_bounds[axis] = bound
         if _is_diagonal(q, x):
-            new[axis] = q * (1 - rate[..., None] * (gram - wanted))
+            new[axis] = q * (1 - rate[..., None] * (gram - target))
         else:
-            moved = q - rate[..., None, None] * (gram @ q - wanted * q)
+            moved = q - rate[..., None, None] * (gram @ q - target * q)
             new[axis] = _rotated(moved, keys[i + 1])
     return new, new_bounds
 

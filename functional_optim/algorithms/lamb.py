@@ -43,10 +43,10 @@ def lamb(
     `()` has no unit: it is the relative change of a parameter's norm.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_adam`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
-    Differences: the paper bounds |p| by a function, which is not used in its experiments.
+    Differences: the paper applies to |p| a function that may bound it; its experiments use none.
 
     Example:
       >>> import jax.numpy as jnp

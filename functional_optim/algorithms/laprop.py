@@ -110,7 +110,7 @@ def laprop(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_laprop`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: the decay is multiplied by the learning rate; in the authors' code it is not, and

@@ -53,7 +53,7 @@ def scale_by_lbfgs(
     """Multiplies the gradient by the inverse Hessian that the last steps approximate.
 
     For all parameters as one vector x with gradient g, and the last memory_size pairs
-    s = x_{k+1} - x_k, y = g_{k+1} - g_k, newest outermost:
+    s = x_{k+1} - x_k, y = g_{k+1} - g_k, from the oldest to the newest:
 
         H <- V^T H V + s s^T / s.y,    V = I - y s^T / s.y
         u = H g
@@ -61,18 +61,18 @@ def scale_by_lbfgs(
     H starts as I s.y / y.y of the newest pair; before there is a pair, as I min(1, 1 / |g|).
     Without `scale_init_precond` it starts as I. u `*p` is in units of p if the loss has no unit.
 
-    The state keeps the last parameters and gradient, and the pairs as leaves `(memory_size,
-    *p)`. A pair is stored if s.y > eps |s| |y|, with eps of the parameters' precision: a step that
-    does not satisfy the Wolfe conditions may have negative curvature, and then H is not positive
-    definite. So -u is a direction of descent; where rounding prevents this, u = g min(1, 1 / |g|).
-    A leaf without a gradient does not change.
+    The state keeps the last parameters and gradient, and the pairs as leaves `(memory_size, *p)`. A
+    pair is stored if s.y > eps |s| |y|, with eps of the parameters' precision: a step that does not
+    satisfy the Wolfe conditions may have negative curvature, and then H is not positive definite.
+    Therefore -u is a direction of descent; if rounding prevents this, u = g min(1, 1 / |g|). A leaf
+    without a gradient does not change.
 
     Args:
       memory_size: number of pairs that are kept.
       scale_init_precond: whether H starts as a multiple of I that fits the newest pair, or as I.
 
-    Differences: optax keeps pairs of any curvature, and then may return a direction of ascent.
-    For complex parameters, g is the conjugate of the result of `jax.grad`, as in optax.
+    Differences: optax stores pairs of any curvature, and may then return a direction of ascent. For
+    complex parameters, g is the conjugate of the result of `jax.grad`, as in optax.
 
     Raises:
       ValueError: memory_size < 1.
@@ -100,14 +100,14 @@ def scale_by_lbfgs(
     accepted = (ctx.count > 0) & is_curved(s, y, sy)
     curvature = curvature.push(s, y, sy, accepted)
     last = jnp.where(accepted, sy / jnp.where(accepted, dot(y, y), 1), ctx.scale)
-    # Without a pair nothing is known of the curvature, and the step has at most length 1.
+    # Without a pair the curvature is unknown, and the step has at most length 1.
     norm = jnp.sqrt(dot(g, g))
-    cautious = 1 / jnp.maximum(norm, 1)
-    scale = jnp.where(curvature.size > 0, last, cautious)
+    bounded_scale = 1 / jnp.maximum(norm, 1)
+    scale = jnp.where(curvature.size > 0, last, bounded_scale)
     direction, _ = curvature.apply(
         g, scale if scale_init_precond else jnp.ones_like(scale), memory_size
     )
-    u = choose(dot(g, direction) > 0, direction, scaled(cautious, g))
+    u = choose(dot(g, direction) > 0, direction, scaled(bounded_scale, g))
     new_slots = {
         "params": p,
         "updates": g,

@@ -20,10 +20,7 @@ ValueAndGrad = Callable[[PyTree], tuple[Array, PyTree]]
 
 def _check(options: Mapping[str, object]) -> str | None:
     if options["line_search_fn"] not in (None, "strong_wolfe"):
-        return (
-            "line_search_fn: only 'strong_wolfe' is supported, or None, got "
-            f"{options['line_search_fn']!r}."
-        )
+        return f"line_search_fn must be 'strong_wolfe' or None, got {options['line_search_fn']!r}."
     size = options["history_size"]
     if not isinstance(size, int) or size < 1:
         return f"history_size must be an integer from 1, got {size!r}."

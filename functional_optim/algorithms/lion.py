@@ -120,7 +120,7 @@ def lion(
     times smaller one than for AdamW, and a 3 to 10 times larger `weight_decay`, in units of 1 / p.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_lion`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:

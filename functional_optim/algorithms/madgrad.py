@@ -49,13 +49,13 @@ def scale_by_madgrad(
         u  = (1 - momentum) (z - p)
 
     The state keeps x0, the parameter at `init`, s and q (as `grad_sum_sq`), each of shape `*p`. u
-    is the step, with its sign: do not put a learning rate or another scale after it.
+    is the whole step, including the learning rate and the sign: do not put a scale after it.
     `momentum` `()` has no unit; `learning_rate` `()` is in units of p^(3/2) per root of the unit of
     g, and `eps` `()` is added to it and to the cube root.
 
     Args:
-      learning_rate: weight of an update, which then grows with sqrt(t).
-      momentum: the share of the way to z that is left after a step, in [0, 1).
+      learning_rate: weight of an update, which is multiplied by sqrt(t).
+      momentum: share of the way to z that remains after a step, in [0, 1).
       eps: added to the learning rate and to the cube root.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
@@ -97,11 +97,11 @@ def madgrad(
 ) -> GradientTransformation:
     """MADGRAD: an L2 penalty of weight_decay / 2 |p|^2, then `scale_by_madgrad`.
 
-    MADGRAD needs little weight decay, often none. The learning rate is not comparable to that of
-    SGD or Adam; the authors' default is 1e-2.
+    MADGRAD needs little weight decay, often none. Learning rates of SGD or Adam do not apply; the
+    authors' default is 1e-2.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_madgrad` and `add_decayed_weights` for the others.
 
     Example:

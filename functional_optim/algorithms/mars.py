@@ -107,15 +107,15 @@ def scale_by_mars(
     Args:
       b1: decay of m, in [0, 1); the correction grows with it.
       b2: decay of Adam's second moment, for base "adamw".
-      eps: that of `scale_by_adam` or of `orthogonalize`, for base "adamw" or "shampoo".
+      eps: `eps` of `scale_by_adam` or of `orthogonalize`, for base "adamw" or "shampoo".
       gamma: weight of the correction; 0 for no correction.
-      base: `"adamw"`, `"lion"` or `"shampoo"`, the optimizer that makes u of c.
+      base: `"adamw"`, `"lion"` or `"shampoo"`, the optimizer that computes u from c.
       approximate: whether `before` is the last gradient, or else the argument `previous_grad`.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: the authors' code has matrix products in bfloat16. At the first update `before` is
-    0, as in that code; in the paper it is g, so that c = g. In code that stores only a reference to
-    the gradient, which the next one overwrites in place, the correction is always 0.
+    0, as in that code; in the paper it is g, so that c = g. An implementation that stores a
+    reference to a gradient which the next one overwrites in place has a correction of 0.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1), eps or gamma negative, or base is unknown.
@@ -142,12 +142,16 @@ def scale_by_mars(
         ),
     }
     check_choice(base, "scale_by_mars: base", tuple(bases))
-    reduce = (
-        reduce_variance(b1, gamma, state_dtype=state_dtype)
-        if approximate
-        else reduce_variance_exactly(b1, gamma)
-    )
-    return chain(reduce, *bases[base])
+    return chain(_reduction(b1, gamma, approximate, state_dtype), *bases[base])
+
+
+def _reduction(
+    b1: ScalarOrSchedule, gamma: ScalarOrSchedule, approximate: bool, state_dtype: StateDtype
+) -> GradientTransformation:
+    """Makes the correction by the last gradient, or by the argument `previous_grad`."""
+    if approximate:
+        return reduce_variance(b1, gamma, state_dtype=state_dtype)
+    return reduce_variance_exactly(b1, gamma)
 
 
 _adam = renamed(scale_by_adam, b1="adam_b1", b2="adam_b2", eps="adam_eps")
@@ -185,7 +189,7 @@ def mars(
     for Lion.
 
     Args:
-      mask: which of the matrices decay: a tree of booleans, or a function of the parameters.
+      mask: matrices that decay: a tree of booleans, or a function that returns one; None for all.
       weight_dimension_numbers: which parameters are matrices, and their axes, as in `muon`; None
         for the parameters with two axes.
       optimize_1d: whether `scale_by_mars` is used for all parameters. With base "shampoo", those
@@ -215,8 +219,8 @@ def mars(
     check_choice(base, "mars: base", ("adamw", "lion", "shampoo"))
     if optimize_1d and adam_learning_rate is not None:
         raise ValueError(
-            f"mars: adam_learning_rate={adam_learning_rate!r} is for the parameters that are not "
-            "matrices, and AdamW has no parameters with optimize_1d=True. Leave one of them out."
+            f"mars: adam_learning_rate={adam_learning_rate!r} has no effect with optimize_1d=True, "
+            "because AdamW then trains no parameters. Leave one of them out."
         )
     leaves = MatrixLeaves.of(
         two_axes if weight_dimension_numbers is None else weight_dimension_numbers,
@@ -224,12 +228,6 @@ def mars(
         "weight_dimension_numbers",
     )
     matrices, others = leaves.where(matrices=True), leaves.where(matrices=False)
-
-    reduce = (
-        reduce_variance(b1, gamma, state_dtype=state_dtype)
-        if approximate
-        else reduce_variance_exactly(b1, gamma)
-    )
 
     adam = scale_by_adam(b1, b2, eps, state_dtype=state_dtype)
     bases: dict[str, tuple[GradientTransformation, ...]] = {
@@ -245,7 +243,7 @@ def mars(
         ),
     }
     if optimize_1d:
-        rest = scale_by_mars(
+        others_direction = scale_by_mars(
             b1,
             b2,
             eps,
@@ -254,10 +252,10 @@ def mars(
             approximate=approximate,
             state_dtype=state_dtype,
         )
-        rest_decay = add_decayed_weights(weight_decay)
+        others_decay = add_decayed_weights(weight_decay)
     else:
-        rest = _adam(adam_b1, adam_b2, adam_eps, state_dtype=state_dtype)
-        rest_decay = _adam_decay(adam_weight_decay)
+        others_direction = _adam(adam_b1, adam_b2, adam_eps, state_dtype=state_dtype)
+        others_decay = _adam_decay(adam_weight_decay)
     rates: tuple[GradientTransformation, ...] = (scale_by_learning_rate(learning_rate),)
     if adam_learning_rate is not None:
         rates = (
@@ -265,10 +263,10 @@ def mars(
             masked(_adam_rate(adam_learning_rate), others),
         )
     return chain(
-        masked(reduce, matrices),
+        masked(_reduction(b1, gamma, approximate, state_dtype), matrices),
         *bases[base],
         masked(add_decayed_weights(weight_decay, mask), matrices),
-        masked(rest, others),
-        masked(rest_decay, others),
+        masked(others_direction, others),
+        masked(others_decay, others),
         *rates,
     )

@@ -98,7 +98,7 @@ def mechanic_step(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Returns the difference to the initial point plus the sum of steps times the new factor."""
+    """Takes the step to p0, plus the sum of all steps times the new factor; see `mechanize`."""
     del weight_decay, eps, s_init, num_betas, state_dtype
     return ctx.part_back * (slots.x0 - p) + ctx.factor * g, {"x0": slots.x0}
 
@@ -116,7 +116,7 @@ def mechanize(
     """Mechanic: learns a factor for the steps of an optimizer, with several bettors.
 
     With sums and norms over all parameters, which started at p0, the step u of base_optimizer, and
-    num_betas bettors, each with beta = 0.9, 0.99, ... and r, m, v and s, where s starts at s_init:
+    num_betas bettors, whose r, m and v decay by beta = 0.9, 0.99, ..., and whose s start at s_init:
 
         S      = sum(s)
         D      = (p0 - p) / (S + eps)
@@ -142,10 +142,10 @@ def mechanize(
       num_betas: number of bettors.
       state_dtype: dtype of p0.
 
-    Differences: in optax, whose code is by an author, p0 is the parameters of the first update, and
-    here those of `init`; optax keeps the scalars in the dtype of the parameters. The paper's
-    Algorithm 1 does not clip h, and has eps only in the last division. The authors' code for
-    PyTorch does not clip either, starts with s = 0, and decays the parameters after the step.
+    Differences: in optax, whose code is by an author, p0 are the parameters of the first update,
+    and here the parameters of `init`; optax keeps the scalars in the dtype of the parameters. The
+    paper's Algorithm 1 does not clip h, and has eps only in the last division. The authors' code
+    for PyTorch does not clip either, starts with s = 0, and decays the parameters after the step.
 
     Raises:
       TypeError: base_optimizer is not a pair of functions, or num_betas is not an integer.

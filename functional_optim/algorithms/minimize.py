@@ -62,9 +62,12 @@ def minimize(
       fn: `fn(x, *args)` returns a scalar, or `(scalar, aux)` with has_aux.
       x0: tree of arrays, the start; complex arrays are minimized over both parts.
       *args: trees of arrays.
+      max_iter: largest number of iterations.
       max_eval: largest number of evaluations of value and gradient; None for no limit.
-      tolerance_change: the search also ends where neither a parameter nor the value changes by
-        more than this.
+      tolerance_grad: the search ends if max|grad| is at most this, in units of the loss per unit
+        of x.
+      tolerance_change: the search also ends if neither a parameter nor the value changes by more
+        than this.
       history_size: number of stored pairs of steps and changes of the gradient.
 
     Returns:
@@ -81,7 +84,7 @@ def minimize(
     Example:
       >>> def rosenbrock(x):
       ...     return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
-      >>> result = minimize(rosenbrock, jnp.array([-1.2, 1.0]))
+      >>> result = minimize(rosenbrock, jnp.array([-1.2, 1.0]), tolerance_grad=1e-3)
       >>> result.params.round(4).tolist(), bool(result.converged)
       ([1.0, 1.0], True)
 

@@ -67,7 +67,7 @@ def _step_size(
 
 
 def _products(g: Array, p: Array, m: Array, squares: Array) -> dict[str, Array]:
-    """Returns what `_step_size` needs of a leaf."""
+    """Returns the parts of a leaf in the sums that `_step_size` reads."""
     return {"progress": inner_product(g, p), "product": inner_product(m, p), "squares": squares}
 
 
@@ -99,17 +99,12 @@ def _combine(
     divide: bool = True,
     **_: object,
 ) -> dict[str, Array]:
+    """Computes the step size, the bound, and the weights of p and m in the update."""
     scalars = _step_size(stats, last, learning_rate, lower_bound, weight_decay, adapt_lower_bound)
-    if divide:
-        return scalars | _proximal(scalars["step_size"], learning_rate, weight_decay)
-    decay = -learning_rate * weight_decay
-    return scalars | {"minus_decay": decay, "minus_step": -scalars["step_size"]}
-
-
-def _proximal(step: Array, learning_rate: Array, weight_decay: Array) -> dict[str, Array]:
-    """Computes the weights of p and m in the update (p - step m) / (1 + k) - p."""
-    k = learning_rate * weight_decay
-    return {"minus_decay": -k / (1 + k), "minus_step": -step / (1 + k)}
+    k, step = learning_rate * weight_decay, scalars["step_size"]
+    if divide:  # the update is (p - step m) / (1 + k) - p
+        return scalars | {"minus_decay": -k / (1 + k), "minus_step": -step / (1 + k)}
+    return scalars | {"minus_decay": -k, "minus_step": -step}
 
 
 @leaf_rule(
@@ -149,7 +144,7 @@ def momo(
         tau     = max((1 + k)(barf - lower_bound - gamma) + <m, p>, 0) / |m|^2
         p      <- (p - min(learning_rate, tau) m) / (1 + k)
 
-    tau is the step at which the model reaches lower_bound, which should be the least loss;
+    tau is the step at which the model reaches lower_bound, which should be the minimum of the loss;
     learning_rate is the largest step. The state keeps m as `mu`, of shape `*p`, and `barf`, `gamma`
     and the bound `lb` `()`, in float32 whatever the dtype of the parameters; `metrics` has the
     factor of m as `step_size`, and `lower_bound`. `learning_rate` is in units of p per unit of g,
@@ -158,9 +153,10 @@ def momo(
     Args:
       learning_rate: the largest step, in units of p per unit of g.
       beta: decay of the means, in [0, 1).
-      lower_bound: the least loss, as far as it is known; in units of the loss.
+      lower_bound: a lower bound of the loss, as close to the minimum as is known; in its units. 0
+        for most losses.
       weight_decay: factor of the decay, which is multiplied by learning_rate.
-      adapt_lower_bound: whether the bound is estimated from the losses; lower_bound is then the
+      adapt_lower_bound: whether the bound is estimated from the losses, and lower_bound is the
         least estimate; the authors' `use_fstar`.
       bias_correction: whether the means start at 0, and are corrected as in Adam: the bound and
         learning_rate are replaced by (1 - beta^t) bound and learning_rate / (1 - beta^t).

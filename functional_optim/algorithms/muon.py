@@ -29,7 +29,7 @@ Array = jax.Array
 
 
 def _step_scalars(t: Array, beta: Array, nesterov: bool, bias_correction: bool) -> dict[str, Array]:
-    """Computes the weight of g in mu, and those of mu and g in u."""
+    """Computes the weight of g in mu, and the weights of mu and g in u."""
     gain = 1 - beta
     scalars = {"gain": gain}
     if bias_correction:
@@ -102,8 +102,8 @@ def scale_by_shape(
         u = consistent_rms sqrt(max(inputs, outputs)) g   scale "match_rms", Liu et al.
         u = sqrt(outputs / inputs) g                      scale "unit_rms", Pethick et al.
 
-    If g is orthogonal, `consistent_rms` `()` is the root mean square of u: 0.2, about that of
-    AdamW's steps, unless it is given. With `"unit_rms"`, u maps inputs of root mean square 1 to
+    If g is orthogonal, `consistent_rms` `()` is the root mean square of u; None for 0.2, about the
+    root mean square of AdamW's steps. With `"unit_rms"`, u maps inputs of root mean square 1 to
     outputs of root mean square at most 1.
 
     Args:
@@ -158,12 +158,14 @@ def scale_by_muon(
       mu_dtype: dtype of mu.
       nesterov: whether to orthogonalize beta mu + (1 - beta) g, the look-ahead of the mean.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
-      bias_correction: whether to correct the bias of mu and of g before that, as in optax.
+      bias_correction: whether to correct the bias of mu and of g before they are mixed, as in
+        optax.
       See `orthogonalize` for the others.
 
     Differences: none from the authors' code and from torch, whose documentation writes the mean as
     a sum. With nesterov, optax corrects the bias of mu (with t + 1) and of g, which changes their
-    mixture early in a run, as `bias_correction` does; and it has the triples in its state.
+    mixture early in a run, as `bias_correction` does here; and its state has the triples of
+    coefficients.
 
     Example:
       >>> import functional_optim as fo
@@ -263,12 +265,12 @@ def muon(
       adam_b1, adam_b2, adam_eps, adam_eps_root, adam_nesterov: arguments of `scale_by_adam`, for
         the parameters that are not matrices.
       adam_weight_decay: factor of the decoupled decay of the parameters that Adam trains.
-      adam_learning_rate: learning rate of the parameters that Adam trains; None for that of the
-        matrices.
+      adam_learning_rate: learning rate of the parameters that Adam trains; None for the learning
+        rate of the matrices.
       See `scale_by_muon` and `orthogonalize` for the others.
 
-    `muon_preset` has the arguments with which this is the code of its authors, or that of
-    Moonlight, torch, optax or Dion: `muon(1e-3, **muon_preset("moonlight"))`.
+    `muon_preset` returns arguments that reproduce the authors' code, Moonlight, torch, optax or
+    Dion: `muon(1e-3, **muon_preset("moonlight"))`.
 
     Differences: see `scale_by_muon` and `orthogonalize`. Adam has its usual arguments; in optax it
     has nesterov and Muon's eps, and all parameters of two axes are matrices. The authors' defaults

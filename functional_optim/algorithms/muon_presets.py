@@ -1,4 +1,4 @@
-"""The arguments with which Muon is the code of those who published one."""
+"""Arguments of `muon` that reproduce published implementations."""
 
 from typing import Any
 
@@ -45,9 +45,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 
 def muon_preset(name: str) -> dict[str, Any]:
-    """Returns arguments with which `muon` is a published implementation of it.
+    """Returns the arguments with which `muon` reproduces a published implementation.
 
-    These are all but the learning rate, and those that differ from the defaults of `muon`:
+    They are the arguments that differ from the defaults of `muon`, except the learning rate:
 
         name              learning rate   what differs
         "keller_jordan"   0.02            bfloat16; Adam has b2 0.95, eps 1e-10 and 3e-4 as its rate
@@ -61,8 +61,9 @@ def muon_preset(name: str) -> dict[str, Any]:
 
     Differences: in torch, `torch.optim.Muon` has no Adam for other parameters, and matrices are
     `(outputs, inputs)`: the layout is not part of a preset. In Moonlight and Dion, the momentum is
-    a sum, and eps is here 0.05 of theirs, for a beta of 0.95. Moonlight's eps for Adam is added to
-    the root without bias correction. optax takes every parameter with two axes for a matrix.
+    a sum. Their eps is multiplied by 0.05 here, for a beta of 0.95. Moonlight's eps for Adam is
+    added to the root without bias correction. optax treats every parameter with two axes as a
+    matrix.
 
     Raises:
       ValueError: the name is unknown.

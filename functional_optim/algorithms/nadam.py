@@ -82,7 +82,7 @@ def nadamw(
     `weight_decay` `()` has the unit of u per unit of p, that is 1 / p.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_adam`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: as for `nadam`; torch's NAdam decays in this way with

@@ -215,7 +215,7 @@ def orthogonalize(
       eps_as_floor: whether to divide by max(|G|_F, eps), as in torch.
       gram: whether to compute two rounds at a time, from the Gram matrix of the first; None where
         this saves at least a tenth of the products, for matrices whose long side is 2.5 times the
-        short one or more, unless ns_dtype rounds. Errors are those of single rounds.
+        short one or more, unless ns_dtype rounds. The errors are as large as with single rounds.
 
     Differences: the authors' code rounds to bfloat16. optax has eps 1e-8, does not accept vectors,
     does not add eps for spectral, and computes <G, X> over all matrices of a leaf together.
@@ -275,8 +275,8 @@ def _two_rounds(x: Array, first: Triple, second: Triple, identity: Array, to: "_
     """Computes two rounds with two products of x: the second Gram matrix is made of the first.
 
     More rounds in this way would cost still less, but the errors of the Gram matrix grow with the
-    square of the slope of each polynomial at 0: after two rounds they are as large as those of
-    single rounds, and after four a hundred times as large.
+    square of the slope of each polynomial at 0: after two rounds they are as large as with single
+    rounds, and after four a hundred times as large.
     """
     gram = to.rounded(to.product(x, adjoint(x)))
     one = _factor(gram, first, identity, to)
@@ -286,7 +286,7 @@ def _two_rounds(x: Array, first: Triple, second: Triple, identity: Array, to: "_
 
 
 def _identity(x: Array) -> Array:
-    """Returns identity matrices with as many rows as those of x."""
+    """Returns identity matrices with as many rows as x."""
     side = x.shape[-2]
     return jnp.broadcast_to(jnp.eye(side, dtype=x.dtype), (*x.shape[:-1], side))
 
@@ -340,7 +340,7 @@ class _Rounding:
     """Rounds as matrix units do: they multiply bfloat16 numbers, and add in float32.
 
     Attributes:
-      narrow: dtype of the factors of products, and of results; None for that of the arrays.
+      narrow: dtype of the factors of products, and of results; None for the dtype of the arrays.
     """
 
     narrow: DTypeLike | None

@@ -89,7 +89,7 @@ PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 
 
 def check_rounds(options: Mapping[str, Any]) -> str | None:
-    """Returns what is wrong with the options of `newton_schulz`, as far as they are given.
+    """Returns an error message if options of `newton_schulz` do not fit together, or None.
 
     A rule that has them as arguments calls it in its `check`.
     """

@@ -21,9 +21,10 @@ def noisy_sgd(
 ) -> GradientTransformation:
     """Noisy gradient descent: `add_noise`, then a step of minus the learning rate.
 
-        p <- p - learning_rate (g + sigma_t n)
+        p <- p - learning_rate (g + sigma_t n),    n standard normal
 
-    `learning_rate` `()` is in units of p per unit of g.
+    With t updates before this one, sigma_t^2 = eta / (1 + t)^gamma. `learning_rate` `()` is in
+    units of p per unit of g.
 
     Args:
       key: an integer, or a key of `jax.random.key`; required.

@@ -1,4 +1,4 @@
-"""NorMuon: Muon whose output neurons have updates of like size."""
+"""NorMuon: Muon whose output neurons have updates of similar norms."""
 
 from collections.abc import Callable
 
@@ -64,11 +64,11 @@ def normalize_neurons(
     nu = moment(jnp.real(slots.nu), jnp.mean(square, axis=-2, keepdims=True), beta2, ctx.gain)
     weights = 1 / (safe_sqrt(nu) + eps)
     # The norm of d, without another array of its size.
-    norm, after = (
+    norm, d_norm = (
         safe_sqrt(jnp.sum(y, axis=(-2, -1), keepdims=True))
         for y in (square, jnp.square(weights) * jnp.sum(square, axis=-2, keepdims=True))
     )
-    return (x * (weights * (norm / (after + eps))).astype(x.dtype)).reshape(g.shape), {"nu": nu}
+    return (x * (weights * (norm / (d_norm + eps))).astype(x.dtype)).reshape(g.shape), {"nu": nu}
 
 
 @composed
@@ -85,7 +85,7 @@ def scale_by_normuon(
     ns_dtype: DTypeLike | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Orthogonalizes a running mean of updates, and gives its output neurons like norms.
+    """Orthogonalizes a running mean of updates, and equalizes the norms of its output neurons.
 
     For one parameter of shape `*p`, whose last two axes are a matrix `(inputs, outputs)`:
 
@@ -175,7 +175,7 @@ def normuon(
     Differences: none from the authors' code, whose matrices are `(outputs, inputs)`, and which has
     b2 0.95, eps 1e-10 and learning rate 3e-4 for Adam. In Dion's implementation, the defaults are
     `ns_coeffs="polar_express"`, no nesterov, `scale="unit_rms"`, weight decay and learning rate
-    0.01. `scale="match_rms"` is that of the paper, as far as o is orthogonal.
+    0.01. `scale="match_rms"` is the paper's scale if o is orthogonal.
 
     Raises:
       ValueError: an argument is out of its range; or as `muon`.

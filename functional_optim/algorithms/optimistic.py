@@ -42,7 +42,7 @@ def scale_by_optimistic_gradient(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Adds a multiple of their last change to updates.
+    """Adds to updates a multiple of their change since the last update.
 
     For one parameter of shape `*p`:
 
@@ -82,7 +82,7 @@ def optimistic_gradient_descent(
     *,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Optimistic gradient descent: `scale_by_optimistic_gradient`, then a step.
+    """Optimistic gradient descent: `scale_by_optimistic_gradient`, then the learning rate.
 
     `learning_rate` `()` is in units of p per unit of g. It converges to saddle points of min-max
     problems, around which gradient descent spirals outwards.
@@ -127,7 +127,7 @@ def optimistic_adam_v2(
     momentum_decay: ScalarOrSchedule | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Optimistic Adam: `scale_by_adam`, `scale_by_optimistic_gradient`, then a step.
+    """Optimistic Adam: `scale_by_adam`, `scale_by_optimistic_gradient`, then the learning rate.
 
     `learning_rate` `()` is in units of p.
 
@@ -175,17 +175,17 @@ def optimistic_adam(
     nesterov: bool = True,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Optimistic Adam: `scale_by_adam`, and another rate for how its direction has changed.
+    """Optimistic Adam: `scale_by_adam`, and another learning rate for the change of its direction.
 
     For one parameter of shape `*p`, with r from `scale_by_adam`:
 
         p <- p - learning_rate r - optimism (r - previous r)
 
-    `learning_rate` and `optimism` `()` are in units of p. `optimistic_adam_v2` has its second
-    factor relative to the learning rate.
+    `learning_rate` and `optimism` `()` are in units of p. In `optimistic_adam_v2`, the second
+    factor is relative to the learning rate.
 
     Args:
-      optimism: None for the learning rate, as in the paper.
+      optimism: learning rate of the change of r; None for learning_rate, as in the paper.
       See `scale_by_adam` and `scale_by_learning_rate` for the others.
 
     Example:
@@ -202,8 +202,8 @@ def optimistic_adam(
         b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov, state_dtype=state_dtype
     )
     if optimism is None:
-        both = scale_by_optimistic_gradient(state_dtype=state_dtype)
-        return chain(adam, both, scale_by_learning_rate(learning_rate))
+        extrapolated = scale_by_optimistic_gradient(state_dtype=state_dtype)
+        return chain(adam, extrapolated, scale_by_learning_rate(learning_rate))
     if not callable(learning_rate):
         as_number(learning_rate, "optimistic_adam: learning_rate", Interval("[0, inf)"))
     return chain(adam, _optimistic(learning_rate, optimism, state_dtype=state_dtype), scale(-1.0))

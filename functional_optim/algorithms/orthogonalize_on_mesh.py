@@ -21,7 +21,7 @@ __all__ = ["orthogonalize_by"]
 Array = jax.Array
 
 
-# The name is that of the rule for single leaves, so that their states are one and the same.
+# It has the name of the rule for single leaves, so that both have the same state.
 @tree_rule(check=check_rounds)
 def orthogonalize(
     g: Sequence[Array],
@@ -43,8 +43,8 @@ def orthogonalize(
 ) -> tuple[list[Array], dict[str, list[Array]], dict[str, Array]]:
     """Orthogonalizes all matrices of one shape as one array, placed on a mesh.
 
-    The maths, the arguments and the state are those of the rule for single leaves. Each leaf has
-    the shape `(matrices, rows, columns)`.
+    The maths, the arguments and the state are as in the rule for single leaves. Each leaf has the
+    shape `(matrices, rows, columns)`.
     """
     del slots, p, ctx
     groups: dict[tuple[object, ...], list[int]] = {}
@@ -86,11 +86,11 @@ def orthogonalize(
 def orthogonalize_by(
     matrix_sharding: MatrixSharding | None, **names: str
 ) -> Callable[..., GradientTransformation]:
-    """Returns the factory of the rule for a way of sharing the work; None for single leaves.
+    """Returns the factory of `orthogonalize` for all leaves together, or for single leaves.
 
     Args:
-      matrix_sharding: the way.
-      names: other names of arguments, as for `renamed`.
+      matrix_sharding: how the devices of a mesh share the matrices; None for single leaves.
+      names: new names of arguments, as for `renamed`.
     """
     if matrix_sharding is None:
         return renamed(one_leaf.orthogonalize, **names) if names else one_leaf.orthogonalize

@@ -1,4 +1,4 @@
-"""Polyak's step size, computed from the difference of the loss to its least value."""
+"""Polyak's step size, computed from the difference between the loss and its minimum."""
 
 from collections.abc import Mapping
 
@@ -68,16 +68,16 @@ def scale_by_polyak(
 
         u = g min((value - f_min) / (|g|^2 + eps), max_learning_rate)
 
-    `value` `()`, the loss at the parameters, is passed to `update`. `f_min` `()`, its least
-    value, is in units of the loss, `eps` `()` in units of g^2. If all gradients are 0, u is 0.
+    `value` `()`, the loss at the parameters, is passed to `update`. `f_min` `()`, the minimum of
+    the loss, is in units of the loss, `eps` `()` in units of g^2. If all gradients are 0, u is 0.
 
     The state has the last step size as `metrics["step_size"]`.
 
     Args:
-      f_min: the least value of the loss, in its units.
-      max_learning_rate: the largest step size.
+      f_min: the minimum of the loss, in its units; 0 for a model that can fit all examples.
+      max_learning_rate: the largest step size, in units of p per unit of g.
       eps: added to |g|^2; in units of g^2.
-      variant: `"sps"`, or `"sps+"`, which replaces a negative gap by 0.
+      variant: `"sps"`, or `"sps+"`, which replaces a negative value - f_min by 0.
 
     Raises:
       ValueError: max_learning_rate or eps negative, an unknown variant, or `update` is called

@@ -26,12 +26,12 @@ def averaging_scalars(share: Array, new: Array, old: Array) -> dict[str, Array]:
       new: share of x in the point y, from this update on.
       old: share of x in the point y, up to this update.
     """
-    # From y' = new x' + (1 - new) z', where z' = z + u, x' = rest x + share z', and x is
+    # From y' = new x' + (1 - new) z', where z' = z + u, x' = keep x + share z', and x is
     # (y - (1 - old) z) / old.
-    rest = 1 - share
+    keep = 1 - share
     return {
-        "towards_z": share + rest * (1 - new / old),
-        "step": 1 - new * rest,
+        "towards_z": share + keep * (1 - new / old),
+        "step": 1 - new * keep,
         "interpolation": new,
     }
 
@@ -99,8 +99,8 @@ def generalized_primal_averaging(
     state has the links of base_optimizer, and under `primal_averaging_step` z, of shape `*p`, in
     float32 at least, and the last train_interp_coeff; x follows from y and z. Both coefficients
     `()` have no unit. The base optimizer needs momentum and a schedule as without averaging; its
-    weight decay is computed at y. `schedule_free` is the same with a weight in x that decreases as
-    1 / t.
+    weight decay is computed at y. `schedule_free` is the same with a weight of z in x that
+    decreases as 1 / t.
 
     Args:
       base_optimizer: the optimizer whose steps move z.

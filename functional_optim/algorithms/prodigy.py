@@ -85,14 +85,14 @@ def _prepare(
     }
 
 
-def _grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
+def _next_grad_sum(g: Array, slots: Slots, ctx: StepContext) -> Array:
     return moment(slots.grad_sum, g, ctx.sum_decay, ctx.sum_gain)
 
 
 def _measure(g: Array, slots: Slots, p: Array, ctx: StepContext, **_: object) -> dict[str, Array]:
     return {
         "progress": inner_product(g, slots.params0 - p),
-        "size": sum_of_magnitudes(_grad_sum(g, slots, ctx)),
+        "size": sum_of_magnitudes(_next_grad_sum(g, slots, ctx)),
     }
 
 
@@ -157,8 +157,8 @@ def prodigy_step(
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
     u = mu / (eps * ctx.estim_lr + safe_sqrt(nu)) + weight_decay * p
-    new_slots = {"mu": mu, "nu": nu, "grad_sum": _grad_sum(g, slots, ctx), "params0": slots.params0}
-    return -ctx.rate * u, new_slots
+    grad_sum = _next_grad_sum(g, slots, ctx)
+    return -ctx.rate * u, {"mu": mu, "nu": nu, "grad_sum": grad_sum, "params0": slots.params0}
 
 
 @composed(b1="betas[0]", b2="betas[1]")
@@ -193,18 +193,19 @@ def prodigy(
     `nu`, `grad_sum` and `params0`, of shape `*p`; d, its largest value and num as `estim_lr`,
     `estim_lr_max` and `numerator_weighted` `()`, in float32 whatever the dtype of the parameters;
     and d as `metrics["d"]`. d and estim_lr0 are in units of p, eps is in units of g; the other
-    arguments `()` have no unit. `learning_rate` is 1 or a schedule that begins or ends at 1. The
-    sums are over all parameters on all devices; use `partition` for groups that each have a d.
+    arguments `()` have no unit. The sums are over all parameters on all devices; use `partition`
+    for groups that each have a d.
 
     Args:
       learning_rate: factor of d: 1, or a schedule that begins or ends at 1.
       betas: b1 and b2, the decays of m and of v, each in [0, 1).
-      beta3: decay of s and num; None for sqrt(b2).
+      beta3: decay of s and num, in [0, 1); None for sqrt(b2).
       eps: added to the root, times d; in units of g.
       estim_lr0: d at the start, a small number; in units of p.
       estim_lr_coef: factor of the estimate; d grows with it.
       weight_decay: factor of the decoupled decay.
-      safeguard_warmup: whether s has d in place of rate, and so does not contain the learning rate.
+      safeguard_warmup: whether d replaces rate in s, so that a learning rate that warms up does not
+        make s small, and d large.
       bias_correction: whether rate has a factor sqrt(1 - b2^t) / (1 - b1^t), as in Adam.
       growth_rate: the largest factor by which d grows in one update, after the first change of d;
         None for no limit.

@@ -107,7 +107,7 @@ def _dense_axes(
     max_skew_triangular: float,
     memory_save_mode: str | None,
 ) -> dict[str, bool]:
-    """Returns the axes that have a factor, and whether it is a matrix or diagonal."""
+    """Returns the axes that have a factor; True if it is a matrix, False if it is diagonal."""
     if diagonal or len(shape) < 2:
         return {"columns": False}
     rows, columns = shape[-2:]
@@ -146,8 +146,8 @@ def _slots(
             start = jnp.eye(n, dtype=p.dtype) if dense[axis] else jnp.ones(n, p.dtype)
             slots[f"q_{axis}"] = jnp.broadcast_to(scale * start, (*batch, *start.shape))
     for axis in AXES:
-        wanted = axis in dense and geometry != "EQ"
-        slots[f"l_{axis}"] = jnp.zeros(batch, p.real.dtype) if wanted else None
+        has_bound = axis in dense and geometry != "EQ"
+        slots[f"l_{axis}"] = jnp.zeros(batch, p.real.dtype) if has_bound else None
     return slots
 
 
@@ -223,15 +223,15 @@ def scale_by_psgd_kron(
         u = Q_rows^T Q_rows m Q_columns^T Q_columns
         u <- u min(1, max_rms / rms(u)),    then clipped to [-max_abs, max_abs]
 
-    A factor is an upper triangle that is fitted by a solve of a triangular system with a random
-    matrix V, the geometry `"EQ"`:
+    With the geometry `"EQ"`, a factor is upper triangular, and is fitted by solving a triangular
+    system with a random matrix V:
 
         x  = m + sqrt(eps) mean(|m|) V
         A  = Q_rows x Q_columns^T,    B = Q_rows^-T V Q_columns^-1
         Q_rows    <- Q_rows - preconditioner_lr triu(A A^T - B B^T) / |A A^T + B B^T| Q_rows
         Q_columns <- likewise with A^T A and B^T B
 
-    or, with the geometry `"Q0.5EQ1.5"`, it is nearly symmetric, and no system is solved:
+    With the geometry `"Q0.5EQ1.5"`, a factor is nearly symmetric, and no system is solved:
 
         x  = P (m + (damping + eps |m|) V)
         l  = |x x^T| + columns
@@ -239,11 +239,11 @@ def scale_by_psgd_kron(
         Q_rows <- Q_rows - preconditioner_lr / L_rows (x x^T - columns I) Q_rows
         Q_rows <- a rotation of Q_rows towards a symmetric matrix; the columns likewise
 
-    A vector has one diagonal factor. The factors are fitted once in
-    1 / preconditioner_update_probability updates, and every 100th time their largest elements are
-    made equal. V is the same for all matrices of a leaf, and depends only on the key, on the number
-    of updates, and on the leaf's index. Where the gradient is zero, or a factor would not be
-    finite, the factors stay.
+    A vector has one diagonal factor. The factors are fitted once in 1 /
+    preconditioner_update_probability updates, and every 100th time their largest elements are made
+    equal. V is the same for all matrices of a leaf, and depends only on the key, on the number of
+    updates, and on the leaf's index. If the gradient is zero, or a factor would not be finite, the
+    factors do not change.
 
     The state keeps mu of shape `*p`, in units of g; Q as `q_rows` `(..., rows, rows)` and
     `q_columns`, or `(..., rows)` where they are diagonal; L as `l_rows` and `l_columns` `(...)`;
@@ -261,7 +261,7 @@ def scale_by_psgd_kron(
       geometry: `"EQ"` or `"Q0.5EQ1.5"`, which the authors recommend where triangular systems are
         slow.
       momentum_into_preconditioner: whether the factors are fitted to m, or else to g.
-      preconditioner_init_scale: Q at first, times I, in units of g^-0.5.
+      preconditioner_init_scale: Q starts as this number times I; in units of g^-0.5.
       lipschitz_decay: decay of L, for `"Q0.5EQ1.5"`.
       damping: deviation of the noise, for `"Q0.5EQ1.5"`, which bounds P by 1 / damping.
       max_size_triangular: longest axis with a matrix as its factor; longer ones are diagonal.
@@ -273,11 +273,11 @@ def scale_by_psgd_kron(
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: `"EQ"` is the code of evanatyourservice/kron_torch, where the noise of x stays in
-    m, and thus in u. `"Q0.5EQ1.5"` is that of the paper's author, lixilinx/psgd_torch, but for its
-    momentum, whose decay grows from 0 to b1, and for its first scale, which may be measured. Both
-    balance at random, 1 time in 100, and treat a leaf of three axes or more as one matrix, or give
-    each axis a factor; here its first axes are batch axes. Both fit the factors to zero gradients
-    as well, by which those of `"EQ"` overflow.
+    m, and thus in u. `"Q0.5EQ1.5"` is the code of the paper's author, lixilinx/psgd_torch, except
+    for its momentum, whose decay grows from 0 to b1, and for its first scale, which may be
+    measured. Both balance at random, 1 time in 100, and treat a leaf of three axes or more as one
+    matrix, or give each axis a factor; here its first axes are batch axes. Both also fit the
+    factors to zero gradients, which makes the factors of `"EQ"` overflow.
 
     Raises:
       TypeError: key is neither an integer nor a key.
@@ -305,7 +305,7 @@ def scale_by_psgd_kron(
     if g.size == 0:
         return g, slots._asdict()
     mu = moment(slots.mu, g, b1.astype(g.dtype), ctx.gain.astype(g.dtype))
-    # The engine gives real slots of a complex leaf as complex ones.
+    # The maths receives all slots of a complex leaf as complex arrays; L is real.
     state = {
         k: x if k.startswith("q_") else x.real for k, x in slots._asdict().items() if k != "mu"
     }
@@ -345,7 +345,7 @@ def _by_axis(state: Mapping[str, Array], letter: str) -> dict[str, Array]:
 def _fitted(
     state: dict[str, Array], x: Array, key: Array, geometry: str, scalars: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Fits the factors to matrices; those of a matrix that is zero, or that fail, stay."""
+    """Fits the factors to matrices, except if a matrix is zero or its factors are not finite."""
     batch_ndim = x.ndim - 2
     factors = balanced(_by_axis(state, "q"), batch_ndim, scalars["balance"])
     bounds = _by_axis(state, "l")
@@ -357,16 +357,16 @@ def _fitted(
         new, new_bounds = fit_symmetric(
             factors, bounds, x, key, lr, scalars["decay"], scalars["damping"]
         )
-    sound = jnp.any(x != 0, axis=(-2, -1))
+    is_valid = jnp.any(x != 0, axis=(-2, -1))
     for q in new.values():
-        sound &= jnp.all(jnp.isfinite(q), axis=tuple(range(batch_ndim, q.ndim)))
+        is_valid &= jnp.all(jnp.isfinite(q), axis=tuple(range(batch_ndim, q.ndim)))
     results = {f"q_{k}": q for k, q in new.items()} | {f"l_{k}": b for k, b in new_bounds.items()}
 
-    def kept(k: str, new: Array) -> Array:
-        good = jnp.expand_dims(sound, tuple(range(sound.ndim, new.ndim)))
-        return jnp.where(good, new, state[k])
+    def unless_failed(k: str, new: Array) -> Array:
+        use = jnp.expand_dims(is_valid, tuple(range(is_valid.ndim, new.ndim)))
+        return jnp.where(use, new, state[k])
 
-    return {k: kept(k, x) for k, x in results.items()}
+    return {k: unless_failed(k, x) for k, x in results.items()}
 
 
 def _clipped(u: Array, max_rms: Array, max_abs: Array | None) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, choose, dot, largest, scaled, sum_of_magnitudes
 from ..core.trees.varying import cond, while_loop
-from ..transforms.wolfe import Found, Line, Point, Wolfe, cubic_step, search
+from ..transforms.wolfe import Line, Point, SearchResult, Wolfe, cubic_step, search
 from .curvature import is_curved
 from .lbfgs_memory import Memory
 
@@ -29,7 +29,7 @@ _LEAST_CURVATURE = 1e-10
 class Status(enum.IntEnum):
     """Why a search ended."""
 
-    GOING_ON = 0
+    RUNNING = 0
     GRADIENT = 1
     CHANGE = 2
     ITERATIONS = 3
@@ -86,10 +86,10 @@ class _Iteration:
         )
         # The first direction is the gradient, whose length is not related to the best step.
         size = sum_of_magnitudes(g)
-        cautious = 1 / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
+        first_step = 1 / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
         if not self.relative:
-            cautious = jnp.minimum(1, cautious)
-        step = jnp.where(first, cautious, 1) * self.rate
+            first_step = jnp.minimum(1, first_step)
+        step = jnp.where(first, first_step, 1) * self.rate
         line = Line(self.evaluate, progress.x, memory.direction)
         start = line.point(jnp.zeros_like(step), progress.value, progress.grad)
         # `<=` is False where the slope is NaN, and then the search ends.
@@ -112,7 +112,7 @@ class _Iteration:
 
     def _move(
         self, line: Line, start: Point, step: Array, descends: Array, progress: Progress, k: Array
-    ) -> Found:
+    ) -> SearchResult:
         """Returns the next point: by a line search, or at a step of fixed length."""
         if self.by_wolfe:
             dtype = step.dtype
@@ -120,19 +120,19 @@ class _Iteration:
             decrease, curvature = jnp.array(_DECREASE, dtype), jnp.array(_CURVATURE, dtype)
             conditions = Wolfe(start, decrease, curvature, tolerance, self.approximate)
             narrowest = self.limits.change / largest(line.d)
-            left = self.limits.evaluations - progress.evaluations + 1
-            left = jnp.minimum(left, self.limits.along_a_line)
+            remaining = self.limits.evaluations - progress.evaluations + 1
+            max_evals = jnp.minimum(remaining, self.limits.along_a_line)
 
             def is_narrow(a: Point, b: Point) -> Array:
                 return jnp.abs(b.step - a.step) < narrowest
 
-            return search(line, conditions, step, _extend, is_narrow, left, descends)
+            return search(line, conditions, step, _extend, is_narrow, max_evals, descends)
 
         # The value after the last iteration is not used, and may cost as much as a step.
         evaluated = descends & (k < self.limits.iterations)
         not_evaluated = start._replace(step=step)
         point = cond(evaluated, lambda: line.at(step), lambda: not_evaluated)
-        return Found(point, evaluated.astype(jnp.int32))
+        return SearchResult(point, evaluated.astype(jnp.int32))
 
     def _status(self, after: Progress, before: Array) -> Array:
         """Returns the status after an iteration: to continue, or the reason to end."""
@@ -183,7 +183,7 @@ def iterate(
     one = jnp.ones((), jnp.int32)
     start = Progress(x, value, grad, memory, one - 1, one, status)
     iteration = _Iteration(evaluate, rate, limits, by_wolfe, approximate, relative)
-    return while_loop(lambda progress: progress.status == Status.GOING_ON, iteration, start)
+    return while_loop(lambda progress: progress.status == Status.RUNNING, iteration, start)
 
 
 def _with_new_pair(memory: Memory, g: PyTree, relative: bool) -> Memory:
@@ -211,7 +211,7 @@ def _extend(last: Point, present: Point) -> Array:
 
 def _first(*cases: tuple[Array, Status]) -> Array:
     """Returns the first status whose condition is true."""
-    status = jnp.int32(Status.GOING_ON)
+    status = jnp.int32(Status.RUNNING)
     for condition, name in reversed(cases):
         status = jnp.where(condition, jnp.int32(name), status)
     return status

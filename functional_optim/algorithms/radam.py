@@ -33,8 +33,8 @@ def _step_scalars(
 ) -> dict[str, Array]:
     """Computes the weights of update number t.
 
-    Up to the threshold the denominator is 1, by a selection, because v may be infinite: squares of
-    1e20 overflow float32.
+    While rho is at most the threshold, a selection makes the divisor 1. A product with 0 would not,
+    because v may be infinite: squares of 1e20 overflow float32.
     """
     r = rectification(t, b2, threshold)
     is_rectified = r > 0
@@ -54,7 +54,7 @@ def _step_scalars(
 
 
 def rectification(t: Array, b2: Array, threshold: Array) -> Array:
-    """Computes the factor r, which is positive; 0 up to the threshold, where r is not defined."""
+    """Computes the factor r, or 0 while rho is at most the threshold, where r is undefined."""
     rho_inf = (1 + b2) / (1 - b2)
     rho = jnp.minimum(_sample_size(t, b2), rho_inf)
     is_defined = rho > threshold
@@ -125,10 +125,10 @@ def scale_by_radam(
         becomes eps / sqrt(1 - b2^t).
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the paper has no eps, and threshold 4; the authors' code and torch add eps
-    before the correction, and have threshold 5; the authors' code has rho >= threshold, as optax,
-    which adds eps after the correction. Here rho is computed without cancellation, which makes
-    the formula above inaccurate by up to 1 / (1 - b2) roundings. Complex parameters are pairs of
+    Differences: the paper has no eps, and threshold 4. The authors' code and torch add eps before
+    the correction, and have threshold 5; optax adds eps after it. The authors' code and optax
+    divide already where rho = threshold. Here rho is computed without the cancellation of the
+    formula above, which costs up to 1 / (1 - b2) rounding errors. Complex parameters are pairs of
     real ones, as in torch; optax uses |g|^2.
 
     Raises:

@@ -56,8 +56,8 @@ def scale_by_rprop(
         u         = step_size sign(g)
         prev     <- g
 
-    so that an element does not move in the step at which its sign changes, and its step_size does
-    not change in the next one. The state keeps prev, in units of g, and step_size, in units of p,
+    An element therefore does not move in the step at which its sign changes, and its step_size does
+    not change in the next step. The state keeps prev, in units of g, and step_size, in units of p,
     both of shape `*p` and 0 until the first update. `learning_rate`, `min_step_size` and
     `max_step_size` `()` are in units of p, the etas have no unit; u is in units of p. Setting
     `learning_rate` later affects only parameters that have had no update yet.
@@ -82,11 +82,11 @@ def scale_by_rprop(
     Example:
       >>> import functional_optim as fo
       >>> tx = fo.scale_by_rprop(1.0, eta_plus=1.5)
-      >>> state, found = tx.init(0.0), []
+      >>> state, steps = tx.init(0.0), []
       >>> for g in (3.0, 7.0, -2.0, -0.1):
       ...     u, state = tx.update(g, state)
-      ...     found.append(float(u))
-      >>> found
+      ...     steps.append(float(u))
+      >>> steps
       [1.0, 1.5, 0.0, -0.75]
 
     Reference: Igel & Hüsken, Improving the Rprop Learning Algorithm, Neural Computation 2000,

@@ -108,7 +108,7 @@ def schedule_free_step(
     silent_sgd_phase: Static[bool] = True,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Takes a step from z, averages z into x, and returns the change of the point y between."""
+    """Takes a step from z, averages z into x, and returns the change of y, between x and z."""
     del learning_rate, b1, weight_lr_power, r, warmup_steps, b2, warmup_from_zero
     del silent_sgd_phase, state_dtype
     u = step_between(g, slots.z, p, ctx)
@@ -136,7 +136,7 @@ def scale_by_known_rms(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides updates by their root mean square, from the update at which RAdam does."""
+    """Divides updates by their root mean square, from the first update at which RAdam does so."""
     del p, state_dtype
     nu = moment(slots.nu, jnp.square(g), b2, ctx.gain)
     divisor = jnp.where(ctx.is_rectified > 0, eps + safe_sqrt(ctx.correction * nu), 1)
@@ -160,7 +160,7 @@ def schedule_free(
 
         max_lr      <- max(max_lr, learning_rate)
         w            = t^r max_lr^weight_lr_power
-        weight_sum  <- weight_sum + w,              c = w / weight_sum, or 0 where that is 0
+        weight_sum  <- weight_sum + w,              c = w / weight_sum, or 0 if weight_sum is 0
         z           <- z + u
         x           <- (1 - c) x + c z
         y            = b1 x + (1 - b1) z
@@ -356,7 +356,7 @@ def schedule_free_radam(
 ) -> GradientTransformation:
     """Schedule-Free RAdam: the warmup is the rectification of RAdam, without a length to choose.
 
-    With rho, and with f as r of `scale_by_radam` at threshold 4:
+    With rho as in `scale_by_radam`, and f its r for threshold 4:
 
         rate = learning_rate f where rho > 4, else 0
         u    = -rate (g / (sqrt(nu / (1 - b2^t)) + eps) + weight_decay y)
@@ -405,7 +405,7 @@ def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
     """Returns the averaged point of a schedule-free optimizer; `eval_params` with a check.
 
     Raises:
-      ValueError: the state has no state of `schedule_free`.
+      ValueError: the state does not contain a state of `schedule_free`.
 
     Example:
       >>> import functional_optim as fo
@@ -418,7 +418,7 @@ def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
     """
     if not any(is_interpolated(node) for _, node in nested_states(state)):
         raise ValueError(
-            "schedule_free_eval_params: there is no state of schedule_free in this state. Pass "
-            "that of the transformation which trains, or use eval_params."
+            "schedule_free_eval_params: the state does not contain a state of schedule_free. Pass "
+            "the state of the optimizer that trains, or use eval_params."
         )
     return eval_params(state, params)

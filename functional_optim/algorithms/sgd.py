@@ -26,7 +26,7 @@ def sgd(
     dampening: ScalarOrSchedule | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """SGD: `trace` where `momentum` is given, then a step of minus the learning rate.
+    """SGD: `trace` if `momentum` is not None, then a step of minus the learning rate.
 
     For one parameter of shape `*p`, with b its trace, 0 at the start:
 
@@ -37,7 +37,7 @@ def sgd(
     no unit. Without momentum there is no trace.
 
     Args:
-      momentum: decay of the trace; None for no trace.
+      momentum: decay of the trace, usually 0.9; None for no trace.
       nesterov: whether the step is g + momentum b, the look-ahead of the trace; needs momentum.
       accumulator_dtype: dtype of the trace.
       dampening: share of a gradient that does not enter the trace, see `trace`.

@@ -121,7 +121,7 @@ def _step_scalars(
     """Computes decays, gains and corrections, and whether update number t computes the roots."""
     start = start_preconditioning_step
     start = precondition_frequency if start is None else start
-    # The first update that is not before the start, and then those that the frequency divides.
+    # Due are the first update from the start on, and then all multiples of the frequency.
     is_first = (t >= start) & (t - 1 < start)
     is_due = is_first | ((t > start) & (jnp.remainder(t, precondition_frequency) < 1))
     scalars = {"due": is_due, "early": t < start} | _mean(b2, t, "factor", use_bias_correction)
@@ -196,19 +196,19 @@ def scale_by_shampoo(
     that has only L, which is full-matrix AdaGrad; several matrices of a parameter are independent
     of each other.
 
-    With `grafting`, each matrix of u is scaled to the norm of the update that another method makes
-    of m: "sgd" m itself; "adagrad", "rmsprop" and "adam" m / (sqrt(v) + graft_eps), where v is
-    the sum, the running mean with decay graft_b2, or that mean with its bias corrected, of g^2.
-    Before the start, u is the update of that method.
+    With `grafting`, each matrix of u is scaled to the norm of the update that another method
+    computes from m: "sgd" m itself; "adagrad", "rmsprop" and "adam" m / (sqrt(v) + graft_eps),
+    where v is the sum, the running mean with decay graft_b2, or that mean with its bias corrected,
+    of g^2. Before the start, u is the update of that method.
 
     A root that is not finite, and one by "newton" whose error is above 0.1, is not used: the
     matrix keeps its last one. The metric `failed_roots` counts these over the whole run.
 
-    The state keeps m as `mu` and v as `nu` of shape `*p`; L and P as `left` and `left_root`
-    `(..., rows, rows)`; R and Q as `right` and `right_root` `(..., columns, columns)`; with "qr"
-    also `left_basis` and `right_basis`; and `failed_roots` `()`. Slots that a parameter does not
-    have are `NoSlot()`. `b1`, `b2` and `graft_b2` `()` have no unit, `eps` `()` is in units of g^2,
-    and `graft_eps` `()` in units of g. u has no unit, or that of g with "sgd".
+    The state keeps m as `mu` and v as `nu` of shape `*p`; L and P as `left` and `left_root` `(...,
+    rows, rows)`; R and Q as `right` and `right_root` `(..., columns, columns)`; with "qr" also
+    `left_basis` and `right_basis`; and `failed_roots` `()`. Slots that a parameter does not have
+    are `NoSlot()`. `b1`, `b2` and `graft_b2` `()` have no unit, `eps` `()` is in units of g^2, and
+    `graft_eps` `()` in units of g. u has no unit; with "sgd", it is in units of g.
 
     Args:
       b1: decay of m, in [0, 1); None for m = g.
@@ -233,11 +233,11 @@ def scale_by_shampoo(
       use_bias_correction: whether to divide by 1 - b1^t and 1 - b2^t.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the defaults are those of Meta's code. It makes vectors of small matrices, sees a
-    parameter with three axes as a tensor with three factors, raises an error after some failures,
-    and has 0.99 as the graft_b2 of "rmsprop". For "qr" it sorts the eigenvectors from the smallest
-    eigenvalue to the largest, an order in which one QR step per update does not converge. Google's
-    code corresponds to b2=0.999, eps=1e-6, relative_eps, root="newton", grafting="sgd" and
+    Differences: the defaults are as in Meta's code. That code flattens small matrices to vectors,
+    treats a parameter with three axes as a tensor with three factors, raises an error after some
+    failures, and has 0.99 as the graft_b2 of "rmsprop". For "qr" it sorts the eigenvectors from the
+    smallest eigenvalue to the largest, an order in which one QR step per update does not converge.
+    Google's code corresponds to b2=0.999, eps=1e-6, relative_eps, root="newton", grafting="sgd" and
     start_preconditioning_step=5, except that it applies momentum to u, and tries a larger eps if a
     root fails. In Gupta et al., L and R start as eps times the identity.
 
@@ -384,8 +384,7 @@ def shampoo(
 ) -> GradientTransformation:
     """Shampoo for matrices, and Adam for all other parameters.
 
-    The update of a matrix is `scale_by_shampoo`, with decoupled decay, and with momentum if that
-    is given:
+    The update of a matrix is `scale_by_shampoo`, with decoupled decay, and with optional momentum:
 
         d  = u + weight_decay p,    u from `scale_by_shampoo`
         M <- momentum M + d,    d <- M, or d + momentum M with nesterov
@@ -410,9 +409,9 @@ def shampoo(
         or a function of the parameters that returns one. None for `axes_by_name()`.
       See `scale_by_shampoo` and `muon` for the others.
 
-    Differences: the defaults are those of Meta's code, whose learning rate is 0.01. It has
+    Differences: the defaults are as in Meta's code, whose learning rate is 0.01. That code has
     Shampoo for vectors too, calls block_size max_preconditioner_dim, and joins axes of a parameter
-    as long as their product is not above that, which makes vectors of small matrices.
+    as long as their product is at most block_size, which flattens small matrices to vectors.
 
     Raises:
       ValueError: an argument is out of its range; axes do not fit a parameter; or names and

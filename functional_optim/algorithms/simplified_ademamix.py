@@ -80,8 +80,8 @@ def scale_by_simplified_ademamix(
       alpha: weight of g in the sum with m.
       eps: added to the root, so that u stays bounded; in units of g.
       eps_root: added under the root; in units of g^2.
-      b1_warmup: number of updates over which the half-life of m grows linearly, from that of min_b1
-        to that of b1.
+      b1_warmup: number of updates over which the half-life of m grows linearly, from the half-life
+        of min_b1 to the half-life of b1.
       min_b1: the initial b1; only used with b1_warmup.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
@@ -131,7 +131,7 @@ def simplified_ademamix(
     `learning_rate` `()` is in units of p; use 1 - b1 times the learning rate of Adam.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_simplified_ademamix`, `add_decayed_weights` and `scale_by_learning_rate` for the
       others.
 

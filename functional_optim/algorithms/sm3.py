@@ -1,5 +1,6 @@
 """SM3: accumulators for rows and columns in place of elements."""
 
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -40,10 +41,7 @@ def _least(cover: Array, shape: tuple[int, ...]) -> Array:
     """Returns for each element the smallest accumulator of its indices."""
     if len(shape) < 2:
         return cover.reshape(shape)
-    first, *rest = _accumulators(cover, shape)
-    for other in rest:
-        first = jnp.minimum(first, other)
-    return first
+    return functools.reduce(jnp.minimum, _accumulators(cover, shape))
 
 
 def _largest(nu: Array) -> Array:
@@ -52,8 +50,8 @@ def _largest(nu: Array) -> Array:
         return nu.reshape(-1)
     if nu.size == 0:
         return jnp.zeros(sum(nu.shape), nu.dtype)
-    others = [tuple(j for j in range(nu.ndim) if j != i) for i in range(nu.ndim)]
-    return jnp.concatenate(with_one_sharding([jnp.max(nu, axis=axes) for axes in others]))
+    other_axes = [tuple(j for j in range(nu.ndim) if j != i) for i in range(nu.ndim)]
+    return jnp.concatenate(with_one_sharding([jnp.max(nu, axis=axes) for axes in other_axes]))
 
 
 def _step_scalars(b1: Array, b2: Array) -> dict[str, Array]:

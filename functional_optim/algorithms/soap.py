@@ -48,6 +48,7 @@ def _slots(p: Array, max_precond_dim: int, one_sided: bool) -> dict[str, Array |
 def _step_scalars(
     t: Array, b1: Array, b2: Array, shampoo_beta: Array, correct_bias: bool
 ) -> dict[str, Array]:
+    """Computes the scalars of the bases and moments, and `size`, the factor s of u."""
     scalars = step_scalars(t, b1, b2, shampoo_beta)
     # At the first update the corrections would be infinite, and the moments are 0.
     n = jnp.maximum(scalars["n"], 1)
@@ -94,15 +95,15 @@ def scale_by_soap(
         every precondition_frequency updates, after that:
                 Q_L <- the Q of the QR decomposition of L Q_L
 
-    R and Q_R are the same of g^T g. b3 is shampoo_beta, or b2 where that is negative; s =
-    sqrt(1 - b2^n) / (1 - b1^n), or 1 without correct_bias. Before a QR decomposition, the columns
-    of Q_L are sorted by the diagonal of Q_L^T L Q_L, and the rows of v with them.
+    R and Q_R are computed in the same way from g^T. b3 is shampoo_beta, or b2 if shampoo_beta is
+    negative; s = sqrt(1 - b2^n) / (1 - b1^n), or 1 without correct_bias. Before a QR decomposition,
+    the columns of Q_L are sorted by the diagonal of Q_L^T L Q_L, and the rows of v with them.
 
     The state keeps m as `mu` `(..., rows, columns)` in units of g, v as `nu` of that shape in units
     of g^2, L as `left` `(..., rows, rows)`, R as `right` `(..., columns, columns)`, and Q_L and Q_R
     as `left_basis` and `right_basis`. A vector, and a side longer than max_precond_dim, have the
-    identity as their basis, and `NoSlot()` as these slots: there, this is Adam. b1, b2 and
-    shampoo_beta `()` have no unit; eps `()` is in units of g; u has no unit.
+    identity as their basis, and `NoSlot()` in place of these slots; without any basis, the update
+    is Adam's. b1, b2 and shampoo_beta `()` have no unit; eps `()` is in units of g; u has no unit.
 
     A decomposition whose result is not finite is discarded: its matrix keeps the last basis. The
     metric `failed_refreshes` counts these, once for each side, since `init`.
@@ -110,11 +111,10 @@ def scale_by_soap(
     Args:
       b1, b2: decays of m and of v, in [0, 1).
       eps: added to the root; in units of g.
-      precondition_frequency: updates from one refresh to the next. Another number does not
-        recompile.
+      precondition_frequency: updates from one refresh to the next. Changing it does not recompile.
       shampoo_beta: decay of L and R; a negative number means b2.
       max_precond_dim: longest side that has a basis; 0 for Adam without its first update.
-      one_sided: whether only the shorter side has a basis, that of the rows if both are equal.
+      one_sided: whether only the shorter side has a basis, or the rows if both are equal.
       normalize_grads: whether to divide u / s by its root mean square, matrix by matrix.
       correct_bias: whether to correct the biases of m and v.
       stagger: whether leaves are refreshed at different updates, spread over the period, so that
@@ -122,11 +122,11 @@ def scale_by_soap(
       state_dtype: dtype of all slots, or a dict. A dict for `mu` and `nu` alone keeps the bases
         orthogonal to float32's precision.
 
-    Differences: none from the authors' code, whose numbers are these to rounding. It keeps m in
-    the bases, and rotates it to the new ones at a refresh: the same m, as long as the bases are
-    orthogonal. With correct_bias, u has sqrt(1 - b2^n) as a factor of all, so that Adam's eps
-    is eps / sqrt(1 - b2^n) here. merge_dims is left to the axes of a parameter, which may join
-    several into rows or columns; more than two sides with a basis are not supported.
+    Differences: the numbers are those of the authors' code, up to rounding. That code keeps m
+    rotated into the bases, and rotates it again at a refresh, which is equivalent while the bases
+    are orthogonal. With correct_bias, sqrt(1 - b2^n) multiplies the whole quotient, so that Adam's
+    eps corresponds to eps / sqrt(1 - b2^n) here. Axes of a parameter replace merge_dims: they may
+    join several axes into rows or columns; more than two sides with a basis are not supported.
 
     Raises:
       ValueError: b1 or b2 outside [0, 1); shampoo_beta outside [-1, 1); eps negative;

@@ -67,9 +67,9 @@ def soap_muon(
       state_dtype: dtype of the slots of matrices.
       See `scale_by_soap`, `orthogonalize` and `muon` for the others.
 
-    Differences: the records of the speedrun take the squares of the look-ahead momentum, and not
-    of the gradient, for v, with b2 = shampoo_beta = 0.9; they precondition the matrices of
-    multi-layer perceptrons alone, and combine this with further changes.
+    Differences: the records of the modded-nanogpt speedrun compute v from squares of the look-ahead
+    momentum, and not of the gradient, with b2 = shampoo_beta = 0.9; they precondition the matrices
+    of multi-layer perceptrons alone, and combine this with further changes.
 
     Raises:
       ValueError: an argument is out of its range; axes do not fit a parameter; or names and

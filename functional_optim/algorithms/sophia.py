@@ -1,4 +1,4 @@
-"""Sophia: momentum over an estimate of the Hessian's diagonal, which is made every few steps."""
+"""Sophia: momentum over an estimate of the Hessian's diagonal, which is updated every few steps."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def _step_scalars(t: Array, b1: Array, b2: Array, bias_correction: bool) -> dict
 def _step_scalars_of_examples(
     t: Array, b1: Array, b2: Array, rho: Array, batch_size: Array
 ) -> dict[str, Array]:
-    """Computes the same, and gamma for a loss that is a mean over the examples of a batch."""
+    """Computes `_step_scalars`, and gamma for a loss that is a mean over a batch's examples."""
     return _step_scalars(t, b1, b2, bias_correction=False) | {"gamma": rho * batch_size}
 
 
@@ -97,7 +97,7 @@ def sophia_step(
     bias_correction: Static[bool] = True,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Divides the momentum by the estimate of the curvature, which does not change."""
+    """Takes a step of Sophia at which the estimate of the curvature does not change."""
     del p, b2, update_interval, mu_dtype, state_dtype
     u, mu = _direction(g, slots, ctx, b1, eps, gamma, clip_threshold, bias_correction)
     return u, {"mu": mu, "nu": slots.nu}
@@ -115,7 +115,7 @@ def sophia_step_of_examples(
     batch_size: NonNegative = 5120.0,
     eps: Positive = 1e-15,
 ) -> tuple[Array, dict[str, Array]]:
-    """Does what `sophia_step` does, as the authors' SophiaG: with rho times batch_size as gamma."""
+    """Takes `sophia_step` as the authors' SophiaG does: with gamma = rho batch_size."""
     del p, b2, rho, batch_size
     threshold = jnp.ones((), g.real.dtype)
     u, mu = _direction(g, slots, ctx, b1, eps, ctx.gamma, threshold, bias_correction=False)
@@ -139,7 +139,7 @@ def sophia_step_and_estimate(
     bias_correction: Static[bool] = True,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Does what `sophia_step` does, and then averages a new estimate into the curvature."""
+    """Takes `sophia_step`, and then averages a new estimate into the curvature."""
     del p, update_interval, mu_dtype, state_dtype
     u, mu = _direction(g, slots, ctx, b1, eps, gamma, clip_threshold, bias_correction)
     return u, {"mu": mu, "nu": moment(slots.nu, ctx.hessian_diagonal, b2, ctx.nu_gain)}
@@ -171,22 +171,23 @@ def scale_by_sophia(
 
     An element whose curvature is small, negative or not yet known is clipped: it moves by the sign
     of m. The state has `sophia_step`, with m as `mu` and h as `nu`, and `hessian_fn_state`. `b1`,
-    `b2` `()` have no unit; `gamma` and `eps` `()` are in units of g / h and of g, if u has none.
+    `b2` `()` have no unit; if u has no unit, `gamma` `()` is in units of g / h, and `eps` `()` in
+    units of g.
 
     hessian_diagonal_fn is a transformation whose updates are the estimate; it runs only at the
     steps that need it, by a condition within one program, and gets all extra arguments of `update`:
     `hutchinson_estimator_diag_hessian` (Sophia-H, the default) needs `obj_fn`, or the `value_fn`
     that line searches get; `gauss_newton_bartlett_estimator` (Sophia-G) needs `logits_fn`. Both
-    are of real parameters: for complex ones, put it into `split_real_and_imaginary`.
+    need real parameters: for complex ones, wrap Sophia in `split_real_and_imaginary`.
 
     Args:
       b1, b2: decays of m and of h, in [0, 1).
       eps: the least divisor of m.
       gamma: factor of h in the divisor: with a smaller one, more elements are clipped.
       clip_threshold: bound of the elements of u; None for no bound.
-      update_interval: may change during a run without a new program; of a schedule, the value at
-        the last update counts.
-      hessian_diagonal_fn: the transformation that makes the estimate, as above; None for
+      update_interval: number of updates from one estimate to the next. It may change during a run
+        without recompilation; a schedule's value at the last update counts.
+      hessian_diagonal_fn: the transformation that computes the estimate, as above; None for
         `hutchinson_estimator_diag_hessian()`.
       mu_dtype: dtype in which m is kept.
       verbose: whether to print the share of elements that are not clipped, which the authors want
@@ -195,15 +196,15 @@ def scale_by_sophia(
       bias_correction: False leaves out 1 - b1^t, as the authors' SophiaG does.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: none from optax but for the random signs. The paper's Algorithm 3 makes the
+    Differences: none from optax except for the random signs. The paper's Algorithm 3 makes the
     estimate before the step that uses it, and has no bias correction. The authors' SophiaG is
     `bias_correction=False, eps=1e-15`, with gamma = rho bs, where bs is the number of examples over
-    which the loss is a mean: 0.04 times 5120 unless told otherwise. Their training script makes the
-    estimate at the end of an interval, and not at its start.
+    which the loss is a mean: 0.04 times 5120 by default. Their training script makes the estimate
+    at the end of an interval, and not at its start.
 
     Raises:
       TypeError: hessian_diagonal_fn is not a pair of functions.
-      ValueError: a number outside its interval, or what the estimate needs is not given.
+      ValueError: a number outside its interval, or an argument that the estimate needs is missing.
 
     Example:
       >>> import functional_optim as fo
@@ -273,15 +274,15 @@ class _Sophia(Interned):
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
-        """Takes the step, and makes an estimate where it is time for one."""
+        """Takes the step, and computes an estimate if one is due."""
         check_state("scale_by_sophia", updates, state, params)
         before = state.sophia_step
 
         def estimate() -> tuple[PyTree, PyTree, PyTree]:
-            found, inner = self.estimator(updates, state.hessian_fn_state, params, extra)
+            diagonal, inner = self.estimator(updates, state.hessian_fn_state, params, extra)
             check_leaf_counts("scale_by_sophia", state.hessian_fn_state, inner)
-            given = {"hessian_diagonal": found}
-            return *self.estimating(updates, before, params, given), inner
+            needs = {"hessian_diagonal": diagonal}
+            return *self.estimating(updates, before, params, needs), inner
 
         def step() -> tuple[PyTree, PyTree, PyTree]:
             return *self.plain(updates, before, params, {}), zero_metrics(state.hessian_fn_state)
@@ -294,15 +295,15 @@ class _Sophia(Interned):
         return new, State(sophia_step=after, hessian_fn_state=inner)
 
     def _print(self, updates: PyTree, state: State) -> None:
-        """Prints the share of elements that are not clipped, once in a while."""
+        """Prints the share of elements that are not clipped, once in `period` updates."""
         bound, leaves = state.hyperparams.get("clip_threshold", jnp.inf), jax.tree.leaves(updates)
         inside = sum((jnp.sum(jnp.abs(u) < bound) for u in leaves), start=jnp.zeros((), jnp.int32))
         rate = inside / max(sum(u.size for u in leaves), 1)
 
-        def say() -> None:
+        def print_rate() -> None:
             jax.debug.print("Sophia: the share of elements that are not clipped is {}", rate)
 
-        jax.lax.cond(state.count % self.period == 0, say, lambda: None)
+        jax.lax.cond(state.count % self.period == 0, print_rate, lambda: None)
 
 
 @composed
@@ -331,7 +332,8 @@ def sophia(
     `learning_rate` `()` is in units of p: no element moves by more than that and its decay.
 
     Args:
-      weight_decay_mask: where to decay: a tree of booleans, or a function of the parameters.
+      weight_decay_mask: parameters that decay: a tree of booleans, or a function that returns one;
+        None for all.
       See `scale_by_sophia`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Example:

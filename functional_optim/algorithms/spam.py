@@ -107,7 +107,7 @@ def scale_by_spam(
       >>> import functional_optim as fo
       >>> tx = fo.scale_by_spam(b1=0.0, b2=0.75, eps=0.0, threshold=4.0, grad_accu_steps=2)
       >>> state = tx.init({"w": 0.0})
-      >>> for g in (2.0, 2.0, 1000.0):  # v is 1.75 then, and sqrt(4 v) remains of 1000
+      >>> for g in (2.0, 2.0, 1000.0):  # v is then 1.75, and 1000 is clipped to sqrt(4 v)
       ...     updates, state = tx.update({"w": g}, state)
       >>> print(state.nu["w"])
       3.0625
@@ -146,7 +146,7 @@ def spam(
     `learning_rate` `()` is in units of p.
 
     Args:
-      mask: which parameters decay: a tree of booleans, or a function of the parameters.
+      mask: parameters that decay: a tree of booleans, or a function that returns one; None for all.
       See `scale_by_spam`, `add_decayed_weights` and `scale_by_learning_rate` for the others.
 
     Differences: the authors' code decays the parameter after the step.

@@ -34,8 +34,8 @@ def _step_scalars(t: Array, b1: Array, b2: Array, eps: Array) -> dict[str, Array
         "nu_gain": 1 - b2,
         "nu_root": root,
         "scaled_eps": eps * root,
-        # The floor of v in g^2 / v: where v is 0, g is 0 as well, and 0 / 0 is NaN. The quotient
-        # is that of the roots, because both squares may overflow.
+        # The least divisor of g in r: where v is 0, g is 0 as well, and 0 / 0 is NaN. Roots are
+        # divided, and not squares, because both squares may overflow.
         "floor": jnp.maximum(eps * root, TINY**0.5),
     }
 
@@ -58,7 +58,7 @@ def scale_by_stable_adamw(
     *,
     state_dtype: StateDtype = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Computes the update of AdamW, divided by the ratio of gradients to their second moment.
+    """Computes AdamW's update, divided by the ratio of the gradients to their root mean square.
 
     For one parameter of shape `*p` and its update number t = 1, 2, ...:
 

@@ -43,7 +43,8 @@ def with_adam_for_others(
     Args:
       direction: links that act on the matrices only: `on_matrices(...)` or `masked(...)`.
       leaves: which parameters have matrices.
-      learning_rate: of all parameters; of the matrices alone with `adam_learning_rate`.
+      learning_rate: learning rate of all parameters, or of the matrices alone if
+        `adam_learning_rate` is not None.
       weight_decay: decoupled decay of the matrices.
       weight_decay_mask: which matrices decay; see `masked`.
       after_decay: links that act on the decayed direction of the matrices only.

@@ -81,10 +81,10 @@ def scale_by_yogi(
     del p, b2, eps, eps_root, initial_accumulator_value, state_dtype
     squared = jnp.square(g)
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
-    # Comparisons in place of the sign of a difference, which is NaN where both squares overflow.
+    # Comparisons replace the sign of a difference, which is NaN where both squares overflow.
     change = ctx.nu_gain * squared
-    risen = jnp.where(slots.nu < squared, slots.nu + change, slots.nu)
-    nu = jnp.where(slots.nu > squared, slots.nu - change, risen)
+    increased = jnp.where(slots.nu < squared, slots.nu + change, slots.nu)
+    nu = jnp.where(slots.nu > squared, slots.nu - change, increased)
     root = safe_sqrt(ctx.scaled_eps_root + nu)
     return ctx.mu_weight * mu / (ctx.scaled_eps + root), {"mu": mu, "nu": nu}
 

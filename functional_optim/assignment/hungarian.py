@@ -26,7 +26,8 @@ def hungarian_algorithm(cost_matrix: ArrayLike) -> tuple[Array, Array]:
     Where several assignments have the least sum, any of them may be returned. The pairs are not
     differentiable; the costs that they select are.
 
-    Differences: optax has two implementations under two names; both names are the same one here.
+    Differences: optax has two implementations under two names; here both names are one
+    implementation.
 
     Args:
       cost_matrix: `(n, m)`, finite numbers; inf forbids a pair, if there is an assignment without
@@ -132,9 +133,12 @@ def _rows_to_columns(costs: Array) -> tuple[Array, Array]:
         return _augmented(_repriced(matching, search, row), search, row)
 
     # Rows are added one by one, and each matching is optimal for the rows so far.
-    none = jnp.full_like(rows, _NONE)
+    unassigned = jnp.full_like(rows, _NONE)
     start = _Matching(
-        jnp.zeros(n, costs.dtype), jnp.zeros(m, costs.dtype), none, jnp.full(m, _NONE, rows.dtype)
+        jnp.zeros(n, costs.dtype),
+        jnp.zeros(m, costs.dtype),
+        unassigned,
+        jnp.full(m, _NONE, rows.dtype),
     )
     return rows, jax.lax.fori_loop(0, n, add, start).column
 

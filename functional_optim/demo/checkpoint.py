@@ -57,13 +57,13 @@ class Checkpoints:
         """Reads the latest checkpoint: a tree with the structure, dtypes and shapes of `like`.
 
         Raises:
-          UsageError: the arrays are others, because another version of the demo wrote them.
+          UsageError: the arrays differ, because another version of the demo wrote them.
         """
         try:
             return self._read("run", self._orbax.args.StandardRestore(like))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"{self._directory} holds a checkpoint with other arrays than those of this "
+                f"{self._directory} holds a checkpoint whose arrays differ from those of this "
                 f"version of the demo ({str(error).partition(chr(10))[0]}). Pass --fresh to delete "
                 "it and start over, or --out with another directory."
             ) from error
@@ -78,7 +78,7 @@ class Checkpoints:
         return self._manager.restore(self.latest_epoch, args=args)[name]
 
     def _check(self, directory: Path) -> None:
-        """Raises if the stored configuration is not that of this run."""
+        """Raises if the stored configuration differs from this run's configuration."""
         old, new = self._read("config", self._orbax.args.JsonRestore()), self._config
         differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         if differing:

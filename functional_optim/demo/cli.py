@@ -81,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const=REFERENCE,
         metavar="RULE",
-        help="train a second optimizer on the same batches, and draw its curves next to those of "
-        "--rule; without a name %(const)s, one of the best on these images in docs/race.md",
+        help="train a second optimizer on the same batches, and draw its curves next to the curves "
+        "of --rule; without a name %(const)s, one of the best on these images in docs/race.md",
     )
     add(
         "--seed",

@@ -36,7 +36,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "scion": {"radius": 1.0, "constrained": False},
     "sgd": {"momentum": 0.9},
     "sgd_hd": {"momentum": 0.9},
-    # Preconditioners at every step would be most of the time of a run.
+    # Preconditioners at every step would take most of the time of a run.
     "psgd_kron": {"preconditioner_update_probability": 0.1},
     "shampoo": {"precondition_frequency": 10},
 }
@@ -55,7 +55,7 @@ _RATES = {"lbfgs": None, "polyak_sgd": "max_learning_rate"}
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Returns the names of the optimizers: public factories of `algorithms` but `EXCLUDED`."""
+    """Returns the names of the optimizers: public factories of `algorithms` except `EXCLUDED`."""
     exported = {name: getattr(fo, name) for name in fo.__all__}
     return tuple(
         sorted(
@@ -71,8 +71,8 @@ def _is_optimizer(value: Any) -> bool:
         return False
     if not value.__module__.startswith(f"{fo.__name__}.algorithms."):
         return False
-    makes = inspect.signature(value, eval_str=True).return_annotation
-    return makes is fo.GradientTransformation
+    return_type = inspect.signature(value, eval_str=True).return_annotation
+    return return_type is fo.GradientTransformation
 
 
 def make(
@@ -84,7 +84,7 @@ def make(
       name: one of `names()`.
       learning_rate: the learning rate; for an optimizer that estimates its own, a factor of the
         estimate, usually 1.
-      **changes: arguments in place of those of `ARGUMENTS` and the defaults.
+      **changes: arguments that replace the arguments of `ARGUMENTS` and the defaults.
 
     Raises:
       ValueError: the optimizer needs another argument; the message has the line to add.

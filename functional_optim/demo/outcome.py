@@ -17,7 +17,7 @@ class Reference(NamedTuple):
 
     Attributes:
       rule: name of the rule.
-      curves: its curves, as those of the run.
+      curves: its curves.
     """
 
     rule: str
@@ -73,7 +73,7 @@ class Outcome:
 
     @property
     def trainings(self) -> list[tuple[str, Curves]]:
-        """The rule and the curves of this run, and those of the reference."""
+        """The rule and the curves of this run, and of the reference."""
         return [(self.config.rule, self.curves), *([self.reference] if self.reference else [])]
 
     @property

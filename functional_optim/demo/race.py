@@ -22,7 +22,7 @@ __all__ = ["LEARNING_RATES", "Entry", "count_compilations", "race"]
 LEARNING_RATES = tuple(10.0 ** (k / 2) for k in range(-8, 0))
 """Two learning rates per decade, from 1e-4 to 0.3; the optimum of each raced rule is between."""
 
-_LONGEST = 10
+_MAX_EPOCHS = 10
 """Largest number of epochs of a race, after which the learning rates clearly differ."""
 
 
@@ -73,7 +73,7 @@ def sweep(rule: str, config: Config, digits: Digits) -> Entry:
     run_epoch = jax.jit(jax.vmap(epoch_function(tx), in_axes=(0, None, None)), donate_argnums=0)
     key = state.key  # all learning rates train on the same batches
     with count_compilations("epoch") as compiled:
-        for _ in range(min(config.epochs, _LONGEST)):
+        for _ in range(min(config.epochs, _MAX_EPOCHS)):
             key, batches = draw(key, digits, config.batch_size)
             states, measured = run_epoch(states, batches, digits)
     accuracy = np.asarray(measured["test_accuracy"])

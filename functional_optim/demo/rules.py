@@ -114,8 +114,8 @@ PEAKS: Mapping[str, float] = {
 }
 """The largest learning rate of each rule, which trains this network well; 0 where a rule has none.
 
-Each is near the best of a sweep on this network; rules that find a rate of their own get a factor
-of it.
+Each is near the best of a sweep on this network; for rules that estimate their own rate, it is a
+factor of the estimate.
 """
 
 
@@ -128,9 +128,9 @@ _CHANGES: Mapping[str, Mapping[str, Any]] = {
     # In a run of some hundred steps, the default of a decay does nothing.
     "adamw": {"weight_decay": 0.1, "mask": _kernels},
     "lion": {"weight_decay": 1.0, "mask": _kernels},
-    # Factorizations of full rank would be most of the time of a run.
+    # Factorizations of full rank would take most of the time of a run.
     "dion": {"rank_fraction": 0.0625},
-    # It is a rule for whole batches: the signs of batches agree by chance, and steps grow.
+    # Rprop is for the whole data set: the signs of small batches agree by chance, and steps grow.
     "rprop": {"max_step_size": 3e-3},
 }
 """Arguments that suit this network and its number of steps."""
@@ -179,13 +179,13 @@ def learning_rate_of(opt_state: fo.State) -> jax.Array:
 
 
 def refusal(rule: str) -> str | None:
-    """Returns why there is no such rule; None if there is one."""
+    """Returns why a rule cannot be used; None if it can."""
     if rule in names():
         return None
     if rule in EXCLUDED:
         return f"{rule} cannot train the network ({EXCLUDED[rule]}); --list-rules lists the others"
     close = difflib.get_close_matches(rule, names(), n=5)
-    hint = f" (close to it are {', '.join(close)})" if close else ""
+    hint = f" (similar: {', '.join(close)})" if close else ""
     return f"must be one of the {len(names())} rules that --list-rules lists, got {rule!r}{hint}"
 
 

@@ -47,7 +47,7 @@ def train(
 
     Args:
       name: name of the training, for its progress.
-      checkpoints: where the state is written after each epoch; without it, nowhere.
+      checkpoints: receives the state after each epoch; None for no checkpoints.
     """
     state, curves = start(config, tx), _blank_curves(config)
     done = checkpoints.latest_epoch if checkpoints else 0

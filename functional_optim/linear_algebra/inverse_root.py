@@ -28,7 +28,7 @@ class _Step(NamedTuple):
     product: Array  # M, which converges to the identity
     root: Array  # H, which converges to the inverse root
     previous_root: Array
-    error: Array  # max |M - 1|
+    error: Array  # max |M - I|
     converging: Array  # whether the error did not grow
 
 
@@ -44,25 +44,27 @@ def matrix_inverse_pth_root(
 ) -> tuple[Array, Array]:
     """Computes `A^(-1/p)` of a symmetric matrix without negative eigenvalues, or of a stack.
 
-    With A' = A + ridge_epsilon lambda_max 1, from M = z A' and H = z^(1/p) 1, where
+    With A' = A + ridge_epsilon lambda_max I, M = z A' and H = z^(1/p) I at the start, where
     z = (1 + p) / (2 |A'|_F):
 
-        T = (1 + 1/p) 1 - M / p,    M <- T^p M,    H <- H T
+        T = (1 + 1/p) I - M / p,    M <- T^p M,    H <- H T
 
-    until max |M - 1| <= error_tolerance, num_iters times, or until the error grows. It is computed
-    in float32 at least, and in float32 it is accurate up to condition numbers of about 1e6. The
-    matrices of a stack stop each at their own number of iterations.
+    until the error max |M - I| is at most error_tolerance, num_iters times, or until it grows. It
+    is computed in float32 at least, and in float32 it is accurate up to condition numbers of about
+    1e6. The matrices of a stack stop each at their own number of iterations.
 
     Args:
       matrix: `(..., n, n)`, symmetric, or Hermitian if complex.
       p: an integer of at least 1.
+      num_iters: the largest number of steps.
       ridge_epsilon: added to the diagonal, in units of the largest eigenvalue.
+      error_tolerance: the error at which the iteration ends.
       precision: precision of the matrix products.
       relative: False for a ridge_epsilon in units of the matrix.
 
     Returns:
       The inverse roots `(..., n, n)`, in the dtype of the matrix; and the errors `(...)`,
-      max |M - 1|.
+      max |M - I|.
 
     Raises:
       ValueError: the matrix is not square, p is not an integer from 1 on, or num_iters,
@@ -98,14 +100,14 @@ def matrix_inverse_pth_root(
         )
     a = original.astype(compute_dtype(original.dtype))
     limits = num_iters, error_tolerance, precision
-    one = partial(_of_one, p=p, limits=limits, ridge=ridge_epsilon, relative=relative)
+    one = partial(_inverse_root, p=p, limits=limits, ridge=ridge_epsilon, relative=relative)
     for _ in a.shape[:-2]:
         one = jax.vmap(one)
     root, error = one(a)
     return root.astype(original.dtype), error
 
 
-def _of_one(
+def _inverse_root(
     a: Array,
     p: int,
     limits: tuple[int | Array, float | Array, PrecisionLike],

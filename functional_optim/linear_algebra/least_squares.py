@@ -18,7 +18,7 @@ def nnls(
     """Minimizes |A x - b| over all x >= 0.
 
     It takes steps of projected gradient descent with Nesterov's momentum, of length 1 / L: after k
-    steps, |A x - b|^2 exceeds its minimum by at most 2 L |x - x_0|^2 / (k + 1)^2.
+    steps from 0, |A x - b|^2 exceeds its minimum, at x*, by at most 4 L |x*|^2 / (k + 1)^2.
 
     Args:
       A: `(m, n)`.

@@ -46,6 +46,7 @@ def power_iteration(
       v0: the start, `(n,)` for a matrix; required for a function. None for uniform numbers in
         [-1, 1).
       num_iters: largest number of products; at least one is computed.
+      error_tolerance: norm of A v - lambda v, relative to |lambda|, at which the iteration ends.
       precision: precision of the products with a matrix.
       key: key of the random start; None for `jax.random.key(0)`.
 

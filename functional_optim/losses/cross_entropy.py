@@ -43,7 +43,7 @@ def softmax_cross_entropy(
     Args:
       logits: `(..., classes)`.
       labels: distributions over the classes, not negative and of sum 1; broadcast with logits.
-      axis: where the classes are.
+      axis: axis of the classes.
       where: mask of valid classes; or, without their axis, of valid examples. An example
         without a valid class has the loss 0.
 
@@ -92,7 +92,7 @@ def softmax_cross_entropy_with_integer_labels(
     Args:
       logits: `(..., classes)`.
       labels: `(...)`, integers in [0, classes). A number outside gives NaN.
-      axis: where the classes are; of several axes, a label is the index into them flattened.
+      axis: axis of the classes; if there are several, a label is the index into the flattened axes.
       where: as in `softmax_cross_entropy`.
 
     Raises:
@@ -131,7 +131,9 @@ def poly_loss_cross_entropy(
 ) -> Array:
     """Computes `softmax_cross_entropy` plus epsilon (1 - P), P the true label's probability.
 
-    `epsilon` `()` has no unit; the paper has 2 for ImageNet and -1 for detection.
+    Args:
+      epsilon: `()`, weight of 1 - P; the paper has 2 for ImageNet and -1 for detection.
+      See `softmax_cross_entropy` for the others.
 
     Example:
       >>> print(poly_loss_cross_entropy(jnp.zeros(2), jnp.array([1.0, 0.0])).round(4))
@@ -156,7 +158,7 @@ def sigmoid_focal_loss(
     Args:
       logits: real numbers x of any shape.
       labels: y in [0, 1], broadcast with logits.
-      alpha: weight of y = 1, in (0, 1), with 1 - alpha for y = 0; without it all weigh 1.
+      alpha: weight of y = 1, in (0, 1), with 1 - alpha for y = 0; None for weights of 1.
       gamma: exponent; 0 gives the cross entropy.
 
     Example:
@@ -189,7 +191,7 @@ def smooth_labels(
     Args:
       labels: distributions `(..., classes)`.
       alpha: `()`, in [0, 1].
-      axis: where the classes are.
+      axis: axis of the classes.
       where: mask of valid classes.
 
     Raises:

@@ -17,7 +17,7 @@ Array = jax.Array
 
 
 def _x_log_x(x: Array) -> Array:
-    # The inner where keeps the derivative finite at 0, where that of log is infinite.
+    # The inner where keeps the derivative finite at 0, where the derivative of log is infinite.
     positive = x > 0
     return jnp.where(positive, x * jnp.log(jnp.where(positive, x, 1.0)), 0.0)
 

@@ -75,7 +75,10 @@ def triplet_margin_loss(
 
     Args:
       anchors: `(..., features)`; positives and negatives have the same shape.
-      axis: where the features are.
+      axis: axis of the features.
+      norm_degree: `()`, 2 for Euclidean distances.
+      margin: `()`, by how much the negative should be farther away than the positive.
+      eps: `()`, added under the root, so that derivatives are finite at distance 0.
 
     Raises:
       ValueError: the shapes differ.

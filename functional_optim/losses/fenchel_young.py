@@ -20,7 +20,7 @@ def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Arra
     Its derivative by the scores is the derivative of max_fun minus the targets.
 
     Args:
-      max_fun: `max_fun(scores, *args, **kwargs) -> ()` of one example, such as
+      max_fun: convex function `max_fun(scores, *args, **kwargs) -> ()` of one example, such as
         `jax.nn.logsumexp`.
 
     Returns:

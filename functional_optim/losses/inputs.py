@@ -85,7 +85,7 @@ def select_label(name: str, scores: Array, labels: ArrayLike) -> Array:
         )
     if labels.shape != scores.shape[:-1]:
         raise ValueError(
-            f"{name}: labels must have shape {scores.shape[:-1]}, that of the scores without the "
-            f"classes, got {labels.shape}."
+            f"{name}: labels must have shape {scores.shape[:-1]}, as the scores without the axis "
+            f"of classes, got {labels.shape}."
         )
     return jnp.take_along_axis(scores, labels[..., None], axis=-1)[..., 0]

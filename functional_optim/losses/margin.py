@@ -46,7 +46,7 @@ def perceptron_loss(predictor_outputs: ArrayLike, targets: ArrayLike) -> Array:
 
 
 def sparsemax_loss(logits: ArrayLike, labels: ArrayLike) -> Array:
-    """Computes the binary sparsemax loss, elementwise; 0 for a right logit of magnitude >= 1.
+    """Computes the binary sparsemax loss, elementwise; 0 for a logit >= 1 of the right sign.
 
     Args:
       logits: real numbers.
@@ -88,7 +88,7 @@ def multiclass_hinge_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
 
 
 def multiclass_perceptron_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
-    """Computes the largest score minus the label's.
+    """Computes the largest score minus the label's score.
 
     Args:
       scores: `(..., classes)`.

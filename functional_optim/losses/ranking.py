@@ -1,4 +1,4 @@
-"""Ranking losses, of the scores of the items of a list."""
+"""Ranking losses: functions of the scores of the items in a list."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def ranking_softmax_loss(
     weights: ArrayLike | None = None,
     reduce_fn: Callable[..., Array] | None = jnp.mean,
 ) -> Array:
-    """Computes the cross entropy of relevances under the softmax of the scores of a list.
+    """Computes the cross entropy of the relevances under the softmax of the scores in a list.
 
         -sum_i weight_i y_i log softmax(x)_i
 
@@ -53,14 +53,14 @@ def ranking_softmax_loss(
     if weights is not None:
         y = y * jnp.broadcast_to(as_floats(weights)[0].astype(y.dtype), y.shape)
     if where is None:
-        losses, lists = -jnp.sum(y * jax.nn.log_softmax(x), axis=-1), None
+        losses, valid_lists = -jnp.sum(y * jax.nn.log_softmax(x), axis=-1), None
     else:
-        valid, lists = valid_classes(where, x, -1)
+        valid, valid_lists = valid_classes(where, x, -1)
         log_p = jax.nn.log_softmax(x, where=valid)
         losses = -jnp.sum(y * jnp.where(valid, log_p, 0.0), axis=-1, where=valid)
-        losses = jnp.where(lists, losses, 0.0)
+        losses = jnp.where(valid_lists, losses, 0.0)
     if reduce_fn is None:
         return losses
-    if reduce_fn is jnp.mean and lists is not None:
-        return jnp.sum(losses) / jnp.maximum(jnp.sum(lists.astype(losses.dtype)), 1.0)
-    return reduce_fn(losses, where=lists)
+    if reduce_fn is jnp.mean and valid_lists is not None:
+        return jnp.sum(losses) / jnp.maximum(jnp.sum(valid_lists.astype(losses.dtype)), 1.0)
+    return reduce_fn(losses, where=valid_lists)

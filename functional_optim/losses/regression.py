@@ -30,7 +30,8 @@ def squared_error(predictions: ArrayLike, targets: ArrayLike | None = None) -> A
     """Computes squares of predictions minus targets, elementwise.
 
     Args:
-      targets: of the shape of predictions; None for zeros.
+      predictions: numbers of any shape.
+      targets: numbers of the same shape; None for zeros.
 
     Raises:
       ValueError: the shapes differ.
@@ -143,6 +144,9 @@ def cosine_distance(
     where: ArrayLike | None = None,
 ) -> Array:
     """Computes one minus `cosine_similarity`, in [0, 2].
+
+    Args:
+      See `cosine_similarity`.
 
     Example:
       >>> float(cosine_distance(jnp.array([1.0, 0.0]), jnp.array([0.0, 4.0])))

@@ -35,10 +35,10 @@ def dice_loss(
 ) -> Array:
     """Computes one minus the overlap of predicted and true regions, for each class.
 
-        1 - (both + smooth) / (both + alpha only_predicted + beta only_true + smooth)
+        1 - (overlap + smooth) / (overlap + alpha only_predicted + beta only_true + smooth)
 
-    For probabilities p and targets t, `both` is the sum of p t over the axes of the region,
-    `only_predicted` the sum of p minus `both`, and `only_true` the sum of t minus `both`.
+    For probabilities p and targets t, `overlap` is the sum of p t over the axes of the region,
+    `only_predicted` the sum of p minus `overlap`, and `only_true` the sum of t minus `overlap`.
     alpha = beta = 1/2 gives the Dice coefficient; other values give Tversky's index.
 
     Differences: with `apply_softmax=False`, optax checks that probabilities sum to 1 also for one
@@ -82,10 +82,10 @@ def dice_loss(
     p = _probabilities(x) if apply_softmax else _check_probabilities("dice_loss", x)
     smooth, alpha, beta = (as_floats(v)[0].astype(x.dtype) for v in (smooth, alpha, beta))
     region = tuple(range(1, x.ndim - 1)) if axis is None else axis
-    both = jnp.sum(p * t, region)
-    only_predicted, only_true = jnp.sum(p, region) - both, jnp.sum(t, region) - both
-    total = both + alpha * only_predicted + beta * only_true + smooth
-    loss = 1.0 - (both + smooth) / total
+    overlap = jnp.sum(p * t, region)
+    only_predicted, only_true = jnp.sum(p, region) - overlap, jnp.sum(t, region) - overlap
+    total = overlap + alpha * only_predicted + beta * only_true + smooth
+    loss = 1.0 - (overlap + smooth) / total
     if class_weights is not None:
         loss = _weighted(loss, class_weights)
     if ignore_background and x.shape[-1] > 1:

@@ -59,10 +59,10 @@ class Fold(Protocol):
     def step(self, carry: PyTree, value: PyTree, index: Array) -> PyTree:
         """Adds the result of a full microbatch to the carry."""
 
-    def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
+    def end(self, carry: PyTree, like: PyTree, remainder: PyTree) -> PyTree:
         """Returns the combined result in the dtypes of `like`.
 
-        `rest` is the result of the last, smaller microbatch, or None.
+        `remainder` is the result of the last, smaller microbatch, or None.
         """
 
 
@@ -79,8 +79,8 @@ class _Sum:
         del index
         return carry + value.astype(carry.dtype)
 
-    def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
-        total = carry if rest is None else carry + rest.astype(carry.dtype)
+    def end(self, carry: Array, like: jax.ShapeDtypeStruct, remainder: Array | None) -> Array:
+        total = carry if remainder is None else carry + remainder.astype(carry.dtype)
         # A sum of integers keeps its wider dtype, in which it does not overflow.
         return total.astype(like.dtype) if jnp.issubdtype(like.dtype, jnp.inexact) else total
 
@@ -96,9 +96,10 @@ class _Mean(_Sum):
             )
         return super().start(like)
 
-    def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
-        total = carry if rest is None else carry + self.layout.part * rest.astype(carry.dtype)
-        return (total / (self.layout.count + self.layout.part)).astype(like.dtype)
+    def end(self, carry: Array, like: jax.ShapeDtypeStruct, remainder: Array | None) -> Array:
+        weight = self.layout.remainder_weight
+        total = carry if remainder is None else carry + weight * remainder.astype(carry.dtype)
+        return (total / (self.layout.count + weight)).astype(like.dtype)
 
 
 class _RunningMean(_Mean):
@@ -109,11 +110,12 @@ class _RunningMean(_Mean):
         number = (jnp.asarray(index) + 1).astype(jnp.finfo(carry.dtype).dtype)
         return carry + (value.astype(carry.dtype) - carry) / number.astype(carry.dtype)
 
-    def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
-        if rest is None:
+    def end(self, carry: Array, like: jax.ShapeDtypeStruct, remainder: Array | None) -> Array:
+        if remainder is None:
             return carry.astype(like.dtype)
-        part = self.layout.part / (self.layout.count + self.layout.part)
-        return (carry + part * (rest.astype(carry.dtype) - carry)).astype(like.dtype)
+        weight = self.layout.remainder_weight
+        share = weight / (self.layout.count + weight)
+        return (carry + share * (remainder.astype(carry.dtype) - carry)).astype(like.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +128,7 @@ class _Concat:
         if not like.shape:
             raise ValueError(
                 "microbatch: results without dimensions have no rows to concatenate. Use "
-                "AccumulationType.SUM or MEAN for it."
+                "AccumulationType.SUM or MEAN for them."
             )
         # Repeat one result, because its type carries the sharding on a mesh of explicit axes.
         rows = jnp.zeros_like(like)
@@ -135,10 +137,10 @@ class _Concat:
     def step(self, carry: Array, value: Array, index: Array) -> Array:
         return jax.lax.dynamic_update_index_in_dim(carry, value, index, 0)
 
-    def end(self, carry: Array, like: jax.ShapeDtypeStruct, rest: Array | None) -> Array:
+    def end(self, carry: Array, like: jax.ShapeDtypeStruct, remainder: Array | None) -> Array:
         del like
         rows = ungroup_rows(carry)
-        return rows if rest is None else jnp.concatenate([rows, rest])
+        return rows if remainder is None else jnp.concatenate([rows, remainder])
 
 
 _RESULT_FOLDS: dict[AccumulationType, type[_Sum] | type[_Concat]] = {
@@ -167,10 +169,10 @@ class _EachArray:
     def step(self, carry: PyTree, value: PyTree, index: Array) -> PyTree:
         return jax.tree.map(lambda c, v: self.fold.step(c, v, index), carry, value)
 
-    def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
-        if rest is None:
+    def end(self, carry: PyTree, like: PyTree, remainder: PyTree) -> PyTree:
+        if remainder is None:
             return jax.tree.map(lambda c, a: self.fold.end(c, a, None), carry, like)
-        return jax.tree.map(self.fold.end, carry, like, rest)
+        return jax.tree.map(self.fold.end, carry, like, remainder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,9 +187,9 @@ class _Custom:
     def step(self, carry: PyTree, value: PyTree, index: Array) -> PyTree:
         return self.accumulator.update(carry, value, index)
 
-    def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
+    def end(self, carry: PyTree, like: PyTree, remainder: PyTree) -> PyTree:
         del like
-        if rest is not None:
+        if remainder is not None:
             raise ValueError(
                 "microbatch: microbatch_size must divide the batch if an Accumulator is used, "
                 "which does not know that the last microbatch is smaller."
@@ -207,10 +209,10 @@ class _PrefixTree:
     def step(self, carry: PyTree, value: PyTree, index: Array) -> PyTree:
         return jax.tree.map(lambda f, c, v: f.step(c, v, index), self.folds, carry, value)
 
-    def end(self, carry: PyTree, like: PyTree, rest: PyTree) -> PyTree:
-        if rest is None:
+    def end(self, carry: PyTree, like: PyTree, remainder: PyTree) -> PyTree:
+        if remainder is None:
             return jax.tree.map(lambda f, c, a: f.end(c, a, None), self.folds, carry, like)
-        return jax.tree.map(lambda f, c, a, r: f.end(c, a, r), self.folds, carry, like, rest)
+        return jax.tree.map(lambda f, c, a, r: f.end(c, a, r), self.folds, carry, like, remainder)
 
 
 def build_fold(accumulator: PyTree, layout: Layout) -> Fold:

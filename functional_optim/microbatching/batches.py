@@ -22,12 +22,12 @@ class Layout:
     Attributes:
       count: number of full microbatches.
       size: number of rows in each of these.
-      rest: number of rows in a last, smaller microbatch; 0 if there is none.
+      remainder: number of rows in a last, smaller microbatch; 0 if there is none.
     """
 
     count: int
     size: int
-    rest: int
+    remainder: int
 
     @classmethod
     def of(cls, trees: Sequence[PyTree], axes: Sequence[int], size: int) -> "Layout":
@@ -47,9 +47,9 @@ class Layout:
         return cls(batch // size, size, batch % size)
 
     @property
-    def part(self) -> float:
+    def remainder_weight(self) -> float:
         """Weight of the smaller microbatch in a mean, where full ones have weight 1."""
-        return self.rest / self.size
+        return self.remainder / self.size
 
 
 def checked_size(where: str, size: object) -> int:
@@ -67,18 +67,18 @@ def checked_size(where: str, size: object) -> int:
 
 
 def cut(tree: PyTree, axis: int, layout: Layout) -> tuple[PyTree, PyTree]:
-    """Splits a batch into the full microbatches, stacked along a new first axis, and the rest."""
+    """Splits a batch into the full microbatches, stacked along a new axis 0, and the remainder."""
 
     def full(x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         whole = jax.lax.slice_in_dim(x, 0, layout.count * layout.size, axis=axis)
         return jnp.moveaxis(_group_rows(whole, layout.size, axis), axis, 0)
 
-    def rest(x: ArrayLike) -> Array:
+    def remainder(x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         return jax.lax.slice_in_dim(x, layout.count * layout.size, x.shape[axis], axis=axis)
 
-    return jax.tree.map(full, tree), jax.tree.map(rest, tree)
+    return jax.tree.map(full, tree), jax.tree.map(remainder, tree)
 
 
 def reshape_batch_axis(tree: PyTree, microbatch_size: int, axis: int = 0) -> PyTree:

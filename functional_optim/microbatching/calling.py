@@ -31,12 +31,12 @@ def positional(
 
     `jax.grad` and `jax.vmap` take positions only.
     """
-    names, moved, rest = _positional_names(fun), list(args), dict(kwargs)
+    names, moved, by_name = _positional_names(fun), list(args), dict(kwargs)
     for name in names[len(moved) : count]:
-        if name not in rest:
+        if name not in by_name:
             break
-        moved.append(rest.pop(name))
-    return tuple(moved), rest
+        moved.append(by_name.pop(name))
+    return tuple(moved), by_name
 
 
 def find_argument(

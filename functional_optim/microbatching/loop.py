@@ -33,8 +33,8 @@ def microbatch(
 
     With `fun = jax.value_and_grad(loss)` this accumulates gradients within a step. It needs the
     memory of one microbatch, and returns the result for the whole batch, up to rounding, if the
-    accumulator is that of the loss: `MEAN` for a mean over the batch, `SUM` for a sum. The
-    derivative of the result evaluates each microbatch again, and needs the memory of one as well.
+    accumulator matches the loss: `MEAN` for a mean over the batch, `SUM` for a sum. The derivative
+    of the result evaluates each microbatch again, and needs the memory of one as well.
 
     Sums and means of arrays narrower than float32 are accumulated in float32, and cast to the dtype
     of the arrays. If `microbatch_size` does not divide the batch, the last microbatch is smaller,
@@ -49,15 +49,16 @@ def microbatch(
       accumulator: an `AccumulationType`, an `Accumulator`, or a tree of these that is a prefix of
         the function's results.
       argnames: names of arguments that are batches; a call may pass them by position.
-      in_axes: batch axis of the arrays of all these arguments; or of each argument, those of
-        argnums first.
+      in_axes: batch axis of the arrays of all these arguments; or one for each argument, first of
+        argnums and then of argnames.
       num_real_microbatches: `()`, the number of microbatches to evaluate if the others are padding;
         it may be traced. The result then has no reverse-mode derivative.
 
     Differences: optax requires that the size divides the batch, and sums in the results' dtypes.
 
     Raises:
-      TypeError: accumulator is not one, or integers have a mean.
+      TypeError: accumulator is not an accumulator or a tree of them, or an integer result has a
+        mean.
       ValueError: the size is not an integer of at least 1; batch axes differ in length; or the last
         microbatch is smaller, with an `Accumulator` or num_real_microbatches.
 
@@ -90,11 +91,11 @@ def microbatch(
             changed = (new.get(i, x) for i, x in enumerate(args))
             return fun(*changed, **{k: new.get(k, x) for k, x in kwargs.items()})
 
-        full, rest = ([pair[i] for pair in cuts] for i in (0, 1))
+        full, remainder = ([pair[i] for pair in cuts] for i in (0, 1))
         fold = build_fold(accumulator, layout)
         if num_real_microbatches is not None:
             return _fold_first(call, full, fold, layout, num_real_microbatches)
-        return _fold_all(call, full, rest if layout.rest else None, fold, layout)
+        return _fold_all(call, full, remainder if layout.remainder else None, fold, layout)
 
     return microbatched
 
@@ -139,7 +140,7 @@ def _result_shapes(call: Callable[[list[PyTree]], PyTree], full: list[PyTree]) -
 def _fold_all(
     call: Callable[[list[PyTree]], PyTree],
     full: list[PyTree],
-    rest: list[PyTree] | None,
+    remainder: list[PyTree] | None,
     fold: Fold,
     layout: Layout,
 ) -> Any:
@@ -155,7 +156,7 @@ def _fold_all(
 
     with jax.named_scope(f"{layout.count}_microbatches"):
         carry, _ = jax.lax.scan(body, carry, (jnp.arange(layout.count), full))
-    return fold.end(carry, like, None if rest is None else call(rest))
+    return fold.end(carry, like, None if remainder is None else call(remainder))
 
 
 def _fold_first(
@@ -166,10 +167,10 @@ def _fold_first(
     number: ArrayLike,
 ) -> Any:
     """Loops over the first microbatches, whose number may be traced."""
-    if layout.rest:
+    if layout.remainder:
         raise ValueError(
             "microbatch: microbatch_size must divide the batch if num_real_microbatches is "
-            f"passed, got {layout.size} and {layout.count * layout.size + layout.rest} rows."
+            f"passed, got {layout.size} and {layout.count * layout.size + layout.remainder} rows."
         )
     like = _result_shapes(call, full)
 

@@ -41,9 +41,10 @@ def micro_vmap(
 ) -> Callable[..., PyTree]:
     """Maps a function over a batch axis, one microbatch after another.
 
-    Another accumulator than `CONCAT` sums or averages the results of the rows as they are computed.
+    Accumulators other than `CONCAT` sum or average the results of the rows as they are computed.
 
     Args:
+      fun: function of one row of each batch.
       in_axes: batch axis of each argument, or of all; None for an argument that is not a batch.
         Keyword arguments are batches along their first axis, as in `jax.vmap`.
       out_axes: must be 0.
@@ -112,16 +113,16 @@ def micro_grad(
       microbatch_size: number of gradients that are computed together; None for all.
       accumulator: combines the transformed gradients; see `microbatch`.
       transform_fn: transforms the gradient of one example; None for no transformation.
-      metrics_fn: measures the gradient of one example before that; None for no metrics.
+      metrics_fn: measures the gradient of one example, before transform_fn; None for no metrics.
       num_real_microbatches: see `microbatch`.
 
     Example:
       >>> from functional_optim.microbatching import micro_grad
       >>> loss = lambda w, x: jnp.mean(w * x)
-      >>> grads, each = micro_grad(loss, transform_fn=lambda g: jnp.minimum(g, 2.0))(
+      >>> grads, outputs = micro_grad(loss, transform_fn=lambda g: jnp.minimum(g, 2.0))(
       ...     1.0, jnp.array([1.0, 2.0, 5.0])
       ... )
-      >>> float(grads), each.values
+      >>> float(grads), outputs.values
       (5.0, Array([1., 2., 5.], dtype=float32))
     """
     batches = {batch_argnums} if isinstance(batch_argnums, int) else set(batch_argnums)

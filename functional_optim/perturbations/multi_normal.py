@@ -37,13 +37,13 @@ class MultiNormalDiagFromLogScale:
         return noise * jnp.exp(log_scale) + loc
 
     def log_prob(self, x: Any) -> Array:
-        """Computes the logarithm of the density at points `(*shape, *p)`, `(*shape,)`."""
+        """Computes the logarithm of the density `(*shape,)` at points `(*shape, *p)`."""
         x = jnp.asarray(x)
         shape = jnp.broadcast_shapes(x.shape, self._param_shape)
         loc, log_scale = self._broadcast(shape)
         z = (jnp.broadcast_to(x, shape) - loc) * jnp.exp(-log_scale)
-        each = -0.5 * (jnp.square(z) + math.log(2 * math.pi)) - log_scale
-        return jnp.sum(each, axis=tuple(range(-len(self._param_shape), 0)))
+        log_densities = -0.5 * (jnp.square(z) + math.log(2 * math.pi)) - log_scale
+        return jnp.sum(log_densities, axis=tuple(range(-len(self._param_shape), 0)))
 
     def _broadcast(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Broadcasts the parameters to points of a shape."""
@@ -55,7 +55,8 @@ def multi_normal(loc: Any, log_scale: Any) -> MultiNormalDiagFromLogScale:
 
     Args:
       loc: the means, of shape `*p` or one that broadcasts to it.
-      log_scale: the logarithms of the standard deviations, likewise.
+      log_scale: the logarithms of the standard deviations, of shape `*p` or one that broadcasts to
+        it.
 
     Returns:
       An object with `sample(shape, key)`, `log_prob(x)`, `params` and `log_scale`.

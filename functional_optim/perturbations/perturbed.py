@@ -82,8 +82,8 @@ def make_perturbed_fun(
             values = jax.tree.map(lambda y: _scalar(weight, _wide(y)) * _wide(y), fun(moved))
             if baseline is None:
                 return values
-            rest = 1.0 - weight
-            return jax.tree.map(lambda y, b: y + _scalar(rest, b) * b, values, baseline)
+            complement = 1.0 - weight
+            return jax.tree.map(lambda y, b: y + _scalar(complement, b) * b, values, baseline)
 
         values = jax.vmap(value)(jax.random.split(key, num_samples))
         return jax.tree.map(lambda y: jnp.mean(y, axis=0), values)

@@ -21,7 +21,7 @@ StaticPart = tuple[jax.tree_util.PyTreeDef, tuple[bool, ...], tuple[object, ...]
 
 @dataclasses.dataclass(frozen=True)
 class HashableValue:
-    """A value with a hash: of its contents where they can be read, or else of its identity."""
+    """A value with a hash: of its contents if they can be read, or else of its identity."""
 
     value: Any = dataclasses.field(compare=False)
     key: Hashable
@@ -45,7 +45,7 @@ def is_schedule(name: str, value: object) -> bool:
     try:
         with jax.numpy_dtype_promotion("standard"):
             result = jax.eval_shape(value, jax.ShapeDtypeStruct((), np.int32))
-    except Exception:  # A callable of anything else than a step may raise any exception.
+    except Exception:  # A callable that does not take a step may raise any exception.
         return False
     return getattr(result, "shape", None) == () and _is_real(result.dtype)
 

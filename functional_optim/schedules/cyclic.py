@@ -16,7 +16,7 @@ MODES = ("triangular", "triangular2", "exp_range")
 
 
 class Swing(NamedTuple):
-    """The position of a step: the index of its cycle, and the way between the two values."""
+    """The position of a step: the index of its cycle, and the progress between the two values."""
 
     cycle: Array
     way: Phase
@@ -74,8 +74,8 @@ def cyclic_schedule(
       peak_value: the value at the peak of the first cycle.
       up_steps: number of updates of the rise.
       down_steps: number of updates of the fall; None for up_steps.
-      mode: the amplitude a: `"triangular"`, 1; `"triangular2"`, half the amplitude of the cycle
-        before; `"exp_range"`, gamma^step.
+      mode: the amplitude a: `"triangular"`, 1; `"triangular2"`, half the amplitude of the previous
+        cycle; `"exp_range"`, gamma^step.
       gamma: factor of the amplitude from one update to the next, for `"exp_range"`.
       shape: the shape of w: `"linear"`, straight lines; `"cosine"`, half a cosine for each
         direction; `"sqrt"`, the square root of the line.

@@ -66,11 +66,11 @@ def inject_hyperparams(
       static_args: names of arguments that are not hyperparameters, whatever their values.
       hyperparam_dtype: dtype of the hyperparameters; None for float32, or float64 under x64.
 
-    Differences: optax treats every callable as a schedule and every number as a hyperparameter,
-    and casts them to the dtype of the parameters, in which 0.999 may be 1. optax's own function
-    around a factory of this package makes the transformation again at each update, whose numbers
-    are those of the state unless they are traced: compile that update with `jax.jit`, because
-    without it the numbers stay those of `init`.
+    Differences: optax treats every callable as a schedule and every number as a hyperparameter, and
+    casts them to the dtype of the parameters, in which 0.999 may be 1. optax's own function, around
+    a factory of this package, makes the transformation again at each update. New numbers then take
+    effect only if they are traced, so compile the update with `jax.jit`: otherwise the numbers from
+    `init`, in the inner state, stay in effect.
 
     Raises:
       TypeError: inner_factory has arguments without names.
@@ -220,7 +220,7 @@ class _Update(Interned):
     def make_inner(self, values: Values) -> tuple[TransformInitFn, TransformUpdateFn]:
         """Makes the transformation with these hyperparameters."""
         tx = self.factory(**{k: wrapped.value for k, wrapped in self.fixed}, **values)
-        return check_pair("inject_hyperparams: what inner_factory makes", tx)
+        return check_pair("inject_hyperparams: the result of inner_factory", tx)
 
     def __call__(
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: object

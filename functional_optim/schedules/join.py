@@ -73,10 +73,10 @@ class _Join(Interned):
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Number]]) -> NumberedSchedule:
     """Repeats `warmup_cosine_decay_schedule`, with other numbers in each cycle.
 
-    A cycle takes `decay_steps` updates, which include its warmup; the last stays at its end
-    value. All numbers are `()`; steps are in updates, counted from the begin of their cycle. In
-    the state the numbers are `cycles.0.peak_value`, ...; a change of `cycles.0.decay_steps` moves
-    all cycles after it.
+    A cycle takes `decay_steps` updates, which include its warmup; the last stays at its end value.
+    All numbers are `()`; steps are in updates, counted from the beginning of their cycle. In the
+    state the numbers are `cycles.0.peak_value`, ...; a change of `cycles.0.decay_steps` moves all
+    cycles after it.
 
     Args:
       cosine_kwargs: the arguments of `warmup_cosine_decay_schedule` for each cycle.
@@ -125,8 +125,8 @@ def _in_turn(
     values = [
         # Outside its turn a schedule may be infinite, and its derivative would be NaN although
         # the value is not selected: so it is evaluated at a step of its turn.
-        part(jnp.clip(step, begin, end) - begin, values)
-        for part, values, begin, end in zip(parts, numbers, begins, ends, strict=True)
+        part(jnp.clip(step, begin, end) - begin, part_numbers)
+        for part, part_numbers, begin, end in zip(parts, numbers, begins, ends, strict=True)
     ]
     result = values[0]
     for boundary, value in zip(boundaries, values[1:], strict=True):

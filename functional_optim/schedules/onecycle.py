@@ -54,7 +54,7 @@ def linear_onecycle_schedule(
 
     Args:
       transition_steps: number of updates of all phases.
-      pct_final: share of the updates after which the value is that of the start again.
+      pct_final: share of the updates after which the value is the first value again.
       See `cosine_onecycle_schedule` for the others.
 
     Differences: a phase of 0 steps is skipped; in optax equal boundaries replace one another, and

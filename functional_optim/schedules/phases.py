@@ -46,8 +46,8 @@ def phase(step: Array, steps: Array, begin: Array | float = 0.0) -> Phase:
     length = xp.where(has_steps, steps, 1.0)
     done = xp.clip((step - begin) / length, 0.0, 1.0)
     left = xp.clip((begin + steps - step) / length, 0.0, 1.0)
-    begun = xp.where(step < begin, 0.0, 1.0)
-    return Phase(xp.where(has_steps, done, begun), xp.where(has_steps, left, 1.0 - begun))
+    has_begun = xp.where(step < begin, 0.0, 1.0)
+    return Phase(xp.where(has_steps, done, has_begun), xp.where(has_steps, left, 1.0 - has_begun))
 
 
 def interpolate(start: Array, end: Array, weights: Phase) -> Array:

@@ -71,11 +71,11 @@ def piecewise_interpolate_schedule(
 ) -> NumberedSchedule:
     """Starts at `init_value`, and moves to reach a multiple of the value at each boundary.
 
-    At a boundary the value is `init_value` times the product of the scales up to that
-    boundary; in between it moves in a straight line or along half a cosine, and after the
-    last it stays. All numbers are `()`. `step` and the boundaries are in updates, counted
-    from 0; scales have no unit. In the state, the numbers are `boundaries.0`, `scales.0` and
-    so on, in the order of the boundaries; an edit must not change this order.
+    At a boundary the value is `init_value` times the product of the scales up to that boundary; in
+    between it moves in a straight line or along half a cosine, and after the last it does not
+    change. All numbers are `()`. `step` and the boundaries are in updates, counted from 0; scales
+    have no unit. In the state, the numbers are `boundaries.0`, `scales.0` and so on, in the order
+    of the boundaries; an edit must not change this order.
 
     Args:
       interpolate_type: `"linear"` or `"cosine"`.

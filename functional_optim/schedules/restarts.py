@@ -59,7 +59,7 @@ def cosine_restarts_schedule(
     Args:
       init_value: the value at the start of each cycle.
       first_steps: number of updates of the first cycle.
-      growth: ratio of the length of a cycle to that of the cycle before.
+      growth: ratio of the length of a cycle to the length of the previous cycle.
       end_value: the value to which each cycle falls.
 
     Differences: `first_steps` and `growth` are the paper's T_0 and T_mult. optax has no such

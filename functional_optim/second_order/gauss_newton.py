@@ -1,4 +1,4 @@
-"""The Gauss-Newton-Bartlett estimate of the diagonal of a Hessian as a link."""
+"""The Gauss-Newton-Bartlett estimate of a Hessian's diagonal, as a transformation."""
 
 import dataclasses
 import math
@@ -22,14 +22,14 @@ _NAME = "gauss_newton_bartlett_estimator"
 def gauss_newton_bartlett_estimator(random_seed: Any = 0) -> GradientTransformation:
     """Replaces updates by an estimate of the diagonal of the Gauss-Newton matrix of a classifier.
 
-    With B examples, and a label y_i for each that is drawn from what the model predicts:
+    With B examples, and a label y_i for each that is drawn from the model's prediction:
 
         estimate = B g^2,    g the gradient of mean_i -log p(y_i)
 
     Its expectation is the diagonal of the Gauss-Newton matrix of the mean cross-entropy, which is
-    positive, and the Hessian's but for the curvature of the network itself. It costs one gradient.
-    `update` must be given params and `logits_fn(params) -> (*examples, classes)`. The labels are a
-    function of the key and the number of updates.
+    not negative, and differs from the Hessian's diagonal only by the curvature of the network
+    itself. It costs one gradient. `update` must be given params and `logits_fn(params) ->
+    (*examples, classes)`. The labels are a function of the key and the number of updates.
 
     Args:
       random_seed: an integer, or a key of `jax.random.key`.
@@ -86,11 +86,11 @@ class _Update(Interned):
 
         examples = float(math.prod(shape[:-1]))
         grads = jax.grad(sampled_loss)(jax.tree.map(jnp.asarray, params))
-        found = jax.tree.map(lambda g: _squared(g, examples), grads)
-        return found, state._replace(count=safe_increment(state.count))
+        estimate = jax.tree.map(lambda g: _squared(g, examples), grads)
+        return estimate, state._replace(count=safe_increment(state.count))
 
 
 def _squared(g: jax.Array, examples: float) -> jax.Array:
-    """`examples * g^2`, in float32 at least; the factor within the square, which may underflow."""
+    """Computes `examples * g^2` in float32 at least; scales g first, because g^2 may underflow."""
     wide = g.astype(compute_dtype(g.dtype))
     return jnp.square(wide * examples**0.5)

@@ -35,7 +35,7 @@ def skip_not_finite(
     """Tells `MultiSteps` to skip a mini-step if a gradient is not finite.
 
     Returns:
-      Whether to skip it, and what the state keeps: `should_skip`, the same, and
+      Whether to skip it, and the `skip_state` of the state: `should_skip`, the same boolean, and
       `num_not_finite`, the number of elements that are not finite.
     """
     del gradient_step, params
@@ -60,7 +60,7 @@ def skip_large_updates(
     Bind `max_squared_norm` with `functools.partial`; a squared norm equal to it is skipped too.
 
     Returns:
-      Whether to skip it, and what the state keeps: `should_skip` and `norm_squared`.
+      Whether to skip it, and the `skip_state` of the state: `should_skip` and `norm_squared`.
     """
     del gradient_step, params
     squared = jnp.square(global_norm(updates))
@@ -92,9 +92,9 @@ class MultiSteps(GradientTransformation):
         a mini-step, which then does not count. See `skip_not_finite`.
       accumulator_dtype: dtype of the sums, and of the mean that `opt` gets.
 
-    Differences: this is a transformation itself. optax runs the inner one at each mini-step, keeps
-    numbers that are not finite for later mini-steps, and rounds the mean to the dtype of the
-    gradients.
+    Differences: this is a transformation itself. optax runs the inner transformation at each
+    mini-step, keeps numbers that are not finite for later mini-steps, and rounds the mean to the
+    dtype of the gradients.
 
     Raises:
       TypeError: opt is not a pair of functions, k neither an integer nor a function, or
@@ -190,9 +190,8 @@ class _MultiStepsInit:
             acc_grads=sums,
             skip_state={k: jnp.zeros(v.shape, v.dtype) for k, v in skip_info.items()},
         )
-        if (
-            self.skip is not None
-        ):  # whether a step is taken then depends on gradients, which may vary over a mesh
+        # With a skip function, a step depends on gradients, which may vary over a mesh.
+        if self.skip is not None:
             state = varying_as(state, params)
         return place_on_mesh_of(params, state)
 
@@ -276,7 +275,7 @@ def _reset_sums(updates: PyTree, sums: PyTree, emit: Array) -> PyTree:
 
 
 def _divide_sums(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
-    """Divides the sums; where the gradient of this mini-step is None, so is the result."""
+    """Divides the sums; the result is None where the gradient of this mini-step is None."""
 
     def mean(s: Array) -> Array:
         return s / divisor.astype(jnp.finfo(s.dtype).dtype).astype(s.dtype)

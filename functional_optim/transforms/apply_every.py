@@ -63,6 +63,6 @@ def apply_every(
     """
     del p, k, state_dtype
     total = slots.grad_acc + g
-    none = jax.lax.full_like(g, -0.0)  # adding -0 changes no bit of a parameter
-    u = jax.lax.select(ctx.emit, total, none)
-    return u, {"grad_acc": jax.lax.select(ctx.emit, none, total)}
+    minus_zero = jax.lax.full_like(g, -0.0)  # adding -0 changes no bit of a parameter
+    u = jax.lax.select(ctx.emit, total, minus_zero)
+    return u, {"grad_acc": jax.lax.select(ctx.emit, minus_zero, total)}

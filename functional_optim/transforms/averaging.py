@@ -50,10 +50,10 @@ def _ema_scalars(
         return _scalars_of(jnp.where(takes, 1 - decay, 0.0))
     # The sum of the weights, and not 1 - decay^n: a decay that changes must not scale the average.
     total = jnp.where(takes, decay * total + (1 - decay), total)
-    some = total > 0
-    gain = (1 - decay) / jnp.where(some, total, 1.0)
+    has_points = total > 0
+    gain = (1 - decay) / jnp.where(has_points, total, 1.0)
     # Until the first parameters are taken, the average follows them.
-    weight = jnp.where(takes, gain, jnp.where(some, 0.0, 1.0))
+    weight = jnp.where(takes, gain, jnp.where(has_points, 0.0, 1.0))
     return _scalars_of(weight) | {"total": total}
 
 
@@ -92,15 +92,15 @@ def params_ema(
     `()` has no unit.
 
     Args:
-      decay: decay of m, in [0, 1).
+      decay: decay of m, in [0, 1); 0.99 to 0.9999 are common.
       debias: whether the average leaves out the initial parameters.
       accumulator_dtype: dtype in which the average is kept.
-      every: number of updates from one parameter in the average to the next.
+      every: number of updates from one that enters the average to the next.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
     Differences: optax has no such transformation; its `ema` averages updates. torch's
-    `AveragedModel` with `get_ema_avg_fn` starts at the first parameter that it averages, whose
-    weight is then decay^(t - 1). Narrow parameters are averaged in float32, before they are
+    `AveragedModel` with `get_ema_avg_fn` starts as the first parameter that it averages, which then
+    has the weight decay^(t - 1). Narrow parameters are averaged in float32, before they are
     rounded.
 
     Raises:
@@ -167,8 +167,8 @@ def params_swa(
     `()` is a number of updates.
 
     Args:
-      start: number of updates before the first that may be averaged.
-      every: number of updates from one parameter in the mean to the next.
+      start: number of updates whose parameters do not enter the mean.
+      every: number of updates from one that enters the mean to the next.
       accumulator_dtype: dtype in which the average is kept.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 

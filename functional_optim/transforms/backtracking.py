@@ -58,16 +58,16 @@ def scale_by_backtracking_linesearch(
     most `max_backtracking_steps` times. A value that is NaN or infinite does not satisfy it.
 
     `update` needs `value=` f(x), `grad=` the result of `jax.grad` there, and `value_fn=` f; extra
-    arguments that value_fn takes by name are passed to it. The state has `scalars`
-    learning_rate, tried (the last one tried) and value, and `metrics` num_linesearch_steps and
-    decrease_error, by how much the condition is violated. Jit the step: otherwise each search is
-    compiled again.
+    arguments that value_fn takes by name are passed to it. The state has `scalars` learning_rate,
+    tried (the last one tried) and value, and `metrics` num_linesearch_steps and decrease_error, the
+    amount by which the condition is violated. Jit the step: otherwise each search is compiled
+    again.
 
-    Differences from optax: if the last step tried does not decrease the loss at all, or u
-    is not a direction of descent, learning_rate is 0, the parameters do not change, and the next
-    search continues from the last step tried; optax takes such a step if it is finite, and
-    otherwise its learning rate stays 0 for good. rtol is relative to |f(x)|; optax's makes the
-    condition stricter if f(x) < 0.
+    Differences from optax: if the last step tried does not decrease the loss at all, or u is not a
+    direction of descent, learning_rate is 0, the parameters do not change, and the next search
+    continues from the last step tried; optax takes such a step if it is finite, and otherwise its
+    learning rate stays 0 from then on. rtol is relative to |f(x)|; optax's makes the condition
+    stricter if f(x) < 0.
 
     Args:
       max_backtracking_steps: the largest number of reductions in one search.
@@ -101,7 +101,7 @@ def scale_by_backtracking_linesearch(
     slope = dot(jax.tree.map(jnp.conj, ctx.grad), g)
     allowed = ctx.value + rtol * jnp.abs(ctx.value) + atol
 
-    def missed(rate: Array, value: Array) -> Array:
+    def violation(rate: Array, value: Array) -> Array:
         error = value - (allowed + slope_rtol * rate * slope)
         # A loss that is NaN fails the condition by any measure, and the search continues.
         return jnp.where(jnp.isnan(error), jnp.inf, jnp.maximum(error, 0))
@@ -110,16 +110,16 @@ def scale_by_backtracking_linesearch(
         rate, _, _, steps = carry
         rate = jnp.where(steps > 0, decrease_factor * rate, rate)
         value = ctx.value_fn(add_scaled(p, rate, g))
-        return rate, value, missed(rate, value), steps + 1
+        return rate, value, violation(rate, value), steps + 1
 
     def unfinished(carry: Carry) -> Array:
         return ~(carry[2] <= 0) & (carry[3] <= max_backtracking_steps) & (slope < 0)
 
     guess = jnp.minimum(increase_factor * ctx.tried, max_learning_rate)
-    infinite, none = jnp.full_like(slope, jnp.inf), jnp.zeros_like(slope)
+    infinite, zero = jnp.full_like(slope, jnp.inf), jnp.zeros_like(slope)
     # An infinite error, so that at least one step is tried.
-    begun = (guess, infinite, infinite, none)
-    last, value, error, steps = while_loop(unfinished, attempt, begun)
+    start = (guess, infinite, infinite, zero)
+    last, value, error, steps = while_loop(unfinished, attempt, start)
     decreased = (value < ctx.value) | (error <= 0)
     rate = jnp.where(decreased, last, 0)
     if verbose:

@@ -1,4 +1,4 @@
-"""Complex parameters as pairs of real ones, for transformations that know real ones alone."""
+"""Complex parameters as pairs of real ones, for transformations of real parameters."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,15 +26,16 @@ class SplitRealAndImaginaryArrays(NamedTuple):
 
 
 def split_real_and_imaginary(inner: GradientTransformation) -> GradientTransformation:
-    """Hands complex parameters and updates to a transformation as pairs of real ones.
+    """Passes complex parameters and updates to a transformation as pairs of real ones.
 
-    Rules of this package do so themselves, element by element; those that read a whole parameter,
-    such as a norm, and those of other libraries do not. A pair has a leaf for each part, so that
-    norms are of one part alone. Extra arguments that are trees like the parameters are split as
-    well, and functions of the parameters are given complex ones. The state is `inner_state`.
+    Elementwise rules of this package split complex parameters themselves. Rules that read a whole
+    parameter, such as its norm, and transformations of other libraries do not. Each part is a leaf
+    of its own, so that a norm is of one part alone. Extra arguments that are trees like the
+    parameters are split as well, and functions of the parameters receive complex ones. The state is
+    `inner_state`.
 
     Args:
-      inner: the transformation that is given pairs.
+      inner: the transformation that receives the pairs.
 
     Differences: optax drops extra arguments.
 
@@ -87,16 +88,16 @@ class _Split(Interned):
         like = updates if params is None else params
         treedef: Any
         flat, treedef = jax.tree.flatten(like)
-        given = align(like, updates, link="split_real_and_imaginary", name="updates")
+        gradients = align(like, updates, link="split_real_and_imaginary", name="updates")
         extra = extra_of_part(
             extra,
             treedef,
             None if params is None else flat,
-            given,
+            gradients,
             cut=lambda leaves: treedef.unflatten(list(map(_split, leaves))),
             whole=lambda tree: jax.tree.leaves(_joined_tree(tree)),
         )
-        split = treedef.unflatten([_split_like(p, g) for p, g in zip(flat, given, strict=True)])
+        split = treedef.unflatten([_split_like(p, g) for p, g in zip(flat, gradients, strict=True)])
         new, inner = self.inner(split, state.inner_state, _parts(params), extra)
         return _joined_tree(new), State(inner_state=inner)
 
@@ -116,7 +117,7 @@ def _parts(tree: PyTree) -> PyTree:
 
 
 def _split_like(p: Any, g: Any) -> Any:
-    """Splits an update; a pair of nothing is where the parameter of an absent one is complex."""
+    """Splits an update; for a complex parameter without an update, both parts are absent."""
     if is_absent(g):
         return SplitRealAndImaginaryArrays(g, g) if jnp.iscomplexobj(p) else g
     return _split(g)

@@ -27,7 +27,7 @@ def conditionally_transform(
     should_transform_fn: Callable[..., ArrayLike],
     forward_extra_args: bool = False,
 ) -> GradientTransformation:
-    """Applies a transformation at some steps, and passes the updates on at the others.
+    """Applies a transformation at some steps, and returns the updates unchanged at the others.
 
     At the other steps the inner transformation is not computed, and its state does not change.
 
@@ -83,6 +83,7 @@ def _make(
     forward: bool,
     zero: bool,
 ) -> GradientTransformation:
+    """Makes either wrapper; `zero` tells whether the other steps have zero updates."""
     init, update = check_pair(f"{name}: inner", inner)
     if not callable(condition):
         raise TypeError(f"{name}: should_transform_fn must be a function, got {condition!r}.")

@@ -38,24 +38,23 @@ def run_if(
     Raises:
       ValueError: `act` counts the updates of each leaf, and `state` does not.
     """
-    # The branches of a conditional need equal types, so trace `act` for those of its result.
+    # Both branches of a conditional need equal types: trace `act` for the types of its result.
     like, new_state = jax.eval_shape(act)
     check_leaf_counts(link, state, new_state)
 
-    def rest() -> tuple[PyTree, OptState]:
+    def skip() -> tuple[PyTree, OptState]:
         if instead is None:
             updates = no_updates(jax.tree.map(_zeros, like))
         else:
             updates = jax.tree.map(lambda x, y: jnp.asarray(x).astype(y.dtype), instead, like)
         return updates, zero_metrics(jax.tree.map(jnp.asarray, state))
 
-    return cond(holds, act, rest)
+    return cond(holds, act, skip)
 
 
 def _zeros(x: jax.ShapeDtypeStruct) -> Array:
-    return jnp.zeros(
-        x.shape, x.dtype, out_sharding=x.sharding
-    )  # a sharding only on an explicit mesh
+    # The sharding is None unless the mesh has explicit axes.
+    return jnp.zeros(x.shape, x.dtype, out_sharding=x.sharding)
 
 
 def zero_metrics(state: PyTree) -> PyTree:
@@ -91,7 +90,7 @@ def check_leaf_counts(link: str, old: PyTree, new: PyTree) -> None:
     Both states are possible results of one program, so their structures must be equal.
 
     Raises:
-      ValueError: it has; the message says where, and what to do.
+      ValueError: the inner state has gained them; the message names the state and the remedy.
     """
     structures: list[object] = [jax.tree.structure(state) for state in (old, new)]
     if structures[0] == structures[1]:

@@ -1,4 +1,4 @@
-"""Finding the parameters to evaluate at, if they differ from those that train."""
+"""Finding the parameters to evaluate at, if they differ from the parameters that train."""
 
 from collections.abc import Iterator
 
@@ -21,8 +21,8 @@ POINTS = {
     "ax": "hyperparams",
     "cache": "steps_since_sync",
 }
-"""Fields with a point to evaluate at (averages, lookahead, ASGD, SAM), each with another field
-of the same state: the label of a partition may have the same name, but not both."""
+"""Fields with a point to evaluate at (averages, lookahead, ASGD, SAM), each with another field of
+its state, because a partition may have a label of the same name, but not of both names."""
 
 _BASE, _SHARE = "z", "interpolation"
 """A slot, and a scalar that is carried. The parameters that train are share x + (1 - share) z; the

@@ -32,14 +32,14 @@ Buckets = dict[str, list[int]]
 def flatten(inner: GradientTransformation) -> GradientTransformation:
     """Flattens all arrays of each dtype into one vector for a transformation.
 
-    This gives fewer and larger operations, for models with very many small arrays. The state is
-    that of `inner` for the parameters `{"float32": (n,), ...}`, so that its paths read
+    This gives fewer and larger operations, for models with very many small arrays. The state is the
+    state of `inner` for the parameters `{"float32": (n,), ...}`, so that its paths read
     `mu.float32`. Rules that treat an array as a whole, as a matrix, layer or block, see the vector.
     Do not use it for sharded parameters, because every device gets the whole vectors.
 
-    A parameter whose update is None stays, and so does its part of the vectors in the state. But
-    all parameters of a vector share its count, and so the bias corrections. Where all updates of a
-    dtype are None, the update of its vector is None too.
+    A parameter whose update is None does not change, and neither does its part of the vectors in
+    the state. But all parameters of a vector share its count, and so the bias corrections. Where
+    all updates of a dtype are None, the update of its vector is None too.
 
     Args:
       inner: transformation of the vectors.
@@ -78,7 +78,9 @@ class _FlattenInit:
             return self.init(jnp.zeros(()))
         leaves = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in jax.tree.leaves(params)]
         buckets = _buckets(leaves)
-        return self.init({k: _concatenate([leaves[i] for i in at]) for k, at in buckets.items()})
+        return self.init(
+            {k: _concatenate([leaves[i] for i in members]) for k, members in buckets.items()}
+        )
 
     def __repr__(self) -> str:
         return f"flatten({self.init!r})"
@@ -149,11 +151,14 @@ class _Leaves:
 
     def vectors_of_params(self) -> dict[str, Array]:
         """Concatenates the parameters."""
-        return {k: _concatenate([self.params[i] for i in at]) for k, at in self.buckets.items()}
+        return {
+            k: _concatenate([self.params[i] for i in members])
+            for k, members in self.buckets.items()
+        }
 
     def vectors_of_updates(self) -> dict[str, Array | None]:
         """Concatenates the updates; None becomes zeros, unless all of a vector are None."""
-        return {k: self._vector(at) for k, at in self.buckets.items()}
+        return {k: self._vector(members) for k, members in self.buckets.items()}
 
     def _vector(self, members: list[int]) -> Array | None:
         pairs = [(self.updates[i], self.params[i]) for i in members]
@@ -169,7 +174,9 @@ class _Leaves:
         def cut(flat: list[PyTree]) -> dict[str, Array]:
             pairs = zip((flat[i] for i in self.places), self.params, strict=True)
             arrays = [jnp.zeros_like(p) if is_absent(x) else jnp.asarray(x) for x, p in pairs]
-            return {k: _concatenate([arrays[i] for i in at]) for k, at in self.buckets.items()}
+            return {
+                k: _concatenate([arrays[i] for i in members]) for k, members in self.buckets.items()
+            }
 
         def uncut(vectors: dict[str, Array]) -> list[PyTree]:
             flat = list(self.flat_params or self.flat)

@@ -72,8 +72,8 @@ def _find_search_state(state: PyTree) -> State:
     states = [node for node in nodes if _keeps_both(node)]
     if len(states) != 1:
         raise ValueError(
-            f"value_and_grad_from_state: {len(states)} links of this state keep the value and the "
-            "gradient, and it must be one. Links that keep both are scale_by_zoom_linesearch, and "
+            "value_and_grad_from_state: exactly one link of the state must keep the value and the "
+            f"gradient, got {len(states)}. Links that keep both are scale_by_zoom_linesearch, and "
             "scale_by_backtracking_linesearch with store_grad=True."
         )
     return states[0]

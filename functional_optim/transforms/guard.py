@@ -29,8 +29,8 @@ Array = jax.Array
 def all_finite(*trees: PyTree) -> Array:
     """Checks whether all elements of all floating-point arrays are finite, `()`."""
     leaves = [jnp.asarray(x) for x in jax.tree.leaves(trees)]
-    each = [jnp.isfinite(x).all() for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return functools.reduce(operator.and_, each, jnp.array(True))
+    are_finite = [jnp.isfinite(x).all() for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return functools.reduce(operator.and_, are_finite, jnp.array(True))
 
 
 def init_finite_counters() -> dict[str, Array]:
@@ -44,28 +44,28 @@ def init_finite_counters() -> dict[str, Array]:
 
 def count_finite(before: Mapping[str, Array], finite: Array) -> dict[str, Array]:
     """Updates the counters of steps that were not finite."""
-    total, row = before["total_notfinite"], before["notfinite_count"]
+    total, in_a_row = before["total_notfinite"], before["notfinite_count"]
     return {
         "last_finite": finite.astype(jnp.int32),
         "total_notfinite": jnp.where(finite, total, safe_increment(total)),
-        "notfinite_count": jnp.where(finite, 0, safe_increment(row)),
+        "notfinite_count": jnp.where(finite, 0, safe_increment(in_a_row)),
     }
 
 
 def apply_if_finite(
     inner: GradientTransformation, max_consecutive_errors: int
 ) -> GradientTransformation:
-    """Takes a step only if the gradients and the updates made of them are finite.
+    """Takes a step only if the gradients and the updates computed from them are finite.
 
     Otherwise the updates are zero and the inner state stays as it was, with all moments and
     counts, as if there had been no step. Wrap the whole chain, so that all counts skip the step.
     After more than `max_consecutive_errors` such steps in a row, the update is applied even if it
     is not finite, so that a persistent failure shows.
 
-    The state holds `inner_state` and, under `metrics`, `last_finite` (1 or 0), and how many
-    steps were not finite: `notfinite_count` in a row, and `total_notfinite`. The metrics of
-    inner transformations are those of this step, whether it is taken or not. While a step is
-    computed, the old and the new inner state are both in memory.
+    The state holds `inner_state` and, under `metrics`, `last_finite` (1 or 0), and how many steps
+    were not finite: `notfinite_count` in a row, and `total_notfinite`. Inner transformations have
+    the metrics of this step, whether it is taken or not. While a step is computed, the old and the
+    new inner state are both in memory.
 
     Args:
       inner: the transformation whose steps are skipped.
@@ -87,9 +87,9 @@ def apply_if_finite(
       -0.0 1 0
     """
     init, update = check_pair("apply_if_finite: inner", inner)
-    most = as_count(max_consecutive_errors, "apply_if_finite: max_consecutive_errors", least=0)
+    limit = as_count(max_consecutive_errors, "apply_if_finite: max_consecutive_errors", least=0)
     return GradientTransformation(
-        _GuardInit(init, most), _GuardUpdate.of(ExtraArgsAdapter.to(update))
+        _GuardInit(init, limit), _GuardUpdate.of(ExtraArgsAdapter.to(update))
     )
 
 

@@ -1,4 +1,4 @@
-"""Chains whose later links compare the updates with those that the first link received."""
+"""Chains whose later links compare the updates with the updates that the first link received."""
 
 import dataclasses
 

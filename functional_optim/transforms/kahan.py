@@ -21,7 +21,7 @@ Array = jax.Array
 def kahan_summation(
     g: Array, slots: Slots, p: Array, ctx: StepContext, *, state_dtype: StateDtype = None
 ) -> tuple[Array, dict[str, Array]]:
-    """Adds updates to parameters of a narrow dtype, and adds what rounding lost at the next step.
+    """Adds updates to parameters of a narrow dtype, and the rounding errors at the next step.
 
     For one parameter of shape `*p`:
 
@@ -31,22 +31,21 @@ def kahan_summation(
         u  = q - p
 
     so that `apply_updates` makes p = q: small steps gather in c until p moves. The sum p + c has
-    about twice the digits of p, so it is nearly that of `master_weights`, at half of the memory;
-    `master_remainder` is exact, for bfloat16. In float16, c is too small a number for the dtype
-    where p is below about 1e-4.
+    about twice the digits of p, so it is nearly as exact as `master_weights`, with half the memory;
+    `master_remainder` is exact, for bfloat16. In float16, c underflows where p is below about 1e-4.
 
     The state keeps c as compensation, of shape `*p`, in units and in the dtype of p. Put this at
     the end of a chain, after the learning rate. The updates of parameters in float32 or wider do
     not change, and the state has no array for them.
 
     Args:
-      state_dtype: dtype of c; None for that of p.
+      state_dtype: dtype of c; None for the dtype of p.
 
     Differences: optax has no such transformation; optimi, whose optimizers have it, also rounds g.
 
     Raises:
-      ValueError: `update` is called without params, or with parameters in a narrow dtype if those
-        of `init` were in a wide one.
+      ValueError: `update` is called without params, or with parameters in a narrow dtype after
+        `init` with parameters in a wide one.
 
     Example:
       >>> import functional_optim as fo, jax.numpy as jnp
@@ -67,6 +66,6 @@ def kahan_summation(
     if not is_narrow(ctx.param_dtype):
         return g, {"compensation": slots.compensation}
     wide, (c, g, p) = g.dtype, as_float32(slots.compensation, g, p)
-    owed = c + g
-    moved = rounded(p + owed, ctx.param_dtype) - p
-    return moved.astype(wide), {"compensation": owed - moved}
+    unrounded = c + g
+    moved = rounded(p + unrounded, ctx.param_dtype) - p
+    return moved.astype(wide), {"compensation": unrounded - moved}

@@ -39,9 +39,8 @@ def per_leaf_counts(tx: GradientTransformation) -> GradientTransformation:
     """
     init, update = check_pair("per_leaf_counts: tx", tx)
     init, _ = replace_rule_inits(init, _with_leaf_counts)
-    update, _ = replace_rule_inits(
-        update, _with_leaf_counts
-    )  # a wrapper may make inner states again
+    # A wrapper may make inner states again, so its update has inits too.
+    update, _ = replace_rule_inits(update, _with_leaf_counts)
     return GradientTransformation(init, update)
 
 

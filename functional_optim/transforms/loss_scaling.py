@@ -41,19 +41,19 @@ def loss_scale(
 ) -> GradientTransformation:
     """Divides gradients of a scaled loss by the scale, and adapts the scale to float16.
 
-    Gradients of `scale_loss(loss, state)` are divided in float32, and passed to `inner`. If one
-    is not finite, the step is skipped, as if there had been none, and the scale is multiplied by
-    backoff_factor, but does not fall below min_scale; after growth_interval finite steps in a row,
-    by growth_factor. The scale grows up to the largest number of float32.
+    Gradients of `scale_loss(loss, state)` are divided in float32, and passed to `inner`. If one is
+    not finite, the step is skipped, as if it had not happened, and the scale is multiplied by
+    backoff_factor, but does not fall below min_scale. After growth_interval finite steps in a row,
+    the scale is multiplied by growth_factor. The scale grows up to the largest number of float32.
 
-    The state holds `hyperparams`, the factors, the interval and min_scale; `growth_tracker`, the
+    The state holds `hyperparams` (the factors, the interval and min_scale); `growth_tracker`, the
     number of finite steps in a row, `()` int32; `scale` `()`; under `metrics` `last_finite`, and
     how many steps were skipped: `notfinite_count` in a row, and `total_notfinite`; and
-    `inner_state`. If `notfinite_count` continues to grow at min_scale, the gradients do
-    not overflow because of the scale.
+    `inner_state`. If `notfinite_count` continues to grow at min_scale, the gradients do not
+    overflow because of the scale.
 
-    Differences: torch's `GradScaler` computes the same scale, apart from an optimizer, and without
-    min_scale: there the scale can become 0, after which all is NaN. optax has no such
+    Differences: torch's `GradScaler` computes the same scale outside of the optimizer, and without
+    min_scale: its scale can become 0, after which all gradients are NaN. optax has no such
     transformation.
 
     Args:
@@ -102,7 +102,7 @@ def scale_loss(loss: ArrayLike, state: PyTree) -> Array:
     """Multiplies a loss by the scale of the one `loss_scale` in a state, in float32 or wider.
 
     Raises:
-      ValueError: the state has none or several.
+      ValueError: the state does not have exactly one `loss_scale`.
     """
     scales = [node.scale for _, node in nested_states(state) if "growth_tracker" in node]
     if len(scales) != 1:
@@ -180,12 +180,12 @@ def _unscaled(g: ArrayLike, scale: Array) -> Array:
 
 def _next_scale(state: State, finite: Array) -> tuple[Array, Array]:
     """Computes the scale and the number of finite steps in a row."""
-    hyperparams, row = state.hyperparams, safe_increment(state.growth_tracker)
-    grows = row.astype(state.scale.dtype) >= hyperparams["growth_interval"]
+    hyperparams, in_a_row = state.hyperparams, safe_increment(state.growth_tracker)
+    grows = in_a_row.astype(state.scale.dtype) >= hyperparams["growth_interval"]
     grown = state.scale * hyperparams["growth_factor"]
     larger = jnp.where(grows & jnp.isfinite(grown), grown, state.scale)
     # A scale that starts below min_scale does not jump up to it.
     least = jnp.minimum(state.scale, hyperparams["min_scale"])
     smaller = jnp.maximum(state.scale * hyperparams["backoff_factor"], least)
     scale = jnp.where(finite, larger, smaller)
-    return scale, jnp.where(finite & ~grows, row, 0)
+    return scale, jnp.where(finite & ~grows, in_a_row, 0)

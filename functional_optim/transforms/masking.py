@@ -31,10 +31,10 @@ def partition(
 ) -> GradientTransformation:
     """Routes each leaf to the transformation of its label.
 
-    Each transformation sees the tree with `MaskedNode` in place of the others' leaves, and
-    keeps no state for them. The state has one field for each label, named by it. Extra arguments
-    that are trees like the parameters (`grad`), and functions of the parameters (`value_fn`), are
-    cut likewise: to such a function, the other parameters are constants.
+    Each transformation sees the tree with `MaskedNode` in place of the others' leaves, and keeps no
+    state for them. The state has one field for each label, named by it. Extra arguments that are
+    trees like the parameters (`grad`), and functions of the parameters (`value_fn`), are restricted
+    in the same way: to such a function, the other parameters are constants.
 
     Args:
       transforms: label -> transformation.
@@ -59,8 +59,8 @@ def partition(
     texts = [str(k) for k in pairs]
     if len(set(texts)) < len(texts):
         raise ValueError(
-            f"partition: two labels of {list(pairs)!r} read the same, and the state is keyed by "
-            "what they read. Rename one."
+            f"partition: two labels of {list(pairs)!r} have the same text, which names their "
+            "fields in the state. Rename one."
         )
     labeller = as_labeller(param_labels)
     links = tuple((k, ExtraArgsAdapter.to(update)) for k, (_, update) in pairs.items())
@@ -74,7 +74,7 @@ class Router:
     """Splits trees by the labels of the parameters."""
 
     link: str
-    what: str
+    argument: str
     labeller: Labeller
     allowed: tuple[Hashable, ...]
     boolean: bool = False
@@ -83,13 +83,13 @@ class Router:
         """Returns the labels of all leaves, checked; params may be None for a tree of labels."""
         if is_any_params(params):
             return params
-        labels = resolve_labels(self.link, self.what, self.labeller, params, updates)
+        labels = resolve_labels(self.link, self.argument, self.labeller, params, updates)
         for i, label in enumerate(jax.tree.leaves(labels)):
             # 1 == True, but a mask of numbers is probably a mistake.
             if label not in self.allowed or (self.boolean and not isinstance(label, bool)):
                 raise ValueError(
-                    f"{self.link}: {self.what} has {label!r} at '{leaf_paths(labels)[i]}'; it must "
-                    f"be one of {', '.join(map(repr, self.allowed))}."
+                    f"{self.link}: {self.argument} has {label!r} at '{leaf_paths(labels)[i]}'; it "
+                    f"must be one of {', '.join(map(repr, self.allowed))}."
                 )
         return labels
 
@@ -121,7 +121,7 @@ class PartitionInit:
         labels = self.router.labels(params)
         leaves = align(labels, params, link=self.name, name="params", reference_name="the labels")
         states = {str(k): init(self.router.split(labels, leaves, k)) for k, init in self.inits}
-        # The state of a transformation without leaves must be on the mesh of the others, too.
+        # The state of a transformation without leaves must be on the same mesh, too.
         return place_on_mesh_of(params, State(**states))
 
     def __repr__(self) -> str:
@@ -171,9 +171,9 @@ def masked(
 ) -> GradientTransformation:
     """Applies a transformation to the leaves where the mask is True, and keeps state for them only.
 
-    The state is that of `inner`, so that its paths are the same with and without a mask. Extra
-    arguments that are trees like the parameters, or functions of them, are cut to those leaves, as
-    in `partition`.
+    The state is the state of `inner`, so that its paths are the same with and without a mask. Extra
+    arguments that are trees like the parameters, or functions of them, are restricted to these
+    leaves, as in `partition`.
 
     Args:
       inner: transformation of the leaves where the mask is True.
@@ -295,9 +295,9 @@ def freeze(
 
     Args:
       mask: tree of booleans, or a function of the parameters that returns one; True freezes.
-      inner: transformation of all other leaves, which keeps no state for the frozen ones.
-        Without it this is one link of a chain, as in optax: put it last, because a link behind it
-        (such as weight decay) would move the frozen leaves again.
+      inner: transformation of all other leaves, which keeps no state for the frozen ones. Without
+        it, freeze is one link of a chain, as in optax: put it last, because a link after it (such
+        as weight decay) would move the frozen leaves again.
 
     Raises:
       ValueError: mask and parameters differ in structure, or the mask is a function of dtypes

@@ -87,8 +87,8 @@ def measure_with_ema(
 ) -> GradientTransformation:
     """Makes a measure for `monitor` that is averaged over updates.
 
-    The pair cannot be a link of a chain, because it returns the
-    measurement in place of the updates. Booleans and integers are averaged as numbers.
+    The pair cannot be a link of a chain, because it returns the measurement in place of the
+    updates. Booleans and integers are averaged as numbers.
 
     Args:
       measure: function of the updates that returns an array or a tree of arrays.

@@ -44,7 +44,7 @@ def add_noise(
 
     Args:
       eta: variance of the noise at the first update, in units of g^2.
-      gamma: power with which the variance falls; 0 keeps it.
+      gamma: power with which the variance falls; 0 for a constant variance.
       key: an integer, or a key of `jax.random.key`, which may be traced.
 
     Differences: optax draws other numbers from a key, which it splits at each update, and warns if

@@ -40,7 +40,7 @@ def check_axes(caller: str, shape: tuple[int, ...], axis: Axis) -> None:
 
 
 def radius_slot(caller: str, p: Array, radius: Array | None, axis: Axis) -> dict[str, Array]:
-    """Makes the slot with the norm of the parameter; none if a radius is given."""
+    """Makes the slot with the norm of the parameter; no slot if radius is not None."""
     check_axes(caller, p.shape, axis)
     return {} if radius is not None else {"radius": norm_along(p, axis)}
 
@@ -52,9 +52,9 @@ def scaled_to(x: Array, radius: Array, axis: Axis) -> Array:
 
 def _factor(norm: Array, radius: Array) -> Array:
     """Returns the factor that makes a norm the radius; 0 for a norm of 0."""
-    some = norm > 0
+    is_positive = norm > 0
     radius = sharded_as(radius, norm)
-    return jnp.where(some, radius / jnp.where(some, norm, 1.0), 0.0)
+    return jnp.where(is_positive, radius / jnp.where(is_positive, norm, 1.0), 0.0)
 
 
 @leaf_rule(
@@ -82,12 +82,12 @@ def norm_constraint(
         u = r q / |q| - p,    u = g with at_most where |q| <= r
 
     Put this at the end of a chain, after the learning rate: u follows from the new parameter, and
-    is exact in float32 whatever the dtype of p is. The state keeps r as `radius`, `()`, in units of
-    p, unless it is given. A parameter that is 0 at `init` then has radius 0, and stays 0: leave
-    biases out with `masked`.
+    is exact in float32 whatever the dtype of p is. Without `radius`, the state keeps r as `radius`,
+    `()`, in units of p. A parameter that is 0 at `init` then has radius 0, and stays 0: exclude
+    biases with `masked`.
 
     Args:
-      radius: the norm of each parameter; None is the norm that it has at `init`.
+      radius: the norm of each parameter; None for the norm that it has at `init`.
       axis: axes over which norms are taken, such as `(-2, -1)` for stacked matrices, or 0 for the
         columns of a matrix. None is all axes.
       at_most: whether norms may be below the radius.
@@ -132,7 +132,7 @@ def update_norm_floor(
 
         u = g max(1, floor |p| / |g|),    0 where g is 0
 
-    Put it behind the direction and before the learning rate. `floor` `()` is in units of g per unit
+    Put it after the direction and before the learning rate. `floor` `()` is in units of g per unit
     of p.
 
     Args:
@@ -152,7 +152,7 @@ def update_norm_floor(
     del slots, ctx
     check_axes("update_norm_floor", g.shape, axis)
     norm = norm_along(g, axis)
-    some = norm > 0
+    is_positive = norm > 0
     # The divisor is not 0, so that derivatives are finite as well.
-    factor = jnp.maximum(floor * norm_along(p, axis) / jnp.where(some, norm, 1.0), 1.0)
+    factor = jnp.maximum(floor * norm_along(p, axis) / jnp.where(is_positive, norm, 1.0), 1.0)
     return factor.astype(g.dtype) * g, {}

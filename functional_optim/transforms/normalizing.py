@@ -1,4 +1,4 @@
-"""Updates without their mean, and without their length."""
+"""Transformations that remove the mean of updates, or their length."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ Array = jax.Array
 
 @leaf_rule()
 def centralize(g: Array, slots: Slots, p: None, ctx: StepContext) -> tuple[Array, dict[str, Array]]:
-    """Subtracts from the updates of each output unit their mean.
+    """Subtracts the mean from the updates of each output unit.
 
     For one parameter of shape `(..., inputs, outputs)`: the mean is over all axes but the
     last, JAX's axis of outputs. Vectors and scalars do not change.
@@ -74,7 +74,7 @@ def normalize_by_update_norm(
     The state holds `metrics["update_norm"]`, the norm before scaling, and `metrics["factor"]`.
 
     Args:
-      scale_factor: norm of the result, in its units.
+      scale_factor: norm of the result, in units of u.
       eps: added to the norm; in units of g.
 
     Raises:

@@ -18,17 +18,16 @@ Function = TypeVar("Function", bound=Callable[..., PyTree])
 def packed(tx: GradientTransformation, max_size: int = MAX_PACKED_SIZE) -> GradientTransformation:
     """Stacks the slots of small parameters: one array for up to 32 of equal shape and dtype.
 
-    This is for models with very many small arrays, whose steps take long mostly because the arrays
-    are many. The maths then runs on 32 small parameters of equal shape together, mapped over them,
-    and the state has few arrays. Parameters, gradients and updates are not stacked, and
-    the numbers do not change, for any transformation, because everything that belongs to one
-    parameter (a norm, a count of updates, a mask, a key) is mapped like the arrays. Names in
-    checkpoints do not change either: `to_state_dict` and the files of `save` have each parameter
-    under its name, and a checkpoint of a state that is not packed restores to one that is, and the
-    reverse.
+    This is for models with very many small arrays, whose steps take long mostly because of their
+    number. The maths then runs on 32 small parameters of equal shape together, mapped over them,
+    and the state has few arrays. Parameters, gradients and updates are not stacked, and the numbers
+    do not change, for any transformation, because everything that belongs to one parameter (a norm,
+    a count of updates, a mask, a key) is mapped like the arrays. Names in checkpoints do not change
+    either: `to_state_dict` and the files of `save` have each parameter under its name, and a
+    checkpoint of an unpacked state can be restored to a packed state, and the reverse.
 
     In the state, a slot that stacks some parameters is a node with `stacks` and `rest`, and
-    `unpacked` turns the state into that of `tx`. Shapes of fewer than 4 parameters are not
+    `unpacked` turns the state into the state of `tx`. Shapes of fewer than 4 parameters are not
     stacked. If only some gradients of a stack are None or sparse, it is unstacked for that step.
     Arrays of wrappers, slots of other libraries, and slots of rules that read the whole tree, such
     as L-BFGS, are not stacked.
@@ -37,8 +36,8 @@ def packed(tx: GradientTransformation, max_size: int = MAX_PACKED_SIZE) -> Gradi
       tx: any transformation of this package, with at least one rule that has slots.
       max_size: the largest number of elements of a small parameter.
 
-    Differences: optax's `flatten` makes one vector of all parameters, which rules that read a
-    parameter as a whole then see.
+    Differences: optax's `flatten` makes one vector of all parameters; rules that read a parameter
+    as a whole then see this vector.
 
     Raises:
       TypeError: tx is not a pair of functions, or max_size is not an integer.

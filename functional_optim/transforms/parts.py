@@ -16,7 +16,7 @@ FUNCTIONS = ("value_fn", "obj_fn", "logits_fn")
 """Extra arguments that are functions, whose first argument is the parameters."""
 
 GRADIENTS = ("grad_fn",)
-"""Extra arguments that are such functions and return a tree like the parameters."""
+"""Extra arguments that are functions of the parameters, and return a tree like them."""
 
 TREES = ("grad",)
 """Extra arguments that are trees like the parameters, whatever the structure of both."""
@@ -32,8 +32,8 @@ def extra_of_part(
 ) -> dict[str, object]:
     """Converts extra arguments to the tree that an inner transformation sees.
 
-    A tree with the structure and shapes of the parameters becomes such a tree. A function of the
-    parameters becomes one of such a tree.
+    A tree with the structure and shapes of the parameters becomes a tree like the one that the
+    inner transformation sees. A function of the parameters becomes a function of such a tree.
 
     Args:
       extra: the arguments.
@@ -80,8 +80,8 @@ def _merge_part(treedef: Any, params: Sequence[PyTree], part: PyTree) -> list[Py
     leaves = find_leaves(treedef, part)
     if leaves is None:
         raise ValueError(
-            "a function of the parameters was called with a tree of another structure than the "
-            "parameters have. Call it with a tree like those that update was given."
+            "a function of the parameters was called with a tree whose structure differs from the "
+            "parameters'. Call it with a tree like the updates."
         )
     return [p if is_absent(x) else x for p, x in zip(params, leaves, strict=True)]
 

@@ -24,7 +24,7 @@ Array = jax.Array
 
 
 def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tuple[PyTree, Array]:
-    """Scales each example's gradients down to a norm, over all arrays, and sums the examples.
+    """Scales each example's gradients down to a norm over all arrays, and sums the examples.
 
     Args:
       grads: arrays `(batch, *p)`, the first axis over examples.
@@ -64,6 +64,7 @@ def per_example_layer_norm_clip(
     Args:
       grads: arrays `(batch, *p)`, the first axis over examples.
       global_l2_norm_clip: `()`, the largest norm of an example, over all arrays.
+      uniform: whether all arrays have the same bound.
 
     Returns:
       The sums, of shapes `*p`, and for each array how many examples were clipped, `()` int32.
@@ -95,13 +96,14 @@ def number_of_examples(where: str, grads: PyTree, params: PyTree | None = None) 
     """Checks the first axes, and returns the number of examples.
 
     Args:
-      where: what errors call the function.
-      params: if they are given, the axes behind the first must be theirs.
+      where: name of the caller, for errors.
+      params: the parameters, whose shapes the gradients of one example must have; None for no
+        check.
     """
     shapes = [jnp.shape(g) for g in jax.tree.leaves(grads)]
     if len({s[0] if s else None for s in shapes}) != 1 or not shapes[0] or not shapes[0][0]:
         raise ValueError(
-            f"{where}: the first axis of all arrays of grads must be that of the examples, got the "
+            f"{where}: the first axis of all arrays of grads must be the examples, got the "
             f"shapes {shapes}. Use jax.vmap(jax.grad(loss), (None, 0)), or micro_grad."
         )
     if params is not None:

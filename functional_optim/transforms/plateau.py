@@ -42,26 +42,27 @@ def judge(
     cooldown: Array,
     *,
     mode: str,
-    of_size: bool = True,
+    relative_to_size: bool = True,
 ) -> tuple[Watch, Array]:
-    """Adds a value of the metric; says whether more than `patience` in a row were not better.
+    """Adds a value of the metric; tells whether more than `patience` in a row were not better.
 
     Args:
+      rtol, atol, patience, cooldown: as in `reduce_on_plateau`, except that patience is one less.
       mode: `"min"` for a metric that should fall, `"max"` for one that should rise.
-      of_size: whether rtol is a share of |best|, or of best with its sign, which reverses the
-        tolerance where best is negative.
+      relative_to_size: whether rtol is a share of |best|, or of best with its sign, which reverses
+        the tolerance where best is negative.
     """
     xp = namespace(value)
     sign = 1.0 if mode == "min" else -1.0
     best, new = sign * watch.best, sign * value
-    size = xp.sign(best) if of_size else sign
+    size = xp.sign(best) if relative_to_size else sign
     bound = xp.where(xp.isinf(best), best, best * (1.0 - rtol * size) - atol)
     better = new < bound
-    resting = watch.cooldown > 0
-    bad = xp.where(better | resting, 0.0, watch.bad + 1.0)
+    cools_down = watch.cooldown > 0
+    bad = xp.where(better | cools_down, 0.0, watch.bad + 1.0)
     reduce = bad > patience
-    rest = xp.where(reduce, cooldown, xp.maximum(watch.cooldown - 1.0, 0.0))
-    return Watch(xp.where(better, value, watch.best), xp.where(reduce, 0.0, bad), rest), reduce
+    remaining = xp.where(reduce, cooldown, xp.maximum(watch.cooldown - 1.0, 0.0))
+    return Watch(xp.where(better, value, watch.best), xp.where(reduce, 0.0, bad), remaining), reduce
 
 
 def _start(mode: str) -> dict[str, float]:

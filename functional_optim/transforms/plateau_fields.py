@@ -1,4 +1,4 @@
-"""`reduce_on_plateau` with a state of the fields, and in the order, that programs unpack."""
+"""`reduce_on_plateau` with a state that has the fields and the order of optax's."""
 
 import dataclasses
 from typing import Any
@@ -33,14 +33,14 @@ def reduce_on_plateau(
     """Multiplies updates by a scale that falls when the mean of a metric has stopped improving.
 
     This is `functional_optim.reduce_on_plateau` for programs that unpack or make optax's state:
-    `scale, best_value, plateau_count, cooldown_count, count, avg_value = state`. The numbers are
+    `scale, best_value, plateau_count, cooldown_count, count, avg_value = state`. The arguments are
     constants of the program, and not in the state. `update` needs `value`.
 
     Args:
       See `functional_optim.reduce_on_plateau`.
 
-    Differences: those of `functional_optim.reduce_on_plateau` but for the state, whose numbers are
-    float32 whatever the parameters are, or float64 under x64.
+    Differences: as for `functional_optim.reduce_on_plateau`, except for the state, whose numbers
+    are float32, or float64 under x64, whatever the dtype of the parameters.
 
     Raises:
       TypeError: an argument is not a number.
@@ -56,7 +56,7 @@ def reduce_on_plateau(
       >>> print(scale, best_value)
       0.5 3.0
     """
-    given = {
+    arguments = {
         "factor": (factor, "(0, 1)"),
         "patience": (patience, "[1, inf)"),
         "rtol": (rtol, "[0, 1]"),
@@ -68,7 +68,7 @@ def reduce_on_plateau(
     where = "contrib.reduce_on_plateau"
     numbers = {
         k: float(as_number(x, f"{where}: {k}", Interval(interval)))
-        for k, (x, interval) in given.items()
+        for k, (x, interval) in arguments.items()
     }
     if not rtol and not atol:
         raise ValueError(
@@ -87,15 +87,15 @@ class _Init:
     name = "reduce_on_plateau"
 
     def __call__(self, params: PyTree) -> State:
-        """Makes the state: nothing was measured."""
+        """Makes the state before any measurement."""
         del params
-        dtype, none = hyper_dtype(), jnp.zeros((), jnp.int32)
+        dtype, zero = hyper_dtype(), jnp.zeros((), jnp.int32)
         return ReduceLROnPlateauState(
             scale=jnp.ones((), dtype),
             best_value=jnp.full((), jnp.inf, dtype),
-            plateau_count=none,
-            cooldown_count=none,
-            count=none,
+            plateau_count=zero,
+            cooldown_count=zero,
+            count=zero,
             avg_value=jnp.zeros((), dtype),
         )
 
@@ -117,7 +117,7 @@ class _Update(Interned):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether it may be kept alive: it holds numbers alone."""
+        """Whether it may be kept alive; it holds only numbers."""
         return True
 
     def __call__(

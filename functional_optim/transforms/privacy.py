@@ -38,7 +38,7 @@ def add_private_noise(
     """Adds noise to a sum over examples, and divides by their number."""
     del slots, p
     noise = jax.random.normal(key, g.shape, g.dtype)
-    # Without noise nothing need be bounded, and 0 times infinity would be NaN.
+    # Without noise the bound may be infinite, and 0 times infinity would be NaN.
     sigma = jnp.where(noise_multiplier == 0, 0.0, ctx.bound) * noise_multiplier
     return (g + sigma.astype(g.dtype) * noise) / ctx.examples.astype(g.dtype), {}
 
@@ -61,11 +61,11 @@ def differentially_private_aggregate(
 
     `l2_norm_clip` `()` is in units of g, `noise_multiplier` `()` has no unit. The state has the
     links `clip` and `add_private_noise`; the metrics `global_norm` and `clip_factor` are means over
-    the examples. It must be the first link that sees the gradients, and within no accumulation of
-    gradients, which would add up the noise of each part.
+    the examples. It must be the first link that sees the gradients. Do not put it inside an
+    accumulation of gradients, which would add up the noise of the parts.
 
-    How much privacy a run has given away is for an accountant to say, which knows the sampling of
-    batches as well.
+    The privacy loss of a run depends also on how batches are sampled: compute it with a privacy
+    accountant.
 
     Args:
       l2_norm_clip: the largest norm of the gradient of one example, in units of g.
@@ -93,12 +93,12 @@ def differentially_private_aggregate(
     """
     if key is not None and seed is not None:
         raise ValueError(
-            "differentially_private_aggregate: key and seed are one thing. Pass one of them."
+            "differentially_private_aggregate: seed is the older name of key. Pass one of them."
         )
     clip = _clip(l2_norm_clip)
     noise = add_private_noise(noise_multiplier, seed if key is None else key)
-    both = _Private.of(ExtraArgsAdapter.to(clip.update), ExtraArgsAdapter.to(noise.update))
-    return GradientTransformation(_PrivateInit(clip.init, noise.init), both)
+    update = _Private.of(ExtraArgsAdapter.to(clip.update), ExtraArgsAdapter.to(noise.update))
+    return GradientTransformation(_PrivateInit(clip.init, noise.init), update)
 
 
 @named_init
@@ -141,14 +141,14 @@ class _Private(Interned):
         def clipped(g: PyTree) -> tuple[PyTree, PyTree]:
             return self.clip(g, state.clip, None, {})
 
-        each, states = jax.vmap(clipped)(updates)
+        grads, states = jax.vmap(clipped)(updates)
         # Values that do not depend on the example are the same for all, and metrics are averaged.
         new = jax.tree.map(lambda x: x[0], states)
         metrics = {k: jnp.mean(x) for k, x in states.metrics.items()}
-        sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), each)
-        given = {
+        sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), grads)
+        needs = {
             "examples": jnp.float32(examples),
             "bound": new.hyperparams["l2_norm_clip"],  # which this step clipped to
         }
-        means, noise = self.noise(sums, state.add_private_noise, params, given)
+        means, noise = self.noise(sums, state.add_private_noise, params, needs)
         return means, State(clip=new._replace(metrics=metrics), add_private_noise=noise)

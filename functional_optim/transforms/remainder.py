@@ -20,8 +20,8 @@ _UPPER = np.int32(-(2**16))
 def _slots(p: Array, param_dtype: DTypeLike) -> dict[str, Array]:
     if jnp.dtype(param_dtype) == np.float16:
         raise TypeError(
-            "master_remainder: a parameter has dtype float16, whose exponents are not those of "
-            "float32. Use master_weights or kahan_summation, or parameters in bfloat16."
+            "master_remainder: a parameter has dtype float16, whose exponents differ from those "
+            "of float32. Use master_weights or kahan_summation, or parameters in bfloat16."
         )
     return {"remainder": narrow_slot(p, param_dtype, np.int16)}
 
@@ -43,25 +43,26 @@ def master_remainder(
         master    = p and remainder, joined
         master   <- master + g
         q         = master rounded to the nearest bfloat16, ties away from zero
-        remainder = the bits of master minus those of q, as integers
+        remainder = the bits of master minus the bits of q, as integers
         u         = q - p
 
-    so that `apply_updates` makes p = q. The numbers equal those of `master_weights` bit for bit,
-    except for the rounding of ties, at half of the memory: bfloat16 has the exponents of float32,
-    so that the difference of the bits fits into int16.
+    so that `apply_updates` makes p = q. The results equal `master_weights` bit for bit, except for
+    the rounding of ties, with half the memory: bfloat16 has the exponents of float32, so that the
+    difference of the bits fits into int16.
 
     The state keeps remainder, int16, of shape `*p`, in units of the last place of master. If a
-    parameter is changed from outside, the remainder is added to the changed one; it is less than
-    half of its last place. Put this at the end of a chain, after the learning rate. The updates of
-    parameters in float32 or wider do not change, and the state has no array for them.
+    parameter is changed from outside, the remainder is added to the changed parameter; it is at
+    most half a unit of the parameter's last place. Put this at the end of a chain, after the
+    learning rate. The updates of parameters in float32 or wider do not change, and the state has no
+    array for them.
 
     Differences: optax has no such transformation. The optimizers of Apex truncate the lower bits
     instead of rounding, so that their parameters are on average half a place too small.
 
     Raises:
       TypeError: (by `init`) a parameter is of float16.
-      ValueError: `update` is called without params, or with parameters in a narrow dtype if those
-        of `init` were in a wide one.
+      ValueError: `update` is called without params, or with parameters in a narrow dtype after
+        `init` with parameters in a wide one.
 
     Example:
       >>> import functional_optim as fo, jax.numpy as jnp

@@ -21,8 +21,8 @@ def _along_heads(factors: Array, shape: tuple[int, ...], head_axis: int) -> Arra
     if axis is None or not fits or axis < len(batch):
         raise ValueError(
             f"rescale_heads: attention_logits of shape {factors.shape} do not fit a parameter of "
-            f"shape {shape} with head_axis={head_axis}. Give `(*batch, heads)`, where the first "
-            "axes of the parameter are the batch, and the axis of the heads is a multiple of them."
+            f"shape {shape} with head_axis={head_axis}. Pass `(*batch, heads)`, where the first "
+            "axes of the parameter are the batch, and heads divides the length of head_axis."
         )
     sizes = [*batch, *[1] * (len(shape) - len(batch))]
     sizes[axis] = shape[axis]
@@ -58,9 +58,9 @@ def rescale_heads(
     all heads share the rotary keys, which are then left out. `threshold` `()` is in units of the
     logits.
 
-    `update` is given `attention_logits`, a tree shaped like the parameters, with `(heads,)` for
-    each; or `(*batch, heads)`, where the first axes of a parameter are the batch, such as stacked
-    layers. For keys that several queries share, pass the largest of their logits.
+    `update` needs `attention_logits`, a tree shaped like the parameters, with `(heads,)` for each;
+    or `(*batch, heads)`, where the first axes of a parameter are the batch, such as stacked layers.
+    For keys that several queries share, pass the largest of their logits.
 
     Args:
       threshold: the largest logit that leaves a head unchanged, in units of the logits.

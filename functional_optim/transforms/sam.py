@@ -47,7 +47,7 @@ def sam(
 
     Args:
       optimizer: takes the steps.
-      adv_optimizer: makes the steps of the climb, whose sign is reversed.
+      adv_optimizer: computes the steps of the climb, whose sign is then reversed.
       sync_period: number of updates to one step of the optimizer.
       reset_state: whether the state of adv_optimizer is reset after each step of the optimizer.
       opaque_mode: whether one update climbs and takes the step: `update` is then called with

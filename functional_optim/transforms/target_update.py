@@ -22,6 +22,8 @@ def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Arra
     tree has None, the result has None, too. To average parameters within a chain, see `params_ema`.
 
     Args:
+      new_tensors: tree towards which the old one moves, such as the parameters.
+      old_tensors: tree of the same structure, such as the parameters of a target network.
       step_size: `()`, 0 for the old tree, 1 for the new one.
 
     Raises:
@@ -62,8 +64,10 @@ def periodic_update(
     """Replaces a tree by another at every `update_period`-th step, and keeps it at the others.
 
     Args:
-      steps: `()`, number of steps of the tree that is followed.
-      update_period: `()`.
+      new_tensors: tree that replaces the old one, such as the parameters.
+      old_tensors: tree of the same structure, such as the parameters of a target network.
+      steps: `()`, number of updates of new_tensors so far.
+      update_period: `()`, number of updates from one replacement to the next.
 
     Raises:
       ValueError: update_period is a number less than 1.

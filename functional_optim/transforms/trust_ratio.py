@@ -18,8 +18,9 @@ def trust_ratio(
 ) -> Array:
     """Computes coefficient |p| / (|g| + eps), with norms of at least `min_norm`; 1 if one is 0."""
     p_norm, g_norm = (jnp.maximum(leaf_norm(x), min_norm) for x in (p, g))
-    some = (p_norm > 0) & (g_norm > 0)
-    return jnp.where(some, coefficient * p_norm / jnp.where(some, g_norm + eps, 1.0), 1.0)
+    is_positive = (p_norm > 0) & (g_norm > 0)
+    divisor = jnp.where(is_positive, g_norm + eps, 1.0)
+    return jnp.where(is_positive, coefficient * p_norm / divisor, 1.0)
 
 
 @leaf_rule(needs=("params",), split_complex=False)
@@ -44,7 +45,7 @@ def scale_by_trust_ratio(
 
     Args:
       min_norm: the least norm of a parameter and of an update, in units of p and of g.
-      trust_coefficient: ratio of the norm of u to that of p.
+      trust_coefficient: ratio of the norm of u to the norm of p; 0.001 in LARS.
       eps: added to |g|; in units of g.
 
     Raises:

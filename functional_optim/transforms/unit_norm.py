@@ -18,8 +18,9 @@ Array = jax.Array
 
 def _combine(stats: PyTree, last: Mapping[str, Array], **_: Array) -> Mapping[str, Array]:
     norm = norm_of(stats, last)
-    some = norm > 0
-    factor = jnp.where(some, 1 / jnp.where(some, norm, 1), norm)
+    is_positive = norm > 0
+    # The factor of a norm that is NaN is NaN, and the factor of a norm of 0 is 0.
+    factor = jnp.where(is_positive, 1 / jnp.where(is_positive, norm, 1), norm)
     return {"update_norm": norm, "factor": factor}
 
 
@@ -75,8 +76,8 @@ def normalize_adaptively(
 
         u = s^2 g / norm
 
-    where norm `()` is the norm of s g over all leaves that have a gradient. `eta` `()` is in units
-    of p, and so is u per unit of the step that follows. See `sam`.
+    where norm `()` is the norm of s g over all leaves that have a gradient. `eta` `()` and u are in
+    units of p. See `sam`.
 
     Args:
       eta: added to |p|, so that parameters near 0 move; in units of p.

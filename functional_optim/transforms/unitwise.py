@@ -24,7 +24,7 @@ def unitwise_norm(x: ArrayLike, axis: Axis = None) -> Array:
     """Returns for each element the Euclidean norm of the unit that it belongs to.
 
     Args:
-      axis: axes of one unit; by default those that `adaptive_grad_clip` takes.
+      axis: axes of one unit; None for the default of `adaptive_grad_clip`.
 
     Raises:
       ValueError: more than five axes, without axis.
@@ -102,16 +102,17 @@ def adaptive_grad_clip(
 
         u = g min(1, clipping max(|p|, eps) / |g|)
 
-    `clipping` `()` is in units of g / p, and infinity clips nothing; with `eps` `()`, in
-    units of p, parameters that start at 0 can move. The authors do not clip a network's last layer;
-    leave it out with `masked`.
+    `clipping` `()` is in units of g / p, and infinity clips nothing; with `eps` `()`, in units of
+    p, parameters that start at 0 can move. The authors do not clip a network's last layer; exclude
+    it with `masked`.
 
     Args:
-      clipping: the largest ratio of the norms of a unit's update and of the unit.
+      clipping: the largest ratio of the norm of a unit's update to the norm of the unit; 0.01 in
+        the paper.
       eps: the least norm of a unit, in units of p.
-      axis: axes of one unit, whose norm is taken. By default those of JAX's layers: all of a
-        scalar or vector, 0 of `(in, out)` and `(in, heads, out)`, all but the last of kernels
-        `HWIO` and `DHWIO`.
+      axis: axes of one unit, whose norm is taken. None for the axes in JAX's layers: all axes of a
+        scalar or vector, axis 0 of `(in, out)` and `(in, heads, out)`, all but the last axis of
+        kernels `HWIO` and `DHWIO`.
 
     Raises:
       ValueError: clipping or eps negative, a parameter of more than five axes without axis, or

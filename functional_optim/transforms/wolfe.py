@@ -13,7 +13,7 @@ from ..core.protocol import PyTree
 from ..core.trees.arithmetic import add_scaled, choose, dot
 from ..core.trees.varying import while_loop
 
-__all__ = ["Found", "Line", "Point", "Wolfe", "cubic_step", "search"]
+__all__ = ["SearchResult", "Line", "Point", "Wolfe", "cubic_step", "search"]
 
 Array = jax.Array
 
@@ -76,7 +76,7 @@ class Wolfe:
     approximate: Array | None = None
 
     def excess(self, p: Point) -> Array:
-        """Returns by how much sufficient decrease is missed; infinite if the value is."""
+        """Returns by how much sufficient decrease is missed; infinite if the value is infinite."""
         start = self.start
         missed = p.value - (start.value + self.decrease * p.step * start.slope)
         if self.approximate is not None:
@@ -99,7 +99,7 @@ class Wolfe:
         return self.steepness(p) <= self.tolerance
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The result of a search: the lowest point of the bracket, and evaluations `()`, int32."""
 
     point: Point
@@ -130,27 +130,27 @@ def search(
     extend: Callable[[Point, Point], Array],
     is_narrow: Callable[[Point, Point], Array],
     max_evals: Array,
-    going: ArrayLike = True,
-) -> Found:
+    is_needed: ArrayLike = True,
+) -> SearchResult:
     """Brackets a minimum along a line, then narrows the bracket until the conditions hold.
 
     Args:
       line: the line.
-      conditions: to be satisfied, and the start of the line.
+      conditions: the conditions, which have the start of the line.
       first: the first step, `()`.
       extend: `(last, present) -> step`, the next larger step while there is no bracket; if it is
         not larger, the search ends at the present step.
       is_narrow: whether the search ends in a bracket between these two points, `()`.
       max_evals: number of evaluations `()` after which it ends; at least one is made.
-      going: whether to search at all; otherwise the result is the start.
+      is_needed: whether to search at all; otherwise the result is the start.
 
     Reference: Nocedal & Wright, Numerical Optimization, 2nd edition, Algorithms 3.5 and 3.6;
     the interpolation and its safeguards as in Schmidt's minFunc and torch.
     """
     start = conditions.start
-    yes, no = jnp.array(True), jnp.array(False)
+    true, false = jnp.array(True), jnp.array(False)
     zero = jnp.zeros((), jnp.int32)
-    begun = _Search(start, start, yes, no, no, first, zero, jnp.logical_not(going))
+    start_state = _Search(start, start, true, false, false, first, zero, jnp.logical_not(is_needed))
 
     def body(s: _Search) -> _Search:
         new = line.at(s.step)
@@ -168,8 +168,8 @@ def search(
             near_an_end=near, step=step, evals=evals, ended=ended | stuck | small
         )
 
-    s = while_loop(lambda s: ~s.ended, body, begun)
-    return Found(choose(s.a_is_lower, s.a, s.b), s.evals)
+    s = while_loop(lambda s: ~s.ended, body, start_state)
+    return SearchResult(choose(s.a_is_lower, s.a, s.b), s.evals)
 
 
 def _bracket(
@@ -222,6 +222,6 @@ def cubic_step(p: Point, q: Point, low: Array, high: Array) -> Array:
     d1 = left.slope + right.slope - 3 * (left.value - right.value) / (left.step - right.step)
     square = d1 * d1 - left.slope * right.slope
     d2 = jnp.sqrt(jnp.where(square >= 0, square, 0))
-    at = right.step - length * ((right.slope + d2 - d1) / (right.slope - left.slope + 2 * d2))
-    sound = (square >= 0) & jnp.isfinite(at)
-    return as_state(jnp.where(sound, jnp.clip(at, low, high), (low + high) / 2))
+    minimum = right.step - length * ((right.slope + d2 - d1) / (right.slope - left.slope + 2 * d2))
+    is_valid = (square >= 0) & jnp.isfinite(minimum)
+    return as_state(jnp.where(is_valid, jnp.clip(minimum, low, high), (low + high) / 2))

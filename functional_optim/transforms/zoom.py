@@ -71,10 +71,10 @@ def scale_by_zoom_linesearch(
     narrower than `stepsize_precision`, the lowest point found is taken.
 
     `update` needs `value=` f(x), `grad=` the result of `jax.grad` there, and `value_fn=` f; extra
-    arguments that value_fn takes by name are passed to it. The state has `scalars`
-    learning_rate and value, and the gradient at the end, for `value_and_grad_from_state`; and
-    `metrics` num_linesearch_steps, decrease_error and curvature_error, by how much the
-    conditions are violated. Jit the step: otherwise each search is compiled again.
+    arguments that value_fn takes by name are passed to it. The state has `scalars` learning_rate
+    and value, and the gradient at the end, for `value_and_grad_from_state`; and `metrics`
+    num_linesearch_steps, decrease_error and curvature_error, the amounts by which the conditions
+    are violated. Jit the step: otherwise each search is compiled again.
 
     Differences from optax: interpolation is by the cubic with values and slopes of both ends.
     If no step decreases the loss, or u is not a direction of descent, learning_rate is 0, the
@@ -83,15 +83,16 @@ def scale_by_zoom_linesearch(
 
     Args:
       max_linesearch_steps: the largest number of evaluations in one search.
-      max_learning_rate: None for no bound.
-      tol: how far conditions may be violated.
+      max_learning_rate: the largest step length; None for no bound.
+      tol: amount by which conditions may be violated, in units of the loss.
       increase_factor: factor of a step that does not yet bracket a minimum, above 1.
       slope_rtol: share of the decrease along the slope that a step must reach, in [0, 1).
-      curv_rtol: the largest slope at the end, as a share of that at the start.
-      approx_dec_rtol: None for the first pair of conditions only.
+      curv_rtol: the largest slope at the end, as a share of the slope at the start.
+      approx_dec_rtol: relative rise of the loss that the second pair accepts; None for the first
+        pair of conditions only.
       stepsize_precision: the least width of a bracket in which the search continues.
       initial_guess_strategy: "one", or "keep" to begin with the last learning rate.
-      verbose: whether to print if no decrease is lowest.
+      verbose: whether to print if no decrease is found.
 
     Example:
       >>> import functional_optim as fo
@@ -129,8 +130,8 @@ def scale_by_zoom_linesearch(
         moved = jnp.minimum(a.step, b.step) > 0
         return moved & (jnp.abs(b.step - a.step) < stepsize_precision)
 
-    most = max_linesearch_steps.astype(jnp.int32)
-    lowest, evals = search(line, conditions, guess, extend, is_narrow, most, start.slope < 0)
+    max_evals = max_linesearch_steps.astype(jnp.int32)
+    lowest, evals = search(line, conditions, guess, extend, is_narrow, max_evals, start.slope < 0)
     if verbose:
         report("scale_by_zoom_linesearch", lowest.step > 0, ctx.value, start.slope)
     scalars = {

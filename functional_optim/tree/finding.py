@@ -83,7 +83,8 @@ def get(tree: PyTree, key: str, default: object = None, filtering: Filter | None
     the function that measures it.
 
     Args:
-      default: the result where the tree has no value of that name.
+      default: the result if the tree has no value of that name.
+      See `get_all_with_path` for the others.
 
     Raises:
       KeyError: several other values have the name; their paths are in the message.
@@ -95,7 +96,7 @@ def get(tree: PyTree, key: str, default: object = None, filtering: Filter | None
     values = _current_values(get_all_with_path(tree, key, filtering))
     if len(values) > 1 and not _are_counts_of_one_chain(key, [path for path, _ in values]):
         paths = ", ".join(path_string(path) for path, _ in values)
-        raise KeyError(f"get: {key!r} stands at {paths}. Pass a longer name, or filtering.")
+        raise KeyError(f"get: {key!r} is the name of {paths}. Pass a longer name, or filtering.")
     return values[0][1] if values else default
 
 
@@ -161,7 +162,7 @@ def set(tree: PyTree, filtering: Filter | None = None, /, **kwargs: object) -> P
     new_tree = build((), tree)
     missing = [name for name, done in replaced.items() if not done]
     if missing:
-        raise KeyError(f"set: nothing stands under {missing[0]!r} in the tree.")
+        raise KeyError(f"set: the tree has no value with the name {missing[0]!r}.")
     return new_tree
 
 

@@ -121,8 +121,8 @@ def dtype(tree: PyTree, mixed_dtype_handler: str | None = None) -> np.dtype[Any]
                 return x
     names = ", ".join(sorted({str(x) for x in dtypes}))
     raise ValueError(
-        f"dtype: of {names}, none is the {mixed_dtype_handler}. Pass 'promote' for one that holds "
-        "all of them."
+        f"dtype: none of {names} is the {mixed_dtype_handler}. Pass 'promote' for a dtype that "
+        "holds all of them."
     )
 
 
@@ -156,7 +156,7 @@ def random_like(
       >>> random_like(jax.random.key(0), {"a": jnp.zeros(2)})["a"].shape
       (2,)
     """
-    # Samplers of jax.random take out_sharding; those of a caller need not.
+    # Samplers of jax.random take out_sharding; a caller's sampler need not.
     takes_sharding = "out_sharding" in inspect.signature(sampler).parameters
 
     def leaf(key: Array, x: ArrayLike) -> Array:

@@ -34,14 +34,14 @@ def map_params(
     Args:
       initable: the transformation of the state, or its `init`.
       f: called with each leaf and the leaves of `rest` at the same path. It is not called where a
-        parameter has no array, because it is masked or has not this slot. For a quantized array
-        it is called with each part, and for a parameter that is cut into blocks with each of its
-        arrays; for parameters that `packed` stacks, once with the whole stack, if the leaves of
+        parameter has no array, because it is masked or does not have this slot. For a quantized
+        array it is called with each part, and for a parameter that is cut into blocks with each of
+        its arrays; for parameters that `packed` stacks, once with the whole stack, if the leaves of
         `rest` are the same for all of them.
       state: a state that `init` or `update` returned.
       *rest: trees with the structure of the parameters.
       transform_non_params: called with each other leaf; None leaves them unchanged.
-      is_leaf: whether to call `f` with a node, also where it is not an array.
+      is_leaf: whether to call `f` with a node, even if it is not an array.
 
     Raises:
       ValueError: `rest` has different leaves for parameters that are stacked together.

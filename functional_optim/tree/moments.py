@@ -33,7 +33,7 @@ def update_moment(updates: PyTree, moments: PyTree, decay: ArrayLike, order: int
 def update_moment_per_elem_norm(
     updates: PyTree, moments: PyTree, decay: ArrayLike, order: int
 ) -> PyTree:
-    """Computes `update_moment` of absolute values, which differ from complex numbers to a power.
+    """Computes `update_moment` of absolute values: of |g|^order, also for complex updates g.
 
     Example:
       >>> update_moment_per_elem_norm({"a": jnp.array(2j)}, {"a": jnp.array(0.0)}, 0.75, 2)

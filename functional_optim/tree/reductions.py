@@ -69,10 +69,10 @@ def vdot(tree_x: PyTree, tree_y: PyTree) -> Array:
     return _total(jax.tree.leaves(jax.tree.map(leaf, tree_x, tree_y)))
 
 
-def _extreme(best: Callable[..., Array], tree: PyTree, none: float) -> Array:
+def _extreme(best: Callable[..., Array], tree: PyTree, if_empty: float) -> Array:
     extremes = [best(widen(x)) for x in jax.tree.leaves(tree) if np.size(x)]
     if not extremes:
-        return jnp.array(none, hyper_dtype())
+        return jnp.array(if_empty, hyper_dtype())
     dtype = functools.reduce(_common_dtype, [x.dtype for x in extremes])
     return best(jnp.stack([x.astype(dtype) for x in extremes]))
 

@@ -205,7 +205,7 @@ def test_parts_with_other_optimizers_are_evaluated_where_they_train():
 
 def test_states_without_an_average_are_refused():
     state = fo.adam(0.1).init(jnp.ones(2))
-    with pytest.raises(ValueError, match="no state of schedule_free in this state"):
+    with pytest.raises(ValueError, match="does not contain a state of schedule_free"):
         fo.schedule_free_eval_params(state, jnp.ones(2))
 
 

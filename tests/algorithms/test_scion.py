@@ -227,7 +227,7 @@ ERRORS = {
     "no norm": (
         {"param_labels": {"w": "middle"}, "radius": 1.0},
         ONE,
-        "norms has none for 'middle', the label of the parameter at 'w'. Its labels are: hidden",
+        "norms has no norm for the label 'middle' of the parameter at 'w'. Its labels are: hidden",
     ),
     "no radius": (
         {"param_labels": {"w": "middle"}, "norms": {"middle": "sign"}},
@@ -237,7 +237,7 @@ ERRORS = {
     "no axes": (
         {"param_labels": {"b": "head"}},
         {"b": jnp.ones(2)},
-        "the norm 'sign' of the label 'head' is of matrices, and the parameter at 'b'",
+        "the label 'head' has the norm 'sign' of matrices, but the parameter at 'b'",
     ),
     "window": (
         {"norms": {"hidden": fo.ScionNorm(window=1)}},

@@ -13,7 +13,7 @@ from functional_optim.demo.rules import PEAKS
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rule", "adma"], "that --list-rules lists, got 'adma' (close to it are adam"),
+        (["--rule", "adma"], "that --list-rules lists, got 'adma' (similar: adam"),
         (["--compare", "xyz123"], "rules that --list-rules lists, got 'xyz123'\n"),
         (["--rule", "dpsgd"], "dpsgd cannot train the network (it needs the gradient of each"),
         (["--epochs", "0"], "--epochs: must be a whole number from 1 to"),

@@ -136,7 +136,7 @@ def test_checkpoint_with_other_arrays_is_an_error_that_names_the_remedy(tmp_path
     old.save(5, {"w": np.ones(2)})
     old.close()
     new = Checkpoints(directory, config)
-    with pytest.raises(UsageError, match=r"other arrays than those of this version.*--fresh"):
+    with pytest.raises(UsageError, match=r"arrays differ from those of this version.*--fresh"):
         new.restore({"v": {"u": np.ones(3)}})
     new.close()
 

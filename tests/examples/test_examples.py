@@ -78,7 +78,7 @@ def test_eight_devices_have_the_losses_of_one(run, capsys):
     if jax.device_count() < 8:
         pytest.skip("needs eight devices")
     assert run("fsdp", "--steps", "3") < 1e-5
-    assert "of a kernel (256, 256) a device has (32, 256)" in capsys.readouterr().out
+    assert "a device has (32, 256) of a kernel of shape (256, 256)" in capsys.readouterr().out
 
 
 def test_two_players_are_trained_together(run):

@@ -186,7 +186,7 @@ ERRORS = {
     ),
     "search": (
         lambda: optim.LBFGS([jnp.ones(1)], line_search_fn="armijo"),
-        "only 'strong_wolfe' is",
+        "line_search_fn must be 'strong_wolfe' or None",
     ),
     "lr": (lambda: optim.LBFGS([jnp.ones(1)], lr=-1.0), r"LBFGS: .*lr must be in \[0, inf\)"),
     "history": (lambda: optim.LBFGS([jnp.ones(1)], history_size=0), "history_size must be an int"),

@@ -338,7 +338,7 @@ RULES = (
             (
                 {"learning_rate": 0.1, "optimize_1d": True, "adam_learning_rate": 0.1},
                 ValueError,
-                "mars: adam_learning_rate=0.1 is for the parameters that are not matrices",
+                "mars: adam_learning_rate=0.1 has no effect with optimize_1d=True",
             ),
         ),
         oracle=oracles.mars,

@@ -14,8 +14,6 @@ from functional_optim.sharding import state_shardings
 
 from ..trees import assert_same
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 SHAPES = {"a": [(3, 2)] * 6, "b": (30, 30), "c": [(4,)] * 5, "d": {"e": (), "f": [()] * 4}}
 
 

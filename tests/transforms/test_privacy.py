@@ -97,7 +97,7 @@ def test_its_state_has_the_type_of_that_name():
         (
             lambda: contrib.differentially_private_aggregate(1.0, 1.0, 0, seed=1),
             ValueError,
-            "key and seed are one thing",
+            "seed is the older name of key",
         ),
         (lambda: contrib.dpsgd(0.1, -1.0, 1.0, key=0), ValueError, "l2_norm_clip must be in"),
         (lambda: contrib.dpsgd(0.1, 1.0, 1.0), TypeError, "key must be an integer or a key"),

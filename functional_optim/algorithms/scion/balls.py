@@ -91,7 +91,7 @@ class Ball:
     """The unit ball of one parameter.
 
     Attributes:
-      norm: its norm, whose `window` is settled here.
+      norm: its norm; the field `window` of this class replaces the window of the norm.
       axes: the axes of its matrices; None for norms that need none.
       window: axes of the positions of a convolution.
     """
@@ -118,7 +118,7 @@ class Ball:
         x = jax.random.normal(key, shape, dtype)
         ball, share = self, 1.0
         if self.norm.name == "spectral" and self.window and self.axes is not None:
-            # As the authors, who draw an orthogonal matrix for each position.
+            # As in the authors' code, which draws an orthogonal matrix for each position.
             _, inputs, _ = self.axes.axes(shape)
             channels = tuple(i for i in inputs if i not in self.window)
             ball = Ball(self.norm, dataclasses.replace(self.axes, inputs=channels, split_inputs=1))
@@ -128,6 +128,7 @@ class Ball:
 
 
 def _of_vectors(x: Array, norm: ScionNorm) -> Array:
+    """Minimizes over a parameter without matrices, by elements or along the last axis."""
     if norm.name == "sign":
         return jnp.sign(x)
     last = x.shape[-1] if x.ndim else 1

@@ -25,16 +25,16 @@ def scion_init(
     param_labels: LabelsOrFn = None,
     axes: LabelsOrFn = None,
 ) -> PyTree:
-    """Makes first parameters on the balls of `scion`, with the arguments that this has.
+    """Makes initial parameters on the balls of `scion`, which has the same arguments.
 
-    Matrices of spectral layers are random orthogonal ones times the radius and the factor of their
-    shape, for a convolution at each position; of sign layers, random signs; of col_norm and
-    row_norm, random directions; and vectors of bias_rms are 0.
+    Matrices of spectral layers are random orthogonal matrices times the radius and the factor of
+    their shape, one for each position of a convolution. Layers with the norm sign have random
+    signs, layers with col_norm and row_norm random directions, and vectors with bias_rms are 0.
 
     Args:
-      params: arrays, or `jax.ShapeDtypeStruct`, whose shapes and dtypes are those of the result.
+      params: arrays, or `jax.ShapeDtypeStruct`, with the shapes and dtypes of the result.
       key: an integer, or a key of `jax.random.key`.
-      radius: as for `scale_by_scion`, but numbers, and no schedules.
+      radius: as for `scale_by_scion`, but without schedules.
       See `scale_by_scion` for the others.
 
     Raises:

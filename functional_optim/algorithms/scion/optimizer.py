@@ -72,7 +72,7 @@ def scale_by_radius(
 @named_init
 @dataclasses.dataclass(frozen=True)
 class MinimizerInit:
-    """`init` of the minimizers, which keep nothing."""
+    """`init` of the minimizers, whose state is empty."""
 
     roles: Roles
     name = "minimizer"
@@ -148,7 +148,7 @@ def scale_by_scion(
     ns_dtype: DTypeLike | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Replaces updates by the best elements of balls: linear minimizers of their running mean.
+    """Replaces updates by the points of balls that have the largest product with their mean.
 
     For one parameter of shape `*p`, with the ball of its layer:
 
@@ -159,26 +159,26 @@ def scale_by_scion(
     are in units of p. The radius may differ by label, and is then `radius.<label>` in the state.
 
     Args:
-      radius: one number for all parameters; or label -> number, where labels that are missing
-        have the number of their role. None is 50 for `hidden` and `vector`, 1 for `embedding` and
-        3000 for `head`.
+      radius: one number for all parameters; or label -> number, where labels that are missing have
+        the radius of their role. None is 50 for `hidden` and `vector`, 1 for `embedding` and 3000
+        for `head`.
       alpha: weight of a new gradient: 0.1 is a decay of 0.9, and with 1 there is no momentum.
-      norms: label -> `ScionNorm` or its name, in addition to those of the roles: `spectral` for
+      norms: label -> `ScionNorm` or its name, in addition to the norms of the roles: `spectral` for
         `hidden`, `sign` for `head` and, not normalized, for `embedding`, `bias_rms` for `vector`.
-      param_labels: tree of labels shaped like the parameters, or a function of the parameters
-        that returns one, such as `path_labels`. None, for the tree or for a parameter, is its role
-        by its name and axes. An embedding that is also the head is a `head`.
-      axes: tree of `MatrixAxes`, or a prefix of one, with None for what is not a matrix; or a
-        function of the parameters that returns one. None for `axes_by_name()`. Embeddings and
-        heads of two axes have axes by their names.
+      param_labels: tree of labels shaped like the parameters, or a function of the parameters that
+        returns one, such as `path_labels`. None, for the tree or for a parameter, means the role
+        that follows from name and axes. An embedding that is also the head is a `head`.
+      axes: tree of `MatrixAxes`, or a prefix of one, with None for a parameter without matrices; or
+        a function of the parameters that returns one. None for `axes_by_name()`. The axes of
+        embeddings and heads with two axes follow from their names.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
       See `orthogonalize` for the others.
 
-    Differences: the authors' code rounds to bfloat16, has 1 for alpha unless told otherwise, and
-    matrices `(outputs, inputs)`.
+    Differences: the authors' code rounds to bfloat16, has alpha 1 by default, and matrices
+    `(outputs, inputs)`.
 
     Raises:
-      ValueError: alpha outside [0, 1]; a radius is negative; a name of a norm is unknown; or, by
+      ValueError: alpha outside [0, 1]; a radius is negative; the name of a norm is unknown; or, by
         `init`, a parameter has no role or no axes.
 
     Example:
@@ -221,19 +221,20 @@ def scion(
     ns_dtype: DTypeLike | None = None,
     state_dtype: StateDtype = None,
 ) -> GradientTransformation:
-    """Scion: `scale_by_scion`, then steps towards its elements.
+    """Scion: `scale_by_scion`, then a step towards minus its result, or along it.
 
         p <- (1 - learning_rate) p - learning_rate u    constrained
         p <- p - learning_rate u                        not constrained
 
-    With the first, parameters that start in the ball of their radius stay in it: `scion_init` makes
-    such. It is decoupled weight decay of 1, under the name `weight_decay` in the state. A learning
-    rate of learning_rate radius with a decay of 1 / radius, and not constrained, is the same.
-    `learning_rate` `()` has no unit, and must be less than 1; the authors have 2^-12 for GPT.
+    With the first step, parameters that start in the ball of their radius stay in it; `scion_init`
+    makes such parameters. It is decoupled weight decay of 1, which the state has as `weight_decay`.
+    The second step with radius 1, learning rate learning_rate radius and weight decay 1 / radius is
+    the same. `learning_rate` `()` has no unit, and must be less than 1; the authors use 2^-12 for
+    GPT.
 
     Args:
-      learning_rate: share of the way to -u, less than 1; or factor of u, where not constrained.
-      constrained: whether to take the first step.
+      learning_rate: share of the way to -u, less than 1; or factor of u, if not constrained.
+      constrained: whether to take the first of these steps.
       See `scale_by_scion` and `orthogonalize` for the others.
 
     Raises:
@@ -264,6 +265,6 @@ def scion(
         ns_dtype=ns_dtype,
         state_dtype=state_dtype,
     )
-    # Not an argument of Scion: with any other number, radius has another meaning.
+    # The decay is not an argument, because with any other number radius has another meaning.
     decay = (add_decayed_weights(1.0),) if constrained else ()
     return chain(direction, *decay, scale_by_learning_rate(learning_rate))

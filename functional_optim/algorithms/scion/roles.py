@@ -1,4 +1,4 @@
-"""Finds the role of each parameter, and the ball that goes with it."""
+"""Finds the role and the ball of each parameter."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,8 @@ NORMS_BY_ROLE: dict[str, ScionNorm] = {
 """Norms that the authors advise."""
 
 RADII = {"hidden": 50.0, "embedding": 1.0, "head": 3000.0, "vector": 50.0}
-"""Radii of the authors' GPT; that of embeddings is of their small GPT, whose weights differ."""
+"""Radii of the authors' GPT; the radius of embeddings is from their small GPT, whose weights
+differ."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +68,14 @@ class Roles:
         axes: PyTree | Labeller | None,
     ) -> "Roles":
         """Makes a hashable object of the arguments of a factory."""
-        given = {
+        custom_norms = {
             k: x
             if isinstance(x, ScionNorm)
             else ScionNorm(check_choice(x, f"{rule}: norms[{k!r}]", NORMS))
             for k, x in (norms or {}).items()
         }
         labeller = None if param_labels is None else as_labeller(param_labels)
-        pairs = tuple((NORMS_BY_ROLE | given).items())
+        pairs = tuple((NORMS_BY_ROLE | custom_norms).items())
         return cls(rule, MatrixLeaves.of(axes, rule), labeller, pairs)
 
     def __repr__(self) -> str:
@@ -117,7 +118,7 @@ class Roles:
         label, norms = self._label(x), dict(self.norms)
         if label not in norms:
             raise ValueError(
-                f"{self.rule}: norms has none for {label!r}, the label of the parameter at "
+                f"{self.rule}: norms has no norm for the label {label!r} of the parameter at "
                 f"'{x.path}'. Its labels are: {', '.join(norms)}."
             )
         norm = norms[label]
@@ -126,8 +127,8 @@ class Roles:
         axes = x.axes
         if axes is None:
             raise ValueError(
-                f"{self.rule}: the norm {norm.name!r} of the label {label!r} is of matrices, and "
-                f"the parameter at '{x.path}', of shape {x.leaf.shape}, has no axes: it is "
+                f"{self.rule}: the label {label!r} has the norm {norm.name!r} of matrices, but the "
+                f"parameter at '{x.path}', of shape {x.leaf.shape}, has no axes: it is "
                 f"{x.reason}. Pass axes with MatrixAxes for it, or another label."
             )
         try:
@@ -140,14 +141,14 @@ class Roles:
         """Returns the axes of the positions of a convolution."""
         _, inputs, _ = axes.axes(x.leaf.shape)
         if norm.window is not None:
-            given = (norm.window,) if isinstance(norm.window, int) else norm.window
+            axes_of_window = (norm.window,) if isinstance(norm.window, int) else norm.window
             n = len(x.leaf.shape)
-            window = tuple(i % n for i in given if -n <= i < n)
-            if len(window) < len(given) or not set(window) < set(inputs) | {None}:
+            window = tuple(i % n for i in axes_of_window if -n <= i < n)
+            if len(window) < len(axes_of_window) or not set(window) < set(inputs) | {None}:
                 raise ValueError(
                     f"{self.rule}: window={norm.window} does not fit the parameter at '{x.path}', "
-                    f"of shape {x.leaf.shape}, whose inputs are its axes {inputs}. Give those of "
-                    "the inputs that are positions, and not the channels."
+                    f"of shape {x.leaf.shape}, whose inputs are its axes {inputs}. Pass the "
+                    "axes of the positions, without the channels."
                 )
             return window
         if len(inputs) < 2 or OUT.search(x.leaf.owner):
@@ -178,14 +179,14 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class _Parameter:
-    """A parameter with all that is known of it.
+    """A parameter, with the facts that decide its role and its axes.
 
     Attributes:
       path: its path.
       leaf: its names and its shape.
       layer: its axes, or the reason why it has none.
-      by_name: the same by its name alone.
-      label: what the user calls it, or None.
+      by_name: its axes, or the reason, by its name alone.
+      label: the user's label, or None.
     """
 
     path: str
@@ -200,7 +201,7 @@ class _Parameter:
 
     @property
     def role(self) -> str | None:
-        """Its role by its names; None if these do not tell."""
+        """Its role by its names; None if they do not decide it."""
         leaf = self.leaf
         if len(leaf.shape) < 2 or VECTOR.search(leaf.name) or NORM.search(leaf.owner):
             return "vector"
@@ -225,7 +226,7 @@ class _Parameter:
 
     @property
     def axes(self) -> MatrixAxes | None:
-        """Its axes; those of an embedding or a head follow from its name."""
+        """Its axes; for an embedding or a head, they follow from its name."""
         if self.axes_by_layer is not None:
             return self.axes_by_layer
         if len(self.leaf.shape) != 2 or self.role not in ("embedding", "head"):

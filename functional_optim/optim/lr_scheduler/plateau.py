@@ -111,7 +111,7 @@ class ReduceLROnPlateau(LRScheduler):
                 self.cooldown,
             ),
             mode=self.mode,
-            of_size=False,
+            relative_to_size=False,
         )
         self.best = float(watch.best)
         self.num_bad_epochs, self.cooldown_counter = int(watch.bad), int(watch.cooldown)

@@ -5,7 +5,7 @@ The modules, each on those before it:
 - `axes`: the axes of a parameter's matrices, and the matrices as arrays.
 - `by_name`: recognizes layers by their names and shapes.
 - `routing`: finds the matrices of a tree.
-- `wrapper`: applies a transformation to them.
+- `wrapper`: applies a transformation to the matrices.
 """
 
 from .axes import (

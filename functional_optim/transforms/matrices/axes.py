@@ -22,16 +22,16 @@ Sizes = int | tuple[int, ...]
 class MatrixAxes:
     """Says which axes of a parameter are the inputs of a linear map, and which its outputs.
 
-    Several axes are joined, in the order in which they are given; all others are batch axes, so
-    that each of their elements has a matrix. A fused weight is several matrices side by side: they
-    are split, and each has an update of its own.
+    Several axes are joined, in the order in which they are given. All other axes are batch axes:
+    there is a matrix for each index along them. A fused weight is several matrices side by side:
+    they are split, and each has its own update.
 
     Args:
       inputs: axis or axes over which a layer sums.
       outputs: axis or axes of its outputs.
       split_inputs: the number of equal parts of the joined inputs, or the sizes of all parts.
-      split_outputs: the same for the joined outputs: 3 for query, key and value in one weight, or
-        the number of heads; `(4096, 1024, 1024)` for fewer keys and values than queries.
+      split_outputs: the same for the joined outputs, such as 3 for query, key and value in one
+        weight, or the number of heads; `(4096, 1024, 1024)` for fewer keys and values than queries.
 
     Raises:
       TypeError: an axis is not an integer, or a split not an integer or a tuple of integers.
@@ -247,16 +247,16 @@ class Blocks:
         return auto_sharded(join, lambda *_: spec, *arrays)
 
     def _specs(self, spec: PartitionSpec) -> list[PartitionSpec]:
-        """Returns the specs of the arrays: that of an axis, or None where it is joined or split."""
+        """Returns the specs of the arrays, where an axis that is joined or split is not sharded."""
         # JAX could not say how a sharded axis is divided once it is joined or cut.
         axes = [spec[axes[0]] if len(axes) == 1 else None for axes in self.axes.axes(self.shape)]
         specs = []
         for rows in self.runs[0]:
             for columns in self.runs[1]:
-                whole = [
+                is_whole = [
                     run[0] * run[1] == sum(parts) and run[1] == 1
                     for run, parts in zip((rows, columns), self.axes.parts(self.shape), strict=True)
                 ]
-                kept = [x if w else None for x, w in zip(axes[1:], whole, strict=True)]
-                specs.append(PartitionSpec(axes[0] if all(whole) else None, *kept))
+                sides = [x if w else None for x, w in zip(axes[1:], is_whole, strict=True)]
+                specs.append(PartitionSpec(axes[0] if all(is_whole) else None, *sides))
         return specs

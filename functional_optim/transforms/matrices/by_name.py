@@ -41,8 +41,8 @@ class Vectors:
     """A parameter without matrices, and the reason: `an embedding`.
 
     Attributes:
-      reason: why.
-      axes: those of a first convolution, for rules that take it as a matrix.
+      reason: why it has no matrices.
+      axes: the axes of a first convolution, for rules that take it as a matrix.
     """
 
     reason: str
@@ -157,7 +157,7 @@ def _layer(leaf: ByName, leaves: Sequence[ByName], vectors: Subtrees) -> Layer:
 
 
 def _special(leaf: ByName) -> Vectors | None:
-    """Returns what a parameter is that is trained without its matrices, by name."""
+    """Returns `Vectors` for a parameter that is not a matrix by its name, else None."""
     if VECTOR.search(leaf.name) or (leaf.name == "b" and leaf.owner):
         return Vectors(f"a vector by its name {leaf.name!r}")
     if NORM.search(leaf.owner):
@@ -175,13 +175,13 @@ def _special(leaf: ByName) -> Vectors | None:
 
 
 def _stacked_axes(leaf: ByName, vectors: Subtrees) -> int | None:
-    """Returns the number of axes of stacked layers; None if nothing in the tree tells."""
-    own_layer = len(leaf.path) - 1
-    for depth in range(own_layer, -1, -1):
+    """Returns the number of axes of stacked layers; None if the tree does not show it."""
+    own_depth = len(leaf.path) - 1
+    for depth in range(own_depth, -1, -1):
         counts = {
             count
             for vector in vectors.get(leaf.path[:depth], ())
-            for count in _axes_in_front(vector, leaf if depth == own_layer else None)
+            for count in _axes_in_front(vector, leaf if depth == own_depth else None)
             # Stacks of another length are of other layers.
             if vector.shape[:count] == leaf.shape[:count]
         }
@@ -191,7 +191,7 @@ def _stacked_axes(leaf: ByName, vectors: Subtrees) -> int | None:
 
 
 def _axes_in_front(vector: ByName, weight: ByName | None) -> list[int]:
-    """Returns the number of axes before those of a vector; nothing where that is not known.
+    """Lists the possible number of axes in front of a vector; an empty list if it is unknown.
 
     Args:
       vector: a vector of the subtree.
@@ -215,23 +215,23 @@ def _axes_in_front(vector: ByName, weight: ByName | None) -> list[int]:
 def _weight(leaf: ByName, stacked: int, experts: bool, leaves: Sequence[ByName]) -> Layer:
     """Returns the axes of a weight whose stacked layers are known."""
     first = stacked + experts
-    own = leaf.shape[first:]
+    layer_shape = leaf.shape[first:]
     flipped = leaf.name in ROWS_ARE_OUTPUTS
-    if len(own) == 2:
+    if len(layer_shape) == 2:
         rows, columns = (first + 1, first) if flipped else (first, first + 1)
         return _fused(leaf, MatrixAxes(rows, columns))
-    if len(own) < 2:
-        return Vectors("a vector") if len(own) == 1 else Unclear("no axes of a matrix")
+    if len(layer_shape) < 2:
+        return Vectors("a vector") if len(layer_shape) == 1 else Unclear("no axes of a matrix")
     if CONV.search(leaf.owner) or (flipped and _has_conv_bias(leaf, leaves)):
         return _convolution(leaf, first, flipped, leaves)
-    if len(own) == 3 and leaf.name == "kernel":
+    if len(layer_shape) == 3 and leaf.name == "kernel":
         if QUERY.search(leaf.owner):
             return MatrixAxes(first, (first + 1, first + 2))
         if OUT.search(leaf.owner):
             return MatrixAxes((first, first + 1), first + 2)
-    if len(own) == 4 and FUSED[3].search(leaf.owner) and own[1] == 3:
+    if len(layer_shape) == 4 and FUSED[3].search(leaf.owner) and layer_shape[1] == 3:
         return MatrixAxes(first, (first + 2, first + 3))
-    return Unclear(f"{len(own)} axes of one layer, and the unknown name {leaf.owner!r}")
+    return Unclear(f"{len(layer_shape)} axes of one layer, and the unknown name {leaf.owner!r}")
 
 
 def _fused(leaf: ByName, axes: MatrixAxes) -> Layer:

@@ -16,11 +16,11 @@ from .by_name import ByName, Layer, Unclear, Vectors, layers_by_name, text_of
 
 __all__ = ["MatrixLeaves", "OnlyMatrices", "UnclearMatrices", "axes_by_name", "shown", "two_axes"]
 
-GIVEN = Vectors("by its axes, which are None")
+EXCLUDED = Vectors("by its axes, which are None")
 
 
 class UnclearMatrices(ValueError):
-    """Raised where names and shapes do not tell whether a parameter is a matrix.
+    """Raised if names and shapes do not decide whether a parameter is a matrix.
 
     Attributes:
       kinds: dotted path of each parameter -> how the rules see it.
@@ -44,15 +44,15 @@ class axes_by_name:
       split in three.
     - Biases, scales, normalizations, embeddings, heads, depthwise and first convolutions (up to 4
       input channels) are not matrices. Names are searched in the last two keys of the path.
-    - A stack of layers, with one more axis in front, is recognized by its biases and scales, or
-      those of the smallest subtree that has some of the same length. Under `experts`, the first
-      axis counts matrices.
+    - A stack of layers, with one more axis in front, is recognized by its biases and scales, or by
+      the biases and scales of the smallest subtree that has some of the same length. Under
+      `experts`, the first axis counts matrices.
     - Any other parameter of two axes is a matrix `(inputs, outputs)`.
     - Any other parameter of three or more axes is an error, which lists all parameters.
 
     Args:
-      rules: mapping of patterns, or pairs of a pattern or predicate, to `MatrixAxes`; None where
-        a parameter is not a matrix.
+      rules: pattern -> `MatrixAxes`; or a sequence of pairs (pattern or predicate, `MatrixAxes`).
+        None in place of `MatrixAxes` for a parameter that is not a matrix.
 
     Raises:
       ValueError: a pattern is not a regular expression; or, when called, a rule matches no
@@ -80,11 +80,11 @@ class axes_by_name:
         texts = [f"the rule {test!r}" for test, _ in self.rules]
         chosen = first_rules("axes_by_name", self.rules, texts, without_containers(params))
         layers = [
-            layer if i is None else _given(self.rules[i][1])
+            layer if i is None else _as_layer(self.rules[i][1])
             for layer, i in zip(layers_by_name(leaves), chosen, strict=True)
         ]
         if any(isinstance(layer, Unclear) for layer in layers):
-            raise _question(paths, leaves, layers)
+            raise _unclear_error(paths, leaves, layers)
         treedef: Any = jax.tree.structure(without_containers(params))
         return treedef.unflatten(layers)
 
@@ -94,9 +94,9 @@ def two_axes(params: PyTree) -> PyTree:
     return jax.tree.map(lambda p: MatrixAxes() if jnp.ndim(p) == 2 else None, params)
 
 
-def _given(axes: object) -> Layer:
+def _as_layer(axes: object) -> Layer:
     if axes is None:
-        return GIVEN
+        return EXCLUDED
     if isinstance(axes, Vectors):
         return axes
     spec = as_matrix_axes(axes)
@@ -108,7 +108,7 @@ def _given(axes: object) -> Layer:
     return spec
 
 
-def _question(paths: list[str], leaves: list[ByName], layers: list[Layer]) -> UnclearMatrices:
+def _unclear_error(paths: list[str], leaves: list[ByName], layers: list[Layer]) -> UnclearMatrices:
     """Returns the error of a tree with unclear parameters, with a line that resolves it."""
     unclear = [i for i, layer in enumerate(layers) if isinstance(layer, Unclear)]
     kinds = {
@@ -151,8 +151,8 @@ class MatrixLeaves:
     """Finds for each parameter its `MatrixAxes`, or the reason why it has none.
 
     Attributes:
-      rule: the rule that asks, to be named in errors.
-      argument: the argument in which its user describes the axes.
+      rule: name of the rule, for errors.
+      argument: name of the argument with the axes, for errors.
       labeller: function of the parameters that returns a tree of `MatrixAxes`, or a prefix of
         one, with None for a parameter that is not a matrix.
     """
@@ -163,7 +163,7 @@ class MatrixLeaves:
 
     @classmethod
     def of(cls, axes: PyTree | Labeller, rule: str, argument: str = "axes") -> "MatrixLeaves":
-        """Makes a hashable object of a tree, a function or None, for which names decide."""
+        """Makes a hashable object from a tree or a function; with None, names decide."""
         if axes is None:
             return cls(rule, argument, axes_by_name())
         if isinstance(axes, axes_by_name):
@@ -175,7 +175,7 @@ class MatrixLeaves:
         try:
             entries = self.labeller(params)
             # None is an entry too: that parameter has no matrices.
-            return jax.tree.map(_given, entries, is_leaf=_is_entry)
+            return jax.tree.map(_as_layer, entries, is_leaf=_is_entry)
         except (TypeError, ValueError) as error:
             error.args = (f"{self.rule}: {self.argument}: {error}",)
             raise

@@ -35,8 +35,9 @@ def on_matrices(
     `(matrices, rows, columns)`, or as a tuple of such arrays where its matrices differ in shape. It
     sees `MaskedNode` in place of all other parameters, whose updates are returned unchanged.
 
-    The state is that of `inner`. A slot with the shape of the matrices is kept in the shape of the
-    parameter, so that it is sharded like it, and so that other rules understand it.
+    The state is the state of `inner`. A slot with the shape of the matrices is kept in the shape of
+    the parameter, so that it is sharded like the parameter, and other functions can read it as a
+    slot of the parameter.
 
     Args:
       inner: the transformation.
@@ -65,7 +66,7 @@ class StateForm:
 
     @classmethod
     def of(cls, init: TransformInitFn) -> "StateForm":
-        """Reads the state that `init` makes for matrices whose sides occur nowhere else."""
+        """Finds the slots in a state that `init` makes for matrices of a shape that is unique."""
         probe = (7, 10_007, 10_009)
         state = jax.eval_shape(init, AnyParams(jax.ShapeDtypeStruct(probe, jnp.float32)))  # type: ignore[arg-type]
         leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_any_params)
@@ -111,11 +112,11 @@ class StateForm:
         self,
         convert: Callable[..., PyTree],
         state: OptState,
-        *rest: OptState,
+        *more: OptState,
         others: Callable[[Array], Array] = lambda x: x,
     ) -> OptState:
-        """Converts these slots; the rest of a state may lack fields that another one has."""
-        trees = [dict(self._flat(x)[0]) for x in rest]
+        """Converts these slots, and other arrays by `others`; `more` may have other fields."""
+        trees = [dict(self._flat(x)[0]) for x in more]
         leaves, treedef = self._flat(state)
         return treedef.unflatten(
             [
@@ -177,14 +178,14 @@ class _View:
         return self.treedef.unflatten(leaves)
 
     def split(self, leaves: Sequence[Any]) -> list[Any]:
-        """Splits leaves into matrices; a leaf without a value has none in each place."""
+        """Splits leaves into matrices; an absent leaf becomes an absent value for each array."""
         return [
             MaskedNode() if blocks is None else _split(blocks, x)
             for blocks, x in zip(self.blocks, leaves, strict=True)
         ]
 
     def joined(self, tree: PyTree, like: Sequence[Any]) -> list[Any]:
-        """Returns parameters whose matrices are those of a tree; of those without some, its leaf.
+        """Joins the matrices in a tree to parameters; returns its other leaves unchanged.
 
         Args:
           tree: the matrices of all parameters.
@@ -198,7 +199,7 @@ class _View:
         ]
 
     def merged(self, tree: PyTree, leaves: Sequence[Any]) -> list[Any]:
-        """Returns leaves, with the matrices of a tree in the places of those that have some."""
+        """Returns leaves, where the joined matrices of a tree replace parameters with matrices."""
         return [
             x if blocks is None or is_absent(x) else new
             for blocks, x, new in zip(self.blocks, leaves, self.joined(tree, leaves), strict=True)
@@ -256,7 +257,7 @@ class MatricesUpdate(Interned):
         values = None
         if params is not None:
             values = align_params(view.labels, params, link=self.name)
-        # Shapes and shardings are those of the parameters, where these are known.
+        # Shapes and shardings are from the parameters, if update got them.
         like = gradients if values is None else values
 
         def cut(leaves: Sequence[Any]) -> PyTree:
