@@ -12,7 +12,7 @@ from functional_optim import optim
 from functional_optim.core.leaf.stacking import stack_arrays, unstack_array
 from functional_optim.sharding import state_shardings
 
-from ..trees import assert_same
+from ..trees import assert_close, assert_same
 
 SHAPES = {"a": [(3, 2)] * 6, "b": (30, 30), "c": [(4,)] * 5, "d": {"e": (), "f": [()] * 4}}
 
@@ -142,7 +142,9 @@ def test_packed_and_unpacked_transformations_chain():
     assert tx.init(PARAMS)._fields == ("scale_by_adam", "trace")
     assert tx.init(PARAMS).trace.trace.keys() == PARAMS.keys()
     found, expected = (train(x, x.init(PARAMS)) for x in (tx, plain))
-    assert_same((found[0], fo.unpacked(found[1])), expected)
+    # XLA may round a product and a sum once in one program, and twice in the other; steps are of
+    # the size 1.
+    assert_close((found[0], fo.unpacked(found[1])), expected, rtol=2e-7, atol=5e-7)
 
 
 def test_shardings_of_a_state_have_its_structure():
