@@ -112,8 +112,9 @@ def scale_by_adabound(
     new_slots = {"mu": mu, "nu": nu}
     if amsbound:
         nu = new_slots["nu_max"] = jnp.maximum(slots.nu_max, nu)
-    root = jnp.maximum(eps + safe_sqrt(nu), ctx.floor)
-    rate = jnp.minimum(jnp.maximum(ctx.rate / root, ctx.lower), ctx.upper)
+    # Scalars come first: in this order XLA compiles one loop for all leaves of a shape.
+    root = jnp.maximum(ctx.floor, eps + safe_sqrt(nu))
+    rate = jnp.minimum(ctx.upper, jnp.maximum(ctx.lower, ctx.rate / root))
     return rate * mu, new_slots
 
 

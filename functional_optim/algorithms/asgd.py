@@ -40,7 +40,7 @@ def _step_scalars(
         # The learning rate may have been edited between init and the first update.
         "rate": jnp.where(started > 0, eta, learning_rate),
         "weight": mu,
-        "is_copy": mu == 1,
+        "is_mean": mu != 1,
         "eta": learning_rate * decay,
         "mu": 1 / jnp.maximum(t - t0, 1),
         "started": jnp.ones_like(started),
@@ -115,7 +115,8 @@ def scale_by_asgd(
     moved = p - u
     mean = slots.ax + ctx.weight * (moved - slots.ax)
     # With mu = 1 the mean is the new parameter, which ax + (moved - ax) equals only up to rounding.
-    return u, {"ax": jax.lax.select(ctx.is_copy, moved, mean)}
+    # The mean comes first: in this order XLA compiles one loop for all leaves of a shape.
+    return u, {"ax": jax.lax.select(ctx.is_mean, mean, moved)}
 
 
 @composed

@@ -117,7 +117,8 @@ def dadapt_adamw_step(
     del learning_rate, estim_lr0, bias_correction, growth_rate, state_dtype
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
-    u = mu / (eps + safe_sqrt(nu)) + (weight_decay * ctx.rate) * p
+    # The decay comes first: in this order XLA compiles one loop for all leaves of a shape.
+    u = (weight_decay * ctx.rate) * p + mu / (eps + safe_sqrt(nu))
     return -u, {"mu": mu, "nu": nu, "grad_sum": _next_grad_sum(g, slots, ctx)}
 
 

@@ -77,7 +77,7 @@ def scale_by_param_block_rms(
     ICML 2018, section 8, arXiv:1804.04235.
     """
     del slots, ctx
-    return jnp.maximum(leaf_rms(p), min_scale) * g, {}
+    return g * jnp.maximum(leaf_rms(p), min_scale), {}
 
 
 @leaf_rule(needs=("params",))
@@ -102,4 +102,4 @@ def scale_by_param_block_norm(
       {'w': Array([5., 5.], dtype=float32)}
     """
     del slots, ctx
-    return jnp.maximum(leaf_norm(p), min_scale) * g, {}
+    return g * jnp.maximum(leaf_norm(p), min_scale), {}

@@ -129,7 +129,7 @@ def adaptive_grad_clip(
     """
     del slots, ctx
     axes = _unit_axes("adaptive_grad_clip", p, axis)
-    bound = clipping * jnp.maximum(_unit_norm(p, axes), eps)
+    bound = clipping * jnp.maximum(eps, _unit_norm(p, axes))
     bound = jnp.where(jnp.isinf(clipping), clipping, bound)  # also where the norm is 0
     factor = factor_to(bound, _unit_norm(g, axes))
     return g * jnp.broadcast_to(factor, g.shape).astype(g.dtype), {}

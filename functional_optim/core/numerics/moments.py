@@ -24,8 +24,7 @@ def moment(old: Array, x: Array, decay: Array, gain: Array) -> Array:
 
     `gain` `()` is a scalar of the step, `1 - decay` for an exponential moving average.
     """
-    # lax, not jnp: nearly every rule calls this, and jnp takes four times as long to trace. The
-    # scalar comes first, so that XLA compiles one loop for all leaves of a shape.
+    # lax, not jnp: nearly every rule calls this, and jnp takes four times as long to trace.
     return jax.lax.add(jax.lax.mul(decay, old), jax.lax.mul(gain, x))
 
 

@@ -151,7 +151,7 @@ def factor_to(bound: Array, norm: Array) -> Array:
 
     A NaN norm gives a NaN factor, so that updates which are not finite do not look clipped.
     """
-    inside = norm <= bound
+    inside = bound >= norm
     one = jnp.ones_like(norm)
     # The inner `where` avoids bound / 0, also in the derivative.
     return jnp.where(inside, one, bound / jnp.where(inside, one, norm))
