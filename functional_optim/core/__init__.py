@@ -2,10 +2,11 @@
 
 The modules and folders, each on those before it:
 
+- `signatures`, `lazy`, `composed`: matching a call to a signature; names that are imported on first
+  use; names of factories in errors.
 - `state`, `protocol`, `types`: the state's container, the pair `(init, update)`, type aliases.
 - `caching`: one object for equal values, by which programs are found.
 - `functions`: users' functions, as keys of programs.
-- `signatures`, `lazy`: matching a call to a signature; names that are imported on first use.
 - `numerics/`: maths on single arrays and scalars.
 - `trees/`: trees of arrays.
 - `adapter`: calls any `update`, of this package or another.

@@ -87,5 +87,5 @@ def test_the_vectors_of_lbfgs_stay_in_their_order():
     opt.step(lambda p: jnp.sum(p["a"] ** 4) + jnp.sum(p["b"] ** 2))
     state = opt.state_dict()
     assert in_torch_order("to_torch", state, ["a", "b"]) == state
-    with pytest.raises(ValueError, match="all parameters as one vector"):
+    with pytest.raises(ValueError, match="all parameters in one vector"):
         in_torch_order("to_torch", state, ["b", "a"])

@@ -64,7 +64,7 @@ def test_factories_make_transformations_schedules_and_optimizers(factories):
 
 def test_the_place_of_an_argument_has_it(arguments, factories):
     adamw = {a.name: a for a in arguments.arguments(factories["adamw"])}
-    assert adamw["mask"].text.startswith("which parameters decay")
+    assert adamw["mask"].text.startswith("parameters that decay")
     assert adamw["mask"].source == ""
     assert adamw["b1"].source == "functional_optim.scale_by_adam"
     assert adamw["b1"].text.startswith("decays of m and of v")
