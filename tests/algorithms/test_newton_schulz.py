@@ -1,5 +1,7 @@
 """The iteration as a function of arrays: schedules, exact polar factors, accuracy, layouts."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,6 +112,17 @@ def test_long_matrices_are_computed_two_rounds_at_a_time(columns, in_pairs):
 
 
 @pytest.mark.usefixtures("x64")
+def test_two_rounds_at_a_time_are_chosen_where_products_do_not_round():
+    def program(gram, platform):
+        function = jax.jit(lambda x: newton_schulz(x, gram=gram))
+        lowered = function.trace(jnp.ones((8, 40))).lower(lowering_platforms=(platform,))
+        return re.sub("loc[(].*", "", lowered.as_text())
+
+    assert program(None, "cpu") == program(True, "cpu") != program(False, "cpu")
+    for platform in ("cuda", "tpu"):
+        assert program(None, platform) == program(False, platform) != program(True, platform)
+
+
 @pytest.mark.parametrize("gram", [False, True])
 @pytest.mark.parametrize("name", sorted(COEFFICIENTS.keys() - {"cans"}))
 def test_errors_of_narrow_dtypes_are_as_stated(name, gram):
