@@ -98,23 +98,23 @@ def _iterated(x: Array, rounds: Sequence[Triple], gram: bool | None, to: "_Round
     saves_time = to.narrow is None and x.shape[-1] >= GRAM_FROM * x.shape[-2]
     pairs = len(rounds) // 2 * 2 if gram or (gram is None and saves_time) else 0
 
-    def two_at_a_time(x: Array, n: int) -> Array:
-        identity = _identity(x)
-        for i in range(0, n, 2):
+    def two_at_a_time(x: Array, identity: Array) -> Array:
+        for i in range(0, pairs, 2):
             x = _two_rounds(x, rounds[i], rounds[i + 1], identity, to)
         return x
 
     def in_full_precision(x: Array) -> Array:
-        x, identity = two_at_a_time(x, pairs), _identity(x)
+        identity = _identity(x)
+        x = two_at_a_time(x, identity)
         for polynomial in rounds[pairs:]:
             gram = to.product(x, adjoint(x))
             x = to.product(_factor(gram, polynomial, identity, to), x)
         return x
 
     def in_few_bits(x: Array) -> Array:
-        n = pairs if gram else 0
-        x = two_at_a_time(x, n)
-        for polynomial in rounds[n:]:
+        if gram:
+            x = two_at_a_time(x, _identity(x))
+        for polynomial in rounds[pairs if gram else 0 :]:
             x = _round(x, polynomial, to)
         return x
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ..adapter import check_order, wrong_state
+from ..adapter import check_order, check_state, wrong_state
 from ..caching import Interned
 from ..numerics.precision import cast_like
 from ..numerics.validation import check_loss
@@ -196,9 +196,8 @@ def _check_arguments(
             )
         if name == "value":
             check_loss(rule.name, extra[name])
-    if not isinstance(state, State):
-        check_order(rule.name, updates, state, params)
-        raise TypeError(wrong_state(rule.name, f"got {type(state).__name__}"))
+    if not isinstance(state, State):  # asked here first, so that a valid state costs no call
+        check_state(rule.name, updates, state, params)
     fields = state._asdict()
     hyperparams, schedules = fields.get("hyperparams", ()), fields.get("schedules", ())
     names = sorted(hyperparams), sorted(schedules), sorted(fields.keys() - ENGINE_FIELDS)

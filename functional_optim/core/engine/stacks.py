@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.tree_util import PyTreeDef
 
-from ..leaf.packing import Group, Packed
+from ..leaf.packing import MIN_STACKED, Group, Packed
 from ..leaf.stacking import stack_arrays, unstack_array
 from ..protocol import PyTree
 from ..trees.structure import is_absent
@@ -14,13 +14,6 @@ from ..trees.structure import is_absent
 __all__ = ["equal_leaves", "slot_tree", "stack_slots", "whole_stacks"]
 
 Slots = dict[str, jax.Array]
-
-MIN_LEAVES = 4
-"""The smallest number of leaves of one kind whose stack saves more than it costs.
-
-XLA on CPU compiles an elementwise loop that differs from all others in 17 ms, and the loops that
-stack and unstack in up to 28 ms: longer than the products of a second and third leaf.
-"""
 
 
 def whole_stacks(
@@ -48,11 +41,11 @@ def whole_stacks(
 
 
 def equal_leaves(kinds: Mapping[int, Hashable]) -> tuple[Group, ...]:
-    """Groups the leaves of one kind; fewer than `MIN_LEAVES` are in no group."""
+    """Groups the leaves of one kind; fewer than `MIN_STACKED` are in no group."""
     groups: dict[Hashable, list[int]] = {}
     for i, kind in kinds.items():
         groups.setdefault(kind, []).append(i)
-    return tuple(tuple(group) for group in groups.values() if len(group) >= MIN_LEAVES)
+    return tuple(tuple(group) for group in groups.values() if len(group) >= MIN_STACKED)
 
 
 def stack_slots(

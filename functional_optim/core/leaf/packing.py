@@ -20,6 +20,7 @@ __all__ = [
     "Group",
     "Layout",
     "MAX_PACKED_SIZE",
+    "MIN_STACKED",
     "Packed",
     "as_tree",
     "is_packed",
@@ -38,7 +39,11 @@ Group = tuple[int, ...]
 """Indices of leaves that are stacked, in ascending order."""
 
 MIN_STACKED = 4
-"""The smallest number of leaves that are stacked: with fewer, too little is saved."""
+"""The smallest number of leaves that are stacked: with fewer, too little is saved.
+
+XLA on CPU compiles an elementwise loop that differs from all others in 17 ms, and the loops that
+stack and unstack in up to 28 ms: longer than the products of a second and third leaf.
+"""
 
 MAX_PACKED_SIZE = 2048
 """The largest size of a packed leaf: stacking larger ones costs more than it saves."""
