@@ -10,7 +10,13 @@ from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from ..core.composed import composed
 from ..core.decorators import leaf_rule
-from ..core.numerics.matrices import adjoint, as_matrices, matrix_shape, transposed
+from ..core.numerics.matrices import (
+    adjoint,
+    as_matrices,
+    matrix_shape,
+    precise_product,
+    transposed,
+)
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Fraction, NonNegative, RandomKey, StateDtype, Static
 from ..core.rules.context import Slots, StepContext
@@ -225,21 +231,17 @@ def randomized_cholesky_qr(x: Array, key: Array) -> Array:
     sketch = jax.random.normal(key, (*x.shape[:-1], rows), norms.dtype).astype(x.dtype)
     noise = 16 * float(jnp.finfo(norms.dtype).eps) / longer**0.5
     y = y + noise * sketch[..., :rank]
-    small = _product(transposed(sketch), y) / rows**0.5
+    small = precise_product(transposed(sketch), y) / rows**0.5
     y = _times_inverse(y, jnp.linalg.qr(small, mode="r"))
     for _ in range(2):
-        y = _times_inverse(y, adjoint(jnp.linalg.cholesky(_product(adjoint(y), y))))
+        y = _times_inverse(y, adjoint(jnp.linalg.cholesky(precise_product(adjoint(y), y))))
     return y
 
 
 def _times_inverse(x: Array, upper: Array) -> Array:
     """Multiplies by the inverse of triangular matrices; only these small matrices are inverted."""
     identity = jnp.broadcast_to(jnp.eye(upper.shape[-1], dtype=x.dtype), upper.shape)
-    return _product(x, jax.scipy.linalg.solve_triangular(upper, identity))
-
-
-def _product(x: Array, y: Array) -> Array:
-    return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
+    return precise_product(x, jax.scipy.linalg.solve_triangular(upper, identity))
 
 
 def _normalized(r: Array, eps: Array, longer: int) -> Array:

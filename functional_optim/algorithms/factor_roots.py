@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..core.numerics.matrices import adjoint, diagonal
+from ..core.numerics.matrices import adjoint, diagonal, precise_product
 from ..linear_algebra import matrix_inverse_pth_root
 
 __all__ = ["METHODS", "Damping", "InverseRoot", "inverse_root"]
@@ -19,8 +19,6 @@ METHODS = ("eigh", "newton", "qr")
 MAX_ERROR = 0.1
 """The largest max |M - 1| with which a root of the Newton iteration is used, as in the code of Anil
 et al."""
-
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Damping(NamedTuple):
@@ -124,7 +122,7 @@ def _in_basis_jvp(power: _Power, primals: Any, tangents: Any) -> tuple[Array, Ar
     numbers = jnp.where(is_zero, 1.0, numbers)
     powers = jnp.where(is_zero, 0.0, numbers**-power.exponent)
     slopes = jnp.where(is_zero, 0.0, -power.exponent * powers / numbers)
-    inside = jnp.matmul(jnp.matmul(adjoint(basis), d_factor, precision=HIGHEST), basis)
+    inside = _into_basis(d_factor, basis)
     if power.is_relative:
         at = jnp.argmax(values, axis=-1, keepdims=True)
         largest, d_largest = (
@@ -141,14 +139,19 @@ def _in_basis_jvp(power: _Power, primals: Any, tangents: Any) -> tuple[Array, Ar
     means = (slopes[..., :, None] + slopes[..., None, :]) / 2
     quotients = jnp.where(are_equal, means, differences / jnp.where(are_equal, 1.0, gaps))
     inside = quotients.astype(basis.dtype) * inside
-    by_factor = jnp.matmul(jnp.matmul(basis, inside, precision=HIGHEST), adjoint(basis))
+    by_factor = precise_product(precise_product(basis, inside), adjoint(basis))
     return root, by_factor + _assembled(slopes * d_ridge, basis)
+
+
+def _into_basis(factor: Array, basis: Array) -> Array:
+    """Returns the factor in the coordinates of a basis."""
+    return precise_product(precise_product(adjoint(basis), factor), basis)
 
 
 def _assembled(values: Array, basis: Array) -> Array:
     """Returns the matrices of these eigenvalues `(..., n)` and eigenvectors."""
     scaled = basis * values[..., None, :].astype(basis.dtype)
-    return jnp.matmul(scaled, adjoint(basis), precision=HIGHEST)
+    return precise_product(scaled, adjoint(basis))
 
 
 def _ridge(largest: Array, damping: Damping) -> Array:
@@ -162,12 +165,12 @@ def _qr_step(factor: Array, basis: Array, damping: Damping) -> tuple[Array, Arra
       Estimates of the eigenvalues in descending order, and of the eigenvectors. The iteration
       would not converge from another order.
     """
-    inside = jnp.matmul(jnp.matmul(adjoint(basis), factor, precision=HIGHEST), basis)
+    inside = _into_basis(factor, basis)
     largest = jnp.max(diagonal(inside).real, axis=-1, keepdims=True)
     ridge = jnp.broadcast_to(_ridge(largest, damping), largest.shape)[..., None]
     q, r = jnp.linalg.qr(inside + ridge.astype(factor.dtype) * _one(factor))
-    values = diagonal(jnp.matmul(r, q, precision=HIGHEST)).real - ridge[..., 0]
-    basis = jnp.matmul(basis, q, precision=HIGHEST)
+    values = diagonal(precise_product(r, q)).real - ridge[..., 0]
+    basis = precise_product(basis, q)
     order = jnp.argsort(values, axis=-1, descending=True)
     values = jnp.take_along_axis(values, order, axis=-1)
     return values, jnp.take_along_axis(basis, order[..., None, :], axis=-1)

@@ -9,6 +9,7 @@ __all__ = [
     "diagonal",
     "matrix_axes",
     "matrix_shape",
+    "precise_product",
     "squares",
     "times",
     "transposed",
@@ -45,6 +46,11 @@ def adjoint(x: Array) -> Array:
 def diagonal(x: Array) -> Array:
     """Returns the diagonals `(..., n)`."""
     return jnp.diagonal(x, axis1=-2, axis2=-1)
+
+
+def precise_product(x: Array, y: Array) -> Array:
+    """Multiplies matrices in full precision, where accelerators round factors by default."""
+    return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
 
 
 def squares(x: Array) -> Array:
