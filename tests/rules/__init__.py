@@ -3,7 +3,7 @@
 Whoever adds a factory adds it to the file of its family; the conformance tests then run on it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -56,6 +56,7 @@ __all__ = [
     "cases",
     "cases_with_extra",
     "each",
+    "each_argument",
     "each_factory",
     "each_link",
     "each_of",
@@ -156,6 +157,17 @@ def _named_chain(links: tuple[tuple[str, fo.GradientTransformation], ...]) -> An
 def each_of(chosen: Iterable[Case]) -> pytest.MarkDecorator:
     """Runs a test on each of these cases."""
     return pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in chosen])
+
+
+def each_argument(names: Callable[[Case], Iterable[str]]) -> pytest.MarkDecorator:
+    """Runs a test on some arguments of every factory, each with the first variant that names it."""
+    seen: dict[tuple[Any, str], Any] = {}
+    for case in [*cases(), *cases_with_extra()]:
+        for name in names(case):
+            seen.setdefault(
+                (case.factory, name), pytest.param(case, name, id=f"{case.name}-{name}")
+            )
+    return pytest.mark.parametrize(("case", "name"), list(seen.values()))
 
 
 each = each_of(cases())

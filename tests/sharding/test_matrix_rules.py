@@ -1,13 +1,15 @@
 """The states of all rules of matrices, on a mesh where shardings are in types."""
 
 import jax
-import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 import functional_optim as fo
 
 from .. import matrix_rules
+from .explicit import arrays as arrays_on
+from .explicit import make_mesh
+from .explicit import types as types_on
 
 if jax.device_count() < 8:
     pytest.skip("needs eight devices; the host has them on CPU", allow_module_level=True)
@@ -21,22 +23,15 @@ RULES = matrix_rules.make_all(AXES)
 
 @pytest.fixture(scope="module")
 def explicit():
-    return jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
+    return make_mesh()
 
 
 def types(mesh):
-    return {
-        k: jax.ShapeDtypeStruct(shape, np.float32, sharding=NamedSharding(mesh, SPECS[k]))
-        for k, shape in SHAPES.items()
-    }
+    return types_on(mesh, SHAPES, SPECS)
 
 
 def arrays(mesh):
-    rng = np.random.default_rng(0)
-    return {
-        k: jax.device_put(rng.standard_normal(x.shape).astype(np.float32), x.sharding)
-        for k, x in types(mesh).items()
-    }
+    return arrays_on(mesh, SHAPES, SPECS)
 
 
 def with_predicted_shardings(tx, mesh):

@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 import functional_optim as fo
 
 from ..rules import REPRESENTATIVES, affordable, cases, cases_with_extra, plain
 from ..trees import assert_close
+from .explicit import arrays as arrays_on
+from .explicit import make_mesh
+from .explicit import types as types_on
 
 if jax.device_count() < 8:
     pytest.skip("needs eight devices; the host has them on CPU", allow_module_level=True)
@@ -36,25 +39,15 @@ PLACES = {
 
 @pytest.fixture
 def explicit():
-    return jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
+    return make_mesh()
 
 
 def arrays(mesh, specs, dtype=np.float32, seed=0):
-    rng = np.random.default_rng(seed)
-    return {
-        k: jax.device_put(
-            jnp.asarray(rng.standard_normal(SHAPES[k]), dtype), NamedSharding(mesh, spec)
-        )
-        for k, spec in specs.items()
-    }
+    return arrays_on(mesh, SHAPES, specs, dtype, seed)
 
 
 def types(mesh, specs, dtype=np.float32):
-    """Of such arrays the types, which are all that a rule is traced with."""
-    return {
-        k: jax.ShapeDtypeStruct(SHAPES[k], dtype, sharding=NamedSharding(mesh, spec))
-        for k, spec in specs.items()
-    }
+    return types_on(mesh, SHAPES, specs, dtype)
 
 
 def step_of(case):
