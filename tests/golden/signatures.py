@@ -9,7 +9,7 @@ from typing import Any
 FILE = Path(__file__).parent / "torch_names.json"
 
 SINCE = {(2, 14): {"torch.optim.LBFGS"}, (2, 15): {"torch.optim.functional"}}
-"""Version of torch -> names that it added or changed. The file has the names of torch 2.14."""
+"""Version of torch -> names that it added or changed. The file has the names of torch 2.15."""
 
 _AHEAD: dict[str, str | None] = {"torch.optim.functional": None}
 """Names that are newer than the torch which the file is of."""

@@ -1,4 +1,4 @@
-"""Every class of torch.optim, step by step, against runs of torch 2.14 in `tests/golden`."""
+"""Every class of torch.optim, step by step, against runs of torch 2.15 in `tests/golden`."""
 
 import jax
 import pytest

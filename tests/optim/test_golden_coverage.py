@@ -21,7 +21,7 @@ CONFIGURATIONS = {
     "SGD": 9,
     "SparseAdam": 4,
 }
-"""As many as torch 2.14 has in its own tests, for the processor."""
+"""As many as torch 2.15 has in its own tests, for the processor."""
 
 
 def key(case):

@@ -1,4 +1,4 @@
-"""The schedulers of torch.optim against runs of torch 2.14 in `tests/golden`."""
+"""The schedulers of torch.optim against runs of torch 2.15 in `tests/golden`."""
 
 import collections
 import warnings
