@@ -27,7 +27,7 @@ print(time.process_time() - start, len(sys.modules) - before)
 
 
 def measured(use: str) -> tuple[float, int]:
-    """Milliseconds of the processor, and how many modules were imported."""
+    """Measures milliseconds of the processor, and counts the modules that were imported."""
     command = [sys.executable, "-c", PROGRAM.format(use=use)]
     seconds, modules = subprocess.run(
         command, check=True, capture_output=True, text=True

@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """All times of a case."""
+    """Returns all times of a case."""
     from suite.contestants import contestants
     from suite.floor import Triad, largest
     from suite.rules import RULES
@@ -45,7 +45,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def peak(case: Case, name: str) -> int | None:
-    """Bytes that this process held at most, once one contestant has made three steps."""
+    """Returns the bytes that this process held at most, once a contestant has made three steps."""
     from suite.contestants import contestants
     from suite.rules import RULES
     from suite.trees import TREES

@@ -26,7 +26,7 @@ KINDS = ("sparse", "dense")
 
 
 def gradients(rows: int, shape: tuple[int, int]) -> dict[str, Any]:
-    """The same gradient in both forms: random rows, of which some may be the same."""
+    """Draws a gradient in both forms: random rows, of which some may be the same."""
     rng = np.random.default_rng(0)
     values = jnp.asarray(rng.standard_normal((rows, shape[1]), np.float32))
     sparse = fo.row_sparse(values, jnp.asarray(rng.integers(0, shape[0], rows)), shape)
@@ -61,7 +61,7 @@ class Run:
 
 
 def measure(tx: fo.GradientTransformation, rows: int, shape: tuple[int, int], rounds: int) -> str:
-    """The cells of a rule in the table."""
+    """Returns the cells of a rule in the table."""
     grads = gradients(rows, shape)
     runs = {kind: Run(tx, shape, grads[kind]) for kind in KINDS}
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}

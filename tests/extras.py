@@ -16,5 +16,5 @@ def need(*modules: str) -> None:
 
 
 def missing(module: str) -> bool:
-    """Whether a module is not installed."""
+    """Tells whether a module is not installed."""
     return importlib.util.find_spec(module) is None

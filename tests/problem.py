@@ -15,12 +15,12 @@ SHAPES = {"b": (4,), "w": (3, 4)}
 
 
 def arrays(dtype: Any = np.float32, seed: int = 0) -> dict[str, Any]:
-    """Normal numbers in the shapes of the parameters, as JAX arrays."""
+    """Draws normal numbers in the shapes of the parameters, as JAX arrays."""
     return jax.tree.map(lambda x: jax.numpy.asarray(x, dtype), normal(dtype, seed))
 
 
 def normal(dtype: Any, seed: int, leading: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
-    """Normal numbers of float64, complex where `dtype` is."""
+    """Draws normal numbers of float64, complex where `dtype` is."""
     rng = np.random.default_rng(seed)
     complex_ = jax.numpy.issubdtype(dtype, np.complexfloating)
 
@@ -32,7 +32,7 @@ def normal(dtype: Any, seed: int, leading: tuple[int, ...] = ()) -> dict[str, np
 
 
 def step_of(tx: Any) -> Callable[..., Any]:
-    """One training step: `(params, state, grads) -> (params, state)`."""
+    """Returns one training step: `(params, state, grads) -> (params, state)`."""
 
     def step(params: Any, state: Any, grads: Any) -> Any:
         updates, state = tx.update(grads, state, params)

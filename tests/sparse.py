@@ -21,7 +21,7 @@ class Rows:
 
     @property
     def sparse(self) -> Any:
-        """As JAX has it."""
+        """The rows as JAX has them."""
         return fo.row_sparse(jnp.asarray(self.values), jnp.asarray(self.indices), self.shape)
 
     @property
@@ -39,7 +39,7 @@ class Rows:
 
 
 def draw(seed: int, count: int = 5, dtype: Any = np.float32, shape: Any = TABLE) -> Rows:
-    """Random rows; with more rows than the table has, some occur twice."""
+    """Draws random rows; with more rows than the table has, some occur twice."""
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((count, *shape[1:]))
     if np.issubdtype(dtype, np.complexfloating):

@@ -17,7 +17,7 @@ compare = pytest.mark.parametrize("library", [fo, optax], ids=["functional_optim
 
 @pytest.fixture(autouse=True)
 def standard_promotion():
-    """optax promotes implicitly."""
+    """Allows implicit promotion, because optax promotes."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -53,7 +53,7 @@ def test_dtype_of_the_moments_of_bfloat16_parameters(library):
 
 
 def largest_error_of_adam(library, b2: float, steps: int = 1000) -> float:
-    """Relative to float64, over steps with gradients around 1, for b1 = 0."""
+    """Returns the error relative to float64, over gradients around 1, for b1 = 0."""
     tx = library.scale_by_adam(b1=0.0, b2=b2)
     grads = (1 + 0.1 * np.random.default_rng(0).standard_normal(steps)).astype(np.float32)
 

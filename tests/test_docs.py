@@ -31,7 +31,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 
 @each_page
 def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
-    """All blocks of a page in order, in one namespace, with JAX as readers have it."""
+    """Runs all blocks of a page in order, in one namespace, with JAX as readers have it."""
     monkeypatch.chdir(tmp_path)
     run(page.read_text(encoding="utf-8"), page)
 
@@ -104,7 +104,7 @@ def generator(monkeypatch):
 
 @pytest.fixture
 def names(generator):
-    """The module of public names, which remembers nothing that a test has changed."""
+    """Provides the module of public names, which remembers nothing that a test has changed."""
     module = importlib.import_module("sitegen.names")
     module.public_names.cache_clear()
     yield module
@@ -142,7 +142,7 @@ def test_a_name_without_a_group_stops_the_list(generator, monkeypatch):
 
 
 def modules(of: ModuleType) -> list[str]:
-    """Names of a package and of all modules in it but the command line's."""
+    """Returns the names of a package and of all modules in it but the command line's."""
     found = pkgutil.walk_packages(of.__path__, f"{of.__name__}.")
     return [of.__name__, *(m.name for m in found if not m.name.endswith("__main__"))]
 

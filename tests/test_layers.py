@@ -68,13 +68,13 @@ class Import(NamedTuple):
 
 
 def module_of(file: Path) -> str:
-    """The dotted name below the package; the root's is the package's."""
+    """Returns the dotted name below the package; the root's is the package's."""
     parts = file.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or PACKAGE.name
 
 
 def part_of(module: str) -> str:
-    """The folder or module that stands in a layer: `core.engine` of `core.engine.fused`."""
+    """Returns the folder or module of a layer: `core.engine` of `core.engine.fused`."""
     names = module.split(".")
     return ".".join(names[:2] if names[0] == "core" else names[:1])
 
@@ -131,7 +131,7 @@ def test_a_part_imports_only_from_the_layers_before_its_own():
 
 
 def test_no_modules_import_one_another_in_a_circle():
-    """Nor for the sake of types, or within functions."""
+    """Imports for the sake of types and within functions count, too."""
     known = {m: {x.name for x in OWN if x.module == m} - {m} for m in MODULES}
     while free := {m for m, names in known.items() if not names}:
         known = {m: names - free for m, names in known.items() if m not in free}

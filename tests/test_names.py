@@ -33,7 +33,7 @@ OWN = {"reduce_on_plateau"}
 
 
 def public(module: ModuleType) -> set[str]:
-    """Names that a module shows, without those that it imports itself."""
+    """Returns the names that a module shows, without those that it imports itself."""
     names = {name for name in dir(module) if not name.startswith("_")}
     return names - {"functools", "typing"}
 

@@ -17,14 +17,14 @@ OPTIONAL = ("optax", "flax", "torch", "orbax", "sklearn", "matplotlib", "tqdm")
 
 
 def run(*arguments: str, **options: object) -> str:
-    """Output of this Python with other arguments."""
+    """Returns the output of this Python with other arguments."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> list[str]:
-    """Names of the files in a wheel, built from a copy so that the checkout stays clean."""
+    """Returns the names of the files in a wheel, built from a copy to keep the checkout clean."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    """Arguments of a race of seconds, into a temporary folder."""
+    """Provides the arguments of a race of seconds, into a temporary folder."""
     monkeypatch.chdir(ROOT)
     place = ["--out", str(tmp_path / "out"), "--page", str(tmp_path / "race.md")]
     return [*place, "--tasks", "table", "--steps", "0.2", "--seeds", "2"]
@@ -70,7 +70,7 @@ def test_an_error_is_a_result_and_the_next_rule_runs(tmp_path, monkeypatch):
 
 
 def test_each_setting_of_a_sweep_is_a_run_with_these_numbers():
-    """Compared with momentum SGD for logistic regression, written out."""
+    """Compares with momentum SGD for logistic regression, written out."""
     task = TASKS["table"]
     found = sweep.sweep(task, entrants.entrant("sgd"), 20, 1, 10)
     x, y, held_x, held_y = (part.astype(np.float64) for part in task.data())

@@ -22,7 +22,7 @@ ELSEWHERE = {
 
 
 def factories():
-    """Names of what the package exports that makes transformations."""
+    """Returns the names of exported functions that make transformations."""
     values = (getattr(namespace, name) for namespace in NAMESPACES for name in namespace.__all__)
     return {value.__name__ for value in values if makes_transformations(value)}
 

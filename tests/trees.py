@@ -21,24 +21,24 @@ def leaf_types(tree: Any) -> Any:
 
 
 def dtypes_of(tree: Any) -> list[Any]:
-    """Dtypes of the leaves."""
+    """Returns the dtypes of the leaves."""
     return [x.dtype for x in jax.tree.leaves(tree)]
 
 
 def mixed(dtypes: Any) -> dict[str, Any]:
-    """The problem's parameters in several dtypes, side by side, under its names."""
+    """Returns the problem's parameters in several dtypes, side by side, under its names."""
     kinds = {dtype: problem.arrays(dtype) for dtype in dtypes}
     return {k: {dtype: tree[k] for dtype, tree in kinds.items()} for k in problem.SHAPES}
 
 
 def settable(state: Any) -> dict[str, Any]:
-    """The hyperparameters that can be set: not those that follow a schedule."""
+    """Returns the hyperparameters that can be set: not those that follow a schedule."""
     known = fo.get_hyperparams(state)
     return {k: v for k, v in known.items() if not any(n.startswith(f"{k}.") for n in known)}
 
 
 def zeros_like(tree: Any) -> Any:
-    """Zeros in the place of all leaves."""
+    """Returns zeros in the place of all leaves."""
     return jax.tree.map(jax.numpy.zeros_like, tree)
 
 
@@ -50,5 +50,5 @@ assert_finite = chex.assert_tree_all_finite
 
 
 def assert_close(a: Any, b: Any, rtol: float = 1e-7, atol: float = 0.0) -> None:
-    """The trees agree to a tolerance, by default NumPy's."""
+    """Checks that the trees agree to a tolerance, by default NumPy's."""
     chex.assert_trees_all_close(a, b, rtol=rtol, atol=atol)

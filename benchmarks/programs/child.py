@@ -46,7 +46,7 @@ def nudge(seed: int) -> None:
 
 
 def source(file: Path) -> str:
-    """The program of a script or a notebook, without the notebook's own commands."""
+    """Returns the program of a script or a notebook, without the notebook's own commands."""
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".ipynb":
         cells = [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"]

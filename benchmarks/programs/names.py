@@ -17,14 +17,14 @@ FILES = ("*.py", "*.ipynb", "*.md", ":!optax/")
 
 
 def uses(clone: str) -> list[str]:
-    """Every use of a name of optax in a clone's files; optax's own package does not count."""
+    """Finds every use of a name of optax in a clone's files; optax's own package does not count."""
     command = ["git", "-C", clone, "grep", "-ohE", NAME, "HEAD", "--", *FILES]
     found = subprocess.run(command, capture_output=True, text=True).stdout.split()
     return [name for use in found if (name := known(use.removeprefix("optax.")))]
 
 
 def known(name: str) -> str:
-    """The part of a name that optax has: `adam` of `adam.init`."""
+    """Returns the part of a name that optax has: `adam` of `adam.init`."""
     parts = (name, name.split(".")[0])
     return next((part for part in parts if has(optax, part)), "")
 

@@ -61,7 +61,7 @@ on the last bits of the initial value.
 
 
 def code(program: Program, clones: Path | None) -> bytes:
-    """The program's file, at its commit."""
+    """Returns the program's file, at its commit."""
     if clones is None:
         url = f"https://raw.githubusercontent.com/{program.repository}/{program.commit}"
         with urllib.request.urlopen(f"{url}/{program.path}") as answer:
@@ -76,7 +76,7 @@ def code(program: Program, clones: Path | None) -> bytes:
 
 
 def outcome(file: Path, library: str, program: Program, *options: str) -> dict[str, float] | str:
-    """Result and seconds of a run, or the last line of its error."""
+    """Returns result and seconds of a run, or the last line of its error."""
     command = [sys.executable, str(HERE / "child.py"), str(file), library, program.result, *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=file.parent, env=_quiet())
     if done.returncode:
@@ -99,7 +99,7 @@ def copy(program: Program, clones: Path | None) -> Iterator[Path]:
 
 
 def row(program: Program, clones: Path | None) -> str:
-    """A line of the table."""
+    """Returns a line of the table."""
     with copy(program, clones) as file:
         results = [outcome(file, library, program) for library in LIBRARIES]
     link = f"https://github.com/{program.repository}/blob/{program.commit}/{program.path}"

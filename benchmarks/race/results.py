@@ -40,7 +40,7 @@ class Results:
     setup: Setup
 
     def path(self, task: str, name: str) -> Path:
-        """The file of a result."""
+        """Returns the file of a result."""
         return self.folder / task / f"{name}.json"
 
     def read(self, task: str, name: str) -> Result | None:

@@ -37,7 +37,7 @@ class Contestant:
         raise NotImplementedError
 
     def first(self) -> Mapping[str, float] | None:
-        """Seconds of what precedes the first step, from empty caches; None where nothing does."""
+        """Returns seconds of what precedes the first step, from empty caches, or None."""
         return None
 
 
@@ -72,7 +72,7 @@ class Pure(Contestant):
 
 
 def optax_step(tx: Any) -> Step:
-    """The step that users of optax write."""
+    """Returns the step that users of optax write."""
 
     def step(params: Any, state: Any, grads: Any) -> Any:
         updates, state = tx.update(grads, state, params)
@@ -82,7 +82,7 @@ def optax_step(tx: Any) -> Step:
 
 
 def our_step(tx: Any) -> Step:
-    """The same with `apply_gradients`."""
+    """Returns the same with `apply_gradients`."""
 
     def step(params: Any, state: Any, grads: Any) -> Any:
         return fo.apply_gradients(tx, grads, state, params)
@@ -132,7 +132,7 @@ Wrapper = Callable[[Any], Any]
 
 
 def ours(wrapper: Wrapper = lambda tx: tx, kernels: bool = False) -> Make:
-    """Our rule, in a wrapper."""
+    """Returns our rule, in a wrapper."""
 
     def make(rule: Rule, tree: Tree) -> Contestant:
         tx = wrapper(rule.ours())

@@ -28,12 +28,12 @@ class Triad(Contestant):
 
 
 def _touched(tree: Tree) -> int:
-    """Bytes that a step of Adam cannot do without."""
+    """Counts the bytes that a step of Adam cannot do without."""
     numbers = sum(int(np.prod(shape)) for shape in tree.shapes())
     narrow = 3 * (4 - np.dtype(jnp.dtype(tree.dtype)).itemsize)  # g is read, p read and written
     return numbers * (BYTES - narrow)
 
 
 def largest(tree: Tree) -> int:
-    """Bytes of the largest leaf, in float32."""
+    """Counts the bytes of the largest leaf, in float32."""
     return max(4 * int(np.prod(shape)) for shape in tree.shapes())

@@ -13,7 +13,7 @@ Result = dict[str, Any]
 
 
 def tables(results: Sequence[Result]) -> Iterator[str]:
-    """All tables, line by line."""
+    """Yields all tables, line by line."""
     yield "### Step\n"
     yield "Median milliseconds (smallest) [median of the rounds' ratios to optax].\n"
     yield from step_table(results)
@@ -39,13 +39,13 @@ LARGEST = "largest leaf"
 
 
 def _names(results: Sequence[Result], what: str) -> list[str]:
-    """Who has an entry, in the order of the case with the most."""
+    """Lists who has an entry, in the order of the case with the most."""
     longest = sorted(results, key=lambda r: -len(r[what]))
     return list(dict.fromkeys(name for r in longest for name in r[what]))
 
 
 def step_table(results: Sequence[Result]) -> Iterator[str]:
-    """Times of a step: a table for the cases of the same contestants."""
+    """Yields times of a step: a table for the cases of the same contestants."""
     together: dict[tuple[str, ...], list[Result]] = {}
     for r in results:
         together.setdefault(tuple(r["step"]), []).append(r)

@@ -27,7 +27,7 @@ class Rule(NamedTuple):
     fused: bool = True
 
     def stateful(self, params: Any) -> Any:
-        """Our stateful optimizer."""
+        """Makes our stateful optimizer."""
         if self.torch is None:
             return optim.Optimizer(params, self.ours())
         return getattr(optim, self.torch)(params, **self.options)

@@ -11,7 +11,7 @@ Shapes = list[tuple[int, ...]]
 
 
 def gpt2_small() -> Shapes:
-    """The 148 arrays of GPT-2 small, 124,439,808 numbers."""
+    """Returns the shapes of the 148 arrays of GPT-2 small, 124,439,808 numbers."""
     d = 768
     block: Shapes = [(d,), (d,), (d, 3 * d), (3 * d,), (d, d), (d,), (d,), (d,)]
     block += [(d, 4 * d), (4 * d,), (4 * d, d), (d,)]
@@ -19,12 +19,12 @@ def gpt2_small() -> Shapes:
 
 
 def distinct(leaves: int) -> Shapes:
-    """As many arrays of about 1,000 numbers, no two of one shape."""
+    """Returns as many shapes of about 1,000 numbers, no two of them the same."""
     return [(8 + i % 32, 32 + i // 32) for i in range(leaves)]
 
 
 def hidden(layers: int, d: int) -> Shapes:
-    """The four matrices of a transformer's layer."""
+    """Returns the shapes of the four matrices of a transformer's layers."""
     return [(d, d), (d, 3 * d), (d, 4 * d), (4 * d, d)] * layers
 
 
@@ -36,7 +36,7 @@ class Tree(NamedTuple):
     together: int = 1
 
     def arrays(self, scale: float) -> Mapping[str, np.ndarray]:
-        """Normal numbers of this scale, the same at each call."""
+        """Draws normal numbers of this scale, the same at each call."""
         rng = np.random.default_rng(0)
         return {
             f"p{i:04d}": scale * rng.standard_normal(shape, np.float32)

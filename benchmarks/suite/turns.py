@@ -13,7 +13,10 @@ Times = dict[str, list[float]]
 
 
 def step_times(contestants: Mapping[str, Contestant], rounds: int, together: int) -> Times:
-    """Seconds of a step, of each contestant in each round; the first two rounds do not count."""
+    """Measures the seconds of a step of each contestant in each round.
+
+    The first two rounds do not count.
+    """
     found: Times = {name: [] for name in contestants}
     for i in range(rounds + 2):
         for name, one in contestants.items():
@@ -27,7 +30,10 @@ def step_times(contestants: Mapping[str, Contestant], rounds: int, together: int
 
 
 def first_steps(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Times]:
-    """Seconds of each phase before the first step; a first round pays for late imports."""
+    """Measures the seconds of each phase before the first step.
+
+    A first round pays for late imports, and does not count.
+    """
     found: dict[str, Times] = {}
     for i in range(rounds + 1 if rounds else 0):
         for name, one in contestants.items():
@@ -40,5 +46,5 @@ def first_steps(contestants: Mapping[str, Contestant], rounds: int) -> dict[str,
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the rounds' ratios."""
+    """Returns the median of the rounds' ratios."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))

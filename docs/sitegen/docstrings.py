@@ -73,7 +73,7 @@ def parsed(text: str) -> Docstring:
 
 
 def _parts(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Sections end where the next begins, or where text without indentation follows a gap."""
+    """Yields sections, which end where the next begins, or where unindented text follows a gap."""
     title, part = "", []
     for line in lines:
         heading = SECTION.match(line)
@@ -87,7 +87,7 @@ def _parts(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _dedented(lines: list[str]) -> list[str]:
-    """The line of the heading is not indented; lines after it may be."""
+    """Removes the indentation of lines after the heading, whose own line is not indented."""
     if lines and not lines[0].strip():
         return dedent("\n".join(lines[1:])).split("\n")
     return lines

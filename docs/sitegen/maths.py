@@ -105,7 +105,7 @@ def _tokens(text: str) -> list[Token]:
 
 
 def _run(tokens: list[Token], known: frozenset[str]) -> str:
-    """Maths and words in turn."""
+    """Writes maths and words in turn."""
     out: list[str] = []
     depth, part, in_words = 0, [], False
     for n, token in enumerate(tokens):
@@ -126,7 +126,10 @@ def _run(tokens: list[Token], known: frozenset[str]) -> str:
 
 
 def _is_word(token: Token, before: Token, after: Token, known: frozenset[str]) -> bool:
-    """Variables are single letters, have an underscore, are known, or stand next to an operator."""
+    """Tells whether a token is a word, not a variable.
+
+    Variables are single letters, have an underscore, are known, or stand next to an operator.
+    """
     if token.kind == "code":
         return True
     if token.kind != "name" or token.text in known or token.text in GREEK:
@@ -141,7 +144,7 @@ def _is_word(token: Token, before: Token, after: Token, known: frozenset[str]) -
 
 
 def _words(tokens: list[Token]) -> str:
-    """Words and the commas between them, with a space on both sides; names of code as links."""
+    """Writes words and their commas, with a space on both sides, and names of code as code."""
     parts = [""]
     for n, token in enumerate(tokens):
         if token.kind == "code":
@@ -161,7 +164,7 @@ def _operator(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    """A name: Greek where it is the name of a letter, with its index below."""
+    """Writes a name: Greek where it is the name of a letter, with its index below."""
     head, _, index = text.partition("_")
     digits = re.fullmatch(r"([A-Za-z]+?)(\d+)", text)
     if digits and (len(digits[1]) == 1 or digits[1] in GREEK):
@@ -177,7 +180,7 @@ def _letter(text: str) -> str:
 
 
 def _expression(tokens: list[Token]) -> str:
-    """Terms with relations and commas between; in the order of their symbols if in doubt."""
+    """Writes terms with relations and commas, or the symbols in order if it cannot be read."""
     if not tokens:
         return ""
     try:
@@ -229,7 +232,7 @@ class _Reader:
         return token
 
     def listed(self) -> Iterator[str]:
-        """Sums, with commas, semicolons and relations between."""
+        """Reads sums, with commas, semicolons and relations between."""
         while True:
             if self._peek().text == "...":
                 yield _operator(self._take().text)
@@ -256,7 +259,10 @@ class _Reader:
         return "".join(out)
 
     def _term(self) -> str:
-        """Products and quotients: a fraction where one factor only stands below each line."""
+        """Reads products and quotients.
+
+        A quotient is a fraction if only one factor stands below the line.
+        """
         groups: list[list[_Factor]] = [[self._factor()]]
         while True:
             if self._peek().text == "/":
@@ -326,7 +332,7 @@ class _Reader:
         return inner
 
     def _called(self, token: Token) -> _Factor:
-        """A name, or a function of what stands in parentheses right after it."""
+        """Reads a name, or a function of what stands in parentheses right after it."""
         after = self._peek()
         if after.text not in ("(", "[") or after.spaced:
             return _both(_name(token.text))
@@ -341,7 +347,7 @@ class _Reader:
 
 
 def _script(kind: str, base: str, script: str) -> str:
-    """A power or an index; the power of a name with an index stands above that."""
+    """Writes a power or an index; the power of a name with an index stands above that."""
     if kind == "msup" and base.startswith("<msub>") and base.count("<msub>") == 1:
         return f"<msubsup>{base[6:-7]}<mrow>{script}</mrow></msubsup>"
     return f"<{kind}><mrow>{base}</mrow><mrow>{script}</mrow></{kind}>"
@@ -358,7 +364,7 @@ def _fenced(opening: str, inner: str, closing: str) -> str:
 
 
 def _spaced(factors: list[str]) -> Iterator[str]:
-    """Factors side by side: names of several letters would run together."""
+    """Separates factors side by side: names of several letters would run together."""
     for n, factor in enumerate(factors):
         if n and not factor.startswith("<mo>") and not factors[n - 1].startswith("<mo>"):
             yield '<mspace width="0.22em"/>'

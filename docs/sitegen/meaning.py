@@ -32,7 +32,7 @@ def _by_text() -> dict[str, Public]:
 
 
 def _is_plain(name: Public) -> bool:
-    """A word such as `add` means a function of a module only below that module."""
+    """Tells whether a word such as `add` means a function of a module only below that module."""
     return "." in name.short and "_" not in name.name and name.name == name.name.lower()
 
 

@@ -89,7 +89,7 @@ def public_names() -> tuple[Public, ...]:
 
 
 def _public(home: str, original: str, where: list[tuple[ModuleType, str]]) -> Public:
-    """A name is shown by the innermost module it is defined in, else by the first that has it."""
+    """Chooses the innermost module that a name is defined in, else the first that has it."""
     inside = [place for place in where if within(home, place[0].__name__)]
     module, name = max(inside or where[:1], key=lambda place: len(place[0].__name__))
     others = tuple(f"{m.__name__}.{n}" for m, n in where if (m, n) != (module, name))
@@ -110,7 +110,10 @@ def within(home: str, module: str) -> bool:
 
 
 def _check_modules() -> None:
-    """Packages that say what they export are public, and so is a bridge that a page imports."""
+    """Checks that a page shows each package that says what it exports.
+
+    The same holds for a bridge that a page imports.
+    """
     missing = {_below(name) for name in _exporting()} - set(MODULES) - REPEATING
     if missing:
         raise ValueError(f"No page shows {sorted(missing)}. Add them to MODULES of names.py.")

@@ -54,7 +54,7 @@ def _parameters(value: object) -> list[str]:
 
 
 def _arguments(name: Public) -> list[str]:
-    """One item for the arguments that have an entry together, such as the decays of two moments."""
+    """Writes one item for arguments with one entry, such as the decays of two moments."""
     together: dict[tuple[str, str, str], list[Argument]] = {}
     for argument in arguments(name):
         together.setdefault((argument.kind, argument.text, argument.source), []).append(argument)
@@ -81,7 +81,7 @@ def _about(argument: Argument) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Text that begins with a word in the case of a sentence."""
+    """Gives text that begins with a word the case of a sentence."""
     begins_with_word = re.match(r"[a-z]{2,} |a [a-z]{2,}", text)
     return inline(text[0].upper() + text[1:] if begins_with_word else text)
 

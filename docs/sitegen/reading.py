@@ -12,7 +12,7 @@ from typing import Any
 
 
 def doc(module: ModuleType, name: str) -> str:
-    """The text below the assignment of a name, or the docstring of what it stands for."""
+    """Returns the text below the assignment of a name, or the docstring of what it stands for."""
     value = getattr(module, name)
     text = _written_below(*origin(module.__name__, name))
     if not text and getattr(value, "__module__", "").startswith("functional_optim"):
@@ -29,13 +29,13 @@ def _body(module: str) -> list[ast.stmt]:
 
 
 def _for_type_checkers(node: ast.stmt) -> list[ast.stmt]:
-    """The statements below `if TYPE_CHECKING:`."""
+    """Returns the statements below `if TYPE_CHECKING:`."""
     names = isinstance(node, ast.If) and isinstance(node.test, ast.Name)
     return node.body if names and node.test.id == "TYPE_CHECKING" else []
 
 
 def origins(module: ModuleType) -> dict[str, str]:
-    """Where the names are from that a module imports for type checkers, for `lazy_names`."""
+    """Finds where the names are from that a module imports for type checkers, for `lazy_names`."""
     found = {}
     for node in ast.parse(inspect.getsource(module)).body:
         for statement in _for_type_checkers(node):
@@ -60,7 +60,7 @@ def origin(module: str, name: str) -> tuple[str, str]:
 
 
 def _written_below(module: str, name: str) -> str:
-    """The string literal under `name = ...` in a module."""
+    """Returns the string literal under `name = ...` in a module."""
     for node, after in itertools.pairwise(_body(module)):
         one = [node.target] if isinstance(node, ast.AnnAssign) else []
         targets = node.targets if isinstance(node, ast.Assign) else one
@@ -114,6 +114,9 @@ def methods(module: ModuleType, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_method(of: Any) -> bool:
-    """Static methods are what a decorator has put there for the class's own use."""
+    """Tells whether a value is a method of the class.
+
+    Static methods are not: a decorator has put them there for the class's own use.
+    """
     called = callable(of) and not inspect.isclass(of) and not isinstance(of, staticmethod)
     return called or isinstance(of, (property, classmethod))

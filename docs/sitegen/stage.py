@@ -68,7 +68,7 @@ def sources() -> dict[str, str | Path]:
 
 
 def _shown_files(made: dict[str, str | Path]) -> dict[str, str | Path]:
-    """Pictures, and pages of the files to which others link."""
+    """Collects pictures, and pages of the files to which others link."""
     texts = [text for text in made.values() if isinstance(text, str)]
     links = {link for text in texts for link in re.findall(r"\]\(/(source/[^)#]+)\.md", text)}
     pictures = {link for text in texts for link in re.findall(r"!\[[^\]]*\]\(/([^)]+)\)", text)}
@@ -97,7 +97,7 @@ def repository_pages() -> dict[str, str]:
 
 
 def _rewritten(file: str) -> str:
-    """The text of a page, whose links lead to pages of the site."""
+    """Returns the text of a page, whose links lead to pages of the site."""
     text = (ROOT / file).read_text(encoding="utf-8")
     parts = CODE.split(text)
     return "".join(part if n % 2 else _with_links(part, file) for n, part in enumerate(parts))
@@ -108,7 +108,7 @@ def _with_links(text: str, file: str) -> str:
 
 
 def _target(text: str, target: str, file: str) -> str:
-    """Where a link or a picture of a file leads on the site."""
+    """Returns where a link or a picture of a file leads on the site."""
     if target.startswith(("http:", "https:", "mailto:")):
         return target
     pages = repository_pages()

@@ -10,7 +10,7 @@ GRADS = np.random.default_rng(0).uniform(0.5, 2.0, (30, 5)).astype(np.float32)
 
 
 def updates_of(tx, grads):
-    """All updates of one leaf, stacked."""
+    """Returns all updates of one leaf, stacked."""
     state, found = tx.init(grads[0]), []
     for g in grads:
         u, state = tx.update(g, state, g)  # with any parameters
@@ -31,7 +31,7 @@ def test_the_scale_of_the_loss_does_not_matter():
 
 
 def test_updates_have_the_units_of_the_parameters():
-    """In q = 64 p, where gradients are 1/64 as large and steps begin 64 times as large."""
+    """Gradients in q = 64 p are 1/64 as large, and steps begin 64 times as large."""
     in_p = updates_of(fo.scale_by_adadelta(eps=1e-14), 64 * GRADS)
     in_q = updates_of(fo.scale_by_adadelta(eps=64**2 * 1e-14), GRADS)
     np.testing.assert_allclose(in_q, 64 * in_p, rtol=1e-6)

@@ -10,7 +10,7 @@ PLAIN = {"initial_accumulator_value": 0.0, "eps": 0.0}
 
 
 def updates_of(tx, grads):
-    """All updates of one leaf, stacked."""
+    """Returns all updates of one leaf, stacked."""
 
     def step(state, g):
         u, state = tx.update(g, state)

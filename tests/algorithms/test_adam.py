@@ -37,7 +37,7 @@ def test_moments_of_a_constant_gradient_are_off_by_few_roundings_at_every_step()
 
 
 def numbered(before, after, change):
-    """A beta that changes after `change` steps, for the oracle."""
+    """Returns a beta that changes after `change` steps, for the oracle."""
     return lambda t: before if t <= change else after
 
 

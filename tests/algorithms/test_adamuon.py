@@ -12,7 +12,7 @@ def draw(*shape, seed=0):
 
 
 def update(tx, *grads):
-    """The last of the updates, and the state."""
+    """Returns the last of the updates, and the state."""
     state = tx.init(jnp.asarray(grads[0]))
     for g in grads:
         u, state = tx.update(jnp.asarray(g), state)

@@ -36,7 +36,7 @@ def test_without_corrections_it_is_the_papers():
 
 @pytest.mark.parametrize("corrected", [True, False])
 def test_it_finds_the_minimum_from_which_adam_runs_away(corrected):
-    """Theorem 1 of the paper: slopes of 3, -1, -1 in turn on [-1, 1], whose least is at -1."""
+    """Theorem 1 of the paper has slopes of 3, -1, -1 in turn on [-1, 1]; the minimum is at -1."""
     paper = {"bias_correction_mu": corrected, "bias_correction_nu": corrected}
 
     def end(direction):

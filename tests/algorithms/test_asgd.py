@@ -9,7 +9,7 @@ NOISE = np.random.default_rng(0).standard_normal((2000, 10)).astype(np.float32)
 
 
 def run(tx, steps, start=5.0):
-    """Parameters and averages after each step on a bowl with noisy gradients."""
+    """Returns parameters and averages after each step on a bowl with noisy gradients."""
 
     def step(carry, noise):
         p, state = carry

@@ -72,7 +72,7 @@ def arrays(seed):
 
 @functools.cache
 def step_of(tx):
-    """One program for all tests of a transformation: compiling takes nearly all of their time."""
+    """Compiles one program for all tests of a transformation, because compiling is slow."""
 
     @jax.jit
     def step(params, state, grads):

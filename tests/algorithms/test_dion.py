@@ -22,7 +22,7 @@ def polar(g):
 
 
 def run(tx, gradients, params=None, state=None):
-    """The updates of some steps, and the state after them."""
+    """Returns the updates of some steps, and the state after them."""
     state = tx.init(gradients[0]) if state is None else state
     updates, step = [], jax.jit(tx.update)
     for g in gradients:
@@ -250,7 +250,7 @@ VALUES = {
 
 
 def with_values(values, seed=0):
-    """Two matrices of 80 x 6 with these singular values."""
+    """Returns two matrices of 80 x 6 with these singular values."""
     rng = np.random.default_rng(seed)
     left = np.linalg.qr(rng.standard_normal((2, 80, 6)))[0]
     return left * values @ np.linalg.qr(rng.standard_normal((2, 6, 6)))[0]

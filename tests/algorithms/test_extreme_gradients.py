@@ -41,7 +41,7 @@ def test_updates_are_finite(case):
 
 @each_of(case for case in CASES if case.name not in WITHOUT_AN_ANSWER)
 def test_a_run_survives_one_of_them(case):
-    """An outlier, and then gradients as usual: what it left in the state makes no update NaN."""
+    """Usual gradients follow an outlier, which must leave nothing in the state that makes NaN."""
     tx, params = case.make(), arrays()
     grads = normal(np.float32, 0, (3,))
     for scale in (1e-30, 1e30):

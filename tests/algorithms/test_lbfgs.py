@@ -84,7 +84,7 @@ def test_a_nan_leaves_no_trace_in_the_pairs():
 
 
 def descend(tx, steps, x, loss=rosenbrock):
-    """The losses of some steps, and the evaluations made."""
+    """Returns the losses of some steps, and the number of evaluations."""
     value_and_grad = fo.value_and_grad_from_state(loss)
 
     @jax.jit

@@ -16,7 +16,7 @@ from ..trees import assert_close
 
 
 def descend(tx, loss, params, steps):
-    """Parameters, state, and the metrics of each update."""
+    """Returns parameters and state after some steps, and the metrics of each update."""
 
     def one(carry, _):
         params, state = carry
@@ -108,7 +108,7 @@ def test_estimates_grow_in_proportion_to_the_distance(make, reached, distance):
 
 @pytest.mark.usefixtures("x64")
 def test_the_estimate_of_sgd_is_below_the_distance():
-    """The bound of Theorem 1, of a convex function, without the decay that Adam's has."""
+    """Checks the bound of Theorem 1, of a convex function, without the decay that Adam's has."""
     target = jnp.array([1.0, -2.0, 3.0])
     _, _, metrics = descend(
         fo.dadapt_sgd(), lambda x: jnp.linalg.norm(x - target), jnp.zeros(3), 2000
@@ -131,7 +131,7 @@ def test_a_growth_rate_bounds_each_factor():
 
 @pytest.mark.usefixtures("x64")
 def test_an_estimate_that_does_not_change_is_adam():
-    """Prodigy with estim_lr_coef near 0: d stays, and cancels in m / sqrt(v)."""
+    """With estim_lr_coef near 0, Prodigy's d stays, and cancels in m / sqrt(v)."""
     d = 0.01
     params, grads = problem.arrays(np.float64), problem.normal(np.float64, 1, (10,))
     grads = jax.tree.map(jnp.asarray, grads)
@@ -178,7 +178,7 @@ def test_one_parameter_is_its_own_tree():
     ],
 )
 def test_sums_in_bfloat16_parameters_are_those_of_float64(factory, arguments, name):
-    """Updates within 1%, of the same parameters and gradients; optax's sums are off by more."""
+    """Updates are within 1% for equal parameters and gradients; optax's sums are off by more."""
     steps = 5000  # a sum of equal numbers in bfloat16 stops at 256 of them
     params = problem.arrays(jnp.bfloat16)
     noise = problem.normal(np.float32, 1, (steps,))
@@ -350,7 +350,7 @@ def test_momo_without_memory_is_polyaks_step():
 
 @pytest.mark.usefixtures("x64")
 def test_momo_with_a_small_learning_rate_is_momentum():
-    """A cap below Polyak's step: plain SGD with an average of gradients, or Adam."""
+    """A cap below Polyak's step gives plain SGD with an average of gradients, or Adam."""
     params, grads = problem.arrays(np.float64), problem.normal(np.float64, 1, (10,))
     grads = jax.tree.map(jnp.asarray, grads)
 
@@ -375,7 +375,7 @@ def test_momo_with_a_small_learning_rate_is_momentum():
 
 @pytest.mark.usefixtures("x64")
 def test_bets_on_a_constant_gradient_grow():
-    """With g = -1 and alpha = 0: wealth grows by the share t / (t + 1) of it at each round."""
+    """With g = -1 and alpha = 0, wealth grows by the share t / (t + 1) of it at each round."""
     tx, p = fo.cocob(alpha=0.0), jnp.array(0.0)
     state, wealth = tx.init(p), 1.0
     for t in range(1, 20):

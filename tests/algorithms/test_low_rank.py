@@ -15,7 +15,7 @@ def gradients(n, shape=(4, 6), seed=0):
 
 
 def run(tx, grads):
-    """Updates of `{"w": g}` for each g, and the last state."""
+    """Returns the updates of `{"w": g}` for each g, and the last state."""
     params = {"w": jnp.zeros_like(jnp.asarray(grads[0]))}
     state, update, us = tx.init(params), jax.jit(tx.update), []
     for g in grads:

@@ -24,7 +24,7 @@ def arrays(seed, shapes=SHAPES, dtype=jnp.float32):
 
 @functools.cache
 def step_of(name):
-    """One program of a rule for all tests."""
+    """Compiles one program of a rule for all tests."""
     return jax.jit(functools.partial(fo.apply_gradients, RULES[name]))
 
 
@@ -116,7 +116,7 @@ ODD |= {"a": (0, 6), "c": (6, 0), "d": (0, 0), "w": (3, 4), "b": (0,)}
 
 @each
 def test_matrices_of_odd_shapes(name):
-    """Rows, columns, and arrays without elements, in one program; and no arrays at all."""
+    """Runs rows, columns, and arrays without elements, in one program; and no arrays at all."""
     tx = RULES[name]
     for shapes in (ODD, {}):
         params = arrays(0, shapes)

@@ -18,7 +18,7 @@ METHODS = [{}, {"gram": True}, {"ns_coeffs": "deepseek_v4"}, {"method": "svd"}, 
 
 
 def graded(decades, shape=(32, 128), seed=0):
-    """A matrix whose singular values fall from 1 over some decades."""
+    """Returns a matrix whose singular values fall from 1 over some decades."""
     rng = np.random.default_rng(seed)
     left, right = (np.linalg.qr(rng.standard_normal((n, min(shape))))[0] for n in shape)
     return left * np.geomspace(1, 10.0**-decades, min(shape)) @ right.T

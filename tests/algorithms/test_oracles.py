@@ -16,7 +16,7 @@ def in_float64(tree, at=...):
 
 
 def expected(case, params, grads, steps):
-    """Updates of the oracle, stacked, and its parameters at the end."""
+    """Returns the updates of the oracle, stacked, and its parameters at the end."""
     oracle, moving, updates = case.expected(), in_float64(params), []
     for t in range(steps):
         updates.append(oracle(in_float64(grads, t), moving))

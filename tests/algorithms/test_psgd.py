@@ -16,7 +16,7 @@ def matrices(n, shape=(4, 3), seed=0):
 
 
 def run(tx, grads, steps=None):
-    """Updates of `{"w": g}` for each g, and the last state."""
+    """Returns the updates of `{"w": g}` for each g, and the last state."""
     state, update, us = tx.init({"w": jnp.asarray(grads[0])}), jax.jit(tx.update), []
     for g in grads[:steps]:
         u, state = update({"w": jnp.asarray(g)}, state)

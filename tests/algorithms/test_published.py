@@ -206,13 +206,13 @@ def test_parabola_and_rosenbrock_are_solved_and_compile_once(name, arguments):
 @pytest.mark.parametrize("problem", ["parabola-float32", "rosenbrock-float32"])
 @pytest.mark.parametrize("name", sorted(OF_THE_TREE))
 def test_rules_of_the_whole_tree_solve_one_problem_at_a_time(name, problem):
-    """With as many updates as optax gives its own of these."""
+    """Makes as many updates as optax gives its own of these."""
     x = trained(getattr(fo, name)(**TRAINING[name]), *PROBLEMS[problem], 30_000)
     np.testing.assert_allclose(x, PROBLEMS[problem][2], rtol=3e-2, atol=3e-2)
 
 
 def trained(tx, fn, start, end, steps):
-    """The parameter after some updates, in one program."""
+    """Returns the parameter after some updates, in one program."""
 
     def one(_, carry):
         x, state = carry
@@ -328,9 +328,10 @@ def test_lbfgs_finds_known_minima(fn, start, end):
 
 
 def play(tx, slope, start, steps, rate, factor=lambda t: 1.0):
-    """Where x in [-1, 1] ends under losses slope(t) x, whose best x is -1, and the mean regret.
+    """Returns the last x in [-1, 1] under losses slope(t) x, and the mean regret.
 
-    The learning rate is rate / sqrt(t), and updates are multiplied by `factor(t)`.
+    The best x is -1. The learning rate is rate / sqrt(t), and updates are multiplied by
+    `factor(t)`.
     """
 
     def one(carry, t):
@@ -355,9 +356,9 @@ ENDS = {"adam": [1.0, 1.0, 1.0], "amsgrad": [-0.99865, -0.99898, -0.99959]}
 
 @pytest.mark.parametrize("name", ["adam", "amsgrad"])
 def test_where_adam_runs_away_amsgrad_converges(name):
-    """Reddi, Kale & Kumar, On the convergence of Adam and beyond, ICLR 2018, Theorem 1.
+    """Follows Reddi, Kale & Kumar, On the convergence of Adam and beyond, ICLR 2018, Theorem 1.
 
-    Slopes of C, -1, -1 in turn; 60,000 updates.
+    The slopes are C, -1, -1 in turn, for 60,000 updates.
     """
     factory = getattr(fo, f"scale_by_{name}")
     paper = AS_PUBLISHED if name == "amsgrad" else {}
@@ -375,7 +376,7 @@ def test_where_adam_runs_away_amsgrad_converges(name):
 
 
 def test_a_rare_large_slope_leads_adam_away_for_a_million_updates():
-    """The same paper, section 5: slopes of 1010 at every 101st update and of -10 at others.
+    """Follows section 5 of that paper: slopes of 1010 at every 101st update and of -10 at others.
 
     Its Adam corrects no bias, so what corrects it here is taken back.
     """
@@ -403,7 +404,7 @@ def test_a_rare_large_slope_leads_adam_away_for_a_million_updates():
 
 
 def test_adopt_finds_the_minimum_where_a_rare_large_slope_leads_adam_away():
-    """The slopes of the test before, and ADOPT without its bound, as in Algorithm 1."""
+    """Takes the slopes of the test before, and ADOPT without its bound, as in Algorithm 1."""
 
     def played(b2):
         adopt = fo.scale_by_adopt(b1=0.9, b2=b2, use_clipping=False)
@@ -416,8 +417,10 @@ def test_adopt_finds_the_minimum_where_a_rare_large_slope_leads_adam_away():
 
 
 def test_adopt_converges_with_any_b2_where_adam_needs_one_near_1():
-    """Taniguchi et al., ADOPT, NeurIPS 2024, Figure 1: f(x) = x, whose gradients are k^2 at one of
-    k updates, and -k at all others; k = 10, 200,000 updates, 16 runs each.
+    """Follows Figure 1 of Taniguchi et al., ADOPT, NeurIPS 2024.
+
+    The gradients of f(x) = x are k^2 at one of k updates, and -k at all others; k = 10, 200,000
+    updates, 16 runs each.
     """
     k, decays = 10.0, jnp.array([0.1, 0.5, 0.9, 0.99, 0.999])
 

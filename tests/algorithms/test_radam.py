@@ -15,7 +15,7 @@ STEPS = (*range(1, 21), 50, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
 def rectification(b2, t, threshold=5):
-    """The factor r of the paper, in 60 digits; 1 where there is none."""
+    """Computes the factor r of the paper in 60 digits, or returns 1 if it is not defined."""
     with localcontext() as context:
         context.prec = 60
         b = Decimal(float(b2))
@@ -27,7 +27,7 @@ def rectification(b2, t, threshold=5):
 
 
 def update_of_ones(tx, t, b2=0.999):
-    """The update at step t of a run whose gradients are all 1."""
+    """Returns the update at step t of a run whose gradients are all 1."""
     g = jnp.ones(())
     state = fo.set_hyperparams(tx.init(g), b2=b2)
     before = jnp.asarray(t - 1, jnp.int32)

@@ -15,7 +15,7 @@ STEP = fo.scale_by_learning_rate(0.1)
 
 
 def updates_of(tx, steps=20, scale=1.0, **extra):
-    """All updates of a run, in float64."""
+    """Returns all updates of a run, in float64."""
     params, found = problem.arrays(np.float64, seed=1), []
     state, update = tx.init(params), jax.jit(tx.update)
     draws = problem.normal(np.float64, 0, (steps,))

@@ -12,7 +12,7 @@ GRADS[40:60, ::3] = 0
 
 
 def params_of(tx, grads, start=0.0):
-    """The parameters after each step."""
+    """Returns the parameters after each step."""
 
     def step(carry, g):
         p, state = carry

@@ -13,7 +13,7 @@ from ..trees import assert_close
 
 
 def descend(tx, gradient, x, steps):
-    """Parameters and state after some steps from x, in one program."""
+    """Returns parameters and state after some steps from x, in one program."""
 
     def body(carry, _):
         p, state = carry
@@ -40,7 +40,7 @@ def test_a_parabola_gives_the_numbers_of_the_reference():
     ],
 )  # fmt: skip
 def test_the_loss_is_within_the_bound_of_theorem_1(b1, steps, published):
-    """Of |x| from 1: D = G = 1, learning rate 1 / sqrt(T), and a loss of at most as much."""
+    """Minimizes |x| from 1: D = G = 1, so a learning rate of 1 / sqrt(T) bounds the loss."""
     rate = steps**-0.5
     y, state = descend(fo.schedule_free_sgd(rate, b1=b1), jnp.sign, jnp.array(1.0), steps)
     loss = abs(fo.eval_params(state, y))
@@ -72,7 +72,7 @@ def test_losses_are_those_that_optax_prints(name):
 
 @pytest.mark.usefixtures("x64")
 def test_all_of_a_point_in_the_average_is_primal_averaging():
-    """b1 = 1: the gradient is that at the average itself, of equal weights."""
+    """With b1 = 1, the gradient is that at the average itself, of equal weights."""
     y, state = descend(fo.schedule_free_sgd(0.25, b1=1.0), lambda y: y, jnp.array(1.0), 20)
     z = x = 1.0
     for t in range(20):

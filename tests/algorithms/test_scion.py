@@ -29,7 +29,7 @@ def normal(shape, seed=0):
 
 @functools.cache
 def minimizer(norm, axes, **how):
-    """One program for all tests of a norm, since compiling takes nearly all of their time."""
+    """Compiles one program for all tests of a norm, because compiling is slow."""
     tx = fo.scale_by_scion(
         1.0, 1.0, norms={"x": norm}, param_labels={"w": "x"}, axes={"w": axes}, **how
     )
@@ -37,7 +37,7 @@ def minimizer(norm, axes, **how):
 
 
 def direction(g, norm, axes=None, **how):
-    """The minimizer for one weight, without momentum."""
+    """Returns the minimizer for one weight, without momentum."""
     return minimizer(norm, axes, **how)(g)
 
 

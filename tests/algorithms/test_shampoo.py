@@ -21,7 +21,7 @@ def normal(*shape, seed=0):
 
 
 def run(tx, grads, params=None):
-    """Updates for gradients one after another, and the state after them."""
+    """Returns the updates for gradients one after another, and the state after them."""
     state, updates = tx.init(grads[0] if params is None else params), []
     step = jax.jit(tx.update)
     before = step._cache_size()
@@ -156,7 +156,7 @@ def test_failures_of_all_leaves_are_counted_in_an_optimizer():
 
 @functools.cache
 def root_of(how, exponent, is_relative):
-    """The inverse root of a factor, given it and its eps, as a program that tests share."""
+    """Compiles the inverse root as a function of a factor and its eps, for several tests."""
 
     def root(factor, eps):
         return inverse_root(how, factor, exponent, Damping(eps, is_relative, False), None)

@@ -23,7 +23,7 @@ def orthogonal(n, seed=0):
 
 
 def run(tx, grads, params=None):
-    """All updates, and the state after them."""
+    """Returns all updates, and the state after them."""
     state, updates = tx.init(jax.tree.map(lambda g: jnp.asarray(g[0]), grads)), []
     update = jax.jit(tx.update)
     for t in range(len(jax.tree.leaves(grads)[0])):
@@ -144,7 +144,7 @@ def test_other_frequencies_run_the_same_program(rule):
 @in_float64
 @each_rule
 def test_staggered_leaves_change_their_bases_at_different_updates(rule):
-    """A tree with a bias after each matrix, so that their indices are every other number."""
+    """The tree has a bias after each matrix, so that their indices are every other number."""
     tree = {f"{i}{name}": shape for i in range(4) for name, shape in (("b", (3,)), ("w", (4, 3)))}
     params = {k: jnp.zeros(shape) for k, shape in tree.items()}
     tx, period = rule(precondition_frequency=8, stagger=True), 8

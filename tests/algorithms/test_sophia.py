@@ -19,7 +19,7 @@ def loss(params):
 
 
 def exact(library=fo):
-    """An estimator without chance: the diagonal itself."""
+    """Returns an estimator without chance, which computes the diagonal itself."""
 
     def update(updates, state, params=None, *, obj_fn, **extra):
         return hessian_diag(obj_fn, params), state
@@ -40,7 +40,7 @@ def trained(library, tx, steps=12):
 def oracle(
     learning_rate, b1, b2, eps, gamma, interval, weight_decay, clip=1.0, correct=True, steps=12
 ):
-    """Liu et al., Algorithm 3, with the estimate after the step, as in optax."""
+    """Follows Liu et al., Algorithm 3, with the estimate after the step, as in optax."""
     p = {k: np.asarray(x, np.float64) for k, x in PARAMS.items()}
     m, h = ({k: np.zeros_like(x) for k, x in p.items()} for _ in range(2))
     for i in range(steps):

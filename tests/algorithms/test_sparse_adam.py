@@ -12,7 +12,7 @@ from ..sparse import TABLE, Rows, draw
 
 
 def rows_of_numpy(grads, start, lr, b1=0.9, b2=0.999, eps=1e-8):
-    """Row by row, each with its own m and v; the time is that of the table."""
+    """Updates row by row, each with its own m and v; the time is that of the table."""
     p = np.array(start, np.float64)
     m, v = np.zeros_like(p), np.zeros_like(p)
     for t, g in enumerate(grads, start=1):

@@ -22,7 +22,7 @@ KINDS = {
 
 
 def least(costs):
-    """The least sum over all assignments."""
+    """Returns the least sum over all assignments."""
     if costs.shape[0] > costs.shape[1]:
         costs = costs.T
     n, m = costs.shape

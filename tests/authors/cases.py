@@ -6,12 +6,12 @@ import functional_optim as fo
 
 
 def rows_are_outputs(params):
-    """A weight as torch has it, `(outputs, inputs)`."""
+    """Declares the weight as torch has it, `(outputs, inputs)`."""
     return {"w": fo.MuonDimensionNumbers(reduction_axis=1, output_axis=0), "b": None}
 
 
 def at_rate(tx):
-    """A direction with a learning rate, for vectors too: their optimizer has no other rule."""
+    """Scales a direction by a learning rate, for vectors too: their optimizer has no other rule."""
     return fo.chain(tx, fo.scale_by_learning_rate(1e-2))
 
 

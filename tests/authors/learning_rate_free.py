@@ -53,5 +53,5 @@ CASES = {
 
 
 def loss(t: int) -> float:
-    """The loss that MoMo is given at step t, from 0."""
+    """Returns the loss that MoMo is given at step t, from 0."""
     return 2.0 / (1 + t)

@@ -76,7 +76,7 @@ def run(
     before_step: Callable[..., None] | None = None,
     names: tuple[str, ...] = ("w", "b"),
 ) -> list[dict[str, Any]]:
-    """The parameters after the steps that are kept."""
+    """Returns the parameters after the steps that are kept."""
     params = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in start().items()}
     optimizer = make([params[k] for k in names])
     kept = []
@@ -101,7 +101,7 @@ class ThreeBetas(tuple):
 
 
 def newton_schulz(m: Any, steps: int = 5, eps: float = 1e-7) -> Any:
-    """MARS's iteration without its rounding to bfloat16."""
+    """Follows MARS's iteration, without its rounding to bfloat16."""
     x = m / (m.norm() + eps)
     x = x.T if m.size(0) > m.size(1) else x
     for _ in range(steps):
@@ -155,7 +155,7 @@ def filtered(function: Callable[..., Any], **how: Any) -> Callable[..., None]:
 
 
 def results() -> dict[str, Any]:
-    """All runs, by the names of `cases.py`."""
+    """Returns all runs, by the names of `cases.py`."""
     get = importlib.import_module
     ademamix, simplified = get("ademamix").AdEMAMix, get("simplified").SimAdEMAMix
     adopt, laprop, came = get("adopt").ADOPT, get("laprop").LaProp, get("came").CAME

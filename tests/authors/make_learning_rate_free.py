@@ -55,7 +55,7 @@ def fetch(folder: Path, to: Path) -> None:
 def run(
     make: Callable[[list[Any]], Any], step: Callable[[Any, int], Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The parameters after the steps that are kept."""
+    """Returns the parameters after the steps that are kept."""
     import torch
 
     params = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in start().items()}
@@ -75,7 +75,7 @@ def run(
 
 
 def with_loss(optimizer: Any, t: int) -> None:
-    """A step that is given the loss."""
+    """Makes a step that is given the loss."""
     import torch
 
     from .learning_rate_free import loss
@@ -84,7 +84,7 @@ def with_loss(optimizer: Any, t: int) -> None:
 
 
 def results() -> dict[str, Any]:
-    """All runs, by the names of `learning_rate_free.py`."""
+    """Returns all runs, by the names of `learning_rate_free.py`."""
     import torch
 
     def of(module: str, name: str, step: Any = None, **how: Any) -> list[dict[str, Any]]:
@@ -171,7 +171,7 @@ def results() -> dict[str, Any]:
 
 
 def half_rate(params: list[Any]) -> Any:
-    """COCOB with a learning rate of 0.5, which its options have and its arguments lack."""
+    """Makes COCOB with a learning rate of 0.5, which its options have and its arguments lack."""
     optimizer = importlib.import_module("cocob").COCOB(params, alpha=4.0, weight_decay=0.1)
     for group in optimizer.param_groups:
         group["lr"] = 0.5

@@ -54,7 +54,7 @@ def fetch(folder: Path, to: Path) -> None:
 
 
 def run(make: Any, names: tuple[str, ...] = ("w", "b")) -> list[dict[str, Any]]:
-    """The parameters after the steps that are kept."""
+    """Returns the parameters after the steps that are kept."""
     import torch
 
     params = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in start().items()}
@@ -72,7 +72,7 @@ def run(make: Any, names: tuple[str, ...] = ("w", "b")) -> list[dict[str, Any]]:
 
 
 def auxiliary(optimizer: Any, matrices: dict[str, Any], others: dict[str, Any]) -> Any:
-    """A run of an optimizer whose groups say whether they have matrices."""
+    """Runs an optimizer whose groups say whether they have matrices."""
 
     def make(w: Any, b: Any) -> Any:
         return optimizer(
@@ -92,7 +92,7 @@ def gather(out: Any, x: Any, async_op: bool) -> Any:
 
 
 def results() -> dict[str, Any]:
-    """All runs, by the names of `muon.py`."""
+    """Returns all runs, by the names of `muon.py`."""
     import torch
 
     get = importlib.import_module

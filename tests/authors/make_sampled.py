@@ -43,7 +43,7 @@ W, B = (1, (4, 3)), (0, (1, 3))
 
 
 def key_of(step: int, index: int) -> Any:
-    """The key that a rule gives to a leaf at a step, from 0."""
+    """Returns the key that a rule gives to a leaf at a step, from 0."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(0), step), index)
 
 
@@ -52,19 +52,22 @@ def normal(key: Any, shape: tuple[int, ...]) -> Any:
 
 
 def triangular() -> Iterator[Any]:
-    """The numbers of the geometry `EQ`, at each step that fits the factors."""
+    """Yields the numbers of the geometry `EQ`, at each step that fits the factors."""
     for t in itertools.count():
         yield from (normal(key_of(t, index), shape) for index, shape in (W, B))
 
 
 def rarely() -> Iterator[Any]:
-    """The same, where the factors are fitted at every fourth step."""
+    """Yields the same numbers, if the factors are fitted at every fourth step."""
     for t in itertools.count(3, 4):
         yield from (normal(key_of(t, index), shape) for index, shape in (W, B))
 
 
 def symmetric(leaves: tuple[Any, ...], *dense: tuple[int, int]) -> Iterator[Any]:
-    """The numbers of `Q0.5EQ1.5`: the noise, and two subspaces of each axis with a dense factor."""
+    """Yields the numbers of `Q0.5EQ1.5`.
+
+    They are the noise, and two subspaces of each axis with a dense factor.
+    """
     for t in itertools.count():
         for index, shape in leaves:
             keys = jax.random.split(key_of(t, index), 5)
@@ -75,7 +78,7 @@ def symmetric(leaves: tuple[Any, ...], *dense: tuple[int, int]) -> Iterator[Any]
 
 
 def projections(rank: int) -> Iterator[Any]:
-    """The projections of the weight, which change every fourth step."""
+    """Yields the projections of the weight, which change every fourth step."""
     for t in itertools.count(0, 4):
         words = jax.random.bits(key_of(t, 1), (2,), np.uint32)
         key = jax.random.wrap_key_data(words, impl="threefry2x32")
@@ -85,7 +88,7 @@ def projections(rank: int) -> Iterator[Any]:
 def with_numbers(
     numbers: Iterator[Any], make: Callable[[list[Any]], Any], names: tuple[str, ...] = ("w", "b")
 ) -> Any:
-    """A run in which torch draws these numbers."""
+    """Runs an optimizer while torch draws these numbers."""
 
     def draw(*args: Any, **_: Any) -> Any:
         shape = args[0] if len(args) == 1 else args
@@ -102,7 +105,7 @@ def with_numbers(
 
 
 def signed_svd(matrix: Any, full_matrices: bool = True) -> Any:
-    """The singular value decomposition with our signs, of the left or the right vectors."""
+    """Decomposes a matrix by singular values, with our signs of the left or the right vectors."""
     u, s, vh = SVD(matrix, full_matrices=full_matrices)
 
     def signs(x: Any) -> Any:
@@ -125,7 +128,7 @@ class WithClosure:
 
 
 def results() -> dict[str, Any]:
-    """All runs, by the names of `sampled.py`."""
+    """Returns all runs, by the names of `sampled.py`."""
     get = importlib.import_module
     kron, psgd = get("kron").Kron, get("psgd").KronWhiten
     update_factors = get("kron")._update_precond

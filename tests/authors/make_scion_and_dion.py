@@ -51,7 +51,7 @@ def fetch(folder: Path, to: Path) -> None:
 
 
 def run(shape: str, make: Callable[[list[Any]], Any]) -> list[list[float]]:
-    """The parameter after the steps that are kept."""
+    """Returns the parameter after the steps that are kept."""
     import torch
 
     p = torch.nn.Parameter(torch.tensor(start(SHAPES[shape])))
@@ -65,7 +65,7 @@ def run(shape: str, make: Callable[[list[Any]], Any]) -> list[list[float]]:
 
 
 def with_first_q(kind: Any) -> Any:
-    """An optimizer of Dion that starts with the Q of the problem."""
+    """Returns an optimizer class of Dion that starts with the Q of the problem."""
     import torch
 
     class Started(kind):  # type: ignore[misc]
@@ -77,7 +77,7 @@ def with_first_q(kind: Any) -> Any:
 
 
 def results() -> dict[str, Any]:
-    """All runs, by the names of `scion_and_dion.py`."""
+    """Returns all runs, by the names of `scion_and_dion.py`."""
     scion = importlib.import_module("scion").Scion
     dion2 = importlib.import_module("dion.dion2").Dion2
     simple, reference, dion = (

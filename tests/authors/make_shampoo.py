@@ -50,7 +50,7 @@ def in_descending_order(run: Callable[[], Any]) -> Any:
 
 
 def results() -> dict[str, Any]:
-    """All runs, by the names of `shampoo.py`."""
+    """Returns all runs, by the names of `shampoo.py`."""
     import distributed_shampoo as meta
     import torch
     from distributed_shampoo.shampoo_types import ClassicMomentumConfig as classic

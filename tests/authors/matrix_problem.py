@@ -13,17 +13,17 @@ SHAPES = {
 
 
 def start(shape: tuple[int, ...]) -> np.ndarray:
-    """The parameter before the first step."""
+    """Returns the parameter before the first step."""
     return np.cos(_phase(shape, 1.0))
 
 
 def gradient(t: int, p: np.ndarray) -> np.ndarray:
-    """The gradient at step t, from 0."""
+    """Returns the gradient at step t, from 0."""
     return np.sin(0.7 * t + _phase(p.shape, 1.3)) + 0.1 * p
 
 
 def first_q(shape: tuple[int, ...]) -> np.ndarray:
-    """The first Q of Dion."""
+    """Returns the first Q of Dion."""
     return np.sin(1 + _phase(shape, 1.7))
 
 

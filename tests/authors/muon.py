@@ -6,7 +6,7 @@ import functional_optim as fo
 
 
 def rows_are_outputs(params: Any) -> dict[str, Any]:
-    """A weight as torch has it, `(outputs, inputs)`, and perhaps a vector."""
+    """Declares the weight as torch has it, `(outputs, inputs)`, and perhaps a vector."""
     return {k: fo.MatrixAxes(inputs=1, outputs=0) if k == "w" else None for k in params}
 
 
@@ -15,7 +15,7 @@ ADAM = {"adam_b2": 0.95, "adam_eps": 1e-10}
 
 
 def preset(name: str, learning_rate: float, **changes: Any) -> fo.GradientTransformation:
-    """Muon with the arguments of a preset, and some changes."""
+    """Makes Muon with the arguments of a preset, and some changes."""
     return fo.muon(learning_rate, **fo.muon_preset(name) | {"ns_dtype": None} | AXES | changes)
 
 

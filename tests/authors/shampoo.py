@@ -8,7 +8,7 @@ from .make_shampoo import RATE
 
 
 def chained(weight_decay: float = 0.0, **how: Any) -> fo.GradientTransformation:
-    """Shampoo of all parameters, vectors too, as Meta's."""
+    """Makes Shampoo of all parameters, vectors too, as Meta's."""
     return fo.chain(
         fo.scale_by_shampoo(**how),
         fo.add_decayed_weights(weight_decay),

@@ -18,7 +18,7 @@ AUTHORS = json.loads(Path(__file__).with_name("muon.json").read_text(encoding="u
 
 
 def steps(tx, names):
-    """The parameters after each step."""
+    """Yields the parameters after each step."""
     params = {k: jnp.asarray(start()[k]) for k in names}
     state, update = tx.init(params), jax.jit(tx.update)
     for t in range(STEPS):

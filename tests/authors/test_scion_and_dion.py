@@ -20,7 +20,7 @@ def test_every_run_of_the_authors_is_compared():
 
 
 def started(state):
-    """The state with the first Q of the problem, where there is one."""
+    """Puts the first Q of the problem into the state, if the state has a Q."""
     if not hasattr(state, "scale_by_dion"):
         return state
     rule = state.scale_by_dion

@@ -33,7 +33,7 @@ TRANSFORMATIONS = {
 
 
 def tree(seed):
-    """Leaves of several kinds; one of integers, and one that will have no gradient."""
+    """Draws leaves of several kinds; one of integers, and one that will have no gradient."""
     rng = np.random.default_rng(seed)
 
     def leaf(*shape):

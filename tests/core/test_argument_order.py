@@ -13,7 +13,7 @@ KEEP_NO_STATE = ("identity", "set_to_zero", "stateless", "densify", "freeze")
 
 
 def with_state():
-    """The plain variant of each factory that keeps a state."""
+    """Yields the plain variant of each factory that keeps a state."""
     for case in plain([*cases(), *cases_with_extra()]):
         if not case.name.startswith(KEEP_NO_STATE):
             yield pytest.param(case, id=case.name)
@@ -56,7 +56,7 @@ def test_arguments_that_are_missing_or_too_many(case):
 
 
 def test_the_state_of_another_transformation_may_be_the_parameters():
-    """Of numbers in a state, as meta-learning trains them."""
+    """Meta-learning trains numbers in a state."""
     params = fo.State(rate=jnp.ones(()), decay=jnp.ones(()))
     for tx in (fo.adamw(0.1), fo.masked(fo.adam(0.1), True), fo.MultiSteps(fo.adam(0.1), 2)):
         updates, _ = tx.update(params, tx.init(params), params)

@@ -15,7 +15,7 @@ LABELS = {"axis": "an axis, which init checks", "head_axis": "an axis, which ini
 
 
 def numbers_of_a_rule(case: Case):
-    """The numbers that are read; with optimize_1d there is no AdamW to read its own."""
+    """Returns the numbers that are read; with optimize_1d no AdamW reads its own."""
     unused = case.name == "mars-all"
     return [k for k in case.numbers if k not in LABELS and not (unused and k.startswith("adam_"))]
 

@@ -25,7 +25,7 @@ def loss(params):
 
 
 def loss_after(tx, params, state, steps=5):
-    """The loss after some steps of descent."""
+    """Returns the loss after some steps of descent."""
     step = problem.step_of(tx)
 
     def body(carry, _):

@@ -30,7 +30,7 @@ def test_bad_arguments(factory, arguments, error, text):
 
 
 def one_per_number():
-    """Each factory once for each of its numbers."""
+    """Returns each factory once for each of its numbers."""
     seen = {}
     for case in cases():
         for name in case.numbers:

@@ -38,7 +38,7 @@ DENSE = {
 
 @pytest.fixture
 def chosen(monkeypatch):
-    """Leaf numbers -> the executor that was chosen for them."""
+    """Records leaf numbers -> the executor that was chosen for them."""
     found = {}
     original = executors.choose_executor
 

@@ -110,7 +110,7 @@ class Kinds:
 
 
 def lambda_of(kinds, signature):
-    """The callable of a signature, as the test wraps it."""
+    """Returns the callable of a signature, as the test wraps it."""
     return kinds(signature)
 
 
@@ -125,7 +125,7 @@ def last_of_b(tx, jitted=True):
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize("way", ["jit", "optimizer"])
 def test_a_new_transformation_sees_what_its_function_sees(name, way):
-    """A function object that stays, over a closure that changes."""
+    """The function object stays, and its closure changes."""
     place, seen = PLACES[name], {}
     kinds = Kinds(lambda: seen["value"])
 
@@ -390,7 +390,7 @@ def test_what_differs_does_not(name):
 
 
 def changes():
-    """Pairs of a function and of what changes what it sees."""
+    """Returns pairs of a function and a change of something that it sees."""
     settings = types.ModuleType("settings")
     settings.rate = 0.1
     numbers, cell = np.ones(3), 0.1

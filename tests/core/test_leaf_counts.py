@@ -37,12 +37,12 @@ each_optimizer = pytest.mark.parametrize("tx", OPTIMIZERS.values(), ids=OPTIMIZE
 
 
 def grads(seed, *without):
-    """Gradients, None for some leaves."""
+    """Returns gradients, None for some leaves."""
     return {k: None if k in without else g for k, g in problem.arrays(seed=seed).items()}
 
 
 def run(tx, gradients, params=PARAMS):
-    """Parameters and state after some updates."""
+    """Returns parameters and state after some updates."""
     step = problem.step_of(tx)
     state = tx.init(params)
     for g in gradients:
@@ -51,7 +51,7 @@ def run(tx, gradients, params=PARAMS):
 
 
 def counts_of(state):
-    """All leaf counts within a state."""
+    """Returns all leaf counts within a state."""
     flat = jax.tree_util.tree_flatten_with_path(state)[0]
     return [x for path, x in flat if jax.tree_util.keystr(path[-1:]) == ".leaf_counts"]
 
@@ -111,7 +111,10 @@ def test_a_schedule_counts_the_updates_of_all_leaves_together():
 
 @pytest.fixture(scope="module")
 def compiled(optimized):
-    """Parameters and state of all optimizers, of one program with and one without leaf counts."""
+    """Runs all optimizers in two programs, with and without leaf counts.
+
+    Returns, for each optimizer, the parameters and state from both.
+    """
     gradients, runs = [grads(k) for k in range(1, 5)], []
     for wrap in (lambda tx: tx, fo.per_leaf_counts):
         txs = {name: wrap(tx) for name, tx in OPTIMIZERS.items()}

@@ -9,7 +9,7 @@ BETAS = [0.0, 0.5, 0.9, 0.999, 0.9999, 0.999999]
 
 
 def run(xs, bs):
-    """The corrected moment after each value, with the decay that was in force then."""
+    """Returns the corrected moment after each value, with the decay that was in force then."""
     m, means = jnp.zeros_like(xs[0]), []
     for t, (x, b) in enumerate(zip(xs, bs, strict=True), start=1):
         m = moment(m, x, b, 1 - b)
@@ -18,7 +18,7 @@ def run(xs, bs):
 
 
 def plain(xs, bs):
-    """The same in float64, by the plain formulas."""
+    """Computes the same in float64, by the plain formulas."""
     m, means = 0.0, []
     for t, (x, b) in enumerate(zip(np.float64(xs), np.float64(bs), strict=True), start=1):
         m = b * m + (1 - b) * x

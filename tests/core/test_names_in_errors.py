@@ -15,7 +15,7 @@ BAD = (float("nan"), float("-inf"), -1.0, -1, 2.5, 200)
 
 
 def numbers(case: Case) -> list[str]:
-    """The arguments that take a number, given or not."""
+    """Returns the arguments that take a number, given or not."""
     given = {**{k: p.default for k, p in case.signature.items()}, **case.arguments}
 
     def takes_number(name: str) -> bool:
@@ -30,7 +30,7 @@ def numbers(case: Case) -> list[str]:
 
 @each_argument(numbers)
 def test_errors_of_numbers_name_the_factory_and_the_argument(case, name):
-    """Whichever of these numbers is refused; see `test_bad_numbers` for which must be."""
+    """Some of these numbers may be valid; see `test_bad_numbers` for those that must be refused."""
     for value in BAD:
         try:
             case.make(**{name: value})

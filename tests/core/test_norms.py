@@ -11,14 +11,14 @@ from ..trees import assert_finite
 
 
 def clipped(grads, max_norm=1.0, wrap=lambda f: f):
-    """Updates and metrics of `clip_by_global_norm`."""
+    """Returns the updates and metrics of `clip_by_global_norm`."""
     tx = fo.clip_by_global_norm(max_norm)
     updates, state = wrap(tx.update)(grads, tx.init(grads))
     return updates, state.metrics
 
 
 def both_norms(grads, wrap=lambda f: f):
-    """The norm by the function, and the norm that the link measured."""
+    """Returns the norm by the function, and the norm that the link measured."""
     return wrap(fo.global_norm)(grads), clipped(grads, wrap=wrap)[1]["global_norm"]
 
 

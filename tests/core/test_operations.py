@@ -45,17 +45,17 @@ def promotion():
 
 
 def usual_side(_: Any, usual: Callable[..., Any], other: Any, *operands: Any) -> Any:
-    """`lax.cond` of numbers that are usual: a norm that did not overflow is not repeated."""
+    """Replaces `lax.cond` by its usual side: a norm that did not overflow is not repeated."""
     return usual(*operands)
 
 
 def leaves(n: int) -> dict[str, Any]:
-    """Shapes of the parameters."""
+    """Returns the shapes of the parameters."""
     return {f"p{i:02d}": jax.ShapeDtypeStruct((4 + i, 7), jnp.float32) for i in range(n)}
 
 
 def program_of(tx: Any, n: int, extra: Any) -> Any:
-    """A training step on `n` leaves."""
+    """Lowers a training step on `n` leaves."""
     params = leaves(n)
 
     def step(grads: Any, state: Any, params: Any, extra: Any) -> Any:
@@ -73,7 +73,7 @@ def counts_of(make_program: Callable[[int], Any], *, compiled: bool) -> Counts:
 
 
 def in_program(program: Any, *, compiled: bool) -> Counts:
-    """All operations of a program."""
+    """Counts all operations of a program."""
     lowered = len(re.findall(r"(?:stablehlo|chlo)\.\w+[ \"(]", program.as_text()))
     if not compiled:
         return Counts(lowered)
@@ -84,7 +84,7 @@ def in_program(program: Any, *, compiled: bool) -> Counts:
 
 
 def both(make: Make, extra: Any, *, compiled: bool) -> tuple[Counts, Counts]:
-    """Counts of ours and of optax's."""
+    """Counts the operations of ours, and of optax's."""
     ours, theirs = make(fo, fo.contrib), make(optax, optax.contrib)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax.lax, "cond", usual_side)
@@ -193,7 +193,10 @@ ABOVE = {
 
 
 def cases(names: Any) -> list[Any]:
-    """One parameter for each name; those that are above must stay so, or be taken out here."""
+    """Returns one parameter for each name.
+
+    Names in ABOVE must stay above, or be taken out here.
+    """
     return [
         pytest.param(
             name,
@@ -367,7 +370,7 @@ class _Scalars(dict[str, Any]):
 
 
 def formula_program(formula: Callable[..., Any], n: int) -> Any:
-    """A step by a formula, leaf by leaf."""
+    """Lowers a step by a formula, leaf by leaf."""
     params, scalars, names = leaves(n), _Scalars(), _Scalars()
     one = jax.ShapeDtypeStruct((), jnp.float32)
     jax.eval_shape(lambda x: formula(x, x, names, scalars), one)

@@ -15,13 +15,13 @@ from ..trees import assert_close, leaf_types, settable
 
 
 def program(tx):
-    """The lowered text of a training step."""
+    """Returns the lowered text of a training step."""
     params = problem.arrays()
     return jax.jit(problem.step_of(tx)).lower(params, tx.init(params), params).as_text()
 
 
 def other(value):
-    """Another number, within the same bounds, which may be 1 or 4 from below."""
+    """Returns another number within the same bounds, which may be 1 or 4 from below."""
     if value > 2:
         return value + 1
     return (1 + value) / 2 if 1 < value < 2 else value / 2 or 0.25

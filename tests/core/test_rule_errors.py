@@ -28,7 +28,7 @@ def keep_m(p):
 
 
 def maths_of(rule, **declared):
-    """A rule with these declarations, whose maths is called `rule` and returns what it is given."""
+    """Makes a rule with these declarations, whose maths is called `rule` and changes nothing."""
 
     def maths(g, slots, p, ctx, rate=0.1):
         return g, dict(slots._asdict())

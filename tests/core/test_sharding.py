@@ -41,7 +41,7 @@ def sharded(mesh, dtype=np.float32):
 
 
 def misplaced(state, params):
-    """Paths of the slots that do not lie as their parameter does."""
+    """Returns the paths of the slots that do not lie as their parameter does."""
     found = []
     for path, x in jax.tree_util.tree_flatten_with_path(state)[0]:
         text = jax.tree_util.keystr(path)

@@ -20,7 +20,7 @@ def tree(shapes, seed=0):
 
 
 def rules(stack):
-    """The same rule, with stacked leaves or without."""
+    """Makes the same rule, with stacked leaves or without."""
 
     @leaf_rule(
         slots=lambda p: {"gram": jnp.zeros((*p.shape[:-1], p.shape[-2]))},
@@ -86,7 +86,7 @@ def test_each_leaf_of_a_stack_has_its_own_key():
 
 
 def products(shapes):
-    """The number of products of matrices in a step of Muon."""
+    """Counts the products of matrices in a step of Muon."""
     params = {k: jnp.zeros(x.shape, jnp.float32) for k, x in tree(shapes).items()}
     tx = fo.muon(0.1)
     return jax.jit(tx.update).lower(params, tx.init(params), params).as_text().count("dot_general")
@@ -108,7 +108,7 @@ def test_few_leaves_of_a_shape_are_not_stacked():
 
 
 def loops(leaves):
-    """The loops over a whole leaf in a compiled step of Muon; equal ones are compiled once."""
+    """Returns the loops over a whole leaf in a compiled step of Muon, equal ones only once."""
     params = {f"w{i}": jnp.zeros((24, 64), jnp.float32) for i in range(leaves)}
     tx = fo.muon(0.1)
 

@@ -15,13 +15,13 @@ LEAVES = 300
 
 
 def tree(offset=0):
-    """Three hundred leaves of six shapes, none of which another test has traced."""
+    """Returns three hundred leaves of six shapes, none of which another test has traced."""
     shapes = [(*shape, 7 + offset) for shape in SHAPES]
     return [jnp.ones(shapes[i % len(shapes)]) for i in range(LEAVES)]
 
 
 def counting_rule():
-    """A rule with slots and a hyperparameter, and the list that grows as it is traced."""
+    """Returns a rule with slots and a hyperparameter, and the list that grows as it is traced."""
     calls = []
 
     @fo.leaf_rule(
@@ -63,7 +63,7 @@ def test_each_dtype_is_traced_once_more():
 
 
 def specs_of(name):
-    """The rules behind a factory."""
+    """Returns the rules behind a factory."""
     momentum = renamed(fo.trace, decay="momentum")
     links = {
         "sgd": (momentum, fo.scale_by_learning_rate),

@@ -14,7 +14,7 @@ from ..trees import assert_close, assert_finite, assert_same, leaf_types, zeros_
 
 
 def one_step(tx, params, grads):
-    """Updates and state after one update."""
+    """Returns updates and state after one update."""
     return tx.update(grads, tx.init(params), params)
 
 
@@ -76,7 +76,7 @@ def test_scalars_and_leaves_without_elements_are_trained(case):
 
 
 def slots_of(state, name):
-    """The slots that the links keep for one parameter."""
+    """Returns the slots that the links keep for one parameter."""
     flat = jax.tree_util.tree_flatten_with_path(state)[0]
     kept = {jax.tree_util.keystr(path): x for path, x in flat}
     return {k: x for k, x in kept.items() if k.endswith(f"['{name}']")}
@@ -87,7 +87,7 @@ NUMBER = {name: i for i, name in enumerate(sorted(problem.SHAPES))}
 
 
 def leaf_counts_of(state, leaves=LEAVES):
-    """The counts of the links that have this number of leaves: within a mask there are fewer."""
+    """Returns the counts of the links that have this number of leaves; a mask has fewer."""
     flat = jax.tree_util.tree_flatten_with_path(state)[0]
     counts = {jax.tree_util.keystr(path): x for path, x in flat}
     return {k: x for k, x in counts.items() if k.endswith("leaf_counts") and x.shape == (leaves,)}

@@ -7,5 +7,5 @@ from ..extras import need
 
 @pytest.fixture(autouse=True, scope="session")
 def extras():
-    """The extra `demo`."""
+    """Skips the tests without the extra `demo`."""
     need("sklearn", "matplotlib", "tqdm", "orbax")

@@ -50,11 +50,11 @@ class Demo:
         assert self._process.wait(timeout=300) == -signal.SIGKILL
 
     def epochs(self):
-        """Numbers of the checkpoints."""
+        """Returns the numbers of the checkpoints."""
         return [int(path.name) for path in self.checkpoints.iterdir() if path.name.isdigit()]
 
     def final(self):
-        """All arrays of the last checkpoint: parameters, optimizer state, key, curves."""
+        """Reads all arrays of the last checkpoint: parameters, optimizer state, key, curves."""
         manager = ocp.CheckpointManager(self.checkpoints)
         args = ocp.args.Composite(run=ocp.args.StandardRestore())
         leaves = jax.tree_util.tree_flatten_with_path(manager.restore(EPOCHS, args=args).run)[0]
@@ -68,14 +68,14 @@ def _plain(x):
 
 
 def options(out, **changed):
-    """Command line of a short run."""
+    """Returns the command line of a short run."""
     given = {"epochs": EPOCHS, "out": out} | changed
     return ["--no-race", *(f"--{name}={value}" for name, value in given.items())]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run that was not interrupted, and what it printed."""
+    """Provides a run that was not interrupted, and what it printed."""
     demo = Demo(tmp_path_factory.mktemp("finished"))
     return demo, demo.end()
 

@@ -24,7 +24,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def batches(digits):
-    """The batches of an epoch, of which the first is at the largest learning rate."""
+    """Provides the batches of an epoch, of which the first is at the largest learning rate."""
     return data.draw(jax.random.key(0), digits, Config.batch_size)[1]
 
 
@@ -36,7 +36,7 @@ def test_each_optimizer_has_a_learning_rate():
 
 @pytest.mark.parametrize("rule", names())
 def test_each_optimizer_traces_an_epoch(rule, digits, batches):
-    """Whether it gets what it needs, and its state keeps its shapes: nothing is compiled."""
+    """Each gets what it needs, and its state keeps its shapes: nothing is compiled."""
     config = Config(rule=rule)
     tx = config.optimizer()
     state = jax.eval_shape(lambda: start(config, tx))

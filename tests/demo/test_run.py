@@ -16,13 +16,13 @@ from functional_optim.demo.rules import PEAKS, RACED
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """The run that `python -m functional_optim` makes: the slowest part of these tests."""
+    """Makes the run of `python -m functional_optim`, which is the slowest part of these tests."""
     return job.run(Config(), tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, outcome):
-    """The text of the report of the default run."""
+    """Provides the text of the report of the default run."""
     return job.write_report(outcome, tmp_path_factory.mktemp("report")).read_text("utf-8")
 
 
@@ -144,13 +144,13 @@ def test_texts_of_a_chart_cover_neither_each_other_nor_curves(outcome, name, mon
 
 
 def _within(low, high, plot):
-    """Whether a label is next to the plot: those of ticks beyond the limits are not drawn."""
+    """Tells whether a label is next to the plot: those of ticks beyond the limits are not drawn."""
     return plot.y0 <= (low + high) / 2 <= plot.y1
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A short run, compared with that of another rule."""
+    """Provides a short run, compared with that of another rule."""
     config = Config(rule="signum", epochs=2)
     out = tmp_path_factory.mktemp("compared")
     return job.run(config, out, with_race=False, compare_with="sgd"), out

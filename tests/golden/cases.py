@@ -40,7 +40,7 @@ PROBLEMS = {"Adafactor": "solid", "LBFGS": "quad", "Muon": "matrix", "SparseAdam
 def case(
     optimizer: str, origin: str, kwargs: Any, overrides: Any = None, events: Iterable[Any] = ()
 ) -> Case:
-    """A case in float64 of the usual length, on the problem of its class."""
+    """Returns a case in float64 of the usual length, on the problem of its class."""
     return {
         "optimizer": optimizer,
         "origin": origin,
@@ -54,46 +54,46 @@ def case(
 
 
 def edit(step: int, key: str, value: Any, group: int = 0) -> dict[str, Any]:
-    """An event."""
+    """Returns an event, which sets an option of a group before a step."""
     return {"step": step, "group": group, "key": key, "value": value}
 
 
 def in_both(*edits: dict[str, Any]) -> list[dict[str, Any]]:
-    """Events, made in both groups."""
+    """Returns the events, made in both groups."""
     return [e | {"group": group} for e in edits for group in (0, 1)]
 
 
 def off_and_on(key: str, off: Any, on: Any) -> list[dict[str, Any]]:
-    """Two edits of an option, in both groups."""
+    """Returns two edits of an option, in both groups."""
     return in_both(edit(10, key, off), edit(15, key, on))
 
 
 def saved(*arguments: Any) -> Case:
-    """A case whose state is transferred after ten steps, with twenty steps after that."""
+    """Returns a case whose state is transferred after ten steps, with twenty steps after that."""
     name, *rest = arguments
     return case(name, "state_dict saved", *rest) | {"steps": 30, "saved": 10}
 
 
 def flagged(optimizer: str, *flags: str) -> Case:
-    """A case with the flags that choose torch's implementation; torch plays it without."""
+    """Returns a case with the flags that choose torch's implementation; torch plays it without."""
     found = case(optimizer, f"flags: {', '.join(flags)}", dict.fromkeys(flags, True))
     return found | {"dtype": "float32"}
 
 
 def array(value: Any) -> dict[str, Any]:
-    """An array in the place of a number."""
+    """Returns the description of an array in the place of a number."""
     return {"array": value, "dtype": "float64"}
 
 
 def decode(value: Any, array: Callable[[Any, str], Any]) -> Any:
-    """A value of a case, with arrays made by `array(data, dtype)`."""
+    """Returns a value of a case, with arrays made by `array(data, dtype)`."""
     if isinstance(value, dict):
         return array(value["array"], value["dtype"])
     return tuple(decode(v, array) for v in value) if isinstance(value, list) else value
 
 
 def second_group(kwargs: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Overrides of the second group: its own learning rate and weight decay.
+    """Returns the overrides of the second group: its own learning rate and weight decay.
 
     Args:
       kwargs: options of the optimizer.

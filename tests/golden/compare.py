@@ -29,7 +29,7 @@ BFLOAT16 = 0.05
 
 
 def tolerance(case: Case, what: str = "") -> float:
-    """How large a difference may be."""
+    """Returns the largest difference that is allowed."""
     if case["optimizer"] == "LBFGS":
         return _of_lbfgs(case, what)
     if case["optimizer"] == "Muon" and " after step " in what:
@@ -45,7 +45,10 @@ def _largest_lr(case: Case) -> float:
 
 
 def _of_lbfgs(case: Case, what: str) -> float:
-    """A step begins where others ended, and errors grow; its state is of small differences."""
+    """Returns the tolerance of LBFGS.
+
+    A step begins where others ended, so errors grow. The state consists of small differences.
+    """
     if case["dtype"] == "float32":
         return 1e-4
     is_of_state = " after step " not in what and not what.startswith("loss")
@@ -53,7 +56,7 @@ def _of_lbfgs(case: Case, what: str) -> float:
 
 
 def compared_steps(case: Case) -> int:
-    """After how many steps errors of rounding have grown beyond comparison."""
+    """Counts the steps before errors of rounding have grown beyond comparison."""
     if case["optimizer"] != "LBFGS":
         return int(case["steps"])
     if case["dtype"] == "float32":
@@ -62,7 +65,7 @@ def compared_steps(case: Case) -> int:
 
 
 def distance(ours: np.ndarray, golden: np.ndarray, size: np.ndarray | None = None) -> float:
-    """The largest difference, relative to size + 1e-3 max size: near 0, it counts less.
+    """Returns the largest difference, relative to size + 1e-3 max size: near 0, it counts less.
 
     Args:
       ours: the array to judge.
@@ -82,7 +85,7 @@ def distance(ours: np.ndarray, golden: np.ndarray, size: np.ndarray | None = Non
 def differences(
     case: Case, problem: Problem, ours: Run, golden: Run
 ) -> Iterator[tuple[str, float]]:
-    """Where two runs were compared, and how far they are apart there."""
+    """Yields each place where two runs are compared, and their distance there."""
     yield from _of_params(case, problem, ours, golden)
     yield from _of_losses(case, ours, golden)
     if compared_steps(case) == case["steps"]:
@@ -90,7 +93,10 @@ def differences(
 
 
 def _of_params(case: Case, problem: Problem, ours: Run, golden: Run) -> Iterator[tuple[str, float]]:
-    """In float32, relative to the largest that a parameter has been, half of whose ulp it has."""
+    """Yields distances of parameters, in float32 relative to the largest value so far.
+
+    A parameter can keep an error of half an ulp of that value.
+    """
     top: Arrays = {k: np.abs(x) for k, x in problem.start.items()}
     for t, theirs in golden.params.items():
         for name, x in theirs.items():
@@ -108,7 +114,7 @@ def _of_losses(case: Case, ours: Run, golden: Run) -> Iterator[tuple[str, float]
 
 
 def _of_states(ours: Run, golden: Run) -> Iterator[tuple[str, float]]:
-    """Where a parameter ended as NaN, so may its state.
+    """Yields distances of the states, except for parameters that ended as NaN.
 
     A decay of 0 times NaN is added to the gradient here, and left out in torch.
     """
@@ -120,12 +126,12 @@ def _of_states(ours: Run, golden: Run) -> Iterator[tuple[str, float]]:
 
 
 def same_counts(case: Case, ours: Run, golden: Run) -> bool:
-    """Whether as many iterations and evaluations were made, at each step."""
+    """Tells whether as many iterations and evaluations were made, at each step."""
     first, end = len(golden.counts) - len(ours.counts), compared_steps(case)
     both = zip(golden.counts[first:end], ours.counts, strict=False)
     return all(theirs[:2] == here[:2] for theirs, here in both)
 
 
 def kept(run: Run) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Shapes of what is kept for which parameter."""
+    """Returns the shapes of the state by parameter."""
     return {k: {name: np.shape(x) for name, x in entry.items()} for k, entry in run.state.items()}

@@ -15,7 +15,7 @@ from .losses import HILL, LOSSES
 
 
 def configurations() -> Iterator[Case]:
-    """Every configuration of torch's tests, in every dtype that torch has it for."""
+    """Yields every configuration of torch's tests, in every dtype that torch has it for."""
     for info in database():
         for dtype in DTYPES[info.name]:
             with precision(dtype):

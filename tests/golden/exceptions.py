@@ -18,5 +18,5 @@ EXCEPTIONS = {
 
 
 def is_excepted(case: Case) -> bool:
-    """Whether a case is not compared."""
+    """Tells whether a case is not compared."""
     return (case["optimizer"], case["origin"]) in EXCEPTIONS

@@ -48,27 +48,27 @@ def _step(optimizer: Any, case: Case, problem: Problem, t: int, result: Run) -> 
 
 
 def make(case: Case, problem: Problem) -> Any:
-    """The optimizer of a case."""
+    """Makes the optimizer of a case."""
     groups = [{"params": tree} for tree in split(problem.start, problem.groups)]
     groups[-1] |= options(case["overrides"])
     return getattr(optim, case["optimizer"])(groups, **options(case["kwargs"]))
 
 
 def apply_events(optimizer: Any, case: Case, step: int) -> None:
-    """The edits before a step."""
+    """Applies the edits before a step."""
     for e in case["events"]:
         if e["step"] == step:
             optimizer.param_groups[e["group"]].update(options({e["key"]: e["value"]}))
 
 
 def options(given: dict[str, Any]) -> dict[str, Any]:
-    """Options of a case, with arrays of JAX."""
+    """Returns the options of a case, with arrays of JAX."""
     return {k: decode(v, jnp.asarray) for k, v in given.items()}
 
 
 @functools.cache
 def closure(kind: str) -> Any:
-    """A loss of the parameters but `never`; one function for each, as it is compiled once."""
+    """Makes the loss of a kind, of all parameters but `never`; each is compiled once."""
 
     def flat(params: Any) -> jax.Array:
         leaves = [p for k, p in params[0].items() if k != "never"]
@@ -85,7 +85,7 @@ def _counts(optimizer: Any) -> list[int]:
 
 
 def _gradients(problem: Problem, step: int) -> list[dict[str, Any]]:
-    """In the convention of `jax.grad`, which gives the conjugate of torch's."""
+    """Returns gradients in the convention of `jax.grad`, which gives the conjugate of torch's."""
     found = problem.at(step)
     made: dict[str, Any] = {
         k: _rows(g, problem.start[k].shape) if isinstance(g, Rows) else _conjugate(g)
@@ -103,17 +103,17 @@ def _rows(g: Rows, shape: tuple[int, ...]) -> BCOO:
 
 
 def split(arrays: Arrays, groups: Groups) -> list[dict[str, Any]]:
-    """Trees of the groups."""
+    """Returns the trees of the groups."""
     return [{k: jnp.asarray(arrays[k]) for k in names} for names in groups]
 
 
 def join(trees: list[dict[str, Any]]) -> Arrays:
-    """The arrays of all groups by name."""
+    """Returns the arrays of all groups by name."""
     return {k: np.asarray(x) for tree in trees for k, x in tree.items()}
 
 
 def state_of(optimizer: Any, problem: Problem) -> dict[str, Arrays]:
-    """torch's entries by name of the parameter, lists of arrays as one array."""
+    """Returns torch's entries by name of the parameter, lists of arrays as one array."""
     saved = optimizer.state_dict()["state"]
     return {
         problem.names[i]: {k: np.asarray(x) for k, x in entry.items() if _is_compared(k)}
@@ -127,7 +127,7 @@ def _is_compared(name: str) -> bool:
 
 
 def torch_state_dict(golden: Run, problem: Problem) -> dict[str, Any]:
-    """The state_dict that torch wrote in a run, before it was taken apart."""
+    """Restores the state_dict that torch wrote in a run, before it was taken apart."""
     numbers = [[problem.names.index(k) for k in group] for group in problem.groups]
     groups = [
         {**options(given), "params": own}

@@ -21,7 +21,7 @@ _FLAGS = ("foreach", "fused", "capturable", "differentiable")
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """torch's own scalars (`step`, `eta`, ...) in float64 where the parameters are."""
+    """Makes torch's own scalars (`step`, `eta`, ...) float64 where the parameters are."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32 if dtype == "float32" else torch.float64)
     try:
@@ -111,7 +111,7 @@ class _Closure:
 
 
 def encode(value: Any) -> Any:
-    """A value as a case has it."""
+    """Returns a value as a case has it."""
     if isinstance(value, torch.Tensor):
         return {"array": value.tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
     return [encode(v) for v in value] if isinstance(value, tuple) else value
@@ -132,7 +132,7 @@ def _groups(optimizer: Any) -> list[dict[str, Any]]:
 
 
 def _state(optimizer: Any, params: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
-    """The entries of the state; `al` of LBFGS is room to compute in."""
+    """Returns the entries of the state; `al` of LBFGS is room to compute in."""
     return {
         k: {
             name: _numbers(x)

@@ -11,7 +11,7 @@ HILL = "hill"
 
 
 def loss(kind: str, x: Any, vector: Callable[[np.ndarray], Any]) -> Any:
-    """A loss `()` of a vector `(n,)`, of curvatures over two orders of magnitude.
+    """Computes a loss `()` of a vector `(n,)`, of curvatures over two orders of magnitude.
 
     Args:
       vector: makes an array, or a tensor, of x's dtype.

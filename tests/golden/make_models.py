@@ -15,7 +15,7 @@ BEFORE, AFTER = 5, 20
 
 
 def mlp() -> Any:
-    """Two layers, the first of them square."""
+    """Makes two layers, the first of them square."""
     return torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3))
 
 
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _groups(model: Any) -> list[dict[str, Any]]:
-    """Weights decay and biases do not, as many programs have it."""
+    """Divides the parameters: weights decay and biases do not, as many programs have it."""
     named = dict(model.named_parameters())
     biases = [p for name, p in named.items() if name.endswith("bias")]
     weights = [p for name, p in named.items() if not name.endswith("bias")]

@@ -24,7 +24,7 @@ FUNCTIONS = (
 
 
 def names() -> dict[str, str | None]:
-    """Dotted name -> signature without annotations, or None for a module."""
+    """Maps each dotted name to its signature without annotations, or to None for a module."""
     return {k: None if inspect.ismodule(v) else bare(v) for k, v in sorted(_found())}
 
 

@@ -79,17 +79,17 @@ class Problem:
 
     @property
     def names(self) -> list[str]:
-        """In the order of torch's numbers."""
+        """The names of the parameters, in the order of torch's numbers."""
         return [k for names in self.groups for k in names]
 
     def at(self, step: int) -> dict[str, np.ndarray | Rows | None]:
-        """The gradients of one step."""
+        """Returns the gradients of one step."""
         return {k: g[step] if self.given[k][step] else None for k, g in self.grads.items()}
 
 
 @functools.cache
 def make_problem(kind: str, dtype: str, seed: int = 0) -> Problem:
-    """A problem of a dtype; in a complex one, one parameter is real."""
+    """Makes a problem of a dtype; in a complex one, one parameter is real."""
     rng = np.random.RandomState(seed)  # of which NumPy never changes a digit
     shapes = SHAPES[kind]
     if kind in (*LOSSES, HILL):
@@ -124,7 +124,7 @@ def _dense(rng: Any, shape: tuple[int, ...], dtype: str, name: str) -> np.ndarra
 
 
 def _rows(rng: Any, shape: tuple[int, ...], dtype: str, name: str) -> list[Rows]:
-    """Rows in no order, two of them one; at one step none, and at some a row of zeros."""
+    """Draws rows in no order, two of them one; at one step none, and at some a row of zeros."""
     found = []
     for t in range(STEPS):
         indices = rng.random_sample(NONZERO) * shape[0]
@@ -137,7 +137,9 @@ def _rows(rng: Any, shape: tuple[int, ...], dtype: str, name: str) -> list[Rows]
 
 
 def _given(names: list[str], holes: bool) -> dict[str, np.ndarray]:
-    """One parameter starts late, one has holes, one never moves; at one step, none does.
+    """Chooses which parameters have gradients at which step.
+
+    One starts late, one has holes, one never moves; at one step, none has a gradient.
 
     Each pattern is a program to compile, and so only one dtype has them.
     """

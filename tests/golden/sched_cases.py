@@ -72,7 +72,7 @@ def _function(written: Any) -> Any:
 
 
 def cases() -> Iterator[Case]:
-    """All cases."""
+    """Yields all cases."""
     yield from _single()
     yield from _driven()
     for specs in (*pairs(), *COMPOSITES):
@@ -102,7 +102,7 @@ def _single() -> Iterator[Case]:
 
 
 def _driven() -> Iterator[Case]:
-    """Three of each class through the other drivers."""
+    """Yields three cases of each class through the other drivers."""
     seen: Counter[str] = Counter()
     for each in grid():
         seen[each["scheduler"]] += 1

@@ -13,7 +13,7 @@ def _name(case: Case) -> str:
 
 
 def _is(case: Case, *names: str, **arguments: Any) -> bool:
-    """Whether a case is of one of some classes, with some arguments."""
+    """Tells whether a case is of one of some classes, with some arguments."""
     first = case["schedulers"][0]
     return first["scheduler"] in names and all(first.get(k) == v for k, v in arguments.items())
 
@@ -63,12 +63,12 @@ REASONS: dict[str, Says] = {
 
 
 def reason(case: Case) -> str | None:
-    """Why a case is not compared to its end, or None."""
+    """Returns the reason why a case is not compared to its end, or None."""
     return next((why for why, says in REASONS.items() if says(case)), None)
 
 
 def compared(case: Case) -> slice:
-    """The steps of a case in which torch is followed."""
+    """Returns the steps of a case in which torch is followed."""
     why = reason(case)
     if why is None:
         return slice(None)

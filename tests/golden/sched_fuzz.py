@@ -13,7 +13,7 @@ Rng = np.random.Generator
 
 
 def _one(rng: Rng, alone: bool = False) -> Spec:
-    """A scheduler with random arguments, alone or as part of others."""
+    """Draws a scheduler with random arguments, alone or as part of others."""
     n, m = (int(k) for k in rng.integers(1, 15, 2))
     x, y = (round(float(u), 4) for u in rng.uniform(0.05, 1.0, 2))
     made = [
@@ -95,7 +95,7 @@ def _schedulers(rng: Rng) -> list[Spec]:
 
 
 def fuzz(seed: int, n: int) -> Iterator[Case]:
-    """Random cases in which torch is to be followed."""
+    """Yields random cases in which torch is to be followed."""
     rng = np.random.default_rng(seed)
     while n:
         schedulers = _schedulers(rng)

@@ -17,7 +17,7 @@ def function(name: str, argument: float) -> Spec:
 
 
 def _over(scheduler: str, **lists: list[Any]) -> Iterator[Spec]:
-    """All combinations of some arguments."""
+    """Yields all combinations of some arguments."""
     for values in itertools.product(*lists.values()):
         yield spec(scheduler, **dict(zip(lists, values, strict=True)))
 
@@ -28,7 +28,7 @@ BOUNDS = {"base_momentum": [0.8, 0.7], "max_momentum": [0.9, 0.95]}
 
 
 def grid() -> list[Spec]:
-    """Single schedulers."""
+    """Returns single schedulers."""
     return [
         spec("LambdaLR", lr_lambda=POWERS[0]),
         spec("LambdaLR", lr_lambda=function("quotient", 3)),
@@ -156,7 +156,7 @@ PARTS = [
 
 
 def pairs() -> Iterator[list[Spec]]:
-    """Every two, chained, in sequence, and stepped one after the other."""
+    """Yields every two, chained, in sequence, and stepped one after the other."""
     for a, b in itertools.product(PARTS, repeat=2):
         yield [chain(a, b)]
         yield [sequence([a, b], [6])]

@@ -19,7 +19,7 @@ def _made(name: str, dtype: Any, **options: Any) -> optim.Optimizer:
 
 
 def _make(name: str, groups: list[dict[str, Any]], **options: Any) -> optim.Optimizer:
-    """A copy of an optimizer that is made once: no case makes a step."""
+    """Copies an optimizer that is made once: no case makes a step."""
     optimizer = copy.deepcopy(_made(name, groups[0]["params"][0].dtype, **options))
     for group, given in zip(optimizer.param_groups, groups, strict=True):
         group["lr"] = given["lr"]

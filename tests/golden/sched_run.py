@@ -51,7 +51,7 @@ class Side:
     step: Callable[[Any], None]
 
     def optimizer(self, name: str) -> Any:
-        """An optimizer with one parameter in each group."""
+        """Makes an optimizer with one parameter in each group."""
         how = dict(OPTIMIZERS[name])
         dtype, lrs = how.pop("dtype", None), how.pop("lrs")
         lrs = [self.scalar(lr, dtype) if dtype else lr for lr in lrs]
@@ -59,7 +59,7 @@ class Side:
         return self.make(how.pop("optimizer"), groups, lr=0.1, **how)
 
     def build(self, optimizer: Any, spec: Spec, **more: Any) -> Any:
-        """The scheduler of a specification."""
+        """Builds the scheduler of a specification."""
         given = arguments(spec)
         if "schedulers" in given:
             given["schedulers"] = [self.build(optimizer, each) for each in given["schedulers"]]
@@ -129,6 +129,6 @@ def _look(track: Track, optimizer: Any, schedulers: list[Any]) -> None:
 
 
 def table(rows: list[Row]) -> np.ndarray:
-    """Rows as one array, with NaN where a group does not exist yet."""
+    """Returns rows as one array, with NaN where a group does not exist yet."""
     n = max(map(len, rows))
     return np.array([row + [np.nan] * (n - len(row)) for row in rows])

@@ -28,7 +28,7 @@ def write(cases: list[Case], tracks: list[Track]) -> None:
 
 
 def read() -> list[Case]:
-    """The cases, each with the arrays of its track, `(steps + 1, groups)`.
+    """Reads the cases, each with the arrays of its track, `(steps + 1, groups)`.
 
     A group that is added is NaN before; a run that ended with an error is short.
     """
@@ -50,7 +50,7 @@ def _number(columns: dict[bytes, int], column: np.ndarray) -> int:
 
 
 def plain(value: Any) -> Any:
-    """A state_dict as JSON has it; a number that is not finite becomes a text."""
+    """Returns a state_dict as JSON has it; a number that is not finite becomes a text."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -16,12 +16,12 @@ _AHEAD: dict[str, str | None] = {"torch.optim.functional": None}
 
 
 def read() -> dict[str, str | None]:
-    """Dotted name -> signature, or None for a module."""
+    """Maps each dotted name to its signature, or to None for a module."""
     return json.loads(FILE.read_text(encoding="utf-8")) | _AHEAD
 
 
 def bare(function: Callable[..., Any]) -> str:
-    """A signature without annotations."""
+    """Returns a signature without annotations."""
     signature = inspect.signature(function)
     parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     return str(inspect.Signature(parameters))

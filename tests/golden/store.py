@@ -26,14 +26,14 @@ def write(name: str, cases: list[Case], vectors: Arrays) -> None:
 
 
 def read(name: str) -> tuple[list[Case], Arrays]:
-    """Cases and vectors of a class."""
+    """Reads the cases and vectors of a class."""
     path = HERE / "data" / name
     with np.load(path.with_suffix(".npz")) as file:
         return json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), dict(file)
 
 
 def take_apart(case: Case, run: Run) -> tuple[Case, np.ndarray]:
-    """A case with what is JSON of its run, and the numbers of the rest in one vector."""
+    """Returns a case with the JSON part of its run, and its other numbers in one vector."""
     steps = sorted({*_STEPS, case["steps"] - 1, case.get("saved", 1) - 1} & set(run.params))
     made = {
         "defaults": run.defaults,
@@ -51,7 +51,7 @@ def take_apart(case: Case, run: Run) -> tuple[Case, np.ndarray]:
 
 
 def put_together(case: Case, vector: np.ndarray, problem: Problem) -> Run:
-    """The run of a case."""
+    """Returns the run of a case."""
     made, reader = case["run"], _Reader(vector)
     shapes = {k: problem.start[k].shape for k in sorted(problem.start)}
     params = {t: {k: reader.take(shape) for k, shape in shapes.items()} for t in made["steps"]}
@@ -89,5 +89,5 @@ class _Reader:
         return x if np.iscomplexobj(x) and x.imag.any() else x.real
 
     def state(self, shapes: dict[str, dict[str, Sequence[int]]]) -> State:
-        """Entries by name of the parameter."""
+        """Takes the entries by name of the parameter."""
         return {k: {e: self.take(n) for e, n in entry.items()} for k, entry in shapes.items()}

@@ -38,7 +38,7 @@ def params_of(kind):
 
 
 def as_dict(tree, separator="_"):
-    """The same arrays in a dictionary."""
+    """Returns the same arrays in a dictionary."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(k, simple=True, separator=separator): x for k, x in flat}
 

@@ -15,7 +15,7 @@ optax = pytest.importorskip("optax")
 
 @pytest.fixture(autouse=True)
 def standard_promotion():
-    """The other libraries promote dtypes and ranks implicitly."""
+    """Lets the other libraries promote dtypes and ranks implicitly."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -41,7 +41,7 @@ def tx():
 
 
 def own_loop(steps=20):
-    """The plain loop, as the reference for the others."""
+    """Trains in a plain loop, as the reference for the others."""
     x, y = data()
     params, opt = PARAMS, tx()
     state = opt.init(params)

@@ -25,7 +25,7 @@ def double():
 
 
 def losses(apply, params, state, run):
-    """The losses of the steps after the model was saved."""
+    """Returns the losses of the steps after the model was saved."""
 
     def loss(params, x, labels):
         logits = apply(params, x).reshape(labels.size, -1)

@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 
 
 def wide(tree):
-    """In float64."""
+    """Converts floating-point arrays to float64."""
     return jax.tree.map(
         lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
     )

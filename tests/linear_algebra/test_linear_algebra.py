@@ -10,7 +10,7 @@ import functional_optim as fo
 
 
 def symmetric(values, seed=0):
-    """A matrix of these eigenvalues, and its eigenvectors."""
+    """Returns a matrix of these eigenvalues, and its eigenvectors."""
     q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(values),) * 2))
     return q @ np.diag(values) @ q.T, q
 

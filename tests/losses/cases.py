@@ -106,5 +106,5 @@ CALLS = [(name, *call) for name, calls in CASES.items() for call in calls]
 
 
 def in_float64(values):
-    """As JAX arrays in the widest dtypes."""
+    """Converts arrays to JAX arrays in the widest dtypes."""
     return jax.tree.map(lambda x: jax.numpy.asarray(x) if np.ndim(x) else x, values)

@@ -23,7 +23,7 @@ def spelled(path, blank):
 
 
 def probability(logits, labels, blank, ends=None):
-    """The sum over all alignments; of those that end in a blank, or in a label, where asked."""
+    """Sums over all alignments, or over those that end in a blank, or in a label."""
     p = np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
     total = 0.0
     for path in itertools.product(range(p.shape[1]), repeat=len(p)):

@@ -33,7 +33,7 @@ def test_signatures_are_optaxs(name):
 
 
 def value_and_slope(loss, x):
-    """The loss at `x`, and the derivative of its sum."""
+    """Returns the loss at `x`, and the derivative of its sum."""
 
     def total(x):
         value = loss(x)

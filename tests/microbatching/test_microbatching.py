@@ -309,7 +309,7 @@ CALLS = {
 @pytest.mark.parametrize(("argnums", "argnames"), [((1, 2), ()), (1, "y"), ((), ("x", "y"))])
 @pytest.mark.parametrize("of", [lambda f: f, jax.value_and_grad], ids=["loss", "gradient"])
 def test_batches_are_found_however_they_are_given(call, argnums, argnames, of):
-    """Also by name, although JAX differentiates only what is given by position."""
+    """They may be given by name, although JAX differentiates only arguments by position."""
     parts = microbatch(of(mean_loss), argnums, 4, MEAN, argnames=argnames)
     assert_close(call(parts), of(mean_loss)(PARAMS, X, Y), rtol=1e-5, atol=1e-6)
 

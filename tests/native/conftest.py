@@ -14,7 +14,7 @@ from .table import UPDATES, in_both_counts, parameters
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A directory of kernels, empty."""
+    """Provides an empty directory of kernels."""
     monkeypatch.setenv("FUNCTIONAL_OPTIM_CACHE", str(tmp_path))
     library.forget()
     yield tmp_path
@@ -44,7 +44,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def kernels(built, monkeypatch):
-    """These kernels, in use."""
+    """Puts the built kernels in use."""
     monkeypatch.setenv("FUNCTIONAL_OPTIM_CACHE", str(built))
     library.forget()
     yield

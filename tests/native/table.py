@@ -24,7 +24,7 @@ TRANSFORMATIONS = {
 
 
 def in_both_counts():
-    """Each with one count for all leaves, and with a count for each leaf."""
+    """Yields each with one count for all leaves, and with a count for each leaf."""
     for tx in TRANSFORMATIONS.values():
         yield tx
         yield fo.per_leaf_counts(tx)
@@ -39,7 +39,10 @@ LARGE = 3 * 2**15 + 5
 
 
 def parameters(seed=0):
-    """Leaves of all sorts: an odd size, none and several dimensions, several blocks, bfloat16."""
+    """Draws leaves of all sorts.
+
+    They have an odd size, none and several dimensions, several blocks, and bfloat16.
+    """
     rng = np.random.default_rng(seed)
 
     def leaf(*shape):
@@ -64,7 +67,7 @@ def gradients(seed, *, every_leaf=False):
 
 
 def started(tx, step, *, every_leaf=False):
-    """Parameters and state after two steps, by a program without kernels."""
+    """Returns parameters and state after two steps, by a program without kernels."""
     params = parameters()
     state = tx.init(params)
     with fo.native.enabled(False):

@@ -32,7 +32,7 @@ for name, tx in steps.items():
 
 
 def compilations(cache):
-    """How often a new process compiles each step."""
+    """Counts how often a new process compiles each step."""
     env = os.environ | {"FUNCTIONAL_OPTIM_CACHE": str(cache), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr

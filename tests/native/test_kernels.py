@@ -34,13 +34,13 @@ def step_of(tx, **options):
 
 
 def small(seed=0):
-    """Leaves that compile quickly."""
+    """Draws leaves that compile quickly."""
     rng = np.random.default_rng(seed)
     return {k: jnp.asarray(rng.standard_normal(8), jnp.float32) for k in "ab"}
 
 
 def in_kernels(function, *arguments):
-    """How many leaves kernels run in a program."""
+    """Counts the leaves that kernels run in a program."""
     text = jax.jit(function).lower(*arguments).as_text()
     return sum(map(int, re.findall(CALL + r".* numbers = dense<.*?> : tensor<(\d+)xi64>", text)))
 
@@ -55,7 +55,7 @@ def compare(function, *arguments):
 
 
 def assert_close(found, expected):
-    """Equal but for two units in the last place, of the number or of 4, which slots are of."""
+    """Asserts equality up to two ulps of the number, or of 4, the size of slots."""
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert (a.dtype, a.shape, a.weak_type) == (b.dtype, b.shape, b.weak_type)
@@ -288,7 +288,7 @@ def test_a_thousand_shapes_are_traced_once(monkeypatch):
 
 @pytest.mark.parametrize("tx", UPDATES, ids=["adamw", "momentum", "lion"])
 def test_the_conformance_kit_finds_nothing(tx, monkeypatch):
-    """Of kernels for updates, which XLA would run: the kit asks for these."""
+    """Checks kernels for updates, which XLA would run: the kit asks for these."""
     monkeypatch.setattr(gate, "_saves_time", lambda call: True)
     params = small()
     assert in_kernels(tx.update, params, tx.init(params), params) == 2
@@ -333,7 +333,7 @@ def test_the_native_executor_is_chosen_for_the_leaves_of_a_traced_step(monkeypat
     ids=["leaf counts", "by label"],
 )
 def test_kernels_read_the_scalars_of_their_leaf(tx, monkeypatch):
-    """Built for scalars that differ from leaf to leaf."""
+    """Builds kernels for scalars that differ from leaf to leaf."""
     params, grads = small(), {**small(1), "a": None}
     fo.native.build(fo.per_leaf_counts(tx), params)
     state = tx.init(params)

@@ -27,7 +27,7 @@ def has_kernel():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A directory with the kernel of one optimizer."""
+    """Builds a directory with the kernel of one optimizer."""
     place = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUNCTIONAL_OPTIM_CACHE", str(place))
@@ -41,7 +41,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def library_of_momentum(cache, built):
-    """A copy of it, in use."""
+    """Puts a copy of that directory in use, and provides the library in it."""
     shutil.copytree(built, cache, dirs_exist_ok=True)
     (found,) = directory().glob("*.so")
     return found

@@ -178,7 +178,7 @@ def test_a_number_beyond_the_table_is_an_error_and_no_crash(library_of_momentum)
 
 @pytest.mark.parametrize("parts", [0, 1, 2])
 def test_a_library_that_is_built_again_is_used_in_this_process(cache, parts):
-    """After one that could not be loaded stood in its place."""
+    """The new one replaces a library that could not be loaded."""
     path = build()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * parts // 3])

@@ -18,7 +18,7 @@ def bodies_of(tx, params):
 
 
 def rule_of(direction):
-    """A rule with a slot, of this direction."""
+    """Makes a rule with a slot, of this direction."""
 
     def maths(g, slots, p, ctx, rate=0.5):
         return direction(g, rate, ctx), {"last": g}

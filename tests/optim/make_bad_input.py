@@ -14,7 +14,7 @@ FILE = Path(__file__).parent / "bad_input.json"
 
 
 def rows():
-    """A row for each error input of torch's table, with all classes that have it."""
+    """Returns a row for each error input of torch's table, with all classes that have it."""
     # torch's table is among its test helpers, which import a package that it does not need.
     sys.modules.setdefault("expecttest", types.ModuleType("expecttest")).TestCase = object
     import torch
@@ -36,7 +36,7 @@ def rows():
 
 
 def encode(value, numbers):
-    """The value as JSON; tensors are numbered in the order in which they are met."""
+    """Returns the value as JSON; tensors are numbered in the order in which they are met."""
     import torch
 
     if isinstance(value, torch.Tensor):

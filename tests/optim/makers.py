@@ -40,7 +40,7 @@ each = pytest.mark.parametrize("make", [pytest.param(v, id=k) for k, v in MAKERS
 
 
 def grads(seed: int, dtype: Any = np.float32) -> dict[str, jax.Array]:
-    """Gradients of the small problem."""
+    """Returns gradients of the small problem."""
     return problem.arrays(dtype, seed=100 + seed)
 
 
@@ -52,5 +52,5 @@ def steps(optimizer: Any, numbers: Any, dtype: Any = np.float32) -> Any:
 
 
 def quadratic(params: Any, target: Any) -> jax.Array:
-    """Half the squared distance of all parameters to a number."""
+    """Computes half the squared distance of all parameters to a number."""
     return sum(0.5 * jax.numpy.sum(abs(p - target) ** 2) for p in jax.tree.leaves(params))

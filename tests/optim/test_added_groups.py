@@ -33,7 +33,7 @@ SCHEDULERS = {
 
 
 def rates(make, add):
-    """Learning rates of the groups over a run, to which a group may be added."""
+    """Returns the learning rates of the groups over a run, to which a group may be added."""
     optimizer = optim.SGD({"w": jnp.ones(2)}, lr=0.5, momentum=0.9)
     scheduler, found = make(optimizer), []
     for epoch in range(10):

@@ -34,7 +34,7 @@ OURS = {
 
 
 def decode(value, arrays):
-    """Arguments as they were, with arrays in the place of tensors."""
+    """Restores the arguments, with arrays in the place of tensors."""
     if isinstance(value, list):
         return [decode(v, arrays) for v in value]
     if not isinstance(value, dict):
@@ -52,7 +52,7 @@ def decode(value, arrays):
 
 
 def arguments(row):
-    """Parameters and options of a row; where it has no parameters, any will do."""
+    """Returns parameters and options of a row; if it has no parameters, any will do."""
     arrays = {}
     params = decode(row["params"], arrays)
     return [jnp.ones((1, 1))] if params is None else params, decode(row["options"], arrays)

@@ -15,7 +15,7 @@ each_order = pytest.mark.parametrize("order", ORDERS)
 
 
 def oracle(tree, order):
-    """The norm of all elements in one vector, in float64."""
+    """Computes the norm of all elements in one vector, in float64."""
     x = np.concatenate([np.abs(np.asarray(g)).ravel() for g in jax.tree.leaves(tree)])
     return np.linalg.norm(x.astype(np.float64), order)
 

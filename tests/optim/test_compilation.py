@@ -27,7 +27,7 @@ NUMBERS = {
 
 @contextlib.contextmanager
 def compilations():
-    """The names of the programs that are compiled within."""
+    """Collects the names of the programs that are compiled within."""
     found = []
 
     def note(event, duration, fun_name="", **_):
@@ -136,7 +136,7 @@ def test_an_option_that_shapes_the_program_compiles_one_more(i):
 
 
 def entry(optimizer):
-    """The state of the first parameter, if it has any."""
+    """Returns the state of the first parameter, if it has any."""
     return optimizer.state_dict()["state"].get(0, {})
 
 

@@ -31,7 +31,7 @@ def make(name):
 
 @pytest.fixture(scope="module")
 def saved():
-    """Class -> its state_dict after a step."""
+    """Maps each class to its state_dict after a step."""
 
     def after_a_step(name):
         optimizer = make(name)

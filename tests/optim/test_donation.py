@@ -23,7 +23,7 @@ actions = pytest.mark.parametrize("act", ACTIONS.values(), ids=ACTIONS)
 
 
 def slots(state):
-    """The arrays of a state that are as large as a parameter."""
+    """Returns the arrays of a state that are as large as a parameter."""
     return [
         x
         for path, x in jax.tree_util.tree_leaves_with_path(state)

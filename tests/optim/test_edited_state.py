@@ -86,7 +86,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 def gradient(name, t):
-    """The gradient of a step; rows of zeros are missing in a sparse one."""
+    """Returns the gradient of a step; rows of zeros are missing in a sparse one."""
     case = CASES[name]
     rng = np.random.default_rng(t)
     g = rng.normal(size=SHAPE[:1] if case.vector else SHAPE)
@@ -113,7 +113,7 @@ def make(name, params):
 
 @functools.cache
 def trained(name):
-    """Parameter and state_dict after a few steps."""
+    """Returns parameter and state_dict after a few steps."""
     w = np.random.default_rng(7).normal(size=gradient(name, 0).shape)
     optimizer = make(name, {"never": jnp.ones((2, 2)), "w": jnp.asarray(w)})
     for t in range(5):
@@ -122,7 +122,7 @@ def trained(name):
 
 
 def edited(name, entry, edit):
-    """Parameter and state_dict with one entry edited."""
+    """Returns parameter and state_dict with one entry edited."""
     w, saved = copy.deepcopy(trained(name))
     old = saved["state"][1][entry]
     new = EDITS[edit](old, np.random.default_rng(11))
@@ -158,7 +158,7 @@ def test_an_edited_state_loads_as_it_is_and_trains_as_in_torch(name, entry, edit
 
 
 def assert_same_entries(states, expected, rtol):
-    """Adagrad has entries from the start, and all others from the first gradient."""
+    """Compares entries: Adagrad has them from the start, others from the first gradient."""
     states = {k: v for k, v in states.items() if k in expected or set(v) != {"step", "sum"}}
     assert states.keys() == expected.keys()
     for k, entries in expected.items():

@@ -26,7 +26,7 @@ EDITS = {
 def test_writing_an_edit_into_the_state_equals_remaking_the_transformation(
     name, option, monkeypatch
 ):
-    """Edited twice: at first the transformation may have to be made again, and then not."""
+    """Edits twice: at first the transformation may have to be made again, and then not."""
     value = EDITS[name][option]
     first = value[::-1] if isinstance(value, tuple) else value / 2
     more = {"momentum": 0.9} if name == "SGD" else {}

@@ -23,7 +23,7 @@ SAVED = [case for case in COMPARED if "saved" in case]
 
 
 def read(case):
-    """The problem of a case, and torch's run."""
+    """Returns the problem of a case, and torch's run."""
     problem = make_problem(case["problem"], case["dtype"])
     vector = FILES[case["optimizer"]][1][case["id"]]
     return problem, store.put_together(case, vector, problem)
@@ -40,7 +40,7 @@ def assert_same_run(case, problem, golden, ours, steps):
 
 @pytest.fixture(autouse=True)
 def precision(request):
-    """Float64 where the case has it."""
+    """Enables float64 where the case has it."""
     if "case" not in request.fixturenames:
         yield
         return

@@ -27,21 +27,21 @@ def name_of(case):
 
 @pytest.fixture(autouse=True)
 def precision(request):
-    """Float64 where the rates are arrays of it."""
+    """Enables float64 where the rates are arrays of it."""
     case = request.node.callspec.params["case"] if hasattr(request.node, "callspec") else {}
     with jax.enable_x64(case.get("optimizer") == "float64"):
         yield
 
 
 def play(case):
-    """Our track of a case."""
+    """Plays a case, and returns our track."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "OneCycleLR: the cycle has")
         return OURS.play(case)
 
 
 def undisturbed(case):
-    """Torch's learning rates of the same schedulers, only stepped."""
+    """Returns torch's learning rates of the same schedulers, only stepped."""
     keys = ("schedulers", "optimizer", "metrics")
     (plain,) = (
         c for c in CASES if c["driver"] == "step" and all(c.get(k) == case.get(k) for k in keys)
@@ -66,7 +66,7 @@ def test_learning_rates_and_momenta_match_torch(case):
 
 
 def test_every_case_is_compared_or_listed():
-    """As the script makes them now; and each reason has its cases, no more than are needed."""
+    """Cases are as the script makes them now; each reason has cases, no more than are needed."""
     assert len(CASES) > 1200
     made = list(cases())
     assert [{k: c[k] for k in m} for c, m in zip(CASES, made, strict=True)] == made
@@ -176,7 +176,7 @@ OF_TORCH_ALONE = {"_is_initial", "_get_lr_called_within_step"}
 
 
 def names(state):
-    """Names of the entries, in depth."""
+    """Returns the names of the entries, in depth."""
     inner = [names(s) for s in state.get("_schedulers", ())]
     # A composite within another has a count in torch that it does not use.
     own = {*state} - OF_TORCH_ALONE - ({"_step_count"} if inner else set())

@@ -210,7 +210,7 @@ def fourth_powers(params):
 
 
 def change(**other):
-    """The state of two steps, with entries changed."""
+    """Returns the state of two steps, with entries changed."""
     opt = optim.LBFGS([jnp.ones(2)], max_iter=1, lr=0.1)
     for _ in range(2):
         opt.step(fourth_powers)

@@ -16,17 +16,17 @@ from ..trees import assert_same
 
 
 def tree(*names):
-    """Parameters that only their names tell apart."""
+    """Returns parameters that only their names tell apart."""
     return {k: jnp.ones(3) for k in names}
 
 
 def gradients(*names):
-    """Different ones, by name."""
+    """Returns a different gradient for each name."""
     return {k: (1.0 + ord(k) - ord("a")) * jnp.ones(3) for k in names}
 
 
 def buffers(optimizer):
-    """The first number of each momentum buffer."""
+    """Returns the first number of each momentum buffer."""
     found = [link.trace.trace for link in optimizer.state]
     return [{k: float(x[0]) for k, x in tree.items() if hasattr(x, "dtype")} for tree in found]
 

@@ -154,7 +154,7 @@ def test_the_warning_of_duplicates_is_at_the_users_line():
 
 @pytest.mark.parametrize("of", [lambda pair: pair, lambda pair: [pair]], ids=["one", "groups"])
 def test_gradients_may_be_a_plain_dict_by_name(of):
-    """In the order of the names, which is not that of the alphabet."""
+    """Parameters are in the order of the names, which is not that of the alphabet."""
     pairs = [("b", jnp.zeros(2)), ("a", jnp.zeros(2))]
     optimizer = optim.SGD([{"params": pairs}] if of(0) == [0] else pairs, lr=1.0)
     optimizer.step(of({"a": jnp.full(2, 1.0), "b": jnp.full(2, 2.0)}))

@@ -51,7 +51,7 @@ def test_every_way_of_editing_takes_effect(edit):
 
 
 def moved(optimizer):
-    """By how much a step with gradients of one moves the first parameter."""
+    """Returns how far a step with gradients of one moves the first parameter."""
     before = float(optimizer.params["w"][0])
     optimizer.step({"w": jnp.ones(2)})
     return before - float(optimizer.params["w"][0])

@@ -35,13 +35,13 @@ def is_number(value):
 
 
 def plan(value, factor):
-    """A schedule from a value, or from 0.1 where that is 0, to a multiple of it."""
+    """Returns a schedule from a value to a multiple of it; a value of 0 counts as 0.1."""
     value = float(value) or 0.1
     return fo.linear_schedule(value, factor * value, 3)
 
 
 def plans(name, low, high):
-    """Schedules for all numbers of a class."""
+    """Returns schedules for all numbers of a class."""
     found = {}
     for key, parameter in inspect.signature(getattr(optim, name)).parameters.items():
         value = parameter.default
@@ -56,14 +56,14 @@ def plans(name, low, high):
 
 
 def at(options, t):
-    """The numbers of a step."""
+    """Returns the numbers of a step."""
     number = lambda v: float(v(t)) if callable(v) else v  # noqa: E731
     return jax.tree.map(number, options, is_leaf=callable)
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_number_may_be_a_schedule(name):
-    """By the constructor, by a group, and by an edit in the middle of the run."""
+    """Sets schedules by the constructor, by a group, and by an edit in the middle of the run."""
     make = getattr(optim, name)
     first, second = plans(name, 0.95, 1.05), plans(name, 0.9, 1.1)
     rng = np.random.default_rng(0)

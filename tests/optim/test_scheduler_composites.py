@@ -23,7 +23,7 @@ from .test_schedulers import lr, sgd
 
 
 def rates(optimizer, scheduler, n):
-    """The learning rates of n epochs."""
+    """Returns the learning rates of n epochs."""
     found = [lr(optimizer)]
     for _ in range(n - 1):
         optimizer.step({"w": jnp.ones(1)})

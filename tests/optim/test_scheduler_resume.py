@@ -47,7 +47,7 @@ def put(optimizer, options):
 @pytest.mark.parametrize("order", ["optimizer first", "optimizer last"])
 @pytest.mark.parametrize("specs", RUNS, ids=names)
 def test_a_run_saved_and_resumed_at_every_step_continues(specs, order):
-    """In either order of building and loading, also after an edit."""
+    """Builds and loads in either order, also after an edit."""
     plain, plain_schedulers = build(specs)
     optimizer, schedulers = build(specs)
     assert seen(optimizer) == seen(plain)

@@ -17,13 +17,13 @@ SPECS = {"w": PartitionSpec("x", "y"), "b": PartitionSpec()}
 
 @pytest.fixture
 def params(mesh):
-    """A matrix over all devices, and a vector on each."""
+    """Provides a matrix over all devices, and a vector on each."""
     arrays = {"w": jnp.arange(32.0).reshape(8, 4), "b": jnp.ones(4)}
     return {k: jax.device_put(x, NamedSharding(mesh, SPECS[k])) for k, x in arrays.items()}
 
 
 def places(tree):
-    """The sharding of each array that has a parameter's shape."""
+    """Returns the sharding of each array that has a parameter's shape."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(k): x.sharding for k, x in flat if x.shape in ((8, 4), (4,))}
 

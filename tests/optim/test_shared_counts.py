@@ -28,7 +28,7 @@ each = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
 def counted(optimizer):
-    """The names of the states that count the updates of each parameter."""
+    """Returns the names of the states that count the updates of each parameter."""
     paths = jax.tree_util.tree_leaves_with_path(optimizer.state)
     return [jax.tree_util.keystr(p) for p, _ in paths if "leaf_counts" in jax.tree_util.keystr(p)]
 

@@ -17,7 +17,10 @@ TORCH = read()
 
 
 def rows():
-    """Name of torch -> name here, or None, of the tables whose head is a module of torch."""
+    """Maps names of torch to names here, or None.
+
+    It reads the tables whose head is a module of torch.
+    """
     found, module = {}, None
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

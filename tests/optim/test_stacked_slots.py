@@ -35,12 +35,12 @@ def many(seed=0, **others):
 
 
 def stored(optimizer):
-    """The arrays of the first group's state, as a step left them."""
+    """Returns the arrays of the first group's state, as a step left them."""
     return optimizer._groups[0].stored.arrays
 
 
 def run(make):
-    """A run with all that a user may do between steps."""
+    """Makes a run with all that a user may do between steps."""
     optimizer = make(many())
     optimizer.step(many(1))
     optimizer.step({**many(2), "head": None})

@@ -26,13 +26,13 @@ DTYPES = {
 
 @pytest.fixture(params=DTYPES)
 def dtype(request):
-    """The dtype of the parameters, with x64 where it needs it."""
+    """Provides the dtype of the parameters, with x64 where it needs it."""
     with jax.enable_x64(request.param == "float64"):
         yield DTYPES[request.param]
 
 
 def continued(make, optimizer, dtype):
-    """A new optimizer with the parameters and the state of another."""
+    """Makes a new optimizer with the parameters and the state of another."""
     other = make(problem.arrays(dtype, seed=9))
     other.params = optimizer.params
     other.load_state_dict(optimizer.state_dict())

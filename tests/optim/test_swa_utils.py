@@ -27,12 +27,12 @@ def models(count, dtype=np.float32):
 
 
 def mean_of(trees):
-    """The mean of trees, in float64."""
+    """Returns the mean of trees, in float64."""
     return {k: np.mean([np.asarray(t[k], np.complex128) for t in trees], 0) for k in trees[0]}
 
 
 def ema_of(trees, decay):
-    """Their exponential moving average, which starts at the first."""
+    """Returns the exponential moving average of trees, which starts at the first."""
     average = {k: np.asarray(x, np.complex128) for k, x in trees[0].items()}
     for tree in trees[1:]:
         average = {k: decay * a + (1 - decay) * np.asarray(tree[k]) for k, a in average.items()}

@@ -9,7 +9,7 @@ from functional_optim.interop.param_order import in_torch_order
 
 
 def saved(params, **options):
-    """The state after one step, whose momentum of each parameter is that parameter."""
+    """Returns the state after one step, whose momentum of each parameter is that parameter."""
     opt = optim.SGD(params, **{"lr": 0.1, "momentum": 0.9} | options)
     opt.step(opt.params)
     return opt.state_dict()

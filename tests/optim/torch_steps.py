@@ -162,7 +162,7 @@ def muon(p: Array, g: Array, state: State, o: dict[str, Any]) -> tuple[Array, St
 
 
 def sparse_adam(p: Array, g: Array, state: State, o: dict[str, Any]) -> tuple[Array, State]:
-    """Rows of zeros are those that the gradient does not have."""
+    """Leaves rows of zeros unchanged, because a sparse gradient does not have them."""
     (b1, b2), t = o["betas"], state["step"] + 1
     rows = np.any(g != 0, axis=1, keepdims=True)
     m = np.where(rows, lerp(state["exp_avg"], g, 1 - b1), state["exp_avg"])

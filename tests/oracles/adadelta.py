@@ -8,7 +8,7 @@ from .links import scale
 
 @leafwise
 def scale_by_adadelta(rho=0.9, eps=1e-6):
-    """Zeiler, Algorithm 1, without its sign."""
+    """Follows Zeiler, Algorithm 1, without its sign."""
     e_g = e_x = 0.0
 
     def step(g, p):

@@ -16,7 +16,7 @@ def clip_by_block_rms(threshold):
 
 @leafwise
 def scale_by_relative_step(max_step=1e-2, warmup_step=None, weight_decay=0.0):
-    """Section 8: rho_t, the smaller of 1 / sqrt(t) and a constant or a ramp."""
+    """Follows section 8: rho_t is the smaller of 1 / sqrt(t) and a constant or a ramp."""
     t = 0
 
     def step(g, p):
@@ -39,7 +39,7 @@ def scale_by_factored_rms(
     dims="largest",
     eps_as_floor=False,
 ):
-    """Algorithms 4 and 5, with sums for means as in Algorithm 3; the floors are torch's.
+    """Follows Algorithms 4 and 5, with sums as in Algorithm 3; the floors are torch's.
 
     The matrices of these tests are the last two axes, whichever are the largest.
     """
@@ -81,7 +81,7 @@ def adafactor(
     eps=1e-30,
     **how,
 ):
-    """Algorithm 6; momentum and weight decay as in Tensor2Tensor and optax."""
+    """Follows Algorithm 6; momentum and weight decay are as in Tensor2Tensor and optax."""
     direction = scale_by_factored_rms.leaf(step_offset=decay_offset, epsilon=eps, **how)
     relative = scale_by_relative_step.leaf(warmup_step=warmup_step)
     mean = 0.0

@@ -8,7 +8,10 @@ from .links import scale
 
 @leafwise
 def scale_by_rss(initial_accumulator_value=0.1, eps=1e-7, eps_in_sqrt=True, lr_decay=0.0):
-    """Duchi, Hazan & Singer, Figure 1, diagonal; lr_decay as in torch; no step without gradient."""
+    """Follows Duchi, Hazan & Singer, Figure 1, diagonal.
+
+    lr_decay is as in torch. Without a gradient there is no step.
+    """
     s, t = initial_accumulator_value, 0
 
     def step(g, p):

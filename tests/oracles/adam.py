@@ -18,7 +18,9 @@ def scale_by_adam(
     amsgrad=False,
     momentum_decay=None,
 ):
-    """Kingma & Ba, Algorithm 1; AMSGrad as in torch; Nesterov as in Dozat with a constant b1.
+    """Follows Kingma & Ba, Algorithm 1.
+
+    AMSGrad is as in torch, and Nesterov as in Dozat with a constant b1.
 
     With momentum_decay as in torch.optim.NAdam: the look ahead takes Dozat's schedule of b1, m
     the constant.
@@ -69,7 +71,7 @@ def scale_by_amsgrad(
     bias_correction_mu=True,
     bias_correction_nu=True,
 ):
-    """Reddi, Kale & Kumar, Algorithm 2, with or without Adam's corrections."""
+    """Follows Reddi, Kale & Kumar, Algorithm 2, with or without Adam's corrections."""
     m = v = largest = 0.0
     t = 0
 

@@ -8,7 +8,7 @@ from .links import scale
 
 @leafwise
 def scale_by_adamax(b1=0.9, b2=0.999, eps=1e-8):
-    """Kingma & Ba, Algorithm 2, with eps where torch has it."""
+    """Follows Kingma & Ba, Algorithm 2, with eps where torch has it."""
     m = u = 0.0
     t = 0
 

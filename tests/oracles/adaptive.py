@@ -8,7 +8,7 @@ from .links import scale
 
 @leafwise
 def scale_by_belief(b1=0.9, b2=0.999, eps=1e-16, eps_root=1e-16, nesterov=False):
-    """Zhuang et al., the authors' code without rectification: eps goes into s at each step."""
+    """Follows the code of Zhuang et al. without rectification: eps enters s at each step."""
     m = s = 0.0
     t = 0
 
@@ -30,7 +30,7 @@ adabelief = decoupled(scale_by_belief, default=0.0)
 
 @leafwise
 def scale_by_yogi(b1=0.9, b2=0.999, eps=1e-3, eps_root=0.0, initial_accumulator_value=1e-6):
-    """Zaheer et al., Algorithm 2, with the bias correction of their TensorFlow code."""
+    """Follows Zaheer et al., Algorithm 2, with the bias correction of their TensorFlow code."""
     m = v = initial_accumulator_value
     t = 0
 
@@ -51,7 +51,7 @@ def yogi(learning_rate, **how):
 
 @leafwise
 def scale_by_novograd(b1=0.9, b2=0.25, eps=1e-8, eps_root=0.0, weight_decay=0.0):
-    """Ginsburg et al., Algorithm 1."""
+    """Follows Ginsburg et al., Algorithm 1."""
     m, v = 0.0, None
 
     def step(g, p):
@@ -71,7 +71,7 @@ def novograd(learning_rate, eps=1e-6, **how):
 
 @leafwise
 def scale_by_adan(b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=0.0):
-    """Xie et al., as their code has it: the betas weigh what is kept."""
+    """Follows the code of Xie et al., in which the betas weigh what is kept."""
     m = d = n = 0.0
     before, t = None, 0
 
@@ -95,7 +95,7 @@ def adan(learning_rate, eps_root=1e-8, **how):
 
 @leafwise
 def scale_by_sm3(b1=0.9, b2=1.0, eps=1e-8):
-    """Anil et al., SM3-II, with a set for each row and each column."""
+    """Follows Anil et al., SM3-II, with a set for each row and each column."""
     covers = m = None
 
     def step(g, p):
@@ -119,7 +119,7 @@ def sm3(learning_rate, momentum=0.9):
 
 @leafwise
 def scale_by_distance_over_gradients(reps_rel=1e-6, eps=1e-8, global_scale=1.0):
-    """Ivgi, Hinder & Carmon, by layer."""
+    """Follows Ivgi, Hinder & Carmon, by layer."""
     start = farthest = None
     total = 0.0
 

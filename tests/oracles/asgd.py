@@ -5,7 +5,10 @@ from .common import leafwise
 
 @leafwise
 def scale_by_asgd(learning_rate, lambd=1e-4, alpha=0.75, t0=1e6):
-    """Xu, equations 3 and 4: the rate of the step t = 0, 1, ...; the average does not show."""
+    """Follows Xu, equations 3 and 4, with the rate of the step t = 0, 1, ...
+
+    The average does not change the updates.
+    """
     t = 0
 
     def step(g, p):

@@ -29,7 +29,7 @@ def in_order(*steps: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def decoupled(direction: Callable[..., Step], default: float) -> Callable[..., Step]:
-    """An algorithm with decoupled weight decay: p <- p - learning_rate (u + weight_decay p)."""
+    """Adds decoupled weight decay: p <- p - learning_rate (u + weight_decay p)."""
 
     def oracle(learning_rate, weight_decay=default, mask=None, **how) -> Step:
         find = direction(**how)

@@ -22,7 +22,7 @@ def first_q(shape, leaf):
 
 
 def _dion(leaf, beta, eps, rank_fraction, rank_multiple_of):
-    """`dion_update` of `dion_reference.py`, with exact QR."""
+    """Follows `dion_update` of `dion_reference.py`, with exact QR."""
     m = q = None
 
     def step(g, p):
@@ -48,7 +48,7 @@ def _dion(leaf, beta, eps, rank_fraction, rank_multiple_of):
 
 
 def scale_by_dion(beta=0.95, eps=1e-8, rank_fraction=1.0, rank_multiple_of=1, qr_method="qr"):
-    """Each leaf has its own Q; a vector is a matrix of one input.
+    """Gives each leaf its own Q; a vector is a matrix of one input.
 
     Both methods have the columns of one decomposition, up to signs, which cancel.
     """
@@ -68,7 +68,7 @@ def _polar_express(g, eps):
 
 
 def _dion2(beta, eps, fraction, ns_coeffs):
-    """`dion2_pre_orthogonalize`, `polar_express` and `dion2_post_orthogonalize`."""
+    """Follows `dion2_pre_orthogonalize`, `polar_express` and `dion2_post_orthogonalize`."""
     m = None
 
     def step(g, p):
@@ -111,7 +111,7 @@ def _adam(b1=0.9, b2=0.95, eps=1e-8):
 
 
 def _of_matrix(direction, learning_rate, weight_decay, scale, adam_b1):
-    """The matrix `w`, `(inputs, outputs)`, and the vector `b`, which is Adam's."""
+    """Updates the matrix `w`, `(inputs, outputs)`, and with Adam the vector `b`."""
     adam = _adam(adam_b1)
 
     def step(grads, params):

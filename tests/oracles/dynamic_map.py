@@ -11,7 +11,7 @@ BITS = 8
 
 
 def table(signed):
-    """All numbers that 8 bits can write, ascending."""
+    """Returns all numbers that 8 bits can write, ascending."""
     found = {0.0, 1.0}
     for zeros in range(BITS - 1):
         fraction_bits = BITS - 2 - zeros + (not signed)
@@ -25,12 +25,12 @@ def table(signed):
 
 
 def nearest(y, signed):
-    """Codes of the nearest numbers, by trying all."""
+    """Returns the codes of the nearest numbers, by trying all."""
     return np.abs(table(signed)[:, None] - np.asarray(y, np.float64)[None]).argmin(0)
 
 
 def round_trip(x, block):
-    """An array as it comes back, in blocks of the flat one; and the largest magnitudes."""
+    """Returns an array as it comes back, in blocks of the flat one; and the largest magnitudes."""
     flat = np.asarray(x, np.float64).reshape(-1, block)
     largest = np.abs(flat).max(1)
     rows = [

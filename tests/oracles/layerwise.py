@@ -13,7 +13,7 @@ def norm(x):
 
 @leafwise
 def scale_by_trust_ratio(min_norm=0.0, trust_coefficient=1.0, eps=0.0):
-    """You et al. 2017, equation 6, with 1 where a norm is 0."""
+    """Follows You et al. 2017, equation 6, with 1 where a norm is 0."""
 
     def step(g, p):
         p_norm, g_norm = max(norm(p), min_norm), max(norm(g), min_norm)
@@ -48,7 +48,7 @@ def lars(
 
 @leafwise
 def fromage(learning_rate, min_norm=1e-6):
-    """Bernstein et al., Algorithm 1."""
+    """Follows Bernstein et al., Algorithm 1."""
 
     def step(g, p):
         ratio = max(norm(p), min_norm) / max(norm(g), min_norm)
@@ -59,7 +59,7 @@ def fromage(learning_rate, min_norm=1e-6):
 
 @leafwise
 def adaptive_grad_clip(clipping, eps=1e-3, axis=None):
-    """Brock et al., equation 3, for vectors and for matrices `(in, out)`."""
+    """Follows Brock et al., equation 3, for vectors and for matrices `(in, out)`."""
 
     def step(g, p):
         axes = axis if axis is not None else (0,) if p.ndim == 2 else tuple(range(p.ndim))
@@ -72,7 +72,7 @@ def adaptive_grad_clip(clipping, eps=1e-3, axis=None):
 
 @leafwise
 def centralize():
-    """Yong et al., equation 1, with the outputs last."""
+    """Follows Yong et al., equation 1, with the outputs last."""
 
     def step(g, p):
         if g.ndim < 2:

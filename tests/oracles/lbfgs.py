@@ -12,7 +12,7 @@ class InverseHessian:
         self.pairs, self.scaled, self.last = deque(maxlen=m), scaled, None
 
     def direction(self, x, g):
-        """H g, with the pair from the last x and g."""
+        """Computes H g, with the pair from the last x and g."""
         n = len(x)
         if self.last is not None:
             s, y = x - self.last[0], g - self.last[1]

@@ -53,7 +53,7 @@ def prodigy(
     bias_correction=False,
     growth_rate=np.inf,
 ) -> Step:
-    """Mishchenko & Defazio, Algorithm 4, with the options of their code."""
+    """Follows Mishchenko & Defazio, Algorithm 4, with the options of their code."""
     (b1, b2), b3 = betas, beta3 if beta3 is not None else betas[1] ** 0.5
     d = largest = d0 = estim_lr0
     num, t, start, adam, s = 0.0, 0, None, None, None
@@ -87,7 +87,7 @@ def dadapt_adamw(
     bias_correction=False,
     growth_rate=np.inf,
 ) -> Step:
-    """Defazio & Mishchenko, Algorithm 5, with the estimate of version 3 of their code."""
+    """Follows Defazio & Mishchenko, Algorithm 5, with the estimate of version 3 of their code."""
     b1, b2 = betas
     root, d, num, t, adam, s = b2**0.5, estim_lr0, 0.0, 0, None, None
 
@@ -110,7 +110,7 @@ def dadapt_adamw(
 def dadapt_sgd(
     learning_rate=1.0, momentum=0.0, weight_decay=0.0, estim_lr0=1e-6, growth_rate=np.inf
 ) -> Step:
-    """Defazio & Mishchenko, Algorithm 4, with the estimate of version 3 of their code."""
+    """Follows Defazio & Mishchenko, Algorithm 4, with the estimate of version 3 of their code."""
     d, num, first, start, s = estim_lr0, 0.0, None, None, None
 
     def step(g, p):
@@ -128,7 +128,7 @@ def dadapt_sgd(
 
 
 def scale_by_dog(init_value=1e-6, eps=1e-8, init_kind="heuristic") -> Step:
-    """Ivgi et al., DoG."""
+    """Follows Ivgi et al., DoG."""
     start, far, total, t = None, 0.0, 0.0, 0
 
     def step(g, p):
@@ -150,7 +150,7 @@ def scale_by_dog(init_value=1e-6, eps=1e-8, init_kind="heuristic") -> Step:
 
 
 def scale_by_dowg(init_estim_sq_dist=None, eps=1e-4) -> Step:
-    """Khaled et al., Algorithm 1, with the authors' eps."""
+    """Follows Khaled et al., Algorithm 1, with the authors' eps."""
     start, far, total = None, init_estim_sq_dist or eps, 0.0
 
     def step(g, p):
@@ -192,7 +192,7 @@ def ldog(learning_rate=1.0, reps_rel=1e-6, eps=1e-8, weight_decay=0.0):
 
 @leafwise
 def scale_by_cocob(alpha=100.0, eps=1e-8):
-    """Orabona & Tommasi, Algorithm 2."""
+    """Follows Orabona & Tommasi, Algorithm 2."""
     start, largest, total, reward, theta = None, eps, 0.0, 0.0, 0.0
 
     def step(g, p):
@@ -220,7 +220,7 @@ def cocob(learning_rate=1.0, alpha=100.0, eps=1e-8, weight_decay=0.0):
 def mechanize(
     base_optimizer, weight_decay=1e-2, eps=1e-8, s_init=1e-6, num_betas=6, rate=1.0
 ) -> Step:
-    """Cutkosky et al., Algorithm 1 with the clipping of h, of an `sgd` with this rate."""
+    """Follows Cutkosky et al., Algorithm 1 with the clipping of h, of an `sgd` with this rate."""
     betas = 1 - 0.1 ** np.arange(1, num_betas + 1)
     r = m = v = np.zeros(num_betas)
     s, start = np.full(num_betas, s_init), None
@@ -250,7 +250,7 @@ def momo(
     bias_correction=False,
     value=None,
 ) -> Step:
-    """Schaipp et al., Algorithms 1 and 3, of a loss `value(p)`."""
+    """Follows Schaipp et al., Algorithms 1 and 3, of a loss `value(p)`."""
     return _momo(
         learning_rate,
         beta,
@@ -273,7 +273,7 @@ def momo_adam(
     divide=True,
     value=None,
 ) -> Step:
-    """Schaipp et al., Algorithm 2, of a loss `value(p)`."""
+    """Follows Schaipp et al., Algorithm 2, of a loss `value(p)`."""
     v, t = None, 0
 
     def metric(g):

@@ -7,7 +7,7 @@ from .common import Tree, leafwise
 
 @leafwise
 def passes(**how):
-    """The oracle of links that store values, and return the updates unchanged."""
+    """Makes the oracle of links that store values, and return the updates unchanged."""
     return lambda g, p: g
 
 
@@ -60,7 +60,7 @@ def clip_by_global_norm(max_norm):
 
 @leafwise
 def trace(decay, nesterov=False, dampening=0.0):
-    """torch.optim.SGD: the first gradient starts the buffer undampened."""
+    """Follows torch.optim.SGD: the first gradient starts the buffer undampened."""
     buffer = None
 
     def step(g, p):

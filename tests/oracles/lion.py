@@ -7,7 +7,10 @@ from .common import decoupled, leafwise
 
 @leafwise
 def scale_by_lion(b1=0.9, b2=0.99, mode="hard", smooth_beta=1.0):
-    """Chen et al., Algorithm 2, and optax's modes. Refuses what rounding could turn a sign of."""
+    """Follows Chen et al., Algorithm 2, and optax's modes.
+
+    It refuses gradients whose signs rounding could turn.
+    """
     m = 0.0
 
     def step(g, p):

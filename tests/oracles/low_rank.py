@@ -22,7 +22,7 @@ def adam(b1=0.9, b2=0.999, eps=1e-8):
 
 
 def singular_vectors(g, rank):
-    """Eigenvectors of G G^T, with the largest elements positive."""
+    """Returns eigenvectors of G G^T, with the largest elements positive."""
     _, vectors = np.linalg.eigh(g @ g.T)
     vectors = vectors[:, ::-1][:, :rank]
     return vectors * np.sign(vectors[np.argmax(np.abs(vectors), axis=0), range(rank)])
@@ -50,7 +50,7 @@ def scale_by_galore(rank=128, update_proj_gap=200, scale=1.0, side="longer"):
 
 @functools.partial(jax.jit, static_argnames="shape")
 def draw(seed, step, index, shape):
-    """The normal numbers of a leaf, whose projection changes at a step, from 0."""
+    """Draws the normal numbers of a leaf, whose projection changes at a step, from 0."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), index)
     words = jax.random.bits(key, (2,), np.uint32)
     return jax.random.normal(jax.random.wrap_key_data(words, impl="threefry2x32"), shape)
@@ -67,7 +67,7 @@ def scale_by_apollo(
     key=0,
     tensor_wise=False,
 ):
-    """Leaves are counted in the order of their names."""
+    """Numbers the leaves in the order of their names."""
     leaves, t = {}, 0
 
     def one(k, g, index):
@@ -122,7 +122,7 @@ def apollo(
     adam_learning_rate=None,
     **how,
 ):
-    """The vector `b` is Adam's."""
+    """Updates the matrix `w` with APOLLO, and the vector `b` with Adam."""
     direction, other = scale_by_apollo(**how), adam(adam_b1, adam_b2, adam_eps)
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
 

@@ -27,7 +27,7 @@ def orthogonalize(
     safety_factor=1.0,
     gram=None,
 ):
-    """A vector is a matrix of one row."""
+    """Orthogonalizes a matrix; a vector is a matrix of one row."""
     triples = ns_coeffs if isinstance(ns_coeffs[0], tuple) else (ns_coeffs,) * 5
     steps = len(triples) if ns_steps is None else ns_steps
 
@@ -45,7 +45,10 @@ def orthogonalize(
 
 
 def momentum(beta, nesterov, bias_correction=False):
-    """`buf.lerp_(grad, 1 - beta)`, and `grad.lerp(buf, beta)` with nesterov; optax corrects."""
+    """Computes `buf.lerp_(grad, 1 - beta)`, and `grad.lerp(buf, beta)` if nesterov.
+
+    With bias_correction, both are corrected as in optax.
+    """
     buf, t = 0.0, 0
 
     def step(g, p):
@@ -68,7 +71,7 @@ def scale_by_muon(beta=0.95, nesterov=True, bias_correction=False, **how):
 
 @leafwise
 def scale_by_normuon(beta=0.95, beta2=0.95, eps=1e-10, nesterov=True, ns_eps=1e-7, **how):
-    """The authors' `normuon_update`, whose outputs are the rows of the transpose."""
+    """Follows the authors' `normuon_update`: outputs are the rows of the transpose."""
     second = 0.0
 
     def normalize(u, p):
@@ -94,7 +97,10 @@ def scale_by_adamuon(
     ns_eps=1e-7,
     **how,
 ):
-    """The authors' `AdaMuon`: signs, an iteration, and Adam's second moment without correction."""
+    """Follows the authors' `AdaMuon`.
+
+    It takes signs, an iteration, and Adam's second moment without correction.
+    """
     v = 0.0
 
     def sign(g, p):
@@ -111,7 +117,7 @@ def scale_by_adamuon(
 
 
 def adam(b1, b2=0.999, eps=1e-8):
-    """Kingma & Ba, Algorithm 1, for the parameters that are not matrices."""
+    """Follows Kingma & Ba, Algorithm 1, for the parameters that are not matrices."""
     m = v = 0.0
     t = 0
 
@@ -125,7 +131,7 @@ def adam(b1, b2=0.999, eps=1e-8):
 
 
 def with_adam(direction, scaled=True):
-    """Matrices are `(inputs, outputs)`, and all decay; the vector `b` is Adam's."""
+    """Updates matrices `(inputs, outputs)`, which all decay, and with Adam the vector `b`."""
 
     def oracle(
         learning_rate,

@@ -10,7 +10,7 @@ TINY = np.finfo(np.float64).tiny
 
 @functools.partial(jax.jit, static_argnames=("shapes", "split"))
 def draw(seed, step, index, shapes, split):
-    """Normal numbers of a leaf at a step, from 0: of its key, or of keys split from that."""
+    """Draws normal numbers of a leaf at a step, from 0: of its key, or of keys split from that."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), index)
     keys = jax.random.split(key, len(shapes)) if split else [key]
     return [jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True)]
@@ -115,7 +115,7 @@ class Symmetric:
 
 
 def apply(qs, g):
-    """P g, with P = Q^T Q."""
+    """Computes P g, with P = Q^T Q."""
     if g.ndim == 1:
         return qs[0] ** 2 * g
     left, right = map(as_matrix, qs)
@@ -157,7 +157,7 @@ def scale_by_psgd_kron(
     memory_save_mode=None,
     diagonal=False,
 ):
-    """Trees of vectors and matrices, whose leaves are counted in the order of their names."""
+    """Whitens trees of vectors and matrices; leaves are counted in the order of names."""
     leaves, t, waited, fits = {}, 0, 0, 0
 
     def is_dense(shape):
@@ -211,7 +211,7 @@ def scale_by_psgd_kron(
 
 
 def psgd_kron(learning_rate=3e-4, weight_decay=0.0, **how):
-    """Matrices decay."""
+    """Adds a learning rate, and weight decay of matrices."""
     whiten = scale_by_psgd_kron(**how)
 
     def step(grads, params):

@@ -16,7 +16,7 @@ def scale_by_radam(
     nesterov=False,
     eps_before_correction=False,
 ):
-    """Liu et al., Algorithm 2, with the letters of the paper; eps as in Adam, or as in torch."""
+    """Follows Liu et al., Algorithm 2, with their letters; eps is as in Adam or torch."""
     m = v = 0.0
     t = 0
     rho_infinity = 2 / (1 - b2) - 1

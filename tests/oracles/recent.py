@@ -10,7 +10,7 @@ from .lion import scale_by_lion
 
 
 def half_life_in_warmup(t, start, end, warmup):
-    """Pagliardini et al., appendix A.1: the half-life of a decay grows linearly."""
+    """Follows Pagliardini et al., appendix A.1: the half-life of a decay grows linearly."""
     if t >= warmup:
         return end
     first, last = (math.log(0.5) / math.log(b + 1e-8) - 1 for b in (start, end))
@@ -28,7 +28,7 @@ def scale_by_ademamix(
     b3_warmup=None,
     alpha_warmup=None,
 ):
-    """Pagliardini et al., Algorithm 1."""
+    """Follows Pagliardini et al., Algorithm 1."""
     m1 = m2 = v = 0.0
     t = 0
 
@@ -53,7 +53,7 @@ def ademamix(learning_rate, alpha=5.0, **how):
 def scale_by_simplified_ademamix(
     b1=0.99, b2=0.95, alpha=0.0, eps=1e-8, eps_root=0.0, b1_warmup=None, min_b1=0.9
 ):
-    """Morwani et al., Algorithm 1, with the bias correction of their code."""
+    """Follows Morwani et al., Algorithm 1, with the bias correction of their code."""
     m = v = 0.0
     t = 0
 
@@ -75,7 +75,7 @@ simplified_ademamix = decoupled(scale_by_simplified_ademamix, default=0.0)
 def scale_by_adopt(
     b1=0.9, b2=0.9999, eps=1e-6, nesterov=False, use_clipping=True, clip_value_fn=None
 ):
-    """Taniguchi et al., Algorithm 2, whose first gradient only makes v."""
+    """Follows Taniguchi et al., Algorithm 2, whose first gradient only makes v."""
     m, v, t = 0.0, None, 0
     bound = clip_value_fn or (lambda step: step**0.25)
 
@@ -100,7 +100,7 @@ adopt = decoupled(scale_by_adopt, default=0.0)
 
 @leafwise
 def scale_by_laprop(b1=0.9, b2=0.999, eps=1e-15):
-    """Ziyin et al., Algorithm 1."""
+    """Follows Ziyin et al., Algorithm 1."""
     m = n = 0.0
     t = 0
 
@@ -119,7 +119,7 @@ laprop = decoupled(scale_by_laprop, default=0.0)
 
 @leafwise
 def scale_by_stable_adamw(b1=0.9, b2=0.99, eps=1e-6, weight_decay=0.0):
-    """Wortsman et al., Algorithm 2, with means whose decays grow."""
+    """Follows Wortsman et al., Algorithm 2, with means whose decays grow."""
     v = u = 0.0
     t = 0
 
@@ -148,7 +148,7 @@ def stable_adamw(learning_rate, weight_decay=1e-2, mask=None, **how):
 
 
 def factored(row, col):
-    """The matrix that has these means of rows, and columns in proportion to these means."""
+    """Returns the matrix with these means of rows, and columns in proportion to these means."""
     return row[..., None] * col[..., None, :] / row.mean(axis=-1)[..., None, None]
 
 
@@ -156,7 +156,7 @@ def factored(row, col):
 def scale_by_came(
     b1=0.9, b2=0.999, b3=0.9999, eps=1e-30, eps_instability=1e-16, clip_threshold=1.0
 ):
-    """Luo et al., Algorithm 2, with the constant decay of their code."""
+    """Follows Luo et al., Algorithm 2, with the constant decay of their code."""
     kept = dict.fromkeys(("m", "v", "row", "col", "r_row", "r_col"), 0.0)
 
     def mean(name, x, b):
@@ -188,7 +188,7 @@ came = decoupled(scale_by_came, default=0.0)
 
 @leafwise
 def scale_by_madgrad(learning_rate, momentum=0.9, eps=1e-6):
-    """Defazio & Jelassi, Algorithm 1, with the eps of their code in the learning rate as well."""
+    """Follows Defazio & Jelassi, Algorithm 1; as in their code, the rate includes eps."""
     s = q = 0.0
     start, t = None, 0
 
@@ -226,7 +226,7 @@ def scale_by_adabound(
     gamma=1e-3,
     amsbound=False,
 ):
-    """Luo et al., Algorithms 2 and 3, with the bias corrections of their code."""
+    """Follows Luo et al., Algorithms 2 and 3, with the bias corrections of their code."""
     m = v = largest = 0.0
     t = 0
 
@@ -253,7 +253,10 @@ def adabound(learning_rate, weight_decay=0.0, **how):
 
 @leafwise
 def scale_by_acprop(b1=0.9, b2=0.999, eps=1e-16, eps_root=1e-16):
-    """Zhuang et al., Algorithm 2, with a bias correction and a first update by the gradient."""
+    """Follows Zhuang et al., Algorithm 2, with a bias correction.
+
+    The first update is the gradient.
+    """
     m = s = 0.0
     t = 0
 
@@ -281,7 +284,7 @@ def scale_by_spam(
     warmup_steps=150,
     grad_accu_steps=20,
 ):
-    """Huang et al., Algorithm 1, with the corrections and the warmup of their code."""
+    """Follows Huang et al., Algorithm 1, with the corrections and the warmup of their code."""
     m = v = 0.0
     t, since_reset = 0, math.inf
 
@@ -310,7 +313,7 @@ spam = decoupled(scale_by_spam, default=0.0)
 
 @leafwise
 def grokfast(alpha=0.98, lamb=2.0):
-    """Lee et al., Algorithm 2, whose mean begins as the first gradient."""
+    """Follows Lee et al., Algorithm 2, whose mean begins as the first gradient."""
     mean = None
 
     def step(g, p):
@@ -323,7 +326,7 @@ def grokfast(alpha=0.98, lamb=2.0):
 
 @leafwise
 def grokfast_ma(window_size=100, lamb=5.0, filter_type="mean", warmup=True):
-    """Lee et al., Algorithm 1."""
+    """Follows Lee et al., Algorithm 1."""
     before = []
 
     def step(g, p):
@@ -337,7 +340,7 @@ def grokfast_ma(window_size=100, lamb=5.0, filter_type="mean", warmup=True):
 
 
 def block_means(square, blocks):
-    """The mean of each block at each of its elements."""
+    """Returns the mean of each block at each of its elements."""
     if blocks is None:
         return square
     counts = [1] * square.ndim
@@ -356,7 +359,7 @@ def block_means(square, blocks):
 
 @leafwise
 def scale_by_adam_mini(b1=0.9, b2=0.999, eps=1e-8, blocks=()):
-    """Zhang et al., Algorithm 1."""
+    """Follows Zhang et al., Algorithm 1."""
     m = v = 0.0
     t = 0
 
@@ -386,7 +389,7 @@ def adam_mini(learning_rate, blocks=(), param_labels=None, **how):
 
 
 def corrected(b1, gamma):
-    """Yuan et al., equation 2.8, with the last gradient in the place of the exact one."""
+    """Follows Yuan et al., equation 2.8, with the last gradient in the place of the exact one."""
     before = 0.0
 
     def step(g):
@@ -399,7 +402,7 @@ def corrected(b1, gamma):
 
 
 def newton_schulz(x, eps):
-    """The quintic iteration of Jordan et al., in the precision of x."""
+    """Runs the quintic iteration of Jordan et al., in the precision of x."""
     x = x / (np.sqrt(np.sum(x**2)) + eps)
     for _ in range(5):
         a = x @ x.T
@@ -409,7 +412,7 @@ def newton_schulz(x, eps):
 
 @leafwise
 def scale_by_mars(b1=0.95, b2=0.99, eps=1e-8, gamma=0.025, base="adamw"):
-    """Yuan et al., Algorithms 2 to 4."""
+    """Follows Yuan et al., Algorithms 2 to 4."""
     reduce = corrected(b1, gamma)
     m = v = 0.0
     t = 0
@@ -458,13 +461,13 @@ def mars(learning_rate, weight_decay=0.0, adam_weight_decay=0.1, optimize_1d=Fal
 
 
 def masked_by_gradient(u, g, min_fraction=1e-3):
-    """Liang et al., with the clamp of timm."""
+    """Follows Liang et al., with the clamp of timm."""
     agrees = u * g > 0
     return u * agrees / max(agrees.mean(), min_fraction)
 
 
 def masked_direction(direction):
-    """The direction of another rule, without the elements that do not agree with the gradient."""
+    """Masks the direction of another rule where it does not agree with the gradient."""
 
     @leafwise
     def masked(min_fraction=1e-3, **how):
@@ -481,12 +484,12 @@ cautious_lion = decoupled(masked_direction(scale_by_lion), default=1e-3)
 
 @leafwise
 def cautious_weight_decay(weight_decay=0.0):
-    """Chen et al., Algorithm 1."""
+    """Follows Chen et al., Algorithm 1."""
     return lambda g, p: g + weight_decay * p * (g * p >= 0)
 
 
 def hypergradient_of(direction, learning_rate, hypergrad_lr, weight_decay=0.0):
-    """Baydin et al.: the rate goes up by the product of gradient and last direction."""
+    """Follows Baydin et al.: the rate goes up by the product of gradient and last direction."""
     rate, before = learning_rate, None
 
     def step(grads, params):

@@ -15,7 +15,10 @@ def scale_by_rms(
     bias_correction=False,
     centered=False,
 ):
-    """Tieleman & Hinton; centred as in Graves, equations 38 to 41, without his outer momentum."""
+    """Follows Tieleman & Hinton.
+
+    If centred, it follows Graves, equations 38 to 41, without his outer momentum.
+    """
     n, m, t = initial_scale, 0.0, 0
 
     def step(g, p):

@@ -10,7 +10,7 @@ from .links import scale
 def scale_by_rprop(
     learning_rate, eta_minus=0.5, eta_plus=1.2, min_step_size=1e-6, max_step_size=50.0
 ):
-    """Igel & Hüsken, iRprop-, one element after the other, without its sign."""
+    """Follows Igel & Hüsken, iRprop-, one element after the other, without its sign."""
     memory = {}
 
     def element(i, g):

@@ -40,7 +40,7 @@ class _Weights:
 
 
 def _rates(learning_rate, warmup_steps, from_zero):
-    """The rate of a step, and that of its weight."""
+    """Returns a function of t: the rate of a step, and that of its weight."""
 
     def at(t):
         if not warmup_steps:
@@ -52,7 +52,7 @@ def _rates(learning_rate, warmup_steps, from_zero):
 
 
 def _rectified(learning_rate, b2, silent):
-    """The rates of RAdam, with Liu et al.'s factor from where it is defined."""
+    """Returns the rates of RAdam, with Liu et al.'s factor from where it is defined."""
 
     def at(t):
         longest = 2 / (1 - b2) - 1
@@ -90,7 +90,7 @@ def schedule_free_sgd(
     r=0.0,
     warmup_from_zero=False,
 ):
-    """Defazio et al., equations 3 to 5; the authors' warmup."""
+    """Follows Defazio et al., equations 3 to 5; the warmup is that of the authors."""
     return _steps(
         _rates(learning_rate, warmup_steps, warmup_from_zero),
         lambda g, y, t: g + weight_decay * y,
@@ -101,7 +101,7 @@ def schedule_free_sgd(
 
 
 def schedule_free(base_optimizer, **how):
-    """The oracle of `schedule_free` around an `sgd` with the same learning rate."""
+    """Makes the oracle of `schedule_free` around an `sgd` with the same learning rate."""
     return schedule_free_sgd(**how)
 
 
@@ -135,7 +135,10 @@ def schedule_free_adamw(
     inner_momentum=0.0,
     warmup_from_zero=False,
 ):
-    """The authors' package: Algorithm 1 with the bias correction outside of the rate."""
+    """Follows the authors' package.
+
+    It is Algorithm 1 with the bias correction outside of the rate.
+    """
     return _steps(
         _rates(learning_rate, warmup_steps, warmup_from_zero),
         _Normalized(b2, eps, weight_decay, inner_momentum),
@@ -156,7 +159,7 @@ def schedule_free_radam(
     r=0.0,
     silent_sgd_phase=True,
 ):
-    """The authors' package."""
+    """Follows the authors' package."""
     rates = _rectified(learning_rate, b2, silent_sgd_phase)
     known = _rectified(1.0, b2, silent=True)
     return _steps(
@@ -172,7 +175,7 @@ def schedule_free_radam(
 def generalized_primal_averaging(
     base_optimizer, train_interp_coeff=0.7, eval_interp_coeff=0.9967, rate=0.125, shrinkage=0.0
 ):
-    """The authors' updates, of an `sgd` with this rate."""
+    """Follows the authors' updates, of an `sgd` with this rate."""
     points = None
 
     def step(g, p):

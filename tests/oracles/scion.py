@@ -8,38 +8,38 @@ EPS = 1e-8
 
 
 def spectral(g, maximum=False, normalized=True):
-    """`Spectral.lmo`."""
+    """Follows `Spectral.lmo`."""
     d_out, d_in = g.shape
     scale = (d_out / d_in) ** 0.5 if normalized else d_out**0.5
     return newton_schulz(g, (QUINTIC,), 5, 1e-7) * (max(1, scale) if maximum else scale)
 
 
 def spectral_conv(g):
-    """`SpectralConv.lmo` of `(outputs, inputs, k)` or `(outputs, inputs, k, k)`."""
+    """Follows `SpectralConv.lmo` of `(outputs, inputs, k)` or `(outputs, inputs, k, k)`."""
     d_out, d_in, k, *_ = g.shape
     u = newton_schulz(g.reshape(d_out, -1), (QUINTIC,), 5, 1e-7).reshape(g.shape)
     return u * ((d_out / d_in) ** 0.5 / k ** (g.ndim - 2))
 
 
 def sign(g, normalized=True):
-    """`Sign.lmo`."""
+    """Follows `Sign.lmo`."""
     return np.sign(g) / (g.shape[1] if normalized else 1)
 
 
 def col_norm(g, normalized=False):
-    """`ColNorm.lmo`."""
+    """Follows `ColNorm.lmo`."""
     rms = np.sqrt(np.sum(g**2, axis=0, keepdims=True)) / np.sqrt(g.shape[0])
     return g / (rms * (g.shape[1] if normalized else 1) + EPS)
 
 
 def row_norm(g, normalized=True):
-    """`RowNorm.lmo`."""
+    """Follows `RowNorm.lmo`."""
     size = np.sqrt(np.sum(g**2, axis=-1, keepdims=True))
     return g / (size * (np.sqrt(g.shape[-1]) if normalized else 1) + EPS)
 
 
 def bias_rms(g):
-    """`BiasRMS.lmo`."""
+    """Follows `BiasRMS.lmo`."""
     return g / (np.sqrt(np.mean(g**2, axis=0, keepdims=True)) + EPS)
 
 
@@ -52,7 +52,7 @@ LMOS = {
 
 
 def scale_by_scion(radius=None, alpha=0.1, norms=None):
-    """The matrix `w` is `(inputs, outputs)` and a hidden layer, and `b` is a vector."""
+    """Updates the matrix `w`, a hidden layer `(inputs, outputs)`, and the vector `b`."""
     norm = (norms or {"hidden": "spectral"})["hidden"]
     how = {"normalized": norm.normalized} if hasattr(norm, "normalized") else {}
     lmo = LMOS[getattr(norm, "name", norm)]

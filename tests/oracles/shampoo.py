@@ -7,7 +7,7 @@ from .muon import adam
 
 
 def power_by_svd(a, exponent, relative, eps, pseudo):
-    """A power of a symmetric matrix without negative eigenvalues."""
+    """Computes a power of a symmetric matrix without negative eigenvalues."""
     u, s, _ = np.linalg.svd(a)
     ridge = eps * s[0] if relative else eps
     if not pseudo:
@@ -17,7 +17,7 @@ def power_by_svd(a, exponent, relative, eps, pseudo):
 
 
 def power_by_newton(a, exponent, relative, eps):
-    """Guo & Higham's coupled iteration: X tends to A^(-1/p) as M tends to 1."""
+    """Runs Guo & Higham's coupled iteration: X tends to A^(-1/p) as M tends to 1."""
     p, n = round(1 / exponent), len(a)
     a = a + eps * (np.linalg.norm(a, 2) if relative else 1.0) * np.eye(n)
     z = (p + 1) / (2 * np.linalg.norm(a))
@@ -31,7 +31,7 @@ def power_by_newton(a, exponent, relative, eps):
 
 
 def power_by_qr(a, exponent, eps, basis):
-    """One QR iteration on the factor in its last basis; columns are sorted by eigenvalue."""
+    """Runs one QR iteration on the factor in its last basis, with sorted eigenvalues."""
     inside = basis.T @ (a + eps * np.eye(len(a))) @ basis
     q, r = np.linalg.qr(inside)
     values, basis = np.diag(r @ q), basis @ q
@@ -60,7 +60,7 @@ def scale_by_shampoo(
     max_precond_dim=10000,
     use_bias_correction=True,
 ):
-    """The oracle for a matrix or a vector, whose axes are preconditioned one after another."""
+    """Preconditions the axes of a matrix or a vector, one after another."""
     start = (
         precondition_frequency if start_preconditioning_step is None else start_preconditioning_step
     )
@@ -133,7 +133,7 @@ def shampoo(
     adam_learning_rate=None,
     **how,
 ):
-    """Blocks of the matrix `w` have a Shampoo each, and all decay; the vector `b` is Adam's."""
+    """Gives each block of the matrix `w` a Shampoo, and the vector `b` Adam; all decay."""
     blocks, of_b, total = {}, adam(adam_b1), 0.0
 
     def step(grads, params):

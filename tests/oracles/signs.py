@@ -57,7 +57,10 @@ def optimistic_adam_v2(learning_rate, alpha=1.0, beta=1.0, nesterov=True, **how)
 
 @leafwise
 def optimistic_adam(learning_rate, optimism=None, nesterov=True, **how):
-    """Daskalakis et al., Algorithm 1: a step, and another along how its direction has changed."""
+    """Follows Daskalakis et al., Algorithm 1.
+
+    It makes a step, and another along the change of its direction.
+    """
     rate = learning_rate if optimism is None else optimism
     return in_order(
         scale_by_adam.leaf(nesterov=nesterov, **how),

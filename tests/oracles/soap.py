@@ -8,7 +8,7 @@ from .muon import newton_schulz
 
 
 def eigenvectors(factor):
-    """The largest eigenvalue first."""
+    """Returns eigenvectors, that of the largest eigenvalue first."""
     return np.linalg.eigh(factor)[1][:, ::-1]
 
 
@@ -24,7 +24,7 @@ def scale_by_soap(
     normalize_grads=False,
     correct_bias=True,
 ):
-    """Vyas et al., `soap.py`: m is kept in the bases there, and here as well."""
+    """Follows `soap.py` of Vyas et al., in which m is kept in the bases, and here too."""
     b3 = b2 if shampoo_beta < 0 else shampoo_beta
     m = v = 0.0
     factors, bases = {}, {}
@@ -74,7 +74,7 @@ def scale_by_soap(
 
 
 def _kullback_leibler(b3, max_clamp, init_factor, max_precond_dim, precondition_frequency):
-    """Lin et al., `update_2d_preconditioner`: what both rules share."""
+    """Follows `update_2d_preconditioner` of Lin et al., which both rules share."""
     factors, bases, inverse_roots = [0.0, 0.0], [], []
 
     def start(g):
@@ -184,7 +184,7 @@ def scale_by_kl_soap(b1, b2, eps):
 
 
 def _with_adam(direction, decay=0.01, adam_b=(0.9, 0.999), adam_decay=0.0):
-    """Matrices go to a direction, and the vector `b` to Adam."""
+    """Updates matrices with a direction, and the vector `b` with Adam."""
 
     def optimizer(
         learning_rate,

@@ -8,7 +8,7 @@ from .links import scale
 
 @leafwise
 def scale_by_sparse_adam(b1=0.9, b2=0.999, eps=1e-8):
-    """Kingma & Ba, the last lines of section 2: the correction is in the step size."""
+    """Follows the end of section 2 of Kingma & Ba: the step size has the correction."""
     m = v = 0.0
     t = 0
 

@@ -42,7 +42,7 @@ def pytest_report_header(config):
 
 @pytest.fixture
 def note(pytestconfig, request):
-    """Notes an error of a class and dtype, for the table at the end."""
+    """Provides a function that notes an error of a class and dtype, for the table at the end."""
     notes = pytestconfig.stash[NOTES]
 
     def write(name, dtype, error, where, bound=1e-12):

@@ -15,7 +15,7 @@ ARRAYS = [RNG.standard_normal(shape).astype(np.float32) for shape in [(3, 2), (4
 
 
 def both(arrays):
-    """Gradients for both sides: parameters of torch that have them, and a list of arrays."""
+    """Makes gradients for both sides: parameters of torch that have them, and a list of arrays."""
     theirs = []
     for x in arrays:
         p = torch.nn.Parameter(torch.zeros(x.shape))
@@ -114,7 +114,7 @@ KINDS = [f"{what}_{when}" for what in ("step", "state_dict", "load_state_dict") 
 
 
 def calls_of(optimizer, module, step):
-    """Which hooks are called by a step, saving and loading, with how many arguments of what."""
+    """Records which hooks a step, saving and loading call, with how many arguments."""
     calls = []
 
     def noting(name):

@@ -19,7 +19,7 @@ def draws(steps: int) -> np.ndarray:
 
 
 def exact(grads: np.ndarray, b2: float) -> np.ndarray:
-    """Where Adam without eps ends that starts at 0, in float64."""
+    """Computes in float64 where Adam without eps ends if it starts at 0."""
     b1, b2 = np.float64(np.float32(B1)), np.float64(np.float32(b2))
     p = m = v = np.zeros(grads.shape[1])
     for t, g in enumerate(grads, 1):

@@ -101,7 +101,7 @@ def test_points_counts_and_losses_are_torchs(case, note):
 
 
 def cross(theirs, ours, problem):
-    """Each continues from the other's state, saved and loaded."""
+    """Continues each from the other's state, saved and loaded."""
     file = io.BytesIO()
     torch.save(to_torch(ours.state_dict(), names=NAMES), file)
     file.seek(0)

@@ -28,7 +28,7 @@ def problem_of(case):
 
 
 def is_in_this_torch(case):
-    """Whether the installed torch has the options of a case; older ones lack some."""
+    """Tells whether the installed torch has the options of a case; older ones lack some."""
     kwargs = [case["kwargs"], case["overrides"], *({e["key"]: e["value"]} for e in case["events"])]
     if NEWEST:
         return True

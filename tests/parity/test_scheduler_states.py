@@ -31,7 +31,7 @@ def run(side, optimizer, scheduler, steps):
 
 
 def moved(spec, side, optimizer, scheduler):
-    """The same on the other side."""
+    """Returns the same optimizer and scheduler on the other side."""
     other = side.optimizer("sgd")
     theirs = side.build(other, spec)
     theirs.load_state_dict(copy.deepcopy(scheduler.state_dict()))

@@ -77,7 +77,7 @@ class Ours:
 
 
 def through_a_file(state):
-    """A state_dict, saved and loaded."""
+    """Saves a state_dict, and loads it again."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -86,7 +86,7 @@ def through_a_file(state):
 
 @pytest.fixture(autouse=True)
 def scalars(request):
-    """torch's own scalars (ASGD's eta) in float64 where the parameters are."""
+    """Makes torch's own scalars (ASGD's eta) float64 where the parameters are."""
     with in_torch.precision("float64" if "x64" in request.fixturenames else "float32"):
         yield
 

@@ -30,7 +30,7 @@ def plans(example):
 
 @pytest.fixture(scope="module")
 def sizes(example):
-    """Elements of the matrices, and of the vectors of the norms."""
+    """Counts the elements of the matrices, and of the vectors of the norms."""
     sizes = np.array([p.size for p in jax.tree.leaves(example["model"]())])
     matrices = sizes >= 8192 * 1024
     return int(sizes[matrices].sum()), int(sizes[~matrices].sum())

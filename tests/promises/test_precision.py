@@ -8,7 +8,7 @@ import functional_optim as fo
 
 
 def test_adamw_on_bfloat16_parameters_ends_where_it_does_on_float32():
-    """A thousand steps of 1e-4 down from 1, which bfloat16 alone does not leave."""
+    """Makes a thousand steps of 1e-4 down from 1, which bfloat16 alone does not leave."""
     adamw = fo.adamw(1e-4)
 
     def trained(tx, start):

@@ -31,7 +31,7 @@ def normal(*shape, seed=0):
 
 
 def blocks_of(x):
-    """The blocks of an array, one after the other, by their definition."""
+    """Returns the blocks of an array, one after the other, by their definition."""
     blocks = Blocks(x.shape)
     rows = np.asarray(x).reshape(-1, *x.shape[blocks.axis :])
     return [
@@ -71,7 +71,7 @@ def test_axes_in_front_change_nothing(shape):
 
 @pytest.fixture
 def alone(monkeypatch):
-    """As if there were one device: arrays are then computed in other shapes."""
+    """Pretends that there is one device: arrays are then computed in other shapes."""
     functions = (formats._encode, formats._decode)
     for f in functions:
         f.clear_cache()

@@ -219,7 +219,7 @@ def test_a_donated_step_needs_less_memory_than_one_leaf():
 
 @functools.cache
 def template_and_state(form):
-    """The first state of a form, and that after two steps."""
+    """Returns the first state of a form, and that after two steps."""
     tx = fo.chain(fo.trace(0.5), fo.adam(1e-3))
     tx = tx if form is None else fo.low_bit_state(tx, form)
     return tx.init(normal()), steps(tx, normal(), tx.init(normal()), 2)[1]

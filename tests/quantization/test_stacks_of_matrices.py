@@ -30,7 +30,7 @@ def gradients(seed):
 
 
 def quantized(state):
-    """The quantized arrays by their names."""
+    """Returns the quantized arrays by their names."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(
         state, is_leaf=lambda x: isinstance(x, QuantizedArray)
     )

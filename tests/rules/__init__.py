@@ -135,14 +135,14 @@ def _named(needs_extra: bool) -> list[Case]:
 
 
 def cases() -> list[Case]:
-    """All variants of all factories whose `update` needs gradients and parameters alone."""
+    """Returns all variants of all factories whose `update` needs only gradients and parameters."""
     chained = [Case(f"chain-{k}", _chain, {"links": v}, None) for k, v in CHAINS.items()]
     named = Case("named_chain", _named_chain, {"links": NAMED_LINKS}, None)
     return [*_named(needs_extra=False), *chained, named]
 
 
 def cases_with_extra() -> list[Case]:
-    """All variants of all factories whose `update` needs more than that."""
+    """Returns all variants of all factories whose `update` needs more than that."""
     return _named(needs_extra=True)
 
 
@@ -205,12 +205,12 @@ FACTORIZING = {
 
 
 def affordable(chosen: Iterable[Case]) -> list[Case]:
-    """All variants; of rules that decompose matrices, whose steps are slow, the plain one alone."""
+    """Drops all but the plain variant of rules that decompose matrices, whose steps are slow."""
     return [c for c in chosen if c.factory not in FACTORIZING or "-" not in c.name]
 
 
 def plain(chosen: Iterable[Case]) -> list[Case]:
-    """The plain variant of every factory, and every chain.
+    """Returns the plain variant of every factory, and every chain.
 
     Variants of one factory share the engine's code, and their states hold what that of the plain
     variant holds, or fewer arrays: properties of the engine need not be shown for each. An
@@ -225,7 +225,7 @@ def plain(chosen: Iterable[Case]) -> list[Case]:
 
 
 def unchained(chosen: Iterable[Case]) -> list[Case]:
-    """All but the rules that are a chain of links of the table.
+    """Returns all but the rules that are a chain of links of the table.
 
     Such a rule has no state or maths of its own: what all its links can, and chains can, it can.
     Chains in the table are kept, and wrappers, which may return what they wrap; also what needs

@@ -7,7 +7,7 @@ from .table import RATE_RANGES, Entry, ranges
 
 
 def bounded_decay(step, decay_rate):
-    """The decay of Zhai et al., which does not come closer to 1 than 0.9."""
+    """Computes the decay of Zhai et al., which does not come closer to 1 than 0.9."""
     decay = 1 - (step + 1.0) ** -decay_rate
     return (decay + 0.9 - abs(decay - 0.9)) / 2
 

@@ -9,12 +9,12 @@ from .table import Entry, ranges
 
 
 def ascended(updates, params):
-    """A loss whose gradient the updates are, as for an optimizer."""
+    """Makes a loss whose gradient the updates are, as for an optimizer."""
     return _searched(updates, params, 1.0)
 
 
 def descended(updates, params):
-    """A loss along whose descent the updates lie, as for a line search alone."""
+    """Makes a loss along whose descent the updates lie, as for a line search alone."""
     return _searched(updates, params, -1.0)
 
 

@@ -54,7 +54,7 @@ BAD_SCALES = (
 
 
 def last_axes(params):
-    """Every parameter with two axes or more is a matrix of the last two."""
+    """Makes every parameter with two axes or more a matrix of the last two."""
     last = fo.MuonDimensionNumbers(-2, -1)
     return jax.tree.map(lambda p: last if p.ndim > 1 else None, params)
 

@@ -66,7 +66,7 @@ ESTIMATED = {
 
 
 def bowl(grads, params):
-    """A loss, whose Hessian the estimate is of."""
+    """Provides a loss, whose Hessian is estimated."""
 
     def obj_fn(x):
         return sum((jnp.sum(jnp.square(jnp.abs(p))) for p in jax.tree.leaves(x)), start=0.0)

@@ -50,7 +50,7 @@ Bad = tuple[Mapping[str, Any], type[Exception], str]
 
 
 def matrices(params: Any) -> Any:
-    """A mask that is a function of the parameters."""
+    """Masks matrices, as a function of the parameters."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
@@ -92,15 +92,15 @@ class Case:
     drift: float = 5e-7
 
     def make(self, **other: Any) -> fo.GradientTransformation:
-        """The transformation, with some of its arguments changed."""
+        """Makes the transformation, with some of its arguments changed."""
         return self.factory(**{**self.arguments, **other})
 
     def update(self, tx: fo.GradientTransformation, grads: Any, state: Any, params: Any) -> Any:
-        """Updates and state after an update of `tx`, given all that this case needs."""
+        """Returns updates and state after an update of `tx`, given all that this case needs."""
         return kit.Case(tx, extra=self.extra).update(grads, state, params)
 
     def expected(self) -> Step:
-        """The oracle of these arguments."""
+        """Makes the oracle of these arguments."""
         assert self.oracle is not None
         return self.oracle(**self.arguments)
 
@@ -123,7 +123,7 @@ class Case:
 
 
 def out_of_range(argument: str, value: float, interval: str, **others: Any) -> Bad:
-    """A number outside its interval; the message says which."""
+    """Gives an argument a number outside its interval; the message says which."""
     text = rf"\w+: {argument} must be in {interval}, got {value}. Pass a number in that range."
     escaped = text.replace("[", r"\[").replace(")", r"\)").replace("(", r"\(")
     return {**others, argument: value}, ValueError, escaped

@@ -21,7 +21,7 @@ NEAR = {"rtol": 1e-4, "atol": 1e-5}
 
 @pytest.fixture(autouse=True)
 def promotion():
-    """optax counts on promotion."""
+    """Allows promotion, on which optax counts."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 

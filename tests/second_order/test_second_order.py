@@ -23,7 +23,7 @@ FLAT = np.concatenate([np.ravel(PARAMS[k]) for k in "bw"]).astype(float)
 
 
 def loss(params, scale):
-    """A quadratic form and fourth powers, whose Hessian is MATRIX + 12 diag(p^2)."""
+    """Computes a quadratic form and fourth powers, whose Hessian is MATRIX + 12 diag(p^2)."""
     p = jnp.concatenate([params["b"][None], params["w"].reshape(-1)])
     return scale * (p @ jnp.asarray(MATRIX, p.dtype) @ p / 2 + jnp.sum(p**4))
 

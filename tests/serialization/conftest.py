@@ -7,5 +7,5 @@ from ..extras import need
 
 @pytest.fixture(autouse=True, scope="module")
 def extras(request):
-    """The bridges that a module of tests imports."""
+    """Skips the tests without the bridges that their module imports."""
     need(*(name for name in ("safetensors", "orbax") if hasattr(request.module, name)))

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def filled(like: Any) -> Any:
-    """A tree of the shapes and dtypes of another, with numbers that tell all elements apart."""
+    """Fills a tree of the shapes and dtypes of another with numbers that tell elements apart."""
     rng = np.random.default_rng(0)
 
     def draw(x: Any) -> Any:

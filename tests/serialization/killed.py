@@ -19,7 +19,7 @@ from functional_optim.interop import orbax, safetensors
 
 
 def contents(step):
-    """Large arrays that all hold one number."""
+    """Returns large arrays that all hold one number."""
     return {f"w{i}": np.full(100_000, step, np.float32) for i in range(4)}
 
 

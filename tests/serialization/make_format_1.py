@@ -80,7 +80,7 @@ class Run:
     dtype: Any = np.float32
 
     def arrays(self, seed: int) -> Any:
-        """Normal numbers in the shapes of the parameters."""
+        """Draws normal numbers in the shapes of the parameters."""
         rng = np.random.default_rng(seed)
 
         def draw(shape: tuple[int, ...]) -> jax.Array:
@@ -105,7 +105,7 @@ class Run:
 
 
 def runs() -> dict[str, Run]:
-    """All runs by name."""
+    """Returns all runs by name."""
     table = {case.name: case for case in [*cases(), *cases_with_extra()]}
     found = {
         name: Run(case.make, update=case.update)
@@ -160,7 +160,7 @@ def runs() -> dict[str, Run]:
 
 
 def optimizer() -> Any:
-    """An `Optimizer` over a transformation, at the start."""
+    """Makes an `Optimizer` over a transformation, at the start."""
     params = Run(lambda: None).arrays(seed=0)
     return optim.Optimizer(params, fo.adamw(0.1))
 
@@ -172,7 +172,7 @@ def step_optimizer(opt: Any, begin: int, end: int) -> None:
 
 
 def encoded(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Arrays by name, in the terms of JSON."""
+    """Returns arrays by name, in the terms of JSON."""
     found = {k: np.asarray(x) for k, x in arrays.items()}
     return {
         k: [x.dtype.name, list(x.shape), base64.b64encode(x.tobytes()).decode()]
@@ -181,7 +181,7 @@ def encoded(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def decoded(arrays: Mapping[str, list[Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    """The reverse of `encoded`."""
+    """Reverses `encoded`."""
     return {
         k: np.frombuffer(base64.b64decode(data), jnp.dtype(dtype)).reshape(shape)
         for k, (dtype, shape, data) in arrays.items()

@@ -207,7 +207,7 @@ def test_shardings_are_the_templates(library, tmp_path, mesh):
 
 
 def test_arrays_sharded_over_processes_are_not_written_by_one(tmp_path, monkeypatch):
-    """Of real processes: `tests/sharding/test_multihost.py`."""
+    """The arrays only pretend; `tests/sharding/test_multihost.py` has real processes."""
     params = arrays()
     for name in ("is_fully_addressable", "is_fully_replicated"):
         monkeypatch.setattr(type(params["w"]), name, property(lambda x: False))

@@ -170,7 +170,7 @@ def test_a_newer_format_asks_for_a_newer_version(library, tmp_path, monkeypatch)
 
 @pytest.fixture
 def directory(tmp_path):
-    """A checkpoint of orbax whose every file matters for one of the arrays."""
+    """Writes a checkpoint of orbax whose every file matters for one of the arrays."""
     path = tmp_path / "c"
     params = {"large": np.random.default_rng(0).random((100, 100)), "small": np.ones(3)}
     orbax.save(path, params=params, step=3, extra={"lr": 0.001})
@@ -178,7 +178,7 @@ def directory(tmp_path):
 
 
 def is_whole(saved):
-    """Whether what was read is what `directory` holds."""
+    """Tells whether what was read is what `directory` holds."""
     large = np.random.default_rng(0).random((100, 100))
     return (
         (saved.step, saved.extra) == (3, {"lr": 0.001})
@@ -279,7 +279,7 @@ def test_a_directory_of_version_0_1_has_no_checksum(directory):
 
 @contextlib.contextmanager
 def no_file_above(size):
-    """Writing more fails, as on a full disk."""
+    """Makes writing more fail, as on a full disk."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
     try:

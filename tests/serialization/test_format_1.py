@@ -35,12 +35,12 @@ ROUNDING = {"rtol": 1e-5, "atol": 1e-6}
 
 
 def late(steps):
-    """Whether some of the steps are those after the state was saved."""
+    """Tells whether some of the steps are those after the state was saved."""
     return any(i > BEFORE for i in steps)
 
 
 def read(name):
-    """Parameters and state where the run was saved, and the parameters at its end."""
+    """Reads parameters and state where the run was saved, and the parameters at its end."""
     params, state, last = (decoded(part) for part in FILE["runs"][name])
     like = RUNS[name].arrays(seed=0)
     return fo.from_state_dict(like, params), state, fo.from_state_dict(like, last)
@@ -62,7 +62,7 @@ def test_every_run_of_the_file_is_tested():
 
 
 def loaded(name):
-    """The parameters of a run, and its state in the structure of today."""
+    """Returns the parameters of a run, and its state in the structure of today."""
     params, saved, _ = read(name)
     return params, fo.from_state_dict(RUNS[name].make().init(params), saved)
 
@@ -72,7 +72,7 @@ TOGETHER = [name for name, run in RUNS.items() if not late(run.edits) and not la
 
 @functools.cache
 def ends():
-    """The parameters at the end of all runs that continue with all gradients.
+    """Returns the parameters at the end of all runs that continue with all gradients.
 
     It is one program, which takes less time to compile than one for each run.
     """

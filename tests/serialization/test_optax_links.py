@@ -117,7 +117,7 @@ OTHERS = {
 
 
 def state_classes():
-    """Names of the classes of states of optax, without those of experimental."""
+    """Finds the names of optax's classes of states, without those of experimental."""
     found = set()
     for name, module in list(sys.modules.items()):
         if not name.startswith("optax.") or name.startswith("optax.experimental"):

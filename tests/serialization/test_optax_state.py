@@ -248,7 +248,7 @@ def run(tx, params, state, begin, end, step=advance):
 
 
 def run_compiled(tx, params, state, begin, end):
-    """The same where a rule makes many steps, which take less time as one program."""
+    """Runs the same as one program, which takes less time if a rule makes many steps."""
     return run(tx, params, state, begin, end, _compiled)
 
 
@@ -257,7 +257,7 @@ _compiled = jax.jit(advance, static_argnums=0)
 
 @functools.cache
 def begun(name):
-    """Parameters and state of optax after four steps, and at the start."""
+    """Returns parameters and state of optax after four steps, and the state at the start."""
     theirs, _ = PAIRS[name]
     start = jax.jit(theirs.init)(arrays())
     return *run_compiled(theirs, arrays(), start, 0, 4), start
@@ -318,13 +318,13 @@ def test_counts_of_parameters_are_filled():
 
 
 def counted_apart(state):
-    """Whether a wrapper of optax passes on only some updates."""
+    """Tells whether a wrapper of optax passes on only some updates."""
     names = ("MultiSteps", "Conditionally", "ApplyEvery")
     return any(name in repr(jax.tree.structure(state)) for name in names)
 
 
 def counts(state):
-    """Path -> value of all counts."""
+    """Maps the path of each count to its value."""
     flat = jax.tree_util.tree_flatten_with_path(state)[0]
     return {
         jax.tree_util.keystr(path): x.tolist()

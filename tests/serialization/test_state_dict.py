@@ -25,7 +25,7 @@ def arrays(seed, shapes=SHAPES, dtype=jnp.float32):
 
 
 def trained(tx, steps=2, params=None):
-    """A state after some updates."""
+    """Returns a state after some updates."""
     params = arrays(0) if params is None else params
     state = tx.init(params)
     for _ in range(steps):
@@ -75,12 +75,12 @@ def test_names_are_the_dotted_paths():
 
 
 def without_out(params):
-    """Gradients of which one is None."""
+    """Returns gradients of which one is None."""
     return {**params, "out": {"kernel": None}}
 
 
 def aged(tx, steps=2):
-    """A state whose last step had no gradient of `out.kernel`."""
+    """Returns a state whose last step had no gradient of `out.kernel`."""
     params, state = arrays(0), trained(tx, steps - 1)
     return tx.update(without_out(params), state, params)[1]
 

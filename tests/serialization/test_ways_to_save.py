@@ -41,7 +41,7 @@ def made(name):
 
 
 def shardings_on(devices, tree):
-    """A sharding over this number of devices for each leaf of a tree."""
+    """Returns a sharding over this number of devices for each leaf of a tree."""
     mesh = Mesh(jax.devices()[:devices], ("x",), axis_types=(AxisType.Auto,))
     return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec("x")), tree)
 
@@ -63,7 +63,7 @@ def step(states, params, grads):
 
 @functools.cache
 def template(devices, rules):
-    """Shapes and shardings of the states of some rules."""
+    """Returns shapes and shardings of the states of some rules."""
 
     def like(tree, shardings):
         return jax.tree.map(

@@ -81,7 +81,7 @@ def trained(tx, steps=3):
 
 
 def numbers(named):
-    """The hyperparameters and numbers of schedules; the parameters have such a name, too."""
+    """Selects the hyperparameters and numbers of schedules; parameters have such a name, too."""
     fields = (".hyperparams.", ".schedules.")
     ends = (".hyperparams.count",)
     return {k for k in named if any(f".{k}".find(x) >= 0 for x in fields) and not k.endswith(ends)}

@@ -7,12 +7,12 @@ from jax.sharding import AxisType, NamedSharding
 
 
 def make_mesh():
-    """Eight devices as 4 by 2, with explicit axes."""
+    """Makes a mesh of eight devices as 4 by 2, with explicit axes."""
     return jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
 
 
 def arrays(mesh, shapes, specs, dtype=np.float32, seed=0):
-    """Random arrays of these shapes, sharded by the specs."""
+    """Draws random arrays of these shapes, sharded by the specs."""
     rng = np.random.default_rng(seed)
     return {
         k: jax.device_put(
@@ -23,7 +23,7 @@ def arrays(mesh, shapes, specs, dtype=np.float32, seed=0):
 
 
 def types(mesh, shapes, specs, dtype=np.float32):
-    """The types of such arrays, which are all that a rule is traced with."""
+    """Returns the types of such arrays, which are all that a rule is traced with."""
     return {
         k: jax.ShapeDtypeStruct(shapes[k], dtype, sharding=NamedSharding(mesh, spec))
         for k, spec in specs.items()

@@ -68,7 +68,7 @@ def test_an_update_keeps_all_types_on_a_mesh_of_explicit_axes(name, mesh):
 
 @pytest.mark.parametrize("name", sorted({*TRANSFORMATIONS} - {"factored"}))
 def test_in_shard_map_each_device_makes_its_part(name, mesh):
-    """Unchecked, because what an update computes of a device's gradients varies from the start."""
+    """`check_vma` is off: states computed from a device's gradients vary from the start."""
     tx = TRANSFORMATIONS[name]
     shardings = state_shardings(tx, SHAPES, SPECS, mesh)
     specs = jax.tree.map(lambda sharding: sharding.spec, shardings)

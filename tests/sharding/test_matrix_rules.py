@@ -35,7 +35,7 @@ def arrays(mesh):
 
 
 def with_predicted_shardings(tx, mesh):
-    """A state that a program made with the shardings of one that was only traced."""
+    """Initializes a state with the shardings of one that was only traced."""
     traced = jax.eval_shape(tx.init, types(mesh))
     shardings = jax.tree.map(lambda x: x.sharding, traced)
     return jax.jit(tx.init, out_shardings=shardings)(arrays(mesh))
@@ -50,7 +50,7 @@ MADE = {
 
 
 def types_of(state):
-    """The mesh and the spec of each array by its path; a scalar needs neither."""
+    """Returns the mesh and the spec of each array by its path; a scalar needs neither."""
     flat, _ = jax.tree_util.tree_flatten_with_path(jax.tree.map(jax.typeof, state))
     return {
         jax.tree_util.keystr(path): (x.sharding.mesh.axis_names, x.sharding.spec)
@@ -73,7 +73,7 @@ def test_an_update_keeps_the_shardings_that_init_gives(name, made, explicit):
 @pytest.mark.parametrize("made", ["eagerly", "in jit", "with predicted shardings"])
 @pytest.mark.parametrize("name", RULES)
 def test_init_writes_shardings_as_an_update_does(name, made, explicit):
-    """Or jit would compile the second step again, for an equal sharding that has another spec."""
+    """Otherwise jit compiles the second step again, for an equal sharding with another spec."""
     state = MADE[made](RULES[name], explicit)
     for path, x in jax.tree_util.tree_flatten_with_path(state)[0]:
         assert len(x.sharding.spec) == x.ndim, jax.tree_util.keystr(path)

@@ -33,7 +33,7 @@ def arrays(mesh):
 
 
 def differing(state, shardings):
-    """Paths of the arrays whose sharding is another than predicted."""
+    """Returns the paths of the arrays whose sharding is another than predicted."""
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
     return [
         jax.tree_util.keystr(path)
@@ -156,7 +156,7 @@ def test_unknown_shardings_are_an_error(arguments, error, message):
 
 
 def test_a_large_model_on_many_devices_is_planned_quickly():
-    """300 leaves of 70 GiB, on a mesh of devices that do not exist."""
+    """The plan has 300 leaves of 70 GiB, on a mesh of devices that do not exist."""
     mesh = AbstractMesh((16, 64), ("data", "model"))
     layer = jax.ShapeDtypeStruct((8192, 8192), jnp.bfloat16)
     params = {f"layer_{i}": layer for i in range(300)}

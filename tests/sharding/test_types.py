@@ -128,7 +128,7 @@ def step_all(params, states, grads):
 
 
 def trained(mesh, where):
-    """Parameters of all after two steps."""
+    """Returns the parameters of all transformations after two steps."""
     params, like = (arrays(mesh, specs) for specs in where[:2])
     grads = arrays(mesh, where[2], seed=1)
     states = {name: tx.init(like) for name, tx in TRAINED.items()}
@@ -159,7 +159,7 @@ def test_applied_gradients_leave_parameters_where_they_are(place, explicit):
 
 
 def local_training(case, made_inside):
-    """Three steps on each device's own gradients, and then the mean of the parameters."""
+    """Makes three steps on each device's own gradients, and then averages the parameters."""
     tx, step = step_of(case)
 
     def train(params, state, x):
@@ -225,7 +225,7 @@ def test_each_device_decides_for_itself(tx):
 
 @pytest.mark.parametrize("form", ["8bit", "bfloat16"])
 def test_large_moments_in_few_bits_are_a_carry_too(form):
-    """Large enough for a loop over blocks, which a single CPU runs and eight devices do not."""
+    """The moments are large enough for a loop over blocks, which only a single CPU runs."""
     mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Auto,))
     tx, params = fo.low_bit_state(fo.adam(0.1), form), {"w": jnp.ones((64, 512))}
     grads = jnp.asarray(np.random.default_rng(0).standard_normal((8, 64, 512)), jnp.float32)

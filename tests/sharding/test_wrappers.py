@@ -60,7 +60,7 @@ JOINED = {"flatten", "flatten-averages", "sm3"}
 
 
 def step(params, states, grads):
-    """One step of each transformation, all with other parameters."""
+    """Makes one step of each transformation, all with other parameters."""
     for name in params:
         updates, states[name] = AROUND[name].update(grads, states[name], params[name])
         params[name] = fo.apply_updates(params[name], updates)
@@ -69,7 +69,10 @@ def step(params, states, grads):
 
 @functools.cache
 def trained(kind):
-    """Parameters after three steps, and how many programs these took of these and of the others."""
+    """Returns the parameters after three steps, and the numbers of programs.
+
+    The first number is of the joined transformations, and the second is of the others.
+    """
     mesh = mesh_of(kind)
     p, grads = arrays(mesh), arrays(mesh, seed=1)
     trained, programs = {}, []

@@ -37,7 +37,7 @@ def put(tree, spec=REPLICATED, mesh=MESH):
 
 
 def problem(mesh=MESH):
-    """Parameters on all devices, and a batch divided among them."""
+    """Puts parameters on all devices, and divides a batch among them."""
     rng = np.random.default_rng(0)
     params = {k: rng.standard_normal(shape).astype(np.float32) for k, shape in SHAPES.items()}
     batch = rng.standard_normal((32, 16)).astype(np.float32)
@@ -67,7 +67,7 @@ def run(step, params, state, batch, steps):
 
 
 def collectives(text):
-    """Kind of each collective operation of a program, and how many numbers it gives."""
+    """Yields the kind of each collective operation, and how many numbers it gives."""
     kinds = r"(all-reduce|reduce-scatter|all-gather|all-to-all|collective-permute)"
     for result, kind in re.findall(rf"= ([^=]*?) {kinds}(?:-start)?\(", text):
         sizes = re.findall(r"\w+\[([\d,]*)\]", result)
@@ -75,7 +75,7 @@ def collectives(text):
 
 
 def per_device(tree):
-    """Bytes of a tree on one device."""
+    """Counts the bytes of a tree on one device."""
     return sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))
 
 

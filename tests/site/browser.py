@@ -40,7 +40,7 @@ ON_PIPES = """if True:
 
 
 def executable() -> str | None:
-    """The path of an installed Chromium or Chrome."""
+    """Returns the path of an installed Chromium or Chrome."""
     return next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
     )
@@ -140,7 +140,7 @@ class Page:
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """A Chromium with an empty profile, and a page of it."""
+    """Starts Chromium with an empty profile, and yields a page of it."""
     there, commands = os.pipe()
     answers, back = os.pipe()
     command = [sys.executable, "-c", ON_PIPES, str(there), str(back)]
@@ -164,7 +164,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The address at which a folder is served."""
+    """Serves a folder, and yields its address."""
     handler = functools.partial(_Quiet, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)

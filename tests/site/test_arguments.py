@@ -91,7 +91,7 @@ def test_a_page_has_all_arguments_and_those_of_one_entry_together(factories):
 
 
 def documented(monkeypatch, arguments, args):
-    """A public name of a factory of `beta`, whose docstring mentions beta and has these `Args`."""
+    """Returns a public name of a factory whose docstring mentions beta and has these `Args`."""
 
     def factory(beta: float) -> GradientTransformation: ...
 

@@ -9,7 +9,7 @@ from functional_optim import State
 
 
 def pair(update, init=None):
-    """A pair of functions; by default with a trace as state."""
+    """Makes a pair of functions; by default with a trace as state."""
     init = init or (lambda params: jax.tree.map(lambda p: jnp.zeros(p.shape, p.dtype), params))
     return fo.GradientTransformation(init, update)
 

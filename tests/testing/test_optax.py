@@ -31,7 +31,7 @@ OPTIMIZERS = {
 
 @pytest.fixture(autouse=True)
 def promotion():
-    """As users of optax have it: strict promotion is more than optax asks of its code."""
+    """Allows promotion as users of optax have it: strict promotion is more than optax asks."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 

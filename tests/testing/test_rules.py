@@ -54,7 +54,7 @@ WITHOUT_GRADIENTS = dict.fromkeys(("none_gradients", "none_parameters"), "core/t
 
 
 def left_out(case):
-    """Checks that a case need not pass here, with the reasons."""
+    """Returns the checks that a case need not pass here, with the reasons."""
     if case.name not in UNCHAINED:
         return {**case.leave_out, **OF_A_CHAIN}
     if case.oracle is None or case.name in REPRESENTATIVES:
@@ -66,7 +66,7 @@ def left_out(case):
 
 
 def dtypes_of(case):
-    """The dtypes that a case is checked with.
+    """Returns the dtypes that a case is checked with.
 
     The engine treats bfloat16 and float16 in the same way, and float16 has the smaller range.
     Rules that keep the remainder of a narrow parameter are made for bfloat16.

@@ -28,7 +28,7 @@ def run(tx, grads=GRADS, params=PARAMS):
 
 
 def weighted(seen, weights):
-    """A mean of trees in float64, by weights that need not sum to 1."""
+    """Computes a mean of trees in float64, by weights that need not sum to 1."""
     weights = np.asarray(weights, np.float64) / np.sum(weights)
     return {
         k: sum(w * np.asarray(p[k], np.float64) for w, p in zip(weights, seen, strict=True))

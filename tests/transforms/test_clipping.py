@@ -84,7 +84,7 @@ def test_units_of_more_than_five_axes_must_be_named():
 )
 @pytest.mark.parametrize("number", [0.0, 3.0, 1e15, np.nan])
 def test_at_infinity_nothing_is_clipped(make, number):
-    """For adaptive_grad_clip with parameters of norm 0, infinity times 0."""
+    """With parameters of norm 0, adaptive_grad_clip multiplies infinity by 0."""
     tx, params = make(np.inf), {"w": jnp.zeros(2), "other": jnp.zeros(2)}
     if make is fo.adaptive_grad_clip:
         tx = make(np.inf, eps=0.0)

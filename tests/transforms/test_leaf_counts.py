@@ -15,7 +15,7 @@ PARAMS = {"a": jnp.array([1.0, -2.0]), "b": jnp.array([0.5, 1.0, -1.0])}
 
 
 def draw(steps, seed=0):
-    """Gradients of some steps, stacked."""
+    """Draws gradients of some steps, stacked."""
     rng = np.random.default_rng(seed)
     return {
         k: jnp.asarray(rng.standard_normal((steps, *p.shape)), np.float32)
@@ -33,7 +33,7 @@ def scan(tx, params, state, grads):
 
 
 def run(tx, state, grads):
-    """Updates one after another, and the last state."""
+    """Returns the updates one after another, and the last state."""
     updates = []
     for g in grads:
         u, state = tx.update(g, state, PARAMS)

@@ -22,7 +22,7 @@ def wavy(x):
 
 
 def walled(x):
-    """The logarithm ends at 0, and beyond there is NaN."""
+    """Computes a loss that is NaN below -1, where its logarithm ends."""
     return jnp.sum(-jnp.log(x + 1) + x)
 
 
@@ -31,7 +31,7 @@ SCALES = (1e-3, 1.0, 1e3)
 
 
 def searcher(tx, loss):
-    """Compiled `(u, x) -> (updates, state)`: the first step along u from x."""
+    """Compiles `(u, x) -> (updates, state)`: the first step along u from x."""
 
     def search(u, x, **extra):
         value, grad = jax.value_and_grad(loss)(x, **extra)

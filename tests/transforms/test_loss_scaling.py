@@ -24,7 +24,7 @@ def run(tx, grads, params=PARAMS):
 
 
 def by_torch(found_inf, scale, growth, backoff, interval):
-    """torch.amp.GradScaler.update, once for each step: (scale, steps in a row)."""
+    """Follows torch.amp.GradScaler.update, once for each step: (scale, steps in a row)."""
     row, seen = 0, []
     for bad in found_inf:
         if bad:

@@ -23,7 +23,7 @@ def one_step(tx, grads=GRADS, params=PARAMS):
 
 
 def kept(tree):
-    """Paths of the leaves that a tree has."""
+    """Returns the paths of the leaves that a tree has."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in flat}
 

@@ -7,7 +7,7 @@ import functional_optim as fo
 
 
 def train(tx, params, steps=1000, seed=0):
-    """Steps with one gradient for all parameters at each step."""
+    """Makes steps with one gradient for all parameters at each step."""
     draws = jax.random.normal(jax.random.key(seed), (steps,))
 
     def one(carry, g):

@@ -177,7 +177,7 @@ def test_one_program_serves_all_learning_rates():
 
 
 def gpt2_of(linen):
-    """A transformer with GPT-2's names, of Flax linen."""
+    """Returns a transformer with GPT-2's names, of Flax linen."""
 
     class Block(linen.Module):
         @linen.compact

@@ -8,7 +8,7 @@ import functional_optim as fo
 
 
 def run(tx, grads, edit=lambda t, state: state):
-    """Updates of all steps, and the state at the end."""
+    """Returns the updates of all steps, and the state at the end."""
     state, updates = tx.init(grads[0]), []
     update = jax.jit(tx.update)
     for t, g in enumerate(grads):

@@ -13,7 +13,7 @@ BF16, F16 = jnp.bfloat16, jnp.float16
 
 
 def drift(tx, dtype, n=400, step=-1e-4, times=5000):
-    """Parameters of 1 after equal steps, in float32."""
+    """Returns parameters of 1 after equal steps, in float32."""
     params = jnp.ones(n, dtype)
 
     def one(carry, _):
@@ -111,20 +111,20 @@ def test_random_rounding_depends_on_key_step_and_leaf_alone(mesh):
 
 
 def floats(exponents):
-    """All mantissas of some exponents, of both signs."""
+    """Returns mantissas of some exponents, of both signs."""
     mantissas = np.arange(2**23, dtype=np.uint32)[:: 2**7 + 1]
     bits = np.concatenate([(np.uint32(e) << 23) | mantissas for e in exponents])
     return np.concatenate([bits, bits | np.uint32(2**31)]).view(np.float32)
 
 
 def joined(p, remainder):
-    """A number out of its halves, in NumPy's integers."""
+    """Joins a number out of its halves, in NumPy's integers."""
     bits = np.asarray(p).astype(np.float32).view(np.int32) + np.asarray(remainder, np.int32)
     return bits.view(np.float32)
 
 
 def started(master):
-    """A bfloat16 parameter of 0 and its state, after a step to `master`."""
+    """Returns a bfloat16 parameter of 0 and its state, after a step to `master`."""
     tx = fo.master_remainder()
     params = jnp.zeros(master.shape, BF16)
     updates, state = tx.update(jnp.asarray(master), tx.init(params), params)

@@ -18,7 +18,7 @@ ZERO = jax.tree.map(jnp.zeros_like, PARAMS)
 
 
 def draw(key, steps=1, params=PARAMS, eta=1.0, gamma=0.0, grads=None):
-    """The updates of some steps with gradients of zero: the noise."""
+    """Returns the updates of some steps with gradients of zero: the noise."""
     tx = fo.add_noise(eta, gamma, key)
     state, found = tx.init(params), []
     step = jax.jit(tx.update)

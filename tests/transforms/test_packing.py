@@ -18,7 +18,7 @@ SHAPES = {"a": [(3, 2)] * 6, "b": (30, 30), "c": [(4,)] * 5, "d": {"e": (), "f":
 
 
 def tree(seed):
-    """6 matrices, 5 vectors, 5 scalars, and one array that is not small."""
+    """Returns 6 matrices, 5 vectors, 5 scalars, and one array that is not small."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
         lambda shape: jnp.asarray(rng.standard_normal(shape), np.float32),

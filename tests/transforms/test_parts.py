@@ -18,7 +18,7 @@ PARAMS = {
 
 
 def loss(params, scale=1.0):
-    """The parts are coupled: the minimum over biases depends on the weights."""
+    """Computes a loss that couples the parts: the minimum over biases depends on the weights."""
     hidden = params["l1"]["w"].sum(1) + params["l1"]["b"]
     return scale * jnp.sum((params["l2"]["w"] @ hidden + params["l2"]["b"] - 1.0) ** 2) + jnp.sum(
         (hidden - 2.0) ** 2

@@ -27,7 +27,10 @@ def gradients(seed=0):
 
 
 def run(tx, grads, params):
-    """All parameters on the way; each step in one program for each set of leaves."""
+    """Returns all parameters on the way, and the last state.
+
+    Each step is in one program for each set of leaves.
+    """
     step = jax.jit(tx.update)
     state, seen = tx.init(params), []
     for g in grads:
@@ -82,13 +85,13 @@ ONE_CLOCK = {
 
 @functools.cache
 def counted(name):
-    """A transformation that is made once: its programs are compiled for all patterns together."""
+    """Makes a transformation once: its programs are compiled for all patterns together."""
     return fo.per_leaf_counts({**OWN_CLOCK, **ONE_CLOCK}[name])
 
 
 @functools.cache
 def run_of_all(name):
-    """The run in which no gradient is None."""
+    """Makes the run in which no gradient is None."""
     return run(counted(name), gradients(), START)[0]
 
 
@@ -142,7 +145,7 @@ def test_no_gradient_is_lost_or_taken_twice(make, waiting, k, pattern):
 
 @pytest.mark.parametrize("pattern", ["10", "01", "00", "11"])
 def test_sam_returns_from_a_climb_whatever_the_gradients(pattern):
-    """One period: up along the first gradient, back, and down along the second."""
+    """Makes one period: up along the first gradient, back, and down along the second."""
     tx = fo.per_leaf_counts(fo.sam(fo.sgd(0.5), fo.sgd(0.25)))
     g = gradients()
     seen, _ = run(tx, [given_at(pattern, g[i], i) for i in range(2)], START)

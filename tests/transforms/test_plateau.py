@@ -32,7 +32,7 @@ NUMBERS = {
 def oracle(
     values, factor, patience, rtol, atol, cooldown, accumulation_size, min_scale, mode="min"
 ):
-    """The scales after each value, word by word."""
+    """Computes the scales after each value, word by word."""
     scale, bad, rest, window, scales = 1.0, 0, 0, [], []
     best = math.inf if mode == "min" else -math.inf
     for value in values:
@@ -62,7 +62,7 @@ def run(values, numbers, mode):
 
 
 def scales(values, mode="min", **arguments):
-    """The scales of the transformation, in one scan; its numbers are traced."""
+    """Returns the scales of the transformation, in one scan; its numbers are traced."""
     numbers = {k: float(v) for k, v in {**NUMBERS, **arguments}.items()}
     return run(jnp.array(values), numbers, mode)
 

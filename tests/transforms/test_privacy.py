@@ -22,7 +22,7 @@ def aggregate(*numbers, key=0):
 
 
 def clipped_mean(bound):
-    """Abadi et al., Algorithm 1, without noise."""
+    """Follows Abadi et al., Algorithm 1, without noise."""
     sums = {k: np.zeros(v.shape[1:]) for k, v in GRADS.items()}
     for i in range(5):
         norm = np.sqrt(sum(np.sum(np.square(g[i], dtype=np.float64)) for g in GRADS.values()))

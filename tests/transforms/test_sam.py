@@ -30,7 +30,7 @@ def climb(adaptive=False, rho=RHO):
 
 
 def by_hand(params, adaptive, steps):
-    """Foret et al., Algorithm 1, with Kwon et al., equation 8, in float64."""
+    """Follows Foret et al., Algorithm 1, with Kwon et al., equation 8, in float64."""
     p = {k: np.asarray(v, float) for k, v in params.items()}
     for _ in range(steps):
         g = {k: np.sinh(v) for k, v in p.items()}

@@ -10,7 +10,7 @@ G = jnp.array([2.0, -4.0])
 
 
 def run(tx, steps):
-    """First element of the updates of a constant gradient."""
+    """Returns the first elements of the updates of a constant gradient."""
     state, seen = tx.init(G), []
     for _ in range(steps):
         updates, state = tx.update(G, state)

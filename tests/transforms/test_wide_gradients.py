@@ -14,7 +14,7 @@ PLAIN = [c for c in (*cases(), *cases_with_extra()) if "-" not in c.name]
 
 
 def problem(case, dtype):
-    """A step of a rule, its parameters, and float64 gradients."""
+    """Returns a step of a rule, its parameters, and float64 gradients."""
     tx = case.make()
     if dtype == "float16" and "master_remainder" in repr(tx):
         pytest.skip("it keeps halves of bfloat16")

@@ -44,7 +44,7 @@ def checkers() -> dict[str, subprocess.Popen[str]]:
 
 @functools.cache
 def errors_of(tool: str) -> Errors:
-    """The errors that a checker finds; skips if it is not installed."""
+    """Returns the errors that a checker finds; skips if it is not installed."""
     if tool not in checkers():
         pytest.skip(f"{tool} is not installed: pip install {tool}, or the extra dev")
     output, problems = checkers()[tool].communicate(timeout=300)
