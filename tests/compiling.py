@@ -5,6 +5,8 @@ rounding adds up have it optimized, by the fixture `optimized`; and tests of wha
 all that users have, by `compiler_options=USUAL`.
 """
 
+import threading
+
 from jaxlib.version import __version_info__ as JAXLIB
 
 # Later ones have these emitters only, no such option, and end at one that they do not know.
@@ -23,5 +25,28 @@ USUAL = {
 
 
 def flags(options: dict[str, int | bool]) -> str:
-    """As XLA_FLAGS has them; of two for one option, the later holds."""
+    """Writes options as XLA_FLAGS has them; of two for one option, the later holds."""
     return " ".join(f"--{name}={int(value)}" for name, value in options.items())
+
+
+def reuse_contexts(times: int = 10) -> None:
+    """Makes JAX lower several programs in one context of MLIR, as JAX 0.12 does by itself.
+
+    A context takes 2 ms to make, longer than the lowering of one operation, and the tests lower
+    tens of thousands of programs.
+    """
+    # Imported late, because JAX reads XLA_FLAGS and JAX_PLATFORMS when it is imported.
+    from jax._src.interpreters import mlir
+
+    if JAXLIB >= (0, 12):
+        return
+    make, of_thread = mlir.make_ir_context, threading.local()
+
+    def make_ir_context():
+        uses = getattr(of_thread, "uses", 0)
+        if uses % times == 0:
+            of_thread.context = make()
+        of_thread.uses = uses + 1
+        return of_thread.context
+
+    mlir.make_ir_context = make_ir_context

@@ -4,11 +4,12 @@ Eight devices on the host, programs compiled quickly, and no promotion that nobo
 """
 
 import ctypes
+import gc
 import os
 import pathlib
 import tempfile
 
-from .compiling import QUICK, UNOPTIMIZED, flags
+from .compiling import QUICK, UNOPTIMIZED, flags, reuse_contexts
 
 # Before JAX makes its devices: sharding is tested on the host's.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -26,10 +27,14 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update(UNOPTIMIZED, True)
+reuse_contexts()
 
 
 def pytest_configure(config):
     """Lets the processes of a run share compiled programs, which many tests have in common."""
+    # JAX makes many objects that live long. At Python's usual thresholds a tenth of the time of the
+    # tests is spent on the search for cycles.
+    gc.set_threshold(20_000, 50, 50)
     if not hasattr(config, "workerinput"):
         config.stash[CACHE] = tempfile.TemporaryDirectory(prefix="functional_optim_tests")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[CACHE].name
@@ -39,7 +44,7 @@ def pytest_configure(config):
 
 
 def pytest_unconfigure(config):
-    """Removes them."""
+    """Removes the shared programs."""
     if CACHE in config.stash:
         os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
         config.stash[CACHE].cleanup()
@@ -50,21 +55,21 @@ CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 @pytest.fixture
 def x64():
-    """Float64, for comparison with oracles of that precision."""
+    """Enables float64, for comparison with oracles of that precision."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture
 def eager():
-    """Operations one by one: what a test of values does not share with others is not compiled."""
+    """Runs operations one by one: programs that a test does not share are not compiled."""
     with jax.disable_jit():
         yield
 
 
 @pytest.fixture(scope="module")
 def optimized():
-    """Machine code as users have it, for tests that count on the last bits."""
+    """Compiles machine code as users have it, for tests that count on the last bits."""
     jax.clear_caches()  # nor is what was compiled before used here, and later
     jax.config.update(UNOPTIMIZED, False)
     yield
@@ -74,22 +79,30 @@ def optimized():
 
 @pytest.fixture
 def mesh() -> jax.sharding.Mesh:
-    """Eight devices as 4 by 2."""
+    """Provides a mesh of eight devices as 4 by 2."""
     if jax.device_count() < 8:
         pytest.skip("needs eight devices; the host has them where JAX_PLATFORMS is cpu")
     return jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 
 
 STATUS = pathlib.Path("/proc/self/statm")
-LIMIT = 1.5e9
+
+
+def memory_limit() -> float:
+    """Computes the bytes that a process of the run may hold: together a quarter of the machine's."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
+    return min(max(memory / 4 / processes, 1.5e9), 4e9)
 
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    """Compiled programs are kept, for tests share many, but not without end."""
+    """Drops compiled programs, many of which tests share, when they fill the memory."""
     yield
     # Resident pages, where the system says so.
-    if STATUS.exists() and int(STATUS.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > LIMIT:
+    if not STATUS.exists():
+        return
+    if int(STATUS.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > memory_limit():
         jax.clear_caches()
         allocator = ctypes.CDLL(None)
         if hasattr(allocator, "malloc_trim"):  # or what was freed stays with the process
