@@ -89,7 +89,7 @@ STATUS = pathlib.Path("/proc/self/statm")
 
 
 def memory_limit() -> float:
-    """Computes the bytes that a process of the run may hold: together a quarter of the machine's."""
+    """Computes how many bytes a process may hold: all together a quarter of the memory."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
     return min(max(memory / 4 / processes, 1.5e9), 4e9)
