@@ -1,6 +1,7 @@
 """Orthogonalizes matrices by polynomials: the Newton-Schulz iteration of Muon."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -107,8 +108,7 @@ def _iterated(x: Array, rounds: Sequence[Triple], gram: bool | None, to: "_Round
         identity = _identity(x)
         x = two_at_a_time(x, identity)
         for polynomial in rounds[pairs:]:
-            gram = to.product(x, adjoint(x))
-            x = to.product(_factor(gram, polynomial, identity, to), x)
+            x = _round_by_factor(x, polynomial, identity, to)
         return x
 
     def in_few_bits(x: Array) -> Array:
@@ -271,6 +271,15 @@ def orthogonalize(
     return auto_sharded(orthogonal, lambda shape, spec, mesh: spec, g, eps), {}
 
 
+# A round is traced and lowered once for all rounds that have the same polynomial.
+@functools.partial(jax.jit, static_argnames=("polynomial", "to"))
+def _round_by_factor(x: Array, polynomial: Triple, identity: Array, to: "_Rounding") -> Array:
+    """Computes one round as a product with a I + b A + c A A."""
+    gram = to.product(x, adjoint(x))
+    return to.product(_factor(gram, polynomial, identity, to), x)
+
+
+@functools.partial(jax.jit, static_argnames=("polynomial", "to"))
 def _round(x: Array, polynomial: Triple, to: "_Rounding") -> Array:
     """Computes one round, and rounds as matrix products in a narrow dtype do."""
     a, b, c = polynomial
@@ -278,6 +287,7 @@ def _round(x: Array, polynomial: Triple, to: "_Rounding") -> Array:
     return to.rounded(a * x + to.product(to.rounded(_even(gram, b, c, to)), x))
 
 
+@functools.partial(jax.jit, static_argnames=("first", "second", "to"))
 def _two_rounds(x: Array, first: Triple, second: Triple, identity: Array, to: "_Rounding") -> Array:
     """Computes two rounds with two products of x: the second Gram matrix is made of the first.
 
@@ -323,7 +333,8 @@ def _normalized(
             norm = scaled_norm_along(x, (-2, -1))
         else:
             norm = jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True)
-        size = rounded(safety_factor * rounded(norm))
+        size = rounded(norm)
+        size = size if safety_factor == 1 else rounded(safety_factor * size)
         size = jnp.maximum(size, rounded(eps)) if as_floor else rounded(size + eps)
     else:
         # Divided by the largest element, so that squares do not overflow.

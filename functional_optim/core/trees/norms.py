@@ -67,8 +67,7 @@ def scaled_norm(x: Array) -> Array:
 
 
 def _scaled(values: Array) -> Array:
-    # The largest magnitude, by two reductions that need no array of magnitudes.
-    return _euclid(values, jnp.maximum(jnp.max(values, initial=0.0), -jnp.min(values, initial=0.0)))
+    return _euclid(values, jnp.max(jnp.abs(values), initial=0.0))
 
 
 def _euclid(values: Array, top: Array) -> Array:
@@ -90,12 +89,18 @@ def scaled_norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
 
     None stands for all axes.
     """
-    # A real x is not replaced by its magnitude, which XLA would write to memory.
+    # The divided values of a real x are not magnitudes, so that abs(x) has one reader: XLA writes
+    # what has two readers to memory.
     values = jnp.abs(x) if jnp.iscomplexobj(x) else x
-    top = jnp.max(values, axis=axis, keepdims=True, initial=0.0)
-    top = jnp.maximum(top, -jnp.min(values, axis=axis, keepdims=True, initial=0.0))
-    unit = unit_for(top)
-    return unit * safe_sqrt(jnp.sum(jnp.square(values / unit), axis=axis, keepdims=True))
+    if axis is None:
+        axes = tuple(range(x.ndim))
+    else:
+        axes = tuple(i % x.ndim for i in ((axis,) if isinstance(axis, int) else axis))
+    # Of an empty array, the largest magnitude is -inf, and the unit 1.
+    top = jax.lax.reduce_max(jax.lax.abs(values), axes)
+    unit = jax.lax.expand_dims(unit_for(top), axes)
+    squares = jax.lax.square(values / unit)
+    return unit * safe_sqrt(jnp.sum(squares, axis=axes, keepdims=True))
 
 
 def unit_for(top: Array) -> Array:

@@ -125,6 +125,11 @@ def all_of(matrices: Any) -> Sequence[Any]:
     return matrices if isinstance(matrices, tuple) else (matrices,)
 
 
+def _transposed(x: Array, order: tuple[int, ...]) -> Array:
+    """Transposes an array, unless its axes have the order already."""
+    return x if order == tuple(range(x.ndim)) else jnp.transpose(x, order)
+
+
 def _axes(name: str, value: Any) -> int | tuple[int, ...]:
     if _is_int(value):
         return int(value)
@@ -206,7 +211,9 @@ class Blocks:
         sizes = [math.prod(self.shape[i] for i in axes) for axes in (batch, rows, columns)]
 
         def split(x: Array) -> list[Array]:
-            whole = jnp.transpose(x, (*batch, *rows, *columns)).reshape(sizes)
+            whole = _transposed(x, (*batch, *rows, *columns)).reshape(sizes)
+            if len(self.shapes) == 1 and self.shapes[0] == whole.shape:
+                return [whole]  # nothing is cut
             arrays, top = [], 0
             for r, n in row_runs:
                 left = 0
@@ -237,11 +244,12 @@ class Blocks:
                     part = next(remaining)
                     if n * k > 1:
                         part = part.reshape(batch_size, n, k, r, c).transpose(0, 1, 3, 2, 4)
-                    strip.append(part.reshape(batch_size, n * r, k * c))
+                        part = part.reshape(batch_size, n * r, k * c)
+                    strip.append(part)
                 strips.append(strip[0] if len(strip) == 1 else jnp.concatenate(strip, axis=2))
             whole = strips[0] if len(strips) == 1 else jnp.concatenate(strips, axis=1)
             x = whole.reshape([self.shape[i] for i in order])
-            return jnp.transpose(x, [order.index(i) for i in range(len(order))])
+            return _transposed(x, tuple([order.index(i) for i in range(len(order))]))
 
         spec = jax.typeof(like).sharding.spec
         return auto_sharded(join, lambda *_: spec, *arrays)
