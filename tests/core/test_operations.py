@@ -78,9 +78,9 @@ def in_program(program: Any, *, compiled: bool) -> Counts:
     if not compiled:
         return Counts(lowered)
     text = program.compile(USUAL).as_text()
-    return Counts(
-        lowered, len(re.findall(r"^ .* = ", text, re.M)), len(re.findall(r"\bfusion\(", text))
-    )
+    # Not those on scalars: a loop computes them once, and not for each element.
+    on_arrays = re.findall(r"^ .* = \(?\w+\[\d", text, re.M)
+    return Counts(lowered, len(on_arrays), len(re.findall(r"\bfusion\(", text)))
 
 
 def both(make: Make, extra: Any, *, compiled: bool) -> tuple[Counts, Counts]:

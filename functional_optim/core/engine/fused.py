@@ -111,7 +111,7 @@ class FusedUpdate(Interned):
         steps = []
         for rule, state in zip(self.rules, states, strict=True):
             steps.append(compute_step_scalars(rule, table, state, extra))
-        steps = computed_once(steps, readers=len(table.active))
+        steps = computed_once(self.rules, steps, readers=len(table.active))
         # 3. Let an executor run the rules on each leaf, or one rule on the whole tree.
         whole_tree = specs[0].whole_tree
         if whole_tree:

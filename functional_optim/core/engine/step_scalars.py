@@ -196,14 +196,27 @@ def compute_step_scalars(
     return StepScalars(hyper, context, keys, columns, matrix, trees, next_fields, table.stacks)
 
 
-def computed_once(steps: Sequence[StepScalars], readers: int) -> list[StepScalars]:
-    """Wraps the scalars of fused rules so that XLA computes them once, and not for each leaf."""
+def computed_once(
+    rules: Sequence[BoundRule], steps: Sequence[StepScalars], readers: int
+) -> list[StepScalars]:
+    """Wraps the scalars of fused rules so that XLA computes them once, and not for each leaf.
+
+    A scalar such as 1 - b1 is not wrapped. A loop that reads b1 as well computes it at no cost,
+    and has one argument less.
+    """
     if readers < MIN_READERS:  # XLA may repeat a cheap operation a few times
         return list(steps)
-    contexts = {(i, k): x for i, step in enumerate(steps) for k, x in step.context.items()}
+    contexts = {
+        (i, k): x
+        for i, (rule, step) in enumerate(zip(rules, steps, strict=True))
+        for k, x in step.context.items()
+        if k not in rule.inexpensive_scalars
+    }
     contexts = materialize_scalars(contexts)
     return [
-        dataclasses.replace(step, context={k: contexts[i, k] for k in step.context})
+        dataclasses.replace(
+            step, context={k: contexts.get((i, k), x) for k, x in step.context.items()}
+        )
         for i, step in enumerate(steps)
     ]
 

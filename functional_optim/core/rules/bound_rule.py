@@ -150,16 +150,40 @@ class BoundRule(Interned):
             return True
         if scalars is None or "t" not in wanted_names(scalars):
             return False
-        others = {k: _placeholder() for k in self.hyperparam_names} | {"count": _placeholder()}
+        # The function may take t, but use it with some options only. So its program is read.
+        program, _ = self._scalar_program
+        # The first input is t, and it is used if an equation or a result reads it.
+        t = program.invars[0]
+        return any(t is x for eqn in program.eqns for x in eqn.invars) or t in program.outvars
+
+    @functools.cached_property
+    def inexpensive_scalars(self) -> frozenset[str]:
+        """Names of the step scalars that are one operation on one number, such as 1 - b1."""
+        if self.spec.step_scalars is None:
+            return frozenset()
+        program, names = self._scalar_program
+        inexpensive = []
+        for eqn in program.eqns:
+            variables = [x for x in eqn.invars if not hasattr(x, "val")]  # all but literals
+            if len(variables) == 1 and variables[0] in program.invars:
+                if eqn.primitive.name == "sub":
+                    inexpensive.append(eqn.outvars[0])
+        results = zip(names, program.outvars, strict=True)
+        return frozenset(k for k, x in results if any(x is y for y in inexpensive))
+
+    @functools.cached_property
+    def _scalar_program(self) -> tuple[Any, list[str]]:
+        """The program of `step_scalars`, whose first input is t, and the names of its results."""
+        names = [*self.hyperparam_names, *self.carried_names, "count"]
+        others = {k: _placeholder() for k in names}
 
         def as_function_of_t(t: Array, others: Scalars) -> Scalars:
             return self.step_scalars(others | {"t": t})
 
-        # The function may take t, but use it with some options only. So its program is read.
-        program = jax.make_jaxpr(as_function_of_t)(_placeholder(), others).jaxpr
-        # The first input is t, and it is used if an equation or a result reads it.
-        t = program.invars[0]
-        return any(t is x for eqn in program.eqns for x in eqn.invars) or t in program.outvars
+        program, results = jax.make_jaxpr(as_function_of_t, return_shape=True)(
+            _placeholder(), others
+        )
+        return program.jaxpr, sorted(results)
 
     @functools.cached_property
     def step_arguments(self) -> tuple[str, ...]:
