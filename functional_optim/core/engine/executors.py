@@ -281,7 +281,7 @@ class Backend(Protocol):
     joins_leaves: bool
 
     def claims(self, function: LeafFunction, call: LeafCall) -> bool:
-        """Tells whether it runs this leaf."""
+        """Tells whether it runs this leaf, whose function adds the update to the parameter."""
 
     def run(self, function: LeafFunction, calls: Sequence[LeafCall]) -> Sequence[Result]:
         """Returns the result of each call."""
@@ -296,6 +296,10 @@ def choose_executor(function: LeafFunction, call: LeafCall) -> Executor:
 
     Stacked, sparse and quantized leaves come first, because backends and XLA take dense float
     arrays only. Sparse precedes quantized, because it decodes a few rows, which need no blocks.
+
+    Backends are asked only where the function adds the update to the parameter. XLA fuses the loop
+    of an update with whatever reads it, where a kernel would write it to memory, in pages that are
+    new at each step, which takes up to three times as long.
     """
     if call.stacked:
         return STACKED
@@ -303,7 +307,7 @@ def choose_executor(function: LeafFunction, call: LeafCall) -> Executor:
         return SPARSE_ROWS
     if any(is_quantized(x) for slots in call.slots for x in slots.values()):
         return BLOCKWISE
-    for backend in BACKENDS:
+    for backend in BACKENDS if call.signature.add_to_params else ():
         if backend.claims(function, call):
             return backend
     return XLA
