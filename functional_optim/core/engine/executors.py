@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from ..leaf.packing import Group
 from ..leaf.quantized import decode_state, encode_like, is_quantized
 from ..numerics.precision import cast, compute_dtype
 from ..rules.bound_rule import BoundRule
-from ..rules.context import StepContext
+from ..rules.context import StepContext, UndeclaredParam
 from ..state import State
 from ..trees.apply import add_update
 from ..trees.placement import sharded_as, sharded_together
@@ -146,36 +146,6 @@ class LeafFunction:
         return sharded_as(u, update), new_slots
 
 
-class UndeclaredParam:
-    """The parameter in the maths of a rule that does not declare `needs=("params",)`.
-
-    Any use of it raises an error that names the rule. With None, some would be errors of JAX.
-    """
-
-    def __init__(self, rule: str):
-        self._rule = rule
-
-    def _refuse(self, *_: object) -> NoReturn:
-        # Not a TypeError, which JAX would replace by another one.
-        raise ValueError(
-            f"{self._rule}: the maths reads the parameter p, which the rule does not declare. "
-            'Declare needs=("params",).'
-        )
-
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
-    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
-    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = _refuse
-    __len__ = __bool__ = __float__ = __int__ = __iter__ = __lt__ = __le__ = __gt__ = _refuse
-    __ge__ = __eq__ = __ne__ = _refuse
-    __hash__ = object.__hash__
-
-    def __getattr__(self, name: str) -> NoReturn:
-        # Compiled code of JAX reads this attribute. Python 3.13 reports other errors on stderr.
-        if name == "__jax_array__":
-            raise AttributeError(name)
-        self._refuse()
-
-
 def _run_maths(
     rule: BoundRule,
     g: Array,
@@ -185,14 +155,13 @@ def _run_maths(
     arguments: Mapping[str, object],
 ) -> tuple[Array, Scalars]:
     """Calls the maths of a rule, and checks its result."""
-    undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
-    parameter = p if undeclared is None else undeclared
+    parameter = p if rule.spec.reads_params else rule.undeclared_param
     try:
         result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
     except TypeError as error:
         # JAX refuses the object before it uses it, and names its class.
-        if undeclared is not None and UndeclaredParam.__name__ in str(error):
-            undeclared._refuse()
+        if isinstance(parameter, UndeclaredParam) and UndeclaredParam.__name__ in str(error):
+            parameter.refuse()
         raise
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
         raise TypeError(
