@@ -12,13 +12,13 @@ from jax.typing import DTypeLike
 
 from ..leaf.dtypes import split_complex
 from ..leaf.packing import Group
-from ..leaf.quantized import decode_state, encode_like, is_quantized
+from ..leaf.quantized import QuantizedArray, decode_state, encode_like
 from ..numerics.precision import cast, compute_dtype
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext, UndeclaredParam
 from ..state import State
 from ..trees.apply import add_update
-from ..trees.placement import sharded_as, sharded_together
+from ..trees.placement import sharded_as, sharded_together, typed_as
 from ..trees.sparse_rows import Rows
 from ..trees.structure import is_sparse
 from .backends import BACKENDS
@@ -89,17 +89,14 @@ class LeafFunction:
     """The function of one leaf: neighbouring rules, applied one after another.
 
     Attributes:
+      name: the names of the rules, which programs and profiles show.
       rules: the rules, in order.
       programs: jitted functions, and plans of backends, which live as long as the rules.
     """
 
+    name: str
     rules: tuple[BoundRule, ...]
     programs: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Names of the rules, shown in programs and profiles."""
-        return "__".join(rule.name for rule in self.rules)
 
     def on_leaf(
         self,
@@ -135,7 +132,7 @@ class LeafFunction:
             run = _run_on_parts if rule.spec.split_complex and jnp.iscomplexobj(u) else _run_maths
             u, new = run(rule, u, cast(rule_slots, compute), p, ctx, hyper | dict(rule.options))
             new_slots.append(
-                {k: sharded_as(new[k].astype(x.dtype), x) for k, x in state_slots.items()}
+                {k: typed_as(sharded_as(new[k], x), x) for k, x in state_slots.items()}
             )
         # A rule that decides the new parameter returns the exact difference to it, which a narrower
         # dtype would round; the rules after it must not round it either.
@@ -233,7 +230,6 @@ class JitExecutor:
         """Returns the jitted function `(arrays, leaf index, signature) -> result`."""
         if self not in function.programs:
             on_leaf: Any = functools.partial(self.on_leaf, function)
-            # Programs and profiles show the name.
             on_leaf.__name__ = on_leaf.__qualname__ = function.name + self.suffix
             function.programs[self] = jax.jit(on_leaf, static_argnums=2)
         program: Callable[..., Result] = function.programs[self]
@@ -274,7 +270,7 @@ def choose_executor(function: LeafFunction, call: LeafCall) -> Executor:
         return STACKED
     if is_sparse(call.update):
         return SPARSE_ROWS
-    if any(is_quantized(x) for slots in call.slots for x in slots.values()):
+    if any(isinstance(x, QuantizedArray) for slots in call.slots for x in slots.values()):
         return BLOCKWISE
     for backend in BACKENDS if call.signature.add_to_params else ():
         if backend.claims(function, call):
