@@ -1,8 +1,8 @@
 """The container of every state: a tuple whose fields have names."""
 
+import collections
 import copyreg
 import functools
-import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, TypeGuard, cast
 
@@ -103,6 +103,10 @@ class State(tuple[Any, ...], metaclass=_StateType):
         return State._build(self._fields, (fields.get(k, v) for k, v in self._asdict().items()))
 
 
+_FieldGetter: Any = type(collections.namedtuple("_Example", "field").field)  # type: ignore[attr-defined]
+"""The descriptor of a NamedTuple's field, which reads a position of the tuple in C."""
+
+
 # Cached, because JAX takes states of different classes for different structures.
 @functools.cache
 def _class_of(names: tuple[str, ...]) -> type[State]:
@@ -117,8 +121,8 @@ def _class_of(names: tuple[str, ...]) -> type[State]:
             raise TypeError(f"a state with the fields {', '.join(names)} got {got}.")
         return tuple.__new__(cls, values)
 
-    # Fields are properties of the class, so that a state needs no `__dict__`.
-    getters = {k: property(operator.itemgetter(i)) for i, k in enumerate(names)}
+    # Fields are descriptors of the class, so that a state needs no `__dict__`.
+    getters = {k: _FieldGetter(i, None) for i, k in enumerate(names)}
     members = {"__slots__": (), "_fields": names, "__new__": new, "__module__": __name__}
     kind: Any = _StateType("State", (State,), members | getters)
     return cast(type[State], kind)

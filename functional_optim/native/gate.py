@@ -23,7 +23,9 @@ class NativeBackend:
 
     def claims(self, function: "LeafFunction", call: "LeafCall") -> bool:
         """Tells whether a kernel is built for this leaf, and saves time."""
-        if not _saves_time(call) or not isinstance(call.update, jax.core.Tracer):
+        # A kernel reads the parameter and the slots once, where XLA has a loop for each result.
+        # Without slots there is one result.
+        if not any(call.slots) or not isinstance(call.update, jax.core.Tracer):
             return False
         from .switch import recorded_bodies
 
@@ -55,14 +57,3 @@ def _may_run() -> bool:
     from .switch import is_enabled
 
     return is_enabled() and jax.default_backend() == "cpu" and has_any()
-
-
-def _saves_time(call: "LeafCall") -> bool:
-    """Tells whether a kernel saves time, because it reads the parameter and the slots once.
-
-    XLA has a loop for each result. It fuses the loop of an update with the addition that follows,
-    where a kernel would write the update to memory, in pages that are new at each step. Without
-    slots, or if the update is not added to the parameter, the kernel takes up to three times as
-    long.
-    """
-    return call.signature.add_to_params and any(call.slots)

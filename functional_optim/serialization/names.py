@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from ..core.engine.leaf_table import all_slots
-from ..core.leaf.packing import Packed, is_packed
+from ..core.leaf.packing import Packed, as_tree, is_packed
 from ..core.leaf.quantized import is_quantized
 from ..core.protocol import PyTree
 from ..core.rules.bound_rule import ENGINE_FIELDS
@@ -238,7 +238,7 @@ def _find_links(tree: PyTree) -> Iterator[Link]:
 
 def _leaf_paths(state: State, slots: list[str]) -> tuple[Path, ...] | None:
     try:
-        flat = key_paths(all_slots({k: state[k] for k in slots}))
+        flat = key_paths(all_slots({k: as_tree(state[k]) for k in slots}))
     except ValueError:  # slots of different structures, in a state that another package made
         return None
     return tuple(path for path, _ in flat)

@@ -89,6 +89,14 @@ def run(tx, params, gradients):
     return params, state
 
 
+def step_by_step(tx, params, gradients):
+    """Runs steps in which the function of a leaf adds the update to the parameter."""
+    state = tx.init(params)
+    for g in gradients:
+        params, state = fo.apply_gradients(tx, g, state, params)
+    return params, state
+
+
 def jit_anew(function):
     """Jits a function that no other test has traced."""
     return jax.jit(lambda *args: function(*args))
@@ -169,9 +177,9 @@ def test_blocks_of_a_leaf_with_quantized_slots_have_the_numbers_of_the_whole(
 def test_a_backend_runs_the_leaves_that_it_claims(chosen, backend):
     params = {"a": normal(0, 4), "b": normal(1, 2, 3), "c": normal(2, 5)}
     tx = fo.adamw(0.1)
-    expected = run(tx, params, [params, params])
+    expected = step_by_step(tx, params, [params, params])
     one_by_one = backend(ndim=1)
-    found = run(tx, params, [params, params])
+    found = step_by_step(tx, params, [params, params])
     assert chosen == {(0,): one_by_one, (1,): XLA, (2,): one_by_one}
     assert one_by_one.sizes == [1, 1] * 2
     assert_same(found, expected)
@@ -180,7 +188,7 @@ def test_a_backend_runs_the_leaves_that_it_claims(chosen, backend):
 def test_a_backend_may_have_all_its_leaves_in_one_call(chosen, backend):
     params = {"a": normal(0, 4), "b": normal(1, 2, 3), "c": normal(2, 5)}
     joining = backend(ndim=1, joins_leaves=True)
-    run(fo.adamw(0.1), params, [params])
+    step_by_step(fo.adamw(0.1), params, [params])
     assert chosen == {(0,): joining, (1,): XLA, (2,): joining}
     assert joining.sizes == [2]
 
@@ -189,18 +197,26 @@ def test_of_several_backends_the_first_that_claims_a_leaf_runs_it(chosen, backen
     params = {"a": normal(0, 4), "b": normal(1, 2, 3)}
     first, second = backend(ndim=2), backend(ndim=1)
     backend(ndim=1)
-    run(fo.adamw(0.1), params, [params])
+    step_by_step(fo.adamw(0.1), params, [params])
     assert chosen == {(0,): second, (1,): first}
+
+
+def test_updates_that_are_not_added_are_not_offered_to_backends(chosen, backend):
+    params = {"a": normal(0, 4)}
+    claiming = backend(ndim=1)
+    run(fo.adamw(0.1), params, [params])
+    assert chosen == {(0,): XLA}
+    assert not claiming.sizes
 
 
 def test_special_leaves_are_not_offered_to_backends(chosen, backend):
     params = {str(k): normal(k, 3) for k in range(4)} | {"t": normal(5, *TABLE)}
     claiming = backend(ndim=1)
     gradients = {**params, "t": draw(0).sparse}
-    run(fo.packed(fo.adagrad(0.1)), params, [gradients])
+    step_by_step(fo.packed(fo.adagrad(0.1)), params, [gradients])
     assert chosen == {(0, 1, 2, 3): STACKED, (4,): SPARSE_ROWS}
     chosen.clear()
     params = {"a": normal(0, 256)}
-    run(fo.low_bit_state(fo.adam(0.1), min_size=256), params, [params])
+    step_by_step(fo.low_bit_state(fo.adam(0.1), min_size=256), params, [params])
     assert chosen == {(0,): BLOCKWISE}
     assert not claiming.sizes

@@ -16,7 +16,7 @@ from functional_optim.native.call import call
 from functional_optim.native.switch import recorded
 
 from ..compiling import USUAL
-from .table import LARGE, TRANSFORMATIONS, UPDATES, gradients, started
+from .table import LARGE, TRANSFORMATIONS, UPDATES, gradients, offer_updates, started
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -289,7 +289,7 @@ def test_a_thousand_shapes_are_traced_once(monkeypatch):
 @pytest.mark.parametrize("tx", UPDATES, ids=["adamw", "momentum", "lion"])
 def test_the_conformance_kit_finds_nothing(tx, monkeypatch):
     """Checks kernels for updates, which XLA would run: the kit asks for these."""
-    monkeypatch.setattr(gate, "_saves_time", lambda call: True)
+    offer_updates(monkeypatch)
     params = small()
     assert in_kernels(tx.update, params, tx.init(params), params) == 2
     if tx is UPDATES[0]:

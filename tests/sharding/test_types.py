@@ -149,6 +149,15 @@ def test_the_numbers_there_are_those_of_one_device(place, explicit, on_one_devic
     assert_close(trained(explicit, PLACES[place]), on_one_device, rtol=2e-5, atol=2e-6)
 
 
+def test_a_state_may_be_there_where_gradients_are_on_no_mesh(explicit):
+    """Outside of a program JAX cannot reshard an array that is on no mesh, such as a metric."""
+    tx, params = fo.chain(fo.clip_by_global_norm(1.0), fo.adam(0.1)), {"w": jnp.ones((8, 4))}
+    state = tx.init(params)
+    place = jax.sharding.NamedSharding(explicit, P())
+    placed = jax.tree.map(lambda x: jax.device_put(x, place), state)
+    assert_close(tx.update(params, placed, params), tx.update(params, state, params))
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_applied_gradients_leave_parameters_where_they_are(place, explicit):
     params, like, grads = (arrays(explicit, specs) for specs in PLACES[place])

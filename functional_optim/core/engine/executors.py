@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ from jax.typing import DTypeLike
 
 from ..leaf.dtypes import split_complex
 from ..leaf.packing import Group
-from ..leaf.quantized import decode_state, encode_like, is_quantized
+from ..leaf.quantized import QuantizedArray, decode_state, encode_like
 from ..numerics.precision import cast, compute_dtype
 from ..rules.bound_rule import BoundRule
-from ..rules.context import StepContext
+from ..rules.context import StepContext, UndeclaredParam
 from ..state import State
 from ..trees.apply import add_update
-from ..trees.placement import sharded_as, sharded_together
+from ..trees.placement import sharded_as, sharded_together, typed_as
 from ..trees.sparse_rows import Rows
 from ..trees.structure import is_sparse
 from .backends import BACKENDS
@@ -89,17 +89,14 @@ class LeafFunction:
     """The function of one leaf: neighbouring rules, applied one after another.
 
     Attributes:
+      name: the names of the rules, which programs and profiles show.
       rules: the rules, in order.
       programs: jitted functions, and plans of backends, which live as long as the rules.
     """
 
+    name: str
     rules: tuple[BoundRule, ...]
     programs: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Names of the rules, shown in programs and profiles."""
-        return "__".join(rule.name for rule in self.rules)
 
     def on_leaf(
         self,
@@ -135,7 +132,7 @@ class LeafFunction:
             run = _run_on_parts if rule.spec.split_complex and jnp.iscomplexobj(u) else _run_maths
             u, new = run(rule, u, cast(rule_slots, compute), p, ctx, hyper | dict(rule.options))
             new_slots.append(
-                {k: sharded_as(new[k].astype(x.dtype), x) for k, x in state_slots.items()}
+                {k: typed_as(sharded_as(new[k], x), x) for k, x in state_slots.items()}
             )
         # A rule that decides the new parameter returns the exact difference to it, which a narrower
         # dtype would round; the rules after it must not round it either.
@@ -144,36 +141,6 @@ class LeafFunction:
         if signature.add_to_params:
             return add_update(param, u), new_slots
         return sharded_as(u, update), new_slots
-
-
-class UndeclaredParam:
-    """The parameter in the maths of a rule that does not declare `needs=("params",)`.
-
-    Any use of it raises an error that names the rule. With None, some would be errors of JAX.
-    """
-
-    def __init__(self, rule: str):
-        self._rule = rule
-
-    def _refuse(self, *_: object) -> NoReturn:
-        # Not a TypeError, which JAX would replace by another one.
-        raise ValueError(
-            f"{self._rule}: the maths reads the parameter p, which the rule does not declare. "
-            'Declare needs=("params",).'
-        )
-
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
-    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
-    __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = __getitem__ = _refuse
-    __len__ = __bool__ = __float__ = __int__ = __iter__ = __lt__ = __le__ = __gt__ = _refuse
-    __ge__ = __eq__ = __ne__ = _refuse
-    __hash__ = object.__hash__
-
-    def __getattr__(self, name: str) -> NoReturn:
-        # Compiled code of JAX reads this attribute. Python 3.13 reports other errors on stderr.
-        if name == "__jax_array__":
-            raise AttributeError(name)
-        self._refuse()
 
 
 def _run_maths(
@@ -185,14 +152,13 @@ def _run_maths(
     arguments: Mapping[str, object],
 ) -> tuple[Array, Scalars]:
     """Calls the maths of a rule, and checks its result."""
-    undeclared = None if rule.spec.reads_params else UndeclaredParam(rule.name)
-    parameter = p if undeclared is None else undeclared
+    parameter = p if rule.spec.reads_params else rule.undeclared_param
     try:
         result = rule.spec.maths(g, State(**slots), parameter, ctx, **arguments)
     except TypeError as error:
         # JAX refuses the object before it uses it, and names its class.
-        if undeclared is not None and UndeclaredParam.__name__ in str(error):
-            undeclared._refuse()
+        if isinstance(parameter, UndeclaredParam) and UndeclaredParam.__name__ in str(error):
+            parameter.refuse()
         raise
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
         raise TypeError(
@@ -264,7 +230,6 @@ class JitExecutor:
         """Returns the jitted function `(arrays, leaf index, signature) -> result`."""
         if self not in function.programs:
             on_leaf: Any = functools.partial(self.on_leaf, function)
-            # Programs and profiles show the name.
             on_leaf.__name__ = on_leaf.__qualname__ = function.name + self.suffix
             function.programs[self] = jax.jit(on_leaf, static_argnums=2)
         program: Callable[..., Result] = function.programs[self]
@@ -281,7 +246,7 @@ class Backend(Protocol):
     joins_leaves: bool
 
     def claims(self, function: LeafFunction, call: LeafCall) -> bool:
-        """Tells whether it runs this leaf."""
+        """Tells whether it runs this leaf, whose function adds the update to the parameter."""
 
     def run(self, function: LeafFunction, calls: Sequence[LeafCall]) -> Sequence[Result]:
         """Returns the result of each call."""
@@ -296,14 +261,18 @@ def choose_executor(function: LeafFunction, call: LeafCall) -> Executor:
 
     Stacked, sparse and quantized leaves come first, because backends and XLA take dense float
     arrays only. Sparse precedes quantized, because it decodes a few rows, which need no blocks.
+
+    Backends are asked only where the function adds the update to the parameter. XLA fuses the loop
+    of an update with whatever reads it, where a kernel would write it to memory, in pages that are
+    new at each step, which takes up to three times as long.
     """
     if call.stacked:
         return STACKED
     if is_sparse(call.update):
         return SPARSE_ROWS
-    if any(is_quantized(x) for slots in call.slots for x in slots.values()):
+    if any(isinstance(x, QuantizedArray) for slots in call.slots for x in slots.values()):
         return BLOCKWISE
-    for backend in BACKENDS:
+    for backend in BACKENDS if call.signature.add_to_params else ():
         if backend.claims(function, call):
             return backend
     return XLA

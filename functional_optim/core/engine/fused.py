@@ -8,14 +8,13 @@ import jax
 
 from ..adapter import check_order, check_state, wrong_state
 from ..caching import Interned
-from ..numerics.precision import cast_like
 from ..numerics.validation import check_loss
 from ..protocol import PyTree
 from ..rules.bound_rule import ENGINE_FIELDS, BoundRule
 from ..state import KeyPath, State
 from ..trees.apply import add_update, replace_leaves
+from ..trees.placement import typed_as
 from ..trees.structure import is_absent
-from ..trees.varying import varying_like
 from .executors import (
     Executor,
     LeafCall,
@@ -56,7 +55,8 @@ class FusedUpdate(Interned):
     leaf_function: LeafFunction = dataclasses.field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "leaf_function", LeafFunction(self.rules))
+        name = "__".join(rule.name for rule in self.rules)
+        object.__setattr__(self, "leaf_function", LeafFunction(name, self.rules))
 
     @property
     def is_cacheable(self) -> bool:
@@ -91,13 +91,15 @@ class FusedUpdate(Interned):
         is not written to memory.
         """
         # 1. Align updates, parameters and states leaf by leaf, and check them.
-        for rule, state in zip(self.rules, states, strict=True):
-            _check_arguments(rule, state, params, extra, updates)
+        fields = [
+            _checked_fields(rule, state, params, extra, updates)
+            for rule, state in zip(self.rules, states, strict=True)
+        ]
         specs = [rule.spec for rule in self.rules]
         table = LeafTable(
             self.rules[0].name,
             updates,
-            states,
+            fields,
             params,
             # Some leaves may have no update, but a count or a part of another tree. The parameters
             # have all leaves.
@@ -109,8 +111,8 @@ class FusedUpdate(Interned):
             _check_sparse(self.rules, table)
         # 2. Compute the scalars of this step.
         steps = []
-        for rule, state in zip(self.rules, states, strict=True):
-            steps.append(compute_step_scalars(rule, table, state, extra))
+        for rule, old in zip(self.rules, fields, strict=True):
+            steps.append(compute_step_scalars(rule, table, old, extra))
         steps = computed_once(self.rules, steps, readers=len(table.active))
         # 3. Let an executor run the rules on each leaf, or one rule on the whole tree.
         whole_tree = specs[0].whole_tree
@@ -122,11 +124,11 @@ class FusedUpdate(Interned):
         # 4. Put the results and the next states together.
         outputs, slots = table.rebuild()
         new_states = []
-        for rule, state, step, trees in zip(self.rules, states, steps, slots, strict=True):
-            fields = step.next_fields
+        for rule, old, step, trees in zip(self.rules, fields, steps, slots, strict=True):
+            new = step.next_fields
             if rule.spec.tree_stats.sums:
-                fields = with_sums(rule, fields, trees)
-            new_states.append(_next_state(state, fields | trees))
+                new = with_sums(rule, new, trees)
+            new_states.append(_next_state(old, new, trees))
         if add_to_params:
             add = add_update if whole_tree else _take_new
             outputs = replace_leaves(params, outputs, add)
@@ -174,14 +176,18 @@ def _take_new(_: Array, new: Array, __: KeyPath) -> Array:
     return new
 
 
-def _check_arguments(
+def _checked_fields(
     rule: BoundRule,
     state: State,
     params: PyTree | None,
     extra: Mapping[str, Any],
     updates: PyTree | None,
-) -> None:
-    """Raises if an argument that the rule needs is missing, or another rule made the state."""
+) -> dict[str, PyTree]:
+    """Returns the fields of a state, after checking what `update` was called with.
+
+    Raises:
+      ValueError: an argument that the rule needs is missing, or another rule made the state.
+    """
     for name in (*rule.spec.needs, *rule.spec.needs_trees):
         if (params if name == "params" else extra.get(name)) is None:
             if name in rule.spec.needs_trees and name in extra and not jax.tree.leaves(updates):
@@ -207,6 +213,7 @@ def _check_arguments(
         kinds = "(hyperparameters, schedules, slots)"
         got = f"which has {kinds} = {rule.state_names}, got {names}"
         raise ValueError(wrong_state(rule.name, got))
+    return fields
 
 
 def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
@@ -220,17 +227,19 @@ def _check_sparse(rules: Sequence[BoundRule], table: LeafTable) -> None:
             )
 
 
-def _next_state(old: State, new: Mapping[str, PyTree]) -> State:
-    """Builds the state with new values, each in the dtype of the old one.
+def _next_state(
+    old: Mapping[str, PyTree], new: Mapping[str, PyTree], slots: Mapping[str, PyTree]
+) -> State:
+    """Builds the state with the new slots, and other new values in the types of the old ones.
 
     The structure is the same, with one exception: the first update that lacks the gradient of a
     leaf adds `leaf_counts` after `count`.
     """
     fields: dict[str, PyTree] = {}
-    for name, value in old._asdict().items():
-        fields[name] = value
+    for name, value in old.items():
+        fields[name] = slots.get(name, value)
         if name in new:
-            fields[name] = varying_like(jax.tree.map(cast_like, new[name], value), value)
+            fields[name] = jax.tree.map(typed_as, new[name], value)
         if name == "count" and "leaf_counts" in new and "leaf_counts" not in old:
             fields["leaf_counts"] = new["leaf_counts"]
     return State(**fields)

@@ -1,6 +1,6 @@
 """Stage 1: updates, slots and parameters, aligned leaf by leaf and checked."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,12 +9,11 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import Group, Packed, as_tree
-from ..leaf.quantized import is_quantized, with_decoded_shapes
+from ..leaf.quantized import QuantizedArray, with_decoded_shapes
 from ..leaf.stacking import stack_arrays, unstack_array
 from ..numerics.precision import compute_dtype, wider
 from ..protocol import NoSlot, PyTree
 from ..rules.bound_rule import ENGINE_FIELDS
-from ..state import State
 from ..trees.sparse_rows import check_rows, coalesced
 from ..trees.structure import (
     align,
@@ -57,19 +56,23 @@ class LeafTable:
         self,
         name: str,
         updates: PyTree,
-        states: Sequence[State],
+        fields: Sequence[Mapping[str, PyTree]],
         params: PyTree | None,
         *,
         by_params: bool = False,
         stack_leaves: bool = False,
     ):
         self.name = name
-        fields = [state._asdict() for state in states]
         self.slot_trees = [
             {k: x for k, x in state.items() if k not in ENGINE_FIELDS} for state in fields
         ]
-        self.reference = self._reference(fields, updates, params, by_params)
-        flat, self.treedef = _flatten(self.reference)
+        is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
+        plain_trees = self.slot_trees
+        if is_packed:
+            # Packed leaves are shapes here; `stack_slots` replaces those that it unstacks.
+            plain_trees = [{k: as_tree(x) for k, x in trees.items()} for trees in plain_trees]
+        self.reference = self._reference(plain_trees, fields, updates, params, by_params)
+        self.treedef: PyTreeDef = jax.tree.structure(self.reference, is_leaf=is_sparse)
         leaves = find_leaves(self.treedef, updates)
         # Containers of one array may differ, or be missing on one side: `nnx` removes them from
         # the arguments of `update`, but not within state that it does not flatten.
@@ -78,22 +81,27 @@ class LeafTable:
             self._updates_with_containers = updates
             updates, params = without_containers(updates), without_containers(params)
             self.reference = without_containers(self.reference)
-            flat, self.treedef = _flatten(self.reference)
+            self.treedef = jax.tree.structure(self.reference, is_leaf=is_sparse)
             leaves = align(self.reference, updates, link=name, name="updates")
+        self.updates = leaves
         # Placeholders count, so that a leaf keeps its random numbers if another one is masked.
+        places: PyTreeDef
+        flat, places = jax.tree.flatten(
+            self.reference, is_leaf=lambda x: is_placeholder(x) or is_sparse(x)
+        )
         self.tree_indices = [i for i, x in enumerate(flat) if not is_placeholder(x)]
         n = len(self.tree_indices)
-        self.updates = leaves
         self.params: list[Any] = [None] * n
         if params is not None:
-            self.params = align_params(self.reference, params, link=name)
-        # Leaves of packed slots are shapes here; `stack_slots` replaces those that it unstacks.
+            # Parameters may have leaves where the reference has placeholders.
+            at_places = find_leaves(places, params)
+            self.params = (
+                align_params(self.reference, params, link=name)
+                if at_places is None
+                else [at_places[i] for i in self.tree_indices]
+            )
         self._columns = [
-            {
-                k: self.column(as_tree(x) if isinstance(x, Packed) else x, f"state.{k}")
-                for k, x in trees.items()
-            }
-            for trees in self.slot_trees
+            {k: self.column(x, f"state.{k}") for k, x in trees.items()} for trees in plain_trees
         ]
         self.active = [i for i in range(n) if not is_absent(self.updates[i])]
         self.dtypes: list[Any] = [None] * n  # dtypes of the active leaves
@@ -104,7 +112,6 @@ class LeafTable:
                 self.sparse.append(i)
                 # Rules that are not linear need the sum of the rows of an index.
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
-        is_packed = any(isinstance(x, Packed) for trees in self.slot_trees for x in trees.values())
         self._slots_of_stacks: dict[Group, tuple[Slots, ...]] = {}
         if is_packed or stack_leaves:
             groups = self._find_stacks(is_packed)
@@ -116,7 +123,8 @@ class LeafTable:
 
     def _reference(
         self,
-        states: Sequence[dict[str, PyTree]],
+        plain_trees: Sequence[Mapping[str, PyTree]],
+        fields: Sequence[Mapping[str, PyTree]],
         updates: PyTree,
         params: PyTree | None,
         by_params: bool,
@@ -125,11 +133,13 @@ class LeafTable:
 
         The updates are the last choice, because they may lack leaves.
         """
-        for trees in self.slot_trees:
+        for trees in plain_trees:
             if trees:
-                return all_slots(trees)
+                first = next(iter(trees.values()))
+                leaves = jax.tree.leaves(first, is_leaf=_is_no_array)
+                return all_slots(trees) if any(map(_is_no_array, leaves)) else first
         # These fields have an element for each parameter, also for one without an update.
-        needs_all_leaves = by_params or any("leaf_counts" in s or "groups" in s for s in states)
+        needs_all_leaves = by_params or any("leaf_counts" in s or "groups" in s for s in fields)
         if not needs_all_leaves or params is not None:
             return params if needs_all_leaves else updates
         flat = jax.tree.leaves(updates, is_leaf=lambda x: x is None or is_sparse(x))
@@ -187,7 +197,9 @@ class LeafTable:
             {
                 i: (kind, _types(self.updates[i]), _types(slots[i]))
                 for i, kind in kinds.items()
-                if not any(is_quantized(x) for by_name in slots[i] for x in by_name.values())
+                if not any(
+                    isinstance(x, QuantizedArray) for by_name in slots[i] for x in by_name.values()
+                )
             }
         )
 
@@ -312,11 +324,12 @@ class LeafTable:
         return in_containers_like(self._updates_with_containers, updates), new_trees
 
 
-def all_slots(slot_trees: dict[str, PyTree]) -> PyTree:
-    """Returns the first slot if all parameters have it, or else all slots merged."""
-    trees = (
-        with_decoded_shapes(as_tree(x) if isinstance(x, Packed) else x) for x in slot_trees.values()
-    )
+def all_slots(slot_trees: Mapping[str, PyTree]) -> PyTree:
+    """Returns the first slot if all parameters have it, or else all slots merged.
+
+    Quantized arrays are shapes and dtypes in the result. Packed slots must be trees already.
+    """
+    trees = map(with_decoded_shapes, slot_trees.values())
     first = next(trees)
     if not any(map(is_placeholder, jax.tree.leaves(first, is_leaf=is_placeholder))):
         return first
@@ -328,10 +341,9 @@ def all_slots(slot_trees: dict[str, PyTree]) -> PyTree:
     )
 
 
-def _flatten(tree: PyTree) -> tuple[list[Any], PyTreeDef]:
-    """Returns the leaves with the placeholders, and the structure without them."""
-    flat = jax.tree.leaves(tree, is_leaf=lambda x: is_placeholder(x) or is_sparse(x))
-    return flat, jax.tree.structure(tree, is_leaf=is_sparse)
+def _is_no_array(x: object) -> bool:
+    """Tells whether x, a node of a slot, is in place of an array: a placeholder, or quantized."""
+    return is_placeholder(x) or isinstance(x, QuantizedArray)
 
 
 def _types(tree: PyTree) -> Hashable:

@@ -18,7 +18,6 @@ from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.rng_keys import key_at
-from ..state import State
 from .leaf_table import LeafTable
 from .measuring import measure_tree
 
@@ -151,11 +150,10 @@ def read_scalars(
 
 
 def compute_step_scalars(
-    rule: BoundRule, table: LeafTable, state: State, extra: Mapping[str, Any]
+    rule: BoundRule, table: LeafTable, fields: Fields, extra: Mapping[str, Any]
 ) -> StepScalars:
     """Computes the scalars of a rule at this step, once if all leaves share them."""
     spec, n = rule.spec, len(table.updates)
-    fields = state._asdict()
     hyper = dict(fields["hyperparams"])
     # In the state, scheduled hyperparameters have their values at the last step.
     for name, evaluate in rule.schedules:

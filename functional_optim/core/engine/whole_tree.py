@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..numerics.precision import cast, cast_like, compute_dtype
+from ..numerics.precision import cast, compute_dtype
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext
 from ..state import State
-from ..trees.placement import sharded_as
+from ..trees.placement import sharded_as, typed_as
 from ..trees.structure import is_absent
 from .leaf_table import LeafTable
 from .step_scalars import StepScalars
@@ -79,7 +79,7 @@ def run_on_tree(
         # Each result gets the dtype and the sharding of the array that it replaces.
         update = u[j] if spec.keep_compute_dtype else u[j].astype(table.dtypes[i])
         update = sharded_as(update, jnp.asarray(table.updates[i]))
-        new_slots = {k: _sharded_with(cast_like(new[k][j], x), x) for k, x in old[i].items()}
+        new_slots = {k: typed_as(sharded_as(new[k][j], x), x) for k, x in old[i].items()}
         table.put((i,), update, (new_slots,))
     return {field: {k: scalars[k] for k in state[field]} for field in fields}
 

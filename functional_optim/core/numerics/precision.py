@@ -12,7 +12,6 @@ from ..protocol import PyTree
 __all__ = [
     "TINY",
     "cast",
-    "cast_like",
     "compute_dtype",
     "hyper_dtype",
     "one_minus_power",
@@ -60,22 +59,16 @@ def cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
 
     Complex arrays stay complex, in the precision of a `dtype` that is real.
     """
-
-    def convert(x: Array) -> Array:
+    leaves, treedef = jax.tree.flatten(tree)
+    for i, x in enumerate(leaves):
         # Integers are counts and indices, which a float may round.
         if x.dtype == dtype or not jnp.issubdtype(x.dtype, jnp.inexact):
-            return x
+            continue
         target = dtype
         if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
             target = jnp.complex128 if jnp.dtype(dtype).itemsize == 8 else jnp.complex64
-        return x if x.dtype == target else x.astype(target)
-
-    return jax.tree.map(convert, tree)
-
-
-def cast_like(new: Array, old: Array) -> Array:
-    """Casts a new value to the dtype of the old one."""
-    return new if new.dtype == old.dtype else new.astype(old.dtype)
+        leaves[i] = x if x.dtype == target else x.astype(target)
+    return jax.tree.unflatten(treedef, leaves)
 
 
 def safe_log(b: Array) -> Array:

@@ -12,6 +12,7 @@ from ..caching import Interned
 from ..functions import can_be_cached
 from ..numerics.precision import hyper_dtype
 from .arguments import Kind
+from .context import UndeclaredParam
 from .spec import RuleSpec, call_by_name, checked_names, wanted_names
 
 __all__ = ["ENGINE_FIELDS", "BoundRule", "checked_dict"]
@@ -65,7 +66,12 @@ class BoundRule(Interned):
 
     def prepare(self) -> None:
         """Computes the cached properties that each step reads, before the first one."""
-        _ = self.state_names, self.counts_leaves, self.step_arguments
+        _ = self.state_names, self.counts_leaves, self.step_arguments, self.undeclared_param
+
+    @functools.cached_property
+    def undeclared_param(self) -> UndeclaredParam:
+        """The object in place of the parameter, if the rule does not declare that it reads it."""
+        return UndeclaredParam(self.name)
 
     @functools.cached_property
     def programs(self) -> dict[Hashable, Callable[..., Any]]:

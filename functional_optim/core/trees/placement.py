@@ -10,6 +10,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from jax.typing import ArrayLike
 
 from ..protocol import PyTree
+from .varying import varying_like
 
 __all__ = [
     "partitioned_as",
@@ -25,6 +26,7 @@ __all__ = [
     "sharded_as",
     "sharded_together",
     "sharding_for",
+    "typed_as",
     "Specs",
     "replicated",
 ]
@@ -166,10 +168,20 @@ def sharded_as(x: Array, like: Array) -> Array:
     There, JAX refuses an operation on arrays that are sharded in different ways. On a mesh without
     explicit axes, and without a mesh, x is returned unchanged.
     """
-    sharding = _explicit_sharding(like)
-    if sharding is None or x.shape != like.shape or sharding == jax.typeof(x).sharding:
+    sharding = jax.typeof(like).sharding
+    if AxisType.Explicit not in sharding.mesh.axis_types or x.shape != like.shape:
         return x
-    return jax.sharding.reshard(x, sharding)
+    return x if jax.typeof(x).sharding == sharding else jax.sharding.reshard(x, sharding)
+
+
+def typed_as(x: Array, like: Array) -> Array:
+    """Gives an array the dtype of another one, and within `shard_map` its varying axes.
+
+    The sharding stays: outside of a program, an array on no mesh cannot be resharded.
+    """
+    if jax.typeof(x) == jax.typeof(like):
+        return x
+    return varying_like(x.astype(like.dtype), like)
 
 
 def sharded_together(
@@ -180,7 +192,7 @@ def sharded_together(
     A state may be sharded where the parameter is replicated, or the reverse. The slots are not
     moved, because they are larger than the parameter and nothing else reads them.
     """
-    if _explicit_sharding(update) is None:
+    if AxisType.Explicit not in jax.typeof(update).sharding.mesh.axis_types:
         return update, slots, param
     like = next((x for x in jax.tree.leaves(slots) if x.shape == update.shape), update)
     update, slots = jax.tree.map(lambda x: sharded_as(x, like), (update, slots))

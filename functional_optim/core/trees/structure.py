@@ -212,6 +212,10 @@ def find_leaves(treedef: PyTreeDef, tree: PyTree) -> list[Any] | None:
         parts: list[Any] = treedef.flatten_up_to(tree)
     except ValueError:
         return None
+    # Trees have many leaves of few classes, and most are arrays.
+    kinds: set[Any] = set(map(type, parts))
+    if all(hasattr(kind, "dtype") and not _is_container_class(kind) for kind in kinds):
+        return parts
     for x in parts:
         # An array, a label or a placeholder; sparse and quantized arrays are nodes with a dtype.
         # Some containers have a dtype too, although they are not arrays.
