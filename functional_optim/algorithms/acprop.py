@@ -91,7 +91,7 @@ def scale_by_acprop(
     methods, NeurIPS 2021, Algorithm 2, arXiv:2110.05454.
     """
     del p, eps, state_dtype
-    u = ctx.weight * g / (ctx.scaled_eps + ctx.nu_weight * safe_sqrt(slots.nu))
+    u = ctx.weight * (g / (ctx.scaled_eps + ctx.nu_weight * safe_sqrt(slots.nu)))
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = eps_root + moment(slots.nu, jnp.square(g - mu), b2, ctx.nu_gain)
     return u, {"mu": mu, "nu": nu}

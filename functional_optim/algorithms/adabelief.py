@@ -79,8 +79,9 @@ def scale_by_belief(
     del p, eps, state_dtype
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = eps_root + moment(slots.nu, jnp.square(g - mu), b2, ctx.nu_gain)
-    mean = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else ctx.mu_weight * mu
-    return mean / (ctx.scaled_eps + safe_sqrt(nu)), {"mu": mu, "nu": nu}
+    mean = moment(mu, g, ctx.ahead_mean, ctx.ahead_gain) if nesterov else mu
+    u = mean / (ctx.scaled_eps + safe_sqrt(nu))
+    return u if nesterov else ctx.mu_weight * u, {"mu": mu, "nu": nu}
 
 
 @composed

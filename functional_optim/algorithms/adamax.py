@@ -77,7 +77,7 @@ def scale_by_adamax(
     del p, state_dtype
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = jnp.maximum(b2 * slots.nu, eps + jnp.abs(g))
-    return ctx.mu_correction * mu / nu, {"mu": mu, "nu": nu}
+    return ctx.mu_correction * (mu / nu), {"mu": mu, "nu": nu}
 
 
 @composed

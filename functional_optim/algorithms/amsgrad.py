@@ -102,8 +102,9 @@ def scale_by_amsgrad(
     mu = moment(slots.mu, g, b1, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
     nu_max = jnp.maximum(slots.nu_max, ctx.nu_correction * nu if bias_correction_nu else nu)
-    mean = ctx.mu_correction * mu if bias_correction_mu else mu
-    return mean / (eps + safe_sqrt(eps_root + nu_max)), {"mu": mu, "nu": nu, "nu_max": nu_max}
+    u = mu / (eps + safe_sqrt(eps_root + nu_max))
+    u = ctx.mu_correction * u if bias_correction_mu else u
+    return u, {"mu": mu, "nu": nu, "nu_max": nu_max}
 
 
 @composed

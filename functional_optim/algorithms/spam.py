@@ -120,7 +120,7 @@ def scale_by_spam(
     g = jax.lax.select(ctx.cuts, jnp.minimum(jnp.maximum(g, -bound), bound), g)
     mu = moment(slots.mu, g, ctx.mu_decay, ctx.mu_gain)
     nu = moment(slots.nu, jnp.square(g), ctx.nu_decay, ctx.nu_gain)
-    return ctx.mu_weight * mu / (eps + safe_sqrt(nu)), {"mu": mu, "nu": nu}
+    return ctx.mu_weight * (mu / (eps + safe_sqrt(nu))), {"mu": mu, "nu": nu}
 
 
 @composed

@@ -84,7 +84,7 @@ def scale_by_sparse_adam(
     del p, state_dtype
     m = moment(slots.m, g, b1, ctx.m_gain)
     v = moment(slots.v, jnp.square(g), b2, ctx.v_gain)
-    return ctx.correction * m / (eps + safe_sqrt(v)), {"m": m, "v": v}
+    return ctx.correction * (m / (eps + safe_sqrt(v))), {"m": m, "v": v}
 
 
 @composed

@@ -103,7 +103,7 @@ def scale_by_stable_adamw(
     nu = moment(slots.nu, jnp.square(g), b2, ctx.nu_gain)
     root = safe_sqrt(nu)
     excess = jnp.maximum(ctx.nu_root * leaf_rms(g / jnp.maximum(root, ctx.floor)), 1.0)
-    u = ctx.mu_weight * mu / (ctx.scaled_eps + root) + weight_decay * p
+    u = ctx.mu_weight * (mu / (ctx.scaled_eps + root)) + weight_decay * p
     return u / excess, {"mu": mu, "nu": nu}
 
 

@@ -86,7 +86,7 @@ def scale_by_yogi(
     increased = jnp.where(slots.nu < squared, slots.nu + change, slots.nu)
     nu = jnp.where(slots.nu > squared, slots.nu - change, increased)
     root = safe_sqrt(ctx.scaled_eps_root + nu)
-    return ctx.mu_weight * mu / (ctx.scaled_eps + root), {"mu": mu, "nu": nu}
+    return ctx.mu_weight * (mu / (ctx.scaled_eps + root)), {"mu": mu, "nu": nu}
 
 
 @composed

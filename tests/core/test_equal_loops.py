@@ -4,7 +4,8 @@ XLA numbers the arguments of a loop in the order in which it meets them. Scalars
 broadcast to a shape once for all its leaves, so that XLA meets them where the first leaf needs
 them, and for all other leaves before anything else. The loops are equal where the first leaf, too,
 needs all scalars before it reads the second array: `scalar * (array / (scalar + array))`, and not
-`scalar * array / (scalar + array)`.
+`scalar * array / (scalar + array)`. In a moment `b m + (1 - b) g` each array has a scalar of its own;
+there a loop gets b alone, and computes 1 - b.
 """
 
 import re
@@ -52,31 +53,22 @@ RULES: dict[str, Callable[[], fo.GradientTransformation]] = {
 
 TWICE = {
     "adabound": 2,
-    "adadelta": 1,
     "adafactor": 1,
     "adagrad": 1,
-    "adam": 3,
-    "adam, nesterov": 3,
-    "adamax": 2,
-    "adamw": 3,
-    "adan": 4,
-    "amsgrad": 3,
+    "adam, nesterov": 1,
+    "adamax": 1,
+    "adan": 3,
     "clip": 1,
     "dadapt_adamw": 1,
-    "lamb": 3,
-    "laprop": 2,
-    "lion": 2,
-    "rmsprop": 1,
-    "rmsprop, centered": 1,
+    "lamb": 1,
+    "laprop": 1,
     "rprop": 1,
-    "yogi": 3,
 }
-"""Loops that are compiled twice for a shape: no order of operands makes them equal.
+"""Loops that are compiled twice for a shape.
 
-A moment `b m + (1 - b) g` needs one scalar for each of two arrays, so that one of the arrays is
-read before the other's scalar; so does a quotient of a mean and a root with constants of their own.
-Lion's update is a moment as well, in the loop of the parameter. The condition of a select, which
-Rprop and Yogi compute of two arrays, precedes the scalars of both sides.
+A look-ahead of Nesterov has one scalar for each of two arrays, so that one of the arrays is read
+before the other's scalar. The condition of a select, which Rprop computes of two arrays, precedes
+the scalars of both sides.
 """
 
 
