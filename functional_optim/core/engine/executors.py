@@ -262,9 +262,9 @@ def choose_executor(function: LeafFunction, call: LeafCall) -> Executor:
     Stacked, sparse and quantized leaves come first, because backends and XLA take dense float
     arrays only. Sparse precedes quantized, because it decodes a few rows, which need no blocks.
 
-    Backends are asked only where the function adds the update to the parameter. XLA fuses the loop
-    of an update with whatever reads it, where a kernel would write it to memory, in pages that are
-    new at each step, which takes up to three times as long.
+    Backends may claim only leaves whose function adds the update to the parameter. XLA fuses the
+    loop of an update with whatever reads it, where a kernel would write it to memory, in pages that
+    are new at each step, which takes up to three times as long.
     """
     if call.stacked:
         return STACKED

@@ -6,8 +6,8 @@ The modules, each on those before it:
 - `sparse_rows`: updates of some rows of a table.
 - `placeholders`: a stand-in for the parameters, by which slots are found in a state.
 - `labels`: which leaf belongs to which part of a transformation.
-- `placement`: where the arrays of a state lie.
 - `varying`: types of arrays within `jax.shard_map`.
+- `placement`: where the arrays of a state lie.
 - `arithmetic`, `norms`: trees as vectors.
 - `apply`: adds updates to parameters.
 """
