@@ -4,8 +4,8 @@ XLA numbers the arguments of a loop in the order in which it meets them. Scalars
 broadcast to a shape once for all its leaves, so that XLA meets them where the first leaf needs
 them, and for all other leaves before anything else. The loops are equal where the first leaf, too,
 needs all scalars before it reads the second array: `scalar * (array / (scalar + array))`, and not
-`scalar * array / (scalar + array)`. In a moment `b m + (1 - b) g` each array has a scalar of its own;
-there a loop gets b alone, and computes 1 - b.
+`scalar * array / (scalar + array)`. In a moment `b m + (1 - b) g` each array has a scalar of its
+own; there a loop gets b alone, and computes 1 - b.
 """
 
 import re
@@ -99,3 +99,15 @@ def test_leaves_of_a_shape_share_their_loops(name):
     alone = loops(RULES[name], 1)
     assert alone > 0
     assert loops(RULES[name], 6) - alone == TWICE.get(name, 0)
+
+
+def test_scalars_that_are_one_subtraction_are_left_to_the_loops():
+    def scalars(b1, b2, eps, t):
+        return {"one": 1 - b1, "two": b1 - b2, "power": 1 - b1**t, "given": eps, "number": 1.0}
+
+    @fo.leaf_rule(step_scalars=scalars)
+    def rule(g, slots, p, ctx, b1=0.9, b2=0.99, eps=1e-8):
+        return ctx.one * ctx.power * g, {}
+
+    (bound,) = rule().update.rules
+    assert bound.inexpensive_scalars == {"one"}

@@ -2,8 +2,8 @@
 
 Operations per leaf are what a leaf more adds to the program of a step; all leaves have shapes of
 their own, so that nothing is shared. They are counted in the program as it is lowered, and as XLA
-compiles it, with its loops. Calls are not counted, because the called
-functions are in the text as well.
+compiles it, with its loops; there, operations on scalars do not count. Calls are not counted,
+because the called functions are in the text as well.
 
 Hyperparameters are runtime arguments here, and constants in optax.
 """

@@ -164,18 +164,19 @@ class BoundRule(Interned):
 
     @functools.cached_property
     def inexpensive_scalars(self) -> frozenset[str]:
-        """Names of the step scalars that are one operation on one number, such as 1 - b1."""
+        """Names of the step scalars that are one subtraction, such as 1 - b1."""
         if self.spec.step_scalars is None:
             return frozenset()
         program, names = self._scalar_program
-        inexpensive = []
-        for eqn in program.eqns:
-            variables = [x for x in eqn.invars if not hasattr(x, "val")]  # all but literals
-            if len(variables) == 1 and variables[0] in program.invars:
-                if eqn.primitive.name == "sub":
-                    inexpensive.append(eqn.outvars[0])
+        # A constant has a value, and a variable has none.
+        variables = [[x for x in eqn.invars if not hasattr(x, "val")] for eqn in program.eqns]
+        differences = [
+            eqn.outvars[0]
+            for eqn, read in zip(program.eqns, variables, strict=True)
+            if eqn.primitive.name == "sub" and len(read) == 1 and read[0] in program.invars
+        ]
         results = zip(names, program.outvars, strict=True)
-        return frozenset(k for k, x in results if any(x is y for y in inexpensive))
+        return frozenset(k for k, x in results if any(x is y for y in differences))
 
     @functools.cached_property
     def _scalar_program(self) -> tuple[Any, list[str]]:
