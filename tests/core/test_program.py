@@ -27,11 +27,21 @@ def other(value):
     return (1 + value) / 2 if 1 < value < 2 else value / 2 or 0.25
 
 
+def share_a_function(*txs):
+    """Tells whether JAX finds one program for them: by the function, and the types of a state."""
+    types = [leaf_types(jax.eval_shape(tx.init, problem.arrays())) for tx in txs]
+    return txs[0].update is txs[1].update and types[0] == types[1]
+
+
 @each_of(c for c in affordable(cases()) if c.numbers)
 def test_the_program_is_the_same_for_other_numbers(case):
     """All are changed together: one that is in the program makes another, whatever the others."""
-    expected, changed = program(case.make()), {k: other(v) for k, v in case.numbers.items()}
-    if program(case.make(**changed)) != expected:
+    changed = {k: other(v) for k, v in case.numbers.items()}
+    tx, with_others = case.make(), case.make(**changed)
+    if share_a_function(tx, with_others):
+        return
+    expected = program(tx)
+    if program(with_others) != expected:
         alone = {k: program(case.make(**{k: v})) for k, v in changed.items()}
         pytest.fail(f"in the program: {[k for k, text in alone.items() if text != expected]}")
 

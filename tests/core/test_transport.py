@@ -42,7 +42,11 @@ def test_a_batch_of_runs_does_what_each_does_alone(name):
     assert_close(together, apart, rtol=1e-6)
 
 
-@each_own_rule
+# Other rules keep their arrays in the same containers as those that represent their kind.
+OWN_CONTAINERS = [c for c in plain(cases()) if not c.oracle or c.name in REPRESENTATIVES]
+
+
+@each_of(OWN_CONTAINERS)
 def test_init_within_jit_makes_what_it_makes_outside(case):
     tx, params = case.make(), problem.arrays()
     assert_same(jax.jit(tx.init)(params), tx.init(params))
@@ -52,18 +56,6 @@ def test_init_within_jit_makes_what_it_makes_outside(case):
 def test_init_of_shapes_makes_what_it_makes_of_zeros(case):
     tx, params = case.make(), zeros_like(problem.arrays())
     assert_same(tx.init(jax.eval_shape(lambda: params)), tx.init(params))
-
-
-# Other rules keep their arrays in the same containers as those that represent their kind.
-OWN_CONTAINERS = [c for c in plain(cases()) if not c.oracle or c.name in REPRESENTATIVES]
-
-
-@pytest.mark.usefixtures("eager")
-@each_of(OWN_CONTAINERS)
-def test_a_state_maps_to_itself(case):
-    tx, params = case.make(), problem.arrays()
-    state = jax.tree.map(lambda x: x, tx.init(params))
-    assert_same(tx.update(params, state, params), tx.update(params, tx.init(params), params))
 
 
 @pytest.mark.usefixtures("eager")

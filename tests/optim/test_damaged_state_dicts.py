@@ -41,10 +41,9 @@ def saved():
     return {name: after_a_step(name) for name in CLASSES}
 
 
-def refuse(name, state_dict, where):
+def refuse(optimizer, state_dict, where):
     """Expects an error that names the function, and that nothing is loaded."""
-    optimizer = make(name)
-    before = optimizer.state_dict()
+    name, before = type(optimizer).__name__, optimizer.state_dict()
     try:
         optimizer.load_state_dict(state_dict)
     except (TypeError, ValueError) as error:
@@ -76,19 +75,23 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", CLASSES)
+# The form is read by code that all classes share. LBFGS has one entry for all parameters, with
+# lists in it, and Adafactor has entries with different keys.
+@pytest.mark.parametrize("name", ["Adafactor", "Adam", "LBFGS", "Muon", "SGD"])
 def test_what_has_not_the_form_of_a_state_dict_is_refused(name, saved):
+    optimizer = make(name)
     for path, values in FORMS.items():
         for value in values:
-            refuse(name, changed(saved[name], path, value), (path, value))
+            refuse(optimizer, changed(saved[name], path, value), (path, value))
     for key in ("state", "param_groups"):
-        refuse(name, {k: v for k, v in saved[name].items() if k != key}, key)
-    refuse(name, changed(saved[name], ("state", 7), {}), "an entry of no parameter")
-    refuse(name, changed(saved[name], ("state", 0), {1: np.ones(2)}), "a key that is no text")
+        refuse(optimizer, {k: v for k, v in saved[name].items() if k != key}, key)
+    refuse(optimizer, changed(saved[name], ("state", 7), {}), "an entry of no parameter")
+    refuse(optimizer, changed(saved[name], ("state", 0), {1: np.ones(2)}), "a key that is no text")
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_entries_that_are_no_numbers_are_refused(name, saved):
+    optimizer = make(name)
     for key, entry in saved[name]["state"][0].items():
         wrong = [*NO_NUMBERS, np.ones(7), 1j, np.array(["text", None], object)]
         if key in ("step", "n_iter", "func_evals"):
@@ -96,4 +99,4 @@ def test_entries_that_are_no_numbers_are_refused(name, saved):
         if isinstance(entry, list):
             wrong += [3.0, [*entry[:-1], "text"], [Thing(), *entry[1:]]]
         for value in wrong:
-            refuse(name, changed(saved[name], ("state", 0, key), value), (key, value))
+            refuse(optimizer, changed(saved[name], ("state", 0, key), value), (key, value))

@@ -165,14 +165,16 @@ def test_a_loss_that_depends_on_one_of_the_parameters_is_not_warned_of(maker, st
         return x.sum()
 
     own.defvjp(lambda x: (x.sum(), None), lambda _, g: (jnp.full(2, g),))
-    for loss in (
+    losses = (
         lambda p: p["w"].sum(),
         jax.jit(lambda p: p["w"].sum()),
         jax.checkpoint(lambda p: p["w"].sum()),
         lambda p: own(p["w"]),
         lambda p: jax.lax.scan(lambda c, x: (c + x, None), jnp.zeros(()), p["w"])[0],
         lambda p: jax.vmap(lambda x: x)(p["w"]).sum(),
-    ):
+    )
+    # The program of a loss is searched by the same code, whatever the optimizer.
+    for loss in losses if maker in ("SGD", "LBFGS") else losses[:1]:
         if (maker, step) != ("LBFGS", "aux"):
             STEPS[step](MAKERS[maker]({"v": jnp.ones(1), **ONE}), loss)
 

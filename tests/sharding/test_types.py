@@ -189,8 +189,16 @@ def local_training(case, made_inside):
     return tx, train
 
 
-@each_plain
-@pytest.mark.parametrize("made_inside", [True, False], ids=["init inside", "init outside"])
+# A state from outside has the engine's scalars vary as well; what a rule makes of its arrays is the
+# same from inside.
+CARRIED = {f"init inside-{name}": (case, True) for name, case in PLAIN.items()} | {
+    f"init outside-{name}": (case, False)
+    for name, case in PLAIN.items()
+    if case.oracle is None or name in REPRESENTATIVES
+}
+
+
+@pytest.mark.parametrize(("case", "made_inside"), CARRIED.values(), ids=CARRIED)
 def test_a_state_is_a_carry_where_each_device_trains_its_own(case, made_inside):
     mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Auto,))
     params = {k: jnp.ones(shape) for k, shape in SHAPES.items()}
