@@ -8,8 +8,6 @@ from functional_optim.algorithms.newton_schulz_schedules import COEFFICIENTS
 
 from .. import problem
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 BANDS = {
     ("standard", 1e-2): (0.6818, 1.1344),
     ("standard", 1e-3): (0.4705, 1.2024),
