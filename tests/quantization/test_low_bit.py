@@ -165,6 +165,11 @@ def test_slots_can_be_named():
         fo.low_bit_state(fo.params_ema(0.9)).init(params)
 
 
+def two_devices():
+    """Makes a mesh of two devices, each of which computes all of an array that both have."""
+    return jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
 @pytest.mark.parametrize(
     "shape",
     [
@@ -179,7 +184,7 @@ def test_slots_can_be_named():
 )
 def test_a_leaf_computed_in_blocks_equals_one_computed_whole(shape):
     # On several devices it is computed at once.
-    mesh, params = jax.make_mesh((2,), ("x",)), normal(shapes={"w": shape})
+    mesh, params = two_devices(), normal(shapes={"w": shape})
     tx = fo.low_bit_state(fo.adamw(1e-2))
     one = steps(tx, params, tx.init(params), 2)
     many = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
@@ -192,10 +197,7 @@ def test_a_leaf_computed_in_blocks_equals_one_computed_whole(shape):
 
 @pytest.mark.parametrize("tx", [fo.lion(1e-2), fo.adam(1e-2, nesterov=True)], ids=["lion", "nadam"])
 def test_an_update_by_the_old_moment_is_computed_in_blocks(tx):
-    mesh, params = (
-        jax.make_mesh((2,), ("x",)),
-        normal(shapes={"w": (MAX_BLOCK_SIZE // 1000 + 2, 2000)}),
-    )
+    mesh, params = two_devices(), normal(shapes={"w": (MAX_BLOCK_SIZE // 1000 + 2, 2000)})
     tx = fo.low_bit_state(tx)
     one = steps(tx, params, tx.init(params), 3)
     many = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
