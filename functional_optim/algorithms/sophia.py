@@ -340,11 +340,14 @@ def sophia(
       >>> import functional_optim as fo
       >>> tx, params = fo.sophia(0.05, gamma=1.0), {"w": jnp.array([1.0, -2.0])}
       >>> loss = lambda p: jnp.sum(jnp.array([100.0, 1.0]) * p["w"] ** 2)
-      >>> state = tx.init(params)
-      >>> for _ in range(200):
+      >>> @jax.jit
+      ... def step(params, state):
       ...     grads = jax.grad(loss)(params)
       ...     updates, state = tx.update(grads, state, params, obj_fn=loss)
-      ...     params = fo.apply_updates(params, updates)
+      ...     return fo.apply_updates(params, updates), state
+      >>> state = tx.init(params)
+      >>> for _ in range(200):
+      ...     params, state = step(params, state)
       >>> bool(jnp.abs(params["w"]).max() < 0.05)
       True
 

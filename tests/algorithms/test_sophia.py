@@ -28,12 +28,16 @@ def exact(library=fo):
 
 
 def trained(library, tx, steps=12):
+    @jax.jit
+    def step(params, state, size):
+        grads = fo.tree.scale(size, jax.grad(loss)(params))
+        updates, state = tx.update(grads, state, params, obj_fn=loss)
+        return library.apply_updates(params, updates), state
+
     params, state = PARAMS, tx.init(PARAMS)
-    for i in range(steps):
-        grads = fo.tree.scale(float(1 + 0.5 * np.cos(i)), jax.grad(loss)(params))
-        with jax.numpy_dtype_promotion("standard"):  # which optax needs
-            updates, state = tx.update(grads, state, params, obj_fn=loss)
-        params = library.apply_updates(params, updates)
+    with jax.numpy_dtype_promotion("standard"):  # which optax needs
+        for i in range(steps):
+            params, state = step(params, state, np.float32(1 + 0.5 * np.cos(i)))
     return params
 
 

@@ -33,14 +33,14 @@ def test_a_step_becomes_the_distribution_of_the_noise(use_baseline):
         step, 40_000, sigma, perturbations.Normal(), use_baseline
     )
     expected = lambda x: normal_distribution(x / sigma)  # noqa: E731
-    np.testing.assert_allclose(smooth(KEY, X), expected(X), atol=0.02)
+    np.testing.assert_allclose(jax.jit(smooth)(KEY, X), expected(X), atol=0.02)
     found = jax.jit(jax.grad(lambda x: smooth(KEY, x).sum()))(X)
     np.testing.assert_allclose(found, jax.grad(lambda x: expected(x).sum())(X), atol=0.1)
 
 
 def test_an_argmax_becomes_the_softmax():
     smooth = perturbations.make_perturbed_fun(one_hot_argmax, 10_000, 0.5)
-    np.testing.assert_allclose(smooth(KEY, X), jax.nn.softmax(X / 0.5), atol=0.03)
+    np.testing.assert_allclose(jax.jit(smooth)(KEY, X), jax.nn.softmax(X / 0.5), atol=0.03)
     found = jax.jit(jax.jacobian(lambda x: smooth(KEY, x)))(X)
     np.testing.assert_allclose(found, jax.jacobian(jax.nn.softmax)(X / 0.5) / 0.5, atol=0.1)
 
@@ -48,7 +48,7 @@ def test_an_argmax_becomes_the_softmax():
 def test_second_derivatives_are_those_of_the_expectation():
     """E[(x + sigma z)^2] = x^2 + sigma^2."""
     smooth = perturbations.make_perturbed_fun(jnp.square, 100_000, 1.0, perturbations.Normal())
-    found = jax.grad(jax.grad(smooth, argnums=1), argnums=1)(KEY, jnp.array(0.5))
+    found = jax.jit(jax.grad(jax.grad(smooth, argnums=1), argnums=1))(KEY, jnp.array(0.5))
     np.testing.assert_allclose(found, 2.0, atol=0.2)
 
 
@@ -57,7 +57,7 @@ def test_the_baseline_lowers_the_variance():
         smooth = perturbations.make_perturbed_fun(
             lambda x: 10 + step(x), 50, 0.5, perturbations.Normal(), use_baseline
         )
-        slopes = jax.vmap(lambda key: jax.grad(smooth, argnums=1)(key, X[0]))(
+        slopes = jax.jit(jax.vmap(lambda key: jax.grad(smooth, argnums=1)(key, X[0])))(
             jax.random.split(KEY, 200)
         )
         return jnp.std(slopes)
@@ -79,10 +79,10 @@ def test_values_and_derivatives_of_trees_are_optaxs(noise, use_baseline):
         return smooth(KEY, tree), slope
 
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        expected = of(optax.perturbations)
+        expected = jax.jit(lambda: of(optax.perturbations))()
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        of(perturbations),
+        jax.jit(lambda: of(perturbations))(),
         expected,
     )
 

@@ -21,15 +21,13 @@ from ..extras import need
 from ..rules import cases
 from ..trees import assert_close
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 WIDE = {"w": (64, 512), "b": (512,)}
 
 
 def normal(seed=0, shapes=WIDE, scale=1.0):
-    keys = jax.random.split(jax.random.key(seed), len(shapes))
-    drawn = zip(shapes.items(), keys, strict=True)
-    return {k: scale * jax.random.normal(key, shape) for (k, shape), key in drawn}
+    rng = np.random.default_rng(seed)
+    drawn = {k: scale * rng.standard_normal(shape, np.float32) for k, shape in shapes.items()}
+    return jax.tree.map(jnp.asarray, drawn)
 
 
 def steps(tx, params, state, n, first=0):
@@ -167,6 +165,11 @@ def test_slots_can_be_named():
         fo.low_bit_state(fo.params_ema(0.9)).init(params)
 
 
+def two_devices():
+    """Makes a mesh of two devices, each of which computes all of an array that both have."""
+    return jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
 @pytest.mark.parametrize(
     "shape",
     [
@@ -179,9 +182,9 @@ def test_slots_can_be_named():
     ],
     ids=str,
 )
-def test_a_leaf_computed_in_blocks_equals_one_computed_whole(mesh, shape):
+def test_a_leaf_computed_in_blocks_equals_one_computed_whole(shape):
     # On several devices it is computed at once.
-    params = normal(shapes={"w": shape})
+    mesh, params = two_devices(), normal(shapes={"w": shape})
     tx = fo.low_bit_state(fo.adamw(1e-2))
     one = steps(tx, params, tx.init(params), 2)
     many = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
@@ -193,8 +196,8 @@ def test_a_leaf_computed_in_blocks_equals_one_computed_whole(mesh, shape):
 
 
 @pytest.mark.parametrize("tx", [fo.lion(1e-2), fo.adam(1e-2, nesterov=True)], ids=["lion", "nadam"])
-def test_an_update_by_the_old_moment_is_computed_in_blocks(mesh, tx):
-    params = normal(shapes={"w": (MAX_BLOCK_SIZE // 1000 + 2, 2000)})
+def test_an_update_by_the_old_moment_is_computed_in_blocks(tx):
+    mesh, params = two_devices(), normal(shapes={"w": (MAX_BLOCK_SIZE // 1000 + 2, 2000)})
     tx = fo.low_bit_state(tx)
     one = steps(tx, params, tx.init(params), 3)
     many = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
@@ -204,7 +207,7 @@ def test_an_update_by_the_old_moment_is_computed_in_blocks(mesh, tx):
 
 def test_a_donated_step_needs_less_memory_than_one_leaf():
     shapes = ((1024, 1024), (1024, 1000), (1_000_001,))
-    params = {f"layer{i}": jax.ShapeDtypeStruct(shapes[i % 3], jnp.float32) for i in range(40)}
+    params = {f"layer{i}": jax.ShapeDtypeStruct(shapes[i % 3], jnp.float32) for i in range(12)}
     tx = fo.low_bit_state(fo.adamw(1e-3))
     state = jax.eval_shape(tx.init, params)
     step = jax.jit(
@@ -212,7 +215,7 @@ def test_a_donated_step_needs_less_memory_than_one_leaf():
         donate_argnums=(0, 1),
     )
     memory = step.lower(params, state, params).compile(USUAL).memory_analysis()
-    assert memory.temp_size_in_bytes < 4 * 1024 * 1024
+    assert memory.temp_size_in_bytes < 3 * 1024 * 1024
     held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     assert held < 2.04 * sum(x.size for x in params.values())
 

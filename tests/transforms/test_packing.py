@@ -56,6 +56,10 @@ EVERY = {
 }
 
 
+FEW_PROGRAMS = ("matrices", "random")
+"""Kinds that take long to compile, and have the same gradients at all steps."""
+
+
 def train(tx, state, grads=GRADS, params=PARAMS):
     update = jax.jit(tx.update)
     for g in grads:
@@ -68,8 +72,9 @@ def train(tx, state, grads=GRADS, params=PARAMS):
 def test_packed_gives_the_numbers_of_unpacked(kind):
     tx = EVERY[kind]()
     packed = fo.packed(tx, 100)
-    expected, plain = train(tx, tx.init(PARAMS))
-    found, state = train(packed, packed.init(PARAMS))
+    grads = [GRADS[1]] * 2 if kind in FEW_PROGRAMS else GRADS
+    expected, plain = train(tx, tx.init(PARAMS), grads)
+    found, state = train(packed, packed.init(PARAMS), grads)
     assert len(jax.tree.leaves(state)) < len(jax.tree.leaves(plain))
     # A product of matrices is summed in another order where it is one of many.
     close = {"rtol": 1e-5, "atol": 1e-6} if kind == "matrices" else {"rtol": 2e-7, "atol": 1e-8}
@@ -121,8 +126,8 @@ def test_states_pickle_and_vmap():
     assert jax.tree.structure(again) == jax.tree.structure(state)
     two = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), PARAMS)
     states, plain = jax.vmap(packed.init)(two), jax.vmap(fo.adam(0.01).init)(two)
-    updates, states = jax.vmap(packed.update)(two, states, two)
-    expected, plain = jax.vmap(fo.adam(0.01).update)(two, plain, two)
+    updates, states = jax.jit(jax.vmap(packed.update))(two, states, two)
+    expected, plain = jax.jit(jax.vmap(fo.adam(0.01).update))(two, plain, two)
     assert_same((updates, fo.unpacked(states)), (expected, plain))
     assert_same(fo.to_state_dict(states), fo.to_state_dict(plain))
 
@@ -168,11 +173,11 @@ def test_the_stateful_interface_saves_each_parameter_of_a_packed_state():
     assert_same(again.state_dict()["state"], plain.state_dict()["state"])
 
 
-@pytest.mark.parametrize("n", [1, 3, 32, 33, 1000, 1100])
+@pytest.mark.parametrize("n", [1, 3, 32, 33, 100, 1100])
 def test_unstacking_restores_the_stacked_arrays(n):
     rng = np.random.default_rng(0)
     special = np.array([-0.0, 0.0, np.inf, -np.inf, np.nan, 1.0], np.float32)
-    arrays = [jnp.asarray(rng.permutation(special)) for _ in range(n)]
+    arrays = [rng.permutation(special) for _ in range(n)]
     found = jax.jit(lambda xs: unstack_array(stack_arrays(xs)))(arrays)
     assert [np.asarray(x).tobytes() for x in found] == [np.asarray(x).tobytes() for x in arrays]
 
