@@ -109,7 +109,7 @@ def test_any_number_of_devices_gives_the_numbers_of_one(devices):
         assert_close(actual[name], expected[name], rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [2, 8])
 def test_elementwise_rules_give_the_same_bits_on_any_number_of_devices(devices):
     # Compiled with the optimizations that users have, because the bits depend on them.
     actual, expected = (trained_on(n, ELEMENTWISE, tuple(USUAL.items())) for n in (devices, 1))
@@ -210,7 +210,7 @@ def privately_trained_on(devices, spec):
 
 
 @pytest.mark.parametrize("spec", [("x",), (None, "x")], ids=["examples", "elements"])
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [2, 8])
 def test_private_means_have_the_same_noise_on_any_number_of_devices(devices, spec):
     actual, expected = (privately_trained_on(n, spec) for n in (devices, 1))
     for name in PRIVATE:
