@@ -352,6 +352,18 @@ def test_shardings_in_types_are_kept():
     assert after.scale_by_adam.mu["w"].scales.sharding.spec == P(None, "x")
 
 
+def test_gradients_that_are_on_no_mesh_train_parameters_on_an_explicit_one():
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+    tx = fo.low_bit_state(fo.adamw(1e-2))
+    grads = normal(shapes={"w": (264, 2000)})
+    params = jax.device_put(grads, jax.NamedSharding(mesh, P()))
+    state = tx.init(params)
+    step = jax.jit(lambda g, s, p: fo.apply_gradients(tx, g, s, p))
+    found, _ = step(grads, state, params)
+    expected, _ = step(params, state, params)
+    assert_close(found, expected, rtol=1e-6)
+
+
 def test_state_in_shares(mesh):
     params = normal(shapes={"w": (64, 512)})
     one = steps(

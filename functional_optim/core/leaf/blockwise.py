@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType
 
 from ..protocol import PyTree
+from ..trees.placement import sharded_as
 from ..trees.structure import is_sparse
 from ..trees.varying import cond, varying_as
 from .elementwise import elementwise
@@ -155,7 +156,10 @@ def _loop_over_blocks(
         new = on_rows(BlockInputs(update, slots, result if adds else param))
         return jax.tree.map(put, written, _as_integers(new))
 
-    written = jax.tree.map(lambda x: x if is_large(x) else jnp.zeros_like(x), bits[1])
+    # Since JAX 0.12, `zeros_like` leaves out the sharding where no mesh is set.
+    written = jax.tree.map(
+        lambda x: x if is_large(x) else sharded_as(jnp.zeros_like(x), x), bits[1]
+    )
     written = varying_as(written, bits)
     written = jax.lax.fori_loop(
         0, n_rows // block_rows, lambda i, x: write_block(i * block_rows, block_rows, x), written
