@@ -109,7 +109,7 @@ def test_few_leaves_of_a_shape_are_not_stacked():
 
 def loops(leaves):
     """Returns the loops over a whole leaf in a compiled step of Muon, equal ones only once."""
-    params = {f"w{i}": jnp.zeros((24, 64), jnp.float32) for i in range(leaves)}
+    params = {f"w{i}": jnp.zeros((128, 256), jnp.float32) for i in range(leaves)}
     tx = fo.muon(0.1)
 
     def step(params, state, grads):
@@ -117,13 +117,13 @@ def loops(leaves):
 
     program = jax.jit(step, donate_argnums=(0, 1)).lower(params, tx.init(params), params)
     text = re.sub(r", metadata={[^}]*}", "", program.compile(USUAL).as_text())
-    names = re.findall(r"= f32\[24,64\]\S* fusion\(.*kind=kLoop, calls=(%[\w.-]+)", text)
+    names = re.findall(r"= f32\[128,256\]\S* fusion\(.*kind=kLoop, calls=(%[\w.-]+)", text)
     bodies = [re.search(rf"^{re.escape(x)} .*?^}}", text, re.M | re.S).group() for x in names]
     return {re.sub(r"%[\w.-]+", "", x.split("\n", 1)[1]) for x in bodies}
 
 
 def test_few_leaves_of_a_shape_share_the_loops_of_one():
-    assert 0 < len(loops(1)) <= 5
+    assert 0 < len(loops(1)) <= 4
     assert len(loops(3)) == len(loops(1))
 
 

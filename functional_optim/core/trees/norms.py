@@ -96,7 +96,7 @@ def scaled_norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
         axes = tuple(range(x.ndim))
     else:
         axes = tuple(i % x.ndim for i in ((axis,) if isinstance(axis, int) else axis))
-    # Of an empty array, the largest magnitude is -inf, and the unit 1.
+    # An empty array has the largest magnitude -inf, and the unit 1.
     top = jax.lax.reduce_max(jax.lax.abs(values), axes)
     unit = jax.lax.expand_dims(unit_for(top), axes)
     squares = jax.lax.square(values / unit)
