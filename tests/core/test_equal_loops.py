@@ -111,3 +111,18 @@ def test_scalars_that_are_one_subtraction_are_left_to_the_loops():
 
     (bound,) = rule().update.rules
     assert bound.inexpensive_scalars == {"one"}
+
+
+def test_a_rule_may_use_its_count_as_an_index():
+    rates = jnp.array([1.0, 2.0, 4.0])
+
+    @fo.leaf_rule(step_scalars=lambda count: {"rate": rates[count]})
+    def scale_by_table(g, slots, p, ctx):
+        return ctx.rate * g, {}
+
+    tx, g = scale_by_table(), [jnp.ones(2)] * 5
+    state, found = tx.init(g), []
+    for _ in range(3):
+        u, state = tx.update(g, state)
+        found.append(float(u[0][0]))
+    assert found == [1.0, 2.0, 4.0]

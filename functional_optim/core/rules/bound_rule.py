@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..caching import Interned
@@ -181,8 +182,8 @@ class BoundRule(Interned):
     @functools.cached_property
     def _scalar_program(self) -> tuple[Any, list[str]]:
         """The program of `step_scalars`, whose first input is t, and the names of its results."""
-        names = [*self.hyperparam_names, *self.carried_names, "count"]
-        others = {k: _placeholder() for k in names}
+        others = {k: _placeholder() for k in (*self.hyperparam_names, *self.carried_names)}
+        others["count"] = jax.ShapeDtypeStruct((), jnp.int32)
 
         def as_function_of_t(t: Array, others: Scalars) -> Scalars:
             return self.step_scalars(others | {"t": t})
