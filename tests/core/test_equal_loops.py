@@ -75,7 +75,7 @@ the scalars of both sides.
 def loops(make: Callable[[], fo.GradientTransformation], leaves: int) -> int:
     """Counts the loops over a leaf in a compiled step; equal ones are compiled once."""
     params = {f"w{i}": jax.ShapeDtypeStruct(SHAPE, jnp.float32) for i in range(leaves)}
-    params |= {"b": jax.ShapeDtypeStruct((7,), jnp.float32)}  # the first leaf, of another shape
+    params |= {"b": jax.ShapeDtypeStruct((29,), jnp.float32)}  # the first leaf, of another shape
     tx = make()
 
     def step(params, state, grads):
