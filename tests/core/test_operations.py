@@ -2,8 +2,8 @@
 
 Operations per leaf are what a leaf more adds to the program of a step; all leaves have shapes of
 their own, so that nothing is shared. They are counted in the program as it is lowered, and as XLA
-compiles it, with its loops; there, operations on scalars do not count. Calls are not counted,
-because the called functions are in the text as well.
+compiles it, with its loops. Calls are not counted, because the called functions are in the text as
+well.
 
 Hyperparameters are runtime arguments here, and constants in optax.
 """
@@ -34,6 +34,7 @@ class Counts(NamedTuple):
 
     lowered: float
     compiled: float = 0.0
+    compiled_on_arrays: float = 0.0
     loops: float = 0.0
 
 
@@ -78,9 +79,10 @@ def in_program(program: Any, *, compiled: bool) -> Counts:
     if not compiled:
         return Counts(lowered)
     text = program.compile(USUAL).as_text()
-    # Not those on scalars: a loop computes them once, and not for each element.
+    operations = re.findall(r"^ .* = ", text, re.M)
     on_arrays = re.findall(r"^ .* = \(?\w+\[\d", text, re.M)
-    return Counts(lowered, len(on_arrays), len(re.findall(r"\bfusion\(", text)))
+    loops = re.findall(r"\bfusion\(", text)
+    return Counts(lowered, len(operations), len(on_arrays), len(loops))
 
 
 def both(make: Make, extra: Any, *, compiled: bool) -> tuple[Counts, Counts]:
@@ -191,6 +193,9 @@ ABOVE = {
 }
 """Rules with more operations than in optax, or than the formula -> why."""
 
+SCALARS = {"lion": 2, "rmsprop": 1}
+"""Operations more than in optax, all on scalars: loops compute 1 - b once, not for each element."""
+
 
 def cases(names: Any) -> list[Any]:
     """Returns one parameter for each name.
@@ -216,7 +221,8 @@ def test_operations_of_the_lowered_program_are_at_most_those_of_optax(name):
 def test_operations_and_loops_of_both_programs_are_at_most_those_of_optax(name):
     ours, theirs = both(COMPILED[name], {}, compiled=True)
     assert 0 < ours.lowered <= theirs.lowered
-    assert ours.compiled <= theirs.compiled
+    assert ours.compiled <= theirs.compiled + SCALARS.get(name, 0)
+    assert ours.compiled_on_arrays <= theirs.compiled_on_arrays
     assert ours.loops <= theirs.loops
 
 
