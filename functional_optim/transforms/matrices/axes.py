@@ -212,7 +212,7 @@ class Blocks:
 
         def split(x: Array) -> list[Array]:
             whole = _transposed(x, (*batch, *rows, *columns)).reshape(sizes)
-            if len(self.shapes) == 1 and self.shapes[0] == whole.shape:
+            if [n for _, n in row_runs] == [n for _, n in column_runs] == [1]:
                 return [whole]  # nothing is cut
             arrays, top = [], 0
             for r, n in row_runs:
