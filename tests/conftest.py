@@ -4,6 +4,7 @@ Eight devices on the host, programs compiled quickly, and no promotion that nobo
 """
 
 import ctypes
+import functools
 import gc
 import os
 import pathlib
@@ -88,6 +89,7 @@ def mesh() -> jax.sharding.Mesh:
 STATUS = pathlib.Path("/proc/self/statm")
 
 
+@functools.cache
 def memory_limit() -> float:
     """Computes how many bytes a process may hold: all together a quarter of the memory."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

@@ -11,13 +11,11 @@ FILE = Path(__file__).parent / "torch_names.json"
 SINCE = {(2, 14): {"torch.optim.LBFGS"}, (2, 15): {"torch.optim.functional"}}
 """Version of torch -> names that it added or changed. The file has the names of torch 2.15."""
 
-_AHEAD: dict[str, str | None] = {"torch.optim.functional": None}
-"""Names that are newer than the torch which the file is of."""
-
 
 def read() -> dict[str, str | None]:
     """Maps each dotted name to its signature, or to None for a module."""
-    return json.loads(FILE.read_text(encoding="utf-8")) | _AHEAD
+    found: dict[str, str | None] = json.loads(FILE.read_text(encoding="utf-8"))
+    return found
 
 
 def bare(function: Callable[..., Any]) -> str:
