@@ -55,6 +55,7 @@ format: $(VENV)/dev.stamp
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/mypy examples
+	$(BIN)/python -m pytest tests/typing -k mypy
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m functional_optim.native
