@@ -8,7 +8,6 @@ import functools
 import gc
 import os
 import pathlib
-import tempfile
 
 from .compiling import QUICK, UNOPTIMIZED, flags, reuse_contexts
 
@@ -31,27 +30,13 @@ jax.config.update(UNOPTIMIZED, True)
 reuse_contexts()
 
 
-def pytest_configure(config):
-    """Lets the processes of a run share compiled programs, which many tests have in common."""
-    # JAX makes many objects that live long. At Python's usual thresholds a tenth of the time of the
-    # tests is spent on the search for cycles.
+def pytest_configure():
+    """Searches for cycles of garbage less often.
+
+    JAX makes many objects that live long. At Python's usual thresholds a tenth of the time of the
+    tests is spent on this search.
+    """
     gc.set_threshold(20_000, 50, 50)
-    if not hasattr(config, "workerinput"):
-        config.stash[CACHE] = tempfile.TemporaryDirectory(prefix="functional_optim_tests")
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[CACHE].name
-    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def pytest_unconfigure(config):
-    """Removes the shared programs."""
-    if CACHE in config.stash:
-        os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
-        config.stash[CACHE].cleanup()
-
-
-CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 @pytest.fixture
