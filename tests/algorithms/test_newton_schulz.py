@@ -72,6 +72,14 @@ def test_directions_without_a_gradient_stay_zero_in_an_svd(scale):
 
 
 @pytest.mark.parametrize("how", METHODS, ids=str)
+def test_the_largest_numbers_give_no_nan(how):
+    # Their powers of two have reciprocals that the CPU takes for 0.
+    jitted = jax.jit(lambda x: newton_schulz(x, **how))
+    for largest in (1e38, 2e38, 3e38):
+        assert np.isfinite(jitted(jnp.array([[1e38, 3e36], [-1e37, largest]]))).all()
+
+
+@pytest.mark.parametrize("how", METHODS, ids=str)
 def test_zeros_and_empty_arrays_are_returned(how):
     x = jnp.zeros((2, 3, 9)).at[1, 0, 0].set(2.0)
     u = newton_schulz(x, **how)

@@ -38,6 +38,8 @@ def test_two_thousand_bfloat16_leaves_keep_five_digits():
     ("grads", "norm"),
     [
         ({"huge": jnp.full(4, 1e20)}, 2e20),
+        ({"largest": jnp.array([2e38, 1e38])}, 5**0.5 * 1e38),
+        ({"largest": jnp.array([3e38]), "zero": jnp.zeros(3)}, 3e38),
         ({"tiny": jnp.full(4, 1e-25)}, 2e-25),
         ({"tiny": jnp.full(4, 1e-25), "zero": jnp.zeros(3)}, 2e-25),
         ({"huge": jnp.full(4, 1e20), "tiny": jnp.full(4, 1e-25), "zero": jnp.zeros(3)}, 2e20),

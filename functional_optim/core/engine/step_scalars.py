@@ -170,7 +170,8 @@ def compute_step_scalars(
         next_fields |= next_stats
         context |= quantities
     scalars: Scalars = {}
-    if spec.step_scalars is not None:
+    # A chain may give all leaves to other rules, and nobody reads the scalars of this one.
+    if spec.step_scalars is not None and n:
         scalars = _step_scalars(rule, table, fields, hyper | by_leaf, next_fields)
     elif "leaf_counts" in fields:
         next_fields["leaf_counts"] = _next_counts(rule, table, fields["leaf_counts"])

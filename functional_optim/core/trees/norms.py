@@ -73,9 +73,7 @@ def _scaled(values: Array) -> Array:
 def _euclid(values: Array, top: Array) -> Array:
     """Computes the norm of values whose largest magnitude is `top`."""
     unit = unit_for(top)
-    norm = unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
-    # Divided by an infinite magnitude, the sum would be NaN.
-    return jnp.where(jnp.isfinite(top), norm, top)
+    return unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
 
 
 def norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
@@ -104,10 +102,15 @@ def scaled_norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
 
 
 def unit_for(top: Array) -> Array:
-    """Returns a power of two near magnitudes `top`, because dividing by one is exact; else 1."""
+    """Returns powers of two near magnitudes `top`, because dividing by one is exact.
+
+    The result is 1 for 0 and NaN, and finite for infinity.
+    """
     limits = jnp.finfo(top.dtype)
     power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
-    return jax.lax.select((power > 0) & jnp.isfinite(power), power, jnp.ones_like(top))
+    # XLA multiplies by the reciprocal. For larger powers it is subnormal, which the CPU takes for 0.
+    largest = jnp.full_like(power, 2.0 ** (limits.maxexp - 2))
+    return jax.lax.select(power > 0, jax.lax.min(power, largest), jnp.ones_like(power))
 
 
 def combine_norms(norms: Array | None) -> Array:
