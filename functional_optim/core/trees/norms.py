@@ -108,7 +108,7 @@ def unit_for(top: Array) -> Array:
     """
     limits = jnp.finfo(top.dtype)
     power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
-    # XLA multiplies by the reciprocal. For larger powers it is subnormal, which the CPU takes for 0.
+    # XLA multiplies by the reciprocal. Of larger powers it is subnormal, and 0 for the CPU.
     largest = jnp.full_like(power, 2.0 ** (limits.maxexp - 2))
     return jax.lax.select(power > 0, jax.lax.min(power, largest), jnp.ones_like(power))
 
