@@ -84,10 +84,10 @@ def mean_scalars(t: Array, b1: Array, factor: Array, nesterov: bool) -> dict[str
     With `nesterov` the numerator is the second line, Nesterov's look-ahead; else the first.
     """
     if not nesterov:
-        return {"mu_weight": factor * bias_correction(b1, t)}
+        return {"mu_weight": factor / one_minus_power(b1, t)}
     return {
-        "ahead_mean": factor * (b1 * bias_correction(b1, t + 1)),
-        "ahead_gain": factor * ((1 - b1) * bias_correction(b1, t)),
+        "ahead_mean": factor * b1 / one_minus_power(b1, t + 1),
+        "ahead_gain": factor * (1 - b1) / one_minus_power(b1, t),
     }
 
 
