@@ -13,7 +13,7 @@ from ..core.numerics.matrices import adjoint, as_matrices, transposed
 from ..core.numerics.precision import compute_dtype, safe_sqrt
 from ..core.rules.arguments import NonNegative, Static
 from ..core.rules.context import Slots, StepContext
-from ..core.trees.norms import scaled_norm_along, unit_for
+from ..core.trees.norms import scale_for, scaled_norm_along
 from ..core.trees.placement import auto_sharded
 from .newton_schulz_schedules import (
     SAFETY_FACTORS,
@@ -129,9 +129,8 @@ def _iterated(x: Array, rounds: Sequence[Triple], gram: bool | None, to: "_Round
 
 def _polar_factor(x: Array, method: str) -> Array:
     """Computes the polar factor: all singular values that are not 0 become 1."""
-    # Divided by the largest element, so that squares do not overflow.
-    unit = unit_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
-    x = x / unit.astype(x.dtype)
+    # Scaled by the largest element, so that squares do not overflow.
+    x = x * scale_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)).astype(x.dtype)
     if method == "svd":
         u, s, v = jnp.linalg.svd(x, full_matrices=False)
         # Values of rounding errors alone have arbitrary vectors.
@@ -337,9 +336,9 @@ def _normalized(
         size = size if safety_factor == 1 else rounded(safety_factor * size)
         size = jnp.maximum(size, rounded(eps)) if as_floor else rounded(size + eps)
     else:
-        # Divided by the largest element, so that squares do not overflow.
-        unit = unit_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
-        x = x / unit.astype(x.dtype)
+        # Scaled by the largest element, so that squares do not overflow.
+        scale = scale_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
+        x = x * scale.astype(x.dtype)
         tall = x.shape[-2] > x.shape[-1]
         y = transposed(x) if tall else x
         gram = y @ adjoint(y)
@@ -348,7 +347,7 @@ def _normalized(
         else:
             square = jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)
             square = transposed(square) if tall else square
-        size = rounded(jnp.maximum(safety_factor * safe_sqrt(square), eps / unit))
+        size = rounded(jnp.maximum(safety_factor * safe_sqrt(square), eps * scale))
     divisor = jax.lax.select(size == 0, jnp.ones_like(size), size)
     return rounded(x / divisor.astype(x.dtype))
 

@@ -21,10 +21,10 @@ __all__ = [
     "measure_norm",
     "norm_of",
     "norm_along",
+    "scale_for",
     "scaled_norm_along",
     "rescale_norm",
     "scaled_norm",
-    "unit_for",
 ]
 
 Array = jax.Array
@@ -72,8 +72,8 @@ def _scaled(values: Array) -> Array:
 
 def _euclid(values: Array, top: Array) -> Array:
     """Computes the norm of values whose largest magnitude is `top`."""
-    unit = unit_for(top)
-    return unit * safe_sqrt(jnp.sum(jnp.square(values / unit)))
+    scale = scale_for(top)
+    return safe_sqrt(jnp.sum(jnp.square(scale * values))) / scale
 
 
 def norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
@@ -87,30 +87,31 @@ def scaled_norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
 
     None stands for all axes.
     """
-    # The divided values of a real x are not magnitudes, so that abs(x) has one reader: XLA writes
+    # The scaled values of a real x are not magnitudes, so that abs(x) has one reader: XLA writes
     # what has two readers to memory.
     values = jnp.abs(x) if jnp.iscomplexobj(x) else x
     if axis is None:
         axes = tuple(range(x.ndim))
     else:
         axes = tuple(i % x.ndim for i in ((axis,) if isinstance(axis, int) else axis))
-    # An empty array has the largest magnitude -inf, and the unit 1.
+    # The largest magnitude of an empty array is -inf, and its scale any number.
     top = jax.lax.reduce_max(jax.lax.abs(values), axes)
-    unit = jax.lax.expand_dims(unit_for(top), axes)
-    squares = jax.lax.square(values / unit)
-    return unit * safe_sqrt(jnp.sum(squares, axis=axes, keepdims=True))
+    scale = jax.lax.expand_dims(scale_for(top), axes)
+    squares = jax.lax.square(scale * values)
+    return safe_sqrt(jnp.sum(squares, axis=axes, keepdims=True)) / scale
 
 
-def unit_for(top: Array) -> Array:
-    """Returns powers of two near magnitudes `top`, because dividing by one is exact.
+def scale_for(top: Array) -> Array:
+    """Returns powers of two near `1 / top`, because multiplying by one is exact.
 
-    The result is 1 for 0 and NaN, and finite for infinity.
+    They scale numbers of the largest magnitude `top` to magnitudes near 1, and are finite and
+    positive for zero and infinity too.
     """
     limits = jnp.finfo(top.dtype)
-    power = jax.lax.reduce_precision(jax.lax.stop_gradient(top), limits.nexp, 0)
-    # XLA multiplies by the reciprocal. Of larger powers it is subnormal, and 0 for the CPU.
-    largest = jnp.full_like(power, 2.0 ** (limits.maxexp - 2))
-    return jax.lax.select(power > 0, jax.lax.min(power, largest), jnp.ones_like(power))
+    power = jax.lax.reduce_precision(1 / jax.lax.stop_gradient(top), limits.nexp, 0)
+    # Smaller powers are subnormal, and 0 for the CPU.
+    least = jnp.full((), limits.tiny, top.dtype)
+    return jax.lax.clamp(least, power, 1 / least)
 
 
 def combine_norms(norms: Array | None) -> Array:
