@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .caching import Keyed
 from .functions import as_function
 from .protocol import PyTree
 from .state import State
@@ -58,6 +59,8 @@ def check_pair(where: str, link: object) -> tuple[Callable[..., Any], Callable[.
             remedy = "Pass *links."
         elif callable(link) and hasattr(link, "__name__"):
             remedy = f"Call it, and pass the transformation that it makes: {link.__name__}(...)."
+        elif isinstance(link, Keyed):
+            remedy = "Pass the transformation tx, and not tx.update or tx.init."
         raise TypeError(
             f"{where} must be a pair of functions (init, update), got {type(link).__name__} "
             f"{link!r}. {remedy}"

@@ -20,14 +20,17 @@ def apply_gradients(
         updates, state = tx.update(grads, state, params, **extra)
         params = apply_updates(params, updates)
 
-    If compiled, these two lines and this call give the same bits. But if the last links are leaf
-    rules, as in all optimizers, the function of a leaf computes the new parameter together with
-    the slots, and the updates are never written to memory. That is less to trace and to compile,
-    and a native kernel does it in one reading of the memory.
+    If compiled, these two lines and this call give the same bits. But where the last link is a leaf
+    rule, as in nearly all optimizers, the function of a leaf computes the new parameter together
+    with the slots, and the updates are never written to memory. That is less to trace and to
+    compile, and a native kernel does it in one reading of the memory. A link behind a mask is
+    computed on its own, before or after.
 
     Args:
       tx: any pair `(init, update)`, also of another library.
       grads: tree shaped like the parameters; None for a parameter without a gradient.
+      state: the state that `tx.init` or the last step returned.
+      params: tree of the parameters.
       extra: further arguments that the links need: `value`, `value_fn`, ...
 
     Returns:

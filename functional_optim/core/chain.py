@@ -97,6 +97,9 @@ class ChainUpdate(Interned):
     names: tuple[str, ...]
     links: tuple[ExtraArgsAdapter, ...]
 
+    def __repr__(self) -> str:
+        return f"<update of chain({', '.join(self.names)})>"
+
     @functools.cached_property
     def is_cacheable(self) -> bool:
         """Whether a cache may keep all links alive."""
@@ -157,6 +160,9 @@ class ChainUpdate(Interned):
 
 
 def _can_follow(rule: BoundRule, before: list[BoundRule]) -> bool:
-    """Tells whether a rule, which must read no quantity of the tree, can be fused with `before`."""
+    """Tells whether a rule can join the fused rules before it.
+
+    None of them computes the whole tree, and the rule measures no quantity of the tree.
+    """
     whole_tree = rule.spec.whole_tree or before[0].spec.whole_tree
     return not whole_tree and rule.spec.tree_stats.combine is None

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, overload
 
+from .signatures import bind
+
 __all__ = ["argument_of_call", "composed"]
 
 P = ParamSpec("P")
@@ -50,6 +52,7 @@ def _composed(parts: Mapping[str, str], factory: Callable[..., Any]) -> Callable
     def call(*args: Any, **kwargs: Any) -> Any:
         if _call.get() is not None:
             return factory(*args, **kwargs)
+        bind(name, inspect.signature(factory), args, kwargs)  # its error lists the arguments
         token = _call.set((name, {**dict(zip(names, args, strict=False)), **kwargs}))
         try:
             return factory(*args, **kwargs)

@@ -303,7 +303,8 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
     options: list[tuple[str, Hashable]] = []
     schedules: list[tuple[str, Callable[..., Array]]] = []
     init_numbers: list[tuple[str, Number]] = []
-    dtypes: list[tuple[str, DTypeLike]] = []
+    dtypes: dict[str, DTypeLike] = {}
+    set_by: dict[str, str] = {}  # slot -> the argument that sets its dtype
     keys: list[tuple[str, Key]] = []
     by_label: list[tuple[str, ByLabel]] = []
 
@@ -316,6 +317,14 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
         else:
             numbers.append((name, as_number(value, where, interval)))
 
+    def add_dtype(name: str, slot: str, dtype: DTypeLike) -> None:
+        if slot in dtypes:
+            raise ValueError(
+                f"{spec.name}: {set_by[slot]} and {name} both set the dtype of the slot {slot!r}. "
+                "Leave one out."
+            )
+        dtypes[slot], set_by[slot] = dtype, name
+
     # Options, schedules, dtypes and labels are fields of the rule, which decides the program.
     # Numbers and keys are fields of its init only, so that their values do not.
     for name, value in values.items():
@@ -327,10 +336,11 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
             for label, v in value.values:
                 add_number(f"{name}.{label}", v, f"{where} of {label!r}", argument.interval)
         elif argument.kind is Kind.STATE_DTYPE:
-            dtypes += _state_dtypes(spec, value)
+            for slot, dtype in _state_dtypes(spec, value):
+                add_dtype(name, slot, dtype)
         elif argument.kind is Kind.SLOT_DTYPE:
-            if value is not None:
-                dtypes += [(slot, as_float_dtype(value, where)) for slot in argument.slots]
+            for slot in argument.slots if value is not None else ():
+                add_dtype(name, slot, as_float_dtype(value, where))
         elif argument.kind is Kind.INIT_ONLY:
             init_numbers.append((name, as_number(value, where, argument.interval)))
         elif argument.kind is Kind.RANDOM_KEY:
@@ -345,18 +355,12 @@ def _instantiate(spec: RuleSpec, values: Mapping[str, Any]) -> GradientTransform
             options.append((name, option))
         else:
             add_number(name, value, where, argument.interval)
-    slot_names = [slot for slot, _ in dtypes]
-    repeated = sorted({slot for slot in slot_names if slot_names.count(slot) > 1})
-    if repeated:
-        raise ValueError(
-            f"{spec.name}: two arguments set the dtype of the slot {repeated[0]!r}. Leave one out."
-        )
     rule = BoundRule.of(
         spec,
         tuple(options),
         tuple(schedules),
         # Sorted, so that the order of the arguments does not change the program.
-        tuple(sorted(dtypes, key=lambda d: d[0])),
+        tuple(sorted(dtypes.items(), key=lambda d: d[0])),
         tuple((k, key.generator) for k, key in keys),
         tuple((k, v.labels) for k, v in by_label),
     )

@@ -288,7 +288,7 @@ def _checked_value(name: str, value: Any, old: jax.Array, interval: Interval | N
             f"{new.shape}. To train several values at once, vmap over states: "
             f"jax.vmap(lambda v: set_hyperparams(state, {name}=v))(values)."
         )
-    if interval is not None and not traced:
+    if not traced:
         for number in new.ravel().tolist():
             as_number(number, f"set_hyperparams: {name}", interval)
     return put_like(old, (jnp if traced else np).broadcast_to(new, old.shape))

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from .adapter import ExtraArgsAdapter
+from .adapter import ExtraArgsAdapter, check_state
 from .caching import Keyed
 from .chain import ChainUpdate
 from .engine.fused import FusedUpdate
@@ -41,6 +41,7 @@ class WithTracedHyperparams(Keyed):
         self, updates: PyTree, state: State, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, State]:
         """Transforms the updates with the traced hyperparameters."""
+        check_state(self.update.rules[0].name, updates, state, params)
         # Replaced at each call, because the state may come from outside of the trace.
         values, schedules = dict(state.hyperparams), dict(state._asdict().get("schedules", {}))
         for name, number in self.numbers:

@@ -78,9 +78,9 @@ def test_a_missing_argument_of_a_link(factory):
 @pytest.mark.parametrize("factory", OPTIMIZERS)
 def test_arguments_of_an_optimizer_are_checked_as_those_of_any_function(factory):
     name = factory.__name__
-    with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument 'lr'"):
+    with pytest.raises(TypeError, match=rf"{name}: got an unexpected keyword argument 'lr'"):
         factory(0.1, lr=0.1)
-    with pytest.raises(TypeError, match=rf"{name}\(\) missing 1 required .* 'learning_rate'"):
+    with pytest.raises(TypeError, match=rf"{name}: missing a required argument: 'learning_rate'"):
         factory()
 
 
@@ -123,7 +123,7 @@ def test_a_dtype_for_a_slot_that_there_is_not():
 BAD_PARAMS = [
     (jnp.ones(3, int), "at 'w' has dtype int32, and only floating-point and complex"),
     (jnp.ones(3, bool), "at 'w' has dtype bool, and only floating-point and complex"),
-    (3, "at 'w' is of type int, not an array. Put None in its place"),
+    (3, "at 'w' is the integer 3. Write 3.0 if it is trained, and put None in its place"),
     ("text", "at 'w' is of type str, not an array. Put None in its place"),
     (jax.random.key(0), "at 'w' has dtype key<fry>, and only floating-point"),
 ]
@@ -356,3 +356,72 @@ def test_an_error_of_the_maths_is_not_one_of_shapes():
     tx = broken()
     with pytest.raises(KeyError, match="missing"):
         tx.update(jnp.ones((2, 3)), tx.init(jnp.ones((2, 3))))
+
+
+def test_numbers_are_checked_as_the_state_rounds_them():
+    with pytest.raises(ValueError, match=r"^adamw: b2 must be in \[0, 1\), got 0.99999999, which"):
+        fo.adamw(1e-3, b2=0.99999999)
+    with pytest.raises(ValueError, match=r"learning_rate must be in .*, which is inf in float32"):
+        fo.adamw(1e40)
+    with jax.enable_x64(True):
+        fo.adamw(1e-3, b2=0.99999999)
+
+
+@pytest.mark.parametrize("number", [1j, True])
+def test_traced_numbers_must_be_real(number):
+    with pytest.raises(TypeError, match=r"^sgd: learning_rate must be a real number"):
+        jax.jit(lambda rate: fo.sgd(rate).init(PARAMS))(number)
+
+
+def test_the_state_of_several_runs_needs_vmap():
+    """With as many runs as leaves, each leaf would get the numbers of one run."""
+    tx = fo.adamw(0.1)
+    state = tx.init(PARAMS)
+    rates = jnp.full(len(PARAMS), 0.1)
+    states = jax.vmap(lambda b1: fo.set_hyperparams(state, b1=b1))(rates)
+    with pytest.raises(ValueError, match=r"count in the state .* call jax.vmap\(tx.update\)"):
+        tx.update(PARAMS, states, PARAMS)
+    jax.vmap(tx.update, in_axes=(None, 0, None))(PARAMS, states, PARAMS)
+    inner = state.scale_by_adam
+    edited = inner._replace(hyperparams=inner.hyperparams | {"b1": 0.5})
+    with pytest.raises(ValueError, match=r"^scale_by_adam: b1 in the state .* got 0.5. Set hyper"):
+        tx.update(PARAMS, state._replace(scale_by_adam=edited), PARAMS)
+
+
+def test_an_update_needs_its_parameter():
+    params = {**PARAMS, "b": None}
+    for tx in (fo.adamw(0.1), fo.add_decayed_weights(0.1)):
+        with pytest.raises(ValueError, match=r": params has None at 'b', where there is an update"):
+            tx.update(PARAMS, tx.init(PARAMS), params)
+    tx = fo.adam(0.1)
+    for other in (params, None):
+        with pytest.raises(ValueError, match=r"^scale_by_adam: params has None at"):
+            fo.apply_gradients(tx, PARAMS, tx.init(PARAMS), other)
+
+
+def test_a_state_for_other_shapes():
+    others = {k: jnp.ones((2, 5)) for k in PARAMS}
+    tx = fo.adamw(0.1)
+    with pytest.raises(ValueError, match=r"the state's .* has shape \(2, 5\). Call init with"):
+        tx.update(PARAMS, tx.init(others), PARAMS)
+
+
+def test_trees_are_compared_with_the_state():
+    tx = fo.adam(0.1)
+    with pytest.raises(ValueError, match=r"where the slots of the state have an array"):
+        tx.update(PARAMS, tx.init({"v": jnp.ones(3)}), PARAMS)
+    with pytest.raises(ValueError, match=r"params has no leaf .* Pass the same parameters to init"):
+        tx.update(PARAMS, tx.init(PARAMS), {})
+
+
+def test_an_update_is_not_a_transformation():
+    tx = fo.adam(0.1)
+    text = r"got ChainUpdate <update of .*>. Pass the transformation tx, and not tx.update"
+    with pytest.raises(TypeError, match=text):
+        fo.apply_gradients(tx.update, PARAMS, tx.init(PARAMS), PARAMS)
+
+
+def test_two_arguments_for_one_dtype():
+    text = r"^adam: mu_dtype and state_dtype both set the dtype of the slot 'mu'. Leave one out"
+    with pytest.raises(ValueError, match=text):
+        fo.adam(0.1, mu_dtype=jnp.bfloat16, state_dtype={"mu": jnp.bfloat16})

@@ -283,7 +283,16 @@ class TestBounds:
         text = f"set_hyperparams: {name} must be in {interval}, got {float(value):g}"
         with pytest.raises(ValueError, match=text):
             set_hyperparams(self.state, {name: value}, tx=self.tx)
-        set_hyperparams(self.state, {name: value})
+        if value == value:
+            set_hyperparams(self.state, {name: value})
+
+    def test_nan_is_refused_without_a_transformation_too(self):
+        with pytest.raises(ValueError, match="set_hyperparams: b1 must be a number, got nan"):
+            set_hyperparams(self.state, b1=float("nan"))
+
+    def test_a_value_is_checked_as_the_state_rounds_it(self):
+        with pytest.raises(ValueError, match=r"b2 must be in \[0, 1\), got .*, which is 1.0 in"):
+            set_hyperparams(self.state, b2=0.99999999, tx=self.tx)
 
     def test_each_of_several_values_is_checked(self):
         states = jax.vmap(lambda _: self.state)(jnp.arange(2))

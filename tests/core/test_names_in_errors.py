@@ -112,7 +112,7 @@ def test_an_outer_factory_is_named_and_not_the_ones_that_it_calls():
         outer([-1.0])
     with pytest.raises(ValueError, match=r"^outer: nothing here is about an argument"):
         outer([0.5], other=1)
-    with pytest.raises(TypeError, match=r"outer\(\) got an unexpected keyword argument 'b'"):
+    with pytest.raises(TypeError, match=r"outer: got an unexpected keyword argument 'b'. It takes"):
         outer([0.5], b=1)
     assert argument_of_call(WRONG, "link", "mask") == ("link", "mask")
     assert inspect.signature(outer).parameters.keys() == {"numbers", "other"}

@@ -14,7 +14,6 @@ from ..rules.bound_rule import ENGINE_FIELDS, BoundRule
 from ..state import KeyPath, State
 from ..trees.apply import add_update, replace_leaves
 from ..trees.placement import typed_as
-from ..trees.structure import is_absent
 from .executors import (
     Executor,
     LeafCall,
@@ -34,7 +33,6 @@ from .whole_tree import run_on_tree
 __all__ = ["FusedUpdate"]
 
 Array = jax.Array
-Scalars = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +60,9 @@ class FusedUpdate(Interned):
     def is_cacheable(self) -> bool:
         """Whether a cache may keep the rules alive."""
         return all(rule.is_cacheable for rule in self.rules)
+
+    def __repr__(self) -> str:
+        return f"<update of {', '.join(rule.name for rule in self.rules)}>"
 
     def __call__(
         self,
@@ -101,10 +102,10 @@ class FusedUpdate(Interned):
             updates,
             fields,
             params,
-            # Some leaves may have no update, but a count or a part of another tree. The parameters
-            # have all leaves.
+            # A leaf without an update may still have a count, or a part of an extra tree.
             by_params=any(rule.counts_leaves for rule in self.rules)
             or any(spec.needs_trees and spec.reads_params for spec in specs),
+            needs_params=add_to_params or any(spec.reads_params for spec in specs),
             stack_leaves=any(spec.stack_leaves for spec in specs),
         )
         if table.sparse:
@@ -143,10 +144,7 @@ class FusedUpdate(Interned):
         by_executor: dict[Executor, list[LeafCall]] = {}
         for batch in table.batches:
             first = batch[0]
-            # An update without a parameter is returned as an update, and `replace_leaves` then
-            # raises with its path.
-            add = add_to_params and not is_absent(table.params[first])
-            update, slots, param = table.inputs(batch, with_params=reads_params or add)
+            update, slots, param = table.inputs(batch, with_params=reads_params or add_to_params)
             call = LeafCall(
                 batch=batch,
                 stacked=batch in table.stacks,
@@ -155,11 +153,11 @@ class FusedUpdate(Interned):
                 slots=slots,
                 param=param,
                 steps=tuple(steps),
-                signature=LeafSignature(table.dtypes[first], add, columns),
+                signature=LeafSignature(table.dtypes[first], add_to_params, columns),
             )
             by_executor.setdefault(choose_executor(self.leaf_function, call), []).append(call)
         for executor, calls in by_executor.items():
-            # One leaf at a time, so that an error can name it; a backend may join its leaves.
+            # XLA gets one leaf per call, so that an error names it; a backend gets all its leaves.
             batches = [calls] if executor.joins_leaves else [[call] for call in calls]
             for batch_calls in batches:
                 try:
@@ -213,6 +211,15 @@ def _checked_fields(
         kinds = "(hyperparameters, schedules, slots)"
         got = f"which has {kinds} = {rule.state_names}, got {names}"
         raise ValueError(wrong_state(rule.name, got))
+    for name, x in {"count": fields.get("count"), **hyperparams}.items():
+        if getattr(x, "shape", None) != ():
+            shape = getattr(x, "shape", None)
+            got = f"{x!r}" if shape is None else f"an array of shape {shape}"
+            raise ValueError(
+                f"{rule.name}: {name} in the state must be an array without dimensions, got {got}. "
+                "Set hyperparameters by set_hyperparams. If this is the state of several runs, "
+                "call jax.vmap(tx.update)."
+            )
     return fields
 
 

@@ -60,6 +60,7 @@ class LeafTable:
         params: PyTree | None,
         *,
         by_params: bool = False,
+        needs_params: bool = False,
         stack_leaves: bool = False,
     ):
         self.name = name
@@ -71,18 +72,23 @@ class LeafTable:
         if is_packed:
             # Packed leaves are shapes here; `stack_slots` replaces those that it unstacks.
             plain_trees = [{k: as_tree(x) for k, x in trees.items()} for trees in plain_trees]
-        self.reference = self._reference(plain_trees, fields, updates, params, by_params)
+        self.reference, reference_name = self._reference(
+            plain_trees, fields, updates, params, by_params
+        )
+        self._reference_name = reference_name
         self.treedef: PyTreeDef = jax.tree.structure(self.reference, is_leaf=is_sparse)
         leaves = find_leaves(self.treedef, updates)
-        # Containers of one array may differ, or be missing on one side: `nnx` removes them from
-        # the arguments of `update`, but not within state that it does not flatten.
+        # The state may have containers that the updates lack, or the reverse: `nnx` removes them
+        # from arguments of `update`, but not within a state that it does not flatten.
         self._updates_with_containers: PyTree = None
         if leaves is None:
             self._updates_with_containers = updates
             updates, params = without_containers(updates), without_containers(params)
             self.reference = without_containers(self.reference)
             self.treedef = jax.tree.structure(self.reference, is_leaf=is_sparse)
-            leaves = align(self.reference, updates, link=name, name="updates")
+            leaves = align(
+                self.reference, updates, link=name, name="updates", reference_name=reference_name
+            )
         self.updates = leaves
         # Placeholders count, so that a leaf keeps its random numbers if another one is masked.
         places: PyTreeDef
@@ -96,7 +102,7 @@ class LeafTable:
             # Parameters may have leaves where the reference has placeholders.
             at_places = find_leaves(places, params)
             self.params = (
-                align_params(self.reference, params, link=name)
+                align_params(self.reference, params, link=name, reference_name=reference_name)
                 if at_places is None
                 else [at_places[i] for i in self.tree_indices]
             )
@@ -107,6 +113,11 @@ class LeafTable:
         self.dtypes: list[Any] = [None] * n  # dtypes of the active leaves
         self.sparse: list[int] = []
         for i in self.active:
+            if needs_params and is_absent(self.params[i]):
+                raise ValueError(
+                    f"{name}: params has None at '{self.path(i)}', where there is an update. Pass "
+                    "the parameter, or None as its update."
+                )
             self.dtypes[i] = self._check_update(i)
             if is_sparse(self.updates[i]):
                 self.sparse.append(i)
@@ -128,27 +139,31 @@ class LeafTable:
         updates: PyTree,
         params: PyTree | None,
         by_params: bool,
-    ) -> PyTree:
+    ) -> tuple[PyTree, str]:
         """Returns a tree with a leaf for each parameter: slots, or parameters, or updates.
 
-        The updates are the last choice, because they may lack leaves.
+        The updates are the last choice, because they may lack leaves. The text is what errors call
+        the tree.
         """
         for trees in plain_trees:
             if trees:
                 first = next(iter(trees.values()))
                 leaves = jax.tree.leaves(first, is_leaf=_is_no_array)
-                return all_slots(trees) if any(map(_is_no_array, leaves)) else first
+                tree = all_slots(trees) if any(map(_is_no_array, leaves)) else first
+                return tree, "the slots of the state"
         # These fields have an element for each parameter, also for one without an update.
         needs_all_leaves = by_params or any("leaf_counts" in s or "groups" in s for s in fields)
-        if not needs_all_leaves or params is not None:
-            return params if needs_all_leaves else updates
+        if needs_all_leaves and params is not None:
+            return params, "the parameters"
+        if not needs_all_leaves:
+            return updates, "the updates"
         flat = jax.tree.leaves(updates, is_leaf=lambda x: x is None or is_sparse(x))
         if any(x is None for x in flat):
             raise ValueError(
                 f"{self.name}: update needs params where some update is None, because the state "
                 "does not tell which leaves exist. Call update(updates, state, params)."
             )
-        return updates
+        return updates, "the updates"
 
     def _check_update(self, i: int) -> np.dtype[Any]:
         """Checks dtype and shape of an update, and returns the dtype of the new update."""
@@ -214,7 +229,10 @@ class LeafTable:
         """Returns the leaves of another tree shaped like the parameters, aligned with the table."""
         leaves = find_leaves(self.treedef, tree)
         # Only trees that do not fit at once are compared with the reference, which is slower.
-        return align(self.reference, tree, link=self.name, name=name) if leaves is None else leaves
+        if leaves is not None:
+            return leaves
+        where = self._reference_name
+        return align(self.reference, tree, link=self.name, name=name, reference_name=where)
 
     def path(self, i: int) -> str:
         """Returns the path of leaf `i`."""
@@ -262,7 +280,7 @@ class LeafTable:
         """Returns the message for a result of another shape; the gradient may have caused it."""
         slot_shapes = {k: x.shape for by_name in slots for k, x in by_name.items() if jnp.ndim(x)}
         update_shape = jnp.shape(self.updates[i])
-        if self.params[i] is None and slot_shapes and update_shape not in slot_shapes.values():
+        if slot_shapes and update_shape not in slot_shapes.values():
             slot, slot_shape = next(iter(slot_shapes.items()))
             return self._wrong_shape(i, f"the state's {slot} has shape {slot_shape}")
         return (
@@ -277,8 +295,8 @@ class LeafTable:
         shape = jnp.shape(self.updates[i])
         slot_shapes = {k: x.shape for k, x in self._all_slots_of(i).items()}
         shapes = set(slot_shapes.values())
-        # JAX raises these two for shapes that do not fit. A parameter's shape was checked before.
-        may_be_shape = isinstance(error, TypeError | ValueError) and self.params[i] is None
+        # JAX raises these two for shapes that do not fit.
+        may_be_shape = isinstance(error, TypeError | ValueError)
         if may_be_shape and len(shapes) == 1 and shape not in shapes:
             slot, slot_shape = next(iter(slot_shapes.items()))
             reason = f"the state's {slot} has shape {slot_shape}"
@@ -292,10 +310,17 @@ class LeafTable:
         return {k: x for slots in self._slots_of(i) for k, x in slots.items()}
 
     def _wrong_shape(self, i: int, difference: str) -> str:
-        shape = jnp.shape(self.updates[i])
+        shape, p = jnp.shape(self.updates[i]), self.params[i]
+        # The update fits the parameter, and so the state was made for others.
+        is_state = p is not None and jnp.shape(p) == shape
+        remedy = (
+            "Call init with these parameters."
+            if is_state
+            else "Pass the gradient with respect to these parameters."
+        )
         return (
             f"{self.name}: the update at '{self.path(i)}' has shape {shape}, and {difference}. "
-            "Pass the gradient with respect to these parameters."
+            f"{remedy}"
         )
 
     def rebuild(self) -> tuple[PyTree, list[dict[str, PyTree]]]:

@@ -170,7 +170,7 @@ def compute_step_scalars(
         next_fields |= next_stats
         context |= quantities
     scalars: Scalars = {}
-    # A chain may give all leaves to other rules, and nobody reads the scalars of this one.
+    # A mask may leave this rule no leaves; nothing then reads its scalars.
     if spec.step_scalars is not None and n:
         scalars = _step_scalars(rule, table, fields, hyper | by_leaf, next_fields)
     elif "leaf_counts" in fields:

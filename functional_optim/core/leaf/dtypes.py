@@ -98,6 +98,11 @@ def check_parameter(link: str, path: str, leaf: object) -> None:
     """Raises TypeError if a leaf of the parameters cannot be trained."""
     if isinstance(leaf, (float, complex)):  # Python numbers are trained as scalar arrays
         return
+    if isinstance(leaf, int) and not isinstance(leaf, bool):
+        raise TypeError(
+            f"{link}: the parameter at '{path}' is the integer {leaf}. Write {leaf}.0 if it is "
+            "trained, and put None in its place if it is not."
+        )
     if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
         raise TypeError(
             f"{link}: the parameter at '{path}' is of type {type(leaf).__name__}, not an array. "

@@ -81,10 +81,6 @@ def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
       TypeError: not a real number.
       ValueError: not a scalar, not a number (NaN), or outside the interval.
     """
-    if isinstance(value, jax.core.Tracer):
-        if value.ndim:
-            raise ValueError(_not_scalar(where, value.shape))
-        return value
     # A boolean is an integer to Python, but most likely a misplaced switch.
     if isinstance(value, (bool, np.bool_, str)) or not _is_real(value):
         raise TypeError(
@@ -93,11 +89,21 @@ def as_number(value: Any, where: str, interval: Interval | None = None) -> Any:
         )
     if np.shape(value):
         raise ValueError(_not_scalar(where, np.shape(value)))
+    if isinstance(value, jax.core.Tracer):
+        return value
     # An int stays an int, because a float may round it.
     number = value if isinstance(value, (int, float)) else np.asarray(value).item()
     if interval is not None and number not in interval:
         raise ValueError(
             f"{where} must be in {interval}, got {number!r}. Pass a number in that range."
+        )
+    # The state rounds it: 0.99999999 becomes 1.
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(float(number), hyper_dtype()).item()
+    if interval is not None and rounded not in interval:
+        raise ValueError(
+            f"{where} must be in {interval}, got {number!r}, which is {rounded} in "
+            f"{jnp.dtype(hyper_dtype())}. Pass a number that stays in that range, or enable x64."
         )
     if number != number:  # NaN alone
         raise ValueError(f"{where} must be a number, got nan.")

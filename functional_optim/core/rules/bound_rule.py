@@ -66,7 +66,7 @@ class BoundRule(Interned):
         return self.spec.name
 
     def prepare(self) -> None:
-        """Computes the cached properties that each step reads, before the first one."""
+        """Computes the cached properties that every step reads, before the first one."""
         _ = self.state_names, self.counts_leaves, self.step_arguments, self.undeclared_param
 
     @functools.cached_property

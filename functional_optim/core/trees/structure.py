@@ -225,7 +225,9 @@ def find_leaves(treedef: PyTreeDef, tree: PyTree) -> list[Any] | None:
     return parts
 
 
-def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
+def align_params(
+    reference: PyTree, params: PyTree, *, link: str, reference_name: str = "the updates"
+) -> list[Any]:
     """Finds the parameter at each leaf of `reference`.
 
     Unlike `align`, this lets `params` have leaves where the reference has none: a whole model,
@@ -245,7 +247,7 @@ def align_params(reference: PyTree, params: PyTree, *, link: str) -> list[Any]:
             continue
         if not any(map(is_container, parts)):
             return [p for p, leaf in zip(parts, leaves, strict=True) if not is_placeholder(leaf)]
-    difference = first_difference(reference, params, "params", "the updates", lenient=True)
+    difference = first_difference(reference, params, "params", reference_name, lenient=True)
     raise ValueError(f"{link}: {difference}")
 
 
@@ -266,9 +268,14 @@ def first_difference(
         if path not in actual:
             # The reference may be a tree of labels, which have no shapes.
             what = f"an array of shape {leaf.shape}" if hasattr(leaf, "shape") else "a leaf"
+            remedy = (
+                "Pass the same parameters to init and to update."
+                if name == "params"
+                else "Pass None there for a leaf without a gradient."
+            )
             return (
                 f"{name} has no leaf at '{path_string(path)}', where {reference_name} have {what}. "
-                "Pass None there for a leaf without a gradient."
+                f"{remedy}"
             )
     for path, leaf in {} if lenient else actual.items():
         if leaf is not None and path not in expected:
