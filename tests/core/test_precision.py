@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import functional_optim as fo
 from functional_optim.core.numerics import precision
 
 
@@ -95,3 +96,16 @@ def test_hyperparameters_are_float32_or_float64_under_x64():
     assert precision.hyper_dtype() == np.float32
     with jax.enable_x64(True):
         assert precision.hyper_dtype() == np.float64
+
+
+@pytest.mark.parametrize("make", [fo.adamw, fo.sgd, fo.muon], ids=lambda f: f.__name__)
+def test_arrays_of_numpy_in_float64_are_rounded_silently(make):
+    """Gradients may be computed by NumPy. Warnings are errors in these tests."""
+    grads = {"a": np.ones(3), "b": np.ones((2, 2))}
+    tx = make(0.1)
+    for params in (grads, jax.tree.map(jnp.asarray, grads)):
+        state = tx.init(params)
+        updates, state = tx.update(grads, state, params)
+        plain = fo.apply_updates(params, updates)
+        fused, _ = fo.apply_gradients(tx, grads, state, params)
+        assert {x.dtype for x in jax.tree.leaves((updates, plain, fused))} == {jnp.float32.dtype}

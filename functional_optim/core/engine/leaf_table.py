@@ -182,11 +182,13 @@ class LeafTable:
             )
         if jnp.issubdtype(dtype, jnp.complexfloating):
             self._check_complex(i)
+        # An array of NumPy may have a dtype that JAX uses under x64 only.
+        dtype = dtype if isinstance(g, jax.Array) else jax.dtypes.canonicalize_dtype(dtype)
         if p is None or is_absent(p):
             return dtype
         if jnp.shape(p) != jnp.shape(g):
             raise ValueError(self._wrong_shape(i, f"the parameter has shape {jnp.shape(p)}"))
-        param_dtype = p.dtype if hasattr(p, "dtype") else jnp.result_type(p)
+        param_dtype = p.dtype if isinstance(p, jax.Array) else jnp.result_type(p)
         return dtype if dtype == param_dtype else wider(dtype, param_dtype)
 
     def _check_complex(self, i: int) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import PyTreeDef
 from jax.typing import DTypeLike
 
@@ -96,7 +97,9 @@ def _at(path: KeyPath | None) -> str:
 
 
 def _as_array(x: Any) -> Array:
-    return x if hasattr(x, "dtype") else jnp.asarray(x)
+    # Arrays of NumPy may be of float64, which JAX has under x64 only, or of float0.
+    is_numpy = isinstance(x, np.ndarray) and x.dtype != jax.dtypes.float0
+    return jnp.asarray(x) if is_numpy or not hasattr(x, "dtype") else x
 
 
 def _to(x: Array, dtype: DTypeLike) -> Array:
