@@ -297,8 +297,12 @@ class LeafTable:
         shape = jnp.shape(self.updates[i])
         slot_shapes = {k: x.shape for k, x in self._all_slots_of(i).items()}
         shapes = set(slot_shapes.values())
-        # JAX raises these two for shapes that do not fit.
-        may_be_shape = isinstance(error, TypeError | ValueError)
+        # JAX raises these two for shapes that do not fit. If the update has the shape of its
+        # parameter, an error of the rule is more likely, unless it is about shapes.
+        is_about_shapes = self.params[i] is None or any(
+            word in str(error) for word in ("shape", "dimensions")
+        )
+        may_be_shape = isinstance(error, TypeError | ValueError) and is_about_shapes
         if may_be_shape and len(shapes) == 1 and shape not in shapes:
             slot, slot_shape = next(iter(slot_shapes.items()))
             reason = f"the state's {slot} has shape {slot_shape}"
