@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.leaf.quantized import decode_state
 from ..core.protocol import PyTree
-from .argument_names import by_argument_names
+from .argument_names import find_renamed
 from .leaf_scalars import LeafScalars, is_leaf_scalar
 from .matching import Match, match
 from .names import Names
@@ -156,7 +156,7 @@ def restore(
     optional = {renamed[k] for k in migrated.optional}
     names = Names(function, template)
     saved = without_containers(saved, names.names)
-    argument_names = by_argument_names(saved, names.names)
+    argument_names = find_renamed(saved, names.names)
     saved = {argument_names.get(k, k): x for k, x in saved.items()}
     saved = join_parts(saved, names.names, decode=bool(stacked))
     shapes = {k: _shape(names, k) for k in names.names}

@@ -1,4 +1,4 @@
-"""Stage 1: updates, slots and parameters, aligned leaf by leaf and checked."""
+"""Stage 1 of an update: updates, slots and parameters, aligned leaf by leaf and checked."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
