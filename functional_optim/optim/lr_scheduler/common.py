@@ -104,7 +104,7 @@ def per_group(where: str, optimizer: Optimizer, value: Any) -> list[Any]:
     """Returns a value for each group, from one value for all or a list.
 
     Raises:
-      ValueError: the list has another length than there are groups.
+      ValueError: the length of the list is not the number of groups.
     """
     n = len(optimizer.param_groups)
     if not isinstance(value, (list, tuple)):

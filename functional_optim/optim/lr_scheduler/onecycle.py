@@ -38,8 +38,8 @@ class OneCycleLR(LRScheduler):
 
     Raises:
       ValueError: total_steps is missing or not a positive integer, pct_start is outside [0, 1],
-        the strategy is unknown, a list has another length than there are groups, or there is no
-        momentum to cycle.
+        the strategy is unknown, the length of a list is not the number of groups, or
+        cycle_momentum is True and the optimizer has no momentum.
 
     Reference: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using
     Large Learning Rates, SPIE 2019, arXiv:1708.07120.
