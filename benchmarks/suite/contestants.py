@@ -108,7 +108,7 @@ class Stateful(Contestant):
 class Torch(Contestant):
     """torch.optim, on as many threads as there are cores."""
 
-    def __init__(self, rule: Rule, tree: Tree, **how: bool):
+    def __init__(self, rule: Rule, tree: Tree, **options: bool):
         import torch
 
         dtype = getattr(torch, tree.dtype)
@@ -116,7 +116,7 @@ class Torch(Contestant):
         for p, g in zip(self._params, tree.arrays(1e-3).values(), strict=True):
             p.grad = torch.tensor(g).to(dtype)
         assert rule.torch is not None
-        self._step = getattr(torch.optim, rule.torch)(self._params, **rule.options, **how).step
+        self._step = getattr(torch.optim, rule.torch)(self._params, **rule.options, **options).step
 
     def steps(self, n: int) -> None:
         for _ in range(n):
