@@ -31,8 +31,8 @@ def in_order(*steps: Callable[..., Any]) -> Callable[..., Any]:
 def decoupled(direction: Callable[..., Step], default: float) -> Callable[..., Step]:
     """Adds decoupled weight decay: p <- p - learning_rate (u + weight_decay p)."""
 
-    def oracle(learning_rate, weight_decay=default, mask=None, **how) -> Step:
-        find = direction(**how)
+    def oracle(learning_rate, weight_decay=default, mask=None, **options) -> Step:
+        find = direction(**options)
 
         def step(grads: Tree, params: Tree) -> Tree:
             where = mask(params) if mask else dict.fromkeys(params, True)
