@@ -14,7 +14,7 @@ NO_STATES = {
     "a state of optax": optax.adam(0.1).init(PARAMS),
 }
 READERS = {
-    "eval_params": lambda state, **how: fo.eval_params(state, PARAMS, **how),
+    "eval_params": lambda state, **options: fo.eval_params(state, PARAMS, **options),
     "get_hyperparams": fo.get_hyperparams,
     "metrics": fo.metrics,
 }

@@ -36,7 +36,7 @@ def mean(grads):
     return jax.tree.map(lambda *g: sum(g) / len(g), *grads)
 
 
-def assert_close(a, b, **how):
+def assert_close(a, b, **options):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), a, b)
 
 
