@@ -153,7 +153,7 @@ def test_other_libraries_are_imported_only_where_they_are_dealt_with():
     assert not offenders, "\n".join(offenders)
 
 
-def test_what_is_imported_is_required_and_what_is_required_is_imported():
+def test_imports_and_requirements_agree():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     declared = {re.split(r"[^\w-]", line)[0] for line in project["project"]["dependencies"]}
     assert declared == REQUIRED

@@ -137,7 +137,7 @@ def test_checkpoint_with_other_arrays_is_an_error_that_names_the_remedy(tmp_path
     new.close()
 
 
-def test_finished_run_started_again_says_so_and_writes_the_report_anew(finished, capsys):
+def test_a_finished_run_that_is_started_again_only_writes_the_report(finished, capsys):
     out = finished[0].checkpoints.parent
     (out / "report.html").unlink()
     before = finished[0].final()

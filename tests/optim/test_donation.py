@@ -145,7 +145,7 @@ def test_copies_of_the_parameters_stay_valid():
     ],
     ids=["closure", "minimize", "backward", "backward-aux", "minimize-aux"],
 )
-def test_what_a_loss_returns_stays_valid(act):
+def test_the_value_of_a_loss_stays_valid(act):
     optimizer = optim.SGD({"w": jnp.array(3.0)})
     found = act(optimizer)
     optimizer.step({"w": jnp.ones(())})

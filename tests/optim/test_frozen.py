@@ -48,7 +48,7 @@ def step_by(optimizer, method, x):
 
 @each
 @pytest.mark.parametrize("method", ["minimize", "backward", "closure", "gradients"])
-def test_the_others_are_trained_as_if_they_were_alone(make, method):
+def test_the_others_are_trained_as_without_the_frozen_parameters(make, method):
     optimizer, alone = make(groups(requires_grad=False)), make(PARAMS["head"])
     before = jax.tree.map(np.asarray, optimizer.state[0])
     for x in (1.0, 2.0, 3.0):
@@ -122,7 +122,7 @@ def test_it_is_saved_and_loaded(make):
 
 
 @pytest.mark.parametrize("value", [None, "no", 2])
-def test_what_is_not_a_flag_is_refused(value):
+def test_requires_grad_must_be_a_boolean(value):
     with pytest.raises(
         TypeError, match=f"group 0: requires_grad must be True or False, got {value!r}"
     ):

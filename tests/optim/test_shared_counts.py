@@ -62,7 +62,7 @@ def test_a_run_with_none_is_that_of_two_optimizers(make):
 
 
 @each
-def test_a_saved_run_goes_on(make):
+def test_a_saved_run_continues(make):
     for first in (BOTH, ONE):
         optimizer = make(PARAMS)
         for grads in (BOTH, first, BOTH):

@@ -196,7 +196,7 @@ def test_none_may_replace_the_gradients_of_a_subtree():
 
 
 @pytest.mark.parametrize("method", ["minimize", "backward"])
-def test_what_a_loss_closes_over_is_freed_with_it(method):
+def test_arrays_that_a_loss_closes_over_are_freed_with_it(method):
     optimizer = optim.SGD({"w": jnp.ones(2)})
     batches = []
     for i in range(3):
@@ -235,7 +235,7 @@ def test_gradients_are_added_to_those_of_a_group_that_had_none():
     assert_same(optimizer.params, [{"v": jnp.full(1, 0.5)}, {"w": jnp.zeros(1)}])
 
 
-def test_what_a_loss_reads_can_be_passed_as_an_argument():
+def test_arrays_that_a_loss_reads_can_be_passed_as_arguments():
     def loss_fn(params, other):
         return jnp.vdot(params["w"], other["w"])
 

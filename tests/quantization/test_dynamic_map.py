@@ -23,7 +23,7 @@ def numbers(signed, n=4000):
 
 
 @each_map
-def test_codes_stand_for_the_numbers_of_the_paper_in_order(signed):
+def test_codes_are_the_numbers_of_the_paper_in_order(signed):
     found = decode(jnp.arange(256, dtype=jnp.uint8), jnp.array(signed))
     np.testing.assert_allclose(found, oracle.table(signed), rtol=1e-6)
     np.testing.assert_allclose(dynamic_map.numbers(signed), oracle.table(signed), rtol=1e-12)

@@ -56,7 +56,7 @@ def switched(name, before, params, state):
 
 
 @pytest.mark.parametrize("name", MEANS)
-def test_to_matrices_and_back_keeps_what_both_have(name):
+def test_slots_that_both_optimizers_have_are_kept_on_the_way_back(name):
     params, state = trained("adamw", arrays(0), OPTIMIZERS["adamw"].init(arrays(0)), [1, 2, 3])
     saved = fo.to_state_dict(state)
     there, report = switched(name, "adamw", params, state)

@@ -172,7 +172,7 @@ def test_arrays_of_the_other_byte_order_are_read_with_their_values(library, tmp_
 
 
 @each_library
-def test_a_step_that_is_no_integer_is_refused(library, tmp_path):
+def test_a_step_that_is_not_an_integer_is_refused(library, tmp_path):
     with pytest.raises(TypeError, match=r"save: step must be an integer or None, got 2.5"):
         library.save(tmp_path / "c", params=arrays(), step=2.5)
     library.save(tmp_path / "c", params=arrays(), step=np.int64(3))

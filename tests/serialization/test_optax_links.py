@@ -86,7 +86,7 @@ def step(tx, state, seed):
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", LINKS_OF_BOTH)
-def test_a_link_goes_on_here_and_there(name, place):
+def test_a_link_continues_in_both_libraries(name, place):
     theirs, ours = (PLACES[place](lib, LINKS_OF_BOTH[name](lib)) for lib in (optax, fo))
     state = theirs.init(PARAMS)
     for seed in range(4):  # a whole period of apply_every

@@ -36,7 +36,7 @@ def test_every_argument_of_a_factory_has_an_entry(arguments, factories):
     )
 
 
-def test_an_entry_is_of_an_argument_and_says_something(arguments, factories):
+def test_an_entry_describes_an_argument_of_the_function(arguments, factories):
     bad = [
         f"{name.short}: {argument}: {text}"
         for name in factories.values()

@@ -36,7 +36,7 @@ def test_a_check_catches_its_fault(name, tx, message):
         ("two words " * 50, " ... "),
     ],
 )
-def test_what_an_exception_says_ends_as_a_sentence(text, sentence):
+def test_a_reported_exception_ends_as_a_sentence(text, sentence):
     def failing(updates, state, params=None):
         raise ValueError(text)
 
