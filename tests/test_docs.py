@@ -104,7 +104,7 @@ def generator(monkeypatch):
 
 @pytest.fixture
 def names(generator):
-    """Provides the module of public names, which remembers nothing that a test has changed."""
+    """Provides the module of public names, without the changes that a test has made."""
     module = importlib.import_module("sitegen.names")
     module.public_names.cache_clear()
     yield module

@@ -1,4 +1,4 @@
-"""The tables of the guides say what the code does."""
+"""The tables of the guides agree with the code."""
 
 import re
 

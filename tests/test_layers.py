@@ -117,7 +117,7 @@ OWN = [x for x in IMPORTS if x.name in MODULES]
 
 
 def test_a_part_imports_only_from_the_layers_before_its_own():
-    """So nothing inside imports the root, and there is no exception."""
+    """So no module of the package imports its root, without exceptions."""
     layer = {part: i for i, parts in enumerate(LAYERS) for part in parts}
     # A folder of the core is one part, as `core` itself is only its docstring.
     assert {part_of(m) for m in MODULES} - {"core"} == set(layer), "LAYERS has all parts"

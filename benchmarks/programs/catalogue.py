@@ -1,4 +1,4 @@
-"""Which public programs are run, and what is read off each at its end."""
+"""The public programs that are run, and the results that are compared."""
 
 import dataclasses
 

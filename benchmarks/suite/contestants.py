@@ -37,7 +37,7 @@ class Contestant:
         raise NotImplementedError
 
     def first(self) -> Mapping[str, float] | None:
-        """Returns seconds of what precedes the first step, from empty caches, or None."""
+        """Returns the seconds of each phase before the first step, with empty caches, or None."""
         return None
 
 
@@ -82,7 +82,7 @@ def optax_step(tx: Any) -> Step:
 
 
 def our_step(tx: Any) -> Step:
-    """Returns the same with `apply_gradients`."""
+    """Returns a step with `apply_gradients`."""
 
     def step(params: Any, state: Any, grads: Any) -> Any:
         return fo.apply_gradients(tx, grads, state, params)

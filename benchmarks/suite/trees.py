@@ -1,4 +1,4 @@
-"""Trees of parameters: few large arrays, many small ones, and what a model has."""
+"""Trees of parameters: few large arrays, many small arrays, and those of models."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple

@@ -40,7 +40,7 @@ CLASSES = (Optimizer, LRScheduler, functional_optim.MultiSteps)
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument: what is written of it, and where if that is in another docstring."""
+    """An argument: its description, and the place of this if it is in another docstring."""
 
     name: str
     default: str
@@ -83,7 +83,7 @@ def _shown(default: Any) -> str:
 
 
 def entries(name: Public) -> dict[str, str]:
-    """Returns the arguments that a docstring explains itself -> what it says."""
+    """Returns the arguments that a docstring itself explains -> their descriptions."""
     section = parsed(doc(name.module, name.name)).section("Args")
     return {
         argument: text

@@ -227,7 +227,7 @@ GROUPS = (
 MATRICES = re.compile(r"^from \S*\b(?:matrices|newton_schulz)\b\S* import", re.MULTILINE)
 
 NO_MATRIX_RULES = ("algorithms.mars",)
-"""Modules that import what describes matrices, and whose rule is one of single elements."""
+"""Modules that import a module of matrices, although their rule is elementwise."""
 
 
 def group_of(name: Public) -> Group:

@@ -48,7 +48,7 @@ SOURCES = {
 """Module -> repository and file."""
 
 UNUSED = re.compile(r"^from (tabulate|colorama) .*$", re.MULTILINE)
-"""Imports for printing alone."""
+"""Imports that are needed only for printing."""
 
 NARROWED = ("kl_opt", "soap")
 """Modules that cast to float32 before they decompose; here they stay in float64."""

@@ -39,7 +39,7 @@ class Demo:
             )
 
     def end(self):
-        """Waits for the end; returns what the process printed."""
+        """Waits for the end of the process; returns its output."""
         assert self._process.wait(timeout=300) == 0, self._texts[1].read_text()
         return tuple(path.read_text() for path in self._texts)
 
@@ -77,7 +77,7 @@ def options(out, **changed):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Provides a run that was not interrupted, and what it printed."""
+    """Provides a run that was not interrupted, and its output."""
     demo = Demo(tmp_path_factory.mktemp("finished"))
     return demo, demo.end()
 

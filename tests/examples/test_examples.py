@@ -25,7 +25,7 @@ def load(name):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Runs the program of a name with its arguments, and returns what its main returns."""
+    """Runs the program of a name with its arguments, and returns the result of its `main`."""
     # One example sets the flags, which shall not stay.
     monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
 

@@ -1,4 +1,4 @@
-"""How far two runs are apart, and how far they may be."""
+"""Measures the distance between two runs, and has the bounds of it."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Every loss against optax in float64, and where ours differs, against what it should be."""
+"""Every loss equals that of optax in float64, or, where it differs, a correct value."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""A batch in parts gives what the whole batch gives, in the memory of a part."""
+"""A batch in parts gives the results of the whole batch, in the memory of a part."""
 
 import functools
 
@@ -77,7 +77,7 @@ def test_the_memory_is_that_of_one_part(differentiated):
         in_parts = microbatch(jax.grad(loss), 1, 64, MEAN)
     else:
         in_parts = jax.grad(microbatch(loss, 1, 64, MEAN))
-    # The rows, put in the order of their parts, are there a second time.
+    # The rows in the order of their parts are a second copy.
     assert bytes_of(in_parts) < bytes_of(jax.grad(loss)) / 2
 
 

@@ -1,4 +1,4 @@
-"""A new process compiles a step once, although its first trace imports what it needs.
+"""A new process compiles a step once, although modules are imported during its first trace.
 
 A module that adds to JAX's context of traces, as jax.extend does in jax 0.12, must not be imported
 by a trace: the context of the next call would be another one, and the step would compile again.

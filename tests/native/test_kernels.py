@@ -1,4 +1,4 @@
-"""Kernels make what XLA makes, of any leaf and within any transformation."""
+"""Kernels give the results of XLA, for any leaf and within any transformation."""
 
 import re
 
@@ -51,7 +51,7 @@ def kernels_of(lowered):
 
 
 def compare(function, *arguments):
-    """Runs a function with kernels and without; returns what it makes with them."""
+    """Runs a function with kernels and without; returns the results with kernels."""
     with fo.native.enabled(False):
         expected = jax.jit(function)(*arguments)
     found = jax.jit(function)(*arguments)

@@ -1,4 +1,4 @@
-"""Libraries: what is built, found and loaded, and what is said where that is not so."""
+"""Libraries are built, found and loaded, or an error says why not."""
 
 import json
 import shutil

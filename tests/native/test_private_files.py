@@ -21,7 +21,7 @@ __all__ = ["built", "library_of_momentum"]  # fixtures
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners")
 
-PLACES = {  # of what is checked -> from the library to it
+PLACES = {  # name of a file or directory that is checked -> its path, from that of the library
     "the library": lambda file: file,
     "its description": lambda file: file.with_suffix(".json"),
     "its directory": lambda file: file.parent,

@@ -76,7 +76,7 @@ def test_every_standard_optimizer_has_its_loops():
         with recorded() as bodies:
             state = jax.eval_shape(tx.init, params)
             jax.eval_shape(lambda s, p, tx=tx: fo.apply_gradients(tx, p, s, p), state, params)
-        # Where there is nothing but the parameter to make, XLA has one loop as well.
+        # If the parameter is the only result, XLA has one loop as well.
         only_params = not any(x.shape == (2,) for x in jax.tree.leaves(state) if x.dtype != "int32")
         assert bool(bodies) != only_params, tx
 

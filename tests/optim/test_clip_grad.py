@@ -1,4 +1,4 @@
-"""Clipping of gradients: norms of every order, what is not finite, and what is returned."""
+"""Clipping of gradients: norms of every order, NaN and infinity, and the returned norm."""
 
 import jax
 import jax.numpy as jnp

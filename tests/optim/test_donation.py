@@ -46,7 +46,8 @@ def test_arrays_that_were_passed_stay_valid(make, act):
 @each
 def test_the_old_parameters_and_state_are_donated(make, act):
     optimizer = make(problem.arrays())
-    act(optimizer)  # what init makes of a constant may be shared
+    # A first step, because constants that init returns may be shared.
+    act(optimizer)
     params, state = optimizer.params, optimizer.state
     act(optimizer)
     assert all(p.is_deleted() for p in jax.tree.leaves(params))

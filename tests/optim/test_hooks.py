@@ -1,4 +1,4 @@
-"""Hooks: their order, what they get, what they may change, and how they are removed."""
+"""Hooks: their order and arguments, the changes that they may make, and their removal."""
 
 import copy
 import gc

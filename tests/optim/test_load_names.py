@@ -16,7 +16,7 @@ from ..trees import assert_same
 
 
 def tree(*names):
-    """Returns parameters that only their names tell apart."""
+    """Returns parameters that differ only in their names."""
     return {k: jnp.ones(3) for k in names}
 
 

@@ -100,7 +100,7 @@ def test_changing_the_returned_state_does_not_change_the_optimizer():
 
 
 SIGN = fo.GradientTransformation(lambda params: (), lambda g, state, params: (g, state))
-"""A transformation of somebody else, which keeps no hyperparameters."""
+"""A transformation of another library, whose state has no hyperparameters."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Schedulers made of schedulers, where torch goes wrong or says nothing."""
+"""Schedulers that combine schedulers, in cases in which torch is wrong or raises no error."""
 
 import jax.numpy as jnp
 import pytest

@@ -44,7 +44,7 @@ DIFFERENT = {
     "torch.optim.swa_utils.update_bn": "a model is parameters and a function",
     **{name: "of gradients" for name in TORCH if name.startswith("torch.nn.utils.")},
 }
-"""Names that are called otherwise than in torch; the page says how."""
+"""Functions that are called differently from torch; the page describes the differences."""
 
 
 def resolve(name):

@@ -262,5 +262,5 @@ def test_zero_grad_drops_gradients_or_sets_them_to_zero(set_to_none):
     optimizer.zero_grad(set_to_none=set_to_none)
     optimizer.step()
     assert optimizer.params["v"].tolist() == [1.0]
-    # Zero gradients decay; without any, nothing moves.
+    # With zero gradients the parameters decay; without gradients they do not change.
     assert optimizer.params["w"].tolist() == ([1.0, 1.0] if set_to_none else [0.5, 0.5])

@@ -71,7 +71,7 @@ def novograd(learning_rate, eps=1e-6, **options):
 
 @leafwise
 def scale_by_adan(b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=0.0):
-    """Follows the code of Xie et al., in which the betas weigh what is kept."""
+    """Follows the code of Xie et al., in which the betas are the weights of the old moments."""
     m = d = n = 0.0
     before, t = None, 0
 

@@ -24,7 +24,7 @@ def leafwise(maths: Callable[..., Any]) -> Callable[..., Step]:
 
 
 def in_order(*steps: Callable[..., Any]) -> Callable[..., Any]:
-    """Applies the steps one after another to what the last has made."""
+    """Applies the steps one after another, each to the result of the last."""
     return lambda g, p: functools.reduce(lambda u, step: step(u, p), steps, g)
 
 

@@ -490,7 +490,7 @@ def cautious_weight_decay(weight_decay=0.0):
 
 
 def hypergradient_of(direction, learning_rate, hypergrad_lr, weight_decay=0.0):
-    """Follows Baydin et al.: the rate goes up by the product of gradient and last direction."""
+    """Follows Baydin et al.: the rate grows by the product of gradient and last direction."""
     rate, before = learning_rate, None
 
     def step(grads, params):

@@ -113,7 +113,7 @@ def _outer(g, axis):
 
 
 def _of_kl(direction):
-    """Makes a rule of what it divides by; a vector is a matrix of one row without bases."""
+    """Makes a rule from its divisor; a vector is a matrix of one row without bases."""
 
     @leafwise
     def rule(

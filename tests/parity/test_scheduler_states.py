@@ -1,4 +1,4 @@
-"""A scheduler's state goes from here to torch and back, and the run continues."""
+"""A scheduler's state is loaded into torch and back, and the run continues."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""describe: what is done to each parameter, known before training."""
+"""`describe` lists, before training, the links that act on each parameter."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""Every projection against optax in float64, and against what makes it one."""
+"""Every projection equals that of optax in float64, and has the properties of a projection."""
 
 import jax
 import jax.numpy as jnp

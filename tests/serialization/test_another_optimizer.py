@@ -45,7 +45,7 @@ def trained(name, params, state, seeds, place=lambda x: x):
 
 
 def switched(name, before, params, state):
-    """Returns the state of another optimizer, with what it has of the state before."""
+    """Returns the state of another optimizer, with the slots that both optimizers have."""
     template, saved = OPTIMIZERS[name].init(params), fo.to_state_dict(state)
     matrices, mean = name if before == "adamw" else before, "scale_by_adam.mu."
     names = [k for k in {**saved, **fo.to_state_dict(template)} if k.startswith(MEANS[matrices])]

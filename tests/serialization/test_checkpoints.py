@@ -46,7 +46,7 @@ def _step(params, state):
 def test_a_donating_run_continues_after_a_restore(library, tmp_path):
     params, state = run(arrays(), TX.init(arrays()), 3)
     library.save(tmp_path / "c", params=params, state=state, step=3)
-    expected = run(params, state, 4)  # which takes the memory of what was saved
+    expected = run(params, state, 4)  # which donates the arrays that were saved
 
     shapes = jax.eval_shape(lambda: (arrays(), TX.init(arrays())))
     for params, state in ((arrays(), TX.init(arrays())), shapes):

@@ -178,7 +178,7 @@ def directory(tmp_path):
 
 
 def is_whole(saved):
-    """Tells whether what was read is what `directory` holds."""
+    """Tells whether the loaded arrays are those in `directory`."""
     large = np.random.default_rng(0).random((100, 100))
     return (
         (saved.step, saved.extra) == (3, {"lr": 0.001})

@@ -10,7 +10,7 @@ import pytest
 from functional_optim import GradientTransformation
 
 ONLY_A_LINK = re.compile(r"(see|as in|as for|those of) `[\w.]+`\.?")
-"""An entry that says nothing: such an argument belongs to those of the sentence `See ...`."""
+"""An entry without a description: the argument belongs into the sentence `See ...`."""
 
 
 @pytest.fixture

@@ -302,4 +302,4 @@ BROKEN = [
     ("extra_arguments", pair(no_extra), "raised TypeError.* unexpected keyword argument"),
     ("extra_arguments", pair(reads_extra), "with an unknown extra argument"),
 ]
-"""Name of the check that must catch it; the pair; what the message says."""
+"""Name of the check that must fail, the pair, and the text of the message."""

@@ -1,4 +1,4 @@
-"""One vector for each dtype gives what the arrays give."""
+"""Updates of one vector for each dtype equal those of the separate arrays."""
 
 import jax
 import jax.numpy as jnp

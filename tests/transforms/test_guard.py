@@ -1,4 +1,4 @@
-"""Steps are taken where everything is finite, and otherwise it is as if they had not been."""
+"""Steps whose values are not finite change neither the parameters nor the inner state."""
 
 import jax
 import jax.numpy as jnp

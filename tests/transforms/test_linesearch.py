@@ -1,4 +1,4 @@
-"""Line searches as links: the conditions that they promise, and what happens where none hold."""
+"""Line searches as links: the conditions that a step satisfies, and failed searches."""
 
 import functools
 

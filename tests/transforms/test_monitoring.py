@@ -1,4 +1,4 @@
-"""Links that measure: what they find, where it is read, and that nothing else changes."""
+"""Links that measure: their values, and that they do not change the updates."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Random links: what is drawn is a function of key, step and leaf alone."""
+"""Random links: the numbers are a function of key, step and leaf only."""
 
 import copy
 import pickle
