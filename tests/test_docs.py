@@ -149,7 +149,7 @@ def modules(of: ModuleType) -> list[str]:
 
 @pytest.mark.parametrize("name", modules(functional_optim))
 def test_what_a_module_exports_has_a_docstring(name):
-    """The linter asks this of what is written; this, also of what decorators make."""
+    """The linter does not check functions that decorators make."""
     module = importlib.import_module(name)
     for exported in getattr(module, "__all__", ()):
         value = getattr(module, exported)

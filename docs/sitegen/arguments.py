@@ -1,7 +1,7 @@
 """The arguments of factories, with the entries of their docstrings or of others.
 
-Where arguments mean what they mean elsewhere, the entries end with a sentence that names the
-docstrings that have the others: "See `scale_by_adam` and `scale_by_learning_rate` for the others."
+If some arguments are described in other docstrings, the entries end with a sentence that names
+these: "See `scale_by_adam` and `scale_by_learning_rate` for the others."
 The first of these that has an entry is the place of an argument. It has the entry itself, so that a
 reader follows one link.
 """

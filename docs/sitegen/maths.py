@@ -261,7 +261,7 @@ class _Reader:
     def _term(self) -> str:
         """Reads products and quotients.
 
-        A quotient is a fraction if only one factor stands below the line.
+        A quotient is a fraction if it has only one factor below the line.
         """
         groups: list[list[_Factor]] = [[self._factor()]]
         while True:

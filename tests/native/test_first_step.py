@@ -36,7 +36,7 @@ def compilations(cache):
     env = os.environ | {
         "FUNCTIONAL_OPTIM_CACHE": str(cache),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        # Both processes make the same programs, but for the kernels.
+        # Except for the kernels, both processes compile the same programs.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }

@@ -288,7 +288,7 @@ def test_a_thousand_shapes_are_traced_once(monkeypatch):
     with recorded() as bodies:
         jax.eval_shape(lambda p: fo.apply_gradients(tx, p, tx.init(p), p), params)
     assert len(bodies) == 1
-    # By XLA each, for the kernels are only recorded here, and once without a size.
+    # XLA traces each of the 19 leaves, because kernels are only recorded here, and traced once.
     assert len(traced) == 20
 
 

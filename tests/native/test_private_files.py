@@ -1,4 +1,4 @@
-"""Libraries that are not loaded: those that somebody else may have written, and damaged ones."""
+"""Libraries that are not loaded: those that another user may have written, and damaged ones."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Steps that fail end in a message that says what to do, and leave the optimizer usable."""
+"""Steps that fail raise an error that says how to correct it, and the optimizer stays usable."""
 
 import dataclasses
 

@@ -58,7 +58,7 @@ def test_without_a_sign_only_zero_becomes_zero():
 def test_rounding_at_random_is_right_in_the_mean(signed):
     y = jnp.asarray(numbers(signed, 100))
     y = y[jnp.abs(y) > 1e-6]
-    y = jnp.where(signed, jnp.maximum(y, -0.99), y)  # below stands no number
+    y = jnp.where(signed, jnp.maximum(y, -0.99), y)  # the map has no lower number
     random = jax.random.uniform(jax.random.key(0), (20_000, *y.shape))
     signs = jnp.array(signed)
     found = decode(encode(jnp.broadcast_to(y, random.shape), signs, random), signs)

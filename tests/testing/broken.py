@@ -73,7 +73,7 @@ def by_ndim(updates, state, params=None, **extra):
 
 
 def python_number(rate=0.5):
-    """Reads a hyperparameter as it is traced, so that another value is not seen."""
+    """Reads a hyperparameter when the step is traced, so that a new value has no effect."""
 
     def init(params):
         return State(count=jnp.int32(0), hyperparams={"rate": jnp.float32(rate)})

@@ -60,7 +60,7 @@ def test_reductions_are_blamed_where_there_are_some():
 
 def test_every_check_is_public_and_has_a_broken_pair():
     assert {f"check_{name}" for name in CHECKS} <= set(testing.__all__)
-    # No pair written by hand recompiles for new hyperparameters: see the test below.
+    # No pair of `broken.py` recompiles for new hyperparameters; the next test has such a pair.
     assert set(CHECKS) == {name for name, *_ in broken.BROKEN} | {"new_hyperparams"}
 
 

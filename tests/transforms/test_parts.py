@@ -1,4 +1,4 @@
-"""A transformation of a part of the parameters does what it would do were there only this part."""
+"""A transformation of a part of the parameters acts as if there were only this part."""
 
 import functools
 

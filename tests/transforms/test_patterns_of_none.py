@@ -1,4 +1,4 @@
-"""A parameter whose gradient comes and goes, within all that accumulates, averages or wraps."""
+"""A parameter whose gradient is None at some steps, in all links that accumulate or average."""
 
 import functools
 import itertools

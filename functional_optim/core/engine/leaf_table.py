@@ -156,7 +156,7 @@ class LeafTable:
         dtype = getattr(g, "dtype", None)
         if is_sparse(g):
             check_rows(f"{self.name}: the update at '{self.path(i)}'", g)
-        # Python numbers serve as updates, as they do as parameters.
+        # Python numbers may be updates, as they may be parameters.
         if dtype is None and isinstance(g, (int, float, complex)):
             dtype = jnp.result_type(g)
         if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):

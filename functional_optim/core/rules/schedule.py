@@ -194,7 +194,7 @@ def schedule(
             text = call_text(name, signature, arguments)
             return NumberedSchedule(evaluate, tuple(numbers.items()), text)
 
-        typed: Any = factory  # Any, because mypy knows no attributes of functions
+        typed: Any = factory  # Any, because functions have no attributes for mypy
         typed.__signature__ = signature
         typed.maths = maths
         return typed
