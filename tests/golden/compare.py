@@ -65,7 +65,7 @@ def compared_steps(case: Case) -> int:
 
 
 def distance(ours: np.ndarray, golden: np.ndarray, size: np.ndarray | None = None) -> float:
-    """Returns the largest difference, relative to size + 1e-3 max(size), which elements near 0 need.
+    """Returns the largest difference, relative to size + 1e-3 max(size).
 
     Args:
       ours: the array of this library.
