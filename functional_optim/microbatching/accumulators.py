@@ -241,7 +241,7 @@ def _checked_type(kind: object) -> AccumulationType:
     """Returns the type of accumulation.
 
     Raises:
-      TypeError: it is not an `AccumulationType`.
+      TypeError: kind is not an `AccumulationType`.
     """
     if not isinstance(kind, AccumulationType):
         raise TypeError(

@@ -110,8 +110,8 @@ def from_state_dict(
 
     Raises:
       TypeError: state_dict is not a dict.
-      ValueError: it is not from `to_state_dict`, or has a newer format; or, if strict, names,
-        shapes or dtypes differ: the message lists all. Nothing is loaded.
+      ValueError: state_dict is not from `to_state_dict`, or has a newer format; or, if strict,
+        names, shapes or dtypes differ: the message lists all. Nothing is loaded.
 
     Example:
       >>> import functional_optim as fo

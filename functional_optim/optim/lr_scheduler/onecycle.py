@@ -114,10 +114,10 @@ class OneCycleLR(LRScheduler):
             for group in self.optimizer.param_groups:
                 set_momentum(group, self.use_beta1, self._value(group, "momentum"))
 
-    def _value(self, group: ParamGroup, what: str) -> float:
+    def _value(self, group: ParamGroup, quantity: str) -> float:
         """Returns a group's learning rate ("lr") or momentum ("momentum") at this epoch."""
         phases = self._schedule_phases
-        names = [phases[0][f"start_{what}"], *(phase[f"end_{what}"] for phase in phases)]
+        names = [phases[0][f"start_{quantity}"], *(phase[f"end_{quantity}"] for phase in phases)]
         shape = SHAPES["cosine" if self._anneal_func_type == "cos" else "linear"]
         ends = as_float64(*(phase["end_step"] for phase in phases))
         (step,) = as_float64(self.last_epoch)
