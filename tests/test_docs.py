@@ -148,7 +148,7 @@ def modules(of: ModuleType) -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules(functional_optim))
-def test_what_a_module_exports_has_a_docstring(name):
+def test_every_exported_object_has_a_docstring(name):
     """The linter does not check functions that decorators make."""
     module = importlib.import_module(name)
     for exported in getattr(module, "__all__", ()):
