@@ -32,7 +32,7 @@ def measure(case: Case) -> dict[str, Any]:
     tree = TREES[case.tree]
     found = contestants(RULES[case.rule], tree, case.names)
     first = first_steps(found, case.first)
-    floor = {"triad of 28 bytes": Triad(tree)} if tree.together == 1 else {}
+    floor = {"triad of 28 bytes": Triad(tree)} if tree.steps_per_round == 1 else {}
     return {
         "case": dataclasses.asdict(case),
         "versions": versions(),
@@ -40,7 +40,7 @@ def measure(case: Case) -> dict[str, Any]:
         "temporary": {name: one.temporary for name, one in found.items()},
         "held": {name: one.held for name, one in found.items()},
         "largest": largest(tree),
-        "step": step_times(found | floor, case.rounds, tree.together),
+        "step": step_times(found | floor, case.rounds, tree.steps_per_round),
     }
 
 

@@ -1,4 +1,4 @@
-"""Builds what is uploaded to PyPI into out/release: `make release REPOSITORY=https://...`.
+"""Builds the archives for PyPI in out/release: `make release REPOSITORY=https://...`.
 
 In the repository, links are relative, and no address of it is written anywhere. The archives have
 links that work everywhere: README.md and the project's addresses then name the repository.

@@ -11,6 +11,7 @@ if __name__ == "__main__":
     changed = write(out / "source")
     strict = ["--fail-on-warning", "--keep-going", "--nitpicky"]
     if any(page.startswith("api/") for page in changed):
-        strict.append("--fresh-env")  # what Sphinx remembers of the code is then out of date
+        # The cache of Sphinx is out of date if the code has changed.
+        strict.append("--fresh-env")
     options = [*strict, "--jobs", "auto", "-c", str(Path(__file__).parent), *sys.argv[1:]]
     sys.exit(main(["-b", "html", *options, str(out / "source"), str(out / "html")]))

@@ -1,15 +1,15 @@
-"""How XLA compiles for the tests: quickly, since most programs run once, on a few numbers.
+"""Options of XLA with which tests compile quickly, because most programs run once on few numbers.
 
-Their machine code is not optimized, and is made by the emitters that compile faster. Tests of how
-rounding adds up have it optimized, by the fixture `optimized`; and tests of what was compiled have
-all that users have, by `compiler_options=USUAL`.
+The machine code is not optimized, and is written by the emitters that compile faster. Tests of
+accumulated rounding use the fixture `optimized`; tests of compiled programs use the options of
+users, by `compiler_options=USUAL`.
 """
 
 import threading
 
 from jaxlib.version import __version_info__ as JAXLIB
 
-# Later ones have these emitters only, no such option, and end at one that they do not know.
+# Later versions have only these emitters, and refuse the option.
 EMITTERS = ["xla_cpu_use_fusion_emitters"] if JAXLIB < (0, 11) else []
 
 QUICK = {"xla_cpu_parallel_codegen_split_count": 1} | dict.fromkeys(EMITTERS, False)

@@ -1,6 +1,6 @@
 """Settings of all tests.
 
-Eight devices on the host, programs compiled quickly, and no promotion that nobody asked for.
+Eight devices on the host, programs compiled quickly, and without promotion of dtypes and ranks.
 """
 
 import ctypes
@@ -11,14 +11,14 @@ import pathlib
 
 from .compiling import QUICK, UNOPTIMIZED, flags, reuse_contexts
 
-# Before JAX makes its devices: sharding is tested on the host's.
+# Set before JAX makes its devices, because the tests of sharding use those of the host.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# The caller's options come after ours, and so hold.
+# The last of several equal flags counts, so the caller's come after ours.
 os.environ["XLA_FLAGS"] = (
     f"{flags(QUICK)} {os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 )
 
-# No kernels but those that a test builds: a user's give other last bits, and other programs.
+# Tests use only kernels that they build: those of a user would change last bits and programs.
 os.environ["FUNCTIONAL_OPTIM_CACHE"] = str(pathlib.Path(__file__, "none"))
 
 import jax
@@ -48,15 +48,15 @@ def x64():
 
 @pytest.fixture
 def eager():
-    """Runs operations one by one: programs that a test does not share are not compiled."""
+    """Runs operations one by one, so that a test compiles no programs that only it needs."""
     with jax.disable_jit():
         yield
 
 
 @pytest.fixture(scope="module")
 def optimized():
-    """Compiles machine code as users have it, for tests that count on the last bits."""
-    jax.clear_caches()  # nor is what was compiled before used here, and later
+    """Compiles optimized machine code, as users do, for tests that depend on the last bits."""
+    jax.clear_caches()  # programs compiled before are not used here, nor these later
     jax.config.update(UNOPTIMIZED, False)
     yield
     jax.config.update(UNOPTIMIZED, True)
@@ -92,5 +92,5 @@ def bounded_memory():
     if int(STATUS.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > memory_limit():
         jax.clear_caches()
         allocator = ctypes.CDLL(None)
-        if hasattr(allocator, "malloc_trim"):  # or what was freed stays with the process
+        if hasattr(allocator, "malloc_trim"):  # otherwise the process keeps the freed memory
             allocator.malloc_trim(0)

@@ -56,7 +56,7 @@ def train(tx: Any, params: Any, grads: Any, usual: bool = False) -> tuple[Any, A
 
 @functools.lru_cache(4)
 def _scan(update: Callable[..., Any], usual: bool) -> Callable[..., Any]:
-    """Compiles once for transformations that differ in numbers alone, as those of one factory."""
+    """Compiles once for transformations that differ only in numbers, such as those of a factory."""
 
     def body(carry: Any, g: Any) -> Any:
         updates, state = update(g, carry[1], carry[0])

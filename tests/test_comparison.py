@@ -75,7 +75,7 @@ def test_error_of_adam_in_float32(library):
 
 
 @compare
-def test_what_a_mask_is_called_with_at_update(library):
+def test_a_mask_is_called_with_the_updates_or_parameters(library):
     seen = []
 
     def mask(tree):

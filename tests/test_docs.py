@@ -104,7 +104,7 @@ def generator(monkeypatch):
 
 @pytest.fixture
 def names(generator):
-    """Provides the module of public names, which remembers nothing that a test has changed."""
+    """Provides the module of public names, without the changes that a test has made."""
     module = importlib.import_module("sitegen.names")
     module.public_names.cache_clear()
     yield module
@@ -148,8 +148,8 @@ def modules(of: ModuleType) -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules(functional_optim))
-def test_what_a_module_exports_has_a_docstring(name):
-    """The linter asks this of what is written; this, also of what decorators make."""
+def test_every_exported_object_has_a_docstring(name):
+    """The linter does not check functions that decorators make."""
     module = importlib.import_module(name)
     for exported in getattr(module, "__all__", ()):
         value = getattr(module, exported)

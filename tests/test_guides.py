@@ -1,4 +1,4 @@
-"""The tables of the guides say what the code does."""
+"""The tables of the guides agree with the code."""
 
 import re
 
@@ -60,7 +60,7 @@ def test_bytes_and_needs_are_those_of_the_table(optimizers, name, size, needs):
 
 
 @pytest.mark.parametrize("page", sorted(GUIDES.glob("*.md")), ids=lambda page: page.stem)
-def test_a_guide_begins_with_what_the_reader_has_at_its_end(page):
+def test_a_guide_begins_with_the_result_for_the_reader(page):
     text = re.sub(r"<!--.*?-->\s*", "", page.read_text(encoding="utf-8"))
     assert text.split("\n\n")[1].startswith("At the end of this page ")
 
@@ -69,7 +69,7 @@ SEARCHED = ("gradient accumulation", "FSDP", "logging", "sweep", "LoRA", "fine-t
 
 
 @pytest.mark.parametrize("words", SEARCHED)
-def test_what_users_search_for_is_in_a_guide(words):
+def test_the_words_of_users_are_in_a_heading_of_a_guide(words):
     pages = [*GUIDES.glob("*.md"), *GUIDES.parent.glob("*.md")]
     headings = re.compile(rf"^#+ .*{words}", re.MULTILINE | re.IGNORECASE)
     assert any(headings.search(page.read_text(encoding="utf-8")) for page in pages)

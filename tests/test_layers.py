@@ -117,7 +117,7 @@ OWN = [x for x in IMPORTS if x.name in MODULES]
 
 
 def test_a_part_imports_only_from_the_layers_before_its_own():
-    """So nothing inside imports the root, and there is no exception."""
+    """So no module of the package imports its root, without exceptions."""
     layer = {part: i for i, parts in enumerate(LAYERS) for part in parts}
     # A folder of the core is one part, as `core` itself is only its docstring.
     assert {part_of(m) for m in MODULES} - {"core"} == set(layer), "LAYERS has all parts"
@@ -153,7 +153,7 @@ def test_other_libraries_are_imported_only_where_they_are_dealt_with():
     assert not offenders, "\n".join(offenders)
 
 
-def test_what_is_imported_is_required_and_what_is_required_is_imported():
+def test_imports_and_requirements_agree():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     declared = {re.split(r"[^\w-]", line)[0] for line in project["project"]["dependencies"]}
     assert declared == REQUIRED

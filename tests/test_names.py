@@ -48,7 +48,7 @@ def test_every_name_of_optax_is_here_or_left_out_on_purpose():
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-def test_a_namespace_shows_what_the_root_shows(namespace):
+def test_names_of_a_namespace_are_the_objects_of_the_root(namespace):
     module = getattr(fo, namespace)
     assert module.__all__, namespace
     for name in module.__all__:
@@ -57,12 +57,12 @@ def test_a_namespace_shows_what_the_root_shows(namespace):
 
 
 @pytest.mark.parametrize("namespace", ["assignment", "losses", "perturbations"])
-def test_a_namespace_has_all_names_of_optaxs(namespace):
+def test_a_namespace_has_all_names_of_that_of_optax(namespace):
     assert public(getattr(optax, namespace)) <= set(getattr(fo, namespace).__all__)
 
 
 @pytest.mark.parametrize("namespace", ["losses", "projections", "schedules", "transforms"])
-def test_a_namespace_has_of_the_roots_names_those_that_optaxs_has(namespace):
+def test_a_namespace_has_the_names_of_the_root_that_it_has_in_optax(namespace):
     there = public(getattr(optax, namespace)) & set(fo.__all__)
     assert there <= set(getattr(fo, namespace).__all__)
 
@@ -73,7 +73,7 @@ def test_older_names_of_the_tree_are_those_of_the_tree():
         assert getattr(fo.tree_utils, f"tree_{name}") is getattr(fo.tree, name)
 
 
-def test_losses_are_at_the_root_where_optax_has_them_there():
+def test_losses_are_at_the_root_if_they_are_in_optax():
     flat = {name for name in fo.losses.__all__ if hasattr(optax, name)}
     assert {name for name in flat if getattr(fo, name, None) is getattr(fo.losses, name)} == flat
 
@@ -82,7 +82,7 @@ def test_losses_are_at_the_root_where_optax_has_them_there():
     "name",
     ["OptState", "Params", "Updates", "Schedule", "ScalarOrSchedule", "GradientTransformation"],
 )
-def test_names_of_types_stand_in_annotations(name):
+def test_names_of_types_can_be_annotations(name):
     assert inspect.get_annotations(make_annotated(getattr(fo, name)))["x"] is getattr(fo, name)
 
 

@@ -56,7 +56,7 @@ HABITS = {
     r"^Of (?:a|an|the|what|each|all) ": "the subject first",
     r"\bstands? still\b|\bat rest\b|\bages?\b": "'keeps its count', 'does not change'",
 }
-"""Pattern -> what to write in its place."""
+"""Pattern -> a better way to write it."""
 
 
 def sentences(text: str) -> Iterator[str]:

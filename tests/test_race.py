@@ -91,7 +91,7 @@ def test_each_setting_of_a_sweep_is_a_run_with_these_numbers():
         np.testing.assert_allclose(found["final_of_settings"][n], run(*numbers), rtol=2e-3)
 
 
-def test_what_is_written_of_losses():
+def test_the_summary_of_losses():
     nan = np.nan
     held = np.array(
         [  # settings, seeds, measurements

@@ -18,7 +18,7 @@ ELSEWHERE = {
     "measure_with_ema": "it is a measure: monitor",
     "zero1": "it needs a mesh: sharding/test_zero.py",
 }
-"""Factories that the table has not, and what has them."""
+"""Factories that are not in the table, and the tests that have them."""
 
 
 def factories():

@@ -1,4 +1,4 @@
-"""Which public programs are run, and what is read off each at its end."""
+"""The public programs that are run, and the results that are compared."""
 
 import dataclasses
 
@@ -7,13 +7,13 @@ __all__ = ["PROGRAMS", "Program"]
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A file of a public repository, as it was at a commit.
+    """A file of a public repository at a commit.
 
     Attributes:
       repository: owner and name on GitHub.
       path: the file, a notebook or a script.
-      result: what is compared, an expression in the names that the program leaves, where
-        `printed("loss=")` is the last number that it printed after these words, and
+      result: the result that is compared, as an expression in the variables of the program at its
+        end; `printed("loss=")` is the last number that it printed after these words, and
         `printed("loss=", 0)` the first.
       what: the name of the result in the table.
     """

@@ -71,7 +71,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs what has no result yet, and writes the page."""
+    """Runs the sweeps that have no result yet, and writes the page."""
     options = parsed(arguments)
     results = Results(options.out, Setup(options.steps, options.seeds, options.every))
     pairs = [(task, name) for task in options.tasks for name in options.chosen]

@@ -44,7 +44,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = {
 }
 """The numbers that are swept, where these are not a learning rate and a momentum of usual names.
 
-The rules that find their learning rate sweep what their authors let one tune.
+For rules that estimate their learning rate, these are the numbers that their authors tune.
 """
 
 _OF_ONE_SIZE = "steps of one size need a schedule at the end"

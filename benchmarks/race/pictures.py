@@ -49,9 +49,10 @@ def curves(task: Task, results: Sequence[Result], best: int = 8) -> str:
 
 
 def heat_map(task: Task, results: Sequence[Result]) -> str:
-    """Colours the final loss of each setting; a row is an optimizer, sorted by what arrives.
+    """Colours the final loss of each setting; a row is an optimizer.
 
-    Columns are the settings in the order of the sweep. White is a loss that is not finite.
+    Rows are sorted by the number of settings that reach the target, then by the final loss. Columns
+    are the settings in the order of the sweep. White is a loss that is not finite.
     """
     order = sorted(results, key=lambda r: (-r["reached"], r["final"] or np.inf))
     width = max(len(r["final_of_settings"]) for r in order)

@@ -70,7 +70,7 @@ class Results:
 
 
 def machine() -> dict[str, Any]:
-    """Describes what runs, and where."""
+    """Describes the versions and the machine of the runs."""
     return {
         "jax": jax.__version__,
         "functional_optim": fo.__version__,

@@ -18,11 +18,11 @@ __all__ = ["sweep"]
 
 
 def sweep(task: Task, entrant: Entrant, steps: int, seeds: int, every: int) -> dict[str, Any]:
-    """Trains every setting with every seed, and returns what is written of it.
+    """Trains every setting with every seed, and returns the results for the page.
 
     Args:
       steps: steps of each run.
-      seeds: how many; a seed decides the first parameters and the batches.
+      seeds: number of seeds; a seed determines the first parameters and the batches.
       every: steps between two measurements of the held-out loss.
     """
     settings = {k: jnp.asarray(v, jnp.float32) for k, v in entrant.settings.items()}
@@ -35,10 +35,10 @@ def sweep(task: Task, entrant: Entrant, steps: int, seeds: int, every: int) -> d
     over_seeds = jax.vmap(over_settings, in_axes=(None, 0, 0), out_axes=1)
     compiled = jax.jit(over_seeds).lower(settings, params, batches).compile()
     ready = time.perf_counter()
-    held, train = (np.asarray(x) for x in compiled(settings, params, batches))
+    held_out, train = (np.asarray(x) for x in compiled(settings, params, batches))
     done = time.perf_counter()
     return {
-        **_outcome(task, held, train, every),
+        **_outcome(task, held_out, train, every),
         "settings": {k: [float(f"{x:.4g}") for x in v] for k, v in entrant.settings.items()},
         "compile_seconds": round(ready - began, 2),
         "sweep_seconds": round(done - ready, 2),
@@ -47,7 +47,7 @@ def sweep(task: Task, entrant: Entrant, steps: int, seeds: int, every: int) -> d
 
 
 def _step(task: Task, tx: fo.GradientTransformation, params: Any, state: Any, x: Any, y: Any):
-    """Makes a step; every optimizer receives what any of them needs."""
+    """Makes a step; every optimizer receives the extra arguments that any of them needs."""
 
     def loss_fn(params: Any) -> jax.Array:
         return task.loss_fn(params, x, y)
@@ -62,10 +62,10 @@ def _step(task: Task, tx: fo.GradientTransformation, params: Any, state: Any, x:
 def _run(task: Task, entrant: Entrant):
     """Returns a run as a function of hyperparameters, first parameters, and batches.
 
-    The count is not mapped, so that a rule which does something every few steps skips it in the
-    others, here as in a single run.
+    The count is not mapped over settings and seeds, so that a rule with work at every k-th step
+    skips this work at the other steps, as in a single run.
     """
-    train_x, train_y, held_x, held_y = map(jnp.asarray, task.data())
+    train_x, train_y, test_x, test_y = map(jnp.asarray, task.data())
     tx = entrant.tx
 
     def run(hyperparams: Mapping[str, jax.Array], params: Any, batches: jax.Array):
@@ -75,36 +75,36 @@ def _run(task: Task, entrant: Entrant):
             params, state, value = _step(task, tx, *carry, train_x[batch], train_y[batch])
             return (params, state), value
 
-        def measured(carry: Any, some: jax.Array):
-            (params, state), values = jax.lax.scan(step, carry, some)
-            at = fo.eval_params(state, params, default=params)
-            return (params, state), (task.loss_fn(at, held_x, held_y), values.mean())
+        def measured(carry: Any, batches: jax.Array):
+            (params, state), values = jax.lax.scan(step, carry, batches)
+            averaged = fo.eval_params(state, params, default=params)
+            return (params, state), (task.loss_fn(averaged, test_x, test_y), values.mean())
 
         return jax.lax.scan(measured, (params, state), batches)[1]
 
     return run
 
 
-def _outcome(task: Task, held: np.ndarray, train: np.ndarray, every: int) -> dict[str, Any]:
-    """Returns what the losses, of settings, seeds and measurements, come to."""
-    below = held <= task.target
+def _outcome(task: Task, held_out: np.ndarray, train: np.ndarray, every: int) -> dict[str, Any]:
+    """Summarizes losses of shape `(settings, seeds, measurements)`."""
+    below = held_out <= task.target
     first = np.where(below.any(2), every * (1 + below.argmax(2)), math.inf)
     # The median over seeds is inf if most of them do not arrive.
     arrival = np.sort(first, axis=1)[:, first.shape[1] // 2]
-    final = np.where(np.isfinite(held[..., -1]), held[..., -1], math.inf).mean(1)
+    final = np.where(np.isfinite(held_out[..., -1]), held_out[..., -1], math.inf).mean(1)
     best, fastest = int(final.argmin()), int(arrival.argmin())
     return {
         "best": best,
         "fastest": fastest,
         "final": _finite(final[best]),
-        "final_of_seeds": [_finite(x) for x in held[best, :, -1]],
+        "final_of_seeds": [_finite(x) for x in held_out[best, :, -1]],
         "final_train": _finite(train[best, :, -1].mean()),
         "steps_to_target": _finite(arrival[fastest]),
         "reached": int(np.isfinite(arrival).sum()),
         "diverged": int((~np.isfinite(final)).sum()),
         "final_of_settings": [_finite(x) for x in final],
         "steps_of_settings": [_finite(x) for x in arrival],
-        "curve": [_finite(x) for x in held[best].mean(0)],
+        "curve": [_finite(x) for x in held_out[best].mean(0)],
     }
 
 

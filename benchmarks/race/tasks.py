@@ -1,4 +1,4 @@
-"""The tasks: data that ships with scikit-learn or stands in the repository, and small models."""
+"""The tasks: small models, on data sets of scikit-learn and on the text of the licence."""
 
 import functools
 from collections.abc import Callable
@@ -23,13 +23,13 @@ class Task(NamedTuple):
     """A model and its data.
 
     Attributes:
-      title: what is trained, on what.
+      title: the model, and its data.
       data: loads training inputs and targets, and held-out inputs and targets.
       init: makes parameters from a key.
       loss_fn: mean loss of parameters on inputs and targets, in nats.
-      batch: examples of a step, drawn with replacement.
-      steps: steps of a run.
-      target: held-out loss at which a run has arrived.
+      batch: number of examples of a step, which are drawn with replacement.
+      steps: number of steps of a run.
+      target: held-out loss that a run should reach.
     """
 
     title: str
@@ -42,7 +42,7 @@ class Task(NamedTuple):
 
 
 def _kernels(key: jax.Array, shapes: dict[str, tuple[int, ...]], gain: float = 2.0) -> Params:
-    """Draws kernels of variance gain / fan-in, where the last axis is that of the outputs."""
+    """Draws kernels of variance gain / fan-in; their last axis is that of the outputs."""
     keys = jax.random.split(key, len(shapes))
     return {
         name: jnp.sqrt(gain / np.prod(shape[:-1])) * jax.random.normal(k, shape)
@@ -59,15 +59,15 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 @functools.cache
 def _table() -> tuple[np.ndarray, ...]:
-    """Reads the table of breast cancers: 569 rows, 30 columns, which are standardized."""
+    """Loads the table of breast cancers, 569 rows of 30 columns, and standardizes its columns."""
     x, y = datasets.load_breast_cancer(return_X_y=True)
-    train_x, held_x, train_y, held_y = train_test_split(
+    train_x, test_x, train_y, test_y = train_test_split(
         x, y, test_size=169, stratify=y, random_state=0
     )
     mean, std = train_x.mean(0), train_x.std(0)
-    scaled = (((part - mean) / std).astype(np.float32) for part in (train_x, held_x))
-    train_x, held_x = scaled
-    return train_x, train_y.astype(np.float32), held_x, held_y.astype(np.float32)
+    scaled = (((part - mean) / std).astype(np.float32) for part in (train_x, test_x))
+    train_x, test_x = scaled
+    return train_x, train_y.astype(np.float32), test_x, test_y.astype(np.float32)
 
 
 def _table_init(key: jax.Array) -> Params:
@@ -85,14 +85,14 @@ def _table_loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
 @functools.cache
 def _digits() -> tuple[np.ndarray, ...]:
     digits = datasets.load_digits()
-    train_x, held_x, train_y, held_y = train_test_split(
+    train_x, test_x, train_y, test_y = train_test_split(
         (digits.images / 16).astype(np.float32),
         digits.target.astype(np.int32),
         test_size=360,
         stratify=digits.target,
         random_state=0,
     )
-    return train_x, train_y, held_x, held_y
+    return train_x, train_y, test_x, test_y
 
 
 def _mlp_init(key: jax.Array) -> Params:
@@ -111,12 +111,12 @@ def _mlp_loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
 def _convnet_init(key: jax.Array) -> Params:
     shapes = {"conv": (3, 3, 1, 8), "conv_1": (3, 3, 8, 16), "readout": (16, 10)}
     kernels = _kernels(key, shapes)
-    # Optimizers of matrices know kernels of convolutions by these names.
+    # By these names, optimizers of matrices find the kernels of convolutions.
     return {k: {"kernel": x, "bias": jnp.zeros(x.shape[-1])} for k, x in kernels.items()}
 
 
 def _convolve(x: jax.Array, params: Params) -> jax.Array:
-    """Convolves images `(n, h, w, c)` as one product, which maps over kernels at little cost."""
+    """Convolves images `(n, h, w, c)` by one product, which vmap over kernels keeps fast."""
     h, w = x.shape[1] - 2, x.shape[2] - 2
     windows = [x[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
     flat = jnp.stack(windows, axis=3).reshape(*x.shape[:1], h, w, -1)
@@ -138,16 +138,16 @@ WIDTH, CONTEXT, HEADS = 24, 24, 2
 
 @functools.cache
 def _characters() -> tuple[np.ndarray, ...]:
-    """Reads the licence; every window of characters is an example, the last 1,500 are held out."""
+    """Returns all windows of the licence's characters; the last 1,500 characters are held out."""
     text = " ".join(LICENSE.read_text(encoding="utf-8").lower().split())
     codes = np.array([_alphabet().index(c) for c in text], np.int32)
-    train, held = codes[:-1500], codes[-1500:]
+    train, held_out = codes[:-1500], codes[-1500:]
 
     def windows(codes: np.ndarray, stride: int) -> np.ndarray:
         return np.lib.stride_tricks.sliding_window_view(codes, CONTEXT + 1)[::stride]
 
-    train, held = windows(train, 1), windows(held, CONTEXT)
-    return train[:, :-1], train[:, 1:], held[:, :-1], held[:, 1:]
+    train, held_out = windows(train, 1), windows(held_out, CONTEXT)
+    return train[:, :-1], train[:, 1:], held_out[:, :-1], held_out[:, 1:]
 
 
 @functools.cache

@@ -22,7 +22,7 @@ class Case:
     rule: str
     names: tuple[str, ...] = ALL
     rounds: int = 15
-    first: int = 0  # rounds of what precedes the first step, and of memory
+    first: int = 0  # rounds in which compilation and memory are measured
     note: str = ""
 
     @property

@@ -37,7 +37,7 @@ class Contestant:
         raise NotImplementedError
 
     def first(self) -> Mapping[str, float] | None:
-        """Returns seconds of what precedes the first step, from empty caches, or None."""
+        """Returns the seconds of each phase before the first step, with empty caches, or None."""
         return None
 
 
@@ -82,7 +82,7 @@ def optax_step(tx: Any) -> Step:
 
 
 def our_step(tx: Any) -> Step:
-    """Returns the same with `apply_gradients`."""
+    """Returns a step with `apply_gradients`."""
 
     def step(params: Any, state: Any, grads: Any) -> Any:
         return fo.apply_gradients(tx, grads, state, params)
@@ -108,7 +108,7 @@ class Stateful(Contestant):
 class Torch(Contestant):
     """torch.optim, on as many threads as there are cores."""
 
-    def __init__(self, rule: Rule, tree: Tree, **how: bool):
+    def __init__(self, rule: Rule, tree: Tree, **options: bool):
         import torch
 
         dtype = getattr(torch, tree.dtype)
@@ -116,7 +116,7 @@ class Torch(Contestant):
         for p, g in zip(self._params, tree.arrays(1e-3).values(), strict=True):
             p.grad = torch.tensor(g).to(dtype)
         assert rule.torch is not None
-        self._step = getattr(torch.optim, rule.torch)(self._params, **rule.options, **how).step
+        self._step = getattr(torch.optim, rule.torch)(self._params, **rule.options, **options).step
 
     def steps(self, n: int) -> None:
         for _ in range(n):

@@ -1,4 +1,4 @@
-"""Trees of parameters: few large arrays, many small ones, and what a model has."""
+"""Trees of parameters: few large arrays, many small arrays, and those of models."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -29,11 +29,11 @@ def hidden(layers: int, d: int) -> Shapes:
 
 
 class Tree(NamedTuple):
-    """Shapes and dtype of parameters, and how many steps are timed together."""
+    """Shapes and dtype of parameters, and the number of steps between two readings of the clock."""
 
     shapes: Callable[[], Shapes]
     dtype: str = "float32"
-    together: int = 1
+    steps_per_round: int = 1
 
     def arrays(self, scale: float) -> Mapping[str, np.ndarray]:
         """Draws normal numbers of this scale, the same at each call."""
@@ -54,8 +54,8 @@ TREES = {
     "8 matrices of 512 x 512": Tree(lambda: [(512, 512)] * 8),
     "8 matrices of 4 shapes": Tree(lambda: hidden(2, 256)),
     "48 matrices of 4 shapes": Tree(lambda: hidden(12, 128)),
-    "4 leaves of 16": Tree(lambda: [(16,)] * 4, together=200),
-    "16 leaves of 16": Tree(lambda: [(16,)] * 16, together=100),
-    "64 leaves of 16": Tree(lambda: [(16,)] * 64, together=40),
-    "256 leaves of 16": Tree(lambda: [(16,)] * 256, together=10),
+    "4 leaves of 16": Tree(lambda: [(16,)] * 4, steps_per_round=200),
+    "16 leaves of 16": Tree(lambda: [(16,)] * 16, steps_per_round=100),
+    "64 leaves of 16": Tree(lambda: [(16,)] * 64, steps_per_round=40),
+    "256 leaves of 16": Tree(lambda: [(16,)] * 256, steps_per_round=10),
 }

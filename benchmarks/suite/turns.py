@@ -12,18 +12,18 @@ __all__ = ["first_steps", "ratio", "step_times"]
 Times = dict[str, list[float]]
 
 
-def step_times(contestants: Mapping[str, Contestant], rounds: int, together: int) -> Times:
+def step_times(contestants: Mapping[str, Contestant], rounds: int, steps_per_round: int) -> Times:
     """Measures the seconds of a step of each contestant in each round.
 
     The first two rounds do not count.
     """
     found: Times = {name: [] for name in contestants}
     for i in range(rounds + 2):
-        for name, one in contestants.items():
+        for name, contestant in contestants.items():
             gc.collect()
             start = time.perf_counter()
-            one.steps(together)
-            elapsed = (time.perf_counter() - start) / together
+            contestant.steps(steps_per_round)
+            elapsed = (time.perf_counter() - start) / steps_per_round
             if i >= 2:
                 found[name].append(elapsed)
     return found
@@ -32,12 +32,12 @@ def step_times(contestants: Mapping[str, Contestant], rounds: int, together: int
 def first_steps(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Times]:
     """Measures the seconds of each phase before the first step.
 
-    A first round pays for late imports, and does not count.
+    The first round includes late imports, and does not count.
     """
     found: dict[str, Times] = {}
     for i in range(rounds + 1 if rounds else 0):
-        for name, one in contestants.items():
-            phases = one.first()
+        for name, contestant in contestants.items():
+            phases = contestant.first()
             if phases is None or i == 0:
                 continue
             for phase, seconds in phases.items():

@@ -1,7 +1,7 @@
 """The arguments of factories, with the entries of their docstrings or of others.
 
-Where arguments mean what they mean elsewhere, the entries end with a sentence that names the
-docstrings that have the others: "See `scale_by_adam` and `scale_by_learning_rate` for the others."
+If some arguments are described in other docstrings, the entries end with a sentence that names
+these: "See `scale_by_adam` and `scale_by_learning_rate` for the others."
 The first of these that has an entry is the place of an argument. It has the entry itself, so that a
 reader follows one link.
 """
@@ -40,7 +40,7 @@ CLASSES = (Optimizer, LRScheduler, functional_optim.MultiSteps)
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument: what is written of it, and where if that is in another docstring."""
+    """An argument: its description, and the place of this if it is in another docstring."""
 
     name: str
     default: str
@@ -83,7 +83,7 @@ def _shown(default: Any) -> str:
 
 
 def entries(name: Public) -> dict[str, str]:
-    """Returns the arguments that a docstring explains itself -> what it says."""
+    """Returns the arguments that a docstring itself explains -> their descriptions."""
     section = parsed(doc(name.module, name.name)).section("Args")
     return {
         argument: text

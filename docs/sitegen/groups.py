@@ -1,8 +1,8 @@
 """The groups of public names: one page of the site for each.
 
 A name belongs to the group that lists the longest part of its place: the module that defines it,
-or `module:name`. An algorithm that no group lists is an optimizer; if it imports what describes
-matrices, it is a matrix rule.
+or `module:name`. An algorithm that no group lists is an optimizer; if it imports a module
+of matrices, it is a matrix rule.
 """
 
 import importlib
@@ -227,7 +227,7 @@ GROUPS = (
 MATRICES = re.compile(r"^from \S*\b(?:matrices|newton_schulz)\b\S* import", re.MULTILINE)
 
 NO_MATRIX_RULES = ("algorithms.mars",)
-"""Modules that import what describes matrices, and whose rule is one of single elements."""
+"""Modules that import a module of matrices, although their rule is elementwise."""
 
 
 def group_of(name: Public) -> Group:

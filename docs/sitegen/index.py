@@ -36,7 +36,7 @@ def _paper(short: str, address: str) -> str:
 
 def index_page(groups: dict[Group, list[Public]]) -> str:
     """Returns the Markdown of the page of all groups."""
-    lines = ["# API", "", "Every public name, by what it is for.", ""]
+    lines = ["# API", "", "All public names, by subject.", ""]
     lines += [":::{container} names", "| Group | Names |", "|---|---|"]
     for group in GROUPS:
         names = ", ".join(f"[`{n.short}`](/{docname(n)}.md)" for n in groups[group])

@@ -1,4 +1,4 @@
-"""Text of docstrings as Markdown: what is not code is escaped, and papers are linked."""
+"""Writes docstrings as Markdown: escapes all text that is not code, and links papers."""
 
 import re
 

@@ -46,7 +46,7 @@ class NotMaths(ValueError):
 
 @dataclass(frozen=True)
 class Token:
-    """A symbol, what it is, and whether a space stands before it."""
+    """A symbol, its kind, and whether a space comes before it."""
 
     kind: str
     text: str
@@ -261,7 +261,7 @@ class _Reader:
     def _term(self) -> str:
         """Reads products and quotients.
 
-        A quotient is a fraction if only one factor stands below the line.
+        A quotient is a fraction if it has only one factor below the line.
         """
         groups: list[list[_Factor]] = [[self._factor()]]
         while True:
@@ -332,7 +332,7 @@ class _Reader:
         return inner
 
     def _called(self, token: Token) -> _Factor:
-        """Reads a name, or a function of what stands in parentheses right after it."""
+        """Reads a name, or a function with its argument in parentheses."""
         after = self._peek()
         if after.text not in ("(", "[") or after.spaced:
             return _both(_name(token.text))

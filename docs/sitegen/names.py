@@ -41,10 +41,10 @@ MODULES = {
     "interop.checkpoint": "Files of torch, and of others in safetensors.",
     "contrib": "Names that optax has in `optax.contrib`.",
 }
-"""Public module, below the package -> what it holds. The first that has a name shows it."""
+"""Public module, below the package -> its content. The first module with a name shows it."""
 
 REPEATING = {"schedules", "transforms", "tree_utils"}
-"""Public modules in which names of the others stand once more."""
+"""Public modules that export names of the other modules again."""
 
 IMPORT = re.compile(rf"^from {PACKAGE}\.(interop\.\w+) import", re.MULTILINE)
 

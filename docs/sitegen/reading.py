@@ -12,7 +12,7 @@ from typing import Any
 
 
 def doc(module: ModuleType, name: str) -> str:
-    """Returns the text below the assignment of a name, or the docstring of what it stands for."""
+    """Returns the text below the assignment of a name, or the docstring of its value."""
     value = getattr(module, name)
     text = _written_below(*origin(module.__name__, name))
     if not text and getattr(value, "__module__", "").startswith("functional_optim"):

@@ -43,7 +43,7 @@ MENU = {
     "Reference": ("api/index", "arguments"),
     "Project": ("design", "asked_for", "programs", "optax_tests", "benchmarks", "*"),
 }
-"""Heading of the menu -> pages and patterns; a page stands where it is first found."""
+"""Heading of the menu -> pages and patterns; a page is below the first that matches."""
 
 LINK = re.compile(r"(!?\[(?:[^\]\\]|\\.)*\])\(([^)#\s]+)(#[^)\s]*)?\)")
 CODE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)

@@ -52,8 +52,8 @@ def scale_by_rss(
         u  = g / (r (1 + (t - 1) lr_decay))
 
     and u = 0 where r = 0. The state keeps s under `sum_of_squares`, of shape `*p`.
-    `initial_accumulator_value` is in units of g^2, and so is `eps` `()`, or in units of g
-    without eps_in_sqrt; `lr_decay` `()` has no unit; u has no unit.
+    `initial_accumulator_value` and `eps` `()` are in units of g^2; without eps_in_sqrt, eps is in
+    units of g. `lr_decay` `()` and u have no unit.
 
     Args:
       initial_accumulator_value: s at the start, in units of g^2.
@@ -62,10 +62,10 @@ def scale_by_rss(
       lr_decay: decay of u per update; 0 for no decay.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the paper has eps (it writes delta) outside the root, and s = 0 at the start. So
-    does torch, with eps 1e-10: `initial_accumulator_value=0.0, eps=1e-10, eps_in_sqrt=False`. In
-    torch a gradient of 0 gives NaN with eps = 0. The defaults are as in optax, which has neither
-    eps outside the root nor lr_decay.
+    Differences: the paper adds eps (its delta) outside the root, and starts with s = 0. torch does
+    the same, with eps 1e-10: `initial_accumulator_value=0.0, eps=1e-10, eps_in_sqrt=False`. With
+    eps = 0, a gradient of 0 gives NaN in torch. The defaults are as in optax, which always adds eps
+    under the root, and has no lr_decay.
 
     Raises:
       ValueError: an argument is negative.

@@ -64,7 +64,8 @@ def scale_by_amsgrad(
 
     Without bias_correction_mu, u has m in place of m / (1 - b1^t); without bias_correction_nu,
     nu_max has v in place of v / (1 - b2^t). The state keeps m as `mu`, v as `nu`, and nu_max, each
-    of shape `*p`, as optax does.
+    of shape `*p`.
+
     `b1`, `b2` `()` have no unit; `eps` `()` is in units of g and `eps_root` in units of g^2; u
     has no unit.
 
@@ -77,7 +78,7 @@ def scale_by_amsgrad(
       bias_correction_nu: whether to divide v by 1 - b2^t before the maximum.
       state_dtype: dtype of all slots, or a dict by slot; None for float32 or wider.
 
-    Differences: the paper has neither correction and no eps. The defaults are as in optax. torch's
+    Differences: the paper has no bias corrections and no eps. The defaults are as in optax. torch's
     amsgrad takes the maximum of v, and corrects the bias of the maximum:
     `scale_by_adam(amsgrad=True)`. With the correction before the maximum, nu_max is never less than
     the first g^2; in torch it is never less than (1 - b2) g^2. Complex parameters are pairs of real

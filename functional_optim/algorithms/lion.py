@@ -75,8 +75,8 @@ def scale_by_lion(
     complex element has the signs of its real and imaginary parts.
 
     Raises:
-      ValueError: b1 or b2 outside [0, 1); an unknown mode; smooth_beta not positive, or with
-        another mode than "smooth".
+      ValueError: b1 or b2 outside [0, 1); an unknown mode; smooth_beta not positive, or
+        passed with a mode that is not "smooth".
 
     Example:
       >>> import functional_optim as fo

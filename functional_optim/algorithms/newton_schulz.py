@@ -320,15 +320,15 @@ def _even(gram: Array, b: float, c: float, to: "_Rounding") -> Array:
 
 def _normalized(
     x: Array,
-    how: str,
+    preconditioning: str,
     safety_factor: float,
     eps: Array,
     as_floor: bool,
     rounded: Callable[[Array], Array],
 ) -> Array:
     """Divides matrices so that their singular values are at most 1 / safety_factor."""
-    if how in ("frobenius", "spectral"):
-        if how == "frobenius":
+    if preconditioning in ("frobenius", "spectral"):
+        if preconditioning == "frobenius":
             norm = scaled_norm_along(x, (-2, -1))
         else:
             norm = jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True)
@@ -342,7 +342,7 @@ def _normalized(
         tall = x.shape[-2] > x.shape[-1]
         y = transposed(x) if tall else x
         gram = y @ adjoint(y)
-        if how == "schatten":
+        if preconditioning == "schatten":
             square = scaled_norm_along(gram, (-2, -1))
         else:
             square = jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)

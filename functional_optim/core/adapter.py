@@ -49,7 +49,7 @@ def check_pair(where: str, link: object) -> tuple[Callable[..., Any], Callable[.
     """Returns `(init, update)` of a transformation, after checking that it is a pair of functions.
 
     Raises:
-      TypeError: it is not a pair of functions; the message starts with `where`.
+      TypeError: link is not a pair of functions; the message starts with `where`.
     """
     init, update = getattr(link, "init", None), getattr(link, "update", None)
     if not callable(init) or not callable(update):
@@ -110,7 +110,7 @@ def check_state(name: str, updates: PyTree, state: PyTree, params: PyTree | None
 
     Raises:
       ValueError: the arguments are in the wrong order.
-      TypeError: it is not a state of this package.
+      TypeError: state is not a state of this package.
     """
     check_order(name, updates, state, params)
     if not isinstance(state, State):

@@ -19,7 +19,7 @@ class Keyed:
 
 
 class Interned(Keyed):
-    """Base of frozen dataclasses with one living object for equal fields.
+    """Base of frozen dataclasses that have a single object for equal fields.
 
     `jax.jit` finds its compiled programs by the identity of the function: with one `update`
     object for all learning rates, a sweep over new transformations compiles once. Objects
@@ -40,7 +40,7 @@ class Interned(Keyed):
 
     @classmethod
     def of(cls, *fields: Any) -> Self:
-        """Returns the living object with these fields, or a new one."""
+        """Returns the existing object with these fields, or a new one."""
         # Made first, because the pool finds an equal object by a comparison with it.
         value = cls(*fields)
         reference = _pool.get(value)
@@ -52,7 +52,7 @@ class Interned(Keyed):
             _recent.append(value)
         return value
 
-    # By `of`, so that copying and unpickling return the living object.
+    # `of` is called, so that copying and unpickling return the existing object.
     def __reduce__(self) -> tuple[object, ...]:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         values = (getattr(self, f.name) for f in fields if f.init)

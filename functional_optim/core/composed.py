@@ -45,7 +45,7 @@ def composed(factory: Callable[..., Any] | None = None, /, **parts: str) -> Any:
 
 
 def _composed(parts: Mapping[str, str], factory: Callable[..., Any]) -> Callable[..., Any]:
-    # Plain values, because a user's function that calls the factory is keyed by what it can reach.
+    # Plain values, because the key of a user's function has all values that the function reaches.
     name, names = factory.__name__, tuple(inspect.signature(factory).parameters)
 
     @functools.wraps(factory)

@@ -15,7 +15,7 @@ return the same `Function` only if two conditions hold:
 2. All that the function can read besides its arguments is unchanged: `dependencies_of` collects it.
 
 Where a part of this cannot be known (the function calls `eval`, reads a tracer, or reaches too many
-objects), the wrapper equals itself alone: nothing is shared, and every result is still right.
+objects), the wrapper equals only itself: no program is shared, and every result is still right.
 """
 
 import builtins
@@ -84,13 +84,13 @@ class Function:
 
 
 _functions: "weakref.WeakValueDictionary[Hashable, Function]" = weakref.WeakValueDictionary()
-"""The living wrappers by their keys."""
+"""The existing wrappers by their keys."""
 
 
 def as_function(function: Callable[..., Any]) -> Any:
     """Makes a callable hashable by its identity and by the values that it reads at present.
 
-    Callables of this package, which are hashable by what they do, are returned unchanged.
+    Callables of this package that are equal if they do the same are returned unchanged.
     """
     if isinstance(function, (Function, Keyed)):
         return function

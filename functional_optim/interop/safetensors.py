@@ -153,7 +153,7 @@ def read_arrays(function: str, path: Path) -> tuple[dict[str, HostArray], dict[s
     """Reads the arrays and the metadata of a safetensors file.
 
     Raises:
-      ValueError: it is not a safetensors file, or is damaged.
+      ValueError: the file is damaged, or not a safetensors file.
     """
     reader = _library(function)
     content = path.read_bytes()
@@ -181,9 +181,9 @@ def _library(function: str) -> ModuleType:
     return import_extra(function, "safetensors", "safetensors")
 
 
-def _damaged(function: str, path: str | PathLike[str], what: str) -> ValueError:
+def _damaged(function: str, path: str | PathLike[str], damage: str) -> ValueError:
     return ValueError(
-        f"{function}: {path} is damaged: {what}. Load an earlier checkpoint. Nothing was loaded."
+        f"{function}: {path} is damaged: {damage}. Load an earlier checkpoint. Nothing was loaded."
     )
 
 

@@ -192,7 +192,7 @@ class _Custom:
         if remainder is not None:
             raise ValueError(
                 "microbatch: microbatch_size must divide the batch if an Accumulator is used, "
-                "which does not know that the last microbatch is smaller."
+                "because its update does not get the size of the last microbatch."
             )
         return self.accumulator.finalize(carry)
 
@@ -241,7 +241,7 @@ def _checked_type(kind: object) -> AccumulationType:
     """Returns the type of accumulation.
 
     Raises:
-      TypeError: it is not an `AccumulationType`.
+      TypeError: kind is not an `AccumulationType`.
     """
     if not isinstance(kind, AccumulationType):
         raise TypeError(

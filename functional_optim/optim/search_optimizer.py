@@ -52,7 +52,7 @@ class SearchOptimizer(TorchOptimizer):
         """Searches once, from the current parameters.
 
         The search is one jitted loop, compiled once for each closure: make the closure outside
-        of the training loop. Everything else that it reads is a constant of the program;
+        of the training loop. All that it reads besides its argument is constant in the program;
         for data that changes, call `minimize(loss_fn, *data)`, which compiles once.
 
         Args:
@@ -69,7 +69,7 @@ class SearchOptimizer(TorchOptimizer):
         closure = grads if closure is None else closure
         if not callable(closure):
             raise TypeError(
-                f"{name}: a search evaluates the loss at points of its own choice, and needs a "
+                f"{name}: a search evaluates the loss at points that it chooses, and needs a "
                 f"closure(params) -> loss, got {type(closure).__name__}. Pass a function of the "
                 "parameters."
             )

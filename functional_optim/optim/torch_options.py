@@ -27,7 +27,7 @@ class _TaggedOption(float):
 
 
 def tag_option(key: str, value: Hyperparameter) -> Hyperparameter:
-    """Returns the value of an option with its floats tagged; integers may be static counts."""
+    """Tags the floats of an option; integers are not tagged, because they may be static counts."""
     if isinstance(value, tuple):
         return tuple(_tag((key, i), part) for i, part in enumerate(value))
     return _tag((key, None), value)
@@ -43,13 +43,13 @@ def find_positions(
 ) -> dict[str, tuple[StatePosition, ...]]:
     """Finds the tagged options in the state of `tx`.
 
-    An edit of such an option is written into the state, without making the transformation
-    again. An option is left out if some of its numbers are not found.
+    An edit of an option that is found is written into the state, and the transformation is not
+    made again. An option is left out if one of its numbers is not found.
 
     Args:
       tx: the transformation, made with the tagged options.
       options: the tagged options.
-      leaf_indices: the structure of the state, with indices as leaves.
+      leaf_indices: the state with the index of each leaf in place of the leaf.
     """
     positions: dict[str, list[StatePosition]] = {}
     for link, init in rule_inits(tx):

@@ -16,14 +16,14 @@ MODES = ("triangular", "triangular2", "exp_range")
 
 
 class Swing(NamedTuple):
-    """The position of a step: the index of its cycle, and the progress between the two values."""
+    """The position of a step: the index of its cycle, and its progress to the second value."""
 
     cycle: Array
-    way: Phase
+    progress: Phase
 
 
 def swing(step: Array, up_steps: Array, down_steps: Array) -> Swing:
-    """Rises in `up_steps` and falls in `down_steps`, in straight lines and without end."""
+    """Computes the position of a step in cycles that rise and fall in straight lines."""
     period = up_steps + down_steps
     cycle = step // period
     elapsed = step - cycle * period

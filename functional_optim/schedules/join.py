@@ -35,7 +35,7 @@ def join_schedules(
 
     Args:
       schedules: schedules of this package, functions of the step, or constant numbers.
-      boundaries: the steps at which the next schedule begins, one fewer than there are schedules.
+      boundaries: the steps at which the next schedule begins, one for each schedule but the first.
 
     Differences: outside its turn, a schedule is evaluated at the nearest step of its turn; optax
     evaluates it at negative steps and past its end, where an infinite value makes derivatives NaN.

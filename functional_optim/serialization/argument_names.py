@@ -5,16 +5,16 @@ from itertools import product
 
 from ..core.rules.spec import OTHER_ARGUMENT_NAMES
 
-__all__ = ["by_argument_names"]
+__all__ = ["find_renamed"]
 
 _FIELDS = ("hyperparams", "schedules")
 """Fields of a link's state that have an entry for each hyperparameter."""
 
 
-def by_argument_names(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
-    """Finds saved hyperparameters whose argument has different names in a rule and an optimizer.
+def find_renamed(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
+    """Finds saved hyperparameters whose argument has another name in the wanted state.
 
-    `trace` has a `decay` where `sgd` has a `momentum`: a state of one fits the other.
+    The `decay` of `trace` is the `momentum` of `sgd`, so a state of one fits the other.
 
     Returns:
       Saved name -> wanted name, where the two differ.
@@ -28,7 +28,7 @@ def by_argument_names(saved: Collection[str], wanted: Collection[str]) -> dict[s
             if not separator or path.partition(".")[0] != argument:
                 continue
             for other in others:
-                # The numbers of a schedule follow the argument, and keep their names.
+                # The path of a schedule's number begins with the argument; the rest is the same.
                 candidate = f"{link}{separator}{other}{path.removeprefix(argument)}"[1:]
                 if candidate in saved and candidate not in wanted:
                     renamed[candidate] = name

@@ -105,7 +105,7 @@ def _migrate_link(arrays: Arrays, optional: set[str], link: str) -> None:
         scalar, _, leaf = name.removeprefix(f"{link}memory.").partition(".")
         memory.setdefault(scalar, {})[f".{leaf}" if leaf else ""] = np.asarray(arrays.pop(name))
     # Some rules now carry whether a parameter has been updated, which they derived from `steps`
-    # before. Other rules had it in their memory, and no longer need it.
+    # before. Other rules had this scalar in their memory, and no longer need it.
     started = {leaf: (t > 0).astype(np.float32) for leaf, t in leaf_counts.items()}
     memory.setdefault("started", started)
     optional |= {f"{link}carry.started{leaf}" for leaf in memory["started"]}

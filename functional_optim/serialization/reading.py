@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.leaf.quantized import decode_state
 from ..core.protocol import PyTree
-from .argument_names import by_argument_names
+from .argument_names import find_renamed
 from .leaf_scalars import LeafScalars, is_leaf_scalar
 from .matching import Match, match
 from .names import Names
@@ -110,8 +110,8 @@ def from_state_dict(
 
     Raises:
       TypeError: state_dict is not a dict.
-      ValueError: it is not from `to_state_dict`, or has a newer format; or, if strict, names,
-        shapes or dtypes differ: the message lists all. Nothing is loaded.
+      ValueError: state_dict is not from `to_state_dict`, or has a newer format; or, if strict,
+        names, shapes or dtypes differ: the message lists all. Nothing is loaded.
 
     Example:
       >>> import functional_optim as fo
@@ -156,7 +156,7 @@ def restore(
     optional = {renamed[k] for k in migrated.optional}
     names = Names(function, template)
     saved = without_containers(saved, names.names)
-    argument_names = by_argument_names(saved, names.names)
+    argument_names = find_renamed(saved, names.names)
     saved = {argument_names.get(k, k): x for k, x in saved.items()}
     saved = join_parts(saved, names.names, decode=bool(stacked))
     shapes = {k: _shape(names, k) for k in names.names}

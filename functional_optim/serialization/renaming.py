@@ -41,8 +41,8 @@ def new_names(function: str, saved: Iterable[str], rename: Mapping[str, str]) ->
 def without_containers(saved: Arrays, wanted: Iterable[str]) -> Arrays:
     """Removes from the names the component that earlier versions wrote for containers of `nnx`.
 
-    A path ended in `.value` then, or had it in front of the parts of a quantized array. The names
-    do not change if some parameter is called `value`.
+    In those versions a path ended in `.value`, or had it before the parts of a quantized array. The
+    names do not change if a parameter is called `value`.
     """
     parts = "|".join(part for kind in FORMATS.values() for part in kind.parts)
     end = re.compile(rf"\.value(?=(\.({parts}))?$)")

@@ -27,7 +27,7 @@ def migrate(function: str, state_dict: Mapping[str, SavedArray]) -> Migrated:
 
     Raises:
       TypeError: the named state is not a mapping.
-      ValueError: it has no version, or a newer version than this package knows.
+      ValueError: the named state has no version, or a version newer than this package reads.
     """
     if not isinstance(state_dict, Mapping):
         raise TypeError(

@@ -279,7 +279,7 @@ def set_to_zero_update(
     return no_updates(updates), state
 
 
-setattr(set_to_zero_update, "is_cacheable", True)  # noqa: B010 (mypy knows no attributes of functions)
+setattr(set_to_zero_update, "is_cacheable", True)  # noqa: B010 (functions have no attributes for mypy)
 
 
 def set_to_zero() -> GradientTransformation:

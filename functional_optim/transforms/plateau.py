@@ -158,7 +158,7 @@ def reduce_on_plateau(
     and with patience 0 it waits for an improvement. torch's `patience` is one less.
 
     Raises:
-      ValueError: a number outside its range, or another mode; `update` without `value`.
+      ValueError: a number outside its range, an unknown mode, or `update` without `value`.
 
     Example:
       >>> import functional_optim as fo

@@ -105,7 +105,7 @@ def test_a_parameter_at_rest_does_not_take_part_in_the_count():
 
 
 @pytest.mark.parametrize("how", [{}, {"epsilon": 0.0}, {"eps_as_floor": True, "epsilon": 0.0}])
-def test_zeros_and_what_has_no_elements_stay_finite(how):
+def test_zeros_and_arrays_without_elements_stay_finite(how):
     params = {"w": jnp.zeros((3, 2)), "b": jnp.zeros(2), "none": jnp.zeros((0, 3))}
     tx = fo.chain(fo.scale_by_factored_rms(**SMALL, **how), fo.clip_by_block_rms(1.0))
     tx = fo.chain(tx, fo.scale_by_param_block_rms())

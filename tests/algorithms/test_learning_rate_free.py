@@ -414,7 +414,7 @@ def test_a_loss_of_several_numbers_is_refused(make):
     ("value", "got"), [("x", "str"), (1j, "complex"), (np.complex64(1j), "complex64")]
 )
 @pytest.mark.parametrize("make", [fo.momo, fo.polyak_sgd, fo.contrib.reduce_on_plateau])
-def test_a_loss_that_is_no_real_number_is_refused(make, value, got):
+def test_a_loss_that_is_not_a_real_number_is_refused(make, value, got):
     tx, params = make(), {"w": jnp.ones((2, 3))}
     with pytest.raises(TypeError, match=rf"value must be the loss, a real number, got {got}\. Pa"):
         tx.update(params, tx.init(params), params, value=value)

@@ -137,7 +137,7 @@ def test_bad_arguments(x0, options, error, text):
     [lambda y: y.astype(jnp.complex64), lambda y: jnp.stack([y, y])],
     ids=["complex", "vector"],
 )
-def test_what_is_no_real_scalar_is_not_minimized(change):
+def test_a_loss_that_is_not_a_real_scalar_is_refused(change):
     with pytest.raises(TypeError, match="minimize: the function must return a real scalar, got"):
         fo.minimize(lambda x: change(bowl(x)), START)
 

@@ -82,7 +82,7 @@ step is torch's, and MoMo, whose print there takes the updates for the parameter
 @pytest.mark.parametrize(
     ("name", "arguments", "printed"), PRINTED, ids=[name for name, *_ in PRINTED]
 )
-def test_updates_on_a_sum_of_squares_print_what_is_published(name, arguments, printed):
+def test_updates_on_a_sum_of_squares_print_the_published_values(name, arguments, printed):
     tx = getattr(fo, name)(**arguments)
 
     @jax.jit

@@ -56,7 +56,7 @@ def test_the_first_step_is_within_the_bounds():
     assert tx.update(3.0, tx.init(0.0))[0] == 0.5
 
 
-def test_an_ill_conditioned_bowl_is_no_harder():
+def test_all_coordinates_of_an_ill_conditioned_quadratic_have_equal_steps():
     scales = np.array([1e-6, 1.0, 1e6], np.float32)
     tx, p = fo.rprop(0.1), jnp.ones(3)
     state, update = tx.init(p), jax.jit(tx.update)

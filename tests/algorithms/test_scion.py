@@ -253,13 +253,13 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_init_says_what_a_parameter_lacks(name):
+def test_errors_of_init(name):
     arguments, params, text = ERRORS[name]
     with pytest.raises(ValueError, match=text):
         fo.scion(0.1, **arguments).init(params)
 
 
-def test_joined_inputs_that_are_no_convolution():
+def test_joined_inputs_that_are_not_a_convolution():
     axes = {"mix": {"w": fo.MatrixAxes((0, 1), 2)}}
     norm = fo.ScionNorm(window=())
     tx = fo.scale_by_scion(1.0, 1.0, norms={"hidden": norm}, axes=axes, **CUBIC)

@@ -306,7 +306,7 @@ def test_moments_in_8_bits_leave_the_bases_in_float32():
 
 
 @pytest.mark.parametrize("optimizer", [fo.soap, fo.kl_shampoo, fo.kl_soap, fo.soap_muon])
-def test_adam_trains_what_is_not_a_matrix(optimizer):
+def test_adam_trains_parameters_that_are_not_matrices(optimizer):
     params = {"embedding": jnp.ones((5, 2)), "b": jnp.ones(3), "w": jnp.ones((4, 3))}
     tx = optimizer(0.1, weight_decay=0.0, adam_weight_decay=0.0, adam_eps=0.0)
     grads = jax.tree.map(lambda p: 2 * p, params)

@@ -85,7 +85,7 @@ def test_it_has_optaxs_numbers():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
 
 
-def test_one_program_estimates_and_rests_whatever_the_interval():
+def test_one_program_serves_every_interval_of_estimates():
     calls = []
 
     def update(updates, state, params=None, **extra):
@@ -131,7 +131,7 @@ def test_a_part_of_the_parameters_has_an_estimate_of_its_own():
     np.testing.assert_allclose(nu, 0.01 * CURVATURE["w"], rtol=1e-5)
 
 
-def test_what_the_estimate_needs_is_asked_for():
+def test_errors_name_the_arguments_that_the_estimate_needs():
     for tx, name in (
         (fo.sophia(0.1), "obj_fn"),
         (fo.sophia(0.1, hessian_diagonal_fn=gauss_newton_bartlett_estimator()), "logits_fn"),

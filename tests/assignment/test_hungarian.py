@@ -48,7 +48,7 @@ def test_no_assignment_costs_less(assign, kind):
 
 
 @each
-def test_large_matrices_cost_what_optax_finds(assign):
+def test_costs_of_large_matrices_equal_those_of_optax(assign):
     costs = jax.random.normal(jax.random.key(0), (40, 60))
     for matrix in (costs, costs.T):
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -76,7 +76,7 @@ def test_an_infinite_cost_forbids_a_pair():
 
 
 @pytest.mark.parametrize("value", [jnp.inf, jnp.nan])
-def test_what_cannot_be_assigned_comes_to_an_end(value):
+def test_costs_without_a_finite_assignment_terminate(value):
     i, j = assignment.hungarian_algorithm(jnp.full((3, 4), value))
     assert len(i) == len(set(j.tolist())) == 3
 
@@ -89,6 +89,6 @@ def test_narrow_and_whole_costs_are_computed_wide(x64):
 
 
 @each
-def test_what_is_no_matrix_is_an_error(assign):
+def test_an_array_that_is_not_a_matrix_is_an_error(assign):
     with pytest.raises(ValueError, match=r"hungarian_algorithm: .* got shape \(2, 2, 2\).*vmap"):
         assign(jnp.ones((2, 2, 2)))

@@ -1,9 +1,9 @@
-"""Runs authors' implementations on the problem, and writes what comes out: opt-in, with torch.
+"""Runs authors' implementations on the steps of `problem.py`, and writes their results.
 
     python -m tests.authors.make_golden FOLDER
 
-FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`. Their code is run and not
-kept; `golden.json` has the parameters after two steps and after ten, in float64.
+FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`; torch is required.
+`golden.json` gets the parameters after two steps and after ten, in float64.
 """
 
 import importlib
@@ -48,21 +48,22 @@ SOURCES = {
 """Module -> repository and file."""
 
 UNUSED = re.compile(r"^from (tabulate|colorama) .*$", re.MULTILINE)
-"""Imports for printing alone."""
+"""Imports that are needed only for printing."""
 
 NARROWED = ("kl_opt", "soap")
 """Modules that cast to float32 before they decompose; here they stay in float64."""
 
 
-def fetch(
+def write_modules(
     folder: Path, to: Path, sources: Mapping[str, tuple[str, str]] = MappingProxyType(SOURCES)
 ) -> None:
     """Writes the sources as modules of a temporary folder."""
     for name, (repository, path) in sources.items():
-        at = folder / repository
-        at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
+        clone = folder / repository
+        is_git = (clone / "HEAD").exists() or (clone / ".git").exists()
+        clone = clone if is_git else clone / "repo"
         text = subprocess.run(
-            ["git", "-C", at, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
+            ["git", "-C", clone, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
         ).stdout
         if name in NARROWED:
             text = text.replace(".float()", ".double()")
@@ -76,7 +77,7 @@ def run(
     before_step: Callable[..., None] | None = None,
     names: tuple[str, ...] = ("w", "b"),
 ) -> list[dict[str, Any]]:
-    """Returns the parameters after the steps that are kept."""
+    """Returns the parameters after the steps in `KEPT`."""
     params = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in start().items()}
     optimizer = make([params[k] for k in names])
     kept = []
@@ -140,7 +141,7 @@ def estimating(interval: int) -> Callable[..., None]:
     return before_step
 
 
-def filtered(function: Callable[..., Any], **how: Any) -> Callable[..., None]:
+def filtered(function: Callable[..., Any], **options: Any) -> Callable[..., None]:
     """Applies a filter of Grokfast before each step."""
     module, memory = torch.nn.Module(), None
 
@@ -149,13 +150,13 @@ def filtered(function: Callable[..., Any], **how: Any) -> Callable[..., None]:
         if not t:
             for k, p in params.items():
                 module.register_parameter(k, p)
-        memory = function(module, grads=memory, **how)
+        memory = function(module, grads=memory, **options)
 
     return before_step
 
 
 def results() -> dict[str, Any]:
-    """Returns all runs, by the names of `cases.py`."""
+    """Returns the parameters of all runs, by the names of `cases.py`."""
     get = importlib.import_module
     ademamix, simplified = get("ademamix").AdEMAMix, get("simplified").SimAdEMAMix
     adopt, laprop, came = get("adopt").ADOPT, get("laprop").LaProp, get("came").CAME
@@ -168,10 +169,10 @@ def results() -> dict[str, Any]:
     two = ThreeBetas((0.99, 0.95))
     soap, kl = get("soap").SOAP, get("kl_opt").KLOpt
 
-    def kullback_leibler(**how: Any) -> Any:
-        # A matrix alone, for theirs refuses vectors; they compute in bfloat16 unless told.
+    def kullback_leibler(**options: Any) -> Any:
+        # Only a matrix, because their code refuses vectors; by default it computes in bfloat16.
         def make(p: list[Any]) -> Any:
-            return kl(p, lr=1e-2, weight_decay=0.0, cast_dtype=torch.float64, **how)
+            return kl(p, lr=1e-2, weight_decay=0.0, cast_dtype=torch.float64, **options)
 
         return run(make, names=("w",))
 
@@ -269,7 +270,7 @@ def results() -> dict[str, Any]:
         "sophia": run(
             lambda p: get("sophia").SophiaG(p, lr=1e-2, rho=1e-3, weight_decay=0.1), estimating(3)
         ),
-        # One parameter, for theirs lets several add to the rate in turn.
+        # Only one parameter, because in their code each of several adds to the rate.
         "adam_hd": run(
             lambda p: get("adam_hd").AdamHD(p, lr=1e-2, hypergrad_lr=1e-4, eps=0.0), names=("b",)
         ),
@@ -306,7 +307,7 @@ if __name__ == "__main__":
     torch.set_default_dtype(torch.float64)
     torch.compile = lambda f=None, **_: f if f is not None else lambda g: g
     with tempfile.TemporaryDirectory() as modules:
-        fetch(Path(sys.argv[1]), Path(modules))
+        write_modules(Path(sys.argv[1]), Path(modules))
         sys.path.insert(0, modules)
         text = json.dumps(results()).replace('], "', '],\n"').replace("}], ", "}],\n")
     Path(__file__).with_name("golden.json").write_text(text + "\n", encoding="utf-8")

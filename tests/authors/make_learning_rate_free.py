@@ -1,9 +1,9 @@
-"""Runs the authors' implementations on the problem, and writes what comes out: opt-in, with torch.
+"""Runs the authors' implementations on the steps of `problem.py`, and writes their results.
 
     python -m tests.authors.make_learning_rate_free FOLDER
 
-FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`. Their code is run and not
-kept; `learning_rate_free.json` has the parameters after two steps and after ten, in float64.
+FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`; torch is required.
+`learning_rate_free.json` gets the parameters after two steps and after ten, in float64.
 """
 
 import functools
@@ -39,13 +39,14 @@ SOURCES = {
 """Module -> repository and file."""
 
 
-def fetch(folder: Path, to: Path) -> None:
+def write_modules(folder: Path, to: Path) -> None:
     """Writes the sources as modules of a temporary folder, with their float32 made float64."""
     for name, (repository, path) in SOURCES.items():
-        at = folder / repository
-        at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
+        clone = folder / repository
+        is_git = (clone / "HEAD").exists() or (clone / ".git").exists()
+        clone = clone if is_git else clone / "repo"
         text = subprocess.run(
-            ["git", "-C", at, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
+            ["git", "-C", clone, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
         ).stdout
         target = to / f"{name}.py"
         target.parent.mkdir(exist_ok=True)
@@ -55,7 +56,7 @@ def fetch(folder: Path, to: Path) -> None:
 def run(
     make: Callable[[list[Any]], Any], step: Callable[[Any, int], Any] | None = None
 ) -> list[dict[str, Any]]:
-    """Returns the parameters after the steps that are kept."""
+    """Returns the parameters after the steps in `KEPT`."""
     import torch
 
     params = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in start().items()}
@@ -84,12 +85,12 @@ def with_loss(optimizer: Any, t: int) -> None:
 
 
 def results() -> dict[str, Any]:
-    """Returns all runs, by the names of `learning_rate_free.py`."""
+    """Returns the parameters of all runs, by the names of `learning_rate_free.py`."""
     import torch
 
-    def of(module: str, name: str, step: Any = None, **how: Any) -> list[dict[str, Any]]:
+    def of(module: str, name: str, step: Any = None, **options: Any) -> list[dict[str, Any]]:
         kind = getattr(importlib.import_module(module), name)
-        return run(functools.partial(kind, **how), step)
+        return run(functools.partial(kind, **options), step)
 
     wrapper = importlib.import_module("sf_wrap").ScheduleFreeWrapperReference
     adamw = functools.partial(of, "sf_adamw", "AdamWScheduleFree", lr=0.01, foreach=False)
@@ -179,12 +180,12 @@ def half_rate(params: list[Any]) -> Any:
 
 
 def main() -> None:
-    """Runs all, and writes the file."""
+    """Writes the results of all runs."""
     import torch
 
     torch.set_default_dtype(torch.float64)
     with tempfile.TemporaryDirectory() as modules:
-        fetch(Path(sys.argv[1]), Path(modules))
+        write_modules(Path(sys.argv[1]), Path(modules))
         sys.path.insert(0, modules)
         importlib.import_module("cocob")._HalfRate = half_rate  # type: ignore[attr-defined]
         text = json.dumps(results()).replace('], "', '],\n"').replace("}], ", "}],\n")

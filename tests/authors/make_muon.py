@@ -1,10 +1,10 @@
-"""Runs the authors' implementations of Muon's family on the problem: opt-in, with torch.
+"""Runs the authors' implementations of Muon and its variants, and writes their results.
 
     python -m tests.authors.make_muon FOLDER
 
-FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`. Their code is run and not
-kept; `muon.json` has the parameters after two steps and after ten. Arrays that they round to
-bfloat16 stay float64.
+FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`; torch is required.
+`muon.json` gets the parameters after two steps and after ten. The runs are in float64 throughout,
+also where the authors round to bfloat16.
 """
 
 import importlib
@@ -35,13 +35,14 @@ EDITS = {
 }
 
 
-def fetch(folder: Path, to: Path) -> None:
+def write_modules(folder: Path, to: Path) -> None:
     """Writes the sources as modules of a temporary folder, for the CPU."""
     for name, (repository, path) in SOURCES.items():
-        at = folder / repository
-        at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
+        clone = folder / repository
+        is_git = (clone / "HEAD").exists() or (clone / ".git").exists()
+        clone = clone if is_git else clone / "repo"
         text = subprocess.run(
-            ["git", "-C", at, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
+            ["git", "-C", clone, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
         ).stdout
         if name == "moonlight":  # the optimizer alone, without the model and its data
             begin, end = text.index("@torch.compile"), text.index("def get_model_and_dataloader")
@@ -54,7 +55,7 @@ def fetch(folder: Path, to: Path) -> None:
 
 
 def run(make: Any, names: tuple[str, ...] = ("w", "b")) -> list[dict[str, Any]]:
-    """Returns the parameters after the steps that are kept."""
+    """Returns the parameters after the steps in `KEPT`."""
     import torch
 
     params = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in start().items()}
@@ -71,14 +72,14 @@ def run(make: Any, names: tuple[str, ...] = ("w", "b")) -> list[dict[str, Any]]:
     return kept
 
 
-def auxiliary(optimizer: Any, matrices: dict[str, Any], others: dict[str, Any]) -> Any:
-    """Runs an optimizer whose groups say whether they have matrices."""
+def run_groups(optimizer: Any, muon: dict[str, Any], adam: dict[str, Any]) -> Any:
+    """Runs an optimizer with a group for Muon and another for Adam, and their options."""
 
     def make(w: Any, b: Any) -> Any:
         return optimizer(
             [
-                {"params": [w], "use_muon": True, **matrices},
-                {"params": [b], "use_muon": False, **others},
+                {"params": [w], "use_muon": True, **muon},
+                {"params": [b], "use_muon": False, **adam},
             ]
         )
 
@@ -86,13 +87,13 @@ def auxiliary(optimizer: Any, matrices: dict[str, Any], others: dict[str, Any]) 
 
 
 def gather(out: Any, x: Any, async_op: bool) -> Any:
-    """Replaces the gathering of arrays from all processes: there is only one process."""
+    """Replaces `all_gather_into_tensor`, for a single process."""
     out.copy_(x.view_as(out))
     return SimpleNamespace(wait=lambda: None)
 
 
 def results() -> dict[str, Any]:
-    """Returns all runs, by the names of `muon.py`."""
+    """Returns the parameters of all runs, by the names of `muon.py`."""
     import torch
 
     get = importlib.import_module
@@ -101,27 +102,28 @@ def results() -> dict[str, Any]:
     dion, dion_normuon = get("dion.muon").Muon, get("dion.normuon").NorMuon
     adamuon = get("adamuon")
     adamuon.dist = SimpleNamespace(all_gather_into_tensor=gather)
-    other = {"momentum": 0.9, "weight_decay": 0.1, "lr": 0.05}
+    muon_options = {"momentum": 0.9, "weight_decay": 0.1, "lr": 0.05}
+    adam_options = {"lr": 0.01, "weight_decay": 0.1}
 
     def grouped(w: Any, b: Any) -> list[dict[str, Any]]:
         return [{"params": [w]}, {"params": [b], "algorithm": "adamw"}]
 
-    def alone(**how: Any) -> Any:
-        return run(lambda w: torch.optim.Muon([w], **how), ("w",))
+    def run_torch(**options: Any) -> Any:
+        return run(lambda w: torch.optim.Muon([w], **options), ("w",))
 
-    def signs(**how: Any) -> Any:
-        return run(lambda w: adamuon.AdaMuon([w], rank=0, world_size=1, **how), ("w",))
+    def run_adamuon(**options: Any) -> Any:
+        return run(lambda w: adamuon.AdaMuon([w], rank=0, world_size=1, **options), ("w",))
 
     return {
-        "keller_jordan": auxiliary(keller_jordan, {}, {}),
-        "keller_jordan-decay": auxiliary(keller_jordan, other, {"lr": 0.01, "weight_decay": 0.1}),
-        # Its eps is added to the uncorrected root.
+        "keller_jordan": run_groups(keller_jordan, {}, {}),
+        "keller_jordan-decay": run_groups(keller_jordan, muon_options, adam_options),
+        # Moonlight's Adam adds eps before the bias correction, so eps is 0.
         "moonlight": run(lambda w, b: moonlight(muon_params=[w], adamw_params=[b], adamw_eps=0.0)),
         "moonlight-plain": run(
             lambda w: moonlight(0.01, 0.0, [w], momentum=0.8, nesterov=False), ("w",)
         ),
-        "torch": alone(),
-        "torch-rms": alone(lr=0.01, adjust_lr_fn="match_rms_adamw", nesterov=False, ns_steps=7),
+        "torch": run_torch(),
+        "torch-rms": run_torch(lr=0.01, adjust_lr_fn="match_rms_adamw", nesterov=False, ns_steps=7),
         "dion": run(lambda w, b: dion(grouped(w, b))),
         "dion-quintic": run(
             lambda w: dion(
@@ -129,25 +131,25 @@ def results() -> dict[str, Any]:
             ),
             ("w",),
         ),
-        "normuon": auxiliary(normuon, {}, {}),
-        "normuon-decay": auxiliary(normuon, {**other, "beta2": 0.8}, {"lr": 0.01}),
+        "normuon": run_groups(normuon, {}, {}),
+        "normuon-decay": run_groups(normuon, {**muon_options, "beta2": 0.8}, {"lr": 0.01}),
         "normuon-dion": run(lambda w, b: dion_normuon(grouped(w, b))),
-        "adamuon": signs(),
-        "adamuon-plain": signs(lr=0.01, momentum=0.8, nesterov=False, weight_decay=0.0),
+        "adamuon": run_adamuon(),
+        "adamuon-plain": run_adamuon(lr=0.01, momentum=0.8, nesterov=False, weight_decay=0.0),
     }
 
 
 def main() -> None:
-    """Runs all, and writes the file."""
+    """Writes the results of all runs."""
     import torch
 
     torch.set_default_dtype(torch.float64)
     torch.compile = lambda f=None, **_: f if f is not None else lambda g: g
     torch.bfloat16 = torch.float64  # type: ignore[misc]
-    # A copy, for torch divides it in place.
+    # A copy, because torch divides the result in place.
     torch.Tensor.bfloat16 = lambda self: self.clone()  # type: ignore[method-assign,assignment]
     with tempfile.TemporaryDirectory() as modules:
-        fetch(Path(sys.argv[1]), Path(modules))
+        write_modules(Path(sys.argv[1]), Path(modules))
         sys.path.insert(0, modules)
         text = json.dumps(results()).replace('], "', '],\n"').replace("}], ", "}],\n")
     path = Path(__file__).with_name("muon.json")

@@ -1,9 +1,9 @@
-"""Runs authors' implementations with our random numbers and signs: opt-in, with torch and JAX.
+"""Runs authors' implementations with our random numbers and signs, and writes their results.
 
     python -m tests.authors.make_sampled FOLDER
 
-FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`. Their code is run and not
-kept; `sampled.json` has the parameters after two steps and after ten, in float64.
+FOLDER holds clones of the repositories of `SOURCES`, as `owner+name`; torch is required.
+`sampled.json` gets the parameters after two steps and after ten, in float64.
 """
 
 import importlib
@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import torch
 
-from .make_golden import fetch, run
+from .make_golden import run, write_modules
 
 SOURCES = {
     "apollo_torch/apollo": ("zhuhanqing+APOLLO", "apollo_torch/apollo.py"),
@@ -128,7 +128,7 @@ class WithClosure:
 
 
 def results() -> dict[str, Any]:
-    """Returns all runs, by the names of `sampled.py`."""
+    """Returns the parameters of all runs, by the names of `sampled.py`."""
     get = importlib.import_module
     kron, psgd = get("kron").Kron, get("psgd").KronWhiten
     update_factors = get("kron")._update_precond
@@ -140,14 +140,14 @@ def results() -> dict[str, Any]:
     get("kron")._update_precond = update_precond
     galore, apollo = get("galore_torch.adamw").AdamW, get("apollo_torch.apollo").AdamW
 
-    def whiten(**how: Any) -> Callable[[list[Any]], Any]:
-        return lambda p: WithClosure(psgd(p, lr_params=1e-2, **how), p)
+    def whiten(**options: Any) -> Callable[[list[Any]], Any]:
+        return lambda p: WithClosure(psgd(p, lr_params=1e-2, **options), p)
 
-    def low_rank(make: Any, **how: Any) -> Callable[[list[Any]], Any]:
+    def low_rank(make: Any, **options: Any) -> Callable[[list[Any]], Any]:
         def groups(params: list[Any]) -> Any:
             w, b = params
             plain = {"params": [b], "eps": 0.0}
-            group = {"params": [w], "update_proj_gap": 4, "proj_type": "std", **how}
+            group = {"params": [w], "update_proj_gap": 4, "proj_type": "std", **options}
             rate = group.pop("lr", 1e-2)
             return make([group, plain], lr=rate, no_deprecation_warning=True)
 
@@ -207,7 +207,7 @@ if __name__ == "__main__":
     torch.Tensor.float = torch.Tensor.double
     torch.linalg.svd = signed_svd
     with tempfile.TemporaryDirectory() as modules:
-        fetch(Path(sys.argv[1]), Path(modules), SOURCES)
+        write_modules(Path(sys.argv[1]), Path(modules), SOURCES)
         for name, text in STAND_INS.items():
             target = Path(modules, f"{name}.py")
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Runs the authors' Scion, Dion and Dion2, and writes what comes out: opt-in, with torch.
+"""Runs the authors' Scion, Dion and Dion2, and writes their results.
 
     python -m tests.authors.make_scion_and_dion FOLDER
 
-FOLDER holds clones of `LIONS-EPFL/scion` and `microsoft/dion`, as `owner+name`. Their code is run
-and not kept; `scion_and_dion.json` has the parameters after two steps and after ten, in float64.
+FOLDER holds clones of `LIONS-EPFL/scion` and `microsoft/dion`, as `owner+name`; torch is
+required. `scion_and_dion.json` gets the parameters after two steps and after ten, in float64.
 """
 
 import importlib
@@ -35,13 +35,14 @@ SOURCES = {"scion": ("LIONS-EPFL+scion", "scion.py")} | {
 """Module -> repository and file."""
 
 
-def fetch(folder: Path, to: Path) -> None:
+def write_modules(folder: Path, to: Path) -> None:
     """Writes the sources as modules of a temporary folder, with their narrow dtypes float64."""
     for name, (repository, path) in SOURCES.items():
-        at = folder / repository
-        at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
+        clone = folder / repository
+        is_git = (clone / "HEAD").exists() or (clone / ".git").exists()
+        clone = clone if is_git else clone / "repo"
         text = subprocess.run(
-            ["git", "-C", at, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
+            ["git", "-C", clone, "show", f"HEAD:{path}"], check=True, capture_output=True, text=True
         ).stdout
         for narrow in ("torch.float32", "torch.bfloat16"):
             text = text.replace(narrow, "torch.float64")
@@ -77,7 +78,7 @@ def with_first_q(kind: Any) -> Any:
 
 
 def results() -> dict[str, Any]:
-    """Returns all runs, by the names of `scion_and_dion.py`."""
+    """Returns the parameters of all runs, by the names of `scion_and_dion.py`."""
     scion = importlib.import_module("scion").Scion
     dion2 = importlib.import_module("dion.dion2").Dion2
     simple, reference, dion = (
@@ -122,13 +123,13 @@ def results() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs all, and writes the file."""
+    """Writes the results of all runs."""
     import torch
 
     torch.set_default_dtype(torch.float64)
     torch.compile = lambda f=None, **_: f if f is not None else lambda g: g  # type: ignore
     with tempfile.TemporaryDirectory() as modules:
-        fetch(Path(sys.argv[1]), Path(modules))
+        write_modules(Path(sys.argv[1]), Path(modules))
         sys.path.insert(0, modules)
         text = json.dumps(results()).replace("]], ", "]],\n")
     path = Path(__file__).with_name("scion_and_dion.json")

@@ -1,9 +1,9 @@
-"""Runs Meta's Distributed Shampoo on the problem, and writes what comes out: opt-in, with torch.
+"""Runs Meta's Distributed Shampoo on the steps of `problem.py`, and writes its results.
 
     python -m tests.authors.make_shampoo FOLDER
 
-FOLDER holds a clone of facebookresearch/optimizers, as `facebookresearch+optimizers`. Its code is
-run and not kept; `shampoo.json` has the parameters after two steps and after ten, in float64.
+FOLDER holds a clone of facebookresearch/optimizers, as `facebookresearch+optimizers`; torch is
+required. `shampoo.json` gets the parameters after two steps and after ten, in float64.
 """
 
 import functools
@@ -24,25 +24,27 @@ RATE = 2.0**-7
 REPOSITORY, PACKAGE = "facebookresearch+optimizers", "distributed_shampoo"
 
 
-def fetch(folder: Path, to: Path) -> None:
+def write_modules(folder: Path, to: Path) -> None:
     """Writes the package into a temporary folder."""
-    at = folder / REPOSITORY
-    at = at if (at / "HEAD").exists() or (at / ".git").exists() else at / "repo"
-    command = ["git", "-C", str(at), "archive", "HEAD", PACKAGE]
+    clone = folder / REPOSITORY
+    is_git = (clone / "HEAD").exists() or (clone / ".git").exists()
+    clone = clone if is_git else clone / "repo"
+    command = ["git", "-C", str(clone), "archive", "HEAD", PACKAGE]
     content = subprocess.run(command, check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(to, filter="data")
 
 
 def in_descending_order(run: Callable[[], Any]) -> Any:
-    """Runs code whose sorts are reversed.
+    """Runs code with sorts in descending order.
 
-    Theirs puts the smallest eigenvalue first, and then one iteration at a time does not converge.
+    Meta's code puts the smallest eigenvalue first, and then one iteration per step does not
+    converge.
     """
     import torch
 
     ascending = torch.Tensor.sort
-    torch.Tensor.sort = lambda self, **how: ascending(self, descending=True, **how)
+    torch.Tensor.sort = lambda self, **options: ascending(self, descending=True, **options)
     try:
         return run()
     finally:
@@ -50,7 +52,7 @@ def in_descending_order(run: Callable[[], Any]) -> Any:
 
 
 def results() -> dict[str, Any]:
-    """Returns all runs, by the names of `shampoo.py`."""
+    """Returns the parameters of all runs, by the names of `shampoo.py`."""
     import distributed_shampoo as meta
     import torch
     from distributed_shampoo.shampoo_types import ClassicMomentumConfig as classic
@@ -59,25 +61,25 @@ def results() -> dict[str, Any]:
 
     dtypes = {"factor_matrix_dtype": torch.float64}
 
-    def roots(config: Any = meta.DefaultEigenConfig, **how: Any) -> Any:
+    def roots(config: Any = meta.DefaultEigenConfig, **options: Any) -> Any:
         return meta.RootInvShampooPreconditionerConfig(
             amortized_computation_config=config,
             inv_factor_matrix_dtype=torch.float64,
             **dtypes,
-            **how,
+            **options,
         )
 
-    def shampoo(names: tuple[str, ...] = ("w", "b"), **how: Any) -> list[dict[str, Any]]:
+    def shampoo(names: tuple[str, ...] = ("w", "b"), **options: Any) -> list[dict[str, Any]]:
         # Otherwise it would make vectors of small matrices.
         axes = meta.SingleDeviceDistributedConfig(target_parameter_dimensionality=2)
-        preconditioner_config = how.pop("preconditioner_config", roots())
+        preconditioner_config = options.pop("preconditioner_config", roots())
         return run(
             functools.partial(
                 meta.DistributedShampoo,
                 lr=RATE,
                 preconditioner_config=preconditioner_config,
                 distributed_config=axes,
-                **how,
+                **options,
             ),
             names=names,
         )
@@ -150,13 +152,13 @@ def results() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs all, and writes the file."""
+    """Writes the results of all runs."""
     import torch
 
     torch.set_default_dtype(torch.float64)
     logging.disable()
     with tempfile.TemporaryDirectory() as modules:
-        fetch(Path(sys.argv[1]), Path(modules))
+        write_modules(Path(sys.argv[1]), Path(modules))
         sys.path.insert(0, modules)
         text = json.dumps(results()).replace('], "', '],\n"').replace("}], ", "}],\n")
     Path(__file__).with_name("shampoo.json").write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Muon's family: name of a run -> transformation; nothing is rounded to bfloat16."""
+"""Muon and its variants: name of a run -> transformation; nothing is rounded to bfloat16."""
 
 from typing import Any
 

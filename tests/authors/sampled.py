@@ -36,7 +36,7 @@ CASES = {
         geometry="Q0.5EQ1.5",
         axes=ROWS,
     ),
-    # Their eps stands next to the uncorrected root.
+    # Their eps is added to the root without bias correction.
     "galore": fo.galore(
         1e-2,
         rank=2,

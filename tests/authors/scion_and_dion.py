@@ -15,8 +15,8 @@ class Case:
     tx: fo.GradientTransformation
 
 
-def scion(shape: str, norm: fo.ScionNorm, axes=AXES, **how) -> Case:
-    arguments = {"radius": 2.0, "norms": {"x": norm}, "param_labels": {"x": "x"}, **how}
+def scion(shape: str, norm: fo.ScionNorm, axes=AXES, **options) -> Case:
+    arguments = {"radius": 2.0, "norms": {"x": norm}, "param_labels": {"x": "x"}, **options}
     return Case(shape, fo.scion(2**-4, axes=axes, **arguments))
 
 

@@ -7,10 +7,10 @@ import functional_optim as fo
 from .make_shampoo import RATE
 
 
-def chained(weight_decay: float = 0.0, **how: Any) -> fo.GradientTransformation:
+def chained(weight_decay: float = 0.0, **options: Any) -> fo.GradientTransformation:
     """Makes Shampoo of all parameters, vectors too, as Meta's."""
     return fo.chain(
-        fo.scale_by_shampoo(**how),
+        fo.scale_by_shampoo(**options),
         fo.add_decayed_weights(weight_decay),
         fo.scale_by_learning_rate(RATE),
     )

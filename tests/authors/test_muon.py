@@ -43,7 +43,7 @@ def test_ten_steps_are_those_of_the_authors(name):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {},
         {"nesterov": False, "beta": 0.8},
@@ -53,11 +53,11 @@ def test_ten_steps_are_those_of_the_authors(name):
     ],
     ids=str,
 )
-def test_ten_steps_are_those_of_optax(how):
-    arguments = fo.muon_preset("optax") | how
-    arguments |= {"adam_nesterov": how.get("nesterov", True)}  # optax has one switch for both
+def test_ten_steps_are_those_of_optax(options):
+    arguments = fo.muon_preset("optax") | options
+    arguments |= {"adam_nesterov": options.get("nesterov", True)}  # optax has one switch for both
     with jax.numpy_dtype_promotion("standard"):  # which optax needs
-        theirs = list(steps(optax.contrib.muon(0.02, **how), "wb"))
+        theirs = list(steps(optax.contrib.muon(0.02, **options), "wb"))
     for ours, expected in zip(steps(fo.muon(0.02, **arguments), "wb"), theirs, strict=True):
         for k in "wb":
             np.testing.assert_allclose(ours[k], expected[k], rtol=1e-9, atol=1e-11)

@@ -96,13 +96,13 @@ def test_parameters_and_gradients_of_different_dtypes():
     assert_same_bits(fo.adamw(0.1), params, [grads])
 
 
-def test_what_the_links_ask_for_is_handed_on():
+def test_extra_arguments_are_passed_to_the_links():
     tx, params = fo.polyak_sgd(), {"w": jnp.ones(2)}
     new, _ = fo.apply_gradients(tx, params, tx.init(params), params, value=1.0, unknown=None)
     np.testing.assert_allclose(new["w"], 0.5, rtol=1e-6)
 
 
-def test_an_update_is_no_array_of_the_program(eager):
+def test_updates_are_not_arrays_of_the_program(eager):
     tx, params = fo.adam(0.1), {"w": jnp.ones(2)}
     state = tx.init(params)
     with jax.disable_jit(False):
@@ -130,6 +130,6 @@ def test_errors_are_those_of_the_two(params, grads, error):
         assert "'" in str(caught.value) or caught.value.__notes__
 
 
-def test_what_is_no_pair_is_refused():
+def test_an_argument_that_is_not_a_pair_is_refused():
     with pytest.raises(TypeError, match=r"apply_gradients: tx must be a pair .* got float"):
         fo.apply_gradients(0.1, {}, (), {})

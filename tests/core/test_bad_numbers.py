@@ -44,7 +44,7 @@ def test_no_number_of_a_schedule_may_be_nan(case, name):
         case.make(**{name: NAN})
 
 
-def test_nan_is_no_value_of_a_hyperparameter_that_is_set():
+def test_a_hyperparameter_cannot_be_set_to_nan():
     tx = fo.add_decayed_weights(0.1)
     state = tx.init(jnp.ones(2))
     with pytest.raises(ValueError, match="set_hyperparams: weight_decay must be in"):

@@ -40,7 +40,7 @@ def test_elementwise_maths_runs_on_parts(function):
         np.testing.assert_allclose(found.ravel(), whole[np.array(at)], rtol=1e-6)
 
 
-def test_what_is_known_of_the_results_is_not_computed_again():
+def test_known_results_are_not_computed_again():
     def function(x):
         mean = 2 * x
         return mean + 1, {"mean": mean}
@@ -53,7 +53,7 @@ def test_what_is_known_of_the_results_is_not_computed_again():
     assert (on_part(part, part.shape)[0] == 3).all()
 
 
-def test_what_is_not_fused_is_in_a_computation_of_its_own():
+def test_unfused_maths_is_a_separate_computation():
     def twice_read(x):
         y = unfused(3 * x)
         return y + 1, 2 * y

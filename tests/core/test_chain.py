@@ -70,7 +70,7 @@ def test_links_apply_in_order():
     np.testing.assert_allclose(updates["w"], [-0.5, -0.05], rtol=1e-6)
 
 
-def test_fused_links_do_what_they_do_one_by_one():
+def test_fused_links_give_the_same_updates_as_separate_links():
     links = (
         fo.add_decayed_weights(0.1),
         fo.clip_by_global_norm(1.0),
@@ -139,7 +139,7 @@ def test_our_chain_runs_within_that_of_optax():
         ((fo.clip(1.0), None), "link 1 must be a pair of functions .* got NoneType None"),
     ],
 )
-def test_what_is_no_link_is_an_error(links, text):
+def test_an_argument_that_is_not_a_link_is_an_error(links, text):
     with pytest.raises(TypeError, match=f"chain: {text}"):
         fo.chain(*links)
 

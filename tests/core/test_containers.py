@@ -191,7 +191,7 @@ def test_errors_and_descriptions_show_the_paths_of_parameters(put):
     ]
 
 
-def test_a_module_with_one_array_is_no_container():
+def test_a_module_with_one_array_is_not_a_container():
     @jax.tree_util.register_dataclass
     @dataclasses.dataclass
     class Gain:

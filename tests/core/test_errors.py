@@ -51,7 +51,7 @@ NOT_NUMBERS = [
 
 
 @pytest.mark.parametrize(("case", "name"), one_per_number())
-def test_what_is_no_number(case: Case, name):
+def test_an_argument_that_is_not_a_number(case: Case, name):
     for value, error, text in NOT_NUMBERS:
         with pytest.raises(error, match=rf"^\w+: \w+ {text}"):
             case.make(**{name: value})
@@ -62,7 +62,7 @@ OPTIMIZERS = [fo.adam, fo.adamw, fo.sgd, fo.lion, fo.rmsprop]
 
 
 @pytest.mark.parametrize("factory", [*LINKS, fo.scale])
-def test_an_unknown_argument_of_a_link_shows_what_there_is(factory):
+def test_the_error_for_an_unknown_argument_lists_the_arguments(factory):
     takes = ".*".join(inspect.signature(factory).parameters)
     text = rf"{factory.__name__}: got an unexpected keyword argument 'lr'.*{takes}"
     with pytest.raises(TypeError, match=text):
@@ -107,14 +107,14 @@ def test_an_option_of_momentum_without_momentum(factory, option):
 
 
 @pytest.mark.parametrize("dtype", ["int32", bool])
-def test_a_slot_dtype_that_is_no_floating_point(dtype):
+def test_a_slot_dtype_that_is_not_floating_point(dtype):
     with pytest.raises(TypeError, match="mu_dtype must be a floating-point dtype, got"):
         fo.scale_by_adam(mu_dtype=dtype)
     with pytest.raises(TypeError, match="state_dtype must be a floating-point dtype, got"):
         fo.scale_by_adam(state_dtype=dtype)
 
 
-def test_a_dtype_for_a_slot_that_there_is_not():
+def test_a_dtype_for_a_slot_that_does_not_exist():
     text = "scale_by_adam: state_dtype names the slot 'nn', .* Its slots are: mu, nu"
     with pytest.raises(ValueError, match=text):
         fo.scale_by_adam(state_dtype={"nn": "float32"}).init(PARAMS)
@@ -169,13 +169,13 @@ def test_updates_that_do_not_fit_the_state(updates, error, text, with_params):
             update(*args)
 
 
-def test_an_update_that_is_no_array():
+def test_an_update_that_is_not_an_array():
     tx = fo.adam(1e-3)
     with pytest.raises(TypeError, match=r"scale_by_adam: the update at 'w' is of type str\."):
         tx.update({**PARAMS, "w": "kernel"}, tx.init(PARAMS))
 
 
-def test_updates_that_do_not_fit_the_parameters_where_there_is_no_state():
+def test_updates_that_do_not_fit_the_parameters_of_a_stateless_link():
     tx = fo.scale(0.1)
     with pytest.raises(ValueError, match=r"scale: the update at 'b' has shape \(2,\), and the par"):
         tx.update({**PARAMS, "b": jnp.ones(2)}, tx.init(PARAMS), PARAMS)
@@ -277,7 +277,7 @@ def test_masks_that_do_not_fit(make, where, mask, text, as_function):
 
 @pytest.mark.parametrize("entry", [1, 0, 1.0, "True"])
 @pytest.mark.parametrize(("make", "where"), ROUTES[:3])
-def test_an_entry_of_a_mask_that_is_no_boolean(make, where, entry):
+def test_an_entry_of_a_mask_that_is_not_a_boolean(make, where, entry):
     with pytest.raises(
         (ValueError, TypeError), match=f"{where} has {re.escape(repr(entry))} at 'w'"
     ):
@@ -309,7 +309,7 @@ def test_labels_that_are_a_function_of_more_than_shapes_need_parameters(make, of
         tx.update(PARAMS, tx.init(PARAMS))
 
 
-def test_labels_that_are_a_function_need_parameters_where_a_gradient_is_not_there():
+def test_labels_that_are_a_function_need_parameters_if_a_gradient_is_none():
     tx = fo.masked(fo.scale(1.0), lambda params: jax.tree.map(lambda p: True, params))
     with pytest.raises(ValueError, match="so update needs params"):
         tx.update({**PARAMS, "b": None}, tx.init(PARAMS))
@@ -341,7 +341,7 @@ def test_updates_that_cannot_be_applied(updates, error, text):
         fo.apply_updates(PARAMS, updates)
 
 
-def test_an_update_of_what_is_not_trained():
+def test_an_update_of_an_integer_parameter():
     params = {"n": jnp.ones(2, jnp.int32)}
     with pytest.raises(TypeError, match="apply_updates: the parameter at 'n' has dtype int32"):
         fo.apply_updates(params, {"n": jnp.ones(2)})

@@ -193,7 +193,7 @@ def test_a_backend_may_have_all_its_leaves_in_one_call(chosen, backend):
     assert joining.sizes == [2]
 
 
-def test_of_several_backends_the_first_that_claims_a_leaf_runs_it(chosen, backend):
+def test_the_first_backend_that_claims_a_leaf_runs_it(chosen, backend):
     params = {"a": normal(0, 4), "b": normal(1, 2, 3)}
     first, second = backend(ndim=2), backend(ndim=1)
     backend(ndim=1)

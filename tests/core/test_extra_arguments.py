@@ -7,7 +7,7 @@ from ..rules import each_with_extra
 
 
 @each_with_extra
-def test_without_what_it_needs_it_says_so(case):
+def test_errors_name_a_missing_extra_argument(case):
     tx, params = case.make(), problem.arrays()
     with pytest.raises(
         ValueError, match=r"update needs (params and )?\w*(value|grad|logits|obj_fn)"

@@ -294,14 +294,14 @@ EQUAL = {
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_what_can_be_seen_to_do_the_same_shares_its_programs(name):
+def test_functions_that_are_known_to_be_equal_share_programs(name):
     if isinstance(EQUAL[name], np.ufunc) and not hasattr(np.sin, "__qualname__"):
         pytest.skip("before NumPy 2.2, a ufunc does not say which one it is")
     assert dependencies_of(EQUAL[name]) is not None
     assert as_function(EQUAL[name]) is as_function(EQUAL[name])
 
 
-def test_what_is_made_again_at_each_access_shares_its_programs():
+def test_functions_that_are_made_at_each_access_share_programs():
     instance = Unhashable(reads_nothing)
     assert as_function(instance.__call__) is as_function(instance.__call__)
     one, two = (fo.path_labels([("w", "a"), (reads_a_global, "c")], "b") for _ in range(2))
@@ -384,7 +384,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_what_differs_does_not(name):
+def test_different_functions_do_not_share_programs(name):
     one, two = DIFFERENT[name]
     assert as_function(one) is not as_function(two)
 
@@ -439,7 +439,7 @@ def changes():
 
 
 @pytest.mark.parametrize("name", changes())
-def test_what_has_changed_is_another(name):
+def test_a_changed_function_is_a_different_function(name):
     function, change = changes()[name]
     before = as_function(function)
     assert as_function(function) is before
@@ -447,7 +447,7 @@ def test_what_has_changed_is_another(name):
     assert as_function(function) is not before
 
 
-def test_what_changed_before_it_was_called_is_shared_with_none():
+def test_a_function_that_changes_before_its_first_call_is_not_shared():
     seen = {"rate": 0.5}
 
     def rate(step):
@@ -475,7 +475,7 @@ def by_name(step):
     ],
     ids=["by text", "iterator", "objects", "too much"],
 )
-def test_what_cannot_be_seen_is_shared_with_none(function):
+def test_functions_whose_dependencies_are_unknown_are_not_shared(function):
     assert dependencies_of(function) is None
     assert as_function(function) is not as_function(function)
     assert not as_function(function).is_cacheable
@@ -493,7 +493,7 @@ def test_functions_copy_and_pickle_as_functions_do():
         assert twin.update is tx.update
 
 
-def test_what_a_function_holds_is_not_kept_alive():
+def test_objects_that_a_function_closes_over_are_not_kept_alive():
     class Data:
         pass
 

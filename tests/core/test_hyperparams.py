@@ -158,7 +158,7 @@ def test_a_name_may_have_a_part_of_its_path():
         set_hyperparams(state, {"c.learning_rate": 0.5})
 
 
-def test_names_with_paths_do_not_depend_on_what_stands_around():
+def test_names_with_paths_do_not_depend_on_other_links():
     alone = get_hyperparams(fo.adam(0.1).init(PARAMS), with_paths=True)
     among = get_hyperparams(
         fo.chain(fo.clip(1.0), fo.adam(0.1), fo.scale_by_lion(), fo.params_ema(0.9)).init(PARAMS),
@@ -205,7 +205,7 @@ class TestScheduled:
         updates, _ = self.tx.update(PARAMS, state, PARAMS)
         assert updates["b"] == -0.5
 
-    def test_numbers_of_two_schedules_are_told_apart_by_their_links(self):
+    def test_numbers_of_two_schedules_are_distinguished_by_their_links(self):
         ramp = fo.linear_schedule(1.0, 0.0, 4)
         state = fo.chain(fo.scale(ramp), fo.scale(ramp)).init(PARAMS)
         edited = set_hyperparams(state, {"scale_1.step_size.end_value": 0.5})
@@ -252,7 +252,7 @@ def test_a_value_takes_the_dtype_that_the_state_has(value):
 
 
 @pytest.mark.parametrize("value", [1j, True, None, "0.1", [0.1, None]], ids=repr)
-def test_refuses_what_is_no_real_number(value):
+def test_refuses_values_that_are_not_real_numbers(value):
     with pytest.raises(TypeError, match="set_hyperparams: b1 must be a real number, got"):
         set_hyperparams(fo.adam(0.1).init(PARAMS), b1=value)
 
@@ -303,7 +303,7 @@ class TestBounds:
         edit = jax.jit(lambda value: set_hyperparams(self.state, b1=value, tx=self.tx))
         assert get_hyperparams(edit(1.5))["b1"] == 1.5
 
-    def test_what_is_no_transformation_is_refused(self):
+    def test_an_argument_that_is_not_a_transformation_is_refused(self):
         with pytest.raises(TypeError, match="set_hyperparams: tx must be a pair of functions"):
             set_hyperparams(self.state, b1=0.5, tx=fo.adam)
 
@@ -334,7 +334,7 @@ def test_numbers_are_set_under_a_transfer_guard(value):
 
 
 @pytest.mark.parametrize("value", ["0.1", None, 1j, True, [0.1, "x"]], ids=repr)
-def test_what_is_no_number_is_not_set(value):
+def test_values_that_are_not_numbers_are_not_set(value):
     state = fo.sgd(0.1).init(PARAMS)
     with pytest.raises(TypeError, match="learning_rate must be a real number, got"):
         set_hyperparams(state, learning_rate=value)

@@ -51,7 +51,7 @@ def test_a_tree_without_leaves_has_no_labels():
     assert fo.path_labels({"bias$": "b"})({"a": None}) == {"a": None}
 
 
-def test_what_is_no_expression_is_refused_at_once():
+def test_an_invalid_regular_expression_is_refused_at_once():
     with pytest.raises(
         ValueError, match=r"path_labels: '\(' is not a regular expression: missing \)"
     ):

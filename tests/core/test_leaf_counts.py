@@ -76,7 +76,7 @@ def test_leaf_counts_begin_at_the_first_update_without_a_gradient():
     assert state.leaf_counts.dtype == jnp.int32
 
 
-def test_they_stay_once_they_are_there():
+def test_leaf_counts_stay_in_the_state():
     tx = fo.adam(0.1)
     _, state = run(tx, [grads(1, "b")])
     _, after = jax.eval_shape(tx.update, grads(2), state, PARAMS)

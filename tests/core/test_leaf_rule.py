@@ -65,7 +65,7 @@ def test_a_hyperparameter_is_kept_in_the_state_and_used():
     assert floats(state.hyperparams) == {"factor": 0.5, "offset": 1.0}
 
 
-def test_a_schedule_may_stand_for_any_hyperparameter():
+def test_any_hyperparameter_may_be_a_schedule():
     tx = shrink(fo.linear_schedule(0.5, 0.25, 1), offset=lambda step: step)
     _, state = one_step(tx)
     updates, _ = tx.update(GRADS, state, PARAMS)
@@ -298,7 +298,7 @@ def test_step_scalars_are_computed_once_for_all_leaves():
 
 
 @pytest.mark.parametrize(("rate", "kept"), [(None, ["sum"]), (0.5, ["sum", "total"])])
-def test_what_is_carried_may_depend_on_options(rate, kept):
+def test_carried_scalars_may_depend_on_options(rate, kept):
     def step_scalars(t, sum, rate, total=None):
         assert (total is None) == (rate is None)
         return {"sum": sum + t, **({} if total is None else {"total": total + rate})}

@@ -38,7 +38,7 @@ def plain(xs, bs):
     ],
     ids=["constant", "zero", "rising", "falling", "off and on"],
 )
-def test_a_moment_is_adams_whatever_the_decay_does(decay):
+def test_a_moment_equals_that_of_adam_with_any_schedule_of_the_decay(decay):
     xs = jnp.asarray(np.random.default_rng(0).standard_normal(30))
     bs = decay(jnp.arange(30.0))
     np.testing.assert_allclose(run(xs, bs), plain(xs, bs), rtol=1e-12, atol=1e-13)

@@ -37,7 +37,7 @@ TXS = {
 
 
 @pytest.mark.parametrize("tx", TXS.values(), ids=TXS)
-def test_what_is_saved_can_be_loaded(tx):
+def test_saved_states_can_be_loaded(tx):
     _, state = tx.update(GRADS, tx.init(PARAMS), PARAMS)
     saved = fo.to_state_dict({"params": PARAMS, "state": state})
     template = {"params": jax.tree.map(jnp.zeros_like, PARAMS), "state": tx.init(PARAMS)}

@@ -163,7 +163,7 @@ def test_clipping_leaves_zero_gradients_zero(wrap):
 
 @wraps
 @pytest.mark.parametrize("size", [1e20, 1e-25, 3.0])
-def test_clipped_updates_have_the_norm_that_was_asked_for(size, wrap):
+def test_clipped_updates_have_the_given_norm(size, wrap):
     updates, metrics = clipped({"w": jnp.full(4, size)}, size, wrap)
     np.testing.assert_allclose(fo.global_norm(updates), size, rtol=1e-6)
     np.testing.assert_allclose(metrics["clip_factor"], 0.5, rtol=1e-6)
@@ -178,7 +178,7 @@ def test_within_the_bound_the_updates_are_untouched():
 
 
 @wraps
-def test_what_is_not_finite_does_not_look_clipped(wrap):
+def test_updates_that_are_not_finite_do_not_look_clipped(wrap):
     updates, metrics = clipped({"a": jnp.array([jnp.nan, 1.0]), "b": jnp.ones(2)}, wrap=wrap)
     assert jnp.isnan(updates["a"]).all()
     assert jnp.isnan(updates["b"]).all()

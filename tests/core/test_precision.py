@@ -37,7 +37,7 @@ def test_safe_sqrt_has_a_second_derivative_that_is_finite_at_zero():
     assert curvature.tolist() == [0.0, -1 / 32]
 
 
-def test_safe_sqrt_passes_on_what_has_no_finite_root():
+def test_safe_sqrt_of_numbers_without_a_finite_root():
     roots = precision.safe_sqrt(jnp.array([jnp.nan, -1e-9, jnp.inf]))
     assert jnp.isnan(roots[:2]).all()
     assert jnp.isposinf(roots[2])
@@ -58,7 +58,7 @@ def test_a_counter_stays_at_its_largest_value():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bool_, jnp.complex64])
-def test_what_has_no_largest_value_is_no_counter(dtype):
+def test_a_dtype_without_a_largest_value_cannot_count(dtype):
     with pytest.raises(ValueError, match=r"count must be of integers or floats, got \w+\. Convert"):
         precision.safe_increment(jnp.ones((), dtype))
 

@@ -14,7 +14,7 @@ NO_STATES = {
     "a state of optax": optax.adam(0.1).init(PARAMS),
 }
 READERS = {
-    "eval_params": lambda state, **how: fo.eval_params(state, PARAMS, **how),
+    "eval_params": lambda state, **options: fo.eval_params(state, PARAMS, **options),
     "get_hyperparams": fo.get_hyperparams,
     "metrics": fo.metrics,
 }
@@ -22,7 +22,7 @@ READERS = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("given", NO_STATES)
-def test_what_is_no_state_is_an_error_unless_there_is_a_default(given, reader):
+def test_an_argument_that_is_not_a_state_is_an_error_without_a_default(given, reader):
     read, state = READERS[reader], NO_STATES[given]
     with pytest.raises(ValueError, match=f"^{reader}: .*Pass .*default="):
         read(state)
@@ -30,7 +30,7 @@ def test_what_is_no_state_is_an_error_unless_there_is_a_default(given, reader):
         assert read(state, default=default) is default
 
 
-def test_parameters_are_no_average_of_themselves():
+def test_a_state_without_an_average_is_an_error_without_a_default():
     state = fo.adam(0.1).init(PARAMS)
     with pytest.raises(ValueError, match="eval_params: the state has no parameters to evaluate"):
         fo.eval_params(state, PARAMS)

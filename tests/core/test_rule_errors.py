@@ -171,7 +171,7 @@ WRONG_MATHS = [
 @pytest.mark.parametrize(
     ("rule", "error", "text"), WRONG_MATHS, ids=[rule.__name__ for rule, *_ in WRONG_MATHS]
 )
-def test_maths_that_returns_or_reads_what_is_not_declared(rule, error, text, jit):
+def test_maths_that_returns_or_reads_undeclared_arrays(rule, error, text, jit):
     with pytest.raises(error, match=f"^{rule.__name__}: .*{text}"):
         one_step(rule, jit=jit)
 
@@ -212,7 +212,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_whatever_the_maths_does_with_an_undeclared_parameter_is_an_error(use):
+def test_every_use_of_an_undeclared_parameter_is_an_error(use):
     @leaf_rule()
     def reads(g, slots, p, ctx):
         use(p, g)
@@ -223,7 +223,7 @@ def test_whatever_the_maths_does_with_an_undeclared_parameter_is_an_error(use):
         one_step(reads)
 
 
-def test_the_undeclared_parameter_may_be_deleted_and_handed_on():
+def test_the_undeclared_parameter_may_be_deleted_and_passed_to_functions():
     def handed_on(p, g):
         return g
 
@@ -280,7 +280,7 @@ class Unknown:
     ],
     ids=["unknown", "text", "class", "two kinds", "nested"],
 )
-def test_an_annotation_that_declares_what_is_not_known(annotation, text):
+def test_an_annotation_with_an_unknown_declaration(annotation, text):
     def annotated(g, slots, p, ctx, k=0.1):
         return g, {}
 
@@ -313,7 +313,7 @@ def test_an_option_that_the_decorator_does_not_have(option):
 
 
 @pytest.mark.parametrize("made", [None, [jnp.ones(3)], jnp.ones(3), (1, 2)], ids=repr)
-def test_slots_that_are_no_dict(made):
+def test_slots_that_are_not_a_dict(made):
     rule = maths_of("slotted", slots=lambda p: made)
     with pytest.raises(TypeError, match=r"^slotted: slots must return a dict, got \w+"):
         rule().init(PARAMS)
@@ -326,7 +326,7 @@ def test_a_slot_with_the_name_of_a_field_of_the_engine(name):
         rule().init(PARAMS)
 
 
-def test_slots_that_ask_for_what_is_no_argument():
+def test_slots_that_take_an_unknown_argument():
     rule = maths_of("slotted", slots=lambda p, decay: {"m": p})
     with pytest.raises(TypeError, match=r"^slotted: slots takes 'decay', which is not an argum"):
         rule().init(PARAMS)
@@ -339,7 +339,7 @@ def test_carry_without_step_scalars():
 
 
 @pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
-def test_step_scalars_that_leave_out_what_is_carried(jit):
+def test_step_scalars_that_leave_out_a_carried_scalar(jit):
     rule = maths_of("counted", step_scalars=lambda sum: {"total": sum}, carry=lambda: {"sum": 0.0})
     text = "^counted: step_scalars does not return 'sum', which carry declares. Return its next"
     with pytest.raises(ValueError, match=text):
@@ -361,14 +361,14 @@ def test_step_scalars_that_return_a_vector_of_another_length():
 
 
 @pytest.mark.parametrize("made", [None, jnp.ones(()), [1.0]], ids=repr)
-def test_step_scalars_that_are_no_dict(made):
+def test_step_scalars_that_are_not_a_dict(made):
     rule = maths_of("scaled", step_scalars=lambda rate: made)
     with pytest.raises(TypeError, match=r"^scaled: step_scalars must return a dict"):
         one_step(rule)
 
 
 @pytest.mark.parametrize("made", [None, 0.0, [("sum", 0.0)]], ids=repr)
-def test_a_carry_that_is_no_dict(made):
+def test_a_carry_that_is_not_a_dict(made):
     rule = maths_of("scaled", step_scalars=lambda rate: {"k": rate}, carry=lambda: made)
     with pytest.raises(TypeError, match=r"^scaled: carry must return a dict"):
         rule().init(PARAMS)
@@ -415,7 +415,7 @@ def test_a_scalar_with_a_name_of_the_engine(name):
         one_step(rule)
 
 
-def test_what_the_rule_needs_and_is_not_given():
+def test_a_missing_argument_that_the_rule_needs():
     rule = maths_of("needy", needs=("params", "value"), needs_trees=("hessian",))
     tx = rule()
     state = tx.init(PARAMS)

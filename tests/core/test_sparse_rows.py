@@ -69,7 +69,7 @@ def test_rows_give_what_all_rows_give(name):
 
 @pytest.mark.usefixtures("eager")
 @each_of(ON_ROWS)
-def test_every_rule_on_rows_gives_them_what_they_get_among_all_rows(case):
+def test_every_rule_gives_the_same_updates_for_sparse_and_dense_rows(case):
     g, params = draw(0, 3), tree(jnp.ones(TABLE))
     tx, bias = case.make(), jnp.ones(4)
     found, expected = (
@@ -118,7 +118,7 @@ def test_indices_are_read_as_todense_reads_them(indices, dtype):
 
 
 @pytest.mark.usefixtures("eager")
-def test_what_stands_out_of_the_table_counts_nothing():
+def test_rows_outside_the_table_are_ignored():
     rows = jnp.array([[1.0], [jnp.nan]])
     g = BCOO((rows, jnp.array([[0], [3]])), shape=(3, 1), unique_indices=True)
     tx = fo.clip_by_global_norm(0.5)
@@ -235,7 +235,7 @@ def test_gradients_that_add_up_cancel_before_they_are_clipped():
     [fo.scale_by_adam(), fo.trace(0.9), fo.ema(0.9), fo.lion(0.1), fo.rmsprop(0.1)],
     ids=lambda tx: tx.init.name,
 )
-def test_a_rule_that_has_to_see_all_rows_says_so(tx):
+def test_a_rule_that_needs_all_rows_refuses_sparse_updates(tx):
     params = parameters()
     link = next(iter(tx.init.names)) if tx.init.name == "chain" else tx.init.name
     with pytest.raises(ValueError, match=rf"^{link}: the update at 'table' is sparse, .* densify"):

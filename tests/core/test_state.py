@@ -20,7 +20,7 @@ def test_fields_named_like_methods_of_tuple_are_fields():
     assert (STATE.count, STATE.index) == (3, 7)
 
 
-def test_what_is_no_field_is_read_from_the_metrics():
+def test_a_name_that_is_not_a_field_is_read_from_the_metrics():
     state = State(metrics={"norm": 2.0, "mu": 5.0, "count": 9}, mu=1.0)
     assert (state.norm, state.mu, state.count) == (2.0, 1.0, 9)
     assert "norm" not in state

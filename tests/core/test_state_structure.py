@@ -55,7 +55,7 @@ SLOT_DTYPES = [
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize(("factory", "arguments", "expected"), SLOT_DTYPES)
-def test_a_slot_keeps_the_dtype_that_was_asked_for(factory, arguments, expected, dtype):
+def test_a_slot_keeps_the_given_dtype(factory, arguments, expected, dtype):
     tx, params = factory(**arguments), problem.arrays(dtype)
     state = tx.init(params)
     _, after = jax.eval_shape(tx.update, params, state, params)
@@ -87,7 +87,7 @@ def test_every_state_dtype_has_an_effect(entry):
     assert dtypes[::2] != dtypes[1::2]
 
 
-def test_a_complex_slot_stays_complex_whatever_real_dtype_was_asked_for():
+def test_a_complex_slot_stays_complex_if_a_real_dtype_is_given():
     state = fo.scale_by_adam(state_dtype="bfloat16").init(problem.arrays(np.complex64))
     assert dtypes_of(state.mu) == [jnp.complex64] * 2
 

@@ -177,7 +177,7 @@ def test_other_states_and_values_are_not_of_a_type():
     assert len(found(masked, fo.ScaleByAdamState)) == 1
 
 
-def test_a_type_finds_its_state_in_what_a_jitted_step_returns():
+def test_a_type_finds_its_state_in_the_result_of_a_jitted_step():
     tx = fo.adamw(0.1)
     _, state = jax.jit(tx.update)(PARAMS, tx.init(PARAMS), PARAMS)
     (adam,) = found(state, fo.ScaleByAdamState)

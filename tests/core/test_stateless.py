@@ -30,21 +30,21 @@ def test_without_parameters_the_function_gets_none():
     assert seen == [None, None]
 
 
-def test_arrays_that_are_not_there_are_left_out_with_their_parameters():
+def test_missing_updates_are_left_out_with_their_parameters():
     tx = fo.stateless_with_tree_map(lambda u, p: u + p)
     updates, _ = tx.update({"w": None, "b": jnp.ones(1)}, tx.init(PARAMS), PARAMS)
     assert updates["w"] is None
     np.testing.assert_array_equal(updates["b"], [4.0])
 
 
-def test_what_does_not_fit_is_named():
+def test_errors_name_the_leaf_that_does_not_fit():
     tx = fo.stateless_with_tree_map(lambda u, p: u)
     with pytest.raises(ValueError, match="stateless_with_tree_map: params has no leaf at 'b'"):
         tx.update(PARAMS, tx.init(PARAMS), {"w": jnp.ones(2)})
 
 
 @pytest.mark.parametrize("make", [fo.stateless, fo.stateless_with_tree_map])
-def test_what_is_no_function_is_refused(make):
+def test_an_argument_that_is_not_a_function_is_refused(make):
     with pytest.raises(TypeError, match=f"{make.__name__}: f must be a function .*, got 3"):
         make(3)
 

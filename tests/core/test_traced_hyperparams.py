@@ -7,7 +7,7 @@ import functional_optim as fo
 from functional_optim.core.traced_hyperparams import without_traced_hyperparams
 
 
-def test_a_traced_number_is_used_whatever_state_is_given():
+def test_a_traced_number_replaces_that_of_any_state():
     params = jnp.ones(2)
     state = fo.sgd(0.1, momentum=0.5).init(params)
 

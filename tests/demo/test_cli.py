@@ -22,7 +22,7 @@ from functional_optim.demo.rules import PEAKS
         (["--batch-size", "1438"], "from 1 to 1437, got '1438'"),
     ],
 )
-def test_bad_options_are_refused_with_what_is_allowed(capsys, options, message):
+def test_errors_of_bad_options_list_the_allowed_values(capsys, options, message):
     with pytest.raises(SystemExit, match="2"):
         main(options)
     assert message in capsys.readouterr().err
@@ -62,7 +62,7 @@ def test_missing_extra_is_named(monkeypatch, tmp_path, capsys, module):
     assert "pip install 'functional_optim[demo]'" in message
 
 
-def test_require_says_what_failed():
+def test_require_names_the_module_that_cannot_be_imported():
     with pytest.raises(UsageError, match="no_such_module, which cannot be imported"):
         require("no_such_module.part")
 

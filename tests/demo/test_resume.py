@@ -39,7 +39,7 @@ class Demo:
             )
 
     def end(self):
-        """Waits for the end; returns what the process printed."""
+        """Waits for the end of the process; returns its output."""
         assert self._process.wait(timeout=300) == 0, self._texts[1].read_text()
         return tuple(path.read_text() for path in self._texts)
 
@@ -77,7 +77,7 @@ def options(out, **changed):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Provides a run that was not interrupted, and what it printed."""
+    """Provides a run that was not interrupted, and its output."""
     demo = Demo(tmp_path_factory.mktemp("finished"))
     return demo, demo.end()
 
@@ -137,7 +137,7 @@ def test_checkpoint_with_other_arrays_is_an_error_that_names_the_remedy(tmp_path
     new.close()
 
 
-def test_finished_run_started_again_says_so_and_writes_the_report_anew(finished, capsys):
+def test_a_finished_run_that_is_started_again_only_writes_the_report(finished, capsys):
     out = finished[0].checkpoints.parent
     (out / "report.html").unlink()
     before = finished[0].final()

@@ -36,7 +36,7 @@ def test_each_optimizer_has_a_learning_rate():
 
 @pytest.mark.parametrize("rule", names())
 def test_each_optimizer_traces_an_epoch(rule, digits, batches):
-    """Each gets what it needs, and its state keeps its shapes: nothing is compiled."""
+    """Each rule gets the arguments that it needs, and its state keeps its shapes."""
     config = Config(rule=rule)
     tx = config.optimizer()
     state = jax.eval_shape(lambda: start(config, tx))

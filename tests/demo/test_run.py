@@ -1,4 +1,4 @@
-"""The default run: how well it learns, what it measures, and the report that it writes."""
+"""The default run: its accuracy, its measurements, and its report."""
 
 import dataclasses
 import html.parser
@@ -68,7 +68,7 @@ def test_race_finds_a_learning_rate_that_works_for_each_rule(outcome):
 
 
 class Links(html.parser.HTMLParser):
-    """Collects what a browser would fetch, and the elements."""
+    """Collects the addresses that a browser would request, and the elements."""
 
     def __init__(self, text):
         super().__init__()

@@ -25,7 +25,7 @@ def load(name):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Runs the program of a name with its arguments, and returns what its main returns."""
+    """Runs the program of a name with its arguments, and returns the result of its `main`."""
     # One example sets the flags, which shall not stay.
     monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
 
@@ -66,7 +66,7 @@ def test_the_best_run_is_the_first_at_the_target_and_diverged_ones_are_not():
     assert example.best(losses, target=0.5)[::2] == (example.RATES[1], None)
 
 
-def test_fine_tuning_uses_what_was_learned(run):
+def test_fine_tuning_reaches_an_accuracy_above_chance(run):
     need("sklearn")
     accuracy = run("fine_tuning", "--steps", "5")
     assert set(accuracy) == {"from the beginning", "only a new head", "three groups"}
@@ -97,7 +97,7 @@ def test_the_network_comes_closer_to_the_exact_solution(run):
     assert run("heat_equation", "--steps", "40") < 0.2  # that of zero everywhere is 0.47
 
 
-def test_a_run_of_torch_goes_on_with_its_losses(run):
+def test_a_run_of_torch_continues_with_equal_losses(run):
     assert run("torch_checkpoint") < 1e-3
 
 

@@ -1,4 +1,4 @@
-"""How far two runs are apart, and how far they may be."""
+"""Measures the distance between two runs, and has the bounds of it."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ ROUNDED_BETA = {
     ("RAdam", "exp_avg_sq"),
     ("SparseAdam", "exp_avg_sq"),
 }
-"""Second moments: in float32, 1 - 0.999 is 1.3e-5 off, in them and in what corrects them.
+"""Second moments: in float32, 1 - 0.999 is 1.3e-5 off, in them and in their bias corrections.
 
 The runs of torch have 1 - 0.999 in float64; here a beta is a float32 number of the state.
 """
@@ -65,12 +65,12 @@ def compared_steps(case: Case) -> int:
 
 
 def distance(ours: np.ndarray, golden: np.ndarray, size: np.ndarray | None = None) -> float:
-    """Returns the largest difference, relative to size + 1e-3 max size: near 0, it counts less.
+    """Returns the largest difference, relative to size + 1e-3 max(size).
 
     Args:
-      ours: the array to judge.
-      golden: the right one.
-      size: what to be relative to, of the array's shape; |golden| where it is not given.
+      ours: the array of this library.
+      golden: the array of torch.
+      size: magnitudes to which the difference is relative; None for |golden|.
     """
     finite = np.isfinite(golden)
     if not np.array_equal(np.isfinite(ours), finite):

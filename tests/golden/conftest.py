@@ -1,4 +1,4 @@
-"""Keeps what needs torch out of the collection of doctests."""
+"""Excludes modules that need torch from the collection of doctests."""
 
 collect_ignore = [
     "configurations.py",

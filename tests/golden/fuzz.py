@@ -141,7 +141,7 @@ def _adafactor(rng: random.Random) -> Options:
     eps = [rng.choice([None, _log_uniform(rng, -20, -3)]), _log_uniform(rng, -4, -1)]
     return {
         **_common(rng),
-        "lr": _log_uniform(rng, -3, -0.1),  # at 1, a scalar falls on 0 but for rounding
+        "lr": _log_uniform(rng, -3, -0.1),  # at 1, a scalar becomes 0 up to rounding
         "beta2_decay": -rng.uniform(0, 1.5),
         "eps": eps,
         "d": rng.uniform(1, 3),

@@ -1,4 +1,4 @@
-"""Writes `data/`, what the tests compare with: runs of torch.
+"""Writes `data/`: runs of torch, with which the tests compare.
 
 In an environment with torch: `python -m tests.golden.make_golden`, and names of classes for
 those only.

@@ -10,17 +10,17 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass
 class Run:
-    """A run.
+    """The results of a run.
 
     Attributes:
-      params: step, from 0 -> name -> parameter after it; in the files, of some steps.
+      params: step, from 0 -> name -> parameter after this step; the files have only some steps.
       state: name -> entries of the optimizer's state at the end, without parameters that have none.
-      defaults: options of a group that names none.
+      defaults: options of a group that sets no options.
       saved: the state after `saved` steps, as in `state`, if the case has `saved`.
-      saved_groups: options of each group then.
-      losses: where the problem is a loss, what each step returned.
-      counts: there, after each step, `n_iter`, `func_evals` and the calls of the closure.
-      error: what torch raised, and the run ends there.
+      saved_groups: options of each group after `saved` steps.
+      losses: the result of each step, if the problem is a loss.
+      counts: `n_iter`, `func_evals` and the calls of the closure after each step, if it is a loss.
+      error: name of the exception of torch, which ends the run.
     """
 
     params: dict[int, Arrays] = dataclasses.field(default_factory=dict)

@@ -1,16 +1,16 @@
-"""Cases of the learning-rate schedulers: which, over which optimizer, driven in which way.
+"""Cases of the learning-rate schedulers.
 
-A case has `optimizer` (a key of OPTIMIZERS), `schedulers` (specifications, stepped in turn),
-`driver`, `steps`, and `at`: the step at which the driver does what it does:
+A case has `optimizer` (a key of OPTIMIZERS), `schedulers` (specifications, stepped in this order),
+`driver`, `steps`, and `at`, the step before which the driver acts:
 
-    step         nothing; the schedulers are stepped
-    epoch        nothing; they are stepped with the numbers of `epochs`
-    external     the learning rates are halved from outside
+    step         the schedulers are stepped, and nothing else happens
+    epoch        the same, but `step` gets the numbers of `epochs`
+    external     the learning rates in the groups are halved
     add_group    a third group is added
     resume       all objects are built again, and both state_dicts are loaded
     last_epoch   the schedulers are built again with last_epoch = at - 1
 
-`metrics` is a key of METRICS: what a ReduceLROnPlateau is stepped with.
+`metrics` is a key of METRICS: the metrics that `step` of a ReduceLROnPlateau gets.
 """
 
 import math

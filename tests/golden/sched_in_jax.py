@@ -19,10 +19,10 @@ def _made(name: str, dtype: Any, **options: Any) -> optim.Optimizer:
 
 
 def _make(name: str, groups: list[dict[str, Any]], **options: Any) -> optim.Optimizer:
-    """Copies an optimizer that is made once: no case makes a step."""
+    """Copies an optimizer that is made once, because the cases do not change its parameters."""
     optimizer = copy.deepcopy(_made(name, groups[0]["params"][0].dtype, **options))
-    for group, given in zip(optimizer.param_groups, groups, strict=True):
-        group["lr"] = given["lr"]
+    for group, options_of_group in zip(optimizer.param_groups, groups, strict=True):
+        group["lr"] = options_of_group["lr"]
     return optimizer
 
 

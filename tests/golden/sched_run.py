@@ -1,4 +1,4 @@
-"""Plays a scheduler's case, in torch or here: what differs between them is passed in."""
+"""Runs the cases of the schedulers, in torch or in this library."""
 
 import copy
 import dataclasses
@@ -19,10 +19,10 @@ class Track:
 
     Attributes:
       lr: the learning rates of all groups.
-      last_lr: what the last scheduler says that they are.
-      momentum: of all groups, or the first of their betas.
+      last_lr: the learning rates that `get_last_lr` of the last scheduler returns.
+      momentum: the momenta of all groups, or the first of their betas.
       states: the schedulers' state_dicts at the end.
-      error: name of the exception that ended it.
+      error: name of the exception that ended the run; None if there was no exception.
     """
 
     lr: list[Row] = dataclasses.field(default_factory=list)
@@ -34,14 +34,14 @@ class Track:
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One of the two libraries.
+    """The functions in which torch and this library differ.
 
     Attributes:
-      make: makes an optimizer: class, groups, options.
-      schedulers: modules with the schedulers.
-      parameter: makes a parameter of a length.
-      scalar: makes an array of a number and a dtype.
-      step: makes a step of an optimizer, or lets the schedulers believe it.
+      make: makes an optimizer from the name of its class, groups and options.
+      schedulers: the modules that define the schedulers.
+      parameter: makes a parameter with this number of elements.
+      scalar: makes an array from a number and the name of a dtype.
+      step: makes a step of an optimizer, or only counts it.
     """
 
     make: Callable[..., Any]
@@ -50,27 +50,28 @@ class Side:
     scalar: Callable[[float, str], Any]
     step: Callable[[Any], None]
 
-    def optimizer(self, name: str) -> Any:
+    def make_optimizer(self, name: str) -> Any:
         """Makes an optimizer with one parameter in each group."""
-        how = dict(OPTIMIZERS[name])
-        dtype, lrs = how.pop("dtype", None), how.pop("lrs")
+        options = dict(OPTIMIZERS[name])
+        dtype, lrs = options.pop("dtype", None), options.pop("lrs")
         lrs = [self.scalar(lr, dtype) if dtype else lr for lr in lrs]
         groups = [{"params": [self.parameter(i + 1)], "lr": lr} for i, lr in enumerate(lrs)]
-        return self.make(how.pop("optimizer"), groups, lr=0.1, **how)
+        return self.make(options.pop("optimizer"), groups, lr=0.1, **options)
 
-    def build(self, optimizer: Any, spec: Spec, **more: Any) -> Any:
-        """Builds the scheduler of a specification."""
-        given = arguments(spec)
-        if "schedulers" in given:
-            given["schedulers"] = [self.build(optimizer, each) for each in given["schedulers"]]
+    def make_scheduler(self, optimizer: Any, spec: Spec, **last_epoch: int) -> Any:
+        """Makes the scheduler that a specification describes."""
+        options = arguments(spec)
+        if "schedulers" in options:
+            parts = [self.make_scheduler(optimizer, part) for part in options["schedulers"]]
+            options["schedulers"] = parts
         name = spec["scheduler"]
-        (found,) = {getattr(m, name) for m in self.schedulers if hasattr(m, name)}
+        (scheduler,) = {getattr(m, name) for m in self.schedulers if hasattr(m, name)}
         if name == "ChainedScheduler":
-            return found(given["schedulers"], optimizer)
-        return found(optimizer, **given, **more)
+            return scheduler(options["schedulers"], optimizer)
+        return scheduler(optimizer, **options, **last_epoch)
 
     def play(self, case: Case, catch: tuple[type[Exception], ...] = ()) -> Track:
-        """Plays a case, up to an exception that is caught."""
+        """Runs a case, until it ends or raises an exception of these types."""
         track = Track()
         try:
             self._play(case, track)
@@ -79,19 +80,20 @@ class Side:
         return track
 
     def _play(self, case: Case, track: Track) -> None:
-        optimizer = self.optimizer(case["optimizer"])
-        schedulers = [self.build(optimizer, spec) for spec in case["schedulers"]]
-        _look(track, optimizer, schedulers)
+        optimizer = self.make_optimizer(case["optimizer"])
+        schedulers = [self.make_scheduler(optimizer, spec) for spec in case["schedulers"]]
+        _record(track, optimizer, schedulers)
         for t in range(case["steps"]):
             if t == case["at"]:
-                optimizer, schedulers = self._drive(case, optimizer, schedulers)
+                optimizer, schedulers = self._apply_driver(case, optimizer, schedulers)
             self.step(optimizer)
             for spec, scheduler in zip(case["schedulers"], schedulers, strict=True):
-                scheduler.step(*_argument(case, spec, t))
-            _look(track, optimizer, schedulers)
+                scheduler.step(*_step_arguments(case, spec, t))
+            _record(track, optimizer, schedulers)
         track.states = [scheduler.state_dict() for scheduler in schedulers]
 
-    def _drive(self, case: Case, optimizer: Any, schedulers: list[Any]) -> Any:
+    def _apply_driver(self, case: Case, optimizer: Any, schedulers: list[Any]) -> Any:
+        """Changes or replaces the optimizer and schedulers, as the case's driver does."""
         driver, at = case["driver"], case["at"]
         if driver == "external":
             for group in optimizer.param_groups:
@@ -101,26 +103,27 @@ class Side:
         if driver not in ("resume", "last_epoch"):
             return optimizer, schedulers
         saved = copy.deepcopy([x.state_dict() for x in (*schedulers, optimizer)])
-        optimizer = self.optimizer(case["optimizer"])
+        optimizer = self.make_optimizer(case["optimizer"])
         if driver == "last_epoch":
             optimizer.load_state_dict(saved[-1])
-            # The constructor makes the step from at - 1.
+            # The constructor steps from epoch at - 1 to epoch at.
             (spec,) = case["schedulers"]
-            return optimizer, [self.build(optimizer, spec, last_epoch=at - 1)]
-        schedulers = [self.build(optimizer, spec) for spec in case["schedulers"]]
+            return optimizer, [self.make_scheduler(optimizer, spec, last_epoch=at - 1)]
+        schedulers = [self.make_scheduler(optimizer, spec) for spec in case["schedulers"]]
         for x, state in zip((*schedulers, optimizer), saved, strict=True):
             x.load_state_dict(state)
         return optimizer, schedulers
 
 
-def _argument(case: Case, spec: Spec, t: int) -> list[float]:
-    """Returns the arguments of a scheduler's step number t."""
+def _step_arguments(case: Case, spec: Spec, t: int) -> list[float]:
+    """Returns the arguments with which `step` of a scheduler is called at step t."""
     if spec["scheduler"] == "ReduceLROnPlateau":
         return [METRICS[case["metrics"]][t]]
     return [case["epochs"][t]] if "epochs" in case else []
 
 
-def _look(track: Track, optimizer: Any, schedulers: list[Any]) -> None:
+def _record(track: Track, optimizer: Any, schedulers: list[Any]) -> None:
+    """Appends the learning rates and momenta to a track."""
     groups = optimizer.param_groups
     track.lr.append([float(group["lr"]) for group in groups])
     track.last_lr.append([float(lr) for lr in schedulers[-1].get_last_lr()])

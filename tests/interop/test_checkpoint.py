@@ -1,4 +1,4 @@
-"""Files of safetensors, and what is said where a reader is not installed; torch: tests/parity."""
+"""Files of safetensors, and errors if a reader is not installed; for torch, see tests/parity."""
 
 import sys
 

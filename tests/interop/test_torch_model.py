@@ -39,7 +39,7 @@ def losses(apply, params, state, run):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_run_of_torch_goes_on_with_its_losses(library, name):
+def test_a_run_of_torch_continues_with_equal_losses(library, name):
     make, layout = LIBRARIES[library]
     run = RUNS[name]
     like, apply, modules = make(name, run.inputs)
@@ -135,7 +135,7 @@ def test_statistics_in_the_state_of_an_nnx_module():
     ]
 
 
-def test_a_tree_in_torchs_layout():
+def test_a_tree_in_the_layout_of_torch():
     like = {"layers": [{"weight": jnp.zeros((2, 3))}, {"weight": jnp.zeros((3, 2), jnp.bfloat16)}]}
     saved = {f"layers.{i}.weight": np.arange(6.0).reshape(2 + i, 3 - i) for i in range(2)}
     found = import_model(saved, like, layout="torch")
@@ -194,12 +194,12 @@ GROUPS = [{"params": [0]}, {"params": [1]}]
         ),
     ],
 )
-def test_what_does_not_match_is_an_error(saved, options, text):
+def test_arrays_that_do_not_match_are_an_error(saved, options, text):
     with pytest.raises(ValueError, match=f"import_model: .*{text}"):
         import_model(saved, LIKE, **{"layout": "flax"} | options)
 
 
-def test_a_path_of_modules_that_is_not_there_is_an_error():
+def test_a_missing_path_of_modules_is_an_error():
     saved = {"enc.weight": np.ones((3, 3)), "dec.weight": np.zeros((3, 3))}
     like = {"enc": {"kernel": jnp.zeros((3, 3))}, "dec": {"kernel": jnp.zeros((3, 3))}}
     swapped = import_model(saved, like, layout="flax", modules={"enc": "dec", "dec": "enc"})

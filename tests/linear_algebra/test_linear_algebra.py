@@ -43,7 +43,7 @@ def test_power_iteration_of_a_complex_matrix():
     np.testing.assert_allclose(a @ vector, 3 * vector, atol=1e-4)
 
 
-def test_power_iteration_stops_where_it_is_told_to():
+def test_power_iteration_stops_at_num_iters_or_error_tolerance():
     a, v0 = jnp.diag(jnp.array([1.0, 2.0])), jnp.array([1.0, 1.0])
     once = fo.power_iteration(a, v0=v0, num_iters=1)
     np.testing.assert_allclose(once[0], 1.5, rtol=1e-6)
@@ -67,7 +67,7 @@ def test_power_iteration_of_zeros():
         ((lambda v: v[:1], jnp.ones(2)), r"shape \(1,\), and v0 \(2,\)"),
     ],
 )
-def test_power_iteration_says_what_does_not_fit(arguments, error):
+def test_errors_of_power_iteration_name_the_argument(arguments, error):
     matrix, v0 = arguments
     with pytest.raises(ValueError, match=f"power_iteration: .*{error}"):
         fo.power_iteration(matrix, v0=v0)
@@ -131,7 +131,7 @@ def test_nnls_takes_a_bound():
 
 
 @pytest.mark.parametrize("shapes", [((2,), (2,)), ((2, 3), (3,)), ((2, 3), (2, 1, 1))])
-def test_nnls_says_what_does_not_fit(shapes):
+def test_errors_of_nnls_show_the_shapes(shapes):
     with pytest.raises(ValueError, match="nnls: A has shape"):
         fo.nnls(*map(jnp.ones, shapes), 3)
 

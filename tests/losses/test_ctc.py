@@ -61,7 +61,7 @@ def test_the_forward_probabilities_are_those_of_the_frames_so_far(x64):
     np.testing.assert_allclose(loss, -blank[-1, 0, -1])
 
 
-def test_all_results_are_optaxs(x64):
+def test_all_results_equal_those_of_optax(x64):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         expected = optax.ctc_loss_with_forward_probs(*map(jnp.asarray, ARGUMENTS))
     found = fo.ctc_loss_with_forward_probs(*ARGUMENTS)
@@ -74,7 +74,7 @@ def test_all_results_are_optaxs(x64):
     assert ours == theirs
 
 
-def test_paddings_may_be_booleans_and_what_is_padded_does_not_matter():
+def test_paddings_may_be_booleans_and_padded_values_do_not_matter():
     skipped, padded = FRAME_PADDINGS > 0, LABEL_PADDINGS > 0
     x = jnp.where(skipped[..., None], jnp.nan, FRAMES)
     labels = np.where(padded, 99, LABELS)
@@ -90,7 +90,7 @@ def test_labels_that_do_not_fit_are_improbable_and_derivatives_finite():
         assert jnp.isfinite(slope).all()
 
 
-def test_a_number_that_is_no_class_gives_nan():
+def test_a_label_outside_the_classes_gives_nan():
     labels = LABELS.copy()
     labels[0, 1] = 5
     found = fo.ctc_loss(FRAMES, FRAME_PADDINGS, labels, LABEL_PADDINGS)

@@ -1,4 +1,4 @@
-"""Every loss against optax in float64, and where ours differs, against what it should be."""
+"""Every loss equals that of optax in float64, or, where it differs, a correct value."""
 
 import inspect
 
@@ -24,7 +24,7 @@ def test_every_loss_is_compared():
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_signatures_are_optaxs(name):
+def test_signatures_equal_those_of_optax(name):
     ours, theirs = (
         [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
         for f in (getattr(fo.losses, name), getattr(optax.losses, name))
@@ -44,7 +44,7 @@ def value_and_slope(loss, x):
 
 
 @each_call
-def test_values_and_derivatives_are_optaxs(name, args, kwargs, x64):
+def test_values_and_derivatives_equal_those_of_optax(name, args, kwargs, x64):
     args, kwargs = in_float64((args, kwargs))
 
     # One program has both, since the losses take more time to compile op by op than together.
@@ -93,7 +93,7 @@ def test_the_derivative_by_a_label_of_0_is_minus_the_log_of_its_probability():
     np.testing.assert_allclose(found, np.log(np.sum(np.exp(x))) - x, rtol=1e-6)
 
 
-def test_masked_classes_are_as_if_they_were_not_there():
+def test_masked_classes_do_not_count():
     where = jnp.array([[True, True, False]] * 2)
     loss = fo.losses.softmax_cross_entropy_with_integer_labels
     x, labels = jnp.asarray(SCORES[:2]), jnp.array([1, 0])

@@ -1,4 +1,4 @@
-"""A batch in parts gives what the whole batch gives, in the memory of a part."""
+"""A batch in parts gives the results of the whole batch, in the memory of a part."""
 
 import functools
 
@@ -77,7 +77,7 @@ def test_the_memory_is_that_of_one_part(differentiated):
         in_parts = microbatch(jax.grad(loss), 1, 64, MEAN)
     else:
         in_parts = jax.grad(microbatch(loss, 1, 64, MEAN))
-    # The rows, put in the order of their parts, are there a second time.
+    # The rows in the order of their parts are a second copy.
     assert bytes_of(in_parts) < bytes_of(jax.grad(loss)) / 2
 
 
@@ -98,7 +98,7 @@ def test_integers_and_booleans_are_counted():
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_rows_come_back_in_their_order_and_trees_have_kinds_for_their_parts(size):
+def test_rows_keep_their_order_and_parts_of_a_tree_may_have_different_kinds(size):
     def fun(x, scale):
         return {"rows": scale * x, "of all": (x.sum(), x.max())}
 
@@ -178,7 +178,7 @@ def test_gradients_of_examples_are_clipped_one_by_one(size):
     assert each.aux is None
 
 
-def test_micro_grad_is_optaxs_where_optax_can():
+def test_micro_grad_equals_that_of_optax():
     arguments = {"batch_argnums": (1, 2), "microbatch_size": 4, "has_aux": True}
 
     def fun(params, x, y):
@@ -191,7 +191,7 @@ def test_micro_grad_is_optaxs_where_optax_can():
     assert_close(tuple(ours[1]), tuple(theirs[1]), rtol=1e-5)
 
 
-def test_examples_without_a_batch_axis_and_arguments_that_are_no_batch():
+def test_examples_without_a_batch_axis_and_arguments_that_are_not_batched():
     def one(params, x, scale):
         return scale * jnp.tanh(x @ params["w"])
 
@@ -202,7 +202,7 @@ def test_examples_without_a_batch_axis_and_arguments_that_are_no_batch():
 
 
 @pytest.mark.parametrize("size", [None, 4, 5])
-def test_micro_vmap_is_vmap_and_reduces_what_it_may(size):
+def test_micro_vmap_equals_vmap_and_may_reduce(size):
     def fun(x, y, *, z):
         return x * y, x + z
 
@@ -224,12 +224,12 @@ def test_axes_are_split_as_optax_splits_them():
     ("kind", "expected"),
     [(SUM, np.zeros(3)), (MEAN, np.full(3, np.nan)), (RUNNING_MEAN, np.zeros(3))],
 )
-def test_of_no_rows_there_is_no_microbatch(kind, expected):
+def test_a_batch_without_rows_has_no_microbatch(kind, expected):
     found = jax.jit(microbatch(lambda x: jnp.sum(x, 0), 0, 2, kind))(jnp.ones((0, 3)))
     np.testing.assert_array_equal(found, expected)
 
 
-def test_no_rows_put_together_are_no_rows():
+def test_concatenated_results_of_no_rows_have_no_rows():
     assert micro_vmap(lambda x: 2 * x, microbatch_size=2)(jnp.ones((0, 3))).shape == (0, 3)
     grads, each = micro_grad(sum_loss, batch_argnums=(1, 2), microbatch_size=2)(
         PARAMS, jnp.ones((0, 3)), jnp.ones(0)
@@ -331,6 +331,6 @@ def test_gradients_of_examples_however_these_are_given(call):
     assert_close(call(mapped), errors(PARAMS, X, Y), rtol=1e-5)
 
 
-def test_a_batch_that_is_not_there_is_named():
+def test_errors_name_a_missing_batch():
     with pytest.raises(TypeError, match="no argument 'z' in a call with params, x, y"):
         microbatch(mean_loss, 1, 4, argnames="z")(PARAMS, X, y=Y)

@@ -1,4 +1,4 @@
-"""A new process compiles a step once, although its first trace imports what it needs.
+"""A new process compiles a step once, although modules are imported during its first trace.
 
 A module that adds to JAX's context of traces, as jax.extend does in jax 0.12, must not be imported
 by a trace: the context of the next call would be another one, and the step would compile again.
@@ -36,7 +36,7 @@ def compilations(cache):
     env = os.environ | {
         "FUNCTIONAL_OPTIM_CACHE": str(cache),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        # Both processes make the same programs, but for the kernels.
+        # Except for the kernels, both processes compile the same programs.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }

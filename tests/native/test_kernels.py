@@ -1,4 +1,4 @@
-"""Kernels make what XLA makes, of any leaf and within any transformation."""
+"""Kernels give the results of XLA, for any leaf and within any transformation."""
 
 import re
 
@@ -51,7 +51,7 @@ def kernels_of(lowered):
 
 
 def compare(function, *arguments):
-    """Runs a function with kernels and without; returns what it makes with them."""
+    """Runs a function with kernels and without; returns the results with kernels."""
     with fo.native.enabled(False):
         expected = jax.jit(function)(*arguments)
     found = jax.jit(function)(*arguments)
@@ -140,7 +140,7 @@ def test_a_parameter_may_be_its_own_gradient():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "complex64"])
-def test_what_there_is_no_kernel_for_is_left_to_xla(dtype, x64):
+def test_xla_runs_steps_without_a_kernel(dtype, x64):
     params = {"a": jnp.ones(8, dtype), "b": jnp.ones(8, "float32")}
     assert in_kernels(step_of(ADAMW), params, ADAMW.init(params), params) == 0
 
@@ -155,7 +155,7 @@ def test_sparse_updates_and_rules_of_the_whole_tree_are_left_to_xla():
     assert in_kernels(step_of(muon), params, muon.init(params), params) == 0
 
 
-def test_updates_that_xla_fuses_with_what_adds_them_are_left_to_it():
+def test_xla_runs_updates_that_it_can_fuse_with_their_addition():
     params = small()
     assert in_kernels(ADAMW.update, params, ADAMW.init(params), params) == 0
 
@@ -200,7 +200,7 @@ def test_it_differentiates():
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-def test_an_exported_program_knows_no_library(platform):
+def test_an_exported_program_does_not_call_the_library(platform):
     params = small()
     arguments = params, ADAMW.init(params), params
     exported = jax.export.export(step_of(ADAMW), platforms=[platform])(*arguments)
@@ -222,7 +222,7 @@ def test_on_a_mesh_xla_divides_the_work(mesh):
     assert_close(new, expected[0])
 
 
-def test_on_several_devices_xla_runs_also_what_is_not_sharded(mesh):
+def test_on_several_devices_xla_runs_unsharded_leaves_too(mesh):
     batch = jax.device_put(jnp.arange(8.0), NamedSharding(mesh, PartitionSpec("x")))
     params = small()
 
@@ -288,7 +288,7 @@ def test_a_thousand_shapes_are_traced_once(monkeypatch):
     with recorded() as bodies:
         jax.eval_shape(lambda p: fo.apply_gradients(tx, p, tx.init(p), p), params)
     assert len(bodies) == 1
-    # By XLA each, for the kernels are only recorded here, and once without a size.
+    # XLA traces each of the 19 leaves, because kernels are only recorded here, and traced once.
     assert len(traced) == 20
 
 

@@ -1,4 +1,4 @@
-"""Libraries: what is built, found and loaded, and what is said where that is not so."""
+"""Libraries are built, found and loaded, or an error says why not."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def library_of_momentum(cache, built):
     return found
 
 
-def test_what_is_built_is_used_at_once_and_not_built_again(library_of_momentum):
+def test_kernels_are_used_right_after_building_and_not_built_twice(library_of_momentum):
     assert has_kernel()
     assert fo.native.build(MOMENTUM, PARAMS) is None
     assert fo.native.build(fo.sgd(0.5, momentum=0.1), PARAMS) is None
@@ -87,7 +87,7 @@ def test_a_description_that_cannot_be_read_is_passed_over(cache, text, monkeypat
         assert not has_kernel()
 
 
-def test_a_file_that_is_no_library_is_passed_over(cache):
+def test_a_file_that_is_not_a_library_is_skipped(cache):
     with recorded() as bodies:
         jax.eval_shape(
             lambda s, p: fo.apply_gradients(MOMENTUM, p, s, p), MOMENTUM.init(PARAMS), PARAMS
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_library_is_passed_over(cache):
         assert not has_kernel()
 
 
-def test_without_a_compiler_the_message_says_what_to_install(cache, monkeypatch, capsys):
+def test_without_a_compiler_the_message_names_compilers_to_install(cache, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(cache))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(fo.native.CompilerError, match=r"found no g\+\+, clang.*apt install"):

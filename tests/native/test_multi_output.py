@@ -33,7 +33,7 @@ def test_a_step_has_fewer_loops():
     assert loops("fo.native.use_multi_output_fusion()") < loops("")
 
 
-def test_it_says_where_it_is_too_late(monkeypatch):
+def test_an_error_is_raised_after_jax_has_started(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--some_flag")
     jax.devices()
     with pytest.raises(RuntimeError, match=r"JAX has started.* XLA_FLAGS=--xla_backend_extra_op"):

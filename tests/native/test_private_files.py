@@ -1,4 +1,4 @@
-"""Libraries that are not loaded: those that somebody else may have written, and damaged ones."""
+"""Libraries that are not loaded: those that another user may have written, and damaged ones."""
 
 import json
 import os
@@ -21,7 +21,7 @@ __all__ = ["built", "library_of_momentum"]  # fixtures
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners")
 
-PLACES = {  # of what is checked -> from the library to it
+PLACES = {  # name of a file or directory that is checked -> its path, from that of the library
     "the library": lambda file: file,
     "its description": lambda file: file.with_suffix(".json"),
     "its directory": lambda file: file.parent,
@@ -39,7 +39,7 @@ def refused(match):
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o722, 0o720, 0o702])
-def test_what_others_may_write_is_not_used(library_of_momentum, place, mode):
+def test_files_that_others_may_write_are_not_used(library_of_momentum, place, mode):
     PLACES[place](library_of_momentum).chmod(mode)
     refused(rf"others may write to it \(mode {mode:o}\); chmod go-w it")
 
@@ -53,7 +53,7 @@ def test_a_link_is_not_followed(library_of_momentum, place, tmp_path_factory):
     refused("it is a link")
 
 
-def test_what_belongs_to_another_user_is_not_used(library_of_momentum, monkeypatch):
+def test_files_of_another_user_are_not_used(library_of_momentum, monkeypatch):
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
     refused(f"it belongs to user {me}, and this is {me + 1}")
@@ -66,7 +66,7 @@ def test_each_file_and_directory_must_belong_to_this_user(library_of_momentum, p
     refused("it belongs to user 12345, and this is 0")
 
 
-def test_what_is_built_is_private_whatever_the_umask(cache):
+def test_built_files_are_private_for_every_umask(cache):
     before = os.umask(0)
     try:
         build()

@@ -51,7 +51,7 @@ def test_the_loop_does_not_depend_on_the_shape(shape):
     ],
     ids=["mean", "cumsum", "reverse", "transpose", "size", "dimension", "sort", "exp", "round"],
 )
-def test_what_is_no_loop_over_elements_has_none(direction):
+def test_maths_that_is_not_elementwise_has_no_loop(direction):
     assert bodies_of(rule_of(direction), {"w": jnp.ones((3, 3))}) == []
 
 
@@ -63,7 +63,7 @@ def test_numbers_are_made_once_before_the_loop():
     assert "std::" not in inside
 
 
-def test_what_no_result_depends_on_is_not_read():
+def test_arrays_on_which_no_result_depends_are_not_read():
     tx = rule_of(lambda g, rate, ctx: g)
     (text,) = bodies_of(tx, {"w": jnp.ones(3)})
     # The gradient and the parameter are read, and the slot, which is only written, is not.
@@ -76,13 +76,13 @@ def test_every_standard_optimizer_has_its_loops():
         with recorded() as bodies:
             state = jax.eval_shape(tx.init, params)
             jax.eval_shape(lambda s, p, tx=tx: fo.apply_gradients(tx, p, s, p), state, params)
-        # Where there is nothing but the parameter to make, XLA has one loop as well.
+        # If the parameter is the only result, XLA has one loop as well.
         only_params = not any(x.shape == (2,) for x in jax.tree.leaves(state) if x.dtype != "int32")
         assert bool(bodies) != only_params, tx
 
 
 @pytest.mark.parametrize("value", [0.1, -0.0, 1e-45, 3.4e38, np.nan, np.inf, -np.inf])
-def test_numbers_are_written_to_the_bit(value):
+def test_numbers_are_written_exactly(value):
     text = literal(np.float32(value))
     if np.isfinite(value):
         read = np.float32(float.fromhex(text.removesuffix("f")))

@@ -1,8 +1,10 @@
-"""Writes bad_input.json: what torch's optimizers must refuse, by torch's own tests; needs torch.
+"""Writes bad_input.json: arguments that the optimizers must refuse, from torch's own tests.
 
-Run as `python -m tests.optim.make_bad_input`. A row has the classes that it is for, arguments,
-and what torch raises. A tensor is written with a number for each object, so that the same one at
-two places is seen to be the same, and with its values where it is an option.
+    python -m tests.optim.make_bad_input
+
+torch is required. A row has the classes, the arguments, and the exception of torch. A tensor is
+written as a number that is the same wherever the tensor occurs; if it is an option, its values are
+written too.
 """
 
 import json

@@ -30,8 +30,8 @@ MAKERS = {
 }
 
 REPRESENTATIVES = ("SGD-momentum", "Adam-amsgrad", "NAdam", "ASGD", "Optimizer")
-"""One of each way in which the optimizer keeps a state: with counts or numbers per parameter, as
-many slots as a class has, and a chain. They suffice to test what does not depend on the rule."""
+"""Optimizers of each kind of state: with counts or numbers per parameter, with the most slots, and
+a chain. They suffice for tests of properties that do not depend on the rule."""
 
 each_kind = pytest.mark.parametrize(
     "make", [pytest.param(MAKERS[k], id=k) for k in REPRESENTATIVES]

@@ -30,7 +30,7 @@ OURS = {
     "Adjust learning rate function arbitrary is not supported": r"adjust_lr_fn .*'arbitrary'",
     "SparseAdam requires dense parameter tensors": "SparseAdam.* requires dense parameter tensors",
 }
-"""Where our words are not torch's: what they are. All name the argument and its value."""
+"""Our messages, where they differ from those of torch. All name the argument and its value."""
 
 
 def decode(value, arrays):

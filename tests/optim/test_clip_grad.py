@@ -1,4 +1,4 @@
-"""Clipping of gradients: norms of every order, what is not finite, and what is returned."""
+"""Clipping of gradients: norms of every order, NaN and infinity, and the returned norm."""
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ def test_clipping_scales_as_torch_does(order, max_norm):
             np.testing.assert_array_equal(clipped[k], g)
 
 
-def test_a_norm_near_zero_is_scaled_by_torchs_term():
+def test_the_term_that_torch_adds_to_the_norm_scales_small_norms():
     clipped, _ = optim.clip_grad_norm({"a": jnp.array([1e-6, 0.0])}, 1e-6)
     np.testing.assert_allclose(clipped["a"], [0.5e-6, 0.0], rtol=1e-5)
 

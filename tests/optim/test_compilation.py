@@ -42,7 +42,8 @@ def compilations():
 
 
 def test_compilations_are_seen():
-    optim.SGD({"heard": jnp.ones(18)}).step({"heard": jnp.ones(18)})  # what all SGDs share
+    # This step compiles the programs that all SGDs share.
+    optim.SGD({"heard": jnp.ones(18)}).step({"heard": jnp.ones(18)})
     optimizer = optim.SGD({"unheard": jnp.ones(17)})
     with compilations() as found:
         optimizer.step({"unheard": jnp.ones(17)})
@@ -122,7 +123,7 @@ STATIC = [
 )
 def test_an_option_that_shapes_the_program_compiles_one_more(i):
     cls, options, option, value = STATIC[i]
-    params = {"w": jnp.ones(20 + i)}  # of a shape that nothing else has compiled for
+    params = {"w": jnp.ones(20 + i)}  # a shape for which no program is compiled yet
     optimizer = cls(params, **options)
     optimizer.step(params)
     before = entry(optimizer)

@@ -1,4 +1,4 @@
-"""A bad construction of an optimizer ends in a message that says what to do."""
+"""Wrong arguments of an optimizer give an error that says how to correct them."""
 
 import jax.numpy as jnp
 import numpy as np

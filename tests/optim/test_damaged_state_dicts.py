@@ -78,7 +78,7 @@ FORMS = {
 # The form is read by code that all classes share. LBFGS has one entry for all parameters, with
 # lists in it, and Adafactor has entries with different keys.
 @pytest.mark.parametrize("name", ["Adafactor", "Adam", "LBFGS", "Muon", "SGD"])
-def test_what_has_not_the_form_of_a_state_dict_is_refused(name, saved):
+def test_dicts_without_the_form_of_a_state_dict_are_refused(name, saved):
     optimizer = make(name)
     for path, values in FORMS.items():
         for value in values:
@@ -90,7 +90,7 @@ def test_what_has_not_the_form_of_a_state_dict_is_refused(name, saved):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_entries_that_are_no_numbers_are_refused(name, saved):
+def test_entries_that_are_not_numbers_are_refused(name, saved):
     optimizer = make(name)
     for key, entry in saved[name]["state"][0].items():
         wrong = [*NO_NUMBERS, np.ones(7), 1j, np.array(["text", None], object)]

@@ -20,7 +20,7 @@ START = {"a": np.array([1.5, -2.5]), "b": np.array(0.5)}
 
 
 def trained(make, start, lr, weight_decay):
-    """Returns the loss after three steps, as a function of what a run starts from."""
+    """Returns the loss after three steps, as a function of the start of the run."""
     optimizer = make(start, lr, weight_decay=weight_decay, differentiable=True)
     for target in (1.0, -1.0, 2.0):
         optimizer.step(jax.grad(quadratic)(optimizer.params, target))

@@ -46,7 +46,8 @@ def test_arrays_that_were_passed_stay_valid(make, act):
 @each
 def test_the_old_parameters_and_state_are_donated(make, act):
     optimizer = make(problem.arrays())
-    act(optimizer)  # what init makes of a constant may be shared
+    # A first step, because constants that init returns may be shared.
+    act(optimizer)
     params, state = optimizer.params, optimizer.state
     act(optimizer)
     assert all(p.is_deleted() for p in jax.tree.leaves(params))
@@ -145,7 +146,7 @@ def test_copies_of_the_parameters_stay_valid():
     ],
     ids=["closure", "minimize", "backward", "backward-aux", "minimize-aux"],
 )
-def test_what_a_loss_returns_stays_valid(act):
+def test_the_value_of_a_loss_stays_valid(act):
     optimizer = optim.SGD({"w": jnp.array(3.0)})
     found = act(optimizer)
     optimizer.step({"w": jnp.ones(())})

@@ -1,4 +1,4 @@
-"""Steps that fail end in a message that says what to do, and leave the optimizer usable."""
+"""Steps that fail raise an error that says how to correct it, and the optimizer stays usable."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from .makers import quadratic
 ONE = {"w": jnp.ones(2)}
 
 
-def test_what_is_not_a_group_cannot_be_added():
+def test_only_a_group_can_be_added():
     optimizer = optim.SGD(ONE)
     for wrong in (ONE, [1.0], {"lr": 0.1}):
         with pytest.raises(TypeError, match=r"SGD\.add_param_group: param_group must be a dict"):
@@ -195,7 +195,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("method", ["backward", "minimize", "step"])
 @pytest.mark.parametrize(("loss", "text"), LOSSES.values(), ids=LOSSES)
-def test_what_is_no_loss_is_named(method, loss, text):
+def test_errors_name_an_argument_that_is_not_a_loss(method, loss, text):
     if method == "step" and not callable(loss):
         return
     optimizer = optim.SGD(ONE)

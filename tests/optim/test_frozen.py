@@ -33,26 +33,26 @@ def groups(**options):
     return optim.path_groups(PARAMS, {"^base": options})
 
 
-def step_by(optimizer, how, x):
-    if how == "minimize":
+def step_by(optimizer, method, x):
+    if method == "minimize":
         optimizer.minimize(loss_fn, x)
-    elif how == "backward":
+    elif method == "backward":
         optimizer.zero_grad()
         optimizer.backward(loss_fn, x)
         optimizer.step()
-    elif how == "closure":
+    elif method == "closure":
         optimizer.step(lambda params: loss_fn(params, x))
     else:
         optimizer.step(jax.grad(loss_fn)(optimizer.params, x))
 
 
 @each
-@pytest.mark.parametrize("how", ["minimize", "backward", "closure", "gradients"])
-def test_the_others_are_trained_as_if_they_were_alone(make, how):
+@pytest.mark.parametrize("method", ["minimize", "backward", "closure", "gradients"])
+def test_the_others_are_trained_as_without_the_frozen_parameters(make, method):
     optimizer, alone = make(groups(requires_grad=False)), make(PARAMS["head"])
     before = jax.tree.map(np.asarray, optimizer.state[0])
     for x in (1.0, 2.0, 3.0):
-        step_by(optimizer, how, x)
+        step_by(optimizer, method, x)
         alone.minimize(head_alone, PARAMS["base"], x)
     assert_same(optimizer.params["base"], PARAMS["base"])
     jax.tree.map(np.testing.assert_array_equal, optimizer.state[0], before)
@@ -122,7 +122,7 @@ def test_it_is_saved_and_loaded(make):
 
 
 @pytest.mark.parametrize("value", [None, "no", 2])
-def test_what_is_not_a_flag_is_refused(value):
+def test_requires_grad_must_be_a_boolean(value):
     with pytest.raises(
         TypeError, match=f"group 0: requires_grad must be True or False, got {value!r}"
     ):

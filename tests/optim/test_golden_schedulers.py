@@ -157,14 +157,14 @@ def test_the_last_value_of_one_cycle_stays(case):
 
 @pytest.mark.parametrize("case", [c for c in CASES if c["states"]], ids=name_of)
 def test_state_dict_has_torchs_names_and_loads_torchs(case):
-    track, optimizer = play(case), OURS.optimizer(case["optimizer"])
+    track, optimizer = play(case), OURS.make_optimizer(case["optimizer"])
     if case["driver"] == "add_group":
         optimizer.add_param_group({"params": [jnp.ones(9)], "lr": 0.7})
     pairs = zip(case["schedulers"], track.states, case["states"], strict=True)
     for spec, ours, theirs in pairs:
         if not reason(case):
             assert names(ours) == names(theirs)
-        scheduler = OURS.build(optimizer, spec)
+        scheduler = OURS.make_scheduler(optimizer, spec)
         scheduler.load_state_dict(theirs)
         assert names(scheduler.state_dict()) == names(ours)
         assert scheduler.get_last_lr() == theirs["_last_lr"]

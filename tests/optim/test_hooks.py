@@ -1,4 +1,4 @@
-"""Hooks: their order, what they get, what they may change, and how they are removed."""
+"""Hooks: their order and arguments, the changes that they may make, and their removal."""
 
 import copy
 import gc
@@ -111,7 +111,7 @@ def test_hooks_of_state_dict_run_around_it_and_may_change_it(make):
 
 
 @each
-def test_hooks_of_loading_run_around_it_and_may_change_what_is_loaded(make):
+def test_hooks_run_before_and_after_loading_and_may_change_the_state(make):
     optimizer, calls = make(), []
     key = "lr" if "lr" in optimizer.param_groups[0] else "learning_rate"
     saved = optimizer.state_dict()

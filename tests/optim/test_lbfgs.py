@@ -33,7 +33,7 @@ def entry_of(opt):
     return opt.state_dict()["state"][0]
 
 
-def test_a_step_is_one_program_whatever_the_numbers():
+def test_steps_with_other_numbers_run_the_same_program():
     traced = []
 
     def closure(params):
@@ -119,7 +119,7 @@ def test_the_search_may_be_edited_and_the_memory_stays():
     assert opt.step(loss) < value
 
 
-def test_entries_appear_when_torchs_do():
+def test_entries_of_the_state_appear_as_in_torch():
     opt = optim.LBFGS(start(), max_iter=1, **STRONG)
     assert opt.state_dict()["state"] == {}
     opt.step(loss)
@@ -200,7 +200,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("wrong", "text"), ERRORS.values(), ids=ERRORS)
-def test_errors_say_what_to_do(wrong, text):
+def test_error_messages(wrong, text):
     with pytest.raises((TypeError, ValueError), match=text):
         wrong()
 

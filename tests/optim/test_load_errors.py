@@ -114,7 +114,7 @@ def test_a_state_that_does_not_fit_raises_and_changes_nothing(make, message):
     stepped(optimizer)
 
 
-def test_a_wrapped_state_that_does_not_fit_lists_what_differs():
+def test_the_error_for_a_wrapped_state_lists_the_differences():
     optimizer = stepped(optim.Optimizer(params(), fo.adam(0.1)))
     before = jax.tree.map(np.array, optimizer.state)
     saved = stepped(optim.Optimizer(params((3, 2)), fo.sgd(0.1, momentum=0.9))).state_dict()

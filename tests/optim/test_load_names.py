@@ -16,7 +16,7 @@ from ..trees import assert_same
 
 
 def tree(*names):
-    """Returns parameters that only their names tell apart."""
+    """Returns parameters that differ only in their names."""
     return {k: jnp.ones(3) for k in names}
 
 
@@ -240,7 +240,7 @@ def test_names_of_each_group():
 
 
 @pytest.mark.filterwarnings("ignore:SGD.load_state_dict. options were not loaded")
-def test_names_of_each_group_where_there_is_one_group_here():
+def test_names_by_group_are_loaded_into_a_single_group():
     assert loaded(LAYERS, BY_GROUP) == {k: (number, 0) for k, (number, _) in RIGHT.items()}
 
 

@@ -1,4 +1,4 @@
-"""Adafactor and Muon: what they refuse, as torch does, and what torch divides by zero for."""
+"""Adafactor and Muon refuse the arguments that torch refuses, and do not divide by zero."""
 
 import jax.numpy as jnp
 import numpy as np

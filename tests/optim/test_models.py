@@ -52,7 +52,7 @@ WRONG = {
 @pytest.mark.parametrize(("model", "text"), WRONG.values(), ids=WRONG)
 def test_models_are_refused(make, model, text):
     if make is MAKERS["Optimizer"] and isinstance(model, eqx.Module):
-        return  # what it holds is the transformation's to refuse
+        return  # the transformation decides which leaves it accepts
     with pytest.raises(TypeError, match=text):
         make(model)
 

@@ -95,10 +95,10 @@ NAMED, UNNAMED = {"params": [("w", jnp.ones(1))]}, {"params": [jnp.ones(1)]}
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "how"), [(NAMED, UNNAMED, "out"), (UNNAMED, NAMED, "")]
+    ("first", "second", "out"), [(NAMED, UNNAMED, "out"), (UNNAMED, NAMED, "")]
 )
-def test_all_groups_have_names_or_none(first, second, how):
-    message = f"groups should be with/without names. cannot add param group with{how} names to the"
+def test_all_groups_have_names_or_none(first, second, out):
+    message = f"groups should be with/without names. cannot add param group with{out} names to the"
     with pytest.raises(ValueError, match=message):
         optim.SGD([first, second])
     optimizer = optim.SGD([first])

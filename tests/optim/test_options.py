@@ -133,7 +133,7 @@ def test_defaults_are_the_constructors():
     assert optimizer.param_groups[0].options == optimizer.defaults
 
 
-def test_amsgrad_that_is_switched_on_late_starts_there():
+def test_amsgrad_that_is_switched_on_later_starts_at_that_step():
     optimizer = optim.Adam({"w": jnp.zeros(1)}, lr=0.1, betas=(0.0, 0.5), eps=0.0)
     for t, g in enumerate((4.0, 2.0, 1.0, 1.0)):
         optimizer.param_groups[0]["amsgrad"] = t > 1
@@ -144,7 +144,7 @@ def test_amsgrad_that_is_switched_on_late_starts_there():
     np.testing.assert_allclose(optimizer.params["w"], [-0.1 * sum(moves)], rtol=1e-6)
 
 
-def test_a_late_momentum_of_rmsprop_starts_there():
+def test_a_momentum_of_rmsprop_that_is_switched_on_later_starts_at_that_step():
     optimizer = optim.RMSprop({"w": jnp.zeros(1)}, lr=1.0, alpha=0.0, eps=0.0)
     for t, g in enumerate((4.0, -2.0, 1.0, 1.0)):
         optimizer.param_groups[0]["momentum"] = 0.5 if t > 1 else 0.0

@@ -100,7 +100,7 @@ def test_changing_the_returned_state_does_not_change_the_optimizer():
 
 
 SIGN = fo.GradientTransformation(lambda params: (), lambda g, state, params: (g, state))
-"""A transformation of somebody else, which keeps no hyperparameters."""
+"""A transformation of another library, whose state has no hyperparameters."""
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_other_keys_belong_to_the_user(make, key):
     assert optimizer.param_groups[0][key] == 0.1
 
 
-def test_an_option_that_there_is_not_is_refused_by_each_of_its_names():
+def test_a_missing_option_is_refused_under_each_of_its_names():
     for key in ("wd", "WD"):
         with pytest.raises(ValueError, match=f"unknown option '{key}'. Its options are: .*etas"):
             optim.Rprop([{"params": jnp.ones(1), key: 0.1}])

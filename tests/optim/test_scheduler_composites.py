@@ -1,4 +1,4 @@
-"""Schedulers made of schedulers, where torch goes wrong or says nothing."""
+"""Schedulers that combine schedulers, in cases in which torch is wrong or raises no error."""
 
 import jax.numpy as jnp
 import pytest
@@ -139,7 +139,7 @@ def test_the_state_of_another_composite_is_refused():
     optimizer = sgd()
     one = ChainedScheduler([StepLR(optimizer, 2)])
     two = ChainedScheduler([StepLR(optimizer, 2), LambdaLR(optimizer, lambda epoch: 1.0)])
-    with pytest.raises(ValueError, match="the state has 2 schedulers, and this scheduler 1"):
+    with pytest.raises(ValueError, match="the state has 2 schedulers, and this scheduler has 1"):
         one.load_state_dict(two.state_dict())
     three = ChainedScheduler([CosineAnnealingWarmRestarts(optimizer, 3)])
     before = one.state_dict()

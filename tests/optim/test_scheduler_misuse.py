@@ -72,8 +72,8 @@ SPECS = {spec["scheduler"]: spec for spec in [*grid(), *PLATEAUS]}
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_state_loads_into_its_own_class_alone(name):
-    """Two classes of functions of the epoch keep the same, which tells nothing of the class."""
-    made = {k: OURS.build(OURS.optimizer("sgd"), spec) for k, spec in SPECS.items()}
+    """LambdaLR and MultiplicativeLR load each other's states, which have the same entries."""
+    made = {k: OURS.make_scheduler(OURS.make_optimizer("sgd"), spec) for k, spec in SPECS.items()}
     entries = {k: scheduler.state_dict().keys() for k, scheduler in made.items()}
     for other, scheduler in made.items():
         state = made[name].state_dict()

@@ -24,8 +24,8 @@ def names(specs):
 
 
 def build(specs, name="sgd"):
-    optimizer = OURS.optimizer(name)
-    return optimizer, [OURS.build(optimizer, spec) for spec in specs]
+    optimizer = OURS.make_optimizer(name)
+    return optimizer, [OURS.make_scheduler(optimizer, spec) for spec in specs]
 
 
 def step(optimizer, schedulers, t):
@@ -57,10 +57,10 @@ def test_a_run_saved_and_resumed_at_every_step_continues(specs, order):
                 each.param_groups[0]["lr"] *= 0.5
         states = [pickle.loads(pickle.dumps(s.state_dict())) for s in schedulers]
         options = seen(optimizer)
-        optimizer = OURS.optimizer("sgd")
+        optimizer = OURS.make_optimizer("sgd")
         if order == "optimizer first":
             put(optimizer, options)
-        schedulers = [OURS.build(optimizer, spec) for spec in specs]
+        schedulers = [OURS.make_scheduler(optimizer, spec) for spec in specs]
         for scheduler, state in zip(schedulers, states, strict=True):
             scheduler.load_state_dict(state)
         if order == "optimizer last":
@@ -108,9 +108,9 @@ def test_last_epoch_continues_where_the_optimizer_is(specs):
     plain, (scheduler,) = build(specs)
     for t in range(9):
         step(plain, [scheduler], t)
-    optimizer = OURS.optimizer("sgd")
+    optimizer = OURS.make_optimizer("sgd")
     put(optimizer, seen(plain))
-    other = OURS.build(optimizer, specs[0], last_epoch=8)
+    other = OURS.make_scheduler(optimizer, specs[0], last_epoch=8)
     for t in range(9, 20):
         lrs = [group["lr"] for group in plain.param_groups]
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(lrs, rel=1e-12)

@@ -1,4 +1,4 @@
-"""Sharded parameters: what a step makes of them, and their state, stays in its place."""
+"""After a step, parameters and state have the same sharding as before."""
 
 import jax
 import jax.numpy as jnp

@@ -45,7 +45,7 @@ def test_one_count_until_a_gradient_is_none(make):
 
 @each
 def test_a_run_with_none_is_that_of_two_optimizers(make):
-    """Each parameter is trained as it would be alone, with its gradients only."""
+    """Each parameter is trained as in an optimizer of its own."""
     if make is OPTIMIZERS["a partition"]:
         make = OPTIMIZERS["a transformation"]
     if make is OPTIMIZERS["accumulation"]:  # there, None counts as a gradient of zero
@@ -62,7 +62,7 @@ def test_a_run_with_none_is_that_of_two_optimizers(make):
 
 
 @each
-def test_a_saved_run_goes_on(make):
+def test_a_saved_run_continues(make):
     for first in (BOTH, ONE):
         optimizer = make(PARAMS)
         for grads in (BOTH, first, BOTH):

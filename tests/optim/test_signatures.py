@@ -44,7 +44,7 @@ DIFFERENT = {
     "torch.optim.swa_utils.update_bn": "a model is parameters and a function",
     **{name: "of gradients" for name in TORCH if name.startswith("torch.nn.utils.")},
 }
-"""Names that are called otherwise than in torch; the page says how."""
+"""Functions that are called differently from torch; the page describes the differences."""
 
 
 def resolve(name):
@@ -57,7 +57,7 @@ def test_the_page_has_every_name_of_torch():
 
 
 @pytest.mark.parametrize("name", [name for name, target in HERE.items() if target])
-def test_a_name_is_where_the_page_says_and_has_torchs_signature(name):
+def test_a_name_is_where_the_page_says_and_has_the_signature_of_torch(name):
     found = resolve(HERE[name])
     assert TORCH[name] is None or (bare(found) == TORCH[name]) == (name not in DIFFERENT)
 

@@ -1,4 +1,4 @@
-"""Slots of small parameters are stored as few arrays, which nobody else sees."""
+"""Slots of small parameters are stored as few arrays, which is not visible from outside."""
 
 import copy
 import pickle

@@ -30,7 +30,7 @@ def loss_fn(params, x):
 
 
 @each
-def test_a_reset_optimizer_goes_on_as_a_new_one(make):
+def test_a_reset_optimizer_continues_as_a_new_one(make):
     optimizer = make(PARAMS)
     for _ in range(3):
         optimizer.minimize(loss_fn, 1.0)

@@ -79,7 +79,7 @@ def test_state_and_options_are_plain_data(make):
     assert_same(pickle.loads(pickle.dumps(saved)), saved)
 
 
-def test_state_dict_has_torchs_names_and_numbers():
+def test_state_dict_has_the_names_and_numbers_of_torch():
     optimizer = optim.Adam(
         [{"params": {"b": jnp.ones(2), "a": jnp.ones(1)}}, {"params": [jnp.ones(3)]}], amsgrad=True
     )
@@ -127,7 +127,7 @@ def test_loading_takes_copies():
     assert_same(kept, optimizer.state_dict())
 
 
-def test_the_saved_options_replace_those_that_are_there():
+def test_the_saved_options_replace_the_present_ones():
     optimizer = optim.Adam(problem.arrays(), lr=0.5, betas=(0.5, 0.9), eps=1e-3)
     other = optim.Adam(problem.arrays(), lr=0.1, weight_decay=0.1)
     other.load_state_dict(optimizer.state_dict())
@@ -217,7 +217,7 @@ def test_the_count_of_a_schedule_is_restored():
     assert_same(steps(other, range(3)), steps(optimizer, range(3)))
 
 
-def test_parameters_without_gradients_have_no_entry_and_stay_so():
+def test_parameters_without_gradients_have_no_entry_after_loading_either():
     def step(optimizer, *present):
         optimizer.step({k: g if k in present else None for k, g in grads(0).items()})
 

@@ -145,14 +145,14 @@ def test_minimize_gives_the_loss_the_structure_that_was_passed():
     assert_same(optimizer.params, [{"a": jnp.array([0.5])}, jnp.array([0.0])])
 
 
-@pytest.mark.parametrize("how", ["minimize", "backward", "closure"])
-def test_complex_parameters_descend(how):
+@pytest.mark.parametrize("method", ["minimize", "backward", "closure"])
+def test_complex_parameters_descend(method):
     target = 1.0 - 2.0j
     optimizer = optim.Adam({"z": jnp.array([3.0 + 1.0j])}, lr=0.1)
     for _ in range(200):
-        if how == "minimize":
+        if method == "minimize":
             optimizer.minimize(quadratic, target)
-        elif how == "closure":
+        elif method == "closure":
             optimizer.step(lambda params: quadratic(params, target))
         else:
             optimizer.zero_grad()
@@ -195,13 +195,13 @@ def test_none_may_replace_the_gradients_of_a_subtree():
     assert optimizer.params["w"].tolist() == [0.5]
 
 
-@pytest.mark.parametrize("how", ["minimize", "backward"])
-def test_what_a_loss_closes_over_is_freed_with_it(how):
+@pytest.mark.parametrize("method", ["minimize", "backward"])
+def test_arrays_that_a_loss_closes_over_are_freed_with_it(method):
     optimizer = optim.SGD({"w": jnp.ones(2)})
     batches = []
     for i in range(3):
         batch = jnp.full(2, float(i))
-        getattr(optimizer, how)(lambda p, batch=batch: jnp.sum(p["w"] * batch))
+        getattr(optimizer, method)(lambda p, batch=batch: jnp.sum(p["w"] * batch))
         batches.append(weakref.ref(batch))
     del batch
     gc.collect()
@@ -235,7 +235,7 @@ def test_gradients_are_added_to_those_of_a_group_that_had_none():
     assert_same(optimizer.params, [{"v": jnp.full(1, 0.5)}, {"w": jnp.zeros(1)}])
 
 
-def test_what_a_loss_reads_can_be_passed_as_an_argument():
+def test_arrays_that_a_loss_reads_can_be_passed_as_arguments():
     def loss_fn(params, other):
         return jnp.vdot(params["w"], other["w"])
 
@@ -246,11 +246,11 @@ def test_what_a_loss_reads_can_be_passed_as_an_argument():
     np.testing.assert_allclose(first.params["w"], [1 - 0.5 - 0.5 * 0.75])
 
 
-@pytest.mark.parametrize("how", ["minimize", "step"])
-def test_a_loss_may_be_any_callable(how):
+@pytest.mark.parametrize("method", ["minimize", "step"])
+def test_a_loss_may_be_any_callable(method):
     optimizer = optim.SGD({"w": jnp.ones(())}, lr=0.5)
     loss_fn = operator.itemgetter("w")  # neither a signature nor weak references
-    assert [float(getattr(optimizer, how)(loss_fn)) for _ in range(2)] == [1.0, 0.5]
+    assert [float(getattr(optimizer, method)(loss_fn)) for _ in range(2)] == [1.0, 0.5]
 
 
 @pytest.mark.parametrize("set_to_none", [True, False])
@@ -262,5 +262,5 @@ def test_zero_grad_drops_gradients_or_sets_them_to_zero(set_to_none):
     optimizer.zero_grad(set_to_none=set_to_none)
     optimizer.step()
     assert optimizer.params["v"].tolist() == [1.0]
-    # Zero gradients decay; without any, nothing moves.
+    # With zero gradients the parameters decay; without gradients they do not change.
     assert optimizer.params["w"].tolist() == ([1.0, 1.0] if set_to_none else [0.5, 0.5])

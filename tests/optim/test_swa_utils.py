@@ -161,7 +161,7 @@ def test_a_copy_continues_independently(way):
     assert_close(other.module, ema_of(shown, 0.75), rtol=1e-5, atol=1e-6)
 
 
-def test_state_dict_has_torchs_names():
+def test_state_dict_has_the_names_of_torch():
     average = AveragedModel({"layer": {"weight": jnp.ones(2)}}, buffers={"mean": jnp.zeros(1)})
     state = average.state_dict()
     assert set(state) == {"n_averaged", "module.layer.weight", "buffers.mean"}

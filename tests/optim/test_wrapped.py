@@ -268,7 +268,7 @@ def test_hyperparameters_of_foreign_transformations_have_no_bounds():
     np.testing.assert_allclose(optimizer.params["w"], 1.1, rtol=1e-6)
 
 
-def test_loading_a_state_of_torchs_classes_raises():
+def test_loading_a_state_of_the_classes_of_torch_raises():
     adam = optim.Adam({"w": jnp.ones(2)})
     adam.step({"w": jnp.ones(2)})
     with pytest.raises(ValueError, match="torch's format is for torch's classes"):

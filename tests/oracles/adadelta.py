@@ -21,8 +21,10 @@ def scale_by_adadelta(rho=0.9, eps=1e-6):
     return step
 
 
-def adadelta(learning_rate=1.0, weight_decay=0.0, weight_decay_mask=None, **how):
-    rule = leafwise(lambda: in_order(scale_by_adadelta.leaf(**how), scale.leaf(-learning_rate)))()
+def adadelta(learning_rate=1.0, weight_decay=0.0, weight_decay_mask=None, **options):
+    rule = leafwise(
+        lambda: in_order(scale_by_adadelta.leaf(**options), scale.leaf(-learning_rate))
+    )()
 
     def step(grads: Tree, params: Tree) -> Tree:
         where = weight_decay_mask(params) if weight_decay_mask else dict.fromkeys(params, True)

@@ -79,10 +79,10 @@ def adafactor(
     warmup_step=None,
     decay_offset=0,
     eps=1e-30,
-    **how,
+    **options,
 ):
     """Follows Algorithm 6; momentum and weight decay are as in Tensor2Tensor and optax."""
-    direction = scale_by_factored_rms.leaf(step_offset=decay_offset, epsilon=eps, **how)
+    direction = scale_by_factored_rms.leaf(step_offset=decay_offset, epsilon=eps, **options)
     relative = scale_by_relative_step.leaf(warmup_step=warmup_step)
     mean = 0.0
 

@@ -25,5 +25,5 @@ def scale_by_rss(initial_accumulator_value=0.1, eps=1e-7, eps_in_sqrt=True, lr_d
 
 
 @leafwise
-def adagrad(learning_rate, **how):
-    return in_order(scale_by_rss.leaf(**how), scale.leaf(-learning_rate))
+def adagrad(learning_rate, **options):
+    return in_order(scale_by_rss.leaf(**options), scale.leaf(-learning_rate))

@@ -53,8 +53,8 @@ def scale_by_adam(
 
 
 @leafwise
-def adam(learning_rate, **how):
-    return in_order(scale_by_adam.leaf(**how), scale.leaf(-learning_rate))
+def adam(learning_rate, **options):
+    return in_order(scale_by_adam.leaf(**options), scale.leaf(-learning_rate))
 
 
 adamw = decoupled(scale_by_adam, default=1e-4)
@@ -88,5 +88,5 @@ def scale_by_amsgrad(
 
 
 @leafwise
-def amsgrad(learning_rate, **how):
-    return in_order(scale_by_amsgrad.leaf(**how), scale.leaf(-learning_rate))
+def amsgrad(learning_rate, **options):
+    return in_order(scale_by_amsgrad.leaf(**options), scale.leaf(-learning_rate))

@@ -23,8 +23,8 @@ def scale_by_adamax(b1=0.9, b2=0.999, eps=1e-8):
 
 
 @leafwise
-def adamax(learning_rate, **how):
-    return in_order(scale_by_adamax.leaf(**how), scale.leaf(-learning_rate))
+def adamax(learning_rate, **options):
+    return in_order(scale_by_adamax.leaf(**options), scale.leaf(-learning_rate))
 
 
 adamaxw = decoupled(scale_by_adamax, default=1e-4)

@@ -45,8 +45,8 @@ def scale_by_yogi(b1=0.9, b2=0.999, eps=1e-3, eps_root=0.0, initial_accumulator_
 
 
 @leafwise
-def yogi(learning_rate, **how):
-    return in_order(scale_by_yogi.leaf(**how), scale.leaf(-learning_rate))
+def yogi(learning_rate, **options):
+    return in_order(scale_by_yogi.leaf(**options), scale.leaf(-learning_rate))
 
 
 @leafwise
@@ -65,13 +65,13 @@ def scale_by_novograd(b1=0.9, b2=0.25, eps=1e-8, eps_root=0.0, weight_decay=0.0)
 
 
 @leafwise
-def novograd(learning_rate, eps=1e-6, **how):
-    return in_order(scale_by_novograd.leaf(eps=eps, **how), scale.leaf(-learning_rate))
+def novograd(learning_rate, eps=1e-6, **options):
+    return in_order(scale_by_novograd.leaf(eps=eps, **options), scale.leaf(-learning_rate))
 
 
 @leafwise
 def scale_by_adan(b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=0.0):
-    """Follows the code of Xie et al., in which the betas weigh what is kept."""
+    """Follows the code of Xie et al., in which the betas are the weights of the old moments."""
     m = d = n = 0.0
     before, t = None, 0
 
@@ -89,8 +89,8 @@ def scale_by_adan(b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=0.0):
     return step
 
 
-def adan(learning_rate, eps_root=1e-8, **how):
-    return decoupled(scale_by_adan, default=0.0)(learning_rate, eps_root=eps_root, **how)
+def adan(learning_rate, eps_root=1e-8, **options):
+    return decoupled(scale_by_adan, default=0.0)(learning_rate, eps_root=eps_root, **options)
 
 
 @leafwise

@@ -21,6 +21,6 @@ def scale_by_asgd(learning_rate, lambd=1e-4, alpha=0.75, t0=1e6):
 
 
 @leafwise
-def asgd(learning_rate, **how):
-    find = scale_by_asgd.leaf(learning_rate, **how)
+def asgd(learning_rate, **options):
+    find = scale_by_asgd.leaf(learning_rate, **options)
     return lambda g, p: -find(g, p)

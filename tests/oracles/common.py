@@ -24,15 +24,15 @@ def leafwise(maths: Callable[..., Any]) -> Callable[..., Step]:
 
 
 def in_order(*steps: Callable[..., Any]) -> Callable[..., Any]:
-    """Applies the steps one after another to what the last has made."""
+    """Applies the steps one after another, each to the result of the last."""
     return lambda g, p: functools.reduce(lambda u, step: step(u, p), steps, g)
 
 
 def decoupled(direction: Callable[..., Step], default: float) -> Callable[..., Step]:
     """Adds decoupled weight decay: p <- p - learning_rate (u + weight_decay p)."""
 
-    def oracle(learning_rate, weight_decay=default, mask=None, **how) -> Step:
-        find = direction(**how)
+    def oracle(learning_rate, weight_decay=default, mask=None, **options) -> Step:
+        find = direction(**options)
 
         def step(grads: Tree, params: Tree) -> Tree:
             where = mask(params) if mask else dict.fromkeys(params, True)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class InverseHessian:
-    """The matrix that the last m pairs stand for, by the update of BFGS itself."""
+    """The matrix of the last m pairs, computed by the update of BFGS itself."""
 
     def __init__(self, m, scaled=True):
         self.pairs, self.scaled, self.last = deque(maxlen=m), scaled, None

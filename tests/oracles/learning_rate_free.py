@@ -172,13 +172,13 @@ def _with_rate(direction: Step, learning_rate=1.0, weight_decay=0.0) -> Step:
     return step
 
 
-def dog(init_step=("heuristic", 1e-6), eps=1e-8, **how) -> Step:
+def dog(init_step=("heuristic", 1e-6), eps=1e-8, **options) -> Step:
     kind, value = init_step
-    return _with_rate(scale_by_dog(value, eps, kind), **how)
+    return _with_rate(scale_by_dog(value, eps, kind), **options)
 
 
-def dowg(init_estim_sq_dist=None, eps=1e-4, **how) -> Step:
-    return _with_rate(scale_by_dowg(init_estim_sq_dist, eps), **how)
+def dowg(init_estim_sq_dist=None, eps=1e-4, **options) -> Step:
+    return _with_rate(scale_by_dowg(init_estim_sq_dist, eps), **options)
 
 
 @leafwise

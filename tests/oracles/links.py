@@ -6,7 +6,7 @@ from .common import Tree, leafwise
 
 
 @leafwise
-def passes(**how):
+def passes(**options):
     """Makes the oracle of links that store values, and return the updates unchanged."""
     return lambda g, p: g
 

@@ -102,8 +102,8 @@ def scale_by_apollo(
     return step
 
 
-def galore(learning_rate, weight_decay=0.0, **how):
-    direction = scale_by_galore(**how)
+def galore(learning_rate, weight_decay=0.0, **options):
+    direction = scale_by_galore(**options)
 
     def step(grads, params):
         us = direction(grads, params)
@@ -120,10 +120,10 @@ def apollo(
     adam_eps=1e-6,
     adam_weight_decay=0.0,
     adam_learning_rate=None,
-    **how,
+    **options,
 ):
     """Updates the matrix `w` with APOLLO, and the vector `b` with Adam."""
-    direction, other = scale_by_apollo(**how), adam(adam_b1, adam_b2, adam_eps)
+    direction, other = scale_by_apollo(**options), adam(adam_b1, adam_b2, adam_eps)
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
 
     def step(grads, params):
@@ -134,5 +134,5 @@ def apollo(
     return step
 
 
-def apollo_mini(learning_rate, scale=128.0, **how):
-    return apollo(learning_rate, scale=scale, rank=1, tensor_wise=True, **how)
+def apollo_mini(learning_rate, scale=128.0, **options):
+    return apollo(learning_rate, scale=scale, rank=1, tensor_wise=True, **options)

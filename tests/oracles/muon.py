@@ -65,12 +65,12 @@ def momentum(beta, nesterov, bias_correction=False):
 
 
 @leafwise
-def scale_by_muon(beta=0.95, nesterov=True, bias_correction=False, **how):
-    return in_order(momentum(beta, nesterov, bias_correction), orthogonalize.leaf(**how))
+def scale_by_muon(beta=0.95, nesterov=True, bias_correction=False, **options):
+    return in_order(momentum(beta, nesterov, bias_correction), orthogonalize.leaf(**options))
 
 
 @leafwise
-def scale_by_normuon(beta=0.95, beta2=0.95, eps=1e-10, nesterov=True, ns_eps=1e-7, **how):
+def scale_by_normuon(beta=0.95, beta2=0.95, eps=1e-10, nesterov=True, ns_eps=1e-7, **options):
     """Follows the authors' `normuon_update`: outputs are the rows of the transpose."""
     second = 0.0
 
@@ -83,7 +83,7 @@ def scale_by_normuon(beta=0.95, beta2=0.95, eps=1e-10, nesterov=True, ns_eps=1e-
         update = update * (norm / (np.linalg.norm(update) + eps))
         return update.T.reshape(u.shape)
 
-    return in_order(momentum(beta, nesterov), orthogonalize.leaf(eps=ns_eps, **how), normalize)
+    return in_order(momentum(beta, nesterov), orthogonalize.leaf(eps=ns_eps, **options), normalize)
 
 
 @leafwise
@@ -95,7 +95,7 @@ def scale_by_adamuon(
     nesterov=True,
     use_sign=True,
     ns_eps=1e-7,
-    **how,
+    **options,
 ):
     """Follows the authors' `AdaMuon`.
 
@@ -112,7 +112,7 @@ def scale_by_adamuon(
         g = g / (np.sqrt(v) + eps)
         return g * (consistent_rms * g.size**0.5 / (np.linalg.norm(g) + eps))
 
-    orthogonal = orthogonalize.leaf(eps=ns_eps, **how)
+    orthogonal = orthogonalize.leaf(eps=ns_eps, **options)
     return in_order(momentum(beta, nesterov), sign, orthogonal, normalize)
 
 
@@ -144,11 +144,11 @@ def with_adam(direction, scaled=True):
         adam_b1=0.9,
         adam_weight_decay=0.0,
         adam_learning_rate=None,
-        **how,
+        **options,
     ):
         if not scaled and consistent_rms is not None:
-            how["consistent_rms"] = consistent_rms
-        find, of_b = direction.leaf(**how), adam(adam_b1)
+            options["consistent_rms"] = consistent_rms
+        find, of_b = direction.leaf(**options), adam(adam_b1)
 
         def factor(inputs, outputs):
             if not scaled:
@@ -174,5 +174,5 @@ muon = with_adam(scale_by_muon)
 normuon = with_adam(scale_by_normuon)
 
 
-def adamuon(learning_rate, weight_decay=0.01, **how):
-    return with_adam(scale_by_adamuon, scaled=False)(learning_rate, weight_decay, **how)
+def adamuon(learning_rate, weight_decay=0.01, **options):
+    return with_adam(scale_by_adamuon, scaled=False)(learning_rate, weight_decay, **options)

@@ -210,9 +210,9 @@ def scale_by_psgd_kron(
     return step
 
 
-def psgd_kron(learning_rate=3e-4, weight_decay=0.0, **how):
+def psgd_kron(learning_rate=3e-4, weight_decay=0.0, **options):
     """Adds a learning rate, and weight decay of matrices."""
-    whiten = scale_by_psgd_kron(**how)
+    whiten = scale_by_psgd_kron(**options)
 
     def step(grads, params):
         us = whiten(grads, params)

@@ -43,5 +43,5 @@ def scale_by_radam(
 
 
 @leafwise
-def radam(learning_rate, **how):
-    return in_order(scale_by_radam.leaf(**how), scale.leaf(-learning_rate))
+def radam(learning_rate, **options):
+    return in_order(scale_by_radam.leaf(**options), scale.leaf(-learning_rate))

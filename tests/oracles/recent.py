@@ -45,8 +45,8 @@ def scale_by_ademamix(
     return step
 
 
-def ademamix(learning_rate, alpha=5.0, **how):
-    return decoupled(scale_by_ademamix, default=0.0)(learning_rate, alpha=alpha, **how)
+def ademamix(learning_rate, alpha=5.0, **options):
+    return decoupled(scale_by_ademamix, default=0.0)(learning_rate, alpha=alpha, **options)
 
 
 @leafwise
@@ -135,9 +135,9 @@ def scale_by_stable_adamw(b1=0.9, b2=0.99, eps=1e-6, weight_decay=0.0):
     return step
 
 
-def stable_adamw(learning_rate, weight_decay=1e-2, mask=None, **how):
-    with_decay = scale_by_stable_adamw(weight_decay=weight_decay, **how)
-    without = scale_by_stable_adamw(weight_decay=0.0, **how)
+def stable_adamw(learning_rate, weight_decay=1e-2, mask=None, **options):
+    with_decay = scale_by_stable_adamw(weight_decay=weight_decay, **options)
+    without = scale_by_stable_adamw(weight_decay=0.0, **options)
 
     def step(grads, params):
         where = mask(params) if mask else dict.fromkeys(params, True)
@@ -246,8 +246,8 @@ def scale_by_adabound(
 
 
 @leafwise
-def adabound(learning_rate, weight_decay=0.0, **how):
-    find = scale_by_adabound.leaf(learning_rate, **how)
+def adabound(learning_rate, weight_decay=0.0, **options):
+    find = scale_by_adabound.leaf(learning_rate, **options)
     return lambda g, p: -find(g + weight_decay * p, p)
 
 
@@ -373,11 +373,11 @@ def scale_by_adam_mini(b1=0.9, b2=0.999, eps=1e-8, blocks=()):
     return step
 
 
-def adam_mini(learning_rate, blocks=(), param_labels=None, **how):
+def adam_mini(learning_rate, blocks=(), param_labels=None, **options):
     if param_labels is None:
-        return decoupled(scale_by_adam_mini, default=0.0)(learning_rate, blocks=blocks, **how)
+        return decoupled(scale_by_adam_mini, default=0.0)(learning_rate, blocks=blocks, **options)
     makers = {
-        k: decoupled(scale_by_adam_mini, default=0.0)(learning_rate, blocks=own, **how)
+        k: decoupled(scale_by_adam_mini, default=0.0)(learning_rate, blocks=own, **options)
         for k, own in blocks.items()
     }
 
@@ -433,8 +433,8 @@ def scale_by_mars(b1=0.95, b2=0.99, eps=1e-8, gamma=0.025, base="adamw"):
 
 
 @leafwise
-def scaled_by_shape(base="adamw", **how):
-    find = scale_by_mars.leaf(base=base, **how)
+def scaled_by_shape(base="adamw", **options):
+    find = scale_by_mars.leaf(base=base, **options)
 
     def step(g, p):
         factor = max(1, g.shape[1] / g.shape[0]) ** 0.5 if base == "shampoo" else 1
@@ -443,12 +443,13 @@ def scaled_by_shape(base="adamw", **how):
     return step
 
 
-def mars(learning_rate, weight_decay=0.0, adam_weight_decay=0.1, optimize_1d=False, **how):
-    matrices = decoupled(scaled_by_shape, default=0.0)(learning_rate, weight_decay, **how)
+def mars(learning_rate, weight_decay=0.0, adam_weight_decay=0.1, optimize_1d=False, **options):
+    matrices = decoupled(scaled_by_shape, default=0.0)(learning_rate, weight_decay, **options)
     rest = adamw(learning_rate, adam_weight_decay, b2=0.95)
     if optimize_1d:
-        how = {**how, "base": "adamw" if how.get("base") == "shampoo" else how.get("base", "adamw")}
-        rest = decoupled(scale_by_mars, default=0.0)(learning_rate, weight_decay, **how)
+        if options.get("base") in (None, "shampoo"):
+            options = {**options, "base": "adamw"}
+        rest = decoupled(scale_by_mars, default=0.0)(learning_rate, weight_decay, **options)
 
     def step(grads, params):
         pairs = (
@@ -470,8 +471,8 @@ def masked_direction(direction):
     """Masks the direction of another rule where it does not agree with the gradient."""
 
     @leafwise
-    def masked(min_fraction=1e-3, **how):
-        find = direction.leaf(**how)
+    def masked(min_fraction=1e-3, **options):
+        find = direction.leaf(**options)
         return lambda g, p: masked_by_gradient(find(g, p), g, min_fraction)
 
     return masked
@@ -489,7 +490,7 @@ def cautious_weight_decay(weight_decay=0.0):
 
 
 def hypergradient_of(direction, learning_rate, hypergrad_lr, weight_decay=0.0):
-    """Follows Baydin et al.: the rate goes up by the product of gradient and last direction."""
+    """Follows Baydin et al.: the rate grows by the product of gradient and last direction."""
     rate, before = learning_rate, None
 
     def step(grads, params):

@@ -34,11 +34,11 @@ def scale_by_rms(
 
 
 @leafwise
-def rmsprop(learning_rate, momentum=0.0, nesterov=False, dampening=0.0, **how):
+def rmsprop(learning_rate, momentum=0.0, nesterov=False, dampening=0.0, **options):
     moved = trace.leaf(momentum, nesterov, dampening)
-    return in_order(scale_by_rms.leaf(**how), moved, scale.leaf(-learning_rate))
+    return in_order(scale_by_rms.leaf(**options), moved, scale.leaf(-learning_rate))
 
 
 @leafwise
-def scale_by_stddev(**how):
-    return scale_by_rms.leaf(centered=True, **how)
+def scale_by_stddev(**options):
+    return scale_by_rms.leaf(centered=True, **options)

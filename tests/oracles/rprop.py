@@ -31,5 +31,5 @@ def scale_by_rprop(
 
 
 @leafwise
-def rprop(learning_rate, **how):
-    return in_order(scale_by_rprop.leaf(learning_rate, **how), scale.leaf(-1.0))
+def rprop(learning_rate, **options):
+    return in_order(scale_by_rprop.leaf(learning_rate, **options), scale.leaf(-1.0))

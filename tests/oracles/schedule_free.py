@@ -100,9 +100,9 @@ def schedule_free_sgd(
     )
 
 
-def schedule_free(base_optimizer, **how):
+def schedule_free(base_optimizer, **options):
     """Makes the oracle of `schedule_free` around an `sgd` with the same learning rate."""
-    return schedule_free_sgd(**how)
+    return schedule_free_sgd(**options)
 
 
 class _Normalized:

@@ -54,7 +54,7 @@ LMOS = {
 def scale_by_scion(radius=None, alpha=0.1, norms=None):
     """Updates the matrix `w`, a hidden layer `(inputs, outputs)`, and the vector `b`."""
     norm = (norms or {"hidden": "spectral"})["hidden"]
-    how = {"normalized": norm.normalized} if hasattr(norm, "normalized") else {}
+    options = {"normalized": norm.normalized} if hasattr(norm, "normalized") else {}
     lmo = LMOS[getattr(norm, "name", norm)]
     if isinstance(radius, dict) or radius is None:
         radii = {"hidden": 50.0, "vector": 50.0} | (radius or {})
@@ -66,15 +66,15 @@ def scale_by_scion(radius=None, alpha=0.1, norms=None):
         for k, g in grads.items():
             buf[k] = (1 - alpha) * buf[k] + alpha * g
         return {
-            "w": radii["hidden"] * lmo(buf["w"].T, **how).T,
+            "w": radii["hidden"] * lmo(buf["w"].T, **options).T,
             "b": radii["vector"] * bias_rms(buf["b"]),
         }
 
     return step
 
 
-def scion(learning_rate, constrained=True, **how):
-    update = scale_by_scion(**how)
+def scion(learning_rate, constrained=True, **options):
+    update = scale_by_scion(**options)
 
     def step(grads, params):
         shrinkage = params if constrained else {k: 0 * p for k, p in params.items()}

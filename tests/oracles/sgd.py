@@ -5,5 +5,5 @@ from .links import scale, trace
 
 
 @leafwise
-def sgd(learning_rate, momentum=0.0, **how):
-    return in_order(trace.leaf(momentum, **how), scale.leaf(-learning_rate))
+def sgd(learning_rate, momentum=0.0, **options):
+    return in_order(trace.leaf(momentum, **options), scale.leaf(-learning_rate))

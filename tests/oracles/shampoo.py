@@ -131,7 +131,7 @@ def shampoo(
     adam_b1=0.9,
     adam_weight_decay=0.0,
     adam_learning_rate=None,
-    **how,
+    **options,
 ):
     """Gives each block of the matrix `w` a Shampoo, and the vector `b` Adam; all decay."""
     blocks, of_b, total = {}, adam(adam_b1), 0.0
@@ -143,7 +143,7 @@ def shampoo(
         for i in range(0, g.shape[0], size):
             for j in range(0, g.shape[1], size):
                 at = np.s_[i : i + size, j : j + size]
-                block = blocks.setdefault((i, j), scale_by_shampoo.leaf(**how))
+                block = blocks.setdefault((i, j), scale_by_shampoo.leaf(**options))
                 u[at] = block(g[at], None)
         d = u + weight_decay * params["w"]
         total = momentum * total + d

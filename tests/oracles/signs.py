@@ -42,28 +42,28 @@ def scale_by_optimistic_gradient(alpha=1.0, beta=1.0):
 
 
 @leafwise
-def optimistic_gradient_descent(learning_rate, **how):
-    return in_order(scale_by_optimistic_gradient.leaf(**how), scale.leaf(-learning_rate))
+def optimistic_gradient_descent(learning_rate, **options):
+    return in_order(scale_by_optimistic_gradient.leaf(**options), scale.leaf(-learning_rate))
 
 
 @leafwise
-def optimistic_adam_v2(learning_rate, alpha=1.0, beta=1.0, nesterov=True, **how):
+def optimistic_adam_v2(learning_rate, alpha=1.0, beta=1.0, nesterov=True, **options):
     return in_order(
-        scale_by_adam.leaf(nesterov=nesterov, **how),
+        scale_by_adam.leaf(nesterov=nesterov, **options),
         scale_by_optimistic_gradient.leaf(alpha, beta),
         scale.leaf(-learning_rate),
     )
 
 
 @leafwise
-def optimistic_adam(learning_rate, optimism=None, nesterov=True, **how):
+def optimistic_adam(learning_rate, optimism=None, nesterov=True, **options):
     """Follows Daskalakis et al., Algorithm 1.
 
     It makes a step, and another along the change of its direction.
     """
     rate = learning_rate if optimism is None else optimism
     return in_order(
-        scale_by_adam.leaf(nesterov=nesterov, **how),
+        scale_by_adam.leaf(nesterov=nesterov, **options),
         scale_by_optimistic_gradient.leaf(learning_rate, rate),
         scale.leaf(-1.0),
     )

@@ -113,7 +113,7 @@ def _outer(g, axis):
 
 
 def _of_kl(direction):
-    """Makes a rule of what it divides by; a vector is a matrix of one row without bases."""
+    """Makes a rule from its divisor; a vector is a matrix of one row without bases."""
 
     @leafwise
     def rule(
@@ -193,9 +193,9 @@ def _with_adam(direction, decay=0.01, adam_b=(0.9, 0.999), adam_decay=0.0):
         adam_b2=adam_b[1],
         adam_weight_decay=adam_decay,
         adam_learning_rate=None,
-        **how,
+        **options,
     ):
-        find, adam = direction(**how), scale_by_adam.leaf(b1=adam_b1, b2=adam_b2)
+        find, adam = direction(**options), scale_by_adam.leaf(b1=adam_b1, b2=adam_b2)
 
         def step(grads, params):
             w = find(grads["w"], params["w"]) + weight_decay * params["w"]
@@ -208,8 +208,8 @@ def _with_adam(direction, decay=0.01, adam_b=(0.9, 0.999), adam_decay=0.0):
     return optimizer
 
 
-def _soap_muon(ns_coeffs=(3.4445, -4.7750, 2.0315), ns_steps=5, consistent_rms=None, **how):
-    find = scale_by_soap.leaf(**how)
+def _soap_muon(ns_coeffs=(3.4445, -4.7750, 2.0315), ns_steps=5, consistent_rms=None, **options):
+    find = scale_by_soap.leaf(**options)
 
     def step(g, p):
         u = newton_schulz(find(g, p), (ns_coeffs,), ns_steps, 1e-7)

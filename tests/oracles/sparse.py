@@ -23,5 +23,5 @@ def scale_by_sparse_adam(b1=0.9, b2=0.999, eps=1e-8):
 
 
 @leafwise
-def sparse_adam(learning_rate, **how):
-    return in_order(scale_by_sparse_adam.leaf(**how), scale.leaf(-learning_rate))
+def sparse_adam(learning_rate, **options):
+    return in_order(scale_by_sparse_adam.leaf(**options), scale.leaf(-learning_rate))

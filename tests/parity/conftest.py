@@ -1,4 +1,4 @@
-"""A live comparison with torch, on fresh numbers: `make parity`. Without torch, nothing."""
+"""A live comparison with torch, on new random numbers: `make parity`. It needs torch."""
 
 import dataclasses
 import importlib.util
@@ -10,7 +10,7 @@ import pytest
 
 from ..compiling import UNOPTIMIZED, USUAL, flags
 
-# Here as users have it: tests/optim compares with torch what was compiled quickly.
+# Programs are compiled as for users; those of tests/optim are compiled quickly.
 os.environ["XLA_FLAGS"] += f" {flags(USUAL)}"
 jax.config.update(UNOPTIMIZED, False)
 

@@ -1,4 +1,4 @@
-"""Parity of what surrounds torch's optimizers: clipping, averages, hooks and `repr`."""
+"""Clipping, averages, hooks and `repr` behave as in torch."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""A scheduler's state goes from here to torch and back, and the run continues."""
+"""A scheduler's state is loaded into torch and back, and the run continues."""
 
 import copy
 
@@ -32,8 +32,8 @@ def run(side, optimizer, scheduler, steps):
 
 def moved(spec, side, optimizer, scheduler):
     """Returns the same optimizer and scheduler on the other side."""
-    other = side.optimizer("sgd")
-    theirs = side.build(other, spec)
+    other = side.make_optimizer("sgd")
+    theirs = side.make_scheduler(other, spec)
     theirs.load_state_dict(copy.deepcopy(scheduler.state_dict()))
     for new, old in zip(other.param_groups, optimizer.param_groups, strict=True):
         new.update({k: v for k, v in old.items() if k != "params"})
@@ -43,8 +43,8 @@ def moved(spec, side, optimizer, scheduler):
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
 @pytest.mark.parametrize("spec", [*filter(is_followed, SPECS)], ids=lambda s: s["scheduler"])
 def test_a_run_goes_on_in_the_other_library(spec):
-    ours = OURS.optimizer("sgd")
-    ours = ours, OURS.build(ours, spec)
+    ours = OURS.make_optimizer("sgd")
+    ours = ours, OURS.make_scheduler(ours, spec)
     run(OURS, *ours, range(7))
     theirs = moved(spec, TORCH, *ours)
     golden = run(TORCH, *theirs, range(7, 22))

@@ -67,7 +67,7 @@ def test_the_baseline_lowers_the_variance():
 
 @pytest.mark.parametrize("noise", ["Normal", "Gumbel"])
 @pytest.mark.parametrize("use_baseline", [True, False])
-def test_values_and_derivatives_of_trees_are_optaxs(noise, use_baseline):
+def test_values_and_derivatives_of_trees_equal_those_of_optax(noise, use_baseline):
     tree = {"a": X, "b": (jnp.array(0.2), jnp.ones((2, 2)))}
 
     def fun(t):
@@ -87,7 +87,7 @@ def test_values_and_derivatives_of_trees_are_optaxs(noise, use_baseline):
     )
 
 
-def test_signatures_are_optaxs():
+def test_signatures_equal_those_of_optax():
     for name in ("make_perturbed_fun", "Gumbel.sample", "Normal.log_prob"):
         ours, theirs = perturbations, optax.perturbations
         for part in name.split("."):
@@ -113,7 +113,7 @@ def test_noise_of_narrow_arguments_is_computed_wide():
     np.testing.assert_allclose(found, 256.0, atol=0.2)
 
 
-def test_sigma_may_be_traced_and_is_no_constant_of_the_program():
+def test_sigma_may_be_traced():
     def value(sigma):
         return perturbations.make_perturbed_fun(step, 10, sigma)(KEY, X)
 

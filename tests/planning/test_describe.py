@@ -1,4 +1,4 @@
-"""describe: what is done to each parameter, known before training."""
+"""`describe` lists, before training, the links that act on each parameter."""
 
 import functools
 import re
@@ -77,7 +77,7 @@ def test_a_partition_names_the_rule_that_matched():
     ],
     ids=["guard", "MultiSteps", "conditional"],
 )
-def test_a_wrapper_shows_what_it_wraps(tx, path):
+def test_a_wrapper_shows_the_links_within_it(tx, path):
     (name, link), *_ = links(tx, "dense.kernel").items()
     assert path in name
     assert [slot.name for slot in link.slots] == ["trace"]
@@ -103,7 +103,7 @@ EVERY_KIND = {
 
 
 @pytest.mark.parametrize("name", EVERY_KIND)
-def test_numbers_of_what_is_ours_are_known(name):
+def test_numbers_of_all_kinds_of_links_are_known(name):
     text = str(fo.describe(EVERY_KIND[name], PARAMS))
     assert "unknown" not in text
     assert not re.search(r"\b_[A-Z]|object at|Key\(", text), "no private objects"
@@ -133,7 +133,7 @@ def test_a_foreign_link_is_named_with_its_state_and_unknown_numbers():
         (fo.GradientTransformation(lambda params: 1 / 0, None), ZeroDivisionError, "division"),
     ],
 )
-def test_what_init_raises_is_raised(tx, error, text):
+def test_describe_raises_the_errors_of_init(tx, error, text):
     with pytest.raises(error, match=text):
         fo.describe(fo.chain(tx) if tx.update else tx, PARAMS)
 
@@ -160,7 +160,7 @@ def test_the_bytes_are_those_of_the_state(case):
     assert sum(leaf.nbytes for leaf in description.leaves) >= own or case.factory is fo.flatten
 
 
-def test_what_is_no_matrix_has_no_link_of_matrices():
+def test_a_vector_has_no_links_of_matrices():
     params = {"w": jnp.ones((8, 4)), "b": jnp.ones(4), "stack": jnp.ones((3, 8, 4))}
     described = fo.describe(fo.muon(0.02), {k: params[k] for k in "wb"})
     assert [x.path for x in described["w"].links] == [
@@ -183,7 +183,7 @@ def test_what_is_no_matrix_has_no_link_of_matrices():
     assert described["w"].routes == ("adam: by its axes, which are None",)
 
 
-def test_what_may_be_a_matrix_is_asked_about():
+def test_an_ambiguous_stack_of_matrices_is_shown_as_a_question():
     params = {"w": jnp.ones((8, 4)), "b": jnp.ones(4), "stack": jnp.ones((3, 8, 4))}
     inner = fo.partition({"all": fo.muon(0.02)}, jax.tree.map(lambda _: "all", params))
     for tx in (fo.muon(0.02), fo.chain(fo.clip(1.0), fo.muon(0.02)), inner):

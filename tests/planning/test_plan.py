@@ -60,7 +60,7 @@ def test_parameters_on_a_mesh_need_no_specs(mesh):
         fo.describe(fo.trace(0.9), PARAMS, P("x", "y"), MESH)
 
 
-def test_paths_that_end_alike_are_kept_apart():
+def test_paths_with_equal_ends_are_not_confused():
     params = {"a": {"b": jnp.ones(2)}, "b": jnp.ones(3)}
     links = fo.describe(fo.trace(0.9), params)["b"].links
     assert [slot.nbytes for slot in links[0].slots] == [12]

@@ -1,4 +1,4 @@
-"""Every projection against optax in float64, and against what makes it one."""
+"""Every projection equals that of optax in float64, and has the properties of a projection."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def test_every_projection_is_compared():
 
 
 @each
-def test_points_and_derivatives_are_optaxs(name, args, x64):
+def test_points_and_derivatives_equal_those_of_optax(name, args, x64):
     x, *rest = jax.tree.map(jnp.asarray, args)
     weigh = lambda tree: sum(jnp.sum(jnp.sin(v)) for v in jax.tree.leaves(tree))  # noqa: E731
     ours = lambda x: getattr(fo.projections, name)(x, *rest)  # noqa: E731

@@ -47,7 +47,7 @@ class Matrices(eqx.Module):
         return jax.tree.map(lambda p: p.ndim >= self.ndim, params)
 
 
-def test_a_mask_that_is_a_module_is_no_schedule():
+def test_a_mask_that_is_a_module_is_not_a_schedule():
     tx = fo.adamw(0.1, weight_decay=0.5, mask=Matrices())
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, PARAMS), tx.init(PARAMS), PARAMS)
     np.testing.assert_allclose(updates["w"], -0.05 * PARAMS["w"], rtol=1e-6)
@@ -55,7 +55,7 @@ def test_a_mask_that_is_a_module_is_no_schedule():
 
 
 @pytest.mark.parametrize("factory", [fo.adafactor, fo.adamw, fo.rmsprop], ids=lambda f: f.__name__)
-def test_a_number_set_to_what_it_is_changes_no_bit(factory):
+def test_a_hyperparameter_set_to_its_own_value_changes_no_bit(factory):
     tx = factory(1e-3)
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PARAMS)
     state = tx.init(params)
@@ -98,7 +98,7 @@ def test_one_group_gets_another_number_and_the_other_keeps_its_own():
     np.testing.assert_array_equal(updates["b"], [0.0])
 
 
-def test_one_group_starts_anew_and_the_other_goes_on():
+def test_one_group_starts_again_and_the_other_continues():
     tx = groups()
     _, state = run(tx)
     mixed = state._replace(bias=tx.init(PARAMS).bias)

@@ -23,7 +23,7 @@ def numbers(signed, n=4000):
 
 
 @each_map
-def test_codes_stand_for_the_numbers_of_the_paper_in_order(signed):
+def test_codes_are_the_numbers_of_the_paper_in_order(signed):
     found = decode(jnp.arange(256, dtype=jnp.uint8), jnp.array(signed))
     np.testing.assert_allclose(found, oracle.table(signed), rtol=1e-6)
     np.testing.assert_allclose(dynamic_map.numbers(signed), oracle.table(signed), rtol=1e-12)
@@ -58,7 +58,7 @@ def test_without_a_sign_only_zero_becomes_zero():
 def test_rounding_at_random_is_right_in_the_mean(signed):
     y = jnp.asarray(numbers(signed, 100))
     y = y[jnp.abs(y) > 1e-6]
-    y = jnp.where(signed, jnp.maximum(y, -0.99), y)  # below stands no number
+    y = jnp.where(signed, jnp.maximum(y, -0.99), y)  # the map has no lower number
     random = jax.random.uniform(jax.random.key(0), (20_000, *y.shape))
     signs = jnp.array(signed)
     found = decode(encode(jnp.broadcast_to(y, random.shape), signs, random), signs)

@@ -121,7 +121,7 @@ def test_a_block_without_negative_elements_is_twice_as_fine():
 
 
 @pytest.mark.parametrize("key", [None, 0], ids=["nearest", "random"])
-def test_what_is_not_finite_does_not_become_finite(key):
+def test_nan_and_infinity_do_not_become_finite(key):
     x = np.array(normal(6, 256))
     x[[1, 2, 4], 7] = np.nan, np.inf, -np.inf
     key = None if key is None else jax.random.key(key)
@@ -146,7 +146,7 @@ def test_a_scale_moves_with_the_largest_element():
 
 
 @each_form
-def test_all_magnitudes_come_back(form):
+def test_all_magnitudes_are_decoded(form):
     for scale in (0.0, 1e-38, 1e-30, 1e30, 3e38):
         x = scale * jnp.linspace(-1, 1, 512).reshape(2, 256)
         found = form.of(x, None).decoded()

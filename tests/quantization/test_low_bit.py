@@ -296,7 +296,7 @@ def test_describe_shows_the_bytes_of_quantized_slots():
     assert leaf.links[0].hyperparams["b1"] == 0.9
 
 
-def test_a_stateful_optimizer_saves_and_goes_on():
+def test_a_saved_stateful_optimizer_continues():
     from functional_optim import optim
 
     params = normal()
@@ -313,7 +313,7 @@ def test_a_stateful_optimizer_saves_and_goes_on():
 P = jax.sharding.PartitionSpec
 
 
-def test_codes_lie_as_the_parameter_and_scales_with_their_blocks(mesh):
+def test_codes_are_sharded_as_the_parameter_and_scales_as_their_blocks(mesh):
     cases = (
         ((64, 2048), P("x", "y"), P("x", "y")),
         ((64, 300), P("x"), P("x")),

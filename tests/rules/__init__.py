@@ -213,8 +213,8 @@ def plain(chosen: Iterable[Case]) -> list[Case]:
     """Returns the plain variant of every factory, and every chain.
 
     Variants of one factory share the engine's code, and their states hold what that of the plain
-    variant holds, or fewer arrays: properties of the engine need not be shown for each. An
-    optimizer that decomposes matrices is its link and Adam, so one of them stands for all.
+    variant holds, or fewer arrays, so properties of the engine are tested once. Optimizers that
+    decompose matrices consist of their link and Adam, so only one of them is tested.
     """
     return [
         c
@@ -227,9 +227,9 @@ def plain(chosen: Iterable[Case]) -> list[Case]:
 def unchained(chosen: Iterable[Case]) -> list[Case]:
     """Returns all but the rules that are a chain of links of the table.
 
-    Such a rule has no state or maths of its own: what all its links can, and chains can, it can.
-    Chains in the table are kept, and wrappers, which may return what they wrap; also what needs
-    extra arguments, which a chain has to hand on.
+    Such a rule has no state or maths of its own: it has a property if chains and all its links
+    have it. The chains of the table are kept; so are wrappers, which may return the wrapped
+    transformation, and rules with extra arguments, which a chain has to pass on.
     """
     names = {entry.factory.__name__: entry.factory for entry in RULES}
     links = {k for k, f in names.items() if hasattr(f, "spec") or k.startswith("scale_by_")}

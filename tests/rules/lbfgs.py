@@ -14,7 +14,7 @@ def ascended(updates, params):
 
 
 def descended(updates, params):
-    """Makes a loss along whose descent the updates lie, as for a line search alone."""
+    """Makes a loss that decreases in the direction of the updates, as a line search needs."""
     return _searched(updates, params, -1.0)
 
 

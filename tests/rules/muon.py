@@ -1,4 +1,4 @@
-"""Muon, and what it is made of."""
+"""Muon, and the links of which it consists."""
 
 import jax
 import jax.numpy as jnp

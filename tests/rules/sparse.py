@@ -1,4 +1,4 @@
-"""SparseAdam, and what makes sparse updates dense; on dense updates."""
+"""SparseAdam, and the link that makes sparse updates dense; on dense updates."""
 
 import functional_optim as fo
 

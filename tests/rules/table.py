@@ -59,7 +59,7 @@ class Entry:
     """A factory.
 
     Attributes:
-      factory: what the package exports.
+      factory: the exported function.
       valid: name of a variant -> its arguments.
       bad: arguments with the error that they must raise, its type and a pattern of its text.
       oracle: the factory's namesake in `oracles`, if it has one.

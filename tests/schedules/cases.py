@@ -1,4 +1,4 @@
-"""Schedules, numbers for them, and what the papers say that they give, in float64."""
+"""Schedules with their arguments, and the values of the papers' formulas in float64."""
 
 import dataclasses
 import math
@@ -280,7 +280,7 @@ CASES = [
          init_value=0.3),
 ]  # fmt: skip
 
-# A phase of no steps is over at once: the next one begins in its place.
+# A phase of no steps is skipped: the next phase begins at the same step.
 WITHOUT_A_PHASE = [
     case("linear_schedule", linear, init_value=0.1, end_value=0.5, transition_steps=0),
     case("linear_schedule", linear, init_value=0.1, end_value=0.5, transition_steps=0,

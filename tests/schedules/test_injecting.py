@@ -93,7 +93,7 @@ def ndim_mask(params):
 
 
 @pytest.mark.parametrize("mask", [ndim_mask, lambda p: {"w": True, "b": False}])
-def test_a_mask_that_is_a_function_is_none_of_the_step(mask):
+def test_a_mask_that_is_a_function_is_not_a_schedule(mask):
     tx = fo.inject_hyperparams(optax.adamw)(0.1, weight_decay=0.5, mask=mask)
     assert "mask" not in tx.init(PARAMS).hyperparams
     assert_close(steps(tx)[0], steps(optax.adamw(0.1, weight_decay=0.5, mask=mask))[0], **NEAR)
@@ -124,7 +124,7 @@ def test_a_callable_is_a_schedule_where_it_gives_a_number_for_a_step(name, value
     assert (name in state.hyperparams) is expected
 
 
-def test_static_arguments_are_handed_on():
+def test_static_arguments_are_passed_unchanged():
     def factory(rate, power):
         assert isinstance(power, float)
         return fo.scale(rate * 2**power)
@@ -170,7 +170,7 @@ def branches(rate):
     return fo.scale(rate if rate > 0 else -rate)
 
 
-def test_a_factory_that_decides_by_a_value_is_told_what_to_do():
+def test_the_error_of_a_factory_that_branches_on_a_value_names_static_args():
     tx = fo.inject_hyperparams(branches)(1.0)
     with pytest.raises(jax.errors.TracerBoolConversionError) as error:
         tx.update(GRADS, tx.init(PARAMS))
@@ -192,7 +192,7 @@ def test_misuse(call, error, text):
         call()
 
 
-def test_a_key_is_no_hyperparameter():
+def test_a_key_is_not_a_hyperparameter():
     tx = fo.inject_hyperparams(fo.noisy_sgd)(0.1, eta=0.01, key=0)
     assert "key" not in tx.init({"w": jnp.ones(2)}).hyperparams
 
@@ -210,7 +210,7 @@ class Least(fo.StatefulSchedule):
         return state["least"]
 
 
-def test_a_stateful_schedule_follows_what_update_is_given():
+def test_a_stateful_schedule_follows_the_extra_arguments_of_update():
     tx = fo.inject_hyperparams(fo.scale)(Least())
     state = tx.init(PARAMS)
     step = jax.jit(tx.update)
@@ -235,7 +235,7 @@ def test_a_schedule_may_be_wrapped_as_a_stateful_one():
     assert_same(steps(tx(wrapped))[0], steps(tx(plain))[0])
 
 
-def test_optaxs_injection_around_a_factory_of_this_package_acts_in_compiled_updates():
+def test_inject_hyperparams_of_optax_works_with_a_factory_of_this_package():
     tx = optax.inject_hyperparams(fo.sgd)(optax.linear_schedule(1.0, 0.0, 4))
     params = {"w": jnp.ones(())}
 

@@ -12,7 +12,7 @@ def rows(*args):
     return [line.split() for line in fo.schedule_table(*args).splitlines()]
 
 
-def test_long_runs_show_both_ends_and_what_is_between():
+def test_long_runs_show_both_ends_and_steps_between_them():
     steps = [int(step) for step, *_ in rows(fo.cosine_decay_schedule(1.0, 1000), 1001)]
     assert len(steps) == 21
     assert (steps[0], steps[-1]) == (0, 1000)
@@ -26,7 +26,7 @@ def test_bars_are_as_long_as_values_also_negative_ones():
     assert len(shown[2]) == 2
 
 
-def test_values_that_are_no_numbers_are_shown():
+def test_nan_is_shown():
     shown = rows(lambda step: jnp.where(step == 1, jnp.nan, 0.0), 2)
     assert math.isnan(float(shown[1][1]))
 

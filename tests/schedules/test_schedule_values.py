@@ -78,7 +78,7 @@ def test_ends_are_reached_exactly(end_value):
 
 
 @pytest.mark.parametrize("steps", [3, 5, 30, 41])
-def test_a_compiled_end_is_exact_whatever_the_length(steps):
+def test_a_compiled_end_is_exact_for_all_lengths(steps):
     # Compiled, a division by a constant is a product with 1 / steps, which may exceed 1.
     schedule = jax.jit(fo.polynomial_schedule(1.0, 0.25, 2.5, steps))
     assert schedule(steps) == schedule(steps + 1) == 0.25

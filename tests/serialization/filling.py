@@ -1,4 +1,4 @@
-"""States that nobody trained: any numbers in the places of a state."""
+"""States with arbitrary numbers, which need no training."""
 
 from typing import Any
 

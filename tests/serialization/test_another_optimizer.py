@@ -45,7 +45,7 @@ def trained(name, params, state, seeds, place=lambda x: x):
 
 
 def switched(name, before, params, state):
-    """Returns the state of another optimizer, with what it has of the state before."""
+    """Returns the state of another optimizer, with the slots that both optimizers have."""
     template, saved = OPTIMIZERS[name].init(params), fo.to_state_dict(state)
     matrices, mean = name if before == "adamw" else before, "scale_by_adam.mu."
     names = [k for k in {**saved, **fo.to_state_dict(template)} if k.startswith(MEANS[matrices])]
@@ -56,7 +56,7 @@ def switched(name, before, params, state):
 
 
 @pytest.mark.parametrize("name", MEANS)
-def test_to_matrices_and_back_keeps_what_both_have(name):
+def test_slots_that_both_optimizers_have_are_kept_on_the_way_back(name):
     params, state = trained("adamw", arrays(0), OPTIMIZERS["adamw"].init(arrays(0)), [1, 2, 3])
     saved = fo.to_state_dict(state)
     there, report = switched(name, "adamw", params, state)

@@ -46,7 +46,7 @@ def _step(params, state):
 def test_a_donating_run_continues_after_a_restore(library, tmp_path):
     params, state = run(arrays(), TX.init(arrays()), 3)
     library.save(tmp_path / "c", params=params, state=state, step=3)
-    expected = run(params, state, 4)  # which takes the memory of what was saved
+    expected = run(params, state, 4)  # which donates the arrays that were saved
 
     shapes = jax.eval_shape(lambda: (arrays(), TX.init(arrays())))
     for params, state in ((arrays(), TX.init(arrays())), shapes):
@@ -172,7 +172,7 @@ def test_arrays_of_the_other_byte_order_are_read_with_their_values(library, tmp_
 
 
 @each_library
-def test_a_step_that_is_no_integer_is_refused(library, tmp_path):
+def test_a_step_that_is_not_an_integer_is_refused(library, tmp_path):
     with pytest.raises(TypeError, match=r"save: step must be an integer or None, got 2.5"):
         library.save(tmp_path / "c", params=arrays(), step=2.5)
     library.save(tmp_path / "c", params=arrays(), step=np.int64(3))

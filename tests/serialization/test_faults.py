@@ -65,7 +65,7 @@ def test_a_killed_writer_of_safetensors_leaves_a_whole_file(tmp_path):
     ("mine", "other"),
     [("last", "last.best"), ("c", "c.safetensors"), ("c", "c"), ("c[1]", "c1"), ("c*", "c.d")],
 )
-def test_a_writer_leaves_alone_what_others_are_writing(tmp_path, mine, other):
+def test_a_writer_does_not_change_files_of_other_writers(tmp_path, mine, other):
     with replacing(tmp_path / other) as theirs:
         theirs.write_bytes(b"half of it")
         safetensors.save(tmp_path / mine, params={"w": np.full(1, 1.0)})
@@ -76,7 +76,7 @@ def test_a_writer_leaves_alone_what_others_are_writing(tmp_path, mine, other):
 
 
 @pytest.mark.parametrize("name", ["c", "c.safetensors", "c[1]", "c*"])
-def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path, name):
+def test_partial_files_of_a_killed_writer_are_removed_by_the_next(tmp_path, name):
     (tmp_path / f".{name}.0123abcd.partial").mkdir()
     (tmp_path / f".{name}.0123abcd.partial" / name).write_bytes(b"half of it")
     kept = [".c.best.0123abcd.partial", f"{name}.partial", f".{name}.mine.partial"]
@@ -178,7 +178,7 @@ def directory(tmp_path):
 
 
 def is_whole(saved):
-    """Tells whether what was read is what `directory` holds."""
+    """Tells whether the loaded arrays are those in `directory`."""
     large = np.random.default_rng(0).random((100, 100))
     return (
         (saved.step, saved.extra) == (3, {"lr": 0.001})

@@ -1,6 +1,6 @@
 """Runs continue from states of format 1, which versions up to commit 0ecc04e wrote.
 
-The files are written by `make_format_1`, which also says what they hold.
+The files are written by `make_format_1`, which also describes their content.
 """
 
 import contextlib

@@ -86,13 +86,14 @@ def step(tx, state, seed):
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", LINKS_OF_BOTH)
-def test_a_link_goes_on_here_and_there(name, place):
+def test_a_link_continues_in_both_libraries(name, place):
     theirs, ours = (PLACES[place](lib, LINKS_OF_BOTH[name](lib)) for lib in (optax, fo))
     state = theirs.init(PARAMS)
     for seed in range(4):  # a whole period of apply_every
         _, state = step(theirs, state, seed)
     mine = from_optax(state, ours.init(PARAMS), count=4)
-    if name not in ("add_noise", "apply_every"):  # other keys; optax keeps what it has used
+    # The random keys differ, and optax keeps the sum that apply_every has applied.
+    if name not in ("add_noise", "apply_every"):
         assert_close(to_optax(mine, theirs.init(PARAMS)), state, rtol=0.0, atol=0.0)
     expected, _ = step(theirs, state, 9)
     got, _ = step(ours, mine, 9)

@@ -264,7 +264,7 @@ def begun(name):
 
 
 @each_pair
-def test_a_run_continues_here_and_back_there(name):
+def test_a_run_of_optax_continues_here_and_then_in_optax(name):
     theirs, ours = PAIRS[name]
     params, state, start = begun(name)
     expected, end = run_compiled(theirs, params, state, 4, 6)
@@ -301,7 +301,7 @@ def test_arrays_are_copied(name):
             np.testing.assert_array_equal(x, y, err_msg=name)
 
 
-def test_parameters_of_different_ages_have_no_state_there():
+def test_different_counts_of_parameters_cannot_be_written_for_optax():
     tx, params = fo.adam(0.1), arrays()
     _, state = tx.update({**params, "w": None}, tx.init(params), params)
     theirs = optax.adam(0.1).init(params)

@@ -253,7 +253,7 @@ def test_layers_are_stacked_and_unstacked():
         fo.from_state_dict(template, fo.to_state_dict(together), stacked=name)
 
 
-def test_layers_of_different_ages_are_not_stacked():
+def test_layers_with_different_counts_are_not_stacked():
     tx, params = fo.scale_by_adam(), layers(2, stacked=False)
     grads = {"layers": [params["layers"][0], {"kernel": None, "scale": None}]}
     _, state = tx.update(grads, tx.init(params), params)
@@ -310,7 +310,7 @@ def test_a_rule_with_the_same_moments_uses_all():
     assert_same(nadam, adam)
 
 
-def test_added_parameters_start_anew_and_removed_ones_are_reported():
+def test_added_parameters_start_from_zero_and_removed_ones_are_reported():
     tx, fewer = fo.adamw(0.1), {"dense": arrays(0)["dense"]}
     state = trained(tx, 3)
     less, report = fo.from_state_dict(tx.init(fewer), fo.to_state_dict(state), strict=False)
@@ -326,7 +326,7 @@ def test_added_parameters_start_anew_and_removed_ones_are_reported():
     assert not more.scale_by_adam.mu["out"]["kernel"].any()
 
 
-def test_a_parameter_that_lacks_a_slot_starts_anew():
+def test_a_parameter_that_lacks_a_slot_starts_from_zero():
     saved = fo.to_state_dict(trained(fo.adam(0.1), 5))
     del saved["scale_by_adam.nu.out.kernel"]
     state, _ = fo.from_state_dict(fo.adam(0.1).init(arrays(0)), saved, strict=False)
@@ -435,7 +435,7 @@ def test_a_carried_scalar_that_was_not_saved_is_missing():
     assert len([k for k in report.unexpected if "carry.mu_product" in k]) == 3
 
 
-def test_labels_of_different_ages_join():
+def test_labels_with_different_counts_are_joined():
     tx = labelled({"bias": "plain"}, plain=0.5, rest=0.25)
     state = trained(tx, 2)
     bias = jax.tree.map(lambda _: None, arrays(0)) | {"dense": {"kernel": None}}
@@ -498,7 +498,7 @@ def test_other_dicts_are_refused(given, error, message, strict):
 
 
 @pytest.mark.parametrize("tx", [fo.adam(0.1), NADAM])
-def test_of_a_parameter_of_another_shape_only_the_shapes_are_reported(tx):
+def test_only_the_shapes_are_reported_for_a_parameter_of_another_shape(tx):
     """Its count and carried scalars go with its slots, and are not unexpected."""
     tx = fo.per_leaf_counts(tx)
     params = {"w": jnp.ones(3), "b": jnp.ones(2)}
@@ -510,7 +510,7 @@ def test_of_a_parameter_of_another_shape_only_the_shapes_are_reported(tx):
     assert {k.rpartition(".")[2] for k in report.mismatched} == {"w"}
 
 
-def test_arrays_without_elements_come_back_from_json():
+def test_arrays_without_elements_are_restored_from_json():
     tx = fo.chain(fo.low_bit_state(fo.adam(0.1)), fo.add_noise(0.1, 0.5, 0))
     params = {"a": jnp.ones(2), "b": jnp.zeros((0, 3, 2)), "c": jnp.zeros((2, 0, 3))}
     state = tx.init(params)
@@ -523,7 +523,7 @@ def test_arrays_without_elements_come_back_from_json():
 
 
 @pytest.mark.parametrize("form", ["8bit", "bfloat16"])
-def test_quantized_arrays_come_back_from_json(form):
+def test_quantized_arrays_are_restored_from_json(form):
     tx = fo.low_bit_state(fo.adam(0.1), form=form)
     params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(64, 128)), jnp.float32)}
     _, state = tx.update(params, tx.init(params))

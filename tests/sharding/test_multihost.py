@@ -37,7 +37,7 @@ def outputs_of(module, processes=2):
     return outputs
 
 
-def test_one_process_does_not_write_what_several_have():
+def test_one_process_does_not_write_arrays_of_several():
     for output in outputs_of("spread"):
         assert "refused, and gathered" in output
 

@@ -47,7 +47,7 @@ def executable() -> str | None:
 
 
 class Page:
-    """One tab: opens addresses, evaluates JavaScript, and remembers what went wrong."""
+    """One tab: opens addresses, evaluates JavaScript, and records errors."""
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = commands, answers
@@ -133,7 +133,7 @@ class Page:
         return value
 
     def screenshot(self, path: Path, full: bool = False) -> None:
-        """Writes what the window shows, or the whole page."""
+        """Writes a picture of the window, or of the whole page."""
         shot = self.send("Page.captureScreenshot", captureBeyondViewport=full)
         path.write_bytes(base64.b64decode(shot["data"]))
 

@@ -10,7 +10,7 @@ import pytest
 from functional_optim import GradientTransformation
 
 ONLY_A_LINK = re.compile(r"(see|as in|as for|those of) `[\w.]+`\.?")
-"""An entry that says nothing: such an argument belongs to those of the sentence `See ...`."""
+"""An entry without a description: the argument belongs into the sentence `See ...`."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_every_argument_of_a_factory_has_an_entry(arguments, factories):
     )
 
 
-def test_an_entry_is_of_an_argument_and_says_something(arguments, factories):
+def test_an_entry_describes_an_argument_of_the_function(arguments, factories):
     bad = [
         f"{name.short}: {argument}: {text}"
         for name in factories.values()

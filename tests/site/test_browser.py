@@ -84,7 +84,7 @@ LUMINANCE = """(kind => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_in_both_schemes(page, address, scheme):
+def test_text_has_enough_contrast_in_both_schemes(page, address, scheme):
     page.window(1280, scheme=scheme)
     page.open(f"{address}/functional.html")
     text = page.evaluate(f"{LUMINANCE}('color')")

@@ -62,7 +62,7 @@ def test_a_new_algorithm_is_an_optimizer_unless_it_describes_matrices(groups, na
 @pytest.mark.parametrize(
     "text", ["from ..transforms.matrices.axes import A", "from .newton_schulz import B"]
 )
-def test_an_import_of_what_describes_matrices_is_seen(groups, text):
+def test_an_import_of_a_module_of_matrices_is_found(groups, text):
     assert groups.MATRICES.search(f"import jax\n{text}\n")
 
 

@@ -1,4 +1,4 @@
-"""The sources of the site: what links lead to, and which pages there are."""
+"""The sources of the site: the targets of links, and the list of pages."""
 
 import importlib
 

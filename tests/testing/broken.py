@@ -73,7 +73,7 @@ def by_ndim(updates, state, params=None, **extra):
 
 
 def python_number(rate=0.5):
-    """Reads a hyperparameter as it is traced, so that another value is not seen."""
+    """Reads a hyperparameter when the step is traced, so that a new value has no effect."""
 
     def init(params):
         return State(count=jnp.int32(0), hyperparams={"rate": jnp.float32(rate)})
@@ -302,4 +302,4 @@ BROKEN = [
     ("extra_arguments", pair(no_extra), "raised TypeError.* unexpected keyword argument"),
     ("extra_arguments", pair(reads_extra), "with an unknown extra argument"),
 ]
-"""Name of the check that must catch it; the pair; what the message says."""
+"""Name of the check that must fail, the pair, and the text of the message."""

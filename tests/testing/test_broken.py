@@ -36,7 +36,7 @@ def test_a_check_catches_its_fault(name, tx, message):
         ("two words " * 50, " ... "),
     ],
 )
-def test_what_an_exception_says_ends_as_a_sentence(text, sentence):
+def test_a_reported_exception_ends_as_a_sentence(text, sentence):
     def failing(updates, state, params=None):
         raise ValueError(text)
 
@@ -60,7 +60,7 @@ def test_reductions_are_blamed_where_there_are_some():
 
 def test_every_check_is_public_and_has_a_broken_pair():
     assert {f"check_{name}" for name in CHECKS} <= set(testing.__all__)
-    # No pair written by hand recompiles for new hyperparameters: see the test below.
+    # No pair of `broken.py` recompiles for new hyperparameters; the next test has such a pair.
     assert set(CHECKS) == {name for name, *_ in broken.BROKEN} | {"new_hyperparams"}
 
 

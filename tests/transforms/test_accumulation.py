@@ -36,7 +36,7 @@ def mean(grads):
     return jax.tree.map(lambda *g: sum(g) / len(g), *grads)
 
 
-def assert_close(a, b, **how):
+def assert_close(a, b, **options):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), a, b)
 
 
@@ -54,12 +54,12 @@ def test_the_sum_may_be_taken_instead():
     assert_close(params, expected)
 
 
-def test_parameters_rest_between_steps_to_the_bit():
+def test_parameters_do_not_change_between_steps():
     params, *_ = run(fo.MultiSteps(INNER, 3), GRADS[:2])
     jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
 
 
-def test_it_does_what_optaxs_does():
+def test_multi_steps_equal_those_of_optax():
     theirs = optax.MultiSteps(optax.adam(1e-2), 2)
     params, state = PARAMS, theirs.init(PARAMS)
     with jax.numpy_dtype_promotion("standard"):
@@ -76,7 +76,7 @@ def test_k_may_follow_the_steps():
     assert updated == [True, False, True, False, True]
 
 
-def test_what_is_not_finite_goes_with_its_step():
+def test_nan_does_not_remain_in_the_next_sum():
     _, state, _ = run(fo.MultiSteps(fo.sgd(0.1), 2), [NAN, GRADS[0]])
     assert not any(jnp.isnan(x).any() for x in jax.tree.leaves(state.acc_grads))
     tx = fo.MultiSteps(fo.apply_if_finite(INNER, 5), 2)
@@ -144,7 +144,7 @@ def test_extra_arguments_reach_the_inner_transformation():
     assert not jnp.allclose(params["w"], PARAMS["w"])
 
 
-def test_a_leaf_without_a_gradient_rests_and_its_sum_waits():
+def test_a_leaf_without_a_gradient_does_not_change_and_keeps_its_sum():
     tx = fo.MultiSteps(fo.sgd(1.0), 2)
     state = tx.init(PARAMS)
     _, state = tx.update(GRADS[0], state, PARAMS)

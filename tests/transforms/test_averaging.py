@@ -55,7 +55,7 @@ def test_the_moving_average_has_the_weights_of_its_definition(debias, every):
 
 
 @pytest.mark.parametrize(("start", "every"), [(0, 1), (4, 1), (3, 2), (2, 3)])
-def test_the_mean_counts_parameters_alike_from_its_start(start, every):
+def test_the_mean_weights_all_parameters_from_its_start_equally(start, every):
     seen, state = run(fo.chain(fo.sgd(0.1), fo.params_swa(start, every)))
     taken = seen[start + every :: every]
     expected = weighted(taken, [1.0] * len(taken))
@@ -78,7 +78,7 @@ def test_the_moving_average_is_that_of_the_stateful_side_from_its_start():
     assert_close(state.params_ema.average, averaged.module, rtol=1e-5, atol=1e-6)
 
 
-def test_weights_sum_to_one_whatever_the_decay_does():
+def test_weights_sum_to_one_with_any_schedule_of_the_decay():
     decays = [0.5, 0.9, 0.0, 0.99]
     tx = fo.chain(fo.sgd(0.1), fo.params_ema(lambda step: jnp.array(decays)[step]))
     seen, state = run(tx, GRADS[:4])

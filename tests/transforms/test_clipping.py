@@ -30,7 +30,7 @@ def test_infinities_are_bounded_and_nan_is_seen():
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-def test_the_norm_is_of_what_the_links_before_have_made(place):
+def test_the_norm_is_that_of_the_updates_of_the_links_before(place):
     before, after = {"first": (0, 2), "middle": (1, 1), "last": (2, 0)}[place]
     tx = fo.chain(*[fo.scale(2.0)] * before, fo.clip_by_global_norm(1.0), *[fo.scale(2.0)] * after)
     g = jnp.array([3.0, 4.0])

@@ -1,4 +1,4 @@
-"""One vector for each dtype gives what the arrays give."""
+"""Updates of one vector for each dtype equal those of the separate arrays."""
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ def test_a_vector_without_any_update_is_none():
     assert_same(after.scale_by_adam.mu["bfloat16"], state.scale_by_adam.mu["bfloat16"])
 
 
-def test_what_is_not_trained_is_in_no_vector():
+def test_none_leaves_are_not_in_a_vector():
     tx, params = fo.flatten(fo.adam(1e-2)), {**PARAMS, "step": None}
     updates, state = tx.update({**GRADS, "step": None}, tx.init(params), params)
     assert updates["step"] is None

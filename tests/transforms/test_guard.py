@@ -1,4 +1,4 @@
-"""Steps are taken where everything is finite, and otherwise it is as if they had not been."""
+"""Steps whose values are not finite change neither the parameters nor the inner state."""
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def test_after_too_many_in_a_row_they_are_taken():
     assert state.metrics["notfinite_count"] == 3
 
 
-def test_a_good_step_starts_the_row_anew():
+def test_a_finite_step_resets_the_count_in_a_row():
     _, state = run(fo.apply_if_finite(fo.sgd(0.1), 2), [BAD, BAD, GOOD, BAD])
     assert state.metrics["notfinite_count"] == 1
     assert state.metrics["total_notfinite"] == 3

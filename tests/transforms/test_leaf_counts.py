@@ -140,7 +140,7 @@ def test_packed_states_have_it_too():
 
 
 @pytest.mark.parametrize("not_a_pair", [None, fo.adam, [fo.adam(0.1)]])
-def test_what_is_not_a_transformation_is_refused(not_a_pair):
+def test_an_argument_that_is_not_a_transformation_is_refused(not_a_pair):
     with pytest.raises(TypeError, match="per_leaf_counts: tx must be a pair of functions"):
         fo.per_leaf_counts(not_a_pair)
 

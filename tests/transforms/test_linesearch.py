@@ -1,4 +1,4 @@
-"""Line searches as links: the conditions that they promise, and what happens where none hold."""
+"""Line searches as links: the conditions that a step satisfies, and failed searches."""
 
 import functools
 
@@ -96,7 +96,7 @@ LINKS = pytest.mark.parametrize(
 
 
 @LINKS
-def test_up_the_hill_there_is_no_step(tx):
+def test_an_ascent_direction_gives_no_step(tx):
     updates, state = searcher(tx, quartic)(jax.grad(quartic)(X), X)
     np.testing.assert_array_equal(updates, 0)
     assert state.scalars["learning_rate"] == 0
@@ -123,7 +123,7 @@ def test_extra_arguments_reach_the_loss_that_has_them_by_name(tx):
     assert loss(X + updates, X + 0.4) < loss(X, X + 0.4)
 
 
-def test_a_search_that_failed_goes_on_from_where_it_ended():
+def test_the_search_after_a_failed_one_continues_from_its_end():
     link = fo.scale_by_backtracking_linesearch(2, decrease_factor=0.5)
     tx = fo.chain(fo.sgd(1.0), link)
 
@@ -152,13 +152,13 @@ def test_a_bound_of_the_rate_is_kept():
 
 
 @pytest.mark.parametrize("verbose", [True, False])
-def test_verbose_tells_of_a_failure(verbose, capfd):
+def test_verbose_prints_a_failure(verbose, capfd):
     searcher(fo.scale_by_zoom_linesearch(8, verbose=verbose), quartic)(X, X)
     jax.effects_barrier()
     assert ("no step found that decreases the loss" in capfd.readouterr().out) == verbose
 
 
-def test_what_is_given_is_asked_for():
+def test_errors_name_the_missing_value_fn():
     tx, x = fo.scale_by_zoom_linesearch(8), X
     with pytest.raises(ValueError, match=r"scale_by_zoom_linesearch: update needs value_fn"):
         tx.update(-x, tx.init(x), x, value=1.0, grad=x)

@@ -42,13 +42,13 @@ PATTERNS = ["ggggg", "bbgbg", "gggbggggggg", "bgggbbggggggg"]
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("numbers", [(2.0**16, 2.0, 0.5, 3), (8.0, 4.0, 0.25, 1)])
-def test_the_scale_is_torchs(pattern, numbers):
+def test_the_scale_equals_that_of_torch(pattern, numbers):
     grads = [BAD if c == "b" else GOOD for c in pattern]
     _, _, seen = run(fo.loss_scale(fo.sgd(0.1), *numbers, min_scale=0.0), grads)
     assert seen == by_torch([c == "b" for c in pattern], *numbers)
 
 
-def test_the_defaults_are_torchs():
+def test_the_defaults_are_those_of_torch():
     numbers = {
         k: float(v) for k, v in fo.get_hyperparams(fo.loss_scale(fo.sgd(1.0)).init({})).items()
     }
@@ -96,7 +96,7 @@ def test_gradients_that_float16_cannot_hold_train_nevertheless():
 @pytest.mark.parametrize(
     ("arguments", "least"), [({}, 1.0), ({"min_scale": 8.0}, 8.0), ({"init_scale": 0.25}, 0.25)]
 )
-def test_the_scale_does_not_fall_below_the_least_and_training_goes_on(arguments, least):
+def test_the_scale_does_not_fall_below_the_least_and_training_continues(arguments, least):
     """torch's becomes 0 after 166 such steps, from where no step is finite."""
     tx = fo.loss_scale(fo.sgd(1.0), **arguments)
     state = tx.init(PARAMS)
@@ -131,7 +131,7 @@ def test_a_loss_has_one_scale(number):
         fo.scale_loss(1.0, state)
 
 
-def test_overflows_leave_parameters_to_the_bit():
+def test_overflows_change_no_bit_of_the_parameters():
     params, state, _ = run(fo.loss_scale(fo.adamw(0.1, weight_decay=0.5)), [BAD, BAD])
     assert_same(params, PARAMS)
     assert state.inner_state.scale_by_adam.count == 0

@@ -172,7 +172,7 @@ class TestPartition:
             group = [updates[k][kind] for k in updates]
             np.testing.assert_allclose(fo.global_norm(group), norm, rtol=1e-6)
 
-    def test_hyperparameters_are_told_apart_by_label(self):
+    def test_hyperparameters_are_distinguished_by_label(self):
         state = fo.set_hyperparams(
             self.tx.init(PARAMS), {"slow.scale_by_learning_rate.learning_rate": 0.25}
         )

@@ -385,7 +385,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("tree", ASKED.values(), ids=ASKED)
-def test_what_names_do_not_tell_is_asked(tree):
+def test_the_error_for_an_ambiguous_name_shows_rules_that_resolve_it(tree):
     params = shapes({**tree, "fc": {"kernel": (8, 8)}})
     with pytest.raises(ValueError, match="may be matrices or not") as caught:
         fo.muon(0.1).init(params)

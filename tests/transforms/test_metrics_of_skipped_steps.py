@@ -28,7 +28,7 @@ SKIPPING = {
 
 @pytest.mark.parametrize("name", SKIPPING)
 @pytest.mark.parametrize("wrap", [jax.jit, lambda f: f], ids=["jit", "eager"])
-def test_what_does_not_run_measures_nothing(name, wrap):
+def test_metrics_of_links_that_do_not_run_are_zero(name, wrap):
     tx, (first, second) = SKIPPING[name]
     update = wrap(tx.update)
     _, state = update(first, tx.init(PARAMS), PARAMS)
@@ -39,7 +39,7 @@ def test_what_does_not_run_measures_nothing(name, wrap):
     assert (found["global_norm"], found["clip_factor"], found["moved"]) == (0.0, 0.0, 0.0)
 
 
-def test_what_runs_and_is_not_taken_measures_this_step():
+def test_metrics_of_a_rejected_step_are_those_of_this_step():
     tx = fo.apply_if_finite(INNER, 5)
     _, state = tx.update(ONES, tx.init(PARAMS), PARAMS)
     _, state = tx.update(BAD, state, PARAMS)
@@ -49,7 +49,7 @@ def test_what_runs_and_is_not_taken_measures_this_step():
     assert found["last_finite"] == 0
 
 
-def test_counts_go_on_within_what_does_not_run():
+def test_counts_are_kept_while_a_link_does_not_run():
     inner = fo.apply_if_finite(fo.sgd(0.1), 5)
     tx = fo.conditionally_mask(inner, lambda step: step == 0)
     _, state = tx.update(BAD, tx.init(PARAMS), PARAMS)

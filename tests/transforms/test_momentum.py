@@ -135,7 +135,7 @@ def test_an_edited_decay_acts_on_the_biased_average(debias):
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_a_trace_that_rests_takes_nothing_of_an_infinite_gradient(nesterov):
+def test_infinite_gradients_do_not_enter_a_trace_that_rests(nesterov):
     tx = fo.trace(0.5, nesterov=nesterov, rest_at_zero=True)
     params = {"w": jnp.zeros(2)}
     _, state = tx.update({"w": jnp.array([1.0, 2.0])}, tx.init(params), params)

@@ -1,4 +1,4 @@
-"""Links that measure: what they find, where it is read, and that nothing else changes."""
+"""Links that measure: their values, and that they do not change the updates."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def test_a_snapshot_is_of_the_updates_at_its_place():
 
 
 @pytest.mark.parametrize("debias", [True, False])
-def test_an_averaged_measure_is_the_average_of_what_is_measured(debias):
+def test_an_averaged_measure_is_the_average_of_the_measures(debias):
     tx = fo.monitor({"mean": fo.measure_with_ema(fo.global_norm, 0.75, debias)})
     weights = [0.25 * 0.75 ** (len(NORMS) - 1 - i) for i in range(len(NORMS))]
     expected = np.dot(weights, NORMS) / (sum(weights) if debias else 1)
@@ -90,6 +90,6 @@ def test_a_measure_that_is_a_transformation_gets_parameters_and_extra_arguments(
         (lambda: fo.measure_with_ema(3, 0.5), "measure_with_ema: measure must be a function"),
     ],
 )
-def test_what_is_no_measure(make, text):
+def test_measures_that_are_not_functions_are_refused(make, text):
     with pytest.raises(TypeError, match=text):
         make()

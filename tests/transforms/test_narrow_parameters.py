@@ -78,7 +78,7 @@ def test_stochastic_rounding_gives_a_neighbouring_value_and_is_unbiased(dtype):
     assert (jnp.abs(found.mean(0) - x) < 3 * found.std(0) / n**0.5 + 1e-9).all()
 
 
-def test_what_the_dtype_has_stays_where_it_is():
+def test_numbers_of_the_dtype_are_not_rounded():
     x = jnp.array([1.0, -0.0078125, 0.0, 3e38, jnp.inf, -jnp.inf, jnp.nan], jnp.float32)
     x = x.astype(BF16).astype(jnp.float32)
     random = jnp.full(x.shape, 1 - 2**-24, jnp.float32)
@@ -142,7 +142,7 @@ def test_parameter_and_remainder_are_every_float32(exponents):
     np.testing.assert_array_equal(error, nearest)
 
 
-def test_what_bfloat16_holds_exactly_has_no_remainder_and_comes_back():
+def test_numbers_of_bfloat16_have_no_remainder():
     every = np.arange(2**16, dtype=np.uint16).view(BF16)
     kept = every[np.isfinite(every.astype(np.float32)) & (np.abs(every.astype(np.float32)) > 2e-38)]
     params, state = started(kept.astype(np.float32))
@@ -171,7 +171,7 @@ def test_a_parameter_changed_from_outside_keeps_what_is_below_its_last_place():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_stays_so(bad):
+def test_nan_and_infinity_are_kept(bad):
     for tx in (fo.master_remainder(), fo.kahan_summation(), fo.stochastic_rounding(0)):
         params = jnp.ones(3, BF16)
         updates, _ = tx.update(jnp.full(3, bad), tx.init(params), params)

@@ -1,4 +1,4 @@
-"""Random links: what is drawn is a function of key, step and leaf alone."""
+"""Random links: the numbers are a function of key, step and leaf only."""
 
 import copy
 import pickle
@@ -73,7 +73,7 @@ def test_a_key_of_another_generator_draws_its_numbers():
     assert_same(found, jax.random.normal(expected, found.shape))
 
 
-def test_a_run_taken_up_again_goes_on_with_the_same_numbers():
+def test_a_restored_run_continues_with_the_same_random_numbers():
     tx = fo.noisy_sgd(0.1, key=3)
     state = tx.init(PARAMS)
     _, state = tx.update(ZERO, state)

@@ -1,4 +1,4 @@
-"""A transformation of a part of the parameters does what it would do were there only this part."""
+"""A transformation of a part of the parameters acts as if there were only this part."""
 
 import functools
 
@@ -96,7 +96,7 @@ def run_alone(link):
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("link", LINKS)
-def test_a_part_is_searched_as_if_there_were_no_other(link, wrapper):
+def test_a_part_is_searched_as_without_the_other_parts(link, wrapper):
     (make, names), scale = LINKS[link], jnp.float32(0.5)
     found = run(WRAPPERS[wrapper](make()), PARAMS, names, loss, scale)
     for a, b in zip(found, run_alone(link), strict=True):
@@ -121,7 +121,7 @@ def seen_by_the_part(**given):
     return SEEN.pop()
 
 
-def test_what_only_resembles_the_parameters_stays_whole():
+def test_arguments_that_are_not_trees_of_the_parameters_stay_whole():
     batch = {"x": jnp.ones((8, 2)), "y": jnp.ones((8, 3))}
     other = lambda step: step  # noqa: E731
     seen = seen_by_the_part(batch=batch, other=other, value=jnp.float32(1.0), key=jax.random.key(0))

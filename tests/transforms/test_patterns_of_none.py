@@ -1,4 +1,4 @@
-"""A parameter whose gradient comes and goes, within all that accumulates, averages or wraps."""
+"""A parameter whose gradient is None at some steps, in all links that accumulate or average."""
 
 import functools
 import itertools
@@ -144,7 +144,7 @@ def test_no_gradient_is_lost_or_taken_twice(make, waiting, k, pattern):
 
 
 @pytest.mark.parametrize("pattern", ["10", "01", "00", "11"])
-def test_sam_returns_from_a_climb_whatever_the_gradients(pattern):
+def test_sam_returns_from_a_climb_for_all_patterns_of_none(pattern):
     """Makes one period: up along the first gradient, back, and down along the second."""
     tx = fo.per_leaf_counts(fo.sam(fo.sgd(0.5), fo.sgd(0.25)))
     g = gradients()

@@ -36,7 +36,7 @@ def test_it_has_the_numbers_of_optax_and_of_the_rule(numbers):
         np.testing.assert_allclose(updates["w"], expected["w"], rtol=1e-6)
 
 
-def test_its_state_is_made_and_read_as_optaxs_is():
+def test_the_state_is_made_and_read_as_in_optax():
     state = fo.contrib.reduce_on_plateau().init(jnp.zeros(2))
     fields = optax.contrib.ReduceLROnPlateauState._fields
     assert state._fields == fields

@@ -60,7 +60,7 @@ def test_steps_are_those_of_the_paper(opaque, adaptive):
 
 @pytest.mark.parametrize("opaque", [False, True])
 @pytest.mark.parametrize("reset", [False, True])
-def test_longer_climbs_with_optimizers_that_remember_are_optaxs(reset, opaque):
+def test_longer_climbs_with_stateful_optimizers_equal_those_of_optax(reset, opaque):
     ours = fo.sam(fo.adam(0.1), fo.sgd(0.1, momentum=0.9), 3, reset, opaque)
     theirs = optax.contrib.sam(optax.adam(0.1), optax.sgd(0.1, momentum=0.9), 3, reset, opaque)
     count = 2 if opaque else 6
@@ -93,7 +93,7 @@ def test_parameters_that_someone_moved_between_steps_are_where_the_climb_begins(
     assert_close(moved, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_narrow_parameters_come_back_to_where_they_were():
+def test_narrow_parameters_return_exactly_after_a_climb():
     params = problem.arrays(jnp.bfloat16)
     tx = fo.sam(fo.sgd(0.0), climb(rho=3.0))
     state = tx.init(params)
@@ -130,7 +130,7 @@ def test_gradients_of_the_climb_are_averaged_over_devices():
 
 
 @pytest.mark.parametrize("extra", [{}, {"grad_fn": 3}])
-def test_what_is_missing_is_said(extra):
+def test_errors_name_the_missing_argument(extra):
     tx = fo.sam(fo.sgd(RATE), climb(), opaque_mode=True)
     with pytest.raises(ValueError, match="sam: update needs grad_fn in opaque_mode"):
         tx.update(PARAMS, tx.init(PARAMS), PARAMS, **extra)

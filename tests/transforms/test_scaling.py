@@ -23,7 +23,7 @@ def test_multiplies_by_a_number_of_any_sign():
 
 
 @pytest.mark.parametrize(("flip_sign", "sign"), [(True, -1), (False, 1)])
-def test_the_learning_rate_points_downhill_unless_told_otherwise(flip_sign, sign):
+def test_updates_point_downhill_unless_flip_sign_is_false(flip_sign, sign):
     assert run(fo.scale_by_learning_rate(0.5, flip_sign=flip_sign), 1) == [sign * 1.0]
 
 

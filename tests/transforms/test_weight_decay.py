@@ -9,8 +9,8 @@ PARAMS = {"w": jnp.full((2, 2), 4.0), "b": jnp.full(2, 4.0)}
 ONES = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
 
 
-def decayed(**how):
-    tx = fo.add_decayed_weights(0.5, **how)
+def decayed(**options):
+    tx = fo.add_decayed_weights(0.5, **options)
     return tx.update(ONES, tx.init(PARAMS), PARAMS)[0]
 
 

@@ -27,7 +27,7 @@ def close(a, b):
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_lookahead_is_optaxs_on_plain_parameters(reset):
+def test_lookahead_equals_that_of_optax_on_plain_parameters(reset):
     ours, state = run(fo.lookahead(fo.sgd(0.1, momentum=0.9), 3, 0.5, reset), GRADS)
     theirs = optax.lookahead(optax.sgd(0.1, momentum=0.9), 3, 0.5, reset)
     params = optax.LookaheadParams.init_synced(PARAMS)

@@ -30,7 +30,7 @@ each_made = pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 
 
 @each_made
-def test_what_is_kept_for_a_parameter_is_mapped_with_what_belongs_to_it(make):
+def test_slots_of_a_parameter_are_mapped_with_the_leaves_of_this_parameter(make):
     tx = make()
     state = jax.eval_shape(tx.init, PARAMS)
     mapped = fo.tree.map_params(tx, lambda _, name: name, state, NAMES)
@@ -51,7 +51,7 @@ def test_other_leaves_are_mapped_by_their_own_function():
     assert len(jax.tree.leaves(mapped)) == 3
 
 
-def test_where_a_mask_is_nothing_is_called_but_when_asked():
+def test_masked_nodes_are_mapped_only_with_is_leaf():
     tx = fo.masked(fo.trace(0.9), {"w": True, "b": False})
     state = tx.init(PARAMS)
     is_masked = lambda x: isinstance(x, fo.MaskedNode)  # noqa: E731
@@ -60,7 +60,7 @@ def test_where_a_mask_is_nothing_is_called_but_when_asked():
     assert asked.trace == NAMES
 
 
-def test_optaxs_transformations_are_mapped_as_well():
+def test_transformations_of_optax_are_mapped_too():
     tx = optax.adam(1e-3)
     ours = fo.tree.map_params(tx, jnp.shape, tx.init(PARAMS))
     assert ours == optax.tree.map_params(tx, jnp.shape, tx.init(PARAMS))

@@ -48,7 +48,7 @@ def arrays(args):
 
 
 @pytest.mark.parametrize("name", sorted(SAME))
-def test_values_are_optaxs(name, x64):
+def test_values_equal_those_of_optax(name, x64):
     ours = getattr(fo.tree, name)(*arrays(SAME[name]))
     with jax.numpy_dtype_promotion("standard"):
         theirs = getattr(optax.tree, name)(*arrays(SAME[name]))
@@ -70,7 +70,7 @@ OWN_TESTS = {
 }
 
 
-def test_every_function_is_there_and_tested():
+def test_every_function_of_optax_exists_and_is_tested():
     theirs = {
         k for k in dir(optax.tree) if not k.startswith("_") and callable(getattr(optax.tree, k))
     }
@@ -92,7 +92,7 @@ def test_sums_of_narrow_leaves_keep_their_digits():
 
 
 @pytest.mark.parametrize("name", ["sum", "norm", "max", "min", "size"])
-def test_trees_without_arrays_have_numbers(name):
+def test_reductions_of_trees_without_elements_are_neutral_elements(name):
     expected = {"max": -np.inf, "min": np.inf}.get(name, 0)
     for tree in ({}, None, {"a": jnp.zeros(0)}):
         assert getattr(fo.tree, name)(tree) == expected
@@ -111,7 +111,7 @@ def test_dtypes_of_a_mixed_tree():
 
 
 @pytest.mark.parametrize("handler", ["highest", "lowest"])
-def test_of_dtypes_that_do_not_hold_one_another_none_is_the_highest_or_lowest(handler):
+def test_dtypes_without_an_order_have_no_highest_and_no_lowest(handler):
     tree = [jnp.ones(1, jnp.bfloat16), jnp.ones(1, jnp.float16)]
     assert fo.tree.dtype(tree, "promote") == jnp.float32
     with pytest.raises(ValueError, match=f"dtype: none of bfloat16, float16 is the {handler}"):
@@ -124,13 +124,13 @@ def test_integers_are_lower_than_floats():
     assert fo.tree.dtype(tree, "highest") == fo.tree.dtype(tree, "promote") == jnp.bfloat16
 
 
-def test_a_measure_is_found_and_not_the_state_of_what_measures():
+def test_get_returns_a_measure_and_not_the_state_of_its_function():
     tx = fo.chain(fo.monitor({"size": fo.measure_with_ema(fo.tree.norm, 0.5)}), fo.scale(1.0))
     _, state = tx.update({"w": jnp.array(2.0)}, tx.init({"w": jnp.array(0.0)}))
     assert fo.tree.get(state, "size") == 2.0
 
 
-def test_random_leaves_differ_and_repeat():
+def test_random_leaves_differ_and_are_reproducible():
     like = {"a": jnp.zeros(3), "b": jnp.zeros(3, jnp.bfloat16)}
     made = fo.tree.random_like(jax.random.key(KEY), like)
     again = fo.tree.random_like(jax.random.key(KEY), like, dtype=jnp.float32)
@@ -139,7 +139,7 @@ def test_random_leaves_differ_and_repeat():
     assert not np.allclose(again["a"], again["b"])
 
 
-def test_the_links_of_one_chain_have_one_count():
+def test_the_links_of_a_chain_share_one_count():
     tx = fo.chain(fo.trace(0.9), fo.adam(1e-3))
     params = {"w": jnp.ones(2)}
     _, state = tx.update(params, tx.init(params), params)
@@ -148,7 +148,7 @@ def test_the_links_of_one_chain_have_one_count():
         fo.tree.get(fo.chain(fo.partition({"a": tx, "b": tx}, {"w": "a"})).init(params), "count")
 
 
-def test_a_name_of_a_link_and_its_field_is_the_fields():
+def test_a_name_of_a_link_and_of_its_field_means_the_field():
     state = fo.sgd(0.1, momentum=0.9).init({"w": jnp.ones(2)})
     assert fo.tree.get(state, "trace") is state.trace.trace
     assert fo.tree.set(state, trace=3).trace == state.trace._replace(trace=3)
@@ -164,7 +164,7 @@ def test_a_number_takes_the_dtype_of_the_array_in_whose_place_it_is_set():
     assert (other["rate"].dtype, other["count"], other["key"]) == (jnp.float32, 0.5, 7)
 
 
-def test_a_name_finds_a_field_and_a_longer_one_decides():
+def test_a_longer_name_selects_one_of_several_fields():
     state = fo.chain(fo.trace(0.9), fo.scale_by_adam()).init({"count": jnp.ones(2)})
     assert fo.tree.get(state, "mu")["count"].shape == (2,)
     with pytest.raises(KeyError, match=r"'count' is the name of trace\.count, "):
@@ -175,7 +175,7 @@ def test_a_name_finds_a_field_and_a_longer_one_decides():
     assert len(fo.tree.get_all_with_path(state, "count", wide)) == 3  # trace, mu and nu have one
 
 
-def test_optaxs_states_are_found_by_their_classes():
+def test_states_of_optax_are_found_by_class():
     state = optax.adam(1e-3).init({"w": jnp.ones(2)})
     assert fo.tree.get(state, "ScaleByAdamState").mu["w"].shape == (2,)
 
@@ -183,7 +183,7 @@ def test_optaxs_states_are_found_by_their_classes():
 @pytest.mark.parametrize(
     "around", [lambda tx: tx, lambda tx: fo.chain(fo.clip(1.0), tx)], ids=["alone", "chain"]
 )
-def test_an_injected_number_is_found_where_it_is_set(around):
+def test_an_injected_hyperparameter_is_found(around):
     tx = around(fo.inject_hyperparams(fo.adam)(fo.linear_schedule(1.0, 0.0, 2)))
     params = {"w": jnp.ones(2)}
     state = tx.init(params)
@@ -205,7 +205,7 @@ def test_a_field_is_replaced_and_nothing_else():
         fo.tree.set(state, mo=1)
 
 
-def test_random_keys_become_plain_numbers():
+def test_random_keys_are_unwrapped_to_integers():
     tree = {"key": jax.random.key(KEY), "x": jnp.ones(2)}
     plain = fo.tree.unwrap_random_key_data(tree)
     assert plain["key"].dtype == jnp.uint32
@@ -213,17 +213,17 @@ def test_random_keys_become_plain_numbers():
     assert jax.tree.structure(fo.tree.split_key_like(tree["key"], tree)) == jax.tree.structure(tree)
 
 
-def test_what_is_not_there_stays_away():
-    there, missing = {"a": jnp.ones(2), "b": jnp.ones(3)}, {"a": jnp.ones(2), "b": None}
+def test_moments_of_leaves_without_updates_are_none():
+    full, missing = {"a": jnp.ones(2), "b": jnp.ones(3)}, {"a": jnp.ones(2), "b": None}
     for found in (
-        fo.tree.add_scale(missing, 0.5, there),
-        fo.tree.update_moment(missing, there, 0.5, 2),
-        fo.tree.update_moment_per_elem_norm(missing, there, 0.5, 2),
-        fo.tree.update_infinity_moment(missing, there, 0.5, 0.0),
+        fo.tree.add_scale(missing, 0.5, full),
+        fo.tree.update_moment(missing, full, 0.5, 2),
+        fo.tree.update_moment_per_elem_norm(missing, full, 0.5, 2),
+        fo.tree.update_infinity_moment(missing, full, 0.5, 0.0),
     ):
         assert found["b"] is None
         assert found["a"].shape == (2,)
 
 
-def test_numbers_of_python_are_no_integers_of_some_width():
+def test_python_integers_are_promoted_to_floats():
     assert fo.tree.add_scale({"a": 3}, 0.5, {"a": 1}) == {"a": 3.5}

@@ -6,7 +6,7 @@ The modules, each on those before it:
 - `stacks`, `leaf_table`: stage 1, which aligns and checks updates, slots and parameters.
 - `measuring`: norms and other quantities of the whole tree.
 - `step_scalars`: stage 2, which computes counts, schedules, bias corrections.
-- `executors`: stage 3, the function of a leaf, and what runs it on each kind of leaf.
+- `executors`: stage 3, the function of a leaf, and its executors for each kind of leaf.
 - `whole_tree`: stage 3 for rules that compute all leaves together.
 - `fused`: the driver, which runs the four stages; stage 4 builds the next state.
 """

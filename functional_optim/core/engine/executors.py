@@ -1,4 +1,4 @@
-"""Stage 3: the function of a leaf, and executors, each of which runs it on one kind of leaf."""
+"""Stage 3 of an update: the function of a leaf, and its executors for each kind of leaf."""
 
 import dataclasses
 import functools

@@ -25,8 +25,8 @@ from .leaf_table import LeafTable
 from .measuring import with_sums
 from .step_scalars import (
     StepScalars,
+    compute_once,
     compute_step_scalars,
-    computed_once,
 )
 from .whole_tree import run_on_tree
 
@@ -114,7 +114,7 @@ class FusedUpdate(Interned):
         steps = []
         for rule, old in zip(self.rules, fields, strict=True):
             steps.append(compute_step_scalars(rule, table, old, extra))
-        steps = computed_once(self.rules, steps, readers=len(table.active))
+        steps = compute_once(self.rules, steps, readers=len(table.active))
         # 3. Let an executor run the rules on each leaf, or one rule on the whole tree.
         whole_tree = specs[0].whole_tree
         if whole_tree:

@@ -1,4 +1,4 @@
-"""Stage 1: updates, slots and parameters, aligned leaf by leaf and checked."""
+"""Stage 1 of an update: updates, slots and parameters, aligned leaf by leaf and checked."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -171,7 +171,7 @@ class LeafTable:
         dtype = getattr(g, "dtype", None)
         if is_sparse(g):
             check_rows(f"{self.name}: the update at '{self.path(i)}'", g)
-        # Python numbers serve as updates, as they do as parameters.
+        # Python numbers may be updates, as they may be parameters.
         if dtype is None and isinstance(g, (int, float, complex)):
             dtype = jnp.result_type(g)
         if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):

@@ -1,4 +1,4 @@
-"""Stage 2, for the rules that need it: quantities of the whole tree, such as a norm."""
+"""Stage 2 of an update, for the rules that need it: quantities of the tree, such as a norm."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,7 +43,7 @@ def measure_tree(
       state_fields: the fields of the rule's state, by name.
       hyper: the hyperparameters at this step.
       extra: the extra arguments that the rule needs.
-      trees: per leaf, its part of the trees that the rule needs.
+      trees: for each leaf, the same leaf of the trees that the rule needs.
 
     Returns:
       The state's `scalars` and `metrics`, and all quantities.

@@ -1,4 +1,4 @@
-"""Stage 2: the scalars of a step, such as counts, schedules, bias corrections and norms."""
+"""Stage 2 of an update: the scalars of a step, such as counts, schedules and bias corrections."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ __all__ = [
     "LeafScalars",
     "StepScalars",
     "compute_step_scalars",
-    "computed_once",
+    "compute_once",
     "one_row",
     "read_scalars",
 ]
@@ -65,10 +65,10 @@ class StepScalars:
 
     Attributes:
       hyperparams, context: scalars that all leaves share.
-      keys: random key -> a key for each leaf, `(n,)`.
+      keys: name of a random key -> the keys of all leaves, `(n,)`.
       columns: names and dtypes of the columns of `matrix`.
       matrix: scalars of each leaf, `(n, k)`; None if all leaves share all scalars.
-      trees: per leaf, its part of the trees that the rule needs.
+      trees: for each leaf, the same leaf of the trees that the rule needs.
       next_fields: fields of the next state that are computed already (count, hyperparams, ...).
       stacks: groups of leaves that are updated together.
     """
@@ -83,8 +83,9 @@ class StepScalars:
     stacks: tuple[Group, ...]
 
     def at(self, batch: Group, stacked: bool, *, with_row: bool = True) -> LeafScalars:
-        """Returns the scalars of one leaf, or of a stack, with a new first axis of rows and trees.
+        """Returns the scalars of one leaf, or of a stack of leaves.
 
+        For a stack, keys, row and trees have a new first axis, with an element for each leaf.
         Without `with_row`, `row` is the matrix of all leaves.
         """
         shared = self.hyperparams, self.context
@@ -115,7 +116,7 @@ class StepScalars:
     @functools.cached_property
     def _rows_of_stacks(self) -> dict[Group, Array]:
         assert self.matrix is not None
-        # One gather for all stacks of equal length, because each is a kernel.
+        # One gather for all stacks of equal length, because XLA compiles a kernel for each gather.
         by_length: dict[int, list[Group]] = defaultdict(list)
         for stack in self.stacks:
             by_length[len(stack)].append(stack)
@@ -127,8 +128,8 @@ class StepScalars:
 
 
 def one_row(matrix: Array, i: int) -> Array:
-    """Returns the row `i` of a matrix `(n, k)`, in a program that needs no other row."""
-    # Unstacks the chunk of the row only, in the kernel that other rows' programs have as well.
+    """Returns the row `i` of a matrix `(n, k)`, in a program that does not need the other rows."""
+    # Only the chunk with the row is unstacked, by a kernel that programs of other rows share.
     first = i - i % KERNEL_OUTPUTS
     chunk = jax.lax.slice_in_dim(matrix, first, min(first + KERNEL_OUTPUTS, matrix.shape[0]))
     return unstack_array(chunk)[i - first]
@@ -141,7 +142,7 @@ def read_scalars(
     hyper, context = dict(scalars.hyperparams), dict(scalars.context)
     for j, column in enumerate(columns):
         assert scalars.row is not None
-        # lax traces in a third of the time of indexing.
+        # Tracing these two operations takes a third of the time of tracing row[j].
         value = jax.lax.squeeze(jax.lax.slice(scalars.row, (j,), (j + 1,)), (0,))
         if not jnp.issubdtype(column.dtype, jnp.inexact):
             value = value.astype(column.dtype)
@@ -177,7 +178,7 @@ def compute_step_scalars(
         next_fields["leaf_counts"] = _next_counts(rule, table, fields["leaf_counts"])
     keys = {}
     for k, generator in rule.generators:
-        # One vmapped fold_in for all leaves: each program of a leaf would compile the hash again.
+        # One vmapped fold_in for all leaves; otherwise each leaf's program would compile the hash.
         key = key_at(fields["keys"][k], generator, fields["count"])
         indices = np.asarray(table.tree_indices, np.int32)
         keys[k] = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
@@ -195,13 +196,13 @@ def compute_step_scalars(
     return StepScalars(hyper, context, keys, columns, matrix, trees, next_fields, table.stacks)
 
 
-def computed_once(
+def compute_once(
     rules: Sequence[BoundRule], steps: Sequence[StepScalars], readers: int
 ) -> list[StepScalars]:
     """Wraps the scalars of fused rules so that XLA computes them once, and not for each leaf.
 
-    A scalar such as 1 - b1 is not wrapped. A loop that reads b1 as well computes it at no cost,
-    and has one argument less.
+    A scalar such as 1 - b1 is not wrapped: a loop that also reads b1 computes 1 - b1 at no cost,
+    and so has one argument less.
     """
     if readers < MIN_READERS:  # XLA may repeat a cheap operation a few times
         return list(steps)
@@ -221,9 +222,13 @@ def computed_once(
 
 
 def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scalars) -> Scalars:
-    """Moves the hyperparameters that differ by label out of `hyper`, to one value per leaf."""
+    """Removes the hyperparameters that differ by label from `hyper`, and returns their values.
+
+    Returns:
+      Name -> the value of each leaf, `(n,)`.
+    """
     by_leaf = {}
-    # `groups` has the index of each leaf's label.
+    # `groups` in the state contains the index of each leaf's label.
     for name, labels in rule.labels:
         values = jnp.stack([hyper.pop(f"{name}.{label}") for label in labels])
         _check_leaf_count(rule, table, fields["groups"][name])
@@ -236,8 +241,8 @@ def _check_leaf_count(rule: BoundRule, table: LeafTable, per_leaf: Array) -> Non
     if len(table.updates) != per_leaf.shape[-1]:
         raise ValueError(
             f"{rule.name}: the state was made for {per_leaf.shape[-1]} parameters, got updates for "
-            f"{len(table.updates)}. Call init with the parameters of this run, and update with "
-            "params where some have no update."
+            f"{len(table.updates)}. Call init with the parameters of this run, and pass params to "
+            "update if some parameters have no update."
         )
 
 
@@ -263,14 +268,14 @@ def _step_scalars(
     """
     values = hyper | {"count": fields["count"]} | fields.get("carry", {})
     n = len(table.updates)
-    by_leaf = "leaf_counts" in fields or (rule.counts_leaves and len(table.active) < n)
-    if not by_leaf:
+    has_counts = "leaf_counts" in fields or (rule.counts_leaves and len(table.active) < n)
+    if not has_counts:
         values["t"] = next_fields["count"].astype(hyper_dtype())
     else:
-        # The first update that lacks a leaf starts separate counts from the common one.
+        # Separate counts begin, with the common count, at the first update that lacks a leaf.
         before = fields.get("leaf_counts", jnp.broadcast_to(fields["count"], (n,)))
         counts = next_fields["leaf_counts"] = _next_counts(rule, table, before)
-        # Bias corrections are infinite at t = 0, which only leaves without any update have.
+        # A leaf without any update so far has t = 0, where bias corrections would be infinite.
         values["t"] = jnp.maximum(counts, 1).astype(hyper_dtype())
         values |= {k: jnp.broadcast_to(v, (n,)) for k, v in fields.get("carry", {}).items()}
     scalars = {
@@ -289,12 +294,12 @@ def _step_scalars(
                 f"be a scalar, or have one element for each of the {n} leaves."
             )
     if rule.carried_names:
-        next_fields["carry"] = _next_carry(rule, scalars, values, _has_update(table), by_leaf)
+        next_fields["carry"] = _next_carry(rule, scalars, values, _has_update(table), has_counts)
     return scalars
 
 
 def _next_carry(
-    rule: BoundRule, scalars: Scalars, values: Scalars, has_update: np.ndarray, by_leaf: bool
+    rule: BoundRule, scalars: Scalars, values: Scalars, has_update: np.ndarray, per_leaf: bool
 ) -> Scalars:
     """Returns the next carried scalars; a leaf without an update keeps the last ones."""
     missing = [k for k in rule.carried_names if k not in scalars]
@@ -304,9 +309,9 @@ def _next_carry(
             "Return its next value."
         )
     return {
-        # Broadcast, because the state keeps one for each leaf even if all labels agree on it.
+        # Broadcast, because the shape in the state stays `(n,)` also where leaves share the value.
         k: jnp.where(has_update, scalars[k], values[k])
-        if by_leaf
+        if per_leaf
         else jnp.broadcast_to(scalars[k], jnp.shape(values[k]))
         for k in rule.carried_names
     }

@@ -1,4 +1,4 @@
-"""Stage 3 for rules of the whole tree, which compute all leaves together, as a line search does."""
+"""Stage 3 of an update, for rules that compute all leaves together, as a line search does."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sized

@@ -1,4 +1,4 @@
-"""Maths on single arrays and scalars; nothing here knows trees.
+"""Maths on single arrays and scalars, without trees.
 
 The modules, each on those before it:
 

@@ -49,13 +49,13 @@ def diagonal(x: Array) -> Array:
 
 
 def precise_product(x: Array, y: Array) -> Array:
-    """Multiplies matrices in full precision, where accelerators round factors by default."""
+    """Multiplies matrices in full precision; by default, accelerators round the factors."""
     return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
 
 
 def squares(x: Array) -> Array:
     """Returns the squared magnitudes of the elements."""
-    # By parts, because jnp.abs takes a root, which the square would only undo.
+    # The parts are squared, because jnp.abs takes a root, which a square would undo.
     return jnp.square(x) if not jnp.iscomplexobj(x) else jnp.square(x.real) + jnp.square(x.imag)
 
 

@@ -165,8 +165,8 @@ def check_loss(where: str, value: Any) -> None:
     """Checks that the value of a loss is one real number, traced or not.
 
     Raises:
-      TypeError: it is complex, or not a number.
-      ValueError: it has more than one element.
+      TypeError: the value is complex, or not a number.
+      ValueError: the value has more than one element.
     """
     is_number = isinstance(value, (int, float, complex)) or hasattr(value, "dtype")
     kind = value.dtype if hasattr(value, "dtype") else type(value).__name__

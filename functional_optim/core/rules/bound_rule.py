@@ -221,12 +221,12 @@ def _placeholder() -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((), hyper_dtype())
 
 
-def checked_dict(rule: str, what: str, value: object) -> dict[str, Any]:
+def checked_dict(rule: str, function: str, value: object) -> dict[str, Any]:
     """Returns the dict that a function of a rule has returned.
 
     Raises:
-      TypeError: it is not a dict; the message names the rule.
+      TypeError: value is not a dict; the message names the rule and the function.
     """
     if not isinstance(value, Mapping):
-        raise TypeError(f"{rule}: {what} must return a dict, got {type(value).__name__}.")
+        raise TypeError(f"{rule}: {function} must return a dict, got {type(value).__name__}.")
     return dict(value)

@@ -100,12 +100,12 @@ class RuleInit:
             fields["carry"] = self._carry(hyperparams, labels, fields)
         stats = spec.tree_stats
         if stats.start is not None:
-            what = "scalars" if spec.whole_tree else "start of tree_stats"
+            name = "scalars" if spec.whole_tree else "start of tree_stats"
             arguments = dict(hyperparams)
             if "params" in wanted_names(stats.start):
                 arrays = map(as_parameter, leaves)
                 arguments["params"] = [cast(x, compute_dtype(x.dtype)) for x in arrays]
-            start = self._call(what, stats.start, arguments)
+            start = self._call(name, stats.start, arguments)
             # Copies, because donated arrays must differ, and a start may be a hyperparameter.
             copies = {k: jnp.array(as_start(v), copy=True) for k, v in start.items()}
             fields["scalars"] = varying_as(copies, leaves)
@@ -226,9 +226,9 @@ class RuleInit:
                 "a field of that name. Choose another name."
             )
 
-    def _call(self, what: str, function: Callable[..., T], hyper: Mapping[str, Any]) -> T:
+    def _call(self, name: str, function: Callable[..., T], hyper: Mapping[str, Any]) -> T:
         values = dict(hyper) | dict(self.rule.options) | dict(self.init_numbers)
-        return call_by_name(self.name, what, function, values)
+        return call_by_name(self.name, name, function, values)
 
     def hyperparams(self) -> dict[str, Any]:
         """Returns the fields `hyperparams` and `schedules` of the first state."""

@@ -38,7 +38,7 @@ def as_key(value: Any, where: str) -> Key:
     """Views a key of `jax.random.key` or `PRNGKey`, or an integer, as a `Key`.
 
     Raises:
-      TypeError: it is none of these; the message starts with `where`.
+      TypeError: value is not a key or an integer; the message starts with `where`.
     """
     if isinstance(value, (jax.Array, np.ndarray)):
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) and not value.ndim:

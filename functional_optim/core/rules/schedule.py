@@ -194,7 +194,7 @@ def schedule(
             text = call_text(name, signature, arguments)
             return NumberedSchedule(evaluate, tuple(numbers.items()), text)
 
-        typed: Any = factory  # Any, because mypy knows no attributes of functions
+        typed: Any = factory  # Any, because functions have no attributes for mypy
         typed.__signature__ = signature
         typed.maths = maths
         return typed
@@ -206,7 +206,7 @@ def check_choice(value: object, where: str, choices: tuple[str, ...]) -> str:
     """Returns a text, after checking that it is one of the choices.
 
     Raises:
-      ValueError: it is not; the message names `where`, and lists the choices.
+      ValueError: value is not a choice; the message starts with `where`, and lists the choices.
     """
     if value not in choices:
         raise ValueError(f"{where} must be one of {', '.join(map(repr, choices))}, got {value!r}.")

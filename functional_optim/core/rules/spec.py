@@ -196,15 +196,15 @@ def wanted_names(function: Callable[..., Any], skip: int = 0) -> list[str]:
     return [p.name for p in parameters if p.kind not in kinds]
 
 
-def call_by_name(rule: str, what: str, function: Callable[..., T], values: Mapping[str, Any]) -> T:
-    """Calls a function of a rule with the values that it has arguments for."""
-    return function(**{k: values[k] for k in checked_names(rule, what, function, values)})
+def call_by_name(rule: str, name: str, function: Callable[..., T], values: Mapping[str, Any]) -> T:
+    """Calls a function of a rule with those of the values that are its arguments."""
+    return function(**{k: values[k] for k in checked_names(rule, name, function, values)})
 
 
 def checked_names(
-    rule: str, what: str, function: Callable[..., Any], available: Collection[str]
+    rule: str, function_name: str, function: Callable[..., Any], available: Collection[str]
 ) -> list[str]:
-    """Returns the names of the available values that a function of a rule has arguments for.
+    """Returns the names of the available values that are arguments of a function of a rule.
 
     An argument with a default may be missing, such as a scalar that is carried with some options.
 
@@ -217,7 +217,7 @@ def checked_names(
             names.append(name)
         elif inspect.signature(function).parameters[name].default is inspect.Parameter.empty:
             raise TypeError(
-                f"{rule}: {what} takes {name!r}, which is not an argument of the rule. It may "
-                f"take: {', '.join(sorted(available)) or 'nothing'}."
+                f"{rule}: {function_name} takes {name!r}, which is not an argument of the rule. It "
+                f"may take: {', '.join(sorted(available)) or 'nothing'}."
             )
     return names

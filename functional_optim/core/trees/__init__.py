@@ -1,4 +1,4 @@
-"""Trees of arrays: their structure, where their arrays lie, and arithmetic on them.
+"""Trees of arrays: their structure, the sharding of their arrays, and arithmetic on them.
 
 The modules, each on those before it:
 
@@ -7,7 +7,7 @@ The modules, each on those before it:
 - `placeholders`: a stand-in for the parameters, by which slots are found in a state.
 - `labels`: which leaf belongs to which part of a transformation.
 - `varying`: types of arrays within `jax.shard_map`.
-- `placement`: where the arrays of a state lie.
+- `placement`: on which devices the arrays of a state are.
 - `arithmetic`, `norms`: trees as vectors.
 - `apply`: adds updates to parameters.
 """

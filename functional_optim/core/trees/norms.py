@@ -83,12 +83,12 @@ def norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
 
 
 def scaled_norm_along(x: Array, axis: int | tuple[int, ...] | None) -> Array:
-    """Computes Euclidean norms along axes, which stay with size 1, without overflow of the squares.
+    """Computes Euclidean norms along axes, which are kept with size 1, without overflow.
 
-    None stands for all axes.
+    With `axis=None`, the norm is that of all elements.
     """
-    # The scaled values of a real x are not magnitudes, so that abs(x) has one reader: XLA writes
-    # what has two readers to memory.
+    # The values of a real x keep their signs, so that only the maximum reads abs(x): XLA writes an
+    # array that is read twice to memory.
     values = jnp.abs(x) if jnp.iscomplexobj(x) else x
     if axis is None:
         axes = tuple(range(x.ndim))

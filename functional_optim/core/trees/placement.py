@@ -213,7 +213,7 @@ def mesh_placer(params: Iterable[object]) -> Callable[[Array], Array]:
     the second call would compile again.
 
     Where `init` is traced on a mesh with explicit axes, arrays are on no mesh unless they are
-    computed from parameters. The first update would shard them as what it computes.
+    computed from parameters. The first update would change their sharding to that of its results.
     """
     params = list(params)
     mesh = next((m for m in map(_mesh, params) if m is not None), None)

@@ -169,8 +169,8 @@ class LRScheduler:
         It may be called before or after the optimizer's `load_state_dict`.
 
         Raises:
-          ValueError: it has entries of another scheduler, or lacks entries of this one; nothing is
-            loaded then.
+          ValueError: state_dict has entries of another scheduler, or lacks entries of this one;
+            nothing is loaded then.
         """
         state = self._matching_entries(state_dict)
         # Only rates that a constructor has set are replaced, not rates that the user set later.

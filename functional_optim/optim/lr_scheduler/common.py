@@ -32,7 +32,7 @@ def check_optimizer(name: str, optimizer: object) -> None:
     """Checks that a scheduler can set the learning rates of an optimizer.
 
     Raises:
-      TypeError: it is not an optimizer of this package, or a learning rate is a schedule; the
+      TypeError: optimizer is not of this package, or a learning rate is a schedule; the
         message starts with `name`.
     """
     if not isinstance(optimizer, Optimizer):
@@ -50,7 +50,7 @@ def rate_key(name: str, optimizer: Optimizer) -> str:
     """Returns the name of the option that is the learning rate.
 
     Raises:
-      KeyError: there is no such option; the message starts with `name`.
+      KeyError: the groups have no learning rate; the message starts with `name`.
     """
     for key in ("lr", "learning_rate"):
         if all(key in group for group in optimizer.param_groups):
@@ -82,7 +82,7 @@ def uses_betas(name: str, optimizer: Optimizer) -> bool:
     """Tells whether the momentum of an optimizer is the first of its betas.
 
     Raises:
-      ValueError: it has neither betas nor a momentum.
+      ValueError: the optimizer has neither betas nor a momentum.
     """
     if "betas" not in optimizer.defaults and "momentum" not in optimizer.defaults:
         raise ValueError(
@@ -104,7 +104,7 @@ def per_group(where: str, optimizer: Optimizer, value: Any) -> list[Any]:
     """Returns a value for each group, from one value for all or a list.
 
     Raises:
-      ValueError: the list has another length than there are groups.
+      ValueError: the length of the list is not the number of groups.
     """
     n = len(optimizer.param_groups)
     if not isinstance(value, (list, tuple)):
@@ -121,7 +121,7 @@ def check_epochs(where: str, value: float, least: int = 0) -> None:
     """Checks that a value is a number of epochs of at least `least`.
 
     Raises:
-      ValueError: it is not; the message starts with `where`.
+      ValueError: value is not such a number; the message starts with `where`.
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= least:
         kind = "positive" if least else "non-negative"
@@ -132,7 +132,7 @@ def check_fraction(where: str, value: float, positive: bool = False) -> None:
     """Checks that a factor is in [0, 1], or in (0, 1] where it must be positive.
 
     Raises:
-      ValueError: it is not; the message starts with `where`.
+      ValueError: value is outside this interval; the message starts with `where`.
     """
     if not 0 <= value <= 1 or (positive and value == 0):
         interval = "(0, 1]" if positive else "[0, 1]"

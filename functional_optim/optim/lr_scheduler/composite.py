@@ -1,4 +1,4 @@
-"""Schedulers made of schedulers, which run one after another or together."""
+"""Schedulers that combine other schedulers, one after another or all at once."""
 
 import bisect
 import warnings
@@ -25,7 +25,7 @@ class _Composite(LRScheduler):
 
     @abstractmethod
     def _initial_step(self) -> None:
-        """Makes the first step, from the present rates of the groups."""
+        """Makes the first step, from the present learning rates of the groups."""
 
     def _undo(self) -> None:
         for scheduler in self._schedulers:
@@ -35,13 +35,13 @@ class _Composite(LRScheduler):
         if epoch is None:
             self.step()
             return
-        # The parts have no common closed form, so repeat all steps from the initial rates.
+        # The parts have no common closed form, so all steps are repeated from the initial rates.
         self._undo()
         for group in self.optimizer.param_groups:
             set_rate(group, self._key, group["initial_lr"])
         self._initial_step()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the warning that the optimizer has made no step
+            warnings.simplefilter("ignore")  # that the optimizer has not made a step
             for _ in range(epoch):
                 self.step()
 
@@ -60,7 +60,7 @@ class _Composite(LRScheduler):
         if len(saved) != len(self._schedulers):
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: the state has {len(saved)} schedulers, "
-                f"and this scheduler {len(self._schedulers)}."
+                f"and this scheduler has {len(self._schedulers)}."
             )
         parts = [
             s._matching_entries(state) for s, state in zip(self._schedulers, saved, strict=True)
@@ -95,24 +95,26 @@ def _check_parts(name: str, optimizer: Optimizer, schedulers: Sequence[object]) 
 
 
 class SequentialLR(_Composite):
-    """Follows several schedulers in turn, each from its own epoch 0 at its milestone.
+    """Runs several schedulers one after another; each starts at its epoch 0 at its milestone.
 
-    The constructor gives the groups their initial learning rates, and starts the scheduler of
-    epoch 0. At a milestone the next scheduler starts from the initial rates if it has a closed
-    form, and from the present ones otherwise. As a schedule: `join_schedules`.
+    The constructor gives the groups their initial learning rates, and starts the first scheduler.
+    At a milestone the next scheduler starts from the initial rates if it has a closed form, and
+    from the present rates otherwise. As a schedule: `join_schedules`.
 
-    Differences: a sequence within a sequence, or within a chain, starts at its epoch 0; in torch
-    it starts at 1, or not at all. With `last_epoch`, the sequence continues where it would be.
+    Differences: a SequentialLR in another one, or in a ChainedScheduler, starts at its epoch 0; in
+    torch it starts at epoch 1, or not at all. With `last_epoch`, the sequence continues with the
+    scheduler of that epoch.
 
     Args:
       schedulers: schedulers of one optimizer, in the order of their turns.
-      milestones: epochs at which the scheduler changes, one fewer than there are schedulers.
+      milestones: epochs at which the next scheduler starts, one for each scheduler but the first.
       See `LRScheduler` for the others.
 
     Raises:
-      ValueError: there are no schedulers, one belongs to another optimizer or is a
-        ReduceLROnPlateau, or the milestones decrease or are not one fewer.
-      TypeError: one is not a scheduler.
+      ValueError: there are no schedulers, a scheduler belongs to another optimizer or is a
+        ReduceLROnPlateau, the milestones decrease, or their number is not the number of
+        schedulers minus 1.
+      TypeError: an element of `schedulers` is not a scheduler.
     """
 
     def __init__(
@@ -156,30 +158,29 @@ class SequentialLR(_Composite):
     def step(self) -> None:  # type: ignore[override]
         """Moves to the next epoch, and sets the learning rates."""
         self.last_epoch += 1
-        # A scheduler starts at its epoch 0 when the sequence reaches its milestone.
         active, begins = self._active()
         if begins:
-            active._update_lr(0)
+            active._update_lr(0)  # its own epoch 0
         else:
             active.step()
         self._last_lr = active.get_last_lr()
 
 
 class ChainedScheduler(_Composite):
-    """Steps several schedulers together, in order.
+    """Steps several schedulers at each epoch, in order.
 
-    The factors of schedulers that start from the present learning rate (StepLR, ExponentialLR,
-    LinearLR, ...) multiply; a scheduler that starts from the initial one (LambdaLR, CyclicLR,
-    ...) discards the effect of the schedulers before it.
+    The factors of schedulers that change the present learning rate (StepLR, ExponentialLR,
+    LinearLR, ...) multiply; a scheduler that computes the rate from the initial one (LambdaLR,
+    CyclicLR, ...) discards the effect of the schedulers before it.
 
     Args:
       schedulers: schedulers of one optimizer, in the order in which they step.
-      optimizer: the optimizer of the schedulers; None is the optimizer of the first.
+      optimizer: the optimizer of the schedulers; None for that of the first scheduler.
 
     Raises:
-      ValueError: there are no schedulers, one belongs to another optimizer, or is a
+      ValueError: there are no schedulers, or a scheduler belongs to another optimizer or is a
         ReduceLROnPlateau.
-      TypeError: one is not a scheduler.
+      TypeError: an element of `schedulers` is not a scheduler.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class CosineAnnealingLR(WeightedLR):
 
     def weight(self, epoch: int) -> float:
         """Returns `(1 + cos(pi epoch / T_max)) / 2`."""
-        return float(cosine(swing(*as_float64(epoch, self.T_max, self.T_max)).way).left)
+        return float(cosine(swing(*as_float64(epoch, self.T_max, self.T_max)).progress).left)
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):

@@ -26,11 +26,11 @@ __all__ = ["CyclicLR"]
 class CyclicLR(LRScheduler):
     """Cycles the learning rate between two bounds, and the momentum in the opposite direction.
 
-    One cycle takes `step_size_up + step_size_down` epochs, which are iterations in most uses.
-    The momentum is `momentum`, or the first of `betas`. As a schedule: `cyclic_schedule(base_lr,
-    max_lr, step_size_up, step_size_down, mode, gamma)`; for the momentum, with
-    `max_momentum` and `base_momentum`. A group that is added later has the bounds of the last
-    one.
+    One cycle takes `step_size_up + step_size_down` epochs: calls of `step`, which most programs
+    make after each batch. The momentum is `momentum`, or the first of `betas`. As a schedule:
+    `cyclic_schedule(base_lr, max_lr, step_size_up, step_size_down, mode, gamma)`; for the
+    momentum, the same from `max_momentum` to `base_momentum`. A group that is added later has the
+    bounds of the last group.
 
     Differences: after another scheduler, torch starts from the initial rate of that scheduler, and
     reaches `base_lr` only in the next cycle.
@@ -38,21 +38,22 @@ class CyclicLR(LRScheduler):
     Args:
       base_lr: lower bound, one for all groups or a list.
       max_lr: upper bound of the first cycle, one for all groups or a list.
-      step_size_up: number of epochs of the rise.
-      step_size_down: number of epochs of the fall; None for step_size_up.
+      step_size_up: number of epochs in which the rate rises.
+      step_size_down: number of epochs in which the rate falls; None for step_size_up.
       mode: `"triangular"`, `"triangular2"` or `"exp_range"`; see `cyclic_schedule`.
       gamma: factor of the amplitude from one epoch to the next, for `"exp_range"`.
       scale_fn: function that gives the factor of the amplitude, in place of a mode.
-      scale_mode: the argument of scale_fn: the number of the `"cycle"`, from 1, or of
-        `"iterations"`, from 0.
-      cycle_momentum: whether the momentum changes, too.
+      scale_mode: the argument of scale_fn: `"cycle"`, the number of the cycle, from 1, or
+        `"iterations"`, the epoch, from 0.
+      cycle_momentum: whether the momentum cycles as well.
       base_momentum: momentum where the rate is highest, one for all groups or a list.
       max_momentum: momentum where the rate is lowest, one for all groups or a list.
       See `LRScheduler` for the others.
 
     Raises:
-      ValueError: a list has another length than there are groups, another mode, or no
-        momentum to cycle.
+      ValueError: the length of a list is not the number of groups, step_size_up < 1 or
+        step_size_down < 0, the mode or scale_mode is unknown, or cycle_momentum is True and the
+        optimizer has no momentum.
 
     Reference: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017,
     arXiv:1506.01186.
@@ -130,15 +131,16 @@ class CyclicLR(LRScheduler):
                 set_momentum(group, self.use_beta1, momentum)
 
     def _between(self, starts: Sequence[Rate], ends: Sequence[Rate]) -> list[float]:
+        """Returns, for each group, the value between `starts` and `ends` at the present epoch."""
         up = self.step_ratio * self.total_size
         position = swing(*as_float64(self.last_epoch, up, self.total_size - up))
-        (share,) = as_float64(self._scale(position))
-        way = part_of(position.way, share)
+        (share,) = as_float64(self._amplitude(position))
+        progress = part_of(position.progress, share)
         pairs = zip(as_float64(*starts), as_float64(*ends), strict=True)
-        return [float(interpolate(start, end, way)) for start, end in pairs]
+        return [float(interpolate(start, end, progress)) for start, end in pairs]
 
-    def _scale(self, position: Swing) -> float:
-        """Returns the amplitude of the present cycle, as a fraction of the first one's."""
+    def _amplitude(self, position: Swing) -> float:
+        """Computes the amplitude of the present cycle, relative to the first cycle."""
         if self._scale_fn_custom is None:
             return float(
                 amplitude(self.mode, *as_float64(self.last_epoch, position.cycle, self.gamma))

@@ -82,7 +82,7 @@ class LambdaLR(_FunctionLR):
 
     Raises:
       TypeError: lr_lambda is not a function.
-      ValueError: the list has another length than there are groups.
+      ValueError: the length of the list is not the number of groups.
     """
 
     def get_lr(self) -> list[Rate]:
@@ -102,7 +102,7 @@ class MultiplicativeLR(_FunctionLR):
 
     Raises:
       TypeError: lr_lambda is not a function.
-      ValueError: the list has another length than there are groups.
+      ValueError: the length of the list is not the number of groups.
     """
 
     def get_lr(self) -> list[Rate]:

@@ -38,8 +38,8 @@ class OneCycleLR(LRScheduler):
 
     Raises:
       ValueError: total_steps is missing or not a positive integer, pct_start is outside [0, 1],
-        the strategy is unknown, a list has another length than there are groups, or there is no
-        momentum to cycle.
+        the strategy is unknown, the length of a list is not the number of groups, or
+        cycle_momentum is True and the optimizer has no momentum.
 
     Reference: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using
     Large Learning Rates, SPIE 2019, arXiv:1708.07120.
@@ -114,10 +114,10 @@ class OneCycleLR(LRScheduler):
             for group in self.optimizer.param_groups:
                 set_momentum(group, self.use_beta1, self._value(group, "momentum"))
 
-    def _value(self, group: ParamGroup, what: str) -> float:
+    def _value(self, group: ParamGroup, quantity: str) -> float:
         """Returns a group's learning rate ("lr") or momentum ("momentum") at this epoch."""
         phases = self._schedule_phases
-        names = [phases[0][f"start_{what}"], *(phase[f"end_{what}"] for phase in phases)]
+        names = [phases[0][f"start_{quantity}"], *(phase[f"end_{quantity}"] for phase in phases)]
         shape = SHAPES["cosine" if self._anneal_func_type == "cos" else "linear"]
         ends = as_float64(*(phase["end_step"] for phase in phases))
         (step,) = as_float64(self.last_epoch)

@@ -38,8 +38,8 @@ class ReduceLROnPlateau(LRScheduler):
       See `LRScheduler` for the others.
 
     Raises:
-      ValueError: factor >= 1, an unknown mode or threshold_mode, or a list of another length than
-        there are groups.
+      ValueError: factor >= 1, mode or threshold_mode is unknown, or the length of a list is not
+        the number of groups.
 
     Example:
       >>> import jax.numpy as jnp

@@ -28,8 +28,8 @@ class SWALR(LRScheduler):
       See `LRScheduler` for the others.
 
     Raises:
-      ValueError: the strategy is unknown, anneal_epochs is not an integer >= 0, or a list has
-        another length than there are groups.
+      ValueError: the strategy is unknown, anneal_epochs is not an integer >= 0, or the length
+        of a list is not the number of groups.
 
     Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better
     Generalization, UAI 2018, section 3.2, arXiv:1803.05407.

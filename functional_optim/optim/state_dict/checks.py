@@ -103,8 +103,8 @@ def _is_list_of(value: object, kinds: tuple[type, ...]) -> bool:
     )
 
 
-def _wrong(owner: str, what: str, must: str, value: object) -> TypeError:
-    return TypeError(f"{owner}: {what} must be {must}, got {_shown(value)}. {_ADVICE}")
+def _wrong(owner: str, name: str, kind: str, value: object) -> TypeError:
+    return TypeError(f"{owner}: {name} must be {kind}, got {_shown(value)}. {_ADVICE}")
 
 
 def _shown(value: object) -> str:

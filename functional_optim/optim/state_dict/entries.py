@@ -98,7 +98,7 @@ def read_state_dict(
     """Returns the state and the groups of a state_dict.
 
     Raises:
-      TypeError: it is not a state_dict.
+      TypeError: state_dict is not a mapping with these two entries.
     """
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
         got = (

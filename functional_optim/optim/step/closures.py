@@ -101,7 +101,7 @@ def differentiate(
     the optimizer, and nothing is trained.
 
     Raises:
-      TypeError: it does not take the parameters.
+      TypeError: the closure does not take the parameters.
     """
     check_closure(where, closure, params)
 

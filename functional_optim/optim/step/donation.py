@@ -106,7 +106,7 @@ def _buffers(tree: PyTree) -> set[int]:
 
 
 _CONCRETE_TYPES: set[type] = set()
-"""Types of leaves known not to be tracers, because this check runs at every step."""
+"""Types of leaves that are not tracers, kept because the check below runs at every step."""
 
 
 def check_not_traced(name: str, old: PyTree, new: PyTree) -> None:

@@ -1,4 +1,4 @@
-"""Cases made by hand: what a port gets wrong first."""
+"""Cases written by hand, for mistakes that a port of torch makes easily."""
 
 from . import ada, adam, lbfgs, matrix, sgd, sparse
 

@@ -1,4 +1,4 @@
-"""Edges of LBFGS: both rules of the step, their limits, and what ends a step."""
+"""Edge cases of LBFGS: both rules of the step, their limits, and the ends of a step."""
 
 from typing import Any
 
