@@ -133,6 +133,9 @@ def test_invalid_arguments_raise():
         SequentialLR(optimizer, [part], [3])
     with pytest.raises(ValueError, match="SequentialLR: milestones must not decrease, got"):
         SequentialLR(optimizer, [part] * 3, [3, 2])
+    for milestone in (-3, float("nan")):
+        with pytest.raises(ValueError, match="SequentialLR: a milestone must be a finite number"):
+            SequentialLR(optimizer, [part] * 2, [milestone])
 
 
 def test_the_state_of_another_composite_is_refused():

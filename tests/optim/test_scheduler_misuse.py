@@ -1,5 +1,7 @@
 """Misuse of schedulers: warnings, and messages that say what to do."""
 
+import math
+
 import jax.numpy as jnp
 import pytest
 
@@ -170,10 +172,10 @@ def test_lower_bounds_must_fit_the_groups():
 BAD = [
     ("MultiplicativeLR", {"lr_lambda": 0.5}, "lr_lambda must be a function"),
     ("ConstantLR", {"factor": 1.5}, r"factor must be in \[0, 1\], got 1.5"),
-    ("ConstantLR", {"total_iters": -1}, "total_iters must be a non-negative number .* got -1"),
+    ("ConstantLR", {"total_iters": -1}, "total_iters must be a finite number .* got -1"),
     ("LinearLR", {"start_factor": 0.0}, r"start_factor must be in \(0, 1\], got 0.0"),
     ("LinearLR", {"end_factor": -0.1}, r"end_factor must be in \[0, 1\], got -0.1"),
-    ("PolynomialLR", {"total_iters": 0}, "total_iters must be a positive number .* got 0"),
+    ("PolynomialLR", {"total_iters": 0}, "total_iters must be a finite number .* got 0"),
     ("CosineAnnealingWarmRestarts", {"T_0": 0}, "T_0 must be a positive integer, got 0"),
     ("CosineAnnealingWarmRestarts", {"T_0": 1.5}, "T_0 must be a positive integer, got 1.5"),
     ("CosineAnnealingWarmRestarts", {"T_0": 4, "T_mult": 0}, "T_mult must be a positive integer"),
@@ -188,7 +190,13 @@ BAD = [
         {"base_lr": 0.1, "max_lr": 1.0, "mode": "square"},
         "mode must be one of .* got 'sq",
     ),
-    ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 0}, "step_size_up must be a pos"),
+    ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 0}, "step_size_up must be a fin"),
+    (
+        "CyclicLR",
+        {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": math.inf},
+        "step_size_up must be a finite number of epochs, at least 1, got inf",
+    ),
+    ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "gamma": -1.0}, r"gamma must be in \[0, inf\)"),
     ("OneCycleLR", {"max_lr": 1.0}, "You must define either total_steps OR"),
     (
         "OneCycleLR",

@@ -1,5 +1,6 @@
 """Functions for several schedulers: they set options of groups, and check arguments."""
 
+import math
 from typing import Any
 
 import jax
@@ -123,9 +124,11 @@ def check_epochs(where: str, value: float, least: int = 0) -> None:
     Raises:
       ValueError: value is not such a number; the message starts with `where`.
     """
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= least:
-        kind = "positive" if least else "non-negative"
-        raise ValueError(f"{where} must be a {kind} number of epochs, got {value!r}.")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not least <= value < math.inf:
+        raise ValueError(
+            f"{where} must be a finite number of epochs, at least {least}, got {value!r}."
+        )
 
 
 def check_fraction(where: str, value: float, positive: bool = False) -> None:
@@ -134,7 +137,8 @@ def check_fraction(where: str, value: float, positive: bool = False) -> None:
     Raises:
       ValueError: value is outside this interval; the message starts with `where`.
     """
-    if not 0 <= value <= 1 or (positive and value == 0):
+    is_number = isinstance(value, (int, float, np.number))
+    if not is_number or not 0 <= value <= 1 or (positive and value == 0):
         interval = "(0, 1]" if positive else "[0, 1]"
         raise ValueError(f"{where} must be in {interval}, got {value!r}.")
 

@@ -9,7 +9,7 @@ from typing import Any
 from ...core.protocol import PyTree
 from ..optimizer import Optimizer
 from .base import LRScheduler
-from .common import set_rate
+from .common import check_epochs, set_rate
 from .plateau import ReduceLROnPlateau
 
 __all__ = ["ChainedScheduler", "SequentialLR"]
@@ -131,6 +131,8 @@ class SequentialLR(_Composite):
                 f"of milestones, but got {len(schedulers)} schedulers and {len(milestones)} "
                 "milestones."
             )
+        for milestone in milestones:
+            check_epochs("SequentialLR: a milestone", milestone)
         if list(milestones) != sorted(milestones):
             raise ValueError(f"SequentialLR: milestones must not decrease, got {milestones!r}.")
         self._milestones = list(milestones)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...core.numerics.validation import Interval, as_number
 from ...core.protocol import PyTree
 from ...core.rules.schedule import check_choice
 from ...schedules.cyclic import MODES, Swing, amplitude, part_of, swing
@@ -88,6 +89,7 @@ class CyclicLR(LRScheduler):
             scale_mode = "iterations" if mode == "exp_range" else "cycle"
         check_choice(scale_mode, "CyclicLR: scale_mode", ("cycle", "iterations"))
         self.mode = mode
+        as_number(gamma, "CyclicLR: gamma", Interval("[0, inf)"))
         self.gamma = gamma
         self._scale_fn_custom = scale_fn
         self.scale_mode = scale_mode
