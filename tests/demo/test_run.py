@@ -1,4 +1,4 @@
-"""A run of the default rule: how well it learns, what it measures, and the report that it writes."""
+"""A run of the default rule: how well it learns, what it measures, and the report of it."""
 
 import dataclasses
 import html.parser

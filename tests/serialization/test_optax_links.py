@@ -84,25 +84,8 @@ def step(tx, state, seed):
         return fo.with_extra_args_support(tx).update(grads, state, PARAMS, value=jnp.float32(1))
 
 
-OF_EACH_KIND = (
-    "add_decayed_weights",
-    "apply_every",
-    "reduce_on_plateau",
-    "scale_by_adam",
-    "scale_by_learning_rate",
-    "scale_by_rms",
-    "zero_nans",
-)
-"""Links that keep a schedule, a period, scalars, slots with a count, numbers, slots without a count,
-and nothing but flags. They suffice for most places, where a state is found whatever the link."""
-
-PLACED = [
-    *((name, place) for name in LINKS_OF_BOTH for place in ("chain", "alone")),
-    *((name, place) for name in OF_EACH_KIND for place in PLACES if place not in ("chain", "alone")),
-]
-
-
-@pytest.mark.parametrize(("name", "place"), PLACED)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", LINKS_OF_BOTH)
 def test_a_link_goes_on_here_and_there(name, place):
     theirs, ours = (PLACES[place](lib, LINKS_OF_BOTH[name](lib)) for lib in (optax, fo))
     state = theirs.init(PARAMS)
