@@ -17,18 +17,24 @@ from functional_optim.demo.cli import main
 from functional_optim.demo.config import Config
 from functional_optim.demo.extras import UsageError
 
-EPOCHS = 12
+EPOCHS = 8
 
 
 class Demo:
-    """A process that runs the demo, with its output in files."""
+    """A process that runs the demo, with its output in files.
 
-    def __init__(self, out):
+    Args:
+      out: the directory of the run.
+      programs: the directory of compiled programs.
+    """
+
+    def __init__(self, out, programs):
         out.mkdir(parents=True, exist_ok=True)
         self.checkpoints = out / "checkpoints"
         self._texts = [out / "stdout", out / "stderr"]
-        # Compiled as for users, but once for all of these processes, where the tests keep programs.
+        # Compiled as for users, but once for all of these processes.
         environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(programs)
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         with self._texts[0].open("w") as stdout, self._texts[1].open("w") as stderr:
             self._process = subprocess.Popen(
@@ -76,9 +82,15 @@ def options(out, **changed):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def programs(tmp_path_factory):
+    """Makes a directory for compiled programs."""
+    return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, programs):
     """Provides a run that was not interrupted, and its output."""
-    demo = Demo(tmp_path_factory.mktemp("finished"))
+    demo = Demo(tmp_path_factory.mktemp("finished"), programs)
     return demo, demo.end()
 
 
@@ -90,11 +102,11 @@ def assert_same_bits(ours, theirs):
         assert x.tobytes() == theirs[path].tobytes(), path
 
 
-def test_killed_run_ends_where_an_uninterrupted_one_does(finished, tmp_path):
-    killed = Demo(tmp_path / "killed")
-    killed.kill_after_epoch(3)
+def test_killed_run_ends_where_an_uninterrupted_one_does(finished, programs, tmp_path):
+    killed = Demo(tmp_path / "killed", programs)
+    killed.kill_after_epoch(2)
     assert max(killed.epochs()) < EPOCHS
-    resumed = Demo(tmp_path / "killed")
+    resumed = Demo(tmp_path / "killed", programs)
     printed, _ = resumed.end()
     assert "Resumed from" in printed
     assert f"of {EPOCHS}" in printed
@@ -116,7 +128,7 @@ def test_both_interfaces_print_the_same_columns(finished):
     assert shown["training"] == shown["stateful"]
     assert len(shown["training"]) == EPOCHS
     column = r"train loss [\d.]+, held-out loss [\d.]+, accuracy [\d.]+%, lr [\d.e-]+"
-    assert re.fullmatch(rf"12/12: {column}", shown["training"][-1])
+    assert re.fullmatch(rf"{EPOCHS}/{EPOCHS}: {column}", shown["training"][-1])
 
 
 def test_columns_are_explained_before_they_are_printed(finished):
@@ -155,7 +167,7 @@ def test_a_finished_run_that_is_started_again_only_writes_the_report(finished, c
         (
             {"epochs": 7, "batch-size": 32},
             "has batch_size=32, epochs=7. To continue with that run, pass "
-            "--batch-size 64 --epochs 12",
+            f"--batch-size 64 --epochs {EPOCHS}",
         ),
     ],
 )

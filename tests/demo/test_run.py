@@ -1,4 +1,4 @@
-"""The default run: its accuracy, its measurements, and its report."""
+"""A run of the default rule: its accuracy, its measurements, and its report."""
 
 import dataclasses
 import html.parser
@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from functional_optim.demo import data, job, plots
+from functional_optim.demo import data, job, plots, race
 from functional_optim.demo.config import Config
 from functional_optim.demo.outcome import Reference
 from functional_optim.demo.rules import PEAKS, RACED
@@ -16,13 +16,18 @@ from functional_optim.demo.rules import PEAKS, RACED
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """Makes the run of `python -m functional_optim`, which is the slowest part of these tests."""
-    return job.run(Config(), tmp_path_factory.mktemp("demo"))
+    """Makes the run of `python -m functional_optim` in half as many epochs, and a shorter race.
+
+    The rest would train the same programs on, and it is most of the time of these tests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(race, "_MAX_EPOCHS", 3)
+        return job.run(Config(epochs=20), tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, outcome):
-    """Provides the text of the report of the default run."""
+    """Provides the text of the report of that run."""
     return job.write_report(outcome, tmp_path_factory.mktemp("report")).read_text("utf-8")
 
 
@@ -53,7 +58,7 @@ def test_learning_rate_is_a_line_then_half_a_cosine(outcome):
 
 def test_curves_have_a_value_for_each_step(outcome):
     assert all(np.isfinite(curve).all() for curve in outcome.curves.values())
-    assert outcome.curves["loss"].shape == (40, 1437 // 64)
+    assert outcome.curves["loss"].shape == (20, 1437 // 64)
     assert (outcome.curves["gradient_norm"] > 0).all()
 
 

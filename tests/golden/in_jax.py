@@ -84,8 +84,12 @@ def _counts(optimizer: Any) -> list[int]:
     return [int(entry["n_iter"]), int(entry["func_evals"])]
 
 
+@functools.cache
 def _gradients(problem: Problem, step: int) -> list[dict[str, Any]]:
-    """Returns gradients in the convention of `jax.grad`, which gives the conjugate of torch's."""
+    """Makes gradients, once for all cases.
+
+    They are in the convention of `jax.grad`, which gives the conjugate of torch's.
+    """
     found = problem.at(step)
     made: dict[str, Any] = {
         k: _rows(g, problem.start[k].shape) if isinstance(g, Rows) else _conjugate(g)

@@ -59,9 +59,11 @@ class Rows:
     values: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
     """Gradients that do not depend on the parameters, so that no error grows.
+
+    Each is made once, and so two are one problem only if they are one object.
 
     Attributes:
       groups: names in each group.

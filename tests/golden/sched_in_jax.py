@@ -4,6 +4,7 @@ import copy
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from functional_optim import optim
@@ -19,10 +20,15 @@ def _made(name: str, dtype: Any, **options: Any) -> optim.Optimizer:
 
 
 def _make(name: str, groups: list[dict[str, Any]], **options: Any) -> optim.Optimizer:
-    """Copies an optimizer that is made once, because the cases do not change its parameters."""
-    optimizer = copy.deepcopy(_made(name, groups[0]["params"][0].dtype, **options))
-    for group, options_of_group in zip(optimizer.param_groups, groups, strict=True):
-        group["lr"] = options_of_group["lr"]
+    """Copies an optimizer that is made once: no case makes a step.
+
+    So the copies may share the transformations and arrays, which nothing but a step donates.
+    """
+    made = _made(name, groups[0]["params"][0].dtype, **options)
+    shared = [group.tx for group in made._groups] + jax.tree.leaves((made.params, made.state))
+    optimizer = copy.deepcopy(made, {id(x): x for x in shared})
+    for group, given in zip(optimizer.param_groups, groups, strict=True):
+        group["lr"] = given["lr"]
     return optimizer
 
 

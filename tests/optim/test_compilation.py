@@ -155,7 +155,7 @@ def test_flags_without_effect_compile_nothing():
 
 
 def test_a_hundred_groups_compile_once():
-    groups = [{"params": [i * jnp.ones(3) for _ in range(10)], "lr": 0.01 * i} for i in range(100)]
+    groups = [{"params": [i * jnp.ones(3) for _ in range(2)], "lr": 0.01 * i} for i in range(100)]
     optimizer = optim.SGD(groups)
     ones = jax.tree.map(jnp.ones_like, optimizer.params)
     with compilations() as found:
@@ -164,7 +164,7 @@ def test_a_hundred_groups_compile_once():
             optimizer.step(ones)
     assert found.count("jit(optimizer_step)") == 1
     np.testing.assert_allclose(optimizer.params[99][0], 99 - 3 * 0.99, rtol=1e-6)
-    np.testing.assert_allclose(optimizer.params[7][9], 7 - (0 + 1 + 2), rtol=1e-6)
+    np.testing.assert_allclose(optimizer.params[7][1], 7 - (0 + 1 + 2), rtol=1e-6)
 
 
 def test_weakly_typed_parameters_compile_once():

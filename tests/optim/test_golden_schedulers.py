@@ -1,6 +1,7 @@
 """The schedulers of torch.optim against runs of torch 2.15 in `tests/golden`."""
 
 import collections
+import functools
 import warnings
 
 import jax
@@ -34,18 +35,31 @@ def precision(request):
 
 
 def play(case):
-    """Plays a case, and returns our track."""
+    """Returns our track of a case, which is played once for all tests of it."""
+    return played(case["id"])
+
+
+@functools.cache
+def played(number):
+    """Plays a case."""
+    (case,) = (c for c in CASES if c["id"] == number)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "OneCycleLR: the cycle has")
         return OURS.play(case)
 
 
-def undisturbed(case):
-    """Returns torch's learning rates of the same schedulers, only stepped."""
+def only_stepped(case):
+    """Returns the case of the same schedulers that are only stepped."""
     keys = ("schedulers", "optimizer", "metrics")
     (plain,) = (
         c for c in CASES if c["driver"] == "step" and all(c.get(k) == case.get(k) for k in keys)
     )
+    return plain
+
+
+def undisturbed(case):
+    """Returns torch's learning rates of the same schedulers, only stepped."""
+    plain = only_stepped(case)
     return plain["lr"][compared(plain)]
 
 
@@ -90,8 +104,7 @@ def driven(driver, *classes):
 
 @driven("last_epoch")
 def test_a_continued_run_is_the_uninterrupted_one(case):
-    plain = play({**case, "driver": "step"})
-    close(play(case).lr, plain.lr, case)
+    close(play(case).lr, play(only_stepped(case)).lr, case)
 
 
 PROPORTIONAL = ("LambdaLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts")

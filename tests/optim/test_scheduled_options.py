@@ -70,23 +70,28 @@ def at(options, t):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_number_may_be_a_schedule(name):
-    """Sets schedules by the constructor, by a group, and by an edit in the middle of the run."""
+    """Sets schedules by the constructor, by a group, and by an edit in the middle of the run.
+
+    Every second option is the group's own, so that one group has schedules from both.
+    """
     make, edited = getattr(optim, name), name in EDITED
-    first, second = plans(name, 0.95, 1.05), plans(name, 0.9, 1.1)
+    first, other = plans(name, 0.95, 1.05), plans(name, 0.9, 1.1)
+    own = {k: other[k] for k in list(other)[::2]}
+    options = [first | own, {k: at(first, 0)[k] for k in first}][: 1 + edited]
     rng = np.random.default_rng(0)
-    start = [{"w": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)} for _ in range(2 + edited)]
-    groups = [{"params": p, **options} for p, options in zip(start, ({}, second, {}), strict=False)]
+    start = [{"w": draw(rng)} for _ in options]
+    groups = [{"params": p, **given} for p, given in zip(start, (own, {}), strict=False)]
     scheduled = make(groups, **first)
     if edited:
-        scheduled.param_groups[2].update(at(first, 0))
+        scheduled.param_groups[1].update(at(first, 0))
     numbers = make([{"params": p} for p in start], **at(first, 0))
     for t in range(4):
         if edited and t == 2:
-            scheduled.param_groups[2].update(second)
-        third = second if t >= 2 else {k: at(first, 0)[k] for k in first}
-        for group, options in zip(numbers.param_groups, (first, second, third), strict=False):
-            group.update(at(options, t))
-        grads = [{"w": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)} for _ in start]
+            scheduled.param_groups[1].update(other)
+            options[1] = other
+        for group, given in zip(numbers.param_groups, options, strict=True):
+            group.update(at(given, t))
+        grads = [{"w": draw(rng)} for _ in start]
         scheduled.step(grads)
         numbers.step(grads)
         assert_close(scheduled.params, numbers.params, rtol=2e-5, atol=2e-6)
@@ -94,3 +99,8 @@ def test_every_number_may_be_a_schedule(name):
         return
     moved = jax.tree.map(lambda p, q: bool((p != q).any()), scheduled.params, start)
     assert all(jax.tree.leaves(moved))
+
+
+def draw(rng):
+    """Draws a matrix."""
+    return jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)
