@@ -11,11 +11,8 @@ import functional_optim as fo
 
 from .compiling import USUAL
 
-ROUNDED_ONCE = {"xla_backend_optimization_level": 1}
-"""Has a product and a sum rounded once, as for users; but compiles by the emitters of the tests.
-
-Higher levels take longer, and give the same bits.
-"""
+ROUNDED_ONCE = {"xla_backend_optimization_level": 3}
+"""Has a product and a sum rounded once, as for users; but compiles by the emitters of the tests."""
 
 SHAPES = {"b": (4,), "w": (3, 4)}
 
