@@ -14,13 +14,18 @@ from ..matrix_rules import make_all
 
 RULES = make_all()
 each = pytest.mark.parametrize("name", RULES)
+each_kind = pytest.mark.parametrize(
+    "name", ["adamuon", "apollo", "dion", "galore", "psgd_kron", "scion", "shampoo", "soap"]
+)
+"""One of each kind, for what the engine does: the others have states of the same forms."""
+
 SHAPES = {"w": (4, 6), "v": (4, 6), "b": (3,)}
 DIFFERENT = {"w": (4, 6), "b": (3,)}
 
 
 def arrays(seed, shapes=SHAPES, dtype=jnp.float32):
     rng = np.random.default_rng(seed)
-    return {k: jnp.asarray(rng.standard_normal(s), dtype) for k, s in shapes.items()}
+    return {k: jnp.asarray(rng.standard_normal(s).astype(dtype)) for k, s in shapes.items()}
 
 
 @functools.cache
@@ -38,12 +43,12 @@ def run(name, params, grads, state=None):
 
 def all_finite(tree):
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return all(bool(jnp.isfinite(x).all()) for x in floats)
+    return all(np.isfinite(np.asarray(x, np.float64)).all() for x in floats)
 
 
 @each
 def test_gradients_of_zero_and_then_others(name):
-    zeros = jax.tree.map(jnp.zeros_like, arrays(0))
+    zeros = jax.tree.map(np.zeros_like, arrays(0))
     params, state = run(name, arrays(0), [zeros, zeros, zeros])
     assert all_finite((params, state))
     after, state = run(name, params, [arrays(1), arrays(2), arrays(3)], state)
@@ -54,13 +59,13 @@ def test_gradients_of_zero_and_then_others(name):
 @each
 def test_gradients_of_any_size(name):
     for size in (1e-18, 1e-10, 1e10):
-        grads = jax.tree.map(lambda x, size=size: size * x, arrays(1))
+        grads = jax.tree.map(lambda x, size=size: np.float32(size) * np.asarray(x), arrays(1))
         assert all_finite(run(name, arrays(0), [grads] * 3)[0])
 
 
 @each
 def test_gradients_of_rank_one(name):
-    ones = jax.tree.map(jnp.ones_like, arrays(0))
+    ones = jax.tree.map(np.ones_like, arrays(0))
     assert all_finite(run(name, arrays(0), [ones] * 4))
 
 
@@ -68,7 +73,8 @@ def test_gradients_of_rank_one(name):
 def test_a_nan_in_one_leaf_stays_there(name):
     params, state = run(name, arrays(0), [arrays(1), arrays(2)])
     grads = arrays(3)
-    bad = {**grads, "w": grads["w"].at[0, 0].set(jnp.nan)}
+    bad = {**grads, "w": np.array(grads["w"])}
+    bad["w"][0, 0] = np.nan
     good, _ = run(name, params, [grads], state)
     after, _ = run(name, params, [bad], state)
     for k in ("v", "b"):
@@ -78,7 +84,9 @@ def test_a_nan_in_one_leaf_stays_there(name):
 @each
 def test_one_of_two_equal_leaves_has_no_gradient(name):
     params, grads = arrays(0), arrays(1)
-    after, _ = run(name, params, [{**grads, "v": None}] * 3)
+    # A state that counts the updates of each leaf from the start runs one program, and not two.
+    state = fo.per_leaf_counts(RULES[name]).init(params)
+    after, _ = run(name, params, [{**grads, "v": None}] * 3, state)
     expected, _ = run(name, params, [grads] * 3)
     np.testing.assert_array_equal(after["v"], params["v"])
     for k in ("w", "b"):
@@ -94,10 +102,19 @@ def test_one_program_for_twelve_steps(name):
 
 
 @each
+def test_no_two_arrays_of_a_new_state_share_memory(name):
+    """They may be donated, together with the parameters."""
+    params = arrays(0)
+    leaves = jax.tree.leaves((params, RULES[name].init(params)))
+    places = [x.unsafe_buffer_pointer() for x in leaves if x.size]
+    assert len(set(places)) == len(places)
+
+
+@each_kind
 def test_a_scan_and_donation_give_the_same_numbers(name):
     tx, grads = RULES[name], [arrays(i) for i in (1, 2, 3)]
     expected, _ = run(name, arrays(0), grads)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *grads)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *grads)
 
     def step(carry, g):
         return fo.apply_gradients(tx, g, carry[1], carry[0]), None
@@ -112,7 +129,7 @@ def test_a_scan_and_donation_give_the_same_numbers(name):
 
 
 ODD = {"row": (1, 6), "column": (6, 1), "one": (1, 1)}
-ODD |= {"a": (0, 6), "c": (6, 0), "d": (0, 0), "w": (3, 4), "b": (0,)}
+ODD |= {"a": (0, 6), "c": (6, 0), "d": (0, 0), "b": (0,)}
 
 
 @each
@@ -153,7 +170,7 @@ def test_axes_that_do_not_fit_are_refused_by_name(name):
         tx.init(arrays(0))
 
 
-@each
+@each_kind
 def test_learning_rates_may_be_traced_and_mapped(name):
     params, grads, rates = arrays(0, DIFFERENT), arrays(1, DIFFERENT), jnp.asarray([0.01, 0.02])
 

@@ -29,7 +29,7 @@ def polar_factor(g):
     return u @ v
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "eager")
 @pytest.mark.parametrize("name", COEFFICIENTS)
 def test_a_schedule_has_its_own_number_of_rounds(name):
     x, rounds = jnp.asarray(graded(4)), ROUNDS.get(name, 5)
@@ -81,25 +81,27 @@ def test_the_largest_numbers_give_no_nan(how):
 
 @pytest.mark.parametrize("how", METHODS, ids=str)
 def test_zeros_and_empty_arrays_are_returned(how):
-    x = jnp.zeros((2, 3, 9)).at[1, 0, 0].set(2.0)
-    u = newton_schulz(x, **how)
+    x = np.zeros((2, 3, 9), np.float32)
+    x[1, 0, 0] = 2.0
+    u = newton_schulz(jnp.asarray(x), **how)
     assert not u[0].any()
     assert newton_schulz(jnp.zeros((4, 0, 3)), **how).shape == (4, 0, 3)
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("how", METHODS, ids=str)
-@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (3, 9), (9, 3)])
+@pytest.mark.parametrize("shape", [(3, 5), (3, 9)])
 def test_a_stack_is_its_matrices_and_a_transpose_its_transpose(shape, how):
-    g = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, *shape)))
-    whole = newton_schulz(g, **how)
+    g = np.random.default_rng(0).standard_normal((2, 4, *shape))
+    whole = np.asarray(newton_schulz(jnp.asarray(g), **how))
     for i in np.ndindex(2, 4):
-        np.testing.assert_allclose(whole[i], newton_schulz(g[i], **how), atol=1e-12)
-    turned = newton_schulz(jnp.swapaxes(g, -2, -1), **how)
-    np.testing.assert_allclose(jnp.swapaxes(turned, -2, -1), whole, atol=1e-12)
+        alone = newton_schulz(jnp.asarray(g[i]), **how)
+        np.testing.assert_allclose(whole[i], alone, atol=1e-12)
+    turned = np.asarray(newton_schulz(jnp.asarray(g.swapaxes(-2, -1)), **how))
+    np.testing.assert_allclose(turned.swapaxes(-2, -1), whole, atol=1e-12)
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "eager")
 @pytest.mark.parametrize("name", COEFFICIENTS)
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 def test_two_rounds_at_a_time_are_two_rounds(name, dtype):
@@ -136,18 +138,18 @@ def test_two_rounds_at_a_time_are_chosen_where_products_do_not_round():
 def test_errors_of_narrow_dtypes_are_as_stated(name, gram):
     for decades, rounded in ((1, 0.15), (3, 0.7)):
         g = np.stack([graded(decades, seed=seed) for seed in range(3)])
-        exact = newton_schulz(jnp.asarray(g), name)
+        exact = np.asarray(newton_schulz(jnp.asarray(g), name))
         for dtype, stated in ((None, 3e-5), (jnp.bfloat16, rounded)):
             u = newton_schulz(jnp.asarray(g, jnp.float32), name, ns_dtype=dtype, gram=gram)
-            error = jnp.linalg.norm(u.astype(jnp.float64) - exact, ord=2, axis=(-2, -1))
+            error = np.linalg.norm(np.float64(u) - exact, ord=2, axis=(-2, -1))
             assert stated / 100 < error.max() < stated, (dtype, decades)
 
 
 @pytest.mark.parametrize("rounds", ["cans", COEFFICIENTS["cans"]], ids=["name", "numbers"])
 def test_cans_stays_in_its_band_in_float32_and_diverges_in_bfloat16(rounds):
     rows = jnp.asarray(np.random.default_rng(0).standard_normal((64, 1, 8)), jnp.float32)
-    norms = jnp.linalg.norm(newton_schulz(rows, rounds), axis=(-2, -1))
-    assert (jnp.abs(norms - 1) < 0.12).all()
+    norms = np.linalg.norm(newton_schulz(rows, rounds), axis=(-2, -1))
+    assert (np.abs(norms - 1) < 0.12).all()
     if rounds != "cans":  # the name is refused
         rounded = newton_schulz(rows, rounds, ns_dtype=jnp.bfloat16)
         assert not (jnp.abs(rounded) < 100).all()

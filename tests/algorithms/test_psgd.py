@@ -163,13 +163,14 @@ def test_of_a_square_one_diagonal_factor_is_not_smart():
 
 
 @each_geometry
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 5), (5, 1), (1, 1), (), (0,)])
-def test_matrices_of_any_shape(shape, geometry):
+def test_matrices_of_any_shape(geometry):
     tx = fo.scale_by_psgd_kron(geometry=geometry)
-    g = {"w": jnp.ones(shape)}
-    u, _ = jax.jit(tx.update)(g, tx.init(g))
-    assert u["w"].shape == shape
-    assert jnp.isfinite(u["w"]).all()
+    shapes = [(0, 3), (3, 0), (1, 5), (5, 1), (1, 1), (), (0,)]
+    g = [jnp.ones(shape) for shape in shapes]
+    us, _ = jax.jit(tx.update)(g, tx.init(g))
+    for u, shape in zip(us, shapes, strict=True):
+        assert u.shape == shape
+        assert np.isfinite(u).all(), shape
 
 
 @pytest.mark.usefixtures("x64")

@@ -408,22 +408,17 @@ def test_a_schedule_a_label_and_a_traced_value_do_in_the_place_of_a_number():
         lambda x: fo.grokfast(alpha=x, lamb=x),
         lambda x: fo.hyperball(x),
     ):
-        tx, again = make(halves), make(0.5)
-        updates, expected = (
-            jax.jit(tx.update)(params, tx.init(params), params)[0] for tx in (tx, again)
-        )
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates, expected)
-        traced = jax.jit(
-            lambda x, make=make: make(x).update(params, make(x).init(params), params)[0]
-        )
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
-            traced(0.5),
-            expected,
-        )
-        tx = make(labels)
-        found, _ = tx.update(params, tx.init(params), params)
-        np.testing.assert_allclose(found["w"], expected["w"], rtol=1e-6)
+
+        @jax.jit
+        def all_of(x, make=make):
+            txs = [make(value) for value in (halves, 0.5, x, labels)]
+            return [tx.update(params, tx.init(params), params)[0] for tx in txs]
+
+        scheduled, expected, traced, labelled = all_of(0.5)
+        for k, u in expected.items():
+            np.testing.assert_allclose(scheduled[k], u, rtol=1e-6)
+            np.testing.assert_allclose(traced[k], u, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(labelled["w"], expected["w"], rtol=1e-6)
 
 
 def test_the_elements_that_move_grow_by_no_more_than_the_least_fraction_says():

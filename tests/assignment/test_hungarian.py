@@ -16,7 +16,7 @@ each = pytest.mark.parametrize(
 
 KINDS = {
     "normal": lambda rng, shape: rng.standard_normal(shape).astype(np.float32),
-    "ties": lambda rng, shape: rng.integers(-2, 3, shape),
+    "ties": lambda rng, shape: rng.integers(-2, 3, shape).astype(np.float32),
     "large": lambda rng, shape: (1e6 * rng.random(shape)).astype(np.float32),
 }
 
@@ -33,10 +33,17 @@ def least(costs):
     return min(sum(costs[i, j] for i, j in enumerate(chosen)) for chosen in columns)
 
 
-@each
+def test_both_names_are_one_program():
+    ours, base = (
+        str(jax.make_jaxpr(f)(jnp.zeros((2, 3))))
+        for f in (assignment.hungarian_algorithm, assignment.base_hungarian_algorithm)
+    )
+    assert ours == base
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_assignment_costs_less(assign, kind):
-    rng, found = np.random.default_rng(0), jax.jit(assign)
+def test_no_assignment_costs_less(kind):
+    rng, found = np.random.default_rng(0), jax.jit(assignment.hungarian_algorithm)
     for shape in 4 * SHAPES:
         costs = KINDS[kind](rng, shape)
         i, j = map(np.asarray, found(jnp.asarray(costs)))
@@ -47,21 +54,30 @@ def test_no_assignment_costs_less(assign, kind):
         np.testing.assert_allclose(costs[i, j].sum(), least(costs), rtol=1e-6)
 
 
-@each
-def test_costs_of_large_matrices_equal_those_of_optax(assign):
-    costs = jax.random.normal(jax.random.key(0), (40, 60))
+def sum_of(assign, costs):
+    i, j = assign(jnp.asarray(costs))
+    return costs[np.asarray(i), np.asarray(j)].sum()
+
+
+def least_of_optax(costs):
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return sum_of(optax.assignment.hungarian_algorithm, costs)
+
+
+def test_costs_of_large_matrices_equal_those_of_optax():
+    costs = np.random.default_rng(0).standard_normal((40, 60)).astype(np.float32)
     for matrix in (costs, costs.T):
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            expected = matrix[optax.assignment.hungarian_algorithm(matrix)].sum()
-        np.testing.assert_allclose(matrix[assign(matrix)].sum(), expected, rtol=1e-5)
+        found = sum_of(assignment.hungarian_algorithm, matrix)
+        np.testing.assert_allclose(found, least_of_optax(matrix), rtol=1e-5)
 
 
-@each
-def test_a_batch_is_assigned_by_vmap(assign):
-    costs = jax.random.normal(jax.random.key(0), (3, 4, 2))
-    i, j = jax.vmap(assign)(costs)
+def test_a_batch_is_assigned_by_vmap():
+    assign = assignment.hungarian_algorithm
+    costs = jnp.asarray(np.random.default_rng(0).standard_normal((3, 4, 2)), jnp.float32)
+    alone = jax.jit(assign)
+    i, j = jax.device_get(jax.jit(jax.vmap(assign))(costs))
     for k in range(3):
-        np.testing.assert_array_equal((i[k], j[k]), assign(costs[k]))
+        np.testing.assert_array_equal((i[k], j[k]), alone(costs[k]))
 
 
 def test_the_costs_that_are_picked_are_differentiated():
@@ -79,6 +95,15 @@ def test_an_infinite_cost_forbids_a_pair():
 def test_costs_without_a_finite_assignment_terminate(value):
     i, j = assignment.hungarian_algorithm(jnp.full((3, 4), value))
     assert len(i) == len(set(j.tolist())) == 3
+
+
+@each
+def test_whole_costs_may_tie(assign):
+    rng, found = np.random.default_rng(0), jax.jit(assign)
+    for _ in range(4):
+        costs = rng.integers(-2, 3, (3, 4))
+        i, j = map(np.asarray, found(jnp.asarray(costs)))
+        assert costs[i, j].sum() == least(costs)
 
 
 def test_narrow_and_whole_costs_are_computed_wide(x64):

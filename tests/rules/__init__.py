@@ -3,7 +3,7 @@
 Whoever adds a factory adds it to the file of its family; the conformance tests then run on it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import pytest
@@ -224,8 +224,8 @@ def plain(chosen: Iterable[Case]) -> list[Case]:
     ]
 
 
-def unchained(chosen: Iterable[Case]) -> list[Case]:
-    """Returns all but the rules that are a chain of links of the table.
+def unchained(chosen: Iterable[Case], also: Container[str] = REPRESENTATIVES) -> list[Case]:
+    """Returns all but the rules that are a chain of links of the table, and of these those `also`.
 
     Such a rule has no state or maths of its own: it has a property if chains and all its links
     have it. The chains of the table are kept; so are wrappers, which may return the wrapped
@@ -243,7 +243,7 @@ def unchained(chosen: Iterable[Case]) -> list[Case]:
     def kept(c: Case) -> bool:
         wraps = any(isinstance(x, fo.GradientTransformation) for x in c.arguments.values())
         own = wraps or c.extra is not None or c.factory in (_chain, _named_chain)
-        return own or c.name in REPRESENTATIVES or not is_chain_of_links(c)
+        return own or c.name in also or not is_chain_of_links(c)
 
     return [c for c in chosen if kept(c)]
 
