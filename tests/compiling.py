@@ -30,7 +30,7 @@ TEXT = USUAL | {
 }
 """Makes the loops and buffers that users have, for tests that read the program and do not run it.
 
-What comes after these is not optimized: it takes most of the time, and no text shows it.
+The machine code is not optimized: it takes most of the time, and no text shows it.
 """
 
 

@@ -50,7 +50,7 @@ def on_mesh(n, kind, *, sharded=True):
     return mesh, params
 
 
-# Of the six matrices in a stack, 2 devices have equally many, 4 have not, and 8 have none or one.
+# A stack has six matrices: 2 devices have equally many, 4 have not, and 8 have one or none.
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("kind", "n"),
