@@ -23,6 +23,16 @@ USUAL = {
     "xla_llvm_disable_expensive_passes": False,
 } | dict.fromkeys(EMITTERS, True)
 
+TEXT = USUAL | {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_parallel_codegen_split_count": 1,
+    "xla_llvm_disable_expensive_passes": True,
+}
+"""Makes the loops and buffers that users have, for tests that read the program and do not run it.
+
+The machine code is not optimized: it takes most of the time, and no text shows it.
+"""
+
 
 def flags(options: dict[str, int | bool]) -> str:
     """Writes options as XLA_FLAGS has them; of two for one option, the later holds."""

@@ -41,9 +41,7 @@ def check_state(case: Case) -> None:
     """
     for dtype, grad_dtype in pairs(case):
         with precision(dtype):
-            params, grads = case.params(dtype), case.grads(grad_dtype)
-            state = case.init(params)
-            _, after = jax.eval_shape(case.update, grads, state, params)
+            state, (_, after) = case.shapes_after(dtype, grad_dtype)
             what = f"with {dtype} parameters and {grad_dtype} gradients, the state"
             assert_same_structure(state, after, what, "after init", "after update")
 
@@ -53,9 +51,7 @@ def check_updates(case: Case) -> None:
     """Checks that updates have the structure, the shapes and the kind of dtype of the gradients."""
     for dtype in case.dtypes:
         with precision(dtype):
-            params, grads = case.params(dtype), case.grads(dtype)
-            state = case.init(params)
-            result = jax.eval_shape(case.update, grads, state, params)
+            grads, (_, result) = case.grads(dtype), case.shapes_after(dtype, dtype)
             assert isinstance(result, tuple), (
                 f"update returns a {type(result).__name__}, not a pair."
             )
@@ -87,9 +83,8 @@ def check_shapes(case: Case) -> None:
     state = case.init(params)
     shapes = jax.eval_shape(lambda: params)
     for what, other in (
-        ("jax.eval_shape(init, arrays)", jax.eval_shape(case.init, params)),
         ("jax.eval_shape(init, shapes)", jax.eval_shape(case.init, shapes)),
         ("init(shapes)", case.init(shapes)),
     ):
         assert_same_structure(state, other, f"the state of {what}", "by init(arrays)", "here")
-    jax.eval_shape(case.update, grads, jax.eval_shape(lambda: state), shapes)
+    case.jitted_update.eval_shape(grads, jax.eval_shape(lambda: state), shapes)

@@ -75,18 +75,41 @@ class Case:
 
     @functools.cached_property
     def traced(self) -> list[str]:
-        """A list with an entry for each trace of `jitted_step`."""
+        """A list with an entry for each trace of `counted_step`."""
         return []
 
     @functools.cached_property
-    def jitted_step(self) -> Any:  # jax has no public type with `_cache_size`
-        """The jitted step, which is compiled once for all checks."""
+    def counted_step(self) -> Callable[..., tuple[PyTree, PyTree]]:
+        """The step as one function, of which all checks that jit it share the trace."""
 
         def step(params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
             self.traced.append("jitted_step")
             return self.step(params, state, grads)
 
-        return jax.jit(step)
+        return step
+
+    @functools.cached_property
+    def jitted_step(self) -> Any:  # jax has no public type with `_cache_size`
+        """The jitted step, which is compiled once for all checks."""
+        return jax.jit(self.counted_step)
+
+    @functools.cached_property
+    def jitted_update(self) -> Any:
+        """The jitted update, which is only traced and lowered, once for each dtype."""
+        return jax.jit(lambda grads, state, params: self.update(grads, state, params))
+
+    def shapes_after(self, dtype: str, grad_dtype: str) -> tuple[PyTree, PyTree]:
+        """Returns the first state, and the shapes of what an update returns."""
+        key = dtype, grad_dtype
+        if key not in self._shapes_after:
+            params, grads = self.params(dtype), self.grads(grad_dtype)
+            state = self.init(params)
+            self._shapes_after[key] = state, self.jitted_update.eval_shape(grads, state, params)
+        return self._shapes_after[key]
+
+    @functools.cached_property
+    def _shapes_after(self) -> dict[tuple[str, str], tuple[PyTree, PyTree]]:
+        return {}
 
     @functools.cached_property
     def mapped_step(self) -> Callable[..., tuple[PyTree, PyTree]]:

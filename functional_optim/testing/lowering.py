@@ -1,6 +1,6 @@
 """Checks that a step compiles for other hardware."""
 
-import jax
+import contextlib
 
 from .case import Case
 from .failure import error_context
@@ -15,10 +15,13 @@ ADVICE = "Use operations that JAX has on all platforms, or jax.lax.platform_depe
 
 @conformance(ADVICE)
 def check_lowering(case: Case) -> None:
-    """Checks that a step lowers for cpu, cuda and tpu, on any machine."""
+    """Checks that an update lowers for cpu, cuda and tpu, on any machine."""
     params, grads = case.params(), case.grads()
-    state = case.init(params)
-    traced = jax.jit(case.step).trace(params, state, grads)
+    traced = case.jitted_update.trace(grads, case.init(params), params)
+    # One program for all platforms takes a third of the time of three. Not every program has one.
+    with contextlib.suppress(Exception):
+        traced.lower(lowering_platforms=PLATFORMS)
+        return
     for platform in PLATFORMS:
         with error_context("lowering", f"for {platform}", ADVICE):
             traced.lower(lowering_platforms=(platform,))

@@ -26,7 +26,7 @@ def check_donation(case: Case) -> None:
             assert owner == path, f"{path} is the buffer of {owner}: both are donated."
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Some donated buffers were not usable")
-        jax.jit(case.step, donate_argnums=(0, 1)).lower(params, state, grads)
+        jax.jit(case.counted_step, donate_argnums=(0, 1)).lower(params, state, grads)
 
 
 def _buffers(x: object) -> list[int]:
@@ -58,7 +58,7 @@ def check_sharding(case: Case) -> None:
                     f"and the parameter is at {p.sharding.spec}."
                 )
     # No out_shardings: the step alone must keep the shardings.
-    _, after = jax.jit(case.step)(params, state, grads)
+    _, after = case.jitted_step(params, state, grads)
     for path, x in leaves_by_path(after).items():
         old = shardings.get(path)
         if x.ndim and old is not None:

@@ -179,16 +179,23 @@ WRAPPERS = {
 }
 
 
+@functools.cache
+def of_first_value(name):
+    """Returns the callables of a place's first value, and what a plain one makes of "b"."""
+    place = PLACES[name]
+    kinds = Kinds(lambda: place.values[0])
+    plain = place.make(lambda signature: getattr(kinds, signature))
+    return kinds, last_of_b(plain, jitted=False)
+
+
 @pytest.mark.parametrize("kind", WRAPPERS)
 @pytest.mark.parametrize("name", PLACES)
 def test_a_callable_of_any_kind_is_taken(name, kind):
     if name in ("pair", "injected factory") and kind != "partial":
         pytest.skip("their signatures are read")
-    place = PLACES[name]
-    kinds = Kinds(lambda: place.values[0])
-    plain = place.make(lambda signature: getattr(kinds, signature))
-    wrapped = place.make(lambda signature: WRAPPERS[kind](getattr(kinds, signature)))
-    assert last_of_b(wrapped, jitted=False) == last_of_b(plain, jitted=False)
+    kinds, expected = of_first_value(name)
+    wrapped = PLACES[name].make(lambda signature: WRAPPERS[kind](getattr(kinds, signature)))
+    assert last_of_b(wrapped, jitted=False) == expected
     assert isinstance(hash(wrapped.update), int)
     repr(wrapped)
 

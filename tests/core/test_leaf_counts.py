@@ -12,7 +12,17 @@ from .. import problem
 from ..compiling import USUAL
 from ..trees import assert_close, assert_same, leaf_types
 
-PARAMS = problem.arrays()  # b, w
+# The tests without jit run the programs of leaves that the fixture `compiled` needs optimized: all
+# tests use these, or each would be compiled twice.
+pytestmark = pytest.mark.usefixtures("optimized")
+
+
+def leaves(seed):
+    """Draws two leaves of one shape, which share their programs."""
+    return dict(zip("bw", problem.arrays(seed=seed)["w"][:2], strict=True))
+
+
+PARAMS = leaves(0)
 
 OPTIMIZERS = {
     "adam": fo.adam(0.1),
@@ -38,7 +48,7 @@ each_optimizer = pytest.mark.parametrize("tx", OPTIMIZERS.values(), ids=OPTIMIZE
 
 def grads(seed, *without):
     """Returns gradients, None for some leaves."""
-    return {k: None if k in without else g for k, g in problem.arrays(seed=seed).items()}
+    return {k: None if k in without else g for k, g in leaves(seed).items()}
 
 
 def run(tx, gradients, params=PARAMS):

@@ -20,7 +20,7 @@ import pytest
 
 import functional_optim as fo
 
-from ..compiling import USUAL
+from ..compiling import TEXT
 
 FEW, MANY = 4, 6
 """Numbers of leaves: from four on, each adds the same, as the scalars of leaves are stacked."""
@@ -78,7 +78,7 @@ def in_program(program: Any, *, compiled: bool) -> Counts:
     lowered = len(re.findall(r"(?:stablehlo|chlo)\.\w+[ \"(]", program.as_text()))
     if not compiled:
         return Counts(lowered)
-    text = program.compile(USUAL).as_text()
+    text = program.compile(TEXT).as_text()
     operations = re.findall(r"^ .* = ", text, re.M)
     on_arrays = re.findall(r"^ .* = \(?\w+\[\d", text, re.M)
     loops = re.findall(r"\bfusion\(", text)

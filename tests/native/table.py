@@ -83,7 +83,8 @@ def gradients(seed, *, every_leaf=False):
 def started(tx, step, *, every_leaf=False):
     """Returns parameters and state after two steps, by a program without kernels."""
     params = parameters()
-    state = tx.init(params)
+    # With the counts from the start, both steps are of one program.
+    state = (tx if every_leaf else fo.per_leaf_counts(tx)).init(params)
     with fo.native.enabled(False):
         for seed in (1, 2):
             params, state = step(gradients(seed, every_leaf=every_leaf), state, params)

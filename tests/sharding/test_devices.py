@@ -102,7 +102,7 @@ def trained_on(devices, names, options):
     return jax.tree.map(np.asarray, jax.block_until_ready(program(params, grads)))
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [2, 8])
 def test_any_number_of_devices_gives_the_numbers_of_one(devices):
     actual, expected = (trained_on(n, WITH_REDUCTIONS, ()) for n in (devices, 1))
     for name in WITH_REDUCTIONS:
@@ -117,13 +117,13 @@ def test_elementwise_rules_give_the_same_bits_on_any_number_of_devices(devices):
         assert_same({name: actual[name]}, {name: expected[name]})
 
 
-MATRICES = {"w": (16, 16), "s": (8, 8, 8), "b": (8,)}
-"""A matrix, a stack of matrices and a bias.
+MATRICES = {"w": (16, 16), "s": (8, 8, 8)}
+"""A matrix and a stack of matrices; all other leaves are left to Adam, which is among the above.
 
 The matrices are square, because the first gradient of one that is not does not determine all
 vectors of its bases.
 """
-AXES = {"w": fo.MatrixAxes(), "s": fo.MatrixAxes(1, 2), "b": None}
+AXES = {"w": fo.MatrixAxes(), "s": fo.MatrixAxes(1, 2)}
 MATRIX_RULES = make_all(AXES)
 FREE_SIGNS = ("left_basis", "right_basis", "projector")
 """Slots with eigenvectors, whose signs may differ from device to device."""

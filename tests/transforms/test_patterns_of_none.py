@@ -4,7 +4,6 @@ import functools
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,27 +14,33 @@ from ..trees import assert_close
 K = 6
 PATTERNS = ["111000", "000111", "101010", "010101", "011011", "100001"]
 SHAPES = {"w": (3, 2), "b": (2,)}
-START = {k: jnp.full(shape, 0.5) for k, shape in SHAPES.items()}
+START = {k: np.full(shape, 0.5, np.float32) for k, shape in SHAPES.items()}
 
 
+@functools.cache
 def gradients(seed=0):
     rng = np.random.default_rng(seed)
     return [
-        {k: jnp.asarray(rng.standard_normal(s), jnp.float32) for k, s in SHAPES.items()}
-        for _ in range(K)
+        {k: rng.standard_normal(s).astype(np.float32) for k, s in SHAPES.items()} for _ in range(K)
     ]
 
 
-def run(tx, grads, params):
-    """Returns all parameters on the way, and the last state.
+@functools.cache
+def step_of(update):
+    """Returns the jitted step: one program for each set of leaves."""
 
-    Each step is in one program for each set of leaves.
-    """
-    step = jax.jit(tx.update)
-    state, seen = tx.init(params), []
+    def step(g, state, params):
+        updates, state = update(g, state, params)
+        return fo.apply_updates(params, updates), state
+
+    return jax.jit(step)
+
+
+def run(tx, grads, params):
+    """Returns all parameters on the way, and the last state."""
+    step, state, seen = step_of(tx.update), tx.init(params), []
     for g in grads:
-        updates, state = step(g, state, params)
-        params = fo.apply_updates(params, updates)
+        params, state = step(g, state, params)
         seen.append(params)
     return seen, state
 
