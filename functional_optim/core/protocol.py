@@ -4,10 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import jax
+
 from .signatures import named_init
 from .state import State
 
 __all__ = [
+    "Arrays",
     "GradientTransformation",
     "Hyperparameter",
     "MaskedNode",
@@ -22,6 +25,9 @@ __all__ = [
 
 PyTree = Any
 """Any nesting of containers that JAX knows, with arrays as leaves."""
+
+Arrays = dict[str, jax.Array]
+"""Arrays by name, such as the slots of a leaf or the scalars of a step."""
 
 Schedule = Callable[[Any], Any]
 """A function of the number of updates so far (from 0) that returns a scalar."""

@@ -14,6 +14,7 @@ from ..leaf.dtypes import split_complex
 from ..leaf.packing import Group
 from ..leaf.quantized import QuantizedArray, decode_state, encode_like
 from ..numerics.precision import cast, compute_dtype
+from ..protocol import Arrays
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext, UndeclaredParam
 from ..state import State
@@ -38,14 +39,13 @@ __all__ = [
 ]
 
 Array = jax.Array
-Scalars = dict[str, Array]
 
 
 class LeafArrays(NamedTuple):
     """The arguments of a leaf's function."""
 
     update: Array
-    slots: tuple[Scalars, ...]  # one for each rule
+    slots: tuple[Arrays, ...]  # one for each rule
     param: Array | None
     scalars: tuple[LeafScalars, ...]  # one for each rule
 
@@ -66,7 +66,7 @@ class LeafCall:
     stacked: bool
     tree_indices: tuple[int, ...]  # indices of the leaves in the tree, placeholders included
     update: Array  # or a BCOO
-    slots: tuple[Scalars, ...]
+    slots: tuple[Arrays, ...]
     param: Array | None
     steps: tuple[StepScalars, ...]  # one for each rule
     signature: LeafSignature
@@ -80,7 +80,7 @@ class LeafCall:
         return LeafArrays(self.update, self.slots, self.param, tuple(scalars))
 
 
-Result = tuple[Array, list[Scalars]]
+Result = tuple[Array, list[Arrays]]
 """The update or the new parameter, and the slots of each rule."""
 
 
@@ -146,11 +146,11 @@ class LeafFunction:
 def _run_maths(
     rule: BoundRule,
     g: Array,
-    slots: Scalars,
+    slots: Arrays,
     p: Array | None,
     ctx: StepContext,
     arguments: Mapping[str, object],
-) -> tuple[Array, Scalars]:
+) -> tuple[Array, Arrays]:
     """Calls the maths of a rule, and checks its result."""
     parameter = p if rule.spec.reads_params else rule.undeclared_param
     try:
@@ -186,14 +186,14 @@ def _run_maths(
 def _run_on_parts(
     rule: BoundRule,
     g: Array,
-    slots: Scalars,
+    slots: Arrays,
     p: Array | None,
     ctx: StepContext,
     arguments: Mapping[str, object],
-) -> tuple[Array, Scalars]:
+) -> tuple[Array, Arrays]:
     """Calls the maths of a rule on the real and the imaginary part of a leaf in turn."""
 
-    def maths(g: Array, slots: Scalars, p: Array | None, trees: Scalars) -> tuple[Array, Scalars]:
+    def maths(g: Array, slots: Arrays, p: Array | None, trees: Arrays) -> tuple[Array, Arrays]:
         part = StepContext(**vars(ctx) | trees)
         return _run_maths(rule, g, slots, p, part, arguments)
 
@@ -286,9 +286,9 @@ def _on_stack(
 
     def on_one(
         update: Array,
-        slots: tuple[Scalars, ...],
+        slots: tuple[Arrays, ...],
         param: Array | None,
-        rows: tuple[tuple[Scalars, Array | None, Scalars], ...],
+        rows: tuple[tuple[Arrays, Array | None, Arrays], ...],
         index: Array,
     ) -> Result:
         scalars = tuple(
@@ -327,7 +327,7 @@ def _on_blocks(
 
     def maths(
         inputs: BlockInputs, fixed: tuple[tuple[LeafScalars, ...], Array]
-    ) -> tuple[Array, tuple[Scalars, ...]]:
+    ) -> tuple[Array, tuple[Arrays, ...]]:
         scalars, index = fixed
         result, slots = function.on_leaf(LeafArrays(*inputs, scalars), index, signature)
         return result, tuple(slots)

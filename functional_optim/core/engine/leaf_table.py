@@ -12,7 +12,7 @@ from ..leaf.packing import Group, Packed, as_tree
 from ..leaf.quantized import QuantizedArray, with_decoded_shapes
 from ..leaf.stacking import stack_arrays, unstack_array
 from ..numerics.precision import compute_dtype, wider
-from ..protocol import NoSlot, PyTree
+from ..protocol import Arrays, NoSlot, PyTree
 from ..rules.bound_rule import ENGINE_FIELDS
 from ..trees.sparse_rows import check_rows, coalesced
 from ..trees.structure import (
@@ -31,7 +31,6 @@ from .stacks import equal_leaves, slot_tree, stack_slots, whole_stacks
 __all__ = ["LeafTable", "all_slots"]
 
 Array = jax.Array
-Slots = dict[str, Array]
 
 
 class LeafTable:
@@ -123,7 +122,7 @@ class LeafTable:
                 self.sparse.append(i)
                 # Rules that are not linear need the sum of the rows of an index.
                 self.updates[i] = coalesced(self.updates[i], compute_dtype(self.dtypes[i]))
-        self._slots_of_stacks: dict[Group, tuple[Slots, ...]] = {}
+        self._slots_of_stacks: dict[Group, tuple[Arrays, ...]] = {}
         if is_packed or stack_leaves:
             groups = self._find_stacks(is_packed)
             self._slots_of_stacks = stack_slots(groups, self.slot_trees, self._columns)
@@ -220,7 +219,7 @@ class LeafTable:
             }
         )
 
-    def _slots_of(self, i: int) -> tuple[Slots, ...]:
+    def _slots_of(self, i: int) -> tuple[Arrays, ...]:
         """Returns the slots that leaf `i` has, for each rule."""
         return tuple(
             {k: column[i] for k, column in columns.items() if hasattr(column[i], "dtype")}
@@ -242,7 +241,7 @@ class LeafTable:
 
     def inputs(
         self, batch: Group, *, with_params: bool
-    ) -> tuple[jax.Array, tuple[Slots, ...], jax.Array | None]:
+    ) -> tuple[jax.Array, tuple[Arrays, ...], jax.Array | None]:
         """Returns update, slots and parameter of a batch; for a stack, with a new first axis."""
         if batch in self._slots_of_stacks:
             p = stack_arrays([jnp.asarray(self.params[i]) for i in batch]) if with_params else None
@@ -251,7 +250,7 @@ class LeafTable:
         (i,) = batch
         return self.updates[i], self.slots[i], self.params[i] if with_params else None
 
-    def put(self, batch: Group, update: jax.Array, slots: Sequence[Slots]) -> None:
+    def put(self, batch: Group, update: jax.Array, slots: Sequence[Arrays]) -> None:
         """Replaces update and slots of a batch by the results of the rules."""
         i, is_stack = batch[0], batch in self._slots_of_stacks
         before = self._slots_of_stacks[batch] if is_stack else self.slots[i]
@@ -277,7 +276,7 @@ class LeafTable:
         what: str,
         shape: tuple[int, ...],
         expected: tuple[int, ...],
-        slots: Sequence[Slots],
+        slots: Sequence[Arrays],
     ) -> str:
         """Returns the message for a result of another shape; the gradient may have caused it."""
         slot_shapes = {k: x.shape for by_name in slots for k, x in by_name.items() if jnp.ndim(x)}
@@ -311,7 +310,7 @@ class LeafTable:
             f"{self.name}: at the leaf '{self.path(i)}', whose update has shape {shape}."
         )
 
-    def _all_slots_of(self, i: int) -> Slots:
+    def _all_slots_of(self, i: int) -> Arrays:
         """Returns all slots of leaf `i`, by name."""
         return {k: x for slots in self._slots_of(i) for k, x in slots.items()}
 

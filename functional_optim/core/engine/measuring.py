@@ -11,7 +11,7 @@ from ..leaf.packing import stack_trees
 from ..leaf.quantized import decode_state
 from ..numerics.precision import cast, compute_dtype, hyper_dtype
 from ..numerics.validation import as_state
-from ..protocol import PyTree
+from ..protocol import Arrays, PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext
 from ..state import State
@@ -22,7 +22,6 @@ from .leaf_table import LeafTable
 __all__ = ["measure_tree", "with_sums"]
 
 Array = jax.Array
-Scalars = dict[str, Array]
 Fields = dict[str, PyTree]
 """Fields of a state by name."""
 
@@ -31,10 +30,10 @@ def measure_tree(
     rule: BoundRule,
     table: LeafTable,
     state_fields: Fields,
-    hyper: Scalars,
-    extra: Scalars,
-    trees: list[Scalars],
-) -> tuple[dict[str, Scalars], Scalars]:
+    hyper: Arrays,
+    extra: Arrays,
+    trees: list[Arrays],
+) -> tuple[dict[str, Arrays], Arrays]:
     """Computes the quantities of the whole tree.
 
     Args:
@@ -50,7 +49,7 @@ def measure_tree(
     """
     stats, arguments = rule.spec.tree_stats, hyper | dict(rule.options)
     assert stats.combine is not None
-    last_fields: dict[str, Scalars] = {
+    last_fields: dict[str, Arrays] = {
         k: state_fields[k] for k in ("scalars", "metrics") if k in state_fields
     }
     last = {name: x for values in last_fields.values() for name, x in values.items()} | extra
@@ -66,7 +65,7 @@ def measure_tree(
         if measured is not None and stats.rescale is not None:
             scale = stats.rescale(measured)
 
-            def measure_scaled(_: Scalars) -> Scalars | None:
+            def measure_scaled(_: Arrays) -> Arrays | None:
                 return _measurements(rule, table, hyper, last | {"scale": scale}, trees)
 
             if isinstance(scale, jax.core.Tracer):
@@ -101,8 +100,8 @@ def with_sums(rule: BoundRule, next_fields: Fields, slots: Mapping[str, PyTree])
 
 
 def _measurements(
-    rule: BoundRule, table: LeafTable, hyper: Scalars, last: Scalars, trees: list[Scalars]
-) -> Scalars | None:
+    rule: BoundRule, table: LeafTable, hyper: Arrays, last: Arrays, trees: list[Arrays]
+) -> Arrays | None:
     """Measures all leaves that have an update; returns `(n,)` each, in the leaves' order."""
     with_params, columns = rule.spec.reads_params, []
     for batch in table.batches:
@@ -125,23 +124,23 @@ def _measurements(
     )
 
 
-def _measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
+def _measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Arrays]:
     """Returns the jitted measurement of a leaf or a stack, which lives as long as the rule."""
     if ("measure", stacked) not in rule.programs:
         rule.programs["measure", stacked] = _make_measure_program(rule, stacked=stacked)
     return rule.programs["measure", stacked]
 
 
-def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Scalars]:
+def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Arrays]:
     def measure(
         g: Array,
-        slots: Scalars,
+        slots: Arrays,
         p: Array | None,
         index: Array,
-        trees: Scalars,
-        hyper: Scalars,
-        last: Scalars,
-    ) -> Scalars:
+        trees: Arrays,
+        hyper: Arrays,
+        last: Arrays,
+    ) -> Arrays:
         assert rule.spec.tree_stats.measure is not None
         compute = compute_dtype(g.dtype)
         real = jnp.finfo(compute).dtype  # scalars stay real where leaves are complex

@@ -8,12 +8,10 @@ from jax.tree_util import PyTreeDef
 
 from ..leaf.packing import MIN_STACKED, Group, Packed
 from ..leaf.stacking import stack_arrays, unstack_array
-from ..protocol import PyTree
+from ..protocol import Arrays, PyTree
 from ..trees.structure import is_absent
 
 __all__ = ["equal_leaves", "slot_tree", "stack_slots", "whole_stacks"]
-
-Slots = dict[str, jax.Array]
 
 
 def whole_stacks(
@@ -52,7 +50,7 @@ def stack_slots(
     groups: tuple[Group, ...],
     slot_trees: Sequence[Mapping[str, PyTree]],
     columns: Sequence[dict[str, list[Any]]],
-) -> dict[Group, tuple[Slots, ...]]:
+) -> dict[Group, tuple[Arrays, ...]]:
     """Stacks the slots of the leaves that are updated together.
 
     Args:

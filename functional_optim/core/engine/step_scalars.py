@@ -15,7 +15,7 @@ from ..leaf.packing import Group, stack_trees
 from ..leaf.stacking import KERNEL_OUTPUTS, MIN_READERS, materialize_scalars, unstack_array
 from ..numerics.precision import cast, hyper_dtype, safe_increment
 from ..numerics.validation import as_state
-from ..protocol import PyTree
+from ..protocol import Arrays, PyTree
 from ..rules.bound_rule import BoundRule
 from ..rules.rng_keys import key_at
 from .leaf_table import LeafTable
@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 Array = jax.Array
-Scalars = dict[str, Array]
 Fields = dict[str, PyTree]
 """Fields of a state by name."""
 
@@ -44,11 +43,11 @@ _RESERVED = ("leaf", "param_dtype", "rule")
 class LeafScalars(NamedTuple):
     """The scalars and keys that the maths of one rule reads at one leaf."""
 
-    hyperparams: Scalars
-    context: Scalars
-    keys: Scalars  # of this leaf
+    hyperparams: Arrays
+    context: Arrays
+    keys: Arrays  # of this leaf
     row: Array | None  # scalars of this leaf alone, `(k,)`, named by the columns
-    trees: Scalars  # this leaf of the trees that the rule needs
+    trees: Arrays  # this leaf of the trees that the rule needs
 
 
 class Column(NamedTuple):
@@ -73,12 +72,12 @@ class StepScalars:
       stacks: groups of leaves that are updated together.
     """
 
-    hyperparams: Scalars
-    context: Scalars
-    keys: Scalars
+    hyperparams: Arrays
+    context: Arrays
+    keys: Arrays
     columns: tuple[Column, ...]
     matrix: Array | None
-    trees: list[Scalars]
+    trees: list[Arrays]
     next_fields: Fields
     stacks: tuple[Group, ...]
 
@@ -137,7 +136,7 @@ def one_row(matrix: Array, i: int) -> Array:
 
 def read_scalars(
     scalars: LeafScalars, columns: tuple[Column, ...], dtype: DTypeLike
-) -> tuple[Scalars, Scalars]:
+) -> tuple[Arrays, Arrays]:
     """Returns the hyperparameters and context of one leaf, in the precision of the computation."""
     hyper, context = dict(scalars.hyperparams), dict(scalars.context)
     for j, column in enumerate(columns):
@@ -162,7 +161,7 @@ def compute_step_scalars(
     next_fields: Fields = {"count": safe_increment(fields["count"]), "hyperparams": dict(hyper)}
     by_leaf = _pop_by_label(rule, table, fields, hyper) if rule.labels else {}
     context = {k: jnp.asarray(extra[k]) for k in spec.needs if k not in ("params", "value_fn")}
-    trees: list[Scalars] = [{}] * n
+    trees: list[Arrays] = [{}] * n
     if spec.needs_trees and not spec.whole_tree:
         aligned = {k: table.column(extra[k], k) for k in spec.needs_trees}
         trees = [{k: column[i] for k, column in aligned.items()} for i in range(n)]
@@ -170,7 +169,7 @@ def compute_step_scalars(
         next_stats, quantities = measure_tree(rule, table, fields, hyper, context, trees)
         next_fields |= next_stats
         context |= quantities
-    scalars: Scalars = {}
+    scalars: Arrays = {}
     # A mask may leave this rule no leaves; nothing then reads its scalars.
     if spec.step_scalars is not None and n:
         scalars = _step_scalars(rule, table, fields, hyper | by_leaf, next_fields)
@@ -221,7 +220,7 @@ def compute_once(
     ]
 
 
-def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scalars) -> Scalars:
+def _pop_by_label(rule: BoundRule, table: LeafTable, fields: Fields, hyper: Arrays) -> Arrays:
     """Removes the hyperparameters that differ by label from `hyper`, and returns their values.
 
     Returns:
@@ -257,8 +256,8 @@ def _has_update(table: LeafTable) -> np.ndarray[Any, Any]:
 
 
 def _step_scalars(
-    rule: BoundRule, table: LeafTable, fields: Fields, hyper: Scalars, next_fields: Fields
-) -> Scalars:
+    rule: BoundRule, table: LeafTable, fields: Fields, hyper: Arrays, next_fields: Fields
+) -> Arrays:
     """Counts this update, and calls the rule's `step_scalars`.
 
     Adds `leaf_counts` and `carry` to `next_fields`, if the state keeps them.
@@ -299,8 +298,8 @@ def _step_scalars(
 
 
 def _next_carry(
-    rule: BoundRule, scalars: Scalars, values: Scalars, has_update: np.ndarray, per_leaf: bool
-) -> Scalars:
+    rule: BoundRule, scalars: Arrays, values: Arrays, has_update: np.ndarray, per_leaf: bool
+) -> Arrays:
     """Returns the next carried scalars; a leaf without an update keeps the last ones."""
     missing = [k for k in rule.carried_names if k not in scalars]
     if missing:
