@@ -9,7 +9,7 @@ from functional_optim.core.leaf.elementwise import elementwise
 from functional_optim.core.leaf.single_cpu import is_single_cpu
 from functional_optim.core.leaf.unfused import unfused
 
-from ..compiling import USUAL
+from ..compiling import TEXT
 
 SHAPE = (6, 4)
 
@@ -59,7 +59,7 @@ def test_unfused_maths_is_a_separate_computation():
         return y + 1, 2 * y
 
     x = jnp.ones((256, 256))
-    text = jax.jit(twice_read).lower(x).compile(USUAL).as_text()
+    text = jax.jit(twice_read).lower(x).compile(TEXT).as_text()
     assert " call(" in text
     assert text.count("constant(3)") == 1
     assert (jax.vmap(twice_read)(x)[1] == 6).all()

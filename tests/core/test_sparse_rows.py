@@ -10,7 +10,7 @@ from jax.experimental.sparse import BCOO
 import functional_optim as fo
 
 from .. import problem
-from ..compiling import USUAL
+from ..compiling import TEXT
 from ..rules import cases, each_of
 from ..sparse import TABLE, Rows, draw
 from ..trees import assert_same, leaf_types
@@ -206,7 +206,7 @@ def test_memory_besides_donated_arrays_grows_with_the_rows_and_not_with_the_tabl
             lambda: fo.row_sparse(jnp.ones((count, 8)), jnp.zeros(count, int), (n, 8))
         )
         step = jax.jit(problem.step_of(tx), donate_argnums=(0, 1))
-        found = step.lower(params, state, grads).compile(USUAL).memory_analysis()
+        found = step.lower(params, state, grads).compile(TEXT).memory_analysis()
         assert found.alias_size_in_bytes >= params.size * 4
         return found.temp_size_in_bytes
 

@@ -11,7 +11,7 @@ import pytest
 import functional_optim as fo
 from functional_optim.rules import RandomKey, leaf_rule
 
-from ..compiling import USUAL
+from ..compiling import TEXT
 
 
 def tree(shapes, seed=0):
@@ -116,7 +116,7 @@ def loops(leaves):
         return fo.apply_gradients(tx, grads, state, params)
 
     program = jax.jit(step, donate_argnums=(0, 1)).lower(params, tx.init(params), params)
-    text = re.sub(r", metadata={[^}]*}", "", program.compile(USUAL).as_text())
+    text = re.sub(r", metadata={[^}]*}", "", program.compile(TEXT).as_text())
     names = re.findall(r"= f32\[128,256\]\S* fusion\(.*kind=kLoop, calls=(%[\w.-]+)", text)
     bodies = [re.search(rf"^{re.escape(x)} .*?^}}", text, re.M | re.S).group() for x in names]
     return {re.sub(r"%[\w.-]+", "", x.split("\n", 1)[1]) for x in bodies}
