@@ -71,6 +71,16 @@ def test_a_step_takes_few_arrays():
     assert sorted(x.shape for x in slots) == sorted([(5, 2, 3), (6, 3), (MAX_PACKED_SIZE + 1,)] * 2)
 
 
+@pytest.mark.parametrize(("leaves", "traces"), [(3, 0), (4, 1)])
+def test_init_is_traced_only_where_enough_slots_are_equal(leaves, traces, monkeypatch):
+    calls = []
+    eval_shape = jax.eval_shape
+    monkeypatch.setattr(jax, "eval_shape", lambda *args: calls.append(args) or eval_shape(*args))
+    params = [jnp.ones(7) for _ in range(leaves)]
+    optim.SGD(params, momentum=0.9).step(params)
+    assert len([f for f, *_ in calls if getattr(f, "name", None) == "chain"]) == traces
+
+
 def test_the_state_has_a_slot_for_each_parameter():
     optimizer = optim.AdamW(many())
     for _ in range(2):

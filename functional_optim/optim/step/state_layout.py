@@ -2,13 +2,22 @@
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import PyTreeDef
 
-from ...core.leaf.packing import MAX_PACKED_SIZE, is_packed, packed_like, unpacked
+from ...core.leaf.packing import (
+    MAX_PACKED_SIZE,
+    MIN_STACKED,
+    is_packed,
+    packed_like,
+    unpacked,
+)
 from ...core.protocol import GradientTransformation, PyTree, TransformUpdateFn
+from ...core.rules.bound_rule import ENGINE_FIELDS
 from ...transforms.packing import packing
 from .scalar_packing import NO_PACKING, Arrays, ScalarPacking
 
@@ -104,7 +113,7 @@ def _on_one_device(arrays: Arrays) -> bool:
 def _with_stacked_slots(tx: GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
     """Returns the state, with shapes and dtypes in the place of the slots that are stacked."""
     init, any_packed = packing(tx.init, MAX_PACKED_SIZE)
-    if not any_packed:
+    if not any_packed or not _has_equal_slots(state):
         return state
     try:
         template = jax.eval_shape(init, params)
@@ -114,6 +123,16 @@ def _with_stacked_slots(tx: GradientTransformation, params: PyTree, state: PyTre
     if _types(unpacked(template)) != _types(state):
         return state
     return jax.tree.map(lambda t, x: t if is_packed(t) else x, template, state, is_leaf=is_packed)
+
+
+def _has_equal_slots(state: PyTree) -> bool:
+    """Tells whether there are enough equal slots for a stack; if not, init need not be traced."""
+    kinds = Counter(
+        (jnp.shape(x), getattr(x, "dtype", None))
+        for path, x in jax.tree_util.tree_leaves_with_path(state)
+        if not any(getattr(key, "name", None) in ENGINE_FIELDS for key in path)
+    )
+    return max(kinds.values(), default=0) >= MIN_STACKED
 
 
 def _types(tree: PyTree) -> tuple[object, ...]:
