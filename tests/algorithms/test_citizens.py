@@ -122,7 +122,7 @@ OVER_A_LEAF = (
 
 ON_A_MESH = [(name, AxisType.Explicit) for name in (*OVER_A_LEAF, *ESTIMATING)]
 ON_A_MESH += [(name, AxisType.Auto) for name in ("dog", "mechanize", "prodigy", "schedule_free")]
-"""What has sums over devices with explicit axes, and one of each kind of sum with the others too.
+"""Those with sums over devices on explicit axes; and one of each kind of sum with the others too.
 
 Where elements are alone there is nothing to divide; tests/sharding has all rules on explicit axes,
 of which it looks at the types, and some rules on a mesh of the other axes.
