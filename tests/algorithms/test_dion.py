@@ -32,27 +32,28 @@ def run(tx, gradients, params=None, state=None):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("shape", SHAPES)
-def test_at_full_rank_the_momentum_of_dion_is_a_decaying_sum(shape):
-    gradients, m = [normal(shape, t) for t in range(6)], 0.0
-    tx = fo.scale_by_dion(beta=0.8)
+def test_at_full_rank_the_momentum_of_dion_is_a_decaying_sum():
+    gradients = [[normal(shape, t) for shape in SHAPES] for t in range(6)]
+    tx, means = fo.scale_by_dion(beta=0.8), [np.zeros(shape) for shape in SHAPES]
     state, step = tx.init(gradients[0]), jax.jit(tx.update)
-    for g in gradients:
-        _, state = step(g, state)
-        m = 0.8 * (m + g)
-        np.testing.assert_allclose(state.mu, m, rtol=1e-12, atol=1e-12)
+    for gs in gradients:
+        _, state = step(gs, state)
+        means = [0.8 * (m + np.asarray(g)) for m, g in zip(means, gs, strict=True)]
+        for found, m in zip(state.mu, means, strict=True):
+            np.testing.assert_allclose(found, m, rtol=1e-12, atol=1e-12, err_msg=str(m.shape))
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("shape", SHAPES)
-def test_for_one_gradient_dion_comes_to_orthogonalize_the_momentum(shape):
-    u, s, v = np.linalg.svd(normal(shape), full_matrices=False)
-    g = jnp.asarray(u * 2.0 ** -np.arange(s.size) @ v)
-    updates, state = run(fo.scale_by_dion(), [g] * 80)
-    np.testing.assert_allclose(updates[-1], polar(g), atol=1e-6)
-    # Q has the singular vectors of the shorter side, up to signs.
-    side = v.T if shape[0] > shape[1] else u
-    np.testing.assert_allclose(np.abs(state.q.T @ side), np.eye(s.size), atol=1e-6)
+def test_for_one_gradient_dion_comes_to_orthogonalize_the_momentum():
+    factors = [np.linalg.svd(normal(shape), full_matrices=False) for shape in SHAPES]
+    gs = [jnp.asarray(u * 2.0 ** -np.arange(s.size) @ v) for u, s, v in factors]
+    updates, state = run(fo.scale_by_dion(), [gs] * 80)
+    for g, found, q, (u, s, v) in zip(gs, updates[-1], state.q, factors, strict=True):
+        np.testing.assert_allclose(found, polar(g), atol=1e-6, err_msg=str(g.shape))
+        # Q has the singular vectors of the shorter side, up to signs.
+        side = v.T if g.shape[0] > g.shape[1] else u
+        overlaps = np.abs(np.asarray(q).T @ side)
+        np.testing.assert_allclose(overlaps, np.eye(s.size), atol=1e-6, err_msg=str(g.shape))
 
 
 @pytest.mark.usefixtures("x64")

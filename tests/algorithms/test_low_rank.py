@@ -183,13 +183,13 @@ def test_one_program_serves_all_steps(make):
 
 
 @pytest.mark.parametrize("make", [fo.scale_by_galore, fo.scale_by_apollo])
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 5), (5, 1), (1, 1), (), (0,)])
-def test_matrices_of_any_shape(shape, make):
-    tx = make(2)
-    g = {"w": jnp.ones(shape)}
-    u, _ = tx.update(g, tx.init(g))
-    assert u["w"].shape == shape
-    assert jnp.isfinite(u["w"]).all()
+def test_matrices_of_any_shape(make):
+    tx, shapes = make(2), [(0, 3), (3, 0), (1, 5), (5, 1), (1, 1), (), (0,)]
+    g = [jnp.ones(shape) for shape in shapes]
+    us, _ = jax.jit(tx.update)(g, tx.init(g))
+    for u, shape in zip(us, shapes, strict=True):
+        assert u.shape == shape
+        assert np.isfinite(u).all(), shape
 
 
 def test_one_pair_of_axes_is_for_all_parameters_that_have_them():
