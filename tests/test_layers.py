@@ -16,8 +16,8 @@ PACKAGE = Path(functional_optim.__file__).parent
 
 LAYERS = (
     # The core: protocol and state; arrays, trees, leaves, rules, the engine that runs them.
-    ("_origins", "core.caching", "core.composed", "core.lazy", "core.signatures", "core.state"),
-    ("core.functions", "core.protocol"),
+    ("_origins", "core.caching", "core.lazy", "core.signatures", "core.state"),
+    ("core.composed", "core.functions", "core.protocol"),
     ("core.adapter", "core.numerics", "core.types"),
     ("core.trees",),
     ("core.leaf", "core.stateless"),
