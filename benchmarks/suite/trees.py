@@ -50,6 +50,7 @@ TREES = {
     "GPT-2 small, bfloat16": Tree(gpt2_small, "bfloat16"),
     "embedding of 1,000,000 x 64": Tree(lambda: [(1_000_000, 64)]),
     "1,000 leaves of 32 x 32": Tree(lambda: [(32, 32)] * 1000),
+    "150 leaves of distinct shapes": Tree(lambda: distinct(150)),
     "1,000 leaves of distinct shapes": Tree(lambda: distinct(1000)),
     "8 matrices of 512 x 512": Tree(lambda: [(512, 512)] * 8),
     "8 matrices of 4 shapes": Tree(lambda: hidden(2, 256)),
