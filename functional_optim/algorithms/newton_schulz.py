@@ -129,8 +129,7 @@ def _iterated(x: Array, rounds: Sequence[Triple], gram: bool | None, to: "_Round
 
 def _polar_factor(x: Array, method: str) -> Array:
     """Computes the polar factor: all singular values that are not 0 become 1."""
-    # Scaled by the largest element, so that squares do not overflow.
-    x = x * scale_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)).astype(x.dtype)
+    x = x * _scale(x).astype(x.dtype)
     if method == "svd":
         u, s, v = jnp.linalg.svd(x, full_matrices=False)
         # Values of rounding errors alone have arbitrary vectors.
@@ -146,6 +145,11 @@ def _polar_factor(x: Array, method: str) -> Array:
         function = jax.vmap(function)
     u = jnp.where(empty, 0.0, function(y))
     return u if tall else transposed(u)
+
+
+def _scale(x: Array) -> Array:
+    """Returns a scale for each matrix, with which squares of its elements do not overflow."""
+    return scale_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
 
 
 def _qdwh(x: Array) -> Array:
@@ -336,8 +340,7 @@ def _normalized(
         size = size if safety_factor == 1 else rounded(safety_factor * size)
         size = jnp.maximum(size, rounded(eps)) if as_floor else rounded(size + eps)
     else:
-        # Scaled by the largest element, so that squares do not overflow.
-        scale = scale_for(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
+        scale = _scale(x)
         x = x * scale.astype(x.dtype)
         tall = x.shape[-2] > x.shape[-1]
         y = transposed(x) if tall else x

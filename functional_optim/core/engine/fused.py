@@ -212,8 +212,8 @@ def _checked_fields(
         got = f"which has {kinds} = {rule.state_names}, got {names}"
         raise ValueError(wrong_state(rule.name, got))
     for name, x in {"count": fields.get("count"), **hyperparams}.items():
-        if getattr(x, "shape", None) != ():
-            shape = getattr(x, "shape", None)
+        shape = getattr(x, "shape", None)
+        if shape != ():
             got = f"{x!r}" if shape is None else f"an array of shape {shape}"
             raise ValueError(
                 f"{rule.name}: {name} in the state must be an array without dimensions, got {got}. "
