@@ -23,8 +23,8 @@ def apply_gradients(
     If compiled, these two lines and this call give the same bits. But where the last link is a leaf
     rule, as in nearly all optimizers, the function of a leaf computes the new parameter together
     with the slots, and the updates are never written to memory. That is less to trace and to
-    compile, and a native kernel does it in one reading of the memory. A link behind a mask is
-    computed on its own, before or after.
+    compile, and a native kernel does it in one reading of the memory. A masked link is not a part
+    of this function, and neither are the links before it.
 
     Args:
       tx: any pair `(init, update)`, also of another library.

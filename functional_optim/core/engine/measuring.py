@@ -1,4 +1,4 @@
-"""Stage 2 of an update, for the rules that need it: quantities of the tree, such as a norm."""
+"""The part of stage 2 that few rules need: quantities of the whole tree, such as its norm."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

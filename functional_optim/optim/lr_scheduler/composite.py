@@ -111,9 +111,9 @@ class SequentialLR(_Composite):
       See `LRScheduler` for the others.
 
     Raises:
-      ValueError: there are no schedulers, a scheduler belongs to another optimizer or is a
-        ReduceLROnPlateau, the milestones decrease, or their number is not the number of
-        schedulers minus 1.
+      ValueError: `schedulers` is empty, or has a ReduceLROnPlateau or a scheduler of another
+        optimizer; a milestone is negative or not finite, or less than the one before it; or the
+        number of milestones is not the number of schedulers minus 1.
       TypeError: an element of `schedulers` is not a scheduler.
     """
 
@@ -180,8 +180,8 @@ class ChainedScheduler(_Composite):
       optimizer: the optimizer of the schedulers; None for that of the first scheduler.
 
     Raises:
-      ValueError: there are no schedulers, or a scheduler belongs to another optimizer or is a
-        ReduceLROnPlateau.
+      ValueError: `schedulers` is empty, or has a ReduceLROnPlateau or a scheduler of another
+        optimizer.
       TypeError: an element of `schedulers` is not a scheduler.
     """
 

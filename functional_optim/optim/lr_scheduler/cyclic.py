@@ -133,7 +133,7 @@ class CyclicLR(LRScheduler):
                 set_momentum(group, self.use_beta1, momentum)
 
     def _between(self, starts: Sequence[Rate], ends: Sequence[Rate]) -> list[float]:
-        """Returns, for each group, the value between `starts` and `ends` at the present epoch."""
+        """Returns the value of each group at the present epoch, from `starts` to `ends`."""
         up = self.step_ratio * self.total_size
         position = swing(*as_float64(self.last_epoch, up, self.total_size - up))
         (share,) = as_float64(self._amplitude(position))
