@@ -5,6 +5,8 @@ accumulated rounding use the fixture `optimized`; tests of compiled programs use
 users, by `compiler_options=USUAL`.
 """
 
+import collections
+import hashlib
 import threading
 
 from jaxlib.version import __version_info__ as JAXLIB
@@ -60,3 +62,37 @@ def reuse_contexts(times: int = 10) -> None:
         return of_thread.context
 
     mlir.make_ir_context = make_ir_context
+
+
+PROGRAMS: collections.OrderedDict = collections.OrderedDict()
+"""Compiled programs, by a digest of their text, of their options and of their devices."""
+
+
+def reuse_programs(most: int = 3000) -> None:
+    """Makes JAX compile a program once that several tests write in the same words.
+
+    JAX knows a program by its function, and tests define the same function again and again. A third
+    of what they compile was compiled before in the same process. The cache of JAX finds these too,
+    but writes each program to a file, which takes longer than the compilation of most.
+    """
+    # Imported late, because JAX reads XLA_FLAGS and JAX_PLATFORMS when it is imported.
+    from jax._src import compiler
+
+    compile_program = compiler.backend_compile_and_load
+
+    def backend_compile_and_load(backend, module, executable_devices, options, host_callbacks):
+        arguments = backend, module, executable_devices, options, host_callbacks
+        if host_callbacks:  # functions of Python, which no text shows
+            return compile_program(*arguments)
+        # Text without verification takes a third of the time.
+        text = module.operation.get_asm(enable_debug_info=False, assume_verified=True)
+        digest = hashlib.sha256(text.encode() + options.SerializeAsString()).digest()
+        key = backend, digest, tuple(device.id for device in executable_devices)
+        if key not in PROGRAMS:
+            PROGRAMS[key] = compile_program(*arguments)
+        PROGRAMS.move_to_end(key)
+        while len(PROGRAMS) > most:
+            PROGRAMS.popitem(last=False)
+        return PROGRAMS[key]
+
+    compiler.backend_compile_and_load = backend_compile_and_load

@@ -9,7 +9,7 @@ import gc
 import os
 import pathlib
 
-from .compiling import QUICK, UNOPTIMIZED, flags, reuse_contexts
+from .compiling import PROGRAMS, QUICK, UNOPTIMIZED, flags, reuse_contexts, reuse_programs
 
 # Set before JAX makes its devices, because the tests of sharding use those of the host.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -28,6 +28,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update(UNOPTIMIZED, True)
 reuse_contexts()
+reuse_programs()
 
 
 def pytest_configure():
@@ -90,6 +91,7 @@ def bounded_memory():
     if not STATUS.exists():
         return
     if int(STATUS.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > memory_limit():
+        PROGRAMS.clear()
         jax.clear_caches()
         allocator = ctypes.CDLL(None)
         if hasattr(allocator, "malloc_trim"):  # otherwise the process keeps the freed memory
