@@ -80,10 +80,11 @@ optax-tests: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks.optax_tests $(ARGS)
 
 # An extra, installed once until pyproject.toml changes; in the versions of a file, if CONSTRAINTS
-# names one.
+# names one. Python compiles what it imports: to compile all modules takes pip as long again as to
+# unpack them.
 %.stamp: pyproject.toml
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[$(*F)]'
+	$(@D)/bin/python -m pip install --quiet --no-compile $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[$(*F)]'
 	touch $@
 
 clean:

@@ -81,15 +81,9 @@ def part_of(module: str) -> str:
 
 def imports_of(file: Path) -> Iterator[Import]:
     """Yields the imports of a file; modules of the package are named relative to it."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    inner = {
-        node
-        for function in ast.walk(tree)
-        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
-        for node in ast.walk(function)
-    }
     package = [PACKAGE.name, *file.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(tree):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node, in_function in _statements(tree.body):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -101,7 +95,18 @@ def imports_of(file: Path) -> Iterator[Import]:
             names = [name if _is_module(name) else ".".join(base) for name in whole]
         for name in dict.fromkeys(names):
             below = name.removeprefix(f"{PACKAGE.name}.")
-            yield Import(module_of(file), below, node.lineno, node in inner)
+            yield Import(module_of(file), below, node.lineno, in_function)
+
+
+def _statements(body: list[ast.stmt], in_function: bool = False) -> Iterator[tuple[ast.stmt, bool]]:
+    """Yields all statements, and whether they are in a function."""
+    for node in body:
+        yield node, in_function
+        inner = in_function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for block in ("body", "orelse", "finalbody"):
+            yield from _statements(getattr(node, block, []), inner)
+        for block in [*getattr(node, "handlers", []), *getattr(node, "cases", [])]:
+            yield from _statements(block.body, inner)
 
 
 def _is_module(name: str) -> bool:
@@ -111,28 +116,38 @@ def _is_module(name: str) -> bool:
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-IMPORTS = [found for file in FILES for found in imports_of(file)]
 MODULES = {module_of(file) for file in FILES}
-OWN = [x for x in IMPORTS if x.name in MODULES]
 
 
-def test_a_part_imports_only_from_the_layers_before_its_own():
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    """Reads all imports of the package."""
+    return [found for file in FILES for found in imports_of(file)]
+
+
+@pytest.fixture(scope="module")
+def own(imports) -> list[Import]:
+    """Provides the imports of modules of the package."""
+    return [x for x in imports if x.name in MODULES]
+
+
+def test_a_part_imports_only_from_the_layers_before_its_own(own):
     """So no module of the package imports its root, without exceptions."""
     layer = {part: i for i, parts in enumerate(LAYERS) for part in parts}
     # A folder of the core is one part, as `core` itself is only its docstring.
     assert {part_of(m) for m in MODULES} - {"core"} == set(layer), "LAYERS has all parts"
     offenders = [
         str(x)
-        for x in OWN
+        for x in own
         if part_of(x.name) != part_of(x.module)
         and layer[part_of(x.name)] >= layer[part_of(x.module)]
     ]
     assert not offenders, "\n".join(offenders)
 
 
-def test_no_modules_import_one_another_in_a_circle():
+def test_no_modules_import_one_another_in_a_circle(own):
     """Imports for the sake of types and within functions count, too."""
-    known = {m: {x.name for x in OWN if x.module == m} - {m} for m in MODULES}
+    known = {m: {x.name for x in own if x.module == m} - {m} for m in MODULES}
     while free := {m for m, names in known.items() if not names}:
         known = {m: names - free for m, names in known.items() if m not in free}
     # The remaining modules are in an import cycle, or import a module that is in one.
@@ -141,9 +156,9 @@ def test_no_modules_import_one_another_in_a_circle():
     assert not known, known
 
 
-def test_other_libraries_are_imported_only_where_they_are_dealt_with():
+def test_other_libraries_are_imported_only_where_they_are_dealt_with(imports):
     offenders = []
-    for x in IMPORTS:
+    for x in imports:
         top = x.name.split(".")[0]
         if x.name in MODULES or top in sys.stdlib_module_names or top in REQUIRED:
             continue
@@ -153,12 +168,12 @@ def test_other_libraries_are_imported_only_where_they_are_dealt_with():
     assert not offenders, "\n".join(offenders)
 
 
-def test_imports_and_requirements_agree():
+def test_imports_and_requirements_agree(imports):
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     declared = {re.split(r"[^\w-]", line)[0] for line in project["project"]["dependencies"]}
     assert declared == REQUIRED
     # jaxlib is part of jax.
-    assert REQUIRED - {x.name.split(".")[0] for x in IMPORTS} <= {"jaxlib"}
+    assert REQUIRED - {x.name.split(".")[0] for x in imports} <= {"jaxlib"}
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
 from .results import Result
 from .tasks import Task
@@ -63,6 +60,8 @@ def heat_map(task: Task, results: Sequence[Result]) -> str:
         ]
 
     def draw(axes: Any) -> None:
+        from matplotlib.colors import LogNorm
+
         low = np.nanmin(losses)
         norm = LogNorm(low, max(10 * low, 5 * task.target))
         mesh = axes.pcolormesh(
@@ -79,6 +78,10 @@ def heat_map(task: Task, results: Sequence[Result]) -> str:
 
 def _svg(draw: Callable[[Any], None], inches: tuple[float, float]) -> str:
     """Draws a chart; without metadata, equal charts have equal text."""
+    # Imported where it draws: a race without a page, and most tests, need no matplotlib.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context(_STYLE):
         figure = Figure(figsize=inches, layout="constrained")
         draw(figure.subplots())

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn import datasets
-from sklearn.model_selection import train_test_split
 
 import functional_optim as fo
 
@@ -60,8 +58,10 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 @functools.cache
 def _table() -> tuple[np.ndarray, ...]:
     """Loads the table of breast cancers, 569 rows of 30 columns, and standardizes its columns."""
+    from sklearn import datasets, model_selection  # its import takes two seconds
+
     x, y = datasets.load_breast_cancer(return_X_y=True)
-    train_x, test_x, train_y, test_y = train_test_split(
+    train_x, test_x, train_y, test_y = model_selection.train_test_split(
         x, y, test_size=169, stratify=y, random_state=0
     )
     mean, std = train_x.mean(0), train_x.std(0)
@@ -84,8 +84,10 @@ def _table_loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
 
 @functools.cache
 def _digits() -> tuple[np.ndarray, ...]:
+    from sklearn import datasets, model_selection
+
     digits = datasets.load_digits()
-    train_x, test_x, train_y, test_y = train_test_split(
+    train_x, test_x, train_y, test_y = model_selection.train_test_split(
         (digits.images / 16).astype(np.float32),
         digits.target.astype(np.int32),
         test_size=360,
