@@ -118,6 +118,7 @@ class ChainUpdate(Interned):
 
         With `add_to_params` returns the new parameters in place of the updates.
         """
+        # A state of another chain could fit by accident, where links have equal fields.
         if not isinstance(state, State) or state._fields != self.names:
             check_order("chain", updates, state, params)
             got = state._fields if isinstance(state, State) else type(state).__name__
@@ -164,5 +165,7 @@ def _can_follow(rule: BoundRule, before: list[BoundRule]) -> bool:
 
     None of them computes the whole tree, and the rule measures no quantity of the tree.
     """
+    # A quantity of the tree is computed from the updates of all leaves, after the links before it
+    # have run on all of them; within a fused loop, only one leaf is known.
     whole_tree = rule.spec.whole_tree or before[0].spec.whole_tree
     return not whole_tree and rule.spec.tree_stats.combine is None

@@ -190,6 +190,7 @@ Entry = tuple[str, str, jax.Array]
 """Path of the link; name within the link; value."""
 
 
+# A scheduled hyperparameter is in both: its last value, and the numbers of its schedule.
 _NUMBER_FIELDS = ("hyperparams", "schedules")
 
 
@@ -244,6 +245,7 @@ def _number_path(path: KeyPath) -> str:
 
 def _names(entries: list[Entry]) -> list[str]:
     """Returns the name within the link, with the link's path if several links have that name."""
+    # Short names where they are unique, because most users have one optimizer with one `b1`.
     count = Counter(name for _, name, _ in entries)
     return [entry[1] if count[entry[1]] == 1 else _full_name(entry) for entry in entries]
 
@@ -291,6 +293,7 @@ def _checked_value(name: str, value: Any, old: jax.Array, interval: Interval | N
     if not traced:
         for number in new.ravel().tolist():
             as_number(number, f"set_hyperparams: {name}", interval)
+    # One value is copied to all runs of a vmapped state.
     return put_like(old, (jnp if traced else np).broadcast_to(new, old.shape))
 
 

@@ -74,6 +74,7 @@ class GradientTransformation(NamedTuple):
     init: Callable[..., Any]
     update: Callable[..., Any]
 
+    # The init prints as the call of the factory, which says all that the two functions would.
     def __repr__(self) -> str:
         return repr(self.init)
 

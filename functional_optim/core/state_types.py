@@ -77,6 +77,7 @@ class _Described(_StateType):
 
     describes: Any
 
+    # `isinstance` asks the class of the type, and so states need no class for each rule.
     def __instancecheck__(cls, x: Any) -> bool:
         return isinstance(x, State) and bool(cls.describes(x))
 
@@ -137,6 +138,7 @@ class _OfFields(State, metaclass=_Described):
         super().__init_subclass__(**kwargs)
         cls.wanted, cls.exact = tuple(fields.split()), exact
 
+    # A type with exact fields can be made by hand, as in code that was written for optax.
     def __new__(cls, /, *args: Any, **fields: Any) -> State:  # type: ignore[misc]
         """Makes a state of exactly these fields; types that allow others refuse."""
         if args or not cls.exact or fields.keys() != {*cls.wanted}:
@@ -153,6 +155,7 @@ class _OfFields(State, metaclass=_Described):
         return bool(wanted) and (wanted == fields if cls.exact else wanted <= fields)
 
 
+# States without fields are all of one type.
 AdaptiveGradClipState = EmptyState
 AddDecayedWeightsState = EmptyState
 ClipByGlobalNormState = EmptyState
@@ -357,6 +360,7 @@ class PartitionState(_OfFields):
     """Not the type of any state: the state of `partition` has the labels as its fields."""
 
 
+# optax's older name.
 MultiTransformState = PartitionState
 
 

@@ -80,6 +80,7 @@ def with_extra_args_support(tx: GradientTransformation) -> GradientTransformatio
     Raises:
       TypeError: `tx` is not a pair of callables.
     """
+    # The signature is read here once, and not at each step.
     init, update = check_pair("with_extra_args_support: tx", tx)
     return GradientTransformation(init, Lenient.of(ExtraArgsAdapter.to(update)))
 

@@ -53,6 +53,7 @@ def run_on_tree(
     slots = {k: wide([s[k] for s in old]) for k in table.slot_trees[0]}
     params = wide(table.params) if spec.reads_params else None
     fields = [k for k in ("scalars", "metrics") if k in state]
+    # The maths reads all of these by name from its context.
     values: dict[str, Any] = {"count": state.count} | step.context
     for field in fields:
         values |= state[field]
@@ -107,6 +108,7 @@ def _check_result(
                 f"{rule.name}: the maths returned the {what} {sorted(returned)}, and not "
                 f"{missing[0]!r}, which the rule keeps. Return the next value of each."
             )
+    # A rule without slots is trusted with its number of updates: nothing else has that number.
     n = len(next(iter(slots.values()), u))
     for what, x in {"the updates": u, **{f"the slot {k!r}": new[k] for k in slots}}.items():
         if len(x) != n:

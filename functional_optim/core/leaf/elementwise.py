@@ -80,6 +80,7 @@ def _is_elementwise_equation(eqn: JaxprEqn, shape: Shape) -> bool:
     if inner is not None:
         return _is_elementwise(inner.jaxpr, shape)
     shapes = {_shape(v) for v in (*eqn.invars, *eqn.outvars)}
+    # Maths on scalars alone may be anything, because each part computes it again in full.
     if shape not in shapes:
         # A loop or a condition may have arrays of the shape within it.
         return not any(hasattr(x, "eqns") or hasattr(x, "jaxpr") for x in eqn.params.values())
@@ -114,6 +115,7 @@ def _run(
     Known results replace the computed ones, also in the equations that read them.
     """
     jaxpr = closed.jaxpr
+    # An output may also be read by other equations, and then both must see the known array.
     known_results = {
         v: x
         for v, x in zip(jaxpr.outvars, results, strict=False)
@@ -127,6 +129,7 @@ def _run(
 
     for eqn in jaxpr.eqns:
         operands = [read(v) for v in eqn.invars]
+        # The function within is traced for the whole shape as well, so it is run on parts too.
         inner = called_function(eqn)
         if inner is not None:
             new = _run(inner, operands, shape, part)

@@ -86,6 +86,7 @@ def _layout(tree: PyTree, groups: tuple[Group, ...]) -> Layout:
     return Layout(jax.tree.structure(tree), groups)
 
 
+# Compares by identity, because `==` of arrays is an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Packed:
     """A slot of all leaves of a tree; some leaves are stacked.
@@ -127,6 +128,8 @@ class Packed:
         for group, stack, axis in zip(self.layout.groups, self.stacks, self.axes, strict=True):
             if is_absent(stack):
                 continue
+            # Only shapes where the caller will not read the arrays: slices that nobody reads would
+            # still be traced and compiled.
             parts: Sequence[SlotLeaf] = [_leaf_shape(stack, axis)] * len(group)
             if group not in shapes_only and not isinstance(stack, jax.ShapeDtypeStruct):
                 # vmap may have put other axes in front of the leaves'.
@@ -210,6 +213,8 @@ def pack(
       slots: slot -> array of each leaf, or `NoSlot`.
       max_size: the largest number of elements of a leaf that is stacked.
     """
+    # A step computes a whole stack in one call, so all arrays that the maths reads must be equal in
+    # shape and dtype, and on the same devices.
     by_kind: dict[Hashable, list[int]] = defaultdict(list)
     for i, p in enumerate(params):
         if p.size <= max_size:
@@ -221,6 +226,7 @@ def pack(
         for i in range(0, len(indices), KERNEL_OUTPUTS)
     )
     groups = tuple(tuple(chunk) for chunk in chunks if len(chunk) >= MIN_STACKED)
+    # Without a stack, plain trees are what other code expects.
     if not groups or not slots:
         return {k: treedef.unflatten(column) for k, column in slots.items()}
     layout = Layout(treedef, groups)
@@ -273,6 +279,7 @@ def _common_sharding(arrays: Sequence[Array]) -> Sharding | None:
     """Returns the sharding of a stack of these arrays, on the devices that they share."""
     shardings = {x.sharding for x in arrays}
     first = arrays[0].sharding
+    # Only a `NamedSharding` says how the axes are divided, so that an axis can be added in front.
     if not isinstance(first, NamedSharding):
         return first if len(first.device_set) == 1 else None
     # Leaves that are sharded in different ways have a replicated stack.

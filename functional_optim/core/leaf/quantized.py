@@ -85,6 +85,7 @@ def register_format(name: str) -> Callable[[F], F]:
     """Registers a frozen dataclass, whose fields are its parts, as a format of this name."""
 
     def register(kind: F) -> F:
+        # Users choose a format by this name, and saved arrays are recognized by the parts of each.
         FORMATS[name] = kind
         # Its parts are children, and so arrays of the state that programs see.
         return jax.tree_util.register_dataclass(kind, list(kind.parts), [])

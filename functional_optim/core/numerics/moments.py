@@ -69,6 +69,8 @@ def adam_scalars(
     for rules that do not have it.
     """
     root = bias_root(b2, t)
+    # Scalars are computed once for all leaves, so each factor that moves from the elements into
+    # them saves an operation on every element.
     scalars = {"mu_gain": 1 - b1, "nu_gain": 1 - b2, "scaled_eps": eps * root}
     if eps_root is not None:
         scalars["scaled_eps_root"] = eps_root * jnp.square(root)
@@ -103,6 +105,7 @@ def interpolate(mean: Array, x: Array, weight: Array) -> Array:
 
 def nearer_end(weight: Array) -> tuple[Array, Array]:
     """Computes the scalars of `step_towards`: whether it starts at the mean, and the step."""
+    # The product is rounded in proportion to the step, so the shorter step loses least.
     near = weight < 0.5
     # mean + weight (x - mean) = x + (weight - 1) (x - mean)
     return near, jnp.where(near, weight, weight - 1)

@@ -128,6 +128,7 @@ def read_arguments(
             annotation, *metadata_list = get_args(annotation)
             metadata = tuple(metadata_list)
         arguments[parameter.name] = _read_metadata(rule, parameter.name, metadata)
+        # Users read the factory's signature, where the declarations would be noise.
         plain.append(parameter.replace(annotation=annotation))
     return arguments, plain
 

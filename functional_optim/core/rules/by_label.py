@@ -43,6 +43,7 @@ class ByLabel:
         if is_any_params(params):
             # The label does not matter, because callers read only the structure of the state.
             return [self.labels[0]] * len(jax.tree.leaves(params))
+        # Some factories take labels in an argument of their own, which an error must name.
         where = self.where or (link, f"the labels of {name}")
         labels = resolve_labels(*where, self.labeller, params, None)
         leaf_labels = []

@@ -42,8 +42,10 @@ class NumberedSchedule:
       text: the call that made it, for printing.
     """
 
+    # The key of a compiled program has `evaluate`, and never the numbers.
     evaluate: Callable[[Array, Mapping[str, PyTree]], Array]
     numbers: tuple[tuple[str, Number | tuple[Number, ...]], ...]
+    # Not compared, because two texts may write the same numbers: 1 and 1.0.
     text: str = dataclasses.field(default="schedule", compare=False)
 
     def __call__(self, step: ArrayLike) -> Array:
@@ -90,6 +92,7 @@ class _Evaluate(Interned):
         return cls.of(factory, options, as_function(factory.maths))
 
     def __call__(self, step: Array, numbers: Mapping[str, PyTree]) -> Array:
+        # In the dtype of the numbers, so that maths on both needs no promotion.
         return self.maths(as_state(step), **numbers, **dict(self.options))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -171,6 +174,7 @@ def schedule(
 
     def decorate(maths: Callable[Concatenate[Array, P], Array]) -> ScheduleFactory[P]:
         signature = inspect.signature(maths)
+        # Users see the factory's arguments: all but the step.
         signature = signature.replace(
             parameters=list(signature.parameters.values())[1:], return_annotation=NumberedSchedule
         )

@@ -75,6 +75,8 @@ RULE_NAMES: set[str] = set()
 """Names of all rules. A link of another name was named by a user."""
 
 
+# Compares by identity: a spec is in the key of each compiled update, which is looked up at each
+# step.
 @dataclasses.dataclass(frozen=True, eq=False)
 class RuleSpec:
     """The declarations of a rule's author; `leaf_rule` and `tree_rule` document the other fields.
@@ -160,6 +162,7 @@ def renamed_spec(spec: RuleSpec, names: tuple[tuple[str, str], ...]) -> RuleSpec
         new_names.get(k, k): dataclasses.replace(a, name=new_names.get(k, k))
         for k, a in spec.arguments.items()
     }
+    # The maths keeps the names that its author chose; only what users and states see is renamed.
     return dataclasses.replace(
         spec,
         **functions,
@@ -178,6 +181,7 @@ def _with_old_names(values: Mapping[str, T], new_names: Mapping[str, str]) -> di
 
 def _renaming(function: Callable[..., Any], new_names: Mapping[str, str]) -> Callable[..., Any]:
     """Returns a function whose arguments have other names."""
+    # The engine passes arguments by the names in the signature, so it has the new ones.
     signature = inspect.signature(function)
     parameters = [p.replace(name=new_names.get(k, k)) for k, p in signature.parameters.items()]
 

@@ -118,6 +118,7 @@ def resolve_labels(
       ValueError: params is None and the labels are a function of more than their shapes, or the
         structures differ; the message names the place.
     """
+    # Most labels depend on paths and shapes alone, and so `update` works without the parameters.
     if params is None:
         frozen: Labeller | None = labeller
         if not isinstance(labeller, FrozenTree):

@@ -76,6 +76,7 @@ def partitioned_like(new: T, old: PyTree) -> T:
     # One device has everything, and within shard_map each device has its part already.
     if jax.device_count() == 1 or jax.sharding.get_abstract_mesh().manual_axes:
         return new
+    # Matched by path, because an update may add counts to a state.
     before = dict(jax.tree_util.tree_flatten_with_path(old)[0])
 
     def partitioned(path: tuple[Any, ...], y: Array) -> Array:
@@ -194,6 +195,7 @@ def sharded_together(
     """
     if AxisType.Explicit not in jax.typeof(update).sharding.mesh.axis_types:
         return update, slots, param
+    # A slot of another shape, such as a row of second moments, has no sharding for the update.
     like = next((x for x in jax.tree.leaves(slots) if x.shape == update.shape), update)
     update, slots = jax.tree.map(lambda x: sharded_as(x, like), (update, slots))
     return update, slots, param if param is None else sharded_as(param, like)
