@@ -6,8 +6,10 @@ users, by `compiler_options=USUAL`.
 """
 
 import collections
+import contextlib
 import hashlib
 import threading
+from collections.abc import Iterator
 
 from jaxlib.version import __version_info__ as JAXLIB
 
@@ -96,3 +98,22 @@ def reuse_programs(most: int = 3000) -> None:
         return PROGRAMS[key]
 
     compiler.backend_compile_and_load = backend_compile_and_load
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[str]]:
+    """Collects the names of the programs that are compiled within."""
+    # Imported late, because JAX reads XLA_FLAGS and JAX_PLATFORMS when it is imported.
+    import jax
+
+    found: list[str] = []
+
+    def note(event: str, duration: float, fun_name: object = "", **_: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            found.append(str(fun_name))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)

@@ -11,7 +11,7 @@ from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import bias_correction, bias_root, moment
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import real_dtype, safe_sqrt
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import (
@@ -48,8 +48,8 @@ def _slots(p: Array, rank: int) -> dict[str, Array]:
     shape = (*batch, r, columns) if projects_rows((rows, columns), "shorter") else (*batch, rows, r)
     return {
         "mu": jnp.zeros(shape, p.dtype),
-        "nu": jnp.zeros(shape, p.real.dtype),
-        "norm": jnp.zeros(batch, p.real.dtype),
+        "nu": jnp.zeros(shape, real_dtype(p.dtype)),
+        "norm": jnp.zeros(batch, real_dtype(p.dtype)),
         "seed": jnp.zeros(2, jnp.uint32),
     }
 
@@ -151,7 +151,7 @@ def scale_by_apollo(
         n = x.shape[-2] if of_rows else x.shape[-1]
         shape = (n, min(rank, n))
         key = jax.random.wrap_key_data(seed, impl=GENERATOR)
-        normal = jax.random.normal(key, shape, x.real.dtype) * shape[1] ** -0.5
+        normal = jax.random.normal(key, shape, real_dtype(x.dtype)) * shape[1] ** -0.5
         projection = normal.astype(x.dtype)
         return projection.T @ x if of_rows else x @ projection
 

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import adjoint, as_matrices, transposed
-from ..core.numerics.precision import compute_dtype, safe_sqrt
+from ..core.numerics.precision import compute_dtype, real_dtype, safe_sqrt
 from ..core.rules.arguments import NonNegative, Static
 from ..core.rules.context import Slots, StepContext
 from ..core.trees.norms import scale_for, scaled_norm_along
@@ -81,7 +81,7 @@ def newton_schulz(
         # The Gram matrix of the shorter side is smaller, and its products cost less.
         tall = wide.shape[-2] > wide.shape[-1]
         y = to.rounded(wide.astype(to.wide(wide.dtype)))
-        eps = jnp.asarray(eps).astype(y.real.dtype)
+        eps = jnp.asarray(eps).astype(real_dtype(y.dtype))
         y = _normalized(y, preconditioning, safety_factor, eps, eps_as_floor, to.rounded)
         y = transposed(y) if tall else y
         y = _iterated(y, polynomials_of(ns_coeffs, ns_steps), gram, to)

@@ -10,7 +10,7 @@ from ..core.chain import chain
 from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import moment
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import real_dtype, safe_sqrt
 from ..core.protocol import GradientTransformation
 from ..core.rules.arguments import Decay, NonNegative, SlotDtype, StateDtype
 from ..core.rules.context import Slots, StepContext
@@ -23,7 +23,7 @@ Array = jax.Array
 
 
 def _slots(p: Array) -> dict[str, Array]:
-    real = jnp.finfo(p.dtype).dtype  # for a complex p, the dtype of its real part
+    real = real_dtype(p.dtype)  # for a complex p, the dtype of its real part
     return {"mu": jnp.zeros_like(p), "nu": jnp.zeros((), real)}
 
 

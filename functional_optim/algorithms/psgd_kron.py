@@ -14,7 +14,7 @@ from ..core.decorators import leaf_rule
 from ..core.numerics.array_namespace import namespace
 from ..core.numerics.matrices import as_matrices
 from ..core.numerics.moments import bias_correction, moment
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import real_dtype, safe_sqrt
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import (
     Decay,
@@ -147,7 +147,7 @@ def _slots(
             slots[f"q_{axis}"] = jnp.broadcast_to(scale * start, (*batch, *start.shape))
     for axis in AXES:
         has_bound = axis in dense and geometry != "EQ"
-        slots[f"l_{axis}"] = jnp.zeros(batch, p.real.dtype) if has_bound else None
+        slots[f"l_{axis}"] = jnp.zeros(batch, real_dtype(p.dtype)) if has_bound else None
     return slots
 
 

@@ -15,6 +15,7 @@ from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.moments import bias_correction as correction_of
 from ..core.numerics.moments import moment
+from ..core.numerics.precision import real_dtype
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree, TransformInitFn
 from ..core.rules.arguments import (
@@ -117,7 +118,7 @@ def sophia_step_of_examples(
 ) -> tuple[Array, dict[str, Array]]:
     """Takes `sophia_step` as the authors' SophiaG does: with gamma = rho batch_size."""
     del p, b2, rho, batch_size
-    threshold = jnp.ones((), g.real.dtype)
+    threshold = jnp.ones((), real_dtype(g.dtype))
     u, mu = _direction(g, slots, ctx, b1, eps, ctx.gamma, threshold, bias_correction=False)
     return u, {"mu": mu, "nu": slots.nu}
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.lax import PrecisionLike
 from jax.typing import ArrayLike
 
-from ..core.numerics.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype, real_dtype
 from ..core.numerics.validation import check_number
 from ..core.trees.norms import scaled_norm
 from ..core.trees.varying import while_loop
@@ -117,7 +117,7 @@ def _inverse_root(
     """Computes the inverse root of one matrix, and the error."""
     num_iters, error_tolerance, precision = limits
     one, times = jnp.eye(a.shape[0], dtype=a.dtype), partial(jnp.matmul, precision=precision)
-    ridge = jnp.asarray(ridge, a.real.dtype)
+    ridge = jnp.asarray(ridge, real_dtype(a.dtype))
     if relative:
         largest, _ = power_iteration(a, precision=precision)
         # The floor keeps the ridge of a matrix of zeros positive.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.lax import PrecisionLike
 from jax.typing import ArrayLike
 
+from ..core.numerics.precision import real_dtype
 from ..core.numerics.validation import check_number
 from ..core.protocol import PyTree
 from ..core.trees.varying import while_loop
@@ -79,7 +80,7 @@ def power_iteration(
         product = _product_with(matrix, precision)
         if v0 is None:
             key = jax.random.key(0) if key is None else key
-            v0 = jax.random.uniform(key, matrix.shape[-1:], matrix.real.dtype, -1.0, 1.0)
+            v0 = jax.random.uniform(key, matrix.shape[-1:], real_dtype(matrix.dtype), -1.0, 1.0)
             v0 = v0.astype(matrix.dtype)
     v0 = jax.tree.map(jnp.asarray, v0)
     _check_product(product, v0)

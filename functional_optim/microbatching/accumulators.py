@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.numerics.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype, real_dtype
 from ..core.protocol import PyTree
 from .batches import Layout, ungroup_rows
 
@@ -107,7 +107,7 @@ class _RunningMean(_Mean):
 
     def step(self, carry: Array, value: Array, index: Array) -> Array:
         # The count is real, also if the values are complex; strict promotion needs explicit casts.
-        number = (jnp.asarray(index) + 1).astype(jnp.finfo(carry.dtype).dtype)
+        number = (jnp.asarray(index) + 1).astype(real_dtype(carry.dtype))
         return carry + (value.astype(carry.dtype) - carry) / number.astype(carry.dtype)
 
     def end(self, carry: Array, like: jax.ShapeDtypeStruct, remainder: Array | None) -> Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ..core.numerics.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype, real_dtype
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import PyTree
 from ..core.trees.norms import global_norm
@@ -162,7 +162,7 @@ def _scaled_down(grads: PyTree, max_norm: Array, total_norm: Array) -> PyTree:
         if not _is_number(g):
             return g
         wide = _wide(g)
-        return (wide * factor.astype(wide.real.dtype).astype(wide.dtype)).astype(g.dtype)
+        return (wide * factor.astype(real_dtype(wide.dtype)).astype(wide.dtype)).astype(g.dtype)
 
     return jax.tree.map(scaled, grads)
 

@@ -11,7 +11,7 @@ from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
 from ..core.functions import as_function
 from ..core.leaf.dtypes import as_parameter, slot_dtype
-from ..core.numerics.precision import compute_dtype, safe_increment
+from ..core.numerics.precision import compute_dtype, real_dtype, safe_increment
 from ..core.numerics.validation import as_float_dtype
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn, TransformUpdateFn
 from ..core.signatures import named_init
@@ -278,7 +278,7 @@ def _divide_sums(updates: PyTree, sums: PyTree, divisor: Array) -> PyTree:
     """Divides the sums; the result is None where the gradient of this mini-step is None."""
 
     def mean(s: Array) -> Array:
-        return s / divisor.astype(jnp.finfo(s.dtype).dtype).astype(s.dtype)
+        return s / divisor.astype(real_dtype(s.dtype)).astype(s.dtype)
 
     flat, treedef = jax.tree.flatten(sums)
     gradients = align(sums, updates, link="MultiSteps", name="updates")

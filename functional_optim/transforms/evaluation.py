@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ..core.leaf.quantized import decode_state
-from ..core.numerics.precision import compute_dtype
+from ..core.numerics.precision import compute_dtype, real_dtype
 from ..core.protocol import PyTree
 from ..core.state import State, nested_states
 from ..core.trees.structure import align, is_absent, leaf_paths, path_string, without_containers
@@ -114,7 +114,9 @@ def _averaged(node: State, params: PyTree, link: str) -> PyTree:
         # With a count for each leaf, the shares differ from leaf to leaf.
         leaf_share = share if share.ndim == len(batch) else share[..., i]
         z, y = (x.astype(compute_dtype(x.dtype)) for x in (z, jnp.asarray(y)))
-        leaf_share = leaf_share.reshape(*batch, *[1] * (z.ndim - len(batch))).astype(z.real.dtype)
+        leaf_share = leaf_share.reshape(*batch, *[1] * (z.ndim - len(batch))).astype(
+            real_dtype(z.dtype)
+        )
         points.append(z + (y.astype(z.dtype) - z) / leaf_share)
     return jax.tree.unflatten(treedef, points)
 

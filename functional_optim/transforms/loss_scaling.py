@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from ..core.adapter import ExtraArgsAdapter, check_pair, check_state
 from ..core.caching import Interned
-from ..core.numerics.precision import compute_dtype, safe_increment
+from ..core.numerics.precision import compute_dtype, real_dtype, safe_increment
 from ..core.numerics.validation import Interval, as_number, as_state
 from ..core.protocol import GradientTransformation, PyTree, TransformInitFn
 from ..core.signatures import named_init
@@ -175,7 +175,7 @@ def _unscaled(g: ArrayLike, scale: Array) -> Array:
     if not jnp.issubdtype(g.dtype, jnp.inexact):
         return g  # the indices of a sparse gradient
     wide = g.astype(compute_dtype(g.dtype))
-    return wide / scale.astype(jnp.finfo(wide.dtype).dtype).astype(wide.dtype)
+    return wide / scale.astype(real_dtype(wide.dtype)).astype(wide.dtype)
 
 
 def _next_scale(state: State, finite: Array) -> tuple[Array, Array]:

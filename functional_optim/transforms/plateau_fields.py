@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ..core.adapter import check_state
 from ..core.caching import Interned
-from ..core.numerics.precision import hyper_dtype
+from ..core.numerics.precision import hyper_dtype, real_dtype
 from ..core.numerics.validation import Interval, as_number, check_loss
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.signatures import named_init
@@ -143,7 +143,7 @@ class _Update(Interned):
         def scaled(g: Any) -> Any:
             g = jnp.asarray(g)
             # The dtype of the parts, where g is complex.
-            return g * new.scale.astype(jnp.finfo(g.dtype).dtype)
+            return g * new.scale.astype(real_dtype(g.dtype))
 
         return jax.tree.map(scaled, updates), new
 

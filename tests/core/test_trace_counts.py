@@ -5,10 +5,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import functional_optim as fo
 from functional_optim.core.decorators import renamed
+
+from ..compiling import compilations
 
 SHAPES = [(2,), (3,), (2, 3), (3, 2), (4, 1), ()]
 
@@ -147,3 +150,15 @@ def test_a_norm_is_measured_with_one_trace_for_each_shape_and_one_for_the_scaled
         for _ in range(2):
             jax.jit(lambda g, s: tx.update(g, s)).lower(params, tx.init(params))
     assert calls["clip_by_global_norm"] == 2 * len(SHAPES)
+
+
+@pytest.mark.parametrize(("name", "make"), OPTIMIZERS.items(), ids=OPTIMIZERS)
+def test_init_compiles_only_the_zeros_of_a_new_shape(name, make):
+    tx, size = make(0.1), 301 + 3 * list(OPTIMIZERS).index(name)
+    tx.init(jnp.ones(size))  # what does not depend on the shape is compiled here
+    with compilations() as of_zeros:
+        jnp.zeros_like(np.ones(size + 1, np.float32))
+    params = jnp.asarray(np.ones(size + 2, np.float32))
+    with compilations() as of_init:
+        tx.init(params)
+    assert of_init == of_zeros * (name != "clip_by_global_norm")

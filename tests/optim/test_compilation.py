@@ -1,7 +1,5 @@
 """Which calls and edits compile a program: editing a number never does."""
 
-import contextlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,7 @@ import functional_optim as fo
 from functional_optim import optim
 
 from .. import problem
+from ..compiling import compilations
 from ..trees import assert_same
 from .makers import MAKERS, each, grads, quadratic, steps
 
@@ -23,22 +22,6 @@ NUMBERS = {
     "Lion": {"lr": 0.01, "betas": (0.5, 0.9), "weight_decay": 0.1, "maximize": True},
     "Optimizer": {"learning_rate": 0.01, "b1": 0.5, "max_norm": 2.0, "weight_decay": 0.1},
 }
-
-
-@contextlib.contextmanager
-def compilations():
-    """Collects the names of the programs that are compiled within."""
-    found = []
-
-    def note(event, duration, fun_name="", **_):
-        if event.endswith("backend_compile_duration"):
-            found.append(str(fun_name))
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
-        yield found
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)
 
 
 def test_compilations_are_seen():

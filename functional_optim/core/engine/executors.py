@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from ..leaf.dtypes import split_complex
 from ..leaf.packing import Group
 from ..leaf.quantized import QuantizedArray, decode_state, encode_like
-from ..numerics.precision import cast, compute_dtype
+from ..numerics.precision import cast, compute_dtype, real_dtype
 from ..protocol import Arrays
 from ..rules.bound_rule import BoundRule
 from ..rules.context import StepContext, UndeclaredParam
@@ -117,7 +117,7 @@ class LeafFunction:
         # Computed with one sharding; each result then gets the sharding of the array it replaces.
         u, sharded_slots, p = sharded_together(update, slots, param)
         compute = compute_dtype(signature.dtype)
-        real = jnp.finfo(compute).dtype
+        real = real_dtype(compute)
         u, p = cast((u, p), compute)
         param_dtype = param_dtype or getattr(param, "dtype", None)
         new_slots = []

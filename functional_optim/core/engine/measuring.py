@@ -9,7 +9,7 @@ import numpy as np
 
 from ..leaf.packing import stack_trees
 from ..leaf.quantized import decode_state
-from ..numerics.precision import cast, compute_dtype, hyper_dtype
+from ..numerics.precision import cast, compute_dtype, hyper_dtype, real_dtype
 from ..numerics.validation import as_state
 from ..protocol import Arrays, PyTree
 from ..rules.bound_rule import BoundRule
@@ -143,7 +143,7 @@ def _make_measure_program(rule: BoundRule, *, stacked: bool) -> Callable[..., Ar
     ) -> Arrays:
         assert rule.spec.tree_stats.measure is not None
         compute = compute_dtype(g.dtype)
-        real = jnp.finfo(compute).dtype  # scalars stay real where leaves are complex
+        real = real_dtype(compute)  # scalars stay real where leaves are complex
         arguments = cast(hyper, real) | dict(rule.options)
         rows = Rows(g)
         sharded = sharded_together(rows.values, *rows.of((decode_state(slots), p)))

@@ -62,7 +62,7 @@ def init_slots(
       split_complex: whether to make them for the real and the imaginary part in turn.
     """
     # In the precision in which the maths will see the parameter.
-    wide = p.astype(compute_dtype(p.dtype))
+    wide = _cast(p, compute_dtype(p.dtype))
     if split_complex and jnp.iscomplexobj(wide):
         real, imag = make(wide.real), make(wide.imag)
         slots = {k: _complex(real[k], imag[k]) for k in real}
@@ -72,13 +72,18 @@ def init_slots(
     def in_slot_dtype(k: str, v: Array | None) -> Array | NoSlot:
         if v is None:
             return NoSlot()
-        v = v.astype(slot_dtype(v.dtype, dtypes.get(k, dtypes.get("*"))))
+        v = _cast(v, slot_dtype(v.dtype, dtypes.get(k, dtypes.get("*"))))
         # A slot that starts as the parameter, or as another slot, must not be its buffer: both
         # will be donated.
         shared = any(v is x for x in (p, *(x for name, x in slots.items() if name != k)))
         return shard_like(varying_as(jnp.array(v, copy=True) if shared else v, p), p)
 
     return {k: in_slot_dtype(k, v) for k, v in slots.items()}
+
+
+def _cast(x: Array, dtype: DTypeLike) -> Array:
+    # JAX takes longer to see that there is nothing to cast, and init does this for all arrays.
+    return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
 def _complex(real: Array | None, imag: Array | None) -> Array | None:

@@ -15,6 +15,7 @@ __all__ = [
     "compute_dtype",
     "hyper_dtype",
     "one_minus_power",
+    "real_dtype",
     "safe_increment",
     "safe_log",
     "safe_sqrt",
@@ -35,6 +36,14 @@ def hyper_dtype() -> np.dtype[Any]:
 def compute_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Returns the dtype in which a leaf is computed: its dtype, or float32 if that is narrower."""
     return jnp.dtype(np.float32) if jnp.dtype(dtype).itemsize < 4 else jnp.dtype(dtype)
+
+
+def real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Returns the dtype of the real part of an inexact dtype.
+
+    `x.real.dtype` is the same, and compiles a program for each shape that x has.
+    """
+    return jnp.finfo(dtype).dtype
 
 
 def wider(a: DTypeLike, b: DTypeLike) -> np.dtype[Any]:

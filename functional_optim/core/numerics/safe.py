@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ..protocol import PyTree
+from .precision import real_dtype
 
 __all__ = ["safe_norm", "safe_root_mean_squares", "scale_gradient"]
 
@@ -58,7 +59,7 @@ def safe_root_mean_squares(x: ArrayLike, min_rms: ArrayLike) -> Array:
     """
     x = jnp.ravel(jnp.asarray(x))
     # The mean is taken outside of the norm, so that its safe derivative can be used.
-    root = jnp.sqrt(jnp.asarray(max(x.size, 1), x.real.dtype))
+    root = jnp.sqrt(jnp.asarray(max(x.size, 1), real_dtype(x.dtype)))
     return safe_norm(x, min_rms * root) / root
 
 

@@ -156,8 +156,11 @@ def as_state(value: ArrayLike) -> jax.Array:
 
     Integers beyond the exact range of float32 are rounded, and large ones become infinite.
     """
-    if isinstance(value, int):  # a large one would not fit into an integer of JAX
-        value = float(value)
+    if isinstance(value, (int, float)):
+        # By NumPy in one step, where JAX would make an array of another dtype and cast it. An
+        # integer becomes a float first, because a large one fits into no integer of either.
+        with np.errstate(over="ignore"):
+            return jnp.asarray(np.asarray(float(value), hyper_dtype()))
     return jnp.asarray(value).astype(hyper_dtype())
 
 

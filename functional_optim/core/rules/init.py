@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from ..caching import Interned
 from ..leaf.dtypes import as_parameter, check_parameter, init_slots
 from ..leaf.packing import pack
-from ..numerics.precision import cast, compute_dtype, hyper_dtype
+from ..numerics.precision import cast, compute_dtype, hyper_dtype, real_dtype
 from ..numerics.validation import as_start, as_state
 from ..protocol import NoSlot, PyTree
 from ..signatures import named_init
@@ -82,7 +82,7 @@ class RuleInit:
         hyperparams = number_fields["hyperparams"]
         labels = self.leaf_labels(params)
         slots = self._slots(leaves, self._by_leaf(hyperparams, labels, len(leaves)), place)
-        fields: dict[str, Any] = {"count": jnp.zeros((), np.int32)}
+        fields: dict[str, Any] = {"count": _first_count()}
         counts_leaves = self.rule.counts_leaves or spec.slots is not None
         # Without them, the first update that lacks a leaf adds the field.
         if self.per_leaf_counts and counts_leaves:
@@ -183,7 +183,7 @@ class RuleInit:
             options |= dict(self.rule.options) | dict(self.init_numbers)
             numbers = {k: hyper[i][k] for k in wanted if k in hyper[i]}
             others = {k: _option(self.name, k, options) for k in wanted if k not in numbers}
-            slots = make_slots(p, **cast(numbers, p.real.dtype), **others)
+            slots = make_slots(p, **cast(numbers, real_dtype(p.dtype)), **others)
             return _check_arrays(self.name, checked_dict(self.name, "slots", slots))
 
         by_leaf = []
@@ -234,15 +234,19 @@ class RuleInit:
         """Returns the fields `hyperparams` and `schedules` of the first state."""
         schedules = {k: v for k, v in self.numbers if isinstance(v, NumberedSchedule)}
         schedule_numbers = {k: schedule.initial_numbers() for k, schedule in schedules.items()}
-        count = jnp.zeros((), np.int32)
         # A scheduled hyperparameter has the value that the first update will use.
         values = {
-            k: as_state(v.evaluate(count, schedule_numbers[k]))
+            k: as_state(v.evaluate(_first_count(), schedule_numbers[k]))
             if isinstance(v, NumberedSchedule)
             else as_state(v)
             for k, v in self.numbers
         }
         return {"hyperparams": values} | ({"schedules": schedule_numbers} if schedules else {})
+
+
+def _first_count() -> Array:
+    # Of NumPy's zero, which is copied; `jnp.zeros` runs two operations.
+    return jnp.asarray(np.zeros((), np.int32))
 
 
 def _check_arrays(rule: str, slots: Mapping[str, Any]) -> Mapping[str, Any]:

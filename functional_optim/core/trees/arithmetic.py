@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from ..numerics.precision import real_dtype
 from ..numerics.validation import as_state
 from ..protocol import PyTree
 from .placement import sharded_as
@@ -71,7 +72,7 @@ def add_scaled(x: PyTree, t: Array, d: PyTree) -> PyTree:
 
 def _times(t: Array, x: Array) -> Array:
     # By parts, because strict promotion forbids the product of a real and a complex array.
-    t = t.astype(x.real.dtype)
+    t = t.astype(real_dtype(x.dtype))
     return jax.lax.complex(t * x.real, t * x.imag) if jnp.iscomplexobj(x) else t * x
 
 

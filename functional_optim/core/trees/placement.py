@@ -62,9 +62,11 @@ def partitioned_as(y: Array, x: Array) -> Array:
     if AxisType.Explicit in sharding.mesh.axis_types:  # the sharding is in the type of x
         y = jax.sharding.reshard(y, sharding)
     never = jax.lax.optimization_barrier(np.zeros((), np.bool_))
-    # `select` needs one dtype, and JAX warns of a cast from complex to real.
-    x = jnp.real(x) if not jnp.iscomplexobj(y) else x
-    return jax.lax.select_n(never, y, x.astype(y.dtype))
+    if x.dtype != y.dtype:  # `select` needs one dtype
+        # JAX warns of a cast from complex to real.
+        x = jnp.real(x) if not jnp.iscomplexobj(y) else x
+        x = x.astype(y.dtype)
+    return jax.lax.select_n(never, y, x)
 
 
 def partitioned_like(new: T, old: PyTree) -> T:
