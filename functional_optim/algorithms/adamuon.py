@@ -12,7 +12,7 @@ from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import matrix_axes
 from ..core.numerics.moments import moment
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import real_dtype, safe_sqrt
 from ..core.protocol import GradientTransformation, PyTree
 from ..core.rules.arguments import Decay, NonNegative, Positive, StateDtype
 from ..core.rules.context import Slots, StepContext
@@ -33,7 +33,7 @@ Array = jax.Array
 
 
 @leaf_rule(
-    slots=lambda p: {"nu": jnp.zeros_like(jnp.real(p))},
+    slots=lambda p: {"nu": jnp.zeros_like(p, real_dtype(p.dtype))},
     step_scalars=lambda beta2: {"gain": 1 - beta2},
     split_complex=False,
 )

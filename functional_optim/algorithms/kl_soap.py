@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import squares, times
+from ..core.numerics.precision import real_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
@@ -36,7 +37,7 @@ Array = jax.Array
 @leaf_rule(
     slots=lambda p, max_precond_dim, init_factor: {
         "mu": jnp.zeros_like(p),
-        "nu": jnp.zeros_like(p.real),
+        "nu": jnp.zeros_like(p, real_dtype(p.dtype)),
         **kl_slots(p, max_precond_dim, init_factor),
     },
     step_scalars=kl_scalars,

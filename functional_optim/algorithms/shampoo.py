@@ -11,7 +11,7 @@ from ..core.composed import composed
 from ..core.decorators import TreeStats, leaf_rule, renamed
 from ..core.numerics.matrices import adjoint, matrix_axes, squares, times
 from ..core.numerics.moments import bias_correction
-from ..core.numerics.precision import safe_sqrt
+from ..core.numerics.precision import real_dtype, safe_sqrt
 from ..core.numerics.validation import as_count
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import (
@@ -94,7 +94,7 @@ def _slots(
     if b1 is not None:
         slots["mu"] = jnp.zeros_like(p)
     if grafting not in ("none", "sgd"):
-        slots["nu"] = jnp.zeros_like(p.real)
+        slots["nu"] = jnp.zeros_like(p, real_dtype(p.dtype))
     sides = _sides(p.shape, max_precond_dim, one_sided)
     for side in FACTORS:
         factor = one = None

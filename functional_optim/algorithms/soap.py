@@ -10,6 +10,7 @@ from ..core.composed import composed
 from ..core.decorators import leaf_rule
 from ..core.numerics.matrices import adjoint, squares, times
 from ..core.numerics.moments import bias_correction, bias_root
+from ..core.numerics.precision import real_dtype
 from ..core.protocol import GradientTransformation, Hyperparameter, PyTree
 from ..core.rules.arguments import Decay, NonNegative, StateDtype, Static, Within
 from ..core.rules.context import Slots, StepContext
@@ -41,7 +42,7 @@ Array = jax.Array
 
 def _slots(p: Array, max_precond_dim: int, one_sided: bool) -> dict[str, Array | None]:
     sizes = side_sizes(p.shape, max_precond_dim, one_sided=one_sided)
-    moments = {"mu": jnp.zeros_like(p), "nu": jnp.zeros_like(p.real)}
+    moments = {"mu": jnp.zeros_like(p), "nu": jnp.zeros_like(p, real_dtype(p.dtype))}
     return moments | basis_slots(p, sizes)
 
 
