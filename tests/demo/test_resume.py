@@ -17,6 +17,8 @@ from functional_optim.demo.cli import main
 from functional_optim.demo.config import Config
 from functional_optim.demo.extras import UsageError
 
+from ..compiling import UNOPTIMIZED
+
 EPOCHS = 8
 
 
@@ -32,8 +34,8 @@ class Demo:
         out.mkdir(parents=True, exist_ok=True)
         self.checkpoints = out / "checkpoints"
         self._texts = [out / "stdout", out / "stderr"]
-        # Compiled as for users, but once for all of these processes.
-        environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+        # Compiled quickly, as in other tests, and once for all of these processes.
+        environment = {**os.environ, UNOPTIMIZED.upper(): "1"}
         environment["JAX_COMPILATION_CACHE_DIR"] = str(programs)
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         with self._texts[0].open("w") as stdout, self._texts[1].open("w") as stderr:
