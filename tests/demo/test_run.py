@@ -13,16 +13,18 @@ from functional_optim.demo.config import Config
 from functional_optim.demo.outcome import Reference
 from functional_optim.demo.rules import PEAKS, RACED
 
+EPOCHS = 12
+
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """Makes the run of `python -m functional_optim` in half as many epochs, and a shorter race.
+    """Makes the run of `python -m functional_optim` in fewer epochs, and a shorter race.
 
     The rest would train the same programs on, and it is most of the time of these tests.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(race, "_MAX_EPOCHS", 3)
-        return job.run(Config(epochs=20), tmp_path_factory.mktemp("demo"))
+        return job.run(Config(epochs=EPOCHS), tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def test_learning_rate_is_a_line_then_half_a_cosine(outcome):
 
 def test_curves_have_a_value_for_each_step(outcome):
     assert all(np.isfinite(curve).all() for curve in outcome.curves.values())
-    assert outcome.curves["loss"].shape == (20, 1437 // 64)
+    assert outcome.curves["loss"].shape == (EPOCHS, 1437 // 64)
     assert (outcome.curves["gradient_norm"] > 0).all()
 
 
@@ -156,14 +158,14 @@ def _within(low, high, plot):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """Provides a short run, compared with that of another rule."""
-    config = Config(rule="signum", epochs=2)
+    config = Config(rule="signum", epochs=1)
     out = tmp_path_factory.mktemp("compared")
     return job.run(config, out, with_race=False, compare_with="sgd"), out
 
 
 def test_other_rule_trains_on_the_same_batches(compared, tmp_path):
     outcome, _ = compared
-    alone = job.run(Config(rule="sgd", epochs=2), tmp_path, with_race=False)
+    alone = job.run(Config(rule="sgd", epochs=1), tmp_path, with_race=False)
     for name, curve in outcome.reference.curves.items():
         np.testing.assert_array_equal(curve, alone.curves[name])
     # Both start at the same parameters.
