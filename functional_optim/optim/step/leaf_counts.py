@@ -1,13 +1,16 @@
 """The counts of a group's parameters: one for all until some parameter lacks a gradient."""
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+from collections.abc import Hashable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import PyTreeDef
 from jax.typing import ArrayLike
 
-from ...core.protocol import GradientTransformation, PyTree
+from ...core.protocol import GradientTransformation, PyTree, TransformUpdateFn
 from ...core.state import State, is_rule_state, nested_states
 from ...transforms.leaf_counts import per_leaf_counts
 
@@ -21,8 +24,36 @@ def has_leaf_counts(state: PyTree) -> bool:
 
 def with_leaf_counts(tx: GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
     """Returns a state of `tx` with the counts that `per_leaf_counts(tx)` would have kept."""
-    counting = jax.eval_shape(per_leaf_counts(tx).init, params)
+    leaves, treedef = jax.tree.flatten(params)
+    shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
+    counting = _counting(_Structure(tx.update, treedef, shapes, jax.tree.structure(state), tx))
     return jax.tree.map(_add_counts, state, counting, is_leaf=is_rule_state)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Structure:
+    """All that determines the counts of a state: optimizers that differ in numbers share them.
+
+    Attributes:
+      update: the transformation's update.
+      params: structure of the parameters.
+      shapes: types of the parameters.
+      state: structure of the state without the counts.
+      tx: the transformation.
+    """
+
+    update: TransformUpdateFn
+    params: PyTreeDef
+    shapes: tuple[Hashable, ...]
+    state: PyTreeDef
+    tx: GradientTransformation = dataclasses.field(compare=False)
+
+
+@functools.lru_cache(maxsize=256)
+def _counting(structure: _Structure) -> PyTree:
+    """Returns the types of the state with counts, for which the init has to be traced."""
+    params = jax.tree.unflatten(structure.params, structure.shapes)
+    return jax.eval_shape(per_leaf_counts(structure.tx).init, params)
 
 
 def with_shared_counts(state: State) -> State:
