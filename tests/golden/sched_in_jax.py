@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from functional_optim import optim
 from functional_optim.optim.lr_scheduler import swa
@@ -17,6 +18,16 @@ from .sched_run import Side
 def _made(name: str, dtype: Any, **options: Any) -> optim.Optimizer:
     groups = [{"params": [jnp.ones(n + 1, dtype)]} for n in range(2)]
     return getattr(optim, name)(groups, **options)
+
+
+@functools.cache
+def _ones(n: int, dtype: Any) -> jax.Array:
+    return jnp.ones(n, dtype)
+
+
+def _parameter(n: int) -> jax.Array:
+    """Returns a parameter, which is made once: no case changes it."""
+    return _ones(n, np.float64 if jax.config.jax_enable_x64 else np.float32)
 
 
 def _make(name: str, groups: list[dict[str, Any]], **options: Any) -> optim.Optimizer:
@@ -39,7 +50,7 @@ def _step(optimizer: optim.Optimizer) -> None:
 OURS = Side(
     _make,
     (optim.lr_scheduler, swa),
-    jnp.ones,
+    _parameter,
     lambda v, dtype: jnp.asarray(v, dtype),
     _step,
 )

@@ -16,6 +16,7 @@ from ..golden.sched_run import FIELDS, table
 from ..golden.sched_store import read
 
 CASES = read()
+BY_ID = {case["id"]: case for case in CASES}
 
 TOLERANCE = {"float32": 2e-6}
 """Where the rates are arrays of float32; else 1e-12."""
@@ -42,10 +43,9 @@ def play(case):
 @functools.cache
 def played(number):
     """Plays a case."""
-    (case,) = (c for c in CASES if c["id"] == number)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "OneCycleLR: the cycle has")
-        return OURS.play(case)
+        return OURS.play(BY_ID[number])
 
 
 def only_stepped(case):
