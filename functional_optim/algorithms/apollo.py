@@ -46,10 +46,11 @@ def _slots(p: Array, rank: int) -> dict[str, Array]:
     *batch, rows, columns = p.shape if p.ndim > 1 else (1, p.size)
     r = min(rank, rows, columns)
     shape = (*batch, r, columns) if projects_rows((rows, columns), "shorter") else (*batch, rows, r)
+    real = jnp.finfo(p.dtype).dtype  # for a complex p, the dtype of its real part
     return {
         "mu": jnp.zeros(shape, p.dtype),
-        "nu": jnp.zeros(shape, p.real.dtype),
-        "norm": jnp.zeros(batch, p.real.dtype),
+        "nu": jnp.zeros(shape, real),
+        "norm": jnp.zeros(batch, real),
         "seed": jnp.zeros(2, jnp.uint32),
     }
 

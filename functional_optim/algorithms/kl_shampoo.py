@@ -64,7 +64,7 @@ def kl_slots(p: Array, max_precond_dim: int, init_factor: float) -> dict[str, Ar
     """Makes the slots of factors, bases and eigenvalues; a vector is a matrix of one row."""
     rows, columns = ((1, 1, *p.shape)[-2:]) if p.ndim < 2 else p.shape[-2:]
     values = {
-        f"{name}_values": jnp.full((*p.shape[:-2], n), init_factor, p.real.dtype)
+        f"{name}_values": jnp.full((*p.shape[:-2], n), init_factor, jnp.finfo(p.dtype).dtype)
         for name, n in zip(FACTORS, (rows, columns), strict=True)
     }
     return basis_slots(p, side_sizes(p.shape, max_precond_dim)) | values

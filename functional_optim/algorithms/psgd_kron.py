@@ -147,7 +147,7 @@ def _slots(
             slots[f"q_{axis}"] = jnp.broadcast_to(scale * start, (*batch, *start.shape))
     for axis in AXES:
         has_bound = axis in dense and geometry != "EQ"
-        slots[f"l_{axis}"] = jnp.zeros(batch, p.real.dtype) if has_bound else None
+        slots[f"l_{axis}"] = jnp.zeros(batch, jnp.finfo(p.dtype).dtype) if has_bound else None
     return slots
 
 

@@ -183,7 +183,7 @@ class RuleInit:
             options |= dict(self.rule.options) | dict(self.init_numbers)
             numbers = {k: hyper[i][k] for k in wanted if k in hyper[i]}
             others = {k: _option(self.name, k, options) for k in wanted if k not in numbers}
-            slots = make_slots(p, **cast(numbers, p.real.dtype), **others)
+            slots = make_slots(p, **cast(numbers, jnp.finfo(p.dtype).dtype), **others)
             return _check_arrays(self.name, checked_dict(self.name, "slots", slots))
 
         by_leaf = []
