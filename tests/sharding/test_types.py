@@ -174,9 +174,7 @@ def local_training(case, made_inside):
     tx, step = step_of(case)
 
     def train(params, state, grads):
-        params, state = jax.tree.map(
-            lambda a: jax.lax.pcast(a, "i", to="varying"), (params, state)
-        )
+        params, state = jax.tree.map(lambda a: jax.lax.pcast(a, "i", to="varying"), (params, state))
         if made_inside:
             state = tx.init(params)
 
