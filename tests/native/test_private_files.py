@@ -36,8 +36,15 @@ def refused(match):
         assert not has_kernel()
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o722, 0o720, 0o702])
+MODES = (0o777, 0o1777, 0o722, 0o720, 0o702)
+
+
+# One function checks all places, so that all modes are tried on a file and on a directory only.
+@pytest.mark.parametrize(
+    ("place", "mode"),
+    [(place, mode) for place in ("the library", "the cache") for mode in MODES]
+    + [(place, 0o702) for place in ("its description", "its directory", "native")],
+)
 def test_files_that_others_may_write_are_not_used(library_of_momentum, place, mode):
     PLACES[place](library_of_momentum).chmod(mode)
     refused(rf"others may write to it \(mode {mode:o}\); chmod go-w it")
