@@ -51,7 +51,7 @@ def start(*arguments):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks writers")
 def test_a_killed_writer_of_safetensors_leaves_a_whole_file(tmp_path):
-    process = start("safetensors", tmp_path / "c.safetensors", 50)
+    process = start("safetensors", tmp_path / "c.safetensors", 20)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     safetensors.save(tmp_path / "c.safetensors", params=arrays())

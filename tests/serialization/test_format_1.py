@@ -61,6 +61,7 @@ def test_every_run_of_the_file_is_tested():
     assert FILE["runs"].keys() - RUNS.keys() == {"an Optimizer over a transformation"}
 
 
+@functools.cache
 def loaded(name):
     """Returns the parameters of a run, and its state in the structure of today."""
     params, saved, _ = read(name)

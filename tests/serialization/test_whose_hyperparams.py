@@ -3,6 +3,8 @@
 All else is the saved state's in both cases.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +58,8 @@ def injected(rate):
     return fo.inject_hyperparams(fo.adam)(rate, b1=0.5)
 
 
+ADAM, SCHEDULED = fo.adam(0.1), fo.adamw(schedule(0.1), b1=0.5)
+
 # The run that was saved, and the one that continues it. Both have the same slots.
 CASES = {
     "constants": (fo.adamw(0.1), fo.adamw(0.2, b1=0.5, weight_decay=0.3)),
@@ -73,6 +77,7 @@ CASES = {
 }
 
 
+@functools.cache
 def trained(tx, steps=3):
     state = tx.init(PARAMS)
     for _ in range(steps):
@@ -114,14 +119,14 @@ def test_the_template_keeps_its_hyperparameters(case, read, tmp_path):
 @each_reader
 @pytest.mark.parametrize("options", [{}, {"hyperparams": "saved"}], ids=["default", "saved"])
 def test_the_saved_hyperparameters_are_restored(read, options, tmp_path):
-    state = trained(fo.adamw(schedule(0.1), b1=0.5))
+    state = trained(SCHEDULED)
     assert_same(read(state, fo.adamw(schedule(0.2)).init(PARAMS), tmp_path, **options), state)
 
 
 @each_reader
 def test_other_hyperparameters_are_neither_missing_nor_unexpected(read, tmp_path):
     """A link that one of both lacks is reported, and its hyperparameters are not."""
-    state, after = trained(fo.adamw(0.1)), fo.chain(fo.clip(1.0), fo.adam(schedule(0.2)))
+    state, after = trained(CASES["constants"][0]), fo.chain(fo.clip(1.0), fo.adam(schedule(0.2)))
     name = r"'(state\.)?{}\.count' \(\) int32\n"
     text = f"missing: {name.format('clip')}unexpected: {name.format('add_decayed_weights')}"
     with pytest.raises(ValueError, match=text):
@@ -137,20 +142,18 @@ def test_other_hyperparameters_are_neither_missing_nor_unexpected(read, tmp_path
 
 @each_reader
 def test_a_template_of_shapes_has_no_hyperparameters(read, tmp_path):
-    tx = fo.adam(0.1)
-    shapes = jax.eval_shape(tx.init, PARAMS)
+    shapes = jax.eval_shape(ADAM.init, PARAMS)
     text = (
         r"nothing was restored for '.*hyperparams\..*', .* only its shape\. Pass .*init\(params\)"
     )
     with pytest.raises(ValueError, match=text):
-        read(trained(tx), shapes, tmp_path, hyperparams="template")
+        read(trained(ADAM), shapes, tmp_path, hyperparams="template")
 
 
 @each_reader
 def test_another_choice_is_refused(read, tmp_path):
-    tx = fo.adam(0.1)
     with pytest.raises(ValueError, match="hyperparams must be 'saved' or 'template', got 'code'"):
-        read(trained(tx), tx.init(PARAMS), tmp_path, hyperparams="code")
+        read(trained(ADAM), ADAM.init(PARAMS), tmp_path, hyperparams="code")
 
 
 def rates(fast, slow, *labels):

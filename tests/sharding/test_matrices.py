@@ -33,7 +33,7 @@ def host():
 
 
 def muon(way=None):
-    return fo.muon(0.1, muon_weight_dimension_numbers=AXES, matrix_sharding=way)
+    return fo.muon(0.1, ns_steps=2, muon_weight_dimension_numbers=AXES, matrix_sharding=way)
 
 
 @functools.cache

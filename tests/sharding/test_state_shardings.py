@@ -1,5 +1,6 @@
 """The shardings of a state, predicted from the shapes of the parameters."""
 
+import functools
 import time
 
 import jax
@@ -25,6 +26,7 @@ def shapes(dtype=np.float32):
     return {k: jax.ShapeDtypeStruct(shape, dtype) for k, shape in SHAPES.items()}
 
 
+@functools.cache
 def arrays(mesh):
     return {
         k: jax.device_put(np.ones(shape, np.float32), NamedSharding(mesh, SPECS[k]))
@@ -42,17 +44,23 @@ def differing(state, shardings):
     ]
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_init_gives_the_predicted_shardings(case, mesh):
-    tx = case.make()
-    shardings = state_shardings(tx, shapes(), SPECS, mesh)
+@functools.cache
+def made(name, mesh):
+    """Makes the transformation of a case, and predicts the shardings of its state."""
+    tx = CASES[name].make()
+    return tx, state_shardings(tx, shapes(), SPECS, mesh)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_init_gives_the_predicted_shardings(name, mesh):
+    tx, shardings = made(name, mesh)
     assert differing(tx.init(arrays(mesh)), shardings) == []
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_slot_of_the_parameters_shape_has_its_sharding(case, mesh):
-    shardings = state_shardings(case.make(), shapes(), SPECS, mesh)
-    state = jax.eval_shape(case.make().init, shapes())
+@pytest.mark.parametrize("name", CASES)
+def test_a_slot_of_the_parameters_shape_has_its_sharding(name, mesh):
+    tx, shardings = made(name, mesh)
+    state = jax.eval_shape(tx.init, shapes())
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
     for (path, x), sharding in zip(flat, jax.tree.leaves(shardings), strict=True):
         for k in SHAPES:

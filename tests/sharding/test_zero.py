@@ -13,8 +13,6 @@ from functional_optim.sharding import scattered_value_and_grad, state_shardings,
 
 from ..trees import assert_close
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 P = PartitionSpec
 REPLICATED = P()
 SHAPES = {"w": (16, 24), "b": (24,), "scale": ()}
