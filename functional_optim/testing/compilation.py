@@ -60,8 +60,8 @@ def check_traces(case: Case) -> None:
     if case.user_params is not None:
         return
     # The difference of two counts excludes the operations that all leaves share.
-    few, many = (operations(case, n) for n in (4, 6))
-    more = (many - few) / (2 * len(jax.tree.leaves(case.params())))
+    few, many = (operations(case, n) for n in (4, 5))
+    more = (many - few) / len(jax.tree.leaves(case.params()))
     assert more <= MOST_PER_LEAF, (
         f"another leaf of the same shape adds {more:.0f} operations to the program."
     )
