@@ -74,6 +74,11 @@ class Case:
         return apply_updates(params, updates), state
 
     @functools.cached_property
+    def state(self) -> PyTree:
+        """The first state, for checks that hand it to jitted functions, which do not change it."""
+        return self.init(self.params())
+
+    @functools.cached_property
     def first_update(self) -> tuple[PyTree, Any]:
         """The first state, and the result of an update, for checks without jit."""
         params = self.params()
@@ -146,9 +151,9 @@ class Case:
 
         return jax.jit(slopes)
 
-    def run(self, params: PyTree, steps: int = 2) -> tuple[PyTree, PyTree]:
+    def run(self, steps: int = 2) -> tuple[PyTree, PyTree]:
         """Returns parameters and state after some jitted steps."""
-        state = self.init(params)
+        params, state = self.params(), self.state
         for seed in range(1, steps + 1):
             params, state = self.jitted_step(params, state, self.grads(seed=seed))
         return params, state

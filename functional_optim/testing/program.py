@@ -19,11 +19,10 @@ ROUNDING = 1e-4
 @conformance("Use jnp.where or lax.cond, not if, and keep nothing outside the state.")
 def check_jit(case: Case) -> None:
     """Checks that two compiled steps give the same result as without compilation."""
-    params = case.params()
-    compiled = case.run(params)
+    compiled = case.run()
     with jax.disable_jit():
         updates, state = case.first_update[1]
-        params = apply_updates(params, updates)
+        params = apply_updates(case.params(), updates)
         params, state = case.step(params, state, case.grads(seed=2))
     assert_close(
         compiled, (params, state), "the result of jit", "from the result without jit", ROUNDING
@@ -44,7 +43,7 @@ def check_scan(case: Case) -> None:
         return jax.lax.scan(body, case.init(params), grads)[0]
 
     after = jax.eval_shape(run, params, grads)
-    assert_same_structure(case.init(params), after, "the state", "after init", "after a scan")
+    assert_same_structure(case.state, after, "the state", "after init", "after a scan")
 
 
 @conformance("Do not let update depend on a leaf's number of dimensions.")
@@ -65,8 +64,7 @@ def check_vmap_hyperparams(case: Case) -> None:
 
     A state without hyperparameters of this package passes.
     """
-    params, grads = case.params(), case.grads()
-    state = case.init(params)
+    params, grads, state = case.params(), case.grads(), case.state
     hyperparams = settable(state)
     if not hyperparams:
         return
