@@ -79,8 +79,7 @@ def check_shapes(case: Case) -> None:
     `init` of `jax.ShapeDtypeStruct` leaves, and both within `jax.eval_shape`, must return the
     structure of `init` of arrays: checkpoints are restored and shardings are planned in this way.
     """
-    params, grads = case.params(), case.grads()
-    state = case.init(params)
+    params, grads, state = case.params(), case.grads(), case.state
     shapes = jax.eval_shape(lambda: params)
     for what, other in (
         ("jax.eval_shape(init, shapes)", jax.eval_shape(case.init, shapes)),

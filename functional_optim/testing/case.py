@@ -74,6 +74,18 @@ class Case:
         return apply_updates(params, updates), state
 
     @functools.cached_property
+    def state(self) -> PyTree:
+        """The first state, for checks that hand it to jitted functions, which do not change it."""
+        return self.init(self.params())
+
+    @functools.cached_property
+    def first_update(self) -> tuple[PyTree, Any]:
+        """The first state, and the result of an update, for checks without jit."""
+        params = self.params()
+        state = self.init(params)
+        return state, self.update(self.grads(), state, params)
+
+    @functools.cached_property
     def traced(self) -> list[str]:
         """A list with an entry for each trace of `counted_step`."""
         return []
@@ -139,9 +151,9 @@ class Case:
 
         return jax.jit(slopes)
 
-    def run(self, params: PyTree, steps: int = 2) -> tuple[PyTree, PyTree]:
+    def run(self, steps: int = 2) -> tuple[PyTree, PyTree]:
         """Returns parameters and state after some jitted steps."""
-        state = self.init(params)
+        params, state = self.params(), self.state
         for seed in range(1, steps + 1):
             params, state = self.jitted_step(params, state, self.grads(seed=seed))
         return params, state
@@ -156,8 +168,8 @@ def _normal(
     def draw(shape: tuple[int, ...]) -> jax.Array:
         x = rng.standard_normal(shape)
         if jnp.issubdtype(dtype, jnp.complexfloating):
-            return jnp.asarray(x + 1j * rng.standard_normal(shape), dtype)
-        return jnp.asarray(x, dtype)
+            x = x + 1j * rng.standard_normal(shape)
+        return jnp.asarray(x.astype(dtype))  # NumPy compiles no program
 
     return jax.tree.map(draw, shapes, is_leaf=is_leaf)
 

@@ -90,15 +90,17 @@ def assert_finite(tree: PyTree, what: str) -> None:
 def assert_equal(a: PyTree, b: PyTree, what: str, reason: str) -> None:
     """Asserts that two trees are equal bit for bit."""
     assert_same_structure(a, b, what, "at first", reason)
+    others = leaves_by_path(b)
     for path, x in leaves_by_path(a).items():
         with saying(f"{what} differs at '{path}' {reason}."):
-            chex.assert_trees_all_equal(x, leaves_by_path(b)[path])
+            chex.assert_trees_all_equal(x, others[path])
 
 
 def assert_close(a: PyTree, b: PyTree, what: str, reason: str, rtol: float) -> None:
     """Asserts that each leaf is equal to a fraction `rtol` of its largest element."""
+    others = leaves_by_path(b)
     for path, x in leaves_by_path(a).items():
-        x, y = np.asarray(x), np.asarray(leaves_by_path(b)[path])
+        x, y = np.asarray(x), np.asarray(others[path])
         bound = 0.0
         if _is_inexact(x):
             x, y = (v.astype(np.complex128 if np.iscomplexobj(v) else np.float64) for v in (x, y))

@@ -16,8 +16,7 @@ def check_differentiation(case: Case) -> None:
 
     The derivative is in forward mode, which can differentiate `lax.while_loop`.
     """
-    params, grads = case.params(), case.grads()
-    state = case.init(params)
+    params, grads, state = case.params(), case.grads(), case.state
     hyperparams = settable(state)
     tangents = (jax.tree.map(jnp.ones_like, grads), jax.tree.map(jnp.zeros_like, hyperparams))
     slopes = case.slopes(params, state, grads, hyperparams, tangents)
@@ -30,8 +29,7 @@ def check_hyperparam_derivatives(case: Case) -> None:
 
     A state without hyperparameters of this package passes.
     """
-    params, grads = case.params(), case.grads()
-    state = case.init(params)
+    params, grads, state = case.params(), case.grads(), case.state
     hyperparams = settable(state)
     zeros = jax.tree.map(jnp.zeros_like, grads)
     for name in hyperparams:

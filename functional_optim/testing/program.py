@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from ..core.hyperparams import set_hyperparams
 from ..core.protocol import PyTree
+from ..core.trees.apply import apply_updates
 from .case import Case, settable
 from .comparison import assert_close, assert_same_structure
 from .registry import conformance
@@ -18,12 +19,11 @@ ROUNDING = 1e-4
 @conformance("Use jnp.where or lax.cond, not if, and keep nothing outside the state.")
 def check_jit(case: Case) -> None:
     """Checks that two compiled steps give the same result as without compilation."""
-    params = case.params()
-    compiled = case.run(params)
+    compiled = case.run()
     with jax.disable_jit():
-        state = case.init(params)
-        for seed in (1, 2):
-            params, state = case.step(params, state, case.grads(seed=seed))
+        updates, state = case.first_update[1]
+        params = apply_updates(case.params(), updates)
+        params, state = case.step(params, state, case.grads(seed=2))
     assert_close(
         compiled, (params, state), "the result of jit", "from the result without jit", ROUNDING
     )
@@ -43,7 +43,7 @@ def check_scan(case: Case) -> None:
         return jax.lax.scan(body, case.init(params), grads)[0]
 
     after = jax.eval_shape(run, params, grads)
-    assert_same_structure(case.init(params), after, "the state", "after init", "after a scan")
+    assert_same_structure(case.state, after, "the state", "after init", "after a scan")
 
 
 @conformance("Do not let update depend on a leaf's number of dimensions.")
@@ -64,8 +64,7 @@ def check_vmap_hyperparams(case: Case) -> None:
 
     A state without hyperparameters of this package passes.
     """
-    params, grads = case.params(), case.grads()
-    state = case.init(params)
+    params, grads, state = case.params(), case.grads(), case.state
     hyperparams = settable(state)
     if not hyperparams:
         return

@@ -22,17 +22,17 @@ def check_pickling(case: Case) -> None:
     """Checks that the transformation pickles, and that the copy gives the same results."""
     copy = pickle.loads(pickle.dumps(case.tx))
     other = dataclasses.replace(case, tx=copy)
-    params, grads = case.params(), case.grads()
-    state = case.init(params)
+    params = case.params()
+    state, result = case.first_update
     assert_equal(state, other.init(params), "the state", "when made by the copy")
-    result, result_of_copy = (x.update(grads, state, params) for x in (case, other))
+    result_of_copy = other.update(case.grads(), state, params)
     assert_equal(result, result_of_copy, "the result", "when computed by the copy")
 
 
 @conformance("Keep arrays in the state, in containers whose class can be imported.", eager=True)
 def check_state_pickling(case: Case) -> None:
     """Checks that a state can be pickled and unpickled."""
-    state = case.init(case.params())
+    state = case.state
     assert_equal(state, pickle.loads(pickle.dumps(state)), "the state", "after pickling")
 
 
@@ -42,7 +42,7 @@ def check_checkpoint(case: Case) -> None:
 
     The state is restored to the structure of `jax.eval_shape(init, params)`.
     """
-    params, state = case.run(case.params(), steps=1)
+    params, state = case.run(steps=1)
     saved = {path: np.asarray(x) for path, x in leaves_by_path(state).items()}
     assert len(saved) == len(jax.tree.leaves(state)), "two leaves of the state have the same path."
     # Checkpoint libraries have only the shapes of init when they restore.

@@ -24,14 +24,14 @@ def loss(params):
     return sum(jnp.sum(jnp.square(x - 1.0)) for x in jax.tree.leaves(params))
 
 
-def loss_after(tx, params, state, steps=5):
+def loss_after(tx, params, state):
     """Returns the loss after some steps of descent."""
     step = problem.step_of(tx)
 
     def body(carry, _):
         return step(*carry, jax.grad(loss)(carry[0])), None
 
-    (params, _), _ = jax.lax.scan(body, (params, state), length=steps)
+    (params, _), _ = jax.lax.scan(body, (params, state), length=5)
     return loss(params)
 
 
@@ -76,22 +76,28 @@ NOT_DIFFERENTIABLE = {
 }
 """Where the derivative is not finite if gradients are zero, and why."""
 
+UNTIL = {"orthogonalize-qdwh"}
+"""Reverse mode takes no derivative of their loops, except where Python runs them."""
 
-@pytest.mark.usefixtures("eager")
+
 @each_link
 def test_derivatives_through_steps_with_zero_gradients_are_finite(case):
     if case.name in NOT_DIFFERENTIABLE:
         pytest.skip(NOT_DIFFERENTIABLE[case.name])
     tx = case.make()
+    step = problem.step_of(tx)
 
     def after(params, numbers):
         state = fo.set_hyperparams(tx.init(params), numbers)
-        return loss_after(tx, params, state, steps=2)
+        for _ in range(2):  # compiles faster than a scan
+            params, state = step(params, state, jax.grad(loss)(params))
+        return loss(params)
 
     # Here the gradients are zero, and depend on the parameters.
-    params = {"w": jnp.ones((3, 4))}
+    params = {"w": np.ones((3, 4), np.float32)}
     numbers = settable(tx.init(params))
-    assert_finite(jax.grad(after, argnums=(0, 1))(params, numbers))
+    with jax.disable_jit(case.name in UNTIL):
+        assert_finite(jax.jit(jax.grad(after, argnums=(0, 1)))(params, numbers))
 
 
 def test_a_leaf_that_the_loss_ignores_does_not_spoil_the_derivative():

@@ -22,7 +22,7 @@ import functional_optim as fo
 
 from ..compiling import TEXT
 
-FEW, MANY = 4, 6
+FEW, MANY = 4, 5
 """Numbers of leaves: from four on, each adds the same, as the scalars of leaves are stacked."""
 
 Make = Callable[[Any, Any], fo.GradientTransformation]

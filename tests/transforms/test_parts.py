@@ -94,12 +94,12 @@ def run_alone(link):
     )
 
 
-# A wrapper in another cuts the arguments of all links in the same way.
+# A wrapper in another cuts the arguments of all links in the same way, and `freeze` is `masked`.
 CUT = [
     (link, wrapper)
     for link in LINKS
     for wrapper in WRAPPERS
-    if wrapper != "partition in masked" or link in ("backtracking", "lbfgs")
+    if wrapper in ("masked", "partition") or link in ("backtracking", "lbfgs")
 ]
 
 

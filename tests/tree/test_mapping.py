@@ -1,5 +1,7 @@
 """`tree.map_params`, and the paths in a state, which end with a parameter's."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -29,10 +31,16 @@ MADE = {case.name: case.make for case in cases()} | {
 each_made = pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 
 
+@functools.cache
+def made(make):
+    """Returns a transformation, and the shapes of its state."""
+    tx = make()
+    return tx, jax.eval_shape(tx.init, PARAMS)
+
+
 @each_made
 def test_slots_of_a_parameter_are_mapped_with_the_leaves_of_this_parameter(make):
-    tx = make()
-    state = jax.eval_shape(tx.init, PARAMS)
+    tx, state = made(make)
     mapped = fo.tree.map_params(tx, lambda _, name: name, state, NAMES)
     for (path, _), new in zip(
         jax.tree_util.tree_flatten_with_path(state)[0], jax.tree.leaves(mapped), strict=True
@@ -68,8 +76,7 @@ def test_transformations_of_optax_are_mapped_too():
 
 @each_made
 def test_optax_finds_the_same_leaves_in_our_states(make):
-    tx = make()
-    state = tx.init(PARAMS)
+    tx, state = made(make)
     ours = fo.tree.map_params(tx, lambda _: "of a parameter", state)
     theirs = optax.tree_map_params(tx, lambda _: "of a parameter", state)
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
