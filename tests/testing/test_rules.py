@@ -72,18 +72,17 @@ def left_out(case):
 def dtypes_of(case):
     """Returns the dtypes that a case is checked with.
 
-    The engine treats bfloat16 and float16 in the same way, and float16 has the smaller range: only
-    Adam has both. Rules that keep the remainder of a narrow parameter are made for bfloat16. In
-    float32 and in float64, algorithms/test_oracles.py compares the updates with independent ones.
-    There the state is the carry of a scan in float32; and one that lost float64 would miss the
-    tolerance. The maths of a narrow parameter is in float32, so that float16 has its zero gradients
-    too.
+    The engine treats bfloat16 and float16 in the same way, and float16 has the smaller range.
+    Rules that keep the remainder of a narrow parameter are made for bfloat16. In float32 and in
+    float64, algorithms/test_oracles.py compares the updates with independent ones. There the state
+    is the carry of a scan in float32; and one that lost float64 would miss the tolerance. The
+    maths of a narrow parameter is in float32, so that float16 has its zero gradients too.
     """
     whole = case.oracle is None or case.name in REPRESENTATIVES
     keeps_rests = case.factory in [entry.factory for entry in master.RULES]
-    if keeps_rests or case.name == "adam":
+    if whole or keeps_rests:
         return DTYPES
-    left_out = {"bfloat16"} if whole or case.extra else {"bfloat16", "float32", "float64"}
+    left_out = {"bfloat16"} if case.extra else {"bfloat16", "float32", "float64"}
     return tuple(d for d in DTYPES if d not in left_out)
 
 
