@@ -76,7 +76,7 @@ NOT_DIFFERENTIABLE = {
 }
 """Where the derivative is not finite if gradients are zero, and why."""
 
-UNTIL = {"orthogonalize-qdwh"}
+FORWARD_ONLY = {"orthogonalize-qdwh"}
 """Reverse mode takes no derivative of their loops, except where Python runs them."""
 
 
@@ -96,7 +96,7 @@ def test_derivatives_through_steps_with_zero_gradients_are_finite(case):
     # Here the gradients are zero, and depend on the parameters.
     params = {"w": np.ones((3, 4), np.float32)}
     numbers = settable(tx.init(params))
-    with jax.disable_jit(case.name in UNTIL):
+    with jax.disable_jit(case.name in FORWARD_ONLY):
         assert_finite(jax.jit(jax.grad(after, argnums=(0, 1)))(params, numbers))
 
 

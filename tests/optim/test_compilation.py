@@ -34,12 +34,12 @@ def test_compilations_are_seen():
 
 
 @pytest.fixture(scope="module")
-def room():
-    """Makes room for programs, because JAX drops those that were used long ago."""
+def empty_caches():
+    """Drops all programs, because JAX could drop one of an earlier test during one of these."""
     jax.clear_caches()
 
 
-@pytest.mark.usefixtures("room")
+@pytest.mark.usefixtures("empty_caches")
 @pytest.mark.parametrize("name", NUMBERS)
 def test_editing_a_number_compiles_nothing(name):
     optimizer = MAKERS[name](problem.arrays())

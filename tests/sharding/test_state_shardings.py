@@ -45,7 +45,7 @@ def differing(state, shardings):
 
 
 @functools.cache
-def made(name, mesh):
+def with_predicted_shardings(name, mesh):
     """Makes the transformation of a case, and predicts the shardings of its state."""
     tx = CASES[name].make()
     return tx, state_shardings(tx, shapes(), SPECS, mesh)
@@ -53,13 +53,13 @@ def made(name, mesh):
 
 @pytest.mark.parametrize("name", CASES)
 def test_init_gives_the_predicted_shardings(name, mesh):
-    tx, shardings = made(name, mesh)
+    tx, shardings = with_predicted_shardings(name, mesh)
     assert differing(tx.init(arrays(mesh)), shardings) == []
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_slot_of_the_parameters_shape_has_its_sharding(name, mesh):
-    tx, shardings = made(name, mesh)
+    tx, shardings = with_predicted_shardings(name, mesh)
     state = jax.eval_shape(tx.init, shapes())
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
     for (path, x), sharding in zip(flat, jax.tree.leaves(shardings), strict=True):

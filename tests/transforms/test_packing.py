@@ -56,7 +56,7 @@ EVERY = {
 }
 
 
-GIVEN = {
+GRADS_OF_KIND = {
     "by element": GRADS,
     "global norm in front": GRADS,
     "matrices": [GRADS[1]] * 2,  # two programs, as these take long to compile
@@ -77,7 +77,7 @@ def train(tx, state, grads=GRADS, params=PARAMS):
 def test_packed_gives_the_numbers_of_unpacked(kind):
     tx = EVERY[kind]()
     packed = fo.packed(tx, 100)
-    grads = GIVEN.get(kind, GRADS[:2])
+    grads = GRADS_OF_KIND.get(kind, GRADS[:2])
     expected, plain = train(tx, tx.init(PARAMS), grads)
     found, state = train(packed, packed.init(PARAMS), grads)
     assert len(jax.tree.leaves(state)) < len(jax.tree.leaves(plain))

@@ -32,7 +32,7 @@ each_made = pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 
 
 @functools.cache
-def made(make):
+def with_state_shapes(make):
     """Returns a transformation, and the shapes of its state."""
     tx = make()
     return tx, jax.eval_shape(tx.init, PARAMS)
@@ -40,7 +40,7 @@ def made(make):
 
 @each_made
 def test_slots_of_a_parameter_are_mapped_with_the_leaves_of_this_parameter(make):
-    tx, state = made(make)
+    tx, state = with_state_shapes(make)
     mapped = fo.tree.map_params(tx, lambda _, name: name, state, NAMES)
     for (path, _), new in zip(
         jax.tree_util.tree_flatten_with_path(state)[0], jax.tree.leaves(mapped), strict=True
@@ -76,7 +76,7 @@ def test_transformations_of_optax_are_mapped_too():
 
 @each_made
 def test_optax_finds_the_same_leaves_in_our_states(make):
-    tx, state = made(make)
+    tx, state = with_state_shapes(make)
     ours = fo.tree.map_params(tx, lambda _: "of a parameter", state)
     theirs = optax.tree_map_params(tx, lambda _: "of a parameter", state)
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
