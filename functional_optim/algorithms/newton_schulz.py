@@ -212,7 +212,8 @@ def orthogonalize(
         which changes the singular vectors slightly.
       method: `"newton_schulz"`, the rounds above; or the polar factor U V^T itself, from `"svd"` or
         from `"qdwh"`, which ignore all arguments of the rounds. With `"svd"`, singular values of
-        rounding errors alone become 0; `"qdwh"` is for matrices of full rank.
+        rounding errors alone become 0; `"qdwh"` is for matrices of full rank, and has no derivative
+        in reverse mode, because it iterates until it has converged.
       safety_factor: the divisor of G is this number times the norm, plus eps. None for the
         authors' number: 1.02 for `"polar_express"`, and 1 otherwise.
       ns_dtype: dtype to which factors and results of products are rounded, bfloat16 in the authors'
