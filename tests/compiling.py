@@ -93,7 +93,7 @@ def reuse_programs(most: int = 3000) -> None:
         if key not in PROGRAMS:
             PROGRAMS[key] = compile_program(*arguments)
         PROGRAMS.move_to_end(key)
-        while len(PROGRAMS) > most:
+        if len(PROGRAMS) > most:
             PROGRAMS.popitem(last=False)
         return PROGRAMS[key]
 

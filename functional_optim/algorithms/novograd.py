@@ -23,8 +23,7 @@ Array = jax.Array
 
 
 def _slots(p: Array) -> dict[str, Array]:
-    real = real_dtype(p.dtype)  # for a complex p, the dtype of its real part
-    return {"mu": jnp.zeros_like(p), "nu": jnp.zeros((), real)}
+    return {"mu": jnp.zeros_like(p), "nu": jnp.zeros((), real_dtype(p.dtype))}
 
 
 def _step_scalars(t: Array, b2: Array) -> dict[str, Array]:

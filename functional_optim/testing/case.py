@@ -80,10 +80,11 @@ class Case:
 
     @functools.cached_property
     def first_update(self) -> tuple[PyTree, Any]:
-        """The first state, and the result of an update, for checks without jit."""
+        """The first state, and the result of an update, both computed without jit."""
         params = self.params()
-        state = self.init(params)
-        return state, self.update(self.grads(), state, params)
+        with jax.disable_jit():
+            state = self.init(params)
+            return state, self.update(self.grads(), state, params)
 
     @functools.cached_property
     def traced(self) -> list[str]:

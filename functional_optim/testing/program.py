@@ -20,8 +20,8 @@ ROUNDING = 1e-4
 def check_jit(case: Case) -> None:
     """Checks that two compiled steps give the same result as without compilation."""
     compiled = case.run()
+    updates, state = case.first_update[1]
     with jax.disable_jit():
-        updates, state = case.first_update[1]
         params = apply_updates(case.params(), updates)
         params, state = case.step(params, state, case.grads(seed=2))
     assert_close(

@@ -114,10 +114,8 @@ def _averaged(node: State, params: PyTree, link: str) -> PyTree:
         # With a count for each leaf, the shares differ from leaf to leaf.
         leaf_share = share if share.ndim == len(batch) else share[..., i]
         z, y = (x.astype(compute_dtype(x.dtype)) for x in (z, jnp.asarray(y)))
-        leaf_share = leaf_share.reshape(*batch, *[1] * (z.ndim - len(batch))).astype(
-            real_dtype(z.dtype)
-        )
-        points.append(z + (y.astype(z.dtype) - z) / leaf_share)
+        leaf_share = leaf_share.reshape(*batch, *[1] * (z.ndim - len(batch)))
+        points.append(z + (y.astype(z.dtype) - z) / leaf_share.astype(real_dtype(z.dtype)))
     return jax.tree.unflatten(treedef, points)
 
 

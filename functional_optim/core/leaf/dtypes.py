@@ -82,7 +82,8 @@ def init_slots(
 
 
 def _cast(x: Array, dtype: DTypeLike) -> Array:
-    # JAX takes longer to see that there is nothing to cast, and init does this for all arrays.
+    # Unlike `cast`, it makes weak types strong, as `astype` does. That takes longer to see that
+    # there is nothing to do, and init casts every array.
     return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 

@@ -110,7 +110,7 @@ class RuleInit:
             copies = {k: jnp.array(as_start(v), copy=True) for k, v in start.items()}
             fields["scalars"] = varying_as(copies, leaves)
         if stats.metrics or stats.sums:
-            zeros = {k: jnp.zeros((), hyper_dtype()) for k in (*stats.metrics, *stats.sums)}
+            zeros = {k: as_state(0.0) for k in (*stats.metrics, *stats.sums)}
             fields["metrics"] = varying_as(zeros, leaves)
         # Replicated over the mesh of the parameters, as a compiled step returns them.
         fields = {k: jax.tree.map(place, v) for k, v in fields.items()}
@@ -245,7 +245,7 @@ class RuleInit:
 
 
 def _first_count() -> Array:
-    # Of NumPy's zero, which is copied; `jnp.zeros` runs two operations.
+    # This is one operation, where `jnp.zeros` runs two.
     return jnp.asarray(np.zeros((), np.int32))
 
 
